@@ -1,0 +1,71 @@
+"""Identifiers. Each is a type of its own, so that no bare string crosses a port.
+
+Names that users choose (Flows, streams, labels) may hold any character; inside object keys they are percent-encoded.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NewType
+from urllib.parse import quote, unquote
+
+FlowName = NewType("FlowName", str)
+StreamName = NewType("StreamName", str)
+Label = NewType("Label", str)
+ObjectKey = NewType("ObjectKey", str)
+BinaryId = NewType("BinaryId", str)
+"""64 lower-case hexadecimal digits: the BLAKE3 digest of the content."""
+
+_BINARY_ID = re.compile(r"[0-9a-f]{64}")
+
+
+def encode_name(name: str) -> str:
+    """Percent-encode a user's name into one path segment of an object key.
+
+    Everything but ASCII letters, digits, ``_``, ``-`` and inner dots is encoded, so that no name means a path of its
+    own (``..``), and upper and lower case survive a file system that folds case only as far as the store's contract says.
+    """
+    encoded = quote(name, safe="", errors="surrogatepass").replace("~", "%7E")
+    return encoded if encoded.strip(".") else encoded.replace(".", "%2E")
+
+
+def decode_name(segment: str) -> str:
+    """Undo `encode_name`."""
+    return unquote(segment, errors="surrogatepass")
+
+
+def parse_binary_id(text: str) -> BinaryId:
+    """Return `text` as a Binary File's id, or raise ValueError: an id becomes part of an object key."""
+    if not _BINARY_ID.fullmatch(text):
+        raise ValueError(f"not a Binary File id (64 lower-case hexadecimal digits): {text[:80]!r}")
+    return BinaryId(text)
+
+
+class Phase(StrEnum):
+    """`full` is a snapshot of keys nothing was stored for yet, `incremental` is what changed since."""
+
+    FULL = "full"
+    INCREMENTAL = "incremental"
+
+
+@dataclass(frozen=True, slots=True)
+class EventFileId:
+    """The position of an Event File: `{movement}/{stream}/{phase}/{chunk}`. Never its content."""
+
+    movement: int
+    stream: StreamName
+    phase: Phase
+    chunk: int
+
+    def __str__(self) -> str:
+        return f"{self.movement}/{encode_name(self.stream)}/{self.phase.value}/{self.chunk}"
+
+    @classmethod
+    def parse(cls, text: str) -> EventFileId:
+        """Return the id that `str` of it gave, or raise ValueError."""
+        parts = text.split("/")
+        if len(parts) != 4 or not (parts[0].isdecimal() and parts[3].isdecimal()):
+            raise ValueError(f"not an Event File id (movement/stream/phase/chunk): {text[:200]!r}")
+        return cls(int(parts[0]), StreamName(decode_name(parts[1])), Phase(parts[2]), int(parts[3]))

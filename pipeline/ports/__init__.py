@@ -1,0 +1,1 @@
+"""What the engine needs from the world, as Protocols with their promises in prose. Adapters keep them; contract suites check them."""
