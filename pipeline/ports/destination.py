@@ -31,12 +31,16 @@ class Rejection:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """The destination's memory that an Event File has been imported, and what became of its records."""
+    """The destination's memory that an Event File has been imported, and what became of its records.
+
+    `movement` is the Movement that imported it (`FileToLoad.movement`), which may be later than the one that stored it.
+    """
 
     upserts: int
     deletes: int
     rejected: int = 0
     binaries: int = 0
+    movement: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +64,7 @@ LoadOutcome = Loaded | GaveWay
 
 @dataclass(frozen=True, slots=True)
 class FileToLoad:
-    """An Event File on its way in.
+    """An Event File on its way in, in the course of Movement number `movement`; a destination writes it into the mark.
 
     `blocks` gives the record lines after the header, whole lines each ending in a line feed, some hundred kilobytes to
     a few megabytes a block. It raises DamagedError at the latest at its end when bytes, checksum or row count are not
@@ -71,6 +75,7 @@ class FileToLoad:
     header: Header
     blocks: AsyncIterable[bytes]
     open_binary: OpenBinary
+    movement: int = 0
 
 
 @dataclass(frozen=True, slots=True)

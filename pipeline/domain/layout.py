@@ -1,0 +1,72 @@
+"""The bucket: which key holds what. The public format is described in docs/reference/bucket.md."""
+
+from __future__ import annotations
+
+from pipeline.domain.ids import BinaryId, EventFileId, FlowName, Label, ObjectKey, StreamName, encode_name
+
+FLOWS = "flows/"
+
+
+def flow_prefix(flow: FlowName) -> str:
+    """Everything of one Flow lies under this prefix."""
+    return f"{FLOWS}{encode_name(flow)}/"
+
+
+def flow_key(flow: FlowName) -> ObjectKey:
+    """What is connected, and the number of the latest Movement; changed by compare-and-set."""
+    return ObjectKey(f"{flow_prefix(flow)}flow.json")
+
+
+def movement_key(flow: FlowName, movement: int) -> ObjectKey:
+    """Status, times, settings and totals of a Movement; changed by compare-and-set."""
+    return ObjectKey(f"{flow_prefix(flow)}movements/{movement}/movement.json")
+
+
+def event_file_key(flow: FlowName, file: EventFileId) -> ObjectKey:
+    """An Event File; create-only."""
+    return ObjectKey(f"{flow_prefix(flow)}events/{file}.jsonl.zst")
+
+
+def stream_events_prefix(flow: FlowName, movement: int, stream: StreamName) -> str:
+    """The Event Files of one stream in one Movement."""
+    return f"{flow_prefix(flow)}events/{movement}/{encode_name(stream)}/"
+
+
+def file_list_key(flow: FlowName, movement: int, label: Label, attempt: int) -> ObjectKey:
+    """A File List; create-only, and its existence is completeness of the group as that attempt saw the source."""
+    return ObjectKey(f"{flow_prefix(flow)}movements/{movement}/groups/{encode_name(label)}/files.{attempt}.jsonl")
+
+
+def binary_key(flow: FlowName, binary: BinaryId) -> ObjectKey:
+    """A Binary File; create-only, named by its content."""
+    return ObjectKey(f"{flow_prefix(flow)}binaries/{binary[:2]}/{binary}")
+
+
+def state_part_key(flow: FlowName, stream: StreamName, digest: str) -> ObjectKey:
+    """Snapshot state of a key range, stored before the Event File whose header names it; create-only."""
+    return ObjectKey(f"{flow_prefix(flow)}snapshots/{encode_name(stream)}/parts/{digest}")
+
+
+def state_key(flow: FlowName, stream: StreamName, movement: int, attempt: int) -> ObjectKey:
+    """Snapshot state of a whole stream as one attempt saw it; valid once movement.json names it."""
+    return ObjectKey(f"{flow_prefix(flow)}snapshots/{encode_name(stream)}/{movement}.{attempt}")
+
+
+def failure_key(flow: FlowName, movement: int, file: EventFileId) -> ObjectKey:
+    """Why an Event File, or records of it, could not be applied in this Movement."""
+    return ObjectKey(f"{flow_prefix(flow)}movements/{movement}/failures/{encode_name(str(file))}.json")
+
+
+def failures_prefix(flow: FlowName, movement: int) -> str:
+    """All failures of one Movement."""
+    return f"{flow_prefix(flow)}movements/{movement}/failures/"
+
+
+def progress_key(flow: FlowName, movement: int, worker: str) -> ObjectKey:
+    """What a worker has done in a Movement; one writer."""
+    return ObjectKey(f"{flow_prefix(flow)}movements/{movement}/progress/{encode_name(worker)}.json")
+
+
+def progress_prefix(flow: FlowName, movement: int) -> str:
+    """The progress of all workers of one Movement."""
+    return f"{flow_prefix(flow)}movements/{movement}/progress/"
