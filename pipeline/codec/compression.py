@@ -1,0 +1,140 @@
+"""Compressed bytes to plain bytes, in pieces of bounded size however much a byte of input may swell.
+
+zstd is the standard library's module (from Python 3.14 on) or its backport.
+"""
+
+from __future__ import annotations
+
+import sys
+import zlib
+from collections.abc import Iterator
+from typing import Protocol
+
+from pipeline.domain.errors import DamagedError
+from pipeline.domain.event_file import Encoding
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
+PIECE_BYTES = 1 << 20
+_MAGIC = {b"\x28\xb5\x2f\xfd": Encoding.ZSTD, b"\x1f\x8b": Encoding.GZIP}
+
+
+def sniff(start: bytes) -> Encoding:
+    """Return the encoding that bytes beginning with `start` (4 bytes or more) have."""
+    return next((encoding for magic, encoding in _MAGIC.items() if start.startswith(magic)), Encoding.PLAIN)
+
+
+def compress_frame(data: bytes, level: int) -> bytes:
+    """Return `data` as one whole zstd frame."""
+    return zstd.compress(data, level)
+
+
+class Compressor:
+    """Compresses what is added into one zstd frame. Its methods hold no lock of the interpreter while they compute."""
+
+    def __init__(self, level: int) -> None:
+        self._compressor = zstd.ZstdCompressor(level=level)
+
+    def add(self, data: bytes) -> bytes:
+        """Return the compressed bytes that are ready; possibly none."""
+        return self._compressor.compress(data)
+
+    def finish(self) -> bytes:
+        """Return the rest of the frame."""
+        return self._compressor.flush(zstd.ZstdCompressor.FLUSH_FRAME)
+
+
+class Decoder(Protocol):
+    """Bytes in, plain bytes out in pieces of at most `PIECE_BYTES`."""
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """Decode the next stored bytes. DamagedError when they are not of the encoding."""
+        ...
+
+    def close(self) -> None:
+        """DamagedError when the stored bytes ended in the middle of a frame."""
+        ...
+
+
+class PlainDecoder:
+    """No compression."""
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """Pass the bytes on."""
+        for start in range(0, len(data), PIECE_BYTES):
+            yield data[start : start + PIECE_BYTES]
+
+    def close(self) -> None:
+        """Plain bytes can end anywhere."""
+
+
+class ZstdDecoder:
+    """Any number of zstd frames one after the other; skippable frames are passed over."""
+
+    def __init__(self) -> None:
+        self._frame = zstd.ZstdDecompressor()
+        self._started = False
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """Decompress."""
+        try:
+            while data or not self._frame.needs_input:
+                self._started = True
+                piece = self._frame.decompress(data, PIECE_BYTES)
+                data = b""
+                if piece:
+                    yield piece
+                if self._frame.eof:
+                    data = self._frame.unused_data
+                    self._frame = zstd.ZstdDecompressor()
+                    self._started = False
+        except zstd.ZstdError as error:
+            raise DamagedError(f"the zstd data is damaged: {error}") from error
+
+    def close(self) -> None:
+        """Check that the last frame is whole."""
+        if self._started:
+            raise DamagedError("the zstd data is truncated: it ends within a frame")
+
+
+class GzipDecoder:
+    """Any number of gzip members one after the other."""
+
+    def __init__(self) -> None:
+        self._member = zlib.decompressobj(wbits=31)
+        self._started = False
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """Decompress."""
+        try:
+            while data:
+                self._started = True
+                piece = self._member.decompress(data, PIECE_BYTES)
+                data = self._member.unconsumed_tail
+                if piece:
+                    yield piece
+                if self._member.eof:
+                    data = self._member.unused_data
+                    self._member = zlib.decompressobj(wbits=31)
+                    self._started = False
+        except zlib.error as error:
+            raise DamagedError(f"the gzip data is damaged: {error}") from error
+
+    def close(self) -> None:
+        """Check that the last member is whole."""
+        if self._started:
+            raise DamagedError("the gzip data is truncated: it ends within a member")
+
+
+def decoder(encoding: Encoding) -> Decoder:
+    """Return a fresh decoder for `encoding`."""
+    match encoding:
+        case Encoding.ZSTD:
+            return ZstdDecoder()
+        case Encoding.GZIP:
+            return GzipDecoder()
+        case Encoding.PLAIN:
+            return PlainDecoder()
