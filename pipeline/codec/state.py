@@ -1,0 +1,99 @@
+"""Snapshot state: what the last export saw of a stream, as bytes.
+
+A state object is a head line (JSON, the stream's schema) and then range frames. A part, which describes the range of one
+Event File, has range frames only. A frame is a line of JSON (`until`, `rows`, and the byte length of the packed keys),
+the keys as zstd-compressed JSON, and the row hashes as they are: they are random, and compress to nothing less.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+
+import orjson
+
+from pipeline.codec.compression import ZstdDecoder, compress_frame
+from pipeline.codec.documents import reading
+from pipeline.codec.header import schema_from_json, schema_to_json
+from pipeline.codec.values import key_from_json, key_to_json, parse_line
+from pipeline.domain.diff import HASH_BYTES, StateRange
+from pipeline.domain.errors import DamagedError
+from pipeline.domain.event_file import FORMAT_VERSION
+from pipeline.domain.keys import Key
+from pipeline.domain.schema import StreamSchema
+
+RANGE_ROWS = 4096
+"""Rows a range: 32 KB of hashes. Fewer cost more frames, more cost more work around a change."""
+_MAX_FRAME_LINE_BYTES = 64 * 1024 * 1024
+
+
+def encode_range(until: Key, keys: Sequence[Key], hashes: bytes) -> bytes:
+    """Return one frame."""
+    packed = compress_frame(orjson.dumps([key_to_json(key) for key in keys]), 1)
+    line = orjson.dumps({"until": key_to_json(until), "rows": len(keys), "keys": len(packed)})
+    return b"".join([line, b"\n", packed, hashes])
+
+
+def encode_state_head(schema: StreamSchema) -> bytes:
+    """Return the first line of a state object."""
+    document = {"formatVersion": FORMAT_VERSION, **schema_to_json(schema)}
+    return orjson.dumps(document, option=orjson.OPT_APPEND_NEWLINE)
+
+
+def decode_state_head(line: bytes, what: str) -> StreamSchema:
+    """Read the first line of a state object."""
+
+    def read(document: dict[str, object]) -> StreamSchema:
+        return schema_from_json(document)
+
+    return reading(what, read, line)
+
+
+def _unpack_keys(packed: bytes, rows: int, what: str) -> list[Key]:
+    keys = orjson.loads(b"".join(ZstdDecoder().feed(packed)))
+    if not isinstance(keys, list) or len(keys) != rows:
+        raise DamagedError(f"{what}: a range does not hold the keys it says")
+    return [key_from_json(key) for key in keys]
+
+
+class StateReader:
+    """Reads frames, piece by piece; with `headed`, first the head line of a state object."""
+
+    def __init__(self, *, headed: bool, what: str) -> None:
+        self._headed = headed
+        self._what = what
+        self._buffer = bytearray()
+        self.schema: StreamSchema | None = None
+
+    def feed(self, data: bytes) -> Iterator[StateRange]:
+        """Give the ranges that `data` completes."""
+        self._buffer += data
+        while (end := self._buffer.find(b"\n")) >= 0:
+            line = bytes(self._buffer[:end])
+            if self._headed and self.schema is None:
+                self.schema = decode_state_head(line, self._what)
+                del self._buffer[: end + 1]
+                continue
+            part = self._frame(parse_line(line, self._what), end + 1)
+            if part is None:
+                return
+            yield part
+        if len(self._buffer) > _MAX_FRAME_LINE_BYTES:
+            raise DamagedError(f"{self._what} holds no frame within {_MAX_FRAME_LINE_BYTES:,} bytes")
+
+    def close(self) -> None:
+        """DamagedError when the bytes ended within a frame."""
+        if self._buffer or (self._headed and self.schema is None):
+            raise DamagedError(f"{self._what} is truncated")
+
+    def _frame(self, head: Mapping[str, object], start: int) -> StateRange | None:
+        rows, length = head.get("rows"), head.get("keys")
+        if not isinstance(rows, int) or not isinstance(length, int):
+            raise DamagedError(f"{self._what} is not a snapshot state")
+        end = start + length + rows * HASH_BYTES
+        if len(self._buffer) < end:
+            return None
+        packed = bytes(self._buffer[start : start + length])
+        hashes = bytes(self._buffer[start + length : end])
+        del self._buffer[:end]
+        return StateRange(key_from_json(head.get("until")), hashes, partial(_unpack_keys, packed, rows, self._what))

@@ -1,0 +1,1 @@
+"""The movement itself: exporter, importer and what settles it, written on anyio against ports only."""

@@ -1,0 +1,95 @@
+"""Binary Files: stored once under their content's digest, verified on the way out."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+
+from blake3 import blake3
+
+from pipeline.domain import layout
+from pipeline.domain.errors import AbsentError, ConflictError, DamagedError, TransientError
+from pipeline.domain.ids import BinaryId, FlowName
+from pipeline.ports.object_store import ObjectStore, OpenBody, PutCondition
+from pipeline.ports.reporter import BinaryFileStored, Reporter
+
+SMALL_BYTES = 1024 * 1024
+"""Contents up to this size are read once and kept; larger ones are read twice, first for their digest."""
+
+
+class BinaryFiles:
+    """The Binary Files of one Flow."""
+
+    def __init__(self, store: ObjectStore, flow: FlowName, reporter: Reporter) -> None:
+        self._store = store
+        self._flow = flow
+        self._reporter = reporter
+
+    async def store(self, open_body: OpenBody) -> BinaryId:
+        """Store what `open_body` opens unless it is there already; return its id."""
+        digest, size, kept = await _digest(open_body)
+        binary = BinaryId(digest)
+        key = layout.binary_key(self._flow, binary)
+        reused = await self._store.stat(key) is not None
+        if not reused:
+            try:
+                body = _kept_or_checked(kept, open_body, digest)
+                await self._store.put(key, body, PutCondition.ABSENT)
+            except ConflictError:
+                reused = True  # another file of the same content was faster
+        self._reporter.report(BinaryFileStored(size=size, reused=reused))
+        return binary
+
+    @asynccontextmanager
+    async def open(self, binary: BinaryId) -> AsyncIterator[AsyncIterable[bytes]]:
+        """Open a Binary File's content; its iterator raises DamagedError at the end if it is not what the id says."""
+        key = layout.binary_key(self._flow, binary)
+        try:
+            async with self._store.open_stream(key) as pieces:
+                yield _verified(pieces, binary, f"Binary File {key}")
+        except AbsentError as error:
+            raise DamagedError(f"Binary File {key} is missing from the store") from error
+
+
+async def _digest(open_body: OpenBody) -> tuple[str, int, bytes | None]:
+    hasher, size, kept = blake3(), 0, [b""]
+    async with open_body() as pieces:
+        async for piece in pieces:
+            hasher.update(piece)
+            size += len(piece)
+            if size <= SMALL_BYTES:
+                kept.append(piece)
+    return hasher.hexdigest(), size, b"".join(kept) if size <= SMALL_BYTES else None
+
+
+def _kept_or_checked(kept: bytes | None, open_body: OpenBody, digest: str) -> bytes | OpenBody:
+    if kept is not None:
+        return kept
+
+    @asynccontextmanager
+    async def opened() -> AsyncIterator[AsyncIterable[bytes]]:
+        async with open_body() as pieces:
+            yield _unchanged(pieces, digest)
+
+    def reopen() -> AbstractAsyncContextManager[AsyncIterable[bytes]]:
+        return opened()
+
+    return reopen
+
+
+async def _unchanged(pieces: AsyncIterable[bytes], digest: str) -> AsyncIterator[bytes]:
+    hasher = blake3()
+    async for piece in pieces:
+        hasher.update(piece)
+        yield piece
+    if hasher.hexdigest() != digest:
+        raise TransientError("a file was written to while it was read. Run the command again when it is at rest.")
+
+
+async def _verified(pieces: AsyncIterable[bytes], digest: str, what: str) -> AsyncIterator[bytes]:
+    hasher = blake3()
+    async for piece in pieces:
+        hasher.update(piece)
+        yield piece
+    if hasher.hexdigest() != digest:
+        raise DamagedError(f"{what} is damaged: its content has another digest. Restore it, or delete it and move again.")

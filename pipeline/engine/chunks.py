@@ -1,0 +1,176 @@
+"""Cutting a stream's changes into Event Files: gathers records and state, stores a chunk when it is large enough."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import anyio.to_thread
+import orjson
+from blake3 import blake3
+
+from pipeline.codec.event_file import EventFileWriter
+from pipeline.codec.state import RANGE_ROWS, encode_range
+from pipeline.codec.values import key_to_json
+from pipeline.domain import layout
+from pipeline.domain.diff import HASH_BYTES, StateRange
+from pipeline.domain.errors import ConflictError
+from pipeline.domain.event_file import FileEntry, Header, KeyRange
+from pipeline.domain.ids import EventFileId, FlowName, Phase
+from pipeline.domain.keys import Key
+from pipeline.domain.schema import StreamSchema
+from pipeline.engine.event_files import store_event_file
+from pipeline.ports.clock import Clock
+from pipeline.ports.object_store import ObjectStore, PutCondition
+
+MAX_PART_BYTES = 8_000_000
+"""The largest state part kept in memory before its chunk is stored, however few its records are."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkLimits:
+    """When an Event File is cut, and how hard it is compressed."""
+
+    line_bytes: int = 16_000_000
+    rows: int = 250_000
+    zstd_level: int = 1
+
+
+@dataclass(slots=True)
+class _OpenRange:
+    keys: list[Key] = field(default_factory=list)
+    hashes: bytearray = field(default_factory=bytearray)
+
+
+class ChunkWriter:
+    """Writes the Event Files of one stream in one Movement.
+
+    `numbers` holds the next chunk number of each phase. What is added covers the keys in order, without a gap: rows
+    that changed and rows that did not both have to be remembered, because a chunk replaces the state of its range.
+    """
+
+    def __init__(
+        self,
+        store: ObjectStore,
+        clock: Clock,
+        flow: FlowName,
+        movement: int,
+        schema: StreamSchema,
+        limits: ChunkLimits,
+        numbers: dict[Phase, int],
+    ) -> None:
+        self._store, self._clock, self._flow, self._movement = store, clock, flow, movement
+        self._schema, self._limits, self._numbers = schema, limits, numbers
+        self._phase = Phase.INCREMENTAL
+        self._after: Key | None = None
+        self._reset()
+        self.stored: list[tuple[Header, FileEntry]] = []
+
+    def _reset(self) -> None:
+        self._writer = EventFileWriter(level=self._limits.zstd_level)
+        self._frames: list[bytes] = []
+        self._frame_bytes = 0
+        self._range = _OpenRange()
+
+    @property
+    def full(self) -> bool:
+        """Whether the chunk in hand should be stored now."""
+        return (
+            self._writer.line_bytes >= self._limits.line_bytes
+            or self._writer.records >= self._limits.rows
+            or (self._writer.records > 0 and self._frame_bytes >= MAX_PART_BYTES)
+        )
+
+    async def begin_phase(self, phase: Phase, at: Key | None) -> None:
+        """Begin chunks of `phase`; those of the phase before end at `at`."""
+        if phase is not self._phase:
+            await self.cut(at)
+            self._phase = phase
+
+    async def add_upserts(self, lines: bytes, count: int) -> None:
+        """Add whole upsert lines."""
+        await anyio.to_thread.run_sync(lambda: self._writer.add(lines, upserts=count))
+
+    async def add_deletes(self, keys: Sequence[Key]) -> None:
+        """Add a delete record for each key."""
+        if keys:
+            names = self._schema.primary_keys
+            lines = [
+                orjson.dumps({"delete": dict(zip(names, key_to_json(key), strict=True))}, option=orjson.OPT_APPEND_NEWLINE)
+                for key in keys
+            ]
+            await anyio.to_thread.run_sync(lambda: self._writer.add(b"".join(lines), deletes=len(keys)))
+
+    def remember(self, keys: Sequence[Key], hashes: bytes) -> None:
+        """Take present rows into the state, changed or not."""
+        for start in range(0, len(keys), RANGE_ROWS):
+            chunk = keys[start : start + RANGE_ROWS]
+            self._range.keys.extend(chunk)
+            self._range.hashes += hashes[start * HASH_BYTES : (start + len(chunk)) * HASH_BYTES]
+            if len(self._range.keys) >= RANGE_ROWS:
+                self.close_range(self._range.keys[-1])
+
+    def remember_unchanged(self, part: StateRange) -> None:
+        """Take a whole range as it was. With nothing to store before it, it need not be written again."""
+        if self._writer.records == 0:
+            self._reset()
+            self._after = part.until
+            return
+        self._add_frame(part.until, part.load_keys(), part.hashes)
+
+    def close_range(self, until: Key) -> None:
+        """End the range in hand at `until`, which need not be the key of a row."""
+        if self._range.keys:
+            self._add_frame(until, self._range.keys, bytes(self._range.hashes))
+            self._range = _OpenRange()
+
+    def _add_frame(self, until: Key, keys: Sequence[Key], hashes: bytes) -> None:
+        frame = encode_range(until, keys, hashes)
+        self._frames.append(frame)
+        self._frame_bytes += len(frame)
+
+    async def cut(self, until: Key | None, *, even_if_empty: bool = False) -> None:
+        """Store the chunk in hand, which covers the keys up to `until` (None: to the end). Nothing when nothing changed."""
+        if self._writer.records == 0 and not even_if_empty:
+            self._reset()
+            self._after = until
+            return
+        if self._range.keys:
+            self.close_range(until if until is not None else self._range.keys[-1])
+        part = b"".join(self._frames)
+        digest = blake3(part).hexdigest()
+        await self._store_part(digest, part)
+        await self._store_chunk(KeyRange(self._after, until), digest)
+        self._after = until
+        self._reset()
+
+    async def mention_schema(self) -> None:
+        """Store a chunk without records, to tell of a schema that has changed while no row did. It covers nothing."""
+        await self._store_chunk(KeyRange(), None)
+        self._reset()
+
+    async def _store_part(self, digest: str, part: bytes) -> None:
+        key = layout.state_part_key(self._flow, self._schema.stream, digest)
+        try:
+            await self._store.put(key, part, PutCondition.ABSENT)
+        except ConflictError:
+            return  # named by its content: what is there is the same
+
+    async def _store_chunk(self, covers: KeyRange, state: str | None) -> None:
+        number = self._numbers.get(self._phase, 0)
+        self._numbers[self._phase] = number + 1
+        header = Header(
+            flow=self._flow,
+            id=EventFileId(self._movement, self._schema.stream, self._phase, number),
+            schema=self._schema,
+            row_count=self._writer.records,
+            export_time=self._clock.now(),
+            covers=covers,
+            state=state,
+        )
+        writer = self._writer
+        data = await anyio.to_thread.run_sync(lambda: writer.finish(header))
+        entry = await store_event_file(
+            self._store, self._flow, header, data, upserts=writer.upserts, deletes=writer.deletes
+        )
+        self.stored.append((header, entry))

@@ -1,0 +1,134 @@
+"""Event Files in the store: written create-only, read back with every check."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from blake3 import blake3
+
+from pipeline.codec.event_file import EventFileReader
+from pipeline.domain import layout
+from pipeline.domain.errors import AbsentError, ConflictError, DamagedError, TransientError
+from pipeline.domain.event_file import Encoding, FileEntry, Header
+from pipeline.domain.ids import FlowName, ObjectKey, StreamName
+from pipeline.ports.object_store import ObjectStore, PutCondition
+
+async def store_event_file(
+    store: ObjectStore, flow: FlowName, header: Header, data: bytes, *, upserts: int, deletes: int
+) -> FileEntry:
+    """Store an Event File and return its entry. TransientError when another exporter has stored this chunk."""
+    entry = FileEntry(
+        id=header.id,
+        label=header.schema.label,
+        key=layout.event_file_key(flow, header.id),
+        encoding=Encoding.ZSTD,
+        size=len(data),
+        checksum=blake3(data).hexdigest(),
+        upserts=upserts,
+        deletes=deletes,
+    )
+    try:
+        await store.put(entry.key, data, PutCondition.ABSENT)
+    except ConflictError as error:
+        if (await store.get(entry.key)).data != data:
+            raise TransientError(
+                f"another exporter has stored {entry.key}. Wait for it to end, or run the command again."
+            ) from error
+    return entry
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedEventFile:
+    """A stored Event File whose header has been read and whose record blocks are about to be."""
+
+    header: Header
+    blocks: AsyncIterator[bytes]
+
+
+@asynccontextmanager
+async def open_event_file(store: ObjectStore, entry: FileEntry) -> AsyncIterator[OpenedEventFile]:
+    """Open an Event File that a File List names.
+
+    Its blocks raise DamagedError at their end unless size, checksum and row count are as the entry and header say.
+    """
+    try:
+        async with store.open_stream(entry.key) as pieces:
+            blocks = _checked_blocks(aiter(pieces), entry)
+            header = await anext(blocks)
+            if not isinstance(header, Header):
+                raise DamagedError(f"{entry.key} is empty")
+            if header.id != entry.id:
+                raise DamagedError(f"{entry.key} says it is {header.id}, but its File List says {entry.id}")
+            yield OpenedEventFile(header, _only_blocks(blocks))
+            await blocks.aclose()
+    except AbsentError as error:
+        raise DamagedError(f"Event File {entry.key} is missing from the store") from error
+
+
+async def _only_blocks(blocks: AsyncIterator[Header | bytes]) -> AsyncIterator[bytes]:
+    async for block in blocks:
+        if isinstance(block, bytes):
+            yield block
+
+
+async def _checked_blocks(pieces: AsyncIterator[bytes], entry: FileEntry) -> AsyncIterator[Header | bytes]:
+    reader = EventFileReader(entry.encoding, what=f"Event File {entry.key}")
+    hasher, size, announced = blake3(), 0, False
+    async for piece in pieces:
+        hasher.update(piece)
+        size += len(piece)
+        for block in reader.feed(piece):
+            if not announced and reader.header is not None:
+                announced = True
+                yield reader.header
+            yield block
+        if not announced and reader.header is not None:
+            announced = True
+            yield reader.header
+    _check_bytes(entry, size, hasher.hexdigest())
+    reader.close()
+
+
+def _check_bytes(entry: FileEntry, size: int, checksum: str) -> None:
+    if size != entry.size:
+        raise DamagedError(f"Event File {entry.key} has {size:,} bytes, but its File List says {entry.size:,}")
+    if checksum != entry.checksum:
+        raise DamagedError(f"Event File {entry.key} is altered: its checksum is not what its File List says")
+
+
+async def adopt(store: ObjectStore, flow: FlowName, movement: int, stream: StreamName) -> list[tuple[Header, FileEntry]]:
+    """Return the Event Files of a stream that earlier attempts of this Movement have stored."""
+    found: list[tuple[Header, FileEntry]] = []
+    prefix, after = layout.stream_events_prefix(flow, movement, stream), None
+    while page := await store.list_page(prefix, after=after):
+        for info in page:
+            found.append(await _read_stored(store, info.key))
+        after = page[-1].key
+    return found
+
+
+async def _read_stored(store: ObjectStore, key: ObjectKey) -> tuple[Header, FileEntry]:
+    reader = EventFileReader(Encoding.ZSTD, what=f"Event File {key}")
+    hasher, size, deletes = blake3(), 0, 0
+    async with store.open_stream(key) as pieces:
+        async for piece in pieces:
+            hasher.update(piece)
+            size += len(piece)
+            for block in reader.feed(piece):
+                deletes += block.startswith(b'{"delete":') + block.count(b'\n{"delete":')
+    reader.close()
+    header = reader.header
+    if header is None:
+        raise DamagedError(f"Event File {key} has no header")
+    return header, FileEntry(
+        id=header.id,
+        label=header.schema.label,
+        key=key,
+        encoding=Encoding.ZSTD,
+        size=size,
+        checksum=hasher.hexdigest(),
+        upserts=header.row_count - deletes,
+        deletes=deletes,
+    )

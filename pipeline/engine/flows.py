@@ -1,0 +1,162 @@
+"""Flows and Movements as the bucket holds them: created once, changed by compare-and-set, read by anybody."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from pipeline.codec.documents import decode_flow, decode_movement, encode_flow, encode_movement
+from pipeline.codec.failures import Failure, decode_failures, encode_failures
+from pipeline.codec.file_list import decode_file_list
+from pipeline.domain import layout
+from pipeline.domain.errors import AbsentError, ConfigurationError, ConflictError, TransientError
+from pipeline.domain.event_file import FileEntry
+from pipeline.domain.ids import EventFileId, FlowName, ObjectKey, decode_name
+from pipeline.domain.movement import Flow, Movement, Status
+from pipeline.ports.clock import Clock
+from pipeline.ports.object_store import ObjectStore, PutCondition
+
+COMPARE_AND_SET_TRIES = 20
+"""A document is changed by few processes a few times a second; whoever loses this often is up against a defect."""
+
+
+class FlowStore:
+    """Reads and changes the documents of Flows."""
+
+    def __init__(self, store: ObjectStore, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
+
+    async def list_flows(self) -> Sequence[Flow]:
+        """Return all Flows, by name. Costs a request per Flow: it jumps over what lies below each."""
+        flows: list[Flow] = []
+        after: ObjectKey | None = None
+        while page := await self._store.list_page(layout.FLOWS, after=after, limit=1):
+            name = FlowName(decode_name(page[0].key.split("/")[1]))
+            flows.append(await self.read_flow(name))
+            after = ObjectKey(layout.flow_prefix(name)[:-1] + "0")  # "0" sorts right after "/"
+        return flows
+
+    async def read_flow(self, name: FlowName) -> Flow:
+        """Return a Flow. AbsentError when there is none of this name."""
+        key = layout.flow_key(name)
+        try:
+            return decode_flow((await self._store.get(key)).data, key)
+        except AbsentError as error:
+            raise AbsentError(f"There is no Flow named {name!r} here. `pipeline status` lists the Flows.") from error
+
+    async def read_movement(self, flow: FlowName, number: int) -> Movement:
+        """Return a Movement. AbsentError when there is none of this number."""
+        key = layout.movement_key(flow, number)
+        return decode_movement((await self._store.get(key)).data, key)
+
+    async def read_file_list(self, key: ObjectKey) -> Sequence[FileEntry]:
+        """Return a File List in its order."""
+        return decode_file_list((await self._store.get(key)).data, key)
+
+    async def read_failures(self, flow: FlowName, number: int) -> Sequence[Failure]:
+        """Return all failures of a Movement."""
+        failures: list[Failure] = []
+        after: ObjectKey | None = None
+        while page := await self._store.list_page(layout.failures_prefix(flow, number), after=after):
+            for info in page:
+                failures += decode_failures((await self._store.get(info.key)).data, info.key)
+            after = page[-1].key
+        return failures
+
+    async def write_failures(self, flow: FlowName, number: int, file: EventFileId, failures: list[Failure]) -> None:
+        """Write down why an Event File, or records of it, could not be applied. The latest attempt's word counts."""
+        key = layout.failure_key(flow, number, file)
+        await self._store.put(key, encode_failures(failures), PutCondition.NONE)
+
+    async def clear_failures(self, flow: FlowName, number: int, file: EventFileId) -> None:
+        """Forget the failures of an Event File that has been imported after all."""
+        await self._store.delete(layout.failure_key(flow, number, file))
+
+    async def connect(self, name: FlowName, source: str, destination: str) -> Flow:
+        """Return the Flow, created if it is new. ConfigurationError when it connects other places."""
+        flow = Flow(name, source, destination, self._clock.now())
+        try:
+            await self._store.put(layout.flow_key(name), encode_flow(flow), PutCondition.ABSENT)
+        except ConflictError:
+            flow = await self.read_flow(name)
+        if (flow.source, flow.destination) != (source, destination):
+            raise ConfigurationError(
+                f"Flow {name!r} connects {flow.source} to {flow.destination}, not {source} to {destination}. "
+                "Give this connection a name of its own with --flow."
+            )
+        return flow
+
+    async def begin(self, flow: Flow, only: tuple[str, ...], exclude: tuple[str, ...]) -> tuple[Movement, bool]:
+        """Return the Movement to work on and whether it is resumed: the latest if it has not settled, else a new one."""
+        latest = await self._latest(flow)
+        if latest is None or latest.settled:
+            created = await self._create(flow, latest, only, exclude)
+            if created is not None:
+                return created, False
+            latest = await self.read_movement(flow.name, (latest.number if latest else 0) + 1)
+        resumed = await self.update(
+            flow.name, latest.number, lambda now: replace(now, attempts=now.attempts + 1, only=only, exclude=exclude)
+        )
+        return resumed, True
+
+    async def _latest(self, flow: Flow) -> Movement | None:
+        latest: Movement | None = None
+        number = max(flow.movements, 1)
+        while await self._store.stat(layout.movement_key(flow.name, number)):
+            latest = await self.read_movement(flow.name, number)
+            number += 1
+        return latest
+
+    async def _create(
+        self, flow: Flow, before: Movement | None, only: tuple[str, ...], exclude: tuple[str, ...]
+    ) -> Movement | None:
+        """Create the next Movement, or return None when somebody else just did."""
+        moment = self._clock.now()
+        movement = Movement(
+            flow=flow.name,
+            number=(before.number if before else 0) + 1,
+            status=Status.IN_PROGRESS,
+            created=moment,
+            updated=moment,
+            attempts=1,
+            only=only,
+            exclude=exclude,
+            file_lists=before.file_lists if before else {},
+            states=before.states if before else {},
+        )
+        key = layout.movement_key(flow.name, movement.number)
+        try:
+            await self._store.put(key, encode_movement(movement), PutCondition.ABSENT)
+        except ConflictError:
+            return None
+        await self._point_to(flow.name, movement.number)
+        return movement
+
+    async def _point_to(self, name: FlowName, number: int) -> None:
+        """Let flow.json name the latest Movement: a short cut for readers, which look further by themselves."""
+        key = layout.flow_key(name)
+        for _ in range(COMPARE_AND_SET_TRIES):
+            stored = await self._store.get(key)
+            flow = decode_flow(stored.data, key)
+            if flow.movements >= number:
+                return
+            try:
+                await self._store.put(key, encode_flow(replace(flow, movements=number)), stored.version)
+            except ConflictError:
+                continue
+            return
+        raise TransientError(f"{key} is changed by others all the time. Try again.")
+
+    async def update(self, flow: FlowName, number: int, change: Callable[[Movement], Movement]) -> Movement:
+        """Change a Movement by compare-and-set and return it; `change` may be called more than once."""
+        key = layout.movement_key(flow, number)
+        for _ in range(COMPARE_AND_SET_TRIES):
+            stored = await self._store.get(key)
+            movement = replace(change(decode_movement(stored.data, key)), updated=self._clock.now())
+            try:
+                await self._store.put(key, encode_movement(movement), stored.version)
+            except ConflictError:
+                continue
+            return movement
+        raise TransientError(f"{key} is changed by others all the time. Try again.")

@@ -1,0 +1,134 @@
+"""What a Flow has stored of one stream: the state the last Movement left, overlaid by the chunks stored since.
+
+The same reading serves three: the diff of a new export, an export that carries on after a crash, and the folding of
+both into the state of the next Movement.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass
+
+from pipeline.codec.state import StateReader, encode_range, encode_state_head
+from pipeline.domain import layout
+from pipeline.domain.diff import HASH_BYTES, StateRange, count_up_to, restrict
+from pipeline.domain.errors import ConflictError
+from pipeline.domain.event_file import Header
+from pipeline.domain.ids import FlowName, ObjectKey, StreamName
+from pipeline.domain.keys import order
+from pipeline.domain.schema import StreamSchema
+from pipeline.ports.object_store import ObjectStore, PutCondition
+
+
+@dataclass(frozen=True, slots=True)
+class StreamState:
+    """Where the state of a stream lies: `base` is of the last Movement that finished it, `chunks` what came since."""
+
+    store: ObjectStore
+    flow: FlowName
+    stream: StreamName
+    base: ObjectKey | None
+    chunks: tuple[Header, ...] = ()
+
+    @property
+    def complete(self) -> bool:
+        """Whether every key of the stream is accounted for, so that a key without state is known to be new."""
+        return self.base is not None or any(chunk.state and chunk.covers.until is None for chunk in self.chunks)
+
+    async def schema(self) -> StreamSchema | None:
+        """Return the schema that was stored last; None when nothing was."""
+        if self.chunks:
+            return self.chunks[-1].schema
+        if self.base is None:
+            return None
+        reader = StateReader(headed=True, what=self.base)
+        async with self.store.open_stream(self.base) as pieces:
+            async for piece in pieces:
+                for _ in reader.feed(piece):
+                    break
+                if reader.schema is not None:
+                    break
+        return reader.schema
+
+    def ranges(self) -> AsyncIterator[StateRange]:
+        """Give the ranges in key order; each begins where the one before ended."""
+        layers = self._base_ranges()
+        for chunk in self.chunks:
+            if chunk.state is not None:
+                layers = _overlay(layers, chunk, self._part_ranges(chunk.state))
+        return layers
+
+    async def _base_ranges(self) -> AsyncIterator[StateRange]:
+        if self.base is not None:
+            async with aclosing(self._read(self.base, headed=True)) as ranges:
+                async for part in ranges:
+                    yield part
+
+    def _part_ranges(self, digest: str) -> AsyncIterator[StateRange]:
+        return self._read(layout.state_part_key(self.flow, self.stream, digest), headed=False)
+
+    async def _read(self, key: ObjectKey, *, headed: bool) -> AsyncIterator[StateRange]:
+        reader = StateReader(headed=headed, what=key)
+        async with self.store.open_stream(key) as pieces:
+            async for piece in pieces:
+                for part in reader.feed(piece):
+                    yield part
+        reader.close()
+
+    async def fold(self, key: ObjectKey, schema: StreamSchema) -> ObjectKey:
+        """Store this state as one object under `key`; return the key that the next Movement is to begin from."""
+
+        async def pieces() -> AsyncIterator[bytes]:
+            yield encode_state_head(schema)
+            async for part in self.ranges():
+                yield encode_range(part.until, part.load_keys(), part.hashes)
+
+        @asynccontextmanager
+        async def opened() -> AsyncIterator[AsyncIterator[bytes]]:
+            async with aclosing(pieces()) as body:
+                yield body
+
+        try:
+            await self.store.put(key, opened, PutCondition.ABSENT)
+        except ConflictError:
+            return key  # this very attempt stored it; its answer was lost
+        return key
+
+
+async def _overlay(
+    below: AsyncIterator[StateRange], chunk: Header, part: AsyncIterator[StateRange]
+) -> AsyncIterator[StateRange]:
+    """Replace what `below` says of the keys the chunk covers by what its part says."""
+    after, until = chunk.covers.after, chunk.covers.until
+    placed = False
+    async for old in below:
+        if after is not None and order(old.until) <= order(after):
+            yield old
+            continue
+        if after is not None and not placed and (head := _head(old, chunk)):
+            yield head
+        if not placed:
+            placed = True
+            async for new in part:
+                yield new
+        if until is not None and order(old.until) > order(until) and (rest := restrict(old, until)):
+            yield rest
+    if not placed:
+        async for new in part:
+            yield new
+
+
+def _head(old: StateRange, chunk: Header) -> StateRange | None:
+    """Return the rows of a range that lie before what the chunk covers."""
+    after = chunk.covers.after
+    if after is None:
+        return None
+    keys = old.load_keys()
+    count = count_up_to(keys, after)
+    return StateRange(after, old.hashes[: count * HASH_BYTES], lambda: keys[:count]) if count else None
+
+
+def stored_chunks(headers: Sequence[Header]) -> tuple[Header, ...]:
+    """Return the chunks of one Movement in the order their states overlay: `full` ones first, then by number."""
+    return tuple(sorted(headers, key=lambda header: (header.id.phase.value != "full", header.id.chunk)))
