@@ -92,4 +92,6 @@ async def _verified(pieces: AsyncIterable[bytes], digest: str, what: str) -> Asy
         hasher.update(piece)
         yield piece
     if hasher.hexdigest() != digest:
-        raise DamagedError(f"{what} is damaged: its content has another digest. Restore it, or delete it and move again.")
+        raise DamagedError(
+            f"{what} is damaged: its content has another digest. Restore it, or delete it and move again."
+        )

@@ -16,24 +16,17 @@ from pipeline.domain import layout
 from pipeline.domain.diff import HASH_BYTES, StateRange
 from pipeline.domain.errors import ConflictError
 from pipeline.domain.event_file import FileEntry, Header, KeyRange
-from pipeline.domain.ids import EventFileId, FlowName, Phase
+from pipeline.domain.ids import EventFileId, Phase
 from pipeline.domain.keys import Key
+from pipeline.domain.movement import Movement
 from pipeline.domain.schema import StreamSchema
 from pipeline.engine.event_files import store_event_file
-from pipeline.ports.clock import Clock
-from pipeline.ports.object_store import ObjectStore, PutCondition
+from pipeline.engine.parts import EngineParts
+from pipeline.ports.object_store import PutCondition
+from pipeline.ports.reporter import EventFileStored
 
 MAX_PART_BYTES = 8_000_000
 """The largest state part kept in memory before its chunk is stored, however few its records are."""
-
-
-@dataclass(frozen=True, slots=True)
-class ChunkLimits:
-    """When an Event File is cut, and how hard it is compressed."""
-
-    line_bytes: int = 16_000_000
-    rows: int = 250_000
-    zstd_level: int = 1
 
 
 @dataclass(slots=True)
@@ -49,25 +42,15 @@ class ChunkWriter:
     that changed and rows that did not both have to be remembered, because a chunk replaces the state of its range.
     """
 
-    def __init__(
-        self,
-        store: ObjectStore,
-        clock: Clock,
-        flow: FlowName,
-        movement: int,
-        schema: StreamSchema,
-        limits: ChunkLimits,
-        numbers: dict[Phase, int],
-    ) -> None:
-        self._store, self._clock, self._flow, self._movement = store, clock, flow, movement
-        self._schema, self._limits, self._numbers = schema, limits, numbers
+    def __init__(self, parts: EngineParts, movement: Movement, schema: StreamSchema, numbers: dict[Phase, int]) -> None:
+        self._parts, self._movement, self._schema, self._numbers = parts, movement, schema, numbers
         self._phase = Phase.INCREMENTAL
         self._after: Key | None = None
         self._reset()
         self.stored: list[tuple[Header, FileEntry]] = []
 
     def _reset(self) -> None:
-        self._writer = EventFileWriter(level=self._limits.zstd_level)
+        self._writer = EventFileWriter(level=self._parts.limits.zstd_level)
         self._frames: list[bytes] = []
         self._frame_bytes = 0
         self._range = _OpenRange()
@@ -76,8 +59,8 @@ class ChunkWriter:
     def full(self) -> bool:
         """Whether the chunk in hand should be stored now."""
         return (
-            self._writer.line_bytes >= self._limits.line_bytes
-            or self._writer.records >= self._limits.rows
+            self._writer.line_bytes >= self._parts.limits.event_file_bytes
+            or self._writer.records >= self._parts.limits.event_file_rows
             or (self._writer.records > 0 and self._frame_bytes >= MAX_PART_BYTES)
         )
 
@@ -96,7 +79,9 @@ class ChunkWriter:
         if keys:
             names = self._schema.primary_keys
             lines = [
-                orjson.dumps({"delete": dict(zip(names, key_to_json(key), strict=True))}, option=orjson.OPT_APPEND_NEWLINE)
+                orjson.dumps(
+                    {"delete": dict(zip(names, key_to_json(key), strict=True))}, option=orjson.OPT_APPEND_NEWLINE
+                )
                 for key in keys
             ]
             await anyio.to_thread.run_sync(lambda: self._writer.add(b"".join(lines), deletes=len(keys)))
@@ -150,9 +135,9 @@ class ChunkWriter:
         self._reset()
 
     async def _store_part(self, digest: str, part: bytes) -> None:
-        key = layout.state_part_key(self._flow, self._schema.stream, digest)
+        key = layout.state_part_key(self._movement.flow, self._schema.stream, digest)
         try:
-            await self._store.put(key, part, PutCondition.ABSENT)
+            await self._parts.store.put(key, part, PutCondition.ABSENT)
         except ConflictError:
             return  # named by its content: what is there is the same
 
@@ -160,17 +145,16 @@ class ChunkWriter:
         number = self._numbers.get(self._phase, 0)
         self._numbers[self._phase] = number + 1
         header = Header(
-            flow=self._flow,
-            id=EventFileId(self._movement, self._schema.stream, self._phase, number),
+            flow=self._movement.flow,
+            id=EventFileId(self._movement.number, self._schema.stream, self._phase, number),
             schema=self._schema,
             row_count=self._writer.records,
-            export_time=self._clock.now(),
+            export_time=self._parts.clock.now(),
             covers=covers,
             state=state,
         )
         writer = self._writer
         data = await anyio.to_thread.run_sync(lambda: writer.finish(header))
-        entry = await store_event_file(
-            self._store, self._flow, header, data, upserts=writer.upserts, deletes=writer.deletes
-        )
+        entry = await store_event_file(self._parts.store, header, data, upserts=writer.upserts, deletes=writer.deletes)
         self.stored.append((header, entry))
+        self._parts.reporter.report(EventFileStored(entry.label, entry.id, entry.size, entry.upserts, entry.deletes))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 
 from blake3 import blake3
@@ -15,14 +15,13 @@ from pipeline.domain.event_file import Encoding, FileEntry, Header
 from pipeline.domain.ids import FlowName, ObjectKey, StreamName
 from pipeline.ports.object_store import ObjectStore, PutCondition
 
-async def store_event_file(
-    store: ObjectStore, flow: FlowName, header: Header, data: bytes, *, upserts: int, deletes: int
-) -> FileEntry:
+
+async def store_event_file(store: ObjectStore, header: Header, data: bytes, *, upserts: int, deletes: int) -> FileEntry:
     """Store an Event File and return its entry. TransientError when another exporter has stored this chunk."""
     entry = FileEntry(
         id=header.id,
         label=header.schema.label,
-        key=layout.event_file_key(flow, header.id),
+        key=layout.event_file_key(header.flow, header.id),
         encoding=Encoding.ZSTD,
         size=len(data),
         checksum=blake3(data).hexdigest(),
@@ -44,7 +43,7 @@ class OpenedEventFile:
     """A stored Event File whose header has been read and whose record blocks are about to be."""
 
     header: Header
-    blocks: AsyncIterator[bytes]
+    blocks: AsyncIterable[bytes]
 
 
 @asynccontextmanager
@@ -54,26 +53,25 @@ async def open_event_file(store: ObjectStore, entry: FileEntry) -> AsyncIterator
     Its blocks raise DamagedError at their end unless size, checksum and row count are as the entry and header say.
     """
     try:
-        async with store.open_stream(entry.key) as pieces:
-            blocks = _checked_blocks(aiter(pieces), entry)
+        async with store.open_stream(entry.key) as pieces, aclosing(_checked_blocks(pieces, entry)) as blocks:
             header = await anext(blocks)
             if not isinstance(header, Header):
                 raise DamagedError(f"{entry.key} is empty")
             if header.id != entry.id:
                 raise DamagedError(f"{entry.key} says it is {header.id}, but its File List says {entry.id}")
-            yield OpenedEventFile(header, _only_blocks(blocks))
-            await blocks.aclose()
+            async with aclosing(_only_blocks(blocks)) as records:
+                yield OpenedEventFile(header, records)
     except AbsentError as error:
         raise DamagedError(f"Event File {entry.key} is missing from the store") from error
 
 
-async def _only_blocks(blocks: AsyncIterator[Header | bytes]) -> AsyncIterator[bytes]:
+async def _only_blocks(blocks: AsyncIterator[Header | bytes]) -> AsyncGenerator[bytes, None]:
     async for block in blocks:
         if isinstance(block, bytes):
             yield block
 
 
-async def _checked_blocks(pieces: AsyncIterator[bytes], entry: FileEntry) -> AsyncIterator[Header | bytes]:
+async def _checked_blocks(pieces: AsyncIterable[bytes], entry: FileEntry) -> AsyncGenerator[Header | bytes, None]:
     reader = EventFileReader(entry.encoding, what=f"Event File {entry.key}")
     hasher, size, announced = blake3(), 0, False
     async for piece in pieces:
@@ -98,7 +96,9 @@ def _check_bytes(entry: FileEntry, size: int, checksum: str) -> None:
         raise DamagedError(f"Event File {entry.key} is altered: its checksum is not what its File List says")
 
 
-async def adopt(store: ObjectStore, flow: FlowName, movement: int, stream: StreamName) -> list[tuple[Header, FileEntry]]:
+async def adopt(
+    store: ObjectStore, flow: FlowName, movement: int, stream: StreamName
+) -> list[tuple[Header, FileEntry]]:
     """Return the Event Files of a stream that earlier attempts of this Movement have stored."""
     found: list[tuple[Header, FileEntry]] = []
     prefix, after = layout.stream_events_prefix(flow, movement, stream), None

@@ -6,7 +6,7 @@ both into the state of the next Movement.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 
@@ -15,8 +15,8 @@ from pipeline.domain import layout
 from pipeline.domain.diff import HASH_BYTES, StateRange, count_up_to, restrict
 from pipeline.domain.errors import ConflictError
 from pipeline.domain.event_file import Header
-from pipeline.domain.ids import FlowName, ObjectKey, StreamName
-from pipeline.domain.keys import order
+from pipeline.domain.ids import FlowName, ObjectKey, Phase, StreamName
+from pipeline.domain.keys import Key, order
 from pipeline.domain.schema import StreamSchema
 from pipeline.ports.object_store import ObjectStore, PutCondition
 
@@ -51,24 +51,18 @@ class StreamState:
                     break
         return reader.schema
 
-    def ranges(self) -> AsyncIterator[StateRange]:
+    def ranges(self) -> AsyncGenerator[StateRange, None]:
         """Give the ranges in key order; each begins where the one before ended."""
-        layers = self._base_ranges()
+        layers = _nothing() if self.base is None else self._read(self.base, headed=True)
         for chunk in self.chunks:
             if chunk.state is not None:
                 layers = _overlay(layers, chunk, self._part_ranges(chunk.state))
         return layers
 
-    async def _base_ranges(self) -> AsyncIterator[StateRange]:
-        if self.base is not None:
-            async with aclosing(self._read(self.base, headed=True)) as ranges:
-                async for part in ranges:
-                    yield part
-
-    def _part_ranges(self, digest: str) -> AsyncIterator[StateRange]:
+    def _part_ranges(self, digest: str) -> AsyncGenerator[StateRange, None]:
         return self._read(layout.state_part_key(self.flow, self.stream, digest), headed=False)
 
-    async def _read(self, key: ObjectKey, *, headed: bool) -> AsyncIterator[StateRange]:
+    async def _read(self, key: ObjectKey, *, headed: bool) -> AsyncGenerator[StateRange, None]:
         reader = StateReader(headed=headed, what=key)
         async with self.store.open_stream(key) as pieces:
             async for piece in pieces:
@@ -79,10 +73,11 @@ class StreamState:
     async def fold(self, key: ObjectKey, schema: StreamSchema) -> ObjectKey:
         """Store this state as one object under `key`; return the key that the next Movement is to begin from."""
 
-        async def pieces() -> AsyncIterator[bytes]:
+        async def pieces() -> AsyncGenerator[bytes, None]:
             yield encode_state_head(schema)
-            async for part in self.ranges():
-                yield encode_range(part.until, part.load_keys(), part.hashes)
+            async with aclosing(self.ranges()) as ranges:
+                async for part in ranges:
+                    yield encode_range(part.until, part.load_keys(), part.hashes)
 
         @asynccontextmanager
         async def opened() -> AsyncIterator[AsyncIterator[bytes]]:
@@ -96,32 +91,37 @@ class StreamState:
         return key
 
 
+async def _nothing() -> AsyncGenerator[StateRange, None]:
+    nothing: tuple[StateRange, ...] = ()
+    for part in nothing:
+        yield part
+
+
 async def _overlay(
-    below: AsyncIterator[StateRange], chunk: Header, part: AsyncIterator[StateRange]
-) -> AsyncIterator[StateRange]:
+    below: AsyncGenerator[StateRange, None], chunk: Header, part: AsyncGenerator[StateRange, None]
+) -> AsyncGenerator[StateRange, None]:
     """Replace what `below` says of the keys the chunk covers by what its part says."""
     after, until = chunk.covers.after, chunk.covers.until
-    placed = False
-    async for old in below:
-        if after is not None and order(old.until) <= order(after):
-            yield old
-            continue
-        if after is not None and not placed and (head := _head(old, chunk)):
-            yield head
-        if not placed:
-            placed = True
-            async for new in part:
-                yield new
-        if until is not None and order(old.until) > order(until) and (rest := restrict(old, until)):
-            yield rest
-    if not placed:
+    async with aclosing(below), aclosing(part):
+        placed = False
+        async for old in below:
+            if after is not None and order(old.until) <= order(after):
+                yield old
+                continue
+            if not placed:
+                placed = True
+                if head := _head(old, after):
+                    yield head
+                async for new in part:
+                    yield new
+            if until is not None and order(old.until) > order(until) and (rest := restrict(old, until)):
+                yield rest
         async for new in part:
             yield new
 
 
-def _head(old: StateRange, chunk: Header) -> StateRange | None:
-    """Return the rows of a range that lie before what the chunk covers."""
-    after = chunk.covers.after
+def _head(old: StateRange, after: Key | None) -> StateRange | None:
+    """Return the rows of a range that lie before what a chunk covers."""
     if after is None:
         return None
     keys = old.load_keys()
@@ -131,4 +131,4 @@ def _head(old: StateRange, chunk: Header) -> StateRange | None:
 
 def stored_chunks(headers: Sequence[Header]) -> tuple[Header, ...]:
     """Return the chunks of one Movement in the order their states overlay: `full` ones first, then by number."""
-    return tuple(sorted(headers, key=lambda header: (header.id.phase.value != "full", header.id.chunk)))
+    return tuple(sorted(headers, key=lambda header: (header.id.phase is not Phase.FULL, header.id.chunk)))

@@ -1,0 +1,64 @@
+"""The progress of one worker in one Movement, as `pipeline status` reads it from elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+
+import orjson
+
+from pipeline.codec.documents import reading, text_of
+from pipeline.domain.event_file import FORMAT_VERSION
+from pipeline.domain.ids import Label
+
+
+@dataclass(slots=True)
+class GroupProgress:
+    """What a worker has done for one group. Bytes are of JSON lines, before compression."""
+
+    rows_read: int = 0
+    encoded_bytes: int = 0
+    files_stored: int = 0
+    files_listed: int = 0
+    files_imported: int = 0
+    files_skipped: int = 0
+    files_failed: int = 0
+    records_imported: int = 0
+    complete: bool = False
+
+
+@dataclass(slots=True)
+class Progress:
+    """What a worker has done in one Movement since it began on it."""
+
+    worker: str
+    started: datetime
+    updated: datetime
+    groups: dict[Label, GroupProgress] = field(default_factory=dict)
+    binaries_stored: int = 0
+    binaries_reused: int = 0
+    binary_bytes: int = 0
+    bytes_stored: int = 0
+
+
+def encode_progress(progress: Progress) -> bytes:
+    """Return the document."""
+    return orjson.dumps({"formatVersion": FORMAT_VERSION, **asdict(progress)}, option=orjson.OPT_INDENT_2)
+
+
+def _read(document: dict[str, object]) -> Progress:
+    groups = document.pop("groups")
+    document.pop("formatVersion")
+    if not isinstance(groups, Mapping):
+        raise TypeError("groups is not an object")
+    started = datetime.fromisoformat(text_of(document, "started"))
+    updated = datetime.fromisoformat(text_of(document, "updated"))
+    counts = {name: value for name, value in document.items() if isinstance(value, int)}
+    read = {Label(label): GroupProgress(**group) for label, group in groups.items()}
+    return Progress(text_of(document, "worker"), started, updated, read, **counts)
+
+
+def decode_progress(data: bytes, what: str) -> Progress:
+    """Read the document."""
+    return reading(what, _read, data)

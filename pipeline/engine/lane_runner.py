@@ -1,0 +1,151 @@
+"""Running lanes: the Event Files of a plan are loaded in order within a stream, side by side across streams."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+import anyio
+import structlog
+from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+
+from pipeline.codec.failures import Failure
+from pipeline.domain.errors import DefectError, PipelineError, TransientError
+from pipeline.domain.event_file import FileEntry
+from pipeline.domain.ids import EventFileId
+from pipeline.domain.lanes import Lane, Step
+from pipeline.domain.movement import Movement
+from pipeline.engine.binaries import BinaryFiles
+from pipeline.engine.event_files import open_event_file
+from pipeline.engine.one_error import one_error
+from pipeline.engine.parts import EngineParts
+from pipeline.ports.destination import DestinationSession, FileToLoad, GaveWay, Loaded, LoadOutcome, Mark
+from pipeline.ports.reporter import EventFileFailed, EventFileImported, RecordRejected
+
+READ_AHEAD_BLOCKS = 4
+"""Blocks of a megabyte that are fetched and decompressed while the one before them is loaded."""
+LOAD_TRIES = 5
+FIRST_RETRY_SECONDS = 0.2
+
+log = structlog.get_logger()
+
+
+@asynccontextmanager
+async def _read_ahead(blocks: AsyncIterator[bytes]) -> AsyncIterator[AsyncIterator[bytes]]:
+    """Give the blocks of `blocks`, read by a task of its own. An error of reading is raised where it is read from."""
+    send, receive = anyio.create_memory_object_stream[bytes | PipelineError](READ_AHEAD_BLOCKS)
+
+    async def pump(sink: MemoryObjectSendStream[bytes | PipelineError]) -> None:
+        async with sink:
+            try:
+                async for block in blocks:
+                    await sink.send(block)
+            except PipelineError as error:
+                await sink.send(error)
+            except anyio.BrokenResourceError:
+                return  # the loader has stopped reading
+
+    with one_error():
+        async with anyio.create_task_group() as group, receive:
+            group.start_soon(pump, send, name="read ahead")
+            yield _unpacked(receive)
+            group.cancel_scope.cancel()
+
+
+async def _unpacked(received: MemoryObjectReceiveStream[bytes | PipelineError]) -> AsyncIterator[bytes]:
+    async for block in received:
+        if isinstance(block, PipelineError):
+            raise block
+        yield block
+
+
+class LaneRunner:
+    """Loads what is pending for one Movement into one destination."""
+
+    def __init__(
+        self,
+        parts: EngineParts,
+        movement: Movement,
+        session: DestinationSession,
+        marks: dict[EventFileId, Mark],
+        limiter: anyio.CapacityLimiter,
+    ) -> None:
+        self._parts = parts
+        self._movement = movement
+        self._session = session
+        self.marks = marks
+        self._limiter = limiter
+        self._binaries = BinaryFiles(parts.store, movement.flow, parts.reporter)
+        self.failed: dict[EventFileId, str] = {}
+
+    async def run(self, lanes: Sequence[Lane]) -> None:
+        """Run all lanes to their ends, or to where each fails. TransientError and RefusedError end the run."""
+        async with anyio.create_task_group() as group:
+            for lane in lanes:
+                group.start_soon(self._run_lane, lane, name=f"lane {lane.stream}")
+
+    async def _run_lane(self, lane: Lane) -> None:
+        for step in lane.steps:
+            results: list[bool] = []
+            async with anyio.create_task_group() as group:
+                for entry in step.pending:
+                    await self._limiter.acquire_on_behalf_of(entry.id)
+                    group.start_soon(self._run_file, entry, step, results, name=f"load {entry.id}")
+            if not all(results):
+                return
+
+    async def _run_file(self, entry: FileEntry, step: Step, results: list[bool]) -> None:
+        try:
+            results.append(await self._load_or_fail(entry, step))
+        finally:
+            self._limiter.release_on_behalf_of(entry.id)
+
+    async def _load_or_fail(self, entry: FileEntry, step: Step) -> bool:
+        """Load one file; return whether the lane may go on behind it."""
+        begun = anyio.current_time()
+        try:
+            outcome = await self._load_with_retries(entry, step)
+        except (TransientError, DefectError):
+            raise
+        except PipelineError as error:
+            await self._note_failure(entry, error)
+            return False
+        if isinstance(outcome, GaveWay):
+            self.marks.update(await self._session.marks())
+            return entry.id in self.marks
+        await self._note_loaded(entry, outcome, anyio.current_time() - begun)
+        return True
+
+    async def _load_with_retries(self, entry: FileEntry, step: Step) -> LoadOutcome:
+        for attempt in range(LOAD_TRIES):
+            try:
+                return await self._load(entry, step)
+            except TransientError as error:
+                if attempt == LOAD_TRIES - 1:
+                    raise
+                log.warning("event_file_load_retried", event_file=str(entry.id), reason=str(error))
+                await anyio.sleep(FIRST_RETRY_SECONDS * 2**attempt)
+        raise DefectError("a loop over the tries of a load ended without a result")
+
+    async def _load(self, entry: FileEntry, step: Step) -> LoadOutcome:
+        async with open_event_file(self._parts.store, entry) as opened, _read_ahead(aiter(opened.blocks)) as blocks:
+            file = FileToLoad(entry, opened.header, blocks, self._binaries.open, self._movement.number)
+            return await self._session.load(file, after=step.after)
+
+    async def _note_failure(self, entry: FileEntry, error: PipelineError) -> None:
+        self.failed[entry.id] = str(error)
+        failure = Failure(entry.id, None, None, None, str(error))
+        await self._parts.flows.write_failures(self._movement.flow, self._movement.number, entry.id, [failure])
+        self._parts.reporter.report(EventFileFailed(entry.label, entry.id, str(error)))
+
+    async def _note_loaded(self, entry: FileEntry, loaded: Loaded, seconds: float) -> None:
+        self.marks[entry.id] = loaded.mark
+        flow, number = self._movement.flow, self._movement.number
+        if loaded.rejections:
+            failures = [Failure(r.file, r.line, r.key, r.column, r.reason) for r in loaded.rejections]
+            await self._parts.flows.write_failures(flow, number, entry.id, failures)
+        self._parts.reporter.report(EventFileImported(entry.label, entry.id, entry.size, loaded.mark, seconds))
+        for rejection in loaded.rejections:
+            self._parts.reporter.report(RecordRejected(entry.label, rejection))
+        if loaded.skipped_columns:
+            log.info("columns_skipped", event_file=str(entry.id), columns=loaded.skipped_columns)

@@ -1,0 +1,97 @@
+"""A whole Movement in one process: export and import at the same time, then settle."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import anyio
+
+from pipeline.codec.message import GroupCompleted, encode_message
+from pipeline.domain.errors import TransientError
+from pipeline.domain.ids import Label, ObjectKey
+from pipeline.domain.movement import Flow, Movement, Status
+from pipeline.engine.exporter import Exporter
+from pipeline.engine.importer import Importer
+from pipeline.engine.one_error import one_error
+from pipeline.engine.parts import EngineParts
+from pipeline.engine.progress import ProgressKeeper
+from pipeline.engine.settlement import Settlement
+from pipeline.ports.destination import Destination, DestinationSession
+from pipeline.ports.reporter import MovementBegun
+from pipeline.ports.source import Source
+
+LOOK_SECONDS = 0.01
+
+
+class Mover:
+    """Moves one Flow's data once. Run it again after any interruption, and the same Movement is carried on."""
+
+    def __init__(self, parts: EngineParts, flow: Flow, source: Source, destination: Destination, worker: str) -> None:
+        self._keeper = ProgressKeeper(parts.clock, parts.reporter, worker)
+        self._parts = replace(parts, reporter=self._keeper)
+        self._flow = flow
+        self._source = source
+        self._destination = destination
+
+    async def run(self, *, only: tuple[str, ...] = (), exclude: tuple[str, ...] = ()) -> Movement:
+        """Move, and return the Movement settled. Raises what a person must know; then it has not settled."""
+        with one_error():
+            async with self._destination.open(self._flow.name) as session:
+                movement, resumed = await self._begin(only, exclude)
+                self._keeper.report(MovementBegun(movement.flow, movement.number, resumed, tuple(movement.file_lists)))
+                return await self._move(movement, session)
+
+    async def _begin(self, only: tuple[str, ...], exclude: tuple[str, ...]) -> tuple[Movement, bool]:
+        movement, resumed = await self._parts.flows.begin(self._flow, only, exclude)
+        age = self._parts.clock.now() - movement.created
+        if resumed and age.total_seconds() > self._parts.limits.lifetime_seconds:
+            await self._parts.flows.update(
+                movement.flow, movement.number, lambda now: now.to(Status.TIMED_OUT, self._parts.clock.now())
+            )
+            return await self._parts.flows.begin(self._flow, only, exclude)
+        return movement, resumed
+
+    async def _move(self, movement: Movement, session: DestinationSession) -> Movement:
+        importer = Importer(self._parts, movement, session)
+        await importer.prepare()
+        exporter = Exporter(self._parts, self._source, movement)
+        async with anyio.create_task_group() as group:
+            group.start_soon(importer.run, name="importer")
+            group.start_soon(self._watch, movement, name="watch")
+            movement = await exporter.run()
+            await self._wait_imported(movement, exporter.announced, importer)
+            group.cancel_scope.cancel()
+        settlement = Settlement(self._parts, session)
+        settled = await settlement.settle(
+            movement, tuple(exporter.announced.values()), importer.marks, importer.failed, self._keeper.figures()
+        )
+        await self._keeper.write(self._parts.store, movement.flow, movement.number)
+        return settled
+
+    async def _watch(self, movement: Movement) -> None:
+        """Write the progress down now and then; end a Movement in which nothing moves any more."""
+        limits = self._parts.limits
+        while True:
+            await self._keeper.write(self._parts.store, movement.flow, movement.number)
+            await anyio.sleep(limits.progress_seconds)
+            if anyio.current_time() - self._keeper.last_progress > limits.idle_timeout_seconds:
+                raise TransientError(
+                    f"Nothing has moved for {limits.idle_timeout_seconds:,.0f} seconds. "
+                    "Run the command again; it carries on where it stopped."
+                )
+
+    async def _wait_imported(self, movement: Movement, announced: dict[Label, ObjectKey], importer: Importer) -> None:
+        """Wait until every announced group has been worked through, ringing again for what seems to be lost."""
+        rung = anyio.current_time()
+        while left := {label: key for label, key in announced.items() if key not in importer.done}:
+            await anyio.sleep(LOOK_SECONDS)
+            if anyio.current_time() - rung < self._parts.limits.sweep_seconds:
+                continue
+            rung = anyio.current_time()
+            lost = [
+                encode_message(GroupCompleted(movement.flow, movement.number, label, key))
+                for label, key in left.items()
+                if not importer.is_in_hand(key)
+            ]
+            if lost:
+                await self._parts.queue.send(lost)

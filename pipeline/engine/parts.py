@@ -1,0 +1,42 @@
+"""What every part of the engine works with: the ports of this process, and its limits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pipeline.engine.flows import FlowStore
+from pipeline.ports.clock import Clock
+from pipeline.ports.event_queue import EventQueue
+from pipeline.ports.object_store import ObjectStore
+from pipeline.ports.reporter import Reporter
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The numbers of a run; each is a setting.
+
+    An Event File is cut at `event_file_bytes` of JSON lines or `event_file_rows` records. `importers` Event Files are
+    imported side by side. A message is invisible for `visibility_seconds`, and its lease renewed at a third of that.
+    """
+
+    event_file_bytes: int = 16_000_000
+    event_file_rows: int = 250_000
+    zstd_level: int = 1
+    importers: int = 4
+    visibility_seconds: float = 60.0
+    sweep_seconds: float = 5.0
+    idle_timeout_seconds: float = 900.0
+    lifetime_seconds: float = 14 * 86400.0
+    progress_seconds: float = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class EngineParts:
+    """The ports, the Flows read through them, and the limits."""
+
+    store: ObjectStore
+    queue: EventQueue
+    clock: Clock
+    reporter: Reporter
+    flows: FlowStore
+    limits: Limits
