@@ -1,0 +1,159 @@
+"""What can be set, its defaults and its limits; parsed once, at the top.
+
+A setting comes from, in rising order: its default, a TOML file, the environment (`PIPELINE_` and its name in
+capitals), a flag. Everything that is wrong is reported at once, each under the name that the user wrote.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, ValidationError
+from pydantic_core import ErrorDetails
+from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+
+from pipeline.domain.errors import ConfigurationError
+
+ENVIRONMENT_PREFIX = "PIPELINE_"
+
+
+class Settings(BaseSettings):
+    """All settings, valid and frozen. The class itself takes defaults and arguments; `load_settings` reads the rest."""
+
+    model_config = SettingsConfigDict(
+        frozen=True, extra="forbid", env_prefix=ENVIRONMENT_PREFIX, env_ignore_empty=True, validate_default=False
+    )
+
+    home: Path = Field(
+        default=Path(".pipeline"),
+        description="The directory in which the embedded store and queue live. All that the pipeline remembers is here.",
+    )
+    event_file_bytes: int = Field(
+        default=16_000_000,
+        ge=1_000,
+        le=256_000_000,
+        description="An Event File is cut when its JSON lines reach this many bytes, before compression. One Event "
+        "File is one transaction at the destination, and is held in memory while it is written.",
+    )
+    event_file_rows: int = Field(
+        default=250_000,
+        ge=1,
+        le=10_000_000,
+        description="An Event File is cut when it holds this many records.",
+    )
+    zstd_level: int = Field(
+        default=1,
+        ge=-7,
+        le=19,
+        description="How hard Event Files are compressed. Higher is smaller and slower.",
+    )
+    importers: int = Field(
+        default=4,
+        ge=1,
+        le=64,
+        description="How many streams are imported at the same time.",
+    )
+    queue_visibility_seconds: float = Field(
+        default=60.0,
+        ge=0.1,
+        le=43_200,
+        description="How long a message belongs to the worker that received it. A worker at work extends it; what a "
+        "dead worker held is delivered again after this time.",
+    )
+    queue_max_receives: int = Field(
+        default=5,
+        ge=1,
+        le=1_000,
+        description="How often a message is delivered before it goes to the dead-letter queue.",
+    )
+    sweep_seconds: float = Field(
+        default=5.0,
+        ge=0.01,
+        le=3_600,
+        description="How often to look for File Groups that are complete but not imported, in case a message was lost.",
+    )
+    idle_timeout_seconds: float = Field(
+        default=900.0,
+        ge=1,
+        le=86_400,
+        description="A Movement without any progress for this long is TIMED_OUT.",
+    )
+    lifetime_seconds: float = Field(
+        default=14.0 * 86_400,
+        ge=1,
+        le=365 * 86_400,
+        description="A Movement older than this is TIMED_OUT. The default is 14 days.",
+    )
+    progress_seconds: float = Field(
+        default=2.0,
+        ge=0.1,
+        le=3_600,
+        description="How often progress is told when it is not shown on a terminal.",
+    )
+    log_format: Literal["console", "json"] = Field(
+        default="console",
+        description='How log events are written to standard error: "console" for people, "json" for machines.',
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="warning",
+        description='The least important log events that are written: "debug", "info", "warning" or "error".',
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Read nothing behind the caller's back."""
+        return (init_settings,)
+
+
+def load_settings(config: Path | None = None, flags: Mapping[str, object] | None = None) -> Settings:
+    """Return the settings from the file `config`, the environment and `flags` (by name of the setting).
+
+    ConfigurationError names everything that is wrong, one line each.
+    """
+    given = {name: value for name, value in (flags or {}).items() if value is not None}
+    environment = EnvSettingsSource(Settings)()
+    from_file = {} if config is None else _read_toml(config)
+    values = {**from_file, **environment, **given}
+    try:
+        return Settings(**values)
+    except ValidationError as error:
+        lines = [_complaint(detail, config, environment, given) for detail in error.errors()]
+    raise ConfigurationError("\n".join(lines))
+
+
+def _read_toml(path: Path) -> dict[str, object]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ConfigurationError(f"There is no settings file {path}. Name another with --config, or leave it out.") from error
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(f"The settings file {path} cannot be read: {error}") from error
+
+
+def _complaint(
+    detail: ErrorDetails, config: Path | None, environment: Mapping[str, object], flags: Mapping[str, object]
+) -> str:
+    name = str(detail["loc"][0])
+    if detail["type"] == "extra_forbidden":
+        return f"{name} in {config}: there is no such setting. The settings are: {', '.join(Settings.model_fields)}."
+    if name in flags:
+        where = "--" + name.replace("_", "-")
+    elif name in environment:
+        where = ENVIRONMENT_PREFIX + name.upper() + " in the environment"
+    else:
+        where = f"{name} in {config}"
+    value = detail["input"]
+    shown = os.fspath(value) if isinstance(value, str | os.PathLike) else value
+    rule = detail["msg"].partition(" for <class")[0]
+    return f"{where}: {rule[0].lower()}{rule[1:]}, not {shown!r}."
