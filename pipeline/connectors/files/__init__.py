@@ -1,0 +1,5 @@
+"""The files connector: a directory tree as a stream, contents as Binary Files."""
+
+from pipeline.connectors.files.source import FilesSource
+
+__all__ = ["FilesSource"]

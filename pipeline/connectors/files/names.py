@@ -1,0 +1,43 @@
+"""Paths of entries: bytes inside the connector, key values at its ports, and printable text in messages.
+
+A path is relative to the root, its segments separated by `/`. Names are whatever bytes the file system holds.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pipeline.domain.keys import KeyValue, RawText
+
+METADATA_NAME = b".pipeline-import"
+"""The directory directly below a destination's root that holds its marks. A source passes over it, and no record may
+name it: so a tree that was moved to a place can be moved on from there."""
+
+
+def from_bytes(name: bytes) -> str | RawText:
+    """Return `name` as a key value: text where it is UTF-8, its bytes otherwise."""
+    try:
+        return name.decode()
+    except UnicodeDecodeError:
+        return RawText(name)
+
+
+def to_bytes(value: KeyValue) -> bytes | None:
+    """Return the bytes that `from_bytes` was given, or None when the value is no text at all."""
+    match value:
+        case str():
+            return value.encode()
+        case RawText():
+            return value.data
+        case _:
+            return None
+
+
+def shown(path: bytes) -> str:
+    """Return `path` for a message or a log: always printable, never a surrogate."""
+    return path.decode("utf-8", "backslashreplace") or "."
+
+
+def location_of(root: Path) -> str:
+    """Return the `file:` URL of a directory; different spellings of one place, links included, give one URL."""
+    return root.resolve().as_uri().rstrip("/") + "/"

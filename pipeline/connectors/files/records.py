@@ -1,0 +1,180 @@
+"""Event File lines as records of a tree, checked before anything is touched."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from pipeline.codec.values import from_json, key_text, parse_line
+from pipeline.connectors.files.names import METADATA_NAME, shown, to_bytes
+from pipeline.connectors.files.source import COLUMNS
+from pipeline.connectors.files.tree import Kind
+from pipeline.domain.errors import ConfigurationError, DamagedError
+from pipeline.domain.ids import BinaryId, parse_binary_id
+from pipeline.domain.keys import KeyValue
+from pipeline.domain.schema import StreamSchema
+
+_NEEDED = frozenset({"path", "kind", "mode", "mtime_ns", "digest", "target"})
+
+
+class Unacceptable(Exception):  # noqa: N818 - it never leaves the connector: it becomes a Rejection
+    """A record that can never go in, whatever happens at the destination. `column` is the one at fault."""
+
+    def __init__(self, reason: str, column: str | None = None) -> None:
+        super().__init__(reason)
+        self.column = column
+
+
+@dataclass(frozen=True, slots=True)
+class Upsert:
+    """An entry as it is to be. `line` is 1-based with the header line; `raw` is the line as it came."""
+
+    line: int
+    raw: bytes
+    path: bytes
+    kind: Kind
+    mode: int
+    mtime_ns: int
+    size: int | None
+    digest: BinaryId | None
+    target: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class SetAside:
+    """A record that has not gone in. `waits`: later records of its stream may clear its way; no rejection yet."""
+
+    key: str
+    line: int
+    reason: str
+    column: str | None
+    raw: bytes
+    waits: bool = False
+
+
+@dataclass(slots=True)
+class Plan:
+    """What an Event File's records come to: of several with one key the last. Paths are the keys."""
+
+    upserts: dict[bytes, Upsert] = field(default_factory=dict)
+    deletes: dict[bytes, int] = field(default_factory=dict)
+    unacceptable: list[SetAside] = field(default_factory=list)
+    upsert_count: int = 0
+    delete_count: int = 0
+
+
+def check_schema(schema: StreamSchema) -> tuple[str, ...]:
+    """Return the columns that a tree has no place for; ConfigurationError when `schema` is none of files."""
+    if schema.primary_keys != ("path",) or not _NEEDED.issubset(schema.column_names):
+        raise ConfigurationError(
+            f"the stream {schema.stream!r} is no stream of files, so a directory cannot hold it: "
+            "name another destination for it, or leave it out with --exclude"
+        )
+    known = {column.name for column in COLUMNS}
+    return tuple(name for name in schema.column_names if name not in known)
+
+
+def plan_records(blocks: Iterable[bytes], what: str) -> Plan:
+    """Read all record lines of the Event File `what`. DamagedError for a line that is no record of the format."""
+    plan = Plan()
+    line = 1
+    for block in blocks:
+        for raw in block.splitlines():
+            line += 1
+            _add(plan, raw, line, f"{what}, line {line}")
+    return plan
+
+
+def _add(plan: Plan, raw: bytes, line: int, what: str) -> None:
+    match parse_line(raw, what):
+        case {"upsert": dict(values), **rest} if not rest:
+            is_upsert = True
+        case {"delete": dict(values), **rest} if not rest:
+            is_upsert = False
+        case _:
+            raise DamagedError(f"{what} is neither an upsert nor a delete")
+    try:
+        path = _path(values)
+        if is_upsert:
+            plan.deletes.pop(path, None)
+            plan.upserts[path] = _upsert(values, path, raw, line)
+        else:
+            plan.upserts.pop(path, None)
+            plan.deletes[path] = line
+    except Unacceptable as error:
+        plan.unacceptable.append(SetAside(record_key(values), line, str(error), error.column, raw))
+    else:
+        plan.upsert_count += is_upsert
+        plan.delete_count += not is_upsert
+
+
+def parse_upsert(raw: bytes, line: int) -> Upsert:
+    """Return the upsert in a line that was set aside; Unacceptable when it is none that can go in."""
+    match parse_line(raw, "a record set aside"):
+        case {"upsert": dict(values)}:
+            return _upsert(values, _path(values), raw, line)
+        case _:
+            raise Unacceptable("a delete that names no place below the destination", "path")
+
+
+def record_key(values: dict[str, object]) -> str:
+    """Return the key of a record as JSON text."""
+    return key_text((from_json(values.get("path")),))
+
+
+def _path(values: dict[str, object]) -> bytes:
+    path = to_bytes(from_json(values.get("path")))
+    if path is None:
+        raise Unacceptable("a path must be text", "path")
+    segments = path.split(b"/")
+    if b"\0" in path:
+        raise Unacceptable("a path cannot hold a NUL", "path")
+    if path.startswith(b"/") or b".." in segments:
+        raise Unacceptable(f"the path {shown(path)!r} would leave the destination directory", "path")
+    if b"" in segments or b"." in segments:
+        raise Unacceptable(f"the path {shown(path)!r} has a segment that is empty or '.'", "path")
+    if segments[0] == METADATA_NAME:
+        raise Unacceptable(f"the path {shown(path)!r} lies where the destination keeps its marks", "path")
+    return path
+
+
+def _upsert(values: dict[str, object], path: bytes, raw: bytes, line: int) -> Upsert:
+    try:
+        kind = Kind(str(values.get("kind")))
+    except ValueError as error:
+        raise Unacceptable(f"{values.get('kind')!r} is no kind of entry", "kind") from error
+    mode = _integer(values, "mode")
+    if not 0 <= mode <= 0o7777:
+        raise Unacceptable(f"{mode} is no set of permission bits", "mode")
+    return Upsert(
+        line=line,
+        raw=raw,
+        path=path,
+        kind=kind,
+        mode=mode,
+        mtime_ns=_integer(values, "mtime_ns"),
+        size=None if values.get("size") is None else _integer(values, "size"),
+        digest=_digest(values) if kind is Kind.FILE else None,
+        target=_target(from_json(values.get("target"))) if kind is Kind.SYMLINK else None,
+    )
+
+
+def _integer(values: dict[str, object], column: str) -> int:
+    value = values.get(column)
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise Unacceptable(f"{column} must be an integer, not {value!r}", column)
+    return value
+
+
+def _digest(values: dict[str, object]) -> BinaryId:
+    try:
+        return parse_binary_id(str(values.get("digest")))
+    except ValueError as error:
+        raise Unacceptable(str(error), "digest") from error
+
+
+def _target(value: KeyValue) -> bytes:
+    target = to_bytes(value)
+    if not target or b"\0" in target:
+        raise Unacceptable("the target of a symbolic link must be text, not empty, without NUL", "target")
+    return target
