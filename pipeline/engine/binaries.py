@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 
 from blake3 import blake3
 
@@ -46,7 +46,8 @@ class BinaryFiles:
         key = layout.binary_key(self._flow, binary)
         try:
             async with self._store.open_stream(key) as pieces:
-                yield _verified(pieces, binary, f"Binary File {key}")
+                async with aclosing(_verified(pieces, binary, f"Binary File {key}")) as content:
+                    yield content
         except AbsentError as error:
             raise DamagedError(f"Binary File {key} is missing from the store") from error
 
@@ -69,7 +70,8 @@ def _kept_or_checked(kept: bytes | None, open_body: OpenBody, digest: str) -> by
     @asynccontextmanager
     async def opened() -> AsyncIterator[AsyncIterable[bytes]]:
         async with open_body() as pieces:
-            yield _unchanged(pieces, digest)
+            async with aclosing(_unchanged(pieces, digest)) as content:
+                yield content
 
     def reopen() -> AbstractAsyncContextManager[AsyncIterable[bytes]]:
         return opened()
@@ -77,7 +79,7 @@ def _kept_or_checked(kept: bytes | None, open_body: OpenBody, digest: str) -> by
     return reopen
 
 
-async def _unchanged(pieces: AsyncIterable[bytes], digest: str) -> AsyncIterator[bytes]:
+async def _unchanged(pieces: AsyncIterable[bytes], digest: str) -> AsyncGenerator[bytes, None]:
     hasher = blake3()
     async for piece in pieces:
         hasher.update(piece)
@@ -86,7 +88,7 @@ async def _unchanged(pieces: AsyncIterable[bytes], digest: str) -> AsyncIterator
         raise TransientError("a file was written to while it was read. Run the command again when it is at rest.")
 
 
-async def _verified(pieces: AsyncIterable[bytes], digest: str, what: str) -> AsyncIterator[bytes]:
+async def _verified(pieces: AsyncIterable[bytes], digest: str, what: str) -> AsyncGenerator[bytes, None]:
     hasher = blake3()
     async for piece in pieces:
         hasher.update(piece)

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pipeline.codec.documents import decode_flow, decode_movement, encode_flow, encode_movement
 from pipeline.codec.failures import Failure, decode_failures, encode_failures
 from pipeline.codec.file_list import decode_file_list
+from pipeline.codec.progress import Progress, decode_progress
 from pipeline.domain import layout
 from pipeline.domain.errors import AbsentError, ConfigurationError, ConflictError, TransientError
 from pipeline.domain.event_file import FileEntry
@@ -35,7 +36,7 @@ class FlowStore:
             name = FlowName(decode_name(page[0].key.split("/")[1]))
             flows.append(await self.read_flow(name))
             after = ObjectKey(layout.flow_prefix(name)[:-1] + "0")  # "0" sorts right after "/"
-        return flows
+        return sorted(flows, key=lambda flow: flow.name)
 
     async def read_flow(self, name: FlowName) -> Flow:
         """Return a Flow. AbsentError when there is none of this name."""
@@ -63,6 +64,13 @@ class FlowStore:
                 failures += decode_failures((await self._store.get(info.key)).data, info.key)
             after = page[-1].key
         return failures
+
+    async def read_progress(self, flow: FlowName, number: int) -> Sequence[Progress]:
+        """Return what each worker has written down of its progress in a Movement."""
+        found: list[Progress] = []
+        for info in await self._store.list_page(layout.progress_prefix(flow, number)):
+            found.append(decode_progress((await self._store.get(info.key)).data, info.key))
+        return found
 
     async def write_failures(self, flow: FlowName, number: int, file: EventFileId, failures: list[Failure]) -> None:
         """Write down why an Event File, or records of it, could not be applied. The latest attempt's word counts."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing, asynccontextmanager
 
 import anyio
 import structlog
@@ -48,11 +48,12 @@ async def _read_ahead(blocks: AsyncIterator[bytes]) -> AsyncIterator[AsyncIterat
     with one_error():
         async with anyio.create_task_group() as group, receive:
             group.start_soon(pump, send, name="read ahead")
-            yield _unpacked(receive)
+            async with aclosing(_unpacked(receive)) as unpacked:
+                yield unpacked
             group.cancel_scope.cancel()
 
 
-async def _unpacked(received: MemoryObjectReceiveStream[bytes | PipelineError]) -> AsyncIterator[bytes]:
+async def _unpacked(received: MemoryObjectReceiveStream[bytes | PipelineError]) -> AsyncGenerator[bytes, None]:
     async for block in received:
         if isinstance(block, PipelineError):
             raise block

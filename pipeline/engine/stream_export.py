@@ -55,12 +55,11 @@ class StreamExport:
 
     async def _run(self, rows: OpenRows, old_ranges: AsyncGenerator[StateRange, None]) -> None:
         send, receive = anyio.create_memory_object_stream[tuple[RowBlock, bytes]](READ_AHEAD_BLOCKS)
-        async with anyio.create_task_group() as group:
+        async with receive, anyio.create_task_group() as group:
             group.start_soon(_read_ahead, rows, send, name="read ahead")
             await self._next_range(old_ranges)
-            async with receive:
-                async for block, hashes in receive:
-                    await self._take_block(block, hashes, old_ranges)
+            async for block, hashes in receive:
+                await self._take_block(block, hashes, old_ranges)
             while self._diff is not None:
                 await self._end_range(old_ranges)
             await self._writer.cut(None)

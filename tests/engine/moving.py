@@ -1,0 +1,84 @@
+"""Running the Mover on fakes, on trio's virtual clock."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
+
+import anyio
+import anyio.lowlevel
+import pytest
+import trio.testing
+
+from pipeline.domain.ids import FlowName
+from pipeline.domain.movement import Movement
+from pipeline.engine.flows import FlowStore
+from pipeline.engine.mover import Mover
+from pipeline.engine.parts import EngineParts, Limits
+from pipeline.ports.event_queue import EventQueue
+from pipeline.ports.object_store import ObjectStore
+from pipeline.ports.reporter import Event
+from pipeline.queues.memory import MemoryEventQueue
+from pipeline.stores.memory import MemoryObjectStore
+from tests.engine.faulty import MortalQueue, MortalStore
+from tests.engine.world import Faults, ManualClock, MemoryDestination, MemorySource, Tables
+
+FLOW = FlowName("crm")
+SMALL = Limits(event_file_rows=4, sweep_seconds=1.0, visibility_seconds=30.0)
+T = TypeVar("T")
+
+
+async def _run_inline(work: Callable[[], T]) -> T:
+    """What takes the place of a worker thread: a run must not depend on the real time that a thread takes."""
+    await anyio.lowlevel.checkpoint()
+    return work()
+
+
+def on_trio(main: Callable[[], Coroutine[object, object, T]]) -> T:
+    """Run `main` on trio with a clock that jumps when nothing else is to do, and without threads."""
+    clock = trio.testing.MockClock(autojump_threshold=0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("anyio.to_thread.run_sync", _run_inline)
+        return anyio.run(main, backend="trio", backend_options={"clock": clock})
+
+
+@dataclass
+class RecordingReporter:
+    """Keeps every event."""
+
+    events: list[Event] = field(default_factory=list)
+
+    def report(self, event: Event) -> None:
+        self.events.append(event)
+
+
+@dataclass
+class World:
+    """What outlives a process: store, queue, source and destination; and the time."""
+
+    tables: Tables
+    store: ObjectStore = field(default_factory=MemoryObjectStore)
+    queue: EventQueue = field(default_factory=lambda: MemoryEventQueue(visibility_seconds=30.0))
+    destination: MemoryDestination = field(default_factory=MemoryDestination)
+    clock: ManualClock = field(default_factory=ManualClock)
+    limits: Limits = SMALL
+    reporter: RecordingReporter = field(default_factory=RecordingReporter)
+    only: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+
+    @property
+    def flows(self) -> FlowStore:
+        """The Flows as anybody reads them."""
+        return FlowStore(self.store, self.clock)
+
+    async def move(self, faults: Faults | None = None) -> Movement:
+        """Run one process that moves once."""
+        faults = faults or Faults()
+        store, queue = MortalStore(self.store, faults), MortalQueue(self.queue, faults)
+        destination = replace(self.destination, faults=faults)
+        flows = FlowStore(store, self.clock)
+        flow = await flows.connect(FLOW, "memory:source", "memory:destination")
+        parts = EngineParts(store, queue, self.clock, self.reporter, flows, self.limits)
+        source = MemorySource(self.tables, faults)
+        return await Mover(parts, flow, source, destination, "worker").run(only=self.only, exclude=self.exclude)

@@ -1,0 +1,92 @@
+"""The process dies at every call of a port, before and after; the next one carries on: nothing lost, nothing twice."""
+
+from __future__ import annotations
+
+import pytest
+
+from pipeline.domain.errors import AbsentError
+from pipeline.domain.movement import Status
+from tests.engine.moving import FLOW, World, on_trio
+from tests.engine.world import CrashError, Faults, Tables
+
+
+def first_state() -> Tables:
+    return {"a": {number: f"a{number}" for number in range(9)}, "b": {1: "one"}, "c": {}}
+
+
+def second_state() -> Tables:
+    return {"a": {number: f"a{number}" for number in (0, 1, 3, 4, 5, 20)} | {7: "changed"}, "b": {1: "one"}, "d": {2: "x"}}
+
+
+def calls_of_a_run(movements: int) -> int:
+    async def main() -> int:
+        world = World(first_state())
+        if movements == 2:
+            await world.move()
+            world.tables = second_state()
+        faults = Faults()
+        await world.move(faults)
+        return faults.calls
+
+    return on_trio(main)
+
+
+async def crash_and_resume(world: World, crash_at: int, *, change: bool) -> None:
+    faults = Faults(crash_at)
+    try:
+        await world.move(faults)
+    except CrashError:
+        if change:
+            world.tables = second_state() if world.tables == first_state() else first_state()
+    before = await unsettled(world)
+    movement = await world.move()
+    assert movement.status is Status.SUCCESS, movement.problems
+    assert before is None or movement.number == before
+    expected = {name: rows for name, rows in world.tables.items() if rows}
+    assert {name: rows for name, rows in world.destination.tables.items() if rows} == expected
+    assert set(world.destination.loads.values()) == {1}
+
+
+@pytest.mark.parametrize("movements", [1, 2])
+@pytest.mark.parametrize("change", [False, True], ids=["same source", "source changed meanwhile"])
+def test_killed_at_any_call_the_next_run_carries_on(movements: int, change: bool) -> None:
+    calls = calls_of_a_run(movements)
+    assert calls > 40
+
+    async def main() -> None:
+        for crash_at in range(calls):
+            world = World(first_state())
+            if movements == 2:
+                await world.move()
+                world.tables = second_state()
+            await crash_and_resume(world, crash_at, change=change)
+
+    on_trio(main)
+
+
+def test_killed_twice_in_a_row_with_other_data_each_time() -> None:
+    calls = calls_of_a_run(1)
+
+    async def main() -> None:
+        for first in range(5, calls, 7):
+            for second in range(3, calls, 9):
+                world = World(first_state())
+                for crash_at in (first, second):
+                    with pytest.raises(CrashError):
+                        await world.move(Faults(crash_at))
+                        raise CrashError("it ended before that call")
+                    world.tables = second_state() if world.tables == first_state() else first_state()
+                await crash_and_resume(world, 10**9, change=False)
+
+    on_trio(main)
+
+
+async def unsettled(world: World) -> int | None:
+    """The number of the Movement that has not settled, if there is one."""
+    for number in (2, 1):
+        try:
+            movement = await world.flows.read_movement(FLOW, number)
+        except AbsentError:
+            continue
+        return None if movement.settled else number
+    return None

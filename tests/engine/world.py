@@ -1,0 +1,215 @@
+"""A source and a destination in memory, and a way to die at any call of a port."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import TypeVar
+
+import anyio
+import anyio.lowlevel
+import orjson
+
+from pipeline.codec.values import key_text
+from pipeline.domain.ids import EventFileId, FlowName, Label, StreamName
+from pipeline.domain.keys import Key, order
+from pipeline.domain.schema import Column, StreamSchema
+from pipeline.ports.destination import (
+    DestinationSession,
+    FileToLoad,
+    GaveWay,
+    Loaded,
+    LoadOutcome,
+    Mark,
+    Rejection,
+    Violation,
+)
+from pipeline.ports.source import RowBlock, Snapshot, StoreBinary
+
+T = TypeVar("T")
+Table = dict[int, str]
+Tables = dict[str, Table]
+
+
+class CrashError(BaseException):
+    """The process is gone: nothing it would have done after this happens."""
+
+
+@dataclass
+class Faults:
+    """Counts calls of ports; dies before (even number) or after (odd number) the call it is told."""
+
+    crash_at: int | None = None
+    calls: int = 0
+    dead: bool = False
+    trace: list[str] = field(default_factory=list)
+
+    def _moment(self, name: str) -> None:
+        if self.dead:
+            raise CrashError(name)
+        self.trace.append(name)
+        if self.calls == self.crash_at:
+            self.dead = True
+            raise CrashError(name)
+        self.calls += 1
+
+    async def call(self, name: str, work: Callable[[], Awaitable[T]]) -> T:
+        """Do `work`, unless the process dies before it or right after."""
+        self._moment(f"before {name}")
+        result = await work()
+        self._moment(f"after {name}")
+        return result
+
+
+@dataclass
+class ManualClock:
+    """A clock that moves when told."""
+
+    moment: datetime = datetime(2026, 1, 1, tzinfo=UTC)
+
+    def now(self) -> datetime:
+        """The present moment; every look takes a millisecond."""
+        self.moment += timedelta(milliseconds=1)
+        return self.moment
+
+
+@dataclass
+class MemoryBlock:
+    """Rows `(number, text)` of a table with key `number`."""
+
+    rows: Sequence[tuple[int, str]]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def keys(self) -> Sequence[Key]:
+        return [(number,) for number, _ in self.rows]
+
+    def row_hashes(self) -> bytes:
+        return b"".join(hashlib.blake2b(repr(row).encode(), digest_size=8).digest() for row in self.rows)
+
+    async def upserts(self, positions: Sequence[int], store_binary: StoreBinary) -> bytes:
+        await anyio.lowlevel.checkpoint()
+        return b"".join(
+            orjson.dumps({"upsert": {"number": self.rows[at][0], "text": self.rows[at][1]}}) + b"\n" for at in positions
+        )
+
+
+@dataclass
+class MemorySource:
+    """Tables of numbered texts. A snapshot is a copy."""
+
+    tables: Tables
+    faults: Faults = field(default_factory=Faults)
+    block_rows: int = 3
+    location: str = "memory:source"
+
+    @asynccontextmanager
+    async def open_snapshot(self) -> AsyncIterator[Snapshot]:
+        copy = {name: dict(table) for name, table in self.tables.items()}
+        yield await self.faults.call("source.open_snapshot", lambda: _soon(_MemorySnapshot(copy, self)))
+
+
+async def _soon(value: T) -> T:
+    await anyio.lowlevel.checkpoint()
+    return value
+
+
+@dataclass
+class _MemorySnapshot:
+    tables: Tables
+    source: MemorySource
+
+    async def streams(self) -> Sequence[StreamSchema]:
+        return [schema_of(name) for name in sorted(self.tables)]
+
+    @asynccontextmanager
+    async def open_rows(self, schema: StreamSchema) -> AsyncIterator[AsyncIterable[RowBlock]]:
+        rows = sorted(self.tables[schema.stream].items(), key=lambda row: order((row[0],)))
+
+        async def blocks() -> AsyncGenerator[RowBlock, None]:
+            for start in range(0, len(rows), self.source.block_rows):
+                block = MemoryBlock(rows[start : start + self.source.block_rows])
+                yield await self.source.faults.call("source.rows", lambda block=block: _soon(block))  # type: ignore[misc]
+
+        async with aclosing(blocks()) as opened:
+            yield opened
+
+
+def schema_of(name: str) -> StreamSchema:
+    """The schema of a table of numbered texts; each is a group of its own."""
+    columns = (Column("number", "integer", nullable=False), Column("text", "text"))
+    return StreamSchema(StreamName(name), Label(name), columns, ("number",))
+
+
+@dataclass
+class MemoryDestination:
+    """Tables and marks that change together. `refuses` says why a row is set aside, if it is."""
+
+    tables: Tables = field(default_factory=dict)
+    marks: dict[EventFileId, Mark] = field(default_factory=dict)
+    loads: Counter[EventFileId] = field(default_factory=Counter)
+    faults: Faults = field(default_factory=Faults)
+    refuses: Callable[[int, str], str | None] = lambda number, text: None
+    set_aside: dict[tuple[str, int], tuple[Rejection, str]] = field(default_factory=dict)
+    location: str = "memory:destination"
+
+    @asynccontextmanager
+    async def open(self, flow: FlowName) -> AsyncIterator[DestinationSession]:
+        yield _MemorySession(self)
+
+
+@dataclass
+class _MemorySession:
+    at: MemoryDestination
+
+    async def marks(self) -> Mapping[EventFileId, Mark]:
+        return await self.at.faults.call("destination.marks", lambda: _soon(dict(self.at.marks)))
+
+    async def load(self, file: FileToLoad, *, after: Sequence[EventFileId]) -> LoadOutcome:
+        records = [orjson.loads(line) async for block in file.blocks for line in block.splitlines()]
+
+        async def commit() -> LoadOutcome:
+            await anyio.lowlevel.checkpoint()
+            if file.entry.id in self.at.marks or any(before not in self.at.marks for before in after):
+                return GaveWay("marked already, or too early")
+            return self._apply(file, records)
+
+        return await self.at.faults.call(f"destination.load {file.entry.id}", commit)
+
+    def _apply(self, file: FileToLoad, records: Sequence[dict[str, dict[str, object]]]) -> Loaded:
+        table = self.at.tables.setdefault(file.entry.id.stream, {})
+        rejections: list[Rejection] = []
+        for line, record in enumerate(records, start=2):
+            ((kind, row),) = record.items()
+            number = int(str(row["number"]))
+            place = (str(file.entry.id.stream), number)
+            self.at.set_aside.pop(place, None)
+            if kind == "delete":
+                table.pop(number, None)
+            elif reason := self.at.refuses(number, str(row["text"])):
+                rejections.append(Rejection(file.entry.id, line, key_text((number,)), reason))
+                self.at.set_aside[place] = (rejections[-1], str(row["text"]))
+            else:
+                table[number] = str(row["text"])
+        deletes = sum("delete" in record for record in records)
+        mark = Mark(
+            len(records) - deletes - len(rejections), deletes, rejected=len(rejections), movement=file.movement
+        )
+        self.at.marks[file.entry.id] = mark
+        self.at.loads[file.entry.id] += 1
+        return Loaded(mark, tuple(rejections))
+
+    async def retry_rejected(self) -> Sequence[Rejection]:
+        for (stream, number), (_, text) in list(self.at.set_aside.items()):
+            if self.at.refuses(number, text) is None:
+                self.at.tables[stream][number] = text
+                del self.at.set_aside[stream, number]
+        return [rejection for rejection, _ in self.at.set_aside.values()]
+
+    async def finish(self, streams: Sequence[StreamName]) -> Sequence[Violation]:
+        return await self.at.faults.call("destination.finish", lambda: _soon(()))
