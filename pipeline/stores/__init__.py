@@ -1,0 +1,1 @@
+"""Object stores: a directory, and a fake in memory. Each keeps its port, and passes its contract suite unchanged."""

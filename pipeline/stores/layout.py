@@ -1,0 +1,82 @@
+"""Object keys as paths below a directory, and back.
+
+A segment of a key is a file name, with these marks, so that every key has exactly one path and no two keys share one:
+
+    ~7E     a byte that is not printable ASCII, or `~` itself, in hexadecimal; a file name is ASCII
+    ~~      at the end: the segment is too long for one file name and goes on inside this directory
+    ~       at the end: an object without a dot in its name, or a directory with one
+
+The last one lets `a` and `a/b` both be objects, as on S3, while the usual names stay as they are: `flow.json` is an
+object and `flows` a directory.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+MAX_NAME_LENGTH = 240
+"""The longest file name made here; file systems take 255 bytes, and the marks need up to two."""
+
+_ESCAPED_BYTE = re.compile(r"~([0-9A-F]{2})")
+_UNSAFE_BYTE = re.compile(rb"[^\x21-\x7d]")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What a directory of the store holds. `sort_key` is the segment in UTF-8, and a slash if there are more below."""
+
+    sort_key: bytes
+    path: Path
+
+
+def object_path(root: Path, key: str) -> Path:
+    """Return where the object of a valid key lies below `root`."""
+    *directories, name = key.split("/")
+    parts = [part for segment in directories for part in _file_names(segment, is_object=False)]
+    return root.joinpath(*parts, *_file_names(name, is_object=True))
+
+
+def directory_path(root: Path, segments: list[str]) -> Path:
+    """Return the directory of everything below these valid segments."""
+    return root.joinpath(*[part for segment in segments for part in _file_names(segment, is_object=False)])
+
+
+def _file_names(segment: str, *, is_object: bool) -> list[str]:
+    text = _UNSAFE_BYTE.sub(lambda match: b"~%02X" % match[0][0], segment.encode()).decode("ascii")
+    names = []
+    while len(text) > MAX_NAME_LENGTH:
+        escape_at = text.find("~", MAX_NAME_LENGTH - 2, MAX_NAME_LENGTH)
+        cut = MAX_NAME_LENGTH if escape_at < 0 else escape_at
+        names.append(text[:cut] + "~~")
+        text = text[cut:]
+    if not text.strip("."):
+        text = text.replace(".", "~2E")
+    is_plain = ("." in text) == is_object
+    return [*names, text if is_plain else text + "~"]
+
+
+def _segment(name: str) -> bytes:
+    text = _ESCAPED_BYTE.sub(lambda match: chr(int(match[1], 16)), name.rstrip("~"))
+    return text.encode("latin-1")
+
+
+def scan(directory: Path, before: bytes = b"") -> list[Entry]:
+    """Return everything directly below a directory of the store, unsorted. A missing directory is empty."""
+    entries: list[Entry] = []
+    try:
+        listing = list(os.scandir(directory))
+    except FileNotFoundError:
+        return entries
+    for item in listing:
+        segment = before + _segment(item.name)
+        path = directory / item.name
+        if not item.is_dir(follow_symlinks=False):
+            entries.append(Entry(segment, path))
+        elif item.name.endswith("~~"):
+            entries.extend(scan(path, segment))
+        else:
+            entries.append(Entry(segment + b"/", path))
+    return entries

@@ -1,0 +1,46 @@
+"""Locks between processes, which the kernel releases when their holder dies."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from zlib import crc32
+
+from pipeline.domain.errors import TransientError
+
+_PATIENCE_SECONDS = 30.0
+"""Longer than any commit takes; only a stopped or hanging process holds a lock for so long."""
+
+_PAUSE_SECONDS = 0.0005
+
+
+@contextmanager
+def locked(directory: Path, key: str) -> Iterator[None]:
+    """Hold the lock of `key`, one of 256, against all threads and processes. It blocks: for worker threads only."""
+    path = directory / f"{crc32(key.encode()) % 256:02x}"
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    try:
+        _wait_for_lock(descriptor, path)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _wait_for_lock(descriptor: int, path: Path) -> None:
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            if time.monotonic() > deadline:
+                raise TransientError(
+                    f"another process has held the lock {path} for {_PATIENCE_SECONDS:.0f} seconds; "
+                    "if it is stopped, continue or end it, and run the command again"
+                ) from error
+            time.sleep(_PAUSE_SECONDS)
+        else:
+            return
