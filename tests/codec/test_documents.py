@@ -1,0 +1,75 @@
+"""The documents of the bucket: written, read, and refused when they are not what they should be."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import orjson
+import pytest
+
+from pipeline.codec.documents import decode_flow, decode_movement, encode_flow, encode_movement
+from pipeline.codec.failures import Failure, decode_failures, encode_failures
+from pipeline.codec.file_list import decode_file_list, encode_file_list
+from pipeline.codec.message import GroupCompleted, decode_message, encode_message
+from pipeline.codec.progress import GroupProgress, Progress, decode_progress, encode_progress
+from pipeline.domain.errors import DamagedError
+from pipeline.domain.event_file import Encoding, FileEntry
+from pipeline.domain.ids import EventFileId, FlowName, Label, ObjectKey, Phase, StreamName
+from pipeline.domain.movement import Flow, Movement, Status, Totals
+
+MOMENT = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
+FILE = EventFileId(2, StreamName("order details/ü"), Phase.FULL, 10)
+ENTRY = FileEntry(FILE, Label("ü"), ObjectKey("flows/x/y"), Encoding.ZSTD, 5, "aa", 3, 2)
+
+
+def movement() -> Movement:
+    return Movement(
+        FlowName("crm"), 2, Status.IN_PROGRESS, MOMENT, MOMENT, 3, ("a*",), ("b",),
+        {Label("ü"): ObjectKey("k")}, {StreamName("s"): ObjectKey("k2")}, True, Totals(upserts=5, seconds=1.5), ("bad",),
+    )  # fmt: skip
+
+
+def test_documents_survive() -> None:
+    flow = Flow(FlowName("crm ü"), "a", "b", MOMENT, 4)
+    assert decode_flow(encode_flow(flow), "flow.json") == flow
+    assert decode_movement(encode_movement(movement()), "movement.json") == movement()
+    failures = [Failure(FILE, 3, "[1]", None, "why"), Failure(FILE, None, None, None, "all of it")]
+    assert decode_failures(encode_failures(failures), "x") == failures
+    message = GroupCompleted(FlowName("crm"), 2, Label("ü"), ObjectKey("k"))
+    assert decode_message(encode_message(message)) == message
+    progress = Progress("w:1", MOMENT, MOMENT, {Label("ü"): GroupProgress(rows_read=4, complete=True)}, bytes_stored=9)
+    assert decode_progress(encode_progress(progress), "x") == progress
+    assert decode_file_list(encode_file_list(FlowName("f"), Label("ü"), [ENTRY, ENTRY]), "x") == [ENTRY, ENTRY]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"status": "DONE"},
+        {"number": "2"},
+        {"number": -1},
+        {"created": "yesterday"},
+        {"fileLists": []},
+        {"totals": {"unknown": 1}},
+        {"formatVersion": 2},
+        {"only": "a*"},
+    ],
+)
+def test_a_wrong_movement_is_refused_by_name(change: dict[str, object]) -> None:
+    document = {**orjson.loads(encode_movement(movement())), **change}
+    with pytest.raises(DamagedError, match=r"movement\.json"):
+        decode_movement(orjson.dumps(document), "movement.json")
+
+
+@pytest.mark.parametrize("body", [b"", b"{}", b"[]", b"\xff", b'{"formatVersion":1,"eventType":"other"}', b"null"])
+def test_a_message_that_is_not_ours_is_refused(body: bytes) -> None:
+    with pytest.raises(DamagedError, match="message"):
+        decode_message(body)
+
+
+def test_a_file_list_that_is_cut_at_a_line_is_refused() -> None:
+    data = encode_file_list(FlowName("f"), Label("ü"), [ENTRY, ENTRY])
+    with pytest.raises(DamagedError, match="announces 2 files and names 1"):
+        decode_file_list(data[: data.rindex(b"\n", 0, -1) + 1], "x")
+    with pytest.raises(DamagedError, match="truncated"):
+        decode_file_list(data[:-1], "x")

@@ -1,0 +1,60 @@
+"""The diff of a range tells exactly what is new, changed and gone."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.domain.diff import HASH_BYTES, RangeDiff, StateRange, count_up_to, restrict
+from pipeline.domain.keys import Key, RawText, order
+
+Rows = dict[int, int]
+_rows = st.dictionaries(st.integers(0, 30), st.integers(0, 3))
+
+
+def packed(rows: Rows) -> tuple[list[Key], bytes]:
+    ordered = sorted(rows.items())
+    return [(key,) for key, _ in ordered], b"".join((key * 8 + value).to_bytes(HASH_BYTES) for key, value in ordered)
+
+
+def state(rows: Rows) -> StateRange:
+    keys, hashes = packed(rows)
+    return StateRange((30,), hashes, lambda: keys)
+
+
+@given(_rows, _rows, st.integers(1, 7), st.none() | st.integers(0, 30))
+def test_upserts_and_deletes_are_the_true_difference(old: Rows, new: Rows, block: int, cut: int | None) -> None:
+    diff = RangeDiff(state(old))
+    keys, hashes = packed(new)
+    upserts: list[Key] = []
+    for start in range(0, len(keys), block):
+        part = keys[start : start + block]
+        positions = diff.take(part, hashes[start * HASH_BYTES : (start + len(part)) * HASH_BYTES])
+        upserts += [part[position] for position in positions]
+    unchanged = diff.unchanged
+    early = [] if cut is None else diff.take_deleted((cut,))
+    assert all(order(key) <= order((cut,)) for key in early)
+    gone = [*early, *diff.take_deleted(None)]
+    assert upserts == [key for key in keys if old.get(key[0]) != new[key[0]]]  # type: ignore[call-overload,index]
+    assert sorted(gone, key=order) == [(key,) for key in sorted(old) if key not in new]
+    assert unchanged == (old == new)
+
+
+@given(_rows, st.integers(-1, 31))
+def test_a_restricted_range_has_the_rows_behind_the_bound(rows: Rows, after: int) -> None:
+    rest = restrict(state(rows), (after,))
+    expected = {key: value for key, value in rows.items() if key > after}
+    if rest is None:
+        assert not expected
+    else:
+        assert (list(rest.load_keys()), rest.hashes) == packed(expected)
+
+
+def test_keys_order_as_sqlite_orders_values() -> None:
+    ordered: list[Key] = [
+        (None,), (-(2**63),), (float("-inf"),), (-1.5,), (0,), (1,), (1.5,), (2**63 - 1,), (float("inf"),),
+        ("",), ("A",), ("a",), ("\uffff",), ("\U00010000",), (RawText(b"\xff"),), (b"",), (b"\x00",), (b"a",),
+    ]  # fmt: skip
+    ordered[1], ordered[2] = ordered[2], ordered[1]
+    assert sorted(reversed(ordered), key=order) == ordered
+    assert count_up_to(ordered, ("a",)) == ordered.index(("a",)) + 1

@@ -1,0 +1,63 @@
+"""Names of every kind become path segments and come back."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.domain.errors import DefectError
+from pipeline.domain.ids import EventFileId, Phase, StreamName, decode_name, encode_name, parse_binary_id
+from pipeline.domain.movement import SETTLED, Movement, Status, final_status
+from tests.codec.test_documents import movement
+
+
+@given(st.text(min_size=1))
+def test_a_name_survives_and_is_one_harmless_segment(name: str) -> None:
+    segment = encode_name(name)
+    assert decode_name(segment) == name
+    assert segment.isascii()
+    assert "/" not in segment
+    assert segment.strip(".")
+
+
+@given(st.text(min_size=1), st.sampled_from(Phase), st.integers(0, 10**9))
+def test_an_event_file_id_survives(stream: str, phase: Phase, chunk: int) -> None:
+    id_ = EventFileId(3, StreamName(stream), phase, chunk)
+    assert EventFileId.parse(str(id_)) == id_
+
+
+@pytest.mark.parametrize("text", ["", "1/a/full", "x/a/full/0", "1/a/half/0", "1/a/full/-1", "1/a/full/0/1"])
+def test_what_is_no_event_file_id_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"not|valid"):
+        EventFileId.parse(text)
+
+
+@pytest.mark.parametrize("text", ["", "AA" * 32, "0" * 63, "../" + "0" * 61, "0" * 64 + "\n"])
+def test_what_is_no_binary_id_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="not a Binary File id"):
+        parse_binary_id(text)
+
+
+@pytest.mark.parametrize("status", sorted(SETTLED))
+@pytest.mark.parametrize("next_status", list(Status))
+def test_settled_is_final(status: Status, next_status: Status) -> None:
+    base = movement()
+    settled = Movement(base.flow, 1, status, base.created, base.updated)
+    if next_status is not status:
+        with pytest.raises(DefectError, match="cannot go"):
+            settled.to(next_status, base.created)
+
+
+def test_how_a_movement_settles() -> None:
+    def status(imported: int = 0, skipped: int = 0, failed: int = 0, quarantined: int = 0, violations: int = 0) -> Status:
+        return final_status(
+            imported=imported, skipped=skipped, failed=failed, quarantined=quarantined, violations=violations
+        )
+
+    assert status() is Status.SUCCESS
+    assert status(skipped=9) is Status.SUCCESS
+    assert status(imported=1, failed=1) is Status.INCOMPLETE
+    assert status(imported=1, quarantined=1) is Status.INCOMPLETE
+    assert status(imported=1, violations=1) is Status.INCOMPLETE
+    assert status(failed=1) is Status.FAILED

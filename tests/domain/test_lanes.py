@@ -1,0 +1,65 @@
+"""Lanes: what may run side by side, and what waits for what."""
+
+from __future__ import annotations
+
+from pipeline.domain.event_file import Encoding, FileEntry
+from pipeline.domain.ids import EventFileId, Label, ObjectKey, Phase, StreamName
+from pipeline.domain.lanes import in_lane_order, plan
+
+
+def entry(text: str) -> FileEntry:
+    return FileEntry(EventFileId.parse(text), Label("l"), ObjectKey(f"e/{text}"), Encoding.ZSTD, 1, "", 1, 0)
+
+
+LIST = [entry(text) for text in ("1/a/full/0", "1/a/full/1", "1/b/full/0", "2/a/incremental/0", "2/a/incremental/1")]
+
+
+def steps(*marked: str) -> dict[str, list[tuple[list[str], list[str]]]]:
+    planned = plan(LIST, {EventFileId.parse(text) for text in marked})
+    return {
+        lane.stream: [([str(e.id) for e in step.pending], [str(i) for i in step.after]) for step in lane.steps]
+        for lane in planned.lanes
+    }
+
+
+def test_snapshot_chunks_run_side_by_side_and_an_incremental_waits_for_all_before_it() -> None:
+    assert steps() == {
+        "a": [
+            (["1/a/full/0", "1/a/full/1"], []),
+            (["2/a/incremental/0"], ["1/a/full/0", "1/a/full/1"]),
+            (["2/a/incremental/1"], ["2/a/incremental/0"]),
+        ],
+        "b": [(["1/b/full/0"], [])],
+    }
+
+
+def test_what_is_marked_is_skipped_but_still_waited_for() -> None:
+    assert steps("1/a/full/0", "1/b/full/0") == {
+        "a": [
+            (["1/a/full/1"], []),
+            (["2/a/incremental/0"], ["1/a/full/0", "1/a/full/1"]),
+            (["2/a/incremental/1"], ["2/a/incremental/0"]),
+        ]
+    }
+    planned = plan(LIST, {e.id for e in LIST})
+    assert (planned.lanes, planned.skipped, planned.pending) == ((), 5, 0)
+
+
+def test_snapshots_of_two_movements_do_not_run_side_by_side() -> None:
+    two = [entry("1/a/full/0"), entry("2/a/full/0")]
+    assert [len(step.pending) for step in plan(two, ()).lanes[0].steps] == [1, 1]
+
+
+def test_new_files_are_listed_snapshots_first_and_by_number() -> None:
+    mixed = [entry(f"1/a/{name}") for name in ("incremental/0", "full/10", "full/2", "incremental/1")]
+    assert [f"{e.id.phase.value}/{e.id.chunk}" for e in in_lane_order(mixed)] == [
+        "full/2", "full/10", "incremental/0", "incremental/1",
+    ]  # fmt: skip
+    assert [e.id.stream for e in in_lane_order([entry("1/b/full/0"), entry("1/a/full/0")])] == [
+        StreamName("a"),
+        StreamName("b"),
+    ]
+
+
+def test_the_phase_tells_a_snapshot() -> None:
+    assert [entry(f"1/a/{phase.value}/0").is_snapshot for phase in Phase] == [True, False]
