@@ -50,7 +50,9 @@ def test_settled_is_final(status: Status, next_status: Status) -> None:
 
 
 def test_how_a_movement_settles() -> None:
-    def status(imported: int = 0, skipped: int = 0, failed: int = 0, quarantined: int = 0, violations: int = 0) -> Status:
+    def status(
+        imported: int = 0, skipped: int = 0, failed: int = 0, quarantined: int = 0, violations: int = 0
+    ) -> Status:
         return final_status(
             imported=imported, skipped=skipped, failed=failed, quarantined=quarantined, violations=violations
         )

@@ -15,7 +15,11 @@ def first_state() -> Tables:
 
 
 def second_state() -> Tables:
-    return {"a": {number: f"a{number}" for number in (0, 1, 3, 4, 5, 20)} | {7: "changed"}, "b": {1: "one"}, "d": {2: "x"}}
+    return {
+        "a": {number: f"a{number}" for number in (0, 1, 3, 4, 5, 20)} | {7: "changed"},
+        "b": {1: "one"},
+        "d": {2: "x"},
+    }
 
 
 def calls_of_a_run(movements: int) -> int:

@@ -40,7 +40,11 @@ def test_a_repeated_movement_exports_and_imports_nothing() -> None:
         await world.move()
         movement = await world.move()
         assert (movement.number, movement.status) == (2, Status.SUCCESS)
-        assert (movement.totals.files_exported, movement.totals.files_imported, movement.totals.files_skipped) == (0, 0, 3)
+        assert (movement.totals.files_exported, movement.totals.files_imported, movement.totals.files_skipped) == (
+            0,
+            0,
+            3,
+        )
         assert max(world.destination.loads.values()) == 1
 
     on_trio(main)
@@ -124,7 +128,12 @@ def test_a_refused_record_is_set_aside_and_the_rest_goes_in() -> None:
         assert (movement.totals.quarantined, movement.totals.upserts) == (1, 10)
         assert set(world.destination.tables["a"]) == set(range(10)) - {3}
         (failure,) = await world.flows.read_failures(FLOW, 1)
-        assert (str(failure.file), failure.line, failure.key, failure.reason) == ("1/a/full/0", 5, "[3]", "CHECK failed")
+        assert (str(failure.file), failure.line, failure.key, failure.reason) == (
+            "1/a/full/0",
+            5,
+            "[3]",
+            "CHECK failed",
+        )
         assert "line 5" in movement.problems[0]
 
     on_trio(main)
@@ -209,7 +218,9 @@ def test_the_destination_equals_the_source_after_every_movement(states: list[Tab
             filled = {name: rows for name, rows in world.destination.tables.items() if rows or name in state}
             assert filled == state
             assert movement.totals.upserts == sum(
-                before.get(name, {}).get(number) != text for name, rows in state.items() for number, text in rows.items()
+                before.get(name, {}).get(number) != text
+                for name, rows in state.items()
+                for number, text in rows.items()
             )
             assert movement.totals.deletes == sum(
                 number not in state.get(name, {}) for name, rows in before.items() for number in rows

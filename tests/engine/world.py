@@ -197,9 +197,7 @@ class _MemorySession:
             else:
                 table[number] = str(row["text"])
         deletes = sum("delete" in record for record in records)
-        mark = Mark(
-            len(records) - deletes - len(rejections), deletes, rejected=len(rejections), movement=file.movement
-        )
+        mark = Mark(len(records) - deletes - len(rejections), deletes, rejected=len(rejections), movement=file.movement)
         self.at.marks[file.entry.id] = mark
         self.at.loads[file.entry.id] += 1
         return Loaded(mark, tuple(rejections))

@@ -1,0 +1,30 @@
+"""Runs the benchmarks that are named, or all, and prints a table each."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from benchmarks import large, repeated, tables
+
+BENCHMARKS: dict[str, Callable[[Path], None]] = {
+    "tables": tables.run,
+    "repeated": repeated.run,
+    "large": large.run,
+}
+
+
+def main() -> None:
+    """Run."""
+    names = sys.argv[1:] or list(BENCHMARKS)
+    unknown = [name for name in names if name not in BENCHMARKS]
+    if unknown:
+        sys.exit(f"There is no benchmark {unknown[0]!r}. There are: {', '.join(BENCHMARKS)}")
+    for name in names:
+        with tempfile.TemporaryDirectory(prefix="bench-") as directory:
+            BENCHMARKS[name](Path(directory))
+
+
+main()
