@@ -15,7 +15,7 @@ import orjson
 from pipeline.codec.compression import ZstdDecoder, compress_frame
 from pipeline.codec.documents import reading
 from pipeline.codec.header import schema_from_json, schema_to_json
-from pipeline.codec.values import key_from_json, key_to_json, parse_line
+from pipeline.codec.values import key_from_json, key_to_json, parse_line, to_json
 from pipeline.domain.diff import HASH_BYTES, StateRange
 from pipeline.domain.errors import DamagedError
 from pipeline.domain.event_file import FORMAT_VERSION
@@ -29,9 +29,21 @@ _MAX_FRAME_LINE_BYTES = 64 * 1024 * 1024
 
 def encode_range(until: Key, keys: Sequence[Key], hashes: bytes) -> bytes:
     """Return one frame."""
-    packed = compress_frame(orjson.dumps([key_to_json(key) for key in keys]), 1)
+    packed = compress_frame(_pack_keys(keys), 1)
     line = orjson.dumps({"until": key_to_json(until), "rows": len(keys), "keys": len(packed)})
     return b"".join([line, b"\n", packed, hashes])
+
+
+def encode_stored(part: StateRange) -> bytes:
+    """Return the frame of a range that was read, without decoding its keys if that can be helped."""
+    return part.stored or encode_range(part.until, part.load_keys(), part.hashes)
+
+
+def _pack_keys(keys: Sequence[Key]) -> bytes:
+    """Return the keys as JSON. Only a float needs a look at each value: orjson would write infinities as null."""
+    if float in {type(value) for key in keys for value in key}:
+        return orjson.dumps([key_to_json(key) for key in keys])
+    return orjson.dumps(keys, default=to_json, option=orjson.OPT_PASSTHROUGH_DATACLASS)
 
 
 def encode_state_head(schema: StreamSchema) -> bytes:
@@ -50,10 +62,13 @@ def decode_state_head(line: bytes, what: str) -> StreamSchema:
 
 
 def _unpack_keys(packed: bytes, rows: int, what: str) -> list[Key]:
-    keys = orjson.loads(b"".join(ZstdDecoder().feed(packed)))
+    data = b"".join(ZstdDecoder().feed(packed))
+    keys = orjson.loads(data)
     if not isinstance(keys, list) or len(keys) != rows:
         raise DamagedError(f"{what}: a range does not hold the keys it says")
-    return [key_from_json(key) for key in keys]
+    if b"{" in data:  # perhaps a tagged value
+        return [key_from_json(key) for key in keys]
+    return [tuple(key) for key in keys]
 
 
 class StateReader:
@@ -95,5 +110,7 @@ class StateReader:
             return None
         packed = bytes(self._buffer[start : start + length])
         hashes = bytes(self._buffer[start + length : end])
+        stored = bytes(self._buffer[:end])
         del self._buffer[:end]
-        return StateRange(key_from_json(head.get("until")), hashes, partial(_unpack_keys, packed, rows, self._what))
+        load_keys = partial(_unpack_keys, packed, rows, self._what)
+        return StateRange(key_from_json(head.get("until")), hashes, load_keys, stored)

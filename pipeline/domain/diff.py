@@ -20,11 +20,15 @@ HASH_BYTES = 8
 
 @dataclass(frozen=True, slots=True)
 class StateRange:
-    """What was stored of the keys up to `until`: a hash of `HASH_BYTES` a row, in key order. `load_keys` gives the keys."""
+    """What was stored of the keys up to `until`: a hash of `HASH_BYTES` a row, in key order.
+
+    `load_keys` gives the keys; `stored` is the whole range as it was stored, if it was, so that it can be stored again.
+    """
 
     until: Key
     hashes: bytes
     load_keys: Callable[[], Sequence[Key]]
+    stored: bytes | None = None
 
     @property
     def rows(self) -> int:

@@ -10,7 +10,7 @@ import orjson
 from blake3 import blake3
 
 from pipeline.codec.event_file import EventFileWriter
-from pipeline.codec.state import RANGE_ROWS, encode_range
+from pipeline.codec.state import RANGE_ROWS, encode_range, encode_stored
 from pipeline.codec.values import key_to_json
 from pipeline.domain import layout
 from pipeline.domain.diff import HASH_BYTES, StateRange
@@ -51,6 +51,7 @@ class ChunkWriter:
 
     def _reset(self) -> None:
         self._writer = EventFileWriter(level=self._parts.limits.zstd_level)
+        self._uncompressed: list[bytes] = []
         self._frames: list[bytes] = []
         self._frame_bytes = 0
         self._range = _OpenRange()
@@ -70,21 +71,28 @@ class ChunkWriter:
             await self.cut(at)
             self._phase = phase
 
-    async def add_upserts(self, lines: bytes, count: int) -> None:
+    def add_upserts(self, lines: bytes, count: int) -> None:
         """Add whole upsert lines."""
-        await anyio.to_thread.run_sync(lambda: self._writer.add(lines, upserts=count))
+        self._add(lines, upserts=count)
 
-    async def add_deletes(self, keys: Sequence[Key]) -> None:
+    def add_deletes(self, keys: Sequence[Key]) -> None:
         """Add a delete record for each key."""
-        if keys:
-            names = self._schema.primary_keys
-            lines = [
-                orjson.dumps(
-                    {"delete": dict(zip(names, key_to_json(key), strict=True))}, option=orjson.OPT_APPEND_NEWLINE
-                )
-                for key in keys
-            ]
-            await anyio.to_thread.run_sync(lambda: self._writer.add(b"".join(lines), deletes=len(keys)))
+        if not keys:
+            return
+        names = self._schema.primary_keys
+        records = [{"delete": dict(zip(names, key_to_json(key), strict=True))} for key in keys]
+        lines = [orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE) for record in records]
+        self._add(b"".join(lines), deletes=len(keys))
+
+    def _add(self, lines: bytes, *, upserts: int = 0, deletes: int = 0) -> None:
+        self._writer.count(lines, upserts=upserts, deletes=deletes)
+        self._uncompressed.append(lines)
+
+    async def compress(self) -> None:
+        """Compress what has been added since the last call, in a thread that holds no lock while it computes."""
+        lines, self._uncompressed = b"".join(self._uncompressed), []
+        if lines:
+            await anyio.to_thread.run_sync(self._writer.compress, lines)
 
     def remember(self, keys: Sequence[Key], hashes: bytes) -> None:
         """Take present rows into the state, changed or not."""
@@ -101,16 +109,15 @@ class ChunkWriter:
             self._reset()
             self._after = part.until
             return
-        self._add_frame(part.until, part.load_keys(), part.hashes)
+        self._add_frame(encode_stored(part))
 
     def close_range(self, until: Key) -> None:
         """End the range in hand at `until`, which need not be the key of a row."""
         if self._range.keys:
-            self._add_frame(until, self._range.keys, bytes(self._range.hashes))
+            self._add_frame(encode_range(until, self._range.keys, bytes(self._range.hashes)))
             self._range = _OpenRange()
 
-    def _add_frame(self, until: Key, keys: Sequence[Key], hashes: bytes) -> None:
-        frame = encode_range(until, keys, hashes)
+    def _add_frame(self, frame: bytes) -> None:
         self._frames.append(frame)
         self._frame_bytes += len(frame)
 
@@ -120,6 +127,7 @@ class ChunkWriter:
             self._reset()
             self._after = until
             return
+        await self.compress()
         if self._range.keys:
             self.close_range(until if until is not None else self._range.keys[-1])
         part = b"".join(self._frames)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing
 
 import anyio
 import anyio.to_thread
-from anyio.streams.memory import MemoryObjectSendStream
 
 from pipeline.codec.state import RANGE_ROWS
 from pipeline.domain.diff import HASH_BYTES, RangeDiff, StateRange, count_up_to
@@ -18,17 +17,7 @@ from pipeline.engine.one_error import one_error
 from pipeline.ports.reporter import Reporter, RowsRead
 from pipeline.ports.source import RowBlock, StoreBinary
 
-READ_AHEAD_BLOCKS = 2
-"""Blocks that are read and hashed while the one before them is encoded."""
-
 OpenRows = AbstractAsyncContextManager[AsyncIterable[RowBlock]]
-
-
-async def _read_ahead(rows: OpenRows, blocks: MemoryObjectSendStream[tuple[RowBlock, bytes]]) -> None:
-    """Read blocks and hash their rows, as far ahead as the stream's buffer allows."""
-    async with blocks, rows as source:
-        async for block in source:
-            await blocks.send((block, await anyio.to_thread.run_sync(block.row_hashes)))
 
 
 class StreamExport:
@@ -54,15 +43,26 @@ class StreamExport:
                 await self._run(rows, old_ranges)
 
     async def _run(self, rows: OpenRows, old_ranges: AsyncGenerator[StateRange, None]) -> None:
-        send, receive = anyio.create_memory_object_stream[tuple[RowBlock, bytes]](READ_AHEAD_BLOCKS)
-        async with receive, anyio.create_task_group() as group:
-            group.start_soon(_read_ahead, rows, send, name="read ahead")
-            await self._next_range(old_ranges)
-            async for block, hashes in receive:
-                await self._take_block(block, hashes, old_ranges)
-            while self._diff is not None:
-                await self._end_range(old_ranges)
-            await self._writer.cut(None)
+        await self._next_range(old_ranges)
+        async with rows as opened:
+            blocks = aiter(opened)
+            while (read := await self._read_while_compressing(blocks)) is not None:
+                await self._take_block(*read, old_ranges)
+        while self._diff is not None:
+            await self._end_range(old_ranges)
+        await self._writer.cut(None)
+
+    async def _read_while_compressing(self, blocks: AsyncIterator[RowBlock]) -> tuple[RowBlock, bytes] | None:
+        """Read and hash the next block while the lines of the one before are compressed.
+
+        Compressing lets go of the interpreter's lock; reading and encoding do not, and side by side they only wait for
+        each other (docs/decisions/0004).
+        """
+        async with anyio.create_task_group() as group:
+            group.start_soon(self._writer.compress, name="compress")
+            block = await anext(blocks, None)
+            hashes = b"" if block is None else await anyio.to_thread.run_sync(block.row_hashes)
+        return None if block is None else (block, hashes)
 
     async def _take_block(self, block: RowBlock, hashes: bytes, old_ranges: AsyncGenerator[StateRange, None]) -> None:
         keys = block.keys()
@@ -82,7 +82,7 @@ class StreamExport:
     async def _take_new(self, block: RowBlock, keys: Sequence[Key], hashes: bytes, start: int) -> int:
         """Rows behind all old ranges."""
         lines = await block.upserts(range(start, len(keys)), self._store_binary)
-        await self._writer.add_upserts(lines, len(keys) - start)
+        self._writer.add_upserts(lines, len(keys) - start)
         self._writer.remember(keys[start:], hashes[start * HASH_BYTES :])
         if self._writer.full:
             await self._writer.cut(keys[-1])
@@ -99,9 +99,9 @@ class StreamExport:
         if not changed:
             return 0
         lines = await block.upserts([start + position for position in changed], self._store_binary)
-        await self._writer.add_upserts(lines, len(changed))
+        self._writer.add_upserts(lines, len(changed))
         if self._writer.full:
-            await self._writer.add_deletes(diff.take_deleted(part_keys[-1]))
+            self._writer.add_deletes(diff.take_deleted(part_keys[-1]))
             self._remember_pending()
             await self._writer.cut(part_keys[-1])
         elif len(self._pending_keys) > 2 * RANGE_ROWS:
@@ -121,7 +121,7 @@ class StreamExport:
             self._pending_keys, self._pending_hashes = [], bytearray()
             self._writer.remember_unchanged(diff.old)
         else:
-            await self._writer.add_deletes(diff.take_deleted(None))
+            self._writer.add_deletes(diff.take_deleted(None))
             self._remember_pending()
             self._writer.close_range(diff.old.until)
         self._last_until = diff.old.until

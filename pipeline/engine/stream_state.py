@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 
-from pipeline.codec.state import StateReader, encode_range, encode_state_head
+from pipeline.codec.state import StateReader, encode_state_head, encode_stored
 from pipeline.domain import layout
 from pipeline.domain.diff import HASH_BYTES, StateRange, count_up_to, restrict
 from pipeline.domain.errors import ConflictError
@@ -77,7 +77,7 @@ class StreamState:
             yield encode_state_head(schema)
             async with aclosing(self.ranges()) as ranges:
                 async for part in ranges:
-                    yield encode_range(part.until, part.load_keys(), part.hashes)
+                    yield encode_stored(part)
 
         @asynccontextmanager
         async def opened() -> AsyncIterator[AsyncIterator[bytes]]:

@@ -29,10 +29,10 @@ SMALL = Limits(event_file_rows=4, sweep_seconds=1.0, visibility_seconds=30.0)
 T = TypeVar("T")
 
 
-async def _run_inline(work: Callable[[], T]) -> T:
+async def _run_inline(work: Callable[..., T], *arguments: object) -> T:
     """What takes the place of a worker thread: a run must not depend on the real time that a thread takes."""
     await anyio.lowlevel.checkpoint()
-    return work()
+    return work(*arguments)
 
 
 def on_trio(main: Callable[[], Coroutine[object, object, T]]) -> T:
