@@ -110,7 +110,9 @@ def _read_request(request: MoveRequest) -> _Pair:
     source = parse_location(request.source)
     destination = parse_location(request.destination, like=source.technology)
     if source.technology is not destination.technology:
-        raise ConfigurationError(f"{source.url} cannot be moved to {destination.url}: one is a database, one a directory.")
+        raise ConfigurationError(
+            f"{source.url} cannot be moved to {destination.url}: one is a database, one a directory."
+        )
     sources, destinations = [source], [destination]
     if request.files is not None:
         if source.technology is Technology.FILES:
@@ -141,7 +143,9 @@ def _source(locations: list[Location]) -> Source:
 
 def _destination(locations: list[Location]) -> Destination:
     parts: list[Destination] = [
-        SqliteDestination(location.path) if location.technology is Technology.SQLITE else FilesDestination(location.path)
+        SqliteDestination(location.path)
+        if location.technology is Technology.SQLITE
+        else FilesDestination(location.path)
         for location in locations
     ]
     return parts[0] if len(parts) == 1 else CombinedDestination(parts, {FILES_STREAM: 1})
@@ -168,5 +172,3 @@ def _limits(settings: Settings) -> Limits:
         lifetime_seconds=settings.lifetime_seconds,
         progress_seconds=settings.progress_seconds,
     )
-
-

@@ -45,9 +45,11 @@ class BinaryFiles:
         """Open a Binary File's content; its iterator raises DamagedError at the end if it is not what the id says."""
         key = layout.binary_key(self._flow, binary)
         try:
-            async with self._store.open_stream(key) as pieces:
-                async with aclosing(_verified(pieces, binary, f"Binary File {key}")) as content:
-                    yield content
+            async with (
+                self._store.open_stream(key) as pieces,
+                aclosing(_verified(pieces, binary, f"Binary File {key}")) as content,
+            ):
+                yield content
         except AbsentError as error:
             raise DamagedError(f"Binary File {key} is missing from the store") from error
 
@@ -69,9 +71,8 @@ def _kept_or_checked(kept: bytes | None, open_body: OpenBody, digest: str) -> by
 
     @asynccontextmanager
     async def opened() -> AsyncIterator[AsyncIterable[bytes]]:
-        async with open_body() as pieces:
-            async with aclosing(_unchanged(pieces, digest)) as content:
-                yield content
+        async with open_body() as pieces, aclosing(_unchanged(pieces, digest)) as content:
+            yield content
 
     def reopen() -> AbstractAsyncContextManager[AsyncIterable[bytes]]:
         return opened()

@@ -103,8 +103,7 @@ async def adopt(
     found: list[tuple[Header, FileEntry]] = []
     prefix, after = layout.stream_events_prefix(flow, movement, stream), None
     while page := await store.list_page(prefix, after=after):
-        for info in page:
-            found.append(await _read_stored(store, info.key))
+        found += [await _read_stored(store, info.key) for info in page]
         after = page[-1].key
     return found
 

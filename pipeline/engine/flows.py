@@ -67,10 +67,8 @@ class FlowStore:
 
     async def read_progress(self, flow: FlowName, number: int) -> Sequence[Progress]:
         """Return what each worker has written down of its progress in a Movement."""
-        found: list[Progress] = []
-        for info in await self._store.list_page(layout.progress_prefix(flow, number)):
-            found.append(decode_progress((await self._store.get(info.key)).data, info.key))
-        return found
+        page = await self._store.list_page(layout.progress_prefix(flow, number))
+        return [decode_progress((await self._store.get(info.key)).data, info.key) for info in page]
 
     async def write_failures(self, flow: FlowName, number: int, file: EventFileId, failures: list[Failure]) -> None:
         """Write down why an Event File, or records of it, could not be applied. The latest attempt's word counts."""

@@ -33,6 +33,7 @@ class Importer:
         self._session = session
         self._movement = movement
         self._in_hand: set[ObjectKey] = set()
+        self._room = anyio.Semaphore(2 * parts.limits.importers)  # what waits in the queue, another worker may take
         self._limiter = anyio.CapacityLimiter(parts.limits.importers)
         self._runner = LaneRunner(parts, movement, session, {}, self._limiter)
         self.marks: dict[EventFileId, Mark] = self._runner.marks
@@ -51,14 +52,18 @@ class Importer:
         """Receive and import until cancelled."""
         async with anyio.create_task_group() as group:
             while True:
-                await self._wait_for_room()
-                for message in await self._parts.queue.receive(wait_seconds=RECEIVE_WAIT_SECONDS):
-                    group.start_soon(self._handle, message, name="import group")
+                await self._room.acquire()
+                messages = await self._parts.queue.receive(wait_seconds=RECEIVE_WAIT_SECONDS)
+                if not messages:
+                    self._room.release()
+                for message in messages:
+                    group.start_soon(self._handle_in_room, message, name="import group")
 
-    async def _wait_for_room(self) -> None:
-        """Take no more groups than can be worked on: what waits in the queue, another worker may take."""
-        while len(self._in_hand) >= 2 * self._parts.limits.importers:
-            await anyio.sleep(0.02)
+    async def _handle_in_room(self, message: Message) -> None:
+        try:
+            await self._handle(message)
+        finally:
+            self._room.release()
 
     def is_in_hand(self, file_list: ObjectKey) -> bool:
         """Whether this importer is working on that File List now."""

@@ -19,10 +19,11 @@ from pipeline.domain.ids import EventFileId, FlowName, Label, Phase, StreamName
 from pipeline.domain.keys import RawText
 from pipeline.domain.schema import Column, StreamSchema
 
+EVERYTHING = KeyRange()
 LINES = [orjson.dumps({"upsert": {"a": number, "text": "x" * number}}) + b"\n" for number in range(50)]
 
 
-def header(rows: int, stream: str = "t", covers: KeyRange = KeyRange()) -> Header:
+def header(rows: int, stream: str = "t", covers: KeyRange = EVERYTHING) -> Header:
     columns = (Column("a", "integer", nullable=False, native_type="INT", default="1", size=4), Column("ü ", "text"))
     schema = StreamSchema(StreamName(stream), Label("l/ü"), columns, ("a",), {"sqlite": {"indexes": ["x"]}})
     id_ = EventFileId(3, StreamName(stream), Phase.INCREMENTAL, 7)
@@ -94,7 +95,7 @@ def test_a_header_that_lies_about_its_rows_is_refused() -> None:
 
 def test_an_unknown_format_version_is_refused_by_number() -> None:
     line = encode_header(header(0)).replace(b'"formatVersion":1', b'"formatVersion":2')
-    with pytest.raises(DamagedError, match="version 2.*newer release"):
+    with pytest.raises(DamagedError, match=r"version 2.*newer release"):
         list(EventFileReader(None, what="events/x").feed(line))
 
 

@@ -56,5 +56,6 @@ def test_keys_order_as_sqlite_orders_values() -> None:
         ("",), ("A",), ("a",), ("\uffff",), ("\U00010000",), (RawText(b"\xff"),), (b"",), (b"\x00",), (b"a",),
     ]  # fmt: skip
     ordered[1], ordered[2] = ordered[2], ordered[1]
-    assert sorted(reversed(ordered), key=order) == ordered
+    backwards = list(reversed(ordered))
+    assert sorted(backwards, key=order) == ordered
     assert count_up_to(ordered, ("a",)) == ordered.index(("a",)) + 1

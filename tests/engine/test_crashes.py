@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 
 from pipeline.domain.errors import AbsentError
@@ -76,9 +78,8 @@ def test_killed_twice_in_a_row_with_other_data_each_time() -> None:
             for second in range(3, calls, 9):
                 world = World(first_state())
                 for crash_at in (first, second):
-                    with pytest.raises(CrashError):
+                    with contextlib.suppress(CrashError):  # a run that carries on has fewer calls, and may end
                         await world.move(Faults(crash_at))
-                        raise CrashError("it ended before that call")
                     world.tables = second_state() if world.tables == first_state() else first_state()
                 await crash_and_resume(world, 10**9, change=False)
 

@@ -182,7 +182,7 @@ def test_a_cut_file_list_is_refused_by_name() -> None:
         (key,) = movement.file_lists.values()
         stored = (await world.store.get(key)).data
         await world.store.put(key, stored[:-10], PutCondition.NONE)
-        with pytest.raises(DamagedError, match="files.1.jsonl"):
+        with pytest.raises(DamagedError, match=r"files\.1\.jsonl"):
             await world.move()
 
     on_trio(main)
