@@ -1,0 +1,130 @@
+"""Opening a database file: for reading without changing anything, and for writing."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+from urllib.parse import quote
+
+import apsw
+
+from pipeline.connectors.sqlite.errors import translated
+from pipeline.domain.errors import ConfigurationError, RefusedError, TransientError
+
+BUSY_TIMEOUT_SECONDS = 5.0
+"""How long a lock of somebody else is waited for: longer than an app's own transactions, shorter than patience."""
+
+_CACHE_KIB = 32 * 1024
+_MAGIC = b"SQLite format 3\x00"
+
+FileIdentity = tuple[int, int, int, int]
+"""Device, inode, size and modification time in nanoseconds: changes with every change of a file's content."""
+
+
+def location_of(path: Path) -> str:
+    """Return what a person calls a database at `path`: its absolute place, as a URL."""
+    return f"sqlite:///{quote(os.fsencode(path.absolute()))}"
+
+
+def quoted(name: str) -> str:
+    """Return `name` as an SQL identifier, whatever characters it holds."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def open_reader(path: Path, busy_timeout_seconds: float) -> tuple[apsw.Connection, FileIdentity | None]:
+    """Open `path` for reading only. The file identity is not None when the file must be watched: see below.
+
+    A database in WAL mode can only be read where its `-shm` file exists or can be made. In a directory that is not
+    writable it is therefore opened as *immutable*, without any lock. That is right only as long as nobody writes, so it
+    is done only when there is no write-ahead log beside the file (all content is in the file itself), and the reader
+    checks with `ensure_untouched` after each read that there still is none and that the file is the same.
+    """
+    _require_database(path)
+    with translated(location_of(path)):
+        connection = _connect(path, "mode=ro", apsw.SQLITE_OPEN_READONLY, busy_timeout_seconds)
+        try:
+            connection.execute("SELECT count(*) FROM sqlite_schema").fetchall()
+        except (apsw.CantOpenError, apsw.ReadOnlyError):
+            connection.close()
+            identity = _identity_without_log(path)
+            if identity is None:
+                raise
+        except BaseException:
+            connection.close()
+            raise
+        else:
+            return connection, None
+        return _connect(path, "mode=ro&immutable=1", apsw.SQLITE_OPEN_READONLY, busy_timeout_seconds), identity
+
+
+def ensure_untouched(path: Path, identity: FileIdentity | None) -> None:
+    """Raise TransientError when a file that was opened as immutable has been written to."""
+    if identity is not None and _identity_without_log(path) != identity:
+        raise TransientError(
+            f"{location_of(path)}: somebody wrote to it while it was read from a directory where no lock can be "
+            "taken; run the command again, or make the directory writable"
+        )
+
+
+def open_destination(path: Path, busy_timeout_seconds: float) -> apsw.Connection:
+    """Open `path` for writing, made if it is missing and its directory is there; RefusedError when it is not writable.
+
+    Foreign keys are not enforced: they are checked when all streams are in. Functions and virtual tables that an
+    untrusted schema could misuse are switched off, since tables are made from what an Event File says.
+    """
+    place = location_of(path)
+    if not path.parent.is_dir():
+        raise ConfigurationError(f"{place}: there is no directory {path.parent}; make it, or check the path")
+    if path.exists():
+        _require_database(path)
+    elif not os.access(path.parent, os.W_OK):
+        raise RefusedError(f"{place} cannot be made: the directory is not writable; check its permissions")
+    with translated(place):
+        connection = _connect(
+            path, "mode=rwc", apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE, busy_timeout_seconds
+        )
+        try:
+            connection.execute(
+                "PRAGMA foreign_keys=OFF; PRAGMA trusted_schema=OFF; PRAGMA recursive_triggers=OFF;"
+                f"PRAGMA cache_size=-{_CACHE_KIB}; PRAGMA synchronous=FULL; BEGIN IMMEDIATE; ROLLBACK"
+            ).fetchall()
+        except BaseException:
+            connection.close(True)
+            raise
+    return connection
+
+
+def is_database(path: Path) -> bool:
+    """Whether the file begins as an SQLite database does, or is empty, which SQLite takes for an empty one."""
+    with path.open("rb") as file:
+        return file.read(len(_MAGIC)) in (_MAGIC, b"")
+
+
+def _connect(path: Path, parameters: str, flags: int, busy_timeout_seconds: float) -> apsw.Connection:
+    address = f"file:{quote(os.fsencode(path.absolute()))}?{parameters}"
+    connection = apsw.Connection(address, flags=flags | apsw.SQLITE_OPEN_URI)
+    connection.set_busy_timeout(round(busy_timeout_seconds * 1000))
+    return connection
+
+
+def _require_database(path: Path) -> None:
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise ConfigurationError(f"{location_of(path)} is not a file; name an SQLite database file")
+        if not is_database(path):
+            raise ConfigurationError(f"{location_of(path)} is not an SQLite database; name one")
+    except FileNotFoundError as error:
+        raise ConfigurationError(f"{location_of(path)}: there is no such file; check the path") from error
+    except OSError as error:
+        raise ConfigurationError(f"{location_of(path)} cannot be read: {error.strerror}; check the path") from error
+
+
+def _identity_without_log(path: Path) -> FileIdentity | None:
+    """Return the file's identity, or None when a write-ahead log or a rollback journal with content lies beside it."""
+    for suffix in ("-wal", "-journal"):
+        beside = path.with_name(path.name + suffix)
+        if beside.exists() and beside.stat().st_size > 0:
+            return None
+    known = path.stat()
+    return (known.st_dev, known.st_ino, known.st_size, known.st_mtime_ns)

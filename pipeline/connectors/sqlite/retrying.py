@@ -1,0 +1,33 @@
+"""Records that were set aside by earlier loads, tried once more."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+import apsw
+
+from pipeline.connectors.sqlite.bookkeeping import Bookkeeping, SetAside
+from pipeline.connectors.sqlite.load import FileLoad
+from pipeline.connectors.sqlite.target import prepare_target
+from pipeline.domain.ids import EventFileId
+
+
+def retry_set_aside(connection: apsw.Connection, bookkeeping: Bookkeeping, place: str) -> Sequence[SetAside]:
+    """Try again all records that are set aside, stream by stream; return those that still are.
+
+    The marks of their files count what went in. Those of one stream are tried together, so that rows which stood in
+    each other's way may change places.
+    """
+    before = bookkeeping.all_set_aside()
+    for schema in bookkeeping.schemas(sorted({item.stream for item in before})):
+        target = prepare_target(connection, schema)
+        load = FileLoad(connection, bookkeeping, target, schema.stream, f"{place}, table {schema.stream}")
+        load.retry([item for item in before if item.stream == schema.stream])
+    left = bookkeeping.all_set_aside()
+    bookkeeping.correct_marks(_by_file(before) - _by_file(left))
+    return left
+
+
+def _by_file(items: Sequence[SetAside]) -> Counter[EventFileId]:
+    return Counter(item.rejection.file for item in items)

@@ -1,0 +1,233 @@
+"""Rows of a table as blocks: read in key order, hashed as they come, turned into JSON when asked.
+
+There are two ways to read. The quick one takes values as SQLite hands them out. It cannot take text that is not valid
+UTF-8: at the first such value the rest of the table is read the careful way, which takes text as bytes. Both give
+equal rows equal hashes. A UTF-16 database is always read the careful way, since SQLite's own conversion would silently
+alter text that is not valid UTF-16.
+"""
+
+from __future__ import annotations
+
+from binascii import b2a_base64
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from marshal import dumps as marshal_dumps
+from operator import itemgetter
+from typing import Any, Self
+
+import anyio
+import apsw
+import orjson
+from anyio.to_thread import run_sync
+from xxhash import xxh3_64_digest, xxh3_64_intdigest
+
+from pipeline.codec.values import to_json
+from pipeline.connectors.sqlite.connection import quoted
+from pipeline.connectors.sqlite.errors import translated
+from pipeline.connectors.sqlite.schema import Table, order_terms
+from pipeline.domain.keys import Key, KeyValue, RawText
+from pipeline.domain.schema import StreamSchema
+from pipeline.ports.source import StoreBinary
+
+BLOCK_ROWS = 2000
+BLOCK_BYTES = 1024 * 1024
+"""A block ends with the row that reaches one of these: so it holds at most this much and one row."""
+
+Row = tuple[KeyValue, ...]
+
+_MARSHAL_VERSION = 2
+"""The newest version in which equal values always have equal bytes: later ones write references to shared objects."""
+_INFINITE = b"g\x00\x00\x00\x00\x00\x00\xf0"
+"""How marshal begins an infinite float. Found in other data by accident, it costs a closer look, nothing else."""
+_OPTIONS = orjson.OPT_APPEND_NEWLINE | orjson.OPT_PASSTHROUGH_DATACLASS
+_CODECS = {"UTF-8": "utf-8", "UTF-16le": "utf-16-le", "UTF-16be": "utf-16-be"}
+
+
+class SqliteRowBlock:
+    """Consecutive rows of one table, with the hash of each."""
+
+    def __init__(
+        self, schema: StreamSchema, rows: Sequence[Row], hashes: Sequence[bytes], infinite: frozenset[int]
+    ) -> None:
+        """Hold `rows`; those at the positions `infinite` may have an infinite float, which JSON cannot write."""
+        self._schema = schema
+        self._rows = rows
+        self._hashes = hashes
+        self._infinite = infinite
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def keys(self) -> Sequence[Key]:
+        places = [self._schema.column_names.index(name) for name in self._schema.primary_keys]
+        if len(places) == 1:
+            return [(row[places[0]],) for row in self._rows]
+        return list(map(itemgetter(*places), self._rows))
+
+    def row_hashes(self) -> bytes:
+        return b"".join(self._hashes)
+
+    async def upserts(self, positions: Sequence[int], store_binary: StoreBinary) -> bytes:
+        return await run_sync(self._lines, positions)
+
+    def _lines(self, positions: Sequence[int]) -> bytes:
+        names, rows, infinite, write = self._schema.column_names, self._rows, self._infinite, orjson.dumps
+        if infinite:
+            return b"".join([self._line(position) for position in positions])
+        return b"".join(
+            [write({"upsert": dict(zip(names, rows[at], strict=True))}, _tagged, _OPTIONS) for at in positions]
+        )
+
+    def _line(self, position: int) -> bytes:
+        row: Iterable[object] = self._rows[position]
+        if position in self._infinite:
+            row = map(to_json, self._rows[position])
+        record = {"upsert": dict(zip(self._schema.column_names, row, strict=True))}
+        return orjson.dumps(record, _tagged, _OPTIONS)
+
+
+class SqliteRows:
+    """The rows of one table from the first key on, as an asynchronous iterator of blocks, for one task."""
+
+    def __init__(
+        self,
+        connection: apsw.Connection,
+        lock: anyio.Lock,
+        table: Table,
+        schema: StreamSchema,
+        *,
+        place: str,
+        encoding: str,
+        ensure_untouched: Callable[[], None],
+    ) -> None:
+        """Read with `connection`, one thread at a time under `lock`; `ensure_untouched` raises after a read in vain."""
+        self._connection = connection
+        self._lock = lock
+        self._table = table
+        self._schema = schema
+        self._place = place
+        self._codec = _CODECS[encoding]
+        self._careful = encoding != "UTF-8"
+        self._ensure_untouched = ensure_untouched
+        self._seed = xxh3_64_intdigest(orjson.dumps(schema.column_names))
+        self._cursor: apsw.Cursor | None = None
+        self._rows: Iterator[Row] = iter(())
+        self._read_count = 0
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> SqliteRowBlock:
+        async with self._lock:
+            block = await run_sync(self._read_block)
+        if block is None:
+            raise StopAsyncIteration
+        return block
+
+    async def aclose(self) -> None:
+        """Give back the statement, so that the transaction can end. Idempotent."""
+        async with self._lock:
+            if self._cursor is not None:
+                self._cursor.close(True)
+
+    def _read_block(self) -> SqliteRowBlock | None:
+        with translated(self._place):
+            if self._cursor is None:
+                self._start()
+            rows: list[Row] = []
+            hashes: list[bytes] = []
+            infinite: list[int] = []
+            while not self._fill(rows, hashes, infinite):
+                self._careful = True
+                self._start()
+        self._ensure_untouched()
+        return SqliteRowBlock(self._schema, rows, hashes, frozenset(infinite)) if rows else None
+
+    def _fill(self, rows: list[Row], hashes: list[bytes], infinite: list[int]) -> bool:
+        """Add rows until the block is full or the table at its end; False when only the careful way leads on."""
+        dump: Callable[[Any, int], bytes] = _dump_carefully if self._careful else marshal_dumps
+        seed, left = self._seed, BLOCK_BYTES
+        count = len(rows)
+        try:
+            for row in self._rows:
+                data = dump(row, _MARSHAL_VERSION)
+                if _INFINITE in data:
+                    infinite.append(len(rows))
+                rows.append(row)
+                hashes.append(xxh3_64_digest(data, seed))
+                left -= len(data)
+                if left <= 0 or len(rows) >= BLOCK_ROWS:
+                    break
+        except UnicodeDecodeError:
+            return False
+        finally:
+            self._read_count += len(rows) - count
+        return True
+
+    def _start(self) -> None:
+        """Open the rows after those already read. Skipping them again is paid once a table, if at all."""
+        if self._cursor is not None:
+            self._cursor.close(True)
+        self._cursor = self._connection.cursor()
+        self._cursor.execute(self._select(), (self._read_count,))
+        self._rows = map(self._decoded, self._cursor) if self._careful else self._cursor
+
+    def _select(self) -> str:
+        values = [f"t.{quoted(name)}" for name in self._schema.column_names]
+        if self._careful:
+            text_as_bytes = "CASE typeof({0}) WHEN 'text' THEN CAST({0} AS BLOB) ELSE {0} END, typeof({0}) = 'text'"
+            values = [text_as_bytes.format(value) for value in values]
+        order = order_terms(self._table, self._schema, text_is_utf8=self._codec == "utf-8")
+        return (
+            f"SELECT {', '.join(values)} FROM main.{quoted(self._table.name)} AS t ORDER BY {order} LIMIT -1 OFFSET ?"
+        )
+
+    def _decoded(self, row: Sequence[KeyValue]) -> Row:
+        values = zip(row[::2], row[1::2], strict=True)
+        return tuple([decoded_text(value, self._codec) if is_text else value for value, is_text in values])
+
+
+def decoded_text(data: KeyValue, codec: str) -> KeyValue:
+    """Return the bytes of a text as a string, or as `RawText` where they are not valid in `codec`."""
+    assert isinstance(data, bytes)
+    try:
+        return data.decode(codec)
+    except UnicodeDecodeError:
+        return RawText(data)
+
+
+def order_bytes(codec: str, data: bytes) -> bytes:
+    """Return the bytes by which `pipeline.domain.keys.order` compares a text that is stored as `data`."""
+    match decoded_text(data, codec):
+        case RawText(raw):
+            return raw
+        case str(text):
+            return text.encode()
+        case other:
+            raise AssertionError(other)
+
+
+def register_order(connection: apsw.Connection, encoding: str) -> None:
+    """Make `pipeline_order(bytes)` known to SQLite, for the ORDER BY of a UTF-16 database."""
+    codec = _CODECS[encoding]
+
+    def pipeline_order(*values: apsw.SQLiteValue) -> bytes:
+        (data,) = values
+        assert isinstance(data, bytes)
+        return order_bytes(codec, data)
+
+    connection.create_scalar_function("pipeline_order", pipeline_order, 1, deterministic=True)
+
+
+def _dump_carefully(row: Row, version: int) -> bytes:
+    """Return the bytes to hash: those of the quick way, except that `RawText` is a tuple, which no value else is."""
+    return marshal_dumps(tuple([(value.data,) if isinstance(value, RawText) else value for value in row]), version)
+
+
+def _tagged(value: object) -> dict[str, str]:
+    match value:
+        case bytes():
+            return {"$bytes": b2a_base64(value, newline=False).decode()}
+        case RawText(data):
+            return {"$text": b2a_base64(data, newline=False).decode()}
+        case _:
+            raise TypeError(type(value).__name__)
