@@ -148,7 +148,7 @@ def _destination(locations: list[Location]) -> Destination:
         else FilesDestination(location.path)
         for location in locations
     ]
-    return parts[0] if len(parts) == 1 else CombinedDestination(parts, {FILES_STREAM: 1})
+    return parts[0] if len(parts) == 1 else CombinedDestination(parts[0], {FILES_STREAM: parts[1]})
 
 
 def _make_home(home: Path) -> None:
