@@ -19,7 +19,8 @@ from pipeline.ports.destination import Mark, Rejection
 _TABLES = """
 CREATE TABLE IF NOT EXISTS _pipeline_marks (
     flow TEXT NOT NULL, event_file TEXT NOT NULL, stream TEXT NOT NULL, upserts INTEGER NOT NULL,
-    deletes INTEGER NOT NULL, rejected INTEGER NOT NULL, binaries INTEGER NOT NULL, PRIMARY KEY (flow, event_file)
+    deletes INTEGER NOT NULL, rejected INTEGER NOT NULL, binaries INTEGER NOT NULL,
+    movement INTEGER NOT NULL, PRIMARY KEY (flow, event_file)
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS _pipeline_rejected (
     id INTEGER PRIMARY KEY, flow TEXT NOT NULL, stream TEXT NOT NULL, key TEXT NOT NULL, event_file TEXT NOT NULL,
@@ -71,7 +72,7 @@ class Bookkeeping:
             return {}
         marks = {}
         for event_file, stream, *counts in self._connection.execute(
-            "SELECT event_file, stream, upserts, deletes, rejected, binaries FROM _pipeline_marks WHERE flow = ?",
+            "SELECT event_file, stream, upserts, deletes, rejected, binaries, movement FROM _pipeline_marks WHERE flow = ?",
             (self._flow,),
         ):
             movement, _, phase, chunk = event_file.split("/")
@@ -89,9 +90,9 @@ class Bookkeeping:
 
     def mark(self, file: EventFileId, mark: Mark) -> None:
         """Remember that the Event File has been imported."""
-        counts = (mark.upserts, mark.deletes, mark.rejected, mark.binaries)
+        counts = (mark.upserts, mark.deletes, mark.rejected, mark.binaries, mark.movement)
         self._connection.execute(
-            "INSERT INTO _pipeline_marks VALUES (?, ?, ?, ?, ?, ?, ?)", (self._flow, str(file), file.stream, *counts)
+            "INSERT INTO _pipeline_marks VALUES (?, ?, ?, ?, ?, ?, ?, ?)", (self._flow, str(file), file.stream, *counts)
         )
 
     def remember_schema(self, schema: StreamSchema) -> None:

@@ -77,7 +77,7 @@ class SqliteDestinationSession:
                 async for block in file.blocks:
                     columns = file.header.schema.column_names
                     line += await self._run(place, load.apply, block, file.entry.id, columns, line)
-                return await self._run(place, self._complete, file.entry.id, load, target)
+                return await self._run(place, self._complete, file, load, target)
 
     async def retry_rejected(self) -> Sequence[Rejection]:
         async with self._lock:
@@ -116,11 +116,11 @@ class SqliteDestinationSession:
         self._bookkeeping.remember_schema(schema)
         return FileLoad(self._connection, self._bookkeeping, target, schema.stream, place), target
 
-    def _complete(self, file: EventFileId, load: FileLoad, target: Target) -> Loaded:
-        load.retry_in_the_way(file)
-        rejections = tuple(item.rejection for item in self._bookkeeping.all_set_aside(file))
-        mark = Mark(load.upserts, load.deletes, len(rejections))
-        self._bookkeeping.mark(file, mark)
+    def _complete(self, file: FileToLoad, load: FileLoad, target: Target) -> Loaded:
+        load.retry_in_the_way(file.entry.id)
+        rejections = tuple(item.rejection for item in self._bookkeeping.all_set_aside(file.entry.id))
+        mark = Mark(load.upserts, load.deletes, len(rejections), movement=file.movement)
+        self._bookkeeping.mark(file.entry.id, mark)
         return Loaded(mark, rejections, target.skipped)
 
     def _make_what_is_missing(self, streams: Sequence[StreamName]) -> list[Violation]:

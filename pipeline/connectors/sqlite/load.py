@@ -38,8 +38,8 @@ from pipeline.domain.ids import EventFileId, StreamName
 from pipeline.domain.keys import RawText
 from pipeline.ports.destination import Rejection
 
-_REFUSALS = (apsw.ConstraintError, apsw.MismatchError, apsw.TooBigError, UnfitError)
-_UNBINDABLE = (TypeError, OverflowError)
+_REFUSALS: tuple[type[Exception], ...] = (apsw.ConstraintError, apsw.MismatchError, apsw.TooBigError, UnfitError)
+_UNBINDABLE: tuple[type[Exception], ...] = (TypeError, OverflowError)
 """What apsw raises for a value that is none of SQLite's: an array, an integer of more than 64 bits."""
 _IN_THE_WAY = (
     apsw.SQLITE_CONSTRAINT_UNIQUE,
@@ -153,7 +153,7 @@ class FileLoad:
 
     def _executed(self, statement: str, values: list[object]) -> bool:
         try:
-            self._connection.execute(statement, values)  # type: ignore[arg-type]  # dicts: see `bind_tagged`
+            self._connection.execute(statement, values)
         except (*_REFUSALS, *_UNBINDABLE):
             self._ensure_transaction()
             return False
@@ -223,7 +223,7 @@ class FileLoad:
         if any(None in key for key in keys):
             return False
         statement = self._target.delete()
-        return self._attempt(lambda: self._connection.executemany(statement, keys).close(), *_UNBINDABLE) is None
+        return self._attempt(lambda: self._connection.executemany(statement, keys).close(), _UNBINDABLE) is None
 
     def _deleted(self, bodies: Sequence[object]) -> None:
         self.deletes += len(bodies)
@@ -237,7 +237,7 @@ class FileLoad:
             return refusal
         return None
 
-    def _attempt(self, work: Callable[[], None], *also: type[Exception]) -> Exception | None:
+    def _attempt(self, work: Callable[[], None], also: tuple[type[Exception], ...] = ()) -> Exception | None:
         """Do `work` as a whole, or undo it and return why: a refusal, or one of the exceptions `also`."""
         self._connection.execute("SAVEPOINT pipeline_attempt")
         try:

@@ -1,0 +1,234 @@
+"""What every source keeps, whatever technology is behind it.
+
+A binding derives from `SourceContract` and gives it a `SourceWorld`: a small place with rows in it, and a way to change
+one of them. Every fact is tried on asyncio and on trio.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+import anyio
+import orjson
+import pytest
+from blake3 import blake3
+
+from pipeline.codec.values import from_json
+from pipeline.domain.errors import ConfigurationError
+from pipeline.domain.ids import BinaryId
+from pipeline.domain.keys import Key, order
+from pipeline.domain.schema import StreamSchema
+from pipeline.ports.object_store import OpenBody
+from pipeline.ports.source import ROW_HASH_BYTES, Snapshot, Source
+
+OnLoop = Callable[[Callable[[], Awaitable[None]]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class SourceWorld:
+    """A source whose first stream has at least three rows.
+
+    `again` is another source of the same place, `missing` one of a place that is not there. `change_one_row` gives one
+    row of the first stream another content under the same key. `is_isolated`: a snapshot shows nothing that is written
+    after it was opened.
+    """
+
+    source: Source
+    again: Source
+    missing: Source
+    change_one_row: Callable[[], None]
+    is_isolated: bool
+
+
+@dataclass(slots=True)
+class StreamContent:
+    """All that was read of one stream: keys, hashes, lines; and the contents stored for it."""
+
+    keys: list[Key] = field(default_factory=list)
+    hashes: list[bytes] = field(default_factory=list)
+    lines: list[bytes] = field(default_factory=list)
+    stored: dict[BinaryId, bytes] = field(default_factory=dict)
+
+    async def store(self, open_body: OpenBody) -> BinaryId:
+        """Keep a content under its id, opening it twice as the engine does."""
+        contents = []
+        for _ in range(2):
+            async with open_body() as pieces:
+                contents.append(b"".join([piece async for piece in pieces]))
+        assert contents[0] == contents[1]
+        binary = BinaryId(blake3(contents[0]).hexdigest())
+        self.stored[binary] = contents[0]
+        return binary
+
+
+async def read_stream(snapshot: Snapshot, schema: StreamSchema) -> StreamContent:
+    """Read all of a stream, checking what must hold of each block."""
+    content = StreamContent()
+    async with snapshot.open_rows(schema) as blocks:
+        async for block in blocks:
+            keys, hashes = block.keys(), block.row_hashes()
+            assert len(block) == len(keys) >= 1
+            assert len(hashes) == ROW_HASH_BYTES * len(block)
+            lines = await block.upserts(range(len(block)), content.store)
+            assert lines.endswith(b"\n")
+            assert lines.count(b"\n") == len(block)
+            content.keys += keys
+            content.hashes += [hashes[at : at + ROW_HASH_BYTES] for at in range(0, len(hashes), ROW_HASH_BYTES)]
+            content.lines += lines.splitlines()
+    return content
+
+
+async def read_first(source: Source) -> StreamContent:
+    """Read the first stream of a new snapshot."""
+    async with source.open_snapshot() as snapshot:
+        return await read_stream(snapshot, (await snapshot.streams())[0])
+
+
+class SourceContract:
+    """The facts. A binding overrides `world`."""
+
+    @pytest.fixture
+    def world(self) -> SourceWorld:
+        raise NotImplementedError
+
+    @pytest.fixture(params=["asyncio", "trio"])
+    def on_loop(self, request: pytest.FixtureRequest) -> OnLoop:
+        """Runs an async function to its end on one of the two event loops."""
+
+        def run(main: Callable[[], Awaitable[None]]) -> None:
+            anyio.run(main, backend=request.param)
+
+        return run
+
+    def test_streams_are_ordered_by_name_and_each_has_a_key_among_its_columns(
+        self, world: SourceWorld, on_loop: OnLoop
+    ) -> None:
+        async def main() -> None:
+            async with world.source.open_snapshot() as snapshot:
+                streams = await snapshot.streams()
+            names = [schema.stream for schema in streams]
+            assert names
+            assert sorted(set(names)) == names
+            for schema in streams:
+                assert schema.primary_keys
+                assert set(schema.primary_keys) <= set(schema.column_names)
+
+        on_loop(main)
+
+    def test_keys_ascend_strictly_from_block_to_block(self, world: SourceWorld, on_loop: OnLoop) -> None:
+        async def main() -> None:
+            async with world.source.open_snapshot() as snapshot:
+                for schema in await snapshot.streams():
+                    ordered = [order(key) for key in (await read_stream(snapshot, schema)).keys]
+                    assert all(one < following for one, following in pairwise(ordered))
+
+        on_loop(main)
+
+    def test_each_upsert_line_carries_the_row_of_its_key(self, world: SourceWorld, on_loop: OnLoop) -> None:
+        async def main() -> None:
+            async with world.source.open_snapshot() as snapshot:
+                for schema in await snapshot.streams():
+                    content = await read_stream(snapshot, schema)
+                    for key, line in zip(content.keys, content.lines, strict=True):
+                        record = orjson.loads(line)
+                        assert list(record) == ["upsert"]
+                        assert set(record["upsert"]) <= set(schema.column_names)
+                        assert tuple(from_json(record["upsert"][name]) for name in schema.primary_keys) == key
+
+        on_loop(main)
+
+    def test_only_the_rows_asked_for_become_lines(self, world: SourceWorld, on_loop: OnLoop) -> None:
+        async def main() -> None:
+            whole = await read_first(world.source)
+            store = StreamContent().store
+            async with world.source.open_snapshot() as snapshot:
+                schema = (await snapshot.streams())[0]
+                async with snapshot.open_rows(schema) as blocks:
+                    async for block in blocks:
+                        positions: Sequence[int] = range(0, len(block), 2)
+                        lines = await block.upserts(positions, store)
+                        assert lines.splitlines() == [whole.lines[position] for position in positions]
+                        assert await block.upserts([], store) == b""
+                        return
+
+        on_loop(main)
+
+    def test_what_has_not_changed_is_read_the_same_again(self, world: SourceWorld, on_loop: OnLoop) -> None:
+        async def main() -> None:
+            first, second = await read_first(world.source), await read_first(world.again)
+            assert first == second
+            assert len(first.keys) >= 3
+
+        on_loop(main)
+
+    def test_a_changed_row_has_another_hash_and_the_others_keep_theirs(
+        self, world: SourceWorld, on_loop: OnLoop
+    ) -> None:
+        async def main() -> None:
+            before = await read_first(world.source)
+            world.change_one_row()
+            after = await read_first(world.source)
+            assert before.keys == after.keys
+            assert sum(one != other for one, other in zip(before.hashes, after.hashes, strict=True)) == 1
+            changed = [one != other for one, other in zip(before.lines, after.lines, strict=True)]
+            assert changed == [one != other for one, other in zip(before.hashes, after.hashes, strict=True)]
+
+        on_loop(main)
+
+    def test_a_snapshot_does_not_show_what_is_written_after_it_was_opened(
+        self, world: SourceWorld, on_loop: OnLoop
+    ) -> None:
+        if not world.is_isolated:
+            pytest.skip("this technology has no snapshots")
+
+        async def main() -> None:
+            async with world.source.open_snapshot() as snapshot:
+                schema = (await snapshot.streams())[0]
+                before = await read_stream(snapshot, schema)
+                world.change_one_row()
+                assert await read_stream(snapshot, schema) == before
+            assert await read_first(world.source) != before
+
+        on_loop(main)
+
+    def test_two_streams_can_be_read_side_by_side(self, world: SourceWorld, on_loop: OnLoop) -> None:
+        async def main() -> None:
+            alone = await read_first(world.source)
+            contents: list[StreamContent] = []
+
+            async def read(snapshot: Snapshot, schema: StreamSchema) -> None:
+                contents.append(await read_stream(snapshot, schema))
+
+            async with world.source.open_snapshot() as snapshot, anyio.create_task_group() as tasks:
+                schema = (await snapshot.streams())[0]
+                tasks.start_soon(read, snapshot, schema)
+                tasks.start_soon(read, snapshot, schema)
+            assert contents == [alone, alone]
+
+        on_loop(main)
+
+    def test_a_stream_may_be_left_half_read(self, world: SourceWorld, on_loop: OnLoop) -> None:
+        async def main() -> None:
+            async with world.source.open_snapshot() as snapshot:
+                schema = (await snapshot.streams())[0]
+                async with snapshot.open_rows(schema) as blocks:
+                    async for _ in blocks:
+                        break
+                assert (await read_stream(snapshot, schema)).keys
+
+        on_loop(main)
+
+    def test_a_place_that_is_not_there_is_named(self, world: SourceWorld, on_loop: OnLoop) -> None:
+        async def main() -> None:
+            with pytest.raises(ConfigurationError) as caught:
+                async with world.missing.open_snapshot():
+                    pass
+            assert world.missing.location in str(caught.value)
+
+        on_loop(main)
+
+    def test_one_place_has_one_location(self, world: SourceWorld) -> None:
+        assert world.source.location == world.again.location
+        assert world.source.location != world.missing.location
