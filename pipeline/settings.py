@@ -136,7 +136,9 @@ def _read_toml(path: Path) -> dict[str, object]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise ConfigurationError(f"There is no settings file {path}. Name another with --config, or leave it out.") from error
+        raise ConfigurationError(
+            f"There is no settings file {path}. Name another with --config, or leave it out."
+        ) from error
     except (OSError, ValueError) as error:
         raise ConfigurationError(f"The settings file {path} cannot be read: {error}") from error
 

@@ -1,0 +1,48 @@
+"""JSON on standard output: one object a line."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+
+import orjson
+
+from pipeline.domain.movement import Movement
+
+
+def print_object(document: Mapping[str, object]) -> None:
+    """Print one object on one line. Lone surrogates, which JSON cannot carry, are escaped."""
+    try:
+        line = orjson.dumps(document)
+    except TypeError:
+        import json
+
+        line = json.dumps(document).encode()
+    sys.stdout.write(line.decode() + "\n")
+    sys.stdout.flush()
+
+
+def movement_object(movement: Movement) -> dict[str, object]:
+    """Return what `move --json` prints last."""
+    totals = movement.totals
+    return {
+        "flow": movement.flow,
+        "movement": movement.number,
+        "status": movement.status.value,
+        "event_files": {
+            "exported": totals.files_exported,
+            "imported": totals.files_imported,
+            "skipped": totals.files_skipped,
+            "failed": totals.files_failed,
+        },
+        "records": {"upserts": totals.upserts, "deletes": totals.deletes, "quarantined": totals.quarantined},
+        "binary_files": {
+            "stored": totals.binaries_stored,
+            "reused": totals.binaries_reused,
+            "imported": totals.binaries_imported,
+            "failed": totals.binaries_failed,
+        },
+        "bytes": {"read": totals.bytes_read, "stored": totals.bytes_stored},
+        "seconds": round(totals.seconds, 3),
+        "problems": list(movement.problems),
+    }

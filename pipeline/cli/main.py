@@ -1,0 +1,78 @@
+"""The command `pipeline`: finds the subcommand, runs it, and turns what went wrong into one message and an exit code.
+
+Subcommands are imported when they are called; `--help` shows their summaries from a table.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+
+import click
+
+from pipeline import __version__
+from pipeline.cli import exit_codes
+
+COMMANDS = {
+    "move": "Move what is new from SOURCE to DESTINATION.",
+    "status": "Show Flows, their Movements, and how far they are.",
+    "files": "List the Event Files of a Flow, and which are imported.",
+    "show": "Print an Event File so that a person can read it.",
+    "demo": "Build a small app, move it, change it, move it again.",
+}
+
+
+class LazyGroup(click.Group):
+    """A group whose commands live in modules of their names."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Name the commands in the order of the table."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import a command."""
+        if cmd_name not in COMMANDS:
+            return None
+        command = getattr(importlib.import_module(f"pipeline.cli.{cmd_name}"), cmd_name)
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the table without importing what it names."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="pipeline")
+def cli() -> None:
+    """Move an app's data from one place to another: in order, exactly once, and only what changed.
+
+    `pipeline move app.db copy.db` moves a database. Type it again, and only what changed since is moved.
+    """
+
+
+def run(arguments: list[str]) -> int:
+    """Run the command line and return its exit code."""
+    try:
+        code = cli.main(arguments, prog_name="pipeline", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except click.Abort:
+        return exit_codes.INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read the output has gone (`| head`); the interpreter must not complain about it on its way out.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return exit_codes.NOT_DONE
+    except Exception as error:  # noqa: BLE001 - the one place where what nobody foresaw becomes a message
+        from pipeline.cli.complaint import complain
+
+        return complain(error, debug="--debug" in arguments)
+    return code if isinstance(code, int) else exit_codes.SUCCESS
+
+
+def main() -> None:
+    """The entry point."""
+    sys.exit(run(sys.argv[1:]))

@@ -1,0 +1,67 @@
+"""The options that every command has, and how a command starts: settings read, logs set up, coroutine run."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from pipeline.settings import Settings
+
+Command = TypeVar("Command", bound=Callable[..., object])
+Result = TypeVar("Result")
+
+
+def common_options(command: Command) -> Command:
+    """Add --home, --config and --debug."""
+    for option in (
+        click.option("--debug", is_flag=True, help="Show where in the program an error arose."),
+        click.option(
+            "--config", type=click.Path(path_type=Path), metavar="FILE", help="Read settings from this TOML file."
+        ),
+        click.option(
+            "--home",
+            type=click.Path(path_type=Path, file_okay=False),
+            metavar="DIR",
+            help="Where the embedded store and queue live [default: .pipeline, or PIPELINE_HOME].",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def json_option(command: Command) -> Command:
+    """Add --json."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON and nothing else.")(command)
+
+
+def prepare(home: Path | None, config: Path | None) -> Settings:
+    """Read the settings and begin to log as they say."""
+    from pipeline.cli.logs import configure_logs
+    from pipeline.settings import load_settings
+
+    settings = load_settings(config, {"home": home})
+    configure_logs(settings)
+    return settings
+
+
+def run_async(work: Callable[[], Awaitable[Result]]) -> Result:
+    """Run a coroutine function to its end."""
+    import anyio
+
+    return anyio.run(work)
+
+
+def existing_home(settings: Settings) -> Path:
+    """Return the home directory; ConfigurationError when nothing was ever moved from here."""
+    from pipeline.domain.errors import ConfigurationError
+
+    if not settings.home.is_dir():
+        raise ConfigurationError(
+            f"There is no {settings.home} here: nothing has been moved from this directory yet. "
+            "Name the home of your Flows with --home or PIPELINE_HOME."
+        )
+    return settings.home

@@ -1,0 +1,116 @@
+"""`pipeline status`: Flows, their Movements, groups, files, rates and failures."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from pipeline.cli.options import common_options, existing_home, json_option, prepare, run_async
+
+if TYPE_CHECKING:
+    from pipeline.cli.survey import FlowSurvey
+
+
+@click.command(short_help="Show Flows, their Movements, and how far they are.")
+@click.option("--flow", metavar="NAME", help="Tell more, about this Flow alone.")
+@json_option
+@common_options
+def status(flow: str | None, as_json: bool, home: Path | None, config: Path | None, debug: bool) -> None:
+    """Show Flows, their Movements, and how far they are.
+
+    With --flow, also the groups of the latest Movement and everything that did not go in.
+    """
+    from pipeline.cli.survey import survey_flows
+
+    settings = prepare(home, config)
+    existing_home(settings)
+    surveys = run_async(lambda: survey_flows(settings, flow))
+    if as_json:
+        from pipeline.cli.json_output import print_object
+
+        print_object({"flows": [_object(survey) for survey in surveys]})
+        return
+    if not surveys:
+        click.echo(f"There is no Flow in {settings.home}. `pipeline move` begins one.")
+    for survey in surveys:
+        click.echo("\n".join(_lines(survey, details=flow is not None)))
+
+
+def _lines(survey: FlowSurvey, *, details: bool) -> list[str]:
+    from pipeline.cli.text import columns, count, printable
+
+    flow = survey.flow
+    lines = [printable(flow.name), f"  {printable(flow.source)} → {printable(flow.destination)}"]
+    if not survey.destination_there:
+        lines.append("  The destination is not there: what it has imported is unknown.")
+    if survey.movements:
+        lines += ["", *columns(_movement_rows(survey))]
+    if details and survey.groups:
+        rows = [("group", "Event Files", "imported", "pending")]
+        for group in survey.groups:
+            known = (f"{group.imported:,}", f"{group.listed - group.imported:,}") if survey.destination_there else "??"
+            rows.append((printable(group.label), f"{group.listed:,}", *known))
+        lines += ["", *columns(rows)]
+    if survey.failures:
+        lines += ["", f"  {count(len(survey.failures), 'failure')} in Movement {flow.movements}:"]
+        for failure in survey.failures if details else survey.failures[:3]:
+            place = "" if failure.line is None else f" line {failure.line}, key {failure.key}"
+            lines.append(printable(f"    {failure.file}{place}: {failure.reason}"))
+        if not details and len(survey.failures) > 3:
+            lines.append("    … all of them with --flow NAME")
+    return [*lines, ""]
+
+
+def _movement_rows(survey: FlowSurvey) -> list[tuple[str, ...]]:
+    from pipeline.cli.text import duration
+
+    rows: list[tuple[str, ...]] = [
+        ("Movement", "status", "began", "exported", "imported", "skipped", "failed", "records", "records/s", "took")
+    ]
+    for movement in survey.movements:
+        totals = movement.totals
+        records = totals.upserts + totals.deletes
+        rows.append(
+            (
+                str(movement.number),
+                movement.status.value,
+                f"{movement.created:%Y-%m-%d %H:%M:%S}",
+                f"{totals.files_exported:,}",
+                f"{totals.files_imported:,}",
+                f"{totals.files_skipped:,}",
+                f"{totals.files_failed:,}",
+                f"{records:,}",
+                f"{records / totals.seconds:,.0f}" if totals.seconds else "–",
+                duration(totals.seconds),
+            )
+        )
+    return rows
+
+
+def _object(survey: FlowSurvey) -> dict[str, object]:
+    from pipeline.cli.json_output import movement_object
+
+    flow = survey.flow
+    return {
+        "flow": flow.name,
+        "source": flow.source,
+        "destination": flow.destination,
+        "created": flow.created.isoformat(),
+        "movements": [
+            movement_object(movement)
+            | {"created": movement.created.isoformat(), "updated": movement.updated.isoformat()}
+            for movement in survey.movements
+        ],
+        "groups": [
+            {
+                "label": group.label,
+                "event_files": group.listed,
+                "imported": group.imported if survey.destination_there else None,
+            }
+            for group in survey.groups
+        ],
+        "failures": [asdict(failure) | {"file": str(failure.file)} for failure in survey.failures],
+    }
