@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import os
 import stat
-import tempfile
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -30,6 +29,7 @@ from blake3 import blake3
 from pipeline.connectors.files.directories import open_file
 from pipeline.connectors.files.errors import GONE, translate, translated
 from pipeline.connectors.files.names import shown
+from pipeline.connectors.files.spool import open_spool, write_spool
 from pipeline.connectors.files.tree import Entry
 from pipeline.domain.errors import DamagedError, TransientError
 from pipeline.domain.ids import BinaryId
@@ -178,14 +178,13 @@ class _Reading:
                 self.read_bytes += len(piece)
                 yield piece
 
-    def copy_to(self, copy: IO[bytes]) -> int:
-        """Write the content to `copy`, reading it once; return its size in bytes."""
+    def copy_to(self, spool: IO[bytes]) -> int:
+        """Write the content to `spool`, reading it once; return its size in bytes."""
         size = 0
-        while piece := self._piece(size):
-            copy.write(piece)
-            size += len(piece)
-        # What the file object still buffers would be missing to pread.
-        copy.flush()
+        with translated(f"the file {shown(self.path)!r}"):
+            while piece := self._piece(size):
+                write_spool(spool, piece)
+                size += len(piece)
         return size
 
 
@@ -218,8 +217,7 @@ async def _store_large(reading: _Reading, store_binary: StoreBinary) -> Content:
 
 
 async def _store_copy(reading: _Reading, store_binary: StoreBinary) -> Content:
-    what = f"a private copy of the file {shown(reading.path)!r} in {tempfile.gettempdir()!r}"
-    with translated(what), tempfile.TemporaryFile() as copy:
+    with open_spool() as copy:
         size = await to_thread.run_sync(reading.copy_to, copy)
 
         @asynccontextmanager

@@ -22,17 +22,19 @@ import apsw
 from pipeline.connectors.files.errors import translated_state
 from pipeline.connectors.files.records import SetAside
 from pipeline.domain.ids import EventFileId, FlowName, StreamName
-from pipeline.ports.destination import Mark, Rejection
+from pipeline.ports.destination import Mark
 
 _BUSY_MILLISECONDS = 10_000
 _TABLES = """
 CREATE TABLE IF NOT EXISTS marks (
   flow TEXT NOT NULL, file TEXT NOT NULL,
   upserts INTEGER NOT NULL, deletes INTEGER NOT NULL, rejected INTEGER NOT NULL, binaries INTEGER NOT NULL,
+  movement INTEGER NOT NULL,
   PRIMARY KEY (flow, file)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS set_aside (
   flow TEXT NOT NULL, stream TEXT NOT NULL, key TEXT NOT NULL,
   file TEXT NOT NULL, line INTEGER NOT NULL, reason TEXT NOT NULL, "column" TEXT, record BLOB NOT NULL,
+  waits INTEGER NOT NULL,
   PRIMARY KEY (flow, stream, key)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS directories (
   flow TEXT NOT NULL, stream TEXT NOT NULL, path BLOB NOT NULL, mode INTEGER NOT NULL, mtime_ns INTEGER NOT NULL,
@@ -86,7 +88,7 @@ class ImportState:
         """All marks of the Flow."""
         with self._transaction() as connection:
             rows = connection.execute(
-                "SELECT file, upserts, deletes, rejected, binaries FROM marks WHERE flow = ?", (self._flow,)
+                "SELECT file, upserts, deletes, rejected, binaries, movement FROM marks WHERE flow = ?", (self._flow,)
             )
             return {EventFileId.parse(str(file)): Mark(*map(int, counts)) for file, *counts in rows}
 
@@ -113,8 +115,16 @@ class ImportState:
             reason = self._reason_to_give_way(connection, file, after)
             if reason is None:
                 connection.execute(
-                    "INSERT INTO marks VALUES (?, ?, ?, ?, ?, ?)",
-                    (self._flow, str(file), mark.upserts, mark.deletes, mark.rejected, mark.binaries),
+                    "INSERT INTO marks VALUES (?, ?, ?, ?, ?, ?, ?)",
+                    (
+                        self._flow,
+                        str(file),
+                        mark.upserts,
+                        mark.deletes,
+                        mark.rejected,
+                        mark.binaries,
+                        mark.movement,
+                    ),
                 )
             return reason
 
@@ -122,23 +132,23 @@ class ImportState:
         """Keep records that did not go in; a record kept before with the same key is replaced."""
         with self._transaction() as connection:
             connection.executemany(
-                "INSERT OR REPLACE INTO set_aside VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                "INSERT OR REPLACE INTO set_aside VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
-                    (self._flow, file.stream, r.key, str(file), r.line, r.reason, r.column, r.raw)
+                    (self._flow, file.stream, r.key, str(file), r.line, r.reason, r.column, r.raw, r.waits)
                     for r in records
                 ),
             )
 
-    def set_aside(self, stream: StreamName) -> Sequence[tuple[Rejection, bytes]]:
-        """All records of the stream that are kept, each with its line, in the order of their keys."""
+    def set_aside(self, stream: StreamName) -> Sequence[tuple[EventFileId, SetAside]]:
+        """All records of the stream that are kept, in the order of their keys' texts, with the files they came in."""
         with self._transaction() as connection:
             rows = connection.execute(
-                'SELECT file, line, key, reason, "column", record FROM set_aside WHERE flow = ? AND stream = ?',
+                'SELECT file, key, line, reason, "column", record, waits FROM set_aside WHERE flow = ? AND stream = ?',
                 (self._flow, stream),
             )
             return [
-                (Rejection(EventFileId.parse(file), line, key, reason, column), raw)
-                for file, line, key, reason, column, raw in rows
+                (EventFileId.parse(file), SetAside(key, line, reason, column, raw, bool(waits)))
+                for file, key, line, reason, column, raw, waits in rows
             ]
 
     def streams_set_aside(self) -> Sequence[StreamName]:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from io import BytesIO
 
 from pipeline.codec.values import from_json, key_text, parse_line
 from pipeline.connectors.files.names import METADATA_NAME, shown, to_bytes
 from pipeline.connectors.files.source import COLUMNS
 from pipeline.connectors.files.tree import Kind
 from pipeline.domain.errors import ConfigurationError, DamagedError
-from pipeline.domain.ids import BinaryId, parse_binary_id
+from pipeline.domain.ids import BinaryId, EventFileId, parse_binary_id
 from pipeline.domain.keys import KeyValue
 from pipeline.domain.schema import StreamSchema
+from pipeline.ports.destination import Rejection
 
 _NEEDED = frozenset({"path", "kind", "mode", "mtime_ns", "digest", "target"})
 
@@ -51,16 +53,26 @@ class SetAside:
     raw: bytes
     waits: bool = False
 
+    def rejection(self, file: EventFileId) -> Rejection:
+        """Return it as the port tells of it."""
+        return Rejection(file, self.line, self.key, self.reason, self.column)
+
 
 @dataclass(slots=True)
 class Plan:
-    """What an Event File's records come to: of several with one key the last. Paths are the keys."""
+    """What an Event File's records come to: for each path the line of the last record that has it.
 
-    upserts: dict[bytes, Upsert] = field(default_factory=dict)
+    `unacceptable` are upserts that can never go in, and `nowhere` deletes of what can never be there, by their keys as
+    text. Lines themselves are not held: an Event File may be large, and several are loaded at once.
+    """
+
+    upserts: dict[bytes, int] = field(default_factory=dict)
     deletes: dict[bytes, int] = field(default_factory=dict)
-    unacceptable: list[SetAside] = field(default_factory=list)
+    unacceptable: dict[str, SetAside] = field(default_factory=dict)
+    nowhere: list[str] = field(default_factory=list)
     upsert_count: int = 0
     delete_count: int = 0
+    lines: int = 1
 
 
 def check_schema(schema: StreamSchema) -> tuple[str, ...]:
@@ -74,15 +86,23 @@ def check_schema(schema: StreamSchema) -> tuple[str, ...]:
     return tuple(name for name in schema.column_names if name not in known)
 
 
-def plan_records(blocks: Iterable[bytes], what: str) -> Plan:
-    """Read all record lines of the Event File `what`. DamagedError for a line that is no record of the format."""
-    plan = Plan()
-    line = 1
-    for block in blocks:
-        for raw in block.splitlines():
-            line += 1
-            _add(plan, raw, line, f"{what}, line {line}")
-    return plan
+def plan_block(plan: Plan, block: bytes, what: str) -> None:
+    """Add a block of lines of the Event File `what` to its plan. DamagedError for a line that is no record."""
+    for raw in BytesIO(block):
+        plan.lines += 1
+        _add(plan, raw, plan.lines, f"{what}, line {plan.lines}")
+
+
+def planned_upserts(plan: Plan, lines: Iterable[bytes]) -> Iterator[Upsert]:
+    """Give the upserts that the plan holds, from the same lines once more."""
+    for line, raw in enumerate(lines, start=2):
+        match parse_line(raw, f"line {line}"):
+            case {"upsert": dict(values)}:
+                path = to_bytes(from_json(values.get("path")))
+                if path is not None and plan.upserts.get(path) == line:
+                    yield _upsert(values, path, raw, line)
+            case _:
+                continue
 
 
 def _add(plan: Plan, raw: bytes, line: int, what: str) -> None:
@@ -93,19 +113,25 @@ def _add(plan: Plan, raw: bytes, line: int, what: str) -> None:
             is_upsert = False
         case _:
             raise DamagedError(f"{what} is neither an upsert nor a delete")
+    plan.upsert_count += is_upsert
+    plan.delete_count += not is_upsert
     try:
         path = _path(values)
         if is_upsert:
-            plan.deletes.pop(path, None)
-            plan.upserts[path] = _upsert(values, path, raw, line)
-        else:
-            plan.upserts.pop(path, None)
-            plan.deletes[path] = line
+            _upsert(values, path, raw, line)
     except Unacceptable as error:
-        plan.unacceptable.append(SetAside(record_key(values), line, str(error), error.column, raw))
-    else:
-        plan.upsert_count += is_upsert
-        plan.delete_count += not is_upsert
+        key = record_key(values)
+        if is_upsert:
+            plan.unacceptable[key] = SetAside(key, line, str(error), error.column, raw)
+        else:
+            plan.unacceptable.pop(key, None)
+            plan.nowhere.append(key)
+        return
+    if plan.unacceptable:
+        plan.unacceptable.pop(record_key(values), None)
+    last, other = (plan.upserts, plan.deletes) if is_upsert else (plan.deletes, plan.upserts)
+    other.pop(path, None)
+    last[path] = line
 
 
 def parse_upsert(raw: bytes, line: int) -> Upsert:

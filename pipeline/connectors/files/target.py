@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from blake3 import blake3
 
 from pipeline.connectors.files.directories import directory, open_file
-from pipeline.connectors.files.errors import GONE, UNACCEPTABLE_NAMES, translate
+from pipeline.connectors.files.errors import GONE, UNACCEPTABLE_NAMES, translate, translated
 from pipeline.connectors.files.names import METADATA_NAME, shown
 from pipeline.connectors.files.records import Unacceptable, Upsert
 from pipeline.connectors.files.tree import Kind
@@ -85,7 +85,7 @@ class TargetTree:
         """Set a directory's permissions and time; one that is not there is passed over."""
         if self.directory_status(path) is None:
             return
-        with self._step(path), self._parent(path) as parent_fd:
+        with suppress(Obstructed, Unacceptable), self._step(path), self._parent(path) as parent_fd:
             name = path.rpartition(b"/")[2]
             if mtime_ns is not None:
                 os.utime(name, ns=(mtime_ns, mtime_ns), dir_fd=parent_fd, follow_symlinks=False)
@@ -107,8 +107,9 @@ class TargetTree:
             if obstacle.waits:
                 raise
 
-    def make_directory(self, path: bytes) -> None:
-        """See to it that there is a directory at `path`. A new one is for its owner alone until `set_directory`."""
+    def make_directory(self, record: Upsert) -> None:
+        """See to it that there is a directory. A new one is for its owner alone until `set_directory`."""
+        path = record.path
         name = path.rpartition(b"/")[2]
         with self._step(path), self._parent(path) as parent_fd, self._placing:
             self._check_name(parent_fd, name, path)
@@ -150,11 +151,31 @@ class TargetTree:
             return False
         return True
 
-    def create(self, staged: str) -> int:
-        """Create an empty file to be filled and installed; return its descriptor."""
-        return os.open(
-            staged, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=self._incoming_fd
-        )
+    def write(self, staged: str, data: bytes) -> None:
+        """Append to a staged file, which is made with the first call."""
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+        try:
+            with _opened(os.open(staged, flags, 0o600, dir_fd=self._incoming_fd)) as fd:
+                rest = memoryview(data)
+                while rest:
+                    rest = rest[os.write(fd, rest) :]
+        except OSError as error:
+            raise translate(error, "a file on its way into the destination") from error
+
+    def keep(self, staged: str, kept: str) -> None:
+        """Give a staged file the name under which a later attempt finds it."""
+        with translated("a file set aside at the destination"):
+            os.rename(staged, kept, src_dir_fd=self._incoming_fd, dst_dir_fd=self._incoming_fd)
+
+    def is_staged(self, staged: str) -> bool:
+        """Whether there is such a staged file."""
+        return _status(self._incoming_fd, staged.encode()) is not None
+
+    def discard_all(self, prefix: str) -> None:
+        """Remove what an interrupted load left behind."""
+        with translated("what an interrupted load left at the destination"), os.scandir(self._incoming_fd) as entries:
+            for name in [entry.name for entry in entries if entry.name.startswith(prefix)]:
+                self.discard(name)
 
     def discard(self, staged: str) -> None:
         """Remove a staged entry, if it is still there."""

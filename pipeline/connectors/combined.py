@@ -1,0 +1,159 @@
+"""Several connectors as one: an app's database and the directory of its files, moved in one Movement.
+
+What does not hold: the parts are not one state. Each part's snapshot is as consistent as its technology makes it, and
+they are opened one right after the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from pipeline.domain.errors import ConfigurationError, DefectError
+from pipeline.domain.ids import EventFileId, FlowName, StreamName
+from pipeline.domain.schema import StreamSchema
+from pipeline.ports.destination import (
+    Destination,
+    DestinationSession,
+    FileToLoad,
+    GaveWay,
+    LoadOutcome,
+    Mark,
+    Rejection,
+    Violation,
+)
+from pipeline.ports.source import RowBlock, Snapshot, Source
+
+
+class CombinedSource:
+    """Several sources seen as one. The names of their streams must differ."""
+
+    def __init__(self, parts: Sequence[Source]) -> None:
+        self._parts = tuple(parts)
+
+    @property
+    def location(self) -> str:
+        """The locations of the parts, in their order."""
+        return " + ".join(part.location for part in self._parts)
+
+    @asynccontextmanager
+    async def open_snapshot(self) -> AsyncIterator[CombinedSnapshot]:
+        """Open all parts, in order."""
+        async with AsyncExitStack() as stack:
+            opened = [(part.location, await stack.enter_async_context(part.open_snapshot())) for part in self._parts]
+            yield CombinedSnapshot(opened)
+
+
+class CombinedSnapshot:
+    """The open parts with their locations, as one Snapshot."""
+
+    def __init__(self, parts: Sequence[tuple[str, Snapshot]]) -> None:
+        self._parts = parts
+        self._owners: dict[StreamName, tuple[str, Snapshot]] = {}
+
+    async def streams(self) -> Sequence[StreamSchema]:
+        """The streams of all parts, ordered by name. ConfigurationError when two parts have one of the same name."""
+        schemas: list[StreamSchema] = []
+        owners: dict[StreamName, tuple[str, Snapshot]] = {}
+        for location, part in self._parts:
+            for schema in await part.streams():
+                if schema.stream in owners:
+                    raise ConfigurationError(
+                        f"both {owners[schema.stream][0]} and {location} have a stream named {schema.stream!r}: "
+                        "move them in separate Flows"
+                    )
+                owners[schema.stream] = (location, part)
+                schemas.append(schema)
+        self._owners = owners
+        return sorted(schemas, key=lambda schema: schema.stream)
+
+    @asynccontextmanager
+    async def open_rows(self, schema: StreamSchema) -> AsyncIterator[AsyncIterable[RowBlock]]:
+        """Open the rows of a stream at the part that has it."""
+        if schema.stream not in self._owners:
+            await self.streams()
+        if schema.stream not in self._owners:
+            raise DefectError(f"a combined source was asked for the stream {schema.stream!r}, which no part has")
+        async with self._owners[schema.stream][1].open_rows(schema) as blocks:
+            yield blocks
+
+
+class CombinedDestination:
+    """Several destinations as one: a stream named in `routes` goes there, every other one to `first`."""
+
+    def __init__(self, first: Destination, routes: Mapping[StreamName, Destination]) -> None:
+        self._first = first
+        self._routes = dict(routes)
+
+    @property
+    def location(self) -> str:
+        """The locations of the parts: `first`, then the others in the order of the routes."""
+        return " + ".join(part.location for part in self._distinct())
+
+    def _distinct(self) -> list[Destination]:
+        """Each part once, however many streams are routed to it."""
+        parts = {id(part): part for part in (self._first, *self._routes.values())}
+        return list(parts.values())
+
+    @asynccontextmanager
+    async def open(self, flow: FlowName) -> AsyncIterator[CombinedSession]:
+        """Open all parts for the Flow."""
+        async with AsyncExitStack() as stack:
+            sessions = {id(part): await stack.enter_async_context(part.open(flow)) for part in self._distinct()}
+            routes = {stream: sessions[id(part)] for stream, part in self._routes.items()}
+            yield CombinedSession(sessions[id(self._first)], routes, tuple(sessions.values()))
+
+
+class CombinedSession:
+    """The open parts as one DestinationSession."""
+
+    def __init__(
+        self,
+        first: DestinationSession,
+        routes: Mapping[StreamName, DestinationSession],
+        sessions: Sequence[DestinationSession],
+    ) -> None:
+        self._first = first
+        self._routes = routes
+        self._sessions = sessions
+
+    def _session(self, stream: StreamName) -> DestinationSession:
+        return self._routes.get(stream, self._first)
+
+    async def marks(self) -> Mapping[EventFileId, Mark]:
+        """The marks of all parts. A part's marks of streams that are not routed to it do not count."""
+        return {
+            file: mark
+            for session in self._sessions
+            for file, mark in (await session.marks()).items()
+            if self._session(file.stream) is session
+        }
+
+    async def load(self, file: FileToLoad, *, after: Sequence[EventFileId]) -> LoadOutcome:
+        """Load the file at the part its stream is routed to.
+
+        That part checks, in one step with its mark, those of `after` that are its own. A mark is never taken back, so
+        looking for the others beforehand is as good.
+        """
+        session = self._session(file.entry.id.stream)
+        foreign = [before for before in after if self._session(before.stream) is not session]
+        if foreign:
+            marks = await self.marks()
+            missing = next((before for before in foreign if before not in marks), None)
+            if missing is not None:
+                return GaveWay(f"{missing}, which comes before {file.entry.id}, is not marked")
+        own = [before for before in after if self._session(before.stream) is session]
+        return await session.load(file, after=own)
+
+    async def retry_rejected(self) -> Sequence[Rejection]:
+        """Try again at every part."""
+        return [rejection for session in self._sessions for rejection in await session.retry_rejected()]
+
+    async def finish(self, streams: Sequence[StreamName]) -> Sequence[Violation]:
+        """Finish, at each part, the streams that are routed to it."""
+        violations: list[Violation] = []
+        for session in self._sessions:
+            own = [stream for stream in streams if self._session(stream) is session]
+            if own:
+                violations.extend(await session.finish(own))
+        return violations
