@@ -146,19 +146,19 @@ def _closed(fd: int) -> Iterator[int]:
 
 
 def _open_or_make(root: Path) -> int:
-    what = f"the directory {str(root)!r}"
+    what = location_of(root)
     try:
         root.mkdir(exist_ok=True)
         fd = open_root(root)
     except FileNotFoundError as error:
-        raise ConfigurationError(f"there is no directory {str(root.parent)!r} to make {root.name!r} in") from error
+        raise ConfigurationError(f"{what}: its parent directory does not exist; make it, or check the path") from error
     except (FileExistsError, NotADirectoryError) as error:
-        raise ConfigurationError(f"{str(root)!r} is not a directory: name the directory to move the tree to") from error
+        raise ConfigurationError(f"{what}: that is not a directory; name the one to move the tree to") from error
     except OSError as error:
         raise translate(error, what) from error
     if not os.access(root, os.W_OK | os.X_OK):
         os.close(fd)
-        raise RefusedError(f"{what} is not writable: grant this user the permission, then run the command again")
+        raise RefusedError(f"{what}: it is not writable; grant this user the permission, then run the command again")
     return fd
 
 
@@ -167,7 +167,7 @@ def _make_metadata(root: Path, root_fd: int) -> None:
     for path in (METADATA_NAME, _INCOMING, _LOCKS):
         parent, _, name = path.rpartition(b"/")
         with (
-            translated(f"{shown(path)!r} in the directory {str(root)!r}"),
+            translated(f"{shown(path)!r} in {location_of(root)}"),
             _closed(open_directory(root_fd, parent)) as parent_fd,
         ):
             try:

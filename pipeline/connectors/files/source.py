@@ -209,11 +209,11 @@ def _open_tree(root: Path) -> int:
     try:
         return open_root(root)
     except FileNotFoundError as error:
-        raise ConfigurationError(f"there is no directory {str(root)!r}: check the path") from error
+        raise ConfigurationError(f"{location_of(root)}: there is no such directory; check the path") from error
     except NotADirectoryError as error:
-        raise ConfigurationError(f"{str(root)!r} is not a directory: name the directory whose tree to move") from error
+        raise ConfigurationError(f"{location_of(root)}: that is not a directory; name the one whose tree to move") from error
     except OSError as error:
-        raise translate(error, f"the directory {str(root)!r}") from error
+        raise translate(error, location_of(root)) from error
 
 
 def _left_out(root: Path, exclude: Sequence[Path]) -> frozenset[bytes]:

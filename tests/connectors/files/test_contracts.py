@@ -1,0 +1,74 @@
+"""The connector keeps what every source and every destination keeps."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import orjson
+import pytest
+
+from pipeline.connectors.files import FilesDestination, FilesSource
+from pipeline.connectors.files.source import DEFAULT_STREAM, files_schema
+from tests.connectors.files.moving import MemoryBinaries, delete_line, upsert_line
+from tests.contracts.destination import DestinationContract, DestinationWorld
+from tests.contracts.source import SourceContract, SourceWorld
+
+
+class TestFilesSource(SourceContract):
+    @pytest.fixture
+    def world(self, tmp_path: Path) -> SourceWorld:
+        return _source_world(tmp_path, checksum=False)
+
+
+class TestFilesSourceByChecksum(SourceContract):
+    @pytest.fixture
+    def world(self, tmp_path: Path) -> SourceWorld:
+        return _source_world(tmp_path, checksum=True)
+
+
+def _source_world(tmp_path: Path, *, checksum: bool) -> SourceWorld:
+    root = tmp_path / "tree"
+    (root / "d").mkdir(parents=True)
+    (root / "d" / "x").write_bytes(b"x")
+    (root / "d-y").symlink_to("d/x")
+    (root / os.fsdecode(b"\xff")).write_bytes(b"raw")
+    (tmp_path / "link").symlink_to(root)
+    return SourceWorld(
+        source=FilesSource(root, checksum=checksum),
+        again=FilesSource(tmp_path / "link" / "." / "d" / "..", checksum=checksum),
+        missing=FilesSource(tmp_path / "missing"),
+        change_one_row=lambda: _write(root / "d" / "x", b"y"),
+        is_isolated=False,
+    )
+
+
+def _write(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+
+
+class TestFilesDestination(DestinationContract):
+    @pytest.fixture
+    def world(self, tmp_path: Path) -> DestinationWorld:
+        root = tmp_path / "made"
+        binaries = MemoryBinaries()
+
+        def upsert(number: int, version: int) -> bytes:
+            content = str(version).encode()
+            return upsert_line(f"row-{number}", size=len(content), digest=binaries.add(content), mtime_ns=version)
+
+        def held() -> Mapping[int, int]:
+            return {int(path.name.removeprefix("row-")): int(path.read_bytes()) for path in root.glob("row-*")}
+
+        return DestinationWorld(
+            destination=FilesDestination(root),
+            impossible=FilesDestination(tmp_path / "missing" / "tree"),
+            schema=files_schema(DEFAULT_STREAM),
+            upsert=upsert,
+            delete=lambda number: delete_line(f"row-{number}"),
+            held=held,
+            refused=orjson.dumps({"upsert": {"path": "row-99", "kind": "door", "mode": 1, "mtime_ns": 1}}) + b"\n",
+            is_transactional=False,
+            open_binary=binaries.open,
+        )
