@@ -76,11 +76,12 @@ class SqliteEventQueue:
         self._ring()
 
     async def receive(self, *, max_messages: int = 1, wait_seconds: float = 0.0) -> Sequence[Message]:
+        table = self._opened()
         deadline = anyio.current_time() + wait_seconds
         pause_seconds = _FIRST_PAUSE_SECONDS
         while True:
             bell = self._bell
-            messages = await self._receive(min(max_messages, MAX_MESSAGES))
+            messages = await self._run(lambda: self._receive(table, min(max_messages, MAX_MESSAGES)))
             left_seconds = deadline - anyio.current_time()
             if messages or left_seconds <= 0:
                 return messages
@@ -88,14 +89,9 @@ class SqliteEventQueue:
                 await bell.wait()
             pause_seconds = min(pause_seconds * 1.5, _LONGEST_PAUSE_SECONDS)
 
-    async def _receive(self, max_messages: int) -> list[Message]:
-        table = self._opened()
-
-        def receive() -> list[Message]:
-            now = self._now()
-            return table.receive(max_messages, now, now + self._visibility_seconds, self._max_receives)
-
-        return await self._run(receive)
+    def _receive(self, table: MessageTable, max_messages: int) -> list[Message]:
+        now = self._now()
+        return table.receive(max_messages, now, now + self._visibility_seconds, self._max_receives)
 
     async def extend(self, receipt: Receipt, seconds: float) -> None:
         table = self._opened()

@@ -136,9 +136,10 @@ def _writing(connection: apsw.Connection) -> Iterator[None]:
 
 def _prepare(connection: apsw.Connection, path: Path) -> None:
     connection.set_busy_timeout(round(_BUSY_SECONDS * 1000))
+    is_made = _is_made(connection, path)
     _use_wal(connection)
     connection.execute("PRAGMA synchronous = FULL")
-    if not _is_made(connection, path):
+    if not is_made:
         with _writing(connection):
             if not _is_made(connection, path):
                 connection.execute(_SCHEMA)

@@ -74,13 +74,15 @@ class DirectoryObjectStore:
     def _begin(self, key: ObjectKey, target: Path, condition: PutCondition | Version) -> TempFile:
         """Return the file to write to, or raise the ConflictError that is certain already."""
         with translated("store an object in", self._root):
-            if not self._is_ready:
-                self._make_ready()
+            self._make_ready()
             if condition is PutCondition.ABSENT and target.exists():
                 raise _exists(key, target)
             return TempFile(self._temp)
 
     def _make_ready(self) -> None:
+        """Make the store's directories and clean up after killed writers, before the first write of this process."""
+        if self._is_ready:
+            return
         self._directories.make_root()
         for directory in (self._objects, self._temp, self._locks):
             self._directories.make(directory)
@@ -167,6 +169,7 @@ class DirectoryObjectStore:
         """Remove the name, under the lock: a put with a Version must not bring back what it found."""
         with translated("remove", path):
             if path.exists():
+                self._make_ready()
                 with locked(self._locks, key):
                     path.unlink(missing_ok=True)
 

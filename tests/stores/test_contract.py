@@ -1,0 +1,38 @@
+"""The object store's contract, against the directory and the fake, on both event loops."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import anyio
+import pytest
+
+from pipeline.ports.object_store import ObjectStore
+from pipeline.stores.directory import DirectoryObjectStore
+from pipeline.stores.memory import MemoryObjectStore
+from tests.contracts.object_store import CLAUSES, Clause, OpenStore, check
+
+
+def opener(store: ObjectStore) -> OpenStore:
+    """Return what opens a store that needs no opening."""
+
+    @asynccontextmanager
+    async def open_store() -> AsyncIterator[ObjectStore]:
+        yield store
+
+    return open_store
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+@pytest.mark.parametrize("clause", CLAUSES)
+def test_directory_object_store(clause: Clause, backend: str, tmp_path: Path) -> None:
+    anyio.run(check, clause, opener(DirectoryObjectStore(tmp_path / "store")), backend=backend)
+    assert list((tmp_path / "store").glob("tmp/*")) == []
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+@pytest.mark.parametrize("clause", CLAUSES)
+def test_memory_object_store(clause: Clause, backend: str) -> None:
+    anyio.run(check, clause, opener(MemoryObjectStore()), backend=backend)

@@ -1,0 +1,60 @@
+"""What the directory store makes of its place: what it names when it cannot use it, and what it leaves alone."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import anyio
+import pytest
+
+from pipeline.domain.errors import ConfigurationError, PipelineError, RefusedError, TransientError
+from pipeline.domain.ids import ObjectKey
+from pipeline.ports.object_store import PutCondition
+from pipeline.stores.directory import DirectoryObjectStore
+from pipeline.stores.os_errors import translated
+
+KEY = ObjectKey("flows/crm/flow.json")
+
+
+@pytest.mark.parametrize(
+    ("number", "kind", "advice"),
+    [
+        (errno.ENOSPC, RefusedError, "make room"),
+        (errno.EDQUOT, RefusedError, "make room"),
+        (errno.EROFS, RefusedError, "mounted read-only"),
+        (errno.EACCES, RefusedError, "right to write"),
+        (errno.EPERM, RefusedError, "right to write"),
+        (errno.EMFILE, TransientError, "ulimit"),
+        (errno.ENAMETOOLONG, ConfigurationError, "shorter path"),
+        (errno.EXDEV, RefusedError, "operating system"),
+    ],
+)
+def test_an_error_names_the_place_and_the_way_out(number: int, kind: type[PipelineError], advice: str) -> None:
+    with pytest.raises(kind, match=f"/the/place.*{advice}"), translated("store an object in", Path("/the/place")):
+        raise OSError(number, os.strerror(number))
+
+
+def test_a_place_that_is_a_file_is_named(tmp_path: Path) -> None:
+    place = tmp_path / "file"
+    place.write_bytes(b"")
+    store = DirectoryObjectStore(place)
+    with pytest.raises(ConfigurationError, match=r"file.*directory of its own"):
+        anyio.run(store.put, KEY, b"", PutCondition.ABSENT)
+
+
+def test_reading_a_store_that_was_never_written_makes_nothing(tmp_path: Path) -> None:
+    store = DirectoryObjectStore(tmp_path / "store")
+    assert anyio.run(store.stat, KEY) is None
+    assert list(anyio.run(store.list_page, "")) == []
+    anyio.run(store.delete, KEY)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_relative_place_stays_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    store = DirectoryObjectStore(Path("store"))
+    monkeypatch.chdir("/")
+    anyio.run(store.put, KEY, b"{}", PutCondition.ABSENT)
+    assert (tmp_path / "store/objects/flows/crm/flow.json").read_bytes() == b"{}"
