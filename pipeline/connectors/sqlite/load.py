@@ -18,6 +18,7 @@ import apsw
 import orjson
 
 from pipeline.codec.values import from_json
+from pipeline.codec.upsert_lines import UpsertLines, upsert_lines_for
 from pipeline.connectors.sqlite.bookkeeping import Bookkeeping, SetAside
 from pipeline.connectors.sqlite.connection import quoted
 from pipeline.connectors.sqlite.records import (
@@ -75,11 +76,16 @@ class FileLoad:
         self._what = what
         self._has_set_aside = bookkeeping.has_set_aside(stream)
         self._is_empty = not connection.execute(f"SELECT 1 FROM main.{quoted(target.table.name)} LIMIT 1").fetchall()
+        self._upsert_lines: UpsertLines | None = None
         self.upserts = 0
         self.deletes = 0
 
     def apply(self, block: bytes, file: EventFileId, header_columns: Sequence[str], first_line: int) -> int:
         """Apply the records of a block whose first line has the number `first_line`; return how many there are."""
+        quick = self._quick_rows(block, header_columns)
+        if quick is not None:
+            self._upsert_quickly(quick, header_columns, file, first_line)
+            return len(quick)
         records = parse_block(block, first_line, f"Event File {file}")
         for run in runs(records, first_line):
             match run.kind:
@@ -92,6 +98,31 @@ class FileLoad:
                         reason = UnfitError("neither an upsert nor a delete")
                         self._set_aside(file, line, record, UNKNOWN, reason)
         return len(records)
+
+    def _quick_rows(self, block: bytes, header_columns: Sequence[str]) -> Sequence[Row] | None:
+        """Return the rows of a block of nothing but whole rows of plain values, where those can go in as they are."""
+        target = self._target
+        if self._has_set_aside or target.encoding != "UTF-8" or tuple(header_columns) != tuple(target.columns):
+            return None
+        if self._upsert_lines is None:
+            self._upsert_lines = upsert_lines_for(header_columns)
+        rows = None if self._upsert_lines is None else self._upsert_lines.decode(block)
+        if rows is None:
+            return None
+        places = [target.columns.index(name) for name in target.key]
+        return None if any(None in map(itemgetter(place), rows) for place in places) else rows
+
+    def _upsert_quickly(
+        self, rows: Sequence[Row], header_columns: Sequence[str], file: EventFileId, first_line: int
+    ) -> None:
+        step = self._target.rows_per_statement
+        for start in range(0, len(rows), step):
+            part = rows[start : start + step]
+            if self._upsert_rows(part):
+                self.upserts += len(part)
+                continue
+            bodies = [dict(zip(header_columns, row, strict=True)) for row in part]
+            self._upsert_carefully([Upsert(file, line, body) for line, body in enumerate(bodies, first_line + start)])
 
     def retry(self, items: Sequence[SetAside]) -> None:
         """Try again what was set aside; what is refused again is set aside again."""

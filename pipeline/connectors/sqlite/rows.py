@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from binascii import b2a_base64
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain, islice
 from marshal import dumps as marshal_dumps
 from operator import itemgetter
 from typing import Any, Self
@@ -20,6 +21,7 @@ import orjson
 from anyio.to_thread import run_sync
 from xxhash import xxh3_64_digest, xxh3_64_intdigest
 
+from pipeline.codec.upsert_lines import PLAIN_TYPES, UpsertLines, upsert_lines_for
 from pipeline.codec.values import to_json
 from pipeline.connectors.sqlite.connection import quoted
 from pipeline.connectors.sqlite.errors import translated
@@ -30,7 +32,8 @@ from pipeline.ports.source import StoreBinary
 
 BLOCK_ROWS = 2000
 BLOCK_BYTES = 1024 * 1024
-"""A block ends with the row that reaches one of these: so it holds at most this much and one row."""
+BATCH_ROWS = 8
+"""A block ends with the batch that reaches one of the others: so it holds at most that much and one batch."""
 
 Row = tuple[KeyValue, ...]
 
@@ -46,13 +49,20 @@ class SqliteRowBlock:
     """Consecutive rows of one table, with the hash of each."""
 
     def __init__(
-        self, schema: StreamSchema, rows: Sequence[Row], hashes: Sequence[bytes], infinite: frozenset[int]
+        self,
+        schema: StreamSchema,
+        upsert_lines: UpsertLines | None,
+        rows: Sequence[Row],
+        hashes: bytes,
+        infinite: frozenset[int],
     ) -> None:
         """Hold `rows`; those at the positions `infinite` may have an infinite float, which JSON cannot write."""
         self._schema = schema
         self._rows = rows
         self._hashes = hashes
         self._infinite = infinite
+        fit = upsert_lines is not None and not infinite
+        self._quick = upsert_lines if fit and set(map(type, chain.from_iterable(rows))) <= PLAIN_TYPES else None
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -64,18 +74,16 @@ class SqliteRowBlock:
         return list(map(itemgetter(*places), self._rows))
 
     def row_hashes(self) -> bytes:
-        return b"".join(self._hashes)
+        return self._hashes
 
     async def upserts(self, positions: Sequence[int], store_binary: StoreBinary) -> bytes:
         return await run_sync(self._lines, positions)
 
     def _lines(self, positions: Sequence[int]) -> bytes:
-        names, rows, infinite, write = self._schema.column_names, self._rows, self._infinite, orjson.dumps
-        if infinite:
-            return b"".join([self._line(position) for position in positions])
-        return b"".join(
-            [write({"upsert": dict(zip(names, rows[at], strict=True))}, _tagged, _OPTIONS) for at in positions]
-        )
+        if self._quick is not None:
+            rows = self._rows if len(positions) == len(self._rows) else [self._rows[at] for at in positions]
+            return self._quick.encode(rows)
+        return b"".join([self._line(position) for position in positions])
 
     def _line(self, position: int) -> bytes:
         row: Iterable[object] = self._rows[position]
@@ -109,6 +117,7 @@ class SqliteRows:
         self._careful = encoding != "UTF-8"
         self._ensure_untouched = ensure_untouched
         self._seed = xxh3_64_intdigest(orjson.dumps(schema.column_names))
+        self._upsert_lines = upsert_lines_for(schema.column_names)
         self._cursor: apsw.Cursor | None = None
         self._rows: Iterator[Row] = iter(())
         self._read_count = 0
@@ -134,29 +143,30 @@ class SqliteRows:
             if self._cursor is None:
                 self._start()
             rows: list[Row] = []
-            hashes: list[bytes] = []
-            infinite: list[int] = []
-            while not self._fill(rows, hashes, infinite):
+            dumps: list[bytes] = []
+            while not self._fill(rows, dumps):
                 self._careful = True
                 self._start()
         self._ensure_untouched()
-        return SqliteRowBlock(self._schema, rows, hashes, frozenset(infinite)) if rows else None
+        return self._block(rows, dumps) if rows else None
 
-    def _fill(self, rows: list[Row], hashes: list[bytes], infinite: list[int]) -> bool:
+    def _block(self, rows: list[Row], dumps: list[bytes]) -> SqliteRowBlock:
+        infinite = [row for row, data in enumerate(dumps) if _INFINITE in data] if _INFINITE in b"".join(dumps) else []
+        seed = self._seed
+        hashes = b"".join([xxh3_64_digest(data, seed) for data in dumps])
+        return SqliteRowBlock(self._schema, self._upsert_lines, rows, hashes, frozenset(infinite))
+
+    def _fill(self, rows: list[Row], dumps: list[bytes]) -> bool:
         """Add rows until the block is full or the table at its end; False when only the careful way leads on."""
         dump: Callable[[Any, int], bytes] = _dump_carefully if self._careful else marshal_dumps
-        seed, left = self._seed, BLOCK_BYTES
+        left = BLOCK_BYTES - sum(map(len, dumps))
         count = len(rows)
         try:
-            for row in self._rows:
-                data = dump(row, _MARSHAL_VERSION)
-                if _INFINITE in data:
-                    infinite.append(len(rows))
-                rows.append(row)
-                hashes.append(xxh3_64_digest(data, seed))
-                left -= len(data)
-                if left <= 0 or len(rows) >= BLOCK_ROWS:
-                    break
+            while left > 0 and len(rows) < BLOCK_ROWS and (batch := list(islice(self._rows, BATCH_ROWS))):
+                data = [dump(row, _MARSHAL_VERSION) for row in batch]
+                rows += batch
+                dumps += data
+                left -= sum(map(len, data))
         except UnicodeDecodeError:
             return False
         finally:
