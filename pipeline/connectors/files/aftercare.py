@@ -96,8 +96,8 @@ class Aftercare:
                 self._tree.make_directory(upsert)
                 self._state.note_directories(stream, [final_status(upsert)], replace=True)
             case Kind.SYMLINK:
-                self._tree.make_link(upsert)
-            case Kind.FILE if self._tree.is_staged(kept):
+                self._tree.make_link(upsert, kept)
+            case Kind.FILE if self._tree.incoming.has(kept):
                 self._tree.install(upsert, kept)
             case Kind.FILE if not self._tree.holds(upsert):
                 raise Unacceptable(record.reason, record.column)
@@ -105,7 +105,7 @@ class Aftercare:
     def forget(self, stream: StreamName, keys: Iterable[str]) -> None:
         """Records with these keys have gone in: drop what was set aside under them."""
         for key in self._state.forget(stream, keys):
-            self._tree.discard(self.kept_name(stream, key))
+            self._tree.incoming.discard(self.kept_name(stream, key))
 
     def set_directories(self, stream: StreamName) -> None:
         """Give the directories what was noted for them, the innermost first."""

@@ -12,16 +12,18 @@ from __future__ import annotations
 
 import fcntl
 import os
+import stat
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, closing, contextmanager
+from contextlib import asynccontextmanager, closing, contextmanager, suppress
 from pathlib import Path
 
 from anyio import to_thread
 from blake3 import blake3
 
 from pipeline.connectors.files.aftercare import Aftercare
-from pipeline.connectors.files.directories import open_directory, open_root
+from pipeline.connectors.files.directories import directory, open_root
 from pipeline.connectors.files.errors import translate, translated
+from pipeline.connectors.files.incoming import Incoming
 from pipeline.connectors.files.loading import EventFileLoad
 from pipeline.connectors.files.marks import ImportState
 from pipeline.connectors.files.names import METADATA_NAME, location_of, shown
@@ -58,16 +60,13 @@ class FilesDestination:
         root_fd = await to_thread.run_sync(_open_or_make, self._root)
         with _closed(root_fd):
             await to_thread.run_sync(_make_metadata, self._root, root_fd)
-            with (
-                _closed(open_directory(root_fd, _INCOMING)) as incoming_fd,
-                _closed(open_directory(root_fd, _LOCKS)) as locks_fd,
-            ):
+            with directory(root_fd, _INCOMING) as incoming_fd, directory(root_fd, _LOCKS) as locks_fd:
                 path = self._root / os.fsdecode(METADATA_NAME) / _STATE_FILE
                 with closing(await to_thread.run_sync(ImportState, path, flow)) as state:
                     listed_name = self._listed_name
                     if listed_name is None:
                         listed_name = await to_thread.run_sync(_listed_name_of, root_fd)
-                    yield FilesSession(flow, TargetTree(root_fd, incoming_fd, listed_name), state, locks_fd)
+                    yield FilesSession(flow, TargetTree(root_fd, Incoming(incoming_fd), listed_name), state, locks_fd)
 
 
 class FilesSession:
@@ -156,24 +155,22 @@ def _open_or_make(root: Path) -> int:
         raise ConfigurationError(f"{what}: that is not a directory; name the one to move the tree to") from error
     except OSError as error:
         raise translate(error, what) from error
-    if not os.access(root, os.W_OK | os.X_OK):
+    if not os.access(root, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids):
         os.close(fd)
         raise RefusedError(f"{what}: it is not writable; grant this user the permission, then run the command again")
     return fd
 
 
 def _make_metadata(root: Path, root_fd: int) -> None:
-    """Make the directories of our own; a link in their place is refused when it is opened."""
+    """Make the directories of our own. A link in the place of one is refused: it could lead anywhere."""
     for path in (METADATA_NAME, _INCOMING, _LOCKS):
+        what = f"{shown(path)!r} in {location_of(root)}"
         parent, _, name = path.rpartition(b"/")
-        with (
-            translated(f"{shown(path)!r} in {location_of(root)}"),
-            _closed(open_directory(root_fd, parent)) as parent_fd,
-        ):
-            try:
+        with translated(what), directory(root_fd, parent) as parent_fd:
+            with suppress(FileExistsError):
                 os.mkdir(name, 0o700, dir_fd=parent_fd)
-            except FileExistsError:
-                os.close(open_directory(parent_fd, name))
+            if not stat.S_ISDIR(os.stat(name, dir_fd=parent_fd, follow_symlinks=False).st_mode):
+                raise RefusedError(f"{what}: this is a file or a link, where marks are to be kept; remove it")
 
 
 def _listed_name_of(root_fd: int) -> ListedName:

@@ -22,7 +22,8 @@ def open_root(root: Path) -> int:
 
 def open_directory(root_fd: int, path: bytes) -> int:
     """Open the directory at `path` below the root (`b""` is the root). OSError ENOTDIR or ELOOP where a link stands."""
-    fd = os.dup(root_fd)
+    # Not a duplicate: those share one position, and two threads that list the root would each see half of it.
+    fd = os.open(b".", _DIRECTORY, dir_fd=root_fd)
     try:
         for name in path.split(b"/") if path else ():
             parent_fd, fd = fd, -1

@@ -76,7 +76,7 @@ class EventFileLoad:
     def _begin(self) -> None:
         """Prepare the directories, then apply the deletes."""
         plan = self._plan
-        self._tree.discard_all(self._prefix)
+        self._tree.incoming.discard_all(self._prefix)
         self._aftercare.prepare(self._stream, (path for paths in (plan.upserts, plan.deletes) for path in paths))
         removals: list[bytes] = []
         for path in sorted(plan.deletes, reverse=True):
@@ -95,7 +95,7 @@ class EventFileLoad:
             if upsert.kind is Kind.DIRECTORY and self._try(upsert, self._tree.make_directory):
                 directories.append(final_status(upsert))
             elif upsert.kind is Kind.SYMLINK:
-                self._try(upsert, self._tree.make_link)
+                self._try(upsert, lambda upsert: self._tree.make_link(upsert, f"{self._prefix}-link"))
         self._state.note_directories(self._stream, directories, replace=True)
 
     async def _place_file(self, upsert: Upsert) -> None:
@@ -109,7 +109,7 @@ class EventFileLoad:
             )
             self._binaries += placed
         finally:
-            self._tree.discard(staged)
+            self._tree.incoming.discard(staged)
 
     async def _stage(self, staged: str, digest: BinaryId) -> None:
         pieces: list[bytes] = []
@@ -117,9 +117,9 @@ class EventFileLoad:
             async for piece in content:
                 pieces.append(piece)
                 if sum(map(len, pieces)) >= WRITE_BYTES:
-                    await to_thread.run_sync(self._tree.write, staged, b"".join(pieces))
+                    await to_thread.run_sync(self._tree.incoming.write, staged, b"".join(pieces))
                     pieces.clear()
-        await to_thread.run_sync(self._tree.write, staged, b"".join(pieces))
+        await to_thread.run_sync(self._tree.incoming.write, staged, b"".join(pieces))
 
     def _try(self, upsert: Upsert, place: Callable[[Upsert], None], staged: str | None = None) -> bool:
         """Place a record, or set it aside (with its content, where it may go in later) and return False."""
@@ -130,7 +130,7 @@ class EventFileLoad:
             self._set_aside.append(SetAside(key, upsert.line, str(error), error.column, upsert.raw))
         except Obstructed as error:
             if staged is not None:
-                self._tree.keep(staged, self._aftercare.kept_name(self._stream, key))
+                self._tree.incoming.keep(staged, self._aftercare.kept_name(self._stream, key))
             self._set_aside.append(SetAside(key, upsert.line, str(error), "path", upsert.raw, error.waits))
         else:
             return True

@@ -211,7 +211,9 @@ def _open_tree(root: Path) -> int:
     except FileNotFoundError as error:
         raise ConfigurationError(f"{location_of(root)}: there is no such directory; check the path") from error
     except NotADirectoryError as error:
-        raise ConfigurationError(f"{location_of(root)}: that is not a directory; name the one whose tree to move") from error
+        raise ConfigurationError(
+            f"{location_of(root)}: that is not a directory; name the one whose tree to move"
+        ) from error
     except OSError as error:
         raise translate(error, location_of(root)) from error
 

@@ -11,14 +11,14 @@ import os
 import shutil
 import stat
 import threading
-import uuid
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, suppress
 
 from blake3 import blake3
 
-from pipeline.connectors.files.directories import directory, open_file
-from pipeline.connectors.files.errors import GONE, UNACCEPTABLE_NAMES, translate, translated
+from pipeline.connectors.files.directories import directory, open_directory, open_file
+from pipeline.connectors.files.errors import GONE, UNACCEPTABLE_NAMES, translate
+from pipeline.connectors.files.incoming import Incoming
 from pipeline.connectors.files.names import METADATA_NAME, shown
 from pipeline.connectors.files.records import Unacceptable, Upsert
 from pipeline.connectors.files.tree import Kind
@@ -59,11 +59,11 @@ def folded_name(fd: int, name: bytes) -> bytes:
 
 
 class TargetTree:
-    """The tree below an open root. Its methods block, and MAY be called from several threads."""
+    """The tree below an open root; `incoming` is on the root's file system. Methods block; several threads MAY call them."""
 
-    def __init__(self, root_fd: int, incoming_fd: int, listed_name: ListedName) -> None:
+    def __init__(self, root_fd: int, incoming: Incoming, listed_name: ListedName) -> None:
         self._root_fd = root_fd
-        self._incoming_fd = incoming_fd
+        self.incoming = incoming
         self._listed_name = listed_name
         # Looking whether a name is free and taking it must be one step where two names can be one.
         self._placing = threading.Lock()
@@ -118,16 +118,16 @@ class TargetTree:
                 self._clear(parent_fd, name, path)
                 os.mkdir(name, OWNER_ALL, dir_fd=parent_fd)
 
-    def make_link(self, record: Upsert) -> None:
-        """Put a symbolic link in place."""
+    def make_link(self, record: Upsert, staged: str) -> None:
+        """Put a symbolic link in place; until it is there it has the name `staged`."""
         assert record.target is not None
-        staged = uuid.uuid4().hex
+        self.incoming.discard(staged)
         with self._step(record.path):
-            os.symlink(record.target, staged, dir_fd=self._incoming_fd)
+            os.symlink(record.target, staged, dir_fd=self.incoming.fd)
             try:
                 self.install(record, staged)
             finally:
-                self.discard(staged)
+                self.incoming.discard(staged)
 
     def holds(self, record: Upsert) -> bool:
         """Whether the file is there already, with this time, size and content; its permissions are set then."""
@@ -151,37 +151,6 @@ class TargetTree:
             return False
         return True
 
-    def write(self, staged: str, data: bytes) -> None:
-        """Append to a staged file, which is made with the first call."""
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
-        try:
-            with _opened(os.open(staged, flags, 0o600, dir_fd=self._incoming_fd)) as fd:
-                rest = memoryview(data)
-                while rest:
-                    rest = rest[os.write(fd, rest) :]
-        except OSError as error:
-            raise translate(error, "a file on its way into the destination") from error
-
-    def keep(self, staged: str, kept: str) -> None:
-        """Give a staged file the name under which a later attempt finds it."""
-        with translated("a file set aside at the destination"):
-            os.rename(staged, kept, src_dir_fd=self._incoming_fd, dst_dir_fd=self._incoming_fd)
-
-    def is_staged(self, staged: str) -> bool:
-        """Whether there is such a staged file."""
-        return _status(self._incoming_fd, staged.encode()) is not None
-
-    def discard_all(self, prefix: str) -> None:
-        """Remove what an interrupted load left behind."""
-        with translated("what an interrupted load left at the destination"), os.scandir(self._incoming_fd) as entries:
-            for name in [entry.name for entry in entries if entry.name.startswith(prefix)]:
-                self.discard(name)
-
-    def discard(self, staged: str) -> None:
-        """Remove a staged entry, if it is still there."""
-        with suppress(FileNotFoundError):
-            os.unlink(staged, dir_fd=self._incoming_fd)
-
     def install(self, record: Upsert, staged: str) -> None:
         """Rename a staged file or link over what is at its place, with its permissions and time."""
         name = record.path.rpartition(b"/")[2]
@@ -190,9 +159,9 @@ class TargetTree:
             status = _status(parent_fd, name)
             if status is not None and stat.S_ISDIR(status.st_mode):
                 self._clear(parent_fd, name, record.path)
-            _dress(self._incoming_fd, staged.encode(), record)
+            _dress(self.incoming.fd, staged.encode(), record)
             try:
-                os.rename(staged, name, src_dir_fd=self._incoming_fd, dst_dir_fd=parent_fd)
+                os.rename(staged, name, src_dir_fd=self.incoming.fd, dst_dir_fd=parent_fd)
             except OSError as error:
                 if error.errno != errno.EXDEV:
                     raise
@@ -206,14 +175,14 @@ class TargetTree:
             if record.target is not None:
                 os.symlink(record.target, near, dir_fd=parent_fd)
             else:
-                _copy(self._incoming_fd, staged.encode(), parent_fd, near)
+                _copy(self.incoming.fd, staged.encode(), parent_fd, near)
             _dress(parent_fd, near, record)
             os.rename(near, name, src_dir_fd=parent_fd, dst_dir_fd=parent_fd)
         except BaseException:
             with suppress(FileNotFoundError):
                 os.unlink(near, dir_fd=parent_fd)
             raise
-        self.discard(staged)
+        self.incoming.discard(staged)
 
     def sync(self) -> None:
         """Return when all that was written is durable: one call for a whole Event File instead of one a file."""
@@ -224,7 +193,7 @@ class TargetTree:
     @contextmanager
     def _parent(self, path: bytes) -> Iterator[int]:
         """Hold the directory open that `path` is in; directories that are missing on the way are made."""
-        fd = os.dup(self._root_fd)
+        fd = open_directory(self._root_fd, b"")
         try:
             done: list[bytes] = []
             for name in path.split(b"/")[:-1]:

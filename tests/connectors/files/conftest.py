@@ -1,0 +1,43 @@
+"""Fixtures of the files connector's tests."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+NOBODY = 65534
+
+
+@pytest.fixture
+def unprivileged() -> Iterator[Path]:
+    """A directory of a user whom permissions bind; the test runs as that user."""
+    if os.geteuid() != 0:
+        yield from _scratch()
+        return
+    for path in _scratch():
+        os.chown(path, NOBODY, NOBODY)
+        with _as_nobody():
+            yield path
+
+
+def _scratch() -> Iterator[Path]:
+    path = Path(tempfile.mkdtemp(dir="/tmp"))
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path)
+
+
+@contextmanager
+def _as_nobody() -> Iterator[None]:
+    os.seteuid(NOBODY)
+    try:
+        yield
+    finally:
+        os.seteuid(0)

@@ -1,0 +1,178 @@
+"""What is left when a load is killed, when a limit is met, and when permissions bind."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import stat
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from pipeline.connectors.files import FilesDestination
+from pipeline.connectors.files.directories import open_root
+from pipeline.connectors.files.incoming import Incoming
+from pipeline.connectors.files.records import parse_upsert
+from pipeline.connectors.files.target import TargetTree, exact_name
+from pipeline.domain.errors import DamagedError, RefusedError
+from pipeline.ports.destination import Loaded
+from tests.connectors.files.moving import (
+    FLOW,
+    MemoryBinaries,
+    TreeFlow,
+    described,
+    file_id,
+    to_load,
+    upsert_line,
+)
+from tests.connectors.files.trees import Branch, Leaf, grow
+
+LARGE = b"new" * 1_000_000
+
+KILLED = """
+    import os, signal, sys
+    from contextlib import asynccontextmanager
+    from pathlib import Path
+    import anyio
+    from pipeline.connectors.files import FilesDestination
+    from tests.connectors.files.moving import FLOW, MemoryBinaries, file_id, to_load, upsert_line
+
+    class Killing(MemoryBinaries):
+        @asynccontextmanager
+        async def open(self, id_):
+            async def pieces():
+                content = self.contents[id_]
+                yield content[: len(content) // 2]
+                os.kill(os.getpid(), signal.SIGKILL)
+
+            yield pieces()
+
+    async def main():
+        binaries = Killing()
+        line = upsert_line("f", size=3_000_000, digest=binaries.add(b"new" * 1_000_000))
+        async with FilesDestination(Path(sys.argv[1])).open(FLOW) as session:
+            await session.load(to_load(file_id(1), [line], binaries), after=[])
+
+    anyio.run(main)
+"""
+
+
+async def test_a_load_that_is_killed_leaves_the_old_file_and_nothing_once_it_is_done_again(tmp_path: Path) -> None:
+    root = tmp_path / "tree"
+    root.mkdir()
+    (root / "f").write_bytes(b"old")
+    script = [sys.executable, "-c", textwrap.dedent(KILLED), str(root)]
+    killed = subprocess.run(script, check=False, cwd=Path(__file__).parents[3])  # noqa: ASYNC221 - it dies at once
+    assert killed.returncode == -signal.SIGKILL
+    assert (root / "f").read_bytes() == b"old"
+    assert described(root).keys() == {b"f"}
+    assert len(list((root / ".pipeline-import" / "incoming").iterdir())) == 1
+    binaries = MemoryBinaries()
+    line = upsert_line("f", size=len(LARGE), digest=binaries.add(LARGE))
+    async with FilesDestination(root).open(FLOW) as session:
+        assert await session.marks() == {}
+        assert isinstance(await session.load(to_load(file_id(1), [line], binaries), after=[]), Loaded)
+    assert (root / "f").read_bytes() == LARGE
+    assert list((root / ".pipeline-import" / "incoming").iterdir()) == []
+
+
+@contextmanager
+def largest_file(max_bytes: int) -> Iterator[None]:
+    """A stand-in for a full disk that needs no disk: writing past the limit fails in the same place."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (max_bytes, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+async def test_a_content_that_does_not_fit_is_refused_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    root = tmp_path / "tree"
+    binaries = MemoryBinaries()
+    line = upsert_line("f", size=len(LARGE), digest=binaries.add(LARGE))
+    async with FilesDestination(root).open(FLOW) as session:
+        with largest_file(1_500_000), pytest.raises(RefusedError, match="File too large"):
+            await session.load(to_load(file_id(1), [line], binaries), after=[])
+        assert await session.marks() == {}
+    assert described(root).keys() == set()
+    assert list((root / ".pipeline-import" / "incoming").iterdir()) == []
+
+
+async def test_directories_that_nobody_may_write_to_are_filled_and_changed_all_the_same(unprivileged: Path) -> None:
+    source, destination = unprivileged / "source", unprivileged / "destination"
+    leaf = Leaf(b"one", None, 0o400, 1)
+    flow = TreeFlow(source, destination)
+    for content in (b"one", b"two"):
+        inner = Branch({b"f": Leaf(content, None, 0o444, 3), b"g": leaf}, 0o555, 4)
+        outer = Branch({b"inner": inner, b"link": Leaf(b"", b"f", 0, 6)}, 0o500, 5)
+        grow(source, {b"outer": outer})
+        await flow.move()
+        assert described(source) == described(destination)
+    (source / "outer" / "inner").chmod(0o700)
+    (source / "outer").chmod(0o700)
+    grow(source, {})
+    await flow.move()
+    assert described(destination) == {}
+
+
+async def test_a_directory_widened_by_a_load_that_failed_is_narrowed_again(unprivileged: Path) -> None:
+    root = unprivileged / "tree"
+    binaries = MemoryBinaries()
+    lines = [upsert_line("d", "directory", mode=0o555, mtime_ns=5)]
+    async with FilesDestination(root).open(FLOW) as session:
+        await session.load(to_load(file_id(1), lines, binaries), after=[])
+        await session.finish([file_id(1).stream])
+        line = upsert_line("d/f", digest=binaries.add(b"x"))
+        binaries.contents = dict.fromkeys(binaries.contents, b"other")
+        with pytest.raises(KeyError):
+            await session.load(to_load(file_id(2), [line], MemoryBinaries()), after=[])
+        assert stat.S_IMODE((root / "d").stat().st_mode) == 0o755
+    async with FilesDestination(root).open(FLOW) as session:
+        await session.finish([file_id(1).stream])
+    status = (root / "d").stat()
+    assert (stat.S_IMODE(status.st_mode), status.st_mtime_ns) == (0o555, 5)
+
+
+async def test_a_root_that_is_not_writable_is_refused(unprivileged: Path) -> None:
+    root = unprivileged / "tree"
+    root.mkdir(0o555)
+    with pytest.raises(RefusedError, match=r"tree/.*not writable"):
+        async with FilesDestination(root).open(FLOW):
+            pass
+
+
+async def test_marks_that_are_no_database_are_named(tmp_path: Path) -> None:
+    (tmp_path / ".pipeline-import").mkdir()
+    (tmp_path / ".pipeline-import" / "state.db").write_bytes(b"no database" * 1000)
+    with pytest.raises(DamagedError, match=r"state\.db"):
+        async with FilesDestination(tmp_path).open(FLOW):
+            pass
+
+
+def test_a_file_system_mounted_inside_the_tree_takes_files_and_links(tmp_path: Path) -> None:
+    elsewhere = Path("/dev/shm")
+    if not elsewhere.is_dir() or elsewhere.stat().st_dev == tmp_path.stat().st_dev:
+        pytest.skip("there is no second file system here")
+    incoming = elsewhere / f"pipeline-test-{os.getpid()}"
+    incoming.mkdir()
+    root_fd, incoming_fd = open_root(tmp_path), open_root(incoming)
+    try:
+        tree = TargetTree(root_fd, Incoming(incoming_fd), exact_name)
+        tree.incoming.write("staged", b"content")
+        tree.install(parse_upsert(upsert_line("f", mode=0o640, mtime_ns=7, digest="0" * 64), 2), "staged")
+        tree.make_link(parse_upsert(upsert_line("l", "symlink", mtime_ns=8, target="f"), 3), "link")
+        tree.sync()
+        assert list(incoming.iterdir()) == []
+    finally:
+        os.close(root_fd)
+        os.close(incoming_fd)
+        incoming.rmdir()
+    common = (stat.S_IFREG, 0o640, 7, b"content")
+    assert described(tmp_path) == {b"f": common, b"l": (stat.S_IFLNK, 0o777, 8, b"f")}

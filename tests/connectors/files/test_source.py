@@ -1,0 +1,151 @@
+"""What the files source says of a tree, and what it refuses to say."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+
+from pipeline.connectors.files import FilesSource
+from pipeline.domain.errors import ConfigurationError, RefusedError
+from tests.connectors.files.moving import MemoryBinaries, hashes_of, keys_of, rows_of
+
+
+async def hashes(source: FilesSource) -> list[bytes]:
+    async with source.open_snapshot() as snapshot:
+        (schema,) = await snapshot.streams()
+        async with snapshot.open_rows(schema) as blocks:
+            found: list[bytes] = []
+            async for block in blocks:
+                found += hashes_of(block)
+            return found
+
+
+async def test_a_row_says_all_that_is_moved_of_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "f"
+    file.write_bytes(b"content")
+    file.chmod(0o4751)
+    os.utime(file, ns=(0, -5))
+    binaries = MemoryBinaries()
+    assert await rows_of(FilesSource(tmp_path), binaries) == [
+        {
+            "path": "f",
+            "kind": "file",
+            "size": 7,
+            "mode": 0o4751,
+            "mtime_ns": -5,
+            "digest": binaries.add(b"content"),
+            "target": None,
+        }
+    ]
+
+
+async def test_links_are_kept_and_never_followed(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    (root / "d").mkdir(parents=True)
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside" / "secret").touch()
+    (root / "out").symlink_to("../outside")
+    (root / "loop").symlink_to("loop")
+    (root / "d" / "up").symlink_to("..")
+    rows = await rows_of(FilesSource(root), MemoryBinaries())
+    assert [(row["path"], row["kind"], row["target"]) for row in rows] == [
+        ("d", "directory", None),
+        ("d/up", "symlink", ".."),
+        ("loop", "symlink", "loop"),
+        ("out", "symlink", "../outside"),
+    ]
+
+
+async def test_the_root_itself_may_be_a_link(tmp_path: Path) -> None:
+    (tmp_path / "root").mkdir()
+    (tmp_path / "root" / "f").touch()
+    (tmp_path / "link").symlink_to("root")
+    assert await keys_of(FilesSource(tmp_path / "link")) == [("f",)]
+
+
+async def test_names_and_targets_that_are_not_utf8_are_carried_as_bytes(tmp_path: Path) -> None:
+    (tmp_path / os.fsdecode(b"\xff")).symlink_to(os.fsdecode(b"\xfe"))
+    (row,) = await rows_of(FilesSource(tmp_path), MemoryBinaries())
+    assert (row["path"], row["target"]) == ({"$text": "/w=="}, {"$text": "/g=="})
+
+
+async def test_special_files_are_passed_over_and_named(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "z").touch()
+    with socket.socket(socket.AF_UNIX) as server, capture_logs() as logs:
+        server.bind(str(tmp_path / "socket"))
+        assert await keys_of(FilesSource(tmp_path)) == [("z",)]
+    told = [(log["event"], log["path"], log["kind"], log["skipped"]) for log in logs]
+    assert told == [("special_file_skipped", "pipe", "fifo", 1), ("special_file_skipped", "socket", "socket", 2)]
+
+
+async def test_what_is_excluded_is_no_part_of_the_tree_nor_is_what_an_import_keeps_there(tmp_path: Path) -> None:
+    for path in (".pipeline-import/incoming", "a/.pipeline-import", "a/home/b", "a-home"):
+        (tmp_path / path).mkdir(parents=True)
+    source = FilesSource(tmp_path, exclude=[tmp_path / "a" / "home", tmp_path.parent / "elsewhere"])
+    assert await keys_of(source) == [("a",), ("a-home",), ("a/.pipeline-import",)]
+
+
+async def test_a_missing_root_is_the_users_mistake(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for root in (tmp_path / "missing", tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(ConfigurationError, match=root.name):
+            async with FilesSource(root).open_snapshot():
+                pass
+
+
+async def test_a_directory_that_may_not_be_read_is_named(unprivileged: Path) -> None:
+    (unprivileged / "d" / "closed").mkdir(parents=True)
+    (unprivileged / "d" / "closed").chmod(0)
+    try:
+        with pytest.raises(RefusedError, match=r"'d/closed'.*Permission denied"):
+            await keys_of(FilesSource(unprivileged))
+    finally:
+        (unprivileged / "d" / "closed").chmod(0o700)
+
+
+async def test_a_file_that_may_not_be_read_is_named(unprivileged: Path) -> None:
+    (unprivileged / "closed").touch(0)
+    with pytest.raises(RefusedError, match=r"'closed'.*Permission denied"):
+        await rows_of(FilesSource(unprivileged), MemoryBinaries())
+
+
+async def test_a_time_that_no_integer_column_holds_is_refused_by_name(tmp_path: Path) -> None:
+    (tmp_path / "f").touch()
+    os.utime(tmp_path / "f", ns=(0, 2**63))
+    if (tmp_path / "f").stat().st_mtime_ns != 2**63:
+        pytest.skip("this file system does not hold such times")
+    with pytest.raises(RefusedError, match="'f'"):
+        await rows_of(FilesSource(tmp_path), MemoryBinaries())
+
+
+async def test_a_file_with_its_old_size_and_time_but_another_content_has_another_hash(tmp_path: Path) -> None:
+    file = tmp_path / "f"
+    for checksum in (False, True):
+        source = FilesSource(tmp_path, checksum=checksum)
+        file.write_bytes(b"one")
+        os.utime(file, ns=(0, 7))
+        before = await hashes(source)
+        file.write_bytes(b"two")
+        os.utime(file, ns=(0, 7))
+        assert await hashes(source) != before
+
+
+async def test_with_checksum_a_file_that_was_only_touched_by_name_keeps_its_hash(tmp_path: Path) -> None:
+    (tmp_path / "f").write_bytes(b"one")
+    by_status, by_content = FilesSource(tmp_path), FilesSource(tmp_path, checksum=True)
+    before = await hashes(by_status), await hashes(by_content)
+    os.link(tmp_path / "f", tmp_path / "g")
+    (tmp_path / "g").unlink()
+    after = await hashes(by_status), await hashes(by_content)
+    assert (before[0] == after[0], before[1] == after[1]) == (False, True)
+
+
+async def test_what_a_directory_holds_may_be_more_than_a_block(tmp_path: Path) -> None:
+    for number in range(1203):
+        (tmp_path / str(number)).touch()
+    assert [key[0] for key in await keys_of(FilesSource(tmp_path))] == sorted(str(number) for number in range(1203))
