@@ -24,7 +24,8 @@ def run(path: Path, *statements: str, values: Sequence[Sequence[apsw.SQLiteValue
         for statement in statements[: -1 if values else None]:
             connection.execute(statement).fetchall()
         if values:
-            connection.executemany(statements[-1], values)
+            with connection:
+                connection.executemany(statements[-1], values)
     finally:
         connection.close(True)
 
@@ -36,6 +37,14 @@ def rows(path: Path, statement: str) -> list[tuple[object, ...]]:
         return list(connection.execute(statement).fetchall())
     finally:
         connection.close(True)
+
+
+def spoil(path: Path, start: int, end: int | None = None) -> None:
+    """Overwrite the bytes of a file from `start` to `end`, which counts from the file's end if it is negative."""
+    data = bytearray(path.read_bytes())
+    length = len(data[start:end])
+    data[start : start + length] = b"\xa5" * length
+    path.write_bytes(data)
 
 
 def schema_of(path: Path) -> list[tuple[object, ...]]:
@@ -67,8 +76,10 @@ def _dump_table(connection: apsw.Connection, table: str, without_rowid: bool) ->
         value = f"t.{quoted(str(name))}"
         # A real by its bytes: -0.0 and the last bit differ in nothing else.
         terms.append(f"typeof({value}), CASE typeof({value}) WHEN 'real' THEN {value} ELSE hex({value}) END")
-    if not without_rowid and not any(position for _, position in columns):
-        terms.append("t.rowid")
+    taken = {str(name).lower() for name, _ in columns}
+    free = [alias for alias in ("rowid", "_rowid_", "oid") if alias not in taken]
+    if free and not without_rowid and not any(position for _, position in columns):
+        terms.append(f"t.{free[0]}")
     statement = f"SELECT {', '.join(terms)} FROM main.{quoted(table)} AS t"
     return sorted(
         tuple(value.hex() if isinstance(value, float) else value for value in row)

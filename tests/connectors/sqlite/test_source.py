@@ -1,0 +1,237 @@
+"""What a source makes of odd tables, and of files that cannot be read."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import anyio
+import apsw
+import pytest
+
+from pipeline.connectors.sqlite import SqliteSource
+from pipeline.domain.errors import ConfigurationError, DamagedError, TransientError
+from pipeline.domain.schema import Column, StreamSchema
+from tests.connectors.sqlite.databases import copy, dump, rows, run, spoil
+from tests.contracts.source import read_first, read_stream
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "source.db"
+
+
+async def streams(path: Path) -> list[StreamSchema]:
+    async with SqliteSource(path).open_snapshot() as snapshot:
+        return list(await snapshot.streams())
+
+
+async def test_the_tables_of_an_app_are_streams_and_nothing_else_is(path: Path) -> None:
+    run(
+        path,
+        "CREATE TABLE b (a INTEGER PRIMARY KEY AUTOINCREMENT)",
+        "CREATE TABLE Ä (a)",
+        'CREATE TABLE "select ""all""; --" (a)',
+        "CREATE TABLE _pipeline_marks (a)",
+        "CREATE TABLE _Pipeline_x (a)",
+        "CREATE VIEW v AS SELECT 1",
+        "CREATE VIRTUAL TABLE f USING fts5(a)",
+        "CREATE VIRTUAL TABLE r USING rtree(id, x, y)",
+    )
+    assert [schema.stream for schema in await streams(path)] == ["b", 'select "all"; --', "Ä"]
+
+
+@pytest.mark.parametrize(
+    ("columns", "key"),
+    [
+        ("a INTEGER PRIMARY KEY, b", ("a",)),
+        ("a, b, PRIMARY KEY (b, a)) WITHOUT ROWID --", ("b", "a")),
+        ("a NOT NULL, b NOT NULL, PRIMARY KEY (b DESC, a)", ("b", "a")),
+        ("a ANY, b ANY, PRIMARY KEY (b, a)) STRICT --", ("b", "a")),
+        ("a, b, PRIMARY KEY (b, a)", ("rowid",)),
+        ("a TEXT PRIMARY KEY", ("rowid",)),
+        ("a INTEGER PRIMARY KEY DESC", ("rowid",)),
+        ("a, b", ("rowid",)),
+        ("rowid, b", ("_rowid_",)),
+        ("ROWID, _RowId_", ("oid",)),
+    ],
+)
+async def test_the_primary_key_identifies_a_row_unless_it_may_be_null(
+    path: Path, columns: str, key: tuple[str, ...]
+) -> None:
+    run(path, f"CREATE TABLE t ({columns}\n)" if "--" not in columns else f"CREATE TABLE t ({columns}")
+    (schema,) = await streams(path)
+    assert schema.primary_keys == key
+
+
+async def test_a_table_whose_columns_hide_every_row_number_is_listed_and_cannot_be_read(path: Path) -> None:
+    run(path, "CREATE TABLE t (rowid, _rowid_, oid)", "CREATE TABLE u (a)")
+    async with SqliteSource(path).open_snapshot() as snapshot:
+        t, u = await snapshot.streams()
+        with pytest.raises(ConfigurationError, match=r"table t cannot be read.*--exclude"):
+            async with snapshot.open_rows(t):
+                pass
+        assert (await read_stream(snapshot, u)).keys == []
+
+
+async def test_columns_are_told_as_they_are_declared(path: Path) -> None:
+    run(
+        path,
+        "CREATE TABLE t (id INTEGER PRIMARY KEY, n VARCHAR(10) NOT NULL DEFAULT 'x''y', r DOUBLE, b BLOB, d DATETIME "
+        "DEFAULT CURRENT_TIMESTAMP, a, g AS (n || r))",
+    )
+    (schema,) = await streams(path)
+    assert schema.columns == (
+        Column("id", "integer", True, "INTEGER"),
+        Column("n", "text", False, "VARCHAR(10)", "'x''y'"),
+        Column("r", "real", True, "DOUBLE"),
+        Column("b", "bytes", True, "BLOB"),
+        Column("d", "any", True, "DATETIME", "CURRENT_TIMESTAMP"),
+        Column("a", "any", True, ""),
+    )
+
+
+async def test_a_large_table_is_read_in_the_order_of_its_key_without_sorting(path: Path) -> None:
+    run(path, "CREATE TABLE t (a TEXT NOT NULL, b INT NOT NULL, PRIMARY KEY (a DESC, b DESC)) WITHOUT ROWID")
+    run(path, "INSERT INTO t VALUES (?, ?)", values=[(f"{n % 97}", n) for n in range(10_000)])
+    content = await read_first(SqliteSource(path))
+    assert content.keys == sorted(content.keys, key=lambda key: (str(key[0]), key[1]))
+    plan = rows(path, "EXPLAIN QUERY PLAN SELECT * FROM t ORDER BY t.a, t.b")
+    assert "TEMP B-TREE" not in str(plan) or "LAST" in str(plan)
+
+
+async def test_a_writer_goes_on_while_a_database_in_wal_mode_is_read(path: Path) -> None:
+    run(path, "PRAGMA journal_mode=WAL", "CREATE TABLE t (a INTEGER PRIMARY KEY)", "INSERT INTO t VALUES (1)")
+    async with SqliteSource(path).open_snapshot() as snapshot:
+        schema = (await snapshot.streams())[0]
+        run(path, "INSERT INTO t VALUES (2)", "CREATE TABLE u (a)")
+        assert (await read_stream(snapshot, schema)).keys == [(1,)]
+        assert len(await snapshot.streams()) == 1
+    assert (await read_first(SqliteSource(path))).keys == [(1,), (2,)]
+
+
+async def test_a_locked_database_is_a_passing_condition(path: Path) -> None:
+    run(path, "CREATE TABLE t (a)")
+    writer = apsw.Connection(str(path))
+    writer.execute("BEGIN EXCLUSIVE")
+    with pytest.raises(TransientError, match=r"source\.db"):
+        async with SqliteSource(path, busy_timeout_seconds=0.05).open_snapshot():
+            pass
+    writer.close()
+
+
+@pytest.mark.parametrize("content", [b"just a text, long enough to be no header" * 100, b"SQLite"])
+def test_a_file_of_another_kind_is_named(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+    with pytest.raises(ConfigurationError, match=r"source\.db is not an SQLite database"):
+        anyio.run(streams, path)
+
+
+async def test_a_directory_is_no_database(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="is not a file"):
+        await streams(tmp_path)
+
+
+def test_an_empty_file_is_an_empty_database(path: Path) -> None:
+    path.touch()
+    assert anyio.run(streams, path) == []
+
+
+async def test_a_damaged_page_is_told_with_the_file_and_the_table(path: Path) -> None:
+    run(path, "CREATE TABLE t (a INTEGER PRIMARY KEY, b TEXT)")
+    run(path, "INSERT INTO t VALUES (?, ?)", values=[(n, "x" * 500) for n in range(500)])
+    spoil(path, 8192, -4096)
+    with pytest.raises(DamagedError, match=r"source\.db, table t: the database is damaged"):
+        await read_first(SqliteSource(path))
+
+
+async def test_a_damaged_schema_is_told_with_the_file(path: Path) -> None:
+    run(path, "CREATE TABLE t (a)")
+    spoil(path, 100)
+    with pytest.raises(DamagedError, match=r"source\.db: the database is damaged"):
+        await streams(path)
+
+
+@pytest.mark.parametrize("name", ["a b.db", "100%25.db", "q?mode=memory.db", "h#x.db", "日本.db", "ü&cache=shared.db"])
+async def test_any_file_name_is_opened_as_it_is(tmp_path: Path, name: str) -> None:
+    source, destination = tmp_path / name, tmp_path / "copies" / name
+    destination.parent.mkdir()
+    run(source, "CREATE TABLE t (a)", "INSERT INTO t VALUES (1)")
+    await copy(source, destination)
+    assert dump(destination) == dump(source)
+    assert [entry.name for entry in destination.parent.iterdir()] == [name]
+
+
+async def test_a_name_that_is_not_utf8_is_opened_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "plain.db").touch()
+    run(tmp_path / "plain.db", "CREATE TABLE t (a)")
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff.db"))
+    (tmp_path / "plain.db").rename(path)
+    assert [schema.stream for schema in await streams(path)] == ["t"]
+
+
+UNPRIVILEGED = """
+import anyio, os, sys
+from pathlib import Path
+from pipeline.connectors.sqlite import SqliteSource
+from tests.contracts.source import read_stream
+async def main():
+    os.setgid(65534), os.setuid(65534)
+    async with SqliteSource(Path(sys.argv[1])).open_snapshot() as snapshot:
+        for schema in await snapshot.streams():
+            print((await read_stream(snapshot, schema)).keys)
+            if len(sys.argv) > 2:
+                print("touch", flush=True)
+                sys.stdin.readline()
+                await read_stream(snapshot, schema)
+try:
+    anyio.run(main)
+except Exception as error:
+    print(type(error).__name__, error)
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to be somebody who may not write")
+def test_a_database_in_wal_mode_is_read_from_a_directory_that_is_not_writable(tmp_path: Path) -> None:
+    path = _readable_by_all(tmp_path)
+    assert _as_nobody(path) == "[(1,)]\n"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to be somebody who may not write")
+def test_what_is_in_a_log_that_cannot_be_read_is_not_passed_over(tmp_path: Path) -> None:
+    path = _readable_by_all(tmp_path)
+    path.with_name("source.db-wal").write_bytes(b"something")
+    assert _as_nobody(path).startswith(("ConfigurationError", "RefusedError"))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to be somebody who may not write")
+def test_a_write_during_a_read_without_locks_is_noticed(tmp_path: Path) -> None:
+    path = _readable_by_all(tmp_path)
+    reader = subprocess.Popen(
+        [sys.executable, "-c", UNPRIVILEGED, str(path), "wait"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with reader:
+        assert reader.stdout is not None
+        assert reader.stdout.readline() == "[(1,)]\n"
+        assert reader.stdout.readline() == "touch\n"
+        run(path, "INSERT INTO t VALUES (2)")
+        answer, _ = reader.communicate("go\n", timeout=20)
+    assert answer.startswith("TransientError")
+
+
+def _readable_by_all(tmp_path: Path) -> Path:
+    for directory in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
+        directory.chmod(0o755)
+    path = tmp_path / "source.db"
+    run(path, "PRAGMA journal_mode=WAL", "CREATE TABLE t (a INTEGER PRIMARY KEY)", "INSERT INTO t VALUES (1)")
+    return path
+
+
+def _as_nobody(path: Path) -> str:
+    command = [sys.executable, "-c", UNPRIVILEGED, str(path)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout
