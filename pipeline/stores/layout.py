@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
 from pathlib import Path
 
 MAX_NAME_LENGTH = 240
@@ -24,12 +23,11 @@ _ESCAPED_BYTE = re.compile(r"~([0-9A-F]{2})")
 _UNSAFE_BYTE = re.compile(rb"[^\x21-\x7d]")
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """What a directory of the store holds. `sort_key` is the segment in UTF-8, and a slash if there are more below."""
+Entry = tuple[bytes, str]
+"""What a directory of the store holds: its segment in UTF-8, with a slash if there are more below; and its path.
 
-    sort_key: bytes
-    path: Path
+A bare tuple, because a listing makes one for every file of a directory.
+"""
 
 
 def object_path(root: Path, key: str) -> Path:
@@ -59,12 +57,17 @@ def _file_names(segment: str, *, is_object: bool) -> list[str]:
 
 
 def _segment(name: str) -> bytes:
+    if "~" not in name:
+        return name.encode()
     text = _ESCAPED_BYTE.sub(lambda match: chr(int(match[1], 16)), name.rstrip("~"))
     return text.encode("latin-1")
 
 
-def scan(directory: Path, before: bytes = b"") -> list[Entry]:
-    """Return everything directly below a directory of the store, unsorted. A missing directory is empty."""
+def scan(directory: str, before: bytes = b"") -> list[Entry]:
+    """Return everything directly below a directory of the store, unsorted. A missing directory is empty.
+
+    `before` goes in front of each segment.
+    """
     entries: list[Entry] = []
     try:
         listing = list(os.scandir(directory))
@@ -72,11 +75,10 @@ def scan(directory: Path, before: bytes = b"") -> list[Entry]:
         return entries
     for item in listing:
         segment = before + _segment(item.name)
-        path = directory / item.name
         if not item.is_dir(follow_symlinks=False):
-            entries.append(Entry(segment, path))
+            entries.append((segment, item.path))
         elif item.name.endswith("~~"):
-            entries.extend(scan(path, segment))
+            entries.extend(scan(item.path, segment))
         else:
-            entries.append(Entry(segment + b"/", path))
+            entries.append((segment + b"/", item.path))
     return entries

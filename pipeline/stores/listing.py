@@ -7,20 +7,13 @@ keys, whatever lies below. So the tree is walked in order, and nothing outside `
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
 from pipeline.domain.ids import ObjectKey
 from pipeline.ports.object_store import ObjectInfo
 from pipeline.stores.keys import is_segment
-from pipeline.stores.layout import directory_path, scan
-
-
-@dataclass(frozen=True, slots=True)
-class _Found:
-    key: bytes
-    path: Path
+from pipeline.stores.layout import Entry, directory_path, scan
 
 
 def list_objects(root: Path, prefix: str, after: ObjectKey | None, limit: int) -> list[ObjectInfo]:
@@ -28,36 +21,35 @@ def list_objects(root: Path, prefix: str, after: ObjectKey | None, limit: int) -
     *directories, _ = prefix.split("/")
     if not all(is_segment(segment) for segment in directories):
         return []
-    start = _Found("".join(f"{segment}/" for segment in directories).encode(), directory_path(root, directories))
+    start = "".join(f"{segment}/" for segment in directories).encode(), str(directory_path(root, directories))
     lowest = after.encode("utf-8", "surrogatepass") if after is not None else b""
     wanted = prefix.encode("utf-8", "surrogatepass")
     return list(islice(_with_sizes(_walk(start, wanted, lowest)), limit))
 
 
-def _walk(start: _Found, prefix: bytes, after: bytes) -> Iterator[_Found]:
-    """Yield objects in key order. A stack instead of recursion: a key may have 512 segments."""
+def _walk(start: Entry, prefix: bytes, after: bytes) -> Iterator[Entry]:
+    """Yield whole keys with their paths, in key order. A stack instead of recursion: a key may have 512 segments."""
     pending = [start]
     while pending:
-        found = pending.pop()
-        if found.key and not found.key.endswith(b"/"):
-            yield found
-            continue
-        below = [_Found(found.key + entry.sort_key, entry.path) for entry in scan(found.path)]
-        wanted = [one for one in below if _is_wanted(one.key, prefix, after)]
-        pending.extend(sorted(wanted, key=lambda one: one.key, reverse=True))
+        key, path = pending.pop()
+        if key and not key.endswith(b"/"):
+            yield key, path
+        else:
+            wanted = [entry for entry in scan(path, key) if _is_wanted(entry[0], prefix, after)]
+            pending.extend(sorted(wanted, reverse=True))
 
 
 def _is_wanted(key: bytes, prefix: bytes, after: bytes) -> bool:
     """Whether the object `key`, or anything in the directory `key` if it ends in a slash, belongs in the listing."""
     if key.endswith(b"/"):
         return (key.startswith(prefix) or prefix.startswith(key)) and (key > after or after.startswith(key))
-    return key.startswith(prefix) and key > after
+    return key > after and key.startswith(prefix)
 
 
-def _with_sizes(found: Iterator[_Found]) -> Iterator[ObjectInfo]:
-    for one in found:
+def _with_sizes(found: Iterator[Entry]) -> Iterator[ObjectInfo]:
+    for key, path in found:
         try:
-            size = one.path.stat().st_size
+            size = Path(path).stat().st_size
         except FileNotFoundError:
             continue  # deleted since its directory was read
-        yield ObjectInfo(ObjectKey(one.key.decode()), size)
+        yield ObjectInfo(ObjectKey(key.decode()), size)
