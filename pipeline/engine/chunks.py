@@ -57,6 +57,11 @@ class ChunkWriter:
         self._range = _OpenRange()
 
     @property
+    def max_rows(self) -> int:
+        """The most rows that an Event File may hold."""
+        return self._parts.limits.event_file_rows
+
+    @property
     def full(self) -> bool:
         """Whether the chunk in hand should be stored now."""
         return (

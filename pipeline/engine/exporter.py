@@ -27,7 +27,7 @@ from pipeline.engine.chunks import ChunkWriter
 from pipeline.engine.event_files import adopt
 from pipeline.engine.parts import EngineParts
 from pipeline.engine.stream_export import OpenRows, StreamExport
-from pipeline.engine.stream_state import StreamState, stored_chunks
+from pipeline.engine.stream_state import StreamState
 from pipeline.ports.object_store import PutCondition
 from pipeline.ports.reporter import EventFileStored, GroupComplete
 from pipeline.ports.source import RowBlock, Snapshot, Source
@@ -99,7 +99,7 @@ class Exporter:
 
     def _state(self, stream: StreamName, chunks: Sequence[Header]) -> StreamState:
         base = self._movement.states.get(stream)
-        return StreamState(self._parts.store, self._movement.flow, stream, base, stored_chunks(chunks))
+        return StreamState(self._parts.store, self._movement.flow, stream, base, tuple(chunks))
 
     async def _export_group(
         self, snapshot: Snapshot, label: Label, streams: Sequence[tuple[StreamSchema, bool]]

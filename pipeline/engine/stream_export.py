@@ -68,24 +68,26 @@ class StreamExport:
         keys = block.keys()
         start, line_bytes = 0, 0
         while start < len(keys):
+            end = min(len(keys), start + self._writer.max_rows)
             if self._diff is None:
-                line_bytes += await self._take_new(block, keys, hashes, start)
-                break
-            end = count_up_to(keys, self._diff.old.until) if keys else 0
-            if end > start:
-                line_bytes += await self._take_known(self._diff, block, keys, hashes, start, end)
+                line_bytes += await self._take_new(block, keys, hashes, start, end)
                 start = end
-            if start < len(keys):
+                continue
+            known = min(count_up_to(keys, self._diff.old.until), end)
+            if known > start:
+                line_bytes += await self._take_known(self._diff, block, keys, hashes, start, known)
+                start = known
+            if known < end:
                 await self._end_range(old_ranges)
         self._reporter.report(RowsRead(self._label, len(keys), line_bytes))
 
-    async def _take_new(self, block: RowBlock, keys: Sequence[Key], hashes: bytes, start: int) -> int:
+    async def _take_new(self, block: RowBlock, keys: Sequence[Key], hashes: bytes, start: int, end: int) -> int:
         """Rows behind all old ranges."""
-        lines = await block.upserts(range(start, len(keys)), self._store_binary)
-        self._writer.add_upserts(lines, len(keys) - start)
-        self._writer.remember(keys[start:], hashes[start * HASH_BYTES :])
+        lines = await block.upserts(range(start, end), self._store_binary)
+        self._writer.add_upserts(lines, end - start)
+        self._writer.remember(keys[start:end], hashes[start * HASH_BYTES : end * HASH_BYTES])
         if self._writer.full:
-            await self._writer.cut(keys[-1])
+            await self._writer.cut(keys[end - 1])
         return len(lines)
 
     async def _take_known(

@@ -6,7 +6,7 @@ both into the state of the next Movement.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 
@@ -14,9 +14,10 @@ from pipeline.codec.state import StateReader, encode_state_head, encode_stored
 from pipeline.domain import layout
 from pipeline.domain.diff import HASH_BYTES, StateRange, count_up_to, restrict
 from pipeline.domain.errors import ConflictError
-from pipeline.domain.event_file import Header
-from pipeline.domain.ids import FlowName, ObjectKey, Phase, StreamName
+from pipeline.domain.event_file import Header, KeyRange
+from pipeline.domain.ids import FlowName, ObjectKey, StreamName
 from pipeline.domain.keys import Key, order
+from pipeline.domain.overlay import segments
 from pipeline.domain.schema import StreamSchema
 from pipeline.ports.object_store import ObjectStore, PutCondition
 
@@ -51,16 +52,25 @@ class StreamState:
                     break
         return reader.schema
 
-    def ranges(self) -> AsyncGenerator[StateRange, None]:
+    async def ranges(self) -> AsyncGenerator[StateRange, None]:
         """Give the ranges in key order; each begins where the one before ended."""
-        layers = _nothing() if self.base is None else self._read(self.base, headed=True)
-        for chunk in self.chunks:
-            if chunk.state is not None:
-                layers = _overlay(layers, chunk, self._part_ranges(chunk.state))
-        return layers
+        async with aclosing(_Restricted(self._base_ranges())) as base:
+            for segment in segments(self.chunks):
+                if segment.part is None:
+                    async with aclosing(base.within(segment.covers)) as ranges:
+                        async for part in ranges:
+                            yield part
+                    continue
+                key = layout.state_part_key(self.flow, self.stream, segment.part)
+                async with (
+                    aclosing(_Restricted(self._read(key, headed=False))) as stored,
+                    aclosing(stored.within(segment.covers)) as ranges,
+                ):
+                    async for part in ranges:
+                        yield part
 
-    def _part_ranges(self, digest: str) -> AsyncGenerator[StateRange, None]:
-        return self._read(layout.state_part_key(self.flow, self.stream, digest), headed=False)
+    def _base_ranges(self) -> AsyncGenerator[StateRange, None]:
+        return _nothing() if self.base is None else self._read(self.base, headed=True)
 
     async def _read(self, key: ObjectKey, *, headed: bool) -> AsyncGenerator[StateRange, None]:
         reader = StateReader(headed=headed, what=key)
@@ -97,38 +107,42 @@ async def _nothing() -> AsyncGenerator[StateRange, None]:
         yield part
 
 
-async def _overlay(
-    below: AsyncGenerator[StateRange, None], chunk: Header, part: AsyncGenerator[StateRange, None]
-) -> AsyncGenerator[StateRange, None]:
-    """Replace what `below` says of the keys the chunk covers by what its part says."""
-    after, until = chunk.covers.after, chunk.covers.until
-    async with aclosing(below), aclosing(part):
-        placed = False
-        async for old in below:
-            if after is not None and order(old.until) <= order(after):
+class _Restricted:
+    """Stored ranges in key order, given out range by range of keys, in order, without reading anything twice."""
+
+    def __init__(self, stored: AsyncGenerator[StateRange, None]) -> None:
+        self._stored = stored
+        self._next: StateRange | None = None
+
+    async def within(self, covers: KeyRange) -> AsyncGenerator[StateRange, None]:
+        """Give what is stored of the keys `covers`, which must lie behind those of the call before."""
+        while (old := await self._peek()) is not None:
+            if covers.after is not None:
+                rest = restrict(old, covers.after) if order(old.until) > order(covers.after) else None
+                if rest is None:
+                    self._next = None
+                    continue
+                old = rest if rest.rows < old.rows else old
+            if covers.until is None or order(old.until) <= order(covers.until):
+                self._next = None
                 yield old
                 continue
-            if not placed:
-                placed = True
-                if head := _head(old, after):
-                    yield head
-                async for new in part:
-                    yield new
-            if until is not None and order(old.until) > order(until) and (rest := restrict(old, until)):
-                yield rest
-        async for new in part:
-            yield new
+            if head := _head(old, covers.until):
+                yield head
+            return
+
+    async def _peek(self) -> StateRange | None:
+        if self._next is None:
+            self._next = await anext(self._stored, None)
+        return self._next
+
+    async def aclose(self) -> None:
+        """Close what is read from."""
+        await self._stored.aclose()
 
 
-def _head(old: StateRange, after: Key | None) -> StateRange | None:
-    """Return the rows of a range that lie before what a chunk covers."""
-    if after is None:
-        return None
+def _head(old: StateRange, until: Key) -> StateRange | None:
+    """Return the rows of a range up to `until`; None when there are none."""
     keys = old.load_keys()
-    count = count_up_to(keys, after)
-    return StateRange(after, old.hashes[: count * HASH_BYTES], lambda: keys[:count]) if count else None
-
-
-def stored_chunks(headers: Sequence[Header]) -> tuple[Header, ...]:
-    """Return the chunks of one Movement in the order their states overlay: `full` ones first, then by number."""
-    return tuple(sorted(headers, key=lambda header: (header.id.phase is not Phase.FULL, header.id.chunk)))
+    count = count_up_to(keys, until)
+    return StateRange(until, old.hashes[: count * HASH_BYTES], lambda: keys[:count]) if count else None
