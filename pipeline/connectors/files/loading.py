@@ -61,7 +61,9 @@ class EventFileLoad:
             while batch := await to_thread.run_sync(lambda: list(islice(upserts, BATCH_RECORDS))):
                 await to_thread.run_sync(self._place_plain, batch)
                 files = [upsert for upsert in batch if upsert.kind is Kind.FILE]
-                await for_each(files, self._place_file, at_once=CONTENTS_AT_ONCE)
+                # Of two names that are one to the file system, the first in order is to win, whatever their sizes.
+                at_once = 1 if self._tree.folds_names else CONTENTS_AT_ONCE
+                await for_each(files, self._place_file, at_once=at_once)
         await to_thread.run_sync(self._end)
         return self._result()
 
@@ -103,23 +105,25 @@ class EventFileLoad:
             return
         staged = f"{self._prefix}-{uuid.uuid4().hex}"
         try:
-            await self._stage(staged, upsert.digest)
-            placed = await to_thread.run_sync(
-                self._try, upsert, lambda upsert: self._tree.install(upsert, staged), staged
-            )
-            self._binaries += placed
+            rest = await self._stage(staged, upsert.digest)
+            self._binaries += await to_thread.run_sync(self._install, upsert, staged, rest)
         finally:
             self._tree.incoming.discard(staged)
 
-    async def _stage(self, staged: str, digest: BinaryId) -> None:
-        pieces: list[bytes] = []
+    async def _stage(self, staged: str, digest: BinaryId) -> bytes:
+        """Write a content but for its last part, which is returned: most files have no other."""
+        rest = bytearray()
         async with self._file.open_binary(digest) as content:
             async for piece in content:
-                pieces.append(piece)
-                if sum(map(len, pieces)) >= WRITE_BYTES:
-                    await to_thread.run_sync(self._tree.incoming.write, staged, b"".join(pieces))
-                    pieces.clear()
-        await to_thread.run_sync(self._tree.incoming.write, staged, b"".join(pieces))
+                rest += piece
+                if len(rest) >= WRITE_BYTES:
+                    await to_thread.run_sync(self._tree.incoming.write, staged, bytes(rest))
+                    rest.clear()
+        return bytes(rest)
+
+    def _install(self, upsert: Upsert, staged: str, rest: bytes) -> bool:
+        self._tree.incoming.write(staged, rest)
+        return self._try(upsert, lambda upsert: self._tree.install(upsert, staged), staged)
 
     def _try(self, upsert: Upsert, place: Callable[[Upsert], None], staged: str | None = None) -> bool:
         """Place a record, or set it aside (with its content, where it may go in later) and return False."""

@@ -69,6 +69,11 @@ class TargetTree:
         self._placing = threading.Lock()
         self._spans_devices = False
 
+    @property
+    def folds_names(self) -> bool:
+        """Whether two names may be one to the file system."""
+        return self._listed_name is not exact_name
+
     def directory_status(self, path: bytes) -> os.stat_result | None:
         """Return the status of the directory at `path`, or None when there is none."""
         parent, _, name = path.rpartition(b"/")
