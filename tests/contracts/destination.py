@@ -280,7 +280,7 @@ class DestinationContract:
                 assert rejection.reason
             async with world.destination.open(FLOW) as session:
                 assert await session.retry_rejected() == [rejection]
-                assert (await session.marks())[bad.entry.id].rejected == 1
+                assert {file: mark.rejected for file, mark in (await session.marks()).items()} == {bad.entry.id: 1}
             assert world.held() == {1: 1, 2: 1}
 
         on_loop(main)

@@ -15,7 +15,8 @@ from pipeline.connectors.sqlite.bookkeeping import Bookkeeping
 from pipeline.connectors.sqlite.connection import BUSY_TIMEOUT_SECONDS, location_of, open_destination
 from pipeline.connectors.sqlite.errors import translated
 from pipeline.connectors.sqlite.finishing import create_indexes, foreign_key_violations, raise_sequence
-from pipeline.connectors.sqlite.load import FileLoad, bind_tagged
+from pipeline.connectors.sqlite.load import FileLoad
+from pipeline.connectors.sqlite.refusals import bind_tagged
 from pipeline.connectors.sqlite.retrying import retry_set_aside
 from pipeline.connectors.sqlite.target import Target, prepare_target, sqlite_native
 from pipeline.domain.ids import EventFileId, FlowName, StreamName

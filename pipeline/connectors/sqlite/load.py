@@ -9,7 +9,6 @@ more at the end of the file. Triggers of the table fire as for any statement, fo
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from itertools import chain
 from operator import itemgetter
 from typing import Any
@@ -17,7 +16,6 @@ from typing import Any
 import apsw
 import orjson
 
-from pipeline.codec.values import from_json
 from pipeline.codec.upsert_lines import UpsertLines, upsert_lines_for
 from pipeline.connectors.sqlite.bookkeeping import Bookkeeping, SetAside
 from pipeline.connectors.sqlite.connection import quoted
@@ -28,38 +26,22 @@ from pipeline.connectors.sqlite.records import (
     Bound,
     Run,
     UnfitError,
+    Upsert,
     bind,
     key_text,
     parse_block,
     runs,
 )
+from pipeline.connectors.sqlite.refusals import REFUSALS, UNBINDABLE, column_in, is_in_the_way
 from pipeline.connectors.sqlite.target import Target
-from pipeline.domain.errors import DamagedError, RefusedError
+from pipeline.domain.errors import RefusedError
 from pipeline.domain.ids import EventFileId, StreamName
-from pipeline.domain.keys import RawText
 from pipeline.ports.destination import Rejection
 
-_REFUSALS: tuple[type[Exception], ...] = (apsw.ConstraintError, apsw.MismatchError, apsw.TooBigError, UnfitError)
-_UNBINDABLE: tuple[type[Exception], ...] = (TypeError, OverflowError)
-"""What apsw raises for a value that is none of SQLite's: an array, an integer of more than 64 bits."""
-_IN_THE_WAY = (
-    apsw.SQLITE_CONSTRAINT_UNIQUE,
-    apsw.SQLITE_CONSTRAINT_PRIMARYKEY,
-    apsw.SQLITE_CONSTRAINT_ROWID,
-)
 _MANY_SET_ASIDE = 10_000
 """How many records are tried again together at the end of a file."""
 
 Row = Sequence[object]
-
-
-@dataclass(frozen=True, slots=True)
-class Upsert:
-    """One upsert on the careful way: where it stands, and its body as parsed."""
-
-    file: EventFileId
-    line: int
-    body: object
 
 
 class FileLoad:
@@ -84,7 +66,11 @@ class FileLoad:
         """Apply the records of a block whose first line has the number `first_line`; return how many there are."""
         quick = self._quick_rows(block, header_columns)
         if quick is not None:
-            self._upsert_quickly(quick, header_columns, file, first_line)
+
+            def bodies(start: int, end: int) -> list[object]:
+                return [dict(zip(header_columns, row, strict=True)) for row in quick[start:end]]
+
+            self._upsert_in_steps(quick, bodies, len(quick), file, first_line)
             return len(quick)
         records = parse_block(block, first_line, f"Event File {file}")
         for run in runs(records, first_line):
@@ -112,18 +98,6 @@ class FileLoad:
         places = [target.columns.index(name) for name in target.key]
         return None if any(None in map(itemgetter(place), rows) for place in places) else rows
 
-    def _upsert_quickly(
-        self, rows: Sequence[Row], header_columns: Sequence[str], file: EventFileId, first_line: int
-    ) -> None:
-        step = self._target.rows_per_statement
-        for start in range(0, len(rows), step):
-            part = rows[start : start + step]
-            if self._upsert_rows(part):
-                self.upserts += len(part)
-                continue
-            bodies = [dict(zip(header_columns, row, strict=True)) for row in part]
-            self._upsert_carefully([Upsert(file, line, body) for line, body in enumerate(bodies, first_line + start)])
-
     def retry(self, items: Sequence[SetAside]) -> None:
         """Try again what was set aside; what is refused again is set aside again."""
         self._bookkeeping.drop(items)
@@ -148,14 +122,30 @@ class FileLoad:
 
     def _upsert_run(self, run: Run, file: EventFileId, width: int) -> None:
         rows = self._whole_rows(run.bodies, width)
+
+        def bodies(start: int, end: int) -> Sequence[object]:
+            return run.bodies[start:end]
+
+        self._upsert_in_steps(rows, bodies, len(run.bodies), file, run.first_line)
+
+    def _upsert_in_steps(
+        self,
+        rows: Sequence[Row] | None,
+        bodies: Callable[[int, int], Sequence[object]],
+        count: int,
+        file: EventFileId,
+        first_line: int,
+    ) -> None:
+        """Put `count` records in, a statement at a time: `rows` as they are, or what `bodies` gives carefully."""
         step = self._target.rows_per_statement
-        for start in range(0, len(run.bodies), step):
-            bodies = run.bodies[start : start + step]
-            if rows is not None and self._upsert_rows(rows[start : start + step]):
-                self.upserts += len(bodies)
-                self._forget(bodies)
+        for start in range(0, count, step):
+            end = min(start + step, count)
+            if rows is not None and self._upsert_rows(rows[start:end]):
+                self.upserts += end - start
+                if self._has_set_aside:
+                    self._forget(bodies(start, end))
             else:
-                lines = enumerate(bodies, run.first_line + start)
+                lines = enumerate(bodies(start, end), first_line + start)
                 self._upsert_carefully([Upsert(file, line, body) for line, body in lines])
 
     def _whole_rows(self, bodies: Sequence[object], width: int) -> list[Row] | None:
@@ -185,7 +175,7 @@ class FileLoad:
     def _executed(self, statement: str, values: list[object]) -> bool:
         try:
             self._connection.execute(statement, values)
-        except (*_REFUSALS, *_UNBINDABLE):
+        except (*REFUSALS, *UNBINDABLE):
             self._ensure_transaction()
             return False
         return True
@@ -254,7 +244,7 @@ class FileLoad:
         if any(None in key for key in keys):
             return False
         statement = self._target.delete()
-        return self._attempt(lambda: self._connection.executemany(statement, keys).close(), _UNBINDABLE) is None
+        return self._attempt(lambda: self._connection.executemany(statement, keys).close(), UNBINDABLE) is None
 
     def _deleted(self, bodies: Sequence[object]) -> None:
         self.deletes += len(bodies)
@@ -263,7 +253,7 @@ class FileLoad:
     def _attempt_delete(self, body: object) -> Exception | None:
         try:
             self._delete_one(body)
-        except _REFUSALS as refusal:
+        except REFUSALS as refusal:
             self._ensure_transaction()
             return refusal
         return None
@@ -273,7 +263,7 @@ class FileLoad:
         self._connection.execute("SAVEPOINT pipeline_attempt")
         try:
             work()
-        except (*_REFUSALS, *also) as refusal:
+        except (*REFUSALS, *also) as refusal:
             self._ensure_transaction()
             self._connection.execute("ROLLBACK TO pipeline_attempt")
             self._connection.execute("RELEASE pipeline_attempt")
@@ -298,25 +288,5 @@ class FileLoad:
         reason, column = str(refusal), column_in(str(refusal), self._target.table.name)
         rejection = Rejection(file, line, key_text(body, self._target.key), reason, column)
         record = body if kind == UNKNOWN else {kind: body}
-        in_the_way = getattr(refusal, "extendedresult", None) in _IN_THE_WAY
+        in_the_way = is_in_the_way(refusal)
         self._bookkeeping.set_aside(SetAside(self._stream, rejection, orjson.dumps(record), in_the_way))
-
-
-def column_in(words: str, table: str) -> str | None:
-    """Return the one column that SQLite's words about `table` name, if they do."""
-    _, found, rest = words.partition(f"{table}.")
-    if found and ", " not in rest:
-        return rest
-    _, found, rest = words.partition("column ")
-    return rest.partition(":")[0] if found and ":" in rest else None
-
-
-def bind_tagged(_cursor: apsw.Cursor, _number: int, value: object) -> bool | int | float | str | bytes | None:
-    """Give apsw the value of a tagged object (`pipeline.codec.values`) as it binds it, on the quick way."""
-    try:
-        found = from_json(value)
-    except DamagedError as error:
-        raise UnfitError(str(error)) from error
-    if isinstance(found, RawText):
-        raise UnfitError("text that is not valid in its encoding needs a statement of its own")
-    return found

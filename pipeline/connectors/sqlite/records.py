@@ -12,6 +12,7 @@ from pipeline.codec.values import from_json
 from pipeline.connectors.sqlite.bookkeeping import NO_KEY
 from pipeline.connectors.sqlite.target import Target
 from pipeline.domain.errors import DamagedError
+from pipeline.domain.ids import EventFileId
 from pipeline.domain.keys import KeyValue, RawText
 
 UPSERT = "upsert"
@@ -41,6 +42,15 @@ class Bound:
     columns: tuple[str, ...]
     values: tuple[bool | int | float | str | bytes | None, ...]
     raw: frozenset[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Upsert:
+    """One upsert on the careful way: where it stands, and its body as parsed."""
+
+    file: EventFileId
+    line: int
+    body: object
 
 
 def parse_block(block: bytes, first_line: int, what: str) -> list[object]:

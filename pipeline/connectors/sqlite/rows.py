@@ -33,7 +33,11 @@ from pipeline.ports.source import StoreBinary
 BLOCK_ROWS = 2000
 BLOCK_BYTES = 1024 * 1024
 BATCH_ROWS = 8
-"""A block ends with the batch that reaches one of the others: so it holds at most that much and one batch."""
+LARGE_ROW_BYTES = BLOCK_BYTES // BATCH_ROWS
+"""A block ends with the batch that reaches one of the first two: so it holds at most that much and one batch.
+
+After a row of `LARGE_ROW_BYTES`, and at the start of a table, a batch is one row.
+"""
 
 Row = tuple[KeyValue, ...]
 
@@ -121,6 +125,7 @@ class SqliteRows:
         self._cursor: apsw.Cursor | None = None
         self._rows: Iterator[Row] = iter(())
         self._read_count = 0
+        self._batch_rows = 1
 
     def __aiter__(self) -> Self:
         return self
@@ -134,9 +139,10 @@ class SqliteRows:
 
     async def aclose(self) -> None:
         """Give back the statement, so that the transaction can end. Idempotent."""
-        async with self._lock:
-            if self._cursor is not None:
-                self._cursor.close(True)
+        with anyio.CancelScope(shield=True):
+            async with self._lock:
+                if self._cursor is not None:
+                    self._cursor.close(True)
 
     def _read_block(self) -> SqliteRowBlock | None:
         with translated(self._place):
@@ -162,11 +168,13 @@ class SqliteRows:
         left = BLOCK_BYTES - sum(map(len, dumps))
         count = len(rows)
         try:
-            while left > 0 and len(rows) < BLOCK_ROWS and (batch := list(islice(self._rows, BATCH_ROWS))):
+            while left > 0 and len(rows) < BLOCK_ROWS and (batch := list(islice(self._rows, self._batch_rows))):
                 data = [dump(row, _MARSHAL_VERSION) for row in batch]
                 rows += batch
                 dumps += data
-                left -= sum(map(len, data))
+                sizes = list(map(len, data))
+                left -= sum(sizes)
+                self._batch_rows = BATCH_ROWS if max(sizes) < LARGE_ROW_BYTES else 1
         except UnicodeDecodeError:
             return False
         finally:

@@ -145,6 +145,19 @@ async def test_what_is_set_aside_goes_in_when_the_reason_is_gone(path: Path) -> 
         assert await session.marks() == {file.entry.id: Mark(upserts=2, deletes=0, rejected=0)}
 
 
+@pytest.mark.parametrize("last", [item(400, "fine"), delete(400)])
+async def test_a_later_record_of_the_same_file_takes_the_place_of_one_set_aside(path: Path, last: bytes) -> None:
+    run(
+        path, "CREATE TABLE item (id INTEGER PRIMARY KEY, name TEXT UNIQUE, size)", "INSERT INTO item VALUES (-1,'a',0)"
+    )
+    lines = [item(400, "a"), *[item(n, f"name {n}") for n in range(1000) if n != 400], last]
+    loaded = await load(path, items(*lines))
+    assert loaded.rejections == ()
+    run(path, "DELETE FROM item WHERE id = -1")
+    assert await retry(path) == []
+    assert rows(path, "SELECT name FROM item WHERE id = 400") == ([("fine",)] if b"upsert" in last else [])
+
+
 async def test_a_delete_spares_the_row_that_a_collation_holds_to_be_the_same(path: Path) -> None:
     run(
         path,
