@@ -73,7 +73,7 @@ async def open_home(settings: Settings) -> AsyncIterator[Home]:
 
 async def move(request: MoveRequest, settings: Settings, reporter: Reporter) -> Movement:
     """Move once and return the Movement, settled. Raises a PipelineError that a person can act on."""
-    pair = _read_request(request)
+    pair = _read_request(request, settings.home.absolute())
     _make_home(settings.home)
     async with open_home(settings) as home:
         with hold_flow_lock(settings.home / "locks" / f"{encode_name(pair.name)[:200]}.lock", pair.name):
@@ -106,7 +106,7 @@ class _Pair:
     destination: Destination
 
 
-def _read_request(request: MoveRequest) -> _Pair:
+def _read_request(request: MoveRequest, home: Path) -> _Pair:
     source = parse_location(request.source)
     destination = parse_location(request.destination, like=source.technology)
     if source.technology is not destination.technology:
@@ -122,7 +122,7 @@ def _read_request(request: MoveRequest) -> _Pair:
     for one, other in zip(sources, destinations, strict=True):
         _check_apart(one, other)
     name = FlowName(request.flow) if request.flow else default_flow_name(source, destination)
-    return _Pair(name, _source(sources), _destination(destinations))
+    return _Pair(name, _source(sources, home), _destination(destinations))
 
 
 def _check_apart(source: Location, destination: Location) -> None:
@@ -133,9 +133,11 @@ def _check_apart(source: Location, destination: Location) -> None:
         raise ConfigurationError(f"{source.url} and {destination.url} lie within each other. Name another destination.")
 
 
-def _source(locations: list[Location]) -> Source:
+def _source(locations: list[Location], home: Path) -> Source:
     parts: list[Source] = [
-        SqliteSource(location.path) if location.technology is Technology.SQLITE else FilesSource(location.path)
+        SqliteSource(location.path)
+        if location.technology is Technology.SQLITE
+        else FilesSource(location.path, stream=FILES_STREAM, exclude=[home])
         for location in locations
     ]
     return parts[0] if len(parts) == 1 else CombinedSource(parts)

@@ -22,8 +22,6 @@ from pipeline.domain.event_file import FORMAT_VERSION
 from pipeline.domain.keys import Key
 from pipeline.domain.schema import StreamSchema
 
-RANGE_ROWS = 4096
-"""Rows a range: 32 KB of hashes. Fewer cost more frames, more cost more work around a change."""
 _MAX_FRAME_LINE_BYTES = 64 * 1024 * 1024
 
 

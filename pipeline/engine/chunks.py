@@ -10,7 +10,7 @@ import orjson
 from blake3 import blake3
 
 from pipeline.codec.event_file import EventFileWriter
-from pipeline.codec.state import RANGE_ROWS, encode_range, encode_stored
+from pipeline.codec.state import encode_range, encode_stored
 from pipeline.codec.values import key_to_json
 from pipeline.domain import layout
 from pipeline.domain.diff import HASH_BYTES, StateRange
@@ -62,6 +62,11 @@ class ChunkWriter:
         return self._parts.limits.event_file_rows
 
     @property
+    def range_rows(self) -> int:
+        """The rows of a range of state."""
+        return self._parts.limits.range_rows
+
+    @property
     def full(self) -> bool:
         """Whether the chunk in hand should be stored now."""
         return (
@@ -101,11 +106,12 @@ class ChunkWriter:
 
     def remember(self, keys: Sequence[Key], hashes: bytes) -> None:
         """Take present rows into the state, changed or not."""
-        for start in range(0, len(keys), RANGE_ROWS):
-            chunk = keys[start : start + RANGE_ROWS]
+        most = self._parts.limits.range_rows
+        for start in range(0, len(keys), most):
+            chunk = keys[start : start + most]
             self._range.keys.extend(chunk)
             self._range.hashes += hashes[start * HASH_BYTES : (start + len(chunk)) * HASH_BYTES]
-            if len(self._range.keys) >= RANGE_ROWS:
+            if len(self._range.keys) >= most:
                 self.close_range(self._range.keys[-1])
 
     def remember_unchanged(self, part: StateRange) -> None:

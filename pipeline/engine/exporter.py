@@ -148,7 +148,9 @@ class Exporter:
             return _ExportedStream((), movement.states.get(schema.stream))
         folded = self._state(schema.stream, [header for header, _ in stored])
         key = layout.state_key(movement.flow, schema.stream, movement.number, movement.attempts)
-        return _ExportedStream(tuple(entry for _, entry in stored), await folded.fold(key, schema))
+        return _ExportedStream(
+            tuple(entry for _, entry in stored), await folded.fold(key, schema, parts.limits.range_rows)
+        )
 
     async def _mention(self, writer: ChunkWriter, state: StreamState) -> None:
         """A stream without changes whose schema the Flow does not know yet: an Event File without records tells of it."""

@@ -20,6 +20,9 @@ from pipeline.ports.object_store import ObjectStore, PutCondition
 COMPARE_AND_SET_TRIES = 20
 """A document is changed by few processes a few times a second; whoever loses this often is up against a defect."""
 
+MAX_KEPT_ENTRIES = 20_000
+"""Entries of File Lists that are kept in memory: some 10 MB."""
+
 
 class FlowStore:
     """Reads and changes the documents of Flows."""
@@ -27,6 +30,7 @@ class FlowStore:
     def __init__(self, store: ObjectStore, clock: Clock) -> None:
         self._store = store
         self._clock = clock
+        self._file_lists: dict[ObjectKey, Sequence[FileEntry]] = {}
 
     async def list_flows(self) -> Sequence[Flow]:
         """Return all Flows, by name. Costs a request per Flow: it jumps over what lies below each."""
@@ -52,8 +56,13 @@ class FlowStore:
         return decode_movement((await self._store.get(key)).data, key)
 
     async def read_file_list(self, key: ObjectKey) -> Sequence[FileEntry]:
-        """Return a File List in its order."""
-        return decode_file_list((await self._store.get(key)).data, key)
+        """Return a File List in its order. It never changes, so the last ones read are kept."""
+        if key not in self._file_lists:
+            entries = decode_file_list((await self._store.get(key)).data, key)
+            if sum(map(len, self._file_lists.values())) + len(entries) > MAX_KEPT_ENTRIES:
+                self._file_lists.clear()
+            self._file_lists[key] = entries
+        return self._file_lists[key]
 
     async def read_failures(self, flow: FlowName, number: int) -> Sequence[Failure]:
         """Return all failures of a Movement."""

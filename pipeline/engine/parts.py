@@ -15,6 +15,7 @@ from pipeline.ports.reporter import Reporter
 class Limits:
     """The numbers of a run; each is a setting.
 
+    Snapshot state is kept in ranges of `range_rows`: fewer cost more frames, more cost more work around a change.
     An Event File is cut at `event_file_bytes` of JSON lines or `event_file_rows` records. `importers` Event Files are
     imported side by side. A message is invisible for `visibility_seconds`, and its lease renewed at a third of that.
     """
@@ -22,6 +23,7 @@ class Limits:
     event_file_bytes: int = 16_000_000
     event_file_rows: int = 250_000
     zstd_level: int = 1
+    range_rows: int = 4096
     importers: int = 4
     visibility_seconds: float = 60.0
     sweep_seconds: float = 5.0

@@ -8,7 +8,6 @@ from contextlib import AbstractAsyncContextManager, aclosing
 import anyio
 import anyio.to_thread
 
-from pipeline.codec.state import RANGE_ROWS
 from pipeline.domain.diff import HASH_BYTES, RangeDiff, StateRange, count_up_to
 from pipeline.domain.ids import Label, Phase
 from pipeline.domain.keys import Key
@@ -106,7 +105,7 @@ class StreamExport:
             self._writer.add_deletes(diff.take_deleted(part_keys[-1]))
             self._remember_pending()
             await self._writer.cut(part_keys[-1])
-        elif len(self._pending_keys) > 2 * RANGE_ROWS:
+        elif len(self._pending_keys) > 2 * self._writer.range_rows:
             self._remember_pending()
         return len(lines)
 

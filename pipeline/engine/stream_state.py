@@ -80,12 +80,12 @@ class StreamState:
                     yield part
         reader.close()
 
-    async def fold(self, key: ObjectKey, schema: StreamSchema) -> ObjectKey:
-        """Store this state as one object under `key`; return the key that the next Movement is to begin from."""
+    async def fold(self, key: ObjectKey, schema: StreamSchema, range_rows: int) -> ObjectKey:
+        """Store this state as one object under `key`, in ranges of about `range_rows`; return that key."""
 
         async def pieces() -> AsyncGenerator[bytes, None]:
             yield encode_state_head(schema)
-            async with aclosing(self.ranges()) as ranges:
+            async with aclosing(_merged(self.ranges(), range_rows)) as ranges:
                 async for part in ranges:
                     yield encode_stored(part)
 
@@ -99,6 +99,30 @@ class StreamState:
         except ConflictError:
             return key  # this very attempt stored it; its answer was lost
         return key
+
+
+async def _merged(ranges: AsyncGenerator[StateRange, None], rows: int) -> AsyncGenerator[StateRange, None]:
+    """Join small ranges that follow each other, so that deletes and small chunks do not leave ever more."""
+    small: list[StateRange] = []
+    async with aclosing(ranges):
+        async for part in ranges:
+            is_small = part.rows <= rows // 2
+            if small and not (is_small and part.rows + sum(one.rows for one in small) <= rows):
+                yield _joined(small)
+                small = []
+            if is_small:
+                small.append(part)
+            else:
+                yield part
+    if small:
+        yield _joined(small)
+
+
+def _joined(parts: list[StateRange]) -> StateRange:
+    if len(parts) == 1:
+        return parts[0]
+    keys = [key for part in parts for key in part.load_keys()]
+    return StateRange(parts[-1].until, b"".join([part.hashes for part in parts]), lambda: keys)
 
 
 async def _nothing() -> AsyncGenerator[StateRange, None]:

@@ -25,7 +25,7 @@ from tests.engine.faulty import MortalQueue, MortalStore
 from tests.engine.world import Faults, ManualClock, MemoryDestination, MemorySource, Tables
 
 FLOW = FlowName("crm")
-SMALL = Limits(event_file_rows=4, sweep_seconds=1.0, visibility_seconds=30.0)
+SMALL = Limits(event_file_rows=4, range_rows=3, sweep_seconds=1.0, visibility_seconds=30.0)
 T = TypeVar("T")
 
 

@@ -205,11 +205,13 @@ _values = st.text(max_size=5)
 _tables = st.dictionaries(st.sampled_from("ab"), st.dictionaries(st.integers(0, 40), _values, max_size=25))
 
 
-@settings(max_examples=40, deadline=None)
-@given(st.lists(_tables, min_size=1, max_size=5), st.integers(1, 6))
-def test_the_destination_equals_the_source_after_every_movement(states: list[Tables], file_rows: int) -> None:
+@settings(max_examples=100, deadline=None)
+@given(st.lists(_tables, min_size=1, max_size=5), st.integers(1, 6), st.integers(1, 5))
+def test_the_destination_equals_the_source_after_every_movement(
+    states: list[Tables], file_rows: int, range_rows: int
+) -> None:
     async def main() -> None:
-        world = World({}, limits=Limits(event_file_rows=file_rows, sweep_seconds=1.0))
+        world = World({}, limits=Limits(event_file_rows=file_rows, range_rows=range_rows, sweep_seconds=1.0))
         before: Tables = {}
         for state in states:
             world.tables = state
