@@ -12,7 +12,6 @@ from pathlib import Path
 
 from pipeline.cli.demo_app import quote_name, table_names
 
-
 BOOKKEEPING = ".pipeline-import"
 """The directory in which the destination of a tree remembers what has been imported; no part of the tree."""
 

@@ -40,7 +40,7 @@ def status(flow: str | None, as_json: bool, home: Path | None, config: Path | No
 
 
 def _lines(survey: FlowSurvey, *, details: bool) -> list[str]:
-    from pipeline.cli.text import columns, count, printable
+    from pipeline.cli.text import columns, printable
 
     flow = survey.flow
     lines = [printable(flow.name), f"  {printable(flow.source)} → {printable(flow.destination)}"]
@@ -54,14 +54,32 @@ def _lines(survey: FlowSurvey, *, details: bool) -> list[str]:
             known = (f"{group.imported:,}", f"{group.listed - group.imported:,}") if survey.destination_there else "??"
             rows.append((printable(group.label), f"{group.listed:,}", *known))
         lines += ["", *columns(rows)]
-    if survey.failures:
-        lines += ["", f"  {count(len(survey.failures), 'failure')} in Movement {flow.movements}:"]
-        for failure in survey.failures if details else survey.failures[:3]:
-            place = "" if failure.line is None else f" line {failure.line}, key {failure.key}"
-            lines.append(printable(f"    {failure.file}{place}: {failure.reason}"))
-        if not details and len(survey.failures) > 3:
-            lines.append("    … all of them with --flow NAME")
+    lines += _problem_lines(survey, at_most=None if details else 3)
     return [*lines, ""]
+
+
+def _problem_lines(survey: FlowSurvey, *, at_most: int | None) -> list[str]:
+    """Say what did not go in: a settled Movement's own words, or what has failed so far in one that is under way."""
+    from pipeline.cli.text import count, printable
+
+    if not survey.movements:
+        return []
+    latest = survey.movements[-1]
+    problems = list(latest.problems)
+    if not latest.settled:
+        problems = [
+            f"Event File {failure.file}"
+            + ("" if failure.line is None else f", line {failure.line}, key {failure.key}")
+            + f": {failure.reason}"
+            for failure in survey.failures
+        ]
+    if not problems:
+        return []
+    lines = ["", f"  {count(len(problems), 'problem')} in Movement {latest.number}:"]
+    lines += [f"    {printable(problem)}" for problem in problems[:at_most]]
+    if at_most is not None and len(problems) > at_most:
+        lines.append("    … all of them with --flow NAME")
+    return lines
 
 
 def _movement_rows(survey: FlowSurvey) -> list[tuple[str, ...]]:

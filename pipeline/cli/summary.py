@@ -8,6 +8,8 @@ from pipeline.cli.tally import GroupTally, Tally
 from pipeline.cli.text import columns, count, duration, printable, size
 from pipeline.domain.movement import Movement, Status
 
+PROBLEMS_SHOWN = 20
+
 _MEANING = {
     Status.SUCCESS: "everything that is listed has been imported",
     Status.INCOMPLETE: "some of it could not be imported; correct the cause and run the same command again",
@@ -22,7 +24,7 @@ def summary_lines(movement: Movement, tally: Tally) -> list[str]:
     again = " (carried on)" if tally.resumed else ""
     lines = [f"Flow {printable(movement.flow)}, Movement {movement.number}{again}", ""]
     lines += _group_table(list(tally.groups.values()))
-    lines += ["", *_totals(movement), *_trouble(movement, tally), ""]
+    lines += ["", *_totals(movement), *_trouble(movement), ""]
     meaning = _MEANING.get(movement.status, "")
     lines.append(f"{movement.status.value}: {meaning}." if meaning else movement.status.value)
     return lines
@@ -66,27 +68,17 @@ def _totals(movement: Movement) -> Iterator[str]:
     yield (f"  {size(totals.bytes_read)} read, {size(totals.bytes_stored)} stored, in {duration(totals.seconds)}")
 
 
-def _trouble(movement: Movement, tally: Tally) -> Iterator[str]:
-    """Yield what did not go in: first the whole files, then the records, then what does not hold."""
-    if tally.failures:
-        yield from ("", "Event Files that failed (nothing of them was applied; later files of their stream wait):")
-        yield from (f"  {failure.id}: {printable(failure.reason)}" for failure in tally.failures)
-    if tally.rejections:
-        yield from ("", f"Records set aside ({tally.rejected:,} in this run):")
-        for rejection in tally.rejections:
-            yield f"  {rejection.file} line {rejection.line}, key {printable(rejection.key)}: " + printable(
-                rejection.reason
-            )
-    if tally.violations:
-        yield from ("", f"What does not hold at the destination ({tally.violated:,}):")
-        yield from (f"  {printable(one.stream)}: {printable(one.message)}" for one in tally.violations)
-    known = {one.message for one in tally.violations} | {one.reason for one in tally.failures}
-    others = [problem for problem in movement.problems if not any(text in problem for text in known)]
-    if others:
-        yield from ("", "Problems:")
-        yield from (f"  {printable(problem)}" for problem in others)
-    if tally.failures or tally.rejections or tally.violations:
-        yield f"  All of it: pipeline status --flow {_quoted(movement.flow)}"
+def _trouble(movement: Movement) -> Iterator[str]:
+    """Yield what did not go in: file, line, key and reason of each, as many as a screen holds."""
+    problems = movement.problems
+    if not problems:
+        return
+    yield ""
+    yield f"What is not as it should be at the destination ({count(len(problems), 'problem')}):"
+    yield from (f"  {printable(problem)}" for problem in problems[:PROBLEMS_SHOWN])
+    if len(problems) > PROBLEMS_SHOWN:
+        yield f"  … and {len(problems) - PROBLEMS_SHOWN:,} more"
+    yield f"  All of it: pipeline status --flow {_quoted(movement.flow)}"
 
 
 def _quoted(name: str) -> str:

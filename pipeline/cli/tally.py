@@ -8,9 +8,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TypeVar, assert_never
+from typing import assert_never
 
-from pipeline.ports.destination import Rejection, Violation
 from pipeline.ports.reporter import (
     BinaryFileStored,
     Event,
@@ -25,11 +24,6 @@ from pipeline.ports.reporter import (
     RowsRead,
     ViolationFound,
 )
-
-Item = TypeVar("Item")
-
-KEPT_IN_DETAIL = 20
-"""How many rejections, failures and violations are kept to be shown; all of them are in the store."""
 
 
 @dataclass(slots=True)
@@ -103,10 +97,7 @@ class Tally:
     binaries_reused: int = 0
     bytes_of_binaries: int = 0
     rejected: int = 0
-    rejections: list[Rejection] = field(default_factory=list)
-    failures: list[EventFileFailed] = field(default_factory=list)
     violated: int = 0
-    violations: list[Violation] = field(default_factory=list)
     began: float = 0.0
     _percent: int = 0
 
@@ -146,7 +137,6 @@ class Tally:
                 self._count_binary(event)
             case ViolationFound():
                 self.violated += 1
-                _keep(self.violations, event.violation)
             case MovementSettled():
                 self.status = event.status
             case _:
@@ -187,11 +177,9 @@ class Tally:
                 _count_imported(group, event)
             case EventFileFailed():
                 group.files_failed += 1
-                _keep(self.failures, event)
             case RecordRejected():
                 group.rejected += 1
                 self.rejected += 1
-                _keep(self.rejections, event.rejection)
             case _ as never:
                 assert_never(never)
 
@@ -218,8 +206,3 @@ def _count_imported(group: GroupTally, event: EventFileImported) -> None:
     group.deletes_imported += event.mark.deletes
     group.records_imported += event.mark.upserts + event.mark.deletes
     group.bytes_imported += event.size
-
-
-def _keep(items: list[Item], item: Item) -> None:
-    if len(items) < KEPT_IN_DETAIL:
-        items.append(item)

@@ -44,23 +44,21 @@ def duration(seconds: float) -> str:
 
 
 def columns(rows: Sequence[Sequence[str]], *, indent: str = "  ") -> list[str]:
-    """Align the cells of `rows`: the first column to the left, numbers to the right, two spaces between."""
-    if not rows:
-        return []
-    widths = [max(_width(row[index]) for row in rows) for index in range(len(rows[0]))]
-    lines = []
-    for row in rows:
-        cells = [
-            _pad(cell, width, left=index == 0) for index, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ]
-        lines.append((indent + "  ".join(cells)).rstrip())
-    return lines
+    """Align the cells of `rows`, of which the first holds titles: numbers to the right, words to the left."""
+    columns = [list(cells) for cells in zip(*rows, strict=True)]
+    padded = [_padded(cells, left=not all(map(_like_number, cells[1:]))) for cells in columns]
+    return [(indent + "  ".join(cells)).rstrip() for cells in zip(*padded, strict=True)]
+
+
+def _like_number(cell: str) -> bool:
+    return cell[:1].isdecimal() or cell in ("", "–", "?")
+
+
+def _padded(cells: Sequence[str], *, left: bool) -> list[str]:
+    width = max(map(_width, cells))
+    spaces = [" " * (width - _width(cell)) for cell in cells]
+    return [cell + space if left else space + cell for cell, space in zip(cells, spaces, strict=True)]
 
 
 def _width(text: str) -> int:
     return sum(2 if east_asian_width(character) in "WF" else 1 for character in text)
-
-
-def _pad(text: str, width: int, *, left: bool) -> str:
-    space = " " * (width - _width(text))
-    return text + space if left else space + text

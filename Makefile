@@ -1,0 +1,50 @@
+# Two commands on a fresh machine with Python 3.11 or later: `make demo` and `make test`.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+PINS := requirements/test.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint bench clean
+
+help:  ## Say what there is
+	@echo "make demo    build a small app, move it, change it, move it again, and compare"
+	@echo "make test    check style, types and architecture, and run all tests"
+	@echo "make lint    the checks without the tests"
+	@echo "make bench   compare the speed with what is known, side by side"
+	@echo "make clean   remove $(VENV) and what the tools leave behind"
+
+demo: $(READY)  ## Show what it does
+	@$(BIN)/pipeline demo --directory .demo
+
+test: lint  ## Everything that must hold
+	@echo "== tests"
+	@$(BIN)/python -m pytest -q $(PYTEST_ARGUMENTS)
+
+lint: $(READY)  ## Style, types, architecture
+	@echo "== style"
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@echo "== types"
+	@$(BIN)/mypy
+	@echo "== architecture"
+	@$(BIN)/lint-imports
+
+bench: $(READY)  ## Speed, side by side in one run
+	@$(BIN)/python -m benchmarks
+
+$(READY): pyproject.toml $(PINS)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "Python 3.11 or later is needed; name one with: make PYTHON=/path/to/python3"; exit 1; }
+	@echo "== making a virtual environment in $(VENV) (takes a minute; only the first time and when the pins change)"
+	@$(PYTHON) -m venv $(VENV)
+	@echo "== installing the dependencies as pinned in $(PINS)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement $(PINS)
+	@echo "== installing this project, editable"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $(READY)
+
+clean:  ## Start over
+	rm -rf $(VENV) .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

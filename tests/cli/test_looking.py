@@ -1,0 +1,108 @@
+"""`status`, `files` and `show`: looking at what was moved."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import pytest
+
+from tests.cli.app import CommandLine, change, make_database
+
+
+@pytest.fixture
+def moved(pipeline: CommandLine) -> CommandLine:
+    """A Flow `crm` with two Movements behind it."""
+    source = make_database(pipeline.directory / "app.db", rows=10)
+    assert pipeline("move", "app.db", "copy.db", "--flow", "crm").code == 0
+    change(source, "DELETE FROM people WHERE id = 3")
+    assert pipeline("move", "app.db", "copy.db", "--flow", "crm").code == 0
+    return pipeline
+
+
+def test_status_tells_flows_movements_groups_and_files(moved: CommandLine) -> None:
+    assert "crm" in moved("status").out
+    told = moved("status", "--json").objects[0]["flows"]
+    assert isinstance(told, list)
+    (flow,) = told
+    assert [(one["movement"], one["status"]) for one in flow["movements"]] == [(1, "SUCCESS"), (2, "SUCCESS")]
+    assert flow["groups"] == [{"label": "people", "event_files": 2, "imported": 2}]
+    assert flow["failures"] == []
+
+
+def test_status_of_an_unknown_flow_says_what_to_do(moved: CommandLine) -> None:
+    outcome = moved("status", "--flow", "nope")
+    assert outcome.code == 1
+    assert "nope" in outcome.err
+
+
+def test_without_a_home_status_says_so(pipeline: CommandLine) -> None:
+    outcome = pipeline("status")
+    assert outcome.code == 2
+    assert "--home" in outcome.err
+
+
+def test_files_are_listed_in_order_with_what_is_imported(moved: CommandLine) -> None:
+    listed = moved("files", "crm", "--json").objects
+    assert [(one["file"], one["imported"]) for one in listed] == [
+        ("1/people/full/0", True),
+        ("2/people/incremental/0", True),
+    ]
+    assert "2 Event Files, 2 imported." in moved("files", "crm").out
+    assert len(moved("files", "crm", "--movement", "1", "--json").objects) == 1
+
+
+def test_files_of_a_vanished_destination_are_unknown(moved: CommandLine) -> None:
+    Path("copy.db").unlink()
+    assert [one["imported"] for one in moved("files", "crm", "--json").objects] == [None, None]
+    outcome = moved("files", "crm")
+    assert outcome.code == 0
+    assert "unknown" in outcome.err
+    assert not Path("copy.db").exists()
+
+
+def test_files_of_an_unknown_movement_name_the_latest(moved: CommandLine) -> None:
+    outcome = moved("files", "crm", "--movement", "9")
+    assert outcome.code == 1
+    assert "its latest is 2" in outcome.err
+
+
+def test_show_prints_header_and_records(moved: CommandLine) -> None:
+    out = moved("show", "2/people/incremental/0").out
+    assert out.splitlines()[0] == "Event File 2/people/incremental/0 of Flow crm"
+    assert out.splitlines()[-1] == "- id=3"
+    assert moved("show", "1/people/full/0", "--limit", "1").out.splitlines()[-2:] == [
+        '+ id=1, name="Person 1", age=1',
+        "… and 9 more records",
+    ]
+
+
+def test_show_reads_paths_in_any_encoding(moved: CommandLine) -> None:
+    lines = moved("show", "1/people/full/0", "--json").out.encode()
+    Path("plain.jsonl").write_bytes(lines)
+    Path("packed.gz").write_bytes(gzip.compress(lines))
+    assert moved("show", "plain.jsonl", "--json").out.encode() == lines
+    assert moved("show", "packed.gz", "--json").out.encode() == lines
+
+
+def test_show_of_a_truncated_file_is_refused_by_name(moved: CommandLine) -> None:
+    lines = moved("show", "1/people/full/0", "--json").out.encode()
+    Path("cut.jsonl").write_bytes(lines[:-5])
+    outcome = moved("show", "cut.jsonl")
+    assert outcome.code == 1
+    assert "cut.jsonl" in outcome.err
+    assert "truncated" in outcome.err
+
+
+def test_show_of_nothing_says_what_an_id_looks_like(moved: CommandLine) -> None:
+    outcome = moved("show", "nothing")
+    assert outcome.code == 2
+    assert "movement/stream/phase/chunk" in outcome.err
+
+
+def test_show_asks_which_flow_is_meant(moved: CommandLine) -> None:
+    assert moved("move", "app.db", "other.db", "--flow", "second").code == 0
+    outcome = moved("show", "1/people/full/0")
+    assert outcome.code == 2
+    assert "--flow" in outcome.err
+    assert moved("show", "1/people/full/0", "--flow", "second").code == 0

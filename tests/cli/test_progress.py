@@ -1,0 +1,161 @@
+"""Progress: what is counted, and how it is told."""
+
+from __future__ import annotations
+
+import io
+import itertools
+
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+
+from pipeline.cli.live import picture
+from pipeline.cli.logs import LogReporter
+from pipeline.cli.progress import Fanout, plain_line, repeat
+from pipeline.cli.tally import Tally
+from pipeline.cli.text import columns, count, duration, printable, size
+from pipeline.domain.ids import EventFileId, FlowName, Label, Phase, StreamName
+from pipeline.ports.destination import Mark, Rejection, Violation
+from pipeline.ports.reporter import (
+    BinaryFileStored,
+    Event,
+    EventFileFailed,
+    EventFileImported,
+    EventFileStored,
+    GroupComplete,
+    ImportPlanned,
+    MovementBegun,
+    MovementSettled,
+    RecordRejected,
+    RowsRead,
+    ViolationFound,
+)
+
+A, B = Label("a"), Label("b")
+FILE = EventFileId(1, StreamName("a"), Phase.FULL, 0)
+BEGUN = MovementBegun(FlowName("crm"), 1, resumed=False, labels=(A, B))
+EVENTS: tuple[Event, ...] = (
+    RowsRead(A, 100, 5_000),
+    EventFileStored(A, FILE, 1_000, upserts=90, deletes=10),
+    BinaryFileStored(50, reused=False),
+    BinaryFileStored(50, reused=True),
+    GroupComplete(A, listed=3, new=1),
+    ImportPlanned(A, pending=1, skipped=2),
+    EventFileImported(A, FILE, 1_000, Mark(upserts=90, deletes=10), 0.1),
+    GroupComplete(B, listed=1, new=1),
+    ImportPlanned(B, pending=1, skipped=0),
+    EventFileFailed(B, FILE, "altered"),
+    RecordRejected(A, Rejection(FILE, 2, "[1]", "no")),
+    ViolationFound(Violation(StreamName("a"), "no parent")),
+    MovementSettled(FlowName("crm"), 1, "INCOMPLETE"),
+)
+
+
+def told(*events: Event) -> Tally:
+    ticks = itertools.count()
+    tally = Tally(clock=lambda: float(next(ticks)))
+    for event in events:
+        tally.report(event)
+    return tally
+
+
+def test_counts_are_kept_group_by_group() -> None:
+    tally = told(BEGUN, *EVENTS)
+    group = tally.groups["a"]
+    assert (group.rows_read, group.files_stored, group.records_stored, group.bytes_stored) == (100, 1, 100, 1_000)
+    assert (group.files_imported, group.upserts_imported, group.deletes_imported) == (1, 90, 10)
+    assert (group.listed, group.skipped, group.pending, group.rejected) == (3, 2, 1, 1)
+    assert tally.groups["b"].files_failed == 1
+    assert (tally.binaries_stored, tally.binaries_reused, tally.bytes_of_binaries) == (1, 1, 50)
+    assert (tally.rejected, tally.violated, tally.status) == (1, 1, "INCOMPLETE")
+
+
+def test_percent_is_100_for_success_alone() -> None:
+    assert told(BEGUN, *EVENTS).percent == 99
+    assert told(BEGUN, MovementSettled(FlowName("crm"), 1, "SUCCESS")).percent == 100
+    assert told().percent == 0
+
+
+@given(st.lists(st.sampled_from((BEGUN, *EVENTS)), max_size=40))
+def test_percent_never_goes_down(events: list[Event]) -> None:
+    tally, seen = told(), 0
+    for event in events:
+        tally.report(event)
+        assert seen <= tally.percent <= 100
+        seen = tally.percent
+
+
+def test_a_plan_told_again_does_not_count_twice() -> None:
+    tally = told(BEGUN, *EVENTS[:7], ImportPlanned(A, pending=0, skipped=3))
+    assert (tally.groups["a"].pending, tally.groups["a"].skipped) == (1, 2)
+
+
+@given(st.lists(st.sampled_from((BEGUN, *EVENTS)), max_size=20))
+def test_every_state_can_be_shown(events: list[Event]) -> None:
+    tally = told(*events)
+    assert plain_line(tally)
+    console = Console(file=io.StringIO(), width=100)
+    console.print(picture(tally))
+
+
+def test_the_live_display_shows_every_group_and_escapes_names() -> None:
+    tally = told(MovementBegun(FlowName("crm"), 1, resumed=False, labels=(Label("evil\x1b[2J[red]"), A)), EVENTS[0])
+    page = io.StringIO()
+    Console(file=page, width=120).print(picture(tally))
+    assert "evil\\x1b[2J[red]" in page.getvalue()
+    assert "\x1b" not in page.getvalue()
+
+
+def test_the_plain_line_says_what_is_done() -> None:
+    line = plain_line(told(BEGUN, *EVENTS[:7]))
+    assert "100 rows read · 100 records imported · 1.1 kB stored · 1 of 2 groups done" in line
+
+
+def test_everybody_is_told_and_logging_takes_every_event() -> None:
+    one, other = told(), told()
+    for event in (BEGUN, *EVENTS):
+        Fanout([one, other, LogReporter()]).report(event)
+    assert one.groups.keys() == other.groups.keys() == {"a", "b"}
+
+
+def test_repeating_ends_with_its_context_and_survives_a_closed_output() -> None:
+    calls: list[int] = []
+
+    def closed() -> None:
+        calls.append(1)
+        raise BrokenPipeError
+
+    with repeat(closed, 0.001):
+        while not calls:
+            pass
+    assert len(calls) == 1
+
+
+def test_numbers_are_written_for_people() -> None:
+    assert [size(n) for n in (0, 999, 1_000, 16_000_000, 999_960_000, 5 * 10**15)] == [
+        "0 B",
+        "999 B",
+        "1.0 kB",
+        "16.0 MB",
+        "1.0 GB",
+        "5000.0 TB",
+    ]
+    assert [duration(s) for s in (0.04, 9.94, 59.4, 61, 7_500)] == ["0.0 s", "9.9 s", "59 s", "1 m 1 s", "2 h 5 m"]
+    assert [count(1, "file"), count(2_000, "file"), count(0, "entry", "entries")] == [
+        "1 file",
+        "2,000 files",
+        "0 entries",
+    ]
+
+
+@given(st.text())
+def test_printable_text_is_printable(text: str) -> None:
+    assert printable(text).isprintable()
+
+
+def test_columns_align_words_to_the_left_and_numbers_to_the_right() -> None:
+    assert columns([("name", "rows"), ("日本", "5"), ("a", "1,000")], indent="") == [
+        "name   rows",
+        "日本      5",
+        "a     1,000",
+    ]
