@@ -1,0 +1,83 @@
+"""Settings: where they come from, and what is said when they are wrong."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from pipeline.domain.errors import ConfigurationError
+from pipeline.settings import Settings, load_settings
+
+EXAMPLE = Path(__file__).parents[1] / "config" / "local.toml"
+
+
+def write(path: Path, text: str) -> Path:
+    path.write_text(text)
+    return path
+
+
+def test_flags_go_before_the_environment_before_the_file_before_defaults(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = write(tmp_path / "s.toml", 'importers = 2\nzstd_level = 3\nhome = "file"\n')
+    monkeypatch.setenv("PIPELINE_ZSTD_LEVEL", "4")
+    monkeypatch.setenv("PIPELINE_HOME", "environment")
+    settings = load_settings(config, {"home": Path("flag")})
+    assert (settings.importers, settings.zstd_level, settings.home) == (2, 4, Path("flag"))
+    assert settings.event_file_rows == Settings().event_file_rows
+
+
+def test_what_is_not_given_or_empty_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PIPELINE_HOME", "")
+    assert load_settings(flags={"home": None}) == Settings()
+
+
+def test_calling_the_class_reads_no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PIPELINE_IMPORTERS", "7")
+    assert Settings().importers == 4
+
+
+def test_every_mistake_is_named_as_the_user_wrote_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = write(tmp_path / "s.toml", "zstd_level = 99\nimporter = 2\n")
+    monkeypatch.setenv("PIPELINE_IMPORTERS", "many")
+    with pytest.raises(ConfigurationError) as caught:
+        load_settings(config, {"log_level": "loud"})
+    lines = sorted(str(caught.value).splitlines())
+    assert [line.partition(":")[0] for line in lines] == [
+        "--log-level",
+        "PIPELINE_IMPORTERS in the environment",
+        f"importer in {config}",
+        f"zstd_level in {config}",
+    ]
+
+
+@pytest.mark.parametrize("content", ["importers = ", "\x00", 'home = "a'])
+def test_a_file_that_is_no_toml_is_named(tmp_path: Path, content: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"s\.toml"):
+        load_settings(write(tmp_path / "s.toml", content))
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"no settings file .*missing\.toml"):
+        load_settings(tmp_path / "missing.toml")
+
+
+def test_settings_do_not_change() -> None:
+    with pytest.raises(ValidationError):
+        Settings().importers = 5
+
+
+def test_the_example_names_every_setting_with_its_default_and_meaning() -> None:
+    text = EXAMPLE.read_text()
+    uncommented = "\n".join(line.removeprefix("# ") for line in text.splitlines() if " = " in line)
+    defaults = {name: field.default for name, field in Settings.model_fields.items()}
+    assert tomllib.loads(uncommented) == {
+        name: str(value) if isinstance(value, Path) else value for name, value in defaults.items()
+    }
+    prose = " ".join(line.removeprefix("# ") for line in text.splitlines())
+    for name, field in Settings.model_fields.items():
+        assert f"{field.description} {name} = " in prose
+    assert load_settings(EXAMPLE) == Settings()
