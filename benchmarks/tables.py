@@ -14,8 +14,6 @@ ROUNDS = 3
 _ATTACH = """
 import sqlite3
 db = sqlite3.connect("attached.db", isolation_level=None)
-db.execute("PRAGMA journal_mode=WAL")
-db.execute("PRAGMA synchronous={synchronous}")
 db.execute("ATTACH 'app.db' AS source")
 db.execute("CREATE TABLE item({columns})")
 db.execute("INSERT INTO item SELECT * FROM source.item")
@@ -27,7 +25,7 @@ def run(directory: Path) -> None:
     """Measure, and print a table."""
     data.build(directory / "app.db", ROWS)
     script = directory / "attach.py"
-    script.write_text(_ATTACH.format(columns=data.COLUMNS, synchronous="NORMAL"))
+    script.write_text(_ATTACH.format(columns=data.COLUMNS))
     attached: list[float] = []
     moved: list[float] = []
     unchanged: list[float] = []

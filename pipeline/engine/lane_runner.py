@@ -17,7 +17,7 @@ from pipeline.domain.lanes import Lane, Step
 from pipeline.domain.movement import Movement
 from pipeline.engine.binaries import BinaryFiles
 from pipeline.engine.event_files import open_event_file
-from pipeline.engine.one_error import one_error
+from pipeline.domain.one_error import one_error
 from pipeline.engine.parts import EngineParts
 from pipeline.ports.destination import DestinationSession, FileToLoad, GaveWay, Loaded, LoadOutcome, Mark
 from pipeline.ports.reporter import EventFileFailed, EventFileImported, RecordRejected

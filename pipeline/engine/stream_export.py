@@ -12,7 +12,7 @@ from pipeline.domain.diff import HASH_BYTES, RangeDiff, StateRange, count_up_to
 from pipeline.domain.ids import Label, Phase
 from pipeline.domain.keys import Key
 from pipeline.engine.chunks import ChunkWriter
-from pipeline.engine.one_error import one_error
+from pipeline.domain.one_error import one_error
 from pipeline.ports.reporter import Reporter, RowsRead
 from pipeline.ports.source import RowBlock, StoreBinary
 

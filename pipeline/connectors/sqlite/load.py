@@ -9,6 +9,7 @@ more at the end of the file. Triggers of the table fire as for any statement, fo
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import chain
 from operator import itemgetter
 from typing import Any
@@ -44,6 +45,15 @@ _MANY_SET_ASIDE = 10_000
 Row = Sequence[object]
 
 
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """A block of `count` lines; `rows` are its rows when it is nothing but whole rows of plain values."""
+
+    block: bytes
+    count: int
+    rows: Sequence[Row] | None
+
+
 class FileLoad:
     """Applies records to one table, and counts what went in. Nothing here waits: it runs in a worker thread."""
 
@@ -62,17 +72,21 @@ class FileLoad:
         self.upserts = 0
         self.deletes = 0
 
-    def apply(self, block: bytes, file: EventFileId, header_columns: Sequence[str], first_line: int) -> int:
-        """Apply the records of a block whose first line has the number `first_line`; return how many there are."""
-        quick = self._quick_rows(block, header_columns)
+    def decode(self, block: bytes, header_columns: Sequence[str]) -> Decoded:
+        """Read what of a block can be read beforehand. Asks nothing of the database: it may run beside `apply`."""
+        return Decoded(block, block.count(b"\n"), self._quick_rows(block, header_columns))
+
+    def apply(self, decoded: Decoded, file: EventFileId, header_columns: Sequence[str], first_line: int) -> None:
+        """Apply the records of a block whose first line has the number `first_line`."""
+        quick = decoded.rows
         if quick is not None:
 
             def bodies(start: int, end: int) -> list[object]:
                 return [dict(zip(header_columns, row, strict=True)) for row in quick[start:end]]
 
             self._upsert_in_steps(quick, bodies, len(quick), file, first_line)
-            return len(quick)
-        records = parse_block(block, first_line, f"Event File {file}")
+            return
+        records = parse_block(decoded.block, first_line, f"Event File {file}")
         for run in runs(records, first_line):
             match run.kind:
                 case "upsert":
@@ -83,12 +97,11 @@ class FileLoad:
                     for line, record in enumerate(run.bodies, run.first_line):
                         reason = UnfitError("neither an upsert nor a delete")
                         self._set_aside(file, line, record, UNKNOWN, reason)
-        return len(records)
 
     def _quick_rows(self, block: bytes, header_columns: Sequence[str]) -> Sequence[Row] | None:
         """Return the rows of a block of nothing but whole rows of plain values, where those can go in as they are."""
         target = self._target
-        if self._has_set_aside or target.encoding != "UTF-8" or tuple(header_columns) != tuple(target.columns):
+        if target.encoding != "UTF-8" or tuple(header_columns) != tuple(target.columns):
             return None
         if self._upsert_lines is None:
             self._upsert_lines = upsert_lines_for(header_columns)

@@ -32,7 +32,7 @@ from pipeline.ports.source import StoreBinary
 
 BLOCK_ROWS = 2000
 BLOCK_BYTES = 1024 * 1024
-BATCH_ROWS = 8
+BATCH_ROWS = 32
 LARGE_ROW_BYTES = BLOCK_BYTES // BATCH_ROWS
 """A block ends with the batch that reaches one of the first two: so it holds at most that much and one batch.
 
