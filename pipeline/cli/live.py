@@ -79,5 +79,5 @@ def _bar(tally: Tally) -> RenderableType:
         words += f"  about {duration(left)} left"
     if tally.rejected:
         words += f"  {tally.rejected:,} set aside"
-    grid.add_row(ProgressBar(total=100, completed=tally.percent, width=30), Text(words))
+    grid.add_row(ProgressBar(100, tally.percent, width=30, complete_style="cyan", finished_style="green"), Text(words))
     return grid

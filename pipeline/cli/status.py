@@ -54,8 +54,35 @@ def _lines(survey: FlowSurvey, *, details: bool) -> list[str]:
             known = (f"{group.imported:,}", f"{group.listed - group.imported:,}") if survey.destination_there else "??"
             rows.append((printable(group.label), f"{group.listed:,}", *known))
         lines += ["", *columns(rows)]
+    if survey.movements and not survey.movements[-1].settled:
+        lines += _worker_lines(survey)
     lines += _problem_lines(survey, at_most=None if details else 3)
     return [*lines, ""]
+
+
+def _worker_lines(survey: FlowSurvey) -> list[str]:
+    """Say what each worker has done in a Movement that is under way, or was left where a worker died."""
+    from datetime import UTC, datetime
+
+    from pipeline.cli.text import columns, duration, printable
+
+    rows = [("worker", "last heard of", "rows read", "files stored", "imported", "records", "records/s")]
+    for worker in survey.workers:
+        groups = worker.groups.values()
+        seconds = (worker.updated - worker.started).total_seconds()
+        records = sum(group.records_imported for group in groups)
+        rows.append(
+            (
+                printable(worker.worker),
+                duration((datetime.now(UTC) - worker.updated).total_seconds()) + " ago",
+                f"{sum(group.rows_read for group in groups):,}",
+                f"{sum(group.files_stored for group in groups):,}",
+                f"{sum(group.files_imported for group in groups):,}",
+                f"{records:,}",
+                f"{records / seconds:,.0f}" if seconds > 0 else "–",
+            )
+        )
+    return ["", *columns(rows)] if survey.workers else []
 
 
 def _problem_lines(survey: FlowSurvey, *, at_most: int | None) -> list[str]:
@@ -129,6 +156,10 @@ def _object(survey: FlowSurvey) -> dict[str, object]:
                 "imported": group.imported if survey.destination_there else None,
             }
             for group in survey.groups
+        ],
+        "workers": [
+            asdict(worker) | {"started": worker.started.isoformat(), "updated": worker.updated.isoformat()}
+            for worker in survey.workers
         ],
         "failures": [asdict(failure) | {"file": str(failure.file)} for failure in survey.failures],
     }

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from pipeline.assembly import Home, imported_marks, open_home
 from pipeline.codec.failures import Failure
+from pipeline.codec.progress import Progress
 from pipeline.domain.errors import AbsentError
 from pipeline.domain.event_file import FileEntry
 from pipeline.domain.ids import EventFileId, FlowName, Label
@@ -29,12 +30,13 @@ class GroupSurvey:
 
 @dataclass(frozen=True, slots=True)
 class FlowSurvey:
-    """A Flow, its latest Movements (oldest first), and the groups and failures of the last of them."""
+    """A Flow, its latest Movements (oldest first), and the groups, failures and workers of the last of them."""
 
     flow: Flow
     movements: tuple[Movement, ...]
     groups: tuple[GroupSurvey, ...]
     failures: tuple[Failure, ...]
+    workers: tuple[Progress, ...]
     destination_there: bool
 
 
@@ -79,12 +81,18 @@ async def _survey(home: Home, flow: Flow) -> FlowSurvey:
     first = max(1, flow.movements - MOVEMENTS_TOLD + 1)
     movements = [await home.flows.read_movement(flow.name, number) for number in range(first, flow.movements + 1)]
     if not movements:
-        return FlowSurvey(flow, (), (), (), destination_there=False)
+        return FlowSurvey(flow, (), (), (), (), destination_there=False)
     marks = await imported_marks(flow)
     groups = []
     for label, key in sorted(movements[-1].file_lists.items()):
         entries = await home.flows.read_file_list(key)
         imported = sum(entry.id in marks for entry in entries) if marks is not None else 0
         groups.append(GroupSurvey(label, len(entries), imported))
-    failures = await home.flows.read_failures(flow.name, flow.movements)
-    return FlowSurvey(flow, tuple(movements), tuple(groups), tuple(failures), destination_there=marks is not None)
+    return FlowSurvey(
+        flow,
+        tuple(movements),
+        tuple(groups),
+        failures=tuple(await home.flows.read_failures(flow.name, flow.movements)),
+        workers=tuple(await home.flows.read_progress(flow.name, flow.movements)),
+        destination_there=marks is not None,
+    )
