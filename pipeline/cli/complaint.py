@@ -11,6 +11,10 @@ from pipeline.cli.text import printable
 from pipeline.domain.errors import ConfigurationError, DefectError, PipelineError
 
 
+class InterruptedBySignalError(Exception):
+    """The work was cancelled because the process was asked to stop."""
+
+
 def leaves(error: BaseException) -> Iterator[BaseException]:
     """Yield the errors that a (possibly nested) group of them holds, or the error itself."""
     if isinstance(error, BaseExceptionGroup):
@@ -23,6 +27,9 @@ def leaves(error: BaseException) -> Iterator[BaseException]:
 def complain(error: BaseException, *, debug: bool) -> int:
     """Write about `error` to standard error and return the exit code that goes with it."""
     found = list(leaves(error))
+    if any(isinstance(one, InterruptedBySignalError) for one in found):
+        print("pipeline: interrupted. Nothing is lost; the same command carries on from here.", file=sys.stderr)
+        return exit_codes.INTERRUPTED
     foreseen = [one for one in found if isinstance(one, PipelineError) and not isinstance(one, DefectError)]
     if debug:
         traceback.print_exception(error, file=sys.stderr)

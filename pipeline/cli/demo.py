@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -97,11 +98,16 @@ def _tell_story(places: Places, settings: Settings) -> bool:
     click.echo("What that shows:")
     for holds, words in facts:
         click.echo(f"   {'yes' if holds else 'NO '}  {words}")
-    home = f" --home {settings.home}"
-    click.echo(
-        f"Look around: pipeline status{home}   pipeline files demo{home}   pipeline show 2/order/incremental/0{home}"
-    )
+    _invite(settings)
     return all(holds for holds, _ in facts)
+
+
+def _invite(settings: Settings) -> None:
+    """Say how to look around, in commands that work as they stand."""
+    command = "pipeline" if shutil.which("pipeline") else sys.argv[0]
+    click.echo("Look around:")
+    for arguments in ("status", "files demo", "show 2/order/incremental/0"):
+        click.echo(f"   {command} {arguments} --home {settings.home}")
 
 
 def _move(places: Places, settings: Settings) -> tuple[Movement, bool]:

@@ -12,15 +12,12 @@ import anyio
 import anyio.abc
 
 from pipeline.cli import exit_codes
+from pipeline.cli.complaint import InterruptedBySignalError
 
 Result = TypeVar("Result")
 
 STOPPING = "Stopping once transactions in progress have ended. The same command carries on. (Again: stop at once.)"
 _SHOW_CURSOR = "\x1b[?25h"
-
-
-class InterruptedBySignalError(Exception):
-    """The work was cancelled because the process was asked to stop."""
 
 
 async def until_interrupted(work: Callable[[], Awaitable[Result]]) -> Result:

@@ -62,15 +62,10 @@ def move(
 
 def move_and_tell(request: MoveRequest, settings: Settings, *, as_json: bool) -> int:
     """Run a Movement under the eyes of the user, tell what came of it, and return the exit code."""
-    from pipeline.cli.interrupt import InterruptedBySignalError
     from pipeline.cli.tally import Tally
 
     tally = Tally()
-    try:
-        movement = watched_move(request, settings, tally, as_json=as_json)
-    except InterruptedBySignalError:
-        click.echo("Interrupted. Nothing is lost; the same command carries on from here.", err=True)
-        return exit_codes.INTERRUPTED
+    movement = watched_move(request, settings, tally, as_json=as_json)
     if as_json:
         from pipeline.cli.json_output import movement_object, print_object
 

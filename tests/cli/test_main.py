@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import pipeline.cli.main
-from pipeline.cli.complaint import complain
+from pipeline.cli.complaint import InterruptedBySignalError, complain
 from pipeline.domain.errors import ConfigurationError, DamagedError, DefectError, RefusedError, TransientError
 from tests.cli.app import CommandLine, contents, make_database, process_environment, run_process
 
@@ -149,3 +149,8 @@ def test_an_interrupt_is_130_and_the_same_command_carries_on(tmp_path: Path) -> 
 def test_the_table_of_commands_names_what_exists() -> None:
     files = {path.stem for path in Path(pipeline.cli.main.__file__).parent.glob("*.py")}
     assert set(pipeline.cli.main.COMMANDS) <= files
+
+
+def test_an_interrupt_is_no_defect(capsys: pytest.CaptureFixture[str]) -> None:
+    assert complain(ExceptionGroup("", [InterruptedBySignalError()]), debug=False) == 130
+    assert "carries on" in capsys.readouterr().err
