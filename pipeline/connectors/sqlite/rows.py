@@ -8,9 +8,10 @@ alter text that is not valid UTF-16.
 
 from __future__ import annotations
 
+import math
 from binascii import b2a_base64
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import chain, islice
+from itertools import islice
 from marshal import dumps as marshal_dumps
 from operator import itemgetter
 from typing import Any, Self
@@ -43,8 +44,6 @@ Row = tuple[KeyValue, ...]
 
 _MARSHAL_VERSION = 2
 """The newest version in which equal values always have equal bytes: later ones write references to shared objects."""
-_INFINITE = b"g\x00\x00\x00\x00\x00\x00\xf0"
-"""How marshal begins an infinite float. Found in other data by accident, it costs a closer look, nothing else."""
 _OPTIONS = orjson.OPT_APPEND_NEWLINE | orjson.OPT_PASSTHROUGH_DATACLASS
 _CODECS = {"UTF-8": "utf-8", "UTF-16le": "utf-16-le", "UTF-16be": "utf-16-be"}
 
@@ -53,20 +52,13 @@ class SqliteRowBlock:
     """Consecutive rows of one table, with the hash of each."""
 
     def __init__(
-        self,
-        schema: StreamSchema,
-        upsert_lines: UpsertLines | None,
-        rows: Sequence[Row],
-        hashes: bytes,
-        infinite: frozenset[int],
+        self, schema: StreamSchema, upsert_lines: UpsertLines | None, rows: Sequence[Row], hashes: bytes
     ) -> None:
-        """Hold `rows`; those at the positions `infinite` may have an infinite float, which JSON cannot write."""
+        """Hold `rows`, which go through `upsert_lines` when all their values are plain."""
         self._schema = schema
+        self._upsert_lines = upsert_lines
         self._rows = rows
         self._hashes = hashes
-        self._infinite = infinite
-        fit = upsert_lines is not None and not infinite
-        self._quick = upsert_lines if fit and set(map(type, chain.from_iterable(rows))) <= PLAIN_TYPES else None
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -84,17 +76,24 @@ class SqliteRowBlock:
         return await run_sync(self._lines, positions)
 
     def _lines(self, positions: Sequence[int]) -> bytes:
-        if self._quick is not None:
-            rows = self._rows if len(positions) == len(self._rows) else [self._rows[at] for at in positions]
-            return self._quick.encode(rows)
-        return b"".join([self._line(position) for position in positions])
+        rows = self._rows if len(positions) == len(self._rows) else [self._rows[at] for at in positions]
+        if self._upsert_lines is not None and _are_plain(rows):
+            return self._upsert_lines.encode(rows)
+        return b"".join([self._line(row) for row in rows])
 
-    def _line(self, position: int) -> bytes:
-        row: Iterable[object] = self._rows[position]
-        if position in self._infinite:
-            row = map(to_json, self._rows[position])
-        record = {"upsert": dict(zip(self._schema.column_names, row, strict=True))}
+    def _line(self, row: Row) -> bytes:
+        values: Iterable[object] = map(to_json, row) if math.inf in row or -math.inf in row else row
+        record = {"upsert": dict(zip(self._schema.column_names, values, strict=True))}
         return orjson.dumps(record, _tagged, _OPTIONS)
+
+
+def _are_plain(rows: Sequence[Row]) -> bool:
+    """Whether JSON holds all values as they are. Looks at a column at a time, and for infinities only among floats."""
+    for column in zip(*rows, strict=True):
+        kinds = set(map(type, column))
+        if not kinds <= PLAIN_TYPES or (float in kinds and (math.inf in column or -math.inf in column)):
+            return False
+    return True
 
 
 class SqliteRows:
@@ -157,10 +156,9 @@ class SqliteRows:
         return self._block(rows, dumps) if rows else None
 
     def _block(self, rows: list[Row], dumps: list[bytes]) -> SqliteRowBlock:
-        infinite = [row for row, data in enumerate(dumps) if _INFINITE in data] if _INFINITE in b"".join(dumps) else []
         seed = self._seed
         hashes = b"".join([xxh3_64_digest(data, seed) for data in dumps])
-        return SqliteRowBlock(self._schema, self._upsert_lines, rows, hashes, frozenset(infinite))
+        return SqliteRowBlock(self._schema, self._upsert_lines, rows, hashes)
 
     def _fill(self, rows: list[Row], dumps: list[bytes]) -> bool:
         """Add rows until the block is full or the table at its end; False when only the careful way leads on."""
