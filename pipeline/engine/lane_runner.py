@@ -15,9 +15,9 @@ from pipeline.domain.event_file import FileEntry
 from pipeline.domain.ids import EventFileId
 from pipeline.domain.lanes import Lane, Step
 from pipeline.domain.movement import Movement
+from pipeline.domain.one_error import one_error
 from pipeline.engine.binaries import BinaryFiles
 from pipeline.engine.event_files import open_event_file
-from pipeline.domain.one_error import one_error
 from pipeline.engine.parts import EngineParts
 from pipeline.ports.destination import DestinationSession, FileToLoad, GaveWay, Loaded, LoadOutcome, Mark
 from pipeline.ports.reporter import EventFileFailed, EventFileImported, RecordRejected

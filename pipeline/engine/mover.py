@@ -10,9 +10,9 @@ from pipeline.codec.message import GroupCompleted, encode_message
 from pipeline.domain.errors import TransientError
 from pipeline.domain.ids import Label, ObjectKey
 from pipeline.domain.movement import Flow, Movement, Status
+from pipeline.domain.one_error import one_error
 from pipeline.engine.exporter import Exporter
 from pipeline.engine.importer import Importer
-from pipeline.domain.one_error import one_error
 from pipeline.engine.parts import EngineParts
 from pipeline.engine.progress import ProgressKeeper
 from pipeline.engine.settlement import Settlement

@@ -11,8 +11,8 @@ import anyio.to_thread
 from pipeline.domain.diff import HASH_BYTES, RangeDiff, StateRange, count_up_to
 from pipeline.domain.ids import Label, Phase
 from pipeline.domain.keys import Key
-from pipeline.engine.chunks import ChunkWriter
 from pipeline.domain.one_error import one_error
+from pipeline.engine.chunks import ChunkWriter
 from pipeline.ports.reporter import Reporter, RowsRead
 from pipeline.ports.source import RowBlock, StoreBinary
 
