@@ -6,7 +6,6 @@ from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Sequen
 from contextlib import AbstractAsyncContextManager, aclosing
 
 import anyio
-import anyio.to_thread
 
 from pipeline.domain.diff import HASH_BYTES, RangeDiff, StateRange, count_up_to
 from pipeline.domain.ids import Label, Phase
@@ -60,8 +59,7 @@ class StreamExport:
         async with anyio.create_task_group() as group:
             group.start_soon(self._writer.compress, name="compress")
             block = await anext(blocks, None)
-            hashes = b"" if block is None else await anyio.to_thread.run_sync(block.row_hashes)
-        return None if block is None else (block, hashes)
+        return None if block is None else (block, block.row_hashes())
 
     async def _take_block(self, block: RowBlock, hashes: bytes, old_ranges: AsyncGenerator[StateRange, None]) -> None:
         keys = block.keys()

@@ -31,8 +31,8 @@ from pipeline.domain.keys import Key, KeyValue, RawText
 from pipeline.domain.schema import StreamSchema
 from pipeline.ports.source import StoreBinary
 
-BLOCK_ROWS = 2000
-BLOCK_BYTES = 1024 * 1024
+BLOCK_ROWS = 8000
+BLOCK_BYTES = 2 * 1024 * 1024
 BATCH_ROWS = 32
 LARGE_ROW_BYTES = BLOCK_BYTES // BATCH_ROWS
 """A block ends with the batch that reaches one of the first two: so it holds at most that much and one batch.
