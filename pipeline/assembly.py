@@ -77,16 +77,15 @@ async def move(request: MoveRequest, settings: Settings, reporter: Reporter) -> 
     _make_home(settings.home)
     async with open_home(settings) as home:
         with hold_flow_lock(settings.home / "locks" / f"{encode_name(pair.name)[:200]}.lock", pair.name):
-            flow = await home.flows.connect(pair.name, pair.source.location, pair.destination.location)
             queue = SqliteEventQueue(
                 settings.home / "queue.db",
-                name=f"imports:{flow.name}",
+                name=f"imports:{pair.name}",
                 visibility_seconds=settings.queue_visibility_seconds,
                 max_receives=settings.queue_max_receives,
             )
             async with queue:
                 parts = EngineParts(home.store, queue, home.clock, reporter, home.flows, _limits(settings))
-                mover = Mover(parts, flow, pair.source, pair.destination, f"{socket.gethostname()}:{os.getpid()}")
+                mover = Mover(parts, pair.name, pair.source, pair.destination, f"{socket.gethostname()}:{os.getpid()}")
                 return await mover.run(only=request.only, exclude=request.exclude)
 
 

@@ -8,6 +8,7 @@ from typing import Any, assert_never
 import structlog
 
 from pipeline.ports.reporter import (
+    BinaryFileFailed,
     BinaryFileStored,
     Event,
     EventFileFailed,
@@ -69,6 +70,8 @@ class LogReporter:
                 log.debug("event_file_stored", **_file(event), bytes=event.size, adopted=event.adopted)
             case BinaryFileStored():
                 log.debug("binary_file_stored", bytes=event.size, reused=event.reused)
+            case BinaryFileFailed():
+                log.warning("binary_file_failed", binary_file=event.id, reason=event.reason)
             case GroupComplete():
                 log.info("group_completed", group=event.label, event_files=event.listed, new=event.new)
             case ImportPlanned():

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import assert_never
 
 from pipeline.ports.reporter import (
+    BinaryFileFailed,
     BinaryFileStored,
     Event,
     EventFileFailed,
@@ -95,6 +96,7 @@ class Tally:
     groups: dict[str, GroupTally] = field(default_factory=dict)
     binaries_stored: int = 0
     binaries_reused: int = 0
+    binaries_failed: int = 0
     bytes_of_binaries: int = 0
     rejected: int = 0
     violated: int = 0
@@ -135,6 +137,8 @@ class Tally:
                     self.groups.setdefault(label, GroupTally(label))
             case BinaryFileStored():
                 self._count_binary(event)
+            case BinaryFileFailed():
+                self.binaries_failed += 1
             case ViolationFound():
                 self.violated += 1
             case MovementSettled():

@@ -11,7 +11,7 @@ from pipeline.domain import layout
 from pipeline.domain.errors import AbsentError, ConflictError, DamagedError, TransientError
 from pipeline.domain.ids import BinaryId, FlowName
 from pipeline.ports.object_store import ObjectStore, OpenBody, PutCondition
-from pipeline.ports.reporter import BinaryFileStored, Reporter
+from pipeline.ports.reporter import BinaryFileFailed, BinaryFileStored, Reporter
 
 SMALL_BYTES = 1024 * 1024
 """Contents up to this size are read once and kept; larger ones are read twice, first for their digest."""
@@ -51,7 +51,12 @@ class BinaryFiles:
             ):
                 yield content
         except AbsentError as error:
-            raise DamagedError(f"Binary File {key} is missing from the store") from error
+            reason = f"Binary File {key} is missing from the store"
+            self._reporter.report(BinaryFileFailed(binary, reason))
+            raise DamagedError(reason) from error
+        except DamagedError as error:
+            self._reporter.report(BinaryFileFailed(binary, str(error)))
+            raise
 
 
 async def _digest(open_body: OpenBody) -> tuple[str, int, bytes | None]:

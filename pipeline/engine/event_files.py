@@ -74,18 +74,26 @@ async def _only_blocks(blocks: AsyncIterator[Header | bytes]) -> AsyncGenerator[
 async def _checked_blocks(pieces: AsyncIterable[bytes], entry: FileEntry) -> AsyncGenerator[Header | bytes, None]:
     reader = EventFileReader(entry.encoding, what=f"Event File {entry.key}")
     hasher, size, announced = blake3(), 0, False
+    unreadable: DamagedError | None = None
     async for piece in pieces:
         hasher.update(piece)
         size += len(piece)
-        for block in reader.feed(piece):
-            if not announced and reader.header is not None:
-                announced = True
-                yield reader.header
-            yield block
+        if unreadable is not None:
+            continue  # only the checksum is left to find out: it tells an altered file from one written wrongly
+        try:
+            for block in reader.feed(piece):
+                if not announced and reader.header is not None:
+                    announced = True
+                    yield reader.header
+                yield block
+        except DamagedError as error:
+            unreadable = error
         if not announced and reader.header is not None:
             announced = True
             yield reader.header
     _check_bytes(entry, size, hasher.hexdigest())
+    if unreadable is not None:
+        raise unreadable
     reader.close()
 
 

@@ -30,7 +30,7 @@ from pipeline.engine.stream_export import OpenRows, StreamExport
 from pipeline.engine.stream_state import StreamState
 from pipeline.ports.object_store import PutCondition
 from pipeline.ports.reporter import EventFileStored, GroupComplete
-from pipeline.ports.source import RowBlock, Snapshot, Source
+from pipeline.ports.source import RowBlock, Snapshot
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,40 +56,47 @@ def selected(stream: StreamName, only: Sequence[str], exclude: Sequence[str]) ->
     return not any(fnmatchcase(stream, pattern) for pattern in exclude)
 
 
+def ensure_selected(
+    schemas: Sequence[StreamSchema], only: Sequence[str], exclude: Sequence[str], location: str
+) -> None:
+    """ConfigurationError when there are streams, and none of them is to be moved."""
+    if schemas and not any(selected(schema.stream, only, exclude) for schema in schemas):
+        raise ConfigurationError(
+            f"No stream of {location} is selected by --only and --exclude. "
+            f"It has: {', '.join(repr(schema.stream) for schema in schemas[:20])}"
+        )
+
+
 class Exporter:
     """Exports one Movement. `announced` holds the File List of each group it was about."""
 
-    def __init__(self, parts: EngineParts, source: Source, movement: Movement) -> None:
+    def __init__(
+        self, parts: EngineParts, snapshot: Snapshot, schemas: Sequence[StreamSchema], movement: Movement
+    ) -> None:
         self._parts = parts
-        self._source = source
+        self._snapshot = snapshot
+        self._schemas = schemas
         self._movement = movement
         self.announced: dict[Label, ObjectKey] = {}
         self._binaries = BinaryFiles(parts.store, movement.flow, parts.reporter)
 
     async def run(self) -> Movement:
         """Export all groups and return the Movement, `exported`."""
-        async with self._source.open_snapshot() as snapshot:
-            groups = await self._groups(snapshot)
-            for label, streams in sorted(groups.items()):
-                await self._export_group(snapshot, label, streams)
+        groups = await self._groups()
+        for label, streams in sorted(groups.items()):
+            await self._export_group(label, streams)
         movement = self._movement = await self._parts.flows.update(
             self._movement.flow, self._movement.number, lambda now: replace(now, exported=True)
         )
         return movement
 
-    async def _groups(self, snapshot: Snapshot) -> Mapping[Label, Sequence[tuple[StreamSchema, bool]]]:
+    async def _groups(self) -> Mapping[Label, Sequence[tuple[StreamSchema, bool]]]:
         """Return the streams of each label, with whether the source still has them."""
-        schemas = await snapshot.streams()
-        chosen = [s for s in schemas if selected(s.stream, self._movement.only, self._movement.exclude)]
-        if schemas and not chosen:
-            raise ConfigurationError(
-                f"No stream of {self._source.location} is selected by --only and --exclude. "
-                f"It has: {', '.join(repr(schema.stream) for schema in schemas[:20])}"
-            )
+        chosen = [s for s in self._schemas if selected(s.stream, self._movement.only, self._movement.exclude)]
         groups: defaultdict[Label, list[tuple[StreamSchema, bool]]] = defaultdict(list)
         for schema in chosen:
             groups[schema.label].append((schema, True))
-        present = {schema.stream for schema in schemas}
+        present = {schema.stream for schema in self._schemas}
         for stream in self._movement.states:
             if stream not in present and selected(stream, self._movement.only, self._movement.exclude):
                 gone = await self._state(stream, ()).schema()
@@ -101,12 +108,10 @@ class Exporter:
         base = self._movement.states.get(stream)
         return StreamState(self._parts.store, self._movement.flow, stream, base, tuple(chunks))
 
-    async def _export_group(
-        self, snapshot: Snapshot, label: Label, streams: Sequence[tuple[StreamSchema, bool]]
-    ) -> None:
+    async def _export_group(self, label: Label, streams: Sequence[tuple[StreamSchema, bool]]) -> None:
         exported = {
             schema.stream: await self._export_stream(
-                schema, snapshot.open_rows(schema) if present else _no_rows(), present=present
+                schema, self._snapshot.open_rows(schema) if present else _no_rows(), present=present
             )
             for schema, present in streams
         }

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import AsyncExitStack
 from dataclasses import replace
 
 import anyio
 
 from pipeline.codec.message import GroupCompleted, encode_message
 from pipeline.domain.errors import TransientError
-from pipeline.domain.ids import Label, ObjectKey
-from pipeline.domain.movement import Flow, Movement, Status
+from pipeline.domain.ids import FlowName, Label, ObjectKey
+from pipeline.domain.movement import Movement, Status
 from pipeline.domain.one_error import one_error
-from pipeline.engine.exporter import Exporter
+from pipeline.engine.exporter import Exporter, ensure_selected
 from pipeline.engine.importer import Importer
 from pipeline.engine.parts import EngineParts
 from pipeline.engine.progress import ProgressKeeper
@@ -26,7 +27,9 @@ LOOK_SECONDS = 0.01
 class Mover:
     """Moves one Flow's data once. Run it again after any interruption, and the same Movement is carried on."""
 
-    def __init__(self, parts: EngineParts, flow: Flow, source: Source, destination: Destination, worker: str) -> None:
+    def __init__(
+        self, parts: EngineParts, flow: FlowName, source: Source, destination: Destination, worker: str
+    ) -> None:
         self._keeper = ProgressKeeper(parts.clock, parts.reporter, worker)
         self._parts = replace(parts, reporter=self._keeper)
         self._flow = flow
@@ -36,29 +39,38 @@ class Mover:
     async def run(self, *, only: tuple[str, ...] = (), exclude: tuple[str, ...] = ()) -> Movement:
         """Move, and return the Movement settled. Raises what a person must know; then it has not settled."""
         with one_error():
-            async with self._destination.open(self._flow.name) as session:
-                movement, resumed = await self._begin(only, exclude)
-                self._keeper.report(MovementBegun(movement.flow, movement.number, resumed, tuple(movement.file_lists)))
-                return await self._move(movement, session)
+            async with AsyncExitStack() as reading:
+                snapshot = await reading.enter_async_context(self._source.open_snapshot())
+                schemas = await snapshot.streams()
+                ensure_selected(schemas, only, exclude, self._source.location)  # a mistake leaves nothing behind
+                async with self._destination.open(self._flow) as session:
+                    movement, resumed = await self._begin(only, exclude)
+                    begun = MovementBegun(movement.flow, movement.number, resumed, tuple(movement.file_lists))
+                    self._keeper.report(begun)
+                    exporter = Exporter(self._parts, snapshot, schemas, movement)
+                    return await self._move(movement, exporter, reading, session)
 
     async def _begin(self, only: tuple[str, ...], exclude: tuple[str, ...]) -> tuple[Movement, bool]:
-        movement, resumed = await self._parts.flows.begin(self._flow, only, exclude)
+        flow = await self._parts.flows.connect(self._flow, self._source.location, self._destination.location)
+        movement, resumed = await self._parts.flows.begin(flow, only, exclude)
         age = self._parts.clock.now() - movement.created
         if resumed and age.total_seconds() > self._parts.limits.lifetime_seconds:
             await self._parts.flows.update(
                 movement.flow, movement.number, lambda now: now.to(Status.TIMED_OUT, self._parts.clock.now())
             )
-            return await self._parts.flows.begin(self._flow, only, exclude)
+            return await self._parts.flows.begin(flow, only, exclude)
         return movement, resumed
 
-    async def _move(self, movement: Movement, session: DestinationSession) -> Movement:
+    async def _move(
+        self, movement: Movement, exporter: Exporter, reading: AsyncExitStack, session: DestinationSession
+    ) -> Movement:
         importer = Importer(self._parts, movement, session)
         await importer.prepare()
-        exporter = Exporter(self._parts, self._source, movement)
         async with anyio.create_task_group() as group:
             group.start_soon(importer.run, name="importer")
             group.start_soon(self._watch, movement, name="watch")
             movement = await exporter.run()
+            await reading.aclose()  # a snapshot may stand in the way of the app: it is held no longer than it is read
             await self._wait_imported(movement, exporter.announced, importer)
             group.cancel_scope.cancel()
         settlement = Settlement(self._parts, session)

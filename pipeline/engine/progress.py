@@ -8,11 +8,12 @@ import structlog
 from pipeline.codec.progress import GroupProgress, Progress, encode_progress
 from pipeline.domain import layout
 from pipeline.domain.errors import PipelineError
-from pipeline.domain.ids import FlowName, Label
+from pipeline.domain.ids import BinaryId, FlowName, Label
 from pipeline.engine.settlement import RunFigures
 from pipeline.ports.clock import Clock
 from pipeline.ports.object_store import ObjectStore, PutCondition
 from pipeline.ports.reporter import (
+    BinaryFileFailed,
     BinaryFileStored,
     Event,
     EventFileFailed,
@@ -34,6 +35,7 @@ class ProgressKeeper:
         self._clock = clock
         self._watcher = watcher
         self._begun = anyio.current_time()
+        self._failed_binaries: set[BinaryId] = set()
         self.last_progress = self._begun
         self.progress = Progress(worker, clock.now(), clock.now())
 
@@ -69,6 +71,8 @@ class ProgressKeeper:
                 self._group(event.label).files_failed += 1
             case BinaryFileStored():
                 self._count_binary(event)
+            case BinaryFileFailed():
+                self._failed_binaries.add(event.id)
             case _:
                 pass
 
@@ -85,7 +89,7 @@ class ProgressKeeper:
         return RunFigures(
             binaries_stored=self.progress.binaries_stored,
             binaries_reused=self.progress.binaries_reused,
-            binaries_failed=0,
+            binaries_failed=len(self._failed_binaries),
             bytes_read=sum(group.encoded_bytes for group in self.progress.groups.values()) + self.progress.binary_bytes,
             bytes_stored=self.progress.bytes_stored,
             seconds=anyio.current_time() - self._begun,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from pipeline.domain.ids import EventFileId, FlowName, Label
+from pipeline.domain.ids import BinaryId, EventFileId, FlowName, Label
 from pipeline.ports.destination import Mark, Rejection, Violation
 
 
@@ -46,6 +46,14 @@ class BinaryFileStored:
 
     size: int
     reused: bool
+
+
+@dataclass(frozen=True, slots=True)
+class BinaryFileFailed:
+    """A Binary File could not be given to the destination: it is missing, or its content is not what its id says."""
+
+    id: BinaryId
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +123,7 @@ Event = (
     | RowsRead
     | EventFileStored
     | BinaryFileStored
+    | BinaryFileFailed
     | GroupComplete
     | ImportPlanned
     | EventFileImported

@@ -6,11 +6,13 @@ a dead letter is a row with a reason. Times are seconds of the caller's clock.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import cast
+from urllib.parse import quote
 
 import apsw
 
@@ -58,13 +60,21 @@ FROM message WHERE queue = ?1
 """
 
 
+_FLAGS = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE | apsw.SQLITE_OPEN_URI
+
+
+def _address(path: Path) -> str:
+    """Return the path as SQLite takes it whatever its bytes are: a URI."""
+    return f"file:{quote(os.fsencode(path.absolute()))}"
+
+
 class MessageTable:
     """One named queue in the file at `path`, which is made if it is missing."""
 
     def __init__(self, path: Path, queue: str) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._queue = queue
-        self._connection = apsw.Connection(str(path))
+        self._connection = apsw.Connection(_address(path), flags=_FLAGS)
         try:
             _prepare(self._connection, path)
         except BaseException:

@@ -98,6 +98,8 @@ def test_a_missing_source_is_the_users_mistake(pipeline: CommandLine) -> None:
     assert outcome.code == 2
     assert "nowhere.db" in outcome.err
     assert "Traceback" not in outcome.err
+    assert not Path("copy.db").exists()
+    assert pipeline("status").out.count("nowhere") == 0
 
 
 def test_a_corrupt_source_is_named(pipeline: CommandLine) -> None:

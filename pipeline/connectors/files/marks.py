@@ -11,11 +11,13 @@ A rollback journal, not a write-ahead log: it works on network file systems too,
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 import apsw
 
@@ -54,6 +56,14 @@ class DirectoryStatus:
     mtime_ns: int
 
 
+_FLAGS = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE | apsw.SQLITE_OPEN_URI
+
+
+def _address(path: Path) -> str:
+    """Return the path as SQLite takes it whatever its bytes are: a URI."""
+    return f"file:{quote(os.fsencode(path.absolute()))}"
+
+
 class ImportState:
     """The memory of one Flow. Its methods block, and MAY be called from several threads."""
 
@@ -62,7 +72,7 @@ class ImportState:
         self._flow = flow
         self._lock = threading.Lock()
         with translated_state(self._what):
-            self._connection = apsw.Connection(str(path))
+            self._connection = apsw.Connection(_address(path), flags=_FLAGS)
             self._connection.set_busy_timeout(_BUSY_MILLISECONDS)
             self._connection.execute("PRAGMA synchronous = FULL")
             self._connection.execute(_TABLES)

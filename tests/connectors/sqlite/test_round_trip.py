@@ -87,7 +87,7 @@ async def test_a_database_with_everything_in_it_arrives(tmp_path: Path) -> None:
 async def test_blocks_are_bounded_by_bytes_as_well_as_rows(tmp_path: Path) -> None:
     source = tmp_path / "source.db"
     run(source, "CREATE TABLE big (id INTEGER PRIMARY KEY, data BLOB)")
-    run(source, "INSERT INTO big VALUES (?, zeroblob(700000))", values=[(number,) for number in range(6)])
+    run(source, "INSERT INTO big VALUES (?, zeroblob(1400000))", values=[(number,) for number in range(6)])
     async with (
         SqliteSource(source).open_snapshot() as snapshot,
         snapshot.open_rows((await snapshot.streams())[0]) as it,
