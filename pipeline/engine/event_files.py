@@ -104,6 +104,22 @@ def _check_bytes(entry: FileEntry, size: int, checksum: str) -> None:
         raise DamagedError(f"Event File {entry.key} is altered: its checksum is not what its File List says")
 
 
+async def find_damage(store: ObjectStore, entry: FileEntry) -> DamagedError | None:
+    """Return what is wrong with the stored bytes of an Event File, or None when they are what its File List says."""
+    hasher, size = blake3(), 0
+    try:
+        async with store.open_stream(entry.key) as pieces:
+            async for piece in pieces:
+                hasher.update(piece)
+                size += len(piece)
+        _check_bytes(entry, size, hasher.hexdigest())
+    except AbsentError:
+        return DamagedError(f"Event File {entry.key} is missing from the store")
+    except DamagedError as error:
+        return error
+    return None
+
+
 async def adopt(
     store: ObjectStore, flow: FlowName, movement: int, stream: StreamName
 ) -> list[tuple[Header, FileEntry]]:

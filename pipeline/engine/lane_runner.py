@@ -17,7 +17,7 @@ from pipeline.domain.lanes import Lane, Step
 from pipeline.domain.movement import Movement
 from pipeline.domain.one_error import one_error
 from pipeline.engine.binaries import BinaryFiles
-from pipeline.engine.event_files import open_event_file
+from pipeline.engine.event_files import find_damage, open_event_file
 from pipeline.engine.parts import EngineParts
 from pipeline.ports.destination import DestinationSession, FileToLoad, GaveWay, Loaded, LoadOutcome, Mark
 from pipeline.ports.reporter import EventFileFailed, EventFileImported, RecordRejected
@@ -109,7 +109,8 @@ class LaneRunner:
         except (TransientError, DefectError):
             raise
         except PipelineError as error:
-            await self._note_failure(entry, error)
+            # What an altered header led to is not the reason: the alteration is.
+            await self._note_failure(entry, await find_damage(self._parts.store, entry) or error)
             return False
         if isinstance(outcome, GaveWay):
             self.marks.update(await self._session.marks())
