@@ -1,0 +1,147 @@
+"""Random inserts, updates, deletes and new shapes over several Movements: the destination equals the source after each."""
+
+from __future__ import annotations
+
+import sqlite3
+import tempfile
+from pathlib import Path
+
+import anyio
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from pipeline.assembly import MoveRequest, move
+from pipeline.domain.movement import Movement, Status
+from pipeline.ports.reporter import Event
+from pipeline.settings import Settings
+
+Row = tuple[object, ...]
+_values = st.one_of(
+    st.none(),
+    st.integers(-(2**63), 2**63 - 1),
+    st.floats(allow_nan=False),
+    st.text(st.characters(exclude_categories=["Cs"]), max_size=8),
+    st.binary(max_size=8),
+)
+_numbers = st.integers(0, 60)
+
+
+class Silent:
+    """A Reporter that does not care."""
+
+    def report(self, event: Event) -> None:
+        """Do nothing."""
+
+
+class Moving(RuleBasedStateMachine):
+    """An app's database that changes, and is moved now and then."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.directory = tempfile.TemporaryDirectory()
+        self.root = Path(self.directory.name)
+        self.db = sqlite3.connect(self.root / "app.db", isolation_level=None)
+        self.columns = 0
+        self.moved: dict[str, list[Row]] = {}
+
+    @initialize()
+    def build(self) -> None:
+        self.db.execute("CREATE TABLE keyed(id INTEGER PRIMARY KEY, value, number UNIQUE)")
+        self.db.execute('CREATE TABLE "two keys"(a TEXT NOT NULL, b NOT NULL, value, PRIMARY KEY(b, a)) WITHOUT ROWID')
+        self.db.execute("CREATE TABLE keyless(value, keyed REFERENCES keyed(id))")
+
+    @rule(first=_numbers, count=st.integers(1, 40), value=_values)
+    def insert(self, first: int, count: int, value: object) -> None:
+        for number in range(first, first + count):
+            self.db.execute("INSERT OR REPLACE INTO keyed(id, value, number) VALUES(?, ?, ?)", (number, value, number))
+            self.db.execute('INSERT OR REPLACE INTO "two keys" VALUES(?, ?, ?)', (str(number % 7), number, value))
+
+    @rule(value=_values)
+    def insert_keyless(self, value: object) -> None:
+        self.db.execute("INSERT INTO keyless VALUES(?, NULL)", (value,))
+
+    @rule(number=_numbers, value=_values)
+    def update(self, number: int, value: object) -> None:
+        self.db.execute("UPDATE keyed SET value = ? WHERE id = ?", (value, number))
+        self.db.execute("UPDATE keyless SET value = ? WHERE rowid = ?", (value, number))
+
+    @rule(one=_numbers, other=_numbers)
+    def swap_unique_values(self, one: int, other: int) -> None:
+        rows = dict(self.db.execute("SELECT id, number FROM keyed WHERE id IN (?, ?)", (one, other)).fetchall())
+        if len(rows) == 2:
+            self.db.execute("UPDATE keyed SET number = NULL WHERE id = ?", (one,))
+            self.db.execute("UPDATE keyed SET number = ? WHERE id = ?", (rows[one], other))
+            self.db.execute("UPDATE keyed SET number = ? WHERE id = ?", (rows[other], one))
+
+    @rule(first=_numbers, count=st.integers(1, 30))
+    def delete(self, first: int, count: int) -> None:
+        for table, key in (("keyed", "id"), ('"two keys"', "b"), ("keyless", "rowid")):
+            self.db.execute(f"DELETE FROM {table} WHERE {key} BETWEEN ? AND ?", (first, first + count))
+
+    @rule()
+    def add_column(self) -> None:
+        self.columns += 1
+        self.db.execute(f"ALTER TABLE keyed ADD COLUMN extra{self.columns} TEXT DEFAULT 'none yet'")
+
+    @rule(value=_values)
+    def come_and_go(self, value: object) -> None:
+        if self.db.execute("SELECT 1 FROM sqlite_master WHERE name = 'guest'").fetchone():
+            self.db.execute("DROP TABLE guest")
+        else:
+            self.db.execute("CREATE TABLE guest(id INTEGER PRIMARY KEY, value)")
+            self.db.execute("INSERT INTO guest(value) VALUES(?)", (value,))
+
+    @rule()
+    def vacuum(self) -> None:
+        self.db.execute("VACUUM")
+
+    @rule(rows=st.integers(3, 50))
+    def move(self, rows: int) -> None:
+        before = self.moved
+        movement = self._move(rows)
+        assert movement.status is Status.SUCCESS, movement.problems
+        self.moved = dump(self.root / "app.db")
+        arrived = dump(self.root / "copy.db")
+        assert {name: found for name, found in arrived.items() if found or name in self.moved} == self.moved
+        if before == self.moved:
+            assert movement.totals.upserts == movement.totals.deletes == 0
+
+    def _move(self, rows: int) -> Movement:
+        request = MoveRequest(str(self.root / "app.db"), str(self.root / "copy.db"))
+        settings_ = Settings(home=self.root / "home", event_file_rows=rows)
+
+        async def main() -> Movement:
+            return await move(request, settings_, Silent())
+
+        return anyio.run(main)
+
+    @invariant()
+    def nothing_is_half_done(self) -> None:
+        copy = self.root / "copy.db"
+        if copy.exists():
+            db = sqlite3.connect(copy)
+            assert db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+            db.close()
+
+    def teardown(self) -> None:
+        self.db.close()
+        self.directory.cleanup()
+
+
+def dump(path: Path) -> dict[str, list[Row]]:
+    """Every table's rows with their types, bit for bit, in an order of their own."""
+    db = sqlite3.connect(path)
+    names = [name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+    found: dict[str, list[Row]] = {}
+    for name in names:
+        if not name.startswith(("sqlite_", "_pipeline_")):
+            columns = [column[1] for column in db.execute(f'PRAGMA table_info("{name}")')]
+            values = ", ".join(f'typeof("{column}"), hex("{column}"), quote("{column}")' for column in columns)
+            found[name] = sorted(db.execute(f'SELECT {values} FROM "{name}"').fetchall())
+    db.close()
+    return found
+
+
+TestMoving = Moving.TestCase
+TestMoving.settings = settings(max_examples=30, stateful_step_count=25, deadline=None)
