@@ -74,7 +74,8 @@ class FileLoad:
 
     def decode(self, block: bytes, header_columns: Sequence[str]) -> Decoded:
         """Read what of a block can be read beforehand. Asks nothing of the database: it may run beside `apply`."""
-        return Decoded(block, block.count(b"\n"), self._quick_rows(block, header_columns))
+        rows = self._quick_rows(block, header_columns)
+        return Decoded(block, block.count(b"\n") if rows is None else len(rows), rows)
 
     def apply(self, decoded: Decoded, file: EventFileId, header_columns: Sequence[str], first_line: int) -> None:
         """Apply the records of a block whose first line has the number `first_line`."""
