@@ -10,6 +10,7 @@ import structlog
 from pipeline.ports.reporter import (
     BinaryFileFailed,
     BinaryFileStored,
+    BytesMoved,
     Event,
     EventFileFailed,
     EventFileImported,
@@ -62,7 +63,7 @@ class LogReporter:
         """Log `event`. What comes by the thousand is logged as debug, what a person must see as warning."""
         log = self._log
         match event:
-            case RowsRead():
+            case RowsRead() | BytesMoved():
                 pass
             case MovementBegun():
                 log.info("movement_started", flow=event.flow, movement=event.movement, resumed=event.resumed)

@@ -13,6 +13,7 @@ from typing import assert_never
 from pipeline.ports.reporter import (
     BinaryFileFailed,
     BinaryFileStored,
+    BytesMoved,
     Event,
     EventFileFailed,
     EventFileImported,
@@ -139,6 +140,8 @@ class Tally:
                 self._count_binary(event)
             case BinaryFileFailed():
                 self.binaries_failed += 1
+            case BytesMoved():
+                pass
             case ViolationFound():
                 self.violated += 1
             case MovementSettled():

@@ -11,7 +11,7 @@ from pipeline.domain import layout
 from pipeline.domain.errors import AbsentError, ConflictError, DamagedError, TransientError
 from pipeline.domain.ids import BinaryId, FlowName
 from pipeline.ports.object_store import ObjectStore, OpenBody, PutCondition
-from pipeline.ports.reporter import BinaryFileFailed, BinaryFileStored, Reporter
+from pipeline.ports.reporter import BinaryFileFailed, BinaryFileStored, BytesMoved, Reporter
 
 SMALL_BYTES = 1024 * 1024
 """Contents up to this size are read once and kept; larger ones are read twice, first for their digest."""
@@ -27,13 +27,13 @@ class BinaryFiles:
 
     async def store(self, open_body: OpenBody) -> BinaryId:
         """Store what `open_body` opens unless it is there already; return its id."""
-        digest, size, kept = await _digest(open_body)
+        digest, size, kept = await _digest(open_body, self._reporter)
         binary = BinaryId(digest)
         key = layout.binary_key(self._flow, binary)
         reused = await self._store.stat(key) is not None
         if not reused:
             try:
-                body = _kept_or_checked(kept, open_body, digest)
+                body = _kept_or_checked(kept, open_body, digest, self._reporter)
                 await self._store.put(key, body, PutCondition.ABSENT)
             except ConflictError:
                 reused = True  # another file of the same content was faster
@@ -47,7 +47,7 @@ class BinaryFiles:
         try:
             async with (
                 self._store.open_stream(key) as pieces,
-                aclosing(_verified(pieces, binary, f"Binary File {key}")) as content,
+                aclosing(_verified(pieces, binary, f"Binary File {key}", self._reporter)) as content,
             ):
                 yield content
         except AbsentError as error:
@@ -59,24 +59,25 @@ class BinaryFiles:
             raise
 
 
-async def _digest(open_body: OpenBody) -> tuple[str, int, bytes | None]:
+async def _digest(open_body: OpenBody, reporter: Reporter) -> tuple[str, int, bytes | None]:
     hasher, size, kept = blake3(), 0, [b""]
     async with open_body() as pieces:
         async for piece in pieces:
             hasher.update(piece)
+            reporter.report(BytesMoved(len(piece)))
             size += len(piece)
             if size <= SMALL_BYTES:
                 kept.append(piece)
     return hasher.hexdigest(), size, b"".join(kept) if size <= SMALL_BYTES else None
 
 
-def _kept_or_checked(kept: bytes | None, open_body: OpenBody, digest: str) -> bytes | OpenBody:
+def _kept_or_checked(kept: bytes | None, open_body: OpenBody, digest: str, reporter: Reporter) -> bytes | OpenBody:
     if kept is not None:
         return kept
 
     @asynccontextmanager
     async def opened() -> AsyncIterator[AsyncIterable[bytes]]:
-        async with open_body() as pieces, aclosing(_unchanged(pieces, digest)) as content:
+        async with open_body() as pieces, aclosing(_unchanged(pieces, digest, reporter)) as content:
             yield content
 
     def reopen() -> AbstractAsyncContextManager[AsyncIterable[bytes]]:
@@ -85,19 +86,23 @@ def _kept_or_checked(kept: bytes | None, open_body: OpenBody, digest: str) -> by
     return reopen
 
 
-async def _unchanged(pieces: AsyncIterable[bytes], digest: str) -> AsyncGenerator[bytes, None]:
+async def _unchanged(pieces: AsyncIterable[bytes], digest: str, reporter: Reporter) -> AsyncGenerator[bytes, None]:
     hasher = blake3()
     async for piece in pieces:
         hasher.update(piece)
+        reporter.report(BytesMoved(len(piece)))
         yield piece
     if hasher.hexdigest() != digest:
         raise TransientError("a file was written to while it was read. Run the command again when it is at rest.")
 
 
-async def _verified(pieces: AsyncIterable[bytes], digest: str, what: str) -> AsyncGenerator[bytes, None]:
+async def _verified(
+    pieces: AsyncIterable[bytes], digest: str, what: str, reporter: Reporter
+) -> AsyncGenerator[bytes, None]:
     hasher = blake3()
     async for piece in pieces:
         hasher.update(piece)
+        reporter.report(BytesMoved(len(piece)))
         yield piece
     if hasher.hexdigest() != digest:
         raise DamagedError(

@@ -105,6 +105,8 @@ class Importer:
             self._parts.reporter.report(ImportPlanned(announced.label, planned.pending, planned.skipped))
             await self._runner.run(planned.lanes)
         except AbsentError as error:
+            if announced.movement == self._movement.number:
+                raise DamagedError(f"File List {announced.key} is missing from the store. Restore it.") from error
             log.warning("file_list_absent", key=announced.key, reason=str(error))
             return
         finally:

@@ -38,10 +38,7 @@ async def _read_ahead(blocks: AsyncIterator[bytes]) -> AsyncIterator[AsyncIterat
     async def pump(sink: MemoryObjectSendStream[bytes | PipelineError]) -> None:
         async with sink:
             try:
-                async for block in blocks:
-                    await sink.send(block)
-            except PipelineError as error:
-                await sink.send(error)
+                await _pass_on(blocks, sink)
             except anyio.BrokenResourceError:
                 return  # the loader has stopped reading
 
@@ -51,6 +48,14 @@ async def _read_ahead(blocks: AsyncIterator[bytes]) -> AsyncIterator[AsyncIterat
             async with aclosing(_unpacked(receive)) as unpacked:
                 yield unpacked
             group.cancel_scope.cancel()
+
+
+async def _pass_on(blocks: AsyncIterator[bytes], sink: MemoryObjectSendStream[bytes | PipelineError]) -> None:
+    try:
+        async for block in blocks:
+            await sink.send(block)
+    except PipelineError as error:
+        await sink.send(error)
 
 
 async def _unpacked(received: MemoryObjectReceiveStream[bytes | PipelineError]) -> AsyncGenerator[bytes, None]:
@@ -90,16 +95,17 @@ class LaneRunner:
             results: list[bool] = []
             async with anyio.create_task_group() as group:
                 for entry in step.pending:
-                    await self._limiter.acquire_on_behalf_of(entry.id)
-                    group.start_soon(self._run_file, entry, step, results, name=f"load {entry.id}")
+                    borrower = object()  # not the id: an older File List may name the same file at the same time
+                    await self._limiter.acquire_on_behalf_of(borrower)
+                    group.start_soon(self._run_file, entry, step, results, borrower, name=f"load {entry.id}")
             if not all(results):
                 return
 
-    async def _run_file(self, entry: FileEntry, step: Step, results: list[bool]) -> None:
+    async def _run_file(self, entry: FileEntry, step: Step, results: list[bool], borrower: object) -> None:
         try:
             results.append(await self._load_or_fail(entry, step))
         finally:
-            self._limiter.release_on_behalf_of(entry.id)
+            self._limiter.release_on_behalf_of(borrower)
 
     async def _load_or_fail(self, entry: FileEntry, step: Step) -> bool:
         """Load one file; return whether the lane may go on behind it."""
@@ -114,7 +120,11 @@ class LaneRunner:
             return False
         if isinstance(outcome, GaveWay):
             self.marks.update(await self._session.marks())
-            return entry.id in self.marks
+            if entry.id in self.marks:
+                self.failed.pop(entry.id, None)
+                return True
+            await self._note_failure(entry, TransientError(outcome.reason))
+            return False
         await self._note_loaded(entry, outcome, anyio.current_time() - begun)
         return True
 
@@ -142,10 +152,13 @@ class LaneRunner:
 
     async def _note_loaded(self, entry: FileEntry, loaded: Loaded, seconds: float) -> None:
         self.marks[entry.id] = loaded.mark
+        self.failed.pop(entry.id, None)
         flow, number = self._movement.flow, self._movement.number
         if loaded.rejections:
             failures = [Failure(r.file, r.line, r.key, r.column, r.reason) for r in loaded.rejections]
             await self._parts.flows.write_failures(flow, number, entry.id, failures)
+        else:
+            await self._parts.flows.clear_failures(flow, number, entry.id)
         self._parts.reporter.report(EventFileImported(entry.label, entry.id, entry.size, loaded.mark, seconds))
         for rejection in loaded.rejections:
             self._parts.reporter.report(RecordRejected(entry.label, rejection))

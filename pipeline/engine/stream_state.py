@@ -53,7 +53,22 @@ class StreamState:
         return reader.schema
 
     async def ranges(self) -> AsyncGenerator[StateRange, None]:
-        """Give the ranges in key order; each begins where the one before ended."""
+        """Give the ranges in key order; each begins where the one before ended.
+
+        While the state is not complete, the last range ends where the chunks end, even if no row is left there: a row
+        that comes back there has been stored and deleted before, so it is a change, and no snapshot.
+        """
+        last: Key | None = None
+        async with aclosing(self._stored_ranges()) as ranges:
+            async for part in ranges:
+                last = part.until
+                yield part
+        ends = [chunk.covers.until for chunk in self.chunks if chunk.state and chunk.covers.until is not None]
+        frontier = max(ends, key=order, default=None)
+        if not self.complete and frontier is not None and (last is None or order(last) < order(frontier)):
+            yield StateRange(frontier, b"", list)
+
+    async def _stored_ranges(self) -> AsyncGenerator[StateRange, None]:
         async with aclosing(_Restricted(self._base_ranges())) as base:
             for segment in segments(self.chunks):
                 if segment.part is None:

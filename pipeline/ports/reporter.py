@@ -49,6 +49,13 @@ class BinaryFileStored:
 
 
 @dataclass(frozen=True, slots=True)
+class BytesMoved:
+    """So many more bytes of a Binary File have been read, stored or given to the destination: work goes on."""
+
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
 class BinaryFileFailed:
     """A Binary File could not be given to the destination: it is missing, or its content is not what its id says."""
 
@@ -124,6 +131,7 @@ Event = (
     | EventFileStored
     | BinaryFileStored
     | BinaryFileFailed
+    | BytesMoved
     | GroupComplete
     | ImportPlanned
     | EventFileImported

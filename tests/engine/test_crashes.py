@@ -6,6 +6,7 @@ import contextlib
 
 import pytest
 
+from pipeline.codec.message import GroupCompleted, encode_message
 from pipeline.domain.errors import AbsentError
 from pipeline.domain.movement import Status
 from tests.engine.moving import FLOW, World, on_trio
@@ -95,3 +96,35 @@ async def unsettled(world: World) -> int | None:
             continue
         return None if movement.settled else number
     return None
+
+
+def test_rows_that_go_and_come_back_between_two_kills_arrive() -> None:
+    async def main() -> None:
+        world = World({"a": dict.fromkeys(range(1, 13), "old")})
+        await die(world, "after store.put flows/crm/events/1/a/full/0.jsonl.zst")
+        for number in (4, 5, 6):
+            del world.tables["a"][number]
+        await die(world, "after store.put flows/crm/events/1/a/incremental/0.jsonl.zst")
+        world.tables["a"] |= {4: "old", 5: "new", 6: "old"}
+        await crash_and_resume(world, 10**9, change=False)
+
+    on_trio(main)
+
+
+async def die(world: World, call: str) -> None:
+    """Run until that call, and no further."""
+    with pytest.raises(CrashError):
+        await world.move(Faults(crash_on=call))
+
+
+def test_a_message_left_by_a_killed_run_does_no_harm_beside_the_new_one() -> None:
+    async def main() -> None:
+        world = World(first_state())
+        await die(world, "after destination.load 1/a/full/0")
+        world.tables = second_state()
+        flow, lists = FLOW, (await world.flows.read_movement(FLOW, 1)).file_lists
+        left = [encode_message(GroupCompleted(flow, 1, label, key)) for label, key in lists.items()]
+        await world.queue.send(left * 3)
+        await crash_and_resume(world, 10**9, change=False)
+
+    on_trio(main)

@@ -41,9 +41,10 @@ class CrashError(BaseException):
 
 @dataclass
 class Faults:
-    """Counts calls of ports; dies before (even number) or after (odd number) the call it is told."""
+    """Counts calls of ports; dies before (even number) or after (odd number) the call it is told, or at one of a name."""
 
     crash_at: int | None = None
+    crash_on: str | None = None
     calls: int = 0
     dead: bool = False
     trace: list[str] = field(default_factory=list)
@@ -52,7 +53,7 @@ class Faults:
         if self.dead:
             raise CrashError(name)
         self.trace.append(name)
-        if self.calls == self.crash_at:
+        if self.calls == self.crash_at or name == self.crash_on:
             self.dead = True
             raise CrashError(name)
         self.calls += 1
