@@ -106,7 +106,8 @@ class EventFileLoad:
         staged = f"{self._prefix}-{uuid.uuid4().hex}"
         try:
             rest = await self._stage(staged, upsert.digest)
-            self._binaries += await to_thread.run_sync(self._install, upsert, staged, rest)
+            installed = await to_thread.run_sync(self._install, upsert, staged, rest)
+            self._binaries += installed  # not in one line with the await: others count meanwhile
         finally:
             self._tree.incoming.discard(staged)
 
