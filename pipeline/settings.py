@@ -80,7 +80,7 @@ class Settings(BaseSettings):
         default=900.0,
         ge=1,
         le=86_400,
-        description="A Movement without any progress for this long is TIMED_OUT.",
+        description="A run in which nothing has moved for this long ends, and says so; the same command carries on.",
     )
     lifetime_seconds: float = Field(
         default=14.0 * 86_400,
