@@ -40,7 +40,7 @@ class StreamState:
     async def schema(self) -> StreamSchema | None:
         """Return the schema that was stored last; None when nothing was."""
         if self.chunks:
-            return self.chunks[-1].schema
+            return max(self.chunks, key=lambda chunk: (chunk.export_time, chunk.id.chunk)).schema
         if self.base is None:
             return None
         reader = StateReader(headed=True, what=self.base)
