@@ -68,3 +68,11 @@ async def read(store: ObjectStore, key: ObjectKey, *, start: int = 0) -> bytes:
 async def keys(store: ObjectStore, prefix: str, *, after: ObjectKey | None = None, limit: int = 1000) -> list[str]:
     """Return the keys of one page."""
     return [str(info.key) for info in await store.list_page(prefix, after=after, limit=limit)]
+
+
+def same(wanted: bytes, got: bytes) -> None:
+    """Fail where two contents differ, with the first place: a whole diff of megabytes takes hours to write."""
+    if wanted != got:
+        place = next((n for n, (one, other) in enumerate(zip(wanted, got, strict=False)) if one != other), None)
+        where = "one is the beginning of the other" if place is None else f"they differ first at byte {place}"
+        raise AssertionError(f"{len(wanted)} bytes were expected and {len(got)} came; {where}")
