@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, SecretStr, ValidationError
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
@@ -31,6 +31,60 @@ class Settings(BaseSettings):
     home: Path = Field(
         default=Path(".pipeline"),
         description="The directory in which the embedded store and queue live. All that the pipeline remembers is here.",
+    )
+    store: str = Field(
+        default="",
+        pattern=r"^$|^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/.*)?$",
+        description="The bucket that holds everything, as s3://bucket or s3://bucket/prefix. Empty: the embedded store "
+        "in the home directory.",
+    )
+    exports_queue: str = Field(
+        default="exports",
+        pattern=r"^[A-Za-z0-9_-]+$|^sqs://[A-Za-z0-9_-]{1,80}(\.fifo)?$",
+        description="The queue that tells export workers of Movements to begin: sqs://name, or the name of an embedded "
+        "queue in the home directory.",
+    )
+    imports_queue: str = Field(
+        default="imports",
+        pattern=r"^[A-Za-z0-9_-]+$|^sqs://[A-Za-z0-9_-]{1,80}(\.fifo)?$",
+        description="The queue that tells import workers of File Groups that are complete: sqs://name, or the name of "
+        "an embedded queue in the home directory.",
+    )
+    aws_endpoint_url: str = Field(
+        default="",
+        pattern=r"^$|^https?://[^/\s]+/?$",
+        description="Where S3 and SQS answer. Empty: AWS itself.",
+    )
+    aws_region: str = Field(
+        default="",
+        description="The region of bucket and queues. Empty: what the AWS configuration of the machine says.",
+    )
+    aws_access_key_id: str = Field(
+        default="",
+        description="An access key, for local stacks. Empty: the AWS default chain (environment, profile, role).",
+    )
+    aws_secret_access_key: SecretStr = Field(
+        default=SecretStr(""),
+        description="The secret that goes with the access key. It is never shown.",
+    )
+    aws_max_connections: int = Field(
+        default=32,
+        ge=1,
+        le=1_000,
+        description="How many connections to S3, and to SQS, a worker keeps open at most.",
+    )
+    s3_path_style: bool = Field(
+        default=False,
+        description="Whether the bucket's name goes into the path of a request and not into its host name, as most "
+        "S3-compatible stores need it.",
+    )
+    s3_server_side_encryption: Literal["", "AES256", "aws:kms", "aws:kms:dsse"] = Field(
+        default="",
+        description='How S3 encrypts what is stored: "AES256", "aws:kms" or "aws:kms:dsse". Empty: as the bucket says.',
+    )
+    s3_kms_key_id: str = Field(
+        default="",
+        description='The key for "aws:kms". Empty: the key of the account.',
     )
     event_file_bytes: int = Field(
         default=16_000_000,
@@ -155,6 +209,8 @@ def _complaint(
         where = ENVIRONMENT_PREFIX + name.upper() + " in the environment"
     else:
         where = f"{name} in {config}"
+    if "secret" in name:
+        return f"{where}: it cannot be a secret. Give a text."
     value = detail["input"]
     shown = os.fspath(value) if isinstance(value, str | os.PathLike) else value
     rule = detail["msg"].partition(" for <class")[0]

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 import pytest
+from pydantic import SecretStr
 
 import pipeline.domain.errors
 from pipeline.cli.main import COMMANDS, cli
@@ -48,8 +49,7 @@ def test_every_command_and_option_is_documented(name: str) -> None:
 def test_every_setting_is_documented_with_its_default_and_meaning() -> None:
     page = reference("settings")
     for name, field in Settings.model_fields.items():
-        default = f"{field.default:,}".removesuffix(".0") if isinstance(field.default, int | float) else field.default
-        assert f"| `{name}` | `{ENVIRONMENT_PREFIX}{name.upper()}` | `{default}` |" in page
+        assert f"| `{name}` | `{ENVIRONMENT_PREFIX}{name.upper()}` | {_shown(field.default)} |" in page
         assert f"| {field.description} |" in page
 
 
@@ -86,3 +86,18 @@ def test_every_page_can_be_reached_from_the_index() -> None:
             elif found.suffix == ".md" and found.exists():
                 waiting.append(found)
     assert set(PAGES) <= reached
+
+
+def _shown(default: object) -> str:
+    """A default as the table has it; an empty text is nothing."""
+    match default:
+        case SecretStr():
+            return _shown(default.get_secret_value())
+        case bool():
+            return f"`{str(default).lower()}`"
+        case int() | float():
+            return "`" + f"{default:,}".removesuffix(".0") + "`"
+        case "":
+            return ""
+        case _:
+            return f"`{default}`"

@@ -6,7 +6,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 
 from pipeline.domain.errors import ConfigurationError
 from pipeline.settings import Settings, load_settings
@@ -74,10 +74,23 @@ def test_the_example_names_every_setting_with_its_default_and_meaning() -> None:
     text = EXAMPLE.read_text()
     uncommented = "\n".join(line.removeprefix("# ") for line in text.splitlines() if " = " in line)
     defaults = {name: field.default for name, field in Settings.model_fields.items()}
-    assert tomllib.loads(uncommented) == {
-        name: str(value) if isinstance(value, Path) else value for name, value in defaults.items()
-    }
+    assert tomllib.loads(uncommented) == {name: _plain(value) for name, value in defaults.items()}
     prose = " ".join(line.removeprefix("# ") for line in text.splitlines())
     for name, field in Settings.model_fields.items():
         assert f"{field.description} {name} = " in prose
     assert load_settings(EXAMPLE) == Settings()
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, SecretStr):
+        return value.get_secret_value()
+    return str(value) if isinstance(value, Path) else value
+
+
+def test_a_secret_is_never_shown(tmp_path: Path) -> None:
+    config = write(tmp_path / "s.toml", 'aws_secret_access_key = "hunter2"\n')
+    assert "hunter2" not in repr(load_settings(config))
+    wrong = write(tmp_path / "wrong.toml", "aws_secret_access_key = [4711]\n")
+    with pytest.raises(ConfigurationError, match="aws_secret_access_key") as caught:
+        load_settings(wrong)
+    assert "4711" not in str(caught.value)

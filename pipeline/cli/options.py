@@ -59,7 +59,7 @@ def existing_home(settings: Settings) -> Path:
     """Return the home directory; ConfigurationError when nothing was ever moved from here."""
     from pipeline.domain.errors import ConfigurationError
 
-    if not settings.home.is_dir():
+    if not settings.store and not settings.home.is_dir():
         raise ConfigurationError(
             f"There is no {settings.home} here: nothing has been moved from this directory yet. "
             "Name the home of your Flows with --home or PIPELINE_HOME."

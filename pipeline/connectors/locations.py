@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
 
 from pipeline.domain.errors import ConfigurationError
 from pipeline.domain.ids import FlowName
@@ -17,29 +17,40 @@ class Technology(StrEnum):
 
     SQLITE = "sqlite"
     FILES = "file"
+    POSTGRESQL = "postgresql"
 
 
 @dataclass(frozen=True, slots=True)
 class Location:
-    """A place. `path` is absolute; `url` is its one name, whatever was typed."""
+    """A place. `url` is its one name, whatever was typed, and holds no secret.
+
+    `path` is absolute, and None for a place that is not a path. `typed` is what to connect with: it may hold a
+    password, and is shown nowhere.
+    """
 
     technology: Technology
-    path: Path
+    url: str
+    path: Path | None = None
+    typed: str = field(default="", repr=False)
 
     @property
-    def url(self) -> str:
-        """The place as a URL without secrets."""
-        return f"{self.technology.value}:///{quote(str(self.path), safe='/', errors='surrogateescape')}"
+    def is_database(self) -> bool:
+        """Whether it holds tables and not files."""
+        return self.technology is not Technology.FILES
 
 
-_SQLITE_MAGIC = b"SQLite format 3\x00"
+def path_location(technology: Technology, path: Path) -> Location:
+    """Return the place at a path."""
+    path = path.absolute()
+    return Location(technology, f"{technology.value}:///{quote(str(path), safe='/', errors='surrogateescape')}", path)
 
 
 def parse_location(text: str, *, like: Technology | None = None) -> Location:
-    """Read a URL (`sqlite:///relative.db`, `sqlite:////absolute.db`, `file:///directory/`) or a bare path.
+    """Read a URL (`sqlite:///relative.db`, `file:///directory/`, `postgresql://host/database`) or a bare path.
 
-    A bare path to a directory, or ending in a slash, is a tree of files; to anything else a database. Of a path that
-    does not exist and does not end in a slash, `like` decides: what it is to be a copy of. ConfigurationError otherwise.
+    A bare path to a directory, or ending in a slash, is a tree of files; to anything else an SQLite database. Of a path
+    that does not exist and does not end in a slash, `like` decides: what it is to be a copy of. ConfigurationError
+    otherwise.
     """
     if "://" in text:
         return _parse_url(text)
@@ -47,21 +58,24 @@ def parse_location(text: str, *, like: Technology | None = None) -> Location:
         raise ConfigurationError("A location is empty. Give a path, or a URL such as sqlite:///app.db or file:///dir/.")
     path = Path(text).absolute()
     if path.is_dir() or text.endswith("/"):
-        return Location(Technology.FILES, path)
-    if path.exists() or like is None:
-        return Location(Technology.SQLITE, path)
-    return Location(like, path)
+        return path_location(Technology.FILES, path)
+    if path.exists() or like is not Technology.FILES:
+        return path_location(Technology.SQLITE, path)
+    return path_location(Technology.FILES, path)
 
 
 def _parse_url(text: str) -> Location:
     parts = urlsplit(text)
+    scheme = "postgresql" if parts.scheme == "postgres" else parts.scheme
     try:
-        technology = Technology(parts.scheme)
+        technology = Technology(scheme)
     except ValueError:
         known = ", ".join(f"{technology.value}:///…" for technology in Technology)
         raise ConfigurationError(
             f"{parts.scheme}: is no scheme this release can move. It can move {known} and bare paths."
         ) from None
+    if technology is Technology.POSTGRESQL:
+        return Location(technology, _without_secrets(parts), typed=text)
     if parts.netloc or parts.query or parts.fragment:
         raise ConfigurationError(
             f"{text!r} is not a location on this machine. Write {technology.value}:///path, with three slashes, and "
@@ -72,11 +86,22 @@ def _parse_url(text: str) -> Location:
         path = path[1:]  # sqlite:///relative.db, sqlite:////absolute.db
     if not path or "\0" in path:
         raise ConfigurationError(f"{text!r} names no path.")
-    return Location(technology, Path(path).absolute())
+    return path_location(technology, Path(path))
+
+
+def _without_secrets(parts: SplitResult) -> str:
+    user, at, host = parts.netloc.rpartition("@")
+    options = [(name, value) for name, value in parse_qsl(parts.query) if name not in ("password", "sslpassword")]
+    return urlunsplit(("postgresql", user.partition(":")[0] + at + host, parts.path, urlencode(options), ""))
 
 
 def default_flow_name(source: Location, destination: Location) -> FlowName:
     """Return the name of the Flow between two places: readable, and different for different places."""
     digest = hashlib.sha256(f"{source.url}\n{destination.url}".encode("utf-8", "surrogateescape")).hexdigest()[:8]
-    names = [location.path.stem.encode("utf-8", "replace").decode() or "root" for location in (source, destination)]
-    return FlowName(f"{names[0]}-to-{names[1]}-{digest}")
+    return FlowName(f"{_short_name(source)}-to-{_short_name(destination)}-{digest}")
+
+
+def _short_name(location: Location) -> str:
+    if location.path is None:
+        return unquote(urlsplit(location.url).path).strip("/") or "postgresql"
+    return location.path.stem.encode("utf-8", "replace").decode() or "root"

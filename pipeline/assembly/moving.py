@@ -1,0 +1,47 @@
+"""`pipeline move`: a whole Movement in this process."""
+
+from __future__ import annotations
+
+import os
+import socket
+from dataclasses import dataclass
+
+from pipeline.assembly.home import limits, make_home, open_home, open_queue
+from pipeline.assembly.places import read_pair
+from pipeline.domain.ids import encode_name
+from pipeline.domain.movement import Movement
+from pipeline.engine.mover import Mover
+from pipeline.engine.parts import EngineParts
+from pipeline.ports.reporter import Reporter
+from pipeline.settings import Settings
+from pipeline.stores.flow_lock import hold_flow_lock
+
+
+@dataclass(frozen=True, slots=True)
+class MoveRequest:
+    """What `pipeline move` was asked for. `files` are a source and a destination directory that go along."""
+
+    source: str
+    destination: str
+    flow: str | None = None
+    files: tuple[str, str] | None = None
+    only: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+
+
+async def move(request: MoveRequest, settings: Settings, reporter: Reporter) -> Movement:
+    """Move once and return the Movement, settled. Raises a PipelineError that a person can act on."""
+    home_path = settings.home.absolute()
+    pair = read_pair(request.source, request.destination, request.files, request.flow, home_path)
+    make_home(settings.home)
+    async with open_home(settings) as home:
+        with hold_flow_lock(settings.home / "locks" / f"{encode_name(pair.name)[:200]}.lock", pair.name):
+            async with open_queue(settings, f"imports:{pair.name}") as queue:
+                parts = EngineParts(home.store, queue, home.clock, reporter, home.flows, limits(settings))
+                mover = Mover(parts, pair.name, pair.source, pair.destination, worker_name())
+                return await mover.run(only=request.only, exclude=request.exclude)
+
+
+def worker_name() -> str:
+    """What this process is called in progress documents and logs."""
+    return f"{socket.gethostname()}:{os.getpid()}"
