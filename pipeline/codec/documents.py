@@ -81,6 +81,8 @@ def encode_flow(flow: Flow) -> bytes:
             "destination": flow.destination,
             "created": flow.created,
             "movements": flow.movements,
+            "shares": flow.shares,
+            "pruning": flow.pruning,
         },
         option=orjson.OPT_INDENT_2,
     )
@@ -96,6 +98,8 @@ def decode_flow(data: bytes, what: str) -> Flow:
             destination=text_of(document, "destination"),
             created=datetime.fromisoformat(text_of(document, "created")),
             movements=whole_of(document, "movements"),
+            shares=None if document.get("shares") is None else FlowName(text_of(document, "shares")),
+            pruning=None if document.get("pruning") is None else text_of(document, "pruning"),
         ),
         data,
     )
@@ -117,8 +121,12 @@ def encode_movement(movement: Movement) -> bytes:
             "fileLists": dict(movement.file_lists),
             "states": dict(movement.states),
             "exported": movement.exported,
+            "groups": movement.groups,
+            "exporter": movement.exporter,
             "totals": asdict(movement.totals),
             "problems": movement.problems,
+            "shares": movement.shares,
+            "compaction": movement.compaction,
         },
         option=orjson.OPT_INDENT_2,
     )
@@ -140,8 +148,12 @@ def _read_movement(document: dict[str, object]) -> Movement:
         file_lists={Label(label): ObjectKey(key) for label, key in _mapping(document, "fileLists").items()},
         states={StreamName(stream): ObjectKey(key) for stream, key in _mapping(document, "states").items()},
         exported=document["exported"] is True,
+        groups=tuple(Label(label) for label in _texts(document, "groups")) if "groups" in document else (),
+        exporter=text_of(document, "exporter") if "exporter" in document else "",
         totals=Totals(**totals),
         problems=_texts(document, "problems"),
+        shares=None if document.get("shares") is None else FlowName(text_of(document, "shares")),
+        compaction=document.get("compaction") is True,
     )
 
 

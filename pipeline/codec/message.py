@@ -1,4 +1,4 @@
-"""The message that announces a complete File Group."""
+"""The messages that ring: a Movement is to be exported, a File Group is complete, a Movement may be settled."""
 
 from __future__ import annotations
 
@@ -9,47 +9,88 @@ import orjson
 from pipeline.codec.documents import reading, text_of, whole_of
 from pipeline.domain.event_file import FORMAT_VERSION
 from pipeline.domain.ids import FlowName, Label, ObjectKey
+from pipeline.domain.lanes import WHOLE, Share
+
+
+@dataclass(frozen=True, slots=True)
+class MovementStarted:
+    """Rings for exporters: there is a Movement to export."""
+
+    flow: FlowName
+    movement: int
 
 
 @dataclass(frozen=True, slots=True)
 class GroupCompleted:
-    """The message that rings when a File Group is complete: where its File List lies."""
+    """Rings for importers: a File Group is complete, its File List lies at `key`, and this is about a share of it."""
 
     flow: FlowName
     movement: int
     label: Label
     key: ObjectKey
+    share: Share = WHOLE
 
+
+@dataclass(frozen=True, slots=True)
+class MovementExported:
+    """Rings for importers: there will be no more groups; who finds that all is imported may settle the Movement."""
+
+    flow: FlowName
+    movement: int
+
+
+QueueMessage = MovementStarted | GroupCompleted | MovementExported
 
 EVENT_FILE_LIST_UPLOADED = "event-file-list-uploaded"
 """The public platform's name of the event (SAM documentation, "eventType")."""
+MOVEMENT_STARTED = "movement-started"
+MOVEMENT_EXPORTED = "movement-exported"
 
 
-def encode_message(message: GroupCompleted) -> bytes:
+def encode_message(message: QueueMessage) -> bytes:
     """Return the body of a message."""
-    return orjson.dumps(
-        {
-            "formatVersion": FORMAT_VERSION,
-            "eventType": EVENT_FILE_LIST_UPLOADED,
-            "flow": message.flow,
-            "movement": message.movement,
-            "label": message.label,
-            "key": message.key,
-        }
-    )
+    document: dict[str, object] = {"formatVersion": FORMAT_VERSION, "eventType": _event_type(message)}
+    document |= {"flow": message.flow, "movement": message.movement}
+    if isinstance(message, GroupCompleted):
+        document |= {"label": message.label, "key": message.key}
+        if message.share != WHOLE:
+            document["share"] = {"index": message.share.index, "of": message.share.of}
+    return orjson.dumps(document)
 
 
-def decode_message(body: bytes) -> GroupCompleted:
-    """Read the body of a message; DamagedError when it is not ours."""
+def _event_type(message: QueueMessage) -> str:
+    match message:
+        case MovementStarted():
+            return MOVEMENT_STARTED
+        case GroupCompleted():
+            return EVENT_FILE_LIST_UPLOADED
+        case MovementExported():
+            return MOVEMENT_EXPORTED
 
-    def read(document: dict[str, object]) -> GroupCompleted:
-        if document["eventType"] != EVENT_FILE_LIST_UPLOADED:
-            raise ValueError(f"unknown eventType {document['eventType']!r}")
-        return GroupCompleted(
-            flow=FlowName(text_of(document, "flow")),
-            movement=whole_of(document, "movement"),
-            label=Label(text_of(document, "label")),
-            key=ObjectKey(text_of(document, "key")),
-        )
 
-    return reading("the message", read, body)
+def decode_message(body: bytes) -> QueueMessage:
+    """Read the body of a message; DamagedError when it is not ours, or of a version that this release does not know."""
+    return reading("the message", _read, body)
+
+
+def _read(document: dict[str, object]) -> QueueMessage:
+    flow, movement = FlowName(text_of(document, "flow")), whole_of(document, "movement")
+    match document["eventType"]:
+        case "movement-started":
+            return MovementStarted(flow, movement)
+        case "movement-exported":
+            return MovementExported(flow, movement)
+        case "event-file-list-uploaded":
+            label, key = Label(text_of(document, "label")), ObjectKey(text_of(document, "key"))
+            return GroupCompleted(flow, movement, label, key, _read_share(document))
+        case other:
+            raise ValueError(f"unknown eventType {other!r}")
+
+
+def _read_share(document: dict[str, object]) -> Share:
+    share = document.get("share")
+    if share is None:
+        return WHOLE
+    if not isinstance(share, dict):
+        raise TypeError("share is not an object")
+    return Share(whole_of(share, "index"), whole_of(share, "of"))

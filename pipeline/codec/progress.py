@@ -30,7 +30,11 @@ class GroupProgress:
 
 @dataclass(slots=True)
 class Progress:
-    """What a worker has done in one Movement since it began on it."""
+    """What a worker has done in one Movement since it began on it.
+
+    `writes` counts how often it has been written: while it grows, the worker lives, whatever its clock says. `holding`
+    names the groups that it is at work on.
+    """
 
     worker: str
     started: datetime
@@ -40,6 +44,9 @@ class Progress:
     binaries_reused: int = 0
     binary_bytes: int = 0
     bytes_stored: int = 0
+    writes: int = 0
+    binaries_failed: int = 0
+    holding: list[Label] = field(default_factory=list)
 
 
 def encode_progress(progress: Progress) -> bytes:
@@ -56,7 +63,11 @@ def _read(document: dict[str, object]) -> Progress:
     updated = datetime.fromisoformat(text_of(document, "updated"))
     counts = {name: value for name, value in document.items() if isinstance(value, int)}
     read = {Label(label): GroupProgress(**group) for label, group in groups.items()}
-    return Progress(text_of(document, "worker"), started, updated, read, **counts)
+    holding = document.get("holding", [])
+    if not isinstance(holding, list):
+        raise TypeError("holding is not an array")
+    held = [Label(str(label)) for label in holding]
+    return Progress(text_of(document, "worker"), started, updated, read, holding=held, **counts)
 
 
 def decode_progress(data: bytes, what: str) -> Progress:

@@ -7,11 +7,33 @@ each other.
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 
 from pipeline.domain.event_file import FileEntry
 from pipeline.domain.ids import EventFileId, StreamName
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """One of `of` parts of the work of a group, so that several workers take part; `index` counts from 0.
+
+    Shares are dealt by the File List alone: whoever holds one knows what is his, whatever others have done meanwhile.
+    """
+
+    index: int
+    of: int
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.index < self.of:
+            raise ValueError(f"there is no share {self.index} of {self.of}")
+
+    def has(self, ordinal: int) -> bool:
+        """Whether what stands at `ordinal` is of this share."""
+        return ordinal % self.of == self.index
+
+
+WHOLE = Share(0, 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,34 +65,69 @@ class Plan:
         return sum(len(step.pending) for lane in self.lanes for step in lane.steps)
 
 
-def plan(entries: Sequence[FileEntry], marked: Container[EventFileId]) -> Plan:
-    """Return the lanes of a File List, given what the destination has marked. Only lanes with work in them."""
-    streams: dict[StreamName, list[list[FileEntry]]] = {}
-    for entry in entries:
-        steps = streams.setdefault(entry.id.stream, [])
-        if steps and _side_by_side(steps[-1][-1], entry):
-            steps[-1].append(entry)
+_Stage = list[tuple[int, FileEntry]]
+"""The files of a step, each with its place in the File List."""
+
+
+def plan(entries: Sequence[FileEntry], marked: Container[EventFileId], share: Share = WHOLE) -> Plan:
+    """Return the lanes of a File List, given what the destination has marked. Only lanes with work in them.
+
+    A share of a lane ends before a step whose files are shared out: whoever ends what comes before rings again.
+    """
+    lanes: list[Lane] = []
+    for number, (stream, stages) in enumerate(_stages(entries).items()):
+        steps = tuple(_pending(stages, marked) if share == WHOLE else _own(stages, marked, number, share))
+        if steps:
+            lanes.append(Lane(stream, steps))
+    return Plan(lanes=tuple(lanes), skipped=sum(entry.id in marked for entry in entries))
+
+
+def _stages(entries: Sequence[FileEntry]) -> dict[StreamName, list[_Stage]]:
+    streams: dict[StreamName, list[_Stage]] = {}
+    for ordinal, entry in enumerate(entries):
+        stages = streams.setdefault(entry.id.stream, [])
+        if stages and _side_by_side(stages[-1][-1][1], entry):
+            stages[-1].append((ordinal, entry))
         else:
-            steps.append([entry])
-    lanes = [Lane(stream, _pending_steps(steps, marked)) for stream, steps in streams.items()]
-    busy = tuple(lane for lane in lanes if lane.steps)
-    pending = sum(len(step.pending) for lane in busy for step in lane.steps)
-    return Plan(lanes=busy, skipped=len(entries) - pending)
+            stages.append([(ordinal, entry)])
+    return streams
 
 
 def _side_by_side(before: FileEntry, entry: FileEntry) -> bool:
     return before.is_snapshot and entry.is_snapshot and before.id.movement == entry.id.movement
 
 
-def _pending_steps(steps: Sequence[Sequence[FileEntry]], marked: Container[EventFileId]) -> tuple[Step, ...]:
-    found: list[Step] = []
+def _pending(stages: Sequence[_Stage], marked: Container[EventFileId]) -> Iterator[Step]:
     after: tuple[EventFileId, ...] = ()
-    for files in steps:
-        pending = tuple(entry for entry in files if entry.id not in marked)
+    for stage in stages:
+        pending = tuple(entry for _, entry in stage if entry.id not in marked)
         if pending:
-            found.append(Step(pending, after))
-        after = tuple(entry.id for entry in files)
-    return tuple(found)
+            yield Step(pending, after)
+        after = tuple(entry.id for _, entry in stage)
+
+
+def _own(stages: Sequence[_Stage], marked: Container[EventFileId], lane: int, share: Share) -> Iterator[Step]:
+    """Of a lane's pending steps: the share of the first if many files may run side by side in it, else those up to such."""
+    ordinals = {entry.id: ordinal for stage in stages for ordinal, entry in stage}
+    wide = {stage[0][1].id for stage in stages if len(stage) > 1}
+    first_of = {entry.id: stage[0][1].id for stage in stages for _, entry in stage}
+    for position, step in enumerate(_pending(stages, marked)):
+        if first_of[step.pending[0].id] in wide:
+            own = tuple(entry for entry in step.pending if share.has(ordinals[entry.id]))
+            if own and position == 0:
+                yield Step(own, step.after)
+            return
+        if not share.has(lane):
+            return
+        yield step
+
+
+def accounted(entries: Sequence[FileEntry], marked: Container[EventFileId], failed: Container[EventFileId]) -> bool:
+    """Whether nothing of a File List is to come: every file is marked, or failed, or stands behind one that failed."""
+    for lane in plan(entries, marked).lanes:
+        if any(entry.id not in failed for entry in lane.steps[0].pending):
+            return False
+    return True
 
 
 def in_lane_order(entries: Sequence[FileEntry]) -> list[FileEntry]:

@@ -35,13 +35,19 @@ _NEXT: Mapping[Status, frozenset[Status]] = {
 
 @dataclass(frozen=True, slots=True)
 class Flow:
-    """A long-lived connection from one source to one destination. `movements` is the number of the latest Movement."""
+    """A long-lived connection from one source to one destination. `movements` is the number of the latest Movement.
+
+    `shares` is the Flow whose stored objects this one imports, if it exports none of its own. `pruning` says who deletes
+    what is needed no more, while somebody does: no Movement begins meanwhile.
+    """
 
     name: FlowName
     source: str
     destination: str
     created: datetime
     movements: int = 0
+    shares: FlowName | None = None
+    pruning: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +75,10 @@ class Movement:
     """One explicit act of moving data, numbered in its Flow.
 
     `attempts` counts the exporters that began on it. `file_lists` holds the current File List of each group, once it
-    is complete; `exported` says that there will be no more. `states` names, for each stream, the stored snapshot
+    is complete; `exported` says that there will be no more, and `groups` which of them this Movement was about.
+    `exporter` is the worker that began the latest attempt. `states` names, for each stream, the stored snapshot
     state that the next Movement compares with; it is final together with `exported`.
+    `shares` is the Flow whose File Lists these are, if not its own. A `compaction` moves nothing: it folds what is stored.
     """
 
     flow: FlowName
@@ -86,6 +94,15 @@ class Movement:
     exported: bool = False
     totals: Totals = Totals()
     problems: tuple[str, ...] = ()
+    shares: FlowName | None = None
+    compaction: bool = False
+    groups: tuple[Label, ...] = ()
+    exporter: str = ""
+
+    @property
+    def stored_in(self) -> FlowName:
+        """The Flow below whose prefix the Event Files and Binary Files lie."""
+        return self.shares or self.flow
 
     @property
     def settled(self) -> bool:

@@ -8,7 +8,7 @@ store and counts as stored, so only the rest, and what has changed meanwhile, is
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
@@ -16,7 +16,7 @@ from fnmatch import fnmatchcase
 from pipeline.codec.file_list import encode_file_list
 from pipeline.codec.message import GroupCompleted, encode_message
 from pipeline.domain import layout
-from pipeline.domain.errors import ConfigurationError, ConflictError
+from pipeline.domain.errors import ConfigurationError, ConflictError, LeaseLostError
 from pipeline.domain.event_file import FileEntry, Header
 from pipeline.domain.ids import Label, ObjectKey, Phase, StreamName
 from pipeline.domain.lanes import in_lane_order
@@ -85,10 +85,22 @@ class Exporter:
         groups = await self._groups()
         for label, streams in sorted(groups.items()):
             await self._export_group(label, streams)
-        movement = self._movement = await self._parts.flows.update(
-            self._movement.flow, self._movement.number, lambda now: replace(now, exported=True)
-        )
-        return movement
+        about = tuple(self.announced)
+        return await self._update(lambda now: replace(now, exported=True, groups=about))
+
+    async def _update(self, change: Callable[[Movement], Movement]) -> Movement:
+        """Change movement.json, unless another exporter has begun since: then this one has been taken for dead."""
+
+        def fenced(now: Movement) -> Movement:
+            if now.settled or now.attempts != self._movement.attempts:
+                raise LeaseLostError(
+                    f"Movement {now.number} of Flow {now.flow!r} has settled or is exported by another process by now; "
+                    "this one gives way."
+                )
+            return change(now)
+
+        self._movement = await self._parts.flows.update(self._movement.flow, self._movement.number, fenced)
+        return self._movement
 
     async def _groups(self) -> Mapping[Label, Sequence[tuple[StreamSchema, bool]]]:
         """Return the streams of each label, with whether the source still has them."""
@@ -121,12 +133,10 @@ class Exporter:
             return
         states = {name: stream.state for name, stream in exported.items() if stream.state is not None}
         if entries or self._movement.file_lists.get(label) != file_list:
-            self._movement = await self._parts.flows.update(
-                self._movement.flow,
-                self._movement.number,
+            await self._update(
                 lambda now: replace(
                     now, file_lists={**now.file_lists, label: file_list}, states={**now.states, **states}
-                ),
+                )
             )
         message = GroupCompleted(self._movement.flow, self._movement.number, label, file_list)
         await self._parts.queue.send([encode_message(message)])

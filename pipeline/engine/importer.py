@@ -6,109 +6,89 @@ The order of commits: receive, read the File List, skip what is marked, fetch, v
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
 import anyio
+import anyio.abc
 import structlog
 
-from pipeline.codec.message import GroupCompleted, decode_message
-from pipeline.domain.errors import AbsentError, DamagedError, LeaseLostError
-from pipeline.domain.ids import EventFileId, ObjectKey
-from pipeline.domain.lanes import plan
-from pipeline.domain.movement import Movement
-from pipeline.engine.lane_runner import LaneRunner
+from pipeline.codec.message import GroupCompleted, MovementExported, MovementStarted, decode_message
+from pipeline.domain.errors import DamagedError
+from pipeline.engine.leases import give_back, held
 from pipeline.engine.parts import EngineParts
-from pipeline.ports.destination import DestinationSession, Mark
 from pipeline.ports.event_queue import Message
-from pipeline.ports.reporter import ImportPlanned
 
 RECEIVE_WAIT_SECONDS = 1.0
 
 log = structlog.get_logger()
 
 
+class GroupHandler(Protocol):
+    """What is done about an announcement. Each returns whether the message is dealt with; if not, it is given back."""
+
+    async def import_group(self, announced: GroupCompleted) -> bool:
+        """Import the group, or the share of it."""
+        ...
+
+    async def look_at(self, announced: MovementExported) -> bool:
+        """Settle the Movement if all of it is accounted for."""
+        ...
+
+
 class Importer:
-    """Imports the groups of one Movement, as they are announced."""
+    """Receives announcements, at most `2 * limits.importers` at a time, and has them handled."""
 
-    def __init__(self, parts: EngineParts, movement: Movement, session: DestinationSession) -> None:
+    def __init__(self, parts: EngineParts, handler: GroupHandler) -> None:
         self._parts = parts
-        self._session = session
-        self._movement = movement
-        self._in_hand: set[ObjectKey] = set()
+        self._handler = handler
         self._room = anyio.Semaphore(2 * parts.limits.importers)  # what waits in the queue, another worker may take
-        self._limiter = anyio.CapacityLimiter(parts.limits.importers)
-        self._runner = LaneRunner(parts, movement, session, {}, self._limiter)
-        self.marks: dict[EventFileId, Mark] = self._runner.marks
-        self.done: set[ObjectKey] = set()
 
-    @property
-    def failed(self) -> dict[EventFileId, str]:
-        """The Event Files that could not be applied, and why."""
-        return self._runner.failed
-
-    async def prepare(self) -> None:
-        """Ask the destination what it has imported."""
-        self.marks.update(await self._session.marks())
-
-    async def run(self) -> None:
-        """Receive and import until cancelled."""
+    async def run(self, handle: Callable[[Message], Awaitable[None]] | None = None) -> None:
+        """Receive and handle until cancelled; `handle` may be given to deal with errors of `self.handle`."""
         async with anyio.create_task_group() as group:
             while True:
-                await self._room.acquire()
-                messages = await self._parts.queue.receive(wait_seconds=RECEIVE_WAIT_SECONDS)
-                if not messages:
-                    self._room.release()
-                for message in messages:
-                    group.start_soon(self._handle_in_room, message, name="import group")
+                await self.receive_once(group, handle or self.handle)
 
-    async def _handle_in_room(self, message: Message) -> None:
+    async def receive_once(self, group: anyio.abc.TaskGroup, handle: Callable[[Message], Awaitable[None]]) -> None:
+        """Receive what there is, and have it handled by tasks of `group`."""
+        await self._room.acquire()
+        received = False
         try:
-            await self._handle(message)
+            for message in await self._parts.queue.receive(wait_seconds=RECEIVE_WAIT_SECONDS):
+                received = True
+                group.start_soon(self._handle_in_room, handle, message, name="import group")
+        finally:
+            if not received:
+                self._room.release()
+
+    async def _handle_in_room(self, handle: Callable[[Message], Awaitable[None]], message: Message) -> None:
+        try:
+            await handle(message)
         finally:
             self._room.release()
 
-    def is_in_hand(self, file_list: ObjectKey) -> bool:
-        """Whether this importer is working on that File List now."""
-        return file_list in self._in_hand
-
-    async def _handle(self, message: Message) -> None:
+    async def handle(self, message: Message) -> None:
+        """Deal with one message to the end. Errors pass through, and the message is not acknowledged then."""
         try:
             announced = decode_message(message.body)
         except DamagedError as error:
-            log.warning("message_rejected", reason=str(error))
-            await self._parts.queue.reject(message, str(error))
+            await self._reject(message, str(error))
             return
-        if announced.flow != self._movement.flow:
-            await self._parts.queue.reject(message, f"it is of Flow {announced.flow!r}, not {self._movement.flow!r}")
+        if isinstance(announced, MovementStarted):
+            await self._reject(message, "it is for exporters, and this is the queue of importers")
             return
-        async with anyio.create_task_group() as group:
-            group.start_soon(self._keep_lease, message, name="keep lease")
-            if announced.key not in self._in_hand:
-                await self._import_group(announced)
-            group.cancel_scope.cancel()
-        await self._parts.queue.acknowledge([message.receipt])
+        with structlog.contextvars.bound_contextvars(flow=announced.flow, movement=announced.movement):
+            async with held(self._parts.queue, message, self._parts.limits.visibility_seconds):
+                if isinstance(announced, GroupCompleted):
+                    dealt_with = await self._handler.import_group(announced)
+                else:
+                    dealt_with = await self._handler.look_at(announced)
+            if dealt_with:
+                await self._parts.queue.acknowledge([message.receipt])
+            else:
+                await give_back(self._parts.queue, message)
 
-    async def _keep_lease(self, message: Message) -> None:
-        """Renew the lease at a third of the time-out. Losing it is harmless: every load checks the marks itself."""
-        seconds = self._parts.limits.visibility_seconds
-        while True:
-            await anyio.sleep(seconds / 3)
-            try:
-                await self._parts.queue.extend(message.receipt, seconds)
-            except LeaseLostError:
-                log.info("lease_lost")
-                return
-
-    async def _import_group(self, announced: GroupCompleted) -> None:
-        self._in_hand.add(announced.key)
-        try:
-            entries = await self._parts.flows.read_file_list(announced.key)
-            planned = plan(entries, self.marks)
-            self._parts.reporter.report(ImportPlanned(announced.label, planned.pending, planned.skipped))
-            await self._runner.run(planned.lanes)
-        except AbsentError as error:
-            if announced.movement == self._movement.number:
-                raise DamagedError(f"File List {announced.key} is missing from the store. Restore it.") from error
-            log.warning("file_list_absent", key=announced.key, reason=str(error))
-            return
-        finally:
-            self._in_hand.discard(announced.key)
-        self.done.add(announced.key)
+    async def _reject(self, message: Message, reason: str) -> None:
+        log.warning("message_rejected", reason=reason)
+        await self._parts.queue.reject(message, reason)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
 
 import anyio
@@ -75,17 +75,19 @@ class LaneRunner:
         session: DestinationSession,
         marks: dict[EventFileId, Mark],
         limiter: anyio.CapacityLimiter,
+        stopping: Callable[[], bool],
     ) -> None:
         self._parts = parts
         self._movement = movement
         self._session = session
         self.marks = marks
         self._limiter = limiter
-        self._binaries = BinaryFiles(parts.store, movement.flow, parts.reporter)
+        self._stopping = stopping
+        self._binaries = BinaryFiles(parts.store, movement.stored_in, parts.reporter)
         self.failed: dict[EventFileId, str] = {}
 
     async def run(self, lanes: Sequence[Lane]) -> None:
-        """Run all lanes to their ends, or to where each fails. TransientError and RefusedError end the run."""
+        """Run all lanes to their ends, or to where each fails, or until work is to stop. TransientError ends the run."""
         async with anyio.create_task_group() as group:
             for lane in lanes:
                 group.start_soon(self._run_lane, lane, name=f"lane {lane.stream}")
@@ -97,6 +99,10 @@ class LaneRunner:
                 for entry in step.pending:
                     borrower = object()  # not the id: an older File List may name the same file at the same time
                     await self._limiter.acquire_on_behalf_of(borrower)
+                    if self._stopping():
+                        self._limiter.release_on_behalf_of(borrower)
+                        results.append(False)
+                        break
                     group.start_soon(self._run_file, entry, step, results, borrower, name=f"load {entry.id}")
             if not all(results):
                 return

@@ -7,13 +7,14 @@ from dataclasses import replace
 
 import anyio
 
-from pipeline.codec.message import GroupCompleted, encode_message
+from pipeline.codec.message import GroupCompleted, MovementExported, encode_message
 from pipeline.domain.errors import TransientError
 from pipeline.domain.ids import FlowName, Label, ObjectKey
 from pipeline.domain.movement import Movement, Status
 from pipeline.domain.one_error import one_error
 from pipeline.engine.exporter import Exporter, ensure_selected
 from pipeline.engine.importer import Importer
+from pipeline.engine.movement_import import MovementImport
 from pipeline.engine.parts import EngineParts
 from pipeline.engine.progress import ProgressKeeper
 from pipeline.engine.settlement import Settlement
@@ -22,6 +23,24 @@ from pipeline.ports.reporter import MovementBegun
 from pipeline.ports.source import Source
 
 LOOK_SECONDS = 0.01
+
+
+class _OneMovement:
+    """Deals with what is announced of one Movement. What is left of earlier ones is in its own File Lists as well."""
+
+    def __init__(self, importing: MovementImport) -> None:
+        self._importing = importing
+
+    async def import_group(self, announced: GroupCompleted) -> bool:
+        """Import the group."""
+        own = self._importing.movement
+        if (announced.flow, announced.movement) != (own.flow, own.number):
+            return True
+        return await self._importing.import_group(announced)
+
+    async def look_at(self, announced: MovementExported) -> bool:
+        """Nothing: the Mover itself settles."""
+        return True
 
 
 class Mover:
@@ -64,18 +83,19 @@ class Mover:
     async def _move(
         self, movement: Movement, exporter: Exporter, reading: AsyncExitStack, session: DestinationSession
     ) -> Movement:
-        importer = Importer(self._parts, movement, session)
-        await importer.prepare()
+        limiter = anyio.CapacityLimiter(self._parts.limits.importers)
+        importing = MovementImport(self._parts, movement, session, limiter)
+        await importing.refresh()
         async with anyio.create_task_group() as group:
-            group.start_soon(importer.run, name="importer")
+            group.start_soon(Importer(self._parts, _OneMovement(importing)).run, name="importer")
             group.start_soon(self._watch, movement, name="watch")
             movement = await exporter.run()
             await reading.aclose()  # a snapshot may stand in the way of the app: it is held no longer than it is read
-            await self._wait_imported(movement, exporter.announced, importer)
+            await self._wait_imported(movement, exporter.announced, importing)
             group.cancel_scope.cancel()
         settlement = Settlement(self._parts, session)
         settled = await settlement.settle(
-            movement, tuple(exporter.announced.values()), importer.marks, importer.failed, self._keeper.figures()
+            movement, tuple(exporter.announced.values()), importing.marks, importing.failed, self._keeper.figures()
         )
         await self._keeper.write(self._parts.store, movement.flow, movement.number)
         return settled
@@ -92,10 +112,12 @@ class Mover:
                     "Run the command again; it carries on where it stopped."
                 )
 
-    async def _wait_imported(self, movement: Movement, announced: dict[Label, ObjectKey], importer: Importer) -> None:
+    async def _wait_imported(
+        self, movement: Movement, announced: dict[Label, ObjectKey], importing: MovementImport
+    ) -> None:
         """Wait until every announced group has been worked through, ringing again for what seems to be lost."""
         rung = anyio.current_time()
-        while left := {label: key for label, key in announced.items() if key not in importer.done}:
+        while left := {label: key for label, key in announced.items() if key not in importing.done}:
             await anyio.sleep(LOOK_SECONDS)
             if anyio.current_time() - rung < self._parts.limits.sweep_seconds:
                 continue
@@ -103,7 +125,7 @@ class Mover:
             lost = [
                 encode_message(GroupCompleted(movement.flow, movement.number, label, key))
                 for label, key in left.items()
-                if not importer.is_in_hand(key)
+                if not importing.is_in_hand(key)
             ]
             if lost:
                 await self._parts.queue.send(lost)

@@ -1,0 +1,119 @@
+"""The import of one Movement in one process: its groups, as they are announced, into one open destination."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import anyio
+
+from pipeline.codec.message import GroupCompleted, encode_message
+from pipeline.domain.errors import AbsentError, DamagedError
+from pipeline.domain.event_file import FileEntry
+from pipeline.domain.ids import EventFileId, Label, ObjectKey
+from pipeline.domain.lanes import WHOLE, Lane, Share, accounted, plan
+from pipeline.domain.movement import Movement
+from pipeline.engine.lane_runner import LaneRunner
+from pipeline.engine.parts import EngineParts
+from pipeline.ports.destination import DestinationSession, Mark
+from pipeline.ports.reporter import ImportPlanned
+
+
+def never() -> bool:
+    """The answer to "should work stop?" of a run that is stopped by cancelling it."""
+    return False
+
+
+class MovementImport:
+    """What one process does for the import of one Movement. `marks` and `failed` are what it knows of Event Files.
+
+    `stopping` is asked before each Event File: once it says yes, no more is begun.
+    """
+
+    def __init__(
+        self,
+        parts: EngineParts,
+        movement: Movement,
+        session: DestinationSession,
+        limiter: anyio.CapacityLimiter,
+        stopping: Callable[[], bool] = never,
+    ) -> None:
+        self._parts = parts
+        self._stopping = stopping
+        self._in_hand: set[tuple[ObjectKey, Share]] = set()
+        self.movement = movement
+        self.session = session
+        self.runner = LaneRunner(parts, movement, session, {}, limiter, stopping)
+        self.marks: dict[EventFileId, Mark] = self.runner.marks
+        self.done: set[ObjectKey] = set()
+        self.holding: list[Label] = []
+
+    @property
+    def failed(self) -> dict[EventFileId, str]:
+        """The Event Files that could not be applied, and why."""
+        return self.runner.failed
+
+    async def refresh(self) -> None:
+        """Ask the destination what it has imported."""
+        self.marks.update(await self.session.marks())
+
+    def is_in_hand(self, file_list: ObjectKey) -> bool:
+        """Whether this process is working on that File List now."""
+        return any(key == file_list for key, _ in self._in_hand)
+
+    async def import_group(self, announced: GroupCompleted) -> bool:
+        """Import a group, or a share of it; return whether it was worked through, which is not so when stopping.
+
+        A large group of which no share was made yet is shared out: each share is announced, and that is all.
+        """
+        if (announced.key, announced.share) in self._in_hand:
+            return True  # the message came twice
+        self._in_hand.add((announced.key, announced.share))
+        self.holding.append(announced.label)
+        try:
+            entries = await self._entries(announced)
+            planned = plan(entries, self.marks, announced.share)
+            most = self._parts.limits.share_files
+            if announced.share == WHOLE and most and planned.pending > most:
+                await self._share_out(announced, planned.pending)
+                return True
+            self._parts.reporter.report(ImportPlanned(announced.label, planned.pending, planned.skipped))
+            await self.runner.run(planned.lanes)
+        finally:
+            self._in_hand.discard((announced.key, announced.share))
+            self.holding.remove(announced.label)
+        if self._stopping() and not accounted(entries, self.marks, self.failed):
+            return False
+        if announced.share == WHOLE:
+            self.done.add(announced.key)
+        else:
+            await self._ring_for_what_follows(announced, entries, planned.lanes)
+        return True
+
+    async def _entries(self, announced: GroupCompleted) -> Sequence[FileEntry]:
+        try:
+            return await self._parts.flows.read_file_list(announced.key)
+        except AbsentError as error:
+            raise DamagedError(f"File List {announced.key} is missing from the store. Restore it.") from error
+
+    async def _share_out(self, announced: GroupCompleted, pending: int) -> None:
+        """Announce shares of some `share_files` Event Files each."""
+        shares = min(-(-pending // self._parts.limits.share_files), self._parts.limits.max_shares)
+        parts = [replace(announced, share=Share(index, shares)) for index in range(shares)]
+        await self._parts.queue.send([encode_message(part) for part in parts])
+
+    async def _ring_for_what_follows(
+        self, announced: GroupCompleted, entries: Sequence[FileEntry], lanes: Sequence[Lane]
+    ) -> None:
+        """Announce the group anew if the step that this share was of is complete, and another follows it.
+
+        The marks are read after the last file of this share was marked, so of several shares the last one rings; two
+        that end at the same moment may both do so.
+        """
+        await self.refresh()
+        following = {lane.stream: lane.steps[0] for lane in plan(entries, self.marks).lanes}
+        for lane in lanes:
+            own = {entry.id for step in lane.steps for entry in step.pending}
+            if lane.stream in following and own & set(following[lane.stream].after):
+                await self._parts.queue.send([encode_message(replace(announced, share=WHOLE))])
+                return
