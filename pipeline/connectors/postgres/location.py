@@ -1,0 +1,78 @@
+"""Where a PostgreSQL database is: what a person types, read as libpq reads it, and its one name without secrets.
+
+A password may stand in the URL, in `PGPASSWORD`, or in a pass file (`PGPASSFILE`, `passfile=`, `~/.pgpass`). The last
+two are better: what stands in a command line is shown by `ps`. It is never part of `url`, of `repr`, or of a message.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from itertools import zip_longest
+from urllib.parse import quote
+
+from psycopg import ProgrammingError, pq
+from psycopg.conninfo import conninfo_to_dict
+
+from pipeline.domain.errors import ConfigurationError
+
+SCHEMES = ("postgresql", "postgres")
+_DEFAULT_PORT = "5432"
+
+
+@dataclass(frozen=True, slots=True)
+class PostgresLocation:
+    """A database. `url` is its one name: host, port and database; who connects, and how, is not part of it.
+
+    `parameters` are for libpq and may hold a password: they are left out of `repr`.
+    """
+
+    url: str
+    parameters: Mapping[str, str] = field(repr=False, compare=False)
+
+
+def parse_location(text: str) -> PostgresLocation:
+    """Read a `postgresql://` URL by the rules of libpq, every parameter of it included (`sslmode`, `sslrootcert`, …).
+
+    What is left out comes from libpq's environment variables (`PGHOST`, `PGUSER`, `PGSSLMODE`, …) and defaults.
+    ConfigurationError, which does not quote the URL, when it is not one.
+    """
+    if not text.startswith(tuple(f"{scheme}://" for scheme in SCHEMES)):
+        raise ConfigurationError("A PostgreSQL location begins with postgresql://, as postgresql://user@host:5432/database.")
+    try:
+        given = {name: str(value) for name, value in conninfo_to_dict(text).items() if value is not None}
+    except ProgrammingError:  # whose message may quote the password
+        raise ConfigurationError(
+            "This is not a PostgreSQL URL that libpq can read. Write postgresql://user@host:5432/database?sslmode=…, "
+            "with only parameters that libpq knows, and percent-encode special characters in each part."
+        ) from None
+    return PostgresLocation(_url(given), given)
+
+
+def _url(given: Mapping[str, str]) -> str:
+    """Return the URL of the database alone, with what libpq would fill in filled in."""
+    if "service" in given:
+        return f"postgresql:///?service={quote(given['service'], safe='')}"
+    known = {**_defaults(), **given}
+    user = known.get("user", "")
+    database = quote(known.get("dbname") or user, safe="")
+    hosts = (known.get("host") or known.get("hostaddr") or "localhost").split(",")
+    ports = (known.get("port") or _DEFAULT_PORT).split(",")
+    if len(ports) == 1:
+        ports *= len(hosts)
+    if any(host.startswith(("/", "@")) for host in hosts):
+        port = "" if set(ports) == {_DEFAULT_PORT} else f"&port={quote(','.join(ports), safe=',')}"
+        return f"postgresql:///{database}?host={quote(','.join(hosts), safe='/,')}{port}"
+    places = [_place(host, port or _DEFAULT_PORT) for host, port in zip_longest(hosts, ports, fillvalue=_DEFAULT_PORT)]
+    return f"postgresql://{','.join(places)}/{database}"
+
+
+def _place(host: str, port: str) -> str:
+    name = f"[{host}]" if ":" in host else quote(host.lower(), safe="")
+    return f"{name}:{quote(port, safe='')}"
+
+
+def _defaults() -> dict[str, str]:
+    """Return what libpq takes from the environment, or from its own defaults, for what is not given."""
+    options = pq.Conninfo.get_defaults()
+    return {option.keyword.decode(): option.val.decode("utf-8", "replace") for option in options if option.val}
