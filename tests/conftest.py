@@ -10,6 +10,8 @@ from hypothesis import settings
 settings.register_profile("pipeline", deadline=None)
 settings.load_profile("pipeline")
 
+pytest_plugins = ["tests.servers.fixtures"]
+
 
 @pytest.fixture(autouse=True)
 def _environment_without_settings(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,1 @@
+"""Real servers for tests, one file each: started on free loopback ports in a directory of their own, and ended again."""

@@ -1,0 +1,66 @@
+"""The servers as fixtures: each is started by the first test that asks for it, and ended with the run.
+
+What cannot be started is a skip that gives the reason; where the environment variable CI is set, a failure.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack
+from typing import TypeVar
+
+import pytest
+
+from localstack.environment import EnvironmentNotMadeError
+from tests.servers.addresses import S3AndSqs, S3Server
+from tests.servers.localstack import localstack as run_localstack
+from tests.servers.ministack import ministack as run_ministack
+from tests.servers.moto import moto as run_moto
+from tests.servers.postgresql import PostgresqlServer
+from tests.servers.postgresql import postgresql as run_postgresql
+from tests.servers.process import ServerNotAvailableError
+from tests.servers.seaweedfs import seaweedfs as run_seaweedfs
+
+Server = TypeVar("Server")
+
+
+@pytest.fixture(scope="session")
+def ministack() -> Iterator[S3AndSqs]:
+    """S3 and SQS of ministack."""
+    yield from _serving(run_ministack())
+
+
+@pytest.fixture(scope="session")
+def seaweedfs() -> Iterator[S3Server]:
+    """S3 of SeaweedFS."""
+    yield from _serving(run_seaweedfs())
+
+
+@pytest.fixture(scope="session")
+def moto() -> Iterator[S3AndSqs]:
+    """S3 and SQS of moto."""
+    yield from _serving(run_moto())
+
+
+@pytest.fixture(scope="session")
+def localstack() -> Iterator[S3AndSqs]:
+    """S3 and SQS of LocalStack."""
+    yield from _serving(run_localstack())
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[PostgresqlServer]:
+    """PostgreSQL."""
+    yield from _serving(run_postgresql())
+
+
+def _serving(server: AbstractContextManager[Server]) -> Iterator[Server]:
+    with ExitStack() as stack:
+        try:
+            started = stack.enter_context(server)
+        except (ServerNotAvailableError, EnvironmentNotMadeError) as error:
+            if "CI" in os.environ:
+                pytest.fail(f"in CI every server must start: {error}", pytrace=False)
+            pytest.skip(str(error))
+        yield started

