@@ -52,6 +52,7 @@ class FileEntry:
     """A line of a File List: all an Importer needs to decide about one Event File, and to check its bytes.
 
     `size` and `checksum` (BLAKE3, hexadecimal) are of the stored bytes; `upserts` and `deletes` count its records.
+    `replaces` is set when a compaction made the file: a destination that has these has no need of it (`compaction.py`).
     """
 
     id: EventFileId
@@ -62,6 +63,7 @@ class FileEntry:
     checksum: str
     upserts: int
     deletes: int
+    replaces: tuple[EventFileId, ...] = ()
 
     @property
     def is_snapshot(self) -> bool:

@@ -95,6 +95,11 @@ class FlowStore:
             await self._store.put(layout.flow_key(name), encode_flow(flow), PutCondition.ABSENT)
         except ConflictError:
             flow = await self.read_flow(name)
+        if flow.shares is not None:
+            raise ConfigurationError(
+                f"Flow {name!r} exports nothing of its own: it imports what Flow {flow.shares!r} has stored. "
+                f"Move that one, or bring this one up to date with `pipeline flow import {name}`."
+            )
         if (flow.source, flow.destination) != (source, destination):
             raise ConfigurationError(
                 f"Flow {name!r} connects {flow.source} to {flow.destination}, not {source} to {destination}. "
@@ -104,18 +109,39 @@ class FlowStore:
 
     async def begin(self, flow: Flow, only: tuple[str, ...], exclude: tuple[str, ...]) -> tuple[Movement, bool]:
         """Return the Movement to work on and whether it is resumed: the latest if it has not settled, else a new one."""
-        latest = await self._latest(flow)
-        if latest is None or latest.settled:
-            created = await self._create(flow, latest, only, exclude)
-            if created is not None:
-                return created, False
-            latest = await self.read_movement(flow.name, (latest.number if latest else 0) + 1)
-        resumed = await self.update(
-            flow.name, latest.number, lambda now: replace(now, attempts=now.attempts + 1, only=only, exclude=exclude)
-        )
-        return resumed, True
+        _refuse_while_pruned(flow)
+        for _ in range(COMPARE_AND_SET_TRIES):
+            latest = await self._without_compaction(await self.latest(flow))
+            if latest is None or latest.settled:
+                begun, resumed = self._next(flow, latest, only, exclude), False
+                if not await self.create(begun):
+                    continue  # somebody else just created it
+            else:
+                begun, resumed = await self._resume(latest, only, exclude), True
+            _refuse_while_pruned(await self.read_flow(flow.name))
+            return begun, resumed
+        raise TransientError(f"Movements of Flow {flow.name!r} are begun by others all the time. Try again.")
 
-    async def _latest(self, flow: Flow) -> Movement | None:
+    async def _resume(self, movement: Movement, only: tuple[str, ...], exclude: tuple[str, ...]) -> Movement:
+        return await self.update(
+            movement.flow,
+            movement.number,
+            lambda now: replace(now, attempts=now.attempts + 1, only=only, exclude=exclude),
+        )
+
+    async def _without_compaction(self, latest: Movement | None) -> Movement | None:
+        """End a compaction that has not: it is dead or slow, gives way to a Movement, and has changed nothing."""
+        if latest is None or latest.settled or not latest.compaction:
+            return latest
+        moment = self._clock.now()
+
+        def cancelled(now: Movement) -> Movement:
+            return now if now.settled else now.to(Status.CANCELLATION_REQUESTED, moment).to(Status.CANCELLED, moment)
+
+        return await self.update(latest.flow, latest.number, cancelled)
+
+    async def latest(self, flow: Flow) -> Movement | None:
+        """Return the latest Movement, whether or not `flow` knows of it; None when there is none."""
         latest: Movement | None = None
         number = max(flow.movements, 1)
         while await self._store.stat(layout.movement_key(flow.name, number)):
@@ -123,12 +149,9 @@ class FlowStore:
             number += 1
         return latest
 
-    async def _create(
-        self, flow: Flow, before: Movement | None, only: tuple[str, ...], exclude: tuple[str, ...]
-    ) -> Movement | None:
-        """Create the next Movement, or return None when somebody else just did."""
+    def _next(self, flow: Flow, before: Movement | None, only: tuple[str, ...], exclude: tuple[str, ...]) -> Movement:
         moment = self._clock.now()
-        movement = Movement(
+        return Movement(
             flow=flow.name,
             number=(before.number if before else 0) + 1,
             status=Status.IN_PROGRESS,
@@ -140,38 +163,62 @@ class FlowStore:
             file_lists=before.file_lists if before else {},
             states=before.states if before else {},
         )
-        key = layout.movement_key(flow.name, movement.number)
+
+    async def create(self, movement: Movement) -> bool:
+        """Store a Movement under a new number; False when somebody else has taken the number.
+
+        flow.json then names it: a short cut for readers, which look further by themselves.
+        """
+        key = layout.movement_key(movement.flow, movement.number)
         try:
             await self._store.put(key, encode_movement(movement), PutCondition.ABSENT)
         except ConflictError:
-            return None
-        await self._point_to(flow.name, movement.number)
-        return movement
+            return False
+        await self.update_flow(
+            movement.flow, lambda flow: replace(flow, movements=max(flow.movements, movement.number))
+        )
+        return True
 
-    async def _point_to(self, name: FlowName, number: int) -> None:
-        """Let flow.json name the latest Movement: a short cut for readers, which look further by themselves."""
+    async def update_flow(self, name: FlowName, change: Callable[[Flow], Flow]) -> Flow:
+        """Change flow.json by compare-and-set and return it; `change` may be called more than once."""
         key = layout.flow_key(name)
         for _ in range(COMPARE_AND_SET_TRIES):
             stored = await self._store.get(key)
-            flow = decode_flow(stored.data, key)
-            if flow.movements >= number:
-                return
+            before = decode_flow(stored.data, key)
+            flow = change(before)
+            if flow == before:
+                return flow
             try:
-                await self._store.put(key, encode_flow(replace(flow, movements=number)), stored.version)
+                await self._store.put(key, encode_flow(flow), stored.version)
             except ConflictError:
                 continue
-            return
+            return flow
         raise TransientError(f"{key} is changed by others all the time. Try again.")
 
     async def update(self, flow: FlowName, number: int, change: Callable[[Movement], Movement]) -> Movement:
-        """Change a Movement by compare-and-set and return it; `change` may be called more than once."""
+        """Change a Movement by compare-and-set and return it; `change` may be called more than once.
+
+        ConflictError when it has settled and `change` would have it name other File Lists or states: whoever comes that
+        late has been replaced, and what he stored may be gone.
+        """
         key = layout.movement_key(flow, number)
         for _ in range(COMPARE_AND_SET_TRIES):
             stored = await self._store.get(key)
-            movement = replace(change(decode_movement(stored.data, key)), updated=self._clock.now())
+            before = decode_movement(stored.data, key)
+            movement = replace(change(before), updated=self._clock.now())
+            if before.settled and (before.file_lists, before.states) != (movement.file_lists, movement.states):
+                raise ConflictError(f"{key} has settled meanwhile: another process has taken over. Run it again.")
             try:
                 await self._store.put(key, encode_movement(movement), stored.version)
             except ConflictError:
                 continue
             return movement
         raise TransientError(f"{key} is changed by others all the time. Try again.")
+
+
+def _refuse_while_pruned(flow: Flow) -> None:
+    if flow.pruning is not None:
+        raise TransientError(
+            f"Flow {flow.name!r} is being pruned, by {flow.pruning}. Wait for it to end. If that process is gone, "
+            f"`pipeline prune {flow.name} --yes` finishes its work."
+        )
