@@ -1,0 +1,70 @@
+"""SQS queues for tests: each with a random name and a dead-letter queue of its own, and deleted afterwards."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from secrets import token_hex
+from typing import TYPE_CHECKING
+
+from pipeline.aws.options import AwsOptions
+from pipeline.aws.session import open_client
+from pipeline.queues.sqs import SqsEventQueue, open_sqs_queue
+from tests.servers.addresses import SqsServer
+
+if TYPE_CHECKING:
+    from types_aiobotocore_sqs.client import SQSClient
+
+MAX_RECEIVES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class MadeQueue:
+    """A queue that is there, and a client to look at it with other eyes than the adapter's."""
+
+    name: str
+    url: str
+    dead_url: str
+    client: SQSClient
+    aws: AwsOptions
+
+
+def aws_options(server: SqsServer, **changes: object) -> AwsOptions:
+    """Return how to reach the server, with few and short waits."""
+    options: dict[str, object] = {"tries": 4, "first_wait_seconds": 0.02, "longest_wait_seconds": 0.2} | changes
+    return AwsOptions(
+        endpoint_url=server.endpoint_url,
+        region=server.region,
+        access_key_id=server.access_key_id,
+        secret_access_key=server.secret_access_key,
+        **options,  # type: ignore[arg-type]
+    )
+
+
+@asynccontextmanager
+async def made_queue(server: SqsServer, *, max_receives: int = MAX_RECEIVES) -> AsyncIterator[MadeQueue]:
+    """Make a queue with a dead-letter queue."""
+    options = aws_options(server)
+    name = f"pipeline-{token_hex(6)}"
+    async with open_client("sqs", options) as client:
+        dead_url = (await client.create_queue(QueueName=f"{name}-dead"))["QueueUrl"]
+        dead = await client.get_queue_attributes(QueueUrl=dead_url, AttributeNames=["QueueArn"])
+        redrive = {"deadLetterTargetArn": dead["Attributes"]["QueueArn"], "maxReceiveCount": str(max_receives)}
+        made = await client.create_queue(QueueName=name, Attributes={"RedrivePolicy": json.dumps(redrive)})
+        try:
+            yield MadeQueue(name, made["QueueUrl"], dead_url, client, options)
+        finally:
+            for url in (made["QueueUrl"], dead_url):
+                await client.delete_queue(QueueUrl=url)
+
+
+@asynccontextmanager
+async def opened_queue(server: SqsServer, visibility_seconds: float = 300.0) -> AsyncIterator[SqsEventQueue]:
+    """Make a queue, and open it."""
+    async with (
+        made_queue(server) as made,
+        open_sqs_queue(made.name, visibility_seconds=visibility_seconds, aws=made.aws) as queue,
+    ):
+        yield queue
