@@ -10,7 +10,7 @@ from pipeline.codec.failures import Failure, decode_failures, encode_failures
 from pipeline.codec.file_list import decode_file_list
 from pipeline.codec.progress import Progress, decode_progress
 from pipeline.domain import layout
-from pipeline.domain.errors import AbsentError, ConfigurationError, ConflictError, TransientError
+from pipeline.domain.errors import AbsentError, ConfigurationError, ConflictError, LeaseLostError, TransientError
 from pipeline.domain.event_file import FileEntry
 from pipeline.domain.ids import EventFileId, FlowName, ObjectKey, decode_name
 from pipeline.domain.movement import Flow, Movement, Status
@@ -126,8 +126,38 @@ class FlowStore:
         return await self.update(
             movement.flow,
             movement.number,
-            lambda now: replace(now, attempts=now.attempts + 1, only=only, exclude=exclude),
+            lambda now: replace(
+                now.to(Status.IN_PROGRESS, now.updated),
+                attempts=now.attempts + 1,
+                only=only,
+                exclude=exclude,
+                exported=False,
+            ),
         )
+
+    async def start(self, flow: Flow, only: tuple[str, ...], exclude: tuple[str, ...]) -> tuple[Movement, bool]:
+        """Return a Movement for workers to take up, and whether it is new: the latest if it has not settled."""
+        _refuse_while_pruned(flow)
+        for _ in range(COMPARE_AND_SET_TRIES):
+            latest = await self._without_compaction(await self.latest(flow))
+            if latest is not None and not latest.settled:
+                return latest, False
+            started = self._next(flow, latest, only, exclude, Status.READY)
+            if await self.create(started):
+                _refuse_while_pruned(await self.read_flow(flow.name))
+                return started, True
+        raise TransientError(f"Movements of Flow {flow.name!r} are begun by others all the time. Try again.")
+
+    async def claim(self, flow: FlowName, number: int, worker: str) -> Movement:
+        """Begin an attempt to export a Movement. From here on, no exporter of an earlier attempt changes it."""
+
+        def begun(now: Movement) -> Movement:
+            if now.settled:
+                raise LeaseLostError(f"Movement {number} of Flow {flow!r} has settled: {now.status}.")
+            taken = now.to(Status.IN_PROGRESS, now.updated)
+            return replace(taken, attempts=now.attempts + 1, exporter=worker, exported=False)
+
+        return await self.update(flow, number, begun)
 
     async def _without_compaction(self, latest: Movement | None) -> Movement | None:
         """End a compaction that has not: it is dead or slow, gives way to a Movement, and has changed nothing."""
@@ -149,15 +179,22 @@ class FlowStore:
             number += 1
         return latest
 
-    def _next(self, flow: Flow, before: Movement | None, only: tuple[str, ...], exclude: tuple[str, ...]) -> Movement:
+    def _next(
+        self,
+        flow: Flow,
+        before: Movement | None,
+        only: tuple[str, ...],
+        exclude: tuple[str, ...],
+        status: Status = Status.IN_PROGRESS,
+    ) -> Movement:
         moment = self._clock.now()
         return Movement(
             flow=flow.name,
             number=(before.number if before else 0) + 1,
-            status=Status.IN_PROGRESS,
+            status=status,
             created=moment,
             updated=moment,
-            attempts=1,
+            attempts=0 if status is Status.READY else 1,
             only=only,
             exclude=exclude,
             file_lists=before.file_lists if before else {},

@@ -1,4 +1,4 @@
-"""The importer: consumes announcements of complete groups and loads what their File Lists name.
+"""The importer: what is done about an announcement of a complete group.
 
 The order of commits: receive, read the File List, skip what is marked, fetch, verify, rows and mark in one transaction,
 …, acknowledge. A message that is lost is rung again by the sweep; one that comes twice finds everything marked.
@@ -6,11 +6,8 @@ The order of commits: receive, read the File List, skip what is marked, fetch, v
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from typing import Protocol
 
-import anyio
-import anyio.abc
 import structlog
 
 from pipeline.codec.message import GroupCompleted, MovementExported, MovementStarted, decode_message
@@ -18,8 +15,6 @@ from pipeline.domain.errors import DamagedError
 from pipeline.engine.leases import give_back, held
 from pipeline.engine.parts import EngineParts
 from pipeline.ports.event_queue import Message
-
-RECEIVE_WAIT_SECONDS = 1.0
 
 log = structlog.get_logger()
 
@@ -37,36 +32,11 @@ class GroupHandler(Protocol):
 
 
 class Importer:
-    """Receives announcements, at most `2 * limits.importers` at a time, and has them handled."""
+    """Reads messages for importers, keeps their leases while they are handled, and acknowledges them last."""
 
     def __init__(self, parts: EngineParts, handler: GroupHandler) -> None:
         self._parts = parts
         self._handler = handler
-        self._room = anyio.Semaphore(2 * parts.limits.importers)  # what waits in the queue, another worker may take
-
-    async def run(self, handle: Callable[[Message], Awaitable[None]] | None = None) -> None:
-        """Receive and handle until cancelled; `handle` may be given to deal with errors of `self.handle`."""
-        async with anyio.create_task_group() as group:
-            while True:
-                await self.receive_once(group, handle or self.handle)
-
-    async def receive_once(self, group: anyio.abc.TaskGroup, handle: Callable[[Message], Awaitable[None]]) -> None:
-        """Receive what there is, and have it handled by tasks of `group`."""
-        await self._room.acquire()
-        received = False
-        try:
-            for message in await self._parts.queue.receive(wait_seconds=RECEIVE_WAIT_SECONDS):
-                received = True
-                group.start_soon(self._handle_in_room, handle, message, name="import group")
-        finally:
-            if not received:
-                self._room.release()
-
-    async def _handle_in_room(self, handle: Callable[[Message], Awaitable[None]], message: Message) -> None:
-        try:
-            await handle(message)
-        finally:
-            self._room.release()
 
     async def handle(self, message: Message) -> None:
         """Deal with one message to the end. Errors pass through, and the message is not acknowledged then."""

@@ -14,6 +14,7 @@ from pipeline.domain.movement import Movement, Status
 from pipeline.domain.one_error import one_error
 from pipeline.engine.exporter import Exporter, ensure_selected
 from pipeline.engine.importer import Importer
+from pipeline.engine.message_loop import MessageLoop
 from pipeline.engine.movement_import import MovementImport
 from pipeline.engine.parts import EngineParts
 from pipeline.engine.progress import ProgressKeeper
@@ -23,6 +24,7 @@ from pipeline.ports.reporter import MovementBegun
 from pipeline.ports.source import Source
 
 LOOK_SECONDS = 0.01
+RECEIVE_WAIT_SECONDS = 1.0
 
 
 class _OneMovement:
@@ -87,7 +89,7 @@ class Mover:
         importing = MovementImport(self._parts, movement, session, limiter)
         await importing.refresh()
         async with anyio.create_task_group() as group:
-            group.start_soon(Importer(self._parts, _OneMovement(importing)).run, name="importer")
+            group.start_soon(self._loop(importing).run, name="importer")
             group.start_soon(self._watch, movement, name="watch")
             movement = await exporter.run()
             await reading.aclose()  # a snapshot may stand in the way of the app: it is held no longer than it is read
@@ -99,6 +101,11 @@ class Mover:
         )
         await self._keeper.write(self._parts.store, movement.flow, movement.number)
         return settled
+
+    def _loop(self, importing: MovementImport) -> MessageLoop:
+        importer = Importer(self._parts, _OneMovement(importing))
+        room = 2 * self._parts.limits.importers
+        return MessageLoop(self._parts.queue, importer.handle, room=room, wait_seconds=RECEIVE_WAIT_SECONDS)
 
     async def _watch(self, movement: Movement) -> None:
         """Write the progress down now and then; end a Movement in which nothing moves any more."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import anyio
 import structlog
 
@@ -73,6 +75,7 @@ class ProgressKeeper:
                 self._count_binary(event)
             case BinaryFileFailed():
                 self._failed_binaries.add(event.id)
+                self.progress.binaries_failed = len(self._failed_binaries)
             case _:
                 pass
 
@@ -86,20 +89,28 @@ class ProgressKeeper:
 
     def figures(self) -> RunFigures:
         """What this run has read and stored, and how long it has taken."""
-        return RunFigures(
-            binaries_stored=self.progress.binaries_stored,
-            binaries_reused=self.progress.binaries_reused,
-            binaries_failed=len(self._failed_binaries),
-            bytes_read=sum(group.encoded_bytes for group in self.progress.groups.values()) + self.progress.binary_bytes,
-            bytes_stored=self.progress.bytes_stored,
-            seconds=anyio.current_time() - self._begun,
-        )
+        return figures_of([self.progress], anyio.current_time() - self._begun)
 
     async def write(self, store: ObjectStore, flow: FlowName, movement: int) -> None:
         """Store the present counts where `pipeline status` finds them. What fails here must not stop the Movement."""
         self.progress.updated = self._clock.now()
+        self.progress.writes += 1
         key = layout.progress_key(flow, movement, self.progress.worker)
         try:
             await store.put(key, encode_progress(self.progress), PutCondition.NONE)
         except PipelineError as error:
             log.warning("progress_not_written", key=key, reason=str(error))
+
+
+def figures_of(workers: Sequence[Progress], seconds: float) -> RunFigures:
+    """Add up what workers have read and stored in one Movement."""
+    return RunFigures(
+        binaries_stored=sum(worker.binaries_stored for worker in workers),
+        binaries_reused=sum(worker.binaries_reused for worker in workers),
+        binaries_failed=sum(worker.binaries_failed for worker in workers),
+        bytes_read=sum(
+            worker.binary_bytes + sum(group.encoded_bytes for group in worker.groups.values()) for worker in workers
+        ),
+        bytes_stored=sum(worker.bytes_stored for worker in workers),
+        seconds=seconds,
+    )
