@@ -109,16 +109,16 @@ class FlowStore:
 
     async def begin(self, flow: Flow, only: tuple[str, ...], exclude: tuple[str, ...]) -> tuple[Movement, bool]:
         """Return the Movement to work on and whether it is resumed: the latest if it has not settled, else a new one."""
-        _refuse_while_pruned(flow)
+        refuse_while_pruned(flow)
         for _ in range(COMPARE_AND_SET_TRIES):
-            latest = await self._without_compaction(await self.latest(flow))
+            latest = await self.latest_but_compacting(flow)
             if latest is None or latest.settled:
                 begun, resumed = self._next(flow, latest, only, exclude), False
                 if not await self.create(begun):
                     continue  # somebody else just created it
             else:
                 begun, resumed = await self._resume(latest, only, exclude), True
-            _refuse_while_pruned(await self.read_flow(flow.name))
+            refuse_while_pruned(await self.read_flow(flow.name))
             return begun, resumed
         raise TransientError(f"Movements of Flow {flow.name!r} are begun by others all the time. Try again.")
 
@@ -137,14 +137,14 @@ class FlowStore:
 
     async def start(self, flow: Flow, only: tuple[str, ...], exclude: tuple[str, ...]) -> tuple[Movement, bool]:
         """Return a Movement for workers to take up, and whether it is new: the latest if it has not settled."""
-        _refuse_while_pruned(flow)
+        refuse_while_pruned(flow)
         for _ in range(COMPARE_AND_SET_TRIES):
-            latest = await self._without_compaction(await self.latest(flow))
+            latest = await self.latest_but_compacting(flow)
             if latest is not None and not latest.settled:
                 return latest, False
             started = self._next(flow, latest, only, exclude, Status.READY)
             if await self.create(started):
-                _refuse_while_pruned(await self.read_flow(flow.name))
+                refuse_while_pruned(await self.read_flow(flow.name))
                 return started, True
         raise TransientError(f"Movements of Flow {flow.name!r} are begun by others all the time. Try again.")
 
@@ -159,8 +159,12 @@ class FlowStore:
 
         return await self.update(flow, number, begun)
 
-    async def _without_compaction(self, latest: Movement | None) -> Movement | None:
-        """End a compaction that has not: it is dead or slow, gives way to a Movement, and has changed nothing."""
+    async def latest_but_compacting(self, flow: Flow) -> Movement | None:
+        """Return the latest Movement; a compaction that is not at its end is ended.
+
+        It may be dead or at work: it has changed nothing yet, and gives way to whatever is begun.
+        """
+        latest = await self.latest(flow)
         if latest is None or latest.settled or not latest.compaction:
             return latest
         moment = self._clock.now()
@@ -253,7 +257,8 @@ class FlowStore:
         raise TransientError(f"{key} is changed by others all the time. Try again.")
 
 
-def _refuse_while_pruned(flow: Flow) -> None:
+def refuse_while_pruned(flow: Flow) -> None:
+    """TransientError while somebody deletes what the Flow needs no more."""
     if flow.pruning is not None:
         raise TransientError(
             f"Flow {flow.name!r} is being pruned, by {flow.pruning}. Wait for it to end. If that process is gone, "

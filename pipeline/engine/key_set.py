@@ -1,0 +1,48 @@
+"""A set of bytes that may be larger than memory: in a temporary file, which is gone when the process is."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Sequence
+from typing import Self
+
+CACHE_KIBIBYTES = 32 * 1024
+"""What is kept in memory; the rest is in SQLite's temporary file, which it makes once it is needed."""
+
+
+class KeySet:
+    """Remembers keys. Its methods block and are for one thread at a time. Use it as a context manager."""
+
+    def __init__(self) -> None:
+        # "" is a database of its own in a temporary file that SQLite removes (https://www.sqlite.org/inmemorydb.html).
+        self._db = sqlite3.connect("", isolation_level=None, check_same_thread=False)
+        self._db.execute(f"PRAGMA cache_size = -{CACHE_KIBIBYTES}")
+        self._db.execute("PRAGMA journal_mode = OFF")
+        self._db.execute("PRAGMA synchronous = OFF")
+        self._db.execute("CREATE TABLE keys (key BLOB PRIMARY KEY) WITHOUT ROWID")
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._db.close()
+
+    def __contains__(self, key: bytes) -> bool:
+        return bool(self._count) and self._db.execute("SELECT 1 FROM keys WHERE key = ?", (key,)).fetchone() is not None
+
+    def add_new(self, keys: Sequence[bytes]) -> list[bool]:
+        """Add the keys; tell of each whether it was new."""
+        insert = "INSERT OR IGNORE INTO keys VALUES (?)"
+        self._db.execute("BEGIN")
+        added = [self._db.execute(insert, (key,)).rowcount == 1 for key in keys]
+        self._db.execute("COMMIT")
+        self._count += sum(added)
+        return added
+
+    def update(self, keys: Iterable[bytes]) -> None:
+        """Add the keys."""
+        self.add_new(list(keys))
