@@ -164,6 +164,7 @@ _EXCEPTIONS: tuple[tuple[type[Exception], type[PipelineError], str], ...] = (
     (ResponseParserError, TransientError, "what answers there may not be what it should be; check the endpoint"),
     (aiohttp.ClientError, TransientError, _UNREACHABLE),
     (OSError, TransientError, _UNREACHABLE),
+    (EOFError, TransientError, _AGAIN),
     (ValueError, ConfigurationError, "mend that value"),
 )
 """The first that fits."""

@@ -5,16 +5,22 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 import anyio
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_attempt, wait_random_exponential
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_attempt
 
 from pipeline.aws.options import AwsOptions
 from pipeline.domain.errors import TransientError
 
 T = TypeVar("T")
+
+
+def wait_seconds(failures: int, options: AwsOptions) -> float:
+    """Return how long to wait after so many failures in a row, 1 or more: anything up to a limit that doubles."""
+    return random.uniform(0.0, min(options.longest_wait_seconds, options.first_wait_seconds * 2.0 ** (failures - 1)))
 
 
 async def retried(attempt: Callable[[int], Awaitable[T]], options: AwsOptions) -> T:
@@ -26,7 +32,7 @@ async def retried(attempt: Callable[[int], Awaitable[T]], options: AwsOptions) -
     trying = AsyncRetrying(
         retry=retry_if_exception_type(TransientError),
         stop=stop_after_attempt(options.tries),
-        wait=wait_random_exponential(multiplier=options.first_wait_seconds, max=options.longest_wait_seconds),
+        wait=lambda state: wait_seconds(state.attempt_number, options),
         sleep=anyio.sleep,
         retry_error_callback=_give_up,
     )

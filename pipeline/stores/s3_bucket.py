@@ -1,0 +1,63 @@
+"""A bucket as the S3 store's parts share it: where keys lie, how requests are made, and what they are called in errors."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pipeline.aws.errors import Request, translated
+from pipeline.aws.options import AwsOptions
+from pipeline.aws.retries import retried
+from pipeline.domain.ids import ObjectKey
+from pipeline.ports.object_store import PutCondition, Version
+from pipeline.stores.keys import check_key
+
+if TYPE_CHECKING:
+    from types_aiobotocore_s3.client import S3Client
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """The part of a bucket that lies under `prefix` (empty, or ending in a slash), and the client that reaches it.
+
+    `encryption` are the arguments that every object is put with.
+    """
+
+    client: S3Client
+    name: str
+    prefix: str
+    options: AwsOptions
+    encryption: Mapping[str, Any]
+
+    def full(self, key: ObjectKey) -> str:
+        """Return what the bucket calls `key`; DefectError for what is none."""
+        return check_key(ObjectKey(self.prefix + check_key(key)))
+
+    def request(self, what: str, action: str, resource: str | None = None) -> Request:
+        """Return the description of a request for errors. `resource` is a full key; None is the bucket itself."""
+        arn = f"arn:aws:s3:::{self.name}" + ("" if resource is None else f"/{resource}")
+        place = f"bucket {self.name}"
+        if self.options.endpoint_url is not None:
+            place += f" at {self.options.endpoint_url}"
+        return Request(what, place=place, permission=f"{action} on {arn}")
+
+    async def ask(self, request: Request, operation: Callable[[], Awaitable[T]]) -> T:
+        """Return the answer to one request, asked again while what goes wrong may pass."""
+
+        async def attempt(_: int) -> T:
+            with translated(request):
+                return await operation()
+
+        return await retried(attempt, self.options)
+
+
+def as_arguments(condition: PutCondition | Version) -> dict[str, Any]:
+    """Return the condition as S3 takes it (https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html)."""
+    if condition is PutCondition.ABSENT:
+        return {"IfNoneMatch": "*"}
+    if condition is PutCondition.NONE:
+        return {}
+    return {"IfMatch": condition}

@@ -1,0 +1,50 @@
+"""What is found out before a bucket is used: that it is there, may be written, and honours conditional writes.
+
+Correctness stands on conditional writes, and a store that ignores their headers looks well until two workers meet.
+So the question is put to it: one small object, always the same, is created twice, and changed as of a version that it
+never had. It takes s3:PutObject and, for If-Match, s3:GetObject on that one key; nothing is listed or deleted.
+"""
+
+from __future__ import annotations
+
+from pipeline.domain.errors import ConfigurationError, ConflictError, RefusedError
+from pipeline.domain.ids import ObjectKey
+from pipeline.ports.object_store import PutCondition, Version
+from pipeline.stores.s3_bucket import Bucket
+from pipeline.stores.s3_put import put_whole
+
+PROBE_KEY = ObjectKey("probe/conditional-writes")
+
+_CONTENT = b"Shows whether this store honours conditional writes; it may be deleted.\n"
+_NEVER = Version(f'"{"0" * 32}"')
+
+
+async def check_conditional_writes(bucket: Bucket) -> None:
+    """Return when the bucket is fit for use.
+
+    ConfigurationError when there is no such bucket, or it does not honour conditional writes; RefusedError, which names
+    the permission, when it may not be written.
+    """
+    await _is_put(bucket, PutCondition.ABSENT)  # either way the object is there now
+    for condition, name in ((PutCondition.ABSENT, "If-None-Match"), (_NEVER, "If-Match")):
+        if await _is_put(bucket, condition):
+            raise _unfit(bucket, f"it ignores {name}")
+
+
+async def _is_put(bucket: Bucket, condition: PutCondition | Version) -> bool:
+    try:
+        await put_whole(bucket, PROBE_KEY, _CONTENT, condition)
+    except ConflictError:
+        return False
+    except RefusedError as error:
+        if "NotImplemented" in str(error):
+            raise _unfit(bucket, "it does not know them") from error
+        raise
+    return True
+
+
+def _unfit(bucket: Bucket, what: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"the store that holds the bucket {bucket.name} does not honour conditional writes ({what}), and without them "
+        "two workers could overwrite each other; use AWS S3 or a store that has them"
+    )
