@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 
+from pipeline.domain.compaction import applicable
 from pipeline.domain.event_file import FileEntry
 from pipeline.domain.ids import EventFileId, StreamName
 
@@ -74,6 +75,7 @@ def plan(entries: Sequence[FileEntry], marked: Container[EventFileId], share: Sh
 
     A share of a lane ends before a step whose files are shared out: whoever ends what comes before rings again.
     """
+    entries = applicable(entries, marked)
     lanes: list[Lane] = []
     for number, (stream, stages) in enumerate(_stages(entries).items()):
         steps = tuple(_pending(stages, marked) if share == WHOLE else _own(stages, marked, number, share))

@@ -154,6 +154,8 @@ class FlowStore:
         def begun(now: Movement) -> Movement:
             if now.settled:
                 raise LeaseLostError(f"Movement {number} of Flow {flow!r} has settled: {now.status}.")
+            if now.compaction:
+                raise LeaseLostError(f"Movement {number} of Flow {flow!r} is a compaction: it exports nothing.")
             taken = now.to(Status.IN_PROGRESS, now.updated)
             return replace(taken, attempts=now.attempts + 1, exporter=worker, exported=False)
 

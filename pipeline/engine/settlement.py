@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from pipeline.domain.compaction import applicable
 from pipeline.domain.event_file import FileEntry
 from pipeline.domain.ids import EventFileId, ObjectKey
 from pipeline.domain.movement import Movement, Totals, final_status
@@ -72,10 +73,13 @@ class Settlement:
 
         `file_lists` are those of the groups that this Movement was about.
         """
-        entries = [entry for key in file_lists for entry in await self._parts.flows.read_file_list(key)]
+        listed = [entry for key in file_lists for entry in await self._parts.flows.read_file_list(key)]
+        entries = applicable(listed, marks)
         set_aside = await self._session.retry_rejected()
         violations = await self._finish(movement, entries, marks)
         totals = totals_of(movement.number, entries, marks, run, len(set_aside))
+        if movement.shares is not None:
+            totals = replace(totals, files_exported=0)  # the numbers in the files' ids are of another Flow
         status = final_status(
             imported=totals.files_imported,
             skipped=totals.files_skipped,
