@@ -1,0 +1,209 @@
+"""The comparison of one stream: the source's rows and the destination's, walked side by side in key order.
+
+In memory are two blocks of each side, and the first few differences. All others are handed on as they are found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, replace
+
+import orjson
+from blake3 import blake3
+
+from pipeline.codec.values import key_text
+from pipeline.domain.compare import Rows, Step, Suspect, walk, walk_rest
+from pipeline.domain.compare_report import Difference, Finding, RangeReport, Side, StreamReport
+from pipeline.domain.compare_values import Pairing, differing_columns
+from pipeline.domain.diff import HASH_BYTES
+from pipeline.domain.ids import BinaryId
+from pipeline.domain.keys import Key, order
+from pipeline.ports.object_store import OpenBody
+from pipeline.ports.source import RowBlock
+
+OpenRows = AbstractAsyncContextManager[AsyncIterable[RowBlock]]
+PAIRS_AT_ONCE = 500
+"""Rows of each side that are turned into JSON together: a few megabytes at most."""
+RANGES_KEPT = 100
+"""Differing ranges that are told one by one; all are counted."""
+
+
+class SideRows:
+    """The rows of one side, block by block. `rows` is the block in hand; None before the first and after the last."""
+
+    def __init__(self, blocks: AsyncIterator[RowBlock]) -> None:
+        self._blocks = blocks
+        self.block: RowBlock | None = None
+        self.rows: Rows | None = None
+
+    async def fill(self) -> Rows | None:
+        """Return a block that has rows left, read if need be; None when the side has ended."""
+        while self.rows is None or not self.rows.left:
+            self.block = await anext(self._blocks, None)
+            if self.block is None:
+                self.rows = None
+                return None
+            self.rows = Rows(self.block.row_hashes(), self.block.keys)
+        return self.rows
+
+    async def values(self, positions: Sequence[int]) -> list[Mapping[str, object]]:
+        """Return the rows at these positions of the block in hand, as their upserts have them."""
+        if self.block is None:
+            return []
+        lines = await self.block.upserts(positions, digest_only)
+        return [orjson.loads(line)["upsert"] for line in lines.splitlines()]
+
+
+async def digest_only(open_body: OpenBody) -> BinaryId:
+    """Take the place of storing a content: return its id, and keep nothing."""
+    hasher = blake3()
+    async with open_body() as pieces:
+        async for piece in pieces:
+            hasher.update(piece)
+    return BinaryId(hasher.hexdigest())
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a comparison is to tell: `keep` examples in its report, and every difference, in key order, to `note`.
+
+    `set_aside` gives, by a key's text, why the destination refused the record with that key.
+    """
+
+    keep: int
+    set_aside: Mapping[str, str]
+    note: Callable[[Difference], None]
+
+
+class StreamComparison:
+    """Compares one stream. `pairing` is None where only hashes are known of the source: then they alone decide."""
+
+    def __init__(self, report: StreamReport, pairing: Pairing | None, told: Told) -> None:
+        self._report = report
+        self._pairing = pairing
+        self._told = told
+        self._digests = blake3(), blake3()
+        self._end_of_last: Callable[[], Key] | None = None
+
+    async def run(self, source: OpenRows, destination: OpenRows) -> StreamReport:
+        """Walk both sides to their ends and return what was found."""
+        async with source as source_blocks, destination as destination_blocks:
+            one, other = SideRows(aiter(source_blocks)), SideRows(aiter(destination_blocks))
+            while True:
+                rows, copies = await one.fill(), await other.fill()
+                if rows is None and copies is None:
+                    break
+                starts = (rows.at if rows else 0, copies.at if copies else 0)
+                step = walk(rows, copies) if rows and copies else walk_rest(rows, copies)
+                await self._take(step, starts, one, other)
+        return replace(
+            self._report,
+            source=replace(self._report.source, digest=self._digests[0].hexdigest()),
+            destination=replace(self._report.destination, digest=self._digests[1].hexdigest()),
+        )
+
+    async def _take(self, step: Step, starts: tuple[int, int], one: SideRows, other: SideRows) -> None:
+        found, same = await self._judge(step.suspects, one, other)
+        hashes = _hashes(one.rows, starts[0], step.source_rows)
+        copied = bytearray(_hashes(other.rows, starts[1], step.destination_rows))
+        for suspect in same:  # one row in two forms counts as one: its digest is the source's
+            at = ((suspect.destination or 0) - starts[1]) * HASH_BYTES
+            row = ((suspect.source or 0) - starts[0]) * HASH_BYTES
+            copied[at : at + HASH_BYTES] = hashes[row : row + HASH_BYTES]
+        self._digests[0].update(hashes)
+        self._digests[1].update(bytes(copied))
+        for difference in found:
+            self._told.note(difference)
+        end = _end(one.rows, other.rows, starts)
+        self._count(step, found)
+        if found and len(self._report.differing) < RANGES_KEPT:
+            range_report = RangeReport(
+                after=self._end_of_last() if self._end_of_last else None,
+                until=end(),
+                source=Side(step.source_rows, blake3(hashes).hexdigest()),
+                destination=Side(step.destination_rows, blake3(bytes(copied)).hexdigest()),
+            )
+            self._report = replace(self._report, differing=(*self._report.differing, range_report))
+        self._end_of_last = end
+
+    def _count(self, step: Step, found: Sequence[Difference]) -> None:
+        report, findings = self._report, [difference.finding for difference in found]
+        room = max(0, self._told.keep - len(report.examples))
+        self._report = replace(
+            report,
+            source=replace(report.source, rows=report.source.rows + step.source_rows),
+            destination=replace(report.destination, rows=report.destination.rows + step.destination_rows),
+            ranges=report.ranges + 1,
+            ranges_differing=report.ranges_differing + bool(found),
+            missing=report.missing + findings.count(Finding.MISSING),
+            extra=report.extra + findings.count(Finding.EXTRA),
+            different=report.different + findings.count(Finding.DIFFERENT),
+            set_aside=report.set_aside + sum(difference.set_aside is not None for difference in found),
+            examples=(*report.examples, *found[:room]),
+        )
+
+    async def _judge(
+        self, suspects: Sequence[Suspect], one: SideRows, other: SideRows
+    ) -> tuple[list[Difference], list[Suspect]]:
+        """Return what really differs, in key order, and the pairs that are the same after all."""
+        found: list[Difference] = []
+        same: list[Suspect] = []
+        for start in range(0, len(suspects), PAIRS_AT_ONCE):
+            batch = suspects[start : start + PAIRS_AT_ONCE]
+            columns = await self._pair_columns(batch, one, other)
+            for suspect in batch:
+                difference = self._difference(suspect, columns, one.rows, other.rows)
+                if difference is None:
+                    same.append(suspect)
+                else:
+                    found.append(difference)
+        return found, same
+
+    async def _pair_columns(
+        self, suspects: Sequence[Suspect], one: SideRows, other: SideRows
+    ) -> Mapping[Suspect, tuple[str, ...]]:
+        """Return, for each pair whose values can be looked at, the columns that differ."""
+        pairing = self._pairing
+        pairs = [suspect for suspect in suspects if suspect.source is not None and suspect.destination is not None]
+        if pairing is None or not pairs:
+            return {}
+        rows = await one.values([pair.source for pair in pairs if pair.source is not None])
+        copies = await other.values([pair.destination for pair in pairs if pair.destination is not None])
+        return {
+            pair: differing_columns(row, copy, pairing) for pair, row, copy in zip(pairs, rows, copies, strict=True)
+        }
+
+    def _difference(
+        self,
+        suspect: Suspect,
+        columns: Mapping[Suspect, tuple[str, ...]],
+        rows: Rows | None,
+        copies: Rows | None,
+    ) -> Difference | None:
+        """Return the difference that a suspect is; None for a pair whose values are the same."""
+        if suspect.source is None:
+            key, finding = _key(copies, suspect.destination), Finding.EXTRA
+        else:
+            key = _key(rows, suspect.source)
+            finding = Finding.MISSING if suspect.destination is None else Finding.DIFFERENT
+        if finding is Finding.DIFFERENT and columns.get(suspect) == ():
+            return None
+        reason = self._told.set_aside.get(key_text(key)) if self._told.set_aside else None
+        return Difference(key, finding, columns.get(suspect, ()), reason)
+
+
+def _hashes(rows: Rows | None, start: int, count: int) -> bytes:
+    return b"" if rows is None else rows.hash_slice(start, start + count)
+
+
+def _key(rows: Rows | None, position: int | None) -> Key:
+    return () if rows is None or position is None else rows.key(position)
+
+
+def _end(rows: Rows | None, copies: Rows | None, starts: tuple[int, int]) -> Callable[[], Key]:
+    """Return how to find out the last key that was walked past, for when it is needed."""
+    sides = [
+        (side, side.at - 1) for side, start in zip((rows, copies), starts, strict=True) if side and side.at > start
+    ]
+    return lambda: max((side.key(position) for side, position in sides), key=order)
