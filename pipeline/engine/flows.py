@@ -90,11 +90,7 @@ class FlowStore:
 
     async def connect(self, name: FlowName, source: str, destination: str) -> Flow:
         """Return the Flow, created if it is new. ConfigurationError when it connects other places."""
-        flow = Flow(name, source, destination, self._clock.now())
-        try:
-            await self._store.put(layout.flow_key(name), encode_flow(flow), PutCondition.ABSENT)
-        except ConflictError:
-            flow = await self.read_flow(name)
+        flow = await self.add(Flow(name, source, destination, self._clock.now()))
         if flow.shares is not None:
             raise ConfigurationError(
                 f"Flow {name!r} exports nothing of its own: it imports what Flow {flow.shares!r} has stored. "
@@ -105,6 +101,14 @@ class FlowStore:
                 f"Flow {name!r} connects {flow.source} to {flow.destination}, not {source} to {destination}. "
                 "Give this connection a name of its own with --flow."
             )
+        return flow
+
+    async def add(self, flow: Flow) -> Flow:
+        """Store a new Flow and return it, or the one that has its name already."""
+        try:
+            await self._store.put(layout.flow_key(flow.name), encode_flow(flow), PutCondition.ABSENT)
+        except ConflictError:
+            return await self.read_flow(flow.name)
         return flow
 
     async def begin(self, flow: Flow, only: tuple[str, ...], exclude: tuple[str, ...]) -> tuple[Movement, bool]:

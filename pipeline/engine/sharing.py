@@ -1,0 +1,162 @@
+"""Flows that share: a further destination imports what another Flow has stored, and exports nothing of its own.
+
+Such a Flow has Movements, marks and a status of its own. Each of its Movements is born exported: it names the File Lists
+that the other Flow's latest exported Movement names, and all that is left to do is to import and to settle.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
+
+import anyio
+
+from pipeline.codec.message import GroupCompleted
+from pipeline.domain.errors import AbsentError, ConfigurationError, TransientError
+from pipeline.domain.ids import FlowName, Label, ObjectKey
+from pipeline.domain.movement import Flow, Movement, Status
+from pipeline.domain.one_error import one_error
+from pipeline.engine.flows import COMPARE_AND_SET_TRIES, FlowStore
+from pipeline.engine.movement_import import MovementImport
+from pipeline.engine.parts import EngineParts
+from pipeline.engine.progress import ProgressKeeper
+from pipeline.engine.settlement import Settlement
+from pipeline.ports.clock import Clock
+from pipeline.ports.destination import Destination, DestinationSession
+from pipeline.ports.reporter import MovementBegun
+
+
+async def sharing_flows(flows: FlowStore, name: FlowName) -> Sequence[Flow]:
+    """Return the Flows that import what the Flow `name` has stored."""
+    return [flow for flow in await flows.list_flows() if flow.shares == name]
+
+
+async def add_destination(flows: FlowStore, clock: Clock, of: FlowName, name: FlowName, destination: str) -> Flow:
+    """Return the Flow `name`, which brings to `destination` what the Flow `of` has stored; created if it is new.
+
+    ConfigurationError when the name, or the destination, is taken.
+    """
+    origin = await flows.read_flow(of)
+    if origin.shares is not None:
+        raise ConfigurationError(f"Flow {of!r} shares what Flow {origin.shares!r} has stored: add to that one.")
+    taken = {flow.destination: flow.name for flow in [origin, *await sharing_flows(flows, of)] if flow.name != name}
+    if destination in taken:
+        raise ConfigurationError(f"{destination} is the destination of Flow {taken[destination]!r} already.")
+    flow = await flows.add(Flow(name, origin.source, destination, clock.now(), shares=of))
+    if (flow.shares, flow.destination) != (of, destination):
+        raise ConfigurationError(
+            f"There is a Flow named {name!r} already, from {flow.source} to {flow.destination}. Choose another --name."
+        )
+    return flow
+
+
+async def latest_exported(flows: FlowStore, name: FlowName) -> Movement:
+    """Return the latest Movement of a Flow whose export has ended: its File Lists are of one state of the source."""
+    latest = await flows.latest(await flows.read_flow(name))
+    for number in range(latest.number if latest else 0, 0, -1):
+        movement = await flows.read_movement(name, number)
+        if movement.exported:
+            return movement
+    raise ConfigurationError(f"Flow {name!r} has exported nothing yet. Move it first: `pipeline move`.")
+
+
+async def is_behind(flows: FlowStore, flow: Flow) -> bool:
+    """Whether a Flow that shares has something to import: never moved, not settled, or its origin has moved since."""
+    if flow.shares is None:
+        return False
+    with suppress(ConfigurationError, AbsentError):
+        origin = await latest_exported(flows, flow.shares)
+        latest = await flows.latest(flow)
+        return latest is None or latest.status is not Status.SUCCESS or latest.file_lists != origin.file_lists
+    return False
+
+
+async def begin_shared(flows: FlowStore, clock: Clock, flow: Flow) -> tuple[Movement, bool]:
+    """Return the Movement to import and whether it is carried on; either way with the latest File Lists there are."""
+    if flow.shares is None:
+        raise ConfigurationError(f"Flow {flow.name!r} has a source of its own: `pipeline move` moves it.")
+    for _ in range(COMPARE_AND_SET_TRIES):
+        lists = (await latest_exported(flows, flow.shares)).file_lists
+        latest = await flows.latest(flow)
+        if latest is not None and not latest.settled:
+            resumed = await flows.update(flow.name, latest.number, partial(_with_lists, lists))
+            if not resumed.settled:
+                return resumed, True
+            latest = resumed
+        movement = _born_exported(flow, (latest.number if latest else 0) + 1, lists, clock)
+        if await flows.create(movement):
+            return movement, False
+    raise TransientError(f"Movements of Flow {flow.name!r} are begun by others all the time. Try again.")
+
+
+def _with_lists(lists: Mapping[Label, ObjectKey], now: Movement) -> Movement:
+    if now.settled:
+        return now
+    return replace(now, attempts=now.attempts + 1, file_lists=lists, groups=tuple(lists))
+
+
+def _born_exported(flow: Flow, number: int, lists: Mapping[Label, ObjectKey], clock: Clock) -> Movement:
+    moment = clock.now()
+    return Movement(
+        flow=flow.name,
+        number=number,
+        status=Status.IN_PROGRESS,
+        created=moment,
+        updated=moment,
+        attempts=1,
+        file_lists=lists,
+        groups=tuple(lists),
+        exported=True,
+        shares=flow.shares,
+    )
+
+
+class SharedMover:
+    """Brings the destination of a Flow that shares up to date. Run it again after any interruption: it carries on."""
+
+    def __init__(self, parts: EngineParts, flow: FlowName, destination: Destination, worker: str) -> None:
+        self._keeper = ProgressKeeper(parts.clock, parts.reporter, worker)
+        limits = replace(parts.limits, share_files=0)  # one process does it all, and needs no messages for it
+        self._parts = replace(parts, reporter=self._keeper, limits=limits)
+        self._flow = flow
+        self._destination = destination
+
+    async def run(self) -> Movement:
+        """Import, and return the Movement settled."""
+        flow = await self._parts.flows.read_flow(self._flow)
+        with one_error():
+            async with self._destination.open(self._flow) as session:
+                movement, resumed = await begin_shared(self._parts.flows, self._parts.clock, flow)
+                self._keeper.report(MovementBegun(movement.flow, movement.number, resumed, tuple(movement.file_lists)))
+                return await self._import(movement, session)
+
+    async def _import(self, movement: Movement, session: DestinationSession) -> Movement:
+        limiter = anyio.CapacityLimiter(self._parts.limits.importers)
+        importing = MovementImport(self._parts, movement, session, limiter)
+        await importing.refresh()
+        async with anyio.create_task_group() as watching:
+            watching.start_soon(self._watch, movement, name="watch")
+            async with anyio.create_task_group() as groups:
+                for label, key in movement.file_lists.items():
+                    announced = GroupCompleted(movement.flow, movement.number, label, key)
+                    groups.start_soon(importing.import_group, announced, name=f"import {label}")
+            watching.cancel_scope.cancel()
+        lists = tuple(movement.file_lists.values())
+        settled = await Settlement(self._parts, session).settle(
+            movement, lists, importing.marks, importing.failed, self._keeper.figures()
+        )
+        await self._keeper.write(self._parts.store, movement.flow, movement.number)
+        return settled
+
+    async def _watch(self, movement: Movement) -> None:
+        limits = self._parts.limits
+        while True:
+            await self._keeper.write(self._parts.store, movement.flow, movement.number)
+            await anyio.sleep(limits.progress_seconds)
+            if anyio.current_time() - self._keeper.last_progress > limits.idle_timeout_seconds:
+                raise TransientError(
+                    f"Nothing has moved for {limits.idle_timeout_seconds:,.0f} seconds. "
+                    "Run the command again; it carries on where it stopped."
+                )
