@@ -1,0 +1,112 @@
+"""What may go wrong at a call of a port, and who decides that it does: a seed, or a list."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from random import Random
+from typing import Protocol
+
+
+class Kind(StrEnum):
+    """The ways of failing, each as bad as a port's docstring allows; the value is how a story tells it."""
+
+    DIE_BEFORE = "the process is killed before the call"
+    DIE_AFTER = "the call takes effect, and the process is killed"
+    DIE_HALFWAY = "the process is killed between the two halves of the call"
+    DIE_LATE = "the process is killed, and the call takes effect later"
+    FAIL_BEFORE = "it fails, and nothing happened"
+    FAIL_AFTER = "it takes effect, and the answer is lost"
+    FAIL_LATE = "it times out, and takes effect later"
+    FULL = "the disk is full for a while"
+    HANG_BEFORE = "it hangs, then takes effect"
+    HANG_AFTER = "it takes effect, and the answer comes late"
+    FREEZE_BEFORE = "the process is stopped before the call"
+    FREEZE_AFTER = "the call takes effect, and the process is stopped"
+    LOSE = "the messages are lost"
+    DOUBLE = "the messages come twice"
+    DELAY = "the messages come late"
+    EMPTY = "the queue is emptied"
+
+
+SHORT_SECONDS = (0.03, 0.3, 0.7, 2.0, 6.0)
+LONG_SECONDS = (0.4, 2.0, 30.0, 3600.0, 3 * 86400.0, 20 * 86400.0)
+_LONG = frozenset({Kind.FREEZE_BEFORE, Kind.FREEZE_AFTER})
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One call of a port, named so that it is found again in a run with fewer faults."""
+
+    process: str
+    call: str
+    occurrence: int
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What goes wrong at a point. `seconds` is for how long, where that matters."""
+
+    point: Point
+    kind: Kind
+    seconds: float
+
+
+class Dealer(Protocol):
+    """Decides about each call of a port. `dealt` are the faults so far, in order."""
+
+    dealt: list[Fault]
+
+    def deal(self, process: str, call: str, kinds: Sequence[Kind]) -> Fault | None:
+        """Return what goes wrong at this call, one of `kinds`; None when nothing does."""
+        ...
+
+
+@dataclass
+class SeededDealer:
+    """Deals up to `most` faults of the kinds that this seed favours, at about one call in `rarity`."""
+
+    random: Random
+    most: int
+    rarity: float
+    favoured: frozenset[Kind]
+    dealt: list[Fault] = field(default_factory=list)
+    _seen: Counter[tuple[str, str]] = field(default_factory=Counter)
+
+    def deal(self, process: str, call: str, kinds: Sequence[Kind]) -> Fault | None:
+        self._seen[process, call] += 1
+        if len(self.dealt) >= self.most or self.random.random() * self.rarity >= 1:
+            return None
+        possible = [kind for kind in kinds if kind in self.favoured]
+        if not possible:
+            return None
+        kind = self.random.choice(possible)
+        seconds = self.random.choice(LONG_SECONDS if kind in _LONG else SHORT_SECONDS)
+        self.dealt.append(Fault(Point(process, call, self._seen[process, call]), kind, seconds))
+        return self.dealt[-1]
+
+
+def seeded_dealer(random: Random) -> SeededDealer:
+    """A seed favours some kinds of faults: a world with few kinds shows what a mixture of all would drown."""
+    kinds = list(Kind)
+    favoured = frozenset(random.sample(kinds, random.choice((2, 3, 5, len(kinds)))))
+    return SeededDealer(random, random.choice((0, 1, 2, 3, 4, 8)), random.choice((5.0, 12.0, 30.0, 60.0)), favoured)
+
+
+class ScriptedDealer:
+    """Deals the faults of a list, each at its point, and no others."""
+
+    def __init__(self, script: Sequence[Fault]) -> None:
+        self._script = {fault.point: fault for fault in script}
+        self._seen: Counter[tuple[str, str]] = Counter()
+        self.dealt: list[Fault] = []
+
+    def deal(self, process: str, call: str, kinds: Sequence[Kind]) -> Fault | None:
+        self._seen[process, call] += 1
+        fault = self._script.get(Point(process, call, self._seen[process, call]))
+        if fault is None or fault.kind not in kinds:
+            return None
+        self.dealt.append(fault)
+        return fault

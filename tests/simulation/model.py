@@ -1,0 +1,165 @@
+"""What must hold at every moment of a run: checked in the step in which something is stored, sent or committed."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import orjson
+from blake3 import blake3
+
+from pipeline.codec.documents import decode_movement
+from pipeline.codec.event_file import EventFileReader
+from pipeline.codec.file_list import decode_file_list
+from pipeline.codec.message import decode_message
+from pipeline.codec.progress import Progress, decode_progress
+from pipeline.domain import layout
+from pipeline.domain.event_file import Encoding, FileEntry
+from pipeline.domain.ids import BinaryId, EventFileId, FlowName, ObjectKey, Phase
+from pipeline.domain.movement import Movement, Status
+from tests.simulation.destination import REFUSED_PREFIX, Place, Record
+from tests.simulation.source import Tables
+from tests.simulation.store import Bucket
+
+_IMMUTABLE = re.compile(r"flows/[^/]+/(events|binaries|snapshots|movements/\d+/groups)/")
+
+
+@dataclass
+class Model:
+    """Watches bucket, queue and destination, and notes every promise that is broken, in `broken`."""
+
+    bucket: Bucket
+    place: Place
+    broken: list[str] = field(default_factory=list)
+    files: dict[EventFileId, tuple[str, list[Record]]] = field(default_factory=dict)
+    lists: dict[str, Sequence[FileEntry]] = field(default_factory=dict)
+    listed: set[EventFileId] = field(default_factory=set)
+    loads: Counter[EventFileId] = field(default_factory=Counter)
+    rows: Tables = field(default_factory=lambda: defaultdict(dict))
+    committed: dict[str, list[EventFileId]] = field(default_factory=lambda: defaultdict(list))
+
+    def __post_init__(self) -> None:
+        """Begin to watch."""
+        self.bucket.on_change = self.changed
+        self.place.on_commit = self.marked
+
+    def must(self, holds: object, what: str) -> None:
+        """Note `what` as broken unless it `holds`."""
+        if not holds:
+            self.broken.append(what)
+
+    def changed(self, key: ObjectKey, before: bytes | None, after: bytes | None) -> None:
+        """An object was stored or deleted."""
+        if _IMMUTABLE.match(key):
+            self.must(after is not None, f"{key} is never deleted, and it was")
+            self.must(before is None or before == after, f"{key} is created once, and it was changed")
+        if after is None:
+            return
+        if "/events/" in key:
+            self._event_file(key, after)
+        elif "/groups/" in key:
+            self._file_list(key, after)
+        elif key.endswith("/movement.json"):
+            self._movement(key, before, after)
+        elif "/progress/" in key and before is not None:
+            self._progress(key, decode_progress(before, key), decode_progress(after, key))
+
+    def _event_file(self, key: ObjectKey, data: bytes) -> None:
+        reader = EventFileReader(Encoding.ZSTD, what=key)
+        lines = [line for block in reader.feed(data) for line in block.splitlines()]
+        reader.close()
+        header = reader.header
+        if header is None:
+            self.must(header, f"{key} has no header")
+            return
+        if header.state is not None:
+            part = layout.state_part_key(header.flow, header.schema.stream, header.state)
+            self.must(part in self.bucket.content, f"{key} was stored before its state {part}")
+        records = [self._record(key, header.flow, line) for line in lines]
+        self.files[header.id] = blake3(data).hexdigest(), records
+
+    def _record(self, key: ObjectKey, flow: FlowName, line: bytes) -> Record:
+        ((kind, row),) = orjson.loads(line).items()
+        if "file" not in row:
+            return kind, row["number"], row.get("text", "")
+        content = self.bucket.content.get(layout.binary_key(flow, BinaryId(row["file"])))
+        self.must(content is not None, f"{key} was stored before the Binary File {row['file']} it names")
+        return kind, row["number"], (content or b"").decode()
+
+    def _file_list(self, key: ObjectKey, data: bytes) -> None:
+        self.lists[key] = entries = decode_file_list(data, key)
+        self.listed |= {entry.id for entry in entries}
+        for entry in entries:
+            checksum, _ = self.files.get(entry.id, ("", []))
+            self.must(checksum == entry.checksum, f"{key} was stored before {entry.key}, or names another content")
+        orders = [(str(entry.id.stream), *_position(entry.id)) for entry in entries]
+        streams = {stream for stream, *_ in orders}
+        for stream in streams:
+            lane = [order for order in orders if order[0] == stream]
+            self.must(lane == sorted(set(lane)), f"{key} names the files of {stream} out of order or twice")
+
+    def _movement(self, key: ObjectKey, before: bytes | None, after: bytes) -> None:
+        movement = decode_movement(after, key)
+        for listed in (*movement.file_lists.values(), *movement.states.values()):
+            self.must(listed in self.bucket.content, f"{key} names {listed} before it is stored")
+        if before is not None:
+            self._changed_movement(key, decode_movement(before, key), movement)
+        if movement.status is Status.SUCCESS:
+            marks = self.place.marks[movement.flow]
+            missing = [entry.id for name in movement.file_lists.values() for entry in self.lists[name]]
+            missing = [file for file in missing if file not in marks]
+            self.must(not missing, f"Movement {movement.number} is SUCCESS, and {', '.join(map(str, missing))} missing")
+
+    def _changed_movement(self, key: ObjectKey, before: Movement, after: Movement) -> None:
+        if before.settled:
+            self.must(before.status is after.status, f"{key} was settled as {before.status}, and became {after.status}")
+            same = (before.file_lists, before.states) == (after.file_lists, after.states)
+            self.must(same, f"{key} was settled, and its File Lists or states were changed")
+        self.must(before.attempts <= after.attempts, f"{key} forgot an attempt")
+
+    def _progress(self, key: ObjectKey, before: Progress, after: Progress) -> None:
+        for label, group in before.groups.items():
+            now = after.groups.get(label)
+            counts = ("rows_read", "files_stored", "files_imported", "records_imported", "complete")
+            fell = now is None or any(getattr(now, name) < getattr(group, name) for name in counts)
+            self.must(not fell, f"{key}: the progress of {label} fell")
+
+    def sent(self, body: bytes) -> None:
+        """A message was put into the queue."""
+        message = decode_message(body)
+        self.must(message.key in self.lists, f"{message.key} was announced before it is stored")
+
+    def marked(self, flow: FlowName, file: EventFileId) -> None:
+        """A file was marked at the destination: its rows must be there, and those of all files before it."""
+        self.loads[file] += 1
+        self.must(self.loads[file] == 1, f"{file} was loaded {self.loads[file]} times")
+        self.must(file in self.listed, f"{file} was loaded, and no File List names it")
+        lane = self.committed[file.stream]
+        early = [other for other in lane if _overtakes(other, file)]
+        self.must(not early, f"{file} was loaded after {', '.join(map(str, early))}")
+        lane.append(file)
+        _, records = self.files.get(file, ("", []))
+        self._check_rows(file, records)
+
+    def _check_rows(self, file: EventFileId, records: Sequence[Record]) -> None:
+        rows, held = self.rows[file.stream], self.place.tables.get(file.stream, {})
+        for kind, number, text in records:
+            if kind == "delete":
+                rows.pop(number, None)
+            elif not text.startswith(REFUSED_PREFIX):
+                rows[number] = text
+        numbers = rows.keys() | held.keys() if self.place.has_transactions else {number for _, number, _ in records}
+        wrong = sorted(number for number in numbers if rows.get(number) != held.get(number))
+        self.must(not wrong, f"{file} is marked, and the rows {wrong} are not as it and those before it say")
+
+
+def _position(file: EventFileId) -> tuple[int, bool, int]:
+    return file.movement, file.phase is not Phase.FULL, file.chunk
+
+
+def _overtakes(other: EventFileId, file: EventFileId) -> bool:
+    """Whether `other`, loaded before `file`, should have waited for it."""
+    side_by_side = other.movement == file.movement and other.phase is file.phase is Phase.FULL
+    return not side_by_side and _position(other) > _position(file)

@@ -1,0 +1,91 @@
+"""What a seed makes of the world before anything goes wrong: tables, their changes, limits, clocks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from random import Random
+
+from pipeline.engine.parts import Limits
+from tests.simulation.destination import REFUSED_PREFIX
+from tests.simulation.source import FILE_PREFIX, Tables
+
+MAX_CLOCK_OFFSET_SECONDS = 1800.0
+"""Two clocks disagree by up to an hour."""
+VISIBILITY_SECONDS = 0.5
+
+
+def of_seed(seed: int, *what: object) -> Random:
+    """Return a generator for one decision: decisions do not depend on how many were made before."""
+    return Random(f"{seed} {what}")
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """`movements` Movements of `tables`; `refusals`: some texts are refused; `has_transactions`: the destination's."""
+
+    seed: int
+    tables: Tables
+    labels: dict[str, str]
+    movements: int
+    limits: Limits
+    block_rows: int
+    has_transactions: bool
+    refusals: bool
+
+    def edit(self, tables: Tables, moment: str) -> None:
+        """Change the tables as the app's users do at this moment."""
+        random = of_seed(self.seed, "edit", moment)
+        for _ in range(random.choice((0, 1, 1, 3, 6))):
+            self._change(tables, random)
+
+    def _change(self, tables: Tables, random: Random) -> None:
+        name = random.choice(sorted({*tables, *self.labels}))
+        chance = random.random()
+        if chance < 0.05:
+            tables.pop(name, None)
+        elif chance < 0.35 and tables.get(name):
+            del tables[name][random.choice(sorted(tables[name]))]
+        else:
+            tables.setdefault(name, {})[random.randrange(14)] = text(random, refusals=self.refusals)
+
+    def pause_seconds(self, moment: str) -> float:
+        """How long the operator waits before starting the command again."""
+        return of_seed(self.seed, "pause", moment).choice((0.0, 0.05, 0.6, 5.0, 5.0, 3600.0, 86400.0, 15 * 86400.0))
+
+    def clock_offset_seconds(self, process: str) -> float:
+        """How far the clock of a process is from the truth."""
+        return of_seed(self.seed, "clock", process).uniform(-1, 1) * MAX_CLOCK_OFFSET_SECONDS
+
+
+def text(random: Random, *, refusals: bool) -> str:
+    """Return what a row may hold: often the same, so that rows come back as they were."""
+    chance = random.random()
+    if refusals and chance < 0.15:
+        return f"{REFUSED_PREFIX} {random.randrange(3)}"
+    if chance < 0.3:
+        return f"{FILE_PREFIX}{random.randrange(3)} content"
+    return f"text {random.randrange(4)}"
+
+
+def plan_of(seed: int) -> Plan:
+    """Return the plan of a seed."""
+    random = of_seed(seed, "plan")
+    names = ["a", "b", "c"][: random.choice((1, 2, 2, 3))]
+    refusals = random.random() < 0.2
+    tables = {
+        name: {number: text(random, refusals=refusals) for number in random.sample(range(14), random.randrange(9))}
+        for name in names
+    }
+    limits = Limits(
+        event_file_rows=random.choice((2, 3, 5)),
+        range_rows=random.choice((2, 3, 5)),
+        importers=random.choice((1, 2, 4)),
+        visibility_seconds=VISIBILITY_SECONDS,
+        sweep_seconds=0.4,
+        idle_timeout_seconds=3.0,
+        progress_seconds=0.25,
+    )
+    labels = {name: random.choice((name, "together")) for name in names}
+    return Plan(
+        seed, tables, labels, random.choice((1, 2, 2, 3)), limits, random.choice((2, 3)), random.random() < 0.75, refusals
+    )

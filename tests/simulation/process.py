@@ -1,0 +1,161 @@
+"""A simulated process: it may die, be stopped and go on, and every call of a port it makes may go wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import TypeVar
+
+import trio
+
+from pipeline.domain.errors import PipelineError, RefusedError, TransientError
+from tests.simulation.faults import Dealer, Fault, Kind
+from tests.simulation.story import Story
+
+T = TypeVar("T")
+EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
+LOOKS_DEAD_SECONDS = 5.0
+"""A process that stands still for longer is given up, and another is started."""
+
+
+class CrashError(BaseException):
+    """The process is gone: nothing it would have done after this happens."""
+
+
+class NoFaults:
+    """A dealer for the contract suites: all goes well."""
+
+    def __init__(self) -> None:
+        self.dealt: list[Fault] = []
+
+    def deal(self, process: str, call: str, kinds: Sequence[Kind]) -> Fault | None:
+        return None
+
+
+@dataclass
+class Disk:
+    """Full until a moment, for all processes."""
+
+    full_until: float = 0.0
+
+
+@dataclass
+class Process:
+    """`late` runs what takes effect after its caller is gone. `calls_left` ends a run that goes round in circles."""
+
+    name: str
+    dealer: Dealer = field(default_factory=NoFaults)
+    story: Story = field(default_factory=Story)
+    disk: Disk = field(default_factory=Disk)
+    late: Callable[[float, Callable[[], Awaitable[object]]], None] = lambda seconds, work: None
+    clock_offset_seconds: float = 0.0
+    dead: bool = False
+    frozen_until: float = 0.0
+    given_up: trio.Event = field(default_factory=trio.Event)
+    calls_left: int = 5000
+
+    def now(self) -> datetime:
+        """The time of day, as this process believes it to be."""
+        return EPOCH + timedelta(seconds=trio.current_time() + self.clock_offset_seconds)
+
+    async def gate(self) -> None:
+        """Pass only alive and awake."""
+        while not self.dead and trio.current_time() < self.frozen_until:
+            await trio.sleep_until(self.frozen_until)
+        if self.dead:
+            raise CrashError(self.name)
+
+    def die(self) -> None:
+        """Die here and now."""
+        self.dead = True
+        self.story.tell(self.name, "is dead")
+        raise CrashError(self.name)
+
+    def _freeze(self, seconds: float) -> None:
+        self.frozen_until = trio.current_time() + seconds
+        if seconds >= LOOKS_DEAD_SECONDS:
+            self.given_up.set()
+
+    def point(self, name: str, kinds: Sequence[Kind]) -> Fault | None:
+        """Return what goes wrong at this call, and tell it."""
+        self.calls_left -= 1
+        if self.calls_left < 0:
+            raise AssertionError(f"{self.name} goes round in circles: it has called ports 5,000 times")
+        fault = self.dealer.deal(self.name, name, kinds)
+        self.story.tell(self.name, name, f"{fault.kind.value} ({fault.seconds:g}s)" if fault else "")
+        return fault
+
+    async def call(
+        self,
+        name: str,
+        work: Callable[[], Awaitable[T]],
+        kinds: Sequence[Kind],
+        halfway: Callable[[], Awaitable[object]] | None = None,
+    ) -> T:
+        """Do `work` as a call of a port, with whatever goes wrong; `halfway` does its first half."""
+        await self.gate()
+        fault = self.point(name, kinds)
+        if fault is not None:
+            await self._before(name, fault, work, halfway)
+        try:
+            result = await work()
+        except PipelineError as error:
+            self.story.tell(self.name, f"  {name.split()[0]}: {type(error).__name__}: {error}")
+            raise
+        if fault is not None:
+            await self._after(name, fault)
+        await self.gate()
+        return result
+
+    async def _before(
+        self,
+        name: str,
+        fault: Fault,
+        work: Callable[[], Awaitable[object]],
+        halfway: Callable[[], Awaitable[object]] | None,
+    ) -> None:
+        match fault.kind:
+            case Kind.DIE_BEFORE:
+                self.die()
+            case Kind.DIE_HALFWAY:
+                if halfway is not None:
+                    await halfway()
+                self.die()
+            case Kind.DIE_LATE:
+                self.late(fault.seconds, work)
+                self.die()
+            case Kind.FAIL_LATE:
+                self.late(fault.seconds, work)
+                raise TransientError(f"{name} timed out")
+            case Kind.FAIL_BEFORE:
+                raise TransientError(f"{name} was throttled")
+            case Kind.FULL:
+                self.disk.full_until = trio.current_time() + fault.seconds
+                raise RefusedError(f"{name} was refused: the disk is full")
+            case Kind.HANG_BEFORE:
+                await trio.sleep(fault.seconds)
+                await self.gate()
+            case Kind.FREEZE_BEFORE:
+                self._freeze(fault.seconds)
+                await self.gate()
+            case _:
+                pass
+
+    async def _after(self, name: str, fault: Fault) -> None:
+        match fault.kind:
+            case Kind.DIE_AFTER:
+                self.die()
+            case Kind.FAIL_AFTER:
+                raise TransientError(f"{name}: the connection was lost before the answer came")
+            case Kind.HANG_AFTER:
+                await trio.sleep(fault.seconds)
+            case Kind.FREEZE_AFTER:
+                self._freeze(fault.seconds)
+            case _:
+                pass
+
+    def check_room(self, name: str) -> None:
+        """RefusedError while the disk is full."""
+        if trio.current_time() < self.disk.full_until:
+            raise RefusedError(f"{name} was refused: the disk is full")

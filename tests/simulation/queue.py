@@ -1,0 +1,120 @@
+"""The event queue as one process sees it: messages are lost, doubled, late and out of order, by seed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from random import Random
+
+from anyio import current_time
+from anyio.lowlevel import checkpoint
+
+from pipeline.ports.event_queue import Message, QueueDepth, Receipt
+from pipeline.queues.bodies import check_bodies
+from pipeline.queues.memory import MemoryEventQueue
+from tests.simulation.faults import Fault, Kind
+from tests.simulation.process import Process
+from tests.simulation.store import READING
+
+ASKING = (*READING, Kind.FAIL_AFTER)
+SENDING = (*READING, Kind.FAIL_AFTER, Kind.FAIL_LATE, Kind.DIE_LATE, Kind.DIE_HALFWAY, Kind.FULL)
+LOSING = (Kind.LOSE, Kind.DOUBLE, Kind.DELAY, Kind.EMPTY)
+
+OnSend = Callable[[bytes], None]
+
+
+class Ring(MemoryEventQueue):
+    """The queue that outlives processes. Delivers in an order of its own; `on_send` sees each body that is sent."""
+
+    def __init__(
+        self,
+        *,
+        visibility_seconds: float,
+        max_receives: int = 5,
+        random: Random | None = None,
+        on_send: OnSend = lambda body: None,
+    ) -> None:
+        super().__init__(visibility_seconds=visibility_seconds, max_receives=max_receives)
+        self._random = random
+        self._on_send = on_send
+
+    async def send(self, bodies: Sequence[bytes]) -> None:
+        check_bodies(bodies)
+        for body in bodies:
+            self._on_send(body)
+        await super().send(bodies)
+        if self._random is not None:
+            self._random.shuffle(self._messages)
+
+    def delay(self, bodies: Sequence[bytes], seconds: float) -> None:
+        """Let waiting messages with these bodies come later."""
+        for message in self._messages:
+            if message.body in bodies and message.receipt is None:
+                message.visible_at = current_time() + seconds
+
+    def in_flight(self) -> int:
+        """How many messages are with a worker."""
+        return sum(message.visible_at > current_time() for message in self._messages if message.receipt is not None)
+
+    def empty(self) -> None:
+        """Lose all messages."""
+        self._messages.clear()
+
+
+@dataclass
+class SimulatedQueue:
+    """An EventQueue in the hands of one process."""
+
+    ring: Ring
+    process: Process
+
+    async def send(self, bodies: Sequence[bytes]) -> None:
+        async def work() -> None:
+            self.process.check_room("queue.send")
+            await self.ring.send(bodies)
+
+        async def half() -> None:
+            await self.ring.send(bodies[: len(bodies) // 2])
+
+        await self.process.call("queue.send", work, SENDING, halfway=half)
+        fault = self.process.point("queue.keep", LOSING) if bodies else None
+        if fault is not None:
+            await self._misbehave(fault, bodies)
+
+    async def _misbehave(self, fault: Fault, bodies: Sequence[bytes]) -> None:
+        match fault.kind:
+            case Kind.EMPTY | Kind.LOSE:
+                self.ring.empty()
+            case Kind.DOUBLE:
+                await self.ring.send(bodies)
+            case Kind.DELAY:
+                self.ring.delay(bodies, fault.seconds)
+            case _:
+                pass
+
+    async def receive(self, *, max_messages: int = 1, wait_seconds: float = 0.0) -> Sequence[Message]:
+        await self.process.gate()
+        messages = await self.ring.receive(max_messages=max_messages, wait_seconds=wait_seconds)
+        await self.process.gate()
+        if not messages:
+            return messages
+        return await self.process.call("queue.receive", lambda: _soon(messages), ASKING)
+
+    async def extend(self, receipt: Receipt, seconds: float) -> None:
+        await self.process.call(f"queue.extend {receipt}", lambda: self.ring.extend(receipt, seconds), SENDING)
+
+    async def acknowledge(self, receipts: Sequence[Receipt]) -> None:
+        name = f"queue.acknowledge {', '.join(receipts)}"
+        await self.process.call(name, lambda: self.ring.acknowledge(receipts), SENDING)
+
+    async def reject(self, message: Message, reason: str) -> None:
+        name = f"queue.reject {message.receipt}"
+        await self.process.call(name, lambda: self.ring.reject(message, reason), SENDING)
+
+    async def depth(self) -> QueueDepth:
+        return await self.process.call("queue.depth", self.ring.depth, READING)
+
+
+async def _soon(messages: Sequence[Message]) -> Sequence[Message]:
+    await checkpoint()
+    return messages

@@ -1,0 +1,72 @@
+"""A run that depends on its seed alone: trio's order of tasks, a virtual clock, no threads, no real time.
+
+trio shuffles each batch of runnable tasks, by a generator of its own. Here it is seeded, and each batch is sorted first
+(trio's own hook for Hypothesis), so that addresses of objects have no say either.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, TypeVar
+
+import anyio
+import anyio.lowlevel
+import pytest
+import structlog
+import trio
+import trio.testing
+
+T = TypeVar("T")
+Wake = Callable[[], Awaitable[None]]
+
+after_sleep: ContextVar[Wake | None] = ContextVar("after_sleep", default=None)
+"""What a task passes when it wakes from a sleep: its process may be frozen or dead by then."""
+listener: ContextVar[Callable[[str], None] | None] = ContextVar("listener", default=None)
+"""Who hears what the engine logs."""
+
+_sleep = anyio.sleep
+
+
+async def _run_inline(work: Callable[..., T], *arguments: object, **_: object) -> T:
+    await anyio.lowlevel.checkpoint()
+    return work(*arguments)
+
+
+async def _sleep_as_process(seconds: float) -> None:
+    await _sleep(seconds)
+    wake = after_sleep.get()
+    if wake is not None:
+        await wake()
+
+
+def _to_listener(_: object, __: str, event: MutableMapping[str, Any]) -> str:
+    hear = listener.get()
+    if hear is not None:
+        name = event.pop("event")
+        hear(" ".join([f"log {name}", *(f"{key}={value}" for key, value in sorted(event.items()))]))
+    raise structlog.DropEvent
+
+
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    internals = trio._core._run
+    shuffler = internals._r
+    state = shuffler.getstate()
+    shuffler.seed(seed)
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(internals, "_ALLOW_DETERMINISTIC_SCHEDULING", True)
+            patch.setattr(anyio, "sleep", _sleep_as_process)
+            patch.setattr(anyio.to_thread, "run_sync", _run_inline)
+            with structlog.testing.capture_logs(processors=[_to_listener]):
+                yield
+    finally:
+        shuffler.setstate(state)
+
+
+def run_seeded(seed: int, main: Callable[[], Awaitable[T]]) -> T:
+    """Run `main` to its end; the same seed gives the same run, step by step. Sleeping takes no time."""
+    with _seeded(seed):
+        return trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))

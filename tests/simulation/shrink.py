@@ -1,0 +1,22 @@
+"""From a run that fails with many faults to one that fails with few."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tests.simulation.faults import Fault
+from tests.simulation.world import Run
+
+Replay = Callable[[tuple[Fault, ...]], Run]
+
+
+def shrunk(run: Run, replay: Replay) -> Run:
+    """Drop faults one by one, as long as the run still fails; return the last that did."""
+    at = 0
+    while at < len(run.faults):
+        fewer = replay(run.faults[:at] + run.faults[at + 1 :])
+        if fewer.broken and len(fewer.faults) < len(run.faults):
+            run, at = fewer, 0
+        else:
+            at += 1
+    return run

@@ -1,0 +1,150 @@
+"""An app whose rows are numbered texts, and a source that reads them: interrupted, throttled, changing between attempts.
+
+A text that begins with `file:` is the content of a Binary File: its upsert names the file, not the text.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass, field
+
+import orjson
+from anyio.lowlevel import checkpoint
+
+from pipeline.domain.errors import ConfigurationError
+from pipeline.domain.ids import Label, StreamName
+from pipeline.domain.keys import Key
+from pipeline.domain.schema import Column, StreamSchema
+from pipeline.ports.source import RowBlock, Snapshot, StoreBinary
+from tests.simulation.faults import Kind
+from tests.simulation.process import Process
+from tests.simulation.store import READING
+
+Table = dict[int, str]
+Tables = dict[str, Table]
+
+OPENING = (*READING, Kind.FAIL_AFTER)
+FILE_PREFIX = "file:"
+COLUMNS = (Column("number", "integer", nullable=False), Column("text", "text"), Column("file", "binary"))
+
+
+@dataclass
+class App:
+    """What outlives processes: the tables, and to which group each belongs. `exists` says whether there is such an app."""
+
+    tables: Tables
+    labels: dict[str, str] = field(default_factory=dict)
+    exists: bool = True
+    location: str = "simulated:source"
+
+
+def schema_of(app: App, name: str) -> StreamSchema:
+    """The schema of a table of numbered texts."""
+    return StreamSchema(StreamName(name), Label(app.labels.get(name, name)), COLUMNS, ("number",))
+
+
+def copied(tables: Tables) -> Tables:
+    """Return the tables as they are now."""
+    return {name: dict(table) for name, table in tables.items()}
+
+
+@dataclass
+class SimulatedSource:
+    """A Source in the hands of one process. `seen` is what it saw of the app when it opened its last snapshot."""
+
+    app: App
+    process: Process
+    block_rows: int = 3
+    seen: Tables = field(default_factory=dict)
+
+    @property
+    def location(self) -> str:
+        return self.app.location
+
+    @asynccontextmanager
+    async def open_snapshot(self) -> AsyncIterator[Snapshot]:
+        async def work() -> Tables:
+            await checkpoint()
+            if not self.app.exists:
+                raise ConfigurationError(f"There is no app at {self.location}.")
+            return copied(self.app.tables)
+
+        self.seen = await self.process.call("source.open_snapshot", work, OPENING)
+        yield SimulatedSnapshot(self, copied(self.seen))
+
+
+@dataclass
+class SimulatedSnapshot:
+    """The tables as they were."""
+
+    source: SimulatedSource
+    tables: Tables
+
+    async def streams(self) -> Sequence[StreamSchema]:
+        async def work() -> Sequence[StreamSchema]:
+            await checkpoint()
+            return [schema_of(self.source.app, name) for name in sorted(self.tables)]
+
+        return await self.source.process.call("source.streams", work, READING)
+
+    @asynccontextmanager
+    async def open_rows(self, schema: StreamSchema) -> AsyncIterator[AsyncIterable[RowBlock]]:
+        async with aclosing(self._blocks(schema.stream)) as opened:
+            yield opened
+
+    async def _blocks(self, stream: StreamName) -> AsyncGenerator[RowBlock, None]:
+        rows, size = sorted(self.tables[stream].items()), self.source.block_rows
+        for start in range(0, len(rows), size):
+            block = SimulatedBlock(rows[start : start + size], stream, self.source.process)
+            yield await self.source.process.call(f"source.rows {stream} from {start}", _given(block), READING)
+
+
+def _given(block: RowBlock) -> Callable[[], Awaitable[RowBlock]]:
+    async def work() -> RowBlock:
+        await checkpoint()
+        return block
+
+    return work
+
+
+@dataclass
+class SimulatedBlock:
+    """Rows `(number, text)`."""
+
+    rows: Sequence[tuple[int, str]]
+    stream: StreamName
+    process: Process
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def keys(self) -> Sequence[Key]:
+        return [(number,) for number, _ in self.rows]
+
+    def row_hashes(self) -> bytes:
+        return b"".join(hashlib.blake2b(repr(row).encode(), digest_size=8).digest() for row in self.rows)
+
+    async def upserts(self, positions: Sequence[int], store_binary: StoreBinary) -> bytes:
+        async def work() -> bytes:
+            return b"".join([await self._line(*self.rows[at], store_binary) for at in positions])
+
+        return await self.process.call(f"source.upserts {self.stream}", work, READING)
+
+    async def _line(self, number: int, text: str, store_binary: StoreBinary) -> bytes:
+        row: dict[str, object] = {"number": number, "text": text}
+        if text.startswith(FILE_PREFIX):
+            row = {"number": number, "file": await store_binary(lambda: _opened(text.encode()))}
+        return orjson.dumps({"upsert": row}, option=orjson.OPT_APPEND_NEWLINE)
+
+
+@asynccontextmanager
+async def _opened(content: bytes) -> AsyncIterator[AsyncIterable[bytes]]:
+    async def pieces() -> AsyncGenerator[bytes, None]:
+        for start in range(0, len(content), 5):
+            await checkpoint()
+            yield content[start : start + 5]
+
+    async with aclosing(pieces()) as opened:
+        yield opened
