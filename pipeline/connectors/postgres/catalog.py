@@ -45,7 +45,7 @@ under `search_path = pg_catalog`. Names are plain, not quoted, unless said other
     partition_by     null | as in PARTITION BY <partition_by>: "RANGE (created_at)"
     partitions       of a partitioned table all below it, parents first, each {"schema", "table", "parent": [schema,
                      table], "bound": as in PARTITION OF parent <bound>: "FOR VALUES FROM (1) TO (10)" or "DEFAULT",
-                     "partition_by": null or as above, "constraints" and "indexes": those that are not inherited}
+                     "partition_by": null or as above, "constraints", "indexes", "foreign_keys": those that are not inherited}
     inherits         [[schema, table], …] the parents of a table in classic inheritance, in order
     sequences        those that a column owns or its default uses: {"schema", "name", "column": name or null, "owned":
                      bool, "identity": bool, "options": as in CREATE SEQUENCE name <options>, "last_value": int or null when
@@ -56,3 +56,124 @@ under `search_path = pg_catalog`. Names are plain, not quoted, unless said other
     extensions       names of the extensions whose types the columns use
     schemas          all schemas that the above needs and that are not PostgreSQL's own
 """
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.connectors.postgres import catalog_queries as queries
+from pipeline.connectors.postgres.catalog_types import Row, TypeCatalog, by_table, fetch
+from pipeline.connectors.postgres.connection import Connection
+from pipeline.connectors.postgres.native import Described, native_description
+from pipeline.connectors.postgres.tables import DUP, ROW, Table, TableColumn
+from pipeline.domain.ids import Label, StreamName
+from pipeline.domain.schema import Column, StreamSchema
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """A table and the stream it is."""
+
+    table: Table
+    schema: StreamSchema
+
+
+def read_tables(connection: Connection, schemas: Sequence[str] | None) -> list[dict[str, Any]]:
+    """Return what `TABLES` tells of each table of these schemas (None: of all)."""
+    return fetch(connection, queries.TABLES, {"schemas": None if schemas is None else list(schemas)})
+
+
+def read_streams(connection: Connection, schemas: Sequence[str] | None) -> list[Stream]:
+    """Return all streams of the database, ordered by name."""
+    found = read_tables(connection, schemas)
+    types = TypeCatalog(connection)
+    oids = [row["oid"] for row in found]
+    partitions = by_table(fetch(connection, queries.PARTITIONS, (oids,)))
+    below = [row["oid"] for group in partitions.values() for row in group]
+    columns = by_table(fetch(connection, queries.COLUMNS, (oids,)))
+    indexes = by_table(fetch(connection, queries.INDEXES, (oids + below,)))
+    constraints = by_table(fetch(connection, queries.CONSTRAINTS, (oids + below,)))
+    parents = by_table(fetch(connection, queries.PARENTS, (oids,)))
+    sequences = by_table(fetch(connection, queries.SEQUENCES, {"tables": oids}))
+    streams = []
+    for row in found:
+        oid = row["oid"]
+        identifying = _identifying_index(indexes.get(oid, []), columns.get(oid, []))
+        table = _table(row, columns.get(oid, []), identifying, types)
+        described = Described(
+            table=table,
+            server_version=connection.info.server_version,
+            key_index=identifying,
+            indexes=indexes,
+            constraints=constraints,
+            partitions=partitions.get(oid, []),
+            parents=parents.get(oid, []),
+            sequences=sequences.get(oid, []),
+            types=types.needed(column.type_oid for column in table.columns),
+        )
+        streams.append(Stream(table, _stream_schema(table, native_description(described))))
+    return sorted(streams, key=lambda stream: stream.schema.stream)
+
+
+def stream_name(schema: str, table: str) -> StreamName:
+    """Return what the stream of a table is called."""
+    return StreamName(_part(table) if schema == "public" else f"{_part(schema)}.{_part(table)}")
+
+
+def _part(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"' if "." in name or '"' in name else name
+
+
+def _identifying_index(indexes: Sequence[Row], columns: Sequence[Row]) -> Row | None:
+    """Return the primary key, or else the first of the unique indexes of the fewest columns, none of which may be NULL."""
+    never_null = {column["name"] for column in columns if column["not_null"]}
+    fit = [index for index in indexes if index["identifies"] and never_null.issuperset(index["columns"])]
+    return min(fit, key=lambda index: (not index["primary"], len(index["columns"]), index["name"]), default=None)
+
+
+def _table(row: Row, columns: Sequence[Row], identifying: Row | None, types: TypeCatalog) -> Table:
+    return Table(
+        oid=row["oid"],
+        schema=row["schema"],
+        name=row["name"],
+        partitioned=row["partitioned"],
+        unlogged=row["unlogged"],
+        partition_by=row["partition_by"],
+        readable=row["readable"],
+        estimated_rows=row["estimated_rows"],
+        columns=tuple(_column(column, types) for column in columns),
+        key=() if identifying is None else tuple(identifying["columns"]),
+    )
+
+
+def _column(row: Row, types: TypeCatalog) -> TableColumn:
+    has_length = row["type"].startswith(("character", "bit")) and row["modifier"] > 0
+    return TableColumn(
+        name=row["name"],
+        native_type=row["type"],
+        type_oid=row["type_oid"],
+        wire=types.wire_type(row["type_oid"]),
+        not_null=row["not_null"],
+        identity=row["identity"],
+        generated=row["generated"],
+        expression=row["expression"],
+        collation=row["collation"],
+        size=(row["modifier"] - (4 if row["type"].startswith("character") else 0)) if has_length else -1,
+    )
+
+
+def _stream_schema(table: Table, native: Mapping[str, object]) -> StreamSchema:
+    columns = tuple(
+        Column(
+            column.name, column.wire.column_type, not column.not_null, column.native_type, column.default, column.size
+        )
+        for column in table.data_columns
+    )
+    key = table.key
+    if not key:
+        row, dup = Column(ROW, "text", False, "text"), Column(DUP, "integer", False, "bigint")
+        columns, key = (row, dup, *columns), (ROW, DUP)
+    name = stream_name(table.schema, table.name)
+    return StreamSchema(name, Label(name), columns, key, {"postgresql": native})

@@ -73,7 +73,11 @@ def connect(
         raise connect_meaning(error, location) from error
     try:
         with translated(location.url):
-            _prepare(connection, location, {**SESSION, "lock_timeout": _milliseconds(lock_timeout_seconds)} | dict(settings or {}))
+            _prepare(
+                connection,
+                location,
+                {**SESSION, "lock_timeout": _milliseconds(lock_timeout_seconds)} | dict(settings or {}),
+            )
     except BaseException:
         connection.close()
         raise

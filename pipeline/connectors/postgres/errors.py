@@ -37,7 +37,10 @@ _MEANING: dict[str, tuple[type[PipelineError], str]] = {
     "53100": (RefusedError, "the server's disk is full; free some space and run the command again"),
     "54": (ConfigurationError, "a limit of PostgreSQL is exceeded"),
     "55006": (TransientError, f"it is in use; {_AGAIN}"),
-    "55P03": (TransientError, "a lock held by another session was not given up in time; run the command again when it is"),
+    "55P03": (
+        TransientError,
+        "a lock held by another session was not given up in time; run the command again when it is",
+    ),
     "57": (TransientError, f"the server ended the work; {_AGAIN}"),
     "57P04": (ConfigurationError, "the database was dropped"),
     "58": (RefusedError, "the server cannot read or write its files; check its disk and its log"),
@@ -84,7 +87,9 @@ def meaning(error: psycopg.Error, place: str) -> PipelineError:
         return TransientError(f"{place}: {_LOST} ({_words(error)})")
     known = _MEANING.get(state or "") or _MEANING.get((state or "")[:2])
     if known is None:
-        return DefectError(f"{place}: unexpected error from PostgreSQL: {type(error).__name__} {state}: {_words(error)}")
+        return DefectError(
+            f"{place}: unexpected error from PostgreSQL: {type(error).__name__} {state}: {_words(error)}"
+        )
     kind, advice = known
     return kind(f"{place}: {advice} (PostgreSQL: {_words(error)})")
 

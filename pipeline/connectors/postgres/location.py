@@ -38,7 +38,9 @@ def parse_location(text: str) -> PostgresLocation:
     ConfigurationError, which does not quote the URL, when it is not one.
     """
     if not text.startswith(tuple(f"{scheme}://" for scheme in SCHEMES)):
-        raise ConfigurationError("A PostgreSQL location begins with postgresql://, as postgresql://user@host:5432/database.")
+        raise ConfigurationError(
+            "A PostgreSQL location begins with postgresql://, as postgresql://user@host:5432/database."
+        )
     try:
         given = {name: str(value) for name, value in conninfo_to_dict(text).items() if value is not None}
     except ProgrammingError:  # whose message may quote the password

@@ -1,0 +1,143 @@
+"""What is asked of PostgreSQL's catalog, a query for each kind of thing, for many tables at once.
+
+Each takes the object ids of tables as its one parameter, except `TABLES`, which takes the schemas (none: all), and
+`TYPES`, which takes nothing. The names of the result's columns are what catalog.py reads.
+"""
+
+from __future__ import annotations
+
+OWN_SCHEMA = "_pipeline"
+OWN_PREFIX = "_pipeline_"
+
+TABLES = f"""
+SELECT c.oid, n.nspname AS schema, c.relname AS name, c.relkind = 'p' AS partitioned, c.relpersistence = 'u' AS unlogged,
+       CASE c.relkind WHEN 'p' THEN pg_get_partkeydef(c.oid) END AS partition_by,
+       has_table_privilege(c.oid, 'SELECT') AS readable,
+       greatest((SELECT sum(p.reltuples) FROM pg_class AS p WHERE p.oid = c.oid OR c.relkind = 'p' AND p.relkind = 'r'
+                 AND p.oid IN (SELECT relid FROM pg_partition_tree(c.oid))), 0)::int8 AS estimated_rows
+FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't' AND NOT c.relispartition
+  AND n.nspname NOT IN ('pg_catalog', 'information_schema', '{OWN_SCHEMA}') AND n.nspname NOT LIKE 'pg\\_%%'
+  AND NOT starts_with(c.relname, '{OWN_PREFIX}')
+  AND (%(schemas)s::text[] IS NULL OR n.nspname = ANY (%(schemas)s::text[]))
+  AND NOT EXISTS (SELECT FROM pg_depend AS d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
+"""
+
+COLUMNS = """
+SELECT a.attrelid AS "table", a.attnum AS number, a.attname AS name, a.atttypid AS type_oid,
+       format_type(a.atttypid, a.atttypmod) AS type, a.atttypmod AS modifier,
+       a.attidentity AS identity, a.attgenerated AS generated,
+       a.attnotnull AND NOT EXISTS (SELECT FROM pg_constraint AS k WHERE k.conrelid = a.attrelid AND k.contype = 'n'
+                                    AND NOT k.convalidated AND k.conkey = ARRAY[a.attnum]) AS not_null,
+       pg_get_expr(d.adbin, d.adrelid) AS expression,
+       CASE WHEN a.attcollation <> t.typcollation
+            THEN (SELECT quote_ident(n.nspname) || '.' || quote_ident(l.collname) FROM pg_collation AS l
+                  JOIN pg_namespace AS n ON n.oid = l.collnamespace WHERE l.oid = a.attcollation) END AS collation
+FROM pg_attribute AS a JOIN pg_type AS t ON t.oid = a.atttypid
+LEFT JOIN pg_attrdef AS d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+WHERE a.attrelid = ANY (%s) AND a.attnum > 0 AND NOT a.attisdropped
+ORDER BY a.attrelid, a.attnum
+"""
+
+INDEXES = """
+SELECT i.indrelid AS "table", c.relname AS name, i.indisprimary AS "primary", i.indisunique AS "unique",
+       i.indisunique AND i.indisvalid AND i.indimmediate AND i.indpred IS NULL AND i.indexprs IS NULL AS identifies,
+       ARRAY(SELECT a.attname FROM unnest(i.indkey::int2[]) WITH ORDINALITY AS k(number, place)
+             JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = k.number
+             WHERE k.place <= i.indnkeyatts ORDER BY k.place)::text[] AS columns,
+       replace(pg_get_indexdef(i.indexrelid), format('INDEX %%I ON ONLY ', c.relname),
+               format('INDEX %%I ON ', c.relname)) AS definition,
+       c.relispartition AS inherited,
+       EXISTS (SELECT FROM pg_constraint AS k WHERE k.conindid = i.indexrelid AND k.contype IN ('p', 'u', 'x')) AS constrains
+FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid
+WHERE i.indrelid = ANY (%s) AND i.indislive
+ORDER BY i.indrelid, c.relname COLLATE "C"
+"""
+
+CONSTRAINTS = """
+SELECT k.conrelid AS "table", k.conname AS name, k.contype AS kind, pg_get_constraintdef(k.oid) AS definition,
+       n.nspname AS referenced_schema, c.relname AS referenced_table
+FROM pg_constraint AS k
+LEFT JOIN pg_class AS c ON c.oid = k.confrelid LEFT JOIN pg_namespace AS n ON n.oid = c.relnamespace
+WHERE k.conrelid = ANY (%s) AND k.contype IN ('p', 'u', 'c', 'x', 'f') AND k.conparentid = 0 AND k.conislocal
+ORDER BY k.conrelid, k.contype, k.conname COLLATE "C"
+"""
+
+PARTITIONS = """
+SELECT root.oid AS "table", t.relid::oid AS oid, n.nspname AS schema, c.relname AS name, pn.nspname AS parent_schema,
+       p.relname AS parent_name, pg_get_expr(c.relpartbound, c.oid) AS bound,
+       CASE c.relkind WHEN 'p' THEN pg_get_partkeydef(c.oid) END AS partition_by
+FROM unnest(%s::oid[]) AS root(oid), pg_partition_tree(root.oid) AS t
+JOIN pg_class AS c ON c.oid = t.relid JOIN pg_namespace AS n ON n.oid = c.relnamespace
+JOIN pg_class AS p ON p.oid = t.parentrelid JOIN pg_namespace AS pn ON pn.oid = p.relnamespace
+WHERE t.level > 0
+ORDER BY root.oid, t.level, n.nspname COLLATE "C", c.relname COLLATE "C"
+"""
+
+PARENTS = """
+SELECT i.inhrelid AS "table", n.nspname AS schema, c.relname AS name
+FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhparent JOIN pg_namespace AS n ON n.oid = c.relnamespace
+WHERE i.inhrelid = ANY (%s) AND c.relkind <> 'p'
+ORDER BY i.inhrelid, i.inhseqno
+"""
+
+SEQUENCES = """
+WITH used AS (
+    SELECT d.refobjid AS "table", d.refobjsubid AS number, d.objid AS sequence, true AS owned, d.deptype = 'i' AS identity
+    FROM pg_depend AS d
+    WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_class'::regclass AND d.deptype IN ('a', 'i')
+      AND d.refobjid = ANY (%(tables)s) AND d.refobjsubid > 0
+    UNION
+    SELECT f.adrelid, f.adnum, d.refobjid, false, false
+    FROM pg_attrdef AS f JOIN pg_depend AS d ON d.classid = 'pg_attrdef'::regclass AND d.objid = f.oid
+    WHERE d.refclassid = 'pg_class'::regclass AND f.adrelid = ANY (%(tables)s)
+)
+SELECT u."table", n.nspname AS schema, c.relname AS name, min(a.attname::text) AS "column", bool_or(u.owned) AS owned,
+       bool_or(u.identity) AS identity, format_type(s.seqtypid, NULL) AS type, s.seqstart AS start, s.seqincrement AS increment,
+       s.seqmin AS minimum, s.seqmax AS maximum, s.seqcache AS cache, s.seqcycle AS cycle,
+       CASE WHEN has_sequence_privilege(c.oid, 'SELECT,USAGE') THEN pg_sequence_last_value(c.oid) END AS last_value
+FROM used AS u JOIN pg_class AS c ON c.oid = u.sequence JOIN pg_sequence AS s ON s.seqrelid = c.oid
+JOIN pg_namespace AS n ON n.oid = c.relnamespace
+JOIN pg_attribute AS a ON a.attrelid = u."table" AND a.attnum = u.number
+GROUP BY u."table", c.oid, n.nspname, c.relname, s.seqrelid, s.seqtypid, s.seqstart, s.seqincrement, s.seqmin, s.seqmax,
+         s.seqcache, s.seqcycle
+ORDER BY u."table", n.nspname COLLATE "C", c.relname COLLATE "C"
+"""
+
+TYPES = """
+SELECT t.oid, n.nspname AS schema, t.typname AS name, t.typbasetype AS base, t.typelem AS element, t.typrelid AS relation,
+       CASE WHEN t.typelem <> 0 AND t.typlen = -1 AND t.typcategory = 'A' THEN 'a' ELSE t.typtype::text END AS kind,
+       c.relkind = 'c' AS is_composite, t.typsend <> 0 AS has_binary, x.extname AS extension, r.rngsubtype AS subtype
+FROM pg_type AS t JOIN pg_namespace AS n ON n.oid = t.typnamespace
+LEFT JOIN pg_class AS c ON c.oid = t.typrelid
+LEFT JOIN pg_range AS r ON r.rngtypid = t.oid OR to_jsonb(r) ->> 'rngmultitypid' = t.oid::text
+LEFT JOIN pg_depend AS d ON d.classid = 'pg_type'::regclass AND d.objid = t.oid AND d.deptype = 'e'
+LEFT JOIN pg_extension AS x ON x.oid = d.refobjid
+"""
+
+ENUM_LABELS = """
+SELECT enumtypid AS "table", enumlabel AS label FROM pg_enum WHERE enumtypid = ANY (%s) ORDER BY enumtypid, enumsortorder
+"""
+DOMAINS = """
+SELECT t.oid AS "table", format_type(t.typbasetype, t.typtypmod) AS base, t.typnotnull AS not_null,
+       coalesce(pg_get_expr(t.typdefaultbin, 0), quote_literal(t.typdefault)) AS "default",
+       CASE WHEN t.typcollation <> b.typcollation
+            THEN (SELECT quote_ident(n.nspname) || '.' || quote_ident(l.collname) FROM pg_collation AS l
+                  JOIN pg_namespace AS n ON n.oid = l.collnamespace WHERE l.oid = t.typcollation) END AS collation,
+       ARRAY(SELECT 'CONSTRAINT ' || quote_ident(k.conname) || ' ' || pg_get_constraintdef(k.oid) FROM pg_constraint AS k
+             WHERE k.contypid = t.oid AND k.contype = 'c' ORDER BY k.conname) AS checks
+FROM pg_type AS t JOIN pg_type AS b ON b.oid = t.typbasetype WHERE t.oid = ANY (%s)
+"""
+
+RANGES = """
+SELECT r.rngtypid AS "table", format_type(r.rngsubtype, NULL) AS subtype,
+       (SELECT quote_ident(n.nspname) || '.' || quote_ident(o.opcname) FROM pg_opclass AS o
+        JOIN pg_namespace AS n ON n.oid = o.opcnamespace WHERE o.oid = r.rngsubopc AND NOT o.opcdefault) AS operator_class,
+       CASE WHEN r.rngcollation <> s.typcollation
+            THEN (SELECT quote_ident(n.nspname) || '.' || quote_ident(l.collname) FROM pg_collation AS l
+                  JOIN pg_namespace AS n ON n.oid = l.collnamespace WHERE l.oid = r.rngcollation) END AS collation,
+       CASE WHEN r.rngsubdiff <> 0 THEN r.rngsubdiff::regproc::text END AS difference,
+       (to_jsonb(r) ->> 'rngmultitypid')::oid AS multirange_oid,
+       format_type((to_jsonb(r) ->> 'rngmultitypid')::oid, NULL) AS multirange
+FROM pg_range AS r JOIN pg_type AS s ON s.oid = r.rngsubtype WHERE r.rngtypid = ANY (%s)
+"""
