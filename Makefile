@@ -7,13 +7,14 @@ READY := $(VENV)/.ready
 PINS := requirements/test.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench clean
+.PHONY: help demo test lint bench stack stack-stop clean
 
 help:  ## Say what there is
 	@echo "make demo    build a small app, move it, change it, move it again, and compare"
 	@echo "make test    check style, types and architecture, and run all tests"
 	@echo "make lint    the checks without the tests"
 	@echo "make bench   compare the speed with what is known, side by side"
+	@echo "make stack   start S3 and SQS on this computer (LocalStack, with Docker or without); make stack-stop ends them"
 	@echo "make clean   remove $(VENV) and what the tools leave behind"
 
 demo: $(READY)  ## Show what it does
@@ -34,6 +35,12 @@ lint: $(READY)  ## Style, types, architecture
 
 bench: $(READY)  ## Speed, side by side in one run
 	@$(BIN)/python -m benchmarks
+
+stack: $(READY)  ## S3 and SQS on this computer; STACK=--without-docker leaves Docker out
+	@$(BIN)/python -m localstack.stack start $(STACK)
+
+stack-stop: $(READY)  ## End it
+	@$(BIN)/python -m localstack.stack stop
 
 $(READY): pyproject.toml $(PINS)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \

@@ -1,4 +1,4 @@
-"""Runs LocalStack in the foreground, without Docker: S3 and SQS, on loopback only. `localstack/start.py` calls it.
+"""Runs LocalStack in the foreground, without Docker: S3 and SQS, on loopback only. `make stack` and tests call it.
 
     .venv-localstack/bin/python -P localstack/run_without_docker.py --port 4566 --directory .localstack/data
 
@@ -9,11 +9,16 @@ import path. What is set in the environment goes before the defaults here.
 from __future__ import annotations
 
 import argparse
+import fcntl
 import functools
 import os
 import runpy
+import sys
+import time
+from pathlib import Path
 
 LOOPBACK = "127.0.0.1"
+_LOCK_SECONDS = 2.0
 
 
 def main() -> None:
@@ -21,7 +26,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Run LocalStack's S3 and SQS on loopback, without Docker.")
     parser.add_argument("--port", type=int, default=4566, help="the port of both services (4566)")
     parser.add_argument("--directory", default=".localstack/data", help="where it keeps its files (.localstack/data)")
+    parser.add_argument("--pid-file", type=Path, help="a file to hold its pid, locked for as long as it runs")
     arguments = parser.parse_args()
+    if arguments.pid_file is not None:
+        hold(arguments.pid_file)
     for name, value in settings(arguments.port, arguments.directory).items():
         os.environ.setdefault(name, value)
     listen_on_loopback()
@@ -43,6 +51,23 @@ def settings(port: int, directory: str) -> dict[str, str]:
         "DISABLE_EVENTS": "1",
         "FILESYSTEM_ROOT": directory,
     }
+
+
+def hold(pid_file: Path) -> None:
+    """Write our pid into the file and lock it until the process ends; end the process if another one holds it."""
+    descriptor = os.open(pid_file, os.O_RDWR | os.O_CREAT, 0o644)
+    deadline = time.monotonic() + _LOCK_SECONDS  # whoever looks whether it is locked, locks it for a moment
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                sys.exit(f"another LocalStack holds {pid_file}")
+            time.sleep(0.05)
+        else:
+            break
+    os.truncate(descriptor, 0)
+    os.write(descriptor, str(os.getpid()).encode())
 
 
 def listen_on_loopback() -> None:

@@ -1,0 +1,144 @@
+"""Starts the local stack, with Docker or without, and ends it. `make stack` and `make stack-stop` call it.
+
+python -m localstack.stack start [--without-docker] [--foreground] [--port 4566]
+python -m localstack.stack stop
+"""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import subprocess
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+import click
+
+from localstack import background, in_docker
+from localstack.environment import ROOT, EnvironmentNotMadeError
+from localstack.provision import REGION, Access, told
+from localstack.resources import read_resources
+
+PLACE = ROOT / ".localstack"
+PORT = 4566
+_START_SECONDS = 120.0
+_POLL_SECONDS = 0.2
+_LOOPBACK = "127.0.0.1"
+
+
+@click.group()
+def cli() -> None:
+    """S3 and SQS on this computer, by LocalStack."""
+
+
+@cli.command()
+@click.option("--without-docker", is_flag=True, help="Do not look for Docker.")
+@click.option("--foreground", is_flag=True, help="Stay, and end it on Ctrl-C.")
+@click.option("--port", default=PORT, show_default=True, help="The port of both services, on loopback only.")
+@click.option("--region", default=REGION, show_default=True, help="The region that it is to play.")
+def start(without_docker: bool, foreground: bool, port: int, region: str) -> None:
+    """Start it, and make the bucket and the queues. Harmless when it runs already."""
+    PLACE.mkdir(exist_ok=True)
+    process: subprocess.Popen[bytes] | None = None
+    why_not = "as you wish" if without_docker else in_docker.why_not()
+    if background.running_process_id(PLACE) is not None and is_up(port):
+        click.echo(f"LocalStack runs already, without Docker, as process {background.running_process_id(PLACE)}.")
+        foreground = False
+    elif why_not is None:
+        click.echo("Starting LocalStack in Docker.")
+        _start_in_docker(port)
+    else:
+        click.echo(f"Starting LocalStack without Docker ({why_not}).")
+        process = _start_without_docker(port)
+    _provision(Access(f"http://{_LOOPBACK}:{port}", region))
+    if foreground and process is not None:
+        _stay(process.wait)
+    elif foreground and why_not is None:
+        _stay(in_docker.follow)
+
+
+@cli.command()
+def stop() -> None:
+    """End it, however it was started. What it holds is gone then. Harmless when it does not run."""
+    _end()
+
+
+def _end() -> None:
+    stopped = background.stop(PLACE)
+    if in_docker.why_not() is None:
+        if not in_docker.stop():
+            raise click.ClickException("Docker could not end it, and says why above.")
+    elif not stopped:
+        click.echo("LocalStack does not run.")
+    if stopped:
+        click.echo("LocalStack has ended.")
+
+
+def is_up(port: int) -> bool:
+    """Whether a LocalStack, or what passes for one, answers on this port of loopback."""
+    connection = http.client.HTTPConnection(_LOOPBACK, port, timeout=5.0)
+    try:
+        connection.request("GET", "/_localstack/health")
+        return connection.getresponse().status == http.client.OK
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def _provision(access: Access) -> None:
+    for line in told(read_resources(), access):
+        click.echo(f"  {line}")
+    click.echo(
+        f"S3 and SQS answer at {access.endpoint_url}. `make stack-stop` ends them, and what they hold is gone then."
+    )
+    click.echo("Next: .venv/bin/pipeline worker all --config config/localstack.toml")
+
+
+def _start_in_docker(port: int) -> None:
+    if not in_docker.start(port):
+        raise click.ClickException(
+            "Docker could not start it, and says why above. Or: make stack STACK=--without-docker"
+        )
+
+
+def _start_without_docker(port: int) -> subprocess.Popen[bytes]:
+    if _is_taken(port):
+        raise click.ClickException(f"something else listens on port {port}: end it, or choose another with --port")
+    try:
+        process = background.start(PLACE, port)
+    except EnvironmentNotMadeError as error:
+        raise click.ClickException(str(error)) from error
+    deadline = time.monotonic() + _START_SECONDS
+    while not is_up(port):
+        if process.poll() is not None or time.monotonic() > deadline:
+            background.stop(PLACE)
+            raise click.ClickException(_last_words())
+        time.sleep(_POLL_SECONDS)
+    return process
+
+
+def _last_words() -> str:
+    log = background.log_file(PLACE)
+    last = "\n".join(log.read_text(errors="replace").splitlines()[-10:])
+    return f"LocalStack does not answer. The end of {log.relative_to(ROOT)}:\n{last}"
+
+
+def _is_taken(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.settimeout(1.0)
+        return probe.connect_ex((_LOOPBACK, port)) == 0
+
+
+def _stay(wait: Callable[[], object]) -> None:
+    click.echo("Ctrl-C ends it.")
+    try:
+        with suppress(KeyboardInterrupt):
+            wait()
+    finally:
+        _end()
+
+
+if __name__ == "__main__":
+    cli()
