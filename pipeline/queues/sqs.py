@@ -100,7 +100,7 @@ class SqsEventQueue:
             text, attributes = outgoing(body)
             entries.append({"Id": "", "MessageBody": text, "MessageAttributes": attributes})
         for batch in batches(entries, lambda entry: len(entry["MessageBody"].encode()) + 100):
-            await self._queue.requests.ask_in_batch(f"send {len(batch)} messages", "SendMessage", batch, self._send)
+            await self._queue.requests.ask_in_batch("send messages", "SendMessage", batch, self._send)
 
     async def _send(
         self, entries: Mapping[str, SendMessageBatchRequestEntryTypeDef]
@@ -115,7 +115,7 @@ class SqsEventQueue:
         return await self._polls.wait(self._receive(max_messages, math.ceil(wait_seconds)))
 
     async def _receive(self, max_messages: int, wait_seconds: int) -> Sequence[Message]:
-        began = self._leases.begin()
+        asked_at = self._leases.now()
         answer = await self._queue.requests.ask(
             "receive messages",
             "ReceiveMessage",
@@ -129,19 +129,19 @@ class SqsEventQueue:
             ),
         )
         messages = [_message(message) for message in answer.get("Messages", [])]
-        self._leases.take([message.receipt for message in messages], began)
+        self._leases.take([message.receipt for message in messages], asked_at, self._visibility_seconds)
         return messages
 
     async def extend(self, receipt: Receipt, seconds: float) -> None:
         """See the port. LeaseLostError also when the message would be held for more than 12 hours, which SQS refuses.
 
         Then it is not given back at once: it comes again when its present time-out ends, so that its holder has that
-        long to let go. A holder that extends by the visibility time-out at every third of it lets go at 11 h 59 min less
-        that time-out.
+        long to let go. A holder that extends by the visibility time-out loses it at 11 h 59 min less that time-out, and
+        may still acknowledge until it ends.
         """
         whole_seconds = math.ceil(seconds)
-        if whole_seconds > 0:
-            self._leases.check_extension(receipt, whole_seconds)
+        self._leases.check_extension(receipt, whole_seconds)
+        asked_at = self._leases.now()
         try:
             await self._queue.requests.ask(
                 "extend a message's time-out",
@@ -153,12 +153,11 @@ class SqsEventQueue:
         except LeaseLostError:
             self._leases.drop([receipt])
             raise
-        if whole_seconds == 0:
-            self._leases.drop([receipt])
+        self._leases.extend(receipt, asked_at + whole_seconds)
 
     async def acknowledge(self, receipts: Sequence[Receipt]) -> None:
         """See the port. Ten a request; calls are not joined, since a group is acknowledged after minutes of work."""
-        for batch in batches(list(dict.fromkeys(receipts)), lambda _: 0):
+        for batch in batches(self._leases.held(receipts), lambda _: 0):
             await self._queue.requests.ask_in_batch("acknowledge messages", "DeleteMessage", batch, self._delete)
             self._leases.drop(batch)
 
