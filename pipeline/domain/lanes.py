@@ -7,7 +7,7 @@ each other.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from pipeline.domain.compaction import applicable
@@ -66,8 +66,7 @@ class Plan:
         return sum(len(step.pending) for lane in self.lanes for step in lane.steps)
 
 
-_Stage = list[tuple[int, FileEntry]]
-"""The files of a step, each with its place in the File List."""
+_Stage = list[FileEntry]
 
 
 def plan(entries: Sequence[FileEntry], marked: Container[EventFileId], share: Share = WHOLE) -> Plan:
@@ -75,10 +74,11 @@ def plan(entries: Sequence[FileEntry], marked: Container[EventFileId], share: Sh
 
     A share of a lane ends before a step whose files are shared out: whoever ends what comes before rings again.
     """
+    ordinals = {entry.id: ordinal for ordinal, entry in enumerate(entries)}
     entries = applicable(entries, marked)
     lanes: list[Lane] = []
-    for number, (stream, stages) in enumerate(_stages(entries).items()):
-        steps = tuple(_pending(stages, marked) if share == WHOLE else _own(stages, marked, number, share))
+    for stream, stages in _stages(entries).items():
+        steps = tuple(_pending(stages, marked) if share == WHOLE else _own(stages, marked, ordinals, share))
         if steps:
             lanes.append(Lane(stream, steps))
     return Plan(lanes=tuple(lanes), skipped=sum(entry.id in marked for entry in entries))
@@ -86,12 +86,12 @@ def plan(entries: Sequence[FileEntry], marked: Container[EventFileId], share: Sh
 
 def _stages(entries: Sequence[FileEntry]) -> dict[StreamName, list[_Stage]]:
     streams: dict[StreamName, list[_Stage]] = {}
-    for ordinal, entry in enumerate(entries):
+    for entry in entries:
         stages = streams.setdefault(entry.id.stream, [])
-        if stages and _side_by_side(stages[-1][-1][1], entry):
-            stages[-1].append((ordinal, entry))
+        if stages and _side_by_side(stages[-1][-1], entry):
+            stages[-1].append(entry)
         else:
-            stages.append([(ordinal, entry)])
+            stages.append([entry])
     return streams
 
 
@@ -102,34 +102,35 @@ def _side_by_side(before: FileEntry, entry: FileEntry) -> bool:
 def _pending(stages: Sequence[_Stage], marked: Container[EventFileId]) -> Iterator[Step]:
     after: tuple[EventFileId, ...] = ()
     for stage in stages:
-        pending = tuple(entry for _, entry in stage if entry.id not in marked)
+        pending = tuple(entry for entry in stage if entry.id not in marked)
         if pending:
             yield Step(pending, after)
-        after = tuple(entry.id for _, entry in stage)
+        after = tuple(entry.id for entry in stage)
 
 
-def _own(stages: Sequence[_Stage], marked: Container[EventFileId], lane: int, share: Share) -> Iterator[Step]:
-    """Of a lane's pending steps: the share of the first if many files may run side by side in it, else those up to such."""
-    ordinals = {entry.id: ordinal for stage in stages for ordinal, entry in stage}
-    wide = {stage[0][1].id for stage in stages if len(stage) > 1}
-    first_of = {entry.id: stage[0][1].id for stage in stages for _, entry in stage}
+def _own(
+    stages: Sequence[_Stage], marked: Container[EventFileId], ordinals: Mapping[EventFileId, int], share: Share
+) -> Iterator[Step]:
+    """Of a lane's pending steps: the share of the first if many files may run side by side in it, else those up to such.
+
+    Steps of one file each all belong to one share, told by the name of the stream.
+    """
+    wide = {entry.id for stage in stages if len(stage) > 1 for entry in stage}
     for position, step in enumerate(_pending(stages, marked)):
-        if first_of[step.pending[0].id] in wide:
+        if step.pending[0].id in wide:
             own = tuple(entry for entry in step.pending if share.has(ordinals[entry.id]))
             if own and position == 0:
                 yield Step(own, step.after)
             return
-        if not share.has(lane):
+        if not share.has(sum(step.pending[0].id.stream.encode())):
             return
         yield step
 
 
 def accounted(entries: Sequence[FileEntry], marked: Container[EventFileId], failed: Container[EventFileId]) -> bool:
     """Whether nothing of a File List is to come: every file is marked, or failed, or stands behind one that failed."""
-    for lane in plan(entries, marked).lanes:
-        if any(entry.id not in failed for entry in lane.steps[0].pending):
-            return False
-    return True
+    awaited = [entry for lane in plan(entries, marked).lanes for entry in lane.steps[0].pending]
+    return all(entry.id in failed for entry in awaited)
 
 
 def in_lane_order(entries: Sequence[FileEntry]) -> list[FileEntry]:

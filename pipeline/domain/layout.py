@@ -32,9 +32,14 @@ def stream_events_prefix(flow: FlowName, movement: int, stream: StreamName) -> s
     return f"{flow_prefix(flow)}events/{movement}/{encode_name(stream)}/"
 
 
+def groups_prefix(flow: FlowName, movement: int) -> str:
+    """The File Lists that one Movement has made."""
+    return f"{flow_prefix(flow)}movements/{movement}/groups/"
+
+
 def file_list_key(flow: FlowName, movement: int, label: Label, attempt: int) -> ObjectKey:
     """A File List; create-only, and its existence is completeness of the group as that attempt saw the source."""
-    return ObjectKey(f"{flow_prefix(flow)}movements/{movement}/groups/{encode_name(label)}/files.{attempt}.jsonl")
+    return ObjectKey(f"{groups_prefix(flow, movement)}{encode_name(label)}/files.{attempt}.jsonl")
 
 
 def binary_key(flow: FlowName, binary: BinaryId) -> ObjectKey:

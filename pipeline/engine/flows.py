@@ -152,18 +152,23 @@ class FlowStore:
                 return started, True
         raise TransientError(f"Movements of Flow {flow.name!r} are begun by others all the time. Try again.")
 
-    async def claim(self, flow: FlowName, number: int, worker: str) -> Movement:
-        """Begin an attempt to export a Movement. From here on, no exporter of an earlier attempt changes it."""
+    async def claim(self, seen: Movement, worker: str) -> Movement:
+        """Begin an attempt to export a Movement. From here on, no exporter of an earlier attempt changes it.
+
+        LeaseLostError when another attempt has begun since it was `seen`, or it has settled.
+        """
 
         def begun(now: Movement) -> Movement:
-            if now.settled:
-                raise LeaseLostError(f"Movement {number} of Flow {flow!r} has settled: {now.status}.")
+            if now.settled or now.attempts != seen.attempts:
+                raise LeaseLostError(
+                    f"Movement {now.number} of Flow {now.flow!r} is {now.status}, taken up by {now.exporter}."
+                )
             if now.compaction:
-                raise LeaseLostError(f"Movement {number} of Flow {flow!r} is a compaction: it exports nothing.")
+                raise LeaseLostError(f"Movement {now.number} of Flow {now.flow!r} is a compaction: it exports nothing.")
             taken = now.to(Status.IN_PROGRESS, now.updated)
             return replace(taken, attempts=now.attempts + 1, exporter=worker, exported=False)
 
-        return await self.update(flow, number, begun)
+        return await self.update(seen.flow, seen.number, begun)
 
     async def latest_but_compacting(self, flow: Flow) -> Movement | None:
         """Return the latest Movement; a compaction that is not at its end is ended.

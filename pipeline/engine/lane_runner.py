@@ -109,7 +109,8 @@ class LaneRunner:
 
     async def _run_file(self, entry: FileEntry, step: Step, results: list[bool], borrower: object) -> None:
         try:
-            results.append(await self._load_or_fail(entry, step))
+            with structlog.contextvars.bound_contextvars(event_file=str(entry.id)):
+                results.append(await self._load_or_fail(entry, step))
         finally:
             self._limiter.release_on_behalf_of(borrower)
 
@@ -141,7 +142,7 @@ class LaneRunner:
             except TransientError as error:
                 if attempt == LOAD_TRIES - 1:
                     raise
-                log.warning("event_file_load_retried", event_file=str(entry.id), reason=str(error))
+                log.warning("event_file_load_retried", reason=str(error))
                 await anyio.sleep(FIRST_RETRY_SECONDS * 2**attempt)
         raise DefectError("a loop over the tries of a load ended without a result")
 
@@ -169,4 +170,4 @@ class LaneRunner:
         for rejection in loaded.rejections:
             self._parts.reporter.report(RecordRejected(entry.label, rejection))
         if loaded.skipped_columns:
-            log.info("columns_skipped", event_file=str(entry.id), columns=loaded.skipped_columns)
+            log.info("columns_skipped", columns=loaded.skipped_columns)

@@ -27,7 +27,8 @@ def never() -> bool:
 class MovementImport:
     """What one process does for the import of one Movement. `marks` and `failed` are what it knows of Event Files.
 
-    `stopping` is asked before each Event File: once it says yes, no more is begun.
+    `stopping` is asked before each Event File: once it says yes, no more is begun. `holding` names the groups in hand;
+    `settling` is held by whoever tries to settle the Movement.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class MovementImport:
         self.marks: dict[EventFileId, Mark] = self.runner.marks
         self.done: set[ObjectKey] = set()
         self.holding: list[Label] = []
+        self.settling = anyio.Lock()
 
     @property
     def failed(self) -> dict[EventFileId, str]:

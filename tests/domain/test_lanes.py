@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from pipeline.domain.event_file import Encoding, FileEntry
 from pipeline.domain.ids import EventFileId, Label, ObjectKey, Phase, StreamName
-from pipeline.domain.lanes import in_lane_order, plan
+from pipeline.domain.lanes import Plan, Share, accounted, in_lane_order, plan
 
 
 def entry(text: str) -> FileEntry:
@@ -63,3 +65,42 @@ def test_new_files_are_listed_snapshots_first_and_by_number() -> None:
 
 def test_the_phase_tells_a_snapshot() -> None:
     assert [entry(f"1/a/{phase.value}/0").is_snapshot for phase in Phase] == [True, False]
+
+
+def ids(planned: Plan) -> list[str]:
+    return [str(e.id) for lane in planned.lanes for step in lane.steps for e in step.pending]
+
+
+@pytest.mark.parametrize("of", [1, 2, 3, 7])
+def test_shares_rung_for_again_and_again_come_to_the_whole_in_order_and_nothing_twice(of: int) -> None:
+    texts = [f"1/a/full/{n}" for n in range(5)] + ["1/b/full/0", "2/a/incremental/0", "2/b/incremental/0"]
+    texts += [f"3/a/full/{n}" for n in range(4)] + ["3/b/incremental/0", "4/a/incremental/0"]
+    entries = [entry(text) for text in texts]
+    marked: set[EventFileId] = set()
+    applied: list[str] = []
+    for _ in range(6):
+        rounds = [plan(entries, frozenset(marked), Share(index, of)) for index in range(of)]
+        dealt = [text for planned in rounds for text in ids(planned)]
+        assert len(set(dealt)) == len(dealt)
+        for planned in rounds:
+            for lane in planned.lanes:
+                for step in lane.steps:
+                    assert set(step.after) <= marked
+                    marked |= {e.id for e in step.pending}
+        applied += dealt
+    assert sorted(applied) == sorted(texts)
+    assert accounted(entries, marked, ())
+
+
+def test_a_list_is_accounted_for_when_each_lane_has_ended_or_failed() -> None:
+    done = {EventFileId.parse(text) for text in ("1/a/full/0", "1/b/full/0")}
+    failed = {EventFileId.parse("1/a/full/1")}
+    assert not accounted(LIST, done, ())
+    assert accounted(LIST, done, failed)
+    assert not accounted(LIST, done - {EventFileId.parse("1/b/full/0")}, failed)
+
+
+@pytest.mark.parametrize(("index", "of"), [(1, 1), (-1, 2), (0, 0)])
+def test_a_share_that_cannot_be_is_refused(index: int, of: int) -> None:
+    with pytest.raises(ValueError, match="no share"):
+        Share(index, of)

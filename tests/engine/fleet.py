@@ -1,0 +1,121 @@
+"""Long-running workers on fakes: each is a process of its own that can die, be stopped, and come again."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+
+import anyio
+
+from pipeline.codec.message import MovementStarted, encode_message
+from pipeline.domain.movement import Flow, Movement
+from pipeline.engine.export_worker import ExportWorker
+from pipeline.engine.flows import FlowStore
+from pipeline.engine.import_worker import ImportWorker
+from pipeline.engine.parts import EngineParts, Limits
+from pipeline.engine.sweep import Sweep
+from pipeline.ports.destination import Destination
+from pipeline.ports.event_queue import EventQueue
+from pipeline.ports.source import Source
+from pipeline.queues.memory import MemoryEventQueue
+from tests.engine.faulty import MortalQueue, MortalStore
+from tests.engine.moving import FLOW, World
+from tests.engine.world import CrashError, Faults, MemorySource, Tables
+
+LIMITS = Limits(
+    event_file_rows=4, range_rows=3, sweep_seconds=5.0, visibility_seconds=30.0, progress_seconds=2.0, share_files=2
+)
+
+
+@dataclass
+class Fleet(World):
+    """A world with a queue for exporters, in which workers run."""
+
+    limits: Limits = LIMITS
+    exports: EventQueue = field(default_factory=lambda: MemoryEventQueue(visibility_seconds=30.0))
+
+    async def start(self) -> Movement:
+        """Do what `pipeline start` does."""
+        flow = await self.flows.connect(FLOW, MemorySource.location, self.destination.location)
+        movement, _ = await self.flows.start(flow, self.only, self.exclude)
+        await self.exports.send([encode_message(MovementStarted(FLOW, movement.number))])
+        return movement
+
+    async def settled(self, number: int, *, within_seconds: float = 3600.0) -> Movement:
+        """Wait until a Movement has settled."""
+        return await self._until(number, lambda movement: movement.settled, within_seconds)
+
+    async def exported(self, number: int) -> Movement:
+        """Wait until a Movement is exported."""
+        return await self._until(number, lambda movement: movement.exported, 3600.0)
+
+    async def _until(self, number: int, holds: Callable[[Movement], bool], within_seconds: float) -> Movement:
+        with anyio.fail_after(within_seconds):
+            while True:
+                movement = await self.flows.read_movement(FLOW, number)
+                if holds(movement):
+                    return movement
+                await anyio.sleep(0.1)
+
+    @asynccontextmanager
+    async def workers(self, *workers: WorkerProcess) -> AsyncIterator[None]:
+        """Run these workers, and stop them at the end as an operator does."""
+        stop = anyio.Event()
+        async with anyio.create_task_group() as group:
+            for worker in workers:
+                group.start_soon(worker.run, stop)
+            yield
+            stop.set()
+
+
+@dataclass
+class WorkerProcess:
+    """One process. It dies as its faults say; what it did by then stays, nothing comes after."""
+
+    fleet: Fleet
+    name: str
+    roles: Sequence[str] = ("export", "import", "sweep")
+    faults: Faults = field(default_factory=Faults)
+    death: anyio.Event = field(default_factory=anyio.Event)
+
+    async def run(self, stop: anyio.Event) -> None:
+        """Work until stopped or dead."""
+        try:
+            await self._run(stop)
+        except BaseExceptionGroup as group:
+            _, rest = group.split(CrashError)
+            if rest is not None:
+                raise rest from None
+            self.death.set()
+
+    async def _run(self, stop: anyio.Event) -> None:
+        fleet = self.fleet
+        store, imports = MortalStore(fleet.store, self.faults), MortalQueue(fleet.queue, self.faults)
+        exports = MortalQueue(fleet.exports, self.faults)
+        flows = FlowStore(store, fleet.clock)
+        parts = EngineParts(store, imports, fleet.clock, fleet.reporter, flows, fleet.limits)
+        async with anyio.create_task_group() as group:
+            if "export" in self.roles:
+                group.start_soon(ExportWorker(parts, exports, self._source, self.name).run, stop)
+            if "import" in self.roles:
+                group.start_soon(ImportWorker(parts, self._destination, self.name).run, stop)
+            if "sweep" in self.roles:
+                group.start_soon(Sweep(parts, exports).run, stop)
+
+    def _source(self, flow: Flow) -> Source:
+        return MemorySource(self.fleet.tables, self.faults)
+
+    def _destination(self, flow: Flow) -> Destination:
+        return replace(self.fleet.destination, faults=self.faults)
+
+    @property
+    def imported(self) -> list[str]:
+        """The Event Files that this process has imported."""
+        calls = [call.removeprefix("after destination.load ") for call in self.faults.trace if "after d" in call]
+        return [call for call in calls if "/" in call]
+
+
+def numbered(rows: int, text: str = "x") -> Tables:
+    """One table of so many rows."""
+    return {"a": dict.fromkeys(range(rows), text)}
