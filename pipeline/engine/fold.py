@@ -158,12 +158,13 @@ async def _read_header(parts: EngineParts, entry: FileEntry) -> Header:
 
 def _reader(primary_keys: Sequence[str], what: str) -> Callable[[bytes], list[Record]]:
     def read(block: bytes) -> list[Record]:
-        return [_record(line + b"\n", primary_keys, what) for line in block.split(b"\n")[:-1]]
+        return [read_record(line + b"\n", primary_keys, what) for line in block.split(b"\n")[:-1]]
 
     return read
 
 
-def _record(line: bytes, primary_keys: Sequence[str], what: str) -> Record:
+def read_record(line: bytes, primary_keys: Sequence[str], what: str) -> Record:
+    """Read one line; DamagedError that names `what` when it is no record."""
     try:
         ((kind, body),) = orjson.loads(line).items()
         key = orjson.dumps([_plain(body[name]) for name in primary_keys], option=orjson.OPT_SORT_KEYS)

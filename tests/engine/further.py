@@ -1,0 +1,72 @@
+"""Further destinations, compaction and pruning on fakes: what is done to a Flow beside moving it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+
+from pipeline.domain.event_file import FileEntry
+from pipeline.domain.ids import FlowName
+from pipeline.domain.movement import Movement
+from pipeline.engine.compaction import Compaction, Compactor
+from pipeline.engine.flows import FlowStore
+from pipeline.engine.parts import EngineParts
+from pipeline.engine.sharing import SharedMover, add_destination
+from tests.engine.faulty import MortalQueue, MortalStore
+from tests.engine.moving import FLOW, World
+from tests.engine.world import CrashError, Faults, MemoryDestination, Table
+
+
+def numbered(*numbers: int, text: str = "text") -> Table:
+    """A table with these rows."""
+    return {number: f"{text} {number}" for number in numbers}
+
+
+@contextmanager
+def may_crash() -> Iterator[None]:
+    """Let a process die, if it does; anything else that goes wrong is raised."""
+    try:
+        yield
+    except CrashError:
+        return
+    except BaseExceptionGroup as group:
+        rest = group.split(CrashError)[1]
+        if rest is not None:
+            raise
+
+
+@dataclass
+class WiderWorld(World):
+    """A world whose Flow has further destinations, by the names of the Flows that bring things to them."""
+
+    further: dict[FlowName, MemoryDestination] = field(default_factory=dict)
+
+    def parts(self, faults: Faults | None = None) -> EngineParts:
+        """What one process works with."""
+        faults = faults or Faults()
+        store, queue = MortalStore(self.store, faults), MortalQueue(self.queue, faults)
+        return EngineParts(store, queue, self.clock, self.reporter, FlowStore(store, self.clock), self.limits)
+
+    async def add_destination(self, name: str) -> FlowName:
+        """Connect a further destination."""
+        flow = FlowName(name)
+        self.further.setdefault(flow, MemoryDestination(location=f"memory:{name}"))
+        await add_destination(self.flows, self.clock, FLOW, flow, self.further[flow].location)
+        return flow
+
+    async def bring(self, flow: FlowName, faults: Faults | None = None) -> Movement:
+        """Run one process that brings a further destination up to date."""
+        faults = faults or Faults()
+        destination = replace(self.further[flow], faults=faults)
+        return await SharedMover(self.parts(faults), flow, destination, "worker").run()
+
+    async def compact(self, *streams: str, faults: Faults | None = None) -> Compaction:
+        """Run one process that compacts."""
+        return await Compactor(self.parts(faults), FLOW).run(streams)
+
+    async def listed(self) -> list[FileEntry]:
+        """All that the Flow's File Lists name, label by label."""
+        latest = await self.flows.latest(await self.flows.read_flow(FLOW))
+        assert latest is not None
+        return [entry for _, key in sorted(latest.file_lists.items()) for entry in await self.flows.read_file_list(key)]

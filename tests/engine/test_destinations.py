@@ -1,0 +1,123 @@
+"""A further destination gets what the Flow has stored, without a look at the source, and stays up to date."""
+
+from __future__ import annotations
+
+import pytest
+
+from pipeline.domain.errors import ConfigurationError
+from pipeline.domain.ids import FlowName
+from pipeline.domain.movement import Status
+from pipeline.engine.sharing import add_destination, is_behind
+from tests.engine.further import WiderWorld, may_crash, numbered
+from tests.engine.moving import FLOW, on_trio
+from tests.engine.world import Faults
+
+
+async def moved_twice() -> WiderWorld:
+    world = WiderWorld({"a": numbered(*range(10)), "b": numbered(1, 2)})
+    await world.move()
+    world.tables["a"][3] = "changed"
+    del world.tables["a"][4]
+    await world.move()
+    return world
+
+
+def test_a_further_destination_gets_everything_without_the_source() -> None:
+    async def main() -> None:
+        world = await moved_twice()
+        as_moved = {name: dict(table) for name, table in world.tables.items()}
+        world.tables.clear()  # whoever looked at the source now would find nothing
+        backup = await world.add_destination("backup")
+        movement = await world.bring(backup)
+        assert (movement.number, movement.status) == (1, Status.SUCCESS)
+        assert world.further[backup].tables == as_moved
+        assert (movement.totals.files_exported, movement.totals.files_failed) == (0, 0)
+        assert movement.totals.files_imported == len(world.further[backup].marks)
+
+    on_trio(main)
+
+
+def test_later_movements_bring_both_up_to_date_and_each_settles_for_itself() -> None:
+    async def main() -> None:
+        world = await moved_twice()
+        backup = await world.add_destination("backup")
+        await world.bring(backup)
+        world.further[backup].refuses = lambda number, text: "no nines" if number == 9 else None
+        world.tables["a"][9] = "changed"
+        world.tables["a"][100] = "new"
+        assert (await world.move()).status is Status.SUCCESS
+        movement = await world.bring(backup)
+        assert (movement.number, movement.status) == (2, Status.INCOMPLETE)
+        assert movement.totals.quarantined == 1
+        assert (await world.flows.read_movement(FLOW, 3)).status is Status.SUCCESS
+        world.further[backup].refuses = lambda number, text: None
+        assert (await world.bring(backup)).status is Status.SUCCESS
+        assert world.destination.tables == world.further[backup].tables == world.tables
+
+    on_trio(main)
+
+
+def test_it_is_known_whether_a_further_destination_is_behind() -> None:
+    async def main() -> None:
+        world = await moved_twice()
+        backup = await world.add_destination("backup")
+        flow = await world.flows.read_flow(backup)
+        assert await is_behind(world.flows, flow)
+        await world.bring(backup)
+        assert not await is_behind(world.flows, flow)
+        world.tables["b"][7] = "new"
+        await world.move()
+        assert await is_behind(world.flows, flow)
+
+    on_trio(main)
+
+
+def test_an_unfinished_export_is_not_shared() -> None:
+    async def main() -> None:
+        world = await moved_twice()
+        as_moved = {name: dict(table) for name, table in world.tables.items()}
+        backup = await world.add_destination("backup")
+        world.tables["a"][5] = world.tables["b"][5] = "changed"
+        with may_crash():
+            await world.move(Faults(crash_on="before store.put flows/crm/events/3/b/incremental/0.jsonl.zst"))
+        assert (await world.flows.read_movement(FLOW, 3)).status is Status.IN_PROGRESS
+        await world.bring(backup)
+        assert world.further[backup].tables == as_moved
+
+    on_trio(main)
+
+
+def test_a_crash_at_any_call_is_carried_on() -> None:
+    async def main() -> None:
+        faults = Faults()
+        world = await moved_twice()
+        await world.bring(await world.add_destination("probe"), faults)
+        for moment in range(faults.calls):
+            name = await world.add_destination(f"crashed {moment}")
+            with may_crash():
+                await world.bring(name, Faults(crash_at=moment))
+            movement = await world.bring(name)
+            assert movement.status is Status.SUCCESS
+            assert world.further[name].tables == world.tables
+            assert max(world.further[name].loads.values()) == 1
+
+    on_trio(main)
+
+
+def test_what_cannot_be_shared_is_said() -> None:
+    async def main() -> None:
+        world = WiderWorld({"a": numbered(1)})
+        await world.flows.connect(FLOW, "memory:source", "memory:destination")
+        backup = await world.add_destination("backup")
+        with pytest.raises(ConfigurationError, match="exported nothing yet"):
+            await world.bring(backup)
+        with pytest.raises(ConfigurationError, match="already"):
+            await add_destination(world.flows, world.clock, FLOW, FlowName("other"), "memory:destination")
+        with pytest.raises(ConfigurationError, match="already"):
+            await add_destination(world.flows, world.clock, FLOW, backup, "memory:elsewhere")
+        with pytest.raises(ConfigurationError, match="add to that one"):
+            await add_destination(world.flows, world.clock, backup, FlowName("third"), "memory:third")
+        with pytest.raises(ConfigurationError, match="exports nothing of its own"):
+            await world.flows.connect(backup, "memory:source", "memory:backup")
+
+    on_trio(main)
