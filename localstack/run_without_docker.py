@@ -49,6 +49,7 @@ def settings(port: int, directory: str) -> dict[str, str]:
         "DNS_ADDRESS": "0",
         "SKIP_SSL_CERT_DOWNLOAD": "1",
         "DISABLE_EVENTS": "1",
+        "OVERRIDE_IN_DOCKER": "0",  # or else it may take itself for its image, and write to /var/lib
         "FILESYSTEM_ROOT": directory,
     }
 
