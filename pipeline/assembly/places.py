@@ -68,6 +68,11 @@ def flow_destination(flow: Flow) -> Destination:
     return _destination(_locations(flow.destination))
 
 
+def readable_place(urls: str, home: Path | None) -> Source:
+    """Return a Flow's source or destination to be read and compared: of files, the contents count."""
+    return _source(_locations(urls), home, checksum=True)
+
+
 async def imported_marks(flow: Flow) -> Mapping[EventFileId, Mark] | None:
     """Ask a Flow's destination what it has imported; None when it is not there."""
     locations = _locations(flow.destination)
@@ -94,18 +99,19 @@ def _check_apart(source: Location, destination: Location) -> None:
         raise ConfigurationError(f"{source.url} and {destination.url} lie within each other. Name another destination.")
 
 
-def _source(locations: Sequence[Location], home: Path | None) -> Source:
-    parts = [_one_source(location, home) for location in locations]
+def _source(locations: Sequence[Location], home: Path | None, *, checksum: bool = False) -> Source:
+    parts = [_one_source(location, home, checksum=checksum) for location in locations]
     return parts[0] if len(parts) == 1 else CombinedSource(parts)
 
 
-def _one_source(location: Location, home: Path | None) -> Source:
+def _one_source(location: Location, home: Path | None, *, checksum: bool = False) -> Source:
     if location.path is None:
         source: Source = _postgres().PostgresSource(location.typed)
         return source
     if location.technology is Technology.SQLITE:
         return SqliteSource(location.path)
-    return FilesSource(location.path, stream=FILES_STREAM, exclude=[] if home is None else [home])
+    exclude = [] if home is None else [home]
+    return FilesSource(location.path, stream=FILES_STREAM, checksum=checksum, exclude=exclude)
 
 
 def _destination(locations: Sequence[Location]) -> Destination:

@@ -70,8 +70,9 @@ class StreamReport:
     """What was found of one stream. `ranges` counts those compared, `differing` holds the first of those that differ.
 
     `examples` are the first keys that differ; `missing`, `extra`, `different` and `set_aside` count all of them, the
-    last being among the others. `absent`: the destination has no such stream. Columns that only one place has are
-    named; one that the destination lacks counts as NULL there, and one that only the destination has is not compared.
+    last being among the others. `absent`: the destination has no such stream; `gone`: the source has it
+    no more. Columns that only one place has are named; one that the destination lacks counts as NULL there, and one
+    that only the destination has is not compared.
     """
 
     stream: StreamName
@@ -86,6 +87,7 @@ class StreamReport:
     set_aside: int = 0
     examples: tuple[Difference, ...] = ()
     absent: bool = False
+    gone: bool = False
     missing_columns: tuple[str, ...] = ()
     extra_columns: tuple[str, ...] = ()
 

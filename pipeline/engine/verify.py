@@ -105,6 +105,7 @@ class _Comparison:
         report = StreamReport(
             pair.here.stream,
             absent=pair.there is None and not pair.gone,
+            gone=pair.gone,
             missing_columns=pairing.missing if pairing else (),
             extra_columns=pairing.extra if pairing else (),
         )
