@@ -1,0 +1,215 @@
+"""The SQS queue on a bad way to its server: throttling, lost answers, batches that fail in part, missing permissions."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+import anyio
+import pytest
+
+from pipeline.domain.errors import LeaseLostError, RefusedError, TransientError
+from pipeline.ports.event_queue import Message, Receipt
+from pipeline.queues.sqs import SqsEventQueue, open_sqs_queue
+from tests.queues.sqs_faults import (
+    Answer,
+    FaultyWay,
+    Forward,
+    Payload,
+    failing_entries,
+    faulty_way,
+    lost_answer,
+    refusing,
+)
+from tests.queues.sqs_queues import made_queue
+from tests.servers.addresses import S3AndSqs
+
+
+@asynccontextmanager
+async def on_faulty_way(
+    ministack: S3AndSqs, visibility_seconds: float = 300.0
+) -> AsyncIterator[tuple[FaultyWay, SqsEventQueue]]:
+    async with made_queue(ministack.sqs) as made, faulty_way(ministack.sqs) as (way, server):
+        aws = replace(made.aws, endpoint_url=server.endpoint_url)
+        async with open_sqs_queue(made.name, visibility_seconds=visibility_seconds, aws=aws) as queue:
+            yield way, queue
+
+
+async def all_of(queue: SqsEventQueue) -> list[Message]:
+    messages: list[Message] = []
+    while found := await queue.receive(max_messages=10):
+        messages += found
+    return messages
+
+
+def bodies(count: int) -> list[bytes]:
+    return [b"%d" % number for number in range(count)]
+
+
+def sizes(way: FaultyWay, action: str) -> list[int]:
+    return [len(payload["Entries"]) for payload in way.payloads(action)]
+
+
+async def test_ten_go_with_a_request(ministack: S3AndSqs) -> None:
+    async with on_faulty_way(ministack) as (way, queue):
+        await queue.send(bodies(25))
+        messages = await all_of(queue)
+        await queue.acknowledge([message.receipt for message in messages])
+        assert sizes(way, "SendMessageBatch") == [10, 10, 5]
+        assert sizes(way, "DeleteMessageBatch") == [10, 10, 5]
+        assert sorted(int(message.body) for message in messages) == list(range(25))
+
+
+async def test_large_bodies_are_not_joined_beyond_what_a_request_takes(ministack: S3AndSqs) -> None:
+    async with on_faulty_way(ministack) as (way, queue):
+        await queue.send([b"x" * 100_000] * 5)
+        assert sizes(way, "SendMessageBatch") == [2, 2, 1]
+
+
+async def test_what_fails_of_a_batch_is_sent_again_alone(ministack: S3AndSqs) -> None:
+    async with on_faulty_way(ministack) as (way, queue):
+        fault = failing_entries("1", "3", code="ServiceUnavailable", sender=False)
+        way.script = [("SendMessageBatch", fault), ("SendMessageBatch", failing_entries("3", code="X", sender=False))]
+        await queue.send(bodies(5))
+        assert sizes(way, "SendMessageBatch") == [5, 2, 1]
+        assert sorted(message.body for message in await all_of(queue)) == bodies(5)
+
+
+async def test_a_throttled_entry_is_sent_again_whosever_fault_it_is(ministack: S3AndSqs) -> None:
+    async with on_faulty_way(ministack) as (way, queue):
+        way.script = [("SendMessageBatch", failing_entries("0", code="RequestThrottled", sender=True))]
+        await queue.send(bodies(2))
+        assert sorted(message.body for message in await all_of(queue)) == bodies(2)
+
+
+async def test_a_refused_entry_is_told_after_the_others_were_sent(ministack: S3AndSqs) -> None:
+    async with on_faulty_way(ministack) as (way, queue):
+        way.script = [
+            ("SendMessageBatch", failing_entries("0", code="KmsAccessDenied", sender=True)),
+        ]
+        with pytest.raises(RefusedError, match="kms:GenerateDataKey"):
+            await queue.send(bodies(3))
+        assert sorted(message.body for message in await all_of(queue)) == [b"1", b"2"]
+
+
+async def test_what_fails_of_a_deletion_is_deleted_again_and_a_lost_lease_passed_over(ministack: S3AndSqs) -> None:
+    async with on_faulty_way(ministack) as (way, queue):
+        await queue.send(bodies(3))
+        receipts = [message.receipt for message in await all_of(queue)]
+        way.script = [
+            ("DeleteMessageBatch", failing_entries("0", code="InternalError", sender=False)),
+            ("DeleteMessageBatch", failing_entries("0", code="ReceiptHandleIsInvalid", sender=True)),
+        ]
+        await queue.acknowledge(receipts)
+        assert sizes(way, "DeleteMessageBatch") == [3, 1]
+
+
+@pytest.mark.parametrize(("status", "code"), [(400, "RequestThrottled"), (400, "ThrottlingException"), (503, "")])
+async def test_throttling_is_waited_out(ministack: S3AndSqs, status: int, code: str) -> None:
+    async with on_faulty_way(ministack) as (way, queue):
+        fault = refusing(status, code)
+        way.script = [("SendMessageBatch", fault), ("SendMessageBatch", fault), ("ReceiveMessage", fault)]
+        await queue.send([b"x"])
+        assert [message.body for message in await queue.receive()] == [b"x"]
+
+
+async def test_throttling_that_does_not_end_is_told_with_the_number_of_tries(ministack: S3AndSqs) -> None:
+    async with on_faulty_way(ministack) as (way, queue):
+        way.script = [("SendMessageBatch", refusing(400, "RequestThrottled"))] * 4
+        with pytest.raises(TransientError, match=r"send messages.*RequestThrottled.*tried 4 times"):
+            await queue.send([b"x"])
+
+
+async def test_an_answer_lost_on_sending_may_double_a_message_and_loses_none(ministack: S3AndSqs) -> None:
+    async with on_faulty_way(ministack) as (way, queue):
+        way.script = [("SendMessageBatch", lost_answer)]
+        await queue.send([b"x"])
+        assert [message.body for message in await all_of(queue)] == [b"x", b"x"]
+
+
+async def test_what_was_in_a_lost_answer_comes_again(ministack: S3AndSqs) -> None:
+    async with on_faulty_way(ministack, visibility_seconds=1) as (way, queue):
+        await queue.send([b"x"])
+        way.script = [("ReceiveMessage", lost_answer)]
+        [message] = await queue.receive(wait_seconds=3)
+        assert (message.body, message.receive_count) == (b"x", 2)
+
+
+async def test_a_message_that_comes_twice_can_be_acknowledged_twice(ministack: S3AndSqs) -> None:
+    async def doubled(payload: Payload, forward: Forward) -> Answer:
+        status, answer = await forward(payload)
+        return status, answer | {"Messages": answer["Messages"] * 2}
+
+    async with on_faulty_way(ministack) as (way, queue):
+        await queue.send([b"x"])
+        way.script = [("ReceiveMessage", doubled)]
+        one, other = await queue.receive(max_messages=2)
+        assert one.body == other.body
+        await queue.acknowledge([one.receipt])
+        await queue.acknowledge([other.receipt])
+        assert await all_of(queue) == []
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("InvalidParameterValue", "Total VisibilityTimeout for the message is beyond the limit [43200 seconds]"),
+        ("InvalidParameterValue", "Message does not exist or is not available for visibility timeout change."),
+        ("InvalidParameterValue", "Value x for parameter ReceiptHandle is invalid. The receipt handle has expired."),
+        ("ReceiptHandleIsInvalid", "The input receipt handle is invalid."),
+        ("MessageNotInflight", ""),
+    ],
+)
+async def test_each_way_of_sqs_to_say_that_a_lease_is_lost(ministack: S3AndSqs, code: str, message: str) -> None:
+    async with on_faulty_way(ministack) as (way, queue):
+        await queue.send([b"x"])
+        [received] = await queue.receive()
+        way.script = [("ChangeMessageVisibility", refusing(400, code, message))]
+        with pytest.raises(LeaseLostError):
+            await queue.extend(received.receipt, 60)
+        with pytest.raises(LeaseLostError):
+            await queue.extend(received.receipt, 60)
+        assert len(way.payloads("ChangeMessageVisibility")) == 1
+
+
+Verb = Callable[[SqsEventQueue, Message], Awaitable[object]]
+
+
+@pytest.mark.parametrize(
+    ("action", "permission", "verb"),
+    [
+        ("SendMessageBatch", "sqs:SendMessage", lambda queue, _: queue.send([b"y"])),
+        ("ReceiveMessage", "sqs:ReceiveMessage", lambda queue, _: queue.receive()),
+        ("ChangeMessageVisibility", "sqs:ChangeMessageVisibility", lambda queue, it: queue.extend(it.receipt, 9)),
+        ("DeleteMessageBatch", "sqs:DeleteMessage", lambda queue, it: queue.acknowledge([it.receipt])),
+        ("SendMessage", "sqs:SendMessage", lambda queue, it: queue.reject(it, "no")),
+        ("GetQueueAttributes", "sqs:GetQueueAttributes", lambda queue, _: queue.depth()),
+    ],
+)
+async def test_a_missing_permission_is_named_with_its_queue(
+    ministack: S3AndSqs, action: str, permission: str, verb: Verb
+) -> None:
+    async with on_faulty_way(ministack) as (way, queue):
+        await queue.send([b"x"])
+        [message] = await queue.receive()
+        way.script = [(action, refusing(403, "AccessDeniedException", "User is not authorized"))]
+        with pytest.raises(RefusedError, match=f"queue pipeline-.*permission {permission} on .*pipeline-"):
+            await verb(queue, message)
+
+
+async def test_closing_does_not_wait_for_a_long_poll_that_nobody_waits_for(ministack: S3AndSqs) -> None:
+    async with on_faulty_way(ministack) as (way, queue):
+        with anyio.move_on_after(0.1):
+            await queue.receive(wait_seconds=20)
+        assert way.payloads("ReceiveMessage")[0]["WaitTimeSeconds"] == 20
+        started = anyio.current_time()
+    assert anyio.current_time() - started < 10
+
+
+async def test_a_receipt_of_nobody_is_lost_without_a_request(ministack: S3AndSqs) -> None:
+    async with on_faulty_way(ministack) as (way, queue):
+        await queue.acknowledge([Receipt("somebody's")])
+        with pytest.raises(LeaseLostError):
+            await queue.extend(Receipt("somebody's"), 5)
+        assert way.payloads("DeleteMessageBatch") == way.payloads("ChangeMessageVisibility") == []
