@@ -1,0 +1,200 @@
+"""The destination's memory, in the schema `_pipeline`: marks, records set aside, and what the streams look like.
+
+Marks and records set aside are written in the transaction of the rows they are about.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import orjson
+
+from pipeline.codec.header import schema_from_json, schema_to_json
+from pipeline.connectors.postgres.connection import Connection
+from pipeline.domain.ids import EventFileId, FlowName, StreamName, encode_name
+from pipeline.domain.schema import StreamSchema
+from pipeline.ports.destination import Mark, Rejection
+
+_TABLES = """
+CREATE SCHEMA IF NOT EXISTS _pipeline;
+CREATE TABLE IF NOT EXISTS _pipeline.marks (
+    flow text NOT NULL, event_file text NOT NULL, upserts bigint NOT NULL DEFAULT 0, deletes bigint NOT NULL DEFAULT 0,
+    rejected bigint NOT NULL DEFAULT 0, binaries bigint NOT NULL DEFAULT 0, movement bigint NOT NULL,
+    imported timestamptz NOT NULL DEFAULT now(), PRIMARY KEY (flow, event_file)
+);
+CREATE TABLE IF NOT EXISTS _pipeline.rejected (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, flow text NOT NULL, stream text NOT NULL, key text NOT NULL,
+    event_file text NOT NULL, line bigint NOT NULL, record bytea NOT NULL, reason text NOT NULL, column_name text,
+    in_the_way boolean NOT NULL
+);
+CREATE INDEX IF NOT EXISTS rejected_key ON _pipeline.rejected (flow, stream, md5(key));
+CREATE TABLE IF NOT EXISTS _pipeline.streams (
+    flow text NOT NULL, stream text NOT NULL, schema text NOT NULL, is_ours boolean NOT NULL, PRIMARY KEY (flow, stream)
+);
+"""
+_LAST_TABLE = "_pipeline.streams"
+_LOCK = 7_166_357_421
+"""The number of the advisory lock under which the tables are made, so that two processes do not make them at once."""
+NO_KEY = "null"
+"""The key of a record that has none that could be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class SetAside:
+    """A record set aside. `in_the_way`: another row stood in its way, so that it may go in when that has changed.
+
+    `row` is its number in the table, once it is there.
+    """
+
+    stream: StreamName
+    rejection: Rejection
+    record: bytes
+    in_the_way: bool
+    row: int = 0
+
+
+def create_bookkeeping(connection: Connection) -> None:
+    """Make the schema and its tables unless they are there. Needs the privilege CREATE on the database to make them."""
+    if connection.execute("SELECT to_regclass(%s)", (_LAST_TABLE,)).fetchone() != (None,):
+        return
+    with connection.transaction():
+        connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
+        connection.execute(_TABLES)
+
+
+class Bookkeeping:
+    """What is remembered of one Flow, seen through one connection."""
+
+    def __init__(self, connection: Connection, flow: FlowName) -> None:
+        self._connection = connection
+        self._flow = flow
+
+    def marks(self) -> Mapping[EventFileId, Mark]:
+        """Return all marks of the Flow."""
+        rows = self._connection.execute(
+            "SELECT event_file, upserts, deletes, rejected, binaries, movement FROM _pipeline.marks WHERE flow = %s",
+            (self._flow,),
+        )
+        return {EventFileId.parse(event_file): Mark(*counts) for event_file, *counts in rows}
+
+    def unmarked_of(self, files: Sequence[EventFileId]) -> set[EventFileId]:
+        """Return those of the files that are not imported."""
+        rows = self._connection.execute(
+            "SELECT event_file FROM _pipeline.marks WHERE flow = %s AND event_file = ANY(%s)",
+            (self._flow, [str(file) for file in files]),
+        )
+        return set(files) - {EventFileId.parse(event_file) for (event_file,) in rows}
+
+    def claim(self, file: EventFileId, movement: int) -> bool:
+        """Mark the file for this transaction; False if it is marked already.
+
+        Waits for another transaction that has claimed it: the unique key lets one of them commit.
+        """
+        done = self._connection.execute(
+            "INSERT INTO _pipeline.marks (flow, event_file, movement) VALUES (%s, %s, %s) ON CONFLICT DO NOTHING",
+            (self._flow, str(file), movement),
+        )
+        return done.rowcount == 1
+
+    def complete(self, file: EventFileId, mark: Mark) -> None:
+        """Write into a claimed mark what became of the file's records."""
+        self._connection.execute(
+            "UPDATE _pipeline.marks SET upserts = %s, deletes = %s, rejected = %s, binaries = %s, movement = %s "
+            "WHERE flow = %s AND event_file = %s",
+            (mark.upserts, mark.deletes, mark.rejected, mark.binaries, mark.movement, self._flow, str(file)),
+        )
+
+    def remember_schema(self, schema: StreamSchema, *, is_ours: bool) -> None:
+        """Keep what a stream looks like, for `schemas`; and, the first time, whether its table held nothing before us."""
+        text = orjson.dumps(schema_to_json(schema)).decode()
+        self._connection.execute(
+            "INSERT INTO _pipeline.streams AS known VALUES (%s, %s, %s, %s) "
+            "ON CONFLICT (flow, stream) DO UPDATE SET schema = excluded.schema WHERE known.schema <> excluded.schema",
+            (self._flow, schema.stream, text, is_ours),
+        )
+
+    def is_known(self, stream: StreamName) -> bool:
+        """Whether the stream's schema was remembered before."""
+        return self._exists("SELECT FROM _pipeline.streams WHERE flow = %s AND stream = %s", self._flow, stream)
+
+    def is_first_snapshot(self, file: EventFileId) -> bool:
+        """Whether the stream's table holds nothing but records of this Movement: no key of a `full` file can be there."""
+        is_ours = self._exists(
+            "SELECT FROM _pipeline.streams WHERE flow = %s AND stream = %s AND is_ours", self._flow, file.stream
+        )
+        return is_ours and not self._exists(
+            "SELECT FROM _pipeline.marks WHERE flow = %s AND split_part(event_file, '/', 2) = %s "
+            "AND split_part(event_file, '/', 1) <> %s",
+            *(self._flow, encode_name(file.stream), str(file.movement)),
+        )
+
+    def _exists(self, query: str, *parameters: str) -> bool:
+        return self._connection.execute(f"SELECT EXISTS ({query})", parameters).fetchone() == (True,)
+
+    def schemas(self, streams: Iterable[StreamName]) -> list[StreamSchema]:
+        """Return what `remember_schema` kept of these streams, where it did, in their order."""
+        wanted = list(streams)
+        rows = self._connection.execute(
+            "SELECT schema FROM _pipeline.streams WHERE flow = %s AND stream = ANY(%s) "
+            "ORDER BY array_position(%s::text[], stream)",
+            (self._flow, wanted, wanted),
+        )
+        return [schema_from_json(orjson.loads(text)) for (text,) in rows]
+
+    def has_set_aside(self, stream: StreamName) -> bool:
+        """Whether any record of the stream is set aside."""
+        return self._exists("SELECT FROM _pipeline.rejected WHERE flow = %s AND stream = %s", self._flow, stream)
+
+    def set_aside(self, item: SetAside) -> None:
+        """Remember a record that was refused, in place of an older one with its key."""
+        rejection = item.rejection
+        if rejection.key != NO_KEY:
+            self.forget(item.stream, [rejection.key])
+        self._connection.execute(
+            "INSERT INTO _pipeline.rejected (flow, stream, key, event_file, line, record, reason, column_name, in_the_way) "
+            "VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)",
+            (
+                *(self._flow, item.stream, rejection.key, str(rejection.file), rejection.line),
+                *(item.record, rejection.reason, rejection.column, item.in_the_way),
+            ),
+        )
+
+    def forget(self, stream: StreamName, keys: Sequence[str]) -> None:
+        """Forget the records with these keys: later ones have gone in."""
+        self._connection.execute(
+            "DELETE FROM _pipeline.rejected USING unnest(%s::text[]) AS gone(key) "
+            "WHERE flow = %s AND stream = %s AND md5(rejected.key) = md5(gone.key) AND rejected.key = gone.key",
+            (list(keys), self._flow, stream),
+        )
+
+    def drop(self, items: Iterable[SetAside]) -> None:
+        """Forget these records, about to be tried again."""
+        self._connection.execute("DELETE FROM _pipeline.rejected WHERE id = ANY(%s)", ([item.row for item in items],))
+
+    def all_set_aside(self, file: EventFileId | None = None) -> list[SetAside]:
+        """Return what is set aside of the Flow, or of one file, in the order in which it came."""
+        rows = self._connection.execute(
+            "SELECT id, stream, event_file, line, key, reason, column_name, record, in_the_way FROM _pipeline.rejected "
+            "WHERE flow = %(flow)s AND (%(file)s::text IS NULL OR event_file = %(file)s) ORDER BY id",
+            {"flow": self._flow, "file": None if file is None else str(file)},
+        )
+        return [
+            SetAside(
+                StreamName(stream),
+                Rejection(EventFileId.parse(event_file), line, key, reason, column),
+                bytes(record),
+                in_the_way,
+                row,
+            )
+            for row, stream, event_file, line, key, reason, column, record, in_the_way in rows
+        ]
+
+    def correct_marks(self, gone_in: Mapping[EventFileId, int]) -> None:
+        """Count records that went in after all as upserts of their files."""
+        for file, count in gone_in.items():
+            self._connection.execute(
+                "UPDATE _pipeline.marks SET upserts = upserts + %(count)s, rejected = rejected - %(count)s "
+                "WHERE flow = %(flow)s AND event_file = %(file)s",
+                {"count": count, "flow": self._flow, "file": str(file)},
+            )

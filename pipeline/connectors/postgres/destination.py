@@ -1,0 +1,201 @@
+"""A PostgreSQL database as a destination: rows, marks and records set aside in one transaction an Event File."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import TypeVar, TypeVarTuple
+
+import anyio
+from anyio.to_thread import run_sync
+
+from pipeline.connectors.postgres.bookkeeping import Bookkeeping, create_bookkeeping
+from pipeline.connectors.postgres.connection import LOCK_TIMEOUT_SECONDS, Connection
+from pipeline.connectors.postgres.connections import Connections
+from pipeline.connectors.postgres.errors import translated
+from pipeline.connectors.postgres.finishing import finish_streams
+from pipeline.connectors.postgres.lines import Decoded
+from pipeline.connectors.postgres.load import BlockOrigin, FileLoad
+from pipeline.connectors.postgres.location import parse_location
+from pipeline.connectors.postgres.preparing import find_target, prepare_target
+from pipeline.connectors.postgres.retrying import retry_set_aside
+from pipeline.connectors.postgres.target import Target
+from pipeline.domain.ids import EventFileId, FlowName, StreamName
+from pipeline.domain.one_error import one_error
+from pipeline.domain.schema import StreamSchema
+from pipeline.ports.destination import FileToLoad, GaveWay, Loaded, LoadOutcome, Mark, Rejection, Violation
+
+MAX_CONNECTIONS = 8
+"""How many files are loaded at once at most: more than the processors of most servers, fewer than their connections."""
+
+_T = TypeVar("_T")
+_Ts = TypeVarTuple("_Ts")
+
+
+class PostgresDestination:
+    """The database that `url` names, which must be there; what is kept of the Flow is in its schema `_pipeline`.
+
+    The connections are synchronous and work in threads, so this runs on asyncio and on trio.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        lock_timeout_seconds: float = LOCK_TIMEOUT_SECONDS,
+        max_connections: int = MAX_CONNECTIONS,
+    ) -> None:
+        self._location = parse_location(url)
+        self._lock_timeout_seconds = lock_timeout_seconds
+        self._max_connections = max_connections
+
+    @property
+    def location(self) -> str:
+        return self._location.url
+
+    @asynccontextmanager
+    async def open(self, flow: FlowName) -> AsyncIterator[PostgresDestinationSession]:
+        connections = Connections(
+            self._location, limit=self._max_connections, lock_timeout_seconds=self._lock_timeout_seconds
+        )
+        try:
+            session = PostgresDestinationSession(connections, flow, self.location)
+            await session.create_bookkeeping()
+            yield session
+        finally:
+            connections.close()
+
+
+class PostgresDestinationSession:
+    """An open database. Each call has a connection of its own while it lasts; a lost one is replaced at the next call."""
+
+    def __init__(self, connections: Connections, flow: FlowName, location: str) -> None:
+        self._connections = connections
+        self._flow = flow
+        self._location = location
+        self._targets: dict[StreamName, tuple[StreamSchema, Target]] = {}
+
+    async def create_bookkeeping(self) -> None:
+        """Make the tables that this session remembers in, unless they are there."""
+        async with self._connections.borrow() as connection:
+            await self._run(self._location, create_bookkeeping, connection)
+
+    async def marks(self) -> Mapping[EventFileId, Mark]:
+        async with self._connections.borrow() as connection:
+            return await self._run(self._location, Bookkeeping(connection, self._flow).marks)
+
+    async def load(self, file: FileToLoad, *, after: Sequence[EventFileId]) -> LoadOutcome:
+        place = f"{self._location}, stream {file.entry.id.stream}"
+        async with self._connections.borrow() as connection:
+            bookkeeping = Bookkeeping(connection, self._flow)
+            reason = await self._run(place, _reason_to_give_way, bookkeeping, file.entry.id, after)
+            if reason is not None:
+                return GaveWay(reason)
+            target = await self._run(place, self._target, connection, bookkeeping, file.header.schema)
+            try:
+                return await self._load(connection, bookkeeping, target, file, place)
+            except BaseException:
+                self._targets.pop(file.entry.id.stream, None)
+                raise
+
+    async def _load(
+        self, connection: Connection, bookkeeping: Bookkeeping, target: Target, file: FileToLoad, place: str
+    ) -> LoadOutcome:
+        if not await self._run(place, _begin, connection, bookkeeping, file):
+            return GaveWay(f"Event File {file.entry.id} has been imported already")
+        load = await self._run(place, self._file_load, connection, bookkeeping, target, file)
+        with one_error():
+            await self._load_blocks(place, file, load)
+        loaded = await self._run(place, _complete, bookkeeping, load, target, file)
+        with anyio.CancelScope(shield=True):
+            await self._run(place, connection.execute, "COMMIT")
+        return loaded
+
+    async def _load_blocks(self, place: str, file: FileToLoad, load: FileLoad) -> None:
+        """Apply the blocks in order; each is taken apart while the one before it goes in."""
+        blocks, decoded, line = aiter(file.blocks), None, 2
+
+        async def apply(decoded: Decoded, first_line: int) -> None:
+            await self._run(place, load.apply, decoded, BlockOrigin(file.entry.id, first_line, decoded.block))
+
+        while True:
+            async with anyio.create_task_group() as group:
+                if decoded is not None:
+                    group.start_soon(apply, decoded, line)
+                    line += decoded.count
+                block = await anext(blocks, None)
+                decoded = None if block is None else await run_sync(load.decode, block, line, file.entry.id)
+            if block is None:
+                return
+
+    async def retry_rejected(self) -> Sequence[Rejection]:
+        async with self._connections.borrow() as connection:
+            bookkeeping = Bookkeeping(connection, self._flow)
+            left = await self._run(
+                self._location, retry_set_aside, connection, bookkeeping, self._connections.as_replica
+            )
+        return [item.rejection for item in left]
+
+    async def finish(self, streams: Sequence[StreamName]) -> Sequence[Violation]:
+        async with self._connections.borrow() as connection:
+            schemas = await self._run(self._location, Bookkeeping(connection, self._flow).schemas, streams)
+            return await self._run(self._location, finish_streams, connection, schemas)
+
+    def _target(self, connection: Connection, bookkeeping: Bookkeeping, schema: StreamSchema) -> Target:
+        """Return the stream's table, made and committed if it was missing: files of one stream may load side by side."""
+        known = self._targets.get(schema.stream)
+        if known is not None and known[0] == schema:
+            return known[1]
+        with connection.transaction():
+            lock = f"pipeline {schema.stream}"
+            connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (lock,))
+            target = find_target(connection, schema) if bookkeeping.is_known(schema.stream) else None
+            is_ours = False
+            if target is None:
+                target, is_ours = prepare_target(connection, schema)
+            bookkeeping.remember_schema(schema, is_ours=is_ours)
+        self._targets[schema.stream] = (schema, target)
+        return target
+
+    def _file_load(
+        self, connection: Connection, bookkeeping: Bookkeeping, target: Target, file: FileToLoad
+    ) -> FileLoad:
+        is_snapshot = file.entry.is_snapshot
+        return FileLoad(
+            connection,
+            bookkeeping,
+            target,
+            file.entry.id.stream,
+            is_snapshot=is_snapshot,
+            inserts_only=is_snapshot and target.row_key is not None and bookkeeping.is_first_snapshot(file.entry.id),
+            may_replace=self._connections.as_replica or not target.table.referenced,
+        )
+
+    async def _run(self, place: str, work: Callable[[*_Ts], _T], *arguments: *_Ts) -> _T:
+        with translated(place):
+            return await run_sync(work, *arguments)
+
+
+def _reason_to_give_way(bookkeeping: Bookkeeping, file: EventFileId, after: Sequence[EventFileId]) -> str | None:
+    unmarked = bookkeeping.unmarked_of([file, *after])
+    if file not in unmarked:
+        return f"Event File {file} has been imported already"
+    missing = next((before for before in after if before in unmarked), None)
+    return None if missing is None else f"Event File {missing}, which comes before {file}, is not imported yet"
+
+
+def _begin(connection: Connection, bookkeeping: Bookkeeping, file: FileToLoad) -> bool:
+    """Begin the transaction and claim the file's mark; False if somebody else has got it.
+
+    That the files before it are marked was seen before this; a mark is never taken back.
+    """
+    connection.execute("BEGIN; SET CONSTRAINTS ALL IMMEDIATE")
+    return bookkeeping.claim(file.entry.id, file.movement)
+
+
+def _complete(bookkeeping: Bookkeeping, load: FileLoad, target: Target, file: FileToLoad) -> Loaded:
+    load.retry_in_the_way(file.entry.id)
+    rejections = tuple(item.rejection for item in bookkeeping.all_set_aside(file.entry.id))
+    mark = Mark(load.upserts, load.deletes, len(rejections), movement=file.movement)
+    bookkeeping.complete(file.entry.id, mark)
+    return Loaded(mark, rejections, target.skipped)

@@ -1,0 +1,233 @@
+"""One Event File on its way into a table, inside a transaction that somebody else begins and ends.
+
+The quick way is a COPY of a whole block straight into the table, for a first snapshot, or else into a temporary table
+and one statement from there. When PostgreSQL refuses records, all of the attempt is undone and it is tried in parts:
+before the row that the server names, that row, and halves of what is behind it; or else in halves. The record that
+stands alone at last is set aside. What another row stood in the way of is tried once more at the end of the file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Protocol
+
+import orjson
+import psycopg
+
+from pipeline.connectors.postgres.bookkeeping import NO_KEY, Bookkeeping, SetAside
+from pipeline.connectors.postgres.connection import Connection
+from pipeline.connectors.postgres.lines import Decoded, LineColumn, Lines, Run
+from pipeline.connectors.postgres.refusals import Refusal, refusal_of, unfit
+from pipeline.connectors.postgres.staging import Staging
+from pipeline.connectors.postgres.target import Target
+from pipeline.domain.ids import EventFileId, StreamName
+from pipeline.ports.destination import Rejection
+
+_MANY_SET_ASIDE = 10_000
+"""How many records are tried again together at the end of a file."""
+
+
+class Origin(Protocol):
+    """Where the records of a block come from."""
+
+    def where(self, place: int) -> tuple[EventFileId, int]:
+        """Return the file and the line of the record at this place of the block."""
+        ...
+
+    def record(self, place: int) -> bytes:
+        """Return the record's line."""
+        ...
+
+
+@dataclass(frozen=True)
+class BlockOrigin:
+    """A block of a file whose first line has the number `first_line`."""
+
+    file: EventFileId
+    first_line: int
+    block: bytes
+
+    @cached_property
+    def _lines(self) -> list[bytes]:
+        return self.block.split(b"\n")
+
+    def where(self, place: int) -> tuple[EventFileId, int]:
+        return self.file, self.first_line + place
+
+    def record(self, place: int) -> bytes:
+        return self._lines[place]
+
+
+@dataclass(frozen=True, slots=True)
+class SetAsideOrigin:
+    """Records that were set aside before."""
+
+    items: Sequence[SetAside]
+
+    def where(self, place: int) -> tuple[EventFileId, int]:
+        rejection = self.items[place].rejection
+        return rejection.file, rejection.line
+
+    def record(self, place: int) -> bytes:
+        return self.items[place].record
+
+
+class FileLoad:
+    """Applies records to one table, and counts what went in. Nothing here waits: it runs in a worker thread."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        bookkeeping: Bookkeeping,
+        target: Target,
+        stream: StreamName,
+        *,
+        is_snapshot: bool = False,
+        inserts_only: bool = False,
+        may_replace: bool = False,
+    ) -> None:
+        """Load into `target`. `is_snapshot`: most keys are new, so rows are put in at once before anything else is tried.
+
+        `inserts_only`: no row can be there already, and the table has no key that would tell. `may_replace`: a row may be
+        deleted and put in again without anything else happening at the destination.
+        """
+        self._connection = connection
+        self._bookkeeping = bookkeeping
+        self._target = target
+        self._stream = stream
+        self._may_replace = may_replace and target.covers_table and target.row_key is None
+        self._inserts_only = inserts_only and target.row_key is not None
+        is_keyed = target.row_key is None
+        self._directly = is_snapshot and target.can_copy_directly and (is_keyed or self._inserts_only)
+        self._staging = Staging(connection, target, inserts_only=self._inserts_only)
+        self._lines = Lines(self._line_columns(), target.key_lines)
+        self._has_set_aside = bookkeeping.has_set_aside(stream)
+        self.upserts = 0
+        self.deletes = 0
+
+    def decode(self, block: bytes, first_line: int, file: EventFileId) -> Decoded:
+        """Take a block apart. Asks nothing of the database: it may run beside `apply`."""
+        return self._lines.decode(block, first_line, f"Event File {file}")
+
+    def apply(self, decoded: Decoded, origin: Origin) -> None:
+        """Apply the records of a block."""
+        for run in decoded.runs:
+            self._apply_run(run, origin)
+        for place, error in decoded.unfit:
+            self._set_aside(place, origin, unfit(error))
+
+    def retry(self, items: Sequence[SetAside]) -> None:
+        """Try again what was set aside; what is refused again is set aside again."""
+        self._bookkeeping.drop(items)
+        self._directly = False
+        lines = b"".join(item.record + b"\n" for item in items)
+        self.apply(self._lines.decode(lines, 1, "A record set aside"), SetAsideOrigin(items))
+
+    def retry_in_the_way(self, file: EventFileId) -> None:
+        """Try again, at the end of a file, the records that another row stood in the way of."""
+        if not self._has_set_aside:
+            return
+        items = [item for item in self._bookkeeping.all_set_aside(file) if item.in_the_way]
+        if items:
+            self.retry(items[:_MANY_SET_ASIDE])
+
+    def _line_columns(self) -> Sequence[LineColumn]:
+        """Return the stream's columns; those that tell rows without a key apart go in only where they are asked about."""
+        row_key = self._target.row_key
+        if row_key is None or not self._inserts_only:
+            return self._target.lines
+        hidden = (row_key.row, row_key.dup)
+        return [replace(line, holds=None) if line.name in hidden else line for line in self._target.lines]
+
+    def _apply_run(self, run: Run, origin: Origin) -> None:
+        if run.kind == "upsert" and self._directly:
+            refusal = self._attempt(lambda: self._staging.copy_directly(run))
+            if refusal is None:
+                self._went_in(run, origin)
+                return
+            self._directly = not refusal.is_duplicate
+        self._settle(run, origin)
+
+    def _settle(self, run: Run, origin: Origin) -> None:
+        """Apply all records of a run but those to blame, which are set aside."""
+        if not len(run):
+            return
+        refusal = self._attempt_run(run)
+        if refusal is None:
+            self._went_in(run, origin)
+        elif len(run) == 1:
+            self._set_aside(run.places[0], origin, refusal)
+        else:
+            for part in _parts(run, refusal):
+                self._settle(part, origin)
+
+    def _attempt_run(self, run: Run) -> Refusal | None:
+        """Apply a run as a whole, or nothing of it."""
+        self._staging.prepare(run.kind)
+        if run.kind == "delete":
+            return self._attempt(lambda: self._staging.delete(run))
+        last = run if self._inserts_only else run.last_of_each_key()
+        is_whole = self._may_replace and len(run.columns) == len(self._target.columns)
+        if not (is_whole and self._target.must_replace):
+            refusal = self._attempt(lambda: self._staging.upsert(last))
+            if refusal is None or not (is_whole and refusal.is_duplicate):
+                return _as_row_of(run, last, refusal)
+        return _as_row_of(run, last, self._attempt(lambda: self._staging.replace(last)))
+
+    def _attempt(self, work: Callable[[], None]) -> Refusal | None:
+        """Do `work` as a whole, or undo it and return why it was refused."""
+        self._staging.clear()
+        self._connection.execute("SAVEPOINT pipeline_attempt")
+        try:
+            work()
+        except psycopg.Error as error:
+            refusal = refusal_of(error)
+            if refusal is None:
+                raise
+            self._connection.execute("ROLLBACK TO SAVEPOINT pipeline_attempt; RELEASE SAVEPOINT pipeline_attempt")
+            return refusal
+        self._connection.execute("RELEASE SAVEPOINT pipeline_attempt")
+        return None
+
+    def _went_in(self, run: Run, origin: Origin) -> None:
+        if run.kind == "upsert":
+            self.upserts += len(run)
+        else:
+            self.deletes += len(run)
+        if self._has_set_aside:
+            keys = [_key_text(origin.record(place), self._target.key) for place in run.places]
+            self._bookkeeping.forget(self._stream, keys)
+
+    def _set_aside(self, place: int, origin: Origin, refusal: Refusal) -> None:
+        self._has_set_aside = True
+        file, line = origin.where(place)
+        record = origin.record(place)
+        rejection = Rejection(file, line, _key_text(record, self._target.key), refusal.reason, refusal.column)
+        self._bookkeeping.set_aside(SetAside(self._stream, rejection, record, refusal.in_the_way))
+
+
+def _as_row_of(run: Run, tried: Run, refusal: Refusal | None) -> Refusal | None:
+    """Return a refusal of some rows of a run as one of the run: the row it names has another number there."""
+    if refusal is None or refusal.row is None or tried is run:
+        return refusal
+    return replace(refusal, row=None)
+
+
+def _parts(run: Run, refusal: Refusal) -> list[Run]:
+    """Return the parts to try one by one, in order: without the row to blame, where it is known, and not all of the rest."""
+    at, count = refusal.row, len(run)
+    if at is None or not 0 <= at < count:
+        return [run.part(0, count // 2), run.part(count // 2, count)]
+    middle = (at + 1 + count + 1) // 2
+    return [run.part(0, at), run.part(at, at + 1), run.part(at + 1, middle), run.part(middle, count)]
+
+
+def _key_text(record: bytes, key: tuple[str, ...]) -> str:
+    """Return the key of a record as JSON text, as `pipeline.codec.values.key_text` writes it."""
+    parsed = orjson.loads(record)
+    body = next(iter(parsed.values()), None) if isinstance(parsed, dict) and len(parsed) == 1 else parsed
+    if not isinstance(body, dict) or any(name not in body for name in key):
+        return NO_KEY
+    return orjson.dumps([body[name] for name in key]).decode()

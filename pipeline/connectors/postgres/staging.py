@@ -1,0 +1,104 @@
+"""The statements that put rows into a table and take them out: COPY, or COPY to a temporary table and a merge.
+
+A temporary table is made when it is first needed and is gone with the transaction. Its columns have the table's own
+types, so a value that does not fit is refused by the COPY, which names line and column.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pipeline.connectors.postgres.connection import Connection, qualified, quoted
+from pipeline.connectors.postgres.lines import COPY_OPTIONS, Run, copy_data
+from pipeline.connectors.postgres.target import Target
+
+_STAGE = qualified("pg_temp", "pipeline_upserts")
+_KEYS = qualified("pg_temp", "pipeline_deletes")
+
+
+class Staging:
+    """Loads into one table through one connection, in whose transaction it works. It asks for no savepoint itself.
+
+    `inserts_only`: no row of the file can be there already, and the table has no key that would tell.
+    """
+
+    def __init__(self, connection: Connection, target: Target, *, inserts_only: bool) -> None:
+        self._connection = connection
+        self._target = target
+        self._inserts_only = inserts_only
+        self._made: set[str] = set()
+        self._filled: set[str] = set()
+
+    def clear(self) -> None:
+        """Empty the temporary tables, before a savepoint: in the transaction that made them that costs nothing."""
+        for table in self._filled:
+            self._connection.execute(f"TRUNCATE {table}")
+        self._filled.clear()
+
+    def prepare(self, kind: str) -> None:
+        """Make the temporary table for records of this kind, before a savepoint."""
+        table, columns = (_STAGE, self._target.stage_columns) if kind == "upsert" else (_KEYS, self._target.key_columns)
+        if table not in self._made:
+            self._connection.execute(
+                f"CREATE TEMPORARY TABLE {table} ON COMMIT DROP AS "
+                f"SELECT {', '.join(columns)} FROM {self._target.only} AS t WITH NO DATA"
+            )
+            self._made.add(table)
+
+    def copy_directly(self, run: Run) -> None:
+        """Put rows into the table itself."""
+        self._copy(self._target.sql, run.columns, run.rows)
+
+    def upsert(self, run: Run) -> None:
+        """Put rows in, or over those with their keys. No two may have one key."""
+        self._fill(_STAGE, run)
+        self._connection.execute(self._upsert_statement(run.columns))
+
+    def replace(self, run: Run) -> None:
+        """Take all rows with these keys out before any is put in, so that they may swap unique values."""
+        self._fill(_STAGE, run)
+        self._connection.execute(self._delete_statement(_STAGE))
+        self._connection.execute(self._insert(run.columns))
+
+    def delete(self, run: Run) -> None:
+        """Take out the rows with these keys, those that are there."""
+        self._fill(_KEYS, run)
+        self._connection.execute(self._delete_statement(_KEYS))
+
+    def _fill(self, table: str, run: Run) -> None:
+        self._filled.add(table)
+        self._copy(table, run.columns, run.rows)
+
+    def _copy(self, table: str, columns: Sequence[str], rows: Sequence[bytes]) -> None:
+        statement = f"COPY {table} ({_names(columns)}) FROM STDIN {COPY_OPTIONS}"
+        with self._connection.cursor() as cursor, cursor.copy(statement) as copy:
+            copy.write(copy_data(rows))
+
+    def _upsert_statement(self, columns: Sequence[str]) -> str:
+        target = self._target
+        if self._inserts_only:
+            return self._insert(columns)
+        if target.row_key is not None:
+            return self._insert(columns) + target.row_key.where_missing(target.only)
+        written = [quoted(name) for name in columns if name not in target.kept]
+        update = ", ".join(f"{name} = excluded.{name}" for name in written)
+        action = f"UPDATE SET {update}" if written else "NOTHING"
+        return f"{self._insert(columns)} ON CONFLICT ({_names(target.key)}) DO {action}"
+
+    def _insert(self, columns: Sequence[str]) -> str:
+        target = self._target
+        real = [name for name in columns if name in target.columns]
+        values = ", ".join(target.staged_value(name) for name in real)
+        overriding = "OVERRIDING SYSTEM VALUE " if target.has_identity_always else ""
+        return f"INSERT INTO {target.sql} ({_names(real)}) {overriding}SELECT {values} FROM {_STAGE} AS s"
+
+    def _delete_statement(self, stage: str) -> str:
+        target = self._target
+        if target.row_key is not None:
+            return target.row_key.delete_surplus(target.only, stage)
+        terms = " AND ".join(f"t.{quoted(name)} = s.{quoted(name)}" for name in target.key)
+        return f"DELETE FROM {target.only} AS t USING {stage} AS s WHERE {terms}"
+
+
+def _names(columns: Sequence[str]) -> str:
+    return ", ".join(map(quoted, columns))

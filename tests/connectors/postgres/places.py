@@ -1,0 +1,41 @@
+"""Databases of their own for tests of the destination, and what they hold."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from uuid import uuid4
+
+import psycopg
+
+from tests.servers.postgresql import PostgresqlServer
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """An empty database."""
+
+    uri: str
+
+    def run(self, *statements: str) -> None:
+        """Run statements, each committed by itself."""
+        with psycopg.connect(self.uri, autocommit=True) as connection:
+            for statement in statements:
+                connection.execute(statement.encode())
+
+    def rows(self, query: str, parameters: Sequence[object] = ()) -> list[tuple[object, ...]]:
+        """Return the rows of a query."""
+        with psycopg.connect(self.uri, autocommit=True) as connection:
+            return connection.execute(query.encode(), parameters or None).fetchall()
+
+
+def place_factory(server: PostgresqlServer) -> Callable[[], Place]:
+    """Return what makes a new empty database each time."""
+
+    def make() -> Place:
+        name = f"test_{uuid4().hex[:12]}"
+        with psycopg.connect(server.uri("postgres"), autocommit=True) as connection:
+            connection.execute(f'CREATE DATABASE "{name}"'.encode())
+        return Place(server.uri(name))
+
+    return make

@@ -1,0 +1,57 @@
+"""PostgreSQL keeps what every destination keeps."""
+
+from __future__ import annotations
+
+import orjson
+import pytest
+
+from pipeline.connectors.postgres.destination import PostgresDestination
+from pipeline.domain.ids import Label, StreamName
+from pipeline.domain.schema import Column, StreamSchema
+from tests.connectors.postgres.places import Place, place_factory
+from tests.contracts.destination import DestinationContract, DestinationWorld
+from tests.servers.postgresql import PostgresqlServer
+
+NATIVE: dict[str, object] = {
+    "version": 1,
+    "schema": "My shop",
+    "table": 'item "1"',
+    "columns": [
+        {"name": "id", "type": "bigint", "not_null": True, "default": None, "identity": "ALWAYS", "generated": None},
+        {"name": "version", "type": "integer", "not_null": True, "default": "1", "identity": "", "generated": None},
+    ],
+    "key": {"name": "item_pkey", "columns": ["id"], "kind": "primary"},
+    "row_key": None,
+    "constraints": [{"name": "item_pkey", "kind": "primary", "definition": "PRIMARY KEY (id)"}],
+    "schemas": ["My shop"],
+}
+
+
+def destination_world(place: Place, impossible: str, *, described: bool) -> DestinationWorld:
+    """An empty database; its table is made as a PostgreSQL source describes it, or from the stream's columns."""
+    table = '"My shop"."item ""1"""' if described else "public.item"
+    columns = (Column("id", "integer", nullable=False), Column("version", "integer", nullable=False))
+    stream = StreamName('My shop."item ""1"""' if described else "item")
+
+    def held() -> dict[int, int]:
+        if place.rows("SELECT to_regclass(%s)", [table]) == [(None,)]:
+            return {}
+        return {int(str(n)): int(str(version)) for n, version in place.rows(f"SELECT id, version FROM {table}")}
+
+    return DestinationWorld(
+        destination=PostgresDestination(place.uri),
+        impossible=PostgresDestination(impossible),
+        schema=StreamSchema(stream, Label("item"), columns, ("id",), {"postgresql": NATIVE} if described else {}),
+        upsert=lambda n, version: orjson.dumps({"upsert": {"id": n, "version": version}}) + b"\n",
+        delete=lambda n: orjson.dumps({"delete": {"id": n}}) + b"\n",
+        held=held,
+        refused=b'{"upsert":{"id":99,"version":null}}\n',
+        is_transactional=True,
+    )
+
+
+class TestPostgresDestination(DestinationContract):
+    @pytest.fixture(params=["as a source describes it", "from columns"])
+    def world(self, postgresql: PostgresqlServer, request: pytest.FixtureRequest) -> DestinationWorld:
+        place = place_factory(postgresql)()
+        return destination_world(place, postgresql.uri("missing"), described="source" in request.param)
