@@ -12,6 +12,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 import anyio
+from botocore.handlers import set_list_objects_encoding_type_url
 
 from pipeline.aws.options import AwsOptions
 from pipeline.aws.session import open_client
@@ -24,10 +25,11 @@ from pipeline.stores.s3_bucket import Bucket
 from pipeline.stores.s3_listing import list_objects
 from pipeline.stores.s3_outcome import UploadLostError, look
 from pipeline.stores.s3_parts import parts_of, with_first
-from pipeline.stores.s3_probe import check_conditional_writes
+from pipeline.stores.s3_probe import check_conditional_writes, lists_by_segments
 from pipeline.stores.s3_put import checksum, put_whole
 from pipeline.stores.s3_stream import S3Stream
 from pipeline.stores.s3_upload import PartUpload
+from pipeline.stores.s3_walk import walk_objects
 
 MIN_PART_BYTES = 5 * 1024 * 1024
 """The smallest part that S3 takes, but for the last (https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html)."""
@@ -37,6 +39,10 @@ _WHOLE_BYTES = 64 * 1024 * 1024
 
 _PARTS_AT_ONCE = 4
 """Of all uploads together, beside the one that each is gathering: with 8 MiB a part, 32 MiB."""
+
+_BEFORE_LISTING = "before-parameter-build.s3.ListObjectsV2"
+"""Where botocore asks for keys to be URL-encoded, which is not needed for keys of ours; LocalStack 4.13 then compares
+encoded keys with plain ones, and drops or repeats some after a `StartAfter`."""
 
 _UPLOADS = 3
 """How often an upload that vanished under way is begun."""
@@ -68,18 +74,25 @@ async def open_s3_store(
         raise ConfigurationError(f"parts of an upload have {MIN_PART_BYTES} bytes or more, not {upload_part_bytes}")
     async with open_client("s3", options, **_client_settings(path_style)) as client:
         client.meta.events.register_last("before-call.s3", _expect_nothing)
+        client.meta.events.unregister(_BEFORE_LISTING, set_list_objects_encoding_type_url)
         place = Bucket(client, bucket, _as_prefix(prefix), options, _encryption(server_side_encryption, kms_key_id))
+        by_segments = False
         if probe:
             await check_conditional_writes(place)
-        yield S3ObjectStore(place, upload_part_bytes)
+            by_segments = await lists_by_segments(place)
+        yield S3ObjectStore(place, upload_part_bytes, by_segments)
 
 
 class S3ObjectStore:
-    """Keeps `pipeline.ports.object_store.ObjectStore` in a bucket. `open_s3_store` opens one."""
+    """Keeps `pipeline.ports.object_store.ObjectStore` in a bucket. `open_s3_store` opens one.
 
-    def __init__(self, bucket: Bucket, part_bytes: int) -> None:
+    `by_segments` tells that the server lists keys in an order that is not the port's.
+    """
+
+    def __init__(self, bucket: Bucket, part_bytes: int, by_segments: bool) -> None:
         self._bucket = bucket
         self._part_bytes = part_bytes
+        self._list = walk_objects if by_segments else list_objects
         self._room = anyio.Semaphore(_PARTS_AT_ONCE)
 
     async def put(self, key: ObjectKey, body: bytes | OpenBody, condition: PutCondition | Version) -> Version:
@@ -140,7 +153,7 @@ class S3ObjectStore:
     async def list_page(
         self, prefix: str, *, after: ObjectKey | None = None, limit: int = 1000
     ) -> Sequence[ObjectInfo]:
-        return await list_objects(self._bucket, prefix, after, limit)
+        return await self._list(self._bucket, prefix, after, limit)
 
     async def delete(self, key: ObjectKey) -> None:
         full = self._bucket.full(key)

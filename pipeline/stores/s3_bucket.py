@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pipeline.aws.errors import Request, translated
 from pipeline.aws.options import AwsOptions
 from pipeline.aws.retries import retried
+from pipeline.domain.errors import DefectError
 from pipeline.domain.ids import ObjectKey
 from pipeline.ports.object_store import PutCondition, Version
 from pipeline.stores.keys import check_key
@@ -17,6 +19,9 @@ if TYPE_CHECKING:
     from types_aiobotocore_s3.client import S3Client
 
 T = TypeVar("T")
+
+_NOT_IN_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
+"""(https://www.w3.org/TR/xml/#charsets)"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +38,10 @@ class Bucket:
     encryption: Mapping[str, Any]
 
     def full(self, key: ObjectKey) -> str:
-        """Return what the bucket calls `key`; DefectError for what is none."""
-        return check_key(ObjectKey(self.prefix + check_key(key)))
+        """Return what the bucket calls `key`; DefectError for what is none, or cannot stand in a listing."""
+        if _NOT_IN_XML.search(check_key(key)):
+            raise DefectError(f"not an object key of S3: its listings are XML, which cannot hold it: {key!r}")
+        return check_key(ObjectKey(self.prefix + key))
 
     def request(self, what: str, action: str, resource: str | None = None) -> Request:
         """Return the description of a request for errors. `resource` is a full key; None is the bucket itself."""

@@ -2,7 +2,8 @@
 
 Correctness stands on conditional writes, and a store that ignores their headers looks well until two workers meet.
 So the question is put to it: one small object, always the same, is created twice, and changed as of a version that it
-never had. It takes s3:PutObject and, for If-Match, s3:GetObject on that one key; nothing is listed or deleted.
+never had. It takes s3:PutObject and, for If-Match, s3:GetObject on `probe/*`; nothing is deleted. A server that is not
+AWS is also asked for the order in which it lists; that takes s3:ListBucket.
 """
 
 from __future__ import annotations
@@ -11,11 +12,14 @@ from pipeline.domain.errors import ConfigurationError, ConflictError, RefusedErr
 from pipeline.domain.ids import ObjectKey
 from pipeline.ports.object_store import PutCondition, Version
 from pipeline.stores.s3_bucket import Bucket
+from pipeline.stores.s3_listing import list_objects
 from pipeline.stores.s3_put import put_whole
 
 PROBE_KEY = ObjectKey("probe/conditional-writes")
+ORDER_KEYS = ObjectKey("probe/order/a-/b"), ObjectKey("probe/order/a/b")
+"""In the order of their bytes, which is S3's; by segments, `a` comes before `a-`."""
 
-_CONTENT = b"Shows whether this store honours conditional writes; it may be deleted.\n"
+_CONTENT = b"Shows how this store behaves; it may be deleted.\n"
 _NEVER = Version(f'"{"0" * 32}"')
 
 
@@ -31,9 +35,19 @@ async def check_conditional_writes(bucket: Bucket) -> None:
             raise _unfit(bucket, f"it ignores {name}")
 
 
-async def _is_put(bucket: Bucket, condition: PutCondition | Version) -> bool:
+async def lists_by_segments(bucket: Bucket) -> bool:
+    """Whether the server orders keys segment by segment. AWS does not (API_ListObjectsV2), and is not asked."""
+    if bucket.options.endpoint_url is None:
+        return False
+    for key in ORDER_KEYS:
+        await _is_put(bucket, PutCondition.ABSENT, key)
+    listed = [info.key for info in await list_objects(bucket, "probe/order/", None, 2)]
+    return listed != sorted(listed, key=str.encode)
+
+
+async def _is_put(bucket: Bucket, condition: PutCondition | Version, key: ObjectKey = PROBE_KEY) -> bool:
     try:
-        await put_whole(bucket, PROBE_KEY, _CONTENT, condition)
+        await put_whole(bucket, key, _CONTENT, condition)
     except ConflictError:
         return False
     except RefusedError as error:

@@ -1,0 +1,53 @@
+"""Buckets for tests, on any server: made anew, and opened with little patience."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from secrets import token_hex
+from typing import Any
+
+from pipeline.aws.options import AwsOptions
+from pipeline.aws.session import open_client
+from pipeline.stores.s3 import S3ObjectStore, open_s3_store
+from tests.servers.addresses import S3Server
+
+
+def options_for(server: S3Server, **changes: Any) -> AwsOptions:
+    """Reach this server, and give up early."""
+    settings: dict[str, Any] = {
+        "endpoint_url": server.endpoint_url,
+        "region": server.region,
+        "access_key_id": server.access_key_id,
+        "secret_access_key": server.secret_access_key,
+        "tries": 4,
+        "first_wait_seconds": 0.01,
+        "longest_wait_seconds": 0.1,
+        "read_timeout_seconds": 30.0,
+    }
+    return AwsOptions(**{**settings, **changes})
+
+
+@asynccontextmanager
+async def bare_client(server: S3Server) -> AsyncIterator[Any]:
+    """The driver itself, for looking at what the store left behind."""
+    async with open_client("s3", options_for(server), s3={"addressing_style": "path"}) as client:
+        yield client
+
+
+async def new_bucket(server: S3Server) -> str:
+    """Make an empty bucket with a name of its own, and return the name."""
+    name = f"bucket-{token_hex(6)}"
+    async with bare_client(server) as client:
+        await client.create_bucket(Bucket=name)
+    return name
+
+
+@asynccontextmanager
+async def opened(server: S3Server, bucket: str, **changes: Any) -> AsyncIterator[S3ObjectStore]:
+    """Open a store in `bucket`; of `changes`, those that AwsOptions knows go there."""
+    names = AwsOptions.__dataclass_fields__
+    aws = options_for(server, **{name: value for name, value in changes.items() if name in names})
+    others = {name: value for name, value in changes.items() if name not in names}
+    async with open_s3_store(bucket, aws=aws, path_style=True, **others) as store:
+        yield store

@@ -1,0 +1,52 @@
+"""The object store's contract, unchanged, against S3 as four servers serve it. aiobotocore runs on asyncio only."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import anyio
+import pytest
+
+from tests.contracts.object_store import CLAUSES, Clause, check, reading, writing
+from tests.servers.addresses import S3AndSqs, S3Server
+from tests.stores.s3_buckets import new_bucket, opened
+
+ON_SEAWEEDFS = {
+    reading.a_listing_is_in_the_order_of_utf8_bytes: "keeps keys as paths: no object under the name of a directory",
+    writing.a_key_may_have_1024_bytes: "keeps keys as paths, of segments of at most 255 bytes",
+}
+"""What SeaweedFS cannot keep. No key of the bucket's layout is also the directory of another, or has such segments."""
+
+SEAWEEDFS_CLAUSES = [
+    pytest.param(clause, marks=pytest.mark.xfail(strict=True, reason=f"SeaweedFS {ON_SEAWEEDFS[clause]}"))
+    if clause in ON_SEAWEEDFS
+    else clause
+    for clause in CLAUSES
+]
+
+
+def check_in_new_bucket(clause: Clause, server: S3Server) -> None:
+    async def main() -> None:
+        await check(clause, partial(opened, server, await new_bucket(server)))
+
+    anyio.run(main)
+
+
+@pytest.mark.parametrize("clause", SEAWEEDFS_CLAUSES)
+def test_s3_object_store_on_seaweedfs(clause: Clause, seaweedfs: S3Server) -> None:
+    check_in_new_bucket(clause, seaweedfs)
+
+
+@pytest.mark.parametrize("clause", CLAUSES)
+def test_s3_object_store_on_ministack(clause: Clause, ministack: S3AndSqs) -> None:
+    check_in_new_bucket(clause, ministack.s3)
+
+
+@pytest.mark.parametrize("clause", CLAUSES)
+def test_s3_object_store_on_moto(clause: Clause, moto: S3AndSqs) -> None:
+    check_in_new_bucket(clause, moto.s3)
+
+
+@pytest.mark.parametrize("clause", CLAUSES)
+def test_s3_object_store_on_localstack(clause: Clause, localstack: S3AndSqs) -> None:
+    check_in_new_bucket(clause, localstack.s3)
