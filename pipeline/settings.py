@@ -111,6 +111,13 @@ class Settings(BaseSettings):
         le=64,
         description="How many streams are imported at the same time.",
     )
+    share_files: int = Field(
+        default=8,
+        ge=0,
+        le=10_000,
+        description="A group with more Event Files to import than this is shared out among workers, so many Event Files "
+        "to a share. 0: each group is one worker's.",
+    )
     queue_visibility_seconds: float = Field(
         default=60.0,
         ge=0.1,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pipeline.assembly.home import limits, make_home, open_home, open_queue
 from pipeline.assembly.places import read_pair
@@ -37,7 +37,8 @@ async def move(request: MoveRequest, settings: Settings, reporter: Reporter) -> 
     async with open_home(settings) as home:
         with hold_flow_lock(settings.home / "locks" / f"{encode_name(pair.name)[:200]}.lock", pair.name):
             async with open_queue(settings, f"imports:{pair.name}") as queue:
-                parts = EngineParts(home.store, queue, home.clock, reporter, home.flows, limits(settings))
+                alone = replace(limits(settings), share_files=0)  # this process takes no part in a fleet
+                parts = EngineParts(home.store, queue, home.clock, reporter, home.flows, alone)
                 mover = Mover(parts, pair.name, pair.source, pair.destination, worker_name())
                 return await mover.run(only=request.only, exclude=request.exclude)
 

@@ -18,7 +18,11 @@ COMMANDS = {
     "move": "Move what is new from SOURCE to DESTINATION.",
     "status": "Show Flows, their Movements, and how far they are.",
     "files": "List the Event Files of a Flow, and which are imported.",
+    "start": "Start a Movement of FLOW; workers do the rest.",
+    "worker": "Run a worker that exports, imports, or does both.",
+    "sweep": "Announce again what is under way and nobody is at work on.",
     "show": "Print an Event File so that a person can read it.",
+    "verify": "Prove that a Flow's destination equals its source.",
     "demo": "Build a small app, move it, change it, move it again.",
 }
 

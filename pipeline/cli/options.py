@@ -38,12 +38,14 @@ def json_option(command: Command) -> Command:
     return click.option("--json", "as_json", is_flag=True, help="Print JSON and nothing else.")(command)
 
 
-def prepare(home: Path | None, config: Path | None) -> Settings:
-    """Read the settings and begin to log as they say."""
+def prepare(home: Path | None, config: Path | None, *, log_level: str | None = None) -> Settings:
+    """Read the settings and begin to log as they say; of what `log_level` says when they say nothing."""
     from pipeline.cli.logs import configure_logs
     from pipeline.settings import load_settings
 
     settings = load_settings(config, {"home": home})
+    if log_level is not None and "log_level" not in settings.model_fields_set:
+        settings = settings.model_copy(update={"log_level": log_level})
     configure_logs(settings)
     return settings
 

@@ -43,10 +43,11 @@ class Sweep:
     """Looks at every Movement that has not settled. What counts is change between two looks: clocks may disagree.
 
     A message is sent when for a while nobody alive has held what it is about and no message waits in its queue; and
-    again after pauses that grow to ten minutes. Sending one too many does no harm.
+    again after pauses that grow to ten minutes. Sending one too many does no harm. Without `exports`, which an importer
+    need not be allowed to use, exporters are not rung for.
     """
 
-    def __init__(self, parts: EngineParts, exports: EventQueue) -> None:
+    def __init__(self, parts: EngineParts, exports: EventQueue | None) -> None:
         self._parts = parts
         self._exports = exports
         self._seen: dict[tuple[FlowName, int, str], _Seen] = {}
@@ -84,7 +85,10 @@ class Sweep:
                 under_way.add((movement.flow, movement.number))
         self._seen = {key: seen for key, seen in self._seen.items() if key[:2] in under_way}
         self._wants = {message: want for message, want in self._wants.items() if message in wanted}
-        return [*await self._ring(wanted, self._exports, True), *await self._ring(wanted, self._parts.queue, False)]
+        started = [message for message in wanted if isinstance(message, MovementStarted)]
+        others = [message for message in wanted if not isinstance(message, MovementStarted)]
+        rung = await self._ring(others, self._parts.queue)
+        return rung if self._exports is None else [*await self._ring(started, self._exports), *rung]
 
     async def _timed_out(self, movement: Movement) -> bool:
         """Settle a Movement that is too old, or in which nothing has moved for too long."""
@@ -134,12 +138,10 @@ class Sweep:
             seen = self._seen[key] = _Seen(count, now)
         return seen.at
 
-    async def _ring(self, wanted: Sequence[QueueMessage], queue: EventQueue, exports: bool) -> Sequence[QueueMessage]:
+    async def _ring(self, wanted: Sequence[QueueMessage], queue: EventQueue) -> Sequence[QueueMessage]:
         now, limits = anyio.current_time(), self._parts.limits
         due: list[QueueMessage] = []
         for message in wanted:
-            if isinstance(message, MovementStarted) is not exports:
-                continue
             want = self._wants.setdefault(message, _Want(now + self.patience_seconds, limits.visibility_seconds))
             if now >= want.due:
                 due.append(message)
