@@ -123,7 +123,7 @@ class Verification:
     source: str
     destination: str
     against: Against
-    movement: LatestMovement | None
+    movement: LatestMovement
     begun: datetime
     ended: datetime
     streams: tuple[StreamReport, ...] = ()

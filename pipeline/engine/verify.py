@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pipeline.domain.compare_report import Against, Difference, LatestMovement, StreamReport, Verification
 from pipeline.domain.compare_values import Pairing, pair_columns
 from pipeline.domain.errors import ConfigurationError
+from pipeline.domain.errors import ConfigurationError
 from pipeline.domain.ids import StreamName
 from pipeline.domain.movement import Flow
 from pipeline.domain.schema import StreamSchema
