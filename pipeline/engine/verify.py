@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 
+import structlog
+
 from pipeline.domain.compare_report import Against, Difference, LatestMovement, StreamReport, Verification
 from pipeline.domain.compare_values import Pairing, pair_columns
 from pipeline.domain.errors import ConfigurationError
@@ -24,6 +26,8 @@ from pipeline.engine.verify_stream import OpenRows, StreamComparison, Told
 from pipeline.ports.clock import Clock
 from pipeline.ports.object_store import ObjectStore
 from pipeline.ports.source import Snapshot, Source
+
+log = structlog.get_logger()
 
 NoteDifference = Callable[[StreamName, Difference], None]
 
@@ -57,6 +61,7 @@ class Verifier:
     async def run(self, request: VerifyRequest, note: NoteDifference | None = None) -> Verification:
         """Compare, and return what was found. Every difference is told to `note`, stream by stream in key order."""
         begun = self._clock.now()
+        log.info("verify_started", flow=self._flow.name, against=request.against.value)
         history = await read_history(self._flows, self._flow.name)
         async with AsyncExitStack() as stack:
             here: Snapshot
@@ -69,6 +74,7 @@ class Verifier:
                 _ensure_hashes_compare(scope)
             comparison = _Comparison(request, history, here, copy, note)
             reports = [await comparison.compare(pair) for pair in scope.compared]
+        log.info("verify_done", flow=self._flow.name, equal=all(report.equal for report in reports))
         return Verification(
             flow=self._flow.name,
             source=self._flow.source,
@@ -113,7 +119,9 @@ class _Comparison:
         rows = no_rows() if pair.gone else self.here.open_rows(pair.here)
         copied = self._open_copy(pair, pairing)
         by_values = pairing if self.request.against is Against.SOURCE else None
-        return await StreamComparison(report, by_values, self._told(pair.here.stream)).run(rows, copied)
+        report = await StreamComparison(report, by_values, self._told(pair.here.stream)).run(rows, copied)
+        log.info("stream_verified", stream=report.stream, rows=report.source.rows, differences=report.differences)
+        return report
 
     def _open_copy(self, pair: _StreamPair, pairing: Pairing | None) -> OpenRows:
         if pair.there is None or pairing is None:
