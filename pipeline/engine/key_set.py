@@ -31,7 +31,7 @@ class KeySet:
     def __exit__(self, *_: object) -> None:
         self._db.close()
 
-    def __contains__(self, key: bytes) -> bool:
+    def __contains__(self, key: object) -> bool:
         return bool(self._count) and self._db.execute("SELECT 1 FROM keys WHERE key = ?", (key,)).fetchone() is not None
 
     def add_new(self, keys: Sequence[bytes]) -> list[bool]:

@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 
 from pipeline.domain.event_file import FileEntry
 from pipeline.domain.ids import FlowName
 from pipeline.domain.movement import Movement
+from pipeline.domain.retention import Reason
 from pipeline.engine.compaction import Compaction, Compactor
 from pipeline.engine.flows import FlowStore
 from pipeline.engine.parts import EngineParts
+from pipeline.engine.retention import Pruner, Pruning
 from pipeline.engine.sharing import SharedMover, add_destination
+from pipeline.ports.object_store import ObjectInfo
 from tests.engine.faulty import MortalQueue, MortalStore
 from tests.engine.moving import FLOW, World
 from tests.engine.world import CrashError, Faults, MemoryDestination, Table
@@ -70,3 +74,17 @@ class WiderWorld(World):
         latest = await self.flows.latest(await self.flows.read_flow(FLOW))
         assert latest is not None
         return [entry for _, key in sorted(latest.file_lists.items()) for entry in await self.flows.read_file_list(key)]
+
+    async def prune(self, *, deleting: bool = True, faults: Faults | None = None, **kept: timedelta) -> Pruning:
+        """Run one process that prunes, or only looks."""
+        parts = self.parts(faults)
+        pruner = Pruner(parts.store, parts.flows, self.clock, FLOW, "worker", **kept)
+        return await pruner.run(ignore, alone=True) if deleting else await pruner.look(ignore)
+
+    async def keys(self) -> set[str]:
+        """All keys of the Flow."""
+        return {info.key for info in await self.store.list_page(f"flows/{FLOW}/", limit=100_000)}
+
+
+def ignore(info: ObjectInfo, reason: Reason) -> None:
+    """Take no note of an object that goes."""
