@@ -154,6 +154,7 @@ def _column(row: Row, types: TypeCatalog) -> TableColumn:
         name=row["name"],
         native_type=row["type"],
         type_oid=row["type_oid"],
+        base_type=types.base_type(row["type_oid"]),
         wire=types.wire_type(row["type_oid"]),
         not_null=row["not_null"],
         identity=row["identity"],

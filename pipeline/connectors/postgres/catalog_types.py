@@ -9,7 +9,7 @@ from typing import Any
 from psycopg.rows import dict_row
 
 from pipeline.connectors.postgres import catalog_queries as queries
-from pipeline.connectors.postgres.connection import Connection, qualified, quoted
+from pipeline.connectors.postgres.connection import Connection, literal, qualified, quoted
 from pipeline.connectors.postgres.types import WireType, wire_type
 
 Row = Mapping[str, Any]
@@ -37,9 +37,7 @@ class TypeCatalog:
 
     def wire_type(self, oid: int) -> WireType:
         """Return how values of the type are written."""
-        row = self._types[oid]
-        while row["base"]:
-            row = self._types[row["base"]]
+        row = self._base(oid)
         element = self._types.get(row["element"]) if row["kind"] == "a" else None
         known = wire_type(
             row["schema"], row["name"], row["kind"], f"{element['schema']}.{element['name']}" if element else None
@@ -47,6 +45,17 @@ class TypeCatalog:
         if known.exact_binary and not row["has_binary"]:
             return WireType(known.column_type, known.form, native_order=known.native_order, exact_binary=False)
         return known
+
+    def base_type(self, oid: int) -> str:
+        """Return the name of the type, of a domain that of what it is over; empty if it is not PostgreSQL's own."""
+        row = self._base(oid)
+        return str(row["name"]) if row["schema"] == "pg_catalog" else ""
+
+    def _base(self, oid: int) -> Row:
+        row = self._types[oid]
+        while row["base"]:
+            row = self._types[row["base"]]
+        return row
 
     def needed(self, oids: Iterable[int]) -> NeededTypes:
         """Return what columns of these types need, in the order to make it."""
@@ -89,7 +98,7 @@ class TypeCatalog:
         match row["kind"]:
             case "e":
                 labels = [label["label"] for label in self._labels.get(oid, [])]
-                create = f"CREATE TYPE {name} AS ENUM ({', '.join(map(_literal, labels))})"
+                create = f"CREATE TYPE {name} AS ENUM ({', '.join(map(literal, labels))})"
                 return {**described, "kind": "enum", "create": create, "labels": labels}
             case "d":
                 return {
@@ -153,7 +162,3 @@ def _range(row: Row) -> str:
 def _field(row: Row) -> str:
     collation = f" COLLATE {row['collation']}" if row["collation"] else ""
     return f"{quoted(row['name'])} {row['type']}{collation}"
-
-
-def _literal(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"

@@ -107,6 +107,11 @@ def quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
+def literal(text: str) -> str:
+    """Return `text` as an SQL constant, as `standard_conforming_strings` has it."""
+    return "'" + text.replace("'", "''") + "'"
+
+
 def qualified(schema: str, name: str) -> str:
     """Return a name with its schema, as SQL."""
     return f"{quoted(schema)}.{quoted(name)}"

@@ -14,14 +14,16 @@ DUP = "$dup"
 
 @dataclass(frozen=True, slots=True)
 class TableColumn:
-    """A column. `identity` and `generated` are PostgreSQL's one letter for it, or empty.
+    """A column. `base_type` is the name of its type, or of what its domain is over; empty if that is not PostgreSQL's own.
 
-    `expression` is the default, or what a generated column is computed from; `size` is the declared length or -1.
+    `identity` and `generated` are PostgreSQL's one letter for it, or empty. `expression` is the default, or what a
+    generated column is computed from; `size` is the declared length or -1.
     """
 
     name: str
     native_type: str
     type_oid: int
+    base_type: str
     wire: WireType
     not_null: bool
     identity: str

@@ -36,12 +36,14 @@ class WireType:
 
     `native_order`: PostgreSQL's own order of the type is that of `pipeline.domain.keys.order`, so that an index serves.
     `exact_binary`: equal binary forms mean equal text, so that the binary form can stand for the value in a hash.
+    `single`: a float of single precision.
     """
 
     column_type: str
     form: Form
     native_order: bool = False
     exact_binary: bool = True
+    single: bool = False
 
 
 _BY_NAME: dict[str, WireType] = {
@@ -50,7 +52,7 @@ _BY_NAME: dict[str, WireType] = {
     "int8": WireType("integer", Form.NUMBER, native_order=True),
     "oid": WireType("integer", Form.NUMBER, native_order=True),
     "bool": WireType("boolean", Form.BOOLEAN, native_order=True),
-    "float4": WireType("real", Form.FLOAT, native_order=True),
+    "float4": WireType("real", Form.FLOAT, native_order=True, single=True),
     "float8": WireType("real", Form.FLOAT, native_order=True),
     "bytea": WireType("bytes", Form.BYTES, native_order=True),
     "text": WireType("text", Form.TEXT),

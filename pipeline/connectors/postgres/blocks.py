@@ -1,0 +1,70 @@
+"""A block of rows of a table: keys and hashes at hand, lines at hand or fetched when they are asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+from pipeline.connectors.postgres.decoding import Place, place
+from pipeline.domain.keys import Key
+from pipeline.ports.source import StoreBinary
+
+FetchLines = Callable[[Sequence[Place]], Awaitable[bytes]]
+"""Returns the upsert lines of the rows at these places, in the order given."""
+
+_HIGH = 0.3
+"""From this part of all rows on, making every line while reading costs less than fetching those that are wanted."""
+
+
+@dataclass(slots=True)
+class Demand:
+    """How many rows of a table were read, and of how many of them the lines were asked for."""
+
+    read: int = 0
+    asked: int = 0
+
+    @property
+    def is_high(self) -> bool:
+        """Whether lines have been asked for of most of what was read."""
+        return self.asked > _HIGH * self.read
+
+
+class PostgresRowBlock:
+    """Consecutive rows of one table, with the hash of each.
+
+    With their `lines`, or with their `rows`, whose places `fetch_lines` makes lines of.
+    """
+
+    def __init__(
+        self,
+        keys: Sequence[Key],
+        hashes: bytes,
+        demand: Demand,
+        *,
+        lines: Sequence[memoryview] = (),
+        rows: Sequence[memoryview] = (),
+        fetch_lines: FetchLines | None = None,
+    ) -> None:
+        self._keys, self._hashes, self._demand = keys, hashes, demand
+        self._lines, self._rows, self._fetch_lines = lines, rows, fetch_lines
+        self._is_counted = False
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def keys(self) -> Sequence[Key]:
+        if not self._is_counted:
+            self._is_counted = True
+            self._demand.read += len(self._keys)
+        return self._keys
+
+    def row_hashes(self) -> bytes:
+        return self._hashes
+
+    async def upserts(self, positions: Sequence[int], store_binary: StoreBinary) -> bytes:
+        self._demand.asked += len(positions)
+        if not positions:
+            return b""
+        if self._fetch_lines is not None:
+            return await self._fetch_lines([place(self._rows[at]) for at in positions])
+        return b"".join([self._lines[at] for at in positions])

@@ -1,0 +1,108 @@
+"""Binary COPY TO STDOUT, read row by row as bytes, in worker threads that can be stopped.
+
+psycopg's own `copy.rows()` costs more for a row than the server does; here a row is one call into libpq.
+"""
+
+from __future__ import annotations
+
+import selectors
+import threading
+from collections.abc import Callable
+
+from psycopg import OperationalError, pq
+from psycopg.errors import error_from_result
+
+from pipeline.connectors.postgres.connection import Connection
+
+_SIGNATURE = b"PGCOPY\n\xff\r\n\0"
+_HEADER_BYTES = 19
+"""Signature, flags and length of the extension: https://www.postgresql.org/docs/current/sql-copy.html, "Binary Format"."""
+
+_LOOK_SECONDS = 0.1
+"""How often a thread that waits for the server looks whether it is still wanted."""
+
+
+class StoppedError(Exception):
+    """Nobody wants the rows any more. Never leaves this package."""
+
+
+class CopyOut:
+    """One COPY TO STDOUT at a time on a connection, which nobody else uses meanwhile."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._pgconn = connection.pgconn
+        self._selector = selectors.PollSelector()  # which holds no file descriptor of its own
+        self._selector.register(self._pgconn.socket, selectors.EVENT_READ)
+        self._stop = threading.Event()
+        self._at_start = True
+        self._at_end = True
+
+    def stop(self) -> None:
+        """Let a thread that waits for rows give up soon. The connection is then of no more use."""
+        self._stop.set()
+
+    def start(self, select: str) -> None:
+        """Begin to copy the rows of a SELECT. psycopg.Error when the server refuses."""
+        self._at_start, self._at_end = True, False
+        self._pgconn.send_query(f"COPY ({select}) TO STDOUT (FORMAT binary)".encode())
+        while self._pgconn.is_busy():
+            self._wait()
+        result = self._pgconn.get_result()
+        if result is None or result.status != pq.ExecStatus.COPY_OUT:
+            self._raise(result)
+
+    def read(self, max_rows: int, max_bytes: int) -> list[memoryview]:
+        """Return the next rows, each as its number of fields (2 bytes) and its fields; none when there are no more.
+
+        At most `max_rows`, and no more once there are `max_bytes`. StoppedError after `stop`.
+        """
+        rows: list[memoryview] = []
+        append: Callable[[memoryview], None] = rows.append
+        get = self._pgconn.get_copy_data
+        left = max_bytes
+        while left > 0 and len(rows) < max_rows and not self._at_end:
+            size, row = get(1)
+            if size == 0:
+                self._wait()
+                continue
+            if size < 0:
+                self._end()
+                continue
+            if self._at_start:
+                row = self._after_header(row)
+            if len(row) > 2:
+                append(row)
+                left -= size
+        return rows
+
+    def _after_header(self, row: memoryview) -> memoryview:
+        """The header comes with the first row, or with the end of the copy."""
+        self._at_start = False
+        if bytes(row[: len(_SIGNATURE)]) != _SIGNATURE:
+            raise OperationalError("the server's binary COPY does not begin as one")
+        return row[_HEADER_BYTES:]
+
+    def _wait(self) -> None:
+        while not self._stop.is_set():
+            if self._selector.select(_LOOK_SECONDS):
+                self._pgconn.consume_input()
+                return
+        raise StoppedError
+
+    def _end(self) -> None:
+        """Take the results that follow the last row: they tell whether it was the last."""
+        self._at_end = True
+        results = []
+        while (result := self._pgconn.get_result()) is not None:
+            results.append(result)
+        for result in results:
+            if result.status != pq.ExecStatus.COMMAND_OK:
+                self._raise(result)
+
+    def _raise(self, result: pq.abc.PGresult | None) -> None:
+        if result is None:
+            raise OperationalError(pq.error_message(self._pgconn))
+        while self._pgconn.get_result() is not None:
+            pass
+        raise error_from_result(result, encoding="utf-8")

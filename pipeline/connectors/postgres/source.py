@@ -1,0 +1,167 @@
+"""A PostgreSQL database as a source: its tables, in one exported snapshot."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+
+import anyio
+from anyio.to_thread import run_sync
+
+from pipeline.connectors.postgres.blocks import PostgresRowBlock
+from pipeline.connectors.postgres.catalog import Stream, read_streams, read_tables
+from pipeline.connectors.postgres.catalog_types import Row
+from pipeline.connectors.postgres.connection import LOCK_TIMEOUT_SECONDS, Connection, connect, literal, qualified
+from pipeline.connectors.postgres.errors import translated
+from pipeline.connectors.postgres.lines import LineFetcher
+from pipeline.connectors.postgres.location import PostgresLocation, parse_location
+from pipeline.connectors.postgres.ranges import plan_ranges
+from pipeline.connectors.postgres.rows import open_table
+from pipeline.connectors.postgres.selects import TableSelect
+from pipeline.domain.errors import RefusedError
+from pipeline.domain.ids import StreamName
+from pipeline.domain.schema import StreamSchema
+
+READERS = 2
+"""Connections that read one large table side by side: the second hides what the server and we wait for each other."""
+
+_APPLICATION = "pipeline export"
+_BEGIN = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+_DATABASE = """
+SELECT getdatabaseencoding() = 'UTF8' AS utf8,
+       coalesce(to_jsonb(d) ->> 'datlocprovider', 'c') = 'c' AND datcollate IN ('C', 'POSIX')
+       OR to_jsonb(d) ->> 'datlocprovider' = 'b' AND to_jsonb(d) ->> 'datlocale' IN ('C', 'C.UTF-8') AS default_is_c
+FROM pg_database AS d WHERE datname = current_database()
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class _Exported:
+    """An exported snapshot: its name, and how the database stores and compares text."""
+
+    name: str
+    utf8: bool
+    default_is_c: bool
+
+
+class PostgresSource:
+    """Every table of the database at `url` is a stream (catalog.py says which are left out). Nothing is changed.
+
+    A snapshot is one REPEATABLE READ, READ ONLY transaction, whose snapshot the other connections take over. It locks
+    each table in ACCESS SHARE mode, as pg_dump does: reading and writing go on, and only what would remove or rewrite a
+    table (DROP, TRUNCATE, most of ALTER TABLE, VACUUM FULL) waits until the export has ended.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        schemas: Sequence[str] | None = None,
+        readers: int = READERS,
+        lock_timeout_seconds: float = LOCK_TIMEOUT_SECONDS,
+    ) -> None:
+        """Take the tables of `schemas` (None: of all), each large one with `readers` connections."""
+        self._place = parse_location(url)
+        self._schemas = schemas
+        self._readers = readers
+        self._lock_timeout_seconds = lock_timeout_seconds
+
+    @property
+    def location(self) -> str:
+        return self._place.url
+
+    @asynccontextmanager
+    async def open_snapshot(self) -> AsyncIterator[PostgresSnapshot]:
+        connection = await run_sync(self._connect)
+        try:
+            exported = await run_sync(self._begin, connection)
+            join = partial(self._join, exported.name)
+            yield PostgresSnapshot(
+                self._place, connection, exported, join, schemas=self._schemas, readers=self._readers
+            )
+        finally:
+            connection.close()
+
+    def _connect(self) -> Connection:
+        return connect(self._place, application_name=_APPLICATION, lock_timeout_seconds=self._lock_timeout_seconds)
+
+    def _begin(self, connection: Connection) -> _Exported:
+        """Lock, then look: a table that is emptied by TRUNCATE after the snapshot was taken would seem empty in it."""
+        with translated(self.location):
+            tables = [row for row in read_tables(connection, self._schemas) if row["readable"]]
+            connection.execute(_BEGIN)
+            if tables:
+                connection.execute(f"LOCK TABLE {', '.join(map(_lockable, tables))} IN ACCESS SHARE MODE".encode())
+            (name,) = connection.execute("SELECT pg_export_snapshot()").fetchall()[0]
+            ((utf8, default_is_c),) = connection.execute(_DATABASE).fetchall()
+        return _Exported(str(name), bool(utf8), bool(default_is_c))
+
+    def _join(self, snapshot: str) -> Connection:
+        """Return another connection that sees the same state."""
+        connection = self._connect()
+        try:
+            with translated(self.location):
+                connection.execute(f"{_BEGIN}; SET TRANSACTION SNAPSHOT {literal(snapshot)}".encode())
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+
+def _lockable(row: Row) -> str:
+    return ("" if row["partitioned"] else "ONLY ") + qualified(row["schema"], row["name"])
+
+
+class PostgresSnapshot:
+    """The state of a database at one moment. Several tables may be read side by side, each with its own connections."""
+
+    def __init__(
+        self,
+        place: PostgresLocation,
+        connection: Connection,
+        exported: _Exported,
+        join: Callable[[], Connection],
+        *,
+        schemas: Sequence[str] | None,
+        readers: int,
+    ) -> None:
+        """Ask the catalog through `connection`, whose snapshot is `exported`; read rows through what `join` returns."""
+        self._place, self._connection, self._exported, self._join = place, connection, exported, join
+        self._schemas, self._readers = schemas, readers
+        self._lock = anyio.Lock()
+        self._streams: dict[StreamName, Stream] = {}
+
+    async def streams(self) -> Sequence[StreamSchema]:
+        async with self._lock:
+            found = await run_sync(self._read_streams)
+        self._streams = {stream.schema.stream: stream for stream in found}
+        return [stream.schema for stream in found]
+
+    @asynccontextmanager
+    async def open_rows(self, schema: StreamSchema) -> AsyncIterator[AsyncIterator[PostgresRowBlock]]:
+        if schema.stream not in self._streams:
+            await self.streams()
+        table = self._streams[schema.stream].table
+        place = f"{self._place.url}, table {schema.stream}"
+        select = TableSelect(table, self._exported.utf8, self._exported.default_is_c)
+        lines = LineFetcher(self._connection, self._lock, select, place)
+        async with self._lock:
+            conditions = await run_sync(self._plan, select, place)
+        async with open_table(
+            select, conditions, self._join, lines.fetch, readers=self._readers, place=place
+        ) as blocks:
+            yield blocks
+
+    def _read_streams(self) -> list[Stream]:
+        with translated(self._place.url):
+            return read_streams(self._connection, self._schemas)
+
+    def _plan(self, select: TableSelect, place: str) -> list[str]:
+        if not select.table.readable:
+            raise RefusedError(
+                f"{place}: the privilege SELECT on it is missing; have its owner grant it, or leave it out with --exclude"
+            )
+        with translated(place):
+            return plan_ranges(self._connection, select)
