@@ -122,6 +122,8 @@ class FlowStore:
                     continue  # somebody else just created it
             else:
                 begun, resumed = await self._resume(latest, only, exclude), True
+                if begun.settled:
+                    continue  # somebody else settled it meanwhile
             refuse_while_pruned(await self.read_flow(flow.name))
             return begun, resumed
         raise TransientError(f"Movements of Flow {flow.name!r} are begun by others all the time. Try again.")
@@ -130,12 +132,16 @@ class FlowStore:
         return await self.update(
             movement.flow,
             movement.number,
-            lambda now: replace(
-                now.to(Status.IN_PROGRESS, now.updated),
-                attempts=now.attempts + 1,
-                only=only,
-                exclude=exclude,
-                exported=False,
+            lambda now: (
+                now
+                if now.settled
+                else replace(
+                    now.to(Status.IN_PROGRESS, now.updated),
+                    attempts=now.attempts + 1,
+                    only=only,
+                    exclude=exclude,
+                    exported=False,
+                )
             ),
         )
 
@@ -250,6 +256,8 @@ class FlowStore:
     async def update(self, flow: FlowName, number: int, change: Callable[[Movement], Movement]) -> Movement:
         """Change a Movement by compare-and-set and return it; `change` may be called more than once.
 
+        When `change` returns what it was given, nothing is written.
+
         ConflictError when it has settled and `change` would have it name other File Lists or states: whoever comes that
         late has been replaced, and what he stored may be gone.
         """
@@ -257,7 +265,10 @@ class FlowStore:
         for _ in range(COMPARE_AND_SET_TRIES):
             stored = await self._store.get(key)
             before = decode_movement(stored.data, key)
-            movement = replace(change(before), updated=self._clock.now())
+            changed = change(before)
+            if changed is before:
+                return before
+            movement = replace(changed, updated=self._clock.now())
             if before.settled and (before.file_lists, before.states) != (movement.file_lists, movement.states):
                 raise ConflictError(f"{key} has settled meanwhile: another process has taken over. Run it again.")
             try:

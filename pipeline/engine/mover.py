@@ -77,7 +77,9 @@ class Mover:
         age = self._parts.clock.now() - movement.created
         if resumed and age.total_seconds() > self._parts.limits.lifetime_seconds:
             await self._parts.flows.update(
-                movement.flow, movement.number, lambda now: now.to(Status.TIMED_OUT, self._parts.clock.now())
+                movement.flow,
+                movement.number,
+                lambda now: now if now.settled else now.to(Status.TIMED_OUT, self._parts.clock.now()),
             )
             return await self._parts.flows.begin(flow, only, exclude)
         return movement, resumed

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from pipeline.domain.compaction import applicable
+from pipeline.domain.errors import LeaseLostError
 from pipeline.domain.event_file import FileEntry
 from pipeline.domain.ids import EventFileId, ObjectKey
 from pipeline.domain.movement import Movement, Totals, final_status
@@ -71,7 +72,8 @@ class Settlement:
     ) -> Movement:
         """Check the destination, count, and write the final status. The Movement must be `exported`.
 
-        `file_lists` are those of the groups that this Movement was about.
+        `file_lists` are those of the groups that this Movement was about. LeaseLostError when another exporter has
+        begun on it meanwhile: it may list more files than were counted here.
         """
         listed = [entry for key in file_lists for entry in await self._parts.flows.read_file_list(key)]
         entries = applicable(listed, marks)
@@ -88,15 +90,17 @@ class Settlement:
             violations=len(violations),
         )
         problems = _problems(failed, set_aside, violations)
-        settled = await self._parts.flows.update(
-            movement.flow,
-            movement.number,
-            lambda now: (
-                now
-                if now.settled
-                else replace(now.to(status, self._parts.clock.now()), totals=totals, problems=problems)
-            ),
-        )
+
+        def settle(now: Movement) -> Movement:
+            if now.settled:
+                return now
+            if now.attempts != movement.attempts:
+                raise LeaseLostError(
+                    f"Movement {now.number} of Flow {now.flow!r} is exported anew by another process; this one gives way."
+                )
+            return replace(now.to(status, self._parts.clock.now()), totals=totals, problems=problems)
+
+        settled = await self._parts.flows.update(movement.flow, movement.number, settle)
         self._parts.reporter.report(MovementSettled(movement.flow, movement.number, settled.status.value))
         return settled
 

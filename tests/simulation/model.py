@@ -13,7 +13,7 @@ from blake3 import blake3
 from pipeline.codec.documents import decode_movement
 from pipeline.codec.event_file import EventFileReader
 from pipeline.codec.file_list import decode_file_list
-from pipeline.codec.message import decode_message
+from pipeline.codec.message import GroupCompleted, decode_message
 from pipeline.codec.progress import Progress, decode_progress
 from pipeline.domain import layout
 from pipeline.domain.event_file import Encoding, FileEntry
@@ -129,7 +129,8 @@ class Model:
     def sent(self, body: bytes) -> None:
         """A message was put into the queue."""
         message = decode_message(body)
-        self.must(message.key in self.lists, f"{message.key} was announced before it is stored")
+        if isinstance(message, GroupCompleted):
+            self.must(message.key in self.lists, f"{message.key} was announced before it is stored")
 
     def marked(self, flow: FlowName, file: EventFileId) -> None:
         """A file was marked at the destination: its rows must be there, and those of all files before it."""

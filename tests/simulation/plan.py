@@ -87,5 +87,12 @@ def plan_of(seed: int) -> Plan:
     )
     labels = {name: random.choice((name, "together")) for name in names}
     return Plan(
-        seed, tables, labels, random.choice((1, 2, 2, 3)), limits, random.choice((2, 3)), random.random() < 0.75, refusals
+        seed,
+        tables,
+        labels,
+        random.choice((1, 2, 2, 3)),
+        limits,
+        random.choice((2, 3)),
+        random.random() < 0.75,
+        refusals,
     )

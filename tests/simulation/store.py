@@ -81,9 +81,7 @@ class SimulatedStore:
         return await self.process.call(name, work, STREAMING if condition is PutCondition.NONE else WRITING)
 
     async def get(self, key: ObjectKey, *, max_bytes: int = 64 * 1024 * 1024) -> StoredObject:
-        return await self.process.call(
-            f"store.get {key}", lambda: self.bucket.get(key, max_bytes=max_bytes), READING
-        )
+        return await self.process.call(f"store.get {key}", lambda: self.bucket.get(key, max_bytes=max_bytes), READING)
 
     @asynccontextmanager
     async def open_stream(self, key: ObjectKey, *, start: int = 0) -> AsyncIterator[AsyncIterable[bytes]]:

@@ -17,7 +17,7 @@ from pipeline.engine.mover import Mover
 from pipeline.engine.parts import EngineParts
 from pipeline.ports.reporter import Event
 from tests.simulation.destination import REFUSED_PREFIX, Place, SimulatedDestination
-from tests.simulation.faults import Dealer, Fault, ScriptedDealer, SeededDealer, seeded_dealer
+from tests.simulation.faults import Dealer, Fault, ScriptedDealer, seeded_dealer
 from tests.simulation.model import Model
 from tests.simulation.plan import VISIBILITY_SECONDS, Plan, of_seed, plan_of
 from tests.simulation.process import CrashError, Disk, NoFaults, Process
@@ -153,9 +153,7 @@ class World:
         process = launch.process
         store = SimulatedStore(self.bucket, process)
         flows = FlowStore(store, process)
-        parts = EngineParts(
-            store, SimulatedQueue(self.ring, process), process, _Silent(), flows, self.plan.limits
-        )
+        parts = EngineParts(store, SimulatedQueue(self.ring, process), process, _Silent(), flows, self.plan.limits)
         return Mover(parts, FLOW, launch.source, SimulatedDestination(self.place, process), process.name)
 
     def _check_settled(self, launch: Launch, movement: Movement) -> None:
@@ -173,7 +171,9 @@ class World:
             wanted, held = seen.get(name, {}), self.place.tables.get(name, {})
             numbers = {number for number in wanted.keys() | held.keys() if (name, number) not in refused}
             wrong = sorted(number for number in numbers if wanted.get(number) != held.get(number))
-            self.model.must(not wrong, f"the rows {wrong} of {name} are not at the destination as they are at the source")
+            self.model.must(
+                not wrong, f"the rows {wrong} of {name} are not at the destination as they are at the source"
+            )
 
     async def _end(self) -> None:
         """Let sleepers wake and end, then move once more without faults: all must be as at the source."""
@@ -201,7 +201,10 @@ class World:
 
 def _refused(tables: Tables) -> set[tuple[str, int]]:
     return {
-        (name, number) for name, table in tables.items() for number, text in table.items() if text.startswith(REFUSED_PREFIX)
+        (name, number)
+        for name, table in tables.items()
+        for number, text in table.items()
+        if text.startswith(REFUSED_PREFIX)
     }
 
 
