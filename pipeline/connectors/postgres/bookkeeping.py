@@ -114,16 +114,15 @@ class Bookkeeping:
             (self._flow, schema.stream, text, is_ours),
         )
 
-    def is_known(self, stream: StreamName) -> bool:
-        """Whether the stream's schema was remembered before."""
-        return self._exists("SELECT FROM _pipeline.streams WHERE flow = %s AND stream = %s", self._flow, stream)
+    def is_ours(self, stream: StreamName) -> bool:
+        """Whether the stream's table held nothing before the Flow's first load."""
+        return self._exists(
+            "SELECT FROM _pipeline.streams WHERE flow = %s AND stream = %s AND is_ours", self._flow, stream
+        )
 
     def is_first_snapshot(self, file: EventFileId) -> bool:
         """Whether the stream's table holds nothing but records of this Movement: no key of a `full` file can be there."""
-        is_ours = self._exists(
-            "SELECT FROM _pipeline.streams WHERE flow = %s AND stream = %s AND is_ours", self._flow, file.stream
-        )
-        return is_ours and not self._exists(
+        return self.is_ours(file.stream) and not self._exists(
             "SELECT FROM _pipeline.marks WHERE flow = %s AND split_part(event_file, '/', 2) = %s "
             "AND split_part(event_file, '/', 1) <> %s",
             *(self._flow, encode_name(file.stream), str(file.movement)),
@@ -132,13 +131,10 @@ class Bookkeeping:
     def _exists(self, query: str, *parameters: str) -> bool:
         return self._connection.execute(f"SELECT EXISTS ({query})", parameters).fetchone() == (True,)
 
-    def schemas(self, streams: Iterable[StreamName]) -> list[StreamSchema]:
-        """Return what `remember_schema` kept of these streams, where it did, in their order."""
-        wanted = list(streams)
+    def schemas(self) -> list[StreamSchema]:
+        """Return what `remember_schema` kept of all streams of the Flow, by name."""
         rows = self._connection.execute(
-            "SELECT schema FROM _pipeline.streams WHERE flow = %s AND stream = ANY(%s) "
-            "ORDER BY array_position(%s::text[], stream)",
-            (self._flow, wanted, wanted),
+            'SELECT schema FROM _pipeline.streams WHERE flow = %s ORDER BY stream COLLATE "C"', (self._flow,)
         )
         return [schema_from_json(orjson.loads(text)) for (text,) in rows]
 

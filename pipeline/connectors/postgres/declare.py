@@ -49,11 +49,16 @@ def create_table(native: Native, server_version: int) -> Iterator[str]:
     key, after = _key(native)
     unlogged = "UNLOGGED " if native.get("unlogged") else ""
     yield f"CREATE {unlogged}TABLE {name} ({', '.join([*columns, *key])}){_partition_by(native)}"
+    yield from partitions(native)
+    yield from after
+
+
+def partitions(native: Native) -> Iterator[str]:
+    """Give the statements for all partitions, in their order."""
     for partition in native.get("partitions", ()):
         parent = qualified(*partition["parent"])
         child = qualified(partition["schema"], partition["table"])
         yield f"CREATE TABLE {child} PARTITION OF {parent} {partition['bound']}{_partition_by(partition)}"
-    yield from after
 
 
 def _partition_by(native: Native) -> str:

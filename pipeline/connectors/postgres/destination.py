@@ -12,12 +12,12 @@ from anyio.to_thread import run_sync
 from pipeline.connectors.postgres.bookkeeping import Bookkeeping, create_bookkeeping
 from pipeline.connectors.postgres.connection import LOCK_TIMEOUT_SECONDS, Connection
 from pipeline.connectors.postgres.connections import Connections
+from pipeline.connectors.postgres.csv_lines import Decoded
 from pipeline.connectors.postgres.errors import translated
 from pipeline.connectors.postgres.finishing import finish_streams
-from pipeline.connectors.postgres.lines import Decoded
 from pipeline.connectors.postgres.load import BlockOrigin, FileLoad
 from pipeline.connectors.postgres.location import parse_location
-from pipeline.connectors.postgres.preparing import find_target, prepare_target
+from pipeline.connectors.postgres.preparing import prepare_target
 from pipeline.connectors.postgres.retrying import retry_set_aside
 from pipeline.connectors.postgres.target import Target
 from pipeline.domain.ids import EventFileId, FlowName, StreamName
@@ -138,8 +138,10 @@ class PostgresDestinationSession:
 
     async def finish(self, streams: Sequence[StreamName]) -> Sequence[Violation]:
         async with self._connections.borrow() as connection:
-            schemas = await self._run(self._location, Bookkeeping(connection, self._flow).schemas, streams)
-            return await self._run(self._location, finish_streams, connection, schemas)
+            bookkeeping = Bookkeeping(connection, self._flow)
+            return await self._run(
+                self._location, finish_streams, connection, bookkeeping, streams, self._connections.as_replica
+            )
 
     def _target(self, connection: Connection, bookkeeping: Bookkeeping, schema: StreamSchema) -> Target:
         """Return the stream's table, made and committed if it was missing: files of one stream may load side by side."""
@@ -149,10 +151,7 @@ class PostgresDestinationSession:
         with connection.transaction():
             lock = f"pipeline {schema.stream}"
             connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (lock,))
-            target = find_target(connection, schema) if bookkeeping.is_known(schema.stream) else None
-            is_ours = False
-            if target is None:
-                target, is_ours = prepare_target(connection, schema)
+            target, is_ours = prepare_target(connection, schema)
             bookkeeping.remember_schema(schema, is_ours=is_ours)
         self._targets[schema.stream] = (schema, target)
         return target

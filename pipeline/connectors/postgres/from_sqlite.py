@@ -55,7 +55,18 @@ def described(schema: StreamSchema) -> Mapping[str, Any]:
         "key": {"name": constraint["name"], "columns": list(key), "kind": "primary"},
         "row_key": None,
         "constraints": [constraint],
+        "row_numbers": _row_numbers(schema),
     }
+
+
+def _row_numbers(schema: StreamSchema) -> dict[str, object] | None:
+    """Return the column by which SQLite numbers rows, and the last number given out where it remembers that."""
+    for column in schema.columns:
+        if _is_row_number(column, schema):
+            native = schema.native["sqlite"]
+            last = native.get("autoincrement_sequence") if isinstance(native, Mapping) else None
+            return {"column": column.name, "last": last if isinstance(last, int) else None}
+    return None
 
 
 def _check_name(name: str, schema: StreamSchema) -> None:

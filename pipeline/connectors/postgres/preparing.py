@@ -22,15 +22,6 @@ def postgres_native(schema: StreamSchema) -> Native:
     return native if isinstance(native, Mapping) else described(schema)
 
 
-def find_target(connection: Connection, schema: StreamSchema) -> Target | None:
-    """Return the stream's table if it is there with all that the stream needs. Changes nothing."""
-    native = postgres_native(schema)
-    table = read_table(connection, native["schema"], native["table"], schema.stream)
-    if table is None or _missing(table, native):
-        return None
-    return target_of(table, schema, _row_key(native))
-
-
 def prepare_target(connection: Connection, schema: StreamSchema) -> tuple[Target, bool]:
     """Return the stream's table, made or widened as needed, and whether it was made or found empty.
 
@@ -46,8 +37,10 @@ def prepare_target(connection: Connection, schema: StreamSchema) -> tuple[Target
     else:
         is_ours = connection.execute(f"SELECT NOT EXISTS (SELECT FROM {table.sql})").fetchone() == (True,)
         _make_types(connection, native)
-        for column in _missing(table, native):
-            _add_column(connection, table, column, native)
+        for column in native["columns"]:
+            if column["name"] not in table.columns:
+                _add_column(connection, table, column, native)
+        _add_partitions(connection, native)
     table = read_table(connection, native["schema"], native["table"], schema.stream)
     if table is None:
         raise DefectError(f"The table of stream {schema.stream} is not there after it was made")
@@ -78,15 +71,19 @@ def _row_key(native: Native) -> RowKey | None:
     return None if found is None else RowKey(found["row"], found["dup"], found["digest"])
 
 
-def _missing(table: TargetTable, native: Native) -> list[Mapping[str, Any]]:
-    return [column for column in native["columns"] if column["name"] not in table.columns]
-
-
 def _create(connection: Connection, native: Native) -> None:
     _make_types(connection, native)
     _run_all(connection, declare.sequences(native))
     _run_all(connection, declare.create_table(native, connection.info.server_version))
     _run_all(connection, declare.owned_sequences(native))
+
+
+def _add_partitions(connection: Connection, native: Native) -> None:
+    """Make the partitions that have appeared."""
+    for partition, statement in zip(native.get("partitions", ()), declare.partitions(native), strict=True):
+        name = qualified(partition["schema"], partition["table"])
+        if connection.execute("SELECT to_regclass(%s)", (name,)).fetchone() == (None,):
+            run_one(connection, statement)
 
 
 def _run_all(connection: Connection, statements: Iterable[str]) -> None:

@@ -20,9 +20,10 @@ def retry_set_aside(connection: Connection, bookkeeping: Bookkeeping, as_replica
     another stream, which its foreign key names: hence the rounds.
     """
     while before := bookkeeping.all_set_aside():
-        streams = sorted({item.stream for item in before})
-        for schema in bookkeeping.schemas(streams):
-            _retry_stream(connection, bookkeeping, schema, as_replica=as_replica)
+        streams = {item.stream for item in before}
+        for schema in bookkeeping.schemas():
+            if schema.stream in streams:
+                _retry_stream(connection, bookkeeping, schema, as_replica=as_replica)
         left = bookkeeping.all_set_aside()
         if len(left) == len(before) or len(streams) == 1:
             return left

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pipeline.connectors.postgres.connection import Connection, qualified, quoted
-from pipeline.connectors.postgres.lines import COPY_OPTIONS, Run, copy_data
+from pipeline.connectors.postgres.csv_lines import COPY_OPTIONS, Run, copy_data
 from pipeline.connectors.postgres.target import Target
 
 _STAGE = qualified("pg_temp", "pipeline_upserts")

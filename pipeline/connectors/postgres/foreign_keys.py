@@ -1,0 +1,95 @@
+"""Foreign keys at the end of a load: made where the rows keep them, and looked at where nobody enforced them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import psycopg
+
+from pipeline.connectors.postgres.catalog_types import Row, fetch
+from pipeline.connectors.postgres.connection import Connection, qualified, quoted
+from pipeline.connectors.postgres.preparing import run_one
+from pipeline.domain.ids import StreamName
+from pipeline.ports.destination import Violation
+
+_NAMED_ROWS = 3
+"""How many of the values that break a foreign key are named. The rest is counted."""
+
+_KEYS = """
+SELECT k.conname AS name, n.nspname AS schema, c.relname AS "table", c.relkind = 'p' AS partitioned,
+       pn.nspname AS parent_schema, p.relname AS parent, p.relkind = 'p' AS parent_partitioned,
+       ARRAY(SELECT a.attname::text FROM unnest(k.conkey) WITH ORDINALITY AS u(number, place)
+             JOIN pg_attribute AS a ON a.attrelid = k.conrelid AND a.attnum = u.number ORDER BY u.place) AS columns,
+       ARRAY(SELECT a.attname::text FROM unnest(k.confkey) WITH ORDINALITY AS u(number, place)
+             JOIN pg_attribute AS a ON a.attrelid = k.confrelid AND a.attnum = u.number ORDER BY u.place) AS parent_columns,
+       ARRAY(SELECT format('OPERATOR(%%I.%%s)', m.nspname, o.oprname) FROM unnest(k.conpfeqop) WITH ORDINALITY AS u(oid, place)
+             JOIN pg_operator AS o ON o.oid = u.oid JOIN pg_namespace AS m ON m.oid = o.oprnamespace ORDER BY u.place) AS operators
+FROM pg_constraint AS k JOIN pg_class AS c ON c.oid = k.conrelid JOIN pg_namespace AS n ON n.oid = c.relnamespace
+JOIN pg_class AS p ON p.oid = k.confrelid JOIN pg_namespace AS pn ON pn.oid = p.relnamespace
+WHERE k.contype = 'f' AND k.conparentid = 0
+  AND (k.conrelid = ANY (%(tables)s::regclass[]) OR k.confrelid = ANY (%(tables)s::regclass[]))
+ORDER BY n.nspname, c.relname, k.conname
+"""
+
+
+def make_foreign_key(connection: Connection, table: tuple[str, str], key: Mapping[str, Any]) -> str | None:
+    """Make a foreign key that is not there; return why it cannot be made, if it cannot."""
+    statement = f"ALTER TABLE {qualified(*table)} ADD CONSTRAINT {quoted(key['name'])} {key['definition']}"
+    try:
+        run_one(connection, statement)
+    except psycopg.errors.ForeignKeyViolation as error:
+        broken = _look_closer(connection, table, key["name"], statement)
+        return broken or f"the foreign key {key['name']} cannot be made: {error.diag.message_detail}"
+    except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName):
+        return f"the foreign key {key['name']} cannot be made: there is no table {'.'.join(key['references'])} here"
+    except psycopg.errors.ProgrammingError as error:  # class 42: a type, a privilege, an index that is missing
+        return f"the foreign key {key['name']} cannot be made: {error.diag.message_primary}"
+    return None
+
+
+def _look_closer(connection: Connection, table: tuple[str, str], name: str, statement: str) -> str | None:
+    """Return how many rows break a foreign key that could not be made: it is made unchecked, asked, and undone."""
+    try:
+        with connection.transaction(force_rollback=True):
+            run_one(connection, f"{statement} NOT VALID")
+            keys = fetch(connection, _KEYS, {"tables": [qualified(*table)]})
+            return next((_broken(connection, key) for key in keys if key["name"] == name), None)
+    except psycopg.errors.ProgrammingError:  # what NOT VALID does not go with
+        return None
+
+
+def broken_keys(
+    connection: Connection, tables: set[tuple[str, str]], streams: Mapping[tuple[str, str], StreamName]
+) -> Iterator[Violation]:
+    """Check the foreign keys of these tables, and of tables that refer to them."""
+    there = [name for name in (qualified(*table) for table in sorted(tables)) if _is_there(connection, name)]
+    for key in fetch(connection, _KEYS, {"tables": there}):
+        reason = _broken(connection, key)
+        if reason is not None:
+            table = (key["schema"], key["table"])
+            yield Violation(streams.get(table, StreamName(key["table"])), reason)
+
+
+def _is_there(connection: Connection, name: str) -> bool:
+    return connection.execute("SELECT to_regclass(%s)", (name,)).fetchone() != (None,)
+
+
+def _broken(connection: Connection, key: Row) -> str | None:
+    """Return how many rows break the foreign key, with some of their values; None if none does."""
+    child = ("" if key["partitioned"] else "ONLY ") + qualified(key["schema"], key["table"])
+    parent = ("" if key["parent_partitioned"] else "ONLY ") + qualified(key["parent_schema"], key["parent"])
+    columns = [f"c.{quoted(name)}" for name in key["columns"]]
+    pairs = zip(key["parent_columns"], key["operators"], columns, strict=True)
+    same = " AND ".join(f"p.{quoted(name)} {operator} {column}" for name, operator, column in pairs)
+    given = " AND ".join(f"{column} IS NOT NULL" for column in columns)
+    row = connection.execute(
+        f"SELECT count(*), (array_agg(concat_ws(', ', {', '.join(columns)})))[:{_NAMED_ROWS}] FROM {child} AS c "
+        f"WHERE {given} AND NOT EXISTS (SELECT FROM {parent} AS p WHERE {same})"
+    ).fetchone()
+    if row is None or not row[0]:
+        return None
+    count, values = row
+    subject = "1 row refers" if count == 1 else f"{count} rows refer"
+    named = f"{', '.join(values)}{' …' if count > len(values) else ''}"
+    return f"{subject} through {', '.join(key['columns'])} to what {key['parent']} does not have ({named})"
