@@ -15,7 +15,7 @@ from pipeline.connectors.postgres.catalog import Stream, read_streams, read_tabl
 from pipeline.connectors.postgres.catalog_types import Row
 from pipeline.connectors.postgres.connection import LOCK_TIMEOUT_SECONDS, Connection, connect, literal, qualified
 from pipeline.connectors.postgres.errors import translated
-from pipeline.connectors.postgres.lines import LineFetcher
+from pipeline.connectors.postgres.line_fetcher import LineFetcher
 from pipeline.connectors.postgres.location import PostgresLocation, parse_location
 from pipeline.connectors.postgres.ranges import plan_ranges
 from pipeline.connectors.postgres.rows import open_table
