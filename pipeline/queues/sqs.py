@@ -90,7 +90,7 @@ class SqsEventQueue:
         self._dead = dead
         self._visibility_seconds = math.ceil(visibility_seconds)
         self._leases = leases
-        self._polls = LongPolls(self._give_back)
+        self._polls = LongPolls(self._receive, self._give_back)
 
     async def send(self, bodies: Sequence[bytes]) -> None:
         """See the port. Ten a request, one request after the other; what fails of a request is sent again alone."""
@@ -110,9 +110,10 @@ class SqsEventQueue:
         return answer.get("Failed", [])
 
     async def receive(self, *, max_messages: int = 1, wait_seconds: float = 0.0) -> Sequence[Message]:
-        """See the port. What comes for a wait that was cancelled is given back at once, which counts as a delivery."""
+        """See the port. What comes for a cancelled wait goes to the next; without one it is given back at once, which
+        counts as a delivery."""
         await checkpoint()
-        return await self._polls.wait(self._receive(max_messages, math.ceil(wait_seconds)))
+        return await self._polls.wait(min(max_messages, MAX_MESSAGES), min(math.ceil(wait_seconds), MAX_WAIT_SECONDS))
 
     async def _receive(self, max_messages: int, wait_seconds: int) -> Sequence[Message]:
         asked_at = self._leases.now()
@@ -121,8 +122,8 @@ class SqsEventQueue:
             "ReceiveMessage",
             lambda: self._client.receive_message(
                 QueueUrl=self._queue.url,
-                MaxNumberOfMessages=min(max_messages, MAX_MESSAGES),
-                WaitTimeSeconds=min(wait_seconds, MAX_WAIT_SECONDS),
+                MaxNumberOfMessages=max_messages,
+                WaitTimeSeconds=wait_seconds,
                 VisibilityTimeout=self._visibility_seconds,
                 MessageSystemAttributeNames=["ApproximateReceiveCount"],
                 MessageAttributeNames=[ENCODING],

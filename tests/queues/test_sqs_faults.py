@@ -198,6 +198,43 @@ async def test_a_missing_permission_is_named_with_its_queue(
             await verb(queue, message)
 
 
+async def test_the_request_of_a_cancelled_wait_is_taken_over_by_the_next(ministack: S3AndSqs) -> None:
+    async with on_faulty_way(ministack) as (way, queue):
+        for _ in range(3):
+            with anyio.move_on_after(0.05):
+                await queue.receive(wait_seconds=20)
+        await queue.send([b"x"])
+        [message] = await queue.receive(max_messages=10, wait_seconds=5)
+        assert (message.body, message.receive_count) == (b"x", 1)
+        assert len(way.payloads("ReceiveMessage")) == 1
+
+
+async def test_a_wait_that_takes_a_request_over_is_as_long_as_any(ministack: S3AndSqs) -> None:
+    async with on_faulty_way(ministack) as (way, queue):
+        with anyio.move_on_after(0.1):
+            await queue.receive(wait_seconds=1)
+        started = anyio.current_time()
+        assert list(await queue.receive(wait_seconds=1)) == []
+        assert anyio.current_time() - started >= 0.99
+        with anyio.move_on_after(0.1):
+            await queue.receive(wait_seconds=20)
+        started = anyio.current_time()
+        assert list(await queue.receive(wait_seconds=1)) == []
+        assert 0.99 <= anyio.current_time() - started < 10
+        assert len(way.payloads("ReceiveMessage")) == 3
+
+
+async def test_what_comes_for_nobody_is_given_back(ministack: S3AndSqs) -> None:
+    async with on_faulty_way(ministack) as (way, queue):
+        with anyio.move_on_after(0.1):
+            await queue.receive(max_messages=10, wait_seconds=20)
+        await queue.send([b"x", b"y"])
+        with anyio.fail_after(10):
+            while not way.payloads("ChangeMessageVisibilityBatch"):  # noqa: ASYNC110  the queue tells nobody
+                await anyio.sleep(0.02)
+        assert {message.body for message in await all_of(queue)} == {b"x", b"y"}
+
+
 async def test_closing_does_not_wait_for_a_long_poll_that_nobody_waits_for(ministack: S3AndSqs) -> None:
     async with on_faulty_way(ministack) as (way, queue):
         with anyio.move_on_after(0.1):

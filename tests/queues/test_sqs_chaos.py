@@ -1,0 +1,94 @@
+"""A whole Movement over SQS with messages doubled, reordered, given back and purged: the destination equals the source."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from random import Random
+
+import anyio
+import pytest
+
+from pipeline.domain.movement import Status
+from pipeline.ports.event_queue import Message, QueueDepth, Receipt
+from pipeline.queues.sqs import SqsEventQueue, open_sqs_queue
+from tests.engine.moving import SMALL, World
+from tests.engine.world import Tables
+from tests.queues.sqs_queues import MadeQueue, made_queue
+from tests.servers.addresses import S3AndSqs
+
+HASTY = replace(SMALL, sweep_seconds=0.3)
+
+
+@dataclass
+class MischievousQueue:
+    """Does what a queue may do, and more than it should."""
+
+    queue: SqsEventQueue
+    made: MadeQueue
+    random: Random
+    purges: int = 2
+    sent: list[bytes] = field(default_factory=list)
+
+    async def send(self, bodies: Sequence[bytes]) -> None:
+        """Each body once to three times, after old ones, in any order; and now and then all that waits is gone."""
+        self.sent += bodies
+        many = [
+            body for body in [*bodies, *self.random.choices(self.sent, k=2)] for _ in range(self.random.randint(1, 3))
+        ]
+        self.random.shuffle(many)
+        await self.queue.send(many)
+        if self.purges and self.random.random() < 0.5:
+            self.purges -= 1
+            await self.made.client.purge_queue(QueueUrl=self.made.url)
+
+    async def receive(self, *, max_messages: int = 1, wait_seconds: float = 0.0) -> Sequence[Message]:
+        """Some messages are given to somebody else first, who does nothing with them."""
+        messages = await self.queue.receive(max_messages=max_messages, wait_seconds=wait_seconds)
+        if messages and self.random.random() < 0.2:
+            for message in messages:
+                await self.queue.extend(message.receipt, 0)
+            return []
+        return messages
+
+    async def extend(self, receipt: Receipt, seconds: float) -> None:
+        await self.queue.extend(receipt, seconds)
+
+    async def acknowledge(self, receipts: Sequence[Receipt]) -> None:
+        """Now and then it is forgotten, and the message comes again at once."""
+        if self.random.random() < 0.2:
+            for receipt in receipts:
+                await self.queue.extend(receipt, 0)
+            return
+        await self.queue.acknowledge(receipts)
+
+    async def reject(self, message: Message, reason: str) -> None:
+        await self.queue.reject(message, reason)
+
+    async def depth(self) -> QueueDepth:
+        return await self.queue.depth()
+
+
+def tables(random: Random) -> Tables:
+    return {
+        name: {number: f"{name} {random.random()}" for number in random.sample(range(100), k=random.randint(0, 20))}
+        for name in ("album", "artist", "invoice", "track")
+    }
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_movements_over_a_mischievous_sqs_end_equal(ministack: S3AndSqs, seed: int) -> None:
+    random = Random(seed)
+    async with (
+        made_queue(ministack.sqs, max_receives=100) as made,
+        open_sqs_queue(made.name, visibility_seconds=HASTY.visibility_seconds, aws=made.aws) as queue,
+    ):
+        world = World(tables(random), queue=MischievousQueue(queue, made, random), limits=HASTY)
+        for _ in range(3):
+            with anyio.fail_after(30):
+                movement = await world.move()
+            assert movement.status is Status.SUCCESS
+            assert world.destination.tables == world.tables
+            assert set(world.destination.loads.values()) == {1}
+            await made.client.send_message(QueueUrl=made.url, MessageBody="not ours")
+            world.tables = tables(random)
