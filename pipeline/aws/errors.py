@@ -153,7 +153,7 @@ _EXCEPTIONS: tuple[tuple[type[Exception], type[PipelineError], str], ...] = (
     (boto.CredentialRetrievalError, TransientError, "check the profile or role that credentials come from"),
     (boto.MetadataRetrievalError, TransientError, "check that this machine or container has a role"),
     (boto.ParamValidationError, ConfigurationError, "mend that value"),
-    (boto.SSLError, ConfigurationError, _TLS),
+    (boto.SSLError, TransientError, _TLS),
     (boto.ProxyConnectionError, TransientError, "check the proxy (HTTPS_PROXY), and run the command again"),
     (boto.EndpointConnectionError, TransientError, _UNREACHABLE),
     (boto.HTTPClientError, TransientError, _UNREACHABLE),
@@ -168,6 +168,9 @@ _EXCEPTIONS: tuple[tuple[type[Exception], type[PipelineError], str], ...] = (
     (ValueError, ConfigurationError, "mend that value"),
 )
 """The first that fits."""
+
+_LASTING_TLS = ("CERTIFICATE_VERIFY_FAILED", "WRONG_VERSION_NUMBER")
+"""What OpenSSL says of a certificate that is not trusted, and of a server without TLS; a cut handshake passes."""
 
 FOREIGN: tuple[type[Exception], ...] = (boto.ClientError, *(foreign for foreign, _, _ in _EXCEPTIONS))
 
@@ -191,6 +194,8 @@ def translate(error: Exception, request: Request) -> PipelineError:
     else:
         kind, advice = next((ours, advice) for foreign, ours, advice in _EXCEPTIONS if isinstance(error, foreign))
         words = str(error) or type(error).__name__
+        if advice == _TLS and any(word in words for word in _LASTING_TLS):
+            kind = ConfigurationError
     if kind is RefusedError and advice == _DENIED and request.permission:
         advice = f"it takes the permission {request.permission}; {_DENIED}"
     return kind(f"cannot {request.what} ({request.place}): {words}; {advice}")
@@ -199,7 +204,7 @@ def translate(error: Exception, request: Request) -> PipelineError:
 def code_of(error: boto.ClientError) -> str:
     """Return the server's code without the service's name in front ("NonExistentQueue")."""
     code = str(error.response.get("Error", {}).get("Code", ""))
-    return code if code.startswith("KMS.") else code.rpartition(".")[2].partition("#")[0] or code
+    return code if code.startswith("KMS.") else code.rpartition("#")[2].rpartition(".")[2]
 
 
 def status_of(error: boto.ClientError) -> int:

@@ -1,0 +1,105 @@
+"""What AWS and the network say, and what it means for the caller's next step."""
+
+from __future__ import annotations
+
+import re
+
+import aiohttp
+import pytest
+from botocore import exceptions as boto
+
+from pipeline.aws.errors import Request, code_of, translated
+from pipeline.domain.errors import (
+    AbsentError,
+    ConfigurationError,
+    ConflictError,
+    DamagedError,
+    LeaseLostError,
+    PipelineError,
+    RefusedError,
+    TransientError,
+)
+
+REQUEST = Request(
+    "store flows/crm/flow.json",
+    place="bucket data",
+    permission="s3:PutObject on arn:aws:s3:::data/flows/crm/flow.json",
+)
+
+
+def answered(status: int, code: str = "", message: str = "") -> boto.ClientError:
+    return boto.ClientError(
+        {"Error": {"Code": code, "Message": message}, "ResponseMetadata": {"HTTPStatusCode": status}},  # type: ignore[typeddict-item]  # as much of it as is read
+        "PutObject",
+    )
+
+
+def ssl_error(text: str) -> boto.SSLError:
+    return boto.SSLError(endpoint_url="https://x", error=OSError(text))
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "words"),
+    [
+        (answered(503, "SlowDown", "Please reduce your request rate."), TransientError, "SlowDown Please reduce"),
+        (answered(400, "ThrottlingException"), TransientError, "again"),
+        (answered(500, "InternalError"), TransientError, "again"),
+        (answered(502), TransientError, "502"),
+        (answered(599, "SomethingNew"), TransientError, "SomethingNew"),
+        (answered(409, "ConditionalRequestConflict"), TransientError, "again"),
+        (answered(412, "PreconditionFailed"), ConflictError, "somebody else"),
+        (answered(412), ConflictError, "somebody else"),
+        (answered(404, "NoSuchKey"), AbsentError, "not there"),
+        (answered(404, "404"), AbsentError, "not there"),
+        (answered(404, "NoSuchBucket"), ConfigurationError, "create it"),
+        (answered(400, "AWS.SimpleQueueService.NonExistentQueue"), ConfigurationError, "create it"),
+        (answered(400, "com.amazonaws.sqs#QueueDoesNotExist"), ConfigurationError, "create it"),
+        (answered(403, "AccessDenied"), RefusedError, re.escape(f"permission {REQUEST.permission}")),
+        (answered(403, "403"), RefusedError, re.escape(f"permission {REQUEST.permission}")),
+        (answered(403, "InvalidAccessKeyId"), ConfigurationError, "access key"),
+        (answered(403, "SignatureDoesNotMatch"), ConfigurationError, "secret"),
+        (answered(403, "RequestTimeTooSkewed"), RefusedError, "clock"),
+        (answered(400, "ExpiredToken"), RefusedError, "new credentials"),
+        (answered(301, "PermanentRedirect"), ConfigurationError, "region"),
+        (answered(400, "KMS.NotFoundException"), ConfigurationError, "KMS key"),
+        (answered(501, "NotImplemented"), RefusedError, "cannot do this"),
+        (answered(400, "ReceiptHandleIsInvalid"), LeaseLostError, "another worker"),
+        (answered(400, "InvalidArgument", "of ours"), RefusedError, "InvalidArgument of ours"),
+        (boto.NoCredentialsError(), ConfigurationError, "access key, a profile or a role"),
+        (boto.NoRegionError(), ConfigurationError, "region"),
+        (boto.ProfileNotFound(profile="p"), ConfigurationError, "profile"),
+        (boto.EndpointConnectionError(endpoint_url="http://x"), TransientError, "http://x.*network"),
+        (boto.ReadTimeoutError(endpoint_url="http://x"), TransientError, "network"),
+        (ssl_error("[SSL: CERTIFICATE_VERIFY_FAILED] self signed"), ConfigurationError, "certificate"),
+        (ssl_error("[SSL: UNEXPECTED_EOF_WHILE_READING]"), TransientError, "certificate"),
+        (aiohttp.ClientPayloadError("cut"), TransientError, "cut"),
+        (ConnectionResetError(104, "reset by peer"), TransientError, "reset by peer"),
+        (TimeoutError(), TransientError, "TimeoutError"),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_an_error_names_the_place_and_the_way_out(error: Exception, kind: type[PipelineError], words: str) -> None:
+    with (
+        pytest.raises(kind, match=rf"cannot store flows/crm/flow.json \(bucket data\): .*{words}") as raised,
+        translated(REQUEST),
+    ):
+        raise error
+    assert type(raised.value) is kind
+    assert raised.value.__cause__ is error
+
+
+def test_errors_of_ours_pass_through() -> None:
+    error = DamagedError("of ours")
+    with pytest.raises(DamagedError) as raised, translated(REQUEST):
+        raise error
+    assert raised.value is error
+
+
+def test_what_nobody_foresaw_passes_through() -> None:
+    with pytest.raises(ZeroDivisionError), translated(REQUEST):
+        raise ZeroDivisionError
+
+
+def test_a_code_is_known_without_its_service() -> None:
+    assert code_of(answered(400, "AWS.SimpleQueueService.QueueDeletedRecently")) == "QueueDeletedRecently"
+    assert code_of(answered(400, "KMS.DisabledException")) == "KMS.DisabledException"
