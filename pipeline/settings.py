@@ -55,6 +55,11 @@ class Settings(BaseSettings):
         pattern=r"^$|^https?://[^/\s]+/?$",
         description="Where S3 and SQS answer. Empty: AWS itself.",
     )
+    sqs_endpoint_url: str = Field(
+        default="",
+        pattern=r"^$|^https?://[^/\s]+/?$",
+        description="Where SQS answers, if elsewhere than S3. Empty: at aws_endpoint_url.",
+    )
     aws_region: str = Field(
         default="",
         description="The region of bucket and queues. Empty: what the AWS configuration of the machine says.",

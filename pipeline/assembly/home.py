@@ -77,7 +77,9 @@ async def open_queue(settings: Settings, place: str) -> AsyncIterator[EventQueue
     parts = urlsplit(place)
     if parts.scheme == "sqs":
         opening = _needs_aws("pipeline.queues.sqs").open_sqs_queue(
-            parts.netloc, visibility_seconds=settings.queue_visibility_seconds, aws=aws_options(settings)
+            parts.netloc,
+            visibility_seconds=settings.queue_visibility_seconds,
+            aws=aws_options(settings, settings.sqs_endpoint_url),
         )
         async with opening as queue:
             yield queue
@@ -92,11 +94,11 @@ async def open_queue(settings: Settings, place: str) -> AsyncIterator[EventQueue
         yield embedded
 
 
-def aws_options(settings: Settings) -> object:
-    """What every client of AWS, or of what speaks like it, is made with."""
+def aws_options(settings: Settings, endpoint_url: str = "") -> object:
+    """What every client of AWS, or of what speaks like it, is made with; `endpoint_url` is for one service alone."""
     secret = settings.aws_secret_access_key
     return _needs_aws("pipeline.aws.options").AwsOptions(
-        endpoint_url=settings.aws_endpoint_url or None,
+        endpoint_url=endpoint_url or settings.aws_endpoint_url or None,
         region=settings.aws_region or None,
         access_key_id=settings.aws_access_key_id or None,
         secret_access_key=secret.get_secret_value() or None,
