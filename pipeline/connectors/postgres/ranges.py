@@ -24,12 +24,12 @@ WHERE schemaname = %s AND tablename = %s AND attname = %s AND inherited = %s AND
 _INTEGERS = (KeyPart.INT2, KeyPart.INT4, KeyPart.INT8, KeyPart.OID)
 
 
-def plan_ranges(connection: Connection, select: TableSelect) -> list[str]:
+def plan_ranges(connection: Connection, select: TableSelect, range_rows: int) -> list[str]:
     """Return conditions, in key order, each of which holds for one range; a single empty one means all rows at once."""
     if not select.is_indexed:
         return [""]
     rows = _estimated_rows(connection, select)
-    count = rows // RANGE_ROWS
+    count = rows // range_rows
     if count < 2:
         return [""]
     column, part = select.table.key_columns[0], select.key_terms[0].part

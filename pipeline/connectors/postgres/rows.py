@@ -6,8 +6,8 @@ connection that is ahead stops reading, and the server waits with it.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import ExitStack, asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
+from contextlib import ExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 
 import anyio
@@ -82,7 +82,8 @@ async def open_table(
                     copies.append(CopyOut(connection))
                 for copy in copies:
                     tasks.start_soon(_read_ranges, reading, copy, name=f"read {place}")
-                yield _in_order(ranges)
+                async with aclosing(_in_order(ranges)) as blocks:
+                    yield blocks
             finally:
                 for copy in copies:
                     copy.stop()
@@ -93,7 +94,7 @@ def _new_stream() -> tuple[MemoryObjectSendStream[PostgresRowBlock], MemoryObjec
     return anyio.create_memory_object_stream[PostgresRowBlock](_BLOCKS_AHEAD)
 
 
-async def _in_order(ranges: Sequence[_Range]) -> AsyncIterator[PostgresRowBlock]:
+async def _in_order(ranges: Sequence[_Range]) -> AsyncGenerator[PostgresRowBlock, None]:
     for one in ranges:
         async for block in one.receive:
             yield block

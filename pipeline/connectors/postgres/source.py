@@ -17,7 +17,7 @@ from pipeline.connectors.postgres.connection import LOCK_TIMEOUT_SECONDS, Connec
 from pipeline.connectors.postgres.errors import translated
 from pipeline.connectors.postgres.line_fetcher import LineFetcher
 from pipeline.connectors.postgres.location import PostgresLocation, parse_location
-from pipeline.connectors.postgres.ranges import plan_ranges
+from pipeline.connectors.postgres.ranges import RANGE_ROWS, plan_ranges
 from pipeline.connectors.postgres.rows import open_table
 from pipeline.connectors.postgres.selects import TableSelect
 from pipeline.domain.errors import RefusedError
@@ -35,6 +35,15 @@ SELECT getdatabaseencoding() = 'UTF8' AS utf8,
        OR to_jsonb(d) ->> 'datlocprovider' = 'b' AND to_jsonb(d) ->> 'datlocale' IN ('C', 'C.UTF-8') AS default_is_c
 FROM pg_database AS d WHERE datname = current_database()
 """
+
+
+@dataclass(frozen=True, slots=True)
+class _Scope:
+    """What is read: the tables of `schemas` (None: of all), by `readers` connections, about `range_rows` rows at a time."""
+
+    schemas: Sequence[str] | None
+    readers: int
+    range_rows: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +69,12 @@ class PostgresSource:
         *,
         schemas: Sequence[str] | None = None,
         readers: int = READERS,
+        range_rows: int = RANGE_ROWS,
         lock_timeout_seconds: float = LOCK_TIMEOUT_SECONDS,
     ) -> None:
-        """Take the tables of `schemas` (None: of all), each large one with `readers` connections."""
+        """Take the tables of `schemas` (None: of all), each with up to `readers` connections, `range_rows` rows at a time."""
         self._place = parse_location(url)
-        self._schemas = schemas
-        self._readers = readers
+        self._scope = _Scope(schemas, readers, range_rows)
         self._lock_timeout_seconds = lock_timeout_seconds
 
     @property
@@ -78,9 +87,7 @@ class PostgresSource:
         try:
             exported = await run_sync(self._begin, connection)
             join = partial(self._join, exported.name)
-            yield PostgresSnapshot(
-                self._place, connection, exported, join, schemas=self._schemas, readers=self._readers
-            )
+            yield PostgresSnapshot(self._place, connection, exported, join, self._scope)
         finally:
             connection.close()
 
@@ -90,7 +97,7 @@ class PostgresSource:
     def _begin(self, connection: Connection) -> _Exported:
         """Lock, then look: a table that is emptied by TRUNCATE after the snapshot was taken would seem empty in it."""
         with translated(self.location):
-            tables = [row for row in read_tables(connection, self._schemas) if row["readable"]]
+            tables = [row for row in read_tables(connection, self._scope.schemas) if row["readable"]]
             connection.execute(_BEGIN)
             if tables:
                 connection.execute(f"LOCK TABLE {', '.join(map(_lockable, tables))} IN ACCESS SHARE MODE".encode())
@@ -123,13 +130,11 @@ class PostgresSnapshot:
         connection: Connection,
         exported: _Exported,
         join: Callable[[], Connection],
-        *,
-        schemas: Sequence[str] | None,
-        readers: int,
+        scope: _Scope,
     ) -> None:
         """Ask the catalog through `connection`, whose snapshot is `exported`; read rows through what `join` returns."""
         self._place, self._connection, self._exported, self._join = place, connection, exported, join
-        self._schemas, self._readers = schemas, readers
+        self._scope = scope
         self._lock = anyio.Lock()
         self._streams: dict[StreamName, Stream] = {}
 
@@ -150,13 +155,13 @@ class PostgresSnapshot:
         async with self._lock:
             conditions = await run_sync(self._plan, select, place)
         async with open_table(
-            select, conditions, self._join, lines.fetch, readers=self._readers, place=place
+            select, conditions, self._join, lines.fetch, readers=self._scope.readers, place=place
         ) as blocks:
             yield blocks
 
     def _read_streams(self) -> list[Stream]:
         with translated(self._place.url):
-            return read_streams(self._connection, self._schemas)
+            return read_streams(self._connection, self._scope.schemas)
 
     def _plan(self, select: TableSelect, place: str) -> list[str]:
         if not select.table.readable:
@@ -164,4 +169,4 @@ class PostgresSnapshot:
                 f"{place}: the privilege SELECT on it is missing; have its owner grant it, or leave it out with --exclude"
             )
         with translated(place):
-            return plan_ranges(self._connection, select)
+            return plan_ranges(self._connection, select, self._scope.range_rows)
