@@ -1,0 +1,134 @@
+"""Walking two sides finds exactly what differs, however both are cut into blocks, and looks at keys only where it must."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.domain.compare import Rows, Step, walk, walk_rest
+from pipeline.domain.compare_values import differing_columns, pair_columns, same_value
+from pipeline.domain.diff import HASH_BYTES
+from pipeline.domain.ids import Label, StreamName
+from pipeline.domain.keys import Key
+from pipeline.domain.schema import Column, StreamSchema
+
+Table = dict[int, int]
+_tables = st.dictionaries(st.integers(0, 40), st.integers(0, 2))
+
+
+def rows_of(part: Sequence[tuple[int, int]], asked: list[int] | None = None) -> Rows:
+    def load_keys() -> Sequence[Key]:
+        if asked is not None:
+            asked.append(len(part))
+        return [(key,) for key, _ in part]
+
+    return Rows(b"".join((key * 8 + value).to_bytes(HASH_BYTES) for key, value in part), load_keys)
+
+
+def blocks(table: Table, size: int) -> Iterator[Rows]:
+    ordered = sorted(table.items())
+    return (rows_of(ordered[start : start + size]) for start in range(0, len(ordered), size))
+
+
+def compared(source: Table, destination: Table, sizes: tuple[int, int]) -> tuple[list[int], list[int], list[int], int]:
+    """Walk to the ends of both; return the keys that are missing, extra and in pairs, and the rows walked past."""
+    sides = blocks(source, sizes[0]), blocks(destination, sizes[1])
+    one, other = next(sides[0], None), next(sides[1], None)
+    missing: list[int] = []
+    extra: list[int] = []
+    pairs: list[int] = []
+    walked = 0
+    while one or other:
+        step = walk(one, other) if one and other else walk_rest(one, other)
+        walked += step.source_rows + step.destination_rows
+        _sort(step, one, other, missing, extra, pairs)
+        one = next(sides[0], None) if one and not one.left else one
+        other = next(sides[1], None) if other and not other.left else other
+    return missing, extra, pairs, walked
+
+
+def _sort(
+    step: Step, one: Rows | None, other: Rows | None, missing: list[int], extra: list[int], pairs: list[int]
+) -> None:
+    for suspect in step.suspects:
+        if suspect.source is None:
+            assert other is not None
+            assert suspect.destination is not None
+            extra.append(int(str(other.key(suspect.destination)[0])))
+            continue
+        assert one is not None
+        (missing if suspect.destination is None else pairs).append(int(str(one.key(suspect.source)[0])))
+
+
+@given(_tables, _tables, st.integers(1, 9), st.integers(1, 9))
+def test_what_is_found_is_the_true_difference(source: Table, destination: Table, one: int, other: int) -> None:
+    missing, extra, pairs, walked = compared(source, destination, (one, other))
+    assert missing == sorted(source.keys() - destination.keys())
+    assert extra == sorted(destination.keys() - source.keys())
+    assert pairs == sorted(key for key in source.keys() & destination.keys() if source[key] != destination[key])
+    assert walked == len(source) + len(destination)
+
+
+def test_no_key_is_looked_at_while_the_hashes_agree() -> None:
+    asked: list[int] = []
+    part = [(number, 0) for number in range(1000)]
+    step = walk(rows_of(part, asked), rows_of(part[:700], asked))
+    assert (step.source_rows, step.destination_rows, step.suspects) == (700, 700, [])
+    assert asked == []
+
+
+def test_numbers_that_are_equal_are_one_key() -> None:
+    one = Rows(b"\1" * 8, lambda: [(1,)])
+    other = Rows(b"\2" * 8, lambda: [(1.0,)])
+    (suspect,) = walk(one, other).suspects
+    assert (suspect.source, suspect.destination) == (0, 0)
+
+
+def schema(technology: str, **types: str) -> StreamSchema:
+    columns = tuple(Column(name, kind) for name, kind in types.items())
+    return StreamSchema(StreamName("t"), Label("t"), columns, ("id",), {technology: {}})
+
+
+def test_within_one_technology_a_value_equals_only_itself() -> None:
+    pairing = pair_columns(schema("sqlite", id="integer", value="any"), schema("sqlite", value="any", id="integer"))
+    for one, other in ((1, 1.0), (1, True), (0.0, -0.0), ("", None), ("a", {"$bytes": "YQ=="}), ("1", 1)):
+        assert differing_columns({"id": 1, "value": one}, {"id": 1, "value": other}, pairing) == ("value",)
+    assert differing_columns({"id": 1, "value": 2.5}, {"value": 2.5, "id": 1}, pairing) == ()
+
+
+def test_text_is_text_everywhere() -> None:
+    pairing = pair_columns(
+        schema("sqlite", id="integer", value="text"), schema("postgresql", id="integer", value="text")
+    )
+    assert differing_columns({"id": 1, "value": "1"}, {"id": 1, "value": "1.0"}, pairing) == ("value",)
+
+
+def test_where_types_differ_the_meaning_counts() -> None:
+    def agree(type_here: str, here: object, type_there: str, there: object) -> bool:
+        pairing = pair_columns(schema("sqlite", value=type_here), schema("postgresql", value=type_there))
+        return not differing_columns({"value": here}, {"value": there}, pairing)
+
+    assert agree("boolean", True, "any", 1)
+    assert agree("decimal", "1.50", "real", 1.5)
+    assert agree("text", "2026-01-02T03:04:05+01:00", "timestamp", "2026-01-02 02:04:05+00:00")
+    assert agree("text", '{"a": [1, 2]}', "json", {"a": [1, 2]})
+    assert agree("text", "é", "bytes", {"$bytes": "w6k="})
+    assert not agree("boolean", True, "any", 0)
+    assert not agree("decimal", "1.50", "real", 1.51)
+    assert not agree("text", "2026-01-02T03:04:05+01:00", "timestamp", "2026-01-02 03:04:05+00:00")
+    assert not agree("any", None, "integer", 0)
+    assert not agree("any", "not a number", "integer", 1)
+
+
+def test_a_column_that_is_not_there_holds_null() -> None:
+    pairing = pair_columns(schema("sqlite", id="integer", note="text"), schema("sqlite", id="integer", own="text"))
+    assert (pairing.missing, pairing.extra) == (("note",), ("own",))
+    assert differing_columns({"id": 1, "note": None}, {"id": 1, "own": "x"}, pairing) == ()
+    assert differing_columns({"id": 1, "note": "x"}, {"id": 1, "own": "x"}, pairing) == ("note",)
+
+
+@given(st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text()))
+def test_every_value_is_the_same_as_itself(value: object) -> None:
+    assert same_value(value, value)

@@ -1,0 +1,261 @@
+"""A verification says exactly where destination and source differ, and reads both once in constant memory."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Sequence
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass, field
+
+import anyio
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.domain.compare_report import Against, Finding, StreamReport
+from pipeline.domain.errors import ConfigurationError
+from pipeline.domain.ids import StreamName
+from pipeline.domain.keys import Key
+from pipeline.engine.verify import VerifyRequest
+from pipeline.engine.verify_stream import StreamComparison, Told
+from pipeline.ports.source import RowBlock
+from tests.engine.moving import FLOW, on_trio
+from tests.engine.verifying import VerifiedWorld, numbered
+from tests.engine.world import MemoryBlock, Table
+
+_tables = st.dictionaries(st.integers(0, 30), st.sampled_from("ab"))
+
+
+def test_after_a_movement_all_is_equal() -> None:
+    async def main() -> None:
+        world = VerifiedWorld({"users": numbered(*range(20)), "empty": {}})
+        await world.move()
+        found = await world.verify()
+        assert found.equal
+        assert [(s.stream, s.source.rows, s.destination.rows) for s in found.streams] == [
+            ("empty", 0, 0),
+            ("users", 20, 20),
+        ]
+        assert all(stream.source.digest == stream.destination.digest for stream in found.streams)
+        assert (found.movement.number, found.movement.status) == (1, "SUCCESS")
+
+    on_trio(main)
+
+
+@settings(max_examples=60, deadline=None)
+@given(_tables, _tables, st.integers(1, 7))
+def test_every_difference_is_found_and_no_other(source: Table, there: Table, block_rows: int) -> None:
+    async def main() -> None:
+        world = VerifiedWorld({"users": dict(source)}, block_rows=block_rows)
+        await world.move()
+        world.destination.tables["users"] = dict(there)
+        told: list[tuple[Key, Finding]] = []
+        found = await world.verify(note=lambda stream, difference: told.append((difference.key, difference.finding)))
+        expected = [
+            ((key,), Finding.EXTRA if key not in source else Finding.MISSING if key not in there else Finding.DIFFERENT)
+            for key in sorted(source.keys() | there.keys())
+            if source.get(key) != there.get(key)
+        ]
+        assert told == expected
+        (report,) = found.streams
+        assert report.differences == len(expected)
+        assert found.equal == (source == there)
+        assert (report.source.digest == report.destination.digest) == (source == there)
+        assert (report.source.rows, report.destination.rows) == (len(source), len(there))
+
+    on_trio(main)
+
+
+def test_the_report_names_key_columns_and_range() -> None:
+    async def main() -> StreamReport:
+        world = VerifiedWorld({"users": numbered(*range(30))})
+        await world.move()
+        world.destination.tables["users"][13] = "other"
+        del world.destination.tables["users"][14]
+        (report,) = (await world.verify()).streams
+        return report
+
+    report = on_trio(main)
+    assert [(d.key, d.finding, d.columns) for d in report.examples] == [
+        ((13,), Finding.DIFFERENT, ("text",)),
+        ((14,), Finding.MISSING, ()),
+    ]
+    assert 0 < report.ranges_differing < report.ranges
+    for one in report.differing:
+        assert one.source.digest != one.destination.digest
+        assert one.after is None or one.after < (14,)
+        assert one.until is not None
+
+
+def test_many_differences_are_counted_and_the_first_are_told() -> None:
+    async def main() -> StreamReport:
+        world = VerifiedWorld({"users": numbered(*range(100))})
+        await world.move()
+        world.destination.tables["users"] = numbered(*range(100), text="other")
+        (report,) = (await world.verify(VerifyRequest(examples=5))).streams
+        return report
+
+    report = on_trio(main)
+    assert (report.different, report.missing, report.extra, len(report.examples)) == (100, 0, 0, 5)
+
+
+def test_a_stream_that_the_destination_lacks_is_absent_even_if_it_has_no_rows() -> None:
+    async def main() -> None:
+        world = VerifiedWorld({"users": numbered(1), "empty": {}})
+        await world.move()
+        world.destination.tables.clear()
+        found = await world.verify()
+        assert [(s.stream, s.absent, s.equal, s.missing) for s in found.streams] == [
+            ("empty", True, False, 0),
+            ("users", True, False, 1),
+        ]
+
+    on_trio(main)
+
+
+def test_a_stream_that_the_source_has_no_more_must_be_empty_there() -> None:
+    async def main() -> None:
+        world = VerifiedWorld({"users": numbered(1), "pets": numbered(1, 2)})
+        await world.move()
+        del world.tables["pets"]
+        found = await world.verify()
+        assert [(s.stream, s.gone, s.extra) for s in found.differing] == [("pets", True, 2)]
+        await world.move()
+        assert (await world.verify()).equal
+
+    on_trio(main)
+
+
+def test_what_the_flow_does_not_move_is_named_and_not_compared() -> None:
+    async def main() -> None:
+        world = VerifiedWorld({"users": numbered(1), "logs": numbered(1)}, exclude=("logs",))
+        await world.move()
+        world.destination.tables["own"] = numbered(1)
+        found = await world.verify()
+        assert found.equal
+        assert [stream.stream for stream in found.streams] == ["users"]
+        assert (found.left_out, found.only_there) == (("logs",), ("own",))
+
+    on_trio(main)
+
+
+def test_what_one_movement_was_only_about_does_not_narrow_the_flow() -> None:
+    async def main() -> None:
+        world = VerifiedWorld({"users": numbered(1), "pets": numbered(1)})
+        await world.move()
+        world.only = ("pets",)
+        await world.move()
+        world.destination.tables["users"].clear()
+        assert [stream.stream for stream in (await world.verify()).differing] == ["users"]
+
+    on_trio(main)
+
+
+def test_a_new_table_at_the_source_is_a_difference() -> None:
+    async def main() -> None:
+        world = VerifiedWorld({"users": numbered(1)})
+        await world.move()
+        world.tables["pets"] = numbered(1, 2, 3)
+        (report,) = (await world.verify()).differing
+        assert (report.stream, report.absent, report.missing) == ("pets", True, 3)
+
+    on_trio(main)
+
+
+def test_only_the_streams_asked_for_are_compared() -> None:
+    async def main() -> None:
+        world = VerifiedWorld({"users": numbered(1), "pets": numbered(1)})
+        await world.move()
+        found = await world.verify(VerifyRequest(streams=("u*",)))
+        assert [stream.stream for stream in found.streams] == ["users"]
+        with pytest.raises(ConfigurationError, match="No stream of this Flow matches 'typo'"):
+            await world.verify(VerifyRequest(streams=("typo",)))
+
+    on_trio(main)
+
+
+def test_records_set_aside_are_known_differences() -> None:
+    async def main() -> None:
+        world = VerifiedWorld({"users": numbered(*range(6))})
+        world.destination.refuses = lambda number, text: "no threes" if number == 3 else None
+        await world.move()
+        world.tables["users"][5] = "changed"
+        await world.move()  # the record is still set aside, by an earlier Movement
+        del world.destination.tables["users"][1]
+        (report,) = (await world.verify()).streams
+        assert (report.missing, report.set_aside) == (2, 1)
+        assert [(d.key, d.set_aside) for d in report.examples] == [((1,), None), ((3,), "no threes")]
+
+    on_trio(main)
+
+
+def test_against_what_is_stored_the_source_is_not_read() -> None:
+    async def main() -> None:
+        world = VerifiedWorld({"users": numbered(*range(20))})
+        await world.move()
+        world.tables["users"] = numbered(*range(50), text="changed")
+        stored = VerifyRequest(against=Against.STORED)
+        assert (await world.verify(stored)).equal
+        assert not (await world.verify()).equal
+        world.destination.tables["users"][7] = "changed there"
+        (report,) = (await world.verify(stored)).differing
+        assert [(d.key, d.finding) for d in report.examples] == [((7,), Finding.DIFFERENT)]
+
+    on_trio(main)
+
+
+def test_a_flow_that_has_never_moved_is_the_users_mistake() -> None:
+    async def main() -> None:
+        world = VerifiedWorld({"users": {}})
+        await world.flows.connect(FLOW, "memory:source", "memory:destination")
+        with pytest.raises(ConfigurationError, match="has no Movement yet"):
+            await world.verify()
+
+    on_trio(main)
+
+
+@dataclass
+class _Counted:
+    """Gives `count` rows in blocks of 10, and counts how many blocks are alive at once."""
+
+    count: int
+    text: str
+    alive: int = 0
+    most_alive: int = 0
+    blocks: list[weakref.ref[MemoryBlock]] = field(default_factory=list)
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[AsyncIterable[RowBlock]]:
+        async def blocks() -> AsyncGenerator[RowBlock, None]:
+            for start in range(0, self.count, 10):
+                await anyio.lowlevel.checkpoint()
+                yield self._block([(number, self.text) for number in range(start, start + 10)])
+
+        async with aclosing(blocks()) as opened:
+            yield opened
+
+    def _block(self, rows: Sequence[tuple[int, str]]) -> RowBlock:
+        block = MemoryBlock(rows)
+        self.alive += 1
+        self.most_alive = max(self.most_alive, self.alive)
+        weakref.finalize(block, self._gone)
+        return block
+
+    def _gone(self) -> None:
+        self.alive -= 1
+
+
+@pytest.mark.parametrize("text", ["same", "other"])
+def test_however_many_rows_there_are_few_blocks_are_in_memory(text: str) -> None:
+    source, copy = _Counted(5_000, "same"), _Counted(5_000, text)
+    kept: list[int] = []
+
+    async def main() -> StreamReport:
+        told = Told(keep=3, set_aside={}, note=lambda difference: kept.append(1))
+        return await StreamComparison(StreamReport(StreamName("t")), None, told).run(source.open(), copy.open())
+
+    report = on_trio(main)
+    assert report.differences == len(kept) == (0 if text == "same" else 5_000)
+    assert len(report.examples) <= 3
+    assert len(report.differing) <= 100
+    assert max(source.most_alive, copy.most_alive) <= 3

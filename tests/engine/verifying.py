@@ -1,0 +1,49 @@
+"""Verifying and repairing on fakes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pipeline.domain.compare_report import Verification
+from pipeline.domain.movement import Movement
+from pipeline.engine.mover import Mover
+from pipeline.engine.parts import EngineParts
+from pipeline.engine.verify import NoteDifference, Verifier, VerifyRequest
+from pipeline.engine.verify_repair import DoubtedStreams, begin_repair
+from tests.engine.faulty import MortalQueue, MortalStore
+from tests.engine.moving import FLOW, World
+from tests.engine.world import Faults, MemorySource, Table
+
+
+def numbered(*numbers: int, text: str = "text") -> Table:
+    """A table with these rows."""
+    return {number: f"{text} {number}" for number in numbers}
+
+
+@dataclass
+class VerifiedWorld(World):
+    """A world whose destination is compared with its source."""
+
+    block_rows: int = 3
+
+    async def verify(self, request: VerifyRequest | None = None, note: NoteDifference | None = None) -> Verification:
+        """Compare. The two sides are cut into blocks differently."""
+        flow = await self.flows.read_flow(FLOW)
+        source = MemorySource(self.tables, block_rows=self.block_rows)
+        copy = MemorySource(self.destination.tables, block_rows=self.block_rows + 1, location="memory:destination")
+        verifier = Verifier(self.store, self.flows, self.clock, flow, source=source, copy=copy)
+        return await verifier.run(request or VerifyRequest(), note)
+
+    async def repair(self, faults: Faults | None = None, request: VerifyRequest | None = None) -> Movement:
+        """Run one process that repairs."""
+        faults = faults or Faults()
+        store, queue = MortalStore(self.store, faults), MortalQueue(self.queue, faults)
+        with DoubtedStreams() as doubted:
+            found = await self.verify(request, doubted.note)
+            doubted.note_streams(found.differing)
+            flow = await self.flows.read_flow(FLOW)
+            parts = EngineParts(store, queue, self.clock, self.reporter, self.flows, self.limits)
+            begun = await begin_repair(store, parts.flows, self.clock, flow, doubted)
+            source = MemorySource(self.tables, faults)
+            mover = Mover(parts, FLOW, source, self.destination, "worker")
+            return await mover.run(only=begun.only, exclude=begun.exclude)
