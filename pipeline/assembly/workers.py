@@ -21,6 +21,7 @@ from pipeline.domain.one_error import one_error
 from pipeline.engine.export_worker import ExportWorker
 from pipeline.engine.import_worker import ImportWorker
 from pipeline.engine.parts import EngineParts
+from pipeline.engine.sharing import start_shared
 from pipeline.engine.sweep import Sweep
 from pipeline.ports.reporter import Reporter
 from pipeline.settings import Settings
@@ -98,6 +99,9 @@ async def start(
     _check_shared(settings)
     async with open_home(settings) as home, open_queue(settings, settings.exports_queue) as exports:
         connected = await home.flows.read_flow(flow)
+        if connected.shares is not None:
+            async with open_queue(settings, settings.imports_queue) as imports:
+                return await start_shared(home.flows, home.clock, imports, connected)
         movement, is_new = await home.flows.start(connected, only, exclude)
         await exports.send([encode_message(MovementStarted(movement.flow, movement.number))])
         return movement, is_new

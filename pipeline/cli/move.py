@@ -47,7 +47,8 @@ def move(
 
     Each is an SQLite file or a directory: a path, or a URL such as sqlite:///relative.db, sqlite:////absolute.db or
     file:///directory/. The first time everything is moved, later only what changed. Stopped or killed, the same
-    command carries on where it was.
+    command carries on where it was. Further destinations of the Flow (`pipeline flow add-destination`) are then brought
+    up to date.
 
     Exit code: 0 all is there; 1 something is not; 2 the command cannot be right; 130 interrupted.
     """
@@ -61,20 +62,29 @@ def move(
 
 
 def move_and_tell(request: MoveRequest, settings: Settings, *, as_json: bool) -> int:
-    """Run a Movement under the eyes of the user, tell what came of it, and return the exit code."""
+    """Run a Movement under the eyes of the user, tell what came of it, and return the exit code.
+
+    Further destinations of the Flow are brought up to date after it.
+    """
+    from pipeline.cli.importing import import_behind
     from pipeline.cli.tally import Tally
 
     tally = Tally()
     movement = watched_move(request, settings, tally, as_json=as_json)
+    own = exit_codes.SUCCESS if movement.status == "SUCCESS" else exit_codes.NOT_DONE
     if as_json:
         from pipeline.cli.json_output import movement_object, print_object
 
-        print_object(movement_object(movement))
+        try:
+            further = import_behind(movement.flow, settings, as_json=True)
+        finally:
+            print_object(movement_object(movement))  # the last line is that of the Flow that was named
     else:
         from pipeline.cli.summary import summary_lines
 
         click.echo("\n".join(summary_lines(movement, tally)))
-    return exit_codes.SUCCESS if movement.status == "SUCCESS" else exit_codes.NOT_DONE
+        further = import_behind(movement.flow, settings, as_json=False)
+    return max(own, further)
 
 
 def watched_move(request: MoveRequest, settings: Settings, tally: Tally, *, as_json: bool) -> Movement:

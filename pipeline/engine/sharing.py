@@ -13,7 +13,7 @@ from functools import partial
 
 import anyio
 
-from pipeline.codec.message import GroupCompleted
+from pipeline.codec.message import GroupCompleted, MovementExported, QueueMessage, encode_message
 from pipeline.domain.errors import AbsentError, ConfigurationError, TransientError
 from pipeline.domain.ids import FlowName, Label, ObjectKey
 from pipeline.domain.movement import Flow, Movement, Status
@@ -25,6 +25,7 @@ from pipeline.engine.progress import ProgressKeeper
 from pipeline.engine.settlement import Settlement
 from pipeline.ports.clock import Clock
 from pipeline.ports.destination import Destination, DestinationSession
+from pipeline.ports.event_queue import EventQueue
 from pipeline.ports.reporter import MovementBegun
 
 
@@ -73,6 +74,23 @@ async def is_behind(flows: FlowStore, flow: Flow) -> bool:
     return False
 
 
+async def keep_up(flows: FlowStore, clock: Clock, flow: Flow) -> Movement | None:
+    """Return the latest Movement of any Flow. For one that shares it is a new one if its origin has moved since.
+
+    What did not go in is not tried again and again: that takes another Movement of the origin, or a person.
+    """
+    latest = await flows.latest(flow)
+    if flow.shares is None or (latest is not None and not latest.settled):
+        return latest
+    try:
+        origin = await latest_exported(flows, flow.shares)
+    except ConfigurationError:
+        return latest  # it has nothing to share yet
+    if latest is not None and latest.file_lists == origin.file_lists:
+        return latest
+    return (await begin_shared(flows, clock, flow))[0]
+
+
 async def begin_shared(flows: FlowStore, clock: Clock, flow: Flow) -> tuple[Movement, bool]:
     """Return the Movement to import and whether it is carried on; either way with the latest File Lists there are."""
     if flow.shares is None:
@@ -89,6 +107,16 @@ async def begin_shared(flows: FlowStore, clock: Clock, flow: Flow) -> tuple[Move
         if await flows.create(movement):
             return movement, False
     raise TransientError(f"Movements of Flow {flow.name!r} are begun by others all the time. Try again.")
+
+
+async def start_shared(flows: FlowStore, clock: Clock, queue: EventQueue, flow: Flow) -> tuple[Movement, bool]:
+    """Begin a Movement of a Flow that shares and announce its groups to importers; return it, and whether it is new."""
+    movement, resumed = await begin_shared(flows, clock, flow)
+    lists = movement.file_lists.items()
+    messages: list[QueueMessage] = [GroupCompleted(movement.flow, movement.number, label, key) for label, key in lists]
+    messages.append(MovementExported(movement.flow, movement.number))
+    await queue.send([encode_message(message) for message in messages])
+    return movement, not resumed
 
 
 def _with_lists(lists: Mapping[Label, ObjectKey], now: Movement) -> Movement:

@@ -15,6 +15,7 @@ from pipeline.domain.errors import PipelineError
 from pipeline.domain.ids import FlowName, Label
 from pipeline.domain.movement import Movement, Status
 from pipeline.engine.parts import EngineParts
+from pipeline.engine.sharing import keep_up
 from pipeline.ports.event_queue import EventQueue
 
 SIGNS_OF_LIFE = 3
@@ -79,8 +80,13 @@ class Sweep:
         wanted: list[QueueMessage] = []
         under_way: set[tuple[FlowName, int]] = set()
         for flow in await self._parts.flows.list_flows():
-            movement = await self._parts.flows.latest(flow)
-            if movement is not None and not movement.settled and not await self._timed_out(movement):
+            movement = await keep_up(self._parts.flows, self._parts.clock, flow)
+            if (
+                movement is not None
+                and not movement.settled
+                and not movement.compaction
+                and not await self._timed_out(movement)
+            ):
                 wanted += await self._wanted(movement)
                 under_way.add((movement.flow, movement.number))
         self._seen = {key: seen for key, seen in self._seen.items() if key[:2] in under_way}

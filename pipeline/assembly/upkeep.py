@@ -1,0 +1,59 @@
+"""What a Flow needs now and then beside moving: compaction, and deleting what nobody needs any more."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import timedelta
+
+from pipeline.assembly.home import Home, limits, open_home, open_queue
+from pipeline.assembly.moving import worker_name
+from pipeline.domain.ids import FlowName, encode_name
+from pipeline.engine.compaction import Compaction, Compactor
+from pipeline.engine.parts import EngineParts
+from pipeline.engine.retention import OnObject, Pruner, Pruning
+from pipeline.ports.reporter import Event
+from pipeline.settings import Settings
+from pipeline.stores.flow_lock import hold_flow_lock
+
+
+class _Nobody:
+    """A Reporter for what is not a Movement of data: its result says all."""
+
+    def report(self, event: Event) -> None:
+        """Take no note."""
+
+
+@asynccontextmanager
+async def _held_home(name: FlowName, settings: Settings) -> AsyncIterator[Home]:
+    async with open_home(settings) as home:
+        await home.flows.read_flow(name)
+        with hold_flow_lock(settings.home / "locks" / f"{encode_name(name)[:200]}.lock", name):
+            yield home
+
+
+async def compact(name: str, streams: Sequence[str], settings: Settings) -> Compaction:
+    """Fold the history of a Flow's streams into fresh snapshots."""
+    flow = FlowName(name)
+    async with _held_home(flow, settings) as home, open_queue(settings, f"imports:{flow}") as queue:
+        parts = EngineParts(home.store, queue, home.clock, _Nobody(), home.flows, limits(settings))
+        return await Compactor(parts, flow).run(streams)
+
+
+async def look_to_prune(name: str, kept: timedelta, on_object: OnObject, settings: Settings) -> Pruning:
+    """Tell what `prune` would delete."""
+    flow = FlowName(name)
+    async with open_home(settings) as home:
+        return await Pruner(home.store, home.flows, home.clock, flow, worker_name(), kept).look(on_object)
+
+
+async def prune(name: str, kept: timedelta, on_object: OnObject, settings: Settings, *, take_over: bool) -> Pruning:
+    """Delete what nobody needs any more.
+
+    The lock is one of this computer, and so is the embedded store: who holds it there is alone.
+    """
+    flow = FlowName(name)
+    alone = take_over or not settings.store
+    async with _held_home(flow, settings) as home:
+        pruner = Pruner(home.store, home.flows, home.clock, flow, worker_name(), kept)
+        return await pruner.run(on_object, alone=alone)

@@ -1,0 +1,43 @@
+"""Running the Movement of a Flow that shares under the eyes of the user: for `flow import`, and after `move`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from pipeline.cli import exit_codes
+from pipeline.cli.options import run_async
+
+if TYPE_CHECKING:
+    from pipeline.settings import Settings
+
+
+def import_and_tell(name: str, settings: Settings, *, as_json: bool) -> int:
+    """Bring one further destination up to date, tell what came of it, and return the exit code."""
+    from pipeline.assembly.connecting import import_flow
+    from pipeline.cli.interrupt import until_interrupted
+    from pipeline.cli.json_output import movement_object, print_object
+    from pipeline.cli.logs import LogReporter
+    from pipeline.cli.progress import Fanout, show_progress
+    from pipeline.cli.summary import summary_lines
+    from pipeline.cli.tally import Tally
+
+    tally = Tally()
+    reporter = Fanout([tally, LogReporter()])
+    with show_progress(tally, as_json=as_json, seconds=settings.progress_seconds):
+        movement = run_async(lambda: until_interrupted(lambda: import_flow(name, settings, reporter)))
+    if as_json:
+        print_object(movement_object(movement))
+    else:
+        click.echo("\n".join(summary_lines(movement, tally)))
+    return exit_codes.SUCCESS if movement.status == "SUCCESS" else exit_codes.NOT_DONE
+
+
+def import_behind(name: str, settings: Settings, *, as_json: bool) -> int:
+    """After FLOW has moved, bring every further destination of it up to date; return the worst exit code."""
+    from pipeline.assembly.connecting import flows_behind
+
+    behind = run_async(lambda: flows_behind(name, settings))
+    codes = [import_and_tell(flow.name, settings, as_json=as_json) for flow in behind]
+    return max(codes, default=exit_codes.SUCCESS)
