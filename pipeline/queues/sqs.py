@@ -56,7 +56,7 @@ async def open_sqs_queue(
         visibility_seconds: how long a delivered message stays invisible, 1 s to 3 h. It goes with every request, so the
             queue's own setting does not matter here.
         aws: how to reach it.
-        now: a clock in seconds that never goes back; only the 12-hour limit reads it.
+        now: a clock in seconds that never goes back; leases are counted by it.
 
     ConfigurationError or RefusedError, naming queue, permission and way out, when it cannot be used as it is.
     """
@@ -110,8 +110,10 @@ class SqsEventQueue:
         return answer.get("Failed", [])
 
     async def receive(self, *, max_messages: int = 1, wait_seconds: float = 0.0) -> Sequence[Message]:
-        """See the port. What comes for a cancelled wait goes to the next; without one it is given back at once, which
-        counts as a delivery."""
+        """See the port. What comes for a cancelled wait goes to the next one.
+
+        When nobody waits by then it is given back at once, which SQS counts as a delivery.
+        """
         await checkpoint()
         return await self._polls.wait(min(max_messages, MAX_MESSAGES), min(math.ceil(wait_seconds), MAX_WAIT_SECONDS))
 
