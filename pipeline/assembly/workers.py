@@ -56,15 +56,20 @@ class Worker:
 
 
 @asynccontextmanager
-async def open_worker(role: Role, settings: Settings, reporter: Reporter) -> AsyncIterator[Worker]:
-    """Open store and queues for a worker. What cannot be used is told here, before any work."""
+async def open_worker(
+    role: Role, settings: Settings, reporter: Reporter, only_flows: frozenset[FlowName] = frozenset()
+) -> AsyncIterator[Worker]:
+    """Open store and queues for a worker. What cannot be used is told here, before any work.
+
+    With `only_flows` it serves these, and needs no access to what belongs to others.
+    """
     _check_shared(settings)
     make_home(settings.home)
     name = worker_name()
     async with AsyncExitStack() as stack:
         home = await stack.enter_async_context(open_home(settings))
         imports = await stack.enter_async_context(open_queue(settings, settings.imports_queue))
-        parts = EngineParts(home.store, imports, home.clock, reporter, home.flows, limits(settings))
+        parts = EngineParts(home.store, imports, home.clock, reporter, home.flows, limits(settings), only_flows)
         loops: list[ExportWorker | ImportWorker | Sweep] = []
         exports = None
         if role is not Role.IMPORT:

@@ -22,8 +22,11 @@ if TYPE_CHECKING:
     metavar="FILE",
     help="Write a line of JSON here every few seconds while the worker is well.",
 )
+@click.option("--flow", "flows", multiple=True, metavar="NAME", help="Serve this Flow only. May be given repeatedly.")
 @common_options
-def worker(role: str, health_file: Path | None, home: Path | None, config: Path | None, debug: bool) -> int:
+def worker(
+    role: str, health_file: Path | None, flows: tuple[str, ...], home: Path | None, config: Path | None, debug: bool
+) -> int:
     """Run a worker until it is told to stop: an exporter, an importer, or both in one process.
 
     Exporters take up Movements that `pipeline start` has announced; importers take part in any group that is complete.
@@ -34,11 +37,11 @@ def worker(role: str, health_file: Path | None, home: Path | None, config: Path 
     cannot be right. Logs go to standard error, from level info on unless the settings say otherwise.
     """
     settings = prepare(home, config, log_level="info")
-    run_async(lambda: _run(role, settings, health_file))
+    run_async(lambda: _run(role, settings, health_file, flows))
     return exit_codes.SUCCESS
 
 
-async def _run(role: str, settings: Settings, health_file: Path | None) -> None:
+async def _run(role: str, settings: Settings, health_file: Path | None, flows: tuple[str, ...]) -> None:
     import anyio
     import structlog
 
@@ -46,9 +49,11 @@ async def _run(role: str, settings: Settings, health_file: Path | None) -> None:
     from pipeline.cli.draining import set_at_signal
     from pipeline.cli.health import tell_health
     from pipeline.cli.logs import LogReporter
+    from pipeline.domain.ids import FlowName
 
     stop = anyio.Event()
-    async with open_worker(Role(role), settings, LogReporter()) as ready:
+    only = frozenset(map(FlowName, flows))
+    async with open_worker(Role(role), settings, LogReporter(), only) as ready:
         structlog.contextvars.bind_contextvars(worker=ready.name)
         async with anyio.create_task_group() as group:
             await group.start(set_at_signal, stop)

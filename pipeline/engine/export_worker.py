@@ -70,6 +70,9 @@ class ExportWorker:
 
     async def _handle(self, message: Message, stop: anyio.Event) -> None:
         started, reason = _read(message)
+        if started is not None and not self._parts.serves(started.flow):
+            reason = f"it is about Flow {started.flow!r}, which this worker does not serve"
+            started = None
         if started is None:
             log.warning("message_rejected", reason=reason)
             await self._exports.reject(message, reason)

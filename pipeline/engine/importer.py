@@ -48,6 +48,9 @@ class Importer:
         if isinstance(announced, MovementStarted):
             await self._reject(message, "it is for exporters, and this is the queue of importers")
             return
+        if not self._parts.serves(announced.flow):
+            await self._reject(message, f"it is about Flow {announced.flow!r}, which this worker does not serve")
+            return
         with structlog.contextvars.bound_contextvars(flow=announced.flow, movement=announced.movement):
             async with held(self._parts.queue, message, self._parts.limits.visibility_seconds):
                 if isinstance(announced, GroupCompleted):

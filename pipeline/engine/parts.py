@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pipeline.domain.ids import FlowName
 from pipeline.engine.flows import FlowStore
 from pipeline.ports.clock import Clock
 from pipeline.ports.event_queue import EventQueue
@@ -46,3 +47,8 @@ class EngineParts:
     reporter: Reporter
     flows: FlowStore
     limits: Limits
+    only_flows: frozenset[FlowName] = frozenset()
+
+    def serves(self, flow: FlowName) -> bool:
+        """Whether this process works for a Flow. Without `only_flows` it does for all."""
+        return not self.only_flows or flow in self.only_flows

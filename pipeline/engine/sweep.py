@@ -13,7 +13,7 @@ from pipeline.codec.progress import Progress
 from pipeline.domain import layout
 from pipeline.domain.errors import PipelineError
 from pipeline.domain.ids import FlowName, Label
-from pipeline.domain.movement import Movement, Status
+from pipeline.domain.movement import Flow, Movement, Status
 from pipeline.engine.parts import EngineParts
 from pipeline.engine.sharing import keep_up
 from pipeline.ports.event_queue import EventQueue
@@ -79,7 +79,7 @@ class Sweep:
         """Look once, and return what was sent. At the first look nothing is: nobody has been silent long enough."""
         wanted: list[QueueMessage] = []
         under_way: set[tuple[FlowName, int]] = set()
-        for flow in await self._parts.flows.list_flows():
+        for flow in await self._flows():
             movement = await keep_up(self._parts.flows, self._parts.clock, flow)
             if (
                 movement is not None
@@ -95,6 +95,12 @@ class Sweep:
         others = [message for message in wanted if not isinstance(message, MovementStarted)]
         rung = await self._ring(others, self._parts.queue)
         return rung if self._exports is None else [*await self._ring(started, self._exports), *rung]
+
+    async def _flows(self) -> Sequence[Flow]:
+        """All Flows, or those that this process serves: of the others nothing is read, not even the names."""
+        if not self._parts.only_flows:
+            return await self._parts.flows.list_flows()
+        return [await self._parts.flows.read_flow(name) for name in sorted(self._parts.only_flows)]
 
     async def _timed_out(self, movement: Movement) -> bool:
         """Settle a Movement that is too old, or in which nothing has moved for too long."""

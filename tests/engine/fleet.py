@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 import anyio
 
 from pipeline.codec.message import MovementStarted, encode_message
+from pipeline.domain.ids import FlowName
 from pipeline.domain.movement import Flow, Movement
 from pipeline.engine.export_worker import ExportWorker
 from pipeline.engine.flows import FlowStore
@@ -77,6 +78,7 @@ class WorkerProcess:
     name: str
     roles: Sequence[str] = ("export", "import", "sweep")
     faults: Faults = field(default_factory=Faults)
+    only_flows: frozenset[FlowName] = frozenset()
     death: anyio.Event = field(default_factory=anyio.Event)
 
     async def run(self, stop: anyio.Event) -> None:
@@ -94,7 +96,7 @@ class WorkerProcess:
         store, imports = MortalStore(fleet.store, self.faults), MortalQueue(fleet.queue, self.faults)
         exports = MortalQueue(fleet.exports, self.faults)
         flows = FlowStore(store, fleet.clock)
-        parts = EngineParts(store, imports, fleet.clock, fleet.reporter, flows, fleet.limits)
+        parts = EngineParts(store, imports, fleet.clock, fleet.reporter, flows, fleet.limits, self.only_flows)
         async with anyio.create_task_group() as group:
             if "export" in self.roles:
                 group.start_soon(ExportWorker(parts, exports, self._source, self.name).run, stop)

@@ -267,3 +267,19 @@ def test_a_worker_that_is_stopped_ends_its_transaction_and_gives_the_rest_back()
         assert depth.waiting > 0
 
     on_trio(main)
+
+
+def test_a_worker_for_one_flow_leaves_all_others_alone() -> None:
+    async def main() -> None:
+        fleet = Fleet(numbered(4))
+        other = FlowName("other")
+        await fleet.flows.connect(other, "memory:source", "memory:destination")
+        await fleet.exports.send([encode_message(MovementStarted(other, 1))])
+        await fleet.queue.send([encode_message(MovementExported(other, 1))])
+        async with fleet.workers(WorkerProcess(fleet, "one", only_flows=frozenset({FLOW}))):
+            movement = await fleet.settled((await fleet.start()).number)
+            await anyio.sleep(60)
+        assert movement.status is Status.SUCCESS
+        assert ((await fleet.exports.depth()).dead, (await fleet.queue.depth()).dead) == (1, 1)
+
+    on_trio(main)
