@@ -76,10 +76,9 @@ async def open_s3_store(
         client.meta.events.register_last("before-call.s3", _expect_nothing)
         client.meta.events.unregister(_BEFORE_LISTING, set_list_objects_encoding_type_url)
         place = Bucket(client, bucket, _as_prefix(prefix), options, _encryption(server_side_encryption, kms_key_id))
-        by_segments = False
+        by_segments = probe and await lists_by_segments(place)
         if probe:
             await check_conditional_writes(place)
-            by_segments = await lists_by_segments(place)
         yield S3ObjectStore(place, upload_part_bytes, by_segments)
 
 

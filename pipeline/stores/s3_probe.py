@@ -16,7 +16,8 @@ from pipeline.stores.s3_listing import list_objects
 from pipeline.stores.s3_put import put_whole
 
 PROBE_KEY = ObjectKey("probe/conditional-writes")
-ORDER_KEYS = ObjectKey("probe/order/a-/b"), ObjectKey("probe/order/a/b")
+_ORDER_PREFIX = "probe/order/"
+ORDER_KEYS = ObjectKey(f"{_ORDER_PREFIX}a-/b"), ObjectKey(f"{_ORDER_PREFIX}a/b")
 """In the order of their bytes, which is S3's; by segments, `a` comes before `a-`."""
 
 _CONTENT = b"Shows how this store behaves; it may be deleted.\n"
@@ -29,20 +30,25 @@ async def check_conditional_writes(bucket: Bucket) -> None:
     ConfigurationError when there is no such bucket, or it does not honour conditional writes; RefusedError, which names
     the permission, when it may not be written.
     """
-    await _is_put(bucket, PutCondition.ABSENT)  # either way the object is there now
-    for condition, name in ((PutCondition.ABSENT, "If-None-Match"), (_NEVER, "If-Match")):
-        if await _is_put(bucket, condition):
-            raise _unfit(bucket, f"it ignores {name}")
+    if await _is_put(bucket, PutCondition.ABSENT) and await _is_put(bucket, PutCondition.ABSENT):
+        raise _unfit(bucket, "it ignores If-None-Match")
+    if await _is_put(bucket, _NEVER):
+        raise _unfit(bucket, "it ignores If-Match")
 
 
 async def lists_by_segments(bucket: Bucket) -> bool:
-    """Whether the server orders keys segment by segment. AWS does not (API_ListObjectsV2), and is not asked."""
+    """Whether the server orders keys segment by segment. AWS does not (API_ListObjectsV2), and is not asked.
+
+    ConfigurationError when there is no such bucket: SeaweedFS would make it at the first put.
+    """
     if bucket.options.endpoint_url is None:
         return False
-    for key in ORDER_KEYS:
-        await _is_put(bucket, PutCondition.ABSENT, key)
-    listed = [info.key for info in await list_objects(bucket, "probe/order/", None, 2)]
-    return listed != sorted(listed, key=str.encode)
+    listed = await list_objects(bucket, _ORDER_PREFIX, None, len(ORDER_KEYS))
+    if len(listed) < len(ORDER_KEYS):
+        for key in ORDER_KEYS:
+            await _is_put(bucket, PutCondition.ABSENT, key)
+        listed = await list_objects(bucket, _ORDER_PREFIX, None, len(ORDER_KEYS))
+    return tuple(info.key for info in listed) != ORDER_KEYS
 
 
 async def _is_put(bucket: Bucket, condition: PutCondition | Version, key: ObjectKey = PROBE_KEY) -> bool:

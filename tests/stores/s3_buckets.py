@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from secrets import token_hex
 from typing import Any
 
 from pipeline.aws.options import AwsOptions
 from pipeline.aws.session import open_client
 from pipeline.stores.s3 import S3ObjectStore, open_s3_store
+from tests.aws.fault_proxy import FaultProxy
 from tests.servers.addresses import S3Server
 
 
@@ -43,6 +45,16 @@ async def new_bucket(server: S3Server) -> str:
     return name
 
 
+_SHARED: dict[str, str] = {}
+
+
+async def shared_bucket(server: S3Server) -> str:
+    """Return the name of a bucket for tests that keep to a prefix of their own."""
+    if server.endpoint_url not in _SHARED:
+        _SHARED[server.endpoint_url] = await new_bucket(server)
+    return _SHARED[server.endpoint_url]
+
+
 @asynccontextmanager
 async def opened(server: S3Server, bucket: str, **changes: Any) -> AsyncIterator[S3ObjectStore]:
     """Open a store in `bucket`; of `changes`, those that AwsOptions knows go there."""
@@ -51,3 +63,8 @@ async def opened(server: S3Server, bucket: str, **changes: Any) -> AsyncIterator
     others = {name: value for name, value in changes.items() if name not in names}
     async with open_s3_store(bucket, aws=aws, path_style=True, **others) as store:
         yield store
+
+
+def through(server: S3Server, proxy: FaultProxy) -> S3Server:
+    """Return the server as it is reached through a proxy."""
+    return replace(server, endpoint_url=proxy.url)

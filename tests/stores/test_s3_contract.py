@@ -1,4 +1,4 @@
-"""The object store's contract, unchanged, against S3 as four servers serve it. aiobotocore runs on asyncio only."""
+"""The object store's contract, unchanged, against S3 as three servers serve it. aiobotocore runs on asyncio only."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from tests.contracts.object_store import CLAUSES, Clause, check, reading, writing
 from tests.servers.addresses import S3AndSqs, S3Server
-from tests.stores.s3_buckets import new_bucket, opened
+from tests.stores.s3_buckets import opened, shared_bucket
 
 ON_SEAWEEDFS = {
     reading.a_listing_is_in_the_order_of_utf8_bytes: "keeps keys as paths: no object under the name of a directory",
@@ -25,28 +25,23 @@ SEAWEEDFS_CLAUSES = [
 ]
 
 
-def check_in_new_bucket(clause: Clause, server: S3Server) -> None:
+def check_on(clause: Clause, server: S3Server) -> None:
     async def main() -> None:
-        await check(clause, partial(opened, server, await new_bucket(server)))
+        await check(clause, partial(opened, server, await shared_bucket(server)))
 
     anyio.run(main)
 
 
 @pytest.mark.parametrize("clause", SEAWEEDFS_CLAUSES)
 def test_s3_object_store_on_seaweedfs(clause: Clause, seaweedfs: S3Server) -> None:
-    check_in_new_bucket(clause, seaweedfs)
+    check_on(clause, seaweedfs)
 
 
 @pytest.mark.parametrize("clause", CLAUSES)
 def test_s3_object_store_on_ministack(clause: Clause, ministack: S3AndSqs) -> None:
-    check_in_new_bucket(clause, ministack.s3)
-
-
-@pytest.mark.parametrize("clause", CLAUSES)
-def test_s3_object_store_on_moto(clause: Clause, moto: S3AndSqs) -> None:
-    check_in_new_bucket(clause, moto.s3)
+    check_on(clause, ministack.s3)
 
 
 @pytest.mark.parametrize("clause", CLAUSES)
 def test_s3_object_store_on_localstack(clause: Clause, localstack: S3AndSqs) -> None:
-    check_in_new_bucket(clause, localstack.s3)
+    check_on(clause, localstack.s3)

@@ -1,0 +1,191 @@
+"""What the S3 store makes of its bucket: how it opens, what it names when it cannot use it, and what it sends."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+import anyio
+import pytest
+
+from pipeline.domain.errors import ConfigurationError, ConflictError, DefectError, TransientError
+from pipeline.domain.ids import ObjectKey
+from pipeline.ports.object_store import PutCondition
+from pipeline.stores.s3 import open_s3_store
+from pipeline.stores.s3_parts import parts_of
+from tests.aws.fault_proxy import fault_proxy
+from tests.contracts.store_clauses import body_of, keys
+from tests.servers.addresses import S3AndSqs, S3Server
+from tests.stores.s3_buckets import bare_client, new_bucket, opened, options_for, shared_bucket, through
+
+KEY = ObjectKey("flows/crm/flow.json")
+ABSENT, ALWAYS = PutCondition.ABSENT, PutCondition.NONE
+MEGABYTES = [bytes([number]) * 1_000_000 for number in range(12)]
+
+
+async def test_stores_under_different_prefixes_do_not_meet(seaweedfs: S3Server) -> None:
+    bucket = await new_bucket(seaweedfs)
+    async with opened(seaweedfs, bucket, prefix="a") as one, opened(seaweedfs, bucket, prefix="a/b/") as other:
+        await one.put(KEY, b"one", ABSENT)
+        await other.put(KEY, b"other", ABSENT)
+        assert await keys(one, "flows/") == await keys(other, "flows/") == [KEY]
+        assert await keys(one, "b/flows") == [f"b/{KEY}"]
+        assert (await other.get(KEY)).data == b"other"
+
+
+@pytest.mark.parametrize("prefix", ["//", "/a", "a//b", "../a", "a\0"])
+async def test_what_is_no_prefix_is_refused(prefix: str) -> None:
+    with pytest.raises(ConfigurationError, match="not a prefix"):
+        async with open_s3_store("data", prefix=prefix):
+            pass
+
+
+async def test_a_bucket_that_is_missing_is_named(seaweedfs: S3Server) -> None:
+    with pytest.raises(ConfigurationError, match=r"bucket no-such-bucket at http.*NoSuchBucket.*create it"):
+        async with opened(seaweedfs, "no-such-bucket"):
+            pass
+
+
+async def test_wrong_credentials_are_told_without_the_secret(seaweedfs: S3Server) -> None:
+    bucket = await shared_bucket(seaweedfs)
+    for key_id in (seaweedfs.access_key_id, "nobody"):
+        with pytest.raises(ConfigurationError, match="check the access key") as raised:
+            async with opened(replace(seaweedfs, access_key_id=key_id, secret_access_key="hush-hush"), bucket):
+                pass
+        chain: BaseException | None = raised.value
+        while chain is not None:
+            assert "hush" not in f"{chain!s} {chain!r}"
+            chain = chain.__cause__ or chain.__context__
+
+
+async def test_a_server_that_is_not_there_is_named() -> None:
+    nowhere = S3Server("http://127.0.0.1:9", "us-east-1", "a", "b")
+    with pytest.raises(TransientError, match=r"127.0.0.1:9.*check the endpoint.*tried 4 times"):
+        async with opened(nowhere, "data"):
+            pass
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"upload_part_bytes": 1_000_000}, "5242880 bytes or more"),
+        ({"kms_key_id": "k"}, 'goes with the encryption "aws:kms"'),
+        ({"kms_key_id": "k", "server_side_encryption": "AES256"}, 'goes with the encryption "aws:kms"'),
+    ],
+)
+async def test_settings_that_cannot_be_are_refused(changes: dict[str, object], words: str) -> None:
+    with pytest.raises(ConfigurationError, match=words):
+        async with open_s3_store("data", **changes):  # type: ignore[arg-type]  # one of the above
+            pass
+
+
+async def test_every_put_asks_for_the_encryption_that_is_set(ministack: S3AndSqs) -> None:
+    bucket = await new_bucket(ministack.s3)
+    settings = {"server_side_encryption": "aws:kms", "kms_key_id": "arn:aws:kms:us-east-1:1:key/k"}
+    async with (
+        fault_proxy(ministack.s3.endpoint_url) as proxy,
+        opened(through(ministack.s3, proxy), bucket, upload_part_bytes=5 * 1024 * 1024, **settings) as store,
+    ):
+        await store.put(KEY, b"small", ALWAYS)
+        await store.put(KEY, body_of(MEGABYTES), ALWAYS)
+        making = [head for head in proxy.seen if head.method == "PUT" and "partNumber" not in head.target]
+        making += [head for head in proxy.seen if "?uploads" in head.target]
+        assert len(making) >= 4
+        for head in making:
+            assert head.headers["x-amz-server-side-encryption"] == "aws:kms"
+            assert head.headers["x-amz-server-side-encryption-aws-kms-key-id"] == settings["kms_key_id"]
+
+
+async def test_what_is_sent_has_a_checksum_and_its_body_is_not_signed(seaweedfs: S3Server) -> None:
+    async with (
+        fault_proxy(seaweedfs.endpoint_url) as proxy,
+        opened(through(seaweedfs, proxy), await new_bucket(seaweedfs), upload_part_bytes=5 * 1024 * 1024) as store,
+    ):
+        await store.put(KEY, b"small", ALWAYS)
+        await store.put(KEY, body_of(MEGABYTES), ALWAYS)
+        sent = [head.headers for head in proxy.seen if head.method == "PUT"]
+        assert len(sent) >= 7
+        for headers in sent:
+            assert headers["x-amz-checksum-crc32"]
+            assert headers["x-amz-content-sha256"] == "UNSIGNED-PAYLOAD"
+            assert "expect" not in headers
+            assert "transfer-encoding" not in headers
+
+
+async def test_opening_again_asks_no_more_than_the_probe(seaweedfs: S3Server) -> None:
+    bucket = await new_bucket(seaweedfs)
+    async with opened(seaweedfs, bucket) as store:
+        assert await keys(store, "") == ["probe/conditional-writes", "probe/order/a-/b", "probe/order/a/b"]
+    async with fault_proxy(seaweedfs.endpoint_url) as proxy:
+        async with opened(through(seaweedfs, proxy), bucket) as store:
+            pass
+        assert {head.target.split("?")[0].split("/probe")[0] for head in proxy.seen} == {f"/{bucket}"}
+        assert {head.method for head in proxy.seen} == {"PUT", "HEAD", "GET"}
+
+
+async def test_a_cancelled_upload_leaves_nothing(seaweedfs: S3Server) -> None:
+    bucket = await new_bucket(seaweedfs)
+
+    async def wait_for_cancellation() -> AsyncIterator[bytes]:
+        for piece in MEGABYTES:
+            yield piece
+        scope.cancel()
+        await anyio.sleep_forever()
+
+    @asynccontextmanager
+    async def open_body() -> AsyncIterator[AsyncIterator[bytes]]:
+        yield wait_for_cancellation()
+
+    async with bare_client(seaweedfs) as client:
+        async with opened(seaweedfs, bucket, upload_part_bytes=5 * 1024 * 1024) as store:
+            with anyio.CancelScope() as scope:
+                await store.put(KEY, open_body, ABSENT)
+            assert scope.cancelled_caught
+        assert (await client.list_multipart_uploads(Bucket=bucket)).get("Uploads", []) == []
+
+
+async def test_an_object_that_exists_is_not_uploaded_again(seaweedfs: S3Server) -> None:
+    async with (
+        fault_proxy(seaweedfs.endpoint_url) as proxy,
+        opened(through(seaweedfs, proxy), await new_bucket(seaweedfs)) as store,
+    ):
+        await store.put(KEY, body_of(MEGABYTES * 2), ABSENT)
+        proxy.seen.clear()
+        with pytest.raises(ConflictError):
+            await store.put(KEY, body_of(MEGABYTES * 2), ABSENT)
+        assert [head.method for head in proxy.seen] == ["HEAD"]
+
+
+async def test_what_a_console_makes_is_passed_over(ministack: S3AndSqs) -> None:
+    bucket = await new_bucket(ministack.s3)
+    async with bare_client(ministack.s3) as client, opened(ministack.s3, bucket) as store:
+        for key in ("flows/", "flows/a", "flows/b/", "flows/c"):
+            await client.put_object(Bucket=bucket, Key=key)
+        assert await keys(store, "flows/", limit=2) == ["flows/a", "flows/c"]
+
+
+async def test_a_key_that_a_listing_cannot_hold_is_a_defect(ministack: S3AndSqs) -> None:
+    async with opened(ministack.s3, await shared_bucket(ministack.s3)) as store:
+        with pytest.raises(DefectError, match="XML"):
+            await store.put(ObjectKey("a\x01b"), b"", ALWAYS)
+
+
+async def test_an_upload_has_at_most_so_many_parts(ministack: S3AndSqs, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.stores.s3_upload.MAX_PARTS", 2)
+    async with opened(ministack.s3, await shared_bucket(ministack.s3), upload_part_bytes=5 * 1024 * 1024) as store:
+        with pytest.raises(ConfigurationError, match="larger parts"):
+            await store.put(ObjectKey("too/large"), body_of(MEGABYTES), ABSENT)
+
+
+async def test_parts_have_one_size_whatever_the_pieces() -> None:
+    async def pieces(sizes: list[int]) -> AsyncIterator[bytes]:
+        for size in sizes:
+            yield bytes(size)
+
+    for sizes, wanted in (([], []), ([0, 0], []), ([3, 3, 4], [10]), ([25, 0, 6], [10, 10, 10, 1]), ([9], [9])):
+        assert [len(part) async for part in parts_of(pieces(sizes), 10)] == wanted
+
+
+def test_options_of_a_store_stay_secret(seaweedfs: S3Server) -> None:
+    assert seaweedfs.secret_access_key not in repr(options_for(seaweedfs))

@@ -1,0 +1,295 @@
+"""The S3 store behind a network that misbehaves, in front of a real server."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from hashlib import sha256
+from secrets import token_hex
+
+import pytest
+
+from pipeline.domain.errors import (
+    AbsentError,
+    ConfigurationError,
+    ConflictError,
+    DamagedError,
+    RefusedError,
+    TransientError,
+)
+from pipeline.domain.ids import ObjectKey
+from pipeline.ports.object_store import PutCondition
+from pipeline.stores.s3 import S3ObjectStore
+from tests.aws.fault_proxy import (
+    Answer,
+    Corrupt,
+    Delay,
+    Fault,
+    FaultProxy,
+    LoseAnswer,
+    ResetBefore,
+    Strip,
+    Truncate,
+    fault_proxy,
+    method,
+)
+from tests.contracts.store_clauses import body_of, read
+from tests.servers.addresses import S3Server
+from tests.stores.s3_buckets import bare_client, new_bucket, opened, shared_bucket, through
+
+KEY = ObjectKey("flows/crm/flow.json")
+ABSENT, ALWAYS = PutCondition.ABSENT, PutCondition.NONE
+PART_BYTES = 5 * 1024 * 1024
+LARGE = [bytes([number]) * 1_000_000 for number in range(12)]
+PUT = method("PUT", "flow.json")
+READ = method("GET", "flow.json")
+COMPLETE = method("POST", "uploadId=")
+PART = method("PUT", "partNumber=")
+
+
+@asynccontextmanager
+async def faulty(server: S3Server) -> AsyncIterator[tuple[S3ObjectStore, FaultProxy]]:
+    """A store that is empty, behind a proxy without faults as yet."""
+    bucket, prefix = await shared_bucket(server), token_hex(8)
+    async with (
+        fault_proxy(server.endpoint_url) as proxy,
+        opened(through(server, proxy), bucket, prefix=prefix, upload_part_bytes=PART_BYTES, probe=False) as store,
+    ):
+        yield store, proxy
+
+
+PASSING: list[Fault] = [
+    ResetBefore(),
+    LoseAnswer(),
+    Answer(503, "SlowDown"),
+    Answer(500, "InternalError"),
+    Answer(429, ""),
+]
+
+
+@pytest.mark.parametrize("fault", PASSING, ids=repr)
+async def test_what_passes_is_waited_out(fault: Fault, seaweedfs: S3Server) -> None:
+    async with faulty(seaweedfs) as (store, proxy):
+        proxy.next(fault, when=PUT, times=2)
+        version = await store.put(KEY, b"one", ABSENT)
+        proxy.next(fault, when=PUT, times=2)
+        version = await store.put(KEY, b"two", version)
+        proxy.next(fault, when=READ, times=2)
+        assert (await store.get(KEY)).data == b"two"
+        proxy.next(fault, when=method("HEAD"), times=2)
+        assert await store.stat(KEY) is not None
+        proxy.next(fault, when=method("GET", "list-type=2"), times=2)
+        assert [info.key for info in await store.list_page("flows/")] == [KEY]
+        proxy.next(fault, when=method("DELETE"), times=2)
+        await store.delete(KEY)
+        assert not proxy.planned
+
+
+async def test_tries_have_an_end(seaweedfs: S3Server) -> None:
+    async with faulty(seaweedfs) as (store, proxy):
+        proxy.every(Answer(503, "SlowDown"), when=READ)
+        with pytest.raises(TransientError, match=r"read flows/crm/flow.json \(bucket .*SlowDown.*tried 4 times"):
+            await store.get(KEY)
+        assert len(proxy.seen) == 4
+
+
+async def test_a_put_whose_answer_was_lost_has_won(seaweedfs: S3Server) -> None:
+    async with faulty(seaweedfs) as (store, proxy):
+        proxy.next(LoseAnswer(), when=PUT)
+        version = await store.put(KEY, b"ours", ABSENT)
+        proxy.next(LoseAnswer(), when=PUT)
+        changed = await store.put(KEY, b"changed", version)
+        assert (await store.get(KEY)).version == changed != version
+
+
+async def test_the_same_bytes_of_somebody_else_are_a_conflict(seaweedfs: S3Server) -> None:
+    async with faulty(seaweedfs) as (store, proxy):
+        await store.put(KEY, b"same", ABSENT)
+        for fault in (LoseAnswer(), ResetBefore()):
+            proxy.next(fault, when=PUT)
+            with pytest.raises(ConflictError):
+                await store.put(KEY, b"same", ABSENT)
+
+
+async def test_a_put_that_never_arrived_loses_to_who_came_between(seaweedfs: S3Server) -> None:
+    async with faulty(seaweedfs) as (store, proxy):
+        version = await store.put(KEY, b"before", ABSENT)
+        await store.put(KEY, b"between", version)
+        proxy.next(ResetBefore(), when=PUT)
+        with pytest.raises(ConflictError):
+            await store.put(KEY, b"ours", version)
+        assert (await store.get(KEY)).data == b"between"
+
+
+@pytest.mark.parametrize("fault", [*PASSING, Truncate(10)], ids=repr)
+@pytest.mark.parametrize("when", [PART, COMPLETE, method("POST", "?uploads")], ids=["part", "complete", "create"])
+async def test_an_upload_outlives_what_passes(fault: Fault, when: object, seaweedfs: S3Server) -> None:
+    async with faulty(seaweedfs) as (store, proxy):
+        proxy.next(fault, when=when)  # type: ignore[arg-type]  # pytest forgets its type
+        version = await store.put(KEY, body_of(LARGE), ABSENT)
+        assert not proxy.planned
+        assert version == (await store.get(KEY)).version
+        assert digest(b"".join(LARGE)) == digest(await read(store, KEY))
+
+
+async def test_an_upload_that_vanished_is_made_anew(seaweedfs: S3Server) -> None:
+    async with faulty(seaweedfs) as (store, proxy):
+        proxy.next(Answer(404, "NoSuchUpload"), when=PART)
+        proxy.next(Answer(404, "NoSuchUpload"), when=COMPLETE)
+        await store.put(KEY, body_of(LARGE), ABSENT)
+        assert digest(b"".join(LARGE)) == digest(await read(store, KEY))
+        assert len([head for head in proxy.seen if "?uploads" in head.target]) == 3
+
+
+async def test_an_upload_of_what_somebody_else_stored_meanwhile_is_a_conflict(seaweedfs: S3Server) -> None:
+    async with faulty(seaweedfs) as (store, _):
+
+        async def overtaken() -> AsyncIterator[bytes]:
+            for piece in LARGE:
+                yield piece
+            await store.put(KEY, b"theirs", ABSENT)
+
+        @asynccontextmanager
+        async def open_body() -> AsyncIterator[AsyncIterator[bytes]]:
+            yield overtaken()
+
+        with pytest.raises(ConflictError):
+            await store.put(KEY, open_body, ABSENT)
+        assert (await store.get(KEY)).data == b"theirs"
+
+
+@pytest.mark.parametrize("fault", [Answer(403, "AccessDenied"), Answer(400, "InvalidPart")], ids=repr)
+@pytest.mark.parametrize("when", [PART, COMPLETE], ids=["part", "complete"])
+async def test_an_upload_that_fails_leaves_nothing(fault: Fault, when: object, seaweedfs: S3Server) -> None:
+    async with faulty(seaweedfs) as (store, proxy):
+        proxy.next(fault, when=when)  # type: ignore[arg-type]  # pytest forgets its type
+        with pytest.raises(RefusedError):
+            await store.put(KEY, body_of(LARGE), ABSENT)
+        assert await store.stat(KEY) is None
+        assert await store.abort_stale_uploads(-60.0) == 0
+
+
+async def test_a_stream_goes_on_where_it_was_cut(seaweedfs: S3Server) -> None:
+    data = b"".join(LARGE)
+    async with faulty(seaweedfs) as (store, proxy):
+        await store.put(KEY, data, ABSENT)
+        for start in (0, 1_234_567):
+            for cut in (0, 700_000, 3_000_000):
+                proxy.next(Truncate(cut), when=READ)
+            assert digest(data[start:]) == digest(await read(store, KEY, start=start))
+        assert not proxy.planned
+        ranges = [head.headers.get("range", "") for head in proxy.seen if head.method == "GET"]
+        assert ranges[:4] == ["", "", "bytes=700000-", "bytes=3700000-"]
+        matches = {head.headers.get("if-match") for head in proxy.seen if head.method == "GET"}
+        assert len(matches) == 2  # none at first, and one version from then on
+
+
+async def test_a_stream_that_is_cut_again_and_again_ends(seaweedfs: S3Server) -> None:
+    async with faulty(seaweedfs) as (store, proxy):
+        await store.put(KEY, b"x" * 1_000_000, ABSENT)
+        proxy.every(Truncate(1000), when=READ)
+        with pytest.raises(TransientError, match=r"cut 4 times in 4000 bytes"):
+            await read(store, KEY)
+        with pytest.raises(TransientError):
+            await store.get(KEY)
+
+
+async def test_a_stream_whose_object_was_replaced_does_not_mix(seaweedfs: S3Server) -> None:
+    async with faulty(seaweedfs) as (store, proxy):
+        await store.put(KEY, b"a" * 3_000_000, ALWAYS)
+        proxy.next(Truncate(1_000_000), when=READ)
+        async with store.open_stream(KEY) as pieces:
+            iterator = aiter(pieces)
+            await anext(iterator)
+            await store.put(KEY, b"b" * 3_000_000, ALWAYS)
+            with pytest.raises(ConflictError, match="replaced while it was read"):
+                await drain(iterator)
+
+
+async def test_an_altered_body_is_noticed(seaweedfs: S3Server) -> None:
+    async with faulty(seaweedfs) as (store, proxy):
+        await store.put(KEY, b"x" * 1000, ABSENT)
+        proxy.next(Corrupt(), when=READ)
+        with pytest.raises(DamagedError, match="CRC-32 differs"):
+            await store.get(KEY)
+
+
+async def test_a_server_that_stalls_is_given_up_in_time(seaweedfs: S3Server) -> None:
+    bucket = await new_bucket(seaweedfs)
+    async with (
+        fault_proxy(seaweedfs.endpoint_url) as proxy,
+        opened(through(seaweedfs, proxy), bucket, read_timeout_seconds=0.2, tries=20) as store,
+    ):
+        await store.put(KEY, b"slow", ABSENT)
+        proxy.next(Delay(5.0), when=READ)
+        assert (await store.get(KEY)).data == b"slow"
+
+
+@pytest.mark.parametrize("header", ["if-none-match", "if-match"])
+async def test_a_store_without_conditional_writes_is_refused(
+    header: str, ministack: object, seaweedfs: S3Server
+) -> None:
+    server = ministack.s3  # type: ignore[attr-defined]  # it does not check signatures, which hold these headers
+    bucket = await new_bucket(server)
+    async with fault_proxy(server.endpoint_url) as proxy:
+        proxy.every(Strip(frozenset({header})))
+        with pytest.raises(ConfigurationError, match=rf"{bucket} does not honour conditional writes .*(?i:{header})"):
+            async with opened(through(server, proxy), bucket):
+                pass
+
+
+async def test_a_store_that_does_not_know_conditional_writes_is_refused(seaweedfs: S3Server) -> None:
+    bucket = await new_bucket(seaweedfs)
+    async with fault_proxy(seaweedfs.endpoint_url) as proxy:
+        proxy.every(Answer(501, "NotImplemented"), when=lambda head: "if-none-match" in head.headers)
+        with pytest.raises(ConfigurationError, match="does not honour conditional writes"):
+            async with opened(through(seaweedfs, proxy), bucket):
+                pass
+
+
+PERMISSIONS = [
+    ("s3:PutObject", r"/\w+/flows/crm/flow.json", lambda store: store.put(KEY, b"", ALWAYS)),
+    ("s3:GetObject", r"/\w+/flows/crm/flow.json", lambda store: store.get(KEY)),
+    ("s3:GetObject", r"/\w+/flows/crm/flow.json", lambda store: store.stat(KEY)),
+    ("s3:DeleteObject", r"/\w+/flows/crm/flow.json", lambda store: store.delete(KEY)),
+    ("s3:ListBucket", "", lambda store: store.list_page("flows/")),
+    ("s3:ListBucketMultipartUploads", "", lambda store: store.abort_stale_uploads(60.0)),
+]
+
+
+@pytest.mark.parametrize(("action", "resource", "call"), PERMISSIONS, ids=lambda value: str(value)[:30])
+async def test_a_permission_that_lacks_is_named(action: str, resource: str, call: object, seaweedfs: S3Server) -> None:
+    async with faulty(seaweedfs) as (store, proxy):
+        proxy.next(Answer(403, "AccessDenied"))
+        with pytest.raises(RefusedError, match=rf"takes the permission {action} on arn:aws:s3:::bucket-\w+{resource};"):
+            await call(store)  # type: ignore[operator]  # one of the above
+        assert len(proxy.seen) == 1
+
+
+async def test_what_is_absent_is_asked_for_once(seaweedfs: S3Server) -> None:
+    async with faulty(seaweedfs) as (store, proxy):
+        with pytest.raises(AbsentError):
+            await store.get(KEY)
+        assert len(proxy.seen) == 1
+
+
+async def test_a_stale_upload_is_aborted_and_a_living_one_is_not(seaweedfs: S3Server) -> None:
+    bucket = await new_bucket(seaweedfs)
+    async with bare_client(seaweedfs) as client, opened(seaweedfs, bucket, prefix="ours") as store:
+        for key in ("ours/a", "ours/b", "theirs/c"):
+            await client.create_multipart_upload(Bucket=bucket, Key=key)
+        assert await store.abort_stale_uploads(60.0) == 0
+        assert await store.abort_stale_uploads(-60.0) == 2  # as of a minute from now
+        left = await client.list_multipart_uploads(Bucket=bucket)
+        assert [upload["Key"] for upload in left["Uploads"]] == ["theirs/c"]
+
+
+async def drain(pieces: AsyncIterator[bytes]) -> None:
+    """Take what is left."""
+    async for _ in pieces:
+        pass
+
+
+def digest(data: bytes) -> tuple[int, str]:
+    """A length and a hash: a difference of megabytes is not shown."""
+    return len(data), sha256(data).hexdigest()
