@@ -66,15 +66,14 @@ class LineColumn:
 class Run:
     """Records of one kind. `places` are their lines, counted from 0 in the block; `rows` their CSV, for `columns`.
 
-    `keys` are values that are equal for equal keys as they are written; a delete's row is its key. The rows of `rows`
-    still have JSON's escapes.
+    `keys` are the keys as they are written, each a value or a tuple of values. `rows` still have JSON's escapes.
     """
 
     kind: Kind
     columns: tuple[str, ...]
     places: Sequence[int]
     rows: Sequence[bytes]
-    keys: Sequence[object]
+    keys: Sequence[Any]
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -85,7 +84,7 @@ class Run:
 
     def last_of_each_key(self) -> Run:
         """Return the records without those that a later one with the same key replaces."""
-        last = dict(zip(self.keys, range(len(self.keys)), strict=True))
+        last = dict(zip(hashable(self.keys), range(len(self.keys)), strict=True))
         if len(last) == len(self.keys):
             return self
         left = sorted(last.values())
@@ -167,7 +166,7 @@ class Lines:
             for place, record in enumerate(records):
                 places[record.upsert is None].append(place)
             runs = _in_few_runs(self._deletes(deletes, places[1]), self._upserts(upserts, places[0]))
-        if _TAG in block:
+        if b"$" in block and _TAG in block:  # one byte is looked for three times as fast
             runs = [replace(run, rows=[_with_floats(row) for row in run.rows]) for run in runs]
             if any(_TAG in row for run in runs for row in run.rows):
                 return None
@@ -179,13 +178,12 @@ class Lines:
         if self._pick is not None:
             pick = itemgetter(*self._pick)
             rows = list(map(pick, rows)) if len(self._pick) > 1 else [(pick(row),) for row in rows]
-        return Run("upsert", self._wanted, places, _csv(rows, self._special), _hashable(keys))
+        return Run("upsert", self._wanted, places, _csv(rows, self._special), keys)
 
     def _deletes(self, rows: Sequence[RawRow], places: Sequence[int]) -> Run:
         csv = _csv(rows, self._key_special)
-        return Run(
-            "delete", self._key_names, places, csv, csv if len(self._key) > 1 else _hashable([r[0] for r in rows])
-        )
+        keys = rows if len(self._key) > 1 else [row[0] for row in rows]
+        return Run("delete", self._key_names, places, csv, keys)
 
     def _decode_carefully(self, block: bytes, first_line: int, what: str) -> Decoded:
         """Look at each value. Runs are of neighbours with the same kind and columns."""
@@ -269,7 +267,7 @@ def _csv(rows: Sequence[RawRow], special: Sequence[tuple[int, Callable[[Any], by
     return found
 
 
-def _hashable(keys: Sequence[Any]) -> list[object]:
+def hashable(keys: Sequence[Any]) -> list[object]:
     """Return values of raw JSON as bytes, which can be compared."""
     first = keys[0] if keys else None
     if isinstance(first, tuple):
@@ -283,7 +281,7 @@ def _plain(value: Any) -> object:
 
 def _in_few_runs(deletes: Run, upserts: Run) -> list[Run]:
     """Return one run of each kind if no key is in both, in the order of lines otherwise."""
-    if set(deletes.keys).isdisjoint(upserts.keys):
+    if set(hashable(deletes.keys)).isdisjoint(hashable(upserts.keys)):
         return [run for run in (deletes, upserts) if run.rows]
     pieces = [(run.places[at], run, at) for run in (deletes, upserts) for at in range(len(run))]
     runs = []

@@ -1,0 +1,37 @@
+"""Whole Movements between real databases, through the engine, with the store in memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from pipeline.domain.ids import FlowName
+from pipeline.domain.movement import Movement
+from pipeline.engine.flows import FlowStore
+from pipeline.engine.mover import Mover
+from pipeline.engine.parts import EngineParts, Limits
+from pipeline.ports.destination import Destination
+from pipeline.ports.source import Source
+from pipeline.queues.memory import MemoryEventQueue
+from pipeline.stores.memory import MemoryObjectStore
+from tests.engine.moving import RecordingReporter
+from tests.engine.world import ManualClock
+
+FLOW = FlowName("flow")
+
+
+@dataclass
+class Movements:
+    """A Flow from one place to another."""
+
+    source: Source
+    destination: Destination
+    limits: Limits = field(default_factory=Limits)
+    store: MemoryObjectStore = field(default_factory=MemoryObjectStore)
+    clock: ManualClock = field(default_factory=ManualClock)
+
+    async def move(self) -> Movement:
+        """Move once."""
+        flows = FlowStore(self.store, self.clock)
+        queue = MemoryEventQueue(visibility_seconds=30.0)
+        parts = EngineParts(self.store, queue, self.clock, RecordingReporter(), flows, self.limits)
+        return await Mover(parts, FLOW, self.source, self.destination, "worker").run()
