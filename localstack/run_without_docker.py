@@ -9,23 +9,28 @@ import path. What is set in the environment goes before the defaults here.
 from __future__ import annotations
 
 import argparse
+import atexit
 import fcntl
 import functools
 import os
 import runpy
+import shutil
 import sys
 import time
 from pathlib import Path
 
 LOOPBACK = "127.0.0.1"
 _LOCK_SECONDS = 2.0
+_INDEX = "service-catalog-*.dill"
 
 
 def main() -> None:
     """Ends with the process; SIGTERM and Ctrl-C end it in order."""
     parser = argparse.ArgumentParser(description="Run LocalStack's S3 and SQS on loopback, without Docker.")
     parser.add_argument("--port", type=int, default=4566, help="the port of both services (4566)")
-    parser.add_argument("--directory", default=".localstack/data", help="where it keeps its files (.localstack/data)")
+    parser.add_argument(
+        "--directory", type=Path, default=Path(".localstack/data"), help="where it keeps its files (.localstack/data)"
+    )
     parser.add_argument("--pid-file", type=Path, help="a file to hold its pid, locked for as long as it runs")
     arguments = parser.parse_args()
     if arguments.pid_file is not None:
@@ -33,10 +38,12 @@ def main() -> None:
     for name, value in settings(arguments.port, arguments.directory).items():
         os.environ.setdefault(name, value)
     listen_on_loopback()
+    bring_index(arguments.directory)
+    atexit.register(keep_index, arguments.directory)
     runpy.run_module("localstack.runtime.main", run_name="__main__")
 
 
-def settings(port: int, directory: str) -> dict[str, str]:
+def settings(port: int, directory: Path) -> dict[str, str]:
     """The environment in which LocalStack serves S3 and SQS and downloads, sends and resolves nothing."""
     address = f"{LOOPBACK}:{port}"
     return {
@@ -50,7 +57,7 @@ def settings(port: int, directory: str) -> dict[str, str]:
         "SKIP_SSL_CERT_DOWNLOAD": "1",
         "DISABLE_EVENTS": "1",
         "OVERRIDE_IN_DOCKER": "0",  # or else it may take itself for its image, and write to /var/lib
-        "FILESYSTEM_ROOT": directory,
+        "FILESYSTEM_ROOT": str(directory),
     }
 
 
@@ -69,6 +76,25 @@ def hold(pid_file: Path) -> None:
             break
     os.truncate(descriptor, 0)
     os.write(descriptor, str(os.getpid()).encode())
+
+
+def bring_index(directory: Path) -> None:
+    """Give it the index of all AWS services that it made in an earlier run, which takes it 3 to 10 seconds.
+
+    It makes one of its own from what is damaged or for another version.
+    """
+    libraries = directory / "usr" / "lib" / "localstack"
+    libraries.mkdir(parents=True, exist_ok=True)
+    for index in Path(sys.prefix).glob(_INDEX):
+        shutil.copy(index, libraries)
+
+
+def keep_index(directory: Path) -> None:
+    """Keep the index beside the installed packages, whole or not at all."""
+    for index in directory.glob(f"var/lib/localstack/cache/{_INDEX}"):
+        unfinished = Path(sys.prefix) / f"{os.getpid()}.part"
+        shutil.copy(index, unfinished)
+        unfinished.replace(Path(sys.prefix) / index.name)
 
 
 def listen_on_loopback() -> None:

@@ -12,6 +12,7 @@ import subprocess
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 
 import click
 
@@ -27,6 +28,14 @@ _POLL_SECONDS = 0.2
 _LOOPBACK = "127.0.0.1"
 
 
+_directory = click.option(
+    "--directory",
+    type=click.Path(path_type=Path, resolve_path=True),
+    default=PLACE,
+    help="Where its log and its pid file are [default: .localstack].",
+)
+
+
 @click.group()
 def cli() -> None:
     """S3 and SQS on this computer, by LocalStack."""
@@ -37,35 +46,41 @@ def cli() -> None:
 @click.option("--foreground", is_flag=True, help="Stay, and end it on Ctrl-C.")
 @click.option("--port", default=PORT, show_default=True, help="The port of both services, on loopback only.")
 @click.option("--region", default=REGION, show_default=True, help="The region that it is to play.")
-def start(without_docker: bool, foreground: bool, port: int, region: str) -> None:
+@_directory
+def start(without_docker: bool, foreground: bool, port: int, region: str, directory: Path) -> None:
     """Start it, and make the bucket and the queues. Harmless when it runs already."""
-    PLACE.mkdir(exist_ok=True)
+    directory.mkdir(exist_ok=True)
     process: subprocess.Popen[bytes] | None = None
     why_not = "as you wish" if without_docker else in_docker.why_not()
-    if background.running_process_id(PLACE) is not None and is_up(port):
-        click.echo(f"LocalStack runs already, without Docker, as process {background.running_process_id(PLACE)}.")
+    if (process_id := background.running_process_id(directory)) is not None:
+        if not is_up(port):
+            raise click.ClickException(
+                f"process {process_id} is LocalStack, but not on port {port}: make stack-stop ends it"
+            )
+        click.echo(f"LocalStack runs already, without Docker, as process {process_id}.")
         foreground = False
     elif why_not is None:
         click.echo("Starting LocalStack in Docker.")
         _start_in_docker(port)
     else:
         click.echo(f"Starting LocalStack without Docker ({why_not}).")
-        process = _start_without_docker(port)
+        process = _start_without_docker(directory, port)
     _provision(Access(f"http://{_LOOPBACK}:{port}", region))
     if foreground and process is not None:
-        _stay(process.wait)
+        _stay(directory, process.wait)
     elif foreground and why_not is None:
-        _stay(in_docker.follow)
+        _stay(directory, in_docker.follow)
 
 
 @cli.command()
-def stop() -> None:
+@_directory
+def stop(directory: Path) -> None:
     """End it, however it was started. What it holds is gone then. Harmless when it does not run."""
-    _end()
+    _end(directory)
 
 
-def _end() -> None:
-    stopped = background.stop(PLACE)
+def _end(directory: Path) -> None:
+    stopped = background.stop(directory)
     if in_docker.why_not() is None:
         if not in_docker.stop():
             raise click.ClickException("Docker could not end it, and says why above.")
@@ -103,26 +118,25 @@ def _start_in_docker(port: int) -> None:
         )
 
 
-def _start_without_docker(port: int) -> subprocess.Popen[bytes]:
+def _start_without_docker(directory: Path, port: int) -> subprocess.Popen[bytes]:
     if _is_taken(port):
         raise click.ClickException(f"something else listens on port {port}: end it, or choose another with --port")
     try:
-        process = background.start(PLACE, port)
+        process = background.start(directory, port)
     except EnvironmentNotMadeError as error:
         raise click.ClickException(str(error)) from error
     deadline = time.monotonic() + _START_SECONDS
     while not is_up(port):
         if process.poll() is not None or time.monotonic() > deadline:
-            background.stop(PLACE)
-            raise click.ClickException(_last_words())
+            background.stop(directory)
+            raise click.ClickException(_last_words(background.log_file(directory)))
         time.sleep(_POLL_SECONDS)
     return process
 
 
-def _last_words() -> str:
-    log = background.log_file(PLACE)
+def _last_words(log: Path) -> str:
     last = "\n".join(log.read_text(errors="replace").splitlines()[-10:])
-    return f"LocalStack does not answer. The end of {log.relative_to(ROOT)}:\n{last}"
+    return f"LocalStack does not answer. The end of {log}:\n{last}"
 
 
 def _is_taken(port: int) -> bool:
@@ -131,13 +145,13 @@ def _is_taken(port: int) -> bool:
         return probe.connect_ex((_LOOPBACK, port)) == 0
 
 
-def _stay(wait: Callable[[], object]) -> None:
+def _stay(directory: Path, wait: Callable[[], object]) -> None:
     click.echo("Ctrl-C ends it.")
     try:
         with suppress(KeyboardInterrupt):
             wait()
     finally:
-        _end()
+        _end(directory)
 
 
 if __name__ == "__main__":

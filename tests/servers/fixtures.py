@@ -28,34 +28,35 @@ Server = TypeVar("Server")
 @pytest.fixture(scope="session")
 def ministack() -> Iterator[S3AndSqs]:
     """S3 and SQS of ministack."""
-    yield from _serving(run_ministack())
+    yield from serving(run_ministack())
 
 
 @pytest.fixture(scope="session")
 def seaweedfs() -> Iterator[S3Server]:
     """S3 of SeaweedFS."""
-    yield from _serving(run_seaweedfs())
+    yield from serving(run_seaweedfs())
 
 
 @pytest.fixture(scope="session")
 def moto() -> Iterator[S3AndSqs]:
     """S3 and SQS of moto."""
-    yield from _serving(run_moto())
+    yield from serving(run_moto())
 
 
 @pytest.fixture(scope="session")
 def localstack() -> Iterator[S3AndSqs]:
     """S3 and SQS of LocalStack."""
-    yield from _serving(run_localstack())
+    yield from serving(run_localstack())
 
 
 @pytest.fixture(scope="session")
 def postgresql() -> Iterator[PostgresqlServer]:
     """PostgreSQL."""
-    yield from _serving(run_postgresql())
+    yield from serving(run_postgresql())
 
 
-def _serving(server: AbstractContextManager[Server]) -> Iterator[Server]:
+def serving(server: AbstractContextManager[Server]) -> Iterator[Server]:
+    """The server while the fixture lives; a skip that says why, in CI a failure, if there is none."""
     with ExitStack() as stack:
         try:
             started = stack.enter_context(server)

@@ -1,0 +1,92 @@
+"""Servers of tests: what is said when one does not start, and that none stays behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import psutil
+import pytest
+
+from localstack.provision import Access
+from tests.servers.fixtures import serving
+from tests.servers.process import ServerNotAvailableError, free_ports, running, temporary_directory
+from tests.servers.seaweedfs import seaweedfs
+
+
+class Absent(AbstractContextManager[None]):
+    """A server that cannot be started."""
+
+    def __enter__(self) -> None:
+        raise ServerNotAvailableError("no such server")
+
+    def __exit__(self, *exception: object) -> None:
+        raise AssertionError("it was never started")
+
+
+def test_a_command_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with (
+        pytest.raises(ServerNotAvailableError, match="no-such-server"),
+        running(["no-such-server"], tmp_path, {}, bool),
+    ):
+        pass
+
+
+def test_what_a_server_said_last_is_told_when_it_ends_early(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", "import sys; sys.exit('the port is taken')"]
+    with pytest.raises(ServerNotAvailableError, match="the port is taken"), running(command, tmp_path, {}, bool):
+        pass
+
+
+@pytest.mark.parametrize("on_terminate", ["default_int_handler", "SIG_IGN"])
+def test_a_server_has_ended_when_the_block_fails(
+    on_terminate: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tests.servers.process._TERMINATE_SECONDS", 0.2)
+    program = (
+        f"import signal, time, pathlib; signal.signal(signal.SIGTERM, signal.{on_terminate});"
+        "pathlib.Path('ready').touch(); time.sleep(60)"
+    )
+    seen: list[int] = []
+
+    def fail_while_it_runs() -> None:
+        with running([sys.executable, "-c", program], tmp_path, {}, (tmp_path / "ready").exists) as process_id:
+            seen.append(process_id)
+            assert psutil.pid_exists(process_id)
+            raise LookupError
+
+    with pytest.raises(LookupError):
+        fail_while_it_runs()
+    assert [psutil.pid_exists(process_id) for process_id in seen] == [False]
+
+
+def test_ports_are_free_and_different() -> None:
+    assert len(set(free_ports(20))) == 20
+
+
+def test_what_cannot_be_started_is_skipped_and_fails_in_ci(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CI", raising=False)
+    with pytest.raises(pytest.skip.Exception, match="no such server"):
+        next(serving(Absent()))
+    monkeypatch.setenv("CI", "true")
+    with pytest.raises(pytest.fail.Exception, match="no such server"):
+        next(serving(Absent()))
+
+
+async def test_seaweedfs_holds_what_it_acknowledged_before_a_kill() -> None:
+    with temporary_directory("seaweedfs") as directory:
+        with seaweedfs(directory) as server:
+            access = Access(server.endpoint_url, server.region, server.access_key_id, server.secret_access_key)
+            async with access.s3() as s3:
+                await s3.create_bucket(Bucket="kept")
+                await s3.put_object(Bucket="kept", Key="a", Body=b"content")
+            assert server.process_id is not None
+            os.kill(server.process_id, signal.SIGKILL)
+        with seaweedfs(directory) as server:
+            access = Access(server.endpoint_url, server.region, server.access_key_id, server.secret_access_key)
+            async with access.s3() as s3:
+                got = await s3.get_object(Bucket="kept", Key="a")
+                assert await got["Body"].read() == b"content"
