@@ -38,6 +38,8 @@ def _print_table(listing: Listing) -> None:
     for entry in listing.entries:
         mark = listing.marks.get(entry.id) if listing.marks is not None else None
         word = "unknown" if listing.marks is None else "no" if mark is None else "yes"
+        if entry.id in listing.passed_over:
+            word = "passed over"
         if mark is not None and mark.rejected:
             word += f", {mark.rejected:,} set aside"
         counts = (f"{entry.upserts:,}", f"{entry.deletes:,}", size(entry.size))
@@ -45,7 +47,8 @@ def _print_table(listing: Listing) -> None:
     for line in columns(rows, indent=""):
         click.echo(line)
     imported = sum(entry.id in listing.marks for entry in listing.entries) if listing.marks is not None else "?"
-    click.echo(f"{count(len(listing.entries), 'Event File')}, {imported} imported.")
+    passed_over = f", {len(listing.passed_over):,} passed over" if listing.passed_over else ""
+    click.echo(f"{count(len(listing.entries), 'Event File')}, {imported} imported{passed_over}.")
     if listing.marks is None:
         click.echo("The destination is not there: what it has imported is unknown.", err=True)
 
@@ -67,5 +70,6 @@ def _print_json(listing: Listing) -> None:
                 "deletes": entry.deletes,
                 "imported": None if listing.marks is None else mark is not None,
                 "quarantined": 0 if mark is None else mark.rejected,
+                "passed_over": entry.id in listing.passed_over,
             }
         )

@@ -44,6 +44,8 @@ def _lines(survey: FlowSurvey, *, details: bool) -> list[str]:
 
     flow = survey.flow
     lines = [printable(flow.name), f"  {printable(flow.source)} → {printable(flow.destination)}"]
+    if flow.shares is not None:
+        lines.append(f"  It shares what Flow {printable(flow.shares)} has stored.")
     if not survey.destination_there:
         lines.append("  The destination is not there: what it has imported is unknown.")
     if survey.movements:
@@ -121,7 +123,7 @@ def _movement_rows(survey: FlowSurvey) -> list[tuple[str, ...]]:
         rows.append(
             (
                 str(movement.number),
-                movement.status.value,
+                movement.status.value + (" (compaction)" if movement.compaction else ""),
                 f"{movement.created:%Y-%m-%d %H:%M:%S}",
                 f"{totals.files_exported:,}",
                 f"{totals.files_imported:,}",
@@ -141,6 +143,7 @@ def _object(survey: FlowSurvey) -> dict[str, object]:
     flow = survey.flow
     return {
         "flow": flow.name,
+        "shares": flow.shares,
         "source": flow.source,
         "destination": flow.destination,
         "created": flow.created.isoformat(),

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pipeline.assembly import Home, imported_marks, open_home
 from pipeline.codec.failures import Failure
 from pipeline.codec.progress import Progress
+from pipeline.domain.compaction import applicable
 from pipeline.domain.errors import AbsentError
 from pipeline.domain.event_file import FileEntry
-from pipeline.domain.ids import EventFileId, FlowName, Label
+from pipeline.domain.ids import EventFileId, FlowName, Label, ObjectKey
 from pipeline.domain.movement import Flow, Movement
 from pipeline.ports.destination import Mark
 from pipeline.settings import Settings
@@ -42,11 +43,15 @@ class FlowSurvey:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """The Event Files of a Flow in the order of its File Lists; `marks` is None when the destination is not there."""
+    """The Event Files of a Flow in the order of its File Lists; `marks` is None when the destination is not there.
+
+    `passed_over` are compacted files of which the destination has all already, from the history they replace.
+    """
 
     movement: Movement
     entries: tuple[FileEntry, ...]
     marks: Mapping[EventFileId, Mark] | None
+    passed_over: frozenset[EventFileId] = frozenset()
 
 
 async def survey_flows(settings: Settings, name: str | None) -> Sequence[FlowSurvey]:
@@ -63,8 +68,20 @@ async def list_files(settings: Settings, name: str, number: int | None) -> Listi
         movement = await _movement(home, flow, number)
         entries: list[FileEntry] = []
         for _, key in sorted(movement.file_lists.items()):
-            entries += await home.flows.read_file_list(key)
-        return Listing(movement, tuple(entries), await imported_marks(flow))
+            entries += await _read_list(home, flow, movement, key)
+        marks = await imported_marks(flow)
+        needed = {entry.id for entry in applicable(entries, marks or {})}
+        passed_over = frozenset(entry.id for entry in entries if entry.id not in needed)
+        return Listing(movement, tuple(entries), marks, passed_over)
+
+
+async def _read_list(home: Home, flow: Flow, movement: Movement, key: ObjectKey) -> Sequence[FileEntry]:
+    try:
+        return await home.flows.read_file_list(key)
+    except AbsentError as error:
+        raise AbsentError(
+            f"What Movement {movement.number} of Flow {flow.name!r} listed has been pruned; the latest is {flow.movements}."
+        ) from error
 
 
 async def _movement(home: Home, flow: Flow, number: int | None) -> Movement:
@@ -86,6 +103,7 @@ async def _survey(home: Home, flow: Flow) -> FlowSurvey:
     groups = []
     for label, key in sorted(movements[-1].file_lists.items()):
         entries = await home.flows.read_file_list(key)
+        entries = applicable(entries, marks or {})
         imported = sum(entry.id in marks for entry in entries) if marks is not None else 0
         groups.append(GroupSurvey(label, len(entries), imported))
     return FlowSurvey(

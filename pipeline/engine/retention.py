@@ -167,7 +167,8 @@ class Pruner:
         """Find out what must stay; the digests go into `binaries`."""
         flow = await self._flows.read_flow(self._flow)
         movements = await self._movements(flow)
-        roots = await self._roots(movements)
+        shared = await self._shared()
+        roots = [*_own_roots(movements), *(movement for movement in shared if not movement.settled)]
         keys: set[ObjectKey] = set()
         listed: dict[ObjectKey, FileEntry] = {}
         for movement in roots:
@@ -177,6 +178,8 @@ class Pruner:
                     keys.add(file_list)
                     listed |= {entry.key: entry for entry in await self._flows.read_file_list(file_list)}
         keys.update(listed)
+        for movement in shared:
+            keys.update(movement.file_lists.values())  # what it has imported is told by them, not by the Event Files
         await self._find_binaries(listed.values(), binaries)
         oldest = self._clock.now() - self._kept
         reports = {m.number for m in movements if m is movements[-1] or not m.settled or m.updated > oldest}
@@ -187,15 +190,10 @@ class Pruner:
         earlier = [await self._flows.read_movement(flow.name, number) for number in range(1, latest.number)]
         return [*earlier, latest]
 
-    async def _roots(self, movements: Sequence[Movement]) -> Collection[Movement]:
-        """The latest Movement, the latest that was exported to the end, and what sharing Flows are at work on."""
-        roots = [movements[-1]]
-        roots += [movement for movement in reversed(movements) if movement.exported][:1]
-        for flow in await sharing_flows(self._flows, self._flow):
-            movement = await self._flows.latest(flow)
-            if movement is not None and not movement.settled:
-                roots.append(movement)
-        return roots
+    async def _shared(self) -> Sequence[Movement]:
+        """The latest Movement of each Flow that shares what this one has stored."""
+        latest = [await self._flows.latest(flow) for flow in await sharing_flows(self._flows, self._flow)]
+        return [movement for movement in latest if movement is not None]
 
     async def _find_binaries(self, entries: Collection[FileEntry], binaries: KeySet) -> None:
         """Note what looks like a digest in Event Files of streams that have Binary Files: some too many, none too few."""
@@ -207,6 +205,12 @@ class Pruner:
                     continue
                 async for block in opened.blocks:
                     await run_sync(_note_digests, block, binaries)
+
+
+def _own_roots(movements: Sequence[Movement]) -> Sequence[Movement]:
+    """The latest Movement, and the latest that was exported to its end."""
+    exported = [movement for movement in reversed(movements) if movement.exported]
+    return [movements[-1], *exported[:1]]
 
 
 def _note_digests(block: bytes, binaries: KeySet) -> None:
