@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 import anyio
 import structlog
 
-from pipeline.domain.errors import LeaseLostError, TransientError
+from pipeline.domain.errors import LeaseLostError, RefusedError, TransientError
 from pipeline.domain.one_error import one_error
 from pipeline.ports.event_queue import EventQueue, Message
 
@@ -36,7 +36,7 @@ async def _renew(queue: EventQueue, message: Message, seconds: float) -> None:
         except LeaseLostError:
             log.info("lease_lost")
             return
-        except TransientError as error:
+        except (TransientError, RefusedError) as error:
             log.warning("lease_not_renewed", reason=str(error))  # there are two more chances before it runs out
 
 
@@ -44,5 +44,5 @@ async def give_back(queue: EventQueue, message: Message, *, after_seconds: float
     """Let somebody have the message after a while. What fails here is made up for by the visibility time-out."""
     try:
         await queue.extend(message.receipt, after_seconds)
-    except (LeaseLostError, TransientError) as error:
+    except (LeaseLostError, TransientError, RefusedError) as error:
         log.info("message_not_given_back", reason=str(error))

@@ -7,8 +7,8 @@ import sys
 import time
 
 from tests.simulation.report import chosen, failure_report, told
+from tests.simulation.run import simulate
 from tests.simulation.seeds import open_pool, submitted
-from tests.simulation.world import simulate
 
 MOST_REPORTS = 3
 

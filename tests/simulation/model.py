@@ -20,6 +20,7 @@ from pipeline.domain.event_file import Encoding, FileEntry
 from pipeline.domain.ids import BinaryId, EventFileId, FlowName, ObjectKey, Phase
 from pipeline.domain.movement import Movement, Status
 from tests.simulation.destination import REFUSED_PREFIX, Place, Record
+from tests.simulation.process import Process, current
 from tests.simulation.source import Tables
 from tests.simulation.store import Bucket
 
@@ -38,6 +39,8 @@ class Model:
     listed: set[EventFileId] = field(default_factory=set)
     loads: Counter[EventFileId] = field(default_factory=Counter)
     rows: Tables = field(default_factory=lambda: defaultdict(dict))
+    movements: dict[int, Movement] = field(default_factory=dict)
+    exported_by: dict[int, Process] = field(default_factory=dict)
     committed: dict[str, list[EventFileId]] = field(default_factory=lambda: defaultdict(list))
 
     def __post_init__(self) -> None:
@@ -104,8 +107,14 @@ class Model:
         movement = decode_movement(after, key)
         for listed in (*movement.file_lists.values(), *movement.states.values()):
             self.must(listed in self.bucket.content, f"{key} names {listed} before it is stored")
-        if before is not None:
-            self._changed_movement(key, decode_movement(before, key), movement)
+        earlier = None if before is None else decode_movement(before, key)
+        if earlier is not None:
+            self._changed_movement(key, earlier, movement)
+        self.movements[movement.number] = movement
+        if movement.exported and not (earlier and earlier.exported):
+            self.exported_by[movement.number] = current.get()
+        if movement.settled and not (earlier and earlier.settled):
+            self._settled(movement)
         if movement.status is Status.SUCCESS:
             marks = self.place.marks[movement.flow]
             missing = [entry.id for name in movement.file_lists.values() for entry in self.lists[name]]
@@ -119,7 +128,27 @@ class Model:
             self.must(same, f"{key} was settled, and its File Lists or states were changed")
         self.must(before.attempts <= after.attempts, f"{key} forgot an attempt")
 
+    def _settled(self, movement: Movement) -> None:
+        if movement.status in (Status.TIMED_OUT, Status.CANCELLED):
+            return
+        seen = self.exported_by[movement.number].seen
+        expected = Status.INCOMPLETE if refused(seen) else Status.SUCCESS
+        what = f"Movement {movement.number} settled as {movement.status}, not {expected}: {movement.problems}"
+        self.must(movement.status is expected, what)
+        self.check_arrived(seen)
+
+    def check_arrived(self, wanted: Tables) -> None:
+        """The destination must hold these tables, but for what it refuses."""
+        passed_over = refused(wanted)
+        for name in sorted(wanted.keys() | self.place.tables.keys()):
+            rows, held = wanted.get(name, {}), self.place.tables.get(name, {})
+            numbers = {number for number in rows.keys() | held.keys() if (name, number) not in passed_over}
+            wrong = sorted(number for number in numbers if rows.get(number) != held.get(number))
+            self.must(not wrong, f"the rows {wrong} of {name} are not at the destination as they are at the source")
+
     def _progress(self, key: ObjectKey, before: Progress, after: Progress) -> None:
+        if before.started != after.started:
+            return  # it began on the Movement anew, and counts from there
         for label, group in before.groups.items():
             now = after.groups.get(label)
             counts = ("rows_read", "files_stored", "files_imported", "records_imported", "complete")
@@ -154,6 +183,12 @@ class Model:
         numbers = rows.keys() | held.keys() if self.place.has_transactions else {number for _, number, _ in records}
         wrong = sorted(number for number in numbers if rows.get(number) != held.get(number))
         self.must(not wrong, f"{file} is marked, and the rows {wrong} are not as it and those before it say")
+
+
+def refused(tables: Tables) -> set[tuple[str, int]]:
+    """Return the table and number of each row that the destination refuses."""
+    rows = ((name, number, text) for name, table in tables.items() for number, text in table.items())
+    return {(name, number) for name, number, text in rows if text.startswith(REFUSED_PREFIX)}
 
 
 def _position(file: EventFileId) -> tuple[int, bool, int]:

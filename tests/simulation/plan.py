@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 
@@ -31,6 +32,17 @@ class Plan:
     block_rows: int
     has_transactions: bool
     refusals: bool
+    exporters: int = 0
+    importers: int = 0
+
+    @property
+    def freeze_seconds(self) -> Sequence[float]:
+        """For how long processes are stopped. Workers that wait do not do so for weeks: each second costs looks."""
+        return (0.4, 2.0, 8.0, 40.0) if self.importers else (0.4, 2.0, 30.0, 3600.0, 3 * 86400.0, 20 * 86400.0)
+
+    def restart_seconds(self, moment: str) -> float:
+        """How long it takes until what has ended is started again."""
+        return of_seed(self.seed, "restart", moment).choice((0.01, 0.3, 1.0, 10.0))
 
     def edit(self, tables: Tables, moment: str) -> None:
         """Change the tables as the app's users do at this moment."""
@@ -76,23 +88,26 @@ def plan_of(seed: int) -> Plan:
         name: {number: text(random, refusals=refusals) for number in random.sample(range(14), random.randrange(9))}
         for name in names
     }
+    has_workers = seed % 2 == 1
     limits = Limits(
         event_file_rows=random.choice((2, 3, 5)),
         range_rows=random.choice((2, 3, 5)),
         importers=random.choice((1, 2, 4)),
         visibility_seconds=VISIBILITY_SECONDS,
-        sweep_seconds=0.4,
-        idle_timeout_seconds=3.0,
+        sweep_seconds=1.0 if has_workers else 0.4,
+        idle_timeout_seconds=60.0 if has_workers else 3.0,
         progress_seconds=0.25,
+        share_files=random.choice((1, 2, 16)),
     )
-    labels = {name: random.choice((name, "together")) for name in names}
     return Plan(
-        seed,
-        tables,
-        labels,
-        random.choice((1, 2, 2, 3)),
-        limits,
-        random.choice((2, 3)),
-        random.random() < 0.75,
-        refusals,
+        seed=seed,
+        tables=tables,
+        labels={name: random.choice((name, "together")) for name in names},
+        movements=random.choice((1, 2, 2, 3)),
+        limits=limits,
+        block_rows=random.choice((2, 3)),
+        has_transactions=random.random() < 0.75,
+        refusals=refusals,
+        exporters=random.choice((1, 1, 2)) if has_workers else 0,
+        importers=random.choice((1, 2, 3)) if has_workers else 0,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
@@ -15,6 +16,7 @@ from tests.simulation.story import Story
 
 T = TypeVar("T")
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
+MOST_CALLS = 20_000
 LOOKS_DEAD_SECONDS = 5.0
 """A process that stands still for longer is given up, and another is started."""
 
@@ -40,9 +42,16 @@ class Disk:
     full_until: float = 0.0
 
 
+current: ContextVar[Process] = ContextVar("current")
+"""The process that a task is of."""
+
+
 @dataclass
 class Process:
-    """`late` runs what takes effect after its caller is gone. `calls_left` ends a run that goes round in circles."""
+    """`late` runs what takes effect after its caller is gone. `calls_left` ends a run that goes round in circles.
+
+    `given_up` is set when it has ended or looks dead; `result` is what it returned; `seen` what it last saw of the app.
+    """
 
     name: str
     dealer: Dealer = field(default_factory=NoFaults)
@@ -53,7 +62,10 @@ class Process:
     dead: bool = False
     frozen_until: float = 0.0
     given_up: trio.Event = field(default_factory=trio.Event)
-    calls_left: int = 5000
+    ended: trio.Event = field(default_factory=trio.Event)
+    result: object = None
+    seen: dict[str, dict[int, str]] = field(default_factory=dict)
+    calls_left: int = MOST_CALLS
 
     def now(self) -> datetime:
         """The time of day, as this process believes it to be."""
@@ -81,7 +93,7 @@ class Process:
         """Return what goes wrong at this call, and tell it."""
         self.calls_left -= 1
         if self.calls_left < 0:
-            raise AssertionError(f"{self.name} goes round in circles: it has called ports 5,000 times")
+            raise AssertionError(f"{self.name} goes round in circles: it has called ports {MOST_CALLS:,} times")
         fault = self.dealer.deal(self.name, name, kinds)
         self.story.tell(self.name, name, f"{fault.kind.value} ({fault.seconds:g}s)" if fault else "")
         return fault

@@ -67,17 +67,18 @@ class SimulatedQueue:
 
     ring: Ring
     process: Process
+    name: str = "queue"
 
     async def send(self, bodies: Sequence[bytes]) -> None:
         async def work() -> None:
-            self.process.check_room("queue.send")
+            self.process.check_room(f"{self.name}.send")
             await self.ring.send(bodies)
 
         async def half() -> None:
             await self.ring.send(bodies[: len(bodies) // 2])
 
-        await self.process.call("queue.send", work, SENDING, halfway=half)
-        fault = self.process.point("queue.keep", LOSING) if bodies else None
+        await self.process.call(f"{self.name}.send", work, SENDING, halfway=half)
+        fault = self.process.point(f"{self.name}.keep", LOSING) if bodies else None
         if fault is not None:
             await self._misbehave(fault, bodies)
 
@@ -98,21 +99,21 @@ class SimulatedQueue:
         await self.process.gate()
         if not messages:
             return messages
-        return await self.process.call("queue.receive", lambda: _soon(messages), ASKING)
+        return await self.process.call(f"{self.name}.receive", lambda: _soon(messages), ASKING)
 
     async def extend(self, receipt: Receipt, seconds: float) -> None:
-        await self.process.call(f"queue.extend {receipt}", lambda: self.ring.extend(receipt, seconds), SENDING)
+        await self.process.call(f"{self.name}.extend {receipt}", lambda: self.ring.extend(receipt, seconds), SENDING)
 
     async def acknowledge(self, receipts: Sequence[Receipt]) -> None:
-        name = f"queue.acknowledge {', '.join(receipts)}"
+        name = f"{self.name}.acknowledge {', '.join(receipts)}"
         await self.process.call(name, lambda: self.ring.acknowledge(receipts), SENDING)
 
     async def reject(self, message: Message, reason: str) -> None:
-        name = f"queue.reject {message.receipt}"
+        name = f"{self.name}.reject {message.receipt}"
         await self.process.call(name, lambda: self.ring.reject(message, reason), SENDING)
 
     async def depth(self) -> QueueDepth:
-        return await self.process.call("queue.depth", self.ring.depth, READING)
+        return await self.process.call(f"{self.name}.depth", self.ring.depth, READING)
 
 
 async def _soon(messages: Sequence[Message]) -> Sequence[Message]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tests.simulation.faults import Fault
+from tests.simulation.run import Run, simulate
 from tests.simulation.shrink import shrunk
-from tests.simulation.world import Run, simulate
 
 
 def told(run: Run, dealt: Sequence[Fault]) -> str:

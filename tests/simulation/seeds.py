@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from multiprocessing import get_context
 
-from tests.simulation.world import simulate
+from tests.simulation.run import simulate
 
 BATCH = 100
 """Seeds that a worker runs at a time."""

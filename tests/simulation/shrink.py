@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tests.simulation.faults import Fault
-from tests.simulation.world import Run
+from tests.simulation.run import Run
 
 Replay = Callable[[tuple[Fault, ...]], Run]
 

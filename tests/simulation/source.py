@@ -52,12 +52,11 @@ def copied(tables: Tables) -> Tables:
 
 @dataclass
 class SimulatedSource:
-    """A Source in the hands of one process. `seen` is what it saw of the app when it opened its last snapshot."""
+    """A Source in the hands of one process."""
 
     app: App
     process: Process
     block_rows: int = 3
-    seen: Tables = field(default_factory=dict)
 
     @property
     def location(self) -> str:
@@ -71,8 +70,8 @@ class SimulatedSource:
                 raise ConfigurationError(f"There is no app at {self.location}.")
             return copied(self.app.tables)
 
-        self.seen = await self.process.call("source.open_snapshot", work, OPENING)
-        yield SimulatedSnapshot(self, copied(self.seen))
+        self.process.seen = await self.process.call("source.open_snapshot", work, OPENING)
+        yield SimulatedSnapshot(self, copied(self.process.seen))
 
 
 @dataclass

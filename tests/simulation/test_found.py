@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import anyio
 import pytest
 
-from pipeline.domain.errors import LeaseLostError
+from pipeline.domain.errors import LeaseLostError, RefusedError
 from pipeline.domain.ids import ObjectKey
 from pipeline.domain.movement import Movement, Status
 from pipeline.engine.flows import FlowStore
+from pipeline.engine.leases import give_back, held
 from pipeline.engine.parts import EngineParts
 from pipeline.engine.settlement import RunFigures, Settlement
+from pipeline.ports.event_queue import Receipt
 from pipeline.ports.object_store import StoredObject
+from pipeline.queues.memory import MemoryEventQueue
 from pipeline.stores.memory import MemoryObjectStore
 from tests.engine.moving import FLOW, SMALL, RecordingReporter, World, on_trio
 from tests.engine.world import ManualClock, MemoryDestination
@@ -94,3 +98,16 @@ def test_an_update_that_changes_nothing_writes_nothing() -> None:
         assert await flows.update(FLOW, 1, unchanged) == begun
 
     on_trio(main)
+
+
+async def test_a_lease_that_cannot_be_renewed_or_given_back_because_the_disk_is_full_ends_nothing() -> None:
+    class Full(MemoryEventQueue):
+        async def extend(self, receipt: Receipt, seconds: float) -> None:
+            raise RefusedError("the disk is full")
+
+    queue = Full(visibility_seconds=0.03)
+    await queue.send([b"message"])
+    (message,) = await queue.receive()
+    async with held(queue, message, 0.03):
+        await anyio.sleep(0.05)
+    await give_back(queue, message)

@@ -12,8 +12,8 @@ import pytest
 
 from tests.simulation.faults import Kind
 from tests.simulation.report import failure_report
+from tests.simulation.run import simulate
 from tests.simulation.seeds import batches, open_pool, submitted
-from tests.simulation.world import simulate
 
 SEEDS = 2000
 Results = dict[range, Future[list[int]]]

@@ -1,0 +1,38 @@
+"""One seed, one run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from random import Random
+
+from tests.simulation.faults import Dealer, Fault, ScriptedDealer, seeded_dealer
+from tests.simulation.movers import movers
+from tests.simulation.plan import plan_of
+from tests.simulation.scheduler import run_seeded
+from tests.simulation.story import Story
+from tests.simulation.workers import workers
+from tests.simulation.world import World
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What came of a seed: the promises that were broken, the faults that were dealt, the story."""
+
+    seed: int
+    broken: tuple[str, ...]
+    faults: tuple[Fault, ...]
+    story: Story
+
+
+def simulate(seed: int, script: Sequence[Fault] | None = None) -> Run:
+    """Run the world of a seed, with the faults it deals, or with those of `script` instead."""
+    plan = plan_of(seed)
+    dealer: Dealer = seeded_dealer(Random(seed), plan.freeze_seconds) if script is None else ScriptedDealer(script)
+    world = World(plan, dealer)
+    scenario = workers if plan.importers else movers
+    try:
+        run_seeded(seed, lambda: world.run(scenario))
+    except (AssertionError, BaseExceptionGroup) as error:
+        world.model.broken.append(repr(error))
+    return Run(seed, tuple(world.model.broken), tuple(dealer.dealt), world.story)

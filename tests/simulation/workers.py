@@ -1,0 +1,135 @@
+"""The scenario of long-running workers: some export, some import, one sweeps; whoever dies or stands still is replaced."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+import anyio
+import trio
+
+from pipeline.codec.message import MovementStarted, encode_message
+from pipeline.domain.movement import Movement
+from pipeline.engine.export_worker import ExportWorker
+from pipeline.engine.import_worker import ImportWorker
+from pipeline.engine.sweep import Sweep
+from tests.simulation.destination import SimulatedDestination
+from tests.simulation.process import Process
+from tests.simulation.queue import SimulatedQueue
+from tests.simulation.source import SimulatedSource
+from tests.simulation.world import FLOW, World
+
+PATIENCE_SECONDS = 900.0
+"""A Movement must settle within this time, whatever goes wrong: faults are few, and every wait in the engine is shorter."""
+DRAIN_SECONDS = 120.0
+"""Within this time a worker that is told to stop must have stopped."""
+LOOK_SECONDS = 0.25
+
+
+@dataclass
+class Fleet:
+    """The workers of a world, each kept alive by something like systemd until `stop`."""
+
+    world: World
+    stop: anyio.Event = field(default_factory=anyio.Event)
+    kept: int = 0
+
+    def keep(self, kind: str, work: Callable[[Process], Awaitable[object]]) -> None:
+        """Keep one worker of this kind alive."""
+        self.kept += 1
+        self.world.nursery.start_soon(self._keep, kind, work)
+
+    async def _keep(self, kind: str, work: Callable[[Process], Awaitable[object]]) -> None:
+        for number in range(100):
+            process = self.world.process(kind)
+            self.world.start(process, lambda process=process: work(process))  # type: ignore[misc]
+            await process.given_up.wait()
+            if self.stop.is_set():
+                break
+            pause = self.world.plan.restart_seconds(f"{kind} {number}")
+            with trio.move_on_after(pause):
+                await self.stop.wait()
+        self.kept -= 1
+
+    async def export(self, process: Process) -> None:
+        """Work as an exporter."""
+        parts, exports = self.world.parts(process), SimulatedQueue(self.world.exports, process, "exports")
+        source = SimulatedSource(self.world.app, process, self.world.plan.block_rows)
+        await ExportWorker(parts, exports, lambda flow: source, process.name).run(self.stop)
+
+    async def import_(self, process: Process) -> None:
+        """Work as an importer."""
+        destination = SimulatedDestination(self.world.place, process)
+        await ImportWorker(self.world.parts(process), lambda flow: destination, process.name).run(self.stop)
+
+    async def sweep(self, process: Process) -> None:
+        """Ring again for what is forgotten."""
+        exports = SimulatedQueue(self.world.exports, process, "exports")
+        await Sweep(self.world.parts(process), exports).run(self.stop)
+
+
+async def workers(world: World) -> None:
+    """Start as many Movements as the plan says, each when the one before has settled; the last without faults."""
+    fleet = Fleet(world)
+    for _ in range(world.plan.exporters):
+        fleet.keep("exporter", fleet.export)
+    for _ in range(world.plan.importers):
+        fleet.keep("importer", fleet.import_)
+    fleet.keep("sweep", fleet.sweep)
+    for number in range(world.plan.movements):
+        if number:
+            world.plan.edit(world.app.tables, f"{number}")
+        await _start_and_wait(world, editing=True)
+        if world.model.broken:
+            return
+    world.no_more_faults()
+    movement = await _start_and_wait(world, editing=False)
+    world.model.check_arrived(world.app.tables)
+    await _drain(fleet)
+    if movement is not None and not world.model.broken:
+        world.check_nothing_leaks(movement)
+
+
+async def _start_and_wait(world: World, *, editing: bool) -> Movement | None:
+    """Start a Movement as an operator does, again until it worked; return it settled."""
+    before = max(world.model.movements, default=0)
+    for attempt in range(20):
+        process = world.process("operator")
+        world.start(process, lambda process=process: _start(world, process))  # type: ignore[misc]
+        await process.given_up.wait()
+        if isinstance(process.result, Movement):
+            return await _settled(world, max(process.result.number, before), editing=editing)
+        await trio.sleep(world.plan.restart_seconds(f"operator {before} {attempt}"))
+    world.model.must(False, "a Movement could not be started")
+    return None
+
+
+async def _start(world: World, process: Process) -> Movement:
+    parts = world.parts(process)
+    flow = await parts.flows.connect(FLOW, world.app.location, world.place.location)
+    movement, _ = await parts.flows.start(flow, (), ())
+    body = encode_message(MovementStarted(FLOW, movement.number))
+    await SimulatedQueue(world.exports, process, "exports").send([body])
+    return movement
+
+
+async def _settled(world: World, number: int, *, editing: bool) -> Movement | None:
+    deadline, look = trio.current_time() + PATIENCE_SECONDS, 0
+    while trio.current_time() < deadline and not world.model.broken:
+        movement = world.model.movements[number]
+        if movement.settled:
+            return movement
+        await trio.sleep(LOOK_SECONDS)
+        look += 1
+        if editing and look % 8 == 0:
+            world.plan.edit(world.app.tables, f"{number} at {look}")
+    world.model.must(world.model.broken, f"Movement {number} has not settled within {PATIENCE_SECONDS:g} seconds")
+    return None
+
+
+async def _drain(fleet: Fleet) -> None:
+    fleet.stop.set()
+    with trio.move_on_after(DRAIN_SECONDS):
+        await fleet.world.all_ended()
+    late = [process.name for process in fleet.world.processes if not process.ended.is_set()]
+    fleet.world.model.must(not late, f"{', '.join(late)} did not stop within {DRAIN_SECONDS:g} seconds")
