@@ -22,6 +22,7 @@ from localstack.resources import Bucket, Queue
 from pipeline.assembly import open_home
 from pipeline.connectors.locations import parse_location
 from pipeline.domain.ids import FlowName
+from pipeline.domain.movement import Movement
 from pipeline.settings import load_settings
 from tests.servers.addresses import S3Server, SqsServer
 
@@ -49,14 +50,29 @@ class Fleet:
         """Make the Flow."""
 
         async def main() -> None:
-            async with open_home(load_settings(flags=self._as_settings())) as home:
+            async with open_home(load_settings(flags=self.as_settings())) as home:
                 urls = [parse_location(str(path)).url for path in (self.source, self.destination)]
                 await home.flows.connect(FlowName(FLOW), *urls)
 
         anyio.run(main)
 
-    def _as_settings(self) -> dict[str, object]:
+    def as_settings(self) -> dict[str, object]:
+        """The settings, for what runs in this process."""
         return {"home": self.directory / "home", **self.settings}
+
+    async def movement(self) -> Movement:
+        """The latest Movement."""
+        async with open_home(load_settings(flags=self.as_settings())) as home:
+            movement = await home.flows.latest(await home.flows.read_flow(FlowName(FLOW)))
+        assert movement is not None
+        return movement
+
+    async def wait_for(self, holds: str) -> None:
+        """Wait until the latest Movement is `exported`, or `settled`."""
+        while True:
+            if getattr(await self.movement(), holds):
+                return
+            await anyio.sleep(0.2)
 
     def spawn(self, role: str) -> subprocess.Popen[bytes]:
         """Start a worker."""

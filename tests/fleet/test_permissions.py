@@ -1,0 +1,163 @@
+"""Each role asks AWS for what its policy in docs/reference/permissions.md allows, and for nothing else."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import anyio
+import orjson
+import pytest
+
+import pipeline.queues.sqs
+import pipeline.stores.s3
+from pipeline.assembly.workers import Role, open_worker, start, sweep
+from pipeline.aws.options import AwsOptions
+from pipeline.aws.session import open_client
+from pipeline.domain.ids import FlowName
+from pipeline.settings import load_settings
+from tests.engine.moving import RecordingReporter
+from tests.fleet.fleet import FLOW, Fleet, build, change, open_fleet
+from tests.servers.addresses import S3AndSqs, S3Server
+
+PAGE = Path(__file__).parents[2] / "docs" / "reference" / "permissions.md"
+ACTIONS = {
+    "HeadObject": "s3:GetObject", "GetObject": "s3:GetObject", "PutObject": "s3:PutObject", "HeadBucket": "s3:ListBucket",
+    "CreateMultipartUpload": "s3:PutObject", "UploadPart": "s3:PutObject", "CompleteMultipartUpload": "s3:PutObject",
+    "AbortMultipartUpload": "s3:AbortMultipartUpload", "DeleteObject": "s3:DeleteObject", "ListObjectsV2": "s3:ListBucket",
+    "ListMultipartUploads": "s3:ListBucketMultipartUploads", "SendMessageBatch": "sqs:SendMessage",
+    "DeleteMessageBatch": "sqs:DeleteMessage", "ChangeMessageVisibilityBatch": "sqs:ChangeMessageVisibility",
+}  # fmt: skip
+"""Which permission an operation needs, where it is not called the same (AWS service authorization reference)."""
+
+
+@dataclass
+class Recorder:
+    """Every call made through clients that were opened while it watched: permission, resource, prefix that is listed."""
+
+    calls: set[tuple[str, str, str | None]] = field(default_factory=set)
+
+    @asynccontextmanager
+    async def open(self, service: str, options: AwsOptions, **config: Any) -> AsyncIterator[Any]:
+        """Open a client that is watched."""
+        async with open_client(service, options, **config) as client:
+            client.meta.events.register("provide-client-params.*.*", self._note)
+            yield client
+
+    def _note(self, params: Mapping[str, Any], model: Any, **_: object) -> None:
+        action = ACTIONS.get(model.name, f"{model.service_model.service_name}:{model.name}")
+        if "Bucket" in params:
+            key = params.get("Key")
+            resource = f"arn:aws:s3:::{params['Bucket']}" + (f"/{key}" if key is not None else "")
+        else:
+            queue = params.get("QueueName") or params["QueueUrl"].rsplit("/", 1)[-1]
+            resource = f"arn:aws:sqs:REGION:ACCOUNT:{queue}"
+        self.calls.add((action, resource, params.get("Prefix")))
+
+
+@dataclass(frozen=True)
+class Policy:
+    """The policy of one role, for one fleet."""
+
+    statements: tuple[dict[str, Any], ...]
+
+    @classmethod
+    def of(cls, role: str, fleet: Fleet) -> Policy:
+        """Read it from the page."""
+        section = PAGE.read_text().split(f"## {role}\n")[1].split("\n## ")[0]
+        text = re.findall(r"```json\n(.*?)```", section, re.DOTALL)[0]
+        bucket = fleet.settings["store"].removeprefix("s3://")
+        for name, value in (("BUCKET", bucket), ("FLOW", FLOW), ("pipeline-exports", f"{bucket}-exports")):
+            text = text.replace(name, value)
+        return cls(tuple(orjson.loads(text.replace("pipeline-imports", f"{bucket}-imports"))["Statement"]))
+
+    def allows(self, action: str, resource: str, prefix: str | None) -> bool:
+        """Whether one of its statements allows a call."""
+        return any(
+            action in _listed(statement["Action"])
+            and any(fnmatchcase(resource, pattern) for pattern in _listed(statement["Resource"]))
+            and self._prefix_allowed(statement, prefix)
+            for statement in self.statements
+        )
+
+    def _prefix_allowed(self, statement: Mapping[str, Any], prefix: str | None) -> bool:
+        patterns = statement.get("Condition", {}).get("StringLikeIfExists", {}).get("s3:prefix", ["*"])
+        return prefix is None or any(fnmatchcase(prefix, pattern) for pattern in patterns)
+
+    def actions(self) -> set[str]:
+        """All that it allows."""
+        return {action for statement in self.statements for action in _listed(statement["Action"])}
+
+
+def _listed(value: str | list[str]) -> list[str]:
+    return [value] if isinstance(value, str) else value
+
+
+@pytest.fixture
+def fleet(tmp_path: Path, seaweedfs: S3Server, ministack: S3AndSqs) -> Iterator[Fleet]:
+    with open_fleet(tmp_path, seaweedfs, ministack.sqs) as opened:
+        build(opened.source, 2, 3000)
+        opened.connect()
+        yield opened
+
+
+def recorded(monkeypatch: pytest.MonkeyPatch) -> Recorder:
+    """Watch all clients that are opened from now on."""
+    recorder = Recorder()
+    monkeypatch.setattr(pipeline.stores.s3, "open_client", recorder.open)
+    monkeypatch.setattr(pipeline.queues.sqs, "open_client", recorder.open)
+    return recorder
+
+
+async def work(fleet: Fleet, role: Role, holds: str) -> None:
+    """Run one worker in this process until the Movement is as far."""
+    settings = load_settings(flags=fleet.as_settings())
+    stop = anyio.Event()
+    own = frozenset({FlowName(FLOW)})
+    async with open_worker(role, settings, RecordingReporter(), own) as worker, anyio.create_task_group() as group:
+        group.start_soon(worker.run, stop)
+        with anyio.fail_after(60):
+            await fleet.wait_for(holds)
+            await anyio.sleep(settings.sweep_seconds * 2)
+        stop.set()
+
+
+def check(recorder: Recorder, policy: Policy) -> None:
+    refused = sorted(call for call in recorder.calls if not policy.allows(*call))
+    assert refused == []
+
+
+def test_each_worker_asks_for_no_more_than_its_policy_allows(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def main() -> None:
+        settings = load_settings(flags=fleet.as_settings())
+        for _ in range(2):
+            with monkeypatch.context() as patch:
+                recorder = recorded(patch)
+                await start(FlowName(FLOW), settings)
+                await sweep(settings, RecordingReporter())
+                check(recorder, Policy.of("Operator", fleet))
+            for role, holds in ((Role.EXPORT, "exported"), (Role.IMPORT, "settled")):
+                with monkeypatch.context() as patch:
+                    recorder = recorded(patch)
+                    await work(fleet, role, holds)
+                    assert recorder.calls
+                    check(recorder, Policy.of({"export": "Exporter", "import": "Importer"}[role.value], fleet))
+            change(fleet.source, [0], "changed")
+
+    anyio.run(main)
+
+
+def test_an_importer_can_change_neither_event_files_nor_another_flow(fleet: Fleet) -> None:
+    policy = Policy.of("Importer", fleet)
+    bucket = "arn:aws:s3:::" + fleet.settings["store"].removeprefix("s3://")
+    assert policy.allows("s3:GetObject", f"{bucket}/flows/{FLOW}/events/1/a/full/0.jsonl.zst", None)
+    assert not policy.allows("s3:PutObject", f"{bucket}/flows/{FLOW}/events/1/a/full/0.jsonl.zst", None)
+    assert not policy.allows("s3:GetObject", f"{bucket}/flows/other/flow.json", None)
+    assert not policy.allows("s3:ListBucket", bucket, "flows/other/")
+    assert not policy.allows("s3:ListBucket", bucket, "flows/")
+    assert "s3:DeleteObject" not in Policy.of("Exporter", fleet).actions()
