@@ -32,6 +32,8 @@ _TYPES = {
 }
 """By the format's name for a column's type. What is not here becomes text."""
 
+_WORDS_FOR_TEXT = " TEXT"
+"""So end the declared types of what an SQLite destination keeps as text of a type of its own (`DECIMAL TEXT`)."""
 _NUMERIC = re.compile(r"\s*(NUMERIC|DECIMAL|DEC)\b", re.I)
 _BOOLEAN = re.compile(r"\s*BOOL", re.I)
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
@@ -101,6 +103,8 @@ def column_type(column: Column, *, is_key: bool) -> str:
         raise ConfigurationError(
             f"Column {column.name} holds files, which PostgreSQL has no place for; move the files into a directory"
         )
+    if column.type == "text" and column.native_type.endswith(_WORDS_FOR_TEXT):
+        return _TYPES.get(column.native_type.removesuffix(_WORDS_FOR_TEXT).lower(), "text")
     if column.type != "any":
         return _TYPES.get(column.type, "text")
     if _NUMERIC.match(column.native_type):

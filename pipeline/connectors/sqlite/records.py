@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -20,6 +21,9 @@ DELETE = "delete"
 UNKNOWN = "unknown"
 
 _UTF16 = {"UTF-16le": "utf-16-le", "UTF-16be": "utf-16-be"}
+
+
+NOT_A_NUMBER = "NaN, of which SQLite would make NULL"
 
 
 class UnfitError(Exception):
@@ -148,6 +152,8 @@ def _storable(value: KeyValue, name: str, target: Target) -> KeyValue:
     match value:
         case int() if not -(1 << 63) <= value < 1 << 63:
             raise UnfitError(f"column {name}: an integer of more than 64 bits")
+        case float() if math.isnan(value):
+            raise UnfitError(f"column {name}: {NOT_A_NUMBER}")
         case RawText() if target.source_encoding != target.encoding:
             raise UnfitError(
                 f"column {name}: text that is not valid {target.source_encoding} cannot be held by a database in "

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import apsw
 
 from pipeline.codec.values import from_json
-from pipeline.connectors.sqlite.records import UnfitError
+from pipeline.connectors.sqlite.records import NOT_A_NUMBER, UnfitError
 from pipeline.domain.errors import DamagedError
 from pipeline.domain.keys import RawText
 
@@ -44,4 +46,6 @@ def bind_tagged(_cursor: apsw.Cursor, _number: int, value: object) -> bool | int
         raise UnfitError(str(error)) from error
     if isinstance(found, RawText):
         raise UnfitError("text that is not valid in its encoding needs a statement of its own")
+    if isinstance(found, float) and math.isnan(found):
+        raise UnfitError(NOT_A_NUMBER)
     return found

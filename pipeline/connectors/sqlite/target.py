@@ -21,10 +21,22 @@ _TYPES = {
     "bytes": "BLOB",
     "boolean": "BOOLEAN",
     "varchar": "TEXT",
-    "timestamp": "TEXT",
-    "decimal": "TEXT",
+    "decimal": "DECIMAL TEXT",
+    "json": "JSON TEXT",
+    "timestamp": "TIMESTAMP TEXT",
+    "timestamptz": "TIMESTAMPTZ TEXT",
+    "date": "DATE TEXT",
+    "time": "TIME TEXT",
+    "timetz": "TIMETZ TEXT",
+    "uuid": "UUID TEXT",
+    "interval": "TEXT",
+    "array": "TEXT",
 }
-"""Declared types for streams of other technologies. Any other type gets none: such a column keeps each value as it is."""
+"""Declared types for streams of other technologies. Any other type gets none: such a column keeps each value as it is.
+
+What arrives as text must stay text: a column declared DECIMAL would make a number of '1.10'. TEXT in the name prevents it
+(https://www.sqlite.org/datatype3.html, section 3.1), except beside INT, which INTERVAL holds.
+"""
 
 _TYPE_WORDS = re.compile(r"[A-Za-z_][A-Za-z0-9_ ]*(\(\s*[+-]?\d+\s*(,\s*[+-]?\d+\s*)?\))?")
 _LITERAL = re.compile(r"[+-]?\d+(\.\d*)?([eE][+-]?\d+)?|'([^']|'')*'|[xX]'([0-9A-Fa-f]{2})*'|NULL|TRUE|FALSE", re.I)
