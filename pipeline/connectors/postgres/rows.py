@@ -7,7 +7,7 @@ connection that is ahead stops reading, and the server waits with it.
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
-from contextlib import ExitStack, aclosing, asynccontextmanager
+from contextlib import ExitStack, aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
 import anyio
@@ -102,13 +102,13 @@ async def _in_order(ranges: Sequence[_Range]) -> AsyncGenerator[PostgresRowBlock
 
 async def _read_ranges(reading: _Reading, copy: CopyOut) -> None:
     """Read one range after the other, of those that no other reader has taken."""
-    for one in reading.untaken:
-        with one.send:
-            with_lines = reading.with_lines()
-            blocks = _RangeReader(reading, copy, with_lines)
-            await run_sync(blocks.start, one.condition)
-            while (block := await run_sync(blocks.next_block)) is not None:
-                await one.send.send(block)
+    with suppress(StoppedError):
+        for one in reading.untaken:
+            with one.send:
+                blocks = _RangeReader(reading, copy, reading.with_lines())
+                await run_sync(blocks.start, one.condition)
+                while (block := await run_sync(blocks.next_block)) is not None:
+                    await one.send.send(block)
 
 
 class _RangeReader:
@@ -124,11 +124,8 @@ class _RangeReader:
             self._copy.start(self._reading.select.rows(condition, with_lines=self._with_lines))
 
     def next_block(self) -> PostgresRowBlock | None:
-        try:
-            with translated(self._reading.place):
-                rows = self._copy.read(BLOCK_ROWS, BLOCK_BYTES)
-        except StoppedError:
-            return None
+        with translated(self._reading.place):
+            rows = self._copy.read(BLOCK_ROWS, BLOCK_BYTES)
         return self._block(rows) if rows else None
 
     def _block(self, rows: list[memoryview]) -> PostgresRowBlock:

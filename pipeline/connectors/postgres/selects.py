@@ -78,7 +78,7 @@ class TableSelect:
 
     @property
     def _line(self) -> str:
-        leading = "" if self.table.key else f"""concat('"{ROW}":"', {quoted(ROW)}, '","{DUP}":', {quoted(DUP)}, ',')"""
+        leading = "" if self.table.key else f"""concat('"{ROW}":"', {quoted(ROW)}, '","{DUP}":', {quoted(DUP)})"""
         return upsert_line(self.table.data_columns, leading)
 
     @property
@@ -90,12 +90,12 @@ class TableSelect:
         """The rows in order, as a subquery, so that lines are made after sorting and not sorted along."""
         order = ", ".join(term.order for term in self.key_terms)
         where = f" WHERE {condition}" if condition else ""
-        columns = ", ".join(quoted(column.name) for column in self.table.data_columns)
+        columns = "".join(f", {quoted(column.name)}" for column in self.table.data_columns)
         if self.table.key:
-            return f"(SELECT tableoid, ctid, {columns} FROM {self.table.from_item} AS t{where} ORDER BY {order})"
-        digested = f"SELECT {self.table.digest} AS {quoted(ROW)}, {columns} FROM {self.table.from_item} AS t{where}"
+            return f"(SELECT tableoid, ctid{columns} FROM {self.table.from_item} AS t{where} ORDER BY {order})"
+        digested = f"SELECT {self.table.digest} AS {quoted(ROW)}{columns} FROM {self.table.from_item} AS t{where}"
         counted = f"row_number() OVER (PARTITION BY {quoted(ROW)}) - 1 AS {quoted(DUP)}"
-        return f"(SELECT {quoted(ROW)}, {counted}, {columns} FROM ({digested} OFFSET 0) AS d ORDER BY {order})"
+        return f"(SELECT {quoted(ROW)}, {counted}{columns} FROM ({digested} OFFSET 0) AS d ORDER BY {order})"
 
     def _term(self, column: TableColumn) -> KeyTerm:
         name = quoted(column.name)

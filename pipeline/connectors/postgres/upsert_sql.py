@@ -23,10 +23,10 @@ _EXPONENT_FROM = {"real": "1e6", "double precision": "1e15"}
 
 
 def upsert_line(columns: Sequence[TableColumn], leading: str = "") -> str:
-    """Return SQL for a row's upsert line with its line feed. `leading` is SQL of members to stand first, ending in a comma."""
+    """Return SQL for a row's upsert line with its line feed. `leading` is SQL of members to stand first."""
     pieces = ["'{\"upsert\":{'", *([leading] if leading else [])]
     for place, column in enumerate(columns):
-        name = ("," if place else "") + orjson.dumps(column.name).decode() + ":"
+        name = ("," if place or leading else "") + orjson.dumps(column.name).decode() + ":"
         pieces += [literal(name), *_value(column)]
     return _concat(list(_merged([*pieces, "E'}}\\n'"])))
 

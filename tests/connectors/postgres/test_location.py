@@ -1,0 +1,63 @@
+"""What a PostgreSQL place is called, and that no password is ever part of it."""
+
+from __future__ import annotations
+
+import pytest
+
+from pipeline.connectors.postgres import PostgresSource
+from pipeline.connectors.postgres.location import parse_location
+from pipeline.domain.errors import ConfigurationError
+
+
+@pytest.fixture(autouse=True)
+def _without_libpq_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("PGHOST", "PGPORT", "PGDATABASE", "PGUSER", "PGSERVICE"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.mark.parametrize(
+    ("text", "url"),
+    [
+        ("postgresql://user:secret@DB.example.com/app?sslmode=verify-full", "postgresql://db.example.com:5432/app"),
+        ("postgres://user@db.example.com:5432/app", "postgresql://db.example.com:5432/app"),
+        ("postgresql:///app?host=/run/postgresql&user=me&password=secret", "postgresql:///app?host=/run/postgresql"),
+        ("postgresql:///app?host=/run/pg&port=5433", "postgresql:///app?host=/run/pg&port=5433"),
+        ("postgresql://a:1,b:2/app?target_session_attrs=primary", "postgresql://a:1,b:2/app"),
+        ("postgresql://[::1]/a%20b", "postgresql://[::1]:5432/a%20b"),
+        ("postgresql://somebody@host", "postgresql://host:5432/somebody"),
+        ("postgresql://?service=crm", "postgresql:///?service=crm"),
+    ],
+)
+def test_one_place_has_one_name(text: str, url: str) -> None:
+    assert parse_location(text).url == url
+    assert PostgresSource(text).location == url
+
+
+def test_what_is_left_out_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PGHOST", "db.example.com")
+    monkeypatch.setenv("PGPORT", "6543")
+    assert parse_location("postgresql:///app").url == "postgresql://db.example.com:6543/app"
+
+
+def test_a_password_is_not_shown() -> None:
+    location = parse_location("postgresql://user:secret@host/app?sslpassword=hidden")
+    assert "secret" not in f"{location!r} {location} {location.url}"
+    assert "hidden" not in f"{location!r} {location} {location.url}"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "postgresql://user:secret%zz@host/app",
+        "postgresql://user:secret@host/app?unknown=secret",
+        "postgresql://user:secret@[::1/app",
+        "mysql://user:secret@host/app",
+        "host=x password=secret",
+        "",
+    ],
+)
+def test_what_is_no_url_is_told_without_repeating_it(text: str) -> None:
+    with pytest.raises(ConfigurationError, match="postgresql://") as caught:
+        parse_location(text)
+    assert "secret" not in str(caught.value)
+    assert caught.value.__cause__ is None
