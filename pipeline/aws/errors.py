@@ -165,7 +165,6 @@ _EXCEPTIONS: tuple[tuple[type[Exception], type[PipelineError], str], ...] = (
     (aiohttp.ClientError, TransientError, _UNREACHABLE),
     (OSError, TransientError, _UNREACHABLE),
     (EOFError, TransientError, _AGAIN),
-    (ValueError, ConfigurationError, "mend that value"),
 )
 """The first that fits."""
 

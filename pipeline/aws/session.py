@@ -13,6 +13,7 @@ from botocore.loaders import Loader, create_loader
 
 from pipeline.aws.errors import Request, translated
 from pipeline.aws.options import AwsOptions
+from pipeline.domain.errors import ConfigurationError
 
 _FALLBACK_REGION = "us-east-1"
 """What servers that are not AWS take for their region, as long as it is signed for."""
@@ -44,7 +45,10 @@ async def open_client(service: str, options: AwsOptions, **config: Any) -> Async
                 **config,
             ),
         )
-        client = await opening.__aenter__()
+        try:
+            client = await opening.__aenter__()
+        except ValueError as error:  # of an endpoint that only botocore sees through
+            raise ConfigurationError(f"cannot make ready to use {service}: {error}; mend that value") from error
     try:
         yield client
     finally:

@@ -65,7 +65,7 @@ async def open_s3_store(
     `path_style` is for servers whose buckets have no host names of their own. `server_side_encryption` is "AES256",
     "aws:kms" or "aws:kms:dsse", the last two with `kms_key_id` or the account's own key; None leaves it to the bucket.
     A streamed body above one part is uploaded in parts, at most 10,000. `probe` checks that the bucket is there and
-    honours conditional writes (`s3_probe`); only who never writes MAY do without.
+    honours conditional writes, and finds out how it lists (`s3_probe`); who never writes to AWS MAY do without.
 
     ConfigurationError or RefusedError when the bucket cannot be used, with the reason.
     """

@@ -7,18 +7,19 @@ from collections.abc import AsyncIterable, AsyncIterator
 
 async def parts_of(pieces: AsyncIterable[bytes], part_bytes: int) -> AsyncIterator[bytes]:
     """Yield the pieces joined into parts of exactly `part_bytes`, and the rest. No bytes are no part."""
-    gathered = bytearray()
+    gathered: list[memoryview] = []
+    room = part_bytes
     async for piece in pieces:
         rest = memoryview(piece)
         while rest:
-            taken = rest[: part_bytes - len(gathered)]
-            gathered += taken
-            rest = rest[len(taken) :]
-            if len(gathered) == part_bytes:
-                yield bytes(gathered)
-                gathered = bytearray()
+            gathered.append(rest[:room])
+            rest = rest[room:]
+            room -= len(gathered[-1])
+            if not room:
+                yield b"".join(gathered)
+                gathered, room = [], part_bytes
     if gathered:
-        yield bytes(gathered)
+        yield b"".join(gathered)
 
 
 async def with_first(first: bytes, second: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

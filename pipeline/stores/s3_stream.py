@@ -14,7 +14,7 @@ from botocore.exceptions import ClientError
 
 from pipeline.aws.errors import status_of, translated
 from pipeline.aws.retries import wait_seconds
-from pipeline.domain.errors import ConflictError, TransientError
+from pipeline.domain.errors import ConflictError, RefusedError, TransientError
 from pipeline.domain.ids import ObjectKey
 from pipeline.ports.object_store import Version
 from pipeline.stores.s3_bucket import Bucket
@@ -58,11 +58,12 @@ class S3Stream:
         answer = await self._bucket.ask(self._request, self._get)
         if answer is None:
             return  # `start` is at or past the end
+        self._response = answer["Body"].raw_stream
+        self._check_range(answer)
         self.version = Version(answer["ETag"])
         self._end = self._begin + answer["ContentLength"]
         checksum = answer.get("ChecksumCRC32", "-")
         self.crc32 = checksum if "-" not in checksum else None  # S3 marks a checksum of the parts' checksums so
-        self._response = answer["Body"].raw_stream
 
     def close(self) -> None:
         """Let go of the connection; one in the middle of a body is of no more use."""
@@ -109,9 +110,15 @@ class S3Stream:
             answer = await self._bucket.ask(self._request, self._get)
         except ConflictError as replaced:
             raise ConflictError(f"the object {self._key} was replaced while it was read") from replaced
-        if answer is None or answer["ContentLength"] != self.size:
+        if answer is None:
             raise TransientError(f"the store did not go on where {self._key} was cut, at {self._position}") from error
         self._response = answer["Body"].raw_stream
+        self._check_range(answer)
+
+    def _check_range(self, answer: GetObjectOutputTypeDef) -> None:
+        """Refuse an answer that does not begin where it was asked to: a server MAY ignore Range (RFC 9110, 14.2)."""
+        if self._position and not answer.get("ContentRange", "").startswith(f"bytes {self._position}-"):
+            raise RefusedError(f"the store gives {self._key} from its start only; use one that reads ranges")
 
     async def _get(self) -> GetObjectOutputTypeDef | None:
         """Ask for what is still to come; None when there is nothing there."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 
 import anyio
@@ -11,8 +11,8 @@ import pytest
 
 from pipeline.domain.errors import ConfigurationError, ConflictError, DefectError, TransientError
 from pipeline.domain.ids import ObjectKey
-from pipeline.ports.object_store import PutCondition
-from pipeline.stores.s3 import open_s3_store
+from pipeline.ports.object_store import PutCondition, Version
+from pipeline.stores.s3 import S3ObjectStore, open_s3_store
 from pipeline.stores.s3_parts import parts_of
 from tests.aws.fault_proxy import fault_proxy
 from tests.contracts.store_clauses import body_of, keys
@@ -155,6 +155,29 @@ async def test_an_object_that_exists_is_not_uploaded_again(seaweedfs: S3Server) 
         with pytest.raises(ConflictError):
             await store.put(KEY, body_of(MEGABYTES * 2), ABSENT)
         assert [head.method for head in proxy.seen] == ["HEAD"]
+
+
+@pytest.mark.parametrize("name", ["seaweedfs", "ministack", "localstack"])
+async def test_of_concurrent_uploads_in_parts_one_wins(name: str, request: pytest.FixtureRequest) -> None:
+    server = request.getfixturevalue(name)
+    s3 = server if isinstance(server, S3Server) else server.s3
+    async with opened(s3, await shared_bucket(s3), prefix=name, upload_part_bytes=5 * 1024 * 1024) as store:
+        version = await store.put(ObjectKey("changed"), b"before", ALWAYS)
+        for key, condition in ((ObjectKey("created"), ABSENT), (ObjectKey("changed"), version)):
+            winners: list[int] = []
+            async with anyio.create_task_group() as tasks:
+                for number in range(4):
+                    tasks.start_soon(compete, store, key, condition, number, winners)
+            assert [bytes([number]) for number in winners] == [(await store.get(key)).data[:1]]
+
+
+async def compete(
+    store: S3ObjectStore, key: ObjectKey, condition: PutCondition | Version, number: int, winners: list[int]
+) -> None:
+    """Upload a body of two parts, and note who has won."""
+    with suppress(ConflictError):
+        await store.put(key, body_of([bytes([number]) * 6_000_000]), condition)
+        winners.append(number)
 
 
 async def test_what_a_console_makes_is_passed_over(ministack: S3AndSqs) -> None:

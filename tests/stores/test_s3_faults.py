@@ -34,7 +34,7 @@ from tests.aws.fault_proxy import (
     method,
 )
 from tests.contracts.store_clauses import body_of, read
-from tests.servers.addresses import S3Server
+from tests.servers.addresses import S3AndSqs, S3Server
 from tests.stores.s3_buckets import bare_client, new_bucket, opened, shared_bucket, through
 
 KEY = ObjectKey("flows/crm/flow.json")
@@ -204,6 +204,14 @@ async def test_a_stream_whose_object_was_replaced_does_not_mix(seaweedfs: S3Serv
             await store.put(KEY, b"b" * 3_000_000, ALWAYS)
             with pytest.raises(ConflictError, match="replaced while it was read"):
                 await drain(iterator)
+
+
+async def test_a_server_that_ignores_ranges_is_refused(ministack: S3AndSqs) -> None:
+    async with faulty(ministack.s3) as (store, proxy):
+        await store.put(KEY, b"x" * 1000, ABSENT)
+        proxy.next(Strip(frozenset({"range"})), when=READ)
+        with pytest.raises(RefusedError, match="from its start only"):
+            await read(store, KEY, start=10)
 
 
 async def test_an_altered_body_is_noticed(seaweedfs: S3Server) -> None:
