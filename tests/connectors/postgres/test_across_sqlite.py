@@ -1,0 +1,127 @@
+"""SQLite to PostgreSQL and PostgreSQL to SQLite: a stated mapping, and a clear refusal where a value has no place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pipeline.connectors.postgres import PostgresDestination, PostgresSource
+from pipeline.connectors.sqlite import SqliteDestination, SqliteSource
+from pipeline.domain.movement import Status
+from tests.connectors.postgres.moving import Movements
+from tests.connectors.postgres.places import Place, place_factory
+from tests.connectors.postgres.test_across_databases import TYPES, dump
+from tests.connectors.sqlite import databases
+from tests.servers.postgresql import PostgresqlServer
+
+
+@pytest.fixture
+def make(postgresql: PostgresqlServer) -> Callable[[], Place]:
+    return place_factory(postgresql)
+
+
+async def test_an_sqlite_database_arrives_and_comes_back(make: Callable[[], Place], tmp_path: Path) -> None:
+    source, place, back = tmp_path / "app.db", make(), tmp_path / "back.db"
+    databases.run(
+        source,
+        "CREATE TABLE artist (id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL DEFAULT 'no''body', born REAL DEFAULT 1.5)",
+        "CREATE TABLE 'al.bum \"x\"' (code VARCHAR(10), part INT, cover BLOB DEFAULT x'00ff', price DECIMAL(6,2),"
+        " yes BOOLEAN DEFAULT 1, at DATETIME, PRIMARY KEY (code, part)) WITHOUT ROWID",
+        "CREATE TABLE loose (a, b)",
+        "INSERT INTO artist VALUES (1, 'tab\tnew\nline \"q\" \\ é 😀 \x01', 1e300), (9, '', -2.0), (12, '\\.', NULL)",
+        "DELETE FROM artist WHERE id = 12",
+        "INSERT INTO \"al.bum \"\"x\"\"\" VALUES ('b', 1, x'', 12, 0, '2024-01-02'), ('B', -5, NULL, 12.75, 1, NULL),"
+        " ('ä', 9223372036854775807, x'ff00', NULL, NULL, 'null')",
+        "INSERT INTO loose VALUES (1, 'text'), (1.5, x'0001'), (NULL, 'nul' || char(0) || 'inside'), ('{\"$bytes\":\"AA==\"}', 9007199254740993)",
+    )
+    movement = await Movements(SqliteSource(source), PostgresDestination(place.uri)).move()
+    assert (movement.status, movement.problems) == (Status.SUCCESS, ())
+    assert place.rows("SELECT * FROM artist ORDER BY id") == databases.rows(source, "SELECT * FROM artist ORDER BY id")
+    assert place.rows("SELECT price::text, yes FROM \"al.bum \"\"x\"\"\" ORDER BY code") == [
+        ("12.75", True), ("12", False), (None, None),
+    ]  # fmt: skip
+    assert place.rows("INSERT INTO artist DEFAULT VALUES RETURNING id, name, born") == [(13, "no'body", 1.5)]
+    place.run("DELETE FROM artist WHERE id = 13")
+    movement = await Movements(PostgresSource(place.uri), SqliteDestination(back)).move()
+    assert (movement.status, movement.problems) == (Status.SUCCESS, ())
+    for query in ("SELECT * FROM artist ORDER BY id", 'SELECT code, part, cover, at FROM "al.bum ""x""" ORDER BY code'):
+        moved = query.replace('"al.bum ""x"""', '"""al.bum """"x"""""""')
+        assert databases.rows(back, moved) == databases.rows(source, query)
+
+
+async def test_values_that_have_no_place_are_set_aside_with_the_reason(
+    make: Callable[[], Place], tmp_path: Path
+) -> None:
+    source, place = tmp_path / "app.db", make()
+    databases.run(
+        source,
+        "CREATE TABLE item (id INTEGER PRIMARY KEY, n INTEGER, t TEXT, x REAL, b BLOB, d DECIMAL, f BOOLEAN)",
+        "INSERT INTO item (id, n) VALUES (1, 5), (2, 'five'), (3, 2.5)",
+        "INSERT INTO item (id, t) VALUES (4, 'a' || char(0) || 'b'), (5, x'00'), (6, CAST(x'ff' AS TEXT)), (7, 'fine')",
+        "INSERT INTO item (id, x) VALUES (8, 'no number'), (9, 9e999)",
+        "INSERT INTO item (id, b) VALUES (10, 'text'), (11, 5), (12, x'05')",
+        "INSERT INTO item (id, d) VALUES (13, '1.5'), (14, 'many'), (15, 9e999)",
+        "INSERT INTO item (id, f) VALUES (16, 1), (17, 2)",
+    )
+    movements = Movements(SqliteSource(source), PostgresDestination(place.uri))
+    movement = await movements.move()
+    assert movement.status is Status.INCOMPLETE
+    assert [row[0] for row in place.rows("SELECT id FROM item ORDER BY id")] == [1, 7, 9, 12, 13, 15, 16]
+    aside = {key: (line, column, reason) for line, key, column, reason in place.rows(
+        "SELECT line, key, column_name, reason FROM _pipeline.rejected"
+    )}  # fmt: skip
+    assert aside["[2]"] == (3, "n", 'invalid input syntax for type bigint: "five"')
+    assert aside["[3]"][1:] == ("n", 'invalid input syntax for type bigint: "2.5"')
+    assert aside["[4]"][2] == "text with the character U+0000, which PostgreSQL cannot hold in text"
+    assert aside["[5]"][1:] == ("t", "column t: bytes, in a column that does not hold bytes")
+    assert aside["[6]"][1:] == ("t", "column t: text that is not valid in its encoding")
+    assert aside["[8]"][1] == "x"
+    assert aside["[10]"][1] == aside["[11]"][1] == "b"
+    assert (aside["[14]"][1], aside["[17]"][1]) == ("d", "f")
+    assert len(aside) == 10
+    databases.run(
+        source,
+        "UPDATE item SET n = 2 WHERE id IN (2, 3)",
+        "DELETE FROM item WHERE id > 3 AND id NOT IN (7, 9, 12, 13, 15, 16)",
+    )
+    movement = await movements.move()
+    assert (movement.status, movement.problems) == (Status.SUCCESS, ())
+    assert place.rows("SELECT count(*) FROM _pipeline.rejected") == [(0,)]
+
+
+async def test_every_type_goes_through_sqlite_and_back(make: Callable[[], Place], tmp_path: Path) -> None:
+    source, middle, back = make(), tmp_path / "middle.db", make()
+    source.run(*TYPES, 'UPDATE "My shop"."Every ""type""" SET single = 0, double = 0 WHERE id IN (2, 5)')
+    movement = await Movements(PostgresSource(source.uri), SqliteDestination(middle)).move()
+    assert (movement.status, movement.problems) == (Status.SUCCESS, ())
+    movement = await Movements(SqliteSource(middle), PostgresDestination(back.uri)).move()
+    assert (movement.status, movement.problems) == (Status.SUCCESS, ())
+    stream = '"My shop.""Every """"type"""""""'
+    columns = [str(row[0]) for row in source.rows(
+        "SELECT attname FROM pg_attribute WHERE attrelid = '\"My shop\".\"Every \"\"type\"\"\"'::regclass AND attnum > 0"
+        " AND attname NOT IN ('cash', 'yes', 'padded', 'r')"
+    )]  # fmt: skip
+    texts = ", ".join(f"{name}::text" for name in columns)
+    wanted = source.rows(f'SELECT {texts} FROM "My shop"."Every ""type""" ORDER BY id')
+    assert back.rows(f"SELECT {texts} FROM {stream} ORDER BY id") == wanted
+    kinds = dict(
+        back.rows(
+            f"SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute WHERE attrelid = '{stream}'::regclass"
+        )
+    )
+    assert [kinds[name] for name in ("id", "double", "exact", "docb", "zoned", "key", "raw", "mood")] == [
+        "bigint", "double precision", "numeric", "json", "timestamp with time zone", "uuid", "bytea", "text",
+    ]  # fmt: skip
+
+
+async def test_nan_has_no_place_in_sqlite(make: Callable[[], Place], tmp_path: Path) -> None:
+    source, destination = make(), tmp_path / "copy.db"
+    source.run(
+        "CREATE TABLE t (id int PRIMARY KEY, v float8)", "INSERT INTO t VALUES (1, 'NaN'), (2, '-Infinity'), (3, NULL)"
+    )
+    movement = await Movements(PostgresSource(source.uri), SqliteDestination(destination)).move()
+    assert movement.status is Status.INCOMPLETE
+    assert "NaN, of which SQLite would make NULL" in movement.problems[0]
+    assert databases.rows(destination, "SELECT id, v FROM t ORDER BY id") == [(2, float("-inf")), (3, None)]
