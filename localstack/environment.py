@@ -17,6 +17,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 _BUILD_SECONDS = 600.0
+_READY = ".ready"
+_OUR_VERSION = f"{sys.version_info.major}.{sys.version_info.minor}"
 
 
 class EnvironmentNotMadeError(Exception):
@@ -26,25 +28,29 @@ class EnvironmentNotMadeError(Exception):
 def environment(name: str, requirements: Path, *, python: str | None = None) -> Path:
     """The `bin` directory of `.venv-{name}`, which then holds exactly what `requirements` pins.
 
-    `python` is the version it must have, such as "3.11"; any will do by default. Takes up to a minute the first time.
+    `python` is the version it must have, such as "3.11"; by default it has ours. Takes up to a minute the first time.
     Raises EnvironmentNotMadeError.
     """
     place = ROOT / f".venv-{name}"
-    interpreter = _interpreter(python, name)
-    wanted = sha256(f"{interpreter}\n{requirements.read_text()}".encode()).hexdigest()
-    ready = place / ".ready"
-    if not _says(ready, wanted):
-        place.mkdir(exist_ok=True)
-        with _locked(place / ".lock"):
-            if not _says(ready, wanted):
-                _make(place, interpreter, requirements)
-                ready.write_text(wanted)
+    version = python or _OUR_VERSION
+    wanted = sha256(f"{version}\n{requirements.read_text()}".encode()).hexdigest()
+    if not _holds(place, wanted):
+        with _locked(requirements):
+            if not _holds(place, wanted):
+                _make(place, _interpreter(version, name), requirements)
+                (place / _READY).write_text(wanted)
     return place / "bin"
+
+
+def _holds(place: Path, wanted: str) -> bool:
+    """Whether it was made to the end, from these pins, and its interpreter has not been uninstalled since."""
+    ready = place / _READY
+    return ready.exists() and ready.read_text() == wanted and (place / "bin" / "python").exists()
 
 
 def _make(place: Path, interpreter: str, requirements: Path) -> None:
     print(f"making the environment {place.name} from {requirements.name} (takes a minute, once)", file=sys.stderr)
-    _run([interpreter, "-m", "venv", str(place)], place)
+    _run([interpreter, "-m", "venv", "--clear", str(place)], place)
     pip = [str(place / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     _run([*pip, "--requirement", str(requirements)], place)
 
@@ -59,22 +65,18 @@ def _run(command: list[str], place: Path) -> None:
         raise EnvironmentNotMadeError(f"{place.name} cannot be made; {command[0]} says:\n{last}")
 
 
-def _interpreter(python: str | None, name: str) -> str:
-    if python is None or python == f"{sys.version_info.major}.{sys.version_info.minor}":
+def _interpreter(version: str, name: str) -> str:
+    if version == _OUR_VERSION:
         return sys.executable
-    found = shutil.which(f"python{python}")
+    found = shutil.which(f"python{version}")
     if found is None:
-        raise EnvironmentNotMadeError(f"{name} needs Python {python}: install it, so that python{python} is in PATH")
+        raise EnvironmentNotMadeError(f"{name} needs Python {version}: install it, so that python{version} is in PATH")
     return found
-
-
-def _says(path: Path, text: str) -> bool:
-    return path.exists() and path.read_text() == text
 
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """One process at a time; the system lifts the lock of one that dies."""
-    with path.open("w") as file:
+    """One process at a time; the system lifts the lock of one that dies. The file itself stays as it is."""
+    with path.open() as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

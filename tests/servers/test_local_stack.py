@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from localstack import background, stack
-from localstack.environment import ROOT, EnvironmentNotMadeError, environment
+from localstack.environment import ROOT
 from localstack.resources import read_resources
 from pipeline.settings import load_settings
 from tests.servers.process import free_ports
@@ -99,12 +99,6 @@ def test_the_stack_starts_twice_and_ends(tmp_path: Path) -> None:
     assert "LocalStack has ended" in ended
     assert background.running_process_id(tmp_path) is None
     assert not stack.is_up(port)
-
-
-def test_a_python_that_is_not_there_is_named() -> None:
-    with pytest.raises(EnvironmentNotMadeError, match=r"needs Python 3\.99"):
-        environment("test-of-a-python", ROOT / "localstack" / "requirements.txt", python="3.99")
-    assert not (ROOT / ".venv-test-of-a-python").exists()
 
 
 def test_the_settings_name_what_is_provisioned() -> None:

@@ -1,0 +1,55 @@
+"""Virtual environments of servers: made once, however many ask, and made again when pins change or making was cut off."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import localstack.environment
+from localstack.environment import ROOT, EnvironmentNotMadeError, environment
+
+ASK = (
+    "import sys, pathlib, localstack.environment as it;"
+    "it.ROOT = pathlib.Path(sys.argv[1]); it.environment('asked', pathlib.Path(sys.argv[2]))"
+)
+
+
+@pytest.fixture
+def pins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Pins of nothing, for environments that are made beside them."""
+    monkeypatch.setattr(localstack.environment, "ROOT", tmp_path)
+    path = tmp_path / "pins.txt"
+    path.write_text("# nothing\n")
+    return path
+
+
+@pytest.mark.slow
+def test_one_of_many_processes_makes_it(pins: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    command = [sys.executable, "-c", ASK, str(pins.parent), str(pins)]
+    processes = [subprocess.Popen(command, cwd=ROOT) for _ in range(3)]
+    assert [process.wait() for process in processes] == [0, 0, 0]
+    assert capfd.readouterr().err.count("making the environment .venv-asked") == 1
+
+    programs = environment("asked", pins)
+    assert capfd.readouterr().err == ""
+    stale = programs.parent / "left by what was cut off"
+    stale.touch()
+    pins.write_text("# nothing else\n")
+    environment("asked", pins)
+    assert "making the environment .venv-asked" in capfd.readouterr().err
+    assert not stale.exists()
+
+
+def test_a_python_that_is_not_there_is_named(pins: Path) -> None:
+    with pytest.raises(EnvironmentNotMadeError, match=r"asked needs Python 3\.99: install it"):
+        environment("asked", pins, python="3.99")
+    assert not (pins.parent / ".venv-asked").exists()
+
+
+def test_what_pip_says_last_is_told(pins: Path) -> None:
+    pins.write_text("this is no requirement\n")
+    with pytest.raises(EnvironmentNotMadeError, match=r"(?s)\.venv-asked cannot be made.*Invalid requirement"):
+        environment("asked", pins)
