@@ -10,8 +10,8 @@ from typing import Any
 
 from pipeline.aws.options import AwsOptions
 from pipeline.aws.session import open_client
-from pipeline.stores.s3 import S3ObjectStore, open_s3_store
-from tests.aws.fault_proxy import FaultProxy
+from pipeline.stores.s3 import MIN_PART_BYTES, S3ObjectStore, open_s3_store
+from tests.aws.fault_proxy import FaultProxy, fault_proxy
 from tests.servers.addresses import S3Server
 
 
@@ -68,3 +68,14 @@ async def opened(server: S3Server, bucket: str, **changes: Any) -> AsyncIterator
 def through(server: S3Server, proxy: FaultProxy) -> S3Server:
     """Return the server as it is reached through a proxy."""
     return replace(server, endpoint_url=proxy.url)
+
+
+@asynccontextmanager
+async def faulty(server: S3Server) -> AsyncIterator[tuple[S3ObjectStore, FaultProxy]]:
+    """A store that is empty, behind a proxy without faults as yet."""
+    bucket, prefix = await shared_bucket(server), token_hex(8)
+    async with (
+        fault_proxy(server.endpoint_url) as proxy,
+        opened(through(server, proxy), bucket, prefix=prefix, upload_part_bytes=MIN_PART_BYTES, probe=False) as store,
+    ):
+        yield store, proxy

@@ -157,7 +157,7 @@ async def test_an_object_that_exists_is_not_uploaded_again(seaweedfs: S3Server) 
         assert [head.method for head in proxy.seen] == ["HEAD"]
 
 
-@pytest.mark.parametrize("name", ["seaweedfs", "ministack", "localstack"])
+@pytest.mark.parametrize("name", ["seaweedfs", "ministack"])  # LocalStack 4.13 looks before it completes: two may win
 async def test_of_concurrent_uploads_in_parts_one_wins(name: str, request: pytest.FixtureRequest) -> None:
     server = request.getfixturevalue(name)
     s3 = server if isinstance(server, S3Server) else server.s3

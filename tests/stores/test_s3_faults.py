@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from hashlib import sha256
-from secrets import token_hex
 
 import pytest
 
 from pipeline.domain.errors import (
     AbsentError,
-    ConfigurationError,
     ConflictError,
     DamagedError,
     RefusedError,
@@ -19,13 +17,11 @@ from pipeline.domain.errors import (
 )
 from pipeline.domain.ids import ObjectKey
 from pipeline.ports.object_store import PutCondition
-from pipeline.stores.s3 import S3ObjectStore
 from tests.aws.fault_proxy import (
     Answer,
     Corrupt,
     Delay,
     Fault,
-    FaultProxy,
     LoseAnswer,
     ResetBefore,
     Strip,
@@ -35,27 +31,15 @@ from tests.aws.fault_proxy import (
 )
 from tests.contracts.store_clauses import body_of, read
 from tests.servers.addresses import S3AndSqs, S3Server
-from tests.stores.s3_buckets import bare_client, new_bucket, opened, shared_bucket, through
+from tests.stores.s3_buckets import bare_client, faulty, new_bucket, opened, through
 
 KEY = ObjectKey("flows/crm/flow.json")
 ABSENT, ALWAYS = PutCondition.ABSENT, PutCondition.NONE
-PART_BYTES = 5 * 1024 * 1024
 LARGE = [bytes([number]) * 1_000_000 for number in range(12)]
 PUT = method("PUT", "flow.json")
 READ = method("GET", "flow.json")
 COMPLETE = method("POST", "uploadId=")
 PART = method("PUT", "partNumber=")
-
-
-@asynccontextmanager
-async def faulty(server: S3Server) -> AsyncIterator[tuple[S3ObjectStore, FaultProxy]]:
-    """A store that is empty, behind a proxy without faults as yet."""
-    bucket, prefix = await shared_bucket(server), token_hex(8)
-    async with (
-        fault_proxy(server.endpoint_url) as proxy,
-        opened(through(server, proxy), bucket, prefix=prefix, upload_part_bytes=PART_BYTES, probe=False) as store,
-    ):
-        yield store, proxy
 
 
 PASSING: list[Fault] = [
@@ -231,47 +215,6 @@ async def test_a_server_that_stalls_is_given_up_in_time(seaweedfs: S3Server) -> 
         await store.put(KEY, b"slow", ABSENT)
         proxy.next(Delay(5.0), when=READ)
         assert (await store.get(KEY)).data == b"slow"
-
-
-@pytest.mark.parametrize("header", ["if-none-match", "if-match"])
-async def test_a_store_without_conditional_writes_is_refused(
-    header: str, ministack: object, seaweedfs: S3Server
-) -> None:
-    server = ministack.s3  # type: ignore[attr-defined]  # it does not check signatures, which hold these headers
-    bucket = await new_bucket(server)
-    async with fault_proxy(server.endpoint_url) as proxy:
-        proxy.every(Strip(frozenset({header})))
-        with pytest.raises(ConfigurationError, match=rf"{bucket} does not honour conditional writes .*(?i:{header})"):
-            async with opened(through(server, proxy), bucket):
-                pass
-
-
-async def test_a_store_that_does_not_know_conditional_writes_is_refused(seaweedfs: S3Server) -> None:
-    bucket = await new_bucket(seaweedfs)
-    async with fault_proxy(seaweedfs.endpoint_url) as proxy:
-        proxy.every(Answer(501, "NotImplemented"), when=lambda head: "if-none-match" in head.headers)
-        with pytest.raises(ConfigurationError, match="does not honour conditional writes"):
-            async with opened(through(seaweedfs, proxy), bucket):
-                pass
-
-
-PERMISSIONS = [
-    ("s3:PutObject", r"/\w+/flows/crm/flow.json", lambda store: store.put(KEY, b"", ALWAYS)),
-    ("s3:GetObject", r"/\w+/flows/crm/flow.json", lambda store: store.get(KEY)),
-    ("s3:GetObject", r"/\w+/flows/crm/flow.json", lambda store: store.stat(KEY)),
-    ("s3:DeleteObject", r"/\w+/flows/crm/flow.json", lambda store: store.delete(KEY)),
-    ("s3:ListBucket", "", lambda store: store.list_page("flows/")),
-    ("s3:ListBucketMultipartUploads", "", lambda store: store.abort_stale_uploads(60.0)),
-]
-
-
-@pytest.mark.parametrize(("action", "resource", "call"), PERMISSIONS, ids=lambda value: str(value)[:30])
-async def test_a_permission_that_lacks_is_named(action: str, resource: str, call: object, seaweedfs: S3Server) -> None:
-    async with faulty(seaweedfs) as (store, proxy):
-        proxy.next(Answer(403, "AccessDenied"))
-        with pytest.raises(RefusedError, match=rf"takes the permission {action} on arn:aws:s3:::bucket-\w+{resource};"):
-            await call(store)  # type: ignore[operator]  # one of the above
-        assert len(proxy.seen) == 1
 
 
 async def test_what_is_absent_is_asked_for_once(seaweedfs: S3Server) -> None:
