@@ -152,9 +152,12 @@ class Exporter:
             parts.reporter.report(
                 EventFileStored(entry.label, entry.id, entry.size, entry.upserts, entry.deletes, adopted=True)
             )
+        known = await state.schema()
+        if known is not None and _other_key(known, schema):
+            earlier = [*earlier, *await self._delete_by_old_key(known, state, earlier)]
+            state = self._state(schema.stream, [header for header, _ in earlier])
         writer = ChunkWriter(parts, movement, schema, _numbers(earlier))
         export = StreamExport(schema.label, writer, self._binaries.store, parts.reporter, state_complete=state.complete)
-        known = await state.schema()
         await export.run(rows, state.ranges())
         if not writer.stored and present and known != schema:
             await self._mention(writer, state)
@@ -166,6 +169,18 @@ class Exporter:
         return _ExportedStream(
             tuple(entry for _, entry in stored), await folded.fold(key, schema, parts.limits.range_rows)
         )
+
+    async def _delete_by_old_key(
+        self, known: StreamSchema, state: StreamState, earlier: Sequence[tuple[Header, FileEntry]]
+    ) -> Sequence[tuple[Header, FileEntry]]:
+        """Delete all rows of a stream that has another key now, under the schema they were stored with.
+
+        Keys of the two cannot be compared: a row of the new key might be deleted, or overwritten, as one of the old.
+        """
+        writer = ChunkWriter(self._parts, self._movement, known, _numbers(earlier))
+        export = StreamExport(known.label, writer, self._binaries.store, self._parts.reporter, state_complete=True)
+        await export.run(_no_rows(), state.ranges())
+        return writer.stored
 
     async def _mention(self, writer: ChunkWriter, state: StreamState) -> None:
         """A stream without changes whose schema the Flow does not know yet: an Event File without records tells of it."""
@@ -191,6 +206,16 @@ class Exporter:
             if (await self._parts.store.get(key)).data != data:
                 raise
         return key
+
+
+def _other_key(known: StreamSchema, schema: StreamSchema) -> bool:
+    """Whether rows are told apart by something else now: by other columns, or by values of another type."""
+
+    def key(of: StreamSchema) -> Sequence[tuple[str, str]]:
+        types = {column.name: column.type for column in of.columns}
+        return [(name, types[name]) for name in of.primary_keys]
+
+    return key(known) != key(schema)
 
 
 def _numbers(stored: Sequence[tuple[Header, FileEntry]]) -> dict[Phase, int]:
