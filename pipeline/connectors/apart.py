@@ -1,0 +1,152 @@
+"""A source that is read in a process of its own, so that two sources are read and hashed on two processors.
+
+Reading makes millions of small Python objects, which one process does one at a time. Only hashes cross over from the
+other process for every row; keys and lines do when they are asked for.
+
+The other process ends with the context that opened it, and by itself when this process is gone.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing, asynccontextmanager
+from multiprocessing.connection import Connection
+from multiprocessing.context import SpawnProcess
+from typing import Any
+
+import anyio
+from anyio.to_thread import run_sync
+
+from pipeline.connectors.apart_process import KEYS, NEXT, OPEN, STREAMS, UPSERTS, Answer, Request, serve
+from pipeline.domain.errors import TransientError
+from pipeline.domain.keys import Key
+from pipeline.domain.schema import StreamSchema
+from pipeline.ports.source import ROW_HASH_BYTES, Source, StoreBinary
+
+JOIN_SECONDS = 5.0
+"""How long the other process may take to end once nobody speaks to it any more, before it is ended."""
+
+
+class ApartSource:
+    """`source` read in a process of its own. It must be picklable, and `store_binary` a function of a module.
+
+    What does not hold of it: contents that rows refer to go to `store_binary`, there, and not to the one that is
+    handed to `upserts`. So it serves to compare, and not to move.
+    """
+
+    def __init__(self, source: Source, store_binary: StoreBinary) -> None:
+        self._source = source
+        self._store_binary = store_binary
+
+    @property
+    def location(self) -> str:
+        """The location of the source."""
+        return self._source.location
+
+    @asynccontextmanager
+    async def open_snapshot(self) -> AsyncIterator[ApartSnapshot]:
+        """Start the process, and open the source there."""
+        context = multiprocessing.get_context("spawn")
+        ours, theirs = context.Pipe()
+        process = context.Process(
+            target=serve, args=(theirs, self._source, self._store_binary), name="pipeline-read", daemon=True
+        )
+        with ours:
+            try:
+                with theirs:
+                    await run_sync(process.start)
+                line = _Line(ours, self.location)
+                await line.ask(Request(OPEN))
+                yield ApartSnapshot(line)
+            finally:
+                ours.close()
+                with anyio.CancelScope(shield=True):
+                    await run_sync(_end, process)
+
+
+def _end(process: SpawnProcess) -> None:
+    if process.pid is None:
+        return
+    process.join(JOIN_SECONDS)
+    if process.is_alive():
+        process.kill()
+        process.join()
+    process.close()
+
+
+class _Line:
+    """The way to the other process: one question at a time, each with one answer."""
+
+    def __init__(self, connection: Connection, location: str) -> None:
+        self._connection = connection
+        self._location = location
+        self._lock = anyio.Lock()
+
+    async def ask(self, request: Request) -> Any:
+        """Return the answer; raise what was raised there."""
+        async with self._lock:
+            return await run_sync(self.ask_nowait, request)
+
+    def ask_nowait(self, request: Request) -> Any:
+        """Ask and block until there is an answer. Nobody else may be asking."""
+        try:
+            self._connection.send(request)
+            answer: Answer = self._connection.recv()
+        except (EOFError, OSError) as error:
+            raise TransientError(
+                f"{self._location}: the process that read it has ended unexpectedly. Run the command again."
+            ) from error
+        if answer.error is not None:
+            raise answer.error
+        return answer.value
+
+
+class ApartSnapshot:
+    """A Snapshot in another process. One stream is read at a time."""
+
+    def __init__(self, line: _Line) -> None:
+        self._line = line
+
+    async def streams(self) -> Sequence[StreamSchema]:
+        """All streams there are, ordered by name."""
+        schemas: Sequence[StreamSchema] = await self._line.ask(Request(STREAMS))
+        return schemas
+
+    @asynccontextmanager
+    async def open_rows(self, schema: StreamSchema) -> AsyncIterator[AsyncIterator[ApartBlock]]:
+        """Open the rows of a stream."""
+        async with aclosing(self._blocks(schema)) as blocks:
+            yield blocks
+
+    async def _blocks(self, schema: StreamSchema) -> AsyncGenerator[ApartBlock, None]:
+        number = 0
+        while hashes := await self._line.ask(Request(NEXT, number, schema=schema)):
+            yield ApartBlock(self._line, number, hashes)
+            number += 1
+
+
+class ApartBlock:
+    """A RowBlock in another process, which keeps it until the one after the next is asked for."""
+
+    def __init__(self, line: _Line, number: int, hashes: bytes) -> None:
+        self._line = line
+        self._number = number
+        self._hashes = hashes
+
+    def __len__(self) -> int:
+        return len(self._hashes) // ROW_HASH_BYTES
+
+    def keys(self) -> Sequence[Key]:
+        """The keys; the first call waits for the other process, for as long as it takes to read one block."""
+        keys: Sequence[Key] = self._line.ask_nowait(Request(KEYS, self._number))
+        return keys
+
+    def row_hashes(self) -> bytes:
+        """The hashes, which came with the block."""
+        return self._hashes
+
+    async def upserts(self, positions: Sequence[int], store_binary: StoreBinary) -> bytes:
+        """The lines. Contents are not handed to `store_binary`, but to that of the other process."""
+        lines: bytes = await self._line.ask(Request(UPSERTS, self._number, positions=tuple(positions)))
+        return lines
