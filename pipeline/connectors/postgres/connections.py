@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import selectors
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -43,8 +44,9 @@ class Connections:
     def _usable(self) -> Connection | None:
         while self._idle:
             connection = self._idle.pop()
-            if not connection.closed:
+            if _is_quiet(connection):
                 return connection
+            connection.close()
         return None
 
     def _connect(self) -> Connection:
@@ -72,6 +74,15 @@ class Connections:
         """Close all of them. None may be lent."""
         while self._idle:
             self._idle.pop().close()
+
+
+def _is_quiet(connection: Connection) -> bool:
+    """Whether nothing has come from the server: to an idle connection it has nothing to say but that it is gone."""
+    if connection.closed:
+        return False
+    with selectors.DefaultSelector() as selector:
+        selector.register(connection.fileno(), selectors.EVENT_READ)
+        return not selector.select(timeout=0)
 
 
 def _become_replica(connection: Connection) -> bool:

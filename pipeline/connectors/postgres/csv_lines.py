@@ -189,7 +189,7 @@ class Lines:
         """Look at each value. Runs are of neighbours with the same kind and columns."""
         found: list[tuple[int, Kind, tuple[str, ...], bytes, bytes]] = []
         unfit: list[tuple[int, UnfitError]] = []
-        lines = block.removesuffix(b"\n").split(b"\n")
+        lines = block.removesuffix(b"\n").split(b"\n") if block else []
         for place, line in enumerate(lines):
             try:
                 found.append((place, *self._record(_parsed(line, first_line + place, what))))

@@ -52,7 +52,22 @@ class Staging:
     def upsert(self, run: Run) -> None:
         """Put rows in, or over those with their keys. No two may have one key."""
         self._fill(_STAGE, run)
-        self._connection.execute(self._upsert_statement(run.columns))
+        if self._target.row_key is None and len(run.columns) < len(self._target.columns):
+            self._upsert_parts_of_rows(run.columns)
+        else:
+            self._connection.execute(self._upsert_statement(run.columns))
+
+    def _upsert_parts_of_rows(self, columns: Sequence[str]) -> None:
+        """Put in rows that lack columns. ON CONFLICT would not do: a row that is there need not satisfy NOT NULL anew."""
+        target = self._target
+        same = self._same_key()
+        written = [name for name in columns if name not in target.kept]
+        if written:
+            update = ", ".join(f"{quoted(name)} = {target.staged_value(name)}" for name in written)
+            self._connection.execute(f"UPDATE {target.only} AS t SET {update} FROM {_STAGE} AS s WHERE {same}")
+        self._connection.execute(
+            f"{self._insert(columns)} WHERE NOT EXISTS (SELECT FROM {target.only} AS t WHERE {same})"
+        )
 
     def replace(self, run: Run) -> None:
         """Take all rows with these keys out before any is put in, so that they may swap unique values."""
@@ -96,8 +111,10 @@ class Staging:
         target = self._target
         if target.row_key is not None:
             return target.row_key.delete_surplus(target.only, stage)
-        terms = " AND ".join(f"t.{quoted(name)} = s.{quoted(name)}" for name in target.key)
-        return f"DELETE FROM {target.only} AS t USING {stage} AS s WHERE {terms}"
+        return f"DELETE FROM {target.only} AS t USING {stage} AS s WHERE {self._same_key()}"
+
+    def _same_key(self) -> str:
+        return " AND ".join(f"t.{quoted(name)} = s.{quoted(name)}" for name in self._target.key)
 
 
 def _names(columns: Sequence[str]) -> str:

@@ -12,7 +12,7 @@ from pipeline.connectors.sqlite import SqliteDestination, SqliteSource
 from pipeline.domain.movement import Status
 from tests.connectors.postgres.moving import Movements
 from tests.connectors.postgres.places import Place, place_factory
-from tests.connectors.postgres.test_across_databases import TYPES, dump
+from tests.connectors.postgres.test_across_databases import TYPES
 from tests.connectors.sqlite import databases
 from tests.servers.postgresql import PostgresqlServer
 
@@ -26,7 +26,8 @@ async def test_an_sqlite_database_arrives_and_comes_back(make: Callable[[], Plac
     source, place, back = tmp_path / "app.db", make(), tmp_path / "back.db"
     databases.run(
         source,
-        "CREATE TABLE artist (id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL DEFAULT 'no''body', born REAL DEFAULT 1.5)",
+        "CREATE TABLE artist (id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL DEFAULT 'no''body', born REAL "
+        "DEFAULT 1.5)",
         "CREATE TABLE 'al.bum \"x\"' (code VARCHAR(10), part INT, cover BLOB DEFAULT x'00ff', price DECIMAL(6,2),"
         " yes BOOLEAN DEFAULT 1, at DATETIME, PRIMARY KEY (code, part)) WITHOUT ROWID",
         "CREATE TABLE loose (a, b)",
@@ -34,7 +35,8 @@ async def test_an_sqlite_database_arrives_and_comes_back(make: Callable[[], Plac
         "DELETE FROM artist WHERE id = 12",
         "INSERT INTO \"al.bum \"\"x\"\"\" VALUES ('b', 1, x'', 12, 0, '2024-01-02'), ('B', -5, NULL, 12.75, 1, NULL),"
         " ('ä', 9223372036854775807, x'ff00', NULL, NULL, 'null')",
-        "INSERT INTO loose VALUES (1, 'text'), (1.5, x'0001'), (NULL, 'nul' || char(0) || 'inside'), ('{\"$bytes\":\"AA==\"}', 9007199254740993)",
+        "INSERT INTO loose VALUES (1, 'text'), (1.5, x'0001'), (NULL, 'nul' || char(0) || 'inside'), "
+        '(\'{"$bytes":"AA=="}\', 9007199254740993)',
     )
     movement = await Movements(SqliteSource(source), PostgresDestination(place.uri)).move()
     assert (movement.status, movement.problems) == (Status.SUCCESS, ())
@@ -106,11 +108,9 @@ async def test_every_type_goes_through_sqlite_and_back(make: Callable[[], Place]
     texts = ", ".join(f"{name}::text" for name in columns)
     wanted = source.rows(f'SELECT {texts} FROM "My shop"."Every ""type""" ORDER BY id')
     assert back.rows(f"SELECT {texts} FROM {stream} ORDER BY id") == wanted
-    kinds = dict(
-        back.rows(
-            f"SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute WHERE attrelid = '{stream}'::regclass"
-        )
-    )
+    kinds = {row[0]: row[1] for row in back.rows(
+        f"SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute WHERE attrelid = '{stream}'::regclass"
+    )}  # fmt: skip
     assert [kinds[name] for name in ("id", "double", "exact", "docb", "zoned", "key", "raw", "mood")] == [
         "bigint", "double precision", "numeric", "json", "timestamp with time zone", "uuid", "bytea", "text",
     ]  # fmt: skip

@@ -1,0 +1,43 @@
+"""Event Files made by hand, for loads that a source would not ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+import orjson
+
+from pipeline.domain.ids import FlowName, Label, Phase, StreamName
+from pipeline.domain.schema import Column, StreamSchema
+from pipeline.ports.destination import FileToLoad
+from tests.contracts.destination import file_to_load
+
+FLOW = FlowName("crm")
+
+
+def schema(
+    columns: Mapping[str, str], *key: str, stream: str = "item", native: Mapping[str, object] | None = None
+) -> StreamSchema:
+    """Return a stream with these columns and types; without a key given, the first column is the key."""
+    described = tuple(Column(name, kind) for name, kind in columns.items())
+    keys = key or (described[0].name,)
+    return StreamSchema(StreamName(stream), Label(stream), described, keys, native or {})
+
+
+def upsert(**row: object) -> bytes:
+    """Return an upsert line."""
+    return orjson.dumps({"upsert": row}) + b"\n"
+
+
+def delete(**key: object) -> bytes:
+    """Return a delete line."""
+    return orjson.dumps({"delete": key}) + b"\n"
+
+
+def file(
+    stream: StreamSchema, lines: Iterable[bytes], chunk: int = 0, *, full: bool = False, movement: int = 1
+) -> FileToLoad:
+    """Return an Event File of one block."""
+    phase = Phase.FULL if full else Phase.INCREMENTAL
+    made = file_to_load(stream, [b"".join(lines)], chunk=chunk, movement=movement, phase=phase)
+    return replace(made, movement=movement)

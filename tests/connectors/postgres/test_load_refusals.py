@@ -1,0 +1,113 @@
+"""Records that PostgreSQL refuses are found among all others, which go in; what stood in the way may go in later."""
+
+from __future__ import annotations
+
+import pytest
+
+from pipeline.connectors.postgres import PostgresDestination
+from pipeline.ports.destination import Loaded
+from tests.connectors.postgres.loading import FLOW, delete, file, schema, upsert
+from tests.connectors.postgres.places import Place, place_factory
+from tests.servers.postgresql import PostgresqlServer
+
+COLUMNS = {"id": "integer", "code": "text", "n": "integer"}
+STRICT = "CREATE TABLE item (id bigint PRIMARY KEY, code varchar(8) NOT NULL UNIQUE, n int CHECK (n < 1000))"
+
+
+@pytest.fixture
+def place(postgresql: PostgresqlServer) -> Place:
+    made = place_factory(postgresql)()
+    made.run(STRICT)
+    return made
+
+
+@pytest.mark.parametrize("full", [True, False])
+async def test_culprits_are_found_among_thousands(place: Place, full: bool) -> None:
+    bad = {
+        7: {"code": "much too long"},
+        1200: {"n": 1001},
+        1201: {"n": "x"},
+        1999: {"code": None},
+        2999: {"code": "c0"},
+    }
+    rows: list[dict[str, object]] = [{"id": n, "code": f"c{n}", "n": n % 1000} for n in range(3000)]
+    lines = [upsert(**{**row, **bad.get(n, {})}) for n, row in enumerate(rows)]
+    async with PostgresDestination(place.uri).open(FLOW) as session:
+        outcome = await session.load(file(schema(COLUMNS), lines, full=full), after=[])
+        assert isinstance(outcome, Loaded)
+        assert (outcome.mark.upserts, outcome.mark.rejected) == (2995, 5)
+        found = {rejection.line: rejection for rejection in outcome.rejections}
+        assert sorted(found) == [n + 2 for n in sorted(bad)]
+        assert found[9].reason == "value too long for type character varying(8)"
+        assert found[1202].reason.startswith('new row for relation "item" violates check constraint "item_n_check"')
+        assert (found[1203].column, found[1203].key) == ("n", "[1201]")
+        assert found[2001].column == "code"
+        assert found[3001].reason.endswith("Key (code)=(c0) already exists.")
+    assert place.rows("SELECT count(*), sum(id) FROM item") == [(2995, sum(range(3000)) - sum(bad))]
+
+
+async def test_rows_of_one_file_may_swap_a_unique_value(place: Place) -> None:
+    stream = schema(COLUMNS)
+    async with PostgresDestination(place.uri).open(FLOW) as session:
+        await session.load(file(stream, [upsert(id=1, code="a", n=1), upsert(id=2, code="b", n=2)]), after=[])
+        swapped = file(stream, [upsert(id=1, code="b", n=1), upsert(id=2, code="a", n=2)], 1)
+        outcome = await session.load(swapped, after=[])
+        assert isinstance(outcome, Loaded)
+        assert outcome.rejections == ()
+    assert place.rows("SELECT id, code FROM item ORDER BY id") == [(1, "b"), (2, "a")]
+
+
+async def test_what_stood_in_the_way_goes_in_when_it_is_gone(place: Place) -> None:
+    stream = schema(COLUMNS)
+    async with PostgresDestination(place.uri).open(FLOW) as session:
+        first = file(stream, [upsert(id=1, code="a", n=1), upsert(id=2, code="a", n=2), upsert(id=3, code="c", n=1)])
+        assert isinstance(outcome := await session.load(first, after=[]), Loaded)
+        assert [rejection.key for rejection in outcome.rejections] == ["[2]"]
+        await session.load(file(stream, [delete(id=1)], 1), after=[first.entry.id])
+        assert await session.retry_rejected() == []
+        mark = (await session.marks())[first.entry.id]
+        assert (mark.upserts, mark.rejected) == (3, 0)
+    assert place.rows("SELECT id, code FROM item ORDER BY id") == [(2, "a"), (3, "c")]
+
+
+async def test_the_last_of_equal_keys_that_is_fit_wins(place: Place) -> None:
+    lines = [upsert(id=1, code=f"v{n}", n=n) for n in range(998, 1003)] + [upsert(id=2, code="x", n=1), delete(id=2)]
+    async with PostgresDestination(place.uri).open(FLOW) as session:
+        assert isinstance(outcome := await session.load(file(schema(COLUMNS), lines), after=[]), Loaded)
+        assert (outcome.mark.upserts, outcome.mark.deletes, outcome.mark.rejected) == (3, 1, 1)
+        assert outcome.rejections[0].line == 6
+    assert place.rows("SELECT id, code FROM item") == [(1, "v999")]
+
+
+async def test_lines_that_are_no_records_are_set_aside(place: Place) -> None:
+    lines = [b'{"update":{"id":1}}\n', b"[1]\n", upsert(code="a", n=1), delete(id=None), upsert(id=5, code="e", n=5)]
+    async with PostgresDestination(place.uri).open(FLOW) as session:
+        assert isinstance(outcome := await session.load(file(schema(COLUMNS), lines), after=[]), Loaded)
+        assert [rejection.reason for rejection in outcome.rejections] == [
+            "neither an upsert nor a delete",
+            "neither an upsert nor a delete",
+            "the key column id is missing",
+            "the key column id is NULL",
+        ]
+        assert [rejection.line for rejection in outcome.rejections] == [2, 3, 4, 5]
+    assert place.rows("SELECT id FROM item") == [(5,)]
+
+
+async def test_a_record_changes_the_columns_that_it_has(place: Place) -> None:
+    place.run("INSERT INTO item VALUES (1, 'a', 1), (2, 'b', 2)")
+    lines = [upsert(id=1, n=10), upsert(id=2, code="B"), upsert(id=3, code="c", n=3)]
+    async with PostgresDestination(place.uri).open(FLOW) as session:
+        outcome = await session.load(file(schema(COLUMNS), lines, full=True), after=[])
+        assert isinstance(outcome, Loaded)
+        assert outcome.rejections == ()
+    assert place.rows("SELECT * FROM item ORDER BY id") == [(1, "a", 10), (2, "B", 2), (3, "c", 3)]
+
+
+async def test_columns_that_the_destination_computes_are_skipped_and_counted(place: Place) -> None:
+    place.run("ALTER TABLE item ADD COLUMN twice int GENERATED ALWAYS AS (n * 2) STORED")
+    stream = schema({**COLUMNS, "twice": "integer", "more": "text"})
+    async with PostgresDestination(place.uri).open(FLOW) as session:
+        outcome = await session.load(file(stream, [upsert(id=1, code="a", n=4, twice=0, more="new")]), after=[])
+        assert isinstance(outcome, Loaded)
+        assert outcome.skipped_columns == ("twice",)
+    assert place.rows("SELECT * FROM item") == [(1, "a", 4, 8, "new")]
