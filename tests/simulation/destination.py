@@ -110,7 +110,7 @@ class SimulatedSession:
 
         async def commit() -> LoadOutcome:
             await checkpoint()
-            self.process.check_room(f"destination.load {file.entry.id}")
+            self.process.disks.check_room(f"destination.load {file.entry.id}")
             return self._commit(file, records, after)
 
         async def half() -> None:

@@ -20,7 +20,8 @@ from pipeline.domain.event_file import Encoding, FileEntry
 from pipeline.domain.ids import BinaryId, EventFileId, FlowName, ObjectKey, Phase
 from pipeline.domain.movement import Movement, Status
 from tests.simulation.destination import REFUSED_PREFIX, Place, Record
-from tests.simulation.process import Process, current
+from tests.simulation.process import Disks, Process, current
+from tests.simulation.queue import Ring
 from tests.simulation.source import Tables
 from tests.simulation.store import Bucket
 
@@ -33,6 +34,7 @@ class Model:
 
     bucket: Bucket
     place: Place
+    disks: Disks
     broken: list[str] = field(default_factory=list)
     files: dict[EventFileId, tuple[str, list[Record]]] = field(default_factory=dict)
     lists: dict[str, Sequence[FileEntry]] = field(default_factory=dict)
@@ -40,6 +42,7 @@ class Model:
     loads: Counter[EventFileId] = field(default_factory=Counter)
     rows: Tables = field(default_factory=lambda: defaultdict(dict))
     movements: dict[int, Movement] = field(default_factory=dict)
+    refusals_before: dict[int, int] = field(default_factory=dict)
     exported_by: dict[int, Process] = field(default_factory=dict)
     committed: dict[str, list[EventFileId]] = field(default_factory=lambda: defaultdict(list))
 
@@ -110,6 +113,7 @@ class Model:
         earlier = None if before is None else decode_movement(before, key)
         if earlier is not None:
             self._changed_movement(key, earlier, movement)
+        self.refusals_before.setdefault(movement.number, self.disks.refusals)
         self.movements[movement.number] = movement
         if movement.exported and not (earlier and earlier.exported):
             self.exported_by[movement.number] = current.get()
@@ -131,11 +135,17 @@ class Model:
     def _settled(self, movement: Movement) -> None:
         if movement.status in (Status.TIMED_OUT, Status.CANCELLED):
             return
+        if movement.status is not Status.SUCCESS and self._was_refused(movement.number):
+            return
         seen = self.exported_by[movement.number].seen
         expected = Status.INCOMPLETE if refused(seen) else Status.SUCCESS
         what = f"Movement {movement.number} settled as {movement.status}, not {expected}: {movement.problems}"
         self.must(movement.status is expected, what)
         self.check_arrived(seen)
+
+    def _was_refused(self, number: int) -> bool:
+        """Whether the destination's disk was full while this Movement went on: then files may be missing."""
+        return self.disks.refusals > self.refusals_before[number]
 
     def check_arrived(self, wanted: Tables) -> None:
         """The destination must hold these tables, but for what it refuses."""
@@ -160,6 +170,21 @@ class Model:
         message = decode_message(body)
         if isinstance(message, GroupCompleted):
             self.must(message.key in self.lists, f"{message.key} was announced before it is stored")
+
+    def acknowledged(self, body: bytes, ring: Ring) -> None:
+        """A message was acknowledged: what it was about is done, or there is another about it."""
+        message = decode_message(body)
+        if not isinstance(message, GroupCompleted) or ring.has_lost:
+            return
+        movement = self.movements[message.movement]
+        superseded = movement.file_lists.get(message.label) != message.key
+        if superseded or movement.settled or self._was_refused(movement.number):
+            return
+        marks = self.place.marks[message.flow]
+        missing = [str(entry.id) for entry in self.lists[message.key] if entry.id not in marks]
+        others = [other for other in map(decode_message, ring.bodies()) if isinstance(other, GroupCompleted)]
+        left = any(other.key == message.key for other in others)
+        self.must(not missing or left, f"{message.key} was acknowledged, and {', '.join(missing)} missing")
 
     def marked(self, flow: FlowName, file: EventFileId) -> None:
         """A file was marked at the destination: its rows must be there, and those of all files before it."""

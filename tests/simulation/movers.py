@@ -19,7 +19,7 @@ async def movers(world: World) -> None:
         await _move_until_settled(world, number)
         if world.model.broken:
             return
-    world.no_more_faults()
+    await world.no_more_faults()
     await world.all_ended()
     movement = await _launch(world)
     world.model.check_arrived(world.app.tables)

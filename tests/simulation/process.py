@@ -36,10 +36,32 @@ class NoFaults:
 
 
 @dataclass
-class Disk:
-    """Full until a moment, for all processes."""
+class Disks:
+    """The disks of store, queues and destination; each may be full until a moment, for all processes.
 
-    full_until: float = 0.0
+    `refusals` counts what the destination has refused for that.
+    """
+
+    full_until: dict[str, float] = field(default_factory=dict)
+    refusals: int = 0
+
+    def fill(self, name: str, seconds: float) -> None:
+        """Fill the disk under the port of the call `name`."""
+        self.full_until[name.split(".")[0]] = trio.current_time() + seconds
+        self._refuse(name)
+
+    def check_room(self, name: str) -> None:
+        """RefusedError while the disk is full that the call `name` writes to."""
+        if trio.current_time() < self.full_until.get(name.split(".")[0], 0.0):
+            self._refuse(name)
+
+    def _refuse(self, name: str) -> None:
+        self.refusals += name.startswith("destination")
+        raise RefusedError(f"{name} was refused: the disk is full")
+
+    def have_room(self) -> bool:
+        """Whether none is full."""
+        return all(trio.current_time() >= moment for moment in self.full_until.values())
 
 
 current: ContextVar[Process] = ContextVar("current")
@@ -56,7 +78,7 @@ class Process:
     name: str
     dealer: Dealer = field(default_factory=NoFaults)
     story: Story = field(default_factory=Story)
-    disk: Disk = field(default_factory=Disk)
+    disks: Disks = field(default_factory=Disks)
     late: Callable[[float, Callable[[], Awaitable[object]]], None] = lambda seconds, work: None
     clock_offset_seconds: float = 0.0
     dead: bool = False
@@ -143,8 +165,7 @@ class Process:
             case Kind.FAIL_BEFORE:
                 raise TransientError(f"{name} was throttled")
             case Kind.FULL:
-                self.disk.full_until = trio.current_time() + fault.seconds
-                raise RefusedError(f"{name} was refused: the disk is full")
+                self.disks.fill(name, fault.seconds)
             case Kind.HANG_BEFORE:
                 await trio.sleep(fault.seconds)
                 await self.gate()
@@ -166,8 +187,3 @@ class Process:
                 self._freeze(fault.seconds)
             case _:
                 pass
-
-    def check_room(self, name: str) -> None:
-        """RefusedError while the disk is full."""
-        if trio.current_time() < self.disk.full_until:
-            raise RefusedError(f"{name} was refused: the disk is full")

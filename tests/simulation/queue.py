@@ -20,7 +20,7 @@ ASKING = (*READING, Kind.FAIL_AFTER)
 SENDING = (*READING, Kind.FAIL_AFTER, Kind.FAIL_LATE, Kind.DIE_LATE, Kind.DIE_HALFWAY, Kind.FULL)
 LOSING = (Kind.LOSE, Kind.DOUBLE, Kind.DELAY, Kind.EMPTY)
 
-OnSend = Callable[[bytes], None]
+OnMessage = Callable[[bytes], None]
 
 
 class Ring(MemoryEventQueue):
@@ -32,11 +32,13 @@ class Ring(MemoryEventQueue):
         visibility_seconds: float,
         max_receives: int = 5,
         random: Random | None = None,
-        on_send: OnSend = lambda body: None,
+        on_send: OnMessage = lambda body: None,
+        on_acknowledge: OnMessage = lambda body: None,
     ) -> None:
         super().__init__(visibility_seconds=visibility_seconds, max_receives=max_receives)
         self._random = random
-        self._on_send = on_send
+        self._on_send, self._on_acknowledge = on_send, on_acknowledge
+        self.has_lost = False
 
     async def send(self, bodies: Sequence[bytes]) -> None:
         check_bodies(bodies)
@@ -45,6 +47,18 @@ class Ring(MemoryEventQueue):
         await super().send(bodies)
         if self._random is not None:
             self._random.shuffle(self._messages)
+
+    async def acknowledge(self, receipts: Sequence[Receipt]) -> None:
+        before = list(self._messages)
+        await super().acknowledge(receipts)
+        for message in before:
+            # One that came again may be acknowledged while its first delivery is in hand: the sweep makes up for that.
+            if message.receipt in receipts and message not in self._messages and message.receive_count == 1:
+                self._on_acknowledge(message.body)
+
+    def bodies(self) -> list[bytes]:
+        """Return what all messages say that wait or are with a worker."""
+        return [message.body for message in self._messages]
 
     def delay(self, bodies: Sequence[bytes], seconds: float) -> None:
         """Let waiting messages with these bodies come later."""
@@ -59,6 +73,7 @@ class Ring(MemoryEventQueue):
     def empty(self) -> None:
         """Lose all messages."""
         self._messages.clear()
+        self.has_lost = True
 
 
 @dataclass
@@ -71,7 +86,7 @@ class SimulatedQueue:
 
     async def send(self, bodies: Sequence[bytes]) -> None:
         async def work() -> None:
-            self.process.check_room(f"{self.name}.send")
+            self.process.disks.check_room(f"{self.name}.send")
             await self.ring.send(bodies)
 
         async def half() -> None:

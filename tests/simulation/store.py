@@ -72,7 +72,7 @@ class SimulatedStore:
         name = f"store.put {key}"
 
         async def work() -> Version:
-            self.process.check_room(name)
+            self.process.disks.check_room(name)
             return await self.bucket.put(key, body, condition)
 
         if not isinstance(body, bytes):

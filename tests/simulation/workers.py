@@ -82,7 +82,7 @@ async def workers(world: World) -> None:
         await _start_and_wait(world, editing=True)
         if world.model.broken:
             return
-    world.no_more_faults()
+    await world.no_more_faults()
     movement = await _start_and_wait(world, editing=False)
     world.model.check_arrived(world.app.tables)
     await _drain(fleet)

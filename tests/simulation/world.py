@@ -18,7 +18,7 @@ from tests.simulation.destination import Place
 from tests.simulation.faults import Dealer
 from tests.simulation.model import Model
 from tests.simulation.plan import VISIBILITY_SECONDS, Plan, of_seed
-from tests.simulation.process import CrashError, Disk, NoFaults, Process, current
+from tests.simulation.process import CrashError, Disks, NoFaults, Process, current
 from tests.simulation.queue import Ring, SimulatedQueue
 from tests.simulation.scheduler import after_sleep, listener
 from tests.simulation.source import App, copied
@@ -42,7 +42,7 @@ class World:
     plan: Plan
     dealer: Dealer
     story: Story = field(default_factory=Story)
-    disk: Disk = field(default_factory=Disk)
+    disks: Disks = field(default_factory=Disks)
     processes: list[Process] = field(default_factory=list)
     late: int = 0
 
@@ -51,12 +51,17 @@ class World:
         self.app = App(copied(self.plan.tables), self.plan.labels)
         self.bucket = Bucket()
         self.place = Place(has_transactions=self.plan.has_transactions)
-        self.model = Model(self.bucket, self.place)
+        self.model = Model(self.bucket, self.place, self.disks)
         self.imports, self.exports = self._ring("imports"), self._ring("exports")
 
     def _ring(self, name: str) -> Ring:
         random = of_seed(self.plan.seed, name)
-        return Ring(visibility_seconds=VISIBILITY_SECONDS, random=random, on_send=self.model.sent)
+        return Ring(
+            visibility_seconds=VISIBILITY_SECONDS,
+            random=random,
+            on_send=self.model.sent,
+            on_acknowledge=lambda body: self.model.acknowledged(body, self.imports),
+        )
 
     async def run(self, scenario: Callable[[World], Awaitable[None]]) -> None:
         """Live through a scenario."""
@@ -73,7 +78,7 @@ class World:
             name,
             self.dealer,
             self.story,
-            self.disk,
+            self.disks,
             self._later,
             clock_offset_seconds=self.plan.clock_offset_seconds(name),
         )
@@ -127,14 +132,15 @@ class World:
     def is_calm(self) -> bool:
         """Whether no process lives, nothing is on its way, and there is room on the disk."""
         living = any(not process.ended.is_set() for process in self.processes)
-        return not living and not self.late and trio.current_time() >= self.disk.full_until
+        return not living and not self.late and self.disks.have_room()
 
-    def no_more_faults(self) -> None:
-        """From here on all goes well, for those who live and those who will."""
+    async def no_more_faults(self) -> None:
+        """From here on all goes well, for those who live and those who will; return when the last fault is over."""
         self.story.tell("world", "no faults from here on")
         self.dealer = NoFaults()
         for process in self.processes:
             process.dealer = self.dealer
+        await trio.sleep(QUIET_SECONDS)
 
     async def all_ended(self) -> None:
         """Wait for those who are stopped to go on and end, and for all that is on its way."""
