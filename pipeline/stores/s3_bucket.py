@@ -49,7 +49,10 @@ class Bucket:
         place = f"bucket {self.name}"
         if self.options.endpoint_url is not None:
             place += f" at {self.options.endpoint_url}"
-        return Request(what, place=place, permission=f"{action} on {arn}")
+        permission = f"{action} on {arn}"
+        if action == "s3:GetObject":  # https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html, Permissions
+            permission += " (and s3:ListBucket on the bucket: without it S3 refuses what is only absent)"
+        return Request(what, place=place, permission=permission)
 
     async def ask(self, request: Request, operation: Callable[[], Awaitable[T]]) -> T:
         """Return the answer to one request, asked again while what goes wrong may pass."""

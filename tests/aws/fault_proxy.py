@@ -17,6 +17,7 @@ import struct
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Literal
 from urllib.parse import urlsplit
 
 from tests.aws.http_messages import Head, copy_body, read_body, read_head
@@ -49,7 +50,9 @@ class Truncate:
 
 @dataclass(frozen=True, slots=True)
 class Corrupt:
-    """One byte in the middle of the answer's body is another."""
+    """One byte in the middle of the body is another: the answer's, or the request's."""
+
+    of: Literal["answer", "request"] = "answer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +158,8 @@ async def _serve(proxy: FaultProxy, reader: asyncio.StreamReader, writer: asynci
             await asyncio.sleep(fault.seconds)
         if isinstance(fault, Strip):
             head = head.without(fault.headers)
+        if isinstance(fault, Corrupt) and fault.of == "request":
+            body = _altered(body)
         if not await _forward(proxy, head, body, fault, writer):
             return _reset(writer) if isinstance(fault, LoseAnswer) else None
     return None
@@ -176,10 +181,8 @@ async def _forward(
             await read_body(upstream, answer, to=head)
             return False
         writer.write(answer.as_bytes())
-        if isinstance(fault, Corrupt):
-            data = bytearray(await read_body(upstream, answer, to=head))
-            data[len(data) // 2] ^= 1
-            writer.write(data)
+        if isinstance(fault, Corrupt) and fault.of == "answer":
+            writer.write(_altered(await read_body(upstream, answer, to=head)))
         else:
             limit = fault.after_bytes if isinstance(fault, Truncate) else None
             if not await copy_body(upstream, writer, answer, to=head, limit=limit):
@@ -188,6 +191,11 @@ async def _forward(
         return not answer.ends_connection
     finally:
         sending.close()
+
+
+def _altered(body: bytes) -> bytes:
+    middle = len(body) // 2
+    return body[:middle] + bytes([body[middle] ^ 1]) + body[middle + 1 :]
 
 
 def _reset(writer: asyncio.StreamWriter) -> None:

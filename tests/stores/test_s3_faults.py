@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from hashlib import sha256
+from secrets import token_hex
 
 import pytest
 
@@ -31,7 +32,7 @@ from tests.aws.fault_proxy import (
 )
 from tests.contracts.store_clauses import body_of, read
 from tests.servers.addresses import S3AndSqs, S3Server
-from tests.stores.s3_buckets import bare_client, faulty, new_bucket, opened, through
+from tests.stores.s3_buckets import bare_client, faulty, new_bucket, opened, shared_bucket, through
 
 KEY = ObjectKey("flows/crm/flow.json")
 ABSENT, ALWAYS = PutCondition.ABSENT, PutCondition.NONE
@@ -103,6 +104,29 @@ async def test_a_put_that_never_arrived_loses_to_who_came_between(seaweedfs: S3S
         with pytest.raises(ConflictError):
             await store.put(KEY, b"ours", version)
         assert (await store.get(KEY)).data == b"between"
+
+
+async def test_a_put_that_aiohttp_repeats_by_itself_has_won(seaweedfs: S3Server) -> None:
+    bucket, prefix = await shared_bucket(seaweedfs), token_hex(8)
+    async with (
+        fault_proxy(seaweedfs.endpoint_url) as proxy,
+        opened(through(seaweedfs, proxy), bucket, prefix=prefix, tries=1, probe=False) as store,
+    ):
+        assert await store.stat(KEY) is None  # so that there is a connection to be used again
+        proxy.next(LoseAnswer(), when=PUT)
+        await store.put(KEY, b"ours", ABSENT)
+        assert [head.method for head in proxy.seen] == ["HEAD", "PUT", "PUT", "HEAD"]
+
+
+async def test_a_body_altered_under_way_is_sent_again(seaweedfs: S3Server) -> None:
+    async with faulty(seaweedfs) as (store, proxy):
+        proxy.next(Corrupt("request"), when=PUT)
+        await store.put(KEY, b"x" * 1000, ABSENT)
+        assert (await store.get(KEY)).data == b"x" * 1000
+        proxy.next(Corrupt("request"), when=PART)
+        await store.put(KEY, body_of(LARGE), ALWAYS)
+        assert digest(b"".join(LARGE)) == digest(await read(store, KEY))
+        assert not proxy.planned
 
 
 @pytest.mark.parametrize("fault", [*PASSING, Truncate(10)], ids=repr)
