@@ -103,10 +103,11 @@ class _Line:
 
 
 class ApartSnapshot:
-    """A Snapshot in another process. One stream is read at a time."""
+    """A Snapshot in another process. One stream is read at a time: to open a second waits until the first is closed."""
 
     def __init__(self, line: _Line) -> None:
         self._line = line
+        self._reading = anyio.Lock()
 
     async def streams(self) -> Sequence[StreamSchema]:
         """All streams there are, ordered by name."""
@@ -116,7 +117,7 @@ class ApartSnapshot:
     @asynccontextmanager
     async def open_rows(self, schema: StreamSchema) -> AsyncIterator[AsyncIterator[ApartBlock]]:
         """Open the rows of a stream."""
-        async with aclosing(self._blocks(schema)) as blocks:
+        async with self._reading, aclosing(self._blocks(schema)) as blocks:
             yield blocks
 
     async def _blocks(self, schema: StreamSchema) -> AsyncGenerator[ApartBlock, None]:
