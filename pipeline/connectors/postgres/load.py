@@ -18,7 +18,8 @@ import psycopg
 
 from pipeline.connectors.postgres.bookkeeping import NO_KEY, Bookkeeping, SetAside
 from pipeline.connectors.postgres.connection import Connection
-from pipeline.connectors.postgres.csv_lines import Decoded, LineColumn, Lines, Run
+from pipeline.connectors.postgres.csv_lines import Decoded, Lines, Run
+from pipeline.connectors.postgres.csv_values import LineColumn
 from pipeline.connectors.postgres.refusals import Refusal, refusal_of, unfit
 from pipeline.connectors.postgres.staging import Staging
 from pipeline.connectors.postgres.target import Target

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pipeline.connectors.postgres.connection import Connection, qualified, quoted
-from pipeline.connectors.postgres.csv_lines import COPY_OPTIONS, Run, copy_data
+from pipeline.connectors.postgres.csv_lines import Run
+from pipeline.connectors.postgres.csv_values import COPY_OPTIONS, copy_data
 from pipeline.connectors.postgres.target import Target
 
 _STAGE = qualified("pg_temp", "pipeline_upserts")

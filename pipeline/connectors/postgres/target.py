@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pipeline.connectors.postgres import catalog_queries as queries
 from pipeline.connectors.postgres.catalog_types import Row, fetch
 from pipeline.connectors.postgres.connection import Connection, qualified, quoted
-from pipeline.connectors.postgres.csv_lines import Holds, LineColumn
+from pipeline.connectors.postgres.csv_values import Holds, LineColumn
 from pipeline.domain.errors import ConfigurationError
 from pipeline.domain.schema import StreamSchema
 

@@ -43,6 +43,12 @@ def paused(one: FileToLoad, before: bytes, event: anyio.Event, behind: bytes) ->
     return replace(one, blocks=blocks())
 
 
+async def until_somebody_writes(place: Place) -> None:
+    """Wait for a transaction that has written and is waiting for more."""
+    while place.rows(f"SELECT count(*) {WRITING}") != [(1,)]:  # noqa: ASYNC110  # the server tells nobody
+        await anyio.sleep(0.01)
+
+
 async def test_of_two_workers_one_loads_a_file_and_the_lane_keeps_its_order(place: Place) -> None:
     outcomes: list[tuple[int, LoadOutcome]] = []
 
@@ -75,8 +81,7 @@ async def test_a_worker_that_was_replaced_cannot_overwrite_newer_rows(place: Pla
 
         async with anyio.create_task_group() as group:
             group.start_soon(sleep_and_wake)
-            while place.rows(f"SELECT count(*) {WRITING}") != [(1,)]:
-                await anyio.sleep(0.01)
+            await until_somebody_writes(place)
             place.run(f"SELECT pg_terminate_backend(pid) {WRITING}")
             assert isinstance(await heir.load(first, after=[]), Loaded)
             assert isinstance(await heir.load(second, after=[first.entry.id]), Loaded)

@@ -23,7 +23,7 @@ def place(postgresql: PostgresqlServer) -> Place:
 
 @pytest.mark.parametrize("full", [True, False])
 async def test_culprits_are_found_among_thousands(place: Place, full: bool) -> None:
-    bad = {
+    bad: dict[int, dict[str, object]] = {
         7: {"code": "much too long"},
         1200: {"n": 1001},
         1201: {"n": "x"},
@@ -31,7 +31,9 @@ async def test_culprits_are_found_among_thousands(place: Place, full: bool) -> N
         2999: {"code": "c0"},
     }
     rows: list[dict[str, object]] = [{"id": n, "code": f"c{n}", "n": n % 1000} for n in range(3000)]
-    lines = [upsert(**{**row, **bad.get(n, {})}) for n, row in enumerate(rows)]
+    for n, changed in bad.items():
+        rows[n].update(changed)
+    lines = [upsert(**row) for row in rows]
     async with PostgresDestination(place.uri).open(FLOW) as session:
         outcome = await session.load(file(schema(COLUMNS), lines, full=full), after=[])
         assert isinstance(outcome, Loaded)
