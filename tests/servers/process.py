@@ -6,6 +6,7 @@ import http.client
 import os
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,6 +19,8 @@ START_SECONDS = 60.0
 """Servers answer within 0.5 to 7 seconds on an idle machine; this is for one that is not."""
 
 _TERMINATE_SECONDS = 5.0
+_GUARD = "import os, sys; sys.stdin.read(); os.kill(int(sys.argv[1]), 9)"
+"""Its standard input is a pipe from us, which ends when we do, however we do."""
 _POLL_SECONDS = 0.05
 
 
@@ -63,10 +66,22 @@ def running(
         except OSError as error:
             raise ServerNotAvailableError(f"{command[0]} cannot be run: {error}") from error
     try:
-        _wait_until_it_answers(process, answers, log)
-        yield process.pid
+        with _guarded(process.pid):
+            _wait_until_it_answers(process, answers, log)
+            yield process.pid
     finally:
         _end(process)
+
+
+@contextmanager
+def _guarded(process_id: int) -> Iterator[None]:
+    """Within the block, the server is killed if this process is: a run of tests that is cut off leaves none behind."""
+    guard = [sys.executable, "-I", "-S", "-c", _GUARD, str(process_id)]
+    with subprocess.Popen(guard, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True) as process:
+        try:
+            yield
+        finally:
+            process.kill()
 
 
 def responds(port: int, path: str) -> bool:

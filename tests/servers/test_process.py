@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from localstack.environment import ROOT
 from localstack.provision import Access
 from tests.servers.fixtures import serving
 from tests.servers.process import ServerNotAvailableError, free_ports, running, temporary_directory
@@ -61,6 +63,21 @@ def test_a_server_has_ended_when_the_block_fails(
     with pytest.raises(LookupError):
         fail_while_it_runs()
     assert [psutil.pid_exists(process_id) for process_id in seen] == [False]
+
+
+def test_a_server_is_killed_when_its_run_is(tmp_path: Path) -> None:
+    program = (
+        "import sys, pathlib, time; from tests.servers.process import running;\n"
+        "with running([sys.executable, '-c', 'import time; time.sleep(60)'], pathlib.Path(sys.argv[1]), {}, lambda: True) as it:\n"
+        "    print(it, flush=True); time.sleep(60)"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as run:
+        assert run.stdout is not None
+        server = psutil.Process(int(run.stdout.readline()))
+        run.kill()
+    psutil.wait_procs([server], timeout=10)
+    assert not server.is_running() or server.status() == psutil.STATUS_ZOMBIE
 
 
 def test_ports_are_free_and_different() -> None:
