@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TypeVar
 
 import orjson
 
-from pipeline.codec.values import parse_line
+from pipeline.codec.values import brief, parse_line
 from pipeline.domain.errors import DamagedError
 from pipeline.domain.event_file import FORMAT_VERSION
 from pipeline.domain.ids import FlowName, Label, ObjectKey, StreamName
@@ -22,12 +22,27 @@ from pipeline.domain.movement import Flow, Movement, Status, Totals
 T = TypeVar("T")
 
 
+UNREADABLE = (KeyError, TypeError, ValueError, AttributeError, OverflowError, DamagedError)
+"""What reading the members of a document raises when one is missing, or is something else than it should be."""
+
+_MAX_KEY_BYTES = 1024
+_MAX_REASON_CHARACTERS = 300
+
+
+def not_as_its_format(what: str, error: Exception) -> DamagedError:
+    """Return the error that tells, in few words, what of `what` cannot be read."""
+    reason = str(error) if isinstance(error, DamagedError) else f"{type(error).__name__}: {error}"
+    if len(reason) > _MAX_REASON_CHARACTERS:
+        reason = f"{reason[:_MAX_REASON_CHARACTERS]}…"
+    return DamagedError(f"{what} is not as its format says: {reason}")
+
+
 def check_version(document: Mapping[str, object], what: str) -> None:
     """DamagedError when `what` has another format version than ours."""
     version = document.get("formatVersion")
     if version != FORMAT_VERSION:
         raise DamagedError(
-            f"{what} has format version {version!r}; this release reads version {FORMAT_VERSION}. Use a newer release."
+            f"{what} has format version {brief(version)}; this release reads version {FORMAT_VERSION}. Use a newer release."
         )
 
 
@@ -37,15 +52,15 @@ def reading(what: str, read: Callable[[dict[str, object]], T], data: bytes) -> T
     check_version(document, what)
     try:
         return read(document)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise DamagedError(f"{what} is not as its format says: {type(error).__name__}: {error}") from error
+    except UNREADABLE as error:
+        raise not_as_its_format(what, error) from error
 
 
 def text_of(document: Mapping[str, object], name: str) -> str:
     """Return a member that must be text; KeyError or TypeError otherwise."""
     value = document[name]
     if not isinstance(value, str):
-        raise TypeError(f"{name} is {value!r}, not text")
+        raise TypeError(f"{name} is {brief(value)}, not text")
     return value
 
 
@@ -53,22 +68,49 @@ def whole_of(document: Mapping[str, object], name: str) -> int:
     """Return a member that must be a whole number from 0 on; KeyError or TypeError otherwise."""
     value = document[name]
     if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise TypeError(f"{name} is {value!r}, not a whole number")
+        raise TypeError(f"{name} is {brief(value)}, not a whole number")
     return value
 
 
-def _mapping(document: Mapping[str, object], name: str) -> dict[str, str]:
+def moment_of(document: Mapping[str, object], name: str) -> datetime:
+    """Return a member that must be a time with its zone, as UTC; an exception of `UNREADABLE` otherwise."""
+    moment = datetime.fromisoformat(text_of(document, name))
+    if moment.tzinfo is None:
+        raise ValueError(f"{name} is a time without a zone")
+    return moment.astimezone(UTC)
+
+
+def key_of(document: Mapping[str, object], name: str) -> ObjectKey:
+    """Return a member that must be the key of an object that a store can hold; TypeError or ValueError otherwise."""
+    key = text_of(document, name)
+    segments = key.split("/")
+    if "\0" in key or not {"", ".", ".."}.isdisjoint(segments) or len(key.encode()) > _MAX_KEY_BYTES:
+        raise ValueError(f"{name} is {brief(key)}, which is no object's key")
+    return ObjectKey(key)
+
+
+def _keys(document: Mapping[str, object], name: str) -> dict[str, ObjectKey]:
     value = document[name]
     if not isinstance(value, dict):
-        raise TypeError(f"{name} is {value!r}, not an object")
-    return {str(key): str(item) for key, item in value.items()}
+        raise TypeError(f"{name} is {brief(value)}, not an object")
+    return {label: key_of(value, label) for label in value}
 
 
-def _texts(document: Mapping[str, object], name: str) -> tuple[str, ...]:
+def texts_of(document: Mapping[str, object], name: str) -> tuple[str, ...]:
+    """Return a member that must be an array of texts; KeyError or TypeError otherwise."""
     value = document[name]
-    if not isinstance(value, list):
-        raise TypeError(f"{name} is {value!r}, not an array")
-    return tuple(str(item) for item in value)
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise TypeError(f"{name} is {brief(value)}, not an array of texts")
+    return tuple(value)
+
+
+def _optional_text(document: Mapping[str, object], name: str) -> str | None:
+    return None if document.get(name) is None else text_of(document, name)
+
+
+def _read_share(document: Mapping[str, object]) -> FlowName | None:
+    shares = _optional_text(document, "shares")
+    return None if shares is None else FlowName(shares)
 
 
 def encode_flow(flow: Flow) -> bytes:
@@ -96,10 +138,10 @@ def decode_flow(data: bytes, what: str) -> Flow:
             name=FlowName(text_of(document, "name")),
             source=text_of(document, "source"),
             destination=text_of(document, "destination"),
-            created=datetime.fromisoformat(text_of(document, "created")),
+            created=moment_of(document, "created"),
             movements=whole_of(document, "movements"),
-            shares=None if document.get("shares") is None else FlowName(text_of(document, "shares")),
-            pruning=None if document.get("pruning") is None else text_of(document, "pruning"),
+            shares=_read_share(document),
+            pruning=_optional_text(document, "pruning"),
         ),
         data,
     )
@@ -132,27 +174,34 @@ def encode_movement(movement: Movement) -> bytes:
     )
 
 
-def _read_movement(document: dict[str, object]) -> Movement:
-    totals = document["totals"]
+def _read_totals(totals: object) -> Totals:
     if not isinstance(totals, dict):
         raise TypeError("totals is not an object")
+    seconds = totals.get("seconds", 0.0)
+    if not isinstance(seconds, int | float):
+        raise TypeError(f"seconds is {brief(seconds)}, not a number")
+    counts = {name: whole_of(totals, name) for name in totals if name != "seconds"}
+    return Totals(**counts, seconds=seconds)
+
+
+def _read_movement(document: dict[str, object]) -> Movement:
     return Movement(
         flow=FlowName(text_of(document, "flow")),
         number=whole_of(document, "number"),
         status=Status(text_of(document, "status")),
-        created=datetime.fromisoformat(text_of(document, "created")),
-        updated=datetime.fromisoformat(text_of(document, "updated")),
+        created=moment_of(document, "created"),
+        updated=moment_of(document, "updated"),
         attempts=whole_of(document, "attempts"),
-        only=_texts(document, "only"),
-        exclude=_texts(document, "exclude"),
-        file_lists={Label(label): ObjectKey(key) for label, key in _mapping(document, "fileLists").items()},
-        states={StreamName(stream): ObjectKey(key) for stream, key in _mapping(document, "states").items()},
+        only=texts_of(document, "only"),
+        exclude=texts_of(document, "exclude"),
+        file_lists={Label(label): key for label, key in _keys(document, "fileLists").items()},
+        states={StreamName(stream): key for stream, key in _keys(document, "states").items()},
         exported=document["exported"] is True,
-        groups=tuple(Label(label) for label in _texts(document, "groups")) if "groups" in document else (),
+        groups=tuple(Label(label) for label in texts_of(document, "groups")) if "groups" in document else (),
         exporter=text_of(document, "exporter") if "exporter" in document else "",
-        totals=Totals(**totals),
-        problems=_texts(document, "problems"),
-        shares=None if document.get("shares") is None else FlowName(text_of(document, "shares")),
+        totals=_read_totals(document["totals"]),
+        problems=texts_of(document, "problems"),
+        shares=_read_share(document),
         compaction=document.get("compaction") is True,
     )
 

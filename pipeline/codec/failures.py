@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import orjson
 
-from pipeline.codec.documents import reading
+from pipeline.codec.documents import reading, text_of, whole_of
 from pipeline.domain.event_file import FORMAT_VERSION
 from pipeline.domain.ids import EventFileId
 
@@ -40,10 +40,17 @@ def _read_failures(document: dict[str, object]) -> list[Failure]:
     items = document["failures"]
     if not isinstance(items, list):
         raise TypeError("failures is not an array")
-    return [
-        Failure(EventFileId.parse(item["file"]), item["line"], item["key"], item["column"], item["reason"])
-        for item in items
-    ]
+    return [_read_failure(item) for item in items]
+
+
+def _read_failure(item: dict[str, object]) -> Failure:
+    return Failure(
+        file=EventFileId.parse(text_of(item, "file")),
+        line=None if item["line"] is None else whole_of(item, "line"),
+        key=None if item["key"] is None else text_of(item, "key"),
+        column=None if item["column"] is None else text_of(item, "column"),
+        reason=text_of(item, "reason"),
+    )
 
 
 def decode_failures(data: bytes, what: str) -> list[Failure]:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from io import BytesIO
+
 import orjson
 
-from pipeline.codec.documents import check_version, text_of, whole_of
-from pipeline.codec.values import parse_line
+from pipeline.codec.documents import UNREADABLE, check_version, key_of, not_as_its_format, text_of, texts_of, whole_of
+from pipeline.codec.values import brief, parse_line
 from pipeline.domain.errors import DamagedError
 from pipeline.domain.event_file import FORMAT_VERSION, Encoding, FileEntry
-from pipeline.domain.ids import EventFileId, FlowName, Label, ObjectKey, StreamName
+from pipeline.domain.ids import EventFileId, FlowName, Label, StreamName
+
+_MAX_NUMBER = 2**63 - 1
+"""The largest number of a Movement or chunk: what an SQL database holds."""
 
 
 def encode_file_list(flow: FlowName, label: Label, entries: list[FileEntry]) -> bytes:
@@ -37,19 +42,19 @@ def encode_file_list(flow: FlowName, label: Label, entries: list[FileEntry]) -> 
 
 def decode_file_list(data: bytes, what: str) -> list[FileEntry]:
     """Read a File List; DamagedError names `what` when it is cut short or otherwise not as it was written."""
-    lines = data.split(b"\n")
-    if lines[-1] != b"":
+    if not data.endswith(b"\n"):
         raise DamagedError(f"{what} is truncated: its last line has no end")
-    head = parse_line(lines[0], what)
+    lines = BytesIO(data)  # not split: a list of lines may be larger by far than the lines
+    head = parse_line(lines.readline(), what)
     check_version(head, what)
-    if head.get("files") != len(lines) - 2:
-        raise DamagedError(f"{what} announces {head.get('files')!r} files and names {len(lines) - 2}")
-    label = Label(str(head.get("label")))
+    named = data.count(b"\n") - 1
+    if head.get("files") != named:
+        raise DamagedError(f"{what} announces {brief(head.get('files'))} files and names {named}")
     try:
-        replaced = _read_compactions(head)
-        return [_read_entry(orjson.loads(line), label, replaced) for line in lines[1:-1]]
-    except (KeyError, TypeError, ValueError) as error:
-        raise DamagedError(f"{what} is not as its format says: {type(error).__name__}: {error}") from error
+        label, replaced = Label(text_of(head, "label")), _read_compactions(head)
+        return [_read_entry(parse_line(line, f"line {at}"), label, replaced) for at, line in enumerate(lines, start=2)]
+    except UNREADABLE as error:
+        raise not_as_its_format(what, error) from error
 
 
 _Replaced = dict[tuple[StreamName, int], tuple[EventFileId, ...]]
@@ -71,17 +76,26 @@ def _read_compactions(head: dict[str, object]) -> _Replaced:
     if not isinstance(found, list):
         raise TypeError("compactions is not an array")
     for one in found:
-        files = tuple(EventFileId.parse(file) for file in one["replaces"])
+        files = tuple(_file_id(file) for file in texts_of(one, "replaces"))
         replaced[StreamName(text_of(one, "table")), whole_of(one, "movement")] = files
     return replaced
 
 
+def _file_id(text: str) -> EventFileId:
+    """Return the id that is written `text` and no other way, and whose parts every place can hold."""
+    file = EventFileId.parse(text)
+    file.stream.encode()  # a text that is no Unicode comes to an end in some log or document
+    if str(file) != text or max(file.movement, file.chunk) > _MAX_NUMBER:
+        raise ValueError(f"not an Event File id as it is written: {brief(text)}")
+    return file
+
+
 def _read_entry(document: dict[str, object], label: Label, replaced: _Replaced) -> FileEntry:
-    file = EventFileId.parse(text_of(document, "fileId"))
+    file = _file_id(text_of(document, "fileId"))
     return FileEntry(
         id=file,
         label=label,
-        key=ObjectKey(text_of(document, "key")),
+        key=key_of(document, "key"),
         encoding=Encoding(text_of(document, "encoding")),
         size=whole_of(document, "size"),
         checksum=text_of(document, "checksum"),

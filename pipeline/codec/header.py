@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC
 
 import orjson
 
-from pipeline.codec.documents import reading
-from pipeline.codec.values import key_from_json, key_to_json
+from pipeline.codec.documents import moment_of, reading, text_of, texts_of, whole_of
+from pipeline.codec.values import brief, key_from_json, key_to_json
 from pipeline.domain.event_file import FORMAT_VERSION, Header, KeyRange
 from pipeline.domain.ids import EventFileId, FlowName, Label, Phase, StreamName
 from pipeline.domain.keys import Key
@@ -38,34 +38,34 @@ def schema_to_json(schema: StreamSchema) -> dict[str, object]:
 
 def schema_from_json(document: Mapping[str, object]) -> StreamSchema:
     """Read what `schema_to_json` wrote; KeyError, TypeError or ValueError when it is something else."""
-    columns, keys, native = document["columns"], document["primaryKeys"], document.get("native", {})
-    if not isinstance(columns, list) or not isinstance(keys, list) or not isinstance(native, dict):
-        raise TypeError("columns, primaryKeys or native are of a wrong type")
+    columns, native = document["columns"], document.get("native", {})
+    if not isinstance(columns, list) or not isinstance(native, dict):
+        raise TypeError("columns or native are of a wrong type")
     schema = StreamSchema(
-        stream=StreamName(str(document["table"])),
-        label=Label(str(document["label"])),
+        stream=StreamName(text_of(document, "table")),
+        label=Label(text_of(document, "label")),
         columns=tuple(_read_column(column) for column in columns),
-        primary_keys=tuple(str(key) for key in keys),
+        primary_keys=texts_of(document, "primaryKeys"),
         native=native,
     )
-    names = schema.column_names
-    if len(set(names)) != len(names):
+    names, keys = schema.column_names, schema.primary_keys
+    if len(set(names)) != len(names) or len(set(keys)) != len(keys):
         raise ValueError("a column is named twice")
-    if not schema.primary_keys or not set(schema.primary_keys) <= set(names):
-        raise ValueError(f"primaryKeys {list(schema.primary_keys)} are not among the columns")
+    if not keys or not set(keys) <= set(names):
+        raise ValueError(f"primaryKeys {brief(list(keys))} are not among the columns")
     return schema
 
 
 def _read_column(column: Mapping[str, object]) -> Column:
-    default, size = column.get("default"), column.get("size", -1)
-    if not isinstance(size, int):
-        raise TypeError(f"size is {size!r}")
+    size = column.get("size", -1)
+    if not isinstance(size, int) or isinstance(size, bool):
+        raise TypeError(f"size is {brief(size)}, not a whole number")
     return Column(
-        name=str(column["name"]),
-        type=str(column["type"]),
+        name=text_of(column, "name"),
+        type=text_of(column, "type"),
         nullable=column.get("nullable", True) is True,
-        native_type=str(column.get("nativeType", "")),
-        default=None if default is None else str(default),
+        native_type=text_of(column, "nativeType") if "nativeType" in column else "",
+        default=None if column.get("default") is None else text_of(column, "default"),
         size=size,
     )
 
@@ -101,23 +101,25 @@ def decode_header(line: bytes, what: str) -> Header:
 def _read_header(document: dict[str, object]) -> Header:
     if document.get("metadata") is not True:
         raise ValueError("the first line is no header: it has no `metadata: true`")
-    movement, chunk, rows = document["movement"], document["chunk"], document["rowCount"]
-    if not isinstance(movement, int) or not isinstance(chunk, int) or not isinstance(rows, int):
-        raise TypeError("movement, chunk or rowCount is not a whole number")
     covers = document.get("covers") or {}
     if not isinstance(covers, dict):
         raise TypeError("covers is not an object")
-    after, until, state = covers.get("after"), covers.get("until"), document.get("state")
+    after, until = covers.get("after"), covers.get("until")
     schema = schema_from_json(document)
     return Header(
-        flow=FlowName(str(document["flow"])),
-        id=EventFileId(movement, schema.stream, Phase(str(document["phase"])), chunk),
+        flow=FlowName(text_of(document, "flow")),
+        id=EventFileId(
+            whole_of(document, "movement"),
+            schema.stream,
+            Phase(text_of(document, "phase")),
+            whole_of(document, "chunk"),
+        ),
         schema=schema,
-        row_count=rows,
-        export_time=datetime.fromisoformat(str(document["exportTime"])),
+        row_count=whole_of(document, "rowCount"),
+        export_time=moment_of(document, "exportTime"),
         covers=KeyRange(
             after=None if after is None else key_from_json(after),
             until=None if until is None else key_from_json(until),
         ),
-        state=None if state is None else str(state),
+        state=None if document.get("state") is None else text_of(document, "state"),
     )

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import orjson
 
-from pipeline.codec.documents import reading, text_of, whole_of
+from pipeline.codec.documents import key_of, reading, text_of, whole_of
+from pipeline.codec.values import brief
 from pipeline.domain.event_file import FORMAT_VERSION
 from pipeline.domain.ids import FlowName, Label, ObjectKey
 from pipeline.domain.lanes import WHOLE, Share
@@ -81,10 +82,10 @@ def _read(document: dict[str, object]) -> QueueMessage:
         case "movement-exported":
             return MovementExported(flow, movement)
         case "event-file-list-uploaded":
-            label, key = Label(text_of(document, "label")), ObjectKey(text_of(document, "key"))
+            label, key = Label(text_of(document, "label")), key_of(document, "key")
             return GroupCompleted(flow, movement, label, key, _read_share(document))
         case other:
-            raise ValueError(f"unknown eventType {other!r}")
+            raise ValueError(f"unknown eventType {brief(other)}")
 
 
 def _read_share(document: dict[str, object]) -> Share:

@@ -8,7 +8,7 @@ from datetime import datetime
 
 import orjson
 
-from pipeline.codec.documents import reading, text_of
+from pipeline.codec.documents import moment_of, reading, text_of, texts_of, whole_of
 from pipeline.domain.event_file import FORMAT_VERSION
 from pipeline.domain.ids import Label
 
@@ -55,19 +55,25 @@ def encode_progress(progress: Progress) -> bytes:
 
 
 def _read(document: dict[str, object]) -> Progress:
-    groups = document.pop("groups")
-    document.pop("formatVersion")
+    groups = document["groups"]
     if not isinstance(groups, Mapping):
         raise TypeError("groups is not an object")
-    started = datetime.fromisoformat(text_of(document, "started"))
-    updated = datetime.fromisoformat(text_of(document, "updated"))
-    counts = {name: value for name, value in document.items() if isinstance(value, int)}
-    read = {Label(label): GroupProgress(**group) for label, group in groups.items()}
-    holding = document.get("holding", [])
-    if not isinstance(holding, list):
-        raise TypeError("holding is not an array")
-    held = [Label(str(label)) for label in holding]
-    return Progress(text_of(document, "worker"), started, updated, read, holding=held, **counts)
+    return Progress(
+        worker=text_of(document, "worker"),
+        started=moment_of(document, "started"),
+        updated=moment_of(document, "updated"),
+        groups={Label(label): _read_group(group) for label, group in groups.items()},
+        holding=[Label(label) for label in texts_of(document, "holding")] if "holding" in document else [],
+        **{name: whole_of(document, name) for name in document if name not in _NO_COUNTS},
+    )
+
+
+_NO_COUNTS = frozenset({"formatVersion", "worker", "started", "updated", "groups", "holding"})
+
+
+def _read_group(group: Mapping[str, object]) -> GroupProgress:
+    counts = {name: whole_of(group, name) for name in group if name != "complete"}
+    return GroupProgress(complete=group.get("complete") is True, **counts)
 
 
 def decode_progress(data: bytes, what: str) -> Progress:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 from base64 import b64decode, b64encode
+from reprlib import Repr
 
 import orjson
 
@@ -23,6 +24,17 @@ from pipeline.domain.keys import Key, KeyValue, RawText
 
 JsonValue = None | bool | int | float | str | dict[str, str]
 _FLOATS = {"inf": math.inf, "-inf": -math.inf, "nan": math.nan}
+
+
+_BRIEF = Repr()
+_BRIEF.maxstring = _BRIEF.maxother = _BRIEF.maxlong = 80
+_BRIEF.maxlevel = 3
+
+
+def brief(value: object) -> str:
+    """Return a text of `value` for a message, short however large or deeply nested the value is."""
+    text = _BRIEF.repr(value)
+    return text if len(text) <= 120 else f"{text[:119]}…"
 
 
 def to_json(value: KeyValue) -> JsonValue:
@@ -50,14 +62,14 @@ def from_json(value: object) -> KeyValue:
         case {"$float": str(text), **rest} if not rest and text in _FLOATS:
             return _FLOATS[text]
         case _:
-            raise DamagedError(f"not a value of this format: {str(value)[:80]}")
+            raise DamagedError(f"not a value of this format: {brief(value)}")
 
 
 def _decode(text: str) -> bytes:
     try:
         return b64decode(text, validate=True)
     except ValueError as error:
-        raise DamagedError(f"not base64: {text[:80]!r}") from error
+        raise DamagedError(f"not base64: {brief(text)}") from error
 
 
 def key_to_json(key: Key) -> list[JsonValue]:
@@ -84,5 +96,5 @@ def parse_line(line: bytes, what: str) -> dict[str, object]:
     except orjson.JSONDecodeError as error:
         raise DamagedError(f"{what} is not JSON: {error}") from error
     if not isinstance(value, dict):
-        raise DamagedError(f"{what} is not a JSON object but {str(value)[:80]}")
+        raise DamagedError(f"{what} is not a JSON object but {brief(value)}")
     return value
