@@ -13,7 +13,7 @@ from functools import partial
 import orjson
 
 from pipeline.codec.compression import ZstdDecoder, compress_frame
-from pipeline.codec.documents import reading
+from pipeline.codec.documents import UNREADABLE, not_as_its_format, reading, whole_of
 from pipeline.codec.header import schema_from_json, schema_to_json
 from pipeline.codec.values import key_from_json, key_to_json, parse_line, to_json
 from pipeline.domain.diff import HASH_BYTES, StateRange
@@ -23,6 +23,8 @@ from pipeline.domain.keys import Key
 from pipeline.domain.schema import StreamSchema
 
 _MAX_FRAME_LINE_BYTES = 64 * 1024 * 1024
+_MAX_RANGE_BYTES = 256 * 1024 * 1024
+"""The most that a range may hold, packed or not: it is read into memory as a whole."""
 
 
 def encode_range(until: Key, keys: Sequence[Key], hashes: bytes) -> bytes:
@@ -60,13 +62,27 @@ def decode_state_head(line: bytes, what: str) -> StreamSchema:
 
 
 def _unpack_keys(packed: bytes, rows: int, what: str) -> list[Key]:
-    data = b"".join(ZstdDecoder().feed(packed))
-    keys = orjson.loads(data)
-    if not isinstance(keys, list) or len(keys) != rows:
-        raise DamagedError(f"{what}: a range does not hold the keys it says")
-    if b"{" in data:  # perhaps a tagged value
-        return [key_from_json(key) for key in keys]
-    return [tuple(key) for key in keys]
+    try:
+        data = _unpacked(packed)
+        keys = orjson.loads(data)
+        if not isinstance(keys, list) or len(keys) != rows:
+            raise DamagedError("a range does not hold the keys it says")
+        if b"{" in data or data.count(b"[") != rows + 1 or not set(map(type, keys)) <= {list}:
+            # Perhaps a tagged value, or something that is no key.
+            return [key_from_json(key) for key in keys]
+        return [tuple(key) for key in keys]
+    except UNREADABLE as error:
+        raise not_as_its_format(what, error) from error
+
+
+def _unpacked(packed: bytes) -> bytes:
+    pieces, size = [], 0
+    for piece in ZstdDecoder().feed(packed):
+        pieces.append(piece)
+        size += len(piece)
+        if size > _MAX_RANGE_BYTES:
+            raise DamagedError(f"the keys of a range are more than {_MAX_RANGE_BYTES:,} bytes")
+    return b"".join(pieces)
 
 
 class StateReader:
@@ -87,7 +103,10 @@ class StateReader:
                 self.schema = decode_state_head(line, self._what)
                 del self._buffer[: end + 1]
                 continue
-            part = self._frame(parse_line(line, self._what), end + 1)
+            try:
+                part = self._frame(parse_line(line, "a frame"), end + 1)
+            except UNREADABLE as error:
+                raise not_as_its_format(self._what, error) from error
             if part is None:
                 return
             yield part
@@ -100,10 +119,10 @@ class StateReader:
             raise DamagedError(f"{self._what} is truncated")
 
     def _frame(self, head: Mapping[str, object], start: int) -> StateRange | None:
-        rows, length = head.get("rows"), head.get("keys")
-        if not isinstance(rows, int) or not isinstance(length, int):
-            raise DamagedError(f"{self._what} is not a snapshot state")
+        rows, length = whole_of(head, "rows"), whole_of(head, "keys")
         end = start + length + rows * HASH_BYTES
+        if end - start > _MAX_RANGE_BYTES:
+            raise DamagedError(f"a range claims {end - start:,} bytes, and may have {_MAX_RANGE_BYTES:,}")
         if len(self._buffer) < end:
             return None
         packed = bytes(self._buffer[start : start + length])
