@@ -1,0 +1,98 @@
+"""Every defect that altered input has shown, by the smallest input that showed it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+import pytest
+
+from pipeline.codec.documents import decode_movement
+from pipeline.codec.failures import decode_failures
+from pipeline.codec.file_list import decode_file_list
+from pipeline.codec.header import decode_header
+from pipeline.codec.message import decode_message
+from pipeline.codec.progress import decode_progress
+from pipeline.codec.state import StateReader
+from pipeline.codec.values import parse_line
+from pipeline.domain.errors import DamagedError
+from tests.fuzz import samples
+from tests.fuzz.holding import in_time
+
+
+def altered(document: Any, *path: Any, to: Any) -> bytes:
+    """The document with the value at `path` replaced."""
+    copy = orjson.loads(orjson.dumps(document))
+    place = copy
+    for step in path[:-1]:
+        place = place[step]
+    place[path[-1]] = to
+    return orjson.dumps(copy)
+
+
+@pytest.mark.parametrize("depth", [900, 1000, 100_000])
+def test_deep_nesting_is_no_recursion_error(depth: int) -> None:
+    with pytest.raises(DamagedError, match="x"):
+        parse_line(b"[" * depth + b"]" * depth, "x")
+
+
+def test_a_message_about_a_large_value_is_short() -> None:
+    with pytest.raises(DamagedError) as caught:
+        decode_movement(altered(samples.MOVEMENT_DOCUMENT, "flow", to=["x" * 100_000] * 10), "x")
+    assert len(str(caught.value)) < 1000
+
+
+def test_totals_that_are_no_numbers_are_refused() -> None:
+    with pytest.raises(DamagedError, match="files_imported"):
+        decode_movement(altered(samples.MOVEMENT_DOCUMENT, "totals", "files_imported", to="many"), "x")
+
+
+def test_progress_that_is_no_numbers_is_refused() -> None:
+    with pytest.raises(DamagedError, match="rows_read"):
+        decode_progress(altered(samples.PROGRESS_DOCUMENT, "groups", "t", "rows_read", to="many"), "x")
+
+
+def test_a_failure_whose_line_is_no_number_is_refused() -> None:
+    with pytest.raises(DamagedError, match="line"):
+        decode_failures(altered(samples.FAILURES_DOCUMENT, "failures", 0, "line", to="three"), "x")
+
+
+@pytest.mark.parametrize("moment", ["2026-01-01T00:00:00", "0001-01-01T00:00:00+23:59"])
+def test_a_time_that_is_none_in_utc_is_refused(moment: str) -> None:
+    with pytest.raises(DamagedError, match="not as its format says"):
+        decode_header(altered(samples.EVENT_FILE[0], "exportTime", to=moment), "x")
+
+
+def test_a_header_whose_numbers_or_names_are_none_is_refused() -> None:
+    for name, value in [("rowCount", -1), ("movement", True), ("table", ["t"]), ("primaryKeys", ["id", "id"])]:
+        with pytest.raises(DamagedError, match="not as its format says"):
+            decode_header(altered(samples.EVENT_FILE[0], name, to=value), "x")
+
+
+@pytest.mark.parametrize("key", ["flows/../../etc/passwd", "/etc/passwd", "a//b", "a\0b", "", "x" * 1025])
+def test_a_key_that_no_store_holds_is_damage_and_not_our_own_defect(key: str) -> None:
+    with pytest.raises(DamagedError, match="which is no object's key"):
+        decode_message(altered(samples.MESSAGES[2], "key", to=key))
+    entry = altered(samples.FILE_LIST[1], "key", to=key)
+    with pytest.raises(DamagedError, match="line|no object's key"):
+        decode_file_list(b"\n".join([altered(samples.FILE_LIST[0], "files", to=1), entry, b""]), "x")
+
+
+@pytest.mark.parametrize("file", ["1/%ED%A0%80/full/0", "01/t/full/0", f"{10**19}/t/full/0"])
+def test_an_event_file_id_that_nobody_writes_is_refused(file: str) -> None:
+    entry = altered(samples.FILE_LIST[1], "fileId", to=file)
+    with pytest.raises(DamagedError, match="not as its format says"):
+        decode_file_list(b"\n".join([altered(samples.FILE_LIST[0], "files", to=1), entry, b""]), "x")
+
+
+@pytest.mark.parametrize("frame", [{"rows": -3, "keys": 0}, {"rows": 0, "keys": -30}, {"rows": -1, "keys": 8}])
+def test_a_state_range_of_negative_length_is_refused_and_not_read_for_ever(frame: dict[str, int]) -> None:
+    with in_time(5), pytest.raises(DamagedError, match="not as its format says"):
+        for _ in StateReader(headed=False, what="x").feed(orjson.dumps({"until": [1], **frame}) + b"\n" + b"y" * 100):
+            pass
+
+
+def test_a_state_range_of_a_length_that_nobody_writes_is_refused_before_it_is_read() -> None:
+    frame = orjson.dumps({"until": [1], "rows": 2**60, "keys": 0})
+    with pytest.raises(DamagedError, match="claims"):
+        list(StateReader(headed=False, what="x").feed(frame + b"\n"))
