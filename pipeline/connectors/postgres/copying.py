@@ -18,6 +18,8 @@ _SIGNATURE = b"PGCOPY\n\xff\r\n\0"
 _HEADER_BYTES = 19
 """Signature, flags and length of the extension: https://www.postgresql.org/docs/current/sql-copy.html, "Binary Format"."""
 
+_TRAILER = b"\xff\xff"
+
 _LOOK_SECONDS = 0.1
 """How often a thread that waits for the server looks whether it is still wanted."""
 
@@ -61,27 +63,31 @@ class CopyOut:
         append: Callable[[memoryview], None] = rows.append
         get = self._pgconn.get_copy_data
         left = max_bytes
-        while left > 0 and len(rows) < max_rows and not self._at_end:
+        while not self._at_end and left > 0 and len(rows) < max_rows:
             size, row = get(1)
-            if size == 0:
-                self._wait()
-                continue
-            if size < 0:
-                self._end()
-                continue
-            if self._at_start:
-                row = self._after_header(row)
-            if len(row) > 2:
+            while size > 0:
                 append(row)
                 left -= size
-        return rows
+                if left <= 0 or len(rows) == max_rows:
+                    break
+                size, row = get(1)
+            if size == 0:
+                self._wait()
+            elif size < 0:
+                self._end()
+        found = self._without_frame(rows)
+        return found if found or self._at_end else self.read(max_rows, max_bytes)
 
-    def _after_header(self, row: memoryview) -> memoryview:
-        """The header comes with the first row, or with the end of the copy."""
-        self._at_start = False
-        if bytes(row[: len(_SIGNATURE)]) != _SIGNATURE:
-            raise OperationalError("the server's binary COPY does not begin as one")
-        return row[_HEADER_BYTES:]
+    def _without_frame(self, rows: list[memoryview]) -> list[memoryview]:
+        """Take off the header, which comes with the first row, and the trailer, which takes the place of a row."""
+        if rows and self._at_start:
+            self._at_start = False
+            if bytes(rows[0][: len(_SIGNATURE)]) != _SIGNATURE:
+                raise OperationalError("the server's binary COPY does not begin as one")
+            rows[0] = rows[0][_HEADER_BYTES:]
+        if rows and len(rows[-1]) <= len(_TRAILER):
+            rows.pop()
+        return rows
 
     def _wait(self) -> None:
         while not self._stop.is_set():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from itertools import repeat
 from struct import Struct
 from typing import Any
 
@@ -84,7 +85,7 @@ def decode_located(rows: Sequence[memoryview], seed: int, read_key: ReadKey) -> 
     """Return keys and hashes of rows that were read with their places."""
     at = _PLACE.size
     hashes = b"".join([xxh3_64_digest(row[at:], seed) for row in rows])
-    return [read_key(row, at) for row in rows], hashes
+    return list(map(read_key, rows, repeat(at))), hashes
 
 
 def decode_with_lines(
@@ -94,7 +95,7 @@ def decode_with_lines(
     size = _LENGTH.unpack_from
     ends = [size(row, 2)[0] + _LINE for row in rows]
     hashes = b"".join([xxh3_64_digest(row[end:], seed) for row, end in zip(rows, ends, strict=True)])
-    keys = [read_key(row, end) for row, end in zip(rows, ends, strict=True)]
+    keys = list(map(read_key, rows, ends))
     return keys, hashes, [row[_LINE:end] for row, end in zip(rows, ends, strict=True)]
 
 
