@@ -3,6 +3,9 @@
 The object appears when the upload is completed, all at once; the condition is decided there. An upload that is not
 completed is aborted, and what a killed process left behind is found by its age.
 
+AWS decides the condition and the completion as one. SeaweedFS 4.48 and LocalStack 4.13 look first, so that of two
+completed at the same instant both may win there; what is put by one request is decided rightly by all.
+
 (https://docs.aws.amazon.com/AmazonS3/latest/userguide/mpuoverview.html)
 """
 
