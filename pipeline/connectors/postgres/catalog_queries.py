@@ -105,12 +105,15 @@ ORDER BY u."table", n.nspname COLLATE "C", c.relname COLLATE "C"
 """
 
 TYPES = """
+WITH ranges AS MATERIALIZED (
+    SELECT rngtypid, rngsubtype, (to_jsonb(r) ->> 'rngmultitypid')::oid AS multirange FROM pg_range AS r
+)
 SELECT t.oid, n.nspname AS schema, t.typname AS name, t.typbasetype AS base, t.typelem AS element, t.typrelid AS relation,
        CASE WHEN t.typelem <> 0 AND t.typlen = -1 AND t.typcategory = 'A' THEN 'a' ELSE t.typtype::text END AS kind,
        c.relkind = 'c' AS is_composite, t.typsend <> 0 AS has_binary, x.extname AS extension, r.rngsubtype AS subtype
 FROM pg_type AS t JOIN pg_namespace AS n ON n.oid = t.typnamespace
 LEFT JOIN pg_class AS c ON c.oid = t.typrelid
-LEFT JOIN pg_range AS r ON r.rngtypid = t.oid OR to_jsonb(r) ->> 'rngmultitypid' = t.oid::text
+LEFT JOIN ranges AS r ON t.oid IN (r.rngtypid, r.multirange)
 LEFT JOIN pg_depend AS d ON d.classid = 'pg_type'::regclass AND d.objid = t.oid AND d.deptype = 'e'
 LEFT JOIN pg_extension AS x ON x.oid = d.refobjid
 """

@@ -11,7 +11,6 @@ from tests.servers.postgresql import PostgresqlServer
 
 WORLDS = {
     "a number as the key": "CREATE TABLE a (id int PRIMARY KEY, n int, v text)",
-    "text as the key": "CREATE TABLE a (id text PRIMARY KEY, n int, v text)",
     "a key of two columns, of which one needs sorting": (
         "CREATE TABLE a (id bigint, d timestamptz DEFAULT '2024-01-01', n int, v text, PRIMARY KEY (d, id))"
     ),
