@@ -15,6 +15,7 @@ from pipeline.connectors.sqlite.bookkeeping import Bookkeeping
 from pipeline.connectors.sqlite.connection import BUSY_TIMEOUT_SECONDS, location_of, open_destination
 from pipeline.connectors.sqlite.errors import translated
 from pipeline.connectors.sqlite.finishing import create_indexes, foreign_key_violations, raise_sequence
+from pipeline.connectors.sqlite.following import FollowedTables
 from pipeline.connectors.sqlite.load import FileLoad
 from pipeline.connectors.sqlite.refusals import bind_tagged
 from pipeline.connectors.sqlite.retrying import retry_set_aside
@@ -59,6 +60,7 @@ class SqliteDestinationSession:
     def __init__(self, connection: apsw.Connection, flow: FlowName, location: str) -> None:
         self._connection = connection
         self._bookkeeping = Bookkeeping(connection, flow)
+        self._followed = FollowedTables(connection)
         self._location = location
         self._lock = anyio.Lock()
 
@@ -126,8 +128,11 @@ class SqliteDestinationSession:
     def _prepare(self, file: FileToLoad, place: str) -> tuple[FileLoad, Target]:
         schema = file.header.schema
         self._bookkeeping.create()
+        found = self._followed.prepare(schema, file.header.export_time)
         target = prepare_target(self._connection, schema)
-        self._bookkeeping.remember_schema(schema)
+        self._followed.note(found, schema, file.header.export_time)
+        if found.is_latest:
+            self._bookkeeping.remember_schema(schema)
         return FileLoad(self._connection, self._bookkeeping, target, schema.stream, place), target
 
     def _complete(self, file: FileToLoad, load: FileLoad, target: Target) -> Loaded:
@@ -138,7 +143,7 @@ class SqliteDestinationSession:
         return Loaded(mark, rejections, target.skipped)
 
     def _make_what_is_missing(self, streams: Sequence[StreamName]) -> list[Violation]:
-        violations: list[Violation] = []
+        violations = list(self._followed.catch_up(streams))
         for schema in self._bookkeeping.schemas(streams) if self._bookkeeping.exists() else ():
             native = sqlite_native(schema)
             violations += create_indexes(self._connection, schema.stream, native)

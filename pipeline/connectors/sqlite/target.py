@@ -116,7 +116,7 @@ def prepare_target(connection: apsw.Connection, schema: StreamSchema) -> Target:
     native = sqlite_native(schema)
     table = _existing_table(connection, schema.stream)
     if table is None:
-        connection.execute(_create_statement(schema, native)).fetchall()
+        connection.execute(create_statement(schema, native)).fetchall()
         table = read_table(connection, schema.stream)
     hidden = _hidden_rowid(table, schema, native)
     known = {folded(column.name): column for column in table.columns}
@@ -162,7 +162,8 @@ def _existing_table(connection: apsw.Connection, name: str) -> Table | None:
     return None
 
 
-def _create_statement(schema: StreamSchema, native: Mapping[str, object]) -> str:
+def create_statement(schema: StreamSchema, native: Mapping[str, object]) -> str:
+    """Return the statement that makes the stream's table; ConfigurationError when the source's own cannot be used."""
     if native:
         return check_create_table(native.get("create_table"), schema.stream)
     columns = [
