@@ -62,6 +62,8 @@ async def repair(
                 return found
             tell(found)
             doubted.note_streams(found.differing)
+            if not doubted.streams:
+                return found
             begun = await begin_repair(home.store, home.flows, home.clock, flow, doubted)
             movement = await _move(home, flow, begun, settings, reporter)
         differed = replace(request, streams=begun.only)

@@ -59,11 +59,22 @@ def _row(stream: StreamReport) -> tuple[str, ...]:
         f"{stream.extra:,}",
         f"{stream.different:,}",
         f"{stream.set_aside:,}",
-        "equal" if stream.equal else "absent at the destination" if stream.absent else "different",
+        _stream_verdict(stream),
     )
 
 
+def _stream_verdict(stream: StreamReport) -> str:
+    if stream.incomparable:
+        return "not comparable"
+    if stream.absent:
+        return "absent at the destination"
+    return "equal" if stream.equal else "different"
+
+
 def _details(stream: StreamReport) -> Iterator[str]:
+    if stream.incomparable:
+        yield f"{printable(stream.stream)}: {printable(stream.incomparable)}"
+        return
     ranges = f"{stream.ranges_differing:,} of {count(stream.ranges, 'range')} of keys"
     yield f"{printable(stream.stream)}: {count(stream.differences, 'key')} in {ranges}"
     if stream.gone:
@@ -149,6 +160,7 @@ def _stream_object(stream: StreamReport) -> dict[str, object]:
         "equal": stream.equal,
         "absent_at_destination": stream.absent,
         "absent_at_source": stream.gone,
+        "incomparable": stream.incomparable or None,
         "source": _side(stream.source),
         "destination": _side(stream.destination),
         "ranges": {

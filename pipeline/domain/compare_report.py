@@ -70,9 +70,9 @@ class StreamReport:
     """What was found of one stream. `ranges` counts those compared, `differing` holds the first of those that differ.
 
     `examples` are the first keys that differ; `missing`, `extra`, `different` and `set_aside` count all of them, the
-    last being among the others. `absent`: the destination has no such stream; `gone`: the source has it
-    no more. Columns that only one place has are named; one that the destination lacks counts as NULL there, and one
-    that only the destination has is not compared.
+    last being among the others. `absent`: the destination has no such stream; `gone`: the source has it no more;
+    `incomparable`: why its rows could not be compared at all. Columns that only one place has are named; one that the
+    destination lacks counts as NULL there, and one that only the destination has is not compared.
     """
 
     stream: StreamName
@@ -88,6 +88,7 @@ class StreamReport:
     examples: tuple[Difference, ...] = ()
     absent: bool = False
     gone: bool = False
+    incomparable: str = ""
     missing_columns: tuple[str, ...] = ()
     extra_columns: tuple[str, ...] = ()
 
@@ -99,7 +100,7 @@ class StreamReport:
     @property
     def equal(self) -> bool:
         """Whether the destination's stream equals the source's."""
-        return not self.differences and not self.absent
+        return not (self.differences or self.absent or self.incomparable)
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,13 +26,13 @@ _NUMBERS = frozenset({"integer", "real", "decimal", "boolean"})
 class ColumnPair:
     """A column of the source and its counterpart at the destination; None when the destination has none.
 
-    `readings` are the ways to read two values of different forms that may mean the same; none where one value has
-    one form.
+    `readings` are the ways to read both values where one value may have two forms: each a pair, for the source's and
+    for the destination's. There are none where one value has one form.
     """
 
     source: str
     destination: str | None
-    readings: tuple[_Reading, ...] = ()
+    readings: tuple[tuple[_Reading, _Reading], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +64,41 @@ def pair_columns(source: StreamSchema, destination: StreamSchema) -> Pairing:
 def _pair(column: Column, other: Column | None, *, one_technology: bool) -> ColumnPair:
     if other is None:
         return ColumnPair(column.name, None)
-    if column.type == other.type and (one_technology or column.type in _ONE_FORM):
-        return ColumnPair(column.name, other.name)
-    types = {column.type, other.type}
-    number = _any_number if types & _NUMBERS else _number
-    return ColumnPair(column.name, other.name, (number, _moment, _document, _data))
+    return ColumnPair(column.name, other.name, _readings(column.type, other.type, one_technology=one_technology))
+
+
+def _readings(here: str, there: str, *, one_technology: bool) -> tuple[tuple[_Reading, _Reading], ...]:
+    if here == there and (one_technology or here in _ONE_FORM):
+        return ()
+    # What may be of any type is kept as JSON where there is no such column: then the value is what the JSON says.
+    if (here, there) == ("any", "json"):
+        return ((_form, _form_in_json),)
+    if (here, there) == ("json", "any"):
+        return ((_form_in_json, _form),)
+    number = _any_number if {here, there} & _NUMBERS else _number
+    return tuple((reading, reading) for reading in (_form, number, _moment, _document, _data))
+
+
+_ORDERS = {"integer": "numbers", "real": "numbers", "boolean": "numbers", "bytes": "bytes", "any": "any"}
+"""What kind of keys a column of a type has; those of all other types are text, in the order of text."""
+
+
+def why_not_comparable(source: StreamSchema, destination: StreamSchema, pairing: Pairing) -> str:
+    """Return why the rows of both cannot be walked side by side in the order of their keys; empty when they can."""
+    one_technology = set(source.native) == set(destination.native)
+    here = {column.name: column.type for column in source.columns}
+    there = {column.name: column.type for column in destination.columns}
+    names = {pair.source: pair.destination for pair in pairing.pairs}
+    for key in source.primary_keys:
+        name = names.get(key)
+        if name is None:
+            return f"the destination has no column {key!r}, which is part of the key"
+        orders = {_ORDERS.get(here[key], "text"), _ORDERS.get(there[name], "text")}
+        if not one_technology and (len(orders) > 1 or "any" in orders):
+            return (
+                f"the key column {key!r} is {here[key]} at the source and {there[name]} there, which sort differently"
+            )
+    return ""
 
 
 def differing_columns(source: Values, destination: Values, pairing: Pairing) -> tuple[str, ...]:
@@ -84,20 +114,32 @@ def differing_columns(source: Values, destination: Values, pairing: Pairing) -> 
     )
 
 
-def same_value(one: object, other: object, readings: Sequence[_Reading] = ()) -> bool:
+def same_value(one: object, other: object, readings: Sequence[tuple[_Reading, _Reading]] = ()) -> bool:
     """Whether two values of a record's JSON are one value: in form, or in meaning under one of the readings."""
-    if type(one) is type(other) and repr(one) == repr(other):
-        return True
+    if not readings:
+        return _form(one) == _form(other)
     if one is None or other is None:
-        return False
-    return any(_same_as(reading, one, other) for reading in readings)
+        return one is other
+    return any(_same_as(*pair, one, other) for pair in readings)
 
 
-def _same_as(reading: _Reading, one: object, other: object) -> bool:
+def _same_as(reading: _Reading, other_reading: _Reading, one: object, other: object) -> bool:
     try:
-        return reading(one) == reading(other)
+        return reading(one) == other_reading(other)
     except (ValueError, TypeError, InvalidOperation, RecursionError):
         return False
+
+
+def _form(value: object) -> object:
+    """The value and nothing else: 1 is not 1.0, nor true, and 0.0 is not -0.0."""
+    return type(value), repr(value)
+
+
+def _form_in_json(value: object) -> object:
+    """The value that a JSON text holds, and nothing else."""
+    if not isinstance(value, str):
+        raise TypeError(value)
+    return _form(json.loads(value))
 
 
 def _number(value: object) -> object:

@@ -13,8 +13,7 @@ from dataclasses import dataclass, replace
 import structlog
 
 from pipeline.domain.compare_report import Against, Difference, LatestMovement, StreamReport, Verification
-from pipeline.domain.compare_values import Pairing, pair_columns
-from pipeline.domain.errors import ConfigurationError
+from pipeline.domain.compare_values import Pairing, pair_columns, why_not_comparable
 from pipeline.domain.errors import ConfigurationError
 from pipeline.domain.ids import StreamName
 from pipeline.domain.movement import Flow
@@ -116,6 +115,8 @@ class _Comparison:
             missing_columns=pairing.missing if pairing else (),
             extra_columns=pairing.extra if pairing else (),
         )
+        if pair.there and pairing and (reason := why_not_comparable(pair.here, pair.there, pairing)):
+            return replace(report, incomparable=reason)
         rows = no_rows() if pair.gone else self.here.open_rows(pair.here)
         copied = self._open_copy(pair, pairing)
         by_values = pairing if self.request.against is Against.SOURCE else None
@@ -153,14 +154,12 @@ async def _read_scope(
     gone = [schema for schema in await stored.streams() if schema.stream not in names]
     moved = [schema for schema in (*present, *gone) if history.moves(schema.stream)]
     compared = sorted(wanted_streams(moved, wanted), key=lambda schema: schema.stream)
-    known = {schema.stream.casefold() for schema in (*present, *gone)}
+    matched = {schema.stream: counterpart(schema.stream, there) for schema in (*present, *gone)}
+    known = {found.stream for found in matched.values() if found is not None}
     return _Scope(
-        tuple(
-            _StreamPair(schema, counterpart(schema.stream, there), gone=schema.stream not in names)
-            for schema in compared
-        ),
+        tuple(_StreamPair(schema, matched[schema.stream], gone=schema.stream not in names) for schema in compared),
         left_out=tuple(schema.stream for schema in present if not history.moves(schema.stream)),
-        only_there=tuple(schema.stream for schema in there if schema.stream.casefold() not in known),
+        only_there=tuple(schema.stream for schema in there if schema.stream not in known),
     )
 
 
@@ -185,11 +184,6 @@ def aligned(schema: StreamSchema, there: StreamSchema, pairing: Pairing) -> Stre
     """
     by_name = {column.name: column for column in there.columns}
     names = {pair.source: pair.destination for pair in pairing.pairs if pair.destination is not None}
-    if unknown := [name for name in schema.primary_keys if name not in names]:
-        raise ConfigurationError(
-            f"Stream {schema.stream!r} cannot be compared: the destination has no column {unknown[0]!r}, which is part "
-            "of the key. Move it again, or name other streams with --stream."
-        )
     return replace(
         there,
         columns=tuple(by_name[name] for name in names.values()),

@@ -92,6 +92,8 @@ class DoubtedStreams:
     def note_streams(self, differing: Sequence[StreamReport]) -> None:
         """Take what was found of the streams that differ."""
         for report in differing:
+            if report.incomparable:
+                continue  # nobody knows what differs
             doubts = self._of(report.stream)
             doubts.absent, doubts.gone = report.absent, report.gone
 

@@ -100,8 +100,21 @@ def wanted_streams(streams: Sequence[StreamSchema], wanted: Sequence[str]) -> li
 
 
 def counterpart(stream: StreamName, there: Sequence[StreamSchema]) -> StreamSchema | None:
-    """Return the destination's stream of this name, or of one that differs in case alone; None when there is none."""
-    same = [schema for schema in there if schema.stream == stream]
-    folded = [schema for schema in there if schema.stream.casefold() == stream.casefold()]
-    found = same or folded
-    return found[0] if len(found) == 1 else None
+    """Return the destination's stream of this name; None when there is none.
+
+    Or else of the same name in double quotes, as a technology writes a name that holds its separator; or else of one
+    that differs in case alone.
+    """
+    for likeness in (str, _unquoted, _folded):
+        found = [schema for schema in there if likeness(schema.stream) == likeness(stream)]
+        if len(found) == 1:
+            return found[0]
+    return None
+
+
+def _unquoted(name: str) -> str:
+    return name[1:-1].replace('""', '"') if len(name) > 1 and name[0] == name[-1] == '"' else name
+
+
+def _folded(name: str) -> str:
+    return _unquoted(name).casefold()

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.domain.compare import Rows, Step, walk, walk_rest
-from pipeline.domain.compare_values import differing_columns, pair_columns, same_value
+from pipeline.domain.compare_values import differing_columns, pair_columns, same_value, why_not_comparable
 from pipeline.domain.diff import HASH_BYTES
 from pipeline.domain.ids import Label, StreamName
 from pipeline.domain.keys import Key
@@ -88,7 +88,7 @@ def test_numbers_that_are_equal_are_one_key() -> None:
 
 def schema(technology: str, **types: str) -> StreamSchema:
     columns = tuple(Column(name, kind) for name, kind in types.items())
-    return StreamSchema(StreamName("t"), Label("t"), columns, ("id",), {technology: {}})
+    return StreamSchema(StreamName("t"), Label("t"), columns, (columns[0].name,), {technology: {}})
 
 
 def test_within_one_technology_a_value_equals_only_itself() -> None:
@@ -120,6 +120,34 @@ def test_where_types_differ_the_meaning_counts() -> None:
     assert not agree("text", "2026-01-02T03:04:05+01:00", "timestamp", "2026-01-02 03:04:05+00:00")
     assert not agree("any", None, "integer", 0)
     assert not agree("any", "not a number", "integer", 1)
+
+
+def test_what_is_kept_as_json_is_what_the_json_says() -> None:
+    pairing = pair_columns(schema("sqlite", value="any"), schema("postgresql", value="json"))
+    for value, kept in ((1, "1"), ("1", '"1"'), (1.0, "1.0"), ({"$bytes": "AA=="}, '{"$bytes":"AA=="}')):
+        assert differing_columns({"value": value}, {"value": kept}, pairing) == ()
+    for value, kept in ((1, '"1"'), ("1", "1"), (1, "1.0"), ("", None)):
+        assert differing_columns({"value": value}, {"value": kept}, pairing) == ("value",)
+
+
+def test_keys_that_a_column_may_rewrite_are_not_compared() -> None:
+    def comparable(type_here: str, technology: str, type_there: str) -> bool:
+        one, other = schema("sqlite", id=type_here), schema(technology, id=type_there)
+        return not why_not_comparable(one, other, pair_columns(one, other))
+
+    for kind in ("integer", "text", "bytes", "any"):
+        assert comparable(kind, "sqlite", kind)
+    assert comparable("timestamp", "postgresql", "text")
+    assert comparable("boolean", "postgresql", "integer")
+    for one, other in (
+        ("integer", "text"),
+        ("text", "timestamp"),
+        ("text", "decimal"),
+        ("any", "text"),
+        ("any", "any"),
+    ):
+        assert not comparable(one, "postgresql", other)
+    assert not comparable("integer", "sqlite", "text")
 
 
 def test_a_column_that_is_not_there_holds_null() -> None:

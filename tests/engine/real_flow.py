@@ -1,0 +1,81 @@
+"""A Flow between real places that is moved, verified and repaired, with its store in memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pipeline.domain.compare_report import StreamReport, Verification
+from pipeline.domain.ids import FlowName
+from pipeline.domain.movement import Movement
+from pipeline.engine.flows import FlowStore
+from pipeline.engine.mover import Mover
+from pipeline.engine.parts import EngineParts, Limits
+from pipeline.engine.verify import Verifier, VerifyRequest
+from pipeline.engine.verify_repair import DoubtedStreams, begin_repair
+from pipeline.ports.destination import Destination
+from pipeline.ports.source import Source
+from pipeline.queues.memory import MemoryEventQueue
+from pipeline.stores.memory import MemoryObjectStore
+from tests.engine.moving import RecordingReporter
+from tests.engine.world import ManualClock
+
+FLOW = FlowName("crm")
+LIMITS = Limits(event_file_rows=100, range_rows=16)
+
+
+@dataclass(frozen=True)
+class Places:
+    """A source and a destination, and how to read both to compare them."""
+
+    source: Source
+    destination: Destination
+    readable_source: Source
+    copy: Source
+
+
+class RealFlow:
+    """A Flow between real places, with its store in memory."""
+
+    def __init__(self, places: Places) -> None:
+        self._places = places
+        self._store, self._clock = MemoryObjectStore(), ManualClock()
+        self._flows = FlowStore(self._store, self._clock)
+
+    async def move(self, only: tuple[str, ...] = (), exclude: tuple[str, ...] = ()) -> Movement:
+        """Move once."""
+        queue = MemoryEventQueue(visibility_seconds=30.0)
+        parts = EngineParts(self._store, queue, self._clock, RecordingReporter(), self._flows, LIMITS)
+        mover = Mover(parts, FLOW, self._places.source, self._places.destination, "worker")
+        return await mover.run(only=only, exclude=exclude)
+
+    async def verify(self, request: VerifyRequest | None = None, doubted: DoubtedStreams | None = None) -> Verification:
+        """Compare."""
+        flow = await self._flows.read_flow(FLOW)
+        source, copy = self._places.readable_source, self._places.copy
+        verifier = Verifier(self._store, self._flows, self._clock, flow, source=source, copy=copy)
+        return await verifier.run(request or VerifyRequest(), None if doubted is None else doubted.note)
+
+    async def repair(self) -> Movement:
+        """Move what differs."""
+        with DoubtedStreams() as doubted:
+            found = await self.verify(doubted=doubted)
+            doubted.note_streams(found.differing)
+            flow = await self._flows.read_flow(FLOW)
+            begun = await begin_repair(self._store, self._flows, self._clock, flow, doubted)
+        return await self.move(begun.only, begun.exclude)
+
+    async def repaired(self) -> tuple[int, int]:
+        """Repair, see that all is well and nothing is left to do; return the upserts and deletes that it took."""
+        repaired = await self.repair()
+        assert repaired.status == "SUCCESS", repaired.problems
+        found = await self.verify()
+        assert found.equal, found.differing
+        again = await self.move()
+        assert again.totals.files_exported == 0
+        return repaired.totals.upserts, repaired.totals.deletes
+
+
+def one(found: Verification) -> StreamReport:
+    """The one stream that differs."""
+    (report,) = found.differing
+    return report
