@@ -15,6 +15,13 @@ from pipeline.domain.event_file import Encoding, Header
 
 MAX_LINE_BYTES = 512 * 1024 * 1024
 """The longest line that is read or written: it must fit into memory several times."""
+MAX_HEADER_BYTES = 16 * 1024 * 1024
+"""The longest header line: room for some hundred thousand columns."""
+MAX_EVENT_FILE_BYTES = 1024 * 1024 * 1024
+"""The most bytes of lines in one Event File: more than the largest setting and the longest line come to together.
+
+A few kilobytes of compressed data can be made to swell to more than any disk holds; here that ends.
+"""
 
 
 class EventFileWriter:
@@ -69,6 +76,7 @@ class EventFileReader:
         self._sniffed = b""
         self._rest: list[bytes] = []
         self._rest_bytes = 0
+        self._read_bytes = 0
         self.header: Header | None = None
         self.lines = 0
 
@@ -81,6 +89,7 @@ class EventFileReader:
             self._decoder, data, self._sniffed = decoder(sniff(self._sniffed)), self._sniffed, b""
         try:
             for piece in self._decoder.feed(data):
+                self._count(piece)
                 yield from self._split(piece)
         except DamagedError as error:
             raise self._named(error) from error
@@ -100,13 +109,20 @@ class EventFileReader:
         if self.header is None:
             raise DamagedError(f"{self._what} is empty: it has no header line")
         if self.header.row_count != self.lines:
-            raise DamagedError(
-                f"{self._what} lies about its rows: its header says {self.header.row_count}, it holds {self.lines}"
-            )
+            raise self._lies(str(self.lines))
+
+    def _lies(self, held: str) -> DamagedError:
+        says = 0 if self.header is None else self.header.row_count
+        return DamagedError(f"{self._what} lies about its rows: its header says {says}, it holds {held}")
 
     def _named(self, error: DamagedError) -> DamagedError:
         text = str(error)
         return error if text.startswith(self._what) else DamagedError(f"{self._what}: {text}")
+
+    def _count(self, piece: bytes) -> None:
+        self._read_bytes += len(piece)
+        if self._read_bytes > MAX_EVENT_FILE_BYTES:
+            raise DamagedError(f"it holds more than {MAX_EVENT_FILE_BYTES:,} bytes of lines")
 
     def _split(self, piece: bytes) -> Iterator[bytes]:
         end = piece.rfind(b"\n") + 1
@@ -121,6 +137,8 @@ class EventFileReader:
             self.header = decode_header(line, self._what)
         if block:
             self.lines += block.count(b"\n")
+            if self.lines > self.header.row_count:
+                raise self._lies("more")
             yield block
 
     def _keep(self, piece: bytes) -> None:
@@ -128,5 +146,9 @@ class EventFileReader:
             return
         self._rest.append(piece)
         self._rest_bytes += len(piece)
-        if self._rest_bytes > self._max_line_bytes:
-            raise DamagedError(f"line {self.lines + 2} is longer than {self._max_line_bytes:,} bytes")
+        line, most = self.lines + 2, self._max_line_bytes
+        if self.header is None:
+            line, most = 1, min(MAX_HEADER_BYTES, most)
+        if self._rest_bytes > most:
+            self._rest = []  # what is not read on need not be held while the error is told
+            raise DamagedError(f"line {line} is longer than {most:,} bytes")
