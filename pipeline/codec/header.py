@@ -41,6 +41,7 @@ def schema_from_json(document: Mapping[str, object]) -> StreamSchema:
     columns, native = document["columns"], document.get("native", {})
     if not isinstance(columns, list) or not isinstance(native, dict):
         raise TypeError("columns or native are of a wrong type")
+    orjson.dumps(native)  # TypeError when it is nested too deep to be written down again
     schema = StreamSchema(
         stream=StreamName(text_of(document, "table")),
         label=Label(text_of(document, "label")),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -19,7 +19,8 @@ Row = tuple[KeyValue, ...]
 
 PLAIN_TYPES = frozenset({type(None), int, float, str})
 """The types whose values JSON holds as they are; of floats, only the finite ones."""
-_Plain = int | float | str | None
+_Integer = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+_Plain = _Integer | float | str | None
 _UNWRITABLE = re.compile(r'["\\\x00-\x1f]')
 """Characters that msgspec takes in no name of a member."""
 
