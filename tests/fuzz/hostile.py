@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -46,6 +47,11 @@ HOSTILE_TEXTS = [
 HOSTILE_NUMBERS = [0, -1, 1, 2, 2**31, 2**53 + 1, 2**63 - 1, 2**63, 2**64 - 1, -(2**63), 1e308, -1e308, 5e-324, -0.0]
 
 
+def dump(value: Json) -> bytes:
+    """JSON as compact as orjson writes it, but however deeply nested."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+
+
 def nested(depth: int, shape: int = 0) -> Json:
     """A value of nested arrays, objects, or both."""
     value: Json = 1
@@ -57,11 +63,11 @@ def nested(depth: int, shape: int = 0) -> Json:
 HOSTILE_VALUES = st.one_of(
     st.sampled_from([*HOSTILE_TEXTS, *HOSTILE_NUMBERS, None, True, False, [], {}, [[]], {"": {}}]),
     st.sampled_from([{"$bytes": "AA=="}, {"$bytes": "!"}, {"$text": "/w=="}, {"$float": "nan"}, {"$float": "x"}]),
-    st.sampled_from([nested(200), nested(200, 1), {"$bytes": 1}, {"$text": "Li4v"}]),
+    st.sampled_from([nested(300), nested(300, 1), nested(300, 2), {"$bytes": 1}, {"$text": "Li4v"}]),
     st.text(max_size=20).filter(lambda text: text.isprintable()),
     st.integers(-(2**63), 2**64 - 1),
     st.floats(allow_nan=False, allow_infinity=False),
-)
+).map(lambda value: orjson.loads(dump(value)))  # a copy each time: what is drawn is altered in its turn
 
 
 def _places(value: Json) -> list[tuple[Json, Any]]:
@@ -86,7 +92,7 @@ def altered_json(draw: st.DrawFn, document: Json) -> Json:
         places = _places(copy)
         if not places:
             break
-        container, key = draw(st.sampled_from(range(len(places))).map(lambda at, places=places: places[at]))
+        container, key = places[draw(st.integers(0, len(places) - 1))]
         _alter(draw, container, key)
     return copy
 
@@ -150,10 +156,10 @@ def documents(document: Json) -> st.SearchStrategy[bytes]:
     """A document of one JSON value, altered in either way; or no document at all."""
     valid = orjson.dumps(document)
     return st.one_of(
-        altered_json(document).map(orjson.dumps),
+        altered_json(document).map(dump),
         altered_bytes(valid),
         st.binary(max_size=40),
-        HOSTILE_VALUES.map(orjson.dumps),
+        HOSTILE_VALUES.map(dump),
         st.sampled_from([b"[" * 100_000, b'{"a":' * 100_000, b"[" * 1000 + b"]" * 1000, b"{" * 10, b"\n", b"null"]),
     )
 

@@ -8,16 +8,20 @@ import orjson
 import pytest
 
 from pipeline.codec.documents import decode_movement
+from pipeline.codec.event_file import EventFileReader
 from pipeline.codec.failures import decode_failures
 from pipeline.codec.file_list import decode_file_list
 from pipeline.codec.header import decode_header
 from pipeline.codec.message import decode_message
 from pipeline.codec.progress import decode_progress
 from pipeline.codec.state import StateReader
+from pipeline.codec.upsert_lines import UpsertLines
 from pipeline.codec.values import parse_line
 from pipeline.domain.errors import DamagedError
+from pipeline.domain.event_file import Encoding
 from tests.fuzz import samples
 from tests.fuzz.holding import in_time
+from tests.fuzz.hostile import dump, nested
 
 
 def altered(document: Any, *path: Any, to: Any) -> bytes:
@@ -74,7 +78,7 @@ def test_a_key_that_no_store_holds_is_damage_and_not_our_own_defect(key: str) ->
     with pytest.raises(DamagedError, match="which is no object's key"):
         decode_message(altered(samples.MESSAGES[2], "key", to=key))
     entry = altered(samples.FILE_LIST[1], "key", to=key)
-    with pytest.raises(DamagedError, match="line|no object's key"):
+    with pytest.raises(DamagedError, match=r"line 2|no object's key"):
         decode_file_list(b"\n".join([altered(samples.FILE_LIST[0], "files", to=1), entry, b""]), "x")
 
 
@@ -96,3 +100,20 @@ def test_a_state_range_of_a_length_that_nobody_writes_is_refused_before_it_is_re
     frame = orjson.dumps({"until": [1], "rows": 2**60, "keys": 0})
     with pytest.raises(DamagedError, match="claims"):
         list(StateReader(headed=False, what="x").feed(frame + b"\n"))
+
+
+def test_what_is_nested_too_deep_to_be_written_down_again_is_not_read() -> None:
+    with pytest.raises(DamagedError, match="not as its format says"):
+        decode_header(dump(samples.EVENT_FILE[0] | {"native": {"a": nested(300)}}), "x")
+
+
+@pytest.mark.parametrize("number", [2**63, -(2**63) - 1, 10**30])
+def test_an_integer_of_more_than_64_bits_is_no_plain_value(number: int) -> None:
+    assert UpsertLines(["id"]).decode(b'{"upsert":{"id":%d}}\n' % number) is None
+
+
+def test_a_file_of_more_records_than_its_header_says_ends_where_they_are_too_many() -> None:
+    reader = EventFileReader(Encoding.PLAIN, what="x")
+    list(reader.feed(orjson.dumps(samples.EVENT_FILE[0] | {"rowCount": 1}) + b"\n"))
+    with pytest.raises(DamagedError, match="x lies about its rows: its header says 1, it holds more"):
+        list(reader.feed(b"{}\n{}\n"))
