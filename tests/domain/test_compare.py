@@ -126,8 +126,9 @@ def test_what_is_kept_as_json_is_what_the_json_says() -> None:
     pairing = pair_columns(schema("sqlite", value="any"), schema("postgresql", value="json"))
     for value, kept in ((1, "1"), ("1", '"1"'), (1.0, "1.0"), ({"$bytes": "AA=="}, '{"$bytes":"AA=="}')):
         assert differing_columns({"value": value}, {"value": kept}, pairing) == ()
-    for value, kept in ((1, '"1"'), ("1", "1"), (1, "1.0"), ("", None)):
-        assert differing_columns({"value": value}, {"value": kept}, pairing) == ("value",)
+    for value, other in ((1, '"1"'), ("1", "1"), (1, "1.0"), ("", "")):
+        assert differing_columns({"value": value}, {"value": other}, pairing) == ("value",)
+    assert differing_columns({"value": ""}, {"value": None}, pairing) == ("value",)
 
 
 def test_keys_that_a_column_may_rewrite_are_not_compared() -> None:
