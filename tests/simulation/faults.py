@@ -31,7 +31,7 @@ class Kind(StrEnum):
     EMPTY = "the queue is emptied"
 
 
-SHORT_SECONDS = (0.03, 0.3, 0.7, 2.0, 6.0)
+SHORT_SECONDS = (0.0, 0.03, 0.3, 0.7, 2.0, 6.0)
 _FREEZING = frozenset({Kind.FREEZE_BEFORE, Kind.FREEZE_AFTER})
 
 
@@ -88,10 +88,27 @@ class SeededDealer:
         return self.dealt[-1]
 
 
+_THEMES = (
+    (Kind.FREEZE_BEFORE, Kind.FREEZE_AFTER),
+    (Kind.FREEZE_BEFORE, Kind.FREEZE_AFTER, Kind.DIE_AFTER),
+    (Kind.DIE_BEFORE, Kind.DIE_AFTER, Kind.DIE_HALFWAY, Kind.DIE_LATE),
+    (Kind.FAIL_BEFORE, Kind.FAIL_AFTER, Kind.FAIL_LATE, Kind.HANG_BEFORE, Kind.HANG_AFTER),
+    (Kind.LOSE, Kind.DOUBLE, Kind.DELAY, Kind.EMPTY, Kind.HANG_BEFORE),
+    (Kind.FULL, Kind.DIE_AFTER),
+)
+
+
+def _favoured(random: Random) -> frozenset[Kind]:
+    """A theme, or some kinds at random."""
+    kinds = list(Kind)
+    if random.random() < 0.5:
+        return frozenset(random.choice(_THEMES))
+    return frozenset(random.sample(kinds, random.choice((2, 3, 5, len(kinds)))))
+
+
 def seeded_dealer(random: Random, freeze_seconds: Sequence[float]) -> SeededDealer:
     """A seed favours some kinds of faults: a world with few kinds shows what a mixture of all would drown."""
-    kinds = list(Kind)
-    favoured = frozenset(random.sample(kinds, random.choice((2, 3, 5, len(kinds)))))
+    favoured = _favoured(random)
     most, rarity = random.choice((1, 2, 3, 4, 6, 8)), random.choice((5.0, 12.0, 30.0, 60.0))
     return SeededDealer(random, most, rarity, favoured, freeze_seconds)
 

@@ -1,0 +1,123 @@
+"""Faults planted in exporters."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from pipeline.codec.message import GroupCompleted, encode_message
+from pipeline.domain import layout
+from pipeline.domain.event_file import FileEntry, Header, KeyRange
+from pipeline.domain.ids import Label, ObjectKey
+from pipeline.domain.movement import Movement
+from pipeline.engine import chunks, event_files, exporter
+from pipeline.engine.binaries import BinaryFiles
+from pipeline.engine.chunks import ChunkWriter
+from pipeline.engine.exporter import Exporter
+from pipeline.engine.stream_state import StreamState
+from pipeline.ports.object_store import OpenBody
+from tests.simulation.mutations import Patch, found_within
+from tests.simulation.store import Bucket
+
+
+@found_within(20)
+def announces_before_the_file_list_is_stored(patch: Patch) -> None:
+    list_files = Exporter._list_files
+
+    async def announce_and_list(self: Exporter, label: Label, new: Sequence[FileEntry]) -> ObjectKey | None:
+        movement = self._movement
+        key = layout.file_list_key(movement.flow, movement.number, label, movement.attempts)
+        message = GroupCompleted(movement.flow, movement.number, label, key)
+        await self._parts.queue.send([encode_message(message)])
+        return await list_files(self, label, new)
+
+    patch.setattr(Exporter, "_list_files", announce_and_list)
+
+
+@found_within(20)
+def stores_the_file_list_before_the_event_files(patch: Patch) -> None:
+    waiting: list[Callable[[], Awaitable[FileEntry]]] = []
+    list_files, store_event_file = Exporter._list_files, event_files.store_event_file
+
+    async def store_later(store: Any, header: Header, data: bytes, *, upserts: int, deletes: int) -> FileEntry:
+        bucket = Bucket()
+        waiting.append(partial(store_event_file, store, header, data, upserts=upserts, deletes=deletes))
+        return await store_event_file(bucket, header, data, upserts=upserts, deletes=deletes)
+
+    async def list_and_store(self: Exporter, label: Label, new: Sequence[FileEntry]) -> ObjectKey | None:
+        key = await list_files(self, label, new)
+        while waiting:
+            await waiting.pop()()
+        return key
+
+    patch.setattr(chunks, "store_event_file", store_later)
+    patch.setattr(Exporter, "_list_files", list_and_store)
+
+
+@found_within(20)
+def stores_the_state_after_the_event_file(patch: Patch) -> None:
+    store_part, store_chunk = ChunkWriter._store_part, ChunkWriter._store_chunk
+    waiting: list[tuple[str, bytes]] = []
+
+    async def later(self: ChunkWriter, digest: str, part: bytes) -> None:
+        waiting.append((digest, part))
+
+    async def chunk_first(self: ChunkWriter, covers: KeyRange, state: str | None) -> None:
+        await store_chunk(self, covers, state)
+        while waiting:
+            await store_part(self, *waiting.pop())
+
+    patch.setattr(ChunkWriter, "_store_part", later)
+    patch.setattr(ChunkWriter, "_store_chunk", chunk_first)
+
+
+@found_within(20)
+def stores_binaries_after_the_event_file(patch: Patch) -> None:
+    store, store_chunk = BinaryFiles.store, ChunkWriter._store_chunk
+    waiting: list[Callable[[], Awaitable[object]]] = []
+
+    async def later(self: BinaryFiles, open_body: OpenBody) -> Any:
+        waiting.append(partial(store, self, open_body))
+        return await store(BinaryFiles(Bucket(), self._flow, self._reporter), open_body)
+
+    async def chunk_first(self: ChunkWriter, covers: KeyRange, state: str | None) -> None:
+        await store_chunk(self, covers, state)
+        while waiting:
+            await waiting.pop()()
+
+    patch.setattr(BinaryFiles, "store", later)
+    patch.setattr(ChunkWriter, "_store_chunk", chunk_first)
+
+
+@found_within(200)
+def adopts_nothing_of_an_earlier_attempt(patch: Patch) -> None:
+    async def nothing(*_: object) -> list[tuple[Header, FileEntry]]:
+        return []
+
+    patch.setattr(exporter, "adopt", nothing)
+
+
+@found_within(20)
+def forgets_deletes(patch: Patch) -> None:
+    patch.setattr(ChunkWriter, "add_deletes", lambda self, keys: None)
+
+
+@found_within(50)
+def remembers_the_state_before_the_changes(patch: Patch) -> None:
+    fold = StreamState.fold
+
+    async def fold_the_base(self: StreamState, *arguments: Any) -> ObjectKey:
+        return await fold(self if self.base is None else replace(self, chunks=()), *arguments)
+
+    patch.setattr(StreamState, "fold", fold_the_base)
+
+
+@found_within(1000)
+def an_exporter_that_was_replaced_goes_on(patch: Patch) -> None:
+    async def unfenced(self: Exporter, change: Callable[[Movement], Movement]) -> Movement:
+        self._movement = await self._parts.flows.update(self._movement.flow, self._movement.number, change)
+        return self._movement
+
+    patch.setattr(Exporter, "_update", unfenced)
