@@ -36,6 +36,8 @@ CREATE TABLE IF NOT EXISTS _pipeline.streams (
 _LAST_TABLE = "_pipeline.streams"
 _LOCK = 7_166_357_421
 """The number of the advisory lock under which the tables are made, so that two processes do not make them at once."""
+MANY_SET_ASIDE = 10_000
+"""How many records are held in memory to be set aside, or tried again, together."""
 NO_KEY = "null"
 """The key of a record that has none that could be read."""
 
@@ -142,18 +144,27 @@ class Bookkeeping:
         """Whether any record of the stream is set aside."""
         return self._exists("SELECT FROM _pipeline.rejected WHERE flow = %s AND stream = %s", self._flow, stream)
 
-    def set_aside(self, item: SetAside) -> None:
-        """Remember a record that was refused, in place of an older one with its key."""
-        rejection = item.rejection
-        if rejection.key != NO_KEY:
-            self.forget(item.stream, [rejection.key])
+    def set_aside(self, items: Sequence[SetAside]) -> None:
+        """Remember records of one stream that were refused, in place of older ones with their keys."""
+        self.forget(items[0].stream, [item.rejection.key for item in items if item.rejection.key != NO_KEY])
+        for start in range(0, len(items), MANY_SET_ASIDE):
+            self._insert(items[start : start + MANY_SET_ASIDE])
+
+    def _insert(self, items: Sequence[SetAside]) -> None:
+        columns = [
+            [item.rejection.key for item in items],
+            [str(item.rejection.file) for item in items],
+            [item.rejection.line for item in items],
+            [item.record for item in items],
+            [item.rejection.reason for item in items],
+            [item.rejection.column for item in items],
+            [item.in_the_way for item in items],
+        ]
         self._connection.execute(
             "INSERT INTO _pipeline.rejected (flow, stream, key, event_file, line, record, reason, column_name, in_the_way) "
-            "VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)",
-            (
-                *(self._flow, item.stream, rejection.key, str(rejection.file), rejection.line),
-                *(item.record, rejection.reason, rejection.column, item.in_the_way),
-            ),
+            "SELECT %s, %s, * FROM unnest(%s::text[], %s::text[], %s::bigint[], %s::bytea[], %s::text[], %s::text[], "
+            "%s::boolean[])",
+            (self._flow, items[0].stream, *columns),
         )
 
     def forget(self, stream: StreamName, keys: Sequence[str]) -> None:
@@ -168,22 +179,51 @@ class Bookkeeping:
         """Forget these records, about to be tried again."""
         self._connection.execute("DELETE FROM _pipeline.rejected WHERE id = ANY(%s)", ([item.row for item in items],))
 
-    def all_set_aside(self, file: EventFileId | None = None) -> list[SetAside]:
+    def rejections(self, file: EventFileId | None = None) -> list[Rejection]:
         """Return what is set aside of the Flow, or of one file, in the order in which it came."""
         rows = self._connection.execute(
-            "SELECT id, stream, event_file, line, key, reason, column_name, record, in_the_way FROM _pipeline.rejected "
+            "SELECT event_file, line, key, reason, column_name FROM _pipeline.rejected "
             "WHERE flow = %(flow)s AND (%(file)s::text IS NULL OR event_file = %(file)s) ORDER BY id",
             {"flow": self._flow, "file": None if file is None else str(file)},
         )
+        return [Rejection(EventFileId.parse(event_file), *others) for event_file, *others in rows]
+
+    def streams_with_set_aside(self) -> set[StreamName]:
+        """Return the streams of the Flow of which records are set aside."""
+        rows = self._connection.execute("SELECT DISTINCT stream FROM _pipeline.rejected WHERE flow = %s", (self._flow,))
+        return {StreamName(stream) for (stream,) in rows}
+
+    def newest(self) -> int:
+        """Return the number of the record set aside last; 0 without any."""
+        row = self._connection.execute("SELECT coalesce(max(id), 0) FROM _pipeline.rejected").fetchone()
+        return 0 if row is None else int(row[0])
+
+    def some_set_aside(self, stream: StreamName, until: int, file: EventFileId | None = None) -> list[SetAside]:
+        """Return the oldest `MANY_SET_ASIDE` records of the stream up to the one numbered `until`, with their content.
+
+        With `file` given, those of it that another row stood in the way of.
+        """
+        rows = self._connection.execute(
+            "SELECT id, event_file, line, key, reason, column_name, record, in_the_way FROM _pipeline.rejected "
+            "WHERE flow = %(flow)s AND stream = %(stream)s AND id <= %(until)s "
+            "AND (%(file)s::text IS NULL OR event_file = %(file)s AND in_the_way) ORDER BY id LIMIT %(limit)s",
+            {
+                "flow": self._flow,
+                "stream": stream,
+                "until": until,
+                "limit": MANY_SET_ASIDE,
+                "file": None if file is None else str(file),
+            },
+        )
         return [
             SetAside(
-                StreamName(stream),
+                stream,
                 Rejection(EventFileId.parse(event_file), line, key, reason, column),
                 bytes(record),
                 in_the_way,
                 row,
             )
-            for row, stream, event_file, line, key, reason, column, record, in_the_way in rows
+            for row, event_file, line, key, reason, column, record, in_the_way in rows
         ]
 
     def correct_marks(self, gone_in: Mapping[EventFileId, int]) -> None:

@@ -67,9 +67,21 @@ class Run:
         last = dict(zip(hashable(self.keys), range(len(self.keys)), strict=True))
         if len(last) == len(self.keys):
             return self
-        left = sorted(last.values())
-        pick: Callable[[Sequence[Any]], list[Any]] = lambda of: [of[place] for place in left]  # noqa: E731
-        return Run(self.kind, self.columns, pick(self.places), pick(self.rows), pick(self.keys))
+        return self._picked(sorted(last.values()))
+
+    def without(self, rows: Sequence[int]) -> Run:
+        """Return the records but those at these places of `rows`."""
+        gone = set(rows)
+        return self._picked([row for row in range(len(self)) if row not in gone])
+
+    def _picked(self, left: Sequence[int]) -> Run:
+        return Run(
+            self.kind,
+            self.columns,
+            [self.places[row] for row in left],
+            [self.rows[row] for row in left],
+            [self.keys[row] for row in left],
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -131,10 +131,9 @@ class PostgresDestinationSession:
     async def retry_rejected(self) -> Sequence[Rejection]:
         async with self._connections.borrow() as connection:
             bookkeeping = Bookkeeping(connection, self._flow)
-            left = await self._run(
+            return await self._run(
                 self._location, retry_set_aside, connection, bookkeeping, self._connections.as_replica
             )
-        return [item.rejection for item in left]
 
     async def finish(self, streams: Sequence[StreamName]) -> Sequence[Violation]:
         async with self._connections.borrow() as connection:
@@ -194,7 +193,7 @@ def _begin(connection: Connection, bookkeeping: Bookkeeping, file: FileToLoad) -
 
 def _complete(bookkeeping: Bookkeeping, load: FileLoad, target: Target, file: FileToLoad) -> Loaded:
     load.retry_in_the_way(file.entry.id)
-    rejections = tuple(item.rejection for item in bookkeeping.all_set_aside(file.entry.id))
+    rejections = tuple(bookkeeping.rejections(file.entry.id))
     mark = Mark(load.upserts, load.deletes, len(rejections), movement=file.movement)
     bookkeeping.complete(file.entry.id, mark)
     return Loaded(mark, rejections, target.skipped)

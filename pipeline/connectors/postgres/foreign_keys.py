@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import psycopg
@@ -33,6 +34,55 @@ ORDER BY n.nspname, c.relname, k.conname
 """
 
 
+@dataclass(frozen=True, slots=True)
+class ForeignKey:
+    """A foreign key that is there: from `columns` of a table to `parent_columns` of another, compared by `operators`.
+
+    `table` and `parent` are for a FROM clause that wants their own rows alone, `parent_name` is the parent's name as SQL.
+    """
+
+    name: str
+    owner: tuple[str, str]
+    table: str
+    parent: str
+    parent_name: str
+    columns: Sequence[str]
+    parent_columns: Sequence[str]
+    operators: Sequence[str]
+
+    def broken(self, alias: str, parents: Sequence[str]) -> str:
+        """Return the condition that a row called `alias` refers to what none of `parents` has."""
+        columns = [f"{alias}.{quoted(name)}" for name in self.columns]
+        pairs = zip(self.parent_columns, self.operators, columns, strict=True)
+        same = " AND ".join(f"p.{quoted(name)} {operator} {column}" for name, operator, column in pairs)
+        given = [f"{column} IS NOT NULL" for column in columns]
+        return " AND ".join([*given, *(f"NOT EXISTS (SELECT FROM {parent} AS p WHERE {same})" for parent in parents)])
+
+
+def read_foreign_keys(connection: Connection, tables: Sequence[str]) -> list[ForeignKey]:
+    """Return the foreign keys from and to these tables, named as SQL, that are there."""
+    return [_foreign_key(row) for row in fetch(connection, _KEYS, {"tables": list(tables)})]
+
+
+def read_foreign_key(connection: Connection, table: str, name: str) -> ForeignKey | None:
+    """Return one foreign key from or to a table."""
+    return next((key for key in read_foreign_keys(connection, [table]) if key.name == name), None)
+
+
+def _foreign_key(row: Row) -> ForeignKey:
+    child, parent = qualified(row["schema"], row["table"]), qualified(row["parent_schema"], row["parent"])
+    return ForeignKey(
+        name=row["name"],
+        owner=(row["schema"], row["table"]),
+        table=child if row["partitioned"] else f"ONLY {child}",
+        parent=parent if row["parent_partitioned"] else f"ONLY {parent}",
+        parent_name=parent,
+        columns=row["columns"],
+        parent_columns=row["parent_columns"],
+        operators=row["operators"],
+    )
+
+
 def make_foreign_key(connection: Connection, table: tuple[str, str], key: Mapping[str, Any]) -> str | None:
     """Make a foreign key that is not there; return why it cannot be made, if it cannot."""
     statement = f"ALTER TABLE {qualified(*table)} ADD CONSTRAINT {quoted(key['name'])} {key['definition']}"
@@ -53,8 +103,8 @@ def _look_closer(connection: Connection, table: tuple[str, str], name: str, stat
     try:
         with connection.transaction(force_rollback=True):
             run_one(connection, f"{statement} NOT VALID")
-            keys = fetch(connection, _KEYS, {"tables": [qualified(*table)]})
-            return next((_broken(connection, key) for key in keys if key["name"] == name), None)
+            key = read_foreign_key(connection, qualified(*table), name)
+            return None if key is None else _broken(connection, key)
     except psycopg.errors.ProgrammingError:  # what NOT VALID does not go with
         return None
 
@@ -64,32 +114,26 @@ def broken_keys(
 ) -> Iterator[Violation]:
     """Check the foreign keys of these tables, and of tables that refer to them."""
     there = [name for name in (qualified(*table) for table in sorted(tables)) if _is_there(connection, name)]
-    for key in fetch(connection, _KEYS, {"tables": there}):
+    for key in read_foreign_keys(connection, there):
         reason = _broken(connection, key)
         if reason is not None:
-            table = (key["schema"], key["table"])
-            yield Violation(streams.get(table, StreamName(key["table"])), reason)
+            yield Violation(streams.get(key.owner, StreamName(key.owner[1])), reason)
 
 
 def _is_there(connection: Connection, name: str) -> bool:
     return connection.execute("SELECT to_regclass(%s)", (name,)).fetchone() != (None,)
 
 
-def _broken(connection: Connection, key: Row) -> str | None:
+def _broken(connection: Connection, key: ForeignKey) -> str | None:
     """Return how many rows break the foreign key, with some of their values; None if none does."""
-    child = ("" if key["partitioned"] else "ONLY ") + qualified(key["schema"], key["table"])
-    parent = ("" if key["parent_partitioned"] else "ONLY ") + qualified(key["parent_schema"], key["parent"])
-    columns = [f"c.{quoted(name)}" for name in key["columns"]]
-    pairs = zip(key["parent_columns"], key["operators"], columns, strict=True)
-    same = " AND ".join(f"p.{quoted(name)} {operator} {column}" for name, operator, column in pairs)
-    given = " AND ".join(f"{column} IS NOT NULL" for column in columns)
+    values = ", ".join(f"c.{quoted(name)}" for name in key.columns)
     row = connection.execute(
-        f"SELECT count(*), (array_agg(concat_ws(', ', {', '.join(columns)})))[:{_NAMED_ROWS}] FROM {child} AS c "
-        f"WHERE {given} AND NOT EXISTS (SELECT FROM {parent} AS p WHERE {same})"
+        f"SELECT count(*), (array_agg(concat_ws(', ', {values})))[:{_NAMED_ROWS}] FROM {key.table} AS c "
+        f"WHERE {key.broken('c', [key.parent])}"
     ).fetchone()
     if row is None or not row[0]:
         return None
-    count, values = row
+    count, named = row
     subject = "1 row refers" if count == 1 else f"{count} rows refer"
-    named = f"{', '.join(values)}{' …' if count > len(values) else ''}"
-    return f"{subject} through {', '.join(key['columns'])} to what {key['parent']} does not have ({named})"
+    some = f"{', '.join(named)}{' …' if count > len(named) else ''}"
+    return f"{subject} through {', '.join(key.columns)} to what {key.parent_name} does not have ({some})"

@@ -26,9 +26,6 @@ from pipeline.connectors.postgres.target import Target
 from pipeline.domain.ids import EventFileId, StreamName
 from pipeline.ports.destination import Rejection
 
-_MANY_SET_ASIDE = 10_000
-"""How many records are tried again together at the end of a file."""
-
 
 class Origin(Protocol):
     """Where the records of a block come from."""
@@ -116,8 +113,8 @@ class FileLoad:
         """Apply the records of a block."""
         for run in decoded.runs:
             self._apply_run(run, origin)
-        for place, error in decoded.unfit:
-            self._set_aside(place, origin, unfit(error))
+        if decoded.unfit:
+            self._set_aside([(place, unfit(error)) for place, error in decoded.unfit], origin)
 
     def retry(self, items: Sequence[SetAside]) -> None:
         """Try again what was set aside; what is refused again is set aside again."""
@@ -130,9 +127,9 @@ class FileLoad:
         """Try again, at the end of a file, the records that another row stood in the way of."""
         if not self._has_set_aside:
             return
-        items = [item for item in self._bookkeeping.all_set_aside(file) if item.in_the_way]
-        if items:
-            self.retry(items[:_MANY_SET_ASIDE])
+        newest = self._bookkeeping.newest()
+        while items := self._bookkeeping.some_set_aside(self._stream, newest, file):
+            self.retry(items)
 
     def _line_columns(self) -> Sequence[LineColumn]:
         """Return the stream's columns; those that tell rows without a key apart go in only where they are asked about."""
@@ -159,10 +156,23 @@ class FileLoad:
         if refusal is None:
             self._went_in(run, origin)
         elif len(run) == 1:
-            self._set_aside(run.places[0], origin, refusal)
+            self._set_aside([(run.places[0], refusal)], origin)
+        elif orphans := self._rows_without_parent(run, refusal):
+            self._set_aside([(run.places[row], refusal) for row in orphans], origin)
+            self._settle(run.without(orphans), origin)
         else:
             for part in _parts(run, refusal):
                 self._settle(part, origin)
+
+    def _rows_without_parent(self, run: Run, refusal: Refusal) -> Sequence[int]:
+        """Return the rows of a run that break the foreign key of the refusal: where one does, thousands may."""
+        table = self._target.table
+        key = refusal.foreign_key
+        if run.kind != "upsert" or key is None or key[:2] != (table.schema, table.name):
+            return ()
+        found: list[int] = []
+        self._attempt(lambda: found.extend(self._staging.rows_without_parent(run, key[2])))
+        return found
 
     def _attempt_run(self, run: Run) -> Refusal | None:
         """Apply a run as a whole, or nothing of it."""
@@ -201,12 +211,14 @@ class FileLoad:
             keys = [_key_text(origin.record(place), self._target.key) for place in run.places]
             self._bookkeeping.forget(self._stream, keys)
 
-    def _set_aside(self, place: int, origin: Origin, refusal: Refusal) -> None:
+    def _set_aside(self, refused: Sequence[tuple[int, Refusal]], origin: Origin) -> None:
         self._has_set_aside = True
-        file, line = origin.where(place)
-        record = origin.record(place)
-        rejection = Rejection(file, line, _key_text(record, self._target.key), refusal.reason, refusal.column)
-        self._bookkeeping.set_aside(SetAside(self._stream, rejection, record, refusal.in_the_way))
+        items = []
+        for place, refusal in refused:
+            (file, line), record = origin.where(place), origin.record(place)
+            rejection = Rejection(file, line, _key_text(record, self._target.key), refusal.reason, refusal.column)
+            items.append(SetAside(self._stream, rejection, record, refusal.in_the_way))
+        self._bookkeeping.set_aside(items)
 
 
 def _as_row_of(run: Run, tried: Run, refusal: Refusal | None) -> Refusal | None:

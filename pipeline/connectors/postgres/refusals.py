@@ -35,7 +35,7 @@ class Refusal:
     """Why records were refused. `row` is the 0-based row of the COPY at fault, where the server names it.
 
     `in_the_way`: it was another row, or a missing one, so the record may go in when that has changed. `is_duplicate`:
-    a unique index has the value already.
+    a unique index has the value already. `foreign_key`: the foreign key that is broken, as schema, table and name.
     """
 
     reason: str
@@ -43,6 +43,7 @@ class Refusal:
     row: int | None = None
     in_the_way: bool = False
     is_duplicate: bool = False
+    foreign_key: tuple[str, str, str] | None = None
 
 
 def refusal_of(error: psycopg.Error) -> Refusal | None:
@@ -54,8 +55,18 @@ def refusal_of(error: psycopg.Error) -> Refusal | None:
     found = _IN_COPY.search(diagnosis.context or "")
     row, column = (int(found[1]) - 1, found[2]) if found else (None, None)
     return Refusal(
-        _reason(diagnosis), diagnosis.column_name or column, row, state in _IN_THE_WAY, is_duplicate=state == "23505"
+        _reason(diagnosis),
+        diagnosis.column_name or column,
+        row,
+        state in _IN_THE_WAY,
+        is_duplicate=state == "23505",
+        foreign_key=_foreign_key(diagnosis) if state == "23503" else None,
     )
+
+
+def _foreign_key(diagnosis: psycopg.errors.Diagnostic) -> tuple[str, str, str] | None:
+    schema, table, name = diagnosis.schema_name, diagnosis.table_name, diagnosis.constraint_name
+    return None if schema is None or table is None or name is None else (schema, table, name)
 
 
 def unfit(error: UnfitError) -> Refusal:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pipeline.connectors.postgres.connection import Connection, qualified, quoted
 from pipeline.connectors.postgres.csv_lines import Run
 from pipeline.connectors.postgres.csv_values import COPY_OPTIONS, copy_data
+from pipeline.connectors.postgres.foreign_keys import read_foreign_key
 from pipeline.connectors.postgres.target import Target
 
 _STAGE = qualified("pg_temp", "pipeline_upserts")
@@ -80,6 +81,18 @@ class Staging:
         """Take out the rows with these keys, those that are there."""
         self._fill(_KEYS, run)
         self._connection.execute(self._delete_statement(_KEYS))
+
+    def rows_without_parent(self, run: Run, foreign_key: str) -> list[int]:
+        """Return the rows of a run, counted from 0, whose parents are neither in the table that the key names nor in the run."""
+        self._fill(_STAGE, run)
+        key = read_foreign_key(self._connection, self._target.sql, foreign_key)
+        if key is None or not set(key.columns) <= set(run.columns):
+            return []
+        others = [_STAGE] if key.parent_name == self._target.sql and set(key.parent_columns) <= set(run.columns) else []
+        numbered = f"(SELECT row_number() OVER (ORDER BY ctid) - 1 AS number, * FROM {_STAGE})"
+        condition = key.broken("s", [key.parent, *others])
+        found = self._connection.execute(f"SELECT s.number FROM {numbered} AS s WHERE {condition} ORDER BY 1")
+        return [number for (number,) in found]
 
     def _fill(self, table: str, run: Run) -> None:
         self._filled.add(table)

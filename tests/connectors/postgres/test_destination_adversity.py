@@ -149,9 +149,9 @@ async def test_an_owner_who_is_no_superuser_loads_children_before_parents(place:
     child = schema({"id": "integer", "parent": "integer"}, stream="app.child", native=described("child", "parent"))
     try:
         async with PostgresDestination(as_user(place, "owner")).open(FLOW) as session:
-            children = file(child, [upsert(id=n, parent=n % 3) for n in range(9)])
+            children = file(child, [upsert(id=n, parent=n % 3) for n in range(5000)])
             assert isinstance(outcome := await session.load(children, after=[]), Loaded)
-            assert outcome.mark.rejected == 9
+            assert outcome.mark.rejected == 5000
             parents = file(parent, [upsert(id=1, up=2), upsert(id=2, up=None), upsert(id=0, up=1)])
             assert isinstance(outcome := await session.load(parents, after=[]), Loaded)
             assert outcome.rejections == ()
@@ -159,7 +159,7 @@ async def test_an_owner_who_is_no_superuser_loads_children_before_parents(place:
             await session.load(file(parent, [delete(id=0)], 1), after=[])
             (left,) = await session.retry_rejected()
             assert 'violates foreign key constraint "child_parent_fkey" on table "child"' in left.reason
-        assert place.rows("SELECT count(*) FROM app.child") == [(9,)]
+        assert place.rows("SELECT count(*) FROM app.child") == [(5000,)]
     finally:
         place.run("REASSIGN OWNED BY owner TO postgres", "DROP OWNED BY owner", "DROP ROLE owner")
 

@@ -1,0 +1,120 @@
+"""After the load: what rows do not allow is a violation, left as it is and tried again; sequences go on where they should."""
+
+from __future__ import annotations
+
+import pytest
+
+from pipeline.connectors.postgres import PostgresDestination, PostgresSource
+from pipeline.domain.ids import StreamName
+from pipeline.domain.movement import Status
+from tests.connectors.postgres.loading import FLOW, delete, file, schema, upsert
+from tests.connectors.postgres.moving import Movements
+from tests.connectors.postgres.places import Place, place_factory
+from tests.servers.postgresql import PostgresqlServer
+
+STREAMS = [StreamName("child"), StreamName("parent")]
+
+
+@pytest.fixture
+def place(postgresql: PostgresqlServer) -> Place:
+    return place_factory(postgresql)()
+
+
+def native(table: str, column: str, **more: object) -> dict[str, object]:
+    """Return what a source says about a table of two numbers with a key."""
+    columns = [{"name": name, "type": "bigint", "not_null": name == "id"} for name in ("id", column)]
+    key = {"name": f"{table}_pkey", "kind": "primary", "definition": "PRIMARY KEY (id)"}
+    constraints = [key, *more.pop("constraints", [])]  # type: ignore[misc]  # a list, as given below
+    return {
+        "postgresql": {
+            "schema": "public",
+            "table": table,
+            "columns": columns,
+            "row_key": None,
+            "constraints": constraints,
+            "key": {"name": key["name"], "columns": ["id"], "kind": "primary"},
+            **more,
+        }
+    }
+
+
+PARENT = schema({"id": "integer", "n": "integer"}, stream="parent", native=native("parent", "n"))
+REFERENCE = {
+    "name": "child_parent",
+    "definition": "FOREIGN KEY (parent) REFERENCES public.parent(id)",
+    "references": ["public", "parent"],
+}
+CHILD = schema(
+    {"id": "integer", "parent": "integer"},
+    stream="child",
+    native=native(
+        "child",
+        "parent",
+        foreign_keys=[REFERENCE],
+        constraints=[{"name": "child_once", "kind": "unique", "definition": "UNIQUE (parent)"}],
+        indexes=[
+            {
+                "name": "child_some",
+                "definition": "CREATE INDEX child_some ON public.child USING btree (parent)",
+                "unique": False,
+            },
+            {"name": "child_odd", "definition": "CREATE INDEX child_odd ON public.child USING btree (nothing(parent))"},
+        ],
+    ),
+)
+
+
+async def test_what_the_rows_do_not_allow_is_told_and_made_when_they_do(place: Place) -> None:
+    async with PostgresDestination(place.uri).open(FLOW) as session:
+        children = [upsert(id=n, parent=n % 4) for n in range(1, 9)]
+        await session.load(file(CHILD, children, full=True), after=[])
+        found = sorted(violation.message for violation in await session.finish(STREAMS))
+        assert found[0].startswith("the constraint child_once cannot be made: could not create unique index")
+        assert found[1:] == [
+            "the foreign key child_parent cannot be made: there is no table public.parent here",
+            "the index child_odd cannot be made: function nothing(bigint) does not exist",
+        ]
+        assert place.rows("SELECT count(*) FROM child") == [(8,)]
+        assert place.rows("SELECT count(*) FROM pg_indexes WHERE indexname = 'child_some'") == [(1,)]
+        await session.load(file(PARENT, [upsert(id=n, n=0) for n in range(3)], full=True), after=[])
+        messages = [violation.message for violation in await session.finish([StreamName("parent")])]
+        assert messages == ['2 rows refer through parent to what "public"."parent" does not have (3, 3)']
+        await session.load(file(PARENT, [upsert(id=3, n=0)], 1), after=[])
+        await session.load(file(CHILD, [delete(id=n) for n in range(5, 9)], 1), after=[])
+        messages = [violation.message for violation in await session.finish(STREAMS)]
+        assert len(messages) == 1
+        assert "child_odd" in messages[0]
+        assert place.rows("SELECT conname FROM pg_constraint WHERE conrelid = 'child'::regclass AND contype <> 'n' ORDER BY 1") == [
+            ("child_once",), ("child_parent",), ("child_pkey",),
+        ]  # fmt: skip
+
+
+async def test_foreign_keys_that_nobody_enforced_are_looked_at(place: Place) -> None:
+    async with PostgresDestination(place.uri).open(FLOW) as session:
+        await session.load(file(PARENT, [upsert(id=n, n=0) for n in range(9)], full=True), after=[])
+        await session.load(file(CHILD, [upsert(id=n, parent=n) for n in range(9)], full=True), after=[])
+        await session.finish(STREAMS)
+        await session.load(file(PARENT, [delete(id=n) for n in range(5)], 1), after=[])
+        (violation,) = await session.finish([StreamName("parent")])
+        assert violation.stream == "child"
+        assert violation.message == '5 rows refer through parent to what "public"."parent" does not have (0, 1, 2 …)'
+    assert place.rows("SELECT count(*) FROM child") == [(9,)]
+
+
+async def test_a_table_without_a_key_keeps_as_many_equal_rows_as_the_source(postgresql: PostgresqlServer) -> None:
+    make = place_factory(postgresql)
+    source, destination = make(), make()
+    source.run(
+        "CREATE TABLE loose (a int, b text)", "INSERT INTO loose SELECT n % 3, 'x' FROM generate_series(1, 900) AS n"
+    )
+    movements = Movements(PostgresSource(source.uri), PostgresDestination(destination.uri))
+    assert (await movements.move()).status is Status.SUCCESS
+    changes = (
+        "DELETE FROM loose WHERE ctid IN (SELECT ctid FROM loose WHERE a = 1 LIMIT 100)",
+        "INSERT INTO loose VALUES (2, 'x'), (7, NULL)",
+    )
+    source.run(*changes)
+    destination.run(*changes)  # as if the file had been applied and its mark lost
+    assert (await movements.move()).status is Status.SUCCESS
+    count = "SELECT a, b, count(*) FROM loose GROUP BY 1, 2 ORDER BY 1, 2"
+    assert destination.rows(count) == source.rows(count) == [(0, "x", 300), (1, "x", 200), (2, "x", 301), (7, None, 1)]
