@@ -101,8 +101,9 @@ class DestinationSession(Protocol):
         """Apply one Event File: its records and its mark together, or nothing of either.
 
         Records apply in line order; upserts and deletes are idempotent. GaveWay, with nothing changed, when the file is
-        marked already or one of `after` is not marked: this check and the commit are one atomic step, so a worker
-        that was replaced cannot overwrite newer rows. What the stream needs (a table, a new column) is created.
+        marked already, or one of `after` is not marked, or a file of the stream was imported in a later Movement than
+        `file.movement`: this check and the commit are one atomic step, so a worker that was replaced cannot overwrite
+        newer rows. What the stream needs (a table, a new column) is created.
 
         A record that the destination refuses (constraint, type) is set aside and counted; all others go in. A record
         set aside is remembered with its content, until a later record with its key goes in.

@@ -91,7 +91,7 @@ class FilesSession:
         with _lock(self._locks_fd, name) as locked:
             if not locked:
                 return GaveWay(f"another worker is loading {id_}")
-            reason = await to_thread.run_sync(self._state.reason_to_give_way, id_, after)
+            reason = await to_thread.run_sync(self._state.reason_to_give_way, id_, after, file.movement)
             if reason is not None:
                 return GaveWay(reason)
             load = EventFileLoad(self._tree, self._state, self._aftercare, file, prefix=name)

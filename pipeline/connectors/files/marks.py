@@ -23,7 +23,7 @@ import apsw
 
 from pipeline.connectors.files.errors import translated_state
 from pipeline.connectors.files.records import SetAside
-from pipeline.domain.ids import EventFileId, FlowName, StreamName
+from pipeline.domain.ids import EventFileId, FlowName, StreamName, encode_name
 from pipeline.ports.destination import Mark
 
 _BUSY_MILLISECONDS = 10_000
@@ -102,16 +102,18 @@ class ImportState:
             )
             return {EventFileId.parse(str(file)): Mark(*map(int, counts)) for file, *counts in rows}
 
-    def reason_to_give_way(self, file: EventFileId, after: Sequence[EventFileId]) -> str | None:
-        """Return why `file` may not be loaded now, or None when it may."""
+    def reason_to_give_way(self, file: EventFileId, after: Sequence[EventFileId], movement: int) -> str | None:
+        """Return why `file` may not be loaded now in the course of `movement`, or None when it may."""
         with self._transaction() as connection:
-            return self._reason_to_give_way(connection, file, after)
+            return self._reason_to_give_way(connection, file, after, movement)
 
     def _reason_to_give_way(
-        self, connection: apsw.Connection, file: EventFileId, after: Sequence[EventFileId]
+        self, connection: apsw.Connection, file: EventFileId, after: Sequence[EventFileId], movement: int
     ) -> str | None:
         if self._is_marked(connection, file):
             return f"{file} is marked already"
+        if self._has_gone_on(connection, file.stream, movement):
+            return f"a later Movement than {movement} has imported other files of {file.stream} by now"
         missing = next((before for before in after if not self._is_marked(connection, before)), None)
         return None if missing is None else f"{missing}, which comes before {file}, is not marked"
 
@@ -119,10 +121,14 @@ class ImportState:
         query = "SELECT 1 FROM marks WHERE flow = ? AND file = ?"
         return connection.execute(query, (self._flow, str(file))).fetchone() is not None
 
+    def _has_gone_on(self, connection: apsw.Connection, stream: StreamName, movement: int) -> bool:
+        query = "SELECT 1 FROM marks WHERE flow = ? AND movement > ? AND instr(file, ?) LIMIT 1"
+        return connection.execute(query, (self._flow, movement, f"/{encode_name(stream)}/")).fetchone() is not None
+
     def mark(self, file: EventFileId, after: Sequence[EventFileId], mark: Mark) -> str | None:
         """Mark `file`, or return why not: the check and the mark are one transaction."""
         with self._transaction() as connection:
-            reason = self._reason_to_give_way(connection, file, after)
+            reason = self._reason_to_give_way(connection, file, after, mark.movement)
             if reason is None:
                 connection.execute(
                     "INSERT INTO marks VALUES (?, ?, ?, ?, ?, ?, ?)",

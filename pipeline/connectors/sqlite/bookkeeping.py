@@ -22,6 +22,7 @@ CREATE TABLE IF NOT EXISTS _pipeline_marks (
     deletes INTEGER NOT NULL, rejected INTEGER NOT NULL, binaries INTEGER NOT NULL,
     movement INTEGER NOT NULL, PRIMARY KEY (flow, event_file)
 ) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS _pipeline_marks_movement ON _pipeline_marks (flow, stream, movement);
 CREATE TABLE IF NOT EXISTS _pipeline_rejected (
     id INTEGER PRIMARY KEY, flow TEXT NOT NULL, stream TEXT NOT NULL, key TEXT NOT NULL, event_file TEXT NOT NULL,
     line INTEGER NOT NULL, record BLOB NOT NULL, reason TEXT NOT NULL, column_name TEXT, in_the_way INTEGER NOT NULL
@@ -85,6 +86,16 @@ class Bookkeeping:
             return False
         found = self._connection.execute(
             "SELECT 1 FROM _pipeline_marks WHERE flow = ? AND event_file = ?", (self._flow, str(file))
+        ).fetchall()
+        return bool(found)
+
+    def has_gone_on(self, stream: StreamName, movement: int) -> bool:
+        """Whether a Movement after `movement` has imported something of the stream."""
+        if not self.exists():
+            return False
+        found = self._connection.execute(
+            "SELECT 1 FROM _pipeline_marks WHERE flow = ? AND stream = ? AND movement > ? LIMIT 1",
+            (self._flow, stream, movement),
         ).fetchall()
         return bool(found)
 

@@ -73,7 +73,7 @@ class SqliteDestinationSession:
         async with self._lock:
             await self._run(place, self._choose_encoding, file)
             async with self._transaction(place):
-                reason = await self._run(place, self._reason_to_give_way, file.entry.id, after)
+                reason = await self._run(place, self._reason_to_give_way, file, after)
                 if reason is not None:
                     return GaveWay(reason)
                 load, target = await self._run(place, self._prepare, file, place)
@@ -119,9 +119,12 @@ class SqliteDestinationSession:
         if wanted in ("UTF-16le", "UTF-16be"):
             self._connection.execute(f"PRAGMA encoding = '{wanted}'").fetchall()
 
-    def _reason_to_give_way(self, file: EventFileId, after: Sequence[EventFileId]) -> str | None:
+    def _reason_to_give_way(self, entering: FileToLoad, after: Sequence[EventFileId]) -> str | None:
+        file = entering.entry.id
         if self._bookkeeping.is_marked(file):
             return f"Event File {file} has been imported already"
+        if self._bookkeeping.has_gone_on(file.stream, entering.movement):
+            return f"a later Movement than {entering.movement} has imported other files of {file.stream} by now"
         missing = next((before for before in after if not self._bookkeeping.is_marked(before)), None)
         return None if missing is None else f"Event File {missing}, which comes before {file}, is not imported yet"
 
