@@ -1,0 +1,192 @@
+"""Attacks on memory, each run in a process of its own that may not have much: `python -m tests.fuzz.attacks NAME`.
+
+Prints what came of it and the most memory the process held, as JSON.
+"""
+
+from __future__ import annotations
+
+import resource
+import sys
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import anyio
+import orjson
+
+from pipeline.codec.compression import Compressor
+from pipeline.codec.documents import decode_movement
+from pipeline.codec.event_file import EventFileReader
+from pipeline.codec.file_list import decode_file_list
+from pipeline.codec.message import decode_message
+from pipeline.codec.state import StateReader, encode_range
+from pipeline.codec.upsert_lines import UpsertLines
+from pipeline.codec.values import parse_line
+from pipeline.domain.errors import PipelineError
+from pipeline.domain.event_file import Encoding
+from pipeline.domain.ids import ObjectKey
+from pipeline.stores.directory import DirectoryObjectStore
+from tests.fuzz import samples
+
+MEBIBYTE = 1 << 20
+ZEROS = bytes(MEBIBYTE)
+HEADER = orjson.dumps(samples.EVENT_FILE[0] | {"rowCount": 1 << 60}) + b"\n"
+
+
+def _zstd(first: bytes, piece: bytes, pieces: int) -> Iterator[bytes]:
+    """One zstd frame of `first` and then `piece` so many times, as it comes."""
+    compressor = Compressor(3)
+    yield compressor.add(first)
+    for _ in range(pieces):
+        yield compressor.add(piece)
+    yield compressor.finish()
+
+
+def _gzip(first: bytes, piece: bytes, pieces: int) -> Iterator[bytes]:
+    compressor = zlib.compressobj(1, wbits=31)
+    yield compressor.compress(first)
+    for _ in range(pieces):
+        yield compressor.compress(piece)
+    yield compressor.flush()
+
+
+def _read(encoding: Encoding, stored: Iterable[bytes]) -> str:
+    reader = EventFileReader(encoding, what="the file")
+    blocks = sum(1 for data in stored for _ in reader.feed(data))
+    reader.close()
+    return f"{blocks} blocks"
+
+
+def zstd_bomb_of_one_line() -> str:
+    """10 GiB of zeros without a line feed."""
+    return _read(Encoding.ZSTD, _zstd(HEADER, ZEROS, 10 * 1024))
+
+
+def zstd_bomb_of_lines() -> str:
+    """10 GiB of empty lines."""
+    return _read(Encoding.ZSTD, _zstd(HEADER, b"\n" * MEBIBYTE, 10 * 1024))
+
+
+def zstd_bomb_for_a_header() -> str:
+    """10 GiB of zeros in the header's place."""
+    return _read(Encoding.ZSTD, _zstd(b"", ZEROS, 10 * 1024))
+
+
+def gzip_bomb() -> str:
+    """3 GiB of zeros."""
+    return _read(Encoding.GZIP, _gzip(HEADER, ZEROS, 3 * 1024))
+
+
+def line_of_a_gigabyte() -> str:
+    """A line of 1 GiB, not compressed."""
+    return _read(Encoding.PLAIN, chain([HEADER], (bytes(MEBIBYTE) for _ in range(1024))))
+
+
+def header_of_100_megabytes() -> str:
+    """A header with a label of 100 MB."""
+    before, label, after = HEADER.partition(b'"label":"')
+    swollen = (bytes([120]) * 1_000_000 for _ in range(100))
+    return _read(Encoding.PLAIN, chain([before + label], swollen, [after]))
+
+
+def nesting_of_100_000() -> str:
+    """Arrays and objects in each other, 100,000 deep, wherever JSON is read."""
+    deep = [b"[" * 100_000 + b"]" * 100_000, b'{"a":' * 100_000 + b"1" + b"}" * 100_000]
+    for value in deep:
+        assert UpsertLines(["id"]).decode(b'{"upsert":{"id":%b}}\n' % value) is None
+        for decode in (parse_line, decode_movement, decode_file_list):
+            try:
+                decode(value + b"\n", "the document")
+            except PipelineError:
+                continue
+            return "was read"
+    parse_line(deep[0], "the document")
+    return "was read"
+
+
+def message_of_brackets() -> str:
+    """A message of 256 KiB, all of it `[`."""
+    return str(decode_message(b"[" * 256 * 1024))
+
+
+def file_list_of_a_million_lines() -> str:
+    """64 MiB, the most that is read of a document, of line feeds."""
+    head = orjson.dumps(samples.FILE_LIST[0] | {"files": 64 * MEBIBYTE}) + b"\n"
+    return f"{len(decode_file_list(head + bytes([10]) * (64 * MEBIBYTE), 'the list'))} files"
+
+
+def file_list_of_a_million_entries() -> str:
+    """Honest entries, a quarter of what the 64 MiB hold that are read of a document: the rest of a million is refused."""
+    line = orjson.dumps(samples.FILE_LIST[1]) + b"\n"
+    count = 16 * MEBIBYTE // (len(line) + 8)
+    lines = [line.replace(b"/full/0", b"/full/%d" % at) for at in range(count)]
+    head = orjson.dumps(samples.FILE_LIST[0] | {"files": count}) + b"\n"
+    return f"{len(decode_file_list(b''.join([head, *lines]), 'the list'))} files"
+
+
+def state_of_a_claimed_exabyte() -> str:
+    """A range of state that claims to be longer than any disk."""
+    reader = StateReader(headed=False, what="the state")
+    found = list(reader.feed(orjson.dumps({"until": [1], "rows": 1 << 57, "keys": 1}) + b"\n"))
+    for _ in range(2048):
+        found += reader.feed(ZEROS)
+    return f"{len(found)} ranges"
+
+
+def state_whose_keys_swell() -> str:
+    """A range whose packed keys swell to 1 GiB."""
+    frame = encode_range((1,), [(1,)], b"12345678")
+    packed = b"".join(_zstd(b"[", ZEROS, 1024))
+    line = orjson.dumps(orjson.loads(frame.partition(b"\n")[0]) | {"keys": len(packed)})
+    (part,) = StateReader(headed=False, what="the state").feed(b"".join([line, b"\n", packed, b"12345678"]))
+    return f"{len(part.load_keys())} keys"
+
+
+def document_of_a_gigabyte() -> str:
+    """A progress document of 1 GiB in the store, most of it a hole."""
+    with TemporaryDirectory() as place:
+        store = DirectoryObjectStore(Path(place))
+        path = Path(place) / "objects" / "flows" / "progress.json"
+        path.parent.mkdir(parents=True)
+        with path.open("wb") as file:
+            file.truncate(1 << 30)
+        stored = anyio.run(store.get, ObjectKey("flows/progress.json"))
+    return f"{len(stored.data)} bytes"
+
+
+ATTACKS: dict[str, Callable[[], str]] = {
+    attack.__name__: attack
+    for attack in (
+        zstd_bomb_of_one_line,
+        zstd_bomb_of_lines,
+        zstd_bomb_for_a_header,
+        gzip_bomb,
+        line_of_a_gigabyte,
+        header_of_100_megabytes,
+        nesting_of_100_000,
+        message_of_brackets,
+        file_list_of_a_million_lines,
+        file_list_of_a_million_entries,
+        state_of_a_claimed_exabyte,
+        state_whose_keys_swell,
+        document_of_a_gigabyte,
+    )
+}
+
+
+def main(name: str, limit_bytes: int) -> None:
+    """Run one attack within `limit_bytes` of address space."""
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    resource.setrlimit(resource.RLIMIT_AS, (limit_bytes, limit_bytes))
+    try:
+        outcome = {"result": ATTACKS[name]()}
+    except PipelineError as error:
+        outcome = {"error": type(error).__name__, "message": str(error)}
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    sys.stdout.buffer.write(orjson.dumps(outcome | {"peak_mebibytes": (peak - before) // 1024}))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]))
