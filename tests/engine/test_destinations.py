@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field, replace
+
+import anyio
 import pytest
 
 from pipeline.domain.errors import ConfigurationError
 from pipeline.domain.ids import FlowName
-from pipeline.domain.movement import Status
+from pipeline.domain.movement import Flow, Movement, Status
 from pipeline.engine.sharing import add_destination, is_behind
+from pipeline.ports.destination import Destination
+from tests.engine.fleet import Fleet, WorkerProcess
 from tests.engine.further import WiderWorld, may_crash, numbered
 from tests.engine.moving import FLOW, on_trio
-from tests.engine.world import Faults
+from tests.engine.world import Faults, MemoryDestination, MemorySource
 
 
 async def moved_twice() -> WiderWorld:
@@ -85,6 +90,51 @@ def test_an_unfinished_export_is_not_shared() -> None:
         assert world.further[backup].tables == as_moved
 
     on_trio(main)
+
+
+@dataclass
+class SharingWorker(WorkerProcess):
+    """A worker that knows a further destination as well."""
+
+    further: MemoryDestination = field(default_factory=MemoryDestination)
+
+    def _destination(self, flow: Flow) -> Destination:
+        return super()._destination(flow) if flow.shares is None else replace(self.further, faults=self.faults)
+
+
+def test_workers_bring_a_further_destination_up_to_date_by_themselves() -> None:
+    async def main() -> None:
+        fleet, further = Fleet({"a": numbered(*range(50))}), MemoryDestination()
+        backup = await add_destination(fleet.flows, fleet.clock, *await connected(fleet))
+        workers = [SharingWorker(fleet, f"worker {number}", further=further) for number in range(2)]
+        async with fleet.workers(*workers):
+            await fleet.settled((await fleet.start()).number)
+            assert (await settled(fleet, backup.name, 1)).status is Status.SUCCESS
+            assert further.tables == fleet.destination.tables == fleet.tables
+            fleet.tables["a"][7] = "changed"
+            await fleet.settled((await fleet.start()).number)
+            movement = await settled(fleet, backup.name, 2)
+            assert (movement.status, movement.totals.upserts, movement.totals.files_exported) == (Status.SUCCESS, 1, 0)
+        assert further.tables == fleet.destination.tables == fleet.tables
+        assert set(further.loads.values()) == {1}
+
+    on_trio(main)
+
+
+async def connected(fleet: Fleet) -> tuple[FlowName, FlowName, str]:
+    """Connect the Flow, and return what a further destination of it is made from."""
+    await fleet.flows.connect(FLOW, MemorySource.location, fleet.destination.location)
+    return FLOW, FlowName("backup"), "memory:backup"
+
+
+async def settled(fleet: Fleet, flow: FlowName, number: int) -> Movement:
+    """Wait until a Movement of any Flow is there, and has settled."""
+    with anyio.fail_after(3600):
+        while True:
+            latest = await fleet.flows.latest(await fleet.flows.read_flow(flow))
+            if latest is not None and latest.number >= number and latest.settled:
+                return latest
+            await anyio.sleep(1)
 
 
 def test_a_crash_at_any_call_is_carried_on() -> None:
