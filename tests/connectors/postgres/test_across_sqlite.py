@@ -125,3 +125,30 @@ async def test_nan_has_no_place_in_sqlite(make: Callable[[], Place], tmp_path: P
     assert movement.status is Status.INCOMPLETE
     assert "NaN, of which SQLite would make NULL" in movement.problems[0]
     assert databases.rows(destination, "SELECT id, v FROM t ORDER BY id") == [(2, float("-inf")), (3, None)]
+
+
+async def test_keys_of_any_kind_and_rows_without_a_key_are_kept_equal(
+    make: Callable[[], Place], tmp_path: Path
+) -> None:
+    source, place = tmp_path / "app.db", make()
+    databases.run(
+        source,
+        "CREATE TABLE kept (key, value, PRIMARY KEY (key)) WITHOUT ROWID",
+        "INSERT INTO kept VALUES (1, 1), ('1', 'one'), (x'31', NULL), (2.5, 0.1), ('é\"\\', x'')",
+        "CREATE TABLE loose (a INT, r REAL)",
+        "INSERT INTO loose VALUES (1, -0.0), (1, 2), (NULL, NULL)",
+    )
+    movements = Movements(SqliteSource(source), PostgresDestination(place.uri))
+    assert (await movements.move()).status is Status.SUCCESS
+    databases.run(
+        source,
+        "DELETE FROM kept WHERE key IN ('1', x'31')",
+        "UPDATE kept SET value = 'new' WHERE key = 2.5",
+        "DELETE FROM loose WHERE rowid = 1",
+    )
+    movement = await movements.move()
+    assert (movement.status, movement.totals.deletes) == (Status.SUCCESS, 3)
+    assert place.rows("SELECT key::text, value::text FROM kept ORDER BY key") == [
+        ('"é\\"\\\\"', '{"$bytes":""}'), ("1", "1"), ("2.5", '"new"'),
+    ]  # fmt: skip
+    assert place.rows("SELECT * FROM loose ORDER BY rowid") == [(2, 1, 2.0), (3, None, None)]
