@@ -161,6 +161,7 @@ def _column(row: Row, types: TypeCatalog) -> TableColumn:
         generated=row["generated"],
         expression=row["expression"],
         collation=row["collation"],
+        collation_oid=row["collation_oid"],
         size=(row["modifier"] - (4 if row["type"].startswith("character") else 0)) if has_length else -1,
     )
 

@@ -12,7 +12,7 @@ OWN_PREFIX = "_pipeline_"
 TABLES = f"""
 SELECT c.oid, n.nspname AS schema, c.relname AS name, c.relkind = 'p' AS partitioned, c.relpersistence = 'u' AS unlogged,
        CASE c.relkind WHEN 'p' THEN pg_get_partkeydef(c.oid) END AS partition_by,
-       has_table_privilege(c.oid, 'SELECT') AS readable,
+       has_table_privilege(c.oid, 'SELECT') AND has_schema_privilege(n.oid, 'USAGE') AS readable,
        greatest((SELECT sum(p.reltuples) FROM pg_class AS p WHERE p.oid = c.oid OR c.relkind = 'p' AND p.relkind = 'r'
                  AND p.oid IN (SELECT relid FROM pg_partition_tree(c.oid))), 0)::int8 AS estimated_rows
 FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
@@ -29,7 +29,7 @@ SELECT a.attrelid AS "table", a.attnum AS number, a.attname AS name, a.atttypid 
        a.attidentity AS identity, a.attgenerated AS generated,
        a.attnotnull AND NOT EXISTS (SELECT FROM pg_constraint AS k WHERE k.conrelid = a.attrelid AND k.contype = 'n'
                                     AND NOT k.convalidated AND k.conkey = ARRAY[a.attnum]) AS not_null,
-       pg_get_expr(d.adbin, d.adrelid) AS expression,
+       pg_get_expr(d.adbin, d.adrelid) AS expression, a.attcollation::int8 AS collation_oid,
        CASE WHEN a.attcollation <> t.typcollation
             THEN (SELECT quote_ident(n.nspname) || '.' || quote_ident(l.collname) FROM pg_collation AS l
                   JOIN pg_namespace AS n ON n.oid = l.collnamespace WHERE l.oid = a.attcollation) END AS collation

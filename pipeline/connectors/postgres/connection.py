@@ -5,6 +5,7 @@ The connections are synchronous, and used from worker threads: so the connector 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -65,7 +66,7 @@ def connect(
     ConfigurationError for a wrong password or database, or a server older than PostgreSQL 12; TransientError when the
     server does not answer. Each names the location, with the server's own words and no secret.
     """
-    parameters: dict[str, Any] = {"connect_timeout": CONNECT_TIMEOUT_SECONDS, **location.parameters}
+    parameters: dict[str, Any] = {**_patience(), **location.parameters}
     parameters |= {"client_encoding": "UTF8", "application_name": application_name}
     try:
         connection = psycopg.connect(**parameters, autocommit=True, prepare_threshold=None)
@@ -82,6 +83,12 @@ def connect(
         connection.close()
         raise
     return connection
+
+
+def _patience() -> dict[str, object]:
+    """How long a server that says nothing is waited for: libpq's own settings are endless, or hours."""
+    given = {"connect_timeout": CONNECT_TIMEOUT_SECONDS} if "PGCONNECT_TIMEOUT" not in os.environ else {}
+    return {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 6, **given}
 
 
 def _prepare(connection: Connection, location: PostgresLocation, settings: Mapping[str, str]) -> None:

@@ -28,8 +28,8 @@ ReadKey = Callable[[Any, int], Key]
 
 
 def hash_seed(table: Table) -> int:
-    """Return the seed of a table's row hashes: equal content under other names is another row."""
-    named = [[column.name, column.native_type] for column in table.data_columns]
+    """Return the seed of a table's row hashes: equal content under other names, or of another type, is another row."""
+    named = [[column.name, column.base_type or column.native_type] for column in table.data_columns]
     return xxh3_64_intdigest(orjson.dumps([table.key, named]))
 
 

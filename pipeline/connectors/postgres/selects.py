@@ -64,7 +64,7 @@ class TableSelect:
     def key_terms(self) -> tuple[KeyTerm, ...]:
         """The columns of the key."""
         if not self.table.key:
-            return (KeyTerm(quoted(ROW), f'{quoted(ROW)} COLLATE "C"', KeyPart.TEXT), _DUP)
+            return (KeyTerm(quoted(ROW), quoted(ROW), KeyPart.TEXT), _DUP)
         return tuple(self._term(column) for column in self.table.key_columns)
 
     def rows(self, condition: str = "", *, with_lines: bool) -> str:
@@ -93,7 +93,7 @@ class TableSelect:
         columns = "".join(f", {quoted(column.name)}" for column in self.table.data_columns)
         if self.table.key:
             return f"(SELECT tableoid, ctid{columns} FROM {self.table.from_item} AS t{where} ORDER BY {order})"
-        digested = f"SELECT {self.table.digest} AS {quoted(ROW)}{columns} FROM {self.table.from_item} AS t{where}"
+        digested = f'SELECT ({self.table.digest}) COLLATE "C" AS {quoted(ROW)}{columns} FROM {self.table.from_item} AS t{where}'
         counted = f"row_number() OVER (PARTITION BY {quoted(ROW)}) - 1 AS {quoted(DUP)}"
         return f"(SELECT {quoted(ROW)}, {counted}{columns} FROM ({digested} OFFSET 0) AS d ORDER BY {order})"
 
@@ -113,7 +113,9 @@ class TableSelect:
 
     def _in_c_order(self, column: TableColumn, value: str) -> str:
         """Text in the order of its bytes; as the column stands where its own index has that order."""
-        is_c = self.default_is_c if column.collation is None else column.collation == 'pg_catalog."C"'
+        is_c = column.collation_oid in _C_COLLATIONS or (
+            column.collation_oid == _DEFAULT_COLLATION and self.default_is_c
+        )
         return value if is_c and value == quoted(column.name) else f'({value}) COLLATE "C"'
 
 
@@ -126,6 +128,9 @@ _PARTS = {
     "float8": KeyPart.FLOAT8,
     "bytea": KeyPart.BYTES,
 }
+_DEFAULT_COLLATION = 100
+_C_COLLATIONS = (950, 951)
+"""`default`, and `C` and `POSIX`: the same object ids in every database (pg_collation.dat)."""
 _DUP = KeyTerm(quoted(DUP), quoted(DUP), KeyPart.INT8)
 
 

@@ -17,7 +17,8 @@ class TableColumn:
     """A column. `base_type` is the name of its type, or of what its domain is over; empty if that is not PostgreSQL's own.
 
     `identity` and `generated` are PostgreSQL's one letter for it, or empty. `expression` is the default, or what a
-    generated column is computed from; `size` is the declared length or -1.
+    generated column is computed from; `size` is the declared length or -1. `collation_oid` is the
+    collation in use, `collation` its SQL where it is not the type's own.
     """
 
     name: str
@@ -30,6 +31,7 @@ class TableColumn:
     generated: str
     expression: str | None
     collation: str | None
+    collation_oid: int
     size: int
 
     @property

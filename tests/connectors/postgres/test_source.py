@@ -109,6 +109,25 @@ async def test_rows_without_a_key_are_told_apart_by_content_and_number(place: Pl
     assert {digest for (digest,) in digests} == {key[0] for key in after.content.keys}
 
 
+async def test_a_text_key_is_read_by_its_bytes_whatever_its_collation(place: Place) -> None:
+    """Of a domain, the collation is no difference from its type's own."""
+    collations = [
+        name for (name,) in place.rows("SELECT collname FROM pg_collation WHERE collname ~ '^(und|en)-x-icu$'")
+    ]
+    if not collations:
+        pytest.skip("this server has no ICU collation")
+    place.run(
+        f'CREATE DOMAIN word AS text COLLATE "{collations[0]}"',
+        "CREATE TABLE t (id word PRIMARY KEY)",
+        f'CREATE TABLE u (id text COLLATE "{collations[0]}" PRIMARY KEY)',
+        "INSERT INTO t VALUES ('b'), ('B'), ('a'), ('A'), ('ä'), ('_')",
+        "INSERT INTO u SELECT id FROM t",
+    )
+    read = await read_all(PostgresSource(place.uri))
+    for name in ("t", "u"):
+        assert read[name].content.keys == [("A",), ("B",), ("_",), ("a",), ("b",), ("ä",)]
+
+
 @pytest.mark.parametrize("table", ["id bigint", 'id text COLLATE "C"', "id uuid"])
 async def test_a_large_table_is_read_in_ranges_and_the_same_as_in_one_go(place: Place, table: str) -> None:
     values = {"uuid": "md5(n::text)::uuid", "bigint": "n * 1000 - 7000000"}.get(table.split()[1], "md5(n::text)")
