@@ -6,32 +6,19 @@ keys met so far are remembered, in a file when they are many; of the records no 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
-import orjson
 from anyio.to_thread import run_sync
 
 from pipeline.codec.event_file import EventFileWriter
-from pipeline.domain.errors import ConfigurationError, DamagedError
+from pipeline.codec.record_keys import KeyedLines, KeyReader
+from pipeline.domain.errors import ConfigurationError
 from pipeline.domain.event_file import FileEntry, Header
 from pipeline.domain.ids import EventFileId, FlowName, Phase
 from pipeline.domain.schema import StreamSchema
 from pipeline.engine.event_files import open_event_file, store_event_file
 from pipeline.engine.key_set import KeySet
 from pipeline.engine.parts import EngineParts
-
-_LARGEST_EXACT = 2.0**63
-_DELETE = b'{"delete":'
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """A line of an Event File. `key` is the same bytes for equal keys, however they are written."""
-
-    key: bytes
-    line: bytes
-    is_delete: bool
 
 
 class FoldedFiles:
@@ -43,7 +30,7 @@ class FoldedFiles:
         self.entries: list[FileEntry] = []
 
     async def add(self, lines: Sequence[bytes]) -> None:
-        """Add records, and store what fills an Event File."""
+        """Add records, lines without their line feeds, and store what fills an Event File."""
         limits, start = self._parts.limits, 0
         while start < len(lines):
             end = min(len(lines), start + limits.event_file_rows - self._writer.records)
@@ -54,7 +41,7 @@ class FoldedFiles:
 
     def _add(self, lines: Sequence[bytes]) -> None:
         upserts = len(lines) if self._phase is Phase.FULL else 0
-        self._writer.add(b"".join(lines), upserts=upserts, deletes=len(lines) - upserts)
+        self._writer.add(b"\n".join([*lines, b""]), upserts=upserts, deletes=len(lines) - upserts)
 
     async def end(self, *, even_if_empty: bool) -> Sequence[FileEntry]:
         """Store the rest and return all entries. With `even_if_empty` there is one, to tell of the stream's schema."""
@@ -101,7 +88,7 @@ class StreamFold:
         """Whether nothing comes before the file that has keys of it: then they need not be remembered."""
         entry = self._history[place]
         if not entry.is_snapshot:
-            return place == 0
+            return place == 0 and bool(entry.replaces)
         return all(
             other.id.movement == entry.id.movement and (other.is_snapshot or bool(entry.replaces))
             for other in self._history[:place]
@@ -129,56 +116,31 @@ class StreamFold:
                 raise ConfigurationError(
                     f"its key has changed, from {', '.join(keys)} to {', '.join(schema.primary_keys)}"
                 )
-            read = _reader(keys, str(entry.id))
+            reader = KeyReader(keys, f"Event File {entry.id}")
             if entry.is_snapshot:  # its keys are all different: block by block will do
                 async for block in opened.blocks:
-                    await self._take(await run_sync(read, block), seen, deletes, snapshot, remember=remember)
+                    await self._take(await run_sync(reader.read, block), seen, deletes, snapshot, remember=remember)
                 return
-            records = [record async for block in opened.blocks for record in await run_sync(read, block)]
-        latest = list({record.key: record for record in records}.values())
-        await self._take(latest, seen, deletes, snapshot, remember=remember)
+            blocks = [await run_sync(reader.read, block) async for block in opened.blocks]
+        for records in reversed(blocks):
+            await self._take(await run_sync(_last_first, records), seen, deletes, snapshot, remember=remember)
 
     async def _take(
-        self, records: Sequence[Record], seen: KeySet, deletes: FoldedFiles, snapshot: FoldedFiles, *, remember: bool
+        self, records: KeyedLines, seen: KeySet, deletes: FoldedFiles, snapshot: FoldedFiles, *, remember: bool
     ) -> None:
-        def unseen() -> list[Record]:
-            keys = [record.key for record in records]
-            new = seen.add_new(keys) if remember else [key not in seen for key in keys]
-            return [record for record, is_new in zip(records, new, strict=True) if is_new]
+        def find_new() -> list[bool]:
+            return seen.add_new(records.keys) if remember else [key not in seen for key in records.keys]
 
-        left = await run_sync(unseen)
-        await deletes.add([record.line for record in left if record.is_delete])
-        await snapshot.add([record.line for record in left if not record.is_delete])
+        new = await run_sync(find_new)
+        await deletes.add(records.chosen(new, deletes=True))
+        await snapshot.add(records.chosen(new, deletes=False))
+
+
+def _last_first(records: KeyedLines) -> KeyedLines:
+    """Return the records from the last to the first: should a key come twice, the last one counts."""
+    return KeyedLines(records.lines[::-1], records.keys[::-1], records.deletes[::-1])
 
 
 async def _read_header(parts: EngineParts, entry: FileEntry) -> Header:
     async with open_event_file(parts.store, entry) as opened:
         return opened.header
-
-
-def _reader(primary_keys: Sequence[str], what: str) -> Callable[[bytes], list[Record]]:
-    def read(block: bytes) -> list[Record]:
-        return [read_record(line + b"\n", primary_keys, what) for line in block.split(b"\n")[:-1]]
-
-    return read
-
-
-def read_record(line: bytes, primary_keys: Sequence[str], what: str) -> Record:
-    """Read one line; DamagedError that names `what` when it is no record."""
-    try:
-        ((kind, body),) = orjson.loads(line).items()
-        key = orjson.dumps([_plain(body[name]) for name in primary_keys], option=orjson.OPT_SORT_KEYS)
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise DamagedError(f"Event File {what} holds a line that is no record: {line[:80]!r}") from error
-    if kind not in ("upsert", "delete"):
-        raise DamagedError(f"Event File {what} holds a record of an unknown kind: {kind[:80]!r}")
-    return Record(key, line, kind == "delete")
-
-
-def _plain(value: object) -> object:
-    """Return equal numbers as the same: 1, 1.0 and true are one key."""
-    if isinstance(value, bool):
-        return int(value)
-    if isinstance(value, float) and value.is_integer() and abs(value) < _LARGEST_EXACT:
-        return int(value)
-    return value

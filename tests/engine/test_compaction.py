@@ -13,7 +13,6 @@ from pipeline.domain.event_file import Encoding, FileEntry
 from pipeline.domain.ids import EventFileId, FlowName, Label, ObjectKey, Phase, StreamName
 from pipeline.domain.movement import Status
 from pipeline.engine.compaction import Compactor
-from pipeline.engine.fold import read_record
 from pipeline.ports.object_store import OpenBody, PutCondition, Version
 from tests.engine.faulty import MortalStore
 from tests.engine.further import WiderWorld, may_crash, numbered
@@ -255,17 +254,3 @@ def test_the_last_step_is_one_change_or_a_whole_snapshot() -> None:
     assert last_step([change, *full]) == tuple(e.id for e in full)
     assert is_compact(full)
     assert not is_compact([*full, change])
-
-
-def test_keys_that_are_equal_numbers_are_one_key() -> None:
-    keys = {read_record(b'{"delete":{"k":%b}}\n' % number, ["k"], "x").key for number in (b"1", b"1.0", b"true")}
-    assert len(keys) == 1
-    assert read_record(b'{"delete":{"k":"1"}}\n', ["k"], "x").key not in keys
-
-
-@pytest.mark.parametrize(
-    "line", [b"[]\n", b"{}\n", b'{"upsert":{}}\n', b'{"upsert":1}\n', b'{"other":{"k":1}}\n', b"x\n"]
-)
-def test_a_line_that_is_no_record_is_damage(line: bytes) -> None:
-    with pytest.raises(DamagedError, match="Event File 1/a"):
-        read_record(line, ["k"], "1/a")
