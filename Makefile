@@ -7,12 +7,13 @@ READY := $(VENV)/.ready
 PINS := requirements/test.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench stack stack-stop clean
+.PHONY: help demo test lint bench simulate stack stack-stop clean
 
 help:  ## Say what there is
 	@echo "make demo    build a small app, move it, change it, move it again, and compare"
 	@echo "make test    check style, types and architecture, and run all tests"
 	@echo "make lint    the checks without the tests"
+	@echo "make simulate  run the pipeline in worlds that misbehave: SEEDS=100000 FIRST=0"
 	@echo "make bench   compare the speed with what is known, side by side"
 	@echo "make stack   start S3 and SQS on this computer (LocalStack, with Docker or without); make stack-stop ends them"
 	@echo "make clean   remove $(VENV) and what the tools leave behind"
@@ -32,6 +33,9 @@ lint: $(READY)  ## Style, types, architecture
 	@$(BIN)/mypy
 	@echo "== architecture"
 	@$(BIN)/lint-imports
+
+simulate: $(READY)  ## SEEDS worlds that misbehave, from FIRST on
+	@$(BIN)/python -m tests.simulation --seeds $(or $(SEEDS),2000) --first $(or $(FIRST),0)
 
 bench: $(READY)  ## Speed, side by side in one run
 	@$(BIN)/python -m benchmarks

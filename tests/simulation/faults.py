@@ -94,7 +94,7 @@ _THEMES = (
     (Kind.DIE_BEFORE, Kind.DIE_AFTER, Kind.DIE_HALFWAY, Kind.DIE_LATE),
     (Kind.FAIL_BEFORE, Kind.FAIL_AFTER, Kind.FAIL_LATE, Kind.HANG_BEFORE, Kind.HANG_AFTER),
     (Kind.LOSE, Kind.DOUBLE, Kind.DELAY, Kind.EMPTY, Kind.HANG_BEFORE),
-    (Kind.FULL, Kind.DIE_AFTER),
+    (Kind.FULL,),
 )
 
 

@@ -183,7 +183,7 @@ class Model:
         marks = self.place.marks[message.flow]
         missing = [str(entry.id) for entry in self.lists[message.key] if entry.id not in marks]
         others = [other for other in map(decode_message, ring.bodies()) if isinstance(other, GroupCompleted)]
-        left = any(other.key == message.key for other in others)
+        left = any(other.label == message.label for other in others)
         self.must(not missing or left, f"{message.key} was acknowledged, and {', '.join(missing)} missing")
 
     def marked(self, flow: FlowName, file: EventFileId) -> None:

@@ -47,7 +47,7 @@ class Plan:
     def edit(self, tables: Tables, moment: str) -> None:
         """Change the tables as the app's users do at this moment."""
         random = of_seed(self.seed, "edit", moment)
-        for _ in range(random.choice((0, 1, 1, 3, 6))):
+        for _ in range(random.choice((0, 1, 1, 3, 6, 12))):
             self._change(tables, random)
 
     def _change(self, tables: Tables, random: Random) -> None:
@@ -90,7 +90,7 @@ def plan_of(seed: int) -> Plan:
     }
     has_workers = seed % 2 == 1
     limits = Limits(
-        event_file_rows=random.choice((2, 3, 5)),
+        event_file_rows=random.choice((1, 2, 3, 5)),
         range_rows=random.choice((2, 3, 5)),
         importers=random.choice((1, 2, 4)),
         visibility_seconds=VISIBILITY_SECONDS,

@@ -105,8 +105,8 @@ class World:
             self.story.tell(process.name, "ends")
         except (TransientError, RefusedError, LeaseLostError, CrashError) as error:
             self.story.tell(process.name, f"ends: {type(error).__name__}: {error}")
-            replaced = process is not self.processes[-1] or not isinstance(error, LeaseLostError)
-            self.model.must(replaced, f"{process.name} gave way, and nobody has taken its place")
+            replaced = len(self.processes) > 1 or not isinstance(error, LeaseLostError)
+            self.model.must(replaced, f"{process.name} gave way, and there is nobody else")
         except Exception as error:  # noqa: BLE001  whatever it is, nobody could act on it
             self.story.tell(process.name, f"ends: {error!r}")
             self.model.must(process.dead, f"{process.name} ended with {error!r}")
