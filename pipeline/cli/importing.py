@@ -37,7 +37,14 @@ def import_and_tell(name: str, settings: Settings, *, as_json: bool) -> int:
 def import_behind(name: str, settings: Settings, *, as_json: bool) -> int:
     """After FLOW has moved, bring every further destination of it up to date; return the worst exit code."""
     from pipeline.assembly.connecting import flows_behind
+    from pipeline.cli.text import printable
+    from pipeline.domain.errors import PipelineError
 
-    behind = run_async(lambda: flows_behind(name, settings))
-    codes = [import_and_tell(flow.name, settings, as_json=as_json) for flow in behind]
-    return max(codes, default=exit_codes.SUCCESS)
+    codes = [exit_codes.SUCCESS]
+    for flow in run_async(lambda: flows_behind(name, settings)):
+        try:
+            codes.append(import_and_tell(flow.name, settings, as_json=as_json))
+        except PipelineError as error:  # one destination that is out of reach must not keep the others from theirs
+            click.echo(f"pipeline: Flow {printable(flow.name)}: {printable(str(error))}", err=True)
+            codes.append(exit_codes.NOT_DONE)
+    return max(codes)

@@ -128,6 +128,10 @@ class Pruner:
         latest = await self._flows.latest(flow)
         if latest is None:
             raise ConfigurationError(f"Flow {flow.name!r} has no Movement yet: there is nothing to prune.")
+        if latest.compaction and not latest.settled:
+            raise ConfigurationError(
+                f"Flow {flow.name!r} is being compacted. Prune when that has ended; if it was killed, compact again first."
+            )
         if not latest.settled:
             raise ConfigurationError(
                 f"Movement {latest.number} of Flow {flow.name!r} is {latest.status}. Let it end, or carry it on, and "

@@ -64,6 +64,17 @@ def test_each_destination_settles_for_itself_and_the_worst_exit_code_counts(pipe
     assert [line["status"] for line in outcome.objects if "status" in line] == ["INCOMPLETE", "SUCCESS"]
 
 
+def test_a_destination_out_of_reach_does_not_keep_others_from_theirs(pipeline: CommandLine) -> None:
+    source = make_database(pipeline.directory / "app.db")
+    pipeline("move", "app.db", "copy.db", "--flow", "crm")
+    pipeline("flow", "add-destination", "crm", "a.db", "--name", "a")
+    pipeline("flow", "add-destination", "crm", "b.db", "--name", "b")
+    Path("a.db").write_bytes(b"not a database, whatever its name says")
+    outcome = pipeline("move", "app.db", "copy.db", "--flow", "crm")
+    assert (outcome.code, "Flow a: " in outcome.err) == (1, True)
+    assert contents(pipeline.directory / "b.db") == contents(source)
+
+
 def test_files_go_along_to_a_further_destination(pipeline: CommandLine) -> None:
     make_database(pipeline.directory / "app.db")
     Path("in").mkdir()
