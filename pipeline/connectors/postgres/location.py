@@ -43,7 +43,7 @@ def parse_location(text: str) -> PostgresLocation:
         )
     try:
         given = {name: str(value) for name, value in conninfo_to_dict(text).items() if value is not None}
-    except ProgrammingError:  # whose message may quote the password
+    except (ProgrammingError, ValueError):  # whose message may quote the password
         raise ConfigurationError(
             "This is not a PostgreSQL URL that libpq can read. Write postgresql://user@host:5432/database?sslmode=…, "
             "with only parameters that libpq knows, and percent-encode special characters in each part."
