@@ -10,6 +10,7 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
+from reprlib import Repr
 from typing import Literal
 
 from pydantic import Field, SecretStr, ValidationError
@@ -19,6 +20,11 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSetti
 from pipeline.domain.errors import ConfigurationError
 
 ENVIRONMENT_PREFIX = "PIPELINE_"
+
+MAX_FILE_BYTES = 1024 * 1024
+"""The largest settings file that is read."""
+MAX_COMPLAINTS = 20
+"""How many mistakes are told of at once."""
 
 
 class Settings(BaseSettings):
@@ -194,19 +200,43 @@ def load_settings(config: Path | None = None, flags: Mapping[str, object] | None
     try:
         return Settings(**values)
     except ValidationError as error:
-        lines = [_complaint(detail, config, environment, given) for detail in error.errors()]
+        details = error.errors()
+    lines = [_complaint(detail, config, environment, given) for detail in details[:MAX_COMPLAINTS]]
+    unknown = [at for at, detail in enumerate(details[:MAX_COMPLAINTS]) if detail["type"] == "extra_forbidden"]
+    for at in unknown[:1]:
+        lines[at] += f" The settings are: {', '.join(Settings.model_fields)}."
+    if len(details) > MAX_COMPLAINTS:
+        lines.append(f"… and {len(details) - MAX_COMPLAINTS:,} more.")
     raise ConfigurationError("\n".join(lines))
 
 
 def _read_toml(path: Path) -> dict[str, object]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        with path.open("rb") as file:
+            data = file.read(MAX_FILE_BYTES + 1)
+        if len(data) <= MAX_FILE_BYTES:
+            return tomllib.loads(data.decode())
     except FileNotFoundError as error:
         raise ConfigurationError(
             f"There is no settings file {path}. Name another with --config, or leave it out."
         ) from error
+    except RecursionError as error:
+        raise ConfigurationError(f"The settings file {path} cannot be read: it is nested too deep.") from error
     except (OSError, ValueError) as error:
-        raise ConfigurationError(f"The settings file {path} cannot be read: {error}") from error
+        raise ConfigurationError(f"The settings file {path} cannot be read: {str(error)[:300]}") from error
+    raise ConfigurationError(f"The settings file {path} cannot be read: it is larger than {MAX_FILE_BYTES:,} bytes.")
+
+
+class _Brief(Repr):
+    """Values for a message: short, however large or deeply nested they are."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxstring = self.maxother = 200
+        self.maxlevel = 2
+
+    def repr_int(self, x: int, level: int) -> str:
+        return super().repr_int(x, level) if x.bit_length() <= 128 else f"an integer of {x.bit_length():,} bits"
 
 
 def _complaint(
@@ -214,7 +244,7 @@ def _complaint(
 ) -> str:
     name = str(detail["loc"][0])
     if detail["type"] == "extra_forbidden":
-        return f"{name} in {config}: there is no such setting. The settings are: {', '.join(Settings.model_fields)}."
+        return f"{name[:80]} in {config}: there is no such setting."
     if name in flags:
         where = "--" + name.replace("_", "-")
     elif name in environment:
@@ -226,4 +256,4 @@ def _complaint(
     value = detail["input"]
     shown = os.fspath(value) if isinstance(value, str | os.PathLike) else value
     rule = detail["msg"].partition(" for <class")[0]
-    return f"{where}: {rule[0].lower()}{rule[1:]}, not {shown!r}."
+    return f"{where}: {rule[0].lower()}{rule[1:]}, not {_Brief().repr(shown)}."
