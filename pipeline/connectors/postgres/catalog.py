@@ -142,7 +142,6 @@ def _table(row: Row, columns: Sequence[Row], identifying: Row | None, types: Typ
         unlogged=row["unlogged"],
         partition_by=row["partition_by"],
         readable=row["readable"],
-        estimated_rows=row["estimated_rows"],
         columns=tuple(_column(column, types) for column in columns),
         key=() if identifying is None else tuple(identifying["columns"]),
     )

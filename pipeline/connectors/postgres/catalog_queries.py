@@ -12,9 +12,7 @@ OWN_PREFIX = "_pipeline_"
 TABLES = f"""
 SELECT c.oid, n.nspname AS schema, c.relname AS name, c.relkind = 'p' AS partitioned, c.relpersistence = 'u' AS unlogged,
        CASE c.relkind WHEN 'p' THEN pg_get_partkeydef(c.oid) END AS partition_by,
-       has_table_privilege(c.oid, 'SELECT') AND has_schema_privilege(n.oid, 'USAGE') AS readable,
-       greatest((SELECT sum(p.reltuples) FROM pg_class AS p WHERE p.oid = c.oid OR c.relkind = 'p' AND p.relkind = 'r'
-                 AND p.oid IN (SELECT relid FROM pg_partition_tree(c.oid))), 0)::int8 AS estimated_rows
+       has_table_privilege(c.oid, 'SELECT') AND has_schema_privilege(n.oid, 'USAGE') AS readable
 FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
 WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't' AND NOT c.relispartition
   AND n.nspname NOT IN ('pg_catalog', 'information_schema', '{OWN_SCHEMA}') AND n.nspname NOT LIKE 'pg\\_%%'

@@ -7,6 +7,7 @@ because the statistics are old, the ranges are uneven, and the reading is slower
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -21,24 +22,50 @@ _HISTOGRAM = """
 SELECT histogram_bounds::text::text[] AS bounds FROM pg_stats
 WHERE schemaname = %s AND tablename = %s AND attname = %s AND inherited = %s AND histogram_bounds IS NOT NULL
 """
+_SIZE = """
+SELECT (pg_table_size(t) + coalesce(sum(pg_table_size(relid)), 0))::int8 AS bytes
+FROM (SELECT %s::oid::regclass AS t) AS given LEFT JOIN pg_partition_tree(t) ON relid <> t GROUP BY t
+"""
 _INTEGERS = (KeyPart.INT2, KeyPart.INT4, KeyPart.INT8, KeyPart.OID)
 
 
-def plan_ranges(connection: Connection, select: TableSelect, range_rows: int) -> list[str]:
-    """Return conditions, in key order, each of which holds for one range; a single empty one means all rows at once."""
-    if not select.is_indexed:
-        return [""]
+WIDE_ROW_BYTES = 128 * 1024
+"""From this average on, rows are too large for blocks of several connections to wait in memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReadPlan:
+    """How a table is read: conditions, in key order, each of which holds for one range, by so many connections.
+
+    A single empty condition means all rows at once. `blocks_ahead` blocks of a range may wait to be taken.
+    """
+
+    conditions: Sequence[str] = ("",)
+    readers: int = 1
+    blocks_ahead: int = 2
+
+
+def plan_reading(connection: Connection, select: TableSelect, *, range_rows: int, readers: int) -> ReadPlan:
+    """Return how to read a table by up to `readers` connections, in ranges of about `range_rows` rows."""
     rows = _estimated_rows(connection, select)
-    count = rows // range_rows
-    if count < 2:
-        return [""]
+    (size,) = fetch(connection, _SIZE, (select.table.oid,))
+    if size["bytes"] > WIDE_ROW_BYTES * max(rows, 1):
+        return ReadPlan(blocks_ahead=0)
+    if not select.is_indexed or rows < 2 * range_rows:
+        return ReadPlan()
+    conditions = _conditions(connection, select, rows // range_rows)
+    return ReadPlan(conditions, min(readers, len(conditions)))
+
+
+def _conditions(connection: Connection, select: TableSelect, count: int) -> list[str]:
+    """Return the conditions of about `count` ranges."""
     column, part = select.table.key_columns[0], select.key_terms[0].part
     bounds = _histogram(connection, select)
     if part in _INTEGERS:
         numbers = sorted({int(bound) for bound in bounds or _extremes(connection, select)})
         bounds = list(map(str, _spread(numbers, count)))
     order = select.key_terms[0].order
-    cuts = [f"{literal(bound)}::{column.native_type}" for bound in _thinned(bounds, count)[1:-1]]
+    cuts = [f"{literal(bound)}::{quoted(column.base_type)}" for bound in _thinned(bounds, count)[1:-1]]
     if not cuts:
         return [""]
     between = [f"{order} >= {low} AND {order} < {high}" for low, high in pairwise(cuts)]

@@ -19,6 +19,7 @@ from pipeline.connectors.postgres.connection import Connection
 from pipeline.connectors.postgres.copying import CopyOut, StoppedError
 from pipeline.connectors.postgres.decoding import decode_located, decode_with_lines, hash_seed, key_reader
 from pipeline.connectors.postgres.errors import translated
+from pipeline.connectors.postgres.ranges import ReadPlan
 from pipeline.connectors.postgres.selects import TableSelect
 from pipeline.domain.errors import ConfigurationError
 from pipeline.domain.one_error import one_error
@@ -26,9 +27,6 @@ from pipeline.domain.one_error import one_error
 BLOCK_ROWS = 8000
 BLOCK_BYTES = 4 * 1024 * 1024
 """A block ends with the row that reaches one of the two."""
-
-_BLOCKS_AHEAD = 2
-"""Blocks of one range that wait to be taken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,15 +57,14 @@ class _Reading:
 @asynccontextmanager
 async def open_table(
     select: TableSelect,
-    conditions: Sequence[str],
+    plan: ReadPlan,
     connect: Callable[[], Connection],
     fetch_lines: FetchLines,
     *,
-    readers: int,
     place: str,
 ) -> AsyncIterator[AsyncIterator[PostgresRowBlock]]:
-    """Open the rows of a table whose ranges are `conditions`, with up to `readers` connections of their own."""
-    ranges = [_Range(condition, *_new_stream()) for condition in conditions]
+    """Open the rows of a table as `plan` says, with connections of their own."""
+    ranges = [_Range(condition, *_new_stream(plan.blocks_ahead)) for condition in plan.conditions]
     reading = _Reading(select, place, fetch_lines, ranges, iter(ranges))
     with ExitStack() as stack, one_error():
         for one in ranges:
@@ -76,7 +73,7 @@ async def open_table(
         async with anyio.create_task_group() as tasks:
             copies: list[CopyOut] = []
             try:
-                for _ in range(min(readers, len(ranges))):
+                for _ in range(plan.readers):
                     connection = await run_sync(connect)
                     stack.callback(connection.close)
                     copies.append(CopyOut(connection))
@@ -90,8 +87,10 @@ async def open_table(
                 tasks.cancel_scope.cancel()
 
 
-def _new_stream() -> tuple[MemoryObjectSendStream[PostgresRowBlock], MemoryObjectReceiveStream[PostgresRowBlock]]:
-    return anyio.create_memory_object_stream[PostgresRowBlock](_BLOCKS_AHEAD)
+def _new_stream(
+    blocks: int,
+) -> tuple[MemoryObjectSendStream[PostgresRowBlock], MemoryObjectReceiveStream[PostgresRowBlock]]:
+    return anyio.create_memory_object_stream[PostgresRowBlock](blocks)
 
 
 async def _in_order(ranges: Sequence[_Range]) -> AsyncGenerator[PostgresRowBlock, None]:

@@ -17,7 +17,7 @@ from pipeline.connectors.postgres.connection import LOCK_TIMEOUT_SECONDS, Connec
 from pipeline.connectors.postgres.errors import translated
 from pipeline.connectors.postgres.line_fetcher import LineFetcher
 from pipeline.connectors.postgres.location import PostgresLocation, parse_location
-from pipeline.connectors.postgres.ranges import RANGE_ROWS, plan_ranges
+from pipeline.connectors.postgres.ranges import RANGE_ROWS, ReadPlan, plan_reading
 from pipeline.connectors.postgres.rows import open_table
 from pipeline.connectors.postgres.selects import TableSelect
 from pipeline.domain.errors import RefusedError
@@ -153,20 +153,19 @@ class PostgresSnapshot:
         select = TableSelect(table, self._exported.utf8, self._exported.default_is_c)
         lines = LineFetcher(self._connection, self._lock, select, place)
         async with self._lock:
-            conditions = await run_sync(self._plan, select, place)
-        async with open_table(
-            select, conditions, self._join, lines.fetch, readers=self._scope.readers, place=place
-        ) as blocks:
+            plan = await run_sync(self._plan, select, place)
+        async with open_table(select, plan, self._join, lines.fetch, place=place) as blocks:
             yield blocks
 
     def _read_streams(self) -> list[Stream]:
         with translated(self._place.url):
             return read_streams(self._connection, self._scope.schemas)
 
-    def _plan(self, select: TableSelect, place: str) -> list[str]:
+    def _plan(self, select: TableSelect, place: str) -> ReadPlan:
         if not select.table.readable:
             raise RefusedError(
                 f"{place}: the privilege SELECT on it is missing; have its owner grant it, or leave it out with --exclude"
             )
         with translated(place):
-            return plan_ranges(self._connection, select, self._scope.range_rows)
+            scope = self._scope
+            return plan_reading(self._connection, select, range_rows=scope.range_rows, readers=scope.readers)

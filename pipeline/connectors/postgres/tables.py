@@ -56,7 +56,6 @@ class Table:
     unlogged: bool
     partition_by: str | None
     readable: bool
-    estimated_rows: int
     columns: tuple[TableColumn, ...]
     key: tuple[str, ...]
 

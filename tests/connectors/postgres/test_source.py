@@ -13,7 +13,7 @@ from pipeline.connectors.postgres import PostgresSource
 from pipeline.domain.errors import RefusedError, TransientError
 from tests.connectors.postgres.places import Place, place_factory
 from tests.connectors.postgres.reading import hashes_alone, read_all
-from tests.contracts.source import read_stream
+from tests.contracts.source import StreamContent, read_stream
 from tests.servers.postgresql import PostgresqlServer
 
 
@@ -141,6 +141,22 @@ async def test_a_large_table_is_read_in_ranges_and_the_same_as_in_one_go(place: 
     one, other = (await read_all(ranges))["t"], (await read_all(whole))["t"]
     assert one.content == other.content
     assert await hashes_alone(ranges, "t") == other.content.hashes
+
+
+async def test_rows_of_many_megabytes_are_read_one_at_a_time(place: Place) -> None:
+    place.run(
+        "CREATE TABLE t (id int PRIMARY KEY, v bytea)",
+        "INSERT INTO t SELECT n, decode(repeat('00', 6000000), 'hex') FROM generate_series(1, 4) AS n",
+    )
+    blocks_of_one = []
+    async with PostgresSource(place.uri).open_snapshot() as snapshot:
+        (schema,) = await snapshot.streams()
+        async with snapshot.open_rows(schema) as blocks:
+            async for block in blocks:
+                line = await block.upserts([0], StreamContent().store)
+                blocks_of_one.append((block.keys(), len(line)))
+    assert [keys for keys, _ in blocks_of_one] == [[(1,)], [(2,)], [(3,)], [(4,)]]
+    assert {size for _, size in blocks_of_one} == {8_000_000 + len(b'{"upsert":{"id":1,"v":{"$bytes":""}}}\n')}
 
 
 async def test_the_app_goes_on_while_it_is_read(place: Place) -> None:
