@@ -35,7 +35,7 @@ CREATE TABLE IF NOT EXISTS _pipeline.streams (
 """
 _LAST_TABLE = "_pipeline.streams"
 _LOCK = 7_166_357_421
-"""The number of the advisory lock under which the tables are made, so that two processes do not make them at once."""
+"""The number of the advisory lock under which tables and types are made: streams and processes share some of them."""
 MANY_SET_ASIDE = 10_000
 """How many records are held in memory to be set aside, or tried again, together."""
 NO_KEY = "null"
@@ -61,8 +61,13 @@ def create_bookkeeping(connection: Connection) -> None:
     if connection.execute("SELECT to_regclass(%s)", (_LAST_TABLE,)).fetchone() != (None,):
         return
     with connection.transaction():
-        connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
+        lock_definitions(connection)
         connection.execute(_TABLES)
+
+
+def lock_definitions(connection: Connection) -> None:
+    """Wait until nobody else is making tables here, and let nobody until the end of the transaction."""
+    connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
 
 
 class Bookkeeping:

@@ -9,7 +9,7 @@ from typing import TypeVar, TypeVarTuple
 import anyio
 from anyio.to_thread import run_sync
 
-from pipeline.connectors.postgres.bookkeeping import Bookkeeping, create_bookkeeping
+from pipeline.connectors.postgres.bookkeeping import Bookkeeping, create_bookkeeping, lock_definitions
 from pipeline.connectors.postgres.connection import LOCK_TIMEOUT_SECONDS, Connection
 from pipeline.connectors.postgres.connections import Connections
 from pipeline.connectors.postgres.csv_lines import Decoded
@@ -148,8 +148,7 @@ class PostgresDestinationSession:
         if known is not None and known[0] == schema:
             return known[1]
         with connection.transaction():
-            lock = f"pipeline {schema.stream}"
-            connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (lock,))
+            lock_definitions(connection)
             target, is_ours = prepare_target(connection, schema)
             bookkeeping.remember_schema(schema, is_ours=is_ours)
         self._targets[schema.stream] = (schema, target)

@@ -14,7 +14,7 @@ import psycopg
 from pipeline.connectors.postgres.bookkeeping import Bookkeeping
 from pipeline.connectors.postgres.connection import Connection, qualified, quoted
 from pipeline.connectors.postgres.declare import Native
-from pipeline.connectors.postgres.foreign_keys import broken_keys, make_foreign_key
+from pipeline.connectors.postgres.foreign_keys import ALREADY_THERE, broken_keys, make_foreign_key
 from pipeline.connectors.postgres.preparing import postgres_native, run_one
 from pipeline.connectors.postgres.sequences import raise_row_numbers, raise_sequences
 from pipeline.domain.ids import StreamName
@@ -56,6 +56,8 @@ def _table(native: Native) -> tuple[str, str]:
 def _make(connection: Connection, stream: StreamName, what: str, statement: str) -> Iterator[Violation]:
     try:
         run_one(connection, statement)
+    except ALREADY_THERE:
+        return
     except psycopg.Error as error:
         state = error.sqlstate or ""
         if not state.startswith(_ABOUT_THE_STATEMENT):
@@ -90,7 +92,10 @@ def _make_on_table(
     """Make the constraints and indexes that the table lacks: it has none of the name, nor one that says the same."""
     name = qualified(*table)
     present = _present(connection, name)
+    has_key = any(text.startswith("PRIMARY KEY") for text in present)
     for constraint in native.get("constraints", ()):
+        if has_key and constraint["kind"] == "primary":
+            continue
         if present.isdisjoint((constraint["name"], constraint["definition"])):
             statement = f"ALTER TABLE {name} ADD CONSTRAINT {quoted(constraint['name'])} {constraint['definition']}"
             yield from _make(connection, stream, f"the constraint {constraint['name']}", statement)

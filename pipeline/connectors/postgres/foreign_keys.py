@@ -17,6 +17,8 @@ from pipeline.ports.destination import Violation
 _NAMED_ROWS = 3
 """How many of the values that break a foreign key are named. The rest is counted."""
 
+ALREADY_THERE = (psycopg.errors.DuplicateObject, psycopg.errors.DuplicateTable)
+"""Another process has made it in the meantime."""
 _KEYS = """
 SELECT k.conname AS name, n.nspname AS schema, c.relname AS "table", c.relkind = 'p' AS partitioned,
        pn.nspname AS parent_schema, p.relname AS parent, p.relkind = 'p' AS parent_partitioned,
@@ -88,6 +90,8 @@ def make_foreign_key(connection: Connection, table: tuple[str, str], key: Mappin
     statement = f"ALTER TABLE {qualified(*table)} ADD CONSTRAINT {quoted(key['name'])} {key['definition']}"
     try:
         run_one(connection, statement)
+    except ALREADY_THERE:
+        return None
     except psycopg.errors.ForeignKeyViolation as error:
         broken = _look_closer(connection, table, key["name"], statement)
         return broken or f"the foreign key {key['name']} cannot be made: {error.diag.message_detail}"

@@ -153,3 +153,23 @@ async def test_every_kind_of_table_arrives_and_is_kept_equal(make: Callable[[], 
     assert dump(destination) == dump(source)
     assert shape(destination) == shape(source)
     assert (await movements.move()).totals.files_exported == 0
+
+
+async def test_many_streams_that_share_a_type_begin_side_by_side(make: Callable[[], Place]) -> None:
+    source, destination = make(), make()
+    source.run("CREATE SCHEMA shop", "CREATE TYPE shop.mood AS ENUM ('sad', 'glad')", "CREATE SEQUENCE shop.numbers")
+    tables = [f"shop.table_{number}" for number in range(12)]
+    for table in tables:
+        source.run(f"CREATE TABLE {table} (id int PRIMARY KEY DEFAULT nextval('shop.numbers'), mood shop.mood)")
+        source.run(f"INSERT INTO {table} (mood) SELECT 'glad' FROM generate_series(1, 30)")
+    movements = flow(source, destination)
+    movement = await movements.move()
+    assert (movement.status, movement.problems) == (Status.SUCCESS, ())
+    source.run(
+        "ALTER TYPE shop.mood ADD VALUE 'so-so' BEFORE 'glad'",
+        *(f"UPDATE {table} SET mood = 'so-so'" for table in tables),
+    )
+    movement = await movements.move()
+    assert (movement.status, movement.problems) == (Status.SUCCESS, ())
+    assert dump(destination) == dump(source)
+    assert destination.rows("SELECT enum_range(NULL::shop.mood)::text") == [("{sad,so-so,glad}",)]

@@ -18,7 +18,7 @@ from tests.servers.postgresql import PostgresqlServer
 
 STREAM = schema({"id": "integer", "v": "text"})
 KILL = (
-    "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity "
+    "SELECT count(pg_terminate_backend(pid, 5000)) FROM pg_stat_activity "
     "WHERE datname = current_database() AND application_name LIKE 'pipeline%'"
 )
 
@@ -82,7 +82,7 @@ async def test_a_worker_that_was_replaced_cannot_overwrite_newer_rows(place: Pla
         async with anyio.create_task_group() as group:
             group.start_soon(sleep_and_wake)
             await until_somebody_writes(place)
-            place.run(f"SELECT pg_terminate_backend(pid) {WRITING}")
+            place.run(f"SELECT pg_terminate_backend(pid, 5000) {WRITING}")
             assert isinstance(await heir.load(first, after=[]), Loaded)
             assert isinstance(await heir.load(second, after=[first.entry.id]), Loaded)
             go.set()

@@ -50,8 +50,13 @@ def destination_world(place: Place, impossible: str, *, described: bool) -> Dest
     )
 
 
+@pytest.fixture(scope="module")
+def place(postgresql: PostgresqlServer) -> Place:
+    return place_factory(postgresql)()
+
+
 class TestPostgresDestination(DestinationContract):
     @pytest.fixture(params=["as a source describes it", "from columns"])
-    def world(self, postgresql: PostgresqlServer, request: pytest.FixtureRequest) -> DestinationWorld:
-        place = place_factory(postgresql)()
+    def world(self, place: Place, postgresql: PostgresqlServer, request: pytest.FixtureRequest) -> DestinationWorld:
+        place.run('DROP SCHEMA IF EXISTS _pipeline, "My shop" CASCADE; DROP TABLE IF EXISTS public.item')
         return destination_world(place, postgresql.uri("missing"), described="source" in request.param)
