@@ -39,11 +39,13 @@ def import_behind(name: str, settings: Settings, *, as_json: bool) -> int:
     from pipeline.assembly.connecting import flows_behind
     from pipeline.cli.text import printable
     from pipeline.domain.errors import PipelineError
+    from pipeline.domain.one_error import one_error
 
     codes = [exit_codes.SUCCESS]
     for flow in run_async(lambda: flows_behind(name, settings)):
         try:
-            codes.append(import_and_tell(flow.name, settings, as_json=as_json))
+            with one_error():
+                codes.append(import_and_tell(flow.name, settings, as_json=as_json))
         except PipelineError as error:  # one destination that is out of reach must not keep the others from theirs
             click.echo(f"pipeline: Flow {printable(flow.name)}: {printable(str(error))}", err=True)
             codes.append(exit_codes.NOT_DONE)
