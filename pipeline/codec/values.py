@@ -13,6 +13,7 @@ of a float survive, because floats are written in the shortest form that reads b
 
 from __future__ import annotations
 
+import json
 import math
 from base64 import b64decode, b64encode
 from reprlib import Repr
@@ -23,6 +24,8 @@ from pipeline.domain.errors import DamagedError
 from pipeline.domain.keys import Key, KeyValue, RawText
 
 JsonValue = None | bool | int | float | str | dict[str, str]
+_DIGITS = bytes(48 if chr(byte) in "0123456789" else 45 if chr(byte) == "-" else 32 for byte in range(256))
+"""Makes every digit a 0 and everything else but a minus a blank."""
 _FLOATS = {"inf": math.inf, "-inf": -math.inf, "nan": math.nan}
 
 
@@ -35,6 +38,36 @@ def brief(value: object) -> str:
     """Return a text of `value` for a message, short however large or deeply nested the value is."""
     text = _BRIEF.repr(value)
     return text if len(text) <= 120 else f"{text[:119]}…"
+
+
+def written(value: object) -> bytes:
+    """Return a JSON value as it is written; one that is nested too deep to be written again, as a brief text of it."""
+    try:
+        return orjson.dumps(value)
+    except orjson.JSONEncodeError:
+        return orjson.dumps(brief(value))
+
+
+def refuse_wide_integers(line: bytes, what: str) -> None:
+    """DamagedError, naming `what`, when an integer in this line of JSON has more than 64 bits.
+
+    orjson reads such a one as a float, which is another number. A line with few digits in a row costs little here.
+    """
+    digits = line.translate(_DIGITS)
+    if b"0" * 20 not in digits and b"-" + b"0" * 19 not in digits:
+        return
+    try:
+        json.loads(line, parse_int=_narrow)
+    except RecursionError as error:
+        raise DamagedError(f"{what} is nested too deep") from error
+    except OverflowError as error:
+        raise DamagedError(f"{what} holds an integer of more than 64 bits: {error}") from error
+
+
+def _narrow(text: str) -> int:
+    if len(text) > 20 or not -(1 << 63) <= int(text) < 1 << 64:
+        raise OverflowError(brief(text))
+    return 0
 
 
 def to_json(value: KeyValue) -> JsonValue:

@@ -18,6 +18,7 @@ import apsw
 import orjson
 
 from pipeline.codec.upsert_lines import UpsertLines, upsert_lines_for
+from pipeline.codec.values import written
 from pipeline.connectors.sqlite.bookkeeping import Bookkeeping, SetAside
 from pipeline.connectors.sqlite.connection import quoted
 from pipeline.connectors.sqlite.records import (
@@ -303,4 +304,4 @@ class FileLoad:
         rejection = Rejection(file, line, key_text(body, self._target.key), reason, column)
         record = body if kind == UNKNOWN else {kind: body}
         in_the_way = is_in_the_way(refusal)
-        self._bookkeeping.set_aside(SetAside(self._stream, rejection, orjson.dumps(record), in_the_way))
+        self._bookkeeping.set_aside(SetAside(self._stream, rejection, written(record), in_the_way))

@@ -9,7 +9,7 @@ from itertools import groupby
 
 import orjson
 
-from pipeline.codec.values import from_json
+from pipeline.codec.values import from_json, refuse_wide_integers, written
 from pipeline.connectors.sqlite.bookkeeping import NO_KEY
 from pipeline.connectors.sqlite.target import Target
 from pipeline.domain.errors import DamagedError
@@ -62,13 +62,16 @@ def parse_block(block: bytes, first_line: int, what: str) -> list[object]:
 
     A JSON string holds no line feed as such, so the lines are read as one array, which is faster than one by one.
     """
+    joined = b"[%b]" % block.removesuffix(b"\n").replace(b"\n", b",")
     try:
-        values = orjson.loads(b"[%b]" % block.removesuffix(b"\n").replace(b"\n", b","))
+        values = orjson.loads(joined)
     except orjson.JSONDecodeError:
         values = []
     if isinstance(values, list) and len(values) == block.count(b"\n"):
+        refuse_wide_integers(joined, f"{what}, in the {len(values)} lines from {first_line} on,")
         return values
-    return [_parse_line(line, number, what) for number, line in enumerate(block.splitlines(), first_line)]
+    lines = block.removesuffix(b"\n").split(b"\n")
+    return [_parse_line(line, number, what) for number, line in enumerate(lines, first_line)]
 
 
 def _parse_line(line: bytes, number: int, what: str) -> object:
@@ -119,7 +122,7 @@ def key_text(body: object, key: tuple[str, ...]) -> str:
     """Return the key of a record's body as JSON text, as `pipeline.codec.values.key_text` writes it."""
     if not isinstance(body, dict) or any(name not in body for name in key):
         return NO_KEY
-    return orjson.dumps([body[name] for name in key]).decode()
+    return written([body[name] for name in key]).decode()
 
 
 def bind(body: object, names: Sequence[str], target: Target) -> Bound:
