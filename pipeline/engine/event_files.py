@@ -58,7 +58,7 @@ async def open_event_file(store: ObjectStore, entry: FileEntry) -> AsyncIterator
             if not isinstance(header, Header):
                 raise DamagedError(f"{entry.key} is empty")
             if header.id != entry.id:
-                raise DamagedError(f"{entry.key} says it is {header.id}, but its File List says {entry.id}")
+                raise DamagedError(f"{entry.key} says it is {str(header.id)[:200]}, but its File List says {entry.id}")
             async with aclosing(_only_blocks(blocks)) as records:
                 yield OpenedEventFile(header, records)
     except AbsentError as error:
