@@ -1,0 +1,121 @@
+"""A File List and its Event Files in a store, as somebody altered them, imported by the engine into a real place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+import anyio
+from blake3 import blake3
+
+from pipeline.codec.failures import Failure
+from pipeline.codec.file_list import encode_file_list
+from pipeline.codec.message import GroupCompleted
+from pipeline.domain import layout
+from pipeline.domain.errors import PipelineError
+from pipeline.domain.event_file import Encoding, FileEntry
+from pipeline.domain.ids import BinaryId, EventFileId, FlowName, Label, ObjectKey
+from pipeline.domain.movement import Movement, Status
+from pipeline.domain.one_error import one_error
+from pipeline.engine.flows import FlowStore
+from pipeline.engine.movement_import import MovementImport
+from pipeline.engine.parts import EngineParts, Limits
+from pipeline.ports.destination import Destination, Mark
+from pipeline.ports.object_store import PutCondition
+from pipeline.ports.reporter import Event
+from pipeline.queues.memory import MemoryEventQueue
+from pipeline.stores.memory import MemoryObjectStore
+from tests.fuzz.holding import check_message, in_time
+from tests.fuzz.samples import FLOW, LABEL, LIST_KEY, MOMENT
+
+
+@dataclass(frozen=True)
+class Stored:
+    """An Event File as it lies in the store: its bytes, and the entry that names it."""
+
+    entry: FileEntry
+    data: bytes
+
+    @classmethod
+    def honest(cls, file: EventFileId, encoding: str, data: bytes, *, label: Label = LABEL) -> Stored:
+        """An entry with the right size and checksum: whoever altered the file could write the list as well."""
+        key = ObjectKey(f"flows/crm/events/{file}.jsonl.zst")
+        checksum = blake3(data).hexdigest()
+        return cls(FileEntry(file, label, key, Encoding(encoding), len(data), checksum, 1, 0), data)
+
+
+@dataclass
+class Outcome:
+    """What came of an import: what the destination has marked, what failed, and what ended the whole of it."""
+
+    marks: Mapping[EventFileId, Mark] = field(default_factory=dict)
+    failed: Mapping[EventFileId, str] = field(default_factory=dict)
+    failures: Sequence[Failure] = ()
+    error: PipelineError | None = None
+
+
+class _Nowhere:
+    def report(self, event: Event) -> None:
+        """Nobody listens."""
+
+
+class _Clock:
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
+
+async def _import(
+    destination: Destination, files: Sequence[Stored], binaries: Sequence[bytes], file_list: bytes | None
+) -> Outcome:
+    store, clock = MemoryObjectStore(), _Clock()
+    for stored in files:
+        await store.put(stored.entry.key, stored.data, PutCondition.NONE)
+    for content in binaries:
+        key = layout.binary_key(FLOW, BinaryId(blake3(content).hexdigest()))
+        await store.put(key, content, PutCondition.NONE)
+    if file_list is None:
+        file_list = encode_file_list(FLOW, LABEL, [stored.entry for stored in files])
+    await store.put(LIST_KEY, file_list, PutCondition.NONE)
+    flows = FlowStore(store, clock)
+    parts = EngineParts(store, MemoryEventQueue(visibility_seconds=30.0), clock, _Nowhere(), flows, Limits())
+    movement = Movement(FLOW, 1, Status.IN_PROGRESS, MOMENT, MOMENT)
+    outcome = Outcome()
+    try:
+        with one_error():
+            async with destination.open(FlowName(FLOW)) as session:
+                importing = MovementImport(parts, movement, session, anyio.CapacityLimiter(4))
+                await importing.refresh()
+                try:
+                    await importing.import_group(GroupCompleted(FLOW, 1, LABEL, LIST_KEY))
+                    await session.retry_rejected()
+                    await session.finish(sorted({stored.entry.id.stream for stored in files}))
+                finally:
+                    outcome.marks = dict(await session.marks())
+                    outcome.failed = dict(importing.failed)
+    except PipelineError as error:
+        outcome.error = error
+    outcome.failures = await flows.read_failures(FLOW, 1)
+    return outcome
+
+
+def import_altered(
+    open_destination: Callable[[], Destination],
+    files: Sequence[Stored],
+    *,
+    binaries: Sequence[bytes] = (),
+    file_list: bytes | None = None,
+) -> Outcome:
+    """Import once, then once more; return what came of it the first time, all of it checked to be well-behaved."""
+    with in_time():
+        outcome = anyio.run(_import, open_destination(), files, binaries, file_list)
+        again = anyio.run(_import, open_destination(), files, binaries, file_list)
+    assert again.marks == outcome.marks or set(again.marks) >= set(outcome.marks)
+    assert not set(outcome.marks) & set(outcome.failed)
+    if outcome.error is not None:
+        check_message(outcome.error)
+    for reason in outcome.failed.values():
+        check_message(PipelineError(reason))
+    for failure in outcome.failures:
+        assert failure.reason
+    return outcome
