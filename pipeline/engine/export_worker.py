@@ -22,7 +22,7 @@ from pipeline.ports.event_queue import EventQueue, Message
 from pipeline.ports.reporter import MovementBegun
 from pipeline.ports.source import Source
 
-WAIT_SECONDS = 20.0
+WAIT_SECONDS = 5.0
 EXPORTS_SIDE_BY_SIDE = 1
 """An exporter is bound by the processor: a second Movement is better off with another worker."""
 SIGNS_OF_LIFE = 3

@@ -18,8 +18,8 @@ from pipeline.engine.parts import EngineParts
 from pipeline.engine.progress import figures_of
 from pipeline.engine.settlement import Settlement
 
-WAIT_SECONDS = 20.0
-"""Long polling, as long as SQS allows: an empty receive costs a request."""
+WAIT_SECONDS = 5.0
+"""Long polling: an empty receive costs a request, and a worker that is stopped waits for the one under way to end."""
 
 
 class ImportWorker:

@@ -19,8 +19,9 @@ import anyio
 from pipeline.domain.errors import PipelineError
 from pipeline.ports.event_queue import Message
 
-CLOSE_SECONDS = 2.0
-"""How long closing waits for requests that nobody waits for. What a later one brings comes again by its time-out."""
+CLOSE_SECONDS = 6.0
+"""How long closing waits for requests that nobody waits for, longer than a worker's longest. What a later one brings comes
+again by its time-out."""
 
 Messages = Sequence[Message]
 Poll = asyncio.Task[Messages]
