@@ -58,4 +58,4 @@ $(READY): pyproject.toml $(PINS)
 	@touch $(READY)
 
 clean:  ## Start over
-	rm -rf $(VENV) .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .venv-localstack .venv-ministack .venv-moto .localstack .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

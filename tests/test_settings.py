@@ -94,3 +94,11 @@ def test_a_secret_is_never_shown(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="aws_secret_access_key") as caught:
         load_settings(wrong)
     assert "4711" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["localstack.toml", "production.toml"])
+def test_the_other_examples_are_valid_and_name_only_what_differs(name: str) -> None:
+    example = EXAMPLE.with_name(name)
+    settings = load_settings(example)
+    for setting in tomllib.loads(example.read_text()):
+        assert getattr(settings, setting) != getattr(Settings(), setting), setting
