@@ -6,7 +6,7 @@ two are better: what stands in a command line is shown by `ps`. It is never part
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import zip_longest
 from urllib.parse import quote
@@ -22,7 +22,7 @@ _DEFAULT_PORT = "5432"
 
 @dataclass(frozen=True, slots=True)
 class PostgresLocation:
-    """A database. `url` is its one name: host, port and database; who connects, and how, is not part of it.
+    """A database. `url` is its one name, which a worker elsewhere can connect by: all that was given but secrets.
 
     `parameters` are for libpq and may hold a password: they are left out of `repr`.
     """
@@ -51,22 +51,32 @@ def parse_location(text: str) -> PostgresLocation:
     return PostgresLocation(_url(given), given)
 
 
+_IN_PLACE = frozenset({"host", "hostaddr", "port", "dbname", "user", "service"})
+_SECRET = frozenset({"password", "sslpassword"})
+
+
 def _url(given: Mapping[str, str]) -> str:
-    """Return the URL of the database alone, with what libpq would fill in filled in."""
+    """Return the URL, with what libpq would fill in of host, port and database filled in, and without secrets."""
+    options = [(name, value) for name, value in sorted(given.items()) if name not in _IN_PLACE | _SECRET]
+    user = f"{quote(given['user'], safe='')}@" if given.get("user") else ""
     if "service" in given:
-        return f"postgresql:///?service={quote(given['service'], safe='')}"
+        return f"postgresql://{user}/{_query([('service', given['service']), *options])}"
     known = {**_defaults(), **given}
-    user = known.get("user", "")
-    database = quote(known.get("dbname") or user, safe="")
+    database = quote(known.get("dbname") or known.get("user", ""), safe="")
     hosts = (known.get("host") or known.get("hostaddr") or "localhost").split(",")
     ports = (known.get("port") or _DEFAULT_PORT).split(",")
     if len(ports) == 1:
         ports *= len(hosts)
     if any(host.startswith(("/", "@")) for host in hosts):
-        port = "" if set(ports) == {_DEFAULT_PORT} else f"&port={quote(','.join(ports), safe=',')}"
-        return f"postgresql:///{database}?host={quote(','.join(hosts), safe='/,')}{port}"
+        port = [] if set(ports) == {_DEFAULT_PORT} else [("port", ",".join(ports))]
+        return f"postgresql://{user}/{database}{_query([('host', ','.join(hosts)), *port, *options])}"
     places = [_place(host, port or _DEFAULT_PORT) for host, port in zip_longest(hosts, ports, fillvalue=_DEFAULT_PORT)]
-    return f"postgresql://{','.join(places)}/{database}"
+    return f"postgresql://{user}{','.join(places)}/{database}{_query(options)}"
+
+
+def _query(options: Sequence[tuple[str, str]]) -> str:
+    text = "&".join(f"{name}={quote(value, safe='/,')}" for name, value in options)
+    return f"?{text}" if text else ""
 
 
 def _place(host: str, port: str) -> str:

@@ -18,19 +18,26 @@ def _without_libpq_settings(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("text", "url"),
     [
-        ("postgresql://user:secret@DB.example.com/app?sslmode=verify-full", "postgresql://db.example.com:5432/app"),
-        ("postgres://user@db.example.com:5432/app", "postgresql://db.example.com:5432/app"),
-        ("postgresql:///app?host=/run/postgresql&user=me&password=secret", "postgresql:///app?host=/run/postgresql"),
+        (
+            "postgresql://user:secret@DB.example.com/app?sslmode=verify-full",
+            "postgresql://user@db.example.com:5432/app?sslmode=verify-full",
+        ),
+        ("postgres://user@db.example.com:5432/app", "postgresql://user@db.example.com:5432/app"),
+        ("postgresql:///app?host=/run/postgresql&user=me&password=secret", "postgresql://me@/app?host=/run/postgresql"),
         ("postgresql:///app?host=/run/pg&port=5433", "postgresql:///app?host=/run/pg&port=5433"),
-        ("postgresql://a:1,b:2/app?target_session_attrs=primary", "postgresql://a:1,b:2/app"),
+        (
+            "postgresql://a:1,b:2/app?target_session_attrs=primary",
+            "postgresql://a:1,b:2/app?target_session_attrs=primary",
+        ),
         ("postgresql://[::1]/a%20b", "postgresql://[::1]:5432/a%20b"),
-        ("postgresql://somebody@host", "postgresql://host:5432/somebody"),
+        ("postgresql://some%40body@host", "postgresql://some%40body@host:5432/some%40body"),
         ("postgresql://?service=crm", "postgresql:///?service=crm"),
     ],
 )
 def test_one_place_has_one_name(text: str, url: str) -> None:
     assert parse_location(text).url == url
     assert PostgresSource(text).location == url
+    assert parse_location(url).url == url
 
 
 def test_what_is_left_out_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
