@@ -118,7 +118,9 @@ class SimulatedSession:
             if not self.place.has_transactions and self._why_not(file, after) is None:
                 self.place.apply(file.entry.id, records[: (len(records) + 1) // 2])
 
-        return await self.process.call(f"destination.load {file.entry.id}", commit, WRITING, halfway=half)
+        return await self.process.call(
+            f"destination.load {file.entry.id}", commit, (*WRITING, Kind.REFUSE), halfway=half
+        )
 
     def _why_not(self, file: FileToLoad, after: Sequence[EventFileId]) -> str | None:
         marks = self.place.marks[self.flow]

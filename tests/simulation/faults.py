@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ class Kind(StrEnum):
     FAIL_BEFORE = "it fails, and nothing happened"
     FAIL_AFTER = "it takes effect, and the answer is lost"
     FAIL_LATE = "it times out, and takes effect later"
+    REFUSE = "it is refused, this once"
     FULL = "the disk is full for a while"
     HANG_BEFORE = "it hangs, then takes effect"
     HANG_AFTER = "it takes effect, and the answer comes late"
@@ -63,6 +65,11 @@ class Dealer(Protocol):
         ...
 
 
+_DECISIVE = re.compile(r"/movement\.json|/groups/|destination\.(?!begin)")
+"""Calls at which things are decided: what goes wrong there shows more."""
+_DECISIVE_WEIGHT = 4.0
+
+
 @dataclass
 class SeededDealer:
     """Deals up to `most` faults of the kinds that this seed favours, at about one call in `rarity`."""
@@ -77,7 +84,8 @@ class SeededDealer:
 
     def deal(self, process: str, call: str, kinds: Sequence[Kind]) -> Fault | None:
         self._seen[process, call] += 1
-        if len(self.dealt) >= self.most or self.random.random() * self.rarity >= 1:
+        weight = _DECISIVE_WEIGHT if _DECISIVE.search(call) else 1.0
+        if len(self.dealt) >= self.most or self.random.random() * self.rarity >= weight:
             return None
         possible = [kind for kind in kinds if kind in self.favoured]
         if not possible:
@@ -95,6 +103,7 @@ _THEMES = (
     (Kind.FAIL_BEFORE, Kind.FAIL_AFTER, Kind.FAIL_LATE, Kind.HANG_BEFORE, Kind.HANG_AFTER),
     (Kind.LOSE, Kind.DOUBLE, Kind.DELAY, Kind.EMPTY, Kind.HANG_BEFORE),
     (Kind.FULL,),
+    (Kind.REFUSE,),
 )
 
 
@@ -109,7 +118,7 @@ def _favoured(random: Random) -> frozenset[Kind]:
 def seeded_dealer(random: Random, freeze_seconds: Sequence[float]) -> SeededDealer:
     """A seed favours some kinds of faults: a world with few kinds shows what a mixture of all would drown."""
     favoured = _favoured(random)
-    most, rarity = random.choice((1, 2, 3, 4, 6, 8)), random.choice((5.0, 12.0, 30.0, 60.0))
+    most, rarity = random.choice((1, 2, 3, 4, 6, 8)), random.choice((8.0, 20.0, 50.0, 100.0))
     return SeededDealer(random, most, rarity, favoured, freeze_seconds)
 
 

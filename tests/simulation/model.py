@@ -17,7 +17,7 @@ from pipeline.codec.message import GroupCompleted, decode_message
 from pipeline.codec.progress import Progress, decode_progress
 from pipeline.domain import layout
 from pipeline.domain.event_file import Encoding, FileEntry
-from pipeline.domain.ids import BinaryId, EventFileId, FlowName, ObjectKey, Phase
+from pipeline.domain.ids import BinaryId, EventFileId, FlowName, Label, ObjectKey, Phase
 from pipeline.domain.movement import Movement, Status
 from tests.simulation.destination import REFUSED_PREFIX, Place, Record
 from tests.simulation.process import Disks, Process, current
@@ -42,6 +42,7 @@ class Model:
     loads: Counter[EventFileId] = field(default_factory=Counter)
     rows: Tables = field(default_factory=lambda: defaultdict(dict))
     movements: dict[int, Movement] = field(default_factory=dict)
+    came_again: set[Label] = field(default_factory=set)
     refusals_before: dict[int, int] = field(default_factory=dict)
     exported_by: dict[int, Process] = field(default_factory=dict)
     committed: dict[str, list[EventFileId]] = field(default_factory=lambda: defaultdict(list))
@@ -171,10 +172,17 @@ class Model:
         if isinstance(message, GroupCompleted):
             self.must(message.key in self.lists, f"{message.key} was announced before it is stored")
 
-    def acknowledged(self, body: bytes, ring: Ring) -> None:
-        """A message was acknowledged: what it was about is done, or there is another about it."""
+    def acknowledged(self, body: bytes, receive_count: int, ring: Ring) -> None:
+        """A message was acknowledged: what it was about is done, or there is another about it.
+
+        One that comes again may be acknowledged while it is in hand already: then the sweep has to make up for it.
+        """
         message = decode_message(body)
-        if not isinstance(message, GroupCompleted) or ring.has_lost:
+        if not isinstance(message, GroupCompleted):
+            return
+        if receive_count > 1:
+            self.came_again.add(message.label)
+        if message.label in self.came_again or ring.has_lost:
             return
         movement = self.movements[message.movement]
         superseded = movement.file_lists.get(message.label) != message.key

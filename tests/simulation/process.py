@@ -48,14 +48,15 @@ class Disks:
     def fill(self, name: str, seconds: float) -> None:
         """Fill the disk under the port of the call `name`."""
         self.full_until[name.split(".")[0]] = trio.current_time() + seconds
-        self._refuse(name)
+        self.refuse(name)
 
     def check_room(self, name: str) -> None:
         """RefusedError while the disk is full that the call `name` writes to."""
         if trio.current_time() < self.full_until.get(name.split(".")[0], 0.0):
-            self._refuse(name)
+            self.refuse(name)
 
-    def _refuse(self, name: str) -> None:
+    def refuse(self, name: str) -> None:
+        """Raise RefusedError."""
         self.refusals += name.startswith("destination")
         raise RefusedError(f"{name} was refused: the disk is full")
 
@@ -164,6 +165,8 @@ class Process:
                 raise TransientError(f"{name} timed out")
             case Kind.FAIL_BEFORE:
                 raise TransientError(f"{name} was throttled")
+            case Kind.REFUSE:
+                self.disks.refuse(name)
             case Kind.FULL:
                 self.disks.fill(name, fault.seconds)
             case Kind.HANG_BEFORE:

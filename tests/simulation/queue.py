@@ -21,6 +21,7 @@ SENDING = (*READING, Kind.FAIL_AFTER, Kind.FAIL_LATE, Kind.DIE_LATE, Kind.DIE_HA
 LOSING = (Kind.LOSE, Kind.DOUBLE, Kind.DELAY, Kind.EMPTY)
 
 OnMessage = Callable[[bytes], None]
+OnAcknowledge = Callable[[bytes, int], None]
 
 
 class Ring(MemoryEventQueue):
@@ -33,7 +34,7 @@ class Ring(MemoryEventQueue):
         max_receives: int = 5,
         random: Random | None = None,
         on_send: OnMessage = lambda body: None,
-        on_acknowledge: OnMessage = lambda body: None,
+        on_acknowledge: OnAcknowledge = lambda body, receive_count: None,
     ) -> None:
         super().__init__(visibility_seconds=visibility_seconds, max_receives=max_receives)
         self._random = random
@@ -52,9 +53,8 @@ class Ring(MemoryEventQueue):
         before = list(self._messages)
         await super().acknowledge(receipts)
         for message in before:
-            # One that came again may be acknowledged while its first delivery is in hand: the sweep makes up for that.
-            if message.receipt in receipts and message not in self._messages and message.receive_count == 1:
-                self._on_acknowledge(message.body)
+            if message.receipt in receipts and message not in self._messages:
+                self._on_acknowledge(message.body, message.receive_count)
 
     def bodies(self) -> list[bytes]:
         """Return what all messages say that wait or are with a worker."""

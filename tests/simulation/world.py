@@ -60,7 +60,7 @@ class World:
             visibility_seconds=VISIBILITY_SECONDS,
             random=random,
             on_send=self.model.sent,
-            on_acknowledge=lambda body: self.model.acknowledged(body, self.imports),
+            on_acknowledge=lambda body, count: self.model.acknowledged(body, count, self.imports),
         )
 
     async def run(self, scenario: Callable[[World], Awaitable[None]]) -> None:
