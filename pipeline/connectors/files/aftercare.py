@@ -7,9 +7,10 @@
 
 from __future__ import annotations
 
+import os
 import stat
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from blake3 import blake3
@@ -38,10 +39,7 @@ class Aftercare:
         """Note what the directories on the way to `paths` have, and make them usable for the load."""
         parents = {path.rpartition(b"/")[0] for path in paths}
         noted: list[DirectoryStatus] = []
-        for path in sorted(_with_ancestors(parents)):
-            status = self._tree.directory_status(path)
-            if status is None:
-                continue
+        for path, status in self._existing(parents):
             mode = stat.S_IMODE(status.st_mode)
             usable = mode & OWNER_ALL == OWNER_ALL
             if path in parents or not usable:
@@ -51,6 +49,22 @@ class Aftercare:
                 self._tree.set_directory(path, mode | OWNER_ALL)
                 noted = []
         self._state.note_directories(stream, noted, replace=False)
+
+    def _existing(self, parents: set[bytes]) -> Iterator[tuple[bytes, os.stat_result]]:
+        """Give the directories that there are on the way to `parents`, and these: each once, outer ones first.
+
+        Below one that is not there nothing is looked for: a path may have as many levels as it has letters.
+        """
+        seen: set[bytes] = set()
+        for parent in sorted(parents):
+            for path in _from_outside(parent):
+                if path in seen:
+                    continue
+                status = self._tree.directory_status(path)
+                if status is None:
+                    break
+                seen.add(path)
+                yield path, status
 
     def remove_emptied(self, stream: StreamName) -> Sequence[bytes]:
         """Remove the directories that had to wait for it; return those that still hold something."""
@@ -120,11 +134,11 @@ def final_status(upsert: Upsert) -> DirectoryStatus:
     return DirectoryStatus(upsert.path, upsert.mode, upsert.mtime_ns)
 
 
-def _with_ancestors(paths: Iterable[bytes]) -> set[bytes]:
-    """These paths and all above them, without the root."""
-    found: set[bytes] = set()
-    for path in paths:
-        while path and path not in found:
-            found.add(path)
-            path = path.rpartition(b"/")[0]
-    return found
+def _from_outside(path: bytes) -> Iterator[bytes]:
+    """Give all that is above `path`, without the root, from the outside inwards, and `path` itself."""
+    end = path.find(b"/")
+    while end >= 0:
+        yield path[:end]
+        end = path.find(b"/", end + 1)
+    if path:
+        yield path

@@ -14,6 +14,12 @@ METADATA_NAME = b".pipeline-import"
 name it: so a tree that was moved to a place can be moved on from there."""
 
 
+MAX_PATH_BYTES = 16 * 1024
+MAX_PATH_SEGMENTS = 1_000
+"""No path is longer or deeper in an honest tree; each level costs a visit whenever the path is."""
+_SHOWN_CHARACTERS = 1_000
+
+
 def from_bytes(name: bytes) -> str | RawText:
     """Return `name` as a key value: text where it is UTF-8, its bytes otherwise."""
     try:
@@ -34,8 +40,9 @@ def to_bytes(value: KeyValue) -> bytes | None:
 
 
 def shown(path: bytes) -> str:
-    """Return `path` for a message or a log: always printable, never a surrogate."""
-    return path.decode("utf-8", "backslashreplace") or "."
+    """Return `path` for a message or a log: never a surrogate, and the end of a very long path alone."""
+    text = path.decode("utf-8", "backslashreplace") or "."
+    return text if len(text) <= _SHOWN_CHARACTERS else f"…{text[-_SHOWN_CHARACTERS:]}"
 
 
 def location_of(root: Path) -> str:

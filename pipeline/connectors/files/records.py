@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from io import BytesIO
 
-from pipeline.codec.values import from_json, key_text, parse_line
-from pipeline.connectors.files.names import METADATA_NAME, shown, to_bytes
+from pipeline.codec.values import brief, from_json, key_text, parse_line
+from pipeline.connectors.files.names import MAX_PATH_BYTES, MAX_PATH_SEGMENTS, METADATA_NAME, shown, to_bytes
 from pipeline.connectors.files.source import COLUMNS
 from pipeline.connectors.files.tree import Kind
 from pipeline.domain.errors import ConfigurationError, DamagedError
@@ -113,6 +113,13 @@ def _add(plan: Plan, raw: bytes, line: int, what: str) -> None:
             is_upsert = False
         case _:
             raise DamagedError(f"{what} is neither an upsert nor a delete")
+    try:
+        _add_record(plan, values, raw, line, is_upsert=is_upsert)
+    except DamagedError as error:
+        raise DamagedError(f"{what}: {error}") from error
+
+
+def _add_record(plan: Plan, values: dict[str, object], raw: bytes, line: int, *, is_upsert: bool) -> None:
     plan.upsert_count += is_upsert
     plan.delete_count += not is_upsert
     try:
@@ -153,6 +160,8 @@ def _path(values: dict[str, object]) -> bytes:
     if path is None:
         raise Unacceptable("a path must be text", "path")
     segments = path.split(b"/")
+    if len(path) > MAX_PATH_BYTES or len(segments) > MAX_PATH_SEGMENTS:
+        raise Unacceptable(f"a path of {len(path):,} bytes in {len(segments):,} segments is too long", "path")
     if b"\0" in path:
         raise Unacceptable("a path cannot hold a NUL", "path")
     if path.startswith(b"/") or b".." in segments:
@@ -166,9 +175,9 @@ def _path(values: dict[str, object]) -> bytes:
 
 def _upsert(values: dict[str, object], path: bytes, raw: bytes, line: int) -> Upsert:
     try:
-        kind = Kind(str(values.get("kind")))
+        kind = Kind(_text(values, "kind"))
     except ValueError as error:
-        raise Unacceptable(f"{values.get('kind')!r} is no kind of entry", "kind") from error
+        raise Unacceptable(f"{brief(values.get('kind'))} is no kind of entry", "kind") from error
     mode = _integer(values, "mode")
     if not 0 <= mode <= 0o7777:
         raise Unacceptable(f"{mode} is no set of permission bits", "mode")
@@ -185,16 +194,23 @@ def _upsert(values: dict[str, object], path: bytes, raw: bytes, line: int) -> Up
     )
 
 
+def _text(values: dict[str, object], column: str) -> str:
+    value = values.get(column)
+    return value if isinstance(value, str) else brief(value)
+
+
 def _integer(values: dict[str, object], column: str) -> int:
     value = values.get(column)
     if not isinstance(value, int) or isinstance(value, bool):
-        raise Unacceptable(f"{column} must be an integer, not {value!r}", column)
+        raise Unacceptable(f"{column} must be an integer, not {brief(value)}", column)
+    if not -(1 << 63) <= value < 1 << 63:
+        raise Unacceptable(f"{column} must be an integer of 64 bits, not {value}", column)
     return value
 
 
 def _digest(values: dict[str, object]) -> BinaryId:
     try:
-        return parse_binary_id(str(values.get("digest")))
+        return parse_binary_id(_text(values, "digest"))
     except ValueError as error:
         raise Unacceptable(str(error), "digest") from error
 
