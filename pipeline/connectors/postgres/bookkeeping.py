@@ -151,9 +151,11 @@ class Bookkeeping:
 
     def set_aside(self, items: Sequence[SetAside]) -> None:
         """Remember records of one stream that were refused, in place of older ones with their keys."""
-        self.forget(items[0].stream, [item.rejection.key for item in items if item.rejection.key != NO_KEY])
-        for start in range(0, len(items), MANY_SET_ASIDE):
-            self._insert(items[start : start + MANY_SET_ASIDE])
+        last = {item.rejection.key: item for item in items}
+        kept = [item for item in items if item.rejection.key == NO_KEY or last[item.rejection.key] is item]
+        self.forget(items[0].stream, [key for key in last if key != NO_KEY])
+        for start in range(0, len(kept), MANY_SET_ASIDE):
+            self._insert(kept[start : start + MANY_SET_ASIDE])
 
     def _insert(self, items: Sequence[SetAside]) -> None:
         columns = [

@@ -85,13 +85,20 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
+class Unfit:
+    """A line that can become no row, counted from 0 in the block, and why."""
+
+    place: int
+    error: UnfitError
+
+
+@dataclass(frozen=True, slots=True)
 class Decoded:
-    """A block of `count` lines. Its runs are applied in order; `unfit` are lines that can become no row, with why."""
+    """A block of `count` lines, as what is to be applied in order."""
 
     block: bytes
     count: int
-    runs: Sequence[Run]
-    unfit: Sequence[tuple[int, UnfitError]] = ()
+    steps: Sequence[Run | Unfit]
 
 
 class Lines:
@@ -174,20 +181,19 @@ class Lines:
         return Run("delete", self._key_names, places, csv, keys)
 
     def _decode_carefully(self, block: bytes, first_line: int, what: str) -> Decoded:
-        """Look at each value. Runs are of neighbours with the same kind and columns."""
-        found: list[tuple[int, Kind, tuple[str, ...], bytes, bytes]] = []
-        unfit: list[tuple[int, UnfitError]] = []
+        """Look at each value. Runs are of neighbours with the same kind and columns; what is unfit stands alone."""
         lines = block.removesuffix(b"\n").split(b"\n") if block else []
+        found: list[tuple[int, Kind | None, object, Any, Any]] = []
         for place, line in enumerate(lines):
             try:
                 found.append((place, *self._record(_parsed(line, first_line + place, what))))
             except UnfitError as error:
-                unfit.append((place, error))
-        runs = []
+                found.append((place, None, place, error, None))
+        steps: list[Run | Unfit] = []
         for (kind, columns), group in groupby(found, key=itemgetter(1, 2)):
             places, _, _, rows, keys = zip(*group, strict=True)
-            runs.append(Run(kind, columns, places, rows, keys))
-        return Decoded(block, len(lines), runs, unfit)
+            steps.append(Unfit(places[0], rows[0]) if kind is None else Run(kind, columns, places, rows, keys))
+        return Decoded(block, len(lines), steps)
 
     def _record(self, record: object) -> tuple[Kind, tuple[str, ...], bytes, bytes]:
         """Return a record's kind, columns, row and key."""

@@ -191,7 +191,7 @@ def _begin(connection: Connection, bookkeeping: Bookkeeping, file: FileToLoad) -
 
 
 def _complete(bookkeeping: Bookkeeping, load: FileLoad, target: Target, file: FileToLoad) -> Loaded:
-    load.retry_in_the_way(file.entry.id)
+    load.finish(file.entry.id)
     rejections = tuple(bookkeeping.rejections(file.entry.id))
     mark = Mark(load.upserts, load.deletes, len(rejections), movement=file.movement)
     bookkeeping.complete(file.entry.id, mark)

@@ -1,9 +1,9 @@
 """One Event File on its way into a table, inside a transaction that somebody else begins and ends.
 
-The quick way is a COPY of a whole block straight into the table, for a first snapshot, or else into a temporary table
-and one statement from there. When PostgreSQL refuses records, all of the attempt is undone and it is tried in parts:
-before the row that the server names, that row, and halves of what is behind it; or else in halves. The record that
-stands alone at last is set aside. What another row stood in the way of is tried once more at the end of the file.
+The quick way is a COPY of a whole block straight into the table, for a first snapshot, or else of some blocks into a
+temporary table and one statement from there. When PostgreSQL refuses records, all of the attempt is undone, and it is
+tried in parts: before the row that the server names, that row, and halves of what is behind it; or else in halves. The
+record that stands alone at last is set aside. What another row stood in the way of is tried again at the end of the file.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import groupby
 from typing import Protocol
 
 import orjson
@@ -18,13 +19,16 @@ import psycopg
 
 from pipeline.connectors.postgres.bookkeeping import NO_KEY, Bookkeeping, SetAside
 from pipeline.connectors.postgres.connection import Connection
-from pipeline.connectors.postgres.csv_lines import Decoded, Lines, Run
+from pipeline.connectors.postgres.csv_lines import Decoded, Lines, Run, Unfit, hashable
 from pipeline.connectors.postgres.csv_values import LineColumn
 from pipeline.connectors.postgres.refusals import Refusal, refusal_of, unfit
 from pipeline.connectors.postgres.staging import Staging
 from pipeline.connectors.postgres.target import Target
 from pipeline.domain.ids import EventFileId, StreamName
 from pipeline.ports.destination import Rejection
+
+_GATHERED_BYTES = 4 << 20
+"""How many bytes of rows one statement upserts: that of 4 MB takes the server a fifth less time a row than that of one."""
 
 
 class Origin(Protocol):
@@ -102,6 +106,9 @@ class FileLoad:
         self._staging = Staging(connection, target, inserts_only=self._inserts_only)
         self._lines = Lines(self._line_columns(), target.key_lines)
         self._has_set_aside = bookkeeping.has_set_aside(stream)
+        self._gathered: list[tuple[Run, Origin]] = []
+        self._gathered_keys: set[object] = set()
+        self._gathered_bytes = 0
         self.upserts = 0
         self.deletes = 0
 
@@ -111,10 +118,14 @@ class FileLoad:
 
     def apply(self, decoded: Decoded, origin: Origin) -> None:
         """Apply the records of a block."""
-        for run in decoded.runs:
-            self._apply_run(run, origin)
-        if decoded.unfit:
-            self._set_aside([(place, unfit(error)) for place, error in decoded.unfit], origin)
+        for is_run, group in groupby(decoded.steps, lambda step: isinstance(step, Run)):
+            steps = list(group)
+            if not is_run:
+                self._flush()
+                self._set_aside([(step.place, unfit(step.error)) for step in steps if isinstance(step, Unfit)], origin)
+            for step in steps:
+                if isinstance(step, Run):
+                    self._apply_run(step, origin)
 
     def retry(self, items: Sequence[SetAside]) -> None:
         """Try again what was set aside; what is refused again is set aside again."""
@@ -122,9 +133,11 @@ class FileLoad:
         self._directly = False
         lines = b"".join(item.record + b"\n" for item in items)
         self.apply(self._lines.decode(lines, 1, "A record set aside"), SetAsideOrigin(items))
+        self._flush()
 
-    def retry_in_the_way(self, file: EventFileId) -> None:
-        """Try again, at the end of a file, the records that another row stood in the way of."""
+    def finish(self, file: EventFileId) -> None:
+        """Put in what is still gathered, at the end of a file, and try again what another row stood in the way of."""
+        self._flush()
         if not self._has_set_aside:
             return
         newest = self._bookkeeping.newest()
@@ -146,12 +159,52 @@ class FileLoad:
                 self._went_in(run, origin)
                 return
             self._directly = not refusal.is_duplicate
-        self._settle(run, origin)
+        if not self._gather(run, origin):
+            self._flush()
+            self._settle(run, origin)
+
+    def _gather(self, run: Run, origin: Origin) -> bool:
+        """Keep whole rows for one statement together with those of other blocks; False if they must go by themselves."""
+        target = self._target
+        is_whole = len(run.columns) == len(target.columns)
+        if run.kind == "delete" or not is_whole or target.row_key is not None or target.must_replace:
+            return False
+        last = run.last_of_each_key()
+        keys = set(hashable(last.keys))
+        if not self._gathered_keys.isdisjoint(keys):
+            self._flush()
+        if not self._gathered:
+            self._staging.clear()
+        self._staging.prepare("upsert")
+        if self._attempt(lambda: self._staging.gather(last)) is not None:
+            return False
+        self._gathered.append((run, origin))
+        self._gathered_keys |= keys
+        self._gathered_bytes += sum(map(len, run.rows))
+        if self._gathered_bytes >= _GATHERED_BYTES:
+            self._flush()
+        return True
+
+    def _flush(self) -> None:
+        """Put in all that is gathered with one statement, or run by run if that is refused."""
+        gathered, self._gathered = self._gathered, []
+        self._gathered_keys = set()
+        self._gathered_bytes = 0
+        if not gathered:
+            return
+        columns = gathered[0][0].columns
+        refusal = self._attempt(lambda: self._staging.merge(columns))
+        for run, origin in gathered:
+            if refusal is None:
+                self._went_in(run, origin)
+            else:
+                self._settle(run, origin)
 
     def _settle(self, run: Run, origin: Origin) -> None:
         """Apply all records of a run but those to blame, which are set aside."""
         if not len(run):
             return
+        self._staging.clear()
         refusal = self._attempt_run(run)
         if refusal is None:
             self._went_in(run, origin)
@@ -170,7 +223,10 @@ class FileLoad:
         key = refusal.foreign_key
         if run.kind != "upsert" or key is None or key[:2] != (table.schema, table.name):
             return ()
+        if len(run.last_of_each_key()) < len(run):  # one record of a key may be fit, and a later one not
+            return ()
         found: list[int] = []
+        self._staging.clear()
         self._attempt(lambda: found.extend(self._staging.rows_without_parent(run, key[2])))
         return found
 
@@ -185,11 +241,11 @@ class FileLoad:
             refusal = self._attempt(lambda: self._staging.upsert(last))
             if refusal is None or not (is_whole and refusal.is_duplicate):
                 return _as_row_of(run, last, refusal)
+            self._staging.clear()
         return _as_row_of(run, last, self._attempt(lambda: self._staging.replace(last)))
 
     def _attempt(self, work: Callable[[], None]) -> Refusal | None:
         """Do `work` as a whole, or undo it and return why it was refused."""
-        self._staging.clear()
         self._connection.execute("SAVEPOINT pipeline_attempt")
         try:
             work()

@@ -22,9 +22,7 @@ KILL = (
     "WHERE datname = current_database() AND application_name LIKE 'pipeline%'"
 )
 
-WRITING = (
-    "FROM pg_stat_activity WHERE datname = current_database() AND backend_xid IS NOT NULL AND state LIKE 'idle in%'"
-)
+WRITING = "FROM pg_stat_activity WHERE datname = current_database() AND backend_xid IS NOT NULL"
 
 
 @pytest.fixture

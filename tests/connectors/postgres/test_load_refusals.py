@@ -8,6 +8,7 @@ from pipeline.connectors.postgres import PostgresDestination
 from pipeline.ports.destination import Loaded
 from tests.connectors.postgres.loading import FLOW, delete, file, schema, upsert
 from tests.connectors.postgres.places import Place, place_factory
+from tests.contracts.destination import file_to_load
 from tests.servers.postgresql import PostgresqlServer
 
 COLUMNS = {"id": "integer", "code": "text", "n": "integer"}
@@ -113,3 +114,20 @@ async def test_columns_that_the_destination_computes_are_skipped_and_counted(pla
         assert isinstance(outcome, Loaded)
         assert outcome.skipped_columns == ("twice",)
     assert place.rows("SELECT * FROM item") == [(1, "a", 4, 8, "new")]
+
+
+async def test_what_is_set_aside_is_the_last_that_was_said_of_a_key(place: Place) -> None:
+    blocks = [
+        [upsert(id=1, code="a", n={"$odd": 1}), upsert(id=2, code="b", n=2), upsert(id=3, code="c", n=3)],
+        [upsert(id=1, code="A", n=1), upsert(id=2, code="B", n=[2]), upsert(id=4, code="d", n=5000)],
+        [upsert(id=3, code="C", n=30), upsert(id=4, code="D", n=4), upsert(id=5, code="A", n=5)],
+        [upsert(id=6, code=f"{n}", n=n) for n in range(50)],
+    ]
+    one = file_to_load(schema(COLUMNS), [b"".join(block) for block in blocks])
+    async with PostgresDestination(place.uri).open(FLOW) as session:
+        assert isinstance(outcome := await session.load(one, after=[]), Loaded)
+        assert [(rejection.line, rejection.key) for rejection in outcome.rejections] == [(6, "[2]"), (10, "[5]")]
+        assert [rejection.column for rejection in outcome.rejections] == ["n", None]
+    assert place.rows("SELECT id, code, n FROM item ORDER BY id") == [
+        (1, "A", 1), (2, "b", 2), (3, "C", 30), (4, "D", 4), (6, "49", 49),
+    ]  # fmt: skip

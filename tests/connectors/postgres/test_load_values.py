@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.codec.values import to_json
-from pipeline.connectors.postgres.csv_lines import Lines
+from pipeline.connectors.postgres.csv_lines import Lines, Run
 from pipeline.connectors.postgres.csv_values import COPY_OPTIONS, Holds, LineColumn, copy_data
 from pipeline.domain.keys import KeyValue
 from tests.connectors.postgres.places import place_factory
@@ -89,7 +89,8 @@ def test_any_values_arrive(
     connection: psycopg.Connection[tuple[object, ...]], rows: Rows, escape_all: bool, spaced: bool
 ) -> None:
     decoded = LINES.decode(block_of(rows, escape_all=escape_all, spaced=spaced), 2, "the file")
-    (run,) = decoded.runs
+    (run,) = decoded.steps
+    assert isinstance(run, Run)
     connection.execute("TRUNCATE item")
     names = ", ".join(f'"{name}"' for name in run.columns)
     with connection.cursor().copy(f"COPY item ({names}) FROM STDIN {COPY_OPTIONS}".encode()) as copy:
