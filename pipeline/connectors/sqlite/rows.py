@@ -1,5 +1,9 @@
 """Rows of a table as blocks: read in key order, hashed as they come, turned into JSON when asked.
 
+A block keeps its rows packed, since most rows of most Movements are never looked at: millions of small objects that
+live as long as a block take more time than packing them. As soon as a block's rows have become JSON, the next block is
+kept as it is.
+
 There are two ways to read. The quick one takes values as SQLite hands them out. It cannot take text that is not valid
 UTF-8: at the first such value the rest of the table is read the careful way, which takes text as bytes. Both give
 equal rows equal hashes. A UTF-16 database is always read the careful way, since SQLite's own conversion would silently
@@ -11,13 +15,14 @@ from __future__ import annotations
 import math
 from binascii import b2a_base64
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import islice
-from marshal import dumps as marshal_dumps
+from dataclasses import dataclass, field
+from itertools import islice, repeat
 from operator import itemgetter
 from typing import Any, Self
 
 import anyio
 import apsw
+import msgspec
 import orjson
 from anyio.to_thread import run_sync
 from xxhash import xxh3_64_digest, xxh3_64_intdigest
@@ -33,7 +38,7 @@ from pipeline.ports.source import StoreBinary
 
 BLOCK_ROWS = 8000
 BLOCK_BYTES = 2 * 1024 * 1024
-BATCH_ROWS = 32
+BATCH_ROWS = 64
 LARGE_ROW_BYTES = BLOCK_BYTES // BATCH_ROWS
 """A block ends with the batch that reaches one of the first two: so it holds at most that much and one batch.
 
@@ -42,41 +47,59 @@ After a row of `LARGE_ROW_BYTES`, and at the start of a table, a batch is one ro
 
 Row = tuple[KeyValue, ...]
 
-_MARSHAL_VERSION = 2
-"""The newest version in which equal values always have equal bytes: later ones write references to shared objects."""
+_pack: Callable[[Row], bytes] = msgspec.msgpack.Encoder().encode
+_unpack: Callable[[bytes], Row] = msgspec.msgpack.Decoder(tuple).decode
+"""MessagePack: one value has one form there, in every release (https://github.com/msgpack/msgpack/blob/master/spec.md)."""
 _OPTIONS = orjson.OPT_APPEND_NEWLINE | orjson.OPT_PASSTHROUGH_DATACLASS
 _CODECS = {"UTF-8": "utf-8", "UTF-16le": "utf-16-le", "UTF-16be": "utf-16-be"}
 
 
+@dataclass(slots=True)
+class _Demand:
+    """Whether the rows of the latest block became JSON: then those of the next one are not packed to be unpacked again."""
+
+    is_high: bool = False
+
+
 class SqliteRowBlock:
-    """Consecutive rows of one table, with the hash of each."""
+    """Consecutive rows of one table, with the key and the hash of each."""
 
     def __init__(
-        self, schema: StreamSchema, upsert_lines: UpsertLines | None, rows: Sequence[Row], hashes: bytes
+        self,
+        schema: StreamSchema,
+        upsert_lines: UpsertLines | None,
+        rows: Sequence[Row] | Sequence[bytes],
+        keys: Sequence[Any],
+        hashes: bytes,
+        demand: _Demand,
     ) -> None:
-        """Hold `rows`, which go through `upsert_lines` when all their values are plain."""
+        """Hold `rows`, packed or not, which go through `upsert_lines` when all their values are plain.
+
+        `keys` are values where the key is one column, and tuples otherwise.
+        """
         self._schema = schema
         self._upsert_lines = upsert_lines
         self._rows = rows
+        self._keys = keys
         self._hashes = hashes
+        self._demand = demand
 
     def __len__(self) -> int:
         return len(self._rows)
 
     def keys(self) -> Sequence[Key]:
-        places = [self._schema.column_names.index(name) for name in self._schema.primary_keys]
-        if len(places) == 1:
-            return [(row[places[0]],) for row in self._rows]
-        return list(map(itemgetter(*places), self._rows))
+        return list(zip(self._keys, strict=True)) if len(self._schema.primary_keys) == 1 else self._keys
 
     def row_hashes(self) -> bytes:
         return self._hashes
 
     async def upserts(self, positions: Sequence[int], store_binary: StoreBinary) -> bytes:
+        self._demand.is_high = 2 * len(positions) > len(self._rows)
         return await run_sync(self._lines, positions)
 
     def _lines(self, positions: Sequence[int]) -> bytes:
-        rows = self._rows if len(positions) == len(self._rows) else [self._rows[at] for at in positions]
+        chosen = self._rows if len(positions) == len(self._rows) else [self._rows[at] for at in positions]
+        rows = [_unpack(row) if isinstance(row, bytes) else row for row in chosen]
         if self._upsert_lines is not None and _are_plain(rows):
             return self._upsert_lines.encode(rows)
         return b"".join([self._line(row) for row in rows])
@@ -94,6 +117,20 @@ def _are_plain(rows: Sequence[Row]) -> bool:
         if not kinds <= PLAIN_TYPES or (float in kinds and (math.inf in column or -math.inf in column)):
             return False
     return True
+
+
+@dataclass(slots=True)
+class _Rows:
+    """The rows of a block on the way in: packed, to be hashed, and as they are where they are wanted like that."""
+
+    whole: list[Row] | None
+    packed: list[bytes] = field(default_factory=list)
+    keys: list[Any] = field(default_factory=list)
+
+    def unpack(self) -> None:
+        """Keep the rows as they are from here on: those that come cannot be unpacked."""
+        if self.whole is None:
+            self.whole = [_unpack(row) for row in self.packed]
 
 
 class SqliteRows:
@@ -123,6 +160,8 @@ class SqliteRows:
         self._upsert_lines = upsert_lines_for(schema.column_names)
         self._cursor: apsw.Cursor | None = None
         self._rows: Iterator[Row] = iter(())
+        self._key_of = itemgetter(*map(schema.column_names.index, schema.primary_keys))
+        self._demand = _Demand()
         self._read_count = 0
         self._batch_rows = 1
 
@@ -147,36 +186,39 @@ class SqliteRows:
         with translated(self._place):
             if self._cursor is None:
                 self._start()
-            rows: list[Row] = []
-            dumps: list[bytes] = []
-            while not self._fill(rows, dumps):
+            rows = _Rows([] if self._demand.is_high or self._careful else None)
+            self._demand.is_high = False
+            while not self._fill(rows):
                 self._careful = True
+                rows.unpack()
                 self._start()
         self._ensure_untouched()
-        return self._block(rows, dumps) if rows else None
-
-    def _block(self, rows: list[Row], dumps: list[bytes]) -> SqliteRowBlock:
+        if not rows.packed:
+            return None
         seed = self._seed
-        hashes = b"".join([xxh3_64_digest(data, seed) for data in dumps])
-        return SqliteRowBlock(self._schema, self._upsert_lines, rows, hashes)
+        hashes = b"".join(map(xxh3_64_digest, rows.packed, repeat(seed)))
+        kept = rows.packed if rows.whole is None else rows.whole
+        return SqliteRowBlock(self._schema, self._upsert_lines, kept, rows.keys, hashes, self._demand)
 
-    def _fill(self, rows: list[Row], dumps: list[bytes]) -> bool:
+    def _fill(self, rows: _Rows) -> bool:
         """Add rows until the block is full or the table at its end; False when only the careful way leads on."""
-        dump: Callable[[Any, int], bytes] = _dump_carefully if self._careful else marshal_dumps
-        left = BLOCK_BYTES - sum(map(len, dumps))
-        count = len(rows)
+        pack: Callable[[Row], bytes] = _pack_carefully if self._careful else _pack
+        left = BLOCK_BYTES - sum(map(len, rows.packed))
+        count = len(rows.packed)
         try:
-            while left > 0 and len(rows) < BLOCK_ROWS and (batch := list(islice(self._rows, self._batch_rows))):
-                data = [dump(row, _MARSHAL_VERSION) for row in batch]
-                rows += batch
-                dumps += data
+            while left > 0 and len(rows.packed) < BLOCK_ROWS and (batch := list(islice(self._rows, self._batch_rows))):
+                data = list(map(pack, batch))
+                rows.packed += data
+                rows.keys += map(self._key_of, batch)
+                if rows.whole is not None:
+                    rows.whole += batch
                 sizes = list(map(len, data))
                 left -= sum(sizes)
                 self._batch_rows = BATCH_ROWS if max(sizes) < LARGE_ROW_BYTES else 1
         except UnicodeDecodeError:
             return False
         finally:
-            self._read_count += len(rows) - count
+            self._read_count += len(rows.packed) - count
         return True
 
     def _start(self) -> None:
@@ -234,9 +276,9 @@ def register_order(connection: apsw.Connection, encoding: str) -> None:
     connection.create_scalar_function("pipeline_order", pipeline_order, 1, deterministic=True)
 
 
-def _dump_carefully(row: Row, version: int) -> bytes:
+def _pack_carefully(row: Row) -> bytes:
     """Return the bytes to hash: those of the quick way, except that `RawText` is a tuple, which no value else is."""
-    return marshal_dumps(tuple([(value.data,) if isinstance(value, RawText) else value for value in row]), version)
+    return _pack(tuple([(value.data,) if isinstance(value, RawText) else value for value in row]))  # type: ignore[misc]
 
 
 def _tagged(value: object) -> dict[str, str]:
