@@ -7,13 +7,14 @@ READY := $(VENV)/.ready
 PINS := requirements/test.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench simulate stack stack-stop clean
+.PHONY: help demo test lint bench simulate fuzz stack stack-stop clean
 
 help:  ## Say what there is
 	@echo "make demo    build a small app, move it, change it, move it again, and compare"
 	@echo "make test    check style, types and architecture, and run all tests"
 	@echo "make lint    the checks without the tests"
 	@echo "make simulate  run the pipeline in worlds that misbehave: SEEDS=100000 FIRST=0"
+	@echo "make fuzz    alter what comes from outside, guided by coverage: SECONDS=600 (installs atheris; Linux)"
 	@echo "make bench   compare the speed with what is known, side by side"
 	@echo "make stack   start S3 and SQS on this computer (LocalStack, with Docker or without); make stack-stop ends them"
 	@echo "make clean   remove $(VENV) and what the tools leave behind"
@@ -36,6 +37,10 @@ lint: $(READY)  ## Style, types, architecture
 
 simulate: $(READY)  ## SEEDS worlds that misbehave, from FIRST on
 	@$(BIN)/python -m tests.simulation --seeds $(or $(SEEDS),2000) --first $(or $(FIRST),0)
+
+fuzz: $(READY)  ## Alter what comes from outside for so many SECONDS, guided by coverage
+	@$(BIN)/python -c 'import atheris' 2>/dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check atheris==3.0.0
+	@$(BIN)/python -m tests.fuzz.coverage_guided -max_total_time=$(or $(SECONDS),600)
 
 bench: $(READY)  ## Speed, side by side in one run
 	@$(BIN)/python -m benchmarks
