@@ -13,7 +13,7 @@ Measured with rows of 400 bytes and 12 columns, processor time a row: this 1.6 Â
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from operator import itemgetter
@@ -62,12 +62,10 @@ class Run:
         """Return the records from `start` on, before `end`."""
         return Run(self.kind, self.columns, self.places[start:end], self.rows[start:end], self.keys[start:end])
 
-    def last_of_each_key(self) -> Run:
-        """Return the records without those that a later one with the same key replaces."""
+    def last_of_each_key(self) -> tuple[Run, Collection[object]]:
+        """Return the records without those that a later one with the same key replaces; and all keys."""
         last = dict(zip(hashable(self.keys), range(len(self.keys)), strict=True))
-        if len(last) == len(self.keys):
-            return self
-        return self._picked(sorted(last.values()))
+        return (self if len(last) == len(self.keys) else self._picked(sorted(last.values()))), last.keys()
 
     def without(self, rows: Sequence[int]) -> Run:
         """Return the records but those at these places of `rows`."""

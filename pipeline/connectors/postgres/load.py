@@ -19,7 +19,7 @@ import psycopg
 
 from pipeline.connectors.postgres.bookkeeping import NO_KEY, Bookkeeping, SetAside
 from pipeline.connectors.postgres.connection import Connection
-from pipeline.connectors.postgres.csv_lines import Decoded, Lines, Run, Unfit, hashable
+from pipeline.connectors.postgres.csv_lines import Decoded, Lines, Run, Unfit
 from pipeline.connectors.postgres.csv_values import LineColumn
 from pipeline.connectors.postgres.refusals import Refusal, refusal_of, unfit
 from pipeline.connectors.postgres.staging import Staging
@@ -169,8 +169,7 @@ class FileLoad:
         is_whole = len(run.columns) == len(target.columns)
         if run.kind == "delete" or not is_whole or target.row_key is not None or target.must_replace:
             return False
-        last = run.last_of_each_key()
-        keys = set(hashable(last.keys))
+        last, keys = run.last_of_each_key()
         if not self._gathered_keys.isdisjoint(keys):
             self._flush()
         if not self._gathered:
@@ -179,7 +178,7 @@ class FileLoad:
         if self._attempt(lambda: self._staging.gather(last)) is not None:
             return False
         self._gathered.append((run, origin))
-        self._gathered_keys |= keys
+        self._gathered_keys.update(keys)
         self._gathered_bytes += sum(map(len, run.rows))
         if self._gathered_bytes >= _GATHERED_BYTES:
             self._flush()
@@ -223,7 +222,7 @@ class FileLoad:
         key = refusal.foreign_key
         if run.kind != "upsert" or key is None or key[:2] != (table.schema, table.name):
             return ()
-        if len(run.last_of_each_key()) < len(run):  # one record of a key may be fit, and a later one not
+        if run.last_of_each_key()[0] is not run:  # one record of a key may be fit, and a later one not
             return ()
         found: list[int] = []
         self._staging.clear()
@@ -235,7 +234,7 @@ class FileLoad:
         self._staging.prepare(run.kind)
         if run.kind == "delete":
             return self._attempt(lambda: self._staging.delete(run))
-        last = run if self._inserts_only else run.last_of_each_key()
+        last = run if self._inserts_only else run.last_of_each_key()[0]
         is_whole = self._may_replace and len(run.columns) == len(self._target.columns)
         if not (is_whole and self._target.must_replace):
             refusal = self._attempt(lambda: self._staging.upsert(last))

@@ -22,29 +22,22 @@ KILL = (
     "WHERE datname = current_database() AND application_name LIKE 'pipeline%'"
 )
 
-WRITING = "FROM pg_stat_activity WHERE datname = current_database() AND backend_xid IS NOT NULL"
-
 
 @pytest.fixture
 def place(postgresql: PostgresqlServer) -> Place:
     return place_factory(postgresql)()
 
 
-def paused(one: FileToLoad, before: bytes, event: anyio.Event, behind: bytes) -> FileToLoad:
-    """Return the file with a pause between two blocks, until the event."""
+def paused(one: FileToLoad, before: bytes, asleep: anyio.Event, go: anyio.Event, behind: bytes) -> FileToLoad:
+    """Return the file with a pause between two blocks, from `asleep` until `go`."""
 
     async def blocks() -> AsyncIterator[bytes]:
         yield before
-        await event.wait()
+        asleep.set()
+        await go.wait()
         yield behind
 
     return replace(one, blocks=blocks())
-
-
-async def until_somebody_writes(place: Place) -> None:
-    """Wait for a transaction that has written and is waiting for more."""
-    while place.rows(f"SELECT count(*) {WRITING}") != [(1,)]:  # noqa: ASYNC110  # the server tells nobody
-        await anyio.sleep(0.01)
 
 
 async def test_of_two_workers_one_loads_a_file_and_the_lane_keeps_its_order(place: Place) -> None:
@@ -69,18 +62,18 @@ async def test_of_two_workers_one_loads_a_file_and_the_lane_keeps_its_order(plac
 
 async def test_a_worker_that_was_replaced_cannot_overwrite_newer_rows(place: Place) -> None:
     first, second = file(STREAM, [upsert(id=1, v="old")], 0), file(STREAM, [upsert(id=1, v="newer")], 1)
-    go = anyio.Event()
+    asleep, go = anyio.Event(), anyio.Event()
     async with PostgresDestination(place.uri).open(FLOW) as zombie, PostgresDestination(place.uri).open(FLOW) as heir:
 
         async def sleep_and_wake() -> None:
-            stale = paused(file(STREAM, [], 0), upsert(id=1, v="stale"), go, upsert(id=2, v="stale"))
+            stale = paused(file(STREAM, [], 0), upsert(id=1, v="stale"), asleep, go, upsert(id=2, v="stale"))
             with pytest.raises(TransientError):
                 await zombie.load(stale, after=[])
 
         async with anyio.create_task_group() as group:
             group.start_soon(sleep_and_wake)
-            await until_somebody_writes(place)
-            place.run(f"SELECT pg_terminate_backend(pid, 5000) {WRITING}")
+            await asleep.wait()
+            place.run(KILL)
             assert isinstance(await heir.load(first, after=[]), Loaded)
             assert isinstance(await heir.load(second, after=[first.entry.id]), Loaded)
             go.set()
