@@ -49,6 +49,20 @@ class Flow:
     shares: FlowName | None = None
     pruning: str | None = None
 
+    @property
+    def marked_as(self) -> FlowName:
+        """What the Flow is called in the marks of its destination: by its name and when it was made.
+
+        A Flow of the same name in another store, or made anew after its store was lost, has other Event Files under
+        the same ids: marks of the one must not count for the other.
+        """
+        return marked_as(self.name, self.created)
+
+
+def marked_as(name: FlowName, created: datetime) -> FlowName:
+    """Return `Flow.marked_as` of a Flow that is about to be made."""
+    return FlowName(f"{name} {created.isoformat()}")
+
 
 @dataclass(frozen=True, slots=True)
 class Totals:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from datetime import datetime
 
 from pipeline.codec.documents import decode_flow, decode_movement, encode_flow, encode_movement
 from pipeline.codec.failures import Failure, decode_failures, encode_failures
@@ -88,9 +89,21 @@ class FlowStore:
         """Forget the failures of an Event File that has been imported after all."""
         await self._store.delete(layout.failure_key(flow, number, file))
 
-    async def connect(self, name: FlowName, source: str, destination: str) -> Flow:
-        """Return the Flow, created if it is new. ConfigurationError when it connects other places."""
-        flow = await self.add(Flow(name, source, destination, self._clock.now()))
+    async def made(self, name: FlowName) -> datetime:
+        """Return when a Flow was made; of one that is not there yet, the present moment, for `connect`."""
+        try:
+            return (await self.read_flow(name)).created
+        except AbsentError:
+            return self._clock.now()
+
+    async def connect(self, name: FlowName, source: str, destination: str, *, made: datetime | None = None) -> Flow:
+        """Return the Flow, created if it is new. ConfigurationError when it connects other places.
+
+        TransientError when it was not `made` then: somebody else has made it meanwhile.
+        """
+        flow = await self.add(Flow(name, source, destination, made or self._clock.now()))
+        if made is not None and flow.created != made:
+            raise TransientError(f"Flow {name!r} was made by another process just now. Run the command again.")
         if flow.shares is not None:
             raise ConfigurationError(
                 f"Flow {name!r} exports nothing of its own: it imports what Flow {flow.shares!r} has stored. "

@@ -96,7 +96,7 @@ class MovementPool:
 
     async def _host_open(self, movement: Movement, opened: _Opened) -> None:
         flow = await self._parts.flows.read_flow(movement.flow)
-        async with self._connect(flow).open(flow.name) as session:
+        async with self._connect(flow).open(flow.marked_as) as session:
             keeper = ProgressKeeper(self._parts.clock, self._parts.reporter, self._worker)
             parts = replace(self._parts, reporter=keeper)
             importing = MovementImport(parts, movement, session, self._limiter, self._stopping)

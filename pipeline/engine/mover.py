@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from contextlib import AsyncExitStack
 from dataclasses import replace
+from datetime import datetime
 
 import anyio
 
 from pipeline.codec.message import GroupCompleted, MovementExported, encode_message
 from pipeline.domain.errors import TransientError
 from pipeline.domain.ids import FlowName, Label, ObjectKey
-from pipeline.domain.movement import Movement, Status
+from pipeline.domain.movement import Movement, Status, marked_as
 from pipeline.domain.one_error import one_error
 from pipeline.engine.exporter import Exporter, ensure_selected
 from pipeline.engine.importer import Importer
@@ -64,15 +65,17 @@ class Mover:
                 snapshot = await reading.enter_async_context(self._source.open_snapshot())
                 schemas = await snapshot.streams()
                 ensure_selected(schemas, only, exclude, self._source.location)  # a mistake leaves nothing behind
-                async with self._destination.open(self._flow) as session:
-                    movement, resumed = await self._begin(only, exclude)
+                made = await self._parts.flows.made(self._flow)
+                async with self._destination.open(marked_as(self._flow, made)) as session:
+                    movement, resumed = await self._begin(made, only, exclude)
                     begun = MovementBegun(movement.flow, movement.number, resumed, tuple(movement.file_lists))
                     self._keeper.report(begun)
                     exporter = Exporter(self._parts, snapshot, schemas, movement)
                     return await self._move(movement, exporter, reading, session)
 
-    async def _begin(self, only: tuple[str, ...], exclude: tuple[str, ...]) -> tuple[Movement, bool]:
-        flow = await self._parts.flows.connect(self._flow, self._source.location, self._destination.location)
+    async def _begin(self, made: datetime, only: tuple[str, ...], exclude: tuple[str, ...]) -> tuple[Movement, bool]:
+        places = self._source.location, self._destination.location
+        flow = await self._parts.flows.connect(self._flow, *places, made=made)
         movement, resumed = await self._parts.flows.begin(flow, only, exclude)
         age = self._parts.clock.now() - movement.created
         if resumed and age.total_seconds() > self._parts.limits.lifetime_seconds:

@@ -155,7 +155,7 @@ class SharedMover:
         """Import, and return the Movement settled."""
         flow = await self._parts.flows.read_flow(self._flow)
         with one_error():
-            async with self._destination.open(self._flow) as session:
+            async with self._destination.open(flow.marked_as) as session:
                 movement, resumed = await begin_shared(self._parts.flows, self._parts.clock, flow)
                 self._keeper.report(MovementBegun(movement.flow, movement.number, resumed, tuple(movement.file_lists)))
                 return await self._import(movement, session)

@@ -117,3 +117,15 @@ def test_with_json_standard_output_holds_json_alone(tmp_path: Path) -> None:
     assert outcome.returncode == 0
     assert all(line.startswith("{") and line.endswith("}") for line in outcome.stdout.splitlines())
     assert "movement_settled" in outcome.stderr
+
+
+def test_a_flow_whose_store_was_lost_moves_everything_anew(pipeline: CommandLine) -> None:
+    """The destination's marks are of Event Files that another store held, under the ids that the new ones have."""
+    source = make_database(pipeline.directory / "app.db")
+    assert pipeline("move", "app.db", "copy.db", "--flow", "crm").code == 0
+    change(source, "UPDATE people SET name = 'New' WHERE id = 7")
+    outcome = pipeline("move", "app.db", "copy.db", "--flow", "crm", "--home", "another", "--json")
+    assert outcome.objects[-1]["event_files"] == {"exported": 1, "imported": 1, "skipped": 0, "failed": 0}
+    assert contents(pipeline.directory / "copy.db") == contents(source)
+    assert pipeline("move", "app.db", "copy.db", "--flow", "crm", "--home", "another").code == 0
+    assert contents(pipeline.directory / "copy.db") == contents(source)

@@ -107,13 +107,13 @@ async def test_the_hashes_are_the_same_in_every_release(tmp_path: Path) -> None:
 
 
 KNOWN_HASHES = [
-    "526c26f09718eee8",
-    "0a9c323a17e2807c",
-    "8bc23edd9bb1bc5c",
-    "5ec9577bd26b5be5",
-    "232def085f5973c7",
-    "cc534160d2711bbc",
-    "115226c5ffc25948",
+    "593c97a5496171e0",
+    "cf9b2c33b7ebebef",
+    "4354fdb0c5a82432",
+    "75754e3146561e19",
+    "dafe0f71d644bb2f",
+    "110c9fa9ac346e93",
+    "14affd4626bab288",
 ]
 
 
