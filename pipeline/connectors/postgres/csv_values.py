@@ -77,11 +77,18 @@ def _as_string(raw: Any) -> bytes:
 def value_csv(value: object, column: LineColumn) -> bytes:
     """Return a value of a parsed record as CSV with JSON's escapes. UnfitError when the column cannot hold it."""
     if column.holds is Holds.ANY:
-        return b"null" if value is None else orjson.dumps(orjson.dumps(value).decode())
+        return b"null" if value is None else orjson.dumps(_json(value, column).decode())
     try:
         return _scalar_csv(from_json(value), column)
     except DamagedError as error:
         raise UnfitError(f"column {column.name}: {error}", column.name) from error
+
+
+def _json(value: object, column: LineColumn) -> bytes:
+    try:
+        return orjson.dumps(value)
+    except orjson.JSONEncodeError as error:
+        raise UnfitError(f"column {column.name}: JSON that is nested too deep", column.name) from error
 
 
 def _scalar_csv(value: KeyValue, column: LineColumn) -> bytes:

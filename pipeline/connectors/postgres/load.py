@@ -17,6 +17,7 @@ from typing import Protocol
 import orjson
 import psycopg
 
+from pipeline.codec.values import written
 from pipeline.connectors.postgres.bookkeeping import NO_KEY, Bookkeeping, SetAside
 from pipeline.connectors.postgres.connection import Connection
 from pipeline.connectors.postgres.csv_lines import Decoded, Lines, Run, Unfit
@@ -298,4 +299,4 @@ def _key_text(record: bytes, key: tuple[str, ...]) -> str:
     body = next(iter(parsed.values()), None) if isinstance(parsed, dict) and len(parsed) == 1 else parsed
     if not isinstance(body, dict) or any(name not in body for name in key):
         return NO_KEY
-    return orjson.dumps([body[name] for name in key]).decode()
+    return written([body[name] for name in key]).decode()
