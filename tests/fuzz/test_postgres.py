@@ -1,0 +1,75 @@
+"""Altered Event Files, imported by the engine into PostgreSQL."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.connectors.postgres.destination import PostgresDestination
+from tests.connectors.postgres.places import Place, place_factory
+from tests.fuzz import samples
+from tests.fuzz.holding import fuzz
+from tests.fuzz.hostile import altered_json, dump, nested
+from tests.fuzz.importing import Outcome, Stored, import_altered
+from tests.servers.postgresql import PostgresqlServer
+
+OTHERS = ("information_schema", "pg_catalog", "pg_toast", "kept")
+
+
+@pytest.fixture(scope="module")
+def place(postgresql: PostgresqlServer) -> Place:
+    """A database that holds something already."""
+    place = place_factory(postgresql)()
+    place.run(
+        "CREATE SCHEMA kept", "CREATE TABLE kept.sentinel (id integer)", "INSERT INTO kept.sentinel VALUES (1), (2)"
+    )
+    return place
+
+
+def empty(place: Place) -> None:
+    """Drop all but what was there at first."""
+    schemas = place.rows(
+        "SELECT nspname FROM pg_namespace WHERE nspname <> ALL(%s) AND nspname !~ '^pg_'", [list(OTHERS)]
+    )
+    place.run(*[f'DROP SCHEMA "{name}" CASCADE' for (name,) in schemas], "CREATE SCHEMA public")
+
+
+def import_into(place: Place, lines: list[Any]) -> Outcome:
+    """Import a file of these lines into the emptied database; what else is there stays as it is."""
+    empty(place)
+    data = b"".join(dump(line) + b"\n" for line in lines)
+    outcome = import_altered(lambda: PostgresDestination(place.uri), [Stored.honest(samples.FILE, "plain", data)])
+    assert place.rows("SELECT count(*) FROM kept.sentinel") == [(2,)]
+    tables = place.rows("SELECT 1 FROM pg_class WHERE relname = 't' AND relnamespace = 'public'::regnamespace")
+    rows = place.rows("SELECT count(*) FROM public.t")[0][0] if tables else 0
+    if not outcome.marks:
+        assert outcome.error is not None or outcome.failed
+        assert rows == 0
+    else:
+        (mark,) = outcome.marks.values()
+        assert isinstance(rows, int)
+        assert rows <= mark.upserts
+    return outcome
+
+
+@fuzz(0.2)
+@given(st.lists(st.sampled_from(samples.RECORDS).flatmap(altered_json) | st.sampled_from(samples.RECORDS), max_size=6))
+def test_altered_records_go_in_or_are_set_aside(place: Place, records: list[Any]) -> None:
+    import_into(place, [samples.EVENT_FILE[0] | {"rowCount": len(records)}, *records])
+
+
+@fuzz(0.2)
+@given(altered_json(samples.EVENT_FILE[0]))
+def test_a_header_that_lies_is_refused_or_makes_its_table(place: Place, header: Any) -> None:
+    import_into(place, [header, *samples.RECORDS])
+
+
+def test_a_record_nested_too_deep_to_be_written_again_is_set_aside(place: Place) -> None:
+    records = [{"upsert": {"id": nested(300)}}, {"upsert": {"id": 1, "data": nested(300, 1)}}, samples.RECORDS[0]]
+    outcome = import_into(place, [samples.EVENT_FILE[0] | {"rowCount": 3}, *records])
+    (mark,) = outcome.marks.values()
+    assert mark.upserts + mark.rejected == 3
+    assert mark.rejected >= 1
