@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from typing import Protocol, runtime_checkable
+
+import structlog
 
 from pipeline.assembly.home import Home, limits, open_home, open_queue
 from pipeline.assembly.moving import worker_name
@@ -15,6 +18,21 @@ from pipeline.engine.retention import OnObject, Pruner, Pruning
 from pipeline.ports.reporter import Event
 from pipeline.settings import Settings
 from pipeline.stores.flow_lock import hold_flow_lock
+
+
+STALE_UPLOAD_SECONDS = 86_400.0
+"""An upload in parts that was begun a day ago and not completed is a dead process's: it is paid for, but not listed."""
+
+log = structlog.get_logger()
+
+
+@runtime_checkable
+class _UploadsInParts(Protocol):
+    """A store that keeps parts of what was never completed, as S3 does."""
+
+    async def abort_stale_uploads(self, older_than_seconds: float) -> int:
+        """Remove them; return how many uploads they were of."""
+        ...
 
 
 class _Nobody:
@@ -56,4 +74,9 @@ async def prune(name: str, kept: timedelta, on_object: OnObject, settings: Setti
     alone = take_over or not settings.store
     async with _held_home(flow, settings) as home:
         pruner = Pruner(home.store, home.flows, home.clock, flow, worker_name(), kept)
-        return await pruner.run(on_object, alone=alone)
+        pruning = await pruner.run(on_object, alone=alone)
+        if isinstance(home.store, _UploadsInParts):
+            aborted = await home.store.abort_stale_uploads(STALE_UPLOAD_SECONDS)
+            if aborted:
+                log.info("stale_uploads_aborted", uploads=aborted)
+        return pruning
