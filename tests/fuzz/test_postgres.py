@@ -68,8 +68,7 @@ def test_a_header_that_lies_is_refused_or_makes_its_table(place: Place, header: 
 
 
 def test_a_record_nested_too_deep_to_be_written_again_is_set_aside(place: Place) -> None:
-    records = [{"upsert": {"id": nested(300)}}, {"upsert": {"id": 1, "data": nested(300, 1)}}, samples.RECORDS[0]]
+    records = [{"upsert": {"id": nested(300)}}, {"upsert": {"id": 7, "data": nested(300, 1)}}, samples.RECORDS[0]]
     outcome = import_into(place, [samples.EVENT_FILE[0] | {"rowCount": 3}, *records])
     (mark,) = outcome.marks.values()
-    assert mark.upserts + mark.rejected == 3
-    assert mark.rejected >= 1
+    assert (mark.upserts, mark.rejected) == (1, 2)
