@@ -283,3 +283,21 @@ def test_a_worker_for_one_flow_leaves_all_others_alone() -> None:
         assert ((await fleet.exports.depth()).dead, (await fleet.queue.depth()).dead) == (1, 1)
 
     on_trio(main)
+
+
+def test_an_announcement_that_comes_before_its_file_list_is_dealt_with_once_it_is_there() -> None:
+    async def main() -> None:
+        fleet = Fleet(numbered(8))
+        movement = await fleet.start()
+        early = GroupCompleted(FLOW, movement.number, Label("a"), ObjectKey("not there yet"))
+        await fleet.queue.send([encode_message(early)])
+        async with fleet.workers(WorkerProcess(fleet, "importer", ("import",))):
+            await anyio.sleep(3)
+            assert not fleet.destination.loads
+            async with fleet.workers(WorkerProcess(fleet, "exporter", ("export",))):
+                settled = await fleet.settled(movement.number, within_seconds=60.0)
+        assert settled.status is Status.SUCCESS
+        assert fleet.destination.tables == fleet.tables
+        assert (await fleet.queue.depth()).dead == 0
+
+    on_trio(main)
