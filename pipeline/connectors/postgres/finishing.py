@@ -38,8 +38,7 @@ def finish_streams(
         violations += _make_constraints(connection, schema)
         if bookkeeping.is_ours(schema.stream):
             violations += _forbid_nulls(connection, schema)
-        raise_sequences(connection, postgres_native(schema))
-        raise_row_numbers(connection, postgres_native(schema))
+        violations += _raise_sequences(connection, schema)
     tables = {_table(postgres_native(schema)) for schema in wanted}
     for schema in schemas:
         violations += _make_foreign_keys(connection, schema, tables)
@@ -47,6 +46,16 @@ def finish_streams(
         named = {_table(postgres_native(schema)): schema.stream for schema in schemas}
         violations += broken_keys(connection, tables, named)
     return violations
+
+
+def _raise_sequences(connection: Connection, schema: StreamSchema) -> Iterator[Violation]:
+    try:
+        raise_sequences(connection, postgres_native(schema))
+        raise_row_numbers(connection, postgres_native(schema))
+    except psycopg.errors.InsufficientPrivilege as error:
+        yield Violation(
+            schema.stream, f"its sequence cannot be brought up to the source's: {error.diag.message_primary}"
+        )
 
 
 def _table(native: Native) -> tuple[str, str]:
