@@ -7,13 +7,14 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import fleet, large, repeated, repeated_tables, tables, verify
+from benchmarks import fleet, large, postgres, repeated, repeated_tables, tables, verify
 
 BENCHMARKS: dict[str, Callable[[Path], None]] = {
     "tables": tables.run,
     "repeated": repeated.run,
     "repeated_tables": repeated_tables.run,
     "verify": verify.run,
+    "postgres": postgres.run,
     "fleet": fleet.run,
     "large": large.run,
 }
