@@ -87,7 +87,7 @@ def test_the_head_of_a_state_is_refused_by_name_or_read(line: bytes) -> None:
     result_or_error(lambda: decode_state_head(line, WHAT), naming=WHAT)
 
 
-@fuzz(2)
+@fuzz(1)
 @given(st.sampled_from([samples.FILE_LIST, samples.FILE_LIST_COMPACTED]).flatmap(altered_lines))
 def test_a_file_list_is_refused_by_name_or_names_objects_that_can_be(data: bytes) -> None:
     found: list[FileEntry] | None = result_or_error(lambda: decode_file_list(data, WHAT), naming=WHAT)

@@ -30,7 +30,7 @@ def read_event_file(encoding: Encoding | None, parts: list[bytes]) -> tuple[Head
     return reader.header, b"".join(blocks)
 
 
-@fuzz(3)
+@fuzz(1.5)
 @given(packed(altered_lines(samples.EVENT_FILE)).flatmap(lambda it: st.tuples(st.just(it), pieces(it[1]))))
 def test_an_event_file_is_refused_by_name_or_holds_as_many_records_as_it_says(
     example: tuple[tuple[str, bytes], list[bytes]],
@@ -81,7 +81,7 @@ def read_state(parts: list[bytes]) -> list[StateRange]:
     return ranges
 
 
-@fuzz(2)
+@fuzz(1)
 @given(altered_bytes(STATE).flatmap(pieces))
 def test_a_state_is_refused_by_name_or_read(parts: list[bytes]) -> None:
     result_or_error(lambda: read_state(parts), naming=STATE_KEY)

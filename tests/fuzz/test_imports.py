@@ -57,7 +57,7 @@ def check_one(outcome: Outcome, tables: dict[str, int]) -> None:
     assert sum(tables.values()) <= mark.upserts
 
 
-@fuzz(1.5)
+@fuzz(1)
 @given(packed(altered_lines(samples.EVENT_FILE)))
 def test_an_altered_event_file_goes_in_whole_or_not_at_all(stored: tuple[str, bytes]) -> None:
     check_one(*import_into_sqlite([Stored.honest(samples.FILE, *stored)]))

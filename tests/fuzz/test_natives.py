@@ -66,7 +66,7 @@ def import_with(native: Any) -> None:
     check_one(*import_into_sqlite([Stored.honest(samples.FILE, "plain", lines)]))
 
 
-@fuzz(1.5)
+@fuzz(0.7)
 @given(NATIVES)
 def test_what_a_header_says_in_sql_makes_its_table_or_nothing(native: Any) -> None:
     import_with(native)

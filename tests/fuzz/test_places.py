@@ -50,7 +50,7 @@ def _in_an_empty_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.chdir(tmp_path)
 
 
-@fuzz(3)
+@fuzz(1.5)
 @given(TEXTS, st.sampled_from([None, *Technology]))
 def test_a_location_is_refused_or_has_one_name_without_its_secret(text: str, like: Technology | None) -> None:
     found = result_or_error(lambda: parse_location(text, like=like))
@@ -65,7 +65,7 @@ def test_a_location_is_refused_or_has_one_name_without_its_secret(text: str, lik
         assert parse_location(found.url) == found
 
 
-@fuzz(2)
+@fuzz(1)
 @given(TEXTS)
 def test_a_database_is_refused_or_has_one_name_without_its_secret(text: str) -> None:
     found = result_or_error(lambda: parse_postgres(text))
@@ -117,7 +117,7 @@ def altered_toml(draw: st.DrawFn) -> bytes:
     return f"{name} = {draw(VALUES)}\n".encode()
 
 
-@fuzz(2)
+@fuzz(1)
 @given(altered_toml())
 def test_a_settings_file_is_refused_by_name_or_read(data: bytes) -> None:
     path = Path("pipeline.toml").absolute()
@@ -146,7 +146,7 @@ ENVIRONMENT_TEXTS = (
 )
 
 
-@fuzz(2)
+@fuzz(1)
 @given(st.dictionaries(st.sampled_from([*Settings.model_fields]), ENVIRONMENT_TEXTS, min_size=1, max_size=3))
 def test_the_environment_is_refused_by_name_or_read(values: dict[str, Any]) -> None:
     named = {ENVIRONMENT_PREFIX + name.upper(): value for name, value in values.items()}

@@ -55,13 +55,13 @@ def import_into(place: Place, lines: list[Any]) -> Outcome:
     return outcome
 
 
-@fuzz(0.2)
+@fuzz(0.15)
 @given(st.lists(st.sampled_from(samples.RECORDS).flatmap(altered_json) | st.sampled_from(samples.RECORDS), max_size=6))
 def test_altered_records_go_in_or_are_set_aside(place: Place, records: list[Any]) -> None:
     import_into(place, [samples.EVENT_FILE[0] | {"rowCount": len(records)}, *records])
 
 
-@fuzz(0.2)
+@fuzz(0.15)
 @given(altered_json(samples.EVENT_FILE[0]))
 def test_a_header_that_lies_is_refused_or_makes_its_table(place: Place, header: Any) -> None:
     import_into(place, [header, *samples.RECORDS])

@@ -35,7 +35,7 @@ def _alterations(key: ObjectKey) -> st.SearchStrategy[tuple[ObjectKey, bytes]]:
     return st.tuples(st.just(key), altered)
 
 
-@fuzz(2)
+@fuzz(0.6)
 @given(st.sampled_from(sorted(STORED)).flatmap(_alterations), st.booleans())
 def test_the_next_movement_refuses_an_altered_object_or_ends_right(
     alteration: tuple[ObjectKey, bytes], lost: bool

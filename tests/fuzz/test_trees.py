@@ -117,7 +117,7 @@ def _remove(jail: Path) -> None:
     shutil.rmtree(jail)
 
 
-@fuzz(2)
+@fuzz(1)
 @given(st.lists(RECORDS, min_size=1, max_size=6))
 def test_records_of_a_tree_stay_within_it_and_all_are_counted(records: list[Any]) -> None:
     data = header_line(len(records)) + b"".join(dump(record) + b"\n" for record in records)
@@ -167,7 +167,7 @@ VALID: list[Any] = [
 ]
 
 
-@fuzz(0.5)
+@fuzz(0.3)
 @given(altered_lines([orjson.loads(header_line(len(VALID))), *VALID]))
 def test_an_altered_file_of_a_tree_is_refused_or_stays_within_it(data: bytes) -> None:
     import_tree(Stored.honest(FILE, "plain", data, label=Label(DEFAULT_STREAM)))
