@@ -41,7 +41,7 @@ def run_many(first: int, count: int) -> int:
     begun, failed = time.monotonic(), list[int]()
     with open_pool() as pool:
         for batch, future in submitted(pool, first, count):
-            failed += future.result()
+            failed += future.result().failed
             rate = (batch.stop - first) / (time.monotonic() - begun)
             print(f"\r{batch.stop - first:,} seeds, {len(failed)} fail, {rate:.0f} a second", end="", file=sys.stderr)
     print(file=sys.stderr)

@@ -32,7 +32,7 @@ REFUSED_PREFIX = "bad"
 Record = tuple[str, int, str]
 """`upsert` or `delete`, the number, the text."""
 
-OnCommit = Callable[[FlowName, EventFileId], None]
+OnCommit = Callable[[EventFileId], None]
 
 
 @dataclass
@@ -49,7 +49,11 @@ class Place:
     can_be_made: bool = True
     refuses: bool = True
     location: str = "simulated:destination"
-    on_commit: OnCommit = lambda flow, file: None
+    on_commit: OnCommit = lambda file: None
+
+    def marked(self) -> set[EventFileId]:
+        """Return all that is marked, under whatever name."""
+        return {file for marks in self.marks.values() for file in marks}
 
     def apply(self, file: EventFileId, records: Sequence[Record]) -> list[Rejection]:
         """Apply records in order; return what was set aside."""
@@ -137,7 +141,7 @@ class SimulatedSession:
         deletes = sum(kind == "delete" for kind, _, _ in records)
         mark = Mark(len(records) - deletes - len(rejections), deletes, len(rejections), movement=file.movement)
         self.place.marks[self.flow][file.entry.id] = mark
-        self.place.on_commit(self.flow, file.entry.id)
+        self.place.on_commit(file.entry.id)
         return Loaded(mark, tuple(rejections))
 
     async def retry_rejected(self) -> Sequence[Rejection]:

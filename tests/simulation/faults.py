@@ -65,7 +65,7 @@ class Dealer(Protocol):
         ...
 
 
-_DECISIVE = re.compile(r"/movement\.json|/groups/|destination\.(?!begin)")
+_DECISIVE = re.compile(r"/movement\.json|/groups/|destination\.(?!begin)|\.keep$")
 """Calls at which things are decided: what goes wrong there shows more."""
 _DECISIVE_WEIGHT = 4.0
 

@@ -121,7 +121,7 @@ class Model:
         if movement.settled and not (earlier and earlier.settled):
             self._settled(movement)
         if movement.status is Status.SUCCESS:
-            marks = self.place.marks[movement.flow]
+            marks = self.place.marked()
             missing = [entry.id for name in movement.file_lists.values() for entry in self.lists[name]]
             missing = [file for file in missing if file not in marks]
             self.must(not missing, f"Movement {movement.number} is SUCCESS, and {', '.join(map(str, missing))} missing")
@@ -188,13 +188,13 @@ class Model:
         superseded = movement.file_lists.get(message.label) != message.key
         if superseded or movement.settled or self._was_refused(movement.number):
             return
-        marks = self.place.marks[message.flow]
+        marks = self.place.marked()
         missing = [str(entry.id) for entry in self.lists[message.key] if entry.id not in marks]
         others = [other for other in map(decode_message, ring.bodies()) if isinstance(other, GroupCompleted)]
         left = any(other.label == message.label for other in others)
         self.must(not missing or left, f"{message.key} was acknowledged, and {', '.join(missing)} missing")
 
-    def marked(self, flow: FlowName, file: EventFileId) -> None:
+    def marked(self, file: EventFileId) -> None:
         """A file was marked at the destination: its rows must be there, and those of all files before it."""
         self.loads[file] += 1
         self.must(self.loads[file] == 1, f"{file} was loaded {self.loads[file]} times")

@@ -38,7 +38,7 @@ class Plan:
     @property
     def freeze_seconds(self) -> Sequence[float]:
         """For how long processes are stopped. Workers that wait do not do so for weeks: each second costs looks."""
-        return (0.4, 2.0, 8.0, 40.0) if self.importers else (0.4, 2.0, 30.0, 3600.0, 3 * 86400.0, 20 * 86400.0)
+        return (0.4, 2.0, 8.0, 40.0) if self.importers else (0.4, 2.0, 6.0, 12.0, 30.0, 120.0, 3600.0, 20 * 86400.0)
 
     def restart_seconds(self, moment: str) -> float:
         """How long it takes until what has ended is started again."""
@@ -62,7 +62,7 @@ class Plan:
 
     def pause_seconds(self, moment: str) -> float:
         """How long the operator waits before starting the command again."""
-        return of_seed(self.seed, "pause", moment).choice((0.0, 0.05, 0.6, 5.0, 5.0, 3600.0, 86400.0, 15 * 86400.0))
+        return of_seed(self.seed, "pause", moment).choice((0.0, 0.0, 0.05, 0.6, 3.0, 10.0, 60.0, 86400.0, 15 * 86400.0))
 
     def clock_offset_seconds(self, process: str) -> float:
         """How far the clock of a process is from the truth."""

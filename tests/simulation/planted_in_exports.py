@@ -22,7 +22,7 @@ from tests.simulation.mutations import Patch, found_within
 from tests.simulation.store import Bucket
 
 
-@found_within(20)
+@found_within(50)
 def announces_before_the_file_list_is_stored(patch: Patch) -> None:
     list_files = Exporter._list_files
 
@@ -36,7 +36,7 @@ def announces_before_the_file_list_is_stored(patch: Patch) -> None:
     patch.setattr(Exporter, "_list_files", announce_and_list)
 
 
-@found_within(20)
+@found_within(50)
 def stores_the_file_list_before_the_event_files(patch: Patch) -> None:
     waiting: list[Callable[[], Awaitable[FileEntry]]] = []
     list_files, store_event_file = Exporter._list_files, event_files.store_event_file
@@ -56,7 +56,7 @@ def stores_the_file_list_before_the_event_files(patch: Patch) -> None:
     patch.setattr(Exporter, "_list_files", list_and_store)
 
 
-@found_within(20)
+@found_within(50)
 def stores_the_state_after_the_event_file(patch: Patch) -> None:
     store_part, store_chunk = ChunkWriter._store_part, ChunkWriter._store_chunk
     waiting: list[tuple[str, bytes]] = []
@@ -73,7 +73,7 @@ def stores_the_state_after_the_event_file(patch: Patch) -> None:
     patch.setattr(ChunkWriter, "_store_chunk", chunk_first)
 
 
-@found_within(20)
+@found_within(50)
 def stores_binaries_after_the_event_file(patch: Patch) -> None:
     store, store_chunk = BinaryFiles.store, ChunkWriter._store_chunk
     waiting: list[Callable[[], Awaitable[object]]] = []
@@ -99,7 +99,7 @@ def adopts_nothing_of_an_earlier_attempt(patch: Patch) -> None:
     patch.setattr(exporter, "adopt", nothing)
 
 
-@found_within(20)
+@found_within(50)
 def forgets_deletes(patch: Patch) -> None:
     patch.setattr(ChunkWriter, "add_deletes", lambda self, keys: None)
 
@@ -114,7 +114,7 @@ def remembers_the_state_before_the_changes(patch: Patch) -> None:
     patch.setattr(StreamState, "fold", fold_the_base)
 
 
-@found_within(1000)
+@found_within(800)
 def an_exporter_that_was_replaced_goes_on(patch: Patch) -> None:
     async def unfenced(self: Exporter, change: Callable[[Movement], Movement]) -> Movement:
         self._movement = await self._parts.flows.update(self._movement.flow, self._movement.number, change)

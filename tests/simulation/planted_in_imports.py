@@ -19,7 +19,7 @@ from tests.simulation.mutations import Patch, found_within
 from tests.simulation.store import DEADLY
 
 
-@found_within(20)
+@found_within(50)
 def acknowledges_first(patch: Patch) -> None:
     handle = Importer.handle
 
@@ -30,7 +30,7 @@ def acknowledges_first(patch: Patch) -> None:
     patch.setattr(Importer, "handle", acknowledge_and_handle)
 
 
-@found_within(20)
+@found_within(50)
 def marks_before_the_rows(patch: Patch) -> None:
     commit = SimulatedSession._commit
 
@@ -72,7 +72,7 @@ def loads_what_is_marked_already(patch: Patch) -> None:
     patch.setattr(SimulatedSession, "_why_not", only_the_order)
 
 
-@found_within(20)
+@found_within(50)
 def forgets_the_order_of_steps(patch: Patch) -> None:
     """All steps of a lane at once, and none says what must come before it."""
     run_lane = LaneRunner._run_lane
@@ -84,7 +84,7 @@ def forgets_the_order_of_steps(patch: Patch) -> None:
     patch.setattr(LaneRunner, "_run_lane", run_steps)
 
 
-@found_within(400)
+@found_within(500)
 def goes_on_behind_a_file_that_failed(patch: Patch) -> None:
     """Neither does a lane stop at a file that failed, nor does the destination ask for what comes before."""
     load_or_fail, why_not = LaneRunner._load_or_fail, SimulatedSession._why_not

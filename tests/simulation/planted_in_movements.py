@@ -19,7 +19,7 @@ from tests.simulation.process import CrashError
 from tests.simulation.store import SimulatedStore
 
 
-@found_within(20)
+@found_within(50)
 def settles_before_all_is_imported(patch: Patch) -> None:
     async def at_once(*_: object) -> None:
         return None
@@ -39,7 +39,7 @@ class _AnyAttempt(int):
         return False
 
 
-@found_within(4000)
+@found_within(1500)
 def who_was_replaced_settles(patch: Patch) -> None:
     settle = Settlement.settle
 
@@ -49,7 +49,7 @@ def who_was_replaced_settles(patch: Patch) -> None:
     patch.setattr(Settlement, "settle", settle_anyway)
 
 
-@found_within(200)
+@found_within(800)
 def changes_movements_without_comparing(patch: Patch) -> None:
     put = SimulatedStore.put
 
@@ -73,7 +73,7 @@ def creates_what_exists_already(patch: Patch) -> None:
     patch.setattr(SimulatedStore, "put", put_anyway)
 
 
-@found_within(200)
+@found_within(500)
 def stores_in_two_halves(patch: Patch) -> None:
     put = SimulatedStore.put
 

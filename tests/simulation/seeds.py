@@ -5,17 +5,29 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
+from dataclasses import dataclass
 from multiprocessing import get_context
 
+from tests.simulation.faults import Kind
 from tests.simulation.run import simulate
 
 BATCH = 100
 """Seeds that a worker runs at a time."""
 
 
-def failing(seeds: Sequence[int]) -> list[int]:
-    """Return those of these seeds that fail."""
-    return [seed for seed in seeds if simulate(seed).broken]
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of some seeds: those that fail, and the kinds of faults that were dealt."""
+
+    failed: tuple[int, ...]
+    dealt: frozenset[Kind]
+
+
+def run_seeds(seeds: Sequence[int]) -> Outcome:
+    """Run these seeds."""
+    runs = [(seed, simulate(seed)) for seed in seeds]
+    dealt = frozenset(fault.kind for _, run in runs for fault in run.faults)
+    return Outcome(tuple(seed for seed, run in runs if run.broken), dealt)
 
 
 def open_pool() -> ProcessPoolExecutor:
@@ -29,6 +41,6 @@ def batches(first: int, count: int) -> Iterator[range]:
         yield range(start, min(start + BATCH, first + count))
 
 
-def submitted(pool: ProcessPoolExecutor, first: int, count: int) -> list[tuple[range, Future[list[int]]]]:
+def submitted(pool: ProcessPoolExecutor, first: int, count: int) -> list[tuple[range, Future[Outcome]]]:
     """Begin with all batches."""
-    return [(batch, pool.submit(failing, batch)) for batch in batches(first, count)]
+    return [(batch, pool.submit(run_seeds, batch)) for batch in batches(first, count)]

@@ -157,5 +157,5 @@ class World:
             rejected = [reason for _, reason in ring.dead if not reason.startswith("delivered")]
             must(not rejected, f"a message of our own was rejected: {', '.join(rejected)}")
         listed = {entry.id for key in movement.file_lists.values() for entry in self.model.lists[key]}
-        unlisted = sorted(str(file) for file in self.place.marks[FLOW] if file not in listed)
+        unlisted = sorted(str(file) for file in self.place.marked() if file not in listed)
         must(not unlisted, f"{', '.join(unlisted)} was loaded, and the last File List does not name it")
