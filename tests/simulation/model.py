@@ -17,15 +17,17 @@ from pipeline.codec.message import GroupCompleted, decode_message
 from pipeline.codec.progress import Progress, decode_progress
 from pipeline.domain import layout
 from pipeline.domain.event_file import Encoding, FileEntry
-from pipeline.domain.ids import BinaryId, EventFileId, FlowName, Label, ObjectKey, Phase
+from pipeline.domain.ids import EventFileId, Label, ObjectKey, Phase
 from pipeline.domain.movement import Movement, Status
 from tests.simulation.destination import REFUSED_PREFIX, Place, Record
+from tests.simulation.plan import FILE_TEXTS
 from tests.simulation.process import Disks, Process, current
 from tests.simulation.queue import Ring
 from tests.simulation.source import Tables
 from tests.simulation.store import Bucket
 
 _IMMUTABLE = re.compile(r"flows/[^/]+/(events|binaries|snapshots|movements/\d+/groups)/")
+_CONTENTS = {blake3(text.encode()).hexdigest(): text for text in FILE_TEXTS}
 
 
 @dataclass
@@ -37,6 +39,7 @@ class Model:
     disks: Disks
     broken: list[str] = field(default_factory=list)
     files: dict[EventFileId, tuple[str, list[Record]]] = field(default_factory=dict)
+    contents: set[str] = field(default_factory=set)
     lists: dict[str, Sequence[FileEntry]] = field(default_factory=dict)
     listed: set[EventFileId] = field(default_factory=set)
     loads: Counter[EventFileId] = field(default_factory=Counter)
@@ -64,7 +67,9 @@ class Model:
             self.must(before is None or before == after, f"{key} is created once, and it was changed")
         if after is None:
             return
-        if "/events/" in key:
+        if "/binaries/" in key:  # whether alone or many in a pack
+            self.contents |= {text for text in FILE_TEXTS if text.encode() in after}
+        elif "/events/" in key:
             self._event_file(key, after)
         elif "/groups/" in key:
             self._file_list(key, after)
@@ -84,16 +89,16 @@ class Model:
         if header.state is not None:
             part = layout.state_part_key(header.flow, header.schema.stream, header.state)
             self.must(part in self.bucket.content, f"{key} was stored before its state {part}")
-        records = [self._record(key, header.flow, line) for line in lines]
+        records = [self._record(key, line) for line in lines]
         self.files[header.id] = blake3(data).hexdigest(), records
 
-    def _record(self, key: ObjectKey, flow: FlowName, line: bytes) -> Record:
+    def _record(self, key: ObjectKey, line: bytes) -> Record:
         ((kind, row),) = orjson.loads(line).items()
         if "file" not in row:
             return kind, row["number"], row.get("text", "")
-        content = self.bucket.content.get(layout.binary_key(flow, BinaryId(row["file"])))
-        self.must(content is not None, f"{key} was stored before the Binary File {row['file']} it names")
-        return kind, row["number"], (content or b"").decode()
+        content = _CONTENTS[row["file"]]
+        self.must(content in self.contents, f"{key} was stored before the Binary File {row['file']} it names")
+        return kind, row["number"], content
 
     def _file_list(self, key: ObjectKey, data: bytes) -> None:
         self.lists[key] = entries = decode_file_list(data, key)

@@ -13,6 +13,8 @@ from tests.simulation.source import FILE_PREFIX, Tables
 MAX_CLOCK_OFFSET_SECONDS = 1800.0
 """Two clocks disagree by up to an hour."""
 VISIBILITY_SECONDS = 0.5
+FILE_TEXTS = tuple(f"{FILE_PREFIX}{number} content" for number in range(3))
+"""The contents of all Binary Files there are."""
 
 
 def of_seed(seed: int, *what: object) -> Random:
@@ -75,7 +77,7 @@ def text(random: Random, *, refusals: bool) -> str:
     if refusals and chance < 0.15:
         return f"{REFUSED_PREFIX} {random.randrange(3)}"
     if chance < 0.3:
-        return f"{FILE_PREFIX}{random.randrange(3)} content"
+        return random.choice(FILE_TEXTS)
     return f"text {random.randrange(4)}"
 
 
