@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 
+from pipeline.codec.message import GroupCompleted, MovementExported, encode_message
+from pipeline.domain.ids import FlowName, Label, ObjectKey
 from pipeline.engine.parts import Limits
 from tests.simulation.destination import REFUSED_PREFIX
 from tests.simulation.source import FILE_PREFIX, Tables
@@ -13,6 +15,12 @@ from tests.simulation.source import FILE_PREFIX, Tables
 MAX_CLOCK_OFFSET_SECONDS = 1800.0
 """Two clocks disagree by up to an hour."""
 VISIBILITY_SECONDS = 0.5
+POISON = (
+    b"hello",
+    b"{}",
+    encode_message(MovementExported(FlowName("another"), 1)),
+    encode_message(GroupCompleted(FlowName("another"), 1, Label("a"), ObjectKey("nowhere"))),
+)
 FILE_TEXTS = tuple(f"{FILE_PREFIX}{number} content" for number in range(3))
 """The contents of all Binary Files there are."""
 
@@ -24,7 +32,10 @@ def of_seed(seed: int, *what: object) -> Random:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """`movements` Movements of `tables`; `refusals`: some texts are refused; `has_transactions`: the destination's."""
+    """`movements` Movements of `tables`; `refusals`: some texts are refused; `has_transactions`: the destination's.
+
+    `poison` is what somebody else puts into the queues.
+    """
 
     seed: int
     tables: Tables
@@ -34,6 +45,7 @@ class Plan:
     block_rows: int
     has_transactions: bool
     refusals: bool
+    poison: tuple[bytes, ...] = ()
     exporters: int = 0
     importers: int = 0
 
@@ -110,6 +122,7 @@ def plan_of(seed: int) -> Plan:
         block_rows=random.choice((2, 3)),
         has_transactions=random.random() < 0.75,
         refusals=refusals,
+        poison=POISON if random.random() < 0.1 else (),
         exporters=random.choice((1, 1, 2)) if has_workers else 0,
         importers=random.choice((1, 2, 3)) if has_workers else 0,
     )

@@ -40,11 +40,13 @@ class Ring(MemoryEventQueue):
         self._random = random
         self._on_send, self._on_acknowledge = on_send, on_acknowledge
         self.has_lost = False
+        self.foreign: set[bytes] = set()
 
     async def send(self, bodies: Sequence[bytes]) -> None:
         check_bodies(bodies)
         for body in bodies:
-            self._on_send(body)
+            if body not in self.foreign:
+                self._on_send(body)
         await super().send(bodies)
         if self._random is not None:
             self._random.shuffle(self._messages)
@@ -53,12 +55,18 @@ class Ring(MemoryEventQueue):
         before = list(self._messages)
         await super().acknowledge(receipts)
         for message in before:
-            if message.receipt in receipts and message not in self._messages:
+            known = message.receipt in receipts and message.body not in self.foreign
+            if known and message not in self._messages:
                 self._on_acknowledge(message.body, message.receive_count)
 
+    async def plant(self, bodies: Sequence[bytes]) -> None:
+        """Send what is none of ours."""
+        self.foreign |= set(bodies)
+        await super().send(bodies)
+
     def bodies(self) -> list[bytes]:
-        """Return what all messages say that wait or are with a worker."""
-        return [message.body for message in self._messages]
+        """Return what all messages of ours say that wait or are with a worker."""
+        return [message.body for message in self._messages if message.body not in self.foreign]
 
     def delay(self, bodies: Sequence[bytes], seconds: float) -> None:
         """Let waiting messages with these bodies come later."""

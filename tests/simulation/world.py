@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 
 import trio
 
+from pipeline.cli.tally import Tally
 from pipeline.domain.errors import LeaseLostError, PipelineError, RefusedError, TransientError
 from pipeline.domain.ids import FlowName
-from pipeline.domain.movement import Movement
+from pipeline.domain.movement import Movement, Status
 from pipeline.engine.flows import FlowStore
 from pipeline.engine.parts import EngineParts
-from pipeline.ports.reporter import Event
+from pipeline.ports.reporter import Event, MovementBegun
 from tests.simulation.destination import Place
 from tests.simulation.faults import Dealer
 from tests.simulation.model import Model
@@ -30,9 +31,24 @@ QUIET_SECONDS = 10.0
 """After so long without faults, all leases have run out and all that was on its way has arrived."""
 
 
-class _Silent:
+class Watcher:
+    """Whoever looks at the progress of one process: the percentage it shows must never fall."""
+
+    def __init__(self, model: Model, process: Process) -> None:
+        self._model, self._process = model, process
+        self._tallies: dict[int, Tally] = {}
+        self._movement = 0
+
     def report(self, event: Event) -> None:
-        return None
+        """Count, and look."""
+        if isinstance(event, MovementBegun):
+            self._movement = event.movement
+        tally = self._tallies.setdefault(self._movement, Tally(trio.current_time))
+        before = tally.percent
+        tally.report(event)
+        what = f"{self._process.name} shows {tally.percent} % after {before} %"
+        self._model.must(before <= tally.percent <= 100, what)
+        self._model.must(tally.status != Status.SUCCESS or tally.percent == 100, f"{what}, at its end")
 
 
 @dataclass
@@ -68,6 +84,8 @@ class World:
         self.story.now = trio.current_time
         async with trio.open_nursery() as nursery:
             self.nursery = nursery
+            for ring in (self.imports, self.exports):
+                await ring.plant(self.plan.poison)
             await scenario(self)
             nursery.cancel_scope.cancel()
 
@@ -89,7 +107,9 @@ class World:
         """Return what the engine works with in this process."""
         store = SimulatedStore(self.bucket, process)
         queue = SimulatedQueue(self.imports, process, "imports")
-        return EngineParts(store, queue, process, _Silent(), FlowStore(store, process), self.plan.limits)
+        return EngineParts(
+            store, queue, process, Watcher(self.model, process), FlowStore(store, process), self.plan.limits
+        )
 
     def start(self, process: Process, main: Callable[[], Awaitable[object]]) -> None:
         """Start a process that does `main`."""
@@ -154,7 +174,8 @@ class World:
         must(self.bucket.uploads == 0, f"{self.bucket.uploads} uploads were left open")
         for ring in (self.imports, self.exports):
             must(ring.in_flight() == 0, f"{ring.in_flight()} leases are still held")
-            rejected = [reason for _, reason in ring.dead if not reason.startswith("delivered")]
+            own = [(body, reason) for body, reason in ring.dead if body not in ring.foreign]
+            rejected = [reason for _, reason in own if not reason.startswith("delivered")]
             must(not rejected, f"a message of our own was rejected: {', '.join(rejected)}")
         listed = {entry.id for key in movement.file_lists.values() for entry in self.model.lists[key]}
         unlisted = sorted(str(file) for file in self.place.marked() if file not in listed)
