@@ -41,7 +41,7 @@ class MovementImport:
     ) -> None:
         self._parts = parts
         self._stopping = stopping
-        self._in_hand: set[tuple[ObjectKey, Share]] = set()
+        self._in_hand: dict[tuple[ObjectKey, Share], anyio.Event] = {}
         self.movement = movement
         self.session = session
         self.runner = LaneRunner(parts, movement, session, {}, limiter, stopping)
@@ -66,11 +66,13 @@ class MovementImport:
     async def import_group(self, announced: GroupCompleted) -> bool:
         """Import a group, or a share of it; return whether it was worked through, which is not so when stopping.
 
-        A large group of which no share was made yet is shared out: each share is announced, and that is all.
+        A large group of which no share was made yet is shared out: each share is announced, and that is all. A message
+        that came twice waits for the first to be dealt with: it may be the only one that is still in the queue.
         """
-        if (announced.key, announced.share) in self._in_hand:
-            return True  # the message came twice
-        self._in_hand.add((announced.key, announced.share))
+        work = (announced.key, announced.share)
+        while work in self._in_hand:
+            await self._in_hand[work].wait()
+        self._in_hand[work] = anyio.Event()
         self.holding.append(announced.label)
         try:
             entries = await self._entries(announced)
@@ -82,7 +84,7 @@ class MovementImport:
             self._parts.reporter.report(ImportPlanned(announced.label, planned.pending, planned.skipped))
             await self.runner.run(planned.lanes)
         finally:
-            self._in_hand.discard((announced.key, announced.share))
+            self._in_hand.pop(work).set()
             self.holding.remove(announced.label)
         if self._stopping() and not accounted(entries, self.marks, self.failed):
             return False
