@@ -91,7 +91,7 @@ def stores_binaries_after_the_event_file(patch: Patch) -> None:
     patch.setattr(ChunkWriter, "_store_chunk", chunk_first)
 
 
-@found_within(200)
+@found_within(500)
 def adopts_nothing_of_an_earlier_attempt(patch: Patch) -> None:
     async def nothing(*_: object) -> list[tuple[Header, FileEntry]]:
         return []

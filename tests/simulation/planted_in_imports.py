@@ -45,7 +45,7 @@ def marks_before_the_rows(patch: Patch) -> None:
     patch.setattr(SimulatedSession, "_commit", mark_first)
 
 
-@found_within(200)
+@found_within(500)
 def commits_rows_without_the_mark(patch: Patch) -> None:
     """Two transactions: a kill between them leaves the rows, and another file may come in between."""
     load = SimulatedSession.load
@@ -61,7 +61,7 @@ def commits_rows_without_the_mark(patch: Patch) -> None:
     patch.setattr(SimulatedSession, "load", load_twice)
 
 
-@found_within(200)
+@found_within(500)
 def loads_what_is_marked_already(patch: Patch) -> None:
     why_not = SimulatedSession._why_not
 

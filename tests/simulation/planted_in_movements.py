@@ -98,7 +98,7 @@ def the_sweep_never_rings(patch: Patch) -> None:
     patch.setattr(Sweep, "look", nothing)
 
 
-@found_within(200)
+@found_within(500)
 def a_full_disk_under_the_queue_ends_a_worker(patch: Patch) -> None:
     async def give_back(queue: Any, message: Message, *, after_seconds: float = 0.0) -> None:
         await queue.extend(message.receipt, after_seconds)
