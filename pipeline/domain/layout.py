@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 from pipeline.domain.ids import BinaryId, EventFileId, FlowName, Label, ObjectKey, StreamName, encode_name
 
 FLOWS = "flows/"
+_ALONE = re.compile(r".*/binaries/[0-9a-f]{2}/([0-9a-f]{64})")
+_PACK_NAME = re.compile(r"[0-9a-f]{64}")
 
 
 def flow_prefix(flow: FlowName) -> str:
@@ -45,6 +49,32 @@ def file_list_key(flow: FlowName, movement: int, label: Label, attempt: int) -> 
 def binary_key(flow: FlowName, binary: BinaryId) -> ObjectKey:
     """A Binary File; create-only, named by its content."""
     return ObjectKey(f"{flow_prefix(flow)}binaries/{binary[:2]}/{binary}")
+
+
+def binaries_prefix(flow: FlowName) -> str:
+    """The Binary Files of a Flow, and behind them its packs."""
+    return f"{flow_prefix(flow)}binaries/"
+
+
+def binary_of(key: ObjectKey) -> BinaryId | None:
+    """Return the id of the Binary File that has an object of its own with this key; None for any other key."""
+    match = _ALONE.fullmatch(key)
+    return BinaryId(match[1]) if match else None
+
+
+def packs_prefix(flow: FlowName) -> str:
+    """The packs of a Flow: small Binary Files, many to an object."""
+    return f"{binaries_prefix(flow)}packs/"
+
+
+def pack_key(flow: FlowName, digest: str) -> ObjectKey:
+    """A pack; create-only, named by its content."""
+    return ObjectKey(f"{packs_prefix(flow)}{digest}")
+
+
+def is_pack(flow: FlowName, key: ObjectKey) -> bool:
+    """Whether a key below `packs_prefix` is a pack's, and nothing unknown."""
+    return _PACK_NAME.fullmatch(key.removeprefix(packs_prefix(flow))) is not None
 
 
 def state_part_key(flow: FlowName, stream: StreamName, digest: str) -> ObjectKey:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from pipeline.domain.ids import FlowName, ObjectKey
-from pipeline.domain.layout import flow_prefix
+from pipeline.domain.layout import flow_prefix, is_pack
 
 
 class Reason(Enum):
@@ -30,7 +30,8 @@ class Reason(Enum):
 class Needed:
     """What must stay. `latest` is the latest Movement: whatever has a higher number is somebody's work in progress.
 
-    `binaries` holds digests as bytes. `reports` holds the Movements whose progress and failures are kept.
+    `keys` also holds the packs with anything needed in them, `binaries` digests as bytes, `reports` the Movements whose
+    progress and failures are kept.
     """
 
     flow: FlowName
@@ -56,6 +57,8 @@ def reason_to_delete(key: ObjectKey, needed: Needed) -> Reason | None:
             return Reason.STATE_PART
         case ["snapshots", _, name]:
             return Reason.STATE if _is_old(name.partition(".")[0], needed) else None
+        case ["binaries", "packs", _]:
+            return Reason.BINARY_FILE if is_pack(needed.flow, key) else None
         case ["binaries", _, digest]:
             return Reason.BINARY_FILE if _is_unused(digest, needed) else None
         case _:

@@ -20,6 +20,7 @@ from pipeline.domain.ids import EventFileId, Phase
 from pipeline.domain.keys import Key
 from pipeline.domain.movement import Movement
 from pipeline.domain.schema import StreamSchema
+from pipeline.engine.binaries import BinaryFiles
 from pipeline.engine.event_files import store_event_file
 from pipeline.engine.parts import EngineParts
 from pipeline.ports.object_store import PutCondition
@@ -38,12 +39,21 @@ class _OpenRange:
 class ChunkWriter:
     """Writes the Event Files of one stream in one Movement.
 
-    `numbers` holds the next chunk number of each phase. What is added covers the keys in order, without a gap: rows
-    that changed and rows that did not both have to be remembered, because a chunk replaces the state of its range.
+    `numbers` holds the next chunk number of each phase; `binaries` are flushed before a chunk is stored. What is added
+    covers the keys in order, without a gap: rows that changed and rows that did not both have to be remembered, because
+    a chunk replaces the state of its range.
     """
 
-    def __init__(self, parts: EngineParts, movement: Movement, schema: StreamSchema, numbers: dict[Phase, int]) -> None:
+    def __init__(
+        self,
+        parts: EngineParts,
+        movement: Movement,
+        schema: StreamSchema,
+        numbers: dict[Phase, int],
+        binaries: BinaryFiles,
+    ) -> None:
         self._parts, self._movement, self._schema, self._numbers = parts, movement, schema, numbers
+        self._binaries = binaries
         self._phase = Phase.INCREMENTAL
         self._after: Key | None = None
         self._reset()
@@ -143,6 +153,7 @@ class ChunkWriter:
             self.close_range(until if until is not None else self._range.keys[-1])
         part = b"".join(self._frames)
         digest = blake3(part).hexdigest()
+        await self._binaries.flush()
         await self._store_part(digest, part)
         await self._store_chunk(KeyRange(self._after, until), digest)
         self._after = until

@@ -156,7 +156,7 @@ class Exporter:
         if known is not None and _other_key(known, schema):
             earlier = [*earlier, *await self._delete_by_old_key(known, state, earlier)]
             state = self._state(schema.stream, [header for header, _ in earlier])
-        writer = ChunkWriter(parts, movement, schema, _numbers(earlier))
+        writer = ChunkWriter(parts, movement, schema, _numbers(earlier), self._binaries)
         export = StreamExport(schema.label, writer, self._binaries.store, parts.reporter, state_complete=state.complete)
         await export.run(rows, state.ranges())
         if not writer.stored and present and known != schema:
@@ -177,7 +177,7 @@ class Exporter:
 
         Keys of the two cannot be compared: a row of the new key might be deleted, or overwritten, as one of the old.
         """
-        writer = ChunkWriter(self._parts, self._movement, known, _numbers(earlier))
+        writer = ChunkWriter(self._parts, self._movement, known, _numbers(earlier), self._binaries)
         export = StreamExport(known.label, writer, self._binaries.store, self._parts.reporter, state_complete=True)
         await export.run(_no_rows(), state.ranges())
         return writer.stored

@@ -17,8 +17,9 @@ import anyio
 import structlog
 from anyio.to_thread import run_sync
 
+from pipeline.codec.pack import PackEntry
 from pipeline.domain import layout
-from pipeline.domain.errors import ConfigurationError, TransientError
+from pipeline.domain.errors import ConfigurationError, DamagedError, TransientError
 from pipeline.domain.event_file import FileEntry
 from pipeline.domain.ids import FlowName, ObjectKey
 from pipeline.domain.movement import Flow, Movement
@@ -26,6 +27,7 @@ from pipeline.domain.retention import Needed, Reason, reason_to_delete
 from pipeline.engine.event_files import open_event_file
 from pipeline.engine.flows import FlowStore
 from pipeline.engine.key_set import KeySet
+from pipeline.engine.packs import list_packs, read_index
 from pipeline.engine.sharing import sharing_flows
 from pipeline.ports.clock import Clock
 from pipeline.ports.object_store import ObjectInfo, ObjectStore
@@ -185,6 +187,7 @@ class Pruner:
         for movement in shared:
             keys.update(movement.file_lists.values())  # what it has imported is told by them, not by the Event Files
         await self._find_binaries(listed.values(), binaries)
+        keys.update(await self._packs_needed(binaries))
         oldest = self._clock.now() - self._kept
         reports = {m.number for m in movements if m is movements[-1] or not m.settled or m.updated > oldest}
         return Needed(self._flow, movements[-1].number, keys, binaries, reports)
@@ -209,6 +212,24 @@ class Pruner:
                     continue
                 async for block in opened.blocks:
                     await run_sync(_note_digests, block, binaries)
+
+    async def _packs_needed(self, binaries: KeySet) -> Sequence[ObjectKey]:
+        """Return the packs that hold anything needed, and those of which nobody can tell."""
+        kept: list[ObjectKey] = []
+        for info in await list_packs(self._store, self._flow):
+            try:
+                entries = await read_index(self._store, info)
+            except DamagedError as error:
+                log.warning("pack_kept", pack=info.key, reason=str(error))
+                kept.append(info.key)
+                continue
+            if await run_sync(_holds_any, entries, binaries):
+                kept.append(info.key)
+        return kept
+
+
+def _holds_any(entries: Sequence[PackEntry], binaries: KeySet) -> bool:
+    return any(entry.digest in binaries for entry in entries)
 
 
 def _own_roots(movements: Sequence[Movement]) -> Sequence[Movement]:
