@@ -135,7 +135,8 @@ class Fleet:
 def open_fleet(directory: Path, s3: S3Server, sqs: SqsServer, **settings: str) -> Iterator[Fleet]:
     """Make bucket and queues, and a fleet without workers yet; end its workers at the end."""
     name = f"fleet-{token_hex(4)}"
-    queues = tuple(Queue(f"{name}-{kind}", int(VISIBILITY_SECONDS), 5, 3600, 7200) for kind in ("exports", "imports"))
+    visibility_seconds = int(float(settings.get("queue_visibility_seconds", VISIBILITY_SECONDS)))
+    queues = tuple(Queue(f"{name}-{kind}", visibility_seconds, 5, 3600, 7200) for kind in ("exports", "imports"))
     access = Access(s3.endpoint_url, s3.region, s3.access_key_id, s3.secret_access_key)
     anyio.run(_make, Bucket(name, 1), queues, access, Access(sqs.endpoint_url, sqs.region))
     fleet = Fleet(

@@ -1,0 +1,189 @@
+"""One small app with four tables, in SQLite or in PostgreSQL."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Iterable, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import Protocol
+
+import psycopg
+
+from tests.servers.postgresql import PostgresqlServer
+from tests.torture.place import State
+
+RECOVERY_SECONDS = 60.0
+"""PostgreSQL takes nobody in while it recovers from a crash."""
+WORDS = ("alpha", "beta", "", "Ω", "it's", "🦔", "tab\there", "line\nfeed")
+NUMBERED = ("t0", "t1", "t2")
+_PAIRS = "CREATE TABLE pairs(a TEXT NOT NULL, b INTEGER NOT NULL, c TEXT, PRIMARY KEY(a, b))"
+
+Step = tuple[str, Sequence[tuple[object, ...]]]
+"""A statement, with a %s for each value, and the rows of values to run it with."""
+
+
+class Engine(Protocol):
+    """Runs SQL."""
+
+    @property
+    def key_type(self) -> str:
+        """The type of a numeric primary key."""
+        ...
+
+    def write(self, statements: Sequence[str], steps: Iterable[Step]) -> None:
+        """Run all in one transaction."""
+        ...
+
+    def read(self, query: str) -> list[tuple[object, ...]]:
+        """The rows of a query."""
+        ...
+
+    def tables(self) -> list[str]:
+        """The app's tables, by name."""
+        ...
+
+
+@dataclass(frozen=True)
+class SqliteEngine:
+    """A file in WAL mode, as apps have it that are read while they are written to."""
+
+    path: Path
+    key_type: str = "INTEGER"
+
+    def write(self, statements: Sequence[str], steps: Iterable[Step]) -> None:
+        """Run all in one transaction."""
+        with closing(sqlite3.connect(self.path, timeout=60)) as db:
+            db.execute("PRAGMA journal_mode=WAL")
+            with db:
+                for statement in statements:
+                    db.execute(statement)
+                for statement, rows in steps:
+                    db.executemany(statement.replace("%s", "?"), rows)
+
+    def read(self, query: str) -> list[tuple[object, ...]]:
+        """The rows of a query."""
+        with closing(sqlite3.connect(f"file:{self.path}?mode=ro", uri=True, timeout=60)) as db:
+            return db.execute(query).fetchall()
+
+    def tables(self) -> list[str]:
+        """The app's tables, by name."""
+        names = [str(name) for (name,) in self.read("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY 1")]
+        return [name for name in names if not name.startswith(("sqlite_", "_pipeline"))]
+
+
+@dataclass(frozen=True)
+class PostgresEngine:
+    """A database of a server that may be recovering from a crash."""
+
+    server: PostgresqlServer
+    name: str
+    key_type: str = "BIGINT"
+
+    def create(self) -> None:
+        """Make the database."""
+        with self._connect("postgres") as connection:
+            connection.autocommit = True
+            connection.execute(f"CREATE DATABASE {self.name}".encode())
+
+    def write(self, statements: Sequence[str], steps: Iterable[Step]) -> None:
+        """Run all in one transaction."""
+        with self._connect(self.name) as connection:
+            for statement in statements:
+                connection.execute(statement.encode())
+            for statement, rows in steps:
+                connection.cursor().executemany(statement.encode(), rows)
+
+    def read(self, query: str) -> list[tuple[object, ...]]:
+        """The rows of a query."""
+        with self._connect(self.name) as connection:
+            return connection.execute(query.encode()).fetchall()
+
+    def tables(self) -> list[str]:
+        """The app's tables, by name, and any that do not belong to it."""
+        query = (
+            "SELECT relname FROM pg_class JOIN pg_namespace n ON n.oid = relnamespace WHERE relkind IN ('r', 'p') "
+            "AND nspname NOT IN ('pg_catalog', 'information_schema', '_pipeline') AND relpersistence <> 't' ORDER BY 1"
+        )
+        return [str(name) for (name,) in self.read(query)]
+
+    def backends(self) -> list[int]:
+        """The process ids of the server's ends of all connections to this database but our own."""
+        query = (
+            "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() "
+            "AND backend_type = 'client backend' ORDER BY pid"
+        )
+        return [int(str(pid)) for (pid,) in self.read(query)]
+
+    def terminate_backends(self) -> int:
+        """End all connections to this database but our own; return how many there were."""
+        found = self.backends()
+        for pid in found:
+            self.read(f"SELECT pg_terminate_backend({pid})")
+        return len(found)
+
+    def _connect(self, name: str) -> psycopg.Connection[tuple[object, ...]]:
+        deadline = time.monotonic() + RECOVERY_SECONDS
+        while True:
+            try:
+                return psycopg.connect(self.server.uri(name))
+            except psycopg.OperationalError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.1)
+
+
+@dataclass(frozen=True)
+class Database:
+    """The app's tables in a database. `location` is what `pipeline` is told."""
+
+    engine: Engine
+    location: str
+
+    def build(self, dice: Random, size: int) -> None:
+        """Make the tables, with so many rows each."""
+        columns = f"(id {self.engine.key_type} PRIMARY KEY, name TEXT, amount DOUBLE PRECISION, body TEXT)"
+        steps = [
+            (f"INSERT INTO {table} VALUES(%s, %s, %s, %s)", [_row(dice, number) for number in range(size)])
+            for table in NUMBERED
+        ]
+        pairs = [(word, number, dice.choice(WORDS)) for number in range(size // len(WORDS)) for word in WORDS]
+        self.engine.write(
+            [*(f"CREATE TABLE {table}{columns}" for table in NUMBERED), _PAIRS],
+            [*steps, ("INSERT INTO pairs VALUES(%s, %s, %s)", pairs)],
+        )
+
+    def change(self, dice: Random, size: int) -> None:
+        """Change, add and delete rows of each table, in one transaction."""
+        steps: list[Step] = []
+        for table in NUMBERED:
+            numbers = dice.sample(range(20 * size), size)
+            steps.append((f"DELETE FROM {table} WHERE id = %s", [(number,) for number in numbers]))
+            kept = [_row(dice, number) for number in numbers if dice.random() < 0.8]
+            steps.append((f"INSERT INTO {table} VALUES(%s, %s, %s, %s)", kept))
+        some = {(dice.choice(WORDS), dice.randrange(size)) for _ in range(size)}
+        steps.append(("DELETE FROM pairs WHERE a = %s AND b = %s", sorted(some)))
+        again = [(*key, dice.choice(WORDS)) for key in sorted(some) if dice.random() < 0.6]
+        steps.append(("INSERT INTO pairs VALUES(%s, %s, %s)", again))
+        self.engine.write([], steps)
+
+    def state(self) -> State:
+        """All rows of all tables."""
+        return {table: sorted(self.engine.read(f"SELECT * FROM {table}")) for table in self.engine.tables()}
+
+    def leftovers(self) -> Sequence[str]:
+        """Files beside an SQLite file; connections that PostgreSQL still has open."""
+        if isinstance(self.engine, PostgresEngine):
+            return [f"the backend {pid}" for pid in self.engine.backends()]
+        assert isinstance(self.engine, SqliteEngine)
+        path = self.engine.path
+        known = {path.name + ending for ending in ("", "-wal", "-shm")}
+        return [str(found) for found in path.parent.glob(f"{path.name}*") if found.name not in known]
+
+
+def _row(dice: Random, number: int) -> tuple[object, ...]:
+    amount = dice.choice([None, 0.0, 1 / 3, dice.random(), -1e300])
+    return number, dice.choice([None, *WORDS]), amount, dice.choice(WORDS) * dice.randrange(30)
