@@ -238,7 +238,11 @@ def _csv(rows: Sequence[RawRow], special: Sequence[tuple[int, Callable[[Any], by
 def hashable(keys: Sequence[Any]) -> list[object]:
     """Return values of raw JSON as bytes, which can be compared."""
     first = keys[0] if keys else None
+    if isinstance(first, msgspec.Raw):
+        return list(map(bytes, keys))
     if isinstance(first, tuple):
+        if all(isinstance(value, msgspec.Raw) for value in first):
+            return [tuple(map(bytes, key)) for key in keys]
         return [tuple([_plain(value) for value in key]) for key in keys]
     return [_plain(key) for key in keys]
 

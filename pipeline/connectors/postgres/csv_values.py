@@ -112,7 +112,9 @@ def _scalar_csv(value: KeyValue, column: LineColumn) -> bytes:
 def copy_data(rows: Sequence[bytes]) -> bytes:
     """Return rows with JSON's escapes as the bytes of a COPY with the options `COPY_OPTIONS`."""
     data = b"\n".join(rows) + b"\n"
-    if not _ESCAPED.search(data) or _PROTECTED in data:  # which is not UTF-8: the server says so
+    if b"\\" not in data or not _ESCAPED.search(data):  # one byte is found several times as fast as a pattern
+        return data
+    if _PROTECTED in data:  # which is not UTF-8: the server says so
         return data
     data = data.replace(rb"\\", _PROTECTED)
     for escape, meaning in _SIMPLE_ESCAPES:
