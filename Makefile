@@ -15,6 +15,7 @@ help:  ## Say what there is
 	@echo "make lint    the checks without the tests"
 	@echo "make simulate  run the pipeline in worlds that misbehave: SEEDS=100000 FIRST=0"
 	@echo "make fuzz    alter what comes from outside, guided by coverage: SECONDS=600 (installs atheris; Linux)"
+	@echo "make torture  kill real processes at work, and look whether all holds: KILLS=100 SEED=7 MINUTES=60"
 	@echo "make bench   compare the speed with what is known, side by side"
 	@echo "make stack   start S3 and SQS on this computer (LocalStack, with Docker or without); make stack-stop ends them"
 	@echo "make clean   remove $(VENV) and what the tools leave behind"
@@ -42,6 +43,9 @@ fuzz: $(READY)  ## Alter what comes from outside for so many SECONDS, guided by 
 	@$(BIN)/python -c 'import atheris' 2>/dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check atheris==3.0.0
 	@$(BIN)/python -m tests.fuzz.coverage_guided -max_total_time=$(or $(SECONDS),600)
 
+torture: $(READY)  ## KILLS real processes killed, as SEED has it
+	@$(BIN)/python -m tests.torture --kills $(or $(KILLS),100) --minutes $(or $(MINUTES),60) $(if $(SEED),--seed $(SEED))
+
 bench: $(READY)  ## Speed, side by side in one run
 	@$(BIN)/python -m benchmarks
 
@@ -63,4 +67,4 @@ $(READY): pyproject.toml $(PINS)
 	@touch $(READY)
 
 clean:  ## Start over
-	rm -rf $(VENV) .venv-localstack .venv-ministack .venv-moto .localstack .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .venv-localstack .venv-ministack .venv-moto .venv-others .localstack .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
