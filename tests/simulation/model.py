@@ -16,6 +16,7 @@ from pipeline.codec.file_list import decode_file_list
 from pipeline.codec.message import GroupCompleted, decode_message
 from pipeline.codec.progress import Progress, decode_progress
 from pipeline.domain import layout
+from pipeline.domain.errors import DamagedError
 from pipeline.domain.event_file import Encoding, FileEntry
 from pipeline.domain.ids import EventFileId, Label, ObjectKey, Phase
 from pipeline.domain.movement import Movement, Status
@@ -67,6 +68,12 @@ class Model:
             self.must(before is None or before == after, f"{key} is created once, and it was changed")
         if after is None:
             return
+        try:
+            self._read(key, before, after)
+        except DamagedError as error:
+            self.must(False, f"{key} was stored, and is not whole: {error}")
+
+    def _read(self, key: ObjectKey, before: bytes | None, after: bytes) -> None:
         if "/binaries/" in key:  # whether alone or many in a pack
             self.contents |= {text for text in FILE_TEXTS if text.encode() in after}
         elif "/events/" in key:
