@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import random
 import sys
+from pathlib import Path
 
 from tests.torture.checks import BrokenError
 from tests.torture.diary import Diary
@@ -15,10 +16,19 @@ if __name__ == "__main__":
     parser.add_argument("--kills", type=int, default=100, help="how many processes to kill (100)")
     parser.add_argument("--seed", type=int, default=random.randrange(10**6), help="decides what is done to whom")
     parser.add_argument("--minutes", type=float, default=60.0, help="the longest it may take (60)")
+    parser.add_argument("--small", action="store_true", help="20 kills in small worlds, as in the tests")
+    parser.add_argument("--keep", type=Path, metavar="DIRECTORY", help="leave places and logs there, a new directory")
     arguments = parser.parse_args()
+    seed, keep = arguments.seed, arguments.keep
+    if keep is not None:
+        keep.mkdir(parents=True)
+        keep = keep.absolute()
+    plan = Plan(seed, arguments.kills, minutes=arguments.minutes, directory=keep)
     try:
-        torture(Plan(arguments.seed, arguments.kills, minutes=arguments.minutes), Diary(echo=True))
+        torture(Plan.small(seed, directory=keep) if arguments.small else plan, Diary(echo=True))
     except BrokenError as broken:
         print(f"BROKEN: {broken}")
-        print(f"again: python -m tests.torture --seed {arguments.seed} --kills {arguments.kills}")
+        print(
+            f"again: python -m tests.torture --seed {seed} {'--small' if arguments.small else f'--kills {plan.kills}'}"
+        )
         sys.exit(1)

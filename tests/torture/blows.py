@@ -37,6 +37,9 @@ class Target:
         return [engine for engine in engines if isinstance(engine, PostgresEngine)]
 
 
+_CRASH_SECONDS = 0.2
+
+
 def kill_exporter(target: Target) -> int:
     """SIGKILL to the exporter."""
     return _kill(target, target.crew.of("export")[:1])
@@ -108,6 +111,8 @@ def crash_postgres(target: Target) -> int:
         os.kill(pid, signal.SIGKILL)
     except ProcessLookupError:
         return 0  # its client went away just now
+    time.sleep(_CRASH_SECONDS)  # else whoever looks now may still be let in, and thrown out
+    engine.wait_for_recovery()
     return 1
 
 
@@ -120,10 +125,10 @@ def _kill(target: Target, victims: list[Member]) -> int:
 Blow = Callable[[Target], int]
 
 ANYWHERE: dict[Blow, int] = {
-    kill_exporter: 6, kill_importer: 9, kill_all: 2, freeze: 3, purge_queues: 2, kill_store: 1,
+    kill_exporter: 6, kill_importer: 8, kill_all: 2, freeze: 3, purge_queues: 2, kill_store: 3,
 }  # fmt: skip
 """How often each is dealt, relative to the others."""
-ON_POSTGRES: dict[Blow, int] = {terminate_backends: 2, crash_postgres: 2}
+ON_POSTGRES: dict[Blow, int] = {terminate_backends: 2, crash_postgres: 3}
 
 
 def choose(target: Target) -> Blow:

@@ -85,13 +85,12 @@ class PostgresEngine:
 
     def create(self) -> None:
         """Make the database."""
-        with self._connect("postgres") as connection:
-            connection.autocommit = True
+        with psycopg.connect(self.server.uri("postgres"), autocommit=True) as connection:
             connection.execute(f"CREATE DATABASE {self.name}".encode())
 
     def write(self, statements: Sequence[str], steps: Iterable[Step]) -> None:
         """Run all in one transaction."""
-        with self._connect(self.name) as connection:
+        with psycopg.connect(self.server.uri(self.name)) as connection:
             for statement in statements:
                 connection.execute(statement.encode())
             for statement, rows in steps:
@@ -99,8 +98,22 @@ class PostgresEngine:
 
     def read(self, query: str) -> list[tuple[object, ...]]:
         """The rows of a query."""
-        with self._connect(self.name) as connection:
+        self.wait_for_recovery()
+        with psycopg.connect(self.server.uri(self.name)) as connection:
             return connection.execute(query.encode()).fetchall()
+
+    def wait_for_recovery(self) -> None:
+        """Wait until the server takes connections."""
+        deadline = time.monotonic() + RECOVERY_SECONDS
+        while True:
+            try:
+                psycopg.connect(self.server.uri(self.name)).close()
+            except psycopg.OperationalError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.1)
+            else:
+                return
 
     def tables(self) -> list[str]:
         """The app's tables, by name, and any that do not belong to it."""
@@ -124,16 +137,6 @@ class PostgresEngine:
         for pid in found:
             self.read(f"SELECT pg_terminate_backend({pid})")
         return len(found)
-
-    def _connect(self, name: str) -> psycopg.Connection[tuple[object, ...]]:
-        deadline = time.monotonic() + RECOVERY_SECONDS
-        while True:
-            try:
-                return psycopg.connect(self.server.uri(name))
-            except psycopg.OperationalError:
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(0.1)
 
 
 @dataclass(frozen=True)

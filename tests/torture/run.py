@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 
@@ -45,19 +45,33 @@ class Plan:
     kills_a_movement: int = 3
     size: int = 1200
     event_file_rows: int = 60
+    importers: int = 3
     minutes: float = 60.0
+    ends_quietly: bool = True
+    """Whether each world is moved once more at its end, with nothing going wrong."""
+    directory: Path | None = None
+    """Where the places and logs are to be; without one they go with the run."""
+
+    @classmethod
+    def small(cls, seed: int, kills: int = 20, directory: Path | None = None) -> Plan:
+        """What takes less than a minute."""
+        return cls(
+            seed, kills, 10, 6, size=300, event_file_rows=20, importers=2, minutes=4, ends_quietly=False,
+            directory=directory,
+        )  # fmt: skip
 
 
 def torture(plan: Plan, diary: Diary) -> int:
     """Run it; return how many were killed. BrokenError when a promise does not hold, or time is up."""
     dice, killed, worlds = Random(plan.seed), 0, 0
     deadline = time.monotonic() + 60 * plan.minutes
-    with _open(plan, dice, diary) as (portal, servers, crew):
+    with _open(plan, dice, diary) as stage:
         kinds: list[str] = []
         while killed < plan.kills:
             kinds = kinds or dice.sample(KINDS, len(KINDS))
             name = FlowName(f"{kinds.pop()}-{worlds}")
-            killed += _run_world(plan, name, Stage(portal, servers, crew, dice, diary), plan.kills - killed)
+            diary.tell(f"{killed} of {plan.kills} killed")
+            killed += _run_world(plan, name, stage, plan.kills - killed)
             worlds += 1
             if killed < plan.kills and time.monotonic() > deadline:
                 raise BrokenError(f"{killed} of {plan.kills} were killed when {plan.minutes:.0f} minutes were over")
@@ -67,36 +81,38 @@ def torture(plan: Plan, diary: Diary) -> int:
 
 @dataclass(frozen=True)
 class Stage:
-    """What all worlds of a run share."""
+    """What all worlds of a run share, and the places that there have been."""
 
     portal: BlockingPortal
     servers: Servers
     crew: Crew
     dice: Random
     diary: Diary
+    places: list[Place] = field(default_factory=list)
 
 
 @contextmanager
-def _open(plan: Plan, dice: Random, diary: Diary) -> Iterator[tuple[BlockingPortal, Servers, Crew]]:
+def _open(plan: Plan, dice: Random, diary: Diary) -> Iterator[Stage]:
+    """Open the servers and hire the workers; at the end, see to it that all leave as they should."""
     with ExitStack() as stack:
         portal = stack.enter_context(start_blocking_portal())
         servers = stack.enter_context(open_servers(portal, dice))
         assert servers.store.server is not None
-        directory = stack.enter_context(temporary_directory("crew"))
+        directory = plan.directory or stack.enter_context(temporary_directory("crew"))
         urls = {"aws_endpoint_url": servers.to_store.url, "sqs_endpoint_url": servers.to_sqs.url}
         settings = {**SETTINGS, **urls, "event_file_rows": str(plan.event_file_rows)}
         fleet = stack.enter_context(open_fleet(directory, servers.store.server, servers.sqs, **settings))
         crew = Crew(fleet, diary)
-        diary.tell(f"seed {plan.seed}: an exporter and three importers begin")
-        for role in ("export", "import", "import", "import"):
+        diary.tell(f"seed {plan.seed}: an exporter and {plan.importers} importers begin")
+        for role in ("export", *["import"] * plan.importers):
             crew.hire(role)
-        try:
-            yield portal, servers, crew
-        finally:
-            wrong = crew.dismiss()
-            diary.tell("all have been told to stop, and have")
-        if wrong or crew.complaints:
-            raise BrokenError("; ".join([*wrong, *crew.complaints][:5]))
+        stage = Stage(portal, servers, crew, dice, diary)
+        yield stage
+        wrong = [*crew.dismiss(), *crew.complaints]
+        diary.tell("all were told to stop, and have")
+        wrong += [f"left over: {what}" for place in stage.places for what in place.leftovers()]
+        if wrong:
+            raise BrokenError("; ".join(wrong[:5]))
 
 
 def _run_world(plan: Plan, name: FlowName, stage: Stage, kills: int) -> int:
@@ -104,6 +120,7 @@ def _run_world(plan: Plan, name: FlowName, stage: Stage, kills: int) -> int:
     directory = crew.fleet.directory / name
     directory.mkdir()
     places = make_places(name, directory, stage.servers)
+    stage.places.extend(places)
     target = Target(crew, stage.servers, places, VISIBILITY_SECONDS, dice, stage.diary)
     settings = load_settings(flags=crew.fleet.as_settings())
     chance = dice.choice([0.0, 0.004, 0.01])
@@ -118,8 +135,9 @@ def _run_world(plan: Plan, name: FlowName, stage: Stage, kills: int) -> int:
             world.move(min(plan.kills_a_movement, quota - world.kills))
             world.change()
         stage.servers.to_store.chance = stage.servers.to_sqs.chance = 0.0
-        stage.diary.tell("nothing goes wrong any more")
-        world.move(0)
+        if plan.ends_quietly:
+            stage.diary.tell("nothing goes wrong any more")
+            world.move(0)
         uploads = flow.uploads(stage.servers.store.access())
         if uploads:
             raise BrokenError(f"uploads that nobody ended: {uploads}")

@@ -17,8 +17,7 @@ KILLS = 20
 def test_twenty_kills_lose_nothing_and_import_nothing_twice() -> None:
     diary = Diary()
     seed = random.randrange(10**6)
-    plan = Plan(seed, KILLS, kills_a_world=5, kills_a_movement=5, size=300, event_file_rows=20, minutes=3)
     try:
-        assert torture(plan, diary) >= KILLS
+        assert torture(Plan.small(seed, KILLS), diary) >= KILLS
     except BrokenError as broken:
         pytest.fail(f"{broken}\nagain: python -m tests.torture --seed {seed} --small\n{diary.text()}", pytrace=False)
