@@ -1,8 +1,9 @@
 """Snapshot state: what the last export saw of a stream, as bytes.
 
 A state object is a head line (JSON, the stream's schema) and then range frames. A part, which describes the range of one
-Event File, has range frames only. A frame is a line of JSON (`until`, `rows`, and the byte length of the packed keys),
-the keys as zstd-compressed JSON, and the row hashes as they are: they are random, and compress to nothing less.
+Event File, has range frames only. A frame is a line of JSON (`until`, `rows`, the byte length of the packed keys, and a
+`check` over all of it), the keys as zstd-compressed JSON, and the row hashes as they are: they are random, and compress
+to nothing less. A state that was altered would have rows stay that were deleted; so each frame is checked.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 
 import orjson
+from xxhash import xxh3_64
 
 from pipeline.codec.compression import ZstdDecoder, compress_frame
 from pipeline.codec.documents import UNREADABLE, not_as_its_format, reading, whole_of
@@ -30,8 +32,17 @@ _MAX_RANGE_BYTES = 256 * 1024 * 1024
 def encode_range(until: Key, keys: Sequence[Key], hashes: bytes) -> bytes:
     """Return one frame."""
     packed = compress_frame(_pack_keys(keys), 1)
-    line = orjson.dumps({"until": key_to_json(until), "rows": len(keys), "keys": len(packed)})
+    bound = key_to_json(until)
+    check = _check(bound, packed, hashes)
+    line = orjson.dumps({"until": bound, "rows": len(keys), "keys": len(packed), "check": check})
     return b"".join([line, b"\n", packed, hashes])
+
+
+def _check(until: object, packed: bytes, hashes: bytes) -> str:
+    hasher = xxh3_64(orjson.dumps(until))
+    hasher.update(packed)
+    hasher.update(hashes)
+    return hasher.hexdigest()
 
 
 def encode_stored(part: StateRange) -> bytes:
@@ -129,5 +140,8 @@ class StateReader:
         hashes = bytes(self._buffer[start + length : end])
         stored = bytes(self._buffer[:end])
         del self._buffer[:end]
+        until = key_from_json(head.get("until"))
+        if "check" in head and head["check"] != _check(head["until"], packed, hashes):
+            raise DamagedError("a range is altered: it is not what its check says; restore the object")
         load_keys = partial(_unpack_keys, packed, rows, self._what)
-        return StateRange(key_from_json(head.get("until")), hashes, load_keys, stored)
+        return StateRange(until, hashes, load_keys, stored)
