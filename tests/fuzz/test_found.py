@@ -14,7 +14,7 @@ from pipeline.codec.file_list import decode_file_list
 from pipeline.codec.header import decode_header
 from pipeline.codec.message import decode_message
 from pipeline.codec.progress import decode_progress
-from pipeline.codec.state import StateReader
+from pipeline.codec.state import StateReader, encode_range
 from pipeline.codec.upsert_lines import UpsertLines
 from pipeline.codec.values import parse_line
 from pipeline.domain.errors import DamagedError
@@ -117,3 +117,12 @@ def test_a_file_of_more_records_than_its_header_says_ends_where_they_are_too_man
     list(reader.feed(orjson.dumps(samples.EVENT_FILE[0] | {"rowCount": 1}) + b"\n"))
     with pytest.raises(DamagedError, match="x lies about its rows: its header says 1, it holds more"):
         list(reader.feed(b"{}\n{}\n"))
+
+
+def test_a_state_of_which_one_key_is_altered_is_refused() -> None:
+    frame = encode_range((3,), [(1,), (2,), (3,)], bytes(24))
+    assert [part.rows for part in StateReader(headed=False, what="x").feed(frame)] == [3]
+    for before, after in [(b"[2]", b"[1]"), (b'"until":[3]', b'"until":[4]'), (bytes(9), bytes(8) + b"\1")]:
+        assert frame.count(before) >= 1
+        with pytest.raises(DamagedError, match="x is not as its format says: a range is altered"):
+            list(StateReader(headed=False, what="x").feed(frame.replace(before, after, 1)))
