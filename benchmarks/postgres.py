@@ -3,13 +3,17 @@ of all rows, changed, against a COPY to a staging table with `INSERT … ON CONF
 
 One server holds both databases, durable as it comes, on a Unix socket of this machine. The pipe is two connections of one
 process. The Movement is a whole process, from the start of the interpreter to the settled Movement, with the store in a
-directory. Of the upsert only the import is measured on both sides: by hand, text that COPY takes as it is; here, Event
-Files that have been fetched and unpacked, JSON that must become rows. Not measured: a network between the two.
+directory. dlt copies the same table by its pyarrow backend, a whole process too, in an environment of its own. Of the upsert
+only the import is measured on both sides: by hand, text that COPY takes as it is; here, Event Files that have been fetched
+and unpacked, JSON that must become rows. Not measured: a network between the two.
 """
 
 from __future__ import annotations
 
+import os
+import shutil
 import statistics
+import subprocess
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractAsyncContextManager, ExitStack
@@ -21,6 +25,7 @@ import orjson
 import psycopg
 
 from benchmarks import data, measuring
+from localstack.environment import environment
 from pipeline.connectors.postgres import PostgresDestination
 from pipeline.domain.event_file import Encoding, FileEntry, Header
 from pipeline.domain.ids import BinaryId, EventFileId, FlowName, Label, ObjectKey, Phase, StreamName
@@ -28,8 +33,10 @@ from pipeline.domain.schema import Column, StreamSchema
 from pipeline.ports.destination import FileToLoad, Loaded
 from tests.servers.postgresql import PostgresqlServer, postgresql
 
-ROWS = 500_000
+ROWS = int(os.environ.get("BENCH_ROWS", "500000"))
 ROUNDS = 3
+PLOT = Path(__file__).parents[1] / "docs" / "explanation" / "speed-postgresql.svg"
+_OTHERS = Path(__file__).with_name("others.txt")
 FILE_BYTES = 16 << 20
 BLOCK_BYTES = 1 << 20
 _NAMES = [
@@ -76,9 +83,12 @@ def run(directory: Path) -> None:
             assert moved.summary["records"]["upserts"] == ROWS
             assert again.summary["event_files"]["exported"] == 0
             by_hand, upserted = _upserts(server, databases)
+            _make(server, "loaded")
+            loaded = _dlt(databases["app"], server.uri("loaded"), directory)
             if round_:  # the first round warms up
                 for name, took in (
                     ("pipe", piped), ("move", moved.seconds), ("again", again.seconds), ("hand", by_hand), ("upsert", upserted),
+                    ("dlt", loaded),
                 ):  # fmt: skip
                     seconds.setdefault(name, []).append(took)
                 peak = max(peak, moved.peak_bytes)
@@ -114,6 +124,27 @@ def _pipe(source: str, destination: str) -> float:
                 write.write(block)
         other.commit()
         return time.perf_counter() - begun
+
+
+def _dlt(source: str, destination: str, directory: Path) -> float:
+    """dlt, as its documentation has it; RuntimeError with what it says when it fails."""
+    python = environment("others", _OTHERS) / "python"
+    settings = {"DLT_DATA_DIR": str(directory / "dlt"), "RUNTIME__DLTHUB_TELEMETRY": "false"}
+    shutil.rmtree(directory / "dlt", ignore_errors=True)
+    return measuring.run([python, _OTHERS.with_name("dlt_copy.py"), source, destination], directory, settings).seconds
+
+
+def _plot(seconds: dict[str, list[float]]) -> None:
+    names = {"pipe": "COPY | COPY, binary", "move": "pipeline move", "dlt": "dlt, pyarrow", "hand": "upsert by hand",
+             "upsert": "upsert of Event Files"}  # fmt: skip
+    table = {
+        "title": f"PostgreSQL to PostgreSQL, {ROWS:,} rows of 12 columns",
+        "bars": [(words, ROWS / statistics.median(seconds[name])) for name, words in names.items()],
+        "note": f"medians of {ROUNDS}, side by side in one run on {os.cpu_count()} cores, client and server together",
+    }
+    python = environment("others", _OTHERS) / "python"
+    subprocess.run([python, _OTHERS.with_name("plot.py"), PLOT], input=orjson.dumps(table), check=True)
+    print(f"  drawn in {PLOT.relative_to(Path(__file__).parents[1])}")
 
 
 def _changed() -> Iterator[tuple[object, ...]]:
@@ -205,7 +236,10 @@ def _print(seconds: dict[str, list[float]], peak: int) -> None:
     line("COPY TO | COPY FROM, binary", "pipe")
     line("pipeline move, first", "move", f"  peak {peak >> 20} MiB")
     line("pipeline move, nothing changed", "again")
+    line("dlt, pyarrow backend", "dlt")
     line("COPY to staging, INSERT … ON CONFLICT", "hand")
     line("import of Event Files with all rows changed", "upsert")
     print(f"  first move against COPY | COPY: {ratio('pipe', 'move'):.2f} of its rate (0.5 asked for, 0.7 wanted)")
     print(f"  upsert against the one by hand: {ratio('hand', 'upsert'):.2f} of its rate (0.8 asked for)")
+    print(f"  first move against dlt: {ratio('dlt', 'move'):.1f} times its rate (3 asked for)")
+    _plot(seconds)
