@@ -28,6 +28,9 @@ from pipeline.ports.destination import FileToLoad, GaveWay, Loaded, LoadOutcome,
 MAX_CONNECTIONS = 8
 """How many files are loaded at once at most: more than the processors of most servers, fewer than their connections."""
 
+_BLOCKS_AHEAD = 2
+"""How many blocks of a file wait, taken apart: enough to keep the server busy, and some 3 MB each."""
+
 _T = TypeVar("_T")
 _Ts = TypeVarTuple("_Ts")
 
@@ -112,21 +115,23 @@ class PostgresDestinationSession:
         return loaded
 
     async def _load_blocks(self, place: str, file: FileToLoad, load: FileLoad) -> None:
-        """Apply the blocks in order; each is taken apart while the one before it goes in."""
-        blocks, decoded, line = aiter(file.blocks), None, 2
+        """Apply the blocks in order; some are taken apart while those before them go in."""
+        send, receive = anyio.create_memory_object_stream[tuple[Decoded, int]](_BLOCKS_AHEAD)
 
-        async def apply(decoded: Decoded, first_line: int) -> None:
-            await self._run(place, load.apply, decoded, BlockOrigin(file.entry.id, first_line, decoded.block))
-
-        while True:
-            async with anyio.create_task_group() as group:
-                if decoded is not None:
-                    group.start_soon(apply, decoded, line)
+        async def decode() -> None:
+            line = 2
+            async with send:
+                async for block in file.blocks:
+                    decoded = await run_sync(load.decode, block, line, file.entry.id)
+                    await send.send((decoded, line))
                     line += decoded.count
-                block = await anext(blocks, None)
-                decoded = None if block is None else await run_sync(load.decode, block, line, file.entry.id)
-            if block is None:
-                return
+
+        with receive:  # until both tasks have ended, so that neither sees the other's end as an error
+            async with anyio.create_task_group() as group:
+                group.start_soon(decode)
+                async for decoded, line in receive:
+                    origin = BlockOrigin(file.entry.id, line, decoded.block)
+                    await self._run(place, load.apply, decoded, origin)
 
     async def retry_rejected(self) -> Sequence[Rejection]:
         async with self._connections.borrow() as connection:

@@ -108,6 +108,7 @@ class FileLoad:
         self._lines = Lines(self._line_columns(), target.key_lines)
         self._has_set_aside = bookkeeping.has_set_aside(stream)
         self._gathered: list[tuple[Run, Origin]] = []
+        self._gathered_rows: list[bytes] = []
         self._gathered_keys: set[object] = set()
         self._gathered_bytes = 0
         self.upserts = 0
@@ -173,12 +174,8 @@ class FileLoad:
         last, keys = run.last_of_each_key()
         if not self._gathered_keys.isdisjoint(keys):
             self._flush()
-        if not self._gathered:
-            self._staging.clear()
-        self._staging.prepare("upsert")
-        if self._attempt(lambda: self._staging.gather(last)) is not None:
-            return False
         self._gathered.append((run, origin))
+        self._gathered_rows += last.rows
         self._gathered_keys.update(keys)
         self._gathered_bytes += sum(map(len, run.rows))
         if self._gathered_bytes >= _GATHERED_BYTES:
@@ -187,13 +184,14 @@ class FileLoad:
 
     def _flush(self) -> None:
         """Put in all that is gathered with one statement, or run by run if that is refused."""
-        gathered, self._gathered = self._gathered, []
-        self._gathered_keys = set()
-        self._gathered_bytes = 0
+        gathered, rows = self._gathered, self._gathered_rows
+        self._gathered, self._gathered_rows, self._gathered_keys, self._gathered_bytes = [], [], set(), 0
         if not gathered:
             return
-        columns = gathered[0][0].columns
-        refusal = self._attempt(lambda: self._staging.merge(columns))
+        together = Run("upsert", gathered[0][0].columns, (), rows, ())
+        self._staging.clear()
+        self._staging.prepare("upsert")
+        refusal = self._attempt(lambda: self._staging.upsert(together))
         for run, origin in gathered:
             if refusal is None:
                 self._went_in(run, origin)

@@ -51,21 +51,13 @@ class Staging:
         """Put rows into the table itself."""
         self._copy(self._target.sql, run.columns, run.rows)
 
-    def gather(self, run: Run) -> None:
-        """Put whole rows into the temporary table, beside those that are there. No two may have one key."""
-        self._fill(_STAGE, run)
-
-    def merge(self, columns: Sequence[str]) -> None:
-        """Put the gathered rows in, or over those with their keys."""
-        self._connection.execute(self._upsert_statement(columns))
-
     def upsert(self, run: Run) -> None:
         """Put rows in, or over those with their keys. No two may have one key."""
         self._fill(_STAGE, run)
         if self._target.row_key is None and len(run.columns) < len(self._target.columns):
             self._upsert_parts_of_rows(run.columns)
         else:
-            self.merge(run.columns)
+            self._connection.execute(self._upsert_statement(run.columns))
 
     def _upsert_parts_of_rows(self, columns: Sequence[str]) -> None:
         """Put in rows that lack columns. ON CONFLICT would not do: a row that is there need not satisfy NOT NULL anew."""
