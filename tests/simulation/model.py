@@ -187,7 +187,7 @@ class Model:
     def acknowledged(self, body: bytes, receive_count: int, ring: Ring) -> None:
         """A message was acknowledged: what it was about is done, or there is another about it.
 
-        One that comes again may be acknowledged while it is in hand already: then the sweep has to make up for it.
+        Of one that came again nothing is asked: whoever has it in hand may have another of the group acknowledged.
         """
         message = decode_message(body)
         if not isinstance(message, GroupCompleted):
