@@ -1,0 +1,328 @@
+"""Small Binary Files share objects: each is stored once, before it is named, and comes out as it went in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from blake3 import blake3
+
+from pipeline.connectors.files import FilesDestination, FilesSource
+from pipeline.domain import layout
+from pipeline.domain.errors import DamagedError
+from pipeline.domain.ids import BinaryId, ObjectKey
+from pipeline.domain.movement import Status
+from pipeline.domain.retention import Reason
+from pipeline.engine import pack_writer
+from pipeline.engine.binaries import BinaryFiles
+from pipeline.engine.mover import Mover
+from pipeline.engine.parts import Limits
+from pipeline.ports.object_store import ObjectStore, PutCondition
+from pipeline.ports.reporter import BinaryFileFailed, BinaryFileStored
+from pipeline.stores.directory import DirectoryObjectStore
+from pipeline.stores.memory import MemoryObjectStore
+from tests.connectors.files.moving import described
+from tests.engine.attachments import AttachmentWorld, body_of
+from tests.engine.faulty import MortalStore
+from tests.engine.further import may_crash
+from tests.engine.moving import FLOW, RecordingReporter, on_trio
+from tests.engine.world import Faults
+
+PACKS = layout.packs_prefix(FLOW)
+
+
+class Process:
+    """The Binary Files as one process sees them, with a trace of its requests."""
+
+    def __init__(self, store: ObjectStore) -> None:
+        self.faults, self.reporter = Faults(), RecordingReporter()
+        self.files = BinaryFiles(MortalStore(store, self.faults), FLOW, self.reporter)
+
+    async def store(self, contents: Sequence[bytes]) -> list[BinaryId]:
+        ids = [await self.files.store(body_of(content)) for content in contents]
+        await self.files.flush()
+        return ids
+
+    async def read(self, binary: BinaryId) -> bytes:
+        async with self.files.open(binary) as pieces:
+            return b"".join([piece async for piece in pieces])
+
+    @property
+    def reused(self) -> list[bool]:
+        return [event.reused for event in self.reporter.events if isinstance(event, BinaryFileStored)]
+
+    @property
+    def requests(self) -> list[str]:
+        """The requests so far, without the digests of packs."""
+        said = [line.removeprefix("after store.") for line in self.faults.trace if line.startswith("after")]
+        return [line[: line.index(PACKS) + len(PACKS)] if PACKS in line else line for line in said]
+
+
+def numbered(count: int, size: int = 20) -> list[bytes]:
+    return [f"content {number} ".encode().ljust(size, b".") for number in range(count)]
+
+
+async def objects(store: ObjectStore, prefix: str = "") -> list[ObjectKey]:
+    return [info.key for info in await store.list_page(prefix)]
+
+
+async def altered(store: ObjectStore, key: ObjectKey, at: int) -> None:
+    data = bytearray((await store.get(key)).data)
+    data[at] ^= 1
+    await store.put(key, bytes(data), PutCondition.NONE)
+
+
+async def test_many_small_contents_take_one_object_and_one_put() -> None:
+    store = MemoryObjectStore()
+    process = Process(store)
+    ids = await process.store(numbered(300))
+    assert len(await objects(store)) == 1
+    assert process.requests == [f"list_page {PACKS}", f"list_page {layout.binaries_prefix(FLOW)}", f"put {PACKS}"]
+    assert process.reused == [False] * 300
+    reader = Process(store)
+    assert [await reader.read(binary) for binary in ids] == numbered(300)
+    assert reader.requests == [f"list_page {PACKS}", f"list_page {PACKS}", f"open_stream {PACKS}", f"get {PACKS}"]
+
+
+async def test_a_content_is_stored_once_within_and_across_movements() -> None:
+    store = MemoryObjectStore()
+    first = Process(store)
+    await first.store([*numbered(40), *numbered(40)])
+    before = await objects(store)
+    assert sorted(first.reused) == [False] * 40 + [True] * 40
+    later = Process(store)
+    await later.store(numbered(40))
+    assert later.reused == [True] * 40
+    assert await objects(store) == before
+
+
+async def test_few_contents_are_stored_alone_and_not_again_in_a_pack() -> None:
+    store = MemoryObjectStore()
+    ids = await Process(store).store(numbered(3))
+    alone = [layout.binary_key(FLOW, binary) for binary in ids]
+    assert await objects(store) == sorted(alone)
+    later = Process(store)
+    await later.store(numbered(30))
+    assert sorted(later.reused) == [False] * 27 + [True] * 3
+    (pack,) = await objects(store, PACKS)
+    assert len((await store.get(pack)).data) == 27 * (20 + 40) + 48
+    reader = Process(store)
+    assert [await reader.read(binary) for binary in ids] == numbered(3)
+
+
+async def test_a_large_content_is_stored_alone() -> None:
+    store = MemoryObjectStore()
+    large = [bytes(pack_writer.PACKED_BYTES), bytes(pack_writer.PACKED_BYTES + 1)]
+    _, alone = await Process(store).store(large)
+    await Process(store).store([large[0], *numbered(20)])
+    assert len(await objects(store, PACKS)) == 1
+    assert layout.binary_key(FLOW, alone) in await objects(store)
+
+
+async def test_the_first_content_of_a_large_pack_is_read_by_its_range_and_with_the_second_all_of_it() -> None:
+    store = MemoryObjectStore()
+    contents = numbered(200, size=10_000)
+    ids = await Process(store).store(contents)
+    reader = Process(store)
+    assert await reader.read(ids[100]) == contents[100]
+    listed = len(reader.requests)
+    assert reader.requests[-1] == f"open_stream {PACKS}"
+    assert [await reader.read(binary) for binary in ids] == contents
+    assert reader.requests[listed:] == [f"get {PACKS}"]
+
+
+async def test_a_full_pack_is_stored_at_once_and_another_begun(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pack_writer, "PACK_BYTES", 20_000)
+    store = MemoryObjectStore()
+    process = Process(store)
+    ids = [await process.files.store(body_of(content)) for content in numbered(100, size=1_000)]
+    assert len(await objects(store, PACKS)) == 5
+    assert [await process.read(binary) for binary in ids] == numbered(100, size=1_000)
+
+
+async def test_an_index_of_any_length_is_read() -> None:
+    store = MemoryObjectStore()
+    ids = await Process(store).store(numbered(3_000))
+    later = Process(store)
+    await later.store(numbered(3_000))
+    assert later.reused == [True] * 3_000
+    assert await later.read(ids[2_999]) == numbered(3_000)[2_999]
+
+
+async def test_a_pack_stored_after_the_first_look_is_found() -> None:
+    store = MemoryObjectStore()
+    await Process(store).store(numbered(20))
+    reader = Process(store)
+    assert await reader.read(BinaryId(blake3(numbered(1)[0]).hexdigest())) == numbered(1)[0]
+    ids = await Process(store).store(numbered(60))
+    assert await reader.read(ids[50]) == numbered(60)[50]
+
+
+async def test_an_altered_content_is_named_with_its_pack_and_the_others_come_out() -> None:
+    store = MemoryObjectStore()
+    ids = await Process(store).store(numbered(20))
+    (pack,) = await objects(store)
+    await altered(store, pack, 25)
+    reader = Process(store)
+    with pytest.raises(DamagedError, match=f"Binary File {ids[1]} in the pack {pack} is damaged"):
+        await reader.read(ids[1])
+    assert [event.id for event in reader.reporter.events if isinstance(event, BinaryFileFailed)] == [ids[1]]
+    assert await reader.read(ids[2]) == numbered(20)[2]
+
+
+async def test_a_pack_without_a_readable_index_is_named_where_a_content_is_missed_and_nowhere_else() -> None:
+    store = MemoryObjectStore()
+    lost = await Process(store).store(numbered(20))
+    (pack,) = await objects(store)
+    found = await Process(store).store(numbered(60)[20:])
+    await altered(store, pack, 20 * 20)
+    reader = Process(store)
+    assert await reader.read(found[0]) == numbered(60)[20]
+    with pytest.raises(DamagedError, match=f"{lost[0]} is missing .* The pack {pack} is damaged: its index"):
+        await reader.read(lost[0])
+
+
+async def test_what_a_damaged_pack_held_is_stored_anew() -> None:
+    store = MemoryObjectStore()
+    ids = await Process(store).store(numbered(20))
+    (pack,) = await objects(store)
+    await altered(store, pack, 20 * 20)
+    await Process(store).store(numbered(21))
+    reader = Process(store)
+    assert await reader.read(ids[7]) == numbered(20)[7]
+
+
+async def test_a_pack_that_is_gone_is_named() -> None:
+    store = MemoryObjectStore()
+    ids = await Process(store).store(numbered(100, size=10_000))
+    reader = Process(store)
+    await reader.read(ids[0])
+    (pack,) = await objects(store)
+    await store.delete(pack)
+    with pytest.raises(DamagedError, match=f"{ids[1]} is missing from the store, with its pack {pack}"):
+        await reader.read(ids[1])
+
+
+@pytest.fixture
+def packing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Packs of two contents or more, so that small worlds have many."""
+    monkeypatch.setattr(pack_writer, "FEWEST", 2)
+
+
+def world_of(*numbers: int, text: str = "text") -> AttachmentWorld:
+    rows = {number: f"{text} {number}" for number in numbers}
+    return AttachmentWorld({"a": rows, "b": {1: "one", 2: "text 3"}}, limits=Limits(event_file_rows=5, range_rows=3))
+
+
+def calls_around_packs(*, again: bool) -> list[int]:
+    """The numbers of the calls that are about Binary Files, and of the two before and behind each of them."""
+
+    async def main() -> list[int]:
+        world = world_of(*range(9))
+        if again:
+            await world.move()
+            change(world)
+        faults = Faults()
+        await world.move(faults)
+        named = [number for number, call in enumerate(faults.trace) if "/binaries/" in call]
+        return sorted({near for number in named for near in range(number - 2, number + 3)})
+
+    return on_trio(main)
+
+
+def change(world: AttachmentWorld) -> None:
+    world.tables["a"] = world_of(*range(4, 16)).tables["a"] | {5: "changed", 6: "one"}
+
+
+@pytest.mark.usefixtures("packing")
+@pytest.mark.parametrize("again", [False, True], ids=["first Movement", "second"])
+@pytest.mark.parametrize("changed", [False, True], ids=["same source", "source changed meanwhile"])
+def test_killed_at_any_call_around_a_pack_the_next_run_carries_on(again: bool, changed: bool) -> None:
+    calls = calls_around_packs(again=again)
+    assert len(calls) > 20
+
+    async def main() -> None:
+        for crash_at in calls:
+            world = world_of(*range(9))
+            if again:
+                await world.move()
+                change(world)
+            with may_crash():
+                await world.move(Faults(crash_at))
+            if changed:
+                world.tables["a"] |= {2: "other", 20: "new", 21: "one"}
+            movement = await world.move()
+            assert movement.status is Status.SUCCESS, movement.problems
+            assert world.destination.tables == world.tables
+            assert set(world.destination.loads.values()) == {1}
+            assert await world.packs()
+
+    on_trio(main)
+
+
+@pytest.mark.usefixtures("packing")
+def test_a_pack_is_stored_before_the_event_file_that_names_what_is_in_it() -> None:
+    async def main() -> None:
+        world, faults = world_of(*range(9)), Faults()
+        await world.move(faults)
+        stored = [line for line in faults.trace if line.startswith("after store.put")]
+        kinds = ["pack" if "/packs/" in line else "file" for line in stored if "/packs/" in line or "/events/" in line]
+        assert kinds == ["pack", "file", "pack", "file", "file"]  # what "b" holds was "text 3", and one alone
+
+    on_trio(main)
+
+
+@pytest.mark.usefixtures("packing")
+def test_pruning_keeps_a_pack_while_anything_in_it_is_needed() -> None:
+    async def main() -> None:
+        world = world_of(*range(9))
+        await world.move()
+        first = await world.packs()
+        world.tables["a"] = world_of(*range(9), text="later").tables["a"] | {0: "text 0"}
+        await world.move()
+        await world.compact()
+        pruning = await world.prune()
+        left = await world.packs()
+        assert Reason.BINARY_FILE in pruning.going
+        assert len(first & left) == 1  # the one with "text 0", which is also the one with "text 3" of b
+        name = await world.add_destination("new")
+        world.further[name] = type(world.destination)(location=world.further[name].location)
+        assert (await world.bring(name)).status is Status.SUCCESS
+        assert world.further[name].tables == world.tables
+        assert Reason.BINARY_FILE not in (await world.prune()).going
+        world.tables = {"a": {}, "b": {}}
+        await world.move()
+        await world.compact()
+        await world.prune()
+        assert await world.packs() == set()
+
+    on_trio(main)
+
+
+@pytest.mark.usefixtures("packing")
+def test_pruning_keeps_a_pack_of_which_nobody_can_tell() -> None:
+    async def main() -> None:
+        world = world_of(*range(4))
+        await world.move()
+        unreadable = {f"{PACKS}{'ab' * 32}", f"{PACKS}unknown"}
+        for key in unreadable:
+            await world.store.put(ObjectKey(key), b"?", PutCondition.ABSENT)
+        await world.prune()
+        assert unreadable <= await world.packs()
+
+    on_trio(main)
+
+
+async def test_two_thousand_small_files_are_moved_by_few_objects(tmp_path: Path) -> None:
+    for number in range(2_000):
+        file = tmp_path / "source" / f"{number % 20}" / f"{number}"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(f"{number}".encode() * (number % 500))
+    world = AttachmentWorld({}, limits=Limits())
+    store = world.store = DirectoryObjectStore(tmp_path / "store")
+    source, destination = FilesSource(tmp_path / "source"), FilesDestination(tmp_path / "destination")
+    movement = await Mover(world.parts(), FLOW, source, destination, "worker").run()
+    assert movement.status is Status.SUCCESS, movement.problems
+    assert described(tmp_path / "source") == described(tmp_path / "destination")
+    assert len(await objects(store, layout.binaries_prefix(FLOW))) == 1
