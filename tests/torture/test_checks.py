@@ -1,0 +1,87 @@
+"""What a run looks at finds what is wrong: a row that differs, a file imported twice, a worker that died."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from random import Random
+from subprocess import Popen
+
+import orjson
+import pytest
+
+from tests.fleet.fleet import Fleet
+from tests.torture.checks import KNOWN_KEYS, BrokenError, all_equal
+from tests.torture.crew import Crew, Member
+from tests.torture.databases import Database, SqliteEngine
+from tests.torture.diary import Diary
+from tests.torture.place import Place, difference
+from tests.torture.trees import Tree
+
+
+def database(path: Path) -> Database:
+    return Database(SqliteEngine(path), str(path))
+
+
+def test_databases_built_and_changed_by_one_seed_are_equal_and_others_are_not(tmp_path: Path) -> None:
+    one, other, third = (database(tmp_path / name) for name in ("one", "other", "third"))
+    for place, seed in ((one, 1), (other, 1), (third, 2)):
+        dice = Random(seed)
+        place.build(dice, 40)
+        place.change(dice, 10)
+    assert difference(one.state(), other.state()) == ""
+    assert "rows missing or other" in difference(one.state(), third.state())
+
+
+@pytest.mark.parametrize(
+    "statement", ["UPDATE t1 SET amount = 2 WHERE id = 5", "DELETE FROM pairs WHERE b = 0", "CREATE TABLE left_over(a)"]
+)
+def test_one_row_or_table_that_differs_breaks_a_run(tmp_path: Path, statement: str) -> None:
+    place = database(tmp_path / "app.db")
+    place.build(Random(1), 40)
+    states = [place.state()]
+    all_equal(states, place)
+    place.engine.write([statement], [])
+    with pytest.raises(BrokenError, match="none of 1 states"):
+        all_equal(states, place)
+    all_equal([*states, place.state()], place)
+
+
+def test_content_permissions_and_time_of_a_file_count(tmp_path: Path) -> None:
+    place: Place = Tree(tmp_path / "tree")
+    place.build(Random(1), 40)
+    path = next(path for path in sorted((tmp_path / "tree").rglob("file *")) if path.stat().st_size)
+    for change in (lambda: path.write_bytes(b"other"), lambda: path.chmod(0o700), path.touch, path.unlink):
+        before = place.state()
+        change()
+        assert difference(before, place.state())
+
+
+def test_keys_are_those_that_are_documented() -> None:
+    assert KNOWN_KEYS.fullmatch("flows/crm/events/1/t0/full/0.jsonl.zst")
+    assert not KNOWN_KEYS.fullmatch("flows/crm/events/1/t0/full/0.jsonl.zst.tmp")
+
+
+@contextmanager
+def crew_of(directory: Path, program: str, *said: object) -> Iterator[Crew]:
+    """A crew of one, who has logged this."""
+    crew = Crew(Fleet(directory, {}), Diary())
+    log = directory / "worker.log"
+    log.write_bytes(b"".join(orjson.dumps(line) + b"\n" for line in said) + b'{"event": "cut in the mid')
+    with Popen([sys.executable, "-c", program]) as process:
+        crew.members.append(Member("importer 0", "import", process, log))
+        yield crew
+        process.kill()
+
+
+def test_what_a_worker_logs_is_counted_once(tmp_path: Path) -> None:
+    done = {"event": "import_done", "level": "debug", "flow": "crm", "file": "1/t0/full/0"}
+    with crew_of(
+        tmp_path, "import time; time.sleep(60)", done, done, {"event": "sweep_failed", "level": "error"}
+    ) as crew:
+        crew.look()
+        crew.look()
+        assert (crew.progress, crew.imports) == (2, {("crm", "1/t0/full/0"): 2})
+        assert ["sweep_failed" in complaint for complaint in crew.complaints] == [True]
