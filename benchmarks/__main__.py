@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import fleet, large, postgres, repeated, repeated_tables, tables, verify
+from benchmarks import binary_files, fleet, large, postgres, repeated, repeated_tables, tables, verify
 
 BENCHMARKS: dict[str, Callable[[Path], None]] = {
     "tables": tables.run,
@@ -17,6 +17,7 @@ BENCHMARKS: dict[str, Callable[[Path], None]] = {
     "postgres": postgres.run,
     "fleet": fleet.run,
     "large": large.run,
+    "binary_files": binary_files.run,
 }
 
 

@@ -20,9 +20,12 @@ SMALL_BYTES = 1024 * 1024
 
 
 class BinaryFiles:
-    """The Binary Files of one Flow."""
+    """The Binary Files of one Flow. Contents up to `packed_bytes` are stored in packs; with -1 none is."""
 
-    def __init__(self, store: ObjectStore, flow: FlowName, reporter: Reporter) -> None:
+    def __init__(
+        self, store: ObjectStore, flow: FlowName, reporter: Reporter, *, packed_bytes: int = PACKED_BYTES
+    ) -> None:
+        self._packed_bytes = packed_bytes
         self._store = store
         self._flow = flow
         self._reporter = reporter
@@ -33,7 +36,7 @@ class BinaryFiles:
         """Store what `open_body` opens unless it is there already; return its id. `flush` comes before it is named."""
         digest, size, kept = await _digest(open_body, self._reporter)
         binary = BinaryId(digest)
-        if kept is not None and size <= PACKED_BYTES:
+        if kept is not None and size <= self._packed_bytes:
             await self._writer.add(binary, kept)
             return binary
         key = layout.binary_key(self._flow, binary)
