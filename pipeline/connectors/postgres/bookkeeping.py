@@ -32,8 +32,11 @@ CREATE INDEX IF NOT EXISTS rejected_key ON _pipeline.rejected (flow, stream, md5
 CREATE TABLE IF NOT EXISTS _pipeline.streams (
     flow text NOT NULL, stream text NOT NULL, schema text NOT NULL, is_ours boolean NOT NULL, PRIMARY KEY (flow, stream)
 );
+CREATE TABLE IF NOT EXISTS _pipeline.latest (
+    flow text NOT NULL, stream text NOT NULL, movement bigint NOT NULL, PRIMARY KEY (flow, stream)
+);
 """
-_LAST_TABLE = "_pipeline.streams"
+_LAST_TABLE = "_pipeline.latest"
 _LOCK = 7_166_357_421
 """The number of the advisory lock under which tables and types are made: streams and processes share some of them."""
 MANY_SET_ASIDE = 10_000
@@ -92,6 +95,22 @@ class Bookkeeping:
             (self._flow, [str(file) for file in files]),
         )
         return set(files) - {EventFileId.parse(event_file) for (event_file,) in rows}
+
+    def go_on_to(self, stream: StreamName, movement: int) -> None:
+        """Remember that a Movement has come to a stream. Waits for loads of earlier ones to end; not in a transaction."""
+        self._connection.execute(
+            "INSERT INTO _pipeline.latest AS known VALUES (%s, %s, %s) "
+            "ON CONFLICT (flow, stream) DO UPDATE SET movement = excluded.movement "
+            "WHERE known.movement < excluded.movement",
+            (self._flow, stream, movement),
+        )
+
+    def has_gone_on(self, stream: StreamName, movement: int) -> bool:
+        """Whether a later Movement has come to the stream. If not, none does until the end of the transaction."""
+        latest = self._connection.execute(
+            "SELECT movement FROM _pipeline.latest WHERE flow = %s AND stream = %s FOR SHARE", (self._flow, stream)
+        ).fetchone()
+        return latest is not None and int(latest[0]) > movement
 
     def claim(self, file: EventFileId, movement: int) -> bool:
         """Mark the file for this transaction; False if it is marked already.

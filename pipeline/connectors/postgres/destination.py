@@ -104,8 +104,9 @@ class PostgresDestinationSession:
     async def _load(
         self, connection: Connection, bookkeeping: Bookkeeping, target: Target, file: FileToLoad, place: str
     ) -> LoadOutcome:
-        if not await self._run(place, _begin, connection, bookkeeping, file):
-            return GaveWay(f"Event File {file.entry.id} has been imported already")
+        reason = await self._run(place, _begin, connection, bookkeeping, file)
+        if reason is not None:
+            return GaveWay(reason)
         load = await self._run(place, self._file_load, connection, bookkeeping, target, file)
         with one_error():
             await self._load_blocks(place, file, load)
@@ -186,13 +187,19 @@ def _reason_to_give_way(bookkeeping: Bookkeeping, file: EventFileId, after: Sequ
     return None if missing is None else f"Event File {missing}, which comes before {file}, is not imported yet"
 
 
-def _begin(connection: Connection, bookkeeping: Bookkeeping, file: FileToLoad) -> bool:
-    """Begin the transaction and claim the file's mark; False if somebody else has got it.
+def _begin(connection: Connection, bookkeeping: Bookkeeping, file: FileToLoad) -> str | None:
+    """Begin the transaction and claim the file's mark; return why not, if somebody else has got it or has gone on.
 
     That the files before it are marked was seen before this; a mark is never taken back.
     """
+    stream = file.entry.id.stream
+    bookkeeping.go_on_to(stream, file.movement)
     connection.execute("BEGIN; SET CONSTRAINTS ALL IMMEDIATE")
-    return bookkeeping.claim(file.entry.id, file.movement)
+    if bookkeeping.has_gone_on(stream, file.movement):
+        return f"a later Movement than {file.movement} has imported other files of {stream} by now"
+    if not bookkeeping.claim(file.entry.id, file.movement):
+        return f"Event File {file.entry.id} has been imported already"
+    return None
 
 
 def _complete(bookkeeping: Bookkeeping, load: FileLoad, target: Target, file: FileToLoad) -> Loaded:
