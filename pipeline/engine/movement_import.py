@@ -115,9 +115,10 @@ class MovementImport:
         that end at the same moment may both do so.
         """
         await self.refresh()
-        following = {lane.stream: lane.steps[0] for lane in plan(entries, self.marks).lanes}
-        for lane in lanes:
-            own = {entry.id for step in lane.steps for entry in step.pending}
-            if lane.stream in following and own & set(following[lane.stream].after):
-                await self._parts.queue.send([encode_message(replace(announced, share=WHOLE))])
-                return
+        following = [lane.steps[0] for lane in plan(entries, self.marks).lanes]
+        if lanes:
+            own = {entry.id for lane in lanes for step in lane.steps for entry in step.pending}
+        else:  # whoever had this share before died when it was done, perhaps before ringing
+            own = {entry.id for ordinal, entry in enumerate(entries) if announced.share.has(ordinal)}
+        if any(own & set(step.after) for step in following):
+            await self._parts.queue.send([encode_message(replace(announced, share=WHOLE))])
