@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from functools import partial
 
 import anyio
@@ -15,7 +15,7 @@ from pipeline.domain import layout
 from pipeline.domain.errors import ConflictError
 from pipeline.domain.ids import BinaryId, FlowName
 from pipeline.domain.one_error import one_error
-from pipeline.engine.packs import Packs
+from pipeline.engine.packs import Packs, list_pages
 from pipeline.ports.object_store import ObjectInfo, ObjectStore, PutCondition
 from pipeline.ports.reporter import BinaryFileStored, Reporter
 
@@ -23,6 +23,8 @@ PACKED_BYTES = 64 * 1024
 """The largest content that goes into a pack (docs/decisions/0012-packs.md has the figures)."""
 PACK_BYTES = 8 * 1024 * 1024
 """A pack is stored once its contents are so many bytes. A source that stores N contents at once has up to N + 1 in memory."""
+PACKS_AT_ONCE = 2
+"""So many packs are put together and sent at the same time, which takes their bytes once more."""
 FEWEST = 16
 """Fewer contents than this are stored alone: many small Movements would leave many small packs, whose indexes all are read."""
 
@@ -36,6 +38,7 @@ class PackWriter:
         self._open_bytes = 0
         self._being_stored: set[BinaryId] = set()
         self._stored_alone: set[bytes] | None = None
+        self._room = anyio.Semaphore(PACKS_AT_ONCE)
 
     async def add(self, binary: BinaryId, content: bytes) -> None:
         """Take a content. It is durable when the next `flush` has returned, or this, and it may be gone if they raise."""
@@ -64,7 +67,8 @@ class PackWriter:
             alone = await self._alone()
             new = {binary: content for binary, content in new.items() if bytes.fromhex(binary) not in alone}
         if len(new) >= FEWEST:
-            await self._store_pack(new)
+            async with self._room:
+                await self._store_pack(new)
         else:
             await self._store_each(new)
         for binary in taken.keys() - new.keys():
@@ -97,13 +101,11 @@ class PackWriter:
         """Return the small contents that an earlier Movement has stored alone: a request for each 1,000 Binary Files."""
         if self._stored_alone is None:
             found: set[bytes] = set()
-            prefix, after = layout.binaries_prefix(self._flow), None
-            end = layout.packs_prefix(self._flow)
-            while page := await self._store.list_page(prefix, after=after):
-                found.update(_small(page))
-                after = page[-1].key
-                if after >= end:
-                    break
+            async with aclosing(list_pages(self._store, layout.binaries_prefix(self._flow))) as pages:
+                async for page in pages:
+                    found.update(_small(page))
+                    if page[-1].key >= layout.packs_prefix(self._flow):
+                        break  # packs come last
             self._stored_alone = found
         return self._stored_alone
 

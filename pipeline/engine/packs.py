@@ -24,6 +24,7 @@ from pipeline.ports.object_store import ObjectInfo, ObjectStore
 TAIL_BYTES = 32 * 1024
 """What is read of a pack to get its index: enough for 800 contents, so that it takes one request nearly always."""
 INDEXES_AT_ONCE = 8
+PAGE_OBJECTS = 1000
 WHOLE_BYTES = 16 * 1024 * 1024
 """The largest pack that is read as a whole."""
 SMALL_PACK_BYTES = 512 * 1024
@@ -35,11 +36,22 @@ WHOLE_PACKS = 4
 async def list_packs(store: ObjectStore, flow: FlowName) -> Sequence[ObjectInfo]:
     """Return the packs of a Flow."""
     found: list[ObjectInfo] = []
-    prefix, after = layout.packs_prefix(flow), None
-    while page := await store.list_page(prefix, after=after):
-        found += [info for info in page if layout.is_pack(flow, info.key)]
-        after = page[-1].key
+    async with aclosing(list_pages(store, layout.packs_prefix(flow))) as pages:
+        async for page in pages:
+            found += [info for info in page if layout.is_pack(flow, info.key)]
     return found
+
+
+async def list_pages(store: ObjectStore, prefix: str) -> AsyncGenerator[Sequence[ObjectInfo], None]:
+    """Give the objects below a prefix, a request for each `PAGE_OBJECTS` of them."""
+    after: ObjectKey | None = None
+    page: Sequence[ObjectInfo] = ()
+    while after is None or len(page) == PAGE_OBJECTS:
+        page = await store.list_page(prefix, after=after, limit=PAGE_OBJECTS)
+        if not page:
+            return
+        yield page
+        after = page[-1].key
 
 
 async def read_index(store: ObjectStore, info: ObjectInfo) -> Sequence[PackEntry]:

@@ -82,7 +82,7 @@ async def test_many_small_contents_take_one_object_and_one_put() -> None:
     assert process.reused == [False] * 300
     reader = Process(store)
     assert [await reader.read(binary) for binary in ids] == numbered(300)
-    assert reader.requests == [f"list_page {PACKS}", f"list_page {PACKS}", f"open_stream {PACKS}", f"get {PACKS}"]
+    assert reader.requests == [f"list_page {PACKS}", f"open_stream {PACKS}", f"get {PACKS}"]
 
 
 async def test_a_content_is_stored_once_within_and_across_movements() -> None:
