@@ -125,7 +125,7 @@ def _kill(target: Target, victims: list[Member]) -> int:
 Blow = Callable[[Target], int]
 
 ANYWHERE: dict[Blow, int] = {
-    kill_exporter: 6, kill_importer: 8, kill_all: 2, freeze: 3, purge_queues: 2, kill_store: 3,
+    kill_exporter: 6, kill_importer: 8, kill_all: 1, freeze: 3, purge_queues: 2, kill_store: 3,
 }  # fmt: skip
 """How often each is dealt, relative to the others."""
 ON_POSTGRES: dict[Blow, int] = {terminate_backends: 2, crash_postgres: 3}

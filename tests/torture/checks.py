@@ -15,7 +15,7 @@ KNOWN_KEYS = re.compile(
     r"flow\.json"
     r"|movements/\d+/(movement\.json|groups/[^/]+/files\.\d+\.jsonl|(progress|failures)/[^/]+\.json)"
     r"|events/\d+/[^/]+/(full|incremental)/\d+\.jsonl\.zst"
-    r"|binaries/[0-9a-f]{2}/[0-9a-f]{64}"
+    r"|binaries/([0-9a-f]{2}|packs)/[0-9a-f]{64}"
     r"|snapshots/[^/]+/(parts/[0-9a-f]+|\d+\.\d+))"
 )
 """docs/reference/bucket.md."""

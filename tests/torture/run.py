@@ -53,7 +53,7 @@ class Plan:
     @classmethod
     def small(cls, seed: int, kills: int = 20, directory: Path | None = None) -> Plan:
         """What takes less than a minute."""
-        return cls(seed, kills, 10, 10, size=240, event_file_rows=20, importers=2, minutes=4, directory=directory)
+        return cls(seed, kills, 10, 10, size=160, event_file_rows=20, importers=2, minutes=4, directory=directory)
 
 
 def torture(plan: Plan, diary: Diary) -> int:

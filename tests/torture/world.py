@@ -18,7 +18,7 @@ SETTLE_SECONDS = 180.0
 STARTS = 6
 """A Movement that a blow left INCOMPLETE is started again; it must be SUCCESS within so many."""
 POLL_SECONDS = 0.1
-LONGEST_WAIT_SECONDS = 5.0
+LONGEST_WAIT_SECONDS = 3.0
 """A blow falls after so long even where nobody has got on meanwhile."""
 
 
