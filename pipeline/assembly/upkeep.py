@@ -19,7 +19,6 @@ from pipeline.ports.reporter import Event
 from pipeline.settings import Settings
 from pipeline.stores.flow_lock import hold_flow_lock
 
-
 STALE_UPLOAD_SECONDS = 86_400.0
 """An upload in parts that was begun a day ago and not completed is a dead process's: it is paid for, but not listed."""
 

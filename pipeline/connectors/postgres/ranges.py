@@ -15,7 +15,7 @@ from pipeline.connectors.postgres.catalog_types import fetch
 from pipeline.connectors.postgres.connection import Connection, literal, quoted
 from pipeline.connectors.postgres.selects import KeyPart, TableSelect
 
-RANGE_ROWS = 16_000
+RANGE_ROWS = 6_000
 """Rows a range should have: what two blocks hold, so that a reader that is ahead need not wait for long."""
 
 _HISTOGRAM = """

@@ -234,7 +234,9 @@ async def test_a_missing_privilege_is_named_and_the_other_tables_are_read(place:
 
 
 async def test_a_server_that_is_not_there_is_a_passing_condition() -> None:
-    with pytest.raises(TransientError, match=r"postgresql://user@127\.0\.0\.1:1/app: the server does not answer") as caught:
+    with pytest.raises(
+        TransientError, match=r"postgresql://user@127\.0\.0\.1:1/app: the server does not answer"
+    ) as caught:
         await read_all(PostgresSource("postgresql://user:secret@127.0.0.1:1/app"))
     assert "secret" not in str(caught.value)
 
