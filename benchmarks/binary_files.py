@@ -143,7 +143,10 @@ async def _measure_all(clients: Sequence[Opened], large: Path) -> None:
     for name, client in clients:
         stored, read = await _large(client(f"{name} large"), f"{name}/large", large)
         medians = [statistics.median(figure) for figure in zip(*figures[name], strict=True)]
-        print(f"  {name:22}{_small_figures(*medians[:2])}{_small_figures(*medians[2:])}{stored:>15.0f}{read:>13.0f}")
+        print(
+            f"  {name:22}{_small_figures(*medians[:2])}{_small_figures(*medians[2:])}{stored:>15.0f}{read:>13.0f}",
+            flush=True,
+        )
 
 
 def _small_figures(seconds: float, cpu_seconds: float) -> str:
