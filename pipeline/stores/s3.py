@@ -47,6 +47,9 @@ encoded keys with plain ones, and drops or repeats some after a `StartAfter`."""
 _UPLOADS = 3
 """How often an upload that vanished under way is begun."""
 
+_READS = 5
+"""How often an object that is replaced while it is read is read from its start."""
+
 
 @asynccontextmanager
 async def open_s3_store(
@@ -125,6 +128,14 @@ class S3ObjectStore:
         return await PartUpload(self._bucket, key, self._room).put(with_first(first, second, parts), condition)
 
     async def get(self, key: ObjectKey, *, max_bytes: int = 64 * 1024 * 1024) -> StoredObject:
+        for _ in range(_READS):
+            try:
+                return await self._get(key, max_bytes)
+            except ConflictError:
+                continue  # it was cut, and replaced before it could be read on: what is there now is as good
+        raise TransientError(f"{key} was replaced {_READS} times while it was read. Try again.")
+
+    async def _get(self, key: ObjectKey, max_bytes: int) -> StoredObject:
         async with self._open_stream(key, 0) as stream:
             if stream.size > max_bytes:
                 raise DamagedError(f"the object {key} has {stream.size} bytes, and at most {max_bytes} were expected")

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from hashlib import sha256
 from secrets import token_hex
 
+import anyio
 import pytest
 
 from pipeline.domain.errors import (
@@ -30,6 +31,7 @@ from tests.aws.fault_proxy import (
     fault_proxy,
     method,
 )
+from tests.aws.http_messages import Head
 from tests.contracts.store_clauses import body_of, read
 from tests.servers.addresses import S3AndSqs, S3Server
 from tests.stores.s3_buckets import bare_client, faulty, new_bucket, opened, shared_bucket, through
@@ -212,6 +214,28 @@ async def test_a_stream_whose_object_was_replaced_does_not_mix(seaweedfs: S3Serv
             await store.put(KEY, b"b" * 3_000_000, ALWAYS)
             with pytest.raises(ConflictError, match="replaced while it was read"):
                 await drain(iterator)
+
+
+async def test_a_document_that_is_cut_and_replaced_meanwhile_is_read_anew(seaweedfs: S3Server) -> None:
+    async with faulty(seaweedfs) as (store, proxy):
+        await store.put(KEY, b"a" * 3_000_000, ALWAYS)
+        read_on = anyio.Event()
+
+        def is_read_on(head: Head) -> bool:
+            if "range" in head.headers:
+                read_on.set()
+            return "range" in head.headers
+
+        async def replace_it() -> None:
+            await read_on.wait()
+            await store.put(KEY, b"b" * 10, ALWAYS)
+
+        proxy.next(Truncate(1000), when=READ)
+        proxy.next(Delay(1.0), when=is_read_on)
+        async with anyio.create_task_group() as group:
+            group.start_soon(replace_it)
+            assert (await store.get(KEY)).data == b"b" * 10
+        assert [head.method for head in proxy.seen].count("GET") == 3
 
 
 async def test_a_server_that_ignores_ranges_is_refused(ministack: S3AndSqs) -> None:
