@@ -29,7 +29,7 @@ from pipeline.connectors.files.marks import ImportState
 from pipeline.connectors.files.names import METADATA_NAME, location_of, shown
 from pipeline.connectors.files.records import check_schema
 from pipeline.connectors.files.target import ListedName, TargetTree, exact_name, folded_name
-from pipeline.domain.errors import ConfigurationError, RefusedError
+from pipeline.domain.errors import ConfigurationError, RefusedError, TransientError
 from pipeline.domain.ids import EventFileId, FlowName, StreamName
 from pipeline.ports.destination import FileToLoad, GaveWay, Loaded, LoadOutcome, Mark, Rejection, Violation
 
@@ -90,7 +90,8 @@ class FilesSession:
         name = blake3(f"{self._flow}\0{id_}".encode("utf-8", "surrogatepass")).hexdigest(length=16)
         with _lock(self._locks_fd, name) as locked:
             if not locked:
-                return GaveWay(f"another worker is loading {id_}")
+                # Not GaveWay: it may never be marked, and what gave way unmarked is taken for a file that failed.
+                raise TransientError(f"another worker is loading {id_}")
             reason = await to_thread.run_sync(self._state.reason_to_give_way, id_, after, file.movement)
             if reason is not None:
                 return GaveWay(reason)

@@ -14,7 +14,7 @@ import pytest
 from pipeline.connectors.files import FilesDestination
 from pipeline.connectors.files.destination import FilesSession
 from pipeline.connectors.files.source import DEFAULT_STREAM
-from pipeline.domain.errors import ConfigurationError, DamagedError, RefusedError
+from pipeline.domain.errors import ConfigurationError, DamagedError, RefusedError, TransientError
 from pipeline.domain.ids import BinaryId, FlowName
 from pipeline.ports.destination import GaveWay, Loaded
 from tests.connectors.files.moving import (
@@ -293,8 +293,10 @@ async def test_a_file_is_loaded_by_one_worker_at_a_time(loader: Loader) -> None:
 
             group.start_soon(load_slowly)
             await inside.wait()
-            assert isinstance(await other.load(file, after=[]), GaveWay)
+            with pytest.raises(TransientError, match="another worker is loading"):
+                await other.load(file, after=[])
             go_on.set()
+        assert isinstance(await other.load(file, after=[]), GaveWay)
         assert isinstance(outcomes[0], Loaded)
         assert list(await other.marks()) == [file_id(1)]
     assert list((loader.root / ".pipeline-import" / "locks").iterdir()) == []
