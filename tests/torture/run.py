@@ -41,8 +41,8 @@ class Plan:
 
     seed: int
     kills: int
-    kills_a_world: int = 6
-    kills_a_movement: int = 3
+    kills_a_world: int = 10
+    kills_a_movement: int = 5
     size: int = 1200
     event_file_rows: int = 60
     importers: int = 3
