@@ -47,7 +47,7 @@ PERMISSIONS = [
 ]
 
 
-@pytest.mark.parametrize(("action", "resource", "call"), PERMISSIONS, ids=lambda value: str(value)[:30])
+@pytest.mark.parametrize(("action", "resource", "call"), PERMISSIONS, ids=[action for action, _, _ in PERMISSIONS])
 async def test_a_permission_that_lacks_is_named(action: str, resource: str, call: object, seaweedfs: S3Server) -> None:
     async with faulty(seaweedfs) as (store, proxy):
         proxy.next(Answer(403, "AccessDenied"))
