@@ -137,7 +137,9 @@ def state_whose_keys_swell() -> str:
     """A range whose packed keys swell to 1 GiB."""
     frame = encode_range((1,), [(1,)], b"12345678")
     packed = b"".join(_zstd(b"[", ZEROS, 1024))
-    line = orjson.dumps(orjson.loads(frame.partition(b"\n")[0]) | {"keys": len(packed)})
+    described = orjson.loads(frame.partition(b"\n")[0]) | {"keys": len(packed)}
+    del described["check"]  # as one who alters a range may do: ranges of earlier releases have none
+    line = orjson.dumps(described)
     (part,) = StateReader(headed=False, what="the state").feed(b"".join([line, b"\n", packed, b"12345678"]))
     return f"{len(part.load_keys())} keys"
 

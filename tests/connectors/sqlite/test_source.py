@@ -225,8 +225,9 @@ def test_a_write_during_a_read_without_locks_is_noticed(tmp_path: Path) -> None:
 
 
 def _readable_by_all(tmp_path: Path) -> Path:
-    for directory in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
-        directory.chmod(0o755)
+    for directory in (tmp_path, *tmp_path.parents[:3]):  # those that pytest makes for root alone
+        if directory.name:
+            directory.chmod(directory.stat().st_mode | 0o055)
     path = tmp_path / "source.db"
     run(path, "PRAGMA journal_mode=WAL", "CREATE TABLE t (a INTEGER PRIMARY KEY)", "INSERT INTO t VALUES (1)")
     return path
