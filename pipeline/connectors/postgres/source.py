@@ -20,7 +20,7 @@ from pipeline.connectors.postgres.location import PostgresLocation, parse_locati
 from pipeline.connectors.postgres.ranges import RANGE_ROWS, ReadPlan, plan_reading
 from pipeline.connectors.postgres.rows import open_table
 from pipeline.connectors.postgres.selects import TableSelect
-from pipeline.domain.errors import RefusedError
+from pipeline.domain.errors import ConfigurationError, RefusedError
 from pipeline.domain.ids import StreamName
 from pipeline.domain.schema import StreamSchema
 
@@ -148,8 +148,13 @@ class PostgresSnapshot:
     async def open_rows(self, schema: StreamSchema) -> AsyncIterator[AsyncIterator[PostgresRowBlock]]:
         if schema.stream not in self._streams:
             await self.streams()
-        table = self._streams[schema.stream].table
+        table, own = self._streams[schema.stream].table, self._streams[schema.stream].schema
         place = f"{self._place.url}, table {schema.stream}"
+        if own.primary_keys != schema.primary_keys:
+            raise ConfigurationError(
+                f"{place}: its key is {', '.join(own.primary_keys)}, and its rows cannot be read in the order of "
+                f"{', '.join(schema.primary_keys)}. Give it that primary key, or leave the table out."
+            )
         select = TableSelect(table, self._exported.utf8, self._exported.default_is_c)
         lines = LineFetcher(self._connection, self._lock, select, place)
         async with self._lock:

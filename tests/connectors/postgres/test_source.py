@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import anyio
 import psycopg
@@ -10,7 +11,7 @@ import pytest
 from anyio.to_thread import run_sync
 
 from pipeline.connectors.postgres import PostgresSource
-from pipeline.domain.errors import RefusedError, TransientError
+from pipeline.domain.errors import ConfigurationError, RefusedError, TransientError
 from tests.connectors.postgres.places import Place, place_factory
 from tests.connectors.postgres.reading import hashes_alone, read_all
 from tests.contracts.source import StreamContent, read_stream
@@ -247,3 +248,12 @@ async def test_a_table_with_many_columns_is_read(place: Place) -> None:
     (row,) = (await read_all(PostgresSource(place.uri)))["t"].rows
     assert len(row) == 601
     assert row["c599"] == 1.5
+
+
+async def test_rows_are_not_read_in_the_order_of_another_key(place: Place) -> None:
+    place.run("CREATE TABLE t (id int PRIMARY KEY, other int)", "INSERT INTO t VALUES (1, 2)")
+    async with PostgresSource(place.uri).open_snapshot() as snapshot:
+        (schema,) = await snapshot.streams()
+        with pytest.raises(ConfigurationError, match=r"its key is id, .* the order of other"):
+            async with snapshot.open_rows(replace(schema, primary_keys=("other",))):
+                pass
