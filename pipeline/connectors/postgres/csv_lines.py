@@ -27,6 +27,7 @@ from pipeline.connectors.postgres.csv_values import (
     Holds,
     LineColumn,
     TaggedBytes,
+    copy_data,
     special_places,
     value_csv,
     with_floats,
@@ -57,6 +58,11 @@ class Run:
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    @property
+    def data(self) -> bytes:
+        """Its rows as the bytes of a COPY."""
+        return copy_data(self.rows)
 
     def part(self, start: int, end: int) -> Run:
         """Return the records from `start` on, before `end`."""
@@ -94,7 +100,6 @@ class Unfit:
 class Decoded:
     """A block of `count` lines, as what is to be applied in order."""
 
-    block: bytes
     count: int
     steps: Sequence[Run | Unfit]
 
@@ -163,7 +168,7 @@ class Lines:
             runs = [replace(run, rows=[with_floats(row) for row in run.rows]) for run in runs]
             if any(TAG in row for run in runs for row in run.rows):
                 return None
-        return Decoded(block, count, runs)
+        return Decoded(count, runs)
 
     def _upserts(self, rows: Sequence[RawRow], places: Sequence[int]) -> Run:
         key = itemgetter(*self._key_places)
@@ -191,7 +196,7 @@ class Lines:
         for (kind, columns), group in groupby(found, key=itemgetter(1, 2)):
             places, _, _, rows, keys = zip(*group, strict=True)
             steps.append(Unfit(places[0], rows[0]) if kind is None else Run(kind, columns, places, rows, keys))
-        return Decoded(block, len(lines), steps)
+        return Decoded(len(lines), steps)
 
     def _record(self, record: object) -> tuple[Kind, tuple[str, ...], bytes, bytes]:
         """Return a record's kind, columns, row and key."""

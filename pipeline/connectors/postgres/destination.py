@@ -9,13 +9,13 @@ from typing import TypeVar, TypeVarTuple
 import anyio
 from anyio.to_thread import run_sync
 
+from pipeline.connectors.postgres.batches import Step
 from pipeline.connectors.postgres.bookkeeping import Bookkeeping, create_bookkeeping, lock_definitions
 from pipeline.connectors.postgres.connection import LOCK_TIMEOUT_SECONDS, Connection
 from pipeline.connectors.postgres.connections import Connections
-from pipeline.connectors.postgres.csv_lines import Decoded
 from pipeline.connectors.postgres.errors import translated
 from pipeline.connectors.postgres.finishing import finish_streams
-from pipeline.connectors.postgres.load import BlockOrigin, FileLoad
+from pipeline.connectors.postgres.load import FileLoad
 from pipeline.connectors.postgres.location import parse_location
 from pipeline.connectors.postgres.preparing import prepare_target
 from pipeline.connectors.postgres.retrying import retry_set_aside
@@ -28,8 +28,8 @@ from pipeline.ports.destination import FileToLoad, GaveWay, Loaded, LoadOutcome,
 MAX_CONNECTIONS = 8
 """How many files are loaded at once at most: more than the processors of most servers, fewer than their connections."""
 
-_BLOCKS_AHEAD = 2
-"""How many blocks of a file wait, taken apart: enough to keep the server busy, and some 3 MB each."""
+_STEPS_AHEAD = 1
+"""How much of a file waits, ready to be sent: enough to keep the server busy, and some 15 MB each."""
 
 _T = TypeVar("_T")
 _Ts = TypeVarTuple("_Ts")
@@ -117,22 +117,23 @@ class PostgresDestinationSession:
 
     async def _load_blocks(self, place: str, file: FileToLoad, load: FileLoad) -> None:
         """Apply the blocks in order; some are taken apart while those before them go in."""
-        send, receive = anyio.create_memory_object_stream[tuple[Decoded, int]](_BLOCKS_AHEAD)
+        send, receive = anyio.create_memory_object_stream[Sequence[Step]](_STEPS_AHEAD)
 
         async def decode() -> None:
             line = 2
             async with send:
                 async for block in file.blocks:
-                    decoded = await run_sync(load.decode, block, line, file.entry.id)
-                    await send.send((decoded, line))
-                    line += decoded.count
+                    count, steps = await run_sync(load.decode, block, line, file.entry.id)
+                    line += count
+                    if steps:
+                        await send.send(steps)
+                await send.send(await run_sync(load.decode_rest))
 
         with receive:  # until both tasks have ended, so that neither sees the other's end as an error
             async with anyio.create_task_group() as group:
                 group.start_soon(decode)
-                async for decoded, line in receive:
-                    origin = BlockOrigin(file.entry.id, line, decoded.block)
-                    await self._run(place, load.apply, decoded, origin)
+                async for steps in receive:
+                    await self._run(place, load.apply, steps)
 
     async def retry_rejected(self) -> Sequence[Rejection]:
         async with self._connections.borrow() as connection:

@@ -1,7 +1,7 @@
 """One Event File on its way into a table, inside a transaction that somebody else begins and ends.
 
-The quick way is a COPY of a whole block straight into the table, for a first snapshot, or else of some blocks into a
-temporary table and one statement from there. When PostgreSQL refuses records, all of the attempt is undone, and it is
+The quick way is a COPY of a batch straight into the table, for a first snapshot, or else into a temporary table and one
+statement from there. When PostgreSQL refuses records, all of the attempt is undone, and it is
 tried in parts: before the row that the server names, that row, and halves of what is behind it; or else in halves. The
 record that stands alone at last is set aside. What another row stood in the way of is tried again at the end of the file.
 """
@@ -9,72 +9,32 @@ record that stands alone at last is set aside. What another row stood in the way
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
-from itertools import groupby
-from typing import Protocol
+from dataclasses import replace
+from typing import assert_never
 
 import orjson
 import psycopg
 
 from pipeline.codec.values import written
+from pipeline.connectors.postgres.batches import (
+    Batch,
+    Batches,
+    BlockOrigin,
+    Member,
+    Origin,
+    Refused,
+    SetAsideOrigin,
+    Step,
+)
 from pipeline.connectors.postgres.bookkeeping import NO_KEY, Bookkeeping, SetAside
 from pipeline.connectors.postgres.connection import Connection
-from pipeline.connectors.postgres.csv_lines import Decoded, Lines, Run, Unfit
+from pipeline.connectors.postgres.csv_lines import Lines, Run
 from pipeline.connectors.postgres.csv_values import LineColumn
-from pipeline.connectors.postgres.refusals import Refusal, refusal_of, unfit
+from pipeline.connectors.postgres.refusals import Refusal, refusal_of
 from pipeline.connectors.postgres.staging import Staging
 from pipeline.connectors.postgres.target import Target
 from pipeline.domain.ids import EventFileId, StreamName
 from pipeline.ports.destination import Rejection
-
-_GATHERED_BYTES = 4 << 20
-"""How many bytes of rows one statement upserts: that of 4 MB takes the server a fifth less time a row than that of one."""
-
-
-class Origin(Protocol):
-    """Where the records of a block come from."""
-
-    def where(self, place: int) -> tuple[EventFileId, int]:
-        """Return the file and the line of the record at this place of the block."""
-        ...
-
-    def record(self, place: int) -> bytes:
-        """Return the record's line."""
-        ...
-
-
-@dataclass(frozen=True)
-class BlockOrigin:
-    """A block of a file whose first line has the number `first_line`."""
-
-    file: EventFileId
-    first_line: int
-    block: bytes
-
-    @cached_property
-    def _lines(self) -> list[bytes]:
-        return self.block.split(b"\n")
-
-    def where(self, place: int) -> tuple[EventFileId, int]:
-        return self.file, self.first_line + place
-
-    def record(self, place: int) -> bytes:
-        return self._lines[place]
-
-
-@dataclass(frozen=True, slots=True)
-class SetAsideOrigin:
-    """Records that were set aside before."""
-
-    items: Sequence[SetAside]
-
-    def where(self, place: int) -> tuple[EventFileId, int]:
-        rejection = self.items[place].rejection
-        return rejection.file, rejection.line
-
-    def record(self, place: int) -> bytes:
-        return self.items[place].record
 
 
 class FileLoad:
@@ -107,39 +67,42 @@ class FileLoad:
         self._staging = Staging(connection, target, inserts_only=self._inserts_only)
         self._lines = Lines(self._line_columns(), target.key_lines)
         self._has_set_aside = bookkeeping.has_set_aside(stream)
-        self._gathered: list[tuple[Run, Origin]] = []
-        self._gathered_rows: list[bytes] = []
-        self._gathered_keys: set[object] = set()
-        self._gathered_bytes = 0
+        self._batches = self._new_batches()
         self.upserts = 0
         self.deletes = 0
 
-    def decode(self, block: bytes, first_line: int, file: EventFileId) -> Decoded:
-        """Take a block apart. Asks nothing of the database: it may run beside `apply`."""
-        return self._lines.decode(block, first_line, f"Event File {file}")
+    def decode(self, block: bytes, first_line: int, file: EventFileId) -> tuple[int, Sequence[Step]]:
+        """Return how many lines a block has, and what is ready to be applied. It may run beside `apply`."""
+        return self._batches.add(block, first_line, f"Event File {file}", BlockOrigin(file, first_line, block))
 
-    def apply(self, decoded: Decoded, origin: Origin) -> None:
-        """Apply the records of a block."""
-        for is_run, group in groupby(decoded.steps, lambda step: isinstance(step, Run)):
-            steps = list(group)
-            if not is_run:
-                self._flush()
-                self._set_aside([(step.place, unfit(step.error)) for step in steps if isinstance(step, Unfit)], origin)
-            for step in steps:
-                if isinstance(step, Run):
-                    self._apply_run(step, origin)
+    def decode_rest(self) -> Sequence[Step]:
+        """Return what is left to be applied after the last block."""
+        return list(self._batches.rest())
+
+    def apply(self, steps: Sequence[Step]) -> None:
+        """Apply what comes next of the file."""
+        for step in steps:
+            match step:
+                case Batch():
+                    self._apply_batch(step)
+                case Member():
+                    self._apply_alone(step)
+                case Refused():
+                    self._set_aside(step.lines, step.origin)
+                case _:
+                    assert_never(step)
 
     def retry(self, items: Sequence[SetAside]) -> None:
         """Try again what was set aside; what is refused again is set aside again."""
         self._bookkeeping.drop(items)
         self._directly = False
         lines = b"".join(item.record + b"\n" for item in items)
-        self.apply(self._lines.decode(lines, 1, "A record set aside"), SetAsideOrigin(items))
-        self._flush()
+        batches = self._new_batches()
+        _, steps = batches.add(lines, 1, "A record set aside", SetAsideOrigin(items))
+        self.apply([*steps, *batches.rest()])
 
     def finish(self, file: EventFileId) -> None:
-        """Put in what is still gathered, at the end of a file, and try again what another row stood in the way of."""
-        self._flush()
+        """Try again, at the end of a file, what another row stood in the way of."""
         if not self._has_set_aside:
             return
         newest = self._bookkeeping.newest()
@@ -154,49 +117,36 @@ class FileLoad:
         hidden = (row_key.row, row_key.dup)
         return [replace(line, holds=None) if line.name in hidden else line for line in self._target.lines]
 
-    def _apply_run(self, run: Run, origin: Origin) -> None:
-        if run.kind == "upsert" and self._directly:
-            refusal = self._attempt(lambda: self._staging.copy_directly(run))
-            if refusal is None:
-                self._went_in(run, origin)
-                return
-            self._directly = not refusal.is_duplicate
-        if not self._gather(run, origin):
-            self._flush()
-            self._settle(run, origin)
+    def _new_batches(self) -> Batches:
+        return Batches(self._lines, self._target, inserts_only=self._inserts_only)
 
-    def _gather(self, run: Run, origin: Origin) -> bool:
-        """Keep whole rows for one statement together with those of other blocks; False if they must go by themselves."""
-        target = self._target
-        is_whole = len(run.columns) == len(target.columns)
-        if run.kind == "delete" or not is_whole or target.row_key is not None or target.must_replace:
-            return False
-        last, keys = run.last_of_each_key()
-        if not self._gathered_keys.isdisjoint(keys):
-            self._flush()
-        self._gathered.append((run, origin))
-        self._gathered_rows += last.rows
-        self._gathered_keys.update(keys)
-        self._gathered_bytes += sum(map(len, run.rows))
-        if self._gathered_bytes >= _GATHERED_BYTES:
-            self._flush()
-        return True
+    def _apply_batch(self, batch: Batch) -> None:
+        """Put in all of a batch with one statement, or its members one by one if that is refused."""
+        went_in = self._directly and self._copied(batch.columns, batch.data)
+        went_in = went_in or (not self._directly and self._upserted(batch))
+        for member in batch.members:
+            if went_in:
+                self._went_in(member.run, member.origin)
+            else:
+                self._settle(member.run, member.origin)
 
-    def _flush(self) -> None:
-        """Put in all that is gathered with one statement, or run by run if that is refused."""
-        gathered, rows = self._gathered, self._gathered_rows
-        self._gathered, self._gathered_rows, self._gathered_keys, self._gathered_bytes = [], [], set(), 0
-        if not gathered:
-            return
-        together = Run("upsert", gathered[0][0].columns, (), rows, ())
+    def _apply_alone(self, member: Member) -> None:
+        run = member.run
+        if run.kind == "upsert" and self._directly and self._copied(run.columns, [run.data]):
+            self._went_in(run, member.origin)
+        else:
+            self._settle(run, member.origin)
+
+    def _copied(self, columns: Sequence[str], data: Sequence[bytes]) -> bool:
+        """Put rows into the table itself, or nothing; no more from where keys turn out to be there already."""
+        refusal = self._attempt(lambda: self._staging.copy_directly(columns, data))
+        self._directly = refusal is None or not refusal.is_duplicate
+        return refusal is None
+
+    def _upserted(self, batch: Batch) -> bool:
         self._staging.clear()
         self._staging.prepare("upsert")
-        refusal = self._attempt(lambda: self._staging.upsert(together))
-        for run, origin in gathered:
-            if refusal is None:
-                self._went_in(run, origin)
-            else:
-                self._settle(run, origin)
+        return self._attempt(lambda: self._staging.upsert(batch.columns, batch.data)) is None
 
     def _settle(self, run: Run, origin: Origin) -> None:
         """Apply all records of a run but those to blame, which are set aside."""
@@ -236,7 +186,7 @@ class FileLoad:
         last = run if self._inserts_only else run.last_of_each_key()[0]
         is_whole = self._may_replace and len(run.columns) == len(self._target.columns)
         if not (is_whole and self._target.must_replace):
-            refusal = self._attempt(lambda: self._staging.upsert(last))
+            refusal = self._attempt(lambda: self._staging.upsert(last.columns, [last.data]))
             if refusal is None or not (is_whole and refusal.is_duplicate):
                 return _as_row_of(run, last, refusal)
             self._staging.clear()

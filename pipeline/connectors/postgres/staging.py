@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from pipeline.connectors.postgres.connection import Connection, qualified, quoted
 from pipeline.connectors.postgres.csv_lines import Run
-from pipeline.connectors.postgres.csv_values import COPY_OPTIONS, copy_data
+from pipeline.connectors.postgres.csv_values import COPY_OPTIONS
 from pipeline.connectors.postgres.foreign_keys import read_foreign_key
 from pipeline.connectors.postgres.target import Target
 
@@ -47,17 +47,17 @@ class Staging:
             )
             self._made.add(table)
 
-    def copy_directly(self, run: Run) -> None:
-        """Put rows into the table itself."""
-        self._copy(self._target.sql, run.columns, run.rows)
+    def copy_directly(self, columns: Sequence[str], data: Sequence[bytes]) -> None:
+        """Put rows, in the form of a COPY, into the table itself."""
+        self._copy(self._target.sql, columns, data)
 
-    def upsert(self, run: Run) -> None:
-        """Put rows in, or over those with their keys. No two may have one key."""
-        self._fill(_STAGE, run)
-        if self._target.row_key is None and len(run.columns) < len(self._target.columns):
-            self._upsert_parts_of_rows(run.columns)
+    def upsert(self, columns: Sequence[str], data: Sequence[bytes]) -> None:
+        """Put rows, in the form of a COPY, in, or over those with their keys. No two may have one key."""
+        self._fill(_STAGE, columns, data)
+        if self._target.row_key is None and len(columns) < len(self._target.columns):
+            self._upsert_parts_of_rows(columns)
         else:
-            self._connection.execute(self._upsert_statement(run.columns))
+            self._connection.execute(self._upsert_statement(columns))
 
     def _upsert_parts_of_rows(self, columns: Sequence[str]) -> None:
         """Put in rows that lack columns. ON CONFLICT would not do: a row that is there need not satisfy NOT NULL anew."""
@@ -73,18 +73,18 @@ class Staging:
 
     def replace(self, run: Run) -> None:
         """Take all rows with these keys out before any is put in, so that they may swap unique values."""
-        self._fill(_STAGE, run)
+        self._fill(_STAGE, run.columns, [run.data])
         self._connection.execute(self._delete_statement(_STAGE))
         self._connection.execute(self._insert(run.columns))
 
     def delete(self, run: Run) -> None:
         """Take out the rows with these keys, those that are there."""
-        self._fill(_KEYS, run)
+        self._fill(_KEYS, run.columns, [run.data])
         self._connection.execute(self._delete_statement(_KEYS))
 
     def rows_without_parent(self, run: Run, foreign_key: str) -> list[int]:
         """Return the rows of a run, counted from 0, whose parents are neither in the table that the key names nor in the run."""
-        self._fill(_STAGE, run)
+        self._fill(_STAGE, run.columns, [run.data])
         key = read_foreign_key(self._connection, self._target.sql, foreign_key)
         if key is None or not set(key.columns) <= set(run.columns):
             return []
@@ -94,14 +94,15 @@ class Staging:
         found = self._connection.execute(f"SELECT s.number FROM {numbered} AS s WHERE {condition} ORDER BY 1")
         return [number for (number,) in found]
 
-    def _fill(self, table: str, run: Run) -> None:
+    def _fill(self, table: str, columns: Sequence[str], data: Sequence[bytes]) -> None:
         self._filled.add(table)
-        self._copy(table, run.columns, run.rows)
+        self._copy(table, columns, data)
 
-    def _copy(self, table: str, columns: Sequence[str], rows: Sequence[bytes]) -> None:
+    def _copy(self, table: str, columns: Sequence[str], data: Sequence[bytes]) -> None:
         statement = f"COPY {table} ({_names(columns)}) FROM STDIN {COPY_OPTIONS}"
         with self._connection.cursor() as cursor, cursor.copy(statement) as copy:
-            copy.write(copy_data(rows))
+            for piece in data:
+                copy.write(piece)
 
     def _upsert_statement(self, columns: Sequence[str]) -> str:
         target = self._target
