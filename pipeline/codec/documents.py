@@ -162,6 +162,7 @@ def encode_movement(movement: Movement) -> bytes:
             "exclude": movement.exclude,
             "fileLists": dict(movement.file_lists),
             "states": dict(movement.states),
+            "unfinished": dict(movement.unfinished),
             "exported": movement.exported,
             "groups": movement.groups,
             "exporter": movement.exporter,
@@ -184,6 +185,13 @@ def _read_totals(totals: object) -> Totals:
     return Totals(**counts, seconds=seconds)
 
 
+def _read_unfinished(document: Mapping[str, object]) -> dict[StreamName, int]:
+    value = document.get("unfinished", {})
+    if not isinstance(value, dict):
+        raise TypeError(f"unfinished is {brief(value)}, not an object")
+    return {StreamName(stream): whole_of(value, stream) for stream in value}
+
+
 def _read_movement(document: dict[str, object]) -> Movement:
     return Movement(
         flow=FlowName(text_of(document, "flow")),
@@ -203,6 +211,7 @@ def _read_movement(document: dict[str, object]) -> Movement:
         problems=texts_of(document, "problems"),
         shares=_read_share(document),
         compaction=document.get("compaction") is True,
+        unfinished=_read_unfinished(document),
     )
 
 

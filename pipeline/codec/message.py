@@ -1,4 +1,4 @@
-"""The messages that ring: a Movement is to be exported, a File Group is complete, a Movement may be settled."""
+"""The messages that ring: a Movement is to be exported, a File Group is complete or has grown, a Movement may be settled."""
 
 from __future__ import annotations
 
@@ -23,13 +23,18 @@ class MovementStarted:
 
 @dataclass(frozen=True, slots=True)
 class GroupCompleted:
-    """Rings for importers: a File Group is complete, its File List lies at `key`, and this is about a share of it."""
+    """Rings for importers: a File Group is complete, its File List lies at `key`, and this is about a share of it.
+
+    With `grown_from` it is not complete yet: what the list names from that position on, and nothing before it, is stored
+    and can be imported already.
+    """
 
     flow: FlowName
     movement: int
     label: Label
     key: ObjectKey
     share: Share = WHOLE
+    grown_from: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +49,8 @@ QueueMessage = MovementStarted | GroupCompleted | MovementExported
 
 EVENT_FILE_LIST_UPLOADED = "event-file-list-uploaded"
 """The public platform's name of the event (SAM documentation, "eventType")."""
+EVENT_FILE_LIST_GROWN = "event-file-list-grown"
+"""Not of the public platform: whoever does not know it may pass it over, and loses nothing but time."""
 MOVEMENT_STARTED = "movement-started"
 MOVEMENT_EXPORTED = "movement-exported"
 
@@ -56,6 +63,8 @@ def encode_message(message: QueueMessage) -> bytes:
         document |= {"label": message.label, "key": message.key}
         if message.share != WHOLE:
             document["share"] = {"index": message.share.index, "of": message.share.of}
+        if message.grown_from is not None:
+            document["grownFrom"] = message.grown_from
     return orjson.dumps(document)
 
 
@@ -63,8 +72,10 @@ def _event_type(message: QueueMessage) -> str:
     match message:
         case MovementStarted():
             return MOVEMENT_STARTED
-        case GroupCompleted():
+        case GroupCompleted(grown_from=None):
             return EVENT_FILE_LIST_UPLOADED
+        case GroupCompleted():
+            return EVENT_FILE_LIST_GROWN
         case MovementExported():
             return MOVEMENT_EXPORTED
 
@@ -84,6 +95,9 @@ def _read(document: dict[str, object]) -> QueueMessage:
         case "event-file-list-uploaded":
             label, key = Label(text_of(document, "label")), key_of(document, "key")
             return GroupCompleted(flow, movement, label, key, _read_share(document))
+        case "event-file-list-grown":
+            label, key = Label(text_of(document, "label")), key_of(document, "key")
+            return GroupCompleted(flow, movement, label, key, grown_from=whole_of(document, "grownFrom"))
         case other:
             raise ValueError(f"unknown eventType {brief(other)}")
 

@@ -1,17 +1,20 @@
 """The difference between what a Flow has stored and what its source holds now, range by range in key order.
 
-An earlier export left, for each range of keys, the keys and a hash of each row. `RangeDiff` takes the present rows of
-such a range as they are read, and tells which are new or changed; what is left over of the old keys was deleted. While
-the hashes agree from the start of the range on, no key is looked at.
+An earlier export left, for each range of keys, the keys, a hash of each row and often a digest of all. `RangeDiff`
+takes the present rows of such a range as they are read, and tells which are new or changed; what is left over of the
+old keys was deleted. A range that has its digest is unchanged, and no row is looked at. While the hashes agree from the
+start of the range on, no key is looked at.
 
-A changed row goes unnoticed only if its old and new hash are equal: with 64 bits, one chance in 2**64 a changed row.
+A changed row goes unnoticed only if its old and new hash are equal: with 64 bits, one chance in 2**64 a changed row. A
+range with a change in it goes unnoticed if the digests are equal: one chance in 2**128, or in 2**64 for each change of
+it where a source makes its digests of row hashes.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pipeline.domain.keys import Key, order
 
@@ -23,17 +26,25 @@ class StateRange:
     """What was stored of the keys up to `until`: a hash of `HASH_BYTES` a row, in key order.
 
     `load_keys` gives the keys; `stored` is the whole range as it was stored, if it was, so that it can be stored again.
+    `digest` is that of the rows, as a block of them has it (`RowBlock.digest`), where it is known.
     """
 
     until: Key
     hashes: bytes
     load_keys: Callable[[], Sequence[Key]]
     stored: bytes | None = None
+    digest: bytes | None = None
 
     @property
     def rows(self) -> int:
         """The number of rows."""
         return len(self.hashes) // HASH_BYTES
+
+    def with_digest(self, digest: bytes | None) -> StateRange:
+        """Return the range with the digest of its rows, where that has only now become known."""
+        if digest is None or digest == self.digest:
+            return self
+        return replace(self, digest=digest, stored=None)
 
 
 def count_up_to(keys: Sequence[Key], until: Key) -> int:
@@ -63,6 +74,15 @@ class RangeDiff:
     def unchanged(self) -> bool:
         """Whether the rows taken so far are all the rows of the old range, as they were."""
         return self._rest is None and self._agreed == self.old.rows
+
+    def is_all(self, rows: int, digest: bytes) -> bool:
+        """Whether so many rows of this digest are all the rows of the old range, as they were, and none was taken yet."""
+        fresh = self._rest is None and self._agreed == 0
+        return fresh and digest == self.old.digest and rows == self.old.rows
+
+    def take_all(self) -> None:
+        """Take the rows of which `is_all` has told."""
+        self._agreed = self.old.rows
 
     def take(self, keys: Sequence[Key], hashes: bytes) -> list[int]:
         """Return the positions of those of these rows that are new or changed."""

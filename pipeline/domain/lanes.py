@@ -69,6 +69,21 @@ class Plan:
 _Stage = list[FileEntry]
 
 
+def plan_grown(entries: Sequence[FileEntry], marked: Container[EventFileId], grown_from: int) -> Plan:
+    """Return what can be done at once of the files of a File List from the position `grown_from` on.
+
+    What waits for other files waits for the list of the complete group.
+    """
+    grown = {entry.id for entry in entries[grown_from:]}
+    lanes: list[Lane] = []
+    for lane in plan(entries, marked).lanes:
+        step = lane.steps[0]
+        pending = tuple(entry for entry in step.pending if entry.id in grown)
+        if pending:
+            lanes.append(Lane(lane.stream, (Step(pending, step.after),)))
+    return Plan(lanes=tuple(lanes), skipped=sum(file in marked for file in grown))
+
+
 def plan(entries: Sequence[FileEntry], marked: Container[EventFileId], share: Share = WHOLE) -> Plan:
     """Return the lanes of a File List, given what the destination has marked. Only lanes with work in them.
 

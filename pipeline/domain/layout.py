@@ -46,6 +46,11 @@ def file_list_key(flow: FlowName, movement: int, label: Label, attempt: int) -> 
     return ObjectKey(f"{groups_prefix(flow, movement)}{encode_name(label)}/files.{attempt}.jsonl")
 
 
+def growing_list_key(flow: FlowName, movement: int, label: Label, attempt: int, entries: int) -> ObjectKey:
+    """A File List of a group that is not complete yet; create-only, and valid once movement.json names it."""
+    return ObjectKey(f"{groups_prefix(flow, movement)}{encode_name(label)}/files.{attempt}.{entries}.jsonl")
+
+
 def binary_key(flow: FlowName, binary: BinaryId) -> ObjectKey:
     """A Binary File; create-only, named by its content."""
     return ObjectKey(f"{flow_prefix(flow)}binaries/{binary[:2]}/{binary}")

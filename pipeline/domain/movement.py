@@ -92,6 +92,8 @@ class Movement:
     is complete; `exported` says that there will be no more, and `groups` which of them this Movement was about.
     `exporter` is the worker that began the latest attempt. `states` names, for each stream, the stored snapshot
     state that the next Movement compares with; it is final together with `exported`.
+    `unfinished` names the streams of which Event Files are listed that `states` does not know of yet, because the export of
+    the group has not ended, each with the first Movement that stored such.
     `shares` is the Flow whose File Lists these are, if not its own. A `compaction` moves nothing: it folds what is stored.
     """
 
@@ -112,6 +114,7 @@ class Movement:
     compaction: bool = False
     groups: tuple[Label, ...] = ()
     exporter: str = ""
+    unfinished: Mapping[StreamName, int] = field(default_factory=dict)
 
     @property
     def stored_in(self) -> FlowName:

@@ -30,16 +30,20 @@ def _upper(until: Key | None) -> _Bound:
 
 
 def segments(chunks: Sequence[Header]) -> list[Segment]:
-    """Return, in key order and without gaps, what counts after these chunks of one Movement, in whatever order given.
+    """Return, in key order and without gaps, what counts after these chunks, in whatever order given.
 
-    `full` chunks come first, then by number: the order in which they replace each other.
+    They replace each other by Movement; within one, `full` chunks come first, then by number.
     """
     found = [Segment(KeyRange(), None)]
     uppers = [_upper(None)]
-    for chunk in sorted(chunks, key=lambda chunk: (chunk.id.phase is not Phase.FULL, chunk.id.chunk)):
+    for chunk in sorted(chunks, key=_in_lane_order):
         if chunk.state is not None:
             _place(found, uppers, Segment(chunk.covers, chunk.state))
     return found
+
+
+def _in_lane_order(chunk: Header) -> tuple[int, bool, int]:
+    return chunk.id.movement, chunk.id.phase is not Phase.FULL, chunk.id.chunk
 
 
 def _place(found: list[Segment], uppers: list[_Bound], new: Segment) -> None:

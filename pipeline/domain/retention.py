@@ -31,7 +31,8 @@ class Needed:
     """What must stay. `latest` is the latest Movement: whatever has a higher number is somebody's work in progress.
 
     `keys` also holds the packs with anything needed in them, `binaries` digests as bytes, `reports` the Movements whose
-    progress and failures are kept.
+    progress and failures are kept. `parts` says that parts of states are needed: those of an export that was not ended
+    are in no whole yet.
     """
 
     flow: FlowName
@@ -39,6 +40,7 @@ class Needed:
     keys: Container[ObjectKey]
     binaries: Container[bytes]
     reports: Container[int]
+    parts: bool = False
 
 
 def reason_to_delete(key: ObjectKey, needed: Needed) -> Reason | None:
@@ -54,7 +56,7 @@ def reason_to_delete(key: ObjectKey, needed: Needed) -> Reason | None:
         case ["events", number, _, "full" | "incremental", _]:
             return Reason.EVENT_FILE if _is_old(number, needed) else None
         case ["snapshots", _, "parts", _]:
-            return Reason.STATE_PART
+            return None if needed.parts else Reason.STATE_PART
         case ["snapshots", _, name]:
             return Reason.STATE if _is_old(name.partition(".")[0], needed) else None
         case ["binaries", "packs", _]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 import anyio.to_thread
@@ -30,16 +30,24 @@ MAX_PART_BYTES = 8_000_000
 """The largest state part kept in memory before its chunk is stored, however few its records are."""
 
 
+StoredFiles = Sequence[tuple[Header, FileEntry]]
+OnStored = Callable[[StoredFiles], Awaitable[None]]
+
+
 @dataclass(slots=True)
 class _OpenRange:
+    """Rows of the range in hand. One that has a `digest` takes no more."""
+
     keys: list[Key] = field(default_factory=list)
     hashes: bytearray = field(default_factory=bytearray)
+    digest: bytes | None = None
 
 
 class ChunkWriter:
     """Writes the Event Files of one stream in one Movement.
 
-    `numbers` holds the next chunk number of each phase; `binaries` are flushed before a chunk is stored. What is added
+    `numbers` holds the next chunk number of each phase; `binaries` are flushed before a chunk is stored; `on_stored` is called
+    with all that is stored after each chunk. What is added
     covers the keys in order, without a gap: rows that changed and rows that did not both have to be remembered, because
     a chunk replaces the state of its range.
     """
@@ -51,9 +59,11 @@ class ChunkWriter:
         schema: StreamSchema,
         numbers: dict[Phase, int],
         binaries: BinaryFiles,
+        on_stored: OnStored,
     ) -> None:
         self._parts, self._movement, self._schema, self._numbers = parts, movement, schema, numbers
         self._binaries = binaries
+        self._on_stored = on_stored
         self._phase = Phase.INCREMENTAL
         self._after: Key | None = None
         self._reset()
@@ -114,9 +124,15 @@ class ChunkWriter:
         if lines:
             await anyio.to_thread.run_sync(self._writer.compress, lines)
 
-    def remember(self, keys: Sequence[Key], hashes: bytes) -> None:
-        """Take present rows into the state, changed or not."""
+    def remember(self, keys: Sequence[Key], hashes: bytes, digest: bytes | None = None) -> None:
+        """Take present rows into the state, changed or not. With their `digest` they are a range, if of a fair size."""
         most = self._parts.limits.range_rows
+        is_range = digest is not None and most // 4 <= len(keys) <= most + most // 2
+        if self._range.keys and (is_range or self._range.digest):
+            self.close_range(self._range.keys[-1])
+        if is_range:
+            self._range = _OpenRange(list(keys), bytearray(hashes), digest)
+            return
         for start in range(0, len(keys), most):
             chunk = keys[start : start + most]
             self._range.keys.extend(chunk)
@@ -135,7 +151,8 @@ class ChunkWriter:
     def close_range(self, until: Key) -> None:
         """End the range in hand at `until`, which need not be the key of a row."""
         if self._range.keys:
-            self._add_frame(encode_range(until, self._range.keys, bytes(self._range.hashes)))
+            done = self._range
+            self._add_frame(encode_range(until, done.keys, bytes(done.hashes), done.digest))
             self._range = _OpenRange()
 
     def _add_frame(self, frame: bytes) -> None:
@@ -188,3 +205,4 @@ class ChunkWriter:
         entry = await store_event_file(self._parts.store, header, data, upserts=writer.upserts, deletes=writer.deletes)
         self.stored.append((header, entry))
         self._parts.reporter.report(EventFileStored(entry.label, entry.id, entry.size, entry.upserts, entry.deletes))
+        await self._on_stored(self.stored)

@@ -7,7 +7,7 @@ them. Until then nothing has changed, and whoever begins a Movement meanwhile si
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import anyio
@@ -79,7 +79,7 @@ class Compactor:
         begun = anyio.current_time()
         flow, latest = await self._ready()
         lists = {label: await self._parts.flows.read_file_list(key) for label, key in latest.file_lists.items()}
-        foldable = {label: _foldable(entries, streams) for label, entries in lists.items()}
+        foldable = {label: _foldable(entries, streams, latest.unfinished) for label, entries in lists.items()}
         if not any(foldable.values()):
             return Compaction(self._flow, None)
         movement = await self._claim(flow, latest)
@@ -125,6 +125,7 @@ class Compactor:
             attempts=1,
             file_lists=latest.file_lists,
             states=latest.states,
+            unfinished=latest.unfinished,
             compaction=True,
         )
         if not await self._parts.flows.create(movement):
@@ -191,9 +192,12 @@ class Compactor:
         await self._parts.flows.update(movement.flow, movement.number, ended)
 
 
-def _foldable(entries: Sequence[FileEntry], streams: Sequence[str]) -> Mapping[StreamName, Sequence[FileEntry]]:
+def _foldable(
+    entries: Sequence[FileEntry], streams: Sequence[str], unfinished: Container[StreamName]
+) -> Mapping[StreamName, Sequence[FileEntry]]:
+    """Return the histories to fold. One whose export was never ended is left to the Movement that carries it on."""
     return {
         stream: history
         for stream, history in by_stream(entries).items()
-        if selected(stream, streams, ()) and not is_compact(history)
+        if selected(stream, streams, ()) and stream not in unfinished and not is_compact(history)
     }

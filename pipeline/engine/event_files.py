@@ -127,12 +127,13 @@ async def adopt(
     found: list[tuple[Header, FileEntry]] = []
     prefix, after = layout.stream_events_prefix(flow, movement, stream), None
     while page := await store.list_page(prefix, after=after):
-        found += [await _read_stored(store, info.key) for info in page]
+        found += [await read_stored(store, info.key) for info in page]
         after = page[-1].key
     return found
 
 
-async def _read_stored(store: ObjectStore, key: ObjectKey) -> tuple[Header, FileEntry]:
+async def read_stored(store: ObjectStore, key: ObjectKey) -> tuple[Header, FileEntry]:
+    """Return the header of a stored Event File, and the entry that a File List has for it."""
     reader = EventFileReader(Encoding.ZSTD, what=f"Event File {key}")
     hasher, size, deletes = blake3(), 0, 0
     async with store.open_stream(key) as pieces:

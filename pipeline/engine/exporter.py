@@ -8,27 +8,25 @@ store and counts as stored, so only the rest, and what has changed meanwhile, is
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
-from pipeline.codec.file_list import encode_file_list
 from pipeline.codec.message import GroupCompleted, encode_message
 from pipeline.domain import layout
-from pipeline.domain.errors import ConfigurationError, ConflictError, LeaseLostError
+from pipeline.domain.errors import ConfigurationError, LeaseLostError
 from pipeline.domain.event_file import FileEntry, Header
 from pipeline.domain.ids import Label, ObjectKey, Phase, StreamName
-from pipeline.domain.lanes import in_lane_order
 from pipeline.domain.movement import Movement
 from pipeline.domain.schema import StreamSchema
 from pipeline.engine.binaries import BinaryFiles
-from pipeline.engine.chunks import ChunkWriter
-from pipeline.engine.event_files import adopt
+from pipeline.engine.chunks import ChunkWriter, StoredFiles
+from pipeline.engine.event_files import adopt, read_stored
+from pipeline.engine.group_listing import GroupListing
 from pipeline.engine.parts import EngineParts
 from pipeline.engine.stream_export import OpenRows, StreamExport
 from pipeline.engine.stream_state import StreamState
-from pipeline.ports.object_store import PutCondition
 from pipeline.ports.reporter import EventFileStored, GroupComplete
 from pipeline.ports.source import RowBlock, Snapshot
 
@@ -37,6 +35,10 @@ from pipeline.ports.source import RowBlock, Snapshot
 class _ExportedStream:
     entries: tuple[FileEntry, ...]
     state: ObjectKey | None
+
+
+async def _alone(_: StoredFiles) -> None:
+    """Nothing follows from a chunk by itself."""
 
 
 @asynccontextmanager
@@ -109,75 +111,103 @@ class Exporter:
         for schema in chosen:
             groups[schema.label].append((schema, True))
         present = {schema.stream for schema in self._schemas}
-        for stream in self._movement.states:
+        for stream in {**self._movement.states, **self._movement.unfinished}:
             if stream not in present and selected(stream, self._movement.only, self._movement.exclude):
-                gone = await self._state(stream, ()).schema()
+                stored = await self._carried(stream), await self._adopted(stream)
+                gone = await self._state(stream, _headers(*stored)).schema()
                 if gone is not None:
                     groups[gone.label].append((gone, False))
         return groups
+
+    async def _listed(self, label: Label) -> Sequence[FileEntry]:
+        known = self._movement.file_lists.get(label)
+        return [] if known is None else await self._parts.flows.read_file_list(known)
+
+    async def _carried(self, stream: StreamName) -> StoredFiles:
+        """Return what is listed of a stream's export that earlier Movements did not end. None of it is in its state."""
+        since, movement = self._movement.unfinished.get(stream), self._movement
+        if since is None or since == movement.number:
+            return []
+        listed = [entry for label in movement.file_lists for entry in await self._listed(label)]
+        return [
+            await read_stored(self._parts.store, entry.key)
+            for entry in listed
+            if entry.id.stream == stream and since <= entry.id.movement < movement.number
+        ]
+
+    async def _adopted(self, stream: StreamName) -> StoredFiles:
+        """Return what earlier attempts of this Movement have stored of a stream."""
+        movement = self._movement
+        if movement.attempts == 1:
+            return []
+        return await adopt(self._parts.store, movement.flow, movement.number, stream)
 
     def _state(self, stream: StreamName, chunks: Sequence[Header]) -> StreamState:
         base = self._movement.states.get(stream)
         return StreamState(self._parts.store, self._movement.flow, stream, base, tuple(chunks))
 
     async def _export_group(self, label: Label, streams: Sequence[tuple[StreamSchema, bool]]) -> None:
-        exported = {
-            schema.stream: await self._export_stream(
-                schema, self._snapshot.open_rows(schema) if present else _no_rows(), present=present
-            )
-            for schema, present in streams
-        }
-        entries = [entry for stream in exported.values() for entry in stream.entries]
-        file_list = await self._list_files(label, entries)
+        listing = GroupListing(self._parts, self._movement, label, await self._listed(label), self._update)
+        states: dict[StreamName, ObjectKey] = {}
+        count = 0
+        for schema, present in streams:
+            rows = self._snapshot.open_rows(schema) if present else _no_rows()
+            exported = await self._export_stream(schema, rows, listing, present=present)
+            listing.end_stream(exported.entries)
+            count += len(exported.entries)
+            if exported.state is not None:
+                states[schema.stream] = exported.state
+        file_list, listed = await listing.complete()
+        self._parts.reporter.report(GroupComplete(label, listed, count))
         if file_list is None:
             return
-        states = {name: stream.state for name, stream in exported.items() if stream.state is not None}
-        if entries or self._movement.file_lists.get(label) != file_list:
-            await self._update(
-                lambda now: replace(
-                    now, file_lists={**now.file_lists, label: file_list}, states={**now.states, **states}
-                )
-            )
+        names = [schema.stream for schema, _ in streams]
+        if _completed(self._movement, label, file_list, states, names) is not self._movement:
+            await self._update(lambda now: _completed(now, label, file_list, states, names))
         message = GroupCompleted(self._movement.flow, self._movement.number, label, file_list)
         await self._parts.queue.send([encode_message(message)])
         self.announced[label] = file_list
 
-    async def _export_stream(self, schema: StreamSchema, rows: OpenRows, *, present: bool) -> _ExportedStream:
+    async def _export_stream(
+        self, schema: StreamSchema, rows: OpenRows, listing: GroupListing, *, present: bool
+    ) -> _ExportedStream:
         movement, parts = self._movement, self._parts
-        earlier = (
-            await adopt(parts.store, movement.flow, movement.number, schema.stream) if movement.attempts > 1 else []
-        )
-        state = self._state(schema.stream, [header for header, _ in earlier])
-        for _, entry in earlier:
+        carried = await self._carried(schema.stream)
+        adopted = await self._adopted(schema.stream)
+        for _, entry in adopted:
             parts.reporter.report(
                 EventFileStored(entry.label, entry.id, entry.size, entry.upserts, entry.deletes, adopted=True)
             )
+        state = self._state(schema.stream, _headers(carried, adopted))
         known = await state.schema()
         if known is not None and _other_key(known, schema):
-            earlier = [*earlier, *await self._delete_by_old_key(known, state, earlier)]
-            state = self._state(schema.stream, [header for header, _ in earlier])
-        writer = ChunkWriter(parts, movement, schema, _numbers(earlier), self._binaries)
+            adopted = [*adopted, *await self._delete_by_old_key(known, state, adopted)]
+            state = self._state(schema.stream, _headers(carried, adopted))
+
+        async def grow(stored: StoredFiles) -> None:
+            if stored[-1][0].covers.until is not None:  # otherwise the group is complete in a moment
+                await listing.grow([entry for _, entry in (*adopted, *stored)])
+
+        writer = ChunkWriter(parts, movement, schema, _numbers(adopted), self._binaries, grow)
         export = StreamExport(schema.label, writer, self._binaries.store, parts.reporter, state_complete=state.complete)
         await export.run(rows, state.ranges())
         if not writer.stored and present and known != schema:
             await self._mention(writer, state)
-        stored = [*earlier, *writer.stored]
-        if not stored:
+        stored = [*adopted, *writer.stored]
+        if not stored and not carried:
             return _ExportedStream((), movement.states.get(schema.stream))
-        folded = self._state(schema.stream, [header for header, _ in stored])
+        folded = self._state(schema.stream, _headers(carried, stored))
         key = layout.state_key(movement.flow, schema.stream, movement.number, movement.attempts)
         return _ExportedStream(
             tuple(entry for _, entry in stored), await folded.fold(key, schema, parts.limits.range_rows)
         )
 
-    async def _delete_by_old_key(
-        self, known: StreamSchema, state: StreamState, earlier: Sequence[tuple[Header, FileEntry]]
-    ) -> Sequence[tuple[Header, FileEntry]]:
+    async def _delete_by_old_key(self, known: StreamSchema, state: StreamState, earlier: StoredFiles) -> StoredFiles:
         """Delete all rows of a stream that has another key now, under the schema they were stored with.
 
         Keys of the two cannot be compared: a row of the new key might be deleted, or overwritten, as one of the old.
         """
-        writer = ChunkWriter(self._parts, self._movement, known, _numbers(earlier), self._binaries)
+        writer = ChunkWriter(self._parts, self._movement, known, _numbers(earlier), self._binaries, _alone)
         export = StreamExport(known.label, writer, self._binaries.store, self._parts.reporter, state_complete=True)
         await export.run(_no_rows(), state.ranges())
         return writer.stored
@@ -189,23 +219,26 @@ class Exporter:
         else:
             await writer.cut(None, even_if_empty=True)
 
-    async def _list_files(self, label: Label, new: Sequence[FileEntry]) -> ObjectKey | None:
-        """Store the label's File List if there is anything new to list; return the current one's key."""
-        known = self._movement.file_lists.get(label)
-        listed = [] if known is None else await self._parts.flows.read_file_list(known)
-        entries = [entry for entry in listed if entry.id.movement != self._movement.number] + in_lane_order(new)
-        self._parts.reporter.report(GroupComplete(label, len(entries), len(new)))
-        if entries == listed:
-            return known
-        movement = self._movement
-        key = layout.file_list_key(movement.flow, movement.number, label, movement.attempts)
-        data = encode_file_list(movement.flow, label, entries)
-        try:
-            await self._parts.store.put(key, data, PutCondition.ABSENT)
-        except ConflictError:
-            if (await self._parts.store.get(key)).data != data:
-                raise
-        return key
+
+def _completed(
+    now: Movement,
+    label: Label,
+    file_list: ObjectKey,
+    states: Mapping[StreamName, ObjectKey],
+    streams: Collection[StreamName],
+) -> Movement:
+    """Return the Movement with a group complete; itself, when it knows all that already."""
+    completed = replace(
+        now,
+        file_lists={**now.file_lists, label: file_list},
+        states={**now.states, **states},
+        unfinished={stream: since for stream, since in now.unfinished.items() if stream not in streams},
+    )
+    return now if completed == now else completed
+
+
+def _headers(*stored: StoredFiles) -> Sequence[Header]:
+    return [header for files in stored for header, _ in files]
 
 
 def _other_key(known: StreamSchema, schema: StreamSchema) -> bool:
@@ -218,7 +251,7 @@ def _other_key(known: StreamSchema, schema: StreamSchema) -> bool:
     return key(known) != key(schema)
 
 
-def _numbers(stored: Sequence[tuple[Header, FileEntry]]) -> dict[Phase, int]:
+def _numbers(stored: StoredFiles) -> dict[Phase, int]:
     """Return the next chunk number of each phase."""
     numbers: dict[Phase, int] = {}
     for header, _ in stored:

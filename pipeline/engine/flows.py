@@ -233,6 +233,7 @@ class FlowStore:
             exclude=exclude,
             file_lists=before.file_lists if before else {},
             states=before.states if before else {},
+            unfinished=before.unfinished if before else {},
         )
 
     async def create(self, movement: Movement) -> bool:

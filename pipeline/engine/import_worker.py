@@ -59,11 +59,13 @@ class ImportWorker:
                 f"Movement {movement.number} of Flow {movement.flow!r} has no File List of the group "
                 f"{announced.label!r} yet."
             )
-        if current != announced.key:  # a later attempt to export has made another one
+        if current != announced.key and announced.grown_from is None:  # a later attempt to export has made another one
             announced = replace(announced, key=current, share=WHOLE)
         async with self._pool.use(movement) as importing:
             await importing.refresh()
             dealt_with = await importing.import_group(announced)
+            if announced.grown_from is not None:
+                return dealt_with
             await self._settle(movement.flow, movement.number, importing)
         return dealt_with
 

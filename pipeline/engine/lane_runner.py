@@ -85,6 +85,7 @@ class LaneRunner:
         self._stopping = stopping
         self._binaries = BinaryFiles(parts.store, movement.stored_in, parts.reporter)
         self.failed: dict[EventFileId, str] = {}
+        self._in_hand: dict[EventFileId, anyio.Event] = {}
 
     async def run(self, lanes: Sequence[Lane]) -> None:
         """Run all lanes to their ends, or to where each fails, or until work is to stop. TransientError ends the run."""
@@ -97,22 +98,41 @@ class LaneRunner:
             results: list[bool] = []
             async with anyio.create_task_group() as group:
                 for entry in step.pending:
-                    borrower = object()  # not the id: an older File List may name the same file at the same time
-                    await self._limiter.acquire_on_behalf_of(borrower)
+                    if await self._is_marked_meanwhile(entry):
+                        continue
+                    self._in_hand[entry.id] = anyio.Event()
+                    borrower = (
+                        object()
+                    )  # not the id: a lane of another Movement may name the same file at the same time
+                    try:
+                        await self._limiter.acquire_on_behalf_of(borrower)
+                    except BaseException:
+                        self._in_hand.pop(entry.id).set()
+                        raise
                     if self._stopping():
-                        self._limiter.release_on_behalf_of(borrower)
+                        self._let_go(entry, borrower)
                         results.append(False)
                         break
                     group.start_soon(self._run_file, entry, step, results, borrower, name=f"load {entry.id}")
             if not all(results):
                 return
 
+    def _let_go(self, entry: FileEntry, borrower: object) -> None:
+        self._in_hand.pop(entry.id).set()
+        self._limiter.release_on_behalf_of(borrower)
+
+    async def _is_marked_meanwhile(self, entry: FileEntry) -> bool:
+        """Whether the file was imported since the lane was planned: another list of its group may name it too."""
+        while (other := self._in_hand.get(entry.id)) is not None:
+            await other.wait()
+        return entry.id in self.marks
+
     async def _run_file(self, entry: FileEntry, step: Step, results: list[bool], borrower: object) -> None:
         try:
             with structlog.contextvars.bound_contextvars(event_file=str(entry.id)):
                 results.append(await self._load_or_fail(entry, step))
         finally:
-            self._limiter.release_on_behalf_of(borrower)
+            self._let_go(entry, borrower)
 
     async def _load_or_fail(self, entry: FileEntry, step: Step) -> bool:
         """Load one file; return whether the lane may go on behind it."""

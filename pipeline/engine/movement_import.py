@@ -11,7 +11,7 @@ from pipeline.codec.message import GroupCompleted, encode_message
 from pipeline.domain.errors import AbsentError, DamagedError
 from pipeline.domain.event_file import FileEntry
 from pipeline.domain.ids import EventFileId, Label, ObjectKey
-from pipeline.domain.lanes import WHOLE, Lane, Share, accounted, plan
+from pipeline.domain.lanes import WHOLE, Lane, Share, accounted, plan, plan_grown
 from pipeline.domain.movement import Movement
 from pipeline.engine.lane_runner import LaneRunner
 from pipeline.engine.parts import EngineParts
@@ -68,6 +68,7 @@ class MovementImport:
 
         A large group of which no share was made yet is shared out: each share is announced, and that is all. A message
         that came twice waits for the first to be dealt with: it may be the only one that is still in the queue.
+        Of a group that has grown, only what is new in its list is imported: the rest was announced before.
         """
         work = (announced.key, announced.share)
         while work in self._in_hand:
@@ -76,6 +77,9 @@ class MovementImport:
         self.holding.append(announced.label)
         try:
             entries = await self._entries(announced)
+            if announced.grown_from is not None:
+                await self.runner.run(plan_grown(entries, self.marks, announced.grown_from).lanes)
+                return not self._stopping()
             planned = plan(entries, self.marks, announced.share)
             most = self._parts.limits.share_files
             if announced.share == WHOLE and most and planned.pending > most:

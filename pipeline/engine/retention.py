@@ -190,7 +190,8 @@ class Pruner:
         keys.update(await self._packs_needed(binaries))
         oldest = self._clock.now() - self._kept
         reports = {m.number for m in movements if m is movements[-1] or not m.settled or m.updated > oldest}
-        return Needed(self._flow, movements[-1].number, keys, binaries, reports)
+        unfinished = any(movement.unfinished for movement in roots)
+        return Needed(self._flow, movements[-1].number, keys, binaries, reports, parts=unfinished)
 
     async def _movements(self, flow: Flow) -> Sequence[Movement]:
         latest = await self._settled(flow)

@@ -1,0 +1,87 @@
+"""The File List of one group while it is exported: grown now and then, and complete at the end.
+
+A list that has grown names only snapshot files of streams of which the Movement has stored nothing else, so that whoever
+imports them early can do nothing that the complete list would not have done. The order of commits: the Event Files; the
+list; movement.json, which names the list and, fenced, stops an exporter that was taken for dead; the announcement.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+
+from pipeline.codec.file_list import encode_file_list
+from pipeline.codec.message import GroupCompleted, encode_message
+from pipeline.domain import layout
+from pipeline.domain.errors import ConflictError
+from pipeline.domain.event_file import FileEntry
+from pipeline.domain.ids import Label, ObjectKey
+from pipeline.domain.lanes import in_lane_order
+from pipeline.domain.movement import Movement
+from pipeline.engine.parts import EngineParts
+from pipeline.ports.object_store import PutCondition
+
+GROWTH = 8
+"""A list grows by an eighth at least, so that all lists of a group together are not much larger than the last one."""
+
+Update = Callable[[Callable[[Movement], Movement]], Awaitable[Movement]]
+
+
+class GroupListing:
+    """Lists the Event Files of the group `label`. `listed` is what its list named when this attempt began."""
+
+    def __init__(
+        self, parts: EngineParts, movement: Movement, label: Label, listed: Sequence[FileEntry], update: Update
+    ) -> None:
+        """`update` changes movement.json, unless another exporter has begun since."""
+        self._parts = parts
+        self._movement = movement
+        self._label = label
+        self._listed = listed
+        self._update = update
+        self._before = [entry for entry in listed if entry.id.movement != movement.number]
+        self._ended: list[FileEntry] = []
+        self._announced = len(self._before)
+
+    def end_stream(self, stored: Sequence[FileEntry]) -> None:
+        """Take in what this Movement has stored of a stream that has come to its end."""
+        self._ended += in_lane_order(stored)
+
+    async def grow(self, stored: Sequence[FileEntry]) -> None:
+        """Announce what this Movement has stored of the stream in hand so far, if it is enough and may go ahead."""
+        entries = [*self._before, *self._ended, *in_lane_order(stored)]
+        if not all(entry.is_snapshot for entry in stored):
+            return
+        if (len(entries) - self._announced) * GROWTH < self._announced - len(self._before):
+            return
+        movement = self._movement
+        key = layout.growing_list_key(movement.flow, movement.number, self._label, movement.attempts, len(entries))
+        await self._put(key, entries)
+        streams = {entry.id.stream: movement.number for entry in (*self._ended, *stored)}
+        await self._update(
+            lambda now: replace(
+                now, file_lists={**now.file_lists, self._label: key}, unfinished={**streams, **now.unfinished}
+            )
+        )
+        grown = GroupCompleted(movement.flow, movement.number, self._label, key, grown_from=self._announced)
+        await self._parts.queue.send([encode_message(grown)])
+        self._announced = len(entries)
+
+    async def complete(self) -> tuple[ObjectKey | None, int]:
+        """Store the list of the complete group, if it names anything new; return its key and how many files it names."""
+        entries = self._before + in_lane_order(self._ended)
+        known = self._movement.file_lists.get(self._label)
+        if entries == self._listed:
+            return known, len(entries)
+        movement = self._movement
+        key = layout.file_list_key(movement.flow, movement.number, self._label, movement.attempts)
+        await self._put(key, entries)
+        return key, len(entries)
+
+    async def _put(self, key: ObjectKey, entries: list[FileEntry]) -> None:
+        data = encode_file_list(self._movement.flow, self._label, entries)
+        try:
+            await self._parts.store.put(key, data, PutCondition.ABSENT)
+        except ConflictError:
+            if (await self._parts.store.get(key)).data != data:
+                raise
