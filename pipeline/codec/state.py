@@ -1,9 +1,11 @@
 """Snapshot state: what the last export saw of a stream, as bytes.
 
 A state object is a head line (JSON, the stream's schema) and then range frames. A part, which describes the range of one
-Event File, has range frames only. A frame is a line of JSON (`until`, `rows`, the byte length of the packed keys, and a
-`check` over all of it), the keys as zstd-compressed JSON, and the row hashes as they are: they are random, and compress
-to nothing less. A state that was altered would have rows stay that were deleted; so each frame is checked.
+Event File, has range frames only. A frame is a line of JSON (`until`, `rows`, the byte length of the packed keys, a
+`check` over all of it, and perhaps the `digest` of the rows), the keys as zstd-compressed JSON, and the row hashes as
+they are: they are random, and compress to nothing less. A state that was altered would have rows stay that were deleted;
+so each frame is checked. The digest is left out of the check: one that is altered agrees with no rows, which are then
+compared one by one, and releases that know of no digests read the frame as well.
 """
 
 from __future__ import annotations
@@ -29,12 +31,15 @@ _MAX_RANGE_BYTES = 256 * 1024 * 1024
 """The most that a range may hold, packed or not: it is read into memory as a whole."""
 
 
-def encode_range(until: Key, keys: Sequence[Key], hashes: bytes) -> bytes:
+def encode_range(until: Key, keys: Sequence[Key], hashes: bytes, digest: bytes | None = None) -> bytes:
     """Return one frame."""
     packed = compress_frame(_pack_keys(keys), 1)
     bound = key_to_json(until)
     check = _check(bound, packed, hashes)
-    line = orjson.dumps({"until": bound, "rows": len(keys), "keys": len(packed), "check": check})
+    head = {"until": bound, "rows": len(keys), "keys": len(packed), "check": check}
+    if digest is not None:
+        head["digest"] = digest.hex()
+    line = orjson.dumps(head)
     return b"".join([line, b"\n", packed, hashes])
 
 
@@ -47,7 +52,7 @@ def _check(until: object, packed: bytes, hashes: bytes) -> str:
 
 def encode_stored(part: StateRange) -> bytes:
     """Return the frame of a range that was read, without decoding its keys if that can be helped."""
-    return part.stored or encode_range(part.until, part.load_keys(), part.hashes)
+    return part.stored or encode_range(part.until, part.load_keys(), part.hashes, part.digest)
 
 
 def _pack_keys(keys: Sequence[Key]) -> bytes:
@@ -144,4 +149,13 @@ class StateReader:
         if "check" in head and head["check"] != _check(head["until"], packed, hashes):
             raise DamagedError("a range is altered: it is not what its check says; restore the object")
         load_keys = partial(_unpack_keys, packed, rows, self._what)
-        return StateRange(until, hashes, load_keys, stored)
+        return StateRange(until, hashes, load_keys, stored, _digest(head.get("digest")))
+
+
+def _digest(value: object) -> bytes | None:
+    """Read the digest of a range, if it has one."""
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        raise DamagedError("the digest of a range is no text")
+    return bytes.fromhex(value)

@@ -1,7 +1,7 @@
 """A source that is read in a process of its own, so that two sources are read and hashed on two processors.
 
-Reading makes millions of small Python objects, which one process does one at a time. Only hashes cross over from the
-other process for every row; keys and lines do when they are asked for.
+Reading makes millions of small Python objects, which one process does one at a time. Only a digest and a key cross over
+from the other process for every block; hashes, keys and lines do when they are asked for.
 
 The other process ends with the context that opened it, and by itself when this process is gone.
 """
@@ -11,6 +11,7 @@ from __future__ import annotations
 import multiprocessing
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from typing import Any
@@ -18,11 +19,11 @@ from typing import Any
 import anyio
 from anyio.to_thread import run_sync
 
-from pipeline.connectors.apart_process import KEYS, NEXT, OPEN, STREAMS, UPSERTS, Answer, Request, serve
+from pipeline.connectors.apart_process import HASHES, KEYS, NEXT, OPEN, STREAMS, UPSERTS, Answer, Request, Told, serve
 from pipeline.domain.errors import TransientError
 from pipeline.domain.keys import Key
 from pipeline.domain.schema import StreamSchema
-from pipeline.ports.source import ROW_HASH_BYTES, Source, StoreBinary
+from pipeline.ports.source import End, Source, StoreBinary, anywhere
 
 JOIN_SECONDS = 5.0
 """How long the other process may take to end once nobody speaks to it any more, before it is ended."""
@@ -115,37 +116,61 @@ class ApartSnapshot:
         return schemas
 
     @asynccontextmanager
-    async def open_rows(self, schema: StreamSchema) -> AsyncIterator[AsyncIterator[ApartBlock]]:
-        """Open the rows of a stream."""
+    async def open_rows(self, schema: StreamSchema, end: End = anywhere) -> AsyncIterator[AsyncIterator[ApartBlock]]:
+        """Open the rows of a stream. Its blocks end anywhere, since they are read ahead."""
         async with self._reading, aclosing(self._blocks(schema)) as blocks:
             yield blocks
 
     async def _blocks(self, schema: StreamSchema) -> AsyncGenerator[ApartBlock, None]:
-        number = 0
-        while hashes := await self._line.ask(Request(NEXT, number, schema=schema)):
-            yield ApartBlock(self._line, number, hashes)
+        number, demand = 0, _Demand()
+        while told := await self._line.ask(Request(NEXT, number, schema=schema, with_hashes=demand.hashes)):
+            demand = _Demand()
+            yield ApartBlock(self._line, number, told, demand)
             number += 1
 
 
-class ApartBlock:
-    """A RowBlock in another process, which keeps it until the one after the next is asked for."""
+@dataclass(slots=True)
+class _Demand:
+    """Whether the hashes of the latest block were asked for: then those of the next one come along with it."""
 
-    def __init__(self, line: _Line, number: int, hashes: bytes) -> None:
+    hashes: bool = False
+
+
+class ApartBlock:
+    """A RowBlock in another process, which keeps it until the one after the next is asked for.
+
+    To ask for keys or hashes waits for the other process, the first time for as long as it takes to read one block.
+    """
+
+    def __init__(self, line: _Line, number: int, told: Told, demand: _Demand) -> None:
         self._line = line
         self._number = number
-        self._hashes = hashes
+        self._told = told
+        self._demand = demand
 
     def __len__(self) -> int:
-        return len(self._hashes) // ROW_HASH_BYTES
+        return self._told.rows
+
+    def digest(self) -> bytes:
+        """The digest, which came with the block."""
+        return self._told.digest
+
+    def last_key(self) -> Key:
+        """The last key, which came with the block."""
+        return self._told.last_key
 
     def keys(self) -> Sequence[Key]:
-        """The keys; the first call waits for the other process, for as long as it takes to read one block."""
+        """The keys."""
         keys: Sequence[Key] = self._line.ask_nowait(Request(KEYS, self._number))
         return keys
 
     def row_hashes(self) -> bytes:
-        """The hashes, which came with the block."""
-        return self._hashes
+        """The hashes, which came with the block if those of the one before were asked for."""
+        self._demand.hashes = True
+        if self._told.hashes is not None:
+            return self._told.hashes
+        hashes: bytes = self._line.ask_nowait(Request(HASHES, self._number))
+        return hashes
 
     async def upserts(self, positions: Sequence[int], store_binary: StoreBinary) -> bytes:
         """The lines. Contents are not handed to `store_binary`, but to that of the other process."""

@@ -13,22 +13,37 @@ import anyio
 from anyio.to_thread import run_sync
 
 from pipeline.domain.errors import DefectError, PipelineError
+from pipeline.domain.keys import Key
 from pipeline.domain.schema import StreamSchema
 from pipeline.ports.source import RowBlock, Snapshot, Source, StoreBinary
 
-OPEN, STREAMS, NEXT, KEYS, UPSERTS = "open", "streams", "next", "keys", "upserts"
+OPEN, STREAMS, NEXT, KEYS, HASHES, UPSERTS = "open", "streams", "next", "keys", "hashes", "upserts"
 BLOCKS_KEPT = 3
 """The block read ahead, the one before it, which is being compared, and the one before that, whose last key may be told."""
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A question. `block` is the number of a block of the stream in hand; block 0 begins the stream `schema`."""
+    """A question. `block` is the number of a block of the stream in hand; block 0 begins the stream `schema`.
+
+    `with_hashes`: the row hashes are wanted along with the block.
+    """
 
     verb: str
     block: int = 0
     schema: StreamSchema | None = None
     positions: tuple[int, ...] = ()
+    with_hashes: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What is told of a block at once."""
+
+    rows: int
+    digest: bytes
+    last_key: Key
+    hashes: bytes | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,15 +101,21 @@ class _Server:
         block = self._block(request.block)
         if request.verb == KEYS:
             return list(block.keys())
+        if request.verb == HASHES:
+            return block.row_hashes()
         return await block.upserts(request.positions, self._store_binary)
 
-    async def _next(self, snapshot: Snapshot, request: Request) -> bytes | None:
-        """Return the hashes of a block, None behind the last one."""
+    async def _next(self, snapshot: Snapshot, request: Request) -> Told | None:
+        """Tell of a block, None behind the last one."""
         if request.schema is not None and request.block == 0:
             await self._close_rows()
             self._rows = aiter(await self._rows_opened.enter_async_context(snapshot.open_rows(request.schema)))
             await self._read(0)
-        return None if self._blocks[request.block] is None else self._block(request.block).row_hashes()
+        if self._blocks[request.block] is None:
+            return None
+        block = self._block(request.block)
+        hashes = block.row_hashes() if request.with_hashes else None
+        return Told(len(block), block.digest(), block.last_key(), hashes)
 
     async def _read(self, number: int) -> None:
         """Read a block, and let go of those that nobody asks for any more. An error waits until the block is asked for."""

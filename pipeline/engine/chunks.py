@@ -118,6 +118,11 @@ class ChunkWriter:
         self._writer.count(lines, upserts=upserts, deletes=deletes)
         self._uncompressed.append(lines)
 
+    @property
+    def has_uncompressed(self) -> bool:
+        """Whether `compress` has anything to do."""
+        return bool(self._uncompressed)
+
     async def compress(self) -> None:
         """Compress what has been added since the last call, in a thread that holds no lock while it computes."""
         lines, self._uncompressed = b"".join(self._uncompressed), []
@@ -126,6 +131,8 @@ class ChunkWriter:
 
     def remember(self, keys: Sequence[Key], hashes: bytes, digest: bytes | None = None) -> None:
         """Take present rows into the state, changed or not. With their `digest` they are a range, if of a fair size."""
+        if not keys:
+            return
         most = self._parts.limits.range_rows
         is_range = digest is not None and most // 4 <= len(keys) <= most + most // 2
         if self._range.keys and (is_range or self._range.digest):

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequen
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
+from functools import partial
 
 from pipeline.codec.message import GroupCompleted, encode_message
 from pipeline.domain import layout
@@ -28,7 +29,7 @@ from pipeline.engine.parts import EngineParts
 from pipeline.engine.stream_export import OpenRows, StreamExport
 from pipeline.engine.stream_state import StreamState
 from pipeline.ports.reporter import EventFileStored, GroupComplete
-from pipeline.ports.source import RowBlock, Snapshot
+from pipeline.ports.source import End, RowBlock, Snapshot, anywhere
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,7 @@ async def _alone(_: StoredFiles) -> None:
 
 
 @asynccontextmanager
-async def _no_rows() -> AsyncIterator[AsyncIterator[RowBlock]]:
+async def _no_rows(end: End = anywhere) -> AsyncIterator[AsyncIterator[RowBlock]]:
     async def nothing() -> AsyncIterator[RowBlock]:
         blocks: tuple[RowBlock, ...] = ()
         for block in blocks:
@@ -151,7 +152,7 @@ class Exporter:
         states: dict[StreamName, ObjectKey] = {}
         count = 0
         for schema, present in streams:
-            rows = self._snapshot.open_rows(schema) if present else _no_rows()
+            rows: OpenRows = partial(self._snapshot.open_rows, schema) if present else _no_rows
             exported = await self._export_stream(schema, rows, listing, present=present)
             listing.end_stream(exported.entries)
             count += len(exported.entries)
@@ -209,7 +210,7 @@ class Exporter:
         """
         writer = ChunkWriter(self._parts, self._movement, known, _numbers(earlier), self._binaries, _alone)
         export = StreamExport(known.label, writer, self._binaries.store, self._parts.reporter, state_complete=True)
-        await export.run(_no_rows(), state.ranges())
+        await export.run(_no_rows, state.ranges())
         return writer.stored
 
     async def _mention(self, writer: ChunkWriter, state: StreamState) -> None:

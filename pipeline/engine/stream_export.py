@@ -2,20 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing
+from dataclasses import dataclass, field
 
 import anyio
 
 from pipeline.domain.diff import HASH_BYTES, RangeDiff, StateRange, count_up_to
 from pipeline.domain.ids import Label, Phase
-from pipeline.domain.keys import Key
+from pipeline.domain.keys import Key, order
 from pipeline.domain.one_error import one_error
 from pipeline.engine.chunks import ChunkWriter
 from pipeline.ports.reporter import Reporter, RowsRead
-from pipeline.ports.source import RowBlock, StoreBinary
+from pipeline.ports.source import End, RowBlock, StoreBinary
 
-OpenRows = AbstractAsyncContextManager[AsyncIterable[RowBlock]]
+OpenedRows = AbstractAsyncContextManager[AsyncIterable[RowBlock]]
+OpenRows = Callable[[End], OpenedRows]
+
+
+@dataclass(slots=True)
+class _Taken:
+    """The rows of the old range in hand that have been taken, for when it turns out to have changed.
+
+    `digest` is theirs as long as they are exactly one block.
+    """
+
+    keys: list[Key] = field(default_factory=list)
+    hashes: bytearray = field(default_factory=bytearray)
+    digest: bytes | None = None
+
+    def add(self, keys: Sequence[Key], hashes: bytes, digest: bytes | None) -> None:
+        """Take more rows: of the whole block with this `digest`, or of a part of one."""
+        self.digest = None if self.keys else digest
+        self.keys.extend(keys)
+        self.hashes += hashes
 
 
 class StreamExport:
@@ -31,8 +51,7 @@ class StreamExport:
         self._state_complete = state_complete
         self._diff: RangeDiff | None = None
         self._last_until: Key | None = None
-        self._pending_keys: list[Key] = []
-        self._pending_hashes = bytearray()
+        self._taken = _Taken()
 
     async def run(self, rows: OpenRows, old_ranges: AsyncGenerator[StateRange, None]) -> None:
         """Export the stream. On return all that changed is stored."""
@@ -42,74 +61,93 @@ class StreamExport:
 
     async def _run(self, rows: OpenRows, old_ranges: AsyncGenerator[StateRange, None]) -> None:
         await self._next_range(old_ranges)
-        async with rows as opened:
+        async with rows(self._end_wanted) as opened:
             blocks = aiter(opened)
-            while (read := await self._read_while_compressing(blocks)) is not None:
-                await self._take_block(*read, old_ranges)
+            while (block := await self._read_while_compressing(blocks)) is not None:
+                await self._take_block(block, old_ranges)
         while self._diff is not None:
             await self._end_range(old_ranges)
         await self._writer.cut(None)
 
-    async def _read_while_compressing(self, blocks: AsyncIterator[RowBlock]) -> tuple[RowBlock, bytes] | None:
-        """Read and hash the next block while the lines of the one before are compressed.
+    def _end_wanted(self) -> Key | None:
+        """Blocks had best end where the old ranges do: then digests can be compared."""
+        return None if self._diff is None else self._diff.old.until
+
+    async def _read_while_compressing(self, blocks: AsyncIterator[RowBlock]) -> RowBlock | None:
+        """Read and digest the next block while the lines of the one before are compressed.
 
         Compressing lets go of the interpreter's lock; reading and encoding do not, and side by side they only wait for
         each other (docs/decisions/0004).
         """
+        if not self._writer.has_uncompressed:
+            return await anext(blocks, None)
         async with anyio.create_task_group() as group:
             group.start_soon(self._writer.compress, name="compress")
-            block = await anext(blocks, None)
-        return None if block is None else (block, block.row_hashes())
+            return await anext(blocks, None)
 
-    async def _take_block(self, block: RowBlock, hashes: bytes, old_ranges: AsyncGenerator[StateRange, None]) -> None:
-        keys = block.keys()
+    async def _take_block(self, block: RowBlock, old_ranges: AsyncGenerator[StateRange, None]) -> None:
+        if await self._take_unchanged(block, old_ranges):
+            self._reporter.report(RowsRead(self._label, len(block), 0))
+            return
+        keys, hashes = block.keys(), block.row_hashes()
         start, line_bytes = 0, 0
         while start < len(keys):
             end = min(len(keys), start + self._writer.max_rows)
             if self._diff is None:
-                line_bytes += await self._take_new(block, keys, hashes, start, end)
+                line_bytes += await self._take_new(_Part(block, keys, hashes, start, end))
                 start = end
                 continue
             known = min(count_up_to(keys, self._diff.old.until), end)
             if known > start:
-                line_bytes += await self._take_known(self._diff, block, keys, hashes, start, known)
+                line_bytes += await self._take_known(self._diff, _Part(block, keys, hashes, start, known))
                 start = known
-            if known < end:
+            if known < end or (start == len(keys) and _ends_at(keys[-1], self._diff)):
                 await self._end_range(old_ranges)
         self._reporter.report(RowsRead(self._label, len(keys), line_bytes))
 
-    async def _take_new(self, block: RowBlock, keys: Sequence[Key], hashes: bytes, start: int, end: int) -> int:
+    async def _take_unchanged(self, block: RowBlock, old_ranges: AsyncGenerator[StateRange, None]) -> bool:
+        """Take a block that is the old range in hand, as it was; False when it is not known to be.
+
+        More rows of the range may follow, if it reaches further than its last row: then it is in hand until they do.
+        """
+        diff = self._diff
+        if diff is None or not diff.is_all(len(block), block.digest()):
+            return False
+        diff.take_all()
+        if _ends_at(block.last_key(), diff):
+            await self._end_range(old_ranges)
+        else:
+            self._taken.add(diff.old.load_keys(), diff.old.hashes, block.digest())
+        return True
+
+    async def _take_new(self, part: _Part) -> int:
         """Rows behind all old ranges."""
-        lines = await block.upserts(range(start, end), self._store_binary)
-        self._writer.add_upserts(lines, end - start)
-        self._writer.remember(keys[start:end], hashes[start * HASH_BYTES : end * HASH_BYTES])
+        lines = await part.block.upserts(range(part.start, part.end), self._store_binary)
+        self._writer.add_upserts(lines, len(part))
+        self._writer.remember(part.keys, part.hashes, part.digest)
         if self._writer.full:
-            await self._writer.cut(keys[end - 1])
+            await self._writer.cut(part.keys[-1])
         return len(lines)
 
-    async def _take_known(
-        self, diff: RangeDiff, block: RowBlock, keys: Sequence[Key], hashes: bytes, start: int, end: int
-    ) -> int:
+    async def _take_known(self, diff: RangeDiff, part: _Part) -> int:
         """Rows within the old range in hand."""
-        part_keys, part_hashes = keys[start:end], hashes[start * HASH_BYTES : end * HASH_BYTES]
-        changed = diff.take(part_keys, part_hashes)
-        self._pending_keys.extend(part_keys)
-        self._pending_hashes += part_hashes
+        changed = diff.take(part.keys, part.hashes)
+        self._taken.add(part.keys, part.hashes, part.digest)
         if not changed:
             return 0
-        lines = await block.upserts([start + position for position in changed], self._store_binary)
+        lines = await part.block.upserts([part.start + position for position in changed], self._store_binary)
         self._writer.add_upserts(lines, len(changed))
         if self._writer.full:
-            self._writer.add_deletes(diff.take_deleted(part_keys[-1]))
-            self._remember_pending()
-            await self._writer.cut(part_keys[-1])
-        elif len(self._pending_keys) > 2 * self._writer.range_rows:
-            self._remember_pending()
+            self._writer.add_deletes(diff.take_deleted(part.keys[-1]))
+            self._remember_taken()
+            await self._writer.cut(part.keys[-1])
+        elif len(self._taken.keys) > 2 * self._writer.range_rows:
+            self._remember_taken()
         return len(lines)
 
-    def _remember_pending(self) -> None:
-        self._writer.remember(self._pending_keys, bytes(self._pending_hashes))
-        self._pending_keys, self._pending_hashes = [], bytearray()
+    def _remember_taken(self) -> None:
+        taken, self._taken = self._taken, _Taken()
+        self._writer.remember(taken.keys, bytes(taken.hashes), taken.digest)
 
     async def _end_range(self, old_ranges: AsyncGenerator[StateRange, None]) -> None:
         """All rows of the old range in hand have been taken: settle it, and go on to the next."""
@@ -117,11 +155,11 @@ class StreamExport:
         if diff is None:
             return
         if diff.unchanged:
-            self._pending_keys, self._pending_hashes = [], bytearray()
-            self._writer.remember_unchanged(diff.old)
+            taken, self._taken = self._taken, _Taken()
+            self._writer.remember_unchanged(diff.old.with_digest(taken.digest))
         else:
             self._writer.add_deletes(diff.take_deleted(None))
-            self._remember_pending()
+            self._remember_taken()
             self._writer.close_range(diff.old.until)
         self._last_until = diff.old.until
         if self._writer.full:
@@ -133,3 +171,35 @@ class StreamExport:
         self._diff = None if old is None else RangeDiff(old)
         if old is None and not self._state_complete:
             await self._writer.begin_phase(Phase.FULL, self._last_until)
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """The rows of a block from `start` to before `end`, all of which lie in one old range, or behind all."""
+
+    block: RowBlock
+    keys_of_block: Sequence[Key]
+    hashes_of_block: bytes
+    start: int
+    end: int
+
+    def __len__(self) -> int:
+        return self.end - self.start
+
+    @property
+    def keys(self) -> Sequence[Key]:
+        return self.keys_of_block[self.start : self.end]
+
+    @property
+    def hashes(self) -> bytes:
+        return self.hashes_of_block[self.start * HASH_BYTES : self.end * HASH_BYTES]
+
+    @property
+    def digest(self) -> bytes | None:
+        """The digest of the block, if all of it is taken at once."""
+        return self.block.digest() if len(self) == len(self.block) else None
+
+
+def _ends_at(key: Key, diff: RangeDiff) -> bool:
+    """Whether no row behind the one with `key` can lie in the old range."""
+    return order(key) >= order(diff.old.until)

@@ -117,11 +117,14 @@ class StreamState:
 
 
 async def _merged(ranges: AsyncGenerator[StateRange, None], rows: int) -> AsyncGenerator[StateRange, None]:
-    """Join small ranges that follow each other, so that deletes and small chunks do not leave ever more."""
+    """Join small ranges that follow each other, so that deletes and small chunks do not leave ever more.
+
+    Joined ranges have no digest. So one that has is left alone until it is smaller still.
+    """
     small: list[StateRange] = []
     async with aclosing(ranges):
         async for part in ranges:
-            is_small = part.rows <= rows // 2
+            is_small = part.rows <= (rows // 2 if part.digest is None else rows // 4)
             if small and not (is_small and part.rows + sum(one.rows for one in small) <= rows):
                 yield _joined(small)
                 small = []

@@ -14,7 +14,7 @@ from pipeline.domain.movement import Movement
 from pipeline.domain.schema import StreamSchema
 from pipeline.engine.stream_state import StreamState
 from pipeline.ports.object_store import ObjectStore
-from pipeline.ports.source import RowBlock, StoreBinary
+from pipeline.ports.source import End, RowBlock, StoreBinary, anywhere
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +25,14 @@ class StoredBlock:
 
     def __len__(self) -> int:
         return self.part.rows
+
+    def digest(self) -> bytes:
+        """The digest that was stored. Without one it is none that a block has, and hashes decide."""
+        return self.part.digest or b""
+
+    def last_key(self) -> Key:
+        """The last of the keys."""
+        return self.part.load_keys()[-1]
 
     def keys(self) -> Sequence[Key]:
         """The keys, decoded when asked for."""
@@ -56,8 +64,8 @@ class StoredSnapshot:
         return [schema for schema in schemas if schema is not None]
 
     @asynccontextmanager
-    async def open_rows(self, schema: StreamSchema) -> AsyncIterator[AsyncIterator[RowBlock]]:
-        """Open the stored ranges of a stream."""
+    async def open_rows(self, schema: StreamSchema, end: End = anywhere) -> AsyncIterator[AsyncIterator[RowBlock]]:
+        """Open the stored ranges of a stream, which end where they were stored to."""
         async with aclosing(_blocks(self.state(schema.stream))) as blocks:
             yield blocks
 
@@ -70,7 +78,7 @@ async def _blocks(state: StreamState) -> AsyncGenerator[RowBlock, None]:
 
 
 @asynccontextmanager
-async def no_rows() -> AsyncIterator[AsyncIterable[RowBlock]]:
+async def no_rows(end: End = anywhere) -> AsyncIterator[AsyncIterable[RowBlock]]:
     """Open the rows of a stream that is not there."""
 
     async def nothing() -> AsyncGenerator[RowBlock, None]:

@@ -12,6 +12,7 @@ from pipeline.domain.schema import StreamSchema
 from pipeline.ports.object_store import OpenBody
 
 ROW_HASH_BYTES = 8
+DIGEST_BYTES = 16
 
 StoreBinary = Callable[[OpenBody], Awaitable[BinaryId]]
 """Stores the content that the argument opens as a Binary File, unless it is stored already; returns its id.
@@ -20,14 +21,39 @@ The body is opened twice: to learn its id, and to store it. DamagedError when it
 """
 
 
+End = Callable[[], Key | None]
+"""Where the next block had best end: with the last row whose key is not after this one. None: anywhere.
+
+Asked as a block is begun, in the task that asks for the block, of whoever compares blocks with what he knows of the
+rows up to there.
+"""
+
+
+def anywhere() -> None:
+    """The `End` of who has none."""
+
+
 class RowBlock(Protocol):
     """Some hundred to some thousand consecutive rows of one stream, in key order.
 
-    Rows become JSON only when asked: most rows of most Movements are unchanged, and need a hash alone.
+    Rows become JSON only when asked, and are looked at one by one only when asked: most rows of most Movements are
+    unchanged, and so are most blocks, which their digest tells.
     """
 
     def __len__(self) -> int:
         """The number of rows, at least 1."""
+        ...
+
+    def digest(self) -> bytes:
+        """`DIGEST_BYTES` for all the rows. It was computed with the block: this call takes no time to speak of.
+
+        Equal rows in equal order have equal digests, in every process and release. Rows of which one is different, one
+        more or one less, have another: with a chance of 2**-128, or of 2**-64 a row where it is made of row hashes.
+        """
+        ...
+
+    def last_key(self) -> Key:
+        """The last of the keys. It takes less than all keys take."""
         ...
 
     def keys(self) -> Sequence[Key]:
@@ -36,8 +62,6 @@ class RowBlock(Protocol):
 
     def row_hashes(self) -> bytes:
         """`ROW_HASH_BYTES` a row, in order. Equal rows have equal hashes, in every process and release.
-
-        They were computed with the block: this call takes no time to speak of.
 
         The hash covers all that an upsert of the row would carry, the names of its columns included.
         """
@@ -59,8 +83,14 @@ class Snapshot(Protocol):
         """All streams there are, ordered by name."""
         ...
 
-    def open_rows(self, schema: StreamSchema) -> AbstractAsyncContextManager[AsyncIterable[RowBlock]]:
-        """Open the rows of one of `streams()`, from the first key on, in blocks of bounded memory (a few megabytes)."""
+    def open_rows(
+        self, schema: StreamSchema, end: End = anywhere
+    ) -> AbstractAsyncContextManager[AsyncIterable[RowBlock]]:
+        """Open the rows of one of `streams()`, from the first key on, in blocks of bounded memory (a few megabytes).
+
+        `end` is a wish. A source that can end its blocks where it says does so, unless the block would become too large
+        or have no row; a source that cannot ends them where it always does. The rows are the same either way.
+        """
         ...
 
 

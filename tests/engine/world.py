@@ -15,6 +15,7 @@ import anyio.lowlevel
 import orjson
 
 from pipeline.codec.values import key_text
+from pipeline.domain.diff import count_up_to
 from pipeline.domain.ids import EventFileId, FlowName, Label, StreamName
 from pipeline.domain.keys import Key, order
 from pipeline.domain.schema import Column, StreamSchema
@@ -28,7 +29,7 @@ from pipeline.ports.destination import (
     Rejection,
     Violation,
 )
-from pipeline.ports.source import RowBlock, Snapshot, StoreBinary
+from pipeline.ports.source import End, RowBlock, Snapshot, StoreBinary, anywhere
 
 T = TypeVar("T")
 Table = dict[int, str]
@@ -90,6 +91,12 @@ class MemoryBlock:
     def keys(self) -> Sequence[Key]:
         return [(number,) for number, _ in self.rows]
 
+    def digest(self) -> bytes:
+        return hashlib.blake2b(self.row_hashes(), digest_size=16).digest()
+
+    def last_key(self) -> Key:
+        return (self.rows[-1][0],)
+
     def row_hashes(self) -> bytes:
         return b"".join(hashlib.blake2b(repr(row).encode(), digest_size=8).digest() for row in self.rows)
 
@@ -129,16 +136,24 @@ class _MemorySnapshot:
         return [schema_of(name) for name in sorted(self.tables)]
 
     @asynccontextmanager
-    async def open_rows(self, schema: StreamSchema) -> AsyncIterator[AsyncIterable[RowBlock]]:
+    async def open_rows(self, schema: StreamSchema, end: End = anywhere) -> AsyncIterator[AsyncIterable[RowBlock]]:
         rows = sorted(self.tables[schema.stream].items(), key=lambda row: order((row[0],)))
 
         async def blocks() -> AsyncGenerator[RowBlock, None]:
-            for start in range(0, len(rows), self.source.block_rows):
-                block = MemoryBlock(rows[start : start + self.source.block_rows])
+            at = 0
+            while at < len(rows):
+                block = MemoryBlock(cut(rows[at:], end(), self.source.block_rows))
+                at += len(block)
                 yield await self.source.faults.call("source.rows", lambda block=block: _soon(block))  # type: ignore[misc]
 
         async with aclosing(blocks()) as opened:
             yield opened
+
+
+def cut(rows: Sequence[tuple[int, str]], end: Key | None, most: int) -> Sequence[tuple[int, str]]:
+    """Return the rows of the next block: `most`, or up to `end` if that is not twice as many."""
+    wished = 0 if end is None else count_up_to([(number,) for number, _ in rows], end)
+    return rows[: wished if 0 < wished <= 2 * most else most]
 
 
 def schema_of(name: str) -> StreamSchema:

@@ -13,11 +13,12 @@ from dataclasses import dataclass, field
 import orjson
 from anyio.lowlevel import checkpoint
 
+from pipeline.domain.diff import count_up_to
 from pipeline.domain.errors import ConfigurationError
 from pipeline.domain.ids import Label, StreamName
 from pipeline.domain.keys import Key
 from pipeline.domain.schema import Column, StreamSchema
-from pipeline.ports.source import RowBlock, Snapshot, StoreBinary
+from pipeline.ports.source import End, RowBlock, Snapshot, StoreBinary, anywhere
 from tests.simulation.faults import Kind
 from tests.simulation.process import Process
 from tests.simulation.store import READING
@@ -89,15 +90,20 @@ class SimulatedSnapshot:
         return await self.source.process.call("source.streams", work, READING)
 
     @asynccontextmanager
-    async def open_rows(self, schema: StreamSchema) -> AsyncIterator[AsyncIterable[RowBlock]]:
-        async with aclosing(self._blocks(schema.stream)) as opened:
+    async def open_rows(self, schema: StreamSchema, end: End = anywhere) -> AsyncIterator[AsyncIterable[RowBlock]]:
+        async with aclosing(self._blocks(schema.stream, end)) as opened:
             yield opened
 
-    async def _blocks(self, stream: StreamName) -> AsyncGenerator[RowBlock, None]:
-        rows, size = sorted(self.tables[stream].items()), self.source.block_rows
-        for start in range(0, len(rows), size):
-            block = SimulatedBlock(rows[start : start + size], stream, self.source.process)
+    async def _blocks(self, stream: StreamName, end: End) -> AsyncGenerator[RowBlock, None]:
+        """Blocks of an even size, or up to where they had best end if that is not twice as far."""
+        rows, size, start = sorted(self.tables[stream].items()), self.source.block_rows, 0
+        while start < len(rows):
+            until = end()
+            wished = 0 if until is None else count_up_to([(number,) for number, _ in rows[start:]], until)
+            count = wished if 0 < wished <= 2 * size else size
+            block = SimulatedBlock(rows[start : start + count], stream, self.source.process)
             yield await self.source.process.call(f"source.rows {stream} from {start}", _given(block), READING)
+            start += count
 
 
 def _given(block: RowBlock) -> Callable[[], Awaitable[RowBlock]]:
@@ -121,6 +127,12 @@ class SimulatedBlock:
 
     def keys(self) -> Sequence[Key]:
         return [(number,) for number, _ in self.rows]
+
+    def digest(self) -> bytes:
+        return hashlib.blake2b(self.row_hashes(), digest_size=16).digest()
+
+    def last_key(self) -> Key:
+        return (self.rows[-1][0],)
 
     def row_hashes(self) -> bytes:
         return b"".join(hashlib.blake2b(repr(row).encode(), digest_size=8).digest() for row in self.rows)

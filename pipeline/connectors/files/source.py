@@ -18,7 +18,7 @@ from pathlib import Path
 
 import orjson
 from anyio import to_thread
-from xxhash import xxh3_64_digest
+from xxhash import xxh3_64_digest, xxh3_128_digest
 
 from pipeline.codec.values import to_json
 from pipeline.connectors.files.concurrency import for_each
@@ -31,7 +31,7 @@ from pipeline.domain.errors import ConfigurationError, DefectError, RefusedError
 from pipeline.domain.ids import Label, StreamName
 from pipeline.domain.keys import Key
 from pipeline.domain.schema import Column, StreamSchema
-from pipeline.ports.source import StoreBinary
+from pipeline.ports.source import End, StoreBinary, anywhere
 
 DEFAULT_STREAM = StreamName("@files")
 BLOCK_ENTRIES = 500
@@ -106,8 +106,8 @@ class FilesSnapshot:
         return (self._schema,)
 
     @asynccontextmanager
-    async def open_rows(self, schema: StreamSchema) -> AsyncIterator[AsyncIterator[FilesBlock]]:
-        """Open the tree's entries, in the order of their paths."""
+    async def open_rows(self, schema: StreamSchema, end: End = anywhere) -> AsyncIterator[AsyncIterator[FilesBlock]]:
+        """Open the tree's entries, in the order of their paths. Blocks end where they always do."""
         if schema.stream != self._schema.stream:
             raise DefectError(f"the files source was asked for the stream {schema.stream!r}, which it does not have")
         entries = walk(self._root_fd, leave_out=self._left_out)
@@ -149,6 +149,14 @@ class FilesBlock:
 
     def __len__(self) -> int:
         return len(self._entries)
+
+    def digest(self) -> bytes:
+        """The digest of the row hashes."""
+        return xxh3_128_digest(self.row_hashes())
+
+    def last_key(self) -> Key:
+        """The last path."""
+        return (from_bytes(self._entries[-1].path),)
 
     def keys(self) -> Sequence[Key]:
         """The paths."""

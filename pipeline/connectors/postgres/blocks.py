@@ -1,11 +1,11 @@
-"""A block of rows of a table: keys and hashes at hand, lines at hand or fetched when they are asked for."""
+"""A block of rows of a table: its digest at hand, keys and hashes made, lines at hand or fetched when asked for."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
-from pipeline.connectors.postgres.decoding import Place, place
+from pipeline.connectors.postgres.decoding import Decoded, Place, place
 from pipeline.domain.keys import Key
 from pipeline.ports.source import StoreBinary
 
@@ -30,36 +30,47 @@ class Demand:
 
 
 class PostgresRowBlock:
-    """Consecutive rows of one table, with the hash of each.
+    """Consecutive rows of one table.
 
     With their `lines`, or with their `rows`, whose places `fetch_lines` makes lines of.
     """
 
     def __init__(
         self,
-        keys: Sequence[Key],
-        hashes: bytes,
+        decoded: Decoded,
         demand: Demand,
         *,
         lines: Sequence[memoryview] = (),
         rows: Sequence[memoryview] = (),
         fetch_lines: FetchLines | None = None,
     ) -> None:
-        self._keys, self._hashes, self._demand = keys, hashes, demand
+        self._keys, self._digest, self._hashes = decoded.keys(), decoded.digest(), decoded.row_hashes()
+        self._demand = demand
         self._lines, self._rows, self._fetch_lines = lines, rows, fetch_lines
         self._is_counted = False
 
     def __len__(self) -> int:
         return len(self._keys)
 
+    def digest(self) -> bytes:
+        self._count()
+        return self._digest
+
+    def last_key(self) -> Key:
+        return self._keys[-1]
+
     def keys(self) -> Sequence[Key]:
-        if not self._is_counted:
-            self._is_counted = True
-            self._demand.read += len(self._keys)
+        self._count()
         return self._keys
 
     def row_hashes(self) -> bytes:
         return self._hashes
+
+    def _count(self) -> None:
+        """A block that was read ahead counts once somebody looks at it."""
+        if not self._is_counted:
+            self._is_counted = True
+            self._demand.read += len(self)
 
     async def upserts(self, positions: Sequence[int], store_binary: StoreBinary) -> bytes:
         self._demand.asked += len(positions)

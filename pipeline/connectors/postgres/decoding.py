@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from itertools import repeat
 from struct import Struct
 from typing import Any
 
 import orjson
-from xxhash import xxh3_64_digest, xxh3_64_intdigest
+from xxhash import xxh3_64_digest, xxh3_64_intdigest, xxh3_128_digest
 
 from pipeline.connectors.postgres.selects import KeyPart, KeyTerm
 from pipeline.connectors.postgres.tables import Table
@@ -81,22 +80,47 @@ _READERS: dict[KeyPart, Callable[[memoryview], KeyValue]] = {
 }
 
 
-def decode_located(rows: Sequence[memoryview], seed: int, read_key: ReadKey) -> tuple[list[Key], bytes]:
-    """Return keys and hashes of rows that were read with their places."""
-    at = _PLACE.size
-    hashes = b"".join([xxh3_64_digest(row[at:], seed) for row in rows])
-    return list(map(read_key, rows, repeat(at))), hashes
+class Decoded:
+    """The rows of a block: their content's bytes, and what is made of them when asked.
+
+    Fields tell their lengths, so contents one after the other can be read in one way only, and be digested as one.
+    """
+
+    def __init__(self, rows: Sequence[memoryview], starts: Sequence[int], seed: int, read_key: ReadKey) -> None:
+        """Take rows whose contents begin at `starts`."""
+        self._rows, self._starts, self._seed, self._read_key = rows, starts, seed, read_key
+
+    def digest(self) -> bytes:
+        """Return the digest of the contents, one after the other."""
+        return xxh3_128_digest(b"".join(self._contents()), self._seed)
+
+    def row_hashes(self) -> bytes:
+        """Return the hash of each content."""
+        seed = self._seed
+        return b"".join([xxh3_64_digest(content, seed) for content in self._contents()])
+
+    def keys(self) -> list[Key]:
+        """Return the keys. ConfigurationError when one has no order."""
+        return list(map(self._read_key, self._rows, self._starts))
+
+    def key(self, at: int) -> Key:
+        """Return the key of the row at one position."""
+        return self._read_key(self._rows[at], self._starts[at])
+
+    def _contents(self) -> list[memoryview]:
+        return [row[start:] for row, start in zip(self._rows, self._starts, strict=True)]
 
 
-def decode_with_lines(
-    rows: Sequence[memoryview], seed: int, read_key: ReadKey
-) -> tuple[list[Key], bytes, list[memoryview]]:
-    """Return keys, hashes and lines of rows that were read with their lines."""
+def decode_located(rows: Sequence[memoryview], seed: int, read_key: ReadKey) -> Decoded:
+    """Take rows that were read with their places."""
+    return Decoded(rows, [_PLACE.size] * len(rows), seed, read_key)
+
+
+def decode_with_lines(rows: Sequence[memoryview], seed: int, read_key: ReadKey) -> tuple[Decoded, list[memoryview]]:
+    """Take rows that were read with their lines; return the lines too."""
     size = _LENGTH.unpack_from
     ends = [size(row, 2)[0] + _LINE for row in rows]
-    hashes = b"".join([xxh3_64_digest(row[end:], seed) for row, end in zip(rows, ends, strict=True)])
-    keys = list(map(read_key, rows, ends))
-    return keys, hashes, [row[_LINE:end] for row, end in zip(rows, ends, strict=True)]
+    return Decoded(rows, ends, seed, read_key), [row[_LINE:end] for row, end in zip(rows, ends, strict=True)]
 
 
 def place(row: memoryview) -> Place:

@@ -131,9 +131,9 @@ class _RangeReader:
         demand = self._reading.demand
         try:
             if self._with_lines:
-                keys, hashes, lines = decode_with_lines(rows, self._seed, self._read_key)
-                return PostgresRowBlock(keys, hashes, demand, lines=lines)
-            keys, hashes = decode_located(rows, self._seed, self._read_key)
+                decoded, lines = decode_with_lines(rows, self._seed, self._read_key)
+                return PostgresRowBlock(decoded, demand, lines=lines)
+            decoded = decode_located(rows, self._seed, self._read_key)
         except ConfigurationError as error:
             raise ConfigurationError(f"{self._reading.place}: {error}") from None
-        return PostgresRowBlock(keys, hashes, demand, rows=rows, fetch_lines=self._reading.fetch_lines)
+        return PostgresRowBlock(decoded, demand, rows=rows, fetch_lines=self._reading.fetch_lines)

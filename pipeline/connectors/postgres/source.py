@@ -23,6 +23,7 @@ from pipeline.connectors.postgres.selects import TableSelect
 from pipeline.domain.errors import ConfigurationError, RefusedError
 from pipeline.domain.ids import StreamName
 from pipeline.domain.schema import StreamSchema
+from pipeline.ports.source import End, anywhere
 
 READERS = 2
 """Connections that read one large table side by side: the second hides what the server and we wait for each other."""
@@ -145,7 +146,9 @@ class PostgresSnapshot:
         return [stream.schema for stream in found]
 
     @asynccontextmanager
-    async def open_rows(self, schema: StreamSchema) -> AsyncIterator[AsyncIterator[PostgresRowBlock]]:
+    async def open_rows(
+        self, schema: StreamSchema, end: End = anywhere
+    ) -> AsyncIterator[AsyncIterator[PostgresRowBlock]]:
         if schema.stream not in self._streams:
             await self.streams()
         table, own = self._streams[schema.stream].table, self._streams[schema.stream].schema

@@ -11,6 +11,7 @@ import anyio
 import apsw
 from anyio.to_thread import run_sync
 
+from pipeline.connectors.sqlite.blocks import SqliteRowBlock
 from pipeline.connectors.sqlite.connection import (
     BUSY_TIMEOUT_SECONDS,
     FileIdentity,
@@ -19,10 +20,11 @@ from pipeline.connectors.sqlite.connection import (
     open_reader,
 )
 from pipeline.connectors.sqlite.errors import translated
-from pipeline.connectors.sqlite.rows import SqliteRowBlock, SqliteRows, register_order
+from pipeline.connectors.sqlite.rows import SqliteRows, register_order
 from pipeline.connectors.sqlite.schema import encoding_of, read_table, stream_schema, table_names
 from pipeline.domain.errors import ConfigurationError
 from pipeline.domain.schema import StreamSchema
+from pipeline.ports.source import End, anywhere
 
 
 class SqliteSource:
@@ -77,7 +79,9 @@ class SqliteSnapshot:
             return await run_sync(self._streams)
 
     @asynccontextmanager
-    async def open_rows(self, schema: StreamSchema) -> AsyncIterator[AsyncIterator[SqliteRowBlock]]:
+    async def open_rows(
+        self, schema: StreamSchema, end: End = anywhere
+    ) -> AsyncIterator[AsyncIterator[SqliteRowBlock]]:
         place = f"{location_of(self._path)}, table {schema.stream}"
         async with self._lock:
             with translated(place):
@@ -95,6 +99,7 @@ class SqliteSnapshot:
             place=place,
             encoding=self._encoding,
             ensure_untouched=self._ensure_untouched,
+            end=end,
         )
         async with aclosing(rows):
             yield rows

@@ -26,7 +26,7 @@ from pipeline.ports.destination import (
     Rejection,
     Violation,
 )
-from pipeline.ports.source import RowBlock, Snapshot, Source, StoreBinary
+from pipeline.ports.source import End, RowBlock, Snapshot, Source, StoreBinary, anywhere
 from tests.connectors.sqlite.test_contracts import destination_world, source_world
 from tests.contracts.destination import DestinationContract, file_to_load
 from tests.contracts.source import SourceContract
@@ -122,6 +122,12 @@ class Block:
     def __len__(self) -> int:
         return len(self.whole)
 
+    def digest(self) -> bytes:
+        return self.whole.digest()
+
+    def last_key(self) -> Key:
+        return self.whole.last_key()
+
     def keys(self) -> Sequence[Key]:
         return self.whole.keys()
 
@@ -173,8 +179,8 @@ class _ReadingSnapshot:
         return await self.whole.streams()
 
     @asynccontextmanager
-    async def open_rows(self, schema: StreamSchema) -> AsyncIterator[AsyncIterator[RowBlock]]:
-        async with self.whole.open_rows(schema) as blocks:
+    async def open_rows(self, schema: StreamSchema, end: End = anywhere) -> AsyncIterator[AsyncIterator[RowBlock]]:
+        async with self.whole.open_rows(schema, end) as blocks:
             yield (self.kind(block) async for block in blocks)
 
 
