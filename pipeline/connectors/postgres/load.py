@@ -8,12 +8,11 @@ record that stands alone at last is set aside. What another row stood in the way
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import assert_never
 
 import orjson
-import psycopg
 
 from pipeline.codec.values import written
 from pipeline.connectors.postgres.batches import (
@@ -30,7 +29,7 @@ from pipeline.connectors.postgres.bookkeeping import NO_KEY, Bookkeeping, SetAsi
 from pipeline.connectors.postgres.connection import Connection
 from pipeline.connectors.postgres.csv_lines import Lines, Run
 from pipeline.connectors.postgres.csv_values import LineColumn
-from pipeline.connectors.postgres.refusals import Refusal, refusal_of
+from pipeline.connectors.postgres.refusals import Refusal
 from pipeline.connectors.postgres.staging import Staging
 from pipeline.connectors.postgres.target import Target
 from pipeline.domain.ids import EventFileId, StreamName
@@ -139,20 +138,18 @@ class FileLoad:
 
     def _copied(self, columns: Sequence[str], data: Sequence[bytes]) -> bool:
         """Put rows into the table itself, or nothing; no more from where keys turn out to be there already."""
-        refusal = self._attempt(lambda: self._staging.copy_directly(columns, data))
+        refusal = self._staging.attempt(lambda: self._staging.copy_directly(columns, data))
         self._directly = refusal is None or not refusal.is_duplicate
         return refusal is None
 
     def _upserted(self, batch: Batch) -> bool:
-        self._staging.clear()
         self._staging.prepare("upsert")
-        return self._attempt(lambda: self._staging.upsert(batch.columns, batch.data)) is None
+        return self._staging.attempt(lambda: self._staging.upsert(batch.columns, batch.data)) is None
 
     def _settle(self, run: Run, origin: Origin) -> None:
         """Apply all records of a run but those to blame, which are set aside."""
         if not len(run):
             return
-        self._staging.clear()
         refusal = self._attempt_run(run)
         if refusal is None:
             self._went_in(run, origin)
@@ -174,37 +171,23 @@ class FileLoad:
         if run.last_of_each_key()[0] is not run:  # one record of a key may be fit, and a later one not
             return ()
         found: list[int] = []
-        self._staging.clear()
-        self._attempt(lambda: found.extend(self._staging.rows_without_parent(run, key[2])))
+        self._staging.prepare("upsert")
+        self._staging.attempt(lambda: found.extend(self._staging.rows_without_parent(run, key[2])))
         return found
 
     def _attempt_run(self, run: Run) -> Refusal | None:
         """Apply a run as a whole, or nothing of it."""
         self._staging.prepare(run.kind)
         if run.kind == "delete":
-            return self._attempt(lambda: self._staging.delete(run))
+            return self._staging.attempt(lambda: self._staging.delete(run))
         last = run if self._inserts_only else run.last_of_each_key()[0]
         is_whole = self._may_replace and len(run.columns) == len(self._target.columns)
         if not (is_whole and self._target.must_replace):
-            refusal = self._attempt(lambda: self._staging.upsert(last.columns, [last.data]))
+            refusal = self._staging.attempt(lambda: self._staging.upsert(last.columns, [last.data]))
             if refusal is None or not (is_whole and refusal.is_duplicate):
                 return _as_row_of(run, last, refusal)
-            self._staging.clear()
-        return _as_row_of(run, last, self._attempt(lambda: self._staging.replace(last)))
-
-    def _attempt(self, work: Callable[[], None]) -> Refusal | None:
-        """Do `work` as a whole, or undo it and return why it was refused."""
-        self._connection.execute("SAVEPOINT pipeline_attempt")
-        try:
-            work()
-        except psycopg.Error as error:
-            refusal = refusal_of(error)
-            if refusal is None:
-                raise
-            self._connection.execute("ROLLBACK TO SAVEPOINT pipeline_attempt; RELEASE SAVEPOINT pipeline_attempt")
-            return refusal
-        self._connection.execute("RELEASE SAVEPOINT pipeline_attempt")
-        return None
+            self._staging.prepare("upsert")
+        return _as_row_of(run, last, self._staging.attempt(lambda: self._staging.replace(last)))
 
     def _went_in(self, run: Run, origin: Origin) -> None:
         if run.kind == "upsert":

@@ -6,12 +6,15 @@ types, so a value that does not fit is refused by the COPY, which names line and
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+
+import psycopg
 
 from pipeline.connectors.postgres.connection import Connection, qualified, quoted
 from pipeline.connectors.postgres.csv_lines import Run
 from pipeline.connectors.postgres.csv_values import COPY_OPTIONS
 from pipeline.connectors.postgres.foreign_keys import read_foreign_key
+from pipeline.connectors.postgres.refusals import Refusal, refusal_of
 from pipeline.connectors.postgres.target import Target
 
 _STAGE = qualified("pg_temp", "pipeline_upserts")
@@ -19,7 +22,7 @@ _KEYS = qualified("pg_temp", "pipeline_deletes")
 
 
 class Staging:
-    """Loads into one table through one connection, in whose transaction it works. It asks for no savepoint itself.
+    """Loads into one table through one connection, in whose transaction it works: what fills it runs in an `attempt`.
 
     `inserts_only`: no row of the file can be there already, and the table has no key that would tell.
     """
@@ -30,18 +33,35 @@ class Staging:
         self._inserts_only = inserts_only
         self._made: set[str] = set()
         self._filled: set[str] = set()
+        self._before: list[str] = []
 
-    def clear(self) -> None:
-        """Empty the temporary tables, before a savepoint: in the transaction that made them that costs nothing."""
-        for table in self._filled:
-            self._connection.execute(f"TRUNCATE {table}")
-        self._filled.clear()
+    def attempt(self, work: Callable[[], None]) -> Refusal | None:
+        """Do `work` as a whole, or undo it and return why it was refused.
+
+        What has to be done before is sent in one piece, and so is the end of the attempt before, for which nobody waits.
+        """
+        self._connection.execute("; ".join([*self._before, "SAVEPOINT pipeline_attempt"]))
+        self._before = ["RELEASE SAVEPOINT pipeline_attempt"]
+        try:
+            work()
+        except psycopg.Error as error:
+            refusal = refusal_of(error)
+            if refusal is None:
+                raise
+            self._connection.execute("ROLLBACK TO SAVEPOINT pipeline_attempt")
+            return refusal
+        return None
 
     def prepare(self, kind: str) -> None:
-        """Make the temporary table for records of this kind, before a savepoint."""
+        """Have the temporary tables empty at the next attempt, and one for records of this kind.
+
+        It is done before the savepoint: to empty a table in the transaction that made it costs nothing.
+        """
+        self._before += [f"TRUNCATE {table}" for table in self._filled]
+        self._filled.clear()
         table, columns = (_STAGE, self._target.stage_columns) if kind == "upsert" else (_KEYS, self._target.key_columns)
         if table not in self._made:
-            self._connection.execute(
+            self._before.append(
                 f"CREATE TEMPORARY TABLE {table} ON COMMIT DROP AS "
                 f"SELECT {', '.join(columns)} FROM {self._target.only} AS t WITH NO DATA"
             )
