@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import orjson
+
+_SMALL_PARENT = Path(__file__).with_name("small_parent.py")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,22 +31,19 @@ class Run:
 
 def run(arguments: Sequence[str | Path], directory: Path, settings: Mapping[str, str] | None = None) -> Run:
     """Run a command to its end; raise when it fails."""
-    begun = time.perf_counter()
-    with (directory / "output").open("w+b") as output:
-        process = subprocess.Popen(
-            [str(argument) for argument in arguments],
-            cwd=directory,
-            stdout=output,
-            env={**os.environ, **(settings or {})},
-        )
-        _, status, usage = os.wait4(process.pid, 0)
-        seconds = time.perf_counter() - begun
-        process.returncode = os.waitstatus_to_exitcode(status)
-        output.seek(0)
-        printed = output.read()
-    if process.returncode != 0:
-        raise RuntimeError(f"{arguments} ended with {process.returncode}: {printed[-2000:]!r}")
-    return Run(seconds, usage.ru_maxrss * 1024, printed)
+    taken = directory / "taken"
+    parent = [sys.executable, "-I", "-S", _SMALL_PARENT, taken]
+    printed = subprocess.run(
+        [str(argument) for argument in [*parent, *arguments]],
+        cwd=directory,
+        stdout=subprocess.PIPE,
+        env={**os.environ, **(settings or {})},
+        check=True,
+    ).stdout
+    status, seconds, peak_bytes = taken.read_text().split()
+    if status != "0":
+        raise RuntimeError(f"{arguments} ended with {status}: {printed[-2000:]!r}")
+    return Run(float(seconds), int(peak_bytes), printed)
 
 
 def move(*arguments: str | Path, directory: Path, settings: Mapping[str, str] | None = None) -> Run:

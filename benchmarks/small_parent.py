@@ -1,0 +1,27 @@
+"""Runs a command as its child, and writes down what it took: its exit status, seconds, and the peak of its memory in bytes.
+
+python small_parent.py WHERE COMMAND [ARGUMENT …]
+
+The kernel counts to the peak of a process what its parent held when it was started (Linux, exec_mmap): so the parent must
+be small, which a benchmark with its data in memory is not.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+
+
+def main(where: str, *command: str) -> None:
+    """Run."""
+    begun = time.perf_counter()
+    process = os.posix_spawnp(command[0], command, os.environ)
+    _, status, usage = os.wait4(process, 0)
+    seconds = time.perf_counter() - begun
+    with Path(where).open("w", encoding="ascii") as file:
+        file.write(f"{os.waitstatus_to_exitcode(status)} {seconds} {usage.ru_maxrss * 1024}")
+
+
+main(*sys.argv[1:])
