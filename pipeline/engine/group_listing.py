@@ -41,7 +41,7 @@ class GroupListing:
         self._update = update
         self._before = [entry for entry in listed if entry.id.movement != movement.number]
         self._ended: list[FileEntry] = []
-        self._announced = len(self._before)
+        self._announced = {entry.id for entry in self._before}
 
     def end_stream(self, stored: Sequence[FileEntry]) -> None:
         """Take in what this Movement has stored of a stream that has come to its end."""
@@ -49,10 +49,11 @@ class GroupListing:
 
     async def grow(self, stored: Sequence[FileEntry]) -> None:
         """Announce what this Movement has stored of the stream in hand so far, if it is enough and may go ahead."""
-        entries = [*self._before, *self._ended, *in_lane_order(stored)]
+        entries = [*self._before, *self._left(stored), *self._ended, *in_lane_order(stored)]
+        new = [position for position, entry in enumerate(entries) if entry.id not in self._announced]
         if not all(entry.is_snapshot for entry in stored):
             return
-        if (len(entries) - self._announced) * GROWTH < self._announced - len(self._before):
+        if len(new) * GROWTH < len(self._announced) - len(self._before):
             return
         movement = self._movement
         key = layout.growing_list_key(movement.flow, movement.number, self._label, movement.attempts, len(entries))
@@ -63,13 +64,22 @@ class GroupListing:
                 now, file_lists={**now.file_lists, self._label: key}, unfinished={**streams, **now.unfinished}
             )
         )
-        grown = GroupCompleted(movement.flow, movement.number, self._label, key, grown_from=self._announced)
+        grown = GroupCompleted(movement.flow, movement.number, self._label, key, grown_from=new[0])
         await self._parts.queue.send([encode_message(grown)])
-        self._announced = len(entries)
+        self._announced = {entry.id for entry in entries}
+
+    def _left(self, in_hand: Sequence[FileEntry]) -> Sequence[FileEntry]:
+        """Return what earlier attempts of this Movement have listed of streams that are yet to come.
+
+        It may have been imported: no list may leave it out, should this attempt end before it comes to those streams.
+        """
+        taken = {entry.id.stream for entry in (*self._ended, *in_hand)}
+        own = [entry for entry in self._listed if entry.id.movement == self._movement.number]
+        return [entry for entry in own if entry.id.stream not in taken]
 
     async def complete(self) -> tuple[ObjectKey | None, int]:
         """Store the list of the complete group, if it names anything new; return its key and how many files it names."""
-        entries = self._before + in_lane_order(self._ended)
+        entries = self._before + in_lane_order([*self._left(()), *self._ended])
         known = self._movement.file_lists.get(self._label)
         if entries == self._listed:
             return known, len(entries)
