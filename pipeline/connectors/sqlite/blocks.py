@@ -1,7 +1,8 @@
 """A block of rows of a table: kept packed, hashed and turned into keys and JSON when asked.
 
-Rows are packed, since most rows of most Movements are never looked at: millions of small objects that live as long as a
-block take more time than packing them. What was asked of a block is got ready with the next one, as it is read.
+Rows are packed, some dozen to one string of bytes, since most rows of most Movements are never looked at: millions of
+small objects that live as long as a block take more time than packing them. What was asked of a block is got ready with
+the next one, as it is read.
 """
 
 from __future__ import annotations
@@ -12,12 +13,13 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import repeat
 from operator import itemgetter
+from struct import Struct
 from typing import Any
 
 import msgspec
 import orjson
 from anyio.to_thread import run_sync
-from xxhash import xxh3_64_digest, xxh3_64_intdigest, xxh3_128_digest
+from xxhash import xxh3_64_digest, xxh3_64_intdigest, xxh3_128
 
 from pipeline.codec.upsert_lines import PLAIN_TYPES, UpsertLines, upsert_lines_for
 from pipeline.codec.values import to_json
@@ -28,10 +30,13 @@ from pipeline.ports.source import StoreBinary
 Row = tuple[KeyValue, ...]
 
 pack: Callable[[Row], bytes] = msgspec.msgpack.Encoder().encode
-_unpack: Callable[[bytes], Row] = msgspec.msgpack.Decoder(tuple).decode
+_unpack_row: Callable[[bytes], Row] = msgspec.msgpack.Decoder(tuple).decode
+_unpack: Callable[[bytes], list[Row]] = msgspec.msgpack.Decoder(list[tuple]).decode  # type: ignore[type-arg]
+_ARRAY = Struct(">BI")
 """MessagePack: one value has one form there, in every release (https://github.com/msgpack/msgpack/blob/master/spec.md).
 
 The form of a row tells where it ends, so rows one after the other can be read in one way only, and be digested as one.
+`_ARRAY` is what begins an array of so many.
 """
 _OPTIONS = orjson.OPT_APPEND_NEWLINE | orjson.OPT_PASSTHROUGH_DATACLASS
 
@@ -59,79 +64,107 @@ class RowForm:
 
 @dataclass(slots=True)
 class Demand:
-    """What was asked of the latest block: its keys, or the JSON of most of its rows."""
+    """What was asked of the latest block: about its rows one by one, and the JSON of most of them."""
 
-    keys: bool = False
+    rows: bool = False
     lines: bool = False
 
 
-@dataclass(slots=True)
 class Gathered:
-    """The rows of a block on the way in: packed; and their keys, and they themselves, where these will be asked for."""
+    """The rows of a block on the way in: packed, a batch at a time; and more of them where more will be asked for."""
 
-    form: RowForm
-    packed: list[bytes]
-    key_parts: list[Any] | None
-    whole: list[Row] | None
+    def __init__(self, form: RowForm, demand: Demand, *, whole: bool) -> None:
+        """With `whole` rows are kept as they are, since they cannot be unpacked."""
+        self.form = form
+        self.count = 0
+        self.size = 0
+        self.batches: list[tuple[int, bytes]] = []
+        self.packed: list[bytes] | None = [] if demand.rows else None
+        self.key_parts: list[Any] | None = [] if demand.rows else None
+        self.whole: list[Row] | None = [] if demand.lines or whole else None
+        self._hasher = xxh3_128(seed=form.seed)
 
-    def add(self, batch: Sequence[Row], packed: list[bytes]) -> None:
-        """Take some rows."""
-        self.packed += packed
-        if self.key_parts is not None:
-            self.key_parts += map(self.form.key_part, batch)
+    def add(self, batch: Sequence[Row], packed: list[bytes]) -> int:
+        """Take some rows; return how many bytes they are."""
+        joined = b"".join(packed)
+        self._hasher.update(joined)
+        self.count += len(batch)
+        self.size += len(joined)
         if self.whole is not None:
             self.whole += batch
+        else:
+            self.batches.append((len(batch), joined))
+        if self.packed is not None and self.key_parts is not None:
+            self.packed += packed
+            self.key_parts += map(self.form.key_part, batch)
+        return len(joined)
 
-    def keep_whole(self) -> None:
-        """Keep the rows as they are from here on: those that come cannot be unpacked."""
+    def digest(self) -> bytes:
+        """Return the digest of the packed rows, one after the other."""
+        return self._hasher.digest()
+
+    def rows(self) -> Sequence[Row]:
+        """Return the rows as they are."""
         if self.whole is None:
-            self.whole = [_unpack(row) for row in self.packed]
+            self.whole = [row for count, joined in self.batches for row in _unpack(_ARRAY.pack(0xDD, count) + joined)]
+            self.batches = []
+        return self.whole
 
 
 class SqliteRowBlock:
-    """Consecutive rows of one table. Its digest is that of its packed rows, one after the other."""
+    """Consecutive rows of one table."""
 
-    def __init__(self, rows: Gathered, demand: Demand) -> None:
+    def __init__(self, rows: Gathered, demand: Demand, pack_row: Callable[[Row], bytes]) -> None:
+        """Hold rows that `pack_row` has packed. What is asked of the block is noted in `demand`."""
+        self._gathered = rows
         self._form = rows.form
-        self._packed = rows.packed
-        self._key_parts = rows.key_parts
-        self._whole = rows.whole
         self._demand = demand
-        self._digest = xxh3_128_digest(b"".join(rows.packed), rows.form.seed)
+        self._pack = pack_row
+        self._digest = rows.digest()
 
     def __len__(self) -> int:
-        return len(self._packed)
+        return self._gathered.count
 
     def digest(self) -> bytes:
         return self._digest
 
     def last_key(self) -> Key:
-        return self._form.key(self._row(-1))
+        gathered = self._gathered
+        if gathered.whole is not None:
+            return self._form.key(gathered.whole[-1])
+        count, joined = gathered.batches[-1]
+        return self._form.key(_unpack(_ARRAY.pack(0xDD, count) + joined)[-1])
 
     def keys(self) -> Sequence[Key]:
-        self._demand.keys = True
-        if self._key_parts is None:
-            rows = self._whole if self._whole is not None else map(_unpack, self._packed)
-            self._key_parts = list(map(self._form.key_part, rows))
-        return self._form.keys(self._key_parts)
+        self._demand.rows = True
+        if self._gathered.key_parts is None:
+            self._gathered.key_parts = list(map(self._form.key_part, self._gathered.rows()))
+        return self._form.keys(self._gathered.key_parts)
 
     def row_hashes(self) -> bytes:
-        return b"".join(map(xxh3_64_digest, self._packed, repeat(self._form.seed)))
+        self._demand.rows = True
+        if self._gathered.packed is None:
+            self._gathered.packed = list(map(self._pack, self._gathered.rows()))
+        return b"".join(map(xxh3_64_digest, self._gathered.packed, repeat(self._form.seed)))
 
     async def upserts(self, positions: Sequence[int], store_binary: StoreBinary) -> bytes:
         self._demand.lines = 2 * len(positions) > len(self)
         return await run_sync(self._lines, positions)
 
-    def _row(self, at: int) -> Row:
-        return self._whole[at] if self._whole is not None else _unpack(self._packed[at])
-
     def _lines(self, positions: Sequence[int]) -> bytes:
-        rows = (
-            self._whole if self._whole is not None and len(positions) == len(self) else list(map(self._row, positions))
-        )
+        rows = self._chosen(positions)
         if self._form.upsert_lines is not None and _are_plain(rows):
             return self._form.upsert_lines.encode(rows)
         return b"".join([self._line(row) for row in rows])
+
+    def _chosen(self, positions: Sequence[int]) -> Sequence[Row]:
+        gathered = self._gathered
+        if len(positions) == len(self):
+            return gathered.rows()
+        if gathered.whole is None and gathered.packed is not None:
+            return [_unpack_row(gathered.packed[at]) for at in positions]
+        rows = gathered.rows()
+        return [rows[at] for at in positions]
 
     def _line(self, row: Row) -> bytes:
         values: Iterable[object] = map(to_json, row) if math.inf in row or -math.inf in row else row

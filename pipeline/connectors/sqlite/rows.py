@@ -94,38 +94,40 @@ class SqliteRows:
         with translated(self._place):
             if self._cursor is None:
                 self._start()
-            whole: list[Row] | None = [] if demand.lines or self._careful else None
-            rows = Gathered(self._form, [], [] if demand.keys else None, whole)
+            rows = Gathered(self._form, demand, whole=self._careful)
             while not self._fill(rows, end):
                 self._careful = True
-                rows.keep_whole()
+                rows.rows()  # those that come cannot be unpacked
                 self._start()
         self._ensure_untouched()
-        return SqliteRowBlock(rows, self._demand) if rows.packed else None
+        return SqliteRowBlock(rows, self._demand, self._pack) if rows.count else None
+
+    @property
+    def _pack(self) -> Callable[[Row], bytes]:
+        return pack_carefully if self._careful else pack
 
     def _fill(self, rows: Gathered, end: Key | None) -> bool:
         """Add rows until the block is full or the table at its end; False when only the careful way leads on."""
-        packed_by: Callable[[Row], bytes] = pack_carefully if self._careful else pack
-        count = len(rows.packed)
+        pack_row, before = self._pack, rows.count
         try:
             bound = self._bound(end, rows)
             larger = 1.0 if bound is None else TO_AN_END
-            left = larger * BLOCK_BYTES - sum(map(len, rows.packed))
-            while left > 0 and len(rows.packed) < larger * BLOCK_ROWS and (batch := self._next_batch()):
+            while (
+                rows.size < larger * BLOCK_BYTES and rows.count < larger * BLOCK_ROWS and (batch := self._next_batch())
+            ):
                 if bound is not None and self._order(batch[-1]) > bound:
                     fitting = bisect_right(batch, bound, key=self._order)
                     batch, self._held = batch[:fitting], batch[fitting:]
-                    left = 0
-                packed = list(map(packed_by, batch))
-                rows.add(batch, packed)
-                size = sum(map(len, packed))
-                left -= size
+                packed = list(map(pack_row, batch))
+                size = rows.add(batch, packed)
                 is_large = size >= LARGE_ROW_BYTES and max(map(len, packed)) >= LARGE_ROW_BYTES
                 self._batch_rows = 1 if is_large else BATCH_ROWS
+                if self._held:
+                    break
         except UnicodeDecodeError:
             return False
         finally:
-            self._read_count += len(rows.packed) - count
+            self._read_count += rows.count - before
         return True
 
     def _bound(self, end: Key | None, rows: Gathered) -> OrderedKey | None:
@@ -133,7 +135,7 @@ class SqliteRows:
         if end is None:
             return None
         bound = order(end)
-        if not rows.packed:
+        if not rows.count:
             self._held = self._next_batch()
             if self._held and self._order(self._held[0]) > bound:
                 return None
