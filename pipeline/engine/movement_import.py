@@ -116,7 +116,8 @@ class MovementImport:
         """Announce the group anew if the step that this share was of is complete, and another follows it.
 
         The marks are read after the last file of this share was marked, so of several shares the last one rings; two
-        that end at the same moment may both do so.
+        that end at the same moment may both do so. Who had nothing to do does not ring for a step that has failed: the
+        share that comes of it would be empty, too, and so on without an end.
         """
         await self.refresh()
         following = [lane.steps[0] for lane in plan(entries, self.marks).lanes]
@@ -124,5 +125,8 @@ class MovementImport:
             own = {entry.id for lane in lanes for step in lane.steps for entry in step.pending}
         else:  # whoever had this share before died when it was done, perhaps before ringing
             own = {entry.id for ordinal, entry in enumerate(entries) if announced.share.has(ordinal)}
+            failures = await self._parts.flows.read_failures(self.movement.flow, self.movement.number)
+            failed = {failure.file for failure in failures if failure.line is None}
+            following = [step for step in following if not failed.issuperset(entry.id for entry in step.pending)]
         if any(own & set(step.after) for step in following):
             await self._parts.queue.send([encode_message(replace(announced, share=WHOLE))])
