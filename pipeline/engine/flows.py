@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 
@@ -71,7 +72,8 @@ class FlowStore:
         after: ObjectKey | None = None
         while page := await self._store.list_page(layout.failures_prefix(flow, number), after=after):
             for info in page:
-                failures += decode_failures((await self._store.get(info.key)).data, info.key)
+                with suppress(AbsentError):  # the file has been imported since it was listed
+                    failures += decode_failures((await self._store.get(info.key)).data, info.key)
             after = page[-1].key
         return failures
 
