@@ -92,7 +92,7 @@ class Gathered:
         self.size += len(joined)
         if self.whole is not None:
             self.whole += batch
-        else:
+        elif batch:
             self.batches.append((len(batch), joined))
         if self.packed is not None and self.key_parts is not None:
             self.packed += packed
