@@ -1,9 +1,11 @@
 """The comparison of two places stream by stream: two sequences of rows in key order, walked side by side.
 
-While the hashes of both sides agree, no key is looked at. Where they do not, the keys say which side a row is missing
-from; a key that both have under different hashes is a *pair*: its values decide, and they are looked at elsewhere.
+Where whole blocks agree by their digests, no row is looked at (`pass_by`). While the hashes of both sides agree, no key
+is looked at. Where they do not, the keys say which side a row is missing from; a key that both have under different
+hashes is a *pair*: its values decide, and they are looked at elsewhere.
 
-A difference goes unnoticed only if two different rows have equal hashes: with 64 bits, one chance in 2**64 a row.
+A difference goes unnoticed only if two different rows have equal hashes: with 64 bits, one chance in 2**64 a row; or if
+two blocks with a difference have equal digests, for which the chance is no greater.
 """
 
 from __future__ import annotations
@@ -20,17 +22,20 @@ _FIRST_STRIDE_ROWS = 16
 class Rows:
     """Consecutive rows of one side, in key order, and how many of them have been walked past.
 
-    `load_keys` is asked at most once, and not at all while the hashes agree with the other side's.
+    `load_hashes` and `load_keys` are asked at most once; the one not at all where digests have agreed, the other not
+    while the hashes agree with the other side's.
     """
 
-    def __init__(self, hashes: bytes, load_keys: Callable[[], Sequence[Key]]) -> None:
-        self.hashes = hashes
+    def __init__(self, count: int, load_hashes: Callable[[], bytes], load_keys: Callable[[], Sequence[Key]]) -> None:
         self.at = 0
+        self._count = count
+        self._load_hashes = load_hashes
+        self._hashes: bytes | None = None
         self._load_keys = load_keys
         self._keys: Sequence[Key] | None = None
 
     def __len__(self) -> int:
-        return len(self.hashes) // HASH_BYTES
+        return self._count
 
     @property
     def left(self) -> int:
@@ -45,7 +50,9 @@ class Rows:
 
     def hash_slice(self, start: int, end: int) -> bytes:
         """Return the hashes of the rows from `start` to before `end`."""
-        return self.hashes[start * HASH_BYTES : end * HASH_BYTES]
+        if self._hashes is None:
+            self._hashes = self._load_hashes()
+        return self._hashes[start * HASH_BYTES : end * HASH_BYTES]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +73,13 @@ class Step:
     source_rows: int = 0
     destination_rows: int = 0
     suspects: list[Suspect] = field(default_factory=list)
+
+
+def pass_by(source: Rows, destination: Rows) -> Step:
+    """Walk past all that is left of both sides, of which is known that it agrees."""
+    step = Step(source.left, destination.left)
+    source.at, destination.at = len(source), len(destination)
+    return step
 
 
 def walk(source: Rows, destination: Rows) -> Step:

@@ -46,7 +46,7 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """How many rows one place has in a range, and a digest of them: equal digests mean equal rows."""
+    """How many rows one place has in a range, and a digest of them: equal digests mean equal rows, in one report."""
 
     rows: int
     digest: str

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 
 import structlog
 
@@ -118,16 +119,16 @@ class _Comparison:
         if pair.there and pairing and (reason := why_not_comparable(pair.here, pair.there, pairing)):
             return replace(report, incomparable=reason)
         rows = no_rows() if pair.gone else self.here.open_rows(pair.here)
-        copied = self._open_copy(pair, pairing)
+        copied = self._copied(pair, pairing)
         by_values = pairing if self.request.against is Against.SOURCE else None
         report = await StreamComparison(report, by_values, self._told(pair.here.stream)).run(rows, copied)
         log.info("stream_verified", stream=report.stream, rows=report.source.rows, differences=report.differences)
         return report
 
-    def _open_copy(self, pair: _StreamPair, pairing: Pairing | None) -> OpenRows:
+    def _copied(self, pair: _StreamPair, pairing: Pairing | None) -> OpenRows:
         if pair.there is None or pairing is None:
-            return no_rows()
-        return self.copy.open_rows(aligned(pair.here, pair.there, pairing))
+            return no_rows
+        return partial(self.copy.open_rows, aligned(pair.here, pair.there, pairing))
 
     def _told(self, stream: StreamName) -> Told:
         def note(difference: Difference) -> None:

@@ -6,6 +6,8 @@ from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Sequen
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 
+from blake3 import blake3
+
 from pipeline.domain.diff import StateRange
 from pipeline.domain.errors import DefectError
 from pipeline.domain.ids import StreamName
@@ -14,7 +16,7 @@ from pipeline.domain.movement import Movement
 from pipeline.domain.schema import StreamSchema
 from pipeline.engine.stream_state import StreamState
 from pipeline.ports.object_store import ObjectStore
-from pipeline.ports.source import End, RowBlock, StoreBinary, anywhere
+from pipeline.ports.source import DIGEST_BYTES, End, RowBlock, StoreBinary, anywhere
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +30,7 @@ class StoredBlock:
 
     def digest(self) -> bytes:
         """The digest that was stored. Without one it is none that a block has, and hashes decide."""
-        return self.part.digest or b""
+        return self.part.digest or blake3(self.part.hashes).digest(length=DIGEST_BYTES)
 
     def last_key(self) -> Key:
         """The last of the keys."""

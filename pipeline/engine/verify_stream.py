@@ -1,6 +1,8 @@
 """The comparison of one stream: the source's rows and the destination's, walked side by side in key order.
 
-In memory are two blocks of each side, and the first few differences. All others are handed on as they are found.
+The destination's blocks end where the source's do, as far as it can make them: so equal blocks are told by their
+digests, and rows are looked at one by one only in those that differ. In memory are two blocks of each side, and the
+first few differences. All others are handed on as they are found.
 """
 
 from __future__ import annotations
@@ -13,16 +15,17 @@ import orjson
 from blake3 import blake3
 
 from pipeline.codec.values import key_text
-from pipeline.domain.compare import Rows, Step, Suspect, walk, walk_rest
+from pipeline.domain.compare import Rows, Step, Suspect, pass_by, walk, walk_rest
 from pipeline.domain.compare_report import Difference, Finding, RangeReport, Side, StreamReport
 from pipeline.domain.compare_values import Pairing, differing_columns
 from pipeline.domain.diff import HASH_BYTES
 from pipeline.domain.ids import BinaryId
 from pipeline.domain.keys import Key, order
 from pipeline.ports.object_store import OpenBody
-from pipeline.ports.source import RowBlock
+from pipeline.ports.source import End, RowBlock
 
-OpenRows = AbstractAsyncContextManager[AsyncIterable[RowBlock]]
+OpenedRows = AbstractAsyncContextManager[AsyncIterable[RowBlock]]
+OpenRows = Callable[[End], OpenedRows]
 PAIRS_AT_ONCE = 500
 """Rows of each side that are turned into JSON together: a few megabytes at most."""
 RANGES_KEPT = 100
@@ -44,8 +47,16 @@ class SideRows:
             if self.block is None:
                 self.rows = None
                 return None
-            self.rows = Rows(self.block.row_hashes(), self.block.keys)
+            self.rows = Rows(len(self.block), self.block.row_hashes, self.block.keys)
         return self.rows
+
+    def fresh_digest(self) -> bytes | None:
+        """Return the digest of the block in hand, if none of its rows has been walked past."""
+        return self.block.digest() if self.block is not None and self.rows is not None and self.rows.at == 0 else None
+
+    def last_key(self) -> Key | None:
+        """Return the last key of the block in hand, if it has rows left."""
+        return self.block.last_key() if self.block is not None and self.rows is not None and self.rows.left else None
 
     async def values(self, positions: Sequence[int]) -> list[Mapping[str, object]]:
         """Return the rows at these positions of the block in hand, as their upserts have them."""
@@ -84,47 +95,49 @@ class StreamComparison:
         self._pairing = pairing
         self._told = told
         self._digests = blake3(), blake3()
+        self._digested: RowBlock | None = None
         self._end_of_last: Callable[[], Key] | None = None
 
-    async def run(self, source: OpenRows, destination: OpenRows) -> StreamReport:
+    async def run(self, source: OpenedRows, destination: OpenRows) -> StreamReport:
         """Walk both sides to their ends and return what was found."""
-        async with source as source_blocks, destination as destination_blocks:
-            one, other = SideRows(aiter(source_blocks)), SideRows(aiter(destination_blocks))
-            while True:
-                rows, copies = await one.fill(), await other.fill()
-                if rows is None and copies is None:
-                    break
-                starts = (rows.at if rows else 0, copies.at if copies else 0)
-                step = walk(rows, copies) if rows and copies else walk_rest(rows, copies)
-                await self._take(step, starts, one, other)
+        async with source as source_blocks:
+            one = SideRows(aiter(source_blocks))
+            async with destination(one.last_key) as destination_blocks:
+                other = SideRows(aiter(destination_blocks))
+                while True:
+                    rows, copies = await one.fill(), await other.fill()
+                    if rows is None and copies is None:
+                        break
+                    self._digest(one.block)
+                    starts = (rows.at if rows else 0, copies.at if copies else 0)
+                    await self._take(_walk(one, other), starts, one, other)
         return replace(
             self._report,
             source=replace(self._report.source, digest=self._digests[0].hexdigest()),
             destination=replace(self._report.destination, digest=self._digests[1].hexdigest()),
         )
 
+    def _digest(self, block: RowBlock | None) -> None:
+        """Both digests are of the source's blocks; the destination's also of what differs, as it is there."""
+        if block is not None and block is not self._digested:
+            self._digested = block
+            for digest in self._digests:
+                digest.update(block.digest())
+
     async def _take(self, step: Step, starts: tuple[int, int], one: SideRows, other: SideRows) -> None:
         found, same = await self._judge(step.suspects, one, other)
-        hashes = _hashes(one.rows, starts[0], step.source_rows)
-        copied = bytearray(_hashes(other.rows, starts[1], step.destination_rows))
-        for suspect in same:  # one row in two forms counts as one: its digest is the source's
-            at = ((suspect.destination or 0) - starts[1]) * HASH_BYTES
-            row = ((suspect.source or 0) - starts[0]) * HASH_BYTES
-            copied[at : at + HASH_BYTES] = hashes[row : row + HASH_BYTES]
-        self._digests[0].update(hashes)
-        self._digests[1].update(bytes(copied))
         for difference in found:
             self._told.note(difference)
         end = _end(one.rows, other.rows, starts)
         self._count(step, found)
-        if found and len(self._report.differing) < RANGES_KEPT:
-            range_report = RangeReport(
-                after=self._end_of_last() if self._end_of_last else None,
-                until=end(),
-                source=Side(step.source_rows, blake3(hashes).hexdigest()),
-                destination=Side(step.destination_rows, blake3(bytes(copied)).hexdigest()),
-            )
-            self._report = replace(self._report, differing=(*self._report.differing, range_report))
+        if found:
+            sides = _sides(step, starts, same, one.rows, other.rows)
+            self._digests[1].update(sides[1].digest.encode())
+            if len(self._report.differing) < RANGES_KEPT:
+                after = self._end_of_last() if self._end_of_last else None
+                self._report = replace(
+                    self._report, differing=(*self._report.differing, RangeReport(after, end(), *sides))
+                )
         self._end_of_last = end
 
     def _count(self, step: Step, found: Sequence[Difference]) -> None:
@@ -191,6 +204,30 @@ class StreamComparison:
             return None
         reason = self._told.set_aside.get(key_text(key)) if self._told.set_aside else None
         return Difference(key, finding, columns.get(suspect, ()), reason)
+
+
+def _walk(one: SideRows, other: SideRows) -> Step:
+    rows, copies = one.rows, other.rows
+    if rows is None or copies is None:
+        return walk_rest(rows, copies)
+    digest = one.fresh_digest() if len(rows) == len(copies) else None
+    return pass_by(rows, copies) if digest is not None and digest == other.fresh_digest() else walk(rows, copies)
+
+
+def _sides(
+    step: Step, starts: tuple[int, int], same: Sequence[Suspect], rows: Rows | None, copies: Rows | None
+) -> tuple[Side, Side]:
+    """Return what each side has of a range. One row in two forms counts as one: its hash is the source's."""
+    hashes = _hashes(rows, starts[0], step.source_rows)
+    copied = bytearray(_hashes(copies, starts[1], step.destination_rows))
+    for suspect in same:
+        at = ((suspect.destination or 0) - starts[1]) * HASH_BYTES
+        row = ((suspect.source or 0) - starts[0]) * HASH_BYTES
+        copied[at : at + HASH_BYTES] = hashes[row : row + HASH_BYTES]
+    return (
+        Side(step.source_rows, blake3(hashes).hexdigest()),
+        Side(step.destination_rows, blake3(bytes(copied)).hexdigest()),
+    )
 
 
 def _hashes(rows: Rows | None, start: int, count: int) -> bytes:

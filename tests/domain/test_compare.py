@@ -24,7 +24,8 @@ def rows_of(part: Sequence[tuple[int, int]], asked: list[int] | None = None) -> 
             asked.append(len(part))
         return [(key,) for key, _ in part]
 
-    return Rows(b"".join((key * 8 + value).to_bytes(HASH_BYTES) for key, value in part), load_keys)
+    hashes = b"".join((key * 8 + value).to_bytes(HASH_BYTES) for key, value in part)
+    return Rows(len(part), lambda: hashes, load_keys)
 
 
 def blocks(table: Table, size: int) -> Iterator[Rows]:
@@ -80,8 +81,8 @@ def test_no_key_is_looked_at_while_the_hashes_agree() -> None:
 
 
 def test_numbers_that_are_equal_are_one_key() -> None:
-    one = Rows(b"\1" * 8, lambda: [(1,)])
-    other = Rows(b"\2" * 8, lambda: [(1.0,)])
+    one = Rows(1, lambda: b"\1" * 8, lambda: [(1,)])
+    other = Rows(1, lambda: b"\2" * 8, lambda: [(1.0,)])
     (suspect,) = walk(one, other).suspects
     assert (suspect.source, suspect.destination) == (0, 0)
 

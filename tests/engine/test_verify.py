@@ -18,7 +18,7 @@ from pipeline.domain.ids import StreamName
 from pipeline.domain.keys import Key
 from pipeline.engine.verify import VerifyRequest
 from pipeline.engine.verify_stream import StreamComparison, Told
-from pipeline.ports.source import RowBlock
+from pipeline.ports.source import End, RowBlock, anywhere
 from tests.engine.moving import FLOW, on_trio
 from tests.engine.verifying import VerifiedWorld, numbered
 from tests.engine.world import MemoryBlock, Table
@@ -225,7 +225,7 @@ class _Counted:
     blocks: list[weakref.ref[MemoryBlock]] = field(default_factory=list)
 
     @asynccontextmanager
-    async def open(self) -> AsyncIterator[AsyncIterable[RowBlock]]:
+    async def open(self, end: End = anywhere) -> AsyncIterator[AsyncIterable[RowBlock]]:
         async def blocks() -> AsyncGenerator[RowBlock, None]:
             for start in range(0, self.count, 10):
                 await anyio.lowlevel.checkpoint()
@@ -252,7 +252,7 @@ def test_however_many_rows_there_are_few_blocks_are_in_memory(text: str) -> None
 
     async def main() -> StreamReport:
         told = Told(keep=3, set_aside={}, note=lambda difference: kept.append(1))
-        return await StreamComparison(StreamReport(StreamName("t")), None, told).run(source.open(), copy.open())
+        return await StreamComparison(StreamReport(StreamName("t")), None, told).run(source.open(), copy.open)
 
     report = on_trio(main)
     assert report.differences == len(kept) == (0 if text == "same" else 5_000)

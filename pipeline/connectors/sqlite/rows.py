@@ -118,6 +118,8 @@ class SqliteRows:
                 if bound is not None and self._order(batch[-1]) > bound:
                     fitting = bisect_right(batch, bound, key=self._order)
                     batch, self._held = batch[:fitting], batch[fitting:]
+                    if not batch:
+                        break
                 packed = list(map(pack_row, batch))
                 size = rows.add(batch, packed)
                 is_large = size >= LARGE_ROW_BYTES and max(map(len, packed)) >= LARGE_ROW_BYTES
