@@ -122,6 +122,11 @@ class Settings(BaseSettings):
         le=64,
         description="How many streams are imported at the same time.",
     )
+    import_apart: bool = Field(
+        default=True,
+        description="Whether `pipeline move` imports in a second process when there is much to move and a processor for "
+        "it. Each of the two takes memory of its own.",
+    )
     share_files: int = Field(
         default=8,
         ge=0,

@@ -6,6 +6,8 @@ import os
 import socket
 from dataclasses import dataclass, replace
 
+from pipeline.assembly.helper import HelperProcess, has_room
+from pipeline.assembly.helper_process import Errand
 from pipeline.assembly.home import limits, make_home, open_home, open_queue
 from pipeline.assembly.places import read_pair
 from pipeline.domain.ids import encode_name
@@ -36,10 +38,13 @@ async def move(request: MoveRequest, settings: Settings, reporter: Reporter) -> 
     make_home(settings.home)
     async with open_home(settings) as home:
         with hold_flow_lock(settings.home / "locks" / f"{encode_name(pair.name)[:200]}.lock", pair.name):
-            async with open_queue(settings, f"imports:{pair.name}") as queue:
+            place = f"imports:{pair.name}"
+            async with open_queue(settings, place) as queue:
                 alone = replace(limits(settings), share_files=0)  # this process takes no part in a fleet
                 parts = EngineParts(home.store, queue, home.clock, reporter, home.flows, alone)
-                mover = Mover(parts, pair.name, pair.source, pair.destination, worker_name())
+                errand = Errand(pair.name, pair.destination, place, settings)
+                help_ = HelperProcess(errand) if settings.import_apart and has_room() else None
+                mover = Mover(parts, pair.name, pair.source, pair.destination, worker_name(), help_)
                 return await mover.run(only=request.only, exclude=request.exclude)
 
 

@@ -14,6 +14,8 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from functools import partial
 
+import anyio
+
 from pipeline.codec.message import GroupCompleted, encode_message
 from pipeline.domain import layout
 from pipeline.domain.errors import ConfigurationError, LeaseLostError
@@ -71,7 +73,10 @@ def ensure_selected(
 
 
 class Exporter:
-    """Exports one Movement. `announced` holds the File List of each group it was about."""
+    """Exports one Movement. `announced` holds the File List of each group it was about.
+
+    `grown` is set as soon as there is something to import of a group that is not complete.
+    """
 
     def __init__(
         self, parts: EngineParts, snapshot: Snapshot, schemas: Sequence[StreamSchema], movement: Movement
@@ -81,6 +86,7 @@ class Exporter:
         self._schemas = schemas
         self._movement = movement
         self.announced: dict[Label, ObjectKey] = {}
+        self.grown = anyio.Event()
         self._binaries = BinaryFiles(parts.store, movement.flow, parts.reporter)
 
     async def run(self) -> Movement:
@@ -186,8 +192,9 @@ class Exporter:
             state = self._state(schema.stream, _headers(carried, adopted))
 
         async def grow(stored: StoredFiles) -> None:
-            if stored[-1][0].covers.until is not None:  # otherwise the group is complete in a moment
-                await listing.grow([entry for _, entry in (*adopted, *stored)])
+            ends = stored[-1][0].covers.until is None  # then the group is complete in a moment
+            if not ends and await listing.grow([entry for _, entry in (*adopted, *stored)]):
+                self.grown.set()
 
         writer = ChunkWriter(parts, movement, schema, _numbers(adopted), self._binaries, grow)
         export = StreamExport(schema.label, writer, self._binaries.store, parts.reporter, state_complete=state.complete)

@@ -47,14 +47,14 @@ class GroupListing:
         """Take in what this Movement has stored of a stream that has come to its end."""
         self._ended += in_lane_order(stored)
 
-    async def grow(self, stored: Sequence[FileEntry]) -> None:
-        """Announce what this Movement has stored of the stream in hand so far, if it is enough and may go ahead."""
+    async def grow(self, stored: Sequence[FileEntry]) -> bool:
+        """Announce what this Movement has stored of the stream in hand so far; False if it is little, or must wait."""
         entries = [*self._before, *self._left(stored), *self._ended, *in_lane_order(stored)]
         new = [position for position, entry in enumerate(entries) if entry.id not in self._announced]
         if not all(entry.is_snapshot for entry in stored):
-            return
+            return False
         if len(new) * GROWTH < len(self._announced) - len(self._before):
-            return
+            return False
         movement = self._movement
         key = layout.growing_list_key(movement.flow, movement.number, self._label, movement.attempts, len(entries))
         await self._put(key, entries)
@@ -67,6 +67,7 @@ class GroupListing:
         grown = GroupCompleted(movement.flow, movement.number, self._label, key, grown_from=new[0])
         await self._parts.queue.send([encode_message(grown)])
         self._announced = {entry.id for entry in entries}
+        return True
 
     def _left(self, in_hand: Sequence[FileEntry]) -> Sequence[FileEntry]:
         """Return what earlier attempts of this Movement have listed of streams that are yet to come.

@@ -55,6 +55,11 @@ class MovementImport:
         """The Event Files that could not be applied, and why."""
         return self.runner.failed
 
+    def note_imported(self, file: EventFileId, mark: Mark) -> None:
+        """Take note of what another process has imported."""
+        self.marks[file] = mark
+        self.failed.pop(file, None)
+
     async def refresh(self) -> None:
         """Ask the destination what it has imported."""
         self.marks.update(await self.session.marks())

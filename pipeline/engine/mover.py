@@ -8,55 +8,44 @@ from datetime import datetime
 
 import anyio
 
-from pipeline.codec.message import GroupCompleted, MovementExported, encode_message
+from pipeline.codec.message import GroupCompleted, encode_message
 from pipeline.domain.errors import TransientError
 from pipeline.domain.ids import FlowName, Label, ObjectKey
 from pipeline.domain.movement import Movement, Status, marked_as
 from pipeline.domain.one_error import one_error
 from pipeline.engine.exporter import Exporter, ensure_selected
-from pipeline.engine.importer import Importer
-from pipeline.engine.message_loop import MessageLoop
+from pipeline.engine.helping import Help
 from pipeline.engine.movement_import import MovementImport
 from pipeline.engine.parts import EngineParts
 from pipeline.engine.progress import ProgressKeeper
 from pipeline.engine.settlement import Settlement
+from pipeline.engine.shared_import import SharedImport
 from pipeline.ports.destination import Destination, DestinationSession
 from pipeline.ports.reporter import MovementBegun
 from pipeline.ports.source import Source
 
 LOOK_SECONDS = 0.01
-RECEIVE_WAIT_SECONDS = 1.0
-
-
-class _OneMovement:
-    """Deals with what is announced of one Movement. What is left of earlier ones is in its own File Lists as well."""
-
-    def __init__(self, importing: MovementImport) -> None:
-        self._importing = importing
-
-    async def import_group(self, announced: GroupCompleted) -> bool:
-        """Import the group."""
-        own = self._importing.movement
-        if (announced.flow, announced.movement) != (own.flow, own.number):
-            return True
-        return await self._importing.import_group(announced)
-
-    async def look_at(self, announced: MovementExported) -> bool:
-        """Nothing: the Mover itself settles."""
-        return True
 
 
 class Mover:
     """Moves one Flow's data once. Run it again after any interruption, and the same Movement is carried on."""
 
     def __init__(
-        self, parts: EngineParts, flow: FlowName, source: Source, destination: Destination, worker: str
+        self,
+        parts: EngineParts,
+        flow: FlowName,
+        source: Source,
+        destination: Destination,
+        worker: str,
+        help_: Help | None = None,
     ) -> None:
+        """Move with this process alone, or have `help_` when the Movement turns out to be large."""
         self._keeper = ProgressKeeper(parts.clock, parts.reporter, worker)
         self._parts = replace(parts, reporter=self._keeper)
         self._flow = flow
         self._source = source
         self._destination = destination
+        self._help = help_
 
     async def run(self, *, only: tuple[str, ...] = (), exclude: tuple[str, ...] = ()) -> Movement:
         """Move, and return the Movement settled. Raises what a person must know; then it has not settled."""
@@ -93,12 +82,14 @@ class Mover:
         limiter = anyio.CapacityLimiter(self._parts.limits.importers)
         importing = MovementImport(self._parts, movement, session, limiter)
         await importing.refresh()
+        shared = SharedImport(self._parts, importing, self._help)
         async with anyio.create_task_group() as group:
-            group.start_soon(self._loop(importing).run, name="importer")
+            group.start_soon(shared.run, exporter.grown, name="importer")
             group.start_soon(self._watch, movement, name="watch")
             movement = await exporter.run()
             await reading.aclose()  # a snapshot may stand in the way of the app: it is held no longer than it is read
-            await self._wait_imported(movement, exporter.announced, importing)
+            shared.exported.set()
+            await self._wait_imported(movement, exporter.announced, shared)
             group.cancel_scope.cancel()
         settlement = Settlement(self._parts, session)
         settled = await settlement.settle(
@@ -106,11 +97,6 @@ class Mover:
         )
         await self._keeper.write(self._parts.store, movement.flow, movement.number)
         return settled
-
-    def _loop(self, importing: MovementImport) -> MessageLoop:
-        importer = Importer(self._parts, _OneMovement(importing))
-        room = 2 * self._parts.limits.importers
-        return MessageLoop(self._parts.queue, importer.handle, room=room, wait_seconds=RECEIVE_WAIT_SECONDS)
 
     async def _watch(self, movement: Movement) -> None:
         """Write the progress down now and then; end a Movement in which nothing moves any more."""
@@ -124,12 +110,10 @@ class Mover:
                     "Run the command again; it carries on where it stopped."
                 )
 
-    async def _wait_imported(
-        self, movement: Movement, announced: dict[Label, ObjectKey], importing: MovementImport
-    ) -> None:
+    async def _wait_imported(self, movement: Movement, announced: dict[Label, ObjectKey], shared: SharedImport) -> None:
         """Wait until every announced group has been worked through, ringing again for what seems to be lost."""
         rung = anyio.current_time()
-        while left := {label: key for label, key in announced.items() if key not in importing.done}:
+        while left := {label: key for label, key in announced.items() if not shared.is_done(key)}:
             await anyio.sleep(LOOK_SECONDS)
             if anyio.current_time() - rung < self._parts.limits.sweep_seconds:
                 continue
@@ -137,7 +121,7 @@ class Mover:
             lost = [
                 encode_message(GroupCompleted(movement.flow, movement.number, label, key))
                 for label, key in left.items()
-                if not importing.is_in_hand(key)
+                if not shared.is_in_hand(key)
             ]
             if lost:
                 await self._parts.queue.send(lost)

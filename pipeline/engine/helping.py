@@ -1,0 +1,122 @@
+"""Help with an import from another process: for a Movement that turns out to be large, on a computer that has the room.
+
+Reading a source and loading into a destination both hold one interpreter most of the time; side by side in one process
+they wait for each other. The helper receives the Movement's messages from the same queue as anybody, and tells what it
+does; whoever has asked for it need not trust that it lives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+import anyio
+
+from pipeline.codec.message import GroupCompleted, MovementExported
+from pipeline.domain.ids import ObjectKey
+from pipeline.domain.movement import Movement
+from pipeline.engine.importer import Importer
+from pipeline.engine.message_loop import MessageLoop
+from pipeline.engine.movement_import import MovementImport
+from pipeline.engine.parts import EngineParts
+from pipeline.ports.destination import DestinationSession
+from pipeline.ports.reporter import Event, Reporter
+
+RECEIVE_WAIT_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class GroupTaken:
+    """The helper has begun to work on a group."""
+
+    file_list: ObjectKey
+
+
+@dataclass(frozen=True, slots=True)
+class GroupLeft:
+    """The helper works on a group no more; `done` says that it has worked it through."""
+
+    file_list: ObjectKey
+    done: bool
+
+
+Told = Event | GroupTaken | GroupLeft
+
+
+class Help(Protocol):
+    """Where help comes from."""
+
+    def open(self, movement: Movement) -> AbstractAsyncContextManager[AsyncIterator[Told]]:
+        """Have somebody take part in the import of `movement` while the context lasts.
+
+        It is entered when the helper is at work. The iterator gives what the helper tells, and ends when the helper does,
+        for whatever reason. PipelineError when there is no help to be had.
+        """
+        ...
+
+
+class OneMovement:
+    """Deals with what is announced of one Movement. What is left of earlier ones is in its own File Lists as well."""
+
+    def __init__(self, importing: MovementImport) -> None:
+        self._importing = importing
+
+    async def import_group(self, announced: GroupCompleted) -> bool:
+        """Import the group."""
+        own = self._importing.movement
+        if (announced.flow, announced.movement) != (own.flow, own.number):
+            return True
+        return await self._importing.import_group(announced)
+
+    async def look_at(self, announced: MovementExported) -> bool:
+        """Nothing: the Mover itself settles."""
+        return True
+
+
+def message_loop(parts: EngineParts, handler: OneMovement) -> MessageLoop:
+    """Return the loop that has announcements handled, with room for some to wait for others."""
+    importer = Importer(parts, handler)
+    return MessageLoop(parts.queue, importer.handle, room=2 * parts.limits.importers, wait_seconds=RECEIVE_WAIT_SECONDS)
+
+
+class _Telling(OneMovement):
+    def __init__(self, importing: MovementImport, tell: Callable[[Told], None]) -> None:
+        super().__init__(importing)
+        self._done = importing.done
+        self._tell = tell
+
+    async def import_group(self, announced: GroupCompleted) -> bool:
+        self._tell(GroupTaken(announced.key))
+        try:
+            return await super().import_group(announced)
+        finally:
+            self._tell(GroupLeft(announced.key, announced.key in self._done))
+
+
+class _TellingReporter:
+    def __init__(self, tell: Callable[[Told], None]) -> None:
+        self._tell = tell
+
+    def report(self, event: Event) -> None:
+        self._tell(event)
+
+
+async def help_importing(
+    parts: EngineParts,
+    movement: Movement,
+    session: DestinationSession,
+    tell: Callable[[Told], None],
+    stop: anyio.Event,
+    *,
+    task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED,
+) -> None:
+    """Take part in the import of `movement` until `stop` is set; then end what is in hand. The reporter is not told."""
+    reporter: Reporter = _TellingReporter(tell)
+    parts = EngineParts(parts.store, parts.queue, parts.clock, reporter, parts.flows, parts.limits, parts.only_flows)
+    limiter = anyio.CapacityLimiter(parts.limits.importers)
+    importing = MovementImport(parts, movement, session, limiter, stop.is_set)
+    await importing.refresh()
+    task_status.started()
+    await message_loop(parts, _Telling(importing, tell)).run(stop)

@@ -1,0 +1,94 @@
+"""The import of a Movement by this process and perhaps a helper: while the source is read, the helper does it alone."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import anyio
+import structlog
+
+from pipeline.domain.errors import PipelineError
+from pipeline.domain.ids import ObjectKey
+from pipeline.engine.helping import GroupLeft, GroupTaken, Help, OneMovement, Told, message_loop
+from pipeline.engine.movement_import import MovementImport
+from pipeline.engine.parts import EngineParts
+from pipeline.ports.reporter import EventFileFailed, EventFileImported
+
+log = structlog.get_logger()
+
+
+class SharedImport:
+    """Imports what is announced. Whoever has read the source to its end sets `exported`."""
+
+    def __init__(self, parts: EngineParts, importing: MovementImport, help_: Help | None) -> None:
+        self._parts = parts
+        self._importing = importing
+        self._help = help_
+        self._in_helpers_hand: Counter[ObjectKey] = Counter()
+        self.exported = anyio.Event()
+
+    def is_done(self, file_list: ObjectKey) -> bool:
+        """Whether a group has been worked through, by whomever."""
+        return file_list in self._importing.done
+
+    def is_in_hand(self, file_list: ObjectKey) -> bool:
+        """Whether anybody works on a group now."""
+        return self._importing.is_in_hand(file_list) or self._in_helpers_hand[file_list] > 0
+
+    async def run(self, grown: anyio.Event) -> None:
+        """Import until cancelled. Help is asked for once `grown` is set: then the Movement is large enough for it."""
+        handler = OneMovement(self._importing)
+        if self._help is None:
+            await message_loop(self._parts, handler).run()
+            return
+        helped, alone = anyio.Event(), anyio.Event()
+        async with anyio.create_task_group() as group:
+            group.start_soon(self._have_help, self._help, grown, helped, alone, name="help")
+            await message_loop(self._parts, handler).run(helped)
+            await _either(alone, self.exported)
+            await message_loop(self._parts, handler).run()
+
+    async def _have_help(self, help_: Help, grown: anyio.Event, helped: anyio.Event, alone: anyio.Event) -> None:
+        """Take in what the helper does, for as long as it lives. What it leaves undone is rung for again."""
+        await grown.wait()
+        try:
+            async with help_.open(self._importing.movement) as told:
+                helped.set()
+                async for event in told:
+                    self._take_in(event)
+            log.warning("helper_ended", reason="it ended before its work did; this process goes on alone")
+        except PipelineError as error:
+            log.warning("helper_ended", reason=str(error))
+        self._in_helpers_hand.clear()
+        helped.set()
+        alone.set()
+
+    def _take_in(self, told: Told) -> None:
+        match told:
+            case GroupTaken():
+                self._in_helpers_hand[told.file_list] += 1
+                return
+            case GroupLeft():
+                self._in_helpers_hand[told.file_list] -= 1
+                if told.done:
+                    self._importing.done.add(told.file_list)
+                return
+            case EventFileImported():
+                self._importing.note_imported(told.id, told.mark)
+            case EventFileFailed():
+                self._importing.failed[told.id] = told.reason
+            case _:
+                pass
+        self._parts.reporter.report(told)
+
+
+async def _either(one: anyio.Event, other: anyio.Event) -> None:
+    """Wait until one of the two is set."""
+    async with anyio.create_task_group() as group:
+
+        async def wait(event: anyio.Event) -> None:
+            await event.wait()
+            group.cancel_scope.cancel()
+
+        group.start_soon(wait, one)
+        group.start_soon(wait, other)

@@ -1,0 +1,222 @@
+"""Groups that are imported while they are exported, and exports that were never ended."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass, replace
+
+import anyio
+import pytest
+
+from pipeline.domain.errors import TransientError
+from pipeline.domain.event_file import FileEntry
+from pipeline.domain.movement import Movement, Status
+from pipeline.engine.flows import FlowStore
+from pipeline.engine.helping import Help, Told, help_importing
+from pipeline.engine.mover import Mover
+from pipeline.engine.parts import EngineParts
+from tests.engine.further import WiderWorld, may_crash, numbered
+from tests.engine.moving import FLOW, on_trio
+from tests.engine.world import Faults, MemorySource
+
+
+async def abandon(world: WiderWorld, at: str = "after store.put flows/crm/events/1/a/full/3.jsonl.zst") -> None:
+    """Let a Movement die in the middle of an export, and nobody carry it on."""
+    with may_crash():
+        await world.move(Faults(crash_on=at))
+    movement = await world.flows.read_movement(FLOW, 1)
+    assert movement.unfinished == {"a": 1}
+    moment = world.clock.now()
+    await world.flows.update(FLOW, 1, lambda now: now.to(Status.TIMED_OUT, moment))
+
+
+def test_files_of_a_large_stream_are_imported_before_its_export_ends() -> None:
+    async def main() -> None:
+        world = WiderWorld({"a": numbered(*range(60))})
+        faults = Faults()
+        movement = await world.move(faults)
+        first = faults.trace.index("after destination.load 1/a/full/0")
+        last = max(at for at, name in enumerate(faults.trace) if name == "before source.rows")
+        assert first < last
+        assert (movement.status, movement.totals.files_imported, movement.unfinished) == (Status.SUCCESS, 10, {})
+        assert max(world.destination.loads.values()) == 1
+        assert world.destination.tables == world.tables
+
+    on_trio(main)
+
+
+def test_the_lists_of_a_growing_group_are_not_much_larger_than_the_last_one() -> None:
+    async def main() -> None:
+        world = WiderWorld({"a": numbered(*range(2000))})
+        await world.move()
+        page = await world.store.list_page(f"flows/{FLOW}/movements/1/groups/", limit=10_000)
+        complete = max(info.size for info in page)
+        assert 20 < len(page) < 80
+        assert sum(info.size for info in page) < 10 * complete
+
+    on_trio(main)
+
+
+def test_what_is_imported_of_an_export_that_never_ended_is_not_exported_again() -> None:
+    async def main() -> None:
+        world = WiderWorld({"a": numbered(*range(40))})
+        await abandon(world)
+        assert world.destination.tables["a"]
+        movement = await world.move()
+        assert (movement.number, movement.status, movement.unfinished) == (2, Status.SUCCESS, {})
+        assert world.destination.tables == world.tables
+        assert {entry.id.movement for entry in await world.listed()} == {1, 2}
+        assert movement.totals.upserts < 40
+        assert (await world.move()).totals.files_exported == 0
+
+    on_trio(main)
+
+
+@pytest.mark.parametrize("what", ["deleted", "changed", "dropped", "cleared"])
+def test_what_changed_since_an_export_that_never_ended_is_moved(what: str) -> None:
+    async def main() -> None:
+        world = WiderWorld({"a": numbered(*range(40)), "b": numbered(1)})
+        await abandon(world)
+        match what:
+            case "deleted":
+                del world.tables["a"][1], world.tables["a"][39]
+            case "changed":
+                world.tables["a"] |= {2: "changed", 38: "changed"}
+            case "dropped":
+                del world.tables["a"]
+            case _:
+                world.tables["a"].clear()
+        movement = await world.move()
+        assert (movement.status, movement.unfinished) == (Status.SUCCESS, {})
+        assert world.destination.tables == {"a": {}} | world.tables
+        new = await world.add_destination("new")
+        await world.bring(new)
+        assert world.further[new].tables == world.destination.tables
+
+    on_trio(main)
+
+
+def test_a_stream_that_is_not_selected_is_carried_on_when_it_is() -> None:
+    async def main() -> None:
+        world = WiderWorld({"a": numbered(*range(40)), "b": numbered(1)})
+        await abandon(world)
+        world.only = ("b",)
+        del world.tables["a"][0]
+        assert (await world.move()).unfinished == {"a": 1}
+        world.only = ()
+        assert (await world.move()).unfinished == {}
+        assert world.destination.tables == world.tables
+
+    on_trio(main)
+
+
+def test_pruning_and_compacting_leave_an_export_that_never_ended_alone() -> None:
+    async def main() -> None:
+        world = WiderWorld({"a": numbered(*range(40)), "b": numbered(1)})
+        await abandon(world)
+        await world.prune()
+        await world.compact()
+        await world.prune()
+        del world.tables["a"][0]
+        movement = await world.move()
+        assert (movement.status, movement.unfinished) == (Status.SUCCESS, {})
+        assert world.destination.tables == world.tables
+
+    on_trio(main)
+
+
+def test_an_exporter_that_was_taken_for_dead_announces_nothing() -> None:
+    async def main() -> None:
+        world = WiderWorld({"a": numbered(*range(40))})
+        await abandon(world)
+        before = await world.flows.read_movement(FLOW, 1)
+        listed = await world.flows.read_file_list(before.file_lists[next(iter(before.file_lists))])
+        stored = [info.key for info in await world.store.list_page(f"flows/{FLOW}/events/1/a/")]
+        assert {entry.key for entry in listed} < set(stored)  # the last one was stored, and its announcement never came
+        await world.move()
+        entries: list[FileEntry] = await world.listed()
+        assert set(stored) - {entry.key for entry in entries} == set(stored) - {entry.key for entry in listed}
+
+    on_trio(main)
+
+
+@dataclass
+class HelpInHand(Help):
+    """Help from a task of this process. It dies after so many things it told, or never comes."""
+
+    parts: EngineParts
+    world: WiderWorld
+    dies_after: int | None = None
+    refuses: bool = False
+    told: int = 0
+
+    @asynccontextmanager
+    async def open(self, movement: Movement) -> AsyncIterator[AsyncIterator[Told]]:
+        """Import beside the one who asked."""
+        if self.refuses:
+            raise TransientError("nobody is there")
+        send, receive = anyio.create_memory_object_stream[Told](10_000)
+        async with (
+            self.world.destination.open(FLOW) as session,
+            receive,
+            send,
+            anyio.create_task_group() as group,
+            aclosing(self._passed_on(receive)) as passed,
+        ):
+            await group.start(help_importing, self.parts, movement, session, send.send_nowait, anyio.Event())
+            yield passed
+            group.cancel_scope.cancel()
+
+    async def _passed_on(self, received: AsyncIterator[Told]) -> AsyncGenerator[Told, None]:
+        async for told in received:
+            if self.told == self.dies_after:
+                return
+            self.told += 1
+            yield told
+
+
+async def move_with_help(
+    world: WiderWorld, *, dies_after: int | None = None, refuses: bool = False
+) -> tuple[Movement, HelpInHand]:
+    """Move once, having help."""
+    flows = FlowStore(world.store, world.clock)
+    parts = EngineParts(world.store, world.queue, world.clock, world.reporter, flows, world.limits)
+    help_ = HelpInHand(replace(parts), world, dies_after, refuses)
+    mover = Mover(parts, FLOW, MemorySource(world.tables), world.destination, "worker", help_)
+    return await mover.run(), help_
+
+
+def test_a_helper_imports_what_is_announced() -> None:
+    async def main() -> None:
+        world = WiderWorld({"a": numbered(*range(200)), "b": numbered(1)})
+        world.destination.refuses = lambda number, text: "CHECK failed" if number == 150 else None
+        movement, help_ = await move_with_help(world)
+        assert help_.told > 20
+        assert (movement.status, movement.totals.quarantined, movement.totals.upserts) == (Status.INCOMPLETE, 1, 200)
+        assert max(world.destination.loads.values()) == 1
+        del world.tables["a"][150]
+        assert world.destination.tables == world.tables
+
+    on_trio(main)
+
+
+@pytest.mark.parametrize("dies_after", [0, 1, 2, 5, 20])
+def test_without_its_helper_a_movement_goes_on_alone(dies_after: int) -> None:
+    async def main() -> None:
+        world = WiderWorld({"a": numbered(*range(200))})
+        movement, _ = await move_with_help(world, dies_after=dies_after)
+        assert movement.status is Status.SUCCESS
+        assert world.destination.tables == world.tables
+
+    on_trio(main)
+
+
+def test_a_movement_that_gets_no_help_does_without() -> None:
+    async def main() -> None:
+        world = WiderWorld({"a": numbered(*range(40))})
+        movement, help_ = await move_with_help(world, refuses=True)
+        assert (movement.status, help_.told) == (Status.SUCCESS, 0)
+        assert world.destination.tables == world.tables
+
+    on_trio(main)
