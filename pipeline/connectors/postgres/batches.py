@@ -97,12 +97,16 @@ Step: TypeAlias = Batch | Member | Refused
 
 
 class Batches:
-    """Makes batches of the blocks of one file, in order. `inserts_only`: its rows have no keys that could meet."""
+    """Makes batches of the blocks of one file, in order, of `batch_bytes` of rows or, with 0, of each block.
 
-    def __init__(self, lines: Lines, target: Target, *, inserts_only: bool) -> None:
+    `inserts_only`: its rows have no keys that could meet.
+    """
+
+    def __init__(self, lines: Lines, target: Target, *, batch_bytes: int, inserts_only: bool) -> None:
         self._lines = lines
         self._target = target
         self._inserts_only = inserts_only
+        self._batch_bytes = batch_bytes
         self._enough_bytes = 0  # the first block goes at once, so that the server has something to do
         self._members: list[Member] = []
         self._data: list[bytes] = []
@@ -122,7 +126,7 @@ class Batches:
         if self._members:
             yield Batch(self._members, self._members[0].run.columns, self._data)
             self._members, self._data, self._keys, self._bytes = [], [], set(), 0
-            self._enough_bytes = BATCH_BYTES
+            self._enough_bytes = self._batch_bytes
 
     def _steps(self, found: Sequence[Run | Unfit], origin: Origin) -> Iterator[Step]:
         for is_run, group in groupby(found, lambda one: isinstance(one, Run)):

@@ -28,9 +28,6 @@ from pipeline.ports.destination import FileToLoad, GaveWay, Loaded, LoadOutcome,
 MAX_CONNECTIONS = 8
 """How many files are loaded at once at most: more than the processors of most servers, fewer than their connections."""
 
-_STEPS_AHEAD = 1
-"""How much of a file waits, ready to be sent: enough to keep the server busy, and some 15 MB each."""
-
 _T = TypeVar("_T")
 _Ts = TypeVarTuple("_Ts")
 
@@ -116,8 +113,8 @@ class PostgresDestinationSession:
         return loaded
 
     async def _load_blocks(self, place: str, file: FileToLoad, load: FileLoad) -> None:
-        """Apply the blocks in order; some are taken apart while those before them go in."""
-        send, receive = anyio.create_memory_object_stream[Sequence[Step]](_STEPS_AHEAD)
+        """Apply the blocks in order; one batch, of some 15 MB in memory, is made while the one before it goes in."""
+        send, receive = anyio.create_memory_object_stream[Sequence[Step]]()
 
         async def decode() -> None:
             line = 2

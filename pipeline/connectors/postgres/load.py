@@ -16,6 +16,7 @@ import orjson
 
 from pipeline.codec.values import written
 from pipeline.connectors.postgres.batches import (
+    BATCH_BYTES,
     Batch,
     Batches,
     BlockOrigin,
@@ -117,7 +118,8 @@ class FileLoad:
         return [replace(line, holds=None) if line.name in hidden else line for line in self._target.lines]
 
     def _new_batches(self) -> Batches:
-        return Batches(self._lines, self._target, inserts_only=self._inserts_only)
+        batch_bytes = 0 if self._directly else BATCH_BYTES  # a COPY alone gains nothing from more at once
+        return Batches(self._lines, self._target, batch_bytes=batch_bytes, inserts_only=self._inserts_only)
 
     def _apply_batch(self, batch: Batch) -> None:
         """Put in all of a batch with one statement, or its members one by one if that is refused."""
