@@ -54,6 +54,9 @@ def run_async(work: Callable[[], Awaitable[Result]]) -> Result:
     """Run a coroutine function to its end."""
     import anyio
 
+    from pipeline.cli.memory import use_one_arena
+
+    use_one_arena()
     return anyio.run(work)
 
 
