@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
@@ -9,6 +12,7 @@ from uuid import uuid4
 import anyio
 import pytest
 
+from pipeline.codec.compression import decoder, sniff
 from pipeline.connectors.postgres import PostgresSource
 from pipeline.domain.errors import ConfigurationError
 from tests.connectors.postgres.places import place_factory
@@ -75,3 +79,20 @@ def test_a_wrong_password_is_told_and_not_shown(guarded: str, password: str, wor
     assert "PGPASSWORD" in message
     assert "wrong-secret" not in message
     assert PostgresSource(guarded).location in message
+
+
+def test_a_password_is_neither_told_nor_stored(postgresql: PostgresqlServer, tmp_path: Path) -> None:
+    source, destination = place_factory(postgresql)(), place_factory(postgresql)()
+    source.run("CREATE TABLE item (id int PRIMARY KEY)", "INSERT INTO item VALUES (1)")
+    secret = "only-here-f3b1"
+    uris = [place.uri.replace("@", f":{secret}@") for place in (source, destination)]
+    command = [sys.executable, "-m", "pipeline", "move", *uris, "--home", "home", "--debug"]
+    environment = {**os.environ, "PIPELINE_LOG_LEVEL": "debug", "PIPELINE_LOG_FORMAT": "json"}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, check=True)
+    assert b"event" in done.stderr
+    told = [done.stdout, done.stderr, *(str(row).encode() for row in destination.rows("TABLE _pipeline.streams"))]
+    stored = [path.read_bytes() for path in (tmp_path / "home").rglob("*") if path.is_file()]
+    assert stored
+    unpacked = [b"".join(decoder(sniff(content[:4])).feed(content)) for content in stored]
+    assert not [content for content in (*told, *stored, *unpacked) if secret.encode() in content]
+    assert destination.rows("SELECT id FROM item") == [(1,)]
