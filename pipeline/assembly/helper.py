@@ -5,18 +5,19 @@ It ends when the other end of its line is closed, also when that happens because
 
 from __future__ import annotations
 
-import multiprocessing
 import os
+import socket
+import subprocess
+import sys
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, suppress
 from multiprocessing.connection import Connection
-from multiprocessing.context import SpawnProcess
 
 import anyio
 import structlog
 from anyio.to_thread import run_sync
 
-from pipeline.assembly.helper_process import Ended, Errand, Logged, Ready, Sent, serve
+from pipeline.assembly.helper_process import Ended, Errand, Logged, Ready, Sent
 from pipeline.domain.errors import TransientError
 from pipeline.domain.movement import Movement
 from pipeline.engine.helping import Told
@@ -24,10 +25,17 @@ from pipeline.engine.helping import Told
 JOIN_SECONDS = 20.0
 """How long the helper may take to end the transactions in hand once it is not needed any more, before it is ended."""
 
+_START = (
+    "import sys; sys.path[:] = sys.argv[2:]; from pipeline.assembly.helper_process import main; main(int(sys.argv[1]))"
+)
+_MEMORY = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": "131072", "MALLOC_TRIM_THRESHOLD_": "131072"}
+"""Blocks of a megabyte come and go: glibc would keep what they leave, for each thread anew. Others pass these over."""
+
 
 def has_room() -> bool:
-    """Whether there is a second processor for a helper to run on."""
-    return len(os.sched_getaffinity(0)) > 1 if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1) > 1
+    """Whether there is a second processor for a helper to run on, and a way to start it."""
+    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return processors > 1 and os.name == "posix"
 
 
 class HelperProcess:
@@ -39,32 +47,44 @@ class HelperProcess:
     @asynccontextmanager
     async def open(self, movement: Movement) -> AsyncIterator[AsyncIterator[Told]]:
         """Start the process, and wait until it is at work."""
-        context = multiprocessing.get_context("spawn")
-        ours, theirs = context.Pipe()
-        process = context.Process(
-            target=serve, args=(theirs, self._errand, movement.number), name="pipeline-import", daemon=True
-        )
+        here, there = socket.socketpair()
+        connection = Connection(here.detach())
+        process: subprocess.Popen[bytes] | None = None
         try:
-            with theirs:
-                await run_sync(process.start)
-            line = _Line(ours)
-            await line.await_ready()
+            with there:
+                process = await run_sync(_start, there.fileno())
+            line = _Line(connection)
+            await line.begin(self._errand, movement.number)
             async with aclosing(line.told()) as told:
                 yield told
         finally:
-            ours.close()
-            with anyio.CancelScope(shield=True):
-                await run_sync(_end, process)
+            connection.close()
+            if process is not None:
+                with anyio.CancelScope(shield=True):
+                    await run_sync(_end, process)
 
 
-def _end(process: SpawnProcess) -> None:
-    if process.pid is None:
-        return
-    process.join(JOIN_SECONDS)
-    if process.is_alive():
+def _start(line: int) -> subprocess.Popen[bytes]:
+    """Start a process at the other end of a socket. No script of whoever uses this package is run there."""
+    try:
+        return subprocess.Popen(
+            [sys.executable, "-c", _START, str(line), *sys.path],
+            pass_fds=[line],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            env={**_MEMORY, **os.environ},
+            start_new_session=True,  # what is typed at a terminal is meant for this process
+        )
+    except OSError as error:
+        raise TransientError(f"no process could be started: {error}") from error
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    try:
+        process.wait(JOIN_SECONDS)
+    except subprocess.TimeoutExpired:
         process.kill()
-        process.join()
-    process.close()
+        process.wait()
 
 
 class _Line:
@@ -74,8 +94,10 @@ class _Line:
         self._connection = connection
         self._log = structlog.get_logger()
 
-    async def await_ready(self) -> None:
-        """Wait until the helper is at work; raise why it cannot be."""
+    async def begin(self, errand: Errand, movement: int) -> None:
+        """Tell the helper what to do, and wait until it is at work; raise why it cannot be."""
+        with suppress(BrokenPipeError, ConnectionResetError):  # what comes from it tells the rest
+            self._connection.send((errand, movement))
         while not isinstance(sent := await self._receive(), Ready):
             if sent is None:
                 raise TransientError("the process that was to help importing has ended before it began")

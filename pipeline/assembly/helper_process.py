@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import MutableMapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -58,19 +57,24 @@ class Logged:
 Sent = Told | Ready | Ended | Logged
 
 
+def main(line: int) -> None:
+    """Serve what comes over the socket with this file descriptor."""
+    with Connection(line) as connection:
+        errand, movement = connection.recv()
+        serve(connection, errand, movement)
+
+
 def serve(connection: Connection, errand: Errand, movement: int) -> None:
     """Help until the other end of `connection` is closed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # typed at a terminal it is meant for the process that asked
     line = _Line(connection)
     structlog.configure(
         processors=[structlog.contextvars.merge_contextvars, line.log],
         wrapper_class=structlog.make_filtering_bound_logger(errand.settings.log_level),
     )
-    with connection:
-        try:
-            anyio.run(_help, line, errand, movement)
-        except PipelineError as error:
-            line.send(Ended(error))
+    try:
+        anyio.run(_help, line, errand, movement)
+    except PipelineError as error:
+        line.send(Ended(error))
 
 
 class _Line:
