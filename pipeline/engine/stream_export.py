@@ -79,11 +79,11 @@ class StreamExport:
         Compressing lets go of the interpreter's lock; reading and encoding do not, and side by side they only wait for
         each other (docs/decisions/0004).
         """
-        if not self._writer.has_uncompressed:
-            return await anext(blocks, None)
         async with anyio.create_task_group() as group:
-            group.start_soon(self._writer.compress, name="compress")
-            return await anext(blocks, None)
+            if self._writer.has_uncompressed:
+                group.start_soon(self._writer.compress, name="compress")
+            block = await anext(blocks, None)
+        return block  # noqa: RET504  # a task group may, as far as types tell, swallow an error
 
     async def _take_block(self, block: RowBlock, old_ranges: AsyncGenerator[StateRange, None]) -> None:
         if await self._take_unchanged(block, old_ranges):
