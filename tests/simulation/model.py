@@ -190,8 +190,8 @@ class Model:
         Of one that came again nothing is asked: whoever has it in hand may have another of the group acknowledged.
         """
         message = decode_message(body)
-        if not isinstance(message, GroupCompleted):
-            return
+        if not isinstance(message, GroupCompleted) or message.grown_from is not None:
+            return  # of a group that grows nothing is promised: the message about the complete one names all again
         if receive_count > 1:
             self.came_again.add(message.label)
         if message.label in self.came_again or ring.has_lost:
