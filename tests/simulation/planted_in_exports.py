@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -10,12 +10,13 @@ from typing import Any
 from pipeline.codec.message import GroupCompleted, encode_message
 from pipeline.domain import layout
 from pipeline.domain.event_file import FileEntry, Header, KeyRange
-from pipeline.domain.ids import Label, ObjectKey
+from pipeline.domain.ids import ObjectKey
 from pipeline.domain.movement import Movement
 from pipeline.engine import chunks, event_files, exporter
 from pipeline.engine.binaries import BinaryFiles
 from pipeline.engine.chunks import ChunkWriter
 from pipeline.engine.exporter import Exporter
+from pipeline.engine.group_listing import GroupListing
 from pipeline.engine.stream_state import StreamState
 from pipeline.ports.object_store import OpenBody
 from tests.simulation.mutations import Patch, found_within
@@ -24,36 +25,35 @@ from tests.simulation.store import Bucket
 
 @found_within(50)
 def announces_before_the_file_list_is_stored(patch: Patch) -> None:
-    list_files = Exporter._list_files
+    complete = GroupListing.complete
 
-    async def announce_and_list(self: Exporter, label: Label, new: Sequence[FileEntry]) -> ObjectKey | None:
+    async def announce_and_complete(self: GroupListing) -> tuple[ObjectKey | None, int]:
         movement = self._movement
-        key = layout.file_list_key(movement.flow, movement.number, label, movement.attempts)
-        message = GroupCompleted(movement.flow, movement.number, label, key)
+        key = layout.file_list_key(movement.flow, movement.number, self._label, movement.attempts)
+        message = GroupCompleted(movement.flow, movement.number, self._label, key)
         await self._parts.queue.send([encode_message(message)])
-        return await list_files(self, label, new)
+        return await complete(self)
 
-    patch.setattr(Exporter, "_list_files", announce_and_list)
+    patch.setattr(GroupListing, "complete", announce_and_complete)
 
 
 @found_within(50)
 def stores_the_file_list_before_the_event_files(patch: Patch) -> None:
     waiting: list[Callable[[], Awaitable[FileEntry]]] = []
-    list_files, store_event_file = Exporter._list_files, event_files.store_event_file
+    put, store_event_file = GroupListing._put, event_files.store_event_file
 
     async def store_later(store: Any, header: Header, data: bytes, *, upserts: int, deletes: int) -> FileEntry:
         bucket = Bucket()
         waiting.append(partial(store_event_file, store, header, data, upserts=upserts, deletes=deletes))
         return await store_event_file(bucket, header, data, upserts=upserts, deletes=deletes)
 
-    async def list_and_store(self: Exporter, label: Label, new: Sequence[FileEntry]) -> ObjectKey | None:
-        key = await list_files(self, label, new)
+    async def list_and_store(self: GroupListing, key: ObjectKey, entries: list[FileEntry]) -> None:
+        await put(self, key, entries)
         while waiting:
             await waiting.pop()()
-        return key
 
     patch.setattr(chunks, "store_event_file", store_later)
-    patch.setattr(Exporter, "_list_files", list_and_store)
+    patch.setattr(GroupListing, "_put", list_and_store)
 
 
 @found_within(50)
