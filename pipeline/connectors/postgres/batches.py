@@ -12,11 +12,11 @@ from functools import cached_property
 from itertools import groupby
 from typing import Protocol, TypeAlias
 
-from pipeline.connectors.postgres.bookkeeping import SetAside
 from pipeline.connectors.postgres.csv_lines import Lines, Run, Unfit
 from pipeline.connectors.postgres.refusals import Refusal, unfit
 from pipeline.connectors.postgres.target import Target
 from pipeline.domain.ids import EventFileId
+from pipeline.ports.set_aside import SetAside
 
 BATCH_BYTES = 4 << 20
 """How many bytes of rows go in by one statement: an upsert of 4 MB takes the server a fifth less time a row than one of 1 MB."""

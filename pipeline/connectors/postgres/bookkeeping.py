@@ -6,7 +6,6 @@ Marks and records set aside are written in the transaction of the rows they are 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
 import orjson
 
@@ -15,6 +14,7 @@ from pipeline.connectors.postgres.connection import Connection
 from pipeline.domain.ids import EventFileId, FlowName, StreamName, encode_name
 from pipeline.domain.schema import StreamSchema
 from pipeline.ports.destination import Mark, Rejection
+from pipeline.ports.set_aside import NO_KEY, SetAside
 
 _TABLES = """
 CREATE SCHEMA IF NOT EXISTS _pipeline;
@@ -41,22 +41,6 @@ _LOCK = 7_166_357_421
 """The number of the advisory lock under which tables and types are made: streams and processes share some of them."""
 MANY_SET_ASIDE = 10_000
 """How many records are held in memory to be set aside, or tried again, together."""
-NO_KEY = "null"
-"""The key of a record that has none that could be read."""
-
-
-@dataclass(frozen=True, slots=True)
-class SetAside:
-    """A record set aside. `in_the_way`: another row stood in its way, so that it may go in when that has changed.
-
-    `row` is its number in the table, once it is there.
-    """
-
-    stream: StreamName
-    rejection: Rejection
-    record: bytes
-    in_the_way: bool
-    row: int = 0
 
 
 def create_bookkeeping(connection: Connection) -> None:

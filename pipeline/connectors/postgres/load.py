@@ -26,7 +26,7 @@ from pipeline.connectors.postgres.batches import (
     SetAsideOrigin,
     Step,
 )
-from pipeline.connectors.postgres.bookkeeping import NO_KEY, Bookkeeping, SetAside
+from pipeline.connectors.postgres.bookkeeping import Bookkeeping
 from pipeline.connectors.postgres.connection import Connection
 from pipeline.connectors.postgres.csv_lines import Lines, Run
 from pipeline.connectors.postgres.csv_values import LineColumn
@@ -35,6 +35,7 @@ from pipeline.connectors.postgres.staging import Staging
 from pipeline.connectors.postgres.target import Target
 from pipeline.domain.ids import EventFileId, StreamName
 from pipeline.ports.destination import Rejection
+from pipeline.ports.set_aside import NO_KEY, SetAside
 
 
 class FileLoad:

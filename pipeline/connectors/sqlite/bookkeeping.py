@@ -6,7 +6,6 @@ All of it is written in the transaction of the rows it is about.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
 import apsw
 import orjson
@@ -15,6 +14,7 @@ from pipeline.codec.header import schema_from_json, schema_to_json
 from pipeline.domain.ids import EventFileId, FlowName, Phase, StreamName
 from pipeline.domain.schema import StreamSchema
 from pipeline.ports.destination import Mark, Rejection
+from pipeline.ports.set_aside import NO_KEY, SetAside
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS _pipeline_marks (
@@ -33,22 +33,6 @@ CREATE TABLE IF NOT EXISTS _pipeline_streams (
 ) WITHOUT ROWID;
 """
 _PHASES = {phase.value: phase for phase in Phase}
-NO_KEY = "null"
-"""The key of a record that has none that could be read."""
-
-
-@dataclass(frozen=True, slots=True)
-class SetAside:
-    """A record set aside. `in_the_way`: another row stood in its way, so that it may go in when that has changed.
-
-    `row` is its number in the table, once it is there.
-    """
-
-    stream: StreamName
-    rejection: Rejection
-    record: bytes
-    in_the_way: bool
-    row: int = 0
 
 
 class Bookkeeping:

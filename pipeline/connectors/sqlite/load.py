@@ -19,7 +19,7 @@ import orjson
 
 from pipeline.codec.upsert_lines import UpsertLines, upsert_lines_for
 from pipeline.codec.values import written
-from pipeline.connectors.sqlite.bookkeeping import Bookkeeping, SetAside
+from pipeline.connectors.sqlite.bookkeeping import Bookkeeping
 from pipeline.connectors.sqlite.connection import quoted
 from pipeline.connectors.sqlite.records import (
     DELETE,
@@ -39,6 +39,7 @@ from pipeline.connectors.sqlite.target import Target
 from pipeline.domain.errors import RefusedError
 from pipeline.domain.ids import EventFileId, StreamName
 from pipeline.ports.destination import Rejection
+from pipeline.ports.set_aside import SetAside
 
 _MANY_SET_ASIDE = 10_000
 """How many records are tried again together at the end of a file."""

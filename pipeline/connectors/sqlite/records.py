@@ -10,11 +10,11 @@ from itertools import groupby
 import orjson
 
 from pipeline.codec.values import from_json, refuse_wide_integers, written
-from pipeline.connectors.sqlite.bookkeeping import NO_KEY
 from pipeline.connectors.sqlite.target import Target
 from pipeline.domain.errors import DamagedError
 from pipeline.domain.ids import EventFileId
 from pipeline.domain.keys import KeyValue, RawText
+from pipeline.ports.set_aside import NO_KEY
 
 UPSERT = "upsert"
 DELETE = "delete"

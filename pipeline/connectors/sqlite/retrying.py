@@ -7,10 +7,11 @@ from collections.abc import Sequence
 
 import apsw
 
-from pipeline.connectors.sqlite.bookkeeping import Bookkeeping, SetAside
+from pipeline.connectors.sqlite.bookkeeping import Bookkeeping
 from pipeline.connectors.sqlite.load import FileLoad
 from pipeline.connectors.sqlite.target import prepare_target
 from pipeline.domain.ids import EventFileId
+from pipeline.ports.set_aside import SetAside
 
 
 def retry_set_aside(connection: apsw.Connection, bookkeeping: Bookkeeping, place: str) -> Sequence[SetAside]:
