@@ -176,7 +176,8 @@ class FlowStore:
     async def claim(self, seen: Movement, worker: str) -> Movement:
         """Begin an attempt to export a Movement. From here on, no exporter of an earlier attempt changes it.
 
-        LeaseLostError when another attempt has begun since it was `seen`, or it has settled.
+        LeaseLostError when another attempt has begun since it was `seen`, or it has settled. TransientError while the Flow
+        is pruned: the Movement may have been started meanwhile, and whoever started it has gone.
         """
 
         def begun(now: Movement) -> Movement:
@@ -189,7 +190,9 @@ class FlowStore:
             taken = now.to(Status.IN_PROGRESS, now.updated)
             return replace(taken, attempts=now.attempts + 1, exporter=worker, exported=False)
 
-        return await self.update(seen.flow, seen.number, begun)
+        claimed = await self.update(seen.flow, seen.number, begun)
+        refuse_while_pruned(await self.read_flow(seen.flow))
+        return claimed
 
     async def latest_but_compacting(self, flow: Flow) -> Movement | None:
         """Return the latest Movement; a compaction that is not at its end is ended.
