@@ -130,6 +130,9 @@ class SimulatedSession:
         marks = self.place.marks[self.flow]
         if file.entry.id in marks:
             return f"{file.entry.id} is marked already"
+        ahead = [mark.movement for other, mark in marks.items() if other.stream == file.entry.id.stream]
+        if max(ahead, default=0) > file.movement:
+            return f"Movement {max(ahead)} has come to {file.entry.id.stream}"
         missing = [before for before in after if before not in marks]
         return f"{missing[0]} is not marked" if missing else None
 

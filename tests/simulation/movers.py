@@ -6,35 +6,44 @@ import trio
 
 from pipeline.domain.movement import Movement
 from pipeline.engine.mover import Mover
+from tests.simulation.chores import Chores
 from tests.simulation.destination import SimulatedDestination
+from tests.simulation.plan import FLOW
 from tests.simulation.source import SimulatedSource
-from tests.simulation.world import FLOW, World
+from tests.simulation.world import World
 
 MOST_LAUNCHES = 30
 
 
 async def movers(world: World) -> None:
     """Move as often as the plan says; then let sleepers wake, and move once more without faults."""
+    chores = Chores(world)
+    world.nursery.start_soon(chores.run)
     for number in range(world.plan.movements):
-        await _move_until_settled(world, number)
+        await _move_until_settled(world, chores, number)
         if world.model.broken:
             return
+        await chores.between(f"{number}")
     await world.no_more_faults()
-    await world.all_ended()
+    await chores.stop()
     movement = await _launch(world)
-    world.model.check_arrived(world.app.tables)
-    if movement is not None:
-        await trio.sleep(3600)
-        world.check_nothing_leaks(movement)
+    world.model.arrivals[FLOW].check_equal(world.app.tables)
+    if movement is None or world.model.broken:
+        return
+    await chores.at_last()
+    await chores.bring_all()
+    await trio.sleep(3600)
+    world.check_nothing_leaks(movement)
 
 
-async def _move_until_settled(world: World, number: int) -> None:
+async def _move_until_settled(world: World, chores: Chores, number: int) -> None:
     for attempt in range(MOST_LAUNCHES):
         moment = f"{number}.{attempt}"
         if attempt:
             await trio.sleep(world.plan.pause_seconds(moment))
         if number or attempt:
             world.plan.edit(world.app.tables, moment)
+        await chores.free()
         if await _launch(world) is not None or world.model.broken:
             return
     world.model.must(False, f"the Movement has not settled after {MOST_LAUNCHES} launches")
@@ -44,11 +53,12 @@ async def _launch(world: World) -> Movement | None:
     """Start a process, wait until it has ended or is given up for dead, and return the Movement it has settled."""
     alone, faults = world.is_calm(), len(world.dealer.dealt)
     process = world.process("mover")
+    launched = len(world.processes)
     source = SimulatedSource(world.app, process, world.plan.block_rows)
     destination = SimulatedDestination(world.place, process)
     world.start(process, lambda: Mover(world.parts(process), FLOW, source, destination, process.name).run())
     await process.given_up.wait()
     settled = process.result if isinstance(process.result, Movement) else None
-    undisturbed = alone and faults == len(world.dealer.dealt)
+    undisturbed = alone and faults == len(world.dealer.dealt) and launched == len(world.processes)
     world.model.must(settled or not undisturbed, f"{process.name} was undisturbed, and did not settle its Movement")
     return settled

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from random import Random
 
@@ -12,16 +12,20 @@ from pipeline.engine.parts import Limits
 from tests.simulation.destination import REFUSED_PREFIX
 from tests.simulation.source import FILE_PREFIX, Tables
 
+FLOW = FlowName("crm")
 MAX_CLOCK_OFFSET_SECONDS = 1800.0
 """Two clocks disagree by up to an hour."""
 VISIBILITY_SECONDS = 0.5
+FILES, FILES_IN_PACKS = 0.15, 0.6
+"""The chances that a row holds a file."""
+CHORES = ("compact", "prune", "add", "bring")
 POISON = (
     b"hello",
     b"{}",
     encode_message(MovementExported(FlowName("another"), 1)),
     encode_message(GroupCompleted(FlowName("another"), 1, Label("a"), ObjectKey("nowhere"))),
 )
-FILE_TEXTS = tuple(f"{FILE_PREFIX}{number} content" for number in range(3))
+FILE_TEXTS = tuple(f"{FILE_PREFIX}{number} content" for number in range(6))
 """The contents of all Binary Files there are."""
 
 
@@ -34,7 +38,9 @@ def of_seed(seed: int, *what: object) -> Random:
 class Plan:
     """`movements` Movements of `tables`; `refusals`: some texts are refused; `has_transactions`: the destination's.
 
-    `poison` is what somebody else puts into the queues.
+    `poison` is what somebody else puts into the queues. `chores` says how many calls of ports after one another the
+    operators do what they do beside moving, to which belong `further` destinations. `has_packs`: small Binary Files
+    are stored together from two on.
     """
 
     seed: int
@@ -48,6 +54,10 @@ class Plan:
     poison: tuple[bytes, ...] = ()
     exporters: int = 0
     importers: int = 0
+    chores: tuple[tuple[int, str], ...] = ()
+    further: int = 0
+    has_packs: bool = False
+    latency_seconds: float = 0.0
 
     @property
     def freeze_seconds(self) -> Sequence[float]:
@@ -72,25 +82,40 @@ class Plan:
         elif chance < 0.35 and tables.get(name):
             del tables[name][random.choice(sorted(tables[name]))]
         else:
-            tables.setdefault(name, {})[random.randrange(14)] = text(random, refusals=self.refusals)
+            row = text(random, refusals=self.refusals, files=FILES_IN_PACKS if self.has_packs else FILES)
+            tables.setdefault(name, {})[random.randrange(14)] = row
 
     def pause_seconds(self, moment: str) -> float:
         """How long the operator waits before starting the command again."""
         return of_seed(self.seed, "pause", moment).choice((0.0, 0.0, 0.05, 0.6, 3.0, 10.0, 60.0, 86400.0, 15 * 86400.0))
+
+    def latency(self, process: str) -> Callable[[], float]:
+        """Return how long each call of a process takes: nothing in most worlds, so that faults alone take time."""
+        random = of_seed(self.seed, "latency", process)
+        return lambda: random.uniform(0.0, self.latency_seconds) if self.latency_seconds else 0.0
 
     def clock_offset_seconds(self, process: str) -> float:
         """How far the clock of a process is from the truth."""
         return of_seed(self.seed, "clock", process).uniform(-1, 1) * MAX_CLOCK_OFFSET_SECONDS
 
 
-def text(random: Random, *, refusals: bool) -> str:
-    """Return what a row may hold: often the same, so that rows come back as they were."""
-    chance = random.random()
-    if refusals and chance < 0.15:
+def text(random: Random, *, refusals: bool, files: float) -> str:
+    """Return what a row may hold, a file by a chance of `files`: often the same, so that rows come back as they were."""
+    if refusals and random.random() < 0.15:
         return f"{REFUSED_PREFIX} {random.randrange(3)}"
-    if chance < 0.3:
+    if random.random() < files:
         return random.choice(FILE_TEXTS)
     return f"text {random.randrange(4)}"
+
+
+def _chores(random: Random) -> tuple[tuple[int, str], ...]:
+    """Return what the operators of a seed do: nothing in half of them, in the others this and that, with pauses."""
+    if random.random() < 0.5:
+        return ()
+    favoured = random.choice((("compact",), ("prune",), ("compact", "prune"), CHORES))
+    return tuple(
+        (random.choice((3, 30, 100, 250)), random.choice(favoured)) for _ in range(random.choice((1, 2, 4, 6)))
+    )
 
 
 def plan_of(seed: int) -> Plan:
@@ -98,8 +123,13 @@ def plan_of(seed: int) -> Plan:
     random = of_seed(seed, "plan")
     names = ["a", "b", "c"][: random.choice((1, 2, 2, 3))]
     refusals = random.random() < 0.2
+    has_packs = random.random() < 0.3
+    files = FILES_IN_PACKS if has_packs else FILES
     tables = {
-        name: {number: text(random, refusals=refusals) for number in random.sample(range(14), random.randrange(9))}
+        name: {
+            number: text(random, refusals=refusals, files=files)
+            for number in random.sample(range(14), random.randrange(9))
+        }
         for name in names
     }
     has_workers = seed % 2 == 1
@@ -111,7 +141,7 @@ def plan_of(seed: int) -> Plan:
         sweep_seconds=1.0 if has_workers else 0.4,
         idle_timeout_seconds=60.0 if has_workers else 3.0,
         progress_seconds=0.25,
-        share_files=random.choice((1, 2, 16)),
+        share_files=random.choice((1, 2, 16)) if has_workers else 0,  # `pipeline move` takes no part in a fleet
     )
     return Plan(
         seed=seed,
@@ -125,4 +155,8 @@ def plan_of(seed: int) -> Plan:
         poison=POISON if random.random() < 0.1 else (),
         exporters=random.choice((1, 1, 2)) if has_workers else 0,
         importers=random.choice((1, 2, 3)) if has_workers else 0,
+        chores=_chores(random),
+        further=random.choice((0, 0, 0, 1, 2)),
+        has_packs=has_packs,
+        latency_seconds=random.choice((0.0, 0.0, 0.0, 0.0, 0.0, 0.03, 0.1)),
     )

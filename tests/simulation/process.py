@@ -71,7 +71,10 @@ current: ContextVar[Process] = ContextVar("current")
 
 @dataclass
 class Process:
-    """`late` runs what takes effect after its caller is gone. `calls_left` ends a run that goes round in circles.
+    """`late` runs what takes effect after its caller is gone. `on_call` hears of each call,
+    which takes `latency_seconds`.
+
+    `calls_left` ends a run that goes round in circles.
 
     `given_up` is set when it has ended or looks dead; `result` is what it returned; `seen` what it last saw of the app.
     """
@@ -81,6 +84,8 @@ class Process:
     story: Story = field(default_factory=Story)
     disks: Disks = field(default_factory=Disks)
     late: Callable[[float, Callable[[], Awaitable[object]]], None] = lambda seconds, work: None
+    on_call: Callable[[], None] = lambda: None
+    latency_seconds: Callable[[], float] = lambda: 0.0
     clock_offset_seconds: float = 0.0
     dead: bool = False
     frozen_until: float = 0.0
@@ -115,6 +120,7 @@ class Process:
     def point(self, name: str, kinds: Sequence[Kind]) -> Fault | None:
         """Return what goes wrong at this call, and tell it."""
         self.calls_left -= 1
+        self.on_call()
         if self.calls_left < 0:
             raise AssertionError(f"{self.name} goes round in circles: it has called ports {MOST_CALLS:,} times")
         fault = self.dealer.deal(self.name, name, kinds)
@@ -130,6 +136,9 @@ class Process:
     ) -> T:
         """Do `work` as a call of a port, with whatever goes wrong; `halfway` does its first half."""
         await self.gate()
+        if latency := self.latency_seconds():
+            await trio.sleep(latency)
+            await self.gate()
         fault = self.point(name, kinds)
         if fault is not None:
             await self._before(name, fault, work, halfway)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from random import Random
 
+import pytest
+
+from pipeline.engine import pack_writer, packs
 from tests.simulation.faults import Dealer, Fault, ScriptedDealer, seeded_dealer
 from tests.simulation.movers import movers
 from tests.simulation.plan import plan_of
@@ -25,6 +29,15 @@ class Run:
     story: Story
 
 
+@contextmanager
+def small_packs() -> Iterator[None]:
+    """Two contents make a pack, and a listing of packs a page of two."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pack_writer, "FEWEST", 2)
+        patch.setattr(packs, "PAGE_OBJECTS", 2)
+        yield
+
+
 def simulate(seed: int, script: Sequence[Fault] | None = None) -> Run:
     """Run the world of a seed, with the faults it deals, or with those of `script` instead."""
     plan = plan_of(seed)
@@ -32,7 +45,8 @@ def simulate(seed: int, script: Sequence[Fault] | None = None) -> Run:
     world = World(plan, dealer)
     scenario = workers if plan.importers else movers
     try:
-        run_seeded(seed, lambda: world.run(scenario))
+        with small_packs() if plan.has_packs else nullcontext():
+            run_seeded(seed, lambda: world.run(scenario))
     except (AssertionError, BaseExceptionGroup) as error:
         world.model.broken.append(repr(error))
     return Run(seed, tuple(world.model.broken), tuple(dealer.dealt), world.story)

@@ -18,6 +18,8 @@ import structlog
 import trio
 import trio.testing
 
+from pipeline.engine import fold, retention
+
 T = TypeVar("T")
 Wake = Callable[[], Awaitable[None]]
 
@@ -32,6 +34,10 @@ _sleep = anyio.sleep
 async def _run_inline(work: Callable[..., T], *arguments: object, **_: object) -> T:
     await anyio.lowlevel.checkpoint()
     return work(*arguments)
+
+
+async def _no_threads(*_: object, **__: object) -> None:
+    raise AssertionError("a thread was asked for: patch whoever has imported `run_sync` by its name")
 
 
 async def _sleep_as_process(seconds: float) -> None:
@@ -59,7 +65,9 @@ def _seeded(seed: int) -> Iterator[None]:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(internals, "_ALLOW_DETERMINISTIC_SCHEDULING", True)
             patch.setattr(anyio, "sleep", _sleep_as_process)
-            patch.setattr(anyio.to_thread, "run_sync", _run_inline)
+            for module in (anyio.to_thread, fold, retention):
+                patch.setattr(module, "run_sync", _run_inline)
+            patch.setattr(trio.to_thread, "run_sync", _no_threads)
             with structlog.testing.capture_logs(processors=[_to_listener]):
                 yield
     finally:

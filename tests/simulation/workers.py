@@ -13,11 +13,13 @@ from pipeline.domain.movement import Movement
 from pipeline.engine.export_worker import ExportWorker
 from pipeline.engine.import_worker import ImportWorker
 from pipeline.engine.sweep import Sweep
+from tests.simulation.chores import Chores
 from tests.simulation.destination import SimulatedDestination
+from tests.simulation.plan import FLOW
 from tests.simulation.process import Process
 from tests.simulation.queue import SimulatedQueue
 from tests.simulation.source import SimulatedSource
-from tests.simulation.world import FLOW, World
+from tests.simulation.world import World
 
 PATIENCE_SECONDS = 900.0
 """A Movement must settle within this time, whatever goes wrong: faults are few, and every wait in the engine is shorter."""
@@ -59,8 +61,11 @@ class Fleet:
 
     async def import_(self, process: Process) -> None:
         """Work as an importer."""
-        destination = SimulatedDestination(self.world.place, process)
-        await ImportWorker(self.world.parts(process), lambda flow: destination, process.name).run(self.stop)
+        await ImportWorker(
+            self.world.parts(process),
+            lambda flow: SimulatedDestination(self.world.places[flow.name], process),
+            process.name,
+        ).run(self.stop)
 
     async def sweep(self, process: Process) -> None:
         """Ring again for what is forgotten."""
@@ -70,7 +75,8 @@ class Fleet:
 
 async def workers(world: World) -> None:
     """Start as many Movements as the plan says, each when the one before has settled; the last without faults."""
-    fleet = Fleet(world)
+    fleet, chores = Fleet(world), Chores(world)
+    world.nursery.start_soon(chores.run)
     for _ in range(world.plan.exporters):
         fleet.keep("exporter", fleet.export)
     for _ in range(world.plan.importers):
@@ -79,21 +85,36 @@ async def workers(world: World) -> None:
     for number in range(world.plan.movements):
         if number:
             world.plan.edit(world.app.tables, f"{number}")
-        await _start_and_wait(world, editing=True)
+        await _start_and_wait(world, chores, editing=True)
         if world.model.broken:
             return
+        await chores.between(f"{number}")
     await world.no_more_faults()
-    movement = await _start_and_wait(world, editing=False)
-    world.model.check_arrived(world.app.tables)
+    chores.over = True
+    movement = await _start_and_wait(world, chores, editing=False)
+    world.model.arrivals[FLOW].check_equal(world.app.tables)
+    if not world.model.broken:
+        await chores.at_last()
+        await _wait_brought(world, chores)
     await _drain(fleet)
     if movement is not None and not world.model.broken:
         world.check_nothing_leaks(movement)
 
 
-async def _start_and_wait(world: World, *, editing: bool) -> Movement | None:
+async def _wait_brought(world: World, chores: Chores) -> None:
+    """The workers bring further destinations up to date by themselves."""
+    for flow in chores.further:
+        deadline = trio.current_time() + PATIENCE_SECONDS
+        while not (world.is_brought(flow) or world.model.broken or trio.current_time() > deadline):  # noqa: ASYNC110
+            await trio.sleep(LOOK_SECONDS)
+        world.check_further(flow)
+
+
+async def _start_and_wait(world: World, chores: Chores, *, editing: bool) -> Movement | None:
     """Start a Movement as an operator does, again until it worked; return it settled."""
-    before = max(world.model.movements, default=0)
+    before = max((number for flow, number in world.model.movements if flow == FLOW), default=0)
     for attempt in range(20):
+        await chores.free()
         process = world.process("operator")
         world.start(process, lambda process=process: _start(world, process))  # type: ignore[misc]
         await process.given_up.wait()
@@ -116,7 +137,7 @@ async def _start(world: World, process: Process) -> Movement:
 async def _settled(world: World, number: int, *, editing: bool) -> Movement | None:
     deadline, look = trio.current_time() + PATIENCE_SECONDS, 0
     while trio.current_time() < deadline and not world.model.broken:
-        movement = world.model.movements[number]
+        movement = world.model.movements[FLOW, number]
         if movement.settled:
             return movement
         await trio.sleep(LOOK_SECONDS)

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 
 import trio
 
 from pipeline.cli.tally import Tally
-from pipeline.domain.errors import LeaseLostError, PipelineError, RefusedError, TransientError
-from pipeline.domain.ids import FlowName
+from pipeline.domain.errors import (
+    AbsentError,
+    DamagedError,
+    LeaseLostError,
+    PipelineError,
+    RefusedError,
+    TransientError,
+)
+from pipeline.domain.ids import FlowName, ObjectKey
 from pipeline.domain.movement import Movement, Status
 from pipeline.engine.flows import FlowStore
 from pipeline.engine.parts import EngineParts
@@ -18,7 +25,7 @@ from pipeline.ports.reporter import Event, MovementBegun
 from tests.simulation.destination import Place
 from tests.simulation.faults import Dealer
 from tests.simulation.model import Model
-from tests.simulation.plan import VISIBILITY_SECONDS, Plan, of_seed
+from tests.simulation.plan import FLOW, VISIBILITY_SECONDS, Plan, of_seed
 from tests.simulation.process import CrashError, Disks, NoFaults, Process, current
 from tests.simulation.queue import Ring, SimulatedQueue
 from tests.simulation.scheduler import after_sleep, listener
@@ -26,7 +33,6 @@ from tests.simulation.source import App, copied
 from tests.simulation.store import Bucket, SimulatedStore
 from tests.simulation.story import Story
 
-FLOW = FlowName("crm")
 QUIET_SECONDS = 10.0
 """After so long without faults, all leases have run out and all that was on its way has arrived."""
 
@@ -61,14 +67,35 @@ class World:
     disks: Disks = field(default_factory=Disks)
     processes: list[Process] = field(default_factory=list)
     late: int = 0
+    calls: int = 0
+    _at_calls: dict[int, list[trio.Event]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Build what outlives processes."""
         self.app = App(copied(self.plan.tables), self.plan.labels)
         self.bucket = Bucket()
-        self.place = Place(has_transactions=self.plan.has_transactions)
-        self.model = Model(self.bucket, self.place, self.disks)
+        self.model = Model(self.bucket, self.disks)
+        self.places: dict[FlowName, Place] = {}
+        self.place = self.add_place(FLOW, has_transactions=self.plan.has_transactions)
         self.imports, self.exports = self._ring("imports"), self._ring("exports")
+
+    def add_place(self, flow: FlowName, *, has_transactions: bool = True) -> Place:
+        """Return the destination of a Flow, there from now on."""
+        place = self.places[flow] = Place(has_transactions=has_transactions, location=f"simulated:{flow}")
+        self.model.watch(flow, place)
+        return place
+
+    def count_call(self) -> None:
+        """Somebody calls a port."""
+        self.calls += 1
+        for event in self._at_calls.pop(self.calls, ()):
+            event.set()
+
+    async def calls_made(self, count: int) -> None:
+        """Wait until so many more calls have been made."""
+        event = trio.Event()
+        self._at_calls.setdefault(self.calls + count, []).append(event)
+        await event.wait()
 
     def _ring(self, name: str) -> Ring:
         random = of_seed(self.plan.seed, name)
@@ -98,6 +125,8 @@ class World:
             self.story,
             self.disks,
             self._later,
+            self.count_call,
+            self.plan.latency(name),
             clock_offset_seconds=self.plan.clock_offset_seconds(name),
         )
         self.processes.append(process)
@@ -129,7 +158,8 @@ class World:
             self.model.must(replaced, f"{process.name} gave way, and there is nobody else")
         except Exception as error:  # noqa: BLE001  whatever it is, nobody could act on it
             self.story.tell(process.name, f"ends: {error!r}")
-            self.model.must(process.dead, f"{process.name} ended with {error!r}")
+            pruned = process.given_up.is_set() and isinstance(error, AbsentError | DamagedError)  # it looked dead
+            self.model.must(process.dead or pruned, f"{process.name} ended with {error!r}")
         except BaseExceptionGroup:
             if not process.dead:
                 raise
@@ -168,6 +198,23 @@ class World:
             await process.ended.wait()
         await trio.sleep(QUIET_SECONDS)
 
+    def is_brought(self, flow: FlowName) -> bool:
+        """Whether a further destination has settled what the Flow has exported last."""
+        latest, origin = self.model.latest(flow), self.model.latest(FLOW)
+        return bool(latest and origin and latest.settled and latest.file_lists == origin.file_lists)
+
+    def check_further(self, flow: FlowName) -> None:
+        """A further destination must be equal to the source."""
+        self.model.must(self.is_brought(flow), f"{flow} has not got what {FLOW} has exported last")
+        self.model.arrivals[flow].check_equal(self.app.tables)
+
+    @property
+    def folded(self) -> Iterator[ObjectKey]:
+        """The File Lists that compactions have replaced."""
+        for (flow, number), movement in self.model.movements.items():
+            if movement.compaction and movement.status is Status.SUCCESS:
+                yield from self.model.movements[flow, number - 1].file_lists.values()
+
     def check_nothing_leaks(self, movement: Movement) -> None:
         """All is over: nothing is open, held or unaccounted for."""
         must = self.model.must
@@ -177,6 +224,7 @@ class World:
             own = [(body, reason) for body, reason in ring.dead if body not in ring.foreign]
             rejected = [reason for _, reason in own if not reason.startswith("delivered")]
             must(not rejected, f"a message of our own was rejected: {', '.join(rejected)}")
-        listed = {entry.id for key in movement.file_lists.values() for entry in self.model.lists[key]}
+        lists = [*movement.file_lists.values(), *self.folded]
+        listed = {entry.id for key in lists for entry in self.model.stored.lists[key]}
         unlisted = sorted(str(file) for file in self.place.marked() if file not in listed)
         must(not unlisted, f"{', '.join(unlisted)} was loaded, and the last File List does not name it")

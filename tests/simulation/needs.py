@@ -1,0 +1,61 @@
+"""What somebody may still need, and must not be deleted: checked in the step in which an object is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+from pipeline.domain import layout
+from pipeline.domain.event_file import FileEntry
+from pipeline.domain.ids import EventFileId, FlowName, ObjectKey
+from pipeline.domain.movement import Movement
+from tests.simulation.plan import FILE_TEXTS, FLOW
+from tests.simulation.stored import Must, Stored
+
+
+@dataclass
+class Needs:
+    """Knows from the Movements alone what any destination, new, half-way or old, and the next export may read."""
+
+    stored: Stored
+    movements: Mapping[tuple[FlowName, int], Movement]
+    must: Must
+
+    def deleted(self, key: ObjectKey) -> None:
+        """An object was deleted that is never changed."""
+        roots = list(self._roots())
+        for movement in roots:
+            who = f"Movement {movement.number} of {movement.flow}"
+            self.must(key not in movement.file_lists.values(), f"{key} was deleted, and {who} names it")
+            self.must(key not in movement.states.values(), f"{key} was deleted, and {who} names it")
+        files = {
+            entry.key: entry.id for root in roots for name in root.file_lists.values() for entry in self._list(name)
+        }
+        files |= {layout.event_file_key(FLOW, file): file for file in self._under_way()}
+        self.must(key not in files, f"{key} was deleted, and a File List names it, or is about to")
+        if "/binaries/" in key:
+            named = {text for file in files.values() for _, _, text in self.stored.files[file][1]}
+            gone = sorted(text for text in named.intersection(FILE_TEXTS) if not self.stored.holders[text])
+            self.must(not gone, f"{key} was deleted, and an Event File that is needed names {', '.join(gone)}")
+
+    def _under_way(self) -> Sequence[EventFileId]:
+        """The Event Files that a Movement has stored which has not settled: the next attempt goes on behind them."""
+        latest = max((number for flow, number in self.movements if flow == FLOW), default=0)
+        movement = self.movements.get((FLOW, latest))
+        if movement is None or movement.settled or movement.compaction:
+            return ()
+        return [file for file in self.stored.files if file.movement == latest]
+
+    def _list(self, name: ObjectKey) -> Sequence[FileEntry]:
+        return self.stored.lists.get(name, ())
+
+    def _roots(self) -> Iterator[Movement]:
+        """Of each Flow the latest Movement, and of one with a source the latest that was exported to its end."""
+        for _, movements in groupby(sorted(self.movements.items()), key=lambda item: item[0][0]):
+            ordered = [movement for _, movement in movements]
+            latest = ordered[-1]
+            if latest.shares is None or not latest.settled:
+                yield latest
+            if latest.shares is None:
+                yield from [movement for movement in ordered if movement.exported][-1:]

@@ -1,0 +1,109 @@
+"""What must hold of the objects in the bucket at every moment: checked in the step in which each is stored or deleted."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import orjson
+from blake3 import blake3
+
+from pipeline.codec.event_file import EventFileReader
+from pipeline.codec.file_list import decode_file_list
+from pipeline.domain import layout
+from pipeline.domain.event_file import Encoding, FileEntry
+from pipeline.domain.ids import EventFileId, ObjectKey
+from tests.simulation.destination import Record
+from tests.simulation.plan import FILE_TEXTS
+from tests.simulation.store import Bucket
+
+Must = Callable[[object, str], None]
+"""Notes its text as broken unless what it is given holds."""
+
+_IMMUTABLE = re.compile(r"flows/[^/]+/(events|binaries|snapshots|movements/\d+/groups)/")
+_CONTENTS = {blake3(text.encode()).hexdigest(): text for text in FILE_TEXTS}
+
+
+@dataclass
+class Stored:
+    """All immutable objects that were ever stored, and the contents of Binary Files that are stored now.
+
+    `orders` gives for each Event File how every File List that names it orders its stream: by file the step it is of.
+    """
+
+    bucket: Bucket
+    must: Must
+    files: dict[EventFileId, tuple[str, list[Record]]] = field(default_factory=dict)
+    lists: dict[str, Sequence[FileEntry]] = field(default_factory=dict)
+    listed: set[EventFileId] = field(default_factory=set)
+    orders: defaultdict[EventFileId, list[Mapping[EventFileId, int]]] = field(default_factory=lambda: defaultdict(list))
+    holders: defaultdict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+
+    def changed(self, key: ObjectKey, before: bytes | None, after: bytes | None) -> bool:
+        """Take note of an object that was stored or deleted; return whether it was deleted and should be immutable."""
+        if not _IMMUTABLE.match(key):
+            return False
+        if after is None:
+            for holders in self.holders.values():
+                holders.discard(key)
+            return True
+        self.must(before is None or before == after, f"{key} is created once, and it was changed")
+        if "/binaries/" in key:  # whether alone or many in a pack
+            for text in FILE_TEXTS:
+                if text.encode() in after:
+                    self.holders[text].add(key)
+        elif "/events/" in key:
+            self._event_file(key, after)
+        elif "/groups/" in key:
+            self._file_list(key, after)
+        return False
+
+    def check_whole(self, key: ObjectKey, namer: str) -> None:
+        """A File List or a state is named from here on: it must be there, and all that a list names."""
+        keys = [key, *(entry.key for entry in self.lists.get(key, ()))]
+        gone = [one for one in keys if one not in self.bucket.content]
+        self.must(not gone, f"{namer} names {key}, and {', '.join(gone)} is not stored")
+
+    def _event_file(self, key: ObjectKey, data: bytes) -> None:
+        reader = EventFileReader(Encoding.ZSTD, what=key)
+        lines = [line for block in reader.feed(data) for line in block.splitlines()]
+        reader.close()
+        header = reader.header
+        if header is None:
+            self.must(header, f"{key} has no header")
+            return
+        if header.state is not None:
+            part = layout.state_part_key(header.flow, header.schema.stream, header.state)
+            self.must(part in self.bucket.content, f"{key} was stored before its state {part}")
+        records = [self._record(key, line) for line in lines]
+        self.files[header.id] = blake3(data).hexdigest(), records
+
+    def _record(self, key: ObjectKey, line: bytes) -> Record:
+        ((kind, row),) = orjson.loads(line).items()
+        if "file" not in row:
+            return kind, row["number"], row.get("text", "")
+        content = _CONTENTS[row["file"]]
+        self.must(self.holders[content], f"{key} was stored, and the Binary File {row['file']} that it names is not")
+        return kind, row["number"], content
+
+    def _file_list(self, key: ObjectKey, data: bytes) -> None:
+        self.lists[key] = entries = decode_file_list(data, key)
+        self.listed |= {entry.id for entry in entries}
+        for entry in entries:
+            checksum, _ = self.files.get(entry.id, ("", []))
+            self.must(checksum == entry.checksum, f"{key} was stored before {entry.key}, or names another content")
+        for stream in dict.fromkeys(entry.id.stream for entry in entries):
+            lane = [entry for entry in entries if entry.id.stream == stream]
+            self._lane(key, lane)
+
+    def _lane(self, key: ObjectKey, lane: Sequence[FileEntry]) -> None:
+        """A compaction comes first, its deletes before its snapshot; of any other Movement the snapshot comes first."""
+        places = [(entry.id.movement, entry.is_snapshot is bool(entry.replaces), entry.id.chunk) for entry in lane]
+        self.must(places == sorted(set(places)), f"{key} names the files of {lane[0].id.stream} out of order or twice")
+        steps = [place[:2] if entry.is_snapshot else place for place, entry in zip(places, lane, strict=True)]
+        numbers = {step: number for number, step in enumerate(dict.fromkeys(steps))}
+        order = {entry.id: numbers[step] for step, entry in zip(steps, lane, strict=True)}
+        for file in order:
+            self.orders[file].append(order)
