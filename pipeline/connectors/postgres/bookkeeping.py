@@ -6,6 +6,7 @@ Marks and records set aside are written in the transaction of the rows they are 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 
 import orjson
 
@@ -32,11 +33,15 @@ CREATE INDEX IF NOT EXISTS rejected_key ON _pipeline.rejected (flow, stream, md5
 CREATE TABLE IF NOT EXISTS _pipeline.streams (
     flow text NOT NULL, stream text NOT NULL, schema text NOT NULL, is_ours boolean NOT NULL, PRIMARY KEY (flow, stream)
 );
+ALTER TABLE _pipeline.streams ADD COLUMN IF NOT EXISTS as_of timestamptz NOT NULL DEFAULT '-infinity';
 CREATE TABLE IF NOT EXISTS _pipeline.latest (
     flow text NOT NULL, stream text NOT NULL, movement bigint NOT NULL, PRIMARY KEY (flow, stream)
 );
 """
-_LAST_TABLE = "_pipeline.latest"
+_IS_WHOLE = """
+SELECT EXISTS (SELECT FROM pg_attribute WHERE attrelid = to_regclass('_pipeline.streams') AND attname = 'as_of')
+   AND to_regclass('_pipeline.latest') IS NOT NULL
+"""
 _LOCK = 7_166_357_421
 """The number of the advisory lock under which tables and types are made: streams and processes share some of them."""
 MANY_SET_ASIDE = 10_000
@@ -45,7 +50,7 @@ MANY_SET_ASIDE = 10_000
 
 def create_bookkeeping(connection: Connection) -> None:
     """Make the schema and its tables unless they are there. Needs the privilege CREATE on the database to make them."""
-    if connection.execute("SELECT to_regclass(%s)", (_LAST_TABLE,)).fetchone() != (None,):
+    if connection.execute(_IS_WHOLE).fetchone() == (True,):
         return
     with connection.transaction():
         lock_definitions(connection)
@@ -115,13 +120,25 @@ class Bookkeeping:
             (mark.upserts, mark.deletes, mark.rejected, mark.binaries, mark.movement, self._flow, str(file)),
         )
 
-    def remember_schema(self, schema: StreamSchema, *, is_ours: bool) -> None:
-        """Keep what a stream looks like, for `schemas`; and, the first time, whether its table held nothing before us."""
+    def schema_to_follow_from(self, stream: StreamName, as_of: datetime) -> StreamSchema | None:
+        """Return what a stream looked like before, of a table that held nothing before us; None unless that was before `as_of`."""
+        row = self._connection.execute(
+            "SELECT schema FROM _pipeline.streams WHERE flow = %s AND stream = %s AND is_ours AND as_of < %s",
+            (self._flow, stream, as_of),
+        ).fetchone()
+        return None if row is None else schema_from_json(orjson.loads(row[0]))
+
+    def remember_schema(self, schema: StreamSchema, *, as_of: datetime, is_ours: bool) -> None:
+        """Keep what a stream looks like, for `schemas`; and, the first time, whether its table held nothing before us.
+
+        `as_of` is when it was exported: of files that are loaded side by side, the later one is right.
+        """
         text = orjson.dumps(schema_to_json(schema)).decode()
         self._connection.execute(
-            "INSERT INTO _pipeline.streams AS known VALUES (%s, %s, %s, %s) "
-            "ON CONFLICT (flow, stream) DO UPDATE SET schema = excluded.schema WHERE known.schema <> excluded.schema",
-            (self._flow, schema.stream, text, is_ours),
+            "INSERT INTO _pipeline.streams AS known (flow, stream, schema, is_ours, as_of) VALUES (%s, %s, %s, %s, %s) "
+            "ON CONFLICT (flow, stream) DO UPDATE SET schema = excluded.schema, as_of = excluded.as_of "
+            "WHERE known.schema <> excluded.schema AND known.as_of <= excluded.as_of",
+            (self._flow, schema.stream, text, is_ours, as_of),
         )
 
     def is_ours(self, stream: StreamName) -> bool:

@@ -20,6 +20,7 @@ from pipeline.connectors.postgres.location import parse_location
 from pipeline.connectors.postgres.preparing import prepare_target
 from pipeline.connectors.postgres.retrying import retry_set_aside
 from pipeline.connectors.postgres.target import Target
+from pipeline.domain.event_file import Header
 from pipeline.domain.ids import EventFileId, FlowName, StreamName
 from pipeline.domain.one_error import one_error
 from pipeline.domain.schema import StreamSchema
@@ -91,7 +92,7 @@ class PostgresDestinationSession:
             reason = await self._run(place, _reason_to_give_way, bookkeeping, file.entry.id, after)
             if reason is not None:
                 return GaveWay(reason)
-            target = await self._run(place, self._target, connection, bookkeeping, file.header.schema)
+            target = await self._run(place, self._target, connection, bookkeeping, file.header)
             try:
                 return await self._load(connection, bookkeeping, target, file, place)
             except BaseException:
@@ -146,15 +147,17 @@ class PostgresDestinationSession:
                 self._location, finish_streams, connection, bookkeeping, streams, self._connections.as_replica
             )
 
-    def _target(self, connection: Connection, bookkeeping: Bookkeeping, schema: StreamSchema) -> Target:
+    def _target(self, connection: Connection, bookkeeping: Bookkeeping, header: Header) -> Target:
         """Return the stream's table, made and committed if it was missing: files of one stream may load side by side."""
+        schema = header.schema
         known = self._targets.get(schema.stream)
         if known is not None and known[0] == schema:
             return known[1]
         with connection.transaction():
             lock_definitions(connection)
-            target, is_ours = prepare_target(connection, schema)
-            bookkeeping.remember_schema(schema, is_ours=is_ours)
+            before = bookkeeping.schema_to_follow_from(schema.stream, header.export_time)
+            target, is_ours = prepare_target(connection, schema, before)
+            bookkeeping.remember_schema(schema, as_of=header.export_time, is_ours=is_ours)
         self._targets[schema.stream] = (schema, target)
         return target
 

@@ -10,6 +10,7 @@ import psycopg
 from pipeline.connectors.postgres import declare
 from pipeline.connectors.postgres.connection import Connection, qualified, quoted
 from pipeline.connectors.postgres.declare import Native
+from pipeline.connectors.postgres.following import follow_types
 from pipeline.connectors.postgres.from_sqlite import described
 from pipeline.connectors.postgres.target import RowKey, Target, TargetTable, read_table, target_of
 from pipeline.domain.errors import ConfigurationError, DefectError
@@ -22,11 +23,13 @@ def postgres_native(schema: StreamSchema) -> Native:
     return native if isinstance(native, Mapping) else described(schema)
 
 
-def prepare_target(connection: Connection, schema: StreamSchema) -> tuple[Target, bool]:
-    """Return the stream's table, made or widened as needed, and whether it was made or found empty.
+def prepare_target(
+    connection: Connection, schema: StreamSchema, before: StreamSchema | None = None
+) -> tuple[Target, bool]:
+    """Return the stream's table, made or changed as needed, and whether it was made or found empty.
 
-    ConfigurationError when an existing one does not fit. A column that may not be added for want of a privilege is left
-    out. Works in the connection's transaction.
+    `before` is what the stream looked like before, where the table is to follow. ConfigurationError when an existing one
+    does not fit. A column that may not be added for want of a privilege is left out. Works in the connection's transaction.
     """
     native = postgres_native(schema)
     _check_shape(native, schema)
@@ -40,6 +43,8 @@ def prepare_target(connection: Connection, schema: StreamSchema) -> tuple[Target
         for column in native["columns"]:
             if column["name"] not in table.columns:
                 _add_column(connection, table, column, native)
+        if before is not None:
+            follow_types(connection, table, postgres_native(before), native, schema.stream)
         _add_partitions(connection, native)
     table = read_table(connection, native["schema"], native["table"], schema.stream)
     if table is None:
