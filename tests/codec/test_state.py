@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.codec.state import StateReader, encode_range, encode_state_head
+from pipeline.codec.state import StateReader, encode_range, encode_state_head, encode_stored
 from pipeline.domain.diff import HASH_BYTES
 from pipeline.domain.errors import DamagedError
 from pipeline.domain.keys import Key, RawText
@@ -29,6 +29,16 @@ def test_ranges_survive_in_pieces(parts: list[list[Key]], piece: int) -> None:
     assert [list(part.load_keys()) for part in found] == parts
     assert [part.rows for part in found] == [len(keys) for keys in parts]
     assert all(len(part.hashes) == part.rows * HASH_BYTES for part in found)
+
+
+def test_a_range_keeps_its_digest_and_one_without_is_read_as_well() -> None:
+    hashes = bytes(HASH_BYTES)
+    data = encode_range((1,), [(1,)], hashes, bytes(range(16))) + encode_range((2,), [(2,)], hashes)
+    found = list(StateReader(headed=False, what="snapshots/x").feed(data))
+    assert [part.digest for part in found] == [bytes(range(16)), None]
+    assert [encode_stored(part) for part in found] == [part.stored for part in found]
+    renewed = found[1].with_digest(b"\1" * 16)
+    assert next(iter(StateReader(headed=False, what="x").feed(encode_stored(renewed)))).digest == b"\1" * 16
 
 
 def test_a_truncated_state_is_refused() -> None:

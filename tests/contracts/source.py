@@ -21,7 +21,7 @@ from pipeline.domain.ids import BinaryId
 from pipeline.domain.keys import Key, order
 from pipeline.domain.schema import StreamSchema
 from pipeline.ports.object_store import OpenBody
-from pipeline.ports.source import ROW_HASH_BYTES, Snapshot, Source
+from pipeline.ports.source import DIGEST_BYTES, ROW_HASH_BYTES, Snapshot, Source
 
 OnLoop = Callable[[Callable[[], Awaitable[None]]], None]
 
@@ -44,10 +44,14 @@ class SourceWorld:
 
 @dataclass(slots=True)
 class StreamContent:
-    """All that was read of one stream: keys, hashes, lines; and the contents stored for it."""
+    """All that was read of one stream: keys, hashes, lines; and the contents stored for it.
+
+    `digests` are of its blocks, by their keys. Where a source ends its blocks is its own affair.
+    """
 
     keys: list[Key] = field(default_factory=list)
     hashes: list[bytes] = field(default_factory=list)
+    digests: dict[tuple[Key, ...], bytes] = field(default_factory=dict, compare=False)
     lines: list[bytes] = field(default_factory=list)
     stored: dict[BinaryId, bytes] = field(default_factory=dict)
 
@@ -71,6 +75,9 @@ async def read_stream(snapshot: Snapshot, schema: StreamSchema) -> StreamContent
             keys, hashes = block.keys(), block.row_hashes()
             assert len(block) == len(keys) >= 1
             assert len(hashes) == ROW_HASH_BYTES * len(block)
+            assert len(block.digest()) == DIGEST_BYTES
+            assert block.last_key() == keys[-1]
+            content.digests[tuple(keys)] = block.digest()
             lines = await block.upserts(range(len(block)), content.store)
             assert lines.endswith(b"\n")
             assert lines.count(b"\n") == len(block)
@@ -174,6 +181,40 @@ class SourceContract:
             assert sum(one != other for one, other in zip(before.hashes, after.hashes, strict=True)) == 1
             changed = [one != other for one, other in zip(before.lines, after.lines, strict=True)]
             assert changed == [one != other for one, other in zip(before.hashes, after.hashes, strict=True)]
+
+        on_loop(main)
+
+    def test_equal_blocks_have_equal_digests_and_one_with_a_changed_row_another(
+        self, world: SourceWorld, on_loop: OnLoop
+    ) -> None:
+        async def main() -> None:
+            before, again = await read_first(world.source), await read_first(world.again)
+            assert all(again.digests.get(keys, digest) == digest for keys, digest in before.digests.items())
+            world.change_one_row()
+            after = await read_first(world.source)
+            hashes = zip(before.keys, before.hashes, after.hashes, strict=True)
+            changed = [key for key, one, other in hashes if one != other]
+            assert len(changed) == 1
+            for keys, digest in after.digests.items():
+                if keys in before.digests:
+                    assert (before.digests[keys] != digest) == (changed[0] in keys)
+
+        on_loop(main)
+
+    def test_wherever_blocks_had_best_end_the_rows_are_the_same(self, world: SourceWorld, on_loop: OnLoop) -> None:
+        async def main() -> None:
+            whole = await read_first(world.source)
+            end = whole.keys[1]
+            async with world.source.open_snapshot() as snapshot:
+                schema = (await snapshot.streams())[0]
+                keys: list[Key] = []
+                hashes = b""
+                async with snapshot.open_rows(schema, lambda: end) as blocks:
+                    async for block in blocks:
+                        keys += block.keys()
+                        hashes += block.row_hashes()
+            assert keys == whole.keys
+            assert hashes == b"".join(whole.hashes)
 
         on_loop(main)
 

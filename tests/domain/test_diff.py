@@ -40,6 +40,30 @@ def test_upserts_and_deletes_are_the_true_difference(old: Rows, new: Rows, block
     assert unchanged == (old == new)
 
 
+def test_a_range_is_unchanged_by_its_digest_alone_only_as_a_whole() -> None:
+    keys, hashes = packed({1: 1, 2: 1})
+    part = StateRange((30,), hashes, lambda: keys, digest=b"d")
+    diff = RangeDiff(part)
+    assert not diff.is_all(2, b"e")
+    assert not diff.is_all(1, b"d")
+    assert diff.is_all(2, b"d")
+    diff.take_all()
+    assert diff.unchanged
+    assert not diff.is_all(2, b"d")
+    rest = restrict(part, (1,))
+    assert rest is not None
+    assert rest.digest is None
+
+
+def test_rows_behind_the_last_of_a_range_that_agreed_are_new_to_it() -> None:
+    keys, hashes = packed({1: 1, 2: 1})
+    diff = RangeDiff(StateRange((30,), hashes, lambda: keys, digest=b"d"))
+    diff.take_all()
+    assert diff.take([(3,)], bytes(HASH_BYTES)) == [0]
+    assert diff.take_deleted(None) == []
+    assert not diff.unchanged
+
+
 @given(_rows, st.integers(-1, 31))
 def test_a_restricted_range_has_the_rows_behind_the_bound(rows: Rows, after: int) -> None:
     rest = restrict(state(rows), (after,))

@@ -143,6 +143,11 @@ class Blind(Block):
         return bytes(8 * len(self))
 
 
+class Undiscerning(Block):
+    def digest(self) -> bytes:
+        return bytes(16)
+
+
 class Lavish(Block):
     async def upserts(self, positions: Sequence[int], store_binary: StoreBinary) -> bytes:
         return await self.whole.upserts(range(len(self)), store_binary)
@@ -213,7 +218,7 @@ def test_a_broken_destination_fails_some_fact_and_a_whole_one_none(tmp_path: Pat
     assert bool(failing(DestinationContract(), world)) == (kind is not Session)
 
 
-@pytest.mark.parametrize("kind", [Block, Blind, Lavish, Backward])
+@pytest.mark.parametrize("kind", [Block, Blind, Undiscerning, Lavish, Backward])
 def test_a_broken_source_fails_some_fact_and_a_whole_one_none(tmp_path: Path, kind: type[Block]) -> None:
     numbers = iter(range(1000))
 
