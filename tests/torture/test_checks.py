@@ -61,6 +61,8 @@ def test_content_permissions_and_time_of_a_file_count(tmp_path: Path) -> None:
 
 def test_keys_are_those_that_are_documented() -> None:
     assert KNOWN_KEYS.fullmatch("flows/crm/events/1/t0/full/0.jsonl.zst")
+    assert KNOWN_KEYS.fullmatch("flows/crm/movements/1/groups/t0/files.1.jsonl")
+    assert KNOWN_KEYS.fullmatch("flows/crm/movements/1/groups/t0/files.1.32.jsonl")
     assert not KNOWN_KEYS.fullmatch("flows/crm/events/1/t0/full/0.jsonl.zst.tmp")
 
 
