@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from struct import Struct
 from typing import Any
 
@@ -80,47 +82,66 @@ _READERS: dict[KeyPart, Callable[[memoryview], KeyValue]] = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class RowReading:
+    """How the rows of one table are read: what their hashes begin with, how a key is made; `place` names the table."""
+
+    place: str
+    seed: int
+    read_key: ReadKey
+
+    @contextmanager
+    def named(self) -> Iterator[None]:
+        """Name the table in an error about a key."""
+        try:
+            yield
+        except ConfigurationError as error:
+            raise ConfigurationError(f"{self.place}: {error}") from None
+
+
 class Decoded:
     """The rows of a block: their content's bytes, and what is made of them when asked.
 
     Fields tell their lengths, so contents one after the other can be read in one way only, and be digested as one.
     """
 
-    def __init__(self, rows: Sequence[memoryview], starts: Sequence[int], seed: int, read_key: ReadKey) -> None:
+    def __init__(self, rows: Sequence[memoryview], starts: Sequence[int], how: RowReading) -> None:
         """Take rows whose contents begin at `starts`."""
-        self._rows, self._starts, self._seed, self._read_key = rows, starts, seed, read_key
+        self._rows, self._starts, self._how = rows, starts, how
 
     def digest(self) -> bytes:
         """Return the digest of the contents, one after the other."""
-        return xxh3_128_digest(b"".join(self._contents()), self._seed)
+        return xxh3_128_digest(b"".join(self._contents()), self._how.seed)
 
     def row_hashes(self) -> bytes:
         """Return the hash of each content."""
-        seed = self._seed
+        seed = self._how.seed
         return b"".join([xxh3_64_digest(content, seed) for content in self._contents()])
 
     def keys(self) -> list[Key]:
         """Return the keys. ConfigurationError when one has no order."""
-        return list(map(self._read_key, self._rows, self._starts))
+        with self._how.named():
+            return list(map(self._how.read_key, self._rows, self._starts))
 
     def key(self, at: int) -> Key:
-        """Return the key of the row at one position."""
-        return self._read_key(self._rows[at], self._starts[at])
+        """Return the key of the row at one position. ConfigurationError when it has no order."""
+        with self._how.named():
+            return self._how.read_key(self._rows[at], self._starts[at])
 
     def _contents(self) -> list[memoryview]:
         return [row[start:] for row, start in zip(self._rows, self._starts, strict=True)]
 
 
-def decode_located(rows: Sequence[memoryview], seed: int, read_key: ReadKey) -> Decoded:
+def decode_located(rows: Sequence[memoryview], how: RowReading) -> Decoded:
     """Take rows that were read with their places."""
-    return Decoded(rows, [_PLACE.size] * len(rows), seed, read_key)
+    return Decoded(rows, [_PLACE.size] * len(rows), how)
 
 
-def decode_with_lines(rows: Sequence[memoryview], seed: int, read_key: ReadKey) -> tuple[Decoded, list[memoryview]]:
+def decode_with_lines(rows: Sequence[memoryview], how: RowReading) -> tuple[Decoded, list[memoryview]]:
     """Take rows that were read with their lines; return the lines too."""
     size = _LENGTH.unpack_from
     ends = [size(row, 2)[0] + _LINE for row in rows]
-    return Decoded(rows, ends, seed, read_key), [row[_LINE:end] for row, end in zip(rows, ends, strict=True)]
+    return Decoded(rows, ends, how), [row[_LINE:end] for row, end in zip(rows, ends, strict=True)]
 
 
 def place(row: memoryview) -> Place:

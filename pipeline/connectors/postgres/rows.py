@@ -17,11 +17,10 @@ from anyio.to_thread import run_sync
 from pipeline.connectors.postgres.blocks import Demand, FetchLines, PostgresRowBlock
 from pipeline.connectors.postgres.connection import Connection
 from pipeline.connectors.postgres.copying import CopyOut, StoppedError
-from pipeline.connectors.postgres.decoding import decode_located, decode_with_lines, hash_seed, key_reader
+from pipeline.connectors.postgres.decoding import RowReading, decode_located, decode_with_lines, hash_seed, key_reader
 from pipeline.connectors.postgres.errors import translated
 from pipeline.connectors.postgres.ranges import ReadPlan
 from pipeline.connectors.postgres.selects import TableSelect
-from pipeline.domain.errors import ConfigurationError
 from pipeline.domain.one_error import one_error
 
 BLOCK_ROWS = 8000
@@ -115,8 +114,7 @@ class _RangeReader:
 
     def __init__(self, reading: _Reading, copy: CopyOut, with_lines: bool) -> None:
         self._reading, self._copy, self._with_lines = reading, copy, with_lines
-        self._seed = hash_seed(reading.select.table)
-        self._read_key = key_reader(reading.select.key_terms)
+        self._how = RowReading(reading.place, hash_seed(reading.select.table), key_reader(reading.select.key_terms))
 
     def start(self, condition: str) -> None:
         with translated(self._reading.place):
@@ -129,11 +127,9 @@ class _RangeReader:
 
     def _block(self, rows: list[memoryview]) -> PostgresRowBlock:
         demand = self._reading.demand
-        try:
-            if self._with_lines:
-                decoded, lines = decode_with_lines(rows, self._seed, self._read_key)
-                return PostgresRowBlock(decoded, demand, lines=lines)
-            decoded = decode_located(rows, self._seed, self._read_key)
-        except ConfigurationError as error:
-            raise ConfigurationError(f"{self._reading.place}: {error}") from None
-        return PostgresRowBlock(decoded, demand, rows=rows, fetch_lines=self._reading.fetch_lines)
+        if self._with_lines:
+            decoded, lines = decode_with_lines(rows, self._how)
+            return PostgresRowBlock(decoded, demand, lines=lines)
+        return PostgresRowBlock(
+            decode_located(rows, self._how), demand, rows=rows, fetch_lines=self._reading.fetch_lines
+        )
