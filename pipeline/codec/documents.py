@@ -169,6 +169,7 @@ def encode_movement(movement: Movement) -> bytes:
             "totals": asdict(movement.totals),
             "problems": movement.problems,
             "shares": movement.shares,
+            "sharesMovement": movement.shares_movement,
             "compaction": movement.compaction,
         },
         option=orjson.OPT_INDENT_2,
@@ -210,6 +211,7 @@ def _read_movement(document: dict[str, object]) -> Movement:
         totals=_read_totals(document["totals"]),
         problems=texts_of(document, "problems"),
         shares=_read_share(document),
+        shares_movement=whole_of(document, "sharesMovement") if "sharesMovement" in document else 0,
         compaction=document.get("compaction") is True,
         unfinished=_read_unfinished(document),
     )

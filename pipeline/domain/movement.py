@@ -94,7 +94,8 @@ class Movement:
     state that the next Movement compares with; it is final together with `exported`.
     `unfinished` names the streams of which Event Files are listed that `states` does not know of yet, because the export of
     the group has not ended, each with the first Movement that stored such.
-    `shares` is the Flow whose File Lists these are, if not its own. A `compaction` moves nothing: it folds what is stored.
+    `shares` is the Flow whose File Lists these are, if not its own, and `shares_movement` the number of the Movement
+    there from which they were taken, 0 if not known. A `compaction` moves nothing: it folds what is stored.
     """
 
     flow: FlowName
@@ -111,6 +112,7 @@ class Movement:
     totals: Totals = Totals()
     problems: tuple[str, ...] = ()
     shares: FlowName | None = None
+    shares_movement: int = 0
     compaction: bool = False
     groups: tuple[Label, ...] = ()
     exporter: str = ""

@@ -6,7 +6,7 @@ that the other Flow's latest exported Movement names, and all that is left to do
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -15,7 +15,7 @@ import anyio
 
 from pipeline.codec.message import GroupCompleted, MovementExported, QueueMessage, encode_message
 from pipeline.domain.errors import AbsentError, ConfigurationError, TransientError
-from pipeline.domain.ids import FlowName, Label, ObjectKey
+from pipeline.domain.ids import FlowName
 from pipeline.domain.movement import Flow, Movement, Status
 from pipeline.domain.one_error import one_error
 from pipeline.engine.flows import COMPARE_AND_SET_TRIES, FlowStore
@@ -77,7 +77,8 @@ async def is_behind(flows: FlowStore, flow: Flow) -> bool:
 async def keep_up(flows: FlowStore, clock: Clock, flow: Flow) -> Movement | None:
     """Return the latest Movement of any Flow. For one that shares it is a new one if its origin has moved since.
 
-    What did not go in is not tried again and again: that takes another Movement of the origin, or a person.
+    What did not go in is tried again with each Movement of the origin, whether or not that brought anything new, and
+    not again and again between them: that takes a person.
     """
     latest = await flows.latest(flow)
     if flow.shares is None or (latest is not None and not latest.settled):
@@ -87,7 +88,9 @@ async def keep_up(flows: FlowStore, clock: Clock, flow: Flow) -> Movement | None
     except ConfigurationError:
         return latest  # it has nothing to share yet
     if latest is not None and latest.file_lists == origin.file_lists:
-        return latest
+        tried = latest.shares_movement >= origin.number
+        if tried or latest.status is Status.SUCCESS:
+            return latest
     return (await begin_shared(flows, clock, flow))[0]
 
 
@@ -96,14 +99,14 @@ async def begin_shared(flows: FlowStore, clock: Clock, flow: Flow) -> tuple[Move
     if flow.shares is None:
         raise ConfigurationError(f"Flow {flow.name!r} has a source of its own: `pipeline move` moves it.")
     for _ in range(COMPARE_AND_SET_TRIES):
-        lists = (await latest_exported(flows, flow.shares)).file_lists
+        origin = await latest_exported(flows, flow.shares)
         latest = await flows.latest(flow)
         if latest is not None and not latest.settled:
-            resumed = await flows.update(flow.name, latest.number, partial(_with_lists, lists))
+            resumed = await flows.update(flow.name, latest.number, partial(_with_lists_of, origin))
             if not resumed.settled:
                 return resumed, True
             latest = resumed
-        movement = _born_exported(flow, (latest.number if latest else 0) + 1, lists, clock)
+        movement = _born_exported(flow, (latest.number if latest else 0) + 1, origin, clock)
         if await flows.create(movement):
             return movement, False
     raise TransientError(f"Movements of Flow {flow.name!r} are begun by others all the time. Try again.")
@@ -119,13 +122,19 @@ async def start_shared(flows: FlowStore, clock: Clock, queue: EventQueue, flow: 
     return movement, not resumed
 
 
-def _with_lists(lists: Mapping[Label, ObjectKey], now: Movement) -> Movement:
+def _with_lists_of(origin: Movement, now: Movement) -> Movement:
     if now.settled:
         return now
-    return replace(now, attempts=now.attempts + 1, file_lists=lists, groups=tuple(lists))
+    return replace(
+        now,
+        attempts=now.attempts + 1,
+        file_lists=origin.file_lists,
+        groups=tuple(origin.file_lists),
+        shares_movement=origin.number,
+    )
 
 
-def _born_exported(flow: Flow, number: int, lists: Mapping[Label, ObjectKey], clock: Clock) -> Movement:
+def _born_exported(flow: Flow, number: int, origin: Movement, clock: Clock) -> Movement:
     moment = clock.now()
     return Movement(
         flow=flow.name,
@@ -134,10 +143,11 @@ def _born_exported(flow: Flow, number: int, lists: Mapping[Label, ObjectKey], cl
         created=moment,
         updated=moment,
         attempts=1,
-        file_lists=lists,
-        groups=tuple(lists),
+        file_lists=origin.file_lists,
+        groups=tuple(origin.file_lists),
         exported=True,
-        shares=flow.shares,
+        shares=origin.flow,
+        shares_movement=origin.number,
     )
 
 

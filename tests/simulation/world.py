@@ -199,9 +199,11 @@ class World:
         await trio.sleep(QUIET_SECONDS)
 
     def is_brought(self, flow: FlowName) -> bool:
-        """Whether a further destination has settled what the Flow has exported last."""
+        """Whether a further destination has settled what the Flow has exported last, and has tried so again since."""
         latest, origin = self.model.latest(flow), self.model.latest(FLOW)
-        return bool(latest and origin and latest.settled and latest.file_lists == origin.file_lists)
+        if latest is None or origin is None or not latest.settled or latest.file_lists != origin.file_lists:
+            return False
+        return latest.status is Status.SUCCESS or latest.shares_movement >= origin.number
 
     def check_further(self, flow: FlowName) -> None:
         """A further destination must be equal to the source."""
