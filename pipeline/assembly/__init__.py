@@ -5,6 +5,5 @@ from __future__ import annotations
 from pipeline.assembly.home import Home, open_home
 from pipeline.assembly.moving import MoveRequest, move
 from pipeline.assembly.places import imported_marks
-from pipeline.assembly.verifying import Repair, repair, verify
 
-__all__ = ["Home", "MoveRequest", "Repair", "imported_marks", "move", "open_home", "repair", "verify"]
+__all__ = ["Home", "MoveRequest", "imported_marks", "move", "open_home"]

@@ -28,8 +28,6 @@ JOIN_SECONDS = 20.0
 _START = (
     "import sys; sys.path[:] = sys.argv[2:]; from pipeline.assembly.helper_process import main; main(int(sys.argv[1]))"
 )
-_MEMORY = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": "131072", "MALLOC_TRIM_THRESHOLD_": "131072"}
-"""Blocks of a megabyte come and go: glibc would keep what they leave, for each thread anew. Others pass these over."""
 
 
 def has_room() -> bool:
@@ -72,7 +70,6 @@ def _start(line: int) -> subprocess.Popen[bytes]:
             pass_fds=[line],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
-            env={**_MEMORY, **os.environ},
             start_new_session=True,  # what is typed at a terminal is meant for this process
         )
     except OSError as error:

@@ -13,6 +13,7 @@ import anyio
 import structlog
 
 from pipeline.assembly.home import limits, open_home, open_queue
+from pipeline.assembly.process import prepare_process
 from pipeline.domain.errors import PipelineError
 from pipeline.domain.ids import FlowName
 from pipeline.domain.one_error import one_error
@@ -59,6 +60,7 @@ Sent = Told | Ready | Ended | Logged
 
 def main(line: int) -> None:
     """Serve what comes over the socket with this file descriptor."""
+    prepare_process()
     with Connection(line) as connection:
         errand, movement = connection.recv()
         serve(connection, errand, movement)

@@ -9,9 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.connectors.combined import CombinedDestination, CombinedSource
-from pipeline.connectors.files import FilesDestination, FilesSource
 from pipeline.connectors.locations import Location, Technology, default_flow_name, parse_location, path_location
-from pipeline.connectors.sqlite import SqliteDestination, SqliteSource
 from pipeline.domain.errors import ConfigurationError
 from pipeline.domain.ids import EventFileId, FlowName, StreamName
 from pipeline.domain.movement import Flow
@@ -105,11 +103,16 @@ def _source(locations: Sequence[Location], home: Path | None, *, checksum: bool 
 
 
 def _one_source(location: Location, home: Path | None, *, checksum: bool = False) -> Source:
+    """Return a source. Each connector takes a while to import, and a driver that is an extra."""
     if location.path is None:
         source: Source = _postgres().PostgresSource(location.typed)
         return source
     if location.technology is Technology.SQLITE:
+        from pipeline.connectors.sqlite import SqliteSource
+
         return SqliteSource(location.path)
+    from pipeline.connectors.files import FilesSource
+
     exclude = [] if home is None else [home]
     return FilesSource(location.path, stream=FILES_STREAM, checksum=checksum, exclude=exclude)
 
@@ -124,12 +127,16 @@ def _one_destination(location: Location) -> Destination:
         destination: Destination = _postgres().PostgresDestination(location.typed)
         return destination
     if location.technology is Technology.SQLITE:
+        from pipeline.connectors.sqlite import SqliteDestination
+
         return SqliteDestination(location.path)
+    from pipeline.connectors.files import FilesDestination
+
     return FilesDestination(location.path)
 
 
 def _postgres() -> ModuleType:
-    """Import the connector when it is needed: its driver is an extra."""
+    """Import the connector, and name its driver when that is not installed."""
     try:
         return importlib.import_module("pipeline.connectors.postgres")
     except ModuleNotFoundError as error:

@@ -54,9 +54,9 @@ def run_async(work: Callable[[], Awaitable[Result]]) -> Result:
     """Run a coroutine function to its end."""
     import anyio
 
-    from pipeline.cli.memory import use_one_arena
+    from pipeline.assembly.process import prepare_process
 
-    use_one_arena()
+    prepare_process()
     return anyio.run(work)
 
 

@@ -12,7 +12,7 @@ from pipeline.cli import exit_codes
 from pipeline.cli.options import common_options, existing_home, json_option, prepare, run_async
 
 if TYPE_CHECKING:
-    from pipeline.assembly import Repair
+    from pipeline.assembly.verifying import Repair
     from pipeline.domain.compare_report import Verification
     from pipeline.engine.verify import VerifyRequest
     from pipeline.settings import Settings
@@ -70,7 +70,7 @@ def verify(
 
 
 def _verify(flow: str, request: VerifyRequest, settings: Settings) -> Verification:
-    from pipeline.assembly import verify as verify_flow
+    from pipeline.assembly.verifying import verify as verify_flow
     from pipeline.cli.interrupt import until_interrupted
 
     return run_async(lambda: until_interrupted(lambda: verify_flow(flow, request, settings)))
@@ -78,7 +78,7 @@ def _verify(flow: str, request: VerifyRequest, settings: Settings) -> Verificati
 
 def _repair(flow: str, request: VerifyRequest, settings: Settings, *, as_json: bool) -> Verification | Repair:
     """Compare and repair under the eyes of the user: what was found is told before anything is moved."""
-    from pipeline.assembly import repair as repair_flow
+    from pipeline.assembly.verifying import repair as repair_flow
     from pipeline.cli.interrupt import until_interrupted
     from pipeline.cli.logs import LogReporter
     from pipeline.cli.progress import Fanout, show_progress
@@ -98,7 +98,7 @@ def _repair(flow: str, request: VerifyRequest, settings: Settings, *, as_json: b
 
 
 def _tell(found: Verification | Repair, *, as_json: bool) -> int:
-    from pipeline.assembly import Repair
+    from pipeline.assembly.verifying import Repair
     from pipeline.cli.json_output import print_object
     from pipeline.cli.verify_report import repair_lines, repair_object, report_lines, report_object
 

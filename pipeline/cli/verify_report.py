@@ -11,7 +11,7 @@ from pipeline.domain.compare_report import Against, Difference, RangeReport, Sid
 from pipeline.domain.keys import Key
 
 if TYPE_CHECKING:
-    from pipeline.assembly import Repair
+    from pipeline.assembly.verifying import Repair
 
 _NAMES_SHOWN = 10
 

@@ -8,6 +8,7 @@ between, which takes a third of the time (docs/decisions/0007). What is not plai
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Sequence
 from typing import Annotated, Any
 
@@ -17,10 +18,11 @@ from pipeline.domain.keys import KeyValue
 
 Row = tuple[KeyValue, ...]
 
-PLAIN_TYPES = frozenset({type(None), int, float, str})
-"""The types whose values JSON holds as they are; of floats, only the finite ones."""
 _Integer = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+_Finite = Annotated[float, msgspec.Meta(ge=-sys.float_info.max, le=sys.float_info.max)]
 _Plain = _Integer | float | str | None
+"""The types whose values JSON holds as they are; of floats, only the finite ones. Lines can hold no others: none is looked for."""
+_PlainRows = list[tuple[_Integer | _Finite | str | None, ...]]
 _UNWRITABLE = re.compile(r'["\\\x00-\x1f]')
 """Characters that msgspec takes in no name of a member."""
 
@@ -53,6 +55,15 @@ class UpsertLines:
             return None
         row = msgspec.structs.astuple
         return [row(record.upsert) for record in records]
+
+
+def are_plain(rows: Sequence[Row]) -> bool:
+    """Whether JSON holds all values of all rows as they are."""
+    try:
+        msgspec.convert(rows, _PlainRows)
+    except msgspec.ValidationError:
+        return False
+    return True
 
 
 def upsert_lines_for(columns: Sequence[str]) -> UpsertLines | None:

@@ -26,6 +26,8 @@ from pipeline.engine.parts import EngineParts
 from pipeline.ports.object_store import PutCondition
 from pipeline.ports.reporter import EventFileStored
 
+LARGE_PART = 4
+"""A stream is large once a quarter of an Event File is in hand: early enough to have help when the first one is stored."""
 MAX_PART_BYTES = 8_000_000
 """The largest state part kept in memory before its chunk is stored, however few its records are."""
 
@@ -47,7 +49,7 @@ class ChunkWriter:
     """Writes the Event Files of one stream in one Movement.
 
     `numbers` holds the next chunk number of each phase; `binaries` are flushed before a chunk is stored; `on_stored` is called
-    with all that is stored after each chunk. What is added
+    with all that is stored after each chunk, and `on_large` as soon as there is enough for a good part of one. What is added
     covers the keys in order, without a gap: rows that changed and rows that did not both have to be remembered, because
     a chunk replaces the state of its range.
     """
@@ -60,10 +62,11 @@ class ChunkWriter:
         numbers: dict[Phase, int],
         binaries: BinaryFiles,
         on_stored: OnStored,
+        on_large: Callable[[], object],
     ) -> None:
         self._parts, self._movement, self._schema, self._numbers = parts, movement, schema, numbers
         self._binaries = binaries
-        self._on_stored = on_stored
+        self._on_stored, self._on_large = on_stored, on_large
         self._phase = Phase.INCREMENTAL
         self._after: Key | None = None
         self._reset()
@@ -117,6 +120,8 @@ class ChunkWriter:
     def _add(self, lines: bytes, *, upserts: int = 0, deletes: int = 0) -> None:
         self._writer.count(lines, upserts=upserts, deletes=deletes)
         self._uncompressed.append(lines)
+        if self._writer.line_bytes * LARGE_PART >= self._parts.limits.event_file_bytes:
+            self._on_large()
 
     @property
     def has_uncompressed(self) -> bool:

@@ -75,7 +75,7 @@ def ensure_selected(
 class Exporter:
     """Exports one Movement. `announced` holds the File List of each group it was about.
 
-    `grown` is set as soon as there is something to import of a group that is not complete.
+    `large` is set as soon as there is enough to import that help would be worth its while.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class Exporter:
         self._schemas = schemas
         self._movement = movement
         self.announced: dict[Label, ObjectKey] = {}
-        self.grown = anyio.Event()
+        self.large = anyio.Event()
         self._binaries = BinaryFiles(parts.store, movement.flow, parts.reporter)
 
     async def run(self) -> Movement:
@@ -193,10 +193,10 @@ class Exporter:
 
         async def grow(stored: StoredFiles) -> None:
             ends = stored[-1][0].covers.until is None  # then the group is complete in a moment
-            if not ends and await listing.grow([entry for _, entry in (*adopted, *stored)]):
-                self.grown.set()
+            if not ends:
+                await listing.grow([entry for _, entry in (*adopted, *stored)])
 
-        writer = ChunkWriter(parts, movement, schema, _numbers(adopted), self._binaries, grow)
+        writer = ChunkWriter(parts, movement, schema, _numbers(adopted), self._binaries, grow, self.large.set)
         export = StreamExport(schema.label, writer, self._binaries.store, parts.reporter, state_complete=state.complete)
         await export.run(rows, state.ranges())
         if not writer.stored and present and known != schema:
@@ -215,7 +215,7 @@ class Exporter:
 
         Keys of the two cannot be compared: a row of the new key might be deleted, or overwritten, as one of the old.
         """
-        writer = ChunkWriter(self._parts, self._movement, known, _numbers(earlier), self._binaries, _alone)
+        writer = ChunkWriter(self._parts, self._movement, known, _numbers(earlier), self._binaries, _alone, self.large.set)
         export = StreamExport(known.label, writer, self._binaries.store, self._parts.reporter, state_complete=True)
         await export.run(_no_rows, state.ranges())
         return writer.stored

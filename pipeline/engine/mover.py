@@ -84,7 +84,7 @@ class Mover:
         await importing.refresh()
         shared = SharedImport(self._parts, importing, self._help)
         async with anyio.create_task_group() as group:
-            group.start_soon(shared.run, exporter.grown, name="importer")
+            group.start_soon(shared.run, exporter.large, name="importer")
             group.start_soon(self._watch, movement, name="watch")
             movement = await exporter.run()
             await reading.aclose()  # a snapshot may stand in the way of the app: it is held no longer than it is read

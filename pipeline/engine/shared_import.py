@@ -35,32 +35,34 @@ class SharedImport:
         """Whether anybody works on a group now."""
         return self._importing.is_in_hand(file_list) or self._in_helpers_hand[file_list] > 0
 
-    async def run(self, grown: anyio.Event) -> None:
-        """Import until cancelled. Help is asked for once `grown` is set: then the Movement is large enough for it."""
+    async def run(self, large: anyio.Event) -> None:
+        """Import until cancelled. Help is asked for once `large` is set: then the Movement is large enough for it.
+
+        From then on this process begins with no more until it has read the source or the helper is gone, even before the
+        helper is at work: whatever is imported here takes time from the reading.
+        """
         handler = OneMovement(self._importing)
         if self._help is None:
             await message_loop(self._parts, handler).run()
             return
-        helped, alone = anyio.Event(), anyio.Event()
+        alone = anyio.Event()
         async with anyio.create_task_group() as group:
-            group.start_soon(self._have_help, self._help, grown, helped, alone, name="help")
-            await message_loop(self._parts, handler).run(helped)
+            group.start_soon(self._have_help, self._help, large, alone, name="help")
+            await message_loop(self._parts, handler).run(large)
             await _either(alone, self.exported)
             await message_loop(self._parts, handler).run()
 
-    async def _have_help(self, help_: Help, grown: anyio.Event, helped: anyio.Event, alone: anyio.Event) -> None:
+    async def _have_help(self, help_: Help, large: anyio.Event, alone: anyio.Event) -> None:
         """Take in what the helper does, for as long as it lives. What it leaves undone is rung for again."""
-        await grown.wait()
+        await large.wait()
         try:
             async with help_.open(self._importing.movement) as told:
-                helped.set()
                 async for event in told:
                     self._take_in(event)
             log.warning("helper_ended", reason="it ended before its work did; this process goes on alone")
         except PipelineError as error:
             log.warning("helper_ended", reason=str(error))
         self._in_helpers_hand.clear()
-        helped.set()
         alone.set()
 
     def _take_in(self, told: Told) -> None:

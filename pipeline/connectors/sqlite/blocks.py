@@ -21,7 +21,7 @@ import orjson
 from anyio.to_thread import run_sync
 from xxhash import xxh3_64_digest, xxh3_64_intdigest, xxh3_128
 
-from pipeline.codec.upsert_lines import PLAIN_TYPES, UpsertLines, upsert_lines_for
+from pipeline.codec.upsert_lines import UpsertLines, are_plain, upsert_lines_for
 from pipeline.codec.values import to_json
 from pipeline.domain.keys import Key, KeyValue, RawText
 from pipeline.domain.schema import StreamSchema
@@ -30,14 +30,18 @@ from pipeline.ports.source import StoreBinary
 Row = tuple[KeyValue, ...]
 
 pack: Callable[[Row], bytes] = msgspec.msgpack.Encoder().encode
+_pack_all: Callable[[Sequence[Row]], bytes] = msgspec.msgpack.Encoder().encode
 _unpack_row: Callable[[bytes], Row] = msgspec.msgpack.Decoder(tuple).decode
 _unpack: Callable[[bytes], list[Row]] = msgspec.msgpack.Decoder(list[tuple]).decode  # type: ignore[type-arg]
 _ARRAY = Struct(">BI")
 """MessagePack: one value has one form there, in every release (https://github.com/msgpack/msgpack/blob/master/spec.md).
 
 The form of a row tells where it ends, so rows one after the other can be read in one way only, and be digested as one.
-`_ARRAY` is what begins an array of so many.
+`_ARRAY` is what begins an array of so many. A shorter one begins with fewer bytes: up to `_FEW` with one, up to 65,535
+with `_BEGIN_BYTES`.
 """
+_FEW = 15
+_BEGIN_BYTES = 3
 _OPTIONS = orjson.OPT_APPEND_NEWLINE | orjson.OPT_PASSTHROUGH_DATACLASS
 
 
@@ -73,9 +77,11 @@ class Demand:
 class Gathered:
     """The rows of a block on the way in: packed, a batch at a time; and more of them where more will be asked for."""
 
-    def __init__(self, form: RowForm, demand: Demand, *, whole: bool) -> None:
-        """With `whole` rows are kept as they are, since they cannot be unpacked."""
+    def __init__(self, form: RowForm, demand: Demand, pack_row: Callable[[Row], bytes]) -> None:
+        """`pack_row` packs rows. Those that `pack_carefully` packs are kept as they are, since they cannot be unpacked."""
+        whole = pack_row is pack_carefully
         self.form = form
+        self.pack_row = pack_row
         self.count = 0
         self.size = 0
         self.batches: list[tuple[int, bytes]] = []
@@ -84,9 +90,16 @@ class Gathered:
         self.whole: list[Row] | None = [] if demand.lines or whole else None
         self._hasher = xxh3_128(seed=form.seed)
 
-    def add(self, batch: Sequence[Row], packed: list[bytes]) -> int:
-        """Take some rows; return how many bytes they are."""
-        joined = b"".join(packed)
+    def add(self, batch: Sequence[Row]) -> int:
+        """Take some rows, fewer than 65,536; return how many bytes they are."""
+        if self.packed is None and self.pack_row is pack:
+            joined = _pack_all(batch)[_BEGIN_BYTES if len(batch) > _FEW else 1 :]
+        else:
+            packed = list(map(self.pack_row, batch))
+            joined = b"".join(packed)
+            if self.packed is not None and self.key_parts is not None:
+                self.packed += packed
+                self.key_parts += map(self.form.key_part, batch)
         self._hasher.update(joined)
         self.count += len(batch)
         self.size += len(joined)
@@ -94,10 +107,12 @@ class Gathered:
             self.whole += batch
         elif batch:
             self.batches.append((len(batch), joined))
-        if self.packed is not None and self.key_parts is not None:
-            self.packed += packed
-            self.key_parts += map(self.form.key_part, batch)
         return len(joined)
+
+    def pack_carefully(self) -> None:
+        """Pack rows the careful way from here on."""
+        self.rows()
+        self.pack_row = pack_carefully
 
     def digest(self) -> bytes:
         """Return the digest of the packed rows, one after the other."""
@@ -114,12 +129,11 @@ class Gathered:
 class SqliteRowBlock:
     """Consecutive rows of one table."""
 
-    def __init__(self, rows: Gathered, demand: Demand, pack_row: Callable[[Row], bytes]) -> None:
-        """Hold rows that `pack_row` has packed. What is asked of the block is noted in `demand`."""
+    def __init__(self, rows: Gathered, demand: Demand) -> None:
+        """Hold rows. What is asked of the block is noted in `demand`."""
         self._gathered = rows
         self._form = rows.form
         self._demand = demand
-        self._pack = pack_row
         self._digest = rows.digest()
 
     def __len__(self) -> int:
@@ -144,7 +158,7 @@ class SqliteRowBlock:
     def row_hashes(self) -> bytes:
         self._demand.rows = True
         if self._gathered.packed is None:
-            self._gathered.packed = list(map(self._pack, self._gathered.rows()))
+            self._gathered.packed = list(map(self._gathered.pack_row, self._gathered.rows()))
         return b"".join(map(xxh3_64_digest, self._gathered.packed, repeat(self._form.seed)))
 
     async def upserts(self, positions: Sequence[int], store_binary: StoreBinary) -> bytes:
@@ -153,7 +167,7 @@ class SqliteRowBlock:
 
     def _lines(self, positions: Sequence[int]) -> bytes:
         rows = self._chosen(positions)
-        if self._form.upsert_lines is not None and _are_plain(rows):
+        if self._form.upsert_lines is not None and are_plain(rows):
             return self._form.upsert_lines.encode(rows)
         return b"".join([self._line(row) for row in rows])
 
@@ -170,15 +184,6 @@ class SqliteRowBlock:
         values: Iterable[object] = map(to_json, row) if math.inf in row or -math.inf in row else row
         record = {"upsert": dict(zip(self._form.names, values, strict=True))}
         return orjson.dumps(record, _tagged, _OPTIONS)
-
-
-def _are_plain(rows: Sequence[Row]) -> bool:
-    """Whether JSON holds all values as they are. Looks at a column at a time, and for infinities only among floats."""
-    for column in zip(*rows, strict=True):
-        kinds = set(map(type, column))
-        if not kinds <= PLAIN_TYPES or (float in kinds and (math.inf in column or -math.inf in column)):
-            return False
-    return True
 
 
 def pack_carefully(row: Row) -> bytes:

@@ -29,9 +29,10 @@ BLOCK_ROWS = 4096
 BLOCK_BYTES = 2 * 1024 * 1024
 BATCH_ROWS = 64
 LARGE_ROW_BYTES = BLOCK_BYTES // BATCH_ROWS
+LARGE_BATCH_BYTES = BLOCK_BYTES // 4
 """A block ends with the batch that reaches one of the first two: so it holds at most that much and one batch.
 
-After a row of `LARGE_ROW_BYTES`, and at the start of a table, a batch is one row.
+At the start of a table, after a batch of `LARGE_BATCH_BYTES`, and after a single row of `LARGE_ROW_BYTES`, a batch is one row.
 """
 TO_AN_END = 1.5
 """So much larger a block may be in order to end where it is wished to."""
@@ -94,21 +95,17 @@ class SqliteRows:
         with translated(self._place):
             if self._cursor is None:
                 self._start()
-            rows = Gathered(self._form, demand, whole=self._careful)
+            rows = Gathered(self._form, demand, pack_carefully if self._careful else pack)
             while not self._fill(rows, end):
                 self._careful = True
-                rows.rows()  # those that come cannot be unpacked
+                rows.pack_carefully()
                 self._start()
         self._ensure_untouched()
-        return SqliteRowBlock(rows, self._demand, self._pack) if rows.count else None
-
-    @property
-    def _pack(self) -> Callable[[Row], bytes]:
-        return pack_carefully if self._careful else pack
+        return SqliteRowBlock(rows, self._demand) if rows.count else None
 
     def _fill(self, rows: Gathered, end: Key | None) -> bool:
         """Add rows until the block is full or the table at its end; False when only the careful way leads on."""
-        pack_row, before = self._pack, rows.count
+        before = rows.count
         try:
             bound = self._bound(end, rows)
             larger = 1.0 if bound is None else TO_AN_END
@@ -120,10 +117,9 @@ class SqliteRows:
                     batch, self._held = batch[:fitting], batch[fitting:]
                     if not batch:
                         break
-                packed = list(map(pack_row, batch))
-                size = rows.add(batch, packed)
-                is_large = size >= LARGE_ROW_BYTES and max(map(len, packed)) >= LARGE_ROW_BYTES
-                self._batch_rows = 1 if is_large else BATCH_ROWS
+                size = rows.add(batch)
+                large = LARGE_BATCH_BYTES if len(batch) > 1 else LARGE_ROW_BYTES
+                self._batch_rows = 1 if size >= large else BATCH_ROWS
                 if self._held:
                     break
         except UnicodeDecodeError:

@@ -1,0 +1,49 @@
+"""How a process of ours handles memory: as one whose objects are blocks of a megabyte and rows by the thousand.
+
+*One arena.* glibc has a place of its own to allocate from ("arena") for every thread, up to eight a processor, and blocks of a
+megabyte go through a dozen threads here. Of 500,000 rows from PostgreSQL to PostgreSQL the peak was 171 to 201 MiB, and with
+one arena 125 to 129 MiB, in the same time: whoever allocates much holds the interpreter's lock anyway.
+
+*Large blocks are mapped.* What blocks of a megabyte leave is kept otherwise: 500,000 rows from SQLite to SQLite took the two
+processes of a Movement 208 to 222 MiB together, and 191 to 194 MiB so.
+
+*Cycles are looked for less often.* Rows come as tuples and lists, thousands at a time, that refer to no other; the collector goes
+through all of them every 700 allocations, which was a tenth of the time of a Movement.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+
+_VARIABLE = "MALLOC_ARENA_MAX"
+_M_ARENA_MAX = -8
+_M_MMAP_THRESHOLD = -3
+_M_TRIM_THRESHOLD = -1
+"""Their numbers for `mallopt`: https://man7.org/linux/man-pages/man3/mallopt.3.html"""
+_LARGE_BYTES = 128 * 1024
+_COLLECTED_ALLOCATIONS = 100_000
+
+
+def prepare_process() -> None:
+    """Set this process up, and those it starts. The environment decides where it says how many arenas there should be."""
+    gc.freeze()
+    gc.set_threshold(_COLLECTED_ALLOCATIONS, *gc.get_threshold()[1:])
+    if sys.platform.startswith("linux") and _VARIABLE not in os.environ:
+        _use_one_arena()
+
+
+def _use_one_arena() -> None:
+    import ctypes
+
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:  # musl has none, nor arenas
+        mallopt(_M_ARENA_MAX, 1)
+        mallopt(_M_MMAP_THRESHOLD, _LARGE_BYTES)
+        mallopt(_M_TRIM_THRESHOLD, _LARGE_BYTES)
+        os.environ |= {
+            _VARIABLE: "1",
+            "MALLOC_MMAP_THRESHOLD_": f"{_LARGE_BYTES}",
+            "MALLOC_TRIM_THRESHOLD_": f"{_LARGE_BYTES}",
+        }

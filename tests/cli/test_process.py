@@ -1,0 +1,43 @@
+"""How the process of a command handles memory."""
+
+from __future__ import annotations
+
+import gc
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from pipeline.assembly.process import prepare_process
+
+VARIABLES = ("MALLOC_ARENA_MAX", "MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_")
+
+
+@pytest.fixture(autouse=True)
+def as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    threshold = gc.get_threshold()
+    for variable in VARIABLES:
+        monkeypatch.setenv(variable, "")  # so that it is as before afterwards
+        monkeypatch.delenv(variable)
+    yield
+    gc.set_threshold(*threshold)
+    gc.unfreeze()
+
+
+def test_what_the_environment_says_of_arenas_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MALLOC_ARENA_MAX", "3")
+    prepare_process()
+    assert os.environ["MALLOC_ARENA_MAX"] == "3"
+    assert VARIABLES[1] not in os.environ
+
+
+def test_processes_that_are_started_allocate_as_this_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.platform", "linux")
+    prepare_process()
+    assert [os.environ.get(variable) for variable in VARIABLES] in (["1", "131072", "131072"], [None] * 3)
+
+
+def test_cycles_are_looked_for_less_often_and_still_found() -> None:
+    prepare_process()
+    assert gc.isenabled()
+    assert 1_000 < gc.get_threshold()[0] < 1_000_000
