@@ -37,7 +37,7 @@ def run(arguments: Sequence[str | Path], directory: Path, settings: Mapping[str,
         [str(argument) for argument in [*parent, *arguments]],
         cwd=directory,
         stdout=subprocess.PIPE,
-        env={**os.environ, **(settings or {})},
+        env=_as_installed() | (settings or {}),
         check=True,
     ).stdout
     status, seconds, peak_bytes = taken.read_text().split()
@@ -49,3 +49,8 @@ def run(arguments: Sequence[str | Path], directory: Path, settings: Mapping[str,
 def move(*arguments: str | Path, directory: Path, settings: Mapping[str, str] | None = None) -> Run:
     """Run `pipeline move … --json`."""
     return run([sys.executable, "-m", "pipeline", "move", *arguments, "--json"], directory, settings)
+
+
+def _as_installed() -> dict[str, str]:
+    """The environment, in which modules are compiled once and kept: what is installed is, in a checkout it can be forbidden."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}

@@ -69,11 +69,13 @@ class ChunkWriter:
         self._on_stored, self._on_large = on_stored, on_large
         self._phase = Phase.INCREMENTAL
         self._after: Key | None = None
+        self._writer = EventFileWriter(level=parts.limits.zstd_level)
         self._reset()
         self.stored: list[tuple[Header, FileEntry]] = []
 
     def _reset(self) -> None:
-        self._writer = EventFileWriter(level=self._parts.limits.zstd_level)
+        if self._writer.records:  # to make one takes as long as to compare some hundred rows
+            self._writer = EventFileWriter(level=self._parts.limits.zstd_level)
         self._uncompressed: list[bytes] = []
         self._frames: list[bytes] = []
         self._frame_bytes = 0

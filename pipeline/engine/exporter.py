@@ -215,7 +215,9 @@ class Exporter:
 
         Keys of the two cannot be compared: a row of the new key might be deleted, or overwritten, as one of the old.
         """
-        writer = ChunkWriter(self._parts, self._movement, known, _numbers(earlier), self._binaries, _alone, self.large.set)
+        writer = ChunkWriter(
+            self._parts, self._movement, known, _numbers(earlier), self._binaries, _alone, self.large.set
+        )
         export = StreamExport(known.label, writer, self._binaries.store, self._parts.reporter, state_complete=True)
         await export.run(_no_rows, state.ranges())
         return writer.stored

@@ -153,7 +153,7 @@ class SqliteRows:
             self._cursor.close(True)
         self._held = []
         self._cursor = self._connection.cursor()
-        self._cursor.execute(self._select(), (self._read_count,))
+        self._cursor.execute(self._select())
         self._rows = map(self._decoded, self._cursor) if self._careful else self._cursor
 
     def _select(self) -> str:
@@ -162,9 +162,8 @@ class SqliteRows:
             text_as_bytes = "CASE typeof({0}) WHEN 'text' THEN CAST({0} AS BLOB) ELSE {0} END, typeof({0}) = 'text'"
             values = [text_as_bytes.format(value) for value in values]
         terms = order_terms(self._table, self._schema, text_is_utf8=self._codec == "utf-8")
-        return (
-            f"SELECT {', '.join(values)} FROM main.{quoted(self._table.name)} AS t ORDER BY {terms} LIMIT -1 OFFSET ?"
-        )
+        rest = f" LIMIT -1 OFFSET {self._read_count}" if self._read_count else ""  # not for nothing
+        return f"SELECT {', '.join(values)} FROM main.{quoted(self._table.name)} AS t ORDER BY {terms}{rest}"
 
     def _decoded(self, row: Sequence[KeyValue]) -> Row:
         values = zip(row[::2], row[1::2], strict=True)
