@@ -37,7 +37,7 @@ def run(arguments: Sequence[str | Path], directory: Path, settings: Mapping[str,
         [str(argument) for argument in [*parent, *arguments]],
         cwd=directory,
         stdout=subprocess.PIPE,
-        env=_as_installed() | (settings or {}),
+        env={**_as_installed(), **(settings or {})},
         check=True,
     ).stdout
     status, seconds, peak_bytes = taken.read_text().split()
