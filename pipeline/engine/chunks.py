@@ -122,7 +122,11 @@ class ChunkWriter:
     def _add(self, lines: bytes, *, upserts: int = 0, deletes: int = 0) -> None:
         self._writer.count(lines, upserts=upserts, deletes=deletes)
         self._uncompressed.append(lines)
-        if self._writer.line_bytes * LARGE_PART >= self._parts.limits.event_file_bytes:
+        limits, writer = self._parts.limits, self._writer
+        if (
+            LARGE_PART * writer.line_bytes >= limits.event_file_bytes
+            or LARGE_PART * writer.records >= limits.event_file_rows
+        ):
             self._on_large()
 
     @property

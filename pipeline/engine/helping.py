@@ -58,7 +58,10 @@ class Help(Protocol):
 
 
 class OneMovement:
-    """Deals with what is announced of one Movement. What is left of earlier ones is in its own File Lists as well."""
+    """Deals with what is announced of one Movement. What is left of earlier ones is in its own File Lists as well.
+
+    What is announced of a later one is left to others: whoever asked for help here has been replaced.
+    """
 
     def __init__(self, importing: MovementImport) -> None:
         self._importing = importing
@@ -66,13 +69,15 @@ class OneMovement:
     async def import_group(self, announced: GroupCompleted) -> bool:
         """Import the group."""
         own = self._importing.movement
-        if (announced.flow, announced.movement) != (own.flow, own.number):
+        if announced.flow != own.flow or announced.movement < own.number:
             return True
+        if announced.movement > own.number:
+            return False
         return await self._importing.import_group(announced)
 
     async def look_at(self, announced: MovementExported) -> bool:
         """Nothing: the Mover itself settles."""
-        return True
+        return announced.movement <= self._importing.movement.number
 
 
 def message_loop(parts: EngineParts, handler: OneMovement) -> MessageLoop:

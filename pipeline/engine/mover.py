@@ -91,6 +91,7 @@ class Mover:
             shared.exported.set()
             await self._wait_imported(movement, exporter.announced, shared)
             group.cancel_scope.cancel()
+        await shared.catch_up()
         settlement = Settlement(self._parts, session)
         settled = await settlement.settle(
             movement, tuple(exporter.announced.values()), importing.marks, importing.failed, self._keeper.figures()

@@ -25,7 +25,15 @@ class SharedImport:
         self._importing = importing
         self._help = help_
         self._in_helpers_hand: Counter[ObjectKey] = Counter()
+        self._was_helped = False
         self.exported = anyio.Event()
+
+    async def catch_up(self) -> None:
+        """Have in `importing` all that is imported. The helper does not tell of what another one had imported before it."""
+        if self._was_helped:
+            await self._importing.refresh()
+            for file in self._importing.failed.keys() & self._importing.marks.keys():
+                del self._importing.failed[file]
 
     def is_done(self, file_list: ObjectKey) -> bool:
         """Whether a group has been worked through, by whomever."""
@@ -57,6 +65,7 @@ class SharedImport:
         await large.wait()
         try:
             async with help_.open(self._importing.movement) as told:
+                self._was_helped = True
                 async for event in told:
                     self._take_in(event)
             log.warning("helper_ended", reason="it ended before its work did; this process goes on alone")

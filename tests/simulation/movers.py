@@ -8,6 +8,7 @@ from pipeline.domain.movement import Movement
 from pipeline.engine.mover import Mover
 from tests.simulation.chores import Chores
 from tests.simulation.destination import SimulatedDestination
+from tests.simulation.helpers import SimulatedHelp
 from tests.simulation.plan import FLOW
 from tests.simulation.source import SimulatedSource
 from tests.simulation.world import World
@@ -53,12 +54,18 @@ async def _launch(world: World) -> Movement | None:
     """Start a process, wait until it has ended or is given up for dead, and return the Movement it has settled."""
     alone, faults = world.is_calm(), len(world.dealer.dealt)
     process = world.process("mover")
-    launched = len(world.processes)
+    launched = _commands(world)
     source = SimulatedSource(world.app, process, world.plan.block_rows)
     destination = SimulatedDestination(world.place, process)
-    world.start(process, lambda: Mover(world.parts(process), FLOW, source, destination, process.name).run())
+    help_ = SimulatedHelp(world, process) if world.plan.has_help else None
+    world.start(process, lambda: Mover(world.parts(process), FLOW, source, destination, process.name, help_).run())
     await process.given_up.wait()
     settled = process.result if isinstance(process.result, Movement) else None
-    undisturbed = alone and faults == len(world.dealer.dealt) and launched == len(world.processes)
+    undisturbed = alone and faults == len(world.dealer.dealt) and launched == _commands(world)
     world.model.must(settled or not undisturbed, f"{process.name} was undisturbed, and did not settle its Movement")
     return settled
+
+
+def _commands(world: World) -> int:
+    """How many processes somebody has started. A helper is part of the one that asked for it."""
+    return sum(not process.name.startswith("helper") for process in world.processes)

@@ -40,7 +40,7 @@ class Plan:
 
     `poison` is what somebody else puts into the queues. `chores` says how many calls of ports after one another the
     operators do what they do beside moving, to which belong `further` destinations. `has_packs`: small Binary Files
-    are stored together from two on.
+    are stored together from two on. `has_help`: a Mover has a helper once there is enough to import.
     """
 
     seed: int
@@ -58,6 +58,7 @@ class Plan:
     further: int = 0
     has_packs: bool = False
     latency_seconds: float = 0.0
+    has_help: bool = False
 
     @property
     def freeze_seconds(self) -> Sequence[float]:
@@ -159,4 +160,5 @@ def plan_of(seed: int) -> Plan:
         further=random.choice((0, 0, 0, 1, 2)),
         has_packs=has_packs,
         latency_seconds=random.choice((0.0, 0.0, 0.0, 0.0, 0.0, 0.03, 0.1)),
+        has_help=random.random() < 0.4,
     )

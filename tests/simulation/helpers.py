@@ -1,0 +1,99 @@
+"""Help for a Mover from a process of its own, which dies, is stopped and goes on like any other."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass, field
+
+import anyio
+import trio
+
+from pipeline.domain.errors import TransientError
+from pipeline.domain.movement import Movement
+from pipeline.domain.one_error import one_error
+from pipeline.engine.helping import Told, help_importing
+from tests.simulation.destination import SimulatedDestination
+from tests.simulation.plan import FLOW
+from tests.simulation.process import Process
+from tests.simulation.world import World
+
+JOIN_SECONDS = 20.0
+"""How long whoever asked for help waits until the helper has ended."""
+
+
+@dataclass
+class _Line:
+    """What the helper tells, on its way. A process that is gone tells nothing, whatever is unwound in it."""
+
+    process: Process
+    ready: trio.Event = field(default_factory=trio.Event)
+    hung_up: anyio.Event = field(default_factory=anyio.Event)
+
+    def __post_init__(self) -> None:
+        self.send, self.receive = trio.open_memory_channel[Told](100_000)
+
+    def tell(self, told: Told) -> None:
+        """Tell it."""
+        if not (self.process.dead or self.hung_up.is_set()):
+            self.send.send_nowait(told)
+
+    async def told(self) -> AsyncGenerator[Told, None]:
+        """Give what was told until the helper has ended."""
+        async for told in self.receive:
+            yield told
+
+
+@dataclass
+class SimulatedHelp:
+    """Starts a helper when `asked_by` wants one."""
+
+    world: World
+    asked_by: Process
+
+    @asynccontextmanager
+    async def open(self, movement: Movement) -> AsyncIterator[AsyncIterator[Told]]:
+        """Start a process, and wait until it is at work."""
+        process = self.world.process("helper")
+        line = _Line(process)
+
+        async def main() -> None:
+            try:
+                with one_error():
+                    await self._help(movement, line)
+            finally:
+                line.send.close()
+
+        self.world.start(process, main)
+        try:
+            await _either(line.ready, process.ended)
+            if not line.ready.is_set():
+                raise TransientError("the process that was to help importing has ended before it began")
+            async with aclosing(line.told()) as told:
+                yield told
+        finally:
+            line.hung_up.set()
+            if not self.asked_by.dead:
+                with trio.CancelScope(shield=True), trio.move_on_after(JOIN_SECONDS):
+                    await process.ended.wait()
+                process.dead = True  # it is killed if it is still there
+
+    async def _help(self, movement: Movement, line: _Line) -> None:
+        parts = self.world.parts(line.process)
+        destination = SimulatedDestination(self.world.place, line.process)
+        flow = await parts.flows.read_flow(FLOW)
+        async with destination.open(flow.marked_as) as session, anyio.create_task_group() as group:
+            await group.start(help_importing, parts, movement, session, line.tell, line.hung_up)
+            line.ready.set()
+
+
+async def _either(one: trio.Event, other: trio.Event) -> None:
+    """Wait until one of the two is set."""
+    async with trio.open_nursery() as nursery:
+
+        async def wait(event: trio.Event) -> None:
+            await event.wait()
+            nursery.cancel_scope.cancel()
+
+        nursery.start_soon(wait, one)
+        nursery.start_soon(wait, other)
