@@ -87,12 +87,17 @@ def message_loop(parts: EngineParts, handler: OneMovement) -> MessageLoop:
 
 
 class _Telling(OneMovement):
-    def __init__(self, importing: MovementImport, tell: Callable[[Told], None]) -> None:
+    """Tells what it does; sets `stop` when its Movement is over."""
+
+    def __init__(self, importing: MovementImport, tell: Callable[[Told], None], stop: anyio.Event) -> None:
         super().__init__(importing)
         self._done = importing.done
         self._tell = tell
+        self._stop = stop
 
     async def import_group(self, announced: GroupCompleted) -> bool:
+        if announced.movement > self._importing.movement.number:
+            self._stop.set()
         self._tell(GroupTaken(announced.key))
         try:
             return await super().import_group(announced)
@@ -117,11 +122,14 @@ async def help_importing(
     *,
     task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Take part in the import of `movement` until `stop` is set; then end what is in hand. The reporter is not told."""
+    """Take part in the import of `movement` until `stop` is set; then end what is in hand. The reporter is not told.
+
+    It is set here as well, when a later Movement is announced.
+    """
     reporter: Reporter = _TellingReporter(tell)
     parts = EngineParts(parts.store, parts.queue, parts.clock, reporter, parts.flows, parts.limits, parts.only_flows)
     limiter = anyio.CapacityLimiter(parts.limits.importers)
     importing = MovementImport(parts, movement, session, limiter, stop.is_set)
     await importing.refresh()
     task_status.started()
-    await message_loop(parts, _Telling(importing, tell)).run(stop)
+    await message_loop(parts, _Telling(importing, tell, stop)).run(stop)

@@ -9,13 +9,16 @@ from dataclasses import dataclass, replace
 import anyio
 import pytest
 
+from pipeline.codec.message import GroupCompleted, encode_message
 from pipeline.domain.errors import TransientError
 from pipeline.domain.event_file import FileEntry
+from pipeline.domain.ids import Label, ObjectKey
 from pipeline.domain.movement import Movement, Status
 from pipeline.engine.flows import FlowStore
 from pipeline.engine.helping import Help, Told, help_importing
 from pipeline.engine.mover import Mover
 from pipeline.engine.parts import EngineParts
+from pipeline.ports.reporter import EventFileImported
 from tests.engine.further import WiderWorld, may_crash, numbered
 from tests.engine.moving import FLOW, on_trio
 from tests.engine.world import Faults, MemorySource
@@ -149,6 +152,7 @@ class HelpInHand(Help):
     world: WiderWorld
     dies_after: int | None = None
     refuses: bool = False
+    silent: bool = False
     told: int = 0
 
     @asynccontextmanager
@@ -173,16 +177,17 @@ class HelpInHand(Help):
             if self.told == self.dies_after:
                 return
             self.told += 1
-            yield told
+            if not (self.silent and isinstance(told, EventFileImported)):
+                yield told
 
 
 async def move_with_help(
-    world: WiderWorld, *, dies_after: int | None = None, refuses: bool = False
+    world: WiderWorld, *, dies_after: int | None = None, refuses: bool = False, silent: bool = False
 ) -> tuple[Movement, HelpInHand]:
     """Move once, having help."""
     flows = FlowStore(world.store, world.clock)
     parts = EngineParts(world.store, world.queue, world.clock, world.reporter, flows, world.limits)
-    help_ = HelpInHand(replace(parts), world, dies_after, refuses)
+    help_ = HelpInHand(replace(parts), world, dies_after, refuses, silent)
     mover = Mover(parts, FLOW, MemorySource(world.tables), world.destination, "worker", help_)
     return await mover.run(), help_
 
@@ -208,6 +213,34 @@ def test_without_its_helper_a_movement_goes_on_alone(dies_after: int) -> None:
         movement, _ = await move_with_help(world, dies_after=dies_after)
         assert movement.status is Status.SUCCESS
         assert world.destination.tables == world.tables
+
+    on_trio(main)
+
+
+def test_what_the_helper_does_not_tell_of_counts_as_well() -> None:
+    async def main() -> None:
+        world = WiderWorld({"a": numbered(*range(200))})
+        movement, _ = await move_with_help(world, silent=True)
+        assert (movement.status, movement.totals.upserts) == (Status.SUCCESS, 200)
+
+    on_trio(main)
+
+
+def test_a_helper_leaves_the_next_movement_to_others_and_ends() -> None:
+    async def main() -> None:
+        world = WiderWorld({"a": numbered(1)})
+        movement = await world.move()
+        flows = FlowStore(world.store, world.clock)
+        parts = EngineParts(world.store, world.queue, world.clock, world.reporter, flows, world.limits)
+        stop, told = anyio.Event(), list[Told]()
+        async with world.destination.open(FLOW) as session, anyio.create_task_group() as group:
+            await group.start(help_importing, parts, movement, session, told.append, stop)
+            following = GroupCompleted(FLOW, movement.number + 1, Label("a"), ObjectKey("flows/x"))
+            await world.queue.send([encode_message(following)])
+            with anyio.fail_after(60):
+                await stop.wait()
+        assert (await world.queue.depth()).waiting == 1
+        assert not any(isinstance(one, EventFileImported) for one in told)
 
     on_trio(main)
 

@@ -63,7 +63,8 @@ class Plan:
     @property
     def freeze_seconds(self) -> Sequence[float]:
         """For how long processes are stopped. Workers that wait do not do so for weeks: each second costs looks."""
-        return (0.4, 2.0, 8.0, 40.0) if self.importers else (0.4, 2.0, 6.0, 12.0, 30.0, 120.0, 3600.0, 20 * 86400.0)
+        waiting = self.importers or self.has_help
+        return (0.4, 2.0, 8.0, 40.0) if waiting else (0.4, 2.0, 6.0, 12.0, 30.0, 120.0, 3600.0, 20 * 86400.0)
 
     def restart_seconds(self, moment: str) -> float:
         """How long it takes until what has ended is started again."""

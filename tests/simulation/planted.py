@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-from tests.simulation import planted_in_exports, planted_in_imports, planted_in_movements
+from tests.simulation import planted_in_exports, planted_in_growing, planted_in_imports, planted_in_movements
 from tests.simulation.mutations import MUTATIONS, first_failing
 
-__all__ = ["MUTATIONS", "find", "planted_in_exports", "planted_in_imports", "planted_in_movements"]
+__all__ = [
+    "MUTATIONS",
+    "find",
+    "planted_in_exports",
+    "planted_in_growing",
+    "planted_in_imports",
+    "planted_in_movements",
+]
 
 
 def find(name: str) -> tuple[int, str] | None:

@@ -1,0 +1,68 @@
+"""Faults planted where groups grow, where a helper imports, and where operators compact and prune."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from pipeline.codec.message import GroupCompleted, encode_message
+from pipeline.domain import layout
+from pipeline.domain.event_file import FileEntry
+from pipeline.domain.ids import ObjectKey
+from pipeline.domain.movement import Movement
+from pipeline.engine.flows import FlowStore
+from pipeline.engine.group_listing import GroupListing
+from pipeline.engine.retention import Pruner
+from pipeline.engine.shared_import import SharedImport
+from tests.simulation.mutations import Patch, found_within
+
+
+@found_within(50)
+def announces_a_list_that_has_grown_before_it_is_stored(patch: Patch) -> None:
+    put = GroupListing._put
+
+    async def announce_and_put(self: GroupListing, key: ObjectKey, entries: list[FileEntry]) -> None:
+        movement = self._movement
+        if key != layout.file_list_key(movement.flow, movement.number, self._label, movement.attempts):
+            announced = GroupCompleted(movement.flow, movement.number, self._label, key, grown_from=0)
+            await self._parts.queue.send([encode_message(announced)])
+        await put(self, key, entries)
+
+    patch.setattr(GroupListing, "_put", announce_and_put)
+
+
+@found_within(50)
+def forgets_what_an_export_that_never_ended_has_announced(patch: Patch) -> None:
+    following = FlowStore._next
+
+    def anew(self: FlowStore, *arguments: Any) -> Movement:
+        return replace(following(self, *arguments), unfinished={})
+
+    patch.setattr(FlowStore, "_next", anew)
+
+
+@found_within(20, first=340)
+def believes_a_helper_alone(patch: Patch) -> None:
+    async def nothing(self: SharedImport) -> None:
+        """What another helper has imported is not known."""
+
+    patch.setattr(SharedImport, "catch_up", nothing)
+
+
+@found_within(400)
+def prunes_what_further_destinations_need(patch: Patch) -> None:
+    async def nobody(self: Pruner) -> Sequence[Movement]:
+        return ()
+
+    patch.setattr(Pruner, "_shared", nobody)
+
+
+@found_within(50)
+def prunes_while_a_movement_goes_on(patch: Patch) -> None:
+    async def latest(self: Pruner, flow: Any) -> Movement:
+        movement = await self._flows.latest(flow)
+        assert movement is not None
+        return movement
+
+    patch.setattr(Pruner, "_settled", latest)
