@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -48,14 +47,6 @@ def believes_a_helper_alone(patch: Patch) -> None:
         """What another helper has imported is not known."""
 
     patch.setattr(SharedImport, "catch_up", nothing)
-
-
-@found_within(400)
-def prunes_what_further_destinations_need(patch: Patch) -> None:
-    async def nobody(self: Pruner) -> Sequence[Movement]:
-        return ()
-
-    patch.setattr(Pruner, "_shared", nobody)
 
 
 @found_within(50)

@@ -90,6 +90,7 @@ async def workers(world: World) -> None:
             return
         await chores.between(f"{number}")
     await world.no_more_faults()
+    await world.all_awake()
     chores.over = True
     movement = await _start_and_wait(world, chores, editing=False)
     world.model.arrivals[FLOW].check_equal(world.app.tables)

@@ -192,6 +192,11 @@ class World:
             process.dealer = self.dealer
         await trio.sleep(QUIET_SECONDS)
 
+    async def all_awake(self) -> None:
+        """Wait for those who are stopped to go on, and for what they do first."""
+        await trio.sleep_until(max(process.frozen_until for process in self.processes))
+        await trio.sleep(QUIET_SECONDS)
+
     async def all_ended(self) -> None:
         """Wait for those who are stopped to go on and end, and for all that is on its way."""
         for process in self.processes:
