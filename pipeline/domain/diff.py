@@ -67,55 +67,81 @@ class RangeDiff:
 
     def __init__(self, old: StateRange) -> None:
         self.old = old
-        self._agreed = 0
-        self._rest: dict[Key, bytes] | None = None
+        self._compared = 0
+        self._differs = False
+        self._gone: list[Key] = []
+        self._keys: Sequence[Key] | None = None
 
     @property
     def unchanged(self) -> bool:
         """Whether the rows taken so far are all the rows of the old range, as they were."""
-        return self._rest is None and self._agreed == self.old.rows
+        return not self._differs and self._compared == self.old.rows
 
     def is_all(self, rows: int, digest: bytes) -> bool:
         """Whether so many rows of this digest are all the rows of the old range, as they were, and none was taken yet."""
-        fresh = self._rest is None and self._agreed == 0
+        fresh = not self._differs and self._compared == 0
         return fresh and digest == self.old.digest and rows == self.old.rows
 
     def take_all(self) -> None:
         """Take the rows of which `is_all` has told."""
-        self._agreed = self.old.rows
+        self._compared = self.old.rows
 
     def take(self, keys: Sequence[Key], hashes: bytes) -> list[int]:
         """Return the positions of those of these rows that are new or changed."""
-        if self._rest is None:
-            start = self._agreed * HASH_BYTES
-            if self.old.hashes[start : start + len(hashes)] == hashes:
-                self._agreed += len(keys)
-                return []
-            self._rest = self._old_rows()
-        rest = self._rest
-        return [
-            position
-            for position, key in enumerate(keys)
-            if rest.pop(key, None) != hashes[position * HASH_BYTES : (position + 1) * HASH_BYTES]
-        ]
+        changed: list[int] = []
+        position = 0
+        while True:
+            agreeing = _agreeing(hashes, position, self.old.hashes, self._compared)
+            position += agreeing
+            self._compared += agreeing
+            if position == len(keys):
+                return changed
+            self._differs = True
+            if self._compared == self.old.rows:
+                return [*changed, *range(position, len(keys))]
+            key, old_key = order(keys[position]), order(self._old_keys[self._compared])
+            if key < old_key:
+                changed.append(position)
+                position += 1
+            elif key == old_key:
+                changed.append(position)
+                position += 1
+                self._compared += 1
+            else:
+                self._gone.append(self._old_keys[self._compared])
+                self._compared += 1
 
     def take_deleted(self, until: Key | None) -> list[Key]:
         """Return, once, the old keys up to `until` (None: all) that no row taken so far had."""
-        if self._rest is None:
-            if self._agreed == self.old.rows:
-                return []
-            self._rest = self._old_rows()
-        if until is None:
-            gone = list(self._rest)
-        else:
-            bound = order(until)
-            gone = [key for key in self._rest if order(key) <= bound]
-        for key in gone:
-            del self._rest[key]
+        kept = len(self._gone) if until is None else count_up_to(self._gone, until)
+        gone, self._gone = self._gone[:kept], self._gone[kept:]
+        start = self._compared
+        if start < self.old.rows:
+            self._compared = self.old.rows if until is None else max(start, count_up_to(self._old_keys, until))
+            gone += self._old_keys[start : self._compared]
+        self._differs = self._differs or bool(gone)
         return gone
 
-    def _old_rows(self) -> dict[Key, bytes]:
-        keys, hashes = self.old.load_keys(), self.old.hashes
-        return {
-            keys[row]: hashes[row * HASH_BYTES : (row + 1) * HASH_BYTES] for row in range(self._agreed, self.old.rows)
-        }
+    @property
+    def _old_keys(self) -> Sequence[Key]:
+        """The keys of the old range, which are needed only where rows differ."""
+        if self._keys is None:
+            self._keys = self.old.load_keys()
+        return self._keys
+
+
+_STEP_BYTES = 64 * HASH_BYTES
+
+
+def _agreeing(hashes: bytes, position: int, old_hashes: bytes, old_position: int) -> int:
+    """Return how many rows agree one after the other, in `hashes` from `position` on and in the old ones from theirs."""
+    at, old_at = position * HASH_BYTES, old_position * HASH_BYTES
+    end = at + min(len(hashes) - at, len(old_hashes) - old_at)
+    by = old_at - at
+    if hashes[at:end] == old_hashes[at + by : end + by]:
+        return (end - at) // HASH_BYTES
+    start = at
+    for step in (_STEP_BYTES, HASH_BYTES):
+        while hashes[at : at + step] == old_hashes[at + by : at + by + step]:
+            at += step
+    return (at - start) // HASH_BYTES
