@@ -16,6 +16,8 @@ BUSY_TIMEOUT_SECONDS = 5.0
 """How long a lock of somebody else is waited for: longer than an app's own transactions, shorter than patience."""
 
 _CACHE_KIB = 32 * 1024
+_READING = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_NOMUTEX
+"""Without SQLite's own locks: they are taken for each value of a row, and were two fifths of the time of a scan."""
 _MAGIC = b"SQLite format 3\x00"
 
 FileIdentity = tuple[int, int, int, int]
@@ -35,6 +37,8 @@ def quoted(name: str) -> str:
 def open_reader(path: Path, busy_timeout_seconds: float) -> tuple[apsw.Connection, FileIdentity | None]:
     """Open `path` for reading only. The file identity is not None when the file must be watched: see below.
 
+    Any thread may use the connection, but never two at once: whoever has it takes turns by a lock of his own.
+
     A database in WAL mode can only be read where its `-shm` file exists or can be made. In a directory that is not
     writable it is therefore opened as *immutable*, without any lock. That is right only as long as nobody writes, so it
     is done only when there is no write-ahead log beside the file (all content is in the file itself), and the reader
@@ -42,7 +46,7 @@ def open_reader(path: Path, busy_timeout_seconds: float) -> tuple[apsw.Connectio
     """
     _require_database(path)
     with translated(location_of(path)):
-        connection = _connect(path, "mode=ro", apsw.SQLITE_OPEN_READONLY, busy_timeout_seconds)
+        connection = _connect(path, "mode=ro", _READING, busy_timeout_seconds)
         try:
             connection.execute("SELECT count(*) FROM sqlite_schema").fetchall()
         except (apsw.CantOpenError, apsw.ReadOnlyError):
@@ -55,7 +59,7 @@ def open_reader(path: Path, busy_timeout_seconds: float) -> tuple[apsw.Connectio
             raise
         else:
             return connection, None
-        return _connect(path, "mode=ro&immutable=1", apsw.SQLITE_OPEN_READONLY, busy_timeout_seconds), identity
+        return _connect(path, "mode=ro&immutable=1", _READING, busy_timeout_seconds), identity
 
 
 def ensure_untouched(path: Path, identity: FileIdentity | None) -> None:
@@ -102,12 +106,8 @@ def is_database(path: Path) -> bool:
 
 
 def _connect(path: Path, parameters: str, flags: int, busy_timeout_seconds: float) -> apsw.Connection:
-    """Open a connection that any thread may use, but never two at once: whoever has it takes turns by a lock of his own.
-
-    SQLite's own locks are left out: they are taken for each value of a row, and were two fifths of the time of a scan.
-    """
     address = f"file:{quote(os.fsencode(path.absolute()))}?{parameters}"
-    connection = apsw.Connection(address, flags=flags | apsw.SQLITE_OPEN_URI | apsw.SQLITE_OPEN_NOMUTEX)
+    connection = apsw.Connection(address, flags=flags | apsw.SQLITE_OPEN_URI)
     connection.set_busy_timeout(round(busy_timeout_seconds * 1000))
     return connection
 
