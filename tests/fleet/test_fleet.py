@@ -51,6 +51,7 @@ def test_three_importers_move_and_move_again(open_it: OpenFleet) -> None:
         fleet.connect()
         for role in ("export", "import", "import", "import"):
             fleet.spawn(role)
+        wait_until(lambda: fleet.log().count('"worker_started"') == 4, 60)
         fleet.start()
         settled = fleet.wait_settled()
         assert (settled["status"], settled["problems"]) == ("SUCCESS", [])
