@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
+from itertools import chain
 
 import orjson
 from xxhash import xxh3_64
@@ -57,7 +58,7 @@ def encode_stored(part: StateRange) -> bytes:
 
 def _pack_keys(keys: Sequence[Key]) -> bytes:
     """Return the keys as JSON. Only a float needs a look at each value: orjson would write infinities as null."""
-    if float in {type(value) for key in keys for value in key}:
+    if float in set(map(type, chain.from_iterable(keys))):
         return orjson.dumps([key_to_json(key) for key in keys])
     return orjson.dumps(keys, default=to_json, option=orjson.OPT_PASSTHROUGH_DATACLASS)
 
@@ -86,7 +87,7 @@ def _unpack_keys(packed: bytes, rows: int, what: str) -> list[Key]:
         if b"{" in data or data.count(b"[") != rows + 1 or not set(map(type, keys)) <= {list}:
             # Perhaps a tagged value, or something that is no key.
             return [key_from_json(key) for key in keys]
-        return [tuple(key) for key in keys]
+        return list(map(tuple, keys))
     except UNREADABLE as error:
         raise not_as_its_format(what, error) from error
 
