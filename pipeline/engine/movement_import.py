@@ -134,4 +134,6 @@ class MovementImport:
             failed = {failure.file for failure in failures if failure.line is None}
             following = [step for step in following if not failed.issuperset(entry.id for entry in step.pending)]
         if any(own & set(step.after) for step in following):
+            if not lanes:  # a failure that could not be written down would have this go round and round
+                await anyio.sleep(self._parts.limits.progress_seconds)
             await self._parts.queue.send([encode_message(replace(announced, share=WHOLE))])
