@@ -147,6 +147,7 @@ def wait(process: subprocess.Popen[bytes]) -> dict[str, object]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_killed_again_and_again_the_destination_equals_the_source_in_the_end(tmp_path: Path) -> None:
     dice = random.Random(seed := random.randrange(10**9))
     print(f"seed {seed}")
