@@ -20,6 +20,7 @@ from pipeline.queues.memory import MemoryEventQueue
 from pipeline.stores.memory import MemoryObjectStore
 from tests.engine.moving import FLOW, SMALL, RecordingReporter, World, on_trio
 from tests.engine.world import ManualClock, MemoryDestination
+from tests.simulation.run import simulate
 
 NOTHING_RUN = RunFigures(0, 0, 0, 0, 0, 0.0)
 
@@ -111,3 +112,8 @@ async def test_a_lease_that_cannot_be_renewed_or_given_back_because_the_disk_is_
     async with held(queue, message, 0.03):
         await anyio.sleep(0.05)
     await give_back(queue, message)
+
+
+@pytest.mark.parametrize("seed", [350, 448, 1615, 104127, 200041])
+def test_a_seed_that_found_a_defect_holds(seed: int) -> None:
+    assert simulate(seed).broken == ()
