@@ -8,7 +8,7 @@ one arena 125 to 129 MiB, in the same time: whoever allocates much holds the int
 processes of a Movement 208 to 222 MiB together, and 191 to 194 MiB so.
 
 *Cycles are looked for less often.* Rows come as tuples and lists, thousands at a time, that refer to no other; the collector goes
-through all of them every 700 allocations, which was a tenth of the time of a Movement.
+through all of them every 700 allocations, which was a seventh of the time of a Movement.
 """
 
 from __future__ import annotations

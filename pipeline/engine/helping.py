@@ -69,15 +69,20 @@ class OneMovement:
     async def import_group(self, announced: GroupCompleted) -> bool:
         """Import the group."""
         own = self._importing.movement
-        if announced.flow != own.flow or announced.movement < own.number:
-            return True
-        if announced.movement > own.number:
+        if self.is_later(announced):
             return False
+        if (announced.flow, announced.movement) != (own.flow, own.number):
+            return True
         return await self._importing.import_group(announced)
 
     async def look_at(self, announced: MovementExported) -> bool:
         """Nothing: the Mover itself settles."""
-        return announced.movement <= self._importing.movement.number
+        return not self.is_later(announced)
+
+    def is_later(self, announced: GroupCompleted | MovementExported) -> bool:
+        """Whether it is about a later Movement of the same Flow."""
+        own = self._importing.movement
+        return announced.flow == own.flow and announced.movement > own.number
 
 
 def message_loop(parts: EngineParts, handler: OneMovement) -> MessageLoop:
@@ -96,8 +101,9 @@ class _Telling(OneMovement):
         self._stop = stop
 
     async def import_group(self, announced: GroupCompleted) -> bool:
-        if announced.movement > self._importing.movement.number:
+        if self.is_later(announced):
             self._stop.set()
+            return False
         self._tell(GroupTaken(announced.key))
         try:
             return await super().import_group(announced)

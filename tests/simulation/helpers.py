@@ -24,10 +24,14 @@ JOIN_SECONDS = 20.0
 
 @dataclass
 class _Line:
-    """What the helper tells, on its way. A process that is gone tells nothing, whatever is unwound in it."""
+    """What the helper tells, on its way. A process that is gone tells nothing, whatever is unwound in it.
+
+    `answered` is set when it is `ready`, or has ended without.
+    """
 
     process: Process
-    ready: trio.Event = field(default_factory=trio.Event)
+    ready: bool = False
+    answered: trio.Event = field(default_factory=trio.Event)
     hung_up: anyio.Event = field(default_factory=anyio.Event)
 
     def __post_init__(self) -> None:
@@ -62,12 +66,13 @@ class SimulatedHelp:
                 with one_error():
                     await self._help(movement, line)
             finally:
+                line.answered.set()
                 line.send.close()
 
         self.world.start(process, main)
         try:
-            await _either(line.ready, process.ended)
-            if not line.ready.is_set():
+            await line.answered.wait()
+            if not line.ready:
                 raise TransientError("the process that was to help importing has ended before it began")
             async with aclosing(line.told()) as told:
                 yield told
@@ -84,16 +89,5 @@ class SimulatedHelp:
         flow = await parts.flows.read_flow(FLOW)
         async with destination.open(flow.marked_as) as session, anyio.create_task_group() as group:
             await group.start(help_importing, parts, movement, session, line.tell, line.hung_up)
-            line.ready.set()
-
-
-async def _either(one: trio.Event, other: trio.Event) -> None:
-    """Wait until one of the two is set."""
-    async with trio.open_nursery() as nursery:
-
-        async def wait(event: trio.Event) -> None:
-            await event.wait()
-            nursery.cancel_scope.cancel()
-
-        nursery.start_soon(wait, one)
-        nursery.start_soon(wait, other)
+            line.ready = True
+            line.answered.set()

@@ -27,12 +27,12 @@ from pipeline.ports.source import End, anywhere
 
 BLOCK_ROWS = 4096
 BLOCK_BYTES = 2 * 1024 * 1024
-BATCH_ROWS = 128
-LARGE_ROW_BYTES = BLOCK_BYTES // BATCH_ROWS
+BATCH_ROWS = 64
 LARGE_BATCH_BYTES = BLOCK_BYTES // 4
 """A block ends with the batch that reaches one of the first two: so it holds at most that much and one batch.
 
-At the start of a table, after a batch of `LARGE_BATCH_BYTES`, and after a single row of `LARGE_ROW_BYTES`, a batch is one row.
+At the start of a table and after a batch of `LARGE_BATCH_BYTES` a batch is one row; each that is smaller may be followed by
+one of twice as many.
 """
 TO_AN_END = 1.5
 """So much larger a block may be in order to end where it is wished to."""
@@ -112,14 +112,13 @@ class SqliteRows:
             while (
                 rows.size < larger * BLOCK_BYTES and rows.count < larger * BLOCK_ROWS and (batch := self._next_batch())
             ):
-                if bound is not None and self._is_behind(batch[-1], end, bound):
+                if bound is not None and self._order(batch[-1]) > bound:
                     fitting = bisect_right(batch, bound, key=self._order)
                     batch, self._held = batch[:fitting], batch[fitting:]
                     if not batch:
                         break
-                size = rows.add(batch)
-                large = LARGE_BATCH_BYTES if len(batch) > 1 else LARGE_ROW_BYTES
-                self._batch_rows = 1 if size >= large else BATCH_ROWS
+                is_large = rows.add(batch) >= LARGE_BATCH_BYTES
+                self._batch_rows = 1 if is_large else min(2 * self._batch_rows, BATCH_ROWS)
                 if self._held:
                     break
         except UnicodeDecodeError:
@@ -138,14 +137,6 @@ class SqliteRows:
             if self._held and self._order(self._held[0]) > bound:
                 return None
         return bound
-
-    def _is_behind(self, row: Row, end: Key | None, bound: OrderedKey) -> bool:
-        """Whether a row lies behind `end`, of which `bound` is the order. Whole numbers are compared as they are."""
-        if end is not None and len(end) == 1 and type(end[0]) is int:
-            value = self._form.key_part(row)
-            if type(value) is int:
-                return value > end[0]
-        return self._order(row) > bound
 
     def _order(self, row: Row) -> OrderedKey:
         return order(self._form.key(row))
