@@ -31,7 +31,7 @@ def announces_a_list_that_has_grown_before_it_is_stored(patch: Patch) -> None:
     patch.setattr(GroupListing, "_put", announce_and_put)
 
 
-@found_within(50)
+@found_within(500)
 def forgets_what_an_export_that_never_ended_has_announced(patch: Patch) -> None:
     following = FlowStore._next
 
@@ -41,7 +41,7 @@ def forgets_what_an_export_that_never_ended_has_announced(patch: Patch) -> None:
     patch.setattr(FlowStore, "_next", anew)
 
 
-@found_within(20, first=340)
+@found_within(1000, first=440)
 def believes_a_helper_alone(patch: Patch) -> None:
     async def nothing(self: SharedImport) -> None:
         """What another helper has imported is not known."""
@@ -49,7 +49,7 @@ def believes_a_helper_alone(patch: Patch) -> None:
     patch.setattr(SharedImport, "catch_up", nothing)
 
 
-@found_within(50)
+@found_within(500)
 def prunes_while_a_movement_goes_on(patch: Patch) -> None:
     async def latest(self: Pruner, flow: Any) -> Movement:
         movement = await self._flows.latest(flow)

@@ -39,7 +39,7 @@ class _AnyAttempt(int):
         return False
 
 
-@found_within(20, first=5700)
+@found_within(1000, first=5700)
 def who_was_replaced_settles(patch: Patch) -> None:
     settle = Settlement.settle
 
