@@ -52,6 +52,7 @@ def read_pair(
         destinations.append(path_location(Technology.FILES, Path(files[1])))
     for here, there in zip(sources, destinations, strict=True):
         _check_apart(here, there)
+    _check_database_is_no_file(sources, destinations)
     name = FlowName(flow) if flow else default_flow_name(one, other)
     return Pair(name, _source(sources, home), _destination(destinations))
 
@@ -97,12 +98,41 @@ def _check_apart(source: Location, destination: Location) -> None:
         raise ConfigurationError(f"{source.url} and {destination.url} lie within each other. Name another destination.")
 
 
+def _check_database_is_no_file(sources: Sequence[Location], destinations: Sequence[Location]) -> None:
+    """ConfigurationError where a file that goes along would be written over the destination's database."""
+    moved = {file.resolve() for source in sources for file in _files_of_database(source)}
+    for database in destinations:
+        for place in _files_of_database(database):
+            for here, there in zip(sources[1:], destinations[1:], strict=True):
+                if here.path is None or there.path is None or not place.resolve().is_relative_to(there.path.resolve()):
+                    continue
+                file = here.path / place.resolve().relative_to(there.path.resolve())
+                if file.exists() and file.resolve() not in moved:
+                    raise ConfigurationError(
+                        f"{file} would be written to {place}, which is the destination's database. "
+                        "Name another database, or another directory for the files."
+                    )
+
+
 def _source(locations: Sequence[Location], home: Path | None, *, checksum: bool = False) -> Source:
-    parts = [_one_source(location, home, checksum=checksum) for location in locations]
+    exclude = [] if home is None else [home]
+    exclude += [file for location in locations for file in _files_of_database(location)]
+    parts = [_one_source(location, exclude, checksum=checksum) for location in locations]
     return parts[0] if len(parts) == 1 else CombinedSource(parts)
 
 
-def _one_source(location: Location, home: Path | None, *, checksum: bool = False) -> Source:
+def _files_of_database(location: Location) -> list[Path]:
+    """Return the files of an SQLite database, which are left out of a tree of files that goes along with it.
+
+    It is moved as a database. To read it as a file besides would give up its locks: a process loses all it has on a file
+    as soon as it closes one descriptor of it (https://sqlite.org/howtocorrupt.html, 2.2).
+    """
+    if location.path is None or location.technology is not Technology.SQLITE:
+        return []
+    return [location.path.with_name(location.path.name + suffix) for suffix in ("", "-wal", "-shm", "-journal")]
+
+
+def _one_source(location: Location, exclude: Sequence[Path], *, checksum: bool = False) -> Source:
     """Return a source. Each connector takes a while to import, and a driver that is an extra."""
     if location.path is None:
         source: Source = _postgres().PostgresSource(location.typed)
@@ -113,7 +143,6 @@ def _one_source(location: Location, home: Path | None, *, checksum: bool = False
         return SqliteSource(location.path)
     from pipeline.connectors.files import FilesSource
 
-    exclude = [] if home is None else [home]
     return FilesSource(location.path, stream=FILES_STREAM, checksum=checksum, exclude=exclude)
 
 

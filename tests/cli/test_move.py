@@ -66,6 +66,36 @@ def test_attachments_go_along(pipeline: CommandLine) -> None:
     assert outcome.objects[-1]["binary_files"] == {"stored": 1, "reused": 0, "imported": 1, "failed": 0}
 
 
+def test_a_database_in_the_tree_that_goes_along_is_moved_as_a_database(pipeline: CommandLine) -> None:
+    (pipeline.directory / "app").mkdir()
+    source = make_database(pipeline.directory / "app" / "app.db")
+    change(source, "PRAGMA journal_mode=WAL")
+    (pipeline.directory / "app" / "a.txt").write_bytes(b"content")
+    (pipeline.directory / "backup").mkdir()
+    for skipped in (0, 2):
+        outcome = pipeline("move", "app/app.db", "backup/app.db", "--files", "app", "backup", "--json")
+        assert outcome.code == 0
+        assert outcome.objects[-1]["event_files"]["skipped"] == skipped
+    assert sorted(path.name for path in (pipeline.directory / "backup").iterdir() if path.name[0] != ".") == [
+        "a.txt",
+        "app.db",
+    ]
+    copy = sqlite3.connect(pipeline.directory / "backup" / "app.db")
+    assert copy.execute("SELECT count(*) FROM people").fetchall() == [(100,)]
+    copy.close()
+
+
+def test_no_file_is_written_over_the_database_of_the_destination(pipeline: CommandLine) -> None:
+    make_database(pipeline.directory / "app.db")
+    (pipeline.directory / "in").mkdir()
+    (pipeline.directory / "in" / "copy.db").write_bytes(b"content")
+    (pipeline.directory / "out").mkdir()
+    outcome = pipeline("move", "app.db", "out/copy.db", "--files", "in", "out")
+    assert outcome.code == 2
+    assert "copy.db would be written to" in outcome.err
+    assert not (pipeline.directory / "out" / "copy.db").exists()
+
+
 def test_only_and_exclude_choose_streams(pipeline: CommandLine) -> None:
     source = make_database(pipeline.directory / "app.db")
     change(source, "CREATE TABLE logs (id INTEGER PRIMARY KEY)")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from pathlib import Path
@@ -44,7 +45,7 @@ def open_reader(path: Path, busy_timeout_seconds: float) -> tuple[apsw.Connectio
     is done only when there is no write-ahead log beside the file (all content is in the file itself), and the reader
     checks with `ensure_untouched` after each read that there still is none and that the file is the same.
     """
-    _require_database(path)
+    _require_file(path)
     with translated(location_of(path)):
         connection = _connect(path, "mode=ro", _READING, busy_timeout_seconds)
         try:
@@ -81,7 +82,7 @@ def open_destination(path: Path, busy_timeout_seconds: float) -> apsw.Connection
     if not path.parent.is_dir():
         raise ConfigurationError(f"{place}: there is no directory {path.parent}; make it, or check the path")
     if path.exists():
-        _require_database(path)
+        _require_file(path)
     elif not os.access(path.parent, os.W_OK):
         raise RefusedError(f"{place} cannot be made: the directory is not writable; check its permissions")
     with translated(place):
@@ -99,25 +100,36 @@ def open_destination(path: Path, busy_timeout_seconds: float) -> apsw.Connection
     return connection
 
 
-def is_database(path: Path) -> bool:
-    """Whether the file begins as an SQLite database does, or is empty, which SQLite takes for an empty one."""
-    with path.open("rb") as file:
-        return file.read(len(_MAGIC)) in (_MAGIC, b"")
-
-
 def _connect(path: Path, parameters: str, flags: int, busy_timeout_seconds: float) -> apsw.Connection:
     address = f"file:{quote(os.fsencode(path.absolute()))}?{parameters}"
     connection = apsw.Connection(address, flags=flags | apsw.SQLITE_OPEN_URI)
+    try:
+        _require_database(connection, path)
+    except BaseException:
+        connection.close()
+        raise
     connection.set_busy_timeout(round(busy_timeout_seconds * 1000))
     return connection
 
 
-def _require_database(path: Path) -> None:
+def _require_database(connection: apsw.Connection, path: Path) -> None:
+    """ConfigurationError unless the file begins as a database does, or is empty, which SQLite takes for an empty one.
+
+    SQLite itself would take a short file for an empty one, and write over it. It is looked at through SQLite: with the
+    first file descriptor of a file that a process closes it loses all its locks on that file, those of other connections
+    among them (https://sqlite.org/howtocorrupt.html, 2.2); SQLite keeps its descriptors open until that does no harm.
+    """
+    size = path.stat().st_size
+    if size and (size < len(_MAGIC) or connection.read("main", 0, 0, len(_MAGIC))[1] != _MAGIC):
+        raise ConfigurationError(f"{location_of(path)} is not an SQLite database; name one")
+
+
+def _require_file(path: Path) -> None:
     try:
         if not stat.S_ISREG(path.stat().st_mode):
             raise ConfigurationError(f"{location_of(path)} is not a file; name an SQLite database file")
-        if not is_database(path):
-            raise ConfigurationError(f"{location_of(path)} is not an SQLite database; name one")
+        if not os.access(path, os.R_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except FileNotFoundError as error:
         raise ConfigurationError(f"{location_of(path)}: there is no such file; check the path") from error
     except OSError as error:

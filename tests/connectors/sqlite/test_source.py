@@ -112,6 +112,20 @@ async def test_a_writer_goes_on_while_a_database_in_wal_mode_is_read(path: Path)
     assert (await read_first(SqliteSource(path))).keys == [(1,), (2,)]
 
 
+@pytest.mark.parametrize("mode", ["WAL", "DELETE"])
+async def test_a_snapshot_lasts_while_others_are_opened_and_closed(path: Path, mode: str) -> None:
+    """A process that closes a descriptor of a file loses all its locks on it, whichever connection they were for."""
+    run(path, f"PRAGMA journal_mode={mode}", "CREATE TABLE t (a INTEGER PRIMARY KEY)", "INSERT INTO t VALUES (1)")
+    write = "import sys, sqlite3; db = sqlite3.connect(sys.argv[1], 0.1); db.execute('INSERT INTO t VALUES (2)'); db.commit()"
+    async with SqliteSource(path).open_snapshot() as snapshot:
+        schema = (await snapshot.streams())[0]
+        assert (await read_first(SqliteSource(path))).keys == [(1,)]
+        done = await anyio.run_process([sys.executable, "-c", write, str(path)], check=False)
+        assert (done.returncode == 0) == (mode == "WAL")
+        assert (await read_stream(snapshot, schema)).keys == [(1,)]
+    assert (await read_first(SqliteSource(path))).keys == ([(1,), (2,)] if mode == "WAL" else [(1,)])
+
+
 async def test_a_locked_database_is_a_passing_condition(path: Path) -> None:
     run(path, "CREATE TABLE t (a)")
     writer = apsw.Connection(str(path))
