@@ -23,7 +23,7 @@ from pipeline.connectors.apart_process import HASHES, KEYS, NEXT, OPEN, STREAMS,
 from pipeline.domain.errors import TransientError
 from pipeline.domain.keys import Key
 from pipeline.domain.schema import StreamSchema
-from pipeline.ports.source import End, Source, StoreBinary, anywhere
+from pipeline.ports.source import Known, Source, StoreBinary, nothing_known
 
 JOIN_SECONDS = 5.0
 """How long the other process may take to end once nobody speaks to it any more, before it is ended."""
@@ -116,7 +116,9 @@ class ApartSnapshot:
         return schemas
 
     @asynccontextmanager
-    async def open_rows(self, schema: StreamSchema, end: End = anywhere) -> AsyncIterator[AsyncIterator[ApartBlock]]:
+    async def open_rows(
+        self, schema: StreamSchema, known: Known = nothing_known
+    ) -> AsyncIterator[AsyncIterator[ApartBlock]]:
         """Open the rows of a stream. Its blocks end anywhere, since they are read ahead."""
         async with self._reading, aclosing(self._blocks(schema)) as blocks:
             yield blocks

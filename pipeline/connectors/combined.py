@@ -22,7 +22,7 @@ from pipeline.ports.destination import (
     Rejection,
     Violation,
 )
-from pipeline.ports.source import End, RowBlock, Snapshot, Source, anywhere
+from pipeline.ports.source import Known, RowBlock, Snapshot, Source, nothing_known
 
 
 class CombinedSource:
@@ -68,13 +68,15 @@ class CombinedSnapshot:
         return sorted(schemas, key=lambda schema: schema.stream)
 
     @asynccontextmanager
-    async def open_rows(self, schema: StreamSchema, end: End = anywhere) -> AsyncIterator[AsyncIterable[RowBlock]]:
+    async def open_rows(
+        self, schema: StreamSchema, known: Known = nothing_known
+    ) -> AsyncIterator[AsyncIterable[RowBlock]]:
         """Open the rows of a stream at the part that has it."""
         if schema.stream not in self._owners:
             await self.streams()
         if schema.stream not in self._owners:
             raise DefectError(f"a combined source was asked for the stream {schema.stream!r}, which no part has")
-        async with self._owners[schema.stream][1].open_rows(schema, end) as blocks:
+        async with self._owners[schema.stream][1].open_rows(schema, known) as blocks:
             yield blocks
 
 

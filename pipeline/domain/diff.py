@@ -77,10 +77,14 @@ class RangeDiff:
         """Whether the rows taken so far are all the rows of the old range, as they were."""
         return not self._differs and self._compared == self.old.rows
 
+    @property
+    def is_fresh(self) -> bool:
+        """Whether nothing was taken yet."""
+        return not self._differs and self._compared == 0
+
     def is_all(self, rows: int, digest: bytes) -> bool:
         """Whether so many rows of this digest are all the rows of the old range, as they were, and none was taken yet."""
-        fresh = not self._differs and self._compared == 0
-        return fresh and digest == self.old.digest and rows == self.old.rows
+        return self.is_fresh and digest == self.old.digest and rows == self.old.rows
 
     def take_all(self) -> None:
         """Take the rows of which `is_all` has told."""

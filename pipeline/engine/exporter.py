@@ -31,7 +31,7 @@ from pipeline.engine.parts import EngineParts
 from pipeline.engine.stream_export import OpenRows, StreamExport
 from pipeline.engine.stream_state import StreamState
 from pipeline.ports.reporter import EventFileStored, GroupComplete
-from pipeline.ports.source import End, RowBlock, Snapshot, anywhere
+from pipeline.ports.source import Known, RowBlock, Snapshot, nothing_known
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ async def _alone(_: StoredFiles) -> None:
 
 
 @asynccontextmanager
-async def _no_rows(end: End = anywhere) -> AsyncIterator[AsyncIterator[RowBlock]]:
+async def _no_rows(known: Known = nothing_known) -> AsyncIterator[AsyncIterator[RowBlock]]:
     async def nothing() -> AsyncIterator[RowBlock]:
         blocks: tuple[RowBlock, ...] = ()
         for block in blocks:
@@ -197,8 +197,15 @@ class Exporter:
                 await listing.grow([entry for _, entry in (*adopted, *stored)])
 
         writer = ChunkWriter(parts, movement, schema, _numbers(adopted), self._binaries, grow, self.large.set)
-        export = StreamExport(schema.label, writer, self._binaries.store, parts.reporter, state_complete=state.complete)
-        await export.run(rows, state.ranges())
+        export = StreamExport(
+            schema.label,
+            state.ranges(),
+            writer,
+            self._binaries.store,
+            parts.reporter,
+            state_complete=state.complete,
+        )
+        await export.run(rows)
         if not writer.stored and present and known != schema:
             await self._mention(writer, state)
         stored = [*adopted, *writer.stored]
@@ -218,8 +225,10 @@ class Exporter:
         writer = ChunkWriter(
             self._parts, self._movement, known, _numbers(earlier), self._binaries, _alone, self.large.set
         )
-        export = StreamExport(known.label, writer, self._binaries.store, self._parts.reporter, state_complete=True)
-        await export.run(_no_rows, state.ranges())
+        export = StreamExport(
+            known.label, state.ranges(), writer, self._binaries.store, self._parts.reporter, state_complete=True
+        )
+        await export.run(_no_rows)
         return writer.stored
 
     async def _mention(self, writer: ChunkWriter, state: StreamState) -> None:

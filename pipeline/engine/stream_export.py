@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import dataclass, field
@@ -14,10 +15,42 @@ from pipeline.domain.keys import Key, order
 from pipeline.domain.one_error import one_error
 from pipeline.engine.chunks import ChunkWriter
 from pipeline.ports.reporter import Reporter, RowsRead
-from pipeline.ports.source import End, RowBlock, StoreBinary
+from pipeline.ports.source import Known, KnownRange, RowBlock, StoreBinary
 
 OpenedRows = AbstractAsyncContextManager[AsyncIterable[RowBlock]]
-OpenRows = Callable[[End], OpenedRows]
+OpenRows = Callable[[Known], OpenedRows]
+AHEAD = 64
+"""So many old ranges are at hand, so that a source that can do so reads some of them ahead."""
+
+
+class _OldRanges:
+    """What a Flow has stored of a stream, range by range: the `diff` with the one in hand, and those that come next."""
+
+    def __init__(self, stored: AsyncGenerator[StateRange, None]) -> None:
+        self._stored = stored
+        self._next: deque[StateRange] = deque()
+        self.diff: RangeDiff | None = None
+
+    async def advance(self) -> RangeDiff | None:
+        """Take the next range in hand; None behind the last."""
+        while len(self._next) < AHEAD and (old := await anext(self._stored, None)) is not None:
+            self._next.append(old)
+        self.diff = RangeDiff(self._next.popleft()) if self._next else None
+        return self.diff
+
+    def known(self, ahead: int) -> KnownRange | None:
+        """Blocks had best end where the old ranges do: then digests can be compared."""
+        if ahead == 0:
+            diff = self.diff
+            return None if diff is None else _known(diff.old, diff.old.digest if diff.is_fresh else None)
+        if ahead > len(self._next):
+            return None
+        old = self._next[ahead - 1]
+        return _known(old, old.digest)
+
+    async def aclose(self) -> None:
+        """Close what the ranges are read from."""
+        await self._stored.aclose()
 
 
 @dataclass(slots=True)
@@ -42,36 +75,39 @@ class StreamExport:
     """Walks the rows of one stream past its old ranges, and hands to the writer what differs."""
 
     def __init__(
-        self, label: Label, writer: ChunkWriter, store_binary: StoreBinary, reporter: Reporter, *, state_complete: bool
+        self,
+        label: Label,
+        old_ranges: AsyncGenerator[StateRange, None],
+        writer: ChunkWriter,
+        store_binary: StoreBinary,
+        reporter: Reporter,
+        *,
+        state_complete: bool,
     ) -> None:
         self._label = label
         self._writer = writer
         self._store_binary = store_binary
         self._reporter = reporter
         self._state_complete = state_complete
-        self._diff: RangeDiff | None = None
+        self._old = _OldRanges(old_ranges)
         self._last_until: Key | None = None
         self._taken = _Taken()
 
-    async def run(self, rows: OpenRows, old_ranges: AsyncGenerator[StateRange, None]) -> None:
+    async def run(self, rows: OpenRows) -> None:
         """Export the stream. On return all that changed is stored."""
-        async with aclosing(old_ranges):
+        async with aclosing(self._old):
             with one_error():
-                await self._run(rows, old_ranges)
+                await self._run(rows)
 
-    async def _run(self, rows: OpenRows, old_ranges: AsyncGenerator[StateRange, None]) -> None:
-        await self._next_range(old_ranges)
-        async with rows(self._end_wanted) as opened:
+    async def _run(self, rows: OpenRows) -> None:
+        await self._next_range()
+        async with rows(self._old.known) as opened:
             blocks = aiter(opened)
             while (block := await self._read_while_compressing(blocks)) is not None:
-                await self._take_block(block, old_ranges)
-        while self._diff is not None:
-            await self._end_range(old_ranges)
+                await self._take_block(block)
+        while self._old.diff is not None:
+            await self._end_range()
         await self._writer.cut(None)
-
-    def _end_wanted(self) -> Key | None:
-        """Blocks had best end where the old ranges do: then digests can be compared."""
-        return None if self._diff is None else self._diff.old.until
 
     async def _read_while_compressing(self, blocks: AsyncIterator[RowBlock]) -> RowBlock | None:
         """Read and digest the next block while the lines of the one before are compressed.
@@ -85,37 +121,37 @@ class StreamExport:
             block = await anext(blocks, None)
         return block  # noqa: RET504  # a task group may, as far as types tell, swallow an error
 
-    async def _take_block(self, block: RowBlock, old_ranges: AsyncGenerator[StateRange, None]) -> None:
-        if await self._take_unchanged(block, old_ranges):
+    async def _take_block(self, block: RowBlock) -> None:
+        if await self._take_unchanged(block):
             self._reporter.report(RowsRead(self._label, len(block), 0))
             return
         keys, hashes = block.keys(), block.row_hashes()
         start, line_bytes = 0, 0
         while start < len(keys):
             end = min(len(keys), start + self._writer.max_rows)
-            if self._diff is None:
+            if self._old.diff is None:
                 line_bytes += await self._take_new(_Part(block, keys, hashes, start, end))
                 start = end
                 continue
-            known = min(count_up_to(keys, self._diff.old.until), end)
+            known = min(count_up_to(keys, self._old.diff.old.until), end)
             if known > start:
-                line_bytes += await self._take_known(self._diff, _Part(block, keys, hashes, start, known))
+                line_bytes += await self._take_known(self._old.diff, _Part(block, keys, hashes, start, known))
                 start = known
-            if known < end or (start == len(keys) and _ends_at(keys[-1], self._diff)):
-                await self._end_range(old_ranges)
+            if known < end or (start == len(keys) and _ends_at(keys[-1], self._old.diff)):
+                await self._end_range()
         self._reporter.report(RowsRead(self._label, len(keys), line_bytes))
 
-    async def _take_unchanged(self, block: RowBlock, old_ranges: AsyncGenerator[StateRange, None]) -> bool:
+    async def _take_unchanged(self, block: RowBlock) -> bool:
         """Take a block that is the old range in hand, as it was; False when it is not known to be.
 
         More rows of the range may follow, if it reaches further than its last row: then it is in hand until they do.
         """
-        diff = self._diff
+        diff = self._old.diff
         if diff is None or not diff.is_all(len(block), block.digest()):
             return False
         diff.take_all()
         if _ends_at(block.last_key(), diff):
-            await self._end_range(old_ranges)
+            await self._end_range()
         else:
             self._taken.add(diff.old.load_keys(), diff.old.hashes, block.digest())
         return True
@@ -149,9 +185,9 @@ class StreamExport:
         taken, self._taken = self._taken, _Taken()
         self._writer.remember(taken.keys, bytes(taken.hashes), taken.digest)
 
-    async def _end_range(self, old_ranges: AsyncGenerator[StateRange, None]) -> None:
+    async def _end_range(self) -> None:
         """All rows of the old range in hand have been taken: settle it, and go on to the next."""
-        diff = self._diff
+        diff = self._old.diff
         if diff is None:
             return
         if diff.unchanged:
@@ -164,12 +200,10 @@ class StreamExport:
         self._last_until = diff.old.until
         if self._writer.full:
             await self._writer.cut(self._last_until)
-        await self._next_range(old_ranges)
+        await self._next_range()
 
-    async def _next_range(self, old_ranges: AsyncGenerator[StateRange, None]) -> None:
-        old = await anext(old_ranges, None)
-        self._diff = None if old is None else RangeDiff(old)
-        if old is None and not self._state_complete:
+    async def _next_range(self) -> None:
+        if await self._old.advance() is None and not self._state_complete:
             await self._writer.begin_phase(Phase.FULL, self._last_until)
 
 
@@ -203,3 +237,7 @@ class _Part:
 def _ends_at(key: Key, diff: RangeDiff) -> bool:
     """Whether no row behind the one with `key` can lie in the old range."""
     return order(key) >= order(diff.old.until)
+
+
+def _known(old: StateRange, digest: bytes | None) -> KnownRange:
+    return KnownRange(old.until, old.hashes, digest)

@@ -16,7 +16,7 @@ from pipeline.domain.movement import Movement
 from pipeline.domain.schema import StreamSchema
 from pipeline.engine.stream_state import StreamState
 from pipeline.ports.object_store import ObjectStore
-from pipeline.ports.source import DIGEST_BYTES, End, RowBlock, StoreBinary, anywhere
+from pipeline.ports.source import DIGEST_BYTES, Known, RowBlock, StoreBinary, nothing_known
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,9 @@ class StoredSnapshot:
         return [schema for schema in schemas if schema is not None]
 
     @asynccontextmanager
-    async def open_rows(self, schema: StreamSchema, end: End = anywhere) -> AsyncIterator[AsyncIterator[RowBlock]]:
+    async def open_rows(
+        self, schema: StreamSchema, known: Known = nothing_known
+    ) -> AsyncIterator[AsyncIterator[RowBlock]]:
         """Open the stored ranges of a stream, which end where they were stored to."""
         async with aclosing(_blocks(self.state(schema.stream))) as blocks:
             yield blocks
@@ -80,7 +82,7 @@ async def _blocks(state: StreamState) -> AsyncGenerator[RowBlock, None]:
 
 
 @asynccontextmanager
-async def no_rows(end: End = anywhere) -> AsyncIterator[AsyncIterable[RowBlock]]:
+async def no_rows(known: Known = nothing_known) -> AsyncIterator[AsyncIterable[RowBlock]]:
     """Open the rows of a stream that is not there."""
 
     async def nothing() -> AsyncGenerator[RowBlock, None]:

@@ -22,10 +22,10 @@ from pipeline.domain.diff import HASH_BYTES
 from pipeline.domain.ids import BinaryId
 from pipeline.domain.keys import Key, order
 from pipeline.ports.object_store import OpenBody
-from pipeline.ports.source import End, RowBlock
+from pipeline.ports.source import Known, KnownRange, RowBlock
 
 OpenedRows = AbstractAsyncContextManager[AsyncIterable[RowBlock]]
-OpenRows = Callable[[End], OpenedRows]
+OpenRows = Callable[[Known], OpenedRows]
 PAIRS_AT_ONCE = 500
 """Rows of each side that are turned into JSON together: a few megabytes at most."""
 RANGES_KEPT = 100
@@ -54,9 +54,11 @@ class SideRows:
         """Return the digest of the block in hand, if none of its rows has been walked past."""
         return self.block.digest() if self.block is not None and self.rows is not None and self.rows.at == 0 else None
 
-    def last_key(self) -> Key | None:
-        """Return the last key of the block in hand, if it has rows left."""
-        return self.block.last_key() if self.block is not None and self.rows is not None and self.rows.left else None
+    def known(self, ahead: int) -> KnownRange | None:
+        """Tell of the block in hand, if it has rows left. None is known of those ahead."""
+        if ahead or self.block is None or self.rows is None or not self.rows.left:
+            return None
+        return KnownRange(self.block.last_key())
 
     async def values(self, positions: Sequence[int]) -> list[Mapping[str, object]]:
         """Return the rows at these positions of the block in hand, as their upserts have them."""
@@ -102,7 +104,7 @@ class StreamComparison:
         """Walk both sides to their ends and return what was found."""
         async with source as source_blocks:
             one = SideRows(aiter(source_blocks))
-            async with destination(one.last_key) as destination_blocks:
+            async with destination(one.known) as destination_blocks:
                 other = SideRows(aiter(destination_blocks))
                 while True:
                     rows, copies = await one.fill(), await other.fill()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterable, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 from typing import Protocol
 
 from pipeline.domain.ids import BinaryId
@@ -21,16 +22,28 @@ The body is opened twice: to learn its id, and to store it. DamagedError when it
 """
 
 
-End = Callable[[], Key | None]
-"""Where the next block had best end: with the last row whose key is not after this one. None: anywhere.
+@dataclass(frozen=True, slots=True)
+class KnownRange:
+    """Rows that whoever compares blocks knows already: those up to `until`, with the hash of each in key order.
 
-Asked as a block is begun, in the task that asks for the block, of whoever compares blocks with what he knows of the
-rows up to there.
+    `digest` is theirs, if it is known, and if a block that has it needs no further look: its rows may be gone by then.
+    """
+
+    until: Key
+    hashes: bytes = b""
+    digest: bytes | None = None
+
+
+Known = Callable[[int], KnownRange | None]
+"""What is known of the rows ahead: of the range in hand (0), of the one behind it (1), …; None where that is not known.
+
+The next block had best end where the range in hand does: with the last row whose key is not after `until`. Asked as a
+block is begun, in the task that asks for the block.
 """
 
 
-def anywhere() -> None:
-    """The `End` of who has none."""
+def nothing_known(ahead: int) -> None:
+    """The `Known` of who knows nothing."""
 
 
 class RowBlock(Protocol):
@@ -84,12 +97,12 @@ class Snapshot(Protocol):
         ...
 
     def open_rows(
-        self, schema: StreamSchema, end: End = anywhere
+        self, schema: StreamSchema, known: Known = nothing_known
     ) -> AbstractAsyncContextManager[AsyncIterable[RowBlock]]:
         """Open the rows of one of `streams()`, from the first key on, in blocks of bounded memory (a few megabytes).
 
-        `end` is a wish. A source that can end its blocks where it says does so, unless the block would become too large
-        or have no row; a source that cannot ends them where it always does. The rows are the same either way.
+        `known` is a wish. A source that can end its blocks where it says does so, unless the block would become too
+        large or have no row; a source that cannot ends them where it always does. The rows are the same either way.
         """
         ...
 

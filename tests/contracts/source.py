@@ -21,7 +21,7 @@ from pipeline.domain.ids import BinaryId
 from pipeline.domain.keys import Key, order
 from pipeline.domain.schema import StreamSchema
 from pipeline.ports.object_store import OpenBody
-from pipeline.ports.source import DIGEST_BYTES, ROW_HASH_BYTES, Snapshot, Source
+from pipeline.ports.source import DIGEST_BYTES, ROW_HASH_BYTES, KnownRange, Snapshot, Source
 
 OnLoop = Callable[[Callable[[], Awaitable[None]]], None]
 
@@ -204,12 +204,12 @@ class SourceContract:
     def test_wherever_blocks_had_best_end_the_rows_are_the_same(self, world: SourceWorld, on_loop: OnLoop) -> None:
         async def main() -> None:
             whole = await read_first(world.source)
-            end = whole.keys[1]
+            known = KnownRange(whole.keys[1])
             async with world.source.open_snapshot() as snapshot:
                 schema = (await snapshot.streams())[0]
                 keys: list[Key] = []
                 hashes = b""
-                async with snapshot.open_rows(schema, lambda: end) as blocks:
+                async with snapshot.open_rows(schema, lambda ahead: None if ahead else known) as blocks:
                     async for block in blocks:
                         keys += block.keys()
                         hashes += block.row_hashes()

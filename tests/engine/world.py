@@ -29,7 +29,7 @@ from pipeline.ports.destination import (
     Rejection,
     Violation,
 )
-from pipeline.ports.source import End, RowBlock, Snapshot, StoreBinary, anywhere
+from pipeline.ports.source import Known, KnownRange, RowBlock, Snapshot, StoreBinary, nothing_known
 
 T = TypeVar("T")
 Table = dict[int, str]
@@ -136,13 +136,15 @@ class _MemorySnapshot:
         return [schema_of(name) for name in sorted(self.tables)]
 
     @asynccontextmanager
-    async def open_rows(self, schema: StreamSchema, end: End = anywhere) -> AsyncIterator[AsyncIterable[RowBlock]]:
+    async def open_rows(
+        self, schema: StreamSchema, known: Known = nothing_known
+    ) -> AsyncIterator[AsyncIterable[RowBlock]]:
         rows = sorted(self.tables[schema.stream].items(), key=lambda row: order((row[0],)))
 
         async def blocks() -> AsyncGenerator[RowBlock, None]:
             at = 0
             while at < len(rows):
-                block = MemoryBlock(cut(rows[at:], end(), self.source.block_rows))
+                block = MemoryBlock(cut(rows[at:], known(0), self.source.block_rows))
                 at += len(block)
                 yield await self.source.faults.call("source.rows", lambda block=block: _soon(block))  # type: ignore[misc]
 
@@ -150,9 +152,9 @@ class _MemorySnapshot:
             yield opened
 
 
-def cut(rows: Sequence[tuple[int, str]], end: Key | None, most: int) -> Sequence[tuple[int, str]]:
-    """Return the rows of the next block: `most`, or up to `end` if that is not twice as many."""
-    wished = 0 if end is None else count_up_to([(number,) for number, _ in rows], end)
+def cut(rows: Sequence[tuple[int, str]], known: KnownRange | None, most: int) -> Sequence[tuple[int, str]]:
+    """Return the rows of the next block: `most`, or the known ones if these are not twice as many."""
+    wished = 0 if known is None else count_up_to([(number,) for number, _ in rows], known.until)
     return rows[: wished if 0 < wished <= 2 * most else most]
 
 

@@ -18,7 +18,7 @@ from pipeline.domain.errors import ConfigurationError
 from pipeline.domain.ids import Label, StreamName
 from pipeline.domain.keys import Key
 from pipeline.domain.schema import Column, StreamSchema
-from pipeline.ports.source import End, RowBlock, Snapshot, StoreBinary, anywhere
+from pipeline.ports.source import Known, RowBlock, Snapshot, StoreBinary, nothing_known
 from tests.simulation.faults import Kind
 from tests.simulation.process import Process
 from tests.simulation.store import READING
@@ -90,16 +90,18 @@ class SimulatedSnapshot:
         return await self.source.process.call("source.streams", work, READING)
 
     @asynccontextmanager
-    async def open_rows(self, schema: StreamSchema, end: End = anywhere) -> AsyncIterator[AsyncIterable[RowBlock]]:
-        async with aclosing(self._blocks(schema.stream, end)) as opened:
+    async def open_rows(
+        self, schema: StreamSchema, known: Known = nothing_known
+    ) -> AsyncIterator[AsyncIterable[RowBlock]]:
+        async with aclosing(self._blocks(schema.stream, known)) as opened:
             yield opened
 
-    async def _blocks(self, stream: StreamName, end: End) -> AsyncGenerator[RowBlock, None]:
+    async def _blocks(self, stream: StreamName, known: Known) -> AsyncGenerator[RowBlock, None]:
         """Blocks of an even size, or up to where they had best end if that is not twice as far."""
         rows, size, start = sorted(self.tables[stream].items()), self.source.block_rows, 0
         while start < len(rows):
-            until = end()
-            wished = 0 if until is None else count_up_to([(number,) for number, _ in rows[start:]], until)
+            wish = known(0)
+            wished = 0 if wish is None else count_up_to([(number,) for number, _ in rows[start:]], wish.until)
             count = wished if 0 < wished <= 2 * size else size
             block = SimulatedBlock(rows[start : start + count], stream, self.source.process)
             yield await self.source.process.call(f"source.rows {stream} from {start}", _given(block), READING)

@@ -31,7 +31,7 @@ from pipeline.domain.errors import ConfigurationError, DefectError, RefusedError
 from pipeline.domain.ids import Label, StreamName
 from pipeline.domain.keys import Key
 from pipeline.domain.schema import Column, StreamSchema
-from pipeline.ports.source import End, StoreBinary, anywhere
+from pipeline.ports.source import Known, StoreBinary, nothing_known
 
 DEFAULT_STREAM = StreamName("@files")
 BLOCK_ENTRIES = 500
@@ -106,7 +106,9 @@ class FilesSnapshot:
         return (self._schema,)
 
     @asynccontextmanager
-    async def open_rows(self, schema: StreamSchema, end: End = anywhere) -> AsyncIterator[AsyncIterator[FilesBlock]]:
+    async def open_rows(
+        self, schema: StreamSchema, known: Known = nothing_known
+    ) -> AsyncIterator[AsyncIterator[FilesBlock]]:
         """Open the tree's entries, in the order of their paths. Blocks end where they always do."""
         if schema.stream != self._schema.stream:
             raise DefectError(f"the files source was asked for the stream {schema.stream!r}, which it does not have")

@@ -23,7 +23,7 @@ from pipeline.connectors.postgres.selects import TableSelect
 from pipeline.domain.errors import ConfigurationError, RefusedError
 from pipeline.domain.ids import StreamName
 from pipeline.domain.schema import StreamSchema
-from pipeline.ports.source import End, anywhere
+from pipeline.ports.source import Known, nothing_known
 
 READERS = 2
 """Connections that read one large table side by side: the second hides what the server and we wait for each other."""
@@ -147,7 +147,7 @@ class PostgresSnapshot:
 
     @asynccontextmanager
     async def open_rows(
-        self, schema: StreamSchema, end: End = anywhere
+        self, schema: StreamSchema, known: Known = nothing_known
     ) -> AsyncIterator[AsyncIterator[PostgresRowBlock]]:
         if schema.stream not in self._streams:
             await self.streams()

@@ -65,6 +65,17 @@ class RowForm:
         """Return the keys of rows, of which `parts` are what `key_part` gave."""
         return list(zip(parts, strict=True)) if self._is_single else parts
 
+    def lines(self, rows: Sequence[Row]) -> bytes:
+        """Return an upsert line for each row."""
+        if self.upsert_lines is not None and are_plain(rows):
+            return self.upsert_lines.encode(rows)
+        return b"".join([self._line(row) for row in rows])
+
+    def _line(self, row: Row) -> bytes:
+        values: Iterable[object] = map(to_json, row) if math.inf in row or -math.inf in row else row
+        record = {"upsert": dict(zip(self.names, values, strict=True))}
+        return orjson.dumps(record, _tagged, _OPTIONS)
+
 
 @dataclass(slots=True)
 class Demand:
@@ -150,10 +161,14 @@ class SqliteRowBlock:
         return self._form.key(_unpack(_ARRAY.pack(0xDD, count) + joined)[-1])
 
     def keys(self) -> Sequence[Key]:
+        return self._form.keys(self.key_parts())
+
+    def key_parts(self) -> Sequence[Any]:
+        """Return what `RowForm.key_part` gives for each row."""
         self._demand.rows = True
         if self._gathered.key_parts is None:
             self._gathered.key_parts = list(map(self._form.key_part, self._gathered.rows()))
-        return self._form.keys(self._gathered.key_parts)
+        return self._gathered.key_parts
 
     def row_hashes(self) -> bytes:
         self._demand.rows = True
@@ -166,12 +181,10 @@ class SqliteRowBlock:
         return await run_sync(self._lines, positions)
 
     def _lines(self, positions: Sequence[int]) -> bytes:
-        rows = self._chosen(positions)
-        if self._form.upsert_lines is not None and are_plain(rows):
-            return self._form.upsert_lines.encode(rows)
-        return b"".join([self._line(row) for row in rows])
+        return self._form.lines(self.rows_at(positions))
 
-    def _chosen(self, positions: Sequence[int]) -> Sequence[Row]:
+    def rows_at(self, positions: Sequence[int]) -> Sequence[Row]:
+        """Return the rows at these ascending positions."""
         gathered = self._gathered
         if len(positions) == len(self):
             return gathered.rows()
@@ -179,11 +192,6 @@ class SqliteRowBlock:
             return [_unpack_row(gathered.packed[at]) for at in positions]
         rows = gathered.rows()
         return [rows[at] for at in positions]
-
-    def _line(self, row: Row) -> bytes:
-        values: Iterable[object] = map(to_json, row) if math.inf in row or -math.inf in row else row
-        record = {"upsert": dict(zip(self._form.names, values, strict=True))}
-        return orjson.dumps(record, _tagged, _OPTIONS)
 
 
 def pack_carefully(row: Row) -> bytes:

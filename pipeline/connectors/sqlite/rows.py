@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from typing import Self
 
@@ -21,9 +22,10 @@ from pipeline.connectors.sqlite.blocks import Demand, Gathered, Row, RowForm, Sq
 from pipeline.connectors.sqlite.connection import quoted
 from pipeline.connectors.sqlite.errors import translated
 from pipeline.connectors.sqlite.schema import Table, order_terms
+from pipeline.domain.event_file import KeyRange
 from pipeline.domain.keys import Key, KeyValue, OrderedKey, RawText, order
 from pipeline.domain.schema import StreamSchema
-from pipeline.ports.source import End, anywhere
+from pipeline.ports.source import Known, KnownRange, nothing_known
 
 BLOCK_ROWS = 4096
 BLOCK_BYTES = 2 * 1024 * 1024
@@ -40,31 +42,62 @@ TO_AN_END = 1.5
 _CODECS = {"UTF-8": "utf-8", "UTF-16le": "utf-16-le", "UTF-16be": "utf-16-be"}
 
 
-class SqliteRows:
-    """The rows of one table from the first key on, as an asynchronous iterator of blocks, for one task."""
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A database in a read transaction. `ensure_untouched` raises after a read in vain."""
 
-    def __init__(
-        self,
-        connection: apsw.Connection,
-        lock: anyio.Lock,
-        table: Table,
-        schema: StreamSchema,
-        *,
-        place: str,
-        encoding: str,
-        ensure_untouched: Callable[[], None],
-        end: End = anywhere,
-    ) -> None:
-        """Read with `connection`, one thread at a time under `lock`; `ensure_untouched` raises after a read in vain."""
-        self._connection = connection
+    connection: apsw.Connection
+    place: str
+    encoding: str
+    ensure_untouched: Callable[[], None]
+
+    @property
+    def is_utf8(self) -> bool:
+        """Whether text is kept as UTF-8, and compared as such by SQLite itself."""
+        return self.encoding == "UTF-8"
+
+
+class SqliteRows:
+    """The rows of one table as an asynchronous iterator of blocks, for one task; read one thread at a time under `lock`."""
+
+    def __init__(self, reading: TableReading, lock: anyio.Lock, known: Known = nothing_known) -> None:
+        self._reading = reading
         self._lock = lock
+        self._known = known
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> SqliteRowBlock:
+        async with self._lock:
+            block = await run_sync(self._reading.read, self._known(0))
+        if block is None:
+            raise StopAsyncIteration
+        return block
+
+    async def is_quick_to_begin(self) -> bool:
+        """Whether the first row is found without a look at the rows before it, and none has to be sorted."""
+        async with self._lock:
+            return await run_sync(self._reading.is_quick_to_begin)
+
+    async def aclose(self) -> None:
+        """Give back the statement, so that the transaction can end. Idempotent."""
+        with anyio.CancelScope(shield=True):
+            async with self._lock:
+                self._reading.close()
+
+
+class TableReading:
+    """The rows of one table `within` a range of keys, block by block, for one thread at a time."""
+
+    def __init__(self, opened: Opened, table: Table, schema: StreamSchema, within: KeyRange) -> None:
+        self.place = f"{opened.place}, table {schema.stream}"
+        self._opened = opened
         self._table = table
         self._schema = schema
-        self._place = place
-        self._codec = _CODECS[encoding]
-        self._careful = encoding != "UTF-8"
-        self._ensure_untouched = ensure_untouched
-        self._end = end
+        self._within = within
+        self._codec = _CODECS[opened.encoding]
+        self._careful = not opened.is_utf8
         self._form = RowForm(schema)
         self._cursor: apsw.Cursor | None = None
         self._rows: Iterator[Row] = iter(())
@@ -73,35 +106,31 @@ class SqliteRows:
         self._read_count = 0
         self._batch_rows = 1
 
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> SqliteRowBlock:
-        async with self._lock:
-            block = await run_sync(self._read_block, self._end())
-        if block is None:
-            raise StopAsyncIteration
-        return block
-
-    async def aclose(self) -> None:
-        """Give back the statement, so that the transaction can end. Idempotent."""
-        with anyio.CancelScope(shield=True):
-            async with self._lock:
-                if self._cursor is not None:
-                    self._cursor.close(True)
-
-    def _read_block(self, end: Key | None) -> SqliteRowBlock | None:
+    def read(self, known: KnownRange | None) -> SqliteRowBlock | None:
+        """Return the next block, which ends where the known range does if it can; None behind the last row."""
         demand, self._demand = self._demand, Demand()
-        with translated(self._place):
+        with translated(self.place):
             if self._cursor is None:
                 self._start()
             rows = Gathered(self._form, demand, pack_carefully if self._careful else pack)
-            while not self._fill(rows, end):
+            while not self._fill(rows, None if known is None else known.until):
                 self._careful = True
                 rows.pack_carefully()
                 self._start()
-        self._ensure_untouched()
+        self._opened.ensure_untouched()
         return SqliteRowBlock(rows, self._demand) if rows.count else None
+
+    def close(self) -> None:
+        """Give back the statement, so that the transaction can end. Idempotent."""
+        if self._cursor is not None:
+            self._cursor.close(True)
+
+    def is_quick_to_begin(self) -> bool:
+        """Whether the first row is found without a look at the rows before it, and none has to be sorted."""
+        with translated(self.place):
+            plan = self._opened.connection.execute(f"EXPLAIN QUERY PLAN {self._select()}", self._bounds()).fetchall()
+        steps = [str(step[-1]) for step in plan]
+        return any(step.startswith("SEARCH ") for step in steps) and not any("TEMP B-TREE" in step for step in steps)
 
     def _fill(self, rows: Gathered, end: Key | None) -> bool:
         """Add rows until the block is full or the table at its end; False when only the careful way leads on."""
@@ -151,8 +180,8 @@ class SqliteRows:
         if self._cursor is not None:
             self._cursor.close(True)
         self._held = []
-        self._cursor = self._connection.cursor()
-        self._cursor.execute(self._select())
+        self._cursor = self._opened.connection.cursor()
+        self._cursor.execute(self._select(), self._bounds())
         self._rows = map(self._decoded, self._cursor) if self._careful else self._cursor
 
     def _select(self) -> str:
@@ -160,9 +189,21 @@ class SqliteRows:
         if self._careful:
             text_as_bytes = "CASE typeof({0}) WHEN 'text' THEN CAST({0} AS BLOB) ELSE {0} END, typeof({0}) = 'text'"
             values = [text_as_bytes.format(value) for value in values]
-        terms = order_terms(self._table, self._schema, text_is_utf8=self._codec == "utf-8")
+        terms = order_terms(self._table, self._schema, text_is_utf8=self._opened.is_utf8)
+        within = [f"({terms}) {sign} ({marks})" for sign, marks in self._conditions()]
+        where = f" WHERE {' AND '.join(within)}" if within else ""
         rest = f" LIMIT -1 OFFSET {self._read_count}" if self._read_count else ""  # not for nothing
-        return f"SELECT {', '.join(values)} FROM main.{quoted(self._table.name)} AS t ORDER BY {terms}{rest}"
+        return f"SELECT {', '.join(values)} FROM main.{quoted(self._table.name)} AS t{where} ORDER BY {terms}{rest}"
+
+    def _conditions(self) -> Iterator[tuple[str, str]]:
+        """Give the comparisons that the key must hold, and their placeholders. Only UTF-8 has a key to compare with."""
+        for sign, bound in ((">", self._within.after), ("<=", self._within.until)):
+            if bound is not None:
+                yield sign, ", ".join("?" * len(bound))
+
+    def _bounds(self) -> list[apsw.SQLiteValue]:
+        bounds = (bound for bound in (self._within.after, self._within.until) if bound is not None)
+        return [value for bound in bounds for value in bound if not isinstance(value, RawText)]
 
     def _decoded(self, row: Sequence[KeyValue]) -> Row:
         values = zip(row[::2], row[1::2], strict=True)

@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import ExitStack, aclosing, asynccontextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 
 import anyio
-import apsw
 from anyio.to_thread import run_sync
 
-from pipeline.connectors.sqlite.blocks import SqliteRowBlock
+from pipeline.connectors.sqlite.by_turns import RowsByTurns
 from pipeline.connectors.sqlite.connection import (
     BUSY_TIMEOUT_SECONDS,
-    FileIdentity,
     ensure_untouched,
     location_of,
     open_reader,
 )
 from pipeline.connectors.sqlite.errors import translated
-from pipeline.connectors.sqlite.rows import SqliteRows, register_order
+from pipeline.connectors.sqlite.rows import Opened, SqliteRows, TableReading, register_order
 from pipeline.connectors.sqlite.schema import encoding_of, read_table, stream_schema, table_names
+from pipeline.connectors.sqlite.second_reader import SecondReader, second_reader_of
 from pipeline.domain.errors import ConfigurationError
+from pipeline.domain.event_file import KeyRange
 from pipeline.domain.schema import StreamSchema
-from pipeline.ports.source import End, anywhere
+from pipeline.ports.source import Known, RowBlock, nothing_known
 
 
 class SqliteSource:
@@ -49,30 +49,34 @@ class SqliteSource:
         try:
             yield snapshot
         finally:
-            snapshot.close()
+            with anyio.CancelScope(shield=True):
+                await snapshot.aclose()
 
     def _begin(self) -> SqliteSnapshot:
-        connection, identity = open_reader(self._path, self._busy_timeout_seconds)
-        try:
+        with ExitStack() as opening:
+            connection, identity = open_reader(self._path, self._busy_timeout_seconds)
+            opening.callback(connection.close, True)
+            second = None if identity else second_reader_of(self._path, self._busy_timeout_seconds)
+            if second is not None:
+                opening.callback(second.close)
             with translated(self.location):
                 connection.execute("BEGIN; SELECT count(*) FROM sqlite_schema").fetchall()
-                return SqliteSnapshot(connection, self._path, identity)
-        except BaseException:
-            connection.close(True)
-            raise
+                untouched = partial(ensure_untouched, self._path, identity)
+                opened = Opened(connection, self.location, encoding_of(connection), untouched)
+                snapshot = SqliteSnapshot(opened, second)
+            opening.pop_all()
+        return snapshot
 
 
 class SqliteSnapshot:
     """The state of a database at the moment it was opened. Several tables may be read side by side."""
 
-    def __init__(self, connection: apsw.Connection, path: Path, identity: FileIdentity | None) -> None:
-        """Read through `connection`, which is in a transaction; `identity` is what `open_reader` returned with it."""
-        self._connection = connection
-        self._path = path
-        self._ensure_untouched = partial(ensure_untouched, path, identity)
+    def __init__(self, opened: Opened, second: SecondReader | None = None) -> None:
+        """Read what is `opened`; `second` may help with a large table."""
+        self._opened = opened
+        self._second = second
         self._lock = anyio.Lock()
-        self._encoding = encoding_of(connection)
-        register_order(connection, self._encoding)
+        register_order(opened.connection, opened.encoding)
 
     async def streams(self) -> Sequence[StreamSchema]:
         async with self._lock:
@@ -80,37 +84,40 @@ class SqliteSnapshot:
 
     @asynccontextmanager
     async def open_rows(
-        self, schema: StreamSchema, end: End = anywhere
-    ) -> AsyncIterator[AsyncIterator[SqliteRowBlock]]:
-        place = f"{location_of(self._path)}, table {schema.stream}"
+        self, schema: StreamSchema, known: Known = nothing_known
+    ) -> AsyncIterator[AsyncIterator[RowBlock]]:
+        opened = self._opened
+        place = f"{opened.place}, table {schema.stream}"
         async with self._lock:
             with translated(place):
-                table = await run_sync(read_table, self._connection, schema.stream)
+                table = await run_sync(read_table, opened.connection, schema.stream)
         if not table.key_is_never_null and table.rowid is None:
             raise ConfigurationError(
                 f"{place} cannot be read: it has no primary key without NULL, and columns of its own hide rowid, "
                 "_rowid_ and oid; rename one of them, or leave the table out with --exclude"
             )
-        rows = SqliteRows(
-            self._connection,
-            self._lock,
-            table,
-            schema,
-            place=place,
-            encoding=self._encoding,
-            ensure_untouched=self._ensure_untouched,
-            end=end,
-        )
-        async with aclosing(rows):
-            yield rows
 
-    def close(self) -> None:
+        def open_within(covers: KeyRange) -> SqliteRows:
+            return SqliteRows(TableReading(opened, table, schema, covers), self._lock, known)
+
+        with self._second.lent() if self._second and opened.is_utf8 else nullcontext() as second:
+            if second is None:
+                rows: SqliteRows | AsyncGenerator[RowBlock, None] = open_within(KeyRange())
+            else:
+                rows = RowsByTurns(schema, known, second, open_within).blocks()
+            async with aclosing(rows):
+                yield rows
+
+    async def aclose(self) -> None:
         """End the transaction and close the file."""
-        self._connection.close(True)
+        if self._second is not None:
+            await self._second.aclose()
+        self._opened.connection.close(True)
 
     def _streams(self) -> Sequence[StreamSchema]:
-        with translated(location_of(self._path)):
-            tables = [read_table(self._connection, name) for name in table_names(self._connection)]
-            schemas = [stream_schema(self._connection, table) for table in tables]
-        self._ensure_untouched()
+        connection = self._opened.connection
+        with translated(self._opened.place):
+            tables = [read_table(connection, name) for name in table_names(connection)]
+            schemas = [stream_schema(connection, table) for table in tables]
+        self._opened.ensure_untouched()
         return schemas

@@ -26,7 +26,7 @@ from pipeline.ports.destination import (
     Rejection,
     Violation,
 )
-from pipeline.ports.source import End, RowBlock, Snapshot, Source, StoreBinary, anywhere
+from pipeline.ports.source import Known, RowBlock, Snapshot, Source, StoreBinary, nothing_known
 from tests.connectors.sqlite.test_contracts import destination_world, source_world
 from tests.contracts.destination import DestinationContract, file_to_load
 from tests.contracts.source import SourceContract
@@ -184,8 +184,10 @@ class _ReadingSnapshot:
         return await self.whole.streams()
 
     @asynccontextmanager
-    async def open_rows(self, schema: StreamSchema, end: End = anywhere) -> AsyncIterator[AsyncIterator[RowBlock]]:
-        async with self.whole.open_rows(schema, end) as blocks:
+    async def open_rows(
+        self, schema: StreamSchema, known: Known = nothing_known
+    ) -> AsyncIterator[AsyncIterator[RowBlock]]:
+        async with self.whole.open_rows(schema, known) as blocks:
             yield (self.kind(block) async for block in blocks)
 
 
