@@ -5,11 +5,11 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 
 import click
 import pytest
-from pydantic import SecretStr
 
 import pipeline.domain.errors
 from pipeline.cli.main import COMMANDS, cli
@@ -48,9 +48,10 @@ def test_every_command_and_option_is_documented(name: str) -> None:
 
 def test_every_setting_is_documented_with_its_default_and_meaning() -> None:
     page = reference("settings")
-    for name, field in Settings.model_fields.items():
-        assert f"| `{name}` | `{ENVIRONMENT_PREFIX}{name.upper()}` | {_shown(field.default)} |" in page
-        assert f"| {field.description} |" in page
+    for setting in fields(Settings):
+        name = setting.name
+        assert f"| `{name}` | `{ENVIRONMENT_PREFIX}{name.upper()}` | {_shown(setting.default)} |" in page
+        assert f"| {setting.metadata['description']} |" in page
 
 
 def test_every_error_is_documented() -> None:
@@ -91,8 +92,6 @@ def test_every_page_can_be_reached_from_the_index() -> None:
 def _shown(default: object) -> str:
     """A default as the table has it; an empty text is nothing."""
     match default:
-        case SecretStr():
-            return _shown(default.get_secret_value())
         case bool():
             return f"`{str(default).lower()}`"
         case int() | float():

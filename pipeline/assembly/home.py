@@ -96,12 +96,11 @@ async def open_queue(settings: Settings, place: str) -> AsyncIterator[EventQueue
 
 def aws_options(settings: Settings, endpoint_url: str = "") -> object:
     """What every client of AWS, or of what speaks like it, is made with; `endpoint_url` is for one service alone."""
-    secret = settings.aws_secret_access_key
     return _needs_aws("pipeline.aws.options").AwsOptions(
         endpoint_url=endpoint_url or settings.aws_endpoint_url or None,
         region=settings.aws_region or None,
         access_key_id=settings.aws_access_key_id or None,
-        secret_access_key=secret.get_secret_value() or None,
+        secret_access_key=settings.aws_secret_access_key or None,
         max_connections=settings.aws_max_connections,
     )
 

@@ -43,9 +43,8 @@ def prepare(home: Path | None, config: Path | None, *, log_level: str | None = N
     from pipeline.cli.logs import configure_logs
     from pipeline.settings import load_settings
 
-    settings = load_settings(config, {"home": home})
-    if log_level is not None and "log_level" not in settings.model_fields_set:
-        settings = settings.model_copy(update={"log_level": log_level})
+    defaults = {} if log_level is None else {"log_level": log_level}
+    settings = load_settings(config, {"home": home}, defaults=defaults)
     configure_logs(settings)
     return settings
 
