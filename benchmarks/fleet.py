@@ -18,7 +18,7 @@ from pathlib import Path
 import anyio
 
 from benchmarks import data
-from pipeline.assembly import open_home
+from pipeline.assembly.home import open_home
 from pipeline.domain.ids import FlowName
 from pipeline.settings import load_settings
 from tests.fleet.fleet import FLOW, Fleet, open_fleet

@@ -11,7 +11,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from pipeline.assembly import MoveRequest, move
+from pipeline.assembly.moving import MoveRequest, move
 from pipeline.domain.movement import Movement, Status
 from pipeline.ports.reporter import Event
 from pipeline.settings import Settings

@@ -25,9 +25,14 @@ from pipeline.engine.helping import Told
 JOIN_SECONDS = 20.0
 """How long the helper may take to end the transactions in hand once it is not needed any more, before it is ended."""
 
-_START = (
-    "import sys; sys.path[:] = sys.argv[2:]; from pipeline.assembly.helper_process import main; main(int(sys.argv[1]))"
-)
+START = """
+import sys
+sys.path[:] = sys.argv[2:]
+from pipeline.assembly.process import begin_process
+begin_process()
+from pipeline.assembly.helper_process import main
+main(int(sys.argv[1]))
+"""
 
 
 def has_room() -> bool:
@@ -66,7 +71,7 @@ def _start(line: int) -> subprocess.Popen[bytes]:
     """Start a process at the other end of a socket. No script of whoever uses this package is run there."""
     try:
         return subprocess.Popen(
-            [sys.executable, "-c", _START, str(line), *sys.path],
+            [sys.executable, "-c", START, str(line), *sys.path],
             pass_fds=[line],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,

@@ -1,4 +1,7 @@
-"""How a process of ours handles memory: as one whose objects are blocks of a megabyte and rows by the thousand.
+"""How a process of ours begins, and how it handles memory: as one whose objects are blocks of a megabyte and rows by the thousand.
+
+*structlog without rich.* structlog imports rich to print tracebacks, which takes as long as to import all of the engine; no log
+event of ours has a traceback. The live display imports rich for itself.
 
 *One arena.* glibc has a place of its own to allocate from ("arena") for every thread, up to eight a processor, and blocks of a
 megabyte go through a dozen threads here. Of 500,000 rows from PostgreSQL to PostgreSQL the peak was 171 to 201 MiB, and with
@@ -8,7 +11,7 @@ one arena 125 to 129 MiB, in the same time: whoever allocates much holds the int
 processes of a Movement 208 to 222 MiB together, and 191 to 194 MiB so.
 
 *Cycles are looked for less often.* Rows come as tuples and lists, thousands at a time, that refer to no other; the collector goes
-through all of them every 700 allocations, which was a seventh of the time of a Movement.
+through all of them every 700 allocations, which was a seventh of the time of a Movement. Modules are no garbage either.
 """
 
 from __future__ import annotations
@@ -26,10 +29,21 @@ _LARGE_BYTES = 128 * 1024
 _COLLECTED_ALLOCATIONS = 100_000
 
 
+def begin_process() -> None:
+    """Have cycles looked for less often, and structlog imported without rich. To be called before the engine is imported."""
+    gc.set_threshold(_COLLECTED_ALLOCATIONS, *gc.get_threshold()[1:])
+    if sys.modules.keys().isdisjoint(("rich", "structlog")):
+        # Not to be found: https://docs.python.org/3/reference/import.html#the-module-cache
+        sys.modules["rich"] = None  # type: ignore[assignment]
+        try:
+            import structlog  # noqa: F401
+        finally:
+            del sys.modules["rich"]
+
+
 def prepare_process() -> None:
     """Set this process up, and those it starts. The environment decides where it says how many arenas there should be."""
     gc.freeze()
-    gc.set_threshold(_COLLECTED_ALLOCATIONS, *gc.get_threshold()[1:])
     if sys.platform.startswith("linux") and _VARIABLE not in os.environ:
         _use_one_arena()
 

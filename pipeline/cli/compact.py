@@ -26,11 +26,11 @@ def compact(
     A new destination then imports the snapshot and no history. One that has the history skips the snapshot. What the
     snapshot replaces is deleted by `pipeline prune`.
     """
+    settings = prepare(home, config)
+    existing_home(settings)
     from pipeline.assembly.upkeep import compact as compact_flow
     from pipeline.cli.interrupt import until_interrupted
 
-    settings = prepare(home, config)
-    existing_home(settings)
     compaction = run_async(lambda: until_interrupted(lambda: compact_flow(flow, stream, settings)))
     if as_json:
         from pipeline.cli.json_output import print_object

@@ -112,7 +112,7 @@ def _invite(settings: Settings) -> None:
 
 def _move(places: Places, settings: Settings) -> tuple[Movement, bool]:
     """Move once, say what was moved, and compare; return the Movement and whether all is equal."""
-    from pipeline.assembly import MoveRequest
+    from pipeline.assembly.moving import MoveRequest
     from pipeline.cli.demo_check import differences, tree_differences
     from pipeline.cli.move import watched_move
     from pipeline.cli.tally import Tally

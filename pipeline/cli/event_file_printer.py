@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 import orjson
 
-from pipeline.assembly import Home, open_home
+from pipeline.assembly.home import Home, open_home
 from pipeline.cli.text import columns, count, printable
 from pipeline.codec.event_file import EventFileReader
 from pipeline.codec.header import encode_header

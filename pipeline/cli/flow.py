@@ -40,9 +40,9 @@ def create(
 
     `pipeline start NAME` or `pipeline move SOURCE DESTINATION --flow NAME` moves it. Creating it again does no harm.
     """
+    settings = prepare(home, config)
     from pipeline.assembly.connecting import create_flow
 
-    settings = prepare(home, config)
     _tell(run_async(lambda: create_flow(name, source, destination, files or None, settings)), as_json=as_json)
 
 
@@ -68,10 +68,10 @@ def add_destination(
     Nothing is exported again for it. `pipeline flow import NAME` brings it up to date, and so do `pipeline move` of FLOW
     and running workers.
     """
-    from pipeline.assembly.connecting import add_flow_destination
-
     settings = prepare(home, config)
     existing_home(settings)
+    from pipeline.assembly.connecting import add_flow_destination
+
     added = run_async(lambda: add_flow_destination(flow_name, destination, files, name, settings))
     _tell(added, as_json=as_json)
 

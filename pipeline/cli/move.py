@@ -11,7 +11,7 @@ from pipeline.cli import exit_codes
 from pipeline.cli.options import common_options, json_option, prepare, run_async
 
 if TYPE_CHECKING:
-    from pipeline.assembly import MoveRequest
+    from pipeline.assembly.moving import MoveRequest
     from pipeline.cli.tally import Tally
     from pipeline.domain.movement import Movement
     from pipeline.settings import Settings
@@ -52,9 +52,9 @@ def move(
 
     Exit code: 0 all is there; 1 something is not; 2 the command cannot be right; 130 interrupted.
     """
-    from pipeline.assembly import MoveRequest
-
     settings = prepare(home, config)
+    from pipeline.assembly.moving import MoveRequest
+
     request = MoveRequest(
         source=source, destination=destination, flow=flow, files=files or None, only=only, exclude=exclude
     )
@@ -89,7 +89,7 @@ def move_and_tell(request: MoveRequest, settings: Settings, *, as_json: bool) ->
 
 def watched_move(request: MoveRequest, settings: Settings, tally: Tally, *, as_json: bool) -> Movement:
     """Run a Movement until it has settled, showing progress meanwhile."""
-    from pipeline.assembly import move as move_data
+    from pipeline.assembly.moving import move as move_data
     from pipeline.cli.interrupt import until_interrupted
     from pipeline.cli.logs import LogReporter
     from pipeline.cli.progress import Fanout, show_progress

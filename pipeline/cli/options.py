@@ -39,9 +39,15 @@ def json_option(command: Command) -> Command:
 
 
 def prepare(home: Path | None, config: Path | None, *, log_level: str | None = None) -> Settings:
-    """Read the settings and begin to log as they say; of what `log_level` says when they say nothing."""
-    from pipeline.cli.logs import configure_logs
+    """Read the settings and begin to log as they say; of what `log_level` says when they say nothing.
+
+    A command calls this before it imports what it works with.
+    """
+    from pipeline.assembly.process import begin_process
     from pipeline.settings import load_settings
+
+    begin_process()
+    from pipeline.cli.logs import configure_logs
 
     defaults = {} if log_level is None else {"log_level": log_level}
     settings = load_settings(config, {"home": home}, defaults=defaults)

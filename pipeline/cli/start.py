@@ -32,12 +32,12 @@ def start(
     One that has not settled is announced again, and no new one is made. `pipeline flow create` makes a FLOW,
     `pipeline status` shows how far it is.
     """
+    settings = prepare(home, config)
     from pipeline.assembly.workers import start as start_movement
     from pipeline.assembly.workers import wait_settled
     from pipeline.cli.json_output import movement_object, print_object
     from pipeline.domain.ids import FlowName
 
-    settings = prepare(home, config)
     name = FlowName(flow)
     movement, is_new = run_async(lambda: start_movement(name, settings, only, exclude))
     if not as_json:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from pipeline.assembly import Home, imported_marks, open_home
+from pipeline.assembly.home import Home, open_home
+from pipeline.assembly.places import imported_marks
 from pipeline.codec.failures import Failure
 from pipeline.codec.progress import Progress
 from pipeline.domain.compaction import applicable

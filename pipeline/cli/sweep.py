@@ -19,12 +19,12 @@ def sweep(as_json: bool, home: Path | None, config: Path | None, debug: bool) ->
     It looks twice, some seconds apart: a worker that goes on in between is alive. Workers sweep by themselves; this is
     for after a queue was emptied or made anew, and for cron.
     """
+    settings = prepare(home, config)
     from pipeline.assembly.workers import sweep as sweep_flows
     from pipeline.cli.json_output import print_object
     from pipeline.cli.logs import LogReporter
     from pipeline.codec.message import GroupCompleted
 
-    settings = prepare(home, config)
     rung = run_async(lambda: sweep_flows(settings, LogReporter()))
     if as_json:
         print_object({"rung": len(rung)})

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from pipeline.assembly.process import prepare_process
+from pipeline.assembly.process import begin_process, prepare_process
 
 VARIABLES = ("MALLOC_ARENA_MAX", "MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_")
 
@@ -40,6 +40,6 @@ def test_processes_that_are_started_allocate_as_this_one() -> None:
 
 
 def test_cycles_are_looked_for_less_often_and_still_found() -> None:
-    prepare_process()
+    begin_process()
     assert gc.isenabled()
     assert 1_000 < gc.get_threshold()[0] < 1_000_000

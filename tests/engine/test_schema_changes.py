@@ -11,7 +11,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from pipeline.assembly import MoveRequest, move
+from pipeline.assembly.moving import MoveRequest, move
 from pipeline.domain.movement import Movement, Status
 from pipeline.ports.reporter import Event, EventFileStored
 from pipeline.settings import Settings

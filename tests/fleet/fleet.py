@@ -19,7 +19,7 @@ import orjson
 
 from localstack.provision import Access, provision_bucket, provision_queue
 from localstack.resources import Bucket, Queue
-from pipeline.assembly import open_home
+from pipeline.assembly.home import open_home
 from pipeline.connectors.locations import parse_location
 from pipeline.domain.ids import FlowName
 from pipeline.domain.movement import Movement

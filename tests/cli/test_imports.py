@@ -1,0 +1,66 @@
+"""What is imported, and what is not: a command answers as fast as it imports."""
+
+from __future__ import annotations
+
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipeline.assembly.helper import START
+from pipeline.assembly.helper_process import Errand
+from pipeline.connectors.sqlite import SqliteDestination
+from pipeline.domain.ids import FlowName
+from pipeline.settings import Settings
+from tests.cli.app import make_database, process_environment
+
+OF_OTHERS = {"aiobotocore", "botocore", "boto3", "tenacity", "psycopg", "trio", "sqlite3"}
+"""What only other places and other backends need."""
+UNUSED = {"rich", "pygments", "pydantic", "pydantic_core", "pydantic_settings", "tomllib", "importlib.metadata"}
+"""What only a terminal or settings need; the last is what libraries look for plugins with."""
+HEAVY = {"rich", "pydantic", "orjson", "apsw", "anyio", "structlog", "blake3", "asyncio", "sqlite3"}
+
+
+def imported_by(program: str, directory: Path, data: bytes = b"") -> set[str]:
+    """Return the names of all modules that a process has imported after it has run a program."""
+    done = subprocess.run(
+        [sys.executable, "-c", f"{program}\nimport sys; print(chr(10), *sys.modules)"],
+        input=data,
+        env=process_environment(),
+        cwd=directory,
+        capture_output=True,
+        check=True,
+        timeout=60,
+    )
+    return set(done.stdout.splitlines()[-1].decode().split())
+
+
+def imported_by_command(directory: Path, *arguments: str) -> set[str]:
+    program = f"from pipeline.cli.main import run; assert run({list(arguments)!r}) == 0"
+    return imported_by(program, directory)
+
+
+def test_help_loads_nothing_heavy(tmp_path: Path) -> None:
+    assert imported_by_command(tmp_path, "--help") & HEAVY == set()
+
+
+@pytest.mark.parametrize("flags", [[], ["--json"], ["--home", "elsewhere"]])
+def test_a_move_between_databases_loads_what_it_uses(tmp_path: Path, flags: list[str]) -> None:
+    make_database(tmp_path / "app.db")
+    imported = imported_by_command(tmp_path, "move", "app.db", "copy.db", *flags)
+    assert "apsw" in imported
+    assert imported & (OF_OTHERS | UNUSED) == set()
+    assert {name for name in imported if name.startswith(("pipeline.connectors.", "pipeline.stores.s3"))} == {
+        name for name in imported if name.startswith("pipeline.connectors.sqlite")
+    } | {"pipeline.connectors.combined", "pipeline.connectors.locations"}
+
+
+def test_its_helper_loads_what_it_uses(tmp_path: Path) -> None:
+    errand = Errand(FlowName("f"), SqliteDestination(tmp_path / "copy.db"), "imports", Settings(importers=2))
+    program = START.partition("main(")[0] + "import pickle; pickle.load(sys.stdin.buffer)"
+    imported = imported_by(program.replace("sys.path[:]", "_"), tmp_path, pickle.dumps(errand))
+    assert "apsw" in imported
+    assert imported & (OF_OTHERS | UNUSED) == set()
+    assert imported & {"click", "pipeline.engine.exporter"} == set()
