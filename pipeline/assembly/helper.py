@@ -5,10 +5,6 @@ It ends when the other end of its line is closed, also when that happens because
 
 from __future__ import annotations
 
-import os
-import socket
-import subprocess
-import sys
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager, suppress
 from multiprocessing.connection import Connection
@@ -21,24 +17,10 @@ from pipeline.assembly.helper_process import Ended, Errand, Logged, Ready, Sent
 from pipeline.domain.errors import TransientError
 from pipeline.domain.movement import Movement
 from pipeline.engine.helping import Told
+from pipeline.processes.children import end_child, start_child
 
 JOIN_SECONDS = 20.0
 """How long the helper may take to end the transactions in hand once it is not needed any more, before it is ended."""
-
-START = """
-import sys
-sys.path[:] = sys.argv[2:]
-from pipeline.assembly.process import begin_process
-begin_process()
-from pipeline.assembly.helper_process import main
-main(int(sys.argv[1]))
-"""
-
-
-def has_room() -> bool:
-    """Whether there is a second processor for a helper to run on, and a way to start it."""
-    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return processors > 1 and os.name == "posix"
 
 
 class HelperProcess:
@@ -50,43 +32,16 @@ class HelperProcess:
     @asynccontextmanager
     async def open(self, movement: Movement) -> AsyncIterator[AsyncIterator[Told]]:
         """Start the process, and wait until it is at work."""
-        here, there = socket.socketpair()
-        connection = Connection(here.detach())
-        process: subprocess.Popen[bytes] | None = None
+        child, connection = await run_sync(start_child, "pipeline.assembly.helper_process")
         try:
-            with there:
-                process = await run_sync(_start, there.fileno())
             line = _Line(connection)
             await line.begin(self._errand, movement.number)
             async with aclosing(line.told()) as told:
                 yield told
         finally:
             connection.close()
-            if process is not None:
-                with anyio.CancelScope(shield=True):
-                    await run_sync(_end, process)
-
-
-def _start(line: int) -> subprocess.Popen[bytes]:
-    """Start a process at the other end of a socket. No script of whoever uses this package is run there."""
-    try:
-        return subprocess.Popen(
-            [sys.executable, "-c", START, str(line), *sys.path],
-            pass_fds=[line],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            start_new_session=True,  # what is typed at a terminal is meant for this process
-        )
-    except OSError as error:
-        raise TransientError(f"no process could be started: {error}") from error
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    try:
-        process.wait(JOIN_SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
+            with anyio.CancelScope(shield=True):
+                await run_sync(end_child, child, JOIN_SECONDS)
 
 
 class _Line:

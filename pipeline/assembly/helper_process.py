@@ -13,7 +13,6 @@ import anyio
 import structlog
 
 from pipeline.assembly.home import limits, open_home, open_queue
-from pipeline.assembly.process import prepare_process
 from pipeline.domain.errors import PipelineError
 from pipeline.domain.ids import FlowName
 from pipeline.domain.one_error import one_error
@@ -21,6 +20,7 @@ from pipeline.engine.helping import Told, help_importing
 from pipeline.engine.parts import EngineParts
 from pipeline.ports.destination import Destination
 from pipeline.ports.reporter import Event
+from pipeline.processes.beginning import prepare_process
 from pipeline.settings import Settings
 
 

@@ -6,7 +6,7 @@ import os
 import socket
 from dataclasses import dataclass, replace
 
-from pipeline.assembly.helper import HelperProcess, has_room
+from pipeline.assembly.helper import HelperProcess
 from pipeline.assembly.helper_process import Errand
 from pipeline.assembly.home import limits, make_home, open_home, open_queue
 from pipeline.assembly.places import read_pair
@@ -15,6 +15,7 @@ from pipeline.domain.movement import Movement
 from pipeline.engine.mover import Mover
 from pipeline.engine.parts import EngineParts
 from pipeline.ports.reporter import Reporter
+from pipeline.processes.children import has_room
 from pipeline.settings import Settings
 from pipeline.stores.flow_lock import hold_flow_lock
 

@@ -43,7 +43,7 @@ def prepare(home: Path | None, config: Path | None, *, log_level: str | None = N
 
     A command calls this before it imports what it works with.
     """
-    from pipeline.assembly.process import begin_process
+    from pipeline.processes.beginning import begin_process
     from pipeline.settings import load_settings
 
     begin_process()
@@ -59,7 +59,7 @@ def run_async(work: Callable[[], Awaitable[Result]]) -> Result:
     """Run a coroutine function to its end."""
     import anyio
 
-    from pipeline.assembly.process import prepare_process
+    from pipeline.processes.beginning import prepare_process
 
     prepare_process()
     return anyio.run(work)

@@ -8,22 +8,21 @@ The other process ends with the context that opened it, and by itself when this 
 
 from __future__ import annotations
 
-import multiprocessing
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from multiprocessing.context import SpawnProcess
 from typing import Any
 
 import anyio
 from anyio.to_thread import run_sync
 
-from pipeline.connectors.apart_process import HASHES, KEYS, NEXT, OPEN, STREAMS, UPSERTS, Answer, Request, Told, serve
+from pipeline.connectors.apart_process import HASHES, KEYS, NEXT, OPEN, STREAMS, UPSERTS, Answer, Request, Told
 from pipeline.domain.errors import TransientError
 from pipeline.domain.keys import Key
 from pipeline.domain.schema import StreamSchema
 from pipeline.ports.source import Known, Source, StoreBinary, nothing_known
+from pipeline.processes.children import end_child, start_child
 
 JOIN_SECONDS = 5.0
 """How long the other process may take to end once nobody speaks to it any more, before it is ended."""
@@ -48,32 +47,15 @@ class ApartSource:
     @asynccontextmanager
     async def open_snapshot(self) -> AsyncIterator[ApartSnapshot]:
         """Start the process, and open the source there."""
-        context = multiprocessing.get_context("spawn")
-        ours, theirs = context.Pipe()
-        process = context.Process(
-            target=serve, args=(theirs, self._source, self._store_binary), name="pipeline-read", daemon=True
-        )
-        with ours:
-            try:
-                with theirs:
-                    await run_sync(process.start)
-                line = _Line(ours, self.location)
-                await line.ask(Request(OPEN))
-                yield ApartSnapshot(line)
-            finally:
-                ours.close()
-                with anyio.CancelScope(shield=True):
-                    await run_sync(_end, process)
-
-
-def _end(process: SpawnProcess) -> None:
-    if process.pid is None:
-        return
-    process.join(JOIN_SECONDS)
-    if process.is_alive():
-        process.kill()
-        process.join()
-    process.close()
+        child, connection = await run_sync(start_child, "pipeline.connectors.apart_process")
+        try:
+            line = _Line(connection, self.location)
+            await line.open(self._source, self._store_binary)
+            yield ApartSnapshot(line)
+        finally:
+            connection.close()
+            with anyio.CancelScope(shield=True):
+                await run_sync(end_child, child, JOIN_SECONDS)
 
 
 class _Line:
@@ -83,6 +65,12 @@ class _Line:
         self._connection = connection
         self._location = location
         self._lock = anyio.Lock()
+
+    async def open(self, source: Source, store_binary: StoreBinary) -> None:
+        """Say what is to be read, and have it opened."""
+        with suppress(BrokenPipeError, ConnectionResetError):  # the first answer tells the rest
+            await run_sync(self._connection.send, (source, store_binary))
+        await self.ask(Request(OPEN))
 
     async def ask(self, request: Request) -> Any:
         """Return the answer; raise what was raised there."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from pipeline.domain.errors import DefectError, PipelineError
 from pipeline.domain.keys import Key
 from pipeline.domain.schema import StreamSchema
 from pipeline.ports.source import RowBlock, Snapshot, Source, StoreBinary
+from pipeline.processes.beginning import prepare_process
 
 OPEN, STREAMS, NEXT, KEYS, HASHES, UPSERTS = "open", "streams", "next", "keys", "hashes", "upserts"
 BLOCKS_KEPT = 3
@@ -54,10 +54,14 @@ class Answer:
     error: PipelineError | None = None
 
 
-def serve(connection: Connection, source: Source, store_binary: StoreBinary) -> None:
-    """Answer until the other end of `connection` is closed. Contents that rows refer to go to `store_binary`."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # typed at a terminal it is meant for the process that asks
-    with connection, suppress(EOFError, BrokenPipeError, ConnectionResetError):
+def main(line: int) -> None:
+    """Serve what comes over the socket with this file descriptor, until its other end is closed.
+
+    The first that comes are the source and what contents that rows refer to go to.
+    """
+    prepare_process()
+    with Connection(line) as connection, suppress(EOFError, BrokenPipeError, ConnectionResetError):
+        source, store_binary = connection.recv()
         anyio.run(_Server(connection, source, store_binary).run)
 
 

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.assembly.helper import START
 from pipeline.assembly.helper_process import Errand
 from pipeline.connectors.sqlite import SqliteDestination
+from pipeline.connectors.sqlite.second_process import Errand as SecondErrand
 from pipeline.domain.ids import FlowName
+from pipeline.processes.children import START
 from pipeline.settings import Settings
 from tests.cli.app import make_database, process_environment
 
@@ -59,8 +60,23 @@ def test_a_move_between_databases_loads_what_it_uses(tmp_path: Path, flags: list
 
 def test_its_helper_loads_what_it_uses(tmp_path: Path) -> None:
     errand = Errand(FlowName("f"), SqliteDestination(tmp_path / "copy.db"), "imports", Settings(importers=2))
-    program = START.partition("main(")[0] + "import pickle; pickle.load(sys.stdin.buffer)"
-    imported = imported_by(program.replace("sys.path[:]", "_"), tmp_path, pickle.dumps(errand))
+    imported = imported_by(child_program("pipeline.assembly.helper_process"), tmp_path, pickle.dumps(errand))
     assert "apsw" in imported
     assert imported & (OF_OTHERS | UNUSED) == set()
     assert imported & {"click", "pipeline.engine.exporter"} == set()
+
+
+def test_a_second_reader_loads_what_it_uses(tmp_path: Path) -> None:
+    errand = SecondErrand(tmp_path / "app.db", 1.0)
+    program = child_program("pipeline.connectors.sqlite.second_process")
+    imported = imported_by(program, tmp_path, pickle.dumps(errand))
+    assert "apsw" in imported
+    assert imported & (OF_OTHERS | UNUSED) == set()
+    assert not any(name.startswith(("pipeline.engine", "pipeline.assembly", "pipeline.cli")) for name in imported)
+
+
+def child_program(module: str) -> str:
+    """What a child does before it knows its errand, which comes on its standard input."""
+    assert START.endswith("import_module(module).main(int(line))\n")
+    begun = START.replace("module, line, *sys.path[:] = sys.argv[1:]", f"module = {module!r}")
+    return begun.replace(".main(int(line))", "") + "import pickle; pickle.load(sys.stdin.buffer)"

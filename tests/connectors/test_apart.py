@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 import pickle
-import signal
+import sys
+from multiprocessing.connection import Connection
 from pathlib import Path
 
+import anyio
 import pytest
 
 from pipeline.connectors.apart import ApartSource
@@ -15,6 +15,7 @@ from pipeline.connectors.files import FilesSource
 from pipeline.connectors.sqlite import SqliteSource
 from pipeline.domain.errors import TransientError
 from pipeline.engine.verify_stream import digest_only
+from pipeline.processes.children import Child, start_child
 from tests.connectors.sqlite.databases import run
 from tests.contracts.source import SourceContract, SourceWorld, read_first
 
@@ -54,27 +55,58 @@ async def test_it_tells_the_same_as_the_source_itself(tmp_path: Path) -> None:
     assert (here.keys, here.hashes, here.lines) == (there.keys, there.hashes, there.lines)
 
 
-async def test_no_process_is_left_behind(tmp_path: Path) -> None:
+@pytest.fixture
+def children(monkeypatch: pytest.MonkeyPatch) -> list[Child]:
+    """The processes that are started."""
+    started: list[Child] = []
+
+    def start(module: str) -> tuple[Child, Connection]:
+        child, connection = start_child(module)
+        started.append(child)
+        return child, connection
+
+    monkeypatch.setattr("pipeline.connectors.apart.start_child", start)
+    return started
+
+
+async def test_no_process_is_left_behind(tmp_path: Path, children: list[Child]) -> None:
     run(tmp_path / "app.db", "CREATE TABLE t (id INTEGER PRIMARY KEY)", "INSERT INTO t VALUES (1)")
 
     async def fail() -> None:
         async with apart(tmp_path / "app.db").open_snapshot():
-            assert len(multiprocessing.active_children()) == 1
+            assert [child.poll() for child in children] == [None]
             raise KeyError
 
     with pytest.raises(KeyError):
         await fail()
-    assert multiprocessing.active_children() == []
+    assert [child.returncode for child in children] == [0]
 
 
-async def test_a_process_that_dies_is_told_and_it_can_be_tried_again(tmp_path: Path) -> None:
+async def test_a_process_that_dies_is_told_and_it_can_be_tried_again(tmp_path: Path, children: list[Child]) -> None:
     run(tmp_path / "app.db", "CREATE TABLE t (id INTEGER PRIMARY KEY)", "INSERT INTO t VALUES (1)")
     async with apart(tmp_path / "app.db").open_snapshot() as snapshot:
-        (child,) = multiprocessing.active_children()
-        assert child.pid is not None
-        os.kill(child.pid, signal.SIGKILL)
+        children[0].kill()
         with pytest.raises(TransientError, match="has ended unexpectedly"):
             await snapshot.streams()
+
+
+async def test_no_script_of_the_caller_is_run(tmp_path: Path) -> None:
+    """As multiprocessing does, which runs a script anew that has no guard around what it does."""
+    run(tmp_path / "app.db", "CREATE TABLE t (id INTEGER PRIMARY KEY)", "INSERT INTO t VALUES (1)")
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import sys, anyio\n"
+        "from pathlib import Path\n"
+        "from pipeline.connectors.apart import ApartSource\n"
+        "from pipeline.connectors.sqlite import SqliteSource\n"
+        "from pipeline.engine.verify_stream import digest_only\n"
+        "async def main():\n"
+        "    async with ApartSource(SqliteSource(Path(sys.argv[1])), digest_only).open_snapshot() as snapshot:\n"
+        "        print([schema.stream for schema in await snapshot.streams()])\n"
+        "anyio.run(main)\n"
+    )
+    done = await anyio.run_process([sys.executable, str(script), str(tmp_path / "app.db")])
+    assert done.stdout == b"['t']\n"
 
 
 def test_sources_can_be_sent_to_another_process(tmp_path: Path) -> None:

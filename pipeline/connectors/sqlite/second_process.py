@@ -28,6 +28,7 @@ from pipeline.domain.event_file import KeyRange
 from pipeline.domain.keys import Key, order
 from pipeline.domain.schema import StreamSchema
 from pipeline.ports.source import ROW_HASH_BYTES, KnownRange
+from pipeline.processes.beginning import prepare_process
 
 BLOCKS_AHEAD = 32
 """Blocks that are told of before they are asked for. Of a block of three megabytes at most an eighth is kept."""
@@ -111,6 +112,7 @@ Told = Joined | Passed | Differing | Changed | StretchEnded | GaveUp
 
 def main(line: int) -> None:
     """Serve what comes over the socket with this file descriptor, until its other end is closed."""
+    prepare_process()
     with Connection(line) as connection, suppress(EOFError, BrokenPipeError, ConnectionResetError):
         errand: Errand = connection.recv()
         try:

@@ -18,7 +18,6 @@ import anyio
 import apsw
 from anyio.to_thread import run_sync
 
-from pipeline.connectors.child_process import Child, end_child, has_room, start_child
 from pipeline.connectors.sqlite.connection import open_reader
 from pipeline.connectors.sqlite.second_process import (
     Changed,
@@ -33,6 +32,7 @@ from pipeline.connectors.sqlite.second_process import (
     inode_of,
 )
 from pipeline.domain.errors import TransientError
+from pipeline.processes.children import Child, end_child, has_room, start_child
 
 WORTHWHILE_BYTES = 64 * 1024 * 1024
 """A smaller database is read about as quickly as a process starts."""

@@ -14,7 +14,8 @@ import anyio
 import pytest
 from structlog.testing import capture_logs
 
-from pipeline.assembly import MoveRequest, move, moving
+from pipeline.assembly import home, moving
+from pipeline.assembly.moving import MoveRequest, move
 from pipeline.connectors.sqlite import SqliteSource, by_turns, rows, second_reader
 from pipeline.connectors.sqlite.second_process import Changed, Differing, Passed, Stretch
 from pipeline.connectors.sqlite.second_reader import SecondGoneError, SecondReader
@@ -68,7 +69,7 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> Watched:
     monkeypatch.setattr(by_turns, "LEAST_RANGES", 2)
     monkeypatch.setattr(by_turns, "MOST_RANGES", 6)
     monkeypatch.setattr(rows, "BLOCK_ROWS", RANGE_ROWS)
-    limits = moving.limits
+    limits = home.limits
     monkeypatch.setattr(moving, "limits", lambda settings: replace(limits(settings), range_rows=RANGE_ROWS))
     return seen
 

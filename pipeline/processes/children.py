@@ -14,10 +14,14 @@ from multiprocessing.connection import Connection
 
 from pipeline.domain.errors import TransientError
 
-_START = (
-    "import sys; from importlib import import_module; "
-    "sys.path[:] = sys.argv[3:]; import_module(sys.argv[1]).main(int(sys.argv[2]))"
-)
+START = """
+import sys
+module, line, *sys.path[:] = sys.argv[1:]
+from pipeline.processes.beginning import begin_process
+begin_process()
+from importlib import import_module
+import_module(module).main(int(line))
+"""
 
 Child = subprocess.Popen[bytes]
 
@@ -29,13 +33,16 @@ def has_room() -> bool:
 
 
 def start_child(module: str) -> tuple[Child, Connection]:
-    """Start a process that calls `main` of a module with the file descriptor of its end of a socket; return our end."""
+    """Start a process that calls `main` of a module with the file descriptor of its end of a socket; return our end.
+
+    TransientError when there can be no further process.
+    """
     here, there = socket.socketpair()
     connection = Connection(here.detach())
     with there:
         try:
             child = subprocess.Popen(
-                [sys.executable, "-c", _START, module, str(there.fileno()), *sys.path],
+                [sys.executable, "-c", START, module, str(there.fileno()), *sys.path],
                 pass_fds=[there.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,

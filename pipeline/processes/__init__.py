@@ -1,0 +1,1 @@
+"""Processes of ours: how one begins, and how one starts another."""
