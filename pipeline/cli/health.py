@@ -39,12 +39,18 @@ async def tell_health(
     finally:
         with anyio.CancelScope(shield=True):
             await place.unlink(missing_ok=True)
+            await _beside(place).unlink(missing_ok=True)
 
 
 async def _replace(place: anyio.Path, data: bytes) -> None:
-    beside = place.with_name(place.name + ".new")
+    beside = _beside(place)
     try:
         await beside.write_bytes(data)
         await beside.replace(place)
     except OSError as error:
         raise ConfigurationError(f"The health file {place} cannot be written: {error.strerror}.") from error
+
+
+def _beside(place: anyio.Path) -> anyio.Path:
+    """Where it is written before it takes the other one's place."""
+    return place.with_name(place.name + ".new")

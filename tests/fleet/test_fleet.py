@@ -47,7 +47,7 @@ def marks(path: Path) -> int:
 
 def test_three_importers_move_and_move_again(open_it: OpenFleet) -> None:
     with open_it() as fleet:
-        build(fleet.source, 3, 4000)
+        build(fleet.source, 16, 800)  # so many that chance leaves nobody without one
         fleet.connect()
         for role in ("export", "import", "import", "import"):
             fleet.spawn(role)
