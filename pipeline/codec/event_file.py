@@ -129,7 +129,7 @@ class EventFileReader:
         if not end:
             self._keep(piece)
             return
-        block = b"".join([*self._rest, piece[:end]]) if self._rest else piece[:end]
+        block = b"".join([*self._rest, memoryview(piece)[:end]])
         self._rest, self._rest_bytes = [], 0
         self._keep(piece[end:])
         if self.header is None:

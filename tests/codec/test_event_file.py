@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.codec.compression import PIECE_BYTES, Compressor, ZstdDecoder, compress_frame, sniff
+from pipeline.codec.compression import FRAME_BYTES, PIECE_BYTES, Compressor, ZstdDecoder, compress_frame, sniff
 from pipeline.codec.event_file import EventFileReader, EventFileWriter
 from pipeline.codec.header import decode_header, encode_header
 from pipeline.domain.errors import DamagedError
@@ -20,6 +20,7 @@ from pipeline.domain.keys import RawText
 from pipeline.domain.schema import Column, StreamSchema
 
 EVERYTHING = KeyRange()
+ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 LINES = [orjson.dumps({"upsert": {"a": number, "text": "x" * number}}) + b"\n" for number in range(50)]
 
 
@@ -137,10 +138,12 @@ def test_a_zstd_bomb_comes_in_pieces() -> None:
     assert max(len(piece) for piece in ZstdDecoder().feed(bomb)) <= PIECE_BYTES
 
 
-@given(st.lists(st.binary(max_size=100)))
-def test_the_compressor_makes_one_frame_of_what_it_is_given(parts: list[bytes]) -> None:
+@given(st.lists(st.binary(max_size=100) | st.integers(1, FRAME_BYTES * 3).map(bytes), max_size=6))
+def test_the_compressor_makes_frames_of_what_it_is_given(parts: list[bytes]) -> None:
     compressor = Compressor(1)
     data = b"".join([*(compressor.add(part) for part in parts), compressor.finish()])
+    size = sum(map(len, parts))
+    assert data.count(ZSTD_MAGIC) <= size // FRAME_BYTES + (size % FRAME_BYTES > 0)
     decoder = ZstdDecoder()
     assert b"".join(decoder.feed(data)) == b"".join(parts)
     decoder.close()
