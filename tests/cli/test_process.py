@@ -35,7 +35,7 @@ def test_what_the_environment_says_of_arenas_holds(monkeypatch: pytest.MonkeyPat
 def test_processes_that_are_started_allocate_as_this_one() -> None:
     prepare_process()
     by_glibc = platform.libc_ver()[0] == "glibc"
-    expected = ["1", "131072", "131072"] if by_glibc else [None] * 3
+    expected = ["1", "4194304", "4194304"] if by_glibc else [None] * 3
     assert [os.environ.get(variable) for variable in VARIABLES] == expected
 
 
