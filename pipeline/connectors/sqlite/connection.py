@@ -5,7 +5,9 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
+from time import monotonic, sleep
 from urllib.parse import quote
 
 import apsw
@@ -16,8 +18,10 @@ from pipeline.domain.errors import ConfigurationError, RefusedError, TransientEr
 BUSY_TIMEOUT_SECONDS = 5.0
 """How long a lock of somebody else is waited for: longer than an app's own transactions, shorter than patience."""
 
+_FIRST_PAUSE_SECONDS, _PAUSE_SECONDS = 0.0005, 0.004
 _CACHE_KIB = 32 * 1024
 _READING = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_NOMUTEX
+_WRITING = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE | apsw.SQLITE_OPEN_NOMUTEX
 """Without SQLite's own locks: they are taken for each value of a row, and were two fifths of the time of a scan."""
 _MAGIC = b"SQLite format 3\x00"
 
@@ -75,8 +79,9 @@ def ensure_untouched(path: Path, identity: FileIdentity | None) -> None:
 def open_destination(path: Path, busy_timeout_seconds: float) -> apsw.Connection:
     """Open `path` for writing, made if it is missing and its directory is there; RefusedError when it is not writable.
 
-    Foreign keys are not enforced: they are checked when all streams are in. Functions and virtual tables that an
-    untrusted schema could misuse are switched off, since tables are made from what an Event File says.
+    Any thread may use the connection, but never two at once, as with `open_reader`. Foreign keys are not enforced: they
+    are checked when all streams are in. Functions and virtual tables that an untrusted schema could misuse are switched
+    off, since tables are made from what an Event File says.
     """
     place = location_of(path)
     if not path.parent.is_dir():
@@ -86,10 +91,9 @@ def open_destination(path: Path, busy_timeout_seconds: float) -> apsw.Connection
     elif not os.access(path.parent, os.W_OK):
         raise RefusedError(f"{place} cannot be made: the directory is not writable; check its permissions")
     with translated(place):
-        connection = _connect(
-            path, "mode=rwc", apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE, busy_timeout_seconds
-        )
+        connection = _connect(path, "mode=rwc", _WRITING, busy_timeout_seconds)
         try:
+            connection.set_busy_handler(_patience(busy_timeout_seconds))
             connection.execute(
                 "PRAGMA foreign_keys=OFF; PRAGMA trusted_schema=OFF; PRAGMA recursive_triggers=OFF;"
                 f"PRAGMA cache_size=-{_CACHE_KIB}; PRAGMA synchronous=FULL; BEGIN IMMEDIATE; ROLLBACK"
@@ -98,6 +102,24 @@ def open_destination(path: Path, busy_timeout_seconds: float) -> apsw.Connection
             connection.close(True)
             raise
     return connection
+
+
+def _patience(seconds: float) -> Callable[[int], bool]:
+    """Return what SQLite asks, when somebody else has the lock, whether to try again.
+
+    It is tried every few milliseconds. SQLite's own time-out would soon do so every tenth of a second, for as long as
+    which the lock that another importer has given back is nobody's.
+    """
+    began = monotonic()
+
+    def is_to_try_again(tries: int) -> bool:
+        nonlocal began
+        if tries == 0:
+            began = monotonic()
+        sleep(min(_FIRST_PAUSE_SECONDS * (tries + 1), _PAUSE_SECONDS))
+        return monotonic() - began < seconds
+
+    return is_to_try_again
 
 
 def _connect(path: Path, parameters: str, flags: int, busy_timeout_seconds: float) -> apsw.Connection:
