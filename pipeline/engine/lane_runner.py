@@ -86,6 +86,8 @@ class LaneRunner:
         self._binaries = BinaryFiles(parts.store, movement.stored_in, parts.reporter)
         self.failed: dict[EventFileId, str] = {}
         self._in_hand: dict[EventFileId, anyio.Event] = {}
+        self.backwards = False
+        """Whether to begin with the last file of a step: then two that do the same step meet in the middle."""
 
     async def run(self, lanes: Sequence[Lane]) -> None:
         """Run all lanes to their ends, or to where each fails, or until work is to stop. TransientError ends the run."""
@@ -97,7 +99,7 @@ class LaneRunner:
         for step in lane.steps:
             results: list[bool] = []
             async with anyio.create_task_group() as group:
-                for entry in step.pending:
+                for entry in reversed(step.pending) if self.backwards else step.pending:
                     if await self._is_marked_meanwhile(entry):
                         continue
                     self._in_hand[entry.id] = anyio.Event()

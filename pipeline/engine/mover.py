@@ -88,7 +88,7 @@ class Mover:
             group.start_soon(self._watch, movement, name="watch")
             movement = await exporter.run()
             await reading.aclose()  # a snapshot may stand in the way of the app: it is held no longer than it is read
-            shared.exported.set()
+            shared.end_export(exporter.announced)
             await self._wait_imported(movement, exporter.announced, shared)
             group.cancel_scope.cancel()
         await shared.catch_up()

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
 
 import anyio
 import structlog
 
+from pipeline.codec.message import GroupCompleted
 from pipeline.domain.errors import PipelineError
-from pipeline.domain.ids import ObjectKey
+from pipeline.domain.ids import Label, ObjectKey
+from pipeline.domain.one_error import one_error
 from pipeline.engine.helping import GroupLeft, GroupTaken, Help, OneMovement, Told, message_loop
 from pipeline.engine.movement_import import MovementImport
 from pipeline.engine.parts import EngineParts
@@ -26,7 +29,13 @@ class SharedImport:
         self._help = help_
         self._in_helpers_hand: Counter[ObjectKey] = Counter()
         self._was_helped = False
-        self.exported = anyio.Event()
+        self._announced: Sequence[tuple[Label, ObjectKey]] = ()
+        self._exported = anyio.Event()
+
+    def end_export(self, announced: Mapping[Label, ObjectKey]) -> None:
+        """The source has been read. These are the File Lists of the groups that the Movement is about."""
+        self._announced = tuple(announced.items())
+        self._exported.set()
 
     async def catch_up(self) -> None:
         """Have in `importing` all that is imported. The helper does not tell of what another one had imported before it."""
@@ -47,7 +56,8 @@ class SharedImport:
         """Import until cancelled. Help is asked for once `large` is set: then the Movement is large enough for it.
 
         From then on this process begins with no more until it has read the source or the helper is gone, even before the
-        helper is at work: whatever is imported here takes time from the reading.
+        helper is at work: whatever is imported here takes time from the reading. Then the helper, which goes through what
+        was announced from the first to the last, is met from the other end.
         """
         handler = OneMovement(self._importing)
         if self._help is None:
@@ -57,8 +67,23 @@ class SharedImport:
         async with anyio.create_task_group() as group:
             group.start_soon(self._have_help, self._help, large, alone, name="help")
             await message_loop(self._parts, handler).run(large)
-            await _either(alone, self.exported)
+            await _either(alone, self._exported)
+            if not alone.is_set():
+                await self._meet()
             await message_loop(self._parts, handler).run()
+
+    async def _meet(self) -> None:
+        """Import what is left of all groups, the last file first. What goes wrong is left to be rung for again."""
+        movement = self._importing.movement
+        self._importing.runner.backwards = True
+        try:
+            with one_error():
+                for label, file_list in reversed(self._announced):
+                    if not self.is_done(file_list):
+                        announced = GroupCompleted(movement.flow, movement.number, label, file_list)
+                        await self._importing.import_group(announced)
+        except PipelineError as error:
+            log.warning("helper_not_met", reason=str(error))
 
     async def _have_help(self, help_: Help, large: anyio.Event, alone: anyio.Event) -> None:
         """Take in what the helper does, for as long as it lives. What it leaves undone is rung for again."""

@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import anyio
 import pytest
+from structlog.testing import capture_logs
 
 from pipeline.codec.message import GroupCompleted, encode_message
 from pipeline.domain.errors import TransientError
 from pipeline.domain.event_file import FileEntry
-from pipeline.domain.ids import Label, ObjectKey
+from pipeline.domain.ids import EventFileId, FlowName, Label, ObjectKey
 from pipeline.domain.movement import Movement, Status
 from pipeline.engine.flows import FlowStore
 from pipeline.engine.helping import Help, Told, help_importing
 from pipeline.engine.mover import Mover
 from pipeline.engine.parts import EngineParts
+from pipeline.ports.destination import DestinationSession, FileToLoad, Loaded, LoadOutcome
 from pipeline.ports.reporter import EventFileImported
 from tests.engine.further import WiderWorld, may_crash, numbered
 from tests.engine.moving import FLOW, on_trio
-from tests.engine.world import Faults, MemorySource
+from tests.engine.world import Faults, MemoryDestination, MemorySource
 
 
 async def abandon(world: WiderWorld, at: str = "after store.put flows/crm/events/1/a/full/3.jsonl.zst") -> None:
@@ -213,6 +216,77 @@ def test_without_its_helper_a_movement_goes_on_alone(dies_after: int) -> None:
         movement, _ = await move_with_help(world, dies_after=dies_after)
         assert movement.status is Status.SUCCESS
         assert world.destination.tables == world.tables
+
+    on_trio(main)
+
+
+@dataclass
+class LoadedBy(MemoryDestination):
+    """Notes who loads what: the Mover, who opens it first, or the helper. `before` is called for each load."""
+
+    opened: int = 0
+    order: dict[str, list[int]] = field(default_factory=lambda: {"mover": [], "helper": []})
+    before: Callable[[str], Awaitable[None]] = lambda who: anyio.lowlevel.checkpoint()
+
+    @asynccontextmanager
+    async def open(self, flow: FlowName) -> AsyncIterator[DestinationSession]:
+        self.opened += 1
+        who = "mover" if self.opened == 1 else "helper"
+        async with super().open(flow) as session:
+            yield _Noting(session, self, who)
+
+
+@dataclass
+class _Noting:
+    session: DestinationSession
+    at: LoadedBy
+    who: str
+
+    async def load(self, file: FileToLoad, *, after: Sequence[EventFileId]) -> LoadOutcome:
+        await self.at.before(self.who)
+        outcome = await self.session.load(file, after=after)
+        if isinstance(outcome, Loaded):
+            self.at.order[self.who].append(file.entry.id.chunk)
+        return outcome
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.session, name)
+
+
+def test_a_slow_helper_is_met_from_the_other_end() -> None:
+    async def main() -> None:
+        async def before(who: str) -> None:
+            await anyio.sleep(0.05 if who == "helper" else 0.01)
+
+        destination = LoadedBy(before=before)
+        world = WiderWorld({"a": numbered(*range(200))}, destination=destination)
+        world.limits = replace(world.limits, importers=1)
+        movement, _ = await move_with_help(world)
+        assert (movement.status, movement.totals.upserts) == (Status.SUCCESS, 200)
+        assert max(destination.loads.values()) == 1
+        by_mover = destination.order["mover"]
+        assert by_mover == sorted(by_mover, reverse=True)
+        assert len(by_mover) > len(destination.order["helper"]) > 0
+
+    on_trio(main)
+
+
+def test_a_helper_that_cannot_be_met_is_waited_for() -> None:
+    async def main() -> None:
+        begun = anyio.current_time()
+
+        async def before(who: str) -> None:
+            await anyio.sleep(2.0)
+            if who == "mover" and anyio.current_time() < begun + 13.5:  # five times, with pauses of three seconds
+                raise TransientError("the destination is busy")
+
+        destination = LoadedBy(before=before)
+        world = WiderWorld({"a": numbered(*range(200))}, destination=destination)
+        with capture_logs() as logs:
+            movement, _ = await move_with_help(world)
+        assert (movement.status, movement.totals.upserts) == (Status.SUCCESS, 200)
+        assert destination.tables == world.tables
+        assert [log["event"] for log in logs if log["event"].startswith("helper")] == ["helper_not_met"]
 
     on_trio(main)
 
