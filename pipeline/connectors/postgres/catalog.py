@@ -55,6 +55,7 @@ under `search_path = pg_catalog`. Names are plain, not quoted, unless said other
                      for "row", the row type of another table), "labels": [strings] for an enum, else absent}
     extensions       names of the extensions whose types the columns use
     schemas          all schemas that the above needs and that are not PostgreSQL's own
+    promises         indexes and foreign keys in words for other technologies (pipeline/codec/promises.py)
 """
 
 from __future__ import annotations
@@ -67,6 +68,7 @@ from pipeline.connectors.postgres import catalog_queries as queries
 from pipeline.connectors.postgres.catalog_types import Row, TypeCatalog, by_table, fetch
 from pipeline.connectors.postgres.connection import Connection
 from pipeline.connectors.postgres.native import Described, native_description
+from pipeline.connectors.postgres.promises import promises_of_table, read_promises_catalog
 from pipeline.connectors.postgres.tables import DUP, ROW, Table, TableColumn
 from pipeline.domain.ids import Label, StreamName
 from pipeline.domain.schema import Column, StreamSchema
@@ -97,6 +99,7 @@ def read_streams(connection: Connection, schemas: Sequence[str] | None) -> list[
     constraints = by_table(fetch(connection, queries.CONSTRAINTS, (oids + below,)))
     parents = by_table(fetch(connection, queries.PARENTS, (oids,)))
     sequences = by_table(fetch(connection, queries.SEQUENCES, {"tables": oids}))
+    promises = read_promises_catalog(connection, oids + below)
     streams = []
     for row in found:
         oid = row["oid"]
@@ -112,6 +115,13 @@ def read_streams(connection: Connection, schemas: Sequence[str] | None) -> list[
             parents=parents.get(oid, []),
             sequences=sequences.get(oid, []),
             types=types.needed(column.type_oid for column in table.columns),
+            promises=promises_of_table(
+                promises,
+                table,
+                [part["oid"] for part in partitions.get(oid, [])],
+                constraints.get(oid, []),
+                stream_name,
+            ),
         )
         streams.append(Stream(table, _stream_schema(table, native_description(described))))
     return sorted(streams, key=lambda stream: stream.schema.stream)

@@ -61,6 +61,51 @@ WHERE k.conrelid = ANY (%s) AND k.contype IN ('p', 'u', 'c', 'x', 'f') AND k.con
 ORDER BY k.conrelid, k.contype, k.conname COLLATE "C"
 """
 
+INDEX_TERMS = """
+SELECT i.indrelid AS "table", i.indexrelid AS oid, c.relname AS name, m.amname AS method, i.indisunique AS "unique",
+       i.indisprimary AS "primary",
+       i.indpred IS NOT NULL AS partial, c.relispartition AS inherited,
+       coalesce((to_jsonb(i) ->> 'indnullsnotdistinct')::boolean, false) AS nulls_are_equal,
+       (SELECT k.contype::text FROM pg_constraint AS k
+        WHERE k.conindid = i.indexrelid AND k.contype IN ('p', 'u', 'x')) AS "constraint", terms.*
+FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid JOIN pg_am AS m ON m.oid = c.relam
+CROSS JOIN LATERAL (
+    SELECT array_agg(a.attname::text ORDER BY u.place) AS columns,
+           array_agg((u.option & 1) = 1 ORDER BY u.place) AS descending,
+           bool_or(a.attgenerated <> '') AS generated, bool_or(NOT o.opcdefault) AS other_class,
+           string_agg(l.collname, ', ' ORDER BY u.place) FILTER (WHERE NOT l.collisdeterministic
+               OR u."collation" <> a.attcollation AND l.collname NOT IN ('C', 'POSIX', 'ucs_basic')) AS other_collation
+    FROM unnest(i.indkey::int2[], i.indoption::int2[], i.indclass::oid[], i.indcollation::oid[])
+         WITH ORDINALITY AS u(number, option, class, "collation", place)
+    LEFT JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = u.number
+    LEFT JOIN pg_opclass AS o ON o.oid = u.class LEFT JOIN pg_collation AS l ON l.oid = u."collation"
+    WHERE u.place <= i.indnkeyatts
+) AS terms
+WHERE i.indrelid = ANY (%s) AND i.indisvalid AND i.indislive
+ORDER BY i.indrelid, c.relname COLLATE "C"
+"""
+
+FOREIGN_KEYS = """
+SELECT k.conrelid AS "table", k.conname AS name, n.nspname AS parent_schema, p.relname AS parent,
+       p.relispartition AS parent_is_partition, k.conindid AS parent_index, k.condeferred AS deferred,
+       k.confupdtype::text AS on_update, k.confdeltype::text AS on_delete,
+       coalesce((to_jsonb(k) ->> 'conperiod')::boolean, false) AS period,
+       coalesce((to_jsonb(k) ->> 'conenforced')::boolean, true) AS enforced,
+       coalesce(to_jsonb(k) ->> 'confdelsetcols', '') <> '' AS sets_some,
+       ARRAY(SELECT a.attname::text FROM unnest(k.conkey) WITH ORDINALITY AS u(number, place)
+             JOIN pg_attribute AS a ON a.attrelid = k.conrelid AND a.attnum = u.number ORDER BY u.place) AS columns,
+       ARRAY(SELECT a.attname::text FROM unnest(k.confkey) WITH ORDINALITY AS u(number, place)
+             JOIN pg_attribute AS a ON a.attrelid = k.confrelid AND a.attnum = u.number ORDER BY u.place) AS parent_columns
+FROM pg_constraint AS k JOIN pg_class AS p ON p.oid = k.confrelid JOIN pg_namespace AS n ON n.oid = p.relnamespace
+WHERE k.contype = 'f' AND k.conparentid = 0 AND k.conrelid = ANY (%s)
+ORDER BY k.conrelid, k.conname COLLATE "C"
+"""
+
+TRIGGERS = """
+SELECT tgrelid AS "table", tgname AS name FROM pg_trigger WHERE tgrelid = ANY (%s) AND NOT tgisinternal
+ORDER BY tgrelid, tgname COLLATE "C"
+"""
+
 PARTITIONS = """
 SELECT root.oid AS "table", t.relid::oid AS oid, n.nspname AS schema, c.relname AS name, pn.nspname AS parent_schema,
        p.relname AS parent_name, pg_get_expr(c.relpartbound, c.oid) AS bound,

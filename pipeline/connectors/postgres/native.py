@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from pipeline.codec.promises import MEMBER, promises_to_json
 from pipeline.connectors.postgres.catalog_types import NeededTypes, Row
 from pipeline.connectors.postgres.tables import DUP, ROW, Table, TableColumn
+from pipeline.domain.promises import Promises
 
 VERSION = 1
 _IDENTITY = {"": "", "a": "ALWAYS", "d": "BY DEFAULT"}
@@ -27,6 +29,7 @@ class Described:
     parents: Sequence[Row]
     sequences: Sequence[Row]
     types: NeededTypes
+    promises: Promises
 
 
 def native_description(described: Described) -> dict[str, object]:
@@ -53,6 +56,7 @@ def native_description(described: Described) -> dict[str, object]:
         "types": list(described.types.types),
         "extensions": list(described.types.extensions),
         "schemas": _schemas(described),
+        MEMBER: promises_to_json(described.promises),
     }
 
 

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 
 import apsw
 
+from pipeline.codec.promises import MEMBER, promises_to_json
 from pipeline.connectors.sqlite.connection import quoted
+from pipeline.connectors.sqlite.promises import Outline, read_promises
 from pipeline.domain.ids import Label, StreamName
 from pipeline.domain.schema import Column, StreamSchema
 
@@ -177,7 +179,13 @@ def _native(connection: apsw.Connection, table: Table, rowid: str | None) -> dic
         "rowid": rowid,
         "encoding": encoding_of(connection),
         "autoincrement_sequence": sequence_of(connection, table.name),
+        MEMBER: promises_to_json(read_promises(connection, _outline(table, rowid))),
     }
+
+
+def _outline(table: Table, rowid: str | None) -> Outline:
+    generated = frozenset(column.name for column in table.columns if column.generated)
+    return Outline(table.name, generated, table.rowid_column or rowid, table.key_is_never_null)
 
 
 def encoding_of(connection: apsw.Connection) -> str:
