@@ -6,6 +6,7 @@ aside with its words; no value is bent to fit.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -40,6 +41,9 @@ _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
 _STRING = re.compile(r"'([^']|'')*'")
 _BLOB = re.compile(r"[xX]'(([0-9A-Fa-f]{2})*)'")
 _MAX_NAME_BYTES = 63
+_DIGEST_DIGITS = 8
+SCHEMA = "public"
+"""Where the tables of other technologies are."""
 
 
 def described(schema: StreamSchema) -> Mapping[str, Any]:
@@ -49,9 +53,9 @@ def described(schema: StreamSchema) -> Mapping[str, Any]:
     key = schema.primary_keys
     columns = [_column(column, schema) for column in schema.columns]
     names = ", ".join('"' + name.replace('"', '""') + '"' for name in key)
-    constraint = {"name": f"{schema.stream[:50]}_pkey", "kind": "primary", "definition": f"PRIMARY KEY ({names})"}
+    constraint = {"name": fitting(f"{schema.stream}_pkey"), "kind": "primary", "definition": f"PRIMARY KEY ({names})"}
     return {
-        "schema": "public",
+        "schema": SCHEMA,
         "table": schema.stream,
         "columns": columns,
         "key": {"name": constraint["name"], "columns": list(key), "kind": "primary"},
@@ -59,6 +63,15 @@ def described(schema: StreamSchema) -> Mapping[str, Any]:
         "constraints": [constraint],
         "row_numbers": _row_numbers(schema),
     }
+
+
+def fitting(name: str) -> str:
+    """Return a name of at most 63 bytes: a longer one is cut, and ends in a digest of all of it."""
+    data = name.encode()
+    if len(data) <= _MAX_NAME_BYTES:
+        return name
+    kept = data[: _MAX_NAME_BYTES - _DIGEST_DIGITS - 1].decode(errors="ignore")
+    return f"{kept}_{hashlib.sha256(data).hexdigest()[:_DIGEST_DIGITS]}"
 
 
 def _row_numbers(schema: StreamSchema) -> dict[str, object] | None:

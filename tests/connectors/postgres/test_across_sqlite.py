@@ -152,3 +152,20 @@ async def test_keys_of_any_kind_and_rows_without_a_key_are_kept_equal(
         ('"é\\"\\\\"', '{"$bytes":""}'), ("1", "1"), ("2.5", '"new"'),
     ]  # fmt: skip
     assert place.rows("SELECT * FROM loose ORDER BY rowid") == [(2, 1, 2.0), (3, None, None)]
+
+
+async def test_tables_whose_long_names_begin_alike_each_have_their_key(
+    make: Callable[[], Place], tmp_path: Path
+) -> None:
+    source, place = tmp_path / "app.db", make()
+    names = ["t" * 62 + "a", "t" * 62 + "b", "é" * 31]
+    databases.run(
+        source,
+        *[f"CREATE TABLE {name} (id TEXT NOT NULL PRIMARY KEY); INSERT INTO {name} VALUES (1)" for name in names],
+    )
+    movement = await Movements(SqliteSource(source), PostgresDestination(place.uri)).move()
+    assert (movement.status, movement.problems) == (Status.SUCCESS, ())
+    keys = place.rows(
+        "SELECT conrelid::regclass::text FROM pg_constraint WHERE contype = 'p' AND connamespace = 'public'::regnamespace"
+    )
+    assert sorted(str(name).strip('"') for (name,) in keys) == names
