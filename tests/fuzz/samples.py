@@ -13,11 +13,13 @@ from pipeline.codec.file_list import encode_file_list
 from pipeline.codec.header import encode_header
 from pipeline.codec.message import GroupCompleted, MovementExported, MovementStarted, encode_message
 from pipeline.codec.progress import GroupProgress, Progress, encode_progress
+from pipeline.codec.promises import promises_to_json
 from pipeline.codec.state import encode_range, encode_state_head
 from pipeline.domain.event_file import Encoding, FileEntry, Header, KeyRange
 from pipeline.domain.ids import EventFileId, FlowName, Label, ObjectKey, Phase, StreamName
 from pipeline.domain.lanes import Share
 from pipeline.domain.movement import Flow, Movement, Status, Totals
+from pipeline.domain.promises import Action, ForeignKey, Index, IndexColumn, LeftOut, Promises
 from pipeline.domain.schema import Column, StreamSchema
 
 MOMENT = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
@@ -51,6 +53,14 @@ RECORDS: list[Any] = [
     {"upsert": {"id": 4, "name": {"$text": "/w=="}, "data": {"$float": "inf"}}},
 ]
 EVENT_FILE: list[Any] = [orjson.loads(encode_header(header_of(len(RECORDS)))), *RECORDS]
+
+PROMISES: Any = promises_to_json(
+    Promises(
+        (Index("by_name", (IndexColumn("name", descending=True), IndexColumn("id")), unique=True, constraint=True),),
+        (ForeignKey("", ("name",), StreamName("sentinel"), ("id",), Action.CASCADE, Action.SET_NULL, deferred=True),),
+        (LeftOut("check", "(id > 0)", "it is in another language"),),
+    )
+)
 
 
 def entry_of(file: EventFileId, data: bytes = b"x", checksum: str = "ab" * 32) -> FileEntry:

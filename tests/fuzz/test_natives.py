@@ -59,9 +59,9 @@ NATIVES = st.one_of(
 )
 
 
-def import_with(native: Any) -> None:
+def import_with(native: Any, technology: str = "sqlite") -> None:
     """Import the sample's records into the table that `native` describes."""
-    header = samples.EVENT_FILE[0] | {"native": {"sqlite": native}}
+    header = samples.EVENT_FILE[0] | {"native": {technology: native}}
     lines = b"".join(dump(line) + b"\n" for line in [header, *samples.RECORDS])
     check_one(*import_into_sqlite([Stored.honest(samples.FILE, "plain", lines)]))
 
@@ -76,3 +76,9 @@ def test_what_a_header_says_in_sql_makes_its_table_or_nothing(native: Any) -> No
 def test_a_statement_makes_its_table_or_index_or_nothing(statement: str) -> None:
     import_with(NATIVE | {"create_table": statement})
     import_with(NATIVE | {"indexes": [statement]})
+
+
+@fuzz(0.5)
+@given(altered_json(samples.PROMISES))
+def test_what_a_header_promises_of_its_table_concerns_no_other(promises: Any) -> None:
+    import_with({"promises": promises}, "another")

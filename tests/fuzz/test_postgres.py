@@ -72,3 +72,9 @@ def test_a_record_nested_too_deep_to_be_written_again_is_set_aside(place: Place)
     outcome = import_into(place, [samples.EVENT_FILE[0] | {"rowCount": 3}, *records])
     (mark,) = outcome.marks.values()
     assert (mark.upserts, mark.rejected) == (1, 2)
+
+
+@fuzz(0.15)
+@given(altered_json(samples.PROMISES))
+def test_what_a_header_promises_of_its_table_concerns_no_other(place: Place, promises: Any) -> None:
+    import_into(place, [samples.EVENT_FILE[0] | {"native": {"another": {"promises": promises}}}, *samples.RECORDS])

@@ -15,6 +15,7 @@ from pipeline.connectors.postgres.bookkeeping import Bookkeeping
 from pipeline.connectors.postgres.connection import Connection, qualified, quoted
 from pipeline.connectors.postgres.declare import Native
 from pipeline.connectors.postgres.foreign_keys import ALREADY_THERE, broken_keys, make_foreign_key
+from pipeline.connectors.postgres.keeping import keep_promises
 from pipeline.connectors.postgres.preparing import postgres_native, run_one
 from pipeline.connectors.postgres.sequences import raise_row_numbers, raise_sequences
 from pipeline.domain.ids import StreamName
@@ -42,6 +43,7 @@ def finish_streams(
     tables = {_table(postgres_native(schema)) for schema in wanted}
     for schema in schemas:
         violations += _make_foreign_keys(connection, schema, tables)
+    violations += keep_promises(connection, schemas, {schema.stream for schema in wanted})
     if as_replica:
         named = {_table(postgres_native(schema)): schema.stream for schema in schemas}
         violations += broken_keys(connection, tables, named)
@@ -158,6 +160,6 @@ def _make_foreign_keys(
     present = _present(connection, qualified(*table))
     for key in wanted:
         if present.isdisjoint((key["name"], key["definition"])):
-            reason = make_foreign_key(connection, table, key)
-            if reason is not None:
-                yield Violation(schema.stream, reason)
+            not_made = make_foreign_key(connection, table, key)
+            if not_made is not None:
+                yield Violation(schema.stream, not_made.reason)

@@ -85,7 +85,15 @@ def _foreign_key(row: Row) -> ForeignKey:
     )
 
 
-def make_foreign_key(connection: Connection, table: tuple[str, str], key: Mapping[str, Any]) -> str | None:
+@dataclass(frozen=True, slots=True)
+class NotMade:
+    """Why a foreign key cannot be made. `unfit` says why the tables themselves do not allow it, if it is not their rows."""
+
+    reason: str
+    unfit: str | None = None
+
+
+def make_foreign_key(connection: Connection, table: tuple[str, str], key: Mapping[str, Any]) -> NotMade | None:
     """Make a foreign key that is not there; return why it cannot be made, if it cannot."""
     statement = f"ALTER TABLE {qualified(*table)} ADD CONSTRAINT {quoted(key['name'])} {key['definition']}"
     try:
@@ -94,11 +102,15 @@ def make_foreign_key(connection: Connection, table: tuple[str, str], key: Mappin
         return None
     except psycopg.errors.ForeignKeyViolation as error:
         broken = _look_closer(connection, table, key["name"], statement)
-        return broken or f"the foreign key {key['name']} cannot be made: {error.diag.message_detail}"
+        return NotMade(broken or f"the foreign key {key['name']} cannot be made: {error.diag.message_detail}")
     except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName):
-        return f"the foreign key {key['name']} cannot be made: there is no table {'.'.join(key['references'])} here"
+        return NotMade(
+            f"the foreign key {key['name']} cannot be made: there is no table {'.'.join(key['references'])} here"
+        )
     except psycopg.errors.ProgrammingError as error:  # class 42: a type, a privilege, an index that is missing
-        return f"the foreign key {key['name']} cannot be made: {error.diag.message_primary}"
+        words = f"{error.diag.message_primary}; {error.diag.message_detail or ''}".removesuffix("; ")
+        unfit = None if isinstance(error, psycopg.errors.InsufficientPrivilege) else words
+        return NotMade(f"the foreign key {key['name']} cannot be made: {error.diag.message_primary}", unfit)
     return None
 
 

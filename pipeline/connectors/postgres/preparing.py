@@ -7,6 +7,7 @@ from typing import Any
 
 import psycopg
 
+from pipeline.codec.promises import promises_of
 from pipeline.connectors.postgres import declare
 from pipeline.connectors.postgres.connection import Connection, qualified, quoted
 from pipeline.connectors.postgres.declare import Native
@@ -33,6 +34,7 @@ def prepare_target(
     """
     native = postgres_native(schema)
     _check_shape(native, schema)
+    promises_of(schema)  # what cannot be read is an error of this file, not of the end of the Movement
     table = read_table(connection, native["schema"], native["table"], schema.stream)
     if table is None:
         _create(connection, native)

@@ -16,6 +16,7 @@ from pipeline.connectors.sqlite.connection import BUSY_TIMEOUT_SECONDS, location
 from pipeline.connectors.sqlite.errors import translated
 from pipeline.connectors.sqlite.finishing import create_indexes, foreign_key_violations, raise_sequence
 from pipeline.connectors.sqlite.following import FollowedTables
+from pipeline.connectors.sqlite.keeping import keep_promises
 from pipeline.connectors.sqlite.load import FileLoad
 from pipeline.connectors.sqlite.refusals import bind_tagged
 from pipeline.connectors.sqlite.retrying import retry_set_aside
@@ -149,8 +150,11 @@ class SqliteDestinationSession:
         violations = list(self._followed.catch_up(streams))
         for schema in self._bookkeeping.schemas(streams) if self._bookkeeping.exists() else ():
             native = sqlite_native(schema)
-            violations += create_indexes(self._connection, schema.stream, native)
-            raise_sequence(self._connection, schema.stream, native)
+            if native:
+                violations += create_indexes(self._connection, schema.stream, native)
+                raise_sequence(self._connection, schema.stream, native)
+            else:
+                violations += keep_promises(self._connection, schema)
         return violations
 
     @asynccontextmanager

@@ -15,6 +15,7 @@ import apsw
 import orjson
 
 from pipeline.connectors.sqlite.connection import quoted
+from pipeline.connectors.sqlite.keeping import index_statements
 from pipeline.connectors.sqlite.refusals import REFUSALS
 from pipeline.connectors.sqlite.schema import folded, read_table
 from pipeline.connectors.sqlite.target import create_statement, sqlite_native
@@ -193,7 +194,8 @@ def _moment(exported: datetime) -> str:
 
 
 def _indexes(schema: StreamSchema) -> tuple[str, ...]:
-    statements = sqlite_native(schema).get("indexes")
+    native = sqlite_native(schema)
+    statements = native.get("indexes") if native else index_statements(schema)
     return tuple(map(str, statements)) if isinstance(statements, list) else ()
 
 

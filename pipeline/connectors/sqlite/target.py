@@ -8,7 +8,9 @@ from dataclasses import dataclass
 
 import apsw
 
+from pipeline.codec.promises import promises_of
 from pipeline.connectors.sqlite.connection import quoted
+from pipeline.connectors.sqlite.keeping import foreign_key_clauses
 from pipeline.connectors.sqlite.schema import Table, encoding_of, folded, is_reserved, read_table
 from pipeline.connectors.sqlite.statements import check_create_table
 from pipeline.domain.errors import ConfigurationError
@@ -114,6 +116,7 @@ class Target:
 def prepare_target(connection: apsw.Connection, schema: StreamSchema) -> Target:
     """Return the stream's table, made or widened as needed; ConfigurationError when an existing one does not fit."""
     native = sqlite_native(schema)
+    promises_of(schema)  # what cannot be read is an error of this file, not of the end of the Movement
     table = _existing_table(connection, schema.stream)
     if table is None:
         connection.execute(create_statement(schema, native)).fetchall()
@@ -171,8 +174,8 @@ def create_statement(schema: StreamSchema, native: Mapping[str, object]) -> str:
         f"{'' if column.nullable and column.name not in schema.primary_keys else ' NOT NULL'}"
         for column in schema.columns
     ]
-    key = ", ".join(map(quoted, schema.primary_keys))
-    return f"CREATE TABLE {quoted(schema.stream)} ({', '.join(columns)}, PRIMARY KEY ({key}))"
+    key = f"PRIMARY KEY ({', '.join(map(quoted, schema.primary_keys))})"
+    return f"CREATE TABLE {quoted(schema.stream)} ({', '.join([*columns, key, *foreign_key_clauses(schema)])})"
 
 
 def _hidden_rowid(table: Table, schema: StreamSchema, native: Mapping[str, object]) -> str | None:
