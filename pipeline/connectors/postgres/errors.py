@@ -19,6 +19,7 @@ from pipeline.domain.errors import (
 
 _AGAIN = "run the command again; it carries on where it stopped"
 _LOST = f"the connection was lost; {_AGAIN}"
+_FILES = f"the server cannot read or write its files; check its disk, quotas, limits and log, then {_AGAIN}"
 
 _MEANING: dict[str, tuple[type[PipelineError], str]] = {
     "08": (TransientError, _LOST),
@@ -34,7 +35,8 @@ _MEANING: dict[str, tuple[type[PipelineError], str]] = {
     "42": (ConfigurationError, "PostgreSQL cannot do this with the tables as they are"),
     "42501": (RefusedError, "a privilege is missing; have the owner grant it, then run the command again"),
     "53": (TransientError, f"the server is short of resources; {_AGAIN}"),
-    "53100": (RefusedError, "the server's disk is full; free some space and run the command again"),
+    "53100": (RefusedError, f"the server's disk is full; free some space there, then {_AGAIN}"),
+    "53400": (RefusedError, f"a limit that is set at the server is reached; raise it there, then {_AGAIN}"),
     "54": (ConfigurationError, "a limit of PostgreSQL is exceeded"),
     "55006": (TransientError, f"it is in use; {_AGAIN}"),
     "55P03": (
@@ -43,13 +45,17 @@ _MEANING: dict[str, tuple[type[PipelineError], str]] = {
     ),
     "57": (TransientError, f"the server ended the work; {_AGAIN}"),
     "57P04": (ConfigurationError, "the database was dropped"),
-    "58": (RefusedError, "the server cannot read or write its files; check its disk and its log"),
+    "58": (RefusedError, _FILES),
     "58P01": (DamagedError, "the server misses a file of its own; restore it from a backup"),
     "72": (TransientError, f"the snapshot has become too old; {_AGAIN}"),
     "XX001": (DamagedError, "data of the server is damaged; restore it from a backup"),
     "XX002": (DamagedError, "an index is damaged; REINDEX it"),
 }
 """By SQLSTATE, or else by its class, the first two characters: https://www.postgresql.org/docs/current/errcodes-appendix.html"""
+
+_ABOUT_FILES = frozenset({"buffile.c", "fd.c", "md.c", "slru.c"})
+"""The parts of the server that write tables and temporary files. For what the system answers beside "no space", such as that
+a quota or the largest size of a file is reached, PostgreSQL has no SQLSTATE but XX000, which may be anything."""
 
 _UNREACHABLE = (
     "connection refused",
@@ -86,6 +92,8 @@ def meaning(error: psycopg.Error, place: str) -> PipelineError:
     if state is None and isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
         return TransientError(f"{place}: {_LOST} ({_words(error)})")
     known = _MEANING.get(state or "") or _MEANING.get((state or "")[:2])
+    if state == "XX000" and error.diag.source_file in _ABOUT_FILES:
+        known = RefusedError, _FILES
     if known is None:
         return DefectError(
             f"{place}: unexpected error from PostgreSQL: {type(error).__name__} {state}: {_words(error)}"
