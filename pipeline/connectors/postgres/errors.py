@@ -57,6 +57,11 @@ _ABOUT_FILES = frozenset({"buffile.c", "fd.c", "md.c", "slru.c"})
 """The parts of the server that write tables and temporary files. For what the system answers beside "no space", such as that
 a quota or the largest size of a file is reached, PostgreSQL has no SQLSTATE but XX000, which may be anything."""
 
+_RECOVERY = (
+    "the standby has to follow its primary, and could not leave us our snapshot; set hot_standby_feedback = on or a longer "
+    f"max_standby_streaming_delay there, then {_AGAIN}"
+)
+
 _UNREACHABLE = (
     "connection refused",
     "connection timeout expired",
@@ -91,15 +96,23 @@ def meaning(error: psycopg.Error, place: str) -> PipelineError:
     state = error.sqlstate
     if state is None and isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
         return TransientError(f"{place}: {_LOST} ({_words(error)})")
-    known = _MEANING.get(state or "") or _MEANING.get((state or "")[:2])
-    if state == "XX000" and error.diag.source_file in _ABOUT_FILES:
-        known = RefusedError, _FILES
+    known = _told_apart(error) or _MEANING.get(state or "") or _MEANING.get((state or "")[:2])
     if known is None:
         return DefectError(
             f"{place}: unexpected error from PostgreSQL: {type(error).__name__} {state}: {_words(error)}"
         )
     kind, advice = known
     return kind(f"{place}: {advice} (PostgreSQL: {_words(error)})")
+
+
+def _told_apart(error: psycopg.Error) -> tuple[type[PipelineError], str] | None:
+    """Return what an error means whose SQLSTATE stands for others, too: the part of the server tells, in any language."""
+    part = error.diag.source_file
+    if error.sqlstate == "XX000" and part in _ABOUT_FILES:
+        return RefusedError, _FILES
+    if error.sqlstate == "40001" and part == "postgres.c":
+        return TransientError, _RECOVERY
+    return None
 
 
 def connect_meaning(error: psycopg.OperationalError, location: PostgresLocation) -> PipelineError:

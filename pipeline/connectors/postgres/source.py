@@ -31,7 +31,7 @@ READERS = 2
 _APPLICATION = "pipeline export"
 _BEGIN = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 _DATABASE = """
-SELECT getdatabaseencoding() = 'UTF8' AS utf8,
+SELECT getdatabaseencoding() = 'UTF8' AS utf8, pg_is_in_recovery() AS in_recovery,
        coalesce(to_jsonb(d) ->> 'datlocprovider', 'c') = 'c' AND datcollate IN ('C', 'POSIX')
        OR to_jsonb(d) ->> 'datlocprovider' = 'b' AND to_jsonb(d) ->> 'datlocale' IN ('C', 'C.UTF-8') AS default_is_c
 FROM pg_database AS d WHERE datname = current_database()
@@ -49,9 +49,10 @@ class _Scope:
 
 @dataclass(frozen=True, slots=True)
 class _Exported:
-    """An exported snapshot: its name, and how the database stores and compares text."""
+    """An exported snapshot: its name, whether it is a standby's, and how the database stores and compares text."""
 
     name: str
+    in_recovery: bool
     utf8: bool
     default_is_c: bool
 
@@ -103,8 +104,8 @@ class PostgresSource:
             if tables:
                 connection.execute(f"LOCK TABLE {', '.join(map(_lockable, tables))} IN ACCESS SHARE MODE".encode())
             (name,) = connection.execute("SELECT pg_export_snapshot()").fetchall()[0]
-            ((utf8, default_is_c),) = connection.execute(_DATABASE).fetchall()
-        return _Exported(str(name), bool(utf8), bool(default_is_c))
+            ((utf8, in_recovery, default_is_c),) = connection.execute(_DATABASE).fetchall()
+        return _Exported(str(name), bool(in_recovery), bool(utf8), bool(default_is_c))
 
     def _join(self, snapshot: str) -> Connection:
         """Return another connection that sees the same state."""
@@ -173,6 +174,11 @@ class PostgresSnapshot:
         if not select.table.readable:
             raise RefusedError(
                 f"{place}: the privilege SELECT on it is missing; have its owner grant it, or leave it out with --exclude"
+            )
+        if select.table.unlogged and self._exported.in_recovery:
+            raise ConfigurationError(
+                f"{place}: it is UNLOGGED, and a standby does not get its rows; name the primary server, or leave it out "
+                "with --exclude"
             )
         with translated(place):
             scope = self._scope
