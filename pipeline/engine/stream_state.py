@@ -155,23 +155,34 @@ class _Restricted:
     def __init__(self, stored: AsyncGenerator[StateRange, None]) -> None:
         self._stored = stored
         self._next: StateRange | None = None
+        self._until: Key | None = None
+        """Where the last range ended that was given or passed over as a whole."""
 
     async def within(self, covers: KeyRange) -> AsyncGenerator[StateRange, None]:
         """Give what is stored of the keys `covers`, which must lie behind those of the call before."""
         while (old := await self._peek()) is not None:
-            if covers.after is not None:
+            if covers.after is not None and not self._is_past(covers.after):
                 rest = restrict(old, covers.after) if order(old.until) > order(covers.after) else None
                 if rest is None:
-                    self._next = None
+                    self._take()
                     continue
                 old = rest if rest.rows < old.rows else old
             if covers.until is None or order(old.until) <= order(covers.until):
-                self._next = None
+                self._take()
                 yield old
                 continue
             if head := _head(old, covers.until):
                 yield head
             return
+
+    def _is_past(self, key: Key) -> bool:
+        """Whether all rows that come next are behind a key. To look at those of a range takes as long as to read it."""
+        return self._until is not None and order(self._until) >= order(key)
+
+    def _take(self) -> None:
+        if self._next is not None:
+            self._until = self._next.until
+        self._next = None
 
     async def _peek(self) -> StateRange | None:
         if self._next is None:
