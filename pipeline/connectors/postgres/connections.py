@@ -17,6 +17,12 @@ from pipeline.connectors.postgres.location import PostgresLocation
 APPLICATION_NAME = "pipeline destination"
 _REPLICA = "SET session_replication_role = replica"
 
+TEMP_BUFFERS = "32MB"
+"""The most memory of the server in which a session keeps temporary tables: room for a batch of rows on the way in.
+
+What does not fit is written to files and read again. It is taken when it is needed, and cannot be changed from then on.
+"""
+
 
 class Connections:
     """At most `limit` connections to one database, each used by one call at a time."""
@@ -51,7 +57,10 @@ class Connections:
 
     def _connect(self) -> Connection:
         connection = connect(
-            self._location, application_name=APPLICATION_NAME, lock_timeout_seconds=self._lock_timeout_seconds
+            self._location,
+            application_name=APPLICATION_NAME,
+            lock_timeout_seconds=self._lock_timeout_seconds,
+            settings={"temp_buffers": TEMP_BUFFERS},
         )
         try:
             with translated(self._location.url):
