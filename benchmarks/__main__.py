@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import binary_files, fleet, large, postgres, repeated, repeated_tables, tables, verify
+from benchmarks import binary_files, fleet, large, postgres, postgres_readers, repeated, repeated_tables, tables, verify
 
 BENCHMARKS: dict[str, Callable[[Path], None]] = {
     "tables": tables.run,
@@ -15,6 +15,7 @@ BENCHMARKS: dict[str, Callable[[Path], None]] = {
     "repeated_tables": repeated_tables.run,
     "verify": verify.run,
     "postgres": postgres.run,
+    "postgres_readers": postgres_readers.run,
     "fleet": fleet.run,
     "large": large.run,
     "binary_files": binary_files.run,

@@ -1,0 +1,104 @@
+"""One large table of PostgreSQL, read with one, two and three connections, beside `COPY TO STDOUT` of it in binary.
+
+Each reading is a whole process of its own. What is read is what an export reads: in key order, hashed; once as where nothing
+has changed, and once with a line of JSON for every row, as in a first Movement. `BENCH_READ_ROWS`: another number of rows.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import anyio
+import psycopg
+
+from benchmarks import data, measuring
+from pipeline.connectors.postgres import PostgresSource
+from pipeline.engine.verify_stream import digest_only
+from tests.servers.postgresql import postgresql
+
+ROWS = int(os.environ.get("BENCH_READ_ROWS", "5000000"))
+ROUNDS = 3
+_COPY = "COPY item TO STDOUT (FORMAT binary)"
+READERS = (1, 2, 3)
+_CREATE = """CREATE TABLE item (id bigint PRIMARY KEY, name text, email text, city text, note text, amount double precision,
+quantity bigint, created text, updated text, active bigint, reference text, body text)"""
+
+
+def run(directory: Path) -> None:
+    """Measure, and print a table."""
+    with postgresql() as server:
+        uri = server.uri("large")
+        with psycopg.connect(server.uri("postgres"), autocommit=True) as connection:
+            connection.execute("CREATE DATABASE large")
+        _fill(uri)
+        ways = [("copy", "0"), *((way, str(count)) for way in ("hashes", "lines") for count in READERS)]
+        seconds: dict[tuple[str, str], list[float]] = {way: [] for way in ways}
+        for round_ in range(ROUNDS):
+            for way in ways if round_ % 2 else reversed(ways):
+                seconds[way].append(_read_apart(uri, way, directory))
+    print(
+        f"Reading {ROWS:,} rows of 12 columns from PostgreSQL, {os.cpu_count()} processors for both, medians of {ROUNDS}"
+    )
+    bare = statistics.median(seconds["copy", "0"])
+    _line("COPY TO STDOUT, binary, thrown away", bare, bare)
+    for what, words in (
+        ("hashes", "digests alone, as where nothing has changed"),
+        ("lines", "with lines, as in a first Movement"),
+    ):
+        for count in READERS:
+            _line(f"{words}: {count}", statistics.median(seconds[what, str(count)]), bare)
+
+
+def _line(words: str, seconds: float, bare: float) -> None:
+    print(f"  {words:48} {seconds:7.2f} s {ROWS / seconds:>9,.0f} rows/s  {seconds / bare:5.2f} of the COPY")
+
+
+def _fill(uri: str) -> None:
+    with psycopg.connect(uri, autocommit=True) as connection:
+        connection.execute(_CREATE)
+        with connection.cursor().copy("COPY item FROM STDIN") as copy:
+            for row in data.rows(ROWS):
+                copy.write_row(row)
+        connection.execute("VACUUM ANALYZE item")
+        connection.execute("CHECKPOINT")
+
+
+def _read_apart(uri: str, way: tuple[str, str], directory: Path) -> float:
+    here = {"PYTHONPATH": str(Path(__file__).parents[1])}
+    return measuring.run([sys.executable, Path(__file__), uri, *way], directory, here).seconds
+
+
+def _copy(uri: str) -> None:
+    with psycopg.connect(uri) as connection, connection.cursor() as cursor, cursor.copy(_COPY) as copy:
+        for _ in copy:
+            pass
+
+
+async def _read(uri: str, *, readers: int, with_lines: bool) -> None:
+    async with PostgresSource(uri, readers=readers).open_snapshot() as snapshot:
+        (schema,) = await snapshot.streams()
+        count = 0
+        async with snapshot.open_rows(schema) as blocks:
+            async for block in blocks:
+                count += len(block)
+                block.digest()
+                if with_lines:
+                    await block.upserts(range(len(block)), digest_only)
+        assert count == ROWS, count
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Read once."""
+    uri, way, readers = arguments
+    if way == "copy":
+        _copy(uri)
+    else:
+        anyio.run(lambda: _read(uri, readers=int(readers), with_lines=way == "lines"))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
