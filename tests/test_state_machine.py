@@ -1,16 +1,21 @@
-"""Random inserts, updates, deletes and new shapes over several Movements: the destination equals the source after each."""
+"""Random inserts, updates, deletes, new shapes and crashes over several Movements: all destinations equal the source after each.
+
+And what is moved is what has changed, no row more.
+"""
 
 from __future__ import annotations
 
 import sqlite3
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
 import anyio
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from pipeline.assembly.connecting import add_flow_destination, import_flow
 from pipeline.assembly.moving import MoveRequest, move
 from pipeline.domain.movement import Movement, Status
 from pipeline.ports.reporter import Event
@@ -25,13 +30,26 @@ _values = st.one_of(
     st.binary(max_size=8),
 )
 _numbers = st.integers(0, 60)
+KEYS = {"two keys": slice(0, 6)}
+"""The places of a table's key in what `dump` gives, where it is not the first column; three for each column."""
 
 
-class Silent:
-    """A Reporter that does not care."""
+class Crash(BaseException):
+    """The end of a process."""
+
+
+@dataclass
+class Mortal:
+    """A Reporter with which the process dies when it is told of so many things; None: it lives."""
+
+    dies_after: int | None = None
+    told: int = 0
 
     def report(self, event: Event) -> None:
-        """Do nothing."""
+        """Count, and die."""
+        self.told += 1
+        if self.told == self.dies_after:
+            raise Crash
 
 
 class Moving(RuleBasedStateMachine):
@@ -43,7 +61,12 @@ class Moving(RuleBasedStateMachine):
         self.root = Path(self.directory.name)
         self.db = sqlite3.connect(self.root / "app.db", isolation_level=None)
         self.columns = 0
+        self.extra: list[str] = []
         self.moved: dict[str, list[Row]] = {}
+        self.flow: str | None = None
+        self.has_second = False
+        self.in_shape = self.in_one_piece = True
+        """Whether no table has another shape since the last Movement, and none has crashed since."""
 
     @initialize()
     def build(self) -> None:
@@ -82,7 +105,23 @@ class Moving(RuleBasedStateMachine):
     @rule()
     def add_column(self) -> None:
         self.columns += 1
+        self.extra.append(f"extra{self.columns}")
         self.db.execute(f"ALTER TABLE keyed ADD COLUMN extra{self.columns} TEXT DEFAULT 'none yet'")
+        self.in_shape = False
+
+    @precondition(lambda self: self.extra)
+    @rule()
+    def drop_column(self) -> None:
+        self.db.execute(f"ALTER TABLE keyed DROP COLUMN {self.extra.pop(0)}")
+        self.in_shape = False
+
+    @precondition(lambda self: self.extra)
+    @rule()
+    def rename_column(self) -> None:
+        self.columns += 1
+        self.db.execute(f"ALTER TABLE keyed RENAME COLUMN {self.extra.pop()} TO renamed{self.columns}")
+        self.extra.append(f"renamed{self.columns}")
+        self.in_shape = False
 
     @rule(value=_values)
     def come_and_go(self, value: object) -> None:
@@ -99,20 +138,51 @@ class Moving(RuleBasedStateMachine):
     @rule(rows=st.integers(3, 50))
     def move(self, rows: int) -> None:
         before = self.moved
-        movement = self._move(rows)
+        movement = self._move(rows, Mortal())
         assert movement.status is Status.SUCCESS, movement.problems
         self.moved = dump(self.root / "app.db")
-        arrived = dump(self.root / "copy.db")
-        assert {name: found for name, found in arrived.items() if found or name in self.moved} == self.moved
-        if before == self.moved:
-            assert movement.totals.upserts == movement.totals.deletes == 0
+        self._check("copy.db")
+        if self.in_one_piece and (self.in_shape or before == self.moved):
+            moved = movement.totals.upserts, movement.totals.deletes
+            assert moved == difference(before, self.moved)
+        self.in_shape = self.in_one_piece = True
+        self.flow = movement.flow
 
-    def _move(self, rows: int) -> Movement:
+    @rule(rows=st.integers(3, 50), dies_after=st.integers(1, 25))
+    def crash(self, rows: int, dies_after: int) -> None:
+        self.in_one_piece = False
+        try:
+            self._move(rows, Mortal(dies_after))
+        except BaseException as error:
+            if not _is_crash(error):
+                raise
+
+    @precondition(lambda self: self.flow and self.in_one_piece)
+    @rule()
+    def bring_to_the_second(self) -> None:
+        async def main() -> Movement:
+            if not self.has_second:
+                second = str(self.root / "second.db")
+                await add_flow_destination(str(self.flow), second, None, "second", self._settings(20))
+            return await import_flow("second", self._settings(20), Mortal())
+
+        movement = anyio.run(main)
+        self.has_second = True
+        assert movement.status is Status.SUCCESS, movement.problems
+        self._check("second.db")
+
+    def _check(self, copy: str) -> None:
+        arrived = dump(self.root / copy)
+        assert {name: found for name, found in arrived.items() if found or name in self.moved} == self.moved
+
+    def _settings(self, rows: int) -> Settings:
+        return Settings(home=self.root / "home", event_file_rows=rows)
+
+    def _move(self, rows: int, reporter: Mortal) -> Movement:
         request = MoveRequest(str(self.root / "app.db"), str(self.root / "copy.db"))
-        settings_ = Settings(home=self.root / "home", event_file_rows=rows)
 
         async def main() -> Movement:
-            return await move(request, settings_, Silent())
+            return await move(request, self._settings(rows), reporter)
 
         return anyio.run(main)
 
@@ -129,6 +199,23 @@ class Moving(RuleBasedStateMachine):
         self.directory.cleanup()
 
 
+def _is_crash(error: BaseException) -> bool:
+    if isinstance(error, BaseExceptionGroup):
+        return all(_is_crash(one) for one in error.exceptions)
+    return isinstance(error, Crash)
+
+
+def difference(before: dict[str, list[Row]], after: dict[str, list[Row]]) -> tuple[int, int]:
+    """How many rows are new or changed, and how many are gone."""
+    upserts = deletes = 0
+    for name in {*before, *after}:
+        keys = KEYS.get(name, slice(0, 3))
+        one, other = ({row[keys]: row for row in rows.get(name, [])} for rows in (before, after))
+        upserts += sum(one.get(key) != row for key, row in other.items())
+        deletes += len(one.keys() - other.keys())
+    return upserts, deletes
+
+
 def dump(path: Path) -> dict[str, list[Row]]:
     """Every table's rows with their types, bit for bit, in an order of their own."""
     db = sqlite3.connect(path)
@@ -137,6 +224,7 @@ def dump(path: Path) -> dict[str, list[Row]]:
     for name in names:
         if not name.startswith(("sqlite_", "_pipeline_")):
             columns = [column[1] for column in db.execute(f'PRAGMA table_info("{name}")')]
+            columns = ["rowid", *columns] if name == "keyless" else columns
             values = ", ".join(f'typeof("{column}"), hex("{column}"), quote("{column}")' for column in columns)
             found[name] = sorted(db.execute(f'SELECT {values} FROM "{name}"').fetchall())
     db.close()
