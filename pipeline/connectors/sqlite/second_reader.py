@@ -31,7 +31,7 @@ from pipeline.connectors.sqlite.second_process import (
     StretchEnded,
     inode_of,
 )
-from pipeline.domain.errors import TransientError
+from pipeline.domain.errors import PipelineError, TransientError
 from pipeline.processes.children import Child, end_child, has_room, start_child
 
 WORTHWHILE_BYTES = 64 * 1024 * 1024
@@ -47,10 +47,14 @@ class SecondReader:
     """Make one before the transaction begins that the second reader is to see the state of; `start` it when it is wanted."""
 
     def __init__(self, path: Path, busy_timeout_seconds: float) -> None:
-        """Look at the database at `path`. Errors of SQLite are those of `open_reader`."""
+        """Look at the database at `path`. Errors are those of `open_reader`, and SQLite's own."""
         self._errand = Errand(path.absolute(), busy_timeout_seconds)
         self._watch, _ = open_reader(path, busy_timeout_seconds)
-        self._version = self._data_version()
+        try:
+            self._version = self._data_version()
+        except apsw.Error:
+            self._watch.close(True)
+            raise
         self._inode: Inode = inode_of(path)
         self._child: Child | None = None
         self._line: Connection | None = None
@@ -100,7 +104,7 @@ class SecondReader:
         try:
             told = line.recv()
             same = isinstance(told, Joined) and told.inode == self._inode and self._data_version() == self._version
-        except (EOFError, OSError, apsw.BusyError):
+        except (EOFError, OSError, apsw.Error):
             same = False
         if same:
             self._joined = True
@@ -163,9 +167,12 @@ class SecondReader:
 
 
 def second_reader_of(path: Path, busy_timeout_seconds: float) -> SecondReader | None:
-    """Return a second reader where one is of use: for a large database, on a machine with another processor."""
+    """Return a second reader where one is of use: for a large database, on a machine with another processor.
+
+    None as well where the database cannot be looked at: whoever reads it alone meets what is wrong, and says it.
+    """
     try:
         large = path.stat().st_size >= WORTHWHILE_BYTES
-    except OSError:
-        return None  # whoever opens it will say what is wrong
-    return SecondReader(path, busy_timeout_seconds) if large and has_room() else None
+        return SecondReader(path, busy_timeout_seconds) if large and has_room() else None
+    except (OSError, apsw.Error, PipelineError):
+        return None

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import anyio
+import apsw
 import pytest
 from structlog.testing import capture_logs
 
@@ -308,6 +309,18 @@ def test_text_that_is_not_valid_is_read_by_both(tmp_path: Path, watched: Watched
     assert moved(tmp_path).totals.upserts == COUNT // 200
     assert moved(tmp_path).totals.upserts == 0
     assert watched.told["Passed"] > 0
+
+
+def test_without_a_look_at_the_database_there_is_no_second_reader(tmp_path: Path, watched: Watched) -> None:
+    assert second_reader.second_reader_of(tmp_path / "missing.db", 0.01) is None
+    run(tmp_path / "app.db", KEYED)
+    writer = apsw.Connection(str(tmp_path / "app.db"))
+    writer.execute("BEGIN EXCLUSIVE")
+    assert second_reader.second_reader_of(tmp_path / "app.db", 0.01) is None
+    writer.close()
+    found = second_reader.second_reader_of(tmp_path / "app.db", 0.01)
+    assert found is not None
+    found.close()
 
 
 def test_one_table_at_a_time_has_the_second_reader(tmp_path: Path, watched: Watched) -> None:
