@@ -18,8 +18,8 @@ from pipeline.connectors.postgres.target import Target
 from pipeline.domain.ids import EventFileId
 from pipeline.ports.set_aside import SetAside
 
-BATCH_BYTES = 8 << 20
-"""How many bytes of rows go in by one statement: an upsert of 8 MB takes the server a quarter less time a row than one of 1 MB."""
+BATCH_BYTES = 4 << 20
+"""How many bytes of rows go in by one statement: an upsert of 4 MB takes the server a fifth less time a row than one of 1 MB."""
 
 
 class Origin(Protocol):

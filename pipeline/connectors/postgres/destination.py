@@ -114,7 +114,7 @@ class PostgresDestinationSession:
         return loaded
 
     async def _load_blocks(self, place: str, file: FileToLoad, load: FileLoad) -> None:
-        """Apply the blocks in order; one batch, of some 25 MB in memory, is made while the one before it goes in."""
+        """Apply the blocks in order; one batch, of some 15 MB in memory, is made while the one before it goes in."""
         send, receive = anyio.create_memory_object_stream[Sequence[Step]]()
 
         async def decode() -> None:
