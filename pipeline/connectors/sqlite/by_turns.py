@@ -125,7 +125,7 @@ class RowsByTurns:
 
     async def _from_second(self, covers: KeyRange) -> AsyncGenerator[RowBlock, None]:
         """Give the blocks that the second reader tells of. What it does not tell is read here."""
-        last, in_vain = covers.after, 0
+        last, in_vain, was_gone = covers.after, 0, self._second.is_gone
         try:
             async with aclosing(self._second.told()) as blocks:
                 async for told in blocks:
@@ -139,7 +139,8 @@ class RowsByTurns:
                                 yield block
                     last = told.last_key
         except SecondGoneError as error:
-            _log.warning("second_reader_gone", table=self._schema.stream, reason=str(error))
+            if not was_gone:
+                _log.warning("second_reader_gone", table=self._schema.stream, reason=str(error))
             async with aclosing(self._from_here(KeyRange(last, covers.until))) as rest:
                 async for block in rest:
                     yield block
