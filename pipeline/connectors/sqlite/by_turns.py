@@ -59,6 +59,7 @@ class RowsByTurns:
         self._planned_until: Key | None = None
         self._takes_turns = False
         self._share = STRETCH_RANGES
+        self._end_is_told = False
 
     async def blocks(self) -> AsyncGenerator[RowBlock, None]:
         """Give the blocks."""
@@ -125,7 +126,7 @@ class RowsByTurns:
 
     async def _from_second(self, covers: KeyRange) -> AsyncGenerator[RowBlock, None]:
         """Give the blocks that the second reader tells of. What it does not tell is read here."""
-        last, in_vain, was_gone = covers.after, 0, self._second.is_gone
+        last, in_vain = covers.after, 0
         try:
             async with aclosing(self._second.told()) as blocks:
                 async for told in blocks:
@@ -139,8 +140,9 @@ class RowsByTurns:
                                 yield block
                     last = told.last_key
         except SecondGoneError as error:
-            if not was_gone:
+            if not self._end_is_told:
                 _log.warning("second_reader_gone", table=self._schema.stream, reason=str(error))
+            self._end_is_told = True
             async with aclosing(self._from_here(KeyRange(last, covers.until))) as rest:
                 async for block in rest:
                     yield block
