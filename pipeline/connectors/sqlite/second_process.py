@@ -1,6 +1,10 @@
 """The process of a `SecondReader`: reads stretches of tables of one database, and tells what differs from what is known.
 
-Of a block with the digest that it is known to have only that is told. Others are sent whole, ready to be compared.
+Of a block with the digest that it is known to have only that is told. Of others the keys and hashes are sent, and the rows
+that are not known.
+
+What is asked is received by a thread of its own: whoever asks does not fetch meanwhile, so he must never have to wait until
+there is room for what is to be told.
 """
 
 from __future__ import annotations
@@ -134,19 +138,30 @@ def _serve(connection: Connection, errand: Errand) -> None:
         reader.execute("BEGIN; SELECT count(*) FROM sqlite_schema").fetchall()
         encoding = encoding_of(reader)
     connection.send(Joined(inode_of(errand.path)))
+    asked: Queue[Stretch] = Queue()
     ready: Queue[Told] = Queue(BLOCKS_AHEAD)
+    Thread(target=_receive, args=(connection, asked), daemon=True).start()
     Thread(target=_send, args=(connection, ready), daemon=True).start()
     opened = Opened(reader, place, encoding, partial(ensure_untouched, errand.path, identity))
     while True:
-        stretch: Stretch = connection.recv()
+        stretch = asked.get()
         try:
             _read(opened, stretch, ready)
         except PipelineError as error:
             ready.put(GaveUp(str(error)))
 
 
+def _receive(connection: Connection, asked: Queue[Stretch]) -> None:
+    """Take what is asked. Once the other end is gone the process has no purpose, whatever else it is doing."""
+    try:
+        while True:
+            asked.put(connection.recv())
+    except (EOFError, OSError):
+        os._exit(0)
+
+
 def _send(connection: Connection, ready: Queue[Told]) -> None:
-    """Send what is ready. Once the other end is gone the process has no purpose, whatever else it is doing."""
+    """Send what is ready."""
     try:
         while True:
             connection.send(ready.get())

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from threading import Thread
 
 import anyio
 import apsw
@@ -23,6 +24,7 @@ from pipeline.connectors.sqlite.second_reader import SecondGoneError, SecondRead
 from pipeline.domain.event_file import KeyRange
 from pipeline.domain.movement import Movement, Status
 from pipeline.ports.reporter import Event
+from pipeline.ports.source import KnownRange
 from pipeline.settings import Settings
 from tests.connectors.sqlite.databases import dump, run, spoil
 
@@ -309,6 +311,30 @@ def test_text_that_is_not_valid_is_read_by_both(tmp_path: Path, watched: Watched
     assert moved(tmp_path).totals.upserts == COUNT // 200
     assert moved(tmp_path).totals.upserts == 0
     assert watched.told["Passed"] > 0
+
+
+async def test_it_takes_what_is_asked_however_much_it_has_to_tell(tmp_path: Path) -> None:
+    """Of large rows a stretch has more blocks than are kept, and what is asked next is more than a socket holds."""
+    path = tmp_path / "app.db"
+    run(path, KEYED, "INSERT INTO t VALUES (?, ?, ?)", values=[(number, "n", 0) for number in range(5000)])
+    async with SqliteSource(path).open_snapshot() as snapshot:
+        (schema,) = await snapshot.streams()
+    reader = SecondReader(path, 1.0)
+    reader.start()
+    assert reader._line is not None
+    assert reader._line.poll(READY_SECONDS)
+    assert reader.is_ready()
+    row_by_row = tuple(KnownRange((number,), bytes(8)) for number in range(2500))
+    reader.ask(Stretch(schema, KeyRange(None, (2499,)), row_by_row))
+    next_one = Stretch(schema, KeyRange((2499,), None), (KnownRange((4999,), bytes(8 << 20)),))
+    asking = Thread(target=reader.ask, args=(next_one,), daemon=True)
+    asking.start()
+    asking.join(READY_SECONDS / 2)
+    assert not asking.is_alive()
+    first, second = [[told.last_key async for told in reader.told()] for _ in range(2)]
+    assert first == [(number,) for number in range(2500)]
+    assert second[-1] == (4999,)
+    await reader.aclose()
 
 
 def test_without_a_look_at_the_database_there_is_no_second_reader(tmp_path: Path, watched: Watched) -> None:
