@@ -72,7 +72,7 @@ def run(directory: Path) -> None:
     with postgresql() as server:
         databases = {name: server.uri(name) for name in ("app", "piped", "moved", "upserted", "by_hand")}
         _make(server, "app")
-        _fill(databases["app"])
+        fill(databases["app"], ROWS)
         seconds: dict[str, list[float]] = {}
         peak = 0.0
         changed = Changed(_text(), list(_event_files()))
@@ -113,11 +113,12 @@ def _make(server: PostgresqlServer, database: str) -> None:
         connection.execute("CHECKPOINT")
 
 
-def _fill(uri: str) -> None:
+def fill(uri: str, count: int) -> None:
+    """Make the table `item` with so many rows, and have the server know it."""
     with psycopg.connect(uri, autocommit=True) as connection:
         connection.execute(_CREATE)
         with connection.cursor().copy("COPY item FROM STDIN") as copy:
-            for row in data.rows(ROWS):
+            for row in data.rows(count):
                 copy.write_row(row)
         connection.execute("VACUUM ANALYZE item")
 

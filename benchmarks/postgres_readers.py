@@ -15,7 +15,8 @@ from pathlib import Path
 import anyio
 import psycopg
 
-from benchmarks import data, measuring
+from benchmarks import measuring
+from benchmarks.postgres import fill
 from pipeline.connectors.postgres import PostgresSource
 from pipeline.engine.verify_stream import digest_only
 from tests.servers.postgresql import postgresql
@@ -24,8 +25,6 @@ ROWS = int(os.environ.get("BENCH_READ_ROWS", "5000000"))
 ROUNDS = 3
 _COPY = "COPY item TO STDOUT (FORMAT binary)"
 READERS = (1, 2, 3)
-_CREATE = """CREATE TABLE item (id bigint PRIMARY KEY, name text, email text, city text, note text, amount double precision,
-quantity bigint, created text, updated text, active bigint, reference text, body text)"""
 
 
 def run(directory: Path) -> None:
@@ -34,7 +33,9 @@ def run(directory: Path) -> None:
         uri = server.uri("large")
         with psycopg.connect(server.uri("postgres"), autocommit=True) as connection:
             connection.execute("CREATE DATABASE large")
-        _fill(uri)
+        fill(uri, ROWS)
+        with psycopg.connect(uri, autocommit=True) as connection:
+            connection.execute("CHECKPOINT")
         ways = [("copy", "0"), *((way, str(count)) for way in ("hashes", "lines") for count in READERS)]
         seconds: dict[tuple[str, str], list[float]] = {way: [] for way in ways}
         for round_ in range(ROUNDS):
@@ -55,16 +56,6 @@ def run(directory: Path) -> None:
 
 def _line(words: str, seconds: float, bare: float) -> None:
     print(f"  {words:48} {seconds:7.2f} s {ROWS / seconds:>9,.0f} rows/s  {seconds / bare:5.2f} of the COPY")
-
-
-def _fill(uri: str) -> None:
-    with psycopg.connect(uri, autocommit=True) as connection:
-        connection.execute(_CREATE)
-        with connection.cursor().copy("COPY item FROM STDIN") as copy:
-            for row in data.rows(ROWS):
-                copy.write_row(row)
-        connection.execute("VACUUM ANALYZE item")
-        connection.execute("CHECKPOINT")
 
 
 def _read_apart(uri: str, way: tuple[str, str], directory: Path) -> float:
