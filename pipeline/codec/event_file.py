@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 from pipeline.codec.compression import Compressor, Decoder, compress_frame, decoder, sniff
 from pipeline.codec.header import decode_header, encode_header
+from pipeline.codec.lines import count_lines
 from pipeline.domain.errors import DamagedError
 from pipeline.domain.event_file import Encoding, Header
 
@@ -136,7 +137,7 @@ class EventFileReader:
             line, _, block = block.partition(b"\n")
             self.header = decode_header(line, self._what)
         if block:
-            self.lines += block.count(b"\n")
+            self.lines += count_lines(block)
             if self.lines > self.header.row_count:
                 raise self._lies("more")
             yield block

@@ -14,6 +14,7 @@ from typing import Annotated, Any
 
 import msgspec
 
+from pipeline.codec.lines import count_lines
 from pipeline.domain.keys import KeyValue
 
 Row = tuple[KeyValue, ...]
@@ -51,7 +52,7 @@ class UpsertLines:
             records: list[Any] = self._decoder.decode_lines(block)
         except (msgspec.MsgspecError, UnicodeDecodeError):
             return None
-        if len(records) != block.count(b"\n"):
+        if len(records) != count_lines(block):
             return None
         row = msgspec.structs.astuple
         return [row(record.upsert) for record in records]

@@ -22,6 +22,7 @@ from typing import Any, Literal, TypeAlias
 import msgspec
 import orjson
 
+from pipeline.codec.lines import count_lines
 from pipeline.connectors.postgres.csv_values import (
     TAG,
     Holds,
@@ -147,7 +148,7 @@ class Lines:
         try:
             records: list[Any] = self._decoder.decode_lines(block)
             count = len(records)
-            if count != block.count(b"\n"):
+            if count != count_lines(block):
                 return None
             row = msgspec.structs.astuple
             upserts = [row(record.upsert) for record in records if record.delete is None]

@@ -17,6 +17,7 @@ from typing import Any
 import apsw
 import orjson
 
+from pipeline.codec.lines import count_lines
 from pipeline.codec.upsert_lines import UpsertLines, upsert_lines_for
 from pipeline.codec.values import written
 from pipeline.connectors.sqlite.bookkeeping import Bookkeeping
@@ -77,7 +78,7 @@ class FileLoad:
     def decode(self, block: bytes, header_columns: Sequence[str]) -> Decoded:
         """Read what of a block can be read beforehand. Asks nothing of the database: it may run beside `apply`."""
         rows = self._quick_rows(block, header_columns)
-        return Decoded(block, block.count(b"\n") if rows is None else len(rows), rows)
+        return Decoded(block, count_lines(block) if rows is None else len(rows), rows)
 
     def apply(self, decoded: Decoded, file: EventFileId, header_columns: Sequence[str], first_line: int) -> None:
         """Apply the records of a block whose first line has the number `first_line`."""

@@ -9,6 +9,7 @@ from itertools import groupby
 
 import orjson
 
+from pipeline.codec.lines import count_lines
 from pipeline.codec.values import from_json, refuse_wide_integers, written
 from pipeline.connectors.sqlite.target import Target
 from pipeline.domain.errors import DamagedError
@@ -67,7 +68,7 @@ def parse_block(block: bytes, first_line: int, what: str) -> list[object]:
         values = orjson.loads(joined)
     except orjson.JSONDecodeError:
         values = []
-    if isinstance(values, list) and len(values) == block.count(b"\n"):
+    if isinstance(values, list) and len(values) == count_lines(block):
         refuse_wide_integers(joined, f"{what}, in the {len(values)} lines from {first_line} on,")
         return values
     lines = block.removesuffix(b"\n").split(b"\n")
