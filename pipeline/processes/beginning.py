@@ -11,6 +11,10 @@ one arena 125 to 129 MiB, in the same time: whoever allocates much holds the int
 and keeps it: 500,000 rows from SQLite to SQLite took the two processes of a Movement 208 to 222 MiB together. With blocks of
 a megabyte mapped it is 156 MiB, in a tenth more time, half a second of it for the system's work on pages; so it is 172.
 
+*SQLite has room of its own for the values of a statement.* One of 200 rows binds 2,400 values, and each text among them is copied,
+and given back at its end. SQLite's "lookaside" (https://www.sqlite.org/malloc.html#lookaside) has no lock and need not search:
+500,000 rows of 12 columns are decoded and inserted in 1.65 s of processor, instead of 2.05. A connection takes 1.25 MB for it.
+
 *Cycles are looked for less often.* Rows come as tuples and lists, thousands at a time, that refer to no other; the collector goes
 through all of them every 700 allocations, which was a seventh of the time of a Movement. Modules are no garbage either.
 """
@@ -28,6 +32,7 @@ _M_TRIM_THRESHOLD = -1
 """Their numbers for `mallopt`: https://man7.org/linux/man-pages/man3/mallopt.3.html"""
 _LARGE_BYTES = 4 * 1024 * 1024
 _COLLECTED_ALLOCATIONS = 100_000
+_LOOKASIDE_SLOT_BYTES, _LOOKASIDE_SLOTS = 512, 2500
 
 
 def begin_process() -> None:
@@ -45,8 +50,19 @@ def begin_process() -> None:
 def prepare_process() -> None:
     """Set this process up, and those it starts. The environment decides where it says how many arenas there should be."""
     gc.freeze()
+    _widen_lookaside()
     if sys.platform.startswith("linux") and _VARIABLE not in os.environ:
         _use_one_arena()
+
+
+def _widen_lookaside() -> None:
+    """Set up the SQLite of apsw; not once it is in use, since it takes settings before that alone."""
+    import apsw
+
+    if not apsw.connections():
+        apsw.shutdown()
+        apsw.config(apsw.SQLITE_CONFIG_LOOKASIDE, _LOOKASIDE_SLOT_BYTES, _LOOKASIDE_SLOTS)
+        apsw.initialize()
 
 
 def _use_one_arena() -> None:
