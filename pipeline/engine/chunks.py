@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
-import anyio.to_thread
+import anyio
 import orjson
+from anyio.abc import TaskGroup
 from blake3 import blake3
 
 from pipeline.codec.event_file import EventFileWriter
@@ -31,6 +32,8 @@ LARGE_PART = 4
 MAX_PART_BYTES = 8_000_000
 """The largest state part kept in memory before its chunk is stored, however few its records are."""
 
+MAX_UNCOMPRESSED_BYTES = 8_000_000
+"""So many bytes of lines may wait to be compressed, should that take longer than reading them."""
 
 StoredFiles = Sequence[tuple[Header, FileEntry]]
 OnStored = Callable[[StoredFiles], Awaitable[None]]
@@ -70,6 +73,7 @@ class ChunkWriter:
         self._phase = Phase.INCREMENTAL
         self._after: Key | None = None
         self._writer = EventFileWriter(level=parts.limits.zstd_level)
+        self._compressing = anyio.Lock()
         self._reset()
         self.stored: list[tuple[Header, FileEntry]] = []
 
@@ -129,16 +133,23 @@ class ChunkWriter:
         ):
             self._on_large()
 
-    @property
-    def has_uncompressed(self) -> bool:
-        """Whether `compress` has anything to do."""
-        return bool(self._uncompressed)
-
     async def compress(self) -> None:
-        """Compress what has been added since the last call, in a thread that holds no lock while it computes."""
-        lines, self._uncompressed = b"".join(self._uncompressed), []
-        if lines:
-            await anyio.to_thread.run_sync(self._writer.compress, lines)
+        """Compress what was added and is not yet, in a thread that holds no lock while it computes.
+
+        What is added meanwhile is compressed, too. It may run while more is added, read, and encoded, which all need the
+        interpreter's lock (docs/decisions/0004).
+        """
+        async with self._compressing:
+            while self._uncompressed:
+                added, self._uncompressed = self._uncompressed, []
+                await anyio.to_thread.run_sync(self._writer.compress, added)
+
+    async def compress_beside(self, tasks: TaskGroup) -> None:
+        """Have what was added compressed by a task of its own; wait for it where much is left to be done."""
+        if sum(map(len, self._uncompressed)) > MAX_UNCOMPRESSED_BYTES:
+            await self.compress()
+        elif self._uncompressed and not self._compressing.locked():
+            tasks.start_soon(self.compress, name="compress")
 
     def remember(self, keys: Sequence[Key], hashes: bytes, digest: bytes | None = None) -> None:
         """Take present rows into the state, changed or not. With their `digest` they are a range, if of a fair size."""

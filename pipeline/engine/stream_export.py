@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import dataclass, field
 
@@ -101,25 +101,13 @@ class StreamExport:
 
     async def _run(self, rows: OpenRows) -> None:
         await self._next_range()
-        async with rows(self._old.known) as opened:
-            blocks = aiter(opened)
-            while (block := await self._read_while_compressing(blocks)) is not None:
+        async with rows(self._old.known) as opened, anyio.create_task_group() as beside:
+            async for block in opened:
                 await self._take_block(block)
+                await self._writer.compress_beside(beside)
         while self._old.diff is not None:
             await self._end_range()
         await self._writer.cut(None)
-
-    async def _read_while_compressing(self, blocks: AsyncIterator[RowBlock]) -> RowBlock | None:
-        """Read and digest the next block while the lines of the one before are compressed.
-
-        Compressing lets go of the interpreter's lock; reading and encoding do not, and side by side they only wait for
-        each other (docs/decisions/0004).
-        """
-        async with anyio.create_task_group() as group:
-            if self._writer.has_uncompressed:
-                group.start_soon(self._writer.compress, name="compress")
-            block = await anext(blocks, None)
-        return block  # noqa: RET504  # a task group may, as far as types tell, swallow an error
 
     async def _take_block(self, block: RowBlock) -> None:
         if await self._take_unchanged(block):
