@@ -86,7 +86,10 @@ class Demand:
 
 
 class Gathered:
-    """The rows of a block on the way in: packed, a batch at a time; and more of them where more will be asked for."""
+    """The rows of a block on the way in: packed, a batch at a time; and more of them where more will be asked for.
+
+    What can be made of a row is made here, while its values are in the processor's cache, so that they need not be kept.
+    """
 
     def __init__(self, form: RowForm, demand: Demand, pack_row: Callable[[Row], bytes]) -> None:
         """`pack_row` packs rows. Those that `pack_carefully` packs are kept as they are, since they cannot be unpacked."""
@@ -98,7 +101,8 @@ class Gathered:
         self.batches: list[tuple[int, bytes]] = []
         self.packed: list[bytes] | None = [] if demand.rows else None
         self.key_parts: list[Any] | None = [] if demand.rows else None
-        self.whole: list[Row] | None = [] if demand.lines or whole else None
+        self.lines: list[bytes] | None = [] if demand.lines else None
+        self.whole: list[Row] | None = [] if whole else None
         self._hasher = xxh3_128(seed=form.seed)
 
     def add(self, batch: Sequence[Row]) -> int:
@@ -114,6 +118,8 @@ class Gathered:
         self._hasher.update(joined)
         self.count += len(batch)
         self.size += len(joined)
+        if self.lines is not None:
+            self.lines.append(self.form.lines(batch))
         if self.whole is not None:
             self.whole += batch
         elif batch:
@@ -178,7 +184,13 @@ class SqliteRowBlock:
 
     async def upserts(self, positions: Sequence[int], store_binary: StoreBinary) -> bytes:
         self._demand.lines = 2 * len(positions) > len(self)
-        return await run_sync(self._lines, positions)
+        if self._gathered.lines is None:
+            return await run_sync(self._lines, positions)
+        lines = b"".join(self._gathered.lines)
+        if len(positions) == len(self):
+            return lines
+        each = lines.splitlines(keepends=True)  # JSON holds no line feed and no carriage return as such
+        return b"".join([each[at] for at in positions])
 
     def _lines(self, positions: Sequence[int]) -> bytes:
         return self._form.lines(self.rows_at(positions))

@@ -22,7 +22,6 @@ from pipeline.connectors.sqlite.refusals import bind_tagged
 from pipeline.connectors.sqlite.retrying import retry_set_aside
 from pipeline.connectors.sqlite.target import Target, prepare_target, sqlite_native
 from pipeline.domain.ids import EventFileId, FlowName, StreamName
-from pipeline.domain.one_error import one_error
 from pipeline.ports.destination import FileToLoad, GaveWay, Loaded, LoadOutcome, Mark, Rejection, Violation
 
 _T = TypeVar("_T")
@@ -78,23 +77,10 @@ class SqliteDestinationSession:
                 if reason is not None:
                     return GaveWay(reason)
                 load, target = await self._run(place, self._prepare, file, place)
-                with one_error():
-                    await self._load_blocks(place, file, load)
+                columns, line = file.header.schema.column_names, 2
+                async for block in file.blocks:
+                    line += await self._run(place, load.apply, block, file.entry.id, columns, line)
                 return await self._run(place, self._complete, file, load, target)
-
-    async def _load_blocks(self, place: str, file: FileToLoad, load: FileLoad) -> None:
-        """Apply the blocks in order; each is decoded while the one before it goes in, which holds no lock for long."""
-        columns, line = file.header.schema.column_names, 2
-        blocks, decoded = aiter(file.blocks), None
-        while True:
-            async with anyio.create_task_group() as group:
-                if decoded is not None:
-                    group.start_soon(self._run, place, load.apply, decoded, file.entry.id, columns, line)
-                    line += decoded.count
-                block = await anext(blocks, None)
-                decoded = None if block is None else await run_sync(load.decode, block, columns)
-            if block is None:
-                return
 
     async def retry_rejected(self) -> Sequence[Rejection]:
         async with self._lock:

@@ -9,7 +9,6 @@ more at the end of the file. Triggers of the table fire as for any statement, fo
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from itertools import chain
 from operator import itemgetter
 from typing import Any
@@ -17,7 +16,6 @@ from typing import Any
 import apsw
 import orjson
 
-from pipeline.codec.lines import count_lines
 from pipeline.codec.upsert_lines import UpsertLines, upsert_lines_for
 from pipeline.codec.values import written
 from pipeline.connectors.sqlite.bookkeeping import Bookkeeping
@@ -48,15 +46,6 @@ _MANY_SET_ASIDE = 10_000
 Row = Sequence[object]
 
 
-@dataclass(frozen=True, slots=True)
-class Decoded:
-    """A block of `count` lines; `rows` are its rows when it is nothing but whole rows of plain values."""
-
-    block: bytes
-    count: int
-    rows: Sequence[Row] | None
-
-
 class FileLoad:
     """Applies records to one table, and counts what went in. Nothing here waits: it runs in a worker thread."""
 
@@ -75,22 +64,20 @@ class FileLoad:
         self.upserts = 0
         self.deletes = 0
 
-    def decode(self, block: bytes, header_columns: Sequence[str]) -> Decoded:
-        """Read what of a block can be read beforehand. Asks nothing of the database: it may run beside `apply`."""
-        rows = self._quick_rows(block, header_columns)
-        return Decoded(block, count_lines(block) if rows is None else len(rows), rows)
+    def apply(self, block: bytes, file: EventFileId, header_columns: Sequence[str], first_line: int) -> int:
+        """Apply the records of a block whose first line has the number `first_line`; return how many lines it has.
 
-    def apply(self, decoded: Decoded, file: EventFileId, header_columns: Sequence[str], first_line: int) -> None:
-        """Apply the records of a block whose first line has the number `first_line`."""
-        quick = decoded.rows
-        if quick is not None:
+        They are decoded here, and not beforehand in another thread: there the values would be in another processor's cache.
+        """
+        rows = self._quick_rows(block, header_columns)
+        if rows is not None:
 
             def bodies(start: int, end: int) -> list[object]:
-                return [dict(zip(header_columns, row, strict=True)) for row in quick[start:end]]
+                return [dict(zip(header_columns, row, strict=True)) for row in rows[start:end]]
 
-            self._upsert_in_steps(quick, bodies, len(quick), file, first_line)
-            return
-        records = parse_block(decoded.block, first_line, f"Event File {file}")
+            self._upsert_in_steps(rows, bodies, len(rows), file, first_line)
+            return len(rows)
+        records = parse_block(block, first_line, f"Event File {file}")
         for run in runs(records, first_line):
             match run.kind:
                 case "upsert":
@@ -101,6 +88,7 @@ class FileLoad:
                     for line, record in enumerate(run.bodies, run.first_line):
                         reason = UnfitError("neither an upsert nor a delete")
                         self._set_aside(file, line, record, UNKNOWN, reason)
+        return len(records)
 
     def _quick_rows(self, block: bytes, header_columns: Sequence[str]) -> Sequence[Row] | None:
         """Return the rows of a block of nothing but whole rows of plain values, where those can go in as they are."""
