@@ -10,6 +10,8 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Sequence
+from itertools import chain
+from operator import attrgetter
 from typing import Annotated, Any
 
 import msgspec
@@ -24,6 +26,7 @@ _Finite = Annotated[float, msgspec.Meta(ge=-sys.float_info.max, le=sys.float_inf
 _Plain = _Integer | float | str | None
 """The types whose values JSON holds as they are; of floats, only the finite ones. Lines can hold no others: none is looked for."""
 _PlainRows = list[tuple[_Integer | _Finite | str | None, ...]]
+_BODY = attrgetter("upsert")
 _UNWRITABLE = re.compile(r'["\\\x00-\x1f]')
 """Characters that msgspec takes in no name of a member."""
 
@@ -46,16 +49,18 @@ class UpsertLines:
         record, body = self._record, self._body
         return self._encoder.encode_lines([record(body(*row)) for row in rows])
 
-    def decode(self, block: bytes) -> list[Row] | None:
-        """Return the rows, or None when a line is anything but an upsert of plain values for exactly these columns."""
+    def decode(self, block: bytes) -> list[KeyValue] | None:
+        """Return the values of all rows, one row after the other; None when a line is anything but a whole row of plain values.
+
+        Lists of rows would be made, only to be taken apart by a statement for many of them.
+        """
         try:
             records: list[Any] = self._decoder.decode_lines(block)
         except (msgspec.MsgspecError, UnicodeDecodeError):
             return None
         if len(records) != count_lines(block):
             return None
-        row = msgspec.structs.astuple
-        return [row(record.upsert) for record in records]
+        return list(chain.from_iterable(map(msgspec.structs.astuple, map(_BODY, records))))
 
 
 def are_plain(rows: Sequence[Row]) -> bool:

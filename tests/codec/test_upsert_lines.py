@@ -30,7 +30,7 @@ def test_lines_are_those_of_orjson_and_come_back(data: st.DataObject, names: lis
     ]
     read = lines.decode(block)
     assert read is not None
-    assert [[identity(value) for value in row] for row in read] == [[identity(value) for value in row] for row in rows]
+    assert list(map(identity, read)) == [identity(value) for row in rows for value in row]
     slow = [[from_json(orjson.loads(line)["upsert"][name]) for name in names] for line in block.split(b"\n")[:-1]]
     assert [[identity(value) for value in row] for row in slow] == [[identity(value) for value in row] for row in rows]
 
@@ -60,5 +60,5 @@ def test_anything_else_is_left_to_the_other_way(line: bytes) -> None:
 def test_a_wide_integer_is_still_an_integer() -> None:
     assert UpsertLines(["a"]).decode(b'{"upsert":{"a":123456789012345678901234567890}}\n') in (
         None,
-        [(123456789012345678901234567890,)],
+        [123456789012345678901234567890],
     )

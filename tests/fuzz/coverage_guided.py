@@ -55,10 +55,10 @@ def _state(data: bytes) -> None:
 
 def _lines(data: bytes) -> None:
     block = data + b"\n"
-    rows = UpsertLines(["id", "name", "data"]).decode(block)
+    values = UpsertLines(["id", "name", "data"]).decode(block)
     records = parse_block(block, 2, WHAT)
     assert len(records) == block.count(b"\n")
-    assert rows is None or len(rows) == len(records)
+    assert values is None or len(values) == 3 * len(records)
     list(runs(records, 2))
 
 

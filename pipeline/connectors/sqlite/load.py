@@ -9,8 +9,6 @@ more at the end of the file. Triggers of the table fire as for any statement, fo
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from itertools import chain
-from operator import itemgetter
 from typing import Any
 
 import apsw
@@ -69,14 +67,16 @@ class FileLoad:
 
         They are decoded here, and not beforehand in another thread: there the values would be in another processor's cache.
         """
-        rows = self._quick_rows(block, header_columns)
-        if rows is not None:
+        values, width = self._quick_values(block, header_columns), len(header_columns)
+        if values is not None:
 
             def bodies(start: int, end: int) -> list[object]:
-                return [dict(zip(header_columns, row, strict=True)) for row in rows[start:end]]
+                rows = range(start * width, end * width, width)
+                return [dict(zip(header_columns, values[at : at + width], strict=True)) for at in rows]
 
-            self._upsert_in_steps(rows, bodies, len(rows), file, first_line)
-            return len(rows)
+            count = len(values) // width
+            self._upsert_in_steps(values, bodies, count, file, first_line)
+            return count
         records = parse_block(block, first_line, f"Event File {file}")
         for run in runs(records, first_line):
             match run.kind:
@@ -90,18 +90,19 @@ class FileLoad:
                         self._set_aside(file, line, record, UNKNOWN, reason)
         return len(records)
 
-    def _quick_rows(self, block: bytes, header_columns: Sequence[str]) -> Sequence[Row] | None:
-        """Return the rows of a block of nothing but whole rows of plain values, where those can go in as they are."""
+    def _quick_values(self, block: bytes, header_columns: Sequence[str]) -> Sequence[object] | None:
+        """Return the values of a block of nothing but whole rows of plain values, where those can go in as they are."""
         target = self._target
         if target.encoding != "UTF-8" or tuple(header_columns) != tuple(target.columns):
             return None
         if self._upsert_lines is None:
             self._upsert_lines = upsert_lines_for(header_columns)
-        rows = None if self._upsert_lines is None else self._upsert_lines.decode(block)
-        if rows is None:
-            return None
-        places = [target.columns.index(name) for name in target.key]
-        return None if any(None in map(itemgetter(place), rows) for place in places) else rows
+        values = None if self._upsert_lines is None else self._upsert_lines.decode(block)
+        return None if values is None or self._has_null_key(values) else values
+
+    def _has_null_key(self, values: Sequence[object]) -> bool:
+        columns = self._target.columns
+        return any(None in values[columns.index(name) :: len(columns)] for name in self._target.key)
 
     def retry(self, items: Sequence[SetAside]) -> None:
         """Try again what was set aside; what is refused again is set aside again."""
@@ -126,26 +127,26 @@ class FileLoad:
             self.retry(items[:_MANY_SET_ASIDE])
 
     def _upsert_run(self, run: Run, file: EventFileId, width: int) -> None:
-        rows = self._whole_rows(run.bodies, width)
+        values = self._whole_values(run.bodies, width)
 
         def bodies(start: int, end: int) -> Sequence[object]:
             return run.bodies[start:end]
 
-        self._upsert_in_steps(rows, bodies, len(run.bodies), file, run.first_line)
+        self._upsert_in_steps(values, bodies, len(run.bodies), file, run.first_line)
 
     def _upsert_in_steps(
         self,
-        rows: Sequence[Row] | None,
+        values: Sequence[object] | None,
         bodies: Callable[[int, int], Sequence[object]],
         count: int,
         file: EventFileId,
         first_line: int,
     ) -> None:
-        """Put `count` records in, a statement at a time: `rows` as they are, or what `bodies` gives carefully."""
-        step = self._target.rows_per_statement
+        """Put `count` records in, a statement at a time: their `values` as they are, or what `bodies` gives carefully."""
+        step, width = self._target.rows_per_statement, len(self._target.columns)
         for start in range(0, count, step):
             end = min(start + step, count)
-            if rows is not None and self._upsert_rows(rows[start:end]):
+            if values is not None and self._upsert_rows(end - start, values[start * width : end * width]):
                 self.upserts += end - start
                 if self._has_set_aside:
                     self._forget(bodies(start, end))
@@ -153,7 +154,7 @@ class FileLoad:
                 lines = enumerate(bodies(start, end), first_line + start)
                 self._upsert_carefully([Upsert(file, line, body) for line, body in lines])
 
-    def _whole_rows(self, bodies: Sequence[object], width: int) -> list[Row] | None:
+    def _whole_values(self, bodies: Sequence[object], width: int) -> list[object] | None:
         """Return the values of all bodies if each has exactly the header's columns, and a key without NULL."""
         target = self._target
         if target.encoding != "UTF-8":
@@ -161,23 +162,19 @@ class FileLoad:
         try:
             if set(map(len, bodies)) != {width}:  # type: ignore[arg-type]  # a wrong type is what is caught
                 return None
-            if len(target.columns) == 1:
-                return [(body[target.columns[0]],) for body in bodies]  # type: ignore[index]  # likewise
-            rows: list[Row] = list(map(itemgetter(*target.columns), bodies))  # type: ignore[arg-type]  # likewise
+            values = [body[name] for body in bodies for name in target.columns]  # type: ignore[index]  # likewise
         except (TypeError, KeyError):
             return None
-        places = [target.columns.index(name) for name in target.key]
-        return None if any(None in map(itemgetter(place), rows) for place in places) else rows
+        return None if self._has_null_key(values) else values
 
-    def _upsert_rows(self, rows: Sequence[Row]) -> bool:
+    def _upsert_rows(self, count: int, values: Sequence[object]) -> bool:
         """Put whole rows in with one statement; False, with nothing changed, if one of them is refused."""
-        values: list[object] = list(chain.from_iterable(rows))
-        if self._is_empty and self._executed(self._target.insert(len(rows)), values):
+        if self._is_empty and self._executed(self._target.insert(count), values):
             return True
         self._is_empty = False
-        return self._executed(self._target.upsert(len(rows)), values)
+        return self._executed(self._target.upsert(count), values)
 
-    def _executed(self, statement: str, values: list[object]) -> bool:
+    def _executed(self, statement: str, values: Sequence[object]) -> bool:
         try:
             self._connection.execute(statement, values)
         except (*REFUSALS, *UNBINDABLE):
