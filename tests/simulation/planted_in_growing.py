@@ -41,7 +41,7 @@ def forgets_what_an_export_that_never_ended_has_announced(patch: Patch) -> None:
     patch.setattr(FlowStore, "_next", anew)
 
 
-@found_within(1000, first=440)
+@found_within(1000, first=640)
 def believes_a_helper_alone(patch: Patch) -> None:
     async def nothing(self: SharedImport) -> None:
         """What another helper has imported is not known."""

@@ -84,7 +84,7 @@ def forgets_the_order_of_steps(patch: Patch) -> None:
     patch.setattr(LaneRunner, "_run_lane", run_steps)
 
 
-@found_within(1000)
+@found_within(1000, first=220)
 def goes_on_behind_a_file_that_failed(patch: Patch) -> None:
     """Neither does a lane stop at a file that failed, nor does the destination ask for what comes before."""
     load_or_fail, why_not = LaneRunner._load_or_fail, SimulatedSession._why_not

@@ -39,7 +39,7 @@ class _AnyAttempt(int):
         return False
 
 
-@found_within(1000, first=5700)
+@found_within(1000, first=6680)
 def who_was_replaced_settles(patch: Patch) -> None:
     settle = Settlement.settle
 
@@ -49,7 +49,7 @@ def who_was_replaced_settles(patch: Patch) -> None:
     patch.setattr(Settlement, "settle", settle_anyway)
 
 
-@found_within(800)
+@found_within(1000, first=280)
 def changes_movements_without_comparing(patch: Patch) -> None:
     put = SimulatedStore.put
 
