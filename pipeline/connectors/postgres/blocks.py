@@ -78,4 +78,6 @@ class PostgresRowBlock:
             return b""
         if self._fetch_lines is not None:
             return await self._fetch_lines([place(self._rows[at]) for at in positions])
+        if len(positions) == len(self._lines):
+            return b"".join(self._lines)
         return b"".join([self._lines[at] for at in positions])

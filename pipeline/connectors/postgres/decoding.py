@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import repeat
 from struct import Struct
 from typing import Any
 
@@ -108,15 +109,15 @@ class Decoded:
     def __init__(self, rows: Sequence[memoryview], starts: Sequence[int], how: RowReading) -> None:
         """Take rows whose contents begin at `starts`."""
         self._rows, self._starts, self._how = rows, starts, how
+        self._contents = [row[start:] for row, start in zip(rows, starts, strict=True)]
 
     def digest(self) -> bytes:
         """Return the digest of the contents, one after the other."""
-        return xxh3_128_digest(b"".join(self._contents()), self._how.seed)
+        return xxh3_128_digest(b"".join(self._contents), self._how.seed)
 
     def row_hashes(self) -> bytes:
         """Return the hash of each content."""
-        seed = self._how.seed
-        return b"".join([xxh3_64_digest(content, seed) for content in self._contents()])
+        return b"".join(map(xxh3_64_digest, self._contents, repeat(self._how.seed)))
 
     def keys(self) -> list[Key]:
         """Return the keys. ConfigurationError when one has no order."""
@@ -127,9 +128,6 @@ class Decoded:
         """Return the key of the row at one position. ConfigurationError when it has no order."""
         with self._how.named():
             return self._how.read_key(self._rows[at], self._starts[at])
-
-    def _contents(self) -> list[memoryview]:
-        return [row[start:] for row, start in zip(self._rows, self._starts, strict=True)]
 
 
 def decode_located(rows: Sequence[memoryview], how: RowReading) -> Decoded:
