@@ -18,7 +18,7 @@ if sys.version_info >= (3, 14):
 else:
     from backports import zstd
 
-PIECE_BYTES = 1 << 20
+PIECE_BYTES = 1 << 21
 FRAME_BYTES = 1 << 19
 _MAGIC = {b"\x28\xb5\x2f\xfd": Encoding.ZSTD, b"\x1f\x8b": Encoding.GZIP}
 

@@ -130,9 +130,12 @@ class EventFileReader:
         if not end:
             self._keep(piece)
             return
-        block = b"".join([*self._rest, memoryview(piece)[:end]])
-        self._rest, self._rest_bytes = [], 0
-        self._keep(piece[end:])
+        if end == len(piece) and not self._rest:  # as a frame is written; nothing need be copied
+            block = piece
+        else:
+            block = b"".join([*self._rest, memoryview(piece)[:end]])
+            self._rest, self._rest_bytes = [], 0
+            self._keep(piece[end:])
         if self.header is None:
             line, _, block = block.partition(b"\n")
             self.header = decode_header(line, self._what)

@@ -23,7 +23,7 @@ from pipeline.ports.destination import DestinationSession, FileToLoad, GaveWay, 
 from pipeline.ports.reporter import EventFileFailed, EventFileImported, RecordRejected
 
 READ_AHEAD_BLOCKS = 4
-"""Blocks of a megabyte that are fetched and decompressed while the one before them is loaded."""
+"""Blocks of one or two megabytes that are fetched and decompressed while the one before them is loaded."""
 LOAD_TRIES = 5
 FIRST_RETRY_SECONDS = 0.2
 
