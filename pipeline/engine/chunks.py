@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
-import anyio
+import anyio.to_thread
 import orjson
 from anyio.abc import TaskGroup
 from blake3 import blake3

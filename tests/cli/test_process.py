@@ -5,6 +5,8 @@ from __future__ import annotations
 import gc
 import os
 import platform
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -43,3 +45,37 @@ def test_cycles_are_looked_for_less_often_and_still_found() -> None:
     begin_process()
     assert gc.isenabled()
     assert 1_000 < gc.get_threshold()[0] < 1_000_000
+
+
+BOUND = """
+import apsw
+from pipeline.processes.beginning import prepare_process
+if "open" in {arguments!r}:
+    held = apsw.Connection(":memory:")
+if "prepared" in {arguments!r}:
+    prepare_process()
+connection = apsw.Connection(":memory:")
+connection.execute("CREATE TABLE t (a, b)")
+connection.execute("INSERT INTO t VALUES " + ",".join(["(?, ?)"] * 1000), ["a text of some length"] * 2000)
+print(connection.status(apsw.SQLITE_DBSTATUS_LOOKASIDE_MISS_FULL, False)[1])
+print(connection.execute("SELECT count(*) FROM t").fetchone()[0])
+"""
+
+
+def bound(*arguments: str) -> tuple[int, int]:
+    """Have a process bind 2,000 texts; return how many of them found no room of SQLite's own, and how many rows went in."""
+    program = BOUND.format(arguments=arguments)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True, timeout=60)
+    missed, rows = map(int, done.stdout.split())
+    return missed, rows
+
+
+def test_sqlite_has_room_of_its_own_for_the_values_of_a_statement() -> None:
+    assert bound("prepared") == (0, 1000)
+    assert bound()[0] > 1000
+
+
+def test_sqlite_is_left_as_it_is_once_it_is_in_use() -> None:
+    missed, rows = bound("open", "prepared")
+    assert missed > 1000
+    assert rows == 1000

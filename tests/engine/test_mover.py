@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
+from collections.abc import Sequence
 
+import anyio
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline.codec.event_file import EventFileWriter
 from pipeline.domain.errors import ConfigurationError, DamagedError
 from pipeline.domain.ids import FlowName
 from pipeline.domain.movement import Status
+from pipeline.engine import chunks
+from pipeline.engine.chunks import ChunkWriter
 from pipeline.engine.parts import Limits
 from pipeline.ports.object_store import PutCondition
 from pipeline.ports.reporter import EventFileStored
-from tests.engine.moving import FLOW, World, on_trio
+from tests.engine.moving import FLOW, SMALL, World, on_trio
 from tests.engine.world import Table, Tables
 
 
@@ -241,3 +247,34 @@ def test_every_stored_event_file_is_reported_once() -> None:
         assert stored == [0, 1]
 
     on_trio(main)
+
+
+@pytest.mark.parametrize("most", [200, 1_000_000])
+def test_few_lines_wait_to_be_compressed_however_long_that_takes(monkeypatch: pytest.MonkeyPatch, most: int) -> None:
+    """What is compressed first takes until more lines wait than may, or, where all may, more than could otherwise."""
+    waiting: list[int] = []
+    many = threading.Event()
+    add, compress = ChunkWriter.add_upserts, EventFileWriter.compress
+
+    def watched(self: ChunkWriter, lines: bytes, count: int) -> None:
+        add(self, lines, count)
+        waiting.append(sum(map(len, self._uncompressed)))
+        if waiting[-1] > min(most, 1000):
+            many.set()
+
+    def slowly(self: EventFileWriter, added: Sequence[bytes]) -> None:
+        assert many.wait(10)
+        compress(self, added)
+
+    monkeypatch.setattr(chunks, "MAX_UNCOMPRESSED_BYTES", most)
+    monkeypatch.setattr(ChunkWriter, "add_upserts", watched)
+    monkeypatch.setattr(EventFileWriter, "compress", slowly)
+
+    async def main() -> None:
+        world = World({"a": table(*range(90))}, limits=dataclasses.replace(SMALL, event_file_rows=1000))
+        movement = await world.move()
+        assert (movement.status, movement.totals.files_exported) == (Status.SUCCESS, 1)
+        assert world.destination.tables == world.tables
+
+    anyio.run(main)  # with threads
+    assert (max(waiting) < 500) == (most == 200)

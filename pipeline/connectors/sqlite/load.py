@@ -41,8 +41,6 @@ from pipeline.ports.set_aside import SetAside
 _MANY_SET_ASIDE = 10_000
 """How many records are tried again together at the end of a file."""
 
-Row = Sequence[object]
-
 
 class FileLoad:
     """Applies records to one table, and counts what went in. Nothing here waits: it runs in a worker thread."""

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import math
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import anyio
 import apsw
+import orjson
 import pytest
 
 from pipeline.connectors.sqlite import SqliteSource
+from pipeline.connectors.sqlite import rows as rows_module
+from pipeline.connectors.sqlite.blocks import RowForm
 from pipeline.domain.errors import ConfigurationError, DamagedError, TransientError
 from pipeline.domain.schema import Column, StreamSchema
 from tests.connectors.sqlite.databases import copy, dump, rows, run, spoil
-from tests.contracts.source import read_first, read_stream
+from tests.contracts.source import StreamContent, read_first, read_stream
 
 
 @pytest.fixture
@@ -100,6 +105,61 @@ async def test_a_large_table_is_read_in_the_order_of_its_key_without_sorting(pat
     assert content.keys == sorted(content.keys, key=lambda key: (str(key[0]), key[1]))
     plan = rows(path, "EXPLAIN QUERY PLAN SELECT * FROM t ORDER BY t.a, t.b")
     assert "TEMP B-TREE" not in str(plan) or "LAST" in str(plan)
+
+
+async def lines_of(path: Path, wanted: Callable[[int, int], Sequence[int]]) -> list[bytes]:
+    """Return the lines of the positions `wanted` of each block, given its number and its size."""
+    found: list[bytes] = []
+    store = StreamContent().store
+    async with SqliteSource(path).open_snapshot() as snapshot:
+        (schema,) = await snapshot.streams()
+        async with snapshot.open_rows(schema) as blocks:
+            number = 0
+            async for block in blocks:
+                found += (await block.upserts(wanted(number, len(block)), store)).split(b"\n")[:-1]
+                number += 1
+    return found
+
+
+@pytest.mark.parametrize("spoilt", [False, True])
+async def test_lines_made_as_rows_are_read_are_those_made_later(
+    path: Path, monkeypatch: pytest.MonkeyPatch, spoilt: bool
+) -> None:
+    """Once most rows of a block were wanted, the lines of the next are made while it is read."""
+    made: list[int] = []
+    lines = RowForm.lines
+
+    def counted(self: RowForm, of: Sequence[tuple[object, ...]]) -> bytes:
+        made.append(len(of))
+        return lines(self, of)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(rows_module, "BLOCK_ROWS", 100)
+    monkeypatch.setattr(RowForm, "lines", counted)
+    others = [None, 1.5, b"\r\n", math.inf, -(2**63)]
+    values = [(n, f"text\r\n\u2028\x85 {n}", others[n % 5]) for n in range(2000)]
+    run(path, "CREATE TABLE t (id INTEGER PRIMARY KEY, a, b)", "INSERT INTO t VALUES (?, ?, ?)", values=values)
+    if spoilt:
+        run(path, "UPDATE t SET a = CAST(x'ff0d0a' AS TEXT) WHERE id IN (777, 1500)")
+
+    def third(_: int, size: int) -> Sequence[int]:
+        return range(0, size, 3)
+
+    def most_then_all(number: int, size: int) -> Sequence[int]:
+        return range(size) if number % 2 else [at for at in range(size) if at % 3 == 0 or at % 3 == 1]
+
+    thirds = await lines_of(path, third)
+    assert max(made) < 50
+    assert sum(made) == len(thirds)
+    made.clear()
+    found = await lines_of(path, most_then_all)
+    assert sum(made) > len(found)  # some were made that nobody wanted
+    expected = await lines_of(path, lambda _, size: range(size))
+    assert len(expected) == 2000
+    assert set(thirds) < set(expected)
+    assert set(found) < set(expected)
+    numbers = [orjson.loads(line)["upsert"]["id"] for line in found]
+    assert found == [expected[number] for number in numbers]
+    assert numbers == sorted(set(numbers))
 
 
 async def test_a_writer_goes_on_while_a_database_in_wal_mode_is_read(path: Path) -> None:
