@@ -14,7 +14,7 @@ from pathlib import Path
 from benchmarks import data, measuring
 
 ROWS = 500_000
-ROUNDS = 3
+ROUNDS = 7
 _ATTACH = """
 import sqlite3
 db = sqlite3.connect("attached.db", isolation_level=None)

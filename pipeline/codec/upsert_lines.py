@@ -25,10 +25,15 @@ _Integer = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 _Finite = Annotated[float, msgspec.Meta(ge=-sys.float_info.max, le=sys.float_info.max)]
 _Plain = _Integer | float | str | None
 """The types whose values JSON holds as they are; of floats, only the finite ones. Lines can hold no others: none is looked for."""
-_PlainRows = list[tuple[_Integer | _Finite | str | None, ...]]
 _BODY = attrgetter("upsert")
 _UNWRITABLE = re.compile(r'["\\\x00-\x1f]')
 """Characters that msgspec takes in no name of a member."""
+
+
+class _PlainRows(msgspec.Struct, gc=False, array_like=True):
+    """A list of rows as the only member: what a structure holds is looked up by the class, what a list holds at each call anew."""
+
+    rows: list[tuple[_Integer | _Finite | str | None, ...]]
 
 
 class UpsertLines:
@@ -66,7 +71,7 @@ class UpsertLines:
 def are_plain(rows: Sequence[Row]) -> bool:
     """Whether JSON holds all values of all rows as they are."""
     try:
-        msgspec.convert(rows, _PlainRows)
+        msgspec.convert((rows,), _PlainRows)
     except msgspec.ValidationError:
         return False
     return True

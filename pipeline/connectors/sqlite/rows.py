@@ -29,7 +29,7 @@ from pipeline.ports.source import Known, KnownRange, nothing_known
 
 BLOCK_ROWS = 4096
 BLOCK_BYTES = 2 * 1024 * 1024
-BATCH_ROWS = 64
+BATCH_ROWS = 128
 LARGE_BATCH_BYTES = BLOCK_BYTES // 4
 """A block ends with the batch that reaches one of the first two: so it holds at most that much and one batch.
 

@@ -30,7 +30,6 @@ from tests.connectors.sqlite.databases import dump, run, spoil
 
 COUNT = 6000
 RANGE_ROWS = 64
-"""As many as are read at once."""
 READY_SECONDS = 60.0
 KEYED = "CREATE TABLE t (id INTEGER PRIMARY KEY, name TEXT, amount)"
 
@@ -72,6 +71,7 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> Watched:
     monkeypatch.setattr(by_turns, "LEAST_RANGES", 2)
     monkeypatch.setattr(by_turns, "MOST_RANGES", 6)
     monkeypatch.setattr(rows, "BLOCK_ROWS", RANGE_ROWS)
+    monkeypatch.setattr(rows, "BATCH_ROWS", RANGE_ROWS)
     limits = home.limits
     monkeypatch.setattr(moving, "limits", lambda settings: replace(limits(settings), range_rows=RANGE_ROWS))
     return seen
