@@ -47,6 +47,8 @@ class TableSelect:
     table: Table
     utf8: bool
     default_is_c: bool
+    server_version: int
+    """As 180006."""
 
     @property
     def can_locate(self) -> bool:
@@ -73,13 +75,13 @@ class TableSelect:
 
     def lines(self, from_item: str, places: str) -> str:
         """Return the SELECT of the places and upsert lines of the rows at `places`, the text of an array of tid."""
-        line = upsert_line(self.table.data_columns)
+        line = upsert_line(self.table.data_columns, self.server_version)
         return f"SELECT ctid, {line} FROM ONLY {from_item} WHERE ctid = ANY ({literal(places)}::tid[])"
 
     @property
     def _line(self) -> str:
         leading = "" if self.table.key else f"""concat('"{ROW}":"', {quoted(ROW)}, '","{DUP}":', {quoted(DUP)})"""
-        return upsert_line(self.table.data_columns, leading)
+        return upsert_line(self.table.data_columns, self.server_version, leading)
 
     @property
     def _content(self) -> str:

@@ -159,7 +159,8 @@ class PostgresSnapshot:
                 f"{place}: its key is {', '.join(own.primary_keys)}, and its rows cannot be read in the order of "
                 f"{', '.join(schema.primary_keys)}. Give it that primary key, or leave the table out."
             )
-        select = TableSelect(table, self._exported.utf8, self._exported.default_is_c)
+        version = self._connection.info.server_version
+        select = TableSelect(table, self._exported.utf8, self._exported.default_is_c, version)
         lines = LineFetcher(self._connection, self._lock, select, place)
         async with self._lock:
             plan = await run_sync(self._plan, select, place)
