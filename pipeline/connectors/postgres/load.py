@@ -9,7 +9,9 @@ record that stands alone at last is set aside. What another row stood in the way
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
+from threading import Lock
 from typing import assert_never
 
 import orjson
@@ -65,7 +67,8 @@ class FileLoad:
         self._inserts_only = inserts_only and target.row_key is not None
         is_keyed = target.row_key is None
         self._directly = is_snapshot and target.can_copy_directly and (is_keyed or self._inserts_only)
-        self._staging = Staging(connection, target, inserts_only=self._inserts_only)
+        self._sending = Lock()
+        self._staging = Staging(connection, target, inserts_only=self._inserts_only, sending=self._sending)
         self._lines = Lines(self._line_columns(), target.key_lines)
         self._has_set_aside = bookkeeping.has_set_aside(stream)
         self._batches = self._new_batches()
@@ -73,8 +76,13 @@ class FileLoad:
         self.deletes = 0
 
     def decode(self, block: bytes, first_line: int, file: EventFileId) -> tuple[int, Sequence[Step]]:
-        """Return how many lines a block has, and what is ready to be applied. It may run beside `apply`."""
-        return self._batches.add(block, first_line, f"Event File {file}", BlockOrigin(file, first_line, block))
+        """Return how many lines a block has, and what is ready to be applied. It may run beside `apply`.
+
+        Where rows are staged it waits while they are sent: for every 200 KB that the server takes, who sends has to wait for the
+        interpreter's lock, which is held here for a whole block. There is time enough while they are merged.
+        """
+        with nullcontext() if self._directly else self._sending:
+            return self._batches.add(block, first_line, f"Event File {file}", BlockOrigin(file, first_line, block))
 
     def decode_rest(self) -> Sequence[Step]:
         """Return what is left to be applied after the last block."""

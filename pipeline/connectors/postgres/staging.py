@@ -7,6 +7,7 @@ types, so a value that does not fit is refused by the COPY, which names line and
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 
 import psycopg
 
@@ -24,11 +25,15 @@ _KEYS = qualified("pg_temp", "pipeline_deletes")
 class Staging:
     """Loads into one table through one connection, in whose transaction it works: what fills it runs in an `attempt`.
 
-    `inserts_only`: no row of the file can be there already, and the table has no key that would tell.
+    `inserts_only`: no row of the file can be there already, and the table has no key that would tell. `sending` is held while
+    rows are sent to a temporary table.
     """
 
-    def __init__(self, connection: Connection, target: Target, *, inserts_only: bool) -> None:
+    def __init__(
+        self, connection: Connection, target: Target, *, inserts_only: bool, sending: AbstractContextManager[object]
+    ) -> None:
         self._connection = connection
+        self._sending = sending
         self._target = target
         self._inserts_only = inserts_only
         self._made: set[str] = set()
@@ -116,7 +121,8 @@ class Staging:
 
     def _fill(self, table: str, columns: Sequence[str], data: Sequence[bytes]) -> None:
         self._filled.add(table)
-        self._copy(table, columns, data)
+        with self._sending:
+            self._copy(table, columns, data)
 
     def _copy(self, table: str, columns: Sequence[str], data: Sequence[bytes]) -> None:
         statement = f"COPY {table} ({_names(columns)}) FROM STDIN {COPY_OPTIONS}"
