@@ -1,8 +1,7 @@
 """The SQL that makes an upsert line of a row, so that the server does the work and Python hands bytes on.
 
-One call of `concat` makes a line, out of what its arguments' types write, as of their casts to text; those that are NULL it
-passes over. It is quicker than `row_to_json` (docs/decisions/0008), which writes timestamps, floats and what has parts in
-ways of its own.
+One call of `concat` makes a line. It is as quick as `row_to_json` (docs/decisions/0008), which writes timestamps, floats
+and what has parts in ways of its own.
 """
 
 from __future__ import annotations
@@ -23,11 +22,11 @@ _EXPONENT_FROM = {"real": "1e6", "double precision": "1e15"}
 """From where on the text of a float has an exponent, if it is a whole number (src/common/d2s.c, f2s.c)."""
 
 _OLDEST_WITH_SCALAR = 170000
+"""The first release that has JSON_SCALAR: it looks its argument's type up once a statement, to_json for every value."""
 
 
 def upsert_line(columns: Sequence[TableColumn], server_version: int, leading: str = "") -> str:
     """Return SQL for a row's upsert line with its line feed. `leading` is SQL of members to stand first."""
-    # to_json looks its argument's type up in the catalog for every value, JSON_SCALAR once a statement.
     as_json = "JSON_SCALAR" if server_version >= _OLDEST_WITH_SCALAR else "to_json"
     pieces = ["'{\"upsert\":{'", *([leading] if leading else [])]
     for place, column in enumerate(columns):
@@ -37,20 +36,20 @@ def upsert_line(columns: Sequence[TableColumn], server_version: int, leading: st
 
 
 def _value(column: TableColumn, as_json: str) -> list[str]:
-    """Return SQL whose texts, one after the other without those that are NULL, are the JSON of the column's value."""
+    """Return SQL whose texts, one after the other, are the JSON of the column's value; none of them is NULL."""
     name = quoted(column.name)
     match column.wire.form:
         case Form.NUMBER:
-            return _or_null(column, name)
+            return [name if column.not_null else f"coalesce({name}::text, 'null')"]
         case Form.BOOLEAN:
             return [f"CASE WHEN {name} THEN 'true' WHEN {name} IS NULL THEN 'null' ELSE 'false' END"]
         case Form.FLOAT:
-            return _float(name, _EXPONENT_FROM["real" if column.wire.single else "double precision"])
+            return [_float(name, _EXPONENT_FROM["real" if column.wire.single else "double precision"])]
         case Form.BYTES:
             encoded = f"translate(encode({name}, 'base64'), E'\\n', '')"
             return _unless_null(column, '\'{"$bytes":"\'', encoded, "'\"}'")
         case Form.TEXT:
-            return _or_null(column, f"{as_json}({name})")
+            return [f"{as_json}({name})" if column.not_null else f"coalesce({as_json}({name}), 'null')"]
         case Form.PLAIN:
             return _unless_null(column, "'\"'", name, "'\"'")
         case Form.MONEY:
@@ -59,25 +58,19 @@ def _value(column: TableColumn, as_json: str) -> list[str]:
             return [f"CASE WHEN {name} IS NOT DISTINCT FROM NULL THEN 'null' ELSE {as_json}({column.text}) END"]
 
 
-def _or_null(column: TableColumn, value: str) -> list[str]:
-    """Return SQL of a value that is NULL where the column is, and of what stands for it there."""
-    return [value] if column.not_null else [f"CASE WHEN {quoted(column.name)} IS NULL THEN 'null' END", value]
-
-
 def _unless_null(column: TableColumn, *pieces: str) -> list[str]:
     if column.not_null:
         return list(pieces)
     return [f"CASE WHEN {quoted(column.name)} IS NULL THEN 'null' ELSE concat({', '.join(pieces)}) END"]
 
 
-def _float(name: str, exponent_from: str) -> list[str]:
+def _float(name: str, exponent_from: str) -> str:
     """A whole number gets `.0`, so that it stays a float. NaN equals itself here, and is larger than all else."""
-    return [
-        f"CASE WHEN abs({name}) < 'Infinity' THEN {name} END",
-        f"CASE WHEN {name} <> trunc({name}) THEN NULL WHEN abs({name}) < {exponent_from} THEN '.0' "
+    return (
+        f"CASE WHEN {name} <> trunc({name}) THEN {name}::text WHEN abs({name}) < {exponent_from} THEN {name}::text || '.0' "
         f"WHEN {name} = 'NaN' THEN '{{\"$float\":\"nan\"}}' WHEN {name} = 'Infinity' THEN '{{\"$float\":\"inf\"}}' "
-        f"WHEN {name} = '-Infinity' THEN '{{\"$float\":\"-inf\"}}' WHEN {name} IS NULL THEN 'null' END",
-    ]
+        f"WHEN {name} = '-Infinity' THEN '{{\"$float\":\"-inf\"}}' ELSE coalesce({name}::text, 'null') END"
+    )
 
 
 def _merged(pieces: Sequence[str]) -> Iterator[str]:
