@@ -153,7 +153,7 @@ WITH ranges AS MATERIALIZED (
 )
 SELECT t.oid, n.nspname AS schema, t.typname AS name, t.typbasetype AS base, t.typelem AS element, t.typrelid AS relation,
        CASE WHEN t.typelem <> 0 AND t.typlen = -1 AND t.typcategory = 'A' THEN 'a' ELSE t.typtype::text END AS kind,
-       c.relkind = 'c' AS is_composite, t.typsend <> 0 AS has_binary, x.extname AS extension, r.rngsubtype AS subtype
+       c.relkind = 'c' AS is_composite, x.extname AS extension, r.rngsubtype AS subtype
 FROM pg_type AS t JOIN pg_namespace AS n ON n.oid = t.typnamespace
 LEFT JOIN pg_class AS c ON c.oid = t.typrelid
 LEFT JOIN ranges AS r ON t.oid IN (r.rngtypid, r.multirange)

@@ -38,13 +38,7 @@ class TypeCatalog:
     def wire_type(self, oid: int) -> WireType:
         """Return how values of the type are written."""
         row = self._base(oid)
-        element = self._types.get(row["element"]) if row["kind"] == "a" else None
-        known = wire_type(
-            row["schema"], row["name"], row["kind"], f"{element['schema']}.{element['name']}" if element else None
-        )
-        if known.exact_binary and not row["has_binary"]:
-            return WireType(known.column_type, known.form, native_order=known.native_order, exact_binary=False)
-        return known
+        return wire_type(row["schema"], row["name"], row["kind"])
 
     def base_type(self, oid: int) -> str:
         """Return the name of the type, of a domain that of what it is over; empty if it is not PostgreSQL's own."""

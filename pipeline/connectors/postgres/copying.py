@@ -1,4 +1,4 @@
-"""Binary COPY TO STDOUT, read row by row as bytes, in worker threads that can be stopped.
+"""COPY TO STDOUT, read row by row as bytes, in worker threads that can be stopped.
 
 psycopg's own `copy.rows()` costs more for a row than the server does; here a row is one call into libpq.
 """
@@ -13,12 +13,6 @@ from psycopg import OperationalError, pq
 from psycopg.errors import error_from_result
 
 from pipeline.connectors.postgres.connection import Connection
-
-_SIGNATURE = b"PGCOPY\n\xff\r\n\0"
-_HEADER_BYTES = 19
-"""Signature, flags and length of the extension: https://www.postgresql.org/docs/current/sql-copy.html, "Binary Format"."""
-
-_TRAILER = b"\xff\xff"
 
 _LOOK_SECONDS = 0.1
 """How often a thread that waits for the server looks whether it is still wanted."""
@@ -37,17 +31,16 @@ class CopyOut:
         self._selector = selectors.PollSelector()  # which holds no file descriptor of its own
         self._selector.register(self._pgconn.socket, selectors.EVENT_READ)
         self._stop = threading.Event()
-        self._at_start = True
         self._at_end = True
 
     def stop(self) -> None:
         """Let a thread that waits for rows give up soon. The connection is then of no more use."""
         self._stop.set()
 
-    def start(self, select: str) -> None:
-        """Begin to copy the rows of a SELECT. psycopg.Error when the server refuses."""
-        self._at_start, self._at_end = True, False
-        self._pgconn.send_query(f"COPY ({select}) TO STDOUT (FORMAT binary)".encode())
+    def start(self, statement: str) -> None:
+        """Begin a COPY. psycopg.Error when the server refuses."""
+        self._at_end = False
+        self._pgconn.send_query(statement.encode())
         while self._pgconn.is_busy():
             self._wait()
         result = self._pgconn.get_result()
@@ -55,7 +48,7 @@ class CopyOut:
             self._raise(result)
 
     def read(self, max_rows: int, max_bytes: int) -> list[memoryview]:
-        """Return the next rows, each as its number of fields (2 bytes) and its fields; none when there are no more.
+        """Return the next rows, each with the line feed that ends it; none when there are no more.
 
         At most `max_rows`, and no more once there are `max_bytes`. StoppedError after `stop`.
         """
@@ -75,18 +68,6 @@ class CopyOut:
                 self._wait()
             elif size < 0:
                 self._end()
-        found = self._without_frame(rows)
-        return found if found or self._at_end else self.read(max_rows, max_bytes)
-
-    def _without_frame(self, rows: list[memoryview]) -> list[memoryview]:
-        """Take off the header, which comes with the first row, and the trailer, which takes the place of a row."""
-        if rows and self._at_start:
-            self._at_start = False
-            if bytes(rows[0][: len(_SIGNATURE)]) != _SIGNATURE:
-                raise OperationalError("the server's binary COPY does not begin as one")
-            rows[0] = rows[0][_HEADER_BYTES:]
-        if rows and len(rows[-1]) <= len(_TRAILER):
-            rows.pop()
         return rows
 
     def _wait(self) -> None:

@@ -13,7 +13,8 @@ from typing import Any
 
 from pipeline.connectors.postgres.catalog_types import fetch
 from pipeline.connectors.postgres.connection import Connection, literal, quoted
-from pipeline.connectors.postgres.selects import KeyPart, TableSelect
+from pipeline.connectors.postgres.selects import TableSelect
+from pipeline.connectors.postgres.types import Form
 
 RANGE_ROWS = 6_000
 """Rows a range should have: what two blocks hold, so that a reader that is ahead need not wait for long."""
@@ -26,8 +27,6 @@ _SIZE = """
 SELECT (pg_table_size(t) + coalesce(sum(pg_table_size(relid)), 0))::int8 AS bytes
 FROM (SELECT %s::oid::regclass AS t) AS given LEFT JOIN pg_partition_tree(t) ON relid <> t GROUP BY t
 """
-_INTEGERS = (KeyPart.INT2, KeyPart.INT4, KeyPart.INT8, KeyPart.OID)
-
 
 WIDE_ROW_BYTES = 128 * 1024
 """From this average on, rows are too large for blocks of several connections to wait in memory."""
@@ -59,12 +58,12 @@ def plan_reading(connection: Connection, select: TableSelect, *, range_rows: int
 
 def _conditions(connection: Connection, select: TableSelect, count: int) -> list[str]:
     """Return the conditions of about `count` ranges."""
-    column, part = select.table.key_columns[0], select.key_terms[0].part
+    column = select.table.key_columns[0]
     bounds = _histogram(connection, select)
-    if part in _INTEGERS:
+    if column.wire.form is Form.NUMBER:
         numbers = sorted({int(bound) for bound in bounds or _extremes(connection, select)})
         bounds = list(map(str, _spread(numbers, count)))
-    order = select.key_terms[0].order
+    order = select.order[0]
     cuts = [f"{literal(bound)}::{quoted(column.base_type)}" for bound in _thinned(bounds, count)[1:-1]]
     if not cuts:
         return [""]

@@ -8,16 +8,15 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from contextlib import ExitStack, aclosing, asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 from anyio.to_thread import run_sync
 
-from pipeline.connectors.postgres.blocks import Demand, FetchLines, PostgresRowBlock
+from pipeline.connectors.postgres.blocks import BlockBuilder, PostgresRowBlock, RowReading, row_reading
 from pipeline.connectors.postgres.connection import Connection
 from pipeline.connectors.postgres.copying import CopyOut, StoppedError
-from pipeline.connectors.postgres.decoding import RowReading, decode_located, decode_with_lines, hash_seed, key_reader
 from pipeline.connectors.postgres.errors import translated
 from pipeline.connectors.postgres.ranges import ReadPlan
 from pipeline.connectors.postgres.selects import TableSelect
@@ -25,7 +24,10 @@ from pipeline.domain.one_error import one_error
 
 BLOCK_ROWS = 8000
 BLOCK_BYTES = 4 * 1024 * 1024
-"""A block ends with the row that reaches one of the two."""
+"""A block ends when it has reached one of the two."""
+_READ_ROWS = 500
+_READ_BYTES = 64 * 1024
+"""So much is taken from the connection at a time, and looked at: it is at the processor's hand then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,20 +39,14 @@ class _Range:
     receive: MemoryObjectReceiveStream[PostgresRowBlock]
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Reading:
     """What the readers of a table share. `place` names the table in messages."""
 
     select: TableSelect
     place: str
-    fetch_lines: FetchLines
-    ranges: Sequence[_Range]
+    how: RowReading
     untaken: Iterator[_Range]
-    demand: Demand = field(default_factory=Demand)
-
-    def with_lines(self) -> bool:
-        """Whether the next range is best read with its lines at once."""
-        return not self.select.can_locate or (len(self.ranges) > 1 and self.demand.is_high)
 
 
 @asynccontextmanager
@@ -58,13 +54,12 @@ async def open_table(
     select: TableSelect,
     plan: ReadPlan,
     connect: Callable[[], Connection],
-    fetch_lines: FetchLines,
     *,
     place: str,
 ) -> AsyncIterator[AsyncIterator[PostgresRowBlock]]:
     """Open the rows of a table as `plan` says, with connections of their own."""
     ranges = [_Range(condition, *_new_stream(plan.blocks_ahead)) for condition in plan.conditions]
-    reading = _Reading(select, place, fetch_lines, ranges, iter(ranges))
+    reading = _Reading(select, place, row_reading(select, place), iter(ranges))
     with ExitStack() as stack, one_error():
         for one in ranges:
             stack.enter_context(one.send)
@@ -103,33 +98,19 @@ async def _read_ranges(reading: _Reading, copy: CopyOut) -> None:
     with suppress(StoppedError):
         for one in reading.untaken:
             with one.send:
-                blocks = _RangeReader(reading, copy, reading.with_lines())
-                await run_sync(blocks.start, one.condition)
-                while (block := await run_sync(blocks.next_block)) is not None:
+                await run_sync(_start, reading, copy, one.condition)
+                while (block := await run_sync(_next_block, reading, copy)) is not None:
                     await one.send.send(block)
 
 
-class _RangeReader:
-    """Makes blocks of the rows of one range. Its methods run in worker threads, one after the other."""
+def _start(reading: _Reading, copy: CopyOut, condition: str) -> None:
+    with translated(reading.place):
+        copy.start(reading.select.copy(condition))
 
-    def __init__(self, reading: _Reading, copy: CopyOut, with_lines: bool) -> None:
-        self._reading, self._copy, self._with_lines = reading, copy, with_lines
-        self._how = RowReading(reading.place, hash_seed(reading.select.table), key_reader(reading.select.key_terms))
 
-    def start(self, condition: str) -> None:
-        with translated(self._reading.place):
-            self._copy.start(self._reading.select.rows(condition, with_lines=self._with_lines))
-
-    def next_block(self) -> PostgresRowBlock | None:
-        with translated(self._reading.place):
-            rows = self._copy.read(BLOCK_ROWS, BLOCK_BYTES)
-        return self._block(rows) if rows else None
-
-    def _block(self, rows: list[memoryview]) -> PostgresRowBlock:
-        demand = self._reading.demand
-        if self._with_lines:
-            decoded, lines = decode_with_lines(rows, self._how)
-            return PostgresRowBlock(decoded, demand, lines=lines)
-        return PostgresRowBlock(
-            decode_located(rows, self._how), demand, rows=rows, fetch_lines=self._reading.fetch_lines
-        )
+def _next_block(reading: _Reading, copy: CopyOut) -> PostgresRowBlock | None:
+    block = BlockBuilder(reading.how)
+    with translated(reading.place):
+        while block.count < BLOCK_ROWS and block.bytes < BLOCK_BYTES and (rows := copy.read(_READ_ROWS, _READ_BYTES)):
+            block.add(rows)
+    return block.block()

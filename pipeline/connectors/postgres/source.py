@@ -15,7 +15,6 @@ from pipeline.connectors.postgres.catalog import Stream, read_streams, read_tabl
 from pipeline.connectors.postgres.catalog_types import Row
 from pipeline.connectors.postgres.connection import LOCK_TIMEOUT_SECONDS, Connection, connect, literal, qualified
 from pipeline.connectors.postgres.errors import translated
-from pipeline.connectors.postgres.line_fetcher import LineFetcher
 from pipeline.connectors.postgres.location import PostgresLocation, parse_location
 from pipeline.connectors.postgres.ranges import RANGE_ROWS, ReadPlan, plan_reading
 from pipeline.connectors.postgres.rows import open_table
@@ -159,12 +158,10 @@ class PostgresSnapshot:
                 f"{place}: its key is {', '.join(own.primary_keys)}, and its rows cannot be read in the order of "
                 f"{', '.join(schema.primary_keys)}. Give it that primary key, or leave the table out."
             )
-        version = self._connection.info.server_version
-        select = TableSelect(table, self._exported.utf8, self._exported.default_is_c, version)
-        lines = LineFetcher(self._connection, self._lock, select, place)
+        select = TableSelect(table, self._exported.utf8, self._exported.default_is_c)
         async with self._lock:
             plan = await run_sync(self._plan, select, place)
-        async with open_table(select, plan, self._join, lines.fetch, place=place) as blocks:
+        async with open_table(select, plan, self._join, place=place) as blocks:
             yield blocks
 
     def _read_streams(self) -> list[Stream]:

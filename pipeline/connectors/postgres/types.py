@@ -35,15 +35,11 @@ class WireType:
     """How values of a type are written. `column_type` is the format's name for it (docs/reference/event-files.md).
 
     `native_order`: PostgreSQL's own order of the type is that of `pipeline.domain.keys.order`, so that an index serves.
-    `exact_binary`: equal binary forms mean equal text, so that the binary form can stand for the value in a hash.
-    `single`: a float of single precision.
     """
 
     column_type: str
     form: Form
     native_order: bool = False
-    exact_binary: bool = True
-    single: bool = False
 
 
 _BY_NAME: dict[str, WireType] = {
@@ -52,7 +48,7 @@ _BY_NAME: dict[str, WireType] = {
     "int8": WireType("integer", Form.NUMBER, native_order=True),
     "oid": WireType("integer", Form.NUMBER, native_order=True),
     "bool": WireType("boolean", Form.BOOLEAN, native_order=True),
-    "float4": WireType("real", Form.FLOAT, native_order=True, single=True),
+    "float4": WireType("real", Form.FLOAT, native_order=True),
     "float8": WireType("real", Form.FLOAT, native_order=True),
     "bytea": WireType("bytes", Form.BYTES, native_order=True),
     "text": WireType("text", Form.TEXT),
@@ -82,27 +78,20 @@ _BY_NAME: dict[str, WireType] = {
 }
 """Base types of the schema pg_catalog. Those not named here are `_OTHER`."""
 
-_ENUM = WireType("text", Form.ESCAPED)
 _ARRAY = WireType("array", Form.ESCAPED)
-_RANGE = WireType("text", Form.ESCAPED)
-_OTHER = WireType("text", Form.ESCAPED, exact_binary=False)
-"""Composite types, `regclass` and its like, types of extensions: only the text is known to say all."""
-
-_ARRAY_ELEMENTS = frozenset(_BY_NAME) - {"money"}
+_OTHER = WireType("text", Form.ESCAPED)
+"""Enums, ranges, composite types, `regclass` and its like, types of extensions."""
 
 
-def wire_type(schema: str, name: str, kind: str, element: str | None = None) -> WireType:
+def wire_type(schema: str, name: str, kind: str) -> WireType:
     """Return how values of a type are written that is no domain (of a domain, its base type counts).
 
-    `kind` is `typtype` of pg_type, or `a` for an array; `element` is an array's element type as `schema.name`.
+    `kind` is `typtype` of pg_type, or `a` for an array.
     """
     match kind:
         case "a":
-            is_known = element is not None and element.removeprefix("pg_catalog.") in _ARRAY_ELEMENTS
-            return _ARRAY if is_known else WireType(_ARRAY.column_type, _ARRAY.form, exact_binary=False)
-        case "e":
-            return _ENUM
-        case "r" | "m":
-            return _RANGE if schema == "pg_catalog" else _OTHER
+            return _ARRAY
+        case "e" | "r" | "m":
+            return _OTHER
         case _:
             return _BY_NAME.get(name, _OTHER) if schema == "pg_catalog" else _OTHER

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline.codec.values import from_json
-from pipeline.connectors.postgres import PostgresSource, upsert_sql
+from pipeline.connectors.postgres import PostgresSource
 from pipeline.domain.errors import ConfigurationError
 from pipeline.domain.keys import order
 from tests.connectors.postgres.places import Place, place_factory
@@ -123,14 +123,6 @@ def read_tables(place: Place, tables: Mapping[str, Sequence[str | None]], key: s
 def edges(place: Place) -> dict[str, ReadStream]:
     """What is read of `EDGES`, by type; the last row of each is NULL."""
     return read_tables(place, WITH_NULL)
-
-
-def test_older_servers_make_the_same_lines_by_another_function(
-    place: Place, edges: dict[str, ReadStream], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(upsert_sql, "_OLDEST_WITH_SCALAR", 10**9)
-    made = {declared: stream.content.lines for declared, stream in read_tables(place, WITH_NULL).items()}
-    assert made == {declared: stream.content.lines for declared, stream in edges.items()}
 
 
 @pytest.mark.parametrize("declared", EDGES)

@@ -1,0 +1,72 @@
+"""Upsert lines are the rows, whatever characters stand in them, and whichever of a block are asked for."""
+
+from __future__ import annotations
+
+import random
+
+import anyio
+import orjson
+import psycopg
+import pytest
+
+from pipeline.codec.values import from_json
+from pipeline.connectors.postgres import PostgresSource
+from pipeline.domain.keys import KeyValue
+from tests.connectors.postgres.places import Place, place_factory
+from tests.contracts.source import StreamContent
+from tests.servers.postgresql import PostgresqlServer
+
+COUNT = 3000
+TEXTS = (
+    *("", "plain", 'He said "no"', "\\", "\\N", "null", '"', "a\nb", "\r\n", "\t", '",', "%b", "日", "\x7f"),
+    *("\x01", '"\x01"', "\\\x01", "\x02\v\f\b\x1f", "".join(map(chr, range(1, 256)))),
+)
+Row = tuple[KeyValue, ...]
+
+
+def row(at: int) -> Row:
+    """Return a row, most of them plain, so that some pieces of a block have nothing to mend, and some have much."""
+    choice = random.Random(at).choice
+    if at % 1000 < 700:
+        return at, f"text {at}", at / 4, True, b"data", None
+    text = choice(TEXTS)
+    number = choice([None, 1.0, 0.5, -0.0, 1e300, float("inf")])
+    return at, text, number, choice([None, True, False]), choice([None, b"", text.encode()]), choice([None, *TEXTS])
+
+
+@pytest.fixture(scope="module")
+def place(postgresql: PostgresqlServer) -> Place:
+    """A database with a table of such rows, whose key is the second of its columns."""
+    made = place_factory(postgresql)()
+    with psycopg.connect(made.uri, autocommit=True) as connection:
+        connection.execute(
+            'CREATE TABLE t (n text, id int PRIMARY KEY, "a ""%s""" float8, b bool, d bytea, "last" text)'
+        )
+        connection.cursor().executemany(
+            'INSERT INTO t (id, n, "a ""%%s""", b, d, last) VALUES (%s, %s, %s, %s, %s, %s)', map(row, range(COUNT))
+        )
+    return made
+
+
+def body(line: bytes) -> Row:
+    """Return the row that a line holds."""
+    members = orjson.loads(line)["upsert"]
+    return tuple(from_json(members[name]) for name in ("id", "n", 'a "%s"', "b", "d", "last"))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_any_rows_of_a_block_become_lines(place: Place, seed: int) -> None:
+    async def main() -> None:
+        content, choice = StreamContent(), random.Random(seed)
+        async with PostgresSource(place.uri).open_snapshot() as snapshot:
+            (schema,) = await snapshot.streams()
+            async with snapshot.open_rows(schema) as blocks:
+                async for block in blocks:
+                    keys = block.keys()
+                    count = choice.choice([0, 1, len(keys) // 2, len(keys)]) if seed else len(keys)
+                    wanted = sorted(choice.sample(range(len(keys)), count))
+                    lines = (await block.upserts(wanted, content.store)).splitlines(keepends=True)
+                    assert list(map(repr, map(body, lines))) == [repr(row(keys[at][0])) for at in wanted]  # type: ignore[arg-type]
+                    assert [key for (key,) in keys] == list(range(COUNT))
+
+    anyio.run(main)
