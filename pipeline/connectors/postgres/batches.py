@@ -77,7 +77,7 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Whole rows to put in together. `data` holds, in the form of a COPY, the last row of each key of all `members`."""
+    """Whole rows to put in together. `data` holds them in the form of a COPY: of all `members`, the last row of each key."""
 
     members: Sequence[Member]
     columns: tuple[str, ...]
@@ -99,13 +99,13 @@ Step: TypeAlias = Batch | Member | Refused
 class Batches:
     """Makes batches of the blocks of one file, in order, of `batch_bytes` of rows or, with 0, of each block.
 
-    `inserts_only`: its rows have no keys that could meet.
+    `as_they_come`: its rows have no keys that could meet, or the table refuses those that do.
     """
 
-    def __init__(self, lines: Lines, target: Target, *, batch_bytes: int, inserts_only: bool) -> None:
+    def __init__(self, lines: Lines, target: Target, *, batch_bytes: int, as_they_come: bool) -> None:
         self._lines = lines
         self._target = target
-        self._inserts_only = inserts_only
+        self._as_they_come = as_they_come
         self._batch_bytes = batch_bytes
         self._enough_bytes = 0  # the first block goes at once, so that the server has something to do
         self._members: list[Member] = []
@@ -143,7 +143,7 @@ class Batches:
             yield from self.rest()
             yield Member(run, origin)
             return
-        last, keys = (run, ()) if self._inserts_only else run.last_of_each_key()
+        last, keys = (run, ()) if self._as_they_come else run.last_of_each_key()
         if not self._keys.isdisjoint(keys):
             yield from self.rest()
         data = last.data
@@ -158,4 +158,4 @@ class Batches:
         """Whether rows are whole, and may meet those that are there without one waiting for another to go."""
         target = self._target
         is_whole = run.kind == "upsert" and len(run.columns) == len(target.columns)
-        return is_whole and not target.must_replace and (self._inserts_only or target.row_key is None)
+        return is_whole and not target.must_replace and (self._as_they_come or target.row_key is None)

@@ -128,7 +128,8 @@ class FileLoad:
 
     def _new_batches(self) -> Batches:
         batch_bytes = 0 if self._directly else BATCH_BYTES  # a COPY alone gains nothing from more at once
-        return Batches(self._lines, self._target, batch_bytes=batch_bytes, inserts_only=self._inserts_only)
+        as_they_come = self._inserts_only or self._directly  # two of a key are refused then, and tried one by one
+        return Batches(self._lines, self._target, batch_bytes=batch_bytes, as_they_come=as_they_come)
 
     def _apply_batch(self, batch: Batch) -> None:
         """Put in all of a batch with one statement, or its members one by one if that is refused."""

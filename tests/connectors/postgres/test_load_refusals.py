@@ -73,13 +73,23 @@ async def test_what_stood_in_the_way_goes_in_when_it_is_gone(place: Place) -> No
     assert place.rows("SELECT id, code FROM item ORDER BY id") == [(2, "a"), (3, "c")]
 
 
-async def test_the_last_of_equal_keys_that_is_fit_wins(place: Place) -> None:
+@pytest.mark.parametrize("full", [True, False])
+async def test_the_last_of_equal_keys_that_is_fit_wins(place: Place, full: bool) -> None:
     lines = [upsert(id=1, code=f"v{n}", n=n) for n in range(998, 1003)] + [upsert(id=2, code="x", n=1), delete(id=2)]
     async with PostgresDestination(place.uri).open(FLOW) as session:
-        assert isinstance(outcome := await session.load(file(schema(COLUMNS), lines), after=[]), Loaded)
+        assert isinstance(outcome := await session.load(file(schema(COLUMNS), lines, full=full), after=[]), Loaded)
         assert (outcome.mark.upserts, outcome.mark.deletes, outcome.mark.rejected) == (3, 1, 1)
         assert outcome.rejections[0].line == 6
     assert place.rows("SELECT id, code FROM item") == [(1, "v999")]
+
+
+async def test_the_last_of_equal_keys_wins_in_a_first_snapshot(place: Place) -> None:
+    """Its rows go straight into the table, which refuses the second of a key."""
+    lines = [upsert(id=n % 7, code=f"v{n}", n=n) for n in range(20)]
+    async with PostgresDestination(place.uri).open(FLOW) as session:
+        assert isinstance(outcome := await session.load(file(schema(COLUMNS), lines, full=True), after=[]), Loaded)
+        assert (outcome.mark.upserts, outcome.mark.rejected) == (20, 0)
+    assert place.rows("SELECT id, n FROM item ORDER BY id") == [(n % 7, n) for n in (14, 15, 16, 17, 18, 19, 13)]
 
 
 async def test_lines_that_are_no_records_are_set_aside(place: Place) -> None:
