@@ -11,6 +11,11 @@ COLUMNS = (
     "id INTEGER PRIMARY KEY, name TEXT NOT NULL, email TEXT, city TEXT, note TEXT, amount REAL, quantity INTEGER, "
     "created TEXT, updated TEXT, active INTEGER, reference TEXT, body TEXT"
 )
+TYPES = {
+    "id": "integer", "name": "text", "email": "text", "city": "text", "note": "text", "amount": "real",
+    "quantity": "integer", "created": "text", "updated": "text", "active": "integer", "reference": "text", "body": "text",
+}  # fmt: skip
+"""The same columns, by the names that the format of Event Files has for their types."""
 _WORDS = ("alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota", "kappa", "lambda", "müller")
 
 

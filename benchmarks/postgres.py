@@ -3,17 +3,20 @@ of all rows, changed, against a COPY to a staging table with `INSERT … ON CONF
 
 One server holds both databases, durable as it comes, on a Unix socket of this machine. The pipe is two connections of one
 process. The Movement is a whole process, from the start of the interpreter to the settled Movement, with the store in a
-directory. dlt copies the same table by its pyarrow backend, a whole process too, in an environment of its own. Of the upsert
-only the import is measured on both sides: by hand, text that COPY takes as it is; here, Event Files that have been fetched
-and unpacked, JSON that must become rows. Not measured: a network between the two.
+directory. The bare loop (bare_copy.py) makes the same of the rows on their way, and does nothing besides. dlt copies the
+same table by its pyarrow backend, a whole process too, in an environment of its own. Of the upsert only the import is
+measured on both sides: by hand, text that COPY takes as it is; here, Event Files that have been fetched and unpacked, JSON
+that must become rows. Not measured: a network between the two.
 """
 
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import statistics
 import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -38,31 +41,18 @@ _USUAL_ROWS = 500_000
 ROWS = int(os.environ.get("BENCH_ROWS", _USUAL_ROWS))
 ROUNDS = 3
 PLOT = Path(__file__).parents[1] / "docs" / "explanation" / "speed-postgresql.svg"
+_BARE = Path(__file__).with_name("bare_copy.py")
 _OTHERS = Path(__file__).with_name("others.txt")
 FILE_BYTES = 16 << 20
 BLOCK_BYTES = 1 << 20
-_NAMES = [
-    "id",
-    "name",
-    "email",
-    "city",
-    "note",
-    "amount",
-    "quantity",
-    "created",
-    "updated",
-    "active",
-    "reference",
-    "body",
-]
-_TYPES = ["integer", "text", "text", "text", "text", "real", "integer", "text", "text", "integer", "text", "text"]
+_NAMES = list(data.TYPES)
 _SQL = {"integer": "bigint", "real": "double precision", "text": "text"}
-_COLUMNS = ", ".join(f"{name} {_SQL[kind]}" for name, kind in zip(_NAMES, _TYPES, strict=True))
+_COLUMNS = ", ".join(f"{name} {_SQL[kind]}" for name, kind in data.TYPES.items())
 _CREATE = f"CREATE TABLE item ({_COLUMNS}, PRIMARY KEY (id))"
 _SCHEMA = StreamSchema(
     StreamName("item"),
     Label("item"),
-    tuple(Column(name, kind, name != "id") for name, kind in zip(_NAMES, _TYPES, strict=True)),
+    tuple(Column(name, kind, name != "id") for name, kind in data.TYPES.items()),
     ("id",),
 )
 
@@ -93,6 +83,8 @@ def _one_round(
     for name in ("piped", "moved"):
         _make(server, name)
     took = {"pipe": _pipe(databases["app"], databases["piped"])}
+    _make(server, "bare")
+    took["bare"] = _bare(databases["app"], server.uri("bare"), directory)
     places = (databases["app"], databases["moved"], "--home", directory / "home")
     moved = measuring.move(*places, directory=directory)
     again = measuring.move(*places, directory=directory)
@@ -138,6 +130,15 @@ def _pipe(source: str, destination: str) -> float:
         return time.perf_counter() - begun
 
 
+def _bare(source: str, destination: str, directory: Path) -> float:
+    """The bare loop into an equal table."""
+    with psycopg.connect(destination, autocommit=True) as connection:
+        connection.execute(_CREATE)
+    here = {"PYTHONPATH": str(Path(__file__).parents[1])}
+    both = [shlex.join([sys.executable, str(_BARE), *way]) for way in (("write", source), ("read", destination))]
+    return measuring.run(["sh", "-c", " | ".join(both)], directory, here).seconds
+
+
 def _dlt(source: str, destination: str, directory: Path) -> float:
     """dlt, as its documentation has it; RuntimeError with what it says when it fails."""
     python = environment("others", _OTHERS) / "python"
@@ -147,8 +148,8 @@ def _dlt(source: str, destination: str, directory: Path) -> float:
 
 
 def _plot(seconds: dict[str, list[float]]) -> None:
-    names = {"pipe": "COPY | COPY, binary", "move": "pipeline move", "dlt": "dlt, pyarrow", "hand": "upsert by hand",
-             "upsert": "upsert of Event Files"}  # fmt: skip
+    names = {"pipe": "COPY | COPY, binary", "bare": "bare loop", "move": "pipeline move", "dlt": "dlt, pyarrow",
+             "hand": "upsert by hand", "upsert": "upsert of Event Files"}  # fmt: skip
     table = {
         "title": f"PostgreSQL to PostgreSQL, {ROWS:,} rows of 12 columns",
         "bars": [(words, ROWS / statistics.median(seconds[name])) for name, words in names.items()],
@@ -285,12 +286,15 @@ def _print(seconds: dict[str, list[float]], peak: int) -> None:
 
     print(f"PostgreSQL to PostgreSQL, {ROWS:,} rows of 12 columns, medians of {ROUNDS}")
     line("COPY TO | COPY FROM, binary", "pipe")
+    line("bare loop: lines, zstd, lines, no more", "bare")
     line("pipeline move, first", "move", f"  peak {peak >> 20} MiB")
     line("pipeline move, nothing changed", "again")
     line("dlt, pyarrow backend", "dlt")
     line("COPY to staging, INSERT … ON CONFLICT", "hand")
     line("import of Event Files with all rows changed", "upsert")
     print(f"  first move against COPY | COPY: {ratio('pipe', 'move'):.2f} of its rate (0.5 asked for, 0.7 wanted)")
+    print(f"  bare loop against COPY | COPY: {ratio('pipe', 'bare'):.2f} of its rate")
+    print(f"  first move against the bare loop: {ratio('bare', 'move'):.2f} of its rate")
     print(f"  upsert against the one by hand: {ratio('hand', 'upsert'):.2f} of its rate (0.8 asked for)")
     print(f"  first move against dlt: {ratio('dlt', 'move'):.1f} times its rate (3 asked for)")
     if ROWS == _USUAL_ROWS:

@@ -1,0 +1,64 @@
+"""The least that a first Movement of the table `item` does: its rows become lines of JSON, zstd, lines, and rows again.
+
+    python bare_copy.py write SOURCE_URI | python bare_copy.py read DESTINATION_URI
+
+Two processes with a pipe between them, and the pipeline's own ways of making lines and of taking them apart. Nothing is
+stored, hashed, compared or marked, and nobody could carry it on: what a Movement takes longer is what that costs.
+"""
+
+from __future__ import annotations
+
+import sys
+from io import BufferedReader, FileIO
+from typing import IO
+
+import psycopg
+
+from benchmarks.data import TYPES
+from pipeline.codec.compression import FRAME_BYTES, Compressor, ZstdDecoder
+from pipeline.connectors.postgres.connection import quoted
+from pipeline.connectors.postgres.copying import CopyOut
+from pipeline.connectors.postgres.csv_lines import Lines, Run
+from pipeline.connectors.postgres.csv_values import COPY_OPTIONS, Holds, LineColumn
+from pipeline.connectors.postgres.fields import Field, Rows, UpsertLines, copy_statement
+from pipeline.connectors.postgres.types import Form
+
+_FORMS = {"integer": Form.NUMBER, "real": Form.FLOAT, "text": Form.TEXT}
+_ROWS = 500
+_BYTES = 64 * 1024
+
+
+def write(source: str, to: IO[bytes]) -> None:
+    """Write all rows as compressed lines."""
+    fields = [Field(name, quoted(name), _FORMS[kind]) for name, kind in TYPES.items()]
+    lines, compressor = UpsertLines(fields), Compressor(level=1)
+    with psycopg.connect(source, autocommit=True) as connection:
+        copy = CopyOut(connection)
+        copy.start(copy_statement(fields, "(SELECT * FROM item ORDER BY id) AS t"))
+        while rows := copy.read(_ROWS, _BYTES):
+            to.write(compressor.add(lines.of(Rows(b"".join(rows), [len(row) for row in rows]))))
+    to.write(compressor.finish())
+
+
+def read(source: BufferedReader, destination: str) -> None:
+    """Put the rows in that compressed lines hold."""
+    lines = Lines(*[[LineColumn(name, Holds.TEXT) for name in names] for names in (TYPES, ["id"])])
+    decoder, rest = ZstdDecoder(), b""
+    with psycopg.connect(destination) as connection:
+        with connection.cursor().copy(f"COPY item FROM STDIN {COPY_OPTIONS}") as copy:
+            while data := source.read1(FRAME_BYTES):
+                for piece in decoder.feed(data):
+                    whole, feed, rest = (rest + piece).rpartition(b"\n")
+                    for run in lines.decode(whole + feed, 1, "the pipe").steps:
+                        assert isinstance(run, Run)
+                        copy.write(run.data)
+        connection.commit()
+    assert not rest
+
+
+if __name__ == "__main__":
+    match sys.argv[1:]:
+        case ["write", uri]:
+            write(uri, sys.stdout.buffer)
+        case ["read", uri]:
+            read(BufferedReader(FileIO(0)), uri)
