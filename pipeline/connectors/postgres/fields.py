@@ -7,6 +7,8 @@ but for control characters, which CSV leaves as they are (docs/decisions/0008). 
 from __future__ import annotations
 
 import re
+from base64 import b64encode
+from binascii import unhexlify
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
@@ -43,8 +45,6 @@ def fields_of(table: Table) -> tuple[Field, ...]:
 def _field(column: TableColumn) -> Field:
     name = quoted(column.name)
     match column.wire.form:
-        case Form.BYTES:
-            return Field(column.name, f"translate(encode({name}, 'base64'), E'\\n', '')", Form.BYTES)
         case Form.MONEY:
             return Field(column.name, f"{name}::numeric", Form.MONEY)
         case form:
@@ -121,28 +121,27 @@ class UpsertLines:
 
     def __init__(self, fields: Sequence[Field]) -> None:
         self._width = len(fields)
-        self._template = b'{"upsert":{%b}}\n' % b",".join(map(_member, fields))
+        names = [orjson.dumps(field.name).replace(b"%", b"%%") for field in fields]
+        self._template = b'{"upsert":{%b}}\n' % b",".join([name + b":%b" for name in names])
         self._rewrites = [
             (place, _REWRITES[field.form]) for place, field in enumerate(fields) if field.form in _REWRITES
         ]
-        self._has_bytes = any(field.form is Form.BYTES for field in fields)
 
     def of(self, rows: Rows) -> bytes:
         """Return their lines, in order, each with its line feed."""
         values = split(rows, self._width)
         for place, rewrite in self._rewrites:
             values[place :: self._width] = rewrite(values[place :: self._width])
-        lines = self._template * len(rows) % tuple(values)
-        return lines.replace(_NULL_BYTES, b"null") if self._has_bytes else lines
+        return self._template * len(rows) % tuple(values)
 
 
-_NULL_BYTES = b'{"$bytes":null}'
-"""Stands in no text: its quotes would be escaped."""
+def bytes_of(text: bytes) -> bytes:
+    """Return the value of a field of bytes that is not NULL: hexadecimal digits behind a backslash, which CSV doubles, and an x."""
+    return unhexlify(text[4:-1])
 
 
-def _member(field: Field) -> bytes:
-    value = b'{"$bytes":%b}' if field.form is Form.BYTES else b"%b"
-    return orjson.dumps(field.name).replace(b"%", b"%%") + b":" + value
+def _tagged_bytes(texts: Sequence[bytes]) -> Sequence[bytes]:
+    return [b'{"$bytes":"%b"}' % b64encode(bytes_of(text)) if text != b"null" else text for text in texts]
 
 
 def _floats(texts: Sequence[bytes]) -> Sequence[bytes]:
@@ -162,4 +161,4 @@ def _booleans(texts: Sequence[bytes]) -> Sequence[bytes]:
     return [_BOOLEANS[text] for text in texts]
 
 
-_REWRITES: dict[Form, Rewrite] = {Form.FLOAT: _floats, Form.BOOLEAN: _booleans}
+_REWRITES: dict[Form, Rewrite] = {Form.FLOAT: _floats, Form.BOOLEAN: _booleans, Form.BYTES: _tagged_bytes}

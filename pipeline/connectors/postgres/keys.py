@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-from base64 import b64decode
 from collections.abc import Callable, Sequence
 
 import orjson
 
-from pipeline.connectors.postgres.fields import SEPARATOR, Field, Rows, split
+from pipeline.connectors.postgres.fields import SEPARATOR, Field, Rows, bytes_of, split
 from pipeline.connectors.postgres.types import Form
 from pipeline.domain.errors import ConfigurationError
 from pipeline.domain.keys import Key, KeyValue
@@ -66,5 +65,5 @@ def _booleans(texts: Sequence[bytes]) -> Sequence[KeyValue]:
 _READERS: dict[Form, _ReadColumn] = {
     Form.FLOAT: _floats,
     Form.BOOLEAN: _booleans,
-    Form.BYTES: lambda texts: [b64decode(text[1:-1]) for text in texts],
+    Form.BYTES: lambda texts: list(map(bytes_of, texts)),
 }
