@@ -9,7 +9,7 @@ stored, hashed, compared or marked, and nobody could carry it on: what a Movemen
 from __future__ import annotations
 
 import sys
-from io import BufferedReader, FileIO
+from io import BufferedReader
 from typing import IO
 
 import psycopg
@@ -21,11 +21,11 @@ from pipeline.connectors.postgres.copying import CopyOut
 from pipeline.connectors.postgres.csv_lines import Lines, Run
 from pipeline.connectors.postgres.csv_values import COPY_OPTIONS, Holds, LineColumn
 from pipeline.connectors.postgres.fields import Field, Rows, UpsertLines, copy_statement
+from pipeline.connectors.postgres.rows import READ_BYTES, READ_ROWS
 from pipeline.connectors.postgres.types import Form
 
+_COPY = f"COPY item FROM STDIN {COPY_OPTIONS}"
 _FORMS = {"integer": Form.NUMBER, "real": Form.FLOAT, "text": Form.TEXT}
-_ROWS = 500
-_BYTES = 64 * 1024
 
 
 def write(source: str, to: IO[bytes]) -> None:
@@ -35,7 +35,7 @@ def write(source: str, to: IO[bytes]) -> None:
     with psycopg.connect(source, autocommit=True) as connection:
         copy = CopyOut(connection)
         copy.start(copy_statement(fields, "(SELECT * FROM item ORDER BY id) AS t"))
-        while rows := copy.read(_ROWS, _BYTES):
+        while rows := copy.read(READ_ROWS, READ_BYTES):
             to.write(compressor.add(lines.of(Rows(b"".join(rows), [len(row) for row in rows]))))
     to.write(compressor.finish())
 
@@ -44,15 +44,14 @@ def read(source: BufferedReader, destination: str) -> None:
     """Put the rows in that compressed lines hold."""
     lines = Lines(*[[LineColumn(name, Holds.TEXT) for name in names] for names in (TYPES, ["id"])])
     decoder, rest = ZstdDecoder(), b""
-    with psycopg.connect(destination) as connection:
-        with connection.cursor().copy(f"COPY item FROM STDIN {COPY_OPTIONS}") as copy:
-            while data := source.read1(FRAME_BYTES):
-                for piece in decoder.feed(data):
-                    whole, feed, rest = (rest + piece).rpartition(b"\n")
-                    for run in lines.decode(whole + feed, 1, "the pipe").steps:
-                        assert isinstance(run, Run)
-                        copy.write(run.data)
-        connection.commit()
+    with psycopg.connect(destination) as connection, connection.cursor().copy(_COPY) as copy:
+        while data := source.read1(FRAME_BYTES):
+            for piece in decoder.feed(data):
+                whole, feed, rest = (rest + piece).rpartition(b"\n")
+                for run in lines.decode(whole + feed, 1, "the pipe").steps:
+                    assert isinstance(run, Run)
+                    copy.write(run.data)
+    decoder.close()
     assert not rest
 
 
@@ -61,4 +60,5 @@ if __name__ == "__main__":
         case ["write", uri]:
             write(uri, sys.stdout.buffer)
         case ["read", uri]:
-            read(BufferedReader(FileIO(0)), uri)
+            with open(0, "rb") as pipe:
+                read(pipe, uri)

@@ -77,7 +77,10 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Whole rows to put in together. `data` holds them in the form of a COPY: of all `members`, the last row of each key."""
+    """Whole rows to put in together. `data` holds them in the form of a COPY.
+
+    They are the last row of each key of all `members`; or all rows, where they go in as they come.
+    """
 
     members: Sequence[Member]
     columns: tuple[str, ...]

@@ -25,8 +25,8 @@ from pipeline.domain.one_error import one_error
 BLOCK_ROWS = 8000
 BLOCK_BYTES = 4 * 1024 * 1024
 """A block ends when it has reached one of the two."""
-_READ_ROWS = 500
-_READ_BYTES = 64 * 1024
+READ_ROWS = 500
+READ_BYTES = 64 * 1024
 """So much is taken from the connection at a time, and looked at: it is at the processor's hand then."""
 
 
@@ -111,6 +111,6 @@ def _start(reading: _Reading, copy: CopyOut, condition: str) -> None:
 def _next_block(reading: _Reading, copy: CopyOut) -> PostgresRowBlock | None:
     block = BlockBuilder(reading.how)
     with translated(reading.place):
-        while block.count < BLOCK_ROWS and block.bytes < BLOCK_BYTES and (rows := copy.read(_READ_ROWS, _READ_BYTES)):
+        while block.count < BLOCK_ROWS and block.bytes < BLOCK_BYTES and (rows := copy.read(READ_ROWS, READ_BYTES)):
             block.add(rows)
     return block.block()

@@ -37,18 +37,6 @@ async def read_all(source: PostgresSource) -> dict[str, ReadStream]:
         }
 
 
-async def hashes_alone(source: PostgresSource, stream: str) -> list[bytes]:
-    """Return the hashes of a stream's rows, read without asking for a line."""
-    hashes = b""
-    async with source.open_snapshot() as snapshot:
-        (schema,) = [schema for schema in await snapshot.streams() if schema.stream == stream]
-        async with snapshot.open_rows(schema) as blocks:
-            async for block in blocks:
-                block.keys()
-                hashes += block.row_hashes()
-    return [hashes[at : at + 8] for at in range(0, len(hashes), 8)]
-
-
 def as_input(value: object) -> str | None:
     """Return what PostgreSQL reads a value of a record from."""
     plain: KeyValue = from_json(value)
