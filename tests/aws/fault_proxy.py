@@ -71,6 +71,8 @@ class Strip:
 
 Fault = ResetBefore | LoseAnswer | Answer | Truncate | Corrupt | Delay | Strip
 Fits = Callable[[Head], bool]
+_TURNS = 5
+"""So often the loop goes round after all is closed, until each end of a connection has seen that the other one is gone."""
 
 
 def always(_: Head) -> bool:
@@ -142,6 +144,8 @@ async def fault_proxy(upstream_url: str) -> AsyncIterator[FaultProxy]:
             task.cancel()
         await asyncio.gather(*clients, return_exceptions=True)
         await server.wait_closed()
+        for _ in range(_TURNS):
+            await asyncio.sleep(0)
 
 
 async def _serve(proxy: FaultProxy, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -190,7 +194,7 @@ async def _forward(
         await writer.drain()
         return not answer.ends_connection
     finally:
-        sending.close()
+        sending.transport.abort()  # what was not sent of a request that was given up is not waited for
 
 
 def _altered(body: bytes) -> bytes:
