@@ -15,14 +15,14 @@ from typing import IO
 import psycopg
 
 from benchmarks.data import TYPES
-from pipeline.codec.compression import FRAME_BYTES, Compressor, ZstdDecoder
-from pipeline.connectors.postgres.connection import quoted
-from pipeline.connectors.postgres.copying import CopyOut
-from pipeline.connectors.postgres.csv_lines import Lines, Run
-from pipeline.connectors.postgres.csv_values import COPY_OPTIONS, Holds, LineColumn
-from pipeline.connectors.postgres.fields import Field, Rows, UpsertLines, copy_statement
-from pipeline.connectors.postgres.rows import READ_BYTES, READ_ROWS
-from pipeline.connectors.postgres.types import Form
+from pipeline.codec.event_files.compression import FRAME_BYTES, Compressor, ZstdDecoder
+from pipeline.connectors.postgres.loading.csv_lines import Lines, Run
+from pipeline.connectors.postgres.loading.csv_values import COPY_OPTIONS, Holds, LineColumn
+from pipeline.connectors.postgres.reading.copy_out import CopyOut
+from pipeline.connectors.postgres.reading.fields import Field, Rows, UpsertLines, copy_statement
+from pipeline.connectors.postgres.reading.rows import READ_BYTES, READ_ROWS
+from pipeline.connectors.postgres.schema.types import Form
+from pipeline.connectors.postgres.session.connection import quoted
 
 _COPY = f"COPY item FROM STDIN {COPY_OPTIONS}"
 _FORMS = {"integer": Form.NUMBER, "real": Form.FLOAT, "text": Form.TEXT}

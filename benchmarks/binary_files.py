@@ -24,11 +24,11 @@ from benchmarks import other_clients
 from benchmarks.other_clients import Client
 from pipeline.aws.options import AwsOptions
 from pipeline.domain.ids import BinaryId, FlowName
-from pipeline.engine.binaries import BinaryFiles
-from pipeline.engine.pack_writer import PACKED_BYTES
+from pipeline.engine.storage.binaries import BinaryFiles
+from pipeline.engine.storage.pack_writer import PACKED_BYTES
 from pipeline.ports.object_store import ObjectStore, OpenBody
 from pipeline.ports.reporter import Event
-from pipeline.stores.s3 import open_s3_store
+from pipeline.stores.s3.object_store import open_s3_store
 from tests.servers.addresses import S3Server
 from tests.servers.seaweedfs import seaweedfs
 from tests.stores.s3_buckets import new_bucket

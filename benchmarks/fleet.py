@@ -18,7 +18,7 @@ from pathlib import Path
 import anyio
 
 from benchmarks import data
-from pipeline.assembly.home import open_home
+from pipeline.assembly.runtime import open_runtime
 from pipeline.domain.ids import FlowName
 from pipeline.settings import load_settings
 from tests.fleet.fleet import FLOW, Fleet, open_fleet
@@ -61,7 +61,7 @@ def _exported(directory: Path, rows: int, **settings: str) -> Iterator[Fleet]:
 
 
 async def _keep_open(fleet: Fleet) -> None:
-    async with open_home(load_settings(flags=fleet.as_settings())) as home:
+    async with open_runtime(load_settings(flags=fleet.as_settings())) as home:
         await home.flows.update(FlowName(FLOW), 1, lambda now: replace(now, exported=False))
 
 

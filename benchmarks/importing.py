@@ -17,14 +17,14 @@ import anyio
 import apsw
 import orjson
 
-from pipeline.assembly.home import limits, open_home, open_queue
-from pipeline.codec.compression import ZstdDecoder
-from pipeline.codec.message import GroupCompleted, encode_message
+from pipeline.assembly.runtime import limits, open_queue, open_runtime
+from pipeline.codec.documents.message import GroupCompleted, encode_message
+from pipeline.codec.event_files.compression import ZstdDecoder
 from pipeline.connectors.sqlite import SqliteDestination
 from pipeline.domain.ids import EventFileId, FlowName, StreamName
 from pipeline.domain.movement import Flow, Movement
-from pipeline.engine.import_worker import ImportWorker
-from pipeline.engine.parts import EngineParts
+from pipeline.engine.movements.context import EngineContext
+from pipeline.engine.workers.import_worker import ImportWorker
 from pipeline.ports.destination import (
     Destination,
     DestinationSession,
@@ -104,9 +104,9 @@ class _MarkingSession:
 async def main(directory: Path, kind: str, number: int) -> None:
     """Get ready, wait for the word, import, and write down the peak of this process's memory."""
     settings = load_settings()
-    async with open_home(settings) as home, open_queue(settings, settings.imports_queue) as queue:
+    async with open_runtime(settings) as home, open_queue(settings, settings.imports_queue) as queue:
         movement = await home.flows.read_movement(FlowName(FLOW), 1)
-        parts = EngineParts(
+        parts = EngineContext(
             home.store, queue, home.clock, Counting(directory / f"imported{number}"), home.flows, limits(settings)
         )
         (directory / f"ready{number}").touch()
@@ -120,7 +120,7 @@ async def main(directory: Path, kind: str, number: int) -> None:
     (directory / f"peak{number}").write_text(str(peak))
 
 
-async def work(parts: EngineParts, movement: Movement, directory: Path, kind: str, number: int) -> None:
+async def work(parts: EngineContext, movement: Movement, directory: Path, kind: str, number: int) -> None:
     """Import until all is marked."""
     path = directory / f"{kind}.db"
     destination: Destination = SqliteDestination(path) if kind == "sqlite" else Marking(path, reading=kind == "reading")
@@ -156,7 +156,7 @@ def _note_end(directory: Path, number: int) -> None:
     (directory / f"ended{number}").write_text(str(time.monotonic()))
 
 
-async def bare_loop(parts: EngineParts, movement: Movement, path: Path) -> None:
+async def bare_loop(parts: EngineContext, movement: Movement, path: Path) -> None:
     """What a script does: each file downloaded, decompressed, parsed, upserted in a transaction of its own."""
     ((_, key),) = movement.file_lists.items()
     db = apsw.Connection(str(path))

@@ -18,7 +18,7 @@ import psycopg
 from benchmarks import measuring
 from benchmarks.postgres import fill
 from pipeline.connectors.postgres import PostgresSource
-from pipeline.engine.verify_stream import digest_only
+from pipeline.engine.verify.stream_comparison import digest_only
 from tests.servers.postgresql import postgresql
 
 ROWS = int(os.environ.get("BENCH_READ_ROWS", "5000000"))

@@ -10,7 +10,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pipeline.assembly.moving import MoveRequest, move
+    from pipeline.assembly.commands.move import MoveRequest, move
     from pipeline.domain.errors import PipelineError
     from pipeline.domain.movement import Movement, Status
     from pipeline.ports.reporter import Reporter
@@ -31,14 +31,14 @@ __all__ = [
 ]
 
 _HOMES = {
-    "MoveRequest": "pipeline.assembly.moving",
+    "MoveRequest": "pipeline.assembly.commands.move",
     "Movement": "pipeline.domain.movement",
     "PipelineError": "pipeline.domain.errors",
     "Reporter": "pipeline.ports.reporter",
     "Settings": "pipeline.settings",
     "Status": "pipeline.domain.movement",
     "load_settings": "pipeline.settings",
-    "move": "pipeline.assembly.moving",
+    "move": "pipeline.assembly.commands.move",
 }
 
 

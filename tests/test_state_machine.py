@@ -15,8 +15,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from pipeline.assembly.connecting import add_flow_destination, import_flow
-from pipeline.assembly.moving import MoveRequest, move
+from pipeline.assembly.commands.flows import add_flow_destination, import_flow
+from pipeline.assembly.commands.move import MoveRequest, move
 from pipeline.domain.movement import Movement, Status
 from pipeline.ports.reporter import Event
 from pipeline.settings import Settings

@@ -29,6 +29,13 @@ COMMANDS = {
     "demo": "Build a small app, move it, change it, move it again.",
 }
 
+_ROOMS = {
+    **dict.fromkeys(("move", "start", "flow", "demo"), "movements"),
+    **dict.fromkeys(("status", "files", "show", "verify"), "inspection"),
+    **dict.fromkeys(("worker", "sweep", "compact", "prune"), "operations"),
+}
+"""The package below `pipeline.cli.commands` that holds each command's module."""
+
 
 class LazyGroup(click.Group):
     """A group whose commands live in modules of their names."""
@@ -41,7 +48,7 @@ class LazyGroup(click.Group):
         """Import a command."""
         if cmd_name not in COMMANDS:
             return None
-        command = getattr(importlib.import_module(f"pipeline.cli.{cmd_name}"), cmd_name)
+        command = getattr(importlib.import_module(f"pipeline.cli.commands.{_ROOMS[cmd_name]}.{cmd_name}"), cmd_name)
         assert isinstance(command, click.Command)
         return command
 
@@ -74,7 +81,7 @@ def run(arguments: list[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return exit_codes.NOT_DONE
     except Exception as error:  # noqa: BLE001 - the one place where what nobody foresaw becomes a message
-        from pipeline.cli.complaint import complain
+        from pipeline.cli.output.error_output import complain
 
         return complain(error, debug="--debug" in arguments)
     return code if isinstance(code, int) else exit_codes.SUCCESS

@@ -43,11 +43,11 @@ def prepare(home: Path | None, config: Path | None, *, log_level: str | None = N
 
     A command calls this before it imports what it works with.
     """
-    from pipeline.processes.beginning import begin_process
+    from pipeline.processes.process_setup import configure_before_imports
     from pipeline.settings import load_settings
 
-    begin_process()
-    from pipeline.cli.logs import configure_logs
+    configure_before_imports()
+    from pipeline.cli.output.logs import configure_logs
 
     defaults = {} if log_level is None else {"log_level": log_level}
     settings = load_settings(config, {"home": home}, defaults=defaults)
@@ -59,9 +59,9 @@ def run_async(work: Callable[[], Awaitable[Result]]) -> Result:
     """Run a coroutine function to its end."""
     import anyio
 
-    from pipeline.processes.beginning import prepare_process
+    from pipeline.processes.process_setup import configure_runtime
 
-    prepare_process()
+    configure_runtime()
     return anyio.run(work)
 
 

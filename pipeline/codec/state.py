@@ -17,11 +17,11 @@ from itertools import chain
 import orjson
 from xxhash import xxh3_64
 
-from pipeline.codec.compression import ZstdDecoder, compress_frame
-from pipeline.codec.documents import UNREADABLE, not_as_its_format, reading, whole_of
-from pipeline.codec.header import schema_from_json, schema_to_json
+from pipeline.codec.documents.flow import UNREADABLE, get_uint, not_as_its_format, reading
+from pipeline.codec.event_files.compression import ZstdDecoder, compress_frame
+from pipeline.codec.event_files.header import schema_from_json, schema_to_json
 from pipeline.codec.values import key_from_json, key_to_json, parse_line, to_json
-from pipeline.domain.diff import HASH_BYTES, StateRange
+from pipeline.domain.comparison.diff import HASH_BYTES, StateRange
 from pipeline.domain.errors import DamagedError
 from pipeline.domain.event_file import FORMAT_VERSION
 from pipeline.domain.keys import Key
@@ -136,7 +136,7 @@ class StateReader:
             raise DamagedError(f"{self._what} is truncated")
 
     def _frame(self, head: Mapping[str, object], start: int) -> StateRange | None:
-        rows, length = whole_of(head, "rows"), whole_of(head, "keys")
+        rows, length = get_uint(head, "rows"), get_uint(head, "keys")
         end = start + length + rows * HASH_BYTES
         if end - start > _MAX_RANGE_BYTES:
             raise DamagedError(f"a range claims {end - start:,} bytes, and may have {_MAX_RANGE_BYTES:,}")

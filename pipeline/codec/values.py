@@ -34,18 +34,18 @@ _BRIEF.maxstring = _BRIEF.maxother = _BRIEF.maxlong = 80
 _BRIEF.maxlevel = 3
 
 
-def brief(value: object) -> str:
+def shorten(value: object) -> str:
     """Return a text of `value` for a message, short however large or deeply nested the value is."""
     text = _BRIEF.repr(value)
     return text if len(text) <= 120 else f"{text[:119]}…"
 
 
-def written(value: object) -> bytes:
+def dumps(value: object) -> bytes:
     """Return a JSON value as it is written; one that is nested too deep to be written again, as a brief text of it."""
     try:
         return orjson.dumps(value)
     except orjson.JSONEncodeError:
-        return orjson.dumps(brief(value))
+        return orjson.dumps(shorten(value))
 
 
 def refuse_wide_integers(line: bytes, what: str) -> None:
@@ -66,7 +66,7 @@ def refuse_wide_integers(line: bytes, what: str) -> None:
 
 def _narrow(text: str) -> int:
     if len(text) > 20 or not -(1 << 63) <= int(text) < 1 << 64:
-        raise OverflowError(brief(text))
+        raise OverflowError(shorten(text))
     return 0
 
 
@@ -95,14 +95,14 @@ def from_json(value: object) -> KeyValue:
         case {"$float": str(text), **rest} if not rest and text in _FLOATS:
             return _FLOATS[text]
         case _:
-            raise DamagedError(f"not a value of this format: {brief(value)}")
+            raise DamagedError(f"not a value of this format: {shorten(value)}")
 
 
 def _decode(text: str) -> bytes:
     try:
         return b64decode(text, validate=True)
     except ValueError as error:
-        raise DamagedError(f"not base64: {brief(text)}") from error
+        raise DamagedError(f"not base64: {shorten(text)}") from error
 
 
 def key_to_json(key: Key) -> list[JsonValue]:
@@ -129,5 +129,5 @@ def parse_line(line: bytes, what: str) -> dict[str, object]:
     except orjson.JSONDecodeError as error:
         raise DamagedError(f"{what} is not JSON: {error}") from error
     if not isinstance(value, dict):
-        raise DamagedError(f"{what} is not a JSON object but {brief(value)}")
+        raise DamagedError(f"{what} is not a JSON object but {shorten(value)}")
     return value

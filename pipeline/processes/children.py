@@ -17,8 +17,8 @@ from pipeline.domain.errors import TransientError
 START = """
 import sys
 module, line, *sys.path[:] = sys.argv[1:]
-from pipeline.processes.beginning import begin_process
-begin_process()
+from pipeline.processes.process_setup import configure_before_imports
+configure_before_imports()
 from importlib import import_module
 import_module(module).main(int(line))
 """

@@ -145,7 +145,7 @@ class Settings:
             "description": "How many streams are imported at the same time.",
         },
     )
-    import_apart: bool = field(
+    import_in_subprocess: bool = field(
         default=True,
         metadata={
             "description": "Whether `pipeline move` imports in a second process when there is much to move and a processor for "

@@ -6,8 +6,8 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from pipeline.cli.demo_app import build_app, build_attachments, change_app
-from pipeline.cli.demo_check import differences, tree_differences
+from pipeline.cli.demo.app import build_app, build_attachments, change_app
+from pipeline.cli.demo.check import differences, tree_differences
 from tests.cli.app import CommandLine, change
 
 

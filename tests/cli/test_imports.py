@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.assembly.helper_process import Errand
+from pipeline.assembly.import_helper_process import Errand
 from pipeline.connectors.sqlite import SqliteDestination
-from pipeline.connectors.sqlite.second_process import Errand as SecondErrand
+from pipeline.connectors.sqlite.reading.scan_worker_process import Errand as SecondErrand
 from pipeline.domain.ids import FlowName
 from pipeline.processes.children import START
 from pipeline.settings import Settings
@@ -54,21 +54,25 @@ def test_a_move_between_databases_loads_what_it_uses(tmp_path: Path, flags: list
     assert "apsw" in imported
     assert imported & (OF_OTHERS | UNUSED) == set()
     assert {name for name in imported if name.startswith(("pipeline.connectors.", "pipeline.stores.s3"))} == {
-        name for name in imported if name.startswith("pipeline.connectors.sqlite")
-    } | {"pipeline.connectors.combined", "pipeline.connectors.locations"}
+        name for name in imported if name.startswith(("pipeline.connectors.sqlite", "pipeline.connectors.sql."))
+    } | {
+        "pipeline.connectors.sql",
+        "pipeline.connectors.combined",
+        "pipeline.connectors.locations",
+    }
 
 
 def test_its_helper_loads_what_it_uses(tmp_path: Path) -> None:
     errand = Errand(FlowName("f"), SqliteDestination(tmp_path / "copy.db"), "imports", Settings(importers=2))
-    imported = imported_by(child_program("pipeline.assembly.helper_process"), tmp_path, pickle.dumps(errand))
+    imported = imported_by(child_program("pipeline.assembly.import_helper_process"), tmp_path, pickle.dumps(errand))
     assert "apsw" in imported
     assert imported & (OF_OTHERS | UNUSED) == set()
-    assert imported & {"click", "pipeline.engine.exporter"} == set()
+    assert imported & {"click", "pipeline.engine.export.exporter"} == set()
 
 
 def test_a_second_reader_loads_what_it_uses(tmp_path: Path) -> None:
     errand = SecondErrand(tmp_path / "app.db", 1.0)
-    program = child_program("pipeline.connectors.sqlite.second_process")
+    program = child_program("pipeline.connectors.sqlite.reading.scan_worker_process")
     imported = imported_by(program, tmp_path, pickle.dumps(errand))
     assert "apsw" in imported
     assert imported & (OF_OTHERS | UNUSED) == set()

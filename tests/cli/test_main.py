@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import pipeline.cli.main
-from pipeline.cli.complaint import InterruptedBySignalError, complain
+from pipeline.cli.output.error_output import InterruptedBySignalError, complain
 from pipeline.domain.errors import ConfigurationError, DamagedError, DefectError, RefusedError, TransientError
 from tests.cli.app import CommandLine, contents, make_database, process_environment, run_process
 
@@ -74,7 +74,7 @@ def test_debug_shows_where(pipeline: CommandLine, monkeypatch: pytest.MonkeyPatc
     def broken(*_: object, **__: object) -> None:
         raise KeyError("broken")
 
-    monkeypatch.setattr("pipeline.cli.status.existing_home", broken)
+    monkeypatch.setattr("pipeline.cli.commands.inspection.status.existing_home", broken)
     assert "Traceback" not in pipeline("status").err
     assert "Traceback" in pipeline("status", "--debug").err
 
@@ -127,8 +127,8 @@ def test_an_interrupt_is_130_and_the_same_command_carries_on(tmp_path: Path) -> 
 
 
 def test_the_table_of_commands_names_what_exists() -> None:
-    files = {path.stem for path in Path(pipeline.cli.main.__file__).parent.glob("*.py")}
-    assert set(pipeline.cli.main.COMMANDS) <= files
+    rooms = Path(pipeline.cli.main.__file__).parent / "commands"
+    assert set(pipeline.cli.main.COMMANDS) <= {path.stem for path in rooms.rglob("*.py")}
 
 
 def test_an_interrupt_is_no_defect(capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from pipeline.processes.beginning import begin_process, prepare_process
+from pipeline.processes.process_setup import configure_before_imports, configure_runtime
 
 VARIABLES = ("MALLOC_ARENA_MAX", "MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_")
 
@@ -29,31 +29,31 @@ def as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def test_what_the_environment_says_of_arenas_holds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MALLOC_ARENA_MAX", "3")
-    prepare_process()
+    configure_runtime()
     assert os.environ["MALLOC_ARENA_MAX"] == "3"
     assert VARIABLES[1] not in os.environ
 
 
 def test_processes_that_are_started_allocate_as_this_one() -> None:
-    prepare_process()
+    configure_runtime()
     by_glibc = platform.libc_ver()[0] == "glibc"
     expected = ["1", "4194304", "4194304"] if by_glibc else [None] * 3
     assert [os.environ.get(variable) for variable in VARIABLES] == expected
 
 
 def test_cycles_are_looked_for_less_often_and_still_found() -> None:
-    begin_process()
+    configure_before_imports()
     assert gc.isenabled()
     assert 1_000 < gc.get_threshold()[0] < 1_000_000
 
 
 BOUND = """
 import apsw
-from pipeline.processes.beginning import prepare_process
+from pipeline.processes.process_setup import configure_runtime
 if "open" in {arguments!r}:
     held = apsw.Connection(":memory:")
 if "prepared" in {arguments!r}:
-    prepare_process()
+    configure_runtime()
 connection = apsw.Connection(":memory:")
 connection.execute("CREATE TABLE t (a, b)")
 connection.execute("INSERT INTO t VALUES " + ",".join(["(?, ?)"] * 1000), ["a text of some length"] * 2000)

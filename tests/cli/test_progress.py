@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from pipeline.cli.live import picture
-from pipeline.cli.logs import LogReporter
-from pipeline.cli.progress import Fanout, plain_line, repeat
-from pipeline.cli.tally import Tally
-from pipeline.cli.text import columns, count, duration, printable, size
+from pipeline.assembly.progress_counts import Tally
+from pipeline.cli.output.live import picture
+from pipeline.cli.output.logs import LogReporter
+from pipeline.cli.output.progress import Fanout, plain_line, repeat
+from pipeline.cli.output.text import columns, count, duration, printable, size
 from pipeline.domain.ids import EventFileId, FlowName, Label, Phase, StreamName
 from pipeline.ports.destination import Mark, Rejection, Violation
 from pipeline.ports.reporter import (

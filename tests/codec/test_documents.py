@@ -7,11 +7,11 @@ from datetime import UTC, datetime
 import orjson
 import pytest
 
-from pipeline.codec.documents import decode_flow, decode_movement, encode_flow, encode_movement
-from pipeline.codec.failures import Failure, decode_failures, encode_failures
-from pipeline.codec.file_list import decode_file_list, encode_file_list
-from pipeline.codec.message import GroupCompleted, decode_message, encode_message
-from pipeline.codec.progress import GroupProgress, Progress, decode_progress, encode_progress
+from pipeline.codec.documents.failures import Failure, decode_failures, encode_failures
+from pipeline.codec.documents.file_list import decode_file_list, encode_file_list
+from pipeline.codec.documents.flow import decode_flow, decode_movement, encode_flow, encode_movement
+from pipeline.codec.documents.message import GroupCompleted, decode_message, encode_message
+from pipeline.codec.documents.progress import GroupProgress, Progress, decode_progress, encode_progress
 from pipeline.domain.errors import DamagedError
 from pipeline.domain.event_file import Encoding, FileEntry
 from pipeline.domain.ids import EventFileId, FlowName, Label, ObjectKey, Phase, StreamName

@@ -10,9 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.codec.compression import FRAME_BYTES, PIECE_BYTES, Compressor, ZstdDecoder, compress_frame, sniff
-from pipeline.codec.event_file import EventFileReader, EventFileWriter
-from pipeline.codec.header import decode_header, encode_header
+from pipeline.codec.event_files.compression import (
+    FRAME_BYTES,
+    PIECE_BYTES,
+    Compressor,
+    ZstdDecoder,
+    compress_frame,
+    sniff,
+)
+from pipeline.codec.event_files.event_file import EventFileReader, EventFileWriter
+from pipeline.codec.event_files.header import decode_header, encode_header
 from pipeline.domain.errors import DamagedError
 from pipeline.domain.event_file import Encoding, Header, KeyRange
 from pipeline.domain.ids import EventFileId, FlowName, Label, Phase, StreamName

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.codec.record_keys import KeyedLines, KeyReader
+from pipeline.codec.event_files.record_keys import KeyedLines, KeyReader
 from pipeline.domain.errors import DamagedError
 
 BLOCK = b'{"upsert":{"k":1,"v":"x"}}\n{"delete":{"k":2}}\n{"upsert":{"v":"y","k":"3"}}\n'

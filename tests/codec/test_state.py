@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.codec.state import StateReader, encode_range, encode_state_head, encode_stored
-from pipeline.domain.diff import HASH_BYTES
+from pipeline.domain.comparison.diff import HASH_BYTES
 from pipeline.domain.errors import DamagedError
 from pipeline.domain.keys import Key, RawText
 from tests.engine.world import schema_of

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.codec.upsert_lines import UpsertLines, upsert_lines_for
+from pipeline.codec.event_files.upsert_lines import UpsertLines, upsert_lines_for
 from pipeline.codec.values import from_json
 from tests.codec.test_values import identity
 

@@ -10,19 +10,19 @@ from pathlib import Path
 import anyio
 import pytest
 
-from pipeline.connectors.apart import ApartSource
 from pipeline.connectors.files import FilesSource
+from pipeline.connectors.remote_source import RemoteSource
 from pipeline.connectors.sqlite import SqliteSource
 from pipeline.domain.errors import TransientError
-from pipeline.engine.verify_stream import digest_only
+from pipeline.engine.verify.stream_comparison import digest_only
 from pipeline.processes.children import Child, start_child
 from tests.connectors.sqlite.databases import run
 from tests.contracts.source import SourceContract, SourceWorld, read_first
 
 
-def apart(path: Path) -> ApartSource:
+def apart(path: Path) -> RemoteSource:
     """Read a database in another process."""
-    return ApartSource(SqliteSource(path), digest_only)
+    return RemoteSource(SqliteSource(path), digest_only)
 
 
 class TestApartSource(SourceContract):
@@ -51,7 +51,7 @@ async def test_it_tells_the_same_as_the_source_itself(tmp_path: Path) -> None:
     for name in ("a", "b"):
         (tmp_path / name).write_text(name)
     source = FilesSource(tmp_path, checksum=True)
-    here, there = await read_first(source), await read_first(ApartSource(source, digest_only))
+    here, there = await read_first(source), await read_first(RemoteSource(source, digest_only))
     assert (here.keys, here.hashes, here.lines) == (there.keys, there.hashes, there.lines)
 
 
@@ -65,7 +65,7 @@ def children(monkeypatch: pytest.MonkeyPatch) -> list[Child]:
         started.append(child)
         return child, connection
 
-    monkeypatch.setattr("pipeline.connectors.apart.start_child", start)
+    monkeypatch.setattr("pipeline.connectors.remote_source.start_child", start)
     return started
 
 
@@ -97,11 +97,11 @@ async def test_no_script_of_the_caller_is_run(tmp_path: Path) -> None:
     script.write_text(
         "import sys, anyio\n"
         "from pathlib import Path\n"
-        "from pipeline.connectors.apart import ApartSource\n"
+        "from pipeline.connectors.remote_source import RemoteSource\n"
         "from pipeline.connectors.sqlite import SqliteSource\n"
-        "from pipeline.engine.verify_stream import digest_only\n"
+        "from pipeline.engine.verify.stream_comparison import digest_only\n"
         "async def main():\n"
-        "    async with ApartSource(SqliteSource(Path(sys.argv[1])), digest_only).open_snapshot() as snapshot:\n"
+        "    async with RemoteSource(SqliteSource(Path(sys.argv[1])), digest_only).open_snapshot() as snapshot:\n"
         "        print([schema.stream for schema in await snapshot.streams()])\n"
         "anyio.run(main)\n"
     )

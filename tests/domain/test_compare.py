@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.domain.compare import Rows, Step, walk, walk_rest
-from pipeline.domain.compare_values import differing_columns, pair_columns, same_value, why_not_comparable
-from pipeline.domain.diff import HASH_BYTES
+from pipeline.domain.comparison.diff import HASH_BYTES
+from pipeline.domain.comparison.values import differing_columns, pair_columns, same_value, why_not_comparable
+from pipeline.domain.comparison.walk import Rows, Step, walk, walk_rest
 from pipeline.domain.ids import Label, StreamName
 from pipeline.domain.keys import Key
 from pipeline.domain.schema import Column, StreamSchema

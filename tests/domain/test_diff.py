@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.domain.diff import HASH_BYTES, RangeDiff, StateRange, count_up_to, restrict
+from pipeline.domain.comparison.diff import HASH_BYTES, RangeDiff, StateRange, count_up_to, restrict
 from pipeline.domain.keys import Key, RawText, order
 
 Rows = dict[int, int]

@@ -6,7 +6,7 @@ import pytest
 
 from pipeline.domain.event_file import Encoding, FileEntry
 from pipeline.domain.ids import EventFileId, Label, ObjectKey, Phase, StreamName
-from pipeline.domain.lanes import Plan, Share, accounted, in_lane_order, plan
+from pipeline.domain.planning.import_plan import Plan, Share, accounted, in_lane_order, plan
 
 
 def entry(text: str) -> FileEntry:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pipeline.domain.event_file import Header, KeyRange
 from pipeline.domain.ids import EventFileId, FlowName, Phase, StreamName
 from pipeline.domain.keys import Key, order
-from pipeline.domain.overlay import segments
+from pipeline.domain.planning.overlay import segments
 from tests.engine.world import schema_of
 
 _bounds = st.none() | st.integers(0, 12).map(lambda number: (number,))

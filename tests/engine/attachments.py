@@ -12,7 +12,7 @@ from anyio.lowlevel import checkpoint
 from pipeline.domain.ids import FlowName, parse_binary_id
 from pipeline.domain.movement import Movement
 from pipeline.domain.schema import Column, StreamSchema
-from pipeline.engine.mover import Mover
+from pipeline.engine.movers.mover import Mover
 from pipeline.ports.destination import DestinationSession, FileToLoad, LoadOutcome
 from pipeline.ports.object_store import OpenBody
 from pipeline.ports.source import Known, RowBlock, Snapshot, StoreBinary, nothing_known
@@ -111,7 +111,7 @@ class AttachmentWorld(WiderWorld):
         """Run one process that moves once."""
         faults = faults or Faults()
         source, destination = AttachmentSource(self.tables, faults), replace(self.destination, faults=faults)
-        return await Mover(self.parts(faults), FLOW, source, destination, "worker").run()
+        return await Mover(self.context(faults), FLOW, source, destination, "worker").run()
 
     async def packs(self) -> set[str]:
         """The packs of the Flow."""

@@ -8,14 +8,14 @@ from dataclasses import dataclass, field, replace
 
 import anyio
 
-from pipeline.codec.message import MovementStarted, encode_message
+from pipeline.codec.documents.message import MovementStarted, encode_message
 from pipeline.domain.ids import FlowName
 from pipeline.domain.movement import Flow, Movement
-from pipeline.engine.export_worker import ExportWorker
-from pipeline.engine.flows import FlowStore
-from pipeline.engine.import_worker import ImportWorker
-from pipeline.engine.parts import EngineParts, Limits
-from pipeline.engine.sweep import Sweep
+from pipeline.engine.movements.context import EngineContext, Limits
+from pipeline.engine.movements.flow_store import FlowStore
+from pipeline.engine.workers.export_worker import ExportWorker
+from pipeline.engine.workers.import_worker import ImportWorker
+from pipeline.engine.workers.sweep import Sweep
 from pipeline.ports.destination import Destination
 from pipeline.ports.event_queue import EventQueue
 from pipeline.ports.source import Source
@@ -96,14 +96,14 @@ class WorkerProcess:
         store, imports = MortalStore(fleet.store, self.faults), MortalQueue(fleet.queue, self.faults)
         exports = MortalQueue(fleet.exports, self.faults)
         flows = FlowStore(store, fleet.clock)
-        parts = EngineParts(store, imports, fleet.clock, fleet.reporter, flows, fleet.limits, self.only_flows)
+        context = EngineContext(store, imports, fleet.clock, fleet.reporter, flows, fleet.limits, self.only_flows)
         async with anyio.create_task_group() as group:
             if "export" in self.roles:
-                group.start_soon(ExportWorker(parts, exports, self._source, self.name).run, stop)
+                group.start_soon(ExportWorker(context, exports, self._source, self.name).run, stop)
             if "import" in self.roles:
-                group.start_soon(ImportWorker(parts, self._destination, self.name).run, stop)
+                group.start_soon(ImportWorker(context, self._destination, self.name).run, stop)
             if "sweep" in self.roles:
-                group.start_soon(Sweep(parts, exports).run, stop)
+                group.start_soon(Sweep(context, exports).run, stop)
 
     def _source(self, flow: Flow) -> Source:
         return MemorySource(self.fleet.tables, self.faults)

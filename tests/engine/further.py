@@ -10,12 +10,12 @@ from datetime import timedelta
 from pipeline.domain.event_file import FileEntry
 from pipeline.domain.ids import FlowName
 from pipeline.domain.movement import Movement
-from pipeline.domain.retention import Reason
-from pipeline.engine.compaction import Compaction, Compactor
-from pipeline.engine.flows import FlowStore
-from pipeline.engine.parts import EngineParts
-from pipeline.engine.retention import Pruner, Pruning
-from pipeline.engine.sharing import SharedMover, add_destination
+from pipeline.domain.planning.retention import Reason
+from pipeline.engine.maintenance.compaction import Compaction, Compactor
+from pipeline.engine.maintenance.pruning import Pruner, Pruning
+from pipeline.engine.movements.context import EngineContext
+from pipeline.engine.movements.flow_store import FlowStore
+from pipeline.engine.movers.derived_flows import DerivedMover, add_destination
 from pipeline.ports.object_store import ObjectInfo
 from tests.engine.faulty import MortalQueue, MortalStore
 from tests.engine.moving import FLOW, World
@@ -46,11 +46,11 @@ class WiderWorld(World):
 
     further: dict[FlowName, MemoryDestination] = field(default_factory=dict)
 
-    def parts(self, faults: Faults | None = None) -> EngineParts:
+    def context(self, faults: Faults | None = None) -> EngineContext:
         """What one process works with."""
         faults = faults or Faults()
         store, queue = MortalStore(self.store, faults), MortalQueue(self.queue, faults)
-        return EngineParts(store, queue, self.clock, self.reporter, FlowStore(store, self.clock), self.limits)
+        return EngineContext(store, queue, self.clock, self.reporter, FlowStore(store, self.clock), self.limits)
 
     async def add_destination(self, name: str) -> FlowName:
         """Connect a further destination."""
@@ -63,11 +63,11 @@ class WiderWorld(World):
         """Run one process that brings a further destination up to date."""
         faults = faults or Faults()
         destination = replace(self.further[flow], faults=faults)
-        return await SharedMover(self.parts(faults), flow, destination, "worker").run()
+        return await DerivedMover(self.context(faults), flow, destination, "worker").run()
 
     async def compact(self, *streams: str, faults: Faults | None = None) -> Compaction:
         """Run one process that compacts."""
-        return await Compactor(self.parts(faults), FLOW).run(streams)
+        return await Compactor(self.context(faults), FLOW).run(streams)
 
     async def listed(self) -> list[FileEntry]:
         """All that the Flow's File Lists name, label by label."""
@@ -77,8 +77,8 @@ class WiderWorld(World):
 
     async def prune(self, *, deleting: bool = True, faults: Faults | None = None, **kept: timedelta) -> Pruning:
         """Run one process that prunes, or only looks."""
-        parts = self.parts(faults)
-        pruner = Pruner(parts.store, parts.flows, self.clock, FLOW, "worker", **kept)
+        context = self.context(faults)
+        pruner = Pruner(context.store, context.flows, self.clock, FLOW, "worker", **kept)
         return await pruner.run(ignore, alone=True) if deleting else await pruner.look(ignore)
 
     async def keys(self) -> set[str]:

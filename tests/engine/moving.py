@@ -13,9 +13,9 @@ import trio.testing
 
 from pipeline.domain.ids import FlowName
 from pipeline.domain.movement import Movement
-from pipeline.engine.flows import FlowStore
-from pipeline.engine.mover import Mover
-from pipeline.engine.parts import EngineParts, Limits
+from pipeline.engine.movements.context import EngineContext, Limits
+from pipeline.engine.movements.flow_store import FlowStore
+from pipeline.engine.movers.mover import Mover
 from pipeline.ports.event_queue import EventQueue
 from pipeline.ports.object_store import ObjectStore
 from pipeline.ports.reporter import Event
@@ -78,6 +78,6 @@ class World:
         store, queue = MortalStore(self.store, faults), MortalQueue(self.queue, faults)
         destination = replace(self.destination, faults=faults)
         flows = FlowStore(store, self.clock)
-        parts = EngineParts(store, queue, self.clock, self.reporter, flows, self.limits)
+        context = EngineContext(store, queue, self.clock, self.reporter, flows, self.limits)
         source = MemorySource(self.tables, faults)
-        return await Mover(parts, FLOW, source, destination, "worker").run(only=self.only, exclude=self.exclude)
+        return await Mover(context, FLOW, source, destination, "worker").run(only=self.only, exclude=self.exclude)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pipeline.domain.compare_report import StreamReport, Verification
+from pipeline.domain.comparison.report import StreamReport, Verification
 from pipeline.domain.ids import FlowName
 from pipeline.domain.movement import Movement
-from pipeline.engine.flows import FlowStore
-from pipeline.engine.mover import Mover
-from pipeline.engine.parts import EngineParts, Limits
-from pipeline.engine.verify import Verifier, VerifyRequest
-from pipeline.engine.verify_repair import DoubtedStreams, begin_repair
+from pipeline.engine.movements.context import EngineContext, Limits
+from pipeline.engine.movements.flow_store import FlowStore
+from pipeline.engine.movers.mover import Mover
+from pipeline.engine.verify.repair import InvalidatedStreams, begin_repair
+from pipeline.engine.verify.verifier import Verifier, VerifyRequest
 from pipeline.ports.destination import Destination
 from pipeline.ports.source import Source
 from pipeline.queues.memory import MemoryEventQueue
@@ -44,11 +44,13 @@ class RealFlow:
     async def move(self, only: tuple[str, ...] = (), exclude: tuple[str, ...] = ()) -> Movement:
         """Move once."""
         queue = MemoryEventQueue(visibility_seconds=30.0)
-        parts = EngineParts(self._store, queue, self._clock, RecordingReporter(), self._flows, LIMITS)
-        mover = Mover(parts, FLOW, self._places.source, self._places.destination, "worker")
+        context = EngineContext(self._store, queue, self._clock, RecordingReporter(), self._flows, LIMITS)
+        mover = Mover(context, FLOW, self._places.source, self._places.destination, "worker")
         return await mover.run(only=only, exclude=exclude)
 
-    async def verify(self, request: VerifyRequest | None = None, doubted: DoubtedStreams | None = None) -> Verification:
+    async def verify(
+        self, request: VerifyRequest | None = None, doubted: InvalidatedStreams | None = None
+    ) -> Verification:
         """Compare."""
         flow = await self._flows.read_flow(FLOW)
         source, copy = self._places.readable_source, self._places.copy
@@ -57,7 +59,7 @@ class RealFlow:
 
     async def repair(self) -> Movement:
         """Move what differs."""
-        with DoubtedStreams() as doubted:
+        with InvalidatedStreams() as doubted:
             found = await self.verify(doubted=doubted)
             doubted.note_streams(found.differing)
             flow = await self._flows.read_flow(FLOW)

@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from pipeline.domain.compaction import applicable, is_compact, last_step
 from pipeline.domain.errors import ConfigurationError, ConflictError, DamagedError
 from pipeline.domain.event_file import Encoding, FileEntry
 from pipeline.domain.ids import EventFileId, FlowName, Label, ObjectKey, Phase, StreamName
 from pipeline.domain.movement import Status
-from pipeline.engine.compaction import Compactor
+from pipeline.domain.planning.compaction import applicable, is_compact, last_step
+from pipeline.engine.maintenance.compaction import Compactor
 from pipeline.ports.object_store import OpenBody, PutCondition, Version
 from tests.engine.faulty import MortalStore
 from tests.engine.further import WiderWorld, may_crash, numbered
@@ -179,7 +179,7 @@ def test_a_movement_that_begins_meanwhile_wins() -> None:
     async def main() -> None:
         world = await long_history(2)
         with pytest.raises(ConflictError, match="nothing was changed"):
-            await Compactor(replace(world.parts(), store=BeginningStore(world.store, Faults(), world)), FLOW).run()
+            await Compactor(replace(world.context(), store=BeginningStore(world.store, Faults(), world)), FLOW).run()
         assert (await world.flows.read_movement(FLOW, 4)).status is Status.CANCELLED
         assert (await world.move()).number == 5
         assert world.destination.tables == world.tables

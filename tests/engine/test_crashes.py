@@ -6,7 +6,7 @@ import contextlib
 
 import pytest
 
-from pipeline.codec.message import GroupCompleted, encode_message
+from pipeline.codec.documents.message import GroupCompleted, encode_message
 from pipeline.domain.errors import AbsentError
 from pipeline.domain.movement import Status
 from tests.engine.moving import FLOW, World, on_trio

@@ -10,7 +10,7 @@ import pytest
 from pipeline.domain.errors import ConfigurationError
 from pipeline.domain.ids import FlowName
 from pipeline.domain.movement import Flow, Movement, Status
-from pipeline.engine.sharing import add_destination, is_behind, keep_up
+from pipeline.engine.movers.derived_flows import add_destination, is_behind, sync_with_origin
 from pipeline.ports.destination import Destination
 from tests.engine.fleet import Fleet, WorkerProcess
 from tests.engine.further import WiderWorld, may_crash, numbered
@@ -84,17 +84,17 @@ def test_what_did_not_go_in_is_tried_again_with_each_movement_of_the_origin_and_
         world.further[backup].refuses = lambda number, text: "not now" if number == 9 else None
         assert (await world.bring(backup)).status is Status.INCOMPLETE
         flow = await world.flows.read_flow(backup)
-        unchanged = await keep_up(world.flows, world.clock, flow)
+        unchanged = await sync_with_origin(world.flows, world.clock, flow)
         assert unchanged is not None
         assert (unchanged.number, unchanged.settled) == (1, True)
         again = await world.move()  # in which nothing has changed
-        begun = await keep_up(world.flows, world.clock, flow)
+        begun = await sync_with_origin(world.flows, world.clock, flow)
         assert begun is not None
         assert (begun.number, begun.settled, begun.shares_movement) == (2, False, again.number)
         world.further[backup].refuses = lambda number, text: None
         assert (await world.bring(backup)).status is Status.SUCCESS
         await world.move()
-        after = await keep_up(world.flows, world.clock, flow)
+        after = await sync_with_origin(world.flows, world.clock, flow)
         assert after is not None
         assert (after.number, after.settled) == (2, True)
 

@@ -11,15 +11,15 @@ import anyio
 import pytest
 from structlog.testing import capture_logs
 
-from pipeline.codec.message import GroupCompleted, encode_message
+from pipeline.codec.documents.message import GroupCompleted, encode_message
 from pipeline.domain.errors import TransientError
 from pipeline.domain.event_file import FileEntry
 from pipeline.domain.ids import EventFileId, FlowName, Label, ObjectKey
 from pipeline.domain.movement import Movement, Status
-from pipeline.engine.flows import FlowStore
-from pipeline.engine.helping import Help, Told, help_importing
-from pipeline.engine.mover import Mover
-from pipeline.engine.parts import EngineParts
+from pipeline.engine.imports.import_helper import HelperEvent, HelperProvider, run_helper
+from pipeline.engine.movements.context import EngineContext
+from pipeline.engine.movements.flow_store import FlowStore
+from pipeline.engine.movers.mover import Mover
 from pipeline.ports.destination import DestinationSession, FileToLoad, Loaded, LoadOutcome
 from pipeline.ports.reporter import EventFileImported
 from tests.engine.further import WiderWorld, may_crash, numbered
@@ -148,10 +148,10 @@ def test_an_exporter_that_was_taken_for_dead_announces_nothing() -> None:
 
 
 @dataclass
-class HelpInHand(Help):
+class HelpInHand(HelperProvider):
     """Help from a task of this process. It dies after so many things it told, or never comes."""
 
-    parts: EngineParts
+    context: EngineContext
     world: WiderWorld
     dies_after: int | None = None
     refuses: bool = False
@@ -159,11 +159,11 @@ class HelpInHand(Help):
     told: int = 0
 
     @asynccontextmanager
-    async def open(self, movement: Movement) -> AsyncIterator[AsyncIterator[Told]]:
+    async def open(self, movement: Movement) -> AsyncIterator[AsyncIterator[HelperEvent]]:
         """Import beside the one who asked."""
         if self.refuses:
             raise TransientError("nobody is there")
-        send, receive = anyio.create_memory_object_stream[Told](10_000)
+        send, receive = anyio.create_memory_object_stream[HelperEvent](10_000)
         async with (
             self.world.destination.open(FLOW) as session,
             receive,
@@ -171,11 +171,11 @@ class HelpInHand(Help):
             anyio.create_task_group() as group,
             aclosing(self._passed_on(receive)) as passed,
         ):
-            await group.start(help_importing, self.parts, movement, session, send.send_nowait, anyio.Event())
+            await group.start(run_helper, self.context, movement, session, send.send_nowait, anyio.Event())
             yield passed
             group.cancel_scope.cancel()
 
-    async def _passed_on(self, received: AsyncIterator[Told]) -> AsyncGenerator[Told, None]:
+    async def _passed_on(self, received: AsyncIterator[HelperEvent]) -> AsyncGenerator[HelperEvent, None]:
         async for told in received:
             if self.told == self.dies_after:
                 return
@@ -189,9 +189,9 @@ async def move_with_help(
 ) -> tuple[Movement, HelpInHand]:
     """Move once, having help."""
     flows = FlowStore(world.store, world.clock)
-    parts = EngineParts(world.store, world.queue, world.clock, world.reporter, flows, world.limits)
-    help_ = HelpInHand(replace(parts), world, dies_after, refuses, silent)
-    mover = Mover(parts, FLOW, MemorySource(world.tables), world.destination, "worker", help_)
+    context = EngineContext(world.store, world.queue, world.clock, world.reporter, flows, world.limits)
+    help_ = HelpInHand(replace(context), world, dies_after, refuses, silent)
+    mover = Mover(context, FLOW, MemorySource(world.tables), world.destination, "worker", help_)
     return await mover.run(), help_
 
 
@@ -305,10 +305,10 @@ def test_a_helper_leaves_the_next_movement_to_others_and_ends() -> None:
         world = WiderWorld({"a": numbered(1)})
         movement = await world.move()
         flows = FlowStore(world.store, world.clock)
-        parts = EngineParts(world.store, world.queue, world.clock, world.reporter, flows, world.limits)
-        stop, told = anyio.Event(), list[Told]()
+        context = EngineContext(world.store, world.queue, world.clock, world.reporter, flows, world.limits)
+        stop, told = anyio.Event(), list[HelperEvent]()
         async with world.destination.open(FLOW) as session, anyio.create_task_group() as group:
-            await group.start(help_importing, parts, movement, session, told.append, stop)
+            await group.start(run_helper, context, movement, session, told.append, stop)
             following = GroupCompleted(FLOW, movement.number + 1, Label("a"), ObjectKey("flows/x"))
             await world.queue.send([encode_message(following)])
             with anyio.fail_after(60):

@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.codec.event_file import EventFileWriter
+from pipeline.codec.event_files.event_file import EventFileWriter
 from pipeline.domain.errors import ConfigurationError, DamagedError
 from pipeline.domain.ids import FlowName
 from pipeline.domain.movement import Status
-from pipeline.engine import chunks
-from pipeline.engine.chunks import ChunkWriter
-from pipeline.engine.parts import Limits
+from pipeline.engine.export import chunk_writer
+from pipeline.engine.export.chunk_writer import ChunkWriter
+from pipeline.engine.movements.context import Limits
 from pipeline.ports.object_store import PutCondition
 from pipeline.ports.reporter import EventFileStored
 from tests.engine.moving import FLOW, SMALL, World, on_trio
@@ -266,7 +266,7 @@ def test_few_lines_wait_to_be_compressed_however_long_that_takes(monkeypatch: py
         assert many.wait(10)
         compress(self, added)
 
-    monkeypatch.setattr(chunks, "MAX_UNCOMPRESSED_BYTES", most)
+    monkeypatch.setattr(chunk_writer, "MAX_UNCOMPRESSED_BYTES", most)
     monkeypatch.setattr(ChunkWriter, "add_upserts", watched)
     monkeypatch.setattr(EventFileWriter, "compress", slowly)
 

@@ -9,18 +9,18 @@ import pytest
 from blake3 import blake3
 
 from pipeline.connectors.files import FilesDestination, FilesSource
-from pipeline.domain import layout
+from pipeline.domain import object_keys
 from pipeline.domain.errors import DamagedError
 from pipeline.domain.ids import BinaryId, ObjectKey
 from pipeline.domain.movement import Status
-from pipeline.domain.retention import Reason
-from pipeline.engine import pack_writer
-from pipeline.engine.binaries import BinaryFiles
-from pipeline.engine.mover import Mover
-from pipeline.engine.parts import Limits
+from pipeline.domain.planning.retention import Reason
+from pipeline.engine.movements.context import Limits
+from pipeline.engine.movers.mover import Mover
+from pipeline.engine.storage import pack_writer
+from pipeline.engine.storage.binaries import BinaryFiles
 from pipeline.ports.object_store import ObjectStore, PutCondition
 from pipeline.ports.reporter import BinaryFileFailed, BinaryFileStored
-from pipeline.stores.directory import DirectoryObjectStore
+from pipeline.stores.directory.object_store import DirectoryObjectStore
 from pipeline.stores.memory import MemoryObjectStore
 from tests.connectors.files.moving import described
 from tests.engine.attachments import AttachmentWorld, body_of
@@ -29,7 +29,7 @@ from tests.engine.further import may_crash
 from tests.engine.moving import FLOW, RecordingReporter, on_trio
 from tests.engine.world import Faults
 
-PACKS = layout.packs_prefix(FLOW)
+PACKS = object_keys.packs_prefix(FLOW)
 
 
 class Process:
@@ -78,7 +78,7 @@ async def test_many_small_contents_take_one_object_and_one_put() -> None:
     process = Process(store)
     ids = await process.store(numbered(300))
     assert len(await objects(store)) == 1
-    assert process.requests == [f"list_page {PACKS}", f"list_page {layout.binaries_prefix(FLOW)}", f"put {PACKS}"]
+    assert process.requests == [f"list_page {PACKS}", f"list_page {object_keys.binaries_prefix(FLOW)}", f"put {PACKS}"]
     assert process.reused == [False] * 300
     reader = Process(store)
     assert [await reader.read(binary) for binary in ids] == numbered(300)
@@ -100,7 +100,7 @@ async def test_a_content_is_stored_once_within_and_across_movements() -> None:
 async def test_few_contents_are_stored_alone_and_not_again_in_a_pack() -> None:
     store = MemoryObjectStore()
     ids = await Process(store).store(numbered(3))
-    alone = [layout.binary_key(FLOW, binary) for binary in ids]
+    alone = [object_keys.binary_key(FLOW, binary) for binary in ids]
     assert await objects(store) == sorted(alone)
     later = Process(store)
     await later.store(numbered(30))
@@ -117,7 +117,7 @@ async def test_a_large_content_is_stored_alone() -> None:
     _, alone = await Process(store).store(large)
     await Process(store).store([large[0], *numbered(20)])
     assert len(await objects(store, PACKS)) == 1
-    assert layout.binary_key(FLOW, alone) in await objects(store)
+    assert object_keys.binary_key(FLOW, alone) in await objects(store)
 
 
 async def test_the_first_content_of_a_large_pack_is_read_by_its_range_and_with_the_second_all_of_it() -> None:
@@ -322,7 +322,7 @@ async def test_two_thousand_small_files_are_moved_by_few_objects(tmp_path: Path)
     world = AttachmentWorld({}, limits=Limits())
     store = world.store = DirectoryObjectStore(tmp_path / "store")
     source, destination = FilesSource(tmp_path / "source"), FilesDestination(tmp_path / "destination")
-    movement = await Mover(world.parts(), FLOW, source, destination, "worker").run()
+    movement = await Mover(world.context(), FLOW, source, destination, "worker").run()
     assert movement.status is Status.SUCCESS, movement.problems
     assert described(tmp_path / "source") == described(tmp_path / "destination")
-    assert len(await objects(store, layout.binaries_prefix(FLOW))) == 1
+    assert len(await objects(store, object_keys.binaries_prefix(FLOW))) == 1

@@ -7,13 +7,13 @@ from datetime import timedelta
 
 import pytest
 
-from pipeline.codec.event_file import EventFileReader
-from pipeline.domain import layout
+from pipeline.codec.event_files.event_file import EventFileReader
+from pipeline.domain import object_keys
 from pipeline.domain.errors import ConfigurationError, TransientError
 from pipeline.domain.ids import BinaryId, FlowName, ObjectKey, StreamName
 from pipeline.domain.movement import Status
-from pipeline.domain.retention import Needed, Reason, reason_to_delete
-from pipeline.engine.retention import Pruner
+from pipeline.domain.planning.retention import Needed, Reason, reason_to_delete
+from pipeline.engine.maintenance.pruning import Pruner
 from pipeline.ports.object_store import PutCondition
 from tests.engine.further import WiderWorld, ignore, may_crash, numbered
 from tests.engine.moving import FLOW, on_trio
@@ -128,7 +128,7 @@ def test_nothing_is_pruned_while_a_movement_is_under_way_and_it_carries_on() -> 
 def test_a_movement_that_begins_while_it_is_pruned_waits() -> None:
     async def main() -> None:
         world = await moved()
-        parts = world.parts()
+        parts = world.context()
         refused: list[str] = []
 
         async def begin() -> None:
@@ -234,16 +234,16 @@ def test_keys_of_an_unknown_kind_stay() -> None:
 @pytest.mark.parametrize(
     ("key", "reason"),
     [
-        (layout.binary_key(FLOW, BinaryId("ab" * 32)), None),
-        (layout.binary_key(FLOW, BinaryId("cd" * 32)), Reason.BINARY_FILE),
-        (layout.state_key(FLOW, StreamName("a/b"), 2, 1), Reason.STATE),
-        (layout.state_key(FLOW, StreamName("a/b"), 4, 1), None),
-        (layout.state_part_key(FLOW, StreamName("parts"), "x"), Reason.STATE_PART),
-        (layout.movement_key(FLOW, 1), None),
-        (layout.flow_key(FLOW), None),
-        (layout.progress_key(FLOW, 1, "w"), Reason.REPORT),
-        (layout.progress_key(FLOW, 2, "w"), None),
-        (layout.flow_key(FlowName("crm/2")), None),
+        (object_keys.binary_key(FLOW, BinaryId("ab" * 32)), None),
+        (object_keys.binary_key(FLOW, BinaryId("cd" * 32)), Reason.BINARY_FILE),
+        (object_keys.state_key(FLOW, StreamName("a/b"), 2, 1), Reason.STATE),
+        (object_keys.state_key(FLOW, StreamName("a/b"), 4, 1), None),
+        (object_keys.state_part_key(FLOW, StreamName("parts"), "x"), Reason.STATE_PART),
+        (object_keys.movement_key(FLOW, 1), None),
+        (object_keys.flow_key(FLOW), None),
+        (object_keys.progress_key(FLOW, 1, "w"), Reason.REPORT),
+        (object_keys.progress_key(FLOW, 2, "w"), None),
+        (object_keys.flow_key(FlowName("crm/2")), None),
         (ObjectKey("flows/crm2/events/1/a/full/0.jsonl.zst"), None),
     ],
 )

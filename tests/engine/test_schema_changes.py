@@ -11,7 +11,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from pipeline.assembly.moving import MoveRequest, move
+from pipeline.assembly.commands.move import MoveRequest, move
 from pipeline.domain.movement import Movement, Status
 from pipeline.ports.reporter import Event, EventFileStored
 from pipeline.settings import Settings
@@ -342,7 +342,7 @@ def test_foreign_keys_keep_pointing_to_a_table_made_anew(open_databases: Callabl
 
 
 def test_a_new_destination_replays_the_changes(open_databases: Callable[..., Databases]) -> None:
-    from pipeline.assembly.connecting import add_flow_destination, import_flow
+    from pipeline.assembly.commands.flows import add_flow_destination, import_flow
 
     databases = open_databases()
     databases.at_source("ALTER TABLE t ADD COLUMN c TEXT", "UPDATE t SET c = 'c'")

@@ -12,12 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.domain.compare_report import Against, Finding, StreamReport
+from pipeline.domain.comparison.report import Against, Finding, StreamReport
 from pipeline.domain.errors import ConfigurationError
 from pipeline.domain.ids import StreamName
 from pipeline.domain.keys import Key
-from pipeline.engine.verify import VerifyRequest
-from pipeline.engine.verify_stream import StreamComparison, Told
+from pipeline.engine.verify.stream_comparison import DifferenceSink, StreamComparison
+from pipeline.engine.verify.verifier import VerifyRequest
 from pipeline.ports.source import Known, RowBlock, nothing_known
 from tests.engine.moving import FLOW, on_trio
 from tests.engine.verifying import VerifiedWorld, numbered
@@ -251,7 +251,7 @@ def test_however_many_rows_there_are_few_blocks_are_in_memory(text: str) -> None
     kept: list[int] = []
 
     async def main() -> StreamReport:
-        told = Told(keep=3, set_aside={}, note=lambda difference: kept.append(1))
+        told = DifferenceSink(keep=3, set_aside={}, note=lambda difference: kept.append(1))
         return await StreamComparison(StreamReport(StreamName("t")), None, told).run(source.open(), copy.open)
 
     report = on_trio(main)

@@ -9,10 +9,10 @@ import pytest
 
 from pipeline.connectors.files import FilesDestination, FilesSource
 from pipeline.connectors.sqlite import SqliteDestination, SqliteSource
-from pipeline.domain.compare_report import Against, Finding
+from pipeline.domain.comparison.report import Against, Finding
 from pipeline.domain.errors import ConfigurationError
 from pipeline.domain.keys import RawText
-from pipeline.engine.verify import VerifyRequest
+from pipeline.engine.verify.verifier import VerifyRequest
 from tests.connectors.sqlite.databases import dump, run
 from tests.engine.real_flow import Places, RealFlow, one
 

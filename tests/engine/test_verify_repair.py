@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from pipeline.domain.errors import TransientError
 from pipeline.domain.movement import Movement
-from pipeline.engine import verify_repair
-from pipeline.engine.verify import VerifyRequest
+from pipeline.engine.verify import repair
+from pipeline.engine.verify.verifier import VerifyRequest
 from tests.engine.further import may_crash
 from tests.engine.moving import FLOW, on_trio
 from tests.engine.verifying import VerifiedWorld, numbered
@@ -137,7 +137,7 @@ def test_a_movement_that_has_not_settled_comes_first() -> None:
 
 
 def test_history_with_a_repair_in_it_brings_a_later_destination_to_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(verify_repair, "RANGE_ROWS", 4)  # more differences in one range than are held at once
+    monkeypatch.setattr(repair, "RANGE_ROWS", 4)  # more differences in one range than are held at once
 
     async def main() -> None:
         world = VerifiedWorld({"users": numbered(*range(0, 40, 2))})

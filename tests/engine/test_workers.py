@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import anyio
 import pytest
 
-from pipeline.codec.message import GroupCompleted, MovementExported, MovementStarted, encode_message
+from pipeline.codec.documents.message import GroupCompleted, MovementExported, MovementStarted, encode_message
 from pipeline.domain.ids import FlowName, Label, ObjectKey
 from pipeline.domain.movement import Status
 from pipeline.ports.object_store import PutCondition

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pipeline.domain.compare_report import Verification
+from pipeline.domain.comparison.report import Verification
 from pipeline.domain.movement import Movement
-from pipeline.engine.mover import Mover
-from pipeline.engine.parts import EngineParts
-from pipeline.engine.verify import NoteDifference, Verifier, VerifyRequest
-from pipeline.engine.verify_repair import DoubtedStreams, begin_repair
+from pipeline.engine.movements.context import EngineContext
+from pipeline.engine.movers.mover import Mover
+from pipeline.engine.verify.repair import InvalidatedStreams, begin_repair
+from pipeline.engine.verify.verifier import NoteDifference, Verifier, VerifyRequest
 from tests.engine.faulty import MortalQueue, MortalStore
 from tests.engine.moving import FLOW, World
 from tests.engine.world import Faults, MemorySource, Table
@@ -38,12 +38,12 @@ class VerifiedWorld(World):
         """Run one process that repairs."""
         faults = faults or Faults()
         store, queue = MortalStore(self.store, faults), MortalQueue(self.queue, faults)
-        with DoubtedStreams() as doubted:
+        with InvalidatedStreams() as doubted:
             found = await self.verify(request, doubted.note)
             doubted.note_streams(found.differing)
             flow = await self.flows.read_flow(FLOW)
-            parts = EngineParts(store, queue, self.clock, self.reporter, self.flows, self.limits)
-            begun = await begin_repair(store, parts.flows, self.clock, flow, doubted)
+            context = EngineContext(store, queue, self.clock, self.reporter, self.flows, self.limits)
+            begun = await begin_repair(store, context.flows, self.clock, flow, doubted)
             source = MemorySource(self.tables, faults)
-            mover = Mover(parts, FLOW, source, self.destination, "worker")
+            mover = Mover(context, FLOW, source, self.destination, "worker")
             return await mover.run(only=begun.only, exclude=begun.exclude)

@@ -15,7 +15,7 @@ import anyio.lowlevel
 import orjson
 
 from pipeline.codec.values import key_text
-from pipeline.domain.diff import count_up_to
+from pipeline.domain.comparison.diff import count_up_to
 from pipeline.domain.ids import EventFileId, FlowName, Label, StreamName
 from pipeline.domain.keys import Key, order
 from pipeline.domain.schema import Column, StreamSchema

@@ -19,7 +19,7 @@ import orjson
 
 from localstack.provision import Access, provision_bucket, provision_queue
 from localstack.resources import Bucket, Queue
-from pipeline.assembly.home import open_home
+from pipeline.assembly.runtime import open_runtime
 from pipeline.connectors.locations import parse_location
 from pipeline.domain.ids import FlowName
 from pipeline.domain.movement import Movement
@@ -50,7 +50,7 @@ class Fleet:
         """Make the Flow."""
 
         async def main() -> None:
-            async with open_home(load_settings(flags=self.as_settings())) as home:
+            async with open_runtime(load_settings(flags=self.as_settings())) as home:
                 urls = [parse_location(str(path)).url for path in (self.source, self.destination)]
                 await home.flows.connect(FlowName(FLOW), *urls)
 
@@ -62,7 +62,7 @@ class Fleet:
 
     async def movement(self) -> Movement:
         """The latest Movement."""
-        async with open_home(load_settings(flags=self.as_settings())) as home:
+        async with open_runtime(load_settings(flags=self.as_settings())) as home:
             movement = await home.flows.latest(await home.flows.read_flow(FlowName(FLOW)))
         assert movement is not None
         return movement

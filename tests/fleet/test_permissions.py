@@ -14,9 +14,9 @@ import anyio
 import orjson
 import pytest
 
-import pipeline.queues.sqs
-import pipeline.stores.s3
-from pipeline.assembly.workers import Role, open_worker, start, sweep
+import pipeline.queues.sqs.event_queue
+import pipeline.stores.s3.object_store
+from pipeline.assembly.commands.workers import Role, open_worker, start, sweep
 from pipeline.aws.options import AwsOptions
 from pipeline.aws.session import open_client
 from pipeline.domain.ids import FlowName
@@ -109,8 +109,8 @@ def fleet(tmp_path: Path, seaweedfs: S3Server, ministack: S3AndSqs) -> Iterator[
 def recorded(monkeypatch: pytest.MonkeyPatch) -> Recorder:
     """Watch all clients that are opened from now on."""
     recorder = Recorder()
-    monkeypatch.setattr(pipeline.stores.s3, "open_client", recorder.open)
-    monkeypatch.setattr(pipeline.queues.sqs, "open_client", recorder.open)
+    monkeypatch.setattr(pipeline.stores.s3.object_store, "open_client", recorder.open)
+    monkeypatch.setattr(pipeline.queues.sqs.event_queue, "open_client", recorder.open)
     return recorder
 
 

@@ -16,18 +16,18 @@ from tempfile import TemporaryDirectory
 import anyio
 import orjson
 
-from pipeline.codec.compression import Compressor
-from pipeline.codec.documents import decode_movement
-from pipeline.codec.event_file import EventFileReader
-from pipeline.codec.file_list import decode_file_list
-from pipeline.codec.message import decode_message
+from pipeline.codec.documents.file_list import decode_file_list
+from pipeline.codec.documents.flow import decode_movement
+from pipeline.codec.documents.message import decode_message
+from pipeline.codec.event_files.compression import Compressor
+from pipeline.codec.event_files.event_file import EventFileReader
+from pipeline.codec.event_files.upsert_lines import UpsertLines
 from pipeline.codec.state import StateReader, encode_range
-from pipeline.codec.upsert_lines import UpsertLines
 from pipeline.codec.values import parse_line
 from pipeline.domain.errors import PipelineError
 from pipeline.domain.event_file import Encoding
 from pipeline.domain.ids import ObjectKey
-from pipeline.stores.directory import DirectoryObjectStore
+from pipeline.stores.directory.object_store import DirectoryObjectStore
 from tests.fuzz import samples
 
 MEBIBYTE = 1 << 20

@@ -18,17 +18,17 @@ import orjson
 atheris: Any = importlib.import_module("atheris")  # not a dependency: mypy and the tests do without it
 
 with atheris.instrument_imports(include=["pipeline"]):
-    from pipeline.codec.documents import decode_flow, decode_movement
-    from pipeline.codec.event_file import EventFileReader
-    from pipeline.codec.failures import decode_failures
-    from pipeline.codec.file_list import decode_file_list
-    from pipeline.codec.message import decode_message
-    from pipeline.codec.progress import decode_progress
+    from pipeline.codec.documents.failures import decode_failures
+    from pipeline.codec.documents.file_list import decode_file_list
+    from pipeline.codec.documents.flow import decode_flow, decode_movement
+    from pipeline.codec.documents.message import decode_message
+    from pipeline.codec.documents.progress import decode_progress
+    from pipeline.codec.event_files.event_file import EventFileReader
+    from pipeline.codec.event_files.upsert_lines import UpsertLines
     from pipeline.codec.state import StateReader
-    from pipeline.codec.upsert_lines import UpsertLines
-    from pipeline.connectors.files.records import Plan, plan_block, planned_upserts
+    from pipeline.connectors.files.loading.records import Plan, plan_block, planned_upserts
     from pipeline.connectors.locations import parse_location
-    from pipeline.connectors.sqlite.records import parse_block, runs
+    from pipeline.connectors.sqlite.loading.records import parse_block, runs
     from pipeline.domain.errors import PipelineError
 
 from tests.fuzz import samples  # noqa: E402 - what is instrumented has to be imported first

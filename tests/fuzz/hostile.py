@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 from hypothesis import strategies as st
 
-from pipeline.codec.compression import compress_frame
+from pipeline.codec.event_files.compression import compress_frame
 
 Json = Any
 

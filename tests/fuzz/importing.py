@@ -9,18 +9,18 @@ from datetime import UTC, datetime
 import anyio
 from blake3 import blake3
 
-from pipeline.codec.failures import Failure
-from pipeline.codec.file_list import encode_file_list
-from pipeline.codec.message import GroupCompleted
-from pipeline.domain import layout
+from pipeline.codec.documents.failures import Failure
+from pipeline.codec.documents.file_list import encode_file_list
+from pipeline.codec.documents.message import GroupCompleted
+from pipeline.domain import object_keys
 from pipeline.domain.errors import PipelineError
 from pipeline.domain.event_file import Encoding, FileEntry
+from pipeline.domain.exception_groups import unwrap_exception_group
 from pipeline.domain.ids import BinaryId, EventFileId, FlowName, Label, ObjectKey
 from pipeline.domain.movement import Movement, Status
-from pipeline.domain.one_error import one_error
-from pipeline.engine.flows import FlowStore
-from pipeline.engine.movement_import import MovementImport
-from pipeline.engine.parts import EngineParts, Limits
+from pipeline.engine.imports.movement_import import MovementImport
+from pipeline.engine.movements.context import EngineContext, Limits
+from pipeline.engine.movements.flow_store import FlowStore
 from pipeline.ports.destination import Destination, Mark
 from pipeline.ports.object_store import PutCondition
 from pipeline.ports.reporter import Event
@@ -72,17 +72,17 @@ async def _import(
     for stored in files:
         await store.put(stored.entry.key, stored.data, PutCondition.NONE)
     for content in binaries:
-        key = layout.binary_key(FLOW, BinaryId(blake3(content).hexdigest()))
+        key = object_keys.binary_key(FLOW, BinaryId(blake3(content).hexdigest()))
         await store.put(key, content, PutCondition.NONE)
     if file_list is None:
         file_list = encode_file_list(FLOW, LABEL, [stored.entry for stored in files])
     await store.put(LIST_KEY, file_list, PutCondition.NONE)
     flows = FlowStore(store, clock)
-    parts = EngineParts(store, MemoryEventQueue(visibility_seconds=30.0), clock, _Nowhere(), flows, Limits())
+    parts = EngineContext(store, MemoryEventQueue(visibility_seconds=30.0), clock, _Nowhere(), flows, Limits())
     movement = Movement(FLOW, 1, Status.IN_PROGRESS, MOMENT, MOMENT)
     outcome = Outcome()
     try:
-        with one_error():
+        with unwrap_exception_group():
             async with destination.open(FlowName(FLOW)) as session:
                 importing = MovementImport(parts, movement, session, anyio.CapacityLimiter(4))
                 await importing.refresh()

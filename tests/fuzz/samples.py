@@ -7,19 +7,19 @@ from typing import Any
 
 import orjson
 
-from pipeline.codec.documents import encode_flow, encode_movement
-from pipeline.codec.failures import Failure, encode_failures
-from pipeline.codec.file_list import encode_file_list
-from pipeline.codec.header import encode_header
-from pipeline.codec.message import GroupCompleted, MovementExported, MovementStarted, encode_message
-from pipeline.codec.progress import GroupProgress, Progress, encode_progress
-from pipeline.codec.promises import promises_to_json
+from pipeline.codec.documents.failures import Failure, encode_failures
+from pipeline.codec.documents.file_list import encode_file_list
+from pipeline.codec.documents.flow import encode_flow, encode_movement
+from pipeline.codec.documents.message import GroupCompleted, MovementExported, MovementStarted, encode_message
+from pipeline.codec.documents.progress import GroupProgress, Progress, encode_progress
+from pipeline.codec.event_files.constraints import constraints_to_json
+from pipeline.codec.event_files.header import encode_header
 from pipeline.codec.state import encode_range, encode_state_head
+from pipeline.domain.constraints import Action, ForeignKey, Index, IndexColumn, TableConstraints, UnsupportedConstraint
 from pipeline.domain.event_file import Encoding, FileEntry, Header, KeyRange
 from pipeline.domain.ids import EventFileId, FlowName, Label, ObjectKey, Phase, StreamName
-from pipeline.domain.lanes import Share
 from pipeline.domain.movement import Flow, Movement, Status, Totals
-from pipeline.domain.promises import Action, ForeignKey, Index, IndexColumn, LeftOut, Promises
+from pipeline.domain.planning.import_plan import Share
 from pipeline.domain.schema import Column, StreamSchema
 
 MOMENT = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
@@ -54,11 +54,11 @@ RECORDS: list[Any] = [
 ]
 EVENT_FILE: list[Any] = [orjson.loads(encode_header(header_of(len(RECORDS)))), *RECORDS]
 
-PROMISES: Any = promises_to_json(
-    Promises(
+PROMISES: Any = constraints_to_json(
+    TableConstraints(
         (Index("by_name", (IndexColumn("name", descending=True), IndexColumn("id")), unique=True, constraint=True),),
         (ForeignKey("", ("name",), StreamName("sentinel"), ("id",), Action.CASCADE, Action.SET_NULL, deferred=True),),
-        (LeftOut("check", "(id > 0)", "it is in another language"),),
+        (UnsupportedConstraint("check", "(id > 0)", "it is in another language"),),
     )
 )
 

@@ -12,12 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
-from pipeline.codec.documents import decode_flow, decode_movement, encode_flow, encode_movement
-from pipeline.codec.failures import Failure, decode_failures, encode_failures
-from pipeline.codec.file_list import decode_file_list
-from pipeline.codec.header import decode_header, encode_header
-from pipeline.codec.message import decode_message, encode_message
-from pipeline.codec.progress import Progress, decode_progress, encode_progress
+from pipeline.codec.documents.failures import Failure, decode_failures, encode_failures
+from pipeline.codec.documents.file_list import decode_file_list
+from pipeline.codec.documents.flow import decode_flow, decode_movement, encode_flow, encode_movement
+from pipeline.codec.documents.message import decode_message, encode_message
+from pipeline.codec.documents.progress import Progress, decode_progress, encode_progress
+from pipeline.codec.event_files.header import decode_header, encode_header
 from pipeline.codec.state import decode_state_head
 from pipeline.codec.values import from_json, key_from_json, key_text, key_to_json, to_json
 from pipeline.domain.event_file import FileEntry

@@ -6,10 +6,10 @@ import orjson
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.codec.event_file import EventFileReader
+from pipeline.codec.event_files.event_file import EventFileReader
+from pipeline.codec.event_files.upsert_lines import UpsertLines
 from pipeline.codec.state import StateReader, encode_stored
-from pipeline.codec.upsert_lines import UpsertLines
-from pipeline.domain.diff import StateRange
+from pipeline.domain.comparison.diff import StateRange
 from pipeline.domain.event_file import Encoding, Header
 from pipeline.domain.keys import order
 from tests.fuzz import samples

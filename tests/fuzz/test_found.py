@@ -7,15 +7,15 @@ from typing import Any
 import orjson
 import pytest
 
-from pipeline.codec.documents import decode_movement
-from pipeline.codec.event_file import EventFileReader
-from pipeline.codec.failures import decode_failures
-from pipeline.codec.file_list import decode_file_list
-from pipeline.codec.header import decode_header
-from pipeline.codec.message import decode_message
-from pipeline.codec.progress import decode_progress
+from pipeline.codec.documents.failures import decode_failures
+from pipeline.codec.documents.file_list import decode_file_list
+from pipeline.codec.documents.flow import decode_movement
+from pipeline.codec.documents.message import decode_message
+from pipeline.codec.documents.progress import decode_progress
+from pipeline.codec.event_files.event_file import EventFileReader
+from pipeline.codec.event_files.header import decode_header
+from pipeline.codec.event_files.upsert_lines import UpsertLines
 from pipeline.codec.state import StateReader, encode_range
-from pipeline.codec.upsert_lines import UpsertLines
 from pipeline.codec.values import parse_line
 from pipeline.domain.errors import DamagedError
 from pipeline.domain.event_file import Encoding

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.connectors.locations import Technology, default_flow_name, parse_location
-from pipeline.connectors.postgres.location import parse_location as parse_postgres
+from pipeline.connectors.postgres.session.location import parse_location as parse_postgres
 from pipeline.domain.errors import ConfigurationError
 from pipeline.settings import ENVIRONMENT_PREFIX, Settings, load_settings
 from tests.fuzz.holding import fuzz, result_or_error

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.connectors.postgres.destination import PostgresDestination
+from pipeline.connectors.postgres.loading.destination import PostgresDestination
 from tests.connectors.postgres.places import Place, place_factory
 from tests.fuzz import samples
 from tests.fuzz.holding import fuzz

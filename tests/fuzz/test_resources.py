@@ -9,7 +9,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-from pipeline.codec.event_file import MAX_EVENT_FILE_BYTES, MAX_HEADER_BYTES, MAX_LINE_BYTES
+from pipeline.codec.event_files.event_file import MAX_EVENT_FILE_BYTES, MAX_HEADER_BYTES, MAX_LINE_BYTES
 from tests.fuzz.attacks import ATTACKS
 
 ROOT = Path(__file__).parents[2]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.aws.options import AwsOptions
 from pipeline.aws.session import open_client
-from pipeline.queues.sqs import SqsEventQueue, open_sqs_queue
+from pipeline.queues.sqs.event_queue import SqsEventQueue, open_sqs_queue
 from tests.servers.addresses import SqsServer
 
 if TYPE_CHECKING:

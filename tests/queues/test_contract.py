@@ -11,7 +11,7 @@ import pytest
 
 from pipeline.ports.event_queue import EventQueue
 from pipeline.queues.memory import MemoryEventQueue
-from pipeline.queues.sqlite import SqliteEventQueue
+from pipeline.queues.sqlite.event_queue import SqliteEventQueue
 from tests.contracts.event_queue import CLAUSES, Clause, Terms, check
 
 TERMS = Terms(visibility_seconds=0.2, max_receives=3)

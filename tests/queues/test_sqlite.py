@@ -10,7 +10,7 @@ import pytest
 
 from pipeline.domain.errors import ConfigurationError, DefectError, PipelineError, RefusedError
 from pipeline.ports.event_queue import MAX_BODY_BYTES, QueueDepth
-from pipeline.queues.sqlite import SqliteEventQueue
+from pipeline.queues.sqlite.event_queue import SqliteEventQueue
 from tests.contracts.processes import race, start, wait_for_start
 
 MESSAGES = 60

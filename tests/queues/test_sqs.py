@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.domain.errors import ConfigurationError, LeaseLostError, PipelineError
 from pipeline.ports.event_queue import Message, QueueDepth
-from pipeline.queues.sqs import SqsEventQueue, open_sqs_queue
+from pipeline.queues.sqs.event_queue import SqsEventQueue, open_sqs_queue
 from tests.queues.sqs_faults import faulty_way, refusing
 from tests.queues.sqs_queues import MAX_RECEIVES, MadeQueue, aws_options, made_queue
 from tests.servers.addresses import S3AndSqs

@@ -11,7 +11,7 @@ import pytest
 
 from pipeline.domain.errors import LeaseLostError, RefusedError, TransientError
 from pipeline.ports.event_queue import Message, Receipt
-from pipeline.queues.sqs import SqsEventQueue, open_sqs_queue
+from pipeline.queues.sqs.event_queue import SqsEventQueue, open_sqs_queue
 from tests.queues.sqs_faults import (
     Answer,
     FaultyWay,

@@ -8,13 +8,13 @@ from functools import partial
 
 import trio
 
-from pipeline.codec.documents import decode_flow
-from pipeline.domain import layout
+from pipeline.codec.documents.flow import decode_flow
+from pipeline.domain import object_keys
 from pipeline.domain.errors import AbsentError, ConfigurationError, ConflictError
 from pipeline.domain.ids import FlowName
-from pipeline.engine.compaction import Compactor
-from pipeline.engine.retention import Pruner
-from pipeline.engine.sharing import SharedMover, add_destination
+from pipeline.engine.maintenance.compaction import Compactor
+from pipeline.engine.maintenance.pruning import Pruner
+from pipeline.engine.movers.derived_flows import DerivedMover, add_destination
 from tests.simulation.destination import SimulatedDestination
 from tests.simulation.plan import FLOW, of_seed
 from tests.simulation.process import Process
@@ -59,7 +59,7 @@ class Chores:
                 await trio.sleep(1.0)
 
     def _is_claimed(self) -> bool:
-        document = self.world.bucket.content.get(layout.flow_key(FLOW))
+        document = self.world.bucket.content.get(object_keys.flow_key(FLOW))
         return document is not None and decode_flow(document, "flow.json").pruning is not None
 
     def _pruners(self) -> list[Process]:
@@ -123,13 +123,13 @@ class Chores:
         return process
 
     async def _compact(self, process: Process) -> bool:
-        await Compactor(self.world.parts(process), FLOW).run()
+        await Compactor(self.world.context(process), FLOW).run()
         return True
 
     async def _prune(self, process: Process) -> bool:
         others = [pruner for pruner in self._pruners() if pruner is not process]
         alone = all(other.ended.is_set() for other in others) and not self.world.late
-        parts = self.world.parts(process)
+        parts = self.world.context(process)
         pruner = Pruner(parts.store, parts.flows, process, FLOW, process.name)
         await pruner.run(lambda info, reason: None, alone=alone)
         return True
@@ -142,12 +142,12 @@ class Chores:
 
     async def _connect(self, flow: FlowName, process: Process) -> bool:
         place = self.world.places[flow]
-        await add_destination(self.world.parts(process).flows, process, FLOW, flow, place.location)
+        await add_destination(self.world.context(process).flows, process, FLOW, flow, place.location)
         return True
 
     async def _bring(self, flow: FlowName, process: Process) -> bool:
-        parts = self.world.parts(process)
+        parts = self.world.context(process)
         await add_destination(parts.flows, process, FLOW, flow, self.world.places[flow].location)
         destination = SimulatedDestination(self.world.places[flow], process)
-        await SharedMover(parts, flow, destination, process.name).run()
+        await DerivedMover(parts, flow, destination, process.name).run()
         return True

@@ -10,9 +10,9 @@ import anyio
 import trio
 
 from pipeline.domain.errors import TransientError
+from pipeline.domain.exception_groups import unwrap_exception_group
 from pipeline.domain.movement import Movement
-from pipeline.domain.one_error import one_error
-from pipeline.engine.helping import Told, help_importing
+from pipeline.engine.imports.import_helper import HelperEvent, run_helper
 from tests.simulation.destination import SimulatedDestination
 from tests.simulation.plan import FLOW
 from tests.simulation.process import Process
@@ -35,14 +35,14 @@ class _Line:
     hung_up: anyio.Event = field(default_factory=anyio.Event)
 
     def __post_init__(self) -> None:
-        self.send, self.receive = trio.open_memory_channel[Told](100_000)
+        self.send, self.receive = trio.open_memory_channel[HelperEvent](100_000)
 
-    def tell(self, told: Told) -> None:
+    def tell(self, told: HelperEvent) -> None:
         """Tell it."""
         if not (self.process.dead or self.hung_up.is_set()):
             self.send.send_nowait(told)
 
-    async def told(self) -> AsyncGenerator[Told, None]:
+    async def told(self) -> AsyncGenerator[HelperEvent, None]:
         """Give what was told until the helper has ended."""
         async for told in self.receive:
             yield told
@@ -56,14 +56,14 @@ class SimulatedHelp:
     asked_by: Process
 
     @asynccontextmanager
-    async def open(self, movement: Movement) -> AsyncIterator[AsyncIterator[Told]]:
+    async def open(self, movement: Movement) -> AsyncIterator[AsyncIterator[HelperEvent]]:
         """Start a process, and wait until it is at work."""
         process = self.world.process("helper")
         line = _Line(process)
 
         async def main() -> None:
             try:
-                with one_error():
+                with unwrap_exception_group():
                     await self._help(movement, line)
             finally:
                 line.answered.set()
@@ -84,10 +84,10 @@ class SimulatedHelp:
                 process.dead = True  # it is killed if it is still there
 
     async def _help(self, movement: Movement, line: _Line) -> None:
-        parts = self.world.parts(line.process)
+        parts = self.world.context(line.process)
         destination = SimulatedDestination(self.world.place, line.process)
         flow = await parts.flows.read_flow(FLOW)
         async with destination.open(flow.marked_as) as session, anyio.create_task_group() as group:
-            await group.start(help_importing, parts, movement, session, line.tell, line.hung_up)
+            await group.start(run_helper, parts, movement, session, line.tell, line.hung_up)
             line.ready = True
             line.answered.set()

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from pipeline.codec.documents import decode_movement
-from pipeline.codec.message import GroupCompleted, decode_message
-from pipeline.codec.progress import Progress, decode_progress
+from pipeline.codec.documents.flow import decode_movement
+from pipeline.codec.documents.message import GroupCompleted, decode_message
+from pipeline.codec.documents.progress import Progress, decode_progress
 from pipeline.domain.errors import DamagedError
 from pipeline.domain.ids import FlowName, Label, ObjectKey
 from pipeline.domain.movement import Movement, Status

@@ -5,7 +5,7 @@ from __future__ import annotations
 import trio
 
 from pipeline.domain.movement import Movement
-from pipeline.engine.mover import Mover
+from pipeline.engine.movers.mover import Mover
 from tests.simulation.chores import Chores
 from tests.simulation.destination import SimulatedDestination
 from tests.simulation.helpers import SimulatedHelp
@@ -58,7 +58,7 @@ async def _launch(world: World) -> Movement | None:
     source = SimulatedSource(world.app, process, world.plan.block_rows)
     destination = SimulatedDestination(world.place, process)
     help_ = SimulatedHelp(world, process) if world.plan.has_help else None
-    world.start(process, lambda: Mover(world.parts(process), FLOW, source, destination, process.name, help_).run())
+    world.start(process, lambda: Mover(world.context(process), FLOW, source, destination, process.name, help_).run())
     await process.given_up.wait()
     settled = process.result if isinstance(process.result, Movement) else None
     undisturbed = alone and faults == len(world.dealer.dealt) and launched == _commands(world)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from pipeline.domain import layout
+from pipeline.domain import object_keys
 from pipeline.domain.event_file import FileEntry
 from pipeline.domain.ids import EventFileId, FlowName, ObjectKey
 from pipeline.domain.movement import Movement
@@ -32,7 +32,7 @@ class Needs:
         files = {
             entry.key: entry.id for root in roots for name in root.file_lists.values() for entry in self._list(name)
         }
-        files |= {layout.event_file_key(FLOW, file): file for file in self._under_way()}
+        files |= {object_keys.event_file_key(FLOW, file): file for file in self._under_way()}
         self.must(key not in files, f"{key} was deleted, and a File List names it, or is about to")
         if "/binaries/" in key:
             named = {text for file in files.values() for _, _, text in self.stored.files[file][1]}

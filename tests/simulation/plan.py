@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from random import Random
 
-from pipeline.codec.message import GroupCompleted, MovementExported, encode_message
+from pipeline.codec.documents.message import GroupCompleted, MovementExported, encode_message
 from pipeline.domain.ids import FlowName, Label, ObjectKey
-from pipeline.engine.parts import Limits
+from pipeline.engine.movements.context import Limits
 from tests.simulation.destination import REFUSED_PREFIX
 from tests.simulation.source import FILE_PREFIX, Tables
 

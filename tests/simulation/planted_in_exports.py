@@ -7,17 +7,18 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from pipeline.codec.message import GroupCompleted, encode_message
-from pipeline.domain import layout
+from pipeline.codec.documents.message import GroupCompleted, encode_message
+from pipeline.domain import object_keys
 from pipeline.domain.event_file import FileEntry, Header, KeyRange
 from pipeline.domain.ids import ObjectKey
 from pipeline.domain.movement import Movement
-from pipeline.engine import chunks, event_files, exporter
-from pipeline.engine.binaries import BinaryFiles
-from pipeline.engine.chunks import ChunkWriter
-from pipeline.engine.exporter import Exporter
-from pipeline.engine.group_listing import GroupListing
-from pipeline.engine.stream_state import StreamState
+from pipeline.engine.export import chunk_writer, exporter
+from pipeline.engine.export.chunk_writer import ChunkWriter
+from pipeline.engine.export.exporter import Exporter
+from pipeline.engine.export.group_listing import GroupListing
+from pipeline.engine.storage import event_files
+from pipeline.engine.storage.binaries import BinaryFiles
+from pipeline.engine.storage.snapshot_state import SnapshotState
 from pipeline.ports.object_store import OpenBody
 from tests.simulation.mutations import Patch, found_within
 from tests.simulation.store import Bucket
@@ -29,9 +30,9 @@ def announces_before_the_file_list_is_stored(patch: Patch) -> None:
 
     async def announce_and_complete(self: GroupListing) -> tuple[ObjectKey | None, int]:
         movement = self._movement
-        key = layout.file_list_key(movement.flow, movement.number, self._label, movement.attempts)
+        key = object_keys.file_list_key(movement.flow, movement.number, self._label, movement.attempts)
         message = GroupCompleted(movement.flow, movement.number, self._label, key)
-        await self._parts.queue.send([encode_message(message)])
+        await self._context.queue.send([encode_message(message)])
         return await complete(self)
 
     patch.setattr(GroupListing, "complete", announce_and_complete)
@@ -52,7 +53,7 @@ def stores_the_file_list_before_the_event_files(patch: Patch) -> None:
         while waiting:
             await waiting.pop()()
 
-    patch.setattr(chunks, "store_event_file", store_later)
+    patch.setattr(chunk_writer, "store_event_file", store_later)
     patch.setattr(GroupListing, "_put", list_and_store)
 
 
@@ -106,18 +107,18 @@ def forgets_deletes(patch: Patch) -> None:
 
 @found_within(50)
 def remembers_the_state_before_the_changes(patch: Patch) -> None:
-    fold = StreamState.fold
+    fold = SnapshotState.fold
 
-    async def fold_the_base(self: StreamState, *arguments: Any) -> ObjectKey:
+    async def fold_the_base(self: SnapshotState, *arguments: Any) -> ObjectKey:
         return await fold(self if self.base is None else replace(self, chunks=()), *arguments)
 
-    patch.setattr(StreamState, "fold", fold_the_base)
+    patch.setattr(SnapshotState, "fold", fold_the_base)
 
 
 @found_within(800)
 def an_exporter_that_was_replaced_goes_on(patch: Patch) -> None:
     async def unfenced(self: Exporter, change: Callable[[Movement], Movement]) -> Movement:
-        self._movement = await self._parts.flows.update(self._movement.flow, self._movement.number, change)
+        self._movement = await self._context.flows.update(self._movement.flow, self._movement.number, change)
         return self._movement
 
     patch.setattr(Exporter, "_update", unfenced)

@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from pipeline.codec.message import GroupCompleted, encode_message
-from pipeline.domain import layout
+from pipeline.codec.documents.message import GroupCompleted, encode_message
+from pipeline.domain import object_keys
 from pipeline.domain.event_file import FileEntry
 from pipeline.domain.ids import ObjectKey
 from pipeline.domain.movement import Movement
-from pipeline.engine.flows import FlowStore
-from pipeline.engine.group_listing import GroupListing
-from pipeline.engine.retention import Pruner
-from pipeline.engine.shared_import import SharedImport
+from pipeline.engine.export.group_listing import GroupListing
+from pipeline.engine.imports.assisted_import import AssistedImport
+from pipeline.engine.maintenance.pruning import Pruner
+from pipeline.engine.movements.flow_store import FlowStore
 from tests.simulation.mutations import Patch, found_within
 
 
@@ -23,9 +23,9 @@ def announces_a_list_that_has_grown_before_it_is_stored(patch: Patch) -> None:
 
     async def announce_and_put(self: GroupListing, key: ObjectKey, entries: list[FileEntry]) -> None:
         movement = self._movement
-        if key != layout.file_list_key(movement.flow, movement.number, self._label, movement.attempts):
+        if key != object_keys.file_list_key(movement.flow, movement.number, self._label, movement.attempts):
             announced = GroupCompleted(movement.flow, movement.number, self._label, key, grown_from=0)
-            await self._parts.queue.send([encode_message(announced)])
+            await self._context.queue.send([encode_message(announced)])
         await put(self, key, entries)
 
     patch.setattr(GroupListing, "_put", announce_and_put)
@@ -43,10 +43,10 @@ def forgets_what_an_export_that_never_ended_has_announced(patch: Patch) -> None:
 
 @found_within(1000, first=640)
 def believes_a_helper_alone(patch: Patch) -> None:
-    async def nothing(self: SharedImport) -> None:
+    async def nothing(self: AssistedImport) -> None:
         """What another helper has imported is not known."""
 
-    patch.setattr(SharedImport, "catch_up", nothing)
+    patch.setattr(AssistedImport, "catch_up", nothing)
 
 
 @found_within(500)

@@ -9,9 +9,9 @@ from anyio.lowlevel import checkpoint
 
 from pipeline.domain.event_file import FileEntry
 from pipeline.domain.ids import EventFileId
-from pipeline.domain.lanes import Lane, Step
-from pipeline.engine.importer import Importer
-from pipeline.engine.lane_runner import LaneRunner
+from pipeline.domain.planning.import_plan import Lane, Step
+from pipeline.engine.imports.lane_runner import LaneRunner
+from pipeline.engine.messaging.message_handler import MessageHandler
 from pipeline.ports.destination import FileToLoad, Loaded, LoadOutcome
 from pipeline.ports.event_queue import Message
 from tests.simulation.destination import Record, SimulatedSession
@@ -21,13 +21,13 @@ from tests.simulation.store import DEADLY
 
 @found_within(50)
 def acknowledges_first(patch: Patch) -> None:
-    handle = Importer.handle
+    handle = MessageHandler.handle
 
-    async def acknowledge_and_handle(self: Importer, message: Message) -> None:
-        await self._parts.queue.acknowledge([message.receipt])
+    async def acknowledge_and_handle(self: MessageHandler, message: Message) -> None:
+        await self._context.queue.acknowledge([message.receipt])
         await handle(self, message)
 
-    patch.setattr(Importer, "handle", acknowledge_and_handle)
+    patch.setattr(MessageHandler, "handle", acknowledge_and_handle)
 
 
 @found_within(50)

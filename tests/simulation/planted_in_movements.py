@@ -8,10 +8,10 @@ from typing import Any
 
 from pipeline.domain.ids import ObjectKey
 from pipeline.domain.movement import Movement
-from pipeline.engine import leases
-from pipeline.engine.mover import Mover
-from pipeline.engine.settlement import Settlement
-from pipeline.engine.sweep import Sweep
+from pipeline.engine.messaging import leases
+from pipeline.engine.movements.settlement import Settlement
+from pipeline.engine.movers.mover import Mover
+from pipeline.engine.workers.sweep import Sweep
 from pipeline.ports.event_queue import Message
 from pipeline.ports.object_store import OpenBody, PutCondition, Version
 from tests.simulation.mutations import Patch, found_within
@@ -29,7 +29,7 @@ def settles_before_all_is_imported(patch: Patch) -> None:
 
 @found_within(50)
 def a_worker_settles_without_looking_at_the_lists(patch: Patch) -> None:
-    patch.setattr("pipeline.engine.import_worker.accounted", lambda *_: True)
+    patch.setattr("pipeline.engine.workers.import_worker.accounted", lambda *_: True)
 
 
 class _AnyAttempt(int):
@@ -104,4 +104,4 @@ def a_full_disk_under_the_queue_ends_a_worker(patch: Patch) -> None:
         await queue.extend(message.receipt, after_seconds)
 
     patch.setattr(leases, "give_back", give_back)
-    patch.setattr("pipeline.engine.message_loop.give_back", give_back)
+    patch.setattr("pipeline.engine.messaging.consumer.give_back", give_back)

@@ -9,7 +9,7 @@ from random import Random
 
 import pytest
 
-from pipeline.engine import pack_writer, packs
+from pipeline.engine.storage import pack_writer, packs
 from tests.simulation.faults import Dealer, Fault, ScriptedDealer, seeded_dealer
 from tests.simulation.movers import movers
 from tests.simulation.plan import plan_of

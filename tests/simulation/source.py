@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import orjson
 from anyio.lowlevel import checkpoint
 
-from pipeline.domain.diff import count_up_to
+from pipeline.domain.comparison.diff import count_up_to
 from pipeline.domain.errors import ConfigurationError
 from pipeline.domain.ids import Label, StreamName
 from pipeline.domain.keys import Key

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 import orjson
 from blake3 import blake3
 
-from pipeline.codec.event_file import EventFileReader
-from pipeline.codec.file_list import decode_file_list
-from pipeline.domain import layout
+from pipeline.codec.documents.file_list import decode_file_list
+from pipeline.codec.event_files.event_file import EventFileReader
+from pipeline.domain import object_keys
 from pipeline.domain.event_file import Encoding, FileEntry
 from pipeline.domain.ids import EventFileId, ObjectKey
 from tests.simulation.destination import Record
@@ -75,7 +75,7 @@ class Stored:
             self.must(header, f"{key} has no header")
             return
         if header.state is not None:
-            part = layout.state_part_key(header.flow, header.schema.stream, header.state)
+            part = object_keys.state_part_key(header.flow, header.schema.stream, header.state)
             self.must(part in self.bucket.content, f"{key} was stored before its state {part}")
         records = [self._record(key, line) for line in lines]
         self.files[header.id] = blake3(data).hexdigest(), records

@@ -10,10 +10,10 @@ import pytest
 from pipeline.domain.errors import LeaseLostError, RefusedError
 from pipeline.domain.ids import ObjectKey
 from pipeline.domain.movement import Movement, Status
-from pipeline.engine.flows import FlowStore
-from pipeline.engine.leases import give_back, held
-from pipeline.engine.parts import EngineParts
-from pipeline.engine.settlement import RunFigures, Settlement
+from pipeline.engine.messaging.leases import give_back, held
+from pipeline.engine.movements.context import EngineContext
+from pipeline.engine.movements.flow_store import FlowStore
+from pipeline.engine.movements.settlement import RunFigures, Settlement
 from pipeline.ports.event_queue import Receipt
 from pipeline.ports.object_store import StoredObject
 from pipeline.queues.memory import MemoryEventQueue
@@ -78,10 +78,10 @@ def test_who_has_been_replaced_does_not_settle_what_another_exports_anew() -> No
         mine, _ = await flows.begin(flow, (), ())
         await flows.begin(flow, (), ())
         world = World({})
-        parts = EngineParts(store, world.queue, world.clock, RecordingReporter(), flows, SMALL)
+        context = EngineContext(store, world.queue, world.clock, RecordingReporter(), flows, SMALL)
         async with MemoryDestination().open(FLOW) as session:
             with pytest.raises(LeaseLostError, match="gives way"):
-                await Settlement(parts, session).settle(mine, (), {}, {}, NOTHING_RUN)
+                await Settlement(context, session).settle(mine, (), {}, {}, NOTHING_RUN)
         assert (await flows.read_movement(FLOW, 1)).status is Status.IN_PROGRESS
 
     on_trio(main)

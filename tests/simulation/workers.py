@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 import anyio
 import trio
 
-from pipeline.codec.message import MovementStarted, encode_message
+from pipeline.codec.documents.message import MovementStarted, encode_message
 from pipeline.domain.movement import Movement
-from pipeline.engine.export_worker import ExportWorker
-from pipeline.engine.import_worker import ImportWorker
-from pipeline.engine.sweep import Sweep
+from pipeline.engine.workers.export_worker import ExportWorker
+from pipeline.engine.workers.import_worker import ImportWorker
+from pipeline.engine.workers.sweep import Sweep
 from tests.simulation.chores import Chores
 from tests.simulation.destination import SimulatedDestination
 from tests.simulation.plan import FLOW
@@ -55,14 +55,14 @@ class Fleet:
 
     async def export(self, process: Process) -> None:
         """Work as an exporter."""
-        parts, exports = self.world.parts(process), SimulatedQueue(self.world.exports, process, "exports")
+        parts, exports = self.world.context(process), SimulatedQueue(self.world.exports, process, "exports")
         source = SimulatedSource(self.world.app, process, self.world.plan.block_rows)
         await ExportWorker(parts, exports, lambda flow: source, process.name).run(self.stop)
 
     async def import_(self, process: Process) -> None:
         """Work as an importer."""
         await ImportWorker(
-            self.world.parts(process),
+            self.world.context(process),
             lambda flow: SimulatedDestination(self.world.places[flow.name], process),
             process.name,
         ).run(self.stop)
@@ -70,7 +70,7 @@ class Fleet:
     async def sweep(self, process: Process) -> None:
         """Ring again for what is forgotten."""
         exports = SimulatedQueue(self.world.exports, process, "exports")
-        await Sweep(self.world.parts(process), exports).run(self.stop)
+        await Sweep(self.world.context(process), exports).run(self.stop)
 
 
 async def workers(world: World) -> None:
@@ -127,7 +127,7 @@ async def _start_and_wait(world: World, chores: Chores, *, editing: bool) -> Mov
 
 
 async def _start(world: World, process: Process) -> Movement:
-    parts = world.parts(process)
+    parts = world.context(process)
     flow = await parts.flows.connect(FLOW, world.app.location, world.place.location)
     movement, _ = await parts.flows.start(flow, (), ())
     body = encode_message(MovementStarted(FLOW, movement.number))

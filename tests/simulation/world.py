@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import trio
 
-from pipeline.cli.tally import Tally
+from pipeline.assembly.progress_counts import Tally
 from pipeline.domain.errors import (
     AbsentError,
     DamagedError,
@@ -19,8 +19,8 @@ from pipeline.domain.errors import (
 )
 from pipeline.domain.ids import FlowName, ObjectKey
 from pipeline.domain.movement import Movement, Status
-from pipeline.engine.flows import FlowStore
-from pipeline.engine.parts import EngineParts
+from pipeline.engine.movements.context import EngineContext
+from pipeline.engine.movements.flow_store import FlowStore
 from pipeline.ports.reporter import Event, MovementBegun
 from tests.simulation.destination import Place
 from tests.simulation.faults import Dealer
@@ -132,11 +132,11 @@ class World:
         self.processes.append(process)
         return process
 
-    def parts(self, process: Process) -> EngineParts:
+    def context(self, process: Process) -> EngineContext:
         """Return what the engine works with in this process."""
         store = SimulatedStore(self.bucket, process)
         queue = SimulatedQueue(self.imports, process, "imports")
-        return EngineParts(
+        return EngineContext(
             store, queue, process, Watcher(self.model, process), FlowStore(store, process), self.plan.limits
         )
 

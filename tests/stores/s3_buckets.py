@@ -10,7 +10,7 @@ from typing import Any
 
 from pipeline.aws.options import AwsOptions
 from pipeline.aws.session import open_client
-from pipeline.stores.s3 import MIN_PART_BYTES, S3ObjectStore, open_s3_store
+from pipeline.stores.s3.object_store import MIN_PART_BYTES, S3ObjectStore, open_s3_store
 from tests.aws.fault_proxy import FaultProxy, fault_proxy
 from tests.servers.addresses import S3Server
 

@@ -10,7 +10,7 @@ import anyio
 import pytest
 
 from pipeline.ports.object_store import ObjectStore
-from pipeline.stores.directory import DirectoryObjectStore
+from pipeline.stores.directory.object_store import DirectoryObjectStore
 from pipeline.stores.memory import MemoryObjectStore
 from tests.contracts.object_store import CLAUSES, Clause, OpenStore, check
 

@@ -12,8 +12,8 @@ import pytest
 from pipeline.domain.errors import ConfigurationError, PipelineError, RefusedError, TransientError
 from pipeline.domain.ids import ObjectKey
 from pipeline.ports.object_store import PutCondition
-from pipeline.stores.directory import DirectoryObjectStore
-from pipeline.stores.os_errors import translated
+from pipeline.stores.directory.errors import translated
+from pipeline.stores.directory.object_store import DirectoryObjectStore
 
 KEY = ObjectKey("flows/crm/flow.json")
 

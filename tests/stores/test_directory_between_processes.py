@@ -16,7 +16,7 @@ import anyio
 from pipeline.domain.errors import ConflictError, PipelineError
 from pipeline.domain.ids import ObjectKey
 from pipeline.ports.object_store import OpenBody, PutCondition
-from pipeline.stores.directory import DirectoryObjectStore
+from pipeline.stores.directory.object_store import DirectoryObjectStore
 from tests.contracts.processes import race, start, wait_for_start
 
 KEY = ObjectKey("flows/crm/flow.json")

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.ports.object_store import ObjectInfo
+from pipeline.stores.directory.listing import list_objects
+from pipeline.stores.directory.path_encoding import object_path
 from pipeline.stores.keys import is_segment
-from pipeline.stores.layout import object_path
-from pipeline.stores.listing import list_objects
 
 SEGMENTS = st.one_of(
     st.text("ab.~%!é/".replace("/", ""), min_size=1, max_size=4),

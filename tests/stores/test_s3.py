@@ -12,8 +12,8 @@ import pytest
 from pipeline.domain.errors import ConfigurationError, ConflictError, DefectError, TransientError
 from pipeline.domain.ids import ObjectKey
 from pipeline.ports.object_store import PutCondition, Version
-from pipeline.stores.s3 import S3ObjectStore, open_s3_store
-from pipeline.stores.s3_parts import parts_of
+from pipeline.stores.s3.object_store import S3ObjectStore, open_s3_store
+from pipeline.stores.s3.parts import parts_of
 from tests.aws.fault_proxy import fault_proxy
 from tests.contracts.store_clauses import body_of, keys
 from tests.servers.addresses import S3AndSqs, S3Server
@@ -194,7 +194,7 @@ async def test_a_key_that_a_listing_cannot_hold_is_a_defect(ministack: S3AndSqs)
 
 
 async def test_an_upload_has_at_most_so_many_parts(ministack: S3AndSqs, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.stores.s3_upload.MAX_PARTS", 2)
+    monkeypatch.setattr("pipeline.stores.s3.upload.MAX_PARTS", 2)
     async with opened(ministack.s3, await shared_bucket(ministack.s3), upload_part_bytes=5 * 1024 * 1024) as store:
         with pytest.raises(ConfigurationError, match="larger parts"):
             await store.put(ObjectKey("too/large"), body_of(MEGABYTES), ABSENT)

@@ -10,15 +10,15 @@ from typing import TypeVar
 from anyio.from_thread import BlockingPortal
 
 from localstack.provision import Access
-from pipeline.assembly.home import Home
-from pipeline.assembly.places import imported_marks
-from pipeline.assembly.workers import start
+from pipeline.assembly.commands.workers import start
+from pipeline.assembly.connectors import imported_marks
+from pipeline.assembly.runtime import Runtime
 from pipeline.connectors.locations import parse_location
 from pipeline.domain.errors import PipelineError, TransientError
 from pipeline.domain.event_file import FileEntry
 from pipeline.domain.ids import EventFileId, FlowName, ObjectKey
-from pipeline.domain.layout import flow_prefix
 from pipeline.domain.movement import Movement
+from pipeline.domain.object_keys import flow_prefix
 from pipeline.ports.destination import Mark
 from pipeline.settings import Settings
 
@@ -33,7 +33,7 @@ class FlowView:
     """One Flow in the store."""
 
     portal: BlockingPortal
-    home: Home
+    home: Runtime
     settings: Settings
     name: FlowName
 

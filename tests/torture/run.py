@@ -11,7 +11,7 @@ from random import Random
 
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
-from pipeline.assembly.home import open_home
+from pipeline.assembly.runtime import open_runtime
 from pipeline.domain.ids import FlowName
 from pipeline.settings import load_settings
 from tests.fleet.fleet import open_fleet
@@ -121,7 +121,7 @@ def _run_world(plan: Plan, name: FlowName, stage: Stage, kills: int) -> int:
     chance = dice.choice([0.0, 0.004, 0.01])
     stage.servers.to_store.chance = stage.servers.to_sqs.chance = chance
     stage.diary.tell(f"a world: {name}, where {chance:.1%} of requests meet each kind of fault")
-    with stage.portal.wrap_async_context_manager(open_home(settings)) as home:
+    with stage.portal.wrap_async_context_manager(open_runtime(settings)) as home:
         flow = FlowView(stage.portal, home, settings, name)
         world = World(target, flow, plan.size, Random(dice.random()), not name.startswith("files"))
         world.begin()

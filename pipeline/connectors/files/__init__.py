@@ -1,6 +1,6 @@
 """The files connector: a directory tree as a stream, contents as Binary Files."""
 
-from pipeline.connectors.files.destination import FilesDestination
-from pipeline.connectors.files.source import FilesSource
+from pipeline.connectors.files.loading.destination import FilesDestination
+from pipeline.connectors.files.reading.source import FilesSource
 
 __all__ = ["FilesDestination", "FilesSource"]

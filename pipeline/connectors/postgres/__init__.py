@@ -1,6 +1,6 @@
 """PostgreSQL as a source and as a destination, on psycopg."""
 
-from pipeline.connectors.postgres.destination import PostgresDestination
-from pipeline.connectors.postgres.source import PostgresSource
+from pipeline.connectors.postgres.loading.destination import PostgresDestination
+from pipeline.connectors.postgres.reading.source import PostgresSource
 
 __all__ = ["PostgresDestination", "PostgresSource"]

@@ -12,7 +12,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from pipeline.connectors.files import FilesSource
-from pipeline.connectors.files.contents import TICK_SECONDS, settle
+from pipeline.connectors.files.reading.contents import TICK_SECONDS, settle
 from pipeline.domain.errors import TransientError
 from pipeline.domain.ids import BinaryId
 from pipeline.ports.object_store import OpenBody

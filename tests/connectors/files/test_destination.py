@@ -12,8 +12,8 @@ import anyio
 import pytest
 
 from pipeline.connectors.files import FilesDestination
-from pipeline.connectors.files.destination import FilesSession
-from pipeline.connectors.files.source import DEFAULT_STREAM
+from pipeline.connectors.files.loading.destination import FilesSession
+from pipeline.connectors.files.reading.source import DEFAULT_STREAM
 from pipeline.domain.errors import ConfigurationError, DamagedError, RefusedError, TransientError
 from pipeline.domain.ids import BinaryId, FlowName
 from pipeline.ports.destination import GaveWay, Loaded

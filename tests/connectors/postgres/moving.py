@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 
 from pipeline.domain.ids import FlowName
 from pipeline.domain.movement import Movement
-from pipeline.engine.flows import FlowStore
-from pipeline.engine.mover import Mover
-from pipeline.engine.parts import EngineParts, Limits
+from pipeline.engine.movements.context import EngineContext, Limits
+from pipeline.engine.movements.flow_store import FlowStore
+from pipeline.engine.movers.mover import Mover
 from pipeline.ports.destination import Destination
 from pipeline.ports.source import Source
 from pipeline.queues.memory import MemoryEventQueue
@@ -33,5 +33,5 @@ class Movements:
         """Move once."""
         flows = FlowStore(self.store, self.clock)
         queue = MemoryEventQueue(visibility_seconds=30.0)
-        parts = EngineParts(self.store, queue, self.clock, RecordingReporter(), flows, self.limits)
+        parts = EngineContext(self.store, queue, self.clock, RecordingReporter(), flows, self.limits)
         return await Mover(parts, FLOW, self.source, self.destination, "worker").run()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import orjson
 import pytest
 
-from pipeline.connectors.postgres.destination import PostgresDestination
+from pipeline.connectors.postgres.loading.destination import PostgresDestination
 from pipeline.domain.ids import Label, StreamName
 from pipeline.domain.schema import Column, StreamSchema
 from tests.connectors.postgres.places import Place, place_factory

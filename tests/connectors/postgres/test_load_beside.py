@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from pipeline.connectors.postgres import PostgresDestination, load
-from pipeline.connectors.postgres.csv_lines import Lines
-from pipeline.connectors.postgres.staging import Staging
+from pipeline.connectors.postgres import PostgresDestination
+from pipeline.connectors.postgres.loading import file_load as load
+from pipeline.connectors.postgres.loading.copy_in import Staging
+from pipeline.connectors.postgres.loading.csv_lines import Lines
 from pipeline.domain.ids import Phase
 from pipeline.ports.destination import Loaded
 from tests.connectors.postgres.loading import FLOW, schema, upsert

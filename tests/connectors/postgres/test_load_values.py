@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.codec.values import to_json
-from pipeline.connectors.postgres.csv_lines import Lines, Run
-from pipeline.connectors.postgres.csv_values import COPY_OPTIONS, Holds, LineColumn, copy_data
+from pipeline.connectors.postgres.loading.csv_lines import Lines, Run
+from pipeline.connectors.postgres.loading.csv_values import COPY_OPTIONS, Holds, LineColumn, copy_data
 from pipeline.domain.keys import KeyValue
 from tests.connectors.postgres.places import place_factory
 from tests.servers.postgresql import PostgresqlServer

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pipeline.connectors.postgres import PostgresSource
-from pipeline.connectors.postgres.location import parse_location
+from pipeline.connectors.postgres.session.location import parse_location
 from pipeline.domain.errors import ConfigurationError
 
 

@@ -12,7 +12,7 @@ from uuid import uuid4
 import anyio
 import pytest
 
-from pipeline.codec.compression import decoder, sniff
+from pipeline.codec.event_files.compression import decoder, sniff
 from pipeline.connectors.postgres import PostgresSource
 from pipeline.domain.errors import ConfigurationError
 from tests.connectors.postgres.places import place_factory

@@ -9,7 +9,7 @@ import apsw
 from hypothesis import strategies as st
 
 from pipeline.connectors.sqlite.connection import quoted
-from pipeline.connectors.sqlite.schema import folded
+from pipeline.connectors.sqlite.schema.tables import folded
 
 Value = int | float | str | bytes | None
 

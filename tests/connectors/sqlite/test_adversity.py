@@ -12,7 +12,7 @@ import pytest
 
 from pipeline.connectors.sqlite import SqliteDestination
 from pipeline.connectors.sqlite.connection import open_destination
-from pipeline.connectors.sqlite.destination import SqliteDestinationSession
+from pipeline.connectors.sqlite.loading.destination import SqliteDestinationSession
 from pipeline.domain.errors import ConfigurationError, DamagedError, RefusedError, TransientError
 from tests.connectors.sqlite.databases import load, rows, run, spoil
 from tests.connectors.sqlite.test_destination import held, item, items

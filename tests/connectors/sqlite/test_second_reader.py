@@ -16,11 +16,15 @@ import apsw
 import pytest
 from structlog.testing import capture_logs
 
-from pipeline.assembly import home, moving
-from pipeline.assembly.moving import MoveRequest, move
-from pipeline.connectors.sqlite import SqliteSource, by_turns, rows, second_reader
-from pipeline.connectors.sqlite.second_process import Changed, Differing, Passed, Stretch
-from pipeline.connectors.sqlite.second_reader import SecondGoneError, SecondReader
+from pipeline.assembly import runtime as home
+from pipeline.assembly.commands import move as moving
+from pipeline.assembly.commands.move import MoveRequest, move
+from pipeline.connectors.sqlite import SqliteSource
+from pipeline.connectors.sqlite.reading import parallel_scan as by_turns
+from pipeline.connectors.sqlite.reading import rows
+from pipeline.connectors.sqlite.reading import scan_worker as second_reader
+from pipeline.connectors.sqlite.reading.scan_worker import ScanWorker, ScanWorkerGoneError
+from pipeline.connectors.sqlite.reading.scan_worker_process import Changed, Differing, Passed, Stretch
 from pipeline.domain.event_file import KeyRange
 from pipeline.domain.movement import Movement, Status
 from pipeline.ports.reporter import Event
@@ -39,7 +43,7 @@ class Watched:
     """What the second reader told, and what was done to it before it was waited for."""
 
     told: Counter[str] = field(default_factory=Counter)
-    started: list[SecondReader] = field(default_factory=list)
+    started: list[ScanWorker] = field(default_factory=list)
     before_waiting: Callable[[], None] = lambda: None
     on_told: Callable[[], None] = lambda: None
 
@@ -48,23 +52,23 @@ class Watched:
 def watched(monkeypatch: pytest.MonkeyPatch) -> Watched:
     """Small ranges and blocks, a second reader for every table, waited for as soon as it is started."""
     seen = Watched()
-    start, told = SecondReader.start, SecondReader.told
+    start, told = ScanWorker.start, ScanWorker.told
 
-    def start_and_wait(self: SecondReader) -> None:
+    def start_and_wait(self: ScanWorker) -> None:
         start(self)
         seen.started.append(self)
         seen.before_waiting()
         assert self._line is not None
         assert self._line.poll(READY_SECONDS)
 
-    async def tell(self: SecondReader) -> AsyncGenerator[Passed | Differing | Changed, None]:
+    async def tell(self: ScanWorker) -> AsyncGenerator[Passed | Differing | Changed, None]:
         async for one in told(self):
             seen.told[type(one).__name__] += 1
             yield one
             seen.on_told()
 
-    monkeypatch.setattr(SecondReader, "start", start_and_wait)
-    monkeypatch.setattr(SecondReader, "told", tell)
+    monkeypatch.setattr(ScanWorker, "start", start_and_wait)
+    monkeypatch.setattr(ScanWorker, "told", tell)
     monkeypatch.setattr(second_reader, "WORTHWHILE_BYTES", 0)
     monkeypatch.setattr(by_turns, "RANGES_TO_START", 12)
     monkeypatch.setattr(by_turns, "STRETCH_RANGES", 3)
@@ -87,7 +91,7 @@ class Silent:
 def moved(root: Path) -> Movement:
     """Move `app.db` to `copy.db`; both are equal afterwards."""
     request = MoveRequest(str(root / "app.db"), str(root / "copy.db"))
-    settings = Settings(home=root / "home", import_apart=False)
+    settings = Settings(home=root / "home", import_in_subprocess=False)
 
     async def main() -> Movement:
         return await move(request, settings, Silent())
@@ -218,13 +222,13 @@ def test_rows_that_the_second_reader_did_not_send_are_read_here(
 ) -> None:
     build(tmp_path, KEYED)
     run(tmp_path / "app.db", "UPDATE t SET name = 'changed' WHERE id % 1000 = 0")
-    told = SecondReader.told
+    told = ScanWorker.told
 
-    async def without_rows(self: SecondReader) -> AsyncGenerator[Passed | Differing | Changed, None]:
+    async def without_rows(self: ScanWorker) -> AsyncGenerator[Passed | Differing | Changed, None]:
         async for one in told(self):
             yield replace(one, rows={}) if isinstance(one, Differing) else one
 
-    monkeypatch.setattr(SecondReader, "told", without_rows)
+    monkeypatch.setattr(ScanWorker, "told", without_rows)
     assert moved(tmp_path).totals.upserts == COUNT // 100
     assert watched.told["Differing"] > 0
 
@@ -233,13 +237,13 @@ def test_what_was_taken_for_known_is_read_here_when_it_is_not(
     tmp_path: Path, watched: Watched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     build(tmp_path, KEYED)
-    block = by_turns.RowsByTurns._block
+    block = by_turns.ParallelScan._block
 
-    def doubting(self: by_turns.RowsByTurns, told: Passed | Differing | Changed, last: object) -> object:
+    def doubting(self: by_turns.ParallelScan, told: Passed | Differing | Changed, last: object) -> object:
         found = block(self, told, last)  # type: ignore[arg-type]
-        return None if isinstance(found, by_turns.PassedBlock) else found
+        return None if isinstance(found, by_turns.UnchangedBlock) else found
 
-    monkeypatch.setattr(by_turns.RowsByTurns, "_block", doubting)
+    monkeypatch.setattr(by_turns.ParallelScan, "_block", doubting)
     assert moved(tmp_path).totals.upserts == 0
     assert watched.told["Passed"] > 0
 
@@ -260,7 +264,7 @@ def test_a_second_reader_that_may_see_another_state_is_not_asked(tmp_path: Path,
     request = MoveRequest(str(tmp_path / "app.db"), str(tmp_path / "copy.db"))
 
     async def main() -> Movement:
-        return await move(request, Settings(home=tmp_path / "home", import_apart=False), Silent())
+        return await move(request, Settings(home=tmp_path / "home", import_in_subprocess=False), Silent())
 
     movement = anyio.run(main)
     assert movement.totals.upserts == 0
@@ -281,7 +285,7 @@ def test_a_file_put_in_the_place_of_the_database_is_not_read(tmp_path: Path, wat
     request = MoveRequest(str(tmp_path / "app.db"), str(tmp_path / "copy.db"))
 
     async def main() -> Movement:
-        return await move(request, Settings(home=tmp_path / "home", import_apart=False), Silent())
+        return await move(request, Settings(home=tmp_path / "home", import_in_subprocess=False), Silent())
 
     movement = anyio.run(main)
     assert (movement.totals.upserts, movement.totals.deletes) == (0, 0)
@@ -319,7 +323,7 @@ async def test_it_takes_what_is_asked_however_much_it_has_to_tell(tmp_path: Path
     run(path, KEYED, "INSERT INTO t VALUES (?, ?, ?)", values=[(number, "n", 0) for number in range(5000)])
     async with SqliteSource(path).open_snapshot() as snapshot:
         (schema,) = await snapshot.streams()
-    reader = SecondReader(path, 1.0)
+    reader = ScanWorker(path, 1.0)
     reader.start()
     assert reader._line is not None
     assert reader._line.poll(READY_SECONDS)
@@ -338,20 +342,20 @@ async def test_it_takes_what_is_asked_however_much_it_has_to_tell(tmp_path: Path
 
 
 def test_without_a_look_at_the_database_there_is_no_second_reader(tmp_path: Path, watched: Watched) -> None:
-    assert second_reader.second_reader_of(tmp_path / "missing.db", 0.01) is None
+    assert second_reader.scan_worker_of(tmp_path / "missing.db", 0.01) is None
     run(tmp_path / "app.db", KEYED)
     writer = apsw.Connection(str(tmp_path / "app.db"))
     writer.execute("BEGIN EXCLUSIVE")
-    assert second_reader.second_reader_of(tmp_path / "app.db", 0.01) is None
+    assert second_reader.scan_worker_of(tmp_path / "app.db", 0.01) is None
     writer.close()
-    found = second_reader.second_reader_of(tmp_path / "app.db", 0.01)
+    found = second_reader.scan_worker_of(tmp_path / "app.db", 0.01)
     assert found is not None
     found.close()
 
 
 def test_one_table_at_a_time_has_the_second_reader(tmp_path: Path, watched: Watched) -> None:
     run(tmp_path / "app.db", KEYED)
-    reader = SecondReader(tmp_path / "app.db", 1.0)
+    reader = ScanWorker(tmp_path / "app.db", 1.0)
     with reader.lent() as one, reader.lent() as other:
         assert one is reader
         assert other is None
@@ -367,7 +371,7 @@ async def test_one_that_gives_up_says_why_and_no_process_is_left(tmp_path: Path)
     path = tmp_path / "app.db"
     run(path, KEYED, "INSERT INTO t VALUES (?, ?, ?)", values=[(number, "n" * 99, 0) for number in range(2000)])
     spoil(path, 60_000, 90_000)
-    reader = SecondReader(path, 1.0)
+    reader = ScanWorker(path, 1.0)
     reader.start()
     assert reader._line is not None
     assert reader._line.poll(READY_SECONDS)
@@ -375,7 +379,7 @@ async def test_one_that_gives_up_says_why_and_no_process_is_left(tmp_path: Path)
     async with SqliteSource(path).open_snapshot() as snapshot:
         (schema,) = await snapshot.streams()
     reader.ask(Stretch(schema, KeyRange(), ()))
-    with pytest.raises(SecondGoneError, match=r"app\.db, table t: the database is damaged"):
+    with pytest.raises(ScanWorkerGoneError, match=r"app\.db, table t: the database is damaged"):
         _ = [told async for told in reader.told()]
     child = reader._child
     await reader.aclose()

@@ -15,8 +15,8 @@ import orjson
 import pytest
 
 from pipeline.connectors.sqlite import SqliteSource
-from pipeline.connectors.sqlite import rows as rows_module
-from pipeline.connectors.sqlite.blocks import RowForm
+from pipeline.connectors.sqlite.reading import rows as rows_module
+from pipeline.connectors.sqlite.reading.blocks import RowForm
 from pipeline.domain.errors import ConfigurationError, DamagedError, TransientError
 from pipeline.domain.schema import Column, StreamSchema
 from tests.connectors.sqlite.databases import copy, dump, rows, run, spoil

@@ -1,0 +1,1 @@
+"""One short function a command; the command line and `import pipeline` call them."""

@@ -1,0 +1,1 @@
+"""Commands that create Flows and move data."""

@@ -1,0 +1,1 @@
+"""Commands that run workers and keep the store small."""

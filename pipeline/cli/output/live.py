@@ -1,0 +1,83 @@
+"""The live display: a table with a line for each group and a bar for the whole, redrawn by rich's own thread."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from pipeline.assembly.progress_counts import GroupTally, Tally
+from pipeline.cli.output.progress import group_done
+from pipeline.cli.output.text import duration, printable, size
+
+REDRAWS_PER_SECOND = 5
+ROWS_SHOWN = 12
+"""Groups at work come first, then the latest that are done: the table must fit a small terminal."""
+
+
+@contextmanager
+def show_live(tally: Tally, console: Console | None = None) -> Iterator[None]:
+    """Show `tally` on a terminal while the context is open, and leave the last picture there."""
+    console = console or Console(stderr=True)
+    with Live(
+        get_renderable=lambda: picture(tally),
+        console=console,
+        refresh_per_second=REDRAWS_PER_SECOND,
+        redirect_stdout=False,
+        vertical_overflow="crop",
+    ):
+        yield
+
+
+def picture(tally: Tally) -> RenderableType:
+    """Return the display as it is now."""
+    groups = list(tally.groups.values())
+    chosen = _chosen(groups)
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column("group", no_wrap=True, overflow="ellipsis")
+    for title in ("exported", "imported", "rows/s", "bytes", "left"):
+        table.add_column(title, justify="right", no_wrap=True)
+    for group in chosen:
+        table.add_row(*_cells(group))
+    if len(groups) > len(chosen):
+        table.add_row(Text(f"… and {len(groups) - len(chosen)} more", style="dim"))
+    return Group(table, _bar(tally))
+
+
+def _chosen(groups: list[GroupTally]) -> list[GroupTally]:
+    """Return the groups to show, those at work before those done before those to come, in their own order."""
+    ranked = sorted(groups, key=lambda group: (group.began is None, group_done(group), -(group.latest or 0.0)))
+    shown = {group.label for group in ranked[:ROWS_SHOWN]}
+    return [group for group in groups if group.label in shown]
+
+
+def _cells(group: GroupTally) -> list[Text]:
+    done, troubled = group_done(group), bool(group.files_failed or group.rejected)
+    style = "red" if troubled else "green" if done else "" if group.began is not None else "dim"
+    exported = f"{group.rows_read:,}" + (" ✓" if group.complete else " …" if group.began is not None else "")
+    imported = f"{group.records_imported:,}" + (" ✓" if done else f" {group.files_imported}/{group.pending} files")
+    if not group.planned:
+        imported = "–"
+    left = "–" if done or group.seconds_left is None else duration(group.seconds_left)
+    rate = f"{group.rows_per_second:,.0f}" if group.rows_per_second else "–"
+    cells = (exported, imported, rate, size(group.bytes_stored), left)
+    return [Text(printable(group.label), style=style), *(Text(cell, style=style) for cell in cells)]
+
+
+def _bar(tally: Tally) -> RenderableType:
+    grid = Table.grid(padding=(0, 1))
+    left = tally.seconds_left
+    words = f"{tally.percent} %  {duration(tally.seconds)}"
+    if tally.status:
+        words += f"  {tally.status}"
+    elif left is not None:
+        words += f"  about {duration(left)} left"
+    if tally.rejected:
+        words += f"  {tally.rejected:,} set aside"
+    grid.add_row(ProgressBar(100, tally.percent, width=30, complete_style="cyan", finished_style="green"), Text(words))
+    return grid

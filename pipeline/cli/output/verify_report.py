@@ -1,0 +1,205 @@
+"""What `verify` says: a page for a person, an object for a program."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from pipeline.cli.output.text import columns, count, duration, printable
+from pipeline.codec.values import key_text, key_to_json
+from pipeline.domain.comparison.report import Against, Difference, RangeReport, Side, StreamReport, Verification
+from pipeline.domain.keys import Key
+
+if TYPE_CHECKING:
+    from pipeline.assembly.commands.verify import Repair
+
+_NAMES_SHOWN = 10
+
+
+def report_lines(found: Verification) -> list[str]:
+    """Return the report for a person, line by line; the last one is the verdict."""
+    lines = [f"Flow {printable(found.flow)}: {printable(found.destination)}", *_compared_with(found), ""]
+    rows: list[tuple[str, ...]] = [
+        ("stream", "at source", "at destination", "missing", "extra", "different", "set aside", "verdict")
+    ]
+    rows += [_row(stream) for stream in found.streams]
+    lines += columns(rows) if found.streams else ["  There is nothing to compare."]
+    for stream in found.differing:
+        lines += ["", *_details(stream)]
+    lines += _not_compared(found)
+    return [*lines, "", _verdict(found)]
+
+
+def repair_lines(repair: Repair) -> list[str]:
+    """Return what a repair came to, behind the report of what was found."""
+    movement, totals = repair.movement, repair.movement.totals
+    records = f"{count(totals.upserts, 'upsert')} and {count(totals.deletes, 'delete')}"
+    lines = [f"Repaired by Movement {movement.number}, {movement.status.value}: {records}.", ""]
+    lines += [f"  {printable(problem)}" for problem in movement.problems[:_NAMES_SHOWN]]
+    return [*lines, *report_lines(repair.after)]
+
+
+def _compared_with(found: Verification) -> Iterator[str]:
+    took = duration((found.ended - found.begun).total_seconds())
+    when = f"{found.begun:%Y-%m-%d %H:%M:%S} UTC, in {took}"
+    if found.against is Against.SOURCE:
+        yield f"compared with {printable(found.source)} as it was at {when}"
+    else:
+        yield f"compared, at {when}, with what was stored of {printable(found.source)}"
+    latest = found.movement
+    yield f"latest Movement: {latest.number}, {latest.status}, {latest.updated:%Y-%m-%d %H:%M:%S} UTC"
+
+
+def _row(stream: StreamReport) -> tuple[str, ...]:
+    return (
+        printable(stream.stream),
+        f"{stream.source.rows:,}",
+        f"{stream.destination.rows:,}",
+        f"{stream.missing:,}",
+        f"{stream.extra:,}",
+        f"{stream.different:,}",
+        f"{stream.set_aside:,}",
+        _stream_verdict(stream),
+    )
+
+
+def _stream_verdict(stream: StreamReport) -> str:
+    if stream.incomparable:
+        return "not comparable"
+    if stream.absent:
+        return "absent at the destination"
+    return "equal" if stream.equal else "different"
+
+
+def _details(stream: StreamReport) -> Iterator[str]:
+    if stream.incomparable:
+        yield f"{printable(stream.stream)}: {printable(stream.incomparable)}"
+        return
+    ranges = f"{stream.ranges_differing:,} of {count(stream.ranges, 'range')} of keys"
+    yield f"{printable(stream.stream)}: {count(stream.differences, 'key')} in {ranges}"
+    if stream.gone:
+        yield "  the source does not have this stream any more"
+    if stream.missing_columns:
+        yield f"  columns that the destination lacks: {_names(stream.missing_columns)}"
+    if stream.extra_columns:
+        yield f"  columns that only the destination has, not compared: {_names(stream.extra_columns)}"
+    if stream.examples:
+        yield from columns([("key", "is", "columns"), *map(_example, stream.examples)])
+    if stream.differences > len(stream.examples):
+        yield f"  … and {stream.differences - len(stream.examples):,} more"
+
+
+def _example(difference: Difference) -> tuple[str, str, str]:
+    what = _names(difference.columns)
+    if difference.set_aside is not None:
+        what += f"{'; ' if what else ''}set aside: {difference.set_aside}"
+    return printable(key_text(difference.key)), difference.finding.value, printable(what)
+
+
+def _names(names: tuple[str, ...]) -> str:
+    shown = ", ".join(map(printable, names[:_NAMES_SHOWN]))
+    return shown if len(names) <= _NAMES_SHOWN else f"{shown} and {len(names) - _NAMES_SHOWN:,} more"
+
+
+def _not_compared(found: Verification) -> Iterator[str]:
+    if found.left_out:
+        yield ""
+        yield f"Not moved by this Flow, and not compared: {_names(found.left_out)}"
+    if found.only_there:
+        yield ""
+        yield f"Only at the destination, and not of this Flow: {_names(found.only_there)}"
+
+
+def _verdict(found: Verification) -> str:
+    if found.equal:
+        here = "the source holds" if found.against is Against.SOURCE else "was stored"
+        return f"EQUAL: the destination holds what {here}."
+    differences = sum(stream.differences for stream in found.streams)
+    where = count(len(found.differing), "stream")
+    return (
+        f"DIFFERENT: {count(differences, 'key')} in {where}. "
+        f"`pipeline move` brings what the source has changed since; `pipeline verify --repair` brings all of these."
+    )
+
+
+def report_object(found: Verification) -> dict[str, object]:
+    """Return the report for a program."""
+    latest = found.movement
+    return {
+        "flow": found.flow,
+        "equal": found.equal,
+        "source": found.source,
+        "destination": found.destination,
+        "against": found.against.value,
+        "movement": {"number": latest.number, "status": latest.status, "updated": latest.updated.isoformat()},
+        "begun": found.begun.isoformat(),
+        "ended": found.ended.isoformat(),
+        "streams": [_stream_object(stream) for stream in found.streams],
+        "not_compared": {"left_out": found.left_out, "only_at_destination": found.only_there},
+    }
+
+
+def repair_object(repair: Repair) -> dict[str, object]:
+    """Return what is found after a repair, with what was found before it and the Movement in between."""
+    movement, totals = repair.movement, repair.movement.totals
+    return {
+        **report_object(repair.after),
+        "repair": {
+            "movement": movement.number,
+            "status": movement.status.value,
+            "records": {"upserts": totals.upserts, "deletes": totals.deletes, "quarantined": totals.quarantined},
+            "problems": movement.problems,
+            "found": report_object(repair.found),
+        },
+    }
+
+
+def _stream_object(stream: StreamReport) -> dict[str, object]:
+    return {
+        "stream": stream.stream,
+        "equal": stream.equal,
+        "absent_at_destination": stream.absent,
+        "absent_at_source": stream.gone,
+        "incomparable": stream.incomparable or None,
+        "source": _side(stream.source),
+        "destination": _side(stream.destination),
+        "ranges": {
+            "compared": stream.ranges,
+            "differing": stream.ranges_differing,
+            "first": [_range(one) for one in stream.differing],
+        },
+        "keys": {
+            "missing": stream.missing,
+            "extra": stream.extra,
+            "different": stream.different,
+            "set_aside": stream.set_aside,
+            "first": [_key_object(difference) for difference in stream.examples],
+        },
+        "columns": {"missing": stream.missing_columns, "extra": stream.extra_columns},
+    }
+
+
+def _side(side: Side) -> dict[str, object]:
+    return {"rows": side.rows, "digest": side.digest}
+
+
+def _range(one: RangeReport) -> dict[str, object]:
+    return {
+        "after": _key(one.after),
+        "until": _key(one.until),
+        "source": _side(one.source),
+        "destination": _side(one.destination),
+    }
+
+
+def _key(key: Key | None) -> object:
+    return None if key is None else key_to_json(key)
+
+
+def _key_object(difference: Difference) -> dict[str, object]:
+    return {
+        "key": key_to_json(difference.key),
+        "is": difference.finding.value,
+        "columns": difference.columns,
+        "set_aside": difference.set_aside,
+    }

@@ -1,0 +1,1 @@
+"""The JSON documents of the bucket and the messages of the queue."""

@@ -1,0 +1,1 @@
+"""Event Files: bytes to headers and records, and back."""

@@ -1,0 +1,164 @@
+"""What COPY gives of each column, and how it becomes the members of an upsert line.
+
+In PostgreSQL's CSV with the escape character `\\`, with quotes around every text and `null` for NULL, a value is its JSON
+but for control characters, which CSV leaves as they are (docs/decisions/0008). So a line is made of a row's fields as they come.
+"""
+
+from __future__ import annotations
+
+import re
+from base64 import b64encode
+from binascii import unhexlify
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+
+import orjson
+
+from pipeline.connectors.postgres.schema.tables import DUP, ROW, Table, TableColumn
+from pipeline.connectors.postgres.schema.types import Form
+from pipeline.connectors.postgres.session.connection import quoted
+
+Rewrite = Callable[[Sequence[bytes]], Sequence[bytes]]
+"""Makes JSON of the texts of one column of several rows."""
+
+_UNQUOTED = (Form.NUMBER, Form.FLOAT, Form.BOOLEAN)
+SEPARATOR = b"\x01"
+"""Stands between fields: hardly a text has it, and where one does it stands in quotes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """A member of a stream's records: its name, the SQL that COPY writes, and how it is written."""
+
+    name: str
+    sql: str
+    form: Form
+
+
+def fields_of(table: Table) -> tuple[Field, ...]:
+    """Return the fields of a table's rows, in the order of the records' members."""
+    row_key = () if table.key else (Field(ROW, quoted(ROW), Form.PLAIN), Field(DUP, quoted(DUP), Form.NUMBER))
+    return (*row_key, *map(_field, table.data_columns))
+
+
+def _field(column: TableColumn) -> Field:
+    name = quoted(column.name)
+    match column.wire.form:
+        case Form.MONEY:
+            return Field(column.name, f"{name}::numeric", Form.MONEY)
+        case form:
+            return Field(column.name, name, form)
+
+
+def copy_statement(fields: Sequence[Field], from_item: str) -> str:
+    """Return the COPY of these fields of all rows of `from_item`."""
+    values = ", ".join(f"{field.sql} AS {quoted(field.name)}" for field in fields)
+    texts = [quoted(field.name) for field in fields if field.form not in _UNQUOTED]
+    force = f", FORCE_QUOTE ({', '.join(texts)})" if texts else ""
+    options = f"FORMAT csv, DELIMITER E'\\x01', ESCAPE '\\', NULL 'null'{force}"
+    return f"COPY (SELECT {values} FROM {from_item}) TO STDOUT ({options})"
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Consecutive rows as COPY writes them, one after the other, and the length of each in bytes."""
+
+    text: bytes
+    sizes: Sequence[int]
+
+    def __len__(self) -> int:
+        return len(self.sizes)
+
+    def each(self) -> list[bytes]:
+        """Return the rows, each with its line feed."""
+        starts = accumulate(self.sizes, initial=0)
+        return [self.text[start : start + size] for start, size in zip(starts, self.sizes, strict=False)]
+
+    def picked(self, positions: Sequence[int]) -> Rows:
+        """Return those at these positions."""
+        each = self.each()
+        rows = [each[at] for at in positions]
+        return Rows(b"".join(rows), list(map(len, rows)))
+
+
+def split(rows: Rows, width: int) -> list[bytes]:
+    """Return the `width` fields of all rows, one after the other: JSON, but for those that `UpsertLines` rewrites."""
+    text = rows.text.translate(_SEPARATED)
+    found = text.split(SEPARATOR)
+    found.pop()  # behind the end of the last row
+    if _ODD in text or len(found) != width * len(rows):
+        found = _escaped(rows, width * len(rows)).split(SEPARATOR)
+        found.pop()
+    return found
+
+
+_ODD = b"\0"
+"""Stands for control characters within texts. No text of PostgreSQL's has it."""
+_SEPARATED = bytes(1 if byte in b"\n\x01" else 0 if byte < 32 else byte for byte in range(256))
+"""The end of a row becomes a separator, as does each that stands in a text, which their number tells."""
+_COMMON = ((b"\n", rb"\n"), (b"\r", rb"\r"), (b"\t", rb"\t"))
+_TEXT = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+_CONTROL = re.compile(rb"[\x01-\x1f]")
+
+
+def _escaped(rows: Rows, count: int) -> bytes:
+    """Return rows, each with a separator at its end, so `count` in all, with control characters in texts as JSON has them."""
+    text = SEPARATOR.join([*(row[:-1] for row in rows.each()), b""])
+    for control, escape in _COMMON:
+        text = text.replace(control, escape)
+    if _ODD in text.translate(_SEPARATED) or text.count(SEPARATOR) != count:
+        text = _TEXT.sub(lambda found: _CONTROL.sub(_escape, found[0]), text)
+    return text
+
+
+def _escape(control: re.Match[bytes]) -> bytes:
+    return orjson.dumps(control[0].decode())[1:-1]
+
+
+class UpsertLines:
+    """Makes upsert lines of rows with these fields."""
+
+    def __init__(self, fields: Sequence[Field]) -> None:
+        self._width = len(fields)
+        names = [orjson.dumps(field.name).replace(b"%", b"%%") for field in fields]
+        self._template = b'{"upsert":{%b}}\n' % b",".join([name + b":%b" for name in names])
+        self._rewrites = [
+            (place, _REWRITES[field.form]) for place, field in enumerate(fields) if field.form in _REWRITES
+        ]
+
+    def of(self, rows: Rows) -> bytes:
+        """Return their lines, in order, each with its line feed."""
+        values = split(rows, self._width)
+        for place, rewrite in self._rewrites:
+            values[place :: self._width] = rewrite(values[place :: self._width])
+        return self._template * len(rows) % tuple(values)
+
+
+def bytes_of(text: bytes) -> bytes:
+    """Return the value of a field of bytes that is not NULL: hexadecimal digits behind a backslash, which CSV doubles, and an x."""
+    return unhexlify(text[4:-1])
+
+
+def _tagged_bytes(texts: Sequence[bytes]) -> Sequence[bytes]:
+    return [b'{"$bytes":"%b"}' % b64encode(bytes_of(text)) if text != b"null" else text for text in texts]
+
+
+def _floats(texts: Sequence[bytes]) -> Sequence[bytes]:
+    return [text if b"." in text else _float(text) for text in texts]
+
+
+def _float(text: bytes) -> bytes:
+    """A whole number gets `.0`, so that it stays a float."""
+    return text + b".0" if text.removeprefix(b"-").isdigit() else _NOT_FINITE.get(text, text)
+
+
+_NOT_FINITE = {b"NaN": b'{"$float":"nan"}', b"Infinity": b'{"$float":"inf"}', b"-Infinity": b'{"$float":"-inf"}'}
+_BOOLEANS = {b"t": b"true", b"f": b"false", b"null": b"null"}
+
+
+def _booleans(texts: Sequence[bytes]) -> Sequence[bytes]:
+    return [_BOOLEANS[text] for text in texts]
+
+
+_REWRITES: dict[Form, Rewrite] = {Form.FLOAT: _floats, Form.BOOLEAN: _booleans, Form.BYTES: _tagged_bytes}

@@ -1,0 +1,69 @@
+"""The keys of rows, read from what COPY writes of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import orjson
+
+from pipeline.connectors.postgres.reading.fields import SEPARATOR, Field, Rows, bytes_of, split
+from pipeline.connectors.postgres.schema.types import Form
+from pipeline.domain.errors import ConfigurationError
+from pipeline.domain.keys import Key, KeyValue
+
+_ReadColumn = Callable[[Sequence[bytes]], Sequence[KeyValue]]
+
+
+class RowKeys:
+    """Reads the keys of rows with `fields`: the columns `key`, in that order. `place` names the table in errors."""
+
+    def __init__(self, fields: Sequence[Field], key: Sequence[str], place: str) -> None:
+        names = [field.name for field in fields]
+        self._columns = [(names.index(name), _READERS.get(fields[names.index(name)].form, _as_json)) for name in key]
+        self._width = len(fields)
+        self._is_first = [at for at, _ in self._columns] == [0] and fields[0].form in _NEVER_ESCAPED
+        self._place = place
+
+    def of(self, rows: Rows) -> list[Key]:
+        """Return the keys, in order. ConfigurationError when one has no order."""
+        values, width = (_first_fields(rows), 1) if self._is_first else (split(rows, self._width), self._width)
+        try:
+            return list(zip(*[read(values[at::width]) for at, read in self._columns], strict=True))
+        except ConfigurationError as error:
+            raise ConfigurationError(f"{self._place}: {error}") from None
+
+
+_NEVER_ESCAPED = (Form.NUMBER, Form.PLAIN)
+
+
+def _first_fields(rows: Rows) -> list[bytes]:
+    """Return the first field of each row, of a form that never needs escaping: twice as fast as splitting all of it."""
+    lines = rows.text.split(b"\n")
+    lines.pop()
+    if len(lines) != len(rows):  # a text has line feeds
+        lines = rows.each()
+    return [line.partition(SEPARATOR)[0] for line in lines]
+
+
+def _as_json(texts: Sequence[bytes]) -> Sequence[KeyValue]:
+    found: list[KeyValue] = orjson.loads(b"[%b]" % b",".join(texts))
+    return found
+
+
+def _floats(texts: Sequence[bytes]) -> Sequence[KeyValue]:
+    found = list(map(float, texts))
+    if any(map(math.isnan, found)):
+        raise ConfigurationError("NaN stands in a key, where it has no order; give the table another key")
+    return found
+
+
+def _booleans(texts: Sequence[bytes]) -> Sequence[KeyValue]:
+    return [text == b"t" for text in texts]
+
+
+_READERS: dict[Form, _ReadColumn] = {
+    Form.FLOAT: _floats,
+    Form.BOOLEAN: _booleans,
+    Form.BYTES: lambda texts: list(map(bytes_of, texts)),
+}

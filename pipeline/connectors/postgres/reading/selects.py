@@ -1,0 +1,81 @@
+"""The COPY that reads a table: what comes, and in which order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from pipeline.connectors.postgres.reading.fields import Field, copy_statement, fields_of
+from pipeline.connectors.postgres.schema.tables import DUP, ROW, Table, TableColumn
+from pipeline.connectors.postgres.schema.types import Form
+from pipeline.connectors.postgres.session.connection import quoted
+
+
+@dataclass(frozen=True)
+class TableSelect:
+    """The statements for one table. `utf8`: the server stores text in UTF-8, so its C order is ours."""
+
+    table: Table
+    utf8: bool
+    default_is_c: bool
+
+    @cached_property
+    def fields(self) -> tuple[Field, ...]:
+        """What a row holds, in order."""
+        return fields_of(self.table)
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """The names of the fields that are the key."""
+        return self.table.key or (ROW, DUP)
+
+    @property
+    def is_indexed(self) -> bool:
+        """Whether the key's index gives the rows in our order, so that a range of the key is found at once."""
+        return bool(self.table.key) and list(self.order) == list(map(quoted, self.table.key))
+
+    @property
+    def order(self) -> Sequence[str]:
+        """The SQL to order by, a term for each column of the key."""
+        return [self._order(column) for column in self.table.key_columns] or [quoted(ROW), quoted(DUP)]
+
+    def copy(self, condition: str = "") -> str:
+        """Return the COPY of the rows for which `condition` holds, in key order."""
+        return copy_statement(self.fields, f"{self._ordered(condition)} AS t")
+
+    def _ordered(self, condition: str) -> str:
+        """The rows in order, as a subquery, so that what is made of their columns is not sorted along."""
+        order = ", ".join(self.order)
+        where = f" WHERE {condition}" if condition else ""
+        columns = [quoted(column.name) for column in self.table.data_columns]
+        if self.table.key:
+            return f"(SELECT {', '.join(columns)} FROM {self.table.from_item} AS t{where} ORDER BY {order})"
+        digest = f'({self.table.digest}) COLLATE "C" AS {quoted(ROW)}'
+        digested = f"SELECT {', '.join([digest, *columns])} FROM {self.table.from_item} AS t{where}"
+        counted = f"row_number() OVER (PARTITION BY {quoted(ROW)}) - 1 AS {quoted(DUP)}"
+        return (
+            f"(SELECT {', '.join([quoted(ROW), counted, *columns])} FROM ({digested} OFFSET 0) AS d ORDER BY {order})"
+        )
+
+    def _order(self, column: TableColumn) -> str:
+        name = quoted(column.name)
+        if column.wire.native_order:
+            return name
+        text = f"{name}::numeric::text" if column.wire.form is Form.MONEY else column.text
+        value = name if column.base_type in ("text", "varchar") else text
+        if not self.utf8:
+            return f"convert_to({value}, 'UTF8')"
+        return self._in_c_order(column, value)
+
+    def _in_c_order(self, column: TableColumn, value: str) -> str:
+        """Text in the order of its bytes; as the column stands where its own index has that order."""
+        is_c = column.collation_oid in _C_COLLATIONS or (
+            column.collation_oid == _DEFAULT_COLLATION and self.default_is_c
+        )
+        return value if is_c and value == quoted(column.name) else f'({value}) COLLATE "C"'
+
+
+_DEFAULT_COLLATION = 100
+_C_COLLATIONS = (950, 951)
+"""`default`, and `C` and `POSIX`: the same object ids in every database (pg_collation.dat)."""

@@ -1,0 +1,1 @@
+"""What a PostgreSQL catalog says of tables and types."""

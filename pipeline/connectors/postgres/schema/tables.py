@@ -1,0 +1,85 @@
+"""A table of the source as the reader needs it: its columns, its key, and where it is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pipeline.connectors.postgres.schema.types import WireType
+from pipeline.connectors.postgres.session.connection import qualified, quoted
+
+ROW = "$row"
+DUP = "$dup"
+"""The two columns that identify a row of a table without a key (see catalog.py)."""
+
+
+@dataclass(frozen=True, slots=True)
+class TableColumn:
+    """A column. `base_type` is the name of its type, or of what its domain is over; empty if that is not PostgreSQL's own.
+
+    `identity` and `generated` are PostgreSQL's one letter for it, or empty. `expression` is the default, or what a
+    generated column is computed from; `size` is the declared length or -1. `collation_oid` is the
+    collation in use, `collation` its SQL where it is not the type's own.
+    """
+
+    name: str
+    native_type: str
+    type_oid: int
+    base_type: str
+    wire: WireType
+    not_null: bool
+    identity: str
+    generated: str
+    expression: str | None
+    collation: str | None
+    collation_oid: int
+    size: int
+
+    @property
+    def default(self) -> str | None:
+        """The default as SQL; None for a generated column."""
+        return None if self.generated else self.expression
+
+    @property
+    def text(self) -> str:
+        """The SQL of the value's text form, whatever casts to text the database has. It is '' for NULL."""
+        return f"concat({quoted(self.name)})"
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table. `key` are the columns that identify a row, empty when there are none that do; `readable`: we may read it."""
+
+    oid: int
+    schema: str
+    name: str
+    partitioned: bool
+    unlogged: bool
+    partition_by: str | None
+    readable: bool
+    columns: tuple[TableColumn, ...]
+    key: tuple[str, ...]
+
+    @property
+    def from_item(self) -> str:
+        """The table in a FROM clause: with its partitions, but without the tables that inherit from it."""
+        name = qualified(self.schema, self.name)
+        return name if self.partitioned else f"ONLY {name}"
+
+    @property
+    def data_columns(self) -> tuple[TableColumn, ...]:
+        """The columns that records hold."""
+        return tuple(column for column in self.columns if not column.generated or column.name in self.key)
+
+    @property
+    def key_columns(self) -> tuple[TableColumn, ...]:
+        """The columns of the key, in key order."""
+        by_name = {column.name: column for column in self.columns}
+        return tuple(by_name[name] for name in self.key)
+
+    @property
+    def digest(self) -> str:
+        """The SQL of a row's `$row`: of the text of all columns that records hold, in their order."""
+        values = ", ".join(
+            column.text + f", {quoted(column.name)} IS NOT DISTINCT FROM NULL" for column in self.data_columns
+        )
+        return f"left(encode(sha256(convert_to(concat(ROW({values})), 'UTF8')), 'hex'), 32)"

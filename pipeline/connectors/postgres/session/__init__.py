@@ -1,0 +1,1 @@
+"""Locations, connections and errors of PostgreSQL."""

@@ -1,0 +1,124 @@
+"""What the tables of other technologies promise, kept here: foreign keys with the table, indexes after the load.
+
+What a table has already, under whatever name, is not made again. What SQLite cannot keep is told, and left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import apsw
+import structlog
+
+from pipeline.codec.event_files.constraints import constraints_of
+from pipeline.connectors.sqlite.connection import quoted
+from pipeline.connectors.sqlite.schema.constraints import checks_in
+from pipeline.connectors.sqlite.schema.tables import folded, read_table
+from pipeline.domain.constraints import ForeignKey, Index, UnsupportedConstraint
+from pipeline.domain.ids import StreamName
+from pipeline.domain.schema import StreamSchema
+from pipeline.ports.destination import Violation
+
+_log = structlog.get_logger(__name__)
+
+
+def foreign_key_clauses(schema: StreamSchema) -> list[str]:
+    """Return the stream's foreign keys as CREATE TABLE has them."""
+    present = set(schema.column_names)
+    return [_clause(key) for key in constraints_of(schema).foreign_keys if present.issuperset(key.columns)]
+
+
+def _clause(key: ForeignKey) -> str:
+    name = f"CONSTRAINT {quoted(key.name)} " if key.name else ""
+    actions = f" ON UPDATE {key.on_update.value} ON DELETE {key.on_delete.value}"
+    deferred = " DEFERRABLE INITIALLY DEFERRED" if key.deferred else ""
+    references = f"{quoted(key.references)} ({_listed(key.referenced_columns)})"
+    return f"{name}FOREIGN KEY ({_listed(key.columns)}) REFERENCES {references}{actions}{deferred}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(map(quoted, names))
+
+
+def index_statements(schema: StreamSchema) -> list[str]:
+    """Return the statements for the stream's indexes. SQLite has no name for a table and an index of it both."""
+    return [_statement(schema.stream, index) for index in constraints_of(schema).indexes]
+
+
+def _statement(stream: StreamName, index: Index) -> str:
+    terms = ", ".join(quoted(column.name) + (" DESC" if column.descending else "") for column in index.columns)
+    unique = "UNIQUE " if index.unique else ""
+    return f"CREATE {unique}INDEX {quoted(_name(stream, index))} ON {quoted(stream)} ({terms})"
+
+
+def _name(stream: StreamName, index: Index) -> str:
+    """Return what an index is called. Within one source no two have the same name."""
+    return index.name or "_".join([stream, *index.column_names, "key" if index.unique else "idx"])
+
+
+def create_constraints(connection: apsw.Connection, schema: StreamSchema) -> Iterator[Violation]:
+    """Make the indexes that the stream's table lacks, and tell what is left out. What rows forbid is a violation."""
+    if not connection.table_exists("main", schema.stream):
+        return
+    promises = constraints_of(schema)
+    left_out = [one for one in promises.left_out if not _is_made_by_hand(connection, schema.stream, one)]
+    for index in promises.indexes:
+        if _serves(connection, schema.stream, index):
+            continue
+        name = _name(schema.stream, index)
+        try:
+            connection.execute(_statement(schema.stream, index)).fetchall()
+        except apsw.ConstraintError as error:
+            yield Violation(schema.stream, f"the index {name} cannot be made: {error}")
+        except apsw.SQLError as error:
+            left_out.append(UnsupportedConstraint("index", name, str(error)))
+    left_out += [
+        UnsupportedConstraint("foreign key", str(key), "a table that is there cannot get one")
+        for key in promises.foreign_keys
+        if not _refers(connection, schema.stream, key)
+    ]
+    if left_out:
+        _log.warning("promises_left_out", stream=schema.stream, left_out=[str(one) for one in left_out])
+
+
+def _serves(connection: apsw.Connection, table: str, wanted: Index) -> bool:
+    """Whether the table has an index of the same columns, or is in their order itself."""
+    terms = [(folded(column.name), column.descending) for column in wanted.columns]
+    key = read_table(connection, table).declared_key
+    if terms == [(folded(column.name), False) for column in key]:
+        return True
+    indexes = connection.execute(
+        "SELECT name, \"unique\" FROM pragma_index_list(?, 'main') WHERE NOT partial", (table,)
+    ).fetchall()
+    for name, unique in indexes:
+        there = connection.execute(
+            "SELECT name, \"desc\" FROM pragma_index_xinfo(?, 'main') WHERE key ORDER BY seqno", (name,)
+        ).fetchall()
+        if (unique or not wanted.unique) and terms == [(folded(str(name)), bool(desc)) for name, desc in there]:
+            return True
+    return False
+
+
+def _refers(connection: apsw.Connection, table: str, wanted: ForeignKey) -> bool:
+    """Whether the table has a foreign key of these columns to that table."""
+    rows = connection.execute(
+        'SELECT id, "table", "from" FROM pragma_foreign_key_list(?, \'main\') ORDER BY id, seq', (table,)
+    ).fetchall()
+    found: dict[tuple[object, bytes], list[bytes]] = {}
+    for number, parent, column in rows:
+        found.setdefault((number, folded(str(parent))), []).append(folded(str(column)))
+    columns = [folded(name) for name in wanted.columns]
+    return any(parent == folded(wanted.references) and columns == there for (_, parent), there in found.items())
+
+
+def _is_made_by_hand(connection: apsw.Connection, table: str, left_out: UnsupportedConstraint) -> bool:
+    """Whether somebody has seen to it: there is an index, a trigger or a column of the name, or there are CHECKs."""
+    create = connection.execute("SELECT sql FROM sqlite_schema WHERE type = 'table' AND name = ?", (table,)).get
+    if left_out.kind == "check":
+        return bool(checks_in(str(create)))
+    names = connection.execute(
+        "SELECT name FROM sqlite_schema WHERE tbl_name = ?1 AND name <> ?1 UNION ALL "
+        "SELECT name FROM pragma_table_xinfo(?1, 'main')",
+        (table,),
+    ).fetchall()
+    return folded(left_out.name) in {folded(str(name)) for (name,) in names}

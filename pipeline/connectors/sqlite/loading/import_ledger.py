@@ -1,0 +1,168 @@
+"""The destination's memory, in tables of its own: marks, records set aside, and what `finish` has to make.
+
+All of it is written in the transaction of the rows it is about.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import apsw
+import orjson
+
+from pipeline.codec.event_files.header import schema_from_json, schema_to_json
+from pipeline.connectors.sql.rejected_record import NO_KEY, RejectedRecord
+from pipeline.domain.ids import EventFileId, FlowName, Phase, StreamName
+from pipeline.domain.schema import StreamSchema
+from pipeline.ports.destination import Mark, Rejection
+
+_TABLES = """
+CREATE TABLE IF NOT EXISTS _pipeline_marks (
+    flow TEXT NOT NULL, event_file TEXT NOT NULL, stream TEXT NOT NULL, upserts INTEGER NOT NULL,
+    deletes INTEGER NOT NULL, rejected INTEGER NOT NULL, binaries INTEGER NOT NULL,
+    movement INTEGER NOT NULL, PRIMARY KEY (flow, event_file)
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS _pipeline_marks_movement ON _pipeline_marks (flow, stream, movement);
+CREATE TABLE IF NOT EXISTS _pipeline_rejected (
+    id INTEGER PRIMARY KEY, flow TEXT NOT NULL, stream TEXT NOT NULL, key TEXT NOT NULL, event_file TEXT NOT NULL,
+    line INTEGER NOT NULL, record BLOB NOT NULL, reason TEXT NOT NULL, column_name TEXT, in_the_way INTEGER NOT NULL
+);
+CREATE INDEX IF NOT EXISTS _pipeline_rejected_key ON _pipeline_rejected (flow, stream, key);
+CREATE TABLE IF NOT EXISTS _pipeline_streams (
+    flow TEXT NOT NULL, stream TEXT NOT NULL, schema TEXT NOT NULL, PRIMARY KEY (flow, stream)
+) WITHOUT ROWID;
+"""
+_PHASES = {phase.value: phase for phase in Phase}
+
+
+class ImportLedger:
+    """What is remembered of one Flow."""
+
+    def __init__(self, connection: apsw.Connection, flow: FlowName) -> None:
+        self._connection = connection
+        self._flow = flow
+
+    def exists(self) -> bool:
+        """Whether the tables are there: they are made with the first load."""
+        found = self._connection.execute("SELECT 1 FROM sqlite_schema WHERE name = '_pipeline_streams'").fetchall()
+        return bool(found)
+
+    def create(self) -> None:
+        """Make the tables unless they are there."""
+        self._connection.execute(_TABLES).fetchall()
+
+    def marks(self) -> Mapping[EventFileId, Mark]:
+        """Return all marks of the Flow."""
+        if not self.exists():
+            return {}
+        marks = {}
+        for event_file, stream, *counts in self._connection.execute(
+            "SELECT event_file, stream, upserts, deletes, rejected, binaries, movement FROM _pipeline_marks WHERE flow = ?",
+            (self._flow,),
+        ):
+            movement, _, phase, chunk = event_file.split("/")
+            marks[EventFileId(int(movement), StreamName(stream), _PHASES[phase], int(chunk))] = Mark(*counts)
+        return marks
+
+    def is_marked(self, file: EventFileId) -> bool:
+        """Whether the Event File has been imported."""
+        if not self.exists():
+            return False
+        found = self._connection.execute(
+            "SELECT 1 FROM _pipeline_marks WHERE flow = ? AND event_file = ?", (self._flow, str(file))
+        ).fetchall()
+        return bool(found)
+
+    def has_gone_on(self, stream: StreamName, movement: int) -> bool:
+        """Whether a Movement after `movement` has imported something of the stream."""
+        if not self.exists():
+            return False
+        found = self._connection.execute(
+            "SELECT 1 FROM _pipeline_marks WHERE flow = ? AND stream = ? AND movement > ? LIMIT 1",
+            (self._flow, stream, movement),
+        ).fetchall()
+        return bool(found)
+
+    def mark(self, file: EventFileId, mark: Mark) -> None:
+        """Remember that the Event File has been imported."""
+        counts = (mark.upserts, mark.deletes, mark.rejected, mark.binaries, mark.movement)
+        self._connection.execute(
+            "INSERT INTO _pipeline_marks VALUES (?, ?, ?, ?, ?, ?, ?, ?)", (self._flow, str(file), file.stream, *counts)
+        )
+
+    def remember_schema(self, schema: StreamSchema) -> None:
+        """Keep what a stream looks like, for `schemas`."""
+        self._connection.execute(
+            "INSERT INTO _pipeline_streams VALUES (?1, ?2, ?3) "
+            "ON CONFLICT DO UPDATE SET schema = ?3 WHERE schema <> ?3",
+            (self._flow, schema.stream, orjson.dumps(schema_to_json(schema)).decode()),
+        )
+
+    def schemas(self, streams: Iterable[StreamName]) -> list[StreamSchema]:
+        """Return what `remember_schema` kept of these streams, where it did."""
+        found: list[StreamSchema] = []
+        for stream in streams:
+            rows = self._connection.execute(
+                "SELECT schema FROM _pipeline_streams WHERE flow = ? AND stream = ?", (self._flow, stream)
+            )
+            found += [schema_from_json(orjson.loads(schema)) for (schema,) in rows]
+        return found
+
+    def has_set_aside(self, stream: StreamName) -> bool:
+        """Whether any record of the stream is set aside."""
+        found = self._connection.execute(
+            "SELECT 1 FROM _pipeline_rejected WHERE flow = ? AND stream = ? LIMIT 1", (self._flow, stream)
+        ).fetchall()
+        return bool(found)
+
+    def set_aside(self, item: RejectedRecord) -> None:
+        """Remember a record that was refused, in place of an older one with its key."""
+        rejection = item.rejection
+        if rejection.key != NO_KEY:
+            self.forget(item.stream, [rejection.key])
+        self._connection.execute(
+            "INSERT INTO _pipeline_rejected (flow, stream, key, event_file, line, record, reason, column_name, "
+            "in_the_way) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                *(self._flow, item.stream, rejection.key, str(rejection.file), rejection.line),
+                *(item.record, rejection.reason, rejection.column, item.in_the_way),
+            ),
+        )
+
+    def forget(self, stream: StreamName, keys: Iterable[str]) -> None:
+        """Forget the records with these keys: later ones have gone in."""
+        self._connection.executemany(
+            "DELETE FROM _pipeline_rejected WHERE flow = ? AND stream = ? AND key = ?",
+            ((self._flow, stream, key) for key in keys),
+        )
+
+    def drop(self, items: Iterable[RejectedRecord]) -> None:
+        """Forget these records, about to be tried again."""
+        self._connection.executemany("DELETE FROM _pipeline_rejected WHERE id = ?", ((item.row,) for item in items))
+
+    def all_set_aside(
+        self, file: EventFileId | None = None, *, stream: StreamName | None = None
+    ) -> list[RejectedRecord]:
+        """Return what is set aside of the Flow, of one file or one stream of it, in the order in which it came."""
+        return [
+            RejectedRecord(
+                StreamName(name),
+                Rejection(EventFileId.parse(event_file), line, key, reason, column),
+                record,
+                bool(in_the_way),
+                row,
+            )
+            for row, name, event_file, line, key, reason, column, record, in_the_way in self._connection.execute(
+                "SELECT id, stream, event_file, line, key, reason, column_name, record, in_the_way FROM _pipeline_rejected "
+                "WHERE flow = ?1 AND (?2 IS NULL OR event_file = ?2) AND (?3 IS NULL OR stream = ?3) ORDER BY id",
+                (self._flow, None if file is None else str(file), stream),
+            )
+        ]
+
+    def correct_marks(self, gone_in: Mapping[EventFileId, int]) -> None:
+        """Count records that went in after all as upserts of their files."""
+        self._connection.executemany(
+            "UPDATE _pipeline_marks SET upserts = upserts + ?1, rejected = rejected - ?1 "
+            "WHERE flow = ?2 AND event_file = ?3",
+            ((count, self._flow, str(file)) for file, count in gone_in.items()),
+        )

@@ -1,0 +1,93 @@
+"""After the load: indexes, AUTOINCREMENT numbers, and the promises that are checked once all streams are in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import apsw
+
+from pipeline.connectors.sqlite.connection import quoted
+from pipeline.connectors.sqlite.schema.statements import check_create_index
+from pipeline.connectors.sqlite.schema.tables import folded, is_reserved, read_table, sequence_of
+from pipeline.domain.errors import ConfigurationError
+from pipeline.domain.ids import StreamName
+from pipeline.ports.destination import Violation
+
+_NAMED_ROWS = 3
+"""How many of the rows that break a foreign key are named. The rest is counted."""
+
+
+def create_indexes(
+    connection: apsw.Connection, stream: StreamName, native: Mapping[str, object]
+) -> Iterator[Violation]:
+    """Make the indexes the source has and the destination lacks. One that cannot be made is a violation."""
+    create = connection.execute("SELECT sql FROM sqlite_schema WHERE type = 'table' AND name = ?", (stream,)).get
+    statements = native.get("indexes")
+    if not isinstance(create, str) or not isinstance(statements, list):
+        return
+    for statement in statements:
+        try:
+            name, text = check_create_index(statement, stream, create)
+            if not _exists(connection, name):
+                connection.execute(text).fetchall()
+        except ConfigurationError as error:
+            yield Violation(stream, str(error))
+        except (apsw.ConstraintError, apsw.SQLError) as error:
+            yield Violation(stream, f"the index {str(statement)[:200]!r} cannot be made: {error}")
+
+
+def _exists(connection: apsw.Connection, index: str) -> bool:
+    names = connection.execute("SELECT name FROM sqlite_schema").fetchall()
+    return folded(index) in {folded(str(name)) for (name,) in names}
+
+
+def raise_sequence(connection: apsw.Connection, stream: StreamName, native: Mapping[str, object]) -> None:
+    """Let an AUTOINCREMENT table go on after the last number the source has given out."""
+    wanted = native.get("autoincrement_sequence")
+    if not isinstance(wanted, int) or not _is_autoincrement(connection, stream):
+        return
+    present = sequence_of(connection, stream)
+    if present is None:
+        connection.execute("INSERT INTO sqlite_sequence(name, seq) VALUES (?, ?)", (stream, wanted))
+    elif present < wanted:
+        connection.execute("UPDATE sqlite_sequence SET seq = ? WHERE name = ?", (wanted, stream))
+
+
+def _is_autoincrement(connection: apsw.Connection, table: str) -> bool:
+    if not connection.table_exists("main", table):
+        return False
+    column = read_table(connection, table).rowid_column
+    return column is not None and connection.column_metadata("main", table, column)[4]
+
+
+def foreign_key_violations(connection: apsw.Connection, streams: Sequence[StreamName]) -> Iterator[Violation]:
+    """Check the foreign keys of these tables, and of tables that refer to them."""
+    touched = {folded(stream) for stream in streams}
+    references = connection.execute(
+        'SELECT DISTINCT child.name, keys."table" FROM pragma_table_list AS child, '
+        "pragma_foreign_key_list(child.name, 'main') AS keys WHERE child.schema = 'main' AND child.type = 'table'"
+    ).fetchall()
+    tables = {str(child) for child, parent in references if touched & {folded(str(child)), folded(str(parent))}}
+    for table in sorted(name for name in tables if not is_reserved(name)):
+        try:
+            yield from _violations_of(connection, table)
+        except apsw.SQLError as error:
+            yield Violation(StreamName(table), f"its foreign keys cannot be checked: {error}")
+
+
+def _violations_of(connection: apsw.Connection, table: str) -> Iterator[Violation]:
+    counts: dict[tuple[str, int], int] = {}
+    named: dict[tuple[str, int], list[str]] = {}
+    for _, rowid, parent, number in connection.execute(f"PRAGMA main.foreign_key_check({quoted(table)})"):
+        counts[parent, number] = counts.get((parent, number), 0) + 1
+        if rowid is not None and len(named.setdefault((parent, number), [])) < _NAMED_ROWS:
+            named[parent, number].append(str(rowid))
+    for (parent, number), count in counts.items():
+        columns = connection.execute(
+            "SELECT \"from\" FROM pragma_foreign_key_list(?, 'main') WHERE id = ? ORDER BY seq", (table, number)
+        ).fetchall()
+        rowids = named.get((parent, number), [])
+        rows = f" (rowid {', '.join(rowids)}{' …' if count > len(rowids) else ''})" if rowids else ""
+        through = ", ".join(str(name) for (name,) in columns)
+        subject = "1 row refers" if count == 1 else f"{count} rows refer"
+        yield Violation(StreamName(table), f"{subject} through {through} to what {parent} does not have{rows}")

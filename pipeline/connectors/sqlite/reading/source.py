@@ -1,0 +1,123 @@
+"""An SQLite database as a source: its tables, in one read transaction."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import ExitStack, aclosing, asynccontextmanager, nullcontext
+from functools import partial
+from pathlib import Path
+
+import anyio
+from anyio.to_thread import run_sync
+
+from pipeline.connectors.sqlite.connection import (
+    BUSY_TIMEOUT_SECONDS,
+    ensure_untouched,
+    location_of,
+    open_reader,
+)
+from pipeline.connectors.sqlite.errors import translated
+from pipeline.connectors.sqlite.reading.parallel_scan import ParallelScan
+from pipeline.connectors.sqlite.reading.rows import Opened, SqliteRows, TableReading, register_order
+from pipeline.connectors.sqlite.reading.scan_worker import ScanWorker, scan_worker_of
+from pipeline.connectors.sqlite.schema.tables import encoding_of, read_table, stream_schema, table_names
+from pipeline.domain.errors import ConfigurationError
+from pipeline.domain.event_file import KeyRange
+from pipeline.domain.schema import StreamSchema
+from pipeline.ports.source import Known, RowBlock, nothing_known
+
+
+class SqliteSource:
+    """Every ordinary table of the database file at `path` is a stream. The file is never changed.
+
+    A snapshot is one read transaction. In WAL mode it hinders no writer (but while it is open the log cannot be
+    reset, and grows with what is written). In the older rollback-journal mode SQLite lets a writer commit only when
+    nobody reads: there an app that writes waits until the export has ended, or fails with "database is locked".
+    """
+
+    def __init__(self, path: Path, *, busy_timeout_seconds: float = BUSY_TIMEOUT_SECONDS) -> None:
+        self._path = path
+        self._busy_timeout_seconds = busy_timeout_seconds
+
+    @property
+    def location(self) -> str:
+        return location_of(self._path)
+
+    @asynccontextmanager
+    async def open_snapshot(self) -> AsyncIterator[SqliteSnapshot]:
+        snapshot = await run_sync(self._begin)
+        try:
+            yield snapshot
+        finally:
+            with anyio.CancelScope(shield=True):
+                await snapshot.aclose()
+
+    def _begin(self) -> SqliteSnapshot:
+        with ExitStack() as opening:
+            connection, identity = open_reader(self._path, self._busy_timeout_seconds)
+            opening.callback(connection.close, True)
+            second = None if identity else scan_worker_of(self._path, self._busy_timeout_seconds)
+            if second is not None:
+                opening.callback(second.close)
+            with translated(self.location):
+                connection.execute("BEGIN; SELECT count(*) FROM sqlite_schema").fetchall()
+                untouched = partial(ensure_untouched, self._path, identity)
+                opened = Opened(connection, self.location, encoding_of(connection), untouched)
+                snapshot = SqliteSnapshot(opened, second)
+            opening.pop_all()
+        return snapshot
+
+
+class SqliteSnapshot:
+    """The state of a database at the moment it was opened. Several tables may be read side by side."""
+
+    def __init__(self, opened: Opened, second: ScanWorker | None = None) -> None:
+        """Read what is `opened`; `second` may help with a large table."""
+        self._opened = opened
+        self._second = second
+        self._lock = anyio.Lock()
+        register_order(opened.connection, opened.encoding)
+
+    async def streams(self) -> Sequence[StreamSchema]:
+        async with self._lock:
+            return await run_sync(self._streams)
+
+    @asynccontextmanager
+    async def open_rows(
+        self, schema: StreamSchema, known: Known = nothing_known
+    ) -> AsyncIterator[AsyncIterator[RowBlock]]:
+        opened = self._opened
+        place = f"{opened.place}, table {schema.stream}"
+        async with self._lock:
+            with translated(place):
+                table = await run_sync(read_table, opened.connection, schema.stream)
+        if not table.key_is_never_null and table.rowid is None:
+            raise ConfigurationError(
+                f"{place} cannot be read: it has no primary key without NULL, and columns of its own hide rowid, "
+                "_rowid_ and oid; rename one of them, or leave the table out with --exclude"
+            )
+
+        def open_within(covers: KeyRange) -> SqliteRows:
+            return SqliteRows(TableReading(opened, table, schema, covers), self._lock, known)
+
+        with self._second.lent() if self._second and opened.is_utf8 else nullcontext() as second:
+            if second is None:
+                rows: SqliteRows | AsyncGenerator[RowBlock, None] = open_within(KeyRange())
+            else:
+                rows = ParallelScan(schema, known, second, open_within).blocks()
+            async with aclosing(rows):
+                yield rows
+
+    async def aclose(self) -> None:
+        """End the transaction and close the file."""
+        if self._second is not None:
+            await self._second.aclose()
+        self._opened.connection.close(True)
+
+    def _streams(self) -> Sequence[StreamSchema]:
+        connection = self._opened.connection
+        with translated(self._opened.place):
+            tables = [read_table(connection, name) for name in table_names(connection)]
+            schemas = [stream_schema(connection, table) for table in tables]
+        self._opened.ensure_untouched()
+        return schemas

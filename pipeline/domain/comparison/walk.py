@@ -1,0 +1,147 @@
+"""The comparison of two places stream by stream: two sequences of rows in key order, walked side by side.
+
+Where whole blocks agree by their digests, no row is looked at (`pass_by`). While the hashes of both sides agree, no key
+is looked at. Where they do not, the keys say which side a row is missing from; a key that both have under different
+hashes is a *pair*: its values decide, and they are looked at elsewhere.
+
+A difference goes unnoticed only if two different rows have equal hashes: with 64 bits, one chance in 2**64 a row; or if
+two blocks with a difference have equal digests, for which the chance is no greater.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from pipeline.domain.comparison.diff import HASH_BYTES
+from pipeline.domain.keys import Key, order
+
+_FIRST_STRIDE_ROWS = 16
+
+
+class Rows:
+    """Consecutive rows of one side, in key order, and how many of them have been walked past.
+
+    `load_hashes` and `load_keys` are asked at most once; the one not at all where digests have agreed, the other not
+    while the hashes agree with the other side's.
+    """
+
+    def __init__(self, count: int, load_hashes: Callable[[], bytes], load_keys: Callable[[], Sequence[Key]]) -> None:
+        self.at = 0
+        self._count = count
+        self._load_hashes = load_hashes
+        self._hashes: bytes | None = None
+        self._load_keys = load_keys
+        self._keys: Sequence[Key] | None = None
+
+    def __len__(self) -> int:
+        return self._count
+
+    @property
+    def left(self) -> int:
+        """How many rows have not been walked past."""
+        return len(self) - self.at
+
+    def key(self, position: int) -> Key:
+        """Return the key of one row."""
+        if self._keys is None:
+            self._keys = self._load_keys()
+        return self._keys[position]
+
+    def hash_slice(self, start: int, end: int) -> bytes:
+        """Return the hashes of the rows from `start` to before `end`."""
+        if self._hashes is None:
+            self._hashes = self._load_hashes()
+        return self._hashes[start * HASH_BYTES : end * HASH_BYTES]
+
+
+@dataclass(frozen=True, slots=True)
+class Suspect:
+    """What the hashes do not agree on: positions of a row at the source and of one at the destination.
+
+    With both it is a pair. Without a destination's the row is missing there, without a source's it is extra.
+    """
+
+    source: int | None
+    destination: int | None
+
+
+@dataclass(slots=True)
+class Step:
+    """What walking came to: how many rows of each side were walked past, and the suspects among them, in key order."""
+
+    source_rows: int = 0
+    destination_rows: int = 0
+    suspects: list[Suspect] = field(default_factory=list)
+
+
+def pass_by(source: Rows, destination: Rows) -> Step:
+    """Walk past all that is left of both sides, of which is known that it agrees."""
+    step = Step(source.left, destination.left)
+    source.at, destination.at = len(source), len(destination)
+    return step
+
+
+def walk(source: Rows, destination: Rows) -> Step:
+    """Walk both sides until one is exhausted, and tell what differs up to there."""
+    source_from, destination_from = source.at, destination.at
+    step = Step()
+    while left := min(source.left, destination.left):
+        agreeing = _agreeing(source, destination, left)
+        source.at += agreeing
+        destination.at += agreeing
+        if agreeing < left:
+            _take_difference(source, destination, step)
+    step.source_rows = source.at - source_from
+    step.destination_rows = destination.at - destination_from
+    return step
+
+
+def walk_rest(source: Rows | None, destination: Rows | None) -> Step:
+    """Walk past all rows of the one side that is given, the other having ended."""
+    step = Step()
+    if source is not None:
+        step.suspects += [Suspect(position, None) for position in range(source.at, len(source))]
+        step.source_rows, source.at = len(source) - source.at, len(source)
+    if destination is not None:
+        step.suspects += [Suspect(None, position) for position in range(destination.at, len(destination))]
+        step.destination_rows, destination.at = len(destination) - destination.at, len(destination)
+    return step
+
+
+def _agreeing(source: Rows, destination: Rows, most: int) -> int:
+    """Return how many rows agree from here on, comparing ever longer stretches and, in the one that differs, halves."""
+    found, stride = 0, _FIRST_STRIDE_ROWS
+    while found < most:
+        count = min(stride, most - found)
+        if not _agree(source, destination, found, count):
+            return found + _agreeing_within(source, destination, found, count)
+        found += count
+        stride *= 2
+    return found
+
+
+def _agreeing_within(source: Rows, destination: Rows, start: int, count: int) -> int:
+    """Return how many of `count` rows agree, of which not all do."""
+    low, high = 0, count
+    while high - low > 1:
+        middle = (low + high) // 2
+        if _agree(source, destination, start + low, middle - low):
+            low = middle
+        else:
+            high = middle
+    return low
+
+
+def _agree(source: Rows, destination: Rows, start: int, count: int) -> bool:
+    one, other = source.at + start, destination.at + start
+    return source.hash_slice(one, one + count) == destination.hash_slice(other, other + count)
+
+
+def _take_difference(source: Rows, destination: Rows, step: Step) -> None:
+    one, other = order(source.key(source.at)), order(destination.key(destination.at))
+    at_source = source.at if one <= other else None
+    at_destination = destination.at if one >= other else None
+    step.suspects.append(Suspect(at_source, at_destination))
+    source.at += at_source is not None
+    destination.at += at_destination is not None

@@ -1,0 +1,1 @@
+"""What to do with Event Files: import order, folding, retention, overlays."""

@@ -1,0 +1,1 @@
+"""Store to destination: the Event Files of a group, loaded in order."""

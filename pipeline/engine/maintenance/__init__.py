@@ -1,0 +1,1 @@
+"""The store kept small: compaction and pruning."""

@@ -1,0 +1,203 @@
+"""Compaction: the long history of a stream becomes a fresh snapshot, without a look at the source.
+
+It is a Movement of its own, of a number of its own, that moves nothing. The order of commits: that Movement, which says
+that somebody is at it; the Event Files; the File Lists; and then, by compare-and-set, the Movement's end, which names
+them. Until then nothing has changed, and whoever begins a Movement meanwhile simply ends the compaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import anyio
+import structlog
+
+from pipeline.codec.documents.file_list import encode_file_list
+from pipeline.domain import object_keys
+from pipeline.domain.errors import ConfigurationError, ConflictError, PipelineError, TransientError
+from pipeline.domain.event_file import FileEntry
+from pipeline.domain.ids import FlowName, Label, ObjectKey, StreamName
+from pipeline.domain.movement import Flow, Movement, Status, Totals
+from pipeline.domain.planning.compaction import by_stream, is_compact, last_step
+from pipeline.engine.export.exporter import selected
+from pipeline.engine.maintenance.stream_fold import StreamFold
+from pipeline.engine.movements.context import EngineContext
+from pipeline.engine.movements.flow_store import refuse_while_pruned
+from pipeline.ports.object_store import PutCondition
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """How much there is of a stream: Event Files, records in them, and stored bytes."""
+
+    files: int
+    records: int
+    stored_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class CompactedStream:
+    """What became of one stream."""
+
+    stream: StreamName
+    before: Extent
+    after: Extent
+
+
+@dataclass(frozen=True, slots=True)
+class Compaction:
+    """What a compaction came to. `movement` is its number, None when there was nothing to do; `left` says what was not."""
+
+    flow: FlowName
+    movement: int | None
+    streams: tuple[CompactedStream, ...] = ()
+    left: Mapping[StreamName, str] = field(default_factory=dict)
+
+
+def extent_of(entries: Sequence[FileEntry]) -> Extent:
+    """Add up what the entries say."""
+    return Extent(
+        len(entries), sum(entry.upserts + entry.deletes for entry in entries), sum(entry.size for entry in entries)
+    )
+
+
+class Compactor:
+    """Compacts one Flow."""
+
+    def __init__(self, context: EngineContext, flow: FlowName) -> None:
+        self._context = context
+        self._flow = flow
+
+    async def run(self, streams: Sequence[str] = ()) -> Compaction:
+        """Compact the streams that match one of the patterns `streams` (all, if there are none) and have a history.
+
+        ConfigurationError while a Movement has not settled; ConflictError when one began meanwhile.
+        """
+        begun = anyio.current_time()
+        flow, latest = await self._ready()
+        lists = {label: await self._context.flows.read_file_list(key) for label, key in latest.file_lists.items()}
+        foldable = {label: _foldable(entries, streams, latest.unfinished) for label, entries in lists.items()}
+        if not any(foldable.values()):
+            return Compaction(self._flow, None)
+        movement = await self._claim(flow, latest)
+        log.info("compaction_started", flow=self._flow, movement=movement.number)
+        try:
+            compaction, file_lists = await self._compact(movement, lists, foldable)
+            if not compaction.streams:
+                await self._context.flows.latest_but_compacting(flow)
+                return replace(compaction, movement=None)
+            await self._commit(movement, latest, file_lists, compaction, anyio.current_time() - begun)
+        except PipelineError as error:
+            log.warning("compaction_failed", flow=self._flow, movement=movement.number, reason=str(error))
+            await self._context.flows.latest_but_compacting(flow)
+            raise
+        log.info("compaction_done", flow=self._flow, movement=movement.number, streams=len(compaction.streams))
+        return compaction
+
+    async def _ready(self) -> tuple[Flow, Movement]:
+        flow = await self._context.flows.read_flow(self._flow)
+        if flow.shares is not None:
+            raise ConfigurationError(
+                f"Flow {flow.name!r} has stored nothing of its own: it shares what Flow {flow.shares!r} has. Compact that."
+            )
+        refuse_while_pruned(flow)
+        latest = await self._context.flows.latest_but_compacting(flow)
+        if latest is None:
+            raise ConfigurationError(f"Flow {flow.name!r} has no Movement yet: there is nothing to compact.")
+        if not latest.settled:
+            raise ConfigurationError(
+                f"Movement {latest.number} of Flow {flow.name!r} is {latest.status}. Let it end, or carry it on with "
+                "`pipeline move`, and compact then."
+            )
+        return flow, latest
+
+    async def _claim(self, flow: Flow, latest: Movement) -> Movement:
+        moment = self._context.clock.now()
+        movement = Movement(
+            flow=flow.name,
+            number=latest.number + 1,
+            status=Status.IN_PROGRESS,
+            created=moment,
+            updated=moment,
+            attempts=1,
+            file_lists=latest.file_lists,
+            states=latest.states,
+            unfinished=latest.unfinished,
+            compaction=True,
+        )
+        if not await self._context.flows.create(movement):
+            raise TransientError(f"A Movement of Flow {flow.name!r} began just now. Compact when it has ended.")
+        refuse_while_pruned(await self._context.flows.read_flow(flow.name))
+        return movement
+
+    async def _compact(
+        self,
+        movement: Movement,
+        lists: Mapping[Label, Sequence[FileEntry]],
+        foldable: Mapping[Label, Mapping[StreamName, Sequence[FileEntry]]],
+    ) -> tuple[Compaction, Mapping[Label, ObjectKey]]:
+        """Store the Event Files and File Lists of all streams that can be folded."""
+        done: list[CompactedStream] = []
+        left: dict[StreamName, str] = {}
+        file_lists: dict[Label, ObjectKey] = {}
+        for label, histories in sorted(foldable.items()):
+            folded: dict[StreamName, Sequence[FileEntry]] = {}
+            for stream, history in histories.items():
+                try:
+                    found = await StreamFold(self._context, movement.flow, movement.number, history).run()
+                except ConfigurationError as error:
+                    left[stream] = str(error)
+                    continue
+                folded[stream] = [replace(entry, replaces=last_step(history)) for entry in found]
+                done.append(CompactedStream(stream, extent_of(history), extent_of(found)))
+            if folded:
+                file_lists[label] = await self._list(movement, label, {**by_stream(lists[label]), **folded})
+        return Compaction(movement.flow, movement.number, tuple(done), left), file_lists
+
+    async def _list(
+        self, movement: Movement, label: Label, streams: Mapping[StreamName, Sequence[FileEntry]]
+    ) -> ObjectKey:
+        key = object_keys.file_list_key(movement.flow, movement.number, label, movement.attempts)
+        entries = [entry for stream in streams.values() for entry in stream]
+        await self._context.store.put(key, encode_file_list(movement.flow, label, entries), PutCondition.ABSENT)
+        return key
+
+    async def _commit(
+        self,
+        movement: Movement,
+        latest: Movement,
+        file_lists: Mapping[Label, ObjectKey],
+        compaction: Compaction,
+        seconds: float,
+    ) -> None:
+        moment = self._context.clock.now()
+        totals = Totals(
+            files_exported=sum(stream.after.files for stream in compaction.streams),
+            bytes_stored=sum(stream.after.stored_bytes for stream in compaction.streams),
+            seconds=round(seconds, 3),
+        )
+
+        def ended(now: Movement) -> Movement:
+            if now.settled:
+                raise ConflictError(
+                    f"A Movement of Flow {now.flow!r} began while it was compacted, so nothing was changed. "
+                    "Compact again when it has ended."
+                )
+            lists = {**now.file_lists, **file_lists}
+            return replace(now.to(Status.SUCCESS, moment), file_lists=lists, exported=latest.exported, totals=totals)
+
+        await self._context.flows.update(movement.flow, movement.number, ended)
+
+
+def _foldable(
+    entries: Sequence[FileEntry], streams: Sequence[str], unfinished: Container[StreamName]
+) -> Mapping[StreamName, Sequence[FileEntry]]:
+    """Return the histories to fold. One whose export was never ended is left to the Movement that carries it on."""
+    return {
+        stream: history
+        for stream, history in by_stream(entries).items()
+        if selected(stream, streams, ()) and stream not in unfinished and not is_compact(history)
+    }

@@ -1,0 +1,243 @@
+"""Pruning: deletes what nobody needs any more, and nothing else.
+
+The danger is a Movement that begins meanwhile and takes up something old: a Binary File of the same content, a part of a
+state. So whoever prunes first says so in flow.json, and then looks whether a Movement is under way; whoever begins a
+Movement creates it first, and then looks whether somebody prunes. At least one of the two sees the other, and gives way.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Sequence
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+
+import anyio
+import structlog
+from anyio.to_thread import run_sync
+
+from pipeline.codec.pack import PackEntry
+from pipeline.domain import object_keys
+from pipeline.domain.errors import ConfigurationError, DamagedError, TransientError
+from pipeline.domain.event_file import FileEntry
+from pipeline.domain.ids import FlowName, ObjectKey
+from pipeline.domain.movement import Flow, Movement
+from pipeline.domain.planning.retention import Needed, Reason, reason_to_delete
+from pipeline.engine.movements.flow_store import FlowStore
+from pipeline.engine.movers.derived_flows import derived_flows
+from pipeline.engine.storage.event_files import open_event_file
+from pipeline.engine.storage.key_set import KeySet
+from pipeline.engine.storage.packs import list_packs, read_index
+from pipeline.ports.clock import Clock
+from pipeline.ports.object_store import ObjectInfo, ObjectStore
+
+SECTIONS = ("movements/", "events/", "snapshots/", "binaries/")
+"""In this order: what names something goes before what it names."""
+KEPT_REPORTS = timedelta(days=30)
+RELEASE_SECONDS = 10.0
+_DIGEST = re.compile(rb"[0-9a-f]{64}")
+
+log = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class Amount:
+    """How many objects, of how many bytes together."""
+
+    objects: int = 0
+    stored_bytes: int = 0
+
+    def add(self, info: ObjectInfo) -> None:
+        """Count one more."""
+        self.objects += 1
+        self.stored_bytes += info.size
+
+
+@dataclass(frozen=True, slots=True)
+class Pruning:
+    """What goes and what stays. `deleted` says whether it is gone, or would go."""
+
+    flow: FlowName
+    deleted: bool
+    going: dict[Reason, Amount] = field(default_factory=dict)
+    staying: Amount = field(default_factory=Amount)
+
+
+OnObject = Callable[[ObjectInfo, Reason], None]
+
+
+class Pruner:
+    """Prunes one Flow. `worker` is told to whoever is kept waiting."""
+
+    def __init__(
+        self,
+        store: ObjectStore,
+        flows: FlowStore,
+        clock: Clock,
+        flow: FlowName,
+        worker: str,
+        kept: timedelta = KEPT_REPORTS,
+    ) -> None:
+        self._store, self._flows, self._clock, self._flow = store, flows, clock, flow
+        self._worker = worker
+        self._kept = kept
+
+    async def look(self, on_object: OnObject) -> Pruning:
+        """Tell what would be deleted, object by object and in sum. Deletes nothing, and hinders nobody."""
+        return await self._go_through(on_object, claim=None)
+
+    async def run(self, on_object: OnObject, *, alone: bool) -> Pruning:
+        """Delete what nobody needs, and tell of it. Killed half-way, it is carried on when it is run again.
+
+        ConfigurationError while a Movement has not settled. `alone` says that no other process can be pruning, so that
+        a claim that is there is what a killed one has left; otherwise that is a TransientError.
+        """
+        async with self._claimed(alone=alone) as claim:
+            log.info("pruning_started", flow=self._flow)
+            pruning = await self._go_through(on_object, claim=claim)
+            objects = sum(amount.objects for amount in pruning.going.values())
+            log.info("pruning_done", flow=self._flow, objects=objects)
+            return pruning
+
+    @asynccontextmanager
+    async def _claimed(self, *, alone: bool) -> AsyncIterator[str]:
+        """Keep Movements from beginning. A process that dies leaves the claim: it may have been about to delete."""
+        claim = f"{self._worker} since {self._clock.now().isoformat(timespec='seconds')}"
+
+        def claimed(flow: Flow) -> Flow:
+            if flow.pruning is not None and not alone:
+                raise TransientError(
+                    f"Flow {flow.name!r} is being pruned already, by {flow.pruning}. If that process is gone for certain, "
+                    "give --take-over."
+                )
+            return replace(flow, pruning=claim)
+
+        flow = await self._flows.update_flow(self._flow, claimed)
+        try:
+            await self._flows.latest_but_compacting(flow)
+            yield claim
+        finally:
+            with anyio.move_on_after(RELEASE_SECONDS, shield=True):
+                await self._release(claim)
+
+    async def _release(self, claim: str) -> None:
+        await self._flows.update_flow(
+            self._flow, lambda flow: replace(flow, pruning=None) if flow.pruning == claim else flow
+        )
+
+    async def _settled(self, flow: Flow) -> Movement:
+        latest = await self._flows.latest(flow)
+        if latest is None:
+            raise ConfigurationError(f"Flow {flow.name!r} has no Movement yet: there is nothing to prune.")
+        if latest.compaction and not latest.settled:
+            raise ConfigurationError(
+                f"Flow {flow.name!r} is being compacted. Prune when that has ended; if it was killed, compact again first."
+            )
+        if not latest.settled:
+            raise ConfigurationError(
+                f"Movement {latest.number} of Flow {flow.name!r} is {latest.status}. Let it end, or carry it on, and "
+                "prune then."
+            )
+        return latest
+
+    async def _go_through(self, on_object: OnObject, *, claim: str | None) -> Pruning:
+        """Look at every object; with a `claim`, delete those that can go, as long as the claim is held."""
+        with KeySet() as binaries:
+            needed = await self._needed(binaries)
+            pruning = Pruning(self._flow, deleted=claim is not None)
+            async with aclosing(self._objects(claim)) as objects:
+                async for info in objects:
+                    reason = reason_to_delete(info.key, needed)
+                    if reason is None:
+                        pruning.staying.add(info)
+                        continue
+                    if claim is not None:
+                        await self._store.delete(info.key)
+                    pruning.going.setdefault(reason, Amount()).add(info)
+                    on_object(info, reason)
+        return pruning
+
+    async def _objects(self, claim: str | None) -> AsyncGenerator[ObjectInfo, None]:
+        for section in SECTIONS:
+            after: ObjectKey | None = None
+            prefix = object_keys.flow_prefix(self._flow) + section
+            while page := await self._store.list_page(prefix, after=after):
+                if claim is not None and (await self._flows.read_flow(self._flow)).pruning != claim:
+                    raise TransientError(f"Another process has taken over the pruning of Flow {self._flow!r}.")
+                for info in page:
+                    yield info
+                after = page[-1].key
+
+    async def _needed(self, binaries: KeySet) -> Needed:
+        """Find out what must stay; the digests go into `binaries`."""
+        flow = await self._flows.read_flow(self._flow)
+        movements = await self._movements(flow)
+        shared = await self._shared()
+        roots = [*_own_roots(movements), *(movement for movement in shared if not movement.settled)]
+        keys: set[ObjectKey] = set()
+        listed: dict[ObjectKey, FileEntry] = {}
+        for movement in roots:
+            keys.update(movement.states.values())
+            for file_list in movement.file_lists.values():
+                if file_list not in keys:
+                    keys.add(file_list)
+                    listed |= {entry.key: entry for entry in await self._flows.read_file_list(file_list)}
+        keys.update(listed)
+        for movement in shared:
+            keys.update(movement.file_lists.values())  # what it has imported is told by them, not by the Event Files
+        await self._find_binaries(listed.values(), binaries)
+        keys.update(await self._packs_needed(binaries))
+        oldest = self._clock.now() - self._kept
+        reports = {m.number for m in movements if m is movements[-1] or not m.settled or m.updated > oldest}
+        unfinished = any(movement.unfinished for movement in roots)
+        return Needed(self._flow, movements[-1].number, keys, binaries, reports, parts=unfinished)
+
+    async def _movements(self, flow: Flow) -> Sequence[Movement]:
+        latest = await self._settled(flow)
+        earlier = [await self._flows.read_movement(flow.name, number) for number in range(1, latest.number)]
+        return [*earlier, latest]
+
+    async def _shared(self) -> Sequence[Movement]:
+        """The latest Movement of each Flow that shares what this one has stored."""
+        latest = [await self._flows.latest(flow) for flow in await derived_flows(self._flows, self._flow)]
+        return [movement for movement in latest if movement is not None]
+
+    async def _find_binaries(self, entries: Collection[FileEntry], binaries: KeySet) -> None:
+        """Note what looks like a digest in Event Files of streams that have Binary Files: some too many, none too few."""
+        if not await self._store.list_page(object_keys.flow_prefix(self._flow) + "binaries/", limit=1):
+            return
+        for entry in entries:
+            async with open_event_file(self._store, entry) as opened:
+                if all(column.type != "binary" for column in opened.header.schema.columns):
+                    continue
+                async for block in opened.blocks:
+                    await run_sync(_note_digests, block, binaries)
+
+    async def _packs_needed(self, binaries: KeySet) -> Sequence[ObjectKey]:
+        """Return the packs that hold anything needed, and those of which nobody can tell."""
+        kept: list[ObjectKey] = []
+        for info in await list_packs(self._store, self._flow):
+            try:
+                entries = await read_index(self._store, info)
+            except DamagedError as error:
+                log.warning("pack_kept", pack=info.key, reason=str(error))
+                kept.append(info.key)
+                continue
+            if await run_sync(_holds_any, entries, binaries):
+                kept.append(info.key)
+        return kept
+
+
+def _holds_any(entries: Sequence[PackEntry], binaries: KeySet) -> bool:
+    return any(entry.digest in binaries for entry in entries)
+
+
+def _own_roots(movements: Sequence[Movement]) -> Sequence[Movement]:
+    """The latest Movement, and the latest that was exported to its end."""
+    exported = [movement for movement in reversed(movements) if movement.exported]
+    return [movements[-1], *exported[:1]]
+
+
+def _note_digests(block: bytes, binaries: KeySet) -> None:
+    binaries.update(bytes.fromhex(digest.decode()) for digest in set(_DIGEST.findall(block)))

@@ -1,0 +1,1 @@
+"""Messages of the queue: received, leased, handled, given back."""

@@ -1,0 +1,48 @@
+"""Keeping a message while work on it goes on."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import anyio
+import structlog
+
+from pipeline.domain.errors import LeaseLostError, RefusedError, TransientError
+from pipeline.domain.exception_groups import unwrap_exception_group
+from pipeline.ports.event_queue import EventQueue, Message
+
+log = structlog.get_logger()
+
+
+@asynccontextmanager
+async def held(queue: EventQueue, message: Message, visibility_seconds: float) -> AsyncIterator[None]:
+    """Renew the lease of a message at a third of its time-out for as long as the context is open.
+
+    Losing it is harmless: whoever gets the message next finds what is marked, and every load checks the marks itself.
+    """
+    with unwrap_exception_group():
+        async with anyio.create_task_group() as group:
+            group.start_soon(_renew, queue, message, visibility_seconds, name="keep lease")
+            yield
+            group.cancel_scope.cancel()
+
+
+async def _renew(queue: EventQueue, message: Message, seconds: float) -> None:
+    while True:
+        await anyio.sleep(seconds / 3)
+        try:
+            await queue.extend(message.receipt, seconds)
+        except LeaseLostError:
+            log.info("lease_lost")
+            return
+        except (TransientError, RefusedError) as error:
+            log.warning("lease_not_renewed", reason=str(error))  # there are two more chances before it runs out
+
+
+async def give_back(queue: EventQueue, message: Message, *, after_seconds: float = 0.0) -> None:
+    """Let somebody have the message after a while. What fails here is made up for by the visibility time-out."""
+    try:
+        await queue.extend(message.receipt, after_seconds)
+    except (LeaseLostError, TransientError, RefusedError) as error:
+        log.info("message_not_given_back", reason=str(error))

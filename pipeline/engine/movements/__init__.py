@@ -1,0 +1,1 @@
+"""Flows and Movements in the bucket: read, changed by compare-and-set, settled."""

@@ -1,0 +1,126 @@
+"""Settling a Movement: what it came to, once the exporter has ended and every listed file is accounted for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from pipeline.domain.errors import LeaseLostError
+from pipeline.domain.event_file import FileEntry
+from pipeline.domain.ids import EventFileId, ObjectKey
+from pipeline.domain.movement import Movement, Totals, final_status
+from pipeline.domain.planning.compaction import applicable
+from pipeline.engine.movements.context import EngineContext
+from pipeline.ports.destination import DestinationSession, Mark, Rejection, Violation
+from pipeline.ports.reporter import MovementSettled, ViolationFound
+
+MAX_PROBLEMS = 100
+"""Problems kept in movement.json; all of them are in the failures beside it."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunFigures:
+    """What only this run knows: the others of a Movement's totals are read from its File Lists and marks."""
+
+    binaries_stored: int
+    binaries_reused: int
+    binaries_failed: int
+    bytes_read: int
+    bytes_stored: int
+    seconds: float
+
+
+def totals_of(
+    movement: int, entries: Sequence[FileEntry], marks: Mapping[EventFileId, Mark], run: RunFigures, set_aside: int
+) -> Totals:
+    """Count what a Movement came to."""
+    exported = [entry for entry in entries if entry.id.movement == movement]
+    marked = [marks[entry.id] for entry in entries if entry.id in marks]
+    here = [mark for mark in marked if mark.movement == movement]
+    return Totals(
+        files_exported=len(exported),
+        files_imported=len(here),
+        files_skipped=len(marked) - len(here),
+        files_failed=len(entries) - len(marked),
+        upserts=sum(mark.upserts for mark in here),
+        deletes=sum(mark.deletes for mark in here),
+        quarantined=set_aside,
+        binaries_stored=run.binaries_stored,
+        binaries_reused=run.binaries_reused,
+        binaries_imported=sum(mark.binaries for mark in here),
+        binaries_failed=run.binaries_failed,
+        bytes_read=run.bytes_read,
+        bytes_stored=run.bytes_stored,
+        seconds=round(run.seconds, 3),
+    )
+
+
+class Settlement:
+    """Brings one Movement to its final status."""
+
+    def __init__(self, context: EngineContext, session: DestinationSession) -> None:
+        self._context = context
+        self._session = session
+
+    async def settle(
+        self,
+        movement: Movement,
+        file_lists: Sequence[ObjectKey],
+        marks: Mapping[EventFileId, Mark],
+        failed: Mapping[EventFileId, str],
+        run: RunFigures,
+    ) -> Movement:
+        """Check the destination, count, and write the final status. The Movement must be `exported`.
+
+        `file_lists` are those of the groups that this Movement was about. LeaseLostError when another exporter has
+        begun on it meanwhile: it may list more files than were counted here.
+        """
+        listed = [entry for key in file_lists for entry in await self._context.flows.read_file_list(key)]
+        entries = applicable(listed, marks)
+        set_aside = await self._session.retry_rejected()
+        violations = await self._finish(movement, entries, marks)
+        totals = totals_of(movement.number, entries, marks, run, len(set_aside))
+        if movement.shares is not None:
+            totals = replace(totals, files_exported=0)  # the numbers in the files' ids are of another Flow
+        status = final_status(
+            imported=totals.files_imported,
+            skipped=totals.files_skipped,
+            failed=totals.files_failed,
+            quarantined=totals.quarantined,
+            violations=len(violations),
+        )
+        problems = _problems(failed, set_aside, violations)
+
+        def settle(now: Movement) -> Movement:
+            if now.settled:
+                return now
+            if now.attempts != movement.attempts:
+                raise LeaseLostError(
+                    f"Movement {now.number} of Flow {now.flow!r} is exported anew by another process; this one gives way."
+                )
+            return replace(now.to(status, self._context.clock.now()), totals=totals, problems=problems)
+
+        settled = await self._context.flows.update(movement.flow, movement.number, settle)
+        self._context.reporter.report(MovementSettled(movement.flow, movement.number, settled.status.value))
+        return settled
+
+    async def _finish(
+        self, movement: Movement, entries: Sequence[FileEntry], marks: Mapping[EventFileId, Mark]
+    ) -> Sequence[Violation]:
+        touched = {
+            entry.id.stream for entry in entries if entry.id in marks and marks[entry.id].movement == movement.number
+        }
+        violations = await self._session.finish(sorted(touched)) if touched else []
+        for violation in violations:
+            self._context.reporter.report(ViolationFound(violation))
+        return violations
+
+
+def _problems(
+    failed: Mapping[EventFileId, str], set_aside: Sequence[Rejection], violations: Sequence[Violation]
+) -> tuple[str, ...]:
+    problems = [f"Event File {file} was not imported: {reason}" for file, reason in failed.items()]
+    problems += [f"Event File {r.file}, line {r.line}, key {r.key} was set aside: {r.reason}" for r in set_aside]
+    problems += [f"{violation.stream}: {violation.message}" for violation in violations]
+    more = len(problems) - MAX_PROBLEMS
+    return tuple(problems if more <= 0 else [*problems[:MAX_PROBLEMS], f"… and {more:,} more"])

@@ -1,0 +1,1 @@
+"""A whole Movement in one process."""

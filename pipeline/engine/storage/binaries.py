@@ -1,0 +1,144 @@
+"""Binary Files: stored once under their content's digest, small ones in packs; verified on the way out."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, asynccontextmanager
+
+from blake3 import blake3
+
+from pipeline.domain import object_keys
+from pipeline.domain.errors import AbsentError, ConflictError, DamagedError, TransientError
+from pipeline.domain.ids import BinaryId, FlowName
+from pipeline.engine.storage.pack_writer import PACKED_BYTES, PackWriter
+from pipeline.engine.storage.packs import Packs, Place
+from pipeline.ports.object_store import ObjectStore, OpenBody, PutCondition
+from pipeline.ports.reporter import BinaryFileFailed, BinaryFileStored, BytesMoved, Reporter
+
+SMALL_BYTES = 1024 * 1024
+"""Contents up to this size are read once and kept; larger ones are read twice, first for their digest."""
+
+
+class BinaryFiles:
+    """The Binary Files of one Flow. Contents up to `packed_bytes` are stored in packs; with -1 none is."""
+
+    def __init__(
+        self, store: ObjectStore, flow: FlowName, reporter: Reporter, *, packed_bytes: int = PACKED_BYTES
+    ) -> None:
+        self._packed_bytes = packed_bytes
+        self._store = store
+        self._flow = flow
+        self._reporter = reporter
+        self._packs = Packs(store, flow)
+        self._writer = PackWriter(store, flow, reporter, self._packs)
+
+    async def store(self, open_body: OpenBody) -> BinaryId:
+        """Store what `open_body` opens unless it is there already; return its id. `flush` comes before it is named."""
+        digest, size, kept = await _digest(open_body, self._reporter)
+        binary = BinaryId(digest)
+        if kept is not None and size <= self._packed_bytes:
+            await self._writer.add(binary, kept)
+            return binary
+        key = object_keys.binary_key(self._flow, binary)
+        reused = await self._store.stat(key) is not None
+        if not reused:
+            try:
+                body = _kept_or_checked(kept, open_body, digest, self._reporter)
+                await self._store.put(key, body, PutCondition.ABSENT)
+            except ConflictError:
+                reused = True  # another file of the same content was faster
+        self._reporter.report(BinaryFileStored(size=size, reused=reused))
+        return binary
+
+    async def flush(self) -> None:
+        """Make durable what `store` has taken. MUST return before an Event File is stored that names any of it."""
+        await self._writer.flush()
+
+    @asynccontextmanager
+    async def open(self, binary: BinaryId) -> AsyncIterator[AsyncIterable[bytes]]:
+        """Open a Binary File's content; its iterator raises DamagedError at the end if it is not what the id says."""
+        try:
+            async with AsyncExitStack() as stack:
+                pieces, what = await self._find(binary, stack)
+                yield await stack.enter_async_context(aclosing(_verified(pieces, binary, what, self._reporter)))
+        except DamagedError as error:
+            self._reporter.report(BinaryFileFailed(binary, str(error)))
+            raise
+
+    async def _find(self, binary: BinaryId, stack: AsyncExitStack) -> tuple[AsyncIterable[bytes], str]:
+        """Open a content wherever it is, and say where that is; it is closed with `stack`.
+
+        What is in no pack that this process knows is alone, or in a pack stored since.
+        """
+        place = await self._packs.find(binary)
+        key = object_keys.binary_key(self._flow, binary)
+        if place is None:
+            try:
+                return await stack.enter_async_context(self._store.open_stream(key)), f"Binary File {key}"
+            except AbsentError:
+                place = await self._packs.find_new(binary)
+        if place is None:
+            unreadable = "".join(f". Perhaps it was in a pack: {error}" for error in self._packs.damaged)
+            raise DamagedError(f"Binary File {key} is missing from the store{unreadable}")
+        return await self._find_packed(binary, place, stack)
+
+    async def _find_packed(
+        self, binary: BinaryId, place: Place, stack: AsyncExitStack
+    ) -> tuple[AsyncIterable[bytes], str]:
+        pack = self._packs.key(place)
+        try:
+            pieces = await stack.enter_async_context(self._packs.open(place))
+        except AbsentError as error:
+            raise DamagedError(f"Binary File {binary} is missing from the store, with its pack {pack}") from error
+        return pieces, f"Binary File {binary} in the pack {pack}"
+
+
+async def _digest(open_body: OpenBody, reporter: Reporter) -> tuple[str, int, bytes | None]:
+    hasher, size, kept = blake3(), 0, [b""]
+    async with open_body() as pieces:
+        async for piece in pieces:
+            hasher.update(piece)
+            reporter.report(BytesMoved(len(piece)))
+            size += len(piece)
+            if size <= SMALL_BYTES:
+                kept.append(piece)
+    return hasher.hexdigest(), size, b"".join(kept) if size <= SMALL_BYTES else None
+
+
+def _kept_or_checked(kept: bytes | None, open_body: OpenBody, digest: str, reporter: Reporter) -> bytes | OpenBody:
+    if kept is not None:
+        return kept
+
+    @asynccontextmanager
+    async def opened() -> AsyncIterator[AsyncIterable[bytes]]:
+        async with open_body() as pieces, aclosing(_unchanged(pieces, digest, reporter)) as content:
+            yield content
+
+    def reopen() -> AbstractAsyncContextManager[AsyncIterable[bytes]]:
+        return opened()
+
+    return reopen
+
+
+async def _unchanged(pieces: AsyncIterable[bytes], digest: str, reporter: Reporter) -> AsyncGenerator[bytes, None]:
+    hasher = blake3()
+    async for piece in pieces:
+        hasher.update(piece)
+        reporter.report(BytesMoved(len(piece)))
+        yield piece
+    if hasher.hexdigest() != digest:
+        raise TransientError("a file was written to while it was read. Run the command again when it is at rest.")
+
+
+async def _verified(
+    pieces: AsyncIterable[bytes], digest: str, what: str, reporter: Reporter
+) -> AsyncGenerator[bytes, None]:
+    hasher = blake3()
+    async for piece in pieces:
+        hasher.update(piece)
+        reporter.report(BytesMoved(len(piece)))
+        yield piece
+    if hasher.hexdigest() != digest:
+        raise DamagedError(
+            f"{what} is damaged: its content has another digest. Restore it, or delete it and move again."
+        )

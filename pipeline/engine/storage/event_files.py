@@ -1,0 +1,158 @@
+"""Event Files in the store: written create-only, read back with every check."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass
+
+from blake3 import blake3
+
+from pipeline.codec.event_files.event_file import EventFileReader
+from pipeline.domain import object_keys
+from pipeline.domain.errors import AbsentError, ConflictError, DamagedError, TransientError
+from pipeline.domain.event_file import Encoding, FileEntry, Header
+from pipeline.domain.ids import FlowName, ObjectKey, StreamName
+from pipeline.ports.object_store import ObjectStore, PutCondition
+
+
+async def store_event_file(store: ObjectStore, header: Header, data: bytes, *, upserts: int, deletes: int) -> FileEntry:
+    """Store an Event File and return its entry. TransientError when another exporter has stored this chunk."""
+    entry = FileEntry(
+        id=header.id,
+        label=header.schema.label,
+        key=object_keys.event_file_key(header.flow, header.id),
+        encoding=Encoding.ZSTD,
+        size=len(data),
+        checksum=blake3(data).hexdigest(),
+        upserts=upserts,
+        deletes=deletes,
+    )
+    try:
+        await store.put(entry.key, data, PutCondition.ABSENT)
+    except ConflictError as error:
+        if (await store.get(entry.key)).data != data:
+            raise TransientError(
+                f"another exporter has stored {entry.key}. Wait for it to end, or run the command again."
+            ) from error
+    return entry
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedEventFile:
+    """A stored Event File whose header has been read and whose record blocks are about to be."""
+
+    header: Header
+    blocks: AsyncIterable[bytes]
+
+
+@asynccontextmanager
+async def open_event_file(store: ObjectStore, entry: FileEntry) -> AsyncIterator[OpenedEventFile]:
+    """Open an Event File that a File List names.
+
+    Its blocks raise DamagedError at their end unless size, checksum and row count are as the entry and header say.
+    """
+    try:
+        async with store.open_stream(entry.key) as pieces, aclosing(_checked_blocks(pieces, entry)) as blocks:
+            header = await anext(blocks)
+            if not isinstance(header, Header):
+                raise DamagedError(f"{entry.key} is empty")
+            if header.id != entry.id:
+                raise DamagedError(f"{entry.key} says it is {str(header.id)[:200]}, but its File List says {entry.id}")
+            async with aclosing(_only_blocks(blocks)) as records:
+                yield OpenedEventFile(header, records)
+    except AbsentError as error:
+        raise DamagedError(f"Event File {entry.key} is missing from the store") from error
+
+
+async def _only_blocks(blocks: AsyncIterator[Header | bytes]) -> AsyncGenerator[bytes, None]:
+    async for block in blocks:
+        if isinstance(block, bytes):
+            yield block
+
+
+async def _checked_blocks(pieces: AsyncIterable[bytes], entry: FileEntry) -> AsyncGenerator[Header | bytes, None]:
+    reader = EventFileReader(entry.encoding, what=f"Event File {entry.key}")
+    hasher, size, announced = blake3(), 0, False
+    unreadable: DamagedError | None = None
+    async for piece in pieces:
+        hasher.update(piece)
+        size += len(piece)
+        if unreadable is not None:
+            continue  # only the checksum is left to find out: it tells an altered file from one written wrongly
+        try:
+            for block in reader.feed(piece):
+                if not announced and reader.header is not None:
+                    announced = True
+                    yield reader.header
+                yield block
+        except DamagedError as error:
+            unreadable = error
+        if not announced and reader.header is not None:
+            announced = True
+            yield reader.header
+    _check_bytes(entry, size, hasher.hexdigest())
+    if unreadable is not None:
+        raise unreadable
+    reader.close()
+
+
+def _check_bytes(entry: FileEntry, size: int, checksum: str) -> None:
+    if size != entry.size:
+        raise DamagedError(f"Event File {entry.key} has {size:,} bytes, but its File List says {entry.size:,}")
+    if checksum != entry.checksum:
+        raise DamagedError(f"Event File {entry.key} is altered: its checksum is not what its File List says")
+
+
+async def find_damage(store: ObjectStore, entry: FileEntry) -> DamagedError | None:
+    """Return what is wrong with the stored bytes of an Event File, or None when they are what its File List says."""
+    hasher, size = blake3(), 0
+    try:
+        async with store.open_stream(entry.key) as pieces:
+            async for piece in pieces:
+                hasher.update(piece)
+                size += len(piece)
+        _check_bytes(entry, size, hasher.hexdigest())
+    except AbsentError:
+        return DamagedError(f"Event File {entry.key} is missing from the store")
+    except DamagedError as error:
+        return error
+    return None
+
+
+async def adopt(
+    store: ObjectStore, flow: FlowName, movement: int, stream: StreamName
+) -> list[tuple[Header, FileEntry]]:
+    """Return the Event Files of a stream that earlier attempts of this Movement have stored."""
+    found: list[tuple[Header, FileEntry]] = []
+    prefix, after = object_keys.stream_events_prefix(flow, movement, stream), None
+    while page := await store.list_page(prefix, after=after):
+        found += [await read_stored(store, info.key) for info in page]
+        after = page[-1].key
+    return found
+
+
+async def read_stored(store: ObjectStore, key: ObjectKey) -> tuple[Header, FileEntry]:
+    """Return the header of a stored Event File, and the entry that a File List has for it."""
+    reader = EventFileReader(Encoding.ZSTD, what=f"Event File {key}")
+    hasher, size, deletes = blake3(), 0, 0
+    async with store.open_stream(key) as pieces:
+        async for piece in pieces:
+            hasher.update(piece)
+            size += len(piece)
+            for block in reader.feed(piece):
+                deletes += block.startswith(b'{"delete":') + block.count(b'\n{"delete":')
+    reader.close()
+    header = reader.header
+    if header is None:
+        raise DamagedError(f"Event File {key} has no header")
+    return header, FileEntry(
+        id=header.id,
+        label=header.schema.label,
+        key=key,
+        encoding=Encoding.ZSTD,
+        size=size,
+        checksum=hasher.hexdigest(),
+        upserts=header.row_count - deletes,
+        deletes=deletes,
+    )

@@ -1,0 +1,225 @@
+"""Packs in the store: what they hold, and contents out of them.
+
+A process reads the indexes of a Flow's packs when it first needs one, and then of those only that are new. An index that
+cannot be read says nothing about what the pack holds, and so concerns nobody but who looks for a content in vain.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections import OrderedDict, defaultdict
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Sequence
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass
+
+import anyio
+
+from pipeline.codec.pack import PackEntry, decode_index, tail_bytes
+from pipeline.domain import object_keys
+from pipeline.domain.errors import AbsentError, DamagedError
+from pipeline.domain.exception_groups import unwrap_exception_group
+from pipeline.domain.ids import BinaryId, FlowName, ObjectKey
+from pipeline.ports.object_store import ObjectInfo, ObjectStore
+
+TAIL_BYTES = 32 * 1024
+"""What is read of a pack to get its index: enough for 800 contents, so that it takes one request nearly always."""
+INDEXES_AT_ONCE = 8
+PAGE_OBJECTS = 1000
+WHOLE_BYTES = 16 * 1024 * 1024
+"""The largest pack that is read as a whole."""
+SMALL_PACK_BYTES = 512 * 1024
+"""A pack up to this size is read as a whole at once: a range of it takes as long."""
+WHOLE_PACKS = 4
+"""Packs kept in memory: one for each Event File that is imported at the same time."""
+
+
+async def list_packs(store: ObjectStore, flow: FlowName) -> Sequence[ObjectInfo]:
+    """Return the packs of a Flow."""
+    found: list[ObjectInfo] = []
+    async with aclosing(list_pages(store, object_keys.packs_prefix(flow))) as pages:
+        async for page in pages:
+            found += [info for info in page if object_keys.is_pack(flow, info.key)]
+    return found
+
+
+async def list_pages(store: ObjectStore, prefix: str) -> AsyncGenerator[Sequence[ObjectInfo], None]:
+    """Give the objects below a prefix, a request for each `PAGE_OBJECTS` of them."""
+    after: ObjectKey | None = None
+    page: Sequence[ObjectInfo] = ()
+    while after is None or len(page) == PAGE_OBJECTS:
+        page = await store.list_page(prefix, after=after, limit=PAGE_OBJECTS)
+        if not page:
+            return
+        yield page
+        after = page[-1].key
+
+
+async def read_index(store: ObjectStore, info: ObjectInfo) -> Sequence[PackEntry]:
+    """Return what a pack holds. DamagedError when its index cannot be read, AbsentError when it is gone."""
+    what = f"The pack {info.key}"
+    tail = await _read_tail(store, info, TAIL_BYTES)
+    wanted = tail_bytes(tail, info.size, what)
+    if wanted > len(tail):
+        tail = await _read_tail(store, info, wanted)
+    return decode_index(tail, info.size, what)
+
+
+async def _read_tail(store: ObjectStore, info: ObjectInfo, length: int) -> bytes:
+    async with store.open_stream(info.key, start=max(0, info.size - length)) as pieces:
+        return b"".join([piece async for piece in pieces])
+
+
+@dataclass(slots=True)
+class _Pack:
+    info: ObjectInfo
+    asked: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a content lies: in the pack with this number, `length` bytes from `offset` on."""
+
+    pack: int
+    offset: int
+    length: int
+
+
+class _Entries:
+    """Places by digest, 44 bytes each: small tables, searched from their beginnings, one for each three digits."""
+
+    _NUMBERS = struct.Struct("<III")
+    _DIGEST_BYTES = 32
+    _BYTES = _DIGEST_BYTES + _NUMBERS.size
+
+    def __init__(self) -> None:
+        self._tables: defaultdict[bytes, bytearray] = defaultdict(bytearray)
+
+    def add(self, pack: int, entry: PackEntry) -> None:
+        """Remember a place."""
+        self._table(entry.digest).extend(entry.digest + self._NUMBERS.pack(pack, entry.offset, entry.length))
+
+    def find(self, digest: bytes) -> Place | None:
+        """Return the place of a content."""
+        table = self._table(digest)
+        at = table.find(digest)
+        while at >= 0 and at % self._BYTES:
+            at = table.find(digest, at + 1)  # by chance, across two entries
+        return None if at < 0 else Place(*self._NUMBERS.unpack_from(table, at + self._DIGEST_BYTES))
+
+    def _table(self, digest: bytes) -> bytearray:
+        return self._tables[bytes((digest[0], digest[1] & 0xF0))]
+
+
+class Packs:
+    """The packs of one Flow, as one process knows them: 44 bytes of memory a content, and `WHOLE_PACKS` packs."""
+
+    def __init__(self, store: ObjectStore, flow: FlowName) -> None:
+        self._store = store
+        self._flow = flow
+        self._packs: list[_Pack] = []
+        self._numbers: dict[ObjectKey, int] = {}
+        self._entries = _Entries()
+        self._damaged: dict[ObjectKey, DamagedError] = {}
+        self._refreshing = anyio.Lock()
+        self._refreshes = 0
+        self._whole: OrderedDict[int, bytes] = OrderedDict()
+        self._reading: defaultdict[int, anyio.Lock] = defaultdict(anyio.Lock)
+
+    @property
+    def damaged(self) -> Sequence[DamagedError]:
+        """What is wrong with the packs whose indexes could not be read."""
+        return list(self._damaged.values())
+
+    def add(self, info: ObjectInfo, entries: Sequence[PackEntry]) -> None:
+        """Take note of a pack."""
+        if info.key in self._numbers:
+            return
+        number = self._numbers[info.key] = len(self._packs)
+        self._packs.append(_Pack(info))
+        for entry in entries:
+            self._entries.add(number, entry)
+
+    async def find(self, binary: BinaryId) -> Place | None:
+        """Return where a content lies, if it was in a pack when this was first asked or `find_new` last was."""
+        if not self._refreshes:
+            await self._refresh(seen=0)
+        return self._entries.find(bytes.fromhex(binary))
+
+    async def find_new(self, binary: BinaryId) -> Place | None:
+        """Return where a content lies, after a look whether there are new packs."""
+        await self._refresh(seen=self._refreshes)
+        return await self.find(binary)
+
+    async def _refresh(self, *, seen: int) -> None:
+        """Read the indexes of new packs, unless that was done since `seen`, by another task."""
+        async with self._refreshing:
+            if self._refreshes != seen:
+                return
+            new = iter([info for info in await list_packs(self._store, self._flow) if info.key not in self._numbers])
+
+            async def read() -> None:
+                for info in new:
+                    await self._read_index(info)
+
+            with unwrap_exception_group():
+                async with anyio.create_task_group() as group:
+                    for number in range(INDEXES_AT_ONCE):
+                        group.start_soon(read, name=f"read the index of packs {number}")
+            self._refreshes += 1
+
+    async def _read_index(self, info: ObjectInfo) -> None:
+        try:
+            self.add(info, await read_index(self._store, info))
+            self._damaged.pop(info.key, None)
+        except AbsentError:
+            return  # listed, and deleted since: nobody needs it
+        except DamagedError as error:
+            self._damaged[info.key] = error
+
+    def key(self, place: Place) -> ObjectKey:
+        """Return the key of the pack that this place is in."""
+        return self._packs[place.pack].info.key
+
+    @asynccontextmanager
+    async def open(self, place: Place) -> AsyncIterator[AsyncIterable[bytes]]:
+        """Open a content. The first one of a pack is read by its range; with the second all of the pack is read.
+
+        AbsentError when the pack is gone. Nothing is verified.
+        """
+        pack = self._packs[place.pack]
+        pack.asked += 1
+        small = pack.info.size <= SMALL_PACK_BYTES
+        if place.pack not in self._whole and not small and (pack.asked == 1 or pack.info.size > WHOLE_BYTES):
+            async with (
+                self._store.open_stream(pack.info.key, start=place.offset) as pieces,
+                aclosing(_first(pieces, place.length)) as content,
+            ):
+                yield content
+            return
+        data = await self._read_whole(place.pack)
+        async with aclosing(_only(data[place.offset : place.offset + place.length])) as content:
+            yield content
+
+    async def _read_whole(self, number: int) -> bytes:
+        async with self._reading[number]:
+            if number not in self._whole:
+                data = (await self._store.get(self._packs[number].info.key, max_bytes=WHOLE_BYTES)).data
+                while len(self._whole) >= WHOLE_PACKS:
+                    self._whole.popitem(last=False)
+                self._whole[number] = data
+            self._whole.move_to_end(number)
+            return self._whole[number]
+
+
+async def _first(pieces: AsyncIterable[bytes], length: int) -> AsyncGenerator[bytes, None]:
+    """Give the first `length` bytes."""
+    async for piece in pieces:
+        if length:
+            yield piece[:length]
+        length -= min(length, len(piece))
+        if not length:
+            return
+
+
+async def _only(piece: bytes) -> AsyncGenerator[bytes, None]:
+    yield piece

@@ -1,0 +1,201 @@
+"""What a Flow has stored of one stream: the state the last Movement left, overlaid by the chunks stored since.
+
+The same reading serves three: the diff of a new export, an export that carries on after a crash, and the folding of
+both into the state of the next Movement.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass
+
+from pipeline.codec.state import StateReader, encode_state_head, encode_stored
+from pipeline.domain import object_keys
+from pipeline.domain.comparison.diff import HASH_BYTES, StateRange, count_up_to, restrict
+from pipeline.domain.errors import ConflictError
+from pipeline.domain.event_file import Header, KeyRange
+from pipeline.domain.ids import FlowName, ObjectKey, StreamName
+from pipeline.domain.keys import Key, order
+from pipeline.domain.planning.overlay import segments
+from pipeline.domain.schema import StreamSchema
+from pipeline.ports.object_store import ObjectStore, PutCondition
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotState:
+    """Where the state of a stream lies: `base` is of the last Movement that finished it, `chunks` what came since."""
+
+    store: ObjectStore
+    flow: FlowName
+    stream: StreamName
+    base: ObjectKey | None
+    chunks: tuple[Header, ...] = ()
+
+    @property
+    def complete(self) -> bool:
+        """Whether every key of the stream is accounted for, so that a key without state is known to be new."""
+        return self.base is not None or any(chunk.state and chunk.covers.until is None for chunk in self.chunks)
+
+    async def schema(self) -> StreamSchema | None:
+        """Return the schema that was stored last; None when nothing was."""
+        if self.chunks:
+            return max(self.chunks, key=lambda chunk: (chunk.export_time, chunk.id.chunk)).schema
+        if self.base is None:
+            return None
+        reader = StateReader(headed=True, what=self.base)
+        async with self.store.open_stream(self.base) as pieces:
+            async for piece in pieces:
+                for _ in reader.feed(piece):
+                    break
+                if reader.schema is not None:
+                    break
+        return reader.schema
+
+    async def ranges(self) -> AsyncGenerator[StateRange, None]:
+        """Give the ranges in key order; each begins where the one before ended.
+
+        While the state is not complete, the last range ends where the chunks end, even if no row is left there: a row
+        that comes back there has been stored and deleted before, so it is a change, and no snapshot.
+        """
+        last: Key | None = None
+        async with aclosing(self._stored_ranges()) as ranges:
+            async for part in ranges:
+                last = part.until
+                yield part
+        ends = [chunk.covers.until for chunk in self.chunks if chunk.state and chunk.covers.until is not None]
+        frontier = max(ends, key=order, default=None)
+        if not self.complete and frontier is not None and (last is None or order(last) < order(frontier)):
+            yield StateRange(frontier, b"", list)
+
+    async def _stored_ranges(self) -> AsyncGenerator[StateRange, None]:
+        async with aclosing(_Restricted(self._base_ranges())) as base:
+            for segment in segments(self.chunks):
+                if segment.part is None:
+                    async with aclosing(base.within(segment.covers)) as ranges:
+                        async for part in ranges:
+                            yield part
+                    continue
+                key = object_keys.state_part_key(self.flow, self.stream, segment.part)
+                async with (
+                    aclosing(_Restricted(self._read(key, headed=False))) as stored,
+                    aclosing(stored.within(segment.covers)) as ranges,
+                ):
+                    async for part in ranges:
+                        yield part
+
+    def _base_ranges(self) -> AsyncGenerator[StateRange, None]:
+        return _nothing() if self.base is None else self._read(self.base, headed=True)
+
+    async def _read(self, key: ObjectKey, *, headed: bool) -> AsyncGenerator[StateRange, None]:
+        reader = StateReader(headed=headed, what=key)
+        async with self.store.open_stream(key) as pieces:
+            async for piece in pieces:
+                for part in reader.feed(piece):
+                    yield part
+        reader.close()
+
+    async def fold(self, key: ObjectKey, schema: StreamSchema, range_rows: int) -> ObjectKey:
+        """Store this state as one object under `key`, in ranges of about `range_rows`; return that key."""
+
+        async def pieces() -> AsyncGenerator[bytes, None]:
+            yield encode_state_head(schema)
+            async with aclosing(_merged(self.ranges(), range_rows)) as ranges:
+                async for part in ranges:
+                    yield encode_stored(part)
+
+        @asynccontextmanager
+        async def opened() -> AsyncIterator[AsyncIterator[bytes]]:
+            async with aclosing(pieces()) as body:
+                yield body
+
+        try:
+            await self.store.put(key, opened, PutCondition.ABSENT)
+        except ConflictError:
+            return key  # this very attempt stored it; its answer was lost
+        return key
+
+
+async def _merged(ranges: AsyncGenerator[StateRange, None], rows: int) -> AsyncGenerator[StateRange, None]:
+    """Join small ranges that follow each other, so that deletes and small chunks do not leave ever more.
+
+    Joined ranges have no digest. So one that has is left alone until it is smaller still.
+    """
+    small: list[StateRange] = []
+    async with aclosing(ranges):
+        async for part in ranges:
+            is_small = part.rows <= (rows // 2 if part.digest is None else rows // 4)
+            if small and not (is_small and part.rows + sum(one.rows for one in small) <= rows):
+                yield _joined(small)
+                small = []
+            if is_small:
+                small.append(part)
+            else:
+                yield part
+    if small:
+        yield _joined(small)
+
+
+def _joined(parts: list[StateRange]) -> StateRange:
+    if len(parts) == 1:
+        return parts[0]
+    keys = [key for part in parts for key in part.load_keys()]
+    return StateRange(parts[-1].until, b"".join([part.hashes for part in parts]), lambda: keys)
+
+
+async def _nothing() -> AsyncGenerator[StateRange, None]:
+    nothing: tuple[StateRange, ...] = ()
+    for part in nothing:
+        yield part
+
+
+class _Restricted:
+    """Stored ranges in key order, given out range by range of keys, in order, without reading anything twice."""
+
+    def __init__(self, stored: AsyncGenerator[StateRange, None]) -> None:
+        self._stored = stored
+        self._next: StateRange | None = None
+        self._until: Key | None = None
+        """Where the last range ended that was given or passed over as a whole."""
+
+    async def within(self, covers: KeyRange) -> AsyncGenerator[StateRange, None]:
+        """Give what is stored of the keys `covers`, which must lie behind those of the call before."""
+        while (old := await self._peek()) is not None:
+            if covers.after is not None and not self._is_past(covers.after):
+                rest = restrict(old, covers.after) if order(old.until) > order(covers.after) else None
+                if rest is None:
+                    self._take()
+                    continue
+                old = rest if rest.rows < old.rows else old
+            if covers.until is None or order(old.until) <= order(covers.until):
+                self._take()
+                yield old
+                continue
+            if head := _head(old, covers.until):
+                yield head
+            return
+
+    def _is_past(self, key: Key) -> bool:
+        """Whether all rows that come next are behind a key. To look at those of a range takes as long as to read it."""
+        return self._until is not None and order(self._until) >= order(key)
+
+    def _take(self) -> None:
+        if self._next is not None:
+            self._until = self._next.until
+        self._next = None
+
+    async def _peek(self) -> StateRange | None:
+        if self._next is None:
+            self._next = await anext(self._stored, None)
+        return self._next
+
+    async def aclose(self) -> None:
+        """Close what is read from."""
+        await self._stored.aclose()
+
+
+def _head(old: StateRange, until: Key) -> StateRange | None:
+    """Return the rows of a range up to `until`; None when there are none."""
+    keys = old.load_keys()
+    count = count_up_to(keys, until)
+    return StateRange(until, old.hashes[: count * HASH_BYTES], lambda: keys[:count]) if count else None

@@ -1,0 +1,1 @@
+"""A Flow compared with its source, and repaired."""

@@ -1,0 +1,120 @@
+"""What a verification is about: which streams of the Flow are compared, with which of the destination's."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from pipeline.domain.errors import AbsentError, ConfigurationError
+from pipeline.domain.ids import FlowName, StreamName
+from pipeline.domain.movement import Movement
+from pipeline.domain.schema import StreamSchema
+from pipeline.engine.export.exporter import selected
+from pipeline.engine.movements.flow_store import FlowStore
+
+MOVEMENTS_LOOKED_AT = 10
+"""How many of the latest Movements say what the Flow moves: a stream that one of them selects is the Flow's."""
+
+
+@dataclass(frozen=True, slots=True)
+class FlowHistory:
+    """What the Flow's Movements say. `movements` are the latest, newest first; there is at least one.
+
+    `set_aside` gives, by stream and the text of a key, why the destination refused the record with that key.
+    """
+
+    movements: Sequence[Movement]
+    set_aside: Mapping[StreamName, Mapping[str, str]]
+
+    @property
+    def latest(self) -> Movement:
+        """The latest Movement."""
+        return self.movements[0]
+
+    def moves(self, stream: StreamName) -> bool:
+        """Whether the stream is one of those that this Flow moves.
+
+        It is when the Flow has stored it, or would have in one of its latest Movements had it been there then; unless
+        the latest Movement leaves it out by name. (`--only` says what one Movement is about, and not what the Flow is.)
+        """
+        if any(fnmatchcase(stream, pattern) for pattern in self.latest.exclude):
+            return False
+        return stream in self.latest.states or any(
+            selected(stream, movement.only, movement.exclude) for movement in self.movements
+        )
+
+
+async def read_history(flows: FlowStore, name: FlowName) -> FlowHistory:
+    """Read the latest Movements of a Flow. ConfigurationError when it has none."""
+    flow = await flows.read_flow(name)
+    movements: list[Movement] = []
+    movement = await _read(flows, name, flow.movements)
+    while movement is not None and len(movements) < MOVEMENTS_LOOKED_AT:
+        movements.append(movement)
+        movement = await _read(flows, name, movement.number - 1)
+    if not movements:
+        raise ConfigurationError(
+            f"Flow {name!r} has no Movement yet: there is nothing to verify. `pipeline move` first."
+        )
+    return FlowHistory(movements, await _read_set_aside(flows, movements[0]))
+
+
+async def _read_set_aside(flows: FlowStore, latest: Movement) -> Mapping[StreamName, Mapping[str, str]]:
+    """Return what is set aside: told by the Movements back to the one before which nothing was.
+
+    A record stays counted by each Movement until it goes in. One that went in while others stayed may be told still;
+    it matters only where its key differs again.
+    """
+    found: defaultdict[StreamName, dict[str, str]] = defaultdict(dict)
+    movement: Movement | None = latest
+    while movement is not None and (movement.totals.quarantined or not movement.settled):
+        for failure in await flows.read_failures(movement.flow, movement.number):
+            if failure.key is not None:
+                found[failure.file.stream].setdefault(failure.key, failure.reason)
+        movement = await _read(flows, movement.flow, movement.number - 1)
+    return found
+
+
+async def _read(flows: FlowStore, name: FlowName, number: int) -> Movement | None:
+    """Return a Movement; None when there never was one of this number, or none is kept any more."""
+    if number < 1:
+        return None
+    try:
+        return await flows.read_movement(name, number)
+    except AbsentError:
+        return None
+
+
+def wanted_streams(streams: Sequence[StreamSchema], wanted: Sequence[str]) -> list[StreamSchema]:
+    """Return the streams that one of the patterns names, or all when there are none.
+
+    ConfigurationError when a pattern names no stream.
+    """
+    for pattern in wanted:
+        if not any(fnmatchcase(schema.stream, pattern) for schema in streams):
+            known = ", ".join(repr(schema.stream) for schema in streams[:20])
+            raise ConfigurationError(f"No stream of this Flow matches {pattern!r}. It has: {known or 'none'}")
+    return [schema for schema in streams if selected(schema.stream, wanted, ())]
+
+
+def counterpart(stream: StreamName, there: Sequence[StreamSchema]) -> StreamSchema | None:
+    """Return the destination's stream of this name; None when there is none.
+
+    Or else of the same name in double quotes, as a technology writes a name that holds its separator; or else of one
+    that differs in case alone.
+    """
+    for likeness in (str, _unquoted, _folded):
+        found = [schema for schema in there if likeness(schema.stream) == likeness(stream)]
+        if len(found) == 1:
+            return found[0]
+    return None
+
+
+def _unquoted(name: str) -> str:
+    return name[1:-1].replace('""', '"') if len(name) > 1 and name[0] == name[-1] == '"' else name
+
+
+def _folded(name: str) -> str:
+    return _unquoted(name).casefold()

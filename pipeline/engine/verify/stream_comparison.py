@@ -1,0 +1,248 @@
+"""The comparison of one stream: the source's rows and the destination's, walked side by side in key order.
+
+The destination's blocks end where the source's do, as far as it can make them: so equal blocks are told by their
+digests, and rows are looked at one by one only in those that differ. In memory are two blocks of each side, and the
+first few differences. All others are handed on as they are found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, replace
+
+import orjson
+from blake3 import blake3
+
+from pipeline.codec.values import key_text
+from pipeline.domain.comparison.diff import HASH_BYTES
+from pipeline.domain.comparison.report import Difference, Finding, RangeReport, Side, StreamReport
+from pipeline.domain.comparison.values import Pairing, differing_columns
+from pipeline.domain.comparison.walk import Rows, Step, Suspect, pass_by, walk, walk_rest
+from pipeline.domain.ids import BinaryId
+from pipeline.domain.keys import Key, order
+from pipeline.ports.object_store import OpenBody
+from pipeline.ports.source import Known, KnownRange, RowBlock
+
+OpenedRows = AbstractAsyncContextManager[AsyncIterable[RowBlock]]
+OpenRows = Callable[[Known], OpenedRows]
+PAIRS_AT_ONCE = 500
+"""Rows of each side that are turned into JSON together: a few megabytes at most."""
+RANGES_KEPT = 100
+"""Differing ranges that are told one by one; all are counted."""
+
+
+class SideRows:
+    """The rows of one side, block by block. `rows` is the block in hand; None before the first and after the last."""
+
+    def __init__(self, blocks: AsyncIterator[RowBlock]) -> None:
+        self._blocks = blocks
+        self.block: RowBlock | None = None
+        self.rows: Rows | None = None
+
+    async def fill(self) -> Rows | None:
+        """Return a block that has rows left, read if need be; None when the side has ended."""
+        while self.rows is None or not self.rows.left:
+            self.block = await anext(self._blocks, None)
+            if self.block is None:
+                self.rows = None
+                return None
+            self.rows = Rows(len(self.block), self.block.row_hashes, self.block.keys)
+        return self.rows
+
+    def fresh_digest(self) -> bytes | None:
+        """Return the digest of the block in hand, if none of its rows has been walked past."""
+        return self.block.digest() if self.block is not None and self.rows is not None and self.rows.at == 0 else None
+
+    def known(self, ahead: int) -> KnownRange | None:
+        """Tell of the block in hand, if it has rows left. None is known of those ahead."""
+        if ahead or self.block is None or self.rows is None or not self.rows.left:
+            return None
+        return KnownRange(self.block.last_key())
+
+    async def values(self, positions: Sequence[int]) -> list[Mapping[str, object]]:
+        """Return the rows at these positions of the block in hand, as their upserts have them."""
+        if self.block is None:
+            return []
+        lines = await self.block.upserts(positions, digest_only)
+        return [orjson.loads(line)["upsert"] for line in lines.splitlines()]
+
+
+async def digest_only(open_body: OpenBody) -> BinaryId:
+    """Take the place of storing a content: return its id, and keep nothing."""
+    hasher = blake3()
+    async with open_body() as pieces:
+        async for piece in pieces:
+            hasher.update(piece)
+    return BinaryId(hasher.hexdigest())
+
+
+@dataclass(frozen=True, slots=True)
+class DifferenceSink:
+    """What a comparison is to tell: `keep` examples in its report, and every difference, in key order, to `note`.
+
+    `set_aside` gives, by a key's text, why the destination refused the record with that key.
+    """
+
+    keep: int
+    set_aside: Mapping[str, str]
+    note: Callable[[Difference], None]
+
+
+class StreamComparison:
+    """Compares one stream. `pairing` is None where only hashes are known of the source: then they alone decide."""
+
+    def __init__(self, report: StreamReport, pairing: Pairing | None, told: DifferenceSink) -> None:
+        self._report = report
+        self._pairing = pairing
+        self._told = told
+        self._digests = blake3(), blake3()
+        self._digested: RowBlock | None = None
+        self._end_of_last: Callable[[], Key] | None = None
+
+    async def run(self, source: OpenedRows, destination: OpenRows) -> StreamReport:
+        """Walk both sides to their ends and return what was found."""
+        async with source as source_blocks:
+            one = SideRows(aiter(source_blocks))
+            async with destination(one.known) as destination_blocks:
+                other = SideRows(aiter(destination_blocks))
+                while True:
+                    rows, copies = await one.fill(), await other.fill()
+                    if rows is None and copies is None:
+                        break
+                    self._digest(one.block)
+                    starts = (rows.at if rows else 0, copies.at if copies else 0)
+                    await self._take(_walk(one, other), starts, one, other)
+        return replace(
+            self._report,
+            source=replace(self._report.source, digest=self._digests[0].hexdigest()),
+            destination=replace(self._report.destination, digest=self._digests[1].hexdigest()),
+        )
+
+    def _digest(self, block: RowBlock | None) -> None:
+        """Both digests are of the source's blocks; the destination's also of what differs, as it is there."""
+        if block is not None and block is not self._digested:
+            self._digested = block
+            for digest in self._digests:
+                digest.update(block.digest())
+
+    async def _take(self, step: Step, starts: tuple[int, int], one: SideRows, other: SideRows) -> None:
+        found, same = await self._judge(step.suspects, one, other)
+        for difference in found:
+            self._told.note(difference)
+        end = _end(one.rows, other.rows, starts)
+        self._count(step, found)
+        if found:
+            sides = _sides(step, starts, same, one.rows, other.rows)
+            self._digests[1].update(sides[1].digest.encode())
+            if len(self._report.differing) < RANGES_KEPT:
+                after = self._end_of_last() if self._end_of_last else None
+                self._report = replace(
+                    self._report, differing=(*self._report.differing, RangeReport(after, end(), *sides))
+                )
+        self._end_of_last = end
+
+    def _count(self, step: Step, found: Sequence[Difference]) -> None:
+        report, findings = self._report, [difference.finding for difference in found]
+        room = max(0, self._told.keep - len(report.examples))
+        self._report = replace(
+            report,
+            source=replace(report.source, rows=report.source.rows + step.source_rows),
+            destination=replace(report.destination, rows=report.destination.rows + step.destination_rows),
+            ranges=report.ranges + 1,
+            ranges_differing=report.ranges_differing + bool(found),
+            missing=report.missing + findings.count(Finding.MISSING),
+            extra=report.extra + findings.count(Finding.EXTRA),
+            different=report.different + findings.count(Finding.DIFFERENT),
+            set_aside=report.set_aside + sum(difference.set_aside is not None for difference in found),
+            examples=(*report.examples, *found[:room]),
+        )
+
+    async def _judge(
+        self, suspects: Sequence[Suspect], one: SideRows, other: SideRows
+    ) -> tuple[list[Difference], list[Suspect]]:
+        """Return what really differs, in key order, and the pairs that are the same after all."""
+        found: list[Difference] = []
+        same: list[Suspect] = []
+        for start in range(0, len(suspects), PAIRS_AT_ONCE):
+            batch = suspects[start : start + PAIRS_AT_ONCE]
+            columns = await self._pair_columns(batch, one, other)
+            for suspect in batch:
+                difference = self._difference(suspect, columns, one.rows, other.rows)
+                if difference is None:
+                    same.append(suspect)
+                else:
+                    found.append(difference)
+        return found, same
+
+    async def _pair_columns(
+        self, suspects: Sequence[Suspect], one: SideRows, other: SideRows
+    ) -> Mapping[Suspect, tuple[str, ...]]:
+        """Return, for each pair whose values can be looked at, the columns that differ."""
+        pairing = self._pairing
+        pairs = [suspect for suspect in suspects if suspect.source is not None and suspect.destination is not None]
+        if pairing is None or not pairs:
+            return {}
+        rows = await one.values([pair.source for pair in pairs if pair.source is not None])
+        copies = await other.values([pair.destination for pair in pairs if pair.destination is not None])
+        return {
+            pair: differing_columns(row, copy, pairing) for pair, row, copy in zip(pairs, rows, copies, strict=True)
+        }
+
+    def _difference(
+        self,
+        suspect: Suspect,
+        columns: Mapping[Suspect, tuple[str, ...]],
+        rows: Rows | None,
+        copies: Rows | None,
+    ) -> Difference | None:
+        """Return the difference that a suspect is; None for a pair whose values are the same."""
+        if suspect.source is None:
+            key, finding = _key(copies, suspect.destination), Finding.EXTRA
+        else:
+            key = _key(rows, suspect.source)
+            finding = Finding.MISSING if suspect.destination is None else Finding.DIFFERENT
+        if finding is Finding.DIFFERENT and columns.get(suspect) == ():
+            return None
+        reason = self._told.set_aside.get(key_text(key)) if self._told.set_aside else None
+        return Difference(key, finding, columns.get(suspect, ()), reason)
+
+
+def _walk(one: SideRows, other: SideRows) -> Step:
+    rows, copies = one.rows, other.rows
+    if rows is None or copies is None:
+        return walk_rest(rows, copies)
+    digest = one.fresh_digest() if len(rows) == len(copies) else None
+    return pass_by(rows, copies) if digest is not None and digest == other.fresh_digest() else walk(rows, copies)
+
+
+def _sides(
+    step: Step, starts: tuple[int, int], same: Sequence[Suspect], rows: Rows | None, copies: Rows | None
+) -> tuple[Side, Side]:
+    """Return what each side has of a range. One row in two forms counts as one: its hash is the source's."""
+    hashes = _hashes(rows, starts[0], step.source_rows)
+    copied = bytearray(_hashes(copies, starts[1], step.destination_rows))
+    for suspect in same:
+        at = ((suspect.destination or 0) - starts[1]) * HASH_BYTES
+        row = ((suspect.source or 0) - starts[0]) * HASH_BYTES
+        copied[at : at + HASH_BYTES] = hashes[row : row + HASH_BYTES]
+    return (
+        Side(step.source_rows, blake3(hashes).hexdigest()),
+        Side(step.destination_rows, blake3(bytes(copied)).hexdigest()),
+    )
+
+
+def _hashes(rows: Rows | None, start: int, count: int) -> bytes:
+    return b"" if rows is None else rows.hash_slice(start, start + count)
+
+
+def _key(rows: Rows | None, position: int | None) -> Key:
+    return () if rows is None or position is None else rows.key(position)
+
+
+def _end(rows: Rows | None, copies: Rows | None, starts: tuple[int, int]) -> Callable[[], Key]:
+    """Return how to find out the last key that was walked past, for when it is needed."""
+    sides = [
+        (side, side.at - 1) for side, start in zip((rows, copies), starts, strict=True) if side and side.at > start
+    ]
+    return lambda: max((side.key(position) for side, position in sides), key=order)

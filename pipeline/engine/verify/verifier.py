@@ -1,0 +1,192 @@
+"""Verifying a Flow: its destination, read as a source is, against its source, stream by stream in key order.
+
+Both are read once. Nothing is changed and no lock is taken: what the app writes to either meanwhile is seen or not,
+as each technology's snapshot has it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
+from functools import partial
+
+import structlog
+
+from pipeline.domain.comparison.report import Against, Difference, LatestMovement, StreamReport, Verification
+from pipeline.domain.comparison.values import Pairing, pair_columns, why_not_comparable
+from pipeline.domain.errors import ConfigurationError
+from pipeline.domain.ids import StreamName
+from pipeline.domain.movement import Flow
+from pipeline.domain.schema import StreamSchema
+from pipeline.engine.movements.flow_store import FlowStore
+from pipeline.engine.verify.scope import FlowHistory, counterpart, read_history, wanted_streams
+from pipeline.engine.verify.stored_snapshot import StoredSnapshot, no_rows
+from pipeline.engine.verify.stream_comparison import DifferenceSink, OpenRows, StreamComparison
+from pipeline.ports.clock import Clock
+from pipeline.ports.object_store import ObjectStore
+from pipeline.ports.source import Snapshot, Source
+
+log = structlog.get_logger()
+
+NoteDifference = Callable[[StreamName, Difference], None]
+
+EXAMPLES_KEPT = 20
+"""Keys that are told one by one for each stream, unless more are asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyRequest:
+    """What to compare: the streams that match one of `streams` (all when there are none), and against what.
+
+    `examples` is how many differing keys of each stream are told one by one.
+    """
+
+    streams: tuple[str, ...] = ()
+    against: Against = Against.SOURCE
+    examples: int = EXAMPLES_KEPT
+
+
+class Verifier:
+    """Compares a Flow's destination, read through `copy`, with its `source`."""
+
+    def __init__(
+        self, store: ObjectStore, flows: FlowStore, clock: Clock, flow: Flow, *, source: Source, copy: Source
+    ) -> None:
+        self._store, self._flows, self._clock = store, flows, clock
+        self._flow = flow
+        self._source = source
+        self._copy = copy
+
+    async def run(self, request: VerifyRequest, note: NoteDifference | None = None) -> Verification:
+        """Compare, and return what was found. Every difference is told to `note`, stream by stream in key order."""
+        begun = self._clock.now()
+        log.info("verify_started", flow=self._flow.name, against=request.against.value)
+        history = await read_history(self._flows, self._flow.name)
+        async with AsyncExitStack() as stack:
+            here: Snapshot
+            stored = here = StoredSnapshot(self._store, history.latest)
+            if request.against is Against.SOURCE:
+                here = await stack.enter_async_context(self._source.open_snapshot())
+            copy = await stack.enter_async_context(self._copy.open_snapshot())
+            scope = await _read_scope(history, here, stored, copy, request.streams)
+            if request.against is Against.STORED:
+                _ensure_hashes_compare(scope)
+            comparison = _Comparison(request, history, here, copy, note)
+            reports = [await comparison.compare(pair) for pair in scope.compared]
+        log.info("verify_done", flow=self._flow.name, equal=all(report.equal for report in reports))
+        return Verification(
+            flow=self._flow.name,
+            source=self._flow.source,
+            destination=self._flow.destination,
+            against=request.against,
+            movement=LatestMovement(history.latest.number, history.latest.status.value, history.latest.updated),
+            begun=begun,
+            ended=self._clock.now(),
+            streams=tuple(reports),
+            left_out=scope.left_out,
+            only_there=scope.only_there,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _StreamPair:
+    """A stream as the source has it, or `gone` had it, and as the destination has it, if it does."""
+
+    here: StreamSchema
+    there: StreamSchema | None
+    gone: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Comparison:
+    request: VerifyRequest
+    history: FlowHistory
+    here: Snapshot
+    copy: Snapshot
+    note: NoteDifference | None
+
+    async def compare(self, pair: _StreamPair) -> StreamReport:
+        """Compare one stream."""
+        pairing = None if pair.there is None else pair_columns(pair.here, pair.there)
+        report = StreamReport(
+            pair.here.stream,
+            absent=pair.there is None and not pair.gone,
+            gone=pair.gone,
+            missing_columns=pairing.missing if pairing else (),
+            extra_columns=pairing.extra if pairing else (),
+        )
+        if pair.there and pairing and (reason := why_not_comparable(pair.here, pair.there, pairing)):
+            return replace(report, incomparable=reason)
+        rows = no_rows() if pair.gone else self.here.open_rows(pair.here)
+        copied = self._copied(pair, pairing)
+        by_values = pairing if self.request.against is Against.SOURCE else None
+        report = await StreamComparison(report, by_values, self._told(pair.here.stream)).run(rows, copied)
+        log.info("stream_verified", stream=report.stream, rows=report.source.rows, differences=report.differences)
+        return report
+
+    def _copied(self, pair: _StreamPair, pairing: Pairing | None) -> OpenRows:
+        if pair.there is None or pairing is None:
+            return no_rows
+        return partial(self.copy.open_rows, aligned(pair.here, pair.there, pairing))
+
+    def _told(self, stream: StreamName) -> DifferenceSink:
+        def note(difference: Difference) -> None:
+            if self.note is not None:
+                self.note(stream, difference)
+
+        return DifferenceSink(self.request.examples, self.history.set_aside.get(stream, {}), note)
+
+
+@dataclass(frozen=True, slots=True)
+class _Scope:
+    """The streams that are `compared`, in order, and those that are not."""
+
+    compared: tuple[_StreamPair, ...]
+    left_out: tuple[StreamName, ...]
+    only_there: tuple[StreamName, ...]
+
+
+async def _read_scope(
+    history: FlowHistory, here: Snapshot, stored: Snapshot, copy: Snapshot, wanted: Sequence[str]
+) -> _Scope:
+    present, there = await here.streams(), await copy.streams()
+    names = {schema.stream for schema in present}
+    gone = [schema for schema in await stored.streams() if schema.stream not in names]
+    moved = [schema for schema in (*present, *gone) if history.moves(schema.stream)]
+    compared = sorted(wanted_streams(moved, wanted), key=lambda schema: schema.stream)
+    matched = {schema.stream: counterpart(schema.stream, there) for schema in (*present, *gone)}
+    known = {found.stream for found in matched.values() if found is not None}
+    return _Scope(
+        tuple(_StreamPair(schema, matched[schema.stream], gone=schema.stream not in names) for schema in compared),
+        left_out=tuple(schema.stream for schema in present if not history.moves(schema.stream)),
+        only_there=tuple(schema.stream for schema in there if schema.stream not in known),
+    )
+
+
+def _ensure_hashes_compare(scope: _Scope) -> None:
+    """Without values only hashes decide: those of one technology, over the same columns, of all that a row is."""
+    for pair in scope.compared:
+        technologies = {frozenset(schema.native) for schema in (pair.here, pair.there) if schema is not None}
+        files = any(column.type == "binary" for column in pair.here.columns)
+        if files or len(technologies) > 1:
+            why = "files are remembered by times of their own place" if files else "it is of another technology there"
+            raise ConfigurationError(
+                f"Stream {pair.here.stream!r} cannot be compared with what is stored: {why}. "
+                "Name other streams with --stream, or compare with the source."
+            )
+
+
+def aligned(schema: StreamSchema, there: StreamSchema, pairing: Pairing) -> StreamSchema:
+    """Return the destination's stream with the source's columns in the source's order and the source's key.
+
+    Read like this, equal rows have equal hashes wherever both places are of one technology, however the destination's
+    columns are ordered and whatever columns it has of its own.
+    """
+    by_name = {column.name: column for column in there.columns}
+    names = {pair.source: pair.destination for pair in pairing.pairs if pair.destination is not None}
+    return replace(
+        there,
+        columns=tuple(by_name[name] for name in names.values()),
+        primary_keys=tuple(names[name] for name in schema.primary_keys),
+    )

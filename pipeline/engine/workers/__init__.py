@@ -1,0 +1,1 @@
+"""Long-running exporters and importers, and the sweep that rings again."""

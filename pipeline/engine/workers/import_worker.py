@@ -1,0 +1,100 @@
+"""A long-running importer: takes part in the import of any Movement of any Flow, and settles what is accounted for."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import anyio
+
+from pipeline.codec.documents.message import GroupCompleted, MovementExported
+from pipeline.domain.errors import TransientError
+from pipeline.domain.ids import FlowName
+from pipeline.domain.planning.import_plan import WHOLE, accounted
+from pipeline.engine.imports.movement_import import MovementImport
+from pipeline.engine.messaging.consumer import Consumer, giving_back
+from pipeline.engine.messaging.message_handler import MessageHandler
+from pipeline.engine.movements.context import EngineContext
+from pipeline.engine.movements.progress import figures_of
+from pipeline.engine.movements.settlement import Settlement
+from pipeline.engine.workers.movement_pool import ConnectDestination, MovementPool
+
+WAIT_SECONDS = 5.0
+"""Long polling: an empty receive costs a request, and a worker that is stopped waits for the one under way to end."""
+
+
+class ImportWorker:
+    """Receives announcements of groups until told to stop, and keeps `GroupHandler`'s promises about each.
+
+    A message that cannot be dealt with now is given back, and comes again; errors never end the worker.
+    """
+
+    def __init__(self, context: EngineContext, connect: ConnectDestination, worker: str) -> None:
+        self._context = context
+        self._stopping = False
+        self._pool = MovementPool(context, connect, worker, lambda: self._stopping)
+
+    async def run(self, stop: anyio.Event) -> None:
+        """Work until `stop` is set; then end the transactions in hand, give messages back, and return."""
+        limits, queue = self._context.limits, self._context.queue
+        handle = giving_back(queue, MessageHandler(self._context, self).handle, limits.visibility_seconds)
+        loop = Consumer(queue, handle, room=2 * limits.importers, wait_seconds=WAIT_SECONDS, patient=True)
+        async with anyio.create_task_group() as group:
+            await group.start(self._pool.run)
+            group.start_soon(self._note_stop, stop, name="await stop")
+            await loop.run(stop)
+            group.cancel_scope.cancel()
+
+    async def _note_stop(self, stop: anyio.Event) -> None:
+        await stop.wait()
+        self._stopping = True
+
+    async def import_group(self, announced: GroupCompleted) -> bool:
+        """Import the group, or the share of it. TransientError when its File List is not known yet."""
+        movement = await self._context.flows.read_movement(announced.flow, announced.movement)
+        if movement.settled:
+            return True  # what it did not import is in the File Lists of the Movements after it
+        current = movement.file_lists.get(announced.label)
+        if current is None:
+            raise TransientError(
+                f"Movement {movement.number} of Flow {movement.flow!r} has no File List of the group "
+                f"{announced.label!r} yet."
+            )
+        if current != announced.key and announced.grown_from is None:  # a later attempt to export has made another one
+            announced = replace(announced, key=current, share=WHOLE)
+        async with self._pool.use(movement) as importing:
+            await importing.refresh()
+            dealt_with = await importing.import_group(announced)
+            if announced.grown_from is not None:
+                return dealt_with
+            await self._settle(movement.flow, movement.number, importing)
+        return dealt_with
+
+    async def on_movement_exported(self, announced: MovementExported) -> bool:
+        """Settle the Movement if all of it is accounted for."""
+        movement = await self._context.flows.read_movement(announced.flow, announced.movement)
+        if not movement.settled:
+            async with self._pool.use(movement) as importing:
+                await self._settle(movement.flow, movement.number, importing)
+        return True
+
+    async def _settle(self, flow: FlowName, number: int, importing: MovementImport) -> None:
+        """Settle the Movement, unless the exporter is at it still, or a file of it is to come."""
+        async with importing.settling:
+            await self._settle_if_accounted(flow, number, importing)
+
+    async def _settle_if_accounted(self, flow: FlowName, number: int, importing: MovementImport) -> None:
+        movement = await self._context.flows.read_movement(flow, number)
+        if movement.settled or not movement.exported:
+            return
+        await importing.refresh()
+        failures = await self._context.flows.read_failures(flow, number)
+        failed = {failure.file: failure.reason for failure in failures if failure.line is None}
+        lists = [movement.file_lists[label] for label in movement.groups]
+        for key in lists:
+            if not accounted(await self._context.flows.read_file_list(key), importing.marks, failed):
+                return
+        unmarked = {file: reason for file, reason in failed.items() if file not in importing.marks}
+        seconds = (self._context.clock.now() - movement.created).total_seconds()
+        figures = figures_of(await self._context.flows.read_progress(flow, number), max(seconds, 0.0))
+        settlement = Settlement(self._context, importing.session)
+        await settlement.settle(movement, lists, importing.marks, unmarked, figures)

@@ -1,0 +1,119 @@
+"""The Movements that an import worker is at work on: each with its destination open, for as long as it is used."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+
+import anyio
+import anyio.abc
+
+from pipeline.domain.errors import DefectError, PipelineError
+from pipeline.domain.exception_groups import unwrap_exception_group
+from pipeline.domain.ids import FlowName
+from pipeline.domain.movement import Flow, Movement
+from pipeline.engine.imports.movement_import import MovementImport
+from pipeline.engine.movements.context import EngineContext
+from pipeline.engine.movements.progress import ProgressKeeper
+from pipeline.ports.destination import Destination
+
+LINGER_SECONDS = 10.0
+"""How long a destination that nobody uses stays open: the next group of the Movement often follows at once."""
+
+ConnectDestination = Callable[[Flow], Destination]
+
+
+@dataclass
+class _Opened:
+    """A Movement with its users. `importing` is there once `ready` is set, or `error` is."""
+
+    users: int = 0
+    ready: anyio.Event = field(default_factory=anyio.Event)
+    idle_since: float = 0.0
+    importing: MovementImport | None = None
+    error: PipelineError | None = None
+
+
+class MovementPool:
+    """Opens destinations when they are needed. `run` must be running: a destination is opened and closed in its tasks."""
+
+    def __init__(
+        self, context: EngineContext, connect: ConnectDestination, worker: str, stopping: Callable[[], bool]
+    ) -> None:
+        self._context = context
+        self._connect = connect
+        self._worker = worker
+        self._stopping = stopping
+        self._limiter = anyio.CapacityLimiter(context.limits.importers)
+        self._opened: dict[tuple[FlowName, int], _Opened] = {}
+        self._group: anyio.abc.TaskGroup | None = None
+
+    @property
+    def in_use(self) -> int:
+        """How many Movements are open here."""
+        return len(self._opened)
+
+    async def run(self, *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Host the open destinations until cancelled."""
+        async with anyio.create_task_group() as self._group:
+            task_status.started()
+            await anyio.sleep_forever()
+
+    @asynccontextmanager
+    async def use(self, movement: Movement) -> AsyncIterator[MovementImport]:
+        """Use the import of a Movement, opened if it is not. Raises what opening the destination does."""
+        if self._group is None:
+            raise DefectError("a pool of Movements was used before it ran")
+        key = (movement.flow, movement.number)
+        opened = self._opened.get(key)
+        if opened is None:
+            opened = self._opened[key] = _Opened()
+            self._group.start_soon(self._host, movement, opened, name=f"destination of {movement.flow}")
+        opened.users += 1
+        try:
+            await opened.ready.wait()
+            if opened.error is not None:
+                raise opened.error
+            if opened.importing is None:
+                raise DefectError("a destination was neither opened nor refused")
+            yield opened.importing
+        finally:
+            opened.users -= 1
+            opened.idle_since = anyio.current_time()
+
+    async def _host(self, movement: Movement, opened: _Opened) -> None:
+        key = (movement.flow, movement.number)
+        try:
+            with unwrap_exception_group():
+                await self._host_open(movement, opened)
+        except PipelineError as error:
+            opened.error = error
+        finally:
+            if self._opened.get(key) is opened:
+                del self._opened[key]
+            opened.ready.set()
+
+    async def _host_open(self, movement: Movement, opened: _Opened) -> None:
+        flow = await self._context.flows.read_flow(movement.flow)
+        async with self._connect(flow).open(flow.marked_as) as session:
+            keeper = ProgressKeeper(self._context.clock, self._context.reporter, self._worker)
+            context = replace(self._context, reporter=keeper)
+            importing = MovementImport(context, movement, session, self._limiter, self._stopping)
+            await importing.refresh()
+            opened.importing = importing
+            opened.ready.set()
+            await self._keep(movement, opened, importing, keeper)
+
+    async def _keep(
+        self, movement: Movement, opened: _Opened, importing: MovementImport, keeper: ProgressKeeper
+    ) -> None:
+        """Write down the progress while there is any, until nobody has used the destination for a while."""
+        written = False
+        while opened.users or anyio.current_time() - opened.idle_since < LINGER_SECONDS:
+            if opened.users or written:
+                keeper.progress.holding = list(importing.holding)
+                await keeper.write(self._context.store, movement.flow, movement.number)
+                written = bool(opened.users)  # and once more when the last user has gone
+            await anyio.sleep(self._context.limits.progress_seconds)
+        del self._opened[movement.flow, movement.number]  # from here on, who comes opens it anew

@@ -1,0 +1,1 @@
+"""The embedded event queue: a table in an SQLite file."""

@@ -1,0 +1,129 @@
+"""The embedded event queue: a table in an SQLite file, shared by any number of processes on one machine."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TypeVar
+
+import anyio
+import anyio.to_thread
+
+from pipeline.domain.errors import DefectError, LeaseLostError
+from pipeline.ports.event_queue import Message, QueueDepth, Receipt
+from pipeline.queues.bodies import check_bodies
+from pipeline.queues.sqlite.errors import translated
+from pipeline.queues.sqlite.table import MessageTable
+
+T = TypeVar("T")
+
+MAX_MESSAGES = 10
+_FIRST_PAUSE_SECONDS = 0.01
+_LONGEST_PAUSE_SECONDS = 0.2
+"""A message of another process is noticed this late at most; one of this process at once."""
+
+
+class SqliteEventQueue:
+    """Keeps `pipeline.ports.event_queue.EventQueue` in the SQLite file at `path`, for as long as it is entered.
+
+    Args:
+        path: the file; it and its directory are made if they are missing. It must lie on a local file system.
+        name: which queue of the file; queues of different names share nothing but the file.
+        visibility_seconds: how long a delivered message stays invisible to others.
+        max_receives: after so many deliveries without an acknowledgement a message is a dead letter.
+        now: the clock, in seconds; all processes on one file must share it.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        name: str,
+        visibility_seconds: float = 30.0,
+        max_receives: int = 5,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._path = path.absolute()
+        self._name = name
+        self._visibility_seconds = visibility_seconds
+        self._max_receives = max_receives
+        self._now = now
+        self._table: MessageTable | None = None
+
+    async def __aenter__(self) -> SqliteEventQueue:
+        if self._table is not None:
+            raise DefectError(f"the event queue {self._name} in {self._path} is open already")
+        self._turn = anyio.Lock()
+        self._bell = anyio.Event()
+        with translated(self._path):
+            self._table = await anyio.to_thread.run_sync(MessageTable, self._path, self._name)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        table = self._opened()
+        with anyio.CancelScope(shield=True):
+            await self._run(table.close)
+        self._table = None
+
+    async def send(self, bodies: Sequence[bytes]) -> None:
+        check_bodies(bodies)
+        table = self._opened()
+        await self._run(lambda: table.send(bodies, self._now()))
+        self._ring()
+
+    async def receive(self, *, max_messages: int = 1, wait_seconds: float = 0.0) -> Sequence[Message]:
+        table = self._opened()
+        deadline = anyio.current_time() + wait_seconds
+        pause_seconds = _FIRST_PAUSE_SECONDS
+        while True:
+            bell = self._bell
+            messages = await self._run(lambda: self._receive(table, min(max_messages, MAX_MESSAGES)))
+            left_seconds = deadline - anyio.current_time()
+            if messages or left_seconds <= 0:
+                return messages
+            with anyio.move_on_after(min(pause_seconds, left_seconds)):
+                await bell.wait()
+            pause_seconds = min(pause_seconds * 1.5, _LONGEST_PAUSE_SECONDS)
+
+    def _receive(self, table: MessageTable, max_messages: int) -> list[Message]:
+        now = self._now()
+        return table.receive(max_messages, now, now + self._visibility_seconds, self._max_receives)
+
+    async def extend(self, receipt: Receipt, seconds: float) -> None:
+        table = self._opened()
+        if not await self._run(lambda: table.set_visible_at(receipt, self._now() + seconds)):
+            raise LeaseLostError("the message has been delivered to another worker, or acknowledged")
+        self._ring()
+
+    async def acknowledge(self, receipts: Sequence[Receipt]) -> None:
+        table = self._opened()
+        await self._run(lambda: table.remove(receipts))
+
+    async def reject(self, message: Message, reason: str) -> None:
+        """See the port. When another worker has the message by now, its judgement counts and nothing changes here."""
+        table = self._opened()
+        await self._run(lambda: table.bury(message.receipt, reason))
+
+    async def depth(self) -> QueueDepth:
+        table = self._opened()
+        return await self._run(lambda: table.depth(self._now()))
+
+    async def _run(self, operation: Callable[[], T]) -> T:
+        """Run one operation in a worker thread, one at a time: it is one connection."""
+        async with self._turn:
+            with translated(self._path):
+                return await anyio.to_thread.run_sync(operation)
+
+    def _ring(self) -> None:
+        """Wake who waits in this process."""
+        self._bell.set()
+        self._bell = anyio.Event()
+
+    def _opened(self) -> MessageTable:
+        if self._table is None:
+            raise DefectError(f"the event queue {self._name} in {self._path} is not open")
+        return self._table

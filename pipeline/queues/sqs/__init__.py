@@ -1,0 +1,1 @@
+"""The event queue on SQS, and on servers that speak its protocol."""

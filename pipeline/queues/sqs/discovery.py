@@ -1,0 +1,112 @@
+"""Finds a queue and its dead-letter queue, and sees whether they can be used as they are. Nothing is created or changed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from pipeline.aws.options import AwsOptions
+from pipeline.domain.errors import ConfigurationError
+from pipeline.ports.event_queue import MAX_BODY_BYTES
+from pipeline.queues.sqs.requests import QueueRequests
+
+if TYPE_CHECKING:
+    from types_aiobotocore_sqs.client import SQSClient
+
+
+@dataclass(frozen=True, slots=True)
+class SqsPlace:
+    """A queue that is there: its name, its URL, the largest message it takes, and how to ask it."""
+
+    name: str
+    url: str
+    max_bytes: int
+    requests: QueueRequests
+
+
+class _Redrive(msgspec.Struct, rename="camel"):
+    """SQS's RedrivePolicy. maxReceiveCount is a number or its text, as whoever made the queue wrote it."""
+
+    dead_letter_target_arn: str
+    max_receive_count: int | str
+
+
+async def find_places(client: SQSClient, name_or_url: str, options: AwsOptions) -> tuple[SqsPlace, SqsPlace]:
+    """Return the queue and the dead-letter queue that its redrive policy names.
+
+    ConfigurationError when one of them is missing, is a FIFO queue, takes too small messages, or has no redrive policy:
+    without one a message that kills its worker would go round for ever, and a rejected one had nowhere to go.
+    RefusedError, naming the permission, when the role may not look.
+    """
+    name = name_or_url.rstrip("/").rpartition("/")[2] if "://" in name_or_url else name_or_url
+    if name.endswith(".fifo"):
+        raise ConfigurationError(
+            f"{name} is a FIFO queue, and the pipeline needs a standard one: order comes from File Lists, and a FIFO queue "
+            "would hold all messages of a group back behind one. Name a standard queue"
+        )
+    requests = _requests(name, name, options)
+    url = name_or_url if "://" in name_or_url else await _look_up(client, requests, name)
+    attributes = await _attributes(client, requests, url)
+    max_bytes = int(attributes.get("MaximumMessageSize", MAX_BODY_BYTES))
+    if max_bytes < MAX_BODY_BYTES:
+        raise ConfigurationError(
+            f"the queue {name} takes messages of at most {max_bytes} bytes; "
+            f"set its MaximumMessageSize to {MAX_BODY_BYTES} or more"
+        )
+    dead_name, owner = _dead_letter_queue(name, attributes.get("RedrivePolicy"))
+    queue = SqsPlace(name, url, max_bytes, _requests(name, attributes.get("QueueArn", name), options))
+    return queue, await _find_dead(client, dead_name, owner, options)
+
+
+async def _find_dead(client: SQSClient, name: str, owner: str, options: AwsOptions) -> SqsPlace:
+    requests = _requests(f"{name}, the dead-letter queue", name, options)
+    url = await _look_up(client, requests, name, owner)
+    attributes = await _attributes(client, requests, url)
+    max_bytes = int(attributes.get("MaximumMessageSize", MAX_BODY_BYTES))
+    return SqsPlace(name, url, max_bytes, requests)
+
+
+async def _look_up(client: SQSClient, requests: QueueRequests, name: str, owner: str = "") -> str:
+    whose = {"QueueOwnerAWSAccountId": owner} if owner else {}
+    answer = await requests.ask(
+        "find the queue",
+        "GetQueueUrl",
+        lambda: client.get_queue_url(QueueName=name, **whose),
+    )
+    return answer["QueueUrl"]
+
+
+async def _attributes(client: SQSClient, requests: QueueRequests, url: str) -> dict[str, str]:
+    answer = await requests.ask(
+        "look at the queue",
+        "GetQueueAttributes",
+        lambda: client.get_queue_attributes(
+            QueueUrl=url, AttributeNames=["QueueArn", "RedrivePolicy", "MaximumMessageSize"]
+        ),
+    )
+    return {str(name): value for name, value in answer.get("Attributes", {}).items()}
+
+
+def _dead_letter_queue(name: str, policy: str | None) -> tuple[str, str]:
+    """Return the dead-letter queue's name and the account it belongs to; it is always in the queue's own region."""
+    way_out = (
+        "make a queue for dead letters, and set the RedrivePolicy of this one to "
+        '{"deadLetterTargetArn": "<its ARN>", "maxReceiveCount": "5"}'
+    )
+    if not policy:
+        raise ConfigurationError(f"the queue {name} has no redrive policy: poison would go round in it; {way_out}")
+    try:
+        arn = msgspec.json.decode(policy, type=_Redrive).dead_letter_target_arn.split(":")
+    except msgspec.DecodeError as error:
+        raise ConfigurationError(
+            f"the queue {name} has a redrive policy that cannot be read: {error}; {way_out}"
+        ) from error
+    if len(arn) != 6:
+        raise ConfigurationError(f"the queue {name} has a redrive policy that names no queue: {policy}; {way_out}")
+    return arn[5], arn[4]
+
+
+def _requests(name: str, resource: str, options: AwsOptions) -> QueueRequests:
+    return QueueRequests(options, f"queue {name} at {options.endpoint_url or 'AWS'}", resource)

@@ -1,0 +1,1 @@
+"""The embedded object store: a directory of the local file system."""

@@ -1,0 +1,218 @@
+"""The embedded object store: a directory of the local file system, shared by any number of processes.
+
+    objects/    the objects, under their keys (`layout.py`)
+    tmp/        what is being written (`temp_file.py`)
+    locks/      256 empty files; a key's writers take turns on one of them
+
+An object's file is never changed: it is written under a temporary name, synced, and then linked or renamed to its
+own. So a reader with an open file has one version, and a writer killed at any instant leaves the old or the new.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterable, AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+
+import anyio
+import anyio.to_thread
+from blake3 import blake3
+
+from pipeline.domain.errors import AbsentError, ConflictError, DamagedError
+from pipeline.domain.ids import ObjectKey
+from pipeline.ports.object_store import ObjectInfo, OpenBody, PutCondition, StoredObject, Version
+from pipeline.stores.directory.durable import DurableDirectories, sync_directory
+from pipeline.stores.directory.errors import translated
+from pipeline.stores.directory.listing import list_objects
+from pipeline.stores.directory.locks import locked
+from pipeline.stores.directory.path_encoding import object_path
+from pipeline.stores.directory.temp_file import TempFile, remove_abandoned
+from pipeline.stores.directory.worker_files import FilePieces, in_worker_threads, open_at
+from pipeline.stores.keys import check_key
+
+PIECE_BYTES = 1024 * 1024
+"""How much of a large body is read or written at once: enough to make the hop to a worker thread cheap."""
+
+
+class DirectoryObjectStore:
+    """Keeps `pipeline.ports.object_store.ObjectStore` in the directory `root`.
+
+    Constructing one does no I/O; the first put makes the directory. A version is the BLAKE3 digest of the content. The
+    file system must be local and must tell upper from lower case.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = root.absolute()
+        self._objects = self._root / "objects"
+        self._temp = self._root / "tmp"
+        self._locks = self._root / "locks"
+        self._directories = DurableDirectories(self._root)
+        self._is_ready = False
+
+    async def put(self, key: ObjectKey, body: bytes | OpenBody, condition: PutCondition | Version) -> Version:
+        target = object_path(self._objects, check_key(key))
+        if isinstance(body, bytes):
+            return await anyio.to_thread.run_sync(self._put_bytes, key, target, body, condition)
+        temp = await anyio.to_thread.run_sync(self._begin, key, target, condition)
+        try:
+            await _write_body(temp, body)
+            return await anyio.to_thread.run_sync(self._commit, key, target, temp, condition)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await anyio.to_thread.run_sync(self._discard, temp)
+
+    def _put_bytes(self, key: ObjectKey, target: Path, body: bytes, condition: PutCondition | Version) -> Version:
+        temp = self._begin(key, target, condition)
+        try:
+            with translated("store an object in", self._root):
+                temp.write(body)
+            return self._commit(key, target, temp, condition)
+        finally:
+            self._discard(temp)
+
+    def _begin(self, key: ObjectKey, target: Path, condition: PutCondition | Version) -> TempFile:
+        """Return the file to write to, or raise the ConflictError that is certain already."""
+        with translated("store an object in", self._root):
+            self._make_ready()
+            if condition is PutCondition.ABSENT and target.exists():
+                raise _exists(key, target)
+            return TempFile(self._temp)
+
+    def _make_ready(self) -> None:
+        """Make the store's directories and clean up after killed writers, before the first write of this process."""
+        if self._is_ready:
+            return
+        self._directories.make_root()
+        for directory in (self._objects, self._temp, self._locks):
+            self._directories.make(directory)
+        remove_abandoned(self._temp)
+        self._is_ready = True
+
+    def _commit(self, key: ObjectKey, target: Path, temp: TempFile, condition: PutCondition | Version) -> Version:
+        """Give the written file its name, if `condition` holds at that instant."""
+        with translated("store an object in", self._root):
+            version = temp.sync()
+            self._directories.make(target.parent)
+            if condition is PutCondition.ABSENT:
+                _link(key, target, temp)
+            else:
+                with locked(self._locks, key):
+                    if condition is not PutCondition.NONE and _version_at(target) != condition:
+                        raise ConflictError(f"the object {key} has changed since it was read")
+                    temp.path.replace(target)
+            sync_directory(target.parent)
+            return version
+
+    def _discard(self, temp: TempFile) -> None:
+        with translated("remove a temporary file from", self._temp):
+            temp.discard()
+
+    async def get(self, key: ObjectKey, *, max_bytes: int = 64 * 1024 * 1024) -> StoredObject:
+        path = object_path(self._objects, check_key(key))
+        return await anyio.to_thread.run_sync(self._get, key, path, max_bytes)
+
+    def _get(self, key: ObjectKey, path: Path, max_bytes: int) -> StoredObject:
+        with translated("read", path):
+            try:
+                with path.open("rb", buffering=0) as file:
+                    size = os.fstat(file.fileno()).st_size
+                    if size > max_bytes:
+                        raise DamagedError(f"the object {key} has {size} bytes, and at most {max_bytes} were expected")
+                    data = file.read()
+            except FileNotFoundError as error:
+                raise _absent(key) from error
+        return StoredObject(data, Version(blake3(data).hexdigest()))
+
+    def open_stream(self, key: ObjectKey, *, start: int = 0) -> AbstractAsyncContextManager[AsyncIterable[bytes]]:
+        path = object_path(self._objects, check_key(key))
+        return self._open_stream(key, path, start)
+
+    @asynccontextmanager
+    async def _open_stream(self, key: ObjectKey, path: Path, start: int) -> AsyncIterator[AsyncIterable[bytes]]:
+        with translated("read", path):
+            try:
+                file = await open_at(path, start)
+            except FileNotFoundError as error:
+                raise _absent(key) from error
+        try:
+            yield FilePieces(file, path, PIECE_BYTES)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await file.close()
+
+    async def stat(self, key: ObjectKey) -> ObjectInfo | None:
+        path = object_path(self._objects, check_key(key))
+        return await anyio.to_thread.run_sync(self._stat, key, path)
+
+    def _stat(self, key: ObjectKey, path: Path) -> ObjectInfo | None:
+        with translated("read", path):
+            try:
+                return ObjectInfo(key, path.stat().st_size)
+            except FileNotFoundError:
+                return None
+
+    async def list_page(
+        self, prefix: str, *, after: ObjectKey | None = None, limit: int = 1000
+    ) -> Sequence[ObjectInfo]:
+        return await anyio.to_thread.run_sync(self._list_page, prefix, after, limit)
+
+    def _list_page(self, prefix: str, after: ObjectKey | None, limit: int) -> list[ObjectInfo]:
+        with translated("list the objects in", self._root):
+            return list_objects(self._objects, prefix, after, limit)
+
+    async def delete(self, key: ObjectKey) -> None:
+        path = object_path(self._objects, check_key(key))
+        await anyio.to_thread.run_sync(self._delete, key, path)
+
+    def _delete(self, key: ObjectKey, path: Path) -> None:
+        """Remove the name, under the lock: a put with a Version must not bring back what it found."""
+        with translated("remove", path):
+            if path.exists():
+                self._make_ready()
+                with locked(self._locks, key):
+                    path.unlink(missing_ok=True)
+
+
+async def _write_body(temp: TempFile, open_body: OpenBody) -> None:
+    """Write the pieces of a body, small ones gathered. The body's own errors pass through untouched."""
+    file = in_worker_threads(temp)
+    gathered = bytearray()
+    async with open_body() as pieces:
+        async for piece in pieces:
+            gathered += piece
+            if len(gathered) >= PIECE_BYTES:
+                with translated("store an object in", temp.path.parent):
+                    await file.write(gathered)
+                gathered = bytearray()
+    with translated("store an object in", temp.path.parent):
+        await file.write(gathered)
+
+
+def _link(key: ObjectKey, target: Path, temp: TempFile) -> None:
+    """Give the object its name unless it is taken: link(2) decides between all processes."""
+    try:
+        target.hardlink_to(temp.path)
+    except FileExistsError as error:
+        raise _exists(key, target) from error
+
+
+def _exists(key: ObjectKey, target: Path) -> ConflictError:
+    """Return the error, once the other's object is durable: the loser goes on as if it had stored it."""
+    sync_directory(target.parent)
+    return ConflictError(f"the object {key} exists already")
+
+
+def _absent(key: ObjectKey) -> AbsentError:
+    return AbsentError(f"there is no object {key}")
+
+
+def _version_at(path: Path) -> Version | None:
+    digest = blake3()
+    try:
+        with path.open("rb", buffering=0) as file:
+            while piece := file.read(PIECE_BYTES):
+                digest.update(piece)
+    except FileNotFoundError:
+        return None
+    return Version(digest.hexdigest())
