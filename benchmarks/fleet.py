@@ -37,7 +37,7 @@ def run(directory: Path) -> None:
         _processor_bound(fleet)
     slow = directory / "slow"
     slow.mkdir()
-    with _exported(slow, 4000, event_file_rows="10", importers="1", share_files="4") as fleet:
+    with _exported(slow, 4000, event_file_rows="10", importers="1", shard_files="4") as fleet:
         _slow_destination(fleet)
 
 

@@ -77,7 +77,7 @@ async def imported_marks(flow: Flow) -> Mapping[EventFileId, Mark] | None:
     locations = _locations(flow.destination)
     if not all(location.path is None or location.path.exists() for location in locations):
         return None
-    async with _destination(locations).open(flow.marked_as) as session:
+    async with _destination(locations).open(flow.marks_namespace) as session:
         return await session.marks()
 
 

@@ -107,9 +107,9 @@ async def _help(line: _Line, errand: Errand, number: int) -> None:
         async with open_runtime(settings) as home, open_queue(settings, errand.queue) as queue:
             flow = await home.flows.read_flow(errand.flow)
             movement = await home.flows.read_movement(errand.flow, number)
-            alone = replace(limits(settings), share_files=0)
+            alone = replace(limits(settings), shard_files=0)
             context = EngineContext(home.store, queue, home.clock, _NotWatched(), home.flows, alone)
-            async with errand.destination.open(flow.marked_as) as session, anyio.create_task_group() as group:
+            async with errand.destination.open(flow.marks_namespace) as session, anyio.create_task_group() as group:
                 stop = anyio.Event()
                 helping = partial(run_helper, context, movement, session, line.send, stop)
                 await group.start(helping)

@@ -132,7 +132,7 @@ def limits(settings: Settings) -> Limits:
         event_file_rows=settings.event_file_rows,
         zstd_level=settings.zstd_level,
         importers=settings.importers,
-        share_files=settings.share_files,
+        shard_files=settings.shard_files,
         visibility_seconds=settings.queue_visibility_seconds,
         sweep_seconds=settings.sweep_seconds,
         idle_timeout_seconds=settings.idle_timeout_seconds,

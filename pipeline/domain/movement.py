@@ -46,20 +46,20 @@ class Flow:
     destination: str
     created: datetime
     movements: int = 0
-    shares: FlowName | None = None
+    origin: FlowName | None = None
     pruning: str | None = None
 
     @property
-    def marked_as(self) -> FlowName:
+    def marks_namespace(self) -> FlowName:
         """What the Flow is called in the marks of its destination: by its name and when it was made.
 
         A Flow of the same name in another store, or made anew after its store was lost, has other Event Files under
         the same ids: marks of the one must not count for the other.
         """
-        return marked_as(self.name, self.created)
+        return marks_namespace(self.name, self.created)
 
 
-def marked_as(name: FlowName, created: datetime) -> FlowName:
+def marks_namespace(name: FlowName, created: datetime) -> FlowName:
     """Return `Flow.marked_as` of a Flow that is about to be made."""
     return FlowName(f"{name} {created.isoformat()}")
 
@@ -111,8 +111,8 @@ class Movement:
     exported: bool = False
     totals: Totals = Totals()
     problems: tuple[str, ...] = ()
-    shares: FlowName | None = None
-    shares_movement: int = 0
+    origin: FlowName | None = None
+    origin_movement: int = 0
     compaction: bool = False
     groups: tuple[Label, ...] = ()
     exporter: str = ""
@@ -121,7 +121,7 @@ class Movement:
     @property
     def stored_in(self) -> FlowName:
         """The Flow below whose prefix the Event Files and Binary Files lie."""
-        return self.shares or self.flow
+        return self.origin or self.flow
 
     @property
     def settled(self) -> bool:

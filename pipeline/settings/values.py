@@ -152,7 +152,7 @@ class Settings:
             "it. Each of the two takes memory of its own.",
         },
     )
-    share_files: int = field(
+    shard_files: int = field(
         default=8,
         metadata={
             "ge": 0,

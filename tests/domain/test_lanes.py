@@ -6,7 +6,7 @@ import pytest
 
 from pipeline.domain.event_file import Encoding, FileEntry
 from pipeline.domain.ids import EventFileId, Label, ObjectKey, Phase, StreamName
-from pipeline.domain.planning.import_plan import Plan, Share, accounted, in_lane_order, plan
+from pipeline.domain.planning.import_plan import Plan, Shard, accounted, in_lane_order, plan
 
 
 def entry(text: str) -> FileEntry:
@@ -79,7 +79,7 @@ def test_shares_rung_for_again_and_again_come_to_the_whole_in_order_and_nothing_
     marked: set[EventFileId] = set()
     applied: list[str] = []
     for _ in range(6):
-        rounds = [plan(entries, frozenset(marked), Share(index, of)) for index in range(of)]
+        rounds = [plan(entries, frozenset(marked), Shard(index, of)) for index in range(of)]
         dealt = [text for planned in rounds for text in ids(planned)]
         assert len(set(dealt)) == len(dealt)
         for planned in rounds:
@@ -103,4 +103,4 @@ def test_a_list_is_accounted_for_when_each_lane_has_ended_or_failed() -> None:
 @pytest.mark.parametrize(("index", "of"), [(1, 1), (-1, 2), (0, 0)])
 def test_a_share_that_cannot_be_is_refused(index: int, of: int) -> None:
     with pytest.raises(ValueError, match="no share"):
-        Share(index, of)
+        Shard(index, of)

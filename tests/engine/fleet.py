@@ -25,7 +25,7 @@ from tests.engine.moving import FLOW, World
 from tests.engine.world import CrashError, Faults, MemorySource, Tables
 
 LIMITS = Limits(
-    event_file_rows=4, range_rows=3, sweep_seconds=5.0, visibility_seconds=30.0, progress_seconds=2.0, share_files=2
+    event_file_rows=4, range_rows=3, sweep_seconds=5.0, visibility_seconds=30.0, progress_seconds=2.0, shard_files=2
 )
 
 

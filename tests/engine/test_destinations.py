@@ -90,7 +90,7 @@ def test_what_did_not_go_in_is_tried_again_with_each_movement_of_the_origin_and_
         again = await world.move()  # in which nothing has changed
         begun = await sync_with_origin(world.flows, world.clock, flow)
         assert begun is not None
-        assert (begun.number, begun.settled, begun.shares_movement) == (2, False, again.number)
+        assert (begun.number, begun.settled, begun.origin_movement) == (2, False, again.number)
         world.further[backup].refuses = lambda number, text: None
         assert (await world.bring(backup)).status is Status.SUCCESS
         await world.move()
@@ -123,7 +123,7 @@ class SharingWorker(WorkerProcess):
     further: MemoryDestination = field(default_factory=MemoryDestination)
 
     def _destination(self, flow: Flow) -> Destination:
-        return super()._destination(flow) if flow.shares is None else replace(self.further, faults=self.faults)
+        return super()._destination(flow) if flow.origin is None else replace(self.further, faults=self.faults)
 
 
 def test_workers_bring_a_further_destination_up_to_date_by_themselves() -> None:

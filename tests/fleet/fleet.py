@@ -146,7 +146,7 @@ def open_fleet(directory: Path, s3: S3Server, sqs: SqsServer, **settings: str) -
             "aws_endpoint_url": s3.endpoint_url, "sqs_endpoint_url": sqs.endpoint_url, "aws_region": s3.region,
             "aws_access_key_id": s3.access_key_id, "aws_secret_access_key": s3.secret_access_key,
             "s3_path_style": "true", "queue_visibility_seconds": str(VISIBILITY_SECONDS), "progress_seconds": "0.5",
-            "sweep_seconds": "1", "event_file_rows": "500", "share_files": "2", "log_format": "json", **settings,
+            "sweep_seconds": "1", "event_file_rows": "500", "shard_files": "2", "log_format": "json", **settings,
         },
     )  # fmt: skip
     try:

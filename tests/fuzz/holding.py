@@ -26,10 +26,10 @@ MAX_MESSAGE_CHARACTERS = 4_000
 """A message is read by a person, and written into documents and logs."""
 
 
-def fuzz(share: float = 1.0) -> settings:
+def fuzz(shard: float = 1.0) -> settings:
     """The settings of a property that tries `share` of the usual number of examples."""
     return settings(
-        max_examples=max(10, int(EXAMPLES * share)),
+        max_examples=max(10, int(EXAMPLES * shard)),
         deadline=None,
         derandomize="FUZZ_EXAMPLES" not in os.environ,  # the short run is the same each time; a hunt is not
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.function_scoped_fixture],

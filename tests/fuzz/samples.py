@@ -19,7 +19,7 @@ from pipeline.domain.constraints import Action, ForeignKey, Index, IndexColumn, 
 from pipeline.domain.event_file import Encoding, FileEntry, Header, KeyRange
 from pipeline.domain.ids import EventFileId, FlowName, Label, ObjectKey, Phase, StreamName
 from pipeline.domain.movement import Flow, Movement, Status, Totals
-from pipeline.domain.planning.import_plan import Share
+from pipeline.domain.planning.import_plan import Shard
 from pipeline.domain.schema import Column, StreamSchema
 
 MOMENT = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
@@ -84,11 +84,11 @@ MESSAGES: list[Any] = [
     for message in (
         MovementStarted(FLOW, 3),
         MovementExported(FLOW, 3),
-        GroupCompleted(FLOW, 3, LABEL, LIST_KEY, Share(1, 3)),
+        GroupCompleted(FLOW, 3, LABEL, LIST_KEY, Shard(1, 3)),
     )
 ]
 FLOW_DOCUMENT: Any = orjson.loads(
-    encode_flow(Flow(FLOW, "sqlite:///a", "sqlite:///b", MOMENT, 7, shares=FlowName("x"), pruning="host"))
+    encode_flow(Flow(FLOW, "sqlite:///a", "sqlite:///b", MOMENT, 7, origin=FlowName("x"), pruning="host"))
 )
 MOVEMENT_DOCUMENT: Any = orjson.loads(
     encode_movement(

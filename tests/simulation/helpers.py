@@ -87,7 +87,7 @@ class SimulatedHelp:
         parts = self.world.context(line.process)
         destination = SimulatedDestination(self.world.place, line.process)
         flow = await parts.flows.read_flow(FLOW)
-        async with destination.open(flow.marked_as) as session, anyio.create_task_group() as group:
+        async with destination.open(flow.marks_namespace) as session, anyio.create_task_group() as group:
             await group.start(run_helper, parts, movement, session, line.tell, line.hung_up)
             line.ready = True
             line.answered.set()

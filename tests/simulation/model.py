@@ -97,7 +97,7 @@ class Model:
 
     def _exported(self, movement: Movement) -> None:
         """Remember what its File Lists are about; those of a compaction are about what those before them were."""
-        if movement.shares is not None:
+        if movement.origin is not None:
             return
         if not movement.compaction:
             self.sights[frozenset(movement.file_lists.items())] = copied(current.get().seen)

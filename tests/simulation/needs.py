@@ -55,7 +55,7 @@ class Needs:
         for _, movements in groupby(sorted(self.movements.items()), key=lambda item: item[0][0]):
             ordered = [movement for _, movement in movements]
             latest = ordered[-1]
-            if latest.shares is None or not latest.settled:
+            if latest.origin is None or not latest.settled:
                 yield latest
-            if latest.shares is None:
+            if latest.origin is None:
                 yield from [movement for movement in ordered if movement.exported][-1:]

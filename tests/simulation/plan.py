@@ -143,7 +143,7 @@ def plan_of(seed: int) -> Plan:
         sweep_seconds=1.0 if has_workers else 0.4,
         idle_timeout_seconds=60.0 if has_workers else 3.0,
         progress_seconds=0.25,
-        share_files=random.choice((1, 2, 16)) if has_workers else 0,  # `pipeline move` takes no part in a fleet
+        shard_files=random.choice((1, 2, 16)) if has_workers else 0,  # `pipeline move` takes no part in a fleet
     )
     return Plan(
         seed=seed,

@@ -208,7 +208,7 @@ class World:
         latest, origin = self.model.latest(flow), self.model.latest(FLOW)
         if latest is None or origin is None or not latest.settled or latest.file_lists != origin.file_lists:
             return False
-        return latest.status is Status.SUCCESS or latest.shares_movement >= origin.number
+        return latest.status is Status.SUCCESS or latest.origin_movement >= origin.number
 
     def check_further(self, flow: FlowName) -> None:
         """A further destination must be equal to the source."""

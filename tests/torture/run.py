@@ -31,7 +31,7 @@ VISIBILITY_SECONDS = 2
 KINDS = ("sqlite-to-sqlite", "sqlite-to-postgresql", "postgresql-to-postgresql", "files")
 SETTINGS = {
     "queue_visibility_seconds": str(VISIBILITY_SECONDS), "progress_seconds": "0.3", "sweep_seconds": "0.5",
-    "share_files": "2", "log_level": "debug",
+    "shard_files": "2", "log_level": "debug",
 }  # fmt: skip
 
 

@@ -59,7 +59,7 @@ async def import_flow(name: str, settings: Settings, reporter: Reporter) -> Move
     """Bring the destination of a Flow that shares up to date; return the Movement, settled. No source is opened."""
     async with open_runtime(settings) as home:
         flow = await home.flows.read_flow(FlowName(name))
-        if flow.shares is None:
+        if flow.origin is None:
             raise ConfigurationError(f"Flow {name!r} has a source of its own: `pipeline move` moves it.")
         return await _import(home, flow, settings, reporter)
 
@@ -74,6 +74,6 @@ async def flows_behind(name: str, settings: Settings) -> list[Flow]:
 async def _import(home: Runtime, flow: Flow, settings: Settings, reporter: Reporter) -> Movement:
     with hold_flow_lock(settings.home / "locks" / f"{encode_name(flow.name)[:200]}.lock", flow.name):
         async with open_queue(settings, f"imports:{flow.name}") as queue:
-            alone = replace(limits(settings), share_files=0)
+            alone = replace(limits(settings), shard_files=0)
             context = EngineContext(home.store, queue, home.clock, reporter, home.flows, alone)
             return await DerivedMover(context, flow.name, flow_destination(flow), worker_name()).run()

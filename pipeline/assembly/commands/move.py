@@ -41,7 +41,7 @@ async def move(request: MoveRequest, settings: Settings, reporter: Reporter) -> 
         with hold_flow_lock(settings.home / "locks" / f"{encode_name(pair.name)[:200]}.lock", pair.name):
             place = f"imports:{pair.name}"
             async with open_queue(settings, place) as queue:
-                alone = replace(limits(settings), share_files=0)  # this process takes no part in a fleet
+                alone = replace(limits(settings), shard_files=0)  # this process takes no part in a fleet
                 context = EngineContext(home.store, queue, home.clock, reporter, home.flows, alone)
                 errand = Errand(pair.name, pair.destination, place, settings)
                 help_ = ImportHelperProcess(errand) if settings.import_in_subprocess and has_room() else None

@@ -105,8 +105,8 @@ async def _move(home: Runtime, flow: Flow, begun: Movement, settings: Settings, 
 def _ensure_repairable(flow: Flow, request: VerifyRequest) -> None:
     if request.against is Against.STORED:
         raise ConfigurationError("--repair brings what the source holds: it cannot go with --against stored.")
-    if flow.shares is not None:
+    if flow.origin is not None:
         raise ConfigurationError(
-            f"Flow {flow.name!r} exports nothing of its own: it imports what Flow {flow.shares!r} has stored, so there is "
+            f"Flow {flow.name!r} exports nothing of its own: it imports what Flow {flow.origin!r} has stored, so there is "
             f"nothing here to repair from. Bring it up to date with `pipeline flow import {flow.name}`."
         )

@@ -104,7 +104,7 @@ async def start(
     _check_shared(settings)
     async with open_runtime(settings) as home, open_queue(settings, settings.exports_queue) as exports:
         connected = await home.flows.read_flow(flow)
-        if connected.shares is not None:
+        if connected.origin is not None:
             async with open_queue(settings, settings.imports_queue) as imports:
                 return await start_derived(home.flows, home.clock, imports, connected)
         movement, is_new = await home.flows.start(connected, only, exclude)

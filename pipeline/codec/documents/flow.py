@@ -109,8 +109,8 @@ def _optional_text(document: Mapping[str, object], name: str) -> str | None:
 
 
 def _read_share(document: Mapping[str, object]) -> FlowName | None:
-    shares = _optional_text(document, "shares")
-    return None if shares is None else FlowName(shares)
+    origin = _optional_text(document, "shares")
+    return None if origin is None else FlowName(origin)
 
 
 def encode_flow(flow: Flow) -> bytes:
@@ -123,7 +123,7 @@ def encode_flow(flow: Flow) -> bytes:
             "destination": flow.destination,
             "created": flow.created,
             "movements": flow.movements,
-            "shares": flow.shares,
+            "shares": flow.origin,
             "pruning": flow.pruning,
         },
         option=orjson.OPT_INDENT_2,
@@ -140,7 +140,7 @@ def decode_flow(data: bytes, what: str) -> Flow:
             destination=get_str(document, "destination"),
             created=get_datetime(document, "created"),
             movements=get_uint(document, "movements"),
-            shares=_read_share(document),
+            origin=_read_share(document),
             pruning=_optional_text(document, "pruning"),
         ),
         data,
@@ -168,8 +168,8 @@ def encode_movement(movement: Movement) -> bytes:
             "exporter": movement.exporter,
             "totals": asdict(movement.totals),
             "problems": movement.problems,
-            "shares": movement.shares,
-            "sharesMovement": movement.shares_movement,
+            "shares": movement.origin,
+            "sharesMovement": movement.origin_movement,
             "compaction": movement.compaction,
         },
         option=orjson.OPT_INDENT_2,
@@ -210,8 +210,8 @@ def _read_movement(document: dict[str, object]) -> Movement:
         exporter=get_str(document, "exporter") if "exporter" in document else "",
         totals=_read_totals(document["totals"]),
         problems=get_strs(document, "problems"),
-        shares=_read_share(document),
-        shares_movement=get_uint(document, "sharesMovement") if "sharesMovement" in document else 0,
+        origin=_read_share(document),
+        origin_movement=get_uint(document, "sharesMovement") if "sharesMovement" in document else 0,
         compaction=document.get("compaction") is True,
         unfinished=_read_unfinished(document),
     )

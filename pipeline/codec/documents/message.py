@@ -10,7 +10,7 @@ from pipeline.codec.documents.flow import get_str, get_uint, key_of, reading
 from pipeline.codec.values import shorten
 from pipeline.domain.event_file import FORMAT_VERSION
 from pipeline.domain.ids import FlowName, Label, ObjectKey
-from pipeline.domain.planning.import_plan import WHOLE, Share
+from pipeline.domain.planning.import_plan import WHOLE, Shard
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class GroupCompleted:
     movement: int
     label: Label
     key: ObjectKey
-    share: Share = WHOLE
+    shard: Shard = WHOLE
     grown_from: int | None = None
 
 
@@ -61,8 +61,8 @@ def encode_message(message: QueueMessage) -> bytes:
     document |= {"flow": message.flow, "movement": message.movement}
     if isinstance(message, GroupCompleted):
         document |= {"label": message.label, "key": message.key}
-        if message.share != WHOLE:
-            document["share"] = {"index": message.share.index, "of": message.share.of}
+        if message.shard != WHOLE:
+            document["share"] = {"index": message.shard.index, "of": message.shard.of}
         if message.grown_from is not None:
             document["grownFrom"] = message.grown_from
     return orjson.dumps(document)
@@ -102,10 +102,10 @@ def _read(document: dict[str, object]) -> QueueMessage:
             raise ValueError(f"unknown eventType {shorten(other)}")
 
 
-def _read_share(document: dict[str, object]) -> Share:
-    share = document.get("share")
-    if share is None:
+def _read_share(document: dict[str, object]) -> Shard:
+    shard = document.get("share")
+    if shard is None:
         return WHOLE
-    if not isinstance(share, dict):
+    if not isinstance(shard, dict):
         raise TypeError("share is not an object")
-    return Share(get_uint(share, "index"), get_uint(share, "of"))
+    return Shard(get_uint(shard, "index"), get_uint(shard, "of"))

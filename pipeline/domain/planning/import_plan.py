@@ -16,7 +16,7 @@ from pipeline.domain.planning.compaction import applicable
 
 
 @dataclass(frozen=True, slots=True)
-class Share:
+class Shard:
     """One of `of` parts of the work of a group, so that several workers take part; `index` counts from 0.
 
     Shares are dealt by the File List alone: whoever holds one knows what is his, whatever others have done meanwhile.
@@ -34,7 +34,7 @@ class Share:
         return ordinal % self.of == self.index
 
 
-WHOLE = Share(0, 1)
+WHOLE = Shard(0, 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +84,7 @@ def plan_grown(entries: Sequence[FileEntry], marked: Container[EventFileId], gro
     return Plan(lanes=tuple(lanes), skipped=sum(file in marked for file in grown))
 
 
-def plan(entries: Sequence[FileEntry], marked: Container[EventFileId], share: Share = WHOLE) -> Plan:
+def plan(entries: Sequence[FileEntry], marked: Container[EventFileId], shard: Shard = WHOLE) -> Plan:
     """Return the lanes of a File List, given what the destination has marked. Only lanes with work in them.
 
     A share of a lane ends before a step whose files are shared out: whoever ends what comes before rings again.
@@ -93,7 +93,7 @@ def plan(entries: Sequence[FileEntry], marked: Container[EventFileId], share: Sh
     entries = applicable(entries, marked)
     lanes: list[Lane] = []
     for stream, stages in _stages(entries).items():
-        steps = tuple(_pending(stages, marked) if share == WHOLE else _own(stages, marked, ordinals, share))
+        steps = tuple(_pending(stages, marked) if shard == WHOLE else _own(stages, marked, ordinals, shard))
         if steps:
             lanes.append(Lane(stream, steps))
     return Plan(lanes=tuple(lanes), skipped=sum(entry.id in marked for entry in entries))
@@ -124,7 +124,7 @@ def _pending(stages: Sequence[_Stage], marked: Container[EventFileId]) -> Iterat
 
 
 def _own(
-    stages: Sequence[_Stage], marked: Container[EventFileId], ordinals: Mapping[EventFileId, int], share: Share
+    stages: Sequence[_Stage], marked: Container[EventFileId], ordinals: Mapping[EventFileId, int], shard: Shard
 ) -> Iterator[Step]:
     """Of a lane's pending steps: the share of the first if many files may run side by side in it, else those up to such.
 
@@ -133,11 +133,11 @@ def _own(
     wide = {entry.id for stage in stages if len(stage) > 1 for entry in stage}
     for position, step in enumerate(_pending(stages, marked)):
         if step.pending[0].id in wide:
-            own = tuple(entry for entry in step.pending if share.has(ordinals[entry.id]))
+            own = tuple(entry for entry in step.pending if shard.has(ordinals[entry.id]))
             if own and position == 0:
                 yield Step(own, step.after)
             return
-        if not share.has(sum(step.pending[0].id.stream.encode())):
+        if not shard.has(sum(step.pending[0].id.stream.encode())):
             return
         yield step
 

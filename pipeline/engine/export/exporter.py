@@ -11,17 +11,17 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from fnmatch import fnmatchcase
 from functools import partial
 
 import anyio
 
 from pipeline.codec.documents.message import GroupCompleted, encode_message
 from pipeline.domain import object_keys
-from pipeline.domain.errors import ConfigurationError, LeaseLostError
+from pipeline.domain.errors import LeaseLostError
 from pipeline.domain.event_file import FileEntry, Header
 from pipeline.domain.ids import Label, ObjectKey, Phase, StreamName
 from pipeline.domain.movement import Movement
+from pipeline.domain.planning.selection import selected
 from pipeline.domain.schema import StreamSchema
 from pipeline.engine.export.chunk_writer import ChunkWriter, StoredFiles
 from pipeline.engine.export.group_listing import GroupListing
@@ -52,24 +52,6 @@ async def _no_rows(known: Known = nothing_known) -> AsyncIterator[AsyncIterator[
             yield block
 
     yield nothing()
-
-
-def selected(stream: StreamName, only: Sequence[str], exclude: Sequence[str]) -> bool:
-    """Whether a stream is to be moved: named by one of `only` (if there are any), and by none of `exclude`."""
-    if only and not any(fnmatchcase(stream, pattern) for pattern in only):
-        return False
-    return not any(fnmatchcase(stream, pattern) for pattern in exclude)
-
-
-def ensure_selected(
-    schemas: Sequence[StreamSchema], only: Sequence[str], exclude: Sequence[str], location: str
-) -> None:
-    """ConfigurationError when there are streams, and none of them is to be moved."""
-    if schemas and not any(selected(schema.stream, only, exclude) for schema in schemas):
-        raise ConfigurationError(
-            f"No stream of {location} is selected by --only and --exclude. "
-            f"It has: {', '.join(repr(schema.stream) for schema in schemas[:20])}"
-        )
 
 
 class Exporter:

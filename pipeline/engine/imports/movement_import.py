@@ -12,7 +12,7 @@ from pipeline.domain.errors import AbsentError, DamagedError
 from pipeline.domain.event_file import FileEntry
 from pipeline.domain.ids import EventFileId, Label, ObjectKey
 from pipeline.domain.movement import Movement
-from pipeline.domain.planning.import_plan import WHOLE, Lane, Share, accounted, plan, plan_grown
+from pipeline.domain.planning.import_plan import WHOLE, Lane, Shard, accounted, plan, plan_grown
 from pipeline.engine.imports.lane_runner import LaneRunner
 from pipeline.engine.movements.context import EngineContext
 from pipeline.ports.destination import DestinationSession, Mark
@@ -41,7 +41,7 @@ class MovementImport:
     ) -> None:
         self._context = context
         self._stopping = stopping
-        self._in_hand: dict[tuple[ObjectKey, Share], anyio.Event] = {}
+        self._in_hand: dict[tuple[ObjectKey, Shard], anyio.Event] = {}
         self.movement = movement
         self.session = session
         self.runner = LaneRunner(context, movement, session, {}, limiter, stopping)
@@ -75,7 +75,7 @@ class MovementImport:
         that came twice waits for the first to be dealt with: it may be the only one that is still in the queue.
         Of a group that has grown, only what is new in its list is imported: the rest was announced before.
         """
-        work = (announced.key, announced.share)
+        work = (announced.key, announced.shard)
         while work in self._in_hand:
             await self._in_hand[work].wait()
         self._in_hand[work] = anyio.Event()
@@ -85,10 +85,10 @@ class MovementImport:
             if announced.grown_from is not None:
                 await self.runner.run(plan_grown(entries, self.marks, announced.grown_from).lanes)
                 return not self._stopping()
-            planned = plan(entries, self.marks, announced.share)
-            most = self._context.limits.share_files
-            if announced.share == WHOLE and most and planned.pending > most:
-                await self._share_out(announced, planned.pending)
+            planned = plan(entries, self.marks, announced.shard)
+            most = self._context.limits.shard_files
+            if announced.shard == WHOLE and most and planned.pending > most:
+                await self._announce_shards(announced, planned.pending)
                 return True
             self._context.reporter.report(ImportPlanned(announced.label, planned.pending, planned.skipped))
             await self.runner.run(planned.lanes)
@@ -97,7 +97,7 @@ class MovementImport:
             self.holding.remove(announced.label)
         if self._stopping() and not accounted(entries, self.marks, self.failed):
             return False
-        if announced.share == WHOLE:
+        if announced.shard == WHOLE:
             self.done.add(announced.key)
         else:
             await self._ring_for_what_follows(announced, entries, planned.lanes)
@@ -109,11 +109,11 @@ class MovementImport:
         except AbsentError as error:
             raise DamagedError(f"File List {announced.key} is missing from the store. Restore it.") from error
 
-    async def _share_out(self, announced: GroupCompleted, pending: int) -> None:
-        """Announce shares of some `share_files` Event Files each."""
-        shares = min(-(-pending // self._context.limits.share_files), self._context.limits.max_shares)
-        context = [replace(announced, share=Share(index, shares)) for index in range(shares)]
-        await self._context.queue.send([encode_message(part) for part in context])
+    async def _announce_shards(self, announced: GroupCompleted, pending: int) -> None:
+        """Split the group into shards of about `shard_files` Event Files each, and announce every shard."""
+        count = min(-(-pending // self._context.limits.shard_files), self._context.limits.max_shards)
+        shards = [replace(announced, shard=Shard(index, count)) for index in range(count)]
+        await self._context.queue.send([encode_message(shard) for shard in shards])
 
     async def _ring_for_what_follows(
         self, announced: GroupCompleted, entries: Sequence[FileEntry], lanes: Sequence[Lane]
@@ -129,11 +129,11 @@ class MovementImport:
         if lanes:
             own = {entry.id for lane in lanes for step in lane.steps for entry in step.pending}
         else:  # whoever had this share before died when it was done, perhaps before ringing
-            own = {entry.id for ordinal, entry in enumerate(entries) if announced.share.has(ordinal)}
+            own = {entry.id for ordinal, entry in enumerate(entries) if announced.shard.has(ordinal)}
             failures = await self._context.flows.read_failures(self.movement.flow, self.movement.number)
             failed = {failure.file for failure in failures if failure.line is None}
             following = [step for step in following if not failed.issuperset(entry.id for entry in step.pending)]
         if any(own & set(step.after) for step in following):
             if not lanes:  # a failure that could not be written down would have this go round and round
                 await anyio.sleep(self._context.limits.progress_seconds)
-            await self._context.queue.send([encode_message(replace(announced, share=WHOLE))])
+            await self._context.queue.send([encode_message(replace(announced, shard=WHOLE))])

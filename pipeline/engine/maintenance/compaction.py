@@ -20,7 +20,7 @@ from pipeline.domain.event_file import FileEntry
 from pipeline.domain.ids import FlowName, Label, ObjectKey, StreamName
 from pipeline.domain.movement import Flow, Movement, Status, Totals
 from pipeline.domain.planning.compaction import by_stream, is_compact, last_step
-from pipeline.engine.export.exporter import selected
+from pipeline.domain.planning.selection import selected
 from pipeline.engine.maintenance.stream_fold import StreamFold
 from pipeline.engine.movements.context import EngineContext
 from pipeline.engine.movements.flow_store import refuse_while_pruned
@@ -99,9 +99,9 @@ class Compactor:
 
     async def _ready(self) -> tuple[Flow, Movement]:
         flow = await self._context.flows.read_flow(self._flow)
-        if flow.shares is not None:
+        if flow.origin is not None:
             raise ConfigurationError(
-                f"Flow {flow.name!r} has stored nothing of its own: it shares what Flow {flow.shares!r} has. Compact that."
+                f"Flow {flow.name!r} has stored nothing of its own: it shares what Flow {flow.origin!r} has. Compact that."
             )
         refuse_while_pruned(flow)
         latest = await self._context.flows.latest_but_compacting(flow)

@@ -19,7 +19,7 @@ class Limits:
     Snapshot state is kept in ranges of `range_rows`: fewer cost more frames, more cost more work around a change.
     An Event File is cut at `event_file_bytes` of JSON lines or `event_file_rows` records. `importers` Event Files are
     imported side by side. A message is invisible for `visibility_seconds`, and its lease renewed at a third of that.
-    A group of more than `share_files` pending Event Files is shared out among workers, `share_files` to a share, in at
+    A group of more than `shard_files` pending Event Files is shared out among workers, `shard_files` to a share, in at
     most `max_shares` of them; with 0 it is not.
     """
 
@@ -28,8 +28,8 @@ class Limits:
     zstd_level: int = 1
     range_rows: int = 4096
     importers: int = 4
-    share_files: int = 0
-    max_shares: int = 64
+    shard_files: int = 0
+    max_shards: int = 64
     visibility_seconds: float = 60.0
     sweep_seconds: float = 5.0
     idle_timeout_seconds: float = 900.0

@@ -106,9 +106,9 @@ class FlowStore:
         flow = await self.add(Flow(name, source, destination, made or self._clock.now()))
         if made is not None and flow.created != made:
             raise TransientError(f"Flow {name!r} was made by another process just now. Run the command again.")
-        if flow.shares is not None:
+        if flow.origin is not None:
             raise ConfigurationError(
-                f"Flow {name!r} exports nothing of its own: it imports what Flow {flow.shares!r} has stored. "
+                f"Flow {name!r} exports nothing of its own: it imports what Flow {flow.origin!r} has stored. "
                 f"Move that one, or bring this one up to date with `pipeline flow import {name}`."
             )
         if (flow.source, flow.destination) != (source, destination):

@@ -80,7 +80,7 @@ class Settlement:
         set_aside = await self._session.retry_rejected()
         violations = await self._finish(movement, entries, marks)
         totals = totals_of(movement.number, entries, marks, run, len(set_aside))
-        if movement.shares is not None:
+        if movement.origin is not None:
             totals = replace(totals, files_exported=0)  # the numbers in the files' ids are of another Flow
         status = final_status(
             imported=totals.files_imported,

@@ -31,7 +31,7 @@ from pipeline.ports.reporter import MovementBegun
 
 async def derived_flows(flows: FlowStore, name: FlowName) -> Sequence[Flow]:
     """Return the Flows that import what the Flow `name` has stored."""
-    return [flow for flow in await flows.list_flows() if flow.shares == name]
+    return [flow for flow in await flows.list_flows() if flow.origin == name]
 
 
 async def add_destination(flows: FlowStore, clock: Clock, of: FlowName, name: FlowName, destination: str) -> Flow:
@@ -40,13 +40,13 @@ async def add_destination(flows: FlowStore, clock: Clock, of: FlowName, name: Fl
     ConfigurationError when the name, or the destination, is taken.
     """
     origin = await flows.read_flow(of)
-    if origin.shares is not None:
-        raise ConfigurationError(f"Flow {of!r} shares what Flow {origin.shares!r} has stored: add to that one.")
+    if origin.origin is not None:
+        raise ConfigurationError(f"Flow {of!r} shares what Flow {origin.origin!r} has stored: add to that one.")
     taken = {flow.destination: flow.name for flow in [origin, *await derived_flows(flows, of)] if flow.name != name}
     if destination in taken:
         raise ConfigurationError(f"{destination} is the destination of Flow {taken[destination]!r} already.")
-    flow = await flows.add(Flow(name, origin.source, destination, clock.now(), shares=of))
-    if (flow.shares, flow.destination) != (of, destination):
+    flow = await flows.add(Flow(name, origin.source, destination, clock.now(), origin=of))
+    if (flow.origin, flow.destination) != (of, destination):
         raise ConfigurationError(
             f"There is a Flow named {name!r} already, from {flow.source} to {flow.destination}. Choose another --name."
         )
@@ -65,10 +65,10 @@ async def latest_exported(flows: FlowStore, name: FlowName) -> Movement:
 
 async def is_behind(flows: FlowStore, flow: Flow) -> bool:
     """Whether a Flow that shares has something to import: never moved, not settled, or its origin has moved since."""
-    if flow.shares is None:
+    if flow.origin is None:
         return False
     with suppress(ConfigurationError, AbsentError):
-        origin = await latest_exported(flows, flow.shares)
+        origin = await latest_exported(flows, flow.origin)
         latest = await flows.latest(flow)
         return latest is None or latest.status is not Status.SUCCESS or latest.file_lists != origin.file_lists
     return False
@@ -81,14 +81,14 @@ async def sync_with_origin(flows: FlowStore, clock: Clock, flow: Flow) -> Moveme
     not again and again between them: that takes a person.
     """
     latest = await flows.latest(flow)
-    if flow.shares is None or (latest is not None and not latest.settled):
+    if flow.origin is None or (latest is not None and not latest.settled):
         return latest
     try:
-        origin = await latest_exported(flows, flow.shares)
+        origin = await latest_exported(flows, flow.origin)
     except ConfigurationError:
         return latest  # it has nothing to share yet
     if latest is not None and latest.file_lists == origin.file_lists:
-        tried = latest.shares_movement >= origin.number
+        tried = latest.origin_movement >= origin.number
         if tried or latest.status is Status.SUCCESS:
             return latest
     return (await begin_derived(flows, clock, flow))[0]
@@ -96,10 +96,10 @@ async def sync_with_origin(flows: FlowStore, clock: Clock, flow: Flow) -> Moveme
 
 async def begin_derived(flows: FlowStore, clock: Clock, flow: Flow) -> tuple[Movement, bool]:
     """Return the Movement to import and whether it is carried on; either way with the latest File Lists there are."""
-    if flow.shares is None:
+    if flow.origin is None:
         raise ConfigurationError(f"Flow {flow.name!r} has a source of its own: `pipeline move` moves it.")
     for _ in range(COMPARE_AND_SET_TRIES):
-        origin = await latest_exported(flows, flow.shares)
+        origin = await latest_exported(flows, flow.origin)
         latest = await flows.latest(flow)
         if latest is not None and not latest.settled:
             resumed = await flows.update(flow.name, latest.number, partial(_with_lists_of, origin))
@@ -130,7 +130,7 @@ def _with_lists_of(origin: Movement, now: Movement) -> Movement:
         attempts=now.attempts + 1,
         file_lists=origin.file_lists,
         groups=tuple(origin.file_lists),
-        shares_movement=origin.number,
+        origin_movement=origin.number,
     )
 
 
@@ -146,8 +146,8 @@ def _born_exported(flow: Flow, number: int, origin: Movement, clock: Clock) -> M
         file_lists=origin.file_lists,
         groups=tuple(origin.file_lists),
         exported=True,
-        shares=origin.flow,
-        shares_movement=origin.number,
+        origin=origin.flow,
+        origin_movement=origin.number,
     )
 
 
@@ -156,7 +156,7 @@ class DerivedMover:
 
     def __init__(self, context: EngineContext, flow: FlowName, destination: Destination, worker: str) -> None:
         self._keeper = ProgressKeeper(context.clock, context.reporter, worker)
-        limits = replace(context.limits, share_files=0)  # one process does it all, and needs no messages for it
+        limits = replace(context.limits, shard_files=0)  # one process does it all, and needs no messages for it
         self._context = replace(context, reporter=self._keeper, limits=limits)
         self._flow = flow
         self._destination = destination
@@ -165,7 +165,7 @@ class DerivedMover:
         """Import, and return the Movement settled."""
         flow = await self._context.flows.read_flow(self._flow)
         with unwrap_exception_group():
-            async with self._destination.open(flow.marked_as) as session:
+            async with self._destination.open(flow.marks_namespace) as session:
                 movement, resumed = await begin_derived(self._context.flows, self._context.clock, flow)
                 self._keeper.report(MovementBegun(movement.flow, movement.number, resumed, tuple(movement.file_lists)))
                 return await self._import(movement, session)

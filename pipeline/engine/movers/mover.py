@@ -12,8 +12,9 @@ from pipeline.codec.documents.message import GroupCompleted, encode_message
 from pipeline.domain.errors import TransientError
 from pipeline.domain.exception_groups import unwrap_exception_group
 from pipeline.domain.ids import FlowName, Label, ObjectKey
-from pipeline.domain.movement import Movement, Status, marked_as
-from pipeline.engine.export.exporter import Exporter, ensure_selected
+from pipeline.domain.movement import Movement, Status, marks_namespace
+from pipeline.domain.planning.selection import ensure_selected
+from pipeline.engine.export.exporter import Exporter
 from pipeline.engine.imports.assisted_import import AssistedImport
 from pipeline.engine.imports.import_helper import HelperProvider
 from pipeline.engine.imports.movement_import import MovementImport
@@ -55,7 +56,7 @@ class Mover:
                 schemas = await snapshot.streams()
                 ensure_selected(schemas, only, exclude, self._source.location)  # a mistake leaves nothing behind
                 made = await self._context.flows.made(self._flow)
-                async with self._destination.open(marked_as(self._flow, made)) as session:
+                async with self._destination.open(marks_namespace(self._flow, made)) as session:
                     movement, resumed = await self._begin(made, only, exclude)
                     begun = MovementBegun(movement.flow, movement.number, resumed, tuple(movement.file_lists))
                     self._keeper.report(begun)

@@ -10,8 +10,8 @@ from fnmatch import fnmatchcase
 from pipeline.domain.errors import AbsentError, ConfigurationError
 from pipeline.domain.ids import FlowName, StreamName
 from pipeline.domain.movement import Movement
+from pipeline.domain.planning.selection import selected
 from pipeline.domain.schema import StreamSchema
-from pipeline.engine.export.exporter import selected
 from pipeline.engine.movements.flow_store import FlowStore
 
 MOVEMENTS_LOOKED_AT = 10

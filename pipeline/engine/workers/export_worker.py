@@ -13,7 +13,8 @@ from pipeline.domain.errors import DamagedError, LeaseLostError
 from pipeline.domain.exception_groups import unwrap_exception_group
 from pipeline.domain.ids import FlowName
 from pipeline.domain.movement import Flow, Movement
-from pipeline.engine.export.exporter import Exporter, ensure_selected
+from pipeline.domain.planning.selection import ensure_selected
+from pipeline.engine.export.exporter import Exporter
 from pipeline.engine.messaging.consumer import Consumer, giving_back
 from pipeline.engine.messaging.leases import give_back, held
 from pipeline.engine.movements.context import EngineContext

@@ -60,7 +60,7 @@ class ImportWorker:
                 f"{announced.label!r} yet."
             )
         if current != announced.key and announced.grown_from is None:  # a later attempt to export has made another one
-            announced = replace(announced, key=current, share=WHOLE)
+            announced = replace(announced, key=current, shard=WHOLE)
         async with self._pool.use(movement) as importing:
             await importing.refresh()
             dealt_with = await importing.import_group(announced)

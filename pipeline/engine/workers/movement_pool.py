@@ -96,7 +96,7 @@ class MovementPool:
 
     async def _host_open(self, movement: Movement, opened: _Opened) -> None:
         flow = await self._context.flows.read_flow(movement.flow)
-        async with self._connect(flow).open(flow.marked_as) as session:
+        async with self._connect(flow).open(flow.marks_namespace) as session:
             keeper = ProgressKeeper(self._context.clock, self._context.reporter, self._worker)
             context = replace(self._context, reporter=keeper)
             importing = MovementImport(context, movement, session, self._limiter, self._stopping)

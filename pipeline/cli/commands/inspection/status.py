@@ -44,8 +44,8 @@ def _lines(survey: FlowSurvey, *, details: bool) -> list[str]:
 
     flow = survey.flow
     lines = [printable(flow.name), f"  {printable(flow.source)} → {printable(flow.destination)}"]
-    if flow.shares is not None:
-        lines.append(f"  It shares what Flow {printable(flow.shares)} has stored.")
+    if flow.origin is not None:
+        lines.append(f"  It shares what Flow {printable(flow.origin)} has stored.")
     if not survey.destination_there:
         lines.append("  The destination is not there: what it has imported is unknown.")
     if survey.movements:
@@ -143,7 +143,7 @@ def _object(survey: FlowSurvey) -> dict[str, object]:
     flow = survey.flow
     return {
         "flow": flow.name,
-        "shares": flow.shares,
+        "shares": flow.origin,
         "source": flow.source,
         "destination": flow.destination,
         "created": flow.created.isoformat(),

@@ -96,10 +96,10 @@ def _tell(flow: Flow, *, as_json: bool) -> int:
     if as_json:
         from pipeline.cli.output.json_output import print_object
 
-        print_object({"flow": flow.name, "source": flow.source, "destination": flow.destination, "shares": flow.shares})
+        print_object({"flow": flow.name, "source": flow.source, "destination": flow.destination, "shares": flow.origin})
     else:
         from pipeline.cli.output.text import printable
 
-        how = f", with what Flow {printable(flow.shares)} has stored" if flow.shares is not None else ""
+        how = f", with what Flow {printable(flow.origin)} has stored" if flow.origin is not None else ""
         click.echo(f"Flow {printable(flow.name)} connects {flow.source} to {flow.destination}{how}.")
     return exit_codes.SUCCESS
