@@ -1,6 +1,6 @@
 """Binary Files on SeaweedFS: 2,000 of 20 KB and 4 large ones, stored and read by the engine and by other S3 clients in one run.
 
-`BENCH_LARGE_MB` is the size of a large one (512 is what the figures in docs/decisions/0012-packs.md were made with),
+`BENCH_LARGE_MB` is the size of a large one (512 is what the figures in docs/explanation/performance.md were made with),
 `BENCH_ROUNDS` how often the small ones are stored and read; medians are printed. The other clients are the extra `bench`.
 """
 

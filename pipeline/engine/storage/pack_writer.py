@@ -20,7 +20,7 @@ from pipeline.ports.object_store import ObjectInfo, ObjectStore, PutCondition
 from pipeline.ports.reporter import BinaryFileStored, Reporter
 
 PACKED_BYTES = 64 * 1024
-"""The largest content that goes into a pack (docs/decisions/0012-packs.md has the figures)."""
+"""The largest content that goes into a pack (docs/explanation/performance.md has the figures)."""
 PACK_BYTES = 8 * 1024 * 1024
 """A pack is stored once its contents are so many bytes. A source that stores N contents at once has up to N + 1 in memory."""
 PACKS_AT_ONCE = 2
