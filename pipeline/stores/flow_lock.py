@@ -1,4 +1,8 @@
-"""One mover a Flow: a lock that the kernel gives back however its holder ends."""
+"""A lock file for each Flow: one process at a time moves, verifies or compacts it on this machine.
+
+The kernel releases the lock however its holder ends. The package `filelock` is not used: where a file system has no
+`flock` it falls back to a marker file, which a killed holder leaves behind.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +17,19 @@ from pathlib import Path
 import orjson
 
 from pipeline.domain.errors import ConfigurationError
-from pipeline.domain.ids import FlowName
+from pipeline.domain.ids import FlowName, encode_name
+
+_MAX_NAME_LENGTH = 200
+"""File systems take names of 255 bytes; two Flows whose encoded names share a beginning this long share a lock."""
 
 
 @contextmanager
-def hold_flow_lock(path: Path, flow: FlowName) -> Iterator[None]:
-    """Hold the lock file `path` while the body runs. ConfigurationError names the process that holds it already."""
+def hold_flow_lock(home: Path, flow: FlowName) -> Iterator[None]:
+    """Hold the Flow's lock file below `home` while the body runs.
+
+    ConfigurationError names the process that already holds it.
+    """
+    path = home / "locks" / f"{encode_name(flow)[:_MAX_NAME_LENGTH]}.lock"
     path.parent.mkdir(parents=True, exist_ok=True)
     handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
@@ -26,8 +37,7 @@ def hold_flow_lock(path: Path, flow: FlowName) -> Iterator[None]:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise ConfigurationError(
-                f"Flow {flow!r} is being moved already, by {_holder(handle)}. Wait for it to end; "
-                "`pipeline status` shows how far it is."
+                f"Flow {flow!r} is in use by {_holder(handle)}. Wait until it ends; `pipeline status` shows its progress."
             ) from None
         os.ftruncate(handle, 0)
         about = {"pid": os.getpid(), "host": socket.gethostname(), "since": datetime.now(UTC)}
@@ -41,5 +51,5 @@ def _holder(handle: int) -> str:
     try:
         about = orjson.loads(os.pread(handle, 4096, 0))
     except orjson.JSONDecodeError:
-        return "another process"  # it holds the lock and has not written its name yet
+        return "another process"  # the holder has not written its name yet
     return f"process {about['pid']} on {about['host']} since {about['since']}"

@@ -10,7 +10,7 @@ from pipeline.assembly.connectors import BETWEEN_PARTS, flow_destination, read_p
 from pipeline.assembly.runtime import Runtime, create_home, limits, open_queue, open_runtime
 from pipeline.connectors.locations import parse_location
 from pipeline.domain.errors import ConfigurationError
-from pipeline.domain.ids import FlowName, encode_name
+from pipeline.domain.ids import FlowName
 from pipeline.domain.movement import Flow, Movement
 from pipeline.engine.movements.context import EngineContext
 from pipeline.engine.movers.derived_flows import DerivedMover, add_destination, derived_flows, is_behind
@@ -72,7 +72,7 @@ async def flows_behind(name: str, settings: Settings) -> list[Flow]:
 
 
 async def _import(home: Runtime, flow: Flow, settings: Settings, reporter: Reporter) -> Movement:
-    with hold_flow_lock(settings.home / "locks" / f"{encode_name(flow.name)[:200]}.lock", flow.name):
+    with hold_flow_lock(settings.home, flow.name):
         async with open_queue(settings, f"imports:{flow.name}") as queue:
             alone = replace(limits(settings), shard_files=0)
             context = EngineContext(home.store, queue, home.clock, reporter, home.flows, alone)

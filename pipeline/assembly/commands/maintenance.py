@@ -11,7 +11,7 @@ import structlog
 
 from pipeline.assembly.commands.move import worker_name
 from pipeline.assembly.runtime import Runtime, limits, open_queue, open_runtime
-from pipeline.domain.ids import FlowName, encode_name
+from pipeline.domain.ids import FlowName
 from pipeline.engine.maintenance.compaction import Compaction, Compactor
 from pipeline.engine.maintenance.pruning import OnObject, Pruner, Pruning
 from pipeline.engine.movements.context import EngineContext
@@ -45,7 +45,7 @@ class _Nobody:
 async def _held_home(name: FlowName, settings: Settings) -> AsyncIterator[Runtime]:
     async with open_runtime(settings) as home:
         await home.flows.read_flow(name)
-        with hold_flow_lock(settings.home / "locks" / f"{encode_name(name)[:200]}.lock", name):
+        with hold_flow_lock(settings.home, name):
             yield home
 
 

@@ -10,7 +10,6 @@ from pipeline.assembly.connectors import read_pair
 from pipeline.assembly.import_helper import ImportHelperProcess
 from pipeline.assembly.import_helper_process import Errand
 from pipeline.assembly.runtime import create_home, limits, open_queue, open_runtime
-from pipeline.domain.ids import encode_name
 from pipeline.domain.movement import Movement
 from pipeline.engine.movements.context import EngineContext
 from pipeline.engine.movers.mover import Mover
@@ -38,7 +37,7 @@ async def move(request: MoveRequest, settings: Settings, reporter: Reporter) -> 
     pair = read_pair(request.source, request.destination, request.files, request.flow, home_path)
     create_home(settings.home)
     async with open_runtime(settings) as home:
-        with hold_flow_lock(settings.home / "locks" / f"{encode_name(pair.name)[:200]}.lock", pair.name):
+        with hold_flow_lock(settings.home, pair.name):
             place = f"imports:{pair.name}"
             async with open_queue(settings, place) as queue:
                 alone = replace(limits(settings), shard_files=0)  # this process takes no part in a fleet

@@ -11,7 +11,7 @@ from pipeline.assembly.runtime import Runtime, create_home, limits, open_queue, 
 from pipeline.connectors.remote_source import RemoteSource
 from pipeline.domain.comparison.report import Against, Verification
 from pipeline.domain.errors import ConfigurationError
-from pipeline.domain.ids import FlowName, encode_name
+from pipeline.domain.ids import FlowName
 from pipeline.domain.movement import Flow, Movement
 from pipeline.engine.movements.context import EngineContext
 from pipeline.engine.movers.mover import Mover
@@ -54,7 +54,7 @@ async def repair(
         _ensure_repairable(flow, request)
         create_home(settings.home)
         with (
-            hold_flow_lock(settings.home / "locks" / f"{encode_name(flow.name)[:200]}.lock", flow.name),
+            hold_flow_lock(settings.home, flow.name),
             InvalidatedStreams() as doubted,
         ):
             found = await _verify(home, flow, request, settings, doubted.note)
