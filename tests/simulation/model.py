@@ -42,7 +42,7 @@ class Model:
     def __post_init__(self) -> None:
         """Begin to watch."""
         self.bucket.on_change = self.changed
-        self.stored = Stored(self.bucket, self.must)
+        self.stored = Stored(self.bucket, self.movements, self.must)
         self.needs = Needs(self.stored, self.movements, self.must)
 
     def must(self, holds: object, what: str) -> None:

@@ -38,7 +38,7 @@ async def movers(world: World) -> None:
 
 
 async def _move_until_settled(world: World, chores: Chores, number: int) -> None:
-    for attempt in range(MOST_LAUNCHES):
+    for attempt in world.disks.attempts(MOST_LAUNCHES):
         moment = f"{number}.{attempt}"
         if attempt:
             await trio.sleep(world.plan.pause_seconds(moment))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -63,6 +63,14 @@ class Disks:
     def have_room(self) -> bool:
         """Whether none is full."""
         return all(trio.current_time() >= moment for moment in self.full_until.values())
+
+    def attempts(self, most: int) -> Iterator[int]:
+        """Number attempts until `most` of them have ended with room on every disk. The others prove nothing."""
+        number = with_room = 0
+        while with_room < most:
+            yield number
+            number += 1
+            with_room += self.have_room()
 
 
 current: ContextVar[Process] = ContextVar("current")

@@ -13,8 +13,9 @@ from blake3 import blake3
 from pipeline.codec.documents.file_list import decode_file_list
 from pipeline.codec.event_files.event_file import EventFileReader
 from pipeline.domain import object_keys
-from pipeline.domain.event_file import Encoding, FileEntry
-from pipeline.domain.ids import EventFileId, ObjectKey
+from pipeline.domain.event_file import Encoding, FileEntry, Header
+from pipeline.domain.ids import EventFileId, FlowName, ObjectKey
+from pipeline.domain.movement import Movement
 from tests.simulation.destination import Record
 from tests.simulation.plan import FILE_TEXTS
 from tests.simulation.store import Bucket
@@ -34,6 +35,7 @@ class Stored:
     """
 
     bucket: Bucket
+    movements: Mapping[tuple[FlowName, int], Movement]
     must: Must
     files: dict[EventFileId, tuple[str, list[Record]]] = field(default_factory=dict)
     lists: dict[str, Sequence[FileEntry]] = field(default_factory=dict)
@@ -74,19 +76,21 @@ class Stored:
         if header is None:
             self.must(header, f"{key} has no header")
             return
+        records = [_record(line) for line in lines]
+        self.files[header.id] = blake3(data).hexdigest(), records
+        movement = self.movements.get((header.flow, header.id.movement))
+        if movement is None or not movement.settled:  # no attempt adopts a file that comes later
+            self._check_needs(key, header, records)
+
+    def _check_needs(self, key: ObjectKey, header: Header, records: Sequence[Record]) -> None:
+        """What an Event File names must be stored before it."""
         if header.state is not None:
             part = object_keys.state_part_key(header.flow, header.schema.stream, header.state)
             self.must(part in self.bucket.content, f"{key} was stored before its state {part}")
-        records = [self._record(key, line) for line in lines]
-        self.files[header.id] = blake3(data).hexdigest(), records
-
-    def _record(self, key: ObjectKey, line: bytes) -> Record:
-        ((kind, row),) = orjson.loads(line).items()
-        if "file" not in row:
-            return kind, row["number"], row.get("text", "")
-        content = _CONTENTS[row["file"]]
-        self.must(self.holders[content], f"{key} was stored, and the Binary File {row['file']} that it names is not")
-        return kind, row["number"], content
+        for _, _, text in records:
+            self.must(
+                text not in FILE_TEXTS or self.holders[text], f"{key} was stored before the Binary File of {text!r}"
+            )
 
     def _file_list(self, key: ObjectKey, data: bytes) -> None:
         self.lists[key] = entries = decode_file_list(data, key)
@@ -107,3 +111,10 @@ class Stored:
         order = {entry.id: numbers[step] for step, entry in zip(steps, lane, strict=True)}
         for file in order:
             self.orders[file].append(order)
+
+
+def _record(line: bytes) -> Record:
+    ((kind, row),) = orjson.loads(line).items()
+    if "file" not in row:
+        return kind, row["number"], row.get("text", "")
+    return kind, row["number"], _CONTENTS[row["file"]]

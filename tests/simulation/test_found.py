@@ -2,25 +2,39 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import anyio
 import pytest
 
-from pipeline.domain.errors import LeaseLostError, RefusedError
-from pipeline.domain.ids import ObjectKey
+from pipeline.codec.documents.message import GroupCompleted
+from pipeline.codec.event_files.event_file import EventFileWriter
+from pipeline.domain.errors import DamagedError, LeaseLostError, RefusedError
+from pipeline.domain.event_file import Header
+from pipeline.domain.ids import EventFileId, Label, ObjectKey, Phase, StreamName
 from pipeline.domain.movement import Movement, Status
+from pipeline.engine.imports.movement_import import MovementImport
 from pipeline.engine.messaging.leases import give_back, held
 from pipeline.engine.movements.context import EngineContext
 from pipeline.engine.movements.flow_store import FlowStore
 from pipeline.engine.movements.settlement import RunFigures, Settlement
+from pipeline.engine.storage.event_files import store_event_file
 from pipeline.ports.event_queue import Receipt
 from pipeline.ports.object_store import StoredObject
 from pipeline.queues.memory import MemoryEventQueue
 from pipeline.stores.memory import MemoryObjectStore
 from tests.engine.moving import FLOW, SMALL, RecordingReporter, World, on_trio
 from tests.engine.world import ManualClock, MemoryDestination
+from tests.simulation.faults import Fault, Kind, Point, ScriptedDealer
+from tests.simulation.model import Model
+from tests.simulation.plan import Plan, plan_of
+from tests.simulation.process import Disks
 from tests.simulation.run import simulate
+from tests.simulation.scheduler import run_seeded
+from tests.simulation.source import App, schema_of
+from tests.simulation.store import Bucket
+from tests.simulation.workers import workers
+from tests.simulation.world import World as SimulatedWorld
 
 NOTHING_RUN = RunFigures(0, 0, 0, 0, 0, 0.0)
 
@@ -114,6 +128,51 @@ async def test_a_lease_that_cannot_be_renewed_or_given_back_because_the_disk_is_
     await give_back(queue, message)
 
 
-@pytest.mark.parametrize("seed", [350, 448, 1615, 104127, 200041])
+@pytest.mark.parametrize("is_settled", [False, True])
+def test_a_file_list_that_is_gone_is_damage_until_the_movement_has_settled(is_settled: bool) -> None:
+    async def main() -> None:
+        store = MemoryObjectStore()
+        flows = FlowStore(store, ManualClock())
+        flow = await flows.connect(FLOW, "memory:source", "memory:destination")
+        movement, _ = await flows.begin(flow, (), ())
+        if is_settled:
+            await flows.update(FLOW, 1, lambda now: now.to(Status.SUCCESS, now.updated))
+        context = EngineContext(store, MemoryEventQueue(), ManualClock(), RecordingReporter(), flows, SMALL)
+        async with MemoryDestination().open(FLOW) as session:
+            importing = MovementImport(context, movement, session, anyio.CapacityLimiter(1))
+            with pytest.raises(LeaseLostError if is_settled else DamagedError):
+                await importing.import_group(GroupCompleted(FLOW, 1, Label("a"), ObjectKey("pruned")))
+
+    on_trio(main)
+
+
+@pytest.mark.parametrize("is_settled", [False, True])
+async def test_the_model_wants_an_event_file_complete_until_its_movement_has_settled(is_settled: bool) -> None:
+    bucket = Bucket()
+    model = Model(bucket, Disks())
+    flows = FlowStore(bucket, ManualClock())
+    await flows.begin(await flows.connect(FLOW, "simulated:source", "simulated:destination"), (), ())
+    if is_settled:
+        await flows.update(FLOW, 1, lambda now: now.to(Status.TIMED_OUT, now.updated))
+    file = EventFileId(1, StreamName("a"), Phase.FULL, 0)
+    header = Header(FLOW, file, schema_of(App({}), "a"), 0, ManualClock().now(), state="pruned")
+    await store_event_file(bucket, header, EventFileWriter(level=1).finish(header), upserts=0, deletes=0)
+    assert bool(model.broken) is not is_settled
+
+
+def test_the_model_tries_for_as_long_as_the_disk_is_full() -> None:
+    class Impatient(Plan):
+        def restart_seconds(self, moment: str) -> float:
+            return 0.01
+
+    plan = plan_of(1)
+    dealer = ScriptedDealer([Fault(Point("operator-1", "store.put flows/crm/flow.json", 1), Kind.FULL, 2.0)])
+    world = SimulatedWorld(Impatient(**{each.name: getattr(plan, each.name) for each in fields(plan)}), dealer)
+    run_seeded(1, lambda: world.run(workers))
+    assert len(dealer.dealt) == 1
+    assert world.model.broken == []
+
+
+@pytest.mark.parametrize("seed", [350, 448, 1615, 104127, 200041, 901813, 916118, 919891, 925948])
 def test_a_seed_that_found_a_defect_holds(seed: int) -> None:
     assert simulate(seed).broken == ()

@@ -26,6 +26,7 @@ PATIENCE_SECONDS = 900.0
 DRAIN_SECONDS = 120.0
 """Within this time a worker that is told to stop must have stopped."""
 LOOK_SECONDS = 0.25
+MOST_STARTS = 20
 
 
 @dataclass
@@ -114,7 +115,7 @@ async def _wait_brought(world: World, chores: Chores) -> None:
 async def _start_and_wait(world: World, chores: Chores, *, editing: bool) -> Movement | None:
     """Start a Movement as an operator does, again until it worked; return it settled."""
     before = max((number for flow, number in world.model.movements if flow == FLOW), default=0)
-    for attempt in range(20):
+    for attempt in world.disks.attempts(MOST_STARTS):
         await chores.free()
         process = world.process("operator")
         world.start(process, lambda process=process: _start(world, process))  # type: ignore[misc]

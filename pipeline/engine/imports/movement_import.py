@@ -8,7 +8,7 @@ from dataclasses import replace
 import anyio
 
 from pipeline.codec.documents.message import GroupCompleted, encode_message
-from pipeline.domain.errors import AbsentError, DamagedError
+from pipeline.domain.errors import AbsentError, DamagedError, LeaseLostError
 from pipeline.domain.event_file import FileEntry
 from pipeline.domain.ids import EventFileId, Label, ObjectKey
 from pipeline.domain.movement import Movement
@@ -107,6 +107,11 @@ class MovementImport:
         try:
             return await self._context.flows.read_file_list(announced.key)
         except AbsentError as error:
+            movement = await self._context.flows.read_movement(announced.flow, announced.movement)
+            if movement.settled:  # since then the File List may have been pruned
+                raise LeaseLostError(
+                    f"Movement {movement.number} of Flow {movement.flow!r} was settled by another process; this one gives way."
+                ) from error
             raise DamagedError(f"File List {announced.key} is missing from the store. Restore it.") from error
 
     async def _announce_shards(self, announced: GroupCompleted, pending: int) -> None:
