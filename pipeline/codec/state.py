@@ -17,7 +17,7 @@ from itertools import chain
 import orjson
 from xxhash import xxh3_64
 
-from pipeline.codec.documents.flow import UNREADABLE, get_uint, not_as_its_format, reading
+from pipeline.codec.documents.flow import PARSE_ERRORS, get_uint, invalid_document, reading
 from pipeline.codec.event_files.compression import ZstdDecoder, compress_frame
 from pipeline.codec.event_files.header import schema_from_json, schema_to_json
 from pipeline.codec.values import key_from_json, key_to_json, parse_line, to_json
@@ -88,8 +88,8 @@ def _unpack_keys(packed: bytes, rows: int, what: str) -> list[Key]:
             # Perhaps a tagged value, or something that is no key.
             return [key_from_json(key) for key in keys]
         return list(map(tuple, keys))
-    except UNREADABLE as error:
-        raise not_as_its_format(what, error) from error
+    except PARSE_ERRORS as error:
+        raise invalid_document(what, error) from error
 
 
 def _unpacked(packed: bytes) -> bytes:
@@ -122,8 +122,8 @@ class StateReader:
                 continue
             try:
                 part = self._frame(parse_line(line, "a frame"), end + 1)
-            except UNREADABLE as error:
-                raise not_as_its_format(self._what, error) from error
+            except PARSE_ERRORS as error:
+                raise invalid_document(self._what, error) from error
             if part is None:
                 return
             yield part

@@ -87,4 +87,4 @@ class TableConstraints:
 
     indexes: tuple[Index, ...] = ()
     foreign_keys: tuple[ForeignKey, ...] = ()
-    left_out: tuple[UnsupportedConstraint, ...] = ()
+    unsupported: tuple[UnsupportedConstraint, ...] = ()

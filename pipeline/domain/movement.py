@@ -74,7 +74,7 @@ class Totals:
     files_failed: int = 0
     upserts: int = 0
     deletes: int = 0
-    quarantined: int = 0
+    rejected: int = 0
     binaries_stored: int = 0
     binaries_reused: int = 0
     binaries_imported: int = 0
@@ -137,13 +137,13 @@ class Movement:
         return replace(self, status=status, updated=at)
 
 
-def final_status(*, imported: int, skipped: int, failed: int, quarantined: int, violations: int) -> Status:
+def final_status(*, imported: int, skipped: int, failed: int, rejected: int, violations: int) -> Status:
     """Return how a Movement settles whose exporter has ended and whose every listed file is accounted for.
 
     SUCCESS: every file imported, or skipped as imported before, and nothing set aside. FAILED: files failed and
     nothing is usable. INCOMPLETE: all between.
     """
-    if not failed and not quarantined and not violations:
+    if not failed and not rejected and not violations:
         return Status.SUCCESS
     if failed and not imported and not skipped:
         return Status.FAILED

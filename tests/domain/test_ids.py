@@ -50,16 +50,12 @@ def test_settled_is_final(status: Status, next_status: Status) -> None:
 
 
 def test_how_a_movement_settles() -> None:
-    def status(
-        imported: int = 0, skipped: int = 0, failed: int = 0, quarantined: int = 0, violations: int = 0
-    ) -> Status:
-        return final_status(
-            imported=imported, skipped=skipped, failed=failed, quarantined=quarantined, violations=violations
-        )
+    def status(imported: int = 0, skipped: int = 0, failed: int = 0, rejected: int = 0, violations: int = 0) -> Status:
+        return final_status(imported=imported, skipped=skipped, failed=failed, rejected=rejected, violations=violations)
 
     assert status() is Status.SUCCESS
     assert status(skipped=9) is Status.SUCCESS
     assert status(imported=1, failed=1) is Status.INCOMPLETE
-    assert status(imported=1, quarantined=1) is Status.INCOMPLETE
+    assert status(imported=1, rejected=1) is Status.INCOMPLETE
     assert status(imported=1, violations=1) is Status.INCOMPLETE
     assert status(failed=1) is Status.FAILED

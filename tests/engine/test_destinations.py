@@ -53,7 +53,7 @@ def test_later_movements_bring_both_up_to_date_and_each_settles_for_itself() -> 
         assert (await world.move()).status is Status.SUCCESS
         movement = await world.bring(backup)
         assert (movement.number, movement.status) == (2, Status.INCOMPLETE)
-        assert movement.totals.quarantined == 1
+        assert movement.totals.rejected == 1
         assert (await world.flows.read_movement(FLOW, 3)).status is Status.SUCCESS
         world.further[backup].refuses = lambda number, text: None
         assert (await world.bring(backup)).status is Status.SUCCESS

@@ -201,7 +201,7 @@ def test_a_helper_imports_what_is_announced() -> None:
         world.destination.refuses = lambda number, text: "CHECK failed" if number == 150 else None
         movement, help_ = await move_with_help(world)
         assert help_.told > 20
-        assert (movement.status, movement.totals.quarantined, movement.totals.upserts) == (Status.INCOMPLETE, 1, 200)
+        assert (movement.status, movement.totals.rejected, movement.totals.upserts) == (Status.INCOMPLETE, 1, 200)
         assert max(world.destination.loads.values()) == 1
         del world.tables["a"][150]
         assert world.destination.tables == world.tables

@@ -131,7 +131,7 @@ def test_a_refused_record_is_set_aside_and_the_rest_goes_in() -> None:
         world.destination.refuses = lambda number, text: "CHECK failed" if number == 3 else None
         movement = await world.move()
         assert movement.status is Status.INCOMPLETE
-        assert (movement.totals.quarantined, movement.totals.upserts) == (1, 10)
+        assert (movement.totals.rejected, movement.totals.upserts) == (1, 10)
         assert set(world.destination.tables["a"]) == set(range(10)) - {3}
         (failure,) = await world.flows.read_failures(FLOW, 1)
         assert (str(failure.file), failure.line, failure.key, failure.reason) == (
@@ -153,7 +153,7 @@ def test_what_was_set_aside_stays_a_gap_until_the_destination_takes_it() -> None
         assert (await world.move()).status is Status.INCOMPLETE
         world.destination.refuses = lambda number, text: None
         movement = await world.move()
-        assert (movement.status, movement.totals.quarantined) == (Status.SUCCESS, 0)
+        assert (movement.status, movement.totals.rejected) == (Status.SUCCESS, 0)
         assert world.destination.tables == world.tables
 
     on_trio(main)

@@ -134,7 +134,7 @@ def test_what_the_flow_does_not_move_is_named_and_not_compared() -> None:
         found = await world.verify()
         assert found.equal
         assert [stream.stream for stream in found.streams] == ["users"]
-        assert (found.left_out, found.only_there) == (("logs",), ("own",))
+        assert (found.not_selected, found.only_there) == (("logs",), ("own",))
 
     on_trio(main)
 
@@ -183,8 +183,8 @@ def test_records_set_aside_are_known_differences() -> None:
         await world.move()  # the record is still set aside, by an earlier Movement
         del world.destination.tables["users"][1]
         (report,) = (await world.verify()).streams
-        assert (report.missing, report.set_aside) == (2, 1)
-        assert [(d.key, d.set_aside) for d in report.examples] == [((1,), None), ((3,), "no threes")]
+        assert (report.missing, report.rejected) == (2, 1)
+        assert [(d.key, d.rejected) for d in report.examples] == [((1,), None), ((3,), "no threes")]
 
     on_trio(main)
 
@@ -251,7 +251,7 @@ def test_however_many_rows_there_are_few_blocks_are_in_memory(text: str) -> None
     kept: list[int] = []
 
     async def main() -> StreamReport:
-        told = DifferenceSink(keep=3, set_aside={}, note=lambda difference: kept.append(1))
+        told = DifferenceSink(keep=3, rejected={}, note=lambda difference: kept.append(1))
         return await StreamComparison(StreamReport(StreamName("t")), None, told).run(source.open(), copy.open)
 
     report = on_trio(main)

@@ -113,7 +113,7 @@ def test_a_record_set_aside_is_tried_again_and_stays_known() -> None:
         await world.move()
         assert (await world.repair()).status == "INCOMPLETE"
         (report,) = (await world.verify()).streams
-        assert (report.missing, report.set_aside) == (1, 1)
+        assert (report.missing, report.rejected) == (1, 1)
         world.destination.refuses = lambda number, text: None
         assert (await world.repair()).status == "SUCCESS"
         assert (await world.verify()).equal

@@ -173,7 +173,7 @@ class MemoryDestination:
     loads: Counter[EventFileId] = field(default_factory=Counter)
     faults: Faults = field(default_factory=Faults)
     refuses: Callable[[int, str], str | None] = lambda number, text: None
-    set_aside: dict[tuple[str, int], tuple[Rejection, str]] = field(default_factory=dict)
+    rejected: dict[tuple[str, int], tuple[Rejection, str]] = field(default_factory=dict)
     location: str = "memory:destination"
 
     @asynccontextmanager
@@ -206,12 +206,12 @@ class _MemorySession:
             ((kind, row),) = record.items()
             number = int(str(row["number"]))
             place = (str(file.entry.id.stream), number)
-            self.at.set_aside.pop(place, None)
+            self.at.rejected.pop(place, None)
             if kind == "delete":
                 table.pop(number, None)
             elif reason := self.at.refuses(number, str(row["text"])):
                 rejections.append(Rejection(file.entry.id, line, key_text((number,)), reason))
-                self.at.set_aside[place] = (rejections[-1], str(row["text"]))
+                self.at.rejected[place] = (rejections[-1], str(row["text"]))
             else:
                 table[number] = str(row["text"])
         deletes = sum("delete" in record for record in records)
@@ -221,11 +221,11 @@ class _MemorySession:
         return Loaded(mark, tuple(rejections))
 
     async def retry_rejected(self) -> Sequence[Rejection]:
-        for (stream, number), (_, text) in list(self.at.set_aside.items()):
+        for (stream, number), (_, text) in list(self.at.rejected.items()):
             if self.at.refuses(number, text) is None:
                 self.at.tables[stream][number] = text
-                del self.at.set_aside[stream, number]
-        return [rejection for rejection, _ in self.at.set_aside.values()]
+                del self.at.rejected[stream, number]
+        return [rejection for rejection, _ in self.at.rejected.values()]
 
     async def finish(self, streams: Sequence[StreamName]) -> Sequence[Violation]:
         return await self.at.faults.call("destination.finish", lambda: _soon(()))

@@ -44,7 +44,7 @@ class Place:
 
     tables: Tables = field(default_factory=dict)
     marks: dict[FlowName, dict[EventFileId, Mark]] = field(default_factory=lambda: defaultdict(dict))
-    set_aside: dict[tuple[StreamName, int], tuple[Rejection, str]] = field(default_factory=dict)
+    rejected: dict[tuple[StreamName, int], tuple[Rejection, str]] = field(default_factory=dict)
     has_transactions: bool = True
     can_be_made: bool = True
     refuses: bool = True
@@ -60,12 +60,12 @@ class Place:
         table = self.tables.setdefault(file.stream, {})
         rejections: list[Rejection] = []
         for line, (kind, number, text) in enumerate(records, start=2):
-            self.set_aside.pop((file.stream, number), None)
+            self.rejected.pop((file.stream, number), None)
             if kind == "delete":
                 table.pop(number, None)
             elif self.refuses and text.startswith(REFUSED_PREFIX):
                 rejections.append(Rejection(file, line, key_text((number,)), "CHECK constraint failed", "text"))
-                self.set_aside[file.stream, number] = rejections[-1], text
+                self.rejected[file.stream, number] = rejections[-1], text
             else:
                 table[number] = text
         return rejections
@@ -150,11 +150,11 @@ class SimulatedSession:
     async def retry_rejected(self) -> Sequence[Rejection]:
         async def work() -> Sequence[Rejection]:
             await checkpoint()
-            for (stream, number), (_, text) in list(self.place.set_aside.items()):
+            for (stream, number), (_, text) in list(self.place.rejected.items()):
                 if not (self.place.refuses and text.startswith(REFUSED_PREFIX)):
                     self.place.tables[stream][number] = text
-                    del self.place.set_aside[stream, number]
-            return [rejection for rejection, _ in self.place.set_aside.values()]
+                    del self.place.rejected[stream, number]
+            return [rejection for rejection, _ in self.place.rejected.values()]
 
         return await self.process.call("destination.retry_rejected", work, (*READING, Kind.FAIL_AFTER))
 

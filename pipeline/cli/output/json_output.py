@@ -35,7 +35,7 @@ def movement_object(movement: Movement) -> dict[str, object]:
             "skipped": totals.files_skipped,
             "failed": totals.files_failed,
         },
-        "records": {"upserts": totals.upserts, "deletes": totals.deletes, "quarantined": totals.quarantined},
+        "records": {"upserts": totals.upserts, "deletes": totals.deletes, "quarantined": totals.rejected},
         "binary_files": {
             "stored": totals.binaries_stored,
             "reused": totals.binaries_reused,

@@ -57,9 +57,7 @@ def _totals(movement: Movement) -> Iterator[str]:
         f"  {count(totals.files_exported, 'Event File')} exported, {totals.files_imported:,} imported, "
         f"{totals.files_skipped:,} skipped because they had been imported before, {totals.files_failed:,} failed"
     )
-    yield (
-        f"  {count(totals.upserts, 'upsert')} and {count(totals.deletes, 'delete')}, {totals.quarantined:,} set aside"
-    )
+    yield f"  {count(totals.upserts, 'upsert')} and {count(totals.deletes, 'delete')}, {totals.rejected:,} set aside"
     if totals.binaries_stored or totals.binaries_reused or totals.binaries_imported or totals.binaries_failed:
         yield (
             f"  {count(totals.binaries_stored, 'Binary File')} stored, {totals.binaries_reused:,} known already, "

@@ -58,7 +58,7 @@ def _row(stream: StreamReport) -> tuple[str, ...]:
         f"{stream.missing:,}",
         f"{stream.extra:,}",
         f"{stream.different:,}",
-        f"{stream.set_aside:,}",
+        f"{stream.rejected:,}",
         _stream_verdict(stream),
     )
 
@@ -91,8 +91,8 @@ def _details(stream: StreamReport) -> Iterator[str]:
 
 def _example(difference: Difference) -> tuple[str, str, str]:
     what = _names(difference.columns)
-    if difference.set_aside is not None:
-        what += f"{'; ' if what else ''}set aside: {difference.set_aside}"
+    if difference.rejected is not None:
+        what += f"{'; ' if what else ''}set aside: {difference.rejected}"
     return printable(key_text(difference.key)), difference.finding.value, printable(what)
 
 
@@ -102,9 +102,9 @@ def _names(names: tuple[str, ...]) -> str:
 
 
 def _not_compared(found: Verification) -> Iterator[str]:
-    if found.left_out:
+    if found.not_selected:
         yield ""
-        yield f"Not moved by this Flow, and not compared: {_names(found.left_out)}"
+        yield f"Not moved by this Flow, and not compared: {_names(found.not_selected)}"
     if found.only_there:
         yield ""
         yield f"Only at the destination, and not of this Flow: {_names(found.only_there)}"
@@ -135,7 +135,7 @@ def report_object(found: Verification) -> dict[str, object]:
         "begun": found.begun.isoformat(),
         "ended": found.ended.isoformat(),
         "streams": [_stream_object(stream) for stream in found.streams],
-        "not_compared": {"left_out": found.left_out, "only_at_destination": found.only_there},
+        "not_compared": {"left_out": found.not_selected, "only_at_destination": found.only_there},
     }
 
 
@@ -147,7 +147,7 @@ def repair_object(repair: Repair) -> dict[str, object]:
         "repair": {
             "movement": movement.number,
             "status": movement.status.value,
-            "records": {"upserts": totals.upserts, "deletes": totals.deletes, "quarantined": totals.quarantined},
+            "records": {"upserts": totals.upserts, "deletes": totals.deletes, "quarantined": totals.rejected},
             "problems": movement.problems,
             "found": report_object(repair.found),
         },
@@ -172,7 +172,7 @@ def _stream_object(stream: StreamReport) -> dict[str, object]:
             "missing": stream.missing,
             "extra": stream.extra,
             "different": stream.different,
-            "set_aside": stream.set_aside,
+            "set_aside": stream.rejected,
             "first": [_key_object(difference) for difference in stream.examples],
         },
         "columns": {"missing": stream.missing_columns, "extra": stream.extra_columns},
@@ -201,5 +201,5 @@ def _key_object(difference: Difference) -> dict[str, object]:
         "key": key_to_json(difference.key),
         "is": difference.finding.value,
         "columns": difference.columns,
-        "set_aside": difference.set_aside,
+        "set_aside": difference.rejected,
     }

@@ -7,13 +7,13 @@ from io import BytesIO
 import orjson
 
 from pipeline.codec.documents.flow import (
-    UNREADABLE,
+    PARSE_ERRORS,
     check_version,
     get_str,
     get_strs,
     get_uint,
+    invalid_document,
     key_of,
-    not_as_its_format,
 )
 from pipeline.codec.values import parse_line, shorten
 from pipeline.domain.errors import DamagedError
@@ -61,8 +61,8 @@ def decode_file_list(data: bytes, what: str) -> list[FileEntry]:
     try:
         label, replaced = Label(get_str(head, "label")), _read_compactions(head)
         return [_read_entry(parse_line(line, f"line {at}"), label, replaced) for at, line in enumerate(lines, start=2)]
-    except UNREADABLE as error:
-        raise not_as_its_format(what, error) from error
+    except PARSE_ERRORS as error:
+        raise invalid_document(what, error) from error
 
 
 _Replaced = dict[tuple[StreamName, int], tuple[EventFileId, ...]]

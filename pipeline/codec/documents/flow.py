@@ -22,14 +22,14 @@ from pipeline.domain.movement import Flow, Movement, Status, Totals
 T = TypeVar("T")
 
 
-UNREADABLE = (KeyError, TypeError, ValueError, AttributeError, OverflowError, DamagedError)
+PARSE_ERRORS = (KeyError, TypeError, ValueError, AttributeError, OverflowError, DamagedError)
 """What reading the members of a document raises when one is missing, or is something else than it should be."""
 
 _MAX_KEY_BYTES = 1024
 _MAX_REASON_CHARACTERS = 300
 
 
-def not_as_its_format(what: str, error: Exception) -> DamagedError:
+def invalid_document(what: str, error: Exception) -> DamagedError:
     """Return the error that tells, in few words, what of `what` cannot be read."""
     reason = str(error) if isinstance(error, DamagedError) else f"{type(error).__name__}: {error}"
     if len(reason) > _MAX_REASON_CHARACTERS:
@@ -52,8 +52,8 @@ def reading(what: str, read: Callable[[dict[str, object]], T], data: bytes) -> T
     check_version(document, what)
     try:
         return read(document)
-    except UNREADABLE as error:
-        raise not_as_its_format(what, error) from error
+    except PARSE_ERRORS as error:
+        raise invalid_document(what, error) from error
 
 
 def get_str(document: Mapping[str, object], name: str) -> str:
@@ -73,7 +73,7 @@ def get_uint(document: Mapping[str, object], name: str) -> int:
 
 
 def get_datetime(document: Mapping[str, object], name: str) -> datetime:
-    """Return a member that must be a time with its zone, as UTC; an exception of `UNREADABLE` otherwise."""
+    """Return a member that must be a time with its zone, as UTC; an exception of `PARSE_ERRORS` otherwise."""
     moment = datetime.fromisoformat(get_str(document, name))
     if moment.tzinfo is None:
         raise ValueError(f"{name} is a time without a zone")
@@ -166,7 +166,7 @@ def encode_movement(movement: Movement) -> bytes:
             "exported": movement.exported,
             "groups": movement.groups,
             "exporter": movement.exporter,
-            "totals": asdict(movement.totals),
+            "totals": _totals_to_json(movement.totals),
             "problems": movement.problems,
             "shares": movement.origin,
             "sharesMovement": movement.origin_movement,
@@ -176,13 +176,19 @@ def encode_movement(movement: Movement) -> bytes:
     )
 
 
+def _totals_to_json(totals: Totals) -> dict[str, object]:
+    return {"quarantined" if name == "rejected" else name: count for name, count in asdict(totals).items()}
+
+
 def _read_totals(totals: object) -> Totals:
     if not isinstance(totals, dict):
         raise TypeError("totals is not an object")
     seconds = totals.get("seconds", 0.0)
     if not isinstance(seconds, int | float):
         raise TypeError(f"seconds is {shorten(seconds)}, not a number")
-    counts = {name: get_uint(totals, name) for name in totals if name != "seconds"}
+    counts = {
+        "rejected" if name == "quarantined" else name: get_uint(totals, name) for name in totals if name != "seconds"
+    }
     return Totals(**counts, seconds=seconds)
 
 

@@ -1,11 +1,11 @@
-"""`Promises` as a member of what a source says of a table: JSON ↔ values."""
+"""Table constraints as a member of a header's `native`: JSON ↔ values."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
-from pipeline.codec.documents.flow import UNREADABLE, get_str, get_strs, not_as_its_format
+from pipeline.codec.documents.flow import PARSE_ERRORS, get_str, get_strs, invalid_document
 from pipeline.codec.values import shorten
 from pipeline.domain.constraints import Action, ForeignKey, Index, IndexColumn, TableConstraints, UnsupportedConstraint
 from pipeline.domain.ids import StreamName
@@ -17,7 +17,7 @@ MEMBER = "promises"
 _T = TypeVar("_T")
 
 
-def constraints_to_json(promises: TableConstraints) -> dict[str, object]:
+def constraints_to_json(constraints: TableConstraints) -> dict[str, object]:
     """Return a JSON object, of lists and not of tuples: it must equal what is read back."""
     return {
         "indexes": [
@@ -27,7 +27,7 @@ def constraints_to_json(promises: TableConstraints) -> dict[str, object]:
                 "unique": index.unique,
                 "constraint": index.constraint,
             }
-            for index in promises.indexes
+            for index in constraints.indexes
         ],
         "foreignKeys": [
             {
@@ -39,20 +39,20 @@ def constraints_to_json(promises: TableConstraints) -> dict[str, object]:
                 "onDelete": key.on_delete.value,
                 "deferred": key.deferred,
             }
-            for key in promises.foreign_keys
+            for key in constraints.foreign_keys
         ],
-        "leftOut": [{"kind": it.kind, "name": it.name, "reason": it.reason} for it in promises.left_out],
+        "leftOut": [{"kind": it.kind, "name": it.name, "reason": it.reason} for it in constraints.unsupported],
     }
 
 
 def constraints_of(schema: StreamSchema) -> TableConstraints:
-    """Return what the source says that the stream's table promises: nothing, if it says nothing; DamagedError for nonsense."""
+    """Return the constraints that a header states for its table, or none; DamagedError when they cannot be read."""
     for said in schema.native.values():
         if isinstance(said, Mapping) and MEMBER in said:
             try:
                 return _read(said[MEMBER])
-            except UNREADABLE as error:
-                raise not_as_its_format(f"What the header of stream {schema.stream} promises", error) from error
+            except PARSE_ERRORS as error:
+                raise invalid_document(f"What the header of stream {schema.stream} promises", error) from error
     return TableConstraints()
 
 
@@ -60,7 +60,7 @@ def _read(document: Mapping[str, object]) -> TableConstraints:
     return TableConstraints(
         indexes=_each(document, "indexes", _read_index),
         foreign_keys=_each(document, "foreignKeys", _read_foreign_key),
-        left_out=_each(
+        unsupported=_each(
             document,
             "leftOut",
             lambda it: UnsupportedConstraint(get_str(it, "kind"), get_str(it, "name"), get_str(it, "reason")),

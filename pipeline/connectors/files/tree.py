@@ -56,11 +56,11 @@ class _Special:
 class _Level:
     """A directory on the present path: the names still to come, and its descriptor while it is the innermost."""
 
-    def __init__(self, root_fd: int, prefix: bytes, leave_out: frozenset[bytes]) -> None:
+    def __init__(self, root_fd: int, prefix: bytes, excluded: frozenset[bytes]) -> None:
         self.prefix = prefix
         self._root_fd = root_fd
         self._fd: int | None = None
-        self._names, self._below = _listed(root_fd, prefix, leave_out)
+        self._names, self._below = _listed(root_fd, prefix, excluded)
 
     def next_name(self) -> bytes | None:
         return self._names.pop() if self._names else None
@@ -83,14 +83,14 @@ class _Level:
         return name in self._below
 
 
-def walk(root_fd: int, *, leave_out: frozenset[bytes] = frozenset()) -> Generator[Entry, None, None]:
+def walk(root_fd: int, *, excluded: frozenset[bytes] = frozenset()) -> Generator[Entry, None, None]:
     """Give every file, directory and symbolic link below the root, in the order of `keys.order` of their paths.
 
-    `leave_out` are paths that are passed over with all below them. What vanishes before its turn is not there. A
+    `excluded` are paths that are passed over with all below them. What vanishes before its turn is not there. A
     socket, fifo or device is passed over with the log event `special_file_skipped`. RefusedError names what may not
     be read.
     """
-    levels = [_Level(root_fd, b"", leave_out)]
+    levels = [_Level(root_fd, b"", excluded)]
     skipped = 0
     try:
         while levels:
@@ -101,7 +101,7 @@ def walk(root_fd: int, *, leave_out: frozenset[bytes] = frozenset()) -> Generato
             elif name.endswith(b"/"):
                 if level.is_open(name):
                     level.close()
-                    levels.append(_Level(root_fd, level.prefix + name, leave_out))
+                    levels.append(_Level(root_fd, level.prefix + name, excluded))
             else:
                 entry = _look(level, name)
                 if not isinstance(entry, Entry) or entry.kind is not Kind.DIRECTORY:
@@ -116,7 +116,7 @@ def walk(root_fd: int, *, leave_out: frozenset[bytes] = frozenset()) -> Generato
             level.close()
 
 
-def _listed(root_fd: int, prefix: bytes, leave_out: frozenset[bytes]) -> tuple[list[bytes], set[bytes]]:
+def _listed(root_fd: int, prefix: bytes, excluded: frozenset[bytes]) -> tuple[list[bytes], set[bytes]]:
     """The items of a directory, last first, and those of them that stand for what is below a directory in it.
 
     Nothing when the directory itself is no longer there.
@@ -128,7 +128,7 @@ def _listed(root_fd: int, prefix: bytes, leave_out: frozenset[bytes]) -> tuple[l
         with directory(root_fd, path) as fd, os.scandir(fd) as entries:
             for entry in entries:
                 name = os.fsencode(entry.name)
-                if prefix + name in leave_out:
+                if prefix + name in excluded:
                     continue
                 names.append(name)
                 if entry.is_dir(follow_symlinks=False):

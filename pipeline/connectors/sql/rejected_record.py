@@ -13,7 +13,7 @@ NO_KEY = "null"
 
 @dataclass(frozen=True, slots=True)
 class RejectedRecord:
-    """A record set aside. `in_the_way`: another row stood in its way, so that it may go in when that has changed.
+    """A record set aside. `blocked`: another row stood in its way, so that it may go in when that has changed.
 
     `row` is its number in the destination's own table, once it is there.
     """
@@ -21,5 +21,5 @@ class RejectedRecord:
     stream: StreamName
     rejection: Rejection
     record: bytes
-    in_the_way: bool
+    blocked: bool
     row: int = 0

@@ -35,13 +35,13 @@ class Finding(StrEnum):
 class Difference:
     """A key that differs. `columns` are the source's columns whose values differ, where both have the row.
 
-    `set_aside` is why a record with this key was refused by the destination, if one was: a difference already known.
+    `rejected` is why a record with this key was refused by the destination, if one was: a difference already known.
     """
 
     key: Key
     finding: Finding
     columns: tuple[str, ...] = ()
-    set_aside: str | None = None
+    rejected: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ class RangeReport:
 class StreamReport:
     """What was found of one stream. `ranges` counts those compared, `differing` holds the first of those that differ.
 
-    `examples` are the first keys that differ; `missing`, `extra`, `different` and `set_aside` count all of them, the
+    `examples` are the first keys that differ; `missing`, `extra`, `different` and `rejected` count all of them, the
     last being among the others. `absent`: the destination has no such stream; `gone`: the source has it no more;
     `incomparable`: why its rows could not be compared at all. Columns that only one place has are named; one that the
     destination lacks counts as NULL there, and one that only the destination has is not compared.
@@ -84,7 +84,7 @@ class StreamReport:
     missing: int = 0
     extra: int = 0
     different: int = 0
-    set_aside: int = 0
+    rejected: int = 0
     examples: tuple[Difference, ...] = ()
     absent: bool = False
     gone: bool = False
@@ -116,7 +116,7 @@ class LatestMovement:
 class Verification:
     """Whether a Flow's destination equals its source.
 
-    `left_out` are streams of the source that the Flow does not move; `only_there` are streams at the destination that
+    `not_selected` are streams of the source that the Flow does not move; `only_there` are streams at the destination that
     are none of this Flow's. Neither is compared.
     """
 
@@ -128,7 +128,7 @@ class Verification:
     begun: datetime
     ended: datetime
     streams: tuple[StreamReport, ...] = ()
-    left_out: tuple[StreamName, ...] = ()
+    not_selected: tuple[StreamName, ...] = ()
     only_there: tuple[StreamName, ...] = ()
 
     @property

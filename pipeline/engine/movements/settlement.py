@@ -31,7 +31,7 @@ class RunFigures:
 
 
 def totals_of(
-    movement: int, entries: Sequence[FileEntry], marks: Mapping[EventFileId, Mark], run: RunFigures, set_aside: int
+    movement: int, entries: Sequence[FileEntry], marks: Mapping[EventFileId, Mark], run: RunFigures, rejected: int
 ) -> Totals:
     """Count what a Movement came to."""
     exported = [entry for entry in entries if entry.id.movement == movement]
@@ -44,7 +44,7 @@ def totals_of(
         files_failed=len(entries) - len(marked),
         upserts=sum(mark.upserts for mark in here),
         deletes=sum(mark.deletes for mark in here),
-        quarantined=set_aside,
+        rejected=rejected,
         binaries_stored=run.binaries_stored,
         binaries_reused=run.binaries_reused,
         binaries_imported=sum(mark.binaries for mark in here),
@@ -77,19 +77,19 @@ class Settlement:
         """
         listed = [entry for key in file_lists for entry in await self._context.flows.read_file_list(key)]
         entries = applicable(listed, marks)
-        set_aside = await self._session.retry_rejected()
+        rejected = await self._session.retry_rejected()
         violations = await self._finish(movement, entries, marks)
-        totals = totals_of(movement.number, entries, marks, run, len(set_aside))
+        totals = totals_of(movement.number, entries, marks, run, len(rejected))
         if movement.origin is not None:
             totals = replace(totals, files_exported=0)  # the numbers in the files' ids are of another Flow
         status = final_status(
             imported=totals.files_imported,
             skipped=totals.files_skipped,
             failed=totals.files_failed,
-            quarantined=totals.quarantined,
+            rejected=totals.rejected,
             violations=len(violations),
         )
-        problems = _problems(failed, set_aside, violations)
+        problems = _problems(failed, rejected, violations)
 
         def settle(now: Movement) -> Movement:
             if now.settled:
@@ -117,10 +117,10 @@ class Settlement:
 
 
 def _problems(
-    failed: Mapping[EventFileId, str], set_aside: Sequence[Rejection], violations: Sequence[Violation]
+    failed: Mapping[EventFileId, str], rejected: Sequence[Rejection], violations: Sequence[Violation]
 ) -> tuple[str, ...]:
     problems = [f"Event File {file} was not imported: {reason}" for file, reason in failed.items()]
-    problems += [f"Event File {r.file}, line {r.line}, key {r.key} was set aside: {r.reason}" for r in set_aside]
+    problems += [f"Event File {r.file}, line {r.line}, key {r.key} was set aside: {r.reason}" for r in rejected]
     problems += [f"{violation.stream}: {violation.message}" for violation in violations]
     more = len(problems) - MAX_PROBLEMS
     return tuple(problems if more <= 0 else [*problems[:MAX_PROBLEMS], f"… and {more:,} more"])

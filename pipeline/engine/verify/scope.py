@@ -22,11 +22,11 @@ MOVEMENTS_LOOKED_AT = 10
 class FlowHistory:
     """What the Flow's Movements say. `movements` are the latest, newest first; there is at least one.
 
-    `set_aside` gives, by stream and the text of a key, why the destination refused the record with that key.
+    `rejected` gives, by stream and the text of a key, why the destination refused the record with that key.
     """
 
     movements: Sequence[Movement]
-    set_aside: Mapping[StreamName, Mapping[str, str]]
+    rejected: Mapping[StreamName, Mapping[str, str]]
 
     @property
     def latest(self) -> Movement:
@@ -58,10 +58,10 @@ async def read_history(flows: FlowStore, name: FlowName) -> FlowHistory:
         raise ConfigurationError(
             f"Flow {name!r} has no Movement yet: there is nothing to verify. `pipeline move` first."
         )
-    return FlowHistory(movements, await _read_set_aside(flows, movements[0]))
+    return FlowHistory(movements, await _read_rejected(flows, movements[0]))
 
 
-async def _read_set_aside(flows: FlowStore, latest: Movement) -> Mapping[StreamName, Mapping[str, str]]:
+async def _read_rejected(flows: FlowStore, latest: Movement) -> Mapping[StreamName, Mapping[str, str]]:
     """Return what is set aside: told by the Movements back to the one before which nothing was.
 
     A record stays counted by each Movement until it goes in. One that went in while others stayed may be told still;
@@ -69,7 +69,7 @@ async def _read_set_aside(flows: FlowStore, latest: Movement) -> Mapping[StreamN
     """
     found: defaultdict[StreamName, dict[str, str]] = defaultdict(dict)
     movement: Movement | None = latest
-    while movement is not None and (movement.totals.quarantined or not movement.settled):
+    while movement is not None and (movement.totals.rejected or not movement.settled):
         for failure in await flows.read_failures(movement.flow, movement.number):
             if failure.key is not None:
                 found[failure.file.stream].setdefault(failure.key, failure.reason)

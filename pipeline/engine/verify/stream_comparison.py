@@ -81,11 +81,11 @@ async def digest_only(open_body: OpenBody) -> BinaryId:
 class DifferenceSink:
     """What a comparison is to tell: `keep` examples in its report, and every difference, in key order, to `note`.
 
-    `set_aside` gives, by a key's text, why the destination refused the record with that key.
+    `rejected` gives, by a key's text, why the destination refused the record with that key.
     """
 
     keep: int
-    set_aside: Mapping[str, str]
+    rejected: Mapping[str, str]
     note: Callable[[Difference], None]
 
 
@@ -154,7 +154,7 @@ class StreamComparison:
             missing=report.missing + findings.count(Finding.MISSING),
             extra=report.extra + findings.count(Finding.EXTRA),
             different=report.different + findings.count(Finding.DIFFERENT),
-            set_aside=report.set_aside + sum(difference.set_aside is not None for difference in found),
+            rejected=report.rejected + sum(difference.rejected is not None for difference in found),
             examples=(*report.examples, *found[:room]),
         )
 
@@ -204,7 +204,7 @@ class StreamComparison:
             finding = Finding.MISSING if suspect.destination is None else Finding.DIFFERENT
         if finding is Finding.DIFFERENT and columns.get(suspect) == ():
             return None
-        reason = self._told.set_aside.get(key_text(key)) if self._told.set_aside else None
+        reason = self._told.rejected.get(key_text(key)) if self._told.rejected else None
         return Difference(key, finding, columns.get(suspect, ()), reason)
 
 

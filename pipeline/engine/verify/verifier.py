@@ -84,7 +84,7 @@ class Verifier:
             begun=begun,
             ended=self._clock.now(),
             streams=tuple(reports),
-            left_out=scope.left_out,
+            not_selected=scope.not_selected,
             only_there=scope.only_there,
         )
 
@@ -135,7 +135,7 @@ class _Comparison:
             if self.note is not None:
                 self.note(stream, difference)
 
-        return DifferenceSink(self.request.examples, self.history.set_aside.get(stream, {}), note)
+        return DifferenceSink(self.request.examples, self.history.rejected.get(stream, {}), note)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +143,7 @@ class _Scope:
     """The streams that are `compared`, in order, and those that are not."""
 
     compared: tuple[_StreamPair, ...]
-    left_out: tuple[StreamName, ...]
+    not_selected: tuple[StreamName, ...]
     only_there: tuple[StreamName, ...]
 
 
@@ -159,7 +159,7 @@ async def _read_scope(
     known = {found.stream for found in matched.values() if found is not None}
     return _Scope(
         tuple(_StreamPair(schema, matched[schema.stream], gone=schema.stream not in names) for schema in compared),
-        left_out=tuple(schema.stream for schema in present if not history.moves(schema.stream)),
+        not_selected=tuple(schema.stream for schema in present if not history.moves(schema.stream)),
         only_there=tuple(schema.stream for schema in there if schema.stream not in known),
     )
 

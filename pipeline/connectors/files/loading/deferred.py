@@ -90,7 +90,7 @@ class DeferredWork:
         """Try the records again that were set aside; return those that still are, with what hinders them now."""
         with self._lock:
             remaining: list[tuple[EventFileId, RejectedRecord]] = []
-            for file, record in self._state.set_aside(stream):
+            for file, record in self._state.rejected(stream):
                 if only_waiting and not record.waits:
                     continue
                 try:

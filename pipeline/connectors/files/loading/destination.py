@@ -108,7 +108,7 @@ class FilesSession:
 
     def _retry_rejected(self) -> Sequence[Rejection]:
         rejections: list[Rejection] = []
-        for stream in self._state.streams_set_aside():
+        for stream in self._state.streams_with_rejected():
             self._aftercare.remove_emptied(stream)
             remaining = self._aftercare.place_kept(stream, only_waiting=False)
             rejections.extend(record.rejection(file) for file, record in remaining)

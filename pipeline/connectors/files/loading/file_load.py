@@ -56,7 +56,7 @@ class EventFileLoad:
         self._stream = file.entry.id.stream
         self._prefix = prefix
         self._plan = Plan()
-        self._set_aside: list[RejectedRecord] = []
+        self._rejected: list[RejectedRecord] = []
         self._binaries = 0
 
     async def apply(self) -> tuple[Mark, tuple[Rejection, ...]]:
@@ -79,7 +79,7 @@ class EventFileLoad:
         async for block in self._file.blocks:
             await to_thread.run_sync(plan_block, self._plan, block, what)
             await to_thread.run_sync(write_spool, lines, block)
-        self._set_aside.extend(self._plan.unacceptable.values())
+        self._rejected.extend(self._plan.unacceptable.values())
         lines.seek(0)
 
     def _begin(self) -> None:
@@ -139,11 +139,11 @@ class EventFileLoad:
         try:
             place(upsert)
         except InvalidRecordError as error:
-            self._set_aside.append(RejectedRecord(key, upsert.line, str(error), error.column, upsert.raw))
+            self._rejected.append(RejectedRecord(key, upsert.line, str(error), error.column, upsert.raw))
         except BlockedPathError as error:
             if staged is not None:
                 self._tree.incoming.keep(staged, self._aftercare.kept_name(self._stream, key))
-            self._set_aside.append(RejectedRecord(key, upsert.line, str(error), "path", upsert.raw, error.waits))
+            self._rejected.append(RejectedRecord(key, upsert.line, str(error), "path", upsert.raw, error.waits))
         else:
             return True
         return False
@@ -151,18 +151,18 @@ class EventFileLoad:
     def _end(self) -> None:
         """Remember what did not go in, forget what now has, and try what waited."""
         plan = self._plan
-        aside = {record.key for record in self._set_aside}
+        aside = {record.key for record in self._rejected}
         paths = (path for paths in (plan.upserts, plan.deletes) for path in paths)
         keys = chain((key_text((from_bytes(path),)) for path in paths), plan.nowhere)
         self._aftercare.forget(self._stream, (key for key in keys if key not in aside))
-        self._state.remember(self._file.entry.id, self._set_aside)
+        self._state.remember(self._file.entry.id, self._rejected)
         self._aftercare.remove_emptied(self._stream)
         self._aftercare.place_kept(self._stream, only_waiting=True)
         self._tree.sync()
 
     def _result(self) -> tuple[Mark, tuple[Rejection, ...]]:
         plan = self._plan
-        rejected = sorted((record for record in self._set_aside if not record.waits), key=lambda record: record.line)
+        rejected = sorted((record for record in self._rejected if not record.waits), key=lambda record: record.line)
         mark = Mark(
             upserts=plan.upsert_count - len(rejected),
             deletes=plan.delete_count,

@@ -155,7 +155,7 @@ class ImportState:
                 ),
             )
 
-    def set_aside(self, stream: StreamName) -> Sequence[tuple[EventFileId, RejectedRecord]]:
+    def rejected(self, stream: StreamName) -> Sequence[tuple[EventFileId, RejectedRecord]]:
         """All records of the stream that are kept, in the order of their keys' texts, with the files they came in."""
         with self._transaction() as connection:
             rows = connection.execute(
@@ -167,7 +167,7 @@ class ImportState:
                 for file, key, line, reason, column, raw, waits in rows
             ]
 
-    def streams_set_aside(self) -> Sequence[StreamName]:
+    def streams_with_rejected(self) -> Sequence[StreamName]:
         """The streams that have records set aside."""
         with self._transaction() as connection:
             rows = connection.execute("SELECT DISTINCT stream FROM set_aside WHERE flow = ?", (self._flow,))

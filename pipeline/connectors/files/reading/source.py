@@ -86,8 +86,8 @@ class FilesSource:
         """Open the tree. ConfigurationError when there is no such directory, RefusedError when it may not be read."""
         root_fd = await to_thread.run_sync(_open_tree, self._root)
         try:
-            left_out = await to_thread.run_sync(_left_out, self._root, self._exclude)
-            yield FilesSnapshot(root_fd, files_schema(self._stream), left_out, checksum=self._checksum)
+            excluded = await to_thread.run_sync(_excluded, self._root, self._exclude)
+            yield FilesSnapshot(root_fd, files_schema(self._stream), excluded, checksum=self._checksum)
         finally:
             os.close(root_fd)
 
@@ -95,10 +95,10 @@ class FilesSource:
 class FilesSnapshot:
     """An open tree: a Snapshot of one stream."""
 
-    def __init__(self, root_fd: int, schema: StreamSchema, left_out: frozenset[bytes], *, checksum: bool) -> None:
+    def __init__(self, root_fd: int, schema: StreamSchema, excluded: frozenset[bytes], *, checksum: bool) -> None:
         self._root_fd = root_fd
         self._schema = schema
-        self._left_out = left_out
+        self._excluded = excluded
         self._checksum = checksum
 
     async def streams(self) -> Sequence[StreamSchema]:
@@ -112,7 +112,7 @@ class FilesSnapshot:
         """Open the tree's entries, in the order of their paths. Blocks end where they always do."""
         if schema.stream != self._schema.stream:
             raise DefectError(f"the files source was asked for the stream {schema.stream!r}, which it does not have")
-        entries = walk(self._root_fd, leave_out=self._left_out)
+        entries = walk(self._root_fd, excluded=self._excluded)
         blocks = self._blocks(entries)
         try:
             yield blocks
@@ -228,7 +228,7 @@ def _open_tree(root: Path) -> int:
         raise translate(error, location_of(root)) from error
 
 
-def _left_out(root: Path, exclude: Sequence[Path]) -> frozenset[bytes]:
+def _excluded(root: Path, exclude: Sequence[Path]) -> frozenset[bytes]:
     top = root.resolve()
     inside = [path.resolve().relative_to(top) for path in exclude if path.resolve().is_relative_to(top)]
     return frozenset({METADATA_NAME, *(os.fsencode(path) for path in inside)})

@@ -72,15 +72,15 @@ class _Keeper:
     def __init__(self, connection: Connection, schema: StreamSchema) -> None:
         self._connection = connection
         self.stream = schema.stream
-        self._promises = constraints_of(schema)
+        self._constraints = constraints_of(schema)
         self._name = qualified(SCHEMA, schema.stream)
         found = connection.execute("SELECT to_regclass(%s)::oid", (self._name,)).fetchone()
         self.oid: int | None = found[0] if found else None
-        self._left_out = list(self._promises.left_out)
+        self._unsupported = list(self._constraints.unsupported)
 
     def make_indexes(self) -> Iterator[Violation]:
         """Make what is not there; what the rows forbid is a violation."""
-        for index in self._promises.indexes:
+        for index in self._constraints.indexes:
             if not self._serves(index):
                 yield from self._make_index(index)
 
@@ -107,13 +107,13 @@ class _Keeper:
             if index.unique and state.startswith(_CAN_BE_MENDED):
                 yield Violation(self.stream, f"the {what} {name} cannot be made: {words}")
             elif state.startswith((*_CAN_BE_MENDED, *_NOT_HERE)):
-                self._left_out.append(UnsupportedConstraint(what, name, words))
+                self._unsupported.append(UnsupportedConstraint(what, name, words))
             else:
                 raise
 
     def make_foreign_keys(self, wanted: set[StreamName]) -> Iterator[Violation]:
         """Make those from and to the tables of these streams that are not there; what the rows forbid is a violation."""
-        for key in self._promises.foreign_keys:
+        for key in self._constraints.foreign_keys:
             if (self.stream in wanted or key.references in wanted) and not self._refers(key):
                 yield from self._make_foreign_key(key)
 
@@ -132,7 +132,7 @@ class _Keeper:
         if not_made.unfit is None:
             yield Violation(self.stream, not_made.reason)
         else:
-            self._left_out.append(UnsupportedConstraint("foreign key", str(key), not_made.unfit))
+            self._unsupported.append(UnsupportedConstraint("foreign key", str(key), not_made.unfit))
 
     def _refers(self, key: ForeignKey) -> bool:
         """Whether the table has a foreign key of these columns to that table."""
@@ -143,15 +143,15 @@ class _Keeper:
 
     def tell(self) -> None:
         """Name what is left out, and what nobody has made by hand."""
-        left_out = [str(one) for one in self._left_out if not self._is_made_by_hand(one)]
-        if left_out:
-            _log.warning("promises_left_out", stream=self.stream, left_out=left_out)
+        unsupported = [str(one) for one in self._unsupported if not self._is_made_by_hand(one)]
+        if unsupported:
+            _log.warning("constraints_unsupported", stream=self.stream, unsupported=unsupported)
 
-    def _is_made_by_hand(self, left_out: UnsupportedConstraint) -> bool:
-        if left_out.kind == "check":
+    def _is_made_by_hand(self, unsupported: UnsupportedConstraint) -> bool:
+        if unsupported.kind == "check":
             return bool(self._connection.execute(_CHECKS, (self.oid,)).rowcount)
         names = {row[0] for row in self._connection.execute(_NAMES, {"table": self.oid})}
-        return left_out.name in names
+        return unsupported.name in names
 
     def _named_after(self, columns: Sequence[str], ending: str) -> str:
         return "_".join([self.stream, *columns, ending])

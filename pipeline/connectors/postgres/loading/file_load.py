@@ -70,7 +70,7 @@ class FileLoad:
         self._sending = Lock()
         self._staging = Staging(connection, target, inserts_only=self._inserts_only, sending=self._sending)
         self._lines = Lines(self._line_columns(), target.key_lines)
-        self._has_set_aside = bookkeeping.has_set_aside(stream)
+        self._has_rejected = bookkeeping.has_rejected(stream)
         self._batches = self._new_batches()
         self.upserts = 0
         self.deletes = 0
@@ -97,7 +97,7 @@ class FileLoad:
                 case Member():
                     self._apply_alone(step)
                 case RejectedMember():
-                    self._set_aside(step.lines, step.origin)
+                    self._reject(step.lines, step.origin)
                 case _:
                     assert_never(step)
 
@@ -112,10 +112,10 @@ class FileLoad:
 
     def finish(self, file: EventFileId) -> None:
         """Try again, at the end of a file, what another row stood in the way of."""
-        if not self._has_set_aside:
+        if not self._has_rejected:
             return
         newest = self._bookkeeping.newest()
-        while items := self._bookkeeping.some_set_aside(self._stream, newest, file):
+        while items := self._bookkeeping.rejected_batch(self._stream, newest, file):
             self.retry(items)
 
     def _line_columns(self) -> Sequence[LineColumn]:
@@ -166,9 +166,9 @@ class FileLoad:
         if refusal is None:
             self._went_in(run, origin)
         elif len(run) == 1:
-            self._set_aside([(run.places[0], refusal)], origin)
+            self._reject([(run.places[0], refusal)], origin)
         elif orphans := self._rows_without_parent(run, refusal):
-            self._set_aside([(run.places[row], refusal) for row in orphans], origin)
+            self._reject([(run.places[row], refusal) for row in orphans], origin)
             self._settle(run.without(orphans), origin)
         else:
             for part in _parts(run, refusal):
@@ -206,18 +206,18 @@ class FileLoad:
             self.upserts += len(run)
         else:
             self.deletes += len(run)
-        if self._has_set_aside:
+        if self._has_rejected:
             keys = [_key_text(origin.record(place), self._target.key) for place in run.places]
             self._bookkeeping.forget(self._stream, keys)
 
-    def _set_aside(self, refused: Sequence[tuple[int, RejectReason]], origin: Origin) -> None:
-        self._has_set_aside = True
+    def _reject(self, refused: Sequence[tuple[int, RejectReason]], origin: Origin) -> None:
+        self._has_rejected = True
         items = []
         for place, refusal in refused:
             (file, line), record = origin.where(place), origin.record(place)
             rejection = Rejection(file, line, _key_text(record, self._target.key), refusal.reason, refusal.column)
-            items.append(RejectedRecord(self._stream, rejection, record, refusal.in_the_way))
-        self._bookkeeping.set_aside(items)
+            items.append(RejectedRecord(self._stream, rejection, record, refusal.blocked))
+        self._bookkeeping.add_rejected(items)
 
 
 def _as_row_of(run: Run, tried: Run, refusal: RejectReason | None) -> RejectReason | None:

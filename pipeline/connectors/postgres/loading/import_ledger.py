@@ -165,11 +165,11 @@ class ImportLedger:
         )
         return [schema_from_json(orjson.loads(text)) for (text,) in rows]
 
-    def has_set_aside(self, stream: StreamName) -> bool:
+    def has_rejected(self, stream: StreamName) -> bool:
         """Whether any record of the stream is set aside."""
         return self._exists("SELECT FROM _pipeline.rejected WHERE flow = %s AND stream = %s", self._flow, stream)
 
-    def set_aside(self, items: Sequence[RejectedRecord]) -> None:
+    def add_rejected(self, items: Sequence[RejectedRecord]) -> None:
         """Remember records of one stream that were refused, in place of older ones with their keys."""
         last = {item.rejection.key: item for item in items}
         kept = [item for item in items if item.rejection.key == NO_KEY or last[item.rejection.key] is item]
@@ -185,7 +185,7 @@ class ImportLedger:
             [item.record for item in items],
             [item.rejection.reason for item in items],
             [item.rejection.column for item in items],
-            [item.in_the_way for item in items],
+            [item.blocked for item in items],
         ]
         self._connection.execute(
             "INSERT INTO _pipeline.rejected (flow, stream, key, event_file, line, record, reason, column_name, in_the_way) "
@@ -215,7 +215,7 @@ class ImportLedger:
         )
         return [Rejection(EventFileId.parse(event_file), *others) for event_file, *others in rows]
 
-    def streams_with_set_aside(self) -> set[StreamName]:
+    def streams_with_rejected(self) -> set[StreamName]:
         """Return the streams of the Flow of which records are set aside."""
         rows = self._connection.execute("SELECT DISTINCT stream FROM _pipeline.rejected WHERE flow = %s", (self._flow,))
         return {StreamName(stream) for (stream,) in rows}
@@ -225,7 +225,7 @@ class ImportLedger:
         row = self._connection.execute("SELECT coalesce(max(id), 0) FROM _pipeline.rejected").fetchone()
         return 0 if row is None else int(row[0])
 
-    def some_set_aside(self, stream: StreamName, until: int, file: EventFileId | None = None) -> list[RejectedRecord]:
+    def rejected_batch(self, stream: StreamName, until: int, file: EventFileId | None = None) -> list[RejectedRecord]:
         """Return the oldest `MANY_SET_ASIDE` records of the stream up to the one numbered `until`, with their content.
 
         With `file` given, those of it that another row stood in the way of.

@@ -17,7 +17,7 @@ _REFUSED_STATES = frozenset(
         "P0001",  # RAISE EXCEPTION of a trigger
     }
 )
-_IN_THE_WAY = frozenset({"23503", "23505", "23P01"})
+_BLOCKED_BY_ROW = frozenset({"23503", "23505", "23P01"})
 _IN_COPY = re.compile(r"^COPY [^\n]*?, line (\d+)(?:, column ([^\n]+?))?(?:: .*)?$", re.MULTILINE)
 _NUL = "0x00"
 
@@ -34,14 +34,14 @@ class InvalidRecordError(Exception):
 class RejectReason:
     """Why records were refused. `row` is the 0-based row of the COPY at fault, where the server names it.
 
-    `in_the_way`: it was another row, or a missing one, so the record may go in when that has changed. `is_duplicate`:
+    `blocked`: it was another row, or a missing one, so the record may go in when that has changed. `is_duplicate`:
     a unique index has the value already. `foreign_key`: the foreign key that is broken, as schema, table and name.
     """
 
     reason: str
     column: str | None = None
     row: int | None = None
-    in_the_way: bool = False
+    blocked: bool = False
     is_duplicate: bool = False
     foreign_key: tuple[str, str, str] | None = None
 
@@ -58,7 +58,7 @@ def reject_reason_of(error: psycopg.Error) -> RejectReason | None:
         _reason(diagnosis),
         diagnosis.column_name or column,
         row,
-        state in _IN_THE_WAY,
+        state in _BLOCKED_BY_ROW,
         is_duplicate=state == "23505",
         foreign_key=_foreign_key(diagnosis) if state == "23503" else None,
     )

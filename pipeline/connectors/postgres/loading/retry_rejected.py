@@ -22,7 +22,7 @@ def retry_rejected_records(connection: Connection, bookkeeping: ImportLedger, as
     left = bookkeeping.rejections()
     while left:
         before = len(left)
-        streams = bookkeeping.streams_with_set_aside()
+        streams = bookkeeping.streams_with_rejected()
         for schema in bookkeeping.schemas():
             if schema.stream in streams:
                 _retry_stream(connection, bookkeeping, schema, as_replica=as_replica)
@@ -41,7 +41,7 @@ def _retry_stream(connection: Connection, bookkeeping: ImportLedger, schema: Str
         )
         before = Counter(rejection.file for rejection in bookkeeping.rejections())
         newest = bookkeeping.newest()
-        while items := bookkeeping.some_set_aside(schema.stream, newest):
+        while items := bookkeeping.rejected_batch(schema.stream, newest):
             load.retry(items)
         after = Counter(rejection.file for rejection in bookkeeping.rejections())
         bookkeeping.correct_marks(before - after)

@@ -99,7 +99,7 @@ def read_streams(connection: Connection, schemas: Sequence[str] | None) -> list[
     constraints = by_table(fetch(connection, queries.CONSTRAINTS, (oids + below,)))
     parents = by_table(fetch(connection, queries.PARENTS, (oids,)))
     sequences = by_table(fetch(connection, queries.SEQUENCES, {"tables": oids}))
-    promises = read_constraints_catalog(connection, oids + below)
+    table_constraints = read_constraints_catalog(connection, oids + below)
     streams = []
     for row in found:
         oid = row["oid"]
@@ -115,8 +115,8 @@ def read_streams(connection: Connection, schemas: Sequence[str] | None) -> list[
             parents=parents.get(oid, []),
             sequences=sequences.get(oid, []),
             types=types.needed(column.type_oid for column in table.columns),
-            promises=constraints_of_table(
-                promises,
+            table_constraints=constraints_of_table(
+                table_constraints,
                 table,
                 [part["oid"] for part in partitions.get(oid, [])],
                 constraints.get(oid, []),

@@ -37,7 +37,7 @@ class ConstraintsCatalog:
     indexes: Mapping[int, Sequence[Row]]
     foreign_keys: Mapping[int, Sequence[Row]]
     triggers: Mapping[int, Sequence[Row]]
-    left_out_keys: frozenset[int]
+    unsupported_keys: frozenset[int]
 
 
 def read_constraints_catalog(connection: Connection, tables: Sequence[int]) -> ConstraintsCatalog:
@@ -47,7 +47,7 @@ def read_constraints_catalog(connection: Connection, tables: Sequence[int]) -> C
         indexes=by_table(indexes),
         foreign_keys=by_table(fetch(connection, queries.FOREIGN_KEYS, (list(tables),))),
         triggers=by_table(fetch(connection, queries.TRIGGERS, (list(tables),))),
-        left_out_keys=frozenset(row["oid"] for row in indexes if not row["primary"] and _why_not(row) is not None),
+        unsupported_keys=frozenset(row["oid"] for row in indexes if not row["primary"] and _why_not(row) is not None),
     )
 
 
@@ -74,7 +74,7 @@ def constraints_of_table(
     return TableConstraints(
         indexes=tuple(one for one in found if isinstance(one, Index)),
         foreign_keys=tuple(one for one in found if isinstance(one, ForeignKey)),
-        left_out=tuple(one for one in found if isinstance(one, UnsupportedConstraint)),
+        unsupported=tuple(one for one in found if isinstance(one, UnsupportedConstraint)),
     )
 
 
@@ -118,7 +118,7 @@ def _foreign_keys(
     generated = {column.name for column in table.columns if column.generated}
     for row in catalog.foreign_keys.get(table.oid, ()):
         reasons = {
-            "what makes its key at the other table unique is left out": row["parent_index"] in catalog.left_out_keys,
+            "what makes its key at the other table unique is left out": row["parent_index"] in catalog.unsupported_keys,
             f"it refers to the partition {row['parent']}": row["parent_is_partition"],
             "it is about a period": row["period"],
             "it is not enforced": not row["enforced"],

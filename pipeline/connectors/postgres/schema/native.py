@@ -29,7 +29,7 @@ class Described:
     parents: Sequence[Row]
     sequences: Sequence[Row]
     types: NeededTypes
-    promises: TableConstraints
+    table_constraints: TableConstraints
 
 
 def native_description(described: Described) -> dict[str, object]:
@@ -56,7 +56,7 @@ def native_description(described: Described) -> dict[str, object]:
         "types": list(described.types.types),
         "extensions": list(described.types.extensions),
         "schemas": _schemas(described),
-        MEMBER: constraints_to_json(described.promises),
+        MEMBER: constraints_to_json(described.table_constraints),
     }
 
 

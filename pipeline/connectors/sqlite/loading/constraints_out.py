@@ -60,9 +60,9 @@ def create_constraints(connection: apsw.Connection, schema: StreamSchema) -> Ite
     """Make the indexes that the stream's table lacks, and tell what is left out. What rows forbid is a violation."""
     if not connection.table_exists("main", schema.stream):
         return
-    promises = constraints_of(schema)
-    left_out = [one for one in promises.left_out if not _is_made_by_hand(connection, schema.stream, one)]
-    for index in promises.indexes:
+    constraints = constraints_of(schema)
+    unsupported = [one for one in constraints.unsupported if not _is_made_by_hand(connection, schema.stream, one)]
+    for index in constraints.indexes:
         if _serves(connection, schema.stream, index):
             continue
         name = _name(schema.stream, index)
@@ -71,14 +71,14 @@ def create_constraints(connection: apsw.Connection, schema: StreamSchema) -> Ite
         except apsw.ConstraintError as error:
             yield Violation(schema.stream, f"the index {name} cannot be made: {error}")
         except apsw.SQLError as error:
-            left_out.append(UnsupportedConstraint("index", name, str(error)))
-    left_out += [
+            unsupported.append(UnsupportedConstraint("index", name, str(error)))
+    unsupported += [
         UnsupportedConstraint("foreign key", str(key), "a table that is there cannot get one")
-        for key in promises.foreign_keys
+        for key in constraints.foreign_keys
         if not _refers(connection, schema.stream, key)
     ]
-    if left_out:
-        _log.warning("promises_left_out", stream=schema.stream, left_out=[str(one) for one in left_out])
+    if unsupported:
+        _log.warning("constraints_unsupported", stream=schema.stream, unsupported=[str(one) for one in unsupported])
 
 
 def _serves(connection: apsw.Connection, table: str, wanted: Index) -> bool:
@@ -111,14 +111,14 @@ def _refers(connection: apsw.Connection, table: str, wanted: ForeignKey) -> bool
     return any(parent == folded(wanted.references) and columns == there for (_, parent), there in found.items())
 
 
-def _is_made_by_hand(connection: apsw.Connection, table: str, left_out: UnsupportedConstraint) -> bool:
+def _is_made_by_hand(connection: apsw.Connection, table: str, unsupported: UnsupportedConstraint) -> bool:
     """Whether somebody has seen to it: there is an index, a trigger or a column of the name, or there are CHECKs."""
     create = connection.execute("SELECT sql FROM sqlite_schema WHERE type = 'table' AND name = ?", (table,)).get
-    if left_out.kind == "check":
+    if unsupported.kind == "check":
         return bool(checks_in(str(create)))
     names = connection.execute(
         "SELECT name FROM sqlite_schema WHERE tbl_name = ?1 AND name <> ?1 UNION ALL "
         "SELECT name FROM pragma_table_xinfo(?1, 'main')",
         (table,),
     ).fetchall()
-    return folded(left_out.name) in {folded(str(name)) for (name,) in names}
+    return folded(unsupported.name) in {folded(str(name)) for (name,) in names}

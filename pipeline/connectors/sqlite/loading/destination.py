@@ -126,8 +126,8 @@ class SqliteDestinationSession:
         return FileLoad(self._connection, self._bookkeeping, target, schema.stream, place), target
 
     def _complete(self, file: FileToLoad, load: FileLoad, target: Target) -> Loaded:
-        load.retry_in_the_way(file.entry.id)
-        rejections = tuple(item.rejection for item in self._bookkeeping.all_set_aside(file.entry.id))
+        load.retry_blocked(file.entry.id)
+        rejections = tuple(item.rejection for item in self._bookkeeping.rejected_records(file.entry.id))
         mark = Mark(load.upserts, load.deletes, len(rejections), movement=file.movement)
         self._bookkeeping.mark(file.entry.id, mark)
         return Loaded(mark, rejections, target.skipped)

@@ -32,7 +32,7 @@ from pipeline.connectors.sqlite.loading.records import (
     parse_block,
     runs,
 )
-from pipeline.connectors.sqlite.loading.rejections import REFUSALS, UNBINDABLE, column_in, is_in_the_way
+from pipeline.connectors.sqlite.loading.rejections import REFUSALS, UNBINDABLE, column_in, is_blocked
 from pipeline.connectors.sqlite.loading.target import Target
 from pipeline.domain.errors import RefusedError
 from pipeline.domain.ids import EventFileId, StreamName
@@ -54,7 +54,7 @@ class FileLoad:
         self._target = target
         self._stream = stream
         self._what = what
-        self._has_set_aside = bookkeeping.has_set_aside(stream)
+        self._has_rejected = bookkeeping.has_rejected(stream)
         self._is_empty = not connection.execute(f"SELECT 1 FROM main.{quoted(target.table.name)} LIMIT 1").fetchall()
         self._upsert_lines: UpsertLines | None = None
         self.upserts = 0
@@ -85,7 +85,7 @@ class FileLoad:
                 case _:
                     for line, record in enumerate(run.bodies, run.first_line):
                         reason = InvalidRecordError("neither an upsert nor a delete")
-                        self._set_aside(file, line, record, UNKNOWN, reason)
+                        self._reject(file, line, record, UNKNOWN, reason)
         return len(records)
 
     def _quick_values(self, block: bytes, header_columns: Sequence[str]) -> Sequence[object] | None:
@@ -113,14 +113,14 @@ class FileLoad:
             elif run.kind == DELETE:
                 self._delete_run(run, item.rejection.file)
             else:
-                self._bookkeeping.set_aside(item)
+                self._bookkeeping.add_rejected(item)
         self._settle(upserts)
 
-    def retry_in_the_way(self, file: EventFileId) -> None:
+    def retry_blocked(self, file: EventFileId) -> None:
         """Try again, at the end of a file, the records that another row stood in the way of."""
-        if not self._has_set_aside:
+        if not self._has_rejected:
             return
-        items = [item for item in self._bookkeeping.all_set_aside(file) if item.in_the_way]
+        items = [item for item in self._bookkeeping.rejected_records(file) if item.blocked]
         if items:
             self.retry(items[:_MANY_SET_ASIDE])
 
@@ -146,7 +146,7 @@ class FileLoad:
             end = min(start + step, count)
             if values is not None and self._upsert_rows(end - start, values[start * width : end * width]):
                 self.upserts += end - start
-                if self._has_set_aside:
+                if self._has_rejected:
                     self._forget(bodies(start, end))
             else:
                 lines = enumerate(bodies(start, end), first_line + start)
@@ -195,7 +195,7 @@ class FileLoad:
         if refusal is None:
             self._went_in(upserts)
         elif len(upserts) == 1:
-            self._set_aside(upserts[0].file, upserts[0].line, upserts[0].body, UPSERT, refusal)
+            self._reject(upserts[0].file, upserts[0].line, upserts[0].body, UPSERT, refusal)
         else:
             middle = len(upserts) // 2
             self._settle(upserts[:middle])
@@ -231,7 +231,7 @@ class FileLoad:
             if refusal is None:
                 self._deleted([body])
             else:
-                self._set_aside(file, line, body, DELETE, refusal)
+                self._reject(file, line, body, DELETE, refusal)
 
     def _delete_rows(self, bodies: Sequence[object]) -> bool:
         """Delete by whole keys at once; False, with nothing changed, when one is unfit for that or refused."""
@@ -280,13 +280,12 @@ class FileLoad:
         self._forget([upsert.body for upsert in upserts])
 
     def _forget(self, bodies: Sequence[object]) -> None:
-        if self._has_set_aside:
+        if self._has_rejected:
             self._bookkeeping.forget(self._stream, [key_text(body, self._target.key) for body in bodies])
 
-    def _set_aside(self, file: EventFileId, line: int, body: object, kind: str, refusal: Exception) -> None:
-        self._has_set_aside = True
+    def _reject(self, file: EventFileId, line: int, body: object, kind: str, refusal: Exception) -> None:
+        self._has_rejected = True
         reason, column = str(refusal), column_in(str(refusal), self._target.table.name)
         rejection = Rejection(file, line, key_text(body, self._target.key), reason, column)
         record = body if kind == UNKNOWN else {kind: body}
-        in_the_way = is_in_the_way(refusal)
-        self._bookkeeping.set_aside(RejectedRecord(self._stream, rejection, dumps(record), in_the_way))
+        self._bookkeeping.add_rejected(RejectedRecord(self._stream, rejection, dumps(record), is_blocked(refusal)))

@@ -108,14 +108,14 @@ class ImportLedger:
             found += [schema_from_json(orjson.loads(schema)) for (schema,) in rows]
         return found
 
-    def has_set_aside(self, stream: StreamName) -> bool:
+    def has_rejected(self, stream: StreamName) -> bool:
         """Whether any record of the stream is set aside."""
         found = self._connection.execute(
             "SELECT 1 FROM _pipeline_rejected WHERE flow = ? AND stream = ? LIMIT 1", (self._flow, stream)
         ).fetchall()
         return bool(found)
 
-    def set_aside(self, item: RejectedRecord) -> None:
+    def add_rejected(self, item: RejectedRecord) -> None:
         """Remember a record that was refused, in place of an older one with its key."""
         rejection = item.rejection
         if rejection.key != NO_KEY:
@@ -125,7 +125,7 @@ class ImportLedger:
             "in_the_way) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 *(self._flow, item.stream, rejection.key, str(rejection.file), rejection.line),
-                *(item.record, rejection.reason, rejection.column, item.in_the_way),
+                *(item.record, rejection.reason, rejection.column, item.blocked),
             ),
         )
 
@@ -140,7 +140,7 @@ class ImportLedger:
         """Forget these records, about to be tried again."""
         self._connection.executemany("DELETE FROM _pipeline_rejected WHERE id = ?", ((item.row,) for item in items))
 
-    def all_set_aside(
+    def rejected_records(
         self, file: EventFileId | None = None, *, stream: StreamName | None = None
     ) -> list[RejectedRecord]:
         """Return what is set aside of the Flow, of one file or one stream of it, in the order in which it came."""

@@ -17,16 +17,16 @@ REFUSALS: tuple[type[Exception], ...] = (apsw.ConstraintError, apsw.MismatchErro
 UNBINDABLE: tuple[type[Exception], ...] = (TypeError, OverflowError)
 """What apsw raises for a value that is none of SQLite's: an array, an integer of more than 64 bits."""
 
-_IN_THE_WAY = (
+_BLOCKED_BY_ROW = (
     apsw.SQLITE_CONSTRAINT_UNIQUE,
     apsw.SQLITE_CONSTRAINT_PRIMARYKEY,
     apsw.SQLITE_CONSTRAINT_ROWID,
 )
 
 
-def is_in_the_way(refusal: Exception) -> bool:
+def is_blocked(refusal: Exception) -> bool:
     """Whether it was another row that stood in the way."""
-    return getattr(refusal, "extendedresult", None) in _IN_THE_WAY
+    return getattr(refusal, "extendedresult", None) in _BLOCKED_BY_ROW
 
 
 def column_in(words: str, table: str) -> str | None:

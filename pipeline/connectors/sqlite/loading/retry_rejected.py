@@ -22,12 +22,12 @@ def retry_rejected_records(
     The marks of their files count what went in. Those of one stream are tried together, so that rows which stood in
     each other's way may change places.
     """
-    before = bookkeeping.all_set_aside()
+    before = bookkeeping.rejected_records()
     for schema in bookkeeping.schemas(sorted({item.stream for item in before})):
         target = prepare_target(connection, schema)
         load = FileLoad(connection, bookkeeping, target, schema.stream, f"{place}, table {schema.stream}")
         load.retry([item for item in before if item.stream == schema.stream])
-    left = bookkeeping.all_set_aside()
+    left = bookkeeping.rejected_records()
     bookkeeping.correct_marks(_by_file(before) - _by_file(left))
     return left
 

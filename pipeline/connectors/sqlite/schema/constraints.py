@@ -44,12 +44,12 @@ class Outline:
 
 
 def read_constraints(connection: apsw.Connection, table: Outline) -> TableConstraints:
-    """Return what a table promises."""
+    """Return the indexes and foreign keys of a table."""
     found = [*_read_indexes(connection, table), *_read_foreign_keys(connection, table), *_others(connection, table)]
     return TableConstraints(
         indexes=tuple(one for one in found if isinstance(one, Index)),
         foreign_keys=tuple(one for one in found if isinstance(one, ForeignKey)),
-        left_out=tuple(one for one in found if isinstance(one, UnsupportedConstraint)),
+        unsupported=tuple(one for one in found if isinstance(one, UnsupportedConstraint)),
     )
 
 

@@ -61,7 +61,7 @@ async def move(movements: Movements) -> tuple[Movement, Told]:
     """Move once; return with it what was told to be left out, by stream."""
     with capture_logs() as logs:
         movement = await movements.move()
-    return movement, {log["stream"]: log["left_out"] for log in logs if log["event"] == "promises_left_out"}
+    return movement, {log["stream"]: log["unsupported"] for log in logs if log["event"] == "constraints_unsupported"}
 
 
 async def move_well(movements: Movements) -> Told:
