@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import gzip
+import sys
 from datetime import UTC, datetime
 
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pipeline.codec.event_files.compression import (
@@ -25,6 +26,11 @@ from pipeline.domain.event_file import Encoding, Header, KeyRange
 from pipeline.domain.ids import EventFileId, FlowName, Label, Phase, StreamName
 from pipeline.domain.keys import RawText
 from pipeline.domain.schema import Column, StreamSchema
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 EVERYTHING = KeyRange()
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
@@ -145,12 +151,23 @@ def test_a_zstd_bomb_comes_in_pieces() -> None:
     assert max(len(piece) for piece in ZstdDecoder().feed(bomb)) <= PIECE_BYTES
 
 
+def _count_frames(data: bytes) -> int:
+    """Count zstd frames by their ends: content that is stored as it is may hold the magic number of a frame."""
+    frames = 0
+    while data:
+        frame = zstd.ZstdDecompressor()
+        frame.decompress(data)
+        data, frames = frame.unused_data, frames + 1
+    return frames
+
+
 @given(st.lists(st.binary(max_size=100) | st.integers(1, FRAME_BYTES * 3).map(bytes), max_size=6))
+@example([ZSTD_MAGIC])
 def test_the_compressor_makes_frames_of_what_it_is_given(parts: list[bytes]) -> None:
     compressor = Compressor(1)
     data = b"".join([*(compressor.add(part) for part in parts), compressor.finish()])
     size = sum(map(len, parts))
-    assert data.count(ZSTD_MAGIC) <= size // FRAME_BYTES + (size % FRAME_BYTES > 0)
+    assert _count_frames(data) <= size // FRAME_BYTES + (size % FRAME_BYTES > 0)
     decoder = ZstdDecoder()
     assert b"".join(decoder.feed(data)) == b"".join(parts)
     decoder.close()
