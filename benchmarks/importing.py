@@ -17,7 +17,7 @@ import anyio
 import apsw
 import orjson
 
-from pipeline.assembly.runtime import limits, open_queue, open_runtime
+from pipeline.assembly.runtime import open_runtime
 from pipeline.codec.documents.message import GroupCompleted, encode_message
 from pipeline.codec.event_files.compression import ZstdDecoder
 from pipeline.connectors.sqlite import SqliteDestination
@@ -104,11 +104,9 @@ class _MarkingSession:
 async def main(directory: Path, kind: str, number: int) -> None:
     """Get ready, wait for the word, import, and write down the peak of this process's memory."""
     settings = load_settings()
-    async with open_runtime(settings) as home, open_queue(settings, settings.imports_queue) as queue:
-        movement = await home.flows.read_movement(FlowName(FLOW), 1)
-        parts = EngineContext(
-            home.store, queue, home.clock, Counting(directory / f"imported{number}"), home.flows, limits(settings)
-        )
+    reporter = Counting(directory / f"imported{number}")
+    async with open_runtime(settings) as runtime, runtime.fleet_context(reporter) as parts:
+        movement = await runtime.flows.read_movement(FlowName(FLOW), 1)
         (directory / f"ready{number}").touch()
         await _until((directory / "go").exists)
         if kind == "bare":

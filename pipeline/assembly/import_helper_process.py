@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import MutableMapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from multiprocessing.connection import Connection
 from typing import Any
@@ -12,12 +12,11 @@ from typing import Any
 import anyio
 import structlog
 
-from pipeline.assembly.runtime import limits, open_queue, open_runtime
+from pipeline.assembly.runtime import open_runtime
 from pipeline.domain.errors import PipelineError
 from pipeline.domain.exception_groups import unwrap_exception_group
 from pipeline.domain.ids import FlowName
 from pipeline.engine.imports.import_helper import HelperEvent, run_helper
-from pipeline.engine.movements.context import EngineContext
 from pipeline.ports.destination import Destination
 from pipeline.ports.reporter import Event
 from pipeline.processes.process_setup import configure_runtime
@@ -26,11 +25,10 @@ from pipeline.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class Errand:
-    """What the helper is for: the Flow, its destination, and the queue on which its messages come."""
+    """What the helper is for: the Flow and its destination."""
 
     flow: FlowName
     destination: Destination
-    queue: str
     settings: Settings
 
 
@@ -102,13 +100,13 @@ class _Line:
 
 
 async def _help(line: _Line, errand: Errand, number: int) -> None:
-    settings = errand.settings
     with unwrap_exception_group():
-        async with open_runtime(settings) as home, open_queue(settings, errand.queue) as queue:
-            flow = await home.flows.read_flow(errand.flow)
-            movement = await home.flows.read_movement(errand.flow, number)
-            alone = replace(limits(settings), shard_files=0)
-            context = EngineContext(home.store, queue, home.clock, _NotWatched(), home.flows, alone)
+        async with (
+            open_runtime(errand.settings) as runtime,
+            runtime.flow_context(errand.flow, _NotWatched()) as context,
+        ):
+            flow = await runtime.flows.read_flow(errand.flow)
+            movement = await runtime.flows.read_movement(errand.flow, number)
             async with errand.destination.open(flow.marks_namespace) as session, anyio.create_task_group() as group:
                 stop = anyio.Event()
                 helping = partial(run_helper, context, movement, session, line.send, stop)

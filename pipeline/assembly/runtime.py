@@ -1,141 +1,117 @@
-"""The store that holds everything: the embedded one in the home directory, or a bucket."""
+"""What every command works with: the store, the Flows in it, their locks and queues, and the engine's context."""
 
 from __future__ import annotations
 
-import importlib
+import os
+import socket
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
+from pipeline.assembly.backends import open_queue, open_store
 from pipeline.domain.errors import ConfigurationError, RefusedError
-from pipeline.engine.movements.context import Limits
+from pipeline.domain.ids import FlowName
+from pipeline.engine.movements.context import EngineContext, Limits
 from pipeline.engine.movements.flow_store import FlowStore
 from pipeline.ports.clock import Clock
 from pipeline.ports.event_queue import EventQueue
 from pipeline.ports.object_store import ObjectStore
-from pipeline.queues.sqlite.event_queue import SqliteEventQueue
+from pipeline.ports.reporter import Reporter
 from pipeline.settings import Settings
-from pipeline.stores.directory.object_store import DirectoryObjectStore
-
-if TYPE_CHECKING:
-    from types import ModuleType
+from pipeline.stores.flow_lock import hold_flow_lock
 
 
 class SystemClock:
-    """The computer's own time of day."""
+    """The computer's clock."""
 
     def now(self) -> datetime:
-        """The present moment."""
+        """Return the present time in UTC."""
         return datetime.now(UTC)
 
 
 @dataclass(frozen=True, slots=True)
 class Runtime:
-    """The store, and the Flows in it. `path` is the home directory, which a bucket takes the place of for all but locks."""
+    """The opened store with its Flows, and what is opened for one Flow or for a fleet of workers."""
 
-    path: Path
+    settings: Settings
     store: ObjectStore
     flows: FlowStore
     clock: Clock
 
+    @property
+    def home(self) -> Path:
+        """The absolute path of the home directory. Locks are always in it; store and queues unless they are on AWS."""
+        return self.settings.home.absolute()
+
+    def lock(self, flow: FlowName) -> AbstractContextManager[None]:
+        """Hold the lock of a Flow: one process of this computer moves, repairs, compacts or prunes it at a time."""
+        _create_home(self.settings.home)
+        return hold_flow_lock(self.settings.home, flow)
+
+    def exports(self) -> AbstractAsyncContextManager[EventQueue]:
+        """Open the queue that announces Movements to export workers."""
+        return open_queue(self.settings, self.settings.exports_queue)
+
+    def imports(self, flow: FlowName | None = None) -> AbstractAsyncContextManager[EventQueue]:
+        """Open the queue that announces File Groups: of a Flow that one process moves, or of the fleet of workers."""
+        return open_queue(self.settings, self.settings.imports_queue if flow is None else f"imports:{flow}")
+
+    @asynccontextmanager
+    async def flow_context(self, flow: FlowName, reporter: Reporter) -> AsyncIterator[EngineContext]:
+        """Open the context of a process that moves one Flow. It has no fleet, so no group is divided into shards."""
+        async with self.imports(flow) as queue:
+            yield EngineContext(
+                self.store, queue, self.clock, reporter, self.flows, limits(self.settings, shard_files=0)
+            )
+
+    @asynccontextmanager
+    async def fleet_context(
+        self, reporter: Reporter, only_flows: frozenset[FlowName] = frozenset()
+    ) -> AsyncIterator[EngineContext]:
+        """Open the context of a worker of a fleet. With `only_flows`, it serves these alone."""
+        async with self.imports() as queue:
+            yield EngineContext(self.store, queue, self.clock, reporter, self.flows, limits(self.settings), only_flows)
+
 
 @asynccontextmanager
-async def open_runtime(settings: Settings) -> AsyncIterator[Runtime]:
-    """Open the store that the settings name. The embedded one is made when something is first written to it."""
+async def open_runtime(settings: Settings, *, create_home: bool = False) -> AsyncIterator[Runtime]:
+    """Open the store that the settings name. With `create_home`, create the home directory if it is missing."""
+    if create_home:
+        _create_home(settings.home)
     clock = SystemClock()
-    async with AsyncExitStack() as stack:
-        store: ObjectStore
-        if settings.store:
-            store = await stack.enter_async_context(_open_bucket(settings))
-        else:
-            store = DirectoryObjectStore(settings.home / "store")
-        yield Runtime(settings.home, store, FlowStore(store, clock), clock)
+    async with open_store(settings) as store:
+        yield Runtime(settings, store, FlowStore(store, clock), clock)
 
 
-@asynccontextmanager
-async def _open_bucket(settings: Settings) -> AsyncIterator[ObjectStore]:
-    parts = urlsplit(settings.store)
-    opening = _needs_aws("pipeline.stores.s3.object_store").open_s3_store(
-        parts.netloc,
-        prefix=parts.path.strip("/"),
-        aws=aws_options(settings),
-        path_style=settings.s3_path_style,
-        server_side_encryption=settings.s3_server_side_encryption or None,
-        kms_key_id=settings.s3_kms_key_id or None,
-    )
-    async with opening as store:
-        yield store
+def worker_name() -> str:
+    """Return the name of this process in progress documents and logs."""
+    return f"{socket.gethostname()}:{os.getpid()}"
 
 
-@asynccontextmanager
-async def open_queue(settings: Settings, place: str) -> AsyncIterator[EventQueue]:
-    """Open a queue: `sqs://name`, or the name of an embedded one."""
-    parts = urlsplit(place)
-    if parts.scheme == "sqs":
-        opening = _needs_aws("pipeline.queues.sqs.event_queue").open_sqs_queue(
-            parts.netloc,
-            visibility_seconds=settings.queue_visibility_seconds,
-            aws=aws_options(settings, settings.sqs_endpoint_url),
-        )
-        async with opening as queue:
-            yield queue
-        return
-    embedded = SqliteEventQueue(
-        settings.home / "queue.db",
-        name=place,
-        visibility_seconds=settings.queue_visibility_seconds,
-        max_receives=settings.queue_max_receives,
-    )
-    async with embedded:
-        yield embedded
-
-
-def aws_options(settings: Settings, endpoint_url: str = "") -> object:
-    """What every client of AWS, or of what speaks like it, is made with; `endpoint_url` is for one service alone."""
-    return _needs_aws("pipeline.aws.options").AwsOptions(
-        endpoint_url=endpoint_url or settings.aws_endpoint_url or None,
-        region=settings.aws_region or None,
-        access_key_id=settings.aws_access_key_id or None,
-        secret_access_key=settings.aws_secret_access_key or None,
-        max_connections=settings.aws_max_connections,
-    )
-
-
-def _needs_aws(module: str) -> ModuleType:
-    """Import an adapter when it is needed: its driver is an extra, and takes its time."""
-    try:
-        return importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        raise ConfigurationError(
-            f"s3:// and sqs:// need {error.name}. Install it with: pip install 'app-data-pipeline[s3]'"
-        ) from error
-
-
-def create_home(home: Path) -> None:
-    """Make the home directory if it is missing."""
-    try:
-        home.mkdir(parents=True, exist_ok=True)
-    except FileExistsError:
-        raise ConfigurationError(f"{home} is a file; --home needs a directory.") from None
-    except OSError as error:
-        raise RefusedError(f"{home} cannot be made: {error.strerror}. Choose another place with --home.") from error
-
-
-def limits(settings: Settings) -> Limits:
-    """The engine's limits, as the settings have them."""
+def limits(settings: Settings, *, shard_files: int | None = None) -> Limits:
+    """Return the engine's limits from the settings."""
     return Limits(
         event_file_bytes=settings.event_file_bytes,
         event_file_rows=settings.event_file_rows,
         zstd_level=settings.zstd_level,
         importers=settings.importers,
-        shard_files=settings.shard_files,
+        shard_files=settings.shard_files if shard_files is None else shard_files,
         visibility_seconds=settings.queue_visibility_seconds,
         sweep_seconds=settings.sweep_seconds,
         idle_timeout_seconds=settings.idle_timeout_seconds,
         lifetime_seconds=settings.lifetime_seconds,
         progress_seconds=settings.progress_seconds,
     )
+
+
+def _create_home(home: Path) -> None:
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        raise ConfigurationError(f"{home} is a file; --home needs a directory.") from None
+    except OSError as error:
+        raise RefusedError(
+            f"The directory {home} cannot be created: {error.strerror}. Choose another one with --home."
+        ) from error

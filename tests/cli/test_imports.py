@@ -63,7 +63,7 @@ def test_a_move_between_databases_loads_what_it_uses(tmp_path: Path, flags: list
 
 
 def test_its_helper_loads_what_it_uses(tmp_path: Path) -> None:
-    errand = Errand(FlowName("f"), SqliteDestination(tmp_path / "copy.db"), "imports", Settings(importers=2))
+    errand = Errand(FlowName("f"), SqliteDestination(tmp_path / "copy.db"), Settings(importers=2))
     imported = imported_by(child_program("pipeline.assembly.import_helper_process"), tmp_path, pickle.dumps(errand))
     assert "apsw" in imported
     assert imported & (OF_OTHERS | UNUSED) == set()

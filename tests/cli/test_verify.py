@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from tests.cli.app import CommandLine, change, contents, make_database
+from tests.cli.app import CommandLine, change, contents, make_database, run_process
 
 FIELDS = {
     "flow",
@@ -111,6 +111,18 @@ def test_a_repair_says_as_one_object_what_was_found_and_done(pipeline: CommandLi
     assert document["equal"] is True
     assert document["repair"]["found"]["equal"] is False
     assert document["repair"]["records"] == {"upserts": 3, "deletes": 1, "quarantined": 0}
+
+
+def test_a_repair_of_many_files_waits_for_no_sweep(tmp_path: Path) -> None:
+    """The process that repairs is alone: a group of many Event Files is not divided into shards for a fleet."""
+    source = make_database(tmp_path / "app.db", rows=15)
+    (tmp_path / "s.toml").write_text("event_file_rows = 1\nsweep_seconds = 600.0\nprogress_seconds = 600.0\n")
+    config = ("--config", "s.toml")
+    assert run_process("move", "app.db", "copy.db", "--flow", "crm", *config, cwd=tmp_path).returncode == 0
+    change(tmp_path / "copy.db", "DELETE FROM people")
+    outcome = run_process("verify", "crm", "--repair", *config, cwd=tmp_path)
+    assert outcome.returncode == 0
+    assert contents(tmp_path / "copy.db") == contents(source)
 
 
 def test_nothing_to_repair_makes_no_movement(pipeline: CommandLine) -> None:

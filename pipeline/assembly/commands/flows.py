@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from urllib.parse import unquote
 
-from pipeline.assembly.commands.move import worker_name
 from pipeline.assembly.connectors import BETWEEN_PARTS, flow_destination, read_pair
-from pipeline.assembly.runtime import Runtime, create_home, limits, open_queue, open_runtime
+from pipeline.assembly.runtime import open_runtime, worker_name
 from pipeline.connectors.locations import parse_location
 from pipeline.domain.errors import ConfigurationError
 from pipeline.domain.ids import FlowName
 from pipeline.domain.movement import Flow, Movement
-from pipeline.engine.movements.context import EngineContext
 from pipeline.engine.movers.derived_flows import DerivedMover, add_destination, derived_flows, is_behind
 from pipeline.ports.reporter import Reporter
 from pipeline.settings import Settings
-from pipeline.stores.flow_lock import hold_flow_lock
 
 
 async def create_flow(
@@ -24,21 +20,20 @@ async def create_flow(
 ) -> Flow:
     """Connect two places under a name, and move nothing. ConfigurationError when the name connects others."""
     pair = read_pair(source, destination, files, name, settings.home.absolute())
-    create_home(settings.home)
-    async with open_runtime(settings) as home:
-        return await home.flows.connect(pair.name, pair.source.location, pair.destination.location)
+    async with open_runtime(settings, create_home=True) as runtime:
+        return await runtime.flows.connect(pair.name, pair.source.location, pair.destination.location)
 
 
 async def add_flow_destination(
     of: str, destination: str, files: str | None, name: str | None, settings: Settings
 ) -> Flow:
     """Create a Flow that brings to `destination` what the Flow `of` has stored; `files` is where its files go."""
-    async with open_runtime(settings) as home:
-        origin = await home.flows.read_flow(FlowName(of))
+    async with open_runtime(settings) as runtime:
+        origin = await runtime.flows.read_flow(FlowName(of))
         pair_files = _files_pair(origin, files)
         source = origin.source.split(BETWEEN_PARTS)[0]
         pair = read_pair(source, destination, pair_files, name, settings.home.absolute())
-        return await add_destination(home.flows, home.clock, origin.name, pair.name, pair.destination.location)
+        return await add_destination(runtime.flows, runtime.clock, origin.name, pair.name, pair.destination.location)
 
 
 def _files_pair(origin: Flow, files: str | None) -> tuple[str, str] | None:
@@ -57,23 +52,17 @@ def _files_pair(origin: Flow, files: str | None) -> tuple[str, str] | None:
 
 async def import_flow(name: str, settings: Settings, reporter: Reporter) -> Movement:
     """Bring the destination of a Flow that shares up to date; return the Movement, settled. No source is opened."""
-    async with open_runtime(settings) as home:
-        flow = await home.flows.read_flow(FlowName(name))
+    async with open_runtime(settings) as runtime:
+        flow = await runtime.flows.read_flow(FlowName(name))
         if flow.origin is None:
             raise ConfigurationError(f"Flow {name!r} has a source of its own: `pipeline move` moves it.")
-        return await _import(home, flow, settings, reporter)
+        with runtime.lock(flow.name):
+            async with runtime.flow_context(flow.name, reporter) as context:
+                return await DerivedMover(context, flow.name, flow_destination(flow), worker_name()).run()
 
 
 async def flows_behind(name: str, settings: Settings) -> list[Flow]:
     """Return the Flows that share what the Flow `name` has stored and do not have all of it yet."""
-    async with open_runtime(settings) as home:
-        sharing = await derived_flows(home.flows, FlowName(name))
-        return [flow for flow in sharing if await is_behind(home.flows, flow)]
-
-
-async def _import(home: Runtime, flow: Flow, settings: Settings, reporter: Reporter) -> Movement:
-    with hold_flow_lock(settings.home, flow.name):
-        async with open_queue(settings, f"imports:{flow.name}") as queue:
-            alone = replace(limits(settings), shard_files=0)
-            context = EngineContext(home.store, queue, home.clock, reporter, home.flows, alone)
-            return await DerivedMover(context, flow.name, flow_destination(flow), worker_name()).run()
+    async with open_runtime(settings) as runtime:
+        derived = await derived_flows(runtime.flows, FlowName(name))
+        return [flow for flow in derived if await is_behind(runtime.flows, flow)]

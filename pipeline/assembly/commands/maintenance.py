@@ -9,15 +9,12 @@ from typing import Protocol, runtime_checkable
 
 import structlog
 
-from pipeline.assembly.commands.move import worker_name
-from pipeline.assembly.runtime import Runtime, limits, open_queue, open_runtime
+from pipeline.assembly.runtime import Runtime, open_runtime, worker_name
 from pipeline.domain.ids import FlowName
 from pipeline.engine.maintenance.compaction import Compaction, Compactor
 from pipeline.engine.maintenance.pruning import OnObject, Pruner, Pruning
-from pipeline.engine.movements.context import EngineContext
 from pipeline.ports.reporter import Event
 from pipeline.settings import Settings
-from pipeline.stores.flow_lock import hold_flow_lock
 
 STALE_UPLOAD_SECONDS = 86_400.0
 """An upload in parts that was begun a day ago and not completed is a dead process's: it is paid for, but not listed."""
@@ -42,26 +39,25 @@ class _Nobody:
 
 
 @asynccontextmanager
-async def _held_home(name: FlowName, settings: Settings) -> AsyncIterator[Runtime]:
-    async with open_runtime(settings) as home:
-        await home.flows.read_flow(name)
-        with hold_flow_lock(settings.home, name):
-            yield home
+async def _locked(name: FlowName, settings: Settings) -> AsyncIterator[Runtime]:
+    async with open_runtime(settings) as runtime:
+        await runtime.flows.read_flow(name)
+        with runtime.lock(name):
+            yield runtime
 
 
 async def compact(name: str, streams: Sequence[str], settings: Settings) -> Compaction:
     """Fold the history of a Flow's streams into fresh snapshots."""
     flow = FlowName(name)
-    async with _held_home(flow, settings) as home, open_queue(settings, f"imports:{flow}") as queue:
-        context = EngineContext(home.store, queue, home.clock, _Nobody(), home.flows, limits(settings))
+    async with _locked(flow, settings) as runtime, runtime.flow_context(flow, _Nobody()) as context:
         return await Compactor(context, flow).run(streams)
 
 
 async def look_to_prune(name: str, kept: timedelta, on_object: OnObject, settings: Settings) -> Pruning:
     """Tell what `prune` would delete."""
     flow = FlowName(name)
-    async with open_runtime(settings) as home:
-        return await Pruner(home.store, home.flows, home.clock, flow, worker_name(), kept).look(on_object)
+    async with open_runtime(settings) as runtime:
+        return await _pruner(runtime, flow, kept).look(on_object)
 
 
 async def prune(name: str, kept: timedelta, on_object: OnObject, settings: Settings, *, take_over: bool) -> Pruning:
@@ -71,11 +67,14 @@ async def prune(name: str, kept: timedelta, on_object: OnObject, settings: Setti
     """
     flow = FlowName(name)
     alone = take_over or not settings.store
-    async with _held_home(flow, settings) as home:
-        pruner = Pruner(home.store, home.flows, home.clock, flow, worker_name(), kept)
-        pruning = await pruner.run(on_object, alone=alone)
-        if isinstance(home.store, _UploadsInParts):
-            aborted = await home.store.abort_stale_uploads(STALE_UPLOAD_SECONDS)
+    async with _locked(flow, settings) as runtime:
+        pruning = await _pruner(runtime, flow, kept).run(on_object, alone=alone)
+        if isinstance(runtime.store, _UploadsInParts):
+            aborted = await runtime.store.abort_stale_uploads(STALE_UPLOAD_SECONDS)
             if aborted:
                 log.info("stale_uploads_aborted", uploads=aborted)
         return pruning
+
+
+def _pruner(runtime: Runtime, flow: FlowName, kept: timedelta) -> Pruner:
+    return Pruner(runtime.store, runtime.flows, runtime.clock, flow, worker_name(), kept)

@@ -5,22 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from pipeline.assembly.commands.move import worker_name
 from pipeline.assembly.connectors import flow_destination, flow_source, readable_place
-from pipeline.assembly.runtime import Runtime, create_home, limits, open_queue, open_runtime
+from pipeline.assembly.runtime import Runtime, open_runtime, worker_name
 from pipeline.connectors.remote_source import RemoteSource
 from pipeline.domain.comparison.report import Against, Verification
 from pipeline.domain.errors import ConfigurationError
 from pipeline.domain.ids import FlowName
 from pipeline.domain.movement import Flow, Movement
-from pipeline.engine.movements.context import EngineContext
 from pipeline.engine.movers.mover import Mover
 from pipeline.engine.verify.repair import InvalidatedStreams, begin_repair
 from pipeline.engine.verify.stream_comparison import digest_only
 from pipeline.engine.verify.verifier import NoteDifference, Verifier, VerifyRequest
 from pipeline.ports.reporter import Reporter
 from pipeline.settings import Settings
-from pipeline.stores.flow_lock import hold_flow_lock
 
 APART_STATE_BYTES = 1_000_000
 """The size of the stored state from which on two processes read: some 100,000 rows. Starting one takes half a second."""
@@ -37,9 +34,9 @@ class Repair:
 
 async def verify(name: str, request: VerifyRequest, settings: Settings) -> Verification:
     """Compare a Flow's destination with its source. AbsentError when there is no such Flow."""
-    async with open_runtime(settings) as home:
-        flow = await home.flows.read_flow(FlowName(name))
-        return await _verify(home, flow, request, settings)
+    async with open_runtime(settings) as runtime:
+        flow = await runtime.flows.read_flow(FlowName(name))
+        return await _verify(runtime, flow, request)
 
 
 async def repair(
@@ -49,55 +46,49 @@ async def repair(
 
     Nothing is moved when all is equal. No other Movement of this Flow may run meanwhile on this machine.
     """
-    async with open_runtime(settings) as home:
-        flow = await home.flows.read_flow(FlowName(name))
+    async with open_runtime(settings) as runtime:
+        flow = await runtime.flows.read_flow(FlowName(name))
         _ensure_repairable(flow, request)
-        create_home(settings.home)
-        with (
-            hold_flow_lock(settings.home, flow.name),
-            InvalidatedStreams() as doubted,
-        ):
-            found = await _verify(home, flow, request, settings, doubted.note)
+        with runtime.lock(flow.name), InvalidatedStreams() as doubted:
+            found = await _verify(runtime, flow, request, doubted.note)
             if found.equal:
                 return found
             tell(found)
             doubted.note_streams(found.differing)
             if not doubted.streams:
                 return found
-            begun = await begin_repair(home.store, home.flows, home.clock, flow, doubted)
-            movement = await _move(home, flow, begun, settings, reporter)
+            begun = await begin_repair(runtime.store, runtime.flows, runtime.clock, flow, doubted)
+            movement = await _move(runtime, flow, begun, reporter)
         differed = replace(request, streams=begun.only)
-        return Repair(found, movement, await _verify(home, flow, differed, settings))
+        return Repair(found, movement, await _verify(runtime, flow, differed))
 
 
 async def _verify(
-    home: Runtime, flow: Flow, request: VerifyRequest, settings: Settings, note: NoteDifference | None = None
+    runtime: Runtime, flow: Flow, request: VerifyRequest, note: NoteDifference | None = None
 ) -> Verification:
-    here = settings.home.absolute()
-    source = readable_place(flow.source, here)
-    copy = readable_place(flow.destination, here)
-    if await _is_large(home, flow):
+    source = readable_place(flow.source, runtime.home)
+    copy = readable_place(flow.destination, runtime.home)
+    if await _is_large(runtime, flow):
         source = RemoteSource(source, digest_only)
-    verifier = Verifier(home.store, home.flows, home.clock, flow, source=source, copy=copy)
+    verifier = Verifier(runtime.store, runtime.flows, runtime.clock, flow, source=source, copy=copy)
     return await verifier.run(request, note)
 
 
-async def _is_large(home: Runtime, flow: Flow) -> bool:
+async def _is_large(runtime: Runtime, flow: Flow) -> bool:
     """Whether a process of its own for one side is worth its start, by what the Flow remembers of its streams."""
-    latest = await home.flows.latest(flow)
+    latest = await runtime.flows.latest(flow)
     size = 0
     for key in latest.states.values() if latest else ():
-        info = await home.store.stat(key)
+        info = await runtime.store.stat(key)
         size += info.size if info else 0
         if size >= APART_STATE_BYTES:
             return True
     return False
 
 
-async def _move(home: Runtime, flow: Flow, begun: Movement, settings: Settings, reporter: Reporter) -> Movement:
-    async with open_queue(settings, f"imports:{flow.name}") as queue:
-        context = EngineContext(home.store, queue, home.clock, reporter, home.flows, limits(settings))
-        source, destination = flow_source(flow, settings.home.absolute()), flow_destination(flow)
+async def _move(runtime: Runtime, flow: Flow, begun: Movement, reporter: Reporter) -> Movement:
+    async with runtime.flow_context(flow.name, reporter) as context:
+        source, destination = flow_source(flow, runtime.home), flow_destination(flow)
         mover = Mover(context, flow.name, source, destination, worker_name())
         return await mover.run(only=begun.only, exclude=begun.exclude)
 

@@ -10,15 +10,13 @@ from enum import StrEnum
 import anyio
 import structlog
 
-from pipeline.assembly.commands.move import worker_name
 from pipeline.assembly.connectors import flow_destination, flow_source
-from pipeline.assembly.runtime import create_home, limits, open_queue, open_runtime
+from pipeline.assembly.runtime import open_runtime, worker_name
 from pipeline.codec.documents.message import MovementStarted, QueueMessage, encode_message
 from pipeline.domain.errors import ConfigurationError
 from pipeline.domain.exception_groups import unwrap_exception_group
 from pipeline.domain.ids import FlowName
 from pipeline.domain.movement import Movement
-from pipeline.engine.movements.context import EngineContext
 from pipeline.engine.movers.derived_flows import start_derived
 from pipeline.engine.workers.export_worker import ExportWorker
 from pipeline.engine.workers.import_worker import ImportWorker
@@ -64,18 +62,15 @@ async def open_worker(
     With `only_flows` it serves these, and needs no access to what belongs to others.
     """
     _check_shared(settings)
-    create_home(settings.home)
     name = worker_name()
     async with AsyncExitStack() as stack:
-        home = await stack.enter_async_context(open_runtime(settings))
-        imports = await stack.enter_async_context(open_queue(settings, settings.imports_queue))
-        context = EngineContext(home.store, imports, home.clock, reporter, home.flows, limits(settings), only_flows)
+        runtime = await stack.enter_async_context(open_runtime(settings, create_home=True))
+        context = await stack.enter_async_context(runtime.fleet_context(reporter, only_flows))
         loops: list[ExportWorker | ImportWorker | Sweep] = []
         exports = None
         if role is not Role.IMPORT:
-            exports = await stack.enter_async_context(open_queue(settings, settings.exports_queue))
-            own_home = settings.home.absolute()
-            loops.append(ExportWorker(context, exports, lambda flow: flow_source(flow, own_home), name))
+            exports = await stack.enter_async_context(runtime.exports())
+            loops.append(ExportWorker(context, exports, lambda flow: flow_source(flow, runtime.home), name))
         if role is not Role.EXPORT:
             loops.append(ImportWorker(context, flow_destination, name))
         loops.append(Sweep(context, exports))
@@ -102,21 +97,21 @@ async def start(
     A Movement that has not settled is announced again, and no new one made.
     """
     _check_shared(settings)
-    async with open_runtime(settings) as home, open_queue(settings, settings.exports_queue) as exports:
-        connected = await home.flows.read_flow(flow)
+    async with open_runtime(settings) as runtime, runtime.exports() as exports:
+        connected = await runtime.flows.read_flow(flow)
         if connected.origin is not None:
-            async with open_queue(settings, settings.imports_queue) as imports:
-                return await start_derived(home.flows, home.clock, imports, connected)
-        movement, is_new = await home.flows.start(connected, only, exclude)
+            async with runtime.imports() as imports:
+                return await start_derived(runtime.flows, runtime.clock, imports, connected)
+        movement, is_new = await runtime.flows.start(connected, only, exclude)
         await exports.send([encode_message(MovementStarted(movement.flow, movement.number))])
         return movement, is_new
 
 
 async def wait_settled(flow: FlowName, number: int, settings: Settings) -> Movement:
     """Wait until a Movement has settled."""
-    async with open_runtime(settings) as home:
+    async with open_runtime(settings) as runtime:
         while True:
-            movement = await home.flows.read_movement(flow, number)
+            movement = await runtime.flows.read_movement(flow, number)
             if movement.settled:
                 return movement
             await anyio.sleep(min(settings.progress_seconds, 1.0))
@@ -124,11 +119,11 @@ async def wait_settled(flow: FlowName, number: int, settings: Settings) -> Movem
 
 async def sweep(settings: Settings, reporter: Reporter) -> Sequence[QueueMessage]:
     """Look twice at what is under way, and ring again for what nobody was at work on meanwhile."""
-    async with AsyncExitStack() as stack:
-        home = await stack.enter_async_context(open_runtime(settings))
-        exports = await stack.enter_async_context(open_queue(settings, settings.exports_queue))
-        imports = await stack.enter_async_context(open_queue(settings, settings.imports_queue))
-        context = EngineContext(home.store, imports, home.clock, reporter, home.flows, limits(settings))
+    async with (
+        open_runtime(settings) as runtime,
+        runtime.exports() as exports,
+        runtime.fleet_context(reporter) as context,
+    ):
         sweeping = Sweep(context, exports)
         await sweeping.look()
         await anyio.sleep(sweeping.patience_seconds)

@@ -16,8 +16,7 @@ import apsw
 import pytest
 from structlog.testing import capture_logs
 
-from pipeline.assembly import runtime as home
-from pipeline.assembly.commands import move as moving
+from pipeline.assembly import runtime
 from pipeline.assembly.commands.move import MoveRequest, move
 from pipeline.connectors.sqlite import SqliteSource
 from pipeline.connectors.sqlite.reading import parallel_scan as by_turns
@@ -27,6 +26,7 @@ from pipeline.connectors.sqlite.reading.scan_worker import ScanWorker, ScanWorke
 from pipeline.connectors.sqlite.reading.scan_worker_process import Changed, Differing, Passed, Stretch
 from pipeline.domain.event_file import KeyRange
 from pipeline.domain.movement import Movement, Status
+from pipeline.engine.movements.context import Limits
 from pipeline.ports.reporter import Event
 from pipeline.ports.source import KnownRange
 from pipeline.settings import Settings
@@ -76,8 +76,12 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> Watched:
     monkeypatch.setattr(by_turns, "MOST_RANGES", 6)
     monkeypatch.setattr(rows, "BLOCK_ROWS", RANGE_ROWS)
     monkeypatch.setattr(rows, "BATCH_ROWS", RANGE_ROWS)
-    limits = home.limits
-    monkeypatch.setattr(moving, "limits", lambda settings: replace(limits(settings), range_rows=RANGE_ROWS))
+    limits = runtime.limits
+
+    def small_limits(settings: Settings, *, shard_files: int | None = None) -> Limits:
+        return replace(limits(settings, shard_files=shard_files), range_rows=RANGE_ROWS)
+
+    monkeypatch.setattr(runtime, "limits", small_limits)
     return seen
 
 
