@@ -22,7 +22,8 @@ from pipeline.ports.destination import (
     Rejection,
     Violation,
 )
-from pipeline.ports.source import Known, RowBlock, Snapshot, Source, nothing_known
+from pipeline.ports.ranged_source import Known, UnchangedRows, open_rows_along
+from pipeline.ports.source import RowBlock, Snapshot, Source
 
 
 class CombinedSource:
@@ -68,16 +69,25 @@ class CombinedSnapshot:
         return sorted(schemas, key=lambda schema: schema.stream)
 
     @asynccontextmanager
-    async def open_rows(
-        self, schema: StreamSchema, known: Known = nothing_known
-    ) -> AsyncIterator[AsyncIterable[RowBlock]]:
+    async def open_rows(self, schema: StreamSchema) -> AsyncIterator[AsyncIterable[RowBlock]]:
         """Open the rows of a stream at the part that has it."""
-        if schema.stream not in self._owners:
-            await self.streams()
-        if schema.stream not in self._owners:
-            raise DefectError(f"a combined source was asked for the stream {schema.stream!r}, which no part has")
-        async with self._owners[schema.stream][1].open_rows(schema, known) as blocks:
+        async with (await self._owner(schema.stream)).open_rows(schema) as blocks:
             yield blocks
+
+    @asynccontextmanager
+    async def open_rows_along(
+        self, schema: StreamSchema, known: Known
+    ) -> AsyncIterator[AsyncIterable[RowBlock | UnchangedRows]]:
+        """Open the rows of a stream along the known ranges, if its part can do so."""
+        async with open_rows_along(await self._owner(schema.stream), schema, known) as blocks:
+            yield blocks
+
+    async def _owner(self, stream: StreamName) -> Snapshot:
+        if stream not in self._owners:
+            await self.streams()
+        if stream not in self._owners:
+            raise DefectError(f"a combined source was asked for the stream {stream!r}, which no part has")
+        return self._owners[stream][1]
 
 
 class CombinedDestination:

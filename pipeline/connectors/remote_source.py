@@ -21,7 +21,7 @@ from pipeline.connectors.remote_source_process import HASHES, KEYS, NEXT, OPEN, 
 from pipeline.domain.errors import TransientError
 from pipeline.domain.keys import Key
 from pipeline.domain.schema import StreamSchema
-from pipeline.ports.source import Known, Source, StoreBinary, nothing_known
+from pipeline.ports.source import Source, StoreBinary
 from pipeline.processes.children import end_child, start_child
 
 JOIN_SECONDS = 5.0
@@ -29,15 +29,13 @@ JOIN_SECONDS = 5.0
 
 
 class RemoteSource:
-    """`source` read in a process of its own. It must be picklable, and `store_binary` a function of a module.
+    """A picklable source that is read in a subprocess.
 
-    What does not hold of it: contents that rows refer to go to `store_binary`, there, and not to the one that is
-    handed to `upserts`. So it serves to compare, and not to move.
+    The `store_binary` of `upserts` runs in the subprocess, so it must be picklable too: a function of a module.
     """
 
-    def __init__(self, source: Source, store_binary: StoreBinary) -> None:
+    def __init__(self, source: Source) -> None:
         self._source = source
-        self._store_binary = store_binary
 
     @property
     def location(self) -> str:
@@ -50,7 +48,7 @@ class RemoteSource:
         child, connection = await run_sync(start_child, "pipeline.connectors.remote_source_process")
         try:
             line = _Line(connection, self.location)
-            await line.open(self._source, self._store_binary)
+            await line.open(self._source)
             yield ApartSnapshot(line)
         finally:
             connection.close()
@@ -66,10 +64,10 @@ class _Line:
         self._location = location
         self._lock = anyio.Lock()
 
-    async def open(self, source: Source, store_binary: StoreBinary) -> None:
+    async def open(self, source: Source) -> None:
         """Say what is to be read, and have it opened."""
         with suppress(BrokenPipeError, ConnectionResetError):  # the first answer tells the rest
-            await run_sync(self._connection.send, (source, store_binary))
+            await run_sync(self._connection.send, source)
         await self.ask(Request(OPEN))
 
     async def ask(self, request: Request) -> Any:
@@ -104,10 +102,8 @@ class ApartSnapshot:
         return schemas
 
     @asynccontextmanager
-    async def open_rows(
-        self, schema: StreamSchema, known: Known = nothing_known
-    ) -> AsyncIterator[AsyncIterator[ApartBlock]]:
-        """Open the rows of a stream. Its blocks end anywhere, since they are read ahead."""
+    async def open_rows(self, schema: StreamSchema) -> AsyncIterator[AsyncIterator[ApartBlock]]:
+        """Open the rows of a stream. Blocks are read ahead."""
         async with self._reading, aclosing(self._blocks(schema)) as blocks:
             yield blocks
 
@@ -163,6 +159,7 @@ class ApartBlock:
         return hashes
 
     async def upserts(self, positions: Sequence[int], store_binary: StoreBinary) -> bytes:
-        """The lines. Contents are not handed to `store_binary`, but to that of the other process."""
-        lines: bytes = await self._line.ask(Request(UPSERTS, self._number, positions=tuple(positions)))
+        """The lines. `store_binary` runs in the subprocess."""
+        request = Request(UPSERTS, self._number, positions=tuple(positions), store_binary=store_binary)
+        lines: bytes = await self._line.ask(request)
         return lines

@@ -33,6 +33,7 @@ class Request:
     block: int = 0
     schema: StreamSchema | None = None
     positions: tuple[int, ...] = ()
+    store_binary: StoreBinary | None = None
     with_hashes: bool = False
 
 
@@ -57,19 +58,18 @@ class Answer:
 def main(line: int) -> None:
     """Serve what comes over the socket with this file descriptor, until its other end is closed.
 
-    The first that comes are the source and what contents that rows refer to go to.
+    The first object received is the source.
     """
     configure_runtime()
     with Connection(line) as connection, suppress(EOFError, BrokenPipeError, ConnectionResetError):
-        source, store_binary = connection.recv()
-        anyio.run(_Server(connection, source, store_binary).run)
+        source: Source = connection.recv()
+        anyio.run(_Server(connection, source).run)
 
 
 class _Server:
-    def __init__(self, connection: Connection, source: Source, store_binary: StoreBinary) -> None:
+    def __init__(self, connection: Connection, source: Source) -> None:
         self._connection = connection
         self._source = source
-        self._store_binary = store_binary
         self._snapshot: Snapshot | None = None
         self._rows: AsyncIterator[RowBlock] | None = None
         self._rows_opened = AsyncExitStack()
@@ -107,7 +107,8 @@ class _Server:
             return list(block.keys())
         if request.verb == HASHES:
             return block.row_hashes()
-        return await block.upserts(request.positions, self._store_binary)
+        assert request.store_binary is not None
+        return await block.upserts(request.positions, request.store_binary)
 
     async def _next(self, snapshot: Snapshot, request: Request) -> Told | None:
         """Tell of a block, None behind the last one."""

@@ -14,7 +14,6 @@ from pipeline.connectors.files import FilesSource
 from pipeline.connectors.remote_source import RemoteSource
 from pipeline.connectors.sqlite import SqliteSource
 from pipeline.domain.errors import TransientError
-from pipeline.engine.verify.stream_comparison import digest_only
 from pipeline.processes.children import Child, start_child
 from tests.connectors.sqlite.databases import run
 from tests.contracts.source import SourceContract, SourceWorld, read_first
@@ -22,7 +21,7 @@ from tests.contracts.source import SourceContract, SourceWorld, read_first
 
 def apart(path: Path) -> RemoteSource:
     """Read a database in another process."""
-    return RemoteSource(SqliteSource(path), digest_only)
+    return RemoteSource(SqliteSource(path))
 
 
 class TestApartSource(SourceContract):
@@ -51,7 +50,7 @@ async def test_it_tells_the_same_as_the_source_itself(tmp_path: Path) -> None:
     for name in ("a", "b"):
         (tmp_path / name).write_text(name)
     source = FilesSource(tmp_path, checksum=True)
-    here, there = await read_first(source), await read_first(RemoteSource(source, digest_only))
+    here, there = await read_first(source), await read_first(RemoteSource(source))
     assert (here.keys, here.hashes, here.lines) == (there.keys, there.hashes, there.lines)
 
 
@@ -99,9 +98,8 @@ async def test_no_script_of_the_caller_is_run(tmp_path: Path) -> None:
         "from pathlib import Path\n"
         "from pipeline.connectors.remote_source import RemoteSource\n"
         "from pipeline.connectors.sqlite import SqliteSource\n"
-        "from pipeline.engine.verify.stream_comparison import digest_only\n"
         "async def main():\n"
-        "    async with RemoteSource(SqliteSource(Path(sys.argv[1])), digest_only).open_snapshot() as snapshot:\n"
+        "    async with RemoteSource(SqliteSource(Path(sys.argv[1]))).open_snapshot() as snapshot:\n"
         "        print([schema.stream for schema in await snapshot.streams()])\n"
         "anyio.run(main)\n"
     )

@@ -15,7 +15,8 @@ from pipeline.domain.schema import Column, StreamSchema
 from pipeline.engine.movers.mover import Mover
 from pipeline.ports.destination import DestinationSession, FileToLoad, LoadOutcome
 from pipeline.ports.object_store import OpenBody
-from pipeline.ports.source import Known, RowBlock, Snapshot, StoreBinary, nothing_known
+from pipeline.ports.ranged_source import Known
+from pipeline.ports.source import RowBlock, Snapshot, StoreBinary
 from tests.engine.further import WiderWorld
 from tests.engine.moving import FLOW
 from tests.engine.world import Faults, MemoryBlock, MemoryDestination, MemorySource, _MemorySession, _MemorySnapshot
@@ -53,10 +54,8 @@ class _Snapshot(_MemorySnapshot):
         return [replace(schema, columns=columns) for schema in await super().streams()]
 
     @asynccontextmanager
-    async def open_rows(
-        self, schema: StreamSchema, known: Known = nothing_known
-    ) -> AsyncIterator[AsyncIterable[RowBlock]]:
-        async with super().open_rows(schema, known) as blocks, aclosing(_with_attachments(blocks)) as opened:
+    async def open_rows_along(self, schema: StreamSchema, known: Known) -> AsyncIterator[AsyncIterable[RowBlock]]:
+        async with super().open_rows_along(schema, known) as blocks, aclosing(_with_attachments(blocks)) as opened:
             yield opened
 
 

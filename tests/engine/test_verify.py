@@ -18,7 +18,8 @@ from pipeline.domain.ids import StreamName
 from pipeline.domain.keys import Key
 from pipeline.engine.verify.stream_comparison import DifferenceSink, StreamComparison
 from pipeline.engine.verify.verifier import VerifyRequest
-from pipeline.ports.source import Known, RowBlock, nothing_known
+from pipeline.ports.ranged_source import Known
+from pipeline.ports.source import RowBlock
 from tests.engine.moving import FLOW, on_trio
 from tests.engine.verifying import VerifiedWorld, numbered
 from tests.engine.world import MemoryBlock, Table
@@ -225,7 +226,7 @@ class _Counted:
     blocks: list[weakref.ref[MemoryBlock]] = field(default_factory=list)
 
     @asynccontextmanager
-    async def open(self, known: Known = nothing_known) -> AsyncIterator[AsyncIterable[RowBlock]]:
+    async def open(self, known: Known | None = None) -> AsyncIterator[AsyncIterable[RowBlock]]:
         async def blocks() -> AsyncGenerator[RowBlock, None]:
             for start in range(0, self.count, 10):
                 await anyio.lowlevel.checkpoint()

@@ -29,7 +29,8 @@ from pipeline.ports.destination import (
     Rejection,
     Violation,
 )
-from pipeline.ports.source import Known, KnownRange, RowBlock, Snapshot, StoreBinary, nothing_known
+from pipeline.ports.ranged_source import Known, KnownRange
+from pipeline.ports.source import RowBlock, Snapshot, StoreBinary
 
 T = TypeVar("T")
 Table = dict[int, str]
@@ -136,9 +137,12 @@ class _MemorySnapshot:
         return [schema_of(name) for name in sorted(self.tables)]
 
     @asynccontextmanager
-    async def open_rows(
-        self, schema: StreamSchema, known: Known = nothing_known
-    ) -> AsyncIterator[AsyncIterable[RowBlock]]:
+    async def open_rows(self, schema: StreamSchema) -> AsyncIterator[AsyncIterable[RowBlock]]:
+        async with self.open_rows_along(schema, lambda ahead: None) as opened:
+            yield opened
+
+    @asynccontextmanager
+    async def open_rows_along(self, schema: StreamSchema, known: Known) -> AsyncIterator[AsyncIterable[RowBlock]]:
         rows = sorted(self.tables[schema.stream].items(), key=lambda row: order((row[0],)))
 
         async def blocks() -> AsyncGenerator[RowBlock, None]:

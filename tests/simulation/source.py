@@ -18,7 +18,8 @@ from pipeline.domain.errors import ConfigurationError
 from pipeline.domain.ids import Label, StreamName
 from pipeline.domain.keys import Key
 from pipeline.domain.schema import Column, StreamSchema
-from pipeline.ports.source import Known, RowBlock, Snapshot, StoreBinary, nothing_known
+from pipeline.ports.ranged_source import Known
+from pipeline.ports.source import RowBlock, Snapshot, StoreBinary
 from tests.simulation.faults import Kind
 from tests.simulation.process import Process
 from tests.simulation.store import READING
@@ -90,9 +91,12 @@ class SimulatedSnapshot:
         return await self.source.process.call("source.streams", work, READING)
 
     @asynccontextmanager
-    async def open_rows(
-        self, schema: StreamSchema, known: Known = nothing_known
-    ) -> AsyncIterator[AsyncIterable[RowBlock]]:
+    async def open_rows(self, schema: StreamSchema) -> AsyncIterator[AsyncIterable[RowBlock]]:
+        async with self.open_rows_along(schema, lambda ahead: None) as opened:
+            yield opened
+
+    @asynccontextmanager
+    async def open_rows_along(self, schema: StreamSchema, known: Known) -> AsyncIterator[AsyncIterable[RowBlock]]:
         async with aclosing(self._blocks(schema.stream, known)) as opened:
             yield opened
 

@@ -14,7 +14,6 @@ from pipeline.domain.ids import FlowName
 from pipeline.domain.movement import Flow, Movement
 from pipeline.engine.movers.mover import Mover
 from pipeline.engine.verify.repair import InvalidatedStreams, begin_repair
-from pipeline.engine.verify.stream_comparison import digest_only
 from pipeline.engine.verify.verifier import NoteDifference, Verifier, VerifyRequest
 from pipeline.ports.reporter import Reporter
 from pipeline.settings import Settings
@@ -69,7 +68,7 @@ async def _verify(
     source = readable_place(flow.source, runtime.home)
     copy = readable_place(flow.destination, runtime.home)
     if await _is_large(runtime, flow):
-        source = RemoteSource(source, digest_only)
+        source = RemoteSource(source)
     verifier = Verifier(runtime.store, runtime.flows, runtime.clock, flow, source=source, copy=copy)
     return await verifier.run(request, note)
 

@@ -8,8 +8,7 @@ store and counts as stored, so only the rest, and what has changed meanwhile, is
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -30,8 +29,9 @@ from pipeline.engine.movements.context import EngineContext
 from pipeline.engine.storage.binaries import BinaryFiles
 from pipeline.engine.storage.event_files import adopt, read_stored
 from pipeline.engine.storage.snapshot_state import SnapshotState
+from pipeline.ports.ranged_source import open_rows_along
 from pipeline.ports.reporter import EventFileStored, GroupComplete
-from pipeline.ports.source import Known, RowBlock, Snapshot, nothing_known
+from pipeline.ports.source import Snapshot
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,16 +42,6 @@ class _ExportedStream:
 
 async def _alone(_: StoredFiles) -> None:
     """Nothing follows from a chunk by itself."""
-
-
-@asynccontextmanager
-async def _no_rows(known: Known = nothing_known) -> AsyncIterator[AsyncIterator[RowBlock]]:
-    async def nothing() -> AsyncIterator[RowBlock]:
-        blocks: tuple[RowBlock, ...] = ()
-        for block in blocks:
-            yield block
-
-    yield nothing()
 
 
 class Exporter:
@@ -140,7 +130,7 @@ class Exporter:
         states: dict[StreamName, ObjectKey] = {}
         count = 0
         for schema, present in streams:
-            rows: OpenRows = partial(self._snapshot.open_rows, schema) if present else _no_rows
+            rows = partial(open_rows_along, self._snapshot, schema) if present else None
             exported = await self._export_stream(schema, rows, listing, present=present)
             listing.end_stream(exported.entries)
             count += len(exported.entries)
@@ -158,7 +148,7 @@ class Exporter:
         self.announced[label] = file_list
 
     async def _export_stream(
-        self, schema: StreamSchema, rows: OpenRows, listing: GroupListing, *, present: bool
+        self, schema: StreamSchema, rows: OpenRows | None, listing: GroupListing, *, present: bool
     ) -> _ExportedStream:
         movement, context = self._movement, self._context
         carried = await self._carried(schema.stream)
@@ -210,7 +200,7 @@ class Exporter:
         export = StreamExport(
             known.label, state.ranges(), writer, self._binaries.store, self._context.reporter, state_complete=True
         )
-        await export.run(_no_rows)
+        await export.run(None)
         return writer.stored
 
     async def _mention(self, writer: ChunkWriter, state: SnapshotState) -> None:

@@ -10,14 +10,16 @@ from dataclasses import dataclass, field
 import anyio
 
 from pipeline.domain.comparison.diff import HASH_BYTES, RangeDiff, StateRange, count_up_to
+from pipeline.domain.errors import DefectError
 from pipeline.domain.exception_groups import unwrap_exception_group
 from pipeline.domain.ids import Label, Phase
 from pipeline.domain.keys import Key, order
 from pipeline.engine.export.chunk_writer import ChunkWriter
+from pipeline.ports.ranged_source import Known, KnownRange, UnchangedRows
 from pipeline.ports.reporter import Reporter, RowsRead
-from pipeline.ports.source import Known, KnownRange, RowBlock, StoreBinary
+from pipeline.ports.source import RowBlock, StoreBinary
 
-OpenedRows = AbstractAsyncContextManager[AsyncIterable[RowBlock]]
+OpenedRows = AbstractAsyncContextManager[AsyncIterable[RowBlock | UnchangedRows]]
 OpenRows = Callable[[Known], OpenedRows]
 AHEAD = 64
 """So many old ranges are at hand, so that a source that can do so reads some of them ahead."""
@@ -93,26 +95,35 @@ class StreamExport:
         self._last_until: Key | None = None
         self._taken = _Taken()
 
-    async def run(self, rows: OpenRows) -> None:
-        """Export the stream. On return all that changed is stored."""
+    async def run(self, rows: OpenRows | None) -> None:
+        """Export the stream, which has no rows where `rows` is None. On return all that changed is stored."""
         async with aclosing(self._old):
             with unwrap_exception_group():
                 await self._run(rows)
 
-    async def _run(self, rows: OpenRows) -> None:
+    async def _run(self, rows: OpenRows | None) -> None:
         await self._next_range()
-        async with rows(self._old.known) as opened, anyio.create_task_group() as beside:
-            async for block in opened:
-                await self._take_block(block)
-                await self._writer.compress_beside(beside)
+        if rows is not None:
+            async with rows(self._old.known) as opened, anyio.create_task_group() as beside:
+                async for block in opened:
+                    await self._take_block(block)
+                    await self._writer.compress_beside(beside)
         while self._old.diff is not None:
             await self._end_range()
         await self._writer.cut(None)
 
-    async def _take_block(self, block: RowBlock) -> None:
-        if await self._take_unchanged(block):
-            self._reporter.report(RowsRead(self._label, len(block), 0))
-            return
+    async def _take_block(self, block: RowBlock | UnchangedRows) -> None:
+        diff = self._old.diff
+        if isinstance(block, UnchangedRows):
+            if diff is None or not diff.is_all(block.rows, block.digest):
+                raise DefectError(f"{self._label}: rows that the source reports as unchanged are not the old range")
+            await self._take_unchanged(diff, block.last_key)
+        elif diff is not None and diff.is_all(len(block), block.digest()):
+            await self._take_unchanged(diff, block.last_key())
+        else:
+            await self._take_rows(block)
+
+    async def _take_rows(self, block: RowBlock) -> None:
         keys, hashes = block.keys(), block.row_hashes()
         start, line_bytes = 0, 0
         while start < len(keys):
@@ -129,20 +140,17 @@ class StreamExport:
                 await self._end_range()
         self._reporter.report(RowsRead(self._label, len(keys), line_bytes))
 
-    async def _take_unchanged(self, block: RowBlock) -> bool:
-        """Take a block that is the old range in hand, as it was; False when it is not known to be.
+    async def _take_unchanged(self, diff: RangeDiff, last_key: Key) -> None:
+        """Take all rows of the current old range, as they were.
 
-        More rows of the range may follow, if it reaches further than its last row: then it is in hand until they do.
+        The range stays current while it reaches further than `last_key`: new rows may follow in it.
         """
-        diff = self._old.diff
-        if diff is None or not diff.is_all(len(block), block.digest()):
-            return False
         diff.take_all()
-        if _ends_at(block.last_key(), diff):
+        if _ends_at(last_key, diff):
             await self._end_range()
         else:
-            self._taken.add(diff.old.load_keys(), diff.old.hashes, block.digest())
-        return True
+            self._taken.add(diff.old.load_keys(), diff.old.hashes, diff.old.digest)
+        self._reporter.report(RowsRead(self._label, diff.old.rows, 0))
 
     async def _take_new(self, part: _Part) -> int:
         """Rows behind all old ranges."""

@@ -8,7 +8,7 @@ first few differences. All others are handed on as they are found.
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, replace
 
 import orjson
@@ -19,12 +19,15 @@ from pipeline.domain.comparison.diff import HASH_BYTES
 from pipeline.domain.comparison.report import Difference, Finding, RangeReport, Side, StreamReport
 from pipeline.domain.comparison.values import Pairing, differing_columns
 from pipeline.domain.comparison.walk import Rows, Step, Suspect, pass_by, walk, walk_rest
+from pipeline.domain.errors import DefectError
 from pipeline.domain.ids import BinaryId
 from pipeline.domain.keys import Key, order
 from pipeline.ports.object_store import OpenBody
-from pipeline.ports.source import Known, KnownRange, RowBlock
+from pipeline.ports.ranged_source import Known, KnownRange, UnchangedRows
+from pipeline.ports.source import HashedBlock, RowBlock
 
-OpenedRows = AbstractAsyncContextManager[AsyncIterable[RowBlock]]
+Block = HashedBlock | UnchangedRows
+OpenedRows = AbstractAsyncContextManager[AsyncIterable[Block]]
 OpenRows = Callable[[Known], OpenedRows]
 PAIRS_AT_ONCE = 500
 """Rows of each side that are turned into JSON together: a few megabytes at most."""
@@ -33,37 +36,49 @@ RANGES_KEPT = 100
 
 
 class SideRows:
-    """The rows of one side, block by block. `rows` is the block in hand; None before the first and after the last."""
+    """The rows of one side, block by block. `rows` is the current block; None before the first and after the last."""
 
-    def __init__(self, blocks: AsyncIterator[RowBlock]) -> None:
-        self._blocks = blocks
-        self.block: RowBlock | None = None
+    def __init__(self, blocks: AsyncIterable[Block] | None) -> None:
+        """Read `blocks`; None where the side has no such stream."""
+        self._blocks: AsyncIterator[Block] | None = None if blocks is None else aiter(blocks)
+        self.block: HashedBlock | None = None
         self.rows: Rows | None = None
 
     async def fill(self) -> Rows | None:
-        """Return a block that has rows left, read if need be; None when the side has ended."""
+        """Return a block that has rows left, read if necessary; None after the last."""
         while self.rows is None or not self.rows.left:
-            self.block = await anext(self._blocks, None)
+            self.block = await self._read()
             if self.block is None:
                 self.rows = None
                 return None
             self.rows = Rows(len(self.block), self.block.row_hashes, self.block.keys)
         return self.rows
 
+    async def _read(self) -> HashedBlock | None:
+        block = None if self._blocks is None else await anext(self._blocks, None)
+        if isinstance(block, UnchangedRows):
+            raise DefectError("a source reports rows as unchanged whose digest it does not know")
+        return block
+
     def fresh_digest(self) -> bytes | None:
-        """Return the digest of the block in hand, if none of its rows has been walked past."""
+        """Return the digest of the current block, if none of its rows has been walked past."""
         return self.block.digest() if self.block is not None and self.rows is not None and self.rows.at == 0 else None
 
     def known(self, ahead: int) -> KnownRange | None:
-        """Tell of the block in hand, if it has rows left. None is known of those ahead."""
+        """Return the range of the current block, if it has rows left. Later ranges are not known."""
         if ahead or self.block is None or self.rows is None or not self.rows.left:
             return None
         return KnownRange(self.block.last_key())
 
+    @property
+    def has_values(self) -> bool:
+        """Whether the current block has values, and not only hashes."""
+        return isinstance(self.block, RowBlock)
+
     async def values(self, positions: Sequence[int]) -> list[Mapping[str, object]]:
-        """Return the rows at these positions of the block in hand, as their upserts have them."""
-        if self.block is None:
-            return []
+        """Return the rows at these positions of the current block, as in their upserts; `has_values` must hold."""
+        if not isinstance(self.block, RowBlock):
+            raise DefectError("a block without values was asked for some")
         lines = await self.block.upserts(positions, digest_only)
         return [orjson.loads(line)["upsert"] for line in lines.splitlines()]
 
@@ -90,22 +105,22 @@ class DifferenceSink:
 
 
 class StreamComparison:
-    """Compares one stream. `pairing` is None where only hashes are known of the source: then they alone decide."""
+    """Compares one stream. Where one side has no values, or there is no `pairing` of columns, hashes alone decide."""
 
     def __init__(self, report: StreamReport, pairing: Pairing | None, told: DifferenceSink) -> None:
         self._report = report
         self._pairing = pairing
         self._told = told
         self._digests = blake3(), blake3()
-        self._digested: RowBlock | None = None
+        self._digested: HashedBlock | None = None
         self._end_of_last: Callable[[], Key] | None = None
 
-    async def run(self, source: OpenedRows, destination: OpenRows) -> StreamReport:
-        """Walk both sides to their ends and return what was found."""
-        async with source as source_blocks:
-            one = SideRows(aiter(source_blocks))
-            async with destination(one.known) as destination_blocks:
-                other = SideRows(aiter(destination_blocks))
+    async def run(self, source: OpenedRows | None, destination: OpenRows | None) -> StreamReport:
+        """Walk both sides to their ends and return the report. A side is None where the stream does not exist."""
+        async with source or nullcontext() as source_blocks:
+            one = SideRows(source_blocks)
+            async with destination(one.known) if destination else nullcontext() as destination_blocks:
+                other = SideRows(destination_blocks)
                 while True:
                     rows, copies = await one.fill(), await other.fill()
                     if rows is None and copies is None:
@@ -119,7 +134,7 @@ class StreamComparison:
             destination=replace(self._report.destination, digest=self._digests[1].hexdigest()),
         )
 
-    def _digest(self, block: RowBlock | None) -> None:
+    def _digest(self, block: HashedBlock | None) -> None:
         """Both digests are of the source's blocks; the destination's also of what differs, as it is there."""
         if block is not None and block is not self._digested:
             self._digested = block
@@ -181,7 +196,7 @@ class StreamComparison:
         """Return, for each pair whose values can be looked at, the columns that differ."""
         pairing = self._pairing
         pairs = [suspect for suspect in suspects if suspect.source is not None and suspect.destination is not None]
-        if pairing is None or not pairs:
+        if pairing is None or not pairs or not (one.has_values and other.has_values):
             return {}
         rows = await one.values([pair.source for pair in pairs if pair.source is not None])
         copies = await other.values([pair.destination for pair in pairs if pair.destination is not None])

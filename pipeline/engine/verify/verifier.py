@@ -21,10 +21,11 @@ from pipeline.domain.movement import Flow
 from pipeline.domain.schema import StreamSchema
 from pipeline.engine.movements.flow_store import FlowStore
 from pipeline.engine.verify.scope import FlowHistory, counterpart, read_history, wanted_streams
-from pipeline.engine.verify.stored_snapshot import StoredSnapshot, no_rows
+from pipeline.engine.verify.stored_snapshot import StoredSnapshot
 from pipeline.engine.verify.stream_comparison import DifferenceSink, OpenRows, StreamComparison
 from pipeline.ports.clock import Clock
 from pipeline.ports.object_store import ObjectStore
+from pipeline.ports.ranged_source import open_rows_along
 from pipeline.ports.source import Snapshot, Source
 
 log = structlog.get_logger()
@@ -64,7 +65,7 @@ class Verifier:
         log.info("verify_started", flow=self._flow.name, against=request.against.value)
         history = await read_history(self._flows, self._flow.name)
         async with AsyncExitStack() as stack:
-            here: Snapshot
+            here: Snapshot | StoredSnapshot
             stored = here = StoredSnapshot(self._store, history.latest)
             if request.against is Against.SOURCE:
                 here = await stack.enter_async_context(self._source.open_snapshot())
@@ -102,7 +103,7 @@ class _StreamPair:
 class _Comparison:
     request: VerifyRequest
     history: FlowHistory
-    here: Snapshot
+    here: Snapshot | StoredSnapshot
     copy: Snapshot
     note: NoteDifference | None
 
@@ -118,17 +119,16 @@ class _Comparison:
         )
         if pair.there and pairing and (reason := why_not_comparable(pair.here, pair.there, pairing)):
             return replace(report, incomparable=reason)
-        rows = no_rows() if pair.gone else self.here.open_rows(pair.here)
+        rows = None if pair.gone else self.here.open_rows(pair.here)
         copied = self._copied(pair, pairing)
-        by_values = pairing if self.request.against is Against.SOURCE else None
-        report = await StreamComparison(report, by_values, self._told(pair.here.stream)).run(rows, copied)
+        report = await StreamComparison(report, pairing, self._told(pair.here.stream)).run(rows, copied)
         log.info("stream_verified", stream=report.stream, rows=report.source.rows, differences=report.differences)
         return report
 
-    def _copied(self, pair: _StreamPair, pairing: Pairing | None) -> OpenRows:
+    def _copied(self, pair: _StreamPair, pairing: Pairing | None) -> OpenRows | None:
         if pair.there is None or pairing is None:
-            return no_rows
-        return partial(self.copy.open_rows, aligned(pair.here, pair.there, pairing))
+            return None
+        return partial(open_rows_along, self.copy, aligned(pair.here, pair.there, pairing))
 
     def _told(self, stream: StreamName) -> DifferenceSink:
         def note(difference: Difference) -> None:
@@ -148,7 +148,7 @@ class _Scope:
 
 
 async def _read_scope(
-    history: FlowHistory, here: Snapshot, stored: Snapshot, copy: Snapshot, wanted: Sequence[str]
+    history: FlowHistory, here: Snapshot | StoredSnapshot, stored: StoredSnapshot, copy: Snapshot, wanted: Sequence[str]
 ) -> _Scope:
     present, there = await here.streams(), await copy.streams()
     names = {schema.stream for schema in present}

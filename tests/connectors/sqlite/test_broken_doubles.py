@@ -26,7 +26,7 @@ from pipeline.ports.destination import (
     Rejection,
     Violation,
 )
-from pipeline.ports.source import Known, RowBlock, Snapshot, Source, StoreBinary, nothing_known
+from pipeline.ports.source import RowBlock, Snapshot, Source, StoreBinary
 from tests.connectors.sqlite.test_contracts import destination_world, source_world
 from tests.contracts.destination import DestinationContract, file_to_load
 from tests.contracts.source import SourceContract
@@ -184,10 +184,8 @@ class _ReadingSnapshot:
         return await self.whole.streams()
 
     @asynccontextmanager
-    async def open_rows(
-        self, schema: StreamSchema, known: Known = nothing_known
-    ) -> AsyncIterator[AsyncIterator[RowBlock]]:
-        async with self.whole.open_rows(schema, known) as blocks:
+    async def open_rows(self, schema: StreamSchema) -> AsyncIterator[AsyncIterator[RowBlock]]:
+        async with self.whole.open_rows(schema) as blocks:
             yield (self.kind(block) async for block in blocks)
 
 

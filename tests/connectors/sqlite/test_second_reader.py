@@ -23,12 +23,12 @@ from pipeline.connectors.sqlite.reading import parallel_scan as by_turns
 from pipeline.connectors.sqlite.reading import rows
 from pipeline.connectors.sqlite.reading import scan_worker as second_reader
 from pipeline.connectors.sqlite.reading.scan_worker import ScanWorker, ScanWorkerGoneError
-from pipeline.connectors.sqlite.reading.scan_worker_process import Changed, Differing, Passed, Stretch
+from pipeline.connectors.sqlite.reading.scan_worker_process import Changed, Differing, Stretch
 from pipeline.domain.event_file import KeyRange
 from pipeline.domain.movement import Movement, Status
 from pipeline.engine.movements.context import Limits
+from pipeline.ports.ranged_source import KnownRange, UnchangedRows
 from pipeline.ports.reporter import Event
-from pipeline.ports.source import KnownRange
 from pipeline.settings import Settings
 from tests.connectors.sqlite.databases import dump, run, spoil
 
@@ -61,7 +61,7 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> Watched:
         assert self._line is not None
         assert self._line.poll(READY_SECONDS)
 
-    async def tell(self: ScanWorker) -> AsyncGenerator[Passed | Differing | Changed, None]:
+    async def tell(self: ScanWorker) -> AsyncGenerator[UnchangedRows | Differing | Changed, None]:
         async for one in told(self):
             seen.told[type(one).__name__] += 1
             yield one
@@ -118,8 +118,8 @@ def test_of_an_unchanged_table_the_second_reader_tells_only_that(tmp_path: Path,
     assert watched.started == []  # nothing was known, so there was nothing to share
     movement = moved(tmp_path)
     assert movement.totals.upserts == movement.totals.deletes == 0
-    assert set(watched.told) == {"Passed"}
-    assert watched.told["Passed"] > COUNT // RANGE_ROWS // 4
+    assert set(watched.told) == {"UnchangedRows"}
+    assert watched.told["UnchangedRows"] > COUNT // RANGE_ROWS // 4
 
 
 @pytest.mark.parametrize(
@@ -158,7 +158,7 @@ def test_exactly_what_changed_is_moved(tmp_path: Path, watched: Watched, create:
         movement = moved(tmp_path)
         assert (movement.totals.upserts, movement.totals.deletes) == (len(changed), 0)
     assert watched.told["Differing"] > 0
-    assert watched.told["Passed"] > 0
+    assert watched.told["UnchangedRows"] > 0
 
 
 def _each(numbers: list[int]) -> list[tuple[int]]:
@@ -228,7 +228,7 @@ def test_rows_that_the_second_reader_did_not_send_are_read_here(
     run(tmp_path / "app.db", "UPDATE t SET name = 'changed' WHERE id % 1000 = 0")
     told = ScanWorker.told
 
-    async def without_rows(self: ScanWorker) -> AsyncGenerator[Passed | Differing | Changed, None]:
+    async def without_rows(self: ScanWorker) -> AsyncGenerator[UnchangedRows | Differing | Changed, None]:
         async for one in told(self):
             yield replace(one, rows={}) if isinstance(one, Differing) else one
 
@@ -243,13 +243,13 @@ def test_what_was_taken_for_known_is_read_here_when_it_is_not(
     build(tmp_path, KEYED)
     block = by_turns.ParallelScan._block
 
-    def doubting(self: by_turns.ParallelScan, told: Passed | Differing | Changed, last: object) -> object:
+    def doubting(self: by_turns.ParallelScan, told: UnchangedRows | Differing | Changed, last: object) -> object:
         found = block(self, told, last)  # type: ignore[arg-type]
-        return None if isinstance(found, by_turns.UnchangedBlock) else found
+        return None if isinstance(found, UnchangedRows) else found
 
     monkeypatch.setattr(by_turns.ParallelScan, "_block", doubting)
     assert moved(tmp_path).totals.upserts == 0
-    assert watched.told["Passed"] > 0
+    assert watched.told["UnchangedRows"] > 0
 
 
 @pytest.mark.parametrize("mode", ["WAL", "DELETE"])
@@ -273,7 +273,7 @@ def test_a_second_reader_that_may_see_another_state_is_not_asked(tmp_path: Path,
     movement = anyio.run(main)
     assert movement.totals.upserts == 0
     assert bool(watched.told["refused"]) == (mode == "DELETE")
-    assert bool(watched.told["Passed"]) == (mode == "DELETE")
+    assert bool(watched.told["UnchangedRows"]) == (mode == "DELETE")
     watched.before_waiting = lambda: None
     assert moved(tmp_path).totals.upserts == (COUNT if mode == "WAL" else 0)
 
@@ -318,7 +318,7 @@ def test_text_that_is_not_valid_is_read_by_both(tmp_path: Path, watched: Watched
     run(tmp_path / "app.db", "UPDATE t SET name = CAST(x'ff' AS TEXT) WHERE id % 2000 = 0")
     assert moved(tmp_path).totals.upserts == COUNT // 200
     assert moved(tmp_path).totals.upserts == 0
-    assert watched.told["Passed"] > 0
+    assert watched.told["UnchangedRows"] > 0
 
 
 async def test_it_takes_what_is_asked_however_much_it_has_to_tell(tmp_path: Path) -> None:

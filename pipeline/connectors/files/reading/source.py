@@ -31,7 +31,7 @@ from pipeline.domain.errors import ConfigurationError, DefectError, RefusedError
 from pipeline.domain.ids import Label, StreamName
 from pipeline.domain.keys import Key
 from pipeline.domain.schema import Column, StreamSchema
-from pipeline.ports.source import Known, StoreBinary, nothing_known
+from pipeline.ports.source import StoreBinary
 
 DEFAULT_STREAM = StreamName("@files")
 BLOCK_ENTRIES = 500
@@ -106,10 +106,8 @@ class FilesSnapshot:
         return (self._schema,)
 
     @asynccontextmanager
-    async def open_rows(
-        self, schema: StreamSchema, known: Known = nothing_known
-    ) -> AsyncIterator[AsyncIterator[FilesBlock]]:
-        """Open the tree's entries, in the order of their paths. Blocks end where they always do."""
+    async def open_rows(self, schema: StreamSchema) -> AsyncIterator[AsyncIterator[FilesBlock]]:
+        """Open the tree's entries, in the order of their paths."""
         if schema.stream != self._schema.stream:
             raise DefectError(f"the files source was asked for the stream {schema.stream!r}, which it does not have")
         entries = walk(self._root_fd, excluded=self._excluded)

@@ -28,7 +28,6 @@ from pipeline.connectors.postgres.session.location import PostgresLocation, pars
 from pipeline.domain.errors import ConfigurationError, RefusedError
 from pipeline.domain.ids import StreamName
 from pipeline.domain.schema import StreamSchema
-from pipeline.ports.source import Known, nothing_known
 
 READERS = 2
 """Connections that read one large table side by side: the second hides what the server and we wait for each other."""
@@ -152,9 +151,7 @@ class PostgresSnapshot:
         return [stream.schema for stream in found]
 
     @asynccontextmanager
-    async def open_rows(
-        self, schema: StreamSchema, known: Known = nothing_known
-    ) -> AsyncIterator[AsyncIterator[PostgresRowBlock]]:
+    async def open_rows(self, schema: StreamSchema) -> AsyncIterator[AsyncIterator[PostgresRowBlock]]:
         if schema.stream not in self._streams:
             await self.streams()
         table, own = self._streams[schema.stream].table, self._streams[schema.stream].schema

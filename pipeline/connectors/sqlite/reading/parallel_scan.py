@@ -17,12 +17,12 @@ import structlog
 from pipeline.connectors.sqlite.reading.blocks import RowForm
 from pipeline.connectors.sqlite.reading.rows import SqliteRows
 from pipeline.connectors.sqlite.reading.scan_worker import ScanWorker, ScanWorkerGoneError
-from pipeline.connectors.sqlite.reading.scan_worker_process import Changed, Differing, Passed, Stretch
-from pipeline.domain.errors import DefectError
+from pipeline.connectors.sqlite.reading.scan_worker_process import Changed, Differing, Stretch
 from pipeline.domain.event_file import KeyRange
 from pipeline.domain.keys import Key, RawText, order
 from pipeline.domain.schema import StreamSchema
-from pipeline.ports.source import Known, KnownRange, RowBlock, StoreBinary
+from pipeline.ports.ranged_source import Known, KnownRange, UnchangedRows
+from pipeline.ports.source import RowBlock, StoreBinary
 
 STRETCH_RANGES = 8
 """Ranges of some thousand rows that are read here at a time."""
@@ -61,7 +61,7 @@ class ParallelScan:
         self._share = STRETCH_RANGES
         self._end_is_told = False
 
-    async def blocks(self) -> AsyncGenerator[RowBlock, None]:
+    async def blocks(self) -> AsyncGenerator[RowBlock | UnchangedRows, None]:
         """Give the blocks."""
         self._takes_turns = await self._is_worthwhile()
         if self._takes_turns:
@@ -124,7 +124,7 @@ class ParallelScan:
             async for block in rows:
                 yield block
 
-    async def _from_second(self, covers: KeyRange) -> AsyncGenerator[RowBlock, None]:
+    async def _from_second(self, covers: KeyRange) -> AsyncGenerator[RowBlock | UnchangedRows, None]:
         """Give the blocks that the second reader tells of. What it does not tell is read here."""
         last, in_vain = covers.after, 0
         try:
@@ -151,7 +151,7 @@ class ParallelScan:
         if self._second.is_gone or in_vain > LEAST_RANGES:
             self._takes_turns = False
 
-    def _block(self, told: Passed | Differing | Changed, last: Key | None) -> RowBlock | None:
+    def _block(self, told: UnchangedRows | Differing | Changed, last: Key | None) -> RowBlock | UnchangedRows | None:
         """Return a block that was told of; None where it is to be read here.
 
         That is one with many changes, and one that was taken for known and is not as things stand by now.
@@ -161,7 +161,7 @@ class ParallelScan:
         if isinstance(told, Differing):
             return ScannedBlock(self._form, told, lambda: self._from_here(KeyRange(last, told.last_key)))
         known = self._known(0)
-        return UnchangedBlock(told) if known is not None and known.digest == told.digest else None
+        return told if known is not None and known.digest == told.digest else None
 
 
 class ScannedBlock:
@@ -203,36 +203,3 @@ class ScannedBlock:
                 lines += await block.upserts(own, store_binary) if own else b""
                 start += len(block)
         return lines
-
-
-class UnchangedBlock:
-    """Rows with the digest that they are known to have. Nothing else is there of them, and nobody has to ask."""
-
-    def __init__(self, told: Passed) -> None:
-        self._told = told
-
-    def __len__(self) -> int:
-        return self._told.rows
-
-    def digest(self) -> bytes:
-        """The digest that is known."""
-        return self._told.digest
-
-    def last_key(self) -> Key:
-        """The last key."""
-        return self._told.last_key
-
-    def keys(self) -> Sequence[Key]:
-        """DefectError."""
-        raise self._defect()
-
-    def row_hashes(self) -> bytes:
-        """DefectError."""
-        raise self._defect()
-
-    async def upserts(self, positions: Sequence[int], store_binary: StoreBinary) -> bytes:
-        """DefectError."""
-        raise self._defect()
-
-    def _defect(self) -> DefectError:
-        return DefectError(f"rows up to {self._told.last_key!r} were asked for although their digest was known")

@@ -33,7 +33,7 @@ from pipeline.connectors.sqlite.schema.tables import Table, order_terms
 from pipeline.domain.event_file import KeyRange
 from pipeline.domain.keys import Key, KeyValue, OrderedKey, RawText, order
 from pipeline.domain.schema import StreamSchema
-from pipeline.ports.source import Known, KnownRange, nothing_known
+from pipeline.ports.ranged_source import Known, KnownRange
 
 BLOCK_ROWS = 4096
 BLOCK_BYTES = 2 * 1024 * 1024
@@ -68,7 +68,7 @@ class Opened:
 class SqliteRows:
     """The rows of one table as an asynchronous iterator of blocks, for one task; read one thread at a time under `lock`."""
 
-    def __init__(self, reading: TableReading, lock: anyio.Lock, known: Known = nothing_known) -> None:
+    def __init__(self, reading: TableReading, lock: anyio.Lock, known: Known | None = None) -> None:
         self._reading = reading
         self._lock = lock
         self._known = known
@@ -78,7 +78,7 @@ class SqliteRows:
 
     async def __anext__(self) -> SqliteRowBlock:
         async with self._lock:
-            block = await run_sync(self._reading.read, self._known(0))
+            block = await run_sync(self._reading.read, self._known(0) if self._known else None)
         if block is None:
             raise StopAsyncIteration
         return block

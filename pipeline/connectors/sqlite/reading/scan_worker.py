@@ -26,12 +26,12 @@ from pipeline.connectors.sqlite.reading.scan_worker_process import (
     GaveUp,
     Inode,
     Joined,
-    Passed,
     Stretch,
     StretchEnded,
     inode_of,
 )
 from pipeline.domain.errors import PipelineError, TransientError
+from pipeline.ports.ranged_source import UnchangedRows
 from pipeline.processes.children import Child, end_child, has_room, start_child
 
 WORTHWHILE_BYTES = 64 * 1024 * 1024
@@ -123,14 +123,14 @@ class ScanWorker:
         except OSError:
             self.leave()
 
-    async def told(self) -> AsyncGenerator[Passed | Differing | Changed, None]:
+    async def told(self) -> AsyncGenerator[UnchangedRows | Differing | Changed, None]:
         """Give the blocks of the stretch that was asked for first. ScanWorkerGoneError when it is gone before their end."""
         self.has_kept_waiting = False
         while True:
             told = await self._receive()
             if isinstance(told, StretchEnded):
                 return
-            if not isinstance(told, Passed | Differing | Changed):
+            if not isinstance(told, UnchangedRows | Differing | Changed):
                 self.leave()
                 reason = told.reason if isinstance(told, GaveUp) else "it has ended unexpectedly"
                 raise ScanWorkerGoneError(reason)

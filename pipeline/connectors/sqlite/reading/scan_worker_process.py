@@ -31,7 +31,8 @@ from pipeline.domain.errors import PipelineError
 from pipeline.domain.event_file import KeyRange
 from pipeline.domain.keys import Key, order
 from pipeline.domain.schema import StreamSchema
-from pipeline.ports.source import ROW_HASH_BYTES, KnownRange
+from pipeline.ports.ranged_source import KnownRange, UnchangedRows
+from pipeline.ports.source import ROW_HASH_BYTES
 from pipeline.processes.process_setup import configure_runtime
 
 BLOCKS_AHEAD = 32
@@ -70,15 +71,6 @@ class Stretch:
 
 
 @dataclass(frozen=True, slots=True)
-class Passed:
-    """A block that is a known range, as it was."""
-
-    rows: int
-    digest: bytes
-    last_key: Key
-
-
-@dataclass(frozen=True, slots=True)
 class Differing:
     """A block that is not a known range as it was: the keys and hashes of all its rows, and those rows that are not known.
 
@@ -111,7 +103,7 @@ class GaveUp:
     reason: str
 
 
-Told = Joined | Passed | Differing | Changed | StretchEnded | GaveUp
+Told = Joined | UnchangedRows | Differing | Changed | StretchEnded | GaveUp
 
 
 def main(line: int) -> None:
@@ -178,7 +170,7 @@ def _read(opened: Opened, stretch: Stretch, ready: Queue[Told]) -> None:
         while (block := reading.read(known[0] if known else None)) is not None:
             last_key = block.last_key()
             if known and known[0].digest == block.digest():
-                ready.put(Passed(len(block), block.digest(), last_key))
+                ready.put(UnchangedRows(len(block), block.digest(), last_key))
             else:
                 ready.put(_told(block, last_key, known))
             while known and order(known[0].until) <= order(last_key):

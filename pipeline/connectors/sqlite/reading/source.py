@@ -20,11 +20,12 @@ from pipeline.connectors.sqlite.errors import translated
 from pipeline.connectors.sqlite.reading.parallel_scan import ParallelScan
 from pipeline.connectors.sqlite.reading.rows import Opened, SqliteRows, TableReading, register_order
 from pipeline.connectors.sqlite.reading.scan_worker import ScanWorker, scan_worker_of
-from pipeline.connectors.sqlite.schema.tables import encoding_of, read_table, stream_schema, table_names
+from pipeline.connectors.sqlite.schema.tables import Table, encoding_of, read_table, stream_schema, table_names
 from pipeline.domain.errors import ConfigurationError
 from pipeline.domain.event_file import KeyRange
 from pipeline.domain.schema import StreamSchema
-from pipeline.ports.source import Known, RowBlock, nothing_known
+from pipeline.ports.ranged_source import Known, UnchangedRows
+from pipeline.ports.source import RowBlock
 
 
 class SqliteSource:
@@ -83,9 +84,33 @@ class SqliteSnapshot:
             return await run_sync(self._streams)
 
     @asynccontextmanager
-    async def open_rows(
-        self, schema: StreamSchema, known: Known = nothing_known
-    ) -> AsyncIterator[AsyncIterator[RowBlock]]:
+    async def open_rows(self, schema: StreamSchema) -> AsyncIterator[AsyncIterator[RowBlock]]:
+        table = await self._readable(schema)
+        async with aclosing(self._rows(table, schema, KeyRange())) as rows:
+            yield rows
+
+    @asynccontextmanager
+    async def open_rows_along(
+        self, schema: StreamSchema, known: Known
+    ) -> AsyncIterator[AsyncIterator[RowBlock | UnchangedRows]]:
+        table = await self._readable(schema)
+
+        def open_within(covers: KeyRange) -> SqliteRows:
+            return self._rows(table, schema, covers, known)
+
+        with self._second.lent() if self._second and self._opened.is_utf8 else nullcontext() as second:
+            if second is None:
+                rows: SqliteRows | AsyncGenerator[RowBlock | UnchangedRows, None] = open_within(KeyRange())
+            else:
+                rows = ParallelScan(schema, known, second, open_within).blocks()
+            async with aclosing(rows):
+                yield rows
+
+    def _rows(self, table: Table, schema: StreamSchema, covers: KeyRange, known: Known | None = None) -> SqliteRows:
+        return SqliteRows(TableReading(self._opened, table, schema, covers), self._lock, known)
+
+    async def _readable(self, schema: StreamSchema) -> Table:
+        """Return the table of a stream. ConfigurationError when its rows cannot be read in key order."""
         opened = self._opened
         place = f"{opened.place}, table {schema.stream}"
         async with self._lock:
@@ -96,17 +121,7 @@ class SqliteSnapshot:
                 f"{place} cannot be read: it has no primary key without NULL, and columns of its own hide rowid, "
                 "_rowid_ and oid; rename one of them, or leave the table out with --exclude"
             )
-
-        def open_within(covers: KeyRange) -> SqliteRows:
-            return SqliteRows(TableReading(opened, table, schema, covers), self._lock, known)
-
-        with self._second.lent() if self._second and opened.is_utf8 else nullcontext() as second:
-            if second is None:
-                rows: SqliteRows | AsyncGenerator[RowBlock, None] = open_within(KeyRange())
-            else:
-                rows = ParallelScan(schema, known, second, open_within).blocks()
-            async with aclosing(rows):
-                yield rows
+        return table
 
     async def aclose(self) -> None:
         """End the transaction and close the file."""
