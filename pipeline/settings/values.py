@@ -142,7 +142,7 @@ class Settings:
         metadata={
             "ge": 1,
             "le": 64,
-            "description": "How many streams are imported at the same time.",
+            "description": "How many Event Files a process imports at the same time.",
         },
     )
     import_in_subprocess: bool = field(
@@ -157,8 +157,8 @@ class Settings:
         metadata={
             "ge": 0,
             "le": 10_000,
-            "description": "A group with more Event Files to import than this is shared out among workers, so many Event Files "
-            "to a share. 0: each group is one worker's.",
+            "description": "A group with more Event Files to import than this is split into shards of about this many, which "
+            "several workers import. 0: groups are not split.",
         },
     )
     queue_visibility_seconds: float = field(

@@ -14,8 +14,9 @@ from pipeline.domain.planning.retention import Reason
 from pipeline.engine.maintenance.compaction import Compaction, Compactor
 from pipeline.engine.maintenance.pruning import Pruner, Pruning
 from pipeline.engine.movements.context import EngineContext
+from pipeline.engine.movements.derived_flows import add_destination
 from pipeline.engine.movements.flow_store import FlowStore
-from pipeline.engine.movers.derived_flows import DerivedMover, add_destination
+from pipeline.engine.movers.derived_mover import DerivedMover
 from pipeline.ports.object_store import ObjectInfo
 from tests.engine.faulty import MortalQueue, MortalStore
 from tests.engine.moving import FLOW, World

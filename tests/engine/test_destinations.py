@@ -10,7 +10,7 @@ import pytest
 from pipeline.domain.errors import ConfigurationError
 from pipeline.domain.ids import FlowName
 from pipeline.domain.movement import Flow, Movement, Status
-from pipeline.engine.movers.derived_flows import add_destination, is_behind, sync_with_origin
+from pipeline.engine.movements.derived_flows import add_destination, is_behind, sync_with_origin
 from pipeline.ports.destination import Destination
 from tests.engine.fleet import Fleet, WorkerProcess
 from tests.engine.further import WiderWorld, may_crash, numbered
@@ -189,7 +189,7 @@ def test_what_cannot_be_shared_is_said() -> None:
             await add_destination(world.flows, world.clock, FLOW, FlowName("other"), "memory:destination")
         with pytest.raises(ConfigurationError, match="already"):
             await add_destination(world.flows, world.clock, FLOW, backup, "memory:elsewhere")
-        with pytest.raises(ConfigurationError, match="add to that one"):
+        with pytest.raises(ConfigurationError, match="Add the destination to 'crm'"):
             await add_destination(world.flows, world.clock, backup, FlowName("third"), "memory:third")
         with pytest.raises(ConfigurationError, match="exports nothing of its own"):
             await world.flows.connect(backup, "memory:source", "memory:backup")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import trio
@@ -14,7 +14,8 @@ from pipeline.domain.errors import AbsentError, ConfigurationError, ConflictErro
 from pipeline.domain.ids import FlowName
 from pipeline.engine.maintenance.compaction import Compactor
 from pipeline.engine.maintenance.pruning import Pruner
-from pipeline.engine.movers.derived_flows import DerivedMover, add_destination
+from pipeline.engine.movements.derived_flows import add_destination
+from pipeline.engine.movers.derived_mover import DerivedMover
 from tests.simulation.destination import SimulatedDestination
 from tests.simulation.plan import FLOW, of_seed
 from tests.simulation.process import Process
@@ -149,5 +150,6 @@ class Chores:
         parts = self.world.context(process)
         await add_destination(parts.flows, process, FLOW, flow, self.world.places[flow].location)
         destination = SimulatedDestination(self.world.places[flow], process)
+        parts = replace(parts, limits=replace(parts.limits, shard_files=0))
         await DerivedMover(parts, flow, destination, process.name).run()
         return True

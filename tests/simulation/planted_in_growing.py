@@ -46,7 +46,7 @@ def believes_a_helper_alone(patch: Patch) -> None:
     async def nothing(self: AssistedImport) -> None:
         """What another helper has imported is not known."""
 
-    patch.setattr(AssistedImport, "catch_up", nothing)
+    patch.setattr(AssistedImport, "refresh", nothing)
 
 
 @found_within(500)

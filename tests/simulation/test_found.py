@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from dataclasses import fields
+from datetime import UTC, datetime
 
 import anyio
 import pytest
@@ -17,7 +18,8 @@ from pipeline.engine.imports.movement_import import MovementImport
 from pipeline.engine.messaging.leases import give_back, held
 from pipeline.engine.movements.context import EngineContext
 from pipeline.engine.movements.flow_store import FlowStore
-from pipeline.engine.movements.settlement import RunFigures, Settlement
+from pipeline.engine.movements.progress import RunFigures
+from pipeline.engine.movements.settlement import Settlement
 from pipeline.engine.storage.event_files import store_event_file
 from pipeline.ports.event_queue import Receipt
 from pipeline.ports.object_store import StoredObject
@@ -76,7 +78,7 @@ def test_a_movement_that_settles_while_it_is_found_too_old_stays_as_it_is() -> N
         flows = FlowStore(store, ManualClock())
         flow = await flows.connect(FLOW, "memory:source", "memory:destination")
         await flows.begin(flow, (), ())
-        world = World({"a": {1: "one"}}, store=store, limits=replace(SMALL, lifetime_seconds=0.0001))
+        world = World({"a": {1: "one"}}, store=store, clock=ManualClock(datetime(2026, 2, 1, tzinfo=UTC)))
         movement = await world.move()
         assert (movement.number, movement.status) == (2, Status.SUCCESS)
         assert (await flows.read_movement(FLOW, 1)).status is Status.SUCCESS

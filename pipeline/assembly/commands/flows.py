@@ -10,7 +10,8 @@ from pipeline.connectors.locations import parse_location
 from pipeline.domain.errors import ConfigurationError
 from pipeline.domain.ids import FlowName
 from pipeline.domain.movement import Flow, Movement
-from pipeline.engine.movers.derived_flows import DerivedMover, add_destination, derived_flows, is_behind
+from pipeline.engine.movements.derived_flows import add_destination, derived_flows, is_behind
+from pipeline.engine.movers.derived_mover import DerivedMover
 from pipeline.ports.reporter import Reporter
 from pipeline.settings import Settings
 

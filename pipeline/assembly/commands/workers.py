@@ -17,7 +17,7 @@ from pipeline.domain.errors import ConfigurationError
 from pipeline.domain.exception_groups import unwrap_exception_group
 from pipeline.domain.ids import FlowName
 from pipeline.domain.movement import Movement
-from pipeline.engine.movers.derived_flows import start_derived
+from pipeline.engine.movements.derived_flows import start_derived
 from pipeline.engine.workers.export_worker import ExportWorker
 from pipeline.engine.workers.import_worker import ImportWorker
 from pipeline.engine.workers.sweep import Sweep

@@ -44,7 +44,7 @@ class AssistedImport:
         self._announced = tuple(announced.items())
         self._exported.set()
 
-    async def catch_up(self) -> None:
+    async def refresh(self) -> None:
         """Have in `importing` all that is imported. The helper does not tell of what another one had imported before it."""
         if self._was_helped:
             await self._importing.refresh()
@@ -55,7 +55,7 @@ class AssistedImport:
         """Whether a group has been worked through, by whomever."""
         return file_list in self._importing.done
 
-    def is_in_hand(self, file_list: ObjectKey) -> bool:
+    def is_in_progress(self, file_list: ObjectKey) -> bool:
         """Whether anybody works on a group now."""
         return self._importing.is_in_hand(file_list) or self._in_helpers_hand[file_list] > 0
 

@@ -24,8 +24,8 @@ from pipeline.domain.event_file import FileEntry
 from pipeline.domain.ids import FlowName, ObjectKey
 from pipeline.domain.movement import Flow, Movement
 from pipeline.domain.planning.retention import Needed, Reason, reason_to_delete
+from pipeline.engine.movements.derived_flows import derived_flows
 from pipeline.engine.movements.flow_store import FlowStore
-from pipeline.engine.movers.derived_flows import derived_flows
 from pipeline.engine.storage.event_files import open_event_file
 from pipeline.engine.storage.key_set import KeySet
 from pipeline.engine.storage.packs import list_packs, read_index

@@ -1,4 +1,4 @@
-"""What every part of the engine works with: the ports of this process, and its limits."""
+"""The context of all engine parts: the ports of this process, and its limits."""
 
 from __future__ import annotations
 
@@ -14,23 +14,24 @@ from pipeline.ports.reporter import Reporter
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The numbers of a run; each is a setting.
-
-    Snapshot state is kept in ranges of `range_rows`: fewer cost more frames, more cost more work around a change.
-    An Event File is cut at `event_file_bytes` of JSON lines or `event_file_rows` records. `importers` Event Files are
-    imported side by side. A message is invisible for `visibility_seconds`, and its lease renewed at a third of that.
-    A group of more than `shard_files` pending Event Files is shared out among workers, `shard_files` to a share, in at
-    most `max_shares` of them; with 0 it is not.
-    """
+    """The numbers of a run. Each is a setting, except `range_rows` and `max_shards`."""
 
     event_file_bytes: int = 16_000_000
+    """An Event File is cut at this many bytes of JSON lines, before compression."""
     event_file_rows: int = 250_000
+    """An Event File is cut at this many records."""
     zstd_level: int = 1
     range_rows: int = 4096
+    """Rows in a range of snapshot state. Small ranges cost more frames; large ones cost more work around a change."""
     importers: int = 4
+    """Event Files that one process imports at the same time."""
     shard_files: int = 0
+    """A group of more pending Event Files is split into shards of about this many. 0: groups are not split, as a process
+    needs that no fleet of workers helps."""
     max_shards: int = 64
+    """The most shards of a group, so that a huge group does not flood the queue."""
     visibility_seconds: float = 60.0
+    """A received message is invisible to others for this long; its lease is renewed at a third of that."""
     sweep_seconds: float = 5.0
     idle_timeout_seconds: float = 900.0
     lifetime_seconds: float = 14 * 86400.0
@@ -39,7 +40,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class EngineContext:
-    """The ports, the Flows read through them, and the limits."""
+    """The ports of this process, the Flows read through them, and the limits of the run."""
 
     store: ObjectStore
     queue: EventQueue
@@ -50,5 +51,5 @@ class EngineContext:
     only_flows: frozenset[FlowName] = frozenset()
 
     def serves(self, flow: FlowName) -> bool:
-        """Whether this process works for a Flow. Without `only_flows` it does for all."""
+        """Return whether this process works for a Flow. Without `only_flows` it works for all."""
         return not self.only_flows or flow in self.only_flows

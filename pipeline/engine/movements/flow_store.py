@@ -91,21 +91,21 @@ class FlowStore:
         """Forget the failures of an Event File that has been imported after all."""
         await self._store.delete(object_keys.failure_key(flow, number, file))
 
-    async def made(self, name: FlowName) -> datetime:
-        """Return when a Flow was made; of one that is not there yet, the present moment, for `connect`."""
+    async def created_or_now(self, name: FlowName) -> datetime:
+        """Return when a Flow was created; the present moment if it does not exist yet."""
         try:
             return (await self.read_flow(name)).created
         except AbsentError:
             return self._clock.now()
 
-    async def connect(self, name: FlowName, source: str, destination: str, *, made: datetime | None = None) -> Flow:
-        """Return the Flow, created if it is new. ConfigurationError when it connects other places.
+    async def connect(self, name: FlowName, source: str, destination: str, *, created: datetime | None = None) -> Flow:
+        """Return the Flow; create it if it does not exist. ConfigurationError when it connects other places.
 
-        TransientError when it was not `made` then: somebody else has made it meanwhile.
+        TransientError when it exists and was not created at `created`: another process has created it meanwhile.
         """
-        flow = await self.add(Flow(name, source, destination, made or self._clock.now()))
-        if made is not None and flow.created != made:
-            raise TransientError(f"Flow {name!r} was made by another process just now. Run the command again.")
+        flow = await self.add(Flow(name, source, destination, created or self._clock.now()))
+        if created is not None and flow.created != created:
+            raise TransientError(f"Flow {name!r} has just been created by another process. Run the command again.")
         if flow.origin is not None:
             raise ConfigurationError(
                 f"Flow {name!r} exports nothing of its own: it imports what Flow {flow.origin!r} has stored. "

@@ -1,19 +1,21 @@
-"""Keeping count: every event passes through here on its way to whoever watches."""
+"""The progress of one worker in one Movement: counted from its events, and written to the store now and then."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from math import inf
 
 import anyio
 import structlog
 
 from pipeline.codec.documents.progress import GroupProgress, Progress, encode_progress
 from pipeline.domain import object_keys
-from pipeline.domain.errors import PipelineError
-from pipeline.domain.ids import BinaryId, FlowName, Label
-from pipeline.engine.movements.settlement import RunFigures
-from pipeline.ports.clock import Clock
-from pipeline.ports.object_store import ObjectStore, PutCondition
+from pipeline.domain.errors import PipelineError, TransientError
+from pipeline.domain.ids import BinaryId, Label
+from pipeline.domain.movement import Movement
+from pipeline.engine.movements.context import EngineContext
+from pipeline.ports.object_store import PutCondition
 from pipeline.ports.reporter import (
     BinaryFileFailed,
     BinaryFileStored,
@@ -23,32 +25,51 @@ from pipeline.ports.reporter import (
     EventFileStored,
     GroupComplete,
     ImportPlanned,
-    Reporter,
     RowsRead,
 )
+
+MISSED_UPDATES = 3
+"""A worker is presumed dead after this many missed progress updates."""
 
 log = structlog.get_logger()
 
 
-class ProgressKeeper:
-    """A Reporter that counts, remembers when something last moved, and passes every event on."""
+@dataclass(frozen=True, slots=True)
+class RunFigures:
+    """The totals of a Movement that only its workers know. All others are read from its File Lists and marks."""
 
-    def __init__(self, clock: Clock, watcher: Reporter, worker: str) -> None:
-        self._clock = clock
-        self._watcher = watcher
-        self._begun = anyio.current_time()
+    binaries_stored: int
+    binaries_reused: int
+    binaries_failed: int
+    bytes_read: int
+    bytes_stored: int
+    seconds: float
+
+
+class ProgressKeeper:
+    """A Reporter that counts each event and passes it on. `context` is the given one, with this as its reporter;
+    `document` holds the counts.
+
+    `begun` is when the run began, by anyio's clock; by default it is now.
+    """
+
+    def __init__(self, context: EngineContext, movement: Movement, worker: str, begun: float | None = None) -> None:
+        self.context = replace(context, reporter=self)
+        self.document = Progress(worker, context.clock.now(), context.clock.now())
+        self._reporter = context.reporter
+        self._movement = movement
         self._failed_binaries: set[BinaryId] = set()
-        self.last_progress = self._begun
-        self.progress = Progress(worker, clock.now(), clock.now())
+        self._last_event = anyio.current_time()
+        self._begun = self._last_event if begun is None else begun
 
     def report(self, event: Event) -> None:
         """Count the event and pass it on."""
         self._count(event)
-        self.last_progress = anyio.current_time()
-        self._watcher.report(event)
+        self._last_event = anyio.current_time()
+        self._reporter.report(event)
 
     def _group(self, label: Label) -> GroupProgress:
-        return self.progress.groups.setdefault(label, GroupProgress())
+        return self.document.groups.setdefault(label, GroupProgress())
 
     def _count(self, event: Event) -> None:
         match event:
@@ -58,7 +79,7 @@ class ProgressKeeper:
                 group.encoded_bytes += event.encoded_bytes
             case EventFileStored():
                 self._group(event.label).files_stored += 1
-                self.progress.bytes_stored += 0 if event.adopted else event.size
+                self.document.bytes_stored += 0 if event.adopted else event.size
             case GroupComplete():
                 group = self._group(event.label)
                 group.complete, group.files_listed = True, event.listed
@@ -75,35 +96,47 @@ class ProgressKeeper:
                 self._count_binary(event)
             case BinaryFileFailed():
                 self._failed_binaries.add(event.id)
-                self.progress.binaries_failed = len(self._failed_binaries)
+                self.document.binaries_failed = len(self._failed_binaries)
             case _:
                 pass
 
     def _count_binary(self, event: BinaryFileStored) -> None:
-        self.progress.binary_bytes += event.size
+        self.document.binary_bytes += event.size
         if event.reused:
-            self.progress.binaries_reused += 1
+            self.document.binaries_reused += 1
         else:
-            self.progress.binaries_stored += 1
-            self.progress.bytes_stored += event.size
+            self.document.binaries_stored += 1
+            self.document.bytes_stored += event.size
 
     def figures(self) -> RunFigures:
-        """What this run has read and stored, and how long it has taken."""
-        return figures_of([self.progress], anyio.current_time() - self._begun)
+        """Return what this run has read and stored so far, and its duration."""
+        return figures_of([self.document], anyio.current_time() - self._begun)
 
-    async def write(self, store: ObjectStore, flow: FlowName, movement: int) -> None:
-        """Store the present counts where `pipeline status` finds them. What fails here must not stop the Movement."""
-        self.progress.updated = self._clock.now()
-        self.progress.writes += 1
-        key = object_keys.progress_key(flow, movement, self.progress.worker)
+    async def write(self) -> None:
+        """Store the present counts for `pipeline status`. A failure is logged; it must not stop the Movement."""
+        self.document.updated = self.context.clock.now()
+        self.document.writes += 1
+        key = object_keys.progress_key(self._movement.flow, self._movement.number, self.document.worker)
         try:
-            await store.put(key, encode_progress(self.progress), PutCondition.NONE)
+            await self.context.store.put(key, encode_progress(self.document), PutCondition.NONE)
         except PipelineError as error:
-            log.warning("progress_not_written", key=key, reason=str(error))
+            log.warning("progress_write_failed", key=key, reason=str(error))
+
+    async def keep_written(self, idle_timeout_seconds: float = inf) -> None:
+        """Write the progress every `progress_seconds` until cancelled; TransientError after `idle_timeout_seconds`
+        without an event."""
+        while True:
+            await self.write()
+            await anyio.sleep(self.context.limits.progress_seconds)
+            if anyio.current_time() - self._last_event > idle_timeout_seconds:
+                raise TransientError(
+                    f"Nothing has moved for {idle_timeout_seconds:,.0f} seconds. "
+                    "Run the command again; it resumes where it stopped."
+                )
 
 
 def figures_of(workers: Sequence[Progress], seconds: float) -> RunFigures:
-    """Add up what workers have read and stored in one Movement."""
+    """Return the sum of what workers have read and stored in one Movement."""
     return RunFigures(
         binaries_stored=sum(worker.binaries_stored for worker in workers),
         binaries_reused=sum(worker.binaries_reused for worker in workers),

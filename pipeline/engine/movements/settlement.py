@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from pipeline.domain.errors import LeaseLostError
 from pipeline.domain.event_file import FileEntry
@@ -11,23 +11,12 @@ from pipeline.domain.ids import EventFileId, ObjectKey
 from pipeline.domain.movement import Movement, Totals, final_status
 from pipeline.domain.planning.compaction import applicable
 from pipeline.engine.movements.context import EngineContext
+from pipeline.engine.movements.progress import RunFigures
 from pipeline.ports.destination import DestinationSession, Mark, Rejection, Violation
 from pipeline.ports.reporter import MovementSettled, ViolationFound
 
 MAX_PROBLEMS = 100
 """Problems kept in movement.json; all of them are in the failures beside it."""
-
-
-@dataclass(frozen=True, slots=True)
-class RunFigures:
-    """What only this run knows: the others of a Movement's totals are read from its File Lists and marks."""
-
-    binaries_stored: int
-    binaries_reused: int
-    binaries_failed: int
-    bytes_read: int
-    bytes_stored: int
-    seconds: float
 
 
 def totals_of(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import anyio
 import structlog
@@ -131,20 +130,15 @@ class ExportWorker:
     async def _run_exporter(self, movement: Movement) -> None:
         flow = await self._context.flows.read_flow(movement.flow)
         source = self._connect(flow)
-        keeper = ProgressKeeper(self._context.clock, self._context.reporter, self._worker)
         async with source.open_snapshot() as snapshot:
             schemas = await snapshot.streams()
             ensure_selected(schemas, movement.only, movement.exclude, source.location)
             movement = await self._context.flows.claim(movement, self._worker)
-            begun = MovementBegun(movement.flow, movement.number, movement.attempts > 1, tuple(movement.file_lists))
-            keeper.report(begun)
+            progress = ProgressKeeper(self._context, movement, self._worker)
+            resumed = movement.attempts > 1
+            progress.report(MovementBegun(movement.flow, movement.number, resumed, tuple(movement.file_lists)))
             async with anyio.create_task_group() as group:
-                group.start_soon(self._tell_progress, keeper, movement, name="tell progress")
-                await Exporter(replace(self._context, reporter=keeper), snapshot, schemas, movement).run()
+                group.start_soon(progress.keep_written, name="write progress")
+                await Exporter(progress.context, snapshot, schemas, movement).run()
                 group.cancel_scope.cancel()
-        await keeper.write(self._context.store, movement.flow, movement.number)
-
-    async def _tell_progress(self, keeper: ProgressKeeper, movement: Movement) -> None:
-        while True:
-            await keeper.write(self._context.store, movement.flow, movement.number)
-            await anyio.sleep(self._context.limits.progress_seconds)
+        await progress.write()

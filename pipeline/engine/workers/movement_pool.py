@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import anyio
 import anyio.abc
@@ -49,11 +49,6 @@ class MovementPool:
         self._opened: dict[tuple[FlowName, int], _Opened] = {}
         self._group: anyio.abc.TaskGroup | None = None
 
-    @property
-    def in_use(self) -> int:
-        """How many Movements are open here."""
-        return len(self._opened)
-
     async def run(self, *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Host the open destinations until cancelled."""
         async with anyio.create_task_group() as self._group:
@@ -97,23 +92,22 @@ class MovementPool:
     async def _host_open(self, movement: Movement, opened: _Opened) -> None:
         flow = await self._context.flows.read_flow(movement.flow)
         async with self._connect(flow).open(flow.marks_namespace) as session:
-            keeper = ProgressKeeper(self._context.clock, self._context.reporter, self._worker)
-            context = replace(self._context, reporter=keeper)
-            importing = MovementImport(context, movement, session, self._limiter, self._stopping)
+            progress = ProgressKeeper(self._context, movement, self._worker)
+            importing = MovementImport(progress.context, movement, session, self._limiter, self._stopping)
             await importing.refresh()
             opened.importing = importing
             opened.ready.set()
-            await self._keep(movement, opened, importing, keeper)
+            await self._keep(movement, opened, importing, progress)
 
     async def _keep(
-        self, movement: Movement, opened: _Opened, importing: MovementImport, keeper: ProgressKeeper
+        self, movement: Movement, opened: _Opened, importing: MovementImport, progress: ProgressKeeper
     ) -> None:
         """Write down the progress while there is any, until nobody has used the destination for a while."""
         written = False
         while opened.users or anyio.current_time() - opened.idle_since < LINGER_SECONDS:
             if opened.users or written:
-                keeper.progress.holding = list(importing.holding)
-                await keeper.write(self._context.store, movement.flow, movement.number)
+                progress.document.holding = list(importing.holding)
+                await progress.write()
                 written = bool(opened.users)  # and once more when the last user has gone
             await anyio.sleep(self._context.limits.progress_seconds)
         del self._opened[movement.flow, movement.number]  # from here on, who comes opens it anew

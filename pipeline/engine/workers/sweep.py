@@ -21,7 +21,7 @@ from pipeline.domain.errors import PipelineError
 from pipeline.domain.ids import FlowName, Label
 from pipeline.domain.movement import Flow, Movement, Status
 from pipeline.engine.movements.context import EngineContext
-from pipeline.engine.movers.derived_flows import sync_with_origin
+from pipeline.engine.movements.derived_flows import sync_with_origin
 from pipeline.ports.event_queue import EventQueue
 
 SIGNS_OF_LIFE = 3

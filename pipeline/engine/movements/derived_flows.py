@@ -1,0 +1,147 @@
+"""Derived Flows: a derived Flow imports what its origin has stored into another destination, and exports nothing.
+
+A derived Flow has its own Movements, marks and status. Each of its Movements is created as exported: it names the File
+Lists of the origin's latest exported Movement, so only the import and the settlement are left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
+
+from pipeline.codec.documents.message import GroupCompleted, MovementExported, QueueMessage, encode_message
+from pipeline.domain.errors import AbsentError, ConfigurationError, TransientError
+from pipeline.domain.ids import FlowName
+from pipeline.domain.movement import Flow, Movement, Status
+from pipeline.engine.movements.flow_store import COMPARE_AND_SET_TRIES, FlowStore
+from pipeline.ports.clock import Clock
+from pipeline.ports.event_queue import EventQueue
+
+
+async def derived_flows(flows: FlowStore, origin: FlowName) -> Sequence[Flow]:
+    """Return the Flows derived from `origin`."""
+    return [flow for flow in await flows.list_flows() if flow.origin == origin]
+
+
+async def add_destination(flows: FlowStore, clock: Clock, of: FlowName, name: FlowName, destination: str) -> Flow:
+    """Return the Flow `name`, derived from the Flow `of`; create it if it does not exist.
+
+    ConfigurationError when the name or the destination is in use.
+    """
+    origin = await flows.read_flow(of)
+    if origin.origin is not None:
+        raise ConfigurationError(
+            f"Flow {of!r} itself imports what Flow {origin.origin!r} has stored. Add the destination to {origin.origin!r}."
+        )
+    taken = {flow.destination: flow.name for flow in [origin, *await derived_flows(flows, of)] if flow.name != name}
+    if destination in taken:
+        raise ConfigurationError(f"{destination} is already the destination of Flow {taken[destination]!r}.")
+    flow = await flows.add(Flow(name, origin.source, destination, clock.now(), origin=of))
+    if (flow.origin, flow.destination) != (of, destination):
+        raise ConfigurationError(
+            f"A Flow named {name!r} exists already, from {flow.source} to {flow.destination}. Choose another --name."
+        )
+    return flow
+
+
+async def latest_exported(flows: FlowStore, name: FlowName) -> Movement:
+    """Return the latest exported Movement of a Flow. Its File Lists describe one state of the source."""
+    latest = await flows.latest(await flows.read_flow(name))
+    for number in range(latest.number if latest else 0, 0, -1):
+        movement = await flows.read_movement(name, number)
+        if movement.exported:
+            return movement
+    raise ConfigurationError(f"Flow {name!r} has exported nothing yet. Move it first: `pipeline move`.")
+
+
+async def is_behind(flows: FlowStore, flow: Flow) -> bool:
+    """Return whether a derived Flow has something to import.
+
+    It has if it was never moved, if its latest Movement is not a SUCCESS, or if its origin has exported since.
+    """
+    if flow.origin is None:
+        return False
+    with suppress(ConfigurationError, AbsentError):
+        origin = await latest_exported(flows, flow.origin)
+        latest = await flows.latest(flow)
+        return latest is None or latest.status is not Status.SUCCESS or latest.file_lists != origin.file_lists
+    return False
+
+
+async def sync_with_origin(flows: FlowStore, clock: Clock, flow: Flow) -> Movement | None:
+    """Return a Flow's latest Movement; for a derived Flow, begin a new one if its origin has exported since.
+
+    A Movement that ended INCOMPLETE or worse is repeated once for each Movement of the origin, not continuously:
+    between them, a person must act.
+    """
+    latest = await flows.latest(flow)
+    if flow.origin is None or (latest is not None and not latest.settled):
+        return latest
+    try:
+        origin = await latest_exported(flows, flow.origin)
+    except ConfigurationError:
+        return latest  # the origin has exported nothing yet
+    if latest is not None and latest.file_lists == origin.file_lists:
+        tried = latest.origin_movement >= origin.number
+        if tried or latest.status is Status.SUCCESS:
+            return latest
+    return (await begin_derived(flows, clock, flow))[0]
+
+
+async def begin_derived(flows: FlowStore, clock: Clock, flow: Flow) -> tuple[Movement, bool]:
+    """Return the Movement to import, with the origin's latest File Lists, and whether it is resumed."""
+    if flow.origin is None:
+        raise ConfigurationError(f"Flow {flow.name!r} has a source of its own. Move it with `pipeline move`.")
+    for _ in range(COMPARE_AND_SET_TRIES):
+        origin = await latest_exported(flows, flow.origin)
+        latest = await flows.latest(flow)
+        if latest is not None and not latest.settled:
+            resumed = await flows.update(flow.name, latest.number, partial(_with_lists_of, origin))
+            if not resumed.settled:
+                return resumed, True
+            latest = resumed
+        movement = _new_movement(flow, (latest.number if latest else 0) + 1, origin, clock)
+        if await flows.create(movement):
+            return movement, False
+    raise TransientError(f"Movements of Flow {flow.name!r} are begun by others all the time. Try again.")
+
+
+async def start_derived(flows: FlowStore, clock: Clock, queue: EventQueue, flow: Flow) -> tuple[Movement, bool]:
+    """Begin a Movement of a derived Flow and announce its groups to importers; return it, and whether it is new."""
+    movement, resumed = await begin_derived(flows, clock, flow)
+    lists = movement.file_lists.items()
+    messages: list[QueueMessage] = [GroupCompleted(movement.flow, movement.number, label, key) for label, key in lists]
+    messages.append(MovementExported(movement.flow, movement.number))
+    await queue.send([encode_message(message) for message in messages])
+    return movement, not resumed
+
+
+def _with_lists_of(origin: Movement, now: Movement) -> Movement:
+    if now.settled:
+        return now
+    return replace(
+        now,
+        attempts=now.attempts + 1,
+        file_lists=origin.file_lists,
+        groups=tuple(origin.file_lists),
+        origin_movement=origin.number,
+    )
+
+
+def _new_movement(flow: Flow, number: int, origin: Movement, clock: Clock) -> Movement:
+    moment = clock.now()
+    return Movement(
+        flow=flow.name,
+        number=number,
+        status=Status.IN_PROGRESS,
+        created=moment,
+        updated=moment,
+        attempts=1,
+        file_lists=origin.file_lists,
+        groups=tuple(origin.file_lists),
+        exported=True,
+        origin=origin.flow,
+        origin_movement=origin.number,
+    )

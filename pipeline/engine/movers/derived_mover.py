@@ -1,0 +1,56 @@
+"""A whole Movement of a derived Flow in one process: import what the origin has stored, then settle."""
+
+from __future__ import annotations
+
+import anyio
+
+from pipeline.codec.documents.message import GroupCompleted
+from pipeline.domain.exception_groups import unwrap_exception_group
+from pipeline.domain.ids import FlowName
+from pipeline.domain.movement import Movement
+from pipeline.engine.imports.movement_import import MovementImport
+from pipeline.engine.movements.context import EngineContext
+from pipeline.engine.movements.derived_flows import begin_derived
+from pipeline.engine.movements.progress import ProgressKeeper
+from pipeline.engine.movements.settlement import Settlement
+from pipeline.ports.destination import Destination, DestinationSession
+from pipeline.ports.reporter import MovementBegun
+
+
+class DerivedMover:
+    """Brings the destination of a derived Flow up to date. Run it again after any interruption: it resumes."""
+
+    def __init__(self, context: EngineContext, flow: FlowName, destination: Destination, worker: str) -> None:
+        self._context = context
+        self._flow = flow
+        self._destination = destination
+        self._worker = worker
+
+    async def run(self) -> Movement:
+        """Import, and return the Movement settled."""
+        begun = anyio.current_time()
+        flow = await self._context.flows.read_flow(self._flow)
+        with unwrap_exception_group():
+            async with self._destination.open(flow.marks_namespace) as session:
+                movement, resumed = await begin_derived(self._context.flows, self._context.clock, flow)
+                progress = ProgressKeeper(self._context, movement, self._worker, begun)
+                progress.report(MovementBegun(movement.flow, movement.number, resumed, tuple(movement.file_lists)))
+                return await self._import(movement, session, progress)
+
+    async def _import(self, movement: Movement, session: DestinationSession, progress: ProgressKeeper) -> Movement:
+        context = progress.context
+        importing = MovementImport(context, movement, session, anyio.CapacityLimiter(context.limits.importers))
+        await importing.refresh()
+        async with anyio.create_task_group() as watching:
+            watching.start_soon(progress.keep_written, context.limits.idle_timeout_seconds, name="write progress")
+            async with anyio.create_task_group() as groups:
+                for label, key in movement.file_lists.items():
+                    announced = GroupCompleted(movement.flow, movement.number, label, key)
+                    groups.start_soon(importing.import_group, announced, name=f"import {label}")
+            watching.cancel_scope.cancel()
+        lists = tuple(movement.file_lists.values())
+        settled = await Settlement(context, session).settle(
+            movement, lists, importing.marks, importing.failed, progress.figures()
+        )
+        await progress.write()
+        return settled
