@@ -12,7 +12,7 @@ from pipeline.connectors.postgres.ddl import create_table as declare
 from pipeline.connectors.postgres.ddl.create_table import Native
 from pipeline.connectors.postgres.ddl.mapped_types import described
 from pipeline.connectors.postgres.ddl.schema_evolution import evolve_column_types
-from pipeline.connectors.postgres.ddl.target import RowKey, Target, TargetTable, read_table, target_of
+from pipeline.connectors.postgres.ddl.target_table import TargetTable, read_table
 from pipeline.connectors.postgres.session.connection import Connection, qualified, quoted
 from pipeline.domain.errors import ConfigurationError, DefectError
 from pipeline.domain.schema import StreamSchema
@@ -24,9 +24,9 @@ def postgres_native(schema: StreamSchema) -> Native:
     return native if isinstance(native, Mapping) else described(schema)
 
 
-def prepare_target(
+def ensure_table(
     connection: Connection, schema: StreamSchema, before: StreamSchema | None = None
-) -> tuple[Target, bool]:
+) -> tuple[TargetTable, bool]:
     """Return the stream's table, made or changed as needed, and whether it was made or found empty.
 
     `before` is what the stream looked like before, where the table is to follow. ConfigurationError when an existing one
@@ -51,7 +51,7 @@ def prepare_target(
     table = read_table(connection, native["schema"], native["table"], schema.stream)
     if table is None:
         raise DefectError(f"The table of stream {schema.stream} is not there after it was made")
-    return target_of(table, schema, _row_key(native)), is_ours
+    return table, is_ours
 
 
 def run_one(connection: Connection, statement: str) -> None:
@@ -71,11 +71,6 @@ def _check_shape(native: Native, schema: StreamSchema) -> None:
         raise ConfigurationError(
             f"Stream {schema.stream} cannot be loaded: its description of the table is incomplete; export it anew"
         )
-
-
-def _row_key(native: Native) -> RowKey | None:
-    found = native.get("row_key")
-    return None if found is None else RowKey(found["row"], found["dup"], found["digest"])
 
 
 def _create(connection: Connection, native: Native) -> None:

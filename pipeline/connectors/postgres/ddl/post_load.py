@@ -6,7 +6,7 @@ server cannot do, is a violation; nothing is removed for it, and it is tried aga
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from typing import Any
 
 import psycopg
@@ -16,7 +16,6 @@ from pipeline.connectors.postgres.ddl.create_table import Native
 from pipeline.connectors.postgres.ddl.ensure_table import postgres_native, run_one
 from pipeline.connectors.postgres.ddl.foreign_keys import ALREADY_THERE, broken_keys, make_foreign_key
 from pipeline.connectors.postgres.ddl.sequences import raise_row_numbers, raise_sequences
-from pipeline.connectors.postgres.loading.import_ledger import ImportLedger
 from pipeline.connectors.postgres.session.connection import Connection, qualified, quoted
 from pipeline.domain.ids import StreamName
 from pipeline.domain.schema import StreamSchema
@@ -27,17 +26,24 @@ _ABOUT_THE_STATEMENT = ("0A", "22", "23", "42", "54", "55000")
 
 
 def finish_streams(
-    connection: Connection, bookkeeping: ImportLedger, streams: Sequence[StreamName], as_replica: bool
+    connection: Connection,
+    schemas: Sequence[StreamSchema],
+    streams: Set[StreamName],
+    ours: Set[StreamName],
+    as_replica: bool,
 ) -> list[Violation]:
-    """Make and check what concerns these streams. `as_replica`: foreign keys were not enforced while loading."""
-    schemas = bookkeeping.schemas()
-    wanted = [schema for schema in schemas if schema.stream in set(streams)]
+    """Make and check what concerns these of the Flow's streams, whose `schemas` are given.
+
+    `ours` are those whose tables were empty before the Flow's first load. `as_replica`: foreign keys were not enforced
+    while loading.
+    """
+    wanted = [schema for schema in schemas if schema.stream in streams]
     violations: list[Violation] = []
     for schema in wanted:
         violations += _inherit(connection, schema)
     for schema in wanted:
         violations += _make_constraints(connection, schema)
-        if bookkeeping.is_ours(schema.stream):
+        if schema.stream in ours:
             violations += _forbid_nulls(connection, schema)
         violations += _raise_sequences(connection, schema)
     tables = {_table(postgres_native(schema)) for schema in wanted}

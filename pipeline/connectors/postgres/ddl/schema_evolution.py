@@ -12,7 +12,7 @@ from typing import Any
 import psycopg
 
 from pipeline.connectors.postgres.ddl.create_table import Native
-from pipeline.connectors.postgres.ddl.target import TargetTable
+from pipeline.connectors.postgres.ddl.target_table import TargetTable
 from pipeline.connectors.postgres.schema.catalog_types import fetch
 from pipeline.connectors.postgres.session.connection import Connection, quoted
 from pipeline.domain.errors import ConfigurationError

@@ -12,9 +12,9 @@ from functools import cached_property
 from itertools import groupby
 from typing import Protocol, TypeAlias
 
-from pipeline.connectors.postgres.ddl.target import Target
 from pipeline.connectors.postgres.loading.csv_lines import InvalidLine, Lines, Run
 from pipeline.connectors.postgres.loading.rejections import RejectReason, unfit
+from pipeline.connectors.postgres.loading.target import Target
 from pipeline.connectors.sql.rejected_record import RejectedRecord
 from pipeline.domain.ids import EventFileId
 

@@ -12,10 +12,10 @@ from contextlib import AbstractContextManager
 import psycopg
 
 from pipeline.connectors.postgres.ddl.foreign_keys import read_foreign_key
-from pipeline.connectors.postgres.ddl.target import Target
 from pipeline.connectors.postgres.loading.csv_lines import Run
 from pipeline.connectors.postgres.loading.csv_values import COPY_OPTIONS
 from pipeline.connectors.postgres.loading.rejections import RejectReason, reject_reason_of
+from pipeline.connectors.postgres.loading.target import Target
 from pipeline.connectors.postgres.session.connection import Connection, qualified, quoted
 
 _STAGE = qualified("pg_temp", "pipeline_upserts")

@@ -9,13 +9,13 @@ from typing import TypeVar, TypeVarTuple
 import anyio
 from anyio.to_thread import run_sync
 
-from pipeline.connectors.postgres.ddl.ensure_table import prepare_target
+from pipeline.connectors.postgres.ddl.ensure_table import ensure_table
 from pipeline.connectors.postgres.ddl.post_load import finish_streams
-from pipeline.connectors.postgres.ddl.target import Target
 from pipeline.connectors.postgres.loading.batches import Step
 from pipeline.connectors.postgres.loading.file_load import FileLoad
 from pipeline.connectors.postgres.loading.import_ledger import ImportLedger, create_ledger, lock_definitions
 from pipeline.connectors.postgres.loading.retry_rejected import retry_rejected_records
+from pipeline.connectors.postgres.loading.target import Target, target_of
 from pipeline.connectors.postgres.session.connection import LOCK_TIMEOUT_SECONDS, Connection
 from pipeline.connectors.postgres.session.errors import translated
 from pipeline.connectors.postgres.session.location import parse_location
@@ -144,7 +144,7 @@ class PostgresDestinationSession:
         async with self._connections.borrow() as connection:
             bookkeeping = ImportLedger(connection, self._flow)
             return await self._run(
-                self._location, finish_streams, connection, bookkeeping, streams, self._connections.as_replica
+                self._location, _finish, connection, bookkeeping, streams, self._connections.as_replica
             )
 
     def _target(self, connection: Connection, bookkeeping: ImportLedger, header: Header) -> Target:
@@ -156,8 +156,9 @@ class PostgresDestinationSession:
         with connection.transaction():
             lock_definitions(connection)
             before = bookkeeping.schema_to_follow_from(schema.stream, header.export_time)
-            target, is_ours = prepare_target(connection, schema, before)
+            table, is_ours = ensure_table(connection, schema, before)
             bookkeeping.remember_schema(schema, as_of=header.export_time, is_ours=is_ours)
+        target = target_of(table, schema)
         self._targets[schema.stream] = (schema, target)
         return target
 
@@ -201,6 +202,13 @@ def _begin(connection: Connection, bookkeeping: ImportLedger, file: FileToLoad) 
     if not bookkeeping.claim(file.entry.id, file.movement):
         return f"Event File {file.entry.id} has been imported already"
     return None
+
+
+def _finish(
+    connection: Connection, bookkeeping: ImportLedger, streams: Sequence[StreamName], as_replica: bool
+) -> Sequence[Violation]:
+    ours = [stream for stream in streams if bookkeeping.is_ours(stream)]
+    return finish_streams(connection, bookkeeping.schemas(), set(streams), set(ours), as_replica)
 
 
 def _complete(bookkeeping: ImportLedger, load: FileLoad, target: Target, file: FileToLoad) -> Loaded:

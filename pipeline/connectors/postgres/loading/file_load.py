@@ -17,7 +17,6 @@ from typing import assert_never
 import orjson
 
 from pipeline.codec.values import dumps
-from pipeline.connectors.postgres.ddl.target import Target
 from pipeline.connectors.postgres.loading.batches import (
     BATCH_BYTES,
     Batch,
@@ -34,6 +33,7 @@ from pipeline.connectors.postgres.loading.csv_lines import Lines, Run
 from pipeline.connectors.postgres.loading.csv_values import LineColumn
 from pipeline.connectors.postgres.loading.import_ledger import ImportLedger
 from pipeline.connectors.postgres.loading.rejections import RejectReason
+from pipeline.connectors.postgres.loading.target import Target
 from pipeline.connectors.postgres.session.connection import Connection
 from pipeline.connectors.sql.rejected_record import NO_KEY, RejectedRecord
 from pipeline.domain.ids import EventFileId, StreamName

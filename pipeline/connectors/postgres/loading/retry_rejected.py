@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from pipeline.connectors.postgres.ddl.ensure_table import prepare_target
+from pipeline.connectors.postgres.ddl.ensure_table import ensure_table
 from pipeline.connectors.postgres.loading.file_load import FileLoad
 from pipeline.connectors.postgres.loading.import_ledger import ImportLedger
+from pipeline.connectors.postgres.loading.target import target_of
 from pipeline.connectors.postgres.session.connection import Connection
 from pipeline.domain.schema import StreamSchema
 from pipeline.ports.destination import Rejection
@@ -35,7 +36,8 @@ def retry_rejected_records(connection: Connection, bookkeeping: ImportLedger, as
 def _retry_stream(connection: Connection, bookkeeping: ImportLedger, schema: StreamSchema, *, as_replica: bool) -> None:
     with connection.transaction():
         connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
-        target, _ = prepare_target(connection, schema)
+        table, _ = ensure_table(connection, schema)
+        target = target_of(table, schema)
         load = FileLoad(
             connection, bookkeeping, target, schema.stream, may_replace=as_replica or not target.table.referenced
         )
