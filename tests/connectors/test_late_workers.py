@@ -44,7 +44,7 @@ async def test_a_later_movement_shuts_out_an_earlier_one(open_place: Callable[[P
         assert isinstance(await session.load(nothing_of(schema, 3, 0), after=()), Loaded)
         late = await session.load(nothing_of(schema, 2, 0), after=())
         assert isinstance(late, GaveWay)
-        assert "later Movement than 2" in late.reason
+        assert "later than 2" in late.reason
         assert isinstance(await session.load(nothing_of(schema, 3, 1), after=()), Loaded)
         if isinstance(destination, FilesDestination):
             assert isinstance(await session.load(nothing_of(other, 2, 0), after=()), Loaded)

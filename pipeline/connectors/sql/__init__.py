@@ -1,1 +1,1 @@
-"""What the connectors of SQL databases share."""
+"""What the connectors of SQL databases share. It knows no database driver."""

@@ -34,11 +34,6 @@ def location_of(path: Path) -> str:
     return f"sqlite:///{quote(os.fsencode(path.absolute()))}"
 
 
-def quoted(name: str) -> str:
-    """Return `name` as an SQL identifier, whatever characters it holds."""
-    return '"' + name.replace('"', '""') + '"'
-
-
 def open_reader(path: Path, busy_timeout_seconds: float) -> tuple[apsw.Connection, FileIdentity | None]:
     """Open `path` for reading only. The file identity is not None when the file must be watched: see below.
 

@@ -116,7 +116,7 @@ async def test_what_rows_of_sqlite_break_is_told_until_they_do_not(make: Callabl
     movement, told = await move(movements)
     assert (movement.status, told) == (Status.INCOMPLETE, {})
     assert sorted(movement.problems) == [
-        'child: 2 rows refer through parent to what "public"."parent" does not have (5, 6)',
+        'child: 2 rows refer through parent to missing rows of "public"."parent" (5, 6)',
         "child: the foreign key child_other_fkey cannot be made: there is no table public.gone here",
     ]
     assert place.rows("SELECT count(*) FROM child") == [(3,)]
@@ -438,7 +438,7 @@ async def test_rows_of_postgresql_that_nobody_enforced_are_counted_in_sqlite(
     )
     movement, _ = await move(Movements(PostgresSource(source.uri), SqliteDestination(copy)))
     assert movement.status is Status.INCOMPLETE
-    assert movement.problems == ("child: 2 rows refer through parent to what parent does not have (rowid 1, 2)",)
+    assert movement.problems == ("child: 2 rows refer through parent to missing rows of parent (rowid 1, 2)",)
 
 
 async def test_a_foreign_key_that_comes_later_comes_to_sqlite_too(make: Callable[[], Place], tmp_path: Path) -> None:

@@ -78,7 +78,7 @@ async def test_what_the_rows_do_not_allow_is_told_and_made_when_they_do(place: P
         assert place.rows("SELECT count(*) FROM pg_indexes WHERE indexname = 'child_some'") == [(1,)]
         await session.load(file(PARENT, [upsert(id=n, n=0) for n in range(3)], full=True), after=[])
         messages = [violation.message for violation in await session.finish([StreamName("parent")])]
-        assert messages == ['2 rows refer through parent to what "public"."parent" does not have (3, 3)']
+        assert messages == ['2 rows refer through parent to missing rows of "public"."parent" (3, 3)']
         await session.load(file(PARENT, [upsert(id=3, n=0)], 1), after=[])
         await session.load(file(CHILD, [delete(id=n) for n in range(5, 9)], 1), after=[])
         messages = [violation.message for violation in await session.finish(STREAMS)]
@@ -97,7 +97,7 @@ async def test_foreign_keys_that_nobody_enforced_are_looked_at(place: Place) -> 
         await session.load(file(PARENT, [delete(id=n) for n in range(5)], 1), after=[])
         (violation,) = await session.finish([StreamName("parent")])
         assert violation.stream == "child"
-        assert violation.message == '5 rows refer through parent to what "public"."parent" does not have (0, 1, 2 …)'
+        assert violation.message == '5 rows refer through parent to missing rows of "public"."parent" (0, 1, 2 …)'
     assert place.rows("SELECT count(*) FROM child") == [(9,)]
 
 

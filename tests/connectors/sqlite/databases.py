@@ -7,8 +7,8 @@ from pathlib import Path
 
 import apsw
 
+from pipeline.connectors.sql.identifiers import quoted
 from pipeline.connectors.sqlite import SqliteDestination, SqliteSource
-from pipeline.connectors.sqlite.connection import quoted
 from pipeline.domain.ids import EventFileId
 from pipeline.ports.destination import FileToLoad, Loaded, Rejection, Violation
 from tests.contracts.destination import FLOW, file_to_load

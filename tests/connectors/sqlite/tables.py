@@ -8,7 +8,7 @@ from pathlib import Path
 import apsw
 from hypothesis import strategies as st
 
-from pipeline.connectors.sqlite.connection import quoted
+from pipeline.connectors.sql.identifiers import quoted
 from pipeline.connectors.sqlite.schema.tables import folded
 
 Value = int | float | str | bytes | None

@@ -287,7 +287,7 @@ async def test_broken_promises_are_counted_and_left_as_they_are(tmp_path: Path, 
     violations = await copy(source, path)
     assert [(violation.stream, violation.message.partition(":")[0]) for violation in violations] == [
         ("child", "the index 'CREATE UNIQUE INDEX child_code ON child (code)' cannot be made"),
-        ("child", "4 rows refer through parent to what parent does not have (rowid 1, 2, 3 …)"),
+        ("child", "4 rows refer through parent to missing rows of parent (rowid 1, 2, 3 …)"),
     ]
     assert len(rows(path, "SELECT * FROM child")) == 6
 

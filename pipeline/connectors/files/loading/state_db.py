@@ -24,6 +24,7 @@ import apsw
 from pipeline.connectors.files.errors import translated_state
 from pipeline.connectors.files.loading.records import RejectedRecord
 from pipeline.domain.ids import EventFileId, FlowName, StreamName, encode_name
+from pipeline.domain.planning.import_guard import reason_to_give_way
 from pipeline.ports.destination import Mark
 
 _BUSY_MILLISECONDS = 10_000
@@ -110,20 +111,14 @@ class ImportState:
     def _reason_to_give_way(
         self, connection: apsw.Connection, file: EventFileId, after: Sequence[EventFileId], movement: int
     ) -> str | None:
-        if self._is_marked(connection, file):
-            return f"{file} is marked already"
-        if self._has_gone_on(connection, file.stream, movement):
-            return f"a later Movement than {movement} has imported other files of {file.stream} by now"
-        missing = next((before for before in after if not self._is_marked(connection, before)), None)
-        return None if missing is None else f"{missing}, which comes before {file}, is not marked"
+        marked = {other for other in (file, *after) if self._is_marked(connection, other)}
+        query = "SELECT coalesce(max(movement), 0) FROM marks WHERE flow = ? AND instr(file, ?)"
+        latest = connection.execute(query, (self._flow, f"/{encode_name(file.stream)}/")).get
+        return reason_to_give_way(file, movement, after, marked=marked, latest_movement=int(str(latest)))
 
     def _is_marked(self, connection: apsw.Connection, file: EventFileId) -> bool:
         query = "SELECT 1 FROM marks WHERE flow = ? AND file = ?"
         return connection.execute(query, (self._flow, str(file))).fetchone() is not None
-
-    def _has_gone_on(self, connection: apsw.Connection, stream: StreamName, movement: int) -> bool:
-        query = "SELECT 1 FROM marks WHERE flow = ? AND movement > ? AND instr(file, ?) LIMIT 1"
-        return connection.execute(query, (self._flow, movement, f"/{encode_name(stream)}/")).fetchone() is not None
 
     def mark(self, file: EventFileId, after: Sequence[EventFileId], mark: Mark) -> str | None:
         """Mark `file`, or return why not: the check and the mark are one transaction."""

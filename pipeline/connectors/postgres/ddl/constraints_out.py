@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import count
 
 import psycopg
-import structlog
 
 from pipeline.codec.event_files.constraints import constraints_of
 from pipeline.connectors.postgres.ddl.ensure_table import run_one
@@ -18,12 +17,12 @@ from pipeline.connectors.postgres.ddl.mapped_types import SCHEMA, fitting
 from pipeline.connectors.postgres.schema import catalog_queries as queries
 from pipeline.connectors.postgres.schema.catalog_types import Row, fetch
 from pipeline.connectors.postgres.session.connection import Connection, qualified, quoted
+from pipeline.connectors.sql.constraints import warn_unsupported
 from pipeline.domain.constraints import ForeignKey, Index, UnsupportedConstraint
 from pipeline.domain.ids import StreamName
 from pipeline.domain.schema import StreamSchema
 from pipeline.ports.destination import Violation
 
-_log = structlog.get_logger(__name__)
 _NOT_HERE = ("0A", "42")
 """Classes of SQLSTATE that say that the table is not made for an index: a type without an order, a column that is missing."""
 _CAN_BE_MENDED = ("23", "54", "42501")
@@ -143,9 +142,7 @@ class _Keeper:
 
     def tell(self) -> None:
         """Name what is left out, and what nobody has made by hand."""
-        unsupported = [str(one) for one in self._unsupported if not self._is_made_by_hand(one)]
-        if unsupported:
-            _log.warning("constraints_unsupported", stream=self.stream, unsupported=unsupported)
+        warn_unsupported(self.stream, [one for one in self._unsupported if not self._is_made_by_hand(one)])
 
     def _is_made_by_hand(self, unsupported: UnsupportedConstraint) -> bool:
         if unsupported.kind == "check":

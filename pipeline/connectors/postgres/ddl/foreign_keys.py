@@ -11,11 +11,9 @@ import psycopg
 from pipeline.connectors.postgres.ddl.ensure_table import run_one
 from pipeline.connectors.postgres.schema.catalog_types import Row, fetch
 from pipeline.connectors.postgres.session.connection import Connection, qualified, quoted
+from pipeline.connectors.sql.constraints import EXAMPLE_ROWS, broken_reference
 from pipeline.domain.ids import StreamName
 from pipeline.ports.destination import Violation
-
-_NAMED_ROWS = 3
-"""How many of the values that break a foreign key are named. The rest is counted."""
 
 ALREADY_THERE = (psycopg.errors.DuplicateObject, psycopg.errors.DuplicateTable)
 """Another process has made it in the meantime."""
@@ -144,12 +142,10 @@ def _broken(connection: Connection, key: ForeignKey) -> str | None:
     """Return how many rows break the foreign key, with some of their values; None if none does."""
     values = ", ".join(f"c.{quoted(name)}" for name in key.columns)
     row = connection.execute(
-        f"SELECT count(*), (array_agg(concat_ws(', ', {values})))[:{_NAMED_ROWS}] FROM {key.table} AS c "
+        f"SELECT count(*), (array_agg(concat_ws(', ', {values})))[:{EXAMPLE_ROWS}] FROM {key.table} AS c "
         f"WHERE {key.broken('c', [key.parent])}"
     ).fetchone()
     if row is None or not row[0]:
         return None
     count, named = row
-    subject = "1 row refers" if count == 1 else f"{count} rows refer"
-    some = f"{', '.join(named)}{' …' if count > len(named) else ''}"
-    return f"{subject} through {', '.join(key.columns)} to what {key.parent_name} does not have ({some})"
+    return broken_reference(count, key.columns, key.parent_name, named)

@@ -16,7 +16,6 @@ from typing import assert_never
 
 import orjson
 
-from pipeline.codec.values import dumps
 from pipeline.connectors.postgres.loading.batches import (
     BATCH_BYTES,
     Batch,
@@ -35,7 +34,7 @@ from pipeline.connectors.postgres.loading.import_ledger import ImportLedger
 from pipeline.connectors.postgres.loading.rejections import RejectReason
 from pipeline.connectors.postgres.loading.target import Target
 from pipeline.connectors.postgres.session.connection import Connection
-from pipeline.connectors.sql.rejected_record import NO_KEY, RejectedRecord
+from pipeline.connectors.sql.rejected_record import RejectedRecord, key_text_of
 from pipeline.domain.ids import EventFileId, StreamName
 from pipeline.ports.destination import Rejection
 
@@ -240,6 +239,4 @@ def _key_text(record: bytes, key: tuple[str, ...]) -> str:
     """Return the key of a record as JSON text, as `pipeline.codec.values.key_text` writes it."""
     parsed = orjson.loads(record)
     body = next(iter(parsed.values()), None) if isinstance(parsed, dict) and len(parsed) == 1 else parsed
-    if not isinstance(body, dict) or any(name not in body for name in key):
-        return NO_KEY
-    return dumps([body[name] for name in key]).decode()
+    return key_text_of(body, key)

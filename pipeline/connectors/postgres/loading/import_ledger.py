@@ -204,7 +204,7 @@ class ImportLedger:
 
     def drop(self, items: Iterable[RejectedRecord]) -> None:
         """Forget these records, about to be tried again."""
-        self._connection.execute("DELETE FROM _pipeline.rejected WHERE id = ANY(%s)", ([item.row for item in items],))
+        self._connection.execute("DELETE FROM _pipeline.rejected WHERE id = ANY(%s)", ([item.id for item in items],))
 
     def rejections(self, file: EventFileId | None = None) -> list[Rejection]:
         """Return what is set aside of the Flow, or of one file, in the order in which it came."""

@@ -5,21 +5,19 @@ What a table has already, under whatever name, is not made again. What SQLite ca
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import apsw
-import structlog
 
 from pipeline.codec.event_files.constraints import constraints_of
-from pipeline.connectors.sqlite.connection import quoted
+from pipeline.connectors.sql.constraints import foreign_key_clause, index_name, index_terms, warn_unsupported
+from pipeline.connectors.sql.identifiers import quoted
 from pipeline.connectors.sqlite.schema.constraints import checks_in
 from pipeline.connectors.sqlite.schema.tables import folded, read_table
 from pipeline.domain.constraints import ForeignKey, Index, UnsupportedConstraint
 from pipeline.domain.ids import StreamName
 from pipeline.domain.schema import StreamSchema
 from pipeline.ports.destination import Violation
-
-_log = structlog.get_logger(__name__)
 
 
 def foreign_key_clauses(schema: StreamSchema) -> list[str]:
@@ -30,14 +28,7 @@ def foreign_key_clauses(schema: StreamSchema) -> list[str]:
 
 def _clause(key: ForeignKey) -> str:
     name = f"CONSTRAINT {quoted(key.name)} " if key.name else ""
-    actions = f" ON UPDATE {key.on_update.value} ON DELETE {key.on_delete.value}"
-    deferred = " DEFERRABLE INITIALLY DEFERRED" if key.deferred else ""
-    references = f"{quoted(key.references)} ({_listed(key.referenced_columns)})"
-    return f"{name}FOREIGN KEY ({_listed(key.columns)}) REFERENCES {references}{actions}{deferred}"
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(map(quoted, names))
+    return name + foreign_key_clause(key, quoted(key.references))
 
 
 def index_statements(schema: StreamSchema) -> list[str]:
@@ -46,14 +37,8 @@ def index_statements(schema: StreamSchema) -> list[str]:
 
 
 def _statement(stream: StreamName, index: Index) -> str:
-    terms = ", ".join(quoted(column.name) + (" DESC" if column.descending else "") for column in index.columns)
     unique = "UNIQUE " if index.unique else ""
-    return f"CREATE {unique}INDEX {quoted(_name(stream, index))} ON {quoted(stream)} ({terms})"
-
-
-def _name(stream: StreamName, index: Index) -> str:
-    """Return what an index is called. Within one source no two have the same name."""
-    return index.name or "_".join([stream, *index.column_names, "key" if index.unique else "idx"])
+    return f"CREATE {unique}INDEX {quoted(index_name(stream, index))} ON {quoted(stream)} ({index_terms(index)})"
 
 
 def create_constraints(connection: apsw.Connection, schema: StreamSchema) -> Iterator[Violation]:
@@ -65,7 +50,7 @@ def create_constraints(connection: apsw.Connection, schema: StreamSchema) -> Ite
     for index in constraints.indexes:
         if _serves(connection, schema.stream, index):
             continue
-        name = _name(schema.stream, index)
+        name = index_name(schema.stream, index)
         try:
             connection.execute(_statement(schema.stream, index)).fetchall()
         except apsw.ConstraintError as error:
@@ -77,8 +62,7 @@ def create_constraints(connection: apsw.Connection, schema: StreamSchema) -> Ite
         for key in constraints.foreign_keys
         if not _refers(connection, schema.stream, key)
     ]
-    if unsupported:
-        _log.warning("constraints_unsupported", stream=schema.stream, unsupported=[str(one) for one in unsupported])
+    warn_unsupported(schema.stream, unsupported)
 
 
 def _serves(connection: apsw.Connection, table: str, wanted: Index) -> bool:

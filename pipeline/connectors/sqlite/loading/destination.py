@@ -11,6 +11,7 @@ import anyio
 import apsw
 from anyio.to_thread import run_sync
 
+from pipeline.connectors.sql.retry import retry_blocked, retry_rejected_records, retry_stream
 from pipeline.connectors.sqlite.connection import BUSY_TIMEOUT_SECONDS, location_of, open_destination
 from pipeline.connectors.sqlite.errors import translated
 from pipeline.connectors.sqlite.loading.constraints_out import create_constraints
@@ -18,10 +19,11 @@ from pipeline.connectors.sqlite.loading.file_load import FileLoad
 from pipeline.connectors.sqlite.loading.import_ledger import ImportLedger
 from pipeline.connectors.sqlite.loading.post_load import create_indexes, foreign_key_violations, raise_sequence
 from pipeline.connectors.sqlite.loading.rejections import bind_tagged
-from pipeline.connectors.sqlite.loading.retry_rejected import retry_rejected_records
 from pipeline.connectors.sqlite.loading.schema_evolution import ManagedTables
 from pipeline.connectors.sqlite.loading.target import Target, prepare_target, sqlite_native
 from pipeline.domain.ids import EventFileId, FlowName, StreamName
+from pipeline.domain.planning.import_guard import reason_to_give_way
+from pipeline.domain.schema import StreamSchema
 from pipeline.ports.destination import FileToLoad, GaveWay, Loaded, LoadOutcome, Mark, Rejection, Violation
 
 _T = TypeVar("_T")
@@ -87,10 +89,7 @@ class SqliteDestinationSession:
             if not await self._run(self._location, self._bookkeeping.exists):
                 return []
             async with self._transaction(self._location):
-                left = await self._run(
-                    self._location, retry_rejected_records, self._connection, self._bookkeeping, self._location
-                )
-        return [item.rejection for item in left]
+                return await self._run(self._location, retry_rejected_records, self._bookkeeping, self._retry_stream)
 
     async def finish(self, streams: Sequence[StreamName]) -> Sequence[Violation]:
         async with self._lock:
@@ -108,12 +107,14 @@ class SqliteDestinationSession:
 
     def _reason_to_give_way(self, entering: FileToLoad, after: Sequence[EventFileId]) -> str | None:
         file = entering.entry.id
-        if self._bookkeeping.is_marked(file):
-            return f"Event File {file} has been imported already"
-        if self._bookkeeping.has_gone_on(file.stream, entering.movement):
-            return f"a later Movement than {entering.movement} has imported other files of {file.stream} by now"
-        missing = next((before for before in after if not self._bookkeeping.is_marked(before)), None)
-        return None if missing is None else f"Event File {missing}, which comes before {file}, is not imported yet"
+        exists = self._bookkeeping.exists()
+        return reason_to_give_way(
+            file,
+            entering.movement,
+            after,
+            marked=self._bookkeeping.marked_among([file, *after]) if exists else (),
+            latest_movement=self._bookkeeping.latest_movement(file.stream) if exists else 0,
+        )
 
     def _prepare(self, file: FileToLoad, place: str) -> tuple[FileLoad, Target]:
         schema = file.header.schema
@@ -125,16 +126,24 @@ class SqliteDestinationSession:
             self._bookkeeping.remember_schema(schema)
         return FileLoad(self._connection, self._bookkeeping, target, schema.stream, place), target
 
+    def _retry_stream(self, schema: StreamSchema) -> None:
+        target = prepare_target(self._connection, schema)
+        place = f"{self._location}, table {schema.stream}"
+        load = FileLoad(self._connection, self._bookkeeping, target, schema.stream, place)
+        retry_stream(self._bookkeeping, load, schema.stream)
+
     def _complete(self, file: FileToLoad, load: FileLoad, target: Target) -> Loaded:
-        load.retry_blocked(file.entry.id)
-        rejections = tuple(item.rejection for item in self._bookkeeping.rejected_records(file.entry.id))
+        if load.has_rejected:
+            retry_blocked(self._bookkeeping, load, file.entry.id)
+        rejections = tuple(self._bookkeeping.rejections(file.entry.id))
         mark = Mark(load.upserts, load.deletes, len(rejections), movement=file.movement)
         self._bookkeeping.mark(file.entry.id, mark)
         return Loaded(mark, rejections, target.skipped)
 
     def _make_what_is_missing(self, streams: Sequence[StreamName]) -> list[Violation]:
         violations = list(self._followed.catch_up(streams))
-        for schema in self._bookkeeping.schemas(streams) if self._bookkeeping.exists() else ():
+        schemas = self._bookkeeping.schemas() if self._bookkeeping.exists() else ()
+        for schema in (schema for schema in schemas if schema.stream in streams):
             native = sqlite_native(schema)
             if native:
                 violations += create_indexes(self._connection, schema.stream, native)

@@ -16,8 +16,9 @@ import orjson
 
 from pipeline.codec.event_files.upsert_lines import UpsertLines, upsert_lines_for
 from pipeline.codec.values import dumps
-from pipeline.connectors.sql.rejected_record import RejectedRecord
-from pipeline.connectors.sqlite.connection import quoted
+from pipeline.connectors.sql.identifiers import quoted
+from pipeline.connectors.sql.rejected_record import RejectedRecord, key_text_of
+from pipeline.connectors.sql.splitting import apply_split
 from pipeline.connectors.sqlite.loading.import_ledger import ImportLedger
 from pipeline.connectors.sqlite.loading.records import (
     DELETE,
@@ -28,7 +29,6 @@ from pipeline.connectors.sqlite.loading.records import (
     Run,
     Upsert,
     bind,
-    key_text,
     parse_block,
     runs,
 )
@@ -37,9 +37,6 @@ from pipeline.connectors.sqlite.loading.target import Target
 from pipeline.domain.errors import RefusedError
 from pipeline.domain.ids import EventFileId, StreamName
 from pipeline.ports.destination import Rejection
-
-_MANY_SET_ASIDE = 10_000
-"""How many records are tried again together at the end of a file."""
 
 
 class FileLoad:
@@ -54,7 +51,7 @@ class FileLoad:
         self._target = target
         self._stream = stream
         self._what = what
-        self._has_rejected = bookkeeping.has_rejected(stream)
+        self.has_rejected = bookkeeping.has_rejected(stream)
         self._is_empty = not connection.execute(f"SELECT 1 FROM main.{quoted(target.table.name)} LIMIT 1").fetchall()
         self._upsert_lines: UpsertLines | None = None
         self.upserts = 0
@@ -116,14 +113,6 @@ class FileLoad:
                 self._bookkeeping.add_rejected(item)
         self._settle(upserts)
 
-    def retry_blocked(self, file: EventFileId) -> None:
-        """Try again, at the end of a file, the records that another row stood in the way of."""
-        if not self._has_rejected:
-            return
-        items = [item for item in self._bookkeeping.rejected_records(file) if item.blocked]
-        if items:
-            self.retry(items[:_MANY_SET_ASIDE])
-
     def _upsert_run(self, run: Run, file: EventFileId, width: int) -> None:
         values = self._whole_values(run.bodies, width)
 
@@ -146,7 +135,7 @@ class FileLoad:
             end = min(start + step, count)
             if values is not None and self._upsert_rows(end - start, values[start * width : end * width]):
                 self.upserts += end - start
-                if self._has_rejected:
+                if self.has_rejected:
                     self._forget(bodies(start, end))
             else:
                 lines = enumerate(bodies(start, end), first_line + start)
@@ -189,17 +178,14 @@ class FileLoad:
 
     def _settle(self, upserts: Sequence[Upsert]) -> None:
         """Put in all upserts but those to blame, which are set aside."""
-        if not upserts:
-            return
-        refusal = self._attempt(lambda: self._replace_each(upserts))
-        if refusal is None:
-            self._went_in(upserts)
-        elif len(upserts) == 1:
-            self._reject(upserts[0].file, upserts[0].line, upserts[0].body, UPSERT, refusal)
-        else:
-            middle = len(upserts) // 2
-            self._settle(upserts[:middle])
-            self._settle(upserts[middle:])
+        for part, refusal in apply_split(upserts, self._attempt_replace, _halves):
+            if refusal is None:
+                self._went_in(part)
+            else:
+                self._reject(part[0].file, part[0].line, part[0].body, UPSERT, refusal)
+
+    def _attempt_replace(self, upserts: Sequence[Upsert]) -> Exception | None:
+        return self._attempt(lambda: self._replace_each(upserts))
 
     def _upsert_each(self, upserts: Sequence[Upsert]) -> None:
         for upsert in upserts:
@@ -280,12 +266,18 @@ class FileLoad:
         self._forget([upsert.body for upsert in upserts])
 
     def _forget(self, bodies: Sequence[object]) -> None:
-        if self._has_rejected:
-            self._bookkeeping.forget(self._stream, [key_text(body, self._target.key) for body in bodies])
+        if self.has_rejected:
+            self._bookkeeping.forget(self._stream, [key_text_of(body, self._target.key) for body in bodies])
 
     def _reject(self, file: EventFileId, line: int, body: object, kind: str, refusal: Exception) -> None:
-        self._has_rejected = True
+        self.has_rejected = True
         reason, column = str(refusal), column_in(str(refusal), self._target.table.name)
-        rejection = Rejection(file, line, key_text(body, self._target.key), reason, column)
+        rejection = Rejection(file, line, key_text_of(body, self._target.key), reason, column)
         record = body if kind == UNKNOWN else {kind: body}
-        self._bookkeeping.add_rejected(RejectedRecord(self._stream, rejection, dumps(record), is_blocked(refusal)))
+        blocked = is_blocked(refusal)
+        self._bookkeeping.add_rejected(RejectedRecord(self._stream, rejection, dumps(record), blocked))
+
+
+def _halves(upserts: Sequence[Upsert], _refusal: Exception) -> Sequence[Sequence[Upsert]]:
+    middle = len(upserts) // 2
+    return upserts[:middle], upserts[middle:]

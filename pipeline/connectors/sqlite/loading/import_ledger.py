@@ -5,14 +5,14 @@ All of it is written in the transaction of the rows it is about.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import apsw
 import orjson
 
 from pipeline.codec.event_files.header import schema_from_json, schema_to_json
-from pipeline.connectors.sql.rejected_record import NO_KEY, RejectedRecord
-from pipeline.domain.ids import EventFileId, FlowName, Phase, StreamName
+from pipeline.connectors.sql.rejected_record import COLUMNS, NO_KEY, RejectedRecord
+from pipeline.domain.ids import EventFileId, FlowName, StreamName
 from pipeline.domain.schema import StreamSchema
 from pipeline.ports.destination import Mark, Rejection
 
@@ -32,7 +32,7 @@ CREATE TABLE IF NOT EXISTS _pipeline_streams (
     flow TEXT NOT NULL, stream TEXT NOT NULL, schema TEXT NOT NULL, PRIMARY KEY (flow, stream)
 ) WITHOUT ROWID;
 """
-_PHASES = {phase.value: phase for phase in Phase}
+_COLUMNS = ", ".join(COLUMNS)
 
 
 class ImportLedger:
@@ -55,33 +55,21 @@ class ImportLedger:
         """Return all marks of the Flow."""
         if not self.exists():
             return {}
-        marks = {}
-        for event_file, stream, *counts in self._connection.execute(
-            "SELECT event_file, stream, upserts, deletes, rejected, binaries, movement FROM _pipeline_marks WHERE flow = ?",
+        rows = self._connection.execute(
+            "SELECT event_file, upserts, deletes, rejected, binaries, movement FROM _pipeline_marks WHERE flow = ?",
             (self._flow,),
-        ):
-            movement, _, phase, chunk = event_file.split("/")
-            marks[EventFileId(int(movement), StreamName(stream), _PHASES[phase], int(chunk))] = Mark(*counts)
-        return marks
+        )
+        return {EventFileId.parse(event_file): Mark(*counts) for event_file, *counts in rows}
 
-    def is_marked(self, file: EventFileId) -> bool:
-        """Whether the Event File has been imported."""
-        if not self.exists():
-            return False
-        found = self._connection.execute(
-            "SELECT 1 FROM _pipeline_marks WHERE flow = ? AND event_file = ?", (self._flow, str(file))
-        ).fetchall()
-        return bool(found)
+    def marked_among(self, files: Iterable[EventFileId]) -> set[EventFileId]:
+        """Return those of the files that are imported."""
+        query = "SELECT 1 FROM _pipeline_marks WHERE flow = ? AND event_file = ?"
+        return {file for file in files if self._connection.execute(query, (self._flow, str(file))).fetchall()}
 
-    def has_gone_on(self, stream: StreamName, movement: int) -> bool:
-        """Whether a Movement after `movement` has imported something of the stream."""
-        if not self.exists():
-            return False
-        found = self._connection.execute(
-            "SELECT 1 FROM _pipeline_marks WHERE flow = ? AND stream = ? AND movement > ? LIMIT 1",
-            (self._flow, stream, movement),
-        ).fetchall()
-        return bool(found)
+    def latest_movement(self, stream: StreamName) -> int:
+        """Return the newest Movement that has imported a file of the stream; 0 for none."""
+        query = "SELECT coalesce(max(movement), 0) FROM _pipeline_marks WHERE flow = ? AND stream = ?"
+        return int(str(self._connection.execute(query, (self._flow, stream)).get))
 
     def mark(self, file: EventFileId, mark: Mark) -> None:
         """Remember that the Event File has been imported."""
@@ -98,15 +86,12 @@ class ImportLedger:
             (self._flow, schema.stream, orjson.dumps(schema_to_json(schema)).decode()),
         )
 
-    def schemas(self, streams: Iterable[StreamName]) -> list[StreamSchema]:
-        """Return what `remember_schema` kept of these streams, where it did."""
-        found: list[StreamSchema] = []
-        for stream in streams:
-            rows = self._connection.execute(
-                "SELECT schema FROM _pipeline_streams WHERE flow = ? AND stream = ?", (self._flow, stream)
-            )
-            found += [schema_from_json(orjson.loads(schema)) for (schema,) in rows]
-        return found
+    def schemas(self) -> list[StreamSchema]:
+        """Return the schema of each stream of the Flow, by name."""
+        rows = self._connection.execute(
+            "SELECT schema FROM _pipeline_streams WHERE flow = ? ORDER BY stream", (self._flow,)
+        )
+        return [schema_from_json(orjson.loads(schema)) for (schema,) in rows]
 
     def has_rejected(self, stream: StreamName) -> bool:
         """Whether any record of the stream is set aside."""
@@ -121,12 +106,8 @@ class ImportLedger:
         if rejection.key != NO_KEY:
             self.forget(item.stream, [rejection.key])
         self._connection.execute(
-            "INSERT INTO _pipeline_rejected (flow, stream, key, event_file, line, record, reason, column_name, "
-            "in_the_way) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                *(self._flow, item.stream, rejection.key, str(rejection.file), rejection.line),
-                *(item.record, rejection.reason, rejection.column, item.blocked),
-            ),
+            f"INSERT INTO _pipeline_rejected (flow, stream, {_COLUMNS}) VALUES (?, ?, {', '.join('?' * len(COLUMNS))})",
+            (self._flow, item.stream, *item.to_row()),
         )
 
     def forget(self, stream: StreamName, keys: Iterable[str]) -> None:
@@ -138,26 +119,33 @@ class ImportLedger:
 
     def drop(self, items: Iterable[RejectedRecord]) -> None:
         """Forget these records, about to be tried again."""
-        self._connection.executemany("DELETE FROM _pipeline_rejected WHERE id = ?", ((item.row,) for item in items))
+        self._connection.executemany("DELETE FROM _pipeline_rejected WHERE id = ?", ((item.id,) for item in items))
 
-    def rejected_records(
-        self, file: EventFileId | None = None, *, stream: StreamName | None = None
-    ) -> list[RejectedRecord]:
-        """Return what is set aside of the Flow, of one file or one stream of it, in the order in which it came."""
-        return [
-            RejectedRecord(
-                StreamName(name),
-                Rejection(EventFileId.parse(event_file), line, key, reason, column),
-                record,
-                bool(in_the_way),
-                row,
-            )
-            for row, name, event_file, line, key, reason, column, record, in_the_way in self._connection.execute(
-                "SELECT id, stream, event_file, line, key, reason, column_name, record, in_the_way FROM _pipeline_rejected "
-                "WHERE flow = ?1 AND (?2 IS NULL OR event_file = ?2) AND (?3 IS NULL OR stream = ?3) ORDER BY id",
-                (self._flow, None if file is None else str(file), stream),
-            )
-        ]
+    def rejections(self, file: EventFileId | None = None) -> list[Rejection]:
+        """Return the rejections of the Flow, or of one file, in the order in which they came."""
+        rows = self._connection.execute(
+            "SELECT event_file, line, key, reason, column_name FROM _pipeline_rejected "
+            "WHERE flow = ?1 AND (?2 IS NULL OR event_file = ?2) ORDER BY id",
+            (self._flow, None if file is None else str(file)),
+        )
+        return [Rejection(EventFileId.parse(event_file), *others) for event_file, *others in rows]
+
+    def rejected_ids(self, stream: StreamName, blocked_of: EventFileId | None = None) -> list[int]:
+        """Return the ids of a stream's rejected records, ascending; with `blocked_of`, of the blocked ones of that file."""
+        rows = self._connection.execute(
+            "SELECT id FROM _pipeline_rejected WHERE flow = ?1 AND stream = ?2 "
+            "AND (?3 IS NULL OR event_file = ?3 AND in_the_way) ORDER BY id",
+            (self._flow, stream, None if blocked_of is None else str(blocked_of)),
+        )
+        return [id_ for (id_,) in rows]
+
+    def rejected_records(self, ids: Sequence[int]) -> list[RejectedRecord]:
+        """Return those of these records that are still stored."""
+        rows = self._connection.execute(
+            f"SELECT id, {_COLUMNS} FROM _pipeline_rejected WHERE id IN (SELECT value FROM json_each(?)) ORDER BY id",
+            (orjson.dumps(ids).decode(),),
+        )
+        return [RejectedRecord.from_row(*row) for row in rows]
 
     def correct_marks(self, gone_in: Mapping[EventFileId, int]) -> None:
         """Count records that went in after all as upserts of their files."""

@@ -6,15 +6,13 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import apsw
 
-from pipeline.connectors.sqlite.connection import quoted
+from pipeline.connectors.sql.constraints import EXAMPLE_ROWS, broken_reference
+from pipeline.connectors.sql.identifiers import quoted
 from pipeline.connectors.sqlite.schema.statements import check_create_index
 from pipeline.connectors.sqlite.schema.tables import folded, is_reserved, read_table, sequence_of
 from pipeline.domain.errors import ConfigurationError
 from pipeline.domain.ids import StreamName
 from pipeline.ports.destination import Violation
-
-_NAMED_ROWS = 3
-"""How many of the rows that break a foreign key are named. The rest is counted."""
 
 
 def create_indexes(
@@ -80,14 +78,12 @@ def _violations_of(connection: apsw.Connection, table: str) -> Iterator[Violatio
     named: dict[tuple[str, int], list[str]] = {}
     for _, rowid, parent, number in connection.execute(f"PRAGMA main.foreign_key_check({quoted(table)})"):
         counts[parent, number] = counts.get((parent, number), 0) + 1
-        if rowid is not None and len(named.setdefault((parent, number), [])) < _NAMED_ROWS:
+        if rowid is not None and len(named.setdefault((parent, number), [])) < EXAMPLE_ROWS:
             named[parent, number].append(str(rowid))
     for (parent, number), count in counts.items():
         columns = connection.execute(
             "SELECT \"from\" FROM pragma_foreign_key_list(?, 'main') WHERE id = ? ORDER BY seq", (table, number)
         ).fetchall()
-        rowids = named.get((parent, number), [])
-        rows = f" (rowid {', '.join(rowids)}{' …' if count > len(rowids) else ''})" if rowids else ""
-        through = ", ".join(str(name) for (name,) in columns)
-        subject = "1 row refers" if count == 1 else f"{count} rows refer"
-        yield Violation(StreamName(table), f"{subject} through {through} to what {parent} does not have{rows}")
+        through = [str(name) for (name,) in columns]
+        message = broken_reference(count, through, parent, named.get((parent, number), []), "rowid ")
+        yield Violation(StreamName(table), message)

@@ -10,8 +10,7 @@ from itertools import groupby
 import orjson
 
 from pipeline.codec.event_files.lines import count_lines
-from pipeline.codec.values import dumps, from_json, refuse_wide_integers
-from pipeline.connectors.sql.rejected_record import NO_KEY
+from pipeline.codec.values import from_json, refuse_wide_integers
 from pipeline.connectors.sqlite.loading.target import Target
 from pipeline.domain.errors import DamagedError
 from pipeline.domain.ids import EventFileId
@@ -117,13 +116,6 @@ def _kind(record: object) -> str:
 
 def _body(record: object, kind: str) -> object:
     return record[kind] if isinstance(record, dict) and kind != UNKNOWN else record
-
-
-def key_text(body: object, key: tuple[str, ...]) -> str:
-    """Return the key of a record's body as JSON text, as `pipeline.codec.values.key_text` writes it."""
-    if not isinstance(body, dict) or any(name not in body for name in key):
-        return NO_KEY
-    return dumps([body[name] for name in key]).decode()
 
 
 def bind(body: object, names: Sequence[str], target: Target) -> Bound:

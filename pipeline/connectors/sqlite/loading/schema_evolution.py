@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 import apsw
 import orjson
 
-from pipeline.connectors.sqlite.connection import quoted
+from pipeline.connectors.sql.identifiers import quoted
 from pipeline.connectors.sqlite.loading.constraints_out import index_statements
 from pipeline.connectors.sqlite.loading.rejections import REFUSALS
 from pipeline.connectors.sqlite.loading.target import create_statement, sqlite_native

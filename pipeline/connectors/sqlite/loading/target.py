@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import apsw
 
 from pipeline.codec.event_files.constraints import constraints_of
-from pipeline.connectors.sqlite.connection import quoted
+from pipeline.connectors.sql.identifiers import quoted
 from pipeline.connectors.sqlite.loading.constraints_out import foreign_key_clauses
 from pipeline.connectors.sqlite.schema.statements import check_create_table
 from pipeline.connectors.sqlite.schema.tables import Table, encoding_of, folded, is_reserved, read_table

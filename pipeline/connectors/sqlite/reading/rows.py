@@ -18,7 +18,7 @@ import anyio
 import apsw
 from anyio.to_thread import run_sync
 
-from pipeline.connectors.sqlite.connection import quoted
+from pipeline.connectors.sql.identifiers import quoted
 from pipeline.connectors.sqlite.errors import translated
 from pipeline.connectors.sqlite.reading.blocks import (
     Demand,

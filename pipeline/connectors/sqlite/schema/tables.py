@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import apsw
 
 from pipeline.codec.event_files.constraints import MEMBER, constraints_to_json
-from pipeline.connectors.sqlite.connection import quoted
+from pipeline.connectors.sql.identifiers import quoted
 from pipeline.connectors.sqlite.schema.constraints import Outline, read_constraints
 from pipeline.domain.ids import Label, StreamName
 from pipeline.domain.schema import Column, StreamSchema

@@ -1,0 +1,48 @@
+"""Constraints of another technology as clauses of SQL, and the messages about those that do not hold."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import structlog
+
+from pipeline.connectors.sql.identifiers import quoted, quoted_list
+from pipeline.domain.constraints import ForeignKey, Index, UnsupportedConstraint
+from pipeline.domain.ids import StreamName
+
+_log = structlog.get_logger(__name__)
+
+EXAMPLE_ROWS = 3
+"""How many of the rows that break a foreign key a message names."""
+
+
+def foreign_key_clause(key: ForeignKey, references: str) -> str:
+    """Return a foreign key, without its name, as CREATE TABLE and ADD CONSTRAINT take it. `references` is a table in SQL."""
+    deferred = " DEFERRABLE INITIALLY DEFERRED" if key.deferred else ""
+    return (
+        f"FOREIGN KEY ({quoted_list(key.columns)}) REFERENCES {references} ({quoted_list(key.referenced_columns)}) "
+        f"ON UPDATE {key.on_update.value} ON DELETE {key.on_delete.value}{deferred}"
+    )
+
+
+def index_terms(index: Index) -> str:
+    """Return the columns of an index as CREATE INDEX takes them."""
+    return ", ".join(quoted(column.name) + (" DESC" if column.descending else "") for column in index.columns)
+
+
+def index_name(stream: StreamName, index: Index) -> str:
+    """Return the name of an index: the source's, or else one made of the stream and the columns."""
+    return index.name or "_".join([stream, *index.column_names, "key" if index.unique else "idx"])
+
+
+def broken_reference(count: int, columns: Sequence[str], parent: str, examples: Sequence[str], what: str = "") -> str:
+    """Return the message about `count` rows that refer to missing rows of `parent`; `what` says what the examples are."""
+    subject = "1 row refers" if count == 1 else f"{count} rows refer"
+    some = f" ({what}{', '.join(examples)}{' …' if count > len(examples) else ''})" if examples else ""
+    return f"{subject} through {', '.join(columns)} to missing rows of {parent}{some}"
+
+
+def warn_unsupported(stream: StreamName, constraints: Sequence[UnsupportedConstraint]) -> None:
+    """Log the constraints of the source that the destination's table does not have."""
+    if constraints:
+        _log.warning("constraints_unsupported", stream=stream, unsupported=[str(one) for one in constraints])

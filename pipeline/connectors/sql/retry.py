@@ -1,0 +1,91 @@
+"""Retrying rejected records: those of a file at its end, and all of a Flow when asked."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
+
+from pipeline.connectors.sql.rejected_record import RejectedRecord
+from pipeline.domain.ids import EventFileId, StreamName
+from pipeline.domain.schema import StreamSchema
+from pipeline.ports.destination import Rejection
+
+BATCH_RECORDS = 10_000
+"""How many rejected records are held in memory, and retried together."""
+
+
+class RejectedRecords(Protocol):
+    """The rejected records of one Flow, stored at the destination."""
+
+    def rejections(self, file: EventFileId | None = None) -> Sequence[Rejection]:
+        """Return the rejections of the Flow, or of one file, in the order of their ids."""
+        ...
+
+    def rejected_ids(self, stream: StreamName, blocked_of: EventFileId | None = None) -> Sequence[int]:
+        """Return the ids of a stream's rejected records, ascending; with `blocked_of`, of the blocked ones of that file.
+
+        An id may be used again only if it is greater than all that are stored.
+        """
+        ...
+
+    def rejected_records(self, ids: Sequence[int]) -> Sequence[RejectedRecord]:
+        """Return those of these records that are still stored, in the order of their ids."""
+        ...
+
+    def schemas(self) -> Sequence[StreamSchema]:
+        """Return the latest schema of each stream of the Flow."""
+        ...
+
+    def correct_marks(self, accepted: Mapping[EventFileId, int]) -> None:
+        """Count records that were accepted after all as upserts of their files."""
+        ...
+
+
+class RetryingLoad(Protocol):
+    """Loads into one table."""
+
+    def retry(self, records: Sequence[RejectedRecord]) -> None:
+        """Remove these records from the rejected ones and apply them; store again those that are rejected again."""
+        ...
+
+
+def retry_rejected_records(
+    ledger: RejectedRecords, retry_all_of: Callable[[StreamSchema], None]
+) -> Sequence[Rejection]:
+    """Retry all rejected records of the Flow, stream by stream; return those still rejected.
+
+    A record may depend on one of another stream, through a foreign key, so rounds are repeated while they help.
+    `retry_all_of` calls `retry_stream`, in a transaction.
+    """
+    left = ledger.rejections()
+    while left:
+        streams = {rejection.file.stream for rejection in left}
+        for schema in ledger.schemas():
+            if schema.stream in streams:
+                retry_all_of(schema)
+        before, left = len(left), ledger.rejections()
+        if len(left) == before:
+            break
+    return left
+
+
+def retry_stream(ledger: RejectedRecords, load: RetryingLoad, stream: StreamName) -> None:
+    """Retry the rejected records of one stream, and correct the marks of their files."""
+    before = _count_by_file(ledger)
+    _retry(ledger, load, ledger.rejected_ids(stream))
+    ledger.correct_marks(before - _count_by_file(ledger))
+
+
+def retry_blocked(ledger: RejectedRecords, load: RetryingLoad, file: EventFileId) -> None:
+    """Retry the records of a file that another row blocked: by the end of the file that row may have changed."""
+    _retry(ledger, load, ledger.rejected_ids(file.stream, file))
+
+
+def _retry(ledger: RejectedRecords, load: RetryingLoad, ids: Sequence[int]) -> None:
+    for start in range(0, len(ids), BATCH_RECORDS):
+        load.retry(ledger.rejected_records(ids[start : start + BATCH_RECORDS]))
+
+
+def _count_by_file(ledger: RejectedRecords) -> Counter[EventFileId]:
+    return Counter(rejection.file for rejection in ledger.rejections())
