@@ -6,7 +6,7 @@ fits, and how to see what the place holds. Every fact is tried on asyncio and on
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -19,9 +19,9 @@ from pipeline.domain.event_file import Encoding, FileEntry, Header
 from pipeline.domain.ids import BinaryId, EventFileId, FlowName, ObjectKey, Phase
 from pipeline.domain.schema import StreamSchema
 from pipeline.ports.destination import Destination, FileToLoad, GaveWay, Loaded, Mark, OpenBinary
+from tests.loops import OnBothLoops, on_both
 
 FLOW = FlowName("crm")
-OnLoop = Callable[[Callable[[], Awaitable[None]]], None]
 
 
 def no_binary(binary: BinaryId) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
@@ -77,21 +77,12 @@ def file_to_load(
     return FileToLoad(entry, header, content(), open_binary)
 
 
-class DestinationContract:
+class DestinationContract(OnBothLoops):
     """The facts. A binding overrides `world`."""
 
     @pytest.fixture
     def world(self) -> DestinationWorld:
         raise NotImplementedError
-
-    @pytest.fixture(params=["asyncio", "trio"])
-    def on_loop(self, request: pytest.FixtureRequest) -> OnLoop:
-        """Runs an async function to its end on one of the two event loops."""
-
-        def run(main: Callable[[], Awaitable[None]]) -> None:
-            anyio.run(main, backend=request.param)
-
-        return run
 
     @pytest.fixture
     def file(self, world: DestinationWorld) -> Callable[..., FileToLoad]:
@@ -103,224 +94,188 @@ class DestinationContract:
 
         return make
 
-    def test_a_loaded_file_is_held_and_marked(
-        self, world: DestinationWorld, on_loop: OnLoop, file: Callable[..., FileToLoad]
+    @on_both
+    async def test_a_loaded_file_is_held_and_marked(
+        self, world: DestinationWorld, file: Callable[..., FileToLoad]
     ) -> None:
-        async def main() -> None:
-            async with world.destination.open(FLOW) as session:
-                assert await session.marks() == {}
-                one = file(world.upsert(1, 1), world.upsert(2, 1), world.delete(3))
-                outcome = await session.load(one, after=[])
-                assert isinstance(outcome, Loaded)
-                assert replace(outcome.mark, binaries=0) == Mark(upserts=2, deletes=1)
-                assert outcome.rejections == ()
-                assert await session.marks() == {one.entry.id: outcome.mark}
-            assert world.held() == {1: 1, 2: 1}
+        async with world.destination.open(FLOW) as session:
+            assert await session.marks() == {}
+            one = file(world.upsert(1, 1), world.upsert(2, 1), world.delete(3))
+            outcome = await session.load(one, after=[])
+            assert isinstance(outcome, Loaded)
+            assert replace(outcome.mark, binaries=0) == Mark(upserts=2, deletes=1)
+            assert outcome.rejections == ()
+            assert await session.marks() == {one.entry.id: outcome.mark}
+        assert world.held() == {1: 1, 2: 1}
 
-        on_loop(main)
-
-    def test_marks_outlive_the_session_and_belong_to_one_flow(
-        self, world: DestinationWorld, on_loop: OnLoop, file: Callable[..., FileToLoad]
+    @on_both
+    async def test_marks_outlive_the_session_and_belong_to_one_flow(
+        self, world: DestinationWorld, file: Callable[..., FileToLoad]
     ) -> None:
-        async def main() -> None:
-            one = file(world.upsert(1, 1))
-            async with world.destination.open(FLOW) as session:
-                await session.load(one, after=[])
-            async with world.destination.open(FLOW) as session:
-                assert list(await session.marks()) == [one.entry.id]
-            async with world.destination.open(FlowName("another")) as session:
-                assert await session.marks() == {}
+        one = file(world.upsert(1, 1))
+        async with world.destination.open(FLOW) as session:
+            await session.load(one, after=[])
+        async with world.destination.open(FLOW) as session:
+            assert list(await session.marks()) == [one.entry.id]
+        async with world.destination.open(FlowName("another")) as session:
+            assert await session.marks() == {}
 
-        on_loop(main)
+    @on_both
+    async def test_a_file_is_loaded_once(self, world: DestinationWorld, file: Callable[..., FileToLoad]) -> None:
+        async with world.destination.open(FLOW) as session:
+            await session.load(file(world.upsert(1, 1)), after=[])
+            await session.load(file(world.upsert(1, 2), chunk=1), after=[])
+            marks = await session.marks()
+            assert isinstance(await session.load(file(world.upsert(1, 1)), after=[]), GaveWay)
+            assert await session.marks() == marks
+        assert world.held() == {1: 2}
 
-    def test_a_file_is_loaded_once(
-        self, world: DestinationWorld, on_loop: OnLoop, file: Callable[..., FileToLoad]
+    @on_both
+    async def test_a_file_gives_way_while_one_before_it_is_missing(
+        self, world: DestinationWorld, file: Callable[..., FileToLoad]
     ) -> None:
-        async def main() -> None:
-            async with world.destination.open(FLOW) as session:
-                await session.load(file(world.upsert(1, 1)), after=[])
-                await session.load(file(world.upsert(1, 2), chunk=1), after=[])
-                marks = await session.marks()
-                assert isinstance(await session.load(file(world.upsert(1, 1)), after=[]), GaveWay)
-                assert await session.marks() == marks
-            assert world.held() == {1: 2}
+        first, second = file(world.upsert(1, 1)), file(world.upsert(1, 2), chunk=1)
+        async with world.destination.open(FLOW) as session:
+            assert isinstance(await session.load(second, after=[first.entry.id]), GaveWay)
+            assert await session.marks() == {}
+            await session.load(first, after=[])
+            second = file(world.upsert(1, 2), chunk=1)
+            assert isinstance(await session.load(second, after=[first.entry.id]), Loaded)
+        assert world.held() == {1: 2}
 
-        on_loop(main)
-
-    def test_a_file_gives_way_while_one_before_it_is_missing(
-        self, world: DestinationWorld, on_loop: OnLoop, file: Callable[..., FileToLoad]
+    @on_both
+    async def test_records_apply_in_the_order_of_their_lines(
+        self, world: DestinationWorld, file: Callable[..., FileToLoad]
     ) -> None:
-        async def main() -> None:
-            first, second = file(world.upsert(1, 1)), file(world.upsert(1, 2), chunk=1)
-            async with world.destination.open(FLOW) as session:
-                assert isinstance(await session.load(second, after=[first.entry.id]), GaveWay)
-                assert await session.marks() == {}
-                await session.load(first, after=[])
-                second = file(world.upsert(1, 2), chunk=1)
-                assert isinstance(await session.load(second, after=[first.entry.id]), Loaded)
-            assert world.held() == {1: 2}
+        lines = [world.upsert(1, 1), world.delete(1), world.upsert(2, 1), world.upsert(1, 2), world.delete(2)]
+        async with world.destination.open(FLOW) as session:
+            outcome = await session.load(file(*lines), after=[])
+            assert isinstance(outcome, Loaded)
+            assert (outcome.mark.upserts, outcome.mark.deletes) == (3, 2)
+        assert world.held() == {1: 2}
 
-        on_loop(main)
+    @on_both
+    async def test_where_blocks_are_cut_makes_no_difference(self, world: DestinationWorld) -> None:
+        lines = [world.upsert(n % 4, n) for n in range(1, 12)] + [world.delete(2)]
+        one_line_a_block = file_to_load(world.schema, lines, open_binary=world.open_binary)
+        async with world.destination.open(FLOW) as session:
+            await session.load(one_line_a_block, after=[])
+        assert world.held() == {0: 8, 1: 9, 3: 11}
 
-    def test_records_apply_in_the_order_of_their_lines(
-        self, world: DestinationWorld, on_loop: OnLoop, file: Callable[..., FileToLoad]
+    @on_both
+    async def test_loading_the_same_records_again_changes_nothing(
+        self, world: DestinationWorld, file: Callable[..., FileToLoad]
     ) -> None:
-        async def main() -> None:
-            lines = [world.upsert(1, 1), world.delete(1), world.upsert(2, 1), world.upsert(1, 2), world.delete(2)]
-            async with world.destination.open(FLOW) as session:
-                outcome = await session.load(file(*lines), after=[])
-                assert isinstance(outcome, Loaded)
-                assert (outcome.mark.upserts, outcome.mark.deletes) == (3, 2)
-            assert world.held() == {1: 2}
+        lines = [world.upsert(1, 1), world.upsert(2, 5), world.delete(3)]
+        async with world.destination.open(FLOW) as session:
+            for chunk in range(3):
+                assert isinstance(await session.load(file(*lines, chunk=chunk), after=[]), Loaded)
+        assert world.held() == {1: 1, 2: 5}
 
-        on_loop(main)
+    @on_both
+    async def test_an_empty_file_is_marked(self, world: DestinationWorld, file: Callable[..., FileToLoad]) -> None:
+        async with world.destination.open(FLOW) as session:
+            assert isinstance(await session.load(file(), after=[]), Loaded)
+            assert list((await session.marks()).values()) == [Mark(0, 0)]
 
-    def test_where_blocks_are_cut_makes_no_difference(self, world: DestinationWorld, on_loop: OnLoop) -> None:
-        async def main() -> None:
-            lines = [world.upsert(n % 4, n) for n in range(1, 12)] + [world.delete(2)]
-            one_line_a_block = file_to_load(world.schema, lines, open_binary=world.open_binary)
-            async with world.destination.open(FLOW) as session:
-                await session.load(one_line_a_block, after=[])
-            assert world.held() == {0: 8, 1: 9, 3: 11}
-
-        on_loop(main)
-
-    def test_loading_the_same_records_again_changes_nothing(
-        self, world: DestinationWorld, on_loop: OnLoop, file: Callable[..., FileToLoad]
+    @on_both
+    async def test_a_damaged_file_is_not_marked_and_its_error_passes_unchanged(
+        self, world: DestinationWorld, file: Callable[..., FileToLoad]
     ) -> None:
-        async def main() -> None:
-            lines = [world.upsert(1, 1), world.upsert(2, 5), world.delete(3)]
-            async with world.destination.open(FLOW) as session:
-                for chunk in range(3):
-                    assert isinstance(await session.load(file(*lines, chunk=chunk), after=[]), Loaded)
-            assert world.held() == {1: 1, 2: 5}
+        damage = DamagedError("the checksum is another")
+        async with world.destination.open(FLOW) as session:
+            with pytest.raises(DamagedError) as caught:
+                await session.load(file(world.upsert(1, 1), damage=damage), after=[])
+            assert caught.value is damage
+            assert await session.marks() == {}
+            if world.is_transactional:
+                assert world.held() == {}
+            assert isinstance(await session.load(file(world.upsert(1, 2)), after=[]), Loaded)
+        assert world.held() == {1: 2}
 
-        on_loop(main)
+    @on_both
+    async def test_a_load_that_is_cancelled_is_not_marked(self, world: DestinationWorld) -> None:
+        file = file_to_load(world.schema, [])
 
-    def test_an_empty_file_is_marked(
-        self, world: DestinationWorld, on_loop: OnLoop, file: Callable[..., FileToLoad]
+        async with world.destination.open(FLOW) as session:
+            with anyio.CancelScope() as scope:
+
+                async def blocks() -> AsyncIterator[bytes]:
+                    yield world.upsert(1, 1)
+                    scope.cancel()
+                    await anyio.sleep_forever()
+
+                await session.load(replace(file, blocks=blocks(), open_binary=world.open_binary), after=[])
+            assert scope.cancelled_caught
+            assert await session.marks() == {}
+            if world.is_transactional:
+                assert world.held() == {}
+
+    @on_both
+    async def test_files_may_be_loaded_side_by_side(
+        self, world: DestinationWorld, file: Callable[..., FileToLoad]
     ) -> None:
-        async def main() -> None:
-            async with world.destination.open(FLOW) as session:
-                assert isinstance(await session.load(file(), after=[]), Loaded)
-                assert list((await session.marks()).values()) == [Mark(0, 0)]
+        async with world.destination.open(FLOW) as session:
 
-        on_loop(main)
+            async def load(chunk: int) -> None:
+                assert isinstance(await session.load(file(world.upsert(chunk, 1), chunk=chunk), after=[]), Loaded)
 
-    def test_a_damaged_file_is_not_marked_and_its_error_passes_unchanged(
-        self, world: DestinationWorld, on_loop: OnLoop, file: Callable[..., FileToLoad]
-    ) -> None:
-        async def main() -> None:
-            damage = DamagedError("the checksum is another")
-            async with world.destination.open(FLOW) as session:
-                with pytest.raises(DamagedError) as caught:
-                    await session.load(file(world.upsert(1, 1), damage=damage), after=[])
-                assert caught.value is damage
-                assert await session.marks() == {}
-                if world.is_transactional:
-                    assert world.held() == {}
-                assert isinstance(await session.load(file(world.upsert(1, 2)), after=[]), Loaded)
-            assert world.held() == {1: 2}
+            async with anyio.create_task_group() as tasks:
+                for chunk in range(5):
+                    tasks.start_soon(load, chunk)
+            assert len(await session.marks()) == 5
+        assert world.held() == dict.fromkeys(range(5), 1)
 
-        on_loop(main)
-
-    def test_a_load_that_is_cancelled_is_not_marked(self, world: DestinationWorld, on_loop: OnLoop) -> None:
-        async def main() -> None:
-            file = file_to_load(world.schema, [])
-
-            async with world.destination.open(FLOW) as session:
-                with anyio.CancelScope() as scope:
-
-                    async def blocks() -> AsyncIterator[bytes]:
-                        yield world.upsert(1, 1)
-                        scope.cancel()
-                        await anyio.sleep_forever()
-
-                    await session.load(replace(file, blocks=blocks(), open_binary=world.open_binary), after=[])
-                assert scope.cancelled_caught
-                assert await session.marks() == {}
-                if world.is_transactional:
-                    assert world.held() == {}
-
-        on_loop(main)
-
-    def test_files_may_be_loaded_side_by_side(
-        self, world: DestinationWorld, on_loop: OnLoop, file: Callable[..., FileToLoad]
-    ) -> None:
-        async def main() -> None:
-            async with world.destination.open(FLOW) as session:
-
-                async def load(chunk: int) -> None:
-                    assert isinstance(await session.load(file(world.upsert(chunk, 1), chunk=chunk), after=[]), Loaded)
-
-                async with anyio.create_task_group() as tasks:
-                    for chunk in range(5):
-                        tasks.start_soon(load, chunk)
-                assert len(await session.marks()) == 5
-            assert world.held() == dict.fromkeys(range(5), 1)
-
-        on_loop(main)
-
-    def test_a_refused_record_is_set_aside_and_the_others_go_in(
-        self, world: DestinationWorld, on_loop: OnLoop, file: Callable[..., FileToLoad]
+    @on_both
+    async def test_a_refused_record_is_set_aside_and_the_others_go_in(
+        self, world: DestinationWorld, file: Callable[..., FileToLoad]
     ) -> None:
         refused = world.refused
         if refused is None:
             pytest.skip("this destination takes every record")
-
-        async def main() -> None:
-            bad = file(world.upsert(1, 1), refused, world.upsert(2, 1))
-            async with world.destination.open(FLOW) as session:
-                outcome = await session.load(bad, after=[])
-                assert isinstance(outcome, Loaded)
-                assert (outcome.mark.upserts, outcome.mark.rejected) == (2, 1)
-                (rejection,) = outcome.rejections
-                assert (rejection.file, rejection.line) == (bad.entry.id, 3)
-                assert rejection.key.startswith("[")
-                assert rejection.reason
-            async with world.destination.open(FLOW) as session:
-                assert await session.retry_rejected() == [rejection]
-                assert {file: mark.rejected for file, mark in (await session.marks()).items()} == {bad.entry.id: 1}
-            assert world.held() == {1: 1, 2: 1}
-
-        on_loop(main)
+        bad = file(world.upsert(1, 1), refused, world.upsert(2, 1))
+        async with world.destination.open(FLOW) as session:
+            outcome = await session.load(bad, after=[])
+            assert isinstance(outcome, Loaded)
+            assert (outcome.mark.upserts, outcome.mark.rejected) == (2, 1)
+            (rejection,) = outcome.rejections
+            assert (rejection.file, rejection.line) == (bad.entry.id, 3)
+            assert rejection.key.startswith("[")
+            assert rejection.reason
+        async with world.destination.open(FLOW) as session:
+            assert await session.retry_rejected() == [rejection]
+            assert {file: mark.rejected for file, mark in (await session.marks()).items()} == {bad.entry.id: 1}
+        assert world.held() == {1: 1, 2: 1}
 
     @pytest.mark.parametrize("later", ["upsert", "delete"])
-    def test_a_later_record_takes_the_place_of_one_set_aside(
-        self, world: DestinationWorld, on_loop: OnLoop, file: Callable[..., FileToLoad], later: str
+    @on_both
+    async def test_a_later_record_takes_the_place_of_one_set_aside(
+        self, world: DestinationWorld, file: Callable[..., FileToLoad], later: str
     ) -> None:
         refused = world.refused
         if refused is None:
             pytest.skip("this destination takes every record")
+        async with world.destination.open(FLOW) as session:
+            await session.load(file(refused), after=[])
+            line = world.upsert(99, 7) if later == "upsert" else world.delete(99)
+            await session.load(file(line, chunk=1), after=[])
+            assert await session.retry_rejected() == []
+        assert world.held() == ({99: 7} if later == "upsert" else {})
 
-        async def main() -> None:
-            async with world.destination.open(FLOW) as session:
-                await session.load(file(refused), after=[])
-                line = world.upsert(99, 7) if later == "upsert" else world.delete(99)
-                await session.load(file(line, chunk=1), after=[])
-                assert await session.retry_rejected() == []
-            assert world.held() == ({99: 7} if later == "upsert" else {})
-
-        on_loop(main)
-
-    def test_finishing_twice_is_as_good_as_once(
-        self, world: DestinationWorld, on_loop: OnLoop, file: Callable[..., FileToLoad]
+    @on_both
+    async def test_finishing_twice_is_as_good_as_once(
+        self, world: DestinationWorld, file: Callable[..., FileToLoad]
     ) -> None:
-        async def main() -> None:
-            async with world.destination.open(FLOW) as session:
-                await session.load(file(world.upsert(1, 1)), after=[])
-                assert await session.finish([world.schema.stream]) == []
-                assert await session.finish([world.schema.stream]) == []
-                assert await session.retry_rejected() == []
-            assert world.held() == {1: 1}
+        async with world.destination.open(FLOW) as session:
+            await session.load(file(world.upsert(1, 1)), after=[])
+            assert await session.finish([world.schema.stream]) == []
+            assert await session.finish([world.schema.stream]) == []
+            assert await session.retry_rejected() == []
+        assert world.held() == {1: 1}
 
-        on_loop(main)
-
-    def test_a_place_that_cannot_be_is_named(self, world: DestinationWorld, on_loop: OnLoop) -> None:
-        async def main() -> None:
-            with pytest.raises(ConfigurationError) as caught:
-                async with world.impossible.open(FLOW):
-                    pass
-            assert world.impossible.location in str(caught.value)
-
-        on_loop(main)
+    @on_both
+    async def test_a_place_that_cannot_be_is_named(self, world: DestinationWorld) -> None:
+        with pytest.raises(ConfigurationError) as caught:
+            async with world.impossible.open(FLOW):
+                pass
+        assert world.impossible.location in str(caught.value)

@@ -6,7 +6,7 @@ one of them. Every fact is tried on asyncio and on trio.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -23,8 +23,7 @@ from pipeline.domain.schema import StreamSchema
 from pipeline.ports.object_store import OpenBody
 from pipeline.ports.ranged_source import KnownRange, RangedSnapshot, UnchangedRows
 from pipeline.ports.source import DIGEST_BYTES, ROW_HASH_BYTES, Snapshot, Source
-
-OnLoop = Callable[[Callable[[], Awaitable[None]]], None]
+from tests.loops import OnBothLoops, on_both
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,185 +93,143 @@ async def read_first(source: Source) -> StreamContent:
         return await read_stream(snapshot, (await snapshot.streams())[0])
 
 
-class SourceContract:
+class SourceContract(OnBothLoops):
     """The facts. A binding overrides `world`."""
 
     @pytest.fixture
     def world(self) -> SourceWorld:
         raise NotImplementedError
 
-    @pytest.fixture(params=["asyncio", "trio"])
-    def on_loop(self, request: pytest.FixtureRequest) -> OnLoop:
-        """Runs an async function to its end on one of the two event loops."""
+    @on_both
+    async def test_streams_are_ordered_by_name_and_each_has_a_key_among_its_columns(self, world: SourceWorld) -> None:
+        async with world.source.open_snapshot() as snapshot:
+            streams = await snapshot.streams()
+        names = [schema.stream for schema in streams]
+        assert names
+        assert sorted(set(names)) == names
+        for schema in streams:
+            assert schema.primary_keys
+            assert set(schema.primary_keys) <= set(schema.column_names)
 
-        def run(main: Callable[[], Awaitable[None]]) -> None:
-            anyio.run(main, backend=request.param)
+    @on_both
+    async def test_keys_ascend_strictly_from_block_to_block(self, world: SourceWorld) -> None:
+        async with world.source.open_snapshot() as snapshot:
+            for schema in await snapshot.streams():
+                ordered = [order(key) for key in (await read_stream(snapshot, schema)).keys]
+                assert all(one < following for one, following in pairwise(ordered))
 
-        return run
+    @on_both
+    async def test_each_upsert_line_carries_the_row_of_its_key(self, world: SourceWorld) -> None:
+        async with world.source.open_snapshot() as snapshot:
+            for schema in await snapshot.streams():
+                content = await read_stream(snapshot, schema)
+                for key, line in zip(content.keys, content.lines, strict=True):
+                    record = orjson.loads(line)
+                    assert list(record) == ["upsert"]
+                    assert set(record["upsert"]) <= set(schema.column_names)
+                    assert tuple(from_json(record["upsert"][name]) for name in schema.primary_keys) == key
 
-    def test_streams_are_ordered_by_name_and_each_has_a_key_among_its_columns(
-        self, world: SourceWorld, on_loop: OnLoop
-    ) -> None:
-        async def main() -> None:
-            async with world.source.open_snapshot() as snapshot:
-                streams = await snapshot.streams()
-            names = [schema.stream for schema in streams]
-            assert names
-            assert sorted(set(names)) == names
-            for schema in streams:
-                assert schema.primary_keys
-                assert set(schema.primary_keys) <= set(schema.column_names)
+    @on_both
+    async def test_only_the_rows_asked_for_become_lines(self, world: SourceWorld) -> None:
+        whole = await read_first(world.source)
+        store = StreamContent().store
+        async with world.source.open_snapshot() as snapshot:
+            schema = (await snapshot.streams())[0]
+            async with snapshot.open_rows(schema) as blocks:
+                async for block in blocks:
+                    positions: Sequence[int] = range(0, len(block), 2)
+                    lines = await block.upserts(positions, store)
+                    assert lines.splitlines() == [whole.lines[position] for position in positions]
+                    assert await block.upserts([], store) == b""
+                    return
 
-        on_loop(main)
+    @on_both
+    async def test_what_has_not_changed_is_read_the_same_again(self, world: SourceWorld) -> None:
+        first, second = await read_first(world.source), await read_first(world.again)
+        assert first == second
+        assert len(first.keys) >= 3
 
-    def test_keys_ascend_strictly_from_block_to_block(self, world: SourceWorld, on_loop: OnLoop) -> None:
-        async def main() -> None:
-            async with world.source.open_snapshot() as snapshot:
-                for schema in await snapshot.streams():
-                    ordered = [order(key) for key in (await read_stream(snapshot, schema)).keys]
-                    assert all(one < following for one, following in pairwise(ordered))
+    @on_both
+    async def test_a_changed_row_has_another_hash_and_the_others_keep_theirs(self, world: SourceWorld) -> None:
+        before = await read_first(world.source)
+        world.change_one_row()
+        after = await read_first(world.source)
+        assert before.keys == after.keys
+        assert sum(one != other for one, other in zip(before.hashes, after.hashes, strict=True)) == 1
+        changed = [one != other for one, other in zip(before.lines, after.lines, strict=True)]
+        assert changed == [one != other for one, other in zip(before.hashes, after.hashes, strict=True)]
 
-        on_loop(main)
+    @on_both
+    async def test_equal_blocks_have_equal_digests_and_one_with_a_changed_row_another(self, world: SourceWorld) -> None:
+        before, again = await read_first(world.source), await read_first(world.again)
+        assert all(again.digests.get(keys, digest) == digest for keys, digest in before.digests.items())
+        world.change_one_row()
+        after = await read_first(world.source)
+        hashes = zip(before.keys, before.hashes, after.hashes, strict=True)
+        changed = [key for key, one, other in hashes if one != other]
+        assert len(changed) == 1
+        for keys, digest in after.digests.items():
+            if keys in before.digests:
+                assert (before.digests[keys] != digest) == (changed[0] in keys)
 
-    def test_each_upsert_line_carries_the_row_of_its_key(self, world: SourceWorld, on_loop: OnLoop) -> None:
-        async def main() -> None:
-            async with world.source.open_snapshot() as snapshot:
-                for schema in await snapshot.streams():
-                    content = await read_stream(snapshot, schema)
-                    for key, line in zip(content.keys, content.lines, strict=True):
-                        record = orjson.loads(line)
-                        assert list(record) == ["upsert"]
-                        assert set(record["upsert"]) <= set(schema.column_names)
-                        assert tuple(from_json(record["upsert"][name]) for name in schema.primary_keys) == key
+    @on_both
+    async def test_rows_read_along_known_ranges_are_the_same(self, world: SourceWorld) -> None:
+        whole = await read_first(world.source)
+        known = KnownRange(whole.keys[1])
+        async with world.source.open_snapshot() as snapshot:
+            if not isinstance(snapshot, RangedSnapshot):
+                pytest.skip("this source does not read along known ranges")
+            schema = (await snapshot.streams())[0]
+            keys: list[Key] = []
+            hashes = b""
+            async with snapshot.open_rows_along(schema, lambda ahead: None if ahead else known) as blocks:
+                async for block in blocks:
+                    assert not isinstance(block, UnchangedRows)
+                    keys += block.keys()
+                    hashes += block.row_hashes()
+        assert keys == whole.keys
+        assert hashes == b"".join(whole.hashes)
 
-        on_loop(main)
-
-    def test_only_the_rows_asked_for_become_lines(self, world: SourceWorld, on_loop: OnLoop) -> None:
-        async def main() -> None:
-            whole = await read_first(world.source)
-            store = StreamContent().store
-            async with world.source.open_snapshot() as snapshot:
-                schema = (await snapshot.streams())[0]
-                async with snapshot.open_rows(schema) as blocks:
-                    async for block in blocks:
-                        positions: Sequence[int] = range(0, len(block), 2)
-                        lines = await block.upserts(positions, store)
-                        assert lines.splitlines() == [whole.lines[position] for position in positions]
-                        assert await block.upserts([], store) == b""
-                        return
-
-        on_loop(main)
-
-    def test_what_has_not_changed_is_read_the_same_again(self, world: SourceWorld, on_loop: OnLoop) -> None:
-        async def main() -> None:
-            first, second = await read_first(world.source), await read_first(world.again)
-            assert first == second
-            assert len(first.keys) >= 3
-
-        on_loop(main)
-
-    def test_a_changed_row_has_another_hash_and_the_others_keep_theirs(
-        self, world: SourceWorld, on_loop: OnLoop
-    ) -> None:
-        async def main() -> None:
-            before = await read_first(world.source)
-            world.change_one_row()
-            after = await read_first(world.source)
-            assert before.keys == after.keys
-            assert sum(one != other for one, other in zip(before.hashes, after.hashes, strict=True)) == 1
-            changed = [one != other for one, other in zip(before.lines, after.lines, strict=True)]
-            assert changed == [one != other for one, other in zip(before.hashes, after.hashes, strict=True)]
-
-        on_loop(main)
-
-    def test_equal_blocks_have_equal_digests_and_one_with_a_changed_row_another(
-        self, world: SourceWorld, on_loop: OnLoop
-    ) -> None:
-        async def main() -> None:
-            before, again = await read_first(world.source), await read_first(world.again)
-            assert all(again.digests.get(keys, digest) == digest for keys, digest in before.digests.items())
-            world.change_one_row()
-            after = await read_first(world.source)
-            hashes = zip(before.keys, before.hashes, after.hashes, strict=True)
-            changed = [key for key, one, other in hashes if one != other]
-            assert len(changed) == 1
-            for keys, digest in after.digests.items():
-                if keys in before.digests:
-                    assert (before.digests[keys] != digest) == (changed[0] in keys)
-
-        on_loop(main)
-
-    def test_rows_read_along_known_ranges_are_the_same(self, world: SourceWorld, on_loop: OnLoop) -> None:
-        async def main() -> None:
-            whole = await read_first(world.source)
-            known = KnownRange(whole.keys[1])
-            async with world.source.open_snapshot() as snapshot:
-                if not isinstance(snapshot, RangedSnapshot):
-                    pytest.skip("this source does not read along known ranges")
-                schema = (await snapshot.streams())[0]
-                keys: list[Key] = []
-                hashes = b""
-                async with snapshot.open_rows_along(schema, lambda ahead: None if ahead else known) as blocks:
-                    async for block in blocks:
-                        assert not isinstance(block, UnchangedRows)
-                        keys += block.keys()
-                        hashes += block.row_hashes()
-            assert keys == whole.keys
-            assert hashes == b"".join(whole.hashes)
-
-        on_loop(main)
-
-    def test_a_snapshot_does_not_show_what_is_written_after_it_was_opened(
-        self, world: SourceWorld, on_loop: OnLoop
-    ) -> None:
+    @on_both
+    async def test_a_snapshot_does_not_show_what_is_written_after_it_was_opened(self, world: SourceWorld) -> None:
         if not world.is_isolated:
             pytest.skip("this technology has no snapshots")
+        async with world.source.open_snapshot() as snapshot:
+            schema = (await snapshot.streams())[0]
+            before = await read_stream(snapshot, schema)
+            world.change_one_row()
+            assert await read_stream(snapshot, schema) == before
+        assert await read_first(world.source) != before
 
-        async def main() -> None:
-            async with world.source.open_snapshot() as snapshot:
-                schema = (await snapshot.streams())[0]
-                before = await read_stream(snapshot, schema)
-                world.change_one_row()
-                assert await read_stream(snapshot, schema) == before
-            assert await read_first(world.source) != before
+    @on_both
+    async def test_two_streams_can_be_read_side_by_side(self, world: SourceWorld) -> None:
+        alone = await read_first(world.source)
+        contents: list[StreamContent] = []
 
-        on_loop(main)
+        async def read(snapshot: Snapshot, schema: StreamSchema) -> None:
+            contents.append(await read_stream(snapshot, schema))
 
-    def test_two_streams_can_be_read_side_by_side(self, world: SourceWorld, on_loop: OnLoop) -> None:
-        async def main() -> None:
-            alone = await read_first(world.source)
-            contents: list[StreamContent] = []
+        async with world.source.open_snapshot() as snapshot, anyio.create_task_group() as tasks:
+            schema = (await snapshot.streams())[0]
+            tasks.start_soon(read, snapshot, schema)
+            tasks.start_soon(read, snapshot, schema)
+        assert contents == [alone, alone]
 
-            async def read(snapshot: Snapshot, schema: StreamSchema) -> None:
-                contents.append(await read_stream(snapshot, schema))
+    @on_both
+    async def test_a_stream_may_be_left_half_read(self, world: SourceWorld) -> None:
+        async with world.source.open_snapshot() as snapshot:
+            schema = (await snapshot.streams())[0]
+            async with snapshot.open_rows(schema) as blocks:
+                async for _ in blocks:
+                    break
+            assert (await read_stream(snapshot, schema)).keys
 
-            async with world.source.open_snapshot() as snapshot, anyio.create_task_group() as tasks:
-                schema = (await snapshot.streams())[0]
-                tasks.start_soon(read, snapshot, schema)
-                tasks.start_soon(read, snapshot, schema)
-            assert contents == [alone, alone]
-
-        on_loop(main)
-
-    def test_a_stream_may_be_left_half_read(self, world: SourceWorld, on_loop: OnLoop) -> None:
-        async def main() -> None:
-            async with world.source.open_snapshot() as snapshot:
-                schema = (await snapshot.streams())[0]
-                async with snapshot.open_rows(schema) as blocks:
-                    async for _ in blocks:
-                        break
-                assert (await read_stream(snapshot, schema)).keys
-
-        on_loop(main)
-
-    def test_a_place_that_is_not_there_is_named(self, world: SourceWorld, on_loop: OnLoop) -> None:
-        async def main() -> None:
-            with pytest.raises(ConfigurationError) as caught:
-                async with world.missing.open_snapshot():
-                    pass
-            assert world.missing.location in str(caught.value)
-
-        on_loop(main)
+    @on_both
+    async def test_a_place_that_is_not_there_is_named(self, world: SourceWorld) -> None:
+        with pytest.raises(ConfigurationError) as caught:
+            async with world.missing.open_snapshot():
+                pass
+        assert world.missing.location in str(caught.value)
 
     def test_one_place_has_one_location(self, world: SourceWorld) -> None:
         assert world.source.location == world.again.location

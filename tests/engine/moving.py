@@ -1,15 +1,8 @@
-"""Running the Mover on fakes, on trio's virtual clock."""
+"""Running the Mover on fakes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
-
-import anyio
-import anyio.lowlevel
-import pytest
-import trio.testing
 
 from pipeline.domain.ids import FlowName
 from pipeline.domain.movement import Movement
@@ -26,21 +19,6 @@ from tests.engine.world import Faults, ManualClock, MemoryDestination, MemorySou
 
 FLOW = FlowName("crm")
 SMALL = Limits(event_file_rows=4, range_rows=3, sweep_seconds=1.0, visibility_seconds=30.0)
-T = TypeVar("T")
-
-
-async def _run_inline(work: Callable[..., T], *arguments: object) -> T:
-    """What takes the place of a worker thread: a run must not depend on the real time that a thread takes."""
-    await anyio.lowlevel.checkpoint()
-    return work(*arguments)
-
-
-def on_trio(main: Callable[[], Coroutine[object, object, T]]) -> T:
-    """Run `main` on trio with a clock that jumps when nothing else is to do, and without threads."""
-    clock = trio.testing.MockClock(autojump_threshold=0)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("anyio.to_thread.run_sync", _run_inline)
-        return anyio.run(main, backend="trio", backend_options={"clock": clock})
 
 
 @dataclass

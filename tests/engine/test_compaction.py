@@ -16,8 +16,9 @@ from pipeline.engine.maintenance.compaction import Compactor
 from pipeline.ports.object_store import OpenBody, PutCondition, Version
 from tests.engine.faulty import MortalStore
 from tests.engine.further import WiderWorld, may_crash, numbered
-from tests.engine.moving import FLOW, on_trio
+from tests.engine.moving import FLOW
 from tests.engine.world import CrashError, Faults
+from tests.loops import on_trio
 
 
 def entry(movement: int, phase: Phase, chunk: int, *replaces: EventFileId) -> FileEntry:
@@ -50,191 +51,169 @@ async def long_history(movements: int = 5) -> WiderWorld:
     return world
 
 
-def test_a_new_destination_imports_each_row_once() -> None:
-    async def main() -> None:
-        world = await long_history()
-        compaction = await world.compact()
-        assert [stream.stream for stream in compaction.streams] == ["a"]
-        assert compaction.streams[0].after.records == 20 + 5  # the rows there are, and the keys that are gone
-        backup = await world.add_destination("backup")
-        movement = await world.bring(backup)
-        assert world.further[backup].tables == world.tables
-        assert (movement.totals.upserts, movement.totals.deletes) == (21, 5)
-        assert {file.movement for file in world.further[backup].marks if file.stream == "a"} == {7}
-
-    on_trio(main)
+@on_trio
+async def test_a_new_destination_imports_each_row_once() -> None:
+    world = await long_history()
+    compaction = await world.compact()
+    assert [stream.stream for stream in compaction.streams] == ["a"]
+    assert compaction.streams[0].after.records == 20 + 5  # the rows there are, and the keys that are gone
+    backup = await world.add_destination("backup")
+    movement = await world.bring(backup)
+    assert world.further[backup].tables == world.tables
+    assert (movement.totals.upserts, movement.totals.deletes) == (21, 5)
+    assert {file.movement for file in world.further[backup].marks if file.stream == "a"} == {7}
 
 
-def test_a_destination_that_has_the_history_skips_the_snapshot_and_goes_on() -> None:
-    async def main() -> None:
-        world = await long_history()
-        await world.compact()
-        loads = dict(world.destination.loads)
-        movement = await world.move()
-        assert (movement.number, movement.status) == (8, Status.SUCCESS)
-        assert (movement.totals.files_exported, movement.totals.files_imported, movement.totals.files_failed) == (
-            0,
-            0,
-            0,
-        )
-        world.tables["a"][12] = "changed"
-        movement = await world.move()
-        assert (movement.totals.upserts, movement.totals.files_imported, movement.totals.files_failed) == (1, 1, 0)
-        assert world.destination.tables == world.tables
-        assert {file: count for file, count in world.destination.loads.items() if file in loads} == loads
-        await world.bring(await world.add_destination("backup"))
-        assert world.further[FlowName("backup")].tables == world.tables
-
-    on_trio(main)
+@on_trio
+async def test_a_destination_that_has_the_history_skips_the_snapshot_and_goes_on() -> None:
+    world = await long_history()
+    await world.compact()
+    loads = dict(world.destination.loads)
+    movement = await world.move()
+    assert (movement.number, movement.status) == (8, Status.SUCCESS)
+    assert (movement.totals.files_exported, movement.totals.files_imported, movement.totals.files_failed) == (
+        0,
+        0,
+        0,
+    )
+    world.tables["a"][12] = "changed"
+    movement = await world.move()
+    assert (movement.totals.upserts, movement.totals.files_imported, movement.totals.files_failed) == (1, 1, 0)
+    assert world.destination.tables == world.tables
+    assert {file: count for file, count in world.destination.loads.items() if file in loads} == loads
+    await world.bring(await world.add_destination("backup"))
+    assert world.further[FlowName("backup")].tables == world.tables
 
 
-def test_a_destination_that_is_half_way_ends_right_wherever_it_stands() -> None:
-    async def main() -> None:
-        world = await long_history()
-        history = [e for e in await world.listed() if e.id.stream == "a"]
-        await world.bring(await world.add_destination("whole"))
-        for stop in range(len(history)):
-            name = await world.add_destination(f"stops before {history[stop].id}")
-            with may_crash():
-                await world.bring(name, Faults(crash_on=f"before destination.load {history[stop].id}"))
-        await world.compact()
-        world.tables["a"][7] = "changed after that"
-        await world.move()
-        for name, destination in world.further.items():
-            assert (await world.bring(name)).status is Status.SUCCESS
-            assert destination.tables == world.tables, name
-
-    on_trio(main)
+@on_trio
+async def test_a_destination_that_is_half_way_ends_right_wherever_it_stands() -> None:
+    world = await long_history()
+    history = [e for e in await world.listed() if e.id.stream == "a"]
+    await world.bring(await world.add_destination("whole"))
+    for stop in range(len(history)):
+        name = await world.add_destination(f"stops before {history[stop].id}")
+        with may_crash():
+            await world.bring(name, Faults(crash_on=f"before destination.load {history[stop].id}"))
+    await world.compact()
+    world.tables["a"][7] = "changed after that"
+    await world.move()
+    for name, destination in world.further.items():
+        assert (await world.bring(name)).status is Status.SUCCESS
+        assert destination.tables == world.tables, name
 
 
-def test_what_is_compact_stays_as_it_is_and_what_came_since_is_folded_in() -> None:
-    async def main() -> None:
-        world = await long_history()
-        assert (await world.compact()).movement == 7
-        assert (await world.compact()).movement is None
-        del world.tables["a"][12]
-        world.tables["a"][0] = "is back"
-        await world.move()
-        again = await world.compact()
-        assert again.streams[0].after.records == 20 + 5  # 0 is back, 12 is gone
-        backup = await world.add_destination("backup")
-        await world.bring(backup)
-        assert world.further[backup].tables == world.tables
-        assert (await world.move()).totals.files_imported == 0
-        assert world.destination.tables == world.tables
-
-    on_trio(main)
+@on_trio
+async def test_what_is_compact_stays_as_it_is_and_what_came_since_is_folded_in() -> None:
+    world = await long_history()
+    assert (await world.compact()).movement == 7
+    assert (await world.compact()).movement is None
+    del world.tables["a"][12]
+    world.tables["a"][0] = "is back"
+    await world.move()
+    again = await world.compact()
+    assert again.streams[0].after.records == 20 + 5  # 0 is back, 12 is gone
+    backup = await world.add_destination("backup")
+    await world.bring(backup)
+    assert world.further[backup].tables == world.tables
+    assert (await world.move()).totals.files_imported == 0
+    assert world.destination.tables == world.tables
 
 
-def test_a_stream_whose_rows_are_all_gone_is_an_empty_snapshot() -> None:
-    async def main() -> None:
-        world = WiderWorld({"a": numbered(1, 2), "b": numbered(1)})
-        await world.move()
-        world.tables["a"].clear()
-        await world.move()
-        await world.compact()
-        backup = await world.add_destination("backup")
-        await world.bring(backup)
-        assert world.further[backup].tables == world.tables
-
-    on_trio(main)
+@on_trio
+async def test_a_stream_whose_rows_are_all_gone_is_an_empty_snapshot() -> None:
+    world = WiderWorld({"a": numbered(1, 2), "b": numbered(1)})
+    await world.move()
+    world.tables["a"].clear()
+    await world.move()
+    await world.compact()
+    backup = await world.add_destination("backup")
+    await world.bring(backup)
+    assert world.further[backup].tables == world.tables
 
 
-def test_streams_are_chosen_by_pattern() -> None:
-    async def main() -> None:
-        world = await long_history(1)
-        world.tables["b"][2] = "new"
-        await world.move()
-        compaction = await world.compact("b*")
-        assert [stream.stream for stream in compaction.streams] == ["b"]
-        assert {e.id.movement for e in await world.listed() if e.id.stream == "a"} == {1, 2}
-
-    on_trio(main)
+@on_trio
+async def test_streams_are_chosen_by_pattern() -> None:
+    world = await long_history(1)
+    world.tables["b"][2] = "new"
+    await world.move()
+    compaction = await world.compact("b*")
+    assert [stream.stream for stream in compaction.streams] == ["b"]
+    assert {e.id.movement for e in await world.listed() if e.id.stream == "a"} == {1, 2}
 
 
-def test_a_crash_at_any_call_leaves_the_old_state_or_the_new() -> None:
-    async def main() -> None:
-        probe = Faults()
-        world = await long_history(2)
-        await world.compact(faults=probe)
-        for moment in range(probe.calls):
-            world = await long_history(2)
-            before = await world.listed()
-            with pytest.raises(CrashError):
-                await world.compact(faults=Faults(crash_at=moment))
-            if [e.id for e in await world.listed()] != [e.id for e in before]:
-                latest = await world.flows.read_movement(FLOW, 4)
-                assert latest.status is Status.SUCCESS
-            world.tables["a"][12] = "changed"
-            assert (await world.move()).status is Status.SUCCESS
-            await world.compact()
-            backup = await world.add_destination("backup")
-            await world.bring(backup)
-            assert world.destination.tables == world.further[backup].tables == world.tables
-
-    on_trio(main)
-
-
-def test_a_movement_that_begins_meanwhile_wins() -> None:
-    async def main() -> None:
-        world = await long_history(2)
-        with pytest.raises(ConflictError, match="nothing was changed"):
-            await Compactor(replace(world.context(), store=BeginningStore(world.store, Faults(), world)), FLOW).run()
-        assert (await world.flows.read_movement(FLOW, 4)).status is Status.CANCELLED
-        assert (await world.move()).number == 5
-        assert world.destination.tables == world.tables
-
-    on_trio(main)
-
-
-def test_nothing_is_compacted_while_a_movement_is_under_way() -> None:
-    async def main() -> None:
-        world = await long_history(2)
-        await world.flows.begin(await world.flows.read_flow(FLOW), (), ())
-        with pytest.raises(ConfigurationError, match="IN_PROGRESS"):
-            await world.compact()
-
-    on_trio(main)
-
-
-def test_a_damaged_file_stops_the_compaction_and_changes_nothing() -> None:
-    async def main() -> None:
+@on_trio
+async def test_a_crash_at_any_call_leaves_the_old_state_or_the_new() -> None:
+    probe = Faults()
+    world = await long_history(2)
+    await world.compact(faults=probe)
+    for moment in range(probe.calls):
         world = await long_history(2)
         before = await world.listed()
-        damaged = before[-2]
-        data = (await world.store.get(damaged.key)).data
-        await world.store.put(damaged.key, data[:-1] + b"x", PutCondition.NONE)
-        with pytest.raises(DamagedError, match=damaged.key):
-            await world.compact()
-        assert await world.listed() == before
-        await world.store.put(damaged.key, data, PutCondition.NONE)
+        with pytest.raises(CrashError):
+            await world.compact(faults=Faults(crash_at=moment))
+        if [e.id for e in await world.listed()] != [e.id for e in before]:
+            latest = await world.flows.read_movement(FLOW, 4)
+            assert latest.status is Status.SUCCESS
+        world.tables["a"][12] = "changed"
+        assert (await world.move()).status is Status.SUCCESS
         await world.compact()
-        assert await world.listed() != before
+        backup = await world.add_destination("backup")
+        await world.bring(backup)
+        assert world.destination.tables == world.further[backup].tables == world.tables
 
-    on_trio(main)
+
+@on_trio
+async def test_a_movement_that_begins_meanwhile_wins() -> None:
+    world = await long_history(2)
+    with pytest.raises(ConflictError, match="nothing was changed"):
+        await Compactor(replace(world.context(), store=BeginningStore(world.store, Faults(), world)), FLOW).run()
+    assert (await world.flows.read_movement(FLOW, 4)).status is Status.CANCELLED
+    assert (await world.move()).number == 5
+    assert world.destination.tables == world.tables
 
 
-def test_random_histories_fold_to_the_same_rows() -> None:
-    async def main() -> None:
-        dice = random.Random(7)
-        for _ in range(6):
-            world = WiderWorld({"a": numbered(*range(dice.randrange(15)))})
-            world.limits = replace(world.limits, event_file_rows=dice.randrange(1, 6))
-            for _ in range(dice.randrange(2, 7)):
-                for _ in range(dice.randrange(6)):
-                    number = dice.randrange(20)
-                    if dice.random() < 0.4:
-                        world.tables["a"].pop(number, None)
-                    else:
-                        world.tables["a"][number] = f"text {dice.random()}"
-                await world.move()
+@on_trio
+async def test_nothing_is_compacted_while_a_movement_is_under_way() -> None:
+    world = await long_history(2)
+    await world.flows.begin(await world.flows.read_flow(FLOW), (), ())
+    with pytest.raises(ConfigurationError, match="IN_PROGRESS"):
+        await world.compact()
+
+
+@on_trio
+async def test_a_damaged_file_stops_the_compaction_and_changes_nothing() -> None:
+    world = await long_history(2)
+    before = await world.listed()
+    damaged = before[-2]
+    data = (await world.store.get(damaged.key)).data
+    await world.store.put(damaged.key, data[:-1] + b"x", PutCondition.NONE)
+    with pytest.raises(DamagedError, match=damaged.key):
+        await world.compact()
+    assert await world.listed() == before
+    await world.store.put(damaged.key, data, PutCondition.NONE)
+    await world.compact()
+    assert await world.listed() != before
+
+
+@on_trio
+async def test_random_histories_fold_to_the_same_rows() -> None:
+    dice = random.Random(7)
+    for _ in range(6):
+        world = WiderWorld({"a": numbered(*range(dice.randrange(15)))})
+        world.limits = replace(world.limits, event_file_rows=dice.randrange(1, 6))
+        for _ in range(dice.randrange(2, 7)):
+            for _ in range(dice.randrange(6)):
+                number = dice.randrange(20)
                 if dice.random() < 0.4:
-                    await world.compact()
-            name = await world.add_destination("backup")
-            await world.bring(name)
-            assert world.further[name].tables == world.destination.tables == world.tables
-
-    on_trio(main)
+                    world.tables["a"].pop(number, None)
+                else:
+                    world.tables["a"][number] = f"text {dice.random()}"
+            await world.move()
+            if dice.random() < 0.4:
+                await world.compact()
+        name = await world.add_destination("backup")
+        await world.bring(name)
+        assert world.further[name].tables == world.destination.tables == world.tables
 
 
 def test_who_has_the_replaced_files_sees_them_in_place_of_the_compacted() -> None:

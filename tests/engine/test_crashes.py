@@ -9,8 +9,9 @@ import pytest
 from pipeline.codec.documents.message import GroupCompleted, encode_message
 from pipeline.domain.errors import AbsentError
 from pipeline.domain.movement import Status
-from tests.engine.moving import FLOW, World, on_trio
+from tests.engine.moving import FLOW, World
 from tests.engine.world import CrashError, Faults, Tables
+from tests.loops import on_trio
 
 
 def first_state() -> Tables:
@@ -25,17 +26,14 @@ def second_state() -> Tables:
     }
 
 
-def calls_of_a_run(movements: int) -> int:
-    async def main() -> int:
-        world = World(first_state())
-        if movements == 2:
-            await world.move()
-            world.tables = second_state()
-        faults = Faults()
-        await world.move(faults)
-        return faults.calls
-
-    return on_trio(main)
+async def calls_of_a_run(movements: int) -> int:
+    world = World(first_state())
+    if movements == 2:
+        await world.move()
+        world.tables = second_state()
+    faults = Faults()
+    await world.move(faults)
+    return faults.calls
 
 
 async def crash_and_resume(world: World, crash_at: int, *, change: bool) -> None:
@@ -61,35 +59,29 @@ async def resume(world: World) -> None:
 
 @pytest.mark.parametrize("movements", [1, 2])
 @pytest.mark.parametrize("change", [False, True], ids=["same source", "source changed meanwhile"])
-def test_killed_at_any_call_the_next_run_carries_on(movements: int, change: bool) -> None:
-    calls = calls_of_a_run(movements)
+@on_trio
+async def test_killed_at_any_call_the_next_run_carries_on(movements: int, change: bool) -> None:
+    calls = await calls_of_a_run(movements)
     assert calls > 40
+    for crash_at in range(calls):
+        world = World(first_state())
+        if movements == 2:
+            await world.move()
+            world.tables = second_state()
+        await crash_and_resume(world, crash_at, change=change)
 
-    async def main() -> None:
-        for crash_at in range(calls):
+
+@on_trio
+async def test_killed_twice_in_a_row_with_other_data_each_time() -> None:
+    calls = await calls_of_a_run(1)
+    for first in range(5, calls, 7):
+        for second in range(3, calls, 9):
             world = World(first_state())
-            if movements == 2:
-                await world.move()
-                world.tables = second_state()
-            await crash_and_resume(world, crash_at, change=change)
-
-    on_trio(main)
-
-
-def test_killed_twice_in_a_row_with_other_data_each_time() -> None:
-    calls = calls_of_a_run(1)
-
-    async def main() -> None:
-        for first in range(5, calls, 7):
-            for second in range(3, calls, 9):
-                world = World(first_state())
-                for crash_at in (first, second):
-                    with contextlib.suppress(CrashError):  # a run that carries on has fewer calls, and may end
-                        await world.move(Faults(crash_at))
-                    world.tables = second_state() if world.tables == first_state() else first_state()
-                await resume(world)
-
-    on_trio(main)
+            for crash_at in (first, second):
+                with contextlib.suppress(CrashError):  # a run that carries on has fewer calls, and may end
+                    await world.move(Faults(crash_at))
+                world.tables = second_state() if world.tables == first_state() else first_state()
+            await resume(world)
 
 
 async def unsettled(world: World) -> int | None:
@@ -103,19 +95,17 @@ async def unsettled(world: World) -> int | None:
     return None
 
 
-def test_rows_that_go_and_come_back_between_two_kills_arrive() -> None:
-    async def main() -> None:
-        world = World({"a": dict.fromkeys(range(1, 13), "old")})
-        await die(world, "after store.put flows/crm/events/1/a/full/0.jsonl.zst")
-        for number in (4, 5, 6):
-            del world.tables["a"][number]
-        await die(world, "after store.put flows/crm/events/1/a/incremental/0.jsonl.zst")
-        world.tables["a"] |= {4: "old", 5: "new", 6: "old"}
-        movement = await world.move()
-        assert (movement.number, movement.status) == (1, Status.SUCCESS)
-        assert world.destination.tables == world.tables
-
-    on_trio(main)
+@on_trio
+async def test_rows_that_go_and_come_back_between_two_kills_arrive() -> None:
+    world = World({"a": dict.fromkeys(range(1, 13), "old")})
+    await die(world, "after store.put flows/crm/events/1/a/full/0.jsonl.zst")
+    for number in (4, 5, 6):
+        del world.tables["a"][number]
+    await die(world, "after store.put flows/crm/events/1/a/incremental/0.jsonl.zst")
+    world.tables["a"] |= {4: "old", 5: "new", 6: "old"}
+    movement = await world.move()
+    assert (movement.number, movement.status) == (1, Status.SUCCESS)
+    assert world.destination.tables == world.tables
 
 
 async def die(world: World, call: str) -> None:
@@ -124,16 +114,14 @@ async def die(world: World, call: str) -> None:
         await world.move(Faults(crash_on=call))
 
 
-def test_a_message_left_by_a_killed_run_does_no_harm_beside_the_new_one() -> None:
-    async def main() -> None:
-        world = World(first_state())
-        await die(world, "after destination.load 1/a/full/0")
-        world.tables = second_state()
-        flow, lists = FLOW, (await world.flows.read_movement(FLOW, 1)).file_lists
-        left = [encode_message(GroupCompleted(flow, 1, label, key)) for label, key in lists.items()]
-        await world.queue.send(left * 3)
-        movement = await world.move()
-        assert (movement.number, movement.status) == (1, Status.SUCCESS)
-        assert {name: rows for name, rows in world.destination.tables.items() if rows} == world.tables
-
-    on_trio(main)
+@on_trio
+async def test_a_message_left_by_a_killed_run_does_no_harm_beside_the_new_one() -> None:
+    world = World(first_state())
+    await die(world, "after destination.load 1/a/full/0")
+    world.tables = second_state()
+    flow, lists = FLOW, (await world.flows.read_movement(FLOW, 1)).file_lists
+    left = [encode_message(GroupCompleted(flow, 1, label, key)) for label, key in lists.items()]
+    await world.queue.send(left * 3)
+    movement = await world.move()
+    assert (movement.number, movement.status) == (1, Status.SUCCESS)
+    assert {name: rows for name, rows in world.destination.tables.items() if rows} == world.tables

@@ -14,8 +14,9 @@ from pipeline.engine.movements.derived_flows import add_destination, is_behind, 
 from pipeline.ports.destination import Destination
 from tests.engine.fleet import Fleet, WorkerProcess
 from tests.engine.further import WiderWorld, may_crash, numbered
-from tests.engine.moving import FLOW, on_trio
+from tests.engine.moving import FLOW
 from tests.engine.world import Faults, MemoryDestination, MemorySource
+from tests.loops import on_trio
 
 
 async def moved_twice() -> WiderWorld:
@@ -27,93 +28,83 @@ async def moved_twice() -> WiderWorld:
     return world
 
 
-def test_a_further_destination_gets_everything_without_the_source() -> None:
-    async def main() -> None:
-        world = await moved_twice()
-        as_moved = {name: dict(table) for name, table in world.tables.items()}
-        world.tables.clear()  # whoever looked at the source now would find nothing
-        backup = await world.add_destination("backup")
-        movement = await world.bring(backup)
-        assert (movement.number, movement.status) == (1, Status.SUCCESS)
-        assert world.further[backup].tables == as_moved
-        assert (movement.totals.files_exported, movement.totals.files_failed) == (0, 0)
-        assert movement.totals.files_imported == len(world.further[backup].marks)
-
-    on_trio(main)
+@on_trio
+async def test_a_further_destination_gets_everything_without_the_source() -> None:
+    world = await moved_twice()
+    as_moved = {name: dict(table) for name, table in world.tables.items()}
+    world.tables.clear()  # whoever looked at the source now would find nothing
+    backup = await world.add_destination("backup")
+    movement = await world.bring(backup)
+    assert (movement.number, movement.status) == (1, Status.SUCCESS)
+    assert world.further[backup].tables == as_moved
+    assert (movement.totals.files_exported, movement.totals.files_failed) == (0, 0)
+    assert movement.totals.files_imported == len(world.further[backup].marks)
 
 
-def test_later_movements_bring_both_up_to_date_and_each_settles_for_itself() -> None:
-    async def main() -> None:
-        world = await moved_twice()
-        backup = await world.add_destination("backup")
-        await world.bring(backup)
-        world.further[backup].refuses = lambda number, text: "no nines" if number == 9 else None
-        world.tables["a"][9] = "changed"
-        world.tables["a"][100] = "new"
-        assert (await world.move()).status is Status.SUCCESS
-        movement = await world.bring(backup)
-        assert (movement.number, movement.status) == (2, Status.INCOMPLETE)
-        assert movement.totals.rejected == 1
-        assert (await world.flows.read_movement(FLOW, 3)).status is Status.SUCCESS
-        world.further[backup].refuses = lambda number, text: None
-        assert (await world.bring(backup)).status is Status.SUCCESS
-        assert world.destination.tables == world.further[backup].tables == world.tables
-
-    on_trio(main)
+@on_trio
+async def test_later_movements_bring_both_up_to_date_and_each_settles_for_itself() -> None:
+    world = await moved_twice()
+    backup = await world.add_destination("backup")
+    await world.bring(backup)
+    world.further[backup].refuses = lambda number, text: "no nines" if number == 9 else None
+    world.tables["a"][9] = "changed"
+    world.tables["a"][100] = "new"
+    assert (await world.move()).status is Status.SUCCESS
+    movement = await world.bring(backup)
+    assert (movement.number, movement.status) == (2, Status.INCOMPLETE)
+    assert movement.totals.rejected == 1
+    assert (await world.flows.read_movement(FLOW, 3)).status is Status.SUCCESS
+    world.further[backup].refuses = lambda number, text: None
+    assert (await world.bring(backup)).status is Status.SUCCESS
+    assert world.destination.tables == world.further[backup].tables == world.tables
 
 
-def test_it_is_known_whether_a_further_destination_is_behind() -> None:
-    async def main() -> None:
-        world = await moved_twice()
-        backup = await world.add_destination("backup")
-        flow = await world.flows.read_flow(backup)
-        assert await is_behind(world.flows, flow)
-        await world.bring(backup)
-        assert not await is_behind(world.flows, flow)
-        world.tables["b"][7] = "new"
-        await world.move()
-        assert await is_behind(world.flows, flow)
-
-    on_trio(main)
+@on_trio
+async def test_it_is_known_whether_a_further_destination_is_behind() -> None:
+    world = await moved_twice()
+    backup = await world.add_destination("backup")
+    flow = await world.flows.read_flow(backup)
+    assert await is_behind(world.flows, flow)
+    await world.bring(backup)
+    assert not await is_behind(world.flows, flow)
+    world.tables["b"][7] = "new"
+    await world.move()
+    assert await is_behind(world.flows, flow)
 
 
-def test_what_did_not_go_in_is_tried_again_with_each_movement_of_the_origin_and_not_between() -> None:
-    async def main() -> None:
-        world = await moved_twice()
-        backup = await world.add_destination("backup")
-        world.further[backup].refuses = lambda number, text: "not now" if number == 9 else None
-        assert (await world.bring(backup)).status is Status.INCOMPLETE
-        flow = await world.flows.read_flow(backup)
-        unchanged = await sync_with_origin(world.flows, world.clock, flow)
-        assert unchanged is not None
-        assert (unchanged.number, unchanged.settled) == (1, True)
-        again = await world.move()  # in which nothing has changed
-        begun = await sync_with_origin(world.flows, world.clock, flow)
-        assert begun is not None
-        assert (begun.number, begun.settled, begun.origin_movement) == (2, False, again.number)
-        world.further[backup].refuses = lambda number, text: None
-        assert (await world.bring(backup)).status is Status.SUCCESS
-        await world.move()
-        after = await sync_with_origin(world.flows, world.clock, flow)
-        assert after is not None
-        assert (after.number, after.settled) == (2, True)
-
-    on_trio(main)
+@on_trio
+async def test_what_did_not_go_in_is_tried_again_with_each_movement_of_the_origin_and_not_between() -> None:
+    world = await moved_twice()
+    backup = await world.add_destination("backup")
+    world.further[backup].refuses = lambda number, text: "not now" if number == 9 else None
+    assert (await world.bring(backup)).status is Status.INCOMPLETE
+    flow = await world.flows.read_flow(backup)
+    unchanged = await sync_with_origin(world.flows, world.clock, flow)
+    assert unchanged is not None
+    assert (unchanged.number, unchanged.settled) == (1, True)
+    again = await world.move()  # in which nothing has changed
+    begun = await sync_with_origin(world.flows, world.clock, flow)
+    assert begun is not None
+    assert (begun.number, begun.settled, begun.origin_movement) == (2, False, again.number)
+    world.further[backup].refuses = lambda number, text: None
+    assert (await world.bring(backup)).status is Status.SUCCESS
+    await world.move()
+    after = await sync_with_origin(world.flows, world.clock, flow)
+    assert after is not None
+    assert (after.number, after.settled) == (2, True)
 
 
-def test_an_unfinished_export_is_not_shared() -> None:
-    async def main() -> None:
-        world = await moved_twice()
-        as_moved = {name: dict(table) for name, table in world.tables.items()}
-        backup = await world.add_destination("backup")
-        world.tables["a"][5] = world.tables["b"][5] = "changed"
-        with may_crash():
-            await world.move(Faults(crash_on="before store.put flows/crm/events/3/b/incremental/0.jsonl.zst"))
-        assert (await world.flows.read_movement(FLOW, 3)).status is Status.IN_PROGRESS
-        await world.bring(backup)
-        assert world.further[backup].tables == as_moved
-
-    on_trio(main)
+@on_trio
+async def test_an_unfinished_export_is_not_shared() -> None:
+    world = await moved_twice()
+    as_moved = {name: dict(table) for name, table in world.tables.items()}
+    backup = await world.add_destination("backup")
+    world.tables["a"][5] = world.tables["b"][5] = "changed"
+    with may_crash():
+        await world.move(Faults(crash_on="before store.put flows/crm/events/3/b/incremental/0.jsonl.zst"))
+    assert (await world.flows.read_movement(FLOW, 3)).status is Status.IN_PROGRESS
+    await world.bring(backup)
+    assert world.further[backup].tables == as_moved
 
 
 @dataclass
@@ -126,23 +117,21 @@ class SharingWorker(WorkerProcess):
         return super()._destination(flow) if flow.origin is None else replace(self.further, faults=self.faults)
 
 
-def test_workers_bring_a_further_destination_up_to_date_by_themselves() -> None:
-    async def main() -> None:
-        fleet, further = Fleet({"a": numbered(*range(50))}), MemoryDestination()
-        backup = await add_destination(fleet.flows, fleet.clock, *await connected(fleet))
-        workers = [SharingWorker(fleet, f"worker {number}", further=further) for number in range(2)]
-        async with fleet.workers(*workers):
-            await fleet.settled((await fleet.start()).number)
-            assert (await settled(fleet, backup.name, 1)).status is Status.SUCCESS
-            assert further.tables == fleet.destination.tables == fleet.tables
-            fleet.tables["a"][7] = "changed"
-            await fleet.settled((await fleet.start()).number)
-            movement = await settled(fleet, backup.name, 2)
-            assert (movement.status, movement.totals.upserts, movement.totals.files_exported) == (Status.SUCCESS, 1, 0)
+@on_trio
+async def test_workers_bring_a_further_destination_up_to_date_by_themselves() -> None:
+    fleet, further = Fleet({"a": numbered(*range(50))}), MemoryDestination()
+    backup = await add_destination(fleet.flows, fleet.clock, *await connected(fleet))
+    workers = [SharingWorker(fleet, f"worker {number}", further=further) for number in range(2)]
+    async with fleet.workers(*workers):
+        await fleet.settled((await fleet.start()).number)
+        assert (await settled(fleet, backup.name, 1)).status is Status.SUCCESS
         assert further.tables == fleet.destination.tables == fleet.tables
-        assert set(further.loads.values()) == {1}
-
-    on_trio(main)
+        fleet.tables["a"][7] = "changed"
+        await fleet.settled((await fleet.start()).number)
+        movement = await settled(fleet, backup.name, 2)
+        assert (movement.status, movement.totals.upserts, movement.totals.files_exported) == (Status.SUCCESS, 1, 0)
+    assert further.tables == fleet.destination.tables == fleet.tables
+    assert set(further.loads.values()) == {1}
 
 
 async def connected(fleet: Fleet) -> tuple[FlowName, FlowName, str]:
@@ -161,37 +150,33 @@ async def settled(fleet: Fleet, flow: FlowName, number: int) -> Movement:
             await anyio.sleep(1)
 
 
-def test_a_crash_at_any_call_is_carried_on() -> None:
-    async def main() -> None:
-        faults = Faults()
-        world = await moved_twice()
-        await world.bring(await world.add_destination("probe"), faults)
-        for moment in range(faults.calls):
-            name = await world.add_destination(f"crashed {moment}")
-            with may_crash():
-                await world.bring(name, Faults(crash_at=moment))
-            movement = await world.bring(name)
-            assert movement.status is Status.SUCCESS
-            assert world.further[name].tables == world.tables
-            assert max(world.further[name].loads.values()) == 1
-
-    on_trio(main)
+@on_trio
+async def test_a_crash_at_any_call_is_carried_on() -> None:
+    faults = Faults()
+    world = await moved_twice()
+    await world.bring(await world.add_destination("probe"), faults)
+    for moment in range(faults.calls):
+        name = await world.add_destination(f"crashed {moment}")
+        with may_crash():
+            await world.bring(name, Faults(crash_at=moment))
+        movement = await world.bring(name)
+        assert movement.status is Status.SUCCESS
+        assert world.further[name].tables == world.tables
+        assert max(world.further[name].loads.values()) == 1
 
 
-def test_what_cannot_be_shared_is_said() -> None:
-    async def main() -> None:
-        world = WiderWorld({"a": numbered(1)})
-        await world.flows.connect(FLOW, "memory:source", "memory:destination")
-        backup = await world.add_destination("backup")
-        with pytest.raises(ConfigurationError, match="exported nothing yet"):
-            await world.bring(backup)
-        with pytest.raises(ConfigurationError, match="already"):
-            await add_destination(world.flows, world.clock, FLOW, FlowName("other"), "memory:destination")
-        with pytest.raises(ConfigurationError, match="already"):
-            await add_destination(world.flows, world.clock, FLOW, backup, "memory:elsewhere")
-        with pytest.raises(ConfigurationError, match="Add the destination to 'crm'"):
-            await add_destination(world.flows, world.clock, backup, FlowName("third"), "memory:third")
-        with pytest.raises(ConfigurationError, match="exports nothing of its own"):
-            await world.flows.connect(backup, "memory:source", "memory:backup")
-
-    on_trio(main)
+@on_trio
+async def test_what_cannot_be_shared_is_said() -> None:
+    world = WiderWorld({"a": numbered(1)})
+    await world.flows.connect(FLOW, "memory:source", "memory:destination")
+    backup = await world.add_destination("backup")
+    with pytest.raises(ConfigurationError, match="exported nothing yet"):
+        await world.bring(backup)
+    with pytest.raises(ConfigurationError, match="already"):
+        await add_destination(world.flows, world.clock, FLOW, FlowName("other"), "memory:destination")
+    with pytest.raises(ConfigurationError, match="already"):
+        await add_destination(world.flows, world.clock, FLOW, backup, "memory:elsewhere")
+    with pytest.raises(ConfigurationError, match="Add the destination to 'crm'"):
+        await add_destination(world.flows, world.clock, backup, FlowName("third"), "memory:third")
+    with pytest.raises(ConfigurationError, match="exports nothing of its own"):
+        await world.flows.connect(backup, "memory:source", "memory:backup")

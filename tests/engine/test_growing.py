@@ -23,8 +23,9 @@ from pipeline.engine.movers.mover import Mover
 from pipeline.ports.destination import DestinationSession, FileToLoad, Loaded, LoadOutcome
 from pipeline.ports.reporter import EventFileImported
 from tests.engine.further import WiderWorld, may_crash, numbered
-from tests.engine.moving import FLOW, on_trio
+from tests.engine.moving import FLOW
 from tests.engine.world import Faults, MemoryDestination, MemorySource
+from tests.loops import on_trio
 
 
 async def abandon(world: WiderWorld, at: str = "after store.put flows/crm/events/1/a/full/3.jsonl.zst") -> None:
@@ -37,114 +38,100 @@ async def abandon(world: WiderWorld, at: str = "after store.put flows/crm/events
     await world.flows.update(FLOW, 1, lambda now: now.to(Status.TIMED_OUT, moment))
 
 
-def test_files_of_a_large_stream_are_imported_before_its_export_ends() -> None:
-    async def main() -> None:
-        world = WiderWorld({"a": numbered(*range(60))})
-        faults = Faults()
-        movement = await world.move(faults)
-        first = faults.trace.index("after destination.load 1/a/full/0")
-        last = max(at for at, name in enumerate(faults.trace) if name == "before source.rows")
-        assert first < last
-        assert (movement.status, movement.totals.files_imported, movement.unfinished) == (Status.SUCCESS, 10, {})
-        assert max(world.destination.loads.values()) == 1
-        assert world.destination.tables == world.tables
-
-    on_trio(main)
+@on_trio
+async def test_files_of_a_large_stream_are_imported_before_its_export_ends() -> None:
+    world = WiderWorld({"a": numbered(*range(60))})
+    faults = Faults()
+    movement = await world.move(faults)
+    first = faults.trace.index("after destination.load 1/a/full/0")
+    last = max(at for at, name in enumerate(faults.trace) if name == "before source.rows")
+    assert first < last
+    assert (movement.status, movement.totals.files_imported, movement.unfinished) == (Status.SUCCESS, 10, {})
+    assert max(world.destination.loads.values()) == 1
+    assert world.destination.tables == world.tables
 
 
-def test_the_lists_of_a_growing_group_are_not_much_larger_than_the_last_one() -> None:
-    async def main() -> None:
-        world = WiderWorld({"a": numbered(*range(2000))})
-        await world.move()
-        page = await world.store.list_page(f"flows/{FLOW}/movements/1/groups/", limit=10_000)
-        complete = max(info.size for info in page)
-        assert 40 < len(page) < 150
-        assert sum(info.size for info in page) < 34 * complete
-
-    on_trio(main)
+@on_trio
+async def test_the_lists_of_a_growing_group_are_not_much_larger_than_the_last_one() -> None:
+    world = WiderWorld({"a": numbered(*range(2000))})
+    await world.move()
+    page = await world.store.list_page(f"flows/{FLOW}/movements/1/groups/", limit=10_000)
+    complete = max(info.size for info in page)
+    assert 40 < len(page) < 150
+    assert sum(info.size for info in page) < 34 * complete
 
 
-def test_what_is_imported_of_an_export_that_never_ended_is_not_exported_again() -> None:
-    async def main() -> None:
-        world = WiderWorld({"a": numbered(*range(40))})
-        await abandon(world)
-        assert world.destination.tables["a"]
-        movement = await world.move()
-        assert (movement.number, movement.status, movement.unfinished) == (2, Status.SUCCESS, {})
-        assert world.destination.tables == world.tables
-        assert {entry.id.movement for entry in await world.listed()} == {1, 2}
-        assert movement.totals.upserts < 40
-        assert (await world.move()).totals.files_exported == 0
-
-    on_trio(main)
+@on_trio
+async def test_what_is_imported_of_an_export_that_never_ended_is_not_exported_again() -> None:
+    world = WiderWorld({"a": numbered(*range(40))})
+    await abandon(world)
+    assert world.destination.tables["a"]
+    movement = await world.move()
+    assert (movement.number, movement.status, movement.unfinished) == (2, Status.SUCCESS, {})
+    assert world.destination.tables == world.tables
+    assert {entry.id.movement for entry in await world.listed()} == {1, 2}
+    assert movement.totals.upserts < 40
+    assert (await world.move()).totals.files_exported == 0
 
 
 @pytest.mark.parametrize("what", ["deleted", "changed", "dropped", "cleared"])
-def test_what_changed_since_an_export_that_never_ended_is_moved(what: str) -> None:
-    async def main() -> None:
-        world = WiderWorld({"a": numbered(*range(40)), "b": numbered(1)})
-        await abandon(world)
-        match what:
-            case "deleted":
-                del world.tables["a"][1], world.tables["a"][39]
-            case "changed":
-                world.tables["a"] |= {2: "changed", 38: "changed"}
-            case "dropped":
-                del world.tables["a"]
-            case _:
-                world.tables["a"].clear()
-        movement = await world.move()
-        assert (movement.status, movement.unfinished) == (Status.SUCCESS, {})
-        assert world.destination.tables == {"a": {}} | world.tables
-        new = await world.add_destination("new")
-        await world.bring(new)
-        assert world.further[new].tables == world.destination.tables
-
-    on_trio(main)
+@on_trio
+async def test_what_changed_since_an_export_that_never_ended_is_moved(what: str) -> None:
+    world = WiderWorld({"a": numbered(*range(40)), "b": numbered(1)})
+    await abandon(world)
+    match what:
+        case "deleted":
+            del world.tables["a"][1], world.tables["a"][39]
+        case "changed":
+            world.tables["a"] |= {2: "changed", 38: "changed"}
+        case "dropped":
+            del world.tables["a"]
+        case _:
+            world.tables["a"].clear()
+    movement = await world.move()
+    assert (movement.status, movement.unfinished) == (Status.SUCCESS, {})
+    assert world.destination.tables == {"a": {}} | world.tables
+    new = await world.add_destination("new")
+    await world.bring(new)
+    assert world.further[new].tables == world.destination.tables
 
 
-def test_a_stream_that_is_not_selected_is_carried_on_when_it_is() -> None:
-    async def main() -> None:
-        world = WiderWorld({"a": numbered(*range(40)), "b": numbered(1)})
-        await abandon(world)
-        world.only = ("b",)
-        del world.tables["a"][0]
-        assert (await world.move()).unfinished == {"a": 1}
-        world.only = ()
-        assert (await world.move()).unfinished == {}
-        assert world.destination.tables == world.tables
-
-    on_trio(main)
+@on_trio
+async def test_a_stream_that_is_not_selected_is_carried_on_when_it_is() -> None:
+    world = WiderWorld({"a": numbered(*range(40)), "b": numbered(1)})
+    await abandon(world)
+    world.only = ("b",)
+    del world.tables["a"][0]
+    assert (await world.move()).unfinished == {"a": 1}
+    world.only = ()
+    assert (await world.move()).unfinished == {}
+    assert world.destination.tables == world.tables
 
 
-def test_pruning_and_compacting_leave_an_export_that_never_ended_alone() -> None:
-    async def main() -> None:
-        world = WiderWorld({"a": numbered(*range(40)), "b": numbered(1)})
-        await abandon(world)
-        await world.prune()
-        await world.compact()
-        await world.prune()
-        del world.tables["a"][0]
-        movement = await world.move()
-        assert (movement.status, movement.unfinished) == (Status.SUCCESS, {})
-        assert world.destination.tables == world.tables
-
-    on_trio(main)
+@on_trio
+async def test_pruning_and_compacting_leave_an_export_that_never_ended_alone() -> None:
+    world = WiderWorld({"a": numbered(*range(40)), "b": numbered(1)})
+    await abandon(world)
+    await world.prune()
+    await world.compact()
+    await world.prune()
+    del world.tables["a"][0]
+    movement = await world.move()
+    assert (movement.status, movement.unfinished) == (Status.SUCCESS, {})
+    assert world.destination.tables == world.tables
 
 
-def test_an_exporter_that_was_taken_for_dead_announces_nothing() -> None:
-    async def main() -> None:
-        world = WiderWorld({"a": numbered(*range(40))})
-        await abandon(world)
-        before = await world.flows.read_movement(FLOW, 1)
-        listed = await world.flows.read_file_list(before.file_lists[next(iter(before.file_lists))])
-        stored = [info.key for info in await world.store.list_page(f"flows/{FLOW}/events/1/a/")]
-        assert {entry.key for entry in listed} < set(stored)  # the last one was stored, and its announcement never came
-        await world.move()
-        entries: list[FileEntry] = await world.listed()
-        assert set(stored) - {entry.key for entry in entries} == set(stored) - {entry.key for entry in listed}
-
-    on_trio(main)
+@on_trio
+async def test_an_exporter_that_was_taken_for_dead_announces_nothing() -> None:
+    world = WiderWorld({"a": numbered(*range(40))})
+    await abandon(world)
+    before = await world.flows.read_movement(FLOW, 1)
+    listed = await world.flows.read_file_list(before.file_lists[next(iter(before.file_lists))])
+    stored = [info.key for info in await world.store.list_page(f"flows/{FLOW}/events/1/a/")]
+    assert {entry.key for entry in listed} < set(stored)  # the last one was stored, and its announcement never came
+    await world.move()
+    entries: list[FileEntry] = await world.listed()
+    assert set(stored) - {entry.key for entry in entries} == set(stored) - {entry.key for entry in listed}
 
 
 @dataclass
@@ -195,29 +182,25 @@ async def move_with_help(
     return await mover.run(), help_
 
 
-def test_a_helper_imports_what_is_announced() -> None:
-    async def main() -> None:
-        world = WiderWorld({"a": numbered(*range(200)), "b": numbered(1)})
-        world.destination.refuses = lambda number, text: "CHECK failed" if number == 150 else None
-        movement, help_ = await move_with_help(world)
-        assert help_.told > 20
-        assert (movement.status, movement.totals.rejected, movement.totals.upserts) == (Status.INCOMPLETE, 1, 200)
-        assert max(world.destination.loads.values()) == 1
-        del world.tables["a"][150]
-        assert world.destination.tables == world.tables
-
-    on_trio(main)
+@on_trio
+async def test_a_helper_imports_what_is_announced() -> None:
+    world = WiderWorld({"a": numbered(*range(200)), "b": numbered(1)})
+    world.destination.refuses = lambda number, text: "CHECK failed" if number == 150 else None
+    movement, help_ = await move_with_help(world)
+    assert help_.told > 20
+    assert (movement.status, movement.totals.rejected, movement.totals.upserts) == (Status.INCOMPLETE, 1, 200)
+    assert max(world.destination.loads.values()) == 1
+    del world.tables["a"][150]
+    assert world.destination.tables == world.tables
 
 
 @pytest.mark.parametrize("dies_after", [0, 1, 2, 5, 20])
-def test_without_its_helper_a_movement_goes_on_alone(dies_after: int) -> None:
-    async def main() -> None:
-        world = WiderWorld({"a": numbered(*range(200))})
-        movement, _ = await move_with_help(world, dies_after=dies_after)
-        assert movement.status is Status.SUCCESS
-        assert world.destination.tables == world.tables
-
-    on_trio(main)
+@on_trio
+async def test_without_its_helper_a_movement_goes_on_alone(dies_after: int) -> None:
+    world = WiderWorld({"a": numbered(*range(200))})
+    movement, _ = await move_with_help(world, dies_after=dies_after)
+    assert movement.status is Status.SUCCESS
+    assert world.destination.tables == world.tables
 
 
 @dataclass
@@ -253,77 +236,67 @@ class _Noting:
         return getattr(self.session, name)
 
 
-def test_a_slow_helper_is_met_from_the_other_end() -> None:
-    async def main() -> None:
-        async def before(who: str) -> None:
-            await anyio.sleep(0.05 if who == "helper" else 0.01)
+@on_trio
+async def test_a_slow_helper_is_met_from_the_other_end() -> None:
+    async def before(who: str) -> None:
+        await anyio.sleep(0.05 if who == "helper" else 0.01)
 
-        destination = LoadedBy(before=before)
-        world = WiderWorld({"a": numbered(*range(200))}, destination=destination)
-        world.limits = replace(world.limits, importers=1)
+    destination = LoadedBy(before=before)
+    world = WiderWorld({"a": numbered(*range(200))}, destination=destination)
+    world.limits = replace(world.limits, importers=1)
+    movement, _ = await move_with_help(world)
+    assert (movement.status, movement.totals.upserts) == (Status.SUCCESS, 200)
+    assert max(destination.loads.values()) == 1
+    by_mover = destination.order["mover"]
+    assert by_mover == sorted(by_mover, reverse=True)
+    assert len(by_mover) > len(destination.order["helper"]) > 0
+
+
+@on_trio
+async def test_a_helper_that_cannot_be_met_is_waited_for() -> None:
+    begun = anyio.current_time()
+
+    async def before(who: str) -> None:
+        await anyio.sleep(2.0)
+        if who == "mover" and anyio.current_time() < begun + 13.5:  # five times, with pauses of three seconds
+            raise TransientError("the destination is busy")
+
+    destination = LoadedBy(before=before)
+    world = WiderWorld({"a": numbered(*range(200))}, destination=destination)
+    with capture_logs() as logs:
         movement, _ = await move_with_help(world)
-        assert (movement.status, movement.totals.upserts) == (Status.SUCCESS, 200)
-        assert max(destination.loads.values()) == 1
-        by_mover = destination.order["mover"]
-        assert by_mover == sorted(by_mover, reverse=True)
-        assert len(by_mover) > len(destination.order["helper"]) > 0
-
-    on_trio(main)
+    assert (movement.status, movement.totals.upserts) == (Status.SUCCESS, 200)
+    assert destination.tables == world.tables
+    assert [log["event"] for log in logs if log["event"].startswith("helper")] == ["helper_not_met"]
 
 
-def test_a_helper_that_cannot_be_met_is_waited_for() -> None:
-    async def main() -> None:
-        begun = anyio.current_time()
-
-        async def before(who: str) -> None:
-            await anyio.sleep(2.0)
-            if who == "mover" and anyio.current_time() < begun + 13.5:  # five times, with pauses of three seconds
-                raise TransientError("the destination is busy")
-
-        destination = LoadedBy(before=before)
-        world = WiderWorld({"a": numbered(*range(200))}, destination=destination)
-        with capture_logs() as logs:
-            movement, _ = await move_with_help(world)
-        assert (movement.status, movement.totals.upserts) == (Status.SUCCESS, 200)
-        assert destination.tables == world.tables
-        assert [log["event"] for log in logs if log["event"].startswith("helper")] == ["helper_not_met"]
-
-    on_trio(main)
+@on_trio
+async def test_what_the_helper_does_not_tell_of_counts_as_well() -> None:
+    world = WiderWorld({"a": numbered(*range(200))})
+    movement, _ = await move_with_help(world, silent=True)
+    assert (movement.status, movement.totals.upserts) == (Status.SUCCESS, 200)
 
 
-def test_what_the_helper_does_not_tell_of_counts_as_well() -> None:
-    async def main() -> None:
-        world = WiderWorld({"a": numbered(*range(200))})
-        movement, _ = await move_with_help(world, silent=True)
-        assert (movement.status, movement.totals.upserts) == (Status.SUCCESS, 200)
-
-    on_trio(main)
-
-
-def test_a_helper_leaves_the_next_movement_to_others_and_ends() -> None:
-    async def main() -> None:
-        world = WiderWorld({"a": numbered(1)})
-        movement = await world.move()
-        flows = FlowStore(world.store, world.clock)
-        context = EngineContext(world.store, world.queue, world.clock, world.reporter, flows, world.limits)
-        stop, told = anyio.Event(), list[HelperEvent]()
-        async with world.destination.open(FLOW) as session, anyio.create_task_group() as group:
-            await group.start(run_helper, context, movement, session, told.append, stop)
-            following = GroupCompleted(FLOW, movement.number + 1, Label("a"), ObjectKey("flows/x"))
-            await world.queue.send([encode_message(following)])
-            with anyio.fail_after(60):
-                await stop.wait()
-        assert (await world.queue.depth()).waiting == 1
-        assert not any(isinstance(one, EventFileImported) for one in told)
-
-    on_trio(main)
+@on_trio
+async def test_a_helper_leaves_the_next_movement_to_others_and_ends() -> None:
+    world = WiderWorld({"a": numbered(1)})
+    movement = await world.move()
+    flows = FlowStore(world.store, world.clock)
+    context = EngineContext(world.store, world.queue, world.clock, world.reporter, flows, world.limits)
+    stop, told = anyio.Event(), list[HelperEvent]()
+    async with world.destination.open(FLOW) as session, anyio.create_task_group() as group:
+        await group.start(run_helper, context, movement, session, told.append, stop)
+        following = GroupCompleted(FLOW, movement.number + 1, Label("a"), ObjectKey("flows/x"))
+        await world.queue.send([encode_message(following)])
+        with anyio.fail_after(60):
+            await stop.wait()
+    assert (await world.queue.depth()).waiting == 1
+    assert not any(isinstance(one, EventFileImported) for one in told)
 
 
-def test_a_movement_that_gets_no_help_does_without() -> None:
-    async def main() -> None:
-        world = WiderWorld({"a": numbered(*range(40))})
-        movement, help_ = await move_with_help(world, refuses=True)
-        assert (movement.status, help_.told) == (Status.SUCCESS, 0)
-        assert world.destination.tables == world.tables
-
-    on_trio(main)
+@on_trio
+async def test_a_movement_that_gets_no_help_does_without() -> None:
+    world = WiderWorld({"a": numbered(*range(40))})
+    movement, help_ = await move_with_help(world, refuses=True)
+    assert (movement.status, help_.told) == (Status.SUCCESS, 0)
+    assert world.destination.tables == world.tables

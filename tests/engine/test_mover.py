@@ -6,7 +6,6 @@ import dataclasses
 import threading
 from collections.abc import Sequence
 
-import anyio
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -20,191 +19,168 @@ from pipeline.engine.export.chunk_writer import ChunkWriter
 from pipeline.engine.movements.context import Limits
 from pipeline.ports.object_store import PutCondition
 from pipeline.ports.reporter import EventFileStored
-from tests.engine.moving import FLOW, SMALL, World, on_trio
+from tests.engine.moving import FLOW, SMALL, World
 from tests.engine.world import Table, Tables
+from tests.loops import on_trio
 
 
 def table(*numbers: int) -> Table:
     return {number: f"text {number}" for number in numbers}
 
 
-def test_all_tables_arrive_and_the_totals_say_so() -> None:
-    async def main() -> None:
-        world = World({"a": table(*range(10)), "b": table(), "c": table(5)})
-        movement = await world.move()
-        assert movement.status is Status.SUCCESS
-        assert world.destination.tables == world.tables
-        assert (movement.totals.files_exported, movement.totals.files_imported) == (4, 4)
-        assert (movement.totals.upserts, movement.totals.deletes, movement.totals.files_skipped) == (11, 0, 0)
-
-    on_trio(main)
+@on_trio
+async def test_all_tables_arrive_and_the_totals_say_so() -> None:
+    world = World({"a": table(*range(10)), "b": table(), "c": table(5)})
+    movement = await world.move()
+    assert movement.status is Status.SUCCESS
+    assert world.destination.tables == world.tables
+    assert (movement.totals.files_exported, movement.totals.files_imported) == (4, 4)
+    assert (movement.totals.upserts, movement.totals.deletes, movement.totals.files_skipped) == (11, 0, 0)
 
 
-def test_a_repeated_movement_exports_and_imports_nothing() -> None:
-    async def main() -> None:
-        world = World({"a": table(*range(10)), "b": table()})
+@on_trio
+async def test_a_repeated_movement_exports_and_imports_nothing() -> None:
+    world = World({"a": table(*range(10)), "b": table()})
+    await world.move()
+    movement = await world.move()
+    assert (movement.number, movement.status) == (2, Status.SUCCESS)
+    assert (movement.totals.files_exported, movement.totals.files_imported, movement.totals.files_skipped) == (
+        0,
+        0,
+        3,
+    )
+    assert max(world.destination.loads.values()) == 1
+
+
+@on_trio
+async def test_a_repeated_movement_moves_exactly_what_changed() -> None:
+    world = World({"a": table(*range(100))})
+    await world.move()
+    world.tables["a"][7] = "changed"
+    del world.tables["a"][50]
+    world.tables["a"][1000] = "new"
+    world.tables["a"][-5] = "at the front"
+    movement = await world.move()
+    assert world.destination.tables == world.tables
+    assert (movement.totals.upserts, movement.totals.deletes) == (3, 1)
+
+
+@on_trio
+async def test_a_table_that_goes_is_emptied_and_may_come_back() -> None:
+    world = World({"a": table(*range(10)), "b": table(1)})
+    await world.move()
+    gone = world.tables.pop("a")
+    assert (await world.move()).totals.deletes == 10
+    assert world.destination.tables["a"] == {}
+    assert (await world.move()).totals.files_exported == 0
+    world.tables["a"] = gone
+    await world.move()
+    assert world.destination.tables["a"] == gone
+
+
+@on_trio
+async def test_streams_that_are_not_selected_stay_as_they_are() -> None:
+    world = World({"a": table(1), "b": table(1)}, only=("a",))
+    await world.move()
+    assert world.destination.tables == {"a": table(1)}
+    world.only, world.exclude = (), ("a",)
+    world.tables["a"][2] = "unseen"
+    movement = await world.move()
+    assert world.destination.tables == {"a": table(1), "b": table(1)}
+    assert movement.totals.files_skipped == 0
+    world.exclude = ()
+    assert (await world.move()).totals.upserts == 1
+    assert world.destination.tables == world.tables
+
+
+@on_trio
+async def test_a_pattern_that_selects_nothing_is_the_users_mistake() -> None:
+    world = World({"a": table(1)}, only=("x*",))
+    with pytest.raises(ConfigurationError, match="'a'"):
         await world.move()
-        movement = await world.move()
-        assert (movement.number, movement.status) == (2, Status.SUCCESS)
-        assert (movement.totals.files_exported, movement.totals.files_imported, movement.totals.files_skipped) == (
-            0,
-            0,
-            3,
-        )
-        assert max(world.destination.loads.values()) == 1
-
-    on_trio(main)
 
 
-def test_a_repeated_movement_moves_exactly_what_changed() -> None:
-    async def main() -> None:
-        world = World({"a": table(*range(100))})
+@on_trio
+async def test_a_flow_keeps_its_two_places() -> None:
+    world = World({"a": table(1)})
+    await world.move()
+    with pytest.raises(ConfigurationError, match="--flow"):
+        await world.flows.connect(FLOW, "memory:other", "memory:destination")
+    assert [flow.name for flow in await world.flows.list_flows()] == [FLOW]
+    await world.flows.connect(FlowName("crm/2 ü"), "x", "y")
+    assert [flow.name for flow in await world.flows.list_flows()] == [FLOW, "crm/2 ü"]
+
+
+@on_trio
+async def test_a_refused_record_is_set_aside_and_the_rest_goes_in() -> None:
+    world = World({"a": table(*range(10)), "b": table(1)})
+    world.destination.refuses = lambda number, text: "CHECK failed" if number == 3 else None
+    movement = await world.move()
+    assert movement.status is Status.INCOMPLETE
+    assert (movement.totals.rejected, movement.totals.upserts) == (1, 10)
+    assert set(world.destination.tables["a"]) == set(range(10)) - {3}
+    (failure,) = await world.flows.read_failures(FLOW, 1)
+    assert (str(failure.file), failure.line, failure.key, failure.reason) == (
+        "1/a/full/0",
+        5,
+        "[3]",
+        "CHECK failed",
+    )
+    assert "line 5" in movement.problems[0]
+
+
+@on_trio
+async def test_what_was_set_aside_stays_a_gap_until_the_destination_takes_it() -> None:
+    world = World({"a": table(*range(10))})
+    world.destination.refuses = lambda number, text: "CHECK failed" if number == 3 else None
+    await world.move()
+    assert (await world.move()).status is Status.INCOMPLETE
+    world.destination.refuses = lambda number, text: None
+    movement = await world.move()
+    assert (movement.status, movement.totals.rejected) == (Status.SUCCESS, 0)
+    assert world.destination.tables == world.tables
+
+
+@on_trio
+async def test_a_damaged_event_file_stops_its_lane_alone_and_is_named() -> None:
+    world = World({"a": table(*range(3)), "b": table(1)})
+    world.destination.refuses = lambda number, text: None
+    await world.move()
+    world.destination.marks.clear()
+    world.destination.tables.clear()
+    (key,) = [info.key for info in await world.store.list_page("flows/crm/events/1/a/")]
+    stored = (await world.store.get(key)).data
+    await world.store.put(key, stored[:-1] + b"x", PutCondition.NONE)
+    movement = await world.move()
+    assert movement.status is Status.INCOMPLETE
+    assert (movement.totals.files_failed, movement.totals.files_imported) == (1, 1)
+    assert world.destination.tables == {"b": table(1)}
+    assert key in movement.problems[0]
+    await world.store.put(key, stored, PutCondition.NONE)
+    assert (await world.move()).status is Status.SUCCESS
+    assert world.destination.tables == world.tables
+
+
+@on_trio
+async def test_a_cut_file_list_is_refused_by_name() -> None:
+    world = World({"a": table(1)})
+    movement = await world.move()
+    (key,) = movement.file_lists.values()
+    stored = (await world.store.get(key)).data
+    await world.store.put(key, stored[:-10], PutCondition.NONE)
+    with pytest.raises(DamagedError, match=r"files\.1\.jsonl"):
         await world.move()
-        world.tables["a"][7] = "changed"
-        del world.tables["a"][50]
-        world.tables["a"][1000] = "new"
-        world.tables["a"][-5] = "at the front"
-        movement = await world.move()
-        assert world.destination.tables == world.tables
-        assert (movement.totals.upserts, movement.totals.deletes) == (3, 1)
-
-    on_trio(main)
 
 
-def test_a_table_that_goes_is_emptied_and_may_come_back() -> None:
-    async def main() -> None:
-        world = World({"a": table(*range(10)), "b": table(1)})
-        await world.move()
-        gone = world.tables.pop("a")
-        assert (await world.move()).totals.deletes == 10
-        assert world.destination.tables["a"] == {}
-        assert (await world.move()).totals.files_exported == 0
-        world.tables["a"] = gone
-        await world.move()
-        assert world.destination.tables["a"] == gone
-
-    on_trio(main)
-
-
-def test_streams_that_are_not_selected_stay_as_they_are() -> None:
-    async def main() -> None:
-        world = World({"a": table(1), "b": table(1)}, only=("a",))
-        await world.move()
-        assert world.destination.tables == {"a": table(1)}
-        world.only, world.exclude = (), ("a",)
-        world.tables["a"][2] = "unseen"
-        movement = await world.move()
-        assert world.destination.tables == {"a": table(1), "b": table(1)}
-        assert movement.totals.files_skipped == 0
-        world.exclude = ()
-        assert (await world.move()).totals.upserts == 1
-        assert world.destination.tables == world.tables
-
-    on_trio(main)
-
-
-def test_a_pattern_that_selects_nothing_is_the_users_mistake() -> None:
-    async def main() -> None:
-        world = World({"a": table(1)}, only=("x*",))
-        with pytest.raises(ConfigurationError, match="'a'"):
-            await world.move()
-
-    on_trio(main)
-
-
-def test_a_flow_keeps_its_two_places() -> None:
-    async def main() -> None:
-        world = World({"a": table(1)})
-        await world.move()
-        with pytest.raises(ConfigurationError, match="--flow"):
-            await world.flows.connect(FLOW, "memory:other", "memory:destination")
-        assert [flow.name for flow in await world.flows.list_flows()] == [FLOW]
-        await world.flows.connect(FlowName("crm/2 ü"), "x", "y")
-        assert [flow.name for flow in await world.flows.list_flows()] == [FLOW, "crm/2 ü"]
-
-    on_trio(main)
-
-
-def test_a_refused_record_is_set_aside_and_the_rest_goes_in() -> None:
-    async def main() -> None:
-        world = World({"a": table(*range(10)), "b": table(1)})
-        world.destination.refuses = lambda number, text: "CHECK failed" if number == 3 else None
-        movement = await world.move()
-        assert movement.status is Status.INCOMPLETE
-        assert (movement.totals.rejected, movement.totals.upserts) == (1, 10)
-        assert set(world.destination.tables["a"]) == set(range(10)) - {3}
-        (failure,) = await world.flows.read_failures(FLOW, 1)
-        assert (str(failure.file), failure.line, failure.key, failure.reason) == (
-            "1/a/full/0",
-            5,
-            "[3]",
-            "CHECK failed",
-        )
-        assert "line 5" in movement.problems[0]
-
-    on_trio(main)
-
-
-def test_what_was_set_aside_stays_a_gap_until_the_destination_takes_it() -> None:
-    async def main() -> None:
-        world = World({"a": table(*range(10))})
-        world.destination.refuses = lambda number, text: "CHECK failed" if number == 3 else None
-        await world.move()
-        assert (await world.move()).status is Status.INCOMPLETE
-        world.destination.refuses = lambda number, text: None
-        movement = await world.move()
-        assert (movement.status, movement.totals.rejected) == (Status.SUCCESS, 0)
-        assert world.destination.tables == world.tables
-
-    on_trio(main)
-
-
-def test_a_damaged_event_file_stops_its_lane_alone_and_is_named() -> None:
-    async def main() -> None:
-        world = World({"a": table(*range(3)), "b": table(1)})
-        world.destination.refuses = lambda number, text: None
-        await world.move()
-        world.destination.marks.clear()
-        world.destination.tables.clear()
-        (key,) = [info.key for info in await world.store.list_page("flows/crm/events/1/a/")]
-        stored = (await world.store.get(key)).data
-        await world.store.put(key, stored[:-1] + b"x", PutCondition.NONE)
-        movement = await world.move()
-        assert movement.status is Status.INCOMPLETE
-        assert (movement.totals.files_failed, movement.totals.files_imported) == (1, 1)
-        assert world.destination.tables == {"b": table(1)}
-        assert key in movement.problems[0]
-        await world.store.put(key, stored, PutCondition.NONE)
-        assert (await world.move()).status is Status.SUCCESS
-        assert world.destination.tables == world.tables
-
-    on_trio(main)
-
-
-def test_a_cut_file_list_is_refused_by_name() -> None:
-    async def main() -> None:
-        world = World({"a": table(1)})
-        movement = await world.move()
-        (key,) = movement.file_lists.values()
-        stored = (await world.store.get(key)).data
-        await world.store.put(key, stored[:-10], PutCondition.NONE)
-        with pytest.raises(DamagedError, match=r"files\.1\.jsonl"):
-            await world.move()
-
-    on_trio(main)
-
-
-def test_a_movement_past_its_lifetime_is_timed_out_and_followed_by_a_new_one() -> None:
-    async def main() -> None:
-        world = World({"a": table(1)})
-        flow = await world.flows.connect(FLOW, "memory:source", "memory:destination")
-        await world.flows.begin(flow, (), ())
-        world.limits = dataclasses.replace(world.limits, lifetime_seconds=0.0001)
-        movement = await world.move()
-        assert (movement.number, movement.status) == (2, Status.SUCCESS)
-        assert (await world.flows.read_movement(FLOW, 1)).status is Status.TIMED_OUT
-
-    on_trio(main)
+@on_trio
+async def test_a_movement_past_its_lifetime_is_timed_out_and_followed_by_a_new_one() -> None:
+    world = World({"a": table(1)})
+    flow = await world.flows.connect(FLOW, "memory:source", "memory:destination")
+    await world.flows.begin(flow, (), ())
+    world.limits = dataclasses.replace(world.limits, lifetime_seconds=0.0001)
+    movement = await world.move()
+    assert (movement.number, movement.status) == (2, Status.SUCCESS)
+    assert (await world.flows.read_movement(FLOW, 1)).status is Status.TIMED_OUT
 
 
 _values = st.text(max_size=5)
@@ -213,44 +189,40 @@ _tables = st.dictionaries(st.sampled_from("ab"), st.dictionaries(st.integers(0, 
 
 @settings(max_examples=100, deadline=None)
 @given(st.lists(_tables, min_size=1, max_size=5), st.integers(1, 6), st.integers(1, 5))
-def test_the_destination_equals_the_source_after_every_movement(
+@on_trio
+async def test_the_destination_equals_the_source_after_every_movement(
     states: list[Tables], file_rows: int, range_rows: int
 ) -> None:
-    async def main() -> None:
-        world = World({}, limits=Limits(event_file_rows=file_rows, range_rows=range_rows, sweep_seconds=1.0))
-        before: Tables = {}
-        for state in states:
-            world.tables = state
-            movement = await world.move()
-            assert movement.status is Status.SUCCESS
-            filled = {name: rows for name, rows in world.destination.tables.items() if rows or name in state}
-            assert filled == state
-            assert movement.totals.upserts == sum(
-                before.get(name, {}).get(number) != text
-                for name, rows in state.items()
-                for number, text in rows.items()
-            )
-            assert movement.totals.deletes == sum(
-                number not in state.get(name, {}) for name, rows in before.items() for number in rows
-            )
-            before = {name: dict(rows) for name, rows in state.items()}
-        assert set(world.destination.loads.values()) <= {1}
-
-    on_trio(main)
+    world = World({}, limits=Limits(event_file_rows=file_rows, range_rows=range_rows, sweep_seconds=1.0))
+    before: Tables = {}
+    for state in states:
+        world.tables = state
+        movement = await world.move()
+        assert movement.status is Status.SUCCESS
+        filled = {name: rows for name, rows in world.destination.tables.items() if rows or name in state}
+        assert filled == state
+        assert movement.totals.upserts == sum(
+            before.get(name, {}).get(number) != text for name, rows in state.items() for number, text in rows.items()
+        )
+        assert movement.totals.deletes == sum(
+            number not in state.get(name, {}) for name, rows in before.items() for number in rows
+        )
+        before = {name: dict(rows) for name, rows in state.items()}
+    assert set(world.destination.loads.values()) <= {1}
 
 
-def test_every_stored_event_file_is_reported_once() -> None:
-    async def main() -> None:
-        world = World({"a": table(*range(10))})
-        await world.move()
-        stored = [event.id.chunk for event in world.reporter.events if isinstance(event, EventFileStored)]
-        assert stored == [0, 1]
-
-    on_trio(main)
+@on_trio
+async def test_every_stored_event_file_is_reported_once() -> None:
+    world = World({"a": table(*range(10))})
+    await world.move()
+    stored = [event.id.chunk for event in world.reporter.events if isinstance(event, EventFileStored)]
+    assert stored == [0, 1]
 
 
 @pytest.mark.parametrize("most", [200, 1_000_000])
-def test_few_lines_wait_to_be_compressed_however_long_that_takes(monkeypatch: pytest.MonkeyPatch, most: int) -> None:
+async def test_few_lines_wait_to_be_compressed_however_long_that_takes(
+    monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
     """What is compressed first takes until more lines wait than may, or, where all may, more than could otherwise."""
     waiting: list[int] = []
     many = threading.Event()
@@ -269,12 +241,8 @@ def test_few_lines_wait_to_be_compressed_however_long_that_takes(monkeypatch: py
     monkeypatch.setattr(chunk_writer, "MAX_UNCOMPRESSED_BYTES", most)
     monkeypatch.setattr(ChunkWriter, "add_upserts", watched)
     monkeypatch.setattr(EventFileWriter, "compress", slowly)
-
-    async def main() -> None:
-        world = World({"a": table(*range(90))}, limits=dataclasses.replace(SMALL, event_file_rows=1000))
-        movement = await world.move()
-        assert (movement.status, movement.totals.files_exported) == (Status.SUCCESS, 1)
-        assert world.destination.tables == world.tables
-
-    anyio.run(main)  # with threads
+    world = World({"a": table(*range(90))}, limits=dataclasses.replace(SMALL, event_file_rows=1000))
+    movement = await world.move()
+    assert (movement.status, movement.totals.files_exported) == (Status.SUCCESS, 1)
+    assert world.destination.tables == world.tables
     assert (max(waiting) < 500) == (most == 200)

@@ -26,8 +26,9 @@ from tests.connectors.files.moving import described
 from tests.engine.attachments import AttachmentWorld, body_of
 from tests.engine.faulty import MortalStore
 from tests.engine.further import may_crash
-from tests.engine.moving import FLOW, RecordingReporter, on_trio
+from tests.engine.moving import FLOW, RecordingReporter
 from tests.engine.world import Faults
+from tests.loops import on_trio
 
 PACKS = object_keys.packs_prefix(FLOW)
 
@@ -215,20 +216,16 @@ def world_of(*numbers: int, text: str = "text") -> AttachmentWorld:
     return AttachmentWorld({"a": rows, "b": {1: "one", 2: "text 3"}}, limits=Limits(event_file_rows=5, range_rows=3))
 
 
-def calls_around_packs(*, again: bool) -> list[int]:
+async def calls_around_packs(*, again: bool) -> list[int]:
     """The numbers of the calls that are about Binary Files, and of the two before and behind each of them."""
-
-    async def main() -> list[int]:
-        world = world_of(*range(9))
-        if again:
-            await world.move()
-            change(world)
-        faults = Faults()
-        await world.move(faults)
-        named = [number for number, call in enumerate(faults.trace) if "/binaries/" in call]
-        return sorted({near for number in named for near in range(number - 2, number + 3)})
-
-    return on_trio(main)
+    world = world_of(*range(9))
+    if again:
+        await world.move()
+        change(world)
+    faults = Faults()
+    await world.move(faults)
+    named = [number for number, call in enumerate(faults.trace) if "/binaries/" in call]
+    return sorted({near for number in named for near in range(number - 2, number + 3)})
 
 
 def change(world: AttachmentWorld) -> None:
@@ -238,80 +235,71 @@ def change(world: AttachmentWorld) -> None:
 @pytest.mark.usefixtures("packing")
 @pytest.mark.parametrize("again", [False, True], ids=["first Movement", "second"])
 @pytest.mark.parametrize("changed", [False, True], ids=["same source", "source changed meanwhile"])
-def test_killed_at_any_call_around_a_pack_the_next_run_carries_on(again: bool, changed: bool) -> None:
-    calls = calls_around_packs(again=again)
+@on_trio
+async def test_killed_at_any_call_around_a_pack_the_next_run_carries_on(again: bool, changed: bool) -> None:
+    calls = await calls_around_packs(again=again)
     assert len(calls) > 20
-
-    async def main() -> None:
-        for crash_at in calls:
-            world = world_of(*range(9))
-            if again:
-                await world.move()
-                change(world)
-            with may_crash():
-                await world.move(Faults(crash_at))
-            if changed:
-                world.tables["a"] |= {2: "other", 20: "new", 21: "one"}
-            movement = await world.move()
-            assert movement.status is Status.SUCCESS, movement.problems
-            assert world.destination.tables == world.tables
-            assert set(world.destination.loads.values()) == {1}
-            assert await world.packs()
-
-    on_trio(main)
-
-
-@pytest.mark.usefixtures("packing")
-def test_a_pack_is_stored_before_the_event_file_that_names_what_is_in_it() -> None:
-    async def main() -> None:
-        world, faults = world_of(*range(9)), Faults()
-        await world.move(faults)
-        stored = [line for line in faults.trace if line.startswith("after store.put")]
-        kinds = ["pack" if "/packs/" in line else "file" for line in stored if "/packs/" in line or "/events/" in line]
-        assert kinds == ["pack", "file", "pack", "file", "file"]  # what "b" holds was "text 3", and one alone
-
-    on_trio(main)
-
-
-@pytest.mark.usefixtures("packing")
-def test_pruning_keeps_a_pack_while_anything_in_it_is_needed() -> None:
-    async def main() -> None:
+    for crash_at in calls:
         world = world_of(*range(9))
-        await world.move()
-        first = await world.packs()
-        world.tables["a"] = world_of(*range(9), text="later").tables["a"] | {0: "text 0"}
-        await world.move()
-        await world.compact()
-        pruning = await world.prune()
-        left = await world.packs()
-        assert Reason.BINARY_FILE in pruning.going
-        assert len(first & left) == 1  # the one with "text 0", which is also the one with "text 3" of b
-        name = await world.add_destination("new")
-        world.further[name] = type(world.destination)(location=world.further[name].location)
-        assert (await world.bring(name)).status is Status.SUCCESS
-        assert world.further[name].tables == world.tables
-        assert Reason.BINARY_FILE not in (await world.prune()).going
-        world.tables = {"a": {}, "b": {}}
-        await world.move()
-        await world.compact()
-        await world.prune()
-        assert await world.packs() == set()
-
-    on_trio(main)
+        if again:
+            await world.move()
+            change(world)
+        with may_crash():
+            await world.move(Faults(crash_at))
+        if changed:
+            world.tables["a"] |= {2: "other", 20: "new", 21: "one"}
+        movement = await world.move()
+        assert movement.status is Status.SUCCESS, movement.problems
+        assert world.destination.tables == world.tables
+        assert set(world.destination.loads.values()) == {1}
+        assert await world.packs()
 
 
 @pytest.mark.usefixtures("packing")
-def test_pruning_keeps_a_pack_of_which_nobody_can_tell() -> None:
-    async def main() -> None:
-        world = world_of(*range(4))
-        await world.move()
-        unreadable = {f"{PACKS}{'ab' * 32}", f"{PACKS}unknown"}
-        for key in unreadable:
-            await world.store.put(ObjectKey(key), b"?", PutCondition.ABSENT)
-        await world.prune()
-        assert unreadable <= await world.packs()
+@on_trio
+async def test_a_pack_is_stored_before_the_event_file_that_names_what_is_in_it() -> None:
+    world, faults = world_of(*range(9)), Faults()
+    await world.move(faults)
+    stored = [line for line in faults.trace if line.startswith("after store.put")]
+    kinds = ["pack" if "/packs/" in line else "file" for line in stored if "/packs/" in line or "/events/" in line]
+    assert kinds == ["pack", "file", "pack", "file", "file"]  # what "b" holds was "text 3", and one alone
 
-    on_trio(main)
+
+@pytest.mark.usefixtures("packing")
+@on_trio
+async def test_pruning_keeps_a_pack_while_anything_in_it_is_needed() -> None:
+    world = world_of(*range(9))
+    await world.move()
+    first = await world.packs()
+    world.tables["a"] = world_of(*range(9), text="later").tables["a"] | {0: "text 0"}
+    await world.move()
+    await world.compact()
+    pruning = await world.prune()
+    left = await world.packs()
+    assert Reason.BINARY_FILE in pruning.going
+    assert len(first & left) == 1  # the one with "text 0", which is also the one with "text 3" of b
+    name = await world.add_destination("new")
+    world.further[name] = type(world.destination)(location=world.further[name].location)
+    assert (await world.bring(name)).status is Status.SUCCESS
+    assert world.further[name].tables == world.tables
+    assert Reason.BINARY_FILE not in (await world.prune()).going
+    world.tables = {"a": {}, "b": {}}
+    await world.move()
+    await world.compact()
+    await world.prune()
+    assert await world.packs() == set()
+
+
+@pytest.mark.usefixtures("packing")
+@on_trio
+async def test_pruning_keeps_a_pack_of_which_nobody_can_tell() -> None:
+    world = world_of(*range(4))
+    await world.move()
+    unreadable = {f"{PACKS}{'ab' * 32}", f"{PACKS}unknown"}
+    for key in unreadable:
+        await world.store.put(ObjectKey(key), b"?", PutCondition.ABSENT)
+    await world.prune()
+    assert unreadable <= await world.packs()
 
 
 async def test_two_thousand_small_files_are_moved_by_few_objects(tmp_path: Path) -> None:

@@ -16,8 +16,9 @@ from pipeline.domain.planning.retention import Needed, Reason, reason_to_delete
 from pipeline.engine.maintenance.pruning import Pruner
 from pipeline.ports.object_store import PutCondition
 from tests.engine.further import WiderWorld, ignore, may_crash, numbered
-from tests.engine.moving import FLOW, on_trio
+from tests.engine.moving import FLOW
 from tests.engine.world import Faults
+from tests.loops import on_trio
 
 PREFIX = "flows/crm/"
 
@@ -44,191 +45,169 @@ async def ensure_whole(world: WiderWorld) -> None:
     assert world.further[name].tables == world.destination.tables
 
 
-def test_a_look_deletes_nothing_and_tells_what_would_go() -> None:
-    async def main() -> None:
-        world = await moved()
-        before = await world.keys()
-        pruning = await world.prune(deleting=False)
-        assert await world.keys() == before
-        assert not pruning.deleted
-        assert set(pruning.going) == {Reason.FILE_LIST, Reason.STATE, Reason.STATE_PART}
-        assert pruning.going[Reason.FILE_LIST].objects == 3 + 3  # those that grew and those that were complete
-        assert (await world.prune()).going == pruning.going
-        assert (await world.prune()).going == {}
-
-    on_trio(main)
+@on_trio
+async def test_a_look_deletes_nothing_and_tells_what_would_go() -> None:
+    world = await moved()
+    before = await world.keys()
+    pruning = await world.prune(deleting=False)
+    assert await world.keys() == before
+    assert not pruning.deleted
+    assert set(pruning.going) == {Reason.FILE_LIST, Reason.STATE, Reason.STATE_PART}
+    assert pruning.going[Reason.FILE_LIST].objects == 3 + 3  # those that grew and those that were complete
+    assert (await world.prune()).going == pruning.going
+    assert (await world.prune()).going == {}
 
 
-def test_what_is_left_is_all_that_anybody_needs() -> None:
-    async def main() -> None:
-        world = await moved()
-        await world.prune()
-        await ensure_whole(world)
-        movement = await world.move()
-        assert (movement.status, movement.totals.files_exported) == (Status.SUCCESS, 0)
-        world.tables["a"][3] = "changed after that"
-        assert (await world.move()).totals.upserts == 1
-        assert world.destination.tables == world.tables
-        await ensure_whole(world)
-
-    on_trio(main)
+@on_trio
+async def test_what_is_left_is_all_that_anybody_needs() -> None:
+    world = await moved()
+    await world.prune()
+    await ensure_whole(world)
+    movement = await world.move()
+    assert (movement.status, movement.totals.files_exported) == (Status.SUCCESS, 0)
+    world.tables["a"][3] = "changed after that"
+    assert (await world.move()).totals.upserts == 1
+    assert world.destination.tables == world.tables
+    await ensure_whole(world)
 
 
-def test_what_a_compaction_has_replaced_goes() -> None:
-    async def main() -> None:
-        world = await moved()
-        await world.compact()
-        pruning = await world.prune()
-        assert pruning.going[Reason.EVENT_FILE].objects == 7
-        await ensure_whole(world)
-        assert (await world.move()).totals.files_imported == 0
-        assert world.destination.tables == world.tables
-
-    on_trio(main)
+@on_trio
+async def test_what_a_compaction_has_replaced_goes() -> None:
+    world = await moved()
+    await world.compact()
+    pruning = await world.prune()
+    assert pruning.going[Reason.EVENT_FILE].objects == 7
+    await ensure_whole(world)
+    assert (await world.move()).totals.files_imported == 0
+    assert world.destination.tables == world.tables
 
 
-def test_a_destination_half_way_through_what_is_pruned_still_ends_right() -> None:
-    async def main() -> None:
-        world = WiderWorld({"a": numbered(*range(20))})
+@on_trio
+async def test_a_destination_half_way_through_what_is_pruned_still_ends_right() -> None:
+    world = WiderWorld({"a": numbered(*range(20))})
+    await world.move()
+    late = await world.add_destination("late")
+    await world.bring(late)
+    for number in range(5):
+        del world.tables["a"][number]
+        world.tables["a"][number + 10] = "changed"
         await world.move()
-        late = await world.add_destination("late")
-        await world.bring(late)
-        for number in range(5):
-            del world.tables["a"][number]
-            world.tables["a"][number + 10] = "changed"
-            await world.move()
-        await world.compact()
+    await world.compact()
+    await world.prune()
+    assert (await world.bring(late)).status is Status.SUCCESS
+    assert world.further[late].tables == world.tables
+
+
+@on_trio
+async def test_nothing_is_pruned_while_a_movement_is_under_way_and_it_carries_on() -> None:
+    world = await moved()
+    world.tables["a"][3] = "changed again"
+    with may_crash():
+        await world.move(Faults(crash_on="after store.put flows/crm/events/5/a/incremental/0.jsonl.zst"))
+    before = await world.keys()
+    with pytest.raises(ConfigurationError, match="Movement 5"):
         await world.prune()
-        assert (await world.bring(late)).status is Status.SUCCESS
-        assert world.further[late].tables == world.tables
+    with pytest.raises(ConfigurationError, match="Movement 5"):
+        await world.prune(deleting=False)
+    assert await world.keys() == before
+    assert (await world.move()).number == 5
+    await world.prune()
+    assert world.destination.tables == world.tables
+    await ensure_whole(world)
 
-    on_trio(main)
+
+@on_trio
+async def test_a_movement_that_begins_while_it_is_pruned_waits() -> None:
+    world = await moved()
+    parts = world.context()
+    refused: list[str] = []
+
+    async def begin() -> None:
+        with pytest.raises(TransientError, match="pruned") as caught:
+            await world.flows.begin(await world.flows.read_flow(FLOW), (), ())
+        refused.append(str(caught.value))
+
+    class BeginningStore(type(parts.store)):  # type: ignore[misc]  # a store that something happens to
+        async def delete(self, key: ObjectKey) -> None:
+            if not refused:
+                await begin()
+            await super().delete(key)
+
+    store = BeginningStore(world.store, Faults())
+    await Pruner(store, parts.flows, world.clock, FLOW, "worker").run(ignore, alone=False)
+    assert "pipeline prune crm --yes" in refused[0]
+    assert (await world.move()).status is Status.SUCCESS
 
 
-def test_nothing_is_pruned_while_a_movement_is_under_way_and_it_carries_on() -> None:
-    async def main() -> None:
-        world = await moved()
-        world.tables["a"][3] = "changed again"
+@on_trio
+async def test_a_crash_at_any_call_leaves_all_that_is_needed_and_pruning_again_ends_it() -> None:
+    probe = Faults()
+    await (await moved(2)).prune(faults=probe)
+    for moment in range(probe.calls):
+        world = await moved(2)
         with may_crash():
-            await world.move(Faults(crash_on="after store.put flows/crm/events/5/a/incremental/0.jsonl.zst"))
-        before = await world.keys()
-        with pytest.raises(ConfigurationError, match="Movement 5"):
-            await world.prune()
-        with pytest.raises(ConfigurationError, match="Movement 5"):
-            await world.prune(deleting=False)
-        assert await world.keys() == before
-        assert (await world.move()).number == 5
+            await world.prune(faults=Faults(crash_at=moment))
+        await ensure_whole(world)
         await world.prune()
-        assert world.destination.tables == world.tables
+        assert (await world.prune()).going == {}
+        assert (await world.move()).status is Status.SUCCESS
         await ensure_whole(world)
 
-    on_trio(main)
+
+@on_trio
+async def test_the_claim_of_another_process_is_respected() -> None:
+    world = await moved(2)
+    with may_crash():
+        await world.prune(faults=Faults(crash_on=f"before store.list_page {PREFIX}movements/"))
+    with pytest.raises(TransientError, match="--take-over"):
+        await Pruner(world.store, world.flows, world.clock, FLOW, "other").run(ignore, alone=False)
+    with pytest.raises(TransientError, match="being pruned"):
+        await world.move()
+    await world.prune()
+    assert (await world.move()).status is Status.SUCCESS
 
 
-def test_a_movement_that_begins_while_it_is_pruned_waits() -> None:
-    async def main() -> None:
-        world = await moved()
-        parts = world.context()
-        refused: list[str] = []
-
-        async def begin() -> None:
-            with pytest.raises(TransientError, match="pruned") as caught:
-                await world.flows.begin(await world.flows.read_flow(FLOW), (), ())
-            refused.append(str(caught.value))
-
-        class BeginningStore(type(parts.store)):  # type: ignore[misc]  # a store that something happens to
-            async def delete(self, key: ObjectKey) -> None:
-                if not refused:
-                    await begin()
-                await super().delete(key)
-
-        store = BeginningStore(world.store, Faults())
-        await Pruner(store, parts.flows, world.clock, FLOW, "worker").run(ignore, alone=False)
-        assert "pipeline prune crm --yes" in refused[0]
-        assert (await world.move()).status is Status.SUCCESS
-
-    on_trio(main)
+@on_trio
+async def test_what_is_left_of_an_export_that_was_given_up_goes() -> None:
+    world = await moved(2)
+    world.tables["a"][3] = "changed again"
+    with may_crash():
+        await world.move(Faults(crash_on="after store.put flows/crm/events/3/a/incremental/0.jsonl.zst"))
+    moment = world.clock.now()
+    await world.flows.update(FLOW, 3, lambda now: now.to(Status.TIMED_OUT, moment))
+    pruning = await world.prune()
+    assert pruning.going[Reason.EVENT_FILE].objects == 1
+    assert (await world.move()).number == 4
+    assert world.destination.tables == world.tables
+    await ensure_whole(world)
 
 
-def test_a_crash_at_any_call_leaves_all_that_is_needed_and_pruning_again_ends_it() -> None:
-    async def main() -> None:
-        probe = Faults()
-        await (await moved(2)).prune(faults=probe)
-        for moment in range(probe.calls):
-            world = await moved(2)
-            with may_crash():
-                await world.prune(faults=Faults(crash_at=moment))
-            await ensure_whole(world)
-            await world.prune()
-            assert (await world.prune()).going == {}
-            assert (await world.move()).status is Status.SUCCESS
-            await ensure_whole(world)
-
-    on_trio(main)
+@on_trio
+async def test_reports_are_kept_for_a_while() -> None:
+    world = await moved(3)
+    assert Reason.REPORT not in (await world.prune()).going
+    world.clock.moment += timedelta(days=31)
+    assert (await world.prune()).going[Reason.REPORT].objects == 2
+    assert f"{PREFIX}movements/3/progress/worker.json" in await world.keys()
+    assert (await world.prune(kept=timedelta(0))).going == {}
 
 
-def test_the_claim_of_another_process_is_respected() -> None:
-    async def main() -> None:
-        world = await moved(2)
-        with may_crash():
-            await world.prune(faults=Faults(crash_on=f"before store.list_page {PREFIX}movements/"))
-        with pytest.raises(TransientError, match="--take-over"):
-            await Pruner(world.store, world.flows, world.clock, FLOW, "other").run(ignore, alone=False)
-        with pytest.raises(TransientError, match="being pruned"):
-            await world.move()
-        await world.prune()
-        assert (await world.move()).status is Status.SUCCESS
-
-    on_trio(main)
-
-
-def test_what_is_left_of_an_export_that_was_given_up_goes() -> None:
-    async def main() -> None:
-        world = await moved(2)
-        world.tables["a"][3] = "changed again"
-        with may_crash():
-            await world.move(Faults(crash_on="after store.put flows/crm/events/3/a/incremental/0.jsonl.zst"))
-        moment = world.clock.now()
-        await world.flows.update(FLOW, 3, lambda now: now.to(Status.TIMED_OUT, moment))
-        pruning = await world.prune()
-        assert pruning.going[Reason.EVENT_FILE].objects == 1
-        assert (await world.move()).number == 4
-        assert world.destination.tables == world.tables
-        await ensure_whole(world)
-
-    on_trio(main)
-
-
-def test_reports_are_kept_for_a_while() -> None:
-    async def main() -> None:
-        world = await moved(3)
-        assert Reason.REPORT not in (await world.prune()).going
-        world.clock.moment += timedelta(days=31)
-        assert (await world.prune()).going[Reason.REPORT].objects == 2
-        assert f"{PREFIX}movements/3/progress/worker.json" in await world.keys()
-        assert (await world.prune(kept=timedelta(0))).going == {}
-
-    on_trio(main)
-
-
-def test_keys_of_an_unknown_kind_stay() -> None:
-    async def main() -> None:
-        world = await moved(2)
-        unknown = [
-            f"{PREFIX}{rest}"
-            for rest in (
-                "imports/x/1/a/full/0",
-                "binaries/packs/1",
-                "events/1/a/full/0/more",
-                "events/9/a/full/0.jsonl.zst",
-            )
-        ]
-        for key in unknown:
-            await world.store.put(ObjectKey(key), b"", PutCondition.ABSENT)
-        await world.prune()
-        assert set(unknown) <= await world.keys()
-
-    on_trio(main)
+@on_trio
+async def test_keys_of_an_unknown_kind_stay() -> None:
+    world = await moved(2)
+    unknown = [
+        f"{PREFIX}{rest}"
+        for rest in (
+            "imports/x/1/a/full/0",
+            "binaries/packs/1",
+            "events/1/a/full/0/more",
+            "events/9/a/full/0.jsonl.zst",
+        )
+    ]
+    for key in unknown:
+        await world.store.put(ObjectKey(key), b"", PutCondition.ABSENT)
+    await world.prune()
+    assert set(unknown) <= await world.keys()
 
 
 @pytest.mark.parametrize(
@@ -252,12 +231,10 @@ def test_every_kind_of_key_is_told_apart(key: ObjectKey, reason: Reason | None) 
     assert reason_to_delete(key, needed) is reason
 
 
-def test_random_histories_end_with_every_destination_equal_and_nothing_missing() -> None:
-    async def main() -> None:
-        for seed in range(12):
-            await random_history(random.Random(seed))
-
-    on_trio(main)
+@on_trio
+async def test_random_histories_end_with_every_destination_equal_and_nothing_missing() -> None:
+    for seed in range(12):
+        await random_history(random.Random(seed))
 
 
 async def random_history(dice: random.Random) -> None:

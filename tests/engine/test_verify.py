@@ -20,63 +20,57 @@ from pipeline.engine.verify.stream_comparison import DifferenceSink, StreamCompa
 from pipeline.engine.verify.verifier import VerifyRequest
 from pipeline.ports.ranged_source import Known
 from pipeline.ports.source import RowBlock
-from tests.engine.moving import FLOW, on_trio
+from tests.engine.moving import FLOW
 from tests.engine.verifying import VerifiedWorld, numbered
 from tests.engine.world import MemoryBlock, Table
+from tests.loops import on_trio
 
 _tables = st.dictionaries(st.integers(0, 30), st.sampled_from("ab"))
 
 
-def test_after_a_movement_all_is_equal() -> None:
-    async def main() -> None:
-        world = VerifiedWorld({"users": numbered(*range(20)), "empty": {}})
-        await world.move()
-        found = await world.verify()
-        assert found.equal
-        assert [(s.stream, s.source.rows, s.destination.rows) for s in found.streams] == [
-            ("empty", 0, 0),
-            ("users", 20, 20),
-        ]
-        assert all(stream.source.digest == stream.destination.digest for stream in found.streams)
-        assert (found.movement.number, found.movement.status) == (1, "SUCCESS")
-
-    on_trio(main)
+@on_trio
+async def test_after_a_movement_all_is_equal() -> None:
+    world = VerifiedWorld({"users": numbered(*range(20)), "empty": {}})
+    await world.move()
+    found = await world.verify()
+    assert found.equal
+    assert [(s.stream, s.source.rows, s.destination.rows) for s in found.streams] == [
+        ("empty", 0, 0),
+        ("users", 20, 20),
+    ]
+    assert all(stream.source.digest == stream.destination.digest for stream in found.streams)
+    assert (found.movement.number, found.movement.status) == (1, "SUCCESS")
 
 
 @settings(max_examples=60, deadline=None)
 @given(_tables, _tables, st.integers(1, 7))
-def test_every_difference_is_found_and_no_other(source: Table, there: Table, block_rows: int) -> None:
-    async def main() -> None:
-        world = VerifiedWorld({"users": dict(source)}, block_rows=block_rows)
-        await world.move()
-        world.destination.tables["users"] = dict(there)
-        told: list[tuple[Key, Finding]] = []
-        found = await world.verify(note=lambda stream, difference: told.append((difference.key, difference.finding)))
-        expected = [
-            ((key,), Finding.EXTRA if key not in source else Finding.MISSING if key not in there else Finding.DIFFERENT)
-            for key in sorted(source.keys() | there.keys())
-            if source.get(key) != there.get(key)
-        ]
-        assert told == expected
-        (report,) = found.streams
-        assert report.differences == len(expected)
-        assert found.equal == (source == there)
-        assert (report.source.digest == report.destination.digest) == (source == there)
-        assert (report.source.rows, report.destination.rows) == (len(source), len(there))
-
-    on_trio(main)
+@on_trio
+async def test_every_difference_is_found_and_no_other(source: Table, there: Table, block_rows: int) -> None:
+    world = VerifiedWorld({"users": dict(source)}, block_rows=block_rows)
+    await world.move()
+    world.destination.tables["users"] = dict(there)
+    told: list[tuple[Key, Finding]] = []
+    found = await world.verify(note=lambda stream, difference: told.append((difference.key, difference.finding)))
+    expected = [
+        ((key,), Finding.EXTRA if key not in source else Finding.MISSING if key not in there else Finding.DIFFERENT)
+        for key in sorted(source.keys() | there.keys())
+        if source.get(key) != there.get(key)
+    ]
+    assert told == expected
+    (report,) = found.streams
+    assert report.differences == len(expected)
+    assert found.equal == (source == there)
+    assert (report.source.digest == report.destination.digest) == (source == there)
+    assert (report.source.rows, report.destination.rows) == (len(source), len(there))
 
 
-def test_the_report_names_key_columns_and_range() -> None:
-    async def main() -> StreamReport:
-        world = VerifiedWorld({"users": numbered(*range(30))})
-        await world.move()
-        world.destination.tables["users"][13] = "other"
-        del world.destination.tables["users"][14]
-        (report,) = (await world.verify()).streams
-        return report
-
-    report = on_trio(main)
+@on_trio
+async def test_the_report_names_key_columns_and_range() -> None:
+    world = VerifiedWorld({"users": numbered(*range(30))})
+    await world.move()
+    world.destination.tables["users"][13] = "other"
+    del world.destination.tables["users"][14]
+    (report,) = (await world.verify()).streams
     assert [(d.key, d.finding, d.columns) for d in report.examples] == [
         ((13,), Finding.DIFFERENT, ("text",)),
         ((14,), Finding.MISSING, ()),
@@ -88,131 +82,110 @@ def test_the_report_names_key_columns_and_range() -> None:
         assert one.until is not None
 
 
-def test_many_differences_are_counted_and_the_first_are_told() -> None:
-    async def main() -> StreamReport:
-        world = VerifiedWorld({"users": numbered(*range(100))})
-        await world.move()
-        world.destination.tables["users"] = numbered(*range(100), text="other")
-        (report,) = (await world.verify(VerifyRequest(examples=5))).streams
-        return report
-
-    report = on_trio(main)
+@on_trio
+async def test_many_differences_are_counted_and_the_first_are_told() -> None:
+    world = VerifiedWorld({"users": numbered(*range(100))})
+    await world.move()
+    world.destination.tables["users"] = numbered(*range(100), text="other")
+    (report,) = (await world.verify(VerifyRequest(examples=5))).streams
     assert (report.different, report.missing, report.extra, len(report.examples)) == (100, 0, 0, 5)
 
 
-def test_a_stream_that_the_destination_lacks_is_absent_even_if_it_has_no_rows() -> None:
-    async def main() -> None:
-        world = VerifiedWorld({"users": numbered(1), "empty": {}})
-        await world.move()
-        world.destination.tables.clear()
-        found = await world.verify()
-        assert [(s.stream, s.absent, s.equal, s.missing) for s in found.streams] == [
-            ("empty", True, False, 0),
-            ("users", True, False, 1),
-        ]
-
-    on_trio(main)
+@on_trio
+async def test_a_stream_that_the_destination_lacks_is_absent_even_if_it_has_no_rows() -> None:
+    world = VerifiedWorld({"users": numbered(1), "empty": {}})
+    await world.move()
+    world.destination.tables.clear()
+    found = await world.verify()
+    assert [(s.stream, s.absent, s.equal, s.missing) for s in found.streams] == [
+        ("empty", True, False, 0),
+        ("users", True, False, 1),
+    ]
 
 
-def test_a_stream_that_the_source_has_no_more_must_be_empty_there() -> None:
-    async def main() -> None:
-        world = VerifiedWorld({"users": numbered(1), "pets": numbered(1, 2)})
-        await world.move()
-        del world.tables["pets"]
-        found = await world.verify()
-        assert [(s.stream, s.gone, s.extra) for s in found.differing] == [("pets", True, 2)]
-        await world.move()
-        assert (await world.verify()).equal
-
-    on_trio(main)
+@on_trio
+async def test_a_stream_that_the_source_has_no_more_must_be_empty_there() -> None:
+    world = VerifiedWorld({"users": numbered(1), "pets": numbered(1, 2)})
+    await world.move()
+    del world.tables["pets"]
+    found = await world.verify()
+    assert [(s.stream, s.gone, s.extra) for s in found.differing] == [("pets", True, 2)]
+    await world.move()
+    assert (await world.verify()).equal
 
 
-def test_what_the_flow_does_not_move_is_named_and_not_compared() -> None:
-    async def main() -> None:
-        world = VerifiedWorld({"users": numbered(1), "logs": numbered(1)}, exclude=("logs",))
-        await world.move()
-        world.destination.tables["own"] = numbered(1)
-        found = await world.verify()
-        assert found.equal
-        assert [stream.stream for stream in found.streams] == ["users"]
-        assert (found.not_selected, found.only_there) == (("logs",), ("own",))
-
-    on_trio(main)
+@on_trio
+async def test_what_the_flow_does_not_move_is_named_and_not_compared() -> None:
+    world = VerifiedWorld({"users": numbered(1), "logs": numbered(1)}, exclude=("logs",))
+    await world.move()
+    world.destination.tables["own"] = numbered(1)
+    found = await world.verify()
+    assert found.equal
+    assert [stream.stream for stream in found.streams] == ["users"]
+    assert (found.not_selected, found.only_there) == (("logs",), ("own",))
 
 
-def test_what_one_movement_was_only_about_does_not_narrow_the_flow() -> None:
-    async def main() -> None:
-        world = VerifiedWorld({"users": numbered(1), "pets": numbered(1)})
-        await world.move()
-        world.only = ("pets",)
-        await world.move()
-        world.destination.tables["users"].clear()
-        assert [stream.stream for stream in (await world.verify()).differing] == ["users"]
-
-    on_trio(main)
+@on_trio
+async def test_what_one_movement_was_only_about_does_not_narrow_the_flow() -> None:
+    world = VerifiedWorld({"users": numbered(1), "pets": numbered(1)})
+    await world.move()
+    world.only = ("pets",)
+    await world.move()
+    world.destination.tables["users"].clear()
+    assert [stream.stream for stream in (await world.verify()).differing] == ["users"]
 
 
-def test_a_new_table_at_the_source_is_a_difference() -> None:
-    async def main() -> None:
-        world = VerifiedWorld({"users": numbered(1)})
-        await world.move()
-        world.tables["pets"] = numbered(1, 2, 3)
-        (report,) = (await world.verify()).differing
-        assert (report.stream, report.absent, report.missing) == ("pets", True, 3)
-
-    on_trio(main)
+@on_trio
+async def test_a_new_table_at_the_source_is_a_difference() -> None:
+    world = VerifiedWorld({"users": numbered(1)})
+    await world.move()
+    world.tables["pets"] = numbered(1, 2, 3)
+    (report,) = (await world.verify()).differing
+    assert (report.stream, report.absent, report.missing) == ("pets", True, 3)
 
 
-def test_only_the_streams_asked_for_are_compared() -> None:
-    async def main() -> None:
-        world = VerifiedWorld({"users": numbered(1), "pets": numbered(1)})
-        await world.move()
-        found = await world.verify(VerifyRequest(streams=("u*",)))
-        assert [stream.stream for stream in found.streams] == ["users"]
-        with pytest.raises(ConfigurationError, match="No stream of this Flow matches 'typo'"):
-            await world.verify(VerifyRequest(streams=("typo",)))
-
-    on_trio(main)
+@on_trio
+async def test_only_the_streams_asked_for_are_compared() -> None:
+    world = VerifiedWorld({"users": numbered(1), "pets": numbered(1)})
+    await world.move()
+    found = await world.verify(VerifyRequest(streams=("u*",)))
+    assert [stream.stream for stream in found.streams] == ["users"]
+    with pytest.raises(ConfigurationError, match="No stream of this Flow matches 'typo'"):
+        await world.verify(VerifyRequest(streams=("typo",)))
 
 
-def test_records_set_aside_are_known_differences() -> None:
-    async def main() -> None:
-        world = VerifiedWorld({"users": numbered(*range(6))})
-        world.destination.refuses = lambda number, text: "no threes" if number == 3 else None
-        await world.move()
-        world.tables["users"][5] = "changed"
-        await world.move()  # the record is still set aside, by an earlier Movement
-        del world.destination.tables["users"][1]
-        (report,) = (await world.verify()).streams
-        assert (report.missing, report.rejected) == (2, 1)
-        assert [(d.key, d.rejected) for d in report.examples] == [((1,), None), ((3,), "no threes")]
-
-    on_trio(main)
+@on_trio
+async def test_records_set_aside_are_known_differences() -> None:
+    world = VerifiedWorld({"users": numbered(*range(6))})
+    world.destination.refuses = lambda number, text: "no threes" if number == 3 else None
+    await world.move()
+    world.tables["users"][5] = "changed"
+    await world.move()  # the record is still set aside, by an earlier Movement
+    del world.destination.tables["users"][1]
+    (report,) = (await world.verify()).streams
+    assert (report.missing, report.rejected) == (2, 1)
+    assert [(d.key, d.rejected) for d in report.examples] == [((1,), None), ((3,), "no threes")]
 
 
-def test_against_what_is_stored_the_source_is_not_read() -> None:
-    async def main() -> None:
-        world = VerifiedWorld({"users": numbered(*range(20))})
-        await world.move()
-        world.tables["users"] = numbered(*range(50), text="changed")
-        stored = VerifyRequest(against=Against.STORED)
-        assert (await world.verify(stored)).equal
-        assert not (await world.verify()).equal
-        world.destination.tables["users"][7] = "changed there"
-        (report,) = (await world.verify(stored)).differing
-        assert [(d.key, d.finding) for d in report.examples] == [((7,), Finding.DIFFERENT)]
-
-    on_trio(main)
+@on_trio
+async def test_against_what_is_stored_the_source_is_not_read() -> None:
+    world = VerifiedWorld({"users": numbered(*range(20))})
+    await world.move()
+    world.tables["users"] = numbered(*range(50), text="changed")
+    stored = VerifyRequest(against=Against.STORED)
+    assert (await world.verify(stored)).equal
+    assert not (await world.verify()).equal
+    world.destination.tables["users"][7] = "changed there"
+    (report,) = (await world.verify(stored)).differing
+    assert [(d.key, d.finding) for d in report.examples] == [((7,), Finding.DIFFERENT)]
 
 
-def test_a_flow_that_has_never_moved_is_the_users_mistake() -> None:
-    async def main() -> None:
-        world = VerifiedWorld({"users": {}})
-        await world.flows.connect(FLOW, "memory:source", "memory:destination")
-        with pytest.raises(ConfigurationError, match="has no Movement yet"):
-            await world.verify()
-
-    on_trio(main)
+@on_trio
+async def test_a_flow_that_has_never_moved_is_the_users_mistake() -> None:
+    world = VerifiedWorld({"users": {}})
+    await world.flows.connect(FLOW, "memory:source", "memory:destination")
+    with pytest.raises(ConfigurationError, match="has no Movement yet"):
+        await world.verify()
 
 
 @dataclass
@@ -247,15 +220,13 @@ class _Counted:
 
 
 @pytest.mark.parametrize("text", ["same", "other"])
-def test_however_many_rows_there_are_few_blocks_are_in_memory(text: str) -> None:
+@on_trio
+async def test_however_many_rows_there_are_few_blocks_are_in_memory(text: str) -> None:
     source, copy = _Counted(5_000, "same"), _Counted(5_000, text)
     kept: list[int] = []
 
-    async def main() -> StreamReport:
-        told = DifferenceSink(keep=3, rejected={}, note=lambda difference: kept.append(1))
-        return await StreamComparison(StreamReport(StreamName("t")), None, told).run(source.open(), copy.open)
-
-    report = on_trio(main)
+    told = DifferenceSink(keep=3, rejected={}, note=lambda difference: kept.append(1))
+    report = await StreamComparison(StreamReport(StreamName("t")), None, told).run(source.open(), copy.open)
     assert report.differences == len(kept) == (0 if text == "same" else 5_000)
     assert len(report.examples) <= 3
     assert len(report.differing) <= 100

@@ -13,139 +13,123 @@ from pipeline.domain.movement import Status
 from pipeline.ports.object_store import PutCondition
 from pipeline.queues.memory import MemoryEventQueue
 from tests.engine.fleet import Fleet, WorkerProcess, numbered
-from tests.engine.moving import FLOW, on_trio
+from tests.engine.moving import FLOW
 from tests.engine.world import Faults
+from tests.loops import on_trio
 
 
-def test_a_started_movement_is_exported_imported_and_settled() -> None:
-    async def main() -> None:
-        fleet = Fleet({"a": {1: "x", 2: "y"}, "b": {7: "z"}})
-        async with fleet.workers(WorkerProcess(fleet, "one")):
-            movement = await fleet.settled((await fleet.start()).number)
-            assert (movement.status, movement.totals.upserts, movement.problems) == (Status.SUCCESS, 3, ())
-            fleet.tables["a"] = {1: "x", 2: "changed"}
-            second = await fleet.settled((await fleet.start()).number)
-            assert (second.number, second.status, second.totals.upserts) == (2, Status.SUCCESS, 1)
-            third = await fleet.settled((await fleet.start()).number)
-            assert (third.status, third.totals.files_exported, third.totals.files_skipped) == (Status.SUCCESS, 0, 3)
-        assert fleet.destination.tables == fleet.tables
-        assert set(fleet.destination.loads.values()) == {1}
-
-    on_trio(main)
+@on_trio
+async def test_a_started_movement_is_exported_imported_and_settled() -> None:
+    fleet = Fleet({"a": {1: "x", 2: "y"}, "b": {7: "z"}})
+    async with fleet.workers(WorkerProcess(fleet, "one")):
+        movement = await fleet.settled((await fleet.start()).number)
+        assert (movement.status, movement.totals.upserts, movement.problems) == (Status.SUCCESS, 3, ())
+        fleet.tables["a"] = {1: "x", 2: "changed"}
+        second = await fleet.settled((await fleet.start()).number)
+        assert (second.number, second.status, second.totals.upserts) == (2, Status.SUCCESS, 1)
+        third = await fleet.settled((await fleet.start()).number)
+        assert (third.status, third.totals.files_exported, third.totals.files_skipped) == (Status.SUCCESS, 0, 3)
+    assert fleet.destination.tables == fleet.tables
+    assert set(fleet.destination.loads.values()) == {1}
 
 
-def test_a_source_without_tables_settles_at_once() -> None:
-    async def main() -> None:
-        fleet = Fleet({})
-        async with fleet.workers(WorkerProcess(fleet, "one")):
-            assert (await fleet.settled((await fleet.start()).number)).status is Status.SUCCESS
-
-    on_trio(main)
+@on_trio
+async def test_a_source_without_tables_settles_at_once() -> None:
+    fleet = Fleet({})
+    async with fleet.workers(WorkerProcess(fleet, "one")):
+        assert (await fleet.settled((await fleet.start()).number)).status is Status.SUCCESS
 
 
-def test_a_large_group_is_imported_by_several_workers_and_in_order() -> None:
-    async def main() -> None:
-        fleet = Fleet(numbered(200))
-        importers = [WorkerProcess(fleet, f"importer {number}", ("import",)) for number in range(4)]
-        async with fleet.workers(WorkerProcess(fleet, "exporter", ("export", "sweep")), *importers):
-            assert (await fleet.settled((await fleet.start()).number)).status is Status.SUCCESS
-            for row in range(0, 200, 2):
-                fleet.tables["a"][row] = "new"
-            assert (await fleet.settled((await fleet.start()).number)).status is Status.SUCCESS
-        assert fleet.destination.tables == fleet.tables
-        assert set(fleet.destination.loads.values()) == {1}
-        assert all(importer.imported for importer in importers)
-
-    on_trio(main)
+@on_trio
+async def test_a_large_group_is_imported_by_several_workers_and_in_order() -> None:
+    fleet = Fleet(numbered(200))
+    importers = [WorkerProcess(fleet, f"importer {number}", ("import",)) for number in range(4)]
+    async with fleet.workers(WorkerProcess(fleet, "exporter", ("export", "sweep")), *importers):
+        assert (await fleet.settled((await fleet.start()).number)).status is Status.SUCCESS
+        for row in range(0, 200, 2):
+            fleet.tables["a"][row] = "new"
+        assert (await fleet.settled((await fleet.start()).number)).status is Status.SUCCESS
+    assert fleet.destination.tables == fleet.tables
+    assert set(fleet.destination.loads.values()) == {1}
+    assert all(importer.imported for importer in importers)
 
 
-def test_steps_behind_each_other_follow_without_the_sweep() -> None:
+@on_trio
+async def test_steps_behind_each_other_follow_without_the_sweep() -> None:
     """A new destination has many Movements to catch up with; snapshot chunks among them are shared out again and again."""
-
-    async def main() -> None:
-        fleet = Fleet(numbered(20))
-        async with fleet.workers(WorkerProcess(fleet, "exporter", ("export",))):
-            for number in range(1, 6):
-                await fleet.start()
-                await fleet.exported(number)
-                if number < 5:
-                    moment = fleet.clock.now()
-                    await fleet.flows.update(FLOW, number, lambda now, at=moment: now.to(Status.TIMED_OUT, at))  # type: ignore[misc]
-                fleet.tables["a"] |= {number * 100 + row: "more" for row in range(12)} | {number: "changed"}
-            for row in range(12):
-                del fleet.tables["a"][500 + row]
-            fleet.tables["a"][5] = "x"
-        async with fleet.workers(*(WorkerProcess(fleet, str(n), ("import",)) for n in range(3))):
-            movement = await fleet.settled(5, within_seconds=60.0)
-        assert movement.status is Status.SUCCESS
-        assert fleet.destination.tables == fleet.tables
-        assert set(fleet.destination.loads.values()) == {1}
-
-    on_trio(main)
+    fleet = Fleet(numbered(20))
+    async with fleet.workers(WorkerProcess(fleet, "exporter", ("export",))):
+        for number in range(1, 6):
+            await fleet.start()
+            await fleet.exported(number)
+            if number < 5:
+                moment = fleet.clock.now()
+                await fleet.flows.update(FLOW, number, lambda now, at=moment: now.to(Status.TIMED_OUT, at))  # type: ignore[misc]
+            fleet.tables["a"] |= {number * 100 + row: "more" for row in range(12)} | {number: "changed"}
+        for row in range(12):
+            del fleet.tables["a"][500 + row]
+        fleet.tables["a"][5] = "x"
+    async with fleet.workers(*(WorkerProcess(fleet, str(n), ("import",)) for n in range(3))):
+        movement = await fleet.settled(5, within_seconds=60.0)
+    assert movement.status is Status.SUCCESS
+    assert fleet.destination.tables == fleet.tables
+    assert set(fleet.destination.loads.values()) == {1}
 
 
 @pytest.mark.parametrize("call", ["before destination.load 1/a/full/7", "after destination.load 1/a/full/7"])
-def test_an_importer_that_dies_is_replaced_within_the_visibility_time_out(call: str) -> None:
-    async def main() -> None:
-        fleet = Fleet(numbered(60))
-        dying = WorkerProcess(fleet, "dying", ("import",), Faults(crash_on=call))
-        async with fleet.workers(WorkerProcess(fleet, "exporter", ("export",)), dying):
-            number = (await fleet.start()).number
-            await dying.death.wait()
-            async with fleet.workers(WorkerProcess(fleet, "other", ("import",))):
-                movement = await fleet.settled(number, within_seconds=35.0)
-        assert movement.status is Status.SUCCESS
-        assert fleet.destination.tables == fleet.tables
-        assert set(fleet.destination.loads.values()) == {1}
-
-    on_trio(main)
+@on_trio
+async def test_an_importer_that_dies_is_replaced_within_the_visibility_time_out(call: str) -> None:
+    fleet = Fleet(numbered(60))
+    dying = WorkerProcess(fleet, "dying", ("import",), Faults(crash_on=call))
+    async with fleet.workers(WorkerProcess(fleet, "exporter", ("export",)), dying):
+        number = (await fleet.start()).number
+        await dying.death.wait()
+        async with fleet.workers(WorkerProcess(fleet, "other", ("import",))):
+            movement = await fleet.settled(number, within_seconds=35.0)
+    assert movement.status is Status.SUCCESS
+    assert fleet.destination.tables == fleet.tables
+    assert set(fleet.destination.loads.values()) == {1}
 
 
-def test_an_exporter_that_dies_is_replaced_and_its_event_files_are_kept() -> None:
-    async def main() -> None:
-        fleet = Fleet(numbered(40))
-        call = "after store.put flows/crm/events/1/a/full/5.jsonl.zst"
-        dying = WorkerProcess(fleet, "dying", ("export",), Faults(crash_on=call))
-        async with fleet.workers(dying):
-            await fleet.start()
-            await dying.death.wait()
-        async with fleet.workers(WorkerProcess(fleet, "other")):
-            movement = await fleet.settled(1, within_seconds=120.0)
-        assert (movement.status, movement.attempts) == (Status.SUCCESS, 2)
-        assert fleet.destination.tables == fleet.tables
-        assert movement.totals.files_exported == 7
-
-    on_trio(main)
+@on_trio
+async def test_an_exporter_that_dies_is_replaced_and_its_event_files_are_kept() -> None:
+    fleet = Fleet(numbered(40))
+    call = "after store.put flows/crm/events/1/a/full/5.jsonl.zst"
+    dying = WorkerProcess(fleet, "dying", ("export",), Faults(crash_on=call))
+    async with fleet.workers(dying):
+        await fleet.start()
+        await dying.death.wait()
+    async with fleet.workers(WorkerProcess(fleet, "other")):
+        movement = await fleet.settled(1, within_seconds=120.0)
+    assert (movement.status, movement.attempts) == (Status.SUCCESS, 2)
+    assert fleet.destination.tables == fleet.tables
+    assert movement.totals.files_exported == 7
 
 
-def test_an_exporter_taken_for_dead_changes_nothing_any_more() -> None:
-    async def main() -> None:
-        fleet = Fleet(numbered(4))
-        zombie = WorkerProcess(fleet, "zombie", ("export",))
-        claimed = await fleet.flows.claim(await fleet.start(), "zombie")
-        async with fleet.workers(WorkerProcess(fleet, "other")):
-            assert (await fleet.settled(1)).status is Status.SUCCESS
-        after = await fleet.flows.read_movement(FLOW, 1)
-        assert (claimed.attempts, after.attempts, after.exporter) == (1, 2, "other:export")
-        await fleet.exports.send([encode_message(MovementStarted(FLOW, 1))])
-        async with fleet.workers(zombie):
-            await anyio.sleep(60)
-        assert await fleet.flows.read_movement(FLOW, 1) == after
-
-    on_trio(main)
+@on_trio
+async def test_an_exporter_taken_for_dead_changes_nothing_any_more() -> None:
+    fleet = Fleet(numbered(4))
+    zombie = WorkerProcess(fleet, "zombie", ("export",))
+    claimed = await fleet.flows.claim(await fleet.start(), "zombie")
+    async with fleet.workers(WorkerProcess(fleet, "other")):
+        assert (await fleet.settled(1)).status is Status.SUCCESS
+    after = await fleet.flows.read_movement(FLOW, 1)
+    assert (claimed.attempts, after.attempts, after.exporter) == (1, 2, "other:export")
+    await fleet.exports.send([encode_message(MovementStarted(FLOW, 1))])
+    async with fleet.workers(zombie):
+        await anyio.sleep(60)
+    assert await fleet.flows.read_movement(FLOW, 1) == after
 
 
-def test_a_movement_announced_twice_is_left_to_the_exporter_that_has_it() -> None:
-    async def main() -> None:
-        fleet = Fleet(numbered(40))
-        slow = fleet.exports
-        async with fleet.workers(*(WorkerProcess(fleet, str(number)) for number in range(3))):
-            await fleet.start()
-            await slow.send([encode_message(MovementStarted(FLOW, 1))] * 5)
-            movement = await fleet.settled(1)
-        assert (movement.status, movement.attempts) == (Status.SUCCESS, 1)
-
-    on_trio(main)
+@on_trio
+async def test_a_movement_announced_twice_is_left_to_the_exporter_that_has_it() -> None:
+    fleet = Fleet(numbered(40))
+    slow = fleet.exports
+    async with fleet.workers(*(WorkerProcess(fleet, str(number)) for number in range(3))):
+        await fleet.start()
+        await slow.send([encode_message(MovementStarted(FLOW, 1))] * 5)
+        movement = await fleet.settled(1)
+    assert (movement.status, movement.attempts) == (Status.SUCCESS, 1)
 
 
 class LosingQueue(MemoryEventQueue):
@@ -162,142 +146,124 @@ class LosingQueue(MemoryEventQueue):
 
 
 @pytest.mark.parametrize("lost", [1, 2, 5, 30])
-def test_lost_messages_are_rung_again(lost: int) -> None:
-    async def main() -> None:
-        fleet = Fleet(numbered(40) | {"b": {1: "x"}}, queue=LosingQueue(lost), exports=LosingQueue(1))
-        async with fleet.workers(WorkerProcess(fleet, "one"), WorkerProcess(fleet, "two")):
-            movement = await fleet.settled((await fleet.start()).number)
-        assert movement.status is Status.SUCCESS
-        assert fleet.destination.tables == fleet.tables
-        assert set(fleet.destination.loads.values()) == {1}
-
-    on_trio(main)
+@on_trio
+async def test_lost_messages_are_rung_again(lost: int) -> None:
+    fleet = Fleet(numbered(40) | {"b": {1: "x"}}, queue=LosingQueue(lost), exports=LosingQueue(1))
+    async with fleet.workers(WorkerProcess(fleet, "one"), WorkerProcess(fleet, "two")):
+        movement = await fleet.settled((await fleet.start()).number)
+    assert movement.status is Status.SUCCESS
+    assert fleet.destination.tables == fleet.tables
+    assert set(fleet.destination.loads.values()) == {1}
 
 
-def test_the_sweep_leaves_alone_what_somebody_is_at_work_on() -> None:
-    async def main() -> None:
-        fleet = Fleet(numbered(40))
-        async with fleet.workers(WorkerProcess(fleet, "one")):
-            await fleet.settled((await fleet.start()).number)
-            depth = await fleet.queue.depth()
-            await anyio.sleep(600)
-            assert (await fleet.queue.depth(), await fleet.exports.depth()) == (depth, depth)
-
-    on_trio(main)
-
-
-def test_a_movement_that_nobody_exports_to_its_end_is_timed_out() -> None:
-    async def main() -> None:
-        fleet = Fleet(numbered(4))
-        await fleet.flows.claim(await fleet.start(), "dead")
-        async with fleet.workers(WorkerProcess(fleet, "one", ("sweep",))):
-            movement = await fleet.settled(1, within_seconds=fleet.limits.idle_timeout_seconds + 60)
-        assert movement.status is Status.TIMED_OUT
-
-    on_trio(main)
-
-
-def test_what_is_not_ours_goes_to_the_dead_letters_with_the_reason() -> None:
-    async def main() -> None:
-        fleet = Fleet(numbered(4))
-        bodies = [b"hello", b"{}", b'{"formatVersion":99}', encode_message(MovementStarted(FLOW, 1))]
-        await fleet.queue.send(bodies)
-        await fleet.exports.send([b"hello", encode_message(MovementExported(FLOW, 1))])
-        async with fleet.workers(WorkerProcess(fleet, "one")):
-            assert (await fleet.settled((await fleet.start()).number)).status is Status.SUCCESS
-        assert isinstance(fleet.queue, MemoryEventQueue)
-        assert isinstance(fleet.exports, MemoryEventQueue)
-        assert [body for body, _ in fleet.queue.dead] == bodies
-        assert [reason for _, reason in fleet.queue.dead if not reason] == []
-        assert "for importers" in fleet.exports.dead[1][1]
-
-    on_trio(main)
-
-
-def test_an_announcement_of_what_is_not_there_wears_out_and_harms_nobody() -> None:
-    async def main() -> None:
-        fleet = Fleet(numbered(4))
-        async with fleet.workers(WorkerProcess(fleet, "one")):
-            await fleet.settled((await fleet.start()).number)
-            foreign = FlowName("nobody's")
-            await fleet.queue.send([encode_message(GroupCompleted(foreign, 1, Label("a"), ObjectKey("k")))])
-            await anyio.sleep(600)
-            assert (await fleet.queue.depth()).dead == 1
-            assert (await fleet.settled((await fleet.start()).number)).status is Status.SUCCESS
-
-    on_trio(main)
-
-
-def test_an_altered_event_file_stops_its_lane_and_the_movement_ends_incomplete() -> None:
-    async def main() -> None:
-        fleet = Fleet(numbered(40) | {"b": {1: "x"}})
-        async with fleet.workers(WorkerProcess(fleet, "exporter", ("export",))):
-            await fleet.start()
-            await fleet.exported(1)
-        key = ObjectKey("flows/crm/events/1/a/full/3.jsonl.zst")
-        whole = (await fleet.store.get(key)).data
-        await fleet.store.put(key, whole[:-1] + b"?", PutCondition.NONE)
-        async with fleet.workers(WorkerProcess(fleet, "one"), WorkerProcess(fleet, "two")):
-            movement = await fleet.settled(1)
-            assert movement.status is Status.INCOMPLETE
-            assert "1/a/full/3" in movement.problems[0]
-            assert len(fleet.destination.loads) == 7  # of 8
-            await fleet.store.put(key, whole, PutCondition.NONE)
-            assert (await fleet.settled((await fleet.start()).number)).status is Status.SUCCESS
-        assert fleet.destination.tables == fleet.tables
-
-    on_trio(main)
-
-
-def test_a_worker_that_is_stopped_ends_its_transaction_and_gives_the_rest_back() -> None:
-    async def main() -> None:
-        fleet = Fleet(numbered(200))
-        async with fleet.workers(WorkerProcess(fleet, "exporter", ("export",))):
-            await fleet.start()
-            await fleet.exported(1)
-        worker, stop = WorkerProcess(fleet, "stopped", ("import",)), anyio.Event()
-        async with anyio.create_task_group() as group:
-            group.start_soon(worker.run, stop)
-            while len(fleet.destination.loads) < 3:
-                await anyio.lowlevel.checkpoint()
-            stop.set()
-        assert 3 <= len(fleet.destination.loads) < 50
+@on_trio
+async def test_the_sweep_leaves_alone_what_somebody_is_at_work_on() -> None:
+    fleet = Fleet(numbered(40))
+    async with fleet.workers(WorkerProcess(fleet, "one")):
+        await fleet.settled((await fleet.start()).number)
         depth = await fleet.queue.depth()
-        assert depth.in_flight == 0
-        assert depth.waiting > 0
-
-    on_trio(main)
+        await anyio.sleep(600)
+        assert (await fleet.queue.depth(), await fleet.exports.depth()) == (depth, depth)
 
 
-def test_a_worker_for_one_flow_leaves_all_others_alone() -> None:
-    async def main() -> None:
-        fleet = Fleet(numbered(4))
-        other = FlowName("other")
-        await fleet.flows.connect(other, "memory:source", "memory:destination")
-        await fleet.exports.send([encode_message(MovementStarted(other, 1))])
-        await fleet.queue.send([encode_message(MovementExported(other, 1))])
-        async with fleet.workers(WorkerProcess(fleet, "one", only_flows=frozenset({FLOW}))):
-            movement = await fleet.settled((await fleet.start()).number)
-            await anyio.sleep(60)
-        assert movement.status is Status.SUCCESS
-        assert ((await fleet.exports.depth()).dead, (await fleet.queue.depth()).dead) == (1, 1)
-
-    on_trio(main)
+@on_trio
+async def test_a_movement_that_nobody_exports_to_its_end_is_timed_out() -> None:
+    fleet = Fleet(numbered(4))
+    await fleet.flows.claim(await fleet.start(), "dead")
+    async with fleet.workers(WorkerProcess(fleet, "one", ("sweep",))):
+        movement = await fleet.settled(1, within_seconds=fleet.limits.idle_timeout_seconds + 60)
+    assert movement.status is Status.TIMED_OUT
 
 
-def test_an_announcement_that_comes_before_its_file_list_is_dealt_with_once_it_is_there() -> None:
-    async def main() -> None:
-        fleet = Fleet(numbered(8))
-        movement = await fleet.start()
-        early = GroupCompleted(FLOW, movement.number, Label("a"), ObjectKey("not there yet"))
-        await fleet.queue.send([encode_message(early)])
-        async with fleet.workers(WorkerProcess(fleet, "importer", ("import",))):
-            await anyio.sleep(3)
-            assert not fleet.destination.loads
-            async with fleet.workers(WorkerProcess(fleet, "exporter", ("export",))):
-                settled = await fleet.settled(movement.number, within_seconds=60.0)
-        assert settled.status is Status.SUCCESS
-        assert fleet.destination.tables == fleet.tables
-        assert (await fleet.queue.depth()).dead == 0
+@on_trio
+async def test_what_is_not_ours_goes_to_the_dead_letters_with_the_reason() -> None:
+    fleet = Fleet(numbered(4))
+    bodies = [b"hello", b"{}", b'{"formatVersion":99}', encode_message(MovementStarted(FLOW, 1))]
+    await fleet.queue.send(bodies)
+    await fleet.exports.send([b"hello", encode_message(MovementExported(FLOW, 1))])
+    async with fleet.workers(WorkerProcess(fleet, "one")):
+        assert (await fleet.settled((await fleet.start()).number)).status is Status.SUCCESS
+    assert isinstance(fleet.queue, MemoryEventQueue)
+    assert isinstance(fleet.exports, MemoryEventQueue)
+    assert [body for body, _ in fleet.queue.dead] == bodies
+    assert [reason for _, reason in fleet.queue.dead if not reason] == []
+    assert "for importers" in fleet.exports.dead[1][1]
 
-    on_trio(main)
+
+@on_trio
+async def test_an_announcement_of_what_is_not_there_wears_out_and_harms_nobody() -> None:
+    fleet = Fleet(numbered(4))
+    async with fleet.workers(WorkerProcess(fleet, "one")):
+        await fleet.settled((await fleet.start()).number)
+        foreign = FlowName("nobody's")
+        await fleet.queue.send([encode_message(GroupCompleted(foreign, 1, Label("a"), ObjectKey("k")))])
+        await anyio.sleep(600)
+        assert (await fleet.queue.depth()).dead == 1
+        assert (await fleet.settled((await fleet.start()).number)).status is Status.SUCCESS
+
+
+@on_trio
+async def test_an_altered_event_file_stops_its_lane_and_the_movement_ends_incomplete() -> None:
+    fleet = Fleet(numbered(40) | {"b": {1: "x"}})
+    async with fleet.workers(WorkerProcess(fleet, "exporter", ("export",))):
+        await fleet.start()
+        await fleet.exported(1)
+    key = ObjectKey("flows/crm/events/1/a/full/3.jsonl.zst")
+    whole = (await fleet.store.get(key)).data
+    await fleet.store.put(key, whole[:-1] + b"?", PutCondition.NONE)
+    async with fleet.workers(WorkerProcess(fleet, "one"), WorkerProcess(fleet, "two")):
+        movement = await fleet.settled(1)
+        assert movement.status is Status.INCOMPLETE
+        assert "1/a/full/3" in movement.problems[0]
+        assert len(fleet.destination.loads) == 7  # of 8
+        await fleet.store.put(key, whole, PutCondition.NONE)
+        assert (await fleet.settled((await fleet.start()).number)).status is Status.SUCCESS
+    assert fleet.destination.tables == fleet.tables
+
+
+@on_trio
+async def test_a_worker_that_is_stopped_ends_its_transaction_and_gives_the_rest_back() -> None:
+    fleet = Fleet(numbered(200))
+    async with fleet.workers(WorkerProcess(fleet, "exporter", ("export",))):
+        await fleet.start()
+        await fleet.exported(1)
+    worker, stop = WorkerProcess(fleet, "stopped", ("import",)), anyio.Event()
+    async with anyio.create_task_group() as group:
+        group.start_soon(worker.run, stop)
+        while len(fleet.destination.loads) < 3:
+            await anyio.lowlevel.checkpoint()
+        stop.set()
+    assert 3 <= len(fleet.destination.loads) < 50
+    depth = await fleet.queue.depth()
+    assert depth.in_flight == 0
+    assert depth.waiting > 0
+
+
+@on_trio
+async def test_a_worker_for_one_flow_leaves_all_others_alone() -> None:
+    fleet = Fleet(numbered(4))
+    other = FlowName("other")
+    await fleet.flows.connect(other, "memory:source", "memory:destination")
+    await fleet.exports.send([encode_message(MovementStarted(other, 1))])
+    await fleet.queue.send([encode_message(MovementExported(other, 1))])
+    async with fleet.workers(WorkerProcess(fleet, "one", only_flows=frozenset({FLOW}))):
+        movement = await fleet.settled((await fleet.start()).number)
+        await anyio.sleep(60)
+    assert movement.status is Status.SUCCESS
+    assert ((await fleet.exports.depth()).dead, (await fleet.queue.depth()).dead) == (1, 1)
+
+
+@on_trio
+async def test_an_announcement_that_comes_before_its_file_list_is_dealt_with_once_it_is_there() -> None:
+    fleet = Fleet(numbered(8))
+    movement = await fleet.start()
+    early = GroupCompleted(FLOW, movement.number, Label("a"), ObjectKey("not there yet"))
+    await fleet.queue.send([encode_message(early)])
+    async with fleet.workers(WorkerProcess(fleet, "importer", ("import",))):
+        await anyio.sleep(3)
+        assert not fleet.destination.loads
+        async with fleet.workers(WorkerProcess(fleet, "exporter", ("export",))):
+            settled = await fleet.settled(movement.number, within_seconds=60.0)
+    assert settled.status is Status.SUCCESS
+    assert fleet.destination.tables == fleet.tables
+    assert (await fleet.queue.depth()).dead == 0

@@ -132,24 +132,23 @@ def check(recorder: Recorder, policy: Policy) -> None:
     assert refused == []
 
 
-def test_each_worker_asks_for_no_more_than_its_policy_allows(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def main() -> None:
-        settings = load_settings(flags=fleet.as_settings())
-        for _ in range(2):
+async def test_each_worker_asks_for_no_more_than_its_policy_allows(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = load_settings(flags=fleet.as_settings())
+    for _ in range(2):
+        with monkeypatch.context() as patch:
+            recorder = recorded(patch)
+            await start(FlowName(FLOW), settings)
+            await sweep(settings, RecordingReporter())
+            check(recorder, Policy.of("Operator", fleet))
+        for role, holds in ((Role.EXPORT, "exported"), (Role.IMPORT, "settled")):
             with monkeypatch.context() as patch:
                 recorder = recorded(patch)
-                await start(FlowName(FLOW), settings)
-                await sweep(settings, RecordingReporter())
-                check(recorder, Policy.of("Operator", fleet))
-            for role, holds in ((Role.EXPORT, "exported"), (Role.IMPORT, "settled")):
-                with monkeypatch.context() as patch:
-                    recorder = recorded(patch)
-                    await work(fleet, role, holds)
-                    assert recorder.calls
-                    check(recorder, Policy.of({"export": "Exporter", "import": "Importer"}[role.value], fleet))
-            change(fleet.source, [0], "changed")
-
-    anyio.run(main)
+                await work(fleet, role, holds)
+                assert recorder.calls
+                check(recorder, Policy.of({"export": "Exporter", "import": "Importer"}[role.value], fleet))
+        change(fleet.source, [0], "changed")
 
 
 def test_an_importer_can_change_neither_event_files_nor_another_flow(fleet: Fleet) -> None:

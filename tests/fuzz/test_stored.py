@@ -11,9 +11,10 @@ from pipeline.domain.ids import ObjectKey
 from pipeline.domain.movement import Movement, Status
 from pipeline.ports.object_store import PutCondition
 from tests.engine.further import numbered
-from tests.engine.moving import World, on_trio
+from tests.engine.moving import World
 from tests.fuzz.holding import check_message, fuzz, in_time
 from tests.fuzz.hostile import altered_bytes, documents
+from tests.loops import run_on_trio
 
 
 async def _moved() -> tuple[World, dict[ObjectKey, bytes]]:
@@ -24,7 +25,7 @@ async def _moved() -> tuple[World, dict[ObjectKey, bytes]]:
     return world, {key: (await world.store.get(key)).data for key in keys}
 
 
-STORED = on_trio(_moved)[1]
+STORED = run_on_trio(_moved)[1]
 
 
 def _alterations(key: ObjectKey) -> st.SearchStrategy[tuple[ObjectKey, bytes]]:
@@ -56,7 +57,7 @@ def test_the_next_movement_refuses_an_altered_object_or_ends_right(
             return world, error
 
     with in_time():
-        world, ended = on_trio(main)
+        world, ended = run_on_trio(main)
     if isinstance(ended, PipelineError):
         check_message(ended)
     elif ended.status is Status.SUCCESS:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 import anyio
@@ -13,8 +13,9 @@ import trio.testing
 from pipeline.ports.event_queue import EventQueue
 from pipeline.ports.object_store import ObjectStore
 from tests.contracts import event_queue, object_store
-from tests.contracts.destination import DestinationContract, DestinationWorld, OnLoop
+from tests.contracts.destination import DestinationContract, DestinationWorld
 from tests.contracts.source import SourceContract, SourceWorld
+from tests.loops import OnTrio
 from tests.simulation.destination import Place, SimulatedDestination
 from tests.simulation.process import Process
 from tests.simulation.queue import Ring, SimulatedQueue
@@ -41,17 +42,6 @@ def test_queue(clause: event_queue.Clause) -> None:
 
     clock = trio.testing.MockClock(autojump_threshold=0)
     anyio.run(event_queue.check, clause, open_queue, TERMS, backend="trio", backend_options={"clock": clock})
-
-
-class OnTrio:
-    """The simulated adapters know trio alone."""
-
-    @pytest.fixture
-    def on_loop(self) -> OnLoop:
-        def run(main: Callable[[], Awaitable[None]]) -> None:
-            anyio.run(main, backend="trio")
-
-        return run
 
 
 class TestSource(OnTrio, SourceContract):

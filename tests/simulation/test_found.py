@@ -25,8 +25,9 @@ from pipeline.ports.event_queue import Receipt
 from pipeline.ports.object_store import StoredObject
 from pipeline.queues.memory import MemoryEventQueue
 from pipeline.stores.memory import MemoryObjectStore
-from tests.engine.moving import FLOW, SMALL, RecordingReporter, World, on_trio
+from tests.engine.moving import FLOW, SMALL, RecordingReporter, World
 from tests.engine.world import ManualClock, MemoryDestination
+from tests.loops import on_trio
 from tests.simulation.faults import Fault, Kind, Point, ScriptedDealer
 from tests.simulation.model import Model
 from tests.simulation.plan import Plan, plan_of
@@ -60,61 +61,53 @@ class Interrupted(MemoryObjectStore):
         await other.update(FLOW, int(key.split("/")[3]), lambda now: now.to(Status.SUCCESS, now.updated))
 
 
-def test_a_movement_that_settles_while_it_is_taken_up_is_left_and_the_next_begun() -> None:
-    async def main() -> None:
-        flows = FlowStore(Interrupted(2), ManualClock())  # between the look at the latest and taking it up
-        flow = await flows.connect(FLOW, "memory:source", "memory:destination")
-        await flows.begin(flow, (), ())
-        movement, resumed = await flows.begin(flow, (), ())
-        assert (movement.number, resumed) == (2, False)
-        assert (await flows.read_movement(FLOW, 1)).attempts == 1
-
-    on_trio(main)
+@on_trio
+async def test_a_movement_that_settles_while_it_is_taken_up_is_left_and_the_next_begun() -> None:
+    flows = FlowStore(Interrupted(2), ManualClock())  # between the look at the latest and taking it up
+    flow = await flows.connect(FLOW, "memory:source", "memory:destination")
+    await flows.begin(flow, (), ())
+    movement, resumed = await flows.begin(flow, (), ())
+    assert (movement.number, resumed) == (2, False)
+    assert (await flows.read_movement(FLOW, 1)).attempts == 1
 
 
-def test_a_movement_that_settles_while_it_is_found_too_old_stays_as_it_is() -> None:
-    async def main() -> None:
-        store = Interrupted(3)  # between taking it up and settling it
-        flows = FlowStore(store, ManualClock())
-        flow = await flows.connect(FLOW, "memory:source", "memory:destination")
-        await flows.begin(flow, (), ())
-        world = World({"a": {1: "one"}}, store=store, clock=ManualClock(datetime(2026, 2, 1, tzinfo=UTC)))
-        movement = await world.move()
-        assert (movement.number, movement.status) == (2, Status.SUCCESS)
-        assert (await flows.read_movement(FLOW, 1)).status is Status.SUCCESS
-
-    on_trio(main)
+@on_trio
+async def test_a_movement_that_settles_while_it_is_found_too_old_stays_as_it_is() -> None:
+    store = Interrupted(3)  # between taking it up and settling it
+    flows = FlowStore(store, ManualClock())
+    flow = await flows.connect(FLOW, "memory:source", "memory:destination")
+    await flows.begin(flow, (), ())
+    world = World({"a": {1: "one"}}, store=store, clock=ManualClock(datetime(2026, 2, 1, tzinfo=UTC)))
+    movement = await world.move()
+    assert (movement.number, movement.status) == (2, Status.SUCCESS)
+    assert (await flows.read_movement(FLOW, 1)).status is Status.SUCCESS
 
 
-def test_who_has_been_replaced_does_not_settle_what_another_exports_anew() -> None:
-    async def main() -> None:
-        store = MemoryObjectStore()
-        flows = FlowStore(store, ManualClock())
-        flow = await flows.connect(FLOW, "memory:source", "memory:destination")
-        mine, _ = await flows.begin(flow, (), ())
-        await flows.begin(flow, (), ())
-        world = World({})
-        context = EngineContext(store, world.queue, world.clock, RecordingReporter(), flows, SMALL)
-        async with MemoryDestination().open(FLOW) as session:
-            with pytest.raises(LeaseLostError, match="gives way"):
-                await Settlement(context, session).settle(mine, (), {}, {}, NOTHING_RUN)
-        assert (await flows.read_movement(FLOW, 1)).status is Status.IN_PROGRESS
-
-    on_trio(main)
+@on_trio
+async def test_who_has_been_replaced_does_not_settle_what_another_exports_anew() -> None:
+    store = MemoryObjectStore()
+    flows = FlowStore(store, ManualClock())
+    flow = await flows.connect(FLOW, "memory:source", "memory:destination")
+    mine, _ = await flows.begin(flow, (), ())
+    await flows.begin(flow, (), ())
+    world = World({})
+    context = EngineContext(store, world.queue, world.clock, RecordingReporter(), flows, SMALL)
+    async with MemoryDestination().open(FLOW) as session:
+        with pytest.raises(LeaseLostError, match="gives way"):
+            await Settlement(context, session).settle(mine, (), {}, {}, NOTHING_RUN)
+    assert (await flows.read_movement(FLOW, 1)).status is Status.IN_PROGRESS
 
 
-def test_an_update_that_changes_nothing_writes_nothing() -> None:
-    async def main() -> None:
-        flows = FlowStore(MemoryObjectStore(), ManualClock())
-        flow = await flows.connect(FLOW, "memory:source", "memory:destination")
-        begun, _ = await flows.begin(flow, (), ())
+@on_trio
+async def test_an_update_that_changes_nothing_writes_nothing() -> None:
+    flows = FlowStore(MemoryObjectStore(), ManualClock())
+    flow = await flows.connect(FLOW, "memory:source", "memory:destination")
+    begun, _ = await flows.begin(flow, (), ())
 
-        def unchanged(now: Movement) -> Movement:
-            return now
+    def unchanged(now: Movement) -> Movement:
+        return now
 
-        assert await flows.update(FLOW, 1, unchanged) == begun
-
-    on_trio(main)
+    assert await flows.update(FLOW, 1, unchanged) == begun
 
 
 async def test_a_lease_that_cannot_be_renewed_or_given_back_because_the_disk_is_full_ends_nothing() -> None:
@@ -131,21 +124,19 @@ async def test_a_lease_that_cannot_be_renewed_or_given_back_because_the_disk_is_
 
 
 @pytest.mark.parametrize("is_settled", [False, True])
-def test_a_file_list_that_is_gone_is_damage_until_the_movement_has_settled(is_settled: bool) -> None:
-    async def main() -> None:
-        store = MemoryObjectStore()
-        flows = FlowStore(store, ManualClock())
-        flow = await flows.connect(FLOW, "memory:source", "memory:destination")
-        movement, _ = await flows.begin(flow, (), ())
-        if is_settled:
-            await flows.update(FLOW, 1, lambda now: now.to(Status.SUCCESS, now.updated))
-        context = EngineContext(store, MemoryEventQueue(), ManualClock(), RecordingReporter(), flows, SMALL)
-        async with MemoryDestination().open(FLOW) as session:
-            importing = MovementImport(context, movement, session, anyio.CapacityLimiter(1))
-            with pytest.raises(LeaseLostError if is_settled else DamagedError):
-                await importing.import_group(GroupCompleted(FLOW, 1, Label("a"), ObjectKey("pruned")))
-
-    on_trio(main)
+@on_trio
+async def test_a_file_list_that_is_gone_is_damage_until_the_movement_has_settled(is_settled: bool) -> None:
+    store = MemoryObjectStore()
+    flows = FlowStore(store, ManualClock())
+    flow = await flows.connect(FLOW, "memory:source", "memory:destination")
+    movement, _ = await flows.begin(flow, (), ())
+    if is_settled:
+        await flows.update(FLOW, 1, lambda now: now.to(Status.SUCCESS, now.updated))
+    context = EngineContext(store, MemoryEventQueue(), ManualClock(), RecordingReporter(), flows, SMALL)
+    async with MemoryDestination().open(FLOW) as session:
+        importing = MovementImport(context, movement, session, anyio.CapacityLimiter(1))
+        with pytest.raises(LeaseLostError if is_settled else DamagedError):
+            await importing.import_group(GroupCompleted(FLOW, 1, Label("a"), ObjectKey("pruned")))
 
 
 @pytest.mark.parametrize("is_settled", [False, True])

@@ -23,34 +23,28 @@ ANY_TIME = settings(deadline=None, max_examples=40, suppress_health_check=[Healt
 
 @ANY_TIME
 @given(states=st.lists(trees, min_size=1, max_size=3), per_file=st.sampled_from([1, 3, 1000]))
-def test_the_destination_equals_the_source_after_every_movement(states: Sequence[Tree], per_file: int) -> None:
-    async def main() -> None:
-        with tempfile.TemporaryDirectory() as scratch:
-            source, destination = Path(scratch, "source"), Path(scratch, "destination")
-            flow = TreeFlow(source, destination, records_per_file=per_file)
-            for state in states:
-                grow(source, state)
-                await flow.move()
-                assert described(source) == described(destination)
-                assert (flow.rejections, flow.violations) == ([], [])
-                assert await flow.move() == 0
-
-    anyio.run(main)
+async def test_the_destination_equals_the_source_after_every_movement(states: Sequence[Tree], per_file: int) -> None:
+    with tempfile.TemporaryDirectory() as scratch:
+        source, destination = Path(scratch, "source"), Path(scratch, "destination")
+        flow = TreeFlow(source, destination, records_per_file=per_file)
+        for state in states:
+            grow(source, state)
+            await flow.move()
+            assert described(source) == described(destination)
+            assert (flow.rejections, flow.violations) == ([], [])
+            assert await flow.move() == 0
 
 
 @ANY_TIME
 @given(tree=trees)
-def test_keys_are_strictly_ascending_and_name_every_entry(tree: Tree) -> None:
-    async def main() -> None:
-        with tempfile.TemporaryDirectory() as scratch:
-            source = Path(scratch, "source")
-            grow(source, tree)
-            keys = await keys_of(TreeFlow(source, source).source)
-            ordered = [order(key) for key in keys]
-            assert ordered == sorted(set(ordered))
-            assert {value for ((_, value),) in ordered} == described(source).keys()
-
-    anyio.run(main)
+async def test_keys_are_strictly_ascending_and_name_every_entry(tree: Tree) -> None:
+    with tempfile.TemporaryDirectory() as scratch:
+        source = Path(scratch, "source")
+        grow(source, tree)
+        keys = await keys_of(TreeFlow(source, source).source)
+        ordered = [order(key) for key in keys]
+        assert ordered == sorted(set(ordered))
+        assert {value for ((_, value),) in ordered} == described(source).keys()
 
 
 async def test_an_entry_that_sorts_before_the_slash_stands_between_a_directory_and_its_content(tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 
-import anyio
 import orjson
 import psycopg
 import pytest
@@ -55,21 +54,18 @@ def body(line: bytes) -> Row:
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_any_rows_of_a_block_become_lines(place: Place, seed: int) -> None:
-    async def main() -> None:
-        read: list[Key] = []
-        content, choice = StreamContent(), random.Random(seed)
-        async with PostgresSource(place.uri).open_snapshot() as snapshot:
-            (schema,) = await snapshot.streams()
-            async with snapshot.open_rows(schema) as blocks:
-                async for block in blocks:
-                    keys = block.keys()
-                    read.extend(keys)
-                    count = choice.choice([0, 1, len(keys) // 2, len(keys)]) if seed else len(keys)
-                    wanted = sorted(choice.sample(range(len(keys)), count))
-                    lines = (await block.upserts(wanted, content.store)).splitlines(keepends=True)
-                    assert list(map(repr, map(body, lines))) == [repr(row(keys[at][0])) for at in wanted]  # type: ignore[arg-type]
+async def test_any_rows_of_a_block_become_lines(place: Place, seed: int) -> None:
+    read: list[Key] = []
+    content, choice = StreamContent(), random.Random(seed)
+    async with PostgresSource(place.uri).open_snapshot() as snapshot:
+        (schema,) = await snapshot.streams()
+        async with snapshot.open_rows(schema) as blocks:
+            async for block in blocks:
+                keys = block.keys()
+                read.extend(keys)
+                count = choice.choice([0, 1, len(keys) // 2, len(keys)]) if seed else len(keys)
+                wanted = sorted(choice.sample(range(len(keys)), count))
+                lines = (await block.upserts(wanted, content.store)).splitlines(keepends=True)
+                assert list(map(repr, map(body, lines))) == [repr(row(keys[at][0])) for at in wanted]  # type: ignore[arg-type]
 
-        assert read == [(at,) for at in range(COUNT)]
-
-    anyio.run(main)
+    assert read == [(at,) for at in range(COUNT)]

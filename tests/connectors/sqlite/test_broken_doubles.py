@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import anyio
 import pytest
 
 from pipeline.connectors.sqlite import SqliteDestination, SqliteSource
@@ -30,11 +29,7 @@ from pipeline.ports.source import RowBlock, Snapshot, Source, StoreBinary
 from tests.connectors.sqlite.test_contracts import destination_world, source_world
 from tests.contracts.destination import DestinationContract, file_to_load
 from tests.contracts.source import SourceContract
-
-
-def on_asyncio(main: Callable[[], Awaitable[None]]) -> None:
-    """Run an async function to its end."""
-    anyio.run(main)
+from tests.loops import on_backend
 
 
 @dataclass(frozen=True)
@@ -197,7 +192,7 @@ def failing(contract: object, worlds: Callable[[], object]) -> set[str]:
             continue
         wanted = inspect.signature(fact).parameters
         world = worlds()
-        arguments: dict[str, object] = {"world": world, "on_loop": on_asyncio, "later": "upsert"}
+        arguments: dict[str, object] = {"world": world, "on_loop": on_backend("asyncio"), "later": "upsert"}
         if "file" in wanted:
             arguments["file"] = inspect.unwrap(DestinationContract.file)(contract, world)
         try:
