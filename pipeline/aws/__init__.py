@@ -1,4 +1,1 @@
-"""The floor beneath what speaks to AWS, or to a server like it: clients, one table of errors, one layer of retries.
-
-Everything here is asyncio only, as aiobotocore is.
-"""
+"""Clients, errors and retries for AWS and servers with its protocols. asyncio only, as aiobotocore is."""

@@ -1,7 +1,7 @@
-"""Errors of AWS, of servers like it, and of the way to them, translated by one table.
+"""Translates the errors of AWS, of similar servers and of the network, with one table.
 
-What an operator has to know is in the message: what was asked, of which bucket or queue, which permission it takes,
-and the way out. The server's own words are quoted; no credentials are.
+A message says what was requested of which bucket or queue, what the server said, which permission is missing, and what
+to do. It never shows credentials.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from pipeline.domain.errors import (
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What is asked, in the words of an error message: "cannot {what}: …", in or at `place`.
+    """A request in the words of an error message: "cannot {what} ({place}): …".
 
-    `permission` is the IAM action and resource that it takes ("s3:PutObject on arn:aws:s3:::data/flows/*").
+    `permission` is the IAM action and resource that it needs ("s3:PutObject on arn:aws:s3:::data/flows/*").
     """
 
     what: str
@@ -38,145 +38,126 @@ class Request:
 
 
 _AGAIN = "run the command again; it carries on where it stopped"
+_ABSENT = "it is not there"
 _CREDENTIALS = "check the access key, its secret, and that they belong to this endpoint"
-_CLOCK = "set the clock of this machine: it differs by more than 15 minutes from the server's"
+_CLOCK = "set the clock of this machine: it differs from the server's by more than 15 minutes"
 _TOKEN = "get new credentials, and run the command again"
-_REGION = "set the region it is in"
+_REGION = "set aws_region to the region of the bucket or queue"
 _FULL = "make room there or raise the limit, then run the command again"
 _MISSING = "create it, or name one that exists"
 _KEY = "let the role use the KMS key (kms:GenerateDataKey, kms:Decrypt), or name a key that exists"
-_DENIED = "give the role the permission, or use other credentials"
+_DENIED = "give the role {permission}, or use other credentials"
+_OVERTAKEN = "another process has written it"
+_REDELIVERED = "the message was delivered to another worker"
+_UNSUPPORTED = "the store does not support this; use one that does"
+_ALTERED = "the data was altered on its way; if this repeats, check the proxies and the network between"
+_SIGN_IN = "sign in again (`aws sso login`)"
+_UNREACHABLE = "check the endpoint and the network, and run the command again"
+_TLS = "check that this machine trusts the endpoint's certificate, and that the endpoint speaks https"
 
 _Meaning = tuple[type[PipelineError], str]
 
-_CODES: dict[str, _Meaning] = {
-    "NoSuchBucket": (ConfigurationError, _MISSING),
-    "NonExistentQueue": (ConfigurationError, _MISSING),
-    "QueueDoesNotExist": (ConfigurationError, _MISSING),
-    "InvalidBucketName": (ConfigurationError, "give the bucket a name that S3 allows"),
-    "InvalidAddress": (ConfigurationError, "give the queue's URL as the service returns it"),
-    "NoSuchKey": (AbsentError, "it is not there"),
-    "NoSuchUpload": (AbsentError, "the upload was completed or aborted by somebody else"),
-    "PermanentRedirect": (ConfigurationError, _REGION),
-    "TemporaryRedirect": (TransientError, _AGAIN),
-    "AuthorizationHeaderMalformed": (ConfigurationError, _REGION),
-    "IllegalLocationConstraintException": (ConfigurationError, _REGION),
-    "AccessDenied": (RefusedError, _DENIED),
-    "AccessDeniedException": (RefusedError, _DENIED),
-    "AllAccessDisabled": (RefusedError, _DENIED),
-    "AccountProblem": (RefusedError, "see the account's billing and support pages"),
-    "InvalidAccessKeyId": (ConfigurationError, _CREDENTIALS),
-    "InvalidClientTokenId": (ConfigurationError, _CREDENTIALS),
-    "UnrecognizedClientException": (ConfigurationError, _CREDENTIALS),
-    "SignatureDoesNotMatch": (ConfigurationError, _CREDENTIALS),
-    "InvalidSignatureException": (ConfigurationError, _CREDENTIALS),
-    "IncompleteSignature": (ConfigurationError, _CREDENTIALS),
-    "InvalidToken": (RefusedError, _TOKEN),
-    "InvalidSecurity": (ConfigurationError, _CREDENTIALS),
-    "ExpiredToken": (RefusedError, _TOKEN),
-    "ExpiredTokenException": (RefusedError, _TOKEN),
-    "TokenRefreshRequired": (RefusedError, _TOKEN),
-    "RequestTimeTooSkewed": (RefusedError, _CLOCK),
-    "RequestExpired": (RefusedError, _CLOCK),
-    "PreconditionFailed": (ConflictError, "somebody else has written it"),
-    "ConditionalRequestConflict": (TransientError, _AGAIN),
-    "OperationAborted": (TransientError, _AGAIN),
-    "SlowDown": (TransientError, _AGAIN),
-    "Throttling": (TransientError, _AGAIN),
-    "ThrottlingException": (TransientError, _AGAIN),
-    "ThrottledException": (TransientError, _AGAIN),
-    "RequestThrottled": (TransientError, _AGAIN),
-    "RequestThrottledException": (TransientError, _AGAIN),
-    "RequestLimitExceeded": (TransientError, _AGAIN),
-    "KmsThrottled": (TransientError, _AGAIN),
-    "TooManyRequestsException": (TransientError, _AGAIN),
-    "BandwidthLimitExceeded": (TransientError, _AGAIN),
-    "OverLimit": (TransientError, "too many messages are in flight; acknowledge some, or run fewer workers"),
-    "RequestTimeout": (TransientError, _AGAIN),
-    "RequestTimeoutException": (TransientError, _AGAIN),
-    "InternalError": (TransientError, _AGAIN),
-    "InternalFailure": (TransientError, _AGAIN),
-    "ServiceUnavailable": (TransientError, _AGAIN),
-    "ServiceUnavailableException": (TransientError, _AGAIN),
-    "QueueDeletedRecently": (TransientError, "wait a minute after a queue was deleted, and run the command again"),
-    "IncompleteBody": (TransientError, _AGAIN),
-    "BadDigest": (TransientError, "what arrived is not what was sent; if it stays so, check what lies between"),
-    "XAmzContentSHA256Mismatch": (TransientError, "what arrived is not what was sent; check what lies between"),
-    "XAmzContentChecksumMismatch": (TransientError, "what arrived is not what was sent; check what lies between"),
-    "ReceiptHandleIsInvalid": (LeaseLostError, "the message was given to another worker"),
-    "MessageNotInflight": (LeaseLostError, "the message was given to another worker"),
-    "KmsAccessDenied": (RefusedError, _KEY),
-    "KmsDisabled": (RefusedError, _KEY),
-    "KmsInvalidState": (RefusedError, _KEY),
-    "KmsNotFound": (ConfigurationError, _KEY),
-    "KMS.AccessDeniedException": (RefusedError, _KEY),
-    "KMS.DisabledException": (RefusedError, _KEY),
-    "KMS.KMSInvalidStateException": (RefusedError, _KEY),
-    "KMS.NotFoundException": (ConfigurationError, _KEY),
-    "QuotaExceeded": (RefusedError, _FULL),
-    "EntityTooLarge": (RefusedError, "the store takes no object of this size"),
-    "InvalidObjectState": (RefusedError, "it was archived; restore it first"),
-    "NotImplemented": (RefusedError, "the store cannot do this; use one that can"),
-}
+_MEANINGS: tuple[tuple[type[PipelineError], str, str], ...] = (
+    (ConfigurationError, _MISSING, "NoSuchBucket NonExistentQueue QueueDoesNotExist"),
+    (ConfigurationError, "give the bucket a name that S3 allows", "InvalidBucketName"),
+    (ConfigurationError, "give the queue's URL as the service returns it", "InvalidAddress"),
+    (ConfigurationError, _REGION, "PermanentRedirect AuthorizationHeaderMalformed IllegalLocationConstraintException"),
+    (
+        ConfigurationError,
+        _CREDENTIALS,
+        "InvalidAccessKeyId InvalidClientTokenId UnrecognizedClientException SignatureDoesNotMatch"
+        " InvalidSignatureException IncompleteSignature InvalidSecurity",
+    ),
+    (ConfigurationError, _KEY, "KmsNotFound KMS.NotFoundException"),
+    (AbsentError, _ABSENT, "NoSuchKey"),
+    (AbsentError, "another process has completed or aborted the upload", "NoSuchUpload"),
+    (RefusedError, _DENIED, "AccessDenied AccessDeniedException AllAccessDisabled"),
+    (RefusedError, "see the account's billing and support pages", "AccountProblem"),
+    (RefusedError, _TOKEN, "InvalidToken ExpiredToken ExpiredTokenException TokenRefreshRequired"),
+    (RefusedError, _CLOCK, "RequestTimeTooSkewed RequestExpired"),
+    (
+        RefusedError,
+        _KEY,
+        "KmsAccessDenied KmsDisabled KmsInvalidState"
+        " KMS.AccessDeniedException KMS.DisabledException KMS.KMSInvalidStateException",
+    ),
+    (RefusedError, _FULL, "QuotaExceeded"),
+    (RefusedError, "the store does not take an object of this size", "EntityTooLarge"),
+    (RefusedError, "the object was archived; restore it first", "InvalidObjectState"),
+    (RefusedError, _UNSUPPORTED, "NotImplemented"),
+    (ConflictError, _OVERTAKEN, "PreconditionFailed"),
+    (LeaseLostError, _REDELIVERED, "ReceiptHandleIsInvalid MessageNotInflight"),
+    (TransientError, "too many messages are in flight; acknowledge some, or run fewer workers", "OverLimit"),
+    (TransientError, "a queue was deleted: wait a minute, and run the command again", "QueueDeletedRecently"),
+    (TransientError, _ALTERED, "BadDigest XAmzContentSHA256Mismatch XAmzContentChecksumMismatch"),
+    (
+        TransientError,
+        _AGAIN,
+        "TemporaryRedirect ConditionalRequestConflict OperationAborted SlowDown Throttling ThrottlingException"
+        " ThrottledException RequestThrottled RequestThrottledException RequestLimitExceeded KmsThrottled"
+        " TooManyRequestsException BandwidthLimitExceeded RequestTimeout RequestTimeoutException InternalError"
+        " InternalFailure ServiceUnavailable ServiceUnavailableException IncompleteBody",
+    ),
+)
+"""An error, what to do, and the server's codes for it."""
+
+_CODES: dict[str, _Meaning] = {code: (kind, advice) for kind, advice, codes in _MEANINGS for code in codes.split()}
 
 _STATUSES: dict[int, _Meaning] = {
     301: (ConfigurationError, _REGION),
     307: (TransientError, _AGAIN),
     401: (ConfigurationError, _CREDENTIALS),
     403: (RefusedError, _DENIED),
-    404: (AbsentError, "it is not there"),
+    404: (AbsentError, _ABSENT),
     408: (TransientError, _AGAIN),
     409: (TransientError, _AGAIN),
-    412: (ConflictError, "somebody else has written it"),
+    412: (ConflictError, _OVERTAKEN),
     429: (TransientError, _AGAIN),
-    501: (RefusedError, "the store cannot do this; use one that can"),
+    501: (RefusedError, _UNSUPPORTED),
     507: (RefusedError, _FULL),
 }
-"""Where the code is none of the above, or there is none: the answer to a HEAD has no body to hold one."""
+"""For an answer whose code is not in the table, or that has none: the answer to a HEAD has no body to hold one."""
 
 _REFUSED: _Meaning = (RefusedError, "see what the server says")
 _SERVER: _Meaning = (TransientError, _AGAIN)
 
-_UNREACHABLE = "check the endpoint and the network, and run the command again"
-_TLS = "check that the endpoint's certificate is trusted here and that it speaks https"
-
 _EXCEPTIONS: tuple[tuple[type[Exception], type[PipelineError], str], ...] = (
-    (boto.NoCredentialsError, ConfigurationError, "give an access key, a profile or a role"),
-    (boto.PartialCredentialsError, ConfigurationError, "give both an access key id and its secret"),
+    (boto.NoCredentialsError, ConfigurationError, "set an access key, a profile or a role"),
+    (boto.PartialCredentialsError, ConfigurationError, "set both an access key id and its secret"),
     (boto.ProfileNotFound, ConfigurationError, "name a profile that exists in ~/.aws/config"),
-    (boto.ConfigParseError, ConfigurationError, "mend that file"),
-    (boto.NoRegionError, ConfigurationError, "give a region"),
-    (boto.InvalidRegionError, ConfigurationError, "give a region that exists"),
-    (boto.UnauthorizedSSOTokenError, RefusedError, "sign in again (`aws sso login`)"),
-    (boto.TokenRetrievalError, RefusedError, "sign in again (`aws sso login`)"),
-    (boto.SSOTokenLoadError, RefusedError, "sign in again (`aws sso login`)"),
-    (boto.CredentialRetrievalError, TransientError, "check the profile or role that credentials come from"),
+    (boto.ConfigParseError, ConfigurationError, "correct that file"),
+    (boto.NoRegionError, ConfigurationError, "set aws_region"),
+    (boto.InvalidRegionError, ConfigurationError, "set aws_region to a region that exists"),
+    (boto.UnauthorizedSSOTokenError, RefusedError, _SIGN_IN),
+    (boto.TokenRetrievalError, RefusedError, _SIGN_IN),
+    (boto.SSOTokenLoadError, RefusedError, _SIGN_IN),
+    (boto.CredentialRetrievalError, TransientError, "check the profile or role that provides the credentials"),
     (boto.MetadataRetrievalError, TransientError, "check that this machine or container has a role"),
-    (boto.ParamValidationError, ConfigurationError, "mend that value"),
+    (boto.ParamValidationError, ConfigurationError, "correct that name or value"),
     (boto.SSLError, TransientError, _TLS),
     (boto.ProxyConnectionError, TransientError, "check the proxy (HTTPS_PROXY), and run the command again"),
     (boto.EndpointConnectionError, TransientError, _UNREACHABLE),
     (boto.HTTPClientError, TransientError, _UNREACHABLE),
-    (boto.ChecksumError, TransientError, "what arrived is not what was sent; check what lies between"),
+    (boto.ChecksumError, TransientError, _ALTERED),
     (boto.IncompleteReadError, TransientError, _AGAIN),
     (boto.ResponseStreamingError, TransientError, _AGAIN),
-    (boto.BotoCoreError, ConfigurationError, "mend the configuration"),
-    (ResponseParserError, TransientError, "what answers there may not be what it should be; check the endpoint"),
+    (boto.BotoCoreError, ConfigurationError, "correct the configuration"),
+    (ResponseParserError, TransientError, "check that the endpoint is S3 or SQS, or a server with their protocols"),
     (aiohttp.ClientError, TransientError, _UNREACHABLE),
     (OSError, TransientError, _UNREACHABLE),
     (EOFError, TransientError, _AGAIN),
 )
-"""The first that fits."""
+"""The first entry that fits counts."""
 
 _LASTING_TLS = ("CERTIFICATE_VERIFY_FAILED", "WRONG_VERSION_NUMBER")
-"""What OpenSSL says of a certificate that is not trusted, and of a server without TLS; a cut handshake passes."""
+"""OpenSSL's words for an untrusted certificate and for a server without TLS. Other TLS errors pass by themselves."""
 
 FOREIGN: tuple[type[Exception], ...] = (boto.ClientError, *(foreign for foreign, _, _ in _EXCEPTIONS))
 
 
 @contextmanager
 def translated(request: Request) -> Iterator[None]:
-    """Turn a foreign error of the body into the error for the caller's next step; ours pass through."""
+    """Turn a foreign error of the body into the error for the caller's next step; a PipelineError passes through."""
     try:
         yield
     except PipelineError:
@@ -186,24 +167,40 @@ def translated(request: Request) -> Iterator[None]:
 
 
 def translate(error: Exception, request: Request) -> PipelineError:
-    """Return the error of ours that `error` means, when it was met on `request`."""
+    """Return the PipelineError for a foreign error of `request`."""
     if isinstance(error, boto.ClientError):
         kind, advice = _meaning(error)
-        words = _words(error)
-    else:
-        kind, advice = next((ours, advice) for foreign, ours, advice in _EXCEPTIONS if isinstance(error, foreign))
-        words = str(error) or type(error).__name__
-        if advice == _TLS and any(word in words for word in _LASTING_TLS):
-            kind = ConfigurationError
-    if kind is RefusedError and advice == _DENIED and request.permission:
-        advice = f"it takes the permission {request.permission}; {_DENIED}"
+        return error_of(kind, request, error, advice)
+    kind, advice = next((ours, advice) for foreign, ours, advice in _EXCEPTIONS if isinstance(error, foreign))
+    words = _words(error)
+    if advice == _TLS and any(word in words for word in _LASTING_TLS):
+        kind = ConfigurationError
     return kind(f"cannot {request.what} ({request.place}): {words}; {advice}")
 
 
+def _words(error: Exception) -> str:
+    """Return the error's own text on one line, without botocore's regular expression for the names of buckets."""
+    text = str(error) or ("no answer in time" if isinstance(error, TimeoutError) else "the connection broke")
+    return " ".join(text.partition(": Bucket name must match")[0].split()).rstrip(".")
+
+
+def error_of(kind: type[PipelineError], request: Request, error: boto.ClientError, advice: str) -> PipelineError:
+    """Return an error of this kind for a server's answer; `{permission}` in `advice` is the one the request needs."""
+    message, code = message_of(error), code_of(error) or str(status_of(error))
+    said = f"{message} ({code})" if message else code
+    permission = f"the permission {request.permission}" if request.permission else "the permission"
+    return kind(f"cannot {request.what} ({request.place}): {said}; {advice.format(permission=permission)}")
+
+
 def code_of(error: boto.ClientError) -> str:
-    """Return the server's code without the service's name in front ("NonExistentQueue")."""
+    """Return the server's code without the service's name before it ("NonExistentQueue")."""
     code = str(error.response.get("Error", {}).get("Code", ""))
     return code if code.startswith("KMS.") else code.rpartition("#")[2].rpartition(".")[2]
+
+
+def message_of(error: boto.ClientError) -> str:
+    """Return the server's message without a full stop; empty where there is none."""
+    return str(error.response.get("Error", {}).get("Message", "")).strip().rstrip(".")
 
 
 def status_of(error: boto.ClientError) -> int:
@@ -214,8 +211,3 @@ def status_of(error: boto.ClientError) -> int:
 def _meaning(error: boto.ClientError) -> _Meaning:
     status = status_of(error)
     return _CODES.get(code_of(error)) or _STATUSES.get(status) or (_SERVER if status >= 500 else _REFUSED)
-
-
-def _words(error: boto.ClientError) -> str:
-    message = str(error.response.get("Error", {}).get("Message", "")).strip().rstrip(".")
-    return f"{code_of(error) or status_of(error)} {message}".strip()

@@ -1,4 +1,4 @@
-"""How to reach AWS, or a server that speaks as it does."""
+"""How to reach AWS, or a server with its protocols."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from pipeline.domain.errors import ConfigurationError
 
 @dataclass(frozen=True, slots=True)
 class AwsOptions:
-    """Where the service is, who asks, and with how much patience. No repr of it shows a secret.
+    """The service's address, the credentials, time-outs and retries. Its repr shows no secret.
 
-    `endpoint_url` None is AWS itself. Without `access_key_id` the credentials come from where AWS's own tools look for
-    them: environment, profile, role. `region` None likewise; with an endpoint of one's own it falls back to us-east-1.
+    `endpoint_url` None is AWS itself. Without `access_key_id`, credentials are found as AWS's own tools find them:
+    environment, profile, role. So is `region` None; with an `endpoint_url` it falls back to us-east-1.
     """
 
     endpoint_url: str | None = None
@@ -23,30 +23,30 @@ class AwsOptions:
     session_token: str | None = field(default=None, repr=False)
 
     max_connections: int = 32
-    """As many as there are requests at once; with fewer, requests wait for each other without being seen to."""
+    """At least the number of concurrent requests: with fewer, requests silently wait for each other."""
     connect_timeout_seconds: float = 5.0
     read_timeout_seconds: float = 60.0
-    """Between two bytes, not for a whole body. Some stores take 10 s to decide a contended conditional put."""
+    """Between two bytes, not for a whole body. Some stores take 10 s for a contended conditional put."""
 
     tries: int = 8
-    """Of one request, the first included."""
+    """Tries of one request, including the first."""
     first_wait_seconds: float = 0.2
     longest_wait_seconds: float = 20.0
-    """The wait before try n is random up to first_wait · 2ⁿ⁻², and never above this: 13 s over 8 tries, on average."""
+    """The wait before try n is random below first_wait · 2ⁿ⁻², and below this limit: on average 13 s over 8 tries."""
 
     def __post_init__(self) -> None:
         if (self.access_key_id is None) != (self.secret_access_key is None):
-            raise ConfigurationError("an access key id and a secret access key go together; give both, or neither")
+            raise ConfigurationError("an access key id and a secret access key belong together; set both, or neither")
         if self.endpoint_url is not None:
             _check_endpoint(self.endpoint_url)
         if self.tries < 1 or self.max_connections < 1:
-            raise ConfigurationError("at least one try and one connection are needed")
+            raise ConfigurationError("the numbers of tries and of connections must be 1 or more")
 
 
 def _check_endpoint(url: str) -> None:
-    """Refuse what is no endpoint, without repeating what may hold a password."""
+    """Refuse an invalid endpoint, without repeating a URL that may hold a password."""
     parts = urlsplit(url)
     if "@" in parts.netloc:
-        raise ConfigurationError("the endpoint URL must not hold a user or password; give the access key beside it")
+        raise ConfigurationError("the endpoint URL must not hold a user or password; set the access key separately")
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ConfigurationError(f"not an endpoint URL: {url}; write it as https://host:port")

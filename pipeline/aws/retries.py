@@ -1,4 +1,4 @@
-"""The one layer that tries a request again: with exponential back-off, full jitter, and a cap on each wait and on tries.
+"""The one layer that repeats requests: exponential back-off, full jitter, a limit for each wait and for the tries.
 
 (https://aws.amazon.com/builders-library/timeouts-retries-and-backoff-with-jitter/)
 """
@@ -19,35 +19,28 @@ T = TypeVar("T")
 
 
 def wait_seconds(failures: int, options: AwsOptions) -> float:
-    """Return how long to wait after so many failures in a row, 1 or more: anything up to a limit that doubles."""
+    """Return a random wait after this many failures in a row (1 or more), below a limit that doubles each time."""
     return random.uniform(0.0, min(options.longest_wait_seconds, options.first_wait_seconds * 2.0 ** (failures - 1)))
 
 
-async def retried(attempt: Callable[[int], Awaitable[T]], options: AwsOptions) -> T:
-    """Return what `attempt` returns, awaiting it again for as long as it raises TransientError and tries are left.
+async def retried(attempt: Callable[[], Awaitable[T]], options: AwsOptions) -> T:
+    """Return the result of `attempt`, repeated while it raises TransientError and tries are left.
 
-    `attempt` is given its number, 1 at first. From 2 on the request may have taken place already, its answer lost:
-    what is not idempotent MUST find out. All other errors, and cancellation, end it at once.
+    An attempt that failed may have taken effect, and only its answer was lost: a caller whose request is not idempotent
+    MUST find out. All other errors, and cancellation, end it at once.
     """
-    trying = AsyncRetrying(
+    retrying = AsyncRetrying(
         retry=retry_if_exception_type(TransientError),
         stop=stop_after_attempt(options.tries),
         wait=lambda state: wait_seconds(state.attempt_number, options),
         sleep=anyio.sleep,
         retry_error_callback=_give_up,
     )
-    number = 0
-
-    async def next_attempt() -> T:
-        nonlocal number
-        number += 1
-        return await attempt(number)
-
-    return await trying(next_attempt)
+    return await retrying(attempt)
 
 
 def _give_up(state: RetryCallState) -> None:
-    """Raise the last error, with how often it was met."""
+    """Raise the last error, with the number of tries."""
     error = state.outcome.exception() if state.outcome else None
     seconds = state.seconds_since_start or 0.0
     raise TransientError(f"{error}; tried {state.attempt_number} times in {seconds:.0f} s") from error

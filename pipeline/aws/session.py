@@ -9,6 +9,7 @@ from typing import Any
 
 from aiobotocore.config import AioConfig
 from aiobotocore.session import get_session
+from botocore.exceptions import BotoCoreError
 from botocore.loaders import Loader, create_loader
 
 from pipeline.aws.errors import Request, translated
@@ -16,18 +17,18 @@ from pipeline.aws.options import AwsOptions
 from pipeline.domain.errors import ConfigurationError
 
 _FALLBACK_REGION = "us-east-1"
-"""What servers that are not AWS take for their region, as long as it is signed for."""
+"""For servers other than AWS: they accept any region, but a request cannot be signed without one."""
 
 
 @asynccontextmanager
 async def open_client(service: str, options: AwsOptions, **config: Any) -> AsyncIterator[Any]:
-    """Open a client of `service` ("s3", "sqs"); `config` goes to botocore's Config as it is.
+    """Open a client of `service` ("s3" or "sqs"); `config` is passed to botocore's Config.
 
-    botocore's own retries are off: `pipeline.aws.retries` is the one layer that tries again. The caller gives the
-    client its type. Foreign errors of its methods are for `pipeline.aws.errors.translated`.
+    botocore's own retries are off, because `pipeline.aws.retries` is the one layer that repeats requests. Callers wrap
+    the client's methods in `pipeline.aws.errors.translated`, and give the client its type.
     """
-    with translated(Request(f"make ready to use {service}", place=options.endpoint_url or "AWS")):
-        session: Any = get_session()  # its stubs overload four hundred services, and no name of type str
+    with translated(Request(f"use {service}", place=options.endpoint_url or "AWS")):
+        session: Any = get_session()  # its stubs have an overload for each of 400 services, and none for str
         session.register_component("data_loader", _loader(session.get_config_variable("data_path")))
         region = options.region or session.get_config_variable("region")
         opening = session.create_client(
@@ -47,8 +48,10 @@ async def open_client(service: str, options: AwsOptions, **config: Any) -> Async
         )
         try:
             client = await opening.__aenter__()
-        except ValueError as error:  # of an endpoint that only botocore sees through
-            raise ConfigurationError(f"cannot make ready to use {service}: {error}; mend that value") from error
+        except BotoCoreError:
+            raise
+        except ValueError as error:  # botocore's own check of the endpoint
+            raise ConfigurationError(f"cannot use {service}: {error}; correct aws_endpoint_url") from error
     try:
         yield client
     finally:
@@ -57,5 +60,5 @@ async def open_client(service: str, options: AwsOptions, **config: Any) -> Async
 
 @lru_cache(maxsize=1)
 def _loader(data_path: str | None) -> Loader:
-    """The descriptions of services, read once a process: 75 ms for the first client, 5 ms for all others."""
+    """The service descriptions, read once a process: the first client takes 75 ms, the others 5 ms."""
     return create_loader(data_path)

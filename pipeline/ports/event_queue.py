@@ -6,11 +6,24 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NewType, Protocol
 
+from pipeline.domain.errors import DefectError
+
 Receipt = NewType("Receipt", str)
 """The right to extend, give back or acknowledge one delivery of one message. A new delivery has a new receipt."""
 
 MAX_BODY_BYTES = 256 * 1024
 """The largest body a queue must take (SQS: 256 KiB, https://docs.aws.amazon.com/AWSSimpleQueueService/)."""
+
+
+def check_bodies(bodies: Sequence[bytes]) -> None:
+    """Raise DefectError for a body that a queue MAY refuse: only our own code makes bodies."""
+    for body in bodies:
+        if not 1 <= len(body) <= MAX_BODY_BYTES:
+            raise DefectError(f"a message of {len(body)} bytes; a queue takes 1 to {MAX_BODY_BYTES}")
+        try:
+            body.decode()
+        except UnicodeDecodeError as error:
+            raise DefectError(f"a message that is not UTF-8 text: {body[:80]!r}") from error
 
 
 @dataclass(frozen=True, slots=True)

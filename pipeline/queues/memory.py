@@ -1,4 +1,4 @@
-"""The event queue as a fake: all in memory, gone with the process, on anyio's clock so that a virtual one drives it."""
+"""A fake event queue in memory, for tests. It uses anyio's clock, so a virtual clock can drive it."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ import anyio
 from anyio.lowlevel import checkpoint
 
 from pipeline.domain.errors import LeaseLostError
-from pipeline.ports.event_queue import Message, QueueDepth, Receipt
-from pipeline.queues.bodies import check_bodies
+from pipeline.ports.event_queue import Message, QueueDepth, Receipt, check_bodies
 
 MAX_MESSAGES = 10
 
@@ -26,7 +25,7 @@ class _Waiting:
 
 
 class MemoryEventQueue:
-    """Keeps `pipeline.ports.event_queue.EventQueue`. `dead` holds the dead letters: each body with its reason."""
+    """Implements `pipeline.ports.event_queue.EventQueue`. `dead` holds the dead letters, each body with its reason."""
 
     def __init__(self, *, visibility_seconds: float = 30.0, max_receives: int = 5) -> None:
         self._visibility_seconds = visibility_seconds

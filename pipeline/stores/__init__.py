@@ -1,1 +1,1 @@
-"""Object stores: a directory, and a fake in memory. Each keeps its port, and passes its contract suite unchanged."""
+"""Object stores: a local directory, an S3 bucket, and a fake in memory. Each passes the port's contract suite unchanged."""

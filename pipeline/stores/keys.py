@@ -1,4 +1,4 @@
-"""The one rule for object keys, checked by every store before it touches anything."""
+"""The rules for object keys that every store shares."""
 
 from __future__ import annotations
 
@@ -29,3 +29,13 @@ def check_key(key: ObjectKey) -> ObjectKey:
     if len(key.encode()) > MAX_KEY_BYTES:
         raise DefectError(f"an object key of more than {MAX_KEY_BYTES} bytes; choose shorter names: {key[:100]!r}…")
     return key
+
+
+def is_listed(entry: bytes, prefix: bytes, after: bytes) -> bool:
+    """Whether a listing of the keys that start with `prefix` and sort after `after` needs `entry`.
+
+    An entry that ends in a slash is a directory: the listing needs it if any key below it may qualify.
+    """
+    if entry.endswith(b"/"):
+        return (entry.startswith(prefix) or prefix.startswith(entry)) and (entry > after or after.startswith(entry))
+    return entry > after and entry.startswith(prefix)

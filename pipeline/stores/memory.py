@@ -1,4 +1,4 @@
-"""The object store as a fake: all in memory, gone with the process. For tests of what is written against the port."""
+"""A fake object store in memory, for tests of code that is written against the port."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ PIECE_BYTES = 64 * 1024
 
 
 class MemoryObjectStore:
-    """Keeps `pipeline.ports.object_store.ObjectStore`, and no more than it promises.
+    """Implements `pipeline.ports.object_store.ObjectStore`, and guarantees no more than the port.
 
-    A version is a digest of the content, as an ETag on S3 is: content that comes back brings its version back.
+    A version is a digest of the content, as an ETag on S3 is: equal content has an equal version.
     """
 
     def __init__(self) -> None:
@@ -47,7 +47,7 @@ class MemoryObjectStore:
         await checkpoint()
         data = self._data(key)
         if len(data) > max_bytes:
-            raise DamagedError(f"the object {key} has {len(data)} bytes, and at most {max_bytes} were expected")
+            raise DamagedError(f"the object {key} has {len(data)} bytes; at most {max_bytes} were expected")
         return StoredObject(data, _version(data))
 
     @asynccontextmanager

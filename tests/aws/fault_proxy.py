@@ -1,12 +1,12 @@
-"""A proxy on loopback that stands between a client and a real server, and does to requests what networks do.
+"""A proxy on loopback between a client and a real server, which injects network faults.
 
     async with fault_proxy(server.endpoint_url) as proxy:
         proxy.next(LoseAnswer(), when=method("PUT"))
         ...                                             # a client of proxy.url
         assert [seen.method for seen in proxy.seen] == ["PUT", "PUT"]
 
-Each fault planned meets the next request it fits, once; without one a request passes through as it is. The Host header
-is left alone, so that signatures hold. It keeps client connections open between requests, as servers do.
+Each planned fault applies once, to the next request that fits; other requests pass unchanged. The Host header is kept,
+so signatures stay valid. Client connections stay open between requests, as on a server.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ class ResetBefore:
 
 @dataclass(frozen=True, slots=True)
 class LoseAnswer:
-    """The server handles the request; its answer is lost, and the connection is reset."""
+    """The server handles the request; the answer is lost, and the connection is reset."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The proxy answers by itself; the server never sees the request. `code` is AWS's, as S3 and SQS write it."""
+    """The proxy answers with this AWS error code; the server never sees the request."""
 
     status: int
     code: str
@@ -43,28 +43,28 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Truncate:
-    """The answer's body ends after so many bytes, though its head promised all."""
+    """The answer's body ends after this many bytes, though its head announced more."""
 
     after_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
 class Corrupt:
-    """One byte in the middle of the body is another: the answer's, or the request's."""
+    """One byte in the middle of the answer's or the request's body is altered."""
 
     of: Literal["answer", "request"] = "answer"
 
 
 @dataclass(frozen=True, slots=True)
 class Delay:
-    """The request waits so long before it goes on to the server."""
+    """The request reaches the server this much later."""
 
     seconds: float
 
 
 @dataclass(frozen=True, slots=True)
 class Strip:
-    """The request goes on without these headers (lower case)."""
+    """The request reaches the server without these headers (lower case)."""
 
     headers: frozenset[str]
 
@@ -72,7 +72,7 @@ class Strip:
 Fault = ResetBefore | LoseAnswer | Answer | Truncate | Corrupt | Delay | Strip
 Fits = Callable[[Head], bool]
 _TURNS = 5
-"""So often the loop goes round after all is closed, until each end of a connection has seen that the other one is gone."""
+"""Turns of the event loop after everything is closed, until both ends of each connection have noticed."""
 
 
 def always(_: Head) -> bool:
@@ -81,13 +81,13 @@ def always(_: Head) -> bool:
 
 
 def method(name: str, containing: str = "") -> Fits:
-    """Fits requests of this method whose target, with its query, contains a text."""
+    """Fits requests with this method whose target, including the query, contains a text."""
     return lambda head: head.method == name and containing in head.target
 
 
 @dataclass(slots=True)
 class FaultProxy:
-    """What is planned, and what was seen. `url` is for the client."""
+    """The planned faults and the requests seen. Clients connect to `url`."""
 
     url: str
     upstream: tuple[str, int]
@@ -96,15 +96,15 @@ class FaultProxy:
     lasting: list[tuple[Fault, Fits]] = field(default_factory=list)
 
     def next(self, fault: Fault, *, when: Fits = always, times: int = 1) -> None:
-        """Let this fault meet the next requests that fit, so many times."""
+        """Apply this fault to the next `times` requests that fit."""
         self.planned += [(fault, when)] * times
 
     def every(self, fault: Fault, *, when: Fits = always) -> None:
-        """Let this fault meet every request that fits, from now on, unless one is planned for it."""
+        """Apply this fault to every request that fits, unless another one is planned for it."""
         self.lasting.append((fault, when))
 
     def take(self, head: Head) -> Fault | None:
-        """Return the fault for this request."""
+        """Record the request, and return its fault."""
         self.seen.append(head)
         for index, (fault, fits) in enumerate(self.planned):
             if fits(head):
@@ -115,7 +115,7 @@ class FaultProxy:
 
 @asynccontextmanager
 async def fault_proxy(upstream_url: str) -> AsyncIterator[FaultProxy]:
-    """Run a proxy in front of the server at this address, on a free port of loopback. asyncio only."""
+    """Run a proxy to the server at this address, on a free port of loopback. asyncio only."""
     parts = urlsplit(upstream_url)
     assert parts.hostname is not None
     assert parts.port is not None
@@ -129,7 +129,7 @@ async def fault_proxy(upstream_url: str) -> AsyncIterator[FaultProxy]:
         try:
             await _serve(proxy, reader, writer)
         except (OSError, EOFError, asyncio.CancelledError):
-            pass  # one side went away, or the test is over: that is what this proxy is for
+            pass  # one side closed its connection, or the test has ended
         finally:
             clients.discard(task)
             writer.close()
@@ -172,7 +172,7 @@ async def _serve(proxy: FaultProxy, reader: asyncio.StreamReader, writer: asynci
 async def _forward(
     proxy: FaultProxy, head: Head, body: bytes, fault: Fault | None, writer: asyncio.StreamWriter
 ) -> bool:
-    """Pass one request on over a connection of its own, and the answer back; False when the client is to be cut off."""
+    """Forward one request on a new connection, and the answer back. False means: close the client's connection."""
     upstream, sending = await asyncio.open_connection(*proxy.upstream)
     try:
         sending.write(head.with_body_of(len(body)).as_bytes() + body)
@@ -180,7 +180,7 @@ async def _forward(
         answer = await read_head(upstream)
         if answer is None:
             return False
-        answer = answer.without(frozenset({"connection"}))  # it speaks of the connection to the server
+        answer = answer.without(frozenset({"connection"}))  # it is about the connection to the server
         if isinstance(fault, LoseAnswer):
             await read_body(upstream, answer, to=head)
             return False
@@ -194,7 +194,7 @@ async def _forward(
         await writer.drain()
         return not answer.ends_connection
     finally:
-        sending.transport.abort()  # what was not sent of a request that was given up is not waited for
+        sending.transport.abort()  # does not wait to send the rest of an abandoned request
 
 
 def _altered(body: bytes) -> bytes:
@@ -203,7 +203,7 @@ def _altered(body: bytes) -> bytes:
 
 
 def _reset(writer: asyncio.StreamWriter) -> None:
-    """Close with a reset in place of an orderly end, as a crashed machine or a firewall does."""
+    """Reset the connection, as a crashed machine or a firewall does."""
     connection = writer.get_extra_info("socket")
     if connection is not None:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

@@ -1,4 +1,4 @@
-"""As much of HTTP/1.1 as a proxy in tests needs: heads, and bodies by length, in chunks, or to the connection's end."""
+"""The part of HTTP/1.1 that a test proxy needs: heads, and bodies by length, in chunks, or up to the connection's end."""
 
 from __future__ import annotations
 
@@ -11,43 +11,43 @@ _NO_BODY = {204, 304}
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """The first line and the headers of a request or an answer, names in lower case."""
+    """The first line and the headers of a request or an answer; names are in lower case."""
 
     first: str
     headers: dict[str, str]
 
     @property
     def method(self) -> str:
-        """Of a request."""
+        """A request's method."""
         return self.first.split()[0]
 
     @property
     def target(self) -> str:
-        """Of a request: path and query."""
+        """A request's path and query."""
         return self.first.split()[1]
 
     @property
     def status(self) -> int:
-        """Of an answer."""
+        """An answer's status."""
         return int(self.first.split()[1])
 
     @property
     def ends_connection(self) -> bool:
-        """Whether no other answer follows this one on its connection."""
+        """Whether this answer is the last on its connection."""
         says = self.headers.get("connection", "").lower()
         return says == "close" or (self.status not in _NO_BODY and _is_open_ended(self))
 
     def without(self, names: frozenset[str]) -> Head:
-        """The same, less these headers."""
+        """Return the head without these headers."""
         return replace(self, headers={name: value for name, value in self.headers.items() if name not in names})
 
     def with_body_of(self, length: int) -> Head:
-        """The same, for a body that is sent whole over a connection for it alone."""
+        """Return the head for a body of this length on a connection of its own."""
         headers = self.without(frozenset({"transfer-encoding", "connection", "expect"})).headers
         return replace(self, headers=headers | {"content-length": str(length), "connection": "close"})
 
     def as_bytes(self) -> bytes:
-        """As it goes over the wire."""
+        """Return the bytes on the wire."""
         lines = [self.first, *(f"{name}: {value}" for name, value in self.headers.items())]
         return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
 
@@ -57,7 +57,7 @@ def _is_open_ended(head: Head) -> bool:
 
 
 async def read_head(reader: asyncio.StreamReader) -> Head | None:
-    """Return the next head; None where the connection ends."""
+    """Return the next head; None at the end of the connection."""
     try:
         data = await reader.readuntil(b"\r\n\r\n")
     except asyncio.IncompleteReadError:
@@ -68,7 +68,7 @@ async def read_head(reader: asyncio.StreamReader) -> Head | None:
 
 
 async def read_body(reader: asyncio.StreamReader, head: Head, *, to: Head | None = None) -> bytes:
-    """Return the body that follows `head`, plain; `to` is the request that it answers."""
+    """Return the body after `head`, without chunk headers. `to` is the request that it answers."""
     if _has_none(head, to):
         return b""
     if "chunked" in head.headers.get("transfer-encoding", ""):
@@ -81,7 +81,7 @@ async def read_body(reader: asyncio.StreamReader, head: Head, *, to: Head | None
 async def copy_body(
     reader: asyncio.StreamReader, writer: asyncio.StreamWriter, head: Head, *, to: Head, limit: int | None
 ) -> bool:
-    """Pass the body of an answer on as it is, no more than `limit` bytes; whether that was all."""
+    """Copy the body of an answer, at most `limit` bytes; return whether that was all of it."""
     if _has_none(head, to):
         return True
     length = int(head.headers.get("content-length", -1))
@@ -98,7 +98,7 @@ async def copy_body(
 async def _copy_open_ended(
     reader: asyncio.StreamReader, writer: asyncio.StreamWriter, head: Head, limit: int | None
 ) -> bool:
-    """Pass on chunks, or what comes until the end. (The connection to the server is closed after one answer.)"""
+    """Copy chunks, or everything up to the end. (The server's connection is closed after one answer.)"""
     data = await reader.read()
     writer.write(data[:limit])
     await writer.drain()

@@ -1,4 +1,4 @@
-"""What AWS and the network say, and what it means for the caller's next step."""
+"""Errors of AWS and of the network, translated into the error for the caller's next step."""
 
 from __future__ import annotations
 
@@ -29,9 +29,13 @@ REQUEST = Request(
 
 def answered(status: int, code: str = "", message: str = "") -> boto.ClientError:
     return boto.ClientError(
-        {"Error": {"Code": code, "Message": message}, "ResponseMetadata": {"HTTPStatusCode": status}},  # type: ignore[typeddict-item]  # as much of it as is read
+        {"Error": {"Code": code, "Message": message}, "ResponseMetadata": {"HTTPStatusCode": status}},  # type: ignore[typeddict-item]  # the part that is read
         "PutObject",
     )
+
+
+def invalid_bucket_name() -> boto.ParamValidationError:
+    return boto.ParamValidationError(report='Invalid bucket name "a b": Bucket name must match the regex "^[a-z]$"')
 
 
 def ssl_error(text: str) -> boto.SSLError:
@@ -41,14 +45,18 @@ def ssl_error(text: str) -> boto.SSLError:
 @pytest.mark.parametrize(
     ("error", "kind", "words"),
     [
-        (answered(503, "SlowDown", "Please reduce your request rate."), TransientError, "SlowDown Please reduce"),
+        (
+            answered(503, "SlowDown", "Please reduce your request rate."),
+            TransientError,
+            r"reduce your request rate \(SlowDown\)",
+        ),
         (answered(400, "ThrottlingException"), TransientError, "again"),
         (answered(500, "InternalError"), TransientError, "again"),
         (answered(502), TransientError, "502"),
         (answered(599, "SomethingNew"), TransientError, "SomethingNew"),
         (answered(409, "ConditionalRequestConflict"), TransientError, "again"),
-        (answered(412, "PreconditionFailed"), ConflictError, "somebody else"),
-        (answered(412), ConflictError, "somebody else"),
+        (answered(412, "PreconditionFailed"), ConflictError, "another process has written it"),
+        (answered(412), ConflictError, "another process has written it"),
         (answered(404, "NoSuchKey"), AbsentError, "not there"),
         (answered(404, "404"), AbsentError, "not there"),
         (answered(404, "NoSuchBucket"), ConfigurationError, "create it"),
@@ -62,11 +70,12 @@ def ssl_error(text: str) -> boto.SSLError:
         (answered(400, "ExpiredToken"), RefusedError, "new credentials"),
         (answered(301, "PermanentRedirect"), ConfigurationError, "region"),
         (answered(400, "KMS.NotFoundException"), ConfigurationError, "KMS key"),
-        (answered(501, "NotImplemented"), RefusedError, "cannot do this"),
+        (answered(501, "NotImplemented"), RefusedError, "does not support this"),
         (answered(400, "ReceiptHandleIsInvalid"), LeaseLostError, "another worker"),
-        (answered(400, "InvalidArgument", "of ours"), RefusedError, "InvalidArgument of ours"),
+        (answered(400, "InvalidArgument", "of ours"), RefusedError, r"of ours \(InvalidArgument\)"),
         (boto.NoCredentialsError(), ConfigurationError, "access key, a profile or a role"),
-        (boto.NoRegionError(), ConfigurationError, "region"),
+        (boto.NoRegionError(), ConfigurationError, "set aws_region"),
+        (invalid_bucket_name(), ConfigurationError, 'Invalid bucket name "a b"; correct that name'),
         (boto.ProfileNotFound(profile="p"), ConfigurationError, "profile"),
         (boto.EndpointConnectionError(endpoint_url="http://x"), TransientError, "http://x.*network"),
         (boto.ReadTimeoutError(endpoint_url="http://x"), TransientError, "network"),
@@ -74,7 +83,7 @@ def ssl_error(text: str) -> boto.SSLError:
         (ssl_error("[SSL: UNEXPECTED_EOF_WHILE_READING]"), TransientError, "certificate"),
         (aiohttp.ClientPayloadError("cut"), TransientError, "cut"),
         (ConnectionResetError(104, "reset by peer"), TransientError, "reset by peer"),
-        (TimeoutError(), TransientError, "TimeoutError"),
+        (TimeoutError(), TransientError, "no answer in time"),
     ],
     ids=lambda value: str(value)[:40],
 )
@@ -88,18 +97,18 @@ def test_an_error_names_the_place_and_the_way_out(error: Exception, kind: type[P
     assert raised.value.__cause__ is error
 
 
-def test_errors_of_ours_pass_through() -> None:
+def test_a_pipeline_error_passes_through() -> None:
     error = DamagedError("of ours")
     with pytest.raises(DamagedError) as raised, translated(REQUEST):
         raise error
     assert raised.value is error
 
 
-def test_what_nobody_foresaw_passes_through() -> None:
+def test_an_unknown_error_passes_through() -> None:
     with pytest.raises(ZeroDivisionError), translated(REQUEST):
         raise ZeroDivisionError
 
 
-def test_a_code_is_known_without_its_service() -> None:
+def test_a_code_is_recognised_without_its_service() -> None:
     assert code_of(answered(400, "AWS.SimpleQueueService.QueueDeletedRecently")) == "QueueDeletedRecently"
     assert code_of(answered(400, "KMS.DisabledException")) == "KMS.DisabledException"

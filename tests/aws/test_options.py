@@ -1,4 +1,4 @@
-"""Options that are checked when they are made, and keep what is secret."""
+"""AwsOptions: they are checked when they are created, and never show a secret."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ def test_an_endpoint_with_a_password_is_refused_without_repeating_it() -> None:
 
 
 @pytest.mark.parametrize("url", ["localhost:4566", "ftp://host", "https://", ""])
-def test_what_is_no_endpoint_is_refused(url: str) -> None:
+def test_an_invalid_endpoint_is_refused(url: str) -> None:
     with pytest.raises(ConfigurationError, match="not an endpoint URL"):
         AwsOptions(endpoint_url=url)
 
 
 def test_half_a_key_is_refused() -> None:
-    with pytest.raises(ConfigurationError, match="go together"):
+    with pytest.raises(ConfigurationError, match="belong together"):
         AwsOptions(access_key_id="AKIA1")
 
 
@@ -37,12 +37,12 @@ async def test_a_client_without_a_region_says_so(monkeypatch: pytest.MonkeyPatch
     for name in ("AWS_DEFAULT_REGION", "AWS_REGION", "AWS_PROFILE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AWS_CONFIG_FILE", "/nonexistent")
-    with pytest.raises(ConfigurationError, match=r"use sqs.*give a region"):
+    with pytest.raises(ConfigurationError, match=r"use sqs.*set aws_region"):
         async with open_client("sqs", AwsOptions(access_key_id="a", secret_access_key="b")):
             pass
 
 
-async def test_a_profile_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_missing_profile_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_PROFILE", "nobody")
     monkeypatch.setenv("AWS_CONFIG_FILE", "/nonexistent")
     with pytest.raises(ConfigurationError, match=r"nobody.*name a profile that exists"):

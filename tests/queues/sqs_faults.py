@@ -1,4 +1,4 @@
-"""A way to a real SQS on which answers are lost, altered or made up, as a script says."""
+"""A proxy to a real SQS that loses, alters or invents answers, as a script says."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ _DROPPED = ("host", "content-length", "transfer-encoding")
 
 @dataclass
 class FaultyWay:
-    """Every request passes, except that the first of an action in `script` meets its fault there."""
+    """Every request passes, except that the first request of an action in `script` meets the fault there."""
 
     server: SqsServer
     script: list[tuple[str, Fault]] = field(default_factory=list)
     seen: list[tuple[str, Payload]] = field(default_factory=list)
-    """Each request: its action and its payload."""
+    """Each request as its action and its payload."""
     _session: aiohttp.ClientSession | None = None
 
     def payloads(self, action: str) -> list[Payload]:
-        """What was asked in this action's requests, in their order."""
+        """The payloads of this action's requests, in order."""
         return [payload for name, payload in self.seen if name == action]
 
     async def handle(self, request: web.Request) -> web.Response:
@@ -60,7 +60,7 @@ class FaultyWay:
 
 @asynccontextmanager
 async def faulty_way(server: SqsServer) -> AsyncIterator[tuple[FaultyWay, SqsServer]]:
-    """Open a way to the server, and say at which address it begins."""
+    """Start a proxy; yield it and the server's address through it."""
     way = FaultyWay(server)
     application = web.Application(client_max_size=8 * 1024 * 1024)
     application.router.add_post("/{path:.*}", way.handle)
@@ -83,13 +83,13 @@ async def passing(payload: Payload, forward: Forward) -> Answer:
 
 
 async def lost_answer(payload: Payload, forward: Forward) -> Answer:
-    """The server has done it, and its answer does not arrive."""
+    """The server does it, and the answer is lost."""
     await forward(payload)
     return 500, {}
 
 
 def refusing(status: int, code: str, message: str = "") -> Fault:
-    """The server does nothing, and says so."""
+    """The server refuses the request."""
 
     async def fault(payload: Payload, forward: Forward) -> Answer:
         return status, {"__type": code, "message": message}
@@ -98,7 +98,7 @@ def refusing(status: int, code: str, message: str = "") -> Fault:
 
 
 def failing_entries(*names: str, code: str, sender: bool) -> Fault:
-    """The server does what is asked, but for the entries of these ids."""
+    """The server fails the entries with these ids, and does the rest."""
 
     async def fault(payload: Payload, forward: Forward) -> Answer:
         kept = [entry for entry in payload["Entries"] if entry["Id"] not in names]

@@ -1,4 +1,4 @@
-"""SQS queues for tests: each with a random name and a dead-letter queue of its own, and deleted afterwards."""
+"""SQS queues for tests: each has a random name and its own dead-letter queue, and is deleted afterwards."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MAX_RECEIVES = 3
 
 @dataclass(frozen=True, slots=True)
 class MadeQueue:
-    """A queue that is there, and a client to look at it with other eyes than the adapter's."""
+    """An existing queue, and a plain client that inspects it without the adapter."""
 
     name: str
     url: str
@@ -32,7 +32,7 @@ class MadeQueue:
 
 
 def aws_options(server: SqsServer, **changes: object) -> AwsOptions:
-    """Return how to reach the server, with few and short waits."""
+    """Return the options for the server, with few and short waits."""
     options: dict[str, object] = {"tries": 4, "first_wait_seconds": 0.02, "longest_wait_seconds": 0.2} | changes
     return AwsOptions(
         endpoint_url=server.endpoint_url,
@@ -45,7 +45,7 @@ def aws_options(server: SqsServer, **changes: object) -> AwsOptions:
 
 @asynccontextmanager
 async def made_queue(server: SqsServer, *, max_receives: int = MAX_RECEIVES) -> AsyncIterator[MadeQueue]:
-    """Make a queue with a dead-letter queue."""
+    """Create a queue with a dead-letter queue."""
     options = aws_options(server)
     name = f"pipeline-{token_hex(6)}"
     async with open_client("sqs", options) as client:
@@ -62,7 +62,7 @@ async def made_queue(server: SqsServer, *, max_receives: int = MAX_RECEIVES) -> 
 
 @asynccontextmanager
 async def opened_queue(server: SqsServer, visibility_seconds: float = 300.0) -> AsyncIterator[SqsEventQueue]:
-    """Make a queue, and open it."""
+    """Create a queue, and open it."""
     async with (
         made_queue(server) as made,
         open_sqs_queue(made.name, visibility_seconds=visibility_seconds, aws=made.aws) as queue,

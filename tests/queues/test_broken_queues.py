@@ -1,4 +1,4 @@
-"""The contract's teeth: queues that each break one promise, and the clause that must notice."""
+"""Queues that each break one rule of the contract, and the clause that must fail."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class NeverWaiting(MemoryEventQueue):
 
 
 class Deaf(MemoryEventQueue):
-    """Waits to the end, whatever comes."""
+    """Waits to the end, whatever arrives."""
 
     async def receive(self, *, max_messages: int = 1, wait_seconds: float = 0.0) -> Sequence[Message]:
         await anyio.sleep(wait_seconds)

@@ -1,4 +1,4 @@
-"""What the SQLite queue promises beyond the port: between processes, between names, and of its file."""
+"""The SQLite queue beyond the port: several processes, several names, and its file."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ async def test_processes_share_the_messages(tmp_path: Path) -> None:
     assert sorted(handled) == list(range(MESSAGES))
 
 
-async def test_what_was_sent_is_there_after_reopening(tmp_path: Path) -> None:
+async def test_messages_survive_reopening(tmp_path: Path) -> None:
     async with SqliteEventQueue(tmp_path / "q.db", name="groups") as queue:
         await queue.send([b"kept"])
     async with SqliteEventQueue(tmp_path / "q.db", name="groups") as queue:
         assert [message.body for message in await queue.receive()] == [b"kept"]
 
 
-async def test_a_killed_worker_s_message_comes_again_by_the_injected_clock(tmp_path: Path) -> None:
+async def test_a_killed_worker_s_message_is_delivered_again_by_the_injected_clock(tmp_path: Path) -> None:
     time = 1000.0
     async with SqliteEventQueue(tmp_path / "q.db", name="a", visibility_seconds=30, now=lambda: time) as queue:
         await queue.send([b"x"])
@@ -82,7 +82,7 @@ async def test_a_dead_letter_keeps_its_reason(tmp_path: Path) -> None:
     connection.close()
 
 
-async def test_a_file_that_is_no_queue_is_named_and_left_alone(tmp_path: Path) -> None:
+async def test_a_file_that_is_not_a_queue_is_named_and_not_changed(tmp_path: Path) -> None:
     text = tmp_path / "notes.txt"
     text.write_bytes(b"dear diary, " * 100)
     other = tmp_path / "app.db"
@@ -109,7 +109,7 @@ async def test_a_queue_of_a_later_release_is_not_touched(tmp_path: Path) -> None
             pass
 
 
-async def test_a_place_that_cannot_be_is_named(tmp_path: Path) -> None:
+async def test_a_path_that_cannot_exist_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     for path in (tmp_path / "file/q.db", tmp_path):
         with pytest.raises(RefusedError, match=str(path)):

@@ -1,4 +1,4 @@
-"""What the SQS queue promises beyond the port: of its dead letters, of the 12 hours, and of what it says when it cannot."""
+"""The SQS queue beyond the port: dead letters, the limit of 12 hours, and its error messages."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ HOUR = 3600.0
 
 
 async def dead_letters(made: MadeQueue) -> list[tuple[str, str | None]]:
-    """The text of each, and the reason."""
+    """Return the text and the reason of each dead letter."""
     answer = await made.client.receive_message(
         QueueUrl=made.dead_url, MaxNumberOfMessages=10, MessageAttributeNames=["All"]
     )
@@ -41,7 +41,7 @@ async def one_of(queue: SqsEventQueue) -> Message:
 
 
 async def refusal(name_or_url: str, server: S3AndSqs, visibility_seconds: float = 30.0) -> str:
-    """Why the queue cannot be opened."""
+    """Return why the queue cannot be opened."""
     with pytest.raises(ConfigurationError) as raised:
         async with open_sqs_queue(name_or_url, visibility_seconds=visibility_seconds, aws=aws_options(server.sqs)):
             pass
@@ -76,7 +76,7 @@ async def test_the_largest_foreign_message_can_be_rejected(ministack: S3AndSqs) 
         assert (len(found), reason) == (len(body), None)
 
 
-async def test_rejecting_what_another_worker_has_changes_nothing(ministack: S3AndSqs) -> None:
+async def test_rejecting_a_message_that_another_worker_holds_changes_nothing(ministack: S3AndSqs) -> None:
     async with made_queue(ministack.sqs) as made:
         opened = open_sqs_queue(made.name, visibility_seconds=1, aws=made.aws)
         other = open_sqs_queue(made.name, visibility_seconds=VISIBILITY_SECONDS, aws=made.aws)
@@ -93,7 +93,7 @@ async def test_rejecting_what_another_worker_has_changes_nothing(ministack: S3An
             assert await queue.depth() == QueueDepth(0, 0, 0)
 
 
-async def test_poison_and_what_was_rejected_come_again_when_dead_letters_are_redriven(localstack: S3AndSqs) -> None:
+async def test_dead_letters_are_delivered_again_after_a_redrive(localstack: S3AndSqs) -> None:
     async with (
         made_queue(localstack.sqs) as made,
         open_sqs_queue(made.name, visibility_seconds=VISIBILITY_SECONDS, aws=made.aws) as queue,
@@ -111,7 +111,7 @@ async def test_poison_and_what_was_rejected_come_again_when_dead_letters_are_red
         assert {(await one_of(queue)).body, (await one_of(queue)).body} == {b"poison", b"\x00rejected"}
 
 
-async def test_text_that_sqs_would_spoil_comes_unchanged(ministack: S3AndSqs) -> None:
+async def test_text_that_sqs_would_alter_arrives_unchanged(ministack: S3AndSqs) -> None:
     bodies = {b"\x00\x1f\x7f", "\ufffe\uffff".encode(), "\u00e9\U0001f600\t\r\n".encode(), b"aGVsbG8="}
     async with (
         made_queue(ministack.sqs) as made,
@@ -121,7 +121,7 @@ async def test_text_that_sqs_would_spoil_comes_unchanged(ministack: S3AndSqs) ->
         assert {message.body for message in await queue.receive(max_messages=10)} == bodies
 
 
-async def test_a_message_is_let_go_before_it_was_held_for_twelve_hours(ministack: S3AndSqs) -> None:
+async def test_a_message_is_given_up_before_twelve_hours(ministack: S3AndSqs) -> None:
     now = 0.0
     async with (
         made_queue(ministack.sqs) as made,
@@ -133,14 +133,14 @@ async def test_a_message_is_let_go_before_it_was_held_for_twelve_hours(ministack
         while now + VISIBILITY_SECONDS <= last_until:
             await queue.extend(message.receipt, VISIBILITY_SECONDS)
             now += VISIBILITY_SECONDS / 3
-        with pytest.raises(LeaseLostError, match=r"11\.9 hours.*comes again"):
+        with pytest.raises(LeaseLostError, match=r"11\.9 hours.*SQS delivers it again"):
             await queue.extend(message.receipt, VISIBILITY_SECONDS)
         assert await queue.receive() == []
         await queue.extend(message.receipt, 0)
         assert (await one_of(queue)).body == b"x"
 
 
-async def test_what_is_over_by_our_clock_is_forgotten(ministack: S3AndSqs) -> None:
+async def test_an_expired_receipt_is_forgotten(ministack: S3AndSqs) -> None:
     now = 0.0
     async with (
         made_queue(ministack.sqs) as made,
@@ -155,7 +155,7 @@ async def test_what_is_over_by_our_clock_is_forgotten(ministack: S3AndSqs) -> No
         assert len(queue._leases) == 1
 
 
-async def test_our_time_out_counts_and_not_the_queue_s(ministack: S3AndSqs) -> None:
+async def test_the_pipeline_s_time_out_counts_and_not_the_queue_s(ministack: S3AndSqs) -> None:
     async with made_queue(ministack.sqs) as made:
         await made.client.set_queue_attributes(QueueUrl=made.url, Attributes={"VisibilityTimeout": "0"})
         async with open_sqs_queue(made.name, visibility_seconds=VISIBILITY_SECONDS, aws=made.aws) as queue:
@@ -175,7 +175,7 @@ async def test_a_missing_queue_is_named_with_the_permission_to_see_it(
 
 
 @pytest.mark.parametrize("action", ["GetQueueUrl", "GetQueueAttributes"])
-async def test_a_queue_that_may_not_be_looked_at_is_named_with_the_permission(ministack: S3AndSqs, action: str) -> None:
+async def test_a_queue_that_may_not_be_read_is_named_with_the_permission(ministack: S3AndSqs, action: str) -> None:
     async with made_queue(ministack.sqs) as made, faulty_way(ministack.sqs) as (way, server):
         way.script = [(action, refusing(403, "AccessDenied", "Access to the resource is denied."))]
         with pytest.raises(PipelineError, match=f"queue {made.name} at .*permission sqs:{action} on {made.name}"):
@@ -204,10 +204,10 @@ async def test_a_queue_of_small_messages_is_refused(ministack: S3AndSqs) -> None
         assert "at most 1024 bytes; set its MaximumMessageSize to 262144" in await refusal(made.name, ministack)
 
 
-async def test_a_fifo_queue_and_a_wrong_time_out_are_refused(ministack: S3AndSqs) -> None:
+async def test_a_fifo_queue_and_a_time_out_out_of_range_are_refused(ministack: S3AndSqs) -> None:
     assert "groups.fifo is a FIFO queue" in await refusal("groups.fifo", ministack)
     for seconds in (0.0, -1.0, 4 * HOUR):
-        assert "SQS needs 1 to 10800" in await refusal("groups", ministack, seconds)
+        assert "set queue_visibility_seconds to 1 to 10800" in await refusal("groups", ministack, seconds)
 
 
 async def test_no_error_shows_a_secret(ministack: S3AndSqs) -> None:
@@ -227,7 +227,7 @@ async def test_no_error_shows_a_secret(ministack: S3AndSqs) -> None:
             assert secret not in f"{queue!r} {vars(queue)!r}"
 
 
-async def test_an_endpoint_where_nobody_answers_is_named(ministack: S3AndSqs) -> None:
+async def test_an_endpoint_that_does_not_answer_is_named(ministack: S3AndSqs) -> None:
     aws = replace(aws_options(ministack.sqs), endpoint_url="http://127.0.0.1:9", tries=2)
     with pytest.raises(
         PipelineError, match=r"queue groups at http://127\.0\.0\.1:9.*check the endpoint.*tried 2 times"

@@ -1,4 +1,4 @@
-"""A whole Movement over SQS with messages doubled, reordered, given back and purged: the destination equals the source."""
+"""Movements over SQS with messages doubled, reordered, given back and purged: the destination equals the source."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ HASTY = replace(SMALL, sweep_seconds=0.3)
 
 @dataclass
 class MischievousQueue:
-    """Does what a queue may do, and more than it should."""
+    """A queue that doubles, reorders, delays and loses messages."""
 
     queue: SqsEventQueue
     made: MadeQueue
@@ -31,7 +31,7 @@ class MischievousQueue:
     sent: list[bytes] = field(default_factory=list)
 
     async def send(self, bodies: Sequence[bytes]) -> None:
-        """Each body once to three times, after old ones, in any order; and now and then all that waits is gone."""
+        """Send each body one to three times, with old ones, in any order; sometimes purge the queue."""
         self.sent += bodies
         many = [
             body for body in [*bodies, *self.random.choices(self.sent, k=2)] for _ in range(self.random.randint(1, 3))
@@ -43,7 +43,7 @@ class MischievousQueue:
             await self.made.client.purge_queue(QueueUrl=self.made.url)
 
     async def receive(self, *, max_messages: int = 1, wait_seconds: float = 0.0) -> Sequence[Message]:
-        """Some messages are given to somebody else first, who does nothing with them."""
+        """Sometimes lose the messages to another receiver, which gives them back."""
         messages = await self.queue.receive(max_messages=max_messages, wait_seconds=wait_seconds)
         if messages and self.random.random() < 0.2:
             for message in messages:
@@ -55,7 +55,7 @@ class MischievousQueue:
         await self.queue.extend(receipt, seconds)
 
     async def acknowledge(self, receipts: Sequence[Receipt]) -> None:
-        """Now and then it is forgotten, and the message comes again at once."""
+        """Sometimes forget to acknowledge, so that the message is delivered again at once."""
         if self.random.random() < 0.2:
             for receipt in receipts:
                 await self.queue.extend(receipt, 0)

@@ -1,6 +1,6 @@
-"""The event queue's contract, unchanged, against SQS as three servers serve it. asyncio only, as the adapter is.
+"""The event queue's contract, unchanged, on three SQS servers. asyncio only, as the adapter is.
 
-SQS knows whole seconds, so clauses wait long; those of one server run side by side, each on a queue of its own.
+SQS counts whole seconds, so clauses wait long. The clauses of one server run concurrently, each on its own queue.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Outcomes = dict[Clause, Exception | None]
 
 
 async def outcomes_on(server: SqsServer) -> Outcomes:
-    """What each clause came to."""
+    """Return the outcome of each clause."""
     outcomes: Outcomes = {}
     limiter = anyio.CapacityLimiter(SIDE_BY_SIDE)
 
@@ -36,7 +36,7 @@ async def outcomes_on(server: SqsServer) -> Outcomes:
         async with limiter:
             try:
                 await check(clause, open_queue, TERMS)
-            except Exception as error:  # noqa: BLE001  raised by the clause's own test
+            except Exception as error:  # noqa: BLE001  the clause's own test raises it
                 outcomes[clause] = error
             else:
                 outcomes[clause] = None

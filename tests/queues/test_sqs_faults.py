@@ -1,4 +1,4 @@
-"""The SQS queue on a bad way to its server: throttling, lost answers, batches that fail in part, missing permissions."""
+"""The SQS queue behind a faulty connection: throttling, lost answers, partly failed batches, missing permissions."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.servers.addresses import S3AndSqs
 
 
 @asynccontextmanager
-async def on_faulty_way(
+async def faulty_queue(
     ministack: S3AndSqs, visibility_seconds: float = 300.0
 ) -> AsyncIterator[tuple[FaultyWay, SqsEventQueue]]:
     async with made_queue(ministack.sqs) as made, faulty_way(ministack.sqs) as (way, server):
@@ -51,8 +51,8 @@ def sizes(way: FaultyWay, action: str) -> list[int]:
     return [len(payload["Entries"]) for payload in way.payloads(action)]
 
 
-async def test_ten_go_with_a_request(ministack: S3AndSqs) -> None:
-    async with on_faulty_way(ministack) as (way, queue):
+async def test_a_request_carries_ten_messages(ministack: S3AndSqs) -> None:
+    async with faulty_queue(ministack) as (way, queue):
         await queue.send(bodies(25))
         messages = await all_of(queue)
         await queue.acknowledge([message.receipt for message in messages])
@@ -61,14 +61,14 @@ async def test_ten_go_with_a_request(ministack: S3AndSqs) -> None:
         assert sorted(int(message.body) for message in messages) == list(range(25))
 
 
-async def test_large_bodies_are_not_joined_beyond_what_a_request_takes(ministack: S3AndSqs) -> None:
-    async with on_faulty_way(ministack) as (way, queue):
+async def test_a_request_stays_within_the_size_that_sqs_takes(ministack: S3AndSqs) -> None:
+    async with faulty_queue(ministack) as (way, queue):
         await queue.send([b"x" * 100_000] * 5)
         assert sizes(way, "SendMessageBatch") == [2, 2, 1]
 
 
-async def test_what_fails_of_a_batch_is_sent_again_alone(ministack: S3AndSqs) -> None:
-    async with on_faulty_way(ministack) as (way, queue):
+async def test_only_failed_entries_of_a_batch_are_sent_again(ministack: S3AndSqs) -> None:
+    async with faulty_queue(ministack) as (way, queue):
         fault = failing_entries("1", "3", code="ServiceUnavailable", sender=False)
         way.script = [("SendMessageBatch", fault), ("SendMessageBatch", failing_entries("3", code="X", sender=False))]
         await queue.send(bodies(5))
@@ -76,15 +76,15 @@ async def test_what_fails_of_a_batch_is_sent_again_alone(ministack: S3AndSqs) ->
         assert sorted(message.body for message in await all_of(queue)) == bodies(5)
 
 
-async def test_a_throttled_entry_is_sent_again_whosever_fault_it_is(ministack: S3AndSqs) -> None:
-    async with on_faulty_way(ministack) as (way, queue):
+async def test_a_throttled_entry_is_sent_again_even_as_a_sender_fault(ministack: S3AndSqs) -> None:
+    async with faulty_queue(ministack) as (way, queue):
         way.script = [("SendMessageBatch", failing_entries("0", code="RequestThrottled", sender=True))]
         await queue.send(bodies(2))
         assert sorted(message.body for message in await all_of(queue)) == bodies(2)
 
 
-async def test_a_refused_entry_is_told_after_the_others_were_sent(ministack: S3AndSqs) -> None:
-    async with on_faulty_way(ministack) as (way, queue):
+async def test_a_refused_entry_is_raised_after_the_others_were_sent(ministack: S3AndSqs) -> None:
+    async with faulty_queue(ministack) as (way, queue):
         way.script = [
             ("SendMessageBatch", failing_entries("0", code="KmsAccessDenied", sender=True)),
         ]
@@ -93,8 +93,8 @@ async def test_a_refused_entry_is_told_after_the_others_were_sent(ministack: S3A
         assert sorted(message.body for message in await all_of(queue)) == [b"1", b"2"]
 
 
-async def test_what_fails_of_a_deletion_is_deleted_again_and_a_lost_lease_passed_over(ministack: S3AndSqs) -> None:
-    async with on_faulty_way(ministack) as (way, queue):
+async def test_failed_deletions_are_repeated_and_lost_leases_skipped(ministack: S3AndSqs) -> None:
+    async with faulty_queue(ministack) as (way, queue):
         await queue.send(bodies(3))
         receipts = [message.receipt for message in await all_of(queue)]
         way.script = [
@@ -106,42 +106,42 @@ async def test_what_fails_of_a_deletion_is_deleted_again_and_a_lost_lease_passed
 
 
 @pytest.mark.parametrize(("status", "code"), [(400, "RequestThrottled"), (400, "ThrottlingException"), (503, "")])
-async def test_throttling_is_waited_out(ministack: S3AndSqs, status: int, code: str) -> None:
-    async with on_faulty_way(ministack) as (way, queue):
+async def test_throttling_is_retried(ministack: S3AndSqs, status: int, code: str) -> None:
+    async with faulty_queue(ministack) as (way, queue):
         fault = refusing(status, code)
         way.script = [("SendMessageBatch", fault), ("SendMessageBatch", fault), ("ReceiveMessage", fault)]
         await queue.send([b"x"])
         assert [message.body for message in await queue.receive()] == [b"x"]
 
 
-async def test_throttling_that_does_not_end_is_told_with_the_number_of_tries(ministack: S3AndSqs) -> None:
-    async with on_faulty_way(ministack) as (way, queue):
+async def test_throttling_that_lasts_is_raised_with_the_number_of_tries(ministack: S3AndSqs) -> None:
+    async with faulty_queue(ministack) as (way, queue):
         way.script = [("SendMessageBatch", refusing(400, "RequestThrottled"))] * 4
         with pytest.raises(TransientError, match=r"send messages.*RequestThrottled.*tried 4 times"):
             await queue.send([b"x"])
 
 
 async def test_an_answer_lost_on_sending_may_double_a_message_and_loses_none(ministack: S3AndSqs) -> None:
-    async with on_faulty_way(ministack) as (way, queue):
+    async with faulty_queue(ministack) as (way, queue):
         way.script = [("SendMessageBatch", lost_answer)]
         await queue.send([b"x"])
         assert [message.body for message in await all_of(queue)] == [b"x", b"x"]
 
 
-async def test_what_was_in_a_lost_answer_comes_again(ministack: S3AndSqs) -> None:
-    async with on_faulty_way(ministack, visibility_seconds=1) as (way, queue):
+async def test_messages_of_a_lost_answer_are_delivered_again(ministack: S3AndSqs) -> None:
+    async with faulty_queue(ministack, visibility_seconds=1) as (way, queue):
         await queue.send([b"x"])
         way.script = [("ReceiveMessage", lost_answer)]
         [message] = await queue.receive(wait_seconds=3)
         assert (message.body, message.receive_count) == (b"x", 2)
 
 
-async def test_a_message_that_comes_twice_can_be_acknowledged_twice(ministack: S3AndSqs) -> None:
+async def test_a_message_delivered_twice_can_be_acknowledged_twice(ministack: S3AndSqs) -> None:
     async def doubled(payload: Payload, forward: Forward) -> Answer:
         status, answer = await forward(payload)
         return status, answer | {"Messages": answer["Messages"] * 2}
 
-    async with on_faulty_way(ministack) as (way, queue):
+    async with faulty_queue(ministack) as (way, queue):
         await queue.send([b"x"])
         way.script = [("ReceiveMessage", doubled)]
         one, other = await queue.receive(max_messages=2)
@@ -161,8 +161,8 @@ async def test_a_message_that_comes_twice_can_be_acknowledged_twice(ministack: S
         ("MessageNotInflight", ""),
     ],
 )
-async def test_each_way_of_sqs_to_say_that_a_lease_is_lost(ministack: S3AndSqs, code: str, message: str) -> None:
-    async with on_faulty_way(ministack) as (way, queue):
+async def test_each_answer_of_sqs_for_a_lost_lease_is_recognised(ministack: S3AndSqs, code: str, message: str) -> None:
+    async with faulty_queue(ministack) as (way, queue):
         await queue.send([b"x"])
         [received] = await queue.receive()
         way.script = [("ChangeMessageVisibility", refusing(400, code, message))]
@@ -190,7 +190,7 @@ Verb = Callable[[SqsEventQueue, Message], Awaitable[object]]
 async def test_a_missing_permission_is_named_with_its_queue(
     ministack: S3AndSqs, action: str, permission: str, verb: Verb
 ) -> None:
-    async with on_faulty_way(ministack) as (way, queue):
+    async with faulty_queue(ministack) as (way, queue):
         await queue.send([b"x"])
         [message] = await queue.receive()
         way.script = [(action, refusing(403, "AccessDeniedException", "User is not authorized"))]
@@ -198,8 +198,8 @@ async def test_a_missing_permission_is_named_with_its_queue(
             await verb(queue, message)
 
 
-async def test_the_request_of_a_cancelled_wait_is_taken_over_by_the_next(ministack: S3AndSqs) -> None:
-    async with on_faulty_way(ministack) as (way, queue):
+async def test_the_next_wait_adopts_the_request_of_a_cancelled_wait(ministack: S3AndSqs) -> None:
+    async with faulty_queue(ministack) as (way, queue):
         for _ in range(3):
             with anyio.move_on_after(0.05):
                 await queue.receive(wait_seconds=20)
@@ -209,8 +209,8 @@ async def test_the_request_of_a_cancelled_wait_is_taken_over_by_the_next(minista
         assert len(way.payloads("ReceiveMessage")) == 1
 
 
-async def test_a_wait_that_takes_a_request_over_is_as_long_as_any(ministack: S3AndSqs) -> None:
-    async with on_faulty_way(ministack) as (way, queue):
+async def test_a_wait_that_adopts_a_request_lasts_as_long_as_any(ministack: S3AndSqs) -> None:
+    async with faulty_queue(ministack) as (way, queue):
         with anyio.move_on_after(0.1):
             await queue.receive(wait_seconds=1)
         started = anyio.current_time()
@@ -224,19 +224,19 @@ async def test_a_wait_that_takes_a_request_over_is_as_long_as_any(ministack: S3A
         assert len(way.payloads("ReceiveMessage")) == 3
 
 
-async def test_what_comes_for_nobody_is_given_back(ministack: S3AndSqs) -> None:
-    async with on_faulty_way(ministack) as (way, queue):
+async def test_messages_without_a_waiting_receiver_are_given_back(ministack: S3AndSqs) -> None:
+    async with faulty_queue(ministack) as (way, queue):
         with anyio.move_on_after(0.1):
             await queue.receive(max_messages=10, wait_seconds=20)
         await queue.send([b"x", b"y"])
         with anyio.fail_after(10):
-            while not way.payloads("ChangeMessageVisibilityBatch"):  # noqa: ASYNC110  the queue tells nobody
+            while not way.payloads("ChangeMessageVisibilityBatch"):  # noqa: ASYNC110  the queue has no event for it
                 await anyio.sleep(0.02)
         assert {message.body for message in await all_of(queue)} == {b"x", b"y"}
 
 
-async def test_closing_does_not_wait_for_a_long_poll_that_nobody_waits_for(ministack: S3AndSqs) -> None:
-    async with on_faulty_way(ministack) as (way, queue):
+async def test_closing_does_not_wait_for_an_orphaned_long_poll(ministack: S3AndSqs) -> None:
+    async with faulty_queue(ministack) as (way, queue):
         with anyio.move_on_after(0.1):
             await queue.receive(wait_seconds=20)
         assert way.payloads("ReceiveMessage")[0]["WaitTimeSeconds"] == 20
@@ -244,9 +244,9 @@ async def test_closing_does_not_wait_for_a_long_poll_that_nobody_waits_for(minis
     assert anyio.current_time() - started < 10
 
 
-async def test_a_receipt_of_nobody_is_lost_without_a_request(ministack: S3AndSqs) -> None:
-    async with on_faulty_way(ministack) as (way, queue):
-        await queue.acknowledge([Receipt("somebody's")])
+async def test_an_unknown_receipt_is_lost_without_a_request(ministack: S3AndSqs) -> None:
+    async with faulty_queue(ministack) as (way, queue):
+        await queue.acknowledge([Receipt("another's")])
         with pytest.raises(LeaseLostError):
-            await queue.extend(Receipt("somebody's"), 5)
+            await queue.extend(Receipt("another's"), 5)
         assert way.payloads("DeleteMessageBatch") == way.payloads("ChangeMessageVisibility") == []

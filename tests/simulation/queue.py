@@ -9,8 +9,7 @@ from random import Random
 from anyio import current_time
 from anyio.lowlevel import checkpoint
 
-from pipeline.ports.event_queue import Message, QueueDepth, Receipt
-from pipeline.queues.bodies import check_bodies
+from pipeline.ports.event_queue import Message, QueueDepth, Receipt, check_bodies
 from pipeline.queues.memory import MemoryEventQueue
 from tests.simulation.faults import Fault, Kind
 from tests.simulation.process import Process

@@ -1,4 +1,4 @@
-"""Buckets for tests, on any server: made anew, and opened with little patience."""
+"""Buckets for tests, on any server, opened with few and short waits."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.servers.addresses import S3Server
 
 
 def options_for(server: S3Server, **changes: Any) -> AwsOptions:
-    """Reach this server, and give up early."""
+    """Return the options for this server, with few and short waits."""
     settings: dict[str, Any] = {
         "endpoint_url": server.endpoint_url,
         "region": server.region,
@@ -32,13 +32,13 @@ def options_for(server: S3Server, **changes: Any) -> AwsOptions:
 
 @asynccontextmanager
 async def bare_client(server: S3Server) -> AsyncIterator[Any]:
-    """The driver itself, for looking at what the store left behind."""
+    """Open a plain client, to inspect what the store left."""
     async with open_client("s3", options_for(server), s3={"addressing_style": "path"}) as client:
         yield client
 
 
 async def new_bucket(server: S3Server) -> str:
-    """Make an empty bucket with a name of its own, and return the name."""
+    """Create an empty bucket with a random name, and return the name."""
     name = f"bucket-{token_hex(6)}"
     async with bare_client(server) as client:
         await client.create_bucket(Bucket=name)
@@ -49,7 +49,7 @@ _SHARED: dict[str, str] = {}
 
 
 async def shared_bucket(server: S3Server) -> str:
-    """Return the name of a bucket for tests that keep to a prefix of their own."""
+    """Return the name of a bucket that tests share, each under its own prefix."""
     if server.endpoint_url not in _SHARED:
         _SHARED[server.endpoint_url] = await new_bucket(server)
     return _SHARED[server.endpoint_url]
@@ -57,7 +57,7 @@ async def shared_bucket(server: S3Server) -> str:
 
 @asynccontextmanager
 async def opened(server: S3Server, bucket: str, **changes: Any) -> AsyncIterator[S3ObjectStore]:
-    """Open a store in `bucket`; of `changes`, those that AwsOptions knows go there."""
+    """Open a store in `bucket`. Changes that are fields of AwsOptions go there, the others to `open_s3_store`."""
     names = AwsOptions.__dataclass_fields__
     aws = options_for(server, **{name: value for name, value in changes.items() if name in names})
     others = {name: value for name, value in changes.items() if name not in names}
@@ -66,13 +66,13 @@ async def opened(server: S3Server, bucket: str, **changes: Any) -> AsyncIterator
 
 
 def through(server: S3Server, proxy: FaultProxy) -> S3Server:
-    """Return the server as it is reached through a proxy."""
+    """Return the server's address through a proxy."""
     return replace(server, endpoint_url=proxy.url)
 
 
 @asynccontextmanager
 async def faulty(server: S3Server) -> AsyncIterator[tuple[S3ObjectStore, FaultProxy]]:
-    """A store that is empty, behind a proxy without faults as yet."""
+    """Open an empty store behind a proxy that has no faults yet."""
     bucket, prefix = await shared_bucket(server), token_hex(8)
     async with (
         fault_proxy(server.endpoint_url) as proxy,

@@ -1,4 +1,4 @@
-"""The contract's teeth: stores that each break one promise, and the clause that must notice."""
+"""Stores that each break one rule of the contract, and the clause that must fail."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class CreatingOnChange(MemoryObjectStore):
 
 
 class ShowingPiecesEarly(MemoryObjectStore):
-    """Appends each piece to the object as it comes."""
+    """Appends each piece to the object at once."""
 
     async def put(self, key: ObjectKey, body: bytes | OpenBody, condition: PutCondition | Version) -> Version:
         if isinstance(body, bytes):
@@ -80,7 +80,7 @@ class RepeatingAfter(MemoryObjectStore):
 
 
 class ListingByDirectory(MemoryObjectStore):
-    """Takes a prefix for the name of a directory."""
+    """Treats a prefix as the name of a directory."""
 
     async def list_page(
         self, prefix: str, *, after: ObjectKey | None = None, limit: int = 1000

@@ -16,7 +16,7 @@ from tests.contracts.object_store import CLAUSES, Clause, OpenStore, check
 
 
 def opener(store: ObjectStore) -> OpenStore:
-    """Return what opens a store that needs no opening."""
+    """Return a function that opens a store which needs no opening."""
 
     @asynccontextmanager
     async def open_store() -> AsyncIterator[ObjectStore]:

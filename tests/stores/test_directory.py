@@ -1,4 +1,4 @@
-"""What the directory store makes of its place: what it names when it cannot use it, and what it leaves alone."""
+"""The directory store and its directory: its error messages, and what it does not touch."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_an_error_names_the_place_and_the_way_out(number: int, kind: type[Pipeli
         raise OSError(number, os.strerror(number))
 
 
-def test_a_place_that_is_a_file_is_named(tmp_path: Path) -> None:
+def test_a_file_in_place_of_the_directory_is_named(tmp_path: Path) -> None:
     place = tmp_path / "file"
     place.write_bytes(b"")
     store = DirectoryObjectStore(place)
@@ -44,7 +44,7 @@ def test_a_place_that_is_a_file_is_named(tmp_path: Path) -> None:
         anyio.run(store.put, KEY, b"", PutCondition.ABSENT)
 
 
-def test_reading_a_store_that_was_never_written_makes_nothing(tmp_path: Path) -> None:
+def test_reading_a_store_that_was_never_written_creates_nothing(tmp_path: Path) -> None:
     store = DirectoryObjectStore(tmp_path / "store")
     assert anyio.run(store.stat, KEY) is None
     assert list(anyio.run(store.list_page, "")) == []
@@ -52,7 +52,7 @@ def test_reading_a_store_that_was_never_written_makes_nothing(tmp_path: Path) ->
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_relative_place_stays_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_relative_path_is_resolved_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     store = DirectoryObjectStore(Path("store"))
     monkeypatch.chdir("/")

@@ -1,4 +1,4 @@
-"""What the directory store promises between processes: one winner, no lost update, nothing half-written after a kill."""
+"""The directory store between processes: one winner, no lost update, no half-written object after a kill."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ async def _pieces(data: bytes) -> AsyncIterator[bytes]:
         yield data[start_at : start_at + 100_000]
 
 
-def test_of_creating_processes_one_wins(tmp_path: Path) -> None:
+def test_one_of_several_creating_processes_wins(tmp_path: Path) -> None:
     outputs = race([start(create, tmp_path, number) for number in range(PROCESSES)])
     won = {int(number): name for name, output in enumerate(outputs) for number in output.split()}
     assert sum(len(output.split()) for output in outputs) == len(won) == 20
@@ -139,7 +139,7 @@ def test_a_file_over_the_limit_is_refused_and_leaves_nothing(tmp_path: Path) -> 
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
-async def test_what_a_dead_writer_left_is_removed(tmp_path: Path) -> None:
+async def test_a_dead_writer_s_file_is_removed(tmp_path: Path) -> None:
     await DirectoryObjectStore(tmp_path).put(KEY, b"", PutCondition.ABSENT)
     old, fresh = tmp_path / "tmp/old", tmp_path / "tmp/fresh"
     for path in (old, fresh):
@@ -149,7 +149,7 @@ async def test_what_a_dead_writer_left_is_removed(tmp_path: Path) -> None:
     assert list((tmp_path / "tmp").iterdir()) == [fresh]
 
 
-async def test_what_a_living_writer_is_at_is_left_alone(tmp_path: Path) -> None:
+async def test_a_living_writer_s_file_is_not_removed(tmp_path: Path) -> None:
     store = DirectoryObjectStore(tmp_path)
 
     async def long_body() -> AsyncIterator[bytes]:

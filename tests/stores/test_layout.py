@@ -1,4 +1,4 @@
-"""Keys and paths: one path a key, one key a path, in every file system's limits."""
+"""Keys and paths: one path for each key, one key for each path, within the limits of every file system."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_every_set_of_keys_is_listed_in_order(
         path.write_bytes(key.encode())
         assert max(len(part) for part in path.relative_to(root).parts) <= 255
     ordered = sorted(keys, key=str.encode)
-    assert [ObjectInfo(key, len(key.encode())) for key in ordered] == list_objects(root, "", None, 100)  # type: ignore[arg-type]  # plain text
+    assert [ObjectInfo(key, len(key.encode())) for key in ordered] == list_objects(root, "", None, 100)  # type: ignore[arg-type]  # plain strings
     if keys:
         after = data.draw(st.sampled_from(ordered))
         prefix = after[: data.draw(st.integers(0, len(after)))]

@@ -1,4 +1,4 @@
-"""What the S3 store makes of its bucket: how it opens, what it names when it cannot use it, and what it sends."""
+"""The S3 store and its bucket: opening, error messages, and the requests it sends."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pipeline.domain.errors import ConfigurationError, ConflictError, DefectErro
 from pipeline.domain.ids import ObjectKey
 from pipeline.ports.object_store import PutCondition, Version
 from pipeline.stores.s3.object_store import S3ObjectStore, open_s3_store
-from pipeline.stores.s3.parts import parts_of
+from pipeline.stores.s3.upload import parts_of
 from tests.aws.fault_proxy import fault_proxy
 from tests.contracts.store_clauses import body_of, keys
 from tests.servers.addresses import S3AndSqs, S3Server
@@ -24,7 +24,7 @@ ABSENT, ALWAYS = PutCondition.ABSENT, PutCondition.NONE
 MEGABYTES = [bytes([number]) * 1_000_000 for number in range(12)]
 
 
-async def test_stores_under_different_prefixes_do_not_meet(seaweedfs: S3Server) -> None:
+async def test_stores_under_different_prefixes_are_separate(seaweedfs: S3Server) -> None:
     bucket = await new_bucket(seaweedfs)
     async with opened(seaweedfs, bucket, prefix="a") as one, opened(seaweedfs, bucket, prefix="a/b/") as other:
         await one.put(KEY, b"one", ABSENT)
@@ -35,8 +35,8 @@ async def test_stores_under_different_prefixes_do_not_meet(seaweedfs: S3Server) 
 
 
 @pytest.mark.parametrize("prefix", ["//", "/a", "a//b", "../a", "a\0"])
-async def test_what_is_no_prefix_is_refused(prefix: str) -> None:
-    with pytest.raises(ConfigurationError, match="not a prefix"):
+async def test_an_invalid_prefix_is_refused(prefix: str) -> None:
+    with pytest.raises(ConfigurationError, match="cannot begin object keys"):
         async with open_s3_store("data", prefix=prefix):
             pass
 
@@ -47,7 +47,7 @@ async def test_a_bucket_that_is_missing_is_named(seaweedfs: S3Server) -> None:
             pass
 
 
-async def test_wrong_credentials_are_told_without_the_secret(seaweedfs: S3Server) -> None:
+async def test_wrong_credentials_are_reported_without_the_secret(seaweedfs: S3Server) -> None:
     bucket = await shared_bucket(seaweedfs)
     for key_id in (seaweedfs.access_key_id, "nobody"):
         with pytest.raises(ConfigurationError, match="check the access key") as raised:
@@ -59,7 +59,7 @@ async def test_wrong_credentials_are_told_without_the_secret(seaweedfs: S3Server
             chain = chain.__cause__ or chain.__context__
 
 
-async def test_a_server_that_is_not_there_is_named() -> None:
+async def test_an_unreachable_server_is_named() -> None:
     nowhere = S3Server("http://127.0.0.1:9", "us-east-1", "a", "b")
     with pytest.raises(TransientError, match=r"127.0.0.1:9.*check the endpoint.*tried 4 times"):
         async with opened(nowhere, "data"):
@@ -69,12 +69,12 @@ async def test_a_server_that_is_not_there_is_named() -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"upload_part_bytes": 1_000_000}, "5242880 bytes or more"),
-        ({"kms_key_id": "k"}, 'goes with the encryption "aws:kms"'),
-        ({"kms_key_id": "k", "server_side_encryption": "AES256"}, 'goes with the encryption "aws:kms"'),
+        ({"upload_part_bytes": 1_000_000}, "at least 5242880 bytes"),
+        ({"kms_key_id": "k"}, 'needs the encryption "aws:kms"'),
+        ({"kms_key_id": "k", "server_side_encryption": "AES256"}, 'needs the encryption "aws:kms"'),
     ],
 )
-async def test_settings_that_cannot_be_are_refused(changes: dict[str, object], words: str) -> None:
+async def test_contradictory_settings_are_refused(changes: dict[str, object], words: str) -> None:
     with pytest.raises(ConfigurationError, match=words):
         async with open_s3_store("data", **changes):  # type: ignore[arg-type]  # one of the above
             pass
@@ -97,7 +97,7 @@ async def test_every_put_asks_for_the_encryption_that_is_set(ministack: S3AndSqs
             assert head.headers["x-amz-server-side-encryption-aws-kms-key-id"] == settings["kms_key_id"]
 
 
-async def test_what_is_sent_has_a_checksum_and_its_body_is_not_signed(seaweedfs: S3Server) -> None:
+async def test_requests_have_a_checksum_and_an_unsigned_body(seaweedfs: S3Server) -> None:
     async with (
         fault_proxy(seaweedfs.endpoint_url) as proxy,
         opened(through(seaweedfs, proxy), await new_bucket(seaweedfs), upload_part_bytes=5 * 1024 * 1024) as store,
@@ -113,7 +113,7 @@ async def test_what_is_sent_has_a_checksum_and_its_body_is_not_signed(seaweedfs:
             assert "transfer-encoding" not in headers
 
 
-async def test_opening_again_asks_no_more_than_the_probe(seaweedfs: S3Server) -> None:
+async def test_opening_again_only_repeats_the_probe(seaweedfs: S3Server) -> None:
     bucket = await new_bucket(seaweedfs)
     async with opened(seaweedfs, bucket) as store:
         assert await keys(store, "") == ["probe/conditional-writes", "probe/order/a-/b", "probe/order/a/b"]
@@ -158,7 +158,7 @@ async def test_an_object_that_exists_is_not_uploaded_again(seaweedfs: S3Server) 
 
 
 async def test_of_concurrent_uploads_in_parts_one_wins(ministack: S3AndSqs) -> None:
-    """Not so on SeaweedFS 4.48 and LocalStack 4.13, which look before they complete: two may win at one instant."""
+    """SeaweedFS 4.48 and LocalStack 4.13 check the condition before they complete: two may win at the same instant."""
     s3 = ministack.s3
     async with opened(s3, await new_bucket(s3), upload_part_bytes=5 * 1024 * 1024) as store:
         version = await store.put(ObjectKey("changed"), b"before", ALWAYS)
@@ -173,13 +173,13 @@ async def test_of_concurrent_uploads_in_parts_one_wins(ministack: S3AndSqs) -> N
 async def compete(
     store: S3ObjectStore, key: ObjectKey, condition: PutCondition | Version, number: int, winners: list[int]
 ) -> None:
-    """Upload a body of two parts, and note who has won."""
+    """Upload a body of two parts, and record the winner."""
     with suppress(ConflictError):
         await store.put(key, body_of([bytes([number]) * 6_000_000]), condition)
         winners.append(number)
 
 
-async def test_what_a_console_makes_is_passed_over(ministack: S3AndSqs) -> None:
+async def test_folder_objects_of_a_console_are_not_listed(ministack: S3AndSqs) -> None:
     bucket = await new_bucket(ministack.s3)
     async with bare_client(ministack.s3) as client, opened(ministack.s3, bucket) as store:
         for key in ("flows/", "flows/a", "flows/b/", "flows/c"):
@@ -193,14 +193,14 @@ async def test_a_key_that_a_listing_cannot_hold_is_a_defect(ministack: S3AndSqs)
             await store.put(ObjectKey("a\x01b"), b"", ALWAYS)
 
 
-async def test_an_upload_has_at_most_so_many_parts(ministack: S3AndSqs, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_upload_with_too_many_parts_is_refused(ministack: S3AndSqs, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pipeline.stores.s3.upload.MAX_PARTS", 2)
     async with opened(ministack.s3, await shared_bucket(ministack.s3), upload_part_bytes=5 * 1024 * 1024) as store:
         with pytest.raises(ConfigurationError, match="larger parts"):
             await store.put(ObjectKey("too/large"), body_of(MEGABYTES), ABSENT)
 
 
-async def test_parts_have_one_size_whatever_the_pieces() -> None:
+async def test_parts_have_one_size_whatever_the_sizes_of_the_pieces() -> None:
     async def pieces(sizes: list[int]) -> AsyncIterator[bytes]:
         for size in sizes:
             yield bytes(size)

@@ -1,4 +1,4 @@
-"""The object store's contract, unchanged, against S3 as three servers serve it. aiobotocore runs on asyncio only."""
+"""The object store's contract, unchanged, on three S3 servers. asyncio only, as aiobotocore is."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from tests.servers.addresses import S3AndSqs, S3Server
 from tests.stores.s3_buckets import opened, shared_bucket
 
 ON_SEAWEEDFS = {
-    reading.a_listing_is_in_the_order_of_utf8_bytes: "keeps keys as paths: no object under the name of a directory",
-    writing.a_key_may_have_1024_bytes: "keeps keys as paths, of segments of at most 255 bytes",
+    reading.a_listing_is_in_the_order_of_utf8_bytes: "stores keys as paths: an object cannot have the name of a directory",
+    writing.a_key_may_have_1024_bytes: "stores keys as paths, with segments of at most 255 bytes",
 }
-"""What SeaweedFS cannot keep. No key of the bucket's layout is also the directory of another, or has such segments."""
+"""Clauses that SeaweedFS cannot pass. The bucket's layout needs neither."""
 
 SEAWEEDFS_CLAUSES = [
     pytest.param(clause, marks=pytest.mark.xfail(strict=True, reason=f"SeaweedFS {ON_SEAWEEDFS[clause]}"))

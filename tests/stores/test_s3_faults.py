@@ -1,4 +1,4 @@
-"""The S3 store behind a network that misbehaves, in front of a real server."""
+"""The S3 store behind a faulty network, on a real server."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ PASSING: list[Fault] = [
 
 
 @pytest.mark.parametrize("fault", PASSING, ids=repr)
-async def test_what_passes_is_waited_out(fault: Fault, seaweedfs: S3Server) -> None:
+async def test_a_passing_fault_is_retried(fault: Fault, seaweedfs: S3Server) -> None:
     async with faulty(seaweedfs) as (store, proxy):
         proxy.next(fault, when=PUT, times=2)
         version = await store.put(KEY, b"one", ABSENT)
@@ -72,7 +72,7 @@ async def test_what_passes_is_waited_out(fault: Fault, seaweedfs: S3Server) -> N
         assert not proxy.planned
 
 
-async def test_tries_have_an_end(seaweedfs: S3Server) -> None:
+async def test_tries_are_limited(seaweedfs: S3Server) -> None:
     async with faulty(seaweedfs) as (store, proxy):
         proxy.every(Answer(503, "SlowDown"), when=READ)
         with pytest.raises(TransientError, match=r"read flows/crm/flow.json \(bucket .*SlowDown.*tried 4 times"):
@@ -89,7 +89,7 @@ async def test_a_put_whose_answer_was_lost_has_won(seaweedfs: S3Server) -> None:
         assert (await store.get(KEY)).version == changed != version
 
 
-async def test_the_same_bytes_of_somebody_else_are_a_conflict(seaweedfs: S3Server) -> None:
+async def test_the_same_bytes_of_another_writer_are_a_conflict(seaweedfs: S3Server) -> None:
     async with faulty(seaweedfs) as (store, proxy):
         await store.put(KEY, b"same", ABSENT)
         for fault in (LoseAnswer(), ResetBefore()):
@@ -98,7 +98,7 @@ async def test_the_same_bytes_of_somebody_else_are_a_conflict(seaweedfs: S3Serve
                 await store.put(KEY, b"same", ABSENT)
 
 
-async def test_a_put_that_never_arrived_loses_to_who_came_between(seaweedfs: S3Server) -> None:
+async def test_a_put_that_never_arrived_loses_to_a_later_writer(seaweedfs: S3Server) -> None:
     async with faulty(seaweedfs) as (store, proxy):
         version = await store.put(KEY, b"before", ABSENT)
         await store.put(KEY, b"between", version)
@@ -108,19 +108,19 @@ async def test_a_put_that_never_arrived_loses_to_who_came_between(seaweedfs: S3S
         assert (await store.get(KEY)).data == b"between"
 
 
-async def test_a_put_that_aiohttp_repeats_by_itself_has_won(seaweedfs: S3Server) -> None:
+async def test_a_put_that_aiohttp_repeats_has_won(seaweedfs: S3Server) -> None:
     bucket, prefix = await shared_bucket(seaweedfs), token_hex(8)
     async with (
         fault_proxy(seaweedfs.endpoint_url) as proxy,
         opened(through(seaweedfs, proxy), bucket, prefix=prefix, tries=1, probe=False) as store,
     ):
-        assert await store.stat(KEY) is None  # so that there is a connection to be used again
+        assert await store.stat(KEY) is None  # opens a connection that is used again
         proxy.next(LoseAnswer(), when=PUT)
         await store.put(KEY, b"ours", ABSENT)
         assert [head.method for head in proxy.seen] == ["HEAD", "PUT", "PUT", "HEAD"]
 
 
-async def test_a_body_altered_under_way_is_sent_again(seaweedfs: S3Server) -> None:
+async def test_an_altered_body_is_sent_again(seaweedfs: S3Server) -> None:
     async with faulty(seaweedfs) as (store, proxy):
         proxy.next(Corrupt("request"), when=PUT)
         await store.put(KEY, b"x" * 1000, ABSENT)
@@ -133,16 +133,16 @@ async def test_a_body_altered_under_way_is_sent_again(seaweedfs: S3Server) -> No
 
 @pytest.mark.parametrize("fault", [*PASSING, Truncate(10)], ids=repr)
 @pytest.mark.parametrize("when", [PART, COMPLETE, method("POST", "?uploads")], ids=["part", "complete", "create"])
-async def test_an_upload_outlives_what_passes(fault: Fault, when: object, seaweedfs: S3Server) -> None:
+async def test_an_upload_survives_passing_faults(fault: Fault, when: object, seaweedfs: S3Server) -> None:
     async with faulty(seaweedfs) as (store, proxy):
-        proxy.next(fault, when=when)  # type: ignore[arg-type]  # pytest forgets its type
+        proxy.next(fault, when=when)  # type: ignore[arg-type]  # a parameter has no type here
         version = await store.put(KEY, body_of(LARGE), ABSENT)
         assert not proxy.planned
         assert version == (await store.get(KEY)).version
         assert digest(b"".join(LARGE)) == digest(await read(store, KEY))
 
 
-async def test_an_upload_that_vanished_is_made_anew(seaweedfs: S3Server) -> None:
+async def test_an_upload_that_vanished_is_started_again(seaweedfs: S3Server) -> None:
     async with faulty(seaweedfs) as (store, proxy):
         proxy.next(Answer(404, "NoSuchUpload"), when=PART)
         proxy.next(Answer(404, "NoSuchUpload"), when=COMPLETE)
@@ -151,7 +151,7 @@ async def test_an_upload_that_vanished_is_made_anew(seaweedfs: S3Server) -> None
         assert len([head for head in proxy.seen if "?uploads" in head.target]) == 3
 
 
-async def test_an_upload_of_what_somebody_else_stored_meanwhile_is_a_conflict(seaweedfs: S3Server) -> None:
+async def test_an_upload_of_an_object_that_appeared_meanwhile_is_a_conflict(seaweedfs: S3Server) -> None:
     async with faulty(seaweedfs) as (store, _):
 
         async def overtaken() -> AsyncIterator[bytes]:
@@ -172,14 +172,14 @@ async def test_an_upload_of_what_somebody_else_stored_meanwhile_is_a_conflict(se
 @pytest.mark.parametrize("when", [PART, COMPLETE], ids=["part", "complete"])
 async def test_an_upload_that_fails_leaves_nothing(fault: Fault, when: object, seaweedfs: S3Server) -> None:
     async with faulty(seaweedfs) as (store, proxy):
-        proxy.next(fault, when=when)  # type: ignore[arg-type]  # pytest forgets its type
+        proxy.next(fault, when=when)  # type: ignore[arg-type]  # a parameter has no type here
         with pytest.raises(RefusedError):
             await store.put(KEY, body_of(LARGE), ABSENT)
         assert await store.stat(KEY) is None
         assert await store.abort_stale_uploads(-60.0) == 0
 
 
-async def test_a_stream_goes_on_where_it_was_cut(seaweedfs: S3Server) -> None:
+async def test_a_stream_continues_where_it_was_cut(seaweedfs: S3Server) -> None:
     data = b"".join(LARGE)
     async with faulty(seaweedfs) as (store, proxy):
         await store.put(KEY, data, ABSENT)
@@ -194,7 +194,7 @@ async def test_a_stream_goes_on_where_it_was_cut(seaweedfs: S3Server) -> None:
         assert len(matches) == 2  # none at first, and one version from then on
 
 
-async def test_a_stream_that_is_cut_again_and_again_ends(seaweedfs: S3Server) -> None:
+async def test_a_stream_that_is_cut_too_often_fails(seaweedfs: S3Server) -> None:
     async with faulty(seaweedfs) as (store, proxy):
         await store.put(KEY, b"x" * 1_000_000, ABSENT)
         proxy.every(Truncate(1000), when=READ)
@@ -204,7 +204,7 @@ async def test_a_stream_that_is_cut_again_and_again_ends(seaweedfs: S3Server) ->
             await store.get(KEY)
 
 
-async def test_a_stream_whose_object_was_replaced_does_not_mix(seaweedfs: S3Server) -> None:
+async def test_a_stream_does_not_mix_two_versions(seaweedfs: S3Server) -> None:
     async with faulty(seaweedfs) as (store, proxy):
         await store.put(KEY, b"a" * 3_000_000, ALWAYS)
         proxy.next(Truncate(1_000_000), when=READ)
@@ -216,7 +216,7 @@ async def test_a_stream_whose_object_was_replaced_does_not_mix(seaweedfs: S3Serv
                 await drain(iterator)
 
 
-async def test_a_document_that_is_cut_and_replaced_meanwhile_is_read_anew(seaweedfs: S3Server) -> None:
+async def test_an_object_that_is_cut_and_replaced_is_read_again(seaweedfs: S3Server) -> None:
     async with faulty(seaweedfs) as (store, proxy):
         await store.put(KEY, b"a" * 3_000_000, ALWAYS)
         read_on = anyio.Event()
@@ -242,11 +242,11 @@ async def test_a_server_that_ignores_ranges_is_refused(ministack: S3AndSqs) -> N
     async with faulty(ministack.s3) as (store, proxy):
         await store.put(KEY, b"x" * 1000, ABSENT)
         proxy.next(Strip(frozenset({"range"})), when=READ)
-        with pytest.raises(RefusedError, match="from its start only"):
+        with pytest.raises(RefusedError, match="ignored the range"):
             await read(store, KEY, start=10)
 
 
-async def test_an_altered_body_is_noticed(seaweedfs: S3Server) -> None:
+async def test_an_altered_answer_is_detected(seaweedfs: S3Server) -> None:
     async with faulty(seaweedfs) as (store, proxy):
         await store.put(KEY, b"x" * 1000, ABSENT)
         proxy.next(Corrupt(), when=READ)
@@ -254,7 +254,7 @@ async def test_an_altered_body_is_noticed(seaweedfs: S3Server) -> None:
             await store.get(KEY)
 
 
-async def test_a_server_that_stalls_is_given_up_in_time(seaweedfs: S3Server) -> None:
+async def test_a_stalled_request_times_out(seaweedfs: S3Server) -> None:
     bucket = await new_bucket(seaweedfs)
     async with (
         fault_proxy(seaweedfs.endpoint_url) as proxy,
@@ -265,30 +265,30 @@ async def test_a_server_that_stalls_is_given_up_in_time(seaweedfs: S3Server) -> 
         assert (await store.get(KEY)).data == b"slow"
 
 
-async def test_what_is_absent_is_asked_for_once(seaweedfs: S3Server) -> None:
+async def test_an_absent_object_is_requested_once(seaweedfs: S3Server) -> None:
     async with faulty(seaweedfs) as (store, proxy):
         with pytest.raises(AbsentError):
             await store.get(KEY)
         assert len(proxy.seen) == 1
 
 
-async def test_a_stale_upload_is_aborted_and_a_living_one_is_not(seaweedfs: S3Server) -> None:
+async def test_only_stale_uploads_are_aborted(seaweedfs: S3Server) -> None:
     bucket = await new_bucket(seaweedfs)
     async with bare_client(seaweedfs) as client, opened(seaweedfs, bucket, prefix="ours") as store:
         for key in ("ours/a", "ours/b", "theirs/c"):
             await client.create_multipart_upload(Bucket=bucket, Key=key)
         assert await store.abort_stale_uploads(60.0) == 0
-        assert await store.abort_stale_uploads(-60.0) == 2  # as of a minute from now
+        assert await store.abort_stale_uploads(-60.0) == 2  # seen from a minute from now
         left = await client.list_multipart_uploads(Bucket=bucket)
         assert [upload["Key"] for upload in left["Uploads"]] == ["theirs/c"]
 
 
 async def drain(pieces: AsyncIterator[bytes]) -> None:
-    """Take what is left."""
+    """Read the rest."""
     async for _ in pieces:
         pass
 
 
 def digest(data: bytes) -> tuple[int, str]:
-    """A length and a hash: a difference of megabytes is not shown."""
+    """Return a length and a hash, so that a failure does not print megabytes."""
     return len(data), sha256(data).hexdigest()

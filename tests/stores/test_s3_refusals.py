@@ -1,4 +1,4 @@
-"""Buckets that the S3 store refuses to work with, and permissions that lack, each named."""
+"""Buckets that the S3 store refuses, and missing permissions, each named."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ALWAYS = PutCondition.NONE
 async def test_a_store_without_conditional_writes_is_refused(
     header: str, ministack: object, seaweedfs: S3Server
 ) -> None:
-    server = ministack.s3  # type: ignore[attr-defined]  # it does not check signatures, which hold these headers
+    server = ministack.s3  # type: ignore[attr-defined]  # it does not check signatures, which cover these headers
     bucket = await new_bucket(server)
     async with fault_proxy(server.endpoint_url) as proxy:
         proxy.every(Strip(frozenset({header})))
@@ -28,7 +28,7 @@ async def test_a_store_without_conditional_writes_is_refused(
                 pass
 
 
-async def test_a_store_that_does_not_know_conditional_writes_is_refused(seaweedfs: S3Server) -> None:
+async def test_a_store_that_does_not_implement_conditional_writes_is_refused(seaweedfs: S3Server) -> None:
     bucket = await new_bucket(seaweedfs)
     async with fault_proxy(seaweedfs.endpoint_url) as proxy:
         proxy.every(Answer(501, "NotImplemented"), when=lambda head: "if-none-match" in head.headers)
@@ -48,11 +48,11 @@ PERMISSIONS = [
 
 
 @pytest.mark.parametrize(("action", "resource", "call"), PERMISSIONS, ids=[action for action, _, _ in PERMISSIONS])
-async def test_a_permission_that_lacks_is_named(action: str, resource: str, call: object, seaweedfs: S3Server) -> None:
+async def test_a_missing_permission_is_named(action: str, resource: str, call: object, seaweedfs: S3Server) -> None:
     async with faulty(seaweedfs) as (store, proxy):
         proxy.next(Answer(403, "AccessDenied"))
         with pytest.raises(
-            RefusedError, match=rf"takes the permission {action} on arn:aws:s3:::bucket-\w+{resource}[; ]"
+            RefusedError, match=rf"give the role the permission {action} on arn:aws:s3:::bucket-\w+{resource}[,; ]"
         ):
             await call(store)  # type: ignore[operator]  # one of the above
         assert len(proxy.seen) == 1

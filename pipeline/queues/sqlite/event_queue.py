@@ -12,8 +12,7 @@ import anyio
 import anyio.to_thread
 
 from pipeline.domain.errors import DefectError, LeaseLostError
-from pipeline.ports.event_queue import Message, QueueDepth, Receipt
-from pipeline.queues.bodies import check_bodies
+from pipeline.ports.event_queue import Message, QueueDepth, Receipt, check_bodies
 from pipeline.queues.sqlite.errors import translated
 from pipeline.queues.sqlite.table import MessageTable
 
@@ -22,17 +21,17 @@ T = TypeVar("T")
 MAX_MESSAGES = 10
 _FIRST_PAUSE_SECONDS = 0.01
 _LONGEST_PAUSE_SECONDS = 0.2
-"""A message of another process is noticed this late at most; one of this process at once."""
+"""A message from another process is noticed within this time; one from this process at once."""
 
 
 class SqliteEventQueue:
-    """Keeps `pipeline.ports.event_queue.EventQueue` in the SQLite file at `path`, for as long as it is entered.
+    """Implements `pipeline.ports.event_queue.EventQueue` in the SQLite file at `path`. Enter it before use.
 
     Args:
-        path: the file; it and its directory are made if they are missing. It must lie on a local file system.
-        name: which queue of the file; queues of different names share nothing but the file.
+        path: the file, on a local file system. It and its directory are created if they are missing.
+        name: one queue in the file; queues with different names share nothing but the file.
         visibility_seconds: how long a delivered message stays invisible to others.
-        max_receives: after so many deliveries without an acknowledgement a message is a dead letter.
+        max_receives: a message becomes a dead letter after this many deliveries without an acknowledgement.
         now: the clock, in seconds; all processes on one file must share it.
     """
 
@@ -104,7 +103,7 @@ class SqliteEventQueue:
         await self._run(lambda: table.remove(receipts))
 
     async def reject(self, message: Message, reason: str) -> None:
-        """See the port. When another worker has the message by now, its judgement counts and nothing changes here."""
+        """See the port. If another worker holds the message by now, that worker decides, and nothing changes here."""
         table = self._opened()
         await self._run(lambda: table.bury(message.receipt, reason))
 
@@ -113,13 +112,13 @@ class SqliteEventQueue:
         return await self._run(lambda: table.depth(self._now()))
 
     async def _run(self, operation: Callable[[], T]) -> T:
-        """Run one operation in a worker thread, one at a time: it is one connection."""
+        """Run one operation in a worker thread. There is one connection, so operations take turns."""
         async with self._turn:
             with translated(self._path):
                 return await anyio.to_thread.run_sync(operation)
 
     def _ring(self) -> None:
-        """Wake who waits in this process."""
+        """Wake the receivers of this process."""
         self._bell.set()
         self._bell = anyio.Event()
 

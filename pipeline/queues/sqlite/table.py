@@ -1,7 +1,7 @@
-"""The event queue's table, one statement or transaction an operation. Blocking; knows nothing of waiting or tasks.
+"""The table of the SQLite event queue: one statement or transaction an operation. Blocking; it never waits for messages.
 
-Several processes and several named queues share one file. A message lives in one row from `send` to `acknowledge`;
-a dead letter is a row with a reason. Times are seconds of the caller's clock.
+Several processes and several named queues share one file. A message is one row from `send` to `acknowledge`; a dead
+letter is a row with a reason. Times are in seconds of the caller's clock.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pipeline.domain.errors import ConfigurationError
 from pipeline.ports.event_queue import Message, QueueDepth, Receipt
 
 _APPLICATION_ID = 0x61647071
-"""Tells our files from other SQLite databases (https://sqlite.org/pragma.html#pragma_application_id)."""
+"""Distinguishes queue files from other SQLite databases (https://sqlite.org/pragma.html#pragma_application_id)."""
 _FORMAT_VERSION = 1
 _BUSY_SECONDS = 10.0
 
@@ -64,12 +64,12 @@ _FLAGS = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE | apsw.SQLITE_OPEN
 
 
 def _address(path: Path) -> str:
-    """Return the path as SQLite takes it whatever its bytes are: a URI."""
+    """Return the path as a URI, because SQLite takes any bytes in a URI."""
     return f"file:{quote(os.fsencode(path.absolute()))}"
 
 
 class MessageTable:
-    """One named queue in the file at `path`, which is made if it is missing."""
+    """One named queue in the file at `path`, which is created if it is missing."""
 
     def __init__(self, path: Path, queue: str) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -86,7 +86,7 @@ class MessageTable:
         self._connection.close()
 
     def send(self, bodies: Sequence[bytes], now: float) -> None:
-        """Insert one message a body, all or none."""
+        """Insert one message for each body, in one transaction."""
         with _writing(self._connection):
             self._connection.executemany(
                 "INSERT INTO message (queue, body, sent_at, visible_at) VALUES (?1, ?2, ?3, ?3)",
@@ -94,7 +94,7 @@ class MessageTable:
             )
 
     def receive(self, max_messages: int, now: float, visible_at: float, max_receives: int) -> list[Message]:
-        """Deliver what is visible, the longest waiting first. An idle queue is only read, never locked."""
+        """Deliver visible messages, the longest waiting first. An idle queue is only read, not locked."""
         if self._connection.execute(_ANY_VISIBLE, (self._queue, now)).fetchone() is None:
             return []
         with _writing(self._connection):
@@ -104,18 +104,18 @@ class MessageTable:
         return [Message(body, Receipt(receipt), receive_count) for body, receipt, receive_count in rows]
 
     def set_visible_at(self, receipt: Receipt, visible_at: float) -> bool:
-        """Return whether the receipt is still the message's own."""
+        """Return whether the receipt is still valid."""
         return self._change("UPDATE message SET visible_at = ?3 WHERE queue = ?1 AND receipt = ?2", receipt, visible_at)
 
     def remove(self, receipts: Sequence[Receipt]) -> None:
-        """Delete the messages whose own receipts these still are."""
+        """Delete the messages whose receipts are still valid."""
         with _writing(self._connection):
             self._connection.executemany(
                 "DELETE FROM message WHERE queue = ?1 AND receipt = ?2", [(self._queue, r) for r in receipts]
             )
 
     def bury(self, receipt: Receipt, reason: str) -> bool:
-        """Make a dead letter of the message, if the receipt is still its own."""
+        """Make the message a dead letter, if the receipt is still valid."""
         return self._change(
             "UPDATE message SET dead_reason = ?3, receipt = NULL WHERE queue = ?1 AND receipt = ?2", receipt, reason
         )
@@ -133,7 +133,7 @@ class MessageTable:
 
 @contextmanager
 def _writing(connection: apsw.Connection) -> Iterator[None]:
-    """One transaction that takes the write lock first, so that it cannot fail half-way for want of it."""
+    """Run the body in one transaction that takes the write lock first, so it cannot fail half-way without it."""
     connection.execute("BEGIN IMMEDIATE")
     try:
         yield
@@ -156,7 +156,7 @@ def _prepare(connection: apsw.Connection, path: Path) -> None:
 
 
 def _use_wal(connection: apsw.Connection) -> None:
-    """Switch to a write-ahead log. SQLite does not wait for others here, whatever the busy time-out says."""
+    """Switch to a write-ahead log. SQLite ignores the busy time-out here, so this waits itself."""
     deadline = time.monotonic() + _BUSY_SECONDS
     while True:
         try:
@@ -170,18 +170,18 @@ def _use_wal(connection: apsw.Connection) -> None:
 
 
 def _is_made(connection: apsw.Connection, path: Path) -> bool:
-    """Whether the table is there; ConfigurationError when the file is something else."""
+    """Whether the table exists. ConfigurationError if the file is another database."""
     if connection.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchone() is None:
         return False
     identity = connection.pragma("application_id")
     version = connection.pragma("user_version")
     if identity != _APPLICATION_ID:
         raise ConfigurationError(
-            f"{path} is an SQLite database of something else, not an event queue; choose another place with --home"
+            f"{path} is an SQLite database but not an event queue; choose another directory with --home"
         )
     if version != _FORMAT_VERSION:
         raise ConfigurationError(
-            f"the event queue {path} has format version {version}, and this release knows {_FORMAT_VERSION}; "
-            "use the release that made it, or another place with --home"
+            f"the event queue {path} has format version {version}, and this release supports {_FORMAT_VERSION}; "
+            "use the release that created it, or another directory with --home"
         )
     return True

@@ -1,4 +1,4 @@
-"""Finds a queue and its dead-letter queue, and sees whether they can be used as they are. Nothing is created or changed."""
+"""Finds a queue and its dead-letter queue, and checks that they can be used. It creates and changes nothing."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class SqsPlace:
-    """A queue that is there: its name, its URL, the largest message it takes, and how to ask it."""
+    """An existing queue: its name, its URL, its largest message in bytes, and the requests to it."""
 
     name: str
     url: str
@@ -27,7 +27,7 @@ class SqsPlace:
 
 
 class _Redrive(msgspec.Struct, rename="camel"):
-    """SQS's RedrivePolicy. maxReceiveCount is a number or its text, as whoever made the queue wrote it."""
+    """SQS's RedrivePolicy. maxReceiveCount is a number or its text, depending on how the queue was created."""
 
     dead_letter_target_arn: str
     max_receive_count: int | str
@@ -36,15 +36,15 @@ class _Redrive(msgspec.Struct, rename="camel"):
 async def find_places(client: SQSClient, name_or_url: str, options: AwsOptions) -> tuple[SqsPlace, SqsPlace]:
     """Return the queue and the dead-letter queue that its redrive policy names.
 
-    ConfigurationError when one of them is missing, is a FIFO queue, takes too small messages, or has no redrive policy:
-    without one a message that kills its worker would go round for ever, and a rejected one had nowhere to go.
-    RefusedError, naming the permission, when the role may not look.
+    ConfigurationError: one of them is missing, is a FIFO queue, takes too small messages, or the queue has no redrive
+    policy. Without a policy, SQS would deliver a message that kills its worker for ever, and a rejected message would
+    have no place to go. RefusedError names the permission that the role lacks.
     """
     name = name_or_url.rstrip("/").rpartition("/")[2] if "://" in name_or_url else name_or_url
     if name.endswith(".fifo"):
         raise ConfigurationError(
-            f"{name} is a FIFO queue, and the pipeline needs a standard one: order comes from File Lists, and a FIFO queue "
-            "would hold all messages of a group back behind one. Name a standard queue"
+            f"{name} is a FIFO queue; name a standard queue. "
+            "File Lists keep the order, and a FIFO queue would delay messages for nothing"
         )
     requests = _requests(name, name, options)
     url = name_or_url if "://" in name_or_url else await _look_up(client, requests, name)
@@ -80,7 +80,7 @@ async def _look_up(client: SQSClient, requests: QueueRequests, name: str, owner:
 
 async def _attributes(client: SQSClient, requests: QueueRequests, url: str) -> dict[str, str]:
     answer = await requests.ask(
-        "look at the queue",
+        "read the settings of the queue",
         "GetQueueAttributes",
         lambda: client.get_queue_attributes(
             QueueUrl=url, AttributeNames=["QueueArn", "RedrivePolicy", "MaximumMessageSize"]
@@ -90,21 +90,23 @@ async def _attributes(client: SQSClient, requests: QueueRequests, url: str) -> d
 
 
 def _dead_letter_queue(name: str, policy: str | None) -> tuple[str, str]:
-    """Return the dead-letter queue's name and the account it belongs to; it is always in the queue's own region."""
+    """Return the dead-letter queue's name and account. It is always in the queue's own region."""
     way_out = (
-        "make a queue for dead letters, and set the RedrivePolicy of this one to "
+        "create a dead-letter queue, and set the RedrivePolicy of this queue to "
         '{"deadLetterTargetArn": "<its ARN>", "maxReceiveCount": "5"}'
     )
     if not policy:
-        raise ConfigurationError(f"the queue {name} has no redrive policy: poison would go round in it; {way_out}")
+        raise ConfigurationError(
+            f"the queue {name} has no redrive policy, so messages that fail would be delivered for ever; {way_out}"
+        )
     try:
         arn = msgspec.json.decode(policy, type=_Redrive).dead_letter_target_arn.split(":")
     except msgspec.DecodeError as error:
         raise ConfigurationError(
-            f"the queue {name} has a redrive policy that cannot be read: {error}; {way_out}"
+            f"the redrive policy of the queue {name} cannot be read: {error}; {way_out}"
         ) from error
     if len(arn) != 6:
-        raise ConfigurationError(f"the queue {name} has a redrive policy that names no queue: {policy}; {way_out}")
+        raise ConfigurationError(f"the redrive policy of the queue {name} names no queue: {policy}; {way_out}")
     return arn[5], arn[4]
 
 

@@ -1,8 +1,8 @@
-"""Bodies as SQS takes them. It takes text without most control characters, and silently or loudly spoils the others.
+"""Encodes message bodies for SQS, which takes text without most control characters and alters or refuses the others.
 
-The characters allowed are #x9, #xA, #xD, #x20 to #xD7FF, #xE000 to #xFFFD and #x10000 to #x10FFFF
-(https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html). A body with any other is
-sent in base64 and says so in a message attribute; our own messages, being JSON, hardly ever need it.
+The allowed characters are #x9, #xA, #xD, #x20 to #xD7FF, #xE000 to #xFFFD and #x10000 to #x10FFFF
+(https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html). A body with any other
+character is sent in base64, and a message attribute says so. The pipeline's own messages are JSON and hardly need it.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 ENCODING = "pipeline-encoding"
 REASON = "pipeline-reason"
-MOST_REASON_BYTES = 2_000
+MAX_REASON_BYTES = 2_000
 
 _FORBIDDEN = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def outgoing(body: bytes) -> tuple[str, Attributes]:
-    """Return the text and the attributes with which SQS carries `body`, which is UTF-8."""
+    """Return the text and the attributes that carry `body`, which is UTF-8."""
     text = body.decode()
     if _FORBIDDEN.search(text):
         return b64encode(body).decode(), {ENCODING: text_attribute("base64")}
@@ -32,7 +32,7 @@ def outgoing(body: bytes) -> tuple[str, Attributes]:
 
 
 def incoming(message: MessageTypeDef) -> bytes:
-    """Return the body as it was sent; what claims to be base64 and is not comes as it is, for the codec to judge."""
+    """Return the body as it was sent. Invalid base64 is returned as it is; the codec rejects it later."""
     text = message["Body"].encode(errors="replace")
     encoding = message.get("MessageAttributes", {}).get(ENCODING)
     if encoding is None or encoding.get("StringValue") != "base64":
@@ -44,13 +44,13 @@ def incoming(message: MessageTypeDef) -> bytes:
 
 
 def reason_attribute(reason: str, room_bytes: int) -> Attributes:
-    """Return the attribute that says why a message is dead, cut to the room there is; none where there is too little."""
-    room_bytes = min(room_bytes - len(REASON) - len("String"), MOST_REASON_BYTES)
+    """Return the attribute that says why a message was rejected, cut to fit `room_bytes`; none if nothing fits."""
+    room_bytes = min(room_bytes - len(REASON) - len("String"), MAX_REASON_BYTES)
     clean = _FORBIDDEN.sub("\ufffd", reason or "no reason given").encode(errors="replace")
     text = clean[: max(0, room_bytes)].decode(errors="ignore")
     return {REASON: text_attribute(text)} if text else {}
 
 
 def text_attribute(value: str) -> MessageAttributeValueTypeDef:
-    """Return a message attribute that holds a text."""
+    """Return a message attribute with a text value."""
     return {"DataType": "String", "StringValue": value}

@@ -1,7 +1,7 @@
-"""The event queue on SQS, or on a server that speaks as it does: a standard queue with a dead-letter queue.
+"""The event queue on SQS, or on a server with SQS's protocol: a standard queue with a dead-letter queue.
 
-asyncio only, as aiobotocore is. Nothing is created: the queues and their redrive policy are the operator's. What a queue
-needs to be like, and the permissions, are in docs/reference/queue.md.
+asyncio only, as aiobotocore is. It creates nothing: the operator creates the queues and their redrive policy. See
+docs/reference/queue.md for the settings and permissions that a queue needs.
 """
 
 from __future__ import annotations
@@ -18,8 +18,7 @@ from anyio.lowlevel import checkpoint
 from pipeline.aws.options import AwsOptions
 from pipeline.aws.session import open_client
 from pipeline.domain.errors import ConfigurationError, LeaseLostError
-from pipeline.ports.event_queue import Message, QueueDepth, Receipt
-from pipeline.queues.bodies import check_bodies
+from pipeline.ports.event_queue import Message, QueueDepth, Receipt, check_bodies
 from pipeline.queues.sqs.discovery import SqsPlace, find_places
 from pipeline.queues.sqs.encoding import ENCODING, incoming, outgoing, reason_attribute
 from pipeline.queues.sqs.leases import LONGEST_HOLD_SECONDS, Leases
@@ -38,7 +37,7 @@ if TYPE_CHECKING:
 MAX_MESSAGES = 10
 MAX_WAIT_SECONDS = 20
 LONGEST_VISIBILITY_SECONDS = LONGEST_HOLD_SECONDS // 4
-"""A message is extended by the visibility time-out, and held for 12 hours at most: so it can be extended a few times."""
+"""Each extension lasts one visibility time-out, and SQS allows 12 hours in all: this leaves room for a few extensions."""
 
 
 @asynccontextmanager
@@ -49,20 +48,21 @@ async def open_sqs_queue(
     aws: AwsOptions = AwsOptions(),  # noqa: B008  a frozen value
     now: Callable[[], float] = time.monotonic,
 ) -> AsyncIterator[SqsEventQueue]:
-    """Find the queue and its dead-letter queue, and keep them open.
+    """Find the queue and its dead-letter queue, and open them.
 
     Args:
         name_or_url: the queue's name in the account of the credentials, or the URL of any queue.
-        visibility_seconds: how long a delivered message stays invisible, 1 s to 3 h. It goes with every request, so the
-            queue's own setting does not matter here.
-        aws: how to reach it.
-        now: a clock in seconds that never goes back; leases are counted by it.
+        visibility_seconds: how long a delivered message stays invisible, 1 s to 3 h. Every request carries it, so the
+            queue's own setting does not matter.
+        aws: how to reach SQS.
+        now: a clock in seconds that never goes back; it measures leases.
 
-    ConfigurationError or RefusedError, naming queue, permission and way out, when it cannot be used as it is.
+    ConfigurationError or RefusedError if the queue cannot be used; the message names queue, permission and remedy.
     """
     if not 0 < visibility_seconds <= LONGEST_VISIBILITY_SECONDS:
         raise ConfigurationError(
-            f"a visibility time-out of {visibility_seconds} seconds; SQS needs 1 to {LONGEST_VISIBILITY_SECONDS}"
+            f"the visibility time-out of {visibility_seconds} seconds is out of range for SQS; "
+            f"set queue_visibility_seconds to 1 to {LONGEST_VISIBILITY_SECONDS}"
         )
     patient = replace(aws, read_timeout_seconds=max(aws.read_timeout_seconds, MAX_WAIT_SECONDS + 10))
     async with open_client("sqs", patient) as client:
@@ -75,10 +75,10 @@ async def open_sqs_queue(
 
 
 class SqsEventQueue:
-    """Keeps `pipeline.ports.event_queue.EventQueue`; made by `open_sqs_queue`.
+    """Implements `pipeline.ports.event_queue.EventQueue`; made by `open_sqs_queue`.
 
-    SQS knows whole seconds: waits and time-outs are rounded up to them. A wait of 0 asks only some of its servers, and
-    may find nothing though there is something; from 1 s on it asks all.
+    SQS counts whole seconds: waits and time-outs are rounded up. A receive with a wait of 0 asks only some of SQS's
+    servers and may miss messages; from 1 s on it asks all.
     (https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-short-and-long-polling.html)
     """
 
@@ -93,7 +93,7 @@ class SqsEventQueue:
         self._polls = LongPolls(self._receive, self._give_back)
 
     async def send(self, bodies: Sequence[bytes]) -> None:
-        """See the port. Ten a request, one request after the other; what fails of a request is sent again alone."""
+        """See the port. Ten messages a request, one request at a time; only failed entries are sent again."""
         check_bodies(bodies)
         entries: list[SendMessageBatchRequestEntryTypeDef] = []
         for body in bodies:
@@ -110,9 +110,9 @@ class SqsEventQueue:
         return answer.get("Failed", [])
 
     async def receive(self, *, max_messages: int = 1, wait_seconds: float = 0.0) -> Sequence[Message]:
-        """See the port. What comes for a cancelled wait goes to the next one.
+        """See the port. Messages for a cancelled wait go to the next one.
 
-        When nobody waits by then it is given back at once, which SQS counts as a delivery.
+        Without a next wait they are given back at once, which SQS counts as a delivery.
         """
         await checkpoint()
         return await self._polls.wait(min(max_messages, MAX_MESSAGES), min(math.ceil(wait_seconds), MAX_WAIT_SECONDS))
@@ -136,11 +136,11 @@ class SqsEventQueue:
         return messages
 
     async def extend(self, receipt: Receipt, seconds: float) -> None:
-        """See the port. LeaseLostError also when the message would be held for more than 12 hours, which SQS refuses.
+        """See the port. LeaseLostError also if the message would be held for more than 12 hours, which SQS refuses.
 
-        Then it is not given back at once: it comes again when its present time-out ends, so that its holder has that
-        long to let go. A holder that extends by the visibility time-out loses it at 11 h 59 min less that time-out, and
-        may still acknowledge until it ends.
+        Then the message is not given back at once: SQS delivers it again when its time-out ends, so the holder has that
+        long to stop. A holder that extends by the visibility time-out loses the message at 11 h 59 min less that
+        time-out, and may still acknowledge it until the time-out ends.
         """
         whole_seconds = math.ceil(seconds)
         self._leases.check_extension(receipt, whole_seconds)
@@ -159,7 +159,7 @@ class SqsEventQueue:
         self._leases.extend(receipt, asked_at + whole_seconds)
 
     async def acknowledge(self, receipts: Sequence[Receipt]) -> None:
-        """See the port. Ten a request; calls are not joined, since a group is acknowledged after minutes of work."""
+        """See the port. Ten receipts a request; calls are not combined, since a group takes minutes of work."""
         for batch in batches(self._leases.held(receipts), lambda _: 0):
             await self._queue.requests.ask_in_batch("acknowledge messages", "DeleteMessage", batch, self._delete)
             self._leases.drop(batch)
@@ -172,7 +172,7 @@ class SqsEventQueue:
         return answer.get("Failed", [])
 
     async def _give_back(self, messages: Sequence[Message]) -> None:
-        """Make messages visible again that nobody has looked at."""
+        """Make unread messages visible again."""
         receipts = [message.receipt for message in messages]
         self._leases.drop(receipts)
         await self._queue.requests.ask_in_batch(
@@ -187,10 +187,10 @@ class SqsEventQueue:
         return answer.get("Failed", [])
 
     async def reject(self, message: Message, reason: str) -> None:
-        """See the port. When another worker has the message by now, its judgement counts and nothing changes here.
+        """See the port. If another worker holds the message by now, that worker decides, and nothing changes here.
 
-        The message is sent to the dead-letter queue with its reason as an attribute, and then deleted. Killed in between,
-        it comes again, and its dead letter may be there twice.
+        The message is sent to the dead-letter queue, with the reason as an attribute, and then deleted. After a kill in
+        between it is delivered again, and the dead-letter queue may hold it twice.
         """
         try:
             await self.extend(message.receipt, self._visibility_seconds)
@@ -200,14 +200,14 @@ class SqsEventQueue:
         room_bytes = self._dead.max_bytes - len(text.encode()) - 100
         attributes |= reason_attribute(reason, room_bytes)
         await self._dead.requests.ask(
-            "bury a message",
+            "move a message to the dead-letter queue",
             "SendMessage",
             lambda: self._client.send_message(QueueUrl=self._dead.url, MessageBody=text, MessageAttributes=attributes),
         )
         await self.acknowledge([message.receipt])
 
     async def depth(self) -> QueueDepth:
-        """See the port. SQS's estimates, within a minute after the last change; a delayed message waits."""
+        """See the port. The numbers are SQS's estimates, up to a minute old; a delayed message counts as waiting."""
         waiting, in_flight = await self._count(self._queue)
         return QueueDepth(waiting, in_flight, sum(await self._count(self._dead)))
 

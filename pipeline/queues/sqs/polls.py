@@ -1,9 +1,9 @@
-"""Requests for messages that outlive whoever waits for them, so that a cancelled wait hides nothing.
+"""Long polls that survive a cancelled wait, so that no message is hidden.
 
-SQS goes on with a long poll after its connection is closed: the next message goes to the closed connection, and nobody
-sees it before its visibility time-out is over (https://github.com/aws/aws-sdk-java-v2/issues/1395,
-https://github.com/aws/aws-sdk-go-v2/issues/2068). So the request of a cancelled wait goes on. Whoever waits next takes it
-over; if nobody does, what it brings is given back at once.
+SQS continues a long poll after its connection is closed: it delivers the next message to the closed connection, and the
+message stays invisible until its time-out ends (https://github.com/aws/aws-sdk-java-v2/issues/1395,
+https://github.com/aws/aws-sdk-go-v2/issues/2068). So the request of a cancelled wait continues. The next wait adopts it;
+if there is none, its messages are given back at once.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ from pipeline.domain.errors import PipelineError
 from pipeline.ports.event_queue import Message
 
 CLOSE_SECONDS = 6.0
-"""How long closing waits for requests that nobody waits for, longer than a worker's longest. What a later one brings comes
-again by its time-out."""
+"""How long closing waits for open requests: longer than a worker's longest poll. Messages of a request that is aborted
+then become visible again when their time-out ends."""
 
 Messages = Sequence[Message]
 Poll = asyncio.Task[Messages]
 
 
 class LongPolls:
-    """The requests under way. asyncio only.
+    """The open requests. asyncio only.
 
-    They are plain tasks, owned by this object until `close`: a task group around the queue's life would put every error of
-    the caller's own body into an exception group.
+    They are plain tasks, owned by this object until `close`: a task group that lives as long as the queue would wrap
+    every error of the caller's body in an exception group.
 
     Args:
-        ask: makes one request for so many messages, waiting so many seconds.
+        ask: sends one request, with the most messages to receive and the seconds to wait.
         give_back: makes messages visible again.
     """
 
@@ -47,22 +47,22 @@ class LongPolls:
         self._give_back = give_back
         self._tasks: set[asyncio.Task[Any]] = set()
         self._orphans: dict[Poll, int] = {}
-        """Requests that nobody waits for, each with the number of messages it may bring."""
+        """Requests without a waiting caller, each with the most messages it may receive."""
 
     async def wait(self, max_messages: int, wait_seconds: int) -> Messages:
-        """Return what a request brings. Cancelled, it leaves the request to whoever waits next."""
+        """Return the messages of one request. Cancelled, it leaves the request to the next wait."""
         deadline = anyio.current_time() + wait_seconds
         poll = self._adopt(max_messages) if wait_seconds > 0 else None
         if poll is not None:
-            messages = await self._see(poll, max_messages, wait_seconds)
+            messages = await self._result(poll, max_messages, wait_seconds)
             wait_seconds = math.ceil(deadline - anyio.current_time())
             if messages or wait_seconds <= 0:
                 return messages
         poll = self._start(self._ask(max_messages, wait_seconds), "poll for messages")
-        return await self._see(poll, max_messages, None)
+        return await self._result(poll, max_messages, None)
 
     async def close(self) -> None:
-        """Let requests end for a moment, then abort them."""
+        """Wait a moment for open requests, then abort them."""
         with anyio.CancelScope(shield=True):
             with anyio.move_on_after(CLOSE_SECONDS):
                 while self._tasks:
@@ -73,28 +73,28 @@ class LongPolls:
             if late:
                 await asyncio.wait(late)
 
-    async def _see(self, poll: Poll, max_messages: int, patience_seconds: float | None) -> Messages:
-        """Wait for a request; when that ends before the request does, nobody waits for it any more."""
+    async def _result(self, poll: Poll, max_messages: int, timeout_seconds: float | None) -> Messages:
+        """Wait for a request. If the wait ends first, the request becomes an orphan."""
         done: set[Poll] = set()
         try:
-            done, _ = await asyncio.wait({poll}, timeout=patience_seconds)
+            done, _ = await asyncio.wait({poll}, timeout=timeout_seconds)
         finally:
             if not done:
                 self._orphans[poll] = max_messages
-                poll.add_done_callback(self._came_for_nobody)
+                poll.add_done_callback(self._on_orphan_done)
         return poll.result() if done else []
 
     def _adopt(self, max_messages: int) -> Poll | None:
-        """Return a request that nobody waits for and that brings no more than so many messages."""
+        """Return an orphaned request that receives at most this many messages, if there is one."""
         poll = next((poll for poll, most in self._orphans.items() if most <= max_messages), None)
         if poll is not None:
             del self._orphans[poll]
         return poll
 
-    def _came_for_nobody(self, poll: Poll) -> None:
-        """A failure is nobody's concern any more, and loses nothing: what came is visible again by itself, only later."""
-        was_left = self._orphans.pop(poll, None) is not None  # or somebody waits for it again
-        if was_left and not poll.cancelled():
+    def _on_orphan_done(self, poll: Poll) -> None:
+        """Give the messages back. A failure loses nothing: they become visible again when their time-out ends."""
+        is_orphan = self._orphans.pop(poll, None) is not None  # else another wait has adopted it
+        if is_orphan and not poll.cancelled():
             with suppress(PipelineError):
                 if messages := poll.result():
                     self._start(self._return(messages), "give messages back")

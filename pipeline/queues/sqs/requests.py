@@ -1,4 +1,4 @@
-"""One request to one SQS queue: named for error messages, translated, and tried again. Batches in full."""
+"""Requests to one SQS queue: described for error messages, translated, and repeated; batches until all entries are done."""
 
 from __future__ import annotations
 
@@ -20,27 +20,27 @@ Entry = TypeVar("Entry")
 
 MAX_BATCH_ENTRIES = 10
 MAX_BATCH_BYTES = 256 * 1024
-"""Of all bodies and attributes of a batch. AWS takes 1 MiB since August 2025; other servers, and older queues, 256 KiB."""
+"""All bodies and attributes of a batch. AWS has taken 1 MiB since August 2025; other servers and older queues take this."""
 
 
 @dataclass(frozen=True, slots=True)
 class QueueRequests:
-    """Asks one queue. `place` and `resource` are for error messages: where it is, and its name in a permission."""
+    """Sends requests to one queue. Error messages show `place` (where it is) and `resource` (its name in a permission)."""
 
     options: AwsOptions
     place: str
     resource: str
 
     async def ask(self, what: str, action: str, call: Callable[[], Awaitable[T]]) -> T:
-        """Return what `call` returns, after as many tries as the options allow.
+        """Return the result of `call`, repeated as often as the options allow.
 
         Args:
-            what: what is wanted, as "cannot … " continues.
-            action: the IAM action that it takes, without "sqs:".
-            call: makes one request.
+            what: completes "cannot …" in an error message.
+            action: the IAM action that the request needs, without "sqs:".
+            call: sends one request.
         """
 
-        async def attempt(_: int) -> T:
+        async def attempt() -> T:
             with translated_sqs(self._request(what, action)):
                 return await call()
 
@@ -53,16 +53,16 @@ class QueueRequests:
         entries: Sequence[Entry],
         call: Callable[[Mapping[str, Entry]], Awaitable[Sequence[BatchResultErrorEntryTypeDef]]],
     ) -> None:
-        """Make `call` with the entries by id, and again with those that failed for a passing reason.
+        """Send the entries, by id, and repeat those that failed for a passing reason.
 
-        An entry whose lease is lost is passed over. When entries are refused, the others are brought to their end, and
-        then the first refusal is raised.
+        An entry whose lease is lost is skipped. If entries are refused, the others are completed before the first
+        refusal is raised.
         """
         request = self._request(what, action)
         left = {str(number): entry for number, entry in enumerate(entries)}
         refusals: list[PipelineError] = []
 
-        async def attempt(_: int) -> None:
+        async def attempt() -> None:
             nonlocal left
             with translated_sqs(request):
                 failed = await call(left)
@@ -88,7 +88,7 @@ class QueueRequests:
 
 
 def batches(entries: Sequence[Entry], size: Callable[[Entry], int]) -> Iterator[Sequence[Entry]]:
-    """Cut entries into batches that SQS takes, in their order; `size` is an entry's in bytes."""
+    """Divide entries into batches within SQS's limits, in their order. `size` returns an entry's bytes."""
     batch: list[Entry] = []
     batch_bytes = 0
     for entry in entries:

@@ -1,4 +1,4 @@
-"""Directories whose names survive the loss of power."""
+"""Creates directories whose names survive a power failure."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def sync_directory(directory: Path) -> None:
-    """Make the names in `directory` survive the loss of power."""
+    """Make the names in `directory` survive a power failure."""
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
@@ -16,9 +16,9 @@ def sync_directory(directory: Path) -> None:
 
 
 class DurableDirectories:
-    """Makes directories below `root`, and syncs each one's parent once.
+    """Creates directories below `root`, and syncs the parent of each once.
 
-    Also the parents of directories that are there already: another process may have made them a moment ago.
+    It syncs the parents of existing directories, too: another process may have just created them.
     """
 
     def __init__(self, root: Path) -> None:
@@ -26,7 +26,7 @@ class DurableDirectories:
         self._durable: set[Path] = set()
 
     def make_root(self) -> None:
-        """Return when `root` exists for good."""
+        """Create `root` durably."""
         missing = [path for path in (self._root, *self._root.parents) if not path.exists()]
         self._root.mkdir(parents=True, exist_ok=True)
         for path in missing:
@@ -34,7 +34,7 @@ class DurableDirectories:
         self._durable.add(self._root)
 
     def make(self, directory: Path) -> None:
-        """Return when `directory`, which is below `root`, exists for good."""
+        """Create `directory`, which is below `root`, durably."""
         if directory in self._durable:
             return
         directory.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,7 @@
-"""One page of a listing over the directory store's tree, in the order of the keys' UTF-8 bytes.
+"""Lists a page of the directory store's tree, in the order of the keys' UTF-8 bytes.
 
-Entries of one directory sort by their segment, directories with a slash behind it: that is the order of the whole
-keys, whatever lies below. So the tree is walked in order, and nothing outside `prefix` or before `after` is read.
+Entries of a directory are sorted by segment, with a slash after the name of a directory. That is also the order of the
+whole keys below them. So the tree is walked in order, and directories outside `prefix` or before `after` are not read.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 from pipeline.domain.ids import ObjectKey
 from pipeline.ports.object_store import ObjectInfo
 from pipeline.stores.directory.path_encoding import Entry, directory_path, scan
-from pipeline.stores.keys import is_segment
+from pipeline.stores.keys import is_listed, is_segment
 
 
 def list_objects(root: Path, prefix: str, after: ObjectKey | None, limit: int) -> list[ObjectInfo]:
@@ -35,15 +35,8 @@ def _walk(start: Entry, prefix: bytes, after: bytes) -> Iterator[Entry]:
         if key and not key.endswith(b"/"):
             yield key, path
         else:
-            wanted = [entry for entry in scan(path, key) if _is_wanted(entry[0], prefix, after)]
+            wanted = [entry for entry in scan(path, key) if is_listed(entry[0], prefix, after)]
             pending.extend(sorted(wanted, reverse=True))
-
-
-def _is_wanted(key: bytes, prefix: bytes, after: bytes) -> bool:
-    """Whether the object `key`, or anything in the directory `key` if it ends in a slash, belongs in the listing."""
-    if key.endswith(b"/"):
-        return (key.startswith(prefix) or prefix.startswith(key)) and (key > after or after.startswith(key))
-    return key > after and key.startswith(prefix)
 
 
 def _with_sizes(found: Iterator[Entry]) -> Iterator[ObjectInfo]:
@@ -51,5 +44,5 @@ def _with_sizes(found: Iterator[Entry]) -> Iterator[ObjectInfo]:
         try:
             size = Path(path).stat().st_size
         except FileNotFoundError:
-            continue  # deleted since its directory was read
+            continue  # deleted after its directory was read
         yield ObjectInfo(ObjectKey(key.decode()), size)

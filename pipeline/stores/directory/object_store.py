@@ -1,11 +1,11 @@
 """The embedded object store: a directory of the local file system, shared by any number of processes.
 
-    objects/    the objects, under their keys (`layout.py`)
-    tmp/        what is being written (`temp_file.py`)
-    locks/      256 empty files; a key's writers take turns on one of them
+    objects/    the objects, named after their keys (`path_encoding.py`)
+    tmp/        files that are being written (`temp_file.py`)
+    locks/      256 empty files; the writers of a key lock one of them
 
 An object's file is never changed: it is written under a temporary name, synced, and then linked or renamed to its
-own. So a reader with an open file has one version, and a writer killed at any instant leaves the old or the new.
+final name. So an open file shows one version, and a writer killed at any moment leaves the old or the new object.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ from pipeline.stores.directory.worker_files import FilePieces, in_worker_threads
 from pipeline.stores.keys import check_key
 
 PIECE_BYTES = 1024 * 1024
-"""How much of a large body is read or written at once: enough to make the hop to a worker thread cheap."""
+"""Bytes of a large body read or written at once: enough to make the call of a worker thread cheap."""
 
 
 class DirectoryObjectStore:
-    """Keeps `pipeline.ports.object_store.ObjectStore` in the directory `root`.
+    """Implements `pipeline.ports.object_store.ObjectStore` in the directory `root`.
 
-    Constructing one does no I/O; the first put makes the directory. A version is the BLAKE3 digest of the content. The
-    file system must be local and must tell upper from lower case.
+    The constructor does no I/O; the first put creates the directory. A version is the BLAKE3 digest of the content. The
+    file system must be local and case-sensitive.
     """
 
     def __init__(self, root: Path) -> None:
@@ -72,7 +72,7 @@ class DirectoryObjectStore:
             self._discard(temp)
 
     def _begin(self, key: ObjectKey, target: Path, condition: PutCondition | Version) -> TempFile:
-        """Return the file to write to, or raise the ConflictError that is certain already."""
+        """Return a file to write to, or raise ConflictError early if the object exists already."""
         with translated("store an object in", self._root):
             self._make_ready()
             if condition is PutCondition.ABSENT and target.exists():
@@ -80,7 +80,7 @@ class DirectoryObjectStore:
             return TempFile(self._temp)
 
     def _make_ready(self) -> None:
-        """Make the store's directories and clean up after killed writers, before the first write of this process."""
+        """Create the store's directories and remove files of killed writers, before this process first writes."""
         if self._is_ready:
             return
         self._directories.make_root()
@@ -90,7 +90,7 @@ class DirectoryObjectStore:
         self._is_ready = True
 
     def _commit(self, key: ObjectKey, target: Path, temp: TempFile, condition: PutCondition | Version) -> Version:
-        """Give the written file its name, if `condition` holds at that instant."""
+        """Give the written file its final name, if `condition` holds at that moment."""
         with translated("store an object in", self._root):
             version = temp.sync()
             self._directories.make(target.parent)
@@ -118,7 +118,7 @@ class DirectoryObjectStore:
                 with path.open("rb", buffering=0) as file:
                     size = os.fstat(file.fileno()).st_size
                     if size > max_bytes:
-                        raise DamagedError(f"the object {key} has {size} bytes, and at most {max_bytes} were expected")
+                        raise DamagedError(f"the object {key} has {size} bytes; at most {max_bytes} were expected")
                     data = file.read()
             except FileNotFoundError as error:
                 raise _absent(key) from error
@@ -166,7 +166,7 @@ class DirectoryObjectStore:
         await anyio.to_thread.run_sync(self._delete, key, path)
 
     def _delete(self, key: ObjectKey, path: Path) -> None:
-        """Remove the name, under the lock: a put with a Version must not bring back what it found."""
+        """Remove the file under the key's lock, so that a concurrent put with a Version cannot restore the object."""
         with translated("remove", path):
             if path.exists():
                 self._make_ready()
@@ -175,7 +175,7 @@ class DirectoryObjectStore:
 
 
 async def _write_body(temp: TempFile, open_body: OpenBody) -> None:
-    """Write the pieces of a body, small ones gathered. The body's own errors pass through untouched."""
+    """Write the pieces of a body, and combine small ones. The body's own errors pass through unchanged."""
     file = in_worker_threads(temp)
     gathered = bytearray()
     async with open_body() as pieces:
@@ -190,7 +190,7 @@ async def _write_body(temp: TempFile, open_body: OpenBody) -> None:
 
 
 def _link(key: ObjectKey, target: Path, temp: TempFile) -> None:
-    """Give the object its name unless it is taken: link(2) decides between all processes."""
+    """Give the object its name, unless the name is taken: link(2) decides between processes."""
     try:
         target.hardlink_to(temp.path)
     except FileExistsError as error:
@@ -198,7 +198,7 @@ def _link(key: ObjectKey, target: Path, temp: TempFile) -> None:
 
 
 def _exists(key: ObjectKey, target: Path) -> ConflictError:
-    """Return the error, once the other's object is durable: the loser goes on as if it had stored it."""
+    """Make the other writer's object durable, and return the error: the caller may go on as if it had stored it."""
     sync_directory(target.parent)
     return ConflictError(f"the object {key} exists already")
 

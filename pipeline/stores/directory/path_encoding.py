@@ -1,13 +1,13 @@
-"""Object keys as paths below a directory, and back.
+"""Converts object keys to paths below a directory, and back.
 
-A segment of a key is a file name, with these marks, so that every key has exactly one path and no two keys share one:
+A segment of a key becomes a file name, with these marks. Every key has exactly one path, and no two keys share one:
 
-    ~7E     a byte that is not printable ASCII, or `~` itself, in hexadecimal; a file name is ASCII
-    ~~      at the end: the segment is too long for one file name and goes on inside this directory
+    ~7E     a byte that is not printable ASCII, or `~` itself, in hexadecimal; so a file name is ASCII
+    ~~      at the end: the segment is too long for one file name and continues inside this directory
     ~       at the end: an object without a dot in its name, or a directory with one
 
-The last one lets `a` and `a/b` both be objects, as on S3, while the usual names stay as they are: `flow.json` is an
-object and `flows` a directory.
+With the last mark, `a` and `a/b` can both be objects, as on S3. Usual names need no mark: `flow.json` is an object and
+`flows` a directory.
 """
 
 from __future__ import annotations
@@ -17,28 +17,28 @@ import re
 from pathlib import Path
 
 MAX_NAME_LENGTH = 240
-"""The longest file name made here; file systems take 255 bytes, and the marks need up to two."""
+"""The longest file name before marks. File systems take 255 bytes, and the marks need up to two."""
 
 _ESCAPED_BYTE = re.compile(r"~([0-9A-F]{2})")
 _UNSAFE_BYTE = re.compile(rb"[^\x21-\x7d]")
 
 
 Entry = tuple[bytes, str]
-"""What a directory of the store holds: its segment in UTF-8, with a slash if there are more below; and its path.
+"""An entry of a directory: its segment in UTF-8, with a slash after a directory's name; and its path.
 
-A bare tuple, because a listing makes one for every file of a directory.
+A plain tuple, because a listing creates one for every file.
 """
 
 
 def object_path(root: Path, key: str) -> Path:
-    """Return where the object of a valid key lies below `root`."""
+    """Return the path of the object with this valid key below `root`."""
     *directories, name = key.split("/")
     parts = [part for segment in directories for part in _file_names(segment, is_object=False)]
     return root.joinpath(*parts, *_file_names(name, is_object=True))
 
 
 def directory_path(root: Path, segments: list[str]) -> Path:
-    """Return the directory of everything below these valid segments."""
+    """Return the directory of all keys that start with these valid segments."""
     return root.joinpath(*[part for segment in segments for part in _file_names(segment, is_object=False)])
 
 
@@ -64,9 +64,9 @@ def _segment(name: str) -> bytes:
 
 
 def scan(directory: str, before: bytes = b"") -> list[Entry]:
-    """Return everything directly below a directory of the store, unsorted. A missing directory is empty.
+    """Return the entries of a directory of the store, unsorted, with `before` in front of each segment.
 
-    `before` goes in front of each segment.
+    A missing directory is empty.
     """
     entries: list[Entry] = []
     try:

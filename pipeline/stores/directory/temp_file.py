@@ -1,7 +1,7 @@
-"""Temporary files: where an object is written before it takes its name.
+"""Temporary files: an object is written to one before it gets its name.
 
-Each is locked by its writer for as long as that process lives, so what a killed process left behind can be told from
-what is being written, and is removed by the next one.
+The writer locks the file as long as it lives. So an unlocked file was left by a killed process, and the next process
+removes it.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
 _SETTLING_SECONDS = 60.0
-"""A temporary file younger than this is left alone: it may be between its creation and its lock."""
+"""A younger temporary file is not removed: its writer may not have locked it yet."""
 
 
 class TempFile(FileIO):
-    """A new file under a name of its own, which knows the version of what was written to it."""
+    """A new file with a random name. It computes the version of the bytes written to it."""
 
     def __init__(self, directory: Path) -> None:
         self.path = directory / token_hex(16)
@@ -43,12 +43,12 @@ class TempFile(FileIO):
         return len(memoryview(data))
 
     def sync(self) -> Version:
-        """Make what was written survive the loss of power, and return its version."""
+        """Make the bytes survive a power failure, and return their version."""
         os.fsync(self.fileno())
         return Version(self._digest.hexdigest())
 
     def discard(self) -> None:
-        """Close the file and remove its temporary name. Idempotent; the object it has become stays."""
+        """Close the file and remove its temporary name. Idempotent; an object linked to it stays."""
         self.path.unlink(missing_ok=True)
         self.close()
 
@@ -62,4 +62,4 @@ def remove_abandoned(directory: Path) -> None:
                 if time.time() - os.fstat(file.fileno()).st_mtime > _SETTLING_SECONDS:
                     path.unlink()
         except (FileNotFoundError, BlockingIOError):
-            continue  # finished meanwhile, or alive
+            continue  # its writer has finished, or still writes

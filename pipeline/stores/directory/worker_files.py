@@ -1,7 +1,7 @@
-"""Files read and written piece by piece in worker threads: aiofiles, on whichever event loop anyio runs.
+"""Reads and writes files in worker threads: aiofiles, on asyncio and trio.
 
-aiofiles hands each operation to its loop's `run_in_executor`. Given one that is anyio's, it runs on trio too, and a
-cancelled caller never leaves a thread behind that still uses a file descriptor about to be closed.
+aiofiles passes each operation to its loop's `run_in_executor`. Here that is anyio's `run_sync`, so aiofiles runs on trio,
+too, and a cancelled caller waits for its thread: no thread uses a file descriptor that is being closed.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ class _WorkerThreads:
 
 
 WORKER_THREADS = cast(AbstractEventLoop, _WorkerThreads())
-"""The one method of an event loop that aiofiles uses."""
+"""Stands in for an event loop: it has the one method that aiofiles uses."""
 
 
 def in_worker_threads(file: FileIO) -> AsyncFileIO:
-    """Return `file` with its methods awaitable, each call in a worker thread."""
+    """Return `file` with awaitable methods that run in worker threads."""
     return cast(AsyncFileIO, aiofiles.threadpool.wrap(file, loop=WORKER_THREADS))
 
 
@@ -55,7 +55,7 @@ class FilePieces:
 
 
 async def open_at(path: Path, start: int) -> AsyncFileIO:
-    """Open `path` to be read from `start` on. The caller closes it."""
+    """Open `path` for reading from `start` on. The caller closes it."""
 
     def open_and_seek() -> FileIO:
         file = FileIO(path)

@@ -1,1 +1,1 @@
-"""The object store on S3, and on servers that speak its protocol. asyncio only, as aiobotocore is."""
+"""The object store on S3, or on a server with S3's protocol. asyncio only, as aiobotocore is."""

@@ -1,4 +1,4 @@
-"""A bucket as the S3 store's parts share it: where keys lie, how requests are made, and what they are called in errors."""
+"""A bucket as the modules of the S3 store share it: full keys, requests, and their names in errors."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ _NOT_IN_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
 
 @dataclass(frozen=True, slots=True)
 class Bucket:
-    """The part of a bucket that lies under `prefix` (empty, or ending in a slash), and the client that reaches it.
+    """The part of a bucket below `prefix` (empty, or ending in a slash), and the client that reaches it.
 
-    `encryption` are the arguments that every object is put with.
+    `encryption` holds the arguments of every put that creates an object.
     """
 
     client: S3Client
@@ -38,26 +38,28 @@ class Bucket:
     encryption: Mapping[str, Any]
 
     def full(self, key: ObjectKey) -> str:
-        """Return what the bucket calls `key`; DefectError for what is none, or cannot stand in a listing."""
+        """Return the key with the bucket's prefix. DefectError for an invalid key, or one that no listing can hold."""
         if _NOT_IN_XML.search(check_key(key)):
-            raise DefectError(f"not an object key of S3: its listings are XML, which cannot hold it: {key!r}")
+            raise DefectError(
+                f"not a key for S3, whose listings are XML and cannot hold one of its characters: {key!r}"
+            )
         return check_key(ObjectKey(self.prefix + key))
 
     def request(self, what: str, action: str, resource: str | None = None) -> Request:
-        """Return the description of a request for errors. `resource` is a full key; None is the bucket itself."""
+        """Describe a request for error messages. `resource` is a full key; None is the bucket itself."""
         arn = f"arn:aws:s3:::{self.name}" + ("" if resource is None else f"/{resource}")
         place = f"bucket {self.name}"
         if self.options.endpoint_url is not None:
             place += f" at {self.options.endpoint_url}"
         permission = f"{action} on {arn}"
         if action == "s3:GetObject":  # https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html, Permissions
-            permission += " (and s3:ListBucket on the bucket: without it S3 refuses what is only absent)"
+            permission += " (and s3:ListBucket on the bucket: without it S3 answers 403 for an object that is absent)"
         return Request(what, place=place, permission=permission)
 
     async def ask(self, request: Request, operation: Callable[[], Awaitable[T]]) -> T:
-        """Return the answer to one request, asked again while what goes wrong may pass."""
+        """Return the answer to one request. It is sent again as long as it raises TransientError and tries are left."""
 
-        async def attempt(_: int) -> T:
+        async def attempt() -> T:
             with translated(request):
                 return await operation()
 
@@ -65,7 +67,10 @@ class Bucket:
 
 
 def as_arguments(condition: PutCondition | Version) -> dict[str, Any]:
-    """Return the condition as S3 takes it (https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html)."""
+    """Return the condition as arguments of an S3 put.
+
+    (https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html)
+    """
     if condition is PutCondition.ABSENT:
         return {"IfNoneMatch": "*"}
     if condition is PutCondition.NONE:

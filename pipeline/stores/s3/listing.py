@@ -1,27 +1,35 @@
-"""Listings of a bucket, page by page in UTF-8 byte order, as S3 itself orders keys."""
+"""Listings of a bucket in the order of the keys' UTF-8 bytes.
+
+S3 itself lists keys in that order. Another server (SeaweedFS) orders them segment by segment: it lists `a/1` before
+`a-b/1`, though `-` sorts before `/`. `walk_objects` is for such a server.
+"""
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pipeline.domain.ids import ObjectKey
 from pipeline.ports.object_store import ObjectInfo
-from pipeline.stores.keys import is_segment
+from pipeline.stores.keys import is_listed, is_segment
 from pipeline.stores.s3.bucket import Bucket
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3.type_defs import ListObjectsV2OutputTypeDef
 
 _MAX_PAGE = 1000
-"""S3 gives no more at once (https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html)."""
+"""The longest page of S3 (https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html)."""
+
+_Entry = tuple[bytes, int]
+"""A key and the object's size, or a directory of keys, which ends in a slash."""
 
 
 async def list_objects(bucket: Bucket, prefix: str, after: ObjectKey | None, limit: int) -> list[ObjectInfo]:
     """Return up to `limit` objects whose keys start with `prefix` and sort after `after`.
 
-    S3 may cut a page short of what was asked for; it is asked on until there is enough, or no more. What cannot be a
-    key of ours (a console marks a "folder" by an object whose name ends in a slash) is passed over.
+    S3 may return fewer keys than asked for, so pages are fetched until there are enough keys or no more. Keys that the
+    port does not allow are left out: a console marks a "folder" with an object whose name ends in a slash.
     """
     request = bucket.request(f"list {prefix or 'the objects'}", "s3:ListBucket")
     where: dict[str, Any] = {} if after is None else {"StartAfter": bucket.prefix + after}
@@ -38,6 +46,42 @@ async def list_objects(bucket: Bucket, prefix: str, after: ObjectKey | None, lim
             break
         where = {"ContinuationToken": page["NextContinuationToken"]}
     return found
+
+
+async def walk_objects(bucket: Bucket, prefix: str, after: ObjectKey | None, limit: int) -> list[ObjectInfo]:
+    """Return the same as `list_objects`, whatever the server's order of keys.
+
+    It lists one directory at a time, sorts the entries, and enters each directory in turn. That costs a request for
+    each directory, or for each thousand entries of a large one; directories without wanted keys are not listed.
+    """
+    directory = prefix[: prefix.rfind("/") + 1]
+    wanted, lowest = prefix.encode(), (after or "").encode()
+    pending: list[_Entry] = [(directory.encode(), 0)]
+    found: list[ObjectInfo] = []
+    while pending and len(found) < limit:
+        key, size = pending.pop()
+        if key and not key.endswith(b"/"):
+            found.append(ObjectInfo(ObjectKey(key.decode()), size))
+            continue
+        entries = [entry async for entry in _entries(bucket, key.decode()) if is_listed(entry[0], wanted, lowest)]
+        pending.extend(sorted(entries, reverse=True))
+    return found
+
+
+async def _entries(bucket: Bucket, directory: str) -> AsyncIterator[_Entry]:
+    """Yield the entries of one directory, unordered."""
+    request = bucket.request(f"list {directory or 'the objects'}", "s3:ListBucket")
+    where: dict[str, Any] = {"Delimiter": "/"}
+    while True:
+        page = await bucket.ask(request, partial(_page, bucket, directory, where))
+        for item in page.get("Contents", []):
+            if is_segment(item["Key"].rpartition("/")[2]):
+                yield item["Key"][len(bucket.prefix) :].encode(), item["Size"]
+        for below in page.get("CommonPrefixes", []):
+            yield below["Prefix"][len(bucket.prefix) :].encode(), 0
+        if not page.get("IsTruncated"):
+            return
+        where["ContinuationToken"] = page["NextContinuationToken"]
 
 
 async def _page(bucket: Bucket, prefix: str, where: dict[str, Any]) -> ListObjectsV2OutputTypeDef:

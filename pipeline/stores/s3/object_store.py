@@ -1,8 +1,8 @@
-"""The object store on S3, and on servers that speak as it does. asyncio only, as aiobotocore is.
+"""The object store on S3, or on a server with S3's protocol. asyncio only, as aiobotocore is.
 
-The condition of a put is S3's own conditional write; a version is an ETag. What is read is checked for its length and
-version; a small object read whole, also for its CRC-32. What is a stream has its digest in the list that names it, and
-whoever reads it checks that. The settings and their reasons: docs/decisions/0009-s3-client-settings.md.
+The condition of a put is S3's conditional write; a version is an ETag. Reads check length and version, and `get` also
+the CRC-32. A stream's reader checks its digest, which stands in the list that names the object. Client settings and
+their reasons: docs/decisions/0009-s3-client-settings.md.
 """
 
 from __future__ import annotations
@@ -20,35 +20,32 @@ from pipeline.domain.errors import ConfigurationError, ConflictError, DamagedErr
 from pipeline.domain.ids import ObjectKey
 from pipeline.ports.object_store import ObjectInfo, OpenBody, PutCondition, StoredObject, Version
 from pipeline.stores.keys import is_segment
-from pipeline.stores.s3 import stale
 from pipeline.stores.s3.bucket import Bucket
-from pipeline.stores.s3.listing import list_objects
+from pipeline.stores.s3.listing import list_objects, walk_objects
 from pipeline.stores.s3.outcome import UploadLostError, look
-from pipeline.stores.s3.parts import parts_of, with_first
 from pipeline.stores.s3.probe import check_conditional_writes, lists_by_segments
 from pipeline.stores.s3.put import checksum, put_whole
 from pipeline.stores.s3.stream import S3Stream
-from pipeline.stores.s3.upload import PartUpload
-from pipeline.stores.s3.walk import walk_objects
+from pipeline.stores.s3.upload import PartUpload, abort_stale_uploads, parts_of, with_first
 
 MIN_PART_BYTES = 5 * 1024 * 1024
-"""The smallest part that S3 takes, but for the last (https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html)."""
+"""S3's smallest part, except for the last (https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html)."""
 
 _WHOLE_BYTES = 64 * 1024 * 1024
-"""Bytes in memory up to this size go as one request; what `get` reads by default is never in parts."""
+"""Bytes in memory up to this size are stored with one request, so an object that `get` reads by default has no parts."""
 
 _PARTS_AT_ONCE = 4
-"""Of all uploads together, beside the one that each is gathering: with 8 MiB a part, 32 MiB."""
+"""Parts in flight over all uploads: 32 MiB at 8 MiB a part. Each upload gathers one more part meanwhile."""
 
 _BEFORE_LISTING = "before-parameter-build.s3.ListObjectsV2"
-"""Where botocore asks for keys to be URL-encoded, which is not needed for keys of ours; LocalStack 4.13 then compares
-encoded keys with plain ones, and drops or repeats some after a `StartAfter`."""
+"""The event at which botocore asks for URL-encoded keys. Our keys do not need it, and LocalStack 4.13 then compares
+encoded with plain keys: it omits or repeats some after a `StartAfter`."""
 
-_UPLOADS = 3
-"""How often an upload that vanished under way is begun."""
+_UPLOAD_TRIES = 3
+"""Uploads started for one put when uploads vanish before they are completed."""
 
-_READS = 5
-"""How often an object that is replaced while it is read is read from its start."""
+_READ_TRIES = 5
+"""Reads from the start when an object is replaced during each of them."""
 
 
 @asynccontextmanager
@@ -63,20 +60,28 @@ async def open_s3_store(
     upload_part_bytes: int = 8 * 1024 * 1024,
     probe: bool = True,
 ) -> AsyncIterator[S3ObjectStore]:
-    """Open the part of `bucket` below `prefix`, ready for use; a slash at the prefix's end makes no difference.
+    """Open the part of `bucket` below `prefix`, ready for use.
 
-    `path_style` is for servers whose buckets have no host names of their own. `server_side_encryption` is "AES256",
-    "aws:kms" or "aws:kms:dsse", the last two with `kms_key_id` or the account's own key; None leaves it to the bucket.
-    A streamed body above one part is uploaded in parts, at most 10,000. `probe` checks that the bucket is there and
-    honours conditional writes, and finds out how it lists (`s3_probe`); who never writes to AWS MAY do without.
+    Args:
+        bucket: the bucket's name; it must exist.
+        prefix: what all keys start with; a slash at its end makes no difference.
+        aws: how to reach the server.
+        path_style: True for a server whose buckets have no host names of their own.
+        server_side_encryption: "AES256", "aws:kms" or "aws:kms:dsse"; None leaves it to the bucket.
+        kms_key_id: the key for the last two; None is the account's own key.
+        upload_part_bytes: a larger streamed body is uploaded in parts of this size, at most 10,000.
+        probe: check that the bucket exists and honours conditional writes, and find out its order of keys (`probe.py`).
+            A program that never writes, to AWS itself, MAY skip it.
 
-    ConfigurationError or RefusedError when the bucket cannot be used, with the reason.
+    ConfigurationError or RefusedError says why the bucket cannot be used.
     """
     options = aws or AwsOptions()
     if upload_part_bytes < MIN_PART_BYTES:
-        raise ConfigurationError(f"parts of an upload have {MIN_PART_BYTES} bytes or more, not {upload_part_bytes}")
+        raise ConfigurationError(
+            f"upload parts of {upload_part_bytes} bytes are too small for S3; set at least {MIN_PART_BYTES} bytes"
+        )
     async with open_client("s3", options, **_client_settings(path_style)) as client:
-        client.meta.events.register_last("before-call.s3", _expect_nothing)
+        client.meta.events.register_last("before-call.s3", _drop_expect_header)
         client.meta.events.unregister(_BEFORE_LISTING, set_list_objects_encoding_type_url)
         place = Bucket(client, bucket, _as_prefix(prefix), options, _encryption(server_side_encryption, kms_key_id))
         by_segments = probe and await lists_by_segments(place)
@@ -86,9 +91,9 @@ async def open_s3_store(
 
 
 class S3ObjectStore:
-    """Keeps `pipeline.ports.object_store.ObjectStore` in a bucket. `open_s3_store` opens one.
+    """Implements `pipeline.ports.object_store.ObjectStore` in a bucket; made by `open_s3_store`.
 
-    `by_segments` tells that the server lists keys in an order that is not the port's.
+    `by_segments`: the server orders keys segment by segment, which is not the port's order.
     """
 
     def __init__(self, bucket: Bucket, part_bytes: int, by_segments: bool) -> None:
@@ -106,42 +111,45 @@ class S3ObjectStore:
         return await self._put_stream(key, _open_bytes(body), condition)
 
     async def _put_stream(self, key: ObjectKey, body: OpenBody, condition: PutCondition | Version) -> Version:
-        for _ in range(_UPLOADS):
+        for _ in range(_UPLOAD_TRIES):
             try:
                 async with body() as pieces:
                     return await self._put_pieces(key, pieces, condition)
             except UploadLostError:
                 continue
-        raise TransientError(f"the upload of {key} vanished {_UPLOADS} times under way; is something aborting uploads?")
+        raise TransientError(
+            f"the upload of {key} disappeared {_UPLOAD_TRIES} times before it was completed; "
+            "check whether another program or a lifecycle rule aborts uploads, and run the command again"
+        )
 
     async def _put_pieces(
         self, key: ObjectKey, pieces: AsyncIterable[bytes], condition: PutCondition | Version
     ) -> Version:
-        """Store what fits into one part by one request, and all else in parts."""
+        """Store a body of at most one part with one request, a larger one in parts."""
         parts = parts_of(pieces, self._part_bytes)
         first = await anext(parts, b"")
         second = await anext(parts, b"")
         if not second:
             return await put_whole(self._bucket, key, first, condition)
         if condition is PutCondition.ABSENT and await look(self._bucket, key) is not None:
-            raise ConflictError(f"the object {key} exists already")  # known before the rest is sent
+            raise ConflictError(f"the object {key} exists already")  # found before the rest is sent
         return await PartUpload(self._bucket, key, self._room).put(with_first(first, second, parts), condition)
 
     async def get(self, key: ObjectKey, *, max_bytes: int = 64 * 1024 * 1024) -> StoredObject:
-        for _ in range(_READS):
+        for _ in range(_READ_TRIES):
             try:
                 return await self._get(key, max_bytes)
             except ConflictError:
-                continue  # it was cut, and replaced before it could be read on: what is there now is as good
-        raise TransientError(f"{key} was replaced {_READS} times while it was read. Try again.")
+                continue  # the connection was cut and the object replaced; the newer version will do
+        raise TransientError(f"the object {key} was replaced during each of {_READ_TRIES} reads; try again")
 
     async def _get(self, key: ObjectKey, max_bytes: int) -> StoredObject:
         async with self._open_stream(key, 0) as stream:
             if stream.size > max_bytes:
-                raise DamagedError(f"the object {key} has {stream.size} bytes, and at most {max_bytes} were expected")
+                raise DamagedError(f"the object {key} has {stream.size} bytes; at most {max_bytes} were expected")
             data = b"".join([piece async for piece in stream])
             if stream.crc32 is not None and stream.crc32 != checksum(data):
-                raise DamagedError(f"the object {key} is not what was stored: its CRC-32 differs; read it again")
+                raise DamagedError(f"the object {key} was altered on its way: its CRC-32 differs; read it again")
             return StoredObject(data, stream.version)
 
     def open_stream(self, key: ObjectKey, *, start: int = 0) -> AbstractAsyncContextManager[AsyncIterable[bytes]]:
@@ -171,8 +179,8 @@ class S3ObjectStore:
         await self._bucket.ask(request, lambda: self._bucket.client.delete_object(Bucket=self._bucket.name, Key=full))
 
     async def abort_stale_uploads(self, older_than_seconds: float) -> int:
-        """Abort uploads that were begun so long ago and not completed; return how many. Living ones MUST be younger."""
-        return await stale.abort_stale_uploads(self._bucket, older_than_seconds)
+        """Abort unfinished uploads that were started this long ago; return their number. Running ones MUST be younger."""
+        return await abort_stale_uploads(self._bucket, older_than_seconds)
 
 
 def _client_settings(path_style: bool) -> dict[str, Any]:
@@ -184,14 +192,16 @@ def _client_settings(path_style: bool) -> dict[str, Any]:
     }
 
 
-def _expect_nothing(params: dict[str, Any], **_: Any) -> None:
-    """Take out `Expect: 100-continue`: aiohttp would wait for a server that does not know it for as long as it may read."""
+def _drop_expect_header(params: dict[str, Any], **_: Any) -> None:
+    """Drop `Expect: 100-continue`: a server that ignores it would make aiohttp wait for the whole read time-out."""
     params["headers"].pop("Expect", None)
 
 
 def _encryption(algorithm: str | None, kms_key_id: str | None) -> Mapping[str, Any]:
     if kms_key_id and not (algorithm or "").startswith("aws:kms"):
-        raise ConfigurationError('a KMS key goes with the encryption "aws:kms" or "aws:kms:dsse"; name it, or no key')
+        raise ConfigurationError(
+            'a KMS key needs the encryption "aws:kms" or "aws:kms:dsse"; set one of them, or remove the key'
+        )
     settings = {"ServerSideEncryption": algorithm, "SSEKMSKeyId": kms_key_id}
     return {name: value for name, value in settings.items() if value}
 
@@ -200,7 +210,7 @@ def _as_prefix(prefix: str) -> str:
     stripped = prefix.removesuffix("/")
     if stripped and not all(map(is_segment, stripped.split("/"))):
         raise ConfigurationError(
-            f"not a prefix for objects: {prefix!r}; write it as some/place, with no empty, . or .. part"
+            f"the prefix {prefix!r} cannot begin object keys; write it as some/place, without empty, . or .. parts"
         )
     return f"{stripped}/" if stripped else ""
 

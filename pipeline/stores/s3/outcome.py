@@ -1,9 +1,9 @@
-"""What became of a put whose answer was lost: ours, or somebody else's?
+"""Decides whose put succeeded when the answer to ours was lost.
 
-A request may take place and its answer be lost; asked again, by us or by aiohttp itself (it repeats an idempotent
-method on a connection that was closed under it, and a put counts as one), a create-only put meets its own object.
-So every put carries an id of its own in the object's metadata. The same content under another id is somebody else's
-success: of any number of creators one wins, even where all bring the same bytes.
+A request may take effect and its answer be lost. The repeated request, by us or by aiohttp itself (which repeats a put
+on a connection that the server closed), then meets its own object. So every put carries a random id in the object's
+metadata. The same content under another id is another writer's success: of any number of concurrent creators exactly
+one wins, even where all write the same bytes.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _PUT_ID = "put-id"
 
 @dataclass(frozen=True, slots=True)
 class Present:
-    """What is stored under a key at present."""
+    """The object that is stored under a key now. `size` is in bytes."""
 
     size: int
     version: Version
@@ -29,7 +29,7 @@ class Present:
 
 
 class UploadLostError(Exception):
-    """A multi-part upload vanished before it was completed, its condition still holding: to be made anew."""
+    """A multi-part upload vanished before it was completed, and its condition still holds: start a new one."""
 
 
 def new_metadata() -> dict[str, str]:
@@ -38,7 +38,7 @@ def new_metadata() -> dict[str, str]:
 
 
 async def look(bucket: Bucket, key: ObjectKey) -> Present | None:
-    """Return what is stored under `key` now, or None."""
+    """Return the object that is stored under `key` now, or None."""
     full = bucket.full(key)
     request = bucket.request(f"look at {key}", "s3:GetObject", full)
     try:
@@ -51,10 +51,10 @@ async def look(bucket: Bucket, key: ObjectKey) -> Present | None:
 async def settle(
     bucket: Bucket, key: ObjectKey, condition: PutCondition | Version, metadata: dict[str, str], error: PipelineError
 ) -> Version:
-    """Return the version that our own put made, if it did, after it met `error`: a conflict, or that it is not there.
+    """Return the version that our own put created, if it did so before it met `error` (ConflictError or AbsentError).
 
-    Else ConflictError, or UploadLostError where nothing speaks against another try. A put that took place and has been
-    replaced since is a conflict too: who reads next sees what stands there.
+    Otherwise raise ConflictError, or UploadLostError if another try may succeed. A put that succeeded and has been
+    replaced since is a conflict, too: the next reader sees the newer object.
     """
     present = await look(bucket, key)
     if present is not None and present.put_id == metadata[_PUT_ID]:

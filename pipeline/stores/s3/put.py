@@ -1,4 +1,4 @@
-"""Objects stored by one request each."""
+"""Objects stored with one request each."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from pipeline.stores.s3.outcome import UploadLostError, new_metadata, settle
 if TYPE_CHECKING:
     from types_aiobotocore_s3.type_defs import PutObjectOutputTypeDef
 
-_AT_ONCE_BYTES = 1024 * 1024
-"""Larger bodies are handed to aiohttp as a file, so that it lets others run between two pieces of one."""
+_BYTES_AT_ONCE = 1024 * 1024
+"""aiohttp gets larger bodies as a file: it writes a file in pieces, and other tasks run in between."""
 
 
 def as_body(data: bytes) -> bytes | io.BytesIO:
-    """Return `data` as aiohttp takes it best."""
-    return data if len(data) <= _AT_ONCE_BYTES else io.BytesIO(data)
+    """Return `data` in the form that suits aiohttp best."""
+    return data if len(data) <= _BYTES_AT_ONCE else io.BytesIO(data)
 
 
 def checksum(data: bytes) -> str:
-    """Return the CRC-32 as S3 writes it; the server refuses a body that does not have it."""
+    """Return the CRC-32 in S3's encoding; the server refuses a body with another checksum."""
     return b64encode(zlib.crc32(data).to_bytes(4, "big")).decode()
 
 
 async def put_whole(bucket: Bucket, key: ObjectKey, data: bytes, condition: PutCondition | Version) -> Version:
-    """Store `data` under `key` by one request, if `condition` holds."""
+    """Store `data` under `key` with one request, if `condition` holds."""
     full, metadata, crc = bucket.full(key), new_metadata(), checksum(data)
 
     async def put() -> PutObjectOutputTypeDef:
@@ -52,4 +52,4 @@ async def put_whole(bucket: Bucket, key: ObjectKey, data: bytes, condition: PutC
         try:
             return await settle(bucket, key, condition, metadata, error)
         except UploadLostError:
-            raise TransientError(f"the store gave no sense when {key} was put: {error}") from error
+            raise TransientError(f"the store's answer to a put of {key} makes no sense: {error}; try again") from error

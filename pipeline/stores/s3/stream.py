@@ -1,7 +1,7 @@
-"""An object read as a stream that outlives its connections.
+"""Reads an object as a stream that survives cut connections.
 
-A connection that is cut is replaced by another one that goes on where it ended: Range from there, If-Match the version
-that was begun. So a stream is of one version, and a body that is too short is never taken for a whole one.
+After a cut, a new request continues at the same position (Range), on the same version (If-Match). So a stream never
+mixes two versions, and a truncated body is never taken for a whole one.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ if TYPE_CHECKING:
     from types_aiobotocore_s3.type_defs import GetObjectOutputTypeDef
 
 PIECE_BYTES = 512 * 1024
-"""What comes over the wire is gathered into pieces of about this size: a piece costs its readers a step each."""
+"""About the size of a piece. Smaller pieces would cost every reader more steps."""
 
-_PATIENCE_BYTES = 8 * 1024 * 1024
-"""With each so many bytes one more cut is put up with, so that a long stream may be cut more often than a short one."""
+_BYTES_PER_RECONNECT = 8 * 1024 * 1024
+"""One more reconnect is allowed per this many bytes received, so a long stream may be cut more often than a short one."""
 
 _NOT_SATISFIABLE = 416
 
 
 class S3Stream:
-    """The bytes of `key` from `start` on, as an async iterator of pieces. `open` comes first, `close` last.
+    """The bytes of `key` from `start` on, as an async iterator of pieces. Call `open` first and `close` last.
 
-    After `open`, `size` is the number of bytes that are still to come, `version` the version they are of, and
-    `crc32` the checksum of the whole object where the store knows it (None for a range of it).
+    After `open`, `size` is the number of bytes still to read, `version` their version, and `crc32` the checksum of the
+    whole object, or None if the store does not know it or only a range is read.
     """
 
     def __init__(self, bucket: Bucket, key: ObjectKey, start: int = 0) -> None:
@@ -43,7 +43,7 @@ class S3Stream:
         self._key = key
         self._full = bucket.full(key)
         self._request = bucket.request(f"read {key}", "s3:GetObject", self._full)
-        self._begin = self._position = self._end = start
+        self._start = self._position = self._end = start
         self._response: Any = None
         self._cuts = 0
         self.version = Version("")
@@ -54,19 +54,19 @@ class S3Stream:
         return self._end - self._position
 
     async def open(self) -> None:
-        """Make the first request. AbsentError when there is no such object."""
+        """Send the first request. AbsentError when there is no such object."""
         answer = await self._bucket.ask(self._request, self._get)
         if answer is None:
             return  # `start` is at or past the end
         self._response = answer["Body"].raw_stream
         self._check_range(answer)
         self.version = Version(answer["ETag"])
-        self._end = self._begin + answer["ContentLength"]
+        self._end = self._start + answer["ContentLength"]
         checksum = answer.get("ChecksumCRC32", "-")
-        self.crc32 = checksum if "-" not in checksum else None  # S3 marks a checksum of the parts' checksums so
+        self.crc32 = checksum if "-" not in checksum else None  # with "-" it is a checksum of the parts' checksums
 
     def close(self) -> None:
-        """Let go of the connection; one in the middle of a body is of no more use."""
+        """Close the connection: in the middle of a body it cannot be used again."""
         if self._response is not None:
             self._response.close()
             self._response = None
@@ -87,7 +87,7 @@ class S3Stream:
         return b"".join(gathered)
 
     async def _next_data(self) -> bytes:
-        """Return what has come in next; nothing when a cut had to be mended first."""
+        """Return the bytes that arrive next; none if the connection was cut and a new one opened."""
         try:
             with translated(self._request):
                 data: bytes = await self._response.content.readany()
@@ -95,14 +95,14 @@ class S3Stream:
                     raise EOFError(f"the body ended {self.size} bytes too early")
                 return data
         except TransientError as error:
-            await self._go_on(error)
+            await self._reconnect(error)
             return b""
 
-    async def _go_on(self, error: TransientError) -> None:
-        """Replace a connection that was cut, unless that has happened too often."""
+    async def _reconnect(self, error: TransientError) -> None:
+        """Open a new connection at the present position, unless the stream has been cut too often."""
         self._cuts += 1
-        received = self._position - self._begin
-        if self._cuts >= self._bucket.options.tries + received // _PATIENCE_BYTES:
+        received = self._position - self._start
+        if self._cuts >= self._bucket.options.tries + received // _BYTES_PER_RECONNECT:
             raise TransientError(f"{error}; cut {self._cuts} times in {received} bytes") from error
         self.close()
         await anyio.sleep(wait_seconds(self._cuts, self._bucket.options))
@@ -111,17 +111,21 @@ class S3Stream:
         except ConflictError as replaced:
             raise ConflictError(f"the object {self._key} was replaced while it was read") from replaced
         if answer is None:
-            raise TransientError(f"the store did not go on where {self._key} was cut, at {self._position}") from error
+            raise TransientError(
+                f"the store has no bytes of {self._key} from {self._position} on, where it was cut; try again"
+            ) from error
         self._response = answer["Body"].raw_stream
         self._check_range(answer)
 
     def _check_range(self, answer: GetObjectOutputTypeDef) -> None:
-        """Refuse an answer that does not begin where it was asked to: a server MAY ignore Range (RFC 9110, 14.2)."""
+        """Refuse an answer that starts elsewhere than requested: a server MAY ignore Range (RFC 9110, 14.2)."""
         if self._position and not answer.get("ContentRange", "").startswith(f"bytes {self._position}-"):
-            raise RefusedError(f"the store gives {self._key} from its start only; use one that reads ranges")
+            raise RefusedError(
+                f"the store ignored the range and sent {self._key} from its start; use a store that supports ranges"
+            )
 
     async def _get(self) -> GetObjectOutputTypeDef | None:
-        """Ask for what is still to come; None when there is nothing there."""
+        """Request the rest of the object; None if there is nothing after the present position."""
         condition: dict[str, Any] = {"IfMatch": self.version} if self.version else {"ChecksumMode": "ENABLED"}
         if self._position:
             condition["Range"] = f"bytes={self._position}-"
