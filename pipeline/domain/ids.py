@@ -19,6 +19,9 @@ BinaryId = NewType("BinaryId", str)
 """64 lower-case hexadecimal digits: the BLAKE3 digest of the content."""
 
 _BINARY_ID = re.compile(r"[0-9a-f]{64}")
+_MAX_KEY_BYTES = 1024
+_MAX_NUMBER = 2**63 - 1
+"""The largest number of a Movement or a chunk: an SQL database holds 64 bits."""
 
 
 def encode_name(name: str) -> str:
@@ -43,6 +46,13 @@ def parse_binary_id(text: str) -> BinaryId:
     return BinaryId(text)
 
 
+def parse_object_key(text: str) -> ObjectKey:
+    """Return `text` as an object's key, or raise ValueError when no store can hold it."""
+    if "\0" in text or not {"", ".", ".."}.isdisjoint(text.split("/")) or len(text.encode()) > _MAX_KEY_BYTES:
+        raise ValueError(f"not an object key: {text[:80]!r}")
+    return ObjectKey(text)
+
+
 class Phase(StrEnum):
     """`full` is a snapshot of keys nothing was stored for yet, `incremental` is what changed since."""
 
@@ -64,8 +74,13 @@ class EventFileId:
 
     @classmethod
     def parse(cls, text: str) -> EventFileId:
-        """Return the id that `str` of it gave, or raise ValueError."""
-        parts = text.split("/")
-        if len(parts) != 4 or not (parts[0].isdecimal() and parts[3].isdecimal()):
-            raise ValueError(f"not an Event File id (movement/stream/phase/chunk): {text[:200]!r}")
-        return cls(int(parts[0]), StreamName(decode_name(parts[1])), Phase(parts[2]), int(parts[3]))
+        """Return the id whose `str` is exactly `text`, or raise ValueError."""
+        try:
+            movement, stream, phase, chunk = text.split("/")
+            file = cls(int(movement), StreamName(decode_name(stream)), Phase(phase), int(chunk))
+            file.stream.encode()  # a lone surrogate could not be written to a log or a document
+        except ValueError as error:
+            raise ValueError(f"not an Event File id (movement/stream/phase/chunk): {text[:80]!r}") from error
+        if str(file) != text or not 0 <= file.movement <= _MAX_NUMBER or not 0 <= file.chunk <= _MAX_NUMBER:
+            raise ValueError(f"not an Event File id as it is written: {text[:80]!r}")
+        return file

@@ -50,7 +50,7 @@ def test_documents_survive() -> None:
         {"number": -1},
         {"created": "yesterday"},
         {"fileLists": []},
-        {"totals": {"unknown": 1}},
+        {"totals": {"upserts": -1}},
         {"formatVersion": 2},
         {"only": "a*"},
     ],
@@ -59,6 +59,12 @@ def test_a_wrong_movement_is_refused_by_name(change: dict[str, object]) -> None:
     document = {**orjson.loads(encode_movement(movement())), **change}
     with pytest.raises(DamagedError, match=r"movement\.json"):
         decode_movement(orjson.dumps(document), "movement.json")
+
+
+def test_members_that_this_release_does_not_know_are_ignored() -> None:
+    document = orjson.loads(encode_movement(movement()))
+    later = document | {"later": [1], "totals": document["totals"] | {"later": 1}}
+    assert decode_movement(orjson.dumps(later), "movement.json") == movement()
 
 
 @pytest.mark.parametrize("body", [b"", b"{}", b"[]", b"\xff", b'{"formatVersion":1,"eventType":"other"}', b"null"])

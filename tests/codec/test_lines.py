@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.codec.event_files.lines import count_lines
+from pipeline.codec.values import count_lines
 
 
 @given(st.lists(st.sampled_from([b"\n", b"\r", b"{}", b"\n\n", b"a line"])).map(b"".join))

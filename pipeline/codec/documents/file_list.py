@@ -1,113 +1,91 @@
-"""File Lists: JSON lines that name all Event Files of one label, in the order they are to be applied."""
+"""File Lists: JSON lines that name all Event Files of one label, in the order in which they apply."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from io import BytesIO
+from typing import Any
 
+import msgspec
 import orjson
+from msgspec import Struct, field
 
-from pipeline.codec.documents.flow import (
-    PARSE_ERRORS,
-    check_version,
-    get_str,
-    get_strs,
-    get_uint,
-    invalid_document,
-    key_of,
-)
-from pipeline.codec.values import parse_line, shorten
+from pipeline.codec.values import shorten
+from pipeline.codec.wire import PARSE_ERRORS, Count, check_version, damaged, parsing, to_document
 from pipeline.domain.errors import DamagedError
-from pipeline.domain.event_file import FORMAT_VERSION, Encoding, FileEntry
-from pipeline.domain.ids import EventFileId, FlowName, Label, StreamName
-
-_MAX_NUMBER = 2**63 - 1
-"""The largest number of a Movement or chunk: what an SQL database holds."""
+from pipeline.domain.event_file import Encoding, FileEntry
+from pipeline.domain.ids import EventFileId, FlowName, Label, StreamName, parse_object_key
 
 
-def encode_file_list(flow: FlowName, label: Label, entries: list[FileEntry]) -> bytes:
-    """Return a File List: a header line, then one line an Event File, in the order they are to be applied."""
-    head: dict[str, object] = {"metadata": True, "formatVersion": FORMAT_VERSION}
-    head |= {"flow": flow, "label": label, "files": len(entries)}
-    if compactions := _compactions(entries):
-        head["compactions"] = compactions
-    lines = [orjson.dumps(head)]
-    lines += [
-        orjson.dumps(
-            {
-                "fileId": str(entry.id),
-                "key": entry.key,
-                "encoding": entry.encoding.value,
-                "size": entry.size,
-                "checksum": entry.checksum,
-                "upserts": entry.upserts,
-                "deletes": entry.deletes,
-            }
-        )
-        for entry in entries
-    ]
-    return b"\n".join(lines) + b"\n"
+class _Compaction(Struct):
+    """A stream that the Movement `movement` compacted, and the Event Files that its files replace."""
+
+    table: StreamName
+    movement: Count
+    replaces: list[str]
 
 
-def decode_file_list(data: bytes, what: str) -> list[FileEntry]:
-    """Read a File List; DamagedError names `what` when it is cut short or otherwise not as it was written."""
-    if not data.endswith(b"\n"):
-        raise DamagedError(f"{what} is truncated: its last line has no end")
-    lines = BytesIO(data)  # not split: a list of lines may be larger by far than the lines
-    head = parse_line(lines.readline(), what)
-    check_version(head, what)
-    named = data.count(b"\n") - 1
-    if head.get("files") != named:
-        raise DamagedError(f"{what} announces {shorten(head.get('files'))} files and names {named}")
-    try:
-        label, replaced = Label(get_str(head, "label")), _read_compactions(head)
-        return [_read_entry(parse_line(line, f"line {at}"), label, replaced) for at, line in enumerate(lines, start=2)]
-    except PARSE_ERRORS as error:
-        raise invalid_document(what, error) from error
+class _Head(Struct):
+    label: Label
+    files: Any = None
+    compactions: list[_Compaction] = field(default_factory=list)
+
+
+class _Entry(Struct, rename="camel"):
+    file_id: str
+    key: str
+    encoding: Encoding
+    size: Count
+    checksum: str
+    upserts: Count
+    deletes: Count
 
 
 _Replaced = dict[tuple[StreamName, int], tuple[EventFileId, ...]]
-"""What the compaction of a stream, known by the number of its Movement, replaces."""
 
 
-def _compactions(entries: list[FileEntry]) -> list[dict[str, object]]:
-    """Return the head's member: once for each compaction, not once for each of its files."""
+def encode_file_list(flow: FlowName, label: Label, entries: list[FileEntry]) -> bytes:
+    """Return a File List: a head line, then one line for each Event File, in the order in which they apply."""
+    head: dict[str, object] = {"metadata": True} | to_document({"flow": flow, "label": label, "files": len(entries)})
     replaced: _Replaced = {(entry.id.stream, entry.id.movement): entry.replaces for entry in entries if entry.replaces}
-    return [
-        {"table": stream, "movement": movement, "replaces": [str(file) for file in files]}
-        for (stream, movement), files in replaced.items()
-    ]
+    if replaced:  # in the head once for each compaction, not once for each of its files
+        compactions = [_Compaction(*compacted, list(map(str, files))) for compacted, files in replaced.items()]
+        head["compactions"] = msgspec.to_builtins(compactions)
+    lines = [orjson.dumps(head), *map(msgspec.json.encode, map(_to_wire, entries))]
+    return b"\n".join([*lines, b""])
 
 
-def _read_compactions(head: dict[str, object]) -> _Replaced:
-    replaced: _Replaced = {}
-    found = head.get("compactions", [])
-    if not isinstance(found, list):
-        raise TypeError("compactions is not an array")
-    for one in found:
-        files = tuple(_file_id(file) for file in get_strs(one, "replaces"))
-        replaced[StreamName(get_str(one, "table")), get_uint(one, "movement")] = files
-    return replaced
+def _to_wire(entry: FileEntry) -> _Entry:
+    return _Entry(
+        str(entry.id), entry.key, entry.encoding, entry.size, entry.checksum, entry.upserts, entry.deletes
+    )  # fmt: skip
 
 
-def _file_id(text: str) -> EventFileId:
-    """Return the id that is written `text` and no other way, and whose parts every place can hold."""
-    file = EventFileId.parse(text)
-    file.stream.encode()  # a text that is no Unicode comes to an end in some log or document
-    if str(file) != text or max(file.movement, file.chunk) > _MAX_NUMBER:
-        raise ValueError(f"not an Event File id as it is written: {shorten(text)}")
-    return file
+def decode_file_list(data: bytes, what: str) -> list[FileEntry]:
+    """Read a File List. DamagedError names `what`, and the line, when it is cut short or altered."""
+    if not data.endswith(b"\n"):
+        raise DamagedError(f"{what} is truncated: its last line has no end")
+    lines = BytesIO(data)  # not split: a list of lines would take far more memory than the data
+    line = lines.readline()
+    check_version(line, what)
+    with parsing(what):
+        head = msgspec.json.decode(line, type=_Head)
+        replaced = {(one.table, one.movement): tuple(map(EventFileId.parse, one.replaces)) for one in head.compactions}
+    named = data.count(b"\n") - 1
+    if head.files != named:
+        raise DamagedError(f"{what} announces {shorten(head.files)} files and names {named}")
+    return list(_read_entries(lines, head.label, replaced, what))
 
 
-def _read_entry(document: dict[str, object], label: Label, replaced: _Replaced) -> FileEntry:
-    file = _file_id(get_str(document, "fileId"))
-    return FileEntry(
-        id=file,
-        label=label,
-        key=key_of(document, "key"),
-        encoding=Encoding(get_str(document, "encoding")),
-        size=get_uint(document, "size"),
-        checksum=get_str(document, "checksum"),
-        upserts=get_uint(document, "upserts"),
-        deletes=get_uint(document, "deletes"),
-        replaces=replaced.get((file.stream, file.movement), ()),
-    )
+def _read_entries(lines: BytesIO, label: Label, replaced: _Replaced, what: str) -> Iterator[FileEntry]:
+    decoder = msgspec.json.Decoder(_Entry)
+    for number, line in enumerate(lines, start=2):
+        try:
+            entry = decoder.decode(line)
+            file, key = EventFileId.parse(entry.file_id), parse_object_key(entry.key)
+        except PARSE_ERRORS as error:
+            raise damaged(f"{what}, line {number}", error) from error
+        replaces = replaced.get((file.stream, file.movement), ())
+        yield FileEntry(
+            file, label, key, entry.encoding, entry.size, entry.checksum, entry.upserts, entry.deletes, replaces
+        )  # fmt: skip

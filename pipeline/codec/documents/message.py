@@ -1,32 +1,37 @@
-"""The messages that ring: a Movement is to be exported, a File Group is complete or has grown, a Movement may be settled."""
+"""Queue messages: a Movement is to be exported, a File Group is complete or has grown, a Movement may be settled."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+import msgspec
 import orjson
+from msgspec import UNSET, Struct, UnsetType
 
-from pipeline.codec.documents.flow import get_str, get_uint, key_of, reading
-from pipeline.codec.values import shorten
-from pipeline.domain.event_file import FORMAT_VERSION
-from pipeline.domain.ids import FlowName, Label, ObjectKey
+from pipeline.codec.wire import Count, check_version, parsing, to_document
+from pipeline.domain.ids import FlowName, Label, ObjectKey, parse_object_key
 from pipeline.domain.planning.import_plan import WHOLE, Shard
 
 
-@dataclass(frozen=True, slots=True)
-class MovementStarted:
-    """Rings for exporters: there is a Movement to export."""
-
+class _Message(Struct, frozen=True, rename="camel", tag_field="eventType"):
     flow: FlowName
-    movement: int
+    movement: Count
+
+
+class MovementStarted(_Message, frozen=True, tag="movement-started"):
+    """For exporters: there is a Movement to export."""
+
+
+class MovementExported(_Message, frozen=True, tag="movement-exported"):
+    """For importers: no more groups follow; an importer that finds all files imported may settle the Movement."""
 
 
 @dataclass(frozen=True, slots=True)
 class GroupCompleted:
-    """Rings for importers: a File Group is complete, its File List lies at `key`, and this is about a share of it.
+    """For importers: a File Group is complete, and its File List is stored at `key`. Import this shard of it.
 
-    With `grown_from` it is not complete yet: what the list names from that position on, and nothing before it, is stored
-    and can be imported already.
+    With `grown_from` the group is not complete yet: the files that the list names from that position on are stored and
+    can be imported already.
     """
 
     flow: FlowName
@@ -37,75 +42,61 @@ class GroupCompleted:
     grown_from: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class MovementExported:
-    """Rings for importers: there will be no more groups; who finds that all is imported may settle the Movement."""
-
-    flow: FlowName
-    movement: int
-
-
 QueueMessage = MovementStarted | GroupCompleted | MovementExported
 
-EVENT_FILE_LIST_UPLOADED = "event-file-list-uploaded"
-"""The public platform's name of the event (SAM documentation, "eventType")."""
-EVENT_FILE_LIST_GROWN = "event-file-list-grown"
-"""Not of the public platform: whoever does not know it may pass it over, and loses nothing but time."""
-MOVEMENT_STARTED = "movement-started"
-MOVEMENT_EXPORTED = "movement-exported"
+
+class _Share(Struct, frozen=True):
+    index: Count
+    of: Count
+
+
+class _Listed(_Message, frozen=True):
+    label: Label
+    key: ObjectKey
+
+    def __post_init__(self) -> None:
+        parse_object_key(self.key)
+
+
+class _Uploaded(_Listed, frozen=True, tag="event-file-list-uploaded"):
+    """The public platform's event of this name (SAM documentation, "eventType")."""
+
+    share: _Share | UnsetType = UNSET
+
+
+class _Grown(_Listed, frozen=True, tag="event-file-list-grown"):
+    """Not an event of the public platform: a consumer that does not know it loses only time."""
+
+    grown_from: Count
+
+
+_WireMessage = MovementStarted | MovementExported | _Uploaded | _Grown
+_DECODER = msgspec.json.Decoder(_WireMessage)
 
 
 def encode_message(message: QueueMessage) -> bytes:
     """Return the body of a message."""
-    document: dict[str, object] = {"formatVersion": FORMAT_VERSION, "eventType": _event_type(message)}
-    document |= {"flow": message.flow, "movement": message.movement}
-    if isinstance(message, GroupCompleted):
-        document |= {"label": message.label, "key": message.key}
-        if message.shard != WHOLE:
-            document["share"] = {"index": message.shard.index, "of": message.shard.of}
-        if message.grown_from is not None:
-            document["grownFrom"] = message.grown_from
-    return orjson.dumps(document)
+    return orjson.dumps(to_document(_to_wire(message)))
 
 
-def _event_type(message: QueueMessage) -> str:
-    match message:
-        case MovementStarted():
-            return MOVEMENT_STARTED
-        case GroupCompleted(grown_from=None):
-            return EVENT_FILE_LIST_UPLOADED
-        case GroupCompleted():
-            return EVENT_FILE_LIST_GROWN
-        case MovementExported():
-            return MOVEMENT_EXPORTED
+def _to_wire(message: QueueMessage) -> _WireMessage:
+    if not isinstance(message, GroupCompleted):
+        return message
+    place = (message.flow, message.movement, message.label, message.key)
+    if message.grown_from is not None:
+        return _Grown(*place, message.grown_from)
+    return _Uploaded(*place, UNSET if message.shard == WHOLE else _Share(message.shard.index, message.shard.of))
 
 
 def decode_message(body: bytes) -> QueueMessage:
-    """Read the body of a message; DamagedError when it is not ours, or of a version that this release does not know."""
-    return reading("the message", _read, body)
-
-
-def _read(document: dict[str, object]) -> QueueMessage:
-    flow, movement = FlowName(get_str(document, "flow")), get_uint(document, "movement")
-    match document["eventType"]:
-        case "movement-started":
-            return MovementStarted(flow, movement)
-        case "movement-exported":
-            return MovementExported(flow, movement)
-        case "event-file-list-uploaded":
-            label, key = Label(get_str(document, "label")), key_of(document, "key")
-            return GroupCompleted(flow, movement, label, key, _read_share(document))
-        case "event-file-list-grown":
-            label, key = Label(get_str(document, "label")), key_of(document, "key")
-            return GroupCompleted(flow, movement, label, key, grown_from=get_uint(document, "grownFrom"))
-        case other:
-            raise ValueError(f"unknown eventType {shorten(other)}")
-
-
-def _read_share(document: dict[str, object]) -> Shard:
-    shard = document.get("share")
-    if shard is None:
-        return WHOLE
-    if not isinstance(shard, dict):
-        raise TypeError("share is not an object")
-    return Shard(get_uint(shard, "index"), get_uint(shard, "of"))
+    """Read the body of a message. DamagedError when it is not ours, or has another format version."""
+    check_version(body, "the message")
+    with parsing("the message"):
+        found: _WireMessage = _DECODER.decode(body)
+    match found:
+        case _Uploaded(flow, movement, label, key, share):
+            shard = WHOLE if isinstance(share, UnsetType) else Shard(share.index, share.of)
+            return GroupCompleted(flow, movement, label, key, shard)
+        case _Grown(flow, movement, label, key, grown_from):
+            return GroupCompleted(flow, movement, label, key, grown_from=grown_from)
+    return found

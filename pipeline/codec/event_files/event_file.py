@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 
 from pipeline.codec.event_files.compression import Compressor, Decoder, compress_frame, decoder, sniff
 from pipeline.codec.event_files.header import decode_header, encode_header
-from pipeline.codec.event_files.lines import count_lines
+from pipeline.codec.values import count_lines
 from pipeline.domain.errors import DamagedError
 from pipeline.domain.event_file import Encoding, Header
 

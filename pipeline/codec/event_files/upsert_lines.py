@@ -16,7 +16,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from pipeline.codec.event_files.lines import count_lines
+from pipeline.codec.values import count_lines
 from pipeline.domain.keys import KeyValue
 
 Row = tuple[KeyValue, ...]

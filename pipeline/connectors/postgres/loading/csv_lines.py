@@ -22,7 +22,7 @@ from typing import Any, Literal, TypeAlias
 import msgspec
 import orjson
 
-from pipeline.codec.event_files.lines import count_lines
+from pipeline.codec.values import count_lines
 from pipeline.connectors.postgres.loading.csv_values import (
     TAG,
     Holds,

@@ -8,9 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
-import orjson
-
-from pipeline.codec.event_files.header import schema_from_json, schema_to_json
+from pipeline.codec.event_files.header import decode_schema, encode_schema
 from pipeline.connectors.postgres.session.connection import Connection
 from pipeline.connectors.sql.rejected_record import NO_KEY, RejectedRecord
 from pipeline.domain.ids import EventFileId, FlowName, StreamName, encode_name
@@ -126,14 +124,14 @@ class ImportLedger:
             "SELECT schema FROM _pipeline.streams WHERE flow = %s AND stream = %s AND is_ours AND as_of < %s",
             (self._flow, stream, as_of),
         ).fetchone()
-        return None if row is None else schema_from_json(orjson.loads(row[0]))
+        return None if row is None else decode_schema(row[0], f"the schema of {stream} in _pipeline.streams")
 
     def remember_schema(self, schema: StreamSchema, *, as_of: datetime, is_ours: bool) -> None:
         """Keep what a stream looks like, for `schemas`; and, the first time, whether its table held nothing before us.
 
         `as_of` is when it was exported: of files that are loaded side by side, the later one is right.
         """
-        text = orjson.dumps(schema_to_json(schema)).decode()
+        text = encode_schema(schema).decode()
         self._connection.execute(
             "INSERT INTO _pipeline.streams AS known (flow, stream, schema, is_ours, as_of) VALUES (%s, %s, %s, %s, %s) "
             "ON CONFLICT (flow, stream) DO UPDATE SET schema = excluded.schema, as_of = excluded.as_of "
@@ -161,9 +159,9 @@ class ImportLedger:
     def schemas(self) -> list[StreamSchema]:
         """Return what `remember_schema` kept of all streams of the Flow, by name."""
         rows = self._connection.execute(
-            'SELECT schema FROM _pipeline.streams WHERE flow = %s ORDER BY stream COLLATE "C"', (self._flow,)
+            'SELECT stream, schema FROM _pipeline.streams WHERE flow = %s ORDER BY stream COLLATE "C"', (self._flow,)
         )
-        return [schema_from_json(orjson.loads(text)) for (text,) in rows]
+        return [decode_schema(text, f"the schema of {stream} in _pipeline.streams") for stream, text in rows]
 
     def has_rejected(self, stream: StreamName) -> bool:
         """Whether any record of the stream is set aside."""

@@ -8,9 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 import apsw
-import orjson
 
-from pipeline.codec.event_files.header import schema_from_json, schema_to_json
+from pipeline.codec.event_files.header import decode_schema, encode_schema
 from pipeline.connectors.sql.rejected_record import COLUMNS, NO_KEY, RejectedRecord
 from pipeline.domain.ids import EventFileId, FlowName, StreamName
 from pipeline.domain.schema import StreamSchema
@@ -83,15 +82,15 @@ class ImportLedger:
         self._connection.execute(
             "INSERT INTO _pipeline_streams VALUES (?1, ?2, ?3) "
             "ON CONFLICT DO UPDATE SET schema = ?3 WHERE schema <> ?3",
-            (self._flow, schema.stream, orjson.dumps(schema_to_json(schema)).decode()),
+            (self._flow, schema.stream, encode_schema(schema).decode()),
         )
 
     def schemas(self) -> list[StreamSchema]:
         """Return the schema of each stream of the Flow, by name."""
         rows = self._connection.execute(
-            "SELECT schema FROM _pipeline_streams WHERE flow = ? ORDER BY stream", (self._flow,)
+            "SELECT stream, schema FROM _pipeline_streams WHERE flow = ? ORDER BY stream", (self._flow,)
         )
-        return [schema_from_json(orjson.loads(schema)) for (schema,) in rows]
+        return [decode_schema(text, f"the schema of {stream} in _pipeline_streams") for stream, text in rows]
 
     def has_rejected(self, stream: StreamName) -> bool:
         """Whether any record of the stream is set aside."""

@@ -9,8 +9,7 @@ from itertools import groupby
 
 import orjson
 
-from pipeline.codec.event_files.lines import count_lines
-from pipeline.codec.values import from_json, refuse_wide_integers
+from pipeline.codec.values import count_lines, from_json, refuse_wide_integers
 from pipeline.connectors.sqlite.loading.target import Target
 from pipeline.domain.errors import DamagedError
 from pipeline.domain.ids import EventFileId

@@ -1,0 +1,80 @@
+"""JSON documents: msgspec types that check what is read, and errors that name the document."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Annotated, Any, TypeVar
+
+import msgspec
+from msgspec import Meta, Struct
+
+from pipeline.codec.values import shorten
+from pipeline.domain.errors import DamagedError
+from pipeline.domain.event_file import FORMAT_VERSION
+
+T = TypeVar("T")
+
+Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+"""A whole number from 0 on that an SQL database can hold."""
+Time = Annotated[datetime, Meta(tz=True)]
+
+PARSE_ERRORS = (ValueError, TypeError, OverflowError, RecursionError, DamagedError)
+"""What reading raises when a document is not JSON, or a member is missing, of another type or out of its range."""
+
+_MAX_REASON_CHARACTERS = 300
+
+
+class _Versioned(Struct, rename="camel"):
+    format_version: Any = None
+
+
+class Document(Struct):
+    """A document whose times are converted to UTC when it is read."""
+
+    def __post_init__(self) -> None:
+        for name in self.__struct_fields__:
+            if isinstance(value := getattr(self, name), datetime):
+                setattr(self, name, value.astimezone(UTC))
+
+
+def damaged(what: str, error: Exception) -> DamagedError:
+    """Return an error that names `what` and says briefly what is wrong with it."""
+    reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
+    if type(error) is msgspec.DecodeError or isinstance(error, UnicodeDecodeError):
+        return DamagedError(f"{what} is not JSON: {reason}")
+    if len(reason) > _MAX_REASON_CHARACTERS:
+        reason = f"{reason[:_MAX_REASON_CHARACTERS]}…"
+    return DamagedError(f"{what} is damaged: {reason}")
+
+
+@contextmanager
+def parsing(what: str) -> Iterator[None]:
+    """Turn every one of `PARSE_ERRORS` into a DamagedError that names `what`."""
+    try:
+        yield
+    except PARSE_ERRORS as error:
+        raise damaged(what, error) from error
+
+
+def check_version(data: bytes, what: str) -> None:
+    """Raise DamagedError unless the JSON object in `data` has the format version of this release."""
+    with parsing(what):
+        version = msgspec.json.decode(data, type=_Versioned).format_version
+    if version != FORMAT_VERSION:
+        raise DamagedError(
+            f"{what} has format version {shorten(version)}; this release reads version {FORMAT_VERSION}. Use a newer release."
+        )
+
+
+def decode_document(data: bytes, kind: type[T], what: str) -> T:
+    """Read a versioned JSON object as `kind`. Unknown members are ignored. DamagedError names `what`."""
+    check_version(data, what)
+    with parsing(what):
+        return msgspec.json.decode(data, type=kind)
+
+
+def to_document(value: object) -> dict[str, Any]:
+    """Return `value`, a structure or a dataclass, as a JSON object with its format version first."""
+    return {"formatVersion": FORMAT_VERSION, **msgspec.to_builtins(value)}
