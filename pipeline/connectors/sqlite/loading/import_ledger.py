@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 import apsw
+import orjson
 
 from pipeline.codec.event_files.header import decode_schema, encode_schema
 from pipeline.connectors.sql.rejected_record import COLUMNS, NO_KEY, RejectedRecord
