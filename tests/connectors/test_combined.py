@@ -10,7 +10,7 @@ import pytest
 
 from pipeline.connectors.combined import CombinedDestination, CombinedSource
 from pipeline.connectors.files import FilesDestination, FilesSource
-from pipeline.connectors.files.reading.source import DEFAULT_STREAM, files_schema
+from pipeline.connectors.files.schema import DEFAULT_STREAM, files_schema
 from pipeline.domain.errors import ConfigurationError, DefectError
 from pipeline.domain.ids import EventFileId, Phase, StreamName
 from pipeline.ports.destination import FileToLoad, GaveWay, Loaded

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from pipeline.codec.event_files.header import encode_header
 from pipeline.connectors.files import FilesDestination
-from pipeline.connectors.files.reading.source import DEFAULT_STREAM, files_schema
+from pipeline.connectors.files.schema import DEFAULT_STREAM, files_schema
 from pipeline.domain.event_file import Header
 from pipeline.domain.ids import EventFileId, Label, Phase
 from tests.fuzz.holding import fuzz

@@ -122,7 +122,7 @@ async def test_a_full_disk_is_refused_and_loses_nothing(tmp_path: Path) -> None:
         await queue.send([b"before"])
         table = queue._opened()
         table._connection.execute("PRAGMA max_page_count = 20")
-        with pytest.raises(RefusedError, match="make room"):
+        with pytest.raises(RefusedError, match="free some space"):
             await queue.send([b"x" * MAX_BODY_BYTES])
         assert [message.body for message in await queue.receive(max_messages=10)] == [b"before"]
 

@@ -1,6 +1,6 @@
-"""Paths of entries: bytes inside the connector, key values at its ports, and printable text in messages.
+"""Paths of entries: bytes inside the connector, key values at its ports, printable text in messages.
 
-A path is relative to the root, its segments separated by `/`. Names are whatever bytes the file system holds.
+A path is relative to the root; `/` separates its segments. A name is any bytes that the file system holds.
 """
 
 from __future__ import annotations
@@ -10,13 +10,12 @@ from pathlib import Path
 from pipeline.domain.keys import KeyValue, RawText
 
 METADATA_NAME = b".pipeline-import"
-"""The directory directly below a destination's root that holds its marks. A source passes over it, and no record may
-name it: so a tree that was moved to a place can be moved on from there."""
-
+"""The directory below a destination's root that holds its marks. A source skips it, and no record may name it: so a tree
+that was moved to a place can be moved on from there."""
 
 MAX_PATH_BYTES = 16 * 1024
 MAX_PATH_SEGMENTS = 1_000
-"""No path is longer or deeper in an honest tree; each level costs a visit whenever the path is."""
+"""No honest tree has a longer or deeper path, and each level costs a system call whenever the path is opened."""
 _SHOWN_CHARACTERS = 1_000
 
 
@@ -29,7 +28,7 @@ def from_bytes(name: bytes) -> str | RawText:
 
 
 def to_bytes(value: KeyValue) -> bytes | None:
-    """Return the bytes that `from_bytes` was given, or None when the value is no text at all."""
+    """Return the bytes of a key value that `from_bytes` gave; None when the value is not text."""
     match value:
         case str():
             return value.encode()
@@ -40,11 +39,11 @@ def to_bytes(value: KeyValue) -> bytes | None:
 
 
 def shown(path: bytes) -> str:
-    """Return `path` for a message or a log: never a surrogate, and the end of a very long path alone."""
+    """Return `path` for a message or a log: without surrogates, and only the end of a very long path."""
     text = path.decode("utf-8", "backslashreplace") or "."
     return text if len(text) <= _SHOWN_CHARACTERS else f"…{text[-_SHOWN_CHARACTERS:]}"
 
 
 def location_of(root: Path) -> str:
-    """Return the `file:` URL of a directory; different spellings of one place, links included, give one URL."""
+    """Return the `file:` URL of a directory. All spellings of one place, links included, give the same URL."""
     return root.resolve().as_uri().rstrip("/") + "/"

@@ -1,4 +1,4 @@
-"""Unnamed temporary files, for what is too large to hold and has to be read once more."""
+"""Unnamed temporary files, for data that is too large to hold in memory and is read a second time."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from pipeline.connectors.files.errors import translated
 
 @contextmanager
 def open_spool() -> Iterator[IO[bytes]]:
-    """Hold an unnamed temporary file open; it is gone with its last descriptor, however the process ends."""
-    with translated(_what()):
-        spool = tempfile.TemporaryFile()  # noqa: SIM115 - only the making of it is translated
+    """Hold an unnamed temporary file open. It is gone with its last descriptor, however the process ends."""
+    with translated(_place()):
+        spool = tempfile.TemporaryFile()  # noqa: SIM115 - only its creation is translated
     with spool:
         yield spool
 
 
 def write_spool(spool: IO[bytes], data: bytes) -> None:
-    """Append `data`, and leave nothing in the buffer of the file object, where pread would not find it."""
-    with translated(_what()):
+    """Append `data` and flush the buffer of the file object, which pread does not see."""
+    with translated(_place()):
         spool.write(data)
         spool.flush()
 
 
-def _what() -> str:
+def _place() -> str:
     return f"a temporary file in {tempfile.gettempdir()!r}"

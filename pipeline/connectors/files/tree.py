@@ -1,12 +1,11 @@
 """A directory tree as entries in key order, without following links and without holding the tree in memory.
 
-The order is that of whole paths as bytes. It is not the order of a walk that sorts each directory by name: `/` sorts
-after `-` and before `0`, so `a-b` stands between the directory `a` and `a/x`. Here a directory gives two items to
-sort among its siblings: `a`, its own record, and `a/`, all that is below it. Every path below starts with `a/` and no
-path of a sibling does, so what is below is one unbroken stretch of the order, and `a/` has its place.
+The order is that of whole paths as bytes. A walk that sorts each directory by name gives another order: `/` sorts after
+`-` and before `0`, so `a-b` comes between the directory `a` and `a/x`. Therefore a directory gives two items to sort
+among its siblings: `a`, its own record, and `a/`, everything below it. Every path below it begins with `a/`, and no
+path of a sibling does, so the paths below are consecutive.
 
-In memory is one list of names for each level of the present path. The order of those lists is all that is remembered
-of a directory; what an entry is, is looked at when its turn comes.
+Memory holds one list of names for each level of the current path. An entry is examined only when its turn comes.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ _SPECIAL = ((stat.S_ISFIFO, "fifo"), (stat.S_ISSOCK, "socket"), (stat.S_ISBLK, "
 
 
 class Kind(StrEnum):
-    """What an entry is."""
+    """The kind of an entry."""
 
     FILE = "file"
     DIRECTORY = "directory"
@@ -37,7 +36,7 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One entry as it was looked at. `target` is a symbolic link's text, None for everything else."""
+    """One entry at the moment it was examined. `target` is the text of a symbolic link, None for other kinds."""
 
     path: bytes
     kind: Kind
@@ -45,22 +44,14 @@ class Entry:
     target: bytes | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class _Special:
-    """A socket, fifo or device: nothing that can be moved."""
-
-    path: bytes
-    kind: str
-
-
 class _Level:
-    """A directory on the present path: the names still to come, and its descriptor while it is the innermost."""
+    """A directory of the current path: the names still to come, and its descriptor while it is the innermost."""
 
     def __init__(self, root_fd: int, prefix: bytes, excluded: frozenset[bytes]) -> None:
         self.prefix = prefix
         self._root_fd = root_fd
         self._fd: int | None = None
-        self._names, self._below = _listed(root_fd, prefix, excluded)
+        self._names, self._directories = _listed(root_fd, prefix, excluded)
 
     def next_name(self) -> bytes | None:
         return self._names.pop() if self._names else None
@@ -75,20 +66,20 @@ class _Level:
             os.close(self._fd)
             self._fd = None
 
-    def bar(self, name: bytes) -> None:
-        """See to it that nothing follows below `name`, which was no directory when its turn came."""
-        self._below.discard(name + b"/")
+    def skip_below(self, name: bytes) -> None:
+        """Skip everything below `name`, which was not a directory when its turn came."""
+        self._directories.discard(name + b"/")
 
-    def is_open(self, name: bytes) -> bool:
-        return name in self._below
+    def is_directory(self, name: bytes) -> bool:
+        return name in self._directories
 
 
 def walk(root_fd: int, *, excluded: frozenset[bytes] = frozenset()) -> Generator[Entry, None, None]:
-    """Give every file, directory and symbolic link below the root, in the order of `keys.order` of their paths.
+    """Yield every file, directory and symbolic link below the root, in the order of `keys.order` of their paths.
 
-    `excluded` are paths that are passed over with all below them. What vanishes before its turn is not there. A
-    socket, fifo or device is passed over with the log event `special_file_skipped`. RefusedError names what may not
-    be read.
+    `excluded` are paths to skip with everything below them. An entry that vanishes before its turn is left out. A
+    socket, fifo or device is skipped, with the log event `special_file_skipped`. RefusedError names an entry that may
+    not be read.
     """
     levels = [_Level(root_fd, b"", excluded)]
     skipped = 0
@@ -99,31 +90,31 @@ def walk(root_fd: int, *, excluded: frozenset[bytes] = frozenset()) -> Generator
             if name is None:
                 levels.pop().close()
             elif name.endswith(b"/"):
-                if level.is_open(name):
+                if level.is_directory(name):
                     level.close()
                     levels.append(_Level(root_fd, level.prefix + name, excluded))
             else:
-                entry = _look(level, name)
+                entry = _examine(level, name)
                 if not isinstance(entry, Entry) or entry.kind is not Kind.DIRECTORY:
-                    level.bar(name)
-                if isinstance(entry, _Special):
-                    skipped += 1
-                    _log.warning("special_file_skipped", path=shown(entry.path), kind=entry.kind, skipped=skipped)
-                elif entry is not None:
+                    level.skip_below(name)
+                if isinstance(entry, Entry):
                     yield entry
+                elif entry is not None:
+                    skipped += 1
+                    _log.warning("special_file_skipped", path=shown(level.prefix + name), kind=entry, skipped=skipped)
     finally:
         for level in levels:
             level.close()
 
 
 def _listed(root_fd: int, prefix: bytes, excluded: frozenset[bytes]) -> tuple[list[bytes], set[bytes]]:
-    """The items of a directory, last first, and those of them that stand for what is below a directory in it.
+    """Return the items of a directory, last first, and those that stand for the contents of a subdirectory.
 
-    Nothing when the directory itself is no longer there.
+    Both are empty when the directory itself is gone.
     """
     path = prefix.rstrip(b"/")
     names: list[bytes] = []
-    below: set[bytes] = set()
+    directories: set[bytes] = set()
     try:
         with directory(root_fd, path) as fd, os.scandir(fd) as entries:
             for entry in entries:
@@ -132,17 +123,18 @@ def _listed(root_fd: int, prefix: bytes, excluded: frozenset[bytes]) -> tuple[li
                     continue
                 names.append(name)
                 if entry.is_dir(follow_symlinks=False):
-                    below.add(name + b"/")
+                    directories.add(name + b"/")
     except OSError as error:
         if error.errno in GONE:
             return [], set()
         raise translate(error, f"the directory {shown(path)!r}") from error
-    names.extend(below)
+    names.extend(directories)
     names.sort(reverse=True)
-    return names, below
+    return names, directories
 
 
-def _look(level: _Level, name: bytes) -> Entry | _Special | None:
+def _examine(level: _Level, name: bytes) -> Entry | str | None:
+    """Return the entry; the kind of a special file, which cannot be moved; None when it is gone."""
     path = level.prefix + name
     try:
         fd = level.fd()
@@ -157,4 +149,4 @@ def _look(level: _Level, name: bytes) -> Entry | _Special | None:
         if error.errno in GONE:
             return None
         raise translate(error, f"the entry {shown(path)!r}") from error
-    return _Special(path, next((kind for test, kind in _SPECIAL if test(status.st_mode)), "device"))
+    return next((kind for test, kind in _SPECIAL if test(status.st_mode)), "device")

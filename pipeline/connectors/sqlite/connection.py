@@ -12,8 +12,8 @@ from urllib.parse import quote
 
 import apsw
 
-from pipeline.connectors.sqlite.errors import translated
 from pipeline.domain.errors import ConfigurationError, RefusedError, TransientError
+from pipeline.sqlite_access import translated, uri_of
 
 BUSY_TIMEOUT_SECONDS = 5.0
 """How long a lock of somebody else is waited for: longer than an app's own transactions, shorter than patience."""
@@ -118,8 +118,7 @@ def _patience(seconds: float) -> Callable[[int], bool]:
 
 
 def _connect(path: Path, parameters: str, flags: int, busy_timeout_seconds: float) -> apsw.Connection:
-    address = f"file:{quote(os.fsencode(path.absolute()))}?{parameters}"
-    connection = apsw.Connection(address, flags=flags | apsw.SQLITE_OPEN_URI)
+    connection = apsw.Connection(f"{uri_of(path)}?{parameters}", flags=flags | apsw.SQLITE_OPEN_URI)
     try:
         _require_database(connection, path)
     except BaseException:

@@ -6,18 +6,17 @@ letter is a row with a reason. Times are in seconds of the caller's clock.
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import cast
-from urllib.parse import quote
 
 import apsw
 
 from pipeline.domain.errors import ConfigurationError
 from pipeline.ports.event_queue import Message, QueueDepth, Receipt
+from pipeline.sqlite_access import uri_of
 
 _APPLICATION_ID = 0x61647071
 """Distinguishes queue files from other SQLite databases (https://sqlite.org/pragma.html#pragma_application_id)."""
@@ -63,18 +62,13 @@ FROM message WHERE queue = ?1
 _FLAGS = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE | apsw.SQLITE_OPEN_URI
 
 
-def _address(path: Path) -> str:
-    """Return the path as a URI, because SQLite takes any bytes in a URI."""
-    return f"file:{quote(os.fsencode(path.absolute()))}"
-
-
 class MessageTable:
     """One named queue in the file at `path`, which is created if it is missing."""
 
     def __init__(self, path: Path, queue: str) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._queue = queue
-        self._connection = apsw.Connection(_address(path), flags=_FLAGS)
+        self._connection = apsw.Connection(uri_of(path), flags=_FLAGS)
         try:
             _prepare(self._connection, path)
         except BaseException:

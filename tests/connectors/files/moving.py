@@ -15,7 +15,7 @@ from blake3 import blake3
 from pipeline.codec.values import key_from_json, to_json
 from pipeline.connectors.files import FilesDestination, FilesSource
 from pipeline.connectors.files.loading.destination import FilesSession
-from pipeline.connectors.files.reading.source import DEFAULT_STREAM, files_schema
+from pipeline.connectors.files.schema import DEFAULT_STREAM, files_schema
 from pipeline.domain.errors import DamagedError
 from pipeline.domain.event_file import Encoding, FileEntry, Header
 from pipeline.domain.ids import BinaryId, EventFileId, FlowName, Label, ObjectKey, Phase

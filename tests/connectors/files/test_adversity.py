@@ -19,7 +19,7 @@ from pipeline.connectors.files import FilesDestination
 from pipeline.connectors.files.directories import open_root
 from pipeline.connectors.files.loading.records import parse_upsert
 from pipeline.connectors.files.loading.staging import StagingArea
-from pipeline.connectors.files.loading.tree_writer import TargetTree, exact_name
+from pipeline.connectors.files.loading.tree_writer import TreeWriter, exact_name
 from pipeline.domain.errors import DamagedError, RefusedError
 from pipeline.ports.destination import Loaded
 from tests.connectors.files.moving import (
@@ -165,8 +165,8 @@ def test_a_file_system_mounted_inside_the_tree_takes_files_and_links(tmp_path: P
     incoming.mkdir()
     root_fd, incoming_fd = open_root(tmp_path), open_root(incoming)
     try:
-        tree = TargetTree(root_fd, StagingArea(incoming_fd), exact_name)
-        tree.incoming.write("staged", b"content")
+        tree = TreeWriter(root_fd, StagingArea(incoming_fd), exact_name)
+        tree.staging.write("staged", b"content")
         tree.install(parse_upsert(upsert_line("f", mode=0o640, mtime_ns=7, digest="0" * 64), 2), "staged")
         tree.make_link(parse_upsert(upsert_line("l", "symlink", mtime_ns=8, target="f"), 3), "link")
         tree.sync()

@@ -10,7 +10,7 @@ import orjson
 import pytest
 
 from pipeline.connectors.files import FilesDestination, FilesSource
-from pipeline.connectors.files.reading.source import DEFAULT_STREAM, files_schema
+from pipeline.connectors.files.schema import DEFAULT_STREAM, files_schema
 from tests.connectors.files.moving import MemoryBinaries, delete_line, upsert_line
 from tests.contracts.destination import DestinationContract, DestinationWorld
 from tests.contracts.source import SourceContract, SourceWorld

@@ -13,7 +13,7 @@ import pytest
 
 from pipeline.connectors.files import FilesDestination
 from pipeline.connectors.files.loading.destination import FilesSession
-from pipeline.connectors.files.reading.source import DEFAULT_STREAM
+from pipeline.connectors.files.schema import DEFAULT_STREAM
 from pipeline.domain.errors import ConfigurationError, DamagedError, RefusedError, TransientError
 from pipeline.domain.ids import BinaryId, FlowName
 from pipeline.ports.destination import GaveWay, Loaded
@@ -95,7 +95,7 @@ async def test_nothing_is_written_through_a_link(loader: Loader, tmp_path: Path,
     (loader.root / "link").symlink_to("../outside")
     line = loader.file("link/x", b"x") if kind == "file" else upsert_line("link/x", kind, target="t")
     (rejection,) = (await loader.load(line)).rejections
-    assert "'link' is no directory" in rejection.reason
+    assert "'link' is not a directory" in rejection.reason
     assert list((tmp_path / "outside").iterdir()) == []
 
 
@@ -322,7 +322,7 @@ async def test_columns_that_a_tree_has_no_place_for_are_named_and_another_schema
             header = type(file.header)(FLOW, file.entry.id, shape, 0, file.header.export_time)
             shaped = type(file)(file.entry, header, file.blocks, file.open_binary)
             if expected is None:
-                with pytest.raises(ConfigurationError, match="no stream of files"):
+                with pytest.raises(ConfigurationError, match="not a stream of files"):
                     await session.load(shaped, after=[])
             else:
                 outcome = await session.load(shaped, after=[])

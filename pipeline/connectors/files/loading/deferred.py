@@ -1,60 +1,43 @@
-"""What is not done when a record is applied: it comes before or after, and may come in a later load.
+"""The deferred work of an import into a tree, which may happen in a later load than the records that need it.
 
-- Permissions and times of directories: putting something into a directory changes its time and needs its permissions.
-  So what it has is noted before it is touched, and set when the stream is finished.
-- Directories to be removed that still hold something, and records that something stands in the way of.
+- Permissions and times of directories: to change an entry of a directory changes the directory's time and needs its
+  permissions. So its status is stored before it is changed, and set when the stream is finished.
+- Directories to remove that still have entries, and pending records.
 """
 
 from __future__ import annotations
 
-import os
 import stat
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from blake3 import blake3
 
-from pipeline.connectors.files.loading.records import InvalidRecordError, RejectedRecord, Upsert, parse_upsert
-from pipeline.connectors.files.loading.state_db import DirectoryStatus, ImportState
-from pipeline.connectors.files.loading.tree_writer import OWNER_ALL, BlockedPathError, TargetTree
+from pipeline.connectors.files.loading.records import InvalidRecordError, PendingRecord, Upsert, parse_upsert
+from pipeline.connectors.files.loading.state_db import DirectoryStatus, StateDb
+from pipeline.connectors.files.loading.tree_writer import OWNER_ALL, BlockedPathError, TreeWriter
 from pipeline.connectors.files.tree import Kind
 from pipeline.domain.ids import EventFileId, FlowName, StreamName
 
 
 class DeferredWork:
-    """What one Flow owes its tree beside the records. Its methods block, and MAY be called from several threads."""
+    """The deferred work of one Flow. Methods block, and MAY be called from several threads."""
 
-    def __init__(self, tree: TargetTree, state: ImportState, flow: FlowName) -> None:
+    def __init__(self, tree: TreeWriter, state: StateDb, flow: FlowName) -> None:
         self._tree = tree
         self._state = state
         self._flow = flow
         self._lock = threading.Lock()
 
-    def kept_name(self, stream: StreamName, key: str) -> str:
-        """The name under which the content of a record that was set aside is kept."""
+    def staged_name(self, stream: StreamName, key: str) -> str:
+        """Return the name under which the content of a pending record stays in the staging area."""
         return "kept-" + blake3(f"{self._flow}\0{stream}\0{key}".encode("utf-8", "surrogatepass")).hexdigest(length=16)
 
-    def prepare(self, stream: StreamName, paths: Iterable[bytes]) -> None:
-        """Note what the directories on the way to `paths` have, and make them usable for the load."""
+    def prepare_directories(self, stream: StreamName, paths: Iterable[bytes]) -> None:
+        """Store the status of the directories that lead to `paths`, and let their owner write to them for the load."""
         parents = {path.rpartition(b"/")[0] for path in paths}
-        noted: list[DirectoryStatus] = []
-        for path, status in self._existing(parents):
-            mode = stat.S_IMODE(status.st_mode)
-            usable = mode & OWNER_ALL == OWNER_ALL
-            if path in parents or not usable:
-                noted.append(DirectoryStatus(path, mode, status.st_mtime_ns))
-            if not usable:
-                self._state.note_directories(stream, noted, replace=False)
-                self._tree.set_directory(path, mode | OWNER_ALL)
-                noted = []
-        self._state.note_directories(stream, noted, replace=False)
-
-    def _existing(self, parents: set[bytes]) -> Iterator[tuple[bytes, os.stat_result]]:
-        """Give the directories that there are on the way to `parents`, and these: each once, outer ones first.
-
-        Below one that is not there nothing is looked for: a path may have as many levels as it has letters.
-        """
+        stored: list[DirectoryStatus] = []
         seen: set[bytes] = set()
         for parent in sorted(parents):
             for path in _from_outside(parent):
@@ -62,17 +45,25 @@ class DeferredWork:
                     continue
                 status = self._tree.directory_status(path)
                 if status is None:
-                    break
+                    break  # nothing exists below it, and a path may have as many levels as it has letters
                 seen.add(path)
-                yield path, status
+                mode = stat.S_IMODE(status.st_mode)
+                usable = mode & OWNER_ALL == OWNER_ALL
+                if path in parents or not usable:
+                    stored.append(DirectoryStatus(path, mode, status.st_mtime_ns))
+                if not usable:
+                    self._state.add_directories(stream, stored, replace=False)
+                    self._tree.set_directory(path, mode | OWNER_ALL)
+                    stored = []
+        self._state.add_directories(stream, stored, replace=False)
 
     def remove_emptied(self, stream: StreamName) -> Sequence[bytes]:
-        """Remove the directories that had to wait for it; return those that still hold something."""
+        """Remove the directories whose removal was deferred; return those that still have entries."""
         with self._lock:
             waiting = self._state.removals(stream)
             if not waiting:
                 return ()
-            self.prepare(stream, waiting)
+            self.prepare_directories(stream, waiting)
             remaining = [path for path in waiting if not self._is_removed(path)]
             gone = set(waiting).difference(remaining)
             self._state.drop_removals(stream, gone)
@@ -86,43 +77,43 @@ class DeferredWork:
             return False
         return True
 
-    def place_kept(self, stream: StreamName, *, only_waiting: bool) -> Sequence[tuple[EventFileId, RejectedRecord]]:
-        """Try the records again that were set aside; return those that still are, with what hinders them now."""
+    def retry_pending(self, stream: StreamName, *, only_waiting: bool) -> Sequence[tuple[EventFileId, PendingRecord]]:
+        """Retry the pending records, or those that wait; return those still pending, with their present reasons."""
         with self._lock:
-            remaining: list[tuple[EventFileId, RejectedRecord]] = []
-            for file, record in self._state.rejected(stream):
+            remaining: list[tuple[EventFileId, PendingRecord]] = []
+            for file, record in self._state.pending(stream):
                 if only_waiting and not record.waits:
                     continue
                 try:
-                    self._place(stream, record)
+                    self._apply(stream, record)
                 except (InvalidRecordError, BlockedPathError) as error:
                     remaining.append((file, replace(record, reason=str(error))))
                 else:
-                    self._state.forget(stream, [record.key])
+                    self._state.drop_pending(stream, [record.key])
             return remaining
 
-    def _place(self, stream: StreamName, record: RejectedRecord) -> None:
+    def _apply(self, stream: StreamName, record: PendingRecord) -> None:
         upsert = parse_upsert(record.raw, record.line)
-        kept = self.kept_name(stream, record.key)
-        self.prepare(stream, [upsert.path])
+        staged = self.staged_name(stream, record.key)
+        self.prepare_directories(stream, [upsert.path])
         match upsert.kind:
             case Kind.DIRECTORY:
                 self._tree.make_directory(upsert)
-                self._state.note_directories(stream, [final_status(upsert)], replace=True)
+                self._state.add_directories(stream, [final_status(upsert)], replace=True)
             case Kind.SYMLINK:
-                self._tree.make_link(upsert, kept)
-            case Kind.FILE if self._tree.incoming.has(kept):
-                self._tree.install(upsert, kept)
+                self._tree.make_link(upsert, staged)
+            case Kind.FILE if self._tree.staging.has(staged):
+                self._tree.install(upsert, staged)
             case Kind.FILE if not self._tree.holds(upsert):
                 raise InvalidRecordError(record.reason, record.column)
 
-    def forget(self, stream: StreamName, keys: Iterable[str]) -> None:
-        """Records with these keys have gone in: drop what was set aside under them."""
-        for key in self._state.forget(stream, keys):
-            self._tree.incoming.discard(self.kept_name(stream, key))
+    def drop_pending(self, stream: StreamName, keys: Iterable[str]) -> None:
+        """Drop the pending records with these keys, and their contents: later records with the keys are applied."""
+        for key in self._state.drop_pending(stream, keys):
+            self._tree.staging.discard(self.staged_name(stream, key))
 
     def set_directories(self, stream: StreamName) -> None:
-        """Give the directories what was noted for them, the innermost first."""
+        """Give the directories their final status, the innermost first."""
         statuses = self._state.directories(stream)
         for status in statuses:
             self._tree.set_directory(status.path, status.mode, status.mtime_ns)
@@ -130,12 +121,12 @@ class DeferredWork:
 
 
 def final_status(upsert: Upsert) -> DirectoryStatus:
-    """Return what a directory gets when its stream is finished."""
+    """Return the status that a directory gets when its stream is finished."""
     return DirectoryStatus(upsert.path, upsert.mode, upsert.mtime_ns)
 
 
-def _from_outside(path: bytes) -> Iterator[bytes]:
-    """Give all that is above `path`, without the root, from the outside inwards, and `path` itself."""
+def _from_outside(path: bytes) -> Iterable[bytes]:
+    """Yield the directories that lead to `path`, without the root, from the outside inwards, and `path` itself."""
     end = path.find(b"/")
     while end >= 0:
         yield path[:end]

@@ -1,11 +1,11 @@
 """A directory as a destination for a tree.
 
-A directory has no transactions. Records are applied first and the mark comes last, after all is durable: at-least-once,
-harmless because records are idempotent. Two workers never load one Event File at once: each holds a lock on it for the
-whole load, which the operating system gives back when a worker dies.
+A directory has no transactions. Records are applied first and the mark is written last, after everything is durable:
+at-least-once, which is harmless because records are idempotent. Two workers never load one Event File at once: each holds
+a lock on it for the whole load, which the operating system releases when a worker dies.
 
-Everything of the connector's own is in `.pipeline-import` below the root: the marks, the locks, and `incoming`, where
-files lie until they are complete. Owners and groups are not carried: what is made belongs to whoever runs the import.
+The connector's own files are in `.pipeline-import` below the root: the marks, the locks, and the staging area `incoming`.
+Owners and groups are not carried over: new entries belong to the user who runs the import.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from pathlib import Path
 from anyio import to_thread
 from blake3 import blake3
 
-from pipeline.connectors.files.directories import directory, open_root
+from pipeline.connectors.files.directories import closing_fd, directory, open_root
 from pipeline.connectors.files.errors import translate, translated
 from pipeline.connectors.files.loading.deferred import DeferredWork
-from pipeline.connectors.files.loading.file_load import EventFileLoad
-from pipeline.connectors.files.loading.records import check_schema
+from pipeline.connectors.files.loading.file_load import FileLoad
 from pipeline.connectors.files.loading.staging import StagingArea
-from pipeline.connectors.files.loading.state_db import ImportState
-from pipeline.connectors.files.loading.tree_writer import ListedName, TargetTree, exact_name, folded_name
+from pipeline.connectors.files.loading.state_db import StateDb
+from pipeline.connectors.files.loading.tree_writer import ListedName, TreeWriter, exact_name, folded_name
 from pipeline.connectors.files.names import METADATA_NAME, location_of, shown
+from pipeline.connectors.files.schema import check_schema
 from pipeline.domain.errors import ConfigurationError, RefusedError, TransientError
 from pipeline.domain.ids import EventFileId, FlowName, StreamName
 from pipeline.ports.destination import FileToLoad, GaveWay, Loaded, LoadOutcome, Mark, Rejection, Violation
 
-_INCOMING = METADATA_NAME + b"/incoming"
+_STAGING = METADATA_NAME + b"/incoming"
 _LOCKS = METADATA_NAME + b"/locks"
 _STATE_FILE = "state.db"
 
@@ -41,8 +41,8 @@ _STATE_FILE = "state.db"
 class FilesDestination:
     """The directory `root` as a Destination.
 
-    `listed_name` tells how the file system names what it finds; without it, opening the destination tries out whether
-    the file system tells upper and lower case apart.
+    `listed_name` says how the file system lists the entry that it finds under a name. By default, opening the
+    destination finds out whether the file system distinguishes upper and lower case.
     """
 
     def __init__(self, root: Path, *, listed_name: ListedName | None = None) -> None:
@@ -51,38 +51,32 @@ class FilesDestination:
 
     @property
     def location(self) -> str:
-        """The `file:` URL of the directory, ending in a slash."""
         return location_of(self._root)
 
     @asynccontextmanager
     async def open(self, flow: FlowName) -> AsyncIterator[FilesSession]:
-        """Open the directory; it is made if its parent exists."""
-        root_fd = await to_thread.run_sync(_open_or_make, self._root)
-        with _closed(root_fd):
+        """Open the directory, and create it if its parent exists."""
+        with closing_fd(await to_thread.run_sync(_open_or_create, self._root)) as root_fd:
             await to_thread.run_sync(_make_metadata, self._root, root_fd)
-            with directory(root_fd, _INCOMING) as incoming_fd, directory(root_fd, _LOCKS) as locks_fd:
+            with directory(root_fd, _STAGING) as staging_fd, directory(root_fd, _LOCKS) as locks_fd:
                 path = self._root / os.fsdecode(METADATA_NAME) / _STATE_FILE
-                with closing(await to_thread.run_sync(ImportState, path, flow)) as state:
-                    listed_name = self._listed_name
-                    if listed_name is None:
-                        listed_name = await to_thread.run_sync(_listed_name_of, root_fd)
-                    yield FilesSession(
-                        flow, TargetTree(root_fd, StagingArea(incoming_fd), listed_name), state, locks_fd
-                    )
+                with closing(await to_thread.run_sync(StateDb, path, flow)) as state:
+                    listed_name = self._listed_name or await to_thread.run_sync(_listed_name_of, root_fd)
+                    tree = TreeWriter(root_fd, StagingArea(staging_fd), listed_name)
+                    yield FilesSession(flow, tree, state, locks_fd)
 
 
 class FilesSession:
     """An open directory: a DestinationSession."""
 
-    def __init__(self, flow: FlowName, tree: TargetTree, state: ImportState, locks_fd: int) -> None:
+    def __init__(self, flow: FlowName, tree: TreeWriter, state: StateDb, locks_fd: int) -> None:
         self._flow = flow
         self._tree = tree
         self._state = state
         self._locks_fd = locks_fd
-        self._aftercare = DeferredWork(tree, state, flow)
+        self._deferred = DeferredWork(tree, state, flow)
 
     async def marks(self) -> Mapping[EventFileId, Mark]:
-        """All marks of the Flow."""
         return await to_thread.run_sync(self._state.marks)
 
     async def load(self, file: FileToLoad, *, after: Sequence[EventFileId]) -> LoadOutcome:
@@ -92,70 +86,60 @@ class FilesSession:
         name = blake3(f"{self._flow}\0{id_}".encode("utf-8", "surrogatepass")).hexdigest(length=16)
         with _lock(self._locks_fd, name) as locked:
             if not locked:
-                # Not GaveWay: it may never be marked, and what gave way unmarked is taken for a file that failed.
-                raise TransientError(f"another worker is loading {id_}")
+                # Not GaveWay: the other load may fail, and a file that gave way without a mark counts as failed.
+                raise TransientError(f"another worker is loading Event File {id_}; run the command again")
             reason = await to_thread.run_sync(self._state.reason_to_give_way, id_, after, file.movement)
             if reason is not None:
                 return GaveWay(reason)
-            load = EventFileLoad(self._tree, self._state, self._aftercare, file, prefix=name)
+            load = FileLoad(self._tree, self._state, self._deferred, file, prefix=name)
             mark, rejections = await load.apply()
             reason = await to_thread.run_sync(self._state.mark, id_, after, mark)
         return Loaded(mark, rejections, skipped_columns) if reason is None else GaveWay(reason)
 
     async def retry_rejected(self) -> Sequence[Rejection]:
-        """Try all records that are set aside, those that only wait included."""
+        """Retry all pending records, those that only wait included."""
         return await to_thread.run_sync(self._retry_rejected)
 
     def _retry_rejected(self) -> Sequence[Rejection]:
         rejections: list[Rejection] = []
-        for stream in self._state.streams_with_rejected():
-            self._aftercare.remove_emptied(stream)
-            remaining = self._aftercare.place_kept(stream, only_waiting=False)
+        for stream in self._state.pending_streams():
+            self._deferred.remove_emptied(stream)
+            remaining = self._deferred.retry_pending(stream, only_waiting=False)
             rejections.extend(record.rejection(file) for file, record in remaining)
         return rejections
 
     async def finish(self, streams: Sequence[StreamName]) -> Sequence[Violation]:
         """Set the permissions and times of directories.
 
-        A violation is a directory that the source no longer has, but which holds something that no Movement brought:
-        it is left, with all that is in it.
+        A violation is a directory that the source no longer has, but which has entries that no Movement brought. It is
+        left as it is.
         """
         return await to_thread.run_sync(self._finish, streams)
 
     def _finish(self, streams: Sequence[StreamName]) -> Sequence[Violation]:
         violations: list[Violation] = []
         for stream in streams:
-            violations.extend(
-                Violation(
-                    stream,
-                    f"the directory {shown(path)!r} is gone from the source, but holds entries here that no Movement "
-                    "brought, so it was left: move them away, or remove it",
+            for path in self._deferred.remove_emptied(stream):
+                message = (
+                    f"the directory {shown(path)!r} is gone from the source, but has entries here that no Movement "
+                    "brought, so it was left: move them away, or remove it"
                 )
-                for path in self._aftercare.remove_emptied(stream)
-            )
-            self._aftercare.place_kept(stream, only_waiting=True)
-            self._aftercare.set_directories(stream)
+                violations.append(Violation(stream, message))
+            self._deferred.retry_pending(stream, only_waiting=True)
+            self._deferred.set_directories(stream)
         self._tree.sync()
         return violations
 
 
-@contextmanager
-def _closed(fd: int) -> Iterator[int]:
-    try:
-        yield fd
-    finally:
-        os.close(fd)
-
-
-def _open_or_make(root: Path) -> int:
+def _open_or_create(root: Path) -> int:
     what = location_of(root)
     try:
         root.mkdir(exist_ok=True)
         fd = open_root(root)
     except FileNotFoundError as error:
-        raise ConfigurationError(f"{what}: its parent directory does not exist; make it, or check the path") from error
+        raise ConfigurationError(f"{what}: its parent directory does not exist; create it, or check the path") from error
     except (FileExistsError, NotADirectoryError) as error:
-        raise ConfigurationError(f"{what}: that is not a directory; name the one to move the tree to") from error
+        raise ConfigurationError(f"{what}: this is not a directory; name a directory to move the tree to") from error
     except OSError as error:
         raise translate(error, what) from error
     if not os.access(root, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids):
@@ -165,19 +149,19 @@ def _open_or_make(root: Path) -> int:
 
 
 def _make_metadata(root: Path, root_fd: int) -> None:
-    """Make the directories of our own. A link in the place of one is refused: it could lead anywhere."""
-    for path in (METADATA_NAME, _INCOMING, _LOCKS):
+    """Create the connector's own directories. A link in place of one is refused: it could lead anywhere."""
+    for path in (METADATA_NAME, _STAGING, _LOCKS):
         what = f"{shown(path)!r} in {location_of(root)}"
         parent, _, name = path.rpartition(b"/")
         with translated(what), directory(root_fd, parent) as parent_fd:
             with suppress(FileExistsError):
                 os.mkdir(name, 0o700, dir_fd=parent_fd)
             if not stat.S_ISDIR(os.stat(name, dir_fd=parent_fd, follow_symlinks=False).st_mode):
-                raise RefusedError(f"{what}: this is a file or a link, where marks are to be kept; remove it")
+                raise RefusedError(f"{what}: a file or link has the name of the directory for marks; remove it")
 
 
 def _listed_name_of(root_fd: int) -> ListedName:
-    """Try out whether a name in other letters finds the same directory."""
+    """Find out whether a name in other letters opens the same directory."""
     try:
         os.stat(METADATA_NAME.upper(), dir_fd=root_fd)
     except FileNotFoundError:
@@ -187,20 +171,18 @@ def _listed_name_of(root_fd: int) -> ListedName:
 
 @contextmanager
 def _lock(locks_fd: int, name: str) -> Iterator[bool]:
-    """Hold the lock `name`, or give False when somebody else does. No lock file stays behind.
+    """Hold the lock `name`, or yield False when another worker has it. No lock file is left.
 
-    A lock file is removed by its holder, so what was locked may be a file that no longer has the name; then it is
-    somebody else's turn.
+    The holder removes the lock file, so a lock may be on a file that no longer has the name; it is void then.
     """
-    fd = os.open(name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=locks_fd)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        locked = os.fstat(fd).st_nlink > 0
-    except BlockingIOError:
-        locked = False
-    try:
-        yield locked
-    finally:
-        if locked:
-            os.unlink(name, dir_fd=locks_fd)
-        os.close(fd)
+    with closing_fd(os.open(name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=locks_fd)) as fd:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            locked = os.fstat(fd).st_nlink > 0
+        except BlockingIOError:
+            locked = False
+        try:
+            yield locked
+        finally:
+            if locked:
+                os.unlink(name, dir_fd=locks_fd)

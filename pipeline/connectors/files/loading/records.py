@@ -1,4 +1,4 @@
-"""Event File lines as records of a tree, checked before anything is touched."""
+"""Event File lines as records of a tree, checked before the tree is changed."""
 
 from __future__ import annotations
 
@@ -8,19 +8,14 @@ from io import BytesIO
 
 from pipeline.codec.values import from_json, key_text, parse_line, shorten
 from pipeline.connectors.files.names import MAX_PATH_BYTES, MAX_PATH_SEGMENTS, METADATA_NAME, shown, to_bytes
-from pipeline.connectors.files.reading.source import COLUMNS
 from pipeline.connectors.files.tree import Kind
-from pipeline.domain.errors import ConfigurationError, DamagedError
+from pipeline.domain.errors import DamagedError
 from pipeline.domain.ids import BinaryId, EventFileId, parse_binary_id
-from pipeline.domain.keys import KeyValue
-from pipeline.domain.schema import StreamSchema
 from pipeline.ports.destination import Rejection
-
-_NEEDED = frozenset({"path", "kind", "mode", "mtime_ns", "digest", "target"})
 
 
 class InvalidRecordError(Exception):
-    """A record that can never go in, whatever happens at the destination. `column` is the one at fault."""
+    """A record that no state of the destination can hold. `column` is the one at fault."""
 
     def __init__(self, reason: str, column: str | None = None) -> None:
         super().__init__(reason)
@@ -29,7 +24,7 @@ class InvalidRecordError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Upsert:
-    """An entry as it is to be. `line` is 1-based with the header line; `raw` is the line as it came."""
+    """An entry to create or replace. `line` is 1-based and counts the header line; `raw` is the line itself."""
 
     line: int
     raw: bytes
@@ -43,8 +38,8 @@ class Upsert:
 
 
 @dataclass(frozen=True, slots=True)
-class RejectedRecord:
-    """A record that has not gone in. `waits`: later records of its stream may clear its way; no rejection yet."""
+class PendingRecord:
+    """A record that is not applied yet. `waits`: later records of its stream may clear its path, so it is not rejected."""
 
     key: str
     line: int
@@ -54,47 +49,41 @@ class RejectedRecord:
     waits: bool = False
 
     def rejection(self, file: EventFileId) -> Rejection:
-        """Return it as the port tells of it."""
+        """Return the record as rejected."""
         return Rejection(file, self.line, self.key, self.reason, self.column)
 
 
 @dataclass(slots=True)
 class Plan:
-    """What an Event File's records come to: for each path the line of the last record that has it.
+    """The net effect of an Event File: for each path the line of its last record.
 
-    `unacceptable` are upserts that can never go in, and `nowhere` deletes of what can never be there, by their keys as
-    text. Lines themselves are not held: an Event File may be large, and several are loaded at once.
+    `invalid` are upserts that can never be applied and `invalid_deletes` deletes of paths that can never exist, by their
+    keys as text. The lines themselves are not held: an Event File may be large, and several are loaded at once.
     """
 
     upserts: dict[bytes, int] = field(default_factory=dict)
     deletes: dict[bytes, int] = field(default_factory=dict)
-    unacceptable: dict[str, RejectedRecord] = field(default_factory=dict)
-    nowhere: list[str] = field(default_factory=list)
+    invalid: dict[str, PendingRecord] = field(default_factory=dict)
+    invalid_deletes: list[str] = field(default_factory=list)
     upsert_count: int = 0
     delete_count: int = 0
     lines: int = 1
 
 
-def check_schema(schema: StreamSchema) -> tuple[str, ...]:
-    """Return the columns that a tree has no place for; ConfigurationError when `schema` is none of files."""
-    if schema.primary_keys != ("path",) or not _NEEDED.issubset(schema.column_names):
-        raise ConfigurationError(
-            f"the stream {schema.stream!r} is no stream of files, so a directory cannot hold it: "
-            "name another destination for it, or leave it out with --exclude"
-        )
-    known = {column.name for column in COLUMNS}
-    return tuple(name for name in schema.column_names if name not in known)
-
-
 def plan_block(plan: Plan, block: bytes, what: str) -> None:
-    """Add a block of lines of the Event File `what` to its plan. DamagedError for a line that is no record."""
+    """Add a block of lines of the Event File `what` to its plan. DamagedError for a line that is not a record."""
     for raw in BytesIO(block):
         plan.lines += 1
-        _add(plan, raw, plan.lines, f"{what}, line {plan.lines}")
+        place = f"{what}, line {plan.lines}"
+        values, is_upsert = _parse(raw, place)
+        try:
+            _add(plan, values, raw, is_upsert=is_upsert)
+        except DamagedError as error:
+            raise DamagedError(f"{place}: {error}") from error
 
 
 def planned_upserts(plan: Plan, lines: Iterable[bytes]) -> Iterator[Upsert]:
-    """Give the upserts that the plan holds, from the same lines once more."""
+    """Yield the upserts of a plan from the lines that it was made of."""
     for line, raw in enumerate(lines, start=2):
         match parse_line(raw, f"line {line}"):
             case {"upsert": dict(values)}:
@@ -105,49 +94,46 @@ def planned_upserts(plan: Plan, lines: Iterable[bytes]) -> Iterator[Upsert]:
                 continue
 
 
-def _add(plan: Plan, raw: bytes, line: int, what: str) -> None:
-    match parse_line(raw, what):
+def _parse(raw: bytes, place: str) -> tuple[dict[str, object], bool]:
+    """Return the values of a record, and whether it is an upsert."""
+    match parse_line(raw, place):
         case {"upsert": dict(values), **rest} if not rest:
-            is_upsert = True
+            return values, True
         case {"delete": dict(values), **rest} if not rest:
-            is_upsert = False
+            return values, False
         case _:
-            raise DamagedError(f"{what} is neither an upsert nor a delete")
-    try:
-        _add_record(plan, values, raw, line, is_upsert=is_upsert)
-    except DamagedError as error:
-        raise DamagedError(f"{what}: {error}") from error
+            raise DamagedError(f"{place} is neither an upsert nor a delete")
 
 
-def _add_record(plan: Plan, values: dict[str, object], raw: bytes, line: int, *, is_upsert: bool) -> None:
+def _add(plan: Plan, values: dict[str, object], raw: bytes, *, is_upsert: bool) -> None:
     plan.upsert_count += is_upsert
     plan.delete_count += not is_upsert
     try:
         path = _path(values)
         if is_upsert:
-            _upsert(values, path, raw, line)
+            _upsert(values, path, raw, plan.lines)
     except InvalidRecordError as error:
         key = record_key(values)
         if is_upsert:
-            plan.unacceptable[key] = RejectedRecord(key, line, str(error), error.column, raw)
+            plan.invalid[key] = PendingRecord(key, plan.lines, str(error), error.column, raw)
         else:
-            plan.unacceptable.pop(key, None)
-            plan.nowhere.append(key)
+            plan.invalid.pop(key, None)
+            plan.invalid_deletes.append(key)
         return
-    if plan.unacceptable:
-        plan.unacceptable.pop(record_key(values), None)
+    if plan.invalid:
+        plan.invalid.pop(record_key(values), None)
     last, other = (plan.upserts, plan.deletes) if is_upsert else (plan.deletes, plan.upserts)
     other.pop(path, None)
-    last[path] = line
+    last[path] = plan.lines
 
 
 def parse_upsert(raw: bytes, line: int) -> Upsert:
-    """Return the upsert in a line that was set aside; Unacceptable when it is none that can go in."""
-    match parse_line(raw, "a record set aside"):
+    """Return the upsert in the line of a pending record; InvalidRecordError when no destination can hold it."""
+    match parse_line(raw, "a rejected record"):
         case {"upsert": dict(values)}:
             return _upsert(values, _path(values), raw, line)
         case _:
-            raise InvalidRecordError("a delete that names no place below the destination", "path")
+            raise InvalidRecordError("a delete of a path that cannot exist below the destination", "path")
 
 
 def record_key(values: dict[str, object]) -> str:
@@ -169,7 +155,7 @@ def _path(values: dict[str, object]) -> bytes:
     if b"" in segments or b"." in segments:
         raise InvalidRecordError(f"the path {shown(path)!r} has a segment that is empty or '.'", "path")
     if segments[0] == METADATA_NAME:
-        raise InvalidRecordError(f"the path {shown(path)!r} lies where the destination keeps its marks", "path")
+        raise InvalidRecordError(f"the path {shown(path)!r} is in the directory where the destination keeps marks", "path")
     return path
 
 
@@ -177,10 +163,10 @@ def _upsert(values: dict[str, object], path: bytes, raw: bytes, line: int) -> Up
     try:
         kind = Kind(_text(values, "kind"))
     except ValueError as error:
-        raise InvalidRecordError(f"{shorten(values.get('kind'))} is no kind of entry", "kind") from error
+        raise InvalidRecordError(f"{shorten(values.get('kind'))} is not a kind of entry", "kind") from error
     mode = _integer(values, "mode")
     if not 0 <= mode <= 0o7777:
-        raise InvalidRecordError(f"{mode} is no set of permission bits", "mode")
+        raise InvalidRecordError(f"{mode} is not a set of permission bits", "mode")
     return Upsert(
         line=line,
         raw=raw,
@@ -190,7 +176,7 @@ def _upsert(values: dict[str, object], path: bytes, raw: bytes, line: int) -> Up
         mtime_ns=_integer(values, "mtime_ns"),
         size=None if values.get("size") is None else _integer(values, "size"),
         digest=_digest(values) if kind is Kind.FILE else None,
-        target=_target(from_json(values.get("target"))) if kind is Kind.SYMLINK else None,
+        target=_target(values) if kind is Kind.SYMLINK else None,
     )
 
 
@@ -215,8 +201,8 @@ def _digest(values: dict[str, object]) -> BinaryId:
         raise InvalidRecordError(str(error), "digest") from error
 
 
-def _target(value: KeyValue) -> bytes:
-    target = to_bytes(value)
+def _target(values: dict[str, object]) -> bytes:
+    target = to_bytes(from_json(values.get("target")))
     if not target or b"\0" in target:
-        raise InvalidRecordError("the target of a symbolic link must be text, not empty, without NUL", "target")
+        raise InvalidRecordError("the target of a symbolic link must be text that is not empty and has no NUL", "target")
     return target

@@ -1,33 +1,39 @@
-"""What a destination tree remembers, in one SQLite file in its metadata directory: `.pipeline-import/state.db`.
+"""The state of imports into a tree, in one SQLite file in its metadata directory: `.pipeline-import/state.db`.
 
-- marks: which Event Files have been imported;
-- set_aside: records that could not go in, with their lines;
-- directories: permissions and times that directories get when all that is below them is in place. What a directory
-  has is written here before the pipeline touches it, so that a crash in between loses neither;
-- removals: directories whose removal has to wait until they are empty.
+- marks: the Event Files that are imported;
+- set_aside: records that are not applied, with their lines;
+- directories: the permissions and times that directories get when everything below them is in place. Those of an
+  existing directory are stored before the pipeline changes it, so that a crash in between loses neither;
+- removals: directories to remove once they are empty.
 
-A rollback journal, not a write-ahead log: it works on network file systems too, and commits are few.
+It has a rollback journal, not a write-ahead log: that works on network file systems too, and commits are few.
 """
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import quote
 
 import apsw
 
-from pipeline.connectors.files.errors import translated_state
-from pipeline.connectors.files.loading.records import RejectedRecord
+from pipeline.connectors.files.loading.records import PendingRecord
+from pipeline.domain.errors import DamagedError, RefusedError
 from pipeline.domain.ids import EventFileId, FlowName, StreamName, encode_name
 from pipeline.domain.planning.import_guard import reason_to_give_way
 from pipeline.ports.destination import Mark
+from pipeline.sqlite_access import Meanings, translated, uri_of
 
 _BUSY_MILLISECONDS = 10_000
+_FLAGS = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE | apsw.SQLITE_OPEN_URI
+_DAMAGED = (DamagedError, "it is damaged; restore it, or move it away and import the Flow again")
+_MEANINGS: Meanings = {
+    apsw.CantOpenError: (RefusedError, "make it readable and writable, then run the command again"),
+    apsw.CorruptError: _DAMAGED,
+    apsw.NotADBError: _DAMAGED,
+}
 _TABLES = """
 CREATE TABLE IF NOT EXISTS marks (
   flow TEXT NOT NULL, file TEXT NOT NULL,
@@ -50,30 +56,22 @@ CREATE TABLE IF NOT EXISTS removals (
 
 @dataclass(frozen=True, slots=True)
 class DirectoryStatus:
-    """What a directory is to have in the end."""
+    """The permissions and time that a directory gets in the end."""
 
     path: bytes
     mode: int
     mtime_ns: int
 
 
-_FLAGS = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE | apsw.SQLITE_OPEN_URI
-
-
-def _address(path: Path) -> str:
-    """Return the path as SQLite takes it whatever its bytes are: a URI."""
-    return f"file:{quote(os.fsencode(path.absolute()))}"
-
-
-class ImportState:
-    """The memory of one Flow. Its methods block, and MAY be called from several threads."""
+class StateDb:
+    """The state of one Flow. Methods block, and MAY be called from several threads."""
 
     def __init__(self, path: Path, flow: FlowName) -> None:
-        self._what = f"the marks in {str(path)!r}"
+        self._place = f"the marks in {str(path)!r}"
         self._flow = flow
         self._lock = threading.Lock()
-        with translated_state(self._what):
-            self._connection = apsw.Connection(_address(path), flags=_FLAGS)
+        with translated(self._place, _MEANINGS):
+            self._connection = apsw.Connection(uri_of(path), flags=_FLAGS)
             self._connection.set_busy_timeout(_BUSY_MILLISECONDS)
             self._connection.execute("PRAGMA synchronous = FULL")
             self._connection.execute(_TABLES)
@@ -85,7 +83,7 @@ class ImportState:
 
     @contextmanager
     def _transaction(self) -> Iterator[apsw.Connection]:
-        with self._lock, translated_state(self._what):
+        with self._lock, translated(self._place, _MEANINGS):
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 yield self._connection
@@ -96,7 +94,7 @@ class ImportState:
                 raise
 
     def marks(self) -> Mapping[EventFileId, Mark]:
-        """All marks of the Flow."""
+        """Return all marks of the Flow."""
         with self._transaction() as connection:
             rows = connection.execute(
                 "SELECT file, upserts, deletes, rejected, binaries, movement FROM marks WHERE flow = ?", (self._flow,)
@@ -104,97 +102,76 @@ class ImportState:
             return {EventFileId.parse(str(file)): Mark(*map(int, counts)) for file, *counts in rows}
 
     def reason_to_give_way(self, file: EventFileId, after: Sequence[EventFileId], movement: int) -> str | None:
-        """Return why `file` may not be loaded now in the course of `movement`, or None when it may."""
+        """Return why `file` must not be loaded now in the course of `movement`; None when it may."""
         with self._transaction() as connection:
             return self._reason_to_give_way(connection, file, after, movement)
 
     def _reason_to_give_way(
         self, connection: apsw.Connection, file: EventFileId, after: Sequence[EventFileId], movement: int
     ) -> str | None:
-        marked = {other for other in (file, *after) if self._is_marked(connection, other)}
+        query = "SELECT 1 FROM marks WHERE flow = ? AND file = ?"
+        marked = {it for it in (file, *after) if connection.execute(query, (self._flow, str(it))).fetchone()}
         query = "SELECT coalesce(max(movement), 0) FROM marks WHERE flow = ? AND instr(file, ?)"
         latest = connection.execute(query, (self._flow, f"/{encode_name(file.stream)}/")).get
         return reason_to_give_way(file, movement, after, marked=marked, latest_movement=int(str(latest)))
-
-    def _is_marked(self, connection: apsw.Connection, file: EventFileId) -> bool:
-        query = "SELECT 1 FROM marks WHERE flow = ? AND file = ?"
-        return connection.execute(query, (self._flow, str(file))).fetchone() is not None
 
     def mark(self, file: EventFileId, after: Sequence[EventFileId], mark: Mark) -> str | None:
         """Mark `file`, or return why not: the check and the mark are one transaction."""
         with self._transaction() as connection:
             reason = self._reason_to_give_way(connection, file, after, mark.movement)
             if reason is None:
-                connection.execute(
-                    "INSERT INTO marks VALUES (?, ?, ?, ?, ?, ?, ?)",
-                    (
-                        self._flow,
-                        str(file),
-                        mark.upserts,
-                        mark.deletes,
-                        mark.rejected,
-                        mark.binaries,
-                        mark.movement,
-                    ),
-                )
+                counts = (mark.upserts, mark.deletes, mark.rejected, mark.binaries, mark.movement)
+                connection.execute("INSERT INTO marks VALUES (?, ?, ?, ?, ?, ?, ?)", (self._flow, str(file), *counts))
             return reason
 
-    def remember(self, file: EventFileId, records: Iterable[RejectedRecord]) -> None:
-        """Keep records that did not go in; a record kept before with the same key is replaced."""
-        with self._transaction() as connection:
-            connection.executemany(
-                "INSERT OR REPLACE INTO set_aside VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (
-                    (self._flow, file.stream, r.key, str(file), r.line, r.reason, r.column, r.raw, r.waits)
-                    for r in records
-                ),
-            )
+    def add_pending(self, file: EventFileId, records: Iterable[PendingRecord]) -> None:
+        """Store records that are not applied, each in place of an older one with its key."""
+        self._write(
+            "INSERT OR REPLACE INTO set_aside VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            file.stream,
+            ((it.key, str(file), it.line, it.reason, it.column, it.raw, it.waits) for it in records),
+        )
 
-    def rejected(self, stream: StreamName) -> Sequence[tuple[EventFileId, RejectedRecord]]:
-        """All records of the stream that are kept, in the order of their keys' texts, with the files they came in."""
+    def pending(self, stream: StreamName) -> Sequence[tuple[EventFileId, PendingRecord]]:
+        """Return all pending records of the stream, by the text of their keys, with the files they came in."""
         with self._transaction() as connection:
             rows = connection.execute(
                 'SELECT file, key, line, reason, "column", record, waits FROM set_aside WHERE flow = ? AND stream = ?',
                 (self._flow, stream),
             )
             return [
-                (EventFileId.parse(file), RejectedRecord(key, line, reason, column, raw, bool(waits)))
+                (EventFileId.parse(file), PendingRecord(key, line, reason, column, raw, bool(waits)))
                 for file, key, line, reason, column, raw, waits in rows
             ]
 
-    def streams_with_rejected(self) -> Sequence[StreamName]:
-        """The streams that have records set aside."""
+    def pending_streams(self) -> Sequence[StreamName]:
+        """Return the streams that have pending records."""
         with self._transaction() as connection:
             rows = connection.execute("SELECT DISTINCT stream FROM set_aside WHERE flow = ?", (self._flow,))
             return [StreamName(str(stream)) for (stream,) in rows]
 
-    def forget(self, stream: StreamName, keys: Iterable[str]) -> Sequence[str]:
-        """Drop the records that were set aside under these keys; return the keys that had one."""
+    def drop_pending(self, stream: StreamName, keys: Iterable[str]) -> Sequence[str]:
+        """Drop the pending records with these keys; return the keys of those that were stored."""
+        query = "SELECT key FROM set_aside WHERE flow = ? AND stream = ?"
         with self._transaction() as connection:
-            kept = {
-                str(key)
-                for (key,) in connection.execute(
-                    "SELECT key FROM set_aside WHERE flow = ? AND stream = ?", (self._flow, stream)
-                )
-            }
-            dropped = sorted(kept.intersection(keys)) if kept else []
+            stored = {str(key) for (key,) in connection.execute(query, (self._flow, stream))}
+            dropped = sorted(stored.intersection(keys)) if stored else []
             connection.executemany(
                 "DELETE FROM set_aside WHERE flow = ? AND stream = ? AND key = ?",
                 ((self._flow, stream, key) for key in dropped),
             )
             return dropped
 
-    def note_directories(self, stream: StreamName, statuses: Iterable[DirectoryStatus], *, replace: bool) -> None:
-        """Keep what directories are to have in the end; with `replace`, instead of what was kept before."""
-        verb = "REPLACE" if replace else "IGNORE"
-        with self._transaction() as connection:
-            connection.executemany(
-                f"INSERT OR {verb} INTO directories VALUES (?, ?, ?, ?, ?)",
-                ((self._flow, stream, status.path, status.mode, status.mtime_ns) for status in statuses),
-            )
+    def add_directories(self, stream: StreamName, statuses: Iterable[DirectoryStatus], *, replace: bool) -> None:
+        """Store the final status of directories; without `replace`, that of a directory that has one is kept."""
+        self._write(
+            f"INSERT OR {'REPLACE' if replace else 'IGNORE'} INTO directories VALUES (?, ?, ?, ?, ?)",
+            stream,
+            ((status.path, status.mode, status.mtime_ns) for status in statuses),
+        )
 
     def directories(self, stream: StreamName) -> Sequence[DirectoryStatus]:
-        """What is kept of directories, the innermost first."""
+        """Return the final status of directories, the innermost first."""
         with self._transaction() as connection:
             rows = connection.execute(
                 "SELECT path, mode, mtime_ns FROM directories WHERE flow = ? AND stream = ? ORDER BY path DESC",
@@ -203,18 +180,15 @@ class ImportState:
             return [DirectoryStatus(path, mode, mtime_ns) for path, mode, mtime_ns in rows]
 
     def drop_directories(self, stream: StreamName, paths: Iterable[bytes]) -> None:
-        """Drop what is kept of these directories: it has been set, or they are gone."""
-        self._drop("directories", stream, paths)
+        """Drop the final status of directories that have it now, or are gone."""
+        self._write("DELETE FROM directories WHERE flow = ? AND stream = ? AND path = ?", stream, ((p,) for p in paths))
 
-    def note_removals(self, stream: StreamName, paths: Iterable[bytes]) -> None:
-        """Keep that these directories are to be removed once they are empty."""
-        with self._transaction() as connection:
-            connection.executemany(
-                "INSERT OR IGNORE INTO removals VALUES (?, ?, ?)", ((self._flow, stream, path) for path in paths)
-            )
+    def add_removals(self, stream: StreamName, paths: Iterable[bytes]) -> None:
+        """Store that these directories are to be removed once they are empty."""
+        self._write("INSERT OR IGNORE INTO removals VALUES (?, ?, ?)", stream, ((path,) for path in paths))
 
     def removals(self, stream: StreamName) -> Sequence[bytes]:
-        """The directories to be removed once they are empty, the innermost first."""
+        """Return the directories to remove once they are empty, the innermost first."""
         with self._transaction() as connection:
             rows = connection.execute(
                 "SELECT path FROM removals WHERE flow = ? AND stream = ? ORDER BY path DESC", (self._flow, stream)
@@ -222,12 +196,10 @@ class ImportState:
             return [bytes(path) for (path,) in rows]
 
     def drop_removals(self, stream: StreamName, paths: Iterable[bytes]) -> None:
-        """Drop that these are to be removed."""
-        self._drop("removals", stream, paths)
+        """Drop the removal of these directories."""
+        self._write("DELETE FROM removals WHERE flow = ? AND stream = ? AND path = ?", stream, ((p,) for p in paths))
 
-    def _drop(self, table: str, stream: StreamName, paths: Iterable[bytes]) -> None:
+    def _write(self, statement: str, stream: StreamName, rows: Iterable[tuple[apsw.SQLiteValue, ...]]) -> None:
+        """Run a statement for each row, whose values follow the Flow and the stream."""
         with self._transaction() as connection:
-            connection.executemany(
-                f"DELETE FROM {table} WHERE flow = ? AND stream = ? AND path = ?",
-                ((self._flow, stream, path) for path in paths),
-            )
+            connection.executemany(statement, ((self._flow, stream, *row) for row in rows))

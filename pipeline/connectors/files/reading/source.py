@@ -1,17 +1,17 @@
 """A directory tree as a source: one stream, one row an entry, contents as Binary Files.
 
-What a row holds: its path, kind, permission bits, modification time, a file's size and digest, a link's text. What it
-does not: owners and groups, access times, extended attributes, holes, and that two names are one file (hard links).
+A row holds the path, the kind, permission bits, the modification time, the size and digest of a file, the text of a
+link. It does not hold owners and groups, access times, extended attributes, holes, or hard links.
 
-A tree has no transactions. The snapshot is each entry as it was when its turn came; an entry that comes, goes or
-changes meanwhile is right in the next Movement.
+A tree has no transactions. The snapshot is each entry at the moment its turn came; an entry that appears, vanishes or
+changes meanwhile is correct in the next Movement.
 """
 
 from __future__ import annotations
 
 import os
 import stat
-from collections.abc import AsyncGenerator, AsyncIterator, Generator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from itertools import islice
 from pathlib import Path
@@ -22,45 +22,29 @@ from xxhash import xxh3_64_digest, xxh3_128_digest
 
 from pipeline.codec.values import to_json
 from pipeline.connectors.files.concurrency import for_each
-from pipeline.connectors.files.directories import open_root
+from pipeline.connectors.files.directories import closing_fd, open_root
 from pipeline.connectors.files.errors import translate
 from pipeline.connectors.files.names import METADATA_NAME, from_bytes, location_of, shown
 from pipeline.connectors.files.reading.contents import digest_content, store_content
+from pipeline.connectors.files.schema import COLUMNS, DEFAULT_STREAM, files_schema
 from pipeline.connectors.files.tree import Entry, Kind, walk
 from pipeline.domain.errors import ConfigurationError, DefectError, RefusedError
-from pipeline.domain.ids import Label, StreamName
+from pipeline.domain.ids import StreamName
 from pipeline.domain.keys import Key
-from pipeline.domain.schema import Column, StreamSchema
+from pipeline.domain.schema import StreamSchema
 from pipeline.ports.source import StoreBinary
 
-DEFAULT_STREAM = StreamName("@files")
 BLOCK_ENTRIES = 500
 CONTENTS_AT_ONCE = 4
-
-COLUMNS = (
-    Column("path", "text", nullable=False),
-    Column("kind", "text", nullable=False),
-    Column("size", "integer"),
-    Column("mode", "integer", nullable=False),
-    Column("mtime_ns", "integer", nullable=False),
-    # The type says that the value is the id of a Binary File: that is where a file's content is.
-    Column("digest", "binary"),
-    Column("target", "text"),
-)
 _NAMES = ",".join(column.name for column in COLUMNS).encode()
-
-
-def files_schema(stream: StreamName) -> StreamSchema:
-    """Return the schema of a stream of files."""
-    return StreamSchema(stream, Label(stream), COLUMNS, ("path",))
 
 
 class FilesSource:
     """The tree below `root` as a Source.
 
-    A file counts as unchanged when kind, permissions, size, modification and change time are as they were; only others
-    are read. With `checksum` every content is read, and its digest takes the place of the change time. `exclude` are
-    paths below `root` that are no part of it, with all they hold (such as the pipeline's own directory).
+    A file counts as unchanged when its kind, permissions, size, modification and change time are the same; only other
+    files are read. With `checksum` every content is read, and its digest replaces the change time. `exclude` are paths
+    below `root` to leave out with everything below them (such as the pipeline's own directory).
     """
 
     def __init__(
@@ -78,18 +62,14 @@ class FilesSource:
 
     @property
     def location(self) -> str:
-        """The `file:` URL of the tree, ending in a slash."""
         return location_of(self._root)
 
     @asynccontextmanager
     async def open_snapshot(self) -> AsyncIterator[FilesSnapshot]:
         """Open the tree. ConfigurationError when there is no such directory, RefusedError when it may not be read."""
-        root_fd = await to_thread.run_sync(_open_tree, self._root)
-        try:
+        with closing_fd(await to_thread.run_sync(_open_tree, self._root)) as root_fd:
             excluded = await to_thread.run_sync(_excluded, self._root, self._exclude)
             yield FilesSnapshot(root_fd, files_schema(self._stream), excluded, checksum=self._checksum)
-        finally:
-            os.close(root_fd)
 
 
 class FilesSnapshot:
@@ -102,12 +82,10 @@ class FilesSnapshot:
         self._checksum = checksum
 
     async def streams(self) -> Sequence[StreamSchema]:
-        """The one stream."""
         return (self._schema,)
 
     @asynccontextmanager
     async def open_rows(self, schema: StreamSchema) -> AsyncIterator[AsyncIterator[FilesBlock]]:
-        """Open the tree's entries, in the order of their paths."""
         if schema.stream != self._schema.stream:
             raise DefectError(f"the files source was asked for the stream {schema.stream!r}, which it does not have")
         entries = walk(self._root_fd, excluded=self._excluded)
@@ -120,14 +98,15 @@ class FilesSnapshot:
 
     async def _blocks(self, entries: Generator[Entry, None, None]) -> AsyncGenerator[FilesBlock, None]:
         while batch := await to_thread.run_sync(lambda: list(islice(entries, BLOCK_ENTRIES))):
-            digests: dict[bytes, str] | None = None
+            digests: Mapping[bytes, str] | None = None
             if self._checksum:
-                batch, digests = await self._with_digests(batch)
+                digests = await self._digests(batch)
+                batch = [entry for entry in batch if entry.kind is not Kind.FILE or entry.path in digests]
             if batch:
                 yield FilesBlock(self._root_fd, batch, digests)
 
-    async def _with_digests(self, batch: Sequence[Entry]) -> tuple[list[Entry], dict[bytes, str]]:
-        """Read every content of a batch; a file that vanished is not there."""
+    async def _digests(self, batch: Sequence[Entry]) -> Mapping[bytes, str]:
+        """Return the digests of the files of a batch that still exist."""
         digests: dict[bytes, str] = {}
 
         async def read(entry: Entry) -> None:
@@ -136,13 +115,13 @@ class FilesSnapshot:
                 digests[entry.path] = digest
 
         await for_each([entry for entry in batch if entry.kind is Kind.FILE], read, at_once=CONTENTS_AT_ONCE)
-        return [entry for entry in batch if entry.kind is not Kind.FILE or entry.path in digests], digests
+        return digests
 
 
 class FilesBlock:
-    """Consecutive entries of a tree: a RowBlock. `digests` are of all its files, or None when nobody asked."""
+    """Consecutive entries of a tree: a RowBlock. `digests` are those of all its files, None without `checksum`."""
 
-    def __init__(self, root_fd: int, entries: Sequence[Entry], digests: dict[bytes, str] | None) -> None:
+    def __init__(self, root_fd: int, entries: Sequence[Entry], digests: Mapping[bytes, str] | None) -> None:
         self._root_fd = root_fd
         self._entries = entries
         self._digests = digests
@@ -151,19 +130,16 @@ class FilesBlock:
         return len(self._entries)
 
     def digest(self) -> bytes:
-        """The digest of the row hashes."""
         return xxh3_128_digest(self.row_hashes())
 
     def last_key(self) -> Key:
-        """The last path."""
         return (from_bytes(self._entries[-1].path),)
 
     def keys(self) -> Sequence[Key]:
-        """The paths."""
         return [(from_bytes(entry.path),) for entry in self._entries]
 
     def row_hashes(self) -> bytes:
-        """A hash an entry, of what a look at it tells (and of its digest, with `checksum`)."""
+        """Return a hash an entry, of its status (and of its content's digest, with `checksum`)."""
         return b"".join([xxh3_64_digest(self._described(entry)) for entry in self._entries])
 
     def _described(self, entry: Entry) -> bytes:
@@ -172,11 +148,11 @@ class FilesBlock:
         if entry.kind is Kind.FILE:
             content = status.st_ctime_ns if self._digests is None else self._digests[entry.path]
             numbers += f"|{status.st_size}|{content}"
-        # A path and a link's text hold no NUL, so it separates.
+        # Neither a path nor a link's text can hold NUL, the separator.
         return b"\0".join((_NAMES, numbers.encode(), entry.path, entry.target or b""))
 
     async def upserts(self, positions: Sequence[int], store_binary: StoreBinary) -> bytes:
-        """One line an entry; the contents of files are stored first, a few at a time."""
+        """Return one line an entry; the contents of files are stored first, a few at a time."""
         lines: dict[int, bytes] = {}
 
         async def describe(position: int) -> None:
@@ -192,25 +168,21 @@ class FilesBlock:
 
 
 def _line(entry: Entry, status: os.stat_result, size: int | None, digest: str | None) -> bytes:
+    if not -(2**63) <= status.st_mtime_ns < 2**63:
+        raise RefusedError(
+            f"{shown(entry.path)!r}: its modification time is outside the years 1678 to 2262, which an Event File cannot "
+            "hold; set it with 'touch', then run the command again"
+        )
     row = {
         "path": to_json(from_bytes(entry.path)),
         "kind": entry.kind,
         "size": size,
         "mode": stat.S_IMODE(status.st_mode),
-        "mtime_ns": _checked_time(status.st_mtime_ns, entry.path),
+        "mtime_ns": status.st_mtime_ns,
         "digest": digest,
         "target": None if entry.target is None else to_json(from_bytes(entry.target)),
     }
     return orjson.dumps({"upsert": row}) + b"\n"
-
-
-def _checked_time(mtime_ns: int, path: bytes) -> int:
-    if -(2**63) <= mtime_ns < 2**63:
-        return mtime_ns
-    raise RefusedError(
-        f"{shown(path)!r}: its modification time is outside the years 1678 to 2262, which an Event File cannot hold; "
-        "set it with 'touch', then run the command again"
-    )
 
 
 def _open_tree(root: Path) -> int:
@@ -219,9 +191,7 @@ def _open_tree(root: Path) -> int:
     except FileNotFoundError as error:
         raise ConfigurationError(f"{location_of(root)}: there is no such directory; check the path") from error
     except NotADirectoryError as error:
-        raise ConfigurationError(
-            f"{location_of(root)}: that is not a directory; name the one whose tree to move"
-        ) from error
+        raise ConfigurationError(f"{location_of(root)}: this is not a directory; name a directory to move") from error
     except OSError as error:
         raise translate(error, location_of(root)) from error
 

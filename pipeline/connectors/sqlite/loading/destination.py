@@ -13,7 +13,6 @@ from anyio.to_thread import run_sync
 
 from pipeline.connectors.sql.retry import retry_blocked, retry_rejected_records, retry_stream
 from pipeline.connectors.sqlite.connection import BUSY_TIMEOUT_SECONDS, location_of, open_destination
-from pipeline.connectors.sqlite.errors import translated
 from pipeline.connectors.sqlite.loading.constraints_out import create_constraints
 from pipeline.connectors.sqlite.loading.file_load import FileLoad
 from pipeline.connectors.sqlite.loading.import_ledger import ImportLedger
@@ -25,6 +24,7 @@ from pipeline.domain.ids import EventFileId, FlowName, StreamName
 from pipeline.domain.planning.import_guard import reason_to_give_way
 from pipeline.domain.schema import StreamSchema
 from pipeline.ports.destination import FileToLoad, GaveWay, Loaded, LoadOutcome, Mark, Rejection, Violation
+from pipeline.sqlite_access import translated
 
 _T = TypeVar("_T")
 _Ts = TypeVarTuple("_Ts")

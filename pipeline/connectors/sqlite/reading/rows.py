@@ -19,7 +19,6 @@ import apsw
 from anyio.to_thread import run_sync
 
 from pipeline.connectors.sql.identifiers import quoted
-from pipeline.connectors.sqlite.errors import translated
 from pipeline.connectors.sqlite.reading.blocks import (
     Demand,
     Gathered,
@@ -34,6 +33,7 @@ from pipeline.domain.event_file import KeyRange
 from pipeline.domain.keys import Key, KeyValue, OrderedKey, RawText, order
 from pipeline.domain.schema import StreamSchema
 from pipeline.ports.ranged_source import Known, KnownRange
+from pipeline.sqlite_access import translated
 
 BLOCK_ROWS = 4096
 BLOCK_BYTES = 2 * 1024 * 1024

@@ -23,7 +23,6 @@ from threading import Thread
 from typing import Any
 
 from pipeline.connectors.sqlite.connection import ensure_untouched, location_of, open_reader
-from pipeline.connectors.sqlite.errors import translated
 from pipeline.connectors.sqlite.reading.blocks import Row, SqliteRowBlock
 from pipeline.connectors.sqlite.reading.rows import Opened, TableReading
 from pipeline.connectors.sqlite.schema.tables import encoding_of, read_table
@@ -34,6 +33,7 @@ from pipeline.domain.schema import StreamSchema
 from pipeline.ports.ranged_source import KnownRange, UnchangedRows
 from pipeline.ports.source import ROW_HASH_BYTES
 from pipeline.processes.process_setup import configure_runtime
+from pipeline.sqlite_access import translated
 
 BLOCKS_AHEAD = 32
 """Blocks that are told of before they are asked for. Of a block of three megabytes at most an eighth is kept."""

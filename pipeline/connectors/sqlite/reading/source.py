@@ -16,7 +16,6 @@ from pipeline.connectors.sqlite.connection import (
     location_of,
     open_reader,
 )
-from pipeline.connectors.sqlite.errors import translated
 from pipeline.connectors.sqlite.reading.parallel_scan import ParallelScan
 from pipeline.connectors.sqlite.reading.rows import Opened, SqliteRows, TableReading, register_order
 from pipeline.connectors.sqlite.reading.scan_worker import ScanWorker, scan_worker_of
@@ -26,6 +25,7 @@ from pipeline.domain.event_file import KeyRange
 from pipeline.domain.schema import StreamSchema
 from pipeline.ports.ranged_source import Known, UnchangedRows
 from pipeline.ports.source import RowBlock
+from pipeline.sqlite_access import translated
 
 
 class SqliteSource:
