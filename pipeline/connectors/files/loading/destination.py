@@ -61,7 +61,9 @@ class FilesDestination:
             with directory(root_fd, _STAGING) as staging_fd, directory(root_fd, _LOCKS) as locks_fd:
                 path = self._root / os.fsdecode(METADATA_NAME) / _STATE_FILE
                 with closing(await to_thread.run_sync(StateDb, path, flow)) as state:
-                    listed_name = self._listed_name or await to_thread.run_sync(_listed_name_of, root_fd)
+                    listed_name = self._listed_name
+                    if listed_name is None:
+                        listed_name = await to_thread.run_sync(_listed_name_of, root_fd)
                     tree = TreeWriter(root_fd, StagingArea(staging_fd), listed_name)
                     yield FilesSession(flow, tree, state, locks_fd)
 
@@ -137,7 +139,9 @@ def _open_or_create(root: Path) -> int:
         root.mkdir(exist_ok=True)
         fd = open_root(root)
     except FileNotFoundError as error:
-        raise ConfigurationError(f"{what}: its parent directory does not exist; create it, or check the path") from error
+        raise ConfigurationError(
+            f"{what}: its parent directory does not exist; create it, or check the path"
+        ) from error
     except (FileExistsError, NotADirectoryError) as error:
         raise ConfigurationError(f"{what}: this is not a directory; name a directory to move the tree to") from error
     except OSError as error:

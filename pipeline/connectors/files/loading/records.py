@@ -155,7 +155,9 @@ def _path(values: dict[str, object]) -> bytes:
     if b"" in segments or b"." in segments:
         raise InvalidRecordError(f"the path {shown(path)!r} has a segment that is empty or '.'", "path")
     if segments[0] == METADATA_NAME:
-        raise InvalidRecordError(f"the path {shown(path)!r} is in the directory where the destination keeps marks", "path")
+        raise InvalidRecordError(
+            f"the path {shown(path)!r} is in the directory where the destination keeps marks", "path"
+        )
     return path
 
 
@@ -204,5 +206,7 @@ def _digest(values: dict[str, object]) -> BinaryId:
 def _target(values: dict[str, object]) -> bytes:
     target = to_bytes(from_json(values.get("target")))
     if not target or b"\0" in target:
-        raise InvalidRecordError("the target of a symbolic link must be text that is not empty and has no NUL", "target")
+        raise InvalidRecordError(
+            "the target of a symbolic link must be text that is not empty and has no NUL", "target"
+        )
     return target

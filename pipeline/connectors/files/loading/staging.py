@@ -19,11 +19,10 @@ class StagingArea:
 
     def write(self, staged: str, data: bytes) -> None:
         """Append to a staged file; the first call creates it."""
-        with translated("a staged file at the destination"):
-            with closing_fd(os.open(staged, _APPEND, 0o600, dir_fd=self.fd)) as fd:
-                rest = memoryview(data)
-                while rest:
-                    rest = rest[os.write(fd, rest) :]
+        place, rest = "a staged file at the destination", memoryview(data)
+        with translated(place), closing_fd(os.open(staged, _APPEND, 0o600, dir_fd=self.fd)) as fd:
+            while rest:
+                rest = rest[os.write(fd, rest) :]
 
     def keep(self, staged: str, kept: str) -> None:
         """Rename a staged file, so that a later attempt finds it as `kept`."""
