@@ -19,6 +19,7 @@ from pipeline.ports.destination import (
     GaveWay,
     LoadOutcome,
     Mark,
+    MarksReader,
     Rejection,
     Violation,
 )
@@ -106,6 +107,16 @@ class CombinedDestination:
         """Each part once, however many streams are routed to it."""
         parts = {id(part): part for part in (self._first, *self._routes.values())}
         return list(parts.values())
+
+    async def read_marks(self, flow: FlowName, *, wait_seconds: float) -> Mapping[EventFileId, Mark]:
+        """Return the marks of all parts, each part's of the streams that are routed to it."""
+        marks: dict[EventFileId, Mark] = {}
+        for part in self._distinct():
+            if not isinstance(part, MarksReader):
+                raise ConfigurationError(f"{part.location}: this connector cannot read marks without writing")
+            found = await part.read_marks(flow, wait_seconds=wait_seconds)
+            marks |= {file: mark for file, mark in found.items() if self._routes.get(file.stream, self._first) is part}
+        return marks
 
     @asynccontextmanager
     async def open(self, flow: FlowName) -> AsyncIterator[CombinedSession]:

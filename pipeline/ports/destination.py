@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from pipeline.domain.event_file import FileEntry, Header
 from pipeline.domain.ids import BinaryId, EventFileId, FlowName, StreamName
@@ -137,5 +137,18 @@ class Destination(Protocol):
         """Open the destination for one Flow; make it if it is missing and its parent exists.
 
         ConfigurationError when it is something else than it should be, RefusedError when it is not writable.
+        """
+        ...
+
+
+@runtime_checkable
+class MarksReader(Protocol):
+    """A Destination that can be asked for its marks without being opened for writing."""
+
+    async def read_marks(self, flow: FlowName, *, wait_seconds: float) -> Mapping[EventFileId, Mark]:
+        """Return the Event Files of this Flow that are marked. Creates nothing and takes no lock for writing.
+
+        `wait_seconds` limits each wait, for a lock or for a server. ConfigurationError when there is no such place,
+        TransientError when it is locked or does not answer, RefusedError when it is not readable.
         """
         ...

@@ -34,15 +34,18 @@ class FlowStore:
         self._clock = clock
         self._file_lists: dict[ObjectKey, Sequence[FileEntry]] = {}
 
-    async def list_flows(self) -> Sequence[Flow]:
-        """Return all Flows, by name. Costs a request per Flow: it jumps over what lies below each."""
-        flows: list[Flow] = []
+    async def list_names(self) -> Sequence[FlowName]:
+        """Return the names of all Flows, sorted. Costs a request per Flow: it jumps over what lies below each."""
+        names: list[FlowName] = []
         after: ObjectKey | None = None
         while page := await self._store.list_page(object_keys.FLOWS, after=after, limit=1):
-            name = FlowName(decode_name(page[0].key.split("/")[1]))
-            flows.append(await self.read_flow(name))
-            after = ObjectKey(object_keys.flow_prefix(name)[:-1] + "0")  # "0" sorts right after "/"
-        return sorted(flows, key=lambda flow: flow.name)
+            names.append(FlowName(decode_name(page[0].key.split("/")[1])))
+            after = ObjectKey(object_keys.flow_prefix(names[-1])[:-1] + "0")  # "0" sorts right after "/"
+        return sorted(names)
+
+    async def list_flows(self) -> Sequence[Flow]:
+        """Return all Flows, by name."""
+        return [await self.read_flow(name) for name in await self.list_names()]
 
     async def read_flow(self, name: FlowName) -> Flow:
         """Return a Flow. AbsentError when there is none of this name."""

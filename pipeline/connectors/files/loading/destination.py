@@ -25,7 +25,7 @@ from pipeline.connectors.files.errors import translate, translated
 from pipeline.connectors.files.loading.deferred import DeferredWork
 from pipeline.connectors.files.loading.file_load import FileLoad
 from pipeline.connectors.files.loading.staging import StagingArea
-from pipeline.connectors.files.loading.state_db import StateDb
+from pipeline.connectors.files.loading.state_db import StateDb, read_marks
 from pipeline.connectors.files.loading.tree_writer import ListedName, TreeWriter, exact_name, folded_name
 from pipeline.connectors.files.names import METADATA_NAME, location_of, shown
 from pipeline.connectors.files.schema import check_schema
@@ -53,19 +53,33 @@ class FilesDestination:
     def location(self) -> str:
         return location_of(self._root)
 
+    @property
+    def _state_path(self) -> Path:
+        return self._root / os.fsdecode(METADATA_NAME) / _STATE_FILE
+
+    async def read_marks(self, flow: FlowName, *, wait_seconds: float) -> Mapping[EventFileId, Mark]:
+        """Return all marks of the Flow from the state file, opened for reading only."""
+        return await to_thread.run_sync(self._read_marks, flow, wait_seconds, abandon_on_cancel=True)
+
+    def _read_marks(self, flow: FlowName, wait_seconds: float) -> Mapping[EventFileId, Mark]:
+        if not self._root.is_dir():
+            raise ConfigurationError(f"{self.location}: there is no such directory; check the path")
+        return read_marks(self._state_path, flow, wait_seconds=wait_seconds)
+
     @asynccontextmanager
     async def open(self, flow: FlowName) -> AsyncIterator[FilesSession]:
         """Open the directory, and create it if its parent exists."""
         with closing_fd(await to_thread.run_sync(_open_or_create, self._root)) as root_fd:
             await to_thread.run_sync(_make_metadata, self._root, root_fd)
-            with directory(root_fd, _STAGING) as staging_fd, directory(root_fd, _LOCKS) as locks_fd:
-                path = self._root / os.fsdecode(METADATA_NAME) / _STATE_FILE
-                with closing(await to_thread.run_sync(StateDb, path, flow)) as state:
-                    listed_name = self._listed_name
-                    if listed_name is None:
-                        listed_name = await to_thread.run_sync(_listed_name_of, root_fd)
-                    tree = TreeWriter(root_fd, StagingArea(staging_fd), listed_name)
-                    yield FilesSession(flow, tree, state, locks_fd)
+            with (
+                directory(root_fd, _STAGING) as staging_fd,
+                directory(root_fd, _LOCKS) as locks_fd,
+                closing(await to_thread.run_sync(StateDb, self._state_path, flow)) as state,
+            ):
+                listed_name = self._listed_name
+                if listed_name is None:
+                    listed_name = await to_thread.run_sync(_listed_name_of, root_fd)
+                yield FilesSession(flow, TreeWriter(root_fd, StagingArea(staging_fd), listed_name), state, locks_fd)
 
 
 class FilesSession:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,6 +63,26 @@ class DirectoryStatus:
     mtime_ns: int
 
 
+def read_marks(path: Path, flow: FlowName, *, wait_seconds: float) -> Mapping[EventFileId, Mark]:
+    """Return the marks of a Flow without writing to the file. A file that does not exist yet has none."""
+    if not path.exists():
+        return {}
+    with translated(f"the marks in {str(path)!r}", _MEANINGS):
+        flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
+        with closing(apsw.Connection(uri_of(path), flags=flags)) as connection:
+            connection.set_busy_timeout(round(wait_seconds * 1000))
+            if not connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'marks'").fetchall():
+                return {}
+            return _marks(connection, flow)
+
+
+def _marks(connection: apsw.Connection, flow: FlowName) -> Mapping[EventFileId, Mark]:
+    rows = connection.execute(
+        "SELECT file, upserts, deletes, rejected, binaries, movement FROM marks WHERE flow = ?", (flow,)
+    )
+    return {EventFileId.parse(str(file)): Mark(*map(int, counts)) for file, *counts in rows}
+
+
 class StateDb:
     """The state of one Flow. Methods block, and MAY be called from several threads."""
 
@@ -96,10 +116,7 @@ class StateDb:
     def marks(self) -> Mapping[EventFileId, Mark]:
         """Return all marks of the Flow."""
         with self._transaction() as connection:
-            rows = connection.execute(
-                "SELECT file, upserts, deletes, rejected, binaries, movement FROM marks WHERE flow = ?", (self._flow,)
-            )
-            return {EventFileId.parse(str(file)): Mark(*map(int, counts)) for file, *counts in rows}
+            return _marks(connection, self._flow)
 
     def reason_to_give_way(self, file: EventFileId, after: Sequence[EventFileId], movement: int) -> str | None:
         """Return why `file` must not be loaded now in the course of `movement`; None when it may."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from typing import TypeVar, TypeVarTuple
 
 import anyio
@@ -13,13 +13,13 @@ from pipeline.connectors.postgres.ddl.ensure_table import ensure_table
 from pipeline.connectors.postgres.ddl.post_load import finish_streams
 from pipeline.connectors.postgres.loading.batches import Step
 from pipeline.connectors.postgres.loading.file_load import FileLoad
-from pipeline.connectors.postgres.loading.import_ledger import ImportLedger, create_ledger, lock_definitions
+from pipeline.connectors.postgres.loading.import_ledger import ImportLedger, create_ledger, lock_definitions, read_marks
 from pipeline.connectors.postgres.loading.retry_rejected import retry_rejected_records
 from pipeline.connectors.postgres.loading.target import Target, target_of
-from pipeline.connectors.postgres.session.connection import LOCK_TIMEOUT_SECONDS, Connection
+from pipeline.connectors.postgres.session.connection import LOCK_TIMEOUT_SECONDS, Connection, connect
 from pipeline.connectors.postgres.session.errors import translated
 from pipeline.connectors.postgres.session.location import parse_location
-from pipeline.connectors.postgres.session.pool import Connections
+from pipeline.connectors.postgres.session.pool import APPLICATION_NAME, Connections
 from pipeline.domain.event_file import Header
 from pipeline.domain.exception_groups import unwrap_exception_group
 from pipeline.domain.ids import EventFileId, FlowName, StreamName
@@ -65,6 +65,21 @@ class PostgresDestination:
             yield session
         finally:
             connections.close()
+
+    async def read_marks(self, flow: FlowName, *, wait_seconds: float) -> Mapping[EventFileId, Mark]:
+        return await run_sync(self._read_marks, flow, wait_seconds, abandon_on_cancel=True)
+
+    def _read_marks(self, flow: FlowName, wait_seconds: float) -> Mapping[EventFileId, Mark]:
+        settings = {"statement_timeout": f"{round(wait_seconds * 1000)}", "default_transaction_read_only": "on"}
+        connection = connect(
+            self._location,
+            application_name=APPLICATION_NAME,
+            lock_timeout_seconds=wait_seconds,
+            settings=settings,
+            connect_timeout_seconds=max(2, round(wait_seconds)),
+        )
+        with closing(connection), translated(self.location):
+            return read_marks(connection, flow)
 
 
 class PostgresDestinationSession:

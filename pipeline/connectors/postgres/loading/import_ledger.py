@@ -55,6 +55,13 @@ def create_ledger(connection: Connection) -> None:
         connection.execute(_TABLES)
 
 
+def read_marks(connection: Connection, flow: FlowName) -> Mapping[EventFileId, Mark]:
+    """Return the marks of a Flow, of which there are none before the first import."""
+    if connection.execute("SELECT to_regclass('_pipeline.marks') IS NULL").fetchone() == (True,):
+        return {}
+    return ImportLedger(connection, flow).marks()
+
+
 def lock_definitions(connection: Connection) -> None:
     """Wait until nobody else is making tables here, and let nobody until the end of the transaction."""
     connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))

@@ -60,13 +60,18 @@ def connect(
     application_name: str,
     lock_timeout_seconds: float = LOCK_TIMEOUT_SECONDS,
     settings: Mapping[str, str] | None = None,
+    connect_timeout_seconds: int | None = None,
 ) -> Connection:
     """Return a new connection, in autocommit, with `SESSION` and then `settings` set.
+
+    `connect_timeout_seconds` overrides what the URL and the environment say. libpq waits at least 2 seconds.
 
     ConfigurationError for a wrong password or database, or a server older than PostgreSQL 12; TransientError when the
     server does not answer. Each names the location, with the server's own words and no secret.
     """
     parameters: dict[str, Any] = {**_patience(), **location.parameters}
+    if connect_timeout_seconds is not None:
+        parameters["connect_timeout"] = connect_timeout_seconds
     parameters |= {"client_encoding": "UTF8", "application_name": application_name}
     try:
         connection = psycopg.connect(**parameters, autocommit=True, prepare_threshold=None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import TypeVar, TypeVarTuple
 
@@ -12,7 +12,13 @@ import apsw
 from anyio.to_thread import run_sync
 
 from pipeline.connectors.sql.retry import retry_blocked, retry_rejected_records, retry_stream
-from pipeline.connectors.sqlite.connection import BUSY_TIMEOUT_SECONDS, location_of, open_destination
+from pipeline.connectors.sqlite.connection import (
+    BUSY_TIMEOUT_SECONDS,
+    ensure_untouched,
+    location_of,
+    open_destination,
+    open_reader,
+)
 from pipeline.connectors.sqlite.loading.constraints_out import create_constraints
 from pipeline.connectors.sqlite.loading.file_load import FileLoad
 from pipeline.connectors.sqlite.loading.import_ledger import ImportLedger
@@ -54,6 +60,16 @@ class SqliteDestination:
             yield SqliteDestinationSession(connection, flow, self.location)
         finally:
             connection.close(True)
+
+    async def read_marks(self, flow: FlowName, *, wait_seconds: float) -> Mapping[EventFileId, Mark]:
+        return await run_sync(self._read_marks, flow, wait_seconds, abandon_on_cancel=True)
+
+    def _read_marks(self, flow: FlowName, wait_seconds: float) -> Mapping[EventFileId, Mark]:
+        connection, identity = open_reader(self._path, wait_seconds)
+        with closing(connection), translated(self.location):
+            marks = ImportLedger(connection, flow).marks()
+            ensure_untouched(self._path, identity)
+        return marks
 
 
 class SqliteDestinationSession:
