@@ -10,7 +10,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pipeline.assembly.commands.move import MoveRequest, move
+    from pipeline.assembly.commands.move import move
     from pipeline.domain.errors import PipelineError
     from pipeline.domain.movement import Movement, Status
     from pipeline.ports.reporter import Reporter
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
-    "MoveRequest",
     "Movement",
     "PipelineError",
     "Reporter",
@@ -31,7 +30,6 @@ __all__ = [
 ]
 
 _HOMES = {
-    "MoveRequest": "pipeline.assembly.commands.move",
     "Movement": "pipeline.domain.movement",
     "PipelineError": "pipeline.domain.errors",
     "Reporter": "pipeline.ports.reporter",

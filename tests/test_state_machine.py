@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from pipeline.assembly.commands.flows import add_flow_destination, import_flow
-from pipeline.assembly.commands.move import MoveRequest, move
+from pipeline.assembly.commands.move import move
 from pipeline.domain.movement import Movement, Status
 from pipeline.ports.reporter import Event
 from pipeline.settings import Settings
@@ -163,8 +163,8 @@ class Moving(RuleBasedStateMachine):
         async def main() -> Movement:
             if not self.has_second:
                 second = str(self.root / "second.db")
-                await add_flow_destination(str(self.flow), second, None, "second", self._settings(20))
-            return await import_flow("second", self._settings(20), Mortal())
+                await add_flow_destination(str(self.flow), second, name="second", settings=self._settings(20))
+            return await import_flow("second", settings=self._settings(20), reporter=Mortal())
 
         movement = anyio.run(main)
         self.has_second = True
@@ -179,10 +179,10 @@ class Moving(RuleBasedStateMachine):
         return Settings(home=self.root / "home", event_file_rows=rows)
 
     def _move(self, rows: int, reporter: Mortal) -> Movement:
-        request = MoveRequest(str(self.root / "app.db"), str(self.root / "copy.db"))
+        source, destination = str(self.root / "app.db"), str(self.root / "copy.db")
 
         async def main() -> Movement:
-            return await move(request, self._settings(rows), reporter)
+            return await move(source, destination, settings=self._settings(rows), reporter=reporter)
 
         return anyio.run(main)
 

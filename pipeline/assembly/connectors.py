@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 from pipeline.connectors.combined import CombinedDestination, CombinedSource
 from pipeline.connectors.locations import Location, Technology, default_flow_name, parse_location, path_location
 from pipeline.domain.errors import ConfigurationError
-from pipeline.domain.ids import EventFileId, FlowName, StreamName
+from pipeline.domain.ids import FlowName, StreamName
 from pipeline.domain.movement import Flow
-from pipeline.ports.destination import Destination, Mark
+from pipeline.ports.destination import Destination
 from pipeline.ports.source import Source
 
 if TYPE_CHECKING:
@@ -70,15 +70,6 @@ def flow_destination(flow: Flow) -> Destination:
 def readable_place(urls: str, home: Path | None) -> Source:
     """Return a Flow's source or destination to be read and compared: of files, the contents count."""
     return _source(_locations(urls), home, checksum=True)
-
-
-async def imported_marks(flow: Flow) -> Mapping[EventFileId, Mark] | None:
-    """Ask a Flow's destination what it has imported; None when it is not there."""
-    locations = _locations(flow.destination)
-    if not all(location.path is None or location.path.exists() for location in locations):
-        return None
-    async with _destination(locations).open(flow.marks_namespace) as session:
-        return await session.marks()
 
 
 def _locations(urls: str) -> Sequence[Location]:

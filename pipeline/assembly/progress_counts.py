@@ -1,6 +1,6 @@
-"""Keeps count of what a Movement reports, for whoever shows it. No display, no I/O.
+"""A Reporter that counts what a Movement reports.
 
-The engine's thread adds, a display's thread reads: each figure is right, two figures may be a moment apart.
+One thread may add while another one reads: each figure is right, but two of them may be a moment apart.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from pipeline.ports.reporter import (
 
 @dataclass(slots=True)
 class GroupTally:
-    """What has happened in one File Group. Bytes are of JSON lines for what is encoded, as stored otherwise."""
+    """The counts of one File Group. `bytes_encoded` are of JSON lines, the other bytes as stored."""
 
     label: str
     rows_read: int = 0
@@ -55,8 +55,13 @@ class GroupTally:
     latest: float | None = None
 
     @property
+    def done(self) -> bool:
+        """Whether the group is exported, and every file to import was imported or has failed."""
+        return self.complete and self.planned and self.files_imported + self.files_failed >= self.pending
+
+    @property
     def fraction(self) -> float:
-        """How much is done, from 0 to 1: the export is the first half, the import of what is pending the second."""
+        """The progress from 0 to 1: the export is the first half, the import of the pending files the second."""
         if not self.complete:
             return 0.0
         if not self.planned:
@@ -67,18 +72,18 @@ class GroupTally:
 
     @property
     def seconds(self) -> float:
-        """From the first to the latest thing that happened in the group."""
+        """The time from the first to the latest event of the group."""
         return 0.0 if self.began is None or self.latest is None else self.latest - self.began
 
     @property
     def rows_per_second(self) -> float:
-        """Rows read, or records imported where that is more, over the time the group has taken."""
+        """Rows read or records imported, whichever are more, divided by `seconds`."""
         rows = max(self.rows_read, self.records_imported)
         return rows / self.seconds if self.seconds > 0.05 else 0.0
 
     @property
     def seconds_left(self) -> float | None:
-        """A guess from the speed so far; None until the group is complete and a file of it imported."""
+        """An estimate from the speed so far; None until the group is complete and a file of it is imported."""
         done = self.files_imported + self.files_failed
         if not self.complete or not self.planned or not done:
             return None
@@ -87,7 +92,7 @@ class GroupTally:
 
 @dataclass(slots=True)
 class Tally:
-    """What has happened in a Movement so far. It is itself a Reporter."""
+    """The counts of a Movement: a Reporter. `clock` gives seconds."""
 
     clock: Callable[[], float] = time.monotonic
     flow: str = ""
@@ -105,7 +110,7 @@ class Tally:
     _percent: int = 0
 
     def __post_init__(self) -> None:
-        """Begin to measure time."""
+        """Start the clock."""
         self.began = self.clock()
 
     @property
@@ -115,7 +120,7 @@ class Tally:
 
     @property
     def percent(self) -> int:
-        """How much is done: never less than it was, 99 at most until the Movement is a SUCCESS, then 100."""
+        """The progress in percent. It never goes down, and reaches 100 with SUCCESS alone."""
         if self.status == "SUCCESS":
             self._percent = 100
         elif groups := list(self.groups.values()):
@@ -125,7 +130,7 @@ class Tally:
 
     @property
     def seconds_left(self) -> float | None:
-        """A guess from the time taken so far; None while less than a twentieth is done."""
+        """An estimate from the time so far; None below 5 percent."""
         percent = self.percent
         return None if percent < 5 else self.seconds * (100 - percent) / percent
 
@@ -199,7 +204,7 @@ def _count_stored(group: GroupTally, event: EventFileStored) -> None:
 
 
 def _count_plan(group: GroupTally, event: ImportPlanned) -> None:
-    """A plan is told anew whenever an importer looks again: what it has imported before is then among `skipped`."""
+    """Count a plan. In a later plan of the same group, `skipped` includes the files imported since the first."""
     done = group.files_imported + group.files_failed
     if not group.planned:
         group.planned, group.pending, group.skipped = True, event.pending, event.skipped

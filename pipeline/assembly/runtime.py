@@ -47,7 +47,6 @@ class Runtime:
 
     def lock(self, flow: FlowName) -> AbstractContextManager[None]:
         """Hold the lock of a Flow: one process of this computer moves, repairs, compacts or prunes it at a time."""
-        _create_home(self.settings.home)
         return hold_flow_lock(self.settings.home, flow)
 
     def exports(self) -> AbstractAsyncContextManager[EventQueue]:
@@ -77,9 +76,17 @@ class Runtime:
 
 @asynccontextmanager
 async def open_runtime(settings: Settings, *, create_home: bool = False) -> AsyncIterator[Runtime]:
-    """Open the store that the settings name. With `create_home`, create the home directory if it is missing."""
+    """Open the store that the settings name.
+
+    The home directory is created with `create_home`. Without, and without a bucket, ConfigurationError when there is none.
+    """
     if create_home:
         _create_home(settings.home)
+    elif not settings.store and not settings.home.is_dir():
+        raise ConfigurationError(
+            f"There is no directory {settings.home} here: nothing has been moved from here yet. "
+            "Name the home directory of your Flows with --home or PIPELINE_HOME."
+        )
     clock = SystemClock()
     async with open_store(settings) as store:
         yield Runtime(settings, store, FlowStore(store, clock), clock)

@@ -1,4 +1,4 @@
-"""The health file of a worker: while it is fresh, the worker's event loop turns."""
+"""The health file of a worker: while it is fresh, the worker's event loop runs."""
 
 from __future__ import annotations
 
@@ -12,17 +12,18 @@ import orjson
 from pipeline.domain.errors import ConfigurationError
 
 HEALTH_SECONDS = 5.0
-"""How often it is written. A worker whose file is older than three times this is not well."""
+"""How often the file is written. A worker whose file is three times older than this is not well."""
 
 
-async def tell_health(
+async def write_health(
     path: Path, worker: str, role: str, stop: anyio.Event, *, task_status: anyio.abc.TaskStatus[None]
 ) -> None:
-    """Write the file every `HEALTH_SECONDS` until cancelled, and remove it then: a worker that has gone is not well.
+    """Write the file every `HEALTH_SECONDS` until cancelled, and then remove it.
 
-    ConfigurationError when it cannot be written at the start.
+    `task_status` is started after the first write. ConfigurationError when the file cannot be written.
     """
-    place = anyio.Path(path)
+    file = anyio.Path(path)
+    new = file.with_name(file.name + ".new")
     started = datetime.now(UTC)
     first = True
     try:
@@ -31,26 +32,20 @@ async def tell_health(
                 "worker": worker, "role": role, "status": "draining" if stop.is_set() else "running",
                 "started": started, "updated": datetime.now(UTC),
             }  # fmt: skip
-            await _replace(place, orjson.dumps(document, option=orjson.OPT_APPEND_NEWLINE))
+            await _replace(file, new, orjson.dumps(document, option=orjson.OPT_APPEND_NEWLINE))
             if first:
                 first = False
                 task_status.started()
             await anyio.sleep(HEALTH_SECONDS)
     finally:
         with anyio.CancelScope(shield=True):
-            await place.unlink(missing_ok=True)
-            await _beside(place).unlink(missing_ok=True)
+            await file.unlink(missing_ok=True)
+            await new.unlink(missing_ok=True)
 
 
-async def _replace(place: anyio.Path, data: bytes) -> None:
-    beside = _beside(place)
+async def _replace(file: anyio.Path, new: anyio.Path, data: bytes) -> None:
     try:
-        await beside.write_bytes(data)
-        await beside.replace(place)
+        await new.write_bytes(data)
+        await new.replace(file)
     except OSError as error:
-        raise ConfigurationError(f"The health file {place} cannot be written: {error.strerror}.") from error
-
-
-def _beside(place: anyio.Path) -> anyio.Path:
-    """Where it is written before it takes the other one's place."""
-    return place.with_name(place.name + ".new")
+        raise ConfigurationError(f"The health file {file} cannot be written: {error.strerror}.") from error

@@ -1,7 +1,4 @@
-"""The command `pipeline`: finds the subcommand, runs it, and turns what went wrong into one message and an exit code.
-
-Subcommands are imported when they are called; `--help` shows their summaries from a table.
-"""
+"""The command `pipeline`: runs a subcommand, and turns an error into a message and an exit code."""
 
 from __future__ import annotations
 
@@ -13,6 +10,7 @@ import click
 
 from pipeline import __version__
 from pipeline.cli import exit_codes
+from pipeline.processes.process_setup import configure_before_imports
 
 COMMANDS = {
     "move": "Move what is new from SOURCE to DESTINATION.",
@@ -20,11 +18,11 @@ COMMANDS = {
     "files": "List the Event Files of a Flow, and which are imported.",
     "start": "Start a Movement of FLOW; workers do the rest.",
     "worker": "Run a worker that exports, imports, or does both.",
-    "sweep": "Announce again what is under way and nobody is at work on.",
-    "flow": "Connect places, and add destinations to a Flow.",
+    "sweep": "Announce work again that no worker holds.",
+    "flow": "Create Flows, and add destinations to them.",
     "compact": "Fold the history of a Flow's streams into fresh snapshots.",
-    "prune": "Delete what nobody can need any more.",
-    "show": "Print an Event File so that a person can read it.",
+    "prune": "Delete what a Flow no longer needs.",
+    "show": "Print an Event File readably.",
     "verify": "Prove that a Flow's destination equals its source.",
     "demo": "Build a small app, move it, change it, move it again.",
 }
@@ -38,22 +36,23 @@ _ROOMS = {
 
 
 class LazyGroup(click.Group):
-    """A group whose commands live in modules of their names."""
+    """A group that imports the module of a command when the command is called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Name the commands in the order of the table."""
+        """Return the names of the commands, in the order of the table."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import a command."""
+        """Import and return a command; None if there is none of this name."""
         if cmd_name not in COMMANDS:
             return None
+        configure_before_imports()
         command = getattr(importlib.import_module(f"pipeline.cli.commands.{_ROOMS[cmd_name]}.{cmd_name}"), cmd_name)
         assert isinstance(command, click.Command)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the table without importing what it names."""
+        """Write the table without importing the commands."""
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
 
@@ -63,7 +62,7 @@ class LazyGroup(click.Group):
 def cli() -> None:
     """Move an app's data from one place to another: in order, exactly once, and only what changed.
 
-    `pipeline move app.db copy.db` moves a database. Type it again, and only what changed since is moved.
+    `pipeline move app.db copy.db` moves a database. Run it again, and only what has changed since is moved.
     """
 
 
@@ -77,16 +76,16 @@ def run(arguments: list[str]) -> int:
     except click.Abort:
         return exit_codes.INTERRUPTED
     except BrokenPipeError:
-        # Whoever read the output has gone (`| head`); the interpreter must not complain about it on its way out.
+        # The reader of the output has gone (`| head`). The interpreter must not report that when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return exit_codes.NOT_DONE
-    except Exception as error:  # noqa: BLE001 - the one place where what nobody foresaw becomes a message
-        from pipeline.cli.output.error_output import complain
+    except Exception as error:  # noqa: BLE001 - the one place where any error becomes a message
+        from pipeline.cli.output.error_output import print_error
 
-        return complain(error, debug="--debug" in arguments)
+        return print_error(error, debug="--debug" in arguments)
     return code if isinstance(code, int) else exit_codes.SUCCESS
 
 
 def main() -> None:
-    """The entry point."""
+    """Run the command line with the arguments of the process."""
     sys.exit(run(sys.argv[1:]))

@@ -1,36 +1,51 @@
-"""The options that every command has, and how a command starts: settings read, logs set up, coroutine run."""
+"""The options that every command has, and how a command starts: settings read, logs configured, coroutine run."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
+import anyio
 import click
 
-if TYPE_CHECKING:
-    from pipeline.settings import Settings
+from pipeline.cli.output.logs import configure_logs
+from pipeline.processes.process_setup import configure_runtime
+from pipeline.settings import Settings, load_settings
 
 Command = TypeVar("Command", bound=Callable[..., object])
 Result = TypeVar("Result")
 
+_COMMON = (
+    click.option("--debug", is_flag=True, expose_value=False, help="Show where in the program an error arose."),
+    click.option(
+        "--config", type=click.Path(path_type=Path), metavar="FILE", help="Read settings from this TOML file."
+    ),
+    click.option(
+        "--home",
+        type=click.Path(path_type=Path, file_okay=False),
+        metavar="DIR",
+        help="The directory of the embedded store and queue [default: .pipeline, or PIPELINE_HOME].",
+    ),
+)
+
 
 def common_options(command: Command) -> Command:
     """Add --home, --config and --debug."""
-    for option in (
-        click.option("--debug", is_flag=True, help="Show where in the program an error arose."),
-        click.option(
-            "--config", type=click.Path(path_type=Path), metavar="FILE", help="Read settings from this TOML file."
-        ),
-        click.option(
-            "--home",
-            type=click.Path(path_type=Path, file_okay=False),
-            metavar="DIR",
-            help="Where the embedded store and queue live [default: .pipeline, or PIPELINE_HOME].",
-        ),
-    ):
+    for option in _COMMON:
         command = option(command)
     return command
+
+
+def with_settings(command: Callable[..., object]) -> Callable[..., object]:
+    """Add --home, --config and --debug, and call the command with the `settings` that they make."""
+
+    @functools.wraps(command)
+    def call(*arguments: object, home: Path | None, config: Path | None, **options: object) -> object:
+        return command(*arguments, settings=prepare(home, config), **options)
+
+    return common_options(call)
 
 
 def json_option(command: Command) -> Command:
@@ -39,16 +54,7 @@ def json_option(command: Command) -> Command:
 
 
 def prepare(home: Path | None, config: Path | None, *, log_level: str | None = None) -> Settings:
-    """Read the settings and begin to log as they say; of what `log_level` says when they say nothing.
-
-    A command calls this before it imports what it works with.
-    """
-    from pipeline.processes.process_setup import configure_before_imports
-    from pipeline.settings import load_settings
-
-    configure_before_imports()
-    from pipeline.cli.output.logs import configure_logs
-
+    """Return the settings and configure logs by them. `log_level` is the default of this command."""
     defaults = {} if log_level is None else {"log_level": log_level}
     settings = load_settings(config, {"home": home}, defaults=defaults)
     configure_logs(settings)
@@ -57,21 +63,5 @@ def prepare(home: Path | None, config: Path | None, *, log_level: str | None = N
 
 def run_async(work: Callable[[], Awaitable[Result]]) -> Result:
     """Run a coroutine function to its end."""
-    import anyio
-
-    from pipeline.processes.process_setup import configure_runtime
-
     configure_runtime()
     return anyio.run(work)
-
-
-def existing_home(settings: Settings) -> Path:
-    """Return the home directory; ConfigurationError when nothing was ever moved from here."""
-    from pipeline.domain.errors import ConfigurationError
-
-    if not settings.store and not settings.home.is_dir():
-        raise ConfigurationError(
-            f"There is no {settings.home} here: nothing has been moved from this directory yet. "
-            "Name the home of your Flows with --home or PIPELINE_HOME."
-        )
-    return settings.home

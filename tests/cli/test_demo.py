@@ -60,5 +60,5 @@ def test_the_comparison_of_trees_sees_content_time_and_links(tmp_path: Path) -> 
     (other / "new").touch()
     found = list(tree_differences(one, other))
     assert "'latest invoice' is missing" in found
-    assert "'new' is too many" in found
+    assert "'new' is extra" in found
     assert "'odd/.hidden' is different" in found

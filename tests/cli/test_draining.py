@@ -10,7 +10,7 @@ import pytest
 
 HANGING = """
 import anyio
-from pipeline.cli.worker_signals import set_at_signal
+from pipeline.cli.signals import set_at_signal
 
 async def main():
     stop = anyio.Event()

@@ -37,7 +37,7 @@ def test_a_further_destination_needs_no_source(pipeline: CommandLine) -> None:
         "skipped": 2,
         "failed": 0,
     }
-    assert "It shares what Flow crm has stored." in pipeline("status", "--flow", "backup").out
+    assert "It imports what Flow crm has stored." in pipeline("status", "--flow", "backup").out
 
 
 def test_a_move_brings_further_destinations_up_to_date(pipeline: CommandLine) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import pipeline.cli.main
-from pipeline.cli.output.error_output import InterruptedBySignalError, complain
+from pipeline.cli.output.error_output import InterruptedBySignalError, print_error
 from pipeline.domain.errors import ConfigurationError, DamagedError, DefectError, RefusedError, TransientError
 from tests.cli.app import CommandLine, contents, make_database, process_environment, run_process
 
@@ -49,7 +49,7 @@ def test_wrong_usage_is_exit_code_2(pipeline: CommandLine, arguments: list[str])
     ],
 )
 def test_what_was_foreseen_is_one_line(error: Exception, code: int, capsys: pytest.CaptureFixture[str]) -> None:
-    assert complain(error, debug=False) == code
+    assert print_error(error, debug=False) == code
     assert capsys.readouterr().err == f"pipeline: {error}\n"
 
 
@@ -57,13 +57,13 @@ def test_of_a_group_every_message_is_said_once(capsys: pytest.CaptureFixture[str
     group = ExceptionGroup(
         "", [TransientError("one"), ExceptionGroup("", [TransientError("one"), RefusedError("two")])]
     )
-    assert complain(group, debug=False) == 1
+    assert print_error(group, debug=False) == 1
     assert capsys.readouterr().err == "pipeline: one\npipeline: two\n"
 
 
 @pytest.mark.parametrize("error", [DefectError("a rule was broken"), KeyError("what")])
 def test_a_defect_asks_for_a_report(error: Exception, capsys: pytest.CaptureFixture[str]) -> None:
-    assert complain(error, debug=False) == 1
+    assert print_error(error, debug=False) == 1
     told = capsys.readouterr().err
     assert "--debug" in told
     assert "report" in told
@@ -74,13 +74,13 @@ def test_debug_shows_where(pipeline: CommandLine, monkeypatch: pytest.MonkeyPatc
     def broken(*_: object, **__: object) -> None:
         raise KeyError("broken")
 
-    monkeypatch.setattr("pipeline.cli.commands.inspection.status.existing_home", broken)
+    monkeypatch.setattr("pipeline.cli.commands.inspection.status.run_async", broken)
     assert "Traceback" not in pipeline("status").err
     assert "Traceback" in pipeline("status", "--debug").err
 
 
 def test_control_characters_never_reach_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
-    complain(RefusedError("table \x1b[2J\x07 is read-only"), debug=False)
+    print_error(RefusedError("table \x1b[2J\x07 is read-only"), debug=False)
     assert "\x1b" not in capsys.readouterr().err
 
 
@@ -132,5 +132,5 @@ def test_the_table_of_commands_names_what_exists() -> None:
 
 
 def test_an_interrupt_is_no_defect(capsys: pytest.CaptureFixture[str]) -> None:
-    assert complain(ExceptionGroup("", [InterruptedBySignalError()]), debug=False) == 130
+    assert print_error(ExceptionGroup("", [InterruptedBySignalError()]), debug=False) == 130
     assert "carries on" in capsys.readouterr().err

@@ -52,7 +52,7 @@ def test_people_are_told_group_by_group(pipeline: CommandLine) -> None:
     make_database(pipeline.directory / "app.db")
     outcome = pipeline("move", "app.db", "copy.db", "--flow", "crm")
     assert outcome.out.splitlines()[0] == "Flow crm, Movement 1"
-    assert "  people        100          1         1        0      100        0          0       0" in outcome.out
+    assert "  people        100          1         1        0      100        0         0       0" in outcome.out
     assert outcome.out.splitlines()[-1] == "SUCCESS: everything that is listed has been imported."
 
 

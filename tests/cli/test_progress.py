@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from pipeline.assembly.progress_counts import Tally
+from pipeline.assembly.reporters import Fanout, LogReporter
 from pipeline.cli.output.live import picture
-from pipeline.cli.output.logs import LogReporter
-from pipeline.cli.output.progress import Fanout, plain_line, repeat
+from pipeline.cli.output.progress import plain_line, repeat
 from pipeline.cli.output.text import columns, count, duration, printable, size
 from pipeline.domain.ids import EventFileId, FlowName, Label, Phase, StreamName
 from pipeline.ports.destination import Mark, Rejection, Violation

@@ -104,7 +104,7 @@ def test_old_movements_say_that_they_are_pruned(pipeline: CommandLine) -> None:
     moved_with_files(pipeline)
     pipeline("prune", "crm", "--yes")
     outcome = pipeline("files", "crm", "--movement", "1")
-    assert (outcome.code, "has been pruned" in outcome.err) == (1, True)
+    assert (outcome.code, "have been pruned" in outcome.err) == (1, True)
     assert pipeline("files", "crm").code == 0
 
 

@@ -51,7 +51,7 @@ def test_equal_is_exit_code_0_and_one_word(pipeline: CommandLine) -> None:
     moved(pipeline)
     outcome = pipeline("verify", "crm")
     assert outcome.code == 0
-    assert "  people        100             100        0      0          0          0  equal" in outcome.out
+    assert "  people        100             100        0      0          0         0  equal" in outcome.out
     assert outcome.out.splitlines()[-1] == "EQUAL: the destination holds what the source holds."
 
 
@@ -140,7 +140,7 @@ def test_a_record_set_aside_is_named_with_its_reason(pipeline: CommandLine) -> N
     assert pipeline("move", "app.db", "copy.db", "--flow", "crm").code == 1
     outcome = pipeline("verify", "crm")
     assert outcome.code == 1
-    assert "missing  set aside: CHECK constraint failed" in outcome.out
+    assert "missing  rejected: CHECK constraint failed" in outcome.out
     outcome = pipeline("verify", "crm", "--repair")
     assert outcome.code == 1
     assert "Repaired by Movement 2, INCOMPLETE: 0 upserts and 0 deletes." in outcome.out

@@ -11,7 +11,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from pipeline.assembly.commands.move import MoveRequest, move
+from pipeline.assembly.commands.move import move
 from pipeline.domain.movement import Movement, Status
 from pipeline.ports.reporter import Event, EventFileStored
 from pipeline.settings import Settings
@@ -66,9 +66,9 @@ class Databases:
 
     def move(self, reporter: Silent | DyingAfter | None = None, rows: int = 4) -> Movement:
         """Move once; a few rows make an Event File."""
-        request = MoveRequest(str(self.directory / "app.db"), str(self.directory / "copy.db"))
+        source, destination = str(self.directory / "app.db"), str(self.directory / "copy.db")
         settings = Settings(home=self.directory / "home", event_file_rows=rows)
-        return anyio.run(lambda: move(request, settings, reporter or Silent()))
+        return anyio.run(lambda: move(source, destination, settings=settings, reporter=reporter or Silent()))
 
     def die_at_move(self, files: int) -> None:
         """Move in a process that dies when it has stored so many Event Files."""
@@ -351,6 +351,6 @@ def test_a_new_destination_replays_the_changes(open_databases: Callable[..., Dat
     flow = databases.move().flow
     settings = Settings(home=databases.directory / "home")
     further = str(databases.directory / "further.db")
-    anyio.run(lambda: add_flow_destination(flow, further, None, "further", settings))
-    assert anyio.run(lambda: import_flow("further", settings, Silent())).status is Status.SUCCESS
+    anyio.run(lambda: add_flow_destination(flow, further, name="further", settings=settings))
+    assert anyio.run(lambda: import_flow("further", settings=settings)).status is Status.SUCCESS
     assert databases.tables("further.db") == databases.tables("app.db")

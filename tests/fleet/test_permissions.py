@@ -19,9 +19,7 @@ import pipeline.stores.s3.object_store
 from pipeline.assembly.commands.workers import Role, open_worker, start, sweep
 from pipeline.aws.options import AwsOptions
 from pipeline.aws.session import open_client
-from pipeline.domain.ids import FlowName
 from pipeline.settings import load_settings
-from tests.engine.moving import RecordingReporter
 from tests.fleet.fleet import FLOW, Fleet, build, change, open_fleet
 from tests.servers.addresses import S3AndSqs, S3Server
 
@@ -118,8 +116,7 @@ async def work(fleet: Fleet, role: Role, holds: str) -> None:
     """Run one worker in this process until the Movement is as far."""
     settings = load_settings(flags=fleet.as_settings())
     stop = anyio.Event()
-    own = frozenset({FlowName(FLOW)})
-    async with open_worker(role, settings, RecordingReporter(), own) as worker, anyio.create_task_group() as group:
+    async with open_worker(role, flows=[FLOW], settings=settings) as worker, anyio.create_task_group() as group:
         group.start_soon(worker.run, stop)
         with anyio.fail_after(60):
             await fleet.wait_for(holds)
@@ -139,8 +136,8 @@ async def test_each_worker_asks_for_no_more_than_its_policy_allows(
     for _ in range(2):
         with monkeypatch.context() as patch:
             recorder = recorded(patch)
-            await start(FlowName(FLOW), settings)
-            await sweep(settings, RecordingReporter())
+            await start(FLOW, settings=settings)
+            await sweep(settings=settings)
             check(recorder, Policy.of("Operator", fleet))
         for role, holds in ((Role.EXPORT, "exported"), (Role.IMPORT, "settled")):
             with monkeypatch.context() as patch:

@@ -11,7 +11,7 @@ from anyio.from_thread import BlockingPortal
 
 from localstack.provision import Access
 from pipeline.assembly.commands.workers import start
-from pipeline.assembly.connectors import imported_marks
+from pipeline.assembly.connectors import flow_destination
 from pipeline.assembly.runtime import Runtime
 from pipeline.connectors.locations import parse_location
 from pipeline.domain.errors import PipelineError, TransientError
@@ -19,7 +19,7 @@ from pipeline.domain.event_file import FileEntry
 from pipeline.domain.ids import EventFileId, FlowName, ObjectKey
 from pipeline.domain.movement import Movement
 from pipeline.domain.object_keys import flow_prefix
-from pipeline.ports.destination import Mark
+from pipeline.ports.destination import Mark, MarksReader
 from pipeline.settings import Settings
 
 T = TypeVar("T")
@@ -44,7 +44,7 @@ class FlowView:
 
     def start(self) -> int:
         """Start a Movement, and return its number."""
-        movement, _ = self._insist(lambda: start(self.name, self.settings))
+        movement, _ = self._insist(lambda: start(self.name, settings=self.settings))
         return movement.number
 
     def movement(self, number: int) -> Movement | None:
@@ -66,7 +66,10 @@ class FlowView:
         """What the destination has imported."""
 
         async def ask() -> Mapping[EventFileId, Mark]:
-            return await imported_marks(await self.home.flows.read_flow(self.name)) or {}
+            flow = await self.home.flows.read_flow(self.name)
+            destination = flow_destination(flow)
+            assert isinstance(destination, MarksReader)
+            return await destination.read_marks(flow.marks_namespace, wait_seconds=10)
 
         return self._insist(ask)
 

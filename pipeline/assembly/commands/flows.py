@@ -1,10 +1,12 @@
-"""Flows without a Movement: two places connected, a further destination for what a Flow has stored, and bringing it there."""
+"""`pipeline flow`: creates Flows without moving, adds destinations to them, and imports into those."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from urllib.parse import unquote
 
 from pipeline.assembly.connectors import BETWEEN_PARTS, flow_destination, read_pair
+from pipeline.assembly.reporters import SilentReporter
 from pipeline.assembly.runtime import open_runtime, worker_name
 from pipeline.connectors.locations import parse_location
 from pipeline.domain.errors import ConfigurationError
@@ -13,57 +15,79 @@ from pipeline.domain.movement import Flow, Movement
 from pipeline.engine.movements.derived_flows import add_destination, derived_flows, is_behind
 from pipeline.engine.movers.derived_mover import DerivedMover
 from pipeline.ports.reporter import Reporter
-from pipeline.settings import Settings
+from pipeline.settings import Settings, load_settings
+
+
+async def flows(*, settings: Settings | None = None) -> Sequence[Flow]:
+    """Return all Flows, by name."""
+    async with open_runtime(settings or load_settings()) as runtime:
+        return await runtime.flows.list_flows()
 
 
 async def create_flow(
-    name: str, source: str, destination: str, files: tuple[str, str] | None, settings: Settings
+    name: str,
+    source: str,
+    destination: str,
+    *,
+    files: tuple[str, str] | None = None,
+    settings: Settings | None = None,
 ) -> Flow:
-    """Connect two places under a name, and move nothing. ConfigurationError when the name connects others."""
+    """Create the Flow `name` from `source` to `destination`. Nothing is moved.
+
+    A Flow that exists with the same source and destination is returned; ConfigurationError if it has others.
+    """
+    settings = settings or load_settings()
     pair = read_pair(source, destination, files, name, settings.home.absolute())
     async with open_runtime(settings, create_home=True) as runtime:
         return await runtime.flows.connect(pair.name, pair.source.location, pair.destination.location)
 
 
 async def add_flow_destination(
-    of: str, destination: str, files: str | None, name: str | None, settings: Settings
+    origin: str,
+    destination: str,
+    *,
+    name: str | None = None,
+    files: str | None = None,
+    settings: Settings | None = None,
 ) -> Flow:
-    """Create a Flow that brings to `destination` what the Flow `of` has stored; `files` is where its files go."""
-    async with open_runtime(settings) as runtime:
-        origin = await runtime.flows.read_flow(FlowName(of))
-        pair_files = _files_pair(origin, files)
-        source = origin.source.split(BETWEEN_PARTS)[0]
-        pair = read_pair(source, destination, pair_files, name, settings.home.absolute())
-        return await add_destination(runtime.flows, runtime.clock, origin.name, pair.name, pair.destination.location)
+    """Create a derived Flow, which imports into `destination` what the Flow `origin` has stored.
+
+    `files` is the directory for the files that `origin` moves with a database.
+    """
+    async with open_runtime(settings or load_settings()) as runtime:
+        flow = await runtime.flows.read_flow(FlowName(origin))
+        source = flow.source.split(BETWEEN_PARTS)[0]
+        pair = read_pair(source, destination, _files_pair(flow, files), name, runtime.home)
+        return await add_destination(runtime.flows, runtime.clock, flow.name, pair.name, pair.destination.location)
 
 
 def _files_pair(origin: Flow, files: str | None) -> tuple[str, str] | None:
-    context = origin.source.split(BETWEEN_PARTS)
-    if len(context) == 1:
+    parts = origin.source.split(BETWEEN_PARTS)
+    if len(parts) == 1:
         if files is not None:
-            raise ConfigurationError(f"Flow {origin.name!r} has no files that go along: leave out --files.")
+            raise ConfigurationError(f"Flow {origin.name!r} moves no files with its database: leave out --files.")
         return None
     if files is None:
         raise ConfigurationError(
-            f"Flow {origin.name!r} moves files along with its database: name the directory for them with --files DIR."
+            f"Flow {origin.name!r} moves files with its database: name the directory for them with --files DIR."
         )
-    path = parse_location(context[1]).path
-    return (unquote(context[1]) if path is None else str(path), files)
+    path = parse_location(parts[1]).path
+    return (unquote(parts[1]) if path is None else str(path), files)
 
 
-async def import_flow(name: str, settings: Settings, reporter: Reporter) -> Movement:
-    """Bring the destination of a Flow that shares up to date; return the Movement, settled. No source is opened."""
-    async with open_runtime(settings) as runtime:
+async def import_flow(name: str, *, settings: Settings | None = None, reporter: Reporter | None = None) -> Movement:
+    """Bring the destination of a derived Flow up to date and return the Movement, settled. No source is opened."""
+    async with open_runtime(settings or load_settings()) as runtime:
         flow = await runtime.flows.read_flow(FlowName(name))
         if flow.origin is None:
-            raise ConfigurationError(f"Flow {name!r} has a source of its own: `pipeline move` moves it.")
+            raise ConfigurationError(f"Flow {name!r} has a source of its own: move it with `pipeline move`.")
         with runtime.lock(flow.name):
-            async with runtime.flow_context(flow.name, reporter) as context:
+            async with runtime.flow_context(flow.name, reporter or SilentReporter()) as context:
                 return await DerivedMover(context, flow.name, flow_destination(flow), worker_name()).run()
 
 
-async def flows_behind(name: str, settings: Settings) -> list[Flow]:
-    """Return the Flows that share what the Flow `name` has stored and do not have all of it yet."""
-    async with open_runtime(settings) as runtime:
-        derived = await derived_flows(runtime.flows, FlowName(name))
+async def flows_behind(origin: str, *, settings: Settings | None = None) -> Sequence[Flow]:
+    """Return the derived Flows of `origin` whose destinations do not have all that it has stored."""
+    async with open_runtime(settings or load_settings()) as runtime:
+        derived = await derived_flows(runtime.flows, FlowName(origin))
         return [flow for flow in derived if await is_behind(runtime.flows, flow)]

@@ -1,4 +1,4 @@
-"""What a Flow needs now and then beside moving: compaction, and deleting what nobody needs any more."""
+"""`pipeline compact` and `pipeline prune`: they keep the store small."""
 
 from __future__ import annotations
 
@@ -9,66 +9,61 @@ from typing import Protocol, runtime_checkable
 
 import structlog
 
+from pipeline.assembly.reporters import SilentReporter
 from pipeline.assembly.runtime import Runtime, open_runtime, worker_name
 from pipeline.domain.ids import FlowName
+from pipeline.domain.planning.retention import Reason
 from pipeline.engine.maintenance.compaction import Compaction, Compactor
-from pipeline.engine.maintenance.pruning import OnObject, Pruner, Pruning
-from pipeline.ports.reporter import Event
-from pipeline.settings import Settings
+from pipeline.engine.maintenance.pruning import KEPT_REPORTS, OnObject, Pruner, Pruning
+from pipeline.ports.object_store import ObjectInfo
+from pipeline.settings import Settings, load_settings
 
 STALE_UPLOAD_SECONDS = 86_400.0
-"""An upload in parts that was begun a day ago and not completed is a dead process's: it is paid for, but not listed."""
+"""An upload in parts that began a day ago and is not complete is a dead process's. It is billed, but not listed."""
 
 log = structlog.get_logger()
 
 
 @runtime_checkable
 class _UploadsInParts(Protocol):
-    """A store that keeps parts of what was never completed, as S3 does."""
+    """A store that keeps the parts of uploads that were never completed, as S3 does."""
 
     async def abort_stale_uploads(self, older_than_seconds: float) -> int:
-        """Remove them; return how many uploads they were of."""
+        """Remove them; return how many uploads they belonged to."""
         ...
 
 
-class _Nobody:
-    """A Reporter for what is not a Movement of data: its result says all."""
-
-    def report(self, event: Event) -> None:
-        """Take no note."""
-
-
-@asynccontextmanager
-async def _locked(name: FlowName, settings: Settings) -> AsyncIterator[Runtime]:
-    async with open_runtime(settings) as runtime:
-        await runtime.flows.read_flow(name)
-        with runtime.lock(name):
-            yield runtime
+async def compact(flow: str, streams: Sequence[str] = (), *, settings: Settings | None = None) -> Compaction:
+    """Fold the history of a Flow's streams into fresh snapshots. `streams` are patterns; by default all streams."""
+    async with (
+        _locked(FlowName(flow), settings or load_settings()) as runtime,
+        runtime.flow_context(FlowName(flow), SilentReporter()) as context,
+    ):
+        return await Compactor(context, FlowName(flow)).run(streams)
 
 
-async def compact(name: str, streams: Sequence[str], settings: Settings) -> Compaction:
-    """Fold the history of a Flow's streams into fresh snapshots."""
-    flow = FlowName(name)
-    async with _locked(flow, settings) as runtime, runtime.flow_context(flow, _Nobody()) as context:
-        return await Compactor(context, flow).run(streams)
+async def prune(
+    flow: str,
+    *,
+    delete: bool = False,
+    kept: timedelta = KEPT_REPORTS,
+    take_over: bool = False,
+    on_object: OnObject | None = None,
+    settings: Settings | None = None,
+) -> Pruning:
+    """Find what a Flow no longer needs, and with `delete` remove it.
 
-
-async def look_to_prune(name: str, kept: timedelta, on_object: OnObject, settings: Settings) -> Pruning:
-    """Tell what `prune` would delete."""
-    flow = FlowName(name)
-    async with open_runtime(settings) as runtime:
-        return await _pruner(runtime, flow, kept).look(on_object)
-
-
-async def prune(name: str, kept: timedelta, on_object: OnObject, settings: Settings, *, take_over: bool) -> Pruning:
-    """Delete what nobody needs any more.
-
-    The lock is one of this computer, and so is the embedded store: who holds it there is alone.
+    The progress and failures of Movements that settled within `kept` stay. `take_over` carries on the pruning of
+    another process, which must be dead; with the embedded store it is, since the lock of the Flow was free. `on_object`
+    is called for each object.
     """
-    flow = FlowName(name)
-    alone = take_over or not settings.store
-    async with _locked(flow, settings) as runtime:
-        pruning = await _pruner(runtime, flow, kept).run(on_object, alone=alone)
+    settings = settings or load_settings()
+    on_object = on_object or _ignore
+    if not delete:
+        async with open_runtime(settings) as runtime:
+            return await _pruner(runtime, flow, kept).look(on_object)
+    async with _locked(FlowName(flow), settings) as runtime:
+        pruning = await _pruner(runtime, flow, kept).run(on_object, alone=take_over or not settings.store)
         if isinstance(runtime.store, _UploadsInParts):
             aborted = await runtime.store.abort_stale_uploads(STALE_UPLOAD_SECONDS)
             if aborted:
@@ -76,5 +71,17 @@ async def prune(name: str, kept: timedelta, on_object: OnObject, settings: Setti
         return pruning
 
 
-def _pruner(runtime: Runtime, flow: FlowName, kept: timedelta) -> Pruner:
-    return Pruner(runtime.store, runtime.flows, runtime.clock, flow, worker_name(), kept)
+@asynccontextmanager
+async def _locked(flow: FlowName, settings: Settings) -> AsyncIterator[Runtime]:
+    async with open_runtime(settings) as runtime:
+        await runtime.flows.read_flow(flow)
+        with runtime.lock(flow):
+            yield runtime
+
+
+def _pruner(runtime: Runtime, flow: str, kept: timedelta) -> Pruner:
+    return Pruner(runtime.store, runtime.flows, runtime.clock, FlowName(flow), worker_name(), kept)
+
+
+def _ignore(info: ObjectInfo, reason: Reason) -> None:
+    """The totals are enough."""

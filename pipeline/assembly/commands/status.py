@@ -1,117 +1,173 @@
-"""What the store and the destination know of Flows, gathered for `status` and `files`."""
+"""What the bucket knows of Flows, and what their destinations have imported.
+
+The bucket is the truth: a destination is only asked for its marks, read-only and for a short time. One that does not
+answer leaves the marks of its Flow unknown, and a Flow whose documents cannot be read hides no other.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from pipeline.assembly.connectors import imported_marks
+import anyio
+
+from pipeline.assembly.connectors import flow_destination
 from pipeline.assembly.runtime import Runtime, open_runtime
 from pipeline.codec.documents.failures import Failure
 from pipeline.codec.documents.progress import Progress
-from pipeline.domain.errors import AbsentError
+from pipeline.domain.errors import AbsentError, PipelineError
 from pipeline.domain.event_file import FileEntry
 from pipeline.domain.ids import EventFileId, FlowName, Label, ObjectKey
 from pipeline.domain.movement import Flow, Movement
 from pipeline.domain.planning.compaction import applicable
-from pipeline.ports.destination import Mark
-from pipeline.settings import Settings
+from pipeline.ports.destination import Mark, MarksReader
+from pipeline.settings import Settings, load_settings
 
-MOVEMENTS_TOLD = 10
-"""How many of a Flow's Movements are told, the latest ones."""
+MOVEMENTS_SHOWN = 10
+"""How many of a Flow's Movements its status has: the latest ones."""
+ANSWER_SECONDS = 2.0
+"""How long a destination may take to tell its marks."""
 
 
 @dataclass(frozen=True, slots=True)
-class GroupSurvey:
-    """How many Event Files a group's File List names, and how many of them the destination has."""
+class Marks:
+    """What a destination has imported. `by_file` is None, and `unknown_because` says why, if it did not answer."""
+
+    by_file: Mapping[EventFileId, Mark] | None
+    unknown_because: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class GroupStatus:
+    """How many Event Files the File List of a group names, and how many of them the destination has, if it answered."""
 
     label: Label
     listed: int
-    imported: int
+    imported: int | None
 
 
 @dataclass(frozen=True, slots=True)
-class FlowSurvey:
-    """A Flow, its latest Movements (oldest first), and the groups, failures and workers of the last of them."""
+class FlowStatus:
+    """A Flow, its latest Movements (oldest first), and the groups, failures and workers of the last of them.
+
+    `imports_unknown_because` says why the destination could not be asked; empty if it answered, or if nothing was moved.
+    """
 
     flow: Flow
-    movements: tuple[Movement, ...]
-    groups: tuple[GroupSurvey, ...]
-    failures: tuple[Failure, ...]
-    workers: tuple[Progress, ...]
-    destination_there: bool
+    movements: tuple[Movement, ...] = ()
+    groups: tuple[GroupStatus, ...] = ()
+    failures: tuple[Failure, ...] = ()
+    workers: tuple[Progress, ...] = ()
+    imports_unknown_because: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class Listing:
-    """The Event Files of a Flow in the order of its File Lists; `marks` is None when the destination is not there.
+class UnreadableFlow:
+    """A Flow whose documents in the store cannot be read, and why."""
 
-    `passed_over` are compacted files of which the destination has all already, from the history they replace.
+    name: FlowName
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class FileListing:
+    """The Event Files of a Flow, in the order of its File Lists.
+
+    `passed_over` are compacted files; the destination has all of their content from the history that they replace.
     """
 
     movement: Movement
     entries: tuple[FileEntry, ...]
-    marks: Mapping[EventFileId, Mark] | None
+    marks: Marks
     passed_over: frozenset[EventFileId] = frozenset()
 
 
-async def survey_flows(settings: Settings, name: str | None) -> Sequence[FlowSurvey]:
-    """Survey one Flow, or all. AbsentError when there is none of that name."""
-    async with open_runtime(settings) as home:
-        flows = await home.flows.list_flows() if name is None else [await home.flows.read_flow(FlowName(name))]
-        return [await _survey(home, flow) for flow in flows]
+async def status(flow: str | None = None, *, settings: Settings | None = None) -> Sequence[FlowStatus | UnreadableFlow]:
+    """Return the status of one Flow, or of all, by name. AbsentError when there is none of that name."""
+    async with open_runtime(settings or load_settings()) as runtime:
+        if flow is not None:
+            return [await _read_status(runtime, await runtime.flows.read_flow(FlowName(flow)))]
+        names = await runtime.flows.list_names()
+        found: dict[FlowName, FlowStatus | UnreadableFlow] = {}
+
+        async def read(name: FlowName) -> None:
+            try:
+                found[name] = await _read_status(runtime, await runtime.flows.read_flow(name))
+            except PipelineError as error:
+                found[name] = UnreadableFlow(name, str(error))
+
+        async with anyio.create_task_group() as group:
+            for name in names:
+                group.start_soon(read, name, name=f"status of {name}")
+        return [found[name] for name in names]
 
 
-async def list_files(settings: Settings, name: str, number: int | None) -> Listing:
-    """List what a Flow has accumulated up to a Movement, the latest unless a number is given."""
-    async with open_runtime(settings) as home:
-        flow = await home.flows.read_flow(FlowName(name))
-        movement = await _movement(home, flow, number)
+async def list_files(flow: str, number: int | None = None, *, settings: Settings | None = None) -> FileListing:
+    """Return the Event Files that a Flow has accumulated up to a Movement, by default the latest."""
+    async with open_runtime(settings or load_settings()) as runtime:
+        listed = await runtime.flows.read_flow(FlowName(flow))
+        movement = await _read_movement(runtime, listed, number)
         entries: list[FileEntry] = []
         for _, key in sorted(movement.file_lists.items()):
-            entries += await _read_list(home, flow, movement, key)
-        marks = await imported_marks(flow)
-        needed = {entry.id for entry in applicable(entries, marks or {})}
+            entries += await _read_list(runtime, listed, movement, key)
+        marks = await ask_marks(listed)
+        needed = {entry.id for entry in applicable(entries, marks.by_file or {})}
         passed_over = frozenset(entry.id for entry in entries if entry.id not in needed)
-        return Listing(movement, tuple(entries), marks, passed_over)
+        return FileListing(movement, tuple(entries), marks, passed_over)
 
 
-async def _read_list(home: Runtime, flow: Flow, movement: Movement, key: ObjectKey) -> Sequence[FileEntry]:
+async def ask_marks(flow: Flow) -> Marks:
+    """Ask a Flow's destination what it has imported. It is not opened for writing, and nothing is created in it."""
     try:
-        return await home.flows.read_file_list(key)
+        destination = flow_destination(flow)
+        if not isinstance(destination, MarksReader):
+            return Marks(None, f"{flow.destination}: this connector cannot read marks without writing")
+        with anyio.fail_after(ANSWER_SECONDS + 0.5):  # more than a driver waits, so that its own words are shown
+            return Marks(await destination.read_marks(flow.marks_namespace, wait_seconds=ANSWER_SECONDS))
+    except TimeoutError:
+        return Marks(None, f"{flow.destination}: no answer within {ANSWER_SECONDS:.0f} seconds")
+    except PipelineError as error:
+        return Marks(None, str(error))
+
+
+async def _read_status(runtime: Runtime, flow: Flow) -> FlowStatus:
+    first = max(1, flow.movements - MOVEMENTS_SHOWN + 1)
+    movements = [await runtime.flows.read_movement(flow.name, number) for number in range(first, flow.movements + 1)]
+    found = FlowStatus(flow, tuple(movements))
+    if not movements:
+        return found
+    lists = {label: await runtime.flows.read_file_list(key) for label, key in sorted(movements[-1].file_lists.items())}
+    marks = await ask_marks(flow)
+    return replace(
+        found,
+        groups=tuple(_group_status(label, entries, marks) for label, entries in lists.items()),
+        failures=tuple(await runtime.flows.read_failures(flow.name, flow.movements)),
+        workers=tuple(await runtime.flows.read_progress(flow.name, flow.movements)),
+        imports_unknown_because=marks.unknown_because,
+    )
+
+
+def _group_status(label: Label, entries: Sequence[FileEntry], marks: Marks) -> GroupStatus:
+    marked = marks.by_file
+    needed = applicable(entries, marked or {})
+    return GroupStatus(label, len(needed), None if marked is None else sum(entry.id in marked for entry in needed))
+
+
+async def _read_list(runtime: Runtime, flow: Flow, movement: Movement, key: ObjectKey) -> Sequence[FileEntry]:
+    try:
+        return await runtime.flows.read_file_list(key)
     except AbsentError as error:
         raise AbsentError(
-            f"What Movement {movement.number} of Flow {flow.name!r} listed has been pruned; the latest is {flow.movements}."
+            f"The File Lists of Movement {movement.number} of Flow {flow.name!r} have been pruned; "
+            f"the latest Movement is {flow.movements}."
         ) from error
 
 
-async def _movement(home: Runtime, flow: Flow, number: int | None) -> Movement:
+async def _read_movement(runtime: Runtime, flow: Flow, number: int | None) -> Movement:
     if number is None and not flow.movements:
         raise AbsentError(f"Flow {flow.name!r} has no Movement yet.")
     wanted = flow.movements if number is None else number
     try:
-        return await home.flows.read_movement(flow.name, wanted)
+        return await runtime.flows.read_movement(flow.name, wanted)
     except AbsentError as error:
         raise AbsentError(f"Flow {flow.name!r} has no Movement {wanted}; its latest is {flow.movements}.") from error
-
-
-async def _survey(home: Runtime, flow: Flow) -> FlowSurvey:
-    first = max(1, flow.movements - MOVEMENTS_TOLD + 1)
-    movements = [await home.flows.read_movement(flow.name, number) for number in range(first, flow.movements + 1)]
-    if not movements:
-        return FlowSurvey(flow, (), (), (), (), destination_there=False)
-    marks = await imported_marks(flow)
-    groups = []
-    for label, key in sorted(movements[-1].file_lists.items()):
-        entries = await home.flows.read_file_list(key)
-        entries = applicable(entries, marks or {})
-        imported = sum(entry.id in marks for entry in entries) if marks is not None else 0
-        groups.append(GroupSurvey(label, len(entries), imported))
-    return FlowSurvey(
-        flow,
-        tuple(movements),
-        tuple(groups),
-        failures=tuple(await home.flows.read_failures(flow.name, flow.movements)),
-        workers=tuple(await home.flows.read_progress(flow.name, flow.movements)),
-        destination_there=marks is not None,
-    )

@@ -1,11 +1,12 @@
-"""`pipeline verify`: a Flow's destination against its source, and on request a Movement of just what differs."""
+"""`pipeline verify`: compares a Flow's destination with its source, and on request moves just what differs."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from pipeline.assembly.connectors import flow_destination, flow_source, readable_place
+from pipeline.assembly.reporters import SilentReporter
 from pipeline.assembly.runtime import Runtime, open_runtime, worker_name
 from pipeline.connectors.remote_source import RemoteSource
 from pipeline.domain.comparison.report import Against, Verification
@@ -14,52 +15,73 @@ from pipeline.domain.ids import FlowName
 from pipeline.domain.movement import Flow, Movement
 from pipeline.engine.movers.mover import Mover
 from pipeline.engine.verify.repair import InvalidatedStreams, begin_repair
-from pipeline.engine.verify.verifier import NoteDifference, Verifier, VerifyRequest
+from pipeline.engine.verify.verifier import EXAMPLES_KEPT, NoteDifference, Verifier, VerifyRequest
 from pipeline.ports.reporter import Reporter
-from pipeline.settings import Settings
+from pipeline.settings import Settings, load_settings
 
-APART_STATE_BYTES = 1_000_000
-"""The size of the stored state from which on two processes read: some 100,000 rows. Starting one takes half a second."""
+SUBPROCESS_STATE_BYTES = 1_000_000
+"""From this size of the stored state, about 100,000 rows, a subprocess reads the source. It takes half a second to start."""
 
 
 @dataclass(frozen=True, slots=True)
 class Repair:
-    """What `--repair` did: `found` before, the Movement that brought it, and what is found `after`."""
+    """The result of a repair: the comparison before it, the Movement that it ran, and the comparison after it.
+
+    `movement` is None, and `after` is `found`, if there was nothing to move.
+    """
 
     found: Verification
-    movement: Movement
+    movement: Movement | None
     after: Verification
 
 
-async def verify(name: str, request: VerifyRequest, settings: Settings) -> Verification:
-    """Compare a Flow's destination with its source. AbsentError when there is no such Flow."""
-    async with open_runtime(settings) as runtime:
-        flow = await runtime.flows.read_flow(FlowName(name))
-        return await _verify(runtime, flow, request)
+async def verify(
+    flow: str,
+    *,
+    streams: Sequence[str] = (),
+    against: Against = Against.SOURCE,
+    examples: int = EXAMPLES_KEPT,
+    settings: Settings | None = None,
+) -> Verification:
+    """Compare a Flow's destination with its source, or with what was stored of it last. Nothing is changed.
+
+    `streams` are patterns; by default all streams are compared. `examples` limits how many differing keys of each
+    stream are named. AbsentError when there is no such Flow.
+    """
+    async with open_runtime(settings or load_settings()) as runtime:
+        request = VerifyRequest(tuple(streams), against, examples)
+        return await _verify(runtime, await runtime.flows.read_flow(FlowName(flow)), request)
 
 
 async def repair(
-    name: str, request: VerifyRequest, settings: Settings, reporter: Reporter, tell: Callable[[Verification], None]
-) -> Verification | Repair:
-    """Compare, and move what differs. `tell` is called with what was found before anything is moved.
+    flow: str,
+    *,
+    streams: Sequence[str] = (),
+    examples: int = EXAMPLES_KEPT,
+    on_found: Callable[[Verification], None] | None = None,
+    settings: Settings | None = None,
+    reporter: Reporter | None = None,
+) -> Repair:
+    """Compare a Flow's destination with its source, move what differs, and compare those streams again.
 
-    Nothing is moved when all is equal. No other Movement of this Flow may run meanwhile on this machine.
+    `on_found` is called with the differences before anything is moved. The Flow is locked on this computer meanwhile.
     """
-    async with open_runtime(settings) as runtime:
-        flow = await runtime.flows.read_flow(FlowName(name))
-        _ensure_repairable(flow, request)
-        with runtime.lock(flow.name), InvalidatedStreams() as doubted:
-            found = await _verify(runtime, flow, request, doubted.note)
+    request = VerifyRequest(tuple(streams), examples=examples)
+    async with open_runtime(settings or load_settings()) as runtime:
+        repaired = await runtime.flows.read_flow(FlowName(flow))
+        _ensure_repairable(repaired)
+        with runtime.lock(repaired.name), InvalidatedStreams() as invalidated:
+            found = await _verify(runtime, repaired, request, invalidated.note)
             if found.equal:
-                return found
-            tell(found)
-            doubted.note_streams(found.differing)
-            if not doubted.streams:
-                return found
-            begun = await begin_repair(runtime.store, runtime.flows, runtime.clock, flow, doubted)
-            movement = await _move(runtime, flow, begun, reporter)
-        differed = replace(request, streams=begun.only)
-        return Repair(found, movement, await _verify(runtime, flow, differed))
+                return Repair(found, None, found)
+            if on_found is not None:
+                on_found(found)
+            invalidated.note_streams(found.differing)
+            if not invalidated.streams:
+                return Repair(found, None, found)
+            begun = await begin_repair(runtime.store, runtime.flows, runtime.clock, repaired, invalidated)
+            movement = await _move(runtime, repaired, begun, reporter or SilentReporter())
+        return Repair(found, movement, await _verify(runtime, repaired, replace(request, streams=begun.only)))
 
 
 async def _verify(
@@ -74,13 +96,13 @@ async def _verify(
 
 
 async def _is_large(runtime: Runtime, flow: Flow) -> bool:
-    """Whether a process of its own for one side is worth its start, by what the Flow remembers of its streams."""
+    """Whether a subprocess for one side is worth its start, judged by the stored state of the Flow's streams."""
     latest = await runtime.flows.latest(flow)
     size = 0
     for key in latest.states.values() if latest else ():
         info = await runtime.store.stat(key)
         size += info.size if info else 0
-        if size >= APART_STATE_BYTES:
+        if size >= SUBPROCESS_STATE_BYTES:
             return True
     return False
 
@@ -92,11 +114,9 @@ async def _move(runtime: Runtime, flow: Flow, begun: Movement, reporter: Reporte
         return await mover.run(only=begun.only, exclude=begun.exclude)
 
 
-def _ensure_repairable(flow: Flow, request: VerifyRequest) -> None:
-    if request.against is Against.STORED:
-        raise ConfigurationError("--repair brings what the source holds: it cannot go with --against stored.")
+def _ensure_repairable(flow: Flow) -> None:
     if flow.origin is not None:
         raise ConfigurationError(
             f"Flow {flow.name!r} exports nothing of its own: it imports what Flow {flow.origin!r} has stored, so there is "
-            f"nothing here to repair from. Bring it up to date with `pipeline flow import {flow.name}`."
+            f"no source to repair it from. Bring it up to date with `pipeline flow import {flow.name}`."
         )

@@ -1,4 +1,4 @@
-"""Long-running workers, and what starts a Movement for them."""
+"""Long-running workers, the start of a Movement for them, and the sweep."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import anyio
 import structlog
 
 from pipeline.assembly.connectors import flow_destination, flow_source
+from pipeline.assembly.reporters import SilentReporter
 from pipeline.assembly.runtime import open_runtime, worker_name
 from pipeline.codec.documents.message import MovementStarted, QueueMessage, encode_message
 from pipeline.domain.errors import ConfigurationError
@@ -22,7 +23,7 @@ from pipeline.engine.workers.export_worker import ExportWorker
 from pipeline.engine.workers.import_worker import ImportWorker
 from pipeline.engine.workers.sweep import Sweep
 from pipeline.ports.reporter import Reporter
-from pipeline.settings import Settings
+from pipeline.settings import Settings, load_settings
 
 log = structlog.get_logger()
 
@@ -37,14 +38,14 @@ class Role(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Worker:
-    """A worker that is ready to run. `name` is what logs and progress documents call it."""
+    """A worker that is ready to run. `name` identifies it in logs and progress documents."""
 
     name: str
     role: Role
     loops: Sequence[ExportWorker | ImportWorker | Sweep]
 
     async def run(self, stop: anyio.Event) -> None:
-        """Work until `stop` is set, and what is in hand has been ended or given back."""
+        """Work until `stop` is set, then end the transactions in hand and give the messages back."""
         log.info("worker_started", role=self.role.value)
         with unwrap_exception_group():
             async with anyio.create_task_group() as group:
@@ -55,17 +56,23 @@ class Worker:
 
 @asynccontextmanager
 async def open_worker(
-    role: Role, settings: Settings, reporter: Reporter, only_flows: frozenset[FlowName] = frozenset()
+    role: Role,
+    *,
+    flows: Sequence[str] = (),
+    settings: Settings | None = None,
+    reporter: Reporter | None = None,
 ) -> AsyncIterator[Worker]:
-    """Open store and queues for a worker. What cannot be used is told here, before any work.
+    """Open the store and the queues for a worker. Errors of the settings are raised here, before any work.
 
-    With `only_flows` it serves these, and needs no access to what belongs to others.
+    With `flows` it serves these alone, and needs no access to what belongs to others.
     """
-    _check_shared(settings)
+    settings = settings or load_settings()
+    _ensure_shared(settings)
     name = worker_name()
     async with AsyncExitStack() as stack:
         runtime = await stack.enter_async_context(open_runtime(settings, create_home=True))
-        context = await stack.enter_async_context(runtime.fleet_context(reporter, only_flows))
+        only_flows = frozenset(map(FlowName, flows))
+        context = await stack.enter_async_context(runtime.fleet_context(reporter or SilentReporter(), only_flows))
         loops: list[ExportWorker | ImportWorker | Sweep] = []
         exports = None
         if role is not Role.IMPORT:
@@ -77,54 +84,72 @@ async def open_worker(
         yield Worker(name, role, loops)
 
 
-def _check_shared(settings: Settings) -> None:
-    """A bucket is shared by machines, an embedded queue is not: together they would leave somebody waiting."""
-    embedded = [name for name in ("exports_queue", "imports_queue") if "://" not in getattr(settings, name)]
-    if settings.store and embedded:
-        log.warning("queue_not_shared", settings=embedded, reason="the store is a bucket, these queues are local files")
-    if not settings.store and len(embedded) < 2:
-        raise ConfigurationError(
-            "The queue is SQS and the store is a local directory: a worker elsewhere would be rung for what it cannot see. "
-            "Set store to s3://bucket as well."
-        )
+async def run_worker(
+    role: Role = Role.ALL,
+    *,
+    flows: Sequence[str] = (),
+    stop: anyio.Event | None = None,
+    settings: Settings | None = None,
+    reporter: Reporter | None = None,
+) -> None:
+    """Run a worker until `stop` is set, or until cancelled. With `flows` it serves these alone."""
+    async with open_worker(role, flows=flows, settings=settings, reporter=reporter) as worker:
+        await worker.run(stop or anyio.Event())
 
 
 async def start(
-    flow: FlowName, settings: Settings, only: tuple[str, ...] = (), exclude: tuple[str, ...] = ()
+    flow: str, *, only: Sequence[str] = (), exclude: Sequence[str] = (), settings: Settings | None = None
 ) -> tuple[Movement, bool]:
-    """Create a Movement and announce it to exporters; return it, and whether it is new.
+    """Create a Movement and announce it to workers; return it, and whether it is new.
 
-    A Movement that has not settled is announced again, and no new one made.
+    A Movement that has not settled is announced again, and no new one is created.
     """
-    _check_shared(settings)
-    async with open_runtime(settings) as runtime, runtime.exports() as exports:
-        connected = await runtime.flows.read_flow(flow)
-        if connected.origin is not None:
+    settings = settings or load_settings()
+    _ensure_shared(settings)
+    async with open_runtime(settings, create_home=True) as runtime, runtime.exports() as exports:
+        found = await runtime.flows.read_flow(FlowName(flow))
+        if found.origin is not None:
             async with runtime.imports() as imports:
-                return await start_derived(runtime.flows, runtime.clock, imports, connected)
-        movement, is_new = await runtime.flows.start(connected, only, exclude)
+                return await start_derived(runtime.flows, runtime.clock, imports, found)
+        movement, is_new = await runtime.flows.start(found, tuple(only), tuple(exclude))
         await exports.send([encode_message(MovementStarted(movement.flow, movement.number))])
         return movement, is_new
 
 
-async def wait_settled(flow: FlowName, number: int, settings: Settings) -> Movement:
-    """Wait until a Movement has settled."""
+async def wait_settled(flow: str, number: int, *, settings: Settings | None = None) -> Movement:
+    """Wait until a Movement has settled, and return it."""
+    settings = settings or load_settings()
     async with open_runtime(settings) as runtime:
         while True:
-            movement = await runtime.flows.read_movement(flow, number)
+            movement = await runtime.flows.read_movement(FlowName(flow), number)
             if movement.settled:
                 return movement
             await anyio.sleep(min(settings.progress_seconds, 1.0))
 
 
-async def sweep(settings: Settings, reporter: Reporter) -> Sequence[QueueMessage]:
-    """Look twice at what is under way, and ring again for what nobody was at work on meanwhile."""
+async def sweep(*, settings: Settings | None = None, reporter: Reporter | None = None) -> Sequence[QueueMessage]:
+    """Announce again what is under way and no live worker holds; return the messages.
+
+    It looks twice, some seconds apart, and takes what made no progress in between.
+    """
     async with (
-        open_runtime(settings) as runtime,
+        open_runtime(settings or load_settings(), create_home=True) as runtime,
         runtime.exports() as exports,
-        runtime.fleet_context(reporter) as context,
+        runtime.fleet_context(reporter or SilentReporter()) as context,
     ):
         sweeping = Sweep(context, exports)
         await sweeping.look()
         await anyio.sleep(sweeping.patience_seconds)
         return await sweeping.look()
+
+
+def _ensure_shared(settings: Settings) -> None:
+    """Check that store and queues are visible to the same machines: a bucket is shared, an embedded queue is not."""
+    embedded = [name for name in ("exports_queue", "imports_queue") if "://" not in getattr(settings, name)]
+    if settings.store and embedded:
+        log.warning("queue_not_shared", settings=embedded, reason="the store is a bucket, these queues are local files")
+    if not settings.store and len(embedded) < 2:
+        raise ConfigurationError(
+            "The queue is SQS, but the store is a local directory, which workers elsewhere cannot see. "
+            "Set store to s3://BUCKET as well."
+        )

@@ -1,1 +1,1 @@
-"""The app of `pipeline demo`, and its own judgement of the result."""
+"""The app of `pipeline demo`, and its own check of the result."""

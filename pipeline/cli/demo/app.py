@@ -1,7 +1,7 @@
-"""The app of the demonstration: a small order database with attachments, and one working day of changes to it.
+"""The app of the demo: a small order database with attachments, and one working day of changes to it.
 
-It is small and odd on purpose: names with spaces, quotes and other scripts, keys of several columns, tables without
-rowid, and values that are easily lost on the way.
+It is odd on purpose: names with spaces, quotes and other scripts, keys of several columns, tables without rowid, and
+values that are easily lost.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ _FILES: tuple[tuple[str, bytes], ...] = (
 
 
 def build_app(database: Path, attachments: Path) -> int:
-    """Make the app and return how many rows it has."""
+    """Create the app and return the number of its rows."""
     chance = random.Random(2026)
     with closing(sqlite3.connect(database)) as connection, connection:
         connection.executescript(SCHEMA)
@@ -100,7 +100,7 @@ def build_app(database: Path, attachments: Path) -> int:
 
 
 def count_rows(database: Path) -> int:
-    """Return how many rows all tables have together."""
+    """Return the number of rows in all tables."""
     with closing(sqlite3.connect(database)) as connection:
         return sum(
             int(connection.execute(f"SELECT count(*) FROM {quote_name(name)}").fetchone()[0])
@@ -109,7 +109,7 @@ def count_rows(database: Path) -> int:
 
 
 def table_names(connection: sqlite3.Connection) -> list[str]:
-    """Return the names of all tables of an app, SQLite's own left out."""
+    """Return the names of all tables but SQLite's own."""
     query = (
         "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY name"
     )
@@ -117,12 +117,12 @@ def table_names(connection: sqlite3.Connection) -> list[str]:
 
 
 def quote_name(name: str) -> str:
-    """Return a name as it is written in SQL."""
+    """Return a name as an SQL identifier."""
     return '"' + name.replace('"', '""') + '"'
 
 
 def build_attachments(root: Path) -> None:
-    """Make the tree of attachments: odd names, an empty file, an empty directory, a link, a file of 3 MB."""
+    """Create the tree of attachments: odd names, an empty file, an empty directory, a link, a file of 3 MB."""
     for name, content in _FILES:
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -133,7 +133,7 @@ def build_attachments(root: Path) -> None:
 
 
 def change_app(database: Path, attachments: Path) -> dict[str, int]:
-    """Change a little of everything; return what was done, for the reader."""
+    """Change a little of everything; return what was done and how often."""
     chance = random.Random(11)
     with closing(sqlite3.connect(database)) as connection, connection:
         connection.execute("PRAGMA foreign_keys = ON")

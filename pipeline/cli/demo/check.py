@@ -1,4 +1,4 @@
-"""The demonstration's own judgement: are destination and source equal? It uses plain SQL and plain reads, nothing else."""
+"""Compares source and destination of the demo with plain SQL and plain reads, independently of the pipeline."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from pathlib import Path
 
 from pipeline.cli.demo.app import quote_name, table_names
 
-BOOKKEEPING = ".pipeline-import"
-"""The directory in which the destination of a tree remembers what has been imported; no part of the tree."""
+METADATA_NAME = ".pipeline-import"
+"""The directory of the files connector in a destination tree. It is no part of the tree."""
 
 
 def differences(source: Path, destination: Path) -> Iterator[str]:
-    """Yield what is not equal in two databases: rows as multisets, columns, indexes and foreign keys."""
+    """Yield the differences between two databases: rows as multisets, columns, indexes and foreign keys."""
     with closing(sqlite3.connect(source)) as one, closing(sqlite3.connect(destination)) as other:
         theirs = set(table_names(other))
         for table in table_names(one):
@@ -35,14 +35,14 @@ def _table_differences(one: sqlite3.Connection, other: sqlite3.Connection, table
     for pragma in ("table_xinfo", "foreign_key_list"):
         query = f"PRAGMA {pragma}({quote_name(table)})"
         if one.execute(query).fetchall() != other.execute(query).fetchall():
-            yield f"table {table} has another {pragma}"
+            yield f"table {table} has a different {pragma}"
     missing, surplus = _rows(one, table) - _rows(other, table), _rows(other, table) - _rows(one, table)
     if missing or surplus:
-        yield f"table {table}: {missing.total()} rows are missing or different, {surplus.total()} are too many"
+        yield f"table {table}: {missing.total()} rows are missing or different, {surplus.total()} are extra"
 
 
 def _rows(connection: sqlite3.Connection, table: str) -> Counter[tuple[object, ...]]:
-    """Return the rows of a table with the type of each value; text as bytes and reals in full, so that nothing hides."""
+    """Return the rows of a table with the type of each value. Text is compared as bytes, and reals in full."""
     query = f"PRAGMA table_xinfo({quote_name(table)})"
     names = [quote_name(str(column[1])) for column in connection.execute(query)]
     values = [f"typeof({name}), iif(typeof({name}) = 'text', CAST({name} AS BLOB), {name})" for name in names]
@@ -55,13 +55,13 @@ def _indexes(connection: sqlite3.Connection) -> set[str]:
 
 
 def tree_differences(source: Path, destination: Path) -> Iterator[str]:
-    """Yield what is not equal in two directory trees: names, kinds, modes, contents, targets of links."""
+    """Yield the differences between two directory trees: names, kinds, modes, contents, targets of links."""
     one, other = _tree(source), _tree(destination)
     for name in sorted(one.keys() | other.keys()):
         if name not in other:
             yield f"{name!r} is missing"
         elif name not in one:
-            yield f"{name!r} is too many"
+            yield f"{name!r} is extra"
         elif one[name] != other[name]:
             yield f"{name!r} is different"
 
@@ -69,8 +69,8 @@ def tree_differences(source: Path, destination: Path) -> Iterator[str]:
 def _tree(root: Path) -> dict[str, tuple[object, ...]]:
     entries: dict[str, tuple[object, ...]] = {}
     for directory, directories, files in os.walk(root):
-        if Path(directory) == root and BOOKKEEPING in directories:
-            directories.remove(BOOKKEEPING)
+        if Path(directory) == root and METADATA_NAME in directories:
+            directories.remove(METADATA_NAME)
         for name in directories + files:
             path = Path(directory, name)
             entries[str(path.relative_to(root))] = _entry(path)

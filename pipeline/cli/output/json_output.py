@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Mapping
 
@@ -11,19 +12,17 @@ from pipeline.domain.movement import Movement
 
 
 def print_object(document: Mapping[str, object]) -> None:
-    """Print one object on one line. Lone surrogates, which JSON cannot carry, are escaped."""
+    """Print one object on one line. Lone surrogates, which orjson rejects, are escaped."""
     try:
         line = orjson.dumps(document)
     except TypeError:
-        import json
-
         line = json.dumps(document).encode()
     sys.stdout.write(line.decode() + "\n")
     sys.stdout.flush()
 
 
 def movement_object(movement: Movement) -> dict[str, object]:
-    """Return what `move --json` prints last."""
+    """Return the last object that `move --json` prints."""
     totals = movement.totals
     return {
         "flow": movement.flow,

@@ -1,4 +1,4 @@
-"""The live display: a table with a line for each group and a bar for the whole, redrawn by rich's own thread."""
+"""The live display: a table with a line for each group, and a bar for the whole, redrawn by a thread of rich."""
 
 from __future__ import annotations
 
@@ -12,12 +12,11 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline.assembly.progress_counts import GroupTally, Tally
-from pipeline.cli.output.progress import group_done
 from pipeline.cli.output.text import duration, printable, size
 
 REDRAWS_PER_SECOND = 5
 ROWS_SHOWN = 12
-"""Groups at work come first, then the latest that are done: the table must fit a small terminal."""
+"""How many groups are shown, so that the table fits a small terminal: active ones first, then the latest done."""
 
 
 @contextmanager
@@ -35,7 +34,7 @@ def show_live(tally: Tally, console: Console | None = None) -> Iterator[None]:
 
 
 def picture(tally: Tally) -> RenderableType:
-    """Return the display as it is now."""
+    """Return the display for the present counts."""
     groups = list(tally.groups.values())
     chosen = _chosen(groups)
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
@@ -50,23 +49,26 @@ def picture(tally: Tally) -> RenderableType:
 
 
 def _chosen(groups: list[GroupTally]) -> list[GroupTally]:
-    """Return the groups to show, those at work before those done before those to come, in their own order."""
-    ranked = sorted(groups, key=lambda group: (group.began is None, group_done(group), -(group.latest or 0.0)))
+    """Return the groups to show, in their own order: active ones before done ones before those that have not begun."""
+    ranked = sorted(groups, key=lambda group: (group.began is None, group.done, -(group.latest or 0.0)))
     shown = {group.label for group in ranked[:ROWS_SHOWN]}
     return [group for group in groups if group.label in shown]
 
 
 def _cells(group: GroupTally) -> list[Text]:
-    done, troubled = group_done(group), bool(group.files_failed or group.rejected)
-    style = "red" if troubled else "green" if done else "" if group.began is not None else "dim"
-    exported = f"{group.rows_read:,}" + (" ✓" if group.complete else " …" if group.began is not None else "")
-    imported = f"{group.records_imported:,}" + (" ✓" if done else f" {group.files_imported}/{group.pending} files")
+    has_begun = group.began is not None
+    has_problems = bool(group.files_failed or group.rejected)
+    style = "red" if has_problems else "green" if group.done else "" if has_begun else "dim"
+    exported = f"{group.rows_read:,}" + (" ✓" if group.complete else " …" if has_begun else "")
+    imported = f"{group.records_imported:,}" + (
+        " ✓" if group.done else f" {group.files_imported}/{group.pending} files"
+    )
     if not group.planned:
         imported = "–"
-    left = "–" if done or group.seconds_left is None else duration(group.seconds_left)
+    left = "–" if group.done or group.seconds_left is None else duration(group.seconds_left)
     rate = f"{group.rows_per_second:,.0f}" if group.rows_per_second else "–"
-    cells = (exported, imported, rate, size(group.bytes_stored), left)
-    return [Text(printable(group.label), style=style), *(Text(cell, style=style) for cell in cells)]
+    cells = (printable(group.label), exported, imported, rate, size(group.bytes_stored), left)
+    return [Text(cell, style=style) for cell in cells]
 
 
 def _bar(tally: Tally) -> RenderableType:
@@ -78,6 +80,6 @@ def _bar(tally: Tally) -> RenderableType:
     elif left is not None:
         words += f"  about {duration(left)} left"
     if tally.rejected:
-        words += f"  {tally.rejected:,} set aside"
+        words += f"  {tally.rejected:,} rejected"
     grid.add_row(ProgressBar(100, tally.percent, width=30, complete_style="cyan", finished_style="green"), Text(words))
     return grid

@@ -1,36 +1,24 @@
-"""How far a Movement is, while it is on its way: a live display, plain lines, or JSON lines.
+"""Shows the progress of a Movement: a live display, plain lines or JSON lines.
 
-None of them works when something is reported; that only counts. A thread of its own looks at the counts now and then.
+Reporting an event only counts it. A thread of its own shows the counts from time to time.
 """
 
 from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
 from pipeline.assembly.progress_counts import GroupTally, Tally
+from pipeline.cli.output.json_output import print_object
 from pipeline.cli.output.text import count, duration, printable, size
-from pipeline.ports.reporter import Event, Reporter
-
-
-class Fanout:
-    """Tells several reporters the same."""
-
-    def __init__(self, reporters: Sequence[Reporter]) -> None:
-        self._reporters = reporters
-
-    def report(self, event: Event) -> None:
-        """Pass `event` on."""
-        for reporter in self._reporters:
-            reporter.report(event)
 
 
 def show_progress(tally: Tally, *, as_json: bool, seconds: float) -> AbstractContextManager[None]:
     """Show `tally` while the context is open: every `seconds`, or live where standard error is a terminal."""
     if as_json:
-        return repeat(lambda: print_json(tally), seconds)
+        return repeat(lambda: print_object(progress_object(tally)), seconds)
     if sys.stderr.isatty():
         from pipeline.cli.output.live import show_live
 
@@ -47,7 +35,7 @@ def repeat(action: Callable[[], None], seconds: float) -> Iterator[None]:
         while not ended.wait(seconds):
             try:
                 action()
-            except (BrokenPipeError, ValueError):  # nobody reads any more: the work goes on, the telling ends
+            except (BrokenPipeError, ValueError):  # the reader of the output has gone; the Movement goes on
                 return
 
     thread = threading.Thread(target=work, name="progress", daemon=True)
@@ -60,7 +48,7 @@ def repeat(action: Callable[[], None], seconds: float) -> Iterator[None]:
 
 
 def plain_line(tally: Tally) -> str:
-    """Return one line that says how far all is, and which groups are at work."""
+    """Return one line with the overall progress and the active groups."""
     groups = list(tally.groups.values())
     read = sum(group.rows_read for group in groups)
     imported = sum(group.records_imported for group in groups)
@@ -70,49 +58,41 @@ def plain_line(tally: Tally) -> str:
         f"{count(read, 'row')} read",
         f"{count(imported, 'record')} imported",
         f"{size(stored)} stored",
-        f"{sum(map(group_done, groups))} of {count(len(groups), 'group')} done",
+        f"{sum(group.done for group in groups)} of {count(len(groups), 'group')} done",
     ]
     if tally.rejected:
-        parts.append(f"{count(tally.rejected, 'record')} set aside")
+        parts.append(f"{count(tally.rejected, 'record')} rejected")
     if (left := tally.seconds_left) is not None:
         parts.append(f"about {duration(left)} left")
-    active = [printable(group.label) for group in groups if group.began is not None and not group_done(group)]
+    active = [printable(group.label) for group in groups if group.began is not None and not group.done]
     if active:
         parts.append("at " + ", ".join(active[:3]) + (" …" if len(active) > 3 else ""))
     return " · ".join(parts)
 
 
-def group_done(group: GroupTally) -> bool:
-    """Whether nothing more is to come in a group."""
-    return group.complete and group.planned and group.files_imported + group.files_failed >= group.pending
+def progress_object(tally: Tally) -> dict[str, object]:
+    """Return the overall progress and that of each group, for a program."""
+    return {
+        "progress": True,
+        "flow": tally.flow,
+        "movement": tally.movement,
+        "percent": tally.percent,
+        "seconds": round(tally.seconds, 3),
+        "groups": [_group_object(group) for group in list(tally.groups.values())],
+    }
 
 
-def print_json(tally: Tally) -> None:
-    """Print one JSON object that says how far all is."""
-    from pipeline.cli.output.json_output import print_object
-
-    print_object(
-        {
-            "progress": True,
-            "flow": tally.flow,
-            "movement": tally.movement,
-            "percent": tally.percent,
-            "seconds": round(tally.seconds, 3),
-            "groups": [
-                {
-                    "label": group.label,
-                    "rows_read": group.rows_read,
-                    "event_files": {
-                        "exported": group.files_stored,
-                        "listed": group.listed,
-                        "imported": group.files_imported,
-                        "skipped": group.skipped,
-                        "failed": group.files_failed,
-                    },
-                    "records": {"imported": group.records_imported, "quarantined": group.rejected},
-                    "complete": group.complete,
-                }
-                for group in list(tally.groups.values())
-            ],
-        }
-    )
+def _group_object(group: GroupTally) -> dict[str, object]:
+    return {
+        "label": group.label,
+        "rows_read": group.rows_read,
+        "event_files": {
+            "exported": group.files_stored,
+            "listed": group.listed,
+            "imported": group.files_imported,
+            "skipped": group.skipped,
+            "failed": group.files_failed,
+        },
+        "records": {"imported": group.records_imported, "quarantined": group.rejected},
+        "complete": group.complete,
+    }

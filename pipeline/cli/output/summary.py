@@ -1,7 +1,8 @@
-"""What `move` says at the end: the counts, group by group, everything that did not go in, and the status."""
+"""The summary of a settled Movement: the counts of each group, the problems, and the status."""
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 
 from pipeline.assembly.progress_counts import GroupTally, Tally
@@ -14,7 +15,7 @@ _MEANING = {
     Status.SUCCESS: "everything that is listed has been imported",
     Status.INCOMPLETE: "some of it could not be imported; correct the cause and run the same command again",
     Status.FAILED: "nothing could be imported; correct the cause and run the same command again",
-    Status.TIMED_OUT: "nothing happened for too long; run the same command again",
+    Status.TIMED_OUT: "it made no progress for too long, or is too old; run the same command again",
     Status.CANCELLED: "it was cancelled",
 }
 
@@ -24,7 +25,7 @@ def summary_lines(movement: Movement, tally: Tally) -> list[str]:
     again = " (carried on)" if tally.resumed else ""
     lines = [f"Flow {printable(movement.flow)}, Movement {movement.number}{again}", ""]
     lines += _group_table(list(tally.groups.values()))
-    lines += ["", *_totals(movement), *_trouble(movement), ""]
+    lines += ["", *_totals(movement), *_problems(movement), ""]
     meaning = _MEANING.get(movement.status, "")
     lines.append(f"{movement.status.value}: {meaning}." if meaning else movement.status.value)
     return lines
@@ -33,7 +34,7 @@ def summary_lines(movement: Movement, tally: Tally) -> list[str]:
 def _group_table(groups: list[GroupTally]) -> list[str]:
     if not groups:
         return ["  There was nothing to move."]
-    rows = [("group", "rows read", "new files", "imported", "skipped", "upserts", "deletes", "set aside", "failed")]
+    rows = [("group", "rows read", "new files", "imported", "skipped", "upserts", "deletes", "rejected", "failed")]
     rows += [
         (
             printable(group.label),
@@ -55,29 +56,25 @@ def _totals(movement: Movement) -> Iterator[str]:
     totals = movement.totals
     yield (
         f"  {count(totals.files_exported, 'Event File')} exported, {totals.files_imported:,} imported, "
-        f"{totals.files_skipped:,} skipped because they had been imported before, {totals.files_failed:,} failed"
+        f"{totals.files_skipped:,} skipped as imported before, {totals.files_failed:,} failed"
     )
-    yield f"  {count(totals.upserts, 'upsert')} and {count(totals.deletes, 'delete')}, {totals.rejected:,} set aside"
+    yield f"  {count(totals.upserts, 'upsert')} and {count(totals.deletes, 'delete')}, {totals.rejected:,} rejected"
     if totals.binaries_stored or totals.binaries_reused or totals.binaries_imported or totals.binaries_failed:
         yield (
-            f"  {count(totals.binaries_stored, 'Binary File')} stored, {totals.binaries_reused:,} known already, "
+            f"  {count(totals.binaries_stored, 'Binary File')} stored, {totals.binaries_reused:,} reused, "
             f"{totals.binaries_imported:,} imported, {totals.binaries_failed:,} failed"
         )
-    yield (f"  {size(totals.bytes_read)} read, {size(totals.bytes_stored)} stored, in {duration(totals.seconds)}")
+    yield f"  {size(totals.bytes_read)} read, {size(totals.bytes_stored)} stored, in {duration(totals.seconds)}"
 
 
-def _trouble(movement: Movement) -> Iterator[str]:
-    """Yield what did not go in: file, line, key and reason of each, as many as a screen holds."""
+def _problems(movement: Movement) -> Iterator[str]:
+    """Yield the problems, each with file, line, key and reason, up to a screenful."""
     problems = movement.problems
     if not problems:
         return
     yield ""
-    yield f"What is not as it should be at the destination ({count(len(problems), 'problem')}):"
+    yield f"{count(len(problems), 'problem')} at the destination:"
     yield from (f"  {printable(problem)}" for problem in problems[:PROBLEMS_SHOWN])
     if len(problems) > PROBLEMS_SHOWN:
         yield f"  … and {len(problems) - PROBLEMS_SHOWN:,} more"
-    yield f"  All of it: pipeline status --flow {_quoted(movement.flow)}"
-
-
-def _quoted(name: str) -> str:
-    return name if name.replace("-", "").replace("_", "").isalnum() else "'" + name.replace("'", "'\\''") + "'"
+    yield f"  All problems: pipeline status --flow {shlex.quote(movement.flow)}"

@@ -1,4 +1,4 @@
-"""Words and numbers as people read them on a terminal."""
+"""Formats text and numbers for a terminal. (rich.filesize would do, but importing rich takes too long.)"""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from unicodedata import east_asian_width
 
 
 def printable(text: str) -> str:
-    """Return `text` on one line with every control character and lone surrogate escaped.
+    """Return `text` on one line, with every control character and lone surrogate escaped.
 
-    Names and messages come from other people's data; they must not move the cursor or colour the screen.
+    Names and messages contain data of others, which must not move the cursor or colour the screen.
     """
     return "".join(
         character if character.isprintable() else character.encode("unicode_escape").decode() for character in text
@@ -22,7 +22,7 @@ def count(number: int, one: str, many: str | None = None) -> str:
 
 
 def size(number: int) -> str:
-    """Return a number of bytes with three digits or so: "812 B", "16.0 MB"."""
+    """Return a number of bytes: "812 B", "16.0 MB"."""
     if number < 1_000:
         return f"{number} B"
     value, units = number / 1_000, ["kB", "MB", "GB", "TB"]
@@ -33,7 +33,7 @@ def size(number: int) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Return a time that has passed or is left: "0.8 s", "3 m 20 s", "2 h 5 m"."""
+    """Return a length of time: "0.8 s", "3 m 20 s", "2 h 5 m"."""
     if seconds < 10:
         return f"{seconds:.1f} s"
     whole = round(seconds)
@@ -44,7 +44,7 @@ def duration(seconds: float) -> str:
 
 
 def columns(rows: Sequence[Sequence[str]], *, indent: str = "  ") -> list[str]:
-    """Align the cells of `rows`, of which the first holds titles: numbers to the right, words to the left."""
+    """Return `rows`, of which the first holds titles, as aligned lines: numbers to the right, words to the left."""
     columns = [list(cells) for cells in zip(*rows, strict=True)]
     padded = [_padded(cells, left=not all(map(_like_number, cells[1:]))) for cells in columns]
     return [(indent + "  ".join(cells)).rstrip() for cells in zip(*padded, strict=True)]

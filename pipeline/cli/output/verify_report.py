@@ -1,17 +1,14 @@
-"""What `verify` says: a page for a person, an object for a program."""
+"""The report of `verify`: lines for a person, an object for a program."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
+from pipeline.assembly.commands.verify import Repair
 from pipeline.cli.output.text import columns, count, duration, printable
 from pipeline.codec.values import key_text, key_to_json
 from pipeline.domain.comparison.report import Against, Difference, RangeReport, Side, StreamReport, Verification
 from pipeline.domain.keys import Key
-
-if TYPE_CHECKING:
-    from pipeline.assembly.commands.verify import Repair
 
 _NAMES_SHOWN = 10
 
@@ -20,7 +17,7 @@ def report_lines(found: Verification) -> list[str]:
     """Return the report for a person, line by line; the last one is the verdict."""
     lines = [f"Flow {printable(found.flow)}: {printable(found.destination)}", *_compared_with(found), ""]
     rows: list[tuple[str, ...]] = [
-        ("stream", "at source", "at destination", "missing", "extra", "different", "set aside", "verdict")
+        ("stream", "at source", "at destination", "missing", "extra", "different", "rejected", "verdict")
     ]
     rows += [_row(stream) for stream in found.streams]
     lines += columns(rows) if found.streams else ["  There is nothing to compare."]
@@ -31,7 +28,9 @@ def report_lines(found: Verification) -> list[str]:
 
 
 def repair_lines(repair: Repair) -> list[str]:
-    """Return what a repair came to, behind the report of what was found."""
+    """Return the result of a repair, and the report of the comparison after it."""
+    if repair.movement is None:
+        return report_lines(repair.found)
     movement, totals = repair.movement, repair.movement.totals
     records = f"{count(totals.upserts, 'upsert')} and {count(totals.deletes, 'delete')}"
     lines = [f"Repaired by Movement {movement.number}, {movement.status.value}: {records}.", ""]
@@ -45,7 +44,7 @@ def _compared_with(found: Verification) -> Iterator[str]:
     if found.against is Against.SOURCE:
         yield f"compared with {printable(found.source)} as it was at {when}"
     else:
-        yield f"compared, at {when}, with what was stored of {printable(found.source)}"
+        yield f"compared with what was stored of {printable(found.source)}, at {when}"
     latest = found.movement
     yield f"latest Movement: {latest.number}, {latest.status}, {latest.updated:%Y-%m-%d %H:%M:%S} UTC"
 
@@ -78,7 +77,7 @@ def _details(stream: StreamReport) -> Iterator[str]:
     ranges = f"{stream.ranges_differing:,} of {count(stream.ranges, 'range')} of keys"
     yield f"{printable(stream.stream)}: {count(stream.differences, 'key')} in {ranges}"
     if stream.gone:
-        yield "  the source does not have this stream any more"
+        yield "  the source no longer has this stream"
     if stream.missing_columns:
         yield f"  columns that the destination lacks: {_names(stream.missing_columns)}"
     if stream.extra_columns:
@@ -92,7 +91,7 @@ def _details(stream: StreamReport) -> Iterator[str]:
 def _example(difference: Difference) -> tuple[str, str, str]:
     what = _names(difference.columns)
     if difference.rejected is not None:
-        what += f"{'; ' if what else ''}set aside: {difference.rejected}"
+        what += f"{'; ' if what else ''}rejected: {difference.rejected}"
     return printable(key_text(difference.key)), difference.finding.value, printable(what)
 
 
@@ -104,21 +103,21 @@ def _names(names: tuple[str, ...]) -> str:
 def _not_compared(found: Verification) -> Iterator[str]:
     if found.not_selected:
         yield ""
-        yield f"Not moved by this Flow, and not compared: {_names(found.not_selected)}"
+        yield f"Excluded from this Flow, and not compared: {_names(found.not_selected)}"
     if found.only_there:
         yield ""
-        yield f"Only at the destination, and not of this Flow: {_names(found.only_there)}"
+        yield f"Only at the destination, and not part of this Flow: {_names(found.only_there)}"
 
 
 def _verdict(found: Verification) -> str:
     if found.equal:
-        here = "the source holds" if found.against is Against.SOURCE else "was stored"
-        return f"EQUAL: the destination holds what {here}."
+        what = "the source holds" if found.against is Against.SOURCE else "was stored"
+        return f"EQUAL: the destination holds what {what}."
     differences = sum(stream.differences for stream in found.streams)
     where = count(len(found.differing), "stream")
     return (
         f"DIFFERENT: {count(differences, 'key')} in {where}. "
-        f"`pipeline move` brings what the source has changed since; `pipeline verify --repair` brings all of these."
+        "`pipeline move` moves what has changed in the source since; `pipeline verify --repair` moves all of these."
     )
 
 
@@ -140,7 +139,9 @@ def report_object(found: Verification) -> dict[str, object]:
 
 
 def repair_object(repair: Repair) -> dict[str, object]:
-    """Return what is found after a repair, with what was found before it and the Movement in between."""
+    """Return the comparison after a repair, with the one before it and the Movement in between."""
+    if repair.movement is None:
+        return report_object(repair.found)
     movement, totals = repair.movement, repair.movement.totals
     return {
         **report_object(repair.after),

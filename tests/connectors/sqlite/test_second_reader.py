@@ -17,7 +17,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from pipeline.assembly import runtime
-from pipeline.assembly.commands.move import MoveRequest, move
+from pipeline.assembly.commands.move import move
 from pipeline.connectors.sqlite import SqliteSource
 from pipeline.connectors.sqlite.reading import parallel_scan as by_turns
 from pipeline.connectors.sqlite.reading import rows
@@ -28,7 +28,6 @@ from pipeline.domain.event_file import KeyRange
 from pipeline.domain.movement import Movement, Status
 from pipeline.engine.movements.context import Limits
 from pipeline.ports.ranged_source import KnownRange, UnchangedRows
-from pipeline.ports.reporter import Event
 from pipeline.settings import Settings
 from tests.connectors.sqlite.databases import dump, run, spoil
 
@@ -85,22 +84,14 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> Watched:
     return seen
 
 
-class Silent:
-    """A Reporter that does not care."""
-
-    def report(self, event: Event) -> None:
-        """Do nothing."""
+def move_once(root: Path) -> Movement:
+    settings = Settings(home=root / "home", import_in_subprocess=False)
+    return anyio.run(lambda: move(str(root / "app.db"), str(root / "copy.db"), settings=settings))
 
 
 def moved(root: Path) -> Movement:
     """Move `app.db` to `copy.db`; both are equal afterwards."""
-    request = MoveRequest(str(root / "app.db"), str(root / "copy.db"))
-    settings = Settings(home=root / "home", import_in_subprocess=False)
-
-    async def main() -> Movement:
-        return await move(request, settings, Silent())
-
-    movement = anyio.run(main)
+    movement = move_once(root)
     assert movement.status is Status.SUCCESS, movement.problems
     assert dump(root / "app.db") == {name: found for name, found in dump(root / "copy.db").items() if name[0] != "_"}
     return movement
@@ -265,12 +256,8 @@ def test_a_second_reader_that_may_see_another_state_is_not_asked(tmp_path: Path,
         watched.told["refused"] = done.returncode
 
     watched.before_waiting = commit
-    request = MoveRequest(str(tmp_path / "app.db"), str(tmp_path / "copy.db"))
 
-    async def main() -> Movement:
-        return await move(request, Settings(home=tmp_path / "home", import_in_subprocess=False), Silent())
-
-    movement = anyio.run(main)
+    movement = move_once(tmp_path)
     assert movement.totals.upserts == 0
     assert bool(watched.told["refused"]) == (mode == "DELETE")
     assert bool(watched.told["UnchangedRows"]) == (mode == "DELETE")
@@ -286,12 +273,8 @@ def test_a_file_put_in_the_place_of_the_database_is_not_read(tmp_path: Path, wat
         (tmp_path / "other.db").rename(tmp_path / "app.db")
 
     watched.before_waiting = replace_file
-    request = MoveRequest(str(tmp_path / "app.db"), str(tmp_path / "copy.db"))
 
-    async def main() -> Movement:
-        return await move(request, Settings(home=tmp_path / "home", import_in_subprocess=False), Silent())
-
-    movement = anyio.run(main)
+    movement = move_once(tmp_path)
     assert (movement.totals.upserts, movement.totals.deletes) == (0, 0)
     assert not watched.told
 

@@ -1,123 +1,78 @@
-"""`pipeline status`: Flows, their Movements, groups, files, rates and failures."""
+"""`pipeline status`: shows Flows and their Movements."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
-from pathlib import Path
-from typing import TYPE_CHECKING
+from datetime import UTC, datetime
 
 import click
 
-from pipeline.cli.options import common_options, existing_home, json_option, prepare, run_async
+from pipeline.assembly.commands.status import FlowStatus, UnreadableFlow
+from pipeline.assembly.commands.status import status as read_status
+from pipeline.cli import exit_codes
+from pipeline.cli.options import json_option, run_async, with_settings
+from pipeline.cli.output.json_output import movement_object, print_object
+from pipeline.cli.output.text import columns, count, duration, printable
+from pipeline.settings import Settings
 
-if TYPE_CHECKING:
-    from pipeline.assembly.commands.status import FlowSurvey
+PROBLEMS_SHOWN = 3
 
 
-@click.command(short_help="Show Flows, their Movements, and how far they are.")
-@click.option("--flow", metavar="NAME", help="Tell more, about this Flow alone.")
+@click.command()
+@click.option("--flow", metavar="NAME", help="Show more, about this Flow alone.")
 @json_option
-@common_options
-def status(flow: str | None, as_json: bool, home: Path | None, config: Path | None, debug: bool) -> None:
+@with_settings
+def status(flow: str | None, as_json: bool, settings: Settings) -> int:
     """Show Flows, their Movements, and how far they are.
 
-    With --flow, also the groups of the latest Movement and everything that did not go in.
+    With --flow, also the groups of the latest Movement and all of its problems. A destination that does not answer
+    within two seconds is named; what it has imported is then unknown.
+
+    Exit code: 0, also when a destination did not answer; 1 when a Flow cannot be read from the store.
     """
-    from pipeline.assembly.commands.status import survey_flows
-
-    settings = prepare(home, config)
-    existing_home(settings)
-    surveys = run_async(lambda: survey_flows(settings, flow))
+    found = run_async(lambda: read_status(flow, settings=settings))
+    readable = [one for one in found if isinstance(one, FlowStatus)]
+    unreadable = [one for one in found if isinstance(one, UnreadableFlow)]
     if as_json:
-        from pipeline.cli.output.json_output import print_object
+        broken = [{"flow": one.name, "reason": one.reason} for one in unreadable]
+        print_object({"flows": [_object(one) for one in readable], "unreadable": broken})
+    else:
+        if not found:
+            click.echo(f"There is no Flow in {settings.home}. `pipeline move` creates one.")
+        for one in readable:
+            click.echo("\n".join(_lines(one, details=flow is not None)))
+        for broken_flow in unreadable:
+            name, reason = printable(broken_flow.name), printable(broken_flow.reason)
+            click.echo(f"pipeline: Flow {name} cannot be read: {reason}", err=True)
+    return exit_codes.NOT_DONE if unreadable else exit_codes.SUCCESS
 
-        print_object({"flows": [_object(survey) for survey in surveys]})
-        return
-    if not surveys:
-        click.echo(f"There is no Flow in {settings.home}. `pipeline move` begins one.")
-    for survey in surveys:
-        click.echo("\n".join(_lines(survey, details=flow is not None)))
 
-
-def _lines(survey: FlowSurvey, *, details: bool) -> list[str]:
-    from pipeline.cli.output.text import columns, printable
-
-    flow = survey.flow
+def _lines(found: FlowStatus, *, details: bool) -> list[str]:
+    flow = found.flow
     lines = [printable(flow.name), f"  {printable(flow.source)} → {printable(flow.destination)}"]
     if flow.origin is not None:
-        lines.append(f"  It shares what Flow {printable(flow.origin)} has stored.")
-    if not survey.destination_there:
-        lines.append("  The destination is not there: what it has imported is unknown.")
-    if survey.movements:
-        lines += ["", *columns(_movement_rows(survey))]
-    if details and survey.groups:
+        lines.append(f"  It imports what Flow {printable(flow.origin)} has stored.")
+    if found.imports_unknown_because:
+        lines.append(f"  The destination did not answer: {printable(found.imports_unknown_because)}")
+    if found.movements:
+        lines += ["", *columns(_movement_rows(found))]
+    if details and found.groups:
         rows = [("group", "Event Files", "imported", "pending")]
-        for group in survey.groups:
-            known = (f"{group.imported:,}", f"{group.listed - group.imported:,}") if survey.destination_there else "??"
+        for group in found.groups:
+            done = group.imported
+            known = ("?", "?") if done is None else (f"{done:,}", f"{group.listed - done:,}")
             rows.append((printable(group.label), f"{group.listed:,}", *known))
         lines += ["", *columns(rows)]
-    if survey.movements and not survey.movements[-1].settled:
-        lines += _worker_lines(survey)
-    lines += _problem_lines(survey, at_most=None if details else 3)
-    return [*lines, ""]
+    if found.movements and not found.movements[-1].settled:
+        lines += _worker_lines(found)
+    return [*lines, *_problem_lines(found, at_most=None if details else PROBLEMS_SHOWN), ""]
 
 
-def _worker_lines(survey: FlowSurvey) -> list[str]:
-    """Say what each worker has done in a Movement that is under way, or was left where a worker died."""
-    from datetime import UTC, datetime
-
-    from pipeline.cli.output.text import columns, duration, printable
-
-    rows = [("worker", "last heard of", "rows read", "files stored", "imported", "records", "records/s")]
-    for worker in survey.workers:
-        groups = worker.groups.values()
-        seconds = (worker.updated - worker.started).total_seconds()
-        records = sum(group.records_imported for group in groups)
-        rows.append(
-            (
-                printable(worker.worker),
-                duration((datetime.now(UTC) - worker.updated).total_seconds()) + " ago",
-                f"{sum(group.rows_read for group in groups):,}",
-                f"{sum(group.files_stored for group in groups):,}",
-                f"{sum(group.files_imported for group in groups):,}",
-                f"{records:,}",
-                f"{records / seconds:,.0f}" if seconds > 0 else "–",
-            )
-        )
-    return ["", *columns(rows)] if survey.workers else []
-
-
-def _problem_lines(survey: FlowSurvey, *, at_most: int | None) -> list[str]:
-    """Say what did not go in: a settled Movement's own words, or what has failed so far in one that is under way."""
-    from pipeline.cli.output.text import count, printable
-
-    if not survey.movements:
-        return []
-    latest = survey.movements[-1]
-    problems = list(latest.problems)
-    if not latest.settled:
-        problems = [
-            f"Event File {failure.file}"
-            + ("" if failure.line is None else f", line {failure.line}, key {failure.key}")
-            + f": {failure.reason}"
-            for failure in survey.failures
-        ]
-    if not problems:
-        return []
-    lines = ["", f"  {count(len(problems), 'problem')} in Movement {latest.number}:"]
-    lines += [f"    {printable(problem)}" for problem in problems[:at_most]]
-    if at_most is not None and len(problems) > at_most:
-        lines.append("    … all of them with --flow NAME")
-    return lines
-
-
-def _movement_rows(survey: FlowSurvey) -> list[tuple[str, ...]]:
-    from pipeline.cli.output.text import duration
-
+def _movement_rows(found: FlowStatus) -> list[tuple[str, ...]]:
     rows: list[tuple[str, ...]] = [
         ("Movement", "status", "began", "exported", "imported", "skipped", "failed", "records", "records/s", "took")
     ]
-    for movement in survey.movements:
+    for movement in found.movements:
         totals = movement.totals
         records = totals.upserts + totals.deletes
         rows.append(
@@ -137,10 +92,51 @@ def _movement_rows(survey: FlowSurvey) -> list[tuple[str, ...]]:
     return rows
 
 
-def _object(survey: FlowSurvey) -> dict[str, object]:
-    from pipeline.cli.output.json_output import movement_object
+def _worker_lines(found: FlowStatus) -> list[str]:
+    """Show the progress of each worker in a Movement that has not settled."""
+    rows = [("worker", "last heard of", "rows read", "files stored", "imported", "records", "records/s")]
+    for worker in found.workers:
+        groups = worker.groups.values()
+        seconds = (worker.updated - worker.started).total_seconds()
+        records = sum(group.records_imported for group in groups)
+        rows.append(
+            (
+                printable(worker.worker),
+                duration((datetime.now(UTC) - worker.updated).total_seconds()) + " ago",
+                f"{sum(group.rows_read for group in groups):,}",
+                f"{sum(group.files_stored for group in groups):,}",
+                f"{sum(group.files_imported for group in groups):,}",
+                f"{records:,}",
+                f"{records / seconds:,.0f}" if seconds > 0 else "–",
+            )
+        )
+    return ["", *columns(rows)] if found.workers else []
 
-    flow = survey.flow
+
+def _problem_lines(found: FlowStatus, *, at_most: int | None) -> list[str]:
+    """Show the problems of a settled Movement, or what has failed so far in one that has not settled."""
+    if not found.movements:
+        return []
+    latest = found.movements[-1]
+    problems = list(latest.problems)
+    if not latest.settled:
+        problems = [
+            f"Event File {failure.file}"
+            + ("" if failure.line is None else f", line {failure.line}, key {failure.key}")
+            + f": {failure.reason}"
+            for failure in found.failures
+        ]
+    if not problems:
+        return []
+    lines = ["", f"  {count(len(problems), 'problem')} in Movement {latest.number}:"]
+    lines += [f"    {printable(problem)}" for problem in problems[:at_most]]
+    if at_most is not None and len(problems) > at_most:
+        lines.append("    … all of them with --flow NAME")
+    return lines
+
+
+def _object(found: FlowStatus) -> dict[str, object]:
+    flow = found.flow
     return {
         "flow": flow.name,
         "shares": flow.origin,
@@ -150,19 +146,15 @@ def _object(survey: FlowSurvey) -> dict[str, object]:
         "movements": [
             movement_object(movement)
             | {"created": movement.created.isoformat(), "updated": movement.updated.isoformat()}
-            for movement in survey.movements
+            for movement in found.movements
         ],
         "groups": [
-            {
-                "label": group.label,
-                "event_files": group.listed,
-                "imported": group.imported if survey.destination_there else None,
-            }
-            for group in survey.groups
+            {"label": group.label, "event_files": group.listed, "imported": group.imported} for group in found.groups
         ],
         "workers": [
             asdict(worker) | {"started": worker.started.isoformat(), "updated": worker.updated.isoformat()}
-            for worker in survey.workers
+            for worker in found.workers
         ],
-        "failures": [asdict(failure) | {"file": str(failure.file)} for failure in survey.failures],
+        "failures": [asdict(failure) | {"file": str(failure.file)} for failure in found.failures],
+        "destination_error": found.imports_unknown_because or None,
     }

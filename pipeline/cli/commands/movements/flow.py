@@ -1,105 +1,76 @@
-"""`pipeline flow`: connect two places, add destinations to what a Flow has stored, and bring it there."""
+"""`pipeline flow`: creates Flows, adds destinations to them, and imports into those."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING
-
 import click
 
-from pipeline.cli import exit_codes
-from pipeline.cli.options import common_options, existing_home, json_option, prepare, run_async
+from pipeline.assembly.commands.flows import add_flow_destination, create_flow
+from pipeline.cli.commands.movements.watched import import_derived_flow
+from pipeline.cli.options import json_option, run_async, with_settings
+from pipeline.cli.output.json_output import print_object
+from pipeline.cli.output.text import printable
+from pipeline.domain.movement import Flow
+from pipeline.settings import Settings
 
-if TYPE_CHECKING:
-    from pipeline.domain.movement import Flow
 
-
-@click.group(short_help="Connect places, and add destinations to a Flow.")
+@click.group()
 def flow() -> None:
-    """Connect places, and add destinations to a Flow."""
+    """Create Flows, and add destinations to them."""
 
 
-@flow.command(short_help="Connect SOURCE to DESTINATION under a name.")
+@flow.command(short_help="Create the Flow NAME from SOURCE to DESTINATION.")
 @click.argument("name")
 @click.argument("source")
 @click.argument("destination")
-@click.option("--files", nargs=2, metavar="SRC_DIR DST_DIR", help="A directory tree that goes along with a database.")
+@click.option("--files", nargs=2, metavar="SRC_DIR DST_DIR", help="A directory tree that is moved with a database.")
 @json_option
-@common_options
+@with_settings
 def create(
-    name: str,
-    source: str,
-    destination: str,
-    files: tuple[str, str] | None,
-    as_json: bool,
-    home: Path | None,
-    config: Path | None,
-    debug: bool,
+    name: str, source: str, destination: str, files: tuple[str, str] | None, as_json: bool, settings: Settings
 ) -> None:
-    """Connect SOURCE to DESTINATION as the Flow NAME, and move nothing yet.
+    """Create the Flow NAME from SOURCE to DESTINATION. Nothing is moved yet.
 
-    `pipeline start NAME` or `pipeline move SOURCE DESTINATION --flow NAME` moves it. Creating it again does no harm.
+    SOURCE and DESTINATION are as of `pipeline move`. `pipeline start NAME` or `pipeline move SOURCE DESTINATION --flow
+    NAME` moves it. Creating the same Flow again changes nothing.
     """
-    settings = prepare(home, config)
-    from pipeline.assembly.commands.flows import create_flow
-
-    _tell(run_async(lambda: create_flow(name, source, destination, files or None, settings)), as_json=as_json)
+    created = run_async(lambda: create_flow(name, source, destination, files=files or None, settings=settings))
+    _print_flow(created, as_json=as_json)
 
 
-@flow.command("add-destination", short_help="Bring what FLOW has stored to a further destination.")
+@flow.command("add-destination", short_help="Add a further destination for what FLOW has stored.")
 @click.argument("flow_name", metavar="FLOW")
 @click.argument("destination")
 @click.option("--name", metavar="NAME", help="The name of the new Flow [default: made from the two places].")
-@click.option("--files", metavar="DST_DIR", help="Where the files go that FLOW moves along with a database.")
+@click.option("--files", metavar="DST_DIR", help="The directory for the files that FLOW moves with a database.")
 @json_option
-@common_options
+@with_settings
 def add_destination(
-    flow_name: str,
-    destination: str,
-    name: str | None,
-    files: str | None,
-    as_json: bool,
-    home: Path | None,
-    config: Path | None,
-    debug: bool,
+    flow_name: str, destination: str, name: str | None, files: str | None, as_json: bool, settings: Settings
 ) -> None:
-    """Add a further DESTINATION for what FLOW exports: a Flow of its own that shares what FLOW has stored.
+    """Add a further DESTINATION for what FLOW exports, as a derived Flow that imports what FLOW has stored.
 
-    Nothing is exported again for it. `pipeline flow import NAME` brings it up to date, and so do `pipeline move` of FLOW
-    and running workers.
+    Nothing is exported again. `pipeline flow import NAME` brings it up to date; `pipeline move` of FLOW and running
+    workers do, too.
     """
-    settings = prepare(home, config)
-    existing_home(settings)
-    from pipeline.assembly.commands.flows import add_flow_destination
-
-    added = run_async(lambda: add_flow_destination(flow_name, destination, files, name, settings))
-    _tell(added, as_json=as_json)
+    added = run_async(lambda: add_flow_destination(flow_name, destination, name=name, files=files, settings=settings))
+    _print_flow(added, as_json=as_json)
 
 
-@flow.command("import", short_help="Bring a further destination up to date.")
+@flow.command("import", short_help="Bring the destination of a derived Flow up to date.")
 @click.argument("name")
 @json_option
-@common_options
-def import_(name: str, as_json: bool, home: Path | None, config: Path | None, debug: bool) -> int:
-    """Import what has been stored since into the destination of the Flow NAME. The source is not looked at.
+@with_settings
+def import_(name: str, as_json: bool, settings: Settings) -> int:
+    """Import into the destination of the derived Flow NAME what has been stored since. The source is not read.
 
     Exit code: as of `pipeline move`.
     """
-    settings = prepare(home, config)
-    existing_home(settings)
-    from pipeline.cli.commands.movements.derived_import import import_and_tell
-
-    return import_and_tell(name, settings, as_json=as_json)
+    return import_derived_flow(name, settings, as_json=as_json)
 
 
-def _tell(flow: Flow, *, as_json: bool) -> int:
+def _print_flow(flow: Flow, *, as_json: bool) -> None:
     if as_json:
-        from pipeline.cli.output.json_output import print_object
-
         print_object({"flow": flow.name, "source": flow.source, "destination": flow.destination, "shares": flow.origin})
-    else:
-        from pipeline.cli.output.text import printable
-
-        how = f", with what Flow {printable(flow.origin)} has stored" if flow.origin is not None else ""
-        click.echo(f"Flow {printable(flow.name)} connects {flow.source} to {flow.destination}{how}.")
-    return exit_codes.SUCCESS
+        return
+    how = "" if flow.origin is None else f", with what Flow {printable(flow.origin)} has stored"
+    click.echo(f"Flow {printable(flow.name)} connects {printable(flow.source)} to {printable(flow.destination)}{how}.")

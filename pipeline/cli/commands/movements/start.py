@@ -1,52 +1,42 @@
-"""`pipeline start`: create a Movement and announce it to workers."""
+"""`pipeline start`: creates a Movement and announces it to workers."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
+from pipeline.assembly.commands.workers import start as start_movement
+from pipeline.assembly.commands.workers import wait_settled
 from pipeline.cli import exit_codes
-from pipeline.cli.options import common_options, json_option, prepare, run_async
+from pipeline.cli.commands.movements.watched import exit_code
+from pipeline.cli.options import json_option, run_async, with_settings
+from pipeline.cli.output.json_output import movement_object, print_object
+from pipeline.cli.output.text import printable
+from pipeline.settings import Settings
 
 
-@click.command(short_help="Start a Movement of FLOW; workers do the rest.")
+@click.command()
 @click.argument("flow")
 @click.option("--only", multiple=True, metavar="GLOB", help="Move only streams that match. May be given repeatedly.")
 @click.option("--exclude", multiple=True, metavar="GLOB", help="Leave out streams that match. May be given repeatedly.")
-@click.option("--wait", is_flag=True, help="Wait until it has settled, and let the exit code tell how.")
+@click.option("--wait", is_flag=True, help="Wait until it has settled; the exit code is then as of `pipeline move`.")
 @json_option
-@common_options
+@with_settings
 def start(
-    flow: str,
-    only: tuple[str, ...],
-    exclude: tuple[str, ...],
-    wait: bool,
-    as_json: bool,
-    home: Path | None,
-    config: Path | None,
-    debug: bool,
+    flow: str, only: tuple[str, ...], exclude: tuple[str, ...], wait: bool, as_json: bool, settings: Settings
 ) -> int:
     """Create a Movement of FLOW and announce it; workers export and import it.
 
-    One that has not settled is announced again, and no new one is made. `pipeline flow create` makes a FLOW,
+    A Movement that has not settled is announced again, and no new one is created. `pipeline flow create` creates a FLOW;
     `pipeline status` shows how far it is.
     """
-    settings = prepare(home, config)
-    from pipeline.assembly.commands.workers import start as start_movement
-    from pipeline.assembly.commands.workers import wait_settled
-    from pipeline.cli.output.json_output import movement_object, print_object
-    from pipeline.domain.ids import FlowName
-
-    name = FlowName(flow)
-    movement, is_new = run_async(lambda: start_movement(name, settings, only, exclude))
+    movement, is_new = run_async(lambda: start_movement(flow, only=only, exclude=exclude, settings=settings))
+    what = f"Movement {movement.number} of Flow {printable(flow)}"
     if not as_json:
-        told = "is announced" if is_new else "has not settled, and is announced again"
-        click.echo(f"Movement {movement.number} of Flow {flow} {told}.")
+        click.echo(f"{what} {'is announced' if is_new else 'has not settled, and is announced again'}.")
     if wait:
-        movement = run_async(lambda: wait_settled(name, movement.number, settings))
+        movement = run_async(lambda: wait_settled(flow, movement.number, settings=settings))
         if not as_json:
-            click.echo(f"Movement {movement.number} of Flow {flow} has settled: {movement.status.value}.")
+            click.echo(f"{what} has settled: {movement.status.value}.")
     if as_json:
         print_object(movement_object(movement))
-    return exit_codes.SUCCESS if not wait or movement.status == "SUCCESS" else exit_codes.NOT_DONE
+    return exit_code(movement) if wait else exit_codes.SUCCESS

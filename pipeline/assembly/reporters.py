@@ -1,0 +1,99 @@
+"""Reporters: none, several, and one that logs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import assert_never
+
+import structlog
+
+from pipeline.ports.reporter import (
+    BinaryFileFailed,
+    BinaryFileStored,
+    BytesMoved,
+    Event,
+    EventFileFailed,
+    EventFileImported,
+    EventFileStored,
+    GroupComplete,
+    ImportPlanned,
+    MovementBegun,
+    MovementSettled,
+    RecordRejected,
+    Reporter,
+    RowsRead,
+    ViolationFound,
+)
+
+
+class SilentReporter:
+    """A Reporter that does nothing: the default."""
+
+    def report(self, event: Event) -> None:
+        """Ignore `event`."""
+
+
+class Fanout:
+    """A Reporter that passes every event to several others."""
+
+    def __init__(self, reporters: Sequence[Reporter]) -> None:
+        self._reporters = reporters
+
+    def report(self, event: Event) -> None:
+        """Pass `event` on."""
+        for reporter in self._reporters:
+            reporter.report(event)
+
+
+class LogReporter:
+    """A Reporter that writes log events with structlog. docs/reference/log-events.md lists them."""
+
+    def __init__(self) -> None:
+        self._log = structlog.stdlib.get_logger()
+
+    def report(self, event: Event) -> None:
+        """Log `event`: at level debug if there may be thousands of its kind, as a warning if a person must see it."""
+        log = self._log
+        match event:
+            case RowsRead() | BytesMoved():
+                pass
+            case MovementBegun():
+                log.info("movement_started", flow=event.flow, movement=event.movement, resumed=event.resumed)
+            case EventFileStored():
+                log.debug("event_file_stored", **_file(event), bytes=event.size, adopted=event.adopted)
+            case BinaryFileStored():
+                log.debug("binary_file_stored", bytes=event.size, reused=event.reused)
+            case BinaryFileFailed():
+                log.warning("binary_file_failed", binary_file=event.id, reason=event.reason)
+            case GroupComplete():
+                log.info("group_completed", group=event.label, event_files=event.listed, new=event.new)
+            case ImportPlanned():
+                log.info("import_started", group=event.label, pending=event.pending, skipped=event.skipped)
+            case EventFileImported():
+                log.debug("import_done", **_file(event), bytes=event.size, seconds=round(event.seconds, 3))
+            case EventFileFailed():
+                log.warning("import_failed", **_file(event), reason=event.reason)
+            case RecordRejected():
+                self._log_rejected(event)
+            case ViolationFound():
+                violation = event.violation
+                log.warning("violation_found", stream=violation.stream, reason=violation.message)
+            case MovementSettled():
+                log.info("movement_settled", flow=event.flow, movement=event.movement, status=event.status)
+            case _ as never:
+                assert_never(never)
+
+    def _log_rejected(self, event: RecordRejected) -> None:
+        rejection = event.rejection
+        self._log.info(
+            "record_rejected",
+            group=event.label,
+            file=str(rejection.file),
+            line=rejection.line,
+            key=rejection.key,
+            reason=rejection.reason,
+        )
+
+
+def _file(event: EventFileStored | EventFileImported | EventFileFailed) -> dict[str, str]:
+    return {"group": event.label, "file": str(event.id)}
