@@ -17,7 +17,7 @@ from pipeline.processes.children import START
 from pipeline.settings import Settings
 from tests.cli.app import make_database, process_environment
 
-OF_OTHERS = {"aiobotocore", "botocore", "boto3", "tenacity", "psycopg", "trio", "sqlite3"}
+OF_OTHERS = {"aiobotocore", "botocore", "boto3", "psycopg", "trio", "sqlite3"}
 """What only other places and other backends need."""
 UNUSED = {"rich", "pygments", "pydantic", "pydantic_core", "pydantic_settings", "tomllib", "importlib.metadata"}
 """What only a terminal or settings need; the last is what libraries look for plugins with."""

@@ -13,6 +13,7 @@ from pipeline.domain.ids import FlowName
 from pipeline.domain.movement import Flow, Movement
 from pipeline.engine.movements.context import EngineContext, Limits
 from pipeline.engine.movements.flow_store import FlowStore
+from pipeline.engine.movements.lifecycle import start_movement
 from pipeline.engine.workers.export_worker import ExportWorker
 from pipeline.engine.workers.import_worker import ImportWorker
 from pipeline.engine.workers.sweep import Sweep
@@ -39,7 +40,7 @@ class Fleet(World):
     async def start(self) -> Movement:
         """Do what `pipeline start` does."""
         flow = await self.flows.connect(FLOW, MemorySource.location, self.destination.location)
-        movement, _ = await self.flows.start(flow, self.only, self.exclude)
+        movement, _ = await start_movement(self.flows, flow, self.only, self.exclude)
         await self.exports.send([encode_message(MovementStarted(FLOW, movement.number))])
         return movement
 

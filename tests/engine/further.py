@@ -9,7 +9,7 @@ from datetime import timedelta
 
 from pipeline.domain.event_file import FileEntry
 from pipeline.domain.ids import FlowName
-from pipeline.domain.movement import Movement
+from pipeline.domain.movement import Movement, Status
 from pipeline.domain.planning.retention import Reason
 from pipeline.engine.maintenance.compaction import Compaction, Compactor
 from pipeline.engine.maintenance.pruning import Pruner, Pruning
@@ -89,3 +89,13 @@ class WiderWorld(World):
 
 def ignore(info: ObjectInfo, reason: Reason) -> None:
     """Take no note of an object that goes."""
+
+
+async def abandon(world: World, at: str = "after store.put flows/crm/events/1/a/full/3.jsonl.zst") -> None:
+    """Let a Movement die in the middle of its export of the stream `a`, and settle it as timed out."""
+    with may_crash():
+        await world.move(Faults(crash_on=at))
+    movement = await world.flows.read_movement(FLOW, 1)
+    assert movement.unfinished == {"a": 1}
+    moment = world.clock.now()
+    await world.flows.update(FLOW, 1, lambda now: now.to(Status.TIMED_OUT, moment))

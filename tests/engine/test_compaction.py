@@ -13,6 +13,7 @@ from pipeline.domain.ids import EventFileId, FlowName, Label, ObjectKey, Phase, 
 from pipeline.domain.movement import Status
 from pipeline.domain.planning.compaction import applicable, is_compact, last_step
 from pipeline.engine.maintenance.compaction import Compactor
+from pipeline.engine.movements.lifecycle import begin_movement
 from pipeline.ports.object_store import OpenBody, PutCondition, Version
 from tests.engine.faulty import MortalStore
 from tests.engine.further import WiderWorld, may_crash, numbered
@@ -36,7 +37,7 @@ class BeginningStore(MortalStore):
     async def put(self, key: ObjectKey, body: bytes | OpenBody, condition: PutCondition | Version) -> Version:
         if "/events/4/" in key and not self.begun:
             self.begun = True
-            await self.world.flows.begin(await self.world.flows.read_flow(FLOW), (), ())
+            await begin_movement(self.world.flows, await self.world.flows.read_flow(FLOW))
         return await super().put(key, body, condition)
 
 
@@ -175,7 +176,7 @@ async def test_a_movement_that_begins_meanwhile_wins() -> None:
 @on_trio
 async def test_nothing_is_compacted_while_a_movement_is_under_way() -> None:
     world = await long_history(2)
-    await world.flows.begin(await world.flows.read_flow(FLOW), (), ())
+    await begin_movement(world.flows, await world.flows.read_flow(FLOW))
     with pytest.raises(ConfigurationError, match="IN_PROGRESS"):
         await world.compact()
 

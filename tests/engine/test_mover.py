@@ -17,6 +17,7 @@ from pipeline.domain.movement import Status
 from pipeline.engine.export import chunk_writer
 from pipeline.engine.export.chunk_writer import ChunkWriter
 from pipeline.engine.movements.context import Limits
+from pipeline.engine.movements.lifecycle import begin_movement
 from pipeline.ports.object_store import PutCondition
 from pipeline.ports.reporter import EventFileStored
 from tests.engine.moving import FLOW, SMALL, World
@@ -176,7 +177,7 @@ async def test_a_cut_file_list_is_refused_by_name() -> None:
 async def test_a_movement_past_its_lifetime_is_timed_out_and_followed_by_a_new_one() -> None:
     world = World({"a": table(1)})
     flow = await world.flows.connect(FLOW, "memory:source", "memory:destination")
-    await world.flows.begin(flow, (), ())
+    await begin_movement(world.flows, flow)
     world.limits = dataclasses.replace(world.limits, lifetime_seconds=0.0001)
     movement = await world.move()
     assert (movement.number, movement.status) == (2, Status.SUCCESS)

@@ -14,6 +14,7 @@ from pipeline.domain.ids import BinaryId, FlowName, ObjectKey, StreamName
 from pipeline.domain.movement import Status
 from pipeline.domain.planning.retention import Needed, Reason, reason_to_delete
 from pipeline.engine.maintenance.pruning import Pruner
+from pipeline.engine.movements.lifecycle import begin_movement
 from pipeline.ports.object_store import PutCondition
 from tests.engine.further import WiderWorld, ignore, may_crash, numbered
 from tests.engine.moving import FLOW
@@ -124,7 +125,7 @@ async def test_a_movement_that_begins_while_it_is_pruned_waits() -> None:
 
     async def begin() -> None:
         with pytest.raises(TransientError, match="pruned") as caught:
-            await world.flows.begin(await world.flows.read_flow(FLOW), (), ())
+            await begin_movement(world.flows, await world.flows.read_flow(FLOW))
         refused.append(str(caught.value))
 
     class BeginningStore(type(parts.store)):  # type: ignore[misc]  # a store that something happens to

@@ -10,7 +10,7 @@ from pipeline.domain.errors import TransientError
 from pipeline.domain.movement import Movement
 from pipeline.engine.verify import repair
 from pipeline.engine.verify.verifier import VerifyRequest
-from tests.engine.further import may_crash
+from tests.engine.further import abandon, may_crash
 from tests.engine.moving import FLOW
 from tests.engine.verifying import VerifiedWorld, numbered
 from tests.engine.world import Faults, Table
@@ -122,6 +122,16 @@ async def test_a_movement_that_has_not_settled_comes_first() -> None:
     with pytest.raises(TransientError, match="has not settled"):
         await world.repair()
     await world.move()
+    assert (await world.verify()).equal
+
+
+@on_trio
+async def test_a_repair_knows_what_an_export_that_never_ended_has_listed() -> None:
+    world = VerifiedWorld({"a": numbered(*range(40))})
+    await abandon(world)
+    assert 1 in world.destination.tables["a"]
+    del world.tables["a"][1]
+    await world.repair()
     assert (await world.verify()).equal
 
 

@@ -13,7 +13,7 @@ from pipeline.domain.movement import Movement
 from pipeline.engine.export.group_listing import GroupListing
 from pipeline.engine.imports.assisted_import import AssistedImport
 from pipeline.engine.maintenance.pruning import Pruner
-from pipeline.engine.movements.flow_store import FlowStore
+from pipeline.engine.movements import lifecycle
 from tests.simulation.mutations import Patch, found_within
 
 
@@ -33,12 +33,12 @@ def announces_a_list_that_has_grown_before_it_is_stored(patch: Patch) -> None:
 
 @found_within(500)
 def forgets_what_an_export_that_never_ended_has_announced(patch: Patch) -> None:
-    following = FlowStore._next
+    next_movement = lifecycle.next_movement
 
-    def anew(self: FlowStore, *arguments: Any) -> Movement:
-        return replace(following(self, *arguments), unfinished={})
+    def forgetful(*arguments: Any) -> Movement:
+        return replace(next_movement(*arguments), unfinished={})
 
-    patch.setattr(FlowStore, "_next", anew)
+    patch.setattr(lifecycle, "next_movement", forgetful)
 
 
 @found_within(1000, first=640)

@@ -18,6 +18,7 @@ from pipeline.engine.imports.movement_import import MovementImport
 from pipeline.engine.messaging.leases import give_back, held
 from pipeline.engine.movements.context import EngineContext
 from pipeline.engine.movements.flow_store import FlowStore
+from pipeline.engine.movements.lifecycle import begin_movement
 from pipeline.engine.movements.progress import RunFigures
 from pipeline.engine.movements.settlement import Settlement
 from pipeline.engine.storage.event_files import store_event_file
@@ -65,8 +66,8 @@ class Interrupted(MemoryObjectStore):
 async def test_a_movement_that_settles_while_it_is_taken_up_is_left_and_the_next_begun() -> None:
     flows = FlowStore(Interrupted(2), ManualClock())  # between the look at the latest and taking it up
     flow = await flows.connect(FLOW, "memory:source", "memory:destination")
-    await flows.begin(flow, (), ())
-    movement, resumed = await flows.begin(flow, (), ())
+    await begin_movement(flows, flow)
+    movement, resumed = await begin_movement(flows, flow)
     assert (movement.number, resumed) == (2, False)
     assert (await flows.read_movement(FLOW, 1)).attempts == 1
 
@@ -76,7 +77,7 @@ async def test_a_movement_that_settles_while_it_is_found_too_old_stays_as_it_is(
     store = Interrupted(3)  # between taking it up and settling it
     flows = FlowStore(store, ManualClock())
     flow = await flows.connect(FLOW, "memory:source", "memory:destination")
-    await flows.begin(flow, (), ())
+    await begin_movement(flows, flow)
     world = World({"a": {1: "one"}}, store=store, clock=ManualClock(datetime(2026, 2, 1, tzinfo=UTC)))
     movement = await world.move()
     assert (movement.number, movement.status) == (2, Status.SUCCESS)
@@ -88,8 +89,8 @@ async def test_who_has_been_replaced_does_not_settle_what_another_exports_anew()
     store = MemoryObjectStore()
     flows = FlowStore(store, ManualClock())
     flow = await flows.connect(FLOW, "memory:source", "memory:destination")
-    mine, _ = await flows.begin(flow, (), ())
-    await flows.begin(flow, (), ())
+    mine, _ = await begin_movement(flows, flow)
+    await begin_movement(flows, flow)
     world = World({})
     context = EngineContext(store, world.queue, world.clock, RecordingReporter(), flows, SMALL)
     async with MemoryDestination().open(FLOW) as session:
@@ -102,7 +103,7 @@ async def test_who_has_been_replaced_does_not_settle_what_another_exports_anew()
 async def test_an_update_that_changes_nothing_writes_nothing() -> None:
     flows = FlowStore(MemoryObjectStore(), ManualClock())
     flow = await flows.connect(FLOW, "memory:source", "memory:destination")
-    begun, _ = await flows.begin(flow, (), ())
+    begun, _ = await begin_movement(flows, flow)
 
     def unchanged(now: Movement) -> Movement:
         return now
@@ -129,7 +130,7 @@ async def test_a_file_list_that_is_gone_is_damage_until_the_movement_has_settled
     store = MemoryObjectStore()
     flows = FlowStore(store, ManualClock())
     flow = await flows.connect(FLOW, "memory:source", "memory:destination")
-    movement, _ = await flows.begin(flow, (), ())
+    movement, _ = await begin_movement(flows, flow)
     if is_settled:
         await flows.update(FLOW, 1, lambda now: now.to(Status.SUCCESS, now.updated))
     context = EngineContext(store, MemoryEventQueue(), ManualClock(), RecordingReporter(), flows, SMALL)
@@ -144,7 +145,7 @@ async def test_the_model_wants_an_event_file_complete_until_its_movement_has_set
     bucket = Bucket()
     model = Model(bucket, Disks())
     flows = FlowStore(bucket, ManualClock())
-    await flows.begin(await flows.connect(FLOW, "simulated:source", "simulated:destination"), (), ())
+    await begin_movement(flows, await flows.connect(FLOW, "simulated:source", "simulated:destination"))
     if is_settled:
         await flows.update(FLOW, 1, lambda now: now.to(Status.TIMED_OUT, now.updated))
     file = EventFileId(1, StreamName("a"), Phase.FULL, 0)

@@ -10,6 +10,7 @@ import trio
 
 from pipeline.codec.documents.message import MovementStarted, encode_message
 from pipeline.domain.movement import Movement
+from pipeline.engine.movements.lifecycle import start_movement
 from pipeline.engine.workers.export_worker import ExportWorker
 from pipeline.engine.workers.import_worker import ImportWorker
 from pipeline.engine.workers.sweep import Sweep
@@ -130,7 +131,7 @@ async def _start_and_wait(world: World, chores: Chores, *, editing: bool) -> Mov
 async def _start(world: World, process: Process) -> Movement:
     parts = world.context(process)
     flow = await parts.flows.connect(FLOW, world.app.location, world.place.location)
-    movement, _ = await parts.flows.start(flow, (), ())
+    movement, _ = await start_movement(parts.flows, flow)
     body = encode_message(MovementStarted(FLOW, movement.number))
     await SimulatedQueue(world.exports, process, "exports").send([body])
     return movement

@@ -19,6 +19,7 @@ from pipeline.domain.exception_groups import unwrap_exception_group
 from pipeline.domain.ids import FlowName
 from pipeline.domain.movement import Movement
 from pipeline.engine.movements.derived_flows import start_derived
+from pipeline.engine.movements.lifecycle import start_movement
 from pipeline.engine.workers.export_worker import ExportWorker
 from pipeline.engine.workers.import_worker import ImportWorker
 from pipeline.engine.workers.sweep import Sweep
@@ -111,7 +112,7 @@ async def start(
         if found.origin is not None:
             async with runtime.imports() as imports:
                 return await start_derived(runtime.flows, runtime.clock, imports, found)
-        movement, is_new = await runtime.flows.start(found, tuple(only), tuple(exclude))
+        movement, is_new = await start_movement(runtime.flows, found, tuple(only), tuple(exclude))
         await exports.send([encode_message(MovementStarted(movement.flow, movement.number))])
         return movement, is_new
 

@@ -15,7 +15,7 @@ import structlog
 
 from pipeline.codec.documents.file_list import encode_file_list
 from pipeline.domain import object_keys
-from pipeline.domain.errors import ConfigurationError, ConflictError, PipelineError, TransientError
+from pipeline.domain.errors import ConfigurationError, ConflictError, PipelineError
 from pipeline.domain.event_file import FileEntry
 from pipeline.domain.ids import FlowName, Label, ObjectKey, StreamName
 from pipeline.domain.movement import Flow, Movement, Status, Totals
@@ -23,7 +23,7 @@ from pipeline.domain.planning.compaction import by_stream, is_compact, last_step
 from pipeline.domain.planning.selection import selected
 from pipeline.engine.maintenance.stream_fold import StreamFold
 from pipeline.engine.movements.context import EngineContext
-from pipeline.engine.movements.flow_store import refuse_while_pruned
+from pipeline.engine.movements.lifecycle import cancel_compaction, next_movement, refuse_while_pruned
 from pipeline.ports.object_store import PutCondition
 
 log = structlog.get_logger()
@@ -87,12 +87,12 @@ class Compactor:
         try:
             compaction, file_lists = await self._compact(movement, lists, foldable)
             if not compaction.streams:
-                await self._context.flows.latest_but_compacting(flow)
+                await cancel_compaction(self._context.flows, flow)
                 return replace(compaction, movement=None)
             await self._commit(movement, latest, file_lists, compaction, anyio.current_time() - begun)
         except PipelineError as error:
             log.warning("compaction_failed", flow=self._flow, movement=movement.number, reason=str(error))
-            await self._context.flows.latest_but_compacting(flow)
+            await cancel_compaction(self._context.flows, flow)
             raise
         log.info("compaction_done", flow=self._flow, movement=movement.number, streams=len(compaction.streams))
         return compaction
@@ -104,7 +104,7 @@ class Compactor:
                 f"Flow {flow.name!r} has stored nothing of its own: it shares what Flow {flow.origin!r} has. Compact that."
             )
         refuse_while_pruned(flow)
-        latest = await self._context.flows.latest_but_compacting(flow)
+        latest = await cancel_compaction(self._context.flows, flow)
         if latest is None:
             raise ConfigurationError(f"Flow {flow.name!r} has no Movement yet: there is nothing to compact.")
         if not latest.settled:
@@ -115,21 +115,8 @@ class Compactor:
         return flow, latest
 
     async def _claim(self, flow: Flow, latest: Movement) -> Movement:
-        moment = self._context.clock.now()
-        movement = Movement(
-            flow=flow.name,
-            number=latest.number + 1,
-            status=Status.IN_PROGRESS,
-            created=moment,
-            updated=moment,
-            attempts=1,
-            file_lists=latest.file_lists,
-            states=latest.states,
-            unfinished=latest.unfinished,
-            compaction=True,
-        )
-        if not await self._context.flows.create(movement):
-            raise TransientError(f"A Movement of Flow {flow.name!r} began just now. Compact when it has ended.")
+        movement = replace(next_movement(self._context.flows, flow, latest), attempts=1, compaction=True)
+        await self._context.flows.create(movement)
         refuse_while_pruned(await self._context.flows.read_flow(flow.name))
         return movement
 

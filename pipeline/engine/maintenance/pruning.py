@@ -26,6 +26,7 @@ from pipeline.domain.movement import Flow, Movement
 from pipeline.domain.planning.retention import Needed, Reason, reason_to_delete
 from pipeline.engine.movements.derived_flows import derived_flows
 from pipeline.engine.movements.flow_store import FlowStore
+from pipeline.engine.movements.lifecycle import cancel_compaction
 from pipeline.engine.storage.event_files import open_event_file
 from pipeline.engine.storage.key_set import KeySet
 from pipeline.engine.storage.packs import list_packs, read_index
@@ -115,7 +116,7 @@ class Pruner:
 
         flow = await self._flows.update_flow(self._flow, claimed)
         try:
-            await self._flows.latest_but_compacting(flow)
+            await cancel_compaction(self._flows, flow)
             yield claim
         finally:
             with anyio.move_on_after(RELEASE_SECONDS, shield=True):

@@ -12,10 +12,11 @@ from dataclasses import replace
 from functools import partial
 
 from pipeline.codec.documents.message import GroupCompleted, MovementExported, QueueMessage, encode_message
-from pipeline.domain.errors import AbsentError, ConfigurationError, TransientError
+from pipeline.domain.errors import AbsentError, ConfigurationError
 from pipeline.domain.ids import FlowName
 from pipeline.domain.movement import Flow, Movement, Status
-from pipeline.engine.movements.flow_store import COMPARE_AND_SET_TRIES, FlowStore
+from pipeline.engine.movements.flow_store import FlowStore
+from pipeline.engine.movements.retries import compare_and_set
 from pipeline.ports.clock import Clock
 from pipeline.ports.event_queue import EventQueue
 
@@ -94,18 +95,20 @@ async def begin_derived(flows: FlowStore, clock: Clock, flow: Flow) -> tuple[Mov
     """Return the Movement to import, with the origin's latest File Lists, and whether it is resumed."""
     if flow.origin is None:
         raise ConfigurationError(f"Flow {flow.name!r} has a source of its own. Move it with `pipeline move`.")
-    for _ in range(COMPARE_AND_SET_TRIES):
-        origin = await latest_exported(flows, flow.origin)
+    origin_name = flow.origin
+
+    async def attempt() -> tuple[Movement, bool]:
+        origin = await latest_exported(flows, origin_name)
         latest = await flows.latest(flow)
         if latest is not None and not latest.settled:
-            resumed = await flows.update(flow.name, latest.number, partial(_with_lists_of, origin))
-            if not resumed.settled:
-                return resumed, True
-            latest = resumed
+            latest = await flows.update(flow.name, latest.number, partial(_with_lists_of, origin))
+            if not latest.settled:
+                return latest, True
         movement = _new_movement(flow, (latest.number if latest else 0) + 1, origin, clock)
-        if await flows.create(movement):
-            return movement, False
-    raise TransientError(f"Movements of Flow {flow.name!r} are begun by others all the time. Try again.")
+        await flows.create(movement)
+        return movement, False
+
+    return await compare_and_set(attempt, f"the Movements of Flow {flow.name!r}")
 
 
 async def start_derived(flows: FlowStore, clock: Clock, queue: EventQueue, flow: Flow) -> tuple[Movement, bool]:

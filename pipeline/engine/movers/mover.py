@@ -17,6 +17,7 @@ from pipeline.engine.imports.assisted_import import AssistedImport
 from pipeline.engine.imports.import_helper import HelperProvider
 from pipeline.engine.imports.movement_import import MovementImport
 from pipeline.engine.movements.context import EngineContext
+from pipeline.engine.movements.lifecycle import begin_movement
 from pipeline.engine.movements.progress import ProgressKeeper
 from pipeline.engine.movements.settlement import Settlement
 from pipeline.ports.destination import Destination, DestinationSession
@@ -68,7 +69,7 @@ class Mover:
         """Return the Movement to work on and whether it is resumed. One that is too old is settled TIMED_OUT first."""
         flows, clock = self._context.flows, self._context.clock
         flow = await flows.connect(self._flow, self._source.location, self._destination.location, created=created)
-        movement, resumed = await flows.begin(flow, only, exclude)
+        movement, resumed = await begin_movement(flows, flow, only, exclude)
         age = clock.now() - movement.created
         if not resumed or age.total_seconds() <= self._context.limits.lifetime_seconds:
             return movement, resumed
@@ -77,7 +78,7 @@ class Mover:
             movement.number,
             lambda now: now if now.settled else now.to(Status.TIMED_OUT, clock.now()),
         )
-        return await flows.begin(flow, only, exclude)
+        return await begin_movement(flows, flow, only, exclude)
 
     async def _move(
         self,

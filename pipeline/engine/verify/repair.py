@@ -32,7 +32,8 @@ from pipeline.domain.ids import ObjectKey, StreamName
 from pipeline.domain.keys import Key, order
 from pipeline.domain.movement import Flow, Movement, Status
 from pipeline.domain.schema import StreamSchema
-from pipeline.engine.movements.flow_store import FlowStore, refuse_while_pruned
+from pipeline.engine.movements.flow_store import FlowStore
+from pipeline.engine.movements.lifecycle import cancel_compaction, next_movement, refuse_while_pruned
 from pipeline.engine.storage.snapshot_state import SnapshotState
 from pipeline.ports.clock import Clock
 from pipeline.ports.object_store import ObjectStore, PutCondition
@@ -124,10 +125,10 @@ async def begin_repair(
 ) -> Movement:
     """Create the Movement that repairs these streams, for a Mover to carry on; return it.
 
-    TransientError when the latest Movement has not settled, or somebody else begins one at the same time.
+    TransientError when the latest Movement has not settled; ConflictError when another process begins one meanwhile.
     """
     refuse_while_pruned(flow)
-    latest = await flows.latest_but_compacting(flow)
+    latest = await cancel_compaction(flows, flow)
     if latest is None or not latest.settled:
         raise TransientError(
             f"Movement {latest.number if latest else 1} of Flow {flow.name!r} has not settled. "
@@ -141,21 +142,14 @@ async def begin_repair(
             attempt = round(moment.timestamp() * 1000)  # no exporter's number, and another one for each repair
             key = object_keys.state_key(flow.name, stream, latest.number + 1, attempt)
             states[stream] = await _store_doubted(store, state, doubts, key)
-    movement = Movement(
-        flow=flow.name,
-        number=latest.number + 1,
+    movement = replace(
+        next_movement(flows, flow, latest),
         status=Status.READY,
-        created=moment,
-        updated=moment,
         only=doubted.patterns,
         exclude=latest.exclude,
-        file_lists=latest.file_lists,
         states=states,
     )
-    if not await flows.create(movement):
-        raise TransientError(
-            f"Somebody else has begun a Movement of Flow {flow.name!r}. Verify again when it has ended."
-        )
+    await flows.create(movement)
     return movement
 
 

@@ -1,0 +1,120 @@
+"""Beginning Movements: by one process that moves (`begin`), or for workers (`start`), one of which then exports (`claim`)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from pipeline.domain.errors import LeaseLostError, TransientError
+from pipeline.domain.movement import Flow, Movement, Status
+from pipeline.engine.movements.flow_store import FlowStore
+from pipeline.engine.movements.retries import LostRaceError, compare_and_set
+
+
+async def begin_movement(
+    flows: FlowStore, flow: Flow, only: tuple[str, ...] = (), exclude: tuple[str, ...] = ()
+) -> tuple[Movement, bool]:
+    """Return the Movement to work on and whether it is resumed: the latest if it has not settled, else a new one."""
+    refuse_while_pruned(flow)
+
+    def resume(now: Movement) -> Movement:
+        if now.settled:
+            return now
+        taken = now.to(Status.IN_PROGRESS, now.updated)
+        return replace(taken, attempts=now.attempts + 1, only=only, exclude=exclude, exported=False)
+
+    async def attempt() -> tuple[Movement, bool]:
+        latest = await cancel_compaction(flows, flow)
+        if latest is not None and not latest.settled:
+            resumed = await flows.update(flow.name, latest.number, resume)
+            if resumed.settled:
+                raise LostRaceError(f"Movement {resumed.number} of Flow {flow.name!r} has settled meanwhile")
+            return resumed, True
+        begun = replace(next_movement(flows, flow, latest), attempts=1, only=only, exclude=exclude)
+        await flows.create(begun)
+        return begun, False
+
+    begun = await compare_and_set(attempt, f"the Movements of Flow {flow.name!r}")
+    refuse_while_pruned(await flows.read_flow(flow.name))
+    return begun
+
+
+async def start_movement(
+    flows: FlowStore, flow: Flow, only: tuple[str, ...] = (), exclude: tuple[str, ...] = ()
+) -> tuple[Movement, bool]:
+    """Return a Movement for workers to take up, and whether it is new: the latest if it has not settled."""
+    refuse_while_pruned(flow)
+
+    async def attempt() -> tuple[Movement, bool]:
+        latest = await cancel_compaction(flows, flow)
+        if latest is not None and not latest.settled:
+            return latest, False
+        started = replace(next_movement(flows, flow, latest), status=Status.READY, only=only, exclude=exclude)
+        await flows.create(started)
+        return started, True
+
+    started, is_new = await compare_and_set(attempt, f"the Movements of Flow {flow.name!r}")
+    if is_new:
+        refuse_while_pruned(await flows.read_flow(flow.name))
+    return started, is_new
+
+
+async def claim_movement(flows: FlowStore, seen: Movement, worker: str) -> Movement:
+    """Begin an attempt to export a Movement. From now on, exporters of earlier attempts cannot change it.
+
+    LeaseLostError when it has settled, or another attempt has begun since it was `seen`. TransientError while the Flow
+    is pruned: the Movement may have been started meanwhile by a process that has died.
+    """
+
+    def claim(now: Movement) -> Movement:
+        if now.settled or now.attempts != seen.attempts:
+            raise LeaseLostError(
+                f"Movement {now.number} of Flow {now.flow!r} is {now.status}, taken up by {now.exporter}."
+            )
+        if now.compaction:
+            raise LeaseLostError(f"Movement {now.number} of Flow {now.flow!r} is a compaction: it exports nothing.")
+        taken = now.to(Status.IN_PROGRESS, now.updated)
+        return replace(taken, attempts=now.attempts + 1, exporter=worker, exported=False)
+
+    claimed = await flows.update(seen.flow, seen.number, claim)
+    refuse_while_pruned(await flows.read_flow(seen.flow))
+    return claimed
+
+
+async def cancel_compaction(flows: FlowStore, flow: Flow) -> Movement | None:
+    """Return the latest Movement; if it is a compaction that has not ended, cancel it first.
+
+    The compaction may be dead or at work. It has changed nothing yet, and gives way to any other work.
+    """
+    latest = await flows.latest(flow)
+    if latest is None or latest.settled or not latest.compaction:
+        return latest
+    moment = flows.clock.now()
+
+    def cancelled(now: Movement) -> Movement:
+        return now if now.settled else now.to(Status.CANCELLATION_REQUESTED, moment).to(Status.CANCELLED, moment)
+
+    return await flows.update(latest.flow, latest.number, cancelled)
+
+
+def next_movement(flows: FlowStore, flow: Flow, before: Movement | None) -> Movement:
+    """Return the Movement after `before`, which continues from its File Lists and states."""
+    moment = flows.clock.now()
+    return Movement(
+        flow=flow.name,
+        number=(before.number if before else 0) + 1,
+        status=Status.IN_PROGRESS,
+        created=moment,
+        updated=moment,
+        file_lists=before.file_lists if before else {},
+        states=before.states if before else {},
+        unfinished=before.unfinished if before else {},
+    )
+
+
+def refuse_while_pruned(flow: Flow) -> None:
+    """Raise TransientError while a process prunes the Flow."""
+    if flow.pruning is not None:
+        raise TransientError(
+            f"Flow {flow.name!r} is being pruned, by {flow.pruning}. Wait for it to end. If that process is gone, "
+            f"`pipeline prune {flow.name} --yes` finishes its work."
+        )
