@@ -87,7 +87,7 @@ def test_a_movement_whose_helper_is_killed_goes_on(tmp_path: Path) -> None:
     assert process.returncode == 0
     summary = orjson.loads(output.splitlines()[-1])
     assert (summary["status"], summary["records"]["upserts"]) == ("SUCCESS", ROWS)
-    assert b"helper_ended" in (tmp_path / "log").read_bytes()
+    assert b"helper_failed" in (tmp_path / "log").read_bytes()
     ensure_equal(tmp_path)
 
 

@@ -22,20 +22,10 @@ from pipeline.engine.movements.flow_store import FlowStore
 from pipeline.engine.movers.mover import Mover
 from pipeline.ports.destination import DestinationSession, FileToLoad, Loaded, LoadOutcome
 from pipeline.ports.reporter import EventFileImported
-from tests.engine.further import WiderWorld, may_crash, numbered
+from tests.engine.further import WiderWorld, abandon, numbered
 from tests.engine.moving import FLOW
 from tests.engine.world import Faults, MemoryDestination, MemorySource
 from tests.loops import on_trio
-
-
-async def abandon(world: WiderWorld, at: str = "after store.put flows/crm/events/1/a/full/3.jsonl.zst") -> None:
-    """Let a Movement die in the middle of an export, and nobody carry it on."""
-    with may_crash():
-        await world.move(Faults(crash_on=at))
-    movement = await world.flows.read_movement(FLOW, 1)
-    assert movement.unfinished == {"a": 1}
-    moment = world.clock.now()
-    await world.flows.update(FLOW, 1, lambda now: now.to(Status.TIMED_OUT, moment))
 
 
 @on_trio
@@ -267,7 +257,8 @@ async def test_a_helper_that_cannot_be_met_is_waited_for() -> None:
         movement, _ = await move_with_help(world)
     assert (movement.status, movement.totals.upserts) == (Status.SUCCESS, 200)
     assert destination.tables == world.tables
-    assert [log["event"] for log in logs if log["event"].startswith("helper")] == ["helper_not_met"]
+    warnings = {log["event"] for log in logs if log["log_level"] == "warning"}
+    assert warnings == {"event_file_load_retried", "joint_import_failed"}
 
 
 @on_trio

@@ -10,6 +10,7 @@ import pytest
 from pipeline.codec.documents.message import GroupCompleted, MovementExported, MovementStarted, encode_message
 from pipeline.domain.ids import FlowName, Label, ObjectKey
 from pipeline.domain.movement import Status
+from pipeline.engine.movements.lifecycle import claim_movement
 from pipeline.ports.object_store import PutCondition
 from pipeline.queues.memory import MemoryEventQueue
 from tests.engine.fleet import Fleet, WorkerProcess, numbered
@@ -110,7 +111,7 @@ async def test_an_exporter_that_dies_is_replaced_and_its_event_files_are_kept() 
 async def test_an_exporter_taken_for_dead_changes_nothing_any_more() -> None:
     fleet = Fleet(numbered(4))
     zombie = WorkerProcess(fleet, "zombie", ("export",))
-    claimed = await fleet.flows.claim(await fleet.start(), "zombie")
+    claimed = await claim_movement(fleet.flows, await fleet.start(), "zombie")
     async with fleet.workers(WorkerProcess(fleet, "other")):
         assert (await fleet.settled(1)).status is Status.SUCCESS
     after = await fleet.flows.read_movement(FLOW, 1)
@@ -169,7 +170,7 @@ async def test_the_sweep_leaves_alone_what_somebody_is_at_work_on() -> None:
 @on_trio
 async def test_a_movement_that_nobody_exports_to_its_end_is_timed_out() -> None:
     fleet = Fleet(numbered(4))
-    await fleet.flows.claim(await fleet.start(), "dead")
+    await claim_movement(fleet.flows, await fleet.start(), "dead")
     async with fleet.workers(WorkerProcess(fleet, "one", ("sweep",))):
         movement = await fleet.settled(1, within_seconds=fleet.limits.idle_timeout_seconds + 60)
     assert movement.status is Status.TIMED_OUT

@@ -1,4 +1,4 @@
-"""The import of a Movement by this process and perhaps a helper: while the source is read, the helper does it alone."""
+"""The mover's import, with a helper process if the Movement is large: while this process exports, the helper imports."""
 
 from __future__ import annotations
 
@@ -12,15 +12,10 @@ from pipeline.codec.documents.message import GroupCompleted
 from pipeline.domain.errors import PipelineError
 from pipeline.domain.exception_groups import unwrap_exception_group
 from pipeline.domain.ids import Label, ObjectKey
-from pipeline.engine.imports.import_helper import (
-    GroupLeft,
-    GroupTaken,
-    HelperEvent,
-    HelperProvider,
-    OneMovement,
-    message_loop,
-)
+from pipeline.engine.imports.import_helper import GroupLeft, GroupTaken, HelperEvent, HelperProvider
+from pipeline.engine.imports.movement_handler import MovementHandler, movement_consumer
 from pipeline.engine.imports.movement_import import MovementImport
+from pipeline.engine.messaging.stopping import run_until_set
 from pipeline.engine.movements.context import EngineContext
 from pipeline.ports.reporter import EventFileFailed, EventFileImported
 
@@ -28,61 +23,61 @@ log = structlog.get_logger()
 
 
 class AssistedImport:
-    """Imports what is announced. Whoever has read the source to its end sets `exported`."""
+    """Imports what is announced, in this process and perhaps in a helper."""
 
-    def __init__(self, context: EngineContext, importing: MovementImport, help_: HelperProvider | None) -> None:
+    def __init__(self, context: EngineContext, importing: MovementImport, helper: HelperProvider | None) -> None:
         self._context = context
         self._importing = importing
-        self._help = help_
-        self._in_helpers_hand: Counter[ObjectKey] = Counter()
-        self._was_helped = False
+        self._helper = helper
+        self._held_by_helper: Counter[ObjectKey] = Counter()
+        self._had_helper = False
         self._announced: Sequence[tuple[Label, ObjectKey]] = ()
         self._exported = anyio.Event()
 
     def end_export(self, announced: Mapping[Label, ObjectKey]) -> None:
-        """The source has been read. These are the File Lists of the groups that the Movement is about."""
+        """Note that this process has exported. `announced` are the File Lists of all groups of the Movement."""
         self._announced = tuple(announced.items())
         self._exported.set()
 
     async def refresh(self) -> None:
-        """Have in `importing` all that is imported. The helper does not tell of what another one had imported before it."""
-        if self._was_helped:
+        """Read the marks again if there was a helper, which reports its own imports but not those of an earlier helper."""
+        if self._had_helper:
             await self._importing.refresh()
             for file in self._importing.failed.keys() & self._importing.marks.keys():
                 del self._importing.failed[file]
 
     def is_done(self, file_list: ObjectKey) -> bool:
-        """Whether a group has been worked through, by whomever."""
+        """Return whether a group has been worked through, here or by the helper."""
         return file_list in self._importing.done
 
     def is_in_progress(self, file_list: ObjectKey) -> bool:
-        """Whether anybody works on a group now."""
-        return self._importing.is_in_hand(file_list) or self._in_helpers_hand[file_list] > 0
+        """Return whether this process or the helper works on a group."""
+        return self._importing.is_in_progress(file_list) or self._held_by_helper[file_list] > 0
 
     async def run(self, large: anyio.Event) -> None:
-        """Import until cancelled. Help is asked for once `large` is set: then the Movement is large enough for it.
+        """Import until cancelled. A helper is started once `large` is set.
 
-        From then on this process begins with no more until it has read the source or the helper is gone, even before the
-        helper is at work: whatever is imported here takes time from the reading. Then the helper, which goes through what
-        was announced from the first to the last, is met from the other end.
+        From then on this process begins no more imports until it has exported or the helper has ended, even while the
+        helper is still starting: an import here would slow down the export. Afterwards the helper works through the
+        File Lists from the first file on, and this process from the last, until they meet.
         """
-        handler = OneMovement(self._importing)
-        if self._help is None:
-            await message_loop(self._context, handler).run()
+        consumer = movement_consumer(self._context, MovementHandler(self._importing))
+        if self._helper is None:
+            await consumer.run()
             return
         alone = anyio.Event()
         async with anyio.create_task_group() as group:
-            group.start_soon(self._have_help, self._help, large, alone, name="help")
-            await message_loop(self._context, handler).run(large)
-            await _either(alone, self._exported)
+            group.start_soon(self._run_helper, self._helper, large, alone, name="helper")
+            await consumer.run(large)
+            await run_until_set(alone, self._exported.wait)
             if not alone.is_set():
-                await self._meet()
-            await message_loop(self._context, handler).run()
+                await self._import_from_the_end()
+            await consumer.run()
 
-    async def _meet(self) -> None:
-        """Import what is left of all groups, the last file first. What goes wrong is left to be rung for again."""
+    async def _import_from_the_end(self) -> None:
+        """Import what is pending of all groups, the last file first. After an error, the mover announces groups again."""
         movement = self._importing.movement
-        self._importing.runner.backwards = True
+        self._importing.begin_at_the_end()
         try:
             with unwrap_exception_group():
                 for label, file_list in reversed(self._announced):
@@ -90,48 +85,36 @@ class AssistedImport:
                         announced = GroupCompleted(movement.flow, movement.number, label, file_list)
                         await self._importing.import_group(announced)
         except PipelineError as error:
-            log.warning("helper_not_met", reason=str(error))
+            log.warning("joint_import_failed", reason=str(error))
 
-    async def _have_help(self, help_: HelperProvider, large: anyio.Event, alone: anyio.Event) -> None:
-        """Take in what the helper does, for as long as it lives. What it leaves undone is rung for again."""
+    async def _run_helper(self, helper: HelperProvider, large: anyio.Event, alone: anyio.Event) -> None:
+        """Handle the helper's events until it ends; then set `alone`. The mover announces again what it left undone."""
         await large.wait()
         try:
-            async with help_.open(self._importing.movement) as told:
-                self._was_helped = True
-                async for event in told:
-                    self._take_in(event)
-            log.warning("helper_ended", reason="it ended before its work did; this process goes on alone")
+            async with helper.open(self._importing.movement) as events:
+                self._had_helper = True
+                async for event in events:
+                    self._handle_event(event)
+            log.warning("helper_failed", reason="it ended before its work did; this process goes on alone")
         except PipelineError as error:
-            log.warning("helper_ended", reason=str(error))
-        self._in_helpers_hand.clear()
+            log.warning("helper_failed", reason=str(error))
+        self._held_by_helper.clear()
         alone.set()
 
-    def _take_in(self, told: HelperEvent) -> None:
-        match told:
+    def _handle_event(self, event: HelperEvent) -> None:
+        match event:
             case GroupTaken():
-                self._in_helpers_hand[told.file_list] += 1
+                self._held_by_helper[event.file_list] += 1
                 return
             case GroupLeft():
-                self._in_helpers_hand[told.file_list] -= 1
-                if told.done:
-                    self._importing.done.add(told.file_list)
+                self._held_by_helper[event.file_list] -= 1
+                if event.done:
+                    self._importing.done.add(event.file_list)
                 return
             case EventFileImported():
-                self._importing.note_imported(told.id, told.mark)
+                self._importing.note_imported(event.id, event.mark)
             case EventFileFailed():
-                self._importing.failed[told.id] = told.reason
+                self._importing.failed[event.id] = event.reason
             case _:
                 pass
-        self._context.reporter.report(told)
-
-
-async def _either(one: anyio.Event, other: anyio.Event) -> None:
-    """Wait until one of the two is set."""
-    async with anyio.create_task_group() as group:
-
-        async def wait(event: anyio.Event) -> None:
-            await event.wait()
-            group.cancel_scope.cancel()
-
-        group.start_soon(wait, one)
-        group.start_soon(wait, other)
+        self._context.reporter.report(event)

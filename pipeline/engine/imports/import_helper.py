@@ -1,8 +1,8 @@
-"""Help with an import from another process: for a Movement that turns out to be large, on a computer that has the room.
+"""A helper process that imports while this process exports, for a large Movement on a computer with a free processor.
 
-Reading a source and loading into a destination both hold one interpreter most of the time; side by side in one process
-they wait for each other. The helper receives the Movement's messages from the same queue as anybody, and tells what it
-does; whoever has asked for it need not trust that it lives.
+Export and import both hold one interpreter most of the time; in one process they wait for each other. The helper
+receives the Movement's messages from the same queue as any importer, and reports its events to the mover. The mover
+does not rely on it: what the helper leaves undone is announced again.
 """
 
 from __future__ import annotations
@@ -14,129 +14,90 @@ from typing import Protocol
 
 import anyio
 
-from pipeline.codec.documents.message import GroupCompleted, MovementExported
+from pipeline.codec.documents.message import GroupCompleted
 from pipeline.domain.ids import ObjectKey
 from pipeline.domain.movement import Movement
+from pipeline.engine.imports.movement_handler import MovementHandler, movement_consumer
 from pipeline.engine.imports.movement_import import MovementImport
-from pipeline.engine.messaging.consumer import Consumer
-from pipeline.engine.messaging.message_handler import MessageHandler
 from pipeline.engine.movements.context import EngineContext
 from pipeline.ports.destination import DestinationSession
 from pipeline.ports.reporter import Event
 
-RECEIVE_WAIT_SECONDS = 1.0
-
 
 @dataclass(frozen=True, slots=True)
 class GroupTaken:
-    """The helper has begun to work on a group."""
+    """The helper has begun to import a group."""
 
     file_list: ObjectKey
 
 
 @dataclass(frozen=True, slots=True)
 class GroupLeft:
-    """The helper works on a group no more; `done` says that it has worked it through."""
+    """The helper no longer imports a group; with `done`, it has worked it through."""
 
     file_list: ObjectKey
     done: bool
 
 
 HelperEvent = Event | GroupTaken | GroupLeft
+ReportEvent = Callable[[HelperEvent], None]
 
 
 class HelperProvider(Protocol):
-    """Where help comes from."""
+    """Starts helpers."""
 
     def open(self, movement: Movement) -> AbstractAsyncContextManager[AsyncIterator[HelperEvent]]:
-        """Have somebody take part in the import of `movement` while the context lasts.
+        """Run a helper for the import of `movement` while the context is open; it is ready on entry.
 
-        It is entered when the helper is at work. The iterator gives what the helper tells, and ends when the helper does,
-        for whatever reason. PipelineError when there is no help to be had.
+        The iterator gives the helper's events and ends when the helper ends, for whatever reason. PipelineError when no
+        helper can be started.
         """
         ...
 
 
-class OneMovement:
-    """Deals with what is announced of one Movement. What is left of earlier ones is in its own File Lists as well.
+class _HelperHandler(MovementHandler):
+    """Reports the groups that it works on, and sets `stop` when a later Movement is announced."""
 
-    What is announced of a later one is left to others: whoever asked for help here has been replaced.
-    """
-
-    def __init__(self, importing: MovementImport) -> None:
-        self._importing = importing
-
-    async def import_group(self, announced: GroupCompleted) -> bool:
-        """Import the group."""
-        own = self._importing.movement
-        if self.is_later(announced):
-            return False
-        if (announced.flow, announced.movement) != (own.flow, own.number):
-            return True
-        return await self._importing.import_group(announced)
-
-    async def on_movement_exported(self, announced: MovementExported) -> bool:
-        """Nothing: the Mover itself settles."""
-        return not self.is_later(announced)
-
-    def is_later(self, announced: GroupCompleted | MovementExported) -> bool:
-        """Whether it is about a later Movement of the same Flow."""
-        own = self._importing.movement
-        return announced.flow == own.flow and announced.movement > own.number
-
-
-def message_loop(context: EngineContext, handler: OneMovement) -> Consumer:
-    """Return the loop that has announcements handled, with room for some to wait for others."""
-    importer = MessageHandler(context, handler)
-    return Consumer(
-        context.queue, importer.handle, room=2 * context.limits.importers, wait_seconds=RECEIVE_WAIT_SECONDS
-    )
-
-
-class _Telling(OneMovement):
-    """Tells what it does; sets `stop` when its Movement is over."""
-
-    def __init__(self, importing: MovementImport, tell: Callable[[HelperEvent], None], stop: anyio.Event) -> None:
+    def __init__(self, importing: MovementImport, report: ReportEvent, stop: anyio.Event) -> None:
         super().__init__(importing)
         self._done = importing.done
-        self._tell = tell
+        self._report = report
         self._stop = stop
 
-    async def import_group(self, announced: GroupCompleted) -> bool:
+    async def on_group_completed(self, announced: GroupCompleted) -> bool:
         if self.is_later(announced):
             self._stop.set()
             return False
-        self._tell(GroupTaken(announced.key))
+        self._report(GroupTaken(announced.key))
         try:
-            return await super().import_group(announced)
+            return await super().on_group_completed(announced)
         finally:
-            self._tell(GroupLeft(announced.key, announced.key in self._done))
+            self._report(GroupLeft(announced.key, announced.key in self._done))
 
 
-class _TellingReporter:
-    def __init__(self, tell: Callable[[HelperEvent], None]) -> None:
-        self._tell = tell
+@dataclass(frozen=True, slots=True)
+class _FunctionReporter:
+    function: ReportEvent
 
     def report(self, event: Event) -> None:
-        self._tell(event)
+        self.function(event)
 
 
 async def run_helper(
     context: EngineContext,
     movement: Movement,
     session: DestinationSession,
-    tell: Callable[[HelperEvent], None],
+    report: ReportEvent,
     stop: anyio.Event,
     *,
     task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Take part in the import of `movement` until `stop` is set; then end what is in hand. The reporter is not told.
+    """Import groups of `movement` until `stop` is set; then end the transactions in progress and return.
 
-    It is set here as well, when a later Movement is announced.
+    Events go to `report`, not to the context's reporter. This sets `stop` itself when a later Movement is announced.
     """
-    context = replace(context, reporter=_TellingReporter(tell))
-    limiter = anyio.CapacityLimiter(context.limits.importers)
-    importing = MovementImport(context, movement, session, limiter, stop.is_set)
+    context = replace(context, reporter=_FunctionReporter(report))
+    importing = MovementImport(context, movement, session, stopping=stop.is_set)
     await importing.refresh()
     task_status.started()
-    await message_loop(context, _Telling(importing, tell, stop)).run(stop)
+    await movement_consumer(context, _HelperHandler(importing, report, stop)).run(stop)

@@ -2,92 +2,62 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import anyio
 import structlog
-from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
 from pipeline.codec.documents.failures import Failure
 from pipeline.domain.errors import DefectError, PipelineError, TransientError
 from pipeline.domain.event_file import FileEntry
-from pipeline.domain.exception_groups import unwrap_exception_group
 from pipeline.domain.ids import EventFileId
 from pipeline.domain.movement import Movement
 from pipeline.domain.planning.import_plan import Lane, Step
+from pipeline.engine.imports.read_ahead import read_ahead
 from pipeline.engine.movements.context import EngineContext
+from pipeline.engine.movements.retries import retry
 from pipeline.engine.storage.binaries import BinaryFiles
 from pipeline.engine.storage.event_files import find_damage, open_event_file
 from pipeline.ports.destination import DestinationSession, FileToLoad, GaveWay, Loaded, LoadOutcome, Mark
 from pipeline.ports.reporter import EventFileFailed, EventFileImported, RecordRejected
 
-READ_AHEAD_BLOCKS = 4
-"""Blocks of one or two megabytes that are fetched and decompressed while the one before them is loaded."""
 LOAD_TRIES = 5
 FIRST_RETRY_SECONDS = 0.2
 
 log = structlog.get_logger()
 
 
-@asynccontextmanager
-async def _read_ahead(blocks: AsyncIterator[bytes]) -> AsyncIterator[AsyncIterator[bytes]]:
-    """Give the blocks of `blocks`, read by a task of its own. An error of reading is raised where it is read from."""
-    send, receive = anyio.create_memory_object_stream[bytes | PipelineError](READ_AHEAD_BLOCKS)
-
-    async def pump(sink: MemoryObjectSendStream[bytes | PipelineError]) -> None:
-        async with sink:
-            try:
-                await _pass_on(blocks, sink)
-            except anyio.BrokenResourceError:
-                return  # the loader has stopped reading
-
-    with unwrap_exception_group():
-        async with anyio.create_task_group() as group, receive:
-            group.start_soon(pump, send, name="read ahead")
-            async with aclosing(_unpacked(receive)) as unpacked:
-                yield unpacked
-            group.cancel_scope.cancel()
-
-
-async def _pass_on(blocks: AsyncIterator[bytes], sink: MemoryObjectSendStream[bytes | PipelineError]) -> None:
-    try:
-        async for block in blocks:
-            await sink.send(block)
-    except PipelineError as error:
-        await sink.send(error)
-
-
-async def _unpacked(received: MemoryObjectReceiveStream[bytes | PipelineError]) -> AsyncGenerator[bytes, None]:
-    async for block in received:
-        if isinstance(block, PipelineError):
-            raise block
-        yield block
+def _log_retry(error: BaseException | None, pause_seconds: float) -> None:
+    log.warning("event_file_load_retried", reason=str(error), pause_seconds=pause_seconds)
 
 
 class LaneRunner:
-    """Loads what is pending for one Movement into one destination."""
+    """Loads the pending Event Files of one Movement into one destination.
+
+    `marks` and `failed` say what is imported and what could not be. `limiter` bounds the files loaded at the same time;
+    once `stopping` returns True, no more are begun. With `backwards`, a step begins with its last file: two processes
+    that run the same step then meet in the middle.
+    """
 
     def __init__(
         self,
         context: EngineContext,
         movement: Movement,
         session: DestinationSession,
-        marks: dict[EventFileId, Mark],
         limiter: anyio.CapacityLimiter,
         stopping: Callable[[], bool],
     ) -> None:
         self._context = context
         self._movement = movement
         self._session = session
-        self.marks = marks
         self._limiter = limiter
         self._stopping = stopping
         self._binaries = BinaryFiles(context.store, movement.stored_in, context.reporter)
+        self._in_progress: dict[EventFileId, anyio.Event] = {}
+        self.marks: dict[EventFileId, Mark] = {}
         self.failed: dict[EventFileId, str] = {}
-        self._in_hand: dict[EventFileId, anyio.Event] = {}
         self.backwards = False
-        """Whether to begin with the last file of a step: then two that do the same step meet in the middle."""
 
     async def run(self, lanes: Sequence[Lane]) -> None:
         """Run all lanes to their ends, or to where each fails, or until work is to stop. TransientError ends the run."""
@@ -102,49 +72,58 @@ class LaneRunner:
                 for entry in reversed(step.pending) if self.backwards else step.pending:
                     if await self._is_marked_meanwhile(entry):
                         continue
-                    self._in_hand[entry.id] = anyio.Event()
-                    borrower = (
-                        object()
-                    )  # not the id: a lane of another Movement may name the same file at the same time
-                    try:
-                        await self._limiter.acquire_on_behalf_of(borrower)
-                    except BaseException:
-                        self._in_hand.pop(entry.id).set()
-                        raise
+                    borrower = await self._begin_file(entry)
                     if self._stopping():
-                        self._let_go(entry, borrower)
+                        self._end_file(entry, borrower)
                         results.append(False)
                         break
                     group.start_soon(self._run_file, entry, step, results, borrower, name=f"load {entry.id}")
             if not all(results):
                 return
 
-    def _let_go(self, entry: FileEntry, borrower: object) -> None:
-        self._in_hand.pop(entry.id).set()
-        self._limiter.release_on_behalf_of(borrower)
-
     async def _is_marked_meanwhile(self, entry: FileEntry) -> bool:
-        """Whether the file was imported since the lane was planned: another list of its group may name it too."""
-        while (other := self._in_hand.get(entry.id)) is not None:
+        """Return whether the file was imported since the lane was planned: two lists of a group may name it."""
+        while (other := self._in_progress.get(entry.id)) is not None:
             await other.wait()
         return entry.id in self.marks
+
+    async def _begin_file(self, entry: FileEntry) -> object:
+        """Wait for room under the limiter; return the borrower to give it back with."""
+        self._in_progress[entry.id] = anyio.Event()
+        borrower = object()  # not the id: lanes of two Movements may name the same file at the same time
+        try:
+            await self._limiter.acquire_on_behalf_of(borrower)
+        except BaseException:
+            self._in_progress.pop(entry.id).set()
+            raise
+        return borrower
+
+    def _end_file(self, entry: FileEntry, borrower: object) -> None:
+        self._in_progress.pop(entry.id).set()
+        self._limiter.release_on_behalf_of(borrower)
 
     async def _run_file(self, entry: FileEntry, step: Step, results: list[bool], borrower: object) -> None:
         try:
             with structlog.contextvars.bound_contextvars(event_file=str(entry.id)):
                 results.append(await self._load_or_fail(entry, step))
         finally:
-            self._let_go(entry, borrower)
+            self._end_file(entry, borrower)
 
     async def _load_or_fail(self, entry: FileEntry, step: Step) -> bool:
-        """Load one file; return whether the lane may go on behind it."""
+        """Load one file; return whether its lane may go on."""
         begun = anyio.current_time()
         try:
-            outcome = await self._load_with_retries(entry, step)
+            outcome = await retry(
+                partial(self._load, entry, step),
+                on=TransientError,
+                note=_log_retry,
+                first_seconds=FIRST_RETRY_SECONDS,
+                tries=LOAD_TRIES,
+            )
         except (TransientError, DefectError):
             raise
         except PipelineError as error:
-            # What an altered header led to is not the reason: the alteration is.
+            # An altered file may cause any error: then report the damage, not its consequence.
             await self._note_failure(entry, await find_damage(self._context.store, entry) or error)
             return False
         if isinstance(outcome, GaveWay):
@@ -157,19 +136,8 @@ class LaneRunner:
         await self._note_loaded(entry, outcome, anyio.current_time() - begun)
         return True
 
-    async def _load_with_retries(self, entry: FileEntry, step: Step) -> LoadOutcome:
-        for attempt in range(LOAD_TRIES):
-            try:
-                return await self._load(entry, step)
-            except TransientError as error:
-                if attempt == LOAD_TRIES - 1:
-                    raise
-                log.warning("event_file_load_retried", reason=str(error))
-                await anyio.sleep(FIRST_RETRY_SECONDS * 2**attempt)
-        raise DefectError("a loop over the tries of a load ended without a result")
-
     async def _load(self, entry: FileEntry, step: Step) -> LoadOutcome:
-        async with open_event_file(self._context.store, entry) as opened, _read_ahead(aiter(opened.blocks)) as blocks:
+        async with open_event_file(self._context.store, entry) as opened, read_ahead(aiter(opened.blocks)) as blocks:
             file = FileToLoad(entry, opened.header, blocks, self._binaries.open, self._movement.number)
             return await self._session.load(file, after=step.after)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import anyio
@@ -12,7 +13,7 @@ from pipeline.domain.errors import AbsentError, DamagedError, LeaseLostError
 from pipeline.domain.event_file import FileEntry
 from pipeline.domain.ids import EventFileId, Label, ObjectKey
 from pipeline.domain.movement import Movement
-from pipeline.domain.planning.import_plan import WHOLE, Lane, Shard, accounted, plan, plan_grown
+from pipeline.domain.planning.import_plan import WHOLE, Lane, Plan, Shard, accounted, plan, plan_grown
 from pipeline.engine.imports.lane_runner import LaneRunner
 from pipeline.engine.movements.context import EngineContext
 from pipeline.ports.destination import DestinationSession, Mark
@@ -20,15 +21,15 @@ from pipeline.ports.reporter import ImportPlanned
 
 
 def never() -> bool:
-    """The answer to "should work stop?" of a run that is stopped by cancelling it."""
+    """Return False: for a run that is stopped by cancellation only."""
     return False
 
 
 class MovementImport:
-    """What one process does for the import of one Movement. `marks` and `failed` are what it knows of Event Files.
+    """Imports announced groups of one Movement in one process.
 
-    `stopping` is asked before each Event File: once it says yes, no more is begun. `holding` names the groups in hand;
-    `settling` is held by whoever tries to settle the Movement.
+    `marks` and `failed` say which Event Files are imported and which could not be; `done` names the File Lists that are
+    worked through, `holding` the groups in progress. Whoever tries to settle the Movement holds `settling`.
     """
 
     def __init__(
@@ -36,74 +37,83 @@ class MovementImport:
         context: EngineContext,
         movement: Movement,
         session: DestinationSession,
-        limiter: anyio.CapacityLimiter,
+        limiter: anyio.CapacityLimiter | None = None,
         stopping: Callable[[], bool] = never,
     ) -> None:
+        """`limiter` bounds the Event Files loaded at the same time, by default to `importers`.
+
+        `stopping` is asked before each Event File; once it returns True, no more are begun.
+        """
+        limiter = limiter or anyio.CapacityLimiter(context.limits.importers)
         self._context = context
         self._stopping = stopping
-        self._in_hand: dict[tuple[ObjectKey, Shard], anyio.Event] = {}
+        self._in_progress: dict[tuple[ObjectKey, Shard], anyio.Event] = {}
+        self._runner = LaneRunner(context, movement, session, limiter, stopping)
         self.movement = movement
         self.session = session
-        self.runner = LaneRunner(context, movement, session, {}, limiter, stopping)
-        self.marks: dict[EventFileId, Mark] = self.runner.marks
+        self.marks: dict[EventFileId, Mark] = self._runner.marks
+        self.failed: dict[EventFileId, str] = self._runner.failed
         self.done: set[ObjectKey] = set()
         self.holding: list[Label] = []
         self.settling = anyio.Lock()
 
-    @property
-    def failed(self) -> dict[EventFileId, str]:
-        """The Event Files that could not be applied, and why."""
-        return self.runner.failed
-
     def note_imported(self, file: EventFileId, mark: Mark) -> None:
-        """Take note of what another process has imported."""
+        """Note what another process has imported."""
         self.marks[file] = mark
         self.failed.pop(file, None)
 
     async def refresh(self) -> None:
-        """Ask the destination what it has imported."""
+        """Read the marks from the destination."""
         self.marks.update(await self.session.marks())
 
-    def is_in_hand(self, file_list: ObjectKey) -> bool:
-        """Whether this process is working on that File List now."""
-        return any(key == file_list for key, _ in self._in_hand)
+    def is_in_progress(self, file_list: ObjectKey) -> bool:
+        """Return whether this process is importing from that File List."""
+        return any(key == file_list for key, _ in self._in_progress)
+
+    def begin_at_the_end(self) -> None:
+        """From now on, begin each step with its last file, and so meet a process that begins with the first."""
+        self._runner.backwards = True
 
     async def import_group(self, announced: GroupCompleted) -> bool:
-        """Import a group, or a share of it; return whether it was worked through, which is not so when stopping.
+        """Import a group, or a shard of it; return whether it was worked through, which it is not when stopping.
 
-        A large group of which no share was made yet is shared out: each share is announced, and that is all. A message
-        that came twice waits for the first to be dealt with: it may be the only one that is still in the queue.
-        Of a group that has grown, only what is new in its list is imported: the rest was announced before.
+        A large group that is not split yet is split into shards, which are announced. Of a group that has grown, only
+        the new part of its list is imported: the rest was announced before.
         """
-        work = (announced.key, announced.shard)
-        while work in self._in_hand:
-            await self._in_hand[work].wait()
-        self._in_hand[work] = anyio.Event()
-        self.holding.append(announced.label)
-        try:
-            entries = await self._entries(announced)
+        async with self._exclusively(announced):
+            entries = await self._read_entries(announced)
             if announced.grown_from is not None:
-                await self.runner.run(plan_grown(entries, self.marks, announced.grown_from).lanes)
+                await self._runner.run(plan_grown(entries, self.marks, announced.grown_from).lanes)
                 return not self._stopping()
             planned = plan(entries, self.marks, announced.shard)
-            most = self._context.limits.shard_files
-            if announced.shard == WHOLE and most and planned.pending > most:
+            if announced.shard == WHOLE and self._is_large(planned):
                 await self._announce_shards(announced, planned.pending)
                 return True
             self._context.reporter.report(ImportPlanned(announced.label, planned.pending, planned.skipped))
-            await self.runner.run(planned.lanes)
-        finally:
-            self._in_hand.pop(work).set()
-            self.holding.remove(announced.label)
+            await self._runner.run(planned.lanes)
         if self._stopping() and not accounted(entries, self.marks, self.failed):
             return False
         if announced.shard == WHOLE:
             self.done.add(announced.key)
         else:
-            await self._ring_for_what_follows(announced, entries, planned.lanes)
+            await self._announce_next_step(announced, entries, planned.lanes)
         return True
 
-    async def _entries(self, announced: GroupCompleted) -> Sequence[FileEntry]:
+    @asynccontextmanager
+    async def _exclusively(self, announced: GroupCompleted) -> AsyncIterator[None]:
+        """Wait while the same work is in progress here: its message came twice, and this may be the only one left."""
+        work = (announced.key, announced.shard)
+        while work in self._in_progress:
+            await self._in_progress[work].wait()
+        self._in_progress[work] = anyio.Event()
+        self.holding.append(announced.label)
+        try:
+            yield
+        finally:
+            self._in_progress.pop(work).set()
+            self.holding.remove(announced.label)
+
+    async def _read_entries(self, announced: GroupCompleted) -> Sequence[FileEntry]:
         try:
             return await self._context.flows.read_file_list(announced.key)
         except AbsentError as error:
@@ -114,31 +124,35 @@ class MovementImport:
                 ) from error
             raise DamagedError(f"File List {announced.key} is missing from the store. Restore it.") from error
 
+    def _is_large(self, planned: Plan) -> bool:
+        most = self._context.limits.shard_files
+        return most > 0 and planned.pending > most
+
     async def _announce_shards(self, announced: GroupCompleted, pending: int) -> None:
-        """Split the group into shards of about `shard_files` Event Files each, and announce every shard."""
+        """Split the group into shards of about `shard_files` Event Files, and announce each."""
         count = min(-(-pending // self._context.limits.shard_files), self._context.limits.max_shards)
         shards = [replace(announced, shard=Shard(index, count)) for index in range(count)]
         await self._context.queue.send([encode_message(shard) for shard in shards])
 
-    async def _ring_for_what_follows(
+    async def _announce_next_step(
         self, announced: GroupCompleted, entries: Sequence[FileEntry], lanes: Sequence[Lane]
     ) -> None:
-        """Announce the group anew if the step that this share was of is complete, and another follows it.
+        """Announce the whole group again if this shard completed a step that another one follows.
 
-        The marks are read after the last file of this share was marked, so of several shares the last one rings; two
-        that end at the same moment may both do so. Who had nothing to do does not ring for a step that has failed: the
-        share that comes of it would be empty, too, and so on without an end.
+        The marks are read after the last file of this shard was marked. So the last of several shards announces; two
+        that end at the same moment may both do so. A shard without work does not announce because of a step that has
+        failed: the next shard would be empty too, without end.
         """
         await self.refresh()
-        following = [lane.steps[0] for lane in plan(entries, self.marks).lanes]
+        next_steps = [lane.steps[0] for lane in plan(entries, self.marks).lanes]
         if lanes:
             own = {entry.id for lane in lanes for step in lane.steps for entry in step.pending}
-        else:  # whoever had this share before died when it was done, perhaps before ringing
+        else:  # an earlier owner of this shard may have died after its last file and before its announcement
             own = {entry.id for ordinal, entry in enumerate(entries) if announced.shard.has(ordinal)}
             failures = await self._context.flows.read_failures(self.movement.flow, self.movement.number)
             failed = {failure.file for failure in failures if failure.line is None}
-            following = [step for step in following if not failed.issuperset(entry.id for entry in step.pending)]
-        if any(own & set(step.after) for step in following):
-            if not lanes:  # a failure that could not be written down would have this go round and round
+            next_steps = [step for step in next_steps if not failed.issuperset(entry.id for entry in step.pending)]
+        if any(own & set(step.after) for step in next_steps):
+            if not lanes:  # bounds the rate at which a failure that cannot be stored repeats this
                 await anyio.sleep(self._context.limits.progress_seconds)
             await self._context.queue.send([encode_message(replace(announced, shard=WHOLE))])

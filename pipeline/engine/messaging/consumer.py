@@ -1,8 +1,10 @@
-"""Receiving messages and having them handled, some side by side, until told to stop."""
+"""Receiving messages and having several of them handled at a time."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import NoReturn
 
 import anyio
 import anyio.abc
@@ -10,6 +12,8 @@ import structlog
 
 from pipeline.domain.errors import PipelineError
 from pipeline.engine.messaging.leases import give_back
+from pipeline.engine.messaging.stopping import run_until_set
+from pipeline.engine.movements.retries import backoff_seconds, retry
 from pipeline.ports.event_queue import EventQueue, Message
 
 FIRST_PAUSE_SECONDS = 1.0
@@ -20,47 +24,51 @@ Handle = Callable[[Message], Awaitable[None]]
 log = structlog.get_logger()
 
 
-class Consumer:
-    """Hands messages of `queue` to `handle`, at most `room` at a time. What waits in the queue, another may take.
+def _log_retry(error: BaseException | None, pause_seconds: float) -> None:
+    log.warning("queue_receive_failed", reason=str(error), pause_seconds=pause_seconds)
 
-    `patient`: a queue that does not answer is asked again, after pauses that grow to a minute; otherwise it is an error.
+
+class Consumer:
+    """Passes messages of `queue` to `handle`, at most `room` at a time; other processes may receive the rest.
+
+    `patient`: receiving is retried after an error, with pauses of up to a minute; otherwise the error is raised.
     """
 
     def __init__(
         self, queue: EventQueue, handle: Handle, *, room: int, wait_seconds: float, patient: bool = False
     ) -> None:
-        self._queue = queue
         self._handle = handle
         self._room = anyio.Semaphore(room)
-        self._wait_seconds = wait_seconds
+        self._receive: Callable[[], Awaitable[Sequence[Message]]] = partial(queue.receive, wait_seconds=wait_seconds)
         self._patient = patient
-        self._pause_seconds = FIRST_PAUSE_SECONDS
 
     async def run(self, stop: anyio.Event | None = None) -> None:
-        """Receive until `stop` is set or this is cancelled; then wait for what is in hand."""
-        async with anyio.create_task_group() as handlers, anyio.create_task_group() as receiving:
-            if stop is not None:
-                receiving.start_soon(_cancel_at, stop, receiving.cancel_scope, name="await stop")
-            while True:
-                await self._room.acquire()
-                await self._receive(handlers)
+        """Receive until `stop` is set or this is cancelled; then wait for the messages that are being handled."""
+        async with anyio.create_task_group() as handlers:
+            if stop is None:
+                await self._receive_forever(handlers)
+            await run_until_set(stop, partial(self._receive_forever, handlers))
 
-    async def _receive(self, handlers: anyio.abc.TaskGroup) -> None:
-        received = False
-        try:
-            for message in await self._queue.receive(wait_seconds=self._wait_seconds):
-                received = True
+    async def _receive_forever(self, handlers: anyio.abc.TaskGroup) -> NoReturn:
+        while True:
+            await self._room.acquire()
+            received: Sequence[Message] = ()
+            try:
+                received = await self._receive_patiently() if self._patient else await self._receive()
+            finally:
+                if not received:
+                    self._room.release()
+            for message in received:
                 handlers.start_soon(self._handle_in_room, message, name="handle message")
-            self._pause_seconds = FIRST_PAUSE_SECONDS
-        except PipelineError as error:
-            if not self._patient:
-                raise
-            log.warning("queue_not_answering", reason=str(error), pause_seconds=self._pause_seconds)
-            await anyio.sleep(self._pause_seconds)
-            self._pause_seconds = min(2 * self._pause_seconds, LONGEST_PAUSE_SECONDS)
-        finally:
-            if not received:
-                self._room.release()
+
+    async def _receive_patiently(self) -> Sequence[Message]:
+        return await retry(
+            self._receive,
+            on=PipelineError,
+            note=_log_retry,
+            first_seconds=FIRST_PAUSE_SECONDS,
+            longest_seconds=LONGEST_PAUSE_SECONDS,
+        )
 
     async def _handle_in_room(self, message: Message) -> None:
         try:
@@ -69,22 +77,17 @@ class Consumer:
             self._room.release()
 
 
-async def _cancel_at(event: anyio.Event, scope: anyio.CancelScope) -> None:
-    await event.wait()
-    scope.cancel()
-
-
 def giving_back(queue: EventQueue, handle: Handle, visibility_seconds: float) -> Handle:
-    """Return a `handle` that outlives errors: the message is given back, and comes again after a growing while.
+    """Return a `handle` that gives a message back after an error, to be delivered again after a growing pause.
 
-    A message that fails each time ends in the dead-letter queue, after as many deliveries as the queue allows.
+    After as many deliveries as the queue allows, the message is in the dead-letter queue.
     """
 
     async def handle_or_give_back(message: Message) -> None:
         try:
             await handle(message)
         except PipelineError as error:
-            pause_seconds = min(2.0**message.receive_count, visibility_seconds)
+            pause_seconds = backoff_seconds(message.receive_count, 2.0, visibility_seconds)
             log.warning(
                 "message_given_back",
                 reason=str(error),

@@ -1,4 +1,4 @@
-"""Keeping a message while work on it goes on."""
+"""The lease of a message: renewed while work on it goes on, and given back."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ log = structlog.get_logger()
 
 @asynccontextmanager
 async def held(queue: EventQueue, message: Message, visibility_seconds: float) -> AsyncIterator[None]:
-    """Renew the lease of a message at a third of its time-out for as long as the context is open.
+    """Renew the lease of a message at a third of its time-out while the context is open.
 
-    Losing it is harmless: whoever gets the message next finds what is marked, and every load checks the marks itself.
+    A lost lease does no harm: the next receiver finds what is marked, and every load checks the marks itself.
     """
     with unwrap_exception_group():
         async with anyio.create_task_group() as group:
-            group.start_soon(_renew, queue, message, visibility_seconds, name="keep lease")
+            group.start_soon(_renew, queue, message, visibility_seconds, name="renew lease")
             yield
             group.cancel_scope.cancel()
 
@@ -37,12 +37,12 @@ async def _renew(queue: EventQueue, message: Message, seconds: float) -> None:
             log.info("lease_lost")
             return
         except (TransientError, RefusedError) as error:
-            log.warning("lease_not_renewed", reason=str(error))  # there are two more chances before it runs out
+            log.warning("lease_renewal_failed", reason=str(error))  # two more attempts follow before it expires
 
 
 async def give_back(queue: EventQueue, message: Message, *, after_seconds: float = 0.0) -> None:
-    """Let somebody have the message after a while. What fails here is made up for by the visibility time-out."""
+    """Make the message visible to others after a while. If this fails, the visibility time-out does it later."""
     try:
         await queue.extend(message.receipt, after_seconds)
     except (LeaseLostError, TransientError, RefusedError) as error:
-        log.info("message_not_given_back", reason=str(error))
+        log.info("message_return_failed", reason=str(error))

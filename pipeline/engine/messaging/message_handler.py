@@ -1,7 +1,7 @@
-"""The importer: what is done about an announcement of a complete group.
+"""What an importer does with a message.
 
 The order of commits: receive, read the File List, skip what is marked, fetch, verify, rows and mark in one transaction,
-…, acknowledge. A message that is lost is rung again by the sweep; one that comes twice finds everything marked.
+…, acknowledge. The sweep sends a lost message again; a message that comes twice finds everything marked.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from pipeline.ports.event_queue import Message
 log = structlog.get_logger()
 
 
-class GroupHandler(Protocol):
-    """What is done about an announcement. Each returns whether the message is dealt with; if not, it is given back."""
+class AnnouncementHandler(Protocol):
+    """Handles announcements. Each method returns whether the message is done with; otherwise it is given back."""
 
-    async def import_group(self, announced: GroupCompleted) -> bool:
-        """Import the group, or the share of it."""
+    async def on_group_completed(self, announced: GroupCompleted) -> bool:
+        """Import the group, or the shard of it."""
         ...
 
     async def on_movement_exported(self, announced: MovementExported) -> bool:
@@ -32,14 +32,14 @@ class GroupHandler(Protocol):
 
 
 class MessageHandler:
-    """Reads messages for importers, keeps their leases while they are handled, and acknowledges them last."""
+    """Decodes messages for importers, holds their leases while they are handled, and acknowledges them last."""
 
-    def __init__(self, context: EngineContext, handler: GroupHandler) -> None:
+    def __init__(self, context: EngineContext, handler: AnnouncementHandler) -> None:
         self._context = context
         self._handler = handler
 
     async def handle(self, message: Message) -> None:
-        """Deal with one message to the end. Errors pass through, and the message is not acknowledged then."""
+        """Handle one message to the end. After an error, which is raised, it is not acknowledged."""
         try:
             announced = decode_message(message.body)
         except DamagedError as error:
@@ -54,10 +54,10 @@ class MessageHandler:
         with structlog.contextvars.bound_contextvars(flow=announced.flow, movement=announced.movement):
             async with held(self._context.queue, message, self._context.limits.visibility_seconds):
                 if isinstance(announced, GroupCompleted):
-                    dealt_with = await self._handler.import_group(announced)
+                    done = await self._handler.on_group_completed(announced)
                 else:
-                    dealt_with = await self._handler.on_movement_exported(announced)
-            if dealt_with:
+                    done = await self._handler.on_movement_exported(announced)
+            if done:
                 await self._context.queue.acknowledge([message.receipt])
             else:
                 await give_back(self._context.queue, message)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import anyio
 import structlog
@@ -16,38 +17,27 @@ from pipeline.domain.planning.selection import ensure_selected
 from pipeline.engine.export.exporter import Exporter
 from pipeline.engine.messaging.consumer import Consumer, giving_back
 from pipeline.engine.messaging.leases import give_back, held
+from pipeline.engine.messaging.stopping import run_until_set
 from pipeline.engine.movements.context import EngineContext
-from pipeline.engine.movements.progress import ProgressKeeper
+from pipeline.engine.movements.lifecycle import claim_movement
+from pipeline.engine.movements.progress import MISSED_UPDATES, ProgressKeeper
 from pipeline.ports.event_queue import EventQueue, Message
 from pipeline.ports.reporter import MovementBegun
 from pipeline.ports.source import Source
 
 WAIT_SECONDS = 5.0
-EXPORTS_SIDE_BY_SIDE = 1
-"""An exporter is bound by the processor: a second Movement is better off with another worker."""
-SIGNS_OF_LIFE = 3
-"""Whoever has not written his progress for this many times its interval is taken for dead."""
+CONCURRENT_EXPORTS = 1
+"""An export uses a whole processor: another worker is the better place for a second one."""
 
 ConnectSource = Callable[[Flow], Source]
 
 log = structlog.get_logger()
 
 
-def _read(message: Message) -> tuple[MovementStarted | None, str]:
-    """Return what the message tells of, or None and why it is not for an exporter."""
-    try:
-        started = decode_message(message.body)
-    except DamagedError as error:
-        return None, str(error)
-    if isinstance(started, MovementStarted):
-        return started, ""
-    return None, "it is for importers, and this is the queue of exporters"
-
-
 class ExportWorker:
-    """Receives Movements from `exports` until told to stop, and announces their groups on the queue of `parts`.
+    """Receives Movements from `exports` until stopped, and announces their groups on the queue of `context`.
 
-    A Movement whose exporter shows signs of life is left to it; one whose exporter has died is carried on.
+    A Movement whose exporter is alive is left to it; one whose exporter has died is resumed.
     """
 
     def __init__(self, context: EngineContext, exports: EventQueue, connect: ConnectSource, worker: str) -> None:
@@ -57,65 +47,57 @@ class ExportWorker:
         self._worker = f"{worker}:export"
 
     async def run(self, stop: anyio.Event) -> None:
-        """Work until `stop` is set; then leave the export in hand where it is, and give its message back."""
-        limits = self._context.limits
+        """Work until `stop` is set; then end the current export where it is, and give its message back."""
+        handle = giving_back(self._exports, partial(self._handle, stop), self._context.limits.visibility_seconds)
+        consumer = Consumer(self._exports, handle, room=CONCURRENT_EXPORTS, wait_seconds=WAIT_SECONDS, patient=True)
+        await consumer.run(stop)
 
-        async def handle_until_stopped(message: Message) -> None:
-            await self._handle(message, stop)
-
-        handle = giving_back(self._exports, handle_until_stopped, limits.visibility_seconds)
-        await Consumer(self._exports, handle, room=EXPORTS_SIDE_BY_SIDE, wait_seconds=WAIT_SECONDS, patient=True).run(
-            stop
-        )
-
-    async def _handle(self, message: Message, stop: anyio.Event) -> None:
-        started, reason = _read(message)
-        if started is not None and not self._context.serves(started.flow):
-            reason = f"it is about Flow {started.flow!r}, which this worker does not serve"
-            started = None
-        if started is None:
-            log.warning("message_rejected", reason=reason)
-            await self._exports.reject(message, reason)
+    async def _handle(self, stop: anyio.Event, message: Message) -> None:
+        started = self._read(message)
+        if isinstance(started, str):
+            log.warning("message_rejected", reason=started)
+            await self._exports.reject(message, started)
             return
         with structlog.contextvars.bound_contextvars(flow=started.flow, movement=started.movement):
             async with held(self._exports, message, self._context.limits.visibility_seconds):
-                ended = await self._until_stopped(started, stop)
-            if ended:
+                # What is stored before a stop is adopted by the next attempt.
+                done = await run_until_set(stop, partial(self._export, started.flow, started.movement))
+            if done:
                 await self._exports.acknowledge([message.receipt])
             else:
                 await give_back(self._exports, message)
 
-    async def _until_stopped(self, started: MovementStarted, stop: anyio.Event) -> bool:
-        """Export, unless stopped before its end: what is stored by then is adopted by the next attempt."""
-        ended = False
-        async with anyio.create_task_group() as group:
-
-            async def cancel_at_stop() -> None:
-                await stop.wait()
-                group.cancel_scope.cancel()
-
-            group.start_soon(cancel_at_stop, name="await stop")
-            await self._export(started.flow, started.movement)
-            ended = True
-            group.cancel_scope.cancel()
-        return ended
+    def _read(self, message: Message) -> MovementStarted | str:
+        """Return the Movement to export, or why the message is not for this exporter."""
+        try:
+            started = decode_message(message.body)
+        except DamagedError as error:
+            return str(error)
+        if not isinstance(started, MovementStarted):
+            return "it is for importers, and this is the queue of exporters"
+        if not self._context.serves(started.flow):
+            return f"it is about Flow {started.flow!r}, which this worker does not serve"
+        return started
 
     async def _export(self, flow: FlowName, number: int) -> None:
         movement = await self._context.flows.read_movement(flow, number)
-        if movement.settled or (movement.attempts and not movement.exported and await self._is_alive(movement)):
+        if movement.settled or (
+            movement.attempts and not movement.exported and await self._is_exporter_alive(movement)
+        ):
             return
         if not movement.exported:
             try:
-                await self._attempt(movement)
+                with unwrap_exception_group():
+                    await self._run_exporter(movement)
             except LeaseLostError as error:
                 log.info("export_given_up", reason=str(error))
                 return
         await self._context.queue.send([encode_message(MovementExported(flow, number))])
 
-    async def _is_alive(self, movement: Movement) -> bool:
-        """Watch the exporter that has the Movement for a while. Nobody's clock is asked, only whether it goes on."""
+    async def _is_exporter_alive(self, movement: Movement) -> bool:
+        """Watch for a while whether the Movement's exporter makes progress. No two clocks are compared."""
         before = await self._signs_of_life(movement)
-        await anyio.sleep(SIGNS_OF_LIFE * self._context.limits.progress_seconds)
+        await anyio.sleep(MISSED_UPDATES * self._context.limits.progress_seconds)
         return await self._signs_of_life(movement) != before
 
     async def _signs_of_life(self, movement: Movement) -> tuple[int, bool, list[int]]:
@@ -123,17 +105,12 @@ class ExportWorker:
         workers = await self._context.flows.read_progress(movement.flow, movement.number)
         return now.attempts, now.exported, [worker.writes for worker in workers if worker.worker == now.exporter]
 
-    async def _attempt(self, movement: Movement) -> None:
-        with unwrap_exception_group():
-            await self._run_exporter(movement)
-
     async def _run_exporter(self, movement: Movement) -> None:
-        flow = await self._context.flows.read_flow(movement.flow)
-        source = self._connect(flow)
+        source = self._connect(await self._context.flows.read_flow(movement.flow))
         async with source.open_snapshot() as snapshot:
             schemas = await snapshot.streams()
             ensure_selected(schemas, movement.only, movement.exclude, source.location)
-            movement = await self._context.flows.claim(movement, self._worker)
+            movement = await claim_movement(self._context.flows, movement, self._worker)
             progress = ProgressKeeper(self._context, movement, self._worker)
             resumed = movement.attempts > 1
             progress.report(MovementBegun(movement.flow, movement.number, resumed, tuple(movement.file_lists)))

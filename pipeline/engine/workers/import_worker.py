@@ -19,55 +19,56 @@ from pipeline.engine.movements.settlement import Settlement
 from pipeline.engine.workers.movement_pool import ConnectDestination, MovementPool
 
 WAIT_SECONDS = 5.0
-"""Long polling: an empty receive costs a request, and a worker that is stopped waits for the one under way to end."""
+"""Long polling: an empty receive costs a request, and a worker that stops waits for the current one to end."""
 
 
 class ImportWorker:
-    """Receives announcements of groups until told to stop, and keeps `GroupHandler`'s promises about each.
-
-    A message that cannot be dealt with now is given back, and comes again; errors never end the worker.
-    """
+    """Receives announcements until stopped. After an error a message is given back; errors never end the worker."""
 
     def __init__(self, context: EngineContext, connect: ConnectDestination, worker: str) -> None:
         self._context = context
-        self._stopping = False
-        self._pool = MovementPool(context, connect, worker, lambda: self._stopping)
+        self._connect = connect
+        self._worker = worker
 
     async def run(self, stop: anyio.Event) -> None:
-        """Work until `stop` is set; then end the transactions in hand, give messages back, and return."""
+        """Work until `stop` is set; then end the transactions in progress, give messages back, and return."""
         limits, queue = self._context.limits, self._context.queue
-        handle = giving_back(queue, MessageHandler(self._context, self).handle, limits.visibility_seconds)
-        loop = Consumer(queue, handle, room=2 * limits.importers, wait_seconds=WAIT_SECONDS, patient=True)
+        pool = MovementPool(self._context, self._connect, self._worker, stop.is_set)
+        handler = MessageHandler(self._context, _AnnouncementHandler(self._context, pool))
+        handle = giving_back(queue, handler.handle, limits.visibility_seconds)
+        consumer = Consumer(queue, handle, room=2 * limits.importers, wait_seconds=WAIT_SECONDS, patient=True)
         async with anyio.create_task_group() as group:
-            await group.start(self._pool.run)
-            group.start_soon(self._note_stop, stop, name="await stop")
-            await loop.run(stop)
+            await group.start(pool.run)
+            await consumer.run(stop)
             group.cancel_scope.cancel()
 
-    async def _note_stop(self, stop: anyio.Event) -> None:
-        await stop.wait()
-        self._stopping = True
 
-    async def import_group(self, announced: GroupCompleted) -> bool:
-        """Import the group, or the share of it. TransientError when its File List is not known yet."""
+class _AnnouncementHandler:
+    """Imports announced groups of any Movement, and settles Movements."""
+
+    def __init__(self, context: EngineContext, pool: MovementPool) -> None:
+        self._context = context
+        self._pool = pool
+
+    async def on_group_completed(self, announced: GroupCompleted) -> bool:
+        """Import the group, or the shard of it. TransientError when its Movement does not name a File List yet."""
         movement = await self._context.flows.read_movement(announced.flow, announced.movement)
         if movement.settled:
-            return True  # what it did not import is in the File Lists of the Movements after it
+            return True  # the File Lists of later Movements name what this one did not import
         current = movement.file_lists.get(announced.label)
         if current is None:
             raise TransientError(
                 f"Movement {movement.number} of Flow {movement.flow!r} has no File List of the group "
                 f"{announced.label!r} yet."
             )
-        if current != announced.key and announced.grown_from is None:  # a later attempt to export has made another one
+        if current != announced.key and announced.grown_from is None:  # a later attempt to export has replaced the list
             announced = replace(announced, key=current, shard=WHOLE)
         async with self._pool.use(movement) as importing:
             await importing.refresh()
-            dealt_with = await importing.import_group(announced)
-            if announced.grown_from is not None:
-                return dealt_with
-            await self._settle(movement.flow, movement.number, importing)
-        return dealt_with
+            done = await importing.import_group(announced)
+            if announced.grown_from is None:
+                await self._settle(movement.flow, movement.number, importing)
+        return done
 
     async def on_movement_exported(self, announced: MovementExported) -> bool:
         """Settle the Movement if all of it is accounted for."""
@@ -78,7 +79,7 @@ class ImportWorker:
         return True
 
     async def _settle(self, flow: FlowName, number: int, importing: MovementImport) -> None:
-        """Settle the Movement, unless the exporter is at it still, or a file of it is to come."""
+        """Settle the Movement if it is exported and every file of its lists is accounted for."""
         async with importing.settling:
             await self._settle_if_accounted(flow, number, importing)
 

@@ -1,4 +1,4 @@
-"""The Movements that an import worker is at work on: each with its destination open, for as long as it is used."""
+"""The Movements that an import worker works on: each with its destination open while it is used."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from pipeline.engine.movements.progress import ProgressKeeper
 from pipeline.ports.destination import Destination
 
 LINGER_SECONDS = 10.0
-"""How long a destination that nobody uses stays open: the next group of the Movement often follows at once."""
+"""An unused destination stays open this long: the next group of the Movement often follows at once."""
 
 ConnectDestination = Callable[[Flow], Destination]
 
 
 @dataclass
 class _Opened:
-    """A Movement with its users. `importing` is there once `ready` is set, or `error` is."""
+    """A Movement and the number of its users. Once `ready` is set, there is either `importing` or `error`."""
 
     users: int = 0
     ready: anyio.Event = field(default_factory=anyio.Event)
@@ -36,7 +36,7 @@ class _Opened:
 
 
 class MovementPool:
-    """Opens destinations when they are needed. `run` must be running: a destination is opened and closed in its tasks."""
+    """Opens destinations when they are needed. They are opened and closed by tasks of `run`, which must be running."""
 
     def __init__(
         self, context: EngineContext, connect: ConnectDestination, worker: str, stopping: Callable[[], bool]
@@ -50,16 +50,16 @@ class MovementPool:
         self._group: anyio.abc.TaskGroup | None = None
 
     async def run(self, *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
-        """Host the open destinations until cancelled."""
+        """Keep destinations open until cancelled."""
         async with anyio.create_task_group() as self._group:
             task_status.started()
             await anyio.sleep_forever()
 
     @asynccontextmanager
     async def use(self, movement: Movement) -> AsyncIterator[MovementImport]:
-        """Use the import of a Movement, opened if it is not. Raises what opening the destination does."""
+        """Use the import of a Movement; open its destination if it is closed, and raise what that raises."""
         if self._group is None:
-            raise DefectError("a pool of Movements was used before it ran")
+            raise DefectError("the pool of Movements is not running")
         key = (movement.flow, movement.number)
         opened = self._opened.get(key)
         if opened is None:
@@ -71,7 +71,7 @@ class MovementPool:
             if opened.error is not None:
                 raise opened.error
             if opened.importing is None:
-                raise DefectError("a destination was neither opened nor refused")
+                raise DefectError("a destination is neither open nor failed")
             yield opened.importing
         finally:
             opened.users -= 1
@@ -102,12 +102,12 @@ class MovementPool:
     async def _keep(
         self, movement: Movement, opened: _Opened, importing: MovementImport, progress: ProgressKeeper
     ) -> None:
-        """Write down the progress while there is any, until nobody has used the destination for a while."""
+        """Write the progress while there is any, until the destination has been unused for a while."""
         written = False
         while opened.users or anyio.current_time() - opened.idle_since < LINGER_SECONDS:
             if opened.users or written:
                 progress.document.holding = list(importing.holding)
                 await progress.write()
-                written = bool(opened.users)  # and once more when the last user has gone
+                written = bool(opened.users)  # once more after the last user has left
             await anyio.sleep(self._context.limits.progress_seconds)
-        del self._opened[movement.flow, movement.number]  # from here on, who comes opens it anew
+        del self._opened[movement.flow, movement.number]  # the next user opens it again

@@ -1,4 +1,4 @@
-"""The sweep: rings again for what is under way and nobody is at work on. Losing every message costs time, not data."""
+"""The sweep: sends messages again for work that no live worker holds. Losing every message costs time, not data."""
 
 from __future__ import annotations
 
@@ -20,11 +20,13 @@ from pipeline.domain import object_keys
 from pipeline.domain.errors import PipelineError
 from pipeline.domain.ids import FlowName, Label
 from pipeline.domain.movement import Flow, Movement, Status
+from pipeline.engine.messaging.stopping import run_until_set
 from pipeline.engine.movements.context import EngineContext
 from pipeline.engine.movements.derived_flows import sync_with_origin
+from pipeline.engine.movements.progress import MISSED_UPDATES
+from pipeline.engine.movements.retries import backoff_seconds
 from pipeline.ports.event_queue import EventQueue
 
-SIGNS_OF_LIFE = 3
 LONGEST_PAUSE_SECONDS = 600.0
 
 log = structlog.get_logger()
@@ -32,57 +34,53 @@ log = structlog.get_logger()
 
 @dataclass
 class _Seen:
-    """A count that somebody keeps, and when it was last seen to have grown, by this process's own clock."""
+    """A count in the store, and when it was first seen, by this process's own clock."""
 
     count: int
     at: float
 
 
 @dataclass
-class _Want:
-    """A message that may be missing: since when, how often it was sent, and when it may be sent (again)."""
+class _Wanted:
+    """A message that may have been lost: when to send it, and how often it was sent."""
 
     due: float
-    pause_seconds: float
+    sent: int = 0
 
 
 class Sweep:
-    """Looks at every Movement that has not settled. What counts is change between two looks: clocks may disagree.
+    """Looks at every Movement that has not settled. It compares two of its own looks, because clocks may disagree.
 
-    A message is sent when for a while nobody alive has held what it is about and no message waits in its queue; and
-    again after pauses that grow to ten minutes. Sending one too many does no harm. Without `exports`, which an importer
-    need not be allowed to use, exporters are not rung for.
+    A message is sent when no live worker has held its work for a while and no message waits in its queue, and again
+    after pauses that grow to ten minutes. A needless message does no harm. Without `exports`, for which an importer
+    needs no permission, no messages for exporters are sent.
     """
 
     def __init__(self, context: EngineContext, exports: EventQueue | None) -> None:
         self._context = context
         self._exports = exports
         self._seen: dict[tuple[FlowName, int, str], _Seen] = {}
-        self._wants: dict[QueueMessage, _Want] = {}
+        self._wanted: dict[QueueMessage, _Wanted] = {}
 
     @property
     def patience_seconds(self) -> float:
-        """How long nobody must have shown a sign of life before a message is sent."""
-        return max(SIGNS_OF_LIFE * self._context.limits.progress_seconds, self._context.limits.sweep_seconds)
+        """How long a worker must be silent before a message is sent."""
+        return max(MISSED_UPDATES * self._context.limits.progress_seconds, self._context.limits.sweep_seconds)
 
     async def run(self, stop: anyio.Event) -> None:
-        """Look every `sweep_seconds` until `stop` is set. What fails is tried again at the next look."""
-        async with anyio.create_task_group() as group:
+        """Look every `sweep_seconds` until `stop` is set. An error is logged, and the next look comes as usual."""
+        await run_until_set(stop, self._look_regularly)
 
-            async def cancel_at_stop() -> None:
-                await stop.wait()
-                group.cancel_scope.cancel()
-
-            group.start_soon(cancel_at_stop, name="await stop")
-            while True:
-                await anyio.sleep(self._context.limits.sweep_seconds)
-                try:
-                    await self.look()
-                except PipelineError as error:
-                    log.warning("sweep_failed", reason=str(error))
+    async def _look_regularly(self) -> None:
+        while True:
+            await anyio.sleep(self._context.limits.sweep_seconds)
+            try:
+                await self.look()
+            except PipelineError as error:
+                log.warning("sweep_failed", reason=str(error))
 
     async def look(self) -> Sequence[QueueMessage]:
-        """Look once, and return what was sent. At the first look nothing is: nobody has been silent long enough."""
+        """Look once, and return the messages that were sent: none at the first look, which starts the waiting."""
         wanted: list[QueueMessage] = []
         under_way: set[tuple[FlowName, int]] = set()
         for flow in await self._flows():
@@ -93,17 +91,17 @@ class Sweep:
                 and not movement.compaction
                 and not await self._timed_out(movement)
             ):
-                wanted += await self._wanted(movement)
+                wanted += await self._messages(movement)
                 under_way.add((movement.flow, movement.number))
         self._seen = {key: seen for key, seen in self._seen.items() if key[:2] in under_way}
-        self._wants = {message: want for message, want in self._wants.items() if message in wanted}
+        self._wanted = {message: entry for message, entry in self._wanted.items() if message in wanted}
         started = [message for message in wanted if isinstance(message, MovementStarted)]
         others = [message for message in wanted if not isinstance(message, MovementStarted)]
-        rung = await self._ring(others, self._context.queue)
-        return rung if self._exports is None else [*await self._ring(started, self._exports), *rung]
+        sent = await self._send(others, self._context.queue)
+        return sent if self._exports is None else [*await self._send(started, self._exports), *sent]
 
     async def _flows(self) -> Sequence[Flow]:
-        """All Flows, or those that this process serves: of the others nothing is read, not even the names."""
+        """Return the Flows that this process serves. Nothing is read of others, not even their names."""
         if not self._context.only_flows:
             return await self._context.flows.list_flows()
         return [await self._context.flows.read_flow(name) for name in sorted(self._context.only_flows)]
@@ -124,8 +122,8 @@ class Sweep:
         log.warning("movement_timed_out", flow=movement.flow, movement=movement.number)
         return True
 
-    async def _wanted(self, movement: Movement) -> Sequence[QueueMessage]:
-        """Return what should be rung for, if nobody who is alive is at it."""
+    async def _messages(self, movement: Movement) -> Sequence[QueueMessage]:
+        """Return messages for work that no live worker holds."""
         workers = await self._context.flows.read_progress(movement.flow, movement.number)
         alive = [worker for worker in workers if self._is_alive(movement, worker)]
         held = {label for worker in alive for label in worker.holding}
@@ -149,32 +147,31 @@ class Sweep:
         return silent < self.patience_seconds
 
     def _changed(self, movement: Movement, what: str, count: int) -> float:
-        """Return when `count` was first seen to be what it is."""
+        """Return when `count` was first seen to have its present value."""
         key, now = (movement.flow, movement.number, what), anyio.current_time()
         seen = self._seen.get(key)
         if seen is None or seen.count != count:
             seen = self._seen[key] = _Seen(count, now)
         return seen.at
 
-    async def _ring(self, wanted: Sequence[QueueMessage], queue: EventQueue) -> Sequence[QueueMessage]:
+    async def _send(self, messages: Sequence[QueueMessage], queue: EventQueue) -> Sequence[QueueMessage]:
+        """Send those of these messages that are due, unless others wait in the queue."""
         now, limits = anyio.current_time(), self._context.limits
-        due: list[QueueMessage] = []
-        for message in wanted:
-            want = self._wants.setdefault(message, _Want(now + self.patience_seconds, limits.visibility_seconds))
-            if now >= want.due:
-                due.append(message)
+        entries = [
+            (message, self._wanted.setdefault(message, _Wanted(now + self.patience_seconds))) for message in messages
+        ]
+        due = [(message, entry) for message, entry in entries if now >= entry.due]
         if not due or (await queue.depth()).waiting:
             return []
-        await queue.send([encode_message(message) for message in due])
-        for message in due:
-            want = self._wants[message]
-            want.due = now + want.pause_seconds
-            want.pause_seconds = min(2 * want.pause_seconds, LONGEST_PAUSE_SECONDS)
-            log.info("rung_again", message=type(message).__name__, flow=message.flow, movement=message.movement)
-        return due
+        await queue.send([encode_message(message) for message, _ in due])
+        for message, entry in due:
+            entry.sent += 1
+            entry.due = now + backoff_seconds(entry.sent, limits.visibility_seconds, LONGEST_PAUSE_SECONDS)
+            log.info("message_resent", message=type(message).__name__, flow=message.flow, movement=message.movement)
+        return [message for message, _ in due]
 
 
 def _listed(movement: Movement) -> set[Label]:
-    """The groups whose File List this Movement has made, as far as it has come."""
+    """Return the groups of which this Movement has stored a File List so far."""
     own = object_keys.groups_prefix(movement.flow, movement.number)
     return {label for label, key in movement.file_lists.items() if key.startswith(own)}
