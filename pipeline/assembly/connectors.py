@@ -1,64 +1,73 @@
-"""What a person named becomes a Source and a Destination."""
+"""Makes the Source and the Destination of a Flow from what a person wrote, or from what the Flow stores."""
 
 from __future__ import annotations
 
-import importlib
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pipeline.connectors.combined import CombinedDestination, CombinedSource
-from pipeline.connectors.locations import Location, Technology, default_flow_name, parse_location, path_location
+from pipeline.connectors.locations import Location, default_flow_name, path_location, split_urls
+from pipeline.connectors.registry import (
+    FILES,
+    FILES_STREAM,
+    ReadOptions,
+    find_connector,
+    make_destination,
+    make_source,
+    parse_location,
+)
 from pipeline.domain.errors import ConfigurationError
-from pipeline.domain.ids import FlowName, StreamName
+from pipeline.domain.ids import FlowName
 from pipeline.domain.movement import Flow
 from pipeline.ports.destination import Destination
 from pipeline.ports.source import Source
 
-if TYPE_CHECKING:
-    from types import ModuleType
-
-FILES_STREAM = StreamName("@files")
-BETWEEN_PARTS = " + "
-"""Stands between the URLs of a combined place. A URL holds no space, so it can be read back."""
+PathText = str | os.PathLike[str]
+"""A path, or the URL of a location."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """The two ends of a Flow."""
+    """The two ends of a Flow. `is_by_url` says whether another process can make the destination from its URL."""
 
     name: FlowName
     source: Source
     destination: Destination
+    is_by_url: bool
 
 
 def read_pair(
-    source: str, destination: str, files: tuple[str, str] | None, flow: str | None, home: Path | None
+    source: PathText | Source,
+    destination: PathText | Destination,
+    files: tuple[PathText, PathText] | None,
+    flow: str | None,
+    home: Path,
 ) -> Pair:
-    """Read what a person typed for both ends. ConfigurationError where they do not go together.
+    """Return the two ends. ConfigurationError when the one cannot be moved to the other.
 
-    `home` is left out of a tree of files: the pipeline does not move its own memory.
+    The directory `home` is left out of a directory tree: the pipeline does not move its own store.
     """
-    one = parse_location(source)
-    other = parse_location(destination, like=one.technology)
-    if one.is_database is not other.is_database:
-        raise ConfigurationError(f"{one.url} cannot be moved to {other.url}: one is a database, one a directory.")
-    sources, destinations = [one], [other]
+    here = parse_location(os.fspath(source)) if isinstance(source, str | os.PathLike) else source
+    like = here if isinstance(here, Location) else None
+    there = (
+        parse_location(os.fspath(destination), like=like) if isinstance(destination, str | os.PathLike) else destination
+    )
+    sources: list[Location | Source] = [here]
+    destinations: list[Location | Destination] = [there]
     if files is not None:
-        if not one.is_database:
-            raise ConfigurationError("--files goes along with a database; here the source is a directory already.")
-        sources.append(path_location(Technology.FILES, Path(files[0])))
-        destinations.append(path_location(Technology.FILES, Path(files[1])))
-    for here, there in zip(sources, destinations, strict=True):
-        _check_apart(here, there)
-    _check_database_is_no_file(sources, destinations)
-    name = FlowName(flow) if flow else default_flow_name(one, other)
-    return Pair(name, _source(sources, home), _destination(destinations))
+        if like is not None and not find_connector(like.scheme).is_database:
+            raise ConfigurationError("--files adds a directory tree to a database, but the source is a directory tree.")
+        sources.append(path_location(FILES.schemes[0], Path(files[0])))
+        destinations.append(path_location(FILES.schemes[0], Path(files[1])))
+    _ensure_movable(sources, destinations)
+    name = FlowName(flow) if flow else default_flow_name(_named(here), _named(there))
+    return Pair(name, _source(sources, home), _destination(destinations), isinstance(there, Location))
 
 
-def flow_source(flow: Flow, home: Path | None) -> Source:
-    """Return the source that a Flow names. A database's password comes from the environment or a pass file."""
+def flow_source(flow: Flow, home: Path) -> Source:
+    """Return the source that a Flow names. The password of a database comes from the environment or a pass file."""
     return _source(_locations(flow.source), home)
 
 
@@ -67,99 +76,82 @@ def flow_destination(flow: Flow) -> Destination:
     return _destination(_locations(flow.destination))
 
 
-def readable_place(urls: str, home: Path | None) -> Source:
-    """Return a Flow's source or destination to be read and compared: of files, the contents count."""
+def readable_place(urls: str, home: Path) -> Source:
+    """Return the source or destination of a Flow, to be read and compared: the contents of files are read."""
     return _source(_locations(urls), home, checksum=True)
 
 
 def _locations(urls: str) -> Sequence[Location]:
-    return [parse_location(url) for url in urls.split(BETWEEN_PARTS)]
+    return [parse_location(url) for url in split_urls(urls)]
 
 
-def _check_apart(source: Location, destination: Location) -> None:
-    if source.path is None or destination.path is None:
-        same, within = source.url == destination.url, False
-    else:
+def _named(end: Location | Source | Destination) -> Location:
+    return end if isinstance(end, Location) else Location("app", end.location)
+
+
+def _source(parts: Sequence[Location | Source], home: Path, *, checksum: bool = False) -> Source:
+    own_files = [file for part in parts if isinstance(part, Location) for file in _files_of(part)]
+    options = ReadOptions((home, *own_files), checksum=checksum)
+    sources = [make_source(part, options) if isinstance(part, Location) else part for part in parts]
+    return sources[0] if len(sources) == 1 else CombinedSource(sources)
+
+
+def _destination(parts: Sequence[Location | Destination]) -> Destination:
+    made = [make_destination(part) if isinstance(part, Location) else part for part in parts]
+    return made[0] if len(made) == 1 else CombinedDestination(made[0], {FILES_STREAM: made[1]})
+
+
+def _files_of(location: Location) -> Sequence[Path]:
+    return find_connector(location.scheme).files(location)
+
+
+def _ensure_movable(sources: Sequence[Location | Source], destinations: Sequence[Location | Destination]) -> None:
+    pairs = [
+        (here, there)
+        for here, there in zip(sources, destinations, strict=True)
+        if isinstance(here, Location) and isinstance(there, Location)
+    ]
+    for here, there in pairs:
+        _ensure_same_kind(here, there)
+        _ensure_disjoint(here, there)
+    if len(pairs) > 1:
+        _ensure_database_is_no_file(*pairs[0], *pairs[1])
+
+
+def _ensure_same_kind(source: Location, destination: Location) -> None:
+    if find_connector(source.scheme).is_database is not find_connector(destination.scheme).is_database:
+        raise ConfigurationError(
+            f"{source.url} cannot be moved to {destination.url}: one is a database, the other a directory tree."
+        )
+
+
+def _ensure_disjoint(source: Location, destination: Location) -> None:
+    same, nested = source.url == destination.url, False
+    if source.path is not None and destination.path is not None:
         one, other = source.path.resolve(), destination.path.resolve()
         same = one == other
-        within = not source.is_database and (one.is_relative_to(other) or other.is_relative_to(one))
+        is_tree = not find_connector(source.scheme).is_database
+        nested = is_tree and (one.is_relative_to(other) or other.is_relative_to(one))
     if same:
         raise ConfigurationError(f"{source.url} is source and destination at once. Name another destination.")
-    if within:
-        raise ConfigurationError(f"{source.url} and {destination.url} lie within each other. Name another destination.")
+    if nested:
+        raise ConfigurationError(f"Of {source.url} and {destination.url} one contains the other. Name another one.")
 
 
-def _check_database_is_no_file(sources: Sequence[Location], destinations: Sequence[Location]) -> None:
-    """ConfigurationError where a file that goes along would be written over the destination's database."""
-    moved = {file.resolve() for source in sources for file in _files_of_database(source)}
-    for database in destinations:
-        for place in _files_of_database(database):
-            for here, there in zip(sources[1:], destinations[1:], strict=True):
-                if here.path is None or there.path is None or not place.resolve().is_relative_to(there.path.resolve()):
-                    continue
-                file = here.path / place.resolve().relative_to(there.path.resolve())
-                if file.exists() and file.resolve() not in moved:
-                    raise ConfigurationError(
-                        f"{file} would be written to {place}, which is the destination's database. "
-                        "Name another database, or another directory for the files."
-                    )
-
-
-def _source(locations: Sequence[Location], home: Path | None, *, checksum: bool = False) -> Source:
-    exclude = [] if home is None else [home]
-    exclude += [file for location in locations for file in _files_of_database(location)]
-    parts = [_one_source(location, exclude, checksum=checksum) for location in locations]
-    return parts[0] if len(parts) == 1 else CombinedSource(parts)
-
-
-def _files_of_database(location: Location) -> list[Path]:
-    """Return the files of an SQLite database, which are left out of a tree of files that goes along with it.
-
-    It is moved as a database. To read it as a file besides would give up its locks: a process loses all it has on a file
-    as soon as it closes one descriptor of it (https://sqlite.org/howtocorrupt.html, 2.2).
-    """
-    if location.path is None or location.technology is not Technology.SQLITE:
-        return []
-    return [location.path.with_name(location.path.name + suffix) for suffix in ("", "-wal", "-shm", "-journal")]
-
-
-def _one_source(location: Location, exclude: Sequence[Path], *, checksum: bool = False) -> Source:
-    """Return a source. Each connector takes a while to import, and a driver that is an extra."""
-    if location.path is None:
-        source: Source = _postgres().PostgresSource(location.typed)
-        return source
-    if location.technology is Technology.SQLITE:
-        from pipeline.connectors.sqlite import SqliteSource
-
-        return SqliteSource(location.path)
-    from pipeline.connectors.files import FilesSource
-
-    return FilesSource(location.path, stream=FILES_STREAM, checksum=checksum, exclude=exclude)
-
-
-def _destination(locations: Sequence[Location]) -> Destination:
-    parts = [_one_destination(location) for location in locations]
-    return parts[0] if len(parts) == 1 else CombinedDestination(parts[0], {FILES_STREAM: parts[1]})
-
-
-def _one_destination(location: Location) -> Destination:
-    if location.path is None:
-        destination: Destination = _postgres().PostgresDestination(location.typed)
-        return destination
-    if location.technology is Technology.SQLITE:
-        from pipeline.connectors.sqlite import SqliteDestination
-
-        return SqliteDestination(location.path)
-    from pipeline.connectors.files import FilesDestination
-
-    return FilesDestination(location.path)
-
-
-def _postgres() -> ModuleType:
-    """Import the connector, and name its driver when that is not installed."""
-    try:
-        return importlib.import_module("pipeline.connectors.postgres")
-    except ModuleNotFoundError as error:
-        raise ConfigurationError(
-            f"postgresql:// needs {error.name}. Install it with: pip install 'app-data-pipeline[postgres]'"
-        ) from error
+def _ensure_database_is_no_file(
+    source: Location, destination: Location, files_from: Location, files_to: Location
+) -> None:
+    """Check that no file of the tree would be written over the destination's database."""
+    assert files_from.path is not None
+    assert files_to.path is not None
+    moved = {file.resolve() for file in _files_of(source)}
+    tree = files_to.path.resolve()
+    for file in _files_of(destination):
+        if not file.resolve().is_relative_to(tree):
+            continue
+        overwriting = files_from.path / file.resolve().relative_to(tree)
+        if overwriting.exists() and overwriting.resolve() not in moved:
+            raise ConfigurationError(
+                f"{overwriting} would be written to {file}, which is the destination's database. "
+                "Name another database, or another directory for the files."
+            )

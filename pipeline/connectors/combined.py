@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterable, AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
+from pipeline.connectors.locations import join_urls
 from pipeline.domain.errors import ConfigurationError, DefectError
 from pipeline.domain.ids import EventFileId, FlowName, StreamName
 from pipeline.domain.schema import StreamSchema
@@ -36,7 +37,7 @@ class CombinedSource:
     @property
     def location(self) -> str:
         """The locations of the parts, in their order."""
-        return " + ".join(part.location for part in self._parts)
+        return join_urls(part.location for part in self._parts)
 
     @asynccontextmanager
     async def open_snapshot(self) -> AsyncIterator[CombinedSnapshot]:
@@ -101,7 +102,7 @@ class CombinedDestination:
     @property
     def location(self) -> str:
         """The locations of the parts: `first`, then the others in the order of the routes."""
-        return " + ".join(part.location for part in self._distinct())
+        return join_urls(part.location for part in self._distinct())
 
     def _distinct(self) -> list[Destination]:
         """Each part once, however many streams are routed to it."""

@@ -59,6 +59,7 @@ def test_a_move_between_databases_loads_what_it_uses(tmp_path: Path, flags: list
         "pipeline.connectors.sql",
         "pipeline.connectors.combined",
         "pipeline.connectors.locations",
+        "pipeline.connectors.registry",
     }
 
 

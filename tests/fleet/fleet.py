@@ -20,7 +20,7 @@ import orjson
 from localstack.provision import Access, provision_bucket, provision_queue
 from localstack.resources import Bucket, Queue
 from pipeline.assembly.runtime import open_runtime
-from pipeline.connectors.locations import parse_location
+from pipeline.connectors.registry import parse_location
 from pipeline.domain.ids import FlowName
 from pipeline.domain.movement import Movement
 from pipeline.settings import load_settings

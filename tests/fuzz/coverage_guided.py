@@ -27,7 +27,7 @@ with atheris.instrument_imports(include=["pipeline"]):
     from pipeline.codec.event_files.upsert_lines import UpsertLines
     from pipeline.codec.state import StateReader
     from pipeline.connectors.files.loading.records import Plan, plan_block, planned_upserts
-    from pipeline.connectors.locations import parse_location
+    from pipeline.connectors.registry import parse_location
     from pipeline.connectors.sqlite.loading.records import parse_block, runs
     from pipeline.domain.errors import PipelineError
 

@@ -13,8 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.connectors.locations import Technology, default_flow_name, parse_location
+from pipeline.connectors.locations import Location, default_flow_name, path_location
 from pipeline.connectors.postgres.session.location import parse_location as parse_postgres
+from pipeline.connectors.registry import BUILT_IN, parse_location
 from pipeline.domain.errors import ConfigurationError
 from pipeline.settings import ENVIRONMENT_PREFIX, Settings, load_settings
 from tests.fuzz.holding import fuzz, result_or_error
@@ -53,14 +54,14 @@ def _in_an_empty_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @fuzz(1.5)
-@given(TEXTS, st.sampled_from([None, *Technology]))
-def test_a_location_is_refused_or_has_one_name_without_its_secret(text: str, like: Technology | None) -> None:
+@given(TEXTS, st.sampled_from([None, *(path_location(scheme, Path("there")) for scheme in BUILT_IN)]))
+def test_a_location_is_refused_or_has_one_name_without_its_secret(text: str, like: Location | None) -> None:
     found = result_or_error(lambda: parse_location(text, like=like))
     if found is None:
         return
     found.url.encode()
     default_flow_name(found, found).encode()
-    if f":{SECRET}@" in text and found.technology is Technology.POSTGRESQL:
+    if f":{SECRET}@" in text and found.scheme == "postgresql":
         assert SECRET not in found.url.partition("@")[0]
     if found.path is not None:
         assert found.path.is_absolute()

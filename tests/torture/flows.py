@@ -13,7 +13,7 @@ from localstack.provision import Access
 from pipeline.assembly.commands.workers import start
 from pipeline.assembly.connectors import flow_destination
 from pipeline.assembly.runtime import Runtime
-from pipeline.connectors.locations import parse_location
+from pipeline.connectors.registry import parse_location
 from pipeline.domain.errors import PipelineError, TransientError
 from pipeline.domain.event_file import FileEntry
 from pipeline.domain.ids import EventFileId, FlowName, ObjectKey

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from urllib.parse import unquote
 
-from pipeline.assembly.connectors import BETWEEN_PARTS, flow_destination, read_pair
+from pipeline.assembly.connectors import PathText, flow_destination, read_pair
 from pipeline.assembly.reporters import SilentReporter
 from pipeline.assembly.runtime import open_runtime, worker_name
-from pipeline.connectors.locations import parse_location
+from pipeline.connectors.locations import split_urls
+from pipeline.connectors.registry import parse_location
 from pipeline.domain.errors import ConfigurationError
 from pipeline.domain.ids import FlowName
 from pipeline.domain.movement import Flow, Movement
 from pipeline.engine.movements.derived_flows import add_destination, derived_flows, is_behind
 from pipeline.engine.movers.derived_mover import DerivedMover
+from pipeline.ports.destination import Destination
 from pipeline.ports.reporter import Reporter
+from pipeline.ports.source import Source
 from pipeline.settings import Settings, load_settings
 
 
@@ -26,10 +28,10 @@ async def flows(*, settings: Settings | None = None) -> Sequence[Flow]:
 
 async def create_flow(
     name: str,
-    source: str,
-    destination: str,
+    source: PathText | Source,
+    destination: PathText | Destination,
     *,
-    files: tuple[str, str] | None = None,
+    files: tuple[PathText, PathText] | None = None,
     settings: Settings | None = None,
 ) -> Flow:
     """Create the Flow `name` from `source` to `destination`. Nothing is moved.
@@ -44,10 +46,10 @@ async def create_flow(
 
 async def add_flow_destination(
     origin: str,
-    destination: str,
+    destination: PathText | Destination,
     *,
     name: str | None = None,
-    files: str | None = None,
+    files: PathText | None = None,
     settings: Settings | None = None,
 ) -> Flow:
     """Create a derived Flow, which imports into `destination` what the Flow `origin` has stored.
@@ -56,14 +58,13 @@ async def add_flow_destination(
     """
     async with open_runtime(settings or load_settings()) as runtime:
         flow = await runtime.flows.read_flow(FlowName(origin))
-        source = flow.source.split(BETWEEN_PARTS)[0]
-        pair = read_pair(source, destination, _files_pair(flow, files), name, runtime.home)
+        source, *more = split_urls(flow.source)
+        pair = read_pair(source, destination, _files_pair(flow, more, files), name, runtime.home)
         return await add_destination(runtime.flows, runtime.clock, flow.name, pair.name, pair.destination.location)
 
 
-def _files_pair(origin: Flow, files: str | None) -> tuple[str, str] | None:
-    parts = origin.source.split(BETWEEN_PARTS)
-    if len(parts) == 1:
+def _files_pair(origin: Flow, urls: Sequence[str], files: PathText | None) -> tuple[PathText, PathText] | None:
+    if not urls:
         if files is not None:
             raise ConfigurationError(f"Flow {origin.name!r} moves no files with its database: leave out --files.")
         return None
@@ -71,8 +72,9 @@ def _files_pair(origin: Flow, files: str | None) -> tuple[str, str] | None:
         raise ConfigurationError(
             f"Flow {origin.name!r} moves files with its database: name the directory for them with --files DIR."
         )
-    path = parse_location(parts[1]).path
-    return (unquote(parts[1]) if path is None else str(path), files)
+    path = parse_location(urls[0]).path
+    assert path is not None
+    return path, files
 
 
 async def import_flow(name: str, *, settings: Settings | None = None, reporter: Reporter | None = None) -> Movement:

@@ -4,24 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pipeline.assembly.connectors import read_pair
+from pipeline.assembly.connectors import Pair, PathText, read_pair
 from pipeline.assembly.import_helper import ImportHelperProcess
 from pipeline.assembly.import_helper_process import Errand
 from pipeline.assembly.reporters import SilentReporter
 from pipeline.assembly.runtime import open_runtime, worker_name
 from pipeline.domain.movement import Movement
 from pipeline.engine.movers.mover import Mover
+from pipeline.ports.destination import Destination
 from pipeline.ports.reporter import Reporter
+from pipeline.ports.source import Source
 from pipeline.processes.children import has_room
 from pipeline.settings import Settings, load_settings
 
 
 async def move(
-    source: str,
-    destination: str,
+    source: PathText | Source,
+    destination: PathText | Destination,
     *,
     flow: str | None = None,
-    files: tuple[str, str] | None = None,
+    files: tuple[PathText, PathText] | None = None,
     only: Sequence[str] = (),
     exclude: Sequence[str] = (),
     settings: Settings | None = None,
@@ -29,17 +31,24 @@ async def move(
 ) -> Movement:
     """Move what is new from `source` to `destination`, and return the Movement, settled.
 
-    `flow` names the connection between the two; by default the name is made from them. `files` are a source and a
-    destination directory that are moved with a database. `only` and `exclude` are patterns of stream names.
-    `settings` come from the environment by default. Raises a PipelineError that says what to do; the same call then
-    carries on where this one stopped.
+    Each is a path, a URL, or an object of your own; an object needs a `flow` name or a stable `location`. `flow` names
+    the connection between the two; by default the name is made from them. `files` are a source and a destination
+    directory that are moved with a database. `only` and `exclude` are patterns of stream names. `settings` come from the
+    environment by default. Raises a PipelineError that says what to do; the same call then carries on where this one
+    stopped.
     """
     settings = settings or load_settings()
     pair = read_pair(source, destination, files, flow, settings.home.absolute())
     async with open_runtime(settings, create_home=True) as runtime:
         with runtime.lock(pair.name):
             async with runtime.flow_context(pair.name, reporter or SilentReporter()) as context:
-                errand = Errand(pair.name, pair.destination, settings)
-                help_ = ImportHelperProcess(errand) if settings.import_in_subprocess and has_room() else None
-                mover = Mover(context, pair.name, pair.source, pair.destination, worker_name(), help_)
+                helper = _helper(pair, settings)
+                mover = Mover(context, pair.name, pair.source, pair.destination, worker_name(), helper)
                 return await mover.run(only=tuple(only), exclude=tuple(exclude))
+
+
+def _helper(pair: Pair, settings: Settings) -> ImportHelperProcess | None:
+    """Return a subprocess for the import if it is wanted, has a CPU to run on, and can make the destination itself."""
+    if settings.import_in_subprocess and pair.is_by_url and has_room():
+        return ImportHelperProcess(Errand(pair.name, pair.destination, settings))
+    return None

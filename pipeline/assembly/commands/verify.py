@@ -17,6 +17,7 @@ from pipeline.engine.movers.mover import Mover
 from pipeline.engine.verify.repair import InvalidatedStreams, begin_repair
 from pipeline.engine.verify.verifier import EXAMPLES_KEPT, NoteDifference, Verifier, VerifyRequest
 from pipeline.ports.reporter import Reporter
+from pipeline.ports.source import Source
 from pipeline.settings import Settings, load_settings
 
 SUBPROCESS_STATE_BYTES = 1_000_000
@@ -41,16 +42,23 @@ async def verify(
     streams: Sequence[str] = (),
     against: Against = Against.SOURCE,
     examples: int = EXAMPLES_KEPT,
+    source: Source | None = None,
+    destination: Source | None = None,
     settings: Settings | None = None,
 ) -> Verification:
     """Compare a Flow's destination with its source, or with what was stored of it last. Nothing is changed.
 
     `streams` are patterns; by default all streams are compared. `examples` limits how many differing keys of each
-    stream are named. AbsentError when there is no such Flow.
+    stream are named. `source` and `destination` are objects of your own that read the two ends, in place of what the
+    Flow names. AbsentError when there is no such Flow.
     """
     async with open_runtime(settings or load_settings()) as runtime:
         request = VerifyRequest(tuple(streams), against, examples)
-        return await _verify(runtime, await runtime.flows.read_flow(FlowName(flow)), request)
+        verified = await runtime.flows.read_flow(FlowName(flow))
+        for given, url in ((source, verified.source), (destination, verified.destination)):
+            if given is not None and given.location != url:
+                raise ConfigurationError(f"Flow {flow!r} connects {url}, not {given.location}.")
+        return await _verify(runtime, verified, request, source=source, copy=destination)
 
 
 async def repair(
@@ -85,12 +93,19 @@ async def repair(
 
 
 async def _verify(
-    runtime: Runtime, flow: Flow, request: VerifyRequest, note: NoteDifference | None = None
+    runtime: Runtime,
+    flow: Flow,
+    request: VerifyRequest,
+    note: NoteDifference | None = None,
+    *,
+    source: Source | None = None,
+    copy: Source | None = None,
 ) -> Verification:
-    source = readable_place(flow.source, runtime.home)
-    copy = readable_place(flow.destination, runtime.home)
-    if await _is_large(runtime, flow):
-        source = RemoteSource(source)
+    copy = copy or readable_place(flow.destination, runtime.home)
+    if source is None:
+        source = readable_place(flow.source, runtime.home)
+        if await _is_large(runtime, flow):
+            source = RemoteSource(source)
     verifier = Verifier(runtime.store, runtime.flows, runtime.clock, flow, source=source, copy=copy)
     return await verifier.run(request, note)
 

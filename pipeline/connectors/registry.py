@@ -1,0 +1,212 @@
+"""The connectors, by the scheme of their URLs: those built in, and those that other packages add.
+
+A package adds one with an entry point in the group `app_data_pipeline.connectors`, named like the scheme, which refers to
+a `Connector`. It is loaded when a location of that scheme is used. Drivers are imported when a source or destination is
+made: some are extras, and all take time.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from pipeline.connectors.locations import Location, path_location, read_path_url, read_server_url, split_url
+from pipeline.domain.errors import ConfigurationError
+from pipeline.domain.ids import StreamName
+from pipeline.ports.destination import Destination
+from pipeline.ports.source import Source
+
+ENTRY_POINT_GROUP = "app_data_pipeline.connectors"
+_Made = TypeVar("_Made")
+
+FILES_STREAM = StreamName("@files")
+"""The stream of a directory tree."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReadOptions:
+    """How a source is read. `exclude` are paths to leave out; `checksum` compares contents of files, not their times."""
+
+    exclude: tuple[Path, ...] = ()
+    checksum: bool = False
+
+
+def no_files(location: Location) -> Sequence[Path]:
+    """Return no path: for a place that does not consist of files."""
+    return ()
+
+
+@dataclass(frozen=True, slots=True)
+class Connector:
+    """How places of one technology are read and written.
+
+    `schemes` are those of its URLs; the first is the canonical one. `is_database` says whether it holds tables, not
+    files: only like can be moved to like. `read` makes a Location of a URL. `source` and `destination` do no I/O. `extra`
+    is the extra of this distribution to install if the driver is missing. `files` are the paths that make up a place;
+    they are left out of a directory tree that is moved with it.
+    """
+
+    name: str
+    schemes: tuple[str, ...]
+    is_database: bool
+    read: Callable[[str], Location]
+    source: Callable[[Location, ReadOptions], Source]
+    destination: Callable[[Location], Destination]
+    extra: str = ""
+    files: Callable[[Location], Sequence[Path]] = no_files
+
+
+def _sqlite_source(location: Location, options: ReadOptions) -> Source:
+    from pipeline.connectors.sqlite import SqliteSource
+
+    return SqliteSource(_path(location))
+
+
+def _sqlite_destination(location: Location) -> Destination:
+    from pipeline.connectors.sqlite import SqliteDestination
+
+    return SqliteDestination(_path(location))
+
+
+def _sqlite_files(location: Location) -> Sequence[Path]:
+    """Return the files of a database.
+
+    They must not be read as files of a tree in the same process: it would give up SQLite's locks on a file with the first
+    descriptor of it that it closes (https://sqlite.org/howtocorrupt.html, 2.2).
+    """
+    path = _path(location)
+    return [path.with_name(path.name + suffix) for suffix in ("", "-wal", "-shm", "-journal")]
+
+
+def _postgres_source(location: Location, options: ReadOptions) -> Source:
+    from pipeline.connectors.postgres import PostgresSource
+
+    return PostgresSource(location.written)
+
+
+def _postgres_destination(location: Location) -> Destination:
+    from pipeline.connectors.postgres import PostgresDestination
+
+    return PostgresDestination(location.written)
+
+
+def _files_source(location: Location, options: ReadOptions) -> Source:
+    from pipeline.connectors.files import FilesSource
+
+    return FilesSource(_path(location), stream=FILES_STREAM, checksum=options.checksum, exclude=options.exclude)
+
+
+def _files_destination(location: Location) -> Destination:
+    from pipeline.connectors.files import FilesDestination
+
+    return FilesDestination(_path(location))
+
+
+def _path(location: Location) -> Path:
+    assert location.path is not None
+    return location.path
+
+
+SQLITE = Connector(
+    name="SQLite",
+    schemes=("sqlite",),
+    is_database=True,
+    read=lambda url: read_path_url("sqlite", url, may_be_relative=True),
+    source=_sqlite_source,
+    destination=_sqlite_destination,
+    files=_sqlite_files,
+)
+POSTGRESQL = Connector(
+    name="PostgreSQL",
+    schemes=("postgresql", "postgres"),
+    is_database=True,
+    read=lambda url: read_server_url("postgresql", url),
+    source=_postgres_source,
+    destination=_postgres_destination,
+    extra="postgres",
+)
+FILES = Connector(
+    name="directory tree",
+    schemes=("file",),
+    is_database=False,
+    read=lambda url: read_path_url("file", url, may_be_relative=False),
+    source=_files_source,
+    destination=_files_destination,
+)
+BUILT_IN: Mapping[str, Connector] = {
+    scheme: connector for connector in (FILES, POSTGRESQL, SQLITE) for scheme in connector.schemes
+}
+
+
+def find_connector(scheme: str) -> Connector:
+    """Return the connector of a scheme. ConfigurationError names the schemes that there are."""
+    if scheme in BUILT_IN:
+        return BUILT_IN[scheme]
+    from importlib.metadata import entry_points
+
+    added = entry_points(group=ENTRY_POINT_GROUP)
+    for entry in added.select(name=scheme):
+        try:
+            connector = entry.load()
+        except Exception as error:
+            raise ConfigurationError(f"The connector for {scheme}:// cannot be loaded: {error}") from error
+        if not isinstance(connector, Connector):
+            raise ConfigurationError(f"The connector for {scheme}://, {entry.value}, is not a pipeline.Connector.")
+        return connector
+    supported = ", ".join(sorted({connector.schemes[0] for connector in BUILT_IN.values()} | added.names))
+    raise ConfigurationError(f"unsupported URL scheme {scheme[:80]!r}; supported: {supported}")
+
+
+def parse_location(text: str, *, like: Location | None = None) -> Location:
+    """Read a URL or a bare path. ConfigurationError says what is wrong with it.
+
+    A bare path to a directory, or one that ends in a slash, is a directory tree; any other is an SQLite database. A path
+    that does not exist is what `like` is, of which it will be a copy.
+    """
+    if not _is_possible(text):
+        raise ConfigurationError(f"{text[:200]!r} has a character that no path or URL can have.")
+    if "://" in text:
+        return find_connector(split_url(text).scheme).read(text)
+    if not text:
+        raise ConfigurationError("A location is empty. Give a path, or a URL such as sqlite:///app.db or file:///dir/.")
+    path = Path(text).absolute()
+    try:
+        is_directory, exists = path.is_dir() or text.endswith("/"), path.exists()
+    except OSError as error:
+        raise ConfigurationError(f"{text[:200]!r} cannot be read: {error.strerror}.") from error
+    if is_directory or (not exists and like is not None and like.scheme == FILES.schemes[0]):
+        return path_location(FILES.schemes[0], path)
+    return path_location(SQLITE.schemes[0], path)
+
+
+def make_source(location: Location, options: ReadOptions) -> Source:
+    """Return the Source of a location. ConfigurationError when its driver is not installed."""
+    connector = find_connector(location.scheme)
+    return _with_driver(connector, lambda: connector.source(location, options))
+
+
+def make_destination(location: Location) -> Destination:
+    """Return the Destination of a location. ConfigurationError when its driver is not installed."""
+    connector = find_connector(location.scheme)
+    return _with_driver(connector, lambda: connector.destination(location))
+
+
+def _with_driver(connector: Connector, make: Callable[[], _Made]) -> _Made:
+    try:
+        return make()
+    except ModuleNotFoundError as error:
+        extra = f"app-data-pipeline[{connector.extra}]" if connector.extra else error.name
+        raise ConfigurationError(
+            f"{connector.schemes[0]}:// needs {error.name}. Install it with: pip install '{extra}'"
+        ) from error
+
+
+def _is_possible(text: str) -> bool:
+    """Whether the system could pass `text` as an argument. Lone surrogates and NUL can come from elsewhere."""
+    try:
+        return b"\0" not in os.fsencode(text)
+    except UnicodeEncodeError:
+        return False
