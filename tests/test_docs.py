@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
-from dataclasses import fields
 from pathlib import Path
 
 import click
@@ -13,7 +12,7 @@ import pytest
 
 import pipeline.domain.errors
 from pipeline.cli.main import COMMANDS, cli
-from pipeline.settings import ENVIRONMENT_PREFIX, Settings
+from pipeline.settings import ENVIRONMENT_PREFIX, rules
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -48,10 +47,10 @@ def test_every_command_and_option_is_documented(name: str) -> None:
 
 def test_every_setting_is_documented_with_its_default_and_meaning() -> None:
     page = reference("settings")
-    for setting in fields(Settings):
-        name = setting.name
-        assert f"| `{name}` | `{ENVIRONMENT_PREFIX}{name.upper()}` | {_shown(setting.default)} |" in page
-        assert f"| {setting.metadata['description']} |" in page
+    for name, rule in rules().items():
+        limits = "" if rule.least is None else f"{rule.least:,} … {rule.most:,}"
+        row = f"| `{name}` | `{ENVIRONMENT_PREFIX}{name.upper()}` | {_shown(rule.default)} | {limits} | {rule.description} |"
+        assert row in page
 
 
 def test_every_error_is_documented() -> None:

@@ -1,61 +1,22 @@
-"""The rules of the settings, kept by pydantic, and what is said of what breaks them.
-
-It takes longer to import than all the rest that a small Movement needs: only what somebody has set is brought here.
-"""
+"""The rule of one setting: its type and limits, checked by msgspec, and in words."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from reprlib import Repr
-from typing import Any, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
-from pydantic_core import ErrorDetails
+import msgspec
+from msgspec import Meta
 
-from pipeline.domain.errors import ConfigurationError
-from pipeline.settings.values import ENVIRONMENT_PREFIX, Settings
-
-MAX_COMPLAINTS = 20
-"""How many mistakes are told of at once."""
-
-_types = get_type_hints(Settings)
-_members: dict[str, Any] = {
-    setting.name: (_types[setting.name], Field(default=setting.default, **setting.metadata))
-    for setting in fields(Settings)
-}
-_Rules: type[BaseModel] = create_model("Settings", __config__=ConfigDict(extra="forbid"), **_members)
-
-
-def checked(values: Mapping[str, object]) -> dict[str, Any]:
-    """Return `values` as their settings take them; ValidationError with all that breaks a rule."""
-    return _Rules.model_validate(values).model_dump(exclude_unset=True)
-
-
-def read(
-    written: Mapping[str, object],
-    config: Path | None,
-    environment: Mapping[str, object],
-    flags: Mapping[str, object],
-) -> dict[str, Any]:
-    """Return what is `written` as its settings take it. ConfigurationError says what is wrong, and where it was written."""
-    try:
-        return checked(written)
-    except ValidationError as error:
-        details = error.errors()
-    lines = [_complaint(detail, config, environment, flags) for detail in details[:MAX_COMPLAINTS]]
-    unknown = [at for at, detail in enumerate(details[:MAX_COMPLAINTS]) if detail["type"] == "extra_forbidden"]
-    for at in unknown[:1]:
-        lines[at] += f" The settings are: {', '.join(_Rules.model_fields)}."
-    if len(details) > MAX_COMPLAINTS:
-        lines.append(f"… and {len(details) - MAX_COMPLAINTS:,} more.")
-    raise ConfigurationError("\n".join(lines))
+_TRUE, _FALSE = frozenset({"1", "true", "t", "yes", "y", "on"}), frozenset({"0", "false", "f", "no", "n", "off"})
 
 
 class _Brief(Repr):
-    """Values for a message: short, however large or deeply nested they are."""
+    """Shows values in a message: short, however large or deeply nested they are."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -66,21 +27,76 @@ class _Brief(Repr):
         return super().repr_int(x, level) if x.bit_length() <= 128 else f"an integer of {x.bit_length():,} bits"
 
 
-def _complaint(
-    detail: ErrorDetails, config: Path | None, environment: Mapping[str, object], flags: Mapping[str, object]
-) -> str:
-    name = str(detail["loc"][0])
-    if detail["type"] == "extra_forbidden":
-        return f"{name[:80]} in {config}: there is no such setting."
-    if name in flags:
-        where = "--" + name.replace("_", "-")
-    elif name in environment:
-        where = ENVIRONMENT_PREFIX + name.upper() + " in the environment"
-    else:
-        where = f"{name} in {config}"
-    if "secret" in name:
-        return f"{where}: it cannot be a secret. Give a text."
-    value = detail["input"]
-    shown = os.fspath(value) if isinstance(value, str | os.PathLike) else value
-    rule = detail["msg"].partition(" for <class")[0]
-    return f"{where}: {rule[0].lower()}{rule[1:]}, not {_Brief().repr(shown)}."
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What a setting may be. `least` and `most` are the limits of a number."""
+
+    name: str
+    type_: Any
+    meta: Meta
+    default: object
+
+    @property
+    def description(self) -> str:
+        """What the setting is for."""
+        return self.meta.description or ""
+
+    @property
+    def least(self) -> float | None:
+        """The smallest number."""
+        return self.meta.ge
+
+    @property
+    def most(self) -> float | None:
+        """The largest number."""
+        return self.meta.le
+
+    @property
+    def form(self) -> str:
+        """What a value has to be, in words."""
+        if self.meta.extra:
+            return str(self.meta.extra["form"])
+        if get_origin(self.type_) is Literal:
+            return "one of " + ", ".join(f'"{choice}"' for choice in get_args(self.type_))
+        if self.type_ in (int, float):
+            kind = "a whole number" if self.type_ is int else "a number"
+            return f"{kind} from {self.least:,} to {self.most:,}"
+        return {bool: "true or false", Path: "a path", str: "a text"}[self.type_]
+
+    def read(self, value: object) -> Any:
+        """Return a value as the setting's type. ValueError, which says what it has to be, when it is not valid."""
+        try:
+            if isinstance(value, str | os.PathLike) and self.type_ is Path:
+                return Path(value).expanduser()
+            return msgspec.convert(self._prepared(value), self._annotated, strict=False)
+        except (msgspec.ValidationError, ValueError, RuntimeError):  # RuntimeError: ~somebody has no home directory
+            shown = "the value" if "secret" in self.name else _Brief().repr(_plain(value))
+            raise ValueError(f"{shown} is not valid. It must be {self.form}.") from None
+
+    @property
+    def _annotated(self) -> Any:
+        return Annotated[self.type_, self.meta]
+
+    def _prepared(self, value: object) -> object:
+        """Return a text, such as the environment has, as msgspec reads it."""
+        if not isinstance(value, str) or self.type_ not in (int, float, bool):
+            return value
+        text = value.strip()
+        if self.type_ is bool:
+            return True if text.lower() in _TRUE else False if text.lower() in _FALSE else text
+        return text.replace("_", "")
+
+
+def _plain(value: object) -> object:
+    return os.fspath(value) if isinstance(value, os.PathLike) else value
+
+
+def rules_of(settings: type) -> Mapping[str, Rule]:
+    """Return the rules of a dataclass whose fields are annotated with `msgspec.Meta`, by name."""
+    hints = get_type_hints(settings, include_extras=True)
+    rules = {}
+    for field in fields(settings):
+        type_, meta = get_args(hints[field.name])
+        assert field.default is not MISSING
+        rules[field.name] = Rule(field.name, type_, meta, field.default)
+    return rules

@@ -1,232 +1,213 @@
-"""What can be set: names, types, defaults, and the rules that hold for each.
-
-The rules are written down here and kept by `rules`, which takes a while to import: longer than many a Movement lasts.
-"""
+"""The settings: names, types, defaults, limits and meanings."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+from pipeline.domain.errors import ConfigurationError
+from pipeline.settings.rules import Rule, rules_of
 
 ENVIRONMENT_PREFIX = "PIPELINE_"
 
-FREE = frozenset({"home"})
-"""Settings without a rule: any path is one."""
+_QUEUE = r"\A([A-Za-z0-9_-]+|sqs://[A-Za-z0-9_-]{1,80}(\.fifo)?)\Z"
+_QUEUE_FORM = "sqs://NAME, or the name of an embedded queue; names have letters, digits, - and _"
+_ENDPOINT = r"\A(https?://[^/\s]+/?)?\Z"
+_ENDPOINT_FORM = "empty, or a URL without a path, such as http://localhost:4566"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """All settings, valid and frozen. The class itself takes defaults and arguments; `load_settings` reads the rest.
+    """All settings, valid and frozen. `load_settings` reads them; the class takes defaults and arguments alone.
 
-    pydantic.ValidationError when an argument breaks a rule. The metadata of a field are what pydantic's `Field` takes.
+    ConfigurationError when an argument is not valid.
     """
 
-    home: Path = field(
-        default=Path(".pipeline"),
-        metadata={
-            "description": "The directory in which the embedded store and queue live. All that the pipeline remembers is here.",
-        },
-    )
-    store: str = field(
-        default="",
-        metadata={
-            "pattern": r"^$|^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/.*)?$",
-            "description": "The bucket that holds everything, as s3://bucket or s3://bucket/prefix. Empty: the embedded store "
+    home: Annotated[
+        Path,
+        Meta(description="The directory of the embedded store and queue. Everything the pipeline remembers is in it."),
+    ] = Path(".pipeline")
+    store: Annotated[
+        str,
+        Meta(
+            pattern=r"\A(s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/.*)?)?\Z",
+            extra={
+                "form": "empty, s3://BUCKET or s3://BUCKET/PREFIX; bucket names have 3 to 63 lower-case letters, digits, "
+                "dots and hyphens"
+            },
+            description="The bucket that holds everything, as s3://BUCKET or s3://BUCKET/PREFIX. Empty: the embedded store "
             "in the home directory.",
-        },
-    )
-    exports_queue: str = field(
-        default="exports",
-        metadata={
-            "pattern": r"^[A-Za-z0-9_-]+$|^sqs://[A-Za-z0-9_-]{1,80}(\.fifo)?$",
-            "description": "The queue that tells export workers of Movements to begin: sqs://name, or the name of an embedded "
+        ),
+    ] = ""
+    exports_queue: Annotated[
+        str,
+        Meta(
+            pattern=_QUEUE,
+            extra={"form": _QUEUE_FORM},
+            description="The queue that announces started Movements to export workers: sqs://NAME, or the name of an embedded "
             "queue in the home directory.",
-        },
-    )
-    imports_queue: str = field(
-        default="imports",
-        metadata={
-            "pattern": r"^[A-Za-z0-9_-]+$|^sqs://[A-Za-z0-9_-]{1,80}(\.fifo)?$",
-            "description": "The queue that tells import workers of File Groups that are complete: sqs://name, or the name of "
-            "an embedded queue in the home directory.",
-        },
-    )
-    aws_endpoint_url: str = field(
-        default="",
-        metadata={
-            "pattern": r"^$|^https?://[^/\s]+/?$",
-            "description": "Where S3 and SQS answer. Empty: AWS itself.",
-        },
-    )
-    sqs_endpoint_url: str = field(
-        default="",
-        metadata={
-            "pattern": r"^$|^https?://[^/\s]+/?$",
-            "description": "Where SQS answers, if elsewhere than S3. Empty: at aws_endpoint_url.",
-        },
-    )
-    aws_region: str = field(
-        default="",
-        metadata={
-            "description": "The region of bucket and queues. Empty: what the AWS configuration of the machine says.",
-        },
-    )
-    aws_access_key_id: str = field(
-        default="",
-        metadata={
-            "description": "An access key, for local stacks. Empty: the AWS default chain (environment, profile, role).",
-        },
-    )
-    aws_secret_access_key: str = field(
-        default="",
-        repr=False,
-        metadata={
-            "description": "The secret that goes with the access key. It is never shown.",
-        },
-    )
-    aws_max_connections: int = field(
-        default=32,
-        metadata={
-            "ge": 1,
-            "le": 1_000,
-            "description": "How many connections to S3, and to SQS, a worker keeps open at most.",
-        },
-    )
-    s3_path_style: bool = field(
-        default=False,
-        metadata={
-            "description": "Whether the bucket's name goes into the path of a request and not into its host name, as most "
-            "S3-compatible stores need it.",
-        },
-    )
-    s3_server_side_encryption: Literal["", "AES256", "aws:kms", "aws:kms:dsse"] = field(
-        default="",
-        metadata={
-            "description": 'How S3 encrypts what is stored: "AES256", "aws:kms" or "aws:kms:dsse". Empty: as the bucket says.',
-        },
-    )
-    s3_kms_key_id: str = field(
-        default="",
-        metadata={
-            "description": 'The key for "aws:kms". Empty: the key of the account.',
-        },
-    )
-    event_file_bytes: int = field(
-        default=16_000_000,
-        metadata={
-            "ge": 1_000,
-            "le": 256_000_000,
-            "description": "An Event File is cut when its JSON lines reach this many bytes, before compression. One Event "
-            "File is one transaction at the destination, and is held in memory while it is written.",
-        },
-    )
-    event_file_rows: int = field(
-        default=250_000,
-        metadata={
-            "ge": 1,
-            "le": 10_000_000,
-            "description": "An Event File is cut when it holds this many records.",
-        },
-    )
-    zstd_level: int = field(
-        default=1,
-        metadata={
-            "ge": -7,
-            "le": 19,
-            "description": "How hard Event Files are compressed. Higher is smaller and slower.",
-        },
-    )
-    importers: int = field(
-        default=4,
-        metadata={
-            "ge": 1,
-            "le": 64,
-            "description": "How many Event Files a process imports at the same time.",
-        },
-    )
-    import_in_subprocess: bool = field(
-        default=True,
-        metadata={
-            "description": "Whether `pipeline move` imports in a second process when there is much to move and a processor for "
-            "it. Each of the two takes memory of its own.",
-        },
-    )
-    shard_files: int = field(
-        default=8,
-        metadata={
-            "ge": 0,
-            "le": 10_000,
-            "description": "A group with more Event Files to import than this is split into shards of about this many, which "
+        ),
+    ] = "exports"
+    imports_queue: Annotated[
+        str,
+        Meta(
+            pattern=_QUEUE,
+            extra={"form": _QUEUE_FORM},
+            description="The queue that announces complete File Groups to import workers: sqs://NAME, or the name of an "
+            "embedded queue in the home directory.",
+        ),
+    ] = "imports"
+    aws_endpoint_url: Annotated[
+        str,
+        Meta(
+            pattern=_ENDPOINT,
+            extra={"form": _ENDPOINT_FORM},
+            description="The URL of S3 and SQS. Empty: AWS itself.",
+        ),
+    ] = ""
+    sqs_endpoint_url: Annotated[
+        str,
+        Meta(
+            pattern=_ENDPOINT,
+            extra={"form": _ENDPOINT_FORM},
+            description="The URL of SQS, if it differs from that of S3. Empty: aws_endpoint_url.",
+        ),
+    ] = ""
+    aws_region: Annotated[
+        str, Meta(description="The region of bucket and queues. Empty: as the AWS configuration of the machine says.")
+    ] = ""
+    aws_access_key_id: Annotated[
+        str,
+        Meta(description="An access key, for local stacks. Empty: the AWS default chain (environment, profile, role)."),
+    ] = ""
+    aws_secret_access_key: Annotated[
+        str, Meta(description="The secret that belongs to the access key. It is never shown.")
+    ] = field(default="", repr=False)
+    aws_max_connections: Annotated[
+        int, Meta(ge=1, le=1_000, description="The most connections that a worker keeps open to S3, and to SQS.")
+    ] = 32
+    s3_path_style: Annotated[
+        bool,
+        Meta(
+            description="Whether the bucket's name is in the path of a request and not in its host name, as most S3-compatible "
+            "stores need it."
+        ),
+    ] = False
+    s3_server_side_encryption: Annotated[
+        Literal["", "AES256", "aws:kms", "aws:kms:dsse"],
+        Meta(
+            description='How S3 encrypts what is stored: "AES256", "aws:kms" or "aws:kms:dsse". Empty: as the bucket says.'
+        ),
+    ] = ""
+    s3_kms_key_id: Annotated[str, Meta(description='The key for "aws:kms". Empty: the key of the account.')] = ""
+    event_file_bytes: Annotated[
+        int,
+        Meta(
+            ge=1_000,
+            le=256_000_000,
+            description="An Event File is cut when its JSON lines reach this many bytes, before compression. One Event File is "
+            "one transaction at the destination, and is held in memory while it is written.",
+        ),
+    ] = 16_000_000
+    event_file_rows: Annotated[
+        int, Meta(ge=1, le=10_000_000, description="An Event File is cut when it holds this many records.")
+    ] = 250_000
+    zstd_level: Annotated[
+        int, Meta(ge=-7, le=19, description="The compression level of Event Files. Higher is smaller and slower.")
+    ] = 1
+    importers: Annotated[
+        int, Meta(ge=1, le=64, description="How many Event Files a process imports at the same time.")
+    ] = 4
+    import_in_subprocess: Annotated[
+        bool,
+        Meta(
+            description="Whether `pipeline move` imports in a subprocess when the Movement is large and a second CPU is "
+            "available. Each of the two processes takes memory of its own."
+        ),
+    ] = True
+    shard_files: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=10_000,
+            description="A group with more Event Files to import than this is split into shards of about this many, which "
             "several workers import. 0: groups are not split.",
-        },
-    )
-    queue_visibility_seconds: float = field(
-        default=60.0,
-        metadata={
-            "ge": 0.1,
-            "le": 43_200,
-            "description": "How long a message belongs to the worker that received it. A worker at work extends it; what a "
-            "dead worker held is delivered again after this time.",
-        },
-    )
-    queue_max_receives: int = field(
-        default=5,
-        metadata={
-            "ge": 1,
-            "le": 1_000,
-            "description": "How often a message is delivered before it goes to the dead-letter queue.",
-        },
-    )
-    sweep_seconds: float = field(
-        default=5.0,
-        metadata={
-            "ge": 0.01,
-            "le": 3_600,
-            "description": "How often to look for File Groups that are complete but not imported, in case a message was lost.",
-        },
-    )
-    idle_timeout_seconds: float = field(
-        default=900.0,
-        metadata={
-            "ge": 1,
-            "le": 86_400,
-            "description": "A run in which nothing has moved for this long ends, and says so; the same command carries on.",
-        },
-    )
-    lifetime_seconds: float = field(
-        default=14.0 * 86_400,
-        metadata={
-            "ge": 1,
-            "le": 365 * 86_400,
-            "description": "A Movement older than this is TIMED_OUT. The default is 14 days.",
-        },
-    )
-    progress_seconds: float = field(
-        default=2.0,
-        metadata={
-            "ge": 0.1,
-            "le": 3_600,
-            "description": "How often progress is told when it is not shown on a terminal.",
-        },
-    )
-    log_format: Literal["console", "json"] = field(
-        default="console",
-        metadata={
-            "description": 'How log events are written to standard error: "console" for people, "json" for machines.',
-        },
-    )
-    log_level: Literal["debug", "info", "warning", "error"] = field(
-        default="warning",
-        metadata={
-            "description": 'The least important log events that are written: "debug", "info", "warning" or "error".',
-        },
-    )
+        ),
+    ] = 8
+    queue_visibility_seconds: Annotated[
+        float,
+        Meta(
+            ge=0.1,
+            le=43_200,
+            description="How long a message belongs to the worker that received it. A working worker extends this time; the "
+            "messages of a dead worker are delivered again after it.",
+        ),
+    ] = 60.0
+    queue_max_receives: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=1_000,
+            description="How often an embedded queue delivers a message before it goes to the dead-letter queue.",
+        ),
+    ] = 5
+    sweep_seconds: Annotated[
+        float,
+        Meta(
+            ge=0.01,
+            le=3_600,
+            description="How often to look for File Groups that are complete but not imported, in case a message was lost.",
+        ),
+    ] = 5.0
+    idle_timeout_seconds: Annotated[
+        float,
+        Meta(
+            ge=1,
+            le=86_400,
+            description="A run that makes no progress for this long ends with an error; the same command carries on.",
+        ),
+    ] = 900.0
+    lifetime_seconds: Annotated[
+        float,
+        Meta(ge=1, le=365 * 86_400, description="A Movement older than this is TIMED_OUT. The default is 14 days."),
+    ] = 14.0 * 86_400
+    progress_seconds: Annotated[
+        float,
+        Meta(
+            ge=0.1,
+            le=3_600,
+            description="How often progress is written to the store, and printed when it is not shown on a terminal.",
+        ),
+    ] = 2.0
+    log_format: Annotated[
+        Literal["console", "json"],
+        Meta(description='How log events are written to standard error: "console" for people, "json" for machines.'),
+    ] = "console"
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"],
+        Meta(description='The lowest level of log events that are written: "debug", "info", "warning" or "error".'),
+    ] = "warning"
 
     def __post_init__(self) -> None:
-        """Have what is not a default checked."""
-        given = {item.name: value for item in fields(self) if (value := getattr(self, item.name)) != item.default}
-        if given.keys() - FREE:
-            from pipeline.settings.rules import checked
+        """Check the arguments."""
+        problems = []
+        for name, rule in rules().items():
+            value = getattr(self, name)
+            if value != rule.default:
+                try:
+                    rule.read(value)
+                except ValueError as error:
+                    problems.append(f"{name}: {error}")
+        if problems:
+            raise ConfigurationError("\n".join(problems))
 
-            checked(given)
+
+@cache
+def rules() -> Mapping[str, Rule]:
+    """Return the rule of every setting, by name."""
+    return rules_of(Settings)

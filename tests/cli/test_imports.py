@@ -19,9 +19,9 @@ from tests.cli.app import make_database, process_environment
 
 OF_OTHERS = {"aiobotocore", "botocore", "boto3", "psycopg", "trio", "sqlite3"}
 """What only other places and other backends need."""
-UNUSED = {"rich", "pygments", "pydantic", "pydantic_core", "pydantic_settings", "tomllib", "importlib.metadata"}
+UNUSED = {"rich", "pygments", "tomllib", "importlib.metadata"}
 """What only a terminal or settings need; the last is what libraries look for plugins with."""
-HEAVY = {"rich", "pydantic", "orjson", "apsw", "anyio", "structlog", "blake3", "asyncio", "sqlite3"}
+HEAVY = {"rich", "msgspec", "orjson", "apsw", "anyio", "structlog", "blake3", "asyncio", "sqlite3"}
 
 
 def imported_by(program: str, directory: Path, data: bytes = b"") -> set[str]:
