@@ -18,6 +18,7 @@ import psycopg
 from benchmarks import measuring
 from benchmarks.postgres import fill
 from pipeline.connectors.postgres import PostgresSource
+from pipeline.connectors.postgres.reading import ranges
 from pipeline.engine.verify.stream_comparison import digest_only
 from tests.servers.postgresql import postgresql
 
@@ -70,7 +71,8 @@ def _copy(uri: str) -> None:
 
 
 async def _read(uri: str, *, readers: int, with_lines: bool) -> None:
-    async with PostgresSource(uri, readers=readers).open_snapshot() as snapshot:
+    ranges.READERS = readers
+    async with PostgresSource(uri).open_snapshot() as snapshot:
         (schema,) = await snapshot.streams()
         count = 0
         async with snapshot.open_rows(schema) as blocks:

@@ -117,7 +117,7 @@ async def test_what_rows_of_sqlite_break_is_told_until_they_do_not(make: Callabl
     assert (movement.status, told) == (Status.INCOMPLETE, {})
     assert sorted(movement.problems) == [
         'child: 2 rows refer through parent to missing rows of "public"."parent" (5, 6)',
-        "child: the foreign key child_other_fkey cannot be made: there is no table public.gone here",
+        "child: the foreign key child_other_fkey cannot be created: there is no table public.gone here",
     ]
     assert place.rows("SELECT count(*) FROM child") == [(3,)]
     databases.run(source, "CREATE TABLE gone (id INTEGER PRIMARY KEY)", "INSERT INTO gone VALUES (1)")
@@ -145,7 +145,7 @@ async def test_what_stands_in_the_way_of_unique_is_a_violation_and_of_a_plain_in
     movement, told = await move(movements)
     assert movement.status is Status.INCOMPLETE
     assert movement.problems == (
-        "item: the constraint item_code_key cannot be made: could not create unique index "
+        "item: the constraint item_code_key cannot be created: could not create unique index "
         '"item_code_key"; Key (code)=(i) is duplicated.',
     )
     assert told == {"item": ["index by_note (index row requires 18016 bytes, maximum size is 8191)"]}
@@ -180,7 +180,9 @@ async def test_who_does_not_own_a_table_goes_without_its_plain_indexes(
     try:
         movements = Movements(SqliteSource(source), PostgresDestination(place.uri.replace("postgres:@", "guest:@", 1)))
         movement, told = await move(movements)
-        assert movement.problems == ("item: the constraint item_code_key cannot be made: must be owner of table item",)
+        assert movement.problems == (
+            "item: the constraint item_code_key cannot be created: must be owner of table item",
+        )
         assert told == {"item": ["index by_note (must be owner of table item)"]}
         place.run("ALTER TABLE item ADD UNIQUE (code)")
         databases.run(source, "UPDATE item SET note = 'm'")
@@ -367,10 +369,10 @@ async def test_what_sqlite_cannot_keep_is_named_until_somebody_makes_it(
     own = "it is written in PostgreSQL's own language"
     assert told == {
         "item": [
-            "unique constraint item_a_t_key (NULL is like NULL there)",
+            "unique constraint item_a_t_key (it treats NULLs as equal)",
             "index item_g (it is on a generated column)",
-            "index item_hash (it is of the kind hash)",
-            "index item_like (it has an operator class of its own)",
+            "index item_hash (it is a hash index)",
+            "index item_like (it has a non-default operator class)",
             "index item_loud (its collation is loud)",
             "index item_lower (it is on an expression)",
             "index item_part (it covers a part of the rows)",
@@ -380,7 +382,7 @@ async def test_what_sqlite_cannot_keep_is_named_until_somebody_makes_it(
             f"trigger item_changed ({own})",
         ],
         "parted": ["index part_only (it is on a partition)", "foreign key only_here (it is on a partition)"],
-        "to_key": ["foreign key to_item (what makes its key at the other table unique is left out)"],
+        "to_key": ["foreign key to_item (the index on the columns that it refers to is unsupported)"],
         "to_part": ["foreign key to_one (it refers to the partition part)"],
     }
     assert databases.rows(copy, LITE_INDEXES) == [("item", 'CREATE INDEX "item_c" ON "item" ("t")')]

@@ -10,6 +10,7 @@ import psycopg
 import pytest
 
 from pipeline.connectors.postgres import PostgresDestination
+from pipeline.connectors.postgres.session import connection
 from pipeline.domain.errors import ConfigurationError, PipelineError, RefusedError, TransientError
 from pipeline.ports.destination import FileToLoad, GaveWay, Loaded, LoadOutcome
 from tests.connectors.postgres.loading import FLOW, delete, file, schema, upsert
@@ -99,12 +100,15 @@ async def test_a_dropped_connection_leaves_nothing_half_applied_and_the_next_cal
     assert place.rows("SELECT * FROM item") == [(1, "y")]
 
 
-async def test_a_lock_that_the_app_holds_is_waited_for_so_long(place: Place) -> None:
-    async with PostgresDestination(place.uri, lock_timeout_seconds=0.2).open(FLOW) as session:
+async def test_a_lock_that_the_app_holds_is_waited_for_until_a_limit(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(connection.SESSION, "lock_timeout", "200ms")
+    async with PostgresDestination(place.uri).open(FLOW) as session:
         await session.load(file(STREAM, [upsert(id=1, v="a")]), after=[])
         with psycopg.connect(place.uri) as app:
             app.execute("LOCK TABLE item IN ACCESS EXCLUSIVE MODE")
-            with pytest.raises(TransientError, match="lock held by another session was not given up in time"):
+            with pytest.raises(TransientError, match="another session holds a lock for too long"):
                 await session.load(file(STREAM, [upsert(id=1, v="b")], 1), after=[])
         assert isinstance(await session.load(file(STREAM, [upsert(id=1, v="b")], 1), after=[]), Loaded)
     assert place.rows("SELECT * FROM item") == [(1, "b")]
@@ -158,7 +162,7 @@ async def test_an_owner_who_is_no_superuser_loads_children_before_parents(place:
 async def test_a_table_without_the_stream_s_key_is_refused_with_the_way_out(place: Place) -> None:
     place.run("CREATE TABLE item (id bigint, v text)")
     async with PostgresDestination(place.uri).open(FLOW) as session:
-        with pytest.raises(ConfigurationError, match=r'make one: CREATE UNIQUE INDEX ON "public"."item" \("id"\)'):
+        with pytest.raises(ConfigurationError, match=r'create one: CREATE UNIQUE INDEX ON "public"."item" \("id"\)'):
             await session.load(file(STREAM, [upsert(id=1, v="a")]), after=[])
 
 

@@ -69,10 +69,10 @@ async def test_what_the_rows_do_not_allow_is_told_and_made_when_they_do(place: P
         children = [upsert(id=n, parent=n % 4) for n in range(1, 9)]
         await session.load(file(CHILD, children, full=True), after=[])
         found = sorted(violation.message for violation in await session.finish(STREAMS))
-        assert found[0].startswith("the constraint child_once cannot be made: could not create unique index")
+        assert found[0].startswith("the constraint child_once cannot be created: could not create unique index")
         assert found[1:] == [
-            "the foreign key child_parent cannot be made: there is no table public.parent here",
-            "the index child_odd cannot be made: function nothing(bigint) does not exist",
+            "the foreign key child_parent cannot be created: there is no table public.parent here",
+            "the index child_odd cannot be created: function nothing(bigint) does not exist",
         ]
         assert place.rows("SELECT count(*) FROM child") == [(8,)]
         assert place.rows("SELECT count(*) FROM pg_indexes WHERE indexname = 'child_some'") == [(1,)]

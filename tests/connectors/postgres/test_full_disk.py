@@ -104,7 +104,7 @@ async def test_a_full_disk_at_the_destination_stops_one_table_and_the_next_movem
 async def test_a_file_that_may_not_grow_is_no_defect_of_ours(make: Callable[[], Place]) -> None:
     place, stream = make(), schema({"id": "integer", "v": "text"})
     lines = [upsert(id=n, v="x" * 1000) for n in range(20_000)]
-    async with PostgresDestination(place.uri, max_connections=1).open(FLOW) as session:
+    async with PostgresDestination(place.uri).open(FLOW) as session:
         ((backend,),) = place.rows(
             "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
         )

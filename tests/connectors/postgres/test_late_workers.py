@@ -28,7 +28,7 @@ async def test_a_later_movement_shuts_out_an_earlier_one(place: Place) -> None:
         assert isinstance(await session.load(file(ITEM, [upsert(id=1, text="new")], movement=3), after=()), Loaded)
         late = await session.load(file(ITEM, [upsert(id=1, text="old")], movement=2), after=())
         assert isinstance(late, GaveWay)
-        assert "later Movement than 2" in late.reason
+        assert "Movement 3, which is later than 2" in late.reason
         assert isinstance(await session.load(file(ITEM, [], chunk=1, movement=3), after=()), Loaded)
     async with destination.open(FlowName("another")) as session:
         assert isinstance(await session.load(file(ITEM, [], movement=2), after=()), Loaded)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pipeline.connectors.postgres import PostgresSource
+from pipeline.connectors.postgres.reading import ranges
 from tests.connectors.postgres.places import Place, place_factory
 from tests.contracts.source import SourceContract, SourceWorld
 from tests.servers.postgresql import PostgresqlServer
@@ -33,10 +34,11 @@ def place(postgresql: PostgresqlServer, request: pytest.FixtureRequest) -> Place
 
 class TestPostgresSource(SourceContract):
     @pytest.fixture
-    def world(self, place: Place, postgresql: PostgresqlServer) -> SourceWorld:
+    def world(self, place: Place, postgresql: PostgresqlServer, monkeypatch: pytest.MonkeyPatch) -> SourceWorld:
+        monkeypatch.setattr(ranges, "RANGE_ROWS", 200)
         return SourceWorld(
-            source=PostgresSource(place.uri, range_rows=200),
-            again=PostgresSource(place.uri, readers=1),
+            source=PostgresSource(place.uri),
+            again=PostgresSource(place.uri),
             missing=PostgresSource(postgresql.uri("missing")),
             change_one_row=lambda: place.run("UPDATE a SET v = v || '!' WHERE n = 500"),
             is_isolated=True,

@@ -9,6 +9,7 @@ import psycopg
 import pytest
 
 from pipeline.connectors.postgres import PostgresDestination, PostgresSource
+from pipeline.connectors.postgres.reading import ranges
 from pipeline.domain.errors import ConfigurationError, RefusedError, TransientError
 from pipeline.domain.movement import Status
 from tests.connectors.postgres.loading import FLOW
@@ -52,7 +53,7 @@ def wait_until(uri: str, query: str, *parameters: object) -> None:
 
 
 async def test_a_standby_is_read_in_one_snapshot_by_several_connections(
-    make: Callable[[], Place], follower: PostgresqlServer
+    make: Callable[[], Place], follower: PostgresqlServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source, destination = make(), make()
     source.run(
@@ -62,7 +63,8 @@ async def test_a_standby_is_read_in_one_snapshot_by_several_connections(
         "INSERT INTO loose VALUES (1), (1)",
     )
     copy = followed(source, follower)
-    movements = Movements(PostgresSource(copy.uri, range_rows=1000), PostgresDestination(destination.uri))
+    monkeypatch.setattr(ranges, "RANGE_ROWS", 1000)
+    movements = Movements(PostgresSource(copy.uri), PostgresDestination(destination.uri))
     movement = await movements.move()
     assert (movement.status, movement.problems) == (Status.SUCCESS, ())
     source.run("DELETE FROM item WHERE id > 19990", "INSERT INTO loose VALUES (2)")

@@ -1,34 +1,36 @@
-"""What the tables of other technologies promise, kept here after the load: unique constraints, indexes, foreign keys.
+"""The constraints of another technology's tables, created after the load: unique constraints, indexes, foreign keys.
 
-What a table has already, under whatever name, is not made again. What PostgreSQL cannot keep is told, and left out.
+What a table has already, under any name, is not created again. What PostgreSQL does not support is named in the log.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from itertools import count
 
 import psycopg
 
 from pipeline.codec.event_files.constraints import constraints_of
-from pipeline.connectors.postgres.ddl.ensure_table import run_one
-from pipeline.connectors.postgres.ddl.foreign_keys import ALREADY_THERE, make_foreign_key
+from pipeline.connectors.postgres.ddl.create_table import run_single
+from pipeline.connectors.postgres.ddl.foreign_keys import ALREADY_EXISTS, create_foreign_key
 from pipeline.connectors.postgres.ddl.mapped_types import SCHEMA, fitting
+from pipeline.connectors.postgres.ddl.target_table import table_oid
 from pipeline.connectors.postgres.schema import catalog_queries as queries
-from pipeline.connectors.postgres.schema.catalog_types import Row, fetch
+from pipeline.connectors.postgres.schema.catalog_queries import Row, fetch
 from pipeline.connectors.postgres.session.connection import Connection, qualified, quoted
-from pipeline.connectors.sql.constraints import warn_unsupported
+from pipeline.connectors.postgres.session.errors import server_message
+from pipeline.connectors.sql.constraints import foreign_key_clause, index_name, index_terms, warn_unsupported
 from pipeline.domain.constraints import ForeignKey, Index, UnsupportedConstraint
 from pipeline.domain.ids import StreamName
 from pipeline.domain.schema import StreamSchema
 from pipeline.ports.destination import Violation
 
-_NOT_HERE = ("0A", "42")
-"""Classes of SQLSTATE that say that the table is not made for an index: a type without an order, a column that is missing."""
-_CAN_BE_MENDED = ("23", "54", "42501")
-"""Those that say that a row does not go into it, a value that is there twice or is too long; and that a privilege is missing.
+_UNSUPPORTED = ("0A", "42")
+"""Classes of SQLSTATE that say that the table cannot have an index: a type without an order, a missing column."""
+_CORRECTABLE = ("23", "54", "42501")
+"""Those that say that a row is in the way (a duplicate, a value that is too long), or that a privilege is missing.
 
-For a plain index, which holds of any rows and promises nothing of them, even that is no more than worth telling.
+A plain index forbids nothing, so even then its absence is no violation.
 """
 _NAMES = """
 SELECT conname FROM pg_constraint WHERE conrelid = %(table)s UNION ALL
@@ -41,134 +43,120 @@ _TAKEN = "SELECT FROM pg_class WHERE relnamespace = %s::regnamespace AND relname
 
 
 def create_constraints(
-    connection: Connection, schemas: Sequence[StreamSchema], wanted: set[StreamName]
+    connection: Connection, schemas: Sequence[StreamSchema], wanted: Set[StreamName]
 ) -> Iterator[Violation]:
-    """Make what the tables of the streams `wanted` lack, and foreign keys of all `schemas` that refer to them.
+    """Create what the tables of the streams `wanted` lack, and foreign keys of all `schemas` that refer to them.
 
-    What is left out of a table is told when it is among those wanted.
+    Unsupported constraints of the wanted tables are logged.
     """
-    keepers = [_Keeper(connection, schema) for schema in schemas if _is_concerned(schema, wanted)]
-    there = [keeper for keeper in keepers if keeper.oid is not None]
-    for keeper in there:
-        if keeper.stream in wanted:
-            yield from keeper.make_indexes()
-    for keeper in there:
-        yield from keeper.make_foreign_keys(wanted)
-    for keeper in there:
-        if keeper.stream in wanted:
-            keeper.tell()
+    tables = []
+    for schema in schemas:
+        oid = table_oid(connection, SCHEMA, schema.stream) if _is_concerned(schema, wanted) else None
+        if oid is not None:
+            tables.append(_Table(connection, schema, oid))
+    for table in tables:
+        if table.stream in wanted:
+            yield from table.create_indexes()
+    for table in tables:
+        yield from table.create_foreign_keys(wanted)
+    for table in tables:
+        if table.stream in wanted:
+            table.warn_unsupported()
 
 
-def _is_concerned(schema: StreamSchema, wanted: set[StreamName]) -> bool:
+def _is_concerned(schema: StreamSchema, wanted: Set[StreamName]) -> bool:
     if "postgresql" in schema.native:
         return False
     return schema.stream in wanted or any(key.references in wanted for key in constraints_of(schema).foreign_keys)
 
 
-class _Keeper:
-    """Makes what one table lacks, and remembers what cannot be made of it. `oid` is None where the table is missing."""
+class _Table:
+    """Creates what one table lacks, and remembers what is unsupported."""
 
-    def __init__(self, connection: Connection, schema: StreamSchema) -> None:
+    def __init__(self, connection: Connection, schema: StreamSchema, oid: int) -> None:
         self._connection = connection
         self.stream = schema.stream
+        self._oid = oid
+        self._sql = qualified(SCHEMA, schema.stream)
         self._constraints = constraints_of(schema)
-        self._name = qualified(SCHEMA, schema.stream)
-        found = connection.execute("SELECT to_regclass(%s)::oid", (self._name,)).fetchone()
-        self.oid: int | None = found[0] if found else None
         self._unsupported = list(self._constraints.unsupported)
 
-    def make_indexes(self) -> Iterator[Violation]:
-        """Make what is not there; what the rows forbid is a violation."""
+    def create_indexes(self) -> Iterator[Violation]:
+        """Create missing indexes; a unique one that the rows forbid is a violation."""
         for index in self._constraints.indexes:
-            if not self._serves(index):
-                yield from self._make_index(index)
+            present = fetch(self._connection, queries.INDEX_TERMS, [self._oid])
+            if not any(row["name"] == fitting(index.name) or _is_equivalent(row, index) for row in present):
+                yield from self._create_index(index)
 
-    def _serves(self, wanted: Index) -> bool:
-        """Whether the table has an index of the same columns, or another one of that name."""
-        rows = fetch(self._connection, queries.INDEX_TERMS, ([self.oid],))
-        return any(row["name"] == fitting(wanted.name) or _is_as_good(row, wanted) for row in rows)
-
-    def _make_index(self, index: Index) -> Iterator[Violation]:
-        name = self._free_name(index.name or self._named_after(index.column_names, "key" if index.unique else "idx"))
-        columns = ", ".join(quoted(column.name) + (" DESC" if column.descending else "") for column in index.columns)
+    def _create_index(self, index: Index) -> Iterator[Violation]:
+        name = _free_name(index_name(self.stream, index), self._is_taken)
         if index.constraint and not any(column.descending for column in index.columns):
-            what, statement = "constraint", f"ALTER TABLE {self._name} ADD CONSTRAINT {quoted(name)} UNIQUE ({columns})"
+            what, statement = "constraint", f"ALTER TABLE {self._sql} ADD CONSTRAINT {quoted(name)} UNIQUE"
         else:
             unique = "UNIQUE " if index.unique else ""
-            what, statement = "index", f"CREATE {unique}INDEX {quoted(name)} ON {self._name} ({columns})"
+            what, statement = "index", f"CREATE {unique}INDEX {quoted(name)} ON {self._sql}"
         try:
-            run_one(self._connection, statement)
-        except ALREADY_THERE:
+            run_single(self._connection, f"{statement} ({index_terms(index)})")
+        except ALREADY_EXISTS:
             return
         except psycopg.Error as error:
-            state = error.sqlstate or ""
-            words = "; ".join(filter(None, (error.diag.message_primary, error.diag.message_detail)))
-            if index.unique and state.startswith(_CAN_BE_MENDED):
-                yield Violation(self.stream, f"the {what} {name} cannot be made: {words}")
-            elif state.startswith((*_CAN_BE_MENDED, *_NOT_HERE)):
+            state, words = error.sqlstate or "", server_message(error)
+            if index.unique and state.startswith(_CORRECTABLE):
+                yield Violation(self.stream, f"the {what} {name} cannot be created: {words}")
+            elif state.startswith((*_CORRECTABLE, *_UNSUPPORTED)):
                 self._unsupported.append(UnsupportedConstraint(what, name, words))
             else:
                 raise
 
-    def make_foreign_keys(self, wanted: set[StreamName]) -> Iterator[Violation]:
-        """Make those from and to the tables of these streams that are not there; what the rows forbid is a violation."""
+    def create_foreign_keys(self, wanted: Set[StreamName]) -> Iterator[Violation]:
+        """Create missing foreign keys from and to the tables of these streams; one that rows break is a violation."""
         for key in self._constraints.foreign_keys:
-            if (self.stream in wanted or key.references in wanted) and not self._refers(key):
-                yield from self._make_foreign_key(key)
+            if (self.stream in wanted or key.references in wanted) and not self._has_foreign_key(key):
+                yield from self._create_foreign_key(key)
 
-    def _make_foreign_key(self, key: ForeignKey) -> Iterator[Violation]:
-        name = self._free_constraint_name(key.name or self._named_after(key.columns, "fkey"))
-        definition = (
-            f"FOREIGN KEY ({', '.join(map(quoted, key.columns))}) REFERENCES {qualified(SCHEMA, key.references)} "
-            f"({', '.join(map(quoted, key.referenced_columns))}) "
-            f"ON UPDATE {key.on_update.value} ON DELETE {key.on_delete.value}"
-            f"{' DEFERRABLE INITIALLY DEFERRED' if key.deferred else ''}"
-        )
+    def _create_foreign_key(self, key: ForeignKey) -> Iterator[Violation]:
+        name = _free_name(key.name or "_".join([self.stream, *key.columns, "fkey"]), self._names().__contains__)
+        definition = foreign_key_clause(key, qualified(SCHEMA, key.references))
         described = {"name": name, "definition": definition, "references": [SCHEMA, key.references]}
-        not_made = make_foreign_key(self._connection, (SCHEMA, self.stream), described)
-        if not_made is None:
+        not_created = create_foreign_key(self._connection, (SCHEMA, self.stream), described)
+        if not_created is None:
             return
-        if not_made.unfit is None:
-            yield Violation(self.stream, not_made.reason)
+        if not_created.unsupported is None:
+            yield Violation(self.stream, not_created.reason)
         else:
-            self._unsupported.append(UnsupportedConstraint("foreign key", str(key), not_made.unfit))
+            self._unsupported.append(UnsupportedConstraint("foreign key", str(key), not_created.unsupported))
 
-    def _refers(self, key: ForeignKey) -> bool:
+    def _has_foreign_key(self, key: ForeignKey) -> bool:
         """Whether the table has a foreign key of these columns to that table."""
-        return any(
-            (row["parent_schema"], row["parent"], *row["columns"]) == (SCHEMA, key.references, *key.columns)
-            for row in fetch(self._connection, queries.FOREIGN_KEYS, ([self.oid],))
-        )
+        rows = fetch(self._connection, queries.FOREIGN_KEYS, [self._oid])
+        wanted = (self._oid, SCHEMA, key.references, *key.columns)
+        return any((row["table"], row["parent_schema"], row["parent"], *row["columns"]) == wanted for row in rows)
 
-    def tell(self) -> None:
-        """Name what is left out, and what nobody has made by hand."""
-        warn_unsupported(self.stream, [one for one in self._unsupported if not self._is_made_by_hand(one)])
+    def warn_unsupported(self) -> None:
+        """Log unsupported constraints, except those that the user has replaced by something of that name."""
+        warn_unsupported(self.stream, [one for one in self._unsupported if not self._is_replaced(one)])
 
-    def _is_made_by_hand(self, unsupported: UnsupportedConstraint) -> bool:
-        if unsupported.kind == "check":
-            return bool(self._connection.execute(_CHECKS, (self.oid,)).rowcount)
-        names = {row[0] for row in self._connection.execute(_NAMES, {"table": self.oid})}
-        return unsupported.name in names
+    def _is_replaced(self, constraint: UnsupportedConstraint) -> bool:
+        if constraint.kind == "check":
+            return bool(self._connection.execute(_CHECKS, (self._oid,)).rowcount)
+        return constraint.name in self._names()
 
-    def _named_after(self, columns: Sequence[str], ending: str) -> str:
-        return "_".join([self.stream, *columns, ending])
+    def _names(self) -> Set[str]:
+        return {row[0] for row in self._connection.execute(_NAMES, {"table": self._oid})}
 
-    def _free_name(self, wanted: str) -> str:
-        """Return a name that nothing in the schema has: tables and indexes share one space of names there."""
-        return self._free(wanted, lambda name: self._connection.execute(_TAKEN, (SCHEMA, name)).rowcount > 0)
-
-    def _free_constraint_name(self, wanted: str) -> str:
-        names = {row[0] for row in self._connection.execute(_NAMES, {"table": self.oid})}
-        return self._free(wanted, names.__contains__)
-
-    def _free(self, wanted: str, is_taken: Callable[[str], bool]) -> str:
-        numbered = (fitting(wanted if number == 1 else f"{wanted}_{number}") for number in count(1))
-        return next(name for name in numbered if not is_taken(name))
+    def _is_taken(self, name: str) -> bool:
+        """Whether a table or an index of the schema has this name."""
+        return self._connection.execute(_TAKEN, (SCHEMA, name)).rowcount > 0
 
 
-def _is_as_good(row: Row, wanted: Index) -> bool:
-    """Whether an index that is there does what the one that is wanted would do."""
-    sorts = list(zip(row["columns"], row["descending"], strict=True))
+def _free_name(wanted: str, is_taken: Callable[[str], bool]) -> str:
+    numbered = (fitting(wanted if number == 1 else f"{wanted}_{number}") for number in count(1))
+    return next(name for name in numbered if not is_taken(name))
+
+
+def _is_equivalent(row: Row, wanted: Index) -> bool:
+    """Whether an existing index does what the wanted one would do."""
+    terms = list(zip(row["columns"], row["descending"], strict=True))
     is_plain = row["method"] == "btree" and not row["partial"]
     is_unique_enough = row["unique"] or not wanted.unique
-    return is_plain and is_unique_enough and sorts == [(column.name, column.descending) for column in wanted.columns]
+    return is_plain and is_unique_enough and terms == [(column.name, column.descending) for column in wanted.columns]

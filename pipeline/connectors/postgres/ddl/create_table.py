@@ -1,7 +1,7 @@
-"""The statements that make a table, and what it needs first, from the description that catalog.py documents.
+"""The statements that create a table and what it needs, from the description that native.py documents.
 
-What is described comes from an Event File. SQL in it is run with the rights of the destination's user, as pg_restore runs
-what a dump holds; so each text may be one statement only, which the extended protocol of PostgreSQL sees to.
+The description comes from an Event File. Its SQL is run with the rights of the destination's user, as pg_restore runs
+the SQL of a dump; but each text may hold one statement only (`run_single`).
 """
 
 from __future__ import annotations
@@ -9,55 +9,51 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from pipeline.connectors.postgres.session.connection import qualified, quoted
+from pipeline.connectors.postgres.session.connection import Connection, literal, qualified, quoted
 
 Native = Mapping[str, Any]
-_ALWAYS_THERE = ("public", "pg_catalog")
+"""A table as native.py describes it, or a part of the description."""
 _OLDEST_WITH_VIRTUAL = 180000
 
 
-def prerequisites(native: Native) -> Iterator[str]:
-    """Give the statements for schemas and extensions that may be missing. Each may be run when they are there."""
-    for schema in native.get("schemas", ()):
-        if schema not in _ALWAYS_THERE:
-            yield f"CREATE SCHEMA IF NOT EXISTS {quoted(schema)}"
-    for extension in native.get("extensions", ()):
-        yield f"CREATE EXTENSION IF NOT EXISTS {quoted(extension)} SCHEMA public"
+def run_single(connection: Connection, statement: str) -> None:
+    """Run a statement in PostgreSQL's extended protocol, which takes one statement and no more."""
+    connection.execute(statement, binary=True)
 
 
-def sequences(native: Native) -> Iterator[str]:
-    """Give the statements for the sequences that defaults use."""
+def name_of(native: Native) -> tuple[str, str]:
+    """Return schema and name of a table."""
+    return native["schema"], native["table"]
+
+
+def table_statements(native: Native, server_version: int) -> Iterator[str]:
+    """Give the statements that create a table with its sequences, key and partitions."""
+    yield from sequence_statements(native)
+    name = qualified(*name_of(native))
+    columns = [column_definition(column, native, server_version) for column in native["columns"]]
+    key, afterwards = _key(native)
+    unlogged = "UNLOGGED " if native.get("unlogged") else ""
+    yield f"CREATE {unlogged}TABLE {name} ({', '.join([*columns, *key])}){_partition_by(native)}"
+    yield from partition_statements(native)
+    yield from afterwards
+    for sequence in native.get("sequences", ()):
+        if sequence["owned"] and not sequence["identity"] and sequence["column"] is not None:
+            owned = qualified(sequence["schema"], sequence["name"])
+            yield f"ALTER SEQUENCE {owned} OWNED BY {name}.{quoted(sequence['column'])}"
+
+
+def sequence_statements(native: Native) -> Iterator[str]:
+    """Give the statements that create the sequences of defaults, unless they exist."""
     for sequence in native.get("sequences", ()):
         if not sequence["identity"]:
             name = qualified(sequence["schema"], sequence["name"])
             yield f"CREATE SEQUENCE IF NOT EXISTS {name} {sequence['options']}"
 
 
-def owned_sequences(native: Native) -> Iterator[str]:
-    """Give the statements that let columns own their sequences, once the table is there."""
-    table = qualified(native["schema"], native["table"])
-    for sequence in native.get("sequences", ()):
-        if sequence["owned"] and not sequence["identity"] and sequence["column"] is not None:
-            name = qualified(sequence["schema"], sequence["name"])
-            yield f"ALTER SEQUENCE {name} OWNED BY {table}.{quoted(sequence['column'])}"
-
-
-def create_table(native: Native, server_version: int) -> Iterator[str]:
-    """Give the statements that make the table, its key and its partitions."""
-    name = qualified(native["schema"], native["table"])
-    columns = [column_definition(column, native, server_version) for column in native["columns"]]
-    key, after = _key(native)
-    unlogged = "UNLOGGED " if native.get("unlogged") else ""
-    yield f"CREATE {unlogged}TABLE {name} ({', '.join([*columns, *key])}){_partition_by(native)}"
-    yield from partitions(native)
-    yield from after
-
-
-def partitions(native: Native) -> Iterator[str]:
-    """Give the statements for all partitions, in their order."""
+def partition_statements(native: Native) -> Iterator[str]:
+    """Give the statements that create the partitions, one for each, in order."""
     for partition in native.get("partitions", ()):
-        parent = qualified(*partition["parent"])
-        child = qualified(partition["schema"], partition["table"])
+        child, parent = qualified(*name_of(partition)), qualified(*partition["parent"])
         yield f"CREATE TABLE {child} PARTITION OF {parent} {partition['bound']}{_partition_by(partition)}"
 
 
@@ -66,7 +62,7 @@ def _partition_by(native: Native) -> str:
 
 
 def _key(native: Native) -> tuple[list[str], list[str]]:
-    """Return what identifies a row: as parts of CREATE TABLE, and as statements for afterwards."""
+    """Return the key: as clauses of CREATE TABLE, and as statements to run afterwards."""
     key = native.get("key")
     if key is None:
         return [], []
@@ -77,7 +73,7 @@ def _key(native: Native) -> tuple[list[str], list[str]]:
 
 
 def column_definition(column: Native, native: Native, server_version: int) -> str:
-    """Return a column as CREATE TABLE has it."""
+    """Return a column as a clause of CREATE TABLE."""
     parts = [quoted(column["name"]), column["type"]]
     if column.get("collation"):
         parts.append(f"COLLATE {column['collation']}")
@@ -102,16 +98,12 @@ def _identity_options(column: str, native: Native) -> str:
     return ""
 
 
-def missing_labels(labels: Sequence[str], present: Sequence[str], name: str) -> Iterator[str]:
-    """Give the statements that add to an enum the labels that it lacks, each where it belongs in the order."""
+def label_statements(labels: Sequence[str], present: Sequence[str], name: str) -> Iterator[str]:
+    """Give the statements that add missing labels to an enum, each at its place in the order."""
     known = set(present)
     for place, label in enumerate(labels):
         if label in known:
             continue
-        before = next((f" BEFORE {_literal(other)}" for other in labels[place + 1 :] if other in known), "")
-        yield f"ALTER TYPE {name} ADD VALUE IF NOT EXISTS {_literal(label)}{before}"
+        before = next((f" BEFORE {literal(other)}" for other in labels[place + 1 :] if other in known), "")
+        yield f"ALTER TYPE {name} ADD VALUE IF NOT EXISTS {literal(label)}{before}"
         known.add(label)
-
-
-def _literal(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"

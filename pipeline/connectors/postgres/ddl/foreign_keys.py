@@ -1,151 +1,128 @@
-"""Foreign keys at the end of a load: made where the rows keep them, and looked at where nobody enforced them."""
+"""Foreign keys at the end of a load: created if the rows satisfy them, and checked if they were not enforced."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
-from typing import Any
 
 import psycopg
 
-from pipeline.connectors.postgres.ddl.ensure_table import run_one
-from pipeline.connectors.postgres.schema.catalog_types import Row, fetch
+from pipeline.connectors.postgres.ddl.create_table import Native, run_single
+from pipeline.connectors.postgres.ddl.target_table import table_oid
+from pipeline.connectors.postgres.schema import catalog_queries as queries
+from pipeline.connectors.postgres.schema.catalog_queries import Row, fetch
 from pipeline.connectors.postgres.session.connection import Connection, qualified, quoted
+from pipeline.connectors.postgres.session.errors import server_message
 from pipeline.connectors.sql.constraints import EXAMPLE_ROWS, broken_reference
 from pipeline.domain.ids import StreamName
 from pipeline.ports.destination import Violation
 
-ALREADY_THERE = (psycopg.errors.DuplicateObject, psycopg.errors.DuplicateTable)
-"""Another process has made it in the meantime."""
-_KEYS = """
-SELECT k.conname AS name, n.nspname AS schema, c.relname AS "table", c.relkind = 'p' AS partitioned,
-       pn.nspname AS parent_schema, p.relname AS parent, p.relkind = 'p' AS parent_partitioned,
-       ARRAY(SELECT a.attname::text FROM unnest(k.conkey) WITH ORDINALITY AS u(number, place)
-             JOIN pg_attribute AS a ON a.attrelid = k.conrelid AND a.attnum = u.number ORDER BY u.place) AS columns,
-       ARRAY(SELECT a.attname::text FROM unnest(k.confkey) WITH ORDINALITY AS u(number, place)
-             JOIN pg_attribute AS a ON a.attrelid = k.confrelid AND a.attnum = u.number ORDER BY u.place) AS parent_columns,
-       ARRAY(SELECT format('OPERATOR(%%I.%%s)', m.nspname, o.oprname) FROM unnest(k.conpfeqop) WITH ORDINALITY AS u(oid, place)
-             JOIN pg_operator AS o ON o.oid = u.oid JOIN pg_namespace AS m ON m.oid = o.oprnamespace ORDER BY u.place) AS operators
-FROM pg_constraint AS k JOIN pg_class AS c ON c.oid = k.conrelid JOIN pg_namespace AS n ON n.oid = c.relnamespace
-JOIN pg_class AS p ON p.oid = k.confrelid JOIN pg_namespace AS pn ON pn.oid = p.relnamespace
-WHERE k.contype = 'f' AND k.conparentid = 0
-  AND (k.conrelid = ANY (%(tables)s::regclass[]) OR k.confrelid = ANY (%(tables)s::regclass[]))
-ORDER BY n.nspname, c.relname, k.conname
-"""
+ALREADY_EXISTS = (psycopg.errors.DuplicateObject, psycopg.errors.DuplicateTable)
+"""Another process has created it in the meantime."""
 
 
 @dataclass(frozen=True, slots=True)
-class ForeignKey:
-    """A foreign key that is there: from `columns` of a table to `parent_columns` of another, compared by `operators`.
+class ExistingKey:
+    """A foreign key of the database, a row of `catalog_queries.FOREIGN_KEYS`."""
 
-    `table` and `parent` are for a FROM clause that wants their own rows alone, `parent_name` is the parent's name as SQL.
-    """
+    row: Row
 
-    name: str
-    owner: tuple[str, str]
-    table: str
-    parent: str
-    parent_name: str
-    columns: Sequence[str]
-    parent_columns: Sequence[str]
-    operators: Sequence[str]
+    @property
+    def name(self) -> str:
+        return str(self.row["name"])
 
-    def broken(self, alias: str, parents: Sequence[str]) -> str:
-        """Return the condition that a row called `alias` refers to what none of `parents` has."""
-        columns = [f"{alias}.{quoted(name)}" for name in self.columns]
-        pairs = zip(self.parent_columns, self.operators, columns, strict=True)
+    @property
+    def owner(self) -> tuple[str, str]:
+        """Schema and name of its table."""
+        return self.row["schema"], self.row["child"]
+
+    @property
+    def child(self) -> str:
+        """Its table in a FROM clause, without tables that inherit from it."""
+        return ("" if self.row["partitioned"] else "ONLY ") + qualified(*self.owner)
+
+    @property
+    def parent_name(self) -> str:
+        """The table that it refers to, as SQL."""
+        return qualified(self.row["parent_schema"], self.row["parent"])
+
+    def broken(self, alias: str, stage: str | None = None) -> str:
+        """Return the condition that a row called `alias` refers to a row that neither the parent nor `stage` has."""
+        columns = [f"{alias}.{quoted(name)}" for name in self.row["columns"]]
+        pairs = zip(self.row["parent_columns"], self.row["operators"], columns, strict=True)
         same = " AND ".join(f"p.{quoted(name)} {operator} {column}" for name, operator, column in pairs)
-        given = [f"{column} IS NOT NULL" for column in columns]
-        return " AND ".join([*given, *(f"NOT EXISTS (SELECT FROM {parent} AS p WHERE {same})" for parent in parents)])
+        parents = [("" if self.row["parent_partitioned"] else "ONLY ") + self.parent_name, *([stage] if stage else [])]
+        missing = [f"NOT EXISTS (SELECT FROM {parent} AS p WHERE {same})" for parent in parents]
+        return " AND ".join([*(f"{column} IS NOT NULL" for column in columns), *missing])
 
 
-def read_foreign_keys(connection: Connection, tables: Sequence[str]) -> list[ForeignKey]:
-    """Return the foreign keys from and to these tables, named as SQL, that are there."""
-    return [_foreign_key(row) for row in fetch(connection, _KEYS, {"tables": list(tables)})]
+def read_foreign_keys(connection: Connection, oids: Sequence[int]) -> list[ExistingKey]:
+    """Return the foreign keys from and to these tables."""
+    return list(map(ExistingKey, fetch(connection, queries.FOREIGN_KEYS, oids)))
 
 
-def read_foreign_key(connection: Connection, table: str, name: str) -> ForeignKey | None:
+def read_foreign_key(connection: Connection, oid: int, name: str) -> ExistingKey | None:
     """Return one foreign key from or to a table."""
-    return next((key for key in read_foreign_keys(connection, [table]) if key.name == name), None)
-
-
-def _foreign_key(row: Row) -> ForeignKey:
-    child, parent = qualified(row["schema"], row["table"]), qualified(row["parent_schema"], row["parent"])
-    return ForeignKey(
-        name=row["name"],
-        owner=(row["schema"], row["table"]),
-        table=child if row["partitioned"] else f"ONLY {child}",
-        parent=parent if row["parent_partitioned"] else f"ONLY {parent}",
-        parent_name=parent,
-        columns=row["columns"],
-        parent_columns=row["parent_columns"],
-        operators=row["operators"],
-    )
+    return next((key for key in read_foreign_keys(connection, [oid]) if key.name == name), None)
 
 
 @dataclass(frozen=True, slots=True)
-class NotMade:
-    """Why a foreign key cannot be made. `unfit` says why the tables themselves do not allow it, if it is not their rows."""
+class NotCreated:
+    """Why a foreign key cannot be created. `unsupported` says what of the tables, not of their rows, prevents it."""
 
     reason: str
-    unfit: str | None = None
+    unsupported: str | None = None
 
 
-def make_foreign_key(connection: Connection, table: tuple[str, str], key: Mapping[str, Any]) -> NotMade | None:
-    """Make a foreign key that is not there; return why it cannot be made, if it cannot."""
+def create_foreign_key(connection: Connection, table: tuple[str, str], key: Native) -> NotCreated | None:
+    """Create a foreign key as native.py describes it; return why it cannot be created, if it cannot."""
     statement = f"ALTER TABLE {qualified(*table)} ADD CONSTRAINT {quoted(key['name'])} {key['definition']}"
+    failed = f"the foreign key {key['name']} cannot be created"
     try:
-        run_one(connection, statement)
-    except ALREADY_THERE:
+        run_single(connection, statement)
+    except ALREADY_EXISTS:
         return None
     except psycopg.errors.ForeignKeyViolation as error:
-        broken = _look_closer(connection, table, key["name"], statement)
-        return NotMade(broken or f"the foreign key {key['name']} cannot be made: {error.diag.message_detail}")
+        broken = _count_broken(connection, table, key["name"], statement)
+        return NotCreated(broken or f"{failed}: {error.diag.message_detail}")
     except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName):
-        return NotMade(
-            f"the foreign key {key['name']} cannot be made: there is no table {'.'.join(key['references'])} here"
-        )
-    except psycopg.errors.ProgrammingError as error:  # class 42: a type, a privilege, an index that is missing
-        words = f"{error.diag.message_primary}; {error.diag.message_detail or ''}".removesuffix("; ")
-        unfit = None if isinstance(error, psycopg.errors.InsufficientPrivilege) else words
-        return NotMade(f"the foreign key {key['name']} cannot be made: {error.diag.message_primary}", unfit)
+        return NotCreated(f"{failed}: there is no table {'.'.join(key['references'])} here")
+    except psycopg.errors.InsufficientPrivilege as error:
+        return NotCreated(f"{failed}: {error.diag.message_primary}")
+    except psycopg.errors.ProgrammingError as error:  # class 42: types do not match, an index is missing
+        return NotCreated(f"{failed}: {error.diag.message_primary}", server_message(error))
     return None
 
 
-def _look_closer(connection: Connection, table: tuple[str, str], name: str, statement: str) -> str | None:
-    """Return how many rows break a foreign key that could not be made: it is made unchecked, asked, and undone."""
+def _count_broken(connection: Connection, table: tuple[str, str], name: str, statement: str) -> str | None:
+    """Return how many rows break a foreign key that cannot be created: create it unchecked, count, and roll back."""
     try:
         with connection.transaction(force_rollback=True):
-            run_one(connection, f"{statement} NOT VALID")
-            key = read_foreign_key(connection, qualified(*table), name)
+            run_single(connection, f"{statement} NOT VALID")
+            oid = table_oid(connection, *table)
+            key = None if oid is None else read_foreign_key(connection, oid, name)
             return None if key is None else _broken(connection, key)
-    except psycopg.errors.ProgrammingError:  # what NOT VALID does not go with
+    except psycopg.errors.ProgrammingError:  # the definition cannot be combined with NOT VALID
         return None
 
 
-def broken_keys(
-    connection: Connection, tables: set[tuple[str, str]], streams: Mapping[tuple[str, str], StreamName]
+def broken_foreign_keys(
+    connection: Connection, tables: Set[tuple[str, str]], streams: Mapping[tuple[str, str], StreamName]
 ) -> Iterator[Violation]:
-    """Check the foreign keys of these tables, and of tables that refer to them."""
-    there = [name for name in (qualified(*table) for table in sorted(tables)) if _is_there(connection, name)]
-    for key in read_foreign_keys(connection, there):
+    """Check the foreign keys from and to these tables."""
+    oids = [oid for table in sorted(tables) if (oid := table_oid(connection, *table)) is not None]
+    for key in read_foreign_keys(connection, oids):
         reason = _broken(connection, key)
         if reason is not None:
             yield Violation(streams.get(key.owner, StreamName(key.owner[1])), reason)
 
 
-def _is_there(connection: Connection, name: str) -> bool:
-    return connection.execute("SELECT to_regclass(%s)", (name,)).fetchone() != (None,)
-
-
-def _broken(connection: Connection, key: ForeignKey) -> str | None:
+def _broken(connection: Connection, key: ExistingKey) -> str | None:
     """Return how many rows break the foreign key, with some of their values; None if none does."""
-    values = ", ".join(f"c.{quoted(name)}" for name in key.columns)
+    columns = key.row["columns"]
+    values = ", ".join(f"c.{quoted(name)}" for name in columns)
     row = connection.execute(
-        f"SELECT count(*), (array_agg(concat_ws(', ', {values})))[:{EXAMPLE_ROWS}] FROM {key.table} AS c "
-        f"WHERE {key.broken('c', [key.parent])}"
+        f"SELECT count(*), (array_agg(concat_ws(', ', {values})))[:{EXAMPLE_ROWS}] FROM {key.child} AS c "
+        f"WHERE {key.broken('c')}"
     ).fetchone()
-    if row is None or not row[0]:
-        return None
-    count, named = row
-    return broken_reference(count, key.columns, key.parent_name, named)
+    return broken_reference(row[0], columns, key.parent_name, row[1]) if row and row[0] else None

@@ -1,7 +1,7 @@
-"""After the load: what is better made last (constraints, indexes, sequence values), and what can be checked then.
+"""After the load: create what is better created last (constraints, indexes, sequence values), and check the rest.
 
-Each thing is made by itself, so that none holds its locks for longer than it takes. What the rows do not allow, or this
-server cannot do, is a violation; nothing is removed for it, and it is tried again the next time.
+Each thing is created by itself, so that none holds its locks for longer than it needs. What the rows or the server do
+not allow is a violation; nothing is removed for it, and it is tried again the next time.
 """
 
 from __future__ import annotations
@@ -12,17 +12,18 @@ from typing import Any
 import psycopg
 
 from pipeline.connectors.postgres.ddl.constraints_out import create_constraints
-from pipeline.connectors.postgres.ddl.create_table import Native
-from pipeline.connectors.postgres.ddl.ensure_table import postgres_native, run_one
-from pipeline.connectors.postgres.ddl.foreign_keys import ALREADY_THERE, broken_keys, make_foreign_key
-from pipeline.connectors.postgres.ddl.sequences import raise_row_numbers, raise_sequences
+from pipeline.connectors.postgres.ddl.create_table import Native, name_of, run_single
+from pipeline.connectors.postgres.ddl.ensure_table import postgres_native
+from pipeline.connectors.postgres.ddl.foreign_keys import ALREADY_EXISTS, broken_foreign_keys, create_foreign_key
+from pipeline.connectors.postgres.ddl.sequences import advance_sequences
 from pipeline.connectors.postgres.session.connection import Connection, qualified, quoted
+from pipeline.connectors.postgres.session.errors import server_message
 from pipeline.domain.ids import StreamName
 from pipeline.domain.schema import StreamSchema
 from pipeline.ports.destination import Violation
 
 _ABOUT_THE_STATEMENT = ("0A", "22", "23", "42", "54", "55000")
-"""SQLSTATEs, or their classes, that say that something cannot be made; any other is about the server."""
+"""SQLSTATEs, or their classes, that say that something cannot be created; any other is about the server."""
 
 
 def finish_streams(
@@ -32,97 +33,111 @@ def finish_streams(
     ours: Set[StreamName],
     as_replica: bool,
 ) -> list[Violation]:
-    """Make and check what concerns these of the Flow's streams, whose `schemas` are given.
+    """Create and check what concerns these of the Flow's streams, whose `schemas` are given.
 
     `ours` are those whose tables were empty before the Flow's first load. `as_replica`: foreign keys were not enforced
     while loading.
     """
-    wanted = [schema for schema in schemas if schema.stream in streams]
+    every = [_Table(connection, schema.stream, postgres_native(schema)) for schema in schemas]
+    wanted = [table for table in every if table.stream in streams]
     violations: list[Violation] = []
-    for schema in wanted:
-        violations += _inherit(connection, schema)
-    for schema in wanted:
-        violations += _make_constraints(connection, schema)
-        if schema.stream in ours:
-            violations += _forbid_nulls(connection, schema)
-        violations += _raise_sequences(connection, schema)
-    tables = {_table(postgres_native(schema)) for schema in wanted}
-    for schema in schemas:
-        violations += _make_foreign_keys(connection, schema, tables)
-    violations += create_constraints(connection, schemas, {schema.stream for schema in wanted})
+    for table in wanted:
+        violations += table.inherit()
+    for table in wanted:
+        violations += table.create_constraints()
+        if table.stream in ours:
+            violations += table.forbid_nulls()
+        violations += table.advance_sequences()
+    names = {table.name for table in wanted}
+    for table in every:
+        violations += table.create_foreign_keys(names)
+    violations += create_constraints(connection, schemas, streams)
     if as_replica:
-        named = {_table(postgres_native(schema)): schema.stream for schema in schemas}
-        violations += broken_keys(connection, tables, named)
+        violations += broken_foreign_keys(connection, names, {table.name: table.stream for table in every})
     return violations
 
 
-def _raise_sequences(connection: Connection, schema: StreamSchema) -> Iterator[Violation]:
-    try:
-        raise_sequences(connection, postgres_native(schema))
-        raise_row_numbers(connection, postgres_native(schema))
-    except psycopg.errors.InsufficientPrivilege as error:
-        yield Violation(
-            schema.stream, f"its sequence cannot be brought up to the source's: {error.diag.message_primary}"
+class _Table:
+    """Creates what one table lacks of its description."""
+
+    def __init__(self, connection: Connection, stream: StreamName, native: Native) -> None:
+        self._connection = connection
+        self.stream = stream
+        self._native = native
+        self.name = name_of(native)
+        self._sql = qualified(*self.name)
+
+    def inherit(self) -> Iterator[Violation]:
+        """Let the table inherit from its parents."""
+        for parent in self._native.get("inherits", ()):
+            present = self._connection.execute(
+                "SELECT FROM pg_inherits WHERE inhrelid = to_regclass(%s) AND inhparent = to_regclass(%s)",
+                (self._sql, qualified(*parent)),
+            )
+            if not present.rowcount:
+                statement = f"ALTER TABLE {self._sql} INHERIT {qualified(*parent)}"
+                yield from self._create(f"the inheritance from {parent[1]}", statement)
+
+    def create_constraints(self) -> Iterator[Violation]:
+        """Create the constraints and indexes of the table and its partitions, unless an equal one or its name exists."""
+        for native in (self._native, *self._native.get("partitions", ())):
+            table = qualified(*name_of(native))
+            present = _present(self._connection, table)
+            has_key = any(text.startswith("PRIMARY KEY") for text in present)
+            for it in native.get("constraints", ()):
+                if has_key and it["kind"] == "primary":
+                    continue
+                if present.isdisjoint((it["name"], it["definition"])):
+                    statement = f"ALTER TABLE {table} ADD CONSTRAINT {quoted(it['name'])} {it['definition']}"
+                    yield from self._create(f"the constraint {it['name']}", statement)
+            for it in native.get("indexes", ()):
+                if present.isdisjoint((it["name"], _without_name(it["name"], it["definition"]))):
+                    yield from self._create(f"the index {it['name']}", it["definition"])
+
+    def forbid_nulls(self) -> Iterator[Violation]:
+        """Set NOT NULL on columns that could not have it when they were added to a table with rows."""
+        rows = self._connection.execute(
+            "SELECT attname FROM pg_attribute WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attnotnull",
+            (self._sql,),
         )
+        nullable = {name for (name,) in rows}
+        for column in self._native["columns"]:
+            if column.get("not_null") and column["name"] in nullable:
+                statement = f"ALTER TABLE {self._sql} ALTER COLUMN {quoted(column['name'])} SET NOT NULL"
+                yield from self._create(f"NOT NULL of {column['name']}", statement)
 
+    def advance_sequences(self) -> Iterator[Violation]:
+        """Advance the table's sequences to those of the source."""
+        try:
+            advance_sequences(self._connection, self._native)
+        except psycopg.errors.InsufficientPrivilege as error:
+            message = f"its sequence cannot be set to the source's value: {error.diag.message_primary}"
+            yield Violation(self.stream, message)
 
-def _table(native: Native) -> tuple[str, str]:
-    return native["schema"], native["table"]
+    def create_foreign_keys(self, tables: Set[tuple[str, str]]) -> Iterator[Violation]:
+        """Create missing foreign keys from and to these tables."""
+        keys = self._native.get("foreign_keys", ())
+        wanted = [key for key in keys if self.name in tables or tuple(key["references"]) in tables]
+        present = _present(self._connection, self._sql) if wanted else set()
+        for key in wanted:
+            if present.isdisjoint((key["name"], key["definition"])):
+                not_created = create_foreign_key(self._connection, self.name, key)
+                if not_created is not None:
+                    yield Violation(self.stream, not_created.reason)
 
-
-def _make(connection: Connection, stream: StreamName, what: str, statement: str) -> Iterator[Violation]:
-    try:
-        run_one(connection, statement)
-    except ALREADY_THERE:
-        return
-    except psycopg.Error as error:
-        state = error.sqlstate or ""
-        if not state.startswith(_ABOUT_THE_STATEMENT):
-            raise
-        detail = f"; {error.diag.message_detail}" if error.diag.message_detail else ""
-        yield Violation(stream, f"{what} cannot be made: {error.diag.message_primary}{detail}")
-
-
-def _inherit(connection: Connection, schema: StreamSchema) -> Iterator[Violation]:
-    native = postgres_native(schema)
-    table = qualified(*_table(native))
-    for parent in native.get("inherits", ()):
-        there = connection.execute(
-            "SELECT FROM pg_inherits WHERE inhrelid = to_regclass(%s) AND inhparent = to_regclass(%s)",
-            (table, qualified(*parent)),
-        )
-        if not there.rowcount:
-            statement = f"ALTER TABLE {table} INHERIT {qualified(*parent)}"
-            yield from _make(connection, schema.stream, f"the inheritance from {parent[1]}", statement)
-
-
-def _make_constraints(connection: Connection, schema: StreamSchema) -> Iterator[Violation]:
-    native = postgres_native(schema)
-    yield from _make_on_table(connection, schema.stream, _table(native), native)
-    for partition in native.get("partitions", ()):
-        yield from _make_on_table(connection, schema.stream, _table(partition), partition)
-
-
-def _make_on_table(
-    connection: Connection, stream: StreamName, table: tuple[str, str], native: Native
-) -> Iterator[Violation]:
-    """Make the constraints and indexes that the table lacks: it has none of the name, nor one that says the same."""
-    name = qualified(*table)
-    present = _present(connection, name)
-    has_key = any(text.startswith("PRIMARY KEY") for text in present)
-    for constraint in native.get("constraints", ()):
-        if has_key and constraint["kind"] == "primary":
-            continue
-        if present.isdisjoint((constraint["name"], constraint["definition"])):
-            statement = f"ALTER TABLE {name} ADD CONSTRAINT {quoted(constraint['name'])} {constraint['definition']}"
-            yield from _make(connection, stream, f"the constraint {constraint['name']}", statement)
-    for index in native.get("indexes", ()):
-        if present.isdisjoint((index["name"], _nameless(index["name"], index["definition"]))):
-            yield from _make(connection, stream, f"the index {index['name']}", index["definition"])
+    def _create(self, what: str, statement: str) -> Iterator[Violation]:
+        try:
+            run_single(self._connection, statement)
+        except ALREADY_EXISTS:
+            return
+        except psycopg.Error as error:
+            if not (error.sqlstate or "").startswith(_ABOUT_THE_STATEMENT):
+                raise
+            yield Violation(self.stream, f"{what} cannot be created: {server_message(error)}")
 
 
 def _present(connection: Connection, table: str) -> set[str]:
-    """Return the names of the table's constraints and indexes, and what each is but for its name."""
+    """Return the names of the table's constraints and indexes, and their definitions without the name."""
     rows: list[tuple[Any, ...]] = connection.execute(
         "SELECT conname, pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid = to_regclass(%(table)s) UNION ALL "
         "SELECT c.relname, replace(replace(pg_get_indexdef(c.oid), format('INDEX %%I ON ONLY ', c.relname), 'INDEX ON '), "
@@ -133,39 +148,5 @@ def _present(connection: Connection, table: str) -> set[str]:
     return {text for row in rows for text in row}
 
 
-def _nameless(name: str, definition: str) -> str:
+def _without_name(name: str, definition: str) -> str:
     return definition.replace(f"INDEX {quoted(name)} ON ", "INDEX ON ", 1).replace(f"INDEX {name} ON ", "INDEX ON ", 1)
-
-
-def _forbid_nulls(connection: Connection, schema: StreamSchema) -> Iterator[Violation]:
-    """Say NOT NULL of columns that could not have it when they were added to a table with rows in it."""
-    native = postgres_native(schema)
-    table = qualified(*_table(native))
-    nullable = {
-        row[0]
-        for row in connection.execute(
-            "SELECT attname FROM pg_attribute WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attnotnull",
-            (table,),
-        )
-    }
-    for column in native["columns"]:
-        if column.get("not_null") and column["name"] in nullable:
-            statement = f"ALTER TABLE {table} ALTER COLUMN {quoted(column['name'])} SET NOT NULL"
-            yield from _make(connection, schema.stream, f"NOT NULL of {column['name']}", statement)
-
-
-def _make_foreign_keys(
-    connection: Connection, schema: StreamSchema, tables: set[tuple[str, str]]
-) -> Iterator[Violation]:
-    """Make the foreign keys from and to these tables."""
-    native = postgres_native(schema)
-    table = _table(native)
-    wanted = [key for key in native.get("foreign_keys", ()) if table in tables or (*key["references"],) in tables]
-    if not wanted:
-        return
-    present = _present(connection, qualified(*table))
-    for key in wanted:
-        if present.isdisjoint((key["name"], key["definition"])):
-            not_made = make_foreign_key(connection, table, key)
-            if not_made is not None:
-                yield Violation(schema.stream, not_made.reason)

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pipeline.connectors.postgres.schema import catalog_queries as queries
-from pipeline.connectors.postgres.schema.catalog_types import Row, fetch
+from pipeline.connectors.postgres.schema.catalog_queries import Row, fetch
 from pipeline.connectors.postgres.session.connection import Connection, qualified
 from pipeline.domain.errors import ConfigurationError
 
 _SAME_WHEN_EQUAL = frozenset(
-    (
+    [
         "int2",
         "int4",
         "int8",
@@ -25,37 +25,39 @@ _SAME_WHEN_EQUAL = frozenset(
         "timestamp",
         "timestamptz",
         "time",
-    )
+    ]
 )
-"""Types whose equal values are the same value, text under a deterministic collation; not so numeric: 1.0 equals 1.00."""
+"""Types whose equal values are identical, text under a deterministic collation; not numeric, where 1.0 equals 1.00."""
 
 _TABLE = """
-SELECT c.oid, c.relkind AS kind, c.relkind = 'p' AS partitioned,
-       EXISTS (SELECT FROM pg_constraint AS k WHERE k.confrelid = c.oid AND k.contype = 'f') AS referenced
+SELECT c.oid, c.relkind, c.relkind = 'p',
+       EXISTS (SELECT FROM pg_constraint AS k WHERE k.confrelid = c.oid AND k.contype = 'f')
 FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE n.nspname = %s AND c.relname = %s
-"""
-_BASES = """
-SELECT a.attname AS name, coalesce(b.typname, t.typname) AS base, coalesce(l.collisdeterministic, true) AS deterministic
-FROM pg_attribute AS a JOIN pg_type AS t ON t.oid = a.atttypid LEFT JOIN pg_type AS b ON b.oid = nullif(t.typbasetype, 0)
-LEFT JOIN pg_collation AS l ON l.oid = a.attcollation WHERE a.attrelid = %s AND a.attnum > 0 AND NOT a.attisdropped
 """
 
 
 @dataclass(frozen=True, slots=True)
 class TargetColumn:
-    """A column of the table. `base` is its type's name, of a domain the type below; `same_when_equal`: see above."""
+    """A column. `base` is the name of its type, or of its domain's base type; `identity` the catalog's letter or empty.
+
+    `same_when_equal`: equal values are identical. `inherited`: it changes with its parent's.
+    """
 
     name: str
+    type: str
     base: str
     identity: str
     generated: bool
-    not_null: bool
+    inherited: bool
     same_when_equal: bool
 
 
 @dataclass(frozen=True, slots=True)
 class TargetTable:
-    """A table of the destination. `unique_keys` are the sets of columns by which ON CONFLICT can find a row."""
+    """A table of the destination. `unique_keys` are the sets of columns by which ON CONFLICT can find a row.
+
+    `referenced`: a foreign key refers to it.
+    """
 
     oid: int
     schema: str
@@ -73,25 +75,34 @@ class TargetTable:
 
 def read_table(connection: Connection, schema: str, name: str, stream: str) -> TargetTable | None:
     """Return the table, None when there is none. ConfigurationError when something else has its name."""
-    found = fetch(connection, _TABLE, (schema, name))
-    if not found:
+    row = connection.execute(_TABLE, (schema, name)).fetchone()
+    if row is None:
         return None
-    (row,) = found
-    if row["kind"] not in ("r", "p"):
+    oid, kind, partitioned, referenced = row
+    if kind not in ("r", "p"):
         raise ConfigurationError(
-            f"Stream {stream} cannot be loaded: the destination has something that is no table in its place, "
-            f"{qualified(schema, name)}; rename that, or leave the stream out with --exclude"
+            f"Stream {stream} cannot be loaded: {qualified(schema, name)} of the destination is not a table; rename it, "
+            "or leave the stream out with --exclude"
         )
-    oids = ([row["oid"]],)
-    indexes = fetch(connection, queries.INDEXES, oids)
-    bases = {base["name"]: base for base in fetch(connection, _BASES, (row["oid"],))}
-    columns = {
-        column["name"]: _column(column, bases[column["name"]]) for column in fetch(connection, queries.COLUMNS, oids)
-    }
+    columns = {column["name"]: _column(column) for column in fetch(connection, queries.COLUMNS, [oid])}
+    indexes = fetch(connection, queries.INDEXES, [oid])
     unique = frozenset(frozenset(index["columns"]) for index in indexes if index["identifies"])
-    return TargetTable(row["oid"], schema, name, row["partitioned"], row["referenced"], columns, unique)
+    return TargetTable(oid, schema, name, partitioned, referenced, columns, unique)
 
 
-def _column(row: Row, base: Row) -> TargetColumn:
-    same = base["base"] in _SAME_WHEN_EQUAL and base["deterministic"]
-    return TargetColumn(row["name"], base["base"], row["identity"], bool(row["generated"]), row["not_null"], same)
+def _column(row: Row) -> TargetColumn:
+    return TargetColumn(
+        name=row["name"],
+        type=row["type"],
+        base=row["base"],
+        identity=row["identity"],
+        generated=bool(row["generated"]),
+        inherited=row["inherited"],
+        same_when_equal=row["base"] in _SAME_WHEN_EQUAL and row["deterministic"],
+    )
+
+
+def table_oid(connection: Connection, schema: str, name: str) -> int | None:
+    """Return the object id of a table, None when there is none."""
+    row = connection.execute("SELECT to_regclass(%s)::oid", (qualified(schema, name),)).fetchone()
+    return None if row is None else row[0]

@@ -1,75 +1,41 @@
-"""Blocks of an Event File as batches of rows that go in by one statement.
+"""Blocks of an Event File as batches of rows, each for one statement.
 
-They are made while those before them go in, so that the server, which takes longer, has the next one as soon as it is
-done with the last: whatever Python does with rows is done here, and asks nothing of the database.
+Batches are made while previous ones are loaded, so that the server, which takes longer, never waits: all work of Python
+on rows is done here, without the database.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby
-from typing import Protocol, TypeAlias
+from typing import TypeAlias
 
 from pipeline.connectors.postgres.loading.csv_lines import InvalidLine, Lines, Run
-from pipeline.connectors.postgres.loading.rejections import RejectReason, unfit
 from pipeline.connectors.postgres.loading.target import Target
-from pipeline.connectors.sql.rejected_record import RejectedRecord
 from pipeline.domain.ids import EventFileId
 
 BATCH_BYTES = 4 << 20
-"""How many bytes of rows go in by one statement: an upsert of 4 MB takes the server a fifth less time a row than one of 1 MB."""
-
-
-class Origin(Protocol):
-    """Where the records of a block come from."""
-
-    def where(self, place: int) -> tuple[EventFileId, int]:
-        """Return the file and the line of the record at this place of the block."""
-        ...
-
-    def record(self, place: int) -> bytes:
-        """Return the record's line."""
-        ...
+"""Bytes of rows for one statement: an upsert of 4 MB takes the server a fifth less time a row than one of 1 MB."""
 
 
 @dataclass(frozen=True)
-class BlockOrigin:
-    """A block of a file whose first line has the number `first_line`."""
+class Origin:
+    """The lines of a block. `where` returns the Event File and the line number there of the line at a place, from 0."""
 
-    file: EventFileId
-    first_line: int
     block: bytes
+    where: Callable[[int], tuple[EventFileId, int]]
 
     @cached_property
-    def _lines(self) -> list[bytes]:
+    def lines(self) -> Sequence[bytes]:
+        """The lines without their line feeds."""
         return self.block.split(b"\n")
-
-    def where(self, place: int) -> tuple[EventFileId, int]:
-        return self.file, self.first_line + place
-
-    def record(self, place: int) -> bytes:
-        return self._lines[place]
-
-
-@dataclass(frozen=True, slots=True)
-class RejectedOrigin:
-    """Records that were set aside before."""
-
-    items: Sequence[RejectedRecord]
-
-    def where(self, place: int) -> tuple[EventFileId, int]:
-        rejection = self.items[place].rejection
-        return rejection.file, rejection.line
-
-    def record(self, place: int) -> bytes:
-        return self.items[place].record
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A run, and where its records come from."""
+    """A run, and the block that it is from. As a step it is applied alone: see `Batches`."""
 
     run: Run
     origin: Origin
@@ -77,9 +43,9 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Whole rows to put in together. `data` holds them in the form of a COPY.
+    """Complete rows to load together. `data`, in the form of a COPY, has the last row of each key of all `members`.
 
-    They are the last row of each key of all `members`; or all rows, where they go in as they come.
+    Where keys are not considered, it has all rows.
     """
 
     members: Sequence[Member]
@@ -88,40 +54,41 @@ class Batch:
 
 
 @dataclass(frozen=True, slots=True)
-class RejectedMember:
-    """Lines of a block that can become no row, by their places, and why."""
+class Invalid:
+    """Lines of a block that cannot become rows."""
 
-    lines: Sequence[tuple[int, RejectReason]]
+    lines: Sequence[InvalidLine]
     origin: Origin
 
 
-Step: TypeAlias = Batch | Member | RejectedMember
-"""What is to be done next. A Member goes in by itself: deletes, rows that lack columns, rows that take each other's place."""
+Step: TypeAlias = Batch | Member | Invalid
+"""What is applied next."""
 
 
 class Batches:
-    """Makes batches of the blocks of one file, in order, of `batch_bytes` of rows or, with 0, of each block.
+    """Makes steps of the blocks of one file, in order, with batches of about `batch_bytes`, or with 0, of one block each.
 
-    `as_they_come`: its rows have no keys that could meet, or the table refuses those that do.
+    Deletes, rows that lack columns and rows that may replace each other are steps of their own. `ignores_keys`: the rows
+    have no keys that could be equal, or the table rejects those that are.
     """
 
-    def __init__(self, lines: Lines, target: Target, *, batch_bytes: int, as_they_come: bool) -> None:
+    def __init__(self, lines: Lines, target: Target, *, batch_bytes: int, ignores_keys: bool) -> None:
         self._lines = lines
         self._target = target
-        self._as_they_come = as_they_come
+        self._ignores_keys = ignores_keys
         self._batch_bytes = batch_bytes
-        self._enough_bytes = 0  # the first block goes at once, so that the server has something to do
+        self._enough_bytes = 0  # the first block is a batch, so that the server has work at once
         self._members: list[Member] = []
         self._data: list[bytes] = []
         self._keys: set[object] = set()
         self._bytes = 0
 
-    def add(self, block: bytes, first_line: int, what: str, origin: Origin) -> tuple[int, list[Step]]:
-        """Return how many lines the block has, and what is ready to be done.
+    def add(self, origin: Origin, first_line: int, what: str) -> tuple[int, list[Step]]:
+        """Return the number of lines of the block, and the steps that are ready.
 
         DamagedError that names `what` and the first line that is not JSON, counted from `first_line`.
         """
-        decoded = self._lines.decode(block, first_line, what)
+        decoded = self._lines.decode(origin.block, first_line, what)
         return decoded.count, list(self._steps(decoded.steps, origin))
 
     def rest(self) -> Iterator[Step]:
@@ -132,14 +99,13 @@ class Batches:
             self._enough_bytes = self._batch_bytes
 
     def _steps(self, found: Sequence[Run | InvalidLine], origin: Origin) -> Iterator[Step]:
-        for is_run, group in groupby(found, lambda one: isinstance(one, Run)):
-            runs = list(group)
-            if not is_run:
+        for _, group in groupby(found, type):
+            members = list(group)
+            invalid = [one for one in members if isinstance(one, InvalidLine)]
+            if invalid:
                 yield from self.rest()
-                yield RejectedMember(
-                    [(one.place, unfit(one.error)) for one in runs if isinstance(one, InvalidLine)], origin
-                )
-            for run in runs:
+                yield Invalid(invalid, origin)
+            for run in members:
                 if isinstance(run, Run):
                     yield from self._gather(run, origin)
 
@@ -148,7 +114,7 @@ class Batches:
             yield from self.rest()
             yield Member(run, origin)
             return
-        last, keys = (run, ()) if self._as_they_come else run.last_of_each_key()
+        last, keys = (run, ()) if self._ignores_keys else run.last_of_each_key()
         if not self._keys.isdisjoint(keys):
             yield from self.rest()
         data = last.data
@@ -160,7 +126,7 @@ class Batches:
             yield from self.rest()
 
     def _can_be_gathered(self, run: Run) -> bool:
-        """Whether rows are whole, and may meet those that are there without one waiting for another to go."""
+        """Whether rows are complete, and can be upserted without deleting any first."""
         target = self._target
-        is_whole = run.kind == "upsert" and len(run.columns) == len(target.columns)
-        return is_whole and not target.must_replace and (self._as_they_come or target.row_key is None)
+        is_complete = run.kind == "upsert" and len(run.columns) == len(target.columns)
+        return is_complete and not target.must_replace and (self._ignores_keys or target.row_key is None)

@@ -1,13 +1,13 @@
-"""Blocks of an Event File as rows of a COPY in CSV, without looking at most values.
+"""Blocks of an Event File as rows of a COPY in CSV, without decoding most values.
 
-PostgreSQL's CSV with the escape character `\\` and the NULL string `null` is so near to JSON that a value's JSON text is
-its CSV text: numbers, true, false, null, and strings with their quotes. msgspec takes the lines apart and checks that
-they are JSON (`msgspec.Raw`); no Python object is made of a value. Only escapes other than `\\"` and `\\\\` must be
-resolved, for a whole block at once (`copy_data`), and tagged objects (`pipeline.codec.values`), one by one.
+In PostgreSQL's CSV with the escape character `\\` and the NULL string `null`, a value's JSON text is its CSV text:
+numbers, true, false, null, and strings with their quotes. msgspec splits the lines and checks that they are JSON
+(`msgspec.Raw`), without a Python object for a value. Only escapes other than `\\"` and `\\\\` must be resolved, for a
+whole block at once (`copy_data`), and tagged objects (`pipeline.codec.values`), one by one.
 
-Measured with rows of 400 bytes and 12 columns, processor time a row: this 1.6 µs, msgspec into values and psycopg's
-`write_row` 4.2 (text) or 2.1 (binary, which wants a Python object of the right class for every type); the server takes
-3.0 to 3.5 µs for all three. JSON functions of the server take it 9 to 10 µs.
+Measured with rows of 400 bytes and 12 columns, CPU time a row: 1.6 µs; msgspec into values and psycopg's `write_row`
+4.2 (text) or 2.1 (binary, which needs a Python object of the right class for every type). The server takes 3.0 to 3.5 µs
+for all three, and 9 to 10 µs with its JSON functions.
 """
 
 from __future__ import annotations
@@ -40,15 +40,15 @@ Kind: TypeAlias = Literal["upsert", "delete"]
 RawRow: TypeAlias = tuple[Any, ...]
 
 _UNWRITABLE = re.compile(r'["\\\x00-\x1f]')
-"""Characters that msgspec takes in no name of a member."""
+"""Characters that msgspec does not accept in the name of a member."""
 _COMPACT = re.compile(rb'\{"(?:upsert|delete)":\{"')
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Records of one kind. `places` are their lines, counted from 0 in the block; `rows` their CSV, for `columns`.
+    """Records of one kind. `places` are their lines, from 0 in the block; `rows` their CSV for `columns`.
 
-    `keys` are the keys as they are written, each a value or a tuple of values. `rows` still have JSON's escapes.
+    `keys` are the keys as JSON, each a value or a tuple of values. `rows` still have JSON's escapes.
     """
 
     kind: Kind
@@ -66,16 +66,16 @@ class Run:
         return copy_data(self.rows)
 
     def part(self, start: int, end: int) -> Run:
-        """Return the records from `start` on, before `end`."""
+        """Return the records from `start` to before `end`."""
         return Run(self.kind, self.columns, self.places[start:end], self.rows[start:end], self.keys[start:end])
 
     def last_of_each_key(self) -> tuple[Run, Collection[object]]:
-        """Return the records without those that a later one with the same key replaces; and all keys."""
+        """Return the last record of each key, and all keys."""
         last = dict(zip(hashable(self.keys), range(len(self.keys)), strict=True))
         return (self if len(last) == len(self.keys) else self._picked(sorted(last.values()))), last.keys()
 
     def without(self, rows: Sequence[int]) -> Run:
-        """Return the records but those at these places of `rows`."""
+        """Return the records except those at these indexes of `rows`."""
         gone = set(rows)
         return self._picked([row for row in range(len(self)) if row not in gone])
 
@@ -91,7 +91,7 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class InvalidLine:
-    """A line that can become no row, counted from 0 in the block, and why."""
+    """A line that cannot become a row, from 0 in the block, and why."""
 
     place: int
     error: InvalidRecordError
@@ -99,14 +99,14 @@ class InvalidLine:
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """A block of `count` lines, as what is to be applied in order."""
+    """A block of `count` lines, as steps to apply in order."""
 
     count: int
     steps: Sequence[Run | InvalidLine]
 
 
 class Lines:
-    """Reads the lines of a stream with these columns and this key, for a destination that has them."""
+    """Decodes the lines of a stream with these columns and this key."""
 
     def __init__(self, columns: Sequence[LineColumn], key: Sequence[LineColumn]) -> None:
         self._columns = columns
@@ -121,7 +121,7 @@ class Lines:
         self._key_special = special_places(key)
 
     def decode(self, block: bytes, first_line: int, what: str) -> Decoded:
-        """Return what a block holds that begins with the line number `first_line` of `what`.
+        """Return the records of a block whose first line has the number `first_line` in `what`.
 
         DamagedError that names `what` and the first line that is not JSON.
         """
@@ -142,7 +142,7 @@ class Lines:
         return msgspec.json.Decoder(record)
 
     def _decode_quickly(self, block: bytes) -> Decoded | None:
-        """Return what the block holds; None unless all its lines are whole records whose values go in as they are."""
+        """Return the records; None unless all lines are complete records whose values need no checks."""
         if self._decoder is None or not _COMPACT.match(block):
             return None
         try:
@@ -165,7 +165,7 @@ class Lines:
             for place, record in enumerate(records):
                 places[record.upsert is None].append(place)
             runs = _in_few_runs(self._deletes(deletes, places[1]), self._upserts(upserts, places[0]))
-        if b"$" in block and TAG in block:  # one byte is looked for three times as fast
+        if b"$" in block and TAG in block:  # one byte is found three times faster than two
             runs = [replace(run, rows=[with_floats(row) for row in run.rows]) for run in runs]
             if any(TAG in row for run in runs for row in run.rows):
                 return None
@@ -185,7 +185,7 @@ class Lines:
         return Run("delete", self._key_names, places, csv, keys)
 
     def _decode_carefully(self, block: bytes, first_line: int, what: str) -> Decoded:
-        """Look at each value. Runs are of neighbours with the same kind and columns; what is unfit stands alone."""
+        """Check each value. A run is of consecutive records of the same kind and columns; an invalid line is a step."""
         lines = block.removesuffix(b"\n").split(b"\n") if block else []
         found: list[tuple[int, Kind | None, object, Any, Any]] = []
         for place, line in enumerate(lines):
@@ -242,7 +242,7 @@ def _csv(rows: Sequence[RawRow], special: Sequence[tuple[int, Callable[[Any], by
 
 
 def hashable(keys: Sequence[Any]) -> list[object]:
-    """Return values of raw JSON as bytes, which can be compared."""
+    """Return keys of raw JSON as bytes, which are hashable."""
     first = keys[0] if keys else None
     if isinstance(first, msgspec.Raw):
         return list(map(bytes, keys))
@@ -258,7 +258,7 @@ def _plain(value: Any) -> object:
 
 
 def _in_few_runs(deletes: Run, upserts: Run) -> list[Run]:
-    """Return one run of each kind if no key is in both, in the order of lines otherwise."""
+    """Return one run of each kind if no key is in both, and runs in the order of lines otherwise."""
     if set(hashable(deletes.keys)).isdisjoint(hashable(upserts.keys)):
         return [run for run in (deletes, upserts) if run.rows]
     pieces = [(run.places[at], run, at) for run in (deletes, upserts) for at in range(len(run))]
@@ -273,4 +273,4 @@ def _parsed(line: bytes, number: int, what: str) -> object:
     try:
         return orjson.loads(line)
     except orjson.JSONDecodeError as error:
-        raise DamagedError(f"{what}, line {number} is not JSON: {error}; export the stream anew") from error
+        raise DamagedError(f"{what}, line {number} is not JSON: {error}; export the stream again") from error

@@ -1,4 +1,4 @@
-"""Values of records as values of a COPY in CSV: which JSON text is CSV text already, and what becomes of the rest."""
+"""Values of records as values of a COPY in CSV: most JSON text is CSV text already, the rest is rewritten."""
 
 from __future__ import annotations
 
@@ -19,28 +19,28 @@ from pipeline.domain.keys import KeyValue, RawText
 COPY_OPTIONS = "(FORMAT csv, ESCAPE '\\', NULL 'null', ENCODING 'UTF8')"
 
 TAG = b'{"$'
-"""How a tagged object begins, and nothing else does: within a string the quote would be escaped."""
+"""Begins a tagged object and nothing else: within a string the quote would be escaped."""
 _FLOATS = ((b'{"$float":"nan"}', b"NaN"), (b'{"$float":"inf"}', b"Infinity"), (b'{"$float":"-inf"}', b"-Infinity"))
 _ESCAPED = re.compile(rb'\\[^"\\]')
 _CODE_POINTS = re.compile(rb"(?:\\u[0-9a-fA-F]{4})+")
 _PROTECTED = b"\xff"
-"""Stands for two backslashes while other escapes are resolved: UTF-8 has no such byte."""
+"""Replaces two backslashes while other escapes are resolved: UTF-8 has no such byte."""
 _SIMPLE_ESCAPES = ((rb"\n", b"\n"), (rb"\t", b"\t"), (rb"\r", b"\r"), (rb"\b", b"\b"), (rb"\f", b"\f"), (rb"\/", b"/"))
 
 
 class Holds(Enum):
-    """What the column of the destination does with a value."""
+    """How the column of the destination reads a value."""
 
     TEXT = "text"
-    """It reads the value's text by its type's own rules."""
+    """By its text, as the column's type does."""
     BYTES = "bytes"
     ANY = "any"
-    """It keeps the value's JSON, of whatever kind it is."""
+    """By its JSON, of whatever kind it is."""
 
 
 @dataclass(frozen=True, slots=True)
 class LineColumn:
-    """A column of the stream. `holds` is None for a column that does not go in."""
+    """A column of the stream. `holds` is None for a column that is not loaded."""
 
     name: str
     holds: Holds | None
@@ -51,7 +51,7 @@ class TaggedBytes(msgspec.Struct, gc=False, forbid_unknown_fields=True):
 
 
 def special_places(columns: Iterable[LineColumn]) -> list[tuple[int, Callable[[Any], bytes]]]:
-    """Return the places whose values must be rewritten, and how."""
+    """Return the places whose values are rewritten, and the functions that do it."""
     how: dict[Holds | None, Callable[[Any], bytes]] = {Holds.BYTES: _hex, Holds.ANY: _as_string}
     return [(place, how[column.holds]) for place, column in enumerate(columns) if column.holds in how]
 
@@ -61,7 +61,7 @@ def _hex(value: TaggedBytes | None) -> bytes:
 
 
 def with_floats(row: bytes) -> bytes:
-    """Return CSV with the floats that JSON cannot hold as PostgreSQL writes them."""
+    """Return CSV with PostgreSQL's text for floats that JSON cannot hold."""
     if TAG in row:
         for tagged, text in _FLOATS:
             row = row.replace(tagged, text)
@@ -69,26 +69,26 @@ def with_floats(row: bytes) -> bytes:
 
 
 def _as_string(raw: Any) -> bytes:
-    """Return JSON text as a JSON string of it."""
+    """Return JSON text as a JSON string that holds it."""
     text = bytes(raw)
     return b'"' + text.replace(b"\\", b"\\\\").replace(b'"', b'\\"') + b'"' if text != b"null" else text
 
 
 def value_csv(value: object, column: LineColumn) -> bytes:
-    """Return a value of a parsed record as CSV with JSON's escapes. InvalidRecordError when the column cannot hold it."""
+    """Return a parsed value as CSV with JSON's escapes. InvalidRecordError when the column cannot hold it."""
     if column.holds is Holds.ANY:
-        return b"null" if value is None else orjson.dumps(_json(value, column).decode())
+        try:
+            return b"null" if value is None else orjson.dumps(orjson.dumps(value).decode())
+        except orjson.JSONEncodeError as error:
+            raise _invalid(column, "JSON that is nested too deep") from error
     try:
         return _scalar_csv(from_json(value), column)
     except DamagedError as error:
-        raise InvalidRecordError(f"column {column.name}: {error}", column.name) from error
+        raise _invalid(column, str(error)) from error
 
 
-def _json(value: object, column: LineColumn) -> bytes:
-    try:
-        return orjson.dumps(value)
-    except orjson.JSONEncodeError as error:
-        raise InvalidRecordError(f"column {column.name}: JSON that is nested too deep", column.name) from error
+def _invalid(column: LineColumn, reason: str) -> InvalidRecordError:
+    return InvalidRecordError(f"column {column.name}: {reason}", column.name)
 
 
 def _scalar_csv(value: KeyValue, column: LineColumn) -> bytes:
@@ -96,13 +96,11 @@ def _scalar_csv(value: KeyValue, column: LineColumn) -> bytes:
         case bytes() if column.holds is Holds.BYTES:
             return b"\\x" + value.hex().encode()
         case bytes():
-            raise InvalidRecordError(f"column {column.name}: bytes, in a column that does not hold bytes", column.name)
+            raise _invalid(column, "bytes, in a column that does not hold bytes")
         case RawText():
-            raise InvalidRecordError(f"column {column.name}: text that is not valid in its encoding", column.name)
+            raise _invalid(column, "text that is not valid in its encoding")
         case _ if column.holds is Holds.BYTES and value is not None:
-            raise InvalidRecordError(
-                f"column {column.name}: {type(value).__name__}, in a column that holds bytes", column.name
-            )
+            raise _invalid(column, "a value that is not bytes, in a column that holds bytes")
         case float() if value != value:
             return b"NaN"
         case float() if value in (float("inf"), float("-inf")):
@@ -114,9 +112,9 @@ def _scalar_csv(value: KeyValue, column: LineColumn) -> bytes:
 def copy_data(rows: Sequence[bytes]) -> bytes:
     """Return rows with JSON's escapes as the bytes of a COPY with the options `COPY_OPTIONS`."""
     data = b"\n".join(rows) + b"\n"
-    if b"\\" not in data or not _ESCAPED.search(data):  # one byte is found several times as fast as a pattern
+    if b"\\" not in data or not _ESCAPED.search(data):  # a byte is found several times faster than a pattern
         return data
-    if _PROTECTED in data:  # which is not UTF-8: the server says so
+    if _PROTECTED in data:  # not UTF-8, so the server rejects it
         return data
     data = data.replace(rb"\\", _PROTECTED)
     for escape, meaning in _SIMPLE_ESCAPES:

@@ -1,9 +1,9 @@
-"""One Event File on its way into a table, inside a transaction that somebody else begins and ends.
+"""One Event File on its way into a table, inside a transaction of the caller.
 
 The quick way is a COPY of a batch straight into the table, for a first snapshot, or else into a temporary table and one
-statement from there. When PostgreSQL refuses records, all of the attempt is undone, and it is
-tried in parts: before the row that the server names, that row, and halves of what is behind it; or else in halves. The
-record that stands alone at last is set aside. What another row stood in the way of is tried again at the end of the file.
+statement from there. When PostgreSQL rejects records, the attempt is undone and repeated in parts: the rows before the
+one that the server names, that row, and halves of those after it; or else halves. A record that fails alone is
+rejected. If another row blocked it, it is retried at the end of the file.
 """
 
 from __future__ import annotations
@@ -16,170 +16,145 @@ from typing import assert_never
 
 import orjson
 
-from pipeline.connectors.postgres.loading.batches import (
-    BATCH_BYTES,
-    Batch,
-    Batches,
-    BlockOrigin,
-    Member,
-    Origin,
-    RejectedMember,
-    RejectedOrigin,
-    Step,
-)
+from pipeline.connectors.postgres.loading.batches import BATCH_BYTES, Batch, Batches, Invalid, Member, Origin, Step
 from pipeline.connectors.postgres.loading.copy_in import Staging
 from pipeline.connectors.postgres.loading.csv_lines import Lines, Run
-from pipeline.connectors.postgres.loading.csv_values import LineColumn
 from pipeline.connectors.postgres.loading.import_ledger import ImportLedger
 from pipeline.connectors.postgres.loading.rejections import RejectReason
 from pipeline.connectors.postgres.loading.target import Target
 from pipeline.connectors.postgres.session.connection import Connection
 from pipeline.connectors.sql.rejected_record import RejectedRecord, key_text_of
-from pipeline.domain.ids import EventFileId, StreamName
+from pipeline.connectors.sql.splitting import apply_split
+from pipeline.domain.ids import EventFileId
 from pipeline.ports.destination import Rejection
 
 
 class FileLoad:
-    """Applies records to one table, and counts what went in. Nothing here waits: it runs in a worker thread."""
+    """Applies records to one table, and counts those that are accepted. It is synchronous: it runs in worker threads.
+
+    `is_snapshot`: most keys are new, so a COPY into the table is tried first. `inserts_only`: no row can be in the table,
+    which has no key that would show it. `may_replace`: deleting and inserting a row has no other effects.
+    """
 
     def __init__(
         self,
         connection: Connection,
-        bookkeeping: ImportLedger,
+        ledger: ImportLedger,
         target: Target,
-        stream: StreamName,
         *,
         is_snapshot: bool = False,
         inserts_only: bool = False,
         may_replace: bool = False,
     ) -> None:
-        """Load into `target`. `is_snapshot`: most keys are new, so rows are put in at once before anything else is tried.
-
-        `inserts_only`: no row can be there already, and the table has no key that would tell. `may_replace`: a row may be
-        deleted and put in again without anything else happening at the destination.
-        """
-        self._connection = connection
-        self._bookkeeping = bookkeeping
-        self._target = target
-        self._stream = stream
+        self._ledger = ledger
+        self.target = target
         self._may_replace = may_replace and target.covers_table and target.row_key is None
         self._inserts_only = inserts_only and target.row_key is not None
-        is_keyed = target.row_key is None
-        self._directly = is_snapshot and target.can_copy_directly and (is_keyed or self._inserts_only)
+        self._directly = is_snapshot and target.can_copy_directly and (target.row_key is None or self._inserts_only)
         self._sending = Lock()
         self._staging = Staging(connection, target, inserts_only=self._inserts_only, sending=self._sending)
-        self._lines = Lines(self._line_columns(), target.key_lines)
-        self._has_rejected = bookkeeping.has_rejected(stream)
+        columns = target.lines
+        if self._inserts_only:  # the columns that identify rows without a key are not needed then
+            columns = tuple(replace(it, holds=it.holds if it.name in target.columns else None) for it in columns)
+        self._lines = Lines(columns, target.key_lines)
         self._batches = self._new_batches()
+        self.has_rejected = ledger.has_rejected(target.stream)
         self.upserts = 0
         self.deletes = 0
 
     def decode(self, block: bytes, first_line: int, file: EventFileId) -> tuple[int, Sequence[Step]]:
-        """Return how many lines a block has, and what is ready to be applied. It may run beside `apply`.
+        """Return the number of lines of a block, and the steps that are ready. It may run beside `apply`.
 
-        Where rows are staged it waits while they are sent: for every 200 KB that the server takes, who sends has to wait for the
-        interpreter's lock, which is held here for a whole block. There is time enough while they are merged.
+        Where rows are staged, it waits while they are sent: the sender would otherwise wait for the interpreter's lock,
+        which decoding holds for a whole block, after every 200 KB. The merge on the server leaves enough time for it.
         """
         with nullcontext() if self._directly else self._sending:
-            return self._batches.add(block, first_line, f"Event File {file}", BlockOrigin(file, first_line, block))
+            origin = Origin(block, lambda place: (file, first_line + place))
+            return self._batches.add(origin, first_line, f"Event File {file}")
 
     def decode_rest(self) -> Sequence[Step]:
-        """Return what is left to be applied after the last block."""
+        """Return the steps that are left after the last block."""
         return list(self._batches.rest())
 
     def apply(self, steps: Sequence[Step]) -> None:
-        """Apply what comes next of the file."""
+        """Apply the next steps of the file."""
         for step in steps:
             match step:
                 case Batch():
                     self._apply_batch(step)
                 case Member():
                     self._apply_alone(step)
-                case RejectedMember():
-                    self._reject(step.lines, step.origin)
+                case Invalid():
+                    reasons = [(one.place, RejectReason(str(one.error), one.error.column)) for one in step.lines]
+                    self._reject(reasons, step.origin)
                 case _:
                     assert_never(step)
 
-    def retry(self, items: Sequence[RejectedRecord]) -> None:
-        """Try again what was set aside; what is refused again is set aside again."""
-        self._bookkeeping.drop(items)
+    def retry(self, records: Sequence[RejectedRecord]) -> None:
+        """Remove these records from the rejected ones and apply them; store again those that are rejected again."""
+        self._ledger.drop(records)
         self._directly = False
-        lines = b"".join(item.record + b"\n" for item in items)
+        where = [(record.rejection.file, record.rejection.line) for record in records]
+        origin = Origin(b"".join(record.record + b"\n" for record in records), where.__getitem__)
         batches = self._new_batches()
-        _, steps = batches.add(lines, 1, "A record set aside", RejectedOrigin(items))
+        _, steps = batches.add(origin, 1, "A rejected record")
         self.apply([*steps, *batches.rest()])
 
-    def finish(self, file: EventFileId) -> None:
-        """Try again, at the end of a file, what another row stood in the way of."""
-        if not self._has_rejected:
-            return
-        newest = self._bookkeeping.newest()
-        while items := self._bookkeeping.rejected_batch(self._stream, newest, file):
-            self.retry(items)
-
-    def _line_columns(self) -> Sequence[LineColumn]:
-        """Return the stream's columns; those that tell rows without a key apart go in only where they are asked about."""
-        row_key = self._target.row_key
-        if row_key is None or not self._inserts_only:
-            return self._target.lines
-        hidden = (row_key.row, row_key.dup)
-        return [replace(line, holds=None) if line.name in hidden else line for line in self._target.lines]
-
     def _new_batches(self) -> Batches:
-        batch_bytes = 0 if self._directly else BATCH_BYTES  # a COPY alone gains nothing from more at once
-        as_they_come = self._inserts_only or self._directly  # two of a key are refused then, and tried one by one
-        return Batches(self._lines, self._target, batch_bytes=batch_bytes, as_they_come=as_they_come)
+        batch_bytes = 0 if self._directly else BATCH_BYTES  # a COPY gains nothing from more rows
+        ignores_keys = (
+            self._inserts_only or self._directly
+        )  # the COPY rejects equal keys, and they are applied in parts
+        return Batches(self._lines, self.target, batch_bytes=batch_bytes, ignores_keys=ignores_keys)
 
     def _apply_batch(self, batch: Batch) -> None:
-        """Put in all of a batch with one statement, or its members one by one if that is refused."""
-        went_in = self._directly and self._copied(batch.columns, batch.data)
-        went_in = went_in or (not self._directly and self._upserted(batch))
+        """Apply all of a batch with one statement, or its members one by one if that is rejected."""
+        if self._directly:
+            accepted = self._copied(batch.columns, batch.data)
+        else:
+            self._staging.prepare("upsert")
+            accepted = self._staging.attempt(lambda: self._staging.upsert(batch.columns, batch.data)) is None
         for member in batch.members:
-            if went_in:
-                self._went_in(member.run, member.origin)
+            if accepted:
+                self._accept(member.run, member.origin)
             else:
-                self._settle(member.run, member.origin)
+                self._apply_in_parts(member)
 
     def _apply_alone(self, member: Member) -> None:
         run = member.run
         if run.kind == "upsert" and self._directly and self._copied(run.columns, [run.data]):
-            self._went_in(run, member.origin)
+            self._accept(run, member.origin)
         else:
-            self._settle(run, member.origin)
+            self._apply_in_parts(member)
 
     def _copied(self, columns: Sequence[str], data: Sequence[bytes]) -> bool:
-        """Put rows into the table itself, or nothing; no more from where keys turn out to be there already."""
-        refusal = self._staging.attempt(lambda: self._staging.copy_directly(columns, data))
-        self._directly = refusal is None or not refusal.is_duplicate
-        return refusal is None
+        """Copy rows into the table itself, or none of them. A key that exists ends the copying into the table."""
+        reason = self._staging.attempt(lambda: self._staging.copy_directly(columns, data))
+        self._directly = reason is None or not reason.is_duplicate
+        return reason is None
 
-    def _upserted(self, batch: Batch) -> bool:
-        self._staging.prepare("upsert")
-        return self._staging.attempt(lambda: self._staging.upsert(batch.columns, batch.data)) is None
+    def _apply_in_parts(self, member: Member) -> None:
+        """Apply a run except for the records at fault, which are rejected."""
 
-    def _settle(self, run: Run, origin: Origin) -> None:
-        """Apply all records of a run but those to blame, which are set aside."""
-        if not len(run):
-            return
-        refusal = self._attempt_run(run)
-        if refusal is None:
-            self._went_in(run, origin)
-        elif len(run) == 1:
-            self._reject([(run.places[0], refusal)], origin)
-        elif orphans := self._rows_without_parent(run, refusal):
-            self._reject([(run.places[row], refusal) for row in orphans], origin)
-            self._settle(run.without(orphans), origin)
-        else:
-            for part in _parts(run, refusal):
-                self._settle(part, origin)
+        def split(run: Run, reason: RejectReason) -> Sequence[Run]:
+            orphans = self._rows_without_parent(run, reason)
+            if orphans:
+                self._reject([(run.places[row], reason) for row in orphans], member.origin)
+                return [run.without(orphans)]
+            return _parts(run, reason)
 
-    def _rows_without_parent(self, run: Run, refusal: RejectReason) -> Sequence[int]:
-        """Return the rows of a run that break the foreign key of the refusal: where one does, thousands may."""
-        table = self._target.table
-        key = refusal.foreign_key
+        for run, reason in apply_split(member.run, self._attempt_run, split):
+            if reason is None:
+                self._accept(run, member.origin)
+            else:
+                self._reject([(run.places[0], reason)], member.origin)
+
+    def _rows_without_parent(self, run: Run, reason: RejectReason) -> Sequence[int]:
+        """Return all rows of a run that break the same foreign key: thousands may, and none has to be tried alone."""
+        table, key = self.target.table, reason.foreign_key
         if run.kind != "upsert" or key is None or key[:2] != (table.schema, table.name):
             return ()
-        if run.last_of_each_key()[0] is not run:  # one record of a key may be fit, and a later one not
+        if run.last_of_each_key()[0] is not run:  # of two records with one key only the later may be at fault
             return ()
         found: list[int] = []
         self._staging.prepare("upsert")
@@ -187,56 +162,51 @@ class FileLoad:
         return found
 
     def _attempt_run(self, run: Run) -> RejectReason | None:
-        """Apply a run as a whole, or nothing of it."""
+        """Apply all of a run, or nothing of it."""
         self._staging.prepare(run.kind)
         if run.kind == "delete":
             return self._staging.attempt(lambda: self._staging.delete(run))
         last = run if self._inserts_only else run.last_of_each_key()[0]
-        is_whole = self._may_replace and len(run.columns) == len(self._target.columns)
-        if not (is_whole and self._target.must_replace):
-            refusal = self._staging.attempt(lambda: self._staging.upsert(last.columns, [last.data]))
-            if refusal is None or not (is_whole and refusal.is_duplicate):
-                return _as_row_of(run, last, refusal)
-            self._staging.prepare("upsert")
-        return _as_row_of(run, last, self._staging.attempt(lambda: self._staging.replace(last)))
+        may_replace = self._may_replace and len(run.columns) == len(self.target.columns)
+        reason = None
+        if not (may_replace and self.target.must_replace):
+            reason = self._staging.attempt(lambda: self._staging.upsert(last.columns, [last.data]))
+            may_replace = may_replace and reason is not None and reason.is_duplicate
+            if may_replace:
+                self._staging.prepare("upsert")
+        if may_replace:
+            reason = self._staging.attempt(lambda: self._staging.replace(last))
+        if reason is not None and last is not run:
+            return replace(reason, row=None)  # which counts the rows of `last`
+        return reason
 
-    def _went_in(self, run: Run, origin: Origin) -> None:
+    def _accept(self, run: Run, origin: Origin) -> None:
         if run.kind == "upsert":
             self.upserts += len(run)
         else:
             self.deletes += len(run)
-        if self._has_rejected:
-            keys = [_key_text(origin.record(place), self._target.key) for place in run.places]
-            self._bookkeeping.forget(self._stream, keys)
+        if self.has_rejected:
+            self._ledger.forget(self.target.stream, [self._key_text(origin.lines[place]) for place in run.places])
 
-    def _reject(self, refused: Sequence[tuple[int, RejectReason]], origin: Origin) -> None:
-        self._has_rejected = True
-        items = []
-        for place, refusal in refused:
-            (file, line), record = origin.where(place), origin.record(place)
-            rejection = Rejection(file, line, _key_text(record, self._target.key), refusal.reason, refusal.column)
-            items.append(RejectedRecord(self._stream, rejection, record, refusal.blocked))
-        self._bookkeeping.add_rejected(items)
+    def _reject(self, reasons: Sequence[tuple[int, RejectReason]], origin: Origin) -> None:
+        self.has_rejected = True
+        records = []
+        for place, reason in reasons:
+            line = origin.lines[place]
+            rejection = Rejection(*origin.where(place), self._key_text(line), reason.reason, reason.column)
+            records.append(RejectedRecord(self.target.stream, rejection, line, reason.blocked))
+        self._ledger.add_rejected(records)
 
-
-def _as_row_of(run: Run, tried: Run, refusal: RejectReason | None) -> RejectReason | None:
-    """Return a refusal of some rows of a run as one of the run: the row it names has another number there."""
-    if refusal is None or refusal.row is None or tried is run:
-        return refusal
-    return replace(refusal, row=None)
+    def _key_text(self, line: bytes) -> str:
+        record = orjson.loads(line)
+        body = next(iter(record.values()), None) if isinstance(record, dict) and len(record) == 1 else record
+        return key_text_of(body, self.target.key)
 
 
-def _parts(run: Run, refusal: RejectReason) -> list[Run]:
-    """Return the parts to try one by one, in order: without the row to blame, where it is known, and not all of the rest."""
-    at, count = refusal.row, len(run)
+def _parts(run: Run, reason: RejectReason) -> list[Run]:
+    """Return the parts to try, in order: halves, or the row at fault alone, where the server names it."""
+    at, count = reason.row, len(run)
     if at is None or not 0 <= at < count:
         return [run.part(0, count // 2), run.part(count // 2, count)]
     middle = (at + 1 + count + 1) // 2
     return [run.part(0, at), run.part(at, at + 1), run.part(at + 1, middle), run.part(middle, count)]
-
-
-def _key_text(record: bytes, key: tuple[str, ...]) -> str:
-    """Return the key of a record as JSON text, as `pipeline.codec.values.key_text` writes it."""
-    parsed = orjson.loads(record)
-    body = next(iter(parsed.values()), None) if isinstance(parsed, dict) and len(parsed) == 1 else parsed
-    return key_text_of(body, key)

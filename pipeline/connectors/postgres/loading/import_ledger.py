@@ -1,16 +1,17 @@
-"""The destination's memory, in the schema `_pipeline`: marks, records set aside, and what the streams look like.
+"""The import ledger, in the schema `_pipeline`: marks, rejected records, and the schemas of streams.
 
-Marks and records set aside are written in the transaction of the rows they are about.
+Marks and rejected records are written in the transaction of the rows that they are about.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from datetime import datetime
 
 from pipeline.codec.event_files.header import decode_schema, encode_schema
 from pipeline.connectors.postgres.session.connection import Connection
-from pipeline.connectors.sql.rejected_record import NO_KEY, RejectedRecord
+from pipeline.connectors.sql.rejected_record import COLUMNS, NO_KEY, RejectedRecord
+from pipeline.connectors.sql.retry import BATCH_RECORDS
 from pipeline.domain.ids import EventFileId, FlowName, StreamName, encode_name
 from pipeline.domain.schema import StreamSchema
 from pipeline.ports.destination import Mark, Rejection
@@ -36,19 +37,17 @@ CREATE TABLE IF NOT EXISTS _pipeline.latest (
     flow text NOT NULL, stream text NOT NULL, movement bigint NOT NULL, PRIMARY KEY (flow, stream)
 );
 """
-_IS_WHOLE = """
+_IS_COMPLETE = """
 SELECT EXISTS (SELECT FROM pg_attribute WHERE attrelid = to_regclass('_pipeline.streams') AND attname = 'as_of')
    AND to_regclass('_pipeline.latest') IS NOT NULL
 """
 _LOCK = 7_166_357_421
-"""The number of the advisory lock under which tables and types are made: streams and processes share some of them."""
-MANY_SET_ASIDE = 10_000
-"""How many records are held in memory to be set aside, or tried again, together."""
+"""The number of the advisory lock for creating tables and types, which streams and processes may share."""
 
 
 def create_ledger(connection: Connection) -> None:
-    """Make the schema and its tables unless they are there. Needs the privilege CREATE on the database to make them."""
-    if connection.execute(_IS_WHOLE).fetchone() == (True,):
+    """Create the schema and its tables unless they exist. To create them takes the privilege CREATE on the database."""
+    if connection.execute(_IS_COMPLETE).fetchone() == (True,):
         return
     with connection.transaction():
         lock_definitions(connection)
@@ -63,12 +62,12 @@ def read_marks(connection: Connection, flow: FlowName) -> Mapping[EventFileId, M
 
 
 def lock_definitions(connection: Connection) -> None:
-    """Wait until nobody else is making tables here, and let nobody until the end of the transaction."""
+    """Wait until no other process creates tables here, and keep others from it until the end of the transaction."""
     connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
 
 
 class ImportLedger:
-    """What is remembered of one Flow, seen through one connection."""
+    """The ledger of one Flow, through one connection."""
 
     def __init__(self, connection: Connection, flow: FlowName) -> None:
         self._connection = connection
@@ -82,16 +81,16 @@ class ImportLedger:
         )
         return {EventFileId.parse(event_file): Mark(*counts) for event_file, *counts in rows}
 
-    def unmarked_of(self, files: Sequence[EventFileId]) -> set[EventFileId]:
-        """Return those of the files that are not imported."""
+    def marked_among(self, files: Sequence[EventFileId]) -> Set[EventFileId]:
+        """Return those of the files that are imported."""
         rows = self._connection.execute(
             "SELECT event_file FROM _pipeline.marks WHERE flow = %s AND event_file = ANY(%s)",
             (self._flow, [str(file) for file in files]),
         )
-        return set(files) - {EventFileId.parse(event_file) for (event_file,) in rows}
+        return {EventFileId.parse(event_file) for (event_file,) in rows}
 
-    def go_on_to(self, stream: StreamName, movement: int) -> None:
-        """Remember that a Movement has come to a stream. Waits for loads of earlier ones to end; not in a transaction."""
+    def advance_movement(self, stream: StreamName, movement: int) -> None:
+        """Record that a Movement has reached a stream. Waits for loads of earlier ones to end; not in a transaction."""
         self._connection.execute(
             "INSERT INTO _pipeline.latest AS known VALUES (%s, %s, %s) "
             "ON CONFLICT (flow, stream) DO UPDATE SET movement = excluded.movement "
@@ -99,17 +98,17 @@ class ImportLedger:
             (self._flow, stream, movement),
         )
 
-    def has_gone_on(self, stream: StreamName, movement: int) -> bool:
-        """Whether a later Movement has come to the stream. If not, none does until the end of the transaction."""
-        latest = self._connection.execute(
+    def latest_movement(self, stream: StreamName) -> int:
+        """Return the latest Movement that has reached the stream; none does until the end of the transaction."""
+        row = self._connection.execute(
             "SELECT movement FROM _pipeline.latest WHERE flow = %s AND stream = %s FOR SHARE", (self._flow, stream)
         ).fetchone()
-        return latest is not None and int(latest[0]) > movement
+        return 0 if row is None else int(row[0])
 
     def claim(self, file: EventFileId, movement: int) -> bool:
         """Mark the file for this transaction; False if it is marked already.
 
-        Waits for another transaction that has claimed it: the unique key lets one of them commit.
+        Waits for another transaction that has claimed it: the unique key lets only one of them commit.
         """
         done = self._connection.execute(
             "INSERT INTO _pipeline.marks (flow, event_file, movement) VALUES (%s, %s, %s) ON CONFLICT DO NOTHING",
@@ -118,15 +117,24 @@ class ImportLedger:
         return done.rowcount == 1
 
     def complete(self, file: EventFileId, mark: Mark) -> None:
-        """Write into a claimed mark what became of the file's records."""
+        """Write the counts of the file's records into its claimed mark."""
         self._connection.execute(
             "UPDATE _pipeline.marks SET upserts = %s, deletes = %s, rejected = %s, binaries = %s, movement = %s "
             "WHERE flow = %s AND event_file = %s",
             (mark.upserts, mark.deletes, mark.rejected, mark.binaries, mark.movement, self._flow, str(file)),
         )
 
-    def schema_to_follow_from(self, stream: StreamName, as_of: datetime) -> StreamSchema | None:
-        """Return what a stream looked like before, of a table that held nothing before us; None unless that was before `as_of`."""
+    def correct_marks(self, accepted: Mapping[EventFileId, int]) -> None:
+        """Count records that were accepted after all as upserts of their files."""
+        for file, count in accepted.items():
+            self._connection.execute(
+                "UPDATE _pipeline.marks SET upserts = upserts + %(count)s, rejected = rejected - %(count)s "
+                "WHERE flow = %(flow)s AND event_file = %(file)s",
+                {"count": count, "flow": self._flow, "file": str(file)},
+            )
+
+    def previous_schema(self, stream: StreamName, as_of: datetime) -> StreamSchema | None:
+        """Return the schema of a stream before `as_of`, if its table had no rows before the first load; else None."""
         row = self._connection.execute(
             "SELECT schema FROM _pipeline.streams WHERE flow = %s AND stream = %s AND is_ours AND as_of < %s",
             (self._flow, stream, as_of),
@@ -134,9 +142,9 @@ class ImportLedger:
         return None if row is None else decode_schema(row[0], f"the schema of {stream} in _pipeline.streams")
 
     def remember_schema(self, schema: StreamSchema, *, as_of: datetime, is_ours: bool) -> None:
-        """Keep what a stream looks like, for `schemas`; and, the first time, whether its table held nothing before us.
+        """Store the schema of a stream, and at the first time whether its table had no rows before.
 
-        `as_of` is when it was exported: of files that are loaded side by side, the later one is right.
+        `as_of` is the time of the export: of files that are loaded concurrently, the later one wins.
         """
         text = encode_schema(schema).decode()
         self._connection.execute(
@@ -146,73 +154,60 @@ class ImportLedger:
             (self._flow, schema.stream, text, is_ours, as_of),
         )
 
-    def is_ours(self, stream: StreamName) -> bool:
-        """Whether the stream's table held nothing before the Flow's first load."""
-        return self._exists(
-            "SELECT FROM _pipeline.streams WHERE flow = %s AND stream = %s AND is_ours", self._flow, stream
-        )
-
-    def is_first_snapshot(self, file: EventFileId) -> bool:
-        """Whether the stream's table holds nothing but records of this Movement: no key of a `full` file can be there."""
-        return self.is_ours(file.stream) and not self._exists(
-            "SELECT FROM _pipeline.marks WHERE flow = %s AND split_part(event_file, '/', 2) = %s "
-            "AND split_part(event_file, '/', 1) <> %s",
-            *(self._flow, encode_name(file.stream), str(file.movement)),
-        )
-
-    def _exists(self, query: str, *parameters: str) -> bool:
-        return self._connection.execute(f"SELECT EXISTS ({query})", parameters).fetchone() == (True,)
-
     def schemas(self) -> list[StreamSchema]:
-        """Return what `remember_schema` kept of all streams of the Flow, by name."""
+        """Return the latest schema of each stream of the Flow, by name."""
         rows = self._connection.execute(
             'SELECT stream, schema FROM _pipeline.streams WHERE flow = %s ORDER BY stream COLLATE "C"', (self._flow,)
         )
         return [decode_schema(text, f"the schema of {stream} in _pipeline.streams") for stream, text in rows]
 
-    def has_rejected(self, stream: StreamName) -> bool:
-        """Whether any record of the stream is set aside."""
-        return self._exists("SELECT FROM _pipeline.rejected WHERE flow = %s AND stream = %s", self._flow, stream)
+    def is_ours(self, stream: StreamName) -> bool:
+        """Whether the stream's table had no rows before the Flow's first load."""
+        return self._exists("_pipeline.streams WHERE flow = %s AND stream = %s AND is_ours", self._flow, stream)
 
-    def add_rejected(self, items: Sequence[RejectedRecord]) -> None:
-        """Remember records of one stream that were refused, in place of older ones with their keys."""
-        last = {item.rejection.key: item for item in items}
-        kept = [item for item in items if item.rejection.key == NO_KEY or last[item.rejection.key] is item]
-        self.forget(items[0].stream, [key for key in last if key != NO_KEY])
-        for start in range(0, len(kept), MANY_SET_ASIDE):
-            self._insert(kept[start : start + MANY_SET_ASIDE])
-
-    def _insert(self, items: Sequence[RejectedRecord]) -> None:
-        columns = [
-            [item.rejection.key for item in items],
-            [str(item.rejection.file) for item in items],
-            [item.rejection.line for item in items],
-            [item.record for item in items],
-            [item.rejection.reason for item in items],
-            [item.rejection.column for item in items],
-            [item.blocked for item in items],
-        ]
-        self._connection.execute(
-            "INSERT INTO _pipeline.rejected (flow, stream, key, event_file, line, record, reason, column_name, in_the_way) "
-            "SELECT %s, %s, * FROM unnest(%s::text[], %s::text[], %s::bigint[], %s::bytea[], %s::text[], %s::text[], "
-            "%s::boolean[])",
-            (self._flow, items[0].stream, *columns),
+    def is_first_snapshot(self, file: EventFileId) -> bool:
+        """Whether the stream's table has only records of this Movement, so that no key of a `full` file is there."""
+        return self.is_ours(file.stream) and not self._exists(
+            "_pipeline.marks WHERE flow = %s AND split_part(event_file, '/', 2) = %s "
+            "AND split_part(event_file, '/', 1) <> %s",
+            *(self._flow, encode_name(file.stream), str(file.movement)),
         )
 
+    def has_rejected(self, stream: StreamName) -> bool:
+        """Whether the stream has rejected records."""
+        return self._exists("_pipeline.rejected WHERE flow = %s AND stream = %s", self._flow, stream)
+
+    def _exists(self, rows: str, *parameters: str) -> bool:
+        query = f"SELECT EXISTS (SELECT FROM {rows})"
+        return self._connection.execute(query, parameters).fetchone() == (True,)
+
+    def add_rejected(self, records: Sequence[RejectedRecord]) -> None:
+        """Store rejected records of one stream, in place of older ones with their keys."""
+        last = {record.rejection.key: record for record in records}
+        kept = [it for it in records if it.rejection.key == NO_KEY or last[it.rejection.key] is it]
+        self.forget(records[0].stream, [key for key in last if key != NO_KEY])
+        for start in range(0, len(kept), BATCH_RECORDS):
+            columns = map(list, zip(*(it.to_row() for it in kept[start : start + BATCH_RECORDS]), strict=True))
+            self._connection.execute(
+                f"INSERT INTO _pipeline.rejected (flow, stream, {', '.join(COLUMNS)}) SELECT %s, %s, * FROM "
+                "unnest(%s::text[], %s::text[], %s::bigint[], %s::bytea[], %s::text[], %s::text[], %s::boolean[])",
+                (self._flow, records[0].stream, *columns),
+            )
+
     def forget(self, stream: StreamName, keys: Sequence[str]) -> None:
-        """Forget the records with these keys: later ones have gone in."""
+        """Delete the rejected records with these keys: later records with them are accepted."""
         self._connection.execute(
             "DELETE FROM _pipeline.rejected USING unnest(%s::text[]) AS gone(key) "
             "WHERE flow = %s AND stream = %s AND md5(rejected.key) = md5(gone.key) AND rejected.key = gone.key",
             (list(keys), self._flow, stream),
         )
 
-    def drop(self, items: Iterable[RejectedRecord]) -> None:
-        """Forget these records, about to be tried again."""
-        self._connection.execute("DELETE FROM _pipeline.rejected WHERE id = ANY(%s)", ([item.id for item in items],))
+    def drop(self, records: Iterable[RejectedRecord]) -> None:
+        """Delete these rejected records, before they are retried."""
+        self._connection.execute("DELETE FROM _pipeline.rejected WHERE id = ANY(%s)", ([it.id for it in records],))
 
     def rejections(self, file: EventFileId | None = None) -> list[Rejection]:
-        """Return what is set aside of the Flow, or of one file, in the order in which it came."""
+        """Return the rejections of the Flow, or of one file, in the order of their ids."""
         rows = self._connection.execute(
             "SELECT event_file, line, key, reason, column_name FROM _pipeline.rejected "
             "WHERE flow = %(flow)s AND (%(file)s::text IS NULL OR event_file = %(file)s) ORDER BY id",
@@ -220,49 +215,18 @@ class ImportLedger:
         )
         return [Rejection(EventFileId.parse(event_file), *others) for event_file, *others in rows]
 
-    def streams_with_rejected(self) -> set[StreamName]:
-        """Return the streams of the Flow of which records are set aside."""
-        rows = self._connection.execute("SELECT DISTINCT stream FROM _pipeline.rejected WHERE flow = %s", (self._flow,))
-        return {StreamName(stream) for (stream,) in rows}
-
-    def newest(self) -> int:
-        """Return the number of the record set aside last; 0 without any."""
-        row = self._connection.execute("SELECT coalesce(max(id), 0) FROM _pipeline.rejected").fetchone()
-        return 0 if row is None else int(row[0])
-
-    def rejected_batch(self, stream: StreamName, until: int, file: EventFileId | None = None) -> list[RejectedRecord]:
-        """Return the oldest `MANY_SET_ASIDE` records of the stream up to the one numbered `until`, with their content.
-
-        With `file` given, those of it that another row stood in the way of.
-        """
+    def rejected_ids(self, stream: StreamName, blocked_of: EventFileId | None = None) -> list[int]:
+        """Return the ids of a stream's rejected records, ascending; with `blocked_of`, of the blocked ones of that file."""
         rows = self._connection.execute(
-            "SELECT id, event_file, line, key, reason, column_name, record, in_the_way FROM _pipeline.rejected "
-            "WHERE flow = %(flow)s AND stream = %(stream)s AND id <= %(until)s "
-            "AND (%(file)s::text IS NULL OR event_file = %(file)s AND in_the_way) ORDER BY id LIMIT %(limit)s",
-            {
-                "flow": self._flow,
-                "stream": stream,
-                "until": until,
-                "limit": MANY_SET_ASIDE,
-                "file": None if file is None else str(file),
-            },
+            "SELECT id FROM _pipeline.rejected WHERE flow = %(flow)s AND stream = %(stream)s "
+            "AND (%(file)s::text IS NULL OR event_file = %(file)s AND in_the_way) ORDER BY id",
+            {"flow": self._flow, "stream": stream, "file": None if blocked_of is None else str(blocked_of)},
         )
-        return [
-            RejectedRecord(
-                stream,
-                Rejection(EventFileId.parse(event_file), line, key, reason, column),
-                bytes(record),
-                in_the_way,
-                row,
-            )
-            for row, event_file, line, key, reason, column, record, in_the_way in rows
-        ]
+        return [id_ for (id_,) in rows]
 
-    def correct_marks(self, gone_in: Mapping[EventFileId, int]) -> None:
-        """Count records that went in after all as upserts of their files."""
-        for file, count in gone_in.items():
-            self._connection.execute(
-                "UPDATE _pipeline.marks SET upserts = upserts + %(count)s, rejected = rejected - %(count)s "
-                "WHERE flow = %(flow)s AND event_file = %(file)s",
-                {"count": count, "flow": self._flow, "file": str(file)},
-            )
+    def rejected_records(self, ids: Sequence[int]) -> list[RejectedRecord]:
+        """Return those of these records that are still stored, in the order of their ids."""
+        rows = self._connection.execute(
+            f"SELECT id, {', '.join(COLUMNS)} FROM _pipeline.rejected WHERE id = ANY(%s) ORDER BY id", (list(ids),)
+        )
+        return [RejectedRecord.from_row(*row) for row in rows]

@@ -1,4 +1,4 @@
-"""The table that a stream is loaded into, as it is at the destination; and how the stream's columns go into it."""
+"""How a stream is loaded into a table: its columns, its key, and what a row without a key is found by."""
 
 from __future__ import annotations
 
@@ -7,27 +7,28 @@ from dataclasses import dataclass
 from pipeline.connectors.postgres.ddl.ensure_table import postgres_native
 from pipeline.connectors.postgres.ddl.target_table import TargetColumn, TargetTable
 from pipeline.connectors.postgres.loading.csv_values import Holds, LineColumn
-from pipeline.connectors.postgres.session.connection import quoted
+from pipeline.connectors.sql.identifiers import quoted, quoted_list
 from pipeline.domain.errors import ConfigurationError
+from pipeline.domain.ids import StreamName
 from pipeline.domain.schema import StreamSchema
 
 
 @dataclass(frozen=True, slots=True)
 class RowKey:
-    """How rows of a table without a key are told apart: by a digest of their content, and a count (catalog.py)."""
+    """What identifies a row of a table without a key: a digest of its content, and a count (streams.py)."""
 
     row: str
     dup: str
     digest: str
 
     def where_missing(self, table: str) -> str:
-        """Return the end of an INSERT … SELECT from stage `s` that leaves out rows of which there are enough."""
+        """Return the end of an INSERT … SELECT from the stage `s` that leaves out rows of which there are enough."""
         count = f"SELECT {self.digest} AS digest, count(*) AS present FROM {table} GROUP BY 1"
         row, dup = quoted(self.row), quoted(self.dup)
         return f" LEFT JOIN ({count}) AS t ON t.digest = s.{row} WHERE s.{dup} >= coalesce(t.present, 0)"
 
     def delete_surplus(self, table: str, stage: str) -> str:
-        """Return the statement that deletes, of each row in `stage`, all that there are too many of."""
+        """Return the statement that deletes, of each row in `stage`, those of which there are too many."""
         row, dup = quoted(self.row), quoted(self.dup)
         numbered = (
             f"SELECT tableoid AS place, ctid AS spot, {self.digest} AS digest, "
@@ -42,14 +43,15 @@ class RowKey:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A table, and which of a stream's columns go into it (`columns`), in the stream's order.
+    """A table, and the columns of a stream that are loaded into it (`columns`), in the stream's order.
 
-    `kept` are columns that an update does not write: equal keys are the same there. `covers_table`: the stream has every
-    column of the table. `has_identity_always`: values for a column GENERATED ALWAYS AS IDENTITY have to override it;
-    `must_replace`: such a column is outside the key, where no UPDATE may write it.
+    `kept` are columns that an update does not write, because equal keys are identical there. `covers_table`: the stream
+    has every column of the table. `has_identity_always`: values of a column GENERATED ALWAYS AS IDENTITY must override
+    it. `must_replace`: such a column is outside the key, where no UPDATE may write it.
     """
 
     table: TargetTable
+    stream: StreamName
     columns: tuple[str, ...]
     key: tuple[str, ...]
     kept: frozenset[str]
@@ -62,26 +64,26 @@ class Target:
 
     @property
     def sql(self) -> str:
-        """The table in a statement that writes: its own rows, and those of its partitions."""
+        """The table in a statement that writes, with its partitions."""
         return self.table.sql
 
     @property
     def only(self) -> str:
-        """The table in a statement that reads or deletes, without the tables that inherit from it."""
+        """The table in a statement that reads or deletes, without tables that inherit from it."""
         return self.sql if self.table.partitioned else f"ONLY {self.sql}"
 
     @property
     def key_lines(self) -> tuple[LineColumn, ...]:
-        """The key's columns, as deletes have them."""
+        """The columns of the key, as deletes have them."""
         by_name = {line.name: line for line in self.lines}
-        found = [by_name[name] for name in self.key]
-        return tuple(LineColumn(line.name, line.holds or Holds.TEXT) for line in found)
+        return tuple(LineColumn(name, by_name[name].holds or Holds.TEXT) for name in self.key)
 
     @property
     def stage_columns(self) -> list[str]:
         """The columns of the temporary table for upserts, as a SELECT from the table `t` gives them."""
-        extra = [] if self.row_key is None else self.key_columns
-        return extra + [self._staged(name) for name in self.columns]
+        hidden = [] if self.row_key is None else self.key_columns
+        casts = {name: f"::numeric AS {quoted(name)}" for name in self.columns if self._is_money(name)}
+        return hidden + [f"t.{quoted(name)}{casts.get(name, '')}" for name in self.columns]
 
     @property
     def key_columns(self) -> list[str]:
@@ -93,42 +95,39 @@ class Target:
 
     @property
     def can_copy_directly(self) -> bool:
-        """Whether a value's text means the same in a COPY to the table itself: that of money depends on `lc_monetary`."""
-        return not any(self.table.columns[name].base == "money" for name in self.columns)
+        """Whether a COPY into the table reads values as they are: how it reads money depends on `lc_monetary`."""
+        return not any(map(self._is_money, self.columns))
 
     def staged_value(self, name: str) -> str:
         """Return the value of a column of the temporary table `s` as the table takes it."""
-        return f"s.{quoted(name)}" + ("::money" if self.table.columns[name].base == "money" else "")
+        return f"s.{quoted(name)}" + ("::money" if self._is_money(name) else "")
 
-    def _staged(self, name: str) -> str:
-        is_money = self.table.columns[name].base == "money"
-        return f"t.{quoted(name)}::numeric AS {quoted(name)}" if is_money else f"t.{quoted(name)}"
+    def _is_money(self, name: str) -> bool:
+        return self.table.columns[name].base == "money"
 
 
 def target_of(table: TargetTable, schema: StreamSchema) -> Target:
-    """Return how the stream goes into the table. ConfigurationError when it has no unique index on the stream's key."""
-    columns, row_key = table.columns, _row_key(schema)
+    """Return how the stream is loaded into the table. ConfigurationError without a unique index on the stream's key."""
+    columns, key, row_key = table.columns, schema.primary_keys, _row_key(schema)
+    if row_key is None and frozenset(key) not in table.unique_keys:
+        raise ConfigurationError(
+            f"Table {table.sql} of the destination has no unique index on the stream's key ({quoted_list(key)}), so rows "
+            f"could be duplicated; create one: CREATE UNIQUE INDEX ON {table.sql} ({quoted_list(key)})"
+        )
     hidden = () if row_key is None else (row_key.row, row_key.dup)
-    wanted = [c for c in schema.columns if c.name in columns and not columns[c.name].generated]
-    names = tuple(column.name for column in wanted)
-    if row_key is None and frozenset(schema.primary_keys) not in table.unique_keys:
-        raise ConfigurationError(_without_key(table, schema.primary_keys))
-    lines = tuple(
-        LineColumn(c.name, _holds(c.type, columns[c.name]) if c in wanted else Holds.TEXT if c.name in hidden else None)
-        for c in schema.columns
-    )
-    always = {name for name in names if columns[name].identity == "a"}
-    kept = frozenset(name for name in schema.primary_keys if name in columns and columns[name].same_when_equal)
-    needed = {name for name, column in columns.items() if not column.generated}
-    unwanted = [c.name for c in schema.columns if c not in wanted and c.name not in (*hidden, *schema.primary_keys)]
+    wanted = {c.name: c.type for c in schema.columns if c.name in columns and not columns[c.name].generated}
+    holds = dict.fromkeys(hidden, Holds.TEXT) | {name: _holds(type_, columns[name]) for name, type_ in wanted.items()}
+    always = {name for name in wanted if columns[name].identity == "a"}
+    kept = frozenset(name for name in key if name in columns and columns[name].same_when_equal)
     return Target(
         table=table,
-        columns=names,
-        key=schema.primary_keys,
+        stream=schema.stream,
+        columns=tuple(wanted),
+        key=key,
         kept=kept | always,
-        skipped=tuple(unwanted),
-        lines=lines,
-        covers_table=needed <= set(names),
+        skipped=tuple(name for name in schema.column_names if name not in {*wanted, *hidden, *key}),
+        lines=tuple(LineColumn(name, holds.get(name)) for name in schema.column_names),
+        covers_table={name for name, column in columns.items() if not column.generated} <= wanted.keys(),
         has_identity_always=bool(always),
         must_replace=bool(always - kept),
         row_key=row_key,
@@ -144,11 +143,3 @@ def _holds(wire: str, column: TargetColumn) -> Holds:
     if wire == "any" and column.base in ("json", "jsonb"):
         return Holds.ANY
     return Holds.BYTES if column.base == "bytea" else Holds.TEXT
-
-
-def _without_key(table: TargetTable, key: tuple[str, ...]) -> str:
-    names = ", ".join(map(quoted, key))
-    return (
-        f"Table {table.sql} of the destination has no unique index on the stream's key ({names}), so rows could come in "
-        f"twice; make one: CREATE UNIQUE INDEX ON {table.sql} ({names})"
-    )

@@ -1,10 +1,9 @@
-"""A block of rows of a table as COPY writes them: digest and hashes at hand, keys and upsert lines made when asked for."""
+"""A block of a table's rows as COPY writes them: digest and hashes are computed with it, keys and upsert lines on demand."""
 
 from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import repeat
 
 import orjson
@@ -14,36 +13,29 @@ from xxhash import xxh3_64_digest, xxh3_64_intdigest, xxh3_128
 from pipeline.connectors.postgres.reading.fields import Rows, UpsertLines
 from pipeline.connectors.postgres.reading.keys import RowKeys
 from pipeline.connectors.postgres.reading.selects import TableSelect
-from pipeline.connectors.postgres.schema.tables import Table
 from pipeline.domain.keys import Key
 from pipeline.ports.source import ROW_HASH_BYTES, StoreBinary
 
 
-@dataclass(frozen=True, slots=True)
-class RowReading:
-    """How the rows of one table are read: what their hashes begin with, and what makes keys and upsert lines of them."""
+class RowFormat:
+    """What turns the rows of one table into keys, hashes and upsert lines.
 
-    seed: int
-    keys: RowKeys
-    lines: UpsertLines
+    Hashes are seeded with the names and types of columns, so that equal values in other columns have other hashes.
+    """
 
-
-def row_reading(select: TableSelect, place: str) -> RowReading:
-    """Return how the rows are read that `select` gives. `place` names the table in errors."""
-    return RowReading(_hash_seed(select.table), RowKeys(select.fields, select.key, place), UpsertLines(select.fields))
-
-
-def _hash_seed(table: Table) -> int:
-    """Return the seed of a table's row hashes: equal content under other names, or of another type, is another row."""
-    named = [[column.name, column.base_type or column.native_type] for column in table.data_columns]
-    return xxh3_64_intdigest(orjson.dumps([table.key, named]))
+    def __init__(self, select: TableSelect) -> None:
+        table = select.table
+        named = [[column.name, column.base_type or column.native_type] for column in table.data_columns]
+        self.seed = xxh3_64_intdigest(orjson.dumps([table.key, named]))
+        self.keys = RowKeys(select.fields, select.key, select.place)
+        self.lines = UpsertLines(select.fields)
 
 
 class PostgresRowBlock:
-    """Consecutive rows of one table, some at a time: so much as a processor keeps at hand."""
+    """Consecutive rows of one table, in pieces that fit into the processor's cache."""
 
-    def __init__(self, rows: Sequence[Rows], hashes: bytes, digest: bytes, how: RowReading) -> None:
-        self._rows, self._hashes, self._digest, self._how = rows, hashes, digest, how
+    def __init__(self, pieces: Sequence[Rows], hashes: bytes, digest: bytes, row_format: RowFormat) -> None:
+        self._pieces, self._hashes, self._digest, self._format = pieces, hashes, digest, row_format
 
     def __len__(self) -> int:
         return len(self._hashes) // ROW_HASH_BYTES
@@ -52,11 +44,11 @@ class PostgresRowBlock:
         return self._digest
 
     def last_key(self) -> Key:
-        last = self._rows[-1]
-        return self._how.keys.of(last.picked([len(last) - 1]))[0]
+        last = self._pieces[-1]
+        return self._format.keys.of(last.picked([len(last) - 1]))[0]
 
     def keys(self) -> Sequence[Key]:
-        return [key for rows in self._rows for key in self._how.keys.of(rows)]
+        return [key for rows in self._pieces for key in self._format.keys.of(rows)]
 
     def row_hashes(self) -> bytes:
         return self._hashes
@@ -65,11 +57,11 @@ class PostgresRowBlock:
         return await run_sync(self._lines, positions) if positions else b""
 
     def _lines(self, positions: Sequence[int]) -> bytes:
-        return b"".join(map(self._how.lines.of, self._picked(positions)))
+        return b"".join(map(self._format.lines.of, self._picked(positions)))
 
     def _picked(self, positions: Sequence[int]) -> Iterator[Rows]:
         start = first = 0
-        for rows in self._rows:
+        for rows in self._pieces:
             end = start + len(rows)
             last = bisect_left(positions, end, first)
             if last - first == len(rows):
@@ -80,21 +72,21 @@ class PostgresRowBlock:
 
 
 class BlockBuilder:
-    """Gathers the rows of a block. Each is hashed as it comes: in CSV, which can be read in one way only."""
+    """Gathers the rows of a block. Each is hashed on arrival, as CSV, which can be read in one way only."""
 
-    def __init__(self, how: RowReading) -> None:
-        self._how = how
-        self._rows: list[Rows] = []
+    def __init__(self, row_format: RowFormat) -> None:
+        self._format = row_format
+        self._pieces: list[Rows] = []
         self._hashes: list[bytes] = []
-        self._digest = xxh3_128(seed=how.seed)
+        self._digest = xxh3_128(seed=row_format.seed)
         self.count = self.bytes = 0
 
     def add(self, rows: Sequence[memoryview]) -> None:
-        """Take the next rows."""
+        """Add the next rows."""
         text = b"".join(rows)
         self._digest.update(text)
-        self._hashes += map(xxh3_64_digest, rows, repeat(self._how.seed))
-        self._rows.append(Rows(text, list(map(len, rows))))
+        self._hashes += map(xxh3_64_digest, rows, repeat(self._format.seed))
+        self._pieces.append(Rows(text, list(map(len, rows))))
         self.count += len(rows)
         self.bytes += len(text)
 
@@ -102,4 +94,4 @@ class BlockBuilder:
         """Return the block; None when it has no rows."""
         if not self.count:
             return None
-        return PostgresRowBlock(self._rows, b"".join(self._hashes), self._digest.digest(), self._how)
+        return PostgresRowBlock(self._pieces, b"".join(self._hashes), self._digest.digest(), self._format)

@@ -1,6 +1,6 @@
 """COPY TO STDOUT, read row by row as bytes, in worker threads that can be stopped.
 
-psycopg's own `copy.rows()` costs more for a row than the server does; here a row is one call into libpq.
+psycopg's own `copy.rows()` takes longer for a row than the server does; here a row is one call of libpq.
 """
 
 from __future__ import annotations
@@ -14,31 +14,31 @@ from psycopg.errors import error_from_result
 
 from pipeline.connectors.postgres.session.connection import Connection
 
-_LOOK_SECONDS = 0.1
-"""How often a thread that waits for the server looks whether it is still wanted."""
+_POLL_SECONDS = 0.1
+"""How often a thread that waits for the server checks whether it is stopped."""
 
 
 class StoppedError(Exception):
-    """Nobody wants the rows any more. Never leaves this package."""
+    """`stop` was called. Never leaves this package."""
 
 
 class CopyOut:
-    """One COPY TO STDOUT at a time on a connection, which nobody else uses meanwhile."""
+    """One COPY TO STDOUT at a time on a connection of its own."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._pgconn = connection.pgconn
-        self._selector = selectors.PollSelector()  # which holds no file descriptor of its own
+        self._selector = selectors.PollSelector()  # unlike others it needs no file descriptor
         self._selector.register(self._pgconn.socket, selectors.EVENT_READ)
         self._stop = threading.Event()
         self._at_end = True
 
     def stop(self) -> None:
-        """Let a thread that waits for rows give up soon. The connection is then of no more use."""
+        """Let a thread that waits for rows give up soon. The connection cannot be used after that."""
         self._stop.set()
 
     def start(self, statement: str) -> None:
-        """Begin a COPY. psycopg.Error when the server refuses."""
+        """Begin a COPY. psycopg.Error when the server rejects it."""
         self._at_end = False
         self._pgconn.send_query(statement.encode())
         while self._pgconn.is_busy():
@@ -48,7 +48,7 @@ class CopyOut:
             self._raise(result)
 
     def read(self, max_rows: int, max_bytes: int) -> list[memoryview]:
-        """Return the next rows, each with the line feed that ends it; none when there are no more.
+        """Return the next rows, each with its line feed; none when there are no more.
 
         At most `max_rows`, and no more once there are `max_bytes`. StoppedError after `stop`.
         """
@@ -72,18 +72,15 @@ class CopyOut:
 
     def _wait(self) -> None:
         while not self._stop.is_set():
-            if self._selector.select(_LOOK_SECONDS):
+            if self._selector.select(_POLL_SECONDS):
                 self._pgconn.consume_input()
                 return
         raise StoppedError
 
     def _end(self) -> None:
-        """Take the results that follow the last row: they tell whether it was the last."""
+        """Read the results after the last row, which say whether the COPY succeeded."""
         self._at_end = True
-        results = []
-        while (result := self._pgconn.get_result()) is not None:
-            results.append(result)
-        for result in results:
+        for result in list(iter(self._pgconn.get_result, None)):
             if result.status != pq.ExecStatus.COMMAND_OK:
                 self._raise(result)
 

@@ -1,7 +1,7 @@
-"""What COPY gives of each column, and how it becomes the members of an upsert line.
+"""The fields of a row as COPY writes them, and the upsert lines made of them.
 
-In PostgreSQL's CSV with the escape character `\\`, with quotes around every text and `null` for NULL, a value is its JSON
-but for control characters, which CSV leaves as they are (docs/decisions/0008). So a line is made of a row's fields as they come.
+In PostgreSQL's CSV with the escape character `\\`, quotes around every text and `null` for NULL, a value is its own JSON,
+except that CSV does not escape control characters (docs/decisions/0008). So most fields go into a line unchanged.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from pipeline.connectors.postgres.schema.types import Form
 from pipeline.connectors.postgres.session.connection import quoted
 
 Rewrite = Callable[[Sequence[bytes]], Sequence[bytes]]
-"""Makes JSON of the texts of one column of several rows."""
+"""Turns the texts of one column of several rows into JSON."""
 
 _UNQUOTED = (Form.NUMBER, Form.FLOAT, Form.BOOLEAN)
 SEPARATOR = b"\x01"
-"""Stands between fields: hardly a text has it, and where one does it stands in quotes."""
+"""The delimiter of fields: hardly any text contains it, and quotes surround it there."""
 
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """A member of a stream's records: its name, the SQL that COPY writes, and how it is written."""
+    """A member of a stream's records: its name, the SQL of its value, and its form in JSON."""
 
     name: str
     sql: str
@@ -43,12 +43,8 @@ def fields_of(table: Table) -> tuple[Field, ...]:
 
 
 def _field(column: TableColumn) -> Field:
-    name = quoted(column.name)
-    match column.wire.form:
-        case Form.MONEY:
-            return Field(column.name, f"{name}::numeric", Form.MONEY)
-        case form:
-            return Field(column.name, name, form)
+    cast = "::numeric" if column.wire.form is Form.MONEY else ""
+    return Field(column.name, quoted(column.name) + cast, column.wire.form)
 
 
 def copy_statement(fields: Sequence[Field], from_item: str) -> str:
@@ -62,7 +58,7 @@ def copy_statement(fields: Sequence[Field], from_item: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """Consecutive rows as COPY writes them, one after the other, and the length of each in bytes."""
+    """Consecutive rows as COPY writes them, and the length of each in bytes."""
 
     text: bytes
     sizes: Sequence[int]
@@ -76,17 +72,17 @@ class Rows:
         return [self.text[start : start + size] for start, size in zip(starts, self.sizes, strict=False)]
 
     def picked(self, positions: Sequence[int]) -> Rows:
-        """Return those at these positions."""
+        """Return the rows at these positions."""
         each = self.each()
         rows = [each[at] for at in positions]
         return Rows(b"".join(rows), list(map(len, rows)))
 
 
 def split(rows: Rows, width: int) -> list[bytes]:
-    """Return the `width` fields of all rows, one after the other: JSON, but for those that `UpsertLines` rewrites."""
+    """Return the `width` fields of each row, all in one list: JSON, except for those that `UpsertLines` rewrites."""
     text = rows.text.translate(_SEPARATED)
     found = text.split(SEPARATOR)
-    found.pop()  # behind the end of the last row
+    found.pop()  # after the end of the last row
     if _ODD in text or len(found) != width * len(rows):
         found = _escaped(rows, width * len(rows)).split(SEPARATOR)
         found.pop()
@@ -94,16 +90,16 @@ def split(rows: Rows, width: int) -> list[bytes]:
 
 
 _ODD = b"\0"
-"""Stands for control characters within texts. No text of PostgreSQL's has it."""
+"""Replaces control characters within texts. No text of PostgreSQL contains it."""
 _SEPARATED = bytes(1 if byte in b"\n\x01" else 0 if byte < 32 else byte for byte in range(256))
-"""The end of a row becomes a separator, as does each that stands in a text, which their number tells."""
+"""Turns the end of a row into a separator. A separator within a text shows in the number of fields."""
 _COMMON = ((b"\n", rb"\n"), (b"\r", rb"\r"), (b"\t", rb"\t"))
 _TEXT = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 _CONTROL = re.compile(rb"[\x01-\x1f]")
 
 
 def _escaped(rows: Rows, count: int) -> bytes:
-    """Return rows, each with a separator at its end, so `count` in all, with control characters in texts as JSON has them."""
+    """Return the rows with a separator at the end of each, `count` separators in all, and control characters escaped."""
     text = SEPARATOR.join([*(row[:-1] for row in rows.each()), b""])
     for control, escape in _COMMON:
         text = text.replace(control, escape)
@@ -136,7 +132,7 @@ class UpsertLines:
 
 
 def bytes_of(text: bytes) -> bytes:
-    """Return the value of a field of bytes that is not NULL: hexadecimal digits behind a backslash, which CSV doubles, and an x."""
+    """Return the value of a field of bytes that is not NULL: hexadecimal digits after `\\\\x`, in quotes."""
     return unhexlify(text[4:-1])
 
 
@@ -149,7 +145,7 @@ def _floats(texts: Sequence[bytes]) -> Sequence[bytes]:
 
 
 def _float(text: bytes) -> bytes:
-    """A whole number gets `.0`, so that it stays a float."""
+    """Return a float as JSON. A whole number gets `.0`, so that it stays a float."""
     return text + b".0" if text.removeprefix(b"-").isdigit() else _NOT_FINITE.get(text, text)
 
 

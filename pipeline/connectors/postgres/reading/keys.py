@@ -1,4 +1,4 @@
-"""The keys of rows, read from what COPY writes of them."""
+"""The keys of rows, decoded from what COPY writes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _ReadColumn = Callable[[Sequence[bytes]], Sequence[KeyValue]]
 
 
 class RowKeys:
-    """Reads the keys of rows with `fields`: the columns `key`, in that order. `place` names the table in errors."""
+    """Decodes the keys of rows with `fields`: the columns `key`, in that order. `place` names the table in errors."""
 
     def __init__(self, fields: Sequence[Field], key: Sequence[str], place: str) -> None:
         names = [field.name for field in fields]
@@ -26,7 +26,7 @@ class RowKeys:
         self._place = place
 
     def of(self, rows: Rows) -> list[Key]:
-        """Return the keys, in order. ConfigurationError when one has no order."""
+        """Return the keys, in order. ConfigurationError for NaN, which has no order."""
         values, width = (_first_fields(rows), 1) if self._is_first else (split(rows, self._width), self._width)
         try:
             return list(zip(*[read(values[at::width]) for at, read in self._columns], strict=True))
@@ -38,7 +38,7 @@ _NEVER_ESCAPED = (Form.NUMBER, Form.PLAIN)
 
 
 def _first_fields(rows: Rows) -> list[bytes]:
-    """Return the first field of each row, of a form that never needs escaping: twice as fast as splitting all of it."""
+    """Return the first field of each row, of a form that never needs escapes: twice as fast as splitting whole rows."""
     lines = rows.text.split(b"\n")
     lines.pop()
     if len(lines) != len(rows):  # a text has line feeds
@@ -54,7 +54,7 @@ def _as_json(texts: Sequence[bytes]) -> Sequence[KeyValue]:
 def _floats(texts: Sequence[bytes]) -> Sequence[KeyValue]:
     found = list(map(float, texts))
     if any(map(math.isnan, found)):
-        raise ConfigurationError("NaN stands in a key, where it has no order; give the table another key")
+        raise ConfigurationError("a key is NaN, which has no order; give the table another key")
     return found
 
 

@@ -1,7 +1,7 @@
-"""Cutting a large table into ranges of its key, so that several connections can read it side by side.
+"""Dividing a large table into ranges of its key, so that several connections can read it concurrently.
 
-The ranges come from what ANALYZE has left in pg_stats, or else from the least and the greatest key. If they are wrong,
-because the statistics are old, the ranges are uneven, and the reading is slower but right: they always cover every key.
+The ranges come from the statistics of ANALYZE, or else from the least and the greatest key. Old statistics make them
+uneven and reading slower, but not wrong: together they always cover every key.
 """
 
 from __future__ import annotations
@@ -9,34 +9,34 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
 from pipeline.connectors.postgres.reading.selects import TableSelect
-from pipeline.connectors.postgres.schema.catalog_types import fetch
 from pipeline.connectors.postgres.schema.types import Form
 from pipeline.connectors.postgres.session.connection import Connection, literal, quoted
 
+READERS = 2
+"""Connections that read one large table: with the second, neither the server nor this process waits for the other."""
 RANGE_ROWS = 6_000
-"""Rows a range should have: what two blocks hold, so that a reader that is ahead need not wait for long."""
+"""Rows of a range, about: as many as two blocks hold, so that a reader that is ahead does not wait for long."""
 
 _HISTOGRAM = """
-SELECT histogram_bounds::text::text[] AS bounds FROM pg_stats
+SELECT histogram_bounds::text::text[] FROM pg_stats
 WHERE schemaname = %s AND tablename = %s AND attname = %s AND inherited = %s AND histogram_bounds IS NOT NULL
 """
 _SIZE = """
-SELECT (pg_table_size(t) + coalesce(sum(pg_table_size(relid)), 0))::int8 AS bytes
+SELECT (pg_table_size(t) + coalesce(sum(pg_table_size(relid)), 0))::int8
 FROM (SELECT %s::oid::regclass AS t) AS given LEFT JOIN pg_partition_tree(t) ON relid <> t GROUP BY t
 """
 
 WIDE_ROW_BYTES = 128 * 1024
-"""From this average on, rows are too large for blocks of several connections to wait in memory."""
+"""From this average size on, rows are too large for blocks of several connections to wait in memory."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReadPlan:
-    """How a table is read: conditions, in key order, each of which holds for one range, by so many connections.
+    """How to read a table: the conditions of its ranges, in key order, and the number of connections.
 
-    A single empty condition means all rows at once. `blocks_ahead` blocks of a range may wait to be taken.
+    A single empty condition is all rows at once. `blocks_ahead` blocks of a range may wait to be taken.
     """
 
     conditions: Sequence[str] = ("",)
@@ -44,16 +44,16 @@ class ReadPlan:
     blocks_ahead: int = 2
 
 
-def plan_reading(connection: Connection, select: TableSelect, *, range_rows: int, readers: int) -> ReadPlan:
-    """Return how to read a table by up to `readers` connections, in ranges of about `range_rows` rows."""
+def plan_reading(connection: Connection, select: TableSelect) -> ReadPlan:
+    """Return how to read a table."""
     rows = _estimated_rows(connection, select)
-    (size,) = fetch(connection, _SIZE, (select.table.oid,))
-    if size["bytes"] > WIDE_ROW_BYTES * max(rows, 1):
+    ((size,),) = connection.execute(_SIZE, (select.table.oid,))
+    if size > WIDE_ROW_BYTES * max(rows, 1):
         return ReadPlan(blocks_ahead=0)
-    if not select.is_indexed or rows < 2 * range_rows:
+    if not select.is_indexed or rows < 2 * RANGE_ROWS:
         return ReadPlan()
-    conditions = _conditions(connection, select, rows // range_rows)
-    return ReadPlan(conditions, min(readers, len(conditions)))
+    conditions = _conditions(connection, select, rows // RANGE_ROWS)
+    return ReadPlan(conditions, min(READERS, len(conditions)))
 
 
 def _conditions(connection: Connection, select: TableSelect, count: int) -> list[str]:
@@ -72,27 +72,25 @@ def _conditions(connection: Connection, select: TableSelect, count: int) -> list
 
 
 def _estimated_rows(connection: Connection, select: TableSelect) -> int:
-    """Return the planner's estimate, which knows the present size of the table even if it was never analyzed."""
-    (row,) = fetch(connection, f"EXPLAIN (FORMAT JSON) SELECT FROM {select.table.from_item} AS t")
-    plan: Any = row["QUERY PLAN"]
+    """Return the planner's estimate, which knows the present size of a table that was never analyzed."""
+    ((plan,),) = connection.execute(f"EXPLAIN (FORMAT JSON) SELECT FROM {select.table.from_item} AS t".encode())
     return int(plan[0]["Plan"]["Plan Rows"])
 
 
 def _histogram(connection: Connection, select: TableSelect) -> list[str]:
     table = select.table
-    found = fetch(connection, _HISTOGRAM, (table.schema, table.name, table.key[0], table.partitioned))
-    return [str(bound) for bound in found[0]["bounds"]] if found else []
+    found = connection.execute(_HISTOGRAM, (table.schema, table.name, table.key[0], table.partitioned)).fetchone()
+    return list(map(str, found[0])) if found else []
 
 
 def _extremes(connection: Connection, select: TableSelect) -> list[str]:
     column = quoted(select.table.key[0])
-    query = f"SELECT min({column}) AS least, max({column}) AS greatest FROM {select.table.from_item} AS t"
-    (row,) = fetch(connection, query)
-    return [] if row["least"] is None else [row["least"], row["greatest"]]
+    (row,) = connection.execute(f"SELECT min({column}), max({column}) FROM {select.table.from_item} AS t".encode())
+    return [] if row[0] is None else list(row)
 
 
 def _spread(bounds: Sequence[int], count: int) -> list[int]:
-    """Return the bounds with as many more between them, evenly, as make about `count` steps."""
+    """Return the bounds with more between them, evenly, so that there are about `count` steps."""
     if len(bounds) < 2:
         return list(bounds)
     steps = max(1, round(count / (len(bounds) - 1)))

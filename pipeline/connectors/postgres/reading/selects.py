@@ -1,4 +1,4 @@
-"""The COPY that reads a table: what comes, and in which order."""
+"""The COPY that reads a table: its fields, and their order."""
 
 from __future__ import annotations
 
@@ -14,15 +14,19 @@ from pipeline.connectors.postgres.session.connection import quoted
 
 @dataclass(frozen=True)
 class TableSelect:
-    """The statements for one table. `utf8`: the server stores text in UTF-8, so its C order is ours."""
+    """Reads one table, which `place` names in errors.
+
+    `utf8`: the server stores text in UTF-8, so its C order is ours. `default_is_c`: the default collation is C.
+    """
 
     table: Table
+    place: str
     utf8: bool
     default_is_c: bool
 
     @cached_property
     def fields(self) -> tuple[Field, ...]:
-        """What a row holds, in order."""
+        """The fields of a row, in order."""
         return fields_of(self.table)
 
     @property
@@ -32,7 +36,7 @@ class TableSelect:
 
     @property
     def is_indexed(self) -> bool:
-        """Whether the key's index gives the rows in our order, so that a range of the key is found at once."""
+        """Whether the key's index has our order, so that it finds a range of the key."""
         return bool(self.table.key) and list(self.order) == list(map(quoted, self.table.key))
 
     @property
@@ -45,7 +49,7 @@ class TableSelect:
         return copy_statement(self.fields, f"{self._ordered(condition)} AS t")
 
     def _ordered(self, condition: str) -> str:
-        """The rows in order, as a subquery, so that what is made of their columns is not sorted along."""
+        """Return the rows in order, as a subquery, so that the server does not sort the values computed from them."""
         order = ", ".join(self.order)
         where = f" WHERE {condition}" if condition else ""
         columns = [quoted(column.name) for column in self.table.data_columns]
@@ -66,14 +70,10 @@ class TableSelect:
         value = name if column.base_type in ("text", "varchar") else text
         if not self.utf8:
             return f"convert_to({value}, 'UTF8')"
-        return self._in_c_order(column, value)
-
-    def _in_c_order(self, column: TableColumn, value: str) -> str:
-        """Text in the order of its bytes; as the column stands where its own index has that order."""
         is_c = column.collation_oid in _C_COLLATIONS or (
             column.collation_oid == _DEFAULT_COLLATION and self.default_is_c
         )
-        return value if is_c and value == quoted(column.name) else f'({value}) COLLATE "C"'
+        return name if is_c and value == name else f'({value}) COLLATE "C"'  # so that the column's own index is used
 
 
 _DEFAULT_COLLATION = 100

@@ -1,13 +1,41 @@
-"""What is asked of PostgreSQL's catalog, a query for each kind of thing, for many tables at once.
+"""Queries of PostgreSQL's catalog, one for each kind of object.
 
-Each takes the object ids of tables as its one parameter, except `TABLES`, which takes the schemas (none: all), and
-`TYPES`, which takes nothing. The names of the result's columns are what catalog.py reads.
+Each takes the parameter `oids`, the object ids of tables or types, except `TABLES` and `TYPES`, which take none. The
+column "table" of a result is the object id that a row belongs to.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from psycopg.rows import dict_row
+
+from pipeline.connectors.postgres.session.connection import Connection
+
+Row = Mapping[str, Any]
+"""A row of a result, by the names of its columns."""
+ByTable = defaultdict[int, list[Row]]
+"""Rows by the object id that they belong to; without rows, an empty list."""
+
 OWN_SCHEMA = "_pipeline"
 OWN_PREFIX = "_pipeline_"
+
+
+def fetch(connection: Connection, query: str, oids: Iterable[int] | None = None) -> list[dict[str, Any]]:
+    """Return the rows of a query of the catalog."""
+    with connection.cursor(row_factory=dict_row) as cursor:
+        return cursor.execute(query.encode(), None if oids is None else {"oids": list(oids)}).fetchall()
+
+
+def fetch_by_table(connection: Connection, query: str, oids: Iterable[int]) -> ByTable:
+    """Return the rows of a query by the object id that they belong to, each group in the order of the query."""
+    groups: ByTable = defaultdict(list)
+    for row in fetch(connection, query, oids):
+        groups[row["table"]].append(row)
+    return groups
+
 
 TABLES = f"""
 SELECT c.oid, n.nspname AS schema, c.relname AS name, c.relkind = 'p' AS partitioned, c.relpersistence = 'u' AS unlogged,
@@ -15,25 +43,25 @@ SELECT c.oid, n.nspname AS schema, c.relname AS name, c.relkind = 'p' AS partiti
        has_table_privilege(c.oid, 'SELECT') AND has_schema_privilege(n.oid, 'USAGE') AS readable
 FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
 WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't' AND NOT c.relispartition
-  AND n.nspname NOT IN ('pg_catalog', 'information_schema', '{OWN_SCHEMA}') AND n.nspname NOT LIKE 'pg\\_%%'
+  AND n.nspname NOT IN ('pg_catalog', 'information_schema', '{OWN_SCHEMA}') AND n.nspname NOT LIKE 'pg\\_%'
   AND NOT starts_with(c.relname, '{OWN_PREFIX}')
-  AND (%(schemas)s::text[] IS NULL OR n.nspname = ANY (%(schemas)s::text[]))
   AND NOT EXISTS (SELECT FROM pg_depend AS d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
 """
 
 COLUMNS = """
 SELECT a.attrelid AS "table", a.attnum AS number, a.attname AS name, a.atttypid AS type_oid,
-       format_type(a.atttypid, a.atttypmod) AS type, a.atttypmod AS modifier,
-       a.attidentity AS identity, a.attgenerated AS generated,
+       format_type(a.atttypid, a.atttypmod) AS type, coalesce(b.typname, t.typname) AS base, a.atttypmod AS modifier,
+       a.attidentity AS identity, a.attgenerated AS generated, a.attinhcount > 0 AS inherited,
        a.attnotnull AND NOT EXISTS (SELECT FROM pg_constraint AS k WHERE k.conrelid = a.attrelid AND k.contype = 'n'
                                     AND NOT k.convalidated AND k.conkey = ARRAY[a.attnum]) AS not_null,
        pg_get_expr(d.adbin, d.adrelid) AS expression, a.attcollation::int8 AS collation_oid,
+       coalesce(l.collisdeterministic, true) AS deterministic,
        CASE WHEN a.attcollation <> t.typcollation
-            THEN (SELECT quote_ident(n.nspname) || '.' || quote_ident(l.collname) FROM pg_collation AS l
-                  JOIN pg_namespace AS n ON n.oid = l.collnamespace WHERE l.oid = a.attcollation) END AS collation
+            THEN l.collnamespace::regnamespace::text || '.' || quote_ident(l.collname) END AS collation
 FROM pg_attribute AS a JOIN pg_type AS t ON t.oid = a.atttypid
+LEFT JOIN pg_type AS b ON b.oid = nullif(t.typbasetype, 0) LEFT JOIN pg_collation AS l ON l.oid = a.attcollation
 LEFT JOIN pg_attrdef AS d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
-WHERE a.attrelid = ANY (%s) AND a.attnum > 0 AND NOT a.attisdropped
+WHERE a.attrelid = ANY (%(oids)s) AND a.attnum > 0 AND NOT a.attisdropped
 ORDER BY a.attrelid, a.attnum
 """
 
@@ -48,7 +76,7 @@ SELECT i.indrelid AS "table", c.relname AS name, i.indisprimary AS "primary", i.
        c.relispartition AS inherited,
        EXISTS (SELECT FROM pg_constraint AS k WHERE k.conindid = i.indexrelid AND k.contype IN ('p', 'u', 'x')) AS constrains
 FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid
-WHERE i.indrelid = ANY (%s) AND i.indislive
+WHERE i.indrelid = ANY (%(oids)s) AND i.indislive
 ORDER BY i.indrelid, c.relname COLLATE "C"
 """
 
@@ -57,7 +85,7 @@ SELECT k.conrelid AS "table", k.conname AS name, k.contype AS kind, pg_get_const
        n.nspname AS referenced_schema, c.relname AS referenced_table
 FROM pg_constraint AS k
 LEFT JOIN pg_class AS c ON c.oid = k.confrelid LEFT JOIN pg_namespace AS n ON n.oid = c.relnamespace
-WHERE k.conrelid = ANY (%s) AND k.contype IN ('p', 'u', 'c', 'x', 'f') AND k.conparentid = 0 AND k.conislocal
+WHERE k.conrelid = ANY (%(oids)s) AND k.contype IN ('p', 'u', 'c', 'x', 'f') AND k.conparentid = 0 AND k.conislocal
 ORDER BY k.conrelid, k.contype, k.conname COLLATE "C"
 """
 
@@ -81,12 +109,13 @@ CROSS JOIN LATERAL (
     LEFT JOIN pg_opclass AS o ON o.oid = u.class LEFT JOIN pg_collation AS l ON l.oid = u."collation"
     WHERE u.place <= i.indnkeyatts
 ) AS terms
-WHERE i.indrelid = ANY (%s) AND i.indisvalid AND i.indislive
+WHERE i.indrelid = ANY (%(oids)s) AND i.indisvalid AND i.indislive
 ORDER BY i.indrelid, c.relname COLLATE "C"
 """
 
 FOREIGN_KEYS = """
-SELECT k.conrelid AS "table", k.conname AS name, n.nspname AS parent_schema, p.relname AS parent,
+SELECT k.conrelid AS "table", k.conname AS name, n.nspname AS schema, c.relname AS child, c.relkind = 'p' AS partitioned,
+       pn.nspname AS parent_schema, p.relname AS parent, p.relkind = 'p' AS parent_partitioned,
        p.relispartition AS parent_is_partition, k.conindid AS parent_index, k.condeferred AS deferred,
        k.confupdtype::text AS on_update, k.confdeltype::text AS on_delete,
        coalesce((to_jsonb(k) ->> 'conperiod')::boolean, false) AS period,
@@ -95,14 +124,18 @@ SELECT k.conrelid AS "table", k.conname AS name, n.nspname AS parent_schema, p.r
        ARRAY(SELECT a.attname::text FROM unnest(k.conkey) WITH ORDINALITY AS u(number, place)
              JOIN pg_attribute AS a ON a.attrelid = k.conrelid AND a.attnum = u.number ORDER BY u.place) AS columns,
        ARRAY(SELECT a.attname::text FROM unnest(k.confkey) WITH ORDINALITY AS u(number, place)
-             JOIN pg_attribute AS a ON a.attrelid = k.confrelid AND a.attnum = u.number ORDER BY u.place) AS parent_columns
-FROM pg_constraint AS k JOIN pg_class AS p ON p.oid = k.confrelid JOIN pg_namespace AS n ON n.oid = p.relnamespace
-WHERE k.contype = 'f' AND k.conparentid = 0 AND k.conrelid = ANY (%s)
-ORDER BY k.conrelid, k.conname COLLATE "C"
+             JOIN pg_attribute AS a ON a.attrelid = k.confrelid AND a.attnum = u.number ORDER BY u.place) AS parent_columns,
+       ARRAY(SELECT format('OPERATOR(%%I.%%s)', m.nspname, o.oprname) FROM unnest(k.conpfeqop) WITH ORDINALITY AS u(oid, place)
+             JOIN pg_operator AS o ON o.oid = u.oid JOIN pg_namespace AS m ON m.oid = o.oprnamespace ORDER BY u.place) AS operators
+FROM pg_constraint AS k JOIN pg_class AS c ON c.oid = k.conrelid JOIN pg_namespace AS n ON n.oid = c.relnamespace
+JOIN pg_class AS p ON p.oid = k.confrelid JOIN pg_namespace AS pn ON pn.oid = p.relnamespace
+WHERE k.contype = 'f' AND k.conparentid = 0 AND (k.conrelid = ANY (%(oids)s) OR k.confrelid = ANY (%(oids)s))
+ORDER BY n.nspname COLLATE "C", c.relname COLLATE "C", k.conname COLLATE "C"
 """
+"""Foreign keys from and to the tables."""
 
 TRIGGERS = """
-SELECT tgrelid AS "table", tgname AS name FROM pg_trigger WHERE tgrelid = ANY (%s) AND NOT tgisinternal
+SELECT tgrelid AS "table", tgname AS name FROM pg_trigger WHERE tgrelid = ANY (%(oids)s) AND NOT tgisinternal
 ORDER BY tgrelid, tgname COLLATE "C"
 """
 
@@ -110,7 +143,7 @@ PARTITIONS = """
 SELECT root.oid AS "table", t.relid::oid AS oid, n.nspname AS schema, c.relname AS name, pn.nspname AS parent_schema,
        p.relname AS parent_name, pg_get_expr(c.relpartbound, c.oid) AS bound,
        CASE c.relkind WHEN 'p' THEN pg_get_partkeydef(c.oid) END AS partition_by
-FROM unnest(%s::oid[]) AS root(oid), pg_partition_tree(root.oid) AS t
+FROM unnest(%(oids)s::oid[]) AS root(oid), pg_partition_tree(root.oid) AS t
 JOIN pg_class AS c ON c.oid = t.relid JOIN pg_namespace AS n ON n.oid = c.relnamespace
 JOIN pg_class AS p ON p.oid = t.parentrelid JOIN pg_namespace AS pn ON pn.oid = p.relnamespace
 WHERE t.level > 0
@@ -120,7 +153,7 @@ ORDER BY root.oid, t.level, n.nspname COLLATE "C", c.relname COLLATE "C"
 PARENTS = """
 SELECT i.inhrelid AS "table", n.nspname AS schema, c.relname AS name
 FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhparent JOIN pg_namespace AS n ON n.oid = c.relnamespace
-WHERE i.inhrelid = ANY (%s) AND c.relkind <> 'p'
+WHERE i.inhrelid = ANY (%(oids)s) AND c.relkind <> 'p'
 ORDER BY i.inhrelid, i.inhseqno
 """
 
@@ -129,11 +162,11 @@ WITH used AS (
     SELECT d.refobjid AS "table", d.refobjsubid AS number, d.objid AS sequence, true AS owned, d.deptype = 'i' AS identity
     FROM pg_depend AS d
     WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_class'::regclass AND d.deptype IN ('a', 'i')
-      AND d.refobjid = ANY (%(tables)s) AND d.refobjsubid > 0
+      AND d.refobjid = ANY (%(oids)s) AND d.refobjsubid > 0
     UNION
     SELECT f.adrelid, f.adnum, d.refobjid, false, false
     FROM pg_attrdef AS f JOIN pg_depend AS d ON d.classid = 'pg_attrdef'::regclass AND d.objid = f.oid
-    WHERE d.refclassid = 'pg_class'::regclass AND f.adrelid = ANY (%(tables)s)
+    WHERE d.refclassid = 'pg_class'::regclass AND f.adrelid = ANY (%(oids)s)
 )
 SELECT u."table", n.nspname AS schema, c.relname AS name, min(a.attname::text) AS "column", bool_or(u.owned) AS owned,
        bool_or(u.identity) AS identity, format_type(s.seqtypid, NULL) AS type, s.seqstart AS start, s.seqincrement AS increment,
@@ -162,28 +195,28 @@ LEFT JOIN pg_extension AS x ON x.oid = d.refobjid
 """
 
 ENUM_LABELS = """
-SELECT enumtypid AS "table", enumlabel AS label FROM pg_enum WHERE enumtypid = ANY (%s) ORDER BY enumtypid, enumsortorder
+SELECT enumtypid AS "table", enumlabel AS label FROM pg_enum WHERE enumtypid = ANY (%(oids)s) ORDER BY enumtypid, enumsortorder
 """
 DOMAINS = """
 SELECT t.oid AS "table", format_type(t.typbasetype, t.typtypmod) AS base, t.typnotnull AS not_null,
        coalesce(pg_get_expr(t.typdefaultbin, 0), quote_literal(t.typdefault)) AS "default",
        CASE WHEN t.typcollation <> b.typcollation
-            THEN (SELECT quote_ident(n.nspname) || '.' || quote_ident(l.collname) FROM pg_collation AS l
-                  JOIN pg_namespace AS n ON n.oid = l.collnamespace WHERE l.oid = t.typcollation) END AS collation,
+            THEN (SELECT l.collnamespace::regnamespace::text || '.' || quote_ident(l.collname)
+                  FROM pg_collation AS l WHERE l.oid = t.typcollation) END AS collation,
        ARRAY(SELECT 'CONSTRAINT ' || quote_ident(k.conname) || ' ' || pg_get_constraintdef(k.oid) FROM pg_constraint AS k
              WHERE k.contypid = t.oid AND k.contype = 'c' ORDER BY k.conname) AS checks
-FROM pg_type AS t JOIN pg_type AS b ON b.oid = t.typbasetype WHERE t.oid = ANY (%s)
+FROM pg_type AS t JOIN pg_type AS b ON b.oid = t.typbasetype WHERE t.oid = ANY (%(oids)s)
 """
 
 RANGES = """
 SELECT r.rngtypid AS "table", format_type(r.rngsubtype, NULL) AS subtype,
-       (SELECT quote_ident(n.nspname) || '.' || quote_ident(o.opcname) FROM pg_opclass AS o
-        JOIN pg_namespace AS n ON n.oid = o.opcnamespace WHERE o.oid = r.rngsubopc AND NOT o.opcdefault) AS operator_class,
+       (SELECT o.opcnamespace::regnamespace::text || '.' || quote_ident(o.opcname) FROM pg_opclass AS o
+        WHERE o.oid = r.rngsubopc AND NOT o.opcdefault) AS operator_class,
        CASE WHEN r.rngcollation <> s.typcollation
-            THEN (SELECT quote_ident(n.nspname) || '.' || quote_ident(l.collname) FROM pg_collation AS l
-                  JOIN pg_namespace AS n ON n.oid = l.collnamespace WHERE l.oid = r.rngcollation) END AS collation,
+            THEN (SELECT l.collnamespace::regnamespace::text || '.' || quote_ident(l.collname)
+                  FROM pg_collation AS l WHERE l.oid = r.rngcollation) END AS collation,
        CASE WHEN r.rngsubdiff <> 0 THEN r.rngsubdiff::regproc::text END AS difference,
        (to_jsonb(r) ->> 'rngmultitypid')::oid AS multirange_oid,
        format_type((to_jsonb(r) ->> 'rngmultitypid')::oid, NULL) AS multirange
-FROM pg_range AS r JOIN pg_type AS s ON s.oid = r.rngsubtype WHERE r.rngtypid = ANY (%s)
+FROM pg_range AS r JOIN pg_type AS s ON s.oid = r.rngsubtype WHERE r.rngtypid = ANY (%(oids)s)
 """

@@ -1,23 +1,19 @@
-"""The types of a database: how values of each are written in records, and the statements that make the app's own."""
+"""The types of a database: how records hold values of each, and the statements that create the app's own types."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
-
-from psycopg.rows import dict_row
 
 from pipeline.connectors.postgres.schema import catalog_queries as queries
+from pipeline.connectors.postgres.schema.catalog_queries import Row, fetch, fetch_by_table
 from pipeline.connectors.postgres.schema.types import WireType, wire_type
 from pipeline.connectors.postgres.session.connection import Connection, literal, qualified, quoted
-
-Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class NeededTypes:
-    """What the columns of a table need beside PostgreSQL's own: see `types` and `extensions` in catalog.py."""
+    """The types and extensions that the columns of a table need, as native.py documents them."""
 
     types: tuple[dict[str, object], ...]
     extensions: tuple[str, ...]
@@ -28,20 +24,21 @@ class TypeCatalog:
 
     def __init__(self, connection: Connection) -> None:
         self._types: dict[int, Row] = {row["oid"]: row for row in fetch(connection, queries.TYPES)}
-        own = [oid for oid, row in self._types.items() if _is_own(row)]
-        self._labels = by_table(fetch(connection, queries.ENUM_LABELS, (own,)))
-        self._domains = by_table(fetch(connection, queries.DOMAINS, (own,)))
-        self._ranges = by_table(fetch(connection, queries.RANGES, (own,)))
-        relations = [row["relation"] for oid, row in self._types.items() if _is_own(row) and row["is_composite"]]
-        self._attributes = by_table(fetch(connection, queries.COLUMNS, (relations,)))
+        own = [row for row in self._types.values() if _is_own(row)]
+        oids = [row["oid"] for row in own]
+        self._labels = fetch_by_table(connection, queries.ENUM_LABELS, oids)
+        self._domains = fetch_by_table(connection, queries.DOMAINS, oids)
+        self._ranges = fetch_by_table(connection, queries.RANGES, oids)
+        relations = [row["relation"] for row in own if row["is_composite"]]
+        self._attributes = fetch_by_table(connection, queries.COLUMNS, relations)
 
     def wire_type(self, oid: int) -> WireType:
-        """Return how values of the type are written."""
+        """Return how records hold values of the type."""
         row = self._base(oid)
         return wire_type(row["schema"], row["name"], row["kind"])
 
     def base_type(self, oid: int) -> str:
-        """Return the name of the type, of a domain that of what it is over; empty if it is not PostgreSQL's own."""
+        """Return the name of the type, or of a domain's base type; empty if it is not one of PostgreSQL's own."""
         row = self._base(oid)
         return str(row["name"]) if row["schema"] == "pg_catalog" else ""
 
@@ -52,7 +49,7 @@ class TypeCatalog:
         return row
 
     def needed(self, oids: Iterable[int]) -> NeededTypes:
-        """Return what columns of these types need, in the order to make it."""
+        """Return what columns of these types need, in the order to create it."""
         found: dict[int, dict[str, object]] = {}
         extensions: set[str] = set()
         for oid in oids:
@@ -66,65 +63,36 @@ class TypeCatalog:
         if row["extension"]:
             extensions.add(row["extension"])
             return
-        for other in self._parts(oid, row):
+        for other in self._parts(row):
             self._collect(other, found, extensions, above | {oid})
         if _is_own(row) and row["kind"] not in ("a", "m"):
             found[oid] = self._described(oid, row)
 
-    def _parts(self, oid: int, row: Row) -> list[int]:
+    def _parts(self, row: Row) -> list[int]:
         """Return the types that a type is made of."""
-        fields = [field["type_oid"] for field in self._attributes.get(row["relation"], [])] if row["relation"] else []
-        range_of = [
-            other
-            for other, r in self._types.items()
-            if row["kind"] == "m" and r["kind"] == "r" and self._makes(other, oid)
-        ]
+        fields = [field["type_oid"] for field in self._attributes[row["relation"]]] if row["relation"] else []
+        ranges = self._ranges.items() if row["kind"] == "m" and _is_own(row) else ()
+        range_of = [oid for oid, (made, *_) in ranges if made["multirange_oid"] == row["oid"]]
         return [part for part in (row["base"], row["element"], row["subtype"], *range_of, *fields) if part]
-
-    def _makes(self, range_oid: int, multirange_oid: int) -> bool:
-        multirange = self._types[multirange_oid]
-        made = self._ranges.get(range_oid, [])
-        return any(row["multirange_oid"] == multirange_oid for row in made) and _is_own(multirange)
 
     def _described(self, oid: int, row: Row) -> dict[str, object]:
         name = qualified(row["schema"], row["name"])
         described: dict[str, object] = {"schema": row["schema"], "name": row["name"]}
         match row["kind"]:
             case "e":
-                labels = [label["label"] for label in self._labels.get(oid, [])]
+                labels = [label["label"] for label in self._labels[oid]]
                 create = f"CREATE TYPE {name} AS ENUM ({', '.join(map(literal, labels))})"
                 return {**described, "kind": "enum", "create": create, "labels": labels}
             case "d":
-                return {
-                    **described,
-                    "kind": "domain",
-                    "create": f"CREATE DOMAIN {name} AS {_domain(self._domains[oid][0])}",
-                }
+                kind, create = "domain", f"CREATE DOMAIN {name} AS {_domain(self._domains[oid][0])}"
             case "r":
-                return {
-                    **described,
-                    "kind": "range",
-                    "create": f"CREATE TYPE {name} AS RANGE ({_range(self._ranges[oid][0])})",
-                }
+                kind, create = "range", f"CREATE TYPE {name} AS RANGE ({_range(self._ranges[oid][0])})"
             case "c" if row["is_composite"]:
-                fields = ", ".join(_field(field) for field in self._attributes.get(row["relation"], []))
-                return {**described, "kind": "composite", "create": f"CREATE TYPE {name} AS ({fields})"}
+                fields = ", ".join(map(_field, self._attributes[row["relation"]]))
+                kind, create = "composite", f"CREATE TYPE {name} AS ({fields})"
             case _:
                 return {**described, "kind": "row", "create": None}
-
-
-def fetch(connection: Connection, query: str, parameters: Any = None) -> list[dict[str, Any]]:
-    """Return the rows of a catalog query, by the names of its columns."""
-    with connection.cursor(row_factory=dict_row) as cursor:
-        return cursor.execute(query.encode(), parameters).fetchall()
-
-
-def by_table(rows: Iterable[Row]) -> dict[int, list[Row]]:
-    """Return rows grouped by what they belong to, each group in the order given."""
-    groups: dict[int, list[Row]] = {}
-    for row in rows:
-        groups.setdefault(row["table"], []).append(row)
-    return groups
+        return {**described, "kind": kind, "create": create}
 
 
 def _is_own(row: Row) -> bool:

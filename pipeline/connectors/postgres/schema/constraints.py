@@ -1,19 +1,16 @@
-"""What the tables of a source promise beside their columns and keys, for a destination that is not PostgreSQL.
+"""The constraints of a source's tables in terms that a destination other than PostgreSQL understands.
 
-What only PostgreSQL can do (other kinds of index, expressions, conditions, triggers) is named, and left out.
+What only PostgreSQL has (other kinds of index, expressions, conditions, triggers) is named as unsupported.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Set
 
-from pipeline.connectors.postgres.schema import catalog_queries as queries
-from pipeline.connectors.postgres.schema.catalog_types import Row, by_table, fetch
-from pipeline.connectors.postgres.schema.tables import Table
-from pipeline.connectors.postgres.session.connection import Connection
+from pipeline.connectors.postgres.schema.catalog import Catalog
+from pipeline.connectors.postgres.schema.catalog_queries import Row
+from pipeline.connectors.postgres.schema.tables import Table, stream_name
 from pipeline.domain.constraints import Action, ForeignKey, Index, IndexColumn, TableConstraints, UnsupportedConstraint
-from pipeline.domain.ids import StreamName
 
 ACTIONS = {
     "a": Action.NO_ACTION,
@@ -22,54 +19,24 @@ ACTIONS = {
     "n": Action.SET_NULL,
     "d": Action.SET_DEFAULT,
 }
-"""By the letter that the catalog has for it."""
+"""By the letter in the catalog."""
 _OWN_LANGUAGE = "it is written in PostgreSQL's own language"
 _CHECKS = {"c": "check", "x": "exclusion constraint"}
 
-Naming = Callable[[str, str], StreamName]
-"""What a stream is called, by schema and name. Indexes are called likewise: their names, too, are those of a schema."""
+
+def unsupported_keys(catalog: Catalog) -> Set[int]:
+    """Return the object ids of indexes that no other technology has; a foreign key that refers to one has none either."""
+    rows = (row for group in catalog.index_terms.values() for row in group)
+    return {row["oid"] for row in rows if not row["primary"] and _index_reason(row) is not None}
 
 
-@dataclass(frozen=True, slots=True)
-class ConstraintsCatalog:
-    """What the catalog tells of all that tables promise, each by the table's object id; and which unique indexes are left out."""
-
-    indexes: Mapping[int, Sequence[Row]]
-    foreign_keys: Mapping[int, Sequence[Row]]
-    triggers: Mapping[int, Sequence[Row]]
-    unsupported_keys: frozenset[int]
-
-
-def read_constraints_catalog(connection: Connection, tables: Sequence[int]) -> ConstraintsCatalog:
-    """Return what there is of these tables."""
-    indexes = fetch(connection, queries.INDEX_TERMS, (list(tables),))
-    return ConstraintsCatalog(
-        indexes=by_table(indexes),
-        foreign_keys=by_table(fetch(connection, queries.FOREIGN_KEYS, (list(tables),))),
-        triggers=by_table(fetch(connection, queries.TRIGGERS, (list(tables),))),
-        unsupported_keys=frozenset(row["oid"] for row in indexes if not row["primary"] and _why_not(row) is not None),
-    )
-
-
-def constraints_of_table(
-    catalog: ConstraintsCatalog, table: Table, partitions: Sequence[int], constraints: Sequence[Row], naming: Naming
-) -> TableConstraints:
-    """Return what a table promises for all of its rows. `constraints` are its own as `CONSTRAINTS` has them."""
+def constraints_of_table(catalog: Catalog, table: Table, unsupported: Set[int]) -> TableConstraints:
+    """Return the constraints that hold for all rows of a table. `unsupported` are the `unsupported_keys`."""
     found = [
-        *_indexes(catalog.indexes.get(table.oid, ()), table, naming),
-        *_foreign_keys(catalog, table, naming),
-        *_of_partitions(catalog, partitions),
-        *(
-            UnsupportedConstraint(_CHECKS[row["kind"]], row["name"], _OWN_LANGUAGE)
-            for row in constraints
-            if row["kind"] in _CHECKS
-        ),
-        *(
-            UnsupportedConstraint("generated column", column.name, _OWN_LANGUAGE)
-            for column in table.columns
-            if column.generated
-        ),
-        *(UnsupportedConstraint("trigger", row["name"], _OWN_LANGUAGE) for row in catalog.triggers.get(table.oid, ())),
+        *_indexes(catalog, table),
+        *_foreign_keys(catalog, table, unsupported),
+        *_of_partitions(catalog, table),
+        *_in_own_language(catalog, table),
     ]
     return TableConstraints(
         indexes=tuple(one for one in found if isinstance(one, Index)),
@@ -78,74 +45,86 @@ def constraints_of_table(
     )
 
 
-def _indexes(rows: Sequence[Row], table: Table, naming: Naming) -> Iterator[Index | UnsupportedConstraint]:
-    for row in rows:
+def _indexes(catalog: Catalog, table: Table) -> Iterator[Index | UnsupportedConstraint]:
+    for row in catalog.index_terms[table.oid]:
         is_key = row["primary"] and tuple(row["columns"]) == table.key
         if is_key or row["constraint"] == "x":
             continue
-        reason = _why_not(row)
+        reason = _index_reason(row)
         if reason is None:
-            yield Index(naming(table.schema, row["name"]), _sorted(row), row["unique"], row["constraint"] is not None)
+            # A column that is repeated in an index adds nothing to its order. Index names are unique in their schema.
+            columns = dict(zip(reversed(row["columns"]), reversed(row["descending"]), strict=True))
+            terms = tuple(IndexColumn(name, columns[name]) for name in dict.fromkeys(row["columns"]))
+            yield Index(stream_name(table.schema, row["name"]), terms, row["unique"], row["constraint"] is not None)
         else:
             yield UnsupportedConstraint("unique constraint" if row["constraint"] else "index", row["name"], reason)
 
 
-def _sorted(row: Row) -> tuple[IndexColumn, ...]:
-    """Return how an index sorts. A column that comes a second time sorts nothing."""
-    found: dict[str, IndexColumn] = {}
-    for name, descending in zip(row["columns"], row["descending"], strict=True):
-        found.setdefault(name, IndexColumn(name, descending))
-    return tuple(found.values())
-
-
-def _why_not(row: Row) -> str | None:
-    """Return why an index cannot be told of, if it cannot."""
-    reasons = {
-        f"it is of the kind {row['method']}": row["method"] != "btree",
-        "it covers a part of the rows": row["partial"],
-        "it is on an expression": None in row["columns"],
-        "it is on a generated column": row["generated"],
-        "it has an operator class of its own": row["other_class"],
-        f"its collation is {row['other_collation']}": row["other_collation"] is not None,
-        "NULL is like NULL there": row["nulls_are_equal"],
-    }
-    return next((reason for reason, holds in reasons.items() if holds), None)
+def _index_reason(row: Row) -> str | None:
+    """Return why an index is unsupported, if it is."""
+    return _first(
+        {
+            f"it is a {row['method']} index": row["method"] != "btree",
+            "it covers a part of the rows": row["partial"],
+            "it is on an expression": None in row["columns"],
+            "it is on a generated column": row["generated"],
+            "it has a non-default operator class": row["other_class"],
+            f"its collation is {row['other_collation']}": row["other_collation"] is not None,
+            "it treats NULLs as equal": row["nulls_are_equal"],
+        }
+    )
 
 
 def _foreign_keys(
-    catalog: ConstraintsCatalog, table: Table, naming: Naming
+    catalog: Catalog, table: Table, unsupported: Set[int]
 ) -> Iterator[ForeignKey | UnsupportedConstraint]:
     generated = {column.name for column in table.columns if column.generated}
-    for row in catalog.foreign_keys.get(table.oid, ()):
-        reasons = {
-            "what makes its key at the other table unique is left out": row["parent_index"] in catalog.unsupported_keys,
-            f"it refers to the partition {row['parent']}": row["parent_is_partition"],
-            "it is about a period": row["period"],
-            "it is not enforced": not row["enforced"],
-            "it sets some of its columns": row["sets_some"],
-            "it is on a generated column": not generated.isdisjoint(row["columns"]),
-            "it has a column twice": len(set(row["columns"])) != len(row["columns"]),
-        }
-        reason = next((reason for reason, holds in reasons.items() if holds), None)
-        if reason is None:
-            yield ForeignKey(
-                name=row["name"],
-                columns=tuple(row["columns"]),
-                references=naming(row["parent_schema"], row["parent"]),
-                referenced_columns=tuple(row["parent_columns"]),
-                on_update=ACTIONS[row["on_update"]],
-                on_delete=ACTIONS[row["on_delete"]],
-                deferred=row["deferred"],
-            )
-        else:
+    for row in catalog.foreign_keys[table.oid]:
+        reason = _first(
+            {
+                "the index on the columns that it refers to is unsupported": row["parent_index"] in unsupported,
+                f"it refers to the partition {row['parent']}": row["parent_is_partition"],
+                "it uses PERIOD": row["period"],
+                "it is not enforced": not row["enforced"],
+                "it sets only some of its columns": row["sets_some"],
+                "it is on a generated column": not generated.isdisjoint(row["columns"]),
+                "it has a column twice": len(set(row["columns"])) != len(row["columns"]),
+            }
+        )
+        if reason is not None:
             yield UnsupportedConstraint("foreign key", row["name"], reason)
+            continue
+        yield ForeignKey(
+            name=row["name"],
+            columns=tuple(row["columns"]),
+            references=stream_name(row["parent_schema"], row["parent"]),
+            referenced_columns=tuple(row["parent_columns"]),
+            on_update=ACTIONS[row["on_update"]],
+            on_delete=ACTIONS[row["on_delete"]],
+            deferred=row["deferred"],
+        )
 
 
-def _of_partitions(catalog: ConstraintsCatalog, partitions: Sequence[int]) -> Iterator[UnsupportedConstraint]:
+def _of_partitions(catalog: Catalog, table: Table) -> Iterator[UnsupportedConstraint]:
     reason = "it is on a partition"
-    for oid in partitions:
-        for row in catalog.indexes.get(oid, ()):
+    for partition in catalog.partitions[table.oid]:
+        for row in catalog.index_terms[partition["oid"]]:
             if not row["inherited"]:
                 yield UnsupportedConstraint("index", row["name"], reason)
-        for row in catalog.foreign_keys.get(oid, ()):
+        for row in catalog.foreign_keys[partition["oid"]]:
             yield UnsupportedConstraint("foreign key", row["name"], reason)
+
+
+def _in_own_language(catalog: Catalog, table: Table) -> Iterator[UnsupportedConstraint]:
+    for row in catalog.constraints[table.oid]:
+        if row["kind"] in _CHECKS:
+            yield UnsupportedConstraint(_CHECKS[row["kind"]], row["name"], _OWN_LANGUAGE)
+    for column in table.columns:
+        if column.generated:
+            yield UnsupportedConstraint("generated column", column.name, _OWN_LANGUAGE)
+    for row in catalog.triggers[table.oid]:
+        yield UnsupportedConstraint("trigger", row["name"], _OWN_LANGUAGE)
+
+
+def _first(reasons: Mapping[str, bool]) -> str | None:
+    return next((reason for reason, holds in reasons.items() if holds), None)

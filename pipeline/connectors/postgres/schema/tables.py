@@ -1,4 +1,4 @@
-"""A table of the source as the reader needs it: its columns, its key, and where it is."""
+"""A table of the source: its names, columns and key."""
 
 from __future__ import annotations
 
@@ -6,19 +6,26 @@ from dataclasses import dataclass
 
 from pipeline.connectors.postgres.schema.types import WireType
 from pipeline.connectors.postgres.session.connection import qualified, quoted
+from pipeline.domain.ids import StreamName
 
 ROW = "$row"
 DUP = "$dup"
-"""The two columns that identify a row of a table without a key (see catalog.py)."""
+"""The two columns that identify a row of a table without a key (see streams.py)."""
+
+
+def stream_name(schema: str, table: str) -> StreamName:
+    """Return the name of a table's stream."""
+    parts = [table] if schema == "public" else [schema, table]
+    return StreamName(".".join(quoted(part) if "." in part or '"' in part else part for part in parts))
 
 
 @dataclass(frozen=True, slots=True)
 class TableColumn:
-    """A column. `base_type` is the name of its type, or of what its domain is over; empty if that is not PostgreSQL's own.
+    """A column. `base_type` is the name of its type, or of its domain's base type; empty if not PostgreSQL's own.
 
-    `identity` and `generated` are PostgreSQL's one letter for it, or empty. `expression` is the default, or what a
-    generated column is computed from; `size` is the declared length or -1. `collation_oid` is the
-    collation in use, `collation` its SQL where it is not the type's own.
+    `identity` and `generated` are the catalog's letters, or empty. `expression` is the default, or what a generated
+    column is computed from; `size` is the declared length or -1. `collation_oid` is the collation in use, `collation`
+    its SQL name if it is not the type's own.
     """
 
     name: str
@@ -41,13 +48,13 @@ class TableColumn:
 
     @property
     def text(self) -> str:
-        """The SQL of the value's text form, whatever casts to text the database has. It is '' for NULL."""
+        """The SQL of the value's text form, whatever casts to text the database has; '' for NULL."""
         return f"concat({quoted(self.name)})"
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table. `key` are the columns that identify a row, empty when there are none that do; `readable`: we may read it."""
+    """A table. `key` are the columns that identify a row, empty if none do; `readable`: the user may read it."""
 
     oid: int
     schema: str
@@ -60,8 +67,13 @@ class Table:
     key: tuple[str, ...]
 
     @property
+    def stream(self) -> StreamName:
+        """The name of its stream."""
+        return stream_name(self.schema, self.name)
+
+    @property
     def from_item(self) -> str:
-        """The table in a FROM clause: with its partitions, but without the tables that inherit from it."""
+        """The table in a FROM clause: with its partitions, without tables that inherit from it."""
         name = qualified(self.schema, self.name)
         return name if self.partitioned else f"ONLY {name}"
 
@@ -78,7 +90,7 @@ class Table:
 
     @property
     def digest(self) -> str:
-        """The SQL of a row's `$row`: of the text of all columns that records hold, in their order."""
+        """The SQL of a row's `$row`, from the texts of all columns that records hold, in order."""
         values = ", ".join(
             column.text + f", {quoted(column.name)} IS NOT DISTINCT FROM NULL" for column in self.data_columns
         )

@@ -1,7 +1,7 @@
-"""How PostgreSQL's types are written in records: which of the format's column types each has, and how JSON holds it.
+"""How records hold values of PostgreSQL's types: the column type of the format, and the form in JSON.
 
-docs/reference/postgresql.md has the table. What has no place of its own is a string in PostgreSQL's own text form
-under the session settings of `connection.SESSION`: that is exact for every type, and reads back as the same value.
+docs/reference/postgresql.md has the table. Any other type is a string in PostgreSQL's own text form under the settings
+`connection.SESSION`: that is exact for every type, and reads back as the same value.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from enum import Enum
 
 
 class Form(Enum):
-    """How a value stands in JSON."""
+    """How JSON holds a value."""
 
     NUMBER = "number"
     """An integer: its text is JSON."""
@@ -21,20 +21,20 @@ class Form(Enum):
     BYTES = "bytes"
     """`{"$bytes": …}`, base64."""
     TEXT = "text"
-    """A string that holds the value itself."""
+    """A string: the value itself."""
     PLAIN = "plain"
-    """A string that holds PostgreSQL's text of the value, in which nothing ever needs escaping."""
+    """A string: PostgreSQL's text of the value, which never needs escapes."""
     ESCAPED = "escaped"
-    """A string that holds PostgreSQL's text of the value, escaped as JSON wants it."""
+    """A string: PostgreSQL's text of the value, with JSON's escapes."""
     MONEY = "money"
-    """A string that holds the amount as a plain decimal number, without currency and grouping."""
+    """A string: the amount as a plain decimal number, without currency and grouping."""
 
 
 @dataclass(frozen=True, slots=True)
 class WireType:
-    """How values of a type are written. `column_type` is the format's name for it (docs/reference/event-files.md).
+    """How records hold values of a type. `column_type` is the format's name for it (docs/reference/event-files.md).
 
-    `native_order`: PostgreSQL's own order of the type is that of `pipeline.domain.keys.order`, so that an index serves.
+    `native_order`: PostgreSQL sorts the type as `pipeline.domain.keys.order` does, so an index gives the order.
     """
 
     column_type: str
@@ -76,22 +76,18 @@ _BY_NAME: dict[str, WireType] = {
     "tsvector": WireType("text", Form.ESCAPED),
     "tsquery": WireType("text", Form.ESCAPED),
 }
-"""Base types of the schema pg_catalog. Those not named here are `_OTHER`."""
+"""Types of the schema pg_catalog. Those not named here are `_OTHER`."""
 
 _ARRAY = WireType("array", Form.ESCAPED)
 _OTHER = WireType("text", Form.ESCAPED)
-"""Enums, ranges, composite types, `regclass` and its like, types of extensions."""
+"""Enums, ranges, composite types, `regclass` and the like, types of extensions."""
 
 
 def wire_type(schema: str, name: str, kind: str) -> WireType:
-    """Return how values of a type are written that is no domain (of a domain, its base type counts).
+    """Return how records hold values of a type that is no domain.
 
     `kind` is `typtype` of pg_type, or `a` for an array.
     """
-    match kind:
-        case "a":
-            return _ARRAY
-        case "e" | "r" | "m":
-            return _OTHER
-        case _:
-            return _BY_NAME.get(name, _OTHER) if schema == "pg_catalog" else _OTHER
+    if kind == "a":
+        return _ARRAY
+    return _BY_NAME.get(name, _OTHER) if schema == "pg_catalog" else _OTHER

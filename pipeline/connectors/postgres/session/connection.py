@@ -1,6 +1,6 @@
-"""Connecting to a server, with the session set so that what is read and written is exact and the same everywhere.
+"""Connecting to a server, with session settings under which values are exact and the same on every server.
 
-The connections are synchronous, and used from worker threads: so the connector runs on asyncio and on trio.
+Connections are synchronous and used from worker threads, so the connector runs on asyncio and on trio.
 """
 
 from __future__ import annotations
@@ -12,41 +12,40 @@ from typing import Any
 import psycopg
 from psycopg.rows import TupleRow
 
-from pipeline.connectors.postgres.session.errors import connect_meaning, translated
+from pipeline.connectors.postgres.session.errors import connect_error, translated
 from pipeline.connectors.postgres.session.location import PostgresLocation
 from pipeline.domain.errors import ConfigurationError
 
 Connection = psycopg.Connection[TupleRow]
 
 CONNECT_TIMEOUT_SECONDS = 10
-"""How long a server may take to answer, unless the URL or `PGCONNECT_TIMEOUT` says otherwise."""
-
-LOCK_TIMEOUT_SECONDS = 30.0
-"""How long a lock held by the app is waited for: longer than an app's own transactions, shorter than patience."""
+"""How long to wait for a server's answer, unless the URL or `PGCONNECT_TIMEOUT` says otherwise."""
 
 OLDEST_SERVER = 120000
-"""PostgreSQL 12: the oldest release whose catalog holds all that is read here (generated columns)."""
+"""PostgreSQL 12, the oldest release whose catalog has everything that is read here (generated columns)."""
 
-SESSION: Mapping[str, str] = {
+SESSION = {
     "DateStyle": "ISO, YMD",
-    "IntervalStyle": "postgres",  # as pg_dump has it: reads back as the same months, days and microseconds
+    "IntervalStyle": "postgres",  # like pg_dump: reads back as the same months, days and microseconds
     "TimeZone": "UTC",
     "extra_float_digits": "3",
     "bytea_output": "hex",
     "xmloption": "content",
-    "search_path": "pg_catalog, pg_temp",  # so that every name of the app's own is written with its schema
-    "row_security": "off",  # rows hidden by a policy are an error, and never silently missing
+    "search_path": "pg_catalog, pg_temp",  # so that the server writes the app's names with their schema
+    "row_security": "off",  # rows hidden by a policy are an error, never silently missing
     "standard_conforming_strings": "on",
     "quote_all_identifiers": "off",
+    "lock_timeout": "30s",  # longer than an app's own transactions
     "statement_timeout": "0",
     "idle_in_transaction_session_timeout": "0",
     "transaction_timeout": "0",
     "idle_session_timeout": "0",
-    "jit": "off",  # compiling takes longer than one range of rows
+    "temp_buffers": "32MB",  # holds a batch of staged rows; taken when needed, the rest goes through files
+    "jit": "off",  # compiling takes longer than reading one range of rows
     "max_parallel_workers_per_gather": "0",  # the server's other cores belong to the app
     "synchronize_seqscans": "off",
 }
-"""What is set in every session. Settings that a server's release does not have are passed over."""
+"""Set in every session. A setting that the server's release does not have is skipped."""
 
 _APPLY = """
 SELECT set_config(wanted.name, wanted.setting, false) FROM unnest(%s::text[], %s::text[]) AS wanted(name, setting)
@@ -56,62 +55,52 @@ WHERE lower(wanted.name) IN (SELECT lower(name) FROM pg_catalog.pg_settings)
 
 def connect(
     location: PostgresLocation,
-    *,
     application_name: str,
-    lock_timeout_seconds: float = LOCK_TIMEOUT_SECONDS,
+    *,
     settings: Mapping[str, str] | None = None,
     connect_timeout_seconds: int | None = None,
 ) -> Connection:
-    """Return a new connection, in autocommit, with `SESSION` and then `settings` set.
+    """Return a new connection in autocommit mode, with `SESSION` and then `settings` set.
 
-    `connect_timeout_seconds` overrides what the URL and the environment say. libpq waits at least 2 seconds.
+    `connect_timeout_seconds` overrides the URL and the environment; libpq waits for at least 2 seconds.
 
     ConfigurationError for a wrong password or database, or a server older than PostgreSQL 12; TransientError when the
-    server does not answer. Each names the location, with the server's own words and no secret.
+    server does not answer. The message has the location and the server's own words, and no secret.
     """
-    parameters: dict[str, Any] = {**_patience(), **location.parameters}
+    parameters: dict[str, Any] = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 6}
+    if "PGCONNECT_TIMEOUT" not in os.environ:
+        parameters["connect_timeout"] = CONNECT_TIMEOUT_SECONDS
+    parameters |= location.parameters
     if connect_timeout_seconds is not None:
         parameters["connect_timeout"] = connect_timeout_seconds
     parameters |= {"client_encoding": "UTF8", "application_name": application_name}
+    session = SESSION | dict(settings or {})
     try:
         connection = psycopg.connect(**parameters, autocommit=True, prepare_threshold=None)
     except psycopg.OperationalError as error:
-        raise connect_meaning(error, location) from error
+        raise connect_error(error, location) from error
     try:
         with translated(location.url):
-            _prepare(
-                connection,
-                location,
-                {**SESSION, "lock_timeout": _milliseconds(lock_timeout_seconds)} | dict(settings or {}),
-            )
+            _check_server(connection, location)
+            connection.execute(_APPLY, (list(session), list(session.values())))
     except BaseException:
         connection.close()
         raise
     return connection
 
 
-def _patience() -> dict[str, object]:
-    """How long a server that says nothing is waited for: libpq's own settings are endless, or hours."""
-    given = {"connect_timeout": CONNECT_TIMEOUT_SECONDS} if "PGCONNECT_TIMEOUT" not in os.environ else {}
-    return {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 6, **given}
-
-
-def _prepare(connection: Connection, location: PostgresLocation, settings: Mapping[str, str]) -> None:
+def _check_server(connection: Connection, location: PostgresLocation) -> None:
     version = connection.info.server_version
     if version < OLDEST_SERVER:
         raise ConfigurationError(
-            f"{location.url} runs release {version // 10000} of PostgreSQL; releases from {OLDEST_SERVER // 10000} on can be used"
+            f"{location.url} runs PostgreSQL {version // 10000}, which is too old; "
+            f"PostgreSQL {OLDEST_SERVER // 10000} and later are supported"
         )
     if connection.info.parameter_status("server_encoding") == "SQL_ASCII":
         raise ConfigurationError(
-            f"{location.url}: the database has the encoding SQL_ASCII, which does not say what its bytes mean; "
-            "move it into one with a real encoding, such as UTF8, first"
+            f"{location.url}: the database has the encoding SQL_ASCII, which does not define what its bytes mean; "
+            "move it to a database with a real encoding, such as UTF8, first"
         )
-    connection.execute(_APPLY, (list(settings), list(settings.values())))
-
-
-def _milliseconds(seconds: float) -> str:
-    return str(max(1, round(seconds * 1000)))
 
 
 def quoted(name: str) -> str:
@@ -120,7 +109,7 @@ def quoted(name: str) -> str:
 
 
 def literal(text: str) -> str:
-    """Return `text` as an SQL constant, as `standard_conforming_strings` has it."""
+    """Return `text` as an SQL constant under `standard_conforming_strings`."""
     return "'" + text.replace("'", "''") + "'"
 
 

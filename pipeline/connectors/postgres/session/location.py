@@ -1,7 +1,7 @@
-"""Where a PostgreSQL database is: what a person types, read as libpq reads it, and its one name without secrets.
+"""The location of a PostgreSQL database: a URL as libpq reads it, and its one canonical form without secrets.
 
-A password may stand in the URL, in `PGPASSWORD`, or in a pass file (`PGPASSFILE`, `passfile=`, `~/.pgpass`). The last
-two are better: what stands in a command line is shown by `ps`. It is never part of `url`, of `repr`, or of a message.
+A password may be in the URL, in `PGPASSWORD`, or in a pass file (`PGPASSFILE`, `passfile=`, `~/.pgpass`). The last two
+are better, since `ps` shows command lines. It is never in `url`, in `repr`, or in a message.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ _DEFAULT_PORT = "5432"
 
 @dataclass(frozen=True, slots=True)
 class PostgresLocation:
-    """A database. `url` is its one name, which a worker elsewhere can connect by: all that was given but secrets.
+    """A database. `url` is its canonical URL, complete but for secrets, so that another machine can connect with it.
 
-    `parameters` are for libpq and may hold a password: they are left out of `repr`.
+    `parameters` are for libpq and may hold a password, so `repr` leaves them out.
     """
 
     url: str
@@ -32,21 +32,21 @@ class PostgresLocation:
 
 
 def parse_location(text: str) -> PostgresLocation:
-    """Read a `postgresql://` URL by the rules of libpq, every parameter of it included (`sslmode`, `sslrootcert`, …).
+    """Read a `postgresql://` URL by the rules of libpq, with all of libpq's parameters (`sslmode`, `sslrootcert`, …).
 
-    What is left out comes from libpq's environment variables (`PGHOST`, `PGUSER`, `PGSSLMODE`, …) and defaults.
-    ConfigurationError, which does not quote the URL, when it is not one.
+    Missing parts come from libpq's environment variables (`PGHOST`, `PGUSER`, `PGSSLMODE`, …) and defaults.
+    ConfigurationError, which does not quote the URL, when libpq cannot read it.
     """
     if not text.startswith(tuple(f"{scheme}://" for scheme in SCHEMES)):
         raise ConfigurationError(
-            "A PostgreSQL location begins with postgresql://, as postgresql://user@host:5432/database."
+            "A PostgreSQL location begins with postgresql://, for example postgresql://user@host:5432/database."
         )
     try:
         given = {name: str(value) for name, value in conninfo_to_dict(text).items() if value is not None}
-    except (ProgrammingError, ValueError):  # whose message may quote the password
+    except (ProgrammingError, ValueError):  # its message may quote the password
         raise ConfigurationError(
-            "This is not a PostgreSQL URL that libpq can read. Write postgresql://user@host:5432/database?sslmode=…, "
-            "with only parameters that libpq knows, and percent-encode special characters in each part."
+            "libpq cannot read this PostgreSQL URL. Write postgresql://user@host:5432/database?sslmode=…, use only "
+            "libpq's parameters, and percent-encode special characters in each part."
         ) from None
     return PostgresLocation(_url(given), given)
 
@@ -56,7 +56,7 @@ _SECRET = frozenset({"password", "sslpassword"})
 
 
 def _url(given: Mapping[str, str]) -> str:
-    """Return the URL, with what libpq would fill in of host, port and database filled in, and without secrets."""
+    """Return the URL with libpq's defaults for host, port and database, and without secrets."""
     options = [(name, value) for name, value in sorted(given.items()) if name not in _IN_PLACE | _SECRET]
     user = f"{quote(given['user'], safe='')}@" if given.get("user") else ""
     if "service" in given:
@@ -85,6 +85,6 @@ def _place(host: str, port: str) -> str:
 
 
 def _defaults() -> dict[str, str]:
-    """Return what libpq takes from the environment, or from its own defaults, for what is not given."""
+    """Return the values that libpq takes from the environment, or from its own defaults."""
     options = pq.Conninfo.get_defaults()
     return {option.keyword.decode(): option.val.decode("utf-8", "replace") for option in options if option.val}
