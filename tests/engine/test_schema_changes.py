@@ -313,7 +313,7 @@ def test_a_trigger_of_somebody_else_is_not_lost(open_databases: Callable[..., Da
     databases.at_source("ALTER TABLE t DROP COLUMN b")
     movement = databases.move()
     assert movement.status is Status.INCOMPLETE
-    assert "the trigger own on it" in movement.problems[0]
+    assert "the trigger own was not made by the pipeline" in movement.problems[0]
     databases.at_destination("DROP TRIGGER own")
     databases.at_source("UPDATE t SET a = 'changed' WHERE id = 10")
     assert databases.move().status is Status.SUCCESS

@@ -1,4 +1,4 @@
-"""Opening a database file: for reading without changing anything, and for writing."""
+"""Opening a database file: read-only, or for writing."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from pipeline.domain.errors import ConfigurationError, RefusedError, TransientEr
 from pipeline.sqlite_access import translated, uri_of
 
 BUSY_TIMEOUT_SECONDS = 5.0
-"""How long a lock of somebody else is waited for: longer than an app's own transactions, shorter than patience."""
+"""How long to wait for a lock of another process: longer than an app's own transactions take."""
 
 _FIRST_PAUSE_SECONDS, _PAUSE_SECONDS = 0.0005, 0.004
 _CACHE_KIB = 32 * 1024
 _READING = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_NOMUTEX
 _WRITING = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE | apsw.SQLITE_OPEN_NOMUTEX
-"""Without SQLite's own locks: they are taken for each value of a row, and were two fifths of the time of a scan."""
+"""Without SQLite's mutexes, which it takes for each value of a row: they took two fifths of the time of a scan."""
 _MAGIC = b"SQLite format 3\x00"
 
 FileIdentity = tuple[int, int, int, int]
@@ -30,19 +30,19 @@ FileIdentity = tuple[int, int, int, int]
 
 
 def location_of(path: Path) -> str:
-    """Return what a person calls a database at `path`: its absolute place, as a URL."""
+    """Return the database at `path` as a URL, with an absolute path."""
     return f"sqlite:///{quote(os.fsencode(path.absolute()))}"
 
 
 def open_reader(path: Path, busy_timeout_seconds: float) -> tuple[apsw.Connection, FileIdentity | None]:
-    """Open `path` for reading only. The file identity is not None when the file must be watched: see below.
+    """Open `path` read-only. The file identity is not None when the file must be watched, see below.
 
-    Any thread may use the connection, but never two at once: whoever has it takes turns by a lock of his own.
+    Any thread may use the connection, but never two at once: callers hold a lock of their own.
 
-    A database in WAL mode can only be read where its `-shm` file exists or can be made. In a directory that is not
-    writable it is therefore opened as *immutable*, without any lock. That is right only as long as nobody writes, so it
-    is done only when there is no write-ahead log beside the file (all content is in the file itself), and the reader
-    checks with `ensure_untouched` after each read that there still is none and that the file is the same.
+    A database in WAL mode can only be read where its `-shm` file exists or can be created. In a directory that is not
+    writable it is therefore opened as *immutable*, without any lock. That is right only while nobody writes, so it is
+    done only when there is no write-ahead log beside the file (all content is in the file itself), and the reader checks
+    with `ensure_untouched` after each read that this still holds and the file is the same.
     """
     _require_file(path)
     with translated(location_of(path)):
@@ -66,29 +66,29 @@ def ensure_untouched(path: Path, identity: FileIdentity | None) -> None:
     """Raise TransientError when a file that was opened as immutable has been written to."""
     if identity is not None and _identity_without_log(path) != identity:
         raise TransientError(
-            f"{location_of(path)}: somebody wrote to it while it was read from a directory where no lock can be "
-            "taken; run the command again, or make the directory writable"
+            f"{location_of(path)}: another process wrote to it while it was read without a lock, because its directory is "
+            "not writable; run the command again, or make the directory writable"
         )
 
 
 def open_destination(path: Path, busy_timeout_seconds: float) -> apsw.Connection:
-    """Open `path` for writing, made if it is missing and its directory is there; RefusedError when it is not writable.
+    """Open `path` for writing; create it if it is missing and its directory exists. RefusedError when it is not writable.
 
     Any thread may use the connection, but never two at once, as with `open_reader`. Foreign keys are not enforced: they
-    are checked when all streams are in. Functions and virtual tables that an untrusted schema could misuse are switched
-    off, since tables are made from what an Event File says.
+    are checked when all streams are loaded. Functions and virtual tables that an untrusted schema could misuse are off,
+    since tables are created from statements in Event Files.
     """
     place = location_of(path)
     if not path.parent.is_dir():
-        raise ConfigurationError(f"{place}: there is no directory {path.parent}; make it, or check the path")
+        raise ConfigurationError(f"{place}: there is no directory {path.parent}; create it, or check the path")
     if path.exists():
         _require_file(path)
     elif not os.access(path.parent, os.W_OK):
-        raise RefusedError(f"{place} cannot be made: the directory is not writable; check its permissions")
+        raise RefusedError(f"{place} cannot be created: the directory is not writable; check its permissions")
     with translated(place):
         connection = _connect(path, "mode=rwc", _WRITING, busy_timeout_seconds)
         try:
-            connection.set_busy_handler(_patience(busy_timeout_seconds))
+            connection.set_busy_handler(_busy_handler(busy_timeout_seconds))
             connection.execute(
                 "PRAGMA foreign_keys=OFF; PRAGMA trusted_schema=OFF; PRAGMA recursive_triggers=OFF;"
                 f"PRAGMA cache_size=-{_CACHE_KIB}; PRAGMA synchronous=FULL; BEGIN IMMEDIATE; ROLLBACK"
@@ -99,22 +99,22 @@ def open_destination(path: Path, busy_timeout_seconds: float) -> apsw.Connection
     return connection
 
 
-def _patience(seconds: float) -> Callable[[int], bool]:
-    """Return what SQLite asks, when somebody else has the lock, whether to try again.
+def _busy_handler(seconds: float) -> Callable[[int], bool]:
+    """Return the function that SQLite calls while another process holds the lock, to know whether to try again.
 
-    It is tried every few milliseconds. SQLite's own time-out would soon do so every tenth of a second, for as long as
-    which the lock that another importer has given back is nobody's.
+    It tries every few milliseconds. SQLite's own time-out soon waits a tenth of a second between tries, during which the
+    lock that another importer has released is idle.
     """
     began = monotonic()
 
-    def is_to_try_again(tries: int) -> bool:
+    def try_again(tries: int) -> bool:
         nonlocal began
         if tries == 0:
             began = monotonic()
         sleep(min(_FIRST_PAUSE_SECONDS * (tries + 1), _PAUSE_SECONDS))
         return monotonic() - began < seconds
 
-    return is_to_try_again
+    return try_again
 
 
 def _connect(path: Path, parameters: str, flags: int, busy_timeout_seconds: float) -> apsw.Connection:
@@ -129,11 +129,11 @@ def _connect(path: Path, parameters: str, flags: int, busy_timeout_seconds: floa
 
 
 def _require_database(connection: apsw.Connection, path: Path) -> None:
-    """ConfigurationError unless the file begins as a database does, or is empty, which SQLite takes for an empty one.
+    """ConfigurationError unless the file begins as a database does, or is empty, which is an empty database.
 
-    SQLite itself would take a short file for an empty one, and write over it. It is looked at through SQLite: with the
-    first file descriptor of a file that a process closes it loses all its locks on that file, those of other connections
-    among them (https://sqlite.org/howtocorrupt.html, 2.2); SQLite keeps its descriptors open until that does no harm.
+    SQLite itself would take a short file for an empty one, and overwrite it. The file is read through SQLite: a process
+    that closes a file descriptor loses all its locks on the file, those of other connections included
+    (https://sqlite.org/howtocorrupt.html, 2.2); SQLite keeps its descriptors open until that does no harm.
     """
     size = path.stat().st_size
     if size and (size < len(_MAGIC) or connection.read("main", 0, 0, len(_MAGIC))[1] != _MAGIC):
@@ -153,7 +153,7 @@ def _require_file(path: Path) -> None:
 
 
 def _identity_without_log(path: Path) -> FileIdentity | None:
-    """Return the file's identity, or None when a write-ahead log or a rollback journal with content lies beside it."""
+    """Return the file's identity, or None when a write-ahead log or a rollback journal with content is beside it."""
     for suffix in ("-wal", "-journal"):
         beside = path.with_name(path.name + suffix)
         if beside.exists() and beside.stat().st_size > 0:

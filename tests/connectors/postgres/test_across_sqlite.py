@@ -123,7 +123,7 @@ async def test_nan_has_no_place_in_sqlite(make: Callable[[], Place], tmp_path: P
     )
     movement = await Movements(PostgresSource(source.uri), SqliteDestination(destination)).move()
     assert movement.status is Status.INCOMPLETE
-    assert "NaN, of which SQLite would make NULL" in movement.problems[0]
+    assert "NaN, which SQLite stores as NULL" in movement.problems[0]
     assert databases.rows(destination, "SELECT id, v FROM t ORDER BY id") == [(2, float("-inf")), (3, None)]
 
 

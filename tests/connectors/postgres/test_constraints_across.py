@@ -421,7 +421,7 @@ async def test_tables_that_were_in_sqlite_before_keep_what_they_have(make: Calla
     assert told == {
         "child": [
             "index taken (there is already a table named taken)",
-            "foreign key child_other_fkey (a table that is there cannot get one)",
+            "foreign key child_other_fkey (SQLite cannot add one to an existing table)",
         ]
     }
     assert {row[3] for row in databases.schema_of(copy)} - {None} == {

@@ -1,6 +1,7 @@
-"""What the tables of other technologies promise, kept here: foreign keys with the table, indexes after the load.
+"""Constraints of streams from other technologies: foreign keys in CREATE TABLE, indexes after the load.
 
-What a table has already, under whatever name, is not made again. What SQLite cannot keep is told, and left out.
+A constraint that the table has already, under any name, is not created again. A constraint that SQLite cannot hold is
+logged and left out.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from pipeline.codec.event_files.constraints import constraints_of
 from pipeline.connectors.sql.constraints import foreign_key_clause, index_name, index_terms, warn_unsupported
 from pipeline.connectors.sql.identifiers import quoted
 from pipeline.connectors.sqlite.schema.constraints import checks_in
-from pipeline.connectors.sqlite.schema.tables import folded, read_table
+from pipeline.connectors.sqlite.schema.tables import create_sql, folded, read_table
 from pipeline.domain.constraints import ForeignKey, Index, UnsupportedConstraint
 from pipeline.domain.ids import StreamName
 from pipeline.domain.schema import StreamSchema
@@ -21,51 +22,51 @@ from pipeline.ports.destination import Violation
 
 
 def foreign_key_clauses(schema: StreamSchema) -> list[str]:
-    """Return the stream's foreign keys as CREATE TABLE has them."""
+    """Return the stream's foreign keys as clauses of CREATE TABLE."""
     present = set(schema.column_names)
-    return [_clause(key) for key in constraints_of(schema).foreign_keys if present.issuperset(key.columns)]
+    return [_named(key) for key in constraints_of(schema).foreign_keys if present.issuperset(key.columns)]
 
 
-def _clause(key: ForeignKey) -> str:
+def _named(key: ForeignKey) -> str:
     name = f"CONSTRAINT {quoted(key.name)} " if key.name else ""
     return name + foreign_key_clause(key, quoted(key.references))
 
 
 def index_statements(schema: StreamSchema) -> list[str]:
-    """Return the statements for the stream's indexes. SQLite has no name for a table and an index of it both."""
-    return [_statement(schema.stream, index) for index in constraints_of(schema).indexes]
+    """Return the statements that create the stream's indexes."""
+    return [_index_statement(schema.stream, index) for index in constraints_of(schema).indexes]
 
 
-def _statement(stream: StreamName, index: Index) -> str:
+def _index_statement(stream: StreamName, index: Index) -> str:
     unique = "UNIQUE " if index.unique else ""
     return f"CREATE {unique}INDEX {quoted(index_name(stream, index))} ON {quoted(stream)} ({index_terms(index)})"
 
 
 def create_constraints(connection: apsw.Connection, schema: StreamSchema) -> Iterator[Violation]:
-    """Make the indexes that the stream's table lacks, and tell what is left out. What rows forbid is a violation."""
-    if not connection.table_exists("main", schema.stream):
+    """Create the indexes that the stream's table lacks, and log unsupported constraints. Yields what the rows violate."""
+    stream = schema.stream
+    if not connection.table_exists("main", stream):
         return
     constraints = constraints_of(schema)
-    unsupported = [one for one in constraints.unsupported if not _is_made_by_hand(connection, schema.stream, one)]
+    unsupported = [one for one in constraints.unsupported if not _is_made_by_hand(connection, stream, one)]
     for index in constraints.indexes:
-        if _serves(connection, schema.stream, index):
+        if _has_index(connection, stream, index):
             continue
-        name = index_name(schema.stream, index)
         try:
-            connection.execute(_statement(schema.stream, index)).fetchall()
+            connection.execute(_index_statement(stream, index)).fetchall()
         except apsw.ConstraintError as error:
-            yield Violation(schema.stream, f"the index {name} cannot be made: {error}")
+            yield Violation(stream, f"the index {index_name(stream, index)} cannot be made: {error}")
         except apsw.SQLError as error:
-            unsupported.append(UnsupportedConstraint("index", name, str(error)))
+            unsupported.append(UnsupportedConstraint("index", index_name(stream, index), str(error)))
     unsupported += [
-        UnsupportedConstraint("foreign key", str(key), "a table that is there cannot get one")
+        UnsupportedConstraint("foreign key", str(key), "SQLite cannot add one to an existing table")
         for key in constraints.foreign_keys
-        if not _refers(connection, schema.stream, key)
+        if not _has_foreign_key(connection, stream, key)
     ]
-    warn_unsupported(schema.stream, unsupported)
+    warn_unsupported(stream, unsupported)
 
 
-def _serves(connection: apsw.Connection, table: str, wanted: Index) -> bool:
+def _has_index(connection: apsw.Connection, table: str, wanted: Index) -> bool:
     """Whether the table has an index of the same columns, or is in their order itself."""
     terms = [(folded(column.name), column.descending) for column in wanted.columns]
     key = read_table(connection, table).declared_key
@@ -75,15 +76,15 @@ def _serves(connection: apsw.Connection, table: str, wanted: Index) -> bool:
         "SELECT name, \"unique\" FROM pragma_index_list(?, 'main') WHERE NOT partial", (table,)
     ).fetchall()
     for name, unique in indexes:
-        there = connection.execute(
+        found = connection.execute(
             "SELECT name, \"desc\" FROM pragma_index_xinfo(?, 'main') WHERE key ORDER BY seqno", (name,)
         ).fetchall()
-        if (unique or not wanted.unique) and terms == [(folded(str(name)), bool(desc)) for name, desc in there]:
+        if (unique or not wanted.unique) and terms == [(folded(str(name)), bool(desc)) for name, desc in found]:
             return True
     return False
 
 
-def _refers(connection: apsw.Connection, table: str, wanted: ForeignKey) -> bool:
+def _has_foreign_key(connection: apsw.Connection, table: str, wanted: ForeignKey) -> bool:
     """Whether the table has a foreign key of these columns to that table."""
     rows = connection.execute(
         'SELECT id, "table", "from" FROM pragma_foreign_key_list(?, \'main\') ORDER BY id, seq', (table,)
@@ -92,17 +93,16 @@ def _refers(connection: apsw.Connection, table: str, wanted: ForeignKey) -> bool
     for number, parent, column in rows:
         found.setdefault((number, folded(str(parent))), []).append(folded(str(column)))
     columns = [folded(name) for name in wanted.columns]
-    return any(parent == folded(wanted.references) and columns == there for (_, parent), there in found.items())
+    return any(parent == folded(wanted.references) and columns == has for (_, parent), has in found.items())
 
 
-def _is_made_by_hand(connection: apsw.Connection, table: str, unsupported: UnsupportedConstraint) -> bool:
-    """Whether somebody has seen to it: there is an index, a trigger or a column of the name, or there are CHECKs."""
-    create = connection.execute("SELECT sql FROM sqlite_schema WHERE type = 'table' AND name = ?", (table,)).get
-    if unsupported.kind == "check":
-        return bool(checks_in(str(create)))
+def _is_made_by_hand(connection: apsw.Connection, table: str, constraint: UnsupportedConstraint) -> bool:
+    """Whether the user has made it: the table has an index, a trigger or a column of the name, or has CHECKs."""
+    if constraint.kind == "check":
+        return bool(checks_in(create_sql(connection, table) or ""))
     names = connection.execute(
         "SELECT name FROM sqlite_schema WHERE tbl_name = ?1 AND name <> ?1 UNION ALL "
         "SELECT name FROM pragma_table_xinfo(?1, 'main')",
         (table,),
     ).fetchall()
-    return folded(unsupported.name) in {folded(str(name)) for (name,) in names}
+    return folded(constraint.name) in {folded(str(name)) for (name,) in names}

@@ -1,4 +1,4 @@
-"""An SQLite database as a destination: rows, marks and records set aside in one transaction an Event File."""
+"""An SQLite database as a destination: rows, mark and rejected records in one transaction an Event File."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import anyio
 import apsw
 from anyio.to_thread import run_sync
 
-from pipeline.connectors.sql.retry import retry_blocked, retry_rejected_records, retry_stream
+from pipeline.connectors.sql.retry import retry_rejected_records, retry_stream
 from pipeline.connectors.sqlite.connection import (
     BUSY_TIMEOUT_SECONDS,
     ensure_untouched,
@@ -19,13 +19,15 @@ from pipeline.connectors.sqlite.connection import (
     open_destination,
     open_reader,
 )
+from pipeline.connectors.sqlite.loading.binding import bind_tagged
 from pipeline.connectors.sqlite.loading.constraints_out import create_constraints
+from pipeline.connectors.sqlite.loading.ensure_table import ensure_table
 from pipeline.connectors.sqlite.loading.file_load import FileLoad
 from pipeline.connectors.sqlite.loading.import_ledger import ImportLedger
 from pipeline.connectors.sqlite.loading.post_load import create_indexes, foreign_key_violations, raise_sequence
-from pipeline.connectors.sqlite.loading.rejections import bind_tagged
 from pipeline.connectors.sqlite.loading.schema_evolution import ManagedTables
-from pipeline.connectors.sqlite.loading.target import Target, prepare_target, sqlite_native
+from pipeline.connectors.sqlite.loading.target import Target
+from pipeline.connectors.sqlite.schema.streams import sqlite_native
 from pipeline.domain.ids import EventFileId, FlowName, StreamName
 from pipeline.domain.planning.import_guard import reason_to_give_way
 from pipeline.domain.schema import StreamSchema
@@ -37,11 +39,11 @@ _Ts = TypeVarTuple("_Ts")
 
 
 class SqliteDestination:
-    """The database file at `path`, made when it is missing.
+    """The database file at `path`, created when it is missing.
 
-    Commits survive the loss of power (`synchronous=FULL`). A file made here has SQLite's default rollback journal, which
-    was measured to load a quarter faster than a write-ahead log, since new pages are written once; an existing file
-    keeps its mode. Foreign keys are not enforced while loading. Triggers of existing tables fire.
+    Commits survive a loss of power (`synchronous=FULL`). A new file has SQLite's default rollback journal, which loads a
+    quarter faster than a write-ahead log, since new pages are written once; an existing file keeps its mode. Foreign keys
+    are not enforced during the load. Triggers of existing tables fire.
     """
 
     def __init__(self, path: Path, *, busy_timeout_seconds: float = BUSY_TIMEOUT_SECONDS) -> None:
@@ -73,28 +75,28 @@ class SqliteDestination:
 
 
 class SqliteDestinationSession:
-    """An open database. Its one connection is used by one call at a time; SQLite has one writer in any case."""
+    """An open database. One call at a time uses its one connection; SQLite has one writer in any case."""
 
     def __init__(self, connection: apsw.Connection, flow: FlowName, location: str) -> None:
         self._connection = connection
-        self._bookkeeping = ImportLedger(connection, flow)
-        self._followed = ManagedTables(connection)
+        self._ledger = ImportLedger(connection, flow)
+        self._managed = ManagedTables(connection)
         self._location = location
         self._lock = anyio.Lock()
 
     async def marks(self) -> Mapping[EventFileId, Mark]:
         async with self._lock:
-            return await self._run(self._location, self._bookkeeping.marks)
+            return await self._run(self._location, self._ledger.marks)
 
     async def load(self, file: FileToLoad, *, after: Sequence[EventFileId]) -> LoadOutcome:
-        place = f"{self._location}, table {file.entry.id.stream}"
+        place = self._place(file.entry.id.stream)
         async with self._lock:
             await self._run(place, self._choose_encoding, file)
             async with self._transaction(place):
                 reason = await self._run(place, self._reason_to_give_way, file, after)
                 if reason is not None:
                     return GaveWay(reason)
-                load, target = await self._run(place, self._prepare, file, place)
+                load, target = await self._run(place, self._prepare, file)
                 columns, line = file.header.schema.column_names, 2
                 async for block in file.blocks:
                     line += await self._run(place, load.apply, block, file.entry.id, columns, line)
@@ -102,63 +104,63 @@ class SqliteDestinationSession:
 
     async def retry_rejected(self) -> Sequence[Rejection]:
         async with self._lock:
-            if not await self._run(self._location, self._bookkeeping.exists):
+            if not await self._run(self._location, self._ledger.exists):
                 return []
             async with self._transaction(self._location):
-                return await self._run(self._location, retry_rejected_records, self._bookkeeping, self._retry_stream)
+                return await self._run(self._location, retry_rejected_records, self._ledger, self._retry_stream)
 
     async def finish(self, streams: Sequence[StreamName]) -> Sequence[Violation]:
         async with self._lock:
             async with self._transaction(self._location):
-                violations = await self._run(self._location, self._make_what_is_missing, streams)
+                violations = await self._run(self._location, self._create_missing, streams)
             return violations + await self._run(
                 self._location, lambda: list(foreign_key_violations(self._connection, streams))
             )
 
+    def _place(self, stream: StreamName) -> str:
+        return f"{self._location}, table {stream}"
+
     def _choose_encoding(self, file: FileToLoad) -> None:
-        """Give a database that has nothing in it yet the source's encoding. SQLite ignores it in any other."""
+        """Give an empty database the source's encoding. SQLite ignores the statement in any other."""
         wanted = sqlite_native(file.header.schema).get("encoding")
         if wanted in ("UTF-16le", "UTF-16be"):
             self._connection.execute(f"PRAGMA encoding = '{wanted}'").fetchall()
 
-    def _reason_to_give_way(self, entering: FileToLoad, after: Sequence[EventFileId]) -> str | None:
-        file = entering.entry.id
-        exists = self._bookkeeping.exists()
-        return reason_to_give_way(
-            file,
-            entering.movement,
-            after,
-            marked=self._bookkeeping.marked_among([file, *after]) if exists else (),
-            latest_movement=self._bookkeeping.latest_movement(file.stream) if exists else 0,
-        )
+    def _reason_to_give_way(self, to_load: FileToLoad, after: Sequence[EventFileId]) -> str | None:
+        file = to_load.entry.id
+        exists = self._ledger.exists()
+        marked = self._ledger.marked_among([file, *after]) if exists else ()
+        latest = self._ledger.latest_movement(file.stream) if exists else 0
+        return reason_to_give_way(file, to_load.movement, after, marked=marked, latest_movement=latest)
 
-    def _prepare(self, file: FileToLoad, place: str) -> tuple[FileLoad, Target]:
+    def _prepare(self, file: FileToLoad) -> tuple[FileLoad, Target]:
         schema = file.header.schema
-        self._bookkeeping.create()
-        found = self._followed.prepare(schema, file.header.export_time)
-        target = prepare_target(self._connection, schema)
-        self._followed.note(found, schema, file.header.export_time)
-        if found.is_latest:
-            self._bookkeeping.remember_schema(schema)
-        return FileLoad(self._connection, self._bookkeeping, target, schema.stream, place), target
+        self._ledger.create()
+        before = self._managed.evolve(schema, file.header.export_time)
+        load, target = self._open_load(schema)
+        self._managed.record(before, schema, file.header.export_time)
+        if before.is_latest:
+            self._ledger.set_schema(schema)
+        return load, target
+
+    def _open_load(self, schema: StreamSchema) -> tuple[FileLoad, Target]:
+        target = ensure_table(self._connection, schema)
+        return FileLoad(self._connection, self._ledger, target, schema.stream, self._place(schema.stream)), target
 
     def _retry_stream(self, schema: StreamSchema) -> None:
-        target = prepare_target(self._connection, schema)
-        place = f"{self._location}, table {schema.stream}"
-        load = FileLoad(self._connection, self._bookkeeping, target, schema.stream, place)
-        retry_stream(self._bookkeeping, load, schema.stream)
+        load, _ = self._open_load(schema)
+        retry_stream(self._ledger, load, schema.stream)
 
     def _complete(self, file: FileToLoad, load: FileLoad, target: Target) -> Loaded:
-        if load.has_rejected:
-            retry_blocked(self._bookkeeping, load, file.entry.id)
-        rejections = tuple(self._bookkeeping.rejections(file.entry.id))
+        load.finish(file.entry.id)
+        rejections = tuple(self._ledger.rejections(file.entry.id))
         mark = Mark(load.upserts, load.deletes, len(rejections), movement=file.movement)
-        self._bookkeeping.mark(file.entry.id, mark)
+        self._ledger.mark(file.entry.id, mark)
         return Loaded(mark, rejections, target.skipped)
 
-    def _make_what_is_missing(self, streams: Sequence[StreamName]) -> list[Violation]:
-        violations = list(self._followed.catch_up(streams))
-        schemas = self._bookkeeping.schemas() if self._bookkeeping.exists() else ()
+    def _create_missing(self, streams: Sequence[StreamName]) -> list[Violation]:
+        violations = list(self._managed.retry_rebuilds(streams))
+        schemas = self._ledger.schemas() if self._ledger.exists() else ()
         for schema in (schema for schema in schemas if schema.stream in streams):
             native = sqlite_native(schema)
             if native:
@@ -170,7 +172,7 @@ class SqliteDestinationSession:
 
     @asynccontextmanager
     async def _transaction(self, place: str) -> AsyncIterator[None]:
-        """Commit what is done inside, or, when that raises or is cancelled, leave everything as it was."""
+        """Commit the work of the block; roll it back when the block raises or is cancelled."""
         await self._run(place, self._connection.execute, "BEGIN IMMEDIATE")
         try:
             yield

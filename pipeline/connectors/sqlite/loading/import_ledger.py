@@ -1,6 +1,6 @@
-"""The destination's memory, in tables of its own: marks, records set aside, and what `finish` has to make.
+"""The import ledger: marks, rejected records and schemas, in tables at the destination.
 
-All of it is written in the transaction of the rows it is about.
+All are written in the transaction of the rows they concern.
 """
 
 from __future__ import annotations
@@ -36,19 +36,18 @@ _COLUMNS = ", ".join(COLUMNS)
 
 
 class ImportLedger:
-    """What is remembered of one Flow."""
+    """The import ledger of one Flow."""
 
     def __init__(self, connection: apsw.Connection, flow: FlowName) -> None:
         self._connection = connection
         self._flow = flow
 
     def exists(self) -> bool:
-        """Whether the tables are there: they are made with the first load."""
-        found = self._connection.execute("SELECT 1 FROM sqlite_schema WHERE name = '_pipeline_streams'").fetchall()
-        return bool(found)
+        """Whether the tables exist. The first load creates them; only `create` and `marks` may be called before."""
+        return bool(self._connection.execute("SELECT 1 FROM sqlite_schema WHERE name = '_pipeline_streams'").fetchall())
 
     def create(self) -> None:
-        """Make the tables unless they are there."""
+        """Create the tables unless they exist."""
         self._connection.execute(_TABLES).fetchall()
 
     def marks(self) -> Mapping[EventFileId, Mark]:
@@ -67,19 +66,27 @@ class ImportLedger:
         return {file for file in files if self._connection.execute(query, (self._flow, str(file))).fetchall()}
 
     def latest_movement(self, stream: StreamName) -> int:
-        """Return the newest Movement that has imported a file of the stream; 0 for none."""
+        """Return the latest Movement that has imported a file of the stream; 0 for none."""
         query = "SELECT coalesce(max(movement), 0) FROM _pipeline_marks WHERE flow = ? AND stream = ?"
         return int(str(self._connection.execute(query, (self._flow, stream)).get))
 
     def mark(self, file: EventFileId, mark: Mark) -> None:
-        """Remember that the Event File has been imported."""
+        """Mark an Event File as imported."""
         counts = (mark.upserts, mark.deletes, mark.rejected, mark.binaries, mark.movement)
         self._connection.execute(
             "INSERT INTO _pipeline_marks VALUES (?, ?, ?, ?, ?, ?, ?, ?)", (self._flow, str(file), file.stream, *counts)
         )
 
-    def remember_schema(self, schema: StreamSchema) -> None:
-        """Keep what a stream looks like, for `schemas`."""
+    def correct_marks(self, accepted: Mapping[EventFileId, int]) -> None:
+        """Count records that were accepted after all as upserts of their files."""
+        self._connection.executemany(
+            "UPDATE _pipeline_marks SET upserts = upserts + ?1, rejected = rejected - ?1 "
+            "WHERE flow = ?2 AND event_file = ?3",
+            ((count, self._flow, str(file)) for file, count in accepted.items()),
+        )
+
+    def set_schema(self, schema: StreamSchema) -> None:
+        """Store the schema of a stream, for `schemas`."""
         self._connection.execute(
             "INSERT INTO _pipeline_streams VALUES (?1, ?2, ?3) "
             "ON CONFLICT DO UPDATE SET schema = ?3 WHERE schema <> ?3",
@@ -94,35 +101,34 @@ class ImportLedger:
         return [decode_schema(text, f"the schema of {stream} in _pipeline_streams") for stream, text in rows]
 
     def has_rejected(self, stream: StreamName) -> bool:
-        """Whether any record of the stream is set aside."""
-        found = self._connection.execute(
-            "SELECT 1 FROM _pipeline_rejected WHERE flow = ? AND stream = ? LIMIT 1", (self._flow, stream)
-        ).fetchall()
-        return bool(found)
+        """Whether the stream has rejected records."""
+        query = "SELECT 1 FROM _pipeline_rejected WHERE flow = ? AND stream = ? LIMIT 1"
+        return bool(self._connection.execute(query, (self._flow, stream)).fetchall())
 
-    def add_rejected(self, item: RejectedRecord) -> None:
-        """Remember a record that was refused, in place of an older one with its key."""
-        rejection = item.rejection
-        if rejection.key != NO_KEY:
-            self.forget(item.stream, [rejection.key])
+    def add_rejected(self, record: RejectedRecord) -> None:
+        """Store a rejected record, in place of an older one with its key."""
+        if record.rejection.key != NO_KEY:
+            self.drop_keys(record.stream, [record.rejection.key])
         self._connection.execute(
             f"INSERT INTO _pipeline_rejected (flow, stream, {_COLUMNS}) VALUES (?, ?, {', '.join('?' * len(COLUMNS))})",
-            (self._flow, item.stream, *item.to_row()),
+            (self._flow, record.stream, *record.to_row()),
         )
 
-    def forget(self, stream: StreamName, keys: Iterable[str]) -> None:
-        """Forget the records with these keys: later ones have gone in."""
+    def drop_keys(self, stream: StreamName, keys: Iterable[str]) -> None:
+        """Drop the rejected records with these keys."""
         self._connection.executemany(
             "DELETE FROM _pipeline_rejected WHERE flow = ? AND stream = ? AND key = ?",
             ((self._flow, stream, key) for key in keys),
         )
 
-    def drop(self, items: Iterable[RejectedRecord]) -> None:
-        """Forget these records, about to be tried again."""
-        self._connection.executemany("DELETE FROM _pipeline_rejected WHERE id = ?", ((item.id,) for item in items))
+    def drop(self, records: Iterable[RejectedRecord]) -> None:
+        """Drop these rejected records."""
+        self._connection.executemany(
+            "DELETE FROM _pipeline_rejected WHERE id = ?", ((record.id,) for record in records)
+        )
 
     def rejections(self, file: EventFileId | None = None) -> list[Rejection]:
-        """Return the rejections of the Flow, or of one file, in the order in which they came."""
+        """Return the rejections of the Flow, or of one file, in the order of their ids."""
         rows = self._connection.execute(
             "SELECT event_file, line, key, reason, column_name FROM _pipeline_rejected "
             "WHERE flow = ?1 AND (?2 IS NULL OR event_file = ?2) ORDER BY id",
@@ -146,11 +152,3 @@ class ImportLedger:
             (orjson.dumps(ids).decode(),),
         )
         return [RejectedRecord.from_row(*row) for row in rows]
-
-    def correct_marks(self, gone_in: Mapping[EventFileId, int]) -> None:
-        """Count records that went in after all as upserts of their files."""
-        self._connection.executemany(
-            "UPDATE _pipeline_marks SET upserts = upserts + ?1, rejected = rejected - ?1 "
-            "WHERE flow = ?2 AND event_file = ?3",
-            ((count, self._flow, str(file)) for file, count in gone_in.items()),
-        )

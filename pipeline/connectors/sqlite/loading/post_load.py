@@ -1,7 +1,8 @@
-"""After the load: indexes, AUTOINCREMENT numbers, and the promises that are checked once all streams are in."""
+"""After the load: indexes, AUTOINCREMENT numbers, and the foreign keys, which are checked once all streams are loaded."""
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 
 import apsw
@@ -9,7 +10,7 @@ import apsw
 from pipeline.connectors.sql.constraints import EXAMPLE_ROWS, broken_reference
 from pipeline.connectors.sql.identifiers import quoted
 from pipeline.connectors.sqlite.schema.statements import check_create_index
-from pipeline.connectors.sqlite.schema.tables import folded, is_reserved, read_table, sequence_of
+from pipeline.connectors.sqlite.schema.tables import create_sql, folded, is_reserved, read_table, sequence_of
 from pipeline.domain.errors import ConfigurationError
 from pipeline.domain.ids import StreamName
 from pipeline.ports.destination import Violation
@@ -18,10 +19,10 @@ from pipeline.ports.destination import Violation
 def create_indexes(
     connection: apsw.Connection, stream: StreamName, native: Mapping[str, object]
 ) -> Iterator[Violation]:
-    """Make the indexes the source has and the destination lacks. One that cannot be made is a violation."""
-    create = connection.execute("SELECT sql FROM sqlite_schema WHERE type = 'table' AND name = ?", (stream,)).get
+    """Create the indexes that the source has and the destination lacks. One that cannot be created is a violation."""
+    create = create_sql(connection, stream)
     statements = native.get("indexes")
-    if not isinstance(create, str) or not isinstance(statements, list):
+    if create is None or not isinstance(statements, list):
         return
     for statement in statements:
         try:
@@ -40,14 +41,14 @@ def _exists(connection: apsw.Connection, index: str) -> bool:
 
 
 def raise_sequence(connection: apsw.Connection, stream: StreamName, native: Mapping[str, object]) -> None:
-    """Let an AUTOINCREMENT table go on after the last number the source has given out."""
+    """Raise the last number of an AUTOINCREMENT table to the source's."""
     wanted = native.get("autoincrement_sequence")
     if not isinstance(wanted, int) or not _is_autoincrement(connection, stream):
         return
-    present = sequence_of(connection, stream)
-    if present is None:
+    current = sequence_of(connection, stream)
+    if current is None:
         connection.execute("INSERT INTO sqlite_sequence(name, seq) VALUES (?, ?)", (stream, wanted))
-    elif present < wanted:
+    elif current < wanted:
         connection.execute("UPDATE sqlite_sequence SET seq = ? WHERE name = ?", (wanted, stream))
 
 
@@ -74,16 +75,17 @@ def foreign_key_violations(connection: apsw.Connection, streams: Sequence[Stream
 
 
 def _violations_of(connection: apsw.Connection, table: str) -> Iterator[Violation]:
-    counts: dict[tuple[str, int], int] = {}
-    named: dict[tuple[str, int], list[str]] = {}
+    counts: dict[tuple[str, int], int] = defaultdict(int)
+    examples: dict[tuple[str, int], list[str]] = defaultdict(list)
     for _, rowid, parent, number in connection.execute(f"PRAGMA main.foreign_key_check({quoted(table)})"):
-        counts[parent, number] = counts.get((parent, number), 0) + 1
-        if rowid is not None and len(named.setdefault((parent, number), [])) < EXAMPLE_ROWS:
-            named[parent, number].append(str(rowid))
+        key = (parent, number)
+        counts[key] += 1
+        if rowid is not None and len(examples[key]) < EXAMPLE_ROWS:
+            examples[key].append(str(rowid))
     for (parent, number), count in counts.items():
-        columns = connection.execute(
+        rows = connection.execute(
             "SELECT \"from\" FROM pragma_foreign_key_list(?, 'main') WHERE id = ? ORDER BY seq", (table, number)
         ).fetchall()
-        through = [str(name) for (name,) in columns]
-        message = broken_reference(count, through, parent, named.get((parent, number), []), "rowid ")
+        columns = [str(name) for (name,) in rows]
+        message = broken_reference(count, columns, parent, examples[parent, number], "rowid ")
         yield Violation(StreamName(table), message)

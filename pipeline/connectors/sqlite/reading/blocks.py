@@ -1,8 +1,8 @@
-"""A block of rows of a table: kept packed, hashed and turned into keys and JSON when asked.
+"""Blocks of rows of a table: packed, and hashed and turned into keys and JSON on demand.
 
-Rows are packed, some dozen to one string of bytes, since most rows of most Movements are never looked at: millions of
-small objects that live as long as a block take more time than packing them. What was asked of a block is got ready with
-the next one, as it is read.
+Some dozen rows are packed to one byte string, since most rows of most Movements are unchanged: to keep millions of small
+objects for the life of a block takes more time than to pack them. What the caller asked of a block is prepared in advance
+for the next one, while that is read.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ _pack_all: Callable[[Sequence[Row]], bytes] = msgspec.msgpack.Encoder().encode
 _unpack_row: Callable[[bytes], Row] = msgspec.msgpack.Decoder(tuple).decode
 _unpack: Callable[[bytes], list[Row]] = msgspec.msgpack.Decoder(list[tuple]).decode  # type: ignore[type-arg]
 _ARRAY = Struct(">BI")
-"""MessagePack: one value has one form there, in every release (https://github.com/msgpack/msgpack/blob/master/spec.md).
+"""The beginning of an array in MessagePack (https://github.com/msgpack/msgpack/blob/master/spec.md), with its length.
 
-The form of a row tells where it ends, so rows one after the other can be read in one way only, and be digested as one.
-`_ARRAY` is what begins an array of so many. A shorter one begins with fewer bytes: up to `_FEW` with one, up to 65,535
-with `_BEGIN_BYTES`.
+msgspec writes equal values as equal bytes, in every release. A packed row shows where it ends, so consecutive rows can be
+read in one way only, and digested as one string. A shorter array begins with fewer bytes: of up to `_FEW` items with one,
+of up to 65,535 with `_BEGIN_BYTES`.
 """
 _FEW = 15
 _BEGIN_BYTES = 3
@@ -46,7 +46,7 @@ _OPTIONS = orjson.OPT_APPEND_NEWLINE | orjson.OPT_PASSTHROUGH_DATACLASS
 
 
 class RowForm:
-    """What all blocks of a stream share: how its rows are hashed, where their keys are, and how they become lines."""
+    """How the rows of a stream are hashed, where their keys are, and how they become lines."""
 
     def __init__(self, schema: StreamSchema) -> None:
         self.names = schema.column_names
@@ -54,7 +54,7 @@ class RowForm:
         self.upsert_lines: UpsertLines | None = upsert_lines_for(schema.column_names)
         places = [schema.column_names.index(name) for name in schema.primary_keys]
         self.key_part: Callable[[Row], Any] = itemgetter(*places)
-        """The key of a row: a value where the key is one column, and a tuple otherwise."""
+        """Returns the key of a row: a value if the key is one column, a tuple otherwise."""
         self._is_single = len(places) == 1
 
     def key(self, row: Row) -> Key:
@@ -62,7 +62,7 @@ class RowForm:
         return (self.key_part(row),) if self._is_single else self.key_part(row)
 
     def keys(self, parts: Sequence[Any]) -> Sequence[Key]:
-        """Return the keys of rows, of which `parts` are what `key_part` gave."""
+        """Return the keys of rows from the results of `key_part`."""
         return list(zip(parts, strict=True)) if self._is_single else parts
 
     def lines(self, rows: Sequence[Row]) -> bytes:
@@ -79,21 +79,21 @@ class RowForm:
 
 @dataclass(slots=True)
 class Demand:
-    """What was asked of the latest block: about its rows one by one, and the JSON of most of them."""
+    """What the caller asked of the latest block: keys or hashes of single rows, and the JSON of most rows."""
 
     rows: bool = False
     lines: bool = False
 
 
 class Gathered:
-    """The rows of a block on the way in: packed, a batch at a time; and more of them where more will be asked for.
+    """The rows of a block while it is read: packed, a batch at a time, with what the caller is expected to ask for.
 
-    What can be made of a row is made here, while its values are in the processor's cache, so that they need not be kept.
+    Everything is derived here, while the values are in the processor's cache, so that they need not be kept.
     """
 
     def __init__(self, form: RowForm, demand: Demand, pack_row: Callable[[Row], bytes]) -> None:
-        """`pack_row` packs rows. Those that `pack_carefully` packs are kept as they are, since they cannot be unpacked."""
-        whole = pack_row is pack_carefully
+        """`pack_row` packs rows. Rows packed by `pack_slowly` are also kept, since they cannot be unpacked."""
+        whole = pack_row is pack_slowly
         self.form = form
         self.pack_row = pack_row
         self.count = 0
@@ -106,7 +106,7 @@ class Gathered:
         self._hasher = xxh3_128(seed=form.seed)
 
     def add(self, batch: Sequence[Row]) -> int:
-        """Take some rows, fewer than 65,536; return how many bytes they are."""
+        """Add fewer than 65,536 rows; return their size in bytes."""
         if self.packed is None and self.pack_row is pack:
             joined = _pack_all(batch)[_BEGIN_BYTES if len(batch) > _FEW else 1 :]
         else:
@@ -126,17 +126,17 @@ class Gathered:
             self.batches.append((len(batch), joined))
         return len(joined)
 
-    def pack_carefully(self) -> None:
-        """Pack rows the careful way from here on."""
+    def pack_slowly(self) -> None:
+        """Pack the following rows on the slow path."""
         self.rows()
-        self.pack_row = pack_carefully
+        self.pack_row = pack_slowly
 
     def digest(self) -> bytes:
-        """Return the digest of the packed rows, one after the other."""
+        """Return the digest of the packed rows."""
         return self._hasher.digest()
 
     def rows(self) -> Sequence[Row]:
-        """Return the rows as they are."""
+        """Return the rows, unpacked."""
         if self.whole is None:
             self.whole = [row for count, joined in self.batches for row in _unpack(_ARRAY.pack(0xDD, count) + joined)]
             self.batches = []
@@ -147,7 +147,7 @@ class SqliteRowBlock:
     """Consecutive rows of one table."""
 
     def __init__(self, rows: Gathered, demand: Demand) -> None:
-        """Hold rows. What is asked of the block is noted in `demand`."""
+        """Hold rows. `demand` records what the caller asks of the block."""
         self._gathered = rows
         self._form = rows.form
         self._demand = demand
@@ -170,7 +170,7 @@ class SqliteRowBlock:
         return self._form.keys(self.key_parts())
 
     def key_parts(self) -> Sequence[Any]:
-        """Return what `RowForm.key_part` gives for each row."""
+        """Return the result of `RowForm.key_part` for each row."""
         self._demand.rows = True
         if self._gathered.key_parts is None:
             self._gathered.key_parts = list(map(self._form.key_part, self._gathered.rows()))
@@ -189,7 +189,7 @@ class SqliteRowBlock:
         lines = b"".join(self._gathered.lines)
         if len(positions) == len(self):
             return lines
-        each = lines.splitlines(keepends=True)  # JSON holds no line feed and no carriage return as such
+        each = lines.splitlines(keepends=True)  # no JSON value contains a line feed or a carriage return
         return b"".join([each[at] for at in positions])
 
     def _lines(self, positions: Sequence[int]) -> bytes:
@@ -206,8 +206,8 @@ class SqliteRowBlock:
         return [rows[at] for at in positions]
 
 
-def pack_carefully(row: Row) -> bytes:
-    """Return the bytes to hash: those of the quick way, except that `RawText` is a tuple, which no value else is."""
+def pack_slowly(row: Row) -> bytes:
+    """Return the bytes to hash: those of the fast path, but with `RawText` as a tuple, which no other value is."""
     return pack(tuple([(value.data,) if isinstance(value, RawText) else value for value in row]))  # type: ignore[misc]
 
 

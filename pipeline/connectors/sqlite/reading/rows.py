@@ -1,9 +1,8 @@
-"""The rows of a table read in key order, as blocks (blocks.py).
+"""Reading the rows of a table in key order, as blocks (blocks.py).
 
-There are two ways to read. The quick one takes values as SQLite hands them out. It cannot take text that is not valid
-UTF-8: at the first such value the rest of the table is read the careful way, which takes text as bytes. Both give
-equal rows equal hashes. A UTF-16 database is always read the careful way, since SQLite's own conversion would silently
-alter text that is not valid UTF-16.
+The fast path takes values as SQLite returns them. It cannot read text that is not valid UTF-8: from the first such value
+on, the table is read on the slow path, which takes text as bytes. Both give equal rows equal hashes. A UTF-16 database is
+always read on the slow path, since SQLite's own conversion silently alters text that is not valid UTF-16.
 """
 
 from __future__ import annotations
@@ -26,9 +25,10 @@ from pipeline.connectors.sqlite.reading.blocks import (
     RowForm,
     SqliteRowBlock,
     pack,
-    pack_carefully,
+    pack_slowly,
 )
-from pipeline.connectors.sqlite.schema.tables import Table, order_terms
+from pipeline.connectors.sqlite.reading.key_order import CODECS, decoded_text, order_terms
+from pipeline.connectors.sqlite.schema.tables import Table
 from pipeline.domain.event_file import KeyRange
 from pipeline.domain.keys import Key, KeyValue, OrderedKey, RawText, order
 from pipeline.domain.schema import StreamSchema
@@ -39,20 +39,18 @@ BLOCK_ROWS = 4096
 BLOCK_BYTES = 2 * 1024 * 1024
 BATCH_ROWS = 128
 LARGE_BATCH_BYTES = BLOCK_BYTES // 4
-"""A block ends with the batch that reaches one of the first two: so it holds at most that much and one batch.
+"""A block ends with the batch that reaches one of the first two limits, so it exceeds them by at most one batch.
 
-At the start of a table and after a batch of `LARGE_BATCH_BYTES` a batch is one row; each that is smaller may be followed by
-one of twice as many.
+At the start of a table, and after a batch of `LARGE_BATCH_BYTES`, a batch is one row. After a smaller batch the next one
+has twice as many rows, up to `BATCH_ROWS`.
 """
-TO_AN_END = 1.5
-"""So much larger a block may be in order to end where it is wished to."""
-
-_CODECS = {"UTF-8": "utf-8", "UTF-16le": "utf-16-le", "UTF-16be": "utf-16-be"}
+ALIGNMENT_FACTOR = 1.5
+"""A block may be this much larger in order to end where a known range ends."""
 
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A database in a read transaction. `ensure_untouched` raises after a read in vain."""
+    """A database in a read transaction. `ensure_untouched` raises after a read that another process has invalidated."""
 
     connection: apsw.Connection
     place: str
@@ -61,12 +59,12 @@ class Opened:
 
     @property
     def is_utf8(self) -> bool:
-        """Whether text is kept as UTF-8, and compared as such by SQLite itself."""
+        """Whether SQLite stores and compares text as UTF-8."""
         return self.encoding == "UTF-8"
 
 
 class SqliteRows:
-    """The rows of one table as an asynchronous iterator of blocks, for one task; read one thread at a time under `lock`."""
+    """The rows of one table as an asynchronous iterator of blocks, for one task. Each read holds `lock`."""
 
     def __init__(self, reading: TableReading, lock: anyio.Lock, known: Known | None = None) -> None:
         self._reading = reading
@@ -84,19 +82,19 @@ class SqliteRows:
         return block
 
     async def is_quick_to_begin(self) -> bool:
-        """Whether the first row is found without a look at the rows before it, and none has to be sorted."""
+        """Whether an index finds the first row, and no row has to be sorted."""
         async with self._lock:
             return await run_sync(self._reading.is_quick_to_begin)
 
     async def aclose(self) -> None:
-        """Give back the statement, so that the transaction can end. Idempotent."""
+        """Close the statement, so that the transaction can end. Idempotent."""
         with anyio.CancelScope(shield=True):
             async with self._lock:
                 self._reading.close()
 
 
 class TableReading:
-    """The rows of one table `within` a range of keys, block by block, for one thread at a time."""
+    """The rows of one table `within` a range of keys, block by block. One thread at a time may use it."""
 
     def __init__(self, opened: Opened, table: Table, schema: StreamSchema, within: KeyRange) -> None:
         self.place = f"{opened.place}, table {schema.stream}"
@@ -104,8 +102,8 @@ class TableReading:
         self._table = table
         self._schema = schema
         self._within = within
-        self._codec = _CODECS[opened.encoding]
-        self._careful = not opened.is_utf8
+        self._codec = CODECS[opened.encoding]
+        self._is_slow = not opened.is_utf8
         self._form = RowForm(schema)
         self._cursor: apsw.Cursor | None = None
         self._rows: Iterator[Row] = iter(())
@@ -115,40 +113,40 @@ class TableReading:
         self._batch_rows = 1
 
     def read(self, known: KnownRange | None) -> SqliteRowBlock | None:
-        """Return the next block, which ends where the known range does if it can; None behind the last row."""
+        """Return the next block, None after the last row. It ends with the known range if the size of blocks allows."""
         demand, self._demand = self._demand, Demand()
         with translated(self.place):
             if self._cursor is None:
                 self._start()
-            rows = Gathered(self._form, demand, pack_carefully if self._careful else pack)
+            rows = Gathered(self._form, demand, pack_slowly if self._is_slow else pack)
             while not self._fill(rows, None if known is None else known.until):
-                self._careful = True
-                rows.pack_carefully()
+                self._is_slow = True
+                rows.pack_slowly()
                 self._start()
         self._opened.ensure_untouched()
         return SqliteRowBlock(rows, self._demand) if rows.count else None
 
     def close(self) -> None:
-        """Give back the statement, so that the transaction can end. Idempotent."""
+        """Close the statement, so that the transaction can end. Idempotent."""
         if self._cursor is not None:
             self._cursor.close(True)
 
     def is_quick_to_begin(self) -> bool:
-        """Whether the first row is found without a look at the rows before it, and none has to be sorted."""
+        """Whether an index finds the first row, and no row has to be sorted."""
         with translated(self.place):
             plan = self._opened.connection.execute(f"EXPLAIN QUERY PLAN {self._select()}", self._bounds()).fetchall()
         steps = [str(step[-1]) for step in plan]
         return any(step.startswith("SEARCH ") for step in steps) and not any("TEMP B-TREE" in step for step in steps)
 
     def _fill(self, rows: Gathered, end: Key | None) -> bool:
-        """Add rows until the block is full or the table at its end; False when only the careful way leads on."""
+        """Add rows until the block is full or the table at its end; False when only the slow path can continue."""
         before = rows.count
         try:
             bound = self._bound(end, rows)
-            larger = 1.0 if bound is None else TO_AN_END
-            while (
-                rows.size < larger * BLOCK_BYTES and rows.count < larger * BLOCK_ROWS and (batch := self._next_batch())
-            ):
+            factor = 1.0 if bound is None else ALIGNMENT_FACTOR
+            while rows.size < factor * BLOCK_BYTES and rows.count < factor * BLOCK_ROWS:
+                if not (batch := self._next_batch()):
+                    break
                 if bound is not None and self._order(batch[-1]) > bound:
                     fitting = bisect_right(batch, bound, key=self._order)
                     batch, self._held = batch[:fitting], batch[fitting:]
@@ -165,7 +163,7 @@ class TableReading:
         return True
 
     def _bound(self, end: Key | None, rows: Gathered) -> OrderedKey | None:
-        """Return where the block ends; None when it may end anywhere, as it does when the next row lies behind `end`."""
+        """Return where the block ends; None when it may end anywhere, as when the next row is after `end`."""
         if end is None:
             return None
         bound = order(end)
@@ -179,32 +177,32 @@ class TableReading:
         return order(self._form.key(row))
 
     def _next_batch(self) -> list[Row]:
-        """Return rows that were held back, or else the next ones."""
+        """Return the rows that were read and not used, or else the next ones."""
         held, self._held = self._held, []
         return held or list(islice(self._rows, self._batch_rows))
 
     def _start(self) -> None:
-        """Open the rows after those already read. Skipping them again is paid once a table, if at all."""
+        """Open the rows after those already read. The slow path skips them once a table, if at all."""
         if self._cursor is not None:
             self._cursor.close(True)
         self._held = []
         self._cursor = self._opened.connection.cursor()
         self._cursor.execute(self._select(), self._bounds())
-        self._rows = map(self._decoded, self._cursor) if self._careful else self._cursor
+        self._rows = map(self._decoded, self._cursor) if self._is_slow else self._cursor
 
     def _select(self) -> str:
         values = [f"t.{quoted(name)}" for name in self._schema.column_names]
-        if self._careful:
+        if self._is_slow:
             text_as_bytes = "CASE typeof({0}) WHEN 'text' THEN CAST({0} AS BLOB) ELSE {0} END, typeof({0}) = 'text'"
             values = [text_as_bytes.format(value) for value in values]
         terms = order_terms(self._table, self._schema, text_is_utf8=self._opened.is_utf8)
         within = [f"({terms}) {sign} ({marks})" for sign, marks in self._conditions()]
         where = f" WHERE {' AND '.join(within)}" if within else ""
-        rest = f" LIMIT -1 OFFSET {self._read_count}" if self._read_count else ""  # not for nothing
+        rest = f" LIMIT -1 OFFSET {self._read_count}" if self._read_count else ""  # an OFFSET of 0 costs, too
         return f"SELECT {', '.join(values)} FROM main.{quoted(self._table.name)} AS t{where} ORDER BY {terms}{rest}"
 
     def _conditions(self) -> Iterator[tuple[str, str]]:
-        """Give the comparisons that the key must hold, and their placeholders. Only UTF-8 has a key to compare with."""
+        """Yield the comparisons of the key, and their placeholders. Only a UTF-8 database is read within a range."""
         for sign, bound in ((">", self._within.after), ("<=", self._within.until)):
             if bound is not None:
                 yield sign, ", ".join("?" * len(bound))
@@ -216,35 +214,3 @@ class TableReading:
     def _decoded(self, row: Sequence[KeyValue]) -> Row:
         values = zip(row[::2], row[1::2], strict=True)
         return tuple([decoded_text(value, self._codec) if is_text else value for value, is_text in values])
-
-
-def decoded_text(data: KeyValue, codec: str) -> KeyValue:
-    """Return the bytes of a text as a string, or as `RawText` where they are not valid in `codec`."""
-    assert isinstance(data, bytes)
-    try:
-        return data.decode(codec)
-    except UnicodeDecodeError:
-        return RawText(data)
-
-
-def order_bytes(codec: str, data: bytes) -> bytes:
-    """Return the bytes by which `pipeline.domain.keys.order` compares a text that is stored as `data`."""
-    match decoded_text(data, codec):
-        case RawText(raw):
-            return raw
-        case str(text):
-            return text.encode()
-        case other:
-            raise AssertionError(other)
-
-
-def register_order(connection: apsw.Connection, encoding: str) -> None:
-    """Make `pipeline_order(bytes)` known to SQLite, for the ORDER BY of a UTF-16 database."""
-    codec = _CODECS[encoding]
-
-    def pipeline_order(*values: apsw.SQLiteValue) -> bytes:
-        (data,) = values
-        assert isinstance(data, bytes)
-        return order_bytes(codec, data)
-
-    connection.create_scalar_function("pipeline_order", pipeline_order, 1, deterministic=True)

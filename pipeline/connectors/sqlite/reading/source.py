@@ -16,10 +16,12 @@ from pipeline.connectors.sqlite.connection import (
     location_of,
     open_reader,
 )
+from pipeline.connectors.sqlite.reading.key_order import register_order
 from pipeline.connectors.sqlite.reading.parallel_scan import ParallelScan
-from pipeline.connectors.sqlite.reading.rows import Opened, SqliteRows, TableReading, register_order
+from pipeline.connectors.sqlite.reading.rows import Opened, SqliteRows, TableReading
 from pipeline.connectors.sqlite.reading.scan_worker import ScanWorker, scan_worker_of
-from pipeline.connectors.sqlite.schema.tables import Table, encoding_of, read_table, stream_schema, table_names
+from pipeline.connectors.sqlite.schema.streams import stream_schema
+from pipeline.connectors.sqlite.schema.tables import Table, encoding_of, read_table, table_names
 from pipeline.domain.errors import ConfigurationError
 from pipeline.domain.event_file import KeyRange
 from pipeline.domain.schema import StreamSchema
@@ -31,9 +33,9 @@ from pipeline.sqlite_access import translated
 class SqliteSource:
     """Every ordinary table of the database file at `path` is a stream. The file is never changed.
 
-    A snapshot is one read transaction. In WAL mode it hinders no writer (but while it is open the log cannot be
-    reset, and grows with what is written). In the older rollback-journal mode SQLite lets a writer commit only when
-    nobody reads: there an app that writes waits until the export has ended, or fails with "database is locked".
+    A snapshot is one read transaction. In WAL mode it hinders no writer (but while it is open, the log cannot be reset, and
+    grows with what is written). In the older rollback-journal mode a writer can commit only when no process reads: there an
+    app that writes waits until the export has ended, or fails with "database is locked".
     """
 
     def __init__(self, path: Path, *, busy_timeout_seconds: float = BUSY_TIMEOUT_SECONDS) -> None:
@@ -57,25 +59,25 @@ class SqliteSource:
         with ExitStack() as opening:
             connection, identity = open_reader(self._path, self._busy_timeout_seconds)
             opening.callback(connection.close, True)
-            second = None if identity else scan_worker_of(self._path, self._busy_timeout_seconds)
-            if second is not None:
-                opening.callback(second.close)
+            worker = None if identity else scan_worker_of(self._path, self._busy_timeout_seconds)
+            if worker is not None:
+                opening.callback(worker.close)
             with translated(self.location):
                 connection.execute("BEGIN; SELECT count(*) FROM sqlite_schema").fetchall()
                 untouched = partial(ensure_untouched, self._path, identity)
                 opened = Opened(connection, self.location, encoding_of(connection), untouched)
-                snapshot = SqliteSnapshot(opened, second)
+                snapshot = SqliteSnapshot(opened, worker)
             opening.pop_all()
         return snapshot
 
 
 class SqliteSnapshot:
-    """The state of a database at the moment it was opened. Several tables may be read side by side."""
+    """The state of a database when it was opened. Several tables may be read side by side."""
 
-    def __init__(self, opened: Opened, second: ScanWorker | None = None) -> None:
-        """Read what is `opened`; `second` may help with a large table."""
+    def __init__(self, opened: Opened, worker: ScanWorker | None = None) -> None:
+        """Read `opened`; `worker` may read a part of a large table."""
         self._opened = opened
-        self._second = second
+        self._worker = worker
         self._lock = anyio.Lock()
         register_order(opened.connection, opened.encoding)
 
@@ -98,11 +100,11 @@ class SqliteSnapshot:
         def open_within(covers: KeyRange) -> SqliteRows:
             return self._rows(table, schema, covers, known)
 
-        with self._second.lent() if self._second and self._opened.is_utf8 else nullcontext() as second:
-            if second is None:
+        with self._worker.lent() if self._worker and self._opened.is_utf8 else nullcontext() as worker:
+            if worker is None:
                 rows: SqliteRows | AsyncGenerator[RowBlock | UnchangedRows, None] = open_within(KeyRange())
             else:
-                rows = ParallelScan(schema, known, second, open_within).blocks()
+                rows = ParallelScan(schema, known, worker, open_within).blocks()
             async with aclosing(rows):
                 yield rows
 
@@ -110,7 +112,7 @@ class SqliteSnapshot:
         return SqliteRows(TableReading(self._opened, table, schema, covers), self._lock, known)
 
     async def _readable(self, schema: StreamSchema) -> Table:
-        """Return the table of a stream. ConfigurationError when its rows cannot be read in key order."""
+        """Return the table of a stream; ConfigurationError when its rows have no key."""
         opened = self._opened
         place = f"{opened.place}, table {schema.stream}"
         async with self._lock:
@@ -118,15 +120,15 @@ class SqliteSnapshot:
                 table = await run_sync(read_table, opened.connection, schema.stream)
         if not table.key_is_never_null and table.rowid is None:
             raise ConfigurationError(
-                f"{place} cannot be read: it has no primary key without NULL, and columns of its own hide rowid, "
-                "_rowid_ and oid; rename one of them, or leave the table out with --exclude"
+                f"{place} cannot be read: it has no primary key without NULL, and its columns hide rowid, _rowid_ and oid; "
+                "rename one of them, or leave the table out with --exclude"
             )
         return table
 
     async def aclose(self) -> None:
         """End the transaction and close the file."""
-        if self._second is not None:
-            await self._second.aclose()
+        if self._worker is not None:
+            await self._worker.aclose()
         self._opened.connection.close(True)
 
     def _streams(self) -> Sequence[StreamSchema]:

@@ -1,6 +1,6 @@
-"""What the tables of a source promise beside their columns and keys, for a destination that is not SQLite.
+"""The constraints of a source's tables, for a destination of another technology.
 
-What lies in SQLite's own language (expressions, conditions, triggers) is named, and left out.
+Constraints in SQLite's own language (expressions, conditions, triggers) are listed as unsupported.
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ from itertools import groupby
 
 import apsw
 
+from pipeline.connectors.sqlite.schema.tables import Table, create_sql
 from pipeline.domain.constraints import Action, ForeignKey, Index, IndexColumn, TableConstraints, UnsupportedConstraint
 from pipeline.domain.ids import StreamName
 
 _ROWID = -1
-"""The row number, where `PRAGMA index_xinfo` tells the place of a column in its table."""
+"""The row number, in the column positions of `PRAGMA index_xinfo`."""
 _OWN_LANGUAGE = "it is written in SQLite's own language"
 _INDEXES = "SELECT name, \"unique\", origin, partial FROM pragma_index_list(?, 'main') ORDER BY name"
 _TERMS = "SELECT cid, name, \"desc\", coll FROM pragma_index_xinfo(?, 'main') WHERE key ORDER BY seqno"
@@ -31,10 +32,10 @@ _TOKEN = re.compile(
 
 
 @dataclass(frozen=True, slots=True)
-class Outline:
-    """A table as far as is needed here: its generated columns, and the column of its stream that is the row number.
+class _Outline:
+    """A table: its generated columns, the column of its stream that is the row number, and whether that has a key.
 
-    `is_keyed` says that its PRIMARY KEY is the stream's key; otherwise it is a promise like others.
+    `is_keyed`: its PRIMARY KEY is the stream's key; otherwise it is an ordinary unique constraint.
     """
 
     name: str
@@ -43,9 +44,17 @@ class Outline:
     is_keyed: bool
 
 
-def read_constraints(connection: apsw.Connection, table: Outline) -> TableConstraints:
-    """Return the indexes and foreign keys of a table."""
-    found = [*_read_indexes(connection, table), *_read_foreign_keys(connection, table), *_others(connection, table)]
+def read_constraints(connection: apsw.Connection, table: Table) -> TableConstraints:
+    """Return the constraints of a table."""
+    is_keyed = table.key_is_never_null
+    row_number = table.rowid_column or (None if is_keyed else table.rowid)
+    generated = frozenset(column.name for column in table.columns if column.generated)
+    outline = _Outline(table.name, generated, row_number, is_keyed)
+    found = [
+        *_read_indexes(connection, outline),
+        *_read_foreign_keys(connection, outline),
+        *_read_others(connection, outline),
+    ]
     return TableConstraints(
         indexes=tuple(one for one in found if isinstance(one, Index)),
         foreign_keys=tuple(one for one in found if isinstance(one, ForeignKey)),
@@ -53,29 +62,29 @@ def read_constraints(connection: apsw.Connection, table: Outline) -> TableConstr
     )
 
 
-def _read_indexes(connection: apsw.Connection, table: Outline) -> Iterator[Index | UnsupportedConstraint]:
+def _read_indexes(connection: apsw.Connection, table: _Outline) -> Iterator[Index | UnsupportedConstraint]:
     for index, unique, origin, partial in connection.execute(_INDEXES, (table.name,)).fetchall():
         if origin == "pk" and table.is_keyed:
             continue
         terms = [
-            _Term(place == _ROWID, None if name is None else str(name), bool(descending), str(collation).upper())
-            for place, name, descending, collation in connection.execute(_TERMS, (index,)).fetchall()
+            _Term(position == _ROWID, None if name is None else str(name), bool(descending), str(collation).upper())
+            for position, name, descending, collation in connection.execute(_TERMS, (index,)).fetchall()
         ]
         named = [table.row_number if term.is_row_number else term.name for term in terms]
         columns = [name for name in named if name is not None]
-        reason = _why_not(table, terms, columns, partial=bool(partial))
+        reason = _why_unsupported(table, terms, columns, partial=bool(partial))
         is_constraint = origin != "c"
         if reason is None:
-            called = "" if is_constraint else str(index)
-            yield Index(called, _sorted(columns, terms), bool(unique), is_constraint)
+            yield Index("" if is_constraint else str(index), _sorted(columns, terms), bool(unique), is_constraint)
+        elif is_constraint:
+            yield UnsupportedConstraint("unique constraint", f"({', '.join(columns)})", reason)
         else:
-            named_so = f"({', '.join(columns)})" if is_constraint else str(index)
-            yield UnsupportedConstraint("unique constraint" if is_constraint else "index", named_so, reason)
+            yield UnsupportedConstraint("index", str(index), reason)
 
 
 @dataclass(frozen=True, slots=True)
 class _Term:
-    """One term of an index. `name` is None for an expression, and for the row number, which has none there."""
+    """One term of an index. `name` is None for an expression and for the row number."""
 
     is_row_number: bool
     name: str | None
@@ -84,15 +93,15 @@ class _Term:
 
 
 def _sorted(columns: Sequence[str], terms: Sequence[_Term]) -> tuple[IndexColumn, ...]:
-    """Return how an index sorts. A column that comes a second time sorts nothing."""
+    """Return the columns by which an index sorts. The second occurrence of a column sorts nothing."""
     found: dict[str, IndexColumn] = {}
     for name, term in zip(columns, terms, strict=True):
         found.setdefault(name, IndexColumn(name, term.descending))
     return tuple(found.values())
 
 
-def _why_not(table: Outline, terms: Sequence[_Term], columns: Sequence[str], *, partial: bool) -> str | None:
-    """Return why an index cannot be told of, if it cannot."""
+def _why_unsupported(table: _Outline, terms: Sequence[_Term], columns: Sequence[str], *, partial: bool) -> str | None:
+    """Return why other technologies cannot have an index; None when they can."""
     if partial:
         return "it covers a part of the rows"
     if len(columns) < len(terms):
@@ -103,8 +112,8 @@ def _why_not(table: Outline, terms: Sequence[_Term], columns: Sequence[str], *, 
     return f"its collation is {', '.join(collations)}" if collations else None
 
 
-def _read_foreign_keys(connection: apsw.Connection, table: Outline) -> Iterator[ForeignKey | UnsupportedConstraint]:
-    """Give the foreign keys in the order of their declaration. SQLite forgets their names, and which are deferred."""
+def _read_foreign_keys(connection: apsw.Connection, table: _Outline) -> Iterator[ForeignKey | UnsupportedConstraint]:
+    """Yield the foreign keys in the order of their declaration. SQLite keeps neither their names nor DEFERRED."""
     rows = connection.execute(_KEYS, (table.name,)).fetchall()
     for _, group in groupby(rows, key=lambda row: row[0]):
         parts = list(group)
@@ -123,7 +132,7 @@ def _read_foreign_keys(connection: apsw.Connection, table: Outline) -> Iterator[
 def _referenced(
     connection: apsw.Connection, written: str, columns: Sequence[object]
 ) -> tuple[StreamName, tuple[str, ...]]:
-    """Return a table as it is called, and its columns that are meant: those of its key where none are named."""
+    """Return the name of a referenced table, and its referenced columns: those of its key where none are named."""
     tables = connection.execute(_TABLE, (written,)).fetchall()
     if not tables:
         return StreamName(written), tuple(str(name) for name in columns if name is not None)
@@ -131,13 +140,12 @@ def _referenced(
     if None in columns:
         key = connection.execute(_PRIMARY_KEY, (parent,)).fetchall()
         return StreamName(parent), tuple(str(name) for (name,) in key)
-    called = [connection.execute(_COLUMN, (parent, str(column))).get for column in columns]
-    return StreamName(parent), tuple(str(name) for name in called if name is not None)
+    named = [connection.execute(_COLUMN, (parent, str(column))).get for column in columns]
+    return StreamName(parent), tuple(str(name) for name in named if name is not None)
 
 
-def _others(connection: apsw.Connection, table: Outline) -> Iterator[UnsupportedConstraint]:
-    create = connection.execute("SELECT sql FROM sqlite_schema WHERE type = 'table' AND name = ?", (table.name,)).get
-    for check in checks_in(str(create)):
+def _read_others(connection: apsw.Connection, table: _Outline) -> Iterator[UnsupportedConstraint]:
+    for check in checks_in(create_sql(connection, table.name) or ""):
         yield UnsupportedConstraint("check", check, _OWN_LANGUAGE)
     for column in sorted(table.generated):
         yield UnsupportedConstraint("generated column", column, _OWN_LANGUAGE)
@@ -147,12 +155,12 @@ def _others(connection: apsw.Connection, table: Outline) -> Iterator[Unsupported
 
 
 def checks_in(create_table: str) -> list[str]:
-    """Return the CHECK constraints of a statement, each by its name, or else by its condition: no PRAGMA tells of them."""
+    """Return the CHECK constraints of a statement, by name or else by condition: no PRAGMA lists them."""
     tokens = [token for token in _TOKEN.finditer(create_table) if not token[0].startswith(("--", "/*"))]
-    return [_called(create_table, tokens, at) for at, token in enumerate(tokens) if token[0].upper() == "CHECK"]
+    return [_check_name(create_table, tokens, at) for at, token in enumerate(tokens) if token[0].upper() == "CHECK"]
 
 
-def _called(text: str, tokens: Sequence[re.Match[str]], at: int) -> str:
+def _check_name(text: str, tokens: Sequence[re.Match[str]], at: int) -> str:
     if at >= 2 and tokens[at - 2][0].upper() == "CONSTRAINT":
         return tokens[at - 1][0].strip("\"'`[]")
     depth = 0

@@ -1,12 +1,13 @@
-"""Statements that come in an Event File: looked at in an empty database in memory before they run in a real one.
+"""Checking statements of an Event File in an empty database in memory before they run in a real one.
 
-An Event File may come from anywhere. What it calls the statement for a table or an index must be exactly one statement
-that makes exactly that, and does nothing else.
+An Event File may come from anywhere. Its statement for a table or an index must be exactly one statement that creates
+exactly that, and does nothing else.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 
 import apsw
 
@@ -20,45 +21,35 @@ Authorizer = Callable[[int, str | None, str | None, str | None, str | None], int
 
 
 def check_create_table(statement: object, table: str) -> str:
-    """Return `statement` if it makes the table `table` and nothing else; ConfigurationError otherwise."""
-    scratch = apsw.Connection(":memory:")
-    try:
-        return _check_table(scratch, statement, table)
-    finally:
-        scratch.close()
-
-
-def check_create_index(statement: object, table: str, create_table: str) -> tuple[str, str]:
-    """Return the name of the index that `statement` makes on `table`, and `statement`; ConfigurationError otherwise.
-
-    `create_table` is the statement of the table as it is.
-    """
-    scratch = apsw.Connection(":memory:")
-    try:
-        scratch.execute(create_table).fetchall()
-        text = _run_alone(scratch, statement, table, f"index of table {table}")
-        made = scratch.execute(
-            "SELECT name FROM sqlite_schema WHERE type = 'index' AND sql IS NOT NULL AND tbl_name = ?", (table,)
-        ).fetchall()
-    finally:
-        scratch.close()
-    if len(made) != 1:
-        raise _not_one(f"index of table {table}", text)
-    return str(made[0][0]), text
-
-
-def _check_table(scratch: apsw.Connection, statement: object, table: str) -> str:
-    text = _run_alone(scratch, statement, table, f"table {table}")
-    made = scratch.execute("SELECT type, name FROM sqlite_schema WHERE sql IS NOT NULL").fetchall()
-    if [row for row in made if row[1] not in _SCHEMA_TABLES] != [("table", table)]:
-        raise _not_one(f"table {table}", text)
+    """Return `statement` if it creates the table `table` and nothing else; ConfigurationError otherwise."""
+    with closing(apsw.Connection(":memory:")) as scratch:
+        text = _run_alone(scratch, statement, table, f"table {table}")
+        created = scratch.execute("SELECT type, name FROM sqlite_schema WHERE sql IS NOT NULL").fetchall()
+    if [row for row in created if row[1] not in _SCHEMA_TABLES] != [("table", table)]:
+        raise _unusable(f"table {table}", text)
     return text
 
 
+def check_create_index(statement: object, table: str, create_table: str) -> tuple[str, str]:
+    """Return the name of the index that `statement` creates on `table`, and `statement`; ConfigurationError otherwise.
+
+    `create_table` is the present statement of the table.
+    """
+    with closing(apsw.Connection(":memory:")) as scratch:
+        scratch.execute(create_table).fetchall()
+        text = _run_alone(scratch, statement, table, f"index of table {table}")
+        created = scratch.execute(
+            "SELECT name FROM sqlite_schema WHERE type = 'index' AND sql IS NOT NULL AND tbl_name = ?", (table,)
+        ).fetchall()
+    if len(created) != 1:
+        raise _unusable(f"index of table {table}", text)
+    return str(created[0][0]), text
+
+
 def _run_alone(scratch: apsw.Connection, statement: object, table: str, what: str) -> str:
-    """Run `statement` in `scratch`, where it may do nothing but make the table `table` or an index on it."""
+    """Run `statement` in `scratch`, where it may only create the table `table` or an index on it."""
     if not isinstance(statement, str):
-        raise _not_one(what, statement)
+        raise _unusable(what, statement)
     ran: list[str] = []
     cursor = scratch.cursor()
 
@@ -67,19 +58,19 @@ def _run_alone(scratch: apsw.Connection, statement: object, table: str, what: st
         return True
 
     cursor.exec_trace = count
-    scratch.authorizer = _allowing(table)
+    scratch.authorizer = _authorizer(table)
     try:
         cursor.execute(statement).fetchall()
     except (apsw.Error, UnicodeError, ValueError) as error:
-        raise _not_one(what, statement, f" (SQLite: {error})") from error
+        raise _unusable(what, statement, f" (SQLite: {error})") from error
     finally:
         scratch.authorizer = None
     if len(ran) != 1:
-        raise _not_one(what, statement)
+        raise _unusable(what, statement)
     return statement
 
 
-def _allowing(table: str) -> Authorizer:
+def _authorizer(table: str) -> Authorizer:
     def authorize(
         action: int, first: str | None, second: str | None, _database: str | None, _trigger: str | None
     ) -> int:
@@ -95,8 +86,8 @@ def _allowing(table: str) -> Authorizer:
     return authorize
 
 
-def _not_one(what: str, statement: object, words: str = "") -> ConfigurationError:
+def _unusable(what: str, statement: object, reason: str = "") -> ConfigurationError:
     return ConfigurationError(
-        f"The Event File's statement for {what} cannot be used{words}: {str(statement)[:200]!r}; "
-        "make it by hand at the destination, then run the command again"
+        f"The Event File's statement for {what} cannot be used{reason}: {str(statement)[:200]!r}; "
+        "run a correct one at the destination, then run the command again"
     )

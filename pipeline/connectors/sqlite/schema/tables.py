@@ -1,20 +1,10 @@
-"""The tables of a source as streams: their columns, their keys, and the statements that make them.
-
-Left out are what is not data of its own: views, virtual tables and the shadow tables behind them, SQLite's own tables,
-our own (`_pipeline_*`), and generated columns.
-"""
+"""The tables of a database, as SQLite describes them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import apsw
-
-from pipeline.codec.event_files.constraints import MEMBER, constraints_to_json
-from pipeline.connectors.sql.identifiers import quoted
-from pipeline.connectors.sqlite.schema.constraints import Outline, read_constraints
-from pipeline.domain.ids import Label, StreamName
-from pipeline.domain.schema import Column, StreamSchema
 
 OWN_PREFIX = "_pipeline_"
 ROWID_ALIASES = ("rowid", "_rowid_", "oid")
@@ -23,7 +13,7 @@ _GENERATED = (2, 3)
 
 @dataclass(frozen=True, slots=True)
 class TableColumn:
-    """A column as `PRAGMA table_xinfo` and the parsed schema tell it. `key_position` is 1-based, 0 outside the key."""
+    """A column of a table. `key_position` is its 1-based position in the PRIMARY KEY, 0 outside it."""
 
     name: str
     declared_type: str
@@ -50,8 +40,8 @@ class TableColumn:
 class Table:
     """A table of a database.
 
-    `rowid` is the name under which its hidden row number can be used: None for a WITHOUT ROWID table, and for one
-    whose columns hide all three names. `rowid_column` is the column that *is* the row number (INTEGER PRIMARY KEY).
+    `rowid` is a name for its hidden row number: None for a WITHOUT ROWID table, and for one whose columns hide all three
+    names. `rowid_column` is the column that is the row number (INTEGER PRIMARY KEY).
     """
 
     name: str
@@ -63,17 +53,17 @@ class Table:
 
     @property
     def data_columns(self) -> tuple[TableColumn, ...]:
-        """The columns that hold data of their own."""
+        """The columns that are not generated."""
         return tuple(column for column in self.columns if not column.generated)
 
     @property
     def declared_key(self) -> tuple[TableColumn, ...]:
-        """The PRIMARY KEY's columns, in its order."""
+        """The columns of the PRIMARY KEY, in its order."""
         return tuple(sorted((c for c in self.columns if c.key_position), key=lambda c: c.key_position))
 
     @property
     def key_is_never_null(self) -> bool:
-        """Whether the PRIMARY KEY identifies every row: SQLite lets the columns of an old-style one be NULL."""
+        """Whether the PRIMARY KEY identifies every row: SQLite allows NULL in the columns of an old-style one."""
         key = self.declared_key
         if not self.has_rowid or self.rowid_column is not None:
             return True
@@ -81,24 +71,24 @@ class Table:
 
 
 def table_names(connection: apsw.Connection) -> list[str]:
-    """Return the names of all ordinary tables of an app, in code point order."""
+    """Return the names of the ordinary tables, sorted: no views, virtual tables, shadow tables, SQLite's or our own."""
     rows = connection.execute("SELECT name FROM pragma_table_list WHERE schema = 'main' AND type = 'table'")
     names = [str(name) for (name,) in rows]
     return sorted(name for name in names if not is_reserved(name))
 
 
 def folded(name: str) -> bytes:
-    """Return what SQLite compares names by: it folds the case of ASCII letters and of no others."""
+    """Return the form in which SQLite compares names: it folds the case of ASCII letters and of no others."""
     return name.encode().lower()
 
 
 def is_reserved(name: str) -> bool:
-    """Whether a table of this name is SQLite's own or ours, and never an app's."""
+    """Whether a table of this name is SQLite's or the pipeline's own, and never an app's."""
     return folded(name).startswith((b"sqlite_", OWN_PREFIX.encode()))
 
 
 def read_table(connection: apsw.Connection, name: str) -> Table:
-    """Return the table `name`, which exists."""
+    """Return the existing table `name`."""
     without_rowid, strict = connection.execute(
         "SELECT wr, strict FROM pragma_table_list WHERE schema = 'main' AND name = ?", (name,)
     ).fetchall()[0]
@@ -129,7 +119,7 @@ def read_table(connection: apsw.Connection, name: str) -> Table:
 
 
 def _rowid_column(connection: apsw.Connection, table: str, columns: tuple[TableColumn, ...]) -> str | None:
-    """Return the INTEGER PRIMARY KEY. One that has an index (`INTEGER PRIMARY KEY DESC`) is a column like others."""
+    """Return the INTEGER PRIMARY KEY. One that has an index (`INTEGER PRIMARY KEY DESC`) is an ordinary column."""
     key = [column for column in columns if column.key_position]
     if len(key) != 1 or key[0].declared_type.upper() != "INTEGER":
         return None
@@ -137,86 +127,20 @@ def _rowid_column(connection: apsw.Connection, table: str, columns: tuple[TableC
     return None if indexed else key[0].name
 
 
-def stream_schema(connection: apsw.Connection, table: Table) -> StreamSchema:
-    """Return the table as a stream. A row is identified by the PRIMARY KEY, or else by its row number.
-
-    The row number then is an additional first column under the name `native` gives as `rowid`. A table that has neither
-    (see `Table.rowid`) is identified by all its columns, for the sake of a name in the list: it cannot be read.
-    """
-    columns = tuple(_column(column) for column in table.data_columns)
-    rowid = None if table.key_is_never_null else table.rowid
-    if rowid is not None:
-        columns = (Column(rowid, "integer", nullable=False, native_type="INTEGER"), *columns)
-        key: tuple[str, ...] = (rowid,)
-    elif table.key_is_never_null:
-        key = tuple(column.name for column in table.declared_key)
-    else:
-        key = tuple(column.name for column in columns)
-    native = {"sqlite": _native(connection, table, rowid)}
-    return StreamSchema(StreamName(table.name), Label(table.name), columns, key, native)
-
-
-def _column(column: TableColumn) -> Column:
-    names = {"integer": "integer", "real": "real", "text": "text", "blob": "bytes" if column.declared_type else "any"}
-    return Column(
-        name=column.name,
-        type=names.get(column.affinity, "any"),
-        nullable=not column.not_null,
-        native_type=column.declared_type,
-        default=column.default,
-    )
-
-
-def _native(connection: apsw.Connection, table: Table, rowid: str | None) -> dict[str, object]:
-    create = connection.execute("SELECT sql FROM sqlite_schema WHERE type = 'table' AND name = ?", (table.name,)).get
-    indexes = connection.execute(
-        "SELECT sql FROM sqlite_schema WHERE type = 'index' AND sql IS NOT NULL AND tbl_name = ? ORDER BY name",
-        (table.name,),
-    ).fetchall()
-    return {
-        "create_table": create,
-        "indexes": [sql for (sql,) in indexes],
-        "rowid": rowid,
-        "encoding": encoding_of(connection),
-        "autoincrement_sequence": sequence_of(connection, table.name),
-        MEMBER: constraints_to_json(read_constraints(connection, _outline(table, rowid))),
-    }
-
-
-def _outline(table: Table, rowid: str | None) -> Outline:
-    generated = frozenset(column.name for column in table.columns if column.generated)
-    return Outline(table.name, generated, table.rowid_column or rowid, table.key_is_never_null)
+def create_sql(connection: apsw.Connection, table: str) -> str | None:
+    """Return the CREATE TABLE statement of a table; None when there is no such table."""
+    sql = connection.execute("SELECT sql FROM sqlite_schema WHERE type = 'table' AND name = ?", (table,)).get
+    return sql if isinstance(sql, str) else None
 
 
 def encoding_of(connection: apsw.Connection) -> str:
-    """Return how the database writes text: `UTF-8`, `UTF-16le` or `UTF-16be`."""
+    """Return the encoding of text in the database: `UTF-8`, `UTF-16le` or `UTF-16be`."""
     return str(connection.execute("PRAGMA encoding").get)
 
 
 def sequence_of(connection: apsw.Connection, table: str) -> int | None:
-    """Return the last number an AUTOINCREMENT table has given out, or None for another table."""
+    """Return the last number that an AUTOINCREMENT table has given out, or None for another table."""
     if not connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'sqlite_sequence'").fetchall():
         return None
     rows = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = ?", (table,)).fetchall()
     return int(str(rows[0][0])) if rows else None
-
-
-def order_terms(table: Table, schema: StreamSchema, *, text_is_utf8: bool, prefix: str = "t") -> str:
-    """Return the terms of ORDER BY that give the order of `pipeline.domain.keys.order`.
-
-    `COLLATE BINARY` stands only where it changes something, so that the key's own index serves otherwise. In a UTF-16
-    database BINARY compares UTF-16 bytes, which is another order; there `pipeline_order` (rows.py) puts it right.
-    """
-    by_name = {column.name: column for column in table.columns}
-    terms = []
-    for name in schema.primary_keys:
-        column, value = by_name.get(name), f"{prefix}.{quoted(name)}"
-        if column is None or name == table.rowid_column:
-            terms.append(value)
-        elif text_is_utf8:
-            terms.append(value if column.collation == "BINARY" else f"{value} COLLATE BINARY")
-        else:
-            terms.append(f"typeof({value}) = 'blob', typeof({value}) = 'text'")
-            as_utf8 = f"pipeline_order(CAST({value} AS BLOB))"
-            terms.append(f"CASE typeof({value}) WHEN 'text' THEN {as_utf8} ELSE {value} END")
-    return ", ".join(terms)

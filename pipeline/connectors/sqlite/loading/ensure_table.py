@@ -1,0 +1,167 @@
+"""Finding, creating or widening the table of a stream before its first record."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+import apsw
+
+from pipeline.codec.event_files.constraints import constraints_of
+from pipeline.connectors.sql.identifiers import quoted, quoted_list
+from pipeline.connectors.sqlite.loading.constraints_out import foreign_key_clauses
+from pipeline.connectors.sqlite.loading.target import Target
+from pipeline.connectors.sqlite.schema.statements import check_create_table
+from pipeline.connectors.sqlite.schema.streams import sqlite_native
+from pipeline.connectors.sqlite.schema.tables import Table, encoding_of, folded, is_reserved, read_table
+from pipeline.domain.errors import ConfigurationError
+from pipeline.domain.schema import Column, StreamSchema
+
+_TYPES = {
+    "integer": "INTEGER",
+    "real": "REAL",
+    "text": "TEXT",
+    "bytes": "BLOB",
+    "boolean": "BOOLEAN",
+    "varchar": "TEXT",
+    "decimal": "DECIMAL TEXT",
+    "json": "JSON TEXT",
+    "timestamp": "TIMESTAMP TEXT",
+    "timestamptz": "TIMESTAMPTZ TEXT",
+    "date": "DATE TEXT",
+    "time": "TIME TEXT",
+    "timetz": "TIMETZ TEXT",
+    "uuid": "UUID TEXT",
+    "interval": "TEXT",
+    "array": "TEXT",
+}
+"""Declared types for streams of other technologies. Any other type gets none: such a column keeps each value as it is.
+
+Text must stay text: a column declared DECIMAL would make a number of '1.10'. TEXT in the type's name prevents it
+(https://www.sqlite.org/datatype3.html, section 3.1), except beside INT, which INTERVAL contains.
+"""
+
+_TYPE_WORDS = re.compile(r"[A-Za-z_][A-Za-z0-9_ ]*(\(\s*[+-]?\d+\s*(,\s*[+-]?\d+\s*)?\))?")
+_LITERAL = re.compile(r"[+-]?\d+(\.\d*)?([eE][+-]?\d+)?|'([^']|'')*'|[xX]'([0-9A-Fa-f]{2})*'|NULL|TRUE|FALSE", re.I)
+
+
+def ensure_table(connection: apsw.Connection, schema: StreamSchema) -> Target:
+    """Return the stream's table, created or widened as needed; ConfigurationError when an existing one does not fit."""
+    native = sqlite_native(schema)
+    constraints_of(schema)  # reports what cannot be read as an error of this file, not at the end of the Movement
+    table = _existing_table(connection, schema.stream)
+    if table is None:
+        connection.execute(create_statement(schema)).fetchall()
+        table = read_table(connection, schema.stream)
+    hidden = _hidden_rowid(table, schema, native)
+    present = {folded(column.name) for column in table.columns}
+    missing = [column for column in schema.columns if column.name != hidden and folded(column.name) not in present]
+    if missing:
+        for column in missing:
+            _add_column(connection, table, column)
+        table = read_table(connection, schema.stream)
+    generated = {folded(column.name) for column in table.columns if column.generated}
+    skipped = tuple(name for name in schema.column_names if name != hidden and folded(name) in generated)
+    columns = tuple(name for name in schema.column_names if name not in skipped)
+    return Target(
+        table=table,
+        columns=columns,
+        key=schema.primary_keys,
+        conflict=_conflict_terms(connection, table, schema.primary_keys, hidden),
+        constant=_constant(table, schema.primary_keys, hidden),
+        skipped=skipped,
+        covers_table={folded(c.name) for c in table.data_columns} <= {folded(name) for name in columns},
+        encoding=encoding_of(connection),
+        source_encoding=str(native.get("encoding", "UTF-8")),
+    )
+
+
+def _existing_table(connection: apsw.Connection, name: str) -> Table | None:
+    if is_reserved(name):
+        raise ConfigurationError(f"Stream {name} cannot be loaded: the name is reserved; leave it out with --exclude")
+    rows = connection.execute("SELECT name, type FROM pragma_table_list WHERE schema = 'main'").fetchall()
+    for found, kind in rows:
+        if folded(str(found)) == folded(name):
+            if (found, kind) != (name, "table"):
+                raise ConfigurationError(
+                    f"Stream {name} cannot be loaded: the destination has a {kind} {found} in its place; rename that, "
+                    "or leave the stream out with --exclude"
+                )
+            return read_table(connection, name)
+    return None
+
+
+def create_statement(schema: StreamSchema) -> str:
+    """Return the statement that creates the stream's table; ConfigurationError when the source's own cannot be used."""
+    native = sqlite_native(schema)
+    if native:
+        return check_create_table(native.get("create_table"), schema.stream)
+    columns = [
+        f"{quoted(column.name)} {_TYPES.get(column.type, '')}"
+        f"{'' if column.nullable and column.name not in schema.primary_keys else ' NOT NULL'}"
+        for column in schema.columns
+    ]
+    key = f"PRIMARY KEY ({quoted_list(schema.primary_keys)})"
+    return f"CREATE TABLE {quoted(schema.stream)} ({', '.join([*columns, key, *foreign_key_clauses(schema)])})"
+
+
+def _hidden_rowid(table: Table, schema: StreamSchema, native: Mapping[str, object]) -> str | None:
+    """Return the column of the stream that is the table's hidden row number, if there is one."""
+    name = native.get("rowid")
+    if not isinstance(name, str):
+        return None
+    if table.rowid != name or schema.primary_keys != (name,):
+        raise ConfigurationError(
+            f"Table {table.name} of the destination cannot hold this stream: the key of its rows is their {name}, which "
+            "the table does not have; drop or rename that table"
+        )
+    return name
+
+
+def _add_column(connection: apsw.Connection, table: Table, column: Column) -> None:
+    """Add a column, as near to its declaration as ALTER TABLE allows.
+
+    SQLite cannot add NOT NULL without a default that is not NULL, nor a default that is not a constant
+    (https://www.sqlite.org/lang_altertable.html); these are left out, as are keys and UNIQUE.
+    """
+    declared = column.native_type if _TYPE_WORDS.fullmatch(column.native_type) else _TYPES.get(column.type, "")
+    if table.strict and declared.upper() not in ("INT", "INTEGER", "REAL", "TEXT", "BLOB", "ANY"):
+        declared = "ANY"
+    default = ""
+    if column.default is not None and _LITERAL.fullmatch(column.default):
+        default = f" DEFAULT {column.default}"
+        if not column.nullable and column.default.upper() != "NULL":
+            default += " NOT NULL"
+    statement = f"ALTER TABLE main.{quoted(table.name)} ADD COLUMN {quoted(column.name)} {declared}{default}"
+    connection.execute(statement).fetchall()
+
+
+def _conflict_terms(connection: apsw.Connection, table: Table, key: tuple[str, ...], hidden: str | None) -> str:
+    """Return the terms of the unique index on the key. ConfigurationError when the table has none."""
+    if hidden is not None or (table.rowid_column is not None and key == (table.rowid_column,)):
+        return quoted(key[0])
+    wanted = {folded(name) for name in key}
+    for (index,) in connection.execute(
+        "SELECT name FROM pragma_index_list(?, 'main') WHERE \"unique\" AND NOT partial ORDER BY origin <> 'pk', seq",
+        (table.name,),
+    ).fetchall():
+        terms = connection.execute(
+            "SELECT name, coll FROM pragma_index_xinfo(?, 'main') WHERE key ORDER BY seqno", (index,)
+        ).fetchall()
+        if None not in (name for name, _ in terms) and {folded(str(name)) for name, _ in terms} == wanted:
+            return ", ".join(f"{quoted(str(name))} COLLATE {quoted(str(collation))}" for name, collation in terms)
+    names = quoted_list(key)
+    raise ConfigurationError(
+        f"Table {table.name} of the destination has no unique index on the stream's key ({names}), so rows could be "
+        f"duplicated; make one: CREATE UNIQUE INDEX {quoted(table.name + '_key')} ON {quoted(table.name)} ({names})"
+    )
+
+
+def _constant(table: Table, key: tuple[str, ...], hidden: str | None) -> frozenset[str]:
+    """Return the key columns in which equal means identical: row numbers, and text compared byte by byte.
+
+    Numbers are not among them: 1 and 1.0 are equal keys and different values.
+    """
+    binary = {folded(c.name) for c in table.columns if c.affinity == "text" and c.collation == "BINARY"}
+    rowids = {name for name in (hidden, table.rowid_column) if name is not None}
+    return frozenset(name for name in key if name in rowids or folded(name) in binary)

@@ -1,0 +1,64 @@
+"""The tables of a source as streams: their columns, their keys, and the statements that create them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import apsw
+
+from pipeline.codec.event_files.constraints import MEMBER, constraints_to_json
+from pipeline.connectors.sqlite.schema.constraints import read_constraints
+from pipeline.connectors.sqlite.schema.tables import Table, TableColumn, create_sql, encoding_of, sequence_of
+from pipeline.domain.ids import Label, StreamName
+from pipeline.domain.schema import Column, StreamSchema
+
+
+def stream_schema(connection: apsw.Connection, table: Table) -> StreamSchema:
+    """Return the table as a stream. The PRIMARY KEY identifies a row, or else its row number.
+
+    The row number then is an additional first column under the name that `native` gives as `rowid`. A table without
+    either (see `Table.rowid`) is listed with all its columns as the key; it cannot be read.
+    """
+    columns = tuple(_column(column) for column in table.data_columns)
+    rowid = None if table.key_is_never_null else table.rowid
+    if rowid is not None:
+        columns = (Column(rowid, "integer", nullable=False, native_type="INTEGER"), *columns)
+        key: tuple[str, ...] = (rowid,)
+    elif table.key_is_never_null:
+        key = tuple(column.name for column in table.declared_key)
+    else:
+        key = tuple(column.name for column in columns)
+    native = {"sqlite": _native(connection, table, rowid)}
+    return StreamSchema(StreamName(table.name), Label(table.name), columns, key, native)
+
+
+def sqlite_native(schema: StreamSchema) -> Mapping[str, object]:
+    """Return what an SQLite source has written about the stream; empty for another source."""
+    native = schema.native.get("sqlite")
+    return native if isinstance(native, Mapping) else {}
+
+
+def _column(column: TableColumn) -> Column:
+    names = {"integer": "integer", "real": "real", "text": "text", "blob": "bytes" if column.declared_type else "any"}
+    return Column(
+        name=column.name,
+        type=names.get(column.affinity, "any"),
+        nullable=not column.not_null,
+        native_type=column.declared_type,
+        default=column.default,
+    )
+
+
+def _native(connection: apsw.Connection, table: Table, rowid: str | None) -> dict[str, object]:
+    indexes = connection.execute(
+        "SELECT sql FROM sqlite_schema WHERE type = 'index' AND sql IS NOT NULL AND tbl_name = ? ORDER BY name",
+        (table.name,),
+    ).fetchall()
+    return {
+        "create_table": create_sql(connection, table.name),
+        "indexes": [sql for (sql,) in indexes],
+        "rowid": rowid,
+        "encoding": encoding_of(connection),
+        "autoincrement_sequence": sequence_of(connection, table.name),
+        MEMBER: constraints_to_json(read_constraints(connection, table)),
+    }
