@@ -40,7 +40,7 @@ class TestCombinedSource(SourceContract):
             return CombinedSource([FilesSource(one, stream=SECOND), FilesSource(other, stream=FIRST)])
 
         missing = CombinedSource([FilesSource(tmp_path / "missing")])
-        return SourceWorld(combined(), combined(), missing, change, is_isolated=False)
+        return SourceWorld(combined(), combined(), missing, change, is_isolated=False, follows_known_ranges=False)
 
 
 class TestCombinedDestination(DestinationContract):

@@ -1,4 +1,4 @@
-"""What every destination keeps, whatever technology is behind it.
+"""The contract of `pipeline.ports.destination`.
 
 A binding derives from `DestinationContract` and gives it a `DestinationWorld`: how to write records of some stream that
 fits, and how to see what the place holds. Every fact is tried on asyncio and on trio.
@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from typing import Any
 
 import anyio
 import pytest
@@ -33,9 +34,10 @@ def no_binary(binary: BinaryId) -> AbstractAsyncContextManager[AsyncIterator[byt
 class DestinationWorld:
     """A place that is not there yet but can be made, and one that cannot: its parent is missing.
 
-    `upsert(n, version)` and `delete(n)` are lines about the n-th row of a stream of `schema`; `held()` is the version of
-    each row that the place holds now. `refused` is an upsert line of the row 99 that the destination sets aside, None if
-    it takes everything. `is_transactional`: rows and mark are committed together.
+    `upsert(n, version)` and `delete(n)` are lines about row n of a stream of `schema`; `held()` is the version of each row
+    that the place holds now. `refused` is an upsert line of row 99 that the destination rejects, None if it accepts every
+    record; after `accept()`, if there is one, it accepts that line too, as version 0. `wider` is `schema` with one more
+    column, None where the columns are fixed. `is_transactional`: rows and mark are committed together.
     """
 
     destination: Destination
@@ -47,6 +49,8 @@ class DestinationWorld:
     refused: bytes | None
     is_transactional: bool
     open_binary: OpenBinary = no_binary
+    accept: Callable[[], None] | None = None
+    wider: StreamSchema | None = None
 
 
 def file_to_load(
@@ -59,7 +63,7 @@ def file_to_load(
     open_binary: OpenBinary = no_binary,
     damage: Exception | None = None,
 ) -> FileToLoad:
-    """Return an Event File of these blocks. `damage` is raised after the last of them."""
+    """Return an Event File of these blocks, stored and imported in `movement`. `damage` is raised after the last block."""
     file = EventFileId(movement, schema.stream, phase, chunk)
     lines = b"".join(blocks)
     upserts, deletes = lines.count(b'{"upsert":'), lines.count(b'{"delete":')
@@ -74,7 +78,7 @@ def file_to_load(
         if damage is not None:
             raise damage
 
-    return FileToLoad(entry, header, content(), open_binary)
+    return FileToLoad(entry, header, content(), open_binary, movement)
 
 
 class DestinationContract(OnBothLoops):
@@ -86,11 +90,12 @@ class DestinationContract(OnBothLoops):
 
     @pytest.fixture
     def file(self, world: DestinationWorld) -> Callable[..., FileToLoad]:
-        """Makes an Event File of the world's stream from lines, all in one block, and a chunk number."""
+        """Makes an Event File of the world's stream from lines, all in one block."""
 
-        def make(*lines: bytes, chunk: int = 0, damage: Exception | None = None) -> FileToLoad:
+        def make(*lines: bytes, **options: Any) -> FileToLoad:
             blocks = [b"".join(lines)] if lines else []
-            return file_to_load(world.schema, blocks, chunk=chunk, damage=damage, open_binary=world.open_binary)
+            schema = options.pop("schema", world.schema)
+            return file_to_load(schema, blocks, open_binary=world.open_binary, **options)
 
         return make
 
@@ -103,7 +108,7 @@ class DestinationContract(OnBothLoops):
             one = file(world.upsert(1, 1), world.upsert(2, 1), world.delete(3))
             outcome = await session.load(one, after=[])
             assert isinstance(outcome, Loaded)
-            assert replace(outcome.mark, binaries=0) == Mark(upserts=2, deletes=1)
+            assert replace(outcome.mark, binaries=0) == Mark(upserts=2, deletes=1, movement=1)
             assert outcome.rejections == ()
             assert await session.marks() == {one.entry.id: outcome.mark}
         assert world.held() == {1: 1, 2: 1}
@@ -144,6 +149,43 @@ class DestinationContract(OnBothLoops):
         assert world.held() == {1: 2}
 
     @on_both
+    async def test_a_file_gives_way_when_a_later_movement_has_imported_one_of_its_stream(
+        self, world: DestinationWorld, file: Callable[..., FileToLoad]
+    ) -> None:
+        async with world.destination.open(FLOW) as session:
+            await session.load(file(world.upsert(1, 2), movement=3), after=[])
+            marks = await session.marks()
+            assert isinstance(await session.load(file(world.upsert(1, 1), movement=2), after=[]), GaveWay)
+            assert await session.marks() == marks
+            assert isinstance(await session.load(file(world.upsert(2, 1), movement=3, chunk=1), after=[]), Loaded)
+        async with world.destination.open(FlowName("another")) as session:
+            assert isinstance(await session.load(file(movement=2), after=[]), Loaded)
+        assert world.held() == {1: 2, 2: 1}
+
+    @on_both
+    async def test_the_movement_that_imports_a_file_counts_and_not_the_one_that_stored_it(
+        self, world: DestinationWorld, file: Callable[..., FileToLoad]
+    ) -> None:
+        async with world.destination.open(FLOW) as session:
+            await session.load(replace(file(world.upsert(1, 1), movement=1), movement=3), after=[])
+            second = replace(file(world.upsert(1, 2), movement=2), movement=3)
+            assert isinstance(await session.load(second, after=[]), Loaded)
+            assert {mark.movement for mark in (await session.marks()).values()} == {3}
+        assert world.held() == {1: 2}
+
+    @on_both
+    async def test_a_new_column_is_created(self, world: DestinationWorld, file: Callable[..., FileToLoad]) -> None:
+        if world.wider is None:
+            pytest.skip("the columns of this technology are fixed")
+        async with world.destination.open(FLOW) as session:
+            await session.load(file(world.upsert(1, 1)), after=[])
+            line = world.upsert(2, 1).replace(b"}}", b',"%b":"x"}}' % world.wider.columns[-1].name.encode())
+            outcome = await session.load(file(line, schema=world.wider, movement=2), after=[])
+            assert isinstance(outcome, Loaded)
+            assert (outcome.mark.upserts, outcome.rejections, outcome.skipped_columns) == (1, (), ())
+        assert world.held() == {1: 1, 2: 1}
+
+    @on_both
     async def test_records_apply_in_the_order_of_their_lines(
         self, world: DestinationWorld, file: Callable[..., FileToLoad]
     ) -> None:
@@ -176,7 +218,7 @@ class DestinationContract(OnBothLoops):
     async def test_an_empty_file_is_marked(self, world: DestinationWorld, file: Callable[..., FileToLoad]) -> None:
         async with world.destination.open(FLOW) as session:
             assert isinstance(await session.load(file(), after=[]), Loaded)
-            assert list((await session.marks()).values()) == [Mark(0, 0)]
+            assert list((await session.marks()).values()) == [Mark(0, 0, movement=1)]
 
     @on_both
     async def test_a_damaged_file_is_not_marked_and_its_error_passes_unchanged(
@@ -227,12 +269,12 @@ class DestinationContract(OnBothLoops):
         assert world.held() == dict.fromkeys(range(5), 1)
 
     @on_both
-    async def test_a_refused_record_is_set_aside_and_the_others_go_in(
+    async def test_a_refused_record_is_rejected_and_the_others_are_loaded(
         self, world: DestinationWorld, file: Callable[..., FileToLoad]
     ) -> None:
         refused = world.refused
         if refused is None:
-            pytest.skip("this destination takes every record")
+            pytest.skip("this destination accepts every record")
         bad = file(world.upsert(1, 1), refused, world.upsert(2, 1))
         async with world.destination.open(FLOW) as session:
             outcome = await session.load(bad, after=[])
@@ -245,16 +287,31 @@ class DestinationContract(OnBothLoops):
         async with world.destination.open(FLOW) as session:
             assert await session.retry_rejected() == [rejection]
             assert {file: mark.rejected for file, mark in (await session.marks()).items()} == {bad.entry.id: 1}
+        async with world.destination.open(FlowName("another")) as session:
+            assert await session.retry_rejected() == []
         assert world.held() == {1: 1, 2: 1}
+
+    @on_both
+    async def test_a_rejected_record_is_loaded_once_the_destination_accepts_it(
+        self, world: DestinationWorld, file: Callable[..., FileToLoad]
+    ) -> None:
+        if world.refused is None or world.accept is None:
+            pytest.skip("this destination never accepts a record that it has rejected")
+        async with world.destination.open(FLOW) as session:
+            await session.load(file(world.refused), after=[])
+        world.accept()
+        async with world.destination.open(FLOW) as session:
+            assert await session.retry_rejected() == []
+        assert world.held() == {99: 0}
 
     @pytest.mark.parametrize("later", ["upsert", "delete"])
     @on_both
-    async def test_a_later_record_takes_the_place_of_one_set_aside(
+    async def test_a_later_record_replaces_a_rejected_one(
         self, world: DestinationWorld, file: Callable[..., FileToLoad], later: str
     ) -> None:
         refused = world.refused
         if refused is None:
-            pytest.skip("this destination takes every record")
+            pytest.skip("this destination accepts every record")
         async with world.destination.open(FLOW) as session:
             await session.load(file(refused), after=[])
             line = world.upsert(99, 7) if later == "upsert" else world.delete(99)

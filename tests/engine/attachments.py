@@ -97,7 +97,7 @@ class AttachmentDestination(MemoryDestination):
 
     @asynccontextmanager
     async def open(self, flow: FlowName) -> AsyncIterator[DestinationSession]:
-        yield _Session(self)
+        yield _Session(self, flow)
 
 
 @dataclass

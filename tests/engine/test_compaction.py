@@ -62,7 +62,7 @@ async def test_a_new_destination_imports_each_row_once() -> None:
     movement = await world.bring(backup)
     assert world.further[backup].tables == world.tables
     assert (movement.totals.upserts, movement.totals.deletes) == (21, 5)
-    assert {file.movement for file in world.further[backup].marks if file.stream == "a"} == {7}
+    assert {file.movement for file in world.further[backup].marked() if file.stream == "a"} == {7}
 
 
 @on_trio

@@ -38,7 +38,7 @@ async def test_a_further_destination_gets_everything_without_the_source() -> Non
     assert (movement.number, movement.status) == (1, Status.SUCCESS)
     assert world.further[backup].tables == as_moved
     assert (movement.totals.files_exported, movement.totals.files_failed) == (0, 0)
-    assert movement.totals.files_imported == len(world.further[backup].marks)
+    assert movement.totals.files_imported == len(world.further[backup].marked())
 
 
 @on_trio

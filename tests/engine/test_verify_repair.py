@@ -146,10 +146,10 @@ async def test_history_with_a_repair_in_it_brings_a_later_destination_to_the_sam
     repaired = await world.repair()
     assert records(repaired) == (20, 30)
     assert world.destination.tables == world.tables
-    marks = len(world.destination.marks)
+    marks = len(world.destination.marked())
     world.destination.marks.clear()
     world.destination.tables.clear()
     await world.move()
     assert world.destination.tables == world.tables
-    assert len(world.destination.marks) == marks
+    assert len(world.destination.marked()) == marks
     assert (await world.flows.read_flow(FLOW)).movements == 3

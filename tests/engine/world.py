@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
@@ -16,8 +16,10 @@ import orjson
 
 from pipeline.codec.values import key_text
 from pipeline.domain.comparison.diff import count_up_to
+from pipeline.domain.errors import ConfigurationError
 from pipeline.domain.ids import EventFileId, FlowName, Label, StreamName
 from pipeline.domain.keys import Key, order
+from pipeline.domain.planning.import_guard import reason_to_give_way
 from pipeline.domain.schema import Column, StreamSchema
 from pipeline.ports.destination import (
     DestinationSession,
@@ -35,6 +37,7 @@ from pipeline.ports.source import RowBlock, Snapshot, StoreBinary
 T = TypeVar("T")
 Table = dict[int, str]
 Tables = dict[str, Table]
+Rejected = dict[tuple[str, int], tuple[Rejection, str]]
 
 
 class CrashError(BaseException):
@@ -116,9 +119,12 @@ class MemorySource:
     faults: Faults = field(default_factory=Faults)
     block_rows: int = 3
     location: str = "memory:source"
+    exists: bool = True
 
     @asynccontextmanager
     async def open_snapshot(self) -> AsyncIterator[Snapshot]:
+        if not self.exists:
+            raise ConfigurationError(f"{self.location} does not exist")
         copy = {name: dict(table) for name, table in self.tables.items()}
         yield await self.faults.call("source.open_snapshot", lambda: _soon(_MemorySnapshot(copy, self)))
 
@@ -170,66 +176,77 @@ def schema_of(name: str) -> StreamSchema:
 
 @dataclass
 class MemoryDestination:
-    """Tables and marks that change together. `refuses` says why a row is set aside, if it is."""
+    """Tables and marks that change together. `refuses` returns why a row is rejected, or None."""
 
     tables: Tables = field(default_factory=dict)
-    marks: dict[EventFileId, Mark] = field(default_factory=dict)
+    marks: dict[FlowName, dict[EventFileId, Mark]] = field(default_factory=lambda: defaultdict(dict))
     loads: Counter[EventFileId] = field(default_factory=Counter)
     faults: Faults = field(default_factory=Faults)
     refuses: Callable[[int, str], str | None] = lambda number, text: None
-    rejected: dict[tuple[str, int], tuple[Rejection, str]] = field(default_factory=dict)
+    rejected: dict[FlowName, Rejected] = field(default_factory=lambda: defaultdict(dict))
     location: str = "memory:destination"
+    can_be_made: bool = True
+
+    def marked(self) -> set[EventFileId]:
+        """Return the Event Files that any Flow has imported."""
+        return {file for marks in self.marks.values() for file in marks}
 
     @asynccontextmanager
     async def open(self, flow: FlowName) -> AsyncIterator[DestinationSession]:
-        yield _MemorySession(self)
+        if not self.can_be_made:
+            raise ConfigurationError(f"{self.location} cannot be made")
+        yield _MemorySession(self, flow)
 
 
 @dataclass
 class _MemorySession:
     at: MemoryDestination
+    flow: FlowName
 
     async def marks(self) -> Mapping[EventFileId, Mark]:
-        return await self.at.faults.call("destination.marks", lambda: _soon(dict(self.at.marks)))
+        return await self.at.faults.call("destination.marks", lambda: _soon(dict(self.at.marks[self.flow])))
 
     async def load(self, file: FileToLoad, *, after: Sequence[EventFileId]) -> LoadOutcome:
         records = [orjson.loads(line) async for block in file.blocks for line in block.splitlines()]
 
         async def commit() -> LoadOutcome:
             await anyio.lowlevel.checkpoint()
-            if file.entry.id in self.at.marks or any(before not in self.at.marks for before in after):
-                return GaveWay("marked already, or too early")
-            return self._apply(file, records)
+            marks, id_ = self.at.marks[self.flow], file.entry.id
+            latest = max((mark.movement for other, mark in marks.items() if other.stream == id_.stream), default=0)
+            reason = reason_to_give_way(id_, file.movement, after, marked=marks, latest_movement=latest)
+            return self._apply(file, records) if reason is None else GaveWay(reason)
 
         return await self.at.faults.call(f"destination.load {file.entry.id}", commit)
 
     def _apply(self, file: FileToLoad, records: Sequence[dict[str, dict[str, object]]]) -> Loaded:
         table = self.at.tables.setdefault(file.entry.id.stream, {})
+        rejected = self.at.rejected[self.flow]
         rejections: list[Rejection] = []
         for line, record in enumerate(records, start=2):
             ((kind, row),) = record.items()
             number = int(str(row["number"]))
             place = (str(file.entry.id.stream), number)
-            self.at.rejected.pop(place, None)
+            rejected.pop(place, None)
             if kind == "delete":
                 table.pop(number, None)
             elif reason := self.at.refuses(number, str(row["text"])):
                 rejections.append(Rejection(file.entry.id, line, key_text((number,)), reason))
-                self.at.rejected[place] = (rejections[-1], str(row["text"]))
+                rejected[place] = (rejections[-1], str(row["text"]))
             else:
                 table[number] = str(row["text"])
         deletes = sum("delete" in record for record in records)
         mark = Mark(len(records) - deletes - len(rejections), deletes, rejected=len(rejections), movement=file.movement)
-        self.at.marks[file.entry.id] = mark
+        self.at.marks[self.flow][file.entry.id] = mark
         self.at.loads[file.entry.id] += 1
         return Loaded(mark, tuple(rejections))
 
     async def retry_rejected(self) -> Sequence[Rejection]:
-        for (stream, number), (_, text) in list(self.at.rejected.items()):
+        rejected = self.at.rejected[self.flow]
+        for (stream, number), (_, text) in list(rejected.items()):
             if self.at.refuses(number, text) is None:
                 self.at.tables[stream][number] = text
-                del self.at.rejected[stream, number]
-        return [rejection for rejection, _ in self.at.rejected.values()]
+                del rejected[stream, number]
+        return [rejection for rejection, _ in rejected.values()]
 
     async def finish(self, streams: Sequence[StreamName]) -> Sequence[Violation]:
-        return await self.at.faults.call("destination.finish", lambda: _soon(()))
+        return await self.at.faults.call("destination.finish", lambda: _soon([]))

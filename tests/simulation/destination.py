@@ -35,6 +35,9 @@ Record = tuple[str, int, str]
 OnCommit = Callable[[EventFileId], None]
 
 
+Rejected = dict[tuple[StreamName, int], tuple[Rejection, str]]
+
+
 @dataclass
 class Place:
     """What outlives processes. Without transactions a kill may leave rows without their mark, never the reverse.
@@ -44,7 +47,7 @@ class Place:
 
     tables: Tables = field(default_factory=dict)
     marks: dict[FlowName, dict[EventFileId, Mark]] = field(default_factory=lambda: defaultdict(dict))
-    rejected: dict[tuple[StreamName, int], tuple[Rejection, str]] = field(default_factory=dict)
+    rejected: dict[FlowName, Rejected] = field(default_factory=lambda: defaultdict(dict))
     has_transactions: bool = True
     can_be_made: bool = True
     refuses: bool = True
@@ -55,17 +58,18 @@ class Place:
         """Return all that is marked, under whatever name."""
         return {file for marks in self.marks.values() for file in marks}
 
-    def apply(self, file: EventFileId, records: Sequence[Record]) -> list[Rejection]:
-        """Apply records in order; return what was set aside."""
+    def apply(self, flow: FlowName, file: EventFileId, records: Sequence[Record]) -> list[Rejection]:
+        """Apply records in order; return what was rejected."""
+        rejected = self.rejected[flow]
         table = self.tables.setdefault(file.stream, {})
         rejections: list[Rejection] = []
         for line, (kind, number, text) in enumerate(records, start=2):
-            self.rejected.pop((file.stream, number), None)
+            rejected.pop((file.stream, number), None)
             if kind == "delete":
                 table.pop(number, None)
             elif self.refuses and text.startswith(REFUSED_PREFIX):
                 rejections.append(Rejection(file, line, key_text((number,)), "CHECK constraint failed", "text"))
-                self.rejected[file.stream, number] = rejections[-1], text
+                rejected[file.stream, number] = rejections[-1], text
             else:
                 table[number] = text
         return rejections
@@ -120,7 +124,7 @@ class SimulatedSession:
         async def half() -> None:
             await checkpoint()
             if not self.place.has_transactions and self._why_not(file, after) is None:
-                self.place.apply(file.entry.id, records[: (len(records) + 1) // 2])
+                self.place.apply(self.flow, file.entry.id, records[: (len(records) + 1) // 2])
 
         return await self.process.call(
             f"destination.load {file.entry.id}", commit, (*WRITING, Kind.REFUSE), halfway=half
@@ -140,7 +144,7 @@ class SimulatedSession:
         reason = self._why_not(file, after)
         if reason is not None:
             return GaveWay(reason)
-        rejections = self.place.apply(file.entry.id, records)
+        rejections = self.place.apply(self.flow, file.entry.id, records)
         deletes = sum(kind == "delete" for kind, _, _ in records)
         mark = Mark(len(records) - deletes - len(rejections), deletes, len(rejections), movement=file.movement)
         self.place.marks[self.flow][file.entry.id] = mark
@@ -150,11 +154,12 @@ class SimulatedSession:
     async def retry_rejected(self) -> Sequence[Rejection]:
         async def work() -> Sequence[Rejection]:
             await checkpoint()
-            for (stream, number), (_, text) in list(self.place.rejected.items()):
+            rejected = self.place.rejected[self.flow]
+            for (stream, number), (_, text) in list(rejected.items()):
                 if not (self.place.refuses and text.startswith(REFUSED_PREFIX)):
                     self.place.tables[stream][number] = text
-                    del self.place.rejected[stream, number]
-            return [rejection for rejection, _ in self.place.rejected.values()]
+                    del rejected[stream, number]
+            return [rejection for rejection, _ in rejected.values()]
 
         return await self.process.call("destination.retry_rejected", work, (*READING, Kind.FAIL_AFTER))
 

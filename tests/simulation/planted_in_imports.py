@@ -39,7 +39,7 @@ def marks_before_the_rows(patch: Patch) -> None:
     ) -> LoadOutcome:
         empty = commit(self, file, [], after)
         if isinstance(empty, Loaded):
-            self.place.apply(file.entry.id, records)
+            self.place.apply(self.flow, file.entry.id, records)
         return empty
 
     patch.setattr(SimulatedSession, "_commit", mark_first)

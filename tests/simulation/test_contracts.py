@@ -71,7 +71,7 @@ class TestDestination(OnTrio, DestinationContract):
         process = Process("contract")
 
         def held() -> Mapping[int, int]:
-            return {number: int(text) for number, text in place.tables.get("item", {}).items()}
+            return {number: 0 if text == "bad" else int(text) for number, text in place.tables.get("item", {}).items()}
 
         return DestinationWorld(
             destination=SimulatedDestination(place, process),
@@ -82,4 +82,5 @@ class TestDestination(OnTrio, DestinationContract):
             held=held,
             refused=b'{"upsert":{"number":99,"text":"bad"}}\n',
             is_transactional=place.has_transactions,
+            accept=lambda: setattr(place, "refuses", False),
         )

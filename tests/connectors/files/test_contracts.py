@@ -11,8 +11,10 @@ import pytest
 
 from pipeline.connectors.files import FilesDestination, FilesSource
 from pipeline.connectors.files.schema import DEFAULT_STREAM, files_schema
+from pipeline.domain.ids import StreamName
+from pipeline.ports.destination import Loaded
 from tests.connectors.files.moving import MemoryBinaries, delete_line, upsert_line
-from tests.contracts.destination import DestinationContract, DestinationWorld
+from tests.contracts.destination import FLOW, DestinationContract, DestinationWorld, file_to_load
 from tests.contracts.source import SourceContract, SourceWorld
 
 
@@ -72,3 +74,10 @@ class TestFilesDestination(DestinationContract):
             is_transactional=False,
             open_binary=binaries.open,
         )
+
+
+async def test_a_later_movement_of_one_stream_does_not_shut_out_another(tmp_path: Path) -> None:
+    one, other = files_schema(DEFAULT_STREAM), files_schema(StreamName("another"))
+    async with FilesDestination(tmp_path / "made").open(FLOW) as session:
+        assert isinstance(await session.load(file_to_load(one, [], movement=3), after=()), Loaded)
+        assert isinstance(await session.load(file_to_load(other, [], movement=2), after=()), Loaded)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 
 import orjson
 
@@ -39,5 +38,4 @@ def file(
 ) -> FileToLoad:
     """Return an Event File of one block."""
     phase = Phase.FULL if full else Phase.INCREMENTAL
-    made = file_to_load(stream, [b"".join(lines)], chunk=chunk, movement=movement, phase=phase)
-    return replace(made, movement=movement)
+    return file_to_load(stream, [b"".join(lines)], chunk=chunk, movement=movement, phase=phase)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import orjson
 import pytest
 
@@ -12,7 +15,8 @@ from tests.connectors.postgres.places import Place, place_factory
 from tests.contracts.destination import DestinationContract, DestinationWorld
 from tests.servers.postgresql import PostgresqlServer
 
-NATIVE: dict[str, object] = {
+NOTE = {"name": "note", "type": "text", "not_null": False, "default": None, "identity": "", "generated": None}
+NATIVE: dict[str, Any] = {
     "version": 1,
     "schema": "My shop",
     "table": 'item "1"',
@@ -36,17 +40,22 @@ def destination_world(place: Place, impossible: str, *, described: bool) -> Dest
     def held() -> dict[int, int]:
         if place.rows("SELECT to_regclass(%s)", [table]) == [(None,)]:
             return {}
-        return {int(str(n)): int(str(version)) for n, version in place.rows(f"SELECT id, version FROM {table}")}
+        rows = place.rows(f"SELECT id, coalesce(version, 0) FROM {table}")
+        return {int(str(n)): int(str(version)) for n, version in rows}
 
+    schema = StreamSchema(stream, Label("item"), columns, ("id",), {"postgresql": NATIVE} if described else {})
+    wider = {"postgresql": NATIVE | {"columns": [*NATIVE["columns"], NOTE]}} if described else {}
     return DestinationWorld(
         destination=PostgresDestination(place.uri),
         impossible=PostgresDestination(impossible),
-        schema=StreamSchema(stream, Label("item"), columns, ("id",), {"postgresql": NATIVE} if described else {}),
+        schema=schema,
         upsert=lambda n, version: orjson.dumps({"upsert": {"id": n, "version": version}}) + b"\n",
         delete=lambda n: orjson.dumps({"delete": {"id": n}}) + b"\n",
         held=held,
         refused=b'{"upsert":{"id":99,"version":null}}\n',
         is_transactional=True,
+        accept=lambda: place.run(f"ALTER TABLE {table} ALTER version DROP NOT NULL"),
+        wider=replace(schema, columns=(*columns, Column("note", "text")), native=wider),
     )
 
 

@@ -8,8 +8,7 @@ import anyio
 import pytest
 
 from pipeline.connectors.postgres import PostgresDestination
-from pipeline.domain.ids import FlowName
-from pipeline.ports.destination import DestinationSession, FileToLoad, GaveWay, Loaded, LoadOutcome
+from pipeline.ports.destination import DestinationSession, FileToLoad, Loaded, LoadOutcome
 from tests.connectors.postgres.loading import FLOW, file, schema, upsert
 from tests.connectors.postgres.places import Place, place_factory
 from tests.servers.postgresql import PostgresqlServer
@@ -20,19 +19,6 @@ ITEM = schema({"id": "integer", "text": "text"})
 @pytest.fixture
 def place(postgresql: PostgresqlServer) -> Place:
     return place_factory(postgresql)()
-
-
-async def test_a_later_movement_shuts_out_an_earlier_one(place: Place) -> None:
-    destination = PostgresDestination(place.uri)
-    async with destination.open(FLOW) as session:
-        assert isinstance(await session.load(file(ITEM, [upsert(id=1, text="new")], movement=3), after=()), Loaded)
-        late = await session.load(file(ITEM, [upsert(id=1, text="old")], movement=2), after=())
-        assert isinstance(late, GaveWay)
-        assert "Movement 3, which is later than 2" in late.reason
-        assert isinstance(await session.load(file(ITEM, [], chunk=1, movement=3), after=()), Loaded)
-    async with destination.open(FlowName("another")) as session:
-        assert isinstance(await session.load(file(ITEM, [], movement=2), after=()), Loaded)
-    assert place.rows("SELECT id, text FROM item") == [(1, "new")]
 
 
 async def test_a_later_movement_waits_for_a_load_of_an_earlier_one_that_is_at_work(place: Place) -> None:

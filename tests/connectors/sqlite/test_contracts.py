@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import orjson
@@ -41,24 +42,33 @@ def destination_world(path: Path, *, made_by_statement: bool) -> DestinationWorl
     create = "CREATE TABLE item (id INTEGER PRIMARY KEY, version INTEGER NOT NULL) STRICT"
     native: dict[str, object] = {"create_table": create, "indexes": [], "rowid": None, "encoding": "UTF-8"}
     columns = (Column("id", "integer", nullable=False), Column("version", "integer", nullable=False))
+    schema = StreamSchema(
+        StreamName("item"), Label("item"), columns, ("id",), {"sqlite": native} if made_by_statement else {}
+    )
     return DestinationWorld(
         destination=SqliteDestination(path),
         impossible=SqliteDestination(path.parent / "no such directory" / "copy.db"),
-        schema=StreamSchema(
-            StreamName("item"), Label("item"), columns, ("id",), {"sqlite": native} if made_by_statement else {}
-        ),
+        schema=schema,
         upsert=lambda n, version: orjson.dumps({"upsert": {"id": n, "version": version}}) + b"\n",
         delete=lambda n: orjson.dumps({"delete": {"id": n}}) + b"\n",
         held=lambda: _held(path),
         refused=b'{"upsert":{"id":99,"version":null}}\n',
         is_transactional=True,
+        accept=lambda: run(path, "DROP TABLE item", "CREATE TABLE item (id INTEGER PRIMARY KEY, version INTEGER)"),
+        wider=replace(schema, columns=(*columns, Column("note", "text")), native=_wider(native, schema)),
     )
 
 
 def _held(path: Path) -> dict[int, int]:
     if not databases.rows(path, "SELECT 1 FROM sqlite_schema WHERE name = 'item'"):
         return {}
-    return {int(str(row[0])): int(str(row[1])) for row in databases.rows(path, "SELECT id, version FROM item")}
+    rows = databases.rows(path, "SELECT id, ifnull(version, 0) FROM item")
+    return {int(str(number)): int(str(version)) for number, version in rows}
+
+
+def _wider(native: dict[str, object], schema: StreamSchema) -> dict[str, object]:
+    wider = str(native["create_table"]).replace(") STRICT", ", note TEXT) STRICT")
+    return {"sqlite": native | {"create_table": wider}} if schema.native else {}
 
 
 class TestSqliteSource(SourceContract):
