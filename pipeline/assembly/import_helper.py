@@ -1,85 +1,79 @@
-"""A helper for `pipeline move`: a process of its own that imports while this one reads the source.
-
-It ends when the other end of its line is closed, also when that happens because this process was killed.
-"""
+"""A subprocess that helps `pipeline move` to import while the parent reads the source."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing, asynccontextmanager, suppress
-from multiprocessing.connection import Connection
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
 
 import anyio
-import structlog
-from anyio.to_thread import run_sync
+from anyio.abc import TaskStatus
 
-from pipeline.assembly.import_helper_process import Ended, Errand, Logged, Ready, Sent
-from pipeline.domain.errors import TransientError
+from pipeline.assembly.runtime import open_runtime
+from pipeline.domain.ids import FlowName
 from pipeline.domain.movement import Movement
-from pipeline.engine.imports.import_helper import HelperEvent
-from pipeline.processes.children import end_child, start_child
+from pipeline.engine.imports.import_helper import HelperEvent, run_helper
+from pipeline.ports.destination import Destination
+from pipeline.ports.reporter import Event
+from pipeline.processes.channel import open_subprocess
+from pipeline.settings import Settings
 
 JOIN_SECONDS = 20.0
-"""How long the helper may take to end the transactions in hand once it is not needed any more, before it is ended."""
+"""How long the helper may take to end its transactions when it is no longer needed before it is killed."""
 
 
-class ImportHelperProcess:
-    """Starts a process that does what `errand` says, when it is wanted."""
+class HelperEvents:
+    """The service in the subprocess: reports what the helper does."""
 
-    def __init__(self, errand: Errand) -> None:
-        self._errand = errand
+    def __init__(self, events: AsyncIterator[HelperEvent]) -> None:
+        self._events = events
+
+    async def read(self) -> AsyncGenerator[HelperEvent, None]:
+        """Give the events as they happen."""
+        async for event in self._events:
+            yield event
+
+
+@dataclass(frozen=True, slots=True)
+class ImportHelper:
+    """Imports a Movement of a Flow into a destination, in a subprocess."""
+
+    flow: FlowName
+    destination: Destination
+    settings: Settings
 
     @asynccontextmanager
     async def open(self, movement: Movement) -> AsyncIterator[AsyncIterator[HelperEvent]]:
-        """Start the process, and wait until it is at work."""
-        child, connection = await run_sync(start_child, "pipeline.assembly.import_helper_process")
-        try:
-            line = _Line(connection)
-            await line.begin(self._errand, movement.number)
-            async with aclosing(line.told()) as told:
-                yield told
-        finally:
-            connection.close()
-            with anyio.CancelScope(shield=True):
-                await run_sync(end_child, child, JOIN_SECONDS)
+        """Start the subprocess and wait until it imports; give its events."""
+        start, purpose = partial(self.run, movement.number), f"imports into {self.destination.location}"
+        async with (
+            open_subprocess(start, purpose, JOIN_SECONDS) as helper,
+            aclosing(helper.stream(HelperEvents.read).values()) as events,
+        ):
+            yield events
+
+    @asynccontextmanager
+    async def run(self, number: int, closed: anyio.Event) -> AsyncIterator[HelperEvents]:
+        """Import in this process until `closed` is set, then end what is in progress."""
+        async with (
+            open_runtime(self.settings) as runtime,
+            runtime.flow_context(self.flow, _NoReporter()) as context,
+        ):
+            flow = await runtime.flows.read_flow(self.flow)
+            movement = await runtime.flows.read_movement(self.flow, number)
+            send, events = anyio.create_memory_object_stream[HelperEvent](math.inf)
+            async with self.destination.open(flow.marks_namespace) as session, anyio.create_task_group() as group:
+
+                async def help_(*, task_status: TaskStatus[None]) -> None:
+                    await run_helper(context, movement, session, send.send_nowait, closed, task_status=task_status)
+                    send.close()
+
+                await group.start(help_)
+                yield HelperEvents(events)
 
 
-class _Line:
-    """What comes from the helper. Its log events are logged here."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-        self._log = structlog.get_logger()
-
-    async def begin(self, errand: Errand, movement: int) -> None:
-        """Tell the helper what to do, and wait until it is at work; raise why it cannot be."""
-        with suppress(BrokenPipeError, ConnectionResetError):  # what comes from it tells the rest
-            self._connection.send((errand, movement))
-        while not isinstance(sent := await self._receive(), Ready):
-            if sent is None:
-                raise TransientError("the process that was to help importing has ended before it began")
-            self._take(sent)
-
-    async def told(self) -> AsyncGenerator[HelperEvent, None]:
-        """Give what the helper tells until it ends."""
-        while (sent := await self._receive()) is not None:
-            if isinstance(sent, Ended | Logged | Ready):
-                self._take(sent)
-            else:
-                yield sent
-
-    def _take(self, sent: Sent) -> None:
-        if isinstance(sent, Ended):
-            raise sent.error
-        if isinstance(sent, Logged):
-            getattr(self._log, sent.level)(sent.event, **sent.values)
-
-    async def _receive(self) -> Sent | None:
-        """Return what was sent next; None when the helper is gone."""
-        try:
-            if not self._connection.poll():
-                await anyio.wait_readable(self._connection)
-            sent: Sent = self._connection.recv()
-        except (EOFError, OSError):
-            return None
-        return sent
+class _NoReporter:
+    def report(self, event: Event) -> None:
+        """Do nothing: the helper reports over the channel."""

@@ -1,31 +1,87 @@
-"""A source that is read in a process of its own, so that two sources are read and hashed on two processors.
+"""A source that is read in a subprocess, so that two sources are read and hashed on two processors.
 
-Reading makes millions of small Python objects, which one process does one at a time. Only a digest and a key cross over
-from the other process for every block; hashes, keys and lines do when they are asked for.
-
-The other process ends with the context that opened it, and by itself when this process is gone.
+Of most blocks only the digest and the last key cross the channel; hashes, keys and lines cross when they are asked for.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import aclosing, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
-from typing import Any
+from functools import partial
 
 import anyio
-from anyio.to_thread import run_sync
 
-from pipeline.connectors.remote_source_process import HASHES, KEYS, NEXT, OPEN, STREAMS, UPSERTS, Answer, Request, Told
-from pipeline.domain.errors import TransientError
 from pipeline.domain.keys import Key
 from pipeline.domain.schema import StreamSchema
-from pipeline.ports.source import Source, StoreBinary
-from pipeline.processes.children import end_child, start_child
+from pipeline.ports.source import RowBlock, Snapshot, Source, StoreBinary
+from pipeline.processes.channel import Subprocess, open_subprocess
 
-JOIN_SECONDS = 5.0
-"""How long the other process may take to end once nobody speaks to it any more, before it is ended."""
+BLOCKS_KEPT = 3
+"""The block that is read ahead, the one that is compared, and the one before, whose last key may be asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class BlockSummary:
+    """What crosses of each block. `number` counts the blocks of a stream; `hashes` are there if they were wanted."""
+
+    number: int
+    rows: int
+    digest: bytes
+    last_key: Key
+    hashes: bytes | None
+
+
+class SnapshotReader:
+    """The service in the subprocess: reads one stream of a snapshot at a time."""
+
+    def __init__(self, snapshot: Snapshot, opened: AsyncExitStack) -> None:
+        self._snapshot = snapshot
+        self._opened = opened
+        self._rows: AsyncIterator[RowBlock]
+        self._blocks: dict[int, RowBlock] = {}
+        self._next = 0
+
+    async def streams(self) -> Sequence[StreamSchema]:
+        """Return the streams of the snapshot."""
+        return await self._snapshot.streams()
+
+    async def open_rows(self, schema: StreamSchema) -> None:
+        """Open a stream in place of the one before."""
+        await self._opened.aclose()
+        self._rows = aiter(await self._opened.enter_async_context(self._snapshot.open_rows(schema)))
+        self._next = 0
+        self._blocks.clear()
+
+    async def next_block(self, with_hashes: bool) -> BlockSummary | None:
+        """Read a block and drop the oldest one; return None after the last block."""
+        block = await anext(self._rows, None)
+        if block is None:
+            return None
+        number, self._next = self._next, self._next + 1
+        self._blocks[number] = block
+        self._blocks.pop(number - BLOCKS_KEPT, None)
+        hashes = block.row_hashes() if with_hashes else None
+        return BlockSummary(number, len(block), block.digest(), block.last_key(), hashes)
+
+    async def keys(self, number: int) -> Sequence[Key]:
+        """Return the keys of a block."""
+        return list(self._blocks[number].keys())
+
+    async def row_hashes(self, number: int) -> bytes:
+        """Return the hashes of a block."""
+        return self._blocks[number].row_hashes()
+
+    async def upserts(self, number: int, positions: Sequence[int], store_binary: StoreBinary) -> bytes:
+        """Return the upsert lines of some rows of a block."""
+        return await self._blocks[number].upserts(positions, store_binary)
+
+
+@asynccontextmanager
+async def open_reader(source: Source, _closed: anyio.Event) -> AsyncIterator[SnapshotReader]:
+    """Open the service."""
+    async with source.open_snapshot() as snapshot, AsyncExitStack() as opened:
+        yield SnapshotReader(snapshot, opened)
 
 
 class RemoteSource:
@@ -43,123 +99,75 @@ class RemoteSource:
         return self._source.location
 
     @asynccontextmanager
-    async def open_snapshot(self) -> AsyncIterator[ApartSnapshot]:
-        """Start the process, and open the source there."""
-        child, connection = await run_sync(start_child, "pipeline.connectors.remote_source_process")
-        try:
-            line = _Line(connection, self.location)
-            await line.open(self._source)
-            yield ApartSnapshot(line)
-        finally:
-            connection.close()
-            with anyio.CancelScope(shield=True):
-                await run_sync(end_child, child, JOIN_SECONDS)
+    async def open_snapshot(self) -> AsyncIterator[RemoteSnapshot]:
+        """Start the subprocess and open the source in it."""
+        async with open_subprocess(partial(open_reader, self._source), f"reads {self.location}") as subprocess:
+            yield RemoteSnapshot(subprocess)
 
 
-class _Line:
-    """The way to the other process: one question at a time, each with one answer."""
+class RemoteSnapshot:
+    """A Snapshot in a subprocess. One stream is read at a time: to open a second waits until the first is closed."""
 
-    def __init__(self, connection: Connection, location: str) -> None:
-        self._connection = connection
-        self._location = location
-        self._lock = anyio.Lock()
-
-    async def open(self, source: Source) -> None:
-        """Say what is to be read, and have it opened."""
-        with suppress(BrokenPipeError, ConnectionResetError):  # the first answer tells the rest
-            await run_sync(self._connection.send, source)
-        await self.ask(Request(OPEN))
-
-    async def ask(self, request: Request) -> Any:
-        """Return the answer; raise what was raised there."""
-        async with self._lock:
-            return await run_sync(self.ask_nowait, request)
-
-    def ask_nowait(self, request: Request) -> Any:
-        """Ask and block until there is an answer. Nobody else may be asking."""
-        try:
-            self._connection.send(request)
-            answer: Answer = self._connection.recv()
-        except (EOFError, OSError) as error:
-            raise TransientError(
-                f"{self._location}: the process that read it has ended unexpectedly. Run the command again."
-            ) from error
-        if answer.error is not None:
-            raise answer.error
-        return answer.value
-
-
-class ApartSnapshot:
-    """A Snapshot in another process. One stream is read at a time: to open a second waits until the first is closed."""
-
-    def __init__(self, line: _Line) -> None:
-        self._line = line
+    def __init__(self, subprocess: Subprocess[SnapshotReader]) -> None:
+        self._subprocess = subprocess
         self._reading = anyio.Lock()
 
     async def streams(self) -> Sequence[StreamSchema]:
-        """All streams there are, ordered by name."""
-        schemas: Sequence[StreamSchema] = await self._line.ask(Request(STREAMS))
-        return schemas
+        """The streams, ordered by name."""
+        return await self._subprocess.call(SnapshotReader.streams).value()
 
     @asynccontextmanager
-    async def open_rows(self, schema: StreamSchema) -> AsyncIterator[AsyncIterator[ApartBlock]]:
-        """Open the rows of a stream. Blocks are read ahead."""
+    async def open_rows(self, schema: StreamSchema) -> AsyncIterator[AsyncIterator[RemoteBlock]]:
+        """Open the rows of a stream. One block is read ahead."""
         async with self._reading, aclosing(self._blocks(schema)) as blocks:
             yield blocks
 
-    async def _blocks(self, schema: StreamSchema) -> AsyncGenerator[ApartBlock, None]:
-        number, demand = 0, _Demand()
-        while told := await self._line.ask(Request(NEXT, number, schema=schema, with_hashes=demand.hashes)):
-            demand = _Demand()
-            yield ApartBlock(self._line, number, told, demand)
-            number += 1
+    async def _blocks(self, schema: StreamSchema) -> AsyncGenerator[RemoteBlock, None]:
+        await self._subprocess.call(SnapshotReader.open_rows, schema).value()
+        with_hashes = False
+        ahead = self._subprocess.call(SnapshotReader.next_block, with_hashes)
+        while (summary := await ahead.value()) is not None:
+            ahead = self._subprocess.call(SnapshotReader.next_block, with_hashes)
+            block = RemoteBlock(self._subprocess, summary)
+            yield block
+            with_hashes = block.hashes_were_used
 
 
-@dataclass(slots=True)
-class _Demand:
-    """Whether the hashes of the latest block were asked for: then those of the next one come along with it."""
+class RemoteBlock:
+    """A RowBlock in a subprocess, which keeps it until the one after the next is read.
 
-    hashes: bool = False
-
-
-class ApartBlock:
-    """A RowBlock in another process, which keeps it until the one after the next is asked for.
-
-    To ask for keys or hashes waits for the other process, the first time for as long as it takes to read one block.
+    To ask for keys or hashes blocks the event loop until the subprocess has replied.
     """
 
-    def __init__(self, line: _Line, number: int, told: Told, demand: _Demand) -> None:
-        self._line = line
-        self._number = number
-        self._told = told
-        self._demand = demand
+    def __init__(self, subprocess: Subprocess[SnapshotReader], summary: BlockSummary) -> None:
+        self._subprocess = subprocess
+        self._summary = summary
+        self.hashes_were_used = False
+        """Then the hashes of later blocks come with their summaries."""
 
     def __len__(self) -> int:
-        return self._told.rows
+        return self._summary.rows
 
     def digest(self) -> bytes:
-        """The digest, which came with the block."""
-        return self._told.digest
+        """The digest, from the summary."""
+        return self._summary.digest
 
     def last_key(self) -> Key:
-        """The last key, which came with the block."""
-        return self._told.last_key
+        """The last key, from the summary."""
+        return self._summary.last_key
 
     def keys(self) -> Sequence[Key]:
         """The keys."""
-        keys: Sequence[Key] = self._line.ask_nowait(Request(KEYS, self._number))
-        return keys
+        return self._subprocess.call(SnapshotReader.keys, self._summary.number).value_blocking()
 
     def row_hashes(self) -> bytes:
-        """The hashes, which came with the block if those of the one before were asked for."""
-        self._demand.hashes = True
-        if self._told.hashes is not None:
-            return self._told.hashes
-        hashes: bytes = self._line.ask_nowait(Request(HASHES, self._number))
-        return hashes
+        """The hashes."""
+        self.hashes_were_used = True
+        if self._summary.hashes is not None:
+            return self._summary.hashes
+        return self._subprocess.call(SnapshotReader.row_hashes, self._summary.number).value_blocking()
 
     async def upserts(self, positions: Sequence[int], store_binary: StoreBinary) -> bytes:
         """The lines. `store_binary` runs in the subprocess."""
-        request = Request(UPSERTS, self._number, positions=tuple(positions), store_binary=store_binary)
-        lines: bytes = await self._line.ask(request)
-        return lines
+        request = (self._summary.number, list(positions), store_binary)
+        return await self._subprocess.call(SnapshotReader.upserts, *request).value()

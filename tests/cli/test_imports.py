@@ -5,15 +5,16 @@ from __future__ import annotations
 import pickle
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from pipeline.assembly.import_helper_process import Errand
+from pipeline.assembly.import_helper import ImportHelper
 from pipeline.connectors.sqlite import SqliteDestination
-from pipeline.connectors.sqlite.reading.scan_worker_process import Errand as SecondErrand
+from pipeline.connectors.sqlite.reading.scan_worker import open_scanner
 from pipeline.domain.ids import FlowName
-from pipeline.processes.children import START
+from pipeline.processes import channel
 from pipeline.settings import Settings
 from tests.cli.app import make_database, process_environment
 
@@ -22,6 +23,16 @@ OF_OTHERS = {"aiobotocore", "botocore", "boto3", "psycopg", "trio", "sqlite3"}
 UNUSED = {"rich", "pygments", "tomllib", "importlib.metadata"}
 """What only a terminal or settings need; the last is what libraries look for plugins with."""
 HEAVY = {"rich", "msgspec", "orjson", "apsw", "anyio", "structlog", "blake3", "asyncio", "sqlite3"}
+
+
+SUBPROCESS = f"""
+import sys
+sys.argv[1:] = ["purpose", "0", *sys.path]
+{channel._START.replace("main(int(descriptor))", "")}
+import pickle
+pickle.load(sys.stdin.buffer)
+"""
+"""What a subprocess does before it opens its service, which comes on its standard input."""
 
 
 def imported_by(program: str, directory: Path, data: bytes = b"") -> set[str]:
@@ -64,24 +75,16 @@ def test_a_move_between_databases_loads_what_it_uses(tmp_path: Path, flags: list
 
 
 def test_its_helper_loads_what_it_uses(tmp_path: Path) -> None:
-    errand = Errand(FlowName("f"), SqliteDestination(tmp_path / "copy.db"), Settings(importers=2))
-    imported = imported_by(child_program("pipeline.assembly.import_helper_process"), tmp_path, pickle.dumps(errand))
+    helper = ImportHelper(FlowName("f"), SqliteDestination(tmp_path / "copy.db"), Settings(importers=2))
+    imported = imported_by(SUBPROCESS, tmp_path, pickle.dumps(partial(helper.run, 1)))
     assert "apsw" in imported
     assert imported & (OF_OTHERS | UNUSED) == set()
     assert imported & {"click", "pipeline.engine.export.exporter"} == set()
 
 
-def test_a_second_reader_loads_what_it_uses(tmp_path: Path) -> None:
-    errand = SecondErrand(tmp_path / "app.db", 1.0)
-    program = child_program("pipeline.connectors.sqlite.reading.scan_worker_process")
-    imported = imported_by(program, tmp_path, pickle.dumps(errand))
+def test_a_scan_worker_loads_what_it_uses(tmp_path: Path) -> None:
+    open_service = partial(open_scanner, tmp_path / "app.db", 1.0, (0, 0))
+    imported = imported_by(SUBPROCESS, tmp_path, pickle.dumps(open_service))
     assert "apsw" in imported
     assert imported & (OF_OTHERS | UNUSED) == set()
     assert not any(name.startswith(("pipeline.engine", "pipeline.assembly", "pipeline.cli")) for name in imported)
-
-
-def child_program(module: str) -> str:
-    """What a child does before it knows its errand, which comes on its standard input."""
-    assert START.endswith("import_module(module).main(int(line))\n")
-    begun = START.replace("module, line, *sys.path[:] = sys.argv[1:]", f"module = {module!r}")
-    return begun.replace(".main(int(line))", "") + "import pickle; pickle.load(sys.stdin.buffer)"

@@ -40,7 +40,7 @@ def helper_of(process: subprocess.Popen[bytes]) -> int | None:
     assert process.poll() is None, "it has ended already"
     for children in Path(f"/proc/{process.pid}/task").glob("*/children"):
         for child in children.read_text().split():
-            if b"helper_process" in Path(f"/proc/{child}/cmdline").read_bytes():
+            if b"imports into" in Path(f"/proc/{child}/cmdline").read_bytes():
                 return int(child)
     return None
 

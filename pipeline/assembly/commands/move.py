@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pipeline.assembly.connectors import Pair, PathText, read_pair
-from pipeline.assembly.import_helper import ImportHelperProcess
-from pipeline.assembly.import_helper_process import Errand
+from pipeline.assembly.import_helper import ImportHelper
 from pipeline.assembly.reporters import SilentReporter
 from pipeline.assembly.runtime import open_runtime, worker_name
 from pipeline.domain.movement import Movement
@@ -14,7 +13,7 @@ from pipeline.engine.movers.mover import Mover
 from pipeline.ports.destination import Destination
 from pipeline.ports.reporter import Reporter
 from pipeline.ports.source import Source
-from pipeline.processes.children import has_room
+from pipeline.processes.channel import has_spare_processor
 from pipeline.settings import Settings, load_settings
 
 
@@ -47,8 +46,8 @@ async def move(
                 return await mover.run(only=tuple(only), exclude=tuple(exclude))
 
 
-def _helper(pair: Pair, settings: Settings) -> ImportHelperProcess | None:
+def _helper(pair: Pair, settings: Settings) -> ImportHelper | None:
     """Return a subprocess for the import if it is wanted, has a CPU to run on, and can make the destination itself."""
-    if settings.import_in_subprocess and pair.is_by_url and has_room():
-        return ImportHelperProcess(Errand(pair.name, pair.destination, settings))
+    if settings.import_in_subprocess and pair.is_by_url and has_spare_processor():
+        return ImportHelper(pair.name, pair.destination, settings)
     return None

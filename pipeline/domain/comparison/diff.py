@@ -15,10 +15,12 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from struct import Struct
 
 from pipeline.domain.keys import Key, order
 
 HASH_BYTES = 8
+_HASH = Struct(f"{HASH_BYTES}s")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,11 @@ class StateRange:
 def count_up_to(keys: Sequence[Key], until: Key) -> int:
     """Return how many of the ascending `keys` are not after `until`."""
     return bisect_right(keys, order(until), key=order)
+
+
+def split_hashes(hashes: bytes) -> list[bytes]:
+    """Return the hash of each row."""
+    return [row_hash for (row_hash,) in _HASH.iter_unpack(hashes)]
 
 
 def restrict(part: StateRange, after: Key) -> StateRange | None:

@@ -25,7 +25,7 @@ import orjson
 from pipeline.codec.state import encode_range, encode_state_head, encode_stored
 from pipeline.codec.values import key_from_json, key_to_json
 from pipeline.domain import object_keys
-from pipeline.domain.comparison.diff import HASH_BYTES, StateRange, count_up_to, restrict
+from pipeline.domain.comparison.diff import HASH_BYTES, StateRange, count_up_to, restrict, split_hashes
 from pipeline.domain.comparison.report import Difference, Finding, StreamReport
 from pipeline.domain.errors import ConfigurationError, TransientError
 from pipeline.domain.ids import ObjectKey, StreamName
@@ -226,17 +226,13 @@ def _doubted(part: StateRange, until: Key, doubts: Sequence[Invalidation]) -> li
     """Return the keys of a range up to `until` with their hashes, those in doubt with one that cannot be."""
     keys = part.load_keys()
     count = count_up_to(keys, until)
-    rows = dict(zip(keys[:count], _split(part.hashes[: count * HASH_BYTES]), strict=True))
+    rows = dict(zip(keys[:count], split_hashes(part.hashes[: count * HASH_BYTES]), strict=True))
     for doubt in doubts:
         if doubt.key in rows:
             rows[doubt.key] = bytes(byte ^ 0xFF for byte in rows[doubt.key])
         elif doubt.extra:
             rows[doubt.key] = _NOWHERE
     return sorted(rows.items(), key=lambda row: order(row[0]))
-
-
-def _split(hashes: bytes) -> list[bytes]:
-    return [hashes[start : start + HASH_BYTES] for start in range(0, len(hashes), HASH_BYTES)]
 
 
 def _frames(rows: list[tuple[Key, bytes]], until: Key) -> Iterator[bytes]:

@@ -1,178 +1,221 @@
-"""A second reader of a database: another process that reads the very same state on another processor.
+"""A subprocess that scans parts of tables beside this process, in exactly the state that this process reads.
 
-Two connections see the same state if nobody committed between the beginnings of their transactions. A third connection,
-the *watch*, can tell: the `data_version` it sees changes with every commit of others. It is asked before the first
-transaction begins and after the second has. If somebody did commit, which only happens in WAL mode, there is no second
-reader: one is as right as two.
+Two connections see the same state if nobody committed between the starts of their transactions. A third connection, the
+*watch*, detects that: its `data_version` changes with every commit of others. It is read before the first transaction
+starts and after the second has started. After a commit in between, which only WAL mode allows, the worker is not used.
+
+An unchanged block is reported by its digest only. For a block with few changes, the keys, the hashes and the changed rows
+are sent. A block with many changes is read faster than it is sent, so only its last key is.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterator
-from contextlib import contextmanager
-from multiprocessing.connection import Connection
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager, closing, contextmanager
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import anyio
 import apsw
-from anyio.to_thread import run_sync
+import structlog
 
-from pipeline.connectors.sqlite.connection import open_reader
-from pipeline.connectors.sqlite.reading.scan_worker_process import (
-    Changed,
-    Differing,
-    Errand,
-    GaveUp,
-    Inode,
-    Joined,
-    Stretch,
-    StretchEnded,
-    inode_of,
-)
+from pipeline.connectors.sqlite.connection import ensure_untouched, location_of, open_reader
+from pipeline.connectors.sqlite.reading.blocks import Row, SqliteRowBlock
+from pipeline.connectors.sqlite.reading.rows import Opened, TableReading
+from pipeline.connectors.sqlite.schema.tables import encoding_of, read_table
+from pipeline.domain.comparison.diff import split_hashes
 from pipeline.domain.errors import PipelineError, TransientError
-from pipeline.ports.ranged_source import UnchangedRows
-from pipeline.processes.children import Child, end_child, has_room, start_child
+from pipeline.domain.event_file import KeyRange
+from pipeline.domain.keys import Key, order
+from pipeline.domain.schema import StreamSchema
+from pipeline.ports.ranged_source import KnownRange, UnchangedRows
+from pipeline.processes.channel import Reply, Subprocess, has_spare_processor
+from pipeline.sqlite_access import translated
 
-WORTHWHILE_BYTES = 64 * 1024 * 1024
-"""A smaller database is read about as quickly as a process starts."""
-JOIN_SECONDS = 5.0
+LEAST_BYTES = 64 * 1024 * 1024
+"""A smaller database is scanned about as fast as a process starts."""
+SENT_PART = 8
+"""No row of a block is sent when more than one in this many has changed."""
+
+_log = structlog.get_logger()
+
+Inode = tuple[int, int]
 
 
-class ScanWorkerGoneError(Exception):
-    """The second reader is gone. The text says why, as far as that is known."""
+@dataclass(frozen=True, slots=True)
+class DifferingRows:
+    """A block that differs from the known ranges: the keys and hashes of all its rows, and the rows that are not known.
+
+    The keys are as `RowForm.key_part` returns them; `rows` are by position.
+    """
+
+    digest: bytes
+    last_key: Key
+    key_parts: Sequence[Any]
+    hashes: bytes
+    rows: Mapping[int, Row]
+
+
+@dataclass(frozen=True, slots=True)
+class ManyChanges:
+    """A block of which too many rows are not known to send them."""
+
+    last_key: Key
+
+
+ScannedBlock = UnchangedRows | DifferingRows | ManyChanges
+
+
+class TableScanner:
+    """The service in the subprocess: a database in a read transaction."""
+
+    def __init__(self, opened: Opened) -> None:
+        self._opened = opened
+
+    async def scan(
+        self, schema: StreamSchema, within: KeyRange, known: Sequence[KnownRange]
+    ) -> AsyncGenerator[ScannedBlock, None]:
+        """Give the blocks of a table `within` a range of keys, compared with the known ranges."""
+        with translated(self._opened.place):
+            table = read_table(self._opened.connection, schema.stream)
+        ahead = deque(known)
+        with closing(TableReading(self._opened, table, schema, within)) as reading:
+            while (block := reading.read(ahead[0] if ahead else None)) is not None:
+                last_key = block.last_key()
+                if ahead and ahead[0].digest == block.digest():
+                    yield UnchangedRows(len(block), block.digest(), last_key)
+                else:
+                    yield _compared(block, last_key, ahead)
+                while ahead and order(ahead[0].until) <= order(last_key):
+                    ahead.popleft()
+
+
+def _compared(block: SqliteRowBlock, last_key: Key, known: Iterable[KnownRange]) -> DifferingRows | ManyChanges:
+    """Compare a block with the known ranges that it lies in. A row is known if one of them has its hash."""
+    before: set[bytes] = set()
+    for one in known:
+        before.update(split_hashes(one.hashes))
+        if order(one.until) >= order(last_key):
+            break
+    hashes = block.row_hashes()
+    new = [at for at, row_hash in enumerate(split_hashes(hashes)) if row_hash not in before]
+    if SENT_PART * len(new) > len(block):
+        return ManyChanges(last_key)
+    rows = dict(zip(new, block.rows_at(new), strict=True))
+    return DifferingRows(block.digest(), last_key, block.key_parts(), hashes, rows)
+
+
+@asynccontextmanager
+async def open_scanner(
+    path: Path, busy_timeout_seconds: float, inode: Inode, _closed: anyio.Event
+) -> AsyncIterator[TableScanner]:
+    """Open the service. TransientError when the file at `path` is not the one with `inode` any more."""
+    place = location_of(path)
+    reader, identity = open_reader(path, busy_timeout_seconds)
+    with closing(reader), translated(place):
+        reader.execute("BEGIN; SELECT count(*) FROM sqlite_schema").fetchall()
+        if _inode_of(path) != inode:
+            raise TransientError(f"{place} was replaced by another file; run the command again")
+        yield TableScanner(Opened(reader, place, encoding_of(reader), partial(ensure_untouched, path, identity)))
 
 
 class ScanWorker:
-    """Make one before the transaction begins that the second reader is to see the state of; `start` it when it is wanted."""
+    """The subprocess, seen from the parent. Create it before the transaction whose state it must share."""
 
     def __init__(self, path: Path, busy_timeout_seconds: float) -> None:
         """Look at the database at `path`. Errors are those of `open_reader`, and SQLite's own."""
-        self._errand = Errand(path.absolute(), busy_timeout_seconds)
+        self._location = location_of(path)
         self._watch, _ = open_reader(path, busy_timeout_seconds)
         try:
             self._version = self._data_version()
         except apsw.Error:
             self._watch.close(True)
             raise
-        self._inode: Inode = inode_of(path)
-        self._child: Child | None = None
-        self._line: Connection | None = None
-        self._joined = False
-        self._gone = False
+        self._open = partial(open_scanner, path.absolute(), busy_timeout_seconds, _inode_of(path))
+        self._subprocess: Subprocess[TableScanner] | None = None
+        self._shares_state = False
         self._is_lent = False
-        self.has_kept_waiting = False
-        """Whether the stretch told last was waited for."""
-
-    def start(self) -> None:
-        """Start the process, unless that has been tried."""
-        if self._child is not None or self._gone:
-            return
-        try:
-            self._child, self._line = start_child("pipeline.connectors.sqlite.reading.scan_worker_process")
-            self._line.send(self._errand)
-        except (TransientError, OSError):
-            self.leave()
-
-    def is_ready(self) -> bool:
-        """Whether it reads the same state; False as long as that is not known, and from when it is gone."""
-        if not self._joined and self._line is not None and not self._gone and self._line.poll():
-            self._join(self._line)
-        return self._joined and not self._gone
-
-    @property
-    def is_gone(self) -> bool:
-        """Whether it has failed, or nobody speaks to it any more."""
-        return self._gone
+        self.is_usable = True
+        """Whether it has not failed, or not yet."""
 
     @contextmanager
     def lent(self) -> Iterator[ScanWorker | None]:
-        """Lend it to whoever reads one table; None while another one is read. Left half-way, it is of no use any more."""
-        if self._is_lent or self._gone:
+        """Lend it to the reader of one table; None while another reader has it."""
+        if self._is_lent or not self.is_usable:
             yield None
             return
         self._is_lent = True
         try:
             yield self
-        except BaseException:
-            self.leave()
-            raise
         finally:
             self._is_lent = False
 
-    def _join(self, line: Connection) -> None:
+    def start(self) -> None:
+        """Start the subprocess, unless that was tried before. It is ready later."""
+        if self._subprocess is None and self.is_usable:
+            try:
+                self._subprocess = Subprocess(self._open, f"scans {self._location}")
+            except TransientError:
+                self.is_usable = False
+
+    def is_ready(self) -> bool:
+        """Whether it can scan: False until its state is known to be the same, and after it has failed."""
+        if self.is_usable and not self._shares_state and self._subprocess is not None and self._subprocess.has_message:
+            try:
+                self._subprocess.opened.value_blocking()
+                self._shares_state = self.is_usable = self._data_version() == self._version
+            except (PipelineError, apsw.Error):
+                self.is_usable = False
+        return self.is_usable and self._shares_state
+
+    def scan(self, schema: StreamSchema, within: KeyRange, known: Sequence[KnownRange]) -> Reply[ScannedBlock]:
+        """Request a scan; it must be ready."""
+        assert self._subprocess is not None
+        return self._subprocess.stream(TableScanner.scan, schema, within, known)
+
+    async def read(self, reply: Reply[ScannedBlock]) -> AsyncGenerator[ScannedBlock, None]:
+        """Give the blocks of a scan. If the worker fails, end early and be usable no more."""
         try:
-            told = line.recv()
-            same = isinstance(told, Joined) and told.inode == self._inode and self._data_version() == self._version
-        except (EOFError, OSError, apsw.Error):
-            same = False
-        if same:
-            self._joined = True
-        else:
-            self.leave()
+            async with aclosing(reply.values()) as blocks:
+                async for block in blocks:
+                    yield block
+        except PipelineError as error:
+            if self.is_usable:
+                _log.warning("scan_worker_failed", source=self._location, reason=str(error))
+            self.is_usable = False
+
+    def close(self) -> None:
+        """Close the watch, and have the subprocess end."""
+        self.is_usable = False
+        self._watch.close(True)
+        if self._subprocess is not None:
+            self._subprocess.close()
+
+    async def aclose(self) -> None:
+        """Close it, and wait until the subprocess has ended."""
+        self.close()
+        if self._subprocess is not None:
+            await self._subprocess.aclose()
 
     def _data_version(self) -> Any:
         return self._watch.execute("PRAGMA data_version").get
 
-    def ask(self, stretch: Stretch) -> None:
-        """Have a stretch read, behind those asked for before."""
-        if self._line is None or self._gone:
-            return
-        try:
-            self._line.send(stretch)
-        except OSError:
-            self.leave()
-
-    async def told(self) -> AsyncGenerator[UnchangedRows | Differing | Changed, None]:
-        """Give the blocks of the stretch that was asked for first. ScanWorkerGoneError when it is gone before their end."""
-        self.has_kept_waiting = False
-        while True:
-            told = await self._receive()
-            if isinstance(told, StretchEnded):
-                return
-            if not isinstance(told, UnchangedRows | Differing | Changed):
-                self.leave()
-                reason = told.reason if isinstance(told, GaveUp) else "it has ended unexpectedly"
-                raise ScanWorkerGoneError(reason)
-            yield told
-
-    async def _receive(self) -> object:
-        if self._line is None or self._gone:
-            return None
-        try:
-            if not self._line.poll():
-                self.has_kept_waiting = True
-                await anyio.wait_readable(self._line)
-            return self._line.recv()
-        except (EOFError, OSError):
-            return None
-
-    def leave(self) -> None:
-        """Speak to it no more. It ends by itself."""
-        self._gone = True
-        if self._line is not None:
-            self._line.close()
-
-    def close(self) -> None:
-        """Leave it, and close the watch."""
-        self.leave()
-        self._watch.close(True)
-
-    async def aclose(self) -> None:
-        """Close it, and wait until the process has ended."""
-        self.close()
-        if self._child is not None:
-            with anyio.CancelScope(shield=True):
-                await run_sync(end_child, self._child, JOIN_SECONDS)
-
 
 def scan_worker_of(path: Path, busy_timeout_seconds: float) -> ScanWorker | None:
-    """Return a second reader where one is of use: for a large database, on a machine with another processor.
+    """Return a worker where one is of use: for a large database, on a machine with another processor.
 
-    None as well where the database cannot be looked at: whoever reads it alone meets what is wrong, and says it.
+    None also where the database cannot be looked at: the caller meets the same error and reports it.
     """
     try:
-        large = path.stat().st_size >= WORTHWHILE_BYTES
-        return ScanWorker(path, busy_timeout_seconds) if large and has_room() else None
+        large = path.stat().st_size >= LEAST_BYTES
+        return ScanWorker(path, busy_timeout_seconds) if large and has_spare_processor() else None
     except (OSError, apsw.Error, PipelineError):
         return None
+
+
+def _inode_of(path: Path) -> Inode:
+    status = path.stat()
+    return status.st_dev, status.st_ino

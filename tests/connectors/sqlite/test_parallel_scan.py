@@ -1,4 +1,4 @@
-"""A large table is read by two processes, and whatever becomes of the second, every row arrives as it is."""
+"""A large table is scanned by two processes; whatever happens to the worker, every row arrives as it is."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from threading import Thread
 
 import anyio
 import apsw
@@ -19,15 +18,19 @@ from structlog.testing import capture_logs
 from pipeline.assembly import runtime
 from pipeline.assembly.commands.move import move
 from pipeline.connectors.sqlite import SqliteSource
-from pipeline.connectors.sqlite.reading import parallel_scan as by_turns
-from pipeline.connectors.sqlite.reading import rows
-from pipeline.connectors.sqlite.reading import scan_worker as second_reader
-from pipeline.connectors.sqlite.reading.scan_worker import ScanWorker, ScanWorkerGoneError
-from pipeline.connectors.sqlite.reading.scan_worker_process import Changed, Differing, Stretch
+from pipeline.connectors.sqlite.reading import parallel_scan, rows, scan_worker
+from pipeline.connectors.sqlite.reading.parallel_scan import ParallelScan
+from pipeline.connectors.sqlite.reading.scan_worker import (
+    DifferingRows,
+    ScannedBlock,
+    ScanWorker,
+    TableScanner,
+    scan_worker_of,
+)
 from pipeline.domain.event_file import KeyRange
 from pipeline.domain.movement import Movement, Status
 from pipeline.engine.movements.context import Limits
-from pipeline.ports.ranged_source import KnownRange, UnchangedRows
+from pipeline.processes.channel import Reply, Subprocess
 from pipeline.settings import Settings
 from tests.connectors.sqlite.databases import dump, run, spoil
 
@@ -39,40 +42,39 @@ KEYED = "CREATE TABLE t (id INTEGER PRIMARY KEY, name TEXT, amount)"
 
 @dataclass
 class Watched:
-    """What the second reader told, and what was done to it before it was waited for."""
+    """The kinds of blocks that the worker sent, and what is done to it before it is ready and after each block."""
 
-    told: Counter[str] = field(default_factory=Counter)
+    sent: Counter[str] = field(default_factory=Counter)
     started: list[ScanWorker] = field(default_factory=list)
     before_waiting: Callable[[], None] = lambda: None
-    on_told: Callable[[], None] = lambda: None
+    on_sent: Callable[[], None] = lambda: None
 
 
 @pytest.fixture
 def watched(monkeypatch: pytest.MonkeyPatch) -> Watched:
-    """Small ranges and blocks, a second reader for every table, waited for as soon as it is started."""
+    """Small ranges and blocks, and a worker for every table, waited for as soon as it is started."""
     seen = Watched()
-    start, told = ScanWorker.start, ScanWorker.told
+    start, read = ScanWorker.start, ScanWorker.read
 
     def start_and_wait(self: ScanWorker) -> None:
         start(self)
         seen.started.append(self)
         seen.before_waiting()
-        assert self._line is not None
-        assert self._line.poll(READY_SECONDS)
+        wait_until_ready(self)
 
-    async def tell(self: ScanWorker) -> AsyncGenerator[UnchangedRows | Differing | Changed, None]:
-        async for one in told(self):
-            seen.told[type(one).__name__] += 1
+    async def read_and_count(self: ScanWorker, reply: Reply[ScannedBlock]) -> AsyncGenerator[ScannedBlock, None]:
+        async for one in read(self, reply):
+            seen.sent[type(one).__name__] += 1
             yield one
-            seen.on_told()
+            seen.on_sent()
 
     monkeypatch.setattr(ScanWorker, "start", start_and_wait)
-    monkeypatch.setattr(ScanWorker, "told", tell)
-    monkeypatch.setattr(second_reader, "WORTHWHILE_BYTES", 0)
-    monkeypatch.setattr(by_turns, "RANGES_TO_START", 12)
-    monkeypatch.setattr(by_turns, "STRETCH_RANGES", 3)
-    monkeypatch.setattr(by_turns, "LEAST_RANGES", 2)
-    monkeypatch.setattr(by_turns, "MOST_RANGES", 6)
+    monkeypatch.setattr(ScanWorker, "read", read_and_count)
+    monkeypatch.setattr(scan_worker, "LEAST_BYTES", 0)
+    monkeypatch.setattr(parallel_scan, "RANGES_TO_START", 12)
+    monkeypatch.setattr(parallel_scan, "BATCH_RANGES", 3)
+    monkeypatch.setattr(parallel_scan, "LEAST_RANGES", 2)
+    monkeypatch.setattr(parallel_scan, "MOST_RANGES", 6)
     monkeypatch.setattr(rows, "BLOCK_ROWS", RANGE_ROWS)
     monkeypatch.setattr(rows, "BATCH_ROWS", RANGE_ROWS)
     limits = runtime.limits
@@ -104,13 +106,13 @@ def build(root: Path, *statements: str, insert: str = "INSERT INTO t VALUES (?, 
     moved(root)
 
 
-def test_of_an_unchanged_table_the_second_reader_tells_only_that(tmp_path: Path, watched: Watched) -> None:
+def test_of_unchanged_ranges_the_worker_sends_the_digests_only(tmp_path: Path, watched: Watched) -> None:
     build(tmp_path, KEYED)
     assert watched.started == []  # nothing was known, so there was nothing to share
     movement = moved(tmp_path)
     assert movement.totals.upserts == movement.totals.deletes == 0
-    assert set(watched.told) == {"UnchangedRows"}
-    assert watched.told["UnchangedRows"] > COUNT // RANGE_ROWS // 4
+    assert set(watched.sent) == {"UnchangedRows"}
+    assert watched.sent["UnchangedRows"] > COUNT // RANGE_ROWS // 4
 
 
 @pytest.mark.parametrize(
@@ -148,8 +150,8 @@ def test_exactly_what_changed_is_moved(tmp_path: Path, watched: Watched, create:
         )
         movement = moved(tmp_path)
         assert (movement.totals.upserts, movement.totals.deletes) == (len(changed), 0)
-    assert watched.told["Differing"] > 0
-    assert watched.told["UnchangedRows"] > 0
+    assert watched.sent["DifferingRows"] > 0
+    assert watched.sent["UnchangedRows"] > 0
 
 
 def _each(numbers: list[int]) -> list[tuple[int]]:
@@ -157,7 +159,7 @@ def _each(numbers: list[int]) -> list[tuple[int]]:
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_rows_come_go_and_shift_across_the_stretches(tmp_path: Path, watched: Watched, seed: int) -> None:
+def test_rows_come_go_and_shift_across_the_batches(tmp_path: Path, watched: Watched, seed: int) -> None:
     build(tmp_path, KEYED)
     dice = random.Random(seed)
     for _ in range(3):
@@ -179,7 +181,7 @@ def test_rows_come_go_and_shift_across_the_stretches(tmp_path: Path, watched: Wa
         movement = moved(tmp_path)
         upserts = sum(before.get(key) != row for key, row in after.items())
         assert (movement.totals.upserts, movement.totals.deletes) == (upserts, len(before.keys() - after.keys()))
-    assert sum(watched.told.values()) > 0
+    assert sum(watched.sent.values()) > 0
 
 
 def rows_of(path: Path) -> dict[object, tuple[object, ...]]:
@@ -187,64 +189,57 @@ def rows_of(path: Path) -> dict[object, tuple[object, ...]]:
     return {row[1]: row for row in dump(path)["t"]}
 
 
-def test_a_table_that_changed_nearly_everywhere_is_read_by_one(tmp_path: Path, watched: Watched) -> None:
+def test_a_table_that_changed_nearly_everywhere_is_scanned_by_one_process(tmp_path: Path, watched: Watched) -> None:
     build(tmp_path, KEYED)
     run(tmp_path / "app.db", "UPDATE t SET amount = amount + 1")
     assert moved(tmp_path).totals.upserts == COUNT
-    assert set(watched.told) == {"Changed"}
-    assert watched.told["Changed"] < COUNT // RANGE_ROWS // 4
+    assert set(watched.sent) == {"ManyChanges"}
+    assert watched.sent["ManyChanges"] < COUNT // RANGE_ROWS // 4
 
 
-def test_what_a_second_reader_that_is_killed_leaves_is_read_here(tmp_path: Path, watched: Watched) -> None:
+def test_the_batch_of_a_worker_that_is_killed_is_scanned_here(tmp_path: Path, watched: Watched) -> None:
     build(tmp_path, KEYED)
     run(tmp_path / "app.db", "UPDATE t SET name = 'changed' WHERE id % 1000 = 0")
 
     def kill() -> None:
-        child = watched.started[0]._child
-        assert child is not None
-        child.kill()
-        child.wait()
+        process = subprocess_of(watched.started[0])._process
+        process.kill()
+        process.wait()
 
-    watched.on_told = kill
+    watched.on_sent = kill
     with capture_logs() as logs:
         assert moved(tmp_path).totals.upserts == COUNT // 100
-    gone = [log for log in logs if log["event"] == "second_reader_gone"]
-    assert [log["table"] for log in gone] == ["t"]
+    failed = [log for log in logs if log["event"] == "scan_worker_failed"]
+    assert [log["source"] for log in failed] == [SqliteSource(tmp_path / "app.db").location]
 
 
-def test_rows_that_the_second_reader_did_not_send_are_read_here(
+def test_rows_that_the_worker_did_not_send_are_read_here(
     tmp_path: Path, watched: Watched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     build(tmp_path, KEYED)
     run(tmp_path / "app.db", "UPDATE t SET name = 'changed' WHERE id % 1000 = 0")
-    told = ScanWorker.told
+    read = ScanWorker.read
 
-    async def without_rows(self: ScanWorker) -> AsyncGenerator[UnchangedRows | Differing | Changed, None]:
-        async for one in told(self):
-            yield replace(one, rows={}) if isinstance(one, Differing) else one
+    async def without_rows(self: ScanWorker, reply: Reply[ScannedBlock]) -> AsyncGenerator[ScannedBlock, None]:
+        async for one in read(self, reply):
+            yield replace(one, rows={}) if isinstance(one, DifferingRows) else one
 
-    monkeypatch.setattr(ScanWorker, "told", without_rows)
+    monkeypatch.setattr(ScanWorker, "read", without_rows)
     assert moved(tmp_path).totals.upserts == COUNT // 100
-    assert watched.told["Differing"] > 0
+    assert watched.sent["DifferingRows"] > 0
 
 
-def test_what_was_taken_for_known_is_read_here_when_it_is_not(
+def test_a_range_that_is_not_the_current_one_any_more_is_scanned_here(
     tmp_path: Path, watched: Watched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     build(tmp_path, KEYED)
-    block = by_turns.ParallelScan._block
-
-    def doubting(self: by_turns.ParallelScan, told: UnchangedRows | Differing | Changed, last: object) -> object:
-        found = block(self, told, last)  # type: ignore[arg-type]
-        return None if isinstance(found, UnchangedRows) else found
-
-    monkeypatch.setattr(by_turns.ParallelScan, "_block", doubting)
+    monkeypatch.setattr(ParallelScan, "_is_current", lambda self, rows: False)
     assert moved(tmp_path).totals.upserts == 0
-    assert watched.told["UnchangedRows"] > 0
+    assert watched.sent["UnchangedRows"] > 0
 
 
 @pytest.mark.parametrize("mode", ["WAL", "DELETE"])
-def test_a_second_reader_that_may_see_another_state_is_not_asked(tmp_path: Path, watched: Watched, mode: str) -> None:
+def test_a_worker_that_may_see_another_state_is_not_used(tmp_path: Path, watched: Watched, mode: str) -> None:
     """In the older journal mode nobody can commit while the first one reads, so both always see the same."""
     run(tmp_path / "app.db", f"PRAGMA journal_mode={mode}")
     build(tmp_path, KEYED)
@@ -253,14 +248,14 @@ def test_a_second_reader_that_may_see_another_state_is_not_asked(tmp_path: Path,
         late = "import sys, sqlite3; db = sqlite3.connect(sys.argv[1], timeout=0.1, isolation_level=None);"
         late += "db.execute('UPDATE t SET amount = -1')"
         done = subprocess.run([sys.executable, "-c", late, tmp_path / "app.db"], check=False, capture_output=True)
-        watched.told["refused"] = done.returncode
+        watched.sent["refused"] = done.returncode
 
     watched.before_waiting = commit
 
     movement = move_once(tmp_path)
     assert movement.totals.upserts == 0
-    assert bool(watched.told["refused"]) == (mode == "DELETE")
-    assert bool(watched.told["UnchangedRows"]) == (mode == "DELETE")
+    assert bool(watched.sent["refused"]) == (mode == "DELETE")
+    assert bool(watched.sent["UnchangedRows"]) == (mode == "DELETE")
     watched.before_waiting = lambda: None
     assert moved(tmp_path).totals.upserts == (COUNT if mode == "WAL" else 0)
 
@@ -276,7 +271,7 @@ def test_a_file_put_in_the_place_of_the_database_is_not_read(tmp_path: Path, wat
 
     movement = move_once(tmp_path)
     assert (movement.totals.upserts, movement.totals.deletes) == (0, 0)
-    assert not watched.told
+    assert not watched.sent
 
 
 @pytest.mark.parametrize(
@@ -285,90 +280,78 @@ def test_a_file_put_in_the_place_of_the_database_is_not_read(tmp_path: Path, wat
         "CREATE TABLE t (id TEXT COLLATE NOCASE NOT NULL PRIMARY KEY, name, amount)",
         "PRAGMA encoding='UTF-16le'; CREATE TABLE t (id INTEGER PRIMARY KEY, name TEXT, amount)",
     ],
-    ids=["sorted_for_each_stretch", "utf16"],
+    ids=["sorted_for_each_batch", "utf16"],
 )
-def test_a_table_of_which_no_part_is_found_quickly_is_read_by_one(
+def test_a_table_of_which_no_part_is_found_quickly_is_scanned_by_one_process(
     tmp_path: Path, watched: Watched, create: str
 ) -> None:
     build(tmp_path, create)
     run(tmp_path / "app.db", "UPDATE t SET amount = 0 WHERE name = 'name 50'")
     assert moved(tmp_path).totals.upserts == 1
-    assert not watched.told
+    assert not watched.sent
 
 
-def test_text_that_is_not_valid_is_read_by_both(tmp_path: Path, watched: Watched) -> None:
+def test_text_that_is_not_valid_is_read_by_both_processes(tmp_path: Path, watched: Watched) -> None:
     build(tmp_path, KEYED)
     run(tmp_path / "app.db", "UPDATE t SET name = CAST(x'ff' AS TEXT) WHERE id % 2000 = 0")
     assert moved(tmp_path).totals.upserts == COUNT // 200
     assert moved(tmp_path).totals.upserts == 0
-    assert watched.told["UnchangedRows"] > 0
+    assert watched.sent["UnchangedRows"] > 0
 
 
-async def test_it_takes_what_is_asked_however_much_it_has_to_tell(tmp_path: Path) -> None:
-    """Of large rows a stretch has more blocks than are kept, and what is asked next is more than a socket holds."""
-    path = tmp_path / "app.db"
-    run(path, KEYED, "INSERT INTO t VALUES (?, ?, ?)", values=[(number, "n", 0) for number in range(5000)])
-    async with SqliteSource(path).open_snapshot() as snapshot:
-        (schema,) = await snapshot.streams()
-    reader = ScanWorker(path, 1.0)
-    reader.start()
-    assert reader._line is not None
-    assert reader._line.poll(READY_SECONDS)
-    assert reader.is_ready()
-    row_by_row = tuple(KnownRange((number,), bytes(8)) for number in range(2500))
-    reader.ask(Stretch(schema, KeyRange(None, (2499,)), row_by_row))
-    next_one = Stretch(schema, KeyRange((2499,), None), (KnownRange((4999,), bytes(8 << 20)),))
-    asking = Thread(target=reader.ask, args=(next_one,), daemon=True)
-    asking.start()
-    asking.join(READY_SECONDS / 2)
-    assert not asking.is_alive()
-    first, second = [[told.last_key async for told in reader.told()] for _ in range(2)]
-    assert first == [(number,) for number in range(2500)]
-    assert second[-1] == (4999,)
-    await reader.aclose()
-
-
-def test_without_a_look_at_the_database_there_is_no_second_reader(tmp_path: Path, watched: Watched) -> None:
-    assert second_reader.scan_worker_of(tmp_path / "missing.db", 0.01) is None
+def test_there_is_no_worker_for_a_database_that_cannot_be_opened(tmp_path: Path, watched: Watched) -> None:
+    assert scan_worker_of(tmp_path / "missing.db", 0.01) is None
     run(tmp_path / "app.db", KEYED)
     writer = apsw.Connection(str(tmp_path / "app.db"))
     writer.execute("BEGIN EXCLUSIVE")
-    assert second_reader.scan_worker_of(tmp_path / "app.db", 0.01) is None
+    assert scan_worker_of(tmp_path / "app.db", 0.01) is None
     writer.close()
-    found = second_reader.scan_worker_of(tmp_path / "app.db", 0.01)
+    found = scan_worker_of(tmp_path / "app.db", 0.01)
     assert found is not None
     found.close()
 
 
-def test_one_table_at_a_time_has_the_second_reader(tmp_path: Path, watched: Watched) -> None:
+def test_one_table_at_a_time_has_the_worker(tmp_path: Path, watched: Watched) -> None:
     run(tmp_path / "app.db", KEYED)
-    reader = ScanWorker(tmp_path / "app.db", 1.0)
-    with reader.lent() as one, reader.lent() as other:
-        assert one is reader
+    worker = ScanWorker(tmp_path / "app.db", 1.0)
+    with worker.lent() as one, worker.lent() as other:
+        assert one is worker
         assert other is None
-    with pytest.raises(KeyError), reader.lent():
+    with pytest.raises(KeyError), worker.lent():
         raise KeyError
-    assert reader.is_gone
-    with reader.lent() as one:
+    with worker.lent() as one:
+        assert one is worker
+    worker.close()
+    with worker.lent() as one:
         assert one is None
-    reader.close()
 
 
-async def test_one_that_gives_up_says_why_and_no_process_is_left(tmp_path: Path) -> None:
+async def test_a_worker_that_fails_says_why_and_leaves_no_process(tmp_path: Path) -> None:
     path = tmp_path / "app.db"
     run(path, KEYED, "INSERT INTO t VALUES (?, ?, ?)", values=[(number, "n" * 99, 0) for number in range(2000)])
     spoil(path, 60_000, 90_000)
-    reader = ScanWorker(path, 1.0)
-    reader.start()
-    assert reader._line is not None
-    assert reader._line.poll(READY_SECONDS)
-    assert reader.is_ready()
+    worker = ScanWorker(path, 1.0)
+    worker.start()
+    wait_until_ready(worker)
+    assert worker.is_ready()
     async with SqliteSource(path).open_snapshot() as snapshot:
         (schema,) = await snapshot.streams()
-    reader.ask(Stretch(schema, KeyRange(), ()))
-    with pytest.raises(ScanWorkerGoneError, match=r"app\.db, table t: the database is damaged"):
-        _ = [told async for told in reader.told()]
-    child = reader._child
-    await reader.aclose()
-    assert child is not None
-    assert child.returncode is not None
+    with capture_logs() as logs:
+        _ = [block async for block in worker.read(worker.scan(schema, KeyRange(), ()))]
+    assert not worker.is_usable
+    assert [log["event"] for log in logs] == ["scan_worker_failed"]
+    assert "app.db, table t: the database is damaged" in logs[0]["reason"]
+    process = subprocess_of(worker)._process
+    await worker.aclose()
+    assert process.returncode is not None
+
+
+def subprocess_of(worker: ScanWorker) -> Subprocess[TableScanner]:
+    """The subprocess of a worker that was started."""
+    assert worker._subprocess is not None
+    return worker._subprocess
+
+
+def wait_until_ready(worker: ScanWorker) -> None:
+    """Wait until the subprocess has opened the database, or has failed to."""
+    assert subprocess_of(worker)._connection.poll(READY_SECONDS)
