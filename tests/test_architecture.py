@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import importlib
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
+
+import pytest
 
 import pipeline
+import pipeline.domain.errors
 
 ROOT = Path(__file__).parents[1]
 
@@ -24,13 +27,25 @@ def test_imports_only_go_down() -> None:
     assert linted.returncode == 0, linted.stdout + linted.stderr
 
 
-def test_every_public_name_exists_where_it_is_said_to_live() -> None:
+def test_every_public_name_is_there_and_no_other() -> None:
     assert sorted(pipeline.__all__) == dir(pipeline)
     for name in pipeline.__all__:
-        thing = getattr(pipeline, name)
-        if name != "__version__":
-            assert thing.__module__.startswith("pipeline.")
-            assert getattr(importlib.import_module(thing.__module__), name) is thing
+        assert getattr(pipeline, name) is not None
+        assert not list((ROOT / "pipeline").glob(f"{name}*"))  # a module of that name would hide it
+    with pytest.raises(AttributeError, match="no_such_name"):
+        _ = pipeline.no_such_name  # type: ignore[attr-defined]
+
+
+def test_every_error_and_event_is_public() -> None:
+    errors = {name for name, thing in vars(pipeline.domain.errors).items() if isinstance(thing, type)}
+    events = {event.__name__ for event in get_args(pipeline.Event)}
+    assert errors | events <= set(pipeline.__all__)
+
+
+def test_importing_the_package_loads_nothing_else() -> None:
+    program = "import sys; before = set(sys.modules); import pipeline; print(*set(sys.modules) - before)"
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert {name for name in done.stdout.split() if name.startswith("pipeline")} == {"pipeline"}
 
 
 def test_the_version_is_that_of_the_distribution() -> None:

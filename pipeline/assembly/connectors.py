@@ -81,8 +81,13 @@ def readable_place(urls: str, home: Path) -> Source:
     return _source(_locations(urls), home, checksum=True)
 
 
-def _locations(urls: str) -> Sequence[Location]:
-    return [parse_location(url) for url in split_urls(urls)]
+def _locations(stored: str) -> Sequence[Location]:
+    """Read what a Flow stores. What is not a URL was an object: to read it as a path would open another place."""
+    urls = split_urls(stored)
+    for url in urls:
+        if "://" not in url:
+            raise ConfigurationError(f"{url!r} is no URL, but an object of a program. Only that program can open it.")
+    return [parse_location(url) for url in urls]
 
 
 def _named(end: Location | Source | Destination) -> Location:
