@@ -12,6 +12,7 @@ import pytest
 
 import pipeline.domain.errors
 from pipeline.cli.main import COMMANDS, cli
+from pipeline.connectors.registry import BUILT_IN
 from pipeline.settings import ENVIRONMENT_PREFIX, rules
 
 ROOT = Path(__file__).parents[1]
@@ -43,6 +44,16 @@ def test_every_command_and_option_is_documented(name: str) -> None:
     for parameter in command.params:
         for option in parameter.opts if isinstance(parameter, click.Option) else ():
             assert f"`{option}" in page, option
+
+
+def test_every_connector_is_named_wherever_locations_are_explained() -> None:
+    move = cli.get_command(click.Context(cli), "move")
+    assert move is not None
+    texts = {"move --help": move.help or "", "command-line.md": reference("command-line")}
+    for name, text in texts.items():
+        for connector in BUILT_IN.values():
+            assert f"{connector.schemes[0]}://" in text, (name, connector.name)
+            assert connector.name in text, (name, connector.name)
 
 
 def test_every_setting_is_documented_with_its_default_and_meaning() -> None:
