@@ -22,7 +22,7 @@ from pipeline.connectors.postgres.reading.copy_out import CopyOut
 from pipeline.connectors.postgres.reading.fields import Field, Rows, UpsertLines, copy_statement
 from pipeline.connectors.postgres.reading.rows import READ_BYTES, READ_ROWS
 from pipeline.connectors.postgres.schema.types import Form
-from pipeline.connectors.postgres.session.connection import quoted
+from pipeline.connectors.sql.identifiers import quoted
 
 _COPY = f"COPY item FROM STDIN {COPY_OPTIONS}"
 _FORMS = {"integer": Form.NUMBER, "real": Form.FLOAT, "text": Form.TEXT}

@@ -17,9 +17,10 @@ from pipeline.connectors.postgres.ddl.mapped_types import SCHEMA, fitting
 from pipeline.connectors.postgres.ddl.target_table import table_oid
 from pipeline.connectors.postgres.schema import catalog_queries as queries
 from pipeline.connectors.postgres.schema.catalog_queries import Row, fetch
-from pipeline.connectors.postgres.session.connection import Connection, qualified, quoted
+from pipeline.connectors.postgres.session.connection import Connection
 from pipeline.connectors.postgres.session.errors import server_message
 from pipeline.connectors.sql.constraints import foreign_key_clause, index_name, index_terms, warn_unsupported
+from pipeline.connectors.sql.identifiers import qualified, quoted
 from pipeline.domain.constraints import ForeignKey, Index, UnsupportedConstraint
 from pipeline.domain.ids import StreamName
 from pipeline.domain.schema import StreamSchema

@@ -1,4 +1,4 @@
-"""The statements that create a table and what it needs, from the description that native.py documents.
+"""The statements that create a table and what it needs, from the description that schema/native.py makes.
 
 The description comes from an Event File. Its SQL is run with the rights of the destination's user, as pg_restore runs
 the SQL of a dump; but each text may hold one statement only (`run_single`).
@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from pipeline.connectors.postgres.session.connection import Connection, literal, qualified, quoted
+from pipeline.connectors.postgres.session.connection import Connection
+from pipeline.connectors.sql.identifiers import literal, qualified, quoted
 
 Native = Mapping[str, Any]
-"""A table as native.py describes it, or a part of the description."""
+"""The description of a table (docs/reference/postgresql.md), or a part of it."""
 _OLDEST_WITH_VIRTUAL = 180000
 
 

@@ -20,7 +20,8 @@ from pipeline.connectors.postgres.ddl.create_table import (
 from pipeline.connectors.postgres.ddl.mapped_types import mapped_table
 from pipeline.connectors.postgres.ddl.schema_evolution import evolve_column_types
 from pipeline.connectors.postgres.ddl.target_table import TargetTable, read_table
-from pipeline.connectors.postgres.session.connection import Connection, qualified, quoted
+from pipeline.connectors.postgres.session.connection import Connection
+from pipeline.connectors.sql.identifiers import qualified, quoted
 from pipeline.domain.errors import ConfigurationError, DefectError
 from pipeline.domain.schema import StreamSchema
 

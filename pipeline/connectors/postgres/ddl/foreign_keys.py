@@ -11,9 +11,10 @@ from pipeline.connectors.postgres.ddl.create_table import Native, run_single
 from pipeline.connectors.postgres.ddl.target_table import table_oid
 from pipeline.connectors.postgres.schema import catalog_queries as queries
 from pipeline.connectors.postgres.schema.catalog_queries import Row, fetch
-from pipeline.connectors.postgres.session.connection import Connection, qualified, quoted
+from pipeline.connectors.postgres.session.connection import Connection
 from pipeline.connectors.postgres.session.errors import server_message
 from pipeline.connectors.sql.constraints import EXAMPLE_ROWS, broken_reference
+from pipeline.connectors.sql.identifiers import qualified, quoted
 from pipeline.domain.ids import StreamName
 from pipeline.ports.destination import Violation
 
@@ -75,7 +76,7 @@ class NotCreated:
 
 
 def create_foreign_key(connection: Connection, table: tuple[str, str], key: Native) -> NotCreated | None:
-    """Create a foreign key as native.py describes it; return why it cannot be created, if it cannot."""
+    """Create a foreign key as `native` describes it; return why it cannot be created, if it cannot."""
     statement = f"ALTER TABLE {qualified(*table)} ADD CONSTRAINT {quoted(key['name'])} {key['definition']}"
     failed = f"the foreign key {key['name']} cannot be created"
     try:

@@ -24,14 +24,7 @@ _TYPES = {
     "bytes": "bytea",
     "boolean": "boolean",
     "decimal": "numeric",
-    "json": "json",
-    "timestamp": "timestamp",
-    "timestamptz": "timestamptz",
-    "date": "date",
-    "time": "time",
-    "timetz": "timetz",
-    "interval": "interval",
-    "uuid": "uuid",
+    **{it: it for it in ("json", "timestamp", "timestamptz", "date", "time", "timetz", "interval", "uuid")},
 }
 """By the format's name for a column's type. Others become text."""
 
@@ -52,7 +45,7 @@ _DIGEST_DIGITS = 8
 
 
 def mapped_table(schema: StreamSchema) -> Mapping[str, Any]:
-    """Return the stream's table as native.py describes one, with the stream's name and key, in the schema `public`."""
+    """Return a description of the stream's table, with the stream's name and key, in the schema `public`."""
     key = schema.primary_keys
     for name in (schema.stream, *schema.column_names):
         if len(name.encode("utf-8", "surrogatepass")) > _MAX_NAME_BYTES or "\0" in name or not name:
@@ -62,14 +55,15 @@ def mapped_table(schema: StreamSchema) -> Mapping[str, Any]:
             )
     definition = f"PRIMARY KEY ({quoted_list(key)})"
     constraint = {"name": fitting(f"{schema.stream}_pkey"), "kind": "primary", "definition": definition}
+    numbers = _row_numbers(schema)
     return {
         "schema": SCHEMA,
         "table": schema.stream,
-        "columns": [_column(column, schema) for column in schema.columns],
+        "columns": [_column(it, is_key=it.name in key, has_row_numbers=numbers is not None) for it in schema.columns],
         "key": {"name": constraint["name"], "columns": list(key), "kind": "primary"},
         "row_key": None,
         "constraints": [constraint],
-        "row_numbers": _row_numbers(schema),
+        "row_numbers": numbers,
     }
 
 
@@ -83,25 +77,20 @@ def fitting(name: str) -> str:
 
 
 def _row_numbers(schema: StreamSchema) -> dict[str, object] | None:
-    """Return the column by which SQLite numbers rows, and the last number it has given out, if it remembers that."""
-    for column in schema.columns:
-        if _is_row_number(column, schema):
-            native = schema.native["sqlite"]
-            last = native.get("autoincrement_sequence") if isinstance(native, Mapping) else None
-            return {"column": column.name, "last": last if isinstance(last, int) else None}
-    return None
+    """Return the INTEGER PRIMARY KEY by which SQLite numbers rows, and the last number given out, if it remembers that."""
+    keys = [
+        it.name for it in schema.columns if (it.name,) == schema.primary_keys and it.native_type.upper() == "INTEGER"
+    ]
+    if not keys or "sqlite" not in schema.native:
+        return None
+    native = schema.native["sqlite"]
+    last = native.get("autoincrement_sequence") if isinstance(native, Mapping) else None
+    return {"column": keys[0], "last": last if isinstance(last, int) else None}
 
 
-def _is_row_number(column: Column, schema: StreamSchema) -> bool:
-    """Whether SQLite numbers the rows by this column: INTEGER PRIMARY KEY."""
-    is_integer_key = schema.primary_keys == (column.name,) and column.native_type.upper() == "INTEGER"
-    return is_integer_key and "sqlite" in schema.native
-
-
-def _column(column: Column, schema: StreamSchema) -> dict[str, object]:
-    is_key = column.name in schema.primary_keys
+def _column(column: Column, *, is_key: bool, has_row_numbers: bool) -> dict[str, object]:
     type_ = column_type(column, is_key=is_key)
-    is_row_number = _is_row_number(column, schema)
+    is_row_number = is_key and has_row_numbers  # which are a key of one column
     return {
         "name": column.name,
         "type": type_,

@@ -16,8 +16,9 @@ from pipeline.connectors.postgres.ddl.create_table import Native, name_of, run_s
 from pipeline.connectors.postgres.ddl.ensure_table import postgres_native
 from pipeline.connectors.postgres.ddl.foreign_keys import ALREADY_EXISTS, broken_foreign_keys, create_foreign_key
 from pipeline.connectors.postgres.ddl.sequences import advance_sequences
-from pipeline.connectors.postgres.session.connection import Connection, qualified, quoted
+from pipeline.connectors.postgres.session.connection import Connection
 from pipeline.connectors.postgres.session.errors import server_message
+from pipeline.connectors.sql.identifiers import qualified, quoted
 from pipeline.domain.ids import StreamName
 from pipeline.domain.schema import StreamSchema
 from pipeline.ports.destination import Violation

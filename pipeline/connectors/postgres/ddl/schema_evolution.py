@@ -12,8 +12,9 @@ import psycopg
 
 from pipeline.connectors.postgres.ddl.create_table import Native, run_single
 from pipeline.connectors.postgres.ddl.target_table import TargetTable
-from pipeline.connectors.postgres.session.connection import Connection, quoted
+from pipeline.connectors.postgres.session.connection import Connection
 from pipeline.connectors.postgres.session.errors import server_message
+from pipeline.connectors.sql.identifiers import quoted
 from pipeline.domain.errors import ConfigurationError
 
 _NO_CAST = (psycopg.errors.CannotCoerce, psycopg.errors.DatatypeMismatch)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from pipeline.connectors.postgres.ddl.create_table import Native, name_of
-from pipeline.connectors.postgres.session.connection import Connection, qualified, quoted
+from pipeline.connectors.postgres.session.connection import Connection
+from pipeline.connectors.sql.identifiers import qualified, quoted
 
 
 def advance_sequences(connection: Connection, native: Native) -> None:

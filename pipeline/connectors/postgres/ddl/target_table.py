@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from pipeline.connectors.postgres.schema import catalog_queries as queries
 from pipeline.connectors.postgres.schema.catalog_queries import Row, fetch
-from pipeline.connectors.postgres.session.connection import Connection, qualified
+from pipeline.connectors.postgres.session.connection import Connection
+from pipeline.connectors.sql.identifiers import qualified
 from pipeline.domain.errors import ConfigurationError
 
 _SAME_WHEN_EQUAL = frozenset(

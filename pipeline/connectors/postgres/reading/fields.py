@@ -17,7 +17,7 @@ import orjson
 
 from pipeline.connectors.postgres.schema.tables import DUP, ROW, Table, TableColumn
 from pipeline.connectors.postgres.schema.types import Form
-from pipeline.connectors.postgres.session.connection import quoted
+from pipeline.connectors.sql.identifiers import quoted
 
 Rewrite = Callable[[Sequence[bytes]], Sequence[bytes]]
 """Turns the texts of one column of several rows into JSON."""

@@ -12,7 +12,8 @@ from itertools import pairwise
 
 from pipeline.connectors.postgres.reading.selects import TableSelect
 from pipeline.connectors.postgres.schema.types import Form
-from pipeline.connectors.postgres.session.connection import Connection, literal, quoted
+from pipeline.connectors.postgres.session.connection import Connection
+from pipeline.connectors.sql.identifiers import literal, quoted
 
 READERS = 2
 """Connections that read one large table: with the second, neither the server nor this process waits for the other."""

@@ -9,7 +9,7 @@ from functools import cached_property
 from pipeline.connectors.postgres.reading.fields import Field, copy_statement, fields_of
 from pipeline.connectors.postgres.schema.tables import DUP, ROW, Table, TableColumn
 from pipeline.connectors.postgres.schema.types import Form
-from pipeline.connectors.postgres.session.connection import quoted
+from pipeline.connectors.sql.identifiers import quoted
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,10 @@ from pipeline.connectors.postgres.reading.rows import open_table
 from pipeline.connectors.postgres.reading.selects import TableSelect
 from pipeline.connectors.postgres.schema.catalog import read_tables
 from pipeline.connectors.postgres.schema.streams import Stream, read_streams
-from pipeline.connectors.postgres.session.connection import Connection, connect, literal, qualified
+from pipeline.connectors.postgres.session.connection import Connection, connect
 from pipeline.connectors.postgres.session.errors import translated
 from pipeline.connectors.postgres.session.location import parse_location
+from pipeline.connectors.sql.identifiers import literal, qualified
 from pipeline.domain.errors import ConfigurationError, RefusedError
 from pipeline.domain.ids import StreamName
 from pipeline.domain.schema import StreamSchema
@@ -43,7 +44,7 @@ class _Exported:
 
 
 class PostgresSource:
-    """The database at `url`, each table a stream (streams.py says which are not). Reading changes nothing.
+    """The database at `url`, each table of which is a stream. Reading changes nothing.
 
     A snapshot is one REPEATABLE READ, READ ONLY transaction, whose snapshot the other connections take over. It locks
     each table in ACCESS SHARE mode, as pg_dump does: the app reads and writes on, and only what would remove or rewrite

@@ -2,32 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-
 from pipeline.connectors.postgres.schema import catalog_queries as queries
-from pipeline.connectors.postgres.schema.catalog_queries import ByTable, Row, fetch, fetch_by_table
+from pipeline.connectors.postgres.schema.catalog_queries import Row, fetch, fetch_by_table
 from pipeline.connectors.postgres.schema.catalog_types import TypeCatalog
 from pipeline.connectors.postgres.schema.tables import Table, TableColumn
 from pipeline.connectors.postgres.session.connection import Connection
 
 
-@dataclass(frozen=True, slots=True)
 class Catalog:
-    """The tables of a database and what belongs to them; each field is the result of the query of that name."""
+    """The tables of a database and what belongs to them; each attribute is the result of the query of that name."""
 
-    server_version: int
-    tables: Sequence[Row]
-    types: TypeCatalog
-    columns: ByTable
-    partitions: ByTable
-    parents: ByTable
-    sequences: ByTable
-    triggers: ByTable
-    indexes: ByTable
-    index_terms: ByTable
-    constraints: ByTable
-    foreign_keys: ByTable
+    def __init__(self, connection: Connection) -> None:
+        self.server_version = connection.info.server_version
+        self.types = TypeCatalog(connection)
+        self.tables = read_tables(connection)
+        oids = [row["oid"] for row in self.tables]
+        self.columns = fetch_by_table(connection, queries.COLUMNS, oids)
+        self.partitions = fetch_by_table(connection, queries.PARTITIONS, oids)
+        self.parents = fetch_by_table(connection, queries.PARENTS, oids)
+        self.sequences = fetch_by_table(connection, queries.SEQUENCES, oids)
+        self.triggers = fetch_by_table(connection, queries.TRIGGERS, oids)
+        oids += [row["oid"] for group in self.partitions.values() for row in group]
+        self.indexes = fetch_by_table(connection, queries.INDEXES, oids)
+        self.index_terms = fetch_by_table(connection, queries.INDEX_TERMS, oids)
+        self.constraints = fetch_by_table(connection, queries.CONSTRAINTS, oids)
+        self.foreign_keys = fetch_by_table(connection, queries.FOREIGN_KEYS, oids)
 
     def key_index(self, oid: int) -> Row | None:
         """Return the primary key, or else the unique index of the fewest columns, all of them NOT NULL."""
@@ -38,17 +37,8 @@ class Catalog:
     def table(self, row: Row) -> Table:
         """Return one of `tables`."""
         key = self.key_index(row["oid"])
-        return Table(
-            oid=row["oid"],
-            schema=row["schema"],
-            name=row["name"],
-            partitioned=row["partitioned"],
-            unlogged=row["unlogged"],
-            partition_by=row["partition_by"],
-            readable=row["readable"],
-            columns=tuple(map(self._column, self.columns[row["oid"]])),
-            key=() if key is None else tuple(key["columns"]),
-        )
+        columns = tuple(map(self._column, self.columns[row["oid"]]))
+        return Table(**row, columns=columns, key=() if key is None else tuple(key["columns"]))
 
     def _column(self, row: Row) -> TableColumn:
         has_length = row["type"].startswith(("character", "bit")) and row["modifier"] > 0
@@ -71,25 +61,3 @@ class Catalog:
 def read_tables(connection: Connection) -> list[Row]:
     """Return the result of `TABLES`."""
     return list(fetch(connection, queries.TABLES))
-
-
-def read_catalog(connection: Connection) -> Catalog:
-    """Read everything."""
-    tables = read_tables(connection)
-    oids = [row["oid"] for row in tables]
-    partitions = fetch_by_table(connection, queries.PARTITIONS, oids)
-    all_oids = oids + [row["oid"] for group in partitions.values() for row in group]
-    return Catalog(
-        server_version=connection.info.server_version,
-        tables=tables,
-        types=TypeCatalog(connection),
-        columns=fetch_by_table(connection, queries.COLUMNS, oids),
-        partitions=partitions,
-        parents=fetch_by_table(connection, queries.PARENTS, oids),
-        sequences=fetch_by_table(connection, queries.SEQUENCES, oids),
-        triggers=fetch_by_table(connection, queries.TRIGGERS, oids),
-        indexes=fetch_by_table(connection, queries.INDEXES, all_oids),
-        index_terms=fetch_by_table(connection, queries.INDEX_TERMS, all_oids),
-        constraints=fetch_by_table(connection, queries.CONSTRAINTS, all_oids),
-        foreign_keys=fetch_by_table(connection, queries.FOREIGN_KEYS, all_oids),
-    )

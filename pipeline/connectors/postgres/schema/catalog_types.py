@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from pipeline.connectors.postgres.schema import catalog_queries as queries
 from pipeline.connectors.postgres.schema.catalog_queries import Row, fetch, fetch_by_table
 from pipeline.connectors.postgres.schema.types import WireType, wire_type
-from pipeline.connectors.postgres.session.connection import Connection, literal, qualified, quoted
+from pipeline.connectors.postgres.session.connection import Connection
+from pipeline.connectors.sql.identifiers import literal, qualified, quoted
 
 
 @dataclass(frozen=True, slots=True)
 class NeededTypes:
-    """The types and extensions that the columns of a table need, as native.py documents them."""
+    """The types and extensions that the columns of a table need, as docs/reference/postgresql.md documents them."""
 
     types: tuple[dict[str, object], ...]
     extensions: tuple[str, ...]

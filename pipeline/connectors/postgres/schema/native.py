@@ -1,41 +1,6 @@
-"""What a PostgreSQL destination needs to create a table again: the JSON object `StreamSchema.native["postgresql"]`.
+"""`StreamSchema.native["postgresql"]`: the JSON object by which a PostgreSQL destination creates a table again.
 
-Every SQL text in it is complete and schema-qualified, valid under `search_path = pg_catalog`. Names are plain, not
-quoted, unless said otherwise.
-
-    version          1
-    server_version   of the source: 180006
-    schema, table    names of the table
-    kind             "table" or "partitioned"
-    unlogged         true for an UNLOGGED table
-    columns          ALL columns in order, generated ones included, each an object:
-        name, type       type as SQL, with its schema: "bigint", "public.mood", "character varying(10)"
-        not_null         boolean
-        default          SQL expression or null (null for generated and identity columns)
-        identity         "" | "ALWAYS" | "BY DEFAULT"
-        generated        null | {"expression": SQL, "kind": "STORED" | "VIRTUAL"}
-        collation        SQL name as '"pg_catalog"."C"' if it is not the type's own; else null
-    key              null | {"name": of the constraint or index, "columns": [names], "kind": "primary" | "unique"}
-    row_key          null | {"row": "$row", "dup": "$dup", "digest": SQL over the table's columns, unqualified}
-    constraints      primary key, unique, check and exclusion constraints, each {"name", "kind": "primary" | "unique" |
-                     "check" | "exclusion", "definition": as in ALTER TABLE … ADD CONSTRAINT name <definition>}
-    indexes          those without a constraint: {"name", "definition": a complete CREATE INDEX, "unique": bool}
-    foreign_keys     {"name", "definition": as in ADD CONSTRAINT, "references": [schema, table]}
-    partition_by     null | as in PARTITION BY <partition_by>: "RANGE (created_at)"
-    partitions       of all levels, parents first, each {"schema", "table", "parent": [schema, table], "bound": as in
-                     PARTITION OF parent <bound>: "FOR VALUES FROM (1) TO (10)" or "DEFAULT", "partition_by": as above,
-                     "constraints", "indexes", "foreign_keys": those that are not inherited}
-    inherits         [[schema, table], …] the parents of a table in classic inheritance, in order
-    sequences        those that a column owns or a default uses: {"schema", "name", "column": name or null, "owned":
-                     bool, "identity": bool, "options": as in CREATE SEQUENCE name <options>, "last_value": int, or
-                     null when never used}; the next value is last_value + increment, or the start value
-    types            all user-defined types that the columns need, in the order to create them, each {"schema", "name",
-                     "kind": "enum" | "domain" | "composite" | "range" | "row", "create": a complete CREATE statement
-                     (null for "row", the row type of another table), "labels": [strings], of an enum only}
-    extensions       names of the extensions whose types the columns use
-    schemas          all schemas that the above needs and that are not PostgreSQL's own
-    promises         indexes and foreign keys in terms that other technologies understand
-                     (pipeline/codec/event_files/constraints.py)
+docs/reference/postgresql.md documents its members.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pipeline.connectors.postgres.schema.types import WireType
-from pipeline.connectors.postgres.session.connection import qualified, quoted
+from pipeline.connectors.sql.identifiers import qualified, quoted
 from pipeline.domain.ids import StreamName
 
 ROW = "$row"

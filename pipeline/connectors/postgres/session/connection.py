@@ -101,18 +101,3 @@ def _check_server(connection: Connection, location: PostgresLocation) -> None:
             f"{location.url}: the database has the encoding SQL_ASCII, which does not define what its bytes mean; "
             "move it to a database with a real encoding, such as UTF8, first"
         )
-
-
-def quoted(name: str) -> str:
-    """Return `name` as an SQL identifier, whatever characters it holds."""
-    return '"' + name.replace('"', '""') + '"'
-
-
-def literal(text: str) -> str:
-    """Return `text` as an SQL constant under `standard_conforming_strings`."""
-    return "'" + text.replace("'", "''") + "'"
-
-
-def qualified(schema: str, name: str) -> str:
-    """Return a name with its schema, as SQL."""
-    return f"{quoted(schema)}.{quoted(name)}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -59,22 +60,11 @@ _RECOVERY = (
     f"max_standby_streaming_delay there, then {_AGAIN}"
 )
 
-_UNREACHABLE = (
-    "connection refused",
-    "connection timeout expired",
-    "timeout expired",
-    "timed out",
-    "no such file or directory",
-    "server closed the connection",
-    "connection reset",
-    "network is unreachable",
-    "no route to host",
-    "too many clients",
-    "remaining connection slots",
-    "starting up",
-    "shutting down",
-    "not yet accepting connections",
-    "recovery mode",
+_UNREACHABLE = re.compile(
+    "connection refused|timeout expired|timed out|no such file or directory|server closed the connection|connection reset|"
+    "network is unreachable|no route to host|too many clients|remaining connection slots|starting up|shutting down|"
+    "not yet accepting connections|recovery mode",
+    re.IGNORECASE,
 )
 """Words in the message of libpq or the server when a later attempt may succeed. libpq gives no SQLSTATE then."""
 
@@ -109,7 +99,7 @@ def translate(error: psycopg.Error, place: str) -> PipelineError:
 def connect_error(error: psycopg.OperationalError, location: PostgresLocation) -> PipelineError:
     """Return the pipeline's error for a failed connection. Neither libpq nor the server repeats a password."""
     words = _one_line(error)
-    if isinstance(error, psycopg.errors.ConnectionTimeout) or any(sign in words.lower() for sign in _UNREACHABLE):
+    if isinstance(error, psycopg.errors.ConnectionTimeout) or _UNREACHABLE.search(words):
         return TransientError(
             f"{location.url}: the server does not answer; check that it runs, and host and port, then {_AGAIN} ({words})"
         )
