@@ -12,9 +12,9 @@ from pipeline.domain import object_keys
 from pipeline.domain.event_file import FileEntry, Header, KeyRange
 from pipeline.domain.ids import ObjectKey
 from pipeline.domain.movement import Movement
-from pipeline.engine.export import chunk_writer, exporter
+from pipeline.engine.export import attempt, chunk_writer
+from pipeline.engine.export.attempt import ExportAttempt
 from pipeline.engine.export.chunk_writer import ChunkWriter
-from pipeline.engine.export.exporter import Exporter
 from pipeline.engine.export.group_listing import GroupListing
 from pipeline.engine.storage import event_files
 from pipeline.engine.storage.binaries import BinaryFiles
@@ -32,7 +32,7 @@ def announces_before_the_file_list_is_stored(patch: Patch) -> None:
         movement = self._movement
         key = object_keys.file_list_key(movement.flow, movement.number, self._label, movement.attempts)
         message = GroupCompleted(movement.flow, movement.number, self._label, key)
-        await self._context.queue.send([encode_message(message)])
+        await self._attempt.context.queue.send([encode_message(message)])
         return await complete(self)
 
     patch.setattr(GroupListing, "complete", announce_and_complete)
@@ -97,7 +97,7 @@ def adopts_nothing_of_an_earlier_attempt(patch: Patch) -> None:
     async def nothing(*_: object) -> list[tuple[Header, FileEntry]]:
         return []
 
-    patch.setattr(exporter, "adopt", nothing)
+    patch.setattr(attempt, "adopt", nothing)
 
 
 @found_within(50)
@@ -117,8 +117,7 @@ def remembers_the_state_before_the_changes(patch: Patch) -> None:
 
 @found_within(800)
 def an_exporter_that_was_replaced_goes_on(patch: Patch) -> None:
-    async def unfenced(self: Exporter, change: Callable[[Movement], Movement]) -> Movement:
-        self._movement = await self._context.flows.update(self._movement.flow, self._movement.number, change)
-        return self._movement
+    async def unfenced(self: ExportAttempt, change: Callable[[Movement], Movement]) -> None:
+        self.movement = await self.context.flows.update(self.movement.flow, self.movement.number, change)
 
-    patch.setattr(Exporter, "_update", unfenced)
+    patch.setattr(ExportAttempt, "update", unfenced)

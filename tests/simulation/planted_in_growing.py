@@ -25,7 +25,7 @@ def announces_a_list_that_has_grown_before_it_is_stored(patch: Patch) -> None:
         movement = self._movement
         if key != object_keys.file_list_key(movement.flow, movement.number, self._label, movement.attempts):
             announced = GroupCompleted(movement.flow, movement.number, self._label, key, grown_from=0)
-            await self._context.queue.send([encode_message(announced)])
+            await self._attempt.context.queue.send([encode_message(announced)])
         await put(self, key, entries)
 
     patch.setattr(GroupListing, "_put", announce_and_put)

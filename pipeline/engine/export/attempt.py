@@ -1,0 +1,79 @@
+"""One attempt to export a Movement: what its groups and streams have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import anyio
+
+from pipeline.codec.documents.message import GroupCompleted, encode_message
+from pipeline.domain.errors import LeaseLostError
+from pipeline.domain.event_file import FileEntry, Header
+from pipeline.domain.ids import Label, ObjectKey, StreamName
+from pipeline.domain.movement import Movement
+from pipeline.engine.movements.context import EngineContext
+from pipeline.engine.storage.binaries import BinaryFiles
+from pipeline.engine.storage.event_files import adopt, read_stored
+from pipeline.engine.storage.snapshot_state import SnapshotState
+
+StoredFiles = Sequence[tuple[Header, FileEntry]]
+
+
+class ExportAttempt:
+    """The Movement as this attempt knows it, and what earlier attempts and Movements have stored.
+
+    `large` is set as soon as there is enough to import for a helper to be worthwhile.
+    """
+
+    def __init__(self, context: EngineContext, movement: Movement) -> None:
+        self.context = context
+        self.movement = movement
+        self.binaries = BinaryFiles(context.store, movement.flow, context.reporter)
+        self.large = anyio.Event()
+
+    async def update(self, change: Callable[[Movement], Movement]) -> None:
+        """Change movement.json. LeaseLostError when another attempt has begun: this one was presumed dead."""
+
+        def fenced(now: Movement) -> Movement:
+            if now.settled or now.attempts != self.movement.attempts:
+                raise LeaseLostError(
+                    f"Movement {now.number} of Flow {now.flow!r} has settled, or another process exports it now; "
+                    "this one gives way."
+                )
+            return change(now)
+
+        self.movement = await self.context.flows.update(self.movement.flow, self.movement.number, fenced)
+
+    async def announce(self, label: Label, file_list: ObjectKey, grown_from: int | None = None) -> None:
+        """Announce a File List to importers; with `grown_from`, only its part from that position on is new."""
+        message = GroupCompleted(self.movement.flow, self.movement.number, label, file_list, grown_from=grown_from)
+        await self.context.queue.send([encode_message(message)])
+
+    async def listed(self, label: Label) -> Sequence[FileEntry]:
+        """Return the entries of the current File List of a group."""
+        known = self.movement.file_lists.get(label)
+        return [] if known is None else await self.context.flows.read_file_list(known)
+
+    async def carried(self, stream: StreamName) -> StoredFiles:
+        """Return the listed files of a stream whose export earlier Movements did not end. Its state lacks them."""
+        since, movement = self.movement.unfinished.get(stream), self.movement
+        if since is None or since == movement.number:
+            return []
+        listed = [entry for label in movement.file_lists for entry in await self.listed(label)]
+        return [
+            await read_stored(self.context.store, entry.key)
+            for entry in listed
+            if entry.id.stream == stream and since <= entry.id.movement < movement.number
+        ]
+
+    async def adopted(self, stream: StreamName) -> StoredFiles:
+        """Return what earlier attempts of this Movement have stored of a stream."""
+        if self.movement.attempts == 1:
+            return []
+        return await adopt(self.context.store, self.movement.flow, self.movement.number, stream)
+
+    def state(self, stream: StreamName, *chunks: StoredFiles) -> SnapshotState:
+        """Return the stored state of a stream, overlaid by that of these chunks."""
+        headers = tuple(header for files in chunks for header, _ in files)
+        base = self.movement.states.get(stream)
+        return SnapshotState(self.context.store, self.movement.flow, stream, base, headers)

@@ -1,0 +1,96 @@
+"""What a Flow has stored of a stream, range by range, and the present rows of the current range."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass, field
+
+from pipeline.domain.comparison.diff import HASH_BYTES, RangeDiff, StateRange
+from pipeline.domain.keys import Key
+from pipeline.ports.ranged_source import KnownRange
+from pipeline.ports.source import RowBlock
+
+LOOK_AHEAD_RANGES = 64
+"""Old ranges kept at hand, for a source that can read along several at a time."""
+
+
+class OldRanges:
+    """Stored ranges in key order. `diff` compares present rows with the current one; it is None after the last."""
+
+    def __init__(self, stored: AsyncGenerator[StateRange, None]) -> None:
+        self._stored = stored
+        self._next: deque[StateRange] = deque()
+        self.diff: RangeDiff | None = None
+
+    async def advance(self) -> RangeDiff | None:
+        """Go on to the next range, and return its diff."""
+        while len(self._next) < LOOK_AHEAD_RANGES and (old := await anext(self._stored, None)) is not None:
+            self._next.append(old)
+        self.diff = RangeDiff(self._next.popleft()) if self._next else None
+        return self.diff
+
+    def known(self, ahead: int) -> KnownRange | None:
+        """Return a range as the source knows it (`Known`), so that blocks end where ranges do and digests compare."""
+        if ahead == 0:
+            diff = self.diff
+            return None if diff is None else _known(diff.old, diff.old.digest if diff.is_fresh else None)
+        if ahead > len(self._next):
+            return None
+        old = self._next[ahead - 1]
+        return _known(old, old.digest)
+
+    async def aclose(self) -> None:
+        """Stop reading."""
+        await self._stored.aclose()
+
+
+def _known(old: StateRange, digest: bytes | None) -> KnownRange:
+    return KnownRange(old.until, old.hashes, digest)
+
+
+@dataclass(frozen=True, slots=True)
+class BlockPart:
+    """The rows of a block from `start` to before `end`. All of them are in one old range, or after all."""
+
+    block: RowBlock
+    keys_of_block: Sequence[Key]
+    hashes_of_block: bytes
+    start: int
+    end: int
+
+    def __len__(self) -> int:
+        return self.end - self.start
+
+    @property
+    def keys(self) -> Sequence[Key]:
+        """The keys of these rows."""
+        return self.keys_of_block[self.start : self.end]
+
+    @property
+    def hashes(self) -> bytes:
+        """The hashes of these rows."""
+        return self.hashes_of_block[self.start * HASH_BYTES : self.end * HASH_BYTES]
+
+    @property
+    def digest(self) -> bytes | None:
+        """The digest of the block, if this is all of it."""
+        return self.block.digest() if len(self) == len(self.block) else None
+
+
+@dataclass(slots=True)
+class RangeRows:
+    """Present rows of the current range, kept until it is known whether the range has changed.
+
+    `digest` is that of the rows while they are exactly one block.
+    """
+
+    keys: list[Key] = field(default_factory=list)
+    hashes: bytearray = field(default_factory=bytearray)
+    digest: bytes | None = None
+
+    def add(self, keys: Sequence[Key], hashes: bytes, digest: bytes | None) -> None:
+        """Add the rows of a whole block with this `digest`, or of a part of one."""
+        self.digest = None if self.keys else digest
+        self.keys.extend(keys)
+        self.hashes += hashes
