@@ -16,6 +16,7 @@ from pipeline.domain.schema import StreamSchema
 from pipeline.engine.export.attempt import ExportAttempt
 from pipeline.engine.export.chunk_writer import ChunkWriter
 from pipeline.engine.export.old_ranges import BlockPart, OldRanges, RangeRows
+from pipeline.engine.export.source_checks import BlockChecks
 from pipeline.engine.storage.snapshot_state import SnapshotState
 from pipeline.ports.ranged_source import Known, UnchangedRows
 from pipeline.ports.reporter import RowsRead
@@ -37,6 +38,7 @@ class StreamExport:
         self._old = OldRanges(state.ranges())
         self._last_until: Key | None = None
         self._rows = RangeRows()
+        self._checks = BlockChecks(schema.stream)
         self._writer = writer
 
     async def run(self, rows: OpenRows | None) -> None:
@@ -72,6 +74,7 @@ class StreamExport:
 
         The range stays current while it reaches further than `last_key`: new rows may follow in it.
         """
+        self._checks.check_unchanged(last_key)
         diff.take_all()
         if _ends_at(last_key, diff):
             await self._end_range()
@@ -80,7 +83,7 @@ class StreamExport:
         self._report(RowsRead(self._label, diff.old.rows, 0))
 
     async def _compare_rows(self, block: RowBlock) -> None:
-        keys, hashes = block.keys(), block.row_hashes()
+        keys, hashes = self._checks.read(block)
         start, line_bytes = 0, 0
         while start < len(keys):
             end = min(len(keys), start + self._limits.event_file_rows)
@@ -121,6 +124,7 @@ class StreamExport:
 
     async def _add_upserts(self, block: RowBlock, positions: Sequence[int]) -> int:
         lines = await block.upserts(positions, self._store_binary)
+        self._checks.check_lines(lines, len(positions))
         self._writer.add_upserts(lines, len(positions))
         return len(lines)
 

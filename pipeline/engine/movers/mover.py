@@ -11,8 +11,8 @@ from pipeline.codec.documents.message import GroupCompleted, encode_message
 from pipeline.domain.exception_groups import unwrap_exception_group
 from pipeline.domain.ids import FlowName, Label, ObjectKey
 from pipeline.domain.movement import Movement, Status, marks_namespace
-from pipeline.domain.planning.selection import ensure_selected
 from pipeline.engine.export.exporter import Exporter
+from pipeline.engine.export.source_checks import read_streams
 from pipeline.engine.imports.assisted_import import AssistedImport
 from pipeline.engine.imports.import_helper import HelperProvider
 from pipeline.engine.imports.movement_import import MovementImport
@@ -55,8 +55,7 @@ class Mover:
         with unwrap_exception_group():
             async with AsyncExitStack() as reading:
                 snapshot = await reading.enter_async_context(self._source.open_snapshot())
-                schemas = await snapshot.streams()
-                ensure_selected(schemas, only, exclude, self._source.location)  # before anything is created
+                schemas = await read_streams(snapshot, self._source.location, only, exclude)
                 created = await self._context.flows.created_or_now(self._flow)
                 async with self._destination.open(marks_namespace(self._flow, created)) as session:
                     movement, resumed = await self._begin(created, only, exclude)

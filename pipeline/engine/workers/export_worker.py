@@ -13,8 +13,8 @@ from pipeline.domain.errors import DamagedError, LeaseLostError
 from pipeline.domain.exception_groups import unwrap_exception_group
 from pipeline.domain.ids import FlowName
 from pipeline.domain.movement import Flow, Movement
-from pipeline.domain.planning.selection import ensure_selected
 from pipeline.engine.export.exporter import Exporter
+from pipeline.engine.export.source_checks import read_streams
 from pipeline.engine.messaging.consumer import Consumer, giving_back
 from pipeline.engine.messaging.leases import give_back, held
 from pipeline.engine.messaging.stopping import run_until_set
@@ -108,8 +108,7 @@ class ExportWorker:
     async def _run_exporter(self, movement: Movement) -> None:
         source = self._connect(await self._context.flows.read_flow(movement.flow))
         async with source.open_snapshot() as snapshot:
-            schemas = await snapshot.streams()
-            ensure_selected(schemas, movement.only, movement.exclude, source.location)
+            schemas = await read_streams(snapshot, source.location, movement.only, movement.exclude)
             movement = await claim_movement(self._context.flows, movement, self._worker)
             progress = ProgressKeeper(self._context, movement, self._worker)
             resumed = movement.attempts > 1
