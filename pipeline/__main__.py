@@ -1,4 +1,4 @@
-"""`python -m pipeline` is `pipeline`."""
+"""Runs the command line: `python -m pipeline` is `pipeline`."""
 
 from pipeline.cli.main import main
 

@@ -1,1 +1,1 @@
-"""Settings to ready-made programs: the only place that knows both the engine and the adapters."""
+"""Commands, ready to call: the only package that knows both the engine and the adapters."""

@@ -1,6 +1,6 @@
 """A Reporter that counts what a Movement reports.
 
-One thread may add while another one reads: each figure is right, but two of them may be a moment apart.
+One thread may add while another one reads: each figure is right, but two of them may not belong to the same moment.
 """
 
 from __future__ import annotations

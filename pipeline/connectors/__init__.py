@@ -1,1 +1,1 @@
-"""One package a technology, each with its source and its destination. None knows another."""
+"""Connectors: one package for each technology, with its source and its destination. None knows another."""

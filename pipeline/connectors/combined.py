@@ -1,7 +1,6 @@
-"""Several connectors as one: an app's database and the directory of its files, moved in one Movement.
+"""Several places as one: an app's database and the directory of its files, moved in one Movement.
 
-What does not hold: the parts are not one state. Each part's snapshot is as consistent as its technology makes it, and
-they are opened one right after the other.
+The parts do not have one common state: their snapshots are opened one after the other.
 """
 
 from __future__ import annotations
@@ -29,14 +28,14 @@ from pipeline.ports.source import RowBlock, Snapshot, Source
 
 
 class CombinedSource:
-    """Several sources seen as one. The names of their streams must differ."""
+    """Several sources as one. The names of their streams must differ."""
 
     def __init__(self, parts: Sequence[Source]) -> None:
         self._parts = tuple(parts)
 
     @property
     def location(self) -> str:
-        """The locations of the parts, in their order."""
+        """The URLs of the parts, in their order, as one name."""
         return join_urls(part.location for part in self._parts)
 
     @asynccontextmanager
@@ -55,14 +54,14 @@ class CombinedSnapshot:
         self._owners: dict[StreamName, tuple[str, Snapshot]] = {}
 
     async def streams(self) -> Sequence[StreamSchema]:
-        """The streams of all parts, ordered by name. ConfigurationError when two parts have one of the same name."""
+        """Return the streams of all parts, by name. ConfigurationError when two parts have a stream of the same name."""
         schemas: list[StreamSchema] = []
         owners: dict[StreamName, tuple[str, Snapshot]] = {}
         for location, part in self._parts:
             for schema in await part.streams():
                 if schema.stream in owners:
                     raise ConfigurationError(
-                        f"both {owners[schema.stream][0]} and {location} have a stream named {schema.stream!r}: "
+                        f"{owners[schema.stream][0]} and {location} both have a stream named {schema.stream!r}; "
                         "move them in separate Flows"
                     )
                 owners[schema.stream] = (location, part)
@@ -72,7 +71,7 @@ class CombinedSnapshot:
 
     @asynccontextmanager
     async def open_rows(self, schema: StreamSchema) -> AsyncIterator[AsyncIterable[RowBlock]]:
-        """Open the rows of a stream at the part that has it."""
+        """Open the rows of a stream in the part that has it."""
         async with (await self._owner(schema.stream)).open_rows(schema) as blocks:
             yield blocks
 
@@ -88,12 +87,12 @@ class CombinedSnapshot:
         if stream not in self._owners:
             await self.streams()
         if stream not in self._owners:
-            raise DefectError(f"a combined source was asked for the stream {stream!r}, which no part has")
+            raise DefectError(f"no part of a combined source has the stream {stream!r}")
         return self._owners[stream][1]
 
 
 class CombinedDestination:
-    """Several destinations as one: a stream named in `routes` goes there, every other one to `first`."""
+    """Several destinations as one. `routes` maps streams to their destinations; all others belong to `first`."""
 
     def __init__(self, first: Destination, routes: Mapping[StreamName, Destination]) -> None:
         self._first = first
@@ -101,16 +100,15 @@ class CombinedDestination:
 
     @property
     def location(self) -> str:
-        """The locations of the parts: `first`, then the others in the order of the routes."""
+        """The URLs of the parts as one name: `first`, then the others in the order of the routes."""
         return join_urls(part.location for part in self._distinct())
 
     def _distinct(self) -> list[Destination]:
-        """Each part once, however many streams are routed to it."""
         parts = {id(part): part for part in (self._first, *self._routes.values())}
         return list(parts.values())
 
     async def read_marks(self, flow: FlowName, *, wait_seconds: float) -> Mapping[EventFileId, Mark]:
-        """Return the marks of all parts, each part's of the streams that are routed to it."""
+        """Return the marks of all parts: from each part those of the streams that are routed to it."""
         marks: dict[EventFileId, Mark] = {}
         for part in self._distinct():
             if not isinstance(part, MarksReader):
@@ -145,7 +143,7 @@ class CombinedSession:
         return self._routes.get(stream, self._first)
 
     async def marks(self) -> Mapping[EventFileId, Mark]:
-        """The marks of all parts. A part's marks of streams that are not routed to it do not count."""
+        """Return the marks of all parts: from each part those of the streams that are routed to it."""
         return {
             file: mark
             for session in self._sessions
@@ -154,10 +152,10 @@ class CombinedSession:
         }
 
     async def load(self, file: FileToLoad, *, after: Sequence[EventFileId]) -> LoadOutcome:
-        """Load the file at the part its stream is routed to.
+        """Load the file into the part to which its stream is routed.
 
-        That part checks, in one step with its mark, those of `after` that are its own. A mark is never taken back, so
-        looking for the others beforehand is as good.
+        That part checks its own files of `after` atomically with the mark. Marks are never removed, so the files of other
+        parts can be checked before.
         """
         session = self._session(file.entry.id.stream)
         foreign = [before for before in after if self._session(before.stream) is not session]
@@ -170,11 +168,11 @@ class CombinedSession:
         return await session.load(file, after=own)
 
     async def retry_rejected(self) -> Sequence[Rejection]:
-        """Try again at every part."""
+        """Try again in every part."""
         return [rejection for session in self._sessions for rejection in await session.retry_rejected()]
 
     async def finish(self, streams: Sequence[StreamName]) -> Sequence[Violation]:
-        """Finish, at each part, the streams that are routed to it."""
+        """Finish in each part the streams that are routed to it."""
         violations: list[Violation] = []
         for session in self._sessions:
             own = [stream for stream in streams if self._session(stream) is session]

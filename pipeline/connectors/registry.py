@@ -2,7 +2,7 @@
 
 A package adds one with an entry point in the group `app_data_pipeline.connectors`, named like the scheme, which refers to
 a `Connector`. It is loaded when a location of that scheme is used. Drivers are imported when a source or destination is
-made: some are extras, and all take time.
+created: some are extras, and all take time.
 """
 
 from __future__ import annotations

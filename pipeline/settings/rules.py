@@ -69,7 +69,7 @@ class Rule:
             if isinstance(value, str | os.PathLike) and self.type_ is Path:
                 return Path(value).expanduser()
             return msgspec.convert(self._prepared(value), self._annotated, strict=False)
-        except (msgspec.ValidationError, ValueError, RuntimeError):  # RuntimeError: ~somebody has no home directory
+        except (msgspec.ValidationError, ValueError, RuntimeError):  # RuntimeError: no home directory for ~
             shown = "the value" if "secret" in self.name else _Brief().repr(_plain(value))
             raise ValueError(f"{shown} is not valid. It must be {self.form}.") from None
 

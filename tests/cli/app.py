@@ -19,7 +19,7 @@ from pipeline.cli.main import run
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a command left behind."""
+    """The result of a command."""
 
     code: int
     out: str

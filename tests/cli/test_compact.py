@@ -1,4 +1,4 @@
-"""`pipeline compact`: the history of a Flow becomes a snapshot, and every destination is right afterwards."""
+"""`pipeline compact`: the history of a Flow becomes a snapshot, and every destination still gets everything."""
 
 from __future__ import annotations
 
@@ -49,11 +49,11 @@ def test_there_may_be_nothing_to_fold(pipeline: CommandLine) -> None:
     moved_often(pipeline, 1)
     outcome = pipeline("compact", "crm")
     assert (outcome.code, "nothing to fold" in outcome.out) == (0, True)
-    moved_often_again = pipeline("compact", "crm", "--stream", "x*", "--json").objects[-1]
-    assert moved_often_again["movement"] is None
+    again = pipeline("compact", "crm", "--stream", "x*", "--json").objects[-1]
+    assert again["movement"] is None
 
 
-def test_what_cannot_be_compacted_is_said(pipeline: CommandLine) -> None:
+def test_a_flow_without_movements_cannot_be_compacted(pipeline: CommandLine) -> None:
     make_database(pipeline.directory / "app.db")
     pipeline("flow", "create", "crm", "app.db", "copy.db")
     assert pipeline("compact", "crm").code == 2

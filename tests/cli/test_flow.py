@@ -106,7 +106,7 @@ def test_what_cannot_be_is_the_users_mistake(pipeline: CommandLine) -> None:
     assert (outcome.code, "pipeline flow import backup" in outcome.err) == (2, True)
 
 
-def test_workers_are_told_to_import_for_a_further_destination(pipeline: CommandLine) -> None:
+def test_starting_a_derived_flow_announces_its_groups(pipeline: CommandLine) -> None:
     make_database(pipeline.directory / "app.db")
     pipeline("move", "app.db", "copy.db", "--flow", "crm")
     pipeline("flow", "add-destination", "crm", "backup.db", "--name", "backup")

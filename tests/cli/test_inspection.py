@@ -12,7 +12,7 @@ from tests.cli.app import CommandLine, change, make_database
 
 @pytest.fixture
 def moved(pipeline: CommandLine) -> CommandLine:
-    """A Flow `crm` with two Movements behind it."""
+    """A Flow `crm` with two Movements."""
     source = make_database(pipeline.directory / "app.db", rows=10)
     assert pipeline("move", "app.db", "copy.db", "--flow", "crm").code == 0
     change(source, "DELETE FROM people WHERE id = 3")
@@ -20,11 +20,11 @@ def moved(pipeline: CommandLine) -> CommandLine:
     return pipeline
 
 
-def test_status_tells_flows_movements_groups_and_files(moved: CommandLine) -> None:
+def test_status_shows_flows_movements_groups_and_files(moved: CommandLine) -> None:
     assert "crm" in moved("status").out
-    told = moved("status", "--json").objects[0]["flows"]
-    assert isinstance(told, list)
-    (flow,) = told
+    found = moved("status", "--json").objects[0]["flows"]
+    assert isinstance(found, list)
+    (flow,) = found
     assert [(one["movement"], one["status"]) for one in flow["movements"]] == [(1, "SUCCESS"), (2, "SUCCESS")]
     assert flow["groups"] == [{"label": "people", "event_files": 2, "imported": 2}]
     assert flow["failures"] == []

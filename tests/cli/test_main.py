@@ -53,7 +53,7 @@ def test_what_was_foreseen_is_one_line(error: Exception, code: int, capsys: pyte
     assert capsys.readouterr().err == f"pipeline: {error}\n"
 
 
-def test_of_a_group_every_message_is_said_once(capsys: pytest.CaptureFixture[str]) -> None:
+def test_each_message_of_an_exception_group_is_printed_once(capsys: pytest.CaptureFixture[str]) -> None:
     group = ExceptionGroup(
         "", [TransientError("one"), ExceptionGroup("", [TransientError("one"), RefusedError("two")])]
     )
@@ -64,10 +64,10 @@ def test_of_a_group_every_message_is_said_once(capsys: pytest.CaptureFixture[str
 @pytest.mark.parametrize("error", [DefectError("a rule was broken"), KeyError("what")])
 def test_a_defect_asks_for_a_report(error: Exception, capsys: pytest.CaptureFixture[str]) -> None:
     assert print_error(error, debug=False) == 1
-    told = capsys.readouterr().err
-    assert "--debug" in told
-    assert "report" in told
-    assert "Traceback" not in told
+    printed = capsys.readouterr().err
+    assert "--debug" in printed
+    assert "report" in printed
+    assert "Traceback" not in printed
 
 
 def test_debug_shows_where(pipeline: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,10 +118,10 @@ def test_an_interrupt_is_130_and_the_same_command_carries_on(tmp_path: Path) -> 
     while not list(tmp_path.glob(".pipeline/**/events/**/*.zst")) and time.monotonic() < until:
         time.sleep(0.01)
     os.kill(running.pid, signal.SIGINT)
-    _, told = running.communicate(timeout=30)
+    _, printed = running.communicate(timeout=30)
     assert running.returncode == 130
-    assert "carries on" in told
-    assert "Traceback" not in told
+    assert "carries on" in printed
+    assert "Traceback" not in printed
     assert run_process(*command, cwd=tmp_path).returncode == 0
     assert contents(tmp_path / "copy.db") == contents(source)
 

@@ -21,7 +21,7 @@ FIELDS = {
 }
 
 
-def test_all_rows_arrive_and_the_last_object_says_so(pipeline: CommandLine) -> None:
+def test_all_rows_arrive_and_the_last_object_is_the_result(pipeline: CommandLine) -> None:
     source = make_database(pipeline.directory / "app.db")
     outcome = pipeline("move", "app.db", "copy.db", "--flow", "crm", "--json")
     assert outcome.code == 0
@@ -48,7 +48,7 @@ def test_a_second_move_costs_what_changed(pipeline: CommandLine) -> None:
     assert contents(pipeline.directory / "copy.db") == contents(source)
 
 
-def test_people_are_told_group_by_group(pipeline: CommandLine) -> None:
+def test_the_summary_has_a_line_for_each_group(pipeline: CommandLine) -> None:
     make_database(pipeline.directory / "app.db")
     outcome = pipeline("move", "app.db", "copy.db", "--flow", "crm")
     assert outcome.out.splitlines()[0] == "Flow crm, Movement 1"

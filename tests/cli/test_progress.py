@@ -1,4 +1,4 @@
-"""Progress: what is counted, and how it is told."""
+"""Progress: how it is counted and shown."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ EVENTS: tuple[Event, ...] = (
 )
 
 
-def told(*events: Event) -> Tally:
+def counted(*events: Event) -> Tally:
     ticks = itertools.count()
     tally = Tally(clock=lambda: float(next(ticks)))
     for event in events:
@@ -60,7 +60,7 @@ def told(*events: Event) -> Tally:
 
 
 def test_counts_are_kept_group_by_group() -> None:
-    tally = told(BEGUN, *EVENTS)
+    tally = counted(BEGUN, *EVENTS)
     group = tally.groups["a"]
     assert (group.rows_read, group.files_stored, group.records_stored, group.bytes_stored) == (100, 1, 100, 1_000)
     assert (group.files_imported, group.upserts_imported, group.deletes_imported) == (1, 90, 10)
@@ -71,48 +71,48 @@ def test_counts_are_kept_group_by_group() -> None:
 
 
 def test_percent_is_100_for_success_alone() -> None:
-    assert told(BEGUN, *EVENTS).percent == 99
-    assert told(BEGUN, MovementSettled(FlowName("crm"), 1, "SUCCESS")).percent == 100
-    assert told().percent == 0
+    assert counted(BEGUN, *EVENTS).percent == 99
+    assert counted(BEGUN, MovementSettled(FlowName("crm"), 1, "SUCCESS")).percent == 100
+    assert counted().percent == 0
 
 
 @given(st.lists(st.sampled_from((BEGUN, *EVENTS)), max_size=40))
 def test_percent_never_goes_down(events: list[Event]) -> None:
-    tally, seen = told(), 0
+    tally, seen = counted(), 0
     for event in events:
         tally.report(event)
         assert seen <= tally.percent <= 100
         seen = tally.percent
 
 
-def test_a_plan_told_again_does_not_count_twice() -> None:
-    tally = told(BEGUN, *EVENTS[:7], ImportPlanned(A, pending=0, skipped=3))
+def test_a_second_plan_does_not_count_twice() -> None:
+    tally = counted(BEGUN, *EVENTS[:7], ImportPlanned(A, pending=0, skipped=3))
     assert (tally.groups["a"].pending, tally.groups["a"].skipped) == (1, 2)
 
 
 @given(st.lists(st.sampled_from((BEGUN, *EVENTS)), max_size=20))
 def test_every_state_can_be_shown(events: list[Event]) -> None:
-    tally = told(*events)
+    tally = counted(*events)
     assert plain_line(tally)
     console = Console(file=io.StringIO(), width=100)
     console.print(picture(tally))
 
 
 def test_the_live_display_shows_every_group_and_escapes_names() -> None:
-    tally = told(MovementBegun(FlowName("crm"), 1, resumed=False, labels=(Label("evil\x1b[2J[red]"), A)), EVENTS[0])
+    tally = counted(MovementBegun(FlowName("crm"), 1, resumed=False, labels=(Label("evil\x1b[2J[red]"), A)), EVENTS[0])
     page = io.StringIO()
     Console(file=page, width=120).print(picture(tally))
     assert "evil\\x1b[2J[red]" in page.getvalue()
     assert "\x1b" not in page.getvalue()
 
 
-def test_the_plain_line_says_what_is_done() -> None:
-    line = plain_line(told(BEGUN, *EVENTS[:7]))
+def test_the_plain_line_shows_the_counts() -> None:
+    line = plain_line(counted(BEGUN, *EVENTS[:7]))
     assert "100 rows read · 100 records imported · 1.1 kB stored · 1 of 2 groups done" in line
 
 
-def test_everybody_is_told_and_logging_takes_every_event() -> None:
-    one, other = told(), told()
+def test_every_reporter_gets_every_event() -> None:
+    one, other = counted(), counted()
     for event in (BEGUN, *EVENTS):
         Fanout([one, other, LogReporter()]).report(event)
     assert one.groups.keys() == other.groups.keys() == {"a", "b"}

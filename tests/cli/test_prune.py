@@ -1,4 +1,4 @@
-"""`pipeline prune`: says what would go, deletes when told to, and leaves all that anybody needs."""
+"""`pipeline prune`: it shows what it would delete, deletes with --yes, and leaves everything that is needed."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_without_yes_nothing_is_deleted(pipeline: CommandLine) -> None:
     assert stored_files(pipeline.directory) == before
 
 
-def test_a_line_tells_of_each_object(pipeline: CommandLine) -> None:
+def test_a_line_is_printed_for_each_object(pipeline: CommandLine) -> None:
     moved_with_files(pipeline)
     *objects, result = pipeline("prune", "crm", "--json").objects
     assert result["deleted"] is False

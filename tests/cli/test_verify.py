@@ -102,7 +102,7 @@ def test_repair_brings_what_differs_and_leaves_nothing_to_do(pipeline: CommandLi
     assert pipeline("verify", "crm").code == 0
 
 
-def test_a_repair_says_as_one_object_what_was_found_and_done(pipeline: CommandLine) -> None:
+def test_a_repair_is_one_object_with_the_comparison_before_it(pipeline: CommandLine) -> None:
     spoil(*moved(pipeline))
     outcome = pipeline("verify", "crm", "--repair", "--json")
     assert outcome.code == 0
@@ -156,7 +156,7 @@ def test_what_was_stored_can_be_verified_without_the_source(pipeline: CommandLin
     assert pipeline("verify", "crm").code == 2
 
 
-def test_mistakes_are_told_in_a_line(pipeline: CommandLine) -> None:
+def test_a_mistake_is_one_line(pipeline: CommandLine) -> None:
     assert pipeline("verify", "crm").code == 2
     moved(pipeline)
     for arguments, code, words in (

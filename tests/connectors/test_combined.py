@@ -128,6 +128,7 @@ async def test_each_stream_goes_where_it_is_routed_and_all_others_to_the_first_p
         for file in (routed, unrouted):
             assert isinstance(await session.load(file, after=[]), Loaded)
         assert set(await session.marks()) == {routed.entry.id, unrouted.entry.id}
+        assert await destination.read_marks(FLOW, wait_seconds=2) == await session.marks()
         assert await session.finish([FIRST, SECOND]) == []
     assert (set(described(tmp_path / "routed")), set(described(tmp_path / "first"))) == ({b"x"}, {b"y"})
 

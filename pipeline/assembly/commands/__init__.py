@@ -1,1 +1,1 @@
-"""One short function a command; the command line and `import pipeline` call them."""
+"""One function for each command. The command line calls them, and `import pipeline` offers most of them."""

@@ -1,7 +1,7 @@
 """What the bucket knows of Flows, and what their destinations have imported.
 
-The bucket is the truth: a destination is only asked for its marks, read-only and for a short time. One that does not
-answer leaves the marks of its Flow unknown, and a Flow whose documents cannot be read hides no other.
+The store is the truth: a destination is only asked for its marks, read-only and for a short time. If it does not answer,
+the marks of its Flow are unknown. A Flow whose documents cannot be read hides no other.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from pipeline.settings import Settings, load_settings
 MOVEMENTS_SHOWN = 10
 """How many of a Flow's Movements its status has: the latest ones."""
 ANSWER_SECONDS = 2.0
-"""How long a destination may take to tell its marks."""
+"""How long a destination may take to return its marks."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,1 +1,1 @@
-"""What commands print: text, JSON, progress, logs, errors."""
+"""What is printed: tables, reports, progress, JSON, logs and errors."""
