@@ -29,7 +29,7 @@ class MovementImport:
     """Imports announced groups of one Movement in one process.
 
     `marks` and `failed` say which Event Files are imported and which could not be; `done` names the File Lists that are
-    worked through, `holding` the groups in progress. Whoever tries to settle the Movement holds `settling`.
+    worked through, `holding` the groups in progress. `settling` is the lock for attempts to settle the Movement.
     """
 
     def __init__(

@@ -23,7 +23,7 @@ from pipeline.domain.planning.compaction import by_stream, is_compact, last_step
 from pipeline.domain.planning.selection import selected
 from pipeline.engine.maintenance.stream_fold import StreamFold
 from pipeline.engine.movements.context import EngineContext
-from pipeline.engine.movements.lifecycle import cancel_compaction, next_movement, refuse_while_pruned
+from pipeline.engine.movements.lifecycle import cancel_compaction, ensure_not_pruned, next_movement
 from pipeline.ports.object_store import PutCondition
 
 log = structlog.get_logger()
@@ -103,7 +103,7 @@ class Compactor:
             raise ConfigurationError(
                 f"Flow {flow.name!r} has stored nothing of its own: it shares what Flow {flow.origin!r} has. Compact that."
             )
-        refuse_while_pruned(flow)
+        ensure_not_pruned(flow)
         latest = await cancel_compaction(self._context.flows, flow)
         if latest is None:
             raise ConfigurationError(f"Flow {flow.name!r} has no Movement yet: there is nothing to compact.")
@@ -117,7 +117,7 @@ class Compactor:
     async def _claim(self, flow: Flow, latest: Movement) -> Movement:
         movement = replace(next_movement(self._context.flows, flow, latest), attempts=1, compaction=True)
         await self._context.flows.create(movement)
-        refuse_while_pruned(await self._context.flows.read_flow(flow.name))
+        ensure_not_pruned(await self._context.flows.read_flow(flow.name))
         return movement
 
     async def _compact(

@@ -26,16 +26,20 @@ class Limits:
     importers: int = 4
     """Event Files that one process imports at the same time."""
     shard_files: int = 0
-    """A group of more pending Event Files is split into shards of about this many. 0: groups are not split, as a process
-    needs that no fleet of workers helps."""
+    """A group of more pending Event Files is split into shards of about this many. 0: groups are not split, which a
+    process needs that has no fleet of workers."""
     max_shards: int = 64
     """The most shards of a group, so that a huge group does not flood the queue."""
     visibility_seconds: float = 60.0
     """A received message is invisible to others for this long; its lease is renewed at a third of that."""
     sweep_seconds: float = 5.0
+    """The sweep looks, and a mover announces its pending groups again, this often."""
     idle_timeout_seconds: float = 900.0
+    """A Movement in which nothing has moved for this long is ended."""
     lifetime_seconds: float = 14 * 86400.0
+    """A Movement older than this is settled TIMED_OUT."""
     progress_seconds: float = 2.0
+    """A worker writes its progress this often."""
 
 
 @dataclass(frozen=True, slots=True)

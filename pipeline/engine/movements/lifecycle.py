@@ -1,4 +1,4 @@
-"""Beginning Movements: by one process that moves (`begin`), or for workers (`start`), one of which then exports (`claim`)."""
+"""How a Movement begins: a mover begins and exports it, or it is started for workers, one of which claims its export."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ async def begin_movement(
     flows: FlowStore, flow: Flow, only: tuple[str, ...] = (), exclude: tuple[str, ...] = ()
 ) -> tuple[Movement, bool]:
     """Return the Movement to work on and whether it is resumed: the latest if it has not settled, else a new one."""
-    refuse_while_pruned(flow)
+    ensure_not_pruned(flow)
 
     def resume(now: Movement) -> Movement:
         if now.settled:
@@ -34,7 +34,7 @@ async def begin_movement(
         return begun, False
 
     begun = await compare_and_set(attempt, f"the Movements of Flow {flow.name!r}")
-    refuse_while_pruned(await flows.read_flow(flow.name))
+    ensure_not_pruned(await flows.read_flow(flow.name))
     return begun
 
 
@@ -42,7 +42,7 @@ async def start_movement(
     flows: FlowStore, flow: Flow, only: tuple[str, ...] = (), exclude: tuple[str, ...] = ()
 ) -> tuple[Movement, bool]:
     """Return a Movement for workers to take up, and whether it is new: the latest if it has not settled."""
-    refuse_while_pruned(flow)
+    ensure_not_pruned(flow)
 
     async def attempt() -> tuple[Movement, bool]:
         latest = await cancel_compaction(flows, flow)
@@ -54,7 +54,7 @@ async def start_movement(
 
     started, is_new = await compare_and_set(attempt, f"the Movements of Flow {flow.name!r}")
     if is_new:
-        refuse_while_pruned(await flows.read_flow(flow.name))
+        ensure_not_pruned(await flows.read_flow(flow.name))
     return started, is_new
 
 
@@ -76,14 +76,14 @@ async def claim_movement(flows: FlowStore, seen: Movement, worker: str) -> Movem
         return replace(taken, attempts=now.attempts + 1, exporter=worker, exported=False)
 
     claimed = await flows.update(seen.flow, seen.number, claim)
-    refuse_while_pruned(await flows.read_flow(seen.flow))
+    ensure_not_pruned(await flows.read_flow(seen.flow))
     return claimed
 
 
 async def cancel_compaction(flows: FlowStore, flow: Flow) -> Movement | None:
     """Return the latest Movement; if it is a compaction that has not ended, cancel it first.
 
-    The compaction may be dead or at work. It has changed nothing yet, and gives way to any other work.
+    The compaction may have died, or may be running. It has changed nothing yet, and gives way to any other work.
     """
     latest = await flows.latest(flow)
     if latest is None or latest.settled or not latest.compaction:
@@ -111,7 +111,7 @@ def next_movement(flows: FlowStore, flow: Flow, before: Movement | None) -> Move
     )
 
 
-def refuse_while_pruned(flow: Flow) -> None:
+def ensure_not_pruned(flow: Flow) -> None:
     """Raise TransientError while a process prunes the Flow."""
     if flow.pruning is not None:
         raise TransientError(

@@ -1,4 +1,4 @@
-"""Settling a Movement: what it came to, once the exporter has ended and every listed file is accounted for."""
+"""Settling a Movement, once it is exported and every listed file is accounted for: its totals, problems and status."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from pipeline.ports.destination import DestinationSession, Mark, Rejection, Viol
 from pipeline.ports.reporter import MovementSettled, ViolationFound
 
 MAX_PROBLEMS = 100
-"""Problems kept in movement.json; all of them are in the failures beside it."""
+"""The most problems kept in movement.json. The documents of its failures have all of them."""
 
 
 def totals_of(
     movement: int, entries: Sequence[FileEntry], marks: Mapping[EventFileId, Mark], run: RunFigures, rejected: int
 ) -> Totals:
-    """Count what a Movement came to."""
+    """Return the totals of a Movement. `marks` are those of the destination."""
     exported = [entry for entry in entries if entry.id.movement == movement]
     marked = [marks[entry.id] for entry in entries if entry.id in marks]
     here = [mark for mark in marked if mark.movement == movement]
@@ -59,10 +59,10 @@ class Settlement:
         failed: Mapping[EventFileId, str],
         run: RunFigures,
     ) -> Movement:
-        """Check the destination, count, and write the final status. The Movement must be `exported`.
+        """Finish the destination, count, and store the final status. The Movement must be `exported`.
 
-        `file_lists` are those of the groups that this Movement was about. LeaseLostError when another exporter has
-        begun on it meanwhile: it may list more files than were counted here.
+        `file_lists` are those of all groups of this Movement. LeaseLostError when another attempt to export it has begun
+        meanwhile: it may list more files than were counted here.
         """
         listed = [entry for key in file_lists for entry in await self._context.flows.read_file_list(key)]
         entries = applicable(listed, marks)
@@ -70,7 +70,7 @@ class Settlement:
         violations = await self._finish(movement, entries, marks)
         totals = totals_of(movement.number, entries, marks, run, len(rejected))
         if movement.origin is not None:
-            totals = replace(totals, files_exported=0)  # the numbers in the files' ids are of another Flow
+            totals = replace(totals, files_exported=0)  # the ids of its files count the Movements of its origin
         status = final_status(
             imported=totals.files_imported,
             skipped=totals.files_skipped,
@@ -85,7 +85,7 @@ class Settlement:
                 return now
             if now.attempts != movement.attempts:
                 raise LeaseLostError(
-                    f"Movement {now.number} of Flow {now.flow!r} is exported anew by another process; this one gives way."
+                    f"Movement {now.number} of Flow {now.flow!r} is exported again by another process; this one gives way."
                 )
             return replace(now.to(status, self._context.clock.now()), totals=totals, problems=problems)
 
@@ -109,7 +109,7 @@ def _problems(
     failed: Mapping[EventFileId, str], rejected: Sequence[Rejection], violations: Sequence[Violation]
 ) -> tuple[str, ...]:
     problems = [f"Event File {file} was not imported: {reason}" for file, reason in failed.items()]
-    problems += [f"Event File {r.file}, line {r.line}, key {r.key} was set aside: {r.reason}" for r in rejected]
+    problems += [f"Event File {r.file}, line {r.line}, key {r.key} was rejected: {r.reason}" for r in rejected]
     problems += [f"{violation.stream}: {violation.message}" for violation in violations]
     more = len(problems) - MAX_PROBLEMS
     return tuple(problems if more <= 0 else [*problems[:MAX_PROBLEMS], f"… and {more:,} more"])

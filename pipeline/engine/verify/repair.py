@@ -33,7 +33,7 @@ from pipeline.domain.keys import Key, order
 from pipeline.domain.movement import Flow, Movement, Status
 from pipeline.domain.schema import StreamSchema
 from pipeline.engine.movements.flow_store import FlowStore
-from pipeline.engine.movements.lifecycle import cancel_compaction, next_movement, refuse_while_pruned
+from pipeline.engine.movements.lifecycle import cancel_compaction, ensure_not_pruned, next_movement
 from pipeline.engine.storage.snapshot_state import SnapshotState
 from pipeline.ports.clock import Clock
 from pipeline.ports.object_store import ObjectStore, PutCondition
@@ -127,7 +127,7 @@ async def begin_repair(
 
     TransientError when the latest Movement has not settled; ConflictError when another process begins one meanwhile.
     """
-    refuse_while_pruned(flow)
+    ensure_not_pruned(flow)
     latest = await cancel_compaction(flows, flow)
     if latest is None or not latest.settled:
         raise TransientError(

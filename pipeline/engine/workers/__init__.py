@@ -1,1 +1,1 @@
-"""Long-running exporters and importers, and the sweep that rings again."""
+"""Long-running exporters and importers, and the sweep that sends lost messages again."""

@@ -95,7 +95,7 @@ class ExportWorker:
         await self._context.queue.send([encode_message(MovementExported(flow, number))])
 
     async def _is_exporter_alive(self, movement: Movement) -> bool:
-        """Watch for a while whether the Movement's exporter makes progress. No two clocks are compared."""
+        """Return whether the Movement's exporter makes progress while it is watched. No two clocks are compared."""
         before = await self._signs_of_life(movement)
         await anyio.sleep(MISSED_UPDATES * self._context.limits.progress_seconds)
         return await self._signs_of_life(movement) != before
