@@ -8,12 +8,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import assert_never
 
 from pipeline.ports.reporter import (
-    BinaryFileFailed,
     BinaryFileStored,
-    BytesMoved,
     Event,
     EventFileFailed,
     EventFileImported,
@@ -24,20 +21,20 @@ from pipeline.ports.reporter import (
     MovementSettled,
     RecordRejected,
     RowsRead,
-    ViolationFound,
+)
+
+GroupEvent = (
+    RowsRead | EventFileStored | GroupComplete | ImportPlanned | EventFileImported | EventFileFailed | RecordRejected
 )
 
 
 @dataclass(slots=True)
 class GroupTally:
-    """The counts of one File Group. `bytes_encoded` are of JSON lines, the other bytes as stored."""
+    """The counts of one File Group. `bytes_stored` are after compression; `began` and `latest` are times of the clock."""
 
     label: str
     rows_read: int = 0
-    bytes_encoded: int = 0
     files_stored: int = 0
-    files_adopted: int = 0
-    records_stored: int = 0
     bytes_stored: int = 0
     complete: bool = False
     listed: int = 0
@@ -45,19 +42,22 @@ class GroupTally:
     pending: int = 0
     skipped: int = 0
     files_imported: int = 0
-    records_imported: int = 0
     upserts_imported: int = 0
     deletes_imported: int = 0
-    bytes_imported: int = 0
     rejected: int = 0
     files_failed: int = 0
     began: float | None = None
     latest: float | None = None
 
     @property
+    def records_imported(self) -> int:
+        """The upserts and deletes that the destination has taken."""
+        return self.upserts_imported + self.deletes_imported
+
+    @property
     def done(self) -> bool:
         """Whether the group is exported, and every file to import was imported or has failed."""
-        return self.complete and self.planned and self.files_imported + self.files_failed >= self.pending
+        return self.complete and self.planned and self._files_done >= self.pending
 
     @property
     def fraction(self) -> float:
@@ -66,9 +66,7 @@ class GroupTally:
             return 0.0
         if not self.planned:
             return 0.5
-        if not self.pending:
-            return 1.0
-        return min(1.0, 0.5 + 0.5 * (self.files_imported + self.files_failed) / self.pending)
+        return min(1.0, 0.5 + 0.5 * self._files_done / self.pending) if self.pending else 1.0
 
     @property
     def seconds(self) -> float:
@@ -84,10 +82,41 @@ class GroupTally:
     @property
     def seconds_left(self) -> float | None:
         """An estimate from the speed so far; None until the group is complete and a file of it is imported."""
-        done = self.files_imported + self.files_failed
-        if not self.complete or not self.planned or not done:
+        if not self.complete or not self.planned or not self._files_done:
             return None
-        return self.seconds / done * max(0, self.pending - done)
+        return self.seconds / self._files_done * max(0, self.pending - self._files_done)
+
+    @property
+    def _files_done(self) -> int:
+        return self.files_imported + self.files_failed
+
+    def count(self, event: GroupEvent) -> None:
+        """Count an event of this group."""
+        match event:
+            case RowsRead():
+                self.rows_read += event.rows
+            case EventFileStored():
+                self.files_stored += 1
+                self.bytes_stored += event.size
+            case GroupComplete():
+                self.complete, self.listed = True, event.listed
+            case ImportPlanned():
+                self._count_plan(event)
+            case EventFileImported():
+                self.files_imported += 1
+                self.upserts_imported += event.mark.upserts
+                self.deletes_imported += event.mark.deletes
+            case EventFileFailed():
+                self.files_failed += 1
+            case RecordRejected():
+                self.rejected += 1
+
+    def _count_plan(self, event: ImportPlanned) -> None:
+        """Count a plan. In a later plan, `skipped` includes the files imported since the first."""
+        if not self.planned:
+            self.planned, self.pending, self.skipped = True, event.pending, event.skipped
+        else:
+            self.pending = max(self.pending, self._files_done + event.pending)
 
 
 @dataclass(slots=True)
@@ -100,18 +129,18 @@ class Tally:
     resumed: bool = False
     status: str = ""
     groups: dict[str, GroupTally] = field(default_factory=dict)
-    binaries_stored: int = 0
-    binaries_reused: int = 0
-    binaries_failed: int = 0
     bytes_of_binaries: int = 0
-    rejected: int = 0
-    violated: int = 0
     began: float = 0.0
     _percent: int = 0
 
     def __post_init__(self) -> None:
         """Start the clock."""
         self.began = self.clock()
+
+    @property
+    def rejected(self) -> int:
+        """The rejected records of all groups."""
+        return sum(group.rejected for group in list(self.groups.values()))
 
     @property
     def seconds(self) -> float:
@@ -142,79 +171,13 @@ class Tally:
                 for label in event.labels:
                     self.groups.setdefault(label, GroupTally(label))
             case BinaryFileStored():
-                self._count_binary(event)
-            case BinaryFileFailed():
-                self.binaries_failed += 1
-            case BytesMoved():
-                pass
-            case ViolationFound():
-                self.violated += 1
+                self.bytes_of_binaries += 0 if event.reused else event.size
             case MovementSettled():
                 self.status = event.status
+            case _ if isinstance(event, GroupEvent):
+                group = self.groups.setdefault(event.label, GroupTally(event.label))
+                group.latest = self.clock()
+                group.began = group.latest if group.began is None else group.began
+                group.count(event)
             case _:
-                self._count_in_group(event)
-
-    def _count_binary(self, event: BinaryFileStored) -> None:
-        if event.reused:
-            self.binaries_reused += 1
-        else:
-            self.binaries_stored += 1
-            self.bytes_of_binaries += event.size
-
-    def _count_in_group(
-        self,
-        event: RowsRead
-        | EventFileStored
-        | GroupComplete
-        | ImportPlanned
-        | EventFileImported
-        | EventFileFailed
-        | RecordRejected,
-    ) -> None:
-        group = self.groups.setdefault(event.label, GroupTally(event.label))
-        now = self.clock()
-        group.began = now if group.began is None else group.began
-        group.latest = now
-        match event:
-            case RowsRead():
-                group.rows_read += event.rows
-                group.bytes_encoded += event.encoded_bytes
-            case EventFileStored():
-                _count_stored(group, event)
-            case GroupComplete():
-                group.complete, group.listed = True, event.listed
-            case ImportPlanned():
-                _count_plan(group, event)
-            case EventFileImported():
-                _count_imported(group, event)
-            case EventFileFailed():
-                group.files_failed += 1
-            case RecordRejected():
-                group.rejected += 1
-                self.rejected += 1
-            case _ as never:
-                assert_never(never)
-
-
-def _count_stored(group: GroupTally, event: EventFileStored) -> None:
-    group.files_stored += 1
-    group.files_adopted += event.adopted
-    group.records_stored += event.upserts + event.deletes
-    group.bytes_stored += event.size
-
-
-def _count_plan(group: GroupTally, event: ImportPlanned) -> None:
-    """Count a plan. In a later plan of the same group, `skipped` includes the files imported since the first."""
-    done = group.files_imported + group.files_failed
-    if not group.planned:
-        group.planned, group.pending, group.skipped = True, event.pending, event.skipped
-    else:
-        group.pending = max(group.pending, done + event.pending)
-
-
-def _count_imported(group: GroupTally, event: EventFileImported) -> None:
-    group.files_imported += 1
-    group.upserts_imported += event.mark.upserts
-    group.deletes_imported += event.mark.deletes
-    group.records_imported += event.mark.upserts + event.mark.deletes
-    group.bytes_imported += event.size
+                pass

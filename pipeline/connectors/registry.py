@@ -7,11 +7,12 @@ created: some are extras, and all take time.
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pipeline.connectors.locations import Location, path_location, read_path_url, read_server_url, split_url
 from pipeline.domain.errors import ConfigurationError
@@ -59,16 +60,8 @@ class Connector:
     files: Callable[[Location], Sequence[Path]] = no_files
 
 
-def _sqlite_source(location: Location, options: ReadOptions) -> Source:
-    from pipeline.connectors.sqlite import SqliteSource
-
-    return SqliteSource(_path(location))
-
-
-def _sqlite_destination(location: Location) -> Destination:
-    from pipeline.connectors.sqlite import SqliteDestination
-
-    return SqliteDestination(_path(location))
+def _connector_module(name: str) -> Any:
+    return importlib.import_module(f"pipeline.connectors.{name}")
 
 
 def _sqlite_files(location: Location) -> Sequence[Path]:
@@ -77,37 +70,9 @@ def _sqlite_files(location: Location) -> Sequence[Path]:
     They must not be read as files of a tree in the same process: it would give up SQLite's locks on a file with the first
     descriptor of it that it closes (https://sqlite.org/howtocorrupt.html, 2.2).
     """
-    path = _path(location)
+    path = location.path
+    assert path is not None
     return [path.with_name(path.name + suffix) for suffix in ("", "-wal", "-shm", "-journal")]
-
-
-def _postgres_source(location: Location, options: ReadOptions) -> Source:
-    from pipeline.connectors.postgres import PostgresSource
-
-    return PostgresSource(location.written)
-
-
-def _postgres_destination(location: Location) -> Destination:
-    from pipeline.connectors.postgres import PostgresDestination
-
-    return PostgresDestination(location.written)
-
-
-def _files_source(location: Location, options: ReadOptions) -> Source:
-    from pipeline.connectors.files import FilesSource
-
-    return FilesSource(_path(location), stream=FILES_STREAM, checksum=options.checksum, exclude=options.exclude)
-
-
-def _files_destination(location: Location) -> Destination:
-    from pipeline.connectors.files import FilesDestination
-
-    return FilesDestination(_path(location))
-
-
-def _path(location: Location) -> Path:
-    assert location.path is not None
-    return location.path
 
 
 SQLITE = Connector(
@@ -115,8 +80,8 @@ SQLITE = Connector(
     schemes=("sqlite",),
     is_database=True,
     read=lambda url: read_path_url("sqlite", url, may_be_relative=True),
-    source=_sqlite_source,
-    destination=_sqlite_destination,
+    source=lambda location, options: _connector_module("sqlite").SqliteSource(location.path),
+    destination=lambda location: _connector_module("sqlite").SqliteDestination(location.path),
     files=_sqlite_files,
 )
 POSTGRESQL = Connector(
@@ -124,8 +89,8 @@ POSTGRESQL = Connector(
     schemes=("postgresql", "postgres"),
     is_database=True,
     read=lambda url: read_server_url("postgresql", url),
-    source=_postgres_source,
-    destination=_postgres_destination,
+    source=lambda location, options: _connector_module("postgres").PostgresSource(location.written),
+    destination=lambda location: _connector_module("postgres").PostgresDestination(location.written),
     extra="postgres",
 )
 FILES = Connector(
@@ -133,8 +98,10 @@ FILES = Connector(
     schemes=("file",),
     is_database=False,
     read=lambda url: read_path_url("file", url, may_be_relative=False),
-    source=_files_source,
-    destination=_files_destination,
+    source=lambda location, options: _connector_module("files").FilesSource(
+        location.path, stream=FILES_STREAM, checksum=options.checksum, exclude=options.exclude
+    ),
+    destination=lambda location: _connector_module("files").FilesDestination(location.path),
 )
 BUILT_IN: Mapping[str, Connector] = {
     scheme: connector for connector in (FILES, POSTGRESQL, SQLITE) for scheme in connector.schemes
