@@ -16,30 +16,22 @@ BATCH_RECORDS = 10_000
 
 
 class RejectedRecords(Protocol):
-    """The rejected records of one Flow, stored at the destination."""
+    """The rejected records of one Flow, stored at the destination. An id is reused only above all stored ids."""
 
     def rejections(self, file: EventFileId | None = None) -> Sequence[Rejection]:
-        """Return the rejections of the Flow, or of one file, in the order of their ids."""
-        ...
+        """Return the rejections of the Flow, or of one file, by id."""
 
     def rejected_ids(self, stream: StreamName, blocked_of: EventFileId | None = None) -> Sequence[int]:
-        """Return the ids of a stream's rejected records, ascending; with `blocked_of`, of the blocked ones of that file.
-
-        An id may be used again only if it is greater than all that are stored.
-        """
-        ...
+        """Return the ids of a stream's rejected records, ascending; with `blocked_of`, of the blocked ones of that file."""
 
     def rejected_records(self, ids: Sequence[int]) -> Sequence[RejectedRecord]:
-        """Return those of these records that are still stored, in the order of their ids."""
-        ...
+        """Return those of these records that are still stored, by id."""
 
     def schemas(self) -> Sequence[StreamSchema]:
         """Return the latest schema of each stream of the Flow."""
-        ...
 
     def correct_marks(self, accepted: Mapping[EventFileId, int]) -> None:
         """Count records that were accepted after all as upserts of their files."""
-        ...
 
 
 class RetryingLoad(Protocol):
@@ -47,7 +39,6 @@ class RetryingLoad(Protocol):
 
     def retry(self, records: Sequence[RejectedRecord]) -> None:
         """Remove these records from the rejected ones and apply them; store again those that are rejected again."""
-        ...
 
 
 def retry_rejected_records(

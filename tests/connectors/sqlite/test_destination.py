@@ -74,7 +74,7 @@ async def test_a_swap_across_the_whole_file_goes_in_and_the_culprit_beside_it_do
     ]
     loaded = await load(path, items(*lines))
     assert [(rejection.line, rejection.key) for rejection in loaded.rejections] == [(1002, "[5]")]
-    assert loaded.mark == Mark(upserts=1000, deletes=0, rejected=1)
+    assert loaded.mark == Mark(upserts=1000, deletes=0, rejected=1, movement=1)
     assert rows(path, "SELECT name FROM item WHERE id IN (0, 999) ORDER BY id") == [("name 999",), ("name 0",)]
 
 
@@ -142,7 +142,7 @@ async def test_what_is_set_aside_goes_in_when_the_reason_is_gone(path: Path) -> 
     assert await retry(path) == []
     assert held(path) == [(2, "a", None), (3, "c", None)]
     async with SqliteDestination(path).open(FLOW) as session:
-        assert await session.marks() == {file.entry.id: Mark(upserts=2, deletes=0, rejected=0)}
+        assert await session.marks() == {file.entry.id: Mark(upserts=2, deletes=0, rejected=0, movement=1)}
 
 
 @pytest.mark.parametrize("last", [item(400, "fine"), delete(400)])

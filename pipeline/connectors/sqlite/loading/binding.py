@@ -16,7 +16,6 @@ from pipeline.domain.keys import KeyValue, RawText
 SqlValue = bool | int | float | str | bytes | None
 
 _UTF16 = {"UTF-16le": "utf-16-le", "UTF-16be": "utf-16-be"}
-_NAN = "NaN, which SQLite stores as NULL"
 _BLOCKED = (apsw.SQLITE_CONSTRAINT_UNIQUE, apsw.SQLITE_CONSTRAINT_PRIMARYKEY, apsw.SQLITE_CONSTRAINT_ROWID)
 
 
@@ -52,14 +51,9 @@ def column_in(message: str, table: str) -> str | None:
 
 def bind_tagged(_cursor: apsw.Cursor, _number: int, value: object) -> SqlValue:
     """Return the value of a tagged object (`pipeline.codec.values`) when apsw binds it, on the fast path."""
-    try:
-        found = from_json(value)
-    except DamagedError as error:
-        raise InvalidRecordError(str(error)) from error
+    found = _value(value)
     if isinstance(found, RawText):
         raise InvalidRecordError("text that is not valid in its encoding needs a statement of its own")
-    if isinstance(found, float) and math.isnan(found):
-        raise InvalidRecordError(_NAN)
     return found
 
 
@@ -84,8 +78,8 @@ def bind(body: object, names: Sequence[str], target: Target) -> Bound:
     raw = set()
     for position, name in enumerate(columns):
         try:
-            value = _storable(from_json(body[name]), target)
-        except (DamagedError, InvalidRecordError) as error:
+            value = _in_encoding(_value(body[name]), target)
+        except InvalidRecordError as error:
             raise InvalidRecordError(f"column {name}: {error}") from error
         if isinstance(value, RawText):
             raw.add(position)
@@ -94,12 +88,20 @@ def bind(body: object, names: Sequence[str], target: Target) -> Bound:
     return Bound(columns, tuple(values), frozenset(raw))
 
 
-def _storable(value: KeyValue, target: Target) -> KeyValue:
+def _value(written: object) -> KeyValue:
+    try:
+        value = from_json(written)
+    except DamagedError as error:
+        raise InvalidRecordError(str(error)) from error
+    if isinstance(value, int) and not -(1 << 63) <= value < 1 << 63:
+        raise InvalidRecordError("an integer of more than 64 bits")
+    if isinstance(value, float) and math.isnan(value):
+        raise InvalidRecordError("NaN, which SQLite stores as NULL")
+    return value
+
+
+def _in_encoding(value: KeyValue, target: Target) -> KeyValue:
     match value:
-        case int() if not -(1 << 63) <= value < 1 << 63:
-            raise InvalidRecordError("an integer of more than 64 bits")
-        case float() if math.isnan(value):
-            raise InvalidRecordError(_NAN)
         case RawText() if target.source_encoding != target.encoding:
             raise InvalidRecordError(
                 f"text that is not valid {target.source_encoding} cannot be held by a database in {target.encoding}"

@@ -14,6 +14,7 @@ from pipeline.codec.event_files.constraints import constraints_of
 from pipeline.connectors.sql.constraints import foreign_key_clause, index_name, index_terms, warn_unsupported
 from pipeline.connectors.sql.identifiers import quoted
 from pipeline.connectors.sqlite.schema.constraints import checks_in
+from pipeline.connectors.sqlite.schema.indexes import read_foreign_keys, read_indexes
 from pipeline.connectors.sqlite.schema.tables import create_sql, folded, read_table
 from pipeline.domain.constraints import ForeignKey, Index, UnsupportedConstraint
 from pipeline.domain.ids import StreamName
@@ -69,31 +70,22 @@ def create_constraints(connection: apsw.Connection, schema: StreamSchema) -> Ite
 def _has_index(connection: apsw.Connection, table: str, wanted: Index) -> bool:
     """Whether the table has an index of the same columns, or is in their order itself."""
     terms = [(folded(column.name), column.descending) for column in wanted.columns]
-    key = read_table(connection, table).declared_key
-    if terms == [(folded(column.name), False) for column in key]:
+    if terms == [(folded(column.name), False) for column in read_table(connection, table).declared_key]:
         return True
-    indexes = connection.execute(
-        "SELECT name, \"unique\" FROM pragma_index_list(?, 'main') WHERE NOT partial", (table,)
-    ).fetchall()
-    for name, unique in indexes:
-        found = connection.execute(
-            "SELECT name, \"desc\" FROM pragma_index_xinfo(?, 'main') WHERE key ORDER BY seqno", (name,)
-        ).fetchall()
-        if (unique or not wanted.unique) and terms == [(folded(str(name)), bool(desc)) for name, desc in found]:
-            return True
-    return False
+    return any(
+        terms == [(folded(name), term.descending) for name, term in zip(index.columns or (), index.terms, strict=False)]
+        for index in read_indexes(connection, table)
+        if not index.partial and (index.unique or not wanted.unique)
+    )
 
 
 def _has_foreign_key(connection: apsw.Connection, table: str, wanted: ForeignKey) -> bool:
     """Whether the table has a foreign key of these columns to that table."""
-    rows = connection.execute(
-        'SELECT id, "table", "from" FROM pragma_foreign_key_list(?, \'main\') ORDER BY id, seq', (table,)
-    ).fetchall()
-    found: dict[tuple[object, bytes], list[bytes]] = {}
-    for number, parent, column in rows:
-        found.setdefault((number, folded(str(parent))), []).append(folded(str(column)))
     columns = [folded(name) for name in wanted.columns]
-    return any(parent == folded(wanted.references) and columns == has for (_, parent), has in found.items())
+    return any(
+        folded(key.parent) == folded(wanted.references) and columns == [folded(name) for name in key.columns]
+        for key in read_foreign_keys(connection, table)
+    )
 
 
 def _is_made_by_hand(connection: apsw.Connection, table: str, constraint: UnsupportedConstraint) -> bool:

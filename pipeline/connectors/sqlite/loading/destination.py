@@ -136,19 +136,14 @@ class SqliteDestinationSession:
     def _prepare(self, file: FileToLoad) -> tuple[FileLoad, Target]:
         schema = file.header.schema
         self._ledger.create()
-        before = self._managed.evolve(schema, file.header.export_time)
-        load, target = self._open_load(schema)
-        self._managed.record(before, schema, file.header.export_time)
-        if before.is_latest:
+        target, is_latest = self._managed.ensure(schema, file.header.export_time)
+        if is_latest:
             self._ledger.set_schema(schema)
-        return load, target
-
-    def _open_load(self, schema: StreamSchema) -> tuple[FileLoad, Target]:
-        target = ensure_table(self._connection, schema)
         return FileLoad(self._connection, self._ledger, target, schema.stream, self._place(schema.stream)), target
 
     def _retry_stream(self, schema: StreamSchema) -> None:
-        load, _ = self._open_load(schema)
+        target = ensure_table(self._connection, schema)
+        load = FileLoad(self._connection, self._ledger, target, schema.stream, self._place(schema.stream))
         retry_stream(self._ledger, load, schema.stream)
 
     def _complete(self, file: FileToLoad, load: FileLoad, target: Target) -> Loaded:

@@ -11,6 +11,7 @@ from pipeline.codec.event_files.constraints import constraints_of
 from pipeline.connectors.sql.identifiers import quoted, quoted_list
 from pipeline.connectors.sqlite.loading.constraints_out import foreign_key_clauses
 from pipeline.connectors.sqlite.loading.target import Target
+from pipeline.connectors.sqlite.schema.indexes import read_indexes
 from pipeline.connectors.sqlite.schema.statements import check_create_table
 from pipeline.connectors.sqlite.schema.streams import sqlite_native
 from pipeline.connectors.sqlite.schema.tables import Table, encoding_of, folded, is_reserved, read_table
@@ -141,15 +142,11 @@ def _conflict_terms(connection: apsw.Connection, table: Table, key: tuple[str, .
     if hidden is not None or (table.rowid_column is not None and key == (table.rowid_column,)):
         return quoted(key[0])
     wanted = {folded(name) for name in key}
-    for (index,) in connection.execute(
-        "SELECT name FROM pragma_index_list(?, 'main') WHERE \"unique\" AND NOT partial ORDER BY origin <> 'pk', seq",
-        (table.name,),
-    ).fetchall():
-        terms = connection.execute(
-            "SELECT name, coll FROM pragma_index_xinfo(?, 'main') WHERE key ORDER BY seqno", (index,)
-        ).fetchall()
-        if None not in (name for name, _ in terms) and {folded(str(name)) for name, _ in terms} == wanted:
-            return ", ".join(f"{quoted(str(name))} COLLATE {quoted(str(collation))}" for name, collation in terms)
+    for index in sorted(read_indexes(connection, table.name), key=lambda index: index.origin != "pk"):
+        columns = index.columns or ()
+        if index.unique and not index.partial and set(map(folded, columns)) == wanted:
+            terms = zip(columns, index.terms, strict=True)
+            return ", ".join(f"{quoted(name)} COLLATE {quoted(term.collation)}" for name, term in terms)
     names = quoted_list(key)
     raise ConfigurationError(
         f"Table {table.name} of the destination has no unique index on the stream's key ({names}), so rows could be "

@@ -8,8 +8,9 @@ the file.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import apsw
 import orjson
@@ -27,8 +28,19 @@ from pipeline.connectors.sqlite.loading.target import Target
 from pipeline.domain.ids import EventFileId, StreamName
 from pipeline.ports.destination import Rejection
 
-Bodies = Callable[[int, int], Sequence[object]]
-"""Returns the bodies of the records from one position to another."""
+
+@dataclass(frozen=True)
+class _PlainRun:
+    """A block of upserts of plain values, whose bodies are parsed only when the fast path fails."""
+
+    block: bytes
+    first_line: int
+    what: str
+
+    @cached_property
+    def bodies(self) -> Sequence[object]:
+        (run,) = runs(parse_block(self.block, self.first_line, self.what), self.first_line)
+        return run.bodies
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,27 +73,23 @@ class FileLoad:
 
         They are decoded here, not in advance by another thread, whose values would be in another processor's cache.
         """
-        values, width = self._plain_values(block, header_columns), len(header_columns)
+        what = f"Event File {file}"
+        values = self._plain_values(block, header_columns)
         if values is not None:
-
-            def bodies(start: int, end: int) -> list[object]:
-                rows = range(start * width, end * width, width)
-                return [dict(zip(header_columns, values[at : at + width], strict=True)) for at in rows]
-
-            count = len(values) // width
-            self._upsert(values, bodies, count, file, first_line)
+            count = len(values) // len(header_columns)
+            self._upsert(_PlainRun(block, first_line, what), count, values, file)
             return count
-        records = parse_block(block, first_line, f"Event File {file}")
+        records = parse_block(block, first_line, what)
         for run in runs(records, first_line):
-            match run.kind:
-                case "upsert":
-                    self._upsert_run(run, file, width)
-                case "delete":
-                    self._delete_run(run, file)
-                case _:
-                    reason = InvalidRecordError("neither an upsert nor a delete")
-                    for line, record in enumerate(run.bodies, run.first_line):
-                        self._reject(file, line, record, UNKNOWN, reason)
+            if run.kind == UPSERT:
+                values = self._writer.whole_values(run.bodies, len(header_columns))
+                self._upsert(run, len(run.bodies), values, file)
+            elif run.kind == DELETE:
+                self._delete_run(run, file)
+            else:
+                reason = InvalidRecordError("neither an upsert nor a delete")
+                for line, record in enumerate(run.bodies, run.first_line):
+                    self._reject(file, line, record, UNKNOWN, reason)
         return len(records)
 
     def retry(self, records: Sequence[RejectedRecord]) -> None:
@@ -113,32 +121,19 @@ class FileLoad:
         values = None if self._upsert_lines is None else self._upsert_lines.decode(block)
         return None if values is None or self._writer.has_null_key(values) else values
 
-    def _upsert_run(self, run: Run, file: EventFileId, width: int) -> None:
-        values = self._writer.whole_values(run.bodies, width)
-
-        def bodies(start: int, end: int) -> Sequence[object]:
-            return run.bodies[start:end]
-
-        self._upsert(values, bodies, len(run.bodies), file, run.first_line)
-
-    def _upsert(
-        self, values: Sequence[object] | None, bodies: Bodies, count: int, file: EventFileId, first_line: int
-    ) -> None:
-        """Upsert `count` records, a statement at a time: by their `values`, or else by their `bodies`."""
+    def _upsert(self, run: Run | _PlainRun, count: int, values: Sequence[object] | None, file: EventFileId) -> None:
+        """Upsert `count` records, a statement at a time: by their `values`, or else by their bodies."""
         step, width = self._target.rows_per_statement, len(self._target.columns)
         for start in range(0, count, step):
             end = min(start + step, count)
-            if values is not None and self._writer.upsert_rows(end - start, values[start * width : end * width]):
+            whole = values is not None and self._writer.upsert_rows(end - start, values[start * width : end * width])
+            if whole or self._writer.upsert(run.bodies[start:end]) is None:
                 self.upserts += end - start
                 if self._has_rejected:
-                    self._drop_rejected(bodies(start, end))
-                continue
-            found = bodies(start, end)
-            if self._writer.upsert(found) is None:
-                self.upserts += end - start
-                self._drop_rejected(found)
+                    self._drop_rejected(run.bodies[start:end])
             else:
-                self._replace([_Upsert(file, line, body) for line, body in enumerate(found, first_line + start)])
+                lines = enumerate(run.bodies[start:end], run.first_line + start)
+                self._replace([_Upsert(file, line, body) for line, body in lines])
 
     def _replace(self, upserts: Sequence[_Upsert]) -> None:
         """Apply all upserts except those that are rejected even alone."""

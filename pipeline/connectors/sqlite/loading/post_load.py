@@ -9,6 +9,7 @@ import apsw
 
 from pipeline.connectors.sql.constraints import EXAMPLE_ROWS, broken_reference
 from pipeline.connectors.sql.identifiers import quoted
+from pipeline.connectors.sqlite.schema.indexes import read_foreign_keys
 from pipeline.connectors.sqlite.schema.statements import check_create_index
 from pipeline.connectors.sqlite.schema.tables import create_sql, folded, is_reserved, read_table, sequence_of
 from pipeline.domain.errors import ConfigurationError
@@ -82,10 +83,7 @@ def _violations_of(connection: apsw.Connection, table: str) -> Iterator[Violatio
         counts[key] += 1
         if rowid is not None and len(examples[key]) < EXAMPLE_ROWS:
             examples[key].append(str(rowid))
+    columns = {key.id: key.columns for key in read_foreign_keys(connection, table)}
     for (parent, number), count in counts.items():
-        rows = connection.execute(
-            "SELECT \"from\" FROM pragma_foreign_key_list(?, 'main') WHERE id = ? ORDER BY seq", (table, number)
-        ).fetchall()
-        columns = [str(name) for (name,) in rows]
-        message = broken_reference(count, columns, parent, examples[parent, number], "rowid ")
+        message = broken_reference(count, columns[number], parent, examples[parent, number], "rowid ")
         yield Violation(StreamName(table), message)

@@ -17,7 +17,8 @@ import orjson
 from pipeline.connectors.sql.identifiers import quoted
 from pipeline.connectors.sqlite.loading.binding import REJECTING_ERRORS
 from pipeline.connectors.sqlite.loading.constraints_out import index_statements
-from pipeline.connectors.sqlite.loading.ensure_table import create_statement
+from pipeline.connectors.sqlite.loading.ensure_table import create_statement, ensure_table
+from pipeline.connectors.sqlite.loading.target import Target
 from pipeline.connectors.sqlite.schema.streams import sqlite_native
 from pipeline.connectors.sqlite.schema.tables import create_sql, folded, read_table
 from pipeline.domain.errors import ConfigurationError
@@ -52,52 +53,43 @@ class ManagedTable:
     as_of: str
 
 
-@dataclass(frozen=True, slots=True)
-class TableBefore:
-    """A table before a load: its statement, None if there is none, and what is stored of it if it is managed.
-
-    `is_latest`: no later schema of the stream has been loaded. Files that are applied side by side may have been exported
-    before and after a change.
-    """
-
-    sql: str | None
-    managed: ManagedTable | None
-    is_latest: bool
-
-
 class ManagedTables:
     """The tables that were created here. Methods are called within a transaction."""
 
     def __init__(self, connection: apsw.Connection) -> None:
         self._connection = connection
 
-    def evolve(self, schema: StreamSchema, exported: datetime) -> TableBefore:
-        """Change the stream's table into what its source declares now, if it is managed."""
+    def ensure(self, schema: StreamSchema, exported: datetime) -> tuple[Target, bool]:
+        """Return the stream's table, created or changed as needed, and whether this is the latest schema of the stream.
+
+        Files that are applied side by side may have been exported before and after a change.
+        """
         self._connection.execute(_LEDGER).fetchall()
-        managed, sql = self._read(schema.stream), create_sql(self._connection, schema.stream)
-        if managed is None or managed.sql != sql:
-            return TableBefore(sql, None, is_latest=True)
-        if _timestamp(exported) < managed.as_of:
-            return TableBefore(sql, managed, is_latest=False)
+        managed, is_latest = self._read(schema.stream), True
+        if managed is not None:
+            is_latest = _timestamp(exported) >= managed.as_of
+            if is_latest:
+                managed = self._evolve(managed, schema, exported)
+        before = create_sql(self._connection, schema.stream)
+        target = ensure_table(self._connection, schema)
+        sql = create_sql(self._connection, schema.stream) or ""
+        if before is None:
+            made_from = _create_statement(schema) or ""
+            indexes, as_of = _indexes(schema), _timestamp(exported)
+            self._write(ManagedTable(schema.stream, sql, made_from, made_from, indexes, as_of))
+        elif managed is not None and sql != before:
+            self._write(replace(managed, sql=sql, made_from=""))
+        return target, is_latest
+
+    def _evolve(self, managed: ManagedTable, schema: StreamSchema, exported: datetime) -> ManagedTable:
+        """Change a table into what its source declares now, if its rows allow it."""
         wanted, indexes = _create_statement(schema) or managed.wanted, _indexes(schema)
         self._drop_indexes(managed, indexes)
         managed = replace(managed, wanted=wanted, indexes=indexes, as_of=_timestamp(exported))
         self._write(managed)
-        if managed.made_from not in ("", wanted) and self._rebuild(managed) is None:
-            managed = self._read(schema.stream)
-        return TableBefore(create_sql(self._connection, schema.stream), managed, is_latest=True)
-
-    def record(self, before: TableBefore, schema: StreamSchema, exported: datetime) -> None:
-        """Store the table's statement after it was created or widened."""
-        sql = create_sql(self._connection, schema.stream)
-        if sql is None or sql == before.sql:
-            return
-        if before.sql is None:
-            made_from = _create_statement(schema) or ""
-            indexes, as_of = _indexes(schema), _timestamp(exported)
-            self._write(ManagedTable(schema.stream, sql, made_from, made_from, indexes, as_of))
-        elif before.managed is not None:
-            self._write(replace(before.managed, sql=sql, made_from=""))
+        if managed.made_from in ("", wanted) or self._rebuild(managed) is not None:
+            return managed
+        return self._read(schema.stream) or managed
 
     def retry_rebuilds(self, streams: Sequence[StreamName]) -> Iterator[Violation]:
         """Rebuild tables that could not be rebuilt while records were missing. One that still cannot is a violation."""
@@ -106,8 +98,6 @@ class ManagedTables:
         for stream in streams:
             managed = self._read(stream)
             if managed is None or managed.made_from == managed.wanted:
-                continue
-            if managed.sql != create_sql(self._connection, stream):
                 continue
             reason = self._rebuild(managed)
             if reason is not None:
@@ -171,10 +161,11 @@ class ManagedTables:
                 self._connection.execute(f"DROP INDEX main.{quoted(str(name))}").fetchall()
 
     def _read(self, stream: StreamName) -> ManagedTable | None:
+        """Return what is stored of a table that is still as the last change made here left it."""
         rows = self._connection.execute(
             "SELECT name, sql, made_from, wanted, indexes, as_of FROM _pipeline_tables WHERE name = ?", (stream,)
         ).fetchall()
-        if not rows:
+        if not rows or rows[0][1] != create_sql(self._connection, stream):
             return None
         name, sql, made_from, wanted, indexes, as_of = map(str, rows[0])
         return ManagedTable(name, sql, made_from, wanted, tuple(orjson.loads(indexes)), as_of)
