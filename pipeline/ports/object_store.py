@@ -5,7 +5,7 @@ The bucket is the truth. Everything two processes could both decide is decided h
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from enum import Enum
@@ -18,6 +18,10 @@ Version = NewType("Version", str)
 
 OpenBody = Callable[[], AbstractAsyncContextManager[AsyncIterable[bytes]]]
 """Opens a large body from its start. A store MAY open it more than once, to try again."""
+
+
+PAGE_OBJECTS = 1000
+"""The most objects that one request lists (S3: https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html)."""
 
 
 class PutCondition(Enum):
@@ -80,7 +84,7 @@ class ObjectStore(Protocol):
         ...
 
     async def list_page(
-        self, prefix: str, *, after: ObjectKey | None = None, limit: int = 1000
+        self, prefix: str, *, after: ObjectKey | None = None, limit: int = PAGE_OBJECTS
     ) -> Sequence[ObjectInfo]:
         """Return up to `limit` objects whose keys start with `prefix` and sort after `after`, in UTF-8 byte order.
 
@@ -92,3 +96,15 @@ class ObjectStore(Protocol):
     async def delete(self, key: ObjectKey) -> None:
         """Remove the object if it is there. Idempotent."""
         ...
+
+
+async def list_pages(store: ObjectStore, prefix: str) -> AsyncGenerator[Sequence[ObjectInfo], None]:
+    """Yield the objects whose keys start with `prefix`, in pages of up to `PAGE_OBJECTS`, one request each."""
+    after: ObjectKey | None = None
+    page: Sequence[ObjectInfo] = ()
+    while after is None or len(page) == PAGE_OBJECTS:
+        page = await store.list_page(prefix, after=after, limit=PAGE_OBJECTS)
+        if not page:
+            return
+        yield page
+        after = page[-1].key

@@ -31,7 +31,7 @@ def test_a_new_destination_imports_each_row_once(pipeline: CommandLine) -> None:
 
 def test_a_destination_that_has_it_all_passes_it_over(pipeline: CommandLine) -> None:
     moved_often(pipeline)
-    assert "1 stream folded, as Movement 4." in pipeline("compact", "crm").out
+    assert "1 stream compacted, as Movement 4." in pipeline("compact", "crm").out
     assert "2 Event Files, 0 imported, 2 passed over." in pipeline("files", "crm").out
     last = pipeline("move", "app.db", "copy.db", "--flow", "crm", "--json").objects[-1]
     assert (last["movement"], last["status"], last["event_files"]) == (
@@ -45,10 +45,10 @@ def test_a_destination_that_has_it_all_passes_it_over(pipeline: CommandLine) -> 
     assert contents(pipeline.directory / "copy.db") == contents(pipeline.directory / "app.db")
 
 
-def test_there_may_be_nothing_to_fold(pipeline: CommandLine) -> None:
+def test_there_may_be_nothing_to_compact(pipeline: CommandLine) -> None:
     moved_often(pipeline, 1)
     outcome = pipeline("compact", "crm")
-    assert (outcome.code, "nothing to fold" in outcome.out) == (0, True)
+    assert (outcome.code, "nothing to compact" in outcome.out) == (0, True)
     again = pipeline("compact", "crm", "--stream", "x*", "--json").objects[-1]
     assert again["movement"] is None
 

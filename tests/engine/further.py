@@ -80,7 +80,7 @@ class WiderWorld(World):
         """Run one process that prunes, or only looks."""
         context = self.context(faults)
         pruner = Pruner(context.store, context.flows, self.clock, FLOW, "worker", **kept)
-        return await pruner.run(ignore, alone=True) if deleting else await pruner.look(ignore)
+        return await pruner.run(ignore, take_over=True) if deleting else await pruner.preview(ignore)
 
     async def keys(self) -> set[str]:
         """All keys of the Flow."""

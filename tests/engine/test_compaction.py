@@ -104,7 +104,7 @@ async def test_a_destination_that_is_half_way_ends_right_wherever_it_stands() ->
 
 
 @on_trio
-async def test_what_is_compact_stays_as_it_is_and_what_came_since_is_folded_in() -> None:
+async def test_what_is_compact_stays_as_it_is_and_what_came_since_is_compacted_too() -> None:
     world = await long_history()
     assert (await world.compact()).movement == 7
     assert (await world.compact()).movement is None
@@ -197,7 +197,7 @@ async def test_a_damaged_file_stops_the_compaction_and_changes_nothing() -> None
 
 
 @on_trio
-async def test_random_histories_fold_to_the_same_rows() -> None:
+async def test_random_histories_are_compacted_to_the_same_rows() -> None:
     dice = random.Random(7)
     for _ in range(6):
         world = WiderWorld({"a": numbered(*range(dice.randrange(15)))})

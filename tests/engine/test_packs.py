@@ -208,7 +208,7 @@ async def test_a_pack_that_is_gone_is_named() -> None:
 @pytest.fixture
 def packing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Packs of two contents or more, so that small worlds have many."""
-    monkeypatch.setattr(pack_writer, "FEWEST", 2)
+    monkeypatch.setattr(pack_writer, "MIN_PACKED", 2)
 
 
 def world_of(*numbers: int, text: str = "text") -> AttachmentWorld:

@@ -135,7 +135,7 @@ async def test_a_movement_that_begins_while_it_is_pruned_waits() -> None:
             await super().delete(key)
 
     store = BeginningStore(world.store, Faults())
-    await Pruner(store, parts.flows, world.clock, FLOW, "worker").run(ignore, alone=False)
+    await Pruner(store, parts.flows, world.clock, FLOW, "worker").run(ignore, take_over=False)
     assert "pipeline prune crm --yes" in refused[0]
     assert (await world.move()).status is Status.SUCCESS
 
@@ -161,7 +161,7 @@ async def test_the_claim_of_another_process_is_respected() -> None:
     with may_crash():
         await world.prune(faults=Faults(crash_on=f"before store.list_page {PREFIX}movements/"))
     with pytest.raises(TransientError, match="--take-over"):
-        await Pruner(world.store, world.flows, world.clock, FLOW, "other").run(ignore, alone=False)
+        await Pruner(world.store, world.flows, world.clock, FLOW, "other").run(ignore, take_over=False)
     with pytest.raises(TransientError, match="being pruned"):
         await world.move()
     await world.prune()

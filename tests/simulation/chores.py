@@ -129,10 +129,10 @@ class Chores:
 
     async def _prune(self, process: Process) -> bool:
         others = [pruner for pruner in self._pruners() if pruner is not process]
-        alone = all(other.ended.is_set() for other in others) and not self.world.late
+        take_over = all(other.ended.is_set() for other in others) and not self.world.late
         parts = self.world.context(process)
         pruner = Pruner(parts.store, parts.flows, process, FLOW, process.name)
-        await pruner.run(lambda info, reason: None, alone=alone)
+        await pruner.run(lambda info, reason: None, take_over=take_over)
         return True
 
     def _add(self) -> Process:

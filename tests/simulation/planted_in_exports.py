@@ -97,7 +97,7 @@ def adopts_nothing_of_an_earlier_attempt(patch: Patch) -> None:
     async def nothing(*_: object) -> list[tuple[Header, FileEntry]]:
         return []
 
-    patch.setattr(attempt, "adopt", nothing)
+    patch.setattr(attempt, "read_all_stored", nothing)
 
 
 @found_within(50)
@@ -107,12 +107,12 @@ def forgets_deletes(patch: Patch) -> None:
 
 @found_within(50)
 def remembers_the_state_before_the_changes(patch: Patch) -> None:
-    fold = SnapshotState.fold
+    store_as = SnapshotState.store_as
 
-    async def fold_the_base(self: SnapshotState, *arguments: Any) -> ObjectKey:
-        return await fold(self if self.base is None else replace(self, chunks=()), *arguments)
+    async def store_the_base(self: SnapshotState, *arguments: Any) -> ObjectKey:
+        return await store_as(self if self.base is None else replace(self, chunks=()), *arguments)
 
-    patch.setattr(SnapshotState, "fold", fold_the_base)
+    patch.setattr(SnapshotState, "store_as", store_the_base)
 
 
 @found_within(800)

@@ -9,7 +9,8 @@ from random import Random
 
 import pytest
 
-from pipeline.engine.storage import pack_writer, packs
+from pipeline.engine.storage import pack_writer
+from pipeline.ports import object_store
 from tests.simulation.faults import Dealer, Fault, ScriptedDealer, seeded_dealer
 from tests.simulation.movers import movers
 from tests.simulation.plan import plan_of
@@ -31,10 +32,10 @@ class Run:
 
 @contextmanager
 def small_packs() -> Iterator[None]:
-    """Two contents make a pack, and a listing of packs a page of two."""
+    """Two contents make a pack, and a page of a listing holds two objects."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pack_writer, "FEWEST", 2)
-        patch.setattr(packs, "PAGE_OBJECTS", 2)
+        patch.setattr(pack_writer, "MIN_PACKED", 2)
+        patch.setattr(object_store, "PAGE_OBJECTS", 2)
         yield
 
 

@@ -34,7 +34,7 @@ class _UploadsInParts(Protocol):
 
 
 async def compact(flow: str, streams: Sequence[str] = (), *, settings: Settings | None = None) -> Compaction:
-    """Fold the history of a Flow's streams into fresh snapshots. `streams` are patterns; by default all streams."""
+    """Replace the history of a Flow's streams by fresh snapshots. `streams` are patterns; by default all streams."""
     async with (
         _locked(FlowName(flow), settings or load_settings()) as runtime,
         runtime.flow_context(FlowName(flow), SilentReporter()) as context,
@@ -61,9 +61,9 @@ async def prune(
     on_object = on_object or _ignore
     if not delete:
         async with open_runtime(settings) as runtime:
-            return await _pruner(runtime, flow, kept).look(on_object)
+            return await _pruner(runtime, flow, kept).preview(on_object)
     async with _locked(FlowName(flow), settings) as runtime:
-        pruning = await _pruner(runtime, flow, kept).run(on_object, alone=take_over or not settings.store)
+        pruning = await _pruner(runtime, flow, kept).run(on_object, take_over=take_over or not settings.store)
         if isinstance(runtime.store, _UploadsInParts):
             aborted = await runtime.store.abort_stale_uploads(STALE_UPLOAD_SECONDS)
             if aborted:

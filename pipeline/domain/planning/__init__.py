@@ -1,1 +1,1 @@
-"""What to do with Event Files: import order, folding, retention, overlays."""
+"""What to do with Event Files: import order, compaction, retention, overlays."""

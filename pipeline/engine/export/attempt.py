@@ -13,7 +13,7 @@ from pipeline.domain.ids import Label, ObjectKey, StreamName
 from pipeline.domain.movement import Movement
 from pipeline.engine.movements.context import EngineContext
 from pipeline.engine.storage.binaries import BinaryFiles
-from pipeline.engine.storage.event_files import adopt, read_stored
+from pipeline.engine.storage.event_files import read_all_stored, read_stored
 from pipeline.engine.storage.snapshot_state import SnapshotState
 
 StoredFiles = Sequence[tuple[Header, FileEntry]]
@@ -70,7 +70,7 @@ class ExportAttempt:
         """Return what earlier attempts of this Movement have stored of a stream."""
         if self.movement.attempts == 1:
             return []
-        return await adopt(self.context.store, self.movement.flow, self.movement.number, stream)
+        return await read_all_stored(self.context.store, self.movement.flow, self.movement.number, stream)
 
     def state(self, stream: StreamName, *chunks: StoredFiles) -> SnapshotState:
         """Return the stored state of a stream, overlaid by that of these chunks."""

@@ -87,7 +87,7 @@ class GroupExport:
         folded = attempt.state(schema.stream, carried, stored)
         movement = attempt.movement
         key = object_keys.state_key(movement.flow, schema.stream, movement.number, movement.attempts)
-        await folded.fold(key, schema, attempt.context.limits.range_rows)
+        await folded.store_as(key, schema, attempt.context.limits.range_rows)
         return _ExportedStream([entry for _, entry in stored], key)
 
     async def _delete_by_old_key(self, known: StreamSchema, state: SnapshotState, adopted: StoredFiles) -> StoredFiles:

@@ -1,8 +1,8 @@
-"""Compaction: the long history of a stream becomes a fresh snapshot, without a look at the source.
+"""Compaction: replaces the history of each stream by a fresh snapshot, without reading the source.
 
-It is a Movement of its own, of a number of its own, that moves nothing. The order of commits: that Movement, which says
-that somebody is at it; the Event Files; the File Lists; and then, by compare-and-set, the Movement's end, which names
-them. Until then nothing has changed, and whoever begins a Movement meanwhile simply ends the compaction.
+A compaction is a Movement with a number of its own that moves nothing. Commit order: the Movement, which announces the
+compaction; the Event Files; the File Lists; then, by compare-and-set, the end of the Movement, which names the lists.
+Until then nothing has changed, and a process that starts a Movement meanwhile cancels the compaction.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pipeline.domain.ids import FlowName, Label, ObjectKey, StreamName
 from pipeline.domain.movement import Flow, Movement, Status, Totals
 from pipeline.domain.planning.compaction import by_stream, is_compact, last_step
 from pipeline.domain.planning.selection import selected
-from pipeline.engine.maintenance.stream_fold import StreamFold
+from pipeline.engine.maintenance.stream_compaction import StreamCompactor
 from pipeline.engine.movements.context import EngineContext
 from pipeline.engine.movements.lifecycle import cancel_compaction, ensure_not_pruned, next_movement
 from pipeline.ports.object_store import PutCondition
@@ -31,7 +31,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Extent:
-    """How much there is of a stream: Event Files, records in them, and stored bytes."""
+    """The size of a stream in the store: Event Files, the records in them, and bytes."""
 
     files: int
     records: int
@@ -40,7 +40,7 @@ class Extent:
 
 @dataclass(frozen=True, slots=True)
 class CompactedStream:
-    """What became of one stream."""
+    """The size of one stream before and after its compaction."""
 
     stream: StreamName
     before: Extent
@@ -49,7 +49,10 @@ class CompactedStream:
 
 @dataclass(frozen=True, slots=True)
 class Compaction:
-    """What a compaction came to. `movement` is its number, None when there was nothing to do; `left` says what was not."""
+    """The result of a compaction. `movement` is its number, None when there was nothing to do.
+
+    `left` gives, by stream, the reason why it was not compacted.
+    """
 
     flow: FlowName
     movement: int | None
@@ -58,7 +61,7 @@ class Compaction:
 
 
 def extent_of(entries: Sequence[FileEntry]) -> Extent:
-    """Add up what the entries say."""
+    """Return the total size of these Event Files."""
     return Extent(
         len(entries), sum(entry.upserts + entry.deletes for entry in entries), sum(entry.size for entry in entries)
     )
@@ -72,24 +75,24 @@ class Compactor:
         self._flow = flow
 
     async def run(self, streams: Sequence[str] = ()) -> Compaction:
-        """Compact the streams that match one of the patterns `streams` (all, if there are none) and have a history.
+        """Compact the streams that match one of the patterns `streams` (by default all) and have a history.
 
-        ConfigurationError while a Movement has not settled; ConflictError when one began meanwhile.
+        ConfigurationError while a Movement has not settled; ConflictError when one started meanwhile.
         """
-        begun = anyio.current_time()
+        started = anyio.current_time()
         flow, latest = await self._ready()
         lists = {label: await self._context.flows.read_file_list(key) for label, key in latest.file_lists.items()}
-        foldable = {label: _foldable(entries, streams, latest.unfinished) for label, entries in lists.items()}
-        if not any(foldable.values()):
+        histories = {label: _select(entries, streams, latest.unfinished) for label, entries in lists.items()}
+        if not any(histories.values()):
             return Compaction(self._flow, None)
         movement = await self._claim(flow, latest)
         log.info("compaction_started", flow=self._flow, movement=movement.number)
         try:
-            compaction, file_lists = await self._compact(movement, lists, foldable)
+            compaction, file_lists = await self._compact(movement, lists, histories)
             if not compaction.streams:
                 await cancel_compaction(self._context.flows, flow)
                 return replace(compaction, movement=None)
-            await self._commit(movement, latest, file_lists, compaction, anyio.current_time() - begun)
+            await self._commit(movement, latest, file_lists, compaction, anyio.current_time() - started)
         except PipelineError as error:
             log.warning("compaction_failed", flow=self._flow, movement=movement.number, reason=str(error))
             await cancel_compaction(self._context.flows, flow)
@@ -101,7 +104,7 @@ class Compactor:
         flow = await self._context.flows.read_flow(self._flow)
         if flow.origin is not None:
             raise ConfigurationError(
-                f"Flow {flow.name!r} has stored nothing of its own: it shares what Flow {flow.origin!r} has. Compact that."
+                f"Flow {flow.name!r} stores no objects of its own. Compact Flow {flow.origin!r}, whose objects it imports."
             )
         ensure_not_pruned(flow)
         latest = await cancel_compaction(self._context.flows, flow)
@@ -109,8 +112,8 @@ class Compactor:
             raise ConfigurationError(f"Flow {flow.name!r} has no Movement yet: there is nothing to compact.")
         if not latest.settled:
             raise ConfigurationError(
-                f"Movement {latest.number} of Flow {flow.name!r} is {latest.status}. Let it end, or carry it on with "
-                "`pipeline move`, and compact then."
+                f"Movement {latest.number} of Flow {flow.name!r} is {latest.status}. Wait until it has settled, or resume it "
+                "with `pipeline move`; then compact again."
             )
         return flow, latest
 
@@ -124,24 +127,24 @@ class Compactor:
         self,
         movement: Movement,
         lists: Mapping[Label, Sequence[FileEntry]],
-        foldable: Mapping[Label, Mapping[StreamName, Sequence[FileEntry]]],
+        histories: Mapping[Label, Mapping[StreamName, Sequence[FileEntry]]],
     ) -> tuple[Compaction, Mapping[Label, ObjectKey]]:
-        """Store the Event Files and File Lists of all streams that can be folded."""
+        """Store the Event Files and File Lists of all streams that can be compacted."""
         done: list[CompactedStream] = []
         left: dict[StreamName, str] = {}
         file_lists: dict[Label, ObjectKey] = {}
-        for label, histories in sorted(foldable.items()):
-            folded: dict[StreamName, Sequence[FileEntry]] = {}
-            for stream, history in histories.items():
+        for label, selected_streams in sorted(histories.items()):
+            compacted: dict[StreamName, Sequence[FileEntry]] = {}
+            for stream, history in selected_streams.items():
                 try:
-                    found = await StreamFold(self._context, movement.flow, movement.number, history).run()
+                    found = await StreamCompactor(self._context, movement.flow, movement.number, history).run()
                 except ConfigurationError as error:
                     left[stream] = str(error)
                     continue
-                folded[stream] = [replace(entry, replaces=last_step(history)) for entry in found]
+                compacted[stream] = [replace(entry, replaces=last_step(history)) for entry in found]
                 done.append(CompactedStream(stream, extent_of(history), extent_of(found)))
-            if folded:
-                file_lists[label] = await self._list(movement, label, {**by_stream(lists[label]), **folded})
+            if compacted:
+                file_lists[label] = await self._list(movement, label, {**by_stream(lists[label]), **compacted})
         return Compaction(movement.flow, movement.number, tuple(done), left), file_lists
 
     async def _list(
@@ -170,8 +173,8 @@ class Compactor:
         def ended(now: Movement) -> Movement:
             if now.settled:
                 raise ConflictError(
-                    f"A Movement of Flow {now.flow!r} began while it was compacted, so nothing was changed. "
-                    "Compact again when it has ended."
+                    f"A Movement of Flow {now.flow!r} started during the compaction, so nothing was changed. "
+                    "Compact again when it has settled."
                 )
             lists = {**now.file_lists, **file_lists}
             return replace(now.to(Status.SUCCESS, moment), file_lists=lists, exported=latest.exported, totals=totals)
@@ -179,10 +182,10 @@ class Compactor:
         await self._context.flows.update(movement.flow, movement.number, ended)
 
 
-def _foldable(
+def _select(
     entries: Sequence[FileEntry], streams: Sequence[str], unfinished: Container[StreamName]
 ) -> Mapping[StreamName, Sequence[FileEntry]]:
-    """Return the histories to fold. One whose export was never ended is left to the Movement that carries it on."""
+    """Return the histories to compact. One whose export has not ended is left to the Movement that resumes it."""
     return {
         stream: history
         for stream, history in by_stream(entries).items()

@@ -1,8 +1,8 @@
-"""Pruning: deletes what nobody needs any more, and nothing else.
+"""Pruning: deletes the stored objects that no process can need any more.
 
-The danger is a Movement that begins meanwhile and takes up something old: a Binary File of the same content, a part of a
-state. So whoever prunes first says so in flow.json, and then looks whether a Movement is under way; whoever begins a
-Movement creates it first, and then looks whether somebody prunes. At least one of the two sees the other, and gives way.
+A Movement that starts meanwhile could reuse an old object: a Binary File of the same content, a part of a state. So
+pruning first writes its claim into flow.json and then checks for a Movement in progress, while a new Movement is created
+first and then checks for a claim. At least one of the two sees the other, and gives way.
 """
 
 from __future__ import annotations
@@ -31,11 +31,12 @@ from pipeline.engine.storage.event_files import open_event_file
 from pipeline.engine.storage.key_set import KeySet
 from pipeline.engine.storage.packs import list_packs, read_index
 from pipeline.ports.clock import Clock
-from pipeline.ports.object_store import ObjectInfo, ObjectStore
+from pipeline.ports.object_store import ObjectInfo, ObjectStore, list_pages
 
 SECTIONS = ("movements/", "events/", "snapshots/", "binaries/")
-"""In this order: what names something goes before what it names."""
+"""Deleted in this order: an object that names others goes before them."""
 KEPT_REPORTS = timedelta(days=30)
+"""Progress and failures of Movements that settled within this time stay."""
 RELEASE_SECONDS = 10.0
 _DIGEST = re.compile(rb"[0-9a-f]{64}")
 
@@ -43,33 +44,33 @@ log = structlog.get_logger()
 
 
 @dataclass(slots=True)
-class Amount:
-    """How many objects, of how many bytes together."""
+class ObjectTotals:
+    """A number of objects and their total size."""
 
     objects: int = 0
     stored_bytes: int = 0
 
     def add(self, info: ObjectInfo) -> None:
-        """Count one more."""
+        """Count one more object."""
         self.objects += 1
         self.stored_bytes += info.size
 
 
 @dataclass(frozen=True, slots=True)
 class Pruning:
-    """What goes and what stays. `deleted` says whether it is gone, or would go."""
+    """The objects that can go and those that stay. `deleted`: those that can go are gone; otherwise they are still there."""
 
     flow: FlowName
     deleted: bool
-    going: dict[Reason, Amount] = field(default_factory=dict)
-    staying: Amount = field(default_factory=Amount)
+    going: dict[Reason, ObjectTotals] = field(default_factory=dict)
+    staying: ObjectTotals = field(default_factory=ObjectTotals)
 
 
 OnObject = Callable[[ObjectInfo, Reason], None]
 
 
 class Pruner:
-    """Prunes one Flow. `worker` is told to whoever is kept waiting."""
+    """Prunes one Flow. `worker` names this process in the claim."""
 
     def __init__(
         self,
@@ -84,33 +85,33 @@ class Pruner:
         self._worker = worker
         self._kept = kept
 
-    async def look(self, on_object: OnObject) -> Pruning:
-        """Tell what would be deleted, object by object and in sum. Deletes nothing, and hinders nobody."""
-        return await self._go_through(on_object, claim=None)
+    async def preview(self, on_object: OnObject) -> Pruning:
+        """Report each object that `run` would delete, and the totals. Changes nothing."""
+        return await self._visit(on_object, claim=None)
 
-    async def run(self, on_object: OnObject, *, alone: bool) -> Pruning:
-        """Delete what nobody needs, and tell of it. Killed half-way, it is carried on when it is run again.
+    async def run(self, on_object: OnObject, *, take_over: bool) -> Pruning:
+        """Delete every object that is not needed, and report each. Run it again after a crash to complete it.
 
-        ConfigurationError while a Movement has not settled. `alone` says that no other process can be pruning, so that
-        a claim that is there is what a killed one has left; otherwise that is a TransientError.
+        ConfigurationError while a Movement has not settled. TransientError when another process has a claim, unless
+        `take_over`, which the caller may only set when that process is dead.
         """
-        async with self._claimed(alone=alone) as claim:
+        async with self._claimed(take_over=take_over) as claim:
             log.info("pruning_started", flow=self._flow)
-            pruning = await self._go_through(on_object, claim=claim)
+            pruning = await self._visit(on_object, claim=claim)
             objects = sum(amount.objects for amount in pruning.going.values())
             log.info("pruning_done", flow=self._flow, objects=objects)
             return pruning
 
     @asynccontextmanager
-    async def _claimed(self, *, alone: bool) -> AsyncIterator[str]:
-        """Keep Movements from beginning. A process that dies leaves the claim: it may have been about to delete."""
+    async def _claimed(self, *, take_over: bool) -> AsyncIterator[str]:
+        """Prevent new Movements. A process that dies leaves its claim behind, because it may have been deleting."""
         claim = f"{self._worker} since {self._clock.now().isoformat(timespec='seconds')}"
 
         def claimed(flow: Flow) -> Flow:
-            if flow.pruning is not None and not alone:
+            if flow.pruning is not None and not take_over:
                 raise TransientError(
-                    f"Flow {flow.name!r} is being pruned already, by {flow.pruning}. If that process is gone for certain, "
-                    "give --take-over."
+                    f"Flow {flow.name!r} is being pruned by {flow.pruning}. If you are sure that this process is dead, "
+                    "use --take-over."
                 )
             return replace(flow, pruning=claim)
 
@@ -137,13 +138,13 @@ class Pruner:
             )
         if not latest.settled:
             raise ConfigurationError(
-                f"Movement {latest.number} of Flow {flow.name!r} is {latest.status}. Let it end, or carry it on, and "
-                "prune then."
+                f"Movement {latest.number} of Flow {flow.name!r} is {latest.status}. Wait until it has settled, or resume it "
+                "with `pipeline move`; then prune again."
             )
         return latest
 
-    async def _go_through(self, on_object: OnObject, *, claim: str | None) -> Pruning:
-        """Look at every object; with a `claim`, delete those that can go, as long as the claim is held."""
+    async def _visit(self, on_object: OnObject, *, claim: str | None) -> Pruning:
+        """Visit every object; with a `claim`, delete those that can go while the claim is ours."""
         with KeySet() as binaries:
             needed = await self._needed(binaries)
             pruning = Pruning(self._flow, deleted=claim is not None)
@@ -155,27 +156,25 @@ class Pruner:
                         continue
                     if claim is not None:
                         await self._store.delete(info.key)
-                    pruning.going.setdefault(reason, Amount()).add(info)
+                    pruning.going.setdefault(reason, ObjectTotals()).add(info)
                     on_object(info, reason)
         return pruning
 
     async def _objects(self, claim: str | None) -> AsyncGenerator[ObjectInfo, None]:
         for section in SECTIONS:
-            after: ObjectKey | None = None
-            prefix = object_keys.flow_prefix(self._flow) + section
-            while page := await self._store.list_page(prefix, after=after):
-                if claim is not None and (await self._flows.read_flow(self._flow)).pruning != claim:
-                    raise TransientError(f"Another process has taken over the pruning of Flow {self._flow!r}.")
-                for info in page:
-                    yield info
-                after = page[-1].key
+            async with aclosing(list_pages(self._store, object_keys.flow_prefix(self._flow) + section)) as pages:
+                async for page in pages:
+                    if claim is not None and (await self._flows.read_flow(self._flow)).pruning != claim:
+                        raise TransientError(f"Another process has taken over the pruning of Flow {self._flow!r}.")
+                    for info in page:
+                        yield info
 
     async def _needed(self, binaries: KeySet) -> Needed:
-        """Find out what must stay; the digests go into `binaries`."""
+        """Return what must stay. The digests of Binary Files are added to `binaries`."""
         flow = await self._flows.read_flow(self._flow)
         movements = await self._movements(flow)
-        shared = await self._shared()
-        roots = [*_own_roots(movements), *(movement for movement in shared if not movement.settled)]
+        derived = await self._derived()
+        roots = [*_own_roots(movements), *(movement for movement in derived if not movement.settled)]
         keys: set[ObjectKey] = set()
         listed: dict[ObjectKey, FileEntry] = {}
         for movement in roots:
@@ -185,8 +184,8 @@ class Pruner:
                     keys.add(file_list)
                     listed |= {entry.key: entry for entry in await self._flows.read_file_list(file_list)}
         keys.update(listed)
-        for movement in shared:
-            keys.update(movement.file_lists.values())  # what it has imported is told by them, not by the Event Files
+        for movement in derived:
+            keys.update(movement.file_lists.values())  # they show what it has imported, even without the Event Files
         await self._find_binaries(listed.values(), binaries)
         keys.update(await self._packs_needed(binaries))
         oldest = self._clock.now() - self._kept
@@ -199,24 +198,24 @@ class Pruner:
         earlier = [await self._flows.read_movement(flow.name, number) for number in range(1, latest.number)]
         return [*earlier, latest]
 
-    async def _shared(self) -> Sequence[Movement]:
-        """The latest Movement of each Flow that shares what this one has stored."""
+    async def _derived(self) -> Sequence[Movement]:
+        """Return the latest Movement of each Flow that imports the objects of this one."""
         latest = [await self._flows.latest(flow) for flow in await derived_flows(self._flows, self._flow)]
         return [movement for movement in latest if movement is not None]
 
     async def _find_binaries(self, entries: Collection[FileEntry], binaries: KeySet) -> None:
-        """Note what looks like a digest in Event Files of streams that have Binary Files: some too many, none too few."""
-        if not await self._store.list_page(object_keys.flow_prefix(self._flow) + "binaries/", limit=1):
+        """Add everything that looks like a digest in streams with Binary Files: maybe too many, never too few."""
+        if not await self._store.list_page(object_keys.binaries_prefix(self._flow), limit=1):
             return
         for entry in entries:
             async with open_event_file(self._store, entry) as opened:
                 if all(column.type != "binary" for column in opened.header.schema.columns):
                     continue
                 async for block in opened.blocks:
-                    await run_sync(_note_digests, block, binaries)
+                    await run_sync(_add_digests, block, binaries)
 
     async def _packs_needed(self, binaries: KeySet) -> Sequence[ObjectKey]:
-        """Return the packs that hold anything needed, and those of which nobody can tell."""
+        """Return the packs that hold a needed content, and those whose index cannot be read."""
         kept: list[ObjectKey] = []
         for info in await list_packs(self._store, self._flow):
             try:
@@ -235,10 +234,10 @@ def _holds_any(entries: Sequence[PackEntry], binaries: KeySet) -> bool:
 
 
 def _own_roots(movements: Sequence[Movement]) -> Sequence[Movement]:
-    """The latest Movement, and the latest that was exported to its end."""
+    """Return the latest Movement and the latest whose export has ended."""
     exported = [movement for movement in reversed(movements) if movement.exported]
     return [movements[-1], *exported[:1]]
 
 
-def _note_digests(block: bytes, binaries: KeySet) -> None:
+def _add_digests(block: bytes, binaries: KeySet) -> None:
     binaries.update(bytes.fromhex(digest.decode()) for digest in set(_DIGEST.findall(block)))

@@ -1,1 +1,1 @@
-"""What the engine keeps in the store: Event Files, Binary Files, packs, snapshot state."""
+"""Objects in the store: Event Files, Binary Files, packs, snapshot state."""

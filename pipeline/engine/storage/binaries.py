@@ -1,14 +1,14 @@
-"""Binary Files: stored once under their content's digest, small ones in packs; verified on the way out."""
+"""Binary Files: stored once under the digest of their content, small ones in packs; verified when read."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 
 from blake3 import blake3
 
 from pipeline.domain import object_keys
-from pipeline.domain.errors import AbsentError, ConflictError, DamagedError, TransientError
+from pipeline.domain.errors import AbsentError, ConflictError, DamagedError, PipelineError, TransientError
 from pipeline.domain.ids import BinaryId, FlowName
 from pipeline.engine.storage.pack_writer import PACKED_BYTES, PackWriter
 from pipeline.engine.storage.packs import Packs, Place
@@ -16,11 +16,11 @@ from pipeline.ports.object_store import ObjectStore, OpenBody, PutCondition
 from pipeline.ports.reporter import BinaryFileFailed, BinaryFileStored, BytesMoved, Reporter
 
 SMALL_BYTES = 1024 * 1024
-"""Contents up to this size are read once and kept; larger ones are read twice, first for their digest."""
+"""Contents up to this size are read once, into memory; larger ones are read twice, first for their digest."""
 
 
 class BinaryFiles:
-    """The Binary Files of one Flow. Contents up to `packed_bytes` are stored in packs; with -1 none is."""
+    """The Binary Files of one Flow. Contents of up to `packed_bytes` are stored in packs; -1 turns packs off."""
 
     def __init__(
         self, store: ObjectStore, flow: FlowName, reporter: Reporter, *, packed_bytes: int = PACKED_BYTES
@@ -33,7 +33,10 @@ class BinaryFiles:
         self._writer = PackWriter(store, flow, reporter, self._packs)
 
     async def store(self, open_body: OpenBody) -> BinaryId:
-        """Store what `open_body` opens unless it is there already; return its id. `flush` comes before it is named."""
+        """Store a content unless it is stored already; return its id. Durable once `flush` has returned.
+
+        TransientError when the content changes while it is read.
+        """
         digest, size, kept = await _digest(open_body, self._reporter)
         binary = BinaryId(digest)
         if kept is not None and size <= self._packed_bytes:
@@ -43,32 +46,34 @@ class BinaryFiles:
         reused = await self._store.stat(key) is not None
         if not reused:
             try:
-                body = _kept_or_checked(kept, open_body, digest, self._reporter)
+                body = _body_of(kept, open_body, digest, self._reporter)
                 await self._store.put(key, body, PutCondition.ABSENT)
             except ConflictError:
-                reused = True  # another file of the same content was faster
+                reused = True  # another task or process stored the same content first
         self._reporter.report(BinaryFileStored(size=size, reused=reused))
         return binary
 
     async def flush(self) -> None:
-        """Make durable what `store` has taken. MUST return before an Event File is stored that names any of it."""
+        """Make every content durable that `store` was given. MUST return before an Event File that names one is stored."""
         await self._writer.flush()
 
     @asynccontextmanager
     async def open(self, binary: BinaryId) -> AsyncIterator[AsyncIterable[bytes]]:
-        """Open a Binary File's content; its iterator raises DamagedError at the end if it is not what the id says."""
+        """Open a Binary File. The iterator raises DamagedError at the end if the content does not match the id."""
         try:
             async with AsyncExitStack() as stack:
                 pieces, what = await self._find(binary, stack)
-                yield await stack.enter_async_context(aclosing(_verified(pieces, binary, what, self._reporter)))
+                yield await stack.enter_async_context(
+                    aclosing(_checked(pieces, binary, _altered(what), self._reporter))
+                )
         except DamagedError as error:
             self._reporter.report(BinaryFileFailed(binary, str(error)))
             raise
 
     async def _find(self, binary: BinaryId, stack: AsyncExitStack) -> tuple[AsyncIterable[bytes], str]:
-        """Open a content wherever it is, and say where that is; it is closed with `stack`.
+        """Open a content in a pack or in an object of its own, until `stack` closes; return its name for errors too.
 
-        What is in no pack that this process knows is alone, or in a pack stored since.
+        A content that is in no known pack has an object of its own, or lies in a pack that was stored since.
         """
         place = await self._packs.find(binary)
         key = object_keys.binary_key(self._flow, binary)
@@ -105,40 +110,32 @@ async def _digest(open_body: OpenBody, reporter: Reporter) -> tuple[str, int, by
     return hasher.hexdigest(), size, b"".join(kept) if size <= SMALL_BYTES else None
 
 
-def _kept_or_checked(kept: bytes | None, open_body: OpenBody, digest: str, reporter: Reporter) -> bytes | OpenBody:
+def _body_of(kept: bytes | None, open_body: OpenBody, digest: str, reporter: Reporter) -> bytes | OpenBody:
     if kept is not None:
         return kept
 
-    @asynccontextmanager
-    async def opened() -> AsyncIterator[AsyncIterable[bytes]]:
-        async with open_body() as pieces, aclosing(_unchanged(pieces, digest, reporter)) as content:
-            yield content
+    changed = TransientError("A file changed while it was read. Run the command again.")
 
-    def reopen() -> AbstractAsyncContextManager[AsyncIterable[bytes]]:
-        return opened()
+    @asynccontextmanager
+    async def reopen() -> AsyncIterator[AsyncIterable[bytes]]:
+        async with open_body() as pieces, aclosing(_checked(pieces, digest, changed, reporter)) as content:
+            yield content
 
     return reopen
 
 
-async def _unchanged(pieces: AsyncIterable[bytes], digest: str, reporter: Reporter) -> AsyncGenerator[bytes, None]:
-    hasher = blake3()
-    async for piece in pieces:
-        hasher.update(piece)
-        reporter.report(BytesMoved(len(piece)))
-        yield piece
-    if hasher.hexdigest() != digest:
-        raise TransientError("a file was written to while it was read. Run the command again when it is at rest.")
+def _altered(what: str) -> DamagedError:
+    return DamagedError(f"{what} is damaged: its content has another digest. Restore it, or delete it and move again.")
 
 
-async def _verified(
-    pieces: AsyncIterable[bytes], digest: str, what: str, reporter: Reporter
+async def _checked(
+    pieces: AsyncIterable[bytes], digest: str, error: PipelineError, reporter: Reporter
 ) -> AsyncGenerator[bytes, None]:
+    """Yield the pieces; raise `error` at the end if they do not have this digest."""
     hasher = blake3()
     async for piece in pieces:
         hasher.update(piece)
         reporter.report(BytesMoved(len(piece)))
         yield piece
     if hasher.hexdigest() != digest:
-        raise DamagedError(
-            f"{what} is damaged: its content has another digest. Restore it, or delete it and move again."
-        )
+        raise error

@@ -1,4 +1,4 @@
-"""Event Files in the store: written create-only, read back with every check."""
+"""Event Files in the store: written create-only, and verified when read."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from pipeline.domain import object_keys
 from pipeline.domain.errors import AbsentError, ConflictError, DamagedError, TransientError
 from pipeline.domain.event_file import Encoding, FileEntry, Header
 from pipeline.domain.ids import FlowName, ObjectKey, StreamName
-from pipeline.ports.object_store import ObjectStore, PutCondition
+from pipeline.ports.object_store import ObjectStore, PutCondition, list_pages
 
 
 async def store_event_file(store: ObjectStore, header: Header, data: bytes, *, upserts: int, deletes: int) -> FileEntry:
-    """Store an Event File and return its entry. TransientError when another exporter has stored this chunk."""
+    """Store an Event File and return its entry. TransientError when another exporter has stored this chunk already."""
     entry = FileEntry(
         id=header.id,
         label=header.schema.label,
@@ -33,14 +33,14 @@ async def store_event_file(store: ObjectStore, header: Header, data: bytes, *, u
     except ConflictError as error:
         if (await store.get(entry.key)).data != data:
             raise TransientError(
-                f"another exporter has stored {entry.key}. Wait for it to end, or run the command again."
+                f"Another exporter has stored {entry.key}. Wait for it to end, or run the command again."
             ) from error
     return entry
 
 
 @dataclass(frozen=True, slots=True)
 class OpenedEventFile:
-    """A stored Event File whose header has been read and whose record blocks are about to be."""
+    """A stored Event File: the header, and the record blocks, which are still to be read."""
 
     header: Header
     blocks: AsyncIterable[bytes]
@@ -50,22 +50,24 @@ class OpenedEventFile:
 async def open_event_file(store: ObjectStore, entry: FileEntry) -> AsyncIterator[OpenedEventFile]:
     """Open an Event File that a File List names.
 
-    Its blocks raise DamagedError at their end unless size, checksum and row count are as the entry and header say.
+    The blocks raise DamagedError at their end unless size and checksum match the entry, and the row count the header.
     """
     try:
         async with store.open_stream(entry.key) as pieces, aclosing(_checked_blocks(pieces, entry)) as blocks:
             header = await anext(blocks)
             if not isinstance(header, Header):
-                raise DamagedError(f"{entry.key} is empty")
+                raise DamagedError(f"Event File {entry.key} is empty")
             if header.id != entry.id:
-                raise DamagedError(f"{entry.key} says it is {str(header.id)[:200]}, but its File List says {entry.id}")
-            async with aclosing(_only_blocks(blocks)) as records:
+                raise DamagedError(
+                    f"Event File {entry.key} is {str(header.id)[:200]}, but its File List says {entry.id}"
+                )
+            async with aclosing(_only_records(blocks)) as records:
                 yield OpenedEventFile(header, records)
     except AbsentError as error:
         raise DamagedError(f"Event File {entry.key} is missing from the store") from error
 
 
-async def _only_blocks(blocks: AsyncIterator[Header | bytes]) -> AsyncGenerator[bytes, None]:
+async def _only_records(blocks: AsyncIterator[Header | bytes]) -> AsyncGenerator[bytes, None]:
     async for block in blocks:
         if isinstance(block, bytes):
             yield block
@@ -73,27 +75,27 @@ async def _only_blocks(blocks: AsyncIterator[Header | bytes]) -> AsyncGenerator[
 
 async def _checked_blocks(pieces: AsyncIterable[bytes], entry: FileEntry) -> AsyncGenerator[Header | bytes, None]:
     reader = EventFileReader(entry.encoding, what=f"Event File {entry.key}")
-    hasher, size, announced = blake3(), 0, False
-    unreadable: DamagedError | None = None
+    hasher, size, has_header = blake3(), 0, False
+    damage: DamagedError | None = None
     async for piece in pieces:
         hasher.update(piece)
         size += len(piece)
-        if unreadable is not None:
-            continue  # only the checksum is left to find out: it tells an altered file from one written wrongly
+        if damage is not None:
+            continue  # the checksum decides whether the file was altered in the store or written wrongly
         try:
             for block in reader.feed(piece):
-                if not announced and reader.header is not None:
-                    announced = True
+                if not has_header and reader.header is not None:
+                    has_header = True
                     yield reader.header
                 yield block
         except DamagedError as error:
-            unreadable = error
-        if not announced and reader.header is not None:
-            announced = True
+            damage = error
+        if not has_header and reader.header is not None:
+            has_header = True
             yield reader.header
     _check_bytes(entry, size, hasher.hexdigest())
-    if unreadable is not None:
-        raise unreadable
+    if damage is not None:
+        raise damage
     reader.close()
 
 
@@ -105,7 +107,7 @@ def _check_bytes(entry: FileEntry, size: int, checksum: str) -> None:
 
 
 async def find_damage(store: ObjectStore, entry: FileEntry) -> DamagedError | None:
-    """Return what is wrong with the stored bytes of an Event File, or None when they are what its File List says."""
+    """Return how the stored bytes of an Event File differ from its entry, or None when they match it."""
     hasher, size = blake3(), 0
     try:
         async with store.open_stream(entry.key) as pieces:
@@ -120,20 +122,19 @@ async def find_damage(store: ObjectStore, entry: FileEntry) -> DamagedError | No
     return None
 
 
-async def adopt(
+async def read_all_stored(
     store: ObjectStore, flow: FlowName, movement: int, stream: StreamName
 ) -> list[tuple[Header, FileEntry]]:
-    """Return the Event Files of a stream that earlier attempts of this Movement have stored."""
+    """Return the Event Files of a stream that earlier attempts of this Movement stored."""
     found: list[tuple[Header, FileEntry]] = []
-    prefix, after = object_keys.stream_events_prefix(flow, movement, stream), None
-    while page := await store.list_page(prefix, after=after):
-        found += [await read_stored(store, info.key) for info in page]
-        after = page[-1].key
+    async with aclosing(list_pages(store, object_keys.stream_events_prefix(flow, movement, stream))) as pages:
+        async for page in pages:
+            found += [await read_stored(store, info.key) for info in page]
     return found
 
 
 async def read_stored(store: ObjectStore, key: ObjectKey) -> tuple[Header, FileEntry]:
-    """Return the header of a stored Event File, and the entry that a File List has for it."""
+    """Return the header of a stored Event File and its entry, as a File List names it."""
     reader = EventFileReader(Encoding.ZSTD, what=f"Event File {key}")
     hasher, size, deletes = blake3(), 0, 0
     async with store.open_stream(key) as pieces:

@@ -1,4 +1,4 @@
-"""A set of bytes that may be larger than memory: in a temporary file, which is gone when the process is."""
+"""A set of byte strings that may be larger than memory. It spills into a temporary file, which ends with the process."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from collections.abc import Iterable, Sequence
 from typing import Self
 
 CACHE_KIBIBYTES = 32 * 1024
-"""What is kept in memory; the rest is in SQLite's temporary file, which it makes once it is needed."""
+"""The part kept in memory. SQLite creates its temporary file only for a larger set."""
 
 
 class KeySet:
-    """Remembers keys. Its methods block and are for one thread at a time. Use it as a context manager."""
+    """A set of keys. Its methods block; call them from one thread at a time. Use it as a context manager."""
 
     def __init__(self) -> None:
-        # "" is a database of its own in a temporary file that SQLite removes (https://www.sqlite.org/inmemorydb.html).
+        # "" is a private database in a temporary file that SQLite removes (https://www.sqlite.org/inmemorydb.html).
         self._db = sqlite3.connect("", isolation_level=None, check_same_thread=False)
         self._db.execute(f"PRAGMA cache_size = -{CACHE_KIBIBYTES}")
         self._db.execute("PRAGMA journal_mode = OFF")
@@ -35,7 +35,7 @@ class KeySet:
         return bool(self._count) and self._db.execute("SELECT 1 FROM keys WHERE key = ?", (key,)).fetchone() is not None
 
     def add_new(self, keys: Sequence[bytes]) -> list[bool]:
-        """Add the keys; tell of each whether it was new."""
+        """Add the keys; return for each whether it was new."""
         insert = "INSERT OR IGNORE INTO keys VALUES (?)"
         self._db.execute("BEGIN")
         added = [self._db.execute(insert, (key,)).rowcount == 1 for key in keys]

@@ -1,7 +1,7 @@
-"""Packs in the store: what they hold, and contents out of them.
+"""Packs in the store: their indexes, and their contents.
 
-A process reads the indexes of a Flow's packs when it first needs one, and then of those only that are new. An index that
-cannot be read says nothing about what the pack holds, and so concerns nobody but who looks for a content in vain.
+A process reads the indexes of a Flow's packs when it first needs one, and later only those of new packs. An index that
+cannot be read raises no error until a content is missing that may lie in its pack.
 """
 
 from __future__ import annotations
@@ -19,18 +19,17 @@ from pipeline.domain import object_keys
 from pipeline.domain.errors import AbsentError, DamagedError
 from pipeline.domain.exception_groups import unwrap_exception_group
 from pipeline.domain.ids import BinaryId, FlowName, ObjectKey
-from pipeline.ports.object_store import ObjectInfo, ObjectStore
+from pipeline.ports.object_store import ObjectInfo, ObjectStore, list_pages
 
 TAIL_BYTES = 32 * 1024
-"""What is read of a pack to get its index: enough for 800 contents, so that it takes one request nearly always."""
+"""Bytes read from the end of a pack for its index: enough for 800 contents, so one request nearly always does."""
 INDEXES_AT_ONCE = 8
-PAGE_OBJECTS = 1000
 WHOLE_BYTES = 16 * 1024 * 1024
-"""The largest pack that is read as a whole."""
+"""Larger packs are read by ranges only."""
 SMALL_PACK_BYTES = 512 * 1024
-"""A pack up to this size is read as a whole at once: a range of it takes as long."""
+"""Packs up to this size are always read as a whole: a range takes as long."""
 WHOLE_PACKS = 4
-"""Packs kept in memory: one for each Event File that is imported at the same time."""
+"""Packs kept in memory: one for each Event File that is imported concurrently."""
 
 
 async def list_packs(store: ObjectStore, flow: FlowName) -> Sequence[ObjectInfo]:
@@ -42,20 +41,8 @@ async def list_packs(store: ObjectStore, flow: FlowName) -> Sequence[ObjectInfo]
     return found
 
 
-async def list_pages(store: ObjectStore, prefix: str) -> AsyncGenerator[Sequence[ObjectInfo], None]:
-    """Give the objects below a prefix, a request for each `PAGE_OBJECTS` of them."""
-    after: ObjectKey | None = None
-    page: Sequence[ObjectInfo] = ()
-    while after is None or len(page) == PAGE_OBJECTS:
-        page = await store.list_page(prefix, after=after, limit=PAGE_OBJECTS)
-        if not page:
-            return
-        yield page
-        after = page[-1].key
-
-
 async def read_index(store: ObjectStore, info: ObjectInfo) -> Sequence[PackEntry]:
-    """Return what a pack holds. DamagedError when its index cannot be read, AbsentError when it is gone."""
+    """Return the index of a pack. DamagedError when it cannot be read, AbsentError when the pack is gone."""
     what = f"The pack {info.key}"
     tail = await _read_tail(store, info, TAIL_BYTES)
     wanted = tail_bytes(tail, info.size, what)
@@ -72,12 +59,12 @@ async def _read_tail(store: ObjectStore, info: ObjectInfo, length: int) -> bytes
 @dataclass(slots=True)
 class _Pack:
     info: ObjectInfo
-    asked: int = 0
+    opened: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a content lies: in the pack with this number, `length` bytes from `offset` on."""
+    """A content: `length` bytes from `offset` on in the pack with this number."""
 
     pack: int
     offset: int
@@ -85,7 +72,7 @@ class Place:
 
 
 class _Entries:
-    """Places by digest, 44 bytes each: small tables, searched from their beginnings, one for each three digits."""
+    """Places by digest, in 44 bytes each: one small table for each three hexadecimal digits, searched from its start."""
 
     _NUMBERS = struct.Struct("<III")
     _DIGEST_BYTES = 32
@@ -95,15 +82,15 @@ class _Entries:
         self._tables: defaultdict[bytes, bytearray] = defaultdict(bytearray)
 
     def add(self, pack: int, entry: PackEntry) -> None:
-        """Remember a place."""
+        """Add a place."""
         self._table(entry.digest).extend(entry.digest + self._NUMBERS.pack(pack, entry.offset, entry.length))
 
     def find(self, digest: bytes) -> Place | None:
-        """Return the place of a content."""
+        """Return the place of a content, or None."""
         table = self._table(digest)
         at = table.find(digest)
         while at >= 0 and at % self._BYTES:
-            at = table.find(digest, at + 1)  # by chance, across two entries
+            at = table.find(digest, at + 1)  # a chance match across two entries
         return None if at < 0 else Place(*self._NUMBERS.unpack_from(table, at + self._DIGEST_BYTES))
 
     def _table(self, digest: bytes) -> bytearray:
@@ -111,7 +98,7 @@ class _Entries:
 
 
 class Packs:
-    """The packs of one Flow, as one process knows them: 44 bytes of memory a content, and `WHOLE_PACKS` packs."""
+    """The packs of one Flow, as one process knows them. Takes 44 bytes of memory a content, and `WHOLE_PACKS` packs."""
 
     def __init__(self, store: ObjectStore, flow: FlowName) -> None:
         self._store = store
@@ -127,11 +114,11 @@ class Packs:
 
     @property
     def damaged(self) -> Sequence[DamagedError]:
-        """What is wrong with the packs whose indexes could not be read."""
+        """One error for each pack whose index could not be read."""
         return list(self._damaged.values())
 
     def add(self, info: ObjectInfo, entries: Sequence[PackEntry]) -> None:
-        """Take note of a pack."""
+        """Add a pack and its index."""
         if info.key in self._numbers:
             return
         number = self._numbers[info.key] = len(self._packs)
@@ -140,18 +127,18 @@ class Packs:
             self._entries.add(number, entry)
 
     async def find(self, binary: BinaryId) -> Place | None:
-        """Return where a content lies, if it was in a pack when this was first asked or `find_new` last was."""
+        """Return the place of a content among the known packs, or None. The first call reads their indexes."""
         if not self._refreshes:
             await self._refresh(seen=0)
         return self._entries.find(bytes.fromhex(binary))
 
     async def find_new(self, binary: BinaryId) -> Place | None:
-        """Return where a content lies, after a look whether there are new packs."""
+        """Return the place of a content, or None, after reading the indexes of new packs."""
         await self._refresh(seen=self._refreshes)
         return await self.find(binary)
 
     async def _refresh(self, *, seen: int) -> None:
-        """Read the indexes of new packs, unless that was done since `seen`, by another task."""
+        """Read the indexes of new packs, unless another task has done so since refresh number `seen`."""
         async with self._refreshing:
             if self._refreshes != seen:
                 return
@@ -172,24 +159,24 @@ class Packs:
             self.add(info, await read_index(self._store, info))
             self._damaged.pop(info.key, None)
         except AbsentError:
-            return  # listed, and deleted since: nobody needs it
+            return  # pruned since it was listed
         except DamagedError as error:
             self._damaged[info.key] = error
 
     def key(self, place: Place) -> ObjectKey:
-        """Return the key of the pack that this place is in."""
+        """Return the key of the pack of this place."""
         return self._packs[place.pack].info.key
 
     @asynccontextmanager
     async def open(self, place: Place) -> AsyncIterator[AsyncIterable[bytes]]:
-        """Open a content. The first one of a pack is read by its range; with the second all of the pack is read.
+        """Open a content. The first one of a large pack is read as a range, the second loads the whole pack.
 
-        AbsentError when the pack is gone. Nothing is verified.
+        AbsentError when the pack is gone. The content is not verified.
         """
         pack = self._packs[place.pack]
-        pack.asked += 1
+        pack.opened += 1
         small = pack.info.size <= SMALL_PACK_BYTES
-        if place.pack not in self._whole and not small and (pack.asked == 1 or pack.info.size > WHOLE_BYTES):
+        if place.pack not in self._whole and not small and (pack.opened == 1 or pack.info.size > WHOLE_BYTES):
             async with (
                 self._store.open_stream(pack.info.key, start=place.offset) as pieces,
                 aclosing(_first(pieces, place.length)) as content,
@@ -197,7 +184,7 @@ class Packs:
                 yield content
             return
         data = await self._read_whole(place.pack)
-        async with aclosing(_only(data[place.offset : place.offset + place.length])) as content:
+        async with aclosing(_once(data[place.offset : place.offset + place.length])) as content:
             yield content
 
     async def _read_whole(self, number: int) -> bytes:
@@ -212,7 +199,7 @@ class Packs:
 
 
 async def _first(pieces: AsyncIterable[bytes], length: int) -> AsyncGenerator[bytes, None]:
-    """Give the first `length` bytes."""
+    """Yield the first `length` bytes."""
     async for piece in pieces:
         if length:
             yield piece[:length]
@@ -221,5 +208,5 @@ async def _first(pieces: AsyncIterable[bytes], length: int) -> AsyncGenerator[by
             return
 
 
-async def _only(piece: bytes) -> AsyncGenerator[bytes, None]:
+async def _once(piece: bytes) -> AsyncGenerator[bytes, None]:
     yield piece

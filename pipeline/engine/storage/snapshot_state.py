@@ -1,7 +1,7 @@
-"""What a Flow has stored of one stream: the state the last Movement left, overlaid by the chunks stored since.
+"""The stored keys and row hashes of one stream: the state of the last Movement, overlaid by the chunks stored since.
 
-The same reading serves three: the diff of a new export, an export that carries on after a crash, and the folding of
-both into the state of the next Movement.
+The same ranges serve the diff of a new export, an export that resumes after a crash, and the state that the Movement
+stores for the next one.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from pipeline.ports.object_store import ObjectStore, PutCondition
 
 @dataclass(frozen=True, slots=True)
 class SnapshotState:
-    """Where the state of a stream lies: `base` is of the last Movement that finished it, `chunks` what came since."""
+    """The state of a stream: `base` is from the last Movement that finished it, `chunks` are the Event Files stored since."""
 
     store: ObjectStore
     flow: FlowName
@@ -34,11 +34,11 @@ class SnapshotState:
 
     @property
     def complete(self) -> bool:
-        """Whether every key of the stream is accounted for, so that a key without state is known to be new."""
+        """Whether the state covers every key of the stream, so that a key without state is new."""
         return self.base is not None or any(chunk.state and chunk.covers.until is None for chunk in self.chunks)
 
     async def schema(self) -> StreamSchema | None:
-        """Return the schema that was stored last; None when nothing was."""
+        """Return the schema that was stored last, or None."""
         if self.chunks:
             return max(self.chunks, key=lambda chunk: (chunk.export_time, chunk.id.chunk)).schema
         if self.base is None:
@@ -53,10 +53,10 @@ class SnapshotState:
         return reader.schema
 
     async def ranges(self) -> AsyncGenerator[StateRange, None]:
-        """Give the ranges in key order; each begins where the one before ended.
+        """Yield the ranges in key order; each begins where the one before ended.
 
-        While the state is not complete, the last range ends where the chunks end, even if no row is left there: a row
-        that comes back there has been stored and deleted before, so it is a change, and no snapshot.
+        While the state is not complete, the last range ends where the chunks end, even if it has no rows: a row that
+        comes back there was stored and deleted before, so it is an incremental change, not part of the snapshot.
         """
         last: Key | None = None
         async with aclosing(self._stored_ranges()) as ranges:
@@ -69,7 +69,7 @@ class SnapshotState:
             yield StateRange(frontier, b"", list)
 
     async def _stored_ranges(self) -> AsyncGenerator[StateRange, None]:
-        async with aclosing(_Restricted(self._base_ranges())) as base:
+        async with aclosing(_Cutter(self._base_ranges())) as base:
             for segment in segments(self.chunks):
                 if segment.part is None:
                     async with aclosing(base.within(segment.covers)) as ranges:
@@ -78,7 +78,7 @@ class SnapshotState:
                     continue
                 key = object_keys.state_part_key(self.flow, self.stream, segment.part)
                 async with (
-                    aclosing(_Restricted(self._read(key, headed=False))) as stored,
+                    aclosing(_Cutter(self._read(key, headed=False))) as stored,
                     aclosing(stored.within(segment.covers)) as ranges,
                 ):
                     async for part in ranges:
@@ -95,8 +95,8 @@ class SnapshotState:
                     yield part
         reader.close()
 
-    async def fold(self, key: ObjectKey, schema: StreamSchema, range_rows: int) -> ObjectKey:
-        """Store this state as one object under `key`, in ranges of about `range_rows`; return that key."""
+    async def store_as(self, key: ObjectKey, schema: StreamSchema, range_rows: int) -> ObjectKey:
+        """Store this state as one object under `key`, in ranges of about `range_rows` rows; return that key."""
 
         async def pieces() -> AsyncGenerator[bytes, None]:
             yield encode_state_head(schema)
@@ -112,14 +112,14 @@ class SnapshotState:
         try:
             await self.store.put(key, opened, PutCondition.ABSENT)
         except ConflictError:
-            return key  # this very attempt stored it; its answer was lost
+            return key  # this attempt stored it, and the answer was lost
         return key
 
 
 async def _merged(ranges: AsyncGenerator[StateRange, None], rows: int) -> AsyncGenerator[StateRange, None]:
-    """Join small ranges that follow each other, so that deletes and small chunks do not leave ever more.
+    """Join neighbouring small ranges, so that deletes and small chunks do not leave more and more of them.
 
-    Joined ranges have no digest. So one that has is left alone until it is smaller still.
+    A joined range has no digest. A range that has one is joined only when it is half as small.
     """
     small: list[StateRange] = []
     async with aclosing(ranges):
@@ -149,17 +149,17 @@ async def _nothing() -> AsyncGenerator[StateRange, None]:
         yield part
 
 
-class _Restricted:
-    """Stored ranges in key order, given out range by range of keys, in order, without reading anything twice."""
+class _Cutter:
+    """Stored ranges in key order, cut to key ranges that are asked for in order. Nothing is read twice."""
 
     def __init__(self, stored: AsyncGenerator[StateRange, None]) -> None:
         self._stored = stored
         self._next: StateRange | None = None
         self._until: Key | None = None
-        """Where the last range ended that was given or passed over as a whole."""
+        """The end of the last range that was yielded or skipped as a whole."""
 
     async def within(self, covers: KeyRange) -> AsyncGenerator[StateRange, None]:
-        """Give what is stored of the keys `covers`, which must lie behind those of the call before."""
+        """Yield the stored part of the keys `covers`, which must come after those of the call before."""
         while (old := await self._peek()) is not None:
             if covers.after is not None and not self._is_past(covers.after):
                 rest = restrict(old, covers.after) if order(old.until) > order(covers.after) else None
@@ -176,7 +176,7 @@ class _Restricted:
             return
 
     def _is_past(self, key: Key) -> bool:
-        """Whether all rows that come next are behind a key. To look at those of a range takes as long as to read it."""
+        """Whether all further rows come after a key. Avoids decoding the keys of a range."""
         return self._until is not None and order(self._until) >= order(key)
 
     def _take(self) -> None:
@@ -190,7 +190,7 @@ class _Restricted:
         return self._next
 
     async def aclose(self) -> None:
-        """Close what is read from."""
+        """Close the generator of the stored ranges."""
         await self._stored.aclose()
 
 

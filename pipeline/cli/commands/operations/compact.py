@@ -1,4 +1,4 @@
-"""`pipeline compact`: folds a long history into a fresh snapshot."""
+"""`pipeline compact`: replaces a long history by a fresh snapshot."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pipeline.settings import Settings
 @json_option
 @with_settings
 def compact(flow: str, stream: tuple[str, ...], as_json: bool, settings: Settings) -> None:
-    """Fold what FLOW has stored of each stream over many Movements into a fresh snapshot. The source is not read.
+    """Replace the history that FLOW has stored of each stream by a fresh snapshot. The source is not read.
 
     A new destination then imports the snapshot and no history. A destination that has the history skips the snapshot.
     `pipeline prune` deletes what the snapshot replaces.
@@ -47,13 +47,15 @@ def _object(compaction: Compaction) -> dict[str, object]:
 
 
 def _lines(compaction: Compaction) -> list[str]:
-    left = [f"{printable(stream)} was not folded: {printable(reason)}." for stream, reason in compaction.left.items()]
+    left = [
+        f"{printable(stream)} was not compacted: {printable(reason)}." for stream, reason in compaction.left.items()
+    ]
     if compaction.movement is None:
-        return [*left, f"Flow {printable(compaction.flow)}: there is nothing to fold."]
+        return [*left, f"Flow {printable(compaction.flow)}: there is nothing to compact."]
     rows = [("stream", "Event Files", "are now", "records", "are now", "stored", "is now")]
     for stream in compaction.streams:
         before, after = stream.before, stream.after
         counts = (f"{before.files:,}", f"{after.files:,}", f"{before.records:,}", f"{after.records:,}")
         rows.append((printable(stream.stream), *counts, size(before.stored_bytes), size(after.stored_bytes)))
-    done = f"{count(len(compaction.streams), 'stream')} folded, as Movement {compaction.movement}."
+    done = f"{count(len(compaction.streams), 'stream')} compacted, as Movement {compaction.movement}."
     return [*columns(rows, indent=""), *left, f"Flow {printable(compaction.flow)}: {done}"]

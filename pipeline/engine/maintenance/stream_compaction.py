@@ -1,7 +1,7 @@
-"""Folding the history of one stream: of each key the last record counts, and all others are left out.
+"""Compaction of one stream: of each key only the last record counts; earlier ones are dropped.
 
-The history is read from its end to its beginning, so that the first record met of a key is the one that counts. Only the
-keys met so far are remembered, in a file when they are many; of the records no more than one Event File is in memory.
+The history is read from its end to its start, so the first record found for a key is the one that counts. Only the
+keys are remembered, in a temporary file when there are many; no more than one Event File of records is in memory.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pipeline.engine.storage.event_files import open_event_file, store_event_fil
 from pipeline.engine.storage.key_set import KeySet
 
 
-class FoldedFiles:
+class CompactedFiles:
     """Writes the Event Files of one phase of a compacted stream."""
 
     def __init__(
@@ -32,7 +32,7 @@ class FoldedFiles:
         self.entries: list[FileEntry] = []
 
     async def add(self, lines: Sequence[bytes]) -> None:
-        """Add records, lines without their line feeds, and store what fills an Event File."""
+        """Add records, as lines without line feeds, and store each Event File that is full."""
         limits, start = self._context.limits, 0
         while start < len(lines):
             end = min(len(lines), start + limits.event_file_rows - self._writer.records)
@@ -45,8 +45,8 @@ class FoldedFiles:
         upserts = len(lines) if self._phase is Phase.FULL else 0
         self._writer.add(b"\n".join([*lines, b""]), upserts=upserts, deletes=len(lines) - upserts)
 
-    async def end(self, *, even_if_empty: bool) -> Sequence[FileEntry]:
-        """Store the rest and return all entries. With `even_if_empty` there is one, to tell of the stream's schema."""
+    async def finish(self, *, even_if_empty: bool) -> Sequence[FileEntry]:
+        """Store the last Event File and return all entries. With `even_if_empty` there is one, to carry the schema."""
         if self._writer.records or (even_if_empty and not self.entries):
             await self._store()
         return self.entries
@@ -66,28 +66,28 @@ class FoldedFiles:
         )
 
 
-class StreamFold:
-    """Folds the `history` of one stream into Event Files of the Movement `movement`."""
+class StreamCompactor:
+    """Compacts the `history` of one stream into Event Files of the Movement `movement`."""
 
     def __init__(self, context: EngineContext, flow: FlowName, movement: int, history: Sequence[FileEntry]) -> None:
         self._context, self._flow, self._movement, self._history = context, flow, movement, history
+        self._seen = KeySet()
 
     async def run(self) -> Sequence[FileEntry]:
-        """Store the deletes and the snapshot; return their entries, in the order in which they apply.
+        """Store the deletes and the snapshot; return their entries in the order in which they apply.
 
-        ConfigurationError when the stream's key has changed, so that records cannot be told to be of one row.
+        ConfigurationError when the primary key has changed, because records then cannot be matched by key.
         """
         schema = await self._latest_schema()
-        deletes = FoldedFiles(self._context, self._flow, self._movement, schema, Phase.INCREMENTAL)
-        snapshot = FoldedFiles(self._context, self._flow, self._movement, schema, Phase.FULL)
-        with KeySet() as seen:
+        deletes = CompactedFiles(self._context, self._flow, self._movement, schema, Phase.INCREMENTAL)
+        snapshot = CompactedFiles(self._context, self._flow, self._movement, schema, Phase.FULL)
+        with self._seen:
             for place in range(len(self._history) - 1, -1, -1):
-                remember = not self._is_first(place)
-                await self._fold(self._history[place], schema, seen, deletes, snapshot, remember=remember)
-        return [*await deletes.end(even_if_empty=False), *await snapshot.end(even_if_empty=True)]
+                await self._compact(place, schema, deletes, snapshot)
+        return [*await deletes.finish(even_if_empty=False), *await snapshot.finish(even_if_empty=True)]
 
     def _is_first(self, place: int) -> bool:
-        """Whether nothing comes before the file that has keys of it: then they need not be remembered."""
+        """Whether no earlier file can have keys of this one, so that its keys need not be remembered."""
         entry = self._history[place]
         if not entry.is_snapshot:
             return place == 0 and bool(entry.replaces)
@@ -97,40 +97,35 @@ class StreamFold:
         )
 
     async def _latest_schema(self) -> StreamSchema:
-        """Return the schema stored last, which is one of the last Movement's: its files need not be listed by time."""
+        """Return the schema stored last. It is one of the last Movement's, whose files need not be listed by time."""
         movement = self._history[-1].id.movement
         headers = [await _read_header(self._context, entry) for entry in self._history if entry.id.movement == movement]
         return max(headers, key=lambda header: (header.export_time, header.id.chunk)).schema
 
-    async def _fold(
-        self,
-        entry: FileEntry,
-        schema: StreamSchema,
-        seen: KeySet,
-        deletes: FoldedFiles,
-        snapshot: FoldedFiles,
-        *,
-        remember: bool,
+    async def _compact(
+        self, place: int, schema: StreamSchema, deletes: CompactedFiles, snapshot: CompactedFiles
     ) -> None:
+        entry, remember = self._history[place], not self._is_first(place)
         async with open_event_file(self._context.store, entry) as opened:
             keys = opened.header.schema.primary_keys
             if keys != schema.primary_keys:
                 raise ConfigurationError(
-                    f"its key has changed, from {', '.join(keys)} to {', '.join(schema.primary_keys)}"
+                    f"its primary key has changed, from {', '.join(keys)} to {', '.join(schema.primary_keys)}"
                 )
             reader = KeyReader(keys, f"Event File {entry.id}")
-            if entry.is_snapshot:  # its keys are all different: block by block will do
+            if entry.is_snapshot:  # each key occurs once, so the order of the blocks does not matter
                 async for block in opened.blocks:
-                    await self._take(await run_sync(reader.read, block), seen, deletes, snapshot, remember=remember)
+                    await self._add_new(await run_sync(reader.read, block), deletes, snapshot, remember=remember)
                 return
             blocks = [await run_sync(reader.read, block) async for block in opened.blocks]
         for records in reversed(blocks):
-            await self._take(await run_sync(_last_first, records), seen, deletes, snapshot, remember=remember)
+            await self._add_new(await run_sync(_reverse, records), deletes, snapshot, remember=remember)
 
-    async def _take(
-        self, records: KeyedLines, seen: KeySet, deletes: FoldedFiles, snapshot: FoldedFiles, *, remember: bool
+    async def _add_new(
+        self, records: KeyedLines, deletes: CompactedFiles, snapshot: CompactedFiles, *, remember: bool
     ) -> None:
         def find_new() -> list[bool]:
+            seen = self._seen
             return seen.add_new(records.keys) if remember else [key not in seen for key in records.keys]
 
         new = await run_sync(find_new)
@@ -138,8 +133,8 @@ class StreamFold:
         await snapshot.add(records.chosen(new, deletes=False))
 
 
-def _last_first(records: KeyedLines) -> KeyedLines:
-    """Return the records from the last to the first: should a key come twice, the last one counts."""
+def _reverse(records: KeyedLines) -> KeyedLines:
+    """Return the records from the last to the first: if a key occurs twice, the last record counts."""
     return KeyedLines(records.lines[::-1], records.keys[::-1], records.deletes[::-1])
 
 
