@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from pipeline.connectors.combined import CombinedDestination, CombinedSource
@@ -30,12 +31,15 @@ PathText = str | os.PathLike[str]
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """The two ends of a Flow. `is_by_url` says whether another process can make the destination from its URL."""
+    """The two ends of a Flow.
+
+    `remake_destination` makes the destination in a subprocess; it is None for an object of the caller's own.
+    """
 
     name: FlowName
     source: Source
     destination: Destination
-    is_by_url: bool
+    remake_destination: Callable[[], Destination] | None
 
 
 def read_pair(
@@ -63,7 +67,8 @@ def read_pair(
         destinations.append(path_location(FILES.schemes[0], Path(files[1])))
     _ensure_movable(sources, destinations)
     name = FlowName(flow) if flow else default_flow_name(_named(here), _named(there))
-    return Pair(name, _source(sources, home), _destination(destinations), isinstance(there, Location))
+    remake = partial(_destination, destinations) if isinstance(there, Location) else None
+    return Pair(name, _source(sources, home), _destination(destinations), remake)
 
 
 def flow_source(flow: Flow, home: Path) -> Source:

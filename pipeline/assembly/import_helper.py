@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -38,16 +38,16 @@ class HelperEvents:
 
 @dataclass(frozen=True, slots=True)
 class ImportHelper:
-    """Imports a Movement of a Flow into a destination, in a subprocess."""
+    """Imports Movements of a Flow, in a subprocess. `make_destination` must be picklable."""
 
     flow: FlowName
-    destination: Destination
+    make_destination: Callable[[], Destination]
     settings: Settings
 
     @asynccontextmanager
     async def open(self, movement: Movement) -> AsyncIterator[AsyncIterator[HelperEvent]]:
         """Start the subprocess and wait until it imports; give its events."""
-        start, purpose = partial(self.run, movement.number), f"imports into {self.destination.location}"
+        start, purpose = partial(self.run, movement.number), f"imports Flow {self.flow!r}"
         async with (
             open_subprocess(start, purpose, JOIN_SECONDS) as helper,
             aclosing(helper.stream(HelperEvents.read).values()) as events,
@@ -64,7 +64,10 @@ class ImportHelper:
             flow = await runtime.flows.read_flow(self.flow)
             movement = await runtime.flows.read_movement(self.flow, number)
             send, events = anyio.create_memory_object_stream[HelperEvent](math.inf)
-            async with self.destination.open(flow.marks_namespace) as session, anyio.create_task_group() as group:
+            async with (
+                self.make_destination().open(flow.marks_namespace) as session,
+                anyio.create_task_group() as group,
+            ):
 
                 async def help_(*, task_status: TaskStatus[None]) -> None:
                     await run_helper(context, movement, session, send.send_nowait, closed, task_status=task_status)

@@ -5,7 +5,7 @@ Of most blocks only the digest and the last key cross the channel; hashes, keys 
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -78,30 +78,31 @@ class SnapshotReader:
 
 
 @asynccontextmanager
-async def open_reader(source: Source, _closed: anyio.Event) -> AsyncIterator[SnapshotReader]:
+async def open_reader(make_source: Callable[[], Source], _closed: anyio.Event) -> AsyncIterator[SnapshotReader]:
     """Open the service."""
-    async with source.open_snapshot() as snapshot, AsyncExitStack() as opened:
+    async with make_source().open_snapshot() as snapshot, AsyncExitStack() as opened:
         yield SnapshotReader(snapshot, opened)
 
 
 class RemoteSource:
-    """A picklable source that is read in a subprocess.
+    """A source that is made and read in a subprocess.
 
-    The `store_binary` of `upserts` runs in the subprocess, so it must be picklable too: a function of a module.
+    The `store_binary` of `upserts` runs there too, so it must be picklable: a function of a module.
     """
 
-    def __init__(self, source: Source) -> None:
-        self._source = source
+    def __init__(self, make_source: Callable[[], Source]) -> None:
+        """Read the source that the picklable `make_source` makes."""
+        self._make_source = make_source
 
     @property
     def location(self) -> str:
         """The location of the source."""
-        return self._source.location
+        return self._make_source().location
 
     @asynccontextmanager
     async def open_snapshot(self) -> AsyncIterator[RemoteSnapshot]:
         """Start the subprocess and open the source in it."""
-        async with open_subprocess(partial(open_reader, self._source), f"reads {self.location}") as subprocess:
+        async with open_subprocess(partial(open_reader, self._make_source), f"reads {self.location}") as subprocess:
             yield RemoteSnapshot(subprocess)
 
 

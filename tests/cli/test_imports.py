@@ -75,7 +75,7 @@ def test_a_move_between_databases_loads_what_it_uses(tmp_path: Path, flags: list
 
 
 def test_its_helper_loads_what_it_uses(tmp_path: Path) -> None:
-    helper = ImportHelper(FlowName("f"), SqliteDestination(tmp_path / "copy.db"), Settings(importers=2))
+    helper = ImportHelper(FlowName("f"), partial(SqliteDestination, tmp_path / "copy.db"), Settings(importers=2))
     imported = imported_by(SUBPROCESS, tmp_path, pickle.dumps(partial(helper.run, 1)))
     assert "apsw" in imported
     assert imported & (OF_OTHERS | UNUSED) == set()

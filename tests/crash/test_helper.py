@@ -1,4 +1,4 @@
-"""The real helper of a Movement: a process of its own, which may be killed, or be left behind by a killed Movement."""
+"""The helper subprocess of a Movement: it may be killed, or survive a killed Movement for a moment."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PATIENCE_SECONDS = 60.0
 
 
 def start(directory: Path) -> subprocess.Popen[bytes]:
-    """Begin a Movement of many small Event Files."""
+    """Start a Movement of many small Event Files."""
     with (directory / "log").open("ab") as log:
         return subprocess.Popen(
             [sys.executable, "-m", "pipeline", "move", "app.db", "copy.db", "--json"],
@@ -40,7 +40,7 @@ def helper_of(process: subprocess.Popen[bytes]) -> int | None:
     assert process.poll() is None, "it has ended already"
     for children in Path(f"/proc/{process.pid}/task").glob("*/children"):
         for child in children.read_text().split():
-            if b"imports into" in Path(f"/proc/{child}/cmdline").read_bytes():
+            if b"imports Flow" in Path(f"/proc/{child}/cmdline").read_bytes():
                 return int(child)
     return None
 
@@ -76,7 +76,7 @@ def is_gone(pid: int) -> bool:
         return True
 
 
-def test_a_movement_whose_helper_is_killed_goes_on(tmp_path: Path) -> None:
+def test_a_movement_completes_when_its_helper_is_killed(tmp_path: Path) -> None:
     make_database(tmp_path / "app.db", ROWS)
     with start(tmp_path) as process:
         await_true(lambda: helper_of(process) is not None and imported(tmp_path))
@@ -91,7 +91,7 @@ def test_a_movement_whose_helper_is_killed_goes_on(tmp_path: Path) -> None:
     ensure_equal(tmp_path)
 
 
-def test_the_helper_of_a_killed_movement_ends_and_the_movement_is_carried_on(tmp_path: Path) -> None:
+def test_the_helper_of_a_killed_movement_ends_and_the_movement_is_resumed(tmp_path: Path) -> None:
     make_database(tmp_path / "app.db", ROWS)
     with start(tmp_path) as process:
         await_true(lambda: helper_of(process) is not None and imported(tmp_path))

@@ -100,6 +100,13 @@ async def test_a_subprocess_that_ends_before_it_replies_raises_a_transient_error
                 await one.value()
 
 
+async def test_a_request_that_cannot_be_sent_does_not_shift_later_replies() -> None:
+    async with open_subprocess(open_calculator, PURPOSE) as calculator:
+        with pytest.raises(TypeError, match="cannot pickle"):
+            calculator.call(Calculator.length, memoryview(b""))  # type: ignore[arg-type]
+        assert await calculator.call(Calculator.double, 4).value() == 8
+
+
 async def test_a_subprocess_that_cannot_be_started_raises_a_transient_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", "/no such file")
     with pytest.raises(TransientError, match="The subprocess that calculates cannot be started"):

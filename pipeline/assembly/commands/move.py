@@ -48,6 +48,6 @@ async def move(
 
 def _helper(pair: Pair, settings: Settings) -> ImportHelper | None:
     """Return a subprocess for the import if it is wanted, has a CPU to run on, and can make the destination itself."""
-    if settings.import_in_subprocess and pair.is_by_url and has_spare_processor():
-        return ImportHelper(pair.name, pair.destination, settings)
+    if pair.remake_destination is not None and settings.import_in_subprocess and has_spare_processor():
+        return ImportHelper(pair.name, pair.remake_destination, settings)
     return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from pipeline.assembly.connectors import flow_destination, flow_source, readable_place
 from pipeline.assembly.reporters import SilentReporter
@@ -103,9 +104,8 @@ async def _verify(
 ) -> Verification:
     copy = copy or readable_place(flow.destination, runtime.home)
     if source is None:
-        source = readable_place(flow.source, runtime.home)
-        if await _is_large(runtime, flow):
-            source = RemoteSource(source)
+        make_source = partial(readable_place, flow.source, runtime.home)
+        source = RemoteSource(make_source) if await _is_large(runtime, flow) else make_source()
     verifier = Verifier(runtime.store, runtime.flows, runtime.clock, flow, source=source, copy=copy)
     return await verifier.run(request, note)
 

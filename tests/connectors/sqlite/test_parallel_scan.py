@@ -202,7 +202,7 @@ def test_the_batch_of_a_worker_that_is_killed_is_scanned_here(tmp_path: Path, wa
     run(tmp_path / "app.db", "UPDATE t SET name = 'changed' WHERE id % 1000 = 0")
 
     def kill() -> None:
-        process = subprocess_of(watched.started[0])._process
+        process = subprocess_of(watched.started[0]).process
         process.kill()
         process.wait()
 
@@ -341,7 +341,7 @@ async def test_a_worker_that_fails_says_why_and_leaves_no_process(tmp_path: Path
     assert not worker.is_usable
     assert [log["event"] for log in logs] == ["scan_worker_failed"]
     assert "app.db, table t: the database is damaged" in logs[0]["reason"]
-    process = subprocess_of(worker)._process
+    process = subprocess_of(worker).process
     await worker.aclose()
     assert process.returncode is not None
 
@@ -354,4 +354,4 @@ def subprocess_of(worker: ScanWorker) -> Subprocess[TableScanner]:
 
 def wait_until_ready(worker: ScanWorker) -> None:
     """Wait until the subprocess has opened the database, or has failed to."""
-    assert subprocess_of(worker)._connection.poll(READY_SECONDS)
+    assert subprocess_of(worker).connection.poll(READY_SECONDS)
