@@ -163,7 +163,7 @@ def test_a_mistake_is_one_line(pipeline: CommandLine) -> None:
         (["nobody"], 1, "There is no Flow named 'nobody'"),
         (["crm", "--stream", "typo"], 2, "No stream of this Flow matches 'typo'"),
         (["crm", "--repair", "--against", "stored"], 2, "cannot go with --against stored"),
-        (["crm", "--against", "stored"], 2, "cannot be compared with what is stored"),
+        (["crm", "--against", "stored"], 2, "cannot be compared with the stored state"),
     ):
         outcome = pipeline("verify", *arguments)
         assert (outcome.code, words in outcome.err) == (code, True), outcome

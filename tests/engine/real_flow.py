@@ -49,21 +49,21 @@ class RealFlow:
         return await mover.run(only=only, exclude=exclude)
 
     async def verify(
-        self, request: VerifyRequest | None = None, doubted: InvalidatedStreams | None = None
+        self, request: VerifyRequest | None = None, invalidated: InvalidatedStreams | None = None
     ) -> Verification:
         """Compare."""
         flow = await self._flows.read_flow(FLOW)
         source, copy = self._places.readable_source, self._places.copy
         verifier = Verifier(self._store, self._flows, self._clock, flow, source=source, copy=copy)
-        return await verifier.run(request or VerifyRequest(), None if doubted is None else doubted.note)
+        return await verifier.run(request or VerifyRequest(), None if invalidated is None else invalidated.note)
 
     async def repair(self) -> Movement:
         """Move what differs."""
-        with InvalidatedStreams() as doubted:
-            found = await self.verify(doubted=doubted)
-            doubted.note_streams(found.differing)
+        with InvalidatedStreams() as invalidated:
+            found = await self.verify(invalidated=invalidated)
+            invalidated.note_streams(found.differing)
             flow = await self._flows.read_flow(FLOW)
-            begun = await begin_repair(self._store, self._flows, self._clock, flow, doubted)
+            begun = await begin_repair(self._store, self._flows, self._clock, flow, invalidated)
         return await self.move(begun.only, begun.exclude)
 
     async def repaired(self) -> tuple[int, int]:

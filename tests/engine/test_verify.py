@@ -83,7 +83,7 @@ async def test_the_report_names_key_columns_and_range() -> None:
 
 
 @on_trio
-async def test_many_differences_are_counted_and_the_first_are_told() -> None:
+async def test_many_differences_are_counted_and_the_first_are_named() -> None:
     world = VerifiedWorld({"users": numbered(*range(100))})
     await world.move()
     world.destination.tables["users"] = numbered(*range(100), text="other")
@@ -104,7 +104,7 @@ async def test_a_stream_that_the_destination_lacks_is_absent_even_if_it_has_no_r
 
 
 @on_trio
-async def test_a_stream_that_the_source_has_no_more_must_be_empty_there() -> None:
+async def test_a_stream_that_the_source_no_longer_has_must_be_empty_at_the_destination() -> None:
     world = VerifiedWorld({"users": numbered(1), "pets": numbered(1, 2)})
     await world.move()
     del world.tables["pets"]
@@ -115,7 +115,7 @@ async def test_a_stream_that_the_source_has_no_more_must_be_empty_there() -> Non
 
 
 @on_trio
-async def test_what_the_flow_does_not_move_is_named_and_not_compared() -> None:
+async def test_streams_that_the_flow_does_not_move_are_named_and_not_compared() -> None:
     world = VerifiedWorld({"users": numbered(1), "logs": numbered(1)}, exclude=("logs",))
     await world.move()
     world.destination.tables["own"] = numbered(1)
@@ -126,7 +126,7 @@ async def test_what_the_flow_does_not_move_is_named_and_not_compared() -> None:
 
 
 @on_trio
-async def test_what_one_movement_was_only_about_does_not_narrow_the_flow() -> None:
+async def test_the_only_option_of_one_movement_does_not_limit_the_flow() -> None:
     world = VerifiedWorld({"users": numbered(1), "pets": numbered(1)})
     await world.move()
     world.only = ("pets",)
@@ -155,7 +155,7 @@ async def test_only_the_streams_asked_for_are_compared() -> None:
 
 
 @on_trio
-async def test_records_set_aside_are_known_differences() -> None:
+async def test_rejected_records_are_known_differences() -> None:
     world = VerifiedWorld({"users": numbered(*range(6))})
     world.destination.refuses = lambda number, text: "no threes" if number == 3 else None
     await world.move()
@@ -168,7 +168,7 @@ async def test_records_set_aside_are_known_differences() -> None:
 
 
 @on_trio
-async def test_against_what_is_stored_the_source_is_not_read() -> None:
+async def test_the_source_is_not_read_when_the_stored_state_is_compared() -> None:
     world = VerifiedWorld({"users": numbered(*range(20))})
     await world.move()
     world.tables["users"] = numbered(*range(50), text="changed")
@@ -181,7 +181,7 @@ async def test_against_what_is_stored_the_source_is_not_read() -> None:
 
 
 @on_trio
-async def test_a_flow_that_has_never_moved_is_the_users_mistake() -> None:
+async def test_a_flow_without_a_movement_is_a_configuration_error() -> None:
     world = VerifiedWorld({"users": {}})
     await world.flows.connect(FLOW, "memory:source", "memory:destination")
     with pytest.raises(ConfigurationError, match="has no Movement yet"):
@@ -221,7 +221,7 @@ class _Counted:
 
 @pytest.mark.parametrize("text", ["same", "other"])
 @on_trio
-async def test_however_many_rows_there_are_few_blocks_are_in_memory(text: str) -> None:
+async def test_few_blocks_are_in_memory_however_many_rows_there_are(text: str) -> None:
     source, copy = _Counted(5_000, "same"), _Counted(5_000, text)
     kept: list[int] = []
 

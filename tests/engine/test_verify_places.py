@@ -106,7 +106,7 @@ async def test_the_order_of_columns_and_columns_of_its_own_do_not_matter(tmp_pat
     assert await flow.repaired() == (1, 0)
 
 
-async def test_a_column_declared_otherwise_is_compared_by_what_it_means(tmp_path: Path) -> None:
+async def test_columns_of_different_types_are_compared_by_value(tmp_path: Path) -> None:
     _, copy, flow = databases(
         tmp_path, "CREATE TABLE t (id INTEGER PRIMARY KEY, a INTEGER)", "INSERT INTO t VALUES (1, 7), (2, 8)"
     )
@@ -117,7 +117,7 @@ async def test_a_column_declared_otherwise_is_compared_by_what_it_means(tmp_path
     assert one(await flow.verify()).different == 1
 
 
-async def test_a_column_that_was_dropped_there_comes_back(tmp_path: Path) -> None:
+async def test_a_column_that_was_dropped_at_the_destination_is_restored(tmp_path: Path) -> None:
     app, copy, flow = databases(
         tmp_path, "CREATE TABLE t (id INTEGER PRIMARY KEY, a TEXT)", "INSERT INTO t VALUES (1, 'x'), (2, NULL)"
     )
@@ -129,7 +129,7 @@ async def test_a_column_that_was_dropped_there_comes_back(tmp_path: Path) -> Non
     assert dump(copy) == dump(app)
 
 
-async def test_a_key_column_that_the_destination_lacks_is_told(tmp_path: Path) -> None:
+async def test_a_key_column_that_the_destination_lacks_is_named(tmp_path: Path) -> None:
     _, copy, flow = databases(
         tmp_path, "CREATE TABLE t (id INTEGER PRIMARY KEY, a TEXT)", "INSERT INTO t VALUES (1, 'x')"
     )
@@ -140,7 +140,7 @@ async def test_a_key_column_that_the_destination_lacks_is_told(tmp_path: Path) -
     assert report.differences == 0
 
 
-async def test_a_table_that_was_dropped_there_comes_back_and_tables_of_its_own_are_named(tmp_path: Path) -> None:
+async def test_a_dropped_table_is_restored_and_tables_of_the_destination_alone_are_named(tmp_path: Path) -> None:
     app, copy, flow = databases(
         tmp_path,
         "CREATE TABLE t (id INTEGER PRIMARY KEY)",
@@ -157,7 +157,7 @@ async def test_a_table_that_was_dropped_there_comes_back_and_tables_of_its_own_a
     assert dump(copy) == dump(app)
 
 
-async def test_against_what_is_stored_a_database_is_not_read(tmp_path: Path) -> None:
+async def test_a_database_is_not_read_when_the_stored_state_is_compared(tmp_path: Path) -> None:
     app, copy, flow = databases(tmp_path, "CREATE TABLE t (id INTEGER PRIMARY KEY, a)", "INSERT INTO t VALUES (1, 1)")
     await flow.move()
     app.unlink()
@@ -167,7 +167,7 @@ async def test_against_what_is_stored_a_database_is_not_read(tmp_path: Path) -> 
     assert one(await flow.verify(stored)).extra == 1
 
 
-async def test_a_destination_that_is_not_there_is_told_and_not_made(tmp_path: Path) -> None:
+async def test_a_missing_destination_is_reported_and_not_created(tmp_path: Path) -> None:
     _, copy, flow = databases(tmp_path, "CREATE TABLE t (id INTEGER PRIMARY KEY)")
     await flow.move()
     copy.unlink()
@@ -193,7 +193,7 @@ def tree(directory: Path) -> tuple[Path, Path, RealFlow]:
 
 
 def rewrite(path: Path, data: bytes) -> None:
-    """Change a file's content, and nothing that a look at it tells."""
+    """Change the content of a file, but not its size and times."""
     status = path.stat()
     path.write_bytes(data)
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
@@ -236,8 +236,8 @@ async def test_missing_extra_and_altered_entries_of_a_tree(tmp_path: Path) -> No
     assert (there / "link").readlink() == (here / "link").readlink()
 
 
-async def test_files_cannot_be_compared_with_what_is_stored(tmp_path: Path) -> None:
+async def test_files_cannot_be_compared_with_the_stored_state(tmp_path: Path) -> None:
     _, _, flow = tree(tmp_path)
     await flow.move()
-    with pytest.raises(ConfigurationError, match="cannot be compared with what is stored"):
+    with pytest.raises(ConfigurationError, match="cannot be compared with the stored state"):
         await flow.verify(VerifyRequest(against=Against.STORED))

@@ -46,7 +46,7 @@ async def test_a_repair_moves_exactly_what_differs(source: Table, there: Table) 
 @settings(max_examples=40, deadline=None)
 @given(_tables, _tables, _tables, st.integers(0, 60))
 @on_trio
-async def test_a_repair_that_dies_is_carried_on_by_the_next_move(
+async def test_a_repair_that_crashes_is_resumed_by_the_next_move(
     moved: Table, now: Table, there: Table, crash: int
 ) -> None:
     world = VerifiedWorld({"users": dict(moved)})
@@ -66,7 +66,18 @@ async def test_a_repair_that_dies_is_carried_on_by_the_next_move(
 
 
 @on_trio
-async def test_other_streams_are_left_alone() -> None:
+async def test_an_extra_row_after_many_missing_ones_is_deleted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(repair, "RANGE_ROWS", 2)
+    world = VerifiedWorld({"users": numbered(1, 2, 3)})
+    await world.move()
+    world.tables["users"] = numbered(*range(10))
+    world.destination.tables["users"][99] = "extra"
+    await world.repair()
+    assert world.destination.tables["users"] == world.tables["users"]
+
+
+@on_trio
+async def test_streams_without_differences_are_not_touched() -> None:
     world = VerifiedWorld({"users": numbered(1, 2), "pets": numbered(1), "[u]*?": numbered(1)})
     await world.move()
     world.tables["pets"][9] = "new"
@@ -78,7 +89,7 @@ async def test_other_streams_are_left_alone() -> None:
 
 
 @on_trio
-async def test_an_absent_stream_is_made_again_rows_or_none() -> None:
+async def test_an_absent_stream_is_created_again_with_or_without_rows() -> None:
     world = VerifiedWorld({"users": numbered(1, 2), "empty": {}})
     await world.move()
     world.destination.tables.clear()
@@ -89,7 +100,7 @@ async def test_an_absent_stream_is_made_again_rows_or_none() -> None:
 
 
 @on_trio
-async def test_what_is_left_of_a_stream_that_is_gone_is_deleted() -> None:
+async def test_remaining_rows_of_a_stream_that_is_gone_are_deleted() -> None:
     world = VerifiedWorld({"users": numbered(1), "pets": numbered(1, 2)})
     await world.move()
     del world.tables["pets"]
@@ -100,7 +111,7 @@ async def test_what_is_left_of_a_stream_that_is_gone_is_deleted() -> None:
 
 
 @on_trio
-async def test_a_record_set_aside_is_tried_again_and_stays_known() -> None:
+async def test_a_rejected_record_is_tried_again_and_stays_known() -> None:
     world = VerifiedWorld({"users": numbered(*range(6))})
     world.destination.refuses = lambda number, text: "no threes" if number == 3 else None
     await world.move()
@@ -113,7 +124,7 @@ async def test_a_record_set_aside_is_tried_again_and_stays_known() -> None:
 
 
 @on_trio
-async def test_a_movement_that_has_not_settled_comes_first() -> None:
+async def test_a_movement_must_settle_before_a_repair() -> None:
     world = VerifiedWorld({"users": numbered(*range(9))})
     await world.move()
     world.tables["users"][10] = "new"
@@ -126,7 +137,7 @@ async def test_a_movement_that_has_not_settled_comes_first() -> None:
 
 
 @on_trio
-async def test_a_repair_knows_what_an_export_that_never_ended_has_listed() -> None:
+async def test_a_repair_includes_the_files_listed_by_an_unfinished_export() -> None:
     world = VerifiedWorld({"a": numbered(*range(40))})
     await abandon(world)
     assert 1 in world.destination.tables["a"]

@@ -38,12 +38,12 @@ class VerifiedWorld(World):
         """Run one process that repairs."""
         faults = faults or Faults()
         store, queue = MortalStore(self.store, faults), MortalQueue(self.queue, faults)
-        with InvalidatedStreams() as doubted:
-            found = await self.verify(request, doubted.note)
-            doubted.note_streams(found.differing)
+        with InvalidatedStreams() as invalidated:
+            found = await self.verify(request, invalidated.note)
+            invalidated.note_streams(found.differing)
             flow = await self.flows.read_flow(FLOW)
             context = EngineContext(store, queue, self.clock, self.reporter, self.flows, self.limits)
-            begun = await begin_repair(store, context.flows, self.clock, flow, doubted)
+            begun = await begin_repair(store, context.flows, self.clock, flow, invalidated)
             source = MemorySource(self.tables, faults)
             mover = Mover(context, FLOW, source, self.destination, "worker")
             return await mover.run(only=begun.only, exclude=begun.exclude)

@@ -1,18 +1,17 @@
-"""Repair: the Flow's memory is made to doubt the keys that differ, so that an ordinary Movement moves just those.
+"""Repair: invalidates the stored state of the keys that differ, so that an ordinary Movement moves just those.
 
-A Movement exports what differs between the source and what the Flow remembers to have stored. So a new Movement is
-created whose snapshot state says, of every key that differs at the destination, what cannot be: a hash that no longer
-agrees, or a row that the source does not have. Carried on like any Movement that stopped half-way, it stores Event Files
-of exactly those keys (and of what the source has changed in these streams meanwhile), and remembers the truth again.
+A Movement exports the difference between the source and the Flow's stored state. A repair creates a Movement whose state
+is wrong, on purpose, for each key that differs at the destination: it has a hash that no row has, or a row that the
+source does not have. The Movement then stores Event Files of exactly those keys (and of what has changed in these streams
+at the source since), and stores the right state again.
 
-So nothing is special about it: history, marks and later destinations see one more Movement. Killed at any moment, the
-next `pipeline move` carries it on.
+History, marks and derived Flows see one more ordinary Movement. After a crash the next `pipeline move` resumes it.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 from glob import escape
 from itertools import islice
@@ -39,23 +38,24 @@ from pipeline.ports.clock import Clock
 from pipeline.ports.object_store import ObjectStore, PutCondition
 
 SPOOL_BYTES = 4 * 1024 * 1024
-"""Keys of differences that are kept in memory for each stream; what is more goes to a temporary file."""
+"""Keys of each stream that are kept in memory; more go to a temporary file."""
 RANGE_ROWS = 4096
-_NOWHERE = bytes(HASH_BYTES)
+_NO_ROW = bytes(HASH_BYTES)
+"""The hash of a row that is not in the source."""
 
 
 @dataclass(frozen=True, slots=True)
 class Invalidation:
-    """A key whose stored hash must not count. `extra`: the destination has the row, and the source does not."""
+    """A key whose stored hash is invalidated. `extra`: only the destination has the row."""
 
     key: Key
     extra: bool
 
 
 class Invalidations:
-    """The keys of one stream that differ, in key order, however many there are.
+    """The invalidated keys of one stream, in key order, in bounded memory.
 
-    `absent`: the destination has no such stream at all; `gone`: the source has it no more.
+    `absent`: the destination has no such stream; `gone`: the source no longer has it.
     """
 
     def __init__(self) -> None:
@@ -64,44 +64,44 @@ class Invalidations:
         self.gone = False
 
     def add(self, difference: Difference) -> None:
-        """Take the next one."""
+        """Add the key of the next difference."""
         extra = difference.finding is Finding.EXTRA
         self._spool.write(orjson.dumps([extra, *key_to_json(difference.key)], option=orjson.OPT_APPEND_NEWLINE))
 
     def read(self) -> Iterator[Invalidation]:
-        """Give them all, from the first on."""
+        """Give all keys, from the first on."""
         self._spool.seek(0)
         for line in self._spool:
             extra, *key = orjson.loads(line)
             yield Invalidation(key_from_json(key), extra)
 
     def close(self) -> None:
-        """Give up the file."""
+        """Close the temporary file."""
         self._spool.close()
 
 
 class InvalidatedStreams:
-    """The doubts about each stream of a comparison: what `Verifier.run` notes differences in."""
+    """The invalidated keys by stream, collected from a comparison: `note` is what `Verifier.run` calls."""
 
     def __init__(self) -> None:
         self.streams: dict[StreamName, Invalidations] = {}
 
     def note(self, stream: StreamName, difference: Difference) -> None:
-        """Take a difference."""
+        """Add a difference."""
         self._of(stream).add(difference)
 
     def note_streams(self, differing: Sequence[StreamReport]) -> None:
-        """Take what was found of the streams that differ."""
+        """Add the reports of the streams that differ."""
         for report in differing:
             if report.incomparable:
-                continue  # nobody knows what differs
-            doubts = self._of(report.stream)
-            doubts.absent, doubts.gone = report.absent, report.gone
+                continue  # its differing keys are not known
+            keys = self._of(report.stream)
+            keys.absent, keys.gone = report.absent, report.gone
 
     @property
     def patterns(self) -> tuple[str, ...]:
-        """What `--only` would be for these streams; nothing where the source has none of them, and so none to name."""
-        if all(doubts.gone for doubts in self.streams.values()):
+        """The patterns of `--only` for these streams; none if the source has none of the streams."""
+        if all(keys.gone for keys in self.streams.values()):
             return ()
         return tuple(escape(stream) for stream in self.streams)
 
@@ -116,16 +116,16 @@ class InvalidatedStreams:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for doubts in self.streams.values():
-            doubts.close()
+        for keys in self.streams.values():
+            keys.close()
 
 
 async def begin_repair(
-    store: ObjectStore, flows: FlowStore, clock: Clock, flow: Flow, doubted: InvalidatedStreams
+    store: ObjectStore, flows: FlowStore, clock: Clock, flow: Flow, invalidated: InvalidatedStreams
 ) -> Movement:
-    """Create the Movement that repairs these streams, for a Mover to carry on; return it.
+    """Create the Movement that repairs these streams; return it for a Mover to run.
 
-    TransientError when the latest Movement has not settled; ConflictError when another process begins one meanwhile.
+    TransientError when the latest Movement has not settled; ConflictError when another process creates one meanwhile.
     """
     ensure_not_pruned(flow)
     latest = await cancel_compaction(flows, flow)
@@ -136,16 +136,16 @@ async def begin_repair(
         )
     moment = clock.now()
     states = dict(latest.states)
-    for stream, doubts in doubted.streams.items():
-        if stream in states:  # of any other stream the Flow has stored nothing: all of it is new to a Movement
+    for stream, keys in invalidated.streams.items():
+        if stream in states:  # a stream without state is moved as a whole
             state = SnapshotState(store, flow.name, stream, states[stream])
-            attempt = round(moment.timestamp() * 1000)  # no exporter's number, and another one for each repair
+            attempt = round(moment.timestamp() * 1000)  # different from any exporter's and from other repairs'
             key = object_keys.state_key(flow.name, stream, latest.number + 1, attempt)
-            states[stream] = await _store_doubted(store, state, doubts, key)
+            states[stream] = await _store_invalidated(store, state, keys, key)
     movement = replace(
         next_movement(flows, flow, latest),
         status=Status.READY,
-        only=doubted.patterns,
+        only=invalidated.patterns,
         exclude=latest.exclude,
         states=states,
     )
@@ -153,60 +153,58 @@ async def begin_repair(
     return movement
 
 
-async def _store_doubted(store: ObjectStore, state: SnapshotState, doubts: Invalidations, key: ObjectKey) -> ObjectKey:
-    """Store the state of a stream as one object, with doubts about some of its keys."""
+async def _store_invalidated(
+    store: ObjectStore, state: SnapshotState, keys: Invalidations, key: ObjectKey
+) -> ObjectKey:
+    """Store the state of a stream as one object under `key`, with some of its `keys` invalidated."""
     schema = await state.schema()
     if schema is None:
         raise ConfigurationError(f"Stream {state.stream!r} has no stored schema; move it before it is repaired.")
 
     async def pieces() -> AsyncGenerator[bytes, None]:
-        yield encode_state_head(_outdated(schema) if doubts.absent else schema)
-        doubting = _Doubting(doubts.read())
+        yield encode_state_head(_outdated(schema) if keys.absent else schema)
+        rewriter = _StateRewriter(keys.read())
         async with aclosing(state.ranges()) as ranges:
             async for part in ranges:
-                for frame in doubting.frames(part):
+                for frame in rewriter.frames(part):
                     yield frame
-        for frame in doubting.rest():
+        for frame in rewriter.rest():
             yield frame
 
-    @asynccontextmanager
-    async def opened() -> AsyncIterator[AsyncIterator[bytes]]:
-        async with aclosing(pieces()) as body:
-            yield body
-
-    await store.put(key, opened, PutCondition.ABSENT)
+    await store.put(key, lambda: aclosing(pieces()), PutCondition.ABSENT)
     return key
 
 
 def _outdated(schema: StreamSchema) -> StreamSchema:
-    """Return a schema that no source has: so a stream is told of again even if it has no rows, and is made there."""
+    """Return a schema that no source has, so that the stream is exported, and created, even if it has no rows."""
     return replace(schema, native={**schema.native, "outdated": True})
 
 
-class _Doubting:
-    """Goes through stored ranges and doubts, both in key order, with at most `RANGE_ROWS` doubts in memory."""
+class _StateRewriter:
+    """Merges stored ranges and invalidated keys, both in key order, with at most `RANGE_ROWS` keys in memory."""
 
-    def __init__(self, doubts: Iterator[Invalidation]) -> None:
-        self._doubts = doubts
-        self._next = next(doubts, None)
+    def __init__(self, keys: Iterator[Invalidation]) -> None:
+        self._keys = keys
+        self._next = next(keys, None)
 
     def frames(self, part: StateRange) -> Iterator[bytes]:
-        """Give the frames that take the place of a range. Doubts that do not fit wait for the next one."""
+        """Give the frames that replace a range, up to its end."""
         rest: StateRange | None = part
         while rest is not None:
-            doubts = list(islice(self._up_to(part.until), RANGE_ROWS))
-            if not doubts:
+            batch = list(islice(self._up_to(part.until), RANGE_ROWS))
+            if not batch:
                 yield encode_stored(rest)
                 return
             more = self._next is not None and order(self._next.key) <= order(part.until)
-            until = doubts[-1].key if more else part.until
-            yield from _frames(_doubted(rest, until, doubts), until)
+            until = batch[-1].key if more else part.until
+            yield from _frames(_invalidated_rows(rest, until, batch), until)
             rest = restrict(rest, until) if more else None
 
     def rest(self) -> Iterator[bytes]:
-        """Give frames of what the destination has behind all stored ranges."""
-        while extra := [(doubt.key, _NOWHERE) for doubt in islice(self._all(), RANGE_ROWS) if doubt.extra]:
-            yield from _frames(extra, extra[-1][0])
+        """Give the frames of the extra rows after all stored ranges."""
+        extra = ((one.key, _NO_ROW) for one in self._all() if one.extra)
+        while rows := list(islice(extra, RANGE_ROWS)):
+            yield from _frames(rows, rows[-1][0])
 
     def _up_to(self, until: Key) -> Iterator[Invalidation]:
         bound = order(until)
@@ -217,21 +215,21 @@ class _Doubting:
         while self._next is not None:
             yield self._take(self._next)
 
-    def _take(self, doubt: Invalidation) -> Invalidation:
-        self._next = next(self._doubts, None)
-        return doubt
+    def _take(self, one: Invalidation) -> Invalidation:
+        self._next = next(self._keys, None)
+        return one
 
 
-def _doubted(part: StateRange, until: Key, doubts: Sequence[Invalidation]) -> list[tuple[Key, bytes]]:
-    """Return the keys of a range up to `until` with their hashes, those in doubt with one that cannot be."""
+def _invalidated_rows(part: StateRange, until: Key, batch: Sequence[Invalidation]) -> list[tuple[Key, bytes]]:
+    """Return the keys of a range up to `until` with their hashes, those of `batch` with a hash that no row has."""
     keys = part.load_keys()
     count = count_up_to(keys, until)
     rows = dict(zip(keys[:count], split_hashes(part.hashes[: count * HASH_BYTES]), strict=True))
-    for doubt in doubts:
-        if doubt.key in rows:
-            rows[doubt.key] = bytes(byte ^ 0xFF for byte in rows[doubt.key])
-        elif doubt.extra:
-            rows[doubt.key] = _NOWHERE
+    for one in batch:
+        if one.key in rows:
+            rows[one.key] = bytes(byte ^ 0xFF for byte in rows[one.key])
+        elif one.extra:
+            rows[one.key] = _NO_ROW
     return sorted(rows.items(), key=lambda row: order(row[0]))
 
 

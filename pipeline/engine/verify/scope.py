@@ -1,4 +1,4 @@
-"""What a verification is about: which streams of the Flow are compared, with which of the destination's."""
+"""The scope of a verification: which streams of the Flow are compared with which streams of the destination."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from pipeline.domain.schema import StreamSchema
 from pipeline.engine.movements.flow_store import FlowStore
 
 MOVEMENTS_LOOKED_AT = 10
-"""How many of the latest Movements say what the Flow moves: a stream that one of them selects is the Flow's."""
+"""A stream that one of this many latest Movements selects belongs to the Flow."""
 
 
 @dataclass(frozen=True, slots=True)
 class FlowHistory:
-    """What the Flow's Movements say. `movements` are the latest, newest first; there is at least one.
+    """The latest Movements of a Flow, newest first, at least one, and the reasons of rejected records.
 
-    `rejected` gives, by stream and the text of a key, why the destination refused the record with that key.
+    `rejected` maps a stream and the text of a key to the reason why the destination rejected the record with that key.
     """
 
     movements: Sequence[Movement]
@@ -34,10 +34,10 @@ class FlowHistory:
         return self.movements[0]
 
     def moves(self, stream: StreamName) -> bool:
-        """Whether the stream is one of those that this Flow moves.
+        """Whether the Flow moves the stream.
 
-        It is when the Flow has stored it, or would have in one of its latest Movements had it been there then; unless
-        the latest Movement leaves it out by name. (`--only` says what one Movement is about, and not what the Flow is.)
+        It does if it has stored the stream, or if one of its latest Movements selects the stream, unless the latest one
+        excludes it. (`--only` limits one Movement, not the Flow.)
         """
         if any(fnmatchcase(stream, pattern) for pattern in self.latest.exclude):
             return False
@@ -56,16 +56,16 @@ async def read_history(flows: FlowStore, name: FlowName) -> FlowHistory:
         movement = await _read(flows, name, movement.number - 1)
     if not movements:
         raise ConfigurationError(
-            f"Flow {name!r} has no Movement yet: there is nothing to verify. `pipeline move` first."
+            f"Flow {name!r} has no Movement yet, so there is nothing to verify. Run `pipeline move` first."
         )
     return FlowHistory(movements, await _read_rejected(flows, movements[0]))
 
 
 async def _read_rejected(flows: FlowStore, latest: Movement) -> Mapping[StreamName, Mapping[str, str]]:
-    """Return what is set aside: told by the Movements back to the one before which nothing was.
+    """Return the reasons of rejected records, read from the Movements back to the first one that counts any.
 
-    A record stays counted by each Movement until it goes in. One that went in while others stayed may be told still;
-    it matters only where its key differs again.
+    Each Movement counts a rejected record until it is imported. A record that was imported while others stayed rejected
+    may still be listed; that matters only if its key differs again.
     """
     found: defaultdict[StreamName, dict[str, str]] = defaultdict(dict)
     movement: Movement | None = latest
@@ -78,7 +78,7 @@ async def _read_rejected(flows: FlowStore, latest: Movement) -> Mapping[StreamNa
 
 
 async def _read(flows: FlowStore, name: FlowName, number: int) -> Movement | None:
-    """Return a Movement; None when there never was one of this number, or none is kept any more."""
+    """Return a Movement; None when it never existed or was pruned."""
     if number < 1:
         return None
     try:
@@ -88,9 +88,9 @@ async def _read(flows: FlowStore, name: FlowName, number: int) -> Movement | Non
 
 
 def wanted_streams(streams: Sequence[StreamSchema], wanted: Sequence[str]) -> list[StreamSchema]:
-    """Return the streams that one of the patterns names, or all when there are none.
+    """Return the streams that match one of the patterns, or all if there are none.
 
-    ConfigurationError when a pattern names no stream.
+    ConfigurationError when a pattern matches no stream.
     """
     for pattern in wanted:
         if not any(fnmatchcase(schema.stream, pattern) for schema in streams):
@@ -102,8 +102,7 @@ def wanted_streams(streams: Sequence[StreamSchema], wanted: Sequence[str]) -> li
 def counterpart(stream: StreamName, there: Sequence[StreamSchema]) -> StreamSchema | None:
     """Return the destination's stream of this name; None when there is none.
 
-    Or else of the same name in double quotes, as a technology writes a name that holds its separator; or else of one
-    that differs in case alone.
+    Second choice is the same name in double quotes, which a technology may need; third is one that differs in case only.
     """
     for likeness in (str, _unquoted, _folded):
         found = [schema for schema in there if likeness(schema.stream) == likeness(stream)]

@@ -1,8 +1,8 @@
-"""The comparison of one stream: the source's rows and the destination's, walked side by side in key order.
+"""The comparison of one stream: walks the source's and the destination's rows side by side in key order.
 
-The destination's blocks end where the source's do, as far as it can make them: so equal blocks are told by their
-digests, and rows are looked at one by one only in those that differ. In memory are two blocks of each side, and the
-first few differences. All others are handed on as they are found.
+A destination that can read along known ranges ends its blocks where the source's blocks end. Then digests show that
+blocks are equal, and rows are compared one by one only in blocks that differ. At most two blocks of each side and the
+first few differences are in memory; all differences are passed on as they are found.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ Block = HashedBlock | UnchangedRows
 OpenedRows = AbstractAsyncContextManager[AsyncIterable[Block]]
 OpenRows = Callable[[Known], OpenedRows]
 PAIRS_AT_ONCE = 500
-"""Rows of each side that are turned into JSON together: a few megabytes at most."""
+"""Rows of each side that are converted to JSON at a time: a few megabytes at most."""
 RANGES_KEPT = 100
-"""Differing ranges that are told one by one; all are counted."""
+"""Differing ranges that are reported one by one; all are counted."""
 
 
 class SideRows:
@@ -84,7 +84,7 @@ class SideRows:
 
 
 async def digest_only(open_body: OpenBody) -> BinaryId:
-    """Take the place of storing a content: return its id, and keep nothing."""
+    """Return the id of a content without storing it."""
     hasher = blake3()
     async with open_body() as pieces:
         async for piece in pieces:
@@ -94,9 +94,9 @@ async def digest_only(open_body: OpenBody) -> BinaryId:
 
 @dataclass(frozen=True, slots=True)
 class DifferenceSink:
-    """What a comparison is to tell: `keep` examples in its report, and every difference, in key order, to `note`.
+    """Where differences go: every one, in key order, to `note`, and the first `keep` into the report as examples.
 
-    `rejected` gives, by a key's text, why the destination refused the record with that key.
+    `rejected` maps the text of a key to the reason why the destination rejected the record with that key.
     """
 
     keep: int
@@ -107,10 +107,10 @@ class DifferenceSink:
 class StreamComparison:
     """Compares one stream. Where one side has no values, or there is no `pairing` of columns, hashes alone decide."""
 
-    def __init__(self, report: StreamReport, pairing: Pairing | None, told: DifferenceSink) -> None:
+    def __init__(self, report: StreamReport, pairing: Pairing | None, sink: DifferenceSink) -> None:
         self._report = report
         self._pairing = pairing
-        self._told = told
+        self._sink = sink
         self._digests = blake3(), blake3()
         self._digested: HashedBlock | None = None
         self._end_of_last: Callable[[], Key] | None = None
@@ -135,7 +135,7 @@ class StreamComparison:
         )
 
     def _digest(self, block: HashedBlock | None) -> None:
-        """Both digests are of the source's blocks; the destination's also of what differs, as it is there."""
+        """Add a block of the source to both digests. The destination's digest also covers its own differing rows."""
         if block is not None and block is not self._digested:
             self._digested = block
             for digest in self._digests:
@@ -144,7 +144,7 @@ class StreamComparison:
     async def _take(self, step: Step, starts: tuple[int, int], one: SideRows, other: SideRows) -> None:
         found, same = await self._judge(step.suspects, one, other)
         for difference in found:
-            self._told.note(difference)
+            self._sink.note(difference)
         end = _end(one.rows, other.rows, starts)
         self._count(step, found)
         if found:
@@ -159,7 +159,7 @@ class StreamComparison:
 
     def _count(self, step: Step, found: Sequence[Difference]) -> None:
         report, findings = self._report, [difference.finding for difference in found]
-        room = max(0, self._told.keep - len(report.examples))
+        room = max(0, self._sink.keep - len(report.examples))
         self._report = replace(
             report,
             source=replace(report.source, rows=report.source.rows + step.source_rows),
@@ -176,7 +176,7 @@ class StreamComparison:
     async def _judge(
         self, suspects: Sequence[Suspect], one: SideRows, other: SideRows
     ) -> tuple[list[Difference], list[Suspect]]:
-        """Return what really differs, in key order, and the pairs that are the same after all."""
+        """Return the differences, in key order, and the pairs whose values are equal after all."""
         found: list[Difference] = []
         same: list[Suspect] = []
         for start in range(0, len(suspects), PAIRS_AT_ONCE):
@@ -193,7 +193,7 @@ class StreamComparison:
     async def _pair_columns(
         self, suspects: Sequence[Suspect], one: SideRows, other: SideRows
     ) -> Mapping[Suspect, tuple[str, ...]]:
-        """Return, for each pair whose values can be looked at, the columns that differ."""
+        """Return the columns that differ for each pair whose values can be compared."""
         pairing = self._pairing
         pairs = [suspect for suspect in suspects if suspect.source is not None and suspect.destination is not None]
         if pairing is None or not pairs or not (one.has_values and other.has_values):
@@ -211,7 +211,7 @@ class StreamComparison:
         rows: Rows | None,
         copies: Rows | None,
     ) -> Difference | None:
-        """Return the difference that a suspect is; None for a pair whose values are the same."""
+        """Return the difference of a suspect; None for a pair with equal values."""
         if suspect.source is None:
             key, finding = _key(copies, suspect.destination), Finding.EXTRA
         else:
@@ -219,7 +219,7 @@ class StreamComparison:
             finding = Finding.MISSING if suspect.destination is None else Finding.DIFFERENT
         if finding is Finding.DIFFERENT and columns.get(suspect) == ():
             return None
-        reason = self._told.rejected.get(key_text(key)) if self._told.rejected else None
+        reason = self._sink.rejected.get(key_text(key)) if self._sink.rejected else None
         return Difference(key, finding, columns.get(suspect, ()), reason)
 
 
@@ -234,7 +234,7 @@ def _walk(one: SideRows, other: SideRows) -> Step:
 def _sides(
     step: Step, starts: tuple[int, int], same: Sequence[Suspect], rows: Rows | None, copies: Rows | None
 ) -> tuple[Side, Side]:
-    """Return what each side has of a range. One row in two forms counts as one: its hash is the source's."""
+    """Return both sides of a range. A row with equal values has the source's hash on both sides."""
     hashes = _hashes(rows, starts[0], step.source_rows)
     copied = bytearray(_hashes(copies, starts[1], step.destination_rows))
     for suspect in same:
@@ -256,7 +256,7 @@ def _key(rows: Rows | None, position: int | None) -> Key:
 
 
 def _end(rows: Rows | None, copies: Rows | None, starts: tuple[int, int]) -> Callable[[], Key]:
-    """Return how to find out the last key that was walked past, for when it is needed."""
+    """Return a function that finds the last key that was walked past."""
     sides = [
         (side, side.at - 1) for side, start in zip((rows, copies), starts, strict=True) if side and side.at > start
     ]

@@ -1,7 +1,7 @@
-"""Verifying a Flow: its destination, read as a source is, against its source, stream by stream in key order.
+"""Verification of a Flow: compares its destination, read like a source, with its source, stream by stream.
 
-Both are read once. Nothing is changed and no lock is taken: what the app writes to either meanwhile is seen or not,
-as each technology's snapshot has it.
+Both are read once, in key order. Nothing is changed or locked. Each technology's snapshot decides whether concurrent
+writes are seen.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ log = structlog.get_logger()
 NoteDifference = Callable[[StreamName, Difference], None]
 
 EXAMPLES_KEPT = 20
-"""Keys that are told one by one for each stream, unless more are asked for."""
+"""Differing keys of each stream that are named, by default."""
 
 
 @dataclass(frozen=True, slots=True)
 class VerifyRequest:
-    """What to compare: the streams that match one of `streams` (all when there are none), and against what.
+    """What to compare: the streams that match one of `streams` (all if there are none), against the source or the state.
 
-    `examples` is how many differing keys of each stream are told one by one.
+    `examples` limits how many differing keys of each stream are named.
     """
 
     streams: tuple[str, ...] = ()
@@ -49,7 +49,7 @@ class VerifyRequest:
 
 
 class Verifier:
-    """Compares a Flow's destination, read through `copy`, with its `source`."""
+    """Compares a Flow's destination, read as the Source `copy`, with its `source`."""
 
     def __init__(
         self, store: ObjectStore, flows: FlowStore, clock: Clock, flow: Flow, *, source: Source, copy: Source
@@ -60,7 +60,7 @@ class Verifier:
         self._copy = copy
 
     async def run(self, request: VerifyRequest, note: NoteDifference | None = None) -> Verification:
-        """Compare, and return what was found. Every difference is told to `note`, stream by stream in key order."""
+        """Compare and return the result. `note` is called with every difference, stream by stream in key order."""
         begun = self._clock.now()
         log.info("verify_started", flow=self._flow.name, against=request.against.value)
         history = await read_history(self._flows, self._flow.name)
@@ -92,7 +92,7 @@ class Verifier:
 
 @dataclass(frozen=True, slots=True)
 class _StreamPair:
-    """A stream as the source has it, or `gone` had it, and as the destination has it, if it does."""
+    """A stream at the source and at the destination, if that has it. `gone`: the source no longer has it."""
 
     here: StreamSchema
     there: StreamSchema | None
@@ -121,7 +121,7 @@ class _Comparison:
             return replace(report, incomparable=reason)
         rows = None if pair.gone else self.here.open_rows(pair.here)
         copied = self._copied(pair, pairing)
-        report = await StreamComparison(report, pairing, self._told(pair.here.stream)).run(rows, copied)
+        report = await StreamComparison(report, pairing, self._sink(pair.here.stream)).run(rows, copied)
         log.info("stream_verified", stream=report.stream, rows=report.source.rows, differences=report.differences)
         return report
 
@@ -130,7 +130,7 @@ class _Comparison:
             return None
         return partial(open_rows_along, self.copy, aligned(pair.here, pair.there, pairing))
 
-    def _told(self, stream: StreamName) -> DifferenceSink:
+    def _sink(self, stream: StreamName) -> DifferenceSink:
         def note(difference: Difference) -> None:
             if self.note is not None:
                 self.note(stream, difference)
@@ -140,7 +140,7 @@ class _Comparison:
 
 @dataclass(frozen=True, slots=True)
 class _Scope:
-    """The streams that are `compared`, in order, and those that are not."""
+    """The streams to compare, in order, and those that are not compared."""
 
     compared: tuple[_StreamPair, ...]
     not_selected: tuple[StreamName, ...]
@@ -165,23 +165,23 @@ async def _read_scope(
 
 
 def _ensure_hashes_compare(scope: _Scope) -> None:
-    """Without values only hashes decide: those of one technology, over the same columns, of all that a row is."""
+    """Check that hashes alone can decide: they are of one technology and cover all of a row."""
     for pair in scope.compared:
         technologies = {frozenset(schema.native) for schema in (pair.here, pair.there) if schema is not None}
         files = any(column.type == "binary" for column in pair.here.columns)
         if files or len(technologies) > 1:
-            why = "files are remembered by times of their own place" if files else "it is of another technology there"
+            why = "its hashes cover file times of the source" if files else "the destination is of another technology"
             raise ConfigurationError(
-                f"Stream {pair.here.stream!r} cannot be compared with what is stored: {why}. "
+                f"Stream {pair.here.stream!r} cannot be compared with the stored state: {why}. "
                 "Name other streams with --stream, or compare with the source."
             )
 
 
 def aligned(schema: StreamSchema, there: StreamSchema, pairing: Pairing) -> StreamSchema:
-    """Return the destination's stream with the source's columns in the source's order and the source's key.
+    """Return the destination's stream with the source's key, and with the source's columns in the source's order.
 
-    Read like this, equal rows have equal hashes wherever both places are of one technology, however the destination's
-    columns are ordered and whatever columns it has of its own.
+    Read in this form, equal rows have equal hashes if both places are of one technology, whatever the order of the
+    destination's columns and whatever extra columns it has.
     """
     by_name = {column.name: column for column in there.columns}
     names = {pair.source: pair.destination for pair in pairing.pairs if pair.destination is not None}
