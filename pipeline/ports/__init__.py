@@ -1,4 +1,1 @@
-"""What the engine needs from the world, as Protocols with their promises in prose.
-
-Adapters keep them; contract suites check that they do.
-"""
+"""The interfaces between the engine and its adapters, as Protocols. Contract suites check every adapter against them."""

@@ -1,4 +1,4 @@
-"""The port to time: what is written down uses `now`; waiting and time-outs use anyio's own clock."""
+"""The port to the time of day. Waits and timeouts use anyio's clock instead."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """Tells the time of day."""
+    """The time of day."""
 
     def now(self) -> datetime:
-        """The present moment, aware, in UTC."""
+        """Return the current time, aware, in UTC."""
         ...

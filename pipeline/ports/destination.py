@@ -1,4 +1,4 @@
-"""The port to where the data goes: it loads whole Event Files, and remembers which."""
+"""The port to a destination: it loads whole Event Files and remembers which ones it has loaded."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from pipeline.domain.event_file import FileEntry, Header
 from pipeline.domain.ids import BinaryId, EventFileId, FlowName, StreamName
 
 OpenBinary = Callable[[BinaryId], AbstractAsyncContextManager[AsyncIterable[bytes]]]
-"""Opens a Binary File's content. The iterator raises DamagedError at its end when the content is not what its id says."""
+"""Opens the content of a Binary File. The iterator raises DamagedError at its end when the content does not match the id."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """A record that the destination would not take, set aside while the rest of its file went in.
+    """A record that the destination rejected while it loaded the rest of the file.
 
-    `line` is 1-based and counts the header line; `key` is the record's key as JSON text; `reason` is the destination's
-    own words, and `column` the column they name, where they name one.
+    `line` is 1-based and counts the header line. `key` is the record's key as JSON text. `reason` is in the
+    destination's words; `column` is the column that they name, if any.
     """
 
     file: EventFileId
@@ -31,9 +31,9 @@ class Rejection:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """The destination's memory that an Event File has been imported, and what became of its records.
+    """The destination's memory that an Event File was imported, with counts of its records.
 
-    `movement` is the Movement that imported it (`FileToLoad.movement`), which may be later than the one that stored it.
+    `movement` is the Movement that imported the file (`FileToLoad.movement`). It may be later than the one that stored it.
     """
 
     upserts: int
@@ -45,7 +45,7 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """The file's records and its mark are committed. `skipped_columns` are columns the destination did not want."""
+    """The records of a file and its mark are committed. `skipped_columns` are columns that the destination does not keep."""
 
     mark: Mark
     rejections: tuple[Rejection, ...] = ()
@@ -54,7 +54,7 @@ class Loaded:
 
 @dataclass(frozen=True, slots=True)
 class GaveWay:
-    """Nothing was changed: the file is marked already, or one before it is not marked. Somebody else is at work."""
+    """Nothing was changed: another worker is ahead of this one. `reason` says how."""
 
     reason: str
 
@@ -64,11 +64,11 @@ LoadOutcome = Loaded | GaveWay
 
 @dataclass(frozen=True, slots=True)
 class FileToLoad:
-    """An Event File on its way in, in the course of Movement number `movement`; a destination writes it into the mark.
+    """An Event File to load in Movement number `movement`, which the destination writes into the mark.
 
-    `blocks` gives the record lines after the header, whole lines each ending in a line feed, some hundred kilobytes to
-    a few megabytes a block. It raises DamagedError at the latest at its end when bytes, checksum or row count are not
-    as the File List and the header say: so a destination commits only after the last block.
+    `blocks` yields the record lines after the header: whole lines, each ending in a line feed, some hundred kilobytes to
+    a few megabytes a block. It raises DamagedError, at its end at the latest, when bytes, checksum or row count differ
+    from the File List and the header. So a destination MUST NOT commit before the last block.
     """
 
     entry: FileEntry
@@ -80,7 +80,7 @@ class FileToLoad:
 
 @dataclass(frozen=True, slots=True)
 class Violation:
-    """A promise of the data that does not hold at the destination after the load: a foreign key, a unique index."""
+    """A constraint of the source, such as a foreign key or a unique index, that the loaded data does not satisfy."""
 
     stream: StreamName
     message: str
@@ -90,65 +90,65 @@ class DestinationSession(Protocol):
     """An open destination. Its methods may be called concurrently, for files of different streams.
 
     Every method raises TransientError (locked: try again), RefusedError (read-only, full) or ConfigurationError (a
-    table whose key or shape does not fit), and then has changed nothing.
+    table whose key or columns do not match), and then has changed nothing.
     """
 
     async def marks(self) -> Mapping[EventFileId, Mark]:
-        """All Event Files of this Flow that are marked here."""
+        """Return the marks of all Event Files of this Flow."""
         ...
 
     async def load(self, file: FileToLoad, *, after: Sequence[EventFileId]) -> LoadOutcome:
-        """Apply one Event File: its records and its mark together, or nothing of either.
+        """Apply one Event File: its records and its mark together, or neither.
 
-        Records apply in line order; upserts and deletes are idempotent. GaveWay, with nothing changed, when the file is
-        marked already, or one of `after` is not marked, or a file of the stream was imported in a later Movement than
-        `file.movement`: this check and the commit are one atomic step, so a worker that was replaced cannot overwrite
-        newer rows. What the stream needs (a table, a new column) is created.
+        Records apply in line order; upserts and deletes are idempotent. Return GaveWay, with nothing changed, when the
+        file is marked already, when one of `after` is not marked, or when a later Movement than `file.movement` has
+        imported a file of the stream. This check and the commit MUST be one atomic step, so that a worker that was
+        replaced cannot overwrite newer rows. What the stream needs (a table, a new column) is created.
 
-        A record that the destination refuses (constraint, type) is set aside and counted; all others go in. A record
-        set aside is remembered with its content, until a later record with its key goes in.
+        A record that the destination does not accept (constraint, type) is rejected and counted; all others are loaded.
+        A rejected record is remembered with its content until a later record with its key is loaded.
 
-        A destination without transactions applies the rows first and marks last: at-least-once, harmless because
-        records are idempotent. Errors of `file.blocks` pass through unchanged.
+        A destination without transactions applies the rows first and the mark last: at-least-once, which is harmless
+        because records are idempotent. Errors of `file.blocks` pass through unchanged.
         """
         ...
 
     async def retry_rejected(self) -> Sequence[Rejection]:
-        """Try again what is still set aside from earlier loads of this Flow; return what still is."""
+        """Load the rejected records of this Flow again; return those that are still rejected."""
         ...
 
     async def finish(self, streams: Sequence[StreamName]) -> Sequence[Violation]:
-        """After the load of these streams: create what is better made last (indexes), check what can be checked.
+        """Complete the load of these streams: create indexes and constraints, and check what can be checked.
 
-        Idempotent. A violation is reported and left as it is; nothing is removed for it.
+        Idempotent. A violation is returned; the rows stay as they are.
         """
         ...
 
 
 class Destination(Protocol):
-    """Where the data goes. Constructing one does no I/O."""
+    """The place that data is written to. Constructing one does no I/O."""
 
     @property
     def location(self) -> str:
-        """What a person calls this place: a URL without secrets."""
+        """The name of the place for people: a URL without secrets."""
         ...
 
     def open(self, flow: FlowName) -> AbstractAsyncContextManager[DestinationSession]:
-        """Open the destination for one Flow; make it if it is missing and its parent exists.
+        """Open the destination for one Flow. Create it if it does not exist but its parent does.
 
-        ConfigurationError when it is something else than it should be, RefusedError when it is not writable.
+        ConfigurationError when the place is of another kind, RefusedError when it is not writable.
         """
         ...
 
 
 @runtime_checkable
 class MarksReader(Protocol):
-    """A Destination that can be asked for its marks without being opened for writing."""
+    """A Destination whose marks can be read without opening it for writing."""
 
     async def read_marks(self, flow: FlowName, *, wait_seconds: float) -> Mapping[EventFileId, Mark]:
-        """Return the Event Files of this Flow that are marked. Creates nothing and takes no lock for writing.
+        """Return the marks of all Event Files of this Flow. MUST NOT create anything or take a lock for writing.
 
-        `wait_seconds` limits each wait, for a lock or for a server. ConfigurationError when there is no such place,
+        `wait_seconds` limits each wait for a lock or a server. ConfigurationError when the place does not exist,
         TransientError when it is locked or does not answer, RefusedError when it is not readable.
         """
         ...

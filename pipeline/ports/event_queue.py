@@ -1,4 +1,4 @@
-"""The port to the queue: a doorbell, nothing more. Losing, doubling, delaying or reordering its messages does no harm."""
+"""The port to the queue. Its messages are hints: losing, duplicating, delaying or reordering them loses no data."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import NewType, Protocol
 from pipeline.domain.errors import DefectError
 
 Receipt = NewType("Receipt", str)
-"""The right to extend, give back or acknowledge one delivery of one message. A new delivery has a new receipt."""
+"""The right to extend, return or acknowledge one delivery of one message. Each delivery has a new receipt."""
 
 MAX_BODY_BYTES = 256 * 1024
-"""The largest body a queue must take (SQS: 256 KiB, https://docs.aws.amazon.com/AWSSimpleQueueService/)."""
+"""The largest body that a queue must accept (SQS: 256 KiB, https://docs.aws.amazon.com/AWSSimpleQueueService/)."""
 
 
 def check_bodies(bodies: Sequence[bytes]) -> None:
@@ -37,7 +37,7 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class QueueDepth:
-    """How many messages wait, are with a worker, and lie in the dead-letter queue. An SQS gives estimates."""
+    """The number of messages that wait, are held by a worker, and are in the dead-letter queue. SQS estimates them."""
 
     waiting: int
     in_flight: int
@@ -45,41 +45,41 @@ class QueueDepth:
 
 
 class EventQueue(Protocol):
-    """At-least-once delivery, unordered. Every method raises TransientError or RefusedError as the store does.
+    """A queue with at-least-once, unordered delivery. Every method may raise TransientError or RefusedError.
 
-    A received message is invisible to others for the queue's visibility time-out; unless acknowledged by then it is
-    delivered again. After the queue's maximum of deliveries it goes to the dead-letter queue instead.
+    A received message is invisible to others for the visibility timeout of the queue. Unless it is acknowledged within
+    that time it is delivered again. After the maximum number of deliveries it moves to the dead-letter queue.
     """
 
     async def send(self, bodies: Sequence[bytes]) -> None:
-        """Enqueue each body (UTF-8 text of at most `MAX_BODY_BYTES`) as a message; on return all are durable.
+        """Send each body (UTF-8 text of at most `MAX_BODY_BYTES`) as a message; on return all are durable.
 
-        Not atomic: an error may leave some of them sent.
+        Not atomic: after an error some of them may have been sent.
         """
         ...
 
     async def receive(self, *, max_messages: int = 1, wait_seconds: float = 0.0) -> Sequence[Message]:
-        """Return one to `max_messages` (at most 10) messages, or none after `wait_seconds` (at most 20) without any.
+        """Return up to `max_messages` (at most 10) messages, or none after waiting `wait_seconds` (at most 20).
 
-        Cancelled while waiting, it has received nothing, or what it received becomes visible again by itself.
+        Cancellation loses nothing: a message that was received meanwhile becomes visible again by itself.
         """
         ...
 
     async def extend(self, receipt: Receipt, seconds: float) -> None:
-        """Keep the message invisible for `seconds` from now; 0 gives it back at once.
+        """Keep the message invisible for `seconds` from now; 0 makes it visible at once.
 
-        LeaseLostError when the message has been delivered anew or acknowledged.
+        LeaseLostError when the message was delivered again or acknowledged.
         """
         ...
 
     async def acknowledge(self, receipts: Sequence[Receipt]) -> None:
-        """Remove the messages for good. Idempotent; a receipt that has expired or been used is passed over."""
+        """Delete the messages. Idempotent: an expired or used receipt is ignored."""
         ...
 
     async def reject(self, message: Message, reason: str) -> None:
-        """Move a message that can never be handled to the dead-letter queue at once, with the reason."""
+        """Move a message that cannot be handled to the dead-letter queue, with the reason."""
         ...
 
     async def depth(self) -> QueueDepth:
-        """Return how many messages there are."""
+        """Return the number of messages in each state."""
         ...

@@ -1,6 +1,6 @@
-"""The port to durable storage: immutable or compare-and-set objects under keys, as S3 has them.
+"""The port to durable storage: objects under keys, created once or changed by compare-and-set, as in S3.
 
-The bucket is the truth. Everything two processes could both decide is decided here, by conditional writes.
+All durable state is here. Conditional writes decide everything that two processes could both decide.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from typing import NewType, Protocol
 from pipeline.domain.ids import ObjectKey
 
 Version = NewType("Version", str)
-"""What a store calls the present content of a key (S3: the ETag). Opaque; equal versions mean equal bytes."""
+"""The identity of the present content of a key (S3: the ETag). Opaque; equal versions mean equal bytes."""
 
 OpenBody = Callable[[], AbstractAsyncContextManager[AsyncIterable[bytes]]]
-"""Opens a large body from its start. A store MAY open it more than once, to try again."""
+"""Opens a large body from its start. A store MAY open it more than once, to retry."""
 
 
 PAGE_OBJECTS = 1000
@@ -25,17 +25,17 @@ PAGE_OBJECTS = 1000
 
 
 class PutCondition(Enum):
-    """What must hold for a put to take place, beside a `Version` that must still be the present one."""
+    """The condition of a put. A `Version` in its place means: only if that is still the present version."""
 
     ABSENT = "absent"
-    """Create-only: no object has this key."""
+    """Create-only: the key has no object."""
     NONE = "none"
-    """Whatever is there is replaced. Only for objects with one writer."""
+    """Unconditional: replaces the object, if there is one. Only for objects with a single writer."""
 
 
 @dataclass(frozen=True, slots=True)
 class ObjectInfo:
-    """An object as a listing names it. `size` is in bytes."""
+    """An object in a listing. `size` is in bytes."""
 
     key: ObjectKey
     size: int
@@ -43,7 +43,7 @@ class ObjectInfo:
 
 @dataclass(frozen=True, slots=True)
 class StoredObject:
-    """A whole object."""
+    """The content of an object, and its version."""
 
     data: bytes
     version: Version
@@ -52,35 +52,35 @@ class StoredObject:
 class ObjectStore(Protocol):
     """Objects under keys. Keys are `/`-separated, non-empty, at most 1,024 bytes, with no empty, `.` or `..` segment.
 
-    Every method raises TransientError for a condition that passes, RefusedError when the store says no (a permission,
-    a full disk). Reading one's own writes holds for `get`, `open_stream`, `stat` and `list_page` alike. Cancellation
-    leaves the object as it was or as it was to be, never in between.
+    Every method may raise TransientError (a condition that passes) or RefusedError (a permission, a full disk). Reads
+    and listings show all completed writes. Cancellation leaves the object as it was or as it should become, never in
+    between.
     """
 
     async def put(self, key: ObjectKey, body: bytes | OpenBody, condition: PutCondition | Version) -> Version:
-        """Store `body` under `key` and return its version, once it is durable: it survives the loss of power.
+        """Store `body` under `key` and return its version. On return it is durable: it survives a loss of power.
 
-        Atomic: a reader sees the whole object or the state before. Of any number of concurrent puts with
-        `PutCondition.ABSENT`, or with one and the same Version, exactly one succeeds; the others raise ConflictError.
-        A put with a Version onto an absent key raises ConflictError. An error raised by the body's iterator passes
-        through unchanged and stores nothing.
+        Atomic: a reader sees the whole object or the state before. Of concurrent puts with `PutCondition.ABSENT`, or
+        with the same Version, exactly one succeeds; the others raise ConflictError. A put with a Version raises
+        ConflictError when there is no object. An error of the body's iterator passes through unchanged, and nothing is
+        stored.
         """
         ...
 
     async def get(self, key: ObjectKey, *, max_bytes: int = 64 * 1024 * 1024) -> StoredObject:
-        """Return a whole small object. AbsentError when there is none; DamagedError when it is over `max_bytes`."""
+        """Return a small object. AbsentError when there is none; DamagedError when it is larger than `max_bytes`."""
         ...
 
     def open_stream(self, key: ObjectKey, *, start: int = 0) -> AbstractAsyncContextManager[AsyncIterable[bytes]]:
-        """Open the object's bytes from offset `start` on, in pieces of at most a few megabytes, in order.
+        """Open the bytes of an object from offset `start` on, in order, in pieces of at most a few megabytes.
 
-        AbsentError on opening when there is none. A `start` at or past the end gives no bytes. What is read is one
-        version: an object replaced meanwhile does not mix with its successor.
+        AbsentError on opening when there is none. A `start` at or past the end yields no bytes. All bytes are of one
+        version, even if the object is replaced meanwhile.
         """
         ...
 
     async def stat(self, key: ObjectKey) -> ObjectInfo | None:
-        """Return what is known of `key`, or None when there is no such object."""
+        """Return the object's size, or None when there is no object."""
         ...
 
     async def list_page(
@@ -88,13 +88,13 @@ class ObjectStore(Protocol):
     ) -> Sequence[ObjectInfo]:
         """Return up to `limit` objects whose keys start with `prefix` and sort after `after`, in UTF-8 byte order.
 
-        Fewer than `limit` means there are no more. Objects put or deleted meanwhile MAY be missing or present;
-        all others are listed exactly once over the pages.
+        Fewer than `limit` means that there are no more. Objects that are put or deleted during the listing MAY be
+        missing; all others are listed exactly once over the pages.
         """
         ...
 
     async def delete(self, key: ObjectKey) -> None:
-        """Remove the object if it is there. Idempotent."""
+        """Delete the object, if there is one. Idempotent."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""The port to whoever watches: the engine tells what happens as values, in one direction, and never waits for it."""
+"""The port to an observer: the engine reports events as values and never waits for an answer."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pipeline.ports.destination import Mark, Rejection, Violation
 
 @dataclass(frozen=True, slots=True)
 class MovementBegun:
-    """A Movement was created, or (`resumed`) one that had not settled is carried on."""
+    """A Movement was created, or (`resumed`) one that had not settled is continued."""
 
     flow: FlowName
     movement: int
@@ -21,7 +21,7 @@ class MovementBegun:
 
 @dataclass(frozen=True, slots=True)
 class RowsRead:
-    """The exporter has read `rows` more rows of a group and turned some of them into `encoded_bytes` of JSON lines."""
+    """The exporter has read `rows` more rows of a group and encoded some of them, in `encoded_bytes` of JSON lines."""
 
     label: Label
     rows: int
@@ -30,7 +30,7 @@ class RowsRead:
 
 @dataclass(frozen=True, slots=True)
 class EventFileStored:
-    """An Event File is durable. `size` is what was stored, in bytes; `adopted` when an earlier attempt had stored it."""
+    """An Event File of `size` stored bytes is durable; `adopted` when an earlier attempt had stored it."""
 
     label: Label
     id: EventFileId
@@ -42,7 +42,7 @@ class EventFileStored:
 
 @dataclass(frozen=True, slots=True)
 class BinaryFileStored:
-    """A Binary File of `size` bytes is durable; `reused` when its content was stored before."""
+    """A Binary File of `size` bytes is durable; `reused` when its content was already stored."""
 
     size: int
     reused: bool
@@ -50,14 +50,14 @@ class BinaryFileStored:
 
 @dataclass(frozen=True, slots=True)
 class BytesMoved:
-    """So many more bytes of a Binary File have been read, stored or given to the destination: work goes on."""
+    """`count` more bytes of Binary Files were read, stored or loaded: a sign of progress."""
 
     count: int
 
 
 @dataclass(frozen=True, slots=True)
 class BinaryFileFailed:
-    """A Binary File could not be given to the destination: it is missing, or its content is not what its id says."""
+    """A Binary File could not be loaded: it is missing, or its content does not match its id."""
 
     id: BinaryId
     reason: str
@@ -65,7 +65,7 @@ class BinaryFileFailed:
 
 @dataclass(frozen=True, slots=True)
 class GroupComplete:
-    """All Event Files of a group are stored and listed: `listed` in all, of them `new` since the last Movement."""
+    """All Event Files of a group are stored and listed: `listed` in all, `new` of them since the last Movement."""
 
     label: Label
     listed: int
@@ -74,7 +74,7 @@ class GroupComplete:
 
 @dataclass(frozen=True, slots=True)
 class ImportPlanned:
-    """An importer has read a File List: `pending` files are to be loaded, `skipped` are marked already."""
+    """An importer has read a File List: `pending` files will be loaded, `skipped` are already marked."""
 
     label: Label
     pending: int
@@ -83,7 +83,7 @@ class ImportPlanned:
 
 @dataclass(frozen=True, slots=True)
 class EventFileImported:
-    """An Event File's records and its mark are committed."""
+    """The records of an Event File and its mark are committed; that took `seconds`."""
 
     label: Label
     id: EventFileId
@@ -94,7 +94,7 @@ class EventFileImported:
 
 @dataclass(frozen=True, slots=True)
 class EventFileFailed:
-    """An Event File could not be applied; nothing of it was. Its lane stops here."""
+    """An Event File could not be loaded, and none of its records was. Its lane stops here."""
 
     label: Label
     id: EventFileId
@@ -103,7 +103,7 @@ class EventFileFailed:
 
 @dataclass(frozen=True, slots=True)
 class RecordRejected:
-    """A record was set aside."""
+    """The destination rejected a record."""
 
     label: Label
     rejection: Rejection
@@ -111,7 +111,7 @@ class RecordRejected:
 
 @dataclass(frozen=True, slots=True)
 class ViolationFound:
-    """A promise of the data does not hold at the destination."""
+    """The loaded data violates a constraint."""
 
     violation: Violation
 
@@ -143,8 +143,8 @@ Event = (
 
 
 class Reporter(Protocol):
-    """Watches a Movement. `report` returns at once, never raises, and is called from the event loop's thread only."""
+    """Observes Movements. `report` MUST return at once and MUST NOT raise. It is called in the event loop's thread only."""
 
     def report(self, event: Event) -> None:
-        """Take note of `event`."""
+        """Handle `event`."""
         ...

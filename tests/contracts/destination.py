@@ -19,7 +19,7 @@ from pipeline.domain.errors import ConfigurationError, DamagedError
 from pipeline.domain.event_file import Encoding, FileEntry, Header
 from pipeline.domain.ids import BinaryId, EventFileId, FlowName, ObjectKey, Phase
 from pipeline.domain.schema import StreamSchema
-from pipeline.ports.destination import Destination, FileToLoad, GaveWay, Loaded, Mark, OpenBinary
+from pipeline.ports.destination import Destination, FileToLoad, GaveWay, Loaded, Mark, MarksReader, OpenBinary
 from tests.loops import OnBothLoops, on_both
 
 FLOW = FlowName("crm")
@@ -124,6 +124,20 @@ class DestinationContract(OnBothLoops):
             assert list(await session.marks()) == [one.entry.id]
         async with world.destination.open(FlowName("another")) as session:
             assert await session.marks() == {}
+
+    @on_both
+    async def test_marks_can_be_read_without_opening_the_destination(
+        self, world: DestinationWorld, file: Callable[..., FileToLoad]
+    ) -> None:
+        if not isinstance(world.destination, MarksReader) or not isinstance(world.impossible, MarksReader):
+            pytest.skip("this destination cannot be read without opening it")
+        async with world.destination.open(FLOW) as session:
+            await session.load(file(world.upsert(1, 1)), after=[])
+            marks = await session.marks()
+        assert await world.destination.read_marks(FLOW, wait_seconds=5) == marks
+        assert await world.destination.read_marks(FlowName("another"), wait_seconds=5) == {}
+        with pytest.raises(ConfigurationError):
+            await world.impossible.read_marks(FLOW, wait_seconds=5)
 
     @on_both
     async def test_a_file_is_loaded_once(self, world: DestinationWorld, file: Callable[..., FileToLoad]) -> None:
