@@ -1,4 +1,4 @@
-"""A world whose rows have their texts in Binary Files."""
+"""A world whose texts are Binary Files."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.engine.world import Faults, MemoryBlock, MemoryDestination, MemorySou
 
 
 def body_of(content: bytes) -> OpenBody:
-    """What opens a content, as a source gives it."""
+    """Return what opens a content, as a source gives it."""
 
     async def pieces() -> AsyncGenerator[bytes, None]:
         await checkpoint()
@@ -93,7 +93,7 @@ async def _with_texts(file: FileToLoad) -> AsyncGenerator[bytes, None]:
 
 @dataclass
 class AttachmentDestination(MemoryDestination):
-    """Tables of texts, which come in Binary Files."""
+    """Tables of texts that are imported from Binary Files."""
 
     @asynccontextmanager
     async def open(self, flow: FlowName) -> AsyncIterator[DestinationSession]:
@@ -107,11 +107,11 @@ class AttachmentWorld(WiderWorld):
     destination: MemoryDestination = field(default_factory=AttachmentDestination)
 
     async def move(self, faults: Faults | None = None) -> Movement:
-        """Run one process that moves once."""
+        """Move once in a process of its own."""
         faults = faults or Faults()
         source, destination = AttachmentSource(self.tables, faults), replace(self.destination, faults=faults)
         return await Mover(self.context(faults), FLOW, source, destination, "worker").run()
 
     async def packs(self) -> set[str]:
-        """The packs of the Flow."""
+        """Return the keys of the Flow's packs."""
         return {key for key in await self.keys() if "/binaries/packs/" in key}

@@ -1,4 +1,4 @@
-"""The fakes of store and queue, with a chance to die at every call."""
+"""Store and queue of a process that can die at every call."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Long-running workers on fakes: each is a process of its own that can die, be stopped, and come again."""
+"""Long-running workers on fakes. Each is a process that can die, be stopped, and start again."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Fleet(World):
     exports: EventQueue = field(default_factory=lambda: MemoryEventQueue(visibility_seconds=30.0))
 
     async def start(self) -> Movement:
-        """Do what `pipeline start` does."""
+        """Start a Movement, as `pipeline start` does."""
         flow = await self.flows.connect(FLOW, MemorySource.location, self.destination.location)
         movement, _ = await start_movement(self.flows, flow, self.only, self.exclude)
         await self.exports.send([encode_message(MovementStarted(FLOW, movement.number))])
@@ -62,7 +62,7 @@ class Fleet(World):
 
     @asynccontextmanager
     async def workers(self, *workers: WorkerProcess) -> AsyncIterator[None]:
-        """Run these workers, and stop them at the end as an operator does."""
+        """Run these workers, and stop them at the end."""
         stop = anyio.Event()
         async with anyio.create_task_group() as group:
             for worker in workers:
@@ -73,7 +73,7 @@ class Fleet(World):
 
 @dataclass
 class WorkerProcess:
-    """One process. It dies as its faults say; what it did by then stays, nothing comes after."""
+    """One process. It dies where `faults` says; its effects until then stay."""
 
     fleet: Fleet
     name: str
@@ -114,11 +114,11 @@ class WorkerProcess:
 
     @property
     def imported(self) -> list[str]:
-        """The Event Files that this process has imported."""
+        """Return the Event Files that this process has imported."""
         calls = [call.removeprefix("after destination.load ") for call in self.faults.trace if "after d" in call]
         return [call for call in calls if "/" in call]
 
 
 def numbered(rows: int, text: str = "x") -> Tables:
-    """One table of so many rows."""
+    """Return one table with this many rows."""
     return {"a": dict.fromkeys(range(rows), text)}

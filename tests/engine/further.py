@@ -1,4 +1,4 @@
-"""Further destinations, compaction and pruning on fakes: what is done to a Flow beside moving it."""
+"""Derived Flows, compaction and pruning on fakes."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from tests.engine.world import CrashError, Faults, MemoryDestination, Table
 
 
 def numbered(*numbers: int, text: str = "text") -> Table:
-    """A table with these rows."""
+    """Return a table with these rows."""
     return {number: f"{text} {number}" for number in numbers}
 
 
 @contextmanager
 def may_crash() -> Iterator[None]:
-    """Let a process die, if it does; anything else that goes wrong is raised."""
+    """Suppress the death of a process, and nothing else."""
     try:
         yield
     except CrashError:
@@ -43,52 +43,52 @@ def may_crash() -> Iterator[None]:
 
 @dataclass
 class WiderWorld(World):
-    """A world whose Flow has further destinations, by the names of the Flows that bring things to them."""
+    """A world with derived Flows. `further` holds the destination of each."""
 
     further: dict[FlowName, MemoryDestination] = field(default_factory=dict)
 
     def context(self, faults: Faults | None = None) -> EngineContext:
-        """What one process works with."""
+        """Return the context of a process."""
         faults = faults or Faults()
         store, queue = MortalStore(self.store, faults), MortalQueue(self.queue, faults)
         return EngineContext(store, queue, self.clock, self.reporter, FlowStore(store, self.clock), self.limits)
 
     async def add_destination(self, name: str) -> FlowName:
-        """Connect a further destination."""
+        """Add a destination, with a derived Flow."""
         flow = FlowName(name)
         self.further.setdefault(flow, MemoryDestination(location=f"memory:{name}"))
         await add_destination(self.flows, self.clock, FLOW, flow, self.further[flow].location)
         return flow
 
     async def bring(self, flow: FlowName, faults: Faults | None = None) -> Movement:
-        """Run one process that brings a further destination up to date."""
+        """Bring a derived Flow up to date in a process of its own."""
         faults = faults or Faults()
         destination = replace(self.further[flow], faults=faults)
         return await DerivedMover(self.context(faults), flow, destination, "worker").run()
 
     async def compact(self, *streams: str, faults: Faults | None = None) -> Compaction:
-        """Run one process that compacts."""
+        """Compact in a process of its own."""
         return await Compactor(self.context(faults), FLOW).run(streams)
 
     async def listed(self) -> list[FileEntry]:
-        """All that the Flow's File Lists name, label by label."""
+        """Return all entries of the Flow's File Lists, label by label."""
         latest = await self.flows.latest(await self.flows.read_flow(FLOW))
         assert latest is not None
         return [entry for _, key in sorted(latest.file_lists.items()) for entry in await self.flows.read_file_list(key)]
 
     async def prune(self, *, deleting: bool = True, faults: Faults | None = None, **kept: timedelta) -> Pruning:
-        """Run one process that prunes, or only looks."""
+        """Prune in a process of its own, or return what would be pruned."""
         context = self.context(faults)
         pruner = Pruner(context.store, context.flows, self.clock, FLOW, "worker", **kept)
         return await pruner.run(ignore, take_over=True) if deleting else await pruner.preview(ignore)
 
     async def keys(self) -> set[str]:
-        """All keys of the Flow."""
+        """Return all keys of the Flow."""
         return {info.key for info in await self.store.list_page(f"flows/{FLOW}/", limit=100_000)}
 
 
 def ignore(info: ObjectInfo, reason: Reason) -> None:
-    """Take no note of an object that goes."""
+    """Ignore an object that is deleted."""
 
 
 async def abandon(world: World, at: str = "after store.put flows/crm/events/1/a/full/3.jsonl.zst") -> None:

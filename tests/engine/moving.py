@@ -23,7 +23,7 @@ SMALL = Limits(event_file_rows=4, range_rows=3, sweep_seconds=1.0, visibility_se
 
 @dataclass
 class RecordingReporter:
-    """Keeps every event."""
+    """Records every event."""
 
     events: list[Event] = field(default_factory=list)
 
@@ -33,7 +33,7 @@ class RecordingReporter:
 
 @dataclass
 class World:
-    """What outlives a process: store, queue, source and destination; and the time."""
+    """All that outlives a process: store, queue, source, destination, and the time."""
 
     tables: Tables
     store: ObjectStore = field(default_factory=MemoryObjectStore)
@@ -47,11 +47,11 @@ class World:
 
     @property
     def flows(self) -> FlowStore:
-        """The Flows as anybody reads them."""
+        """The Flows in the store."""
         return FlowStore(self.store, self.clock)
 
     async def move(self, faults: Faults | None = None) -> Movement:
-        """Run one process that moves once."""
+        """Move once in a process of its own."""
         faults = faults or Faults()
         store, queue = MortalStore(self.store, faults), MortalQueue(self.queue, faults)
         destination = replace(self.destination, faults=faults)

@@ -1,4 +1,4 @@
-"""A Flow between real places that is moved, verified and repaired, with its store in memory."""
+"""A Flow between real databases or trees, with its store in memory."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LIMITS = Limits(event_file_rows=100, range_rows=16)
 
 @dataclass(frozen=True)
 class Places:
-    """A source and a destination, and how to read both to compare them."""
+    """A source and a destination, and both as sources, to compare them."""
 
     source: Source
     destination: Destination
@@ -67,7 +67,7 @@ class RealFlow:
         return await self.move(begun.only, begun.exclude)
 
     async def repaired(self) -> tuple[int, int]:
-        """Repair, see that all is well and nothing is left to do; return the upserts and deletes that it took."""
+        """Repair, check that nothing differs or is left to do, and return the number of upserts and deletes."""
         repaired = await self.repair()
         assert repaired.status == "SUCCESS", repaired.problems
         found = await self.verify()
@@ -78,6 +78,6 @@ class RealFlow:
 
 
 def one(found: Verification) -> StreamReport:
-    """The one stream that differs."""
+    """Return the one stream that differs."""
     (report,) = found.differing
     return report

@@ -1,4 +1,4 @@
-"""The process dies at every call of a port, before and after; the next one carries on: nothing lost, nothing twice."""
+"""The process dies at every call of a port, before and after; the next one resumes: nothing is lost or imported twice."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ async def crash_and_resume(world: World, crash_at: int, *, change: bool) -> None
 
 
 async def resume(world: World) -> None:
-    """One run, undisturbed, must be enough."""
+    """Move once without faults; that must be enough."""
     before = await unsettled(world)
     movement = await world.move()
     assert movement.status is Status.SUCCESS, movement.problems
@@ -60,7 +60,7 @@ async def resume(world: World) -> None:
 @pytest.mark.parametrize("movements", [1, 2])
 @pytest.mark.parametrize("change", [False, True], ids=["same source", "source changed meanwhile"])
 @on_trio
-async def test_killed_at_any_call_the_next_run_carries_on(movements: int, change: bool) -> None:
+async def test_killed_at_any_call_the_next_run_resumes(movements: int, change: bool) -> None:
     calls = await calls_of_a_run(movements)
     assert calls > 40
     for crash_at in range(calls):
@@ -78,14 +78,14 @@ async def test_killed_twice_in_a_row_with_other_data_each_time() -> None:
         for second in range(3, calls, 9):
             world = World(first_state())
             for crash_at in (first, second):
-                with contextlib.suppress(CrashError):  # a run that carries on has fewer calls, and may end
+                with contextlib.suppress(CrashError):  # a resumed run has fewer calls, and may end
                     await world.move(Faults(crash_at))
                 world.tables = second_state() if world.tables == first_state() else first_state()
             await resume(world)
 
 
 async def unsettled(world: World) -> int | None:
-    """The number of the Movement that has not settled, if there is one."""
+    """Return the number of the Movement that has not settled, if there is one."""
     for number in (2, 1):
         try:
             movement = await world.flows.read_movement(FLOW, number)
@@ -109,7 +109,7 @@ async def test_rows_that_go_and_come_back_between_two_kills_arrive() -> None:
 
 
 async def die(world: World, call: str) -> None:
-    """Run until that call, and no further."""
+    """Run until that call."""
     with pytest.raises(CrashError):
         await world.move(Faults(crash_on=call))
 

@@ -1,4 +1,4 @@
-"""A further destination gets what the Flow has stored, without a look at the source, and stays up to date."""
+"""Derived Flows: another destination gets what the Flow has stored, without reading the source, and stays up to date."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ async def moved_twice() -> WiderWorld:
 async def test_a_further_destination_gets_everything_without_the_source() -> None:
     world = await moved_twice()
     as_moved = {name: dict(table) for name, table in world.tables.items()}
-    world.tables.clear()  # whoever looked at the source now would find nothing
+    world.tables.clear()  # the source is not read
     backup = await world.add_destination("backup")
     movement = await world.bring(backup)
     assert (movement.number, movement.status) == (1, Status.SUCCESS)
@@ -73,7 +73,7 @@ async def test_it_is_known_whether_a_further_destination_is_behind() -> None:
 
 
 @on_trio
-async def test_what_did_not_go_in_is_tried_again_with_each_movement_of_the_origin_and_not_between() -> None:
+async def test_an_incomplete_import_is_repeated_once_for_each_movement_of_the_origin() -> None:
     world = await moved_twice()
     backup = await world.add_destination("backup")
     world.further[backup].refuses = lambda number, text: "not now" if number == 9 else None
@@ -82,7 +82,7 @@ async def test_what_did_not_go_in_is_tried_again_with_each_movement_of_the_origi
     unchanged = await sync_with_origin(world.flows, world.clock, flow)
     assert unchanged is not None
     assert (unchanged.number, unchanged.settled) == (1, True)
-    again = await world.move()  # in which nothing has changed
+    again = await world.move()  # nothing has changed
     begun = await sync_with_origin(world.flows, world.clock, flow)
     assert begun is not None
     assert (begun.number, begun.settled, begun.origin_movement) == (2, False, again.number)
@@ -95,7 +95,7 @@ async def test_what_did_not_go_in_is_tried_again_with_each_movement_of_the_origi
 
 
 @on_trio
-async def test_an_unfinished_export_is_not_shared() -> None:
+async def test_an_unfinished_export_is_not_imported_elsewhere() -> None:
     world = await moved_twice()
     as_moved = {name: dict(table) for name, table in world.tables.items()}
     backup = await world.add_destination("backup")
@@ -109,7 +109,7 @@ async def test_an_unfinished_export_is_not_shared() -> None:
 
 @dataclass
 class SharingWorker(WorkerProcess):
-    """A worker that knows a further destination as well."""
+    """A worker that connects a derived Flow too."""
 
     further: MemoryDestination = field(default_factory=MemoryDestination)
 
@@ -135,13 +135,13 @@ async def test_workers_bring_a_further_destination_up_to_date_by_themselves() ->
 
 
 async def connected(fleet: Fleet) -> tuple[FlowName, FlowName, str]:
-    """Connect the Flow, and return what a further destination of it is made from."""
+    """Connect the Flow, and return the arguments for adding a destination."""
     await fleet.flows.connect(FLOW, MemorySource.location, fleet.destination.location)
     return FLOW, FlowName("backup"), "memory:backup"
 
 
 async def settled(fleet: Fleet, flow: FlowName, number: int) -> Movement:
-    """Wait until a Movement of any Flow is there, and has settled."""
+    """Wait until the latest Movement of a Flow exists and has settled."""
     with anyio.fail_after(3600):
         while True:
             latest = await fleet.flows.latest(await fleet.flows.read_flow(flow))
@@ -151,7 +151,7 @@ async def settled(fleet: Fleet, flow: FlowName, number: int) -> Movement:
 
 
 @on_trio
-async def test_a_crash_at_any_call_is_carried_on() -> None:
+async def test_after_a_crash_at_any_call_the_next_run_resumes() -> None:
     faults = Faults()
     world = await moved_twice()
     await world.bring(await world.add_destination("probe"), faults)
@@ -166,7 +166,7 @@ async def test_a_crash_at_any_call_is_carried_on() -> None:
 
 
 @on_trio
-async def test_what_cannot_be_shared_is_said() -> None:
+async def test_a_destination_that_cannot_be_added_is_explained() -> None:
     world = WiderWorld({"a": numbered(1)})
     await world.flows.connect(FLOW, "memory:source", "memory:destination")
     backup = await world.add_destination("backup")

@@ -1,4 +1,4 @@
-"""Groups that are imported while they are exported, and exports that were never ended."""
+"""Groups that are imported while they are exported, and exports that never ended."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ async def test_what_changed_since_an_export_that_never_ended_is_moved(what: str)
 
 
 @on_trio
-async def test_a_stream_that_is_not_selected_is_carried_on_when_it_is() -> None:
+async def test_an_unfinished_stream_is_resumed_when_it_is_selected_again() -> None:
     world = WiderWorld({"a": numbered(*range(40)), "b": numbered(1)})
     await abandon(world)
     world.only = ("b",)
@@ -112,72 +112,73 @@ async def test_pruning_and_compacting_leave_an_export_that_never_ended_alone() -
 
 
 @on_trio
-async def test_an_exporter_that_was_taken_for_dead_announces_nothing() -> None:
+async def test_an_exporter_that_was_presumed_dead_announces_nothing() -> None:
     world = WiderWorld({"a": numbered(*range(40))})
     await abandon(world)
     before = await world.flows.read_movement(FLOW, 1)
     listed = await world.flows.read_file_list(before.file_lists[next(iter(before.file_lists))])
     stored = [info.key for info in await world.store.list_page(f"flows/{FLOW}/events/1/a/")]
-    assert {entry.key for entry in listed} < set(stored)  # the last one was stored, and its announcement never came
+    assert {entry.key for entry in listed} < set(stored)  # the last one was stored and not announced
     await world.move()
     entries: list[FileEntry] = await world.listed()
     assert set(stored) - {entry.key for entry in entries} == set(stored) - {entry.key for entry in listed}
 
 
 @dataclass
-class HelpInHand(HelperProvider):
-    """Help from a task of this process. It dies after so many things it told, or never comes."""
+class TaskHelper(HelperProvider):
+    """A helper that is a task of this process. It dies after some events, or cannot be started."""
 
     context: EngineContext
     world: WiderWorld
     dies_after: int | None = None
-    refuses: bool = False
+    absent: bool = False
     silent: bool = False
-    told: int = 0
+    events: int = 0
 
     @asynccontextmanager
     async def open(self, movement: Movement) -> AsyncIterator[AsyncIterator[HelperEvent]]:
-        """Import beside the one who asked."""
-        if self.refuses:
-            raise TransientError("nobody is there")
+        """Import at the same time as the mover."""
+        if self.absent:
+            raise TransientError("no helper can be started")
         send, receive = anyio.create_memory_object_stream[HelperEvent](10_000)
+        flow = await self.context.flows.read_flow(FLOW)
         async with (
-            self.world.destination.open(FLOW) as session,
+            self.world.destination.open(flow.marks_namespace) as session,
             receive,
             send,
             anyio.create_task_group() as group,
-            aclosing(self._passed_on(receive)) as passed,
+            aclosing(self._events(receive)) as passed,
         ):
             await group.start(run_helper, self.context, movement, session, send.send_nowait, anyio.Event())
             yield passed
             group.cancel_scope.cancel()
 
-    async def _passed_on(self, received: AsyncIterator[HelperEvent]) -> AsyncGenerator[HelperEvent, None]:
-        async for told in received:
-            if self.told == self.dies_after:
+    async def _events(self, received: AsyncIterator[HelperEvent]) -> AsyncGenerator[HelperEvent, None]:
+        async for event in received:
+            if self.events == self.dies_after:
                 return
-            self.told += 1
-            if not (self.silent and isinstance(told, EventFileImported)):
-                yield told
+            self.events += 1
+            if not (self.silent and isinstance(event, EventFileImported)):
+                yield event
 
 
-async def move_with_help(
-    world: WiderWorld, *, dies_after: int | None = None, refuses: bool = False, silent: bool = False
-) -> tuple[Movement, HelpInHand]:
-    """Move once, having help."""
+async def move_with_helper(
+    world: WiderWorld, *, dies_after: int | None = None, absent: bool = False, silent: bool = False
+) -> tuple[Movement, TaskHelper]:
+    """Move once with a helper."""
     flows = FlowStore(world.store, world.clock)
     context = EngineContext(world.store, world.queue, world.clock, world.reporter, flows, world.limits)
-    help_ = HelpInHand(replace(context), world, dies_after, refuses, silent)
-    mover = Mover(context, FLOW, MemorySource(world.tables), world.destination, "worker", help_)
-    return await mover.run(), help_
+    helper = TaskHelper(replace(context), world, dies_after, absent, silent)
+    mover = Mover(context, FLOW, MemorySource(world.tables), world.destination, "worker", helper)
+    return await mover.run(), helper
 
 
 @on_trio
 async def test_a_helper_imports_what_is_announced() -> None:
     world = WiderWorld({"a": numbered(*range(200)), "b": numbered(1)})
     world.destination.refuses = lambda number, text: "CHECK failed" if number == 150 else None
-    movement, help_ = await move_with_help(world)
-    assert help_.told > 20
+    movement, helper = await move_with_helper(world)
+    assert helper.events > 20
     assert (movement.status, movement.totals.rejected, movement.totals.upserts) == (Status.INCOMPLETE, 1, 200)
     assert max(world.destination.loads.values()) == 1
     del world.tables["a"][150]
@@ -188,14 +189,14 @@ async def test_a_helper_imports_what_is_announced() -> None:
 @on_trio
 async def test_without_its_helper_a_movement_goes_on_alone(dies_after: int) -> None:
     world = WiderWorld({"a": numbered(*range(200))})
-    movement, _ = await move_with_help(world, dies_after=dies_after)
+    movement, _ = await move_with_helper(world, dies_after=dies_after)
     assert movement.status is Status.SUCCESS
     assert world.destination.tables == world.tables
 
 
 @dataclass
 class LoadedBy(MemoryDestination):
-    """Notes who loads what: the Mover, who opens it first, or the helper. `before` is called for each load."""
+    """Records which process loads each file: the mover, which opens it first, or the helper. Each load calls `before`."""
 
     opened: int = 0
     order: dict[str, list[int]] = field(default_factory=lambda: {"mover": [], "helper": []})
@@ -227,14 +228,14 @@ class _Noting:
 
 
 @on_trio
-async def test_a_slow_helper_is_met_from_the_other_end() -> None:
+async def test_a_slow_helper_is_joined_from_the_last_file_on() -> None:
     async def before(who: str) -> None:
         await anyio.sleep(0.05 if who == "helper" else 0.01)
 
     destination = LoadedBy(before=before)
     world = WiderWorld({"a": numbered(*range(200))}, destination=destination)
     world.limits = replace(world.limits, importers=1)
-    movement, _ = await move_with_help(world)
+    movement, _ = await move_with_helper(world)
     assert (movement.status, movement.totals.upserts) == (Status.SUCCESS, 200)
     assert max(destination.loads.values()) == 1
     by_mover = destination.order["mover"]
@@ -243,7 +244,7 @@ async def test_a_slow_helper_is_met_from_the_other_end() -> None:
 
 
 @on_trio
-async def test_a_helper_that_cannot_be_met_is_waited_for() -> None:
+async def test_a_helper_that_cannot_be_joined_is_awaited() -> None:
     begun = anyio.current_time()
 
     async def before(who: str) -> None:
@@ -254,7 +255,7 @@ async def test_a_helper_that_cannot_be_met_is_waited_for() -> None:
     destination = LoadedBy(before=before)
     world = WiderWorld({"a": numbered(*range(200))}, destination=destination)
     with capture_logs() as logs:
-        movement, _ = await move_with_help(world)
+        movement, _ = await move_with_helper(world)
     assert (movement.status, movement.totals.upserts) == (Status.SUCCESS, 200)
     assert destination.tables == world.tables
     warnings = {log["event"] for log in logs if log["log_level"] == "warning"}
@@ -262,9 +263,9 @@ async def test_a_helper_that_cannot_be_met_is_waited_for() -> None:
 
 
 @on_trio
-async def test_what_the_helper_does_not_tell_of_counts_as_well() -> None:
+async def test_imports_that_the_helper_does_not_report_count_too() -> None:
     world = WiderWorld({"a": numbered(*range(200))})
-    movement, _ = await move_with_help(world, silent=True)
+    movement, _ = await move_with_helper(world, silent=True)
     assert (movement.status, movement.totals.upserts) == (Status.SUCCESS, 200)
 
 
@@ -274,20 +275,20 @@ async def test_a_helper_leaves_the_next_movement_to_others_and_ends() -> None:
     movement = await world.move()
     flows = FlowStore(world.store, world.clock)
     context = EngineContext(world.store, world.queue, world.clock, world.reporter, flows, world.limits)
-    stop, told = anyio.Event(), list[HelperEvent]()
+    stop, events = anyio.Event(), list[HelperEvent]()
     async with world.destination.open(FLOW) as session, anyio.create_task_group() as group:
-        await group.start(run_helper, context, movement, session, told.append, stop)
+        await group.start(run_helper, context, movement, session, events.append, stop)
         following = GroupCompleted(FLOW, movement.number + 1, Label("a"), ObjectKey("flows/x"))
         await world.queue.send([encode_message(following)])
         with anyio.fail_after(60):
             await stop.wait()
     assert (await world.queue.depth()).waiting == 1
-    assert not any(isinstance(one, EventFileImported) for one in told)
+    assert not any(isinstance(one, EventFileImported) for one in events)
 
 
 @on_trio
-async def test_a_movement_that_gets_no_help_does_without() -> None:
+async def test_a_movement_that_gets_no_helper_is_imported_all_the_same() -> None:
     world = WiderWorld({"a": numbered(*range(40))})
-    movement, help_ = await move_with_help(world, refuses=True)
-    assert (movement.status, help_.told) == (Status.SUCCESS, 0)
+    movement, helper = await move_with_helper(world, absent=True)
+    assert (movement.status, helper.events) == (Status.SUCCESS, 0)
     assert world.destination.tables == world.tables

@@ -1,4 +1,4 @@
-"""Whole Movements on fakes: what arrives, what a repeated Movement costs, what happens to what is refused."""
+"""Whole Movements on fakes: what arrives, what a repeated Movement costs, and what becomes of rejected records."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ async def test_a_flow_keeps_its_two_places() -> None:
 
 
 @on_trio
-async def test_a_refused_record_is_set_aside_and_the_rest_goes_in() -> None:
+async def test_a_rejected_record_is_reported_and_the_rest_is_imported() -> None:
     world = World({"a": table(*range(10)), "b": table(1)})
     world.destination.refuses = lambda number, text: "CHECK failed" if number == 3 else None
     movement = await world.move()
@@ -131,7 +131,7 @@ async def test_a_refused_record_is_set_aside_and_the_rest_goes_in() -> None:
 
 
 @on_trio
-async def test_what_was_set_aside_stays_a_gap_until_the_destination_takes_it() -> None:
+async def test_a_rejected_record_stays_rejected_until_the_destination_accepts_it() -> None:
     world = World({"a": table(*range(10))})
     world.destination.refuses = lambda number, text: "CHECK failed" if number == 3 else None
     await world.move()
@@ -163,7 +163,7 @@ async def test_a_damaged_event_file_stops_its_lane_alone_and_is_named() -> None:
 
 
 @on_trio
-async def test_a_cut_file_list_is_refused_by_name() -> None:
+async def test_a_truncated_file_list_is_named() -> None:
     world = World({"a": table(1)})
     movement = await world.move()
     (key,) = movement.file_lists.values()
@@ -224,7 +224,7 @@ async def test_every_stored_event_file_is_reported_once() -> None:
 async def test_few_lines_wait_to_be_compressed_however_long_that_takes(
     monkeypatch: pytest.MonkeyPatch, most: int
 ) -> None:
-    """What is compressed first takes until more lines wait than may, or, where all may, more than could otherwise."""
+    """Blocks the first compression until more lines wait than may; where all may wait, until more do than otherwise."""
     waiting: list[int] = []
     many = threading.Event()
     add, compress = ChunkWriter.add_upserts, EventFileWriter.compress

@@ -1,4 +1,4 @@
-"""What a change of the source's schema between two Movements comes to, from database to database, outcome by outcome."""
+"""The effects of a schema change at the source between two Movements, from database to database."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ Rows = list[tuple[object, ...]]
 
 
 class Silent:
-    """A Reporter that does not care."""
+    """A Reporter that ignores all events."""
 
     def report(self, event: Event) -> None:
         """Do nothing."""
 
 
 class DiedError(BaseException):
-    """The process is gone."""
+    """The process has died."""
 
 
 @dataclass
 class DyingAfter:
-    """A Reporter at which the process dies when so many Event Files have been stored."""
+    """A Reporter that kills the process after this many Event Files."""
 
     files: int
 
@@ -71,7 +71,7 @@ class Databases:
         return anyio.run(lambda: move(source, destination, settings=settings, reporter=reporter or Silent()))
 
     def die_at_move(self, files: int) -> None:
-        """Move in a process that dies when it has stored so many Event Files."""
+        """Move in a process that dies after it has stored this many Event Files."""
         try:
             self.move(DyingAfter(files))
         except DiedError:
@@ -81,7 +81,7 @@ class Databases:
                 raise
 
     def tables(self, name: str) -> dict[str, tuple[str, Rows]]:
-        """All tables of an app, each with how it was declared and all its values with their types."""
+        """Return all tables of an app, each with its declaration and all values with their types."""
         with closing(sqlite3.connect(self.directory / name)) as db:
             found = db.execute(
                 "SELECT name, sql FROM sqlite_master WHERE type = 'table' AND substr(name, 1, 10) <> '_pipeline_' "
@@ -90,7 +90,7 @@ class Databases:
             return {table: (sql, _values(db, table)) for table, sql in found}
 
     def ensure_equal(self) -> None:
-        """Nothing differs, and another Movement finds nothing to do."""
+        """Check that nothing differs, and that another Movement finds nothing to do."""
         assert self.tables("copy.db") == self.tables("app.db")
         again = self.move()
         assert (again.status, again.totals.files_exported) == (Status.SUCCESS, 0)
@@ -103,7 +103,7 @@ def _values(db: sqlite3.Connection, table: str) -> Rows:
 
 
 def anew(declaration: str, select: str = "*", former: str = "t") -> tuple[str, ...]:
-    """The statements that apps make a table anew with."""
+    """Return the statements with which apps recreate a table."""
     return (
         f"ALTER TABLE {former} RENAME TO former",
         declaration,
@@ -281,7 +281,7 @@ def test_a_key_that_changes_and_a_crash(files: int, back: bool, open_databases: 
     databases.ensure_equal()
 
 
-def test_a_table_that_somebody_else_made_only_gets_more_columns(open_databases: Callable[..., Databases]) -> None:
+def test_a_table_made_by_others_only_gets_more_columns(open_databases: Callable[..., Databases]) -> None:
     databases = open_databases(rows=0)
     databases.at_destination(
         "DROP TABLE t", "CREATE TABLE t (id INTEGER PRIMARY KEY, a TEXT, b TEXT, own DEFAULT 'own')"
@@ -294,7 +294,7 @@ def test_a_table_that_somebody_else_made_only_gets_more_columns(open_databases: 
         assert db.execute("SELECT id, a, b, own, c FROM t").fetchall() == [(1, "one", "2", "own", "c")]
 
 
-def test_a_table_that_somebody_else_made_cannot_take_another_key(open_databases: Callable[..., Databases]) -> None:
+def test_a_table_made_by_others_cannot_take_another_key(open_databases: Callable[..., Databases]) -> None:
     databases = open_databases()
     databases.at_destination("ALTER TABLE t ADD COLUMN own TEXT")
     databases.at_source(*anew("CREATE TABLE t (id INTEGER, a TEXT NOT NULL PRIMARY KEY, b INTEGER)"))
@@ -307,7 +307,7 @@ def test_a_table_that_somebody_else_made_cannot_take_another_key(open_databases:
         assert db.execute("SELECT count(*), sum(id) FROM t").fetchall() == [(10, sum(range(10, 20)))]
 
 
-def test_a_trigger_of_somebody_else_is_not_lost(open_databases: Callable[..., Databases]) -> None:
+def test_a_trigger_made_by_others_is_not_lost(open_databases: Callable[..., Databases]) -> None:
     databases = open_databases()
     databases.at_destination("CREATE TRIGGER own AFTER DELETE ON t BEGIN SELECT 1; END")
     databases.at_source("ALTER TABLE t DROP COLUMN b")
@@ -330,7 +330,7 @@ def test_rows_without_a_key_keep_their_numbers(open_databases: Callable[..., Dat
     databases.ensure_equal()
 
 
-def test_foreign_keys_keep_pointing_to_a_table_made_anew(open_databases: Callable[..., Databases]) -> None:
+def test_foreign_keys_keep_pointing_to_a_recreated_table(open_databases: Callable[..., Databases]) -> None:
     databases = open_databases()
     child = "CREATE TABLE child (id INTEGER PRIMARY KEY, t INTEGER REFERENCES t (id))"
     databases.at_source(child, "INSERT INTO child VALUES (1, 10)")

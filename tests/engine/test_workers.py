@@ -1,4 +1,4 @@
-"""Long-running workers: what holds whoever dies, and whatever becomes of the messages."""
+"""Long-running workers: which facts hold when any of them dies or any message is lost."""
 
 from __future__ import annotations
 
@@ -56,8 +56,8 @@ async def test_a_large_group_is_imported_by_several_workers_and_in_order() -> No
 
 
 @on_trio
-async def test_steps_behind_each_other_follow_without_the_sweep() -> None:
-    """A new destination has many Movements to catch up with; snapshot chunks among them are shared out again and again."""
+async def test_later_steps_are_announced_without_the_sweep() -> None:
+    """A new destination has many Movements to catch up with; the snapshot chunks among them are split into shards each time."""
     fleet = Fleet(numbered(20))
     async with fleet.workers(WorkerProcess(fleet, "exporter", ("export",))):
         for number in range(1, 6):
@@ -108,7 +108,7 @@ async def test_an_exporter_that_dies_is_replaced_and_its_event_files_are_kept() 
 
 
 @on_trio
-async def test_an_exporter_taken_for_dead_changes_nothing_any_more() -> None:
+async def test_an_exporter_that_was_presumed_dead_changes_nothing() -> None:
     fleet = Fleet(numbered(4))
     zombie = WorkerProcess(fleet, "zombie", ("export",))
     claimed = await claim_movement(fleet.flows, await fleet.start(), "zombie")
@@ -134,7 +134,7 @@ async def test_a_movement_announced_twice_is_left_to_the_exporter_that_has_it() 
 
 
 class LosingQueue(MemoryEventQueue):
-    """Loses the first so many messages that are sent."""
+    """Loses the first messages that are sent."""
 
     def __init__(self, lost: int) -> None:
         super().__init__(visibility_seconds=30.0)
@@ -148,7 +148,7 @@ class LosingQueue(MemoryEventQueue):
 
 @pytest.mark.parametrize("lost", [1, 2, 5, 30])
 @on_trio
-async def test_lost_messages_are_rung_again(lost: int) -> None:
+async def test_lost_messages_are_sent_again(lost: int) -> None:
     fleet = Fleet(numbered(40) | {"b": {1: "x"}}, queue=LosingQueue(lost), exports=LosingQueue(1))
     async with fleet.workers(WorkerProcess(fleet, "one"), WorkerProcess(fleet, "two")):
         movement = await fleet.settled((await fleet.start()).number)
@@ -158,7 +158,7 @@ async def test_lost_messages_are_rung_again(lost: int) -> None:
 
 
 @on_trio
-async def test_the_sweep_leaves_alone_what_somebody_is_at_work_on() -> None:
+async def test_the_sweep_leaves_alone_what_a_live_worker_holds() -> None:
     fleet = Fleet(numbered(40))
     async with fleet.workers(WorkerProcess(fleet, "one")):
         await fleet.settled((await fleet.start()).number)
@@ -168,7 +168,7 @@ async def test_the_sweep_leaves_alone_what_somebody_is_at_work_on() -> None:
 
 
 @on_trio
-async def test_a_movement_that_nobody_exports_to_its_end_is_timed_out() -> None:
+async def test_a_movement_whose_export_never_ends_is_timed_out() -> None:
     fleet = Fleet(numbered(4))
     await claim_movement(fleet.flows, await fleet.start(), "dead")
     async with fleet.workers(WorkerProcess(fleet, "one", ("sweep",))):
@@ -177,7 +177,7 @@ async def test_a_movement_that_nobody_exports_to_its_end_is_timed_out() -> None:
 
 
 @on_trio
-async def test_what_is_not_ours_goes_to_the_dead_letters_with_the_reason() -> None:
+async def test_a_foreign_message_goes_to_the_dead_letter_queue_with_the_reason() -> None:
     fleet = Fleet(numbered(4))
     bodies = [b"hello", b"{}", b'{"formatVersion":99}', encode_message(MovementStarted(FLOW, 1))]
     await fleet.queue.send(bodies)
@@ -192,7 +192,7 @@ async def test_what_is_not_ours_goes_to_the_dead_letters_with_the_reason() -> No
 
 
 @on_trio
-async def test_an_announcement_of_what_is_not_there_wears_out_and_harms_nobody() -> None:
+async def test_an_announcement_of_an_absent_group_ends_in_the_dead_letter_queue() -> None:
     fleet = Fleet(numbered(4))
     async with fleet.workers(WorkerProcess(fleet, "one")):
         await fleet.settled((await fleet.start()).number)
@@ -255,7 +255,7 @@ async def test_a_worker_for_one_flow_leaves_all_others_alone() -> None:
 
 
 @on_trio
-async def test_an_announcement_that_comes_before_its_file_list_is_dealt_with_once_it_is_there() -> None:
+async def test_an_announcement_before_its_file_list_is_handled_once_the_list_exists() -> None:
     fleet = Fleet(numbered(8))
     movement = await fleet.start()
     early = GroupCompleted(FLOW, movement.number, Label("a"), ObjectKey("not there yet"))

@@ -16,7 +16,7 @@ from tests.engine.world import Faults, MemorySource, Table
 
 
 def numbered(*numbers: int, text: str = "text") -> Table:
-    """A table with these rows."""
+    """Return a table with these rows."""
     return {number: f"{text} {number}" for number in numbers}
 
 
@@ -35,7 +35,7 @@ class VerifiedWorld(World):
         return await verifier.run(request or VerifyRequest(), note)
 
     async def repair(self, faults: Faults | None = None, request: VerifyRequest | None = None) -> Movement:
-        """Run one process that repairs."""
+        """Repair in a process of its own."""
         faults = faults or Faults()
         store, queue = MortalStore(self.store, faults), MortalQueue(self.queue, faults)
         with InvalidatedStreams() as invalidated:

@@ -1,4 +1,4 @@
-"""A source and a destination in memory, and a way to die at any call of a port."""
+"""A source and a destination in memory, and a process that can die at any call of a port."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ Rejected = dict[tuple[str, int], tuple[Rejection, str]]
 
 
 class CrashError(BaseException):
-    """The process is gone: nothing it would have done after this happens."""
+    """The process has died."""
 
 
 @dataclass
 class Faults:
-    """Counts calls of ports; dies before (even number) or after (odd number) the call it is told, or at one of a name."""
+    """Counts the calls of ports, and dies before (even number) or after (odd number) a call, or at a call by its name."""
 
     crash_at: int | None = None
     crash_on: str | None = None
@@ -64,7 +64,7 @@ class Faults:
         self.calls += 1
 
     async def call(self, name: str, work: Callable[[], Awaitable[T]]) -> T:
-        """Do `work`, unless the process dies before it or right after."""
+        """Await `work`; the process may die before it or right after it."""
         self._moment(f"before {name}")
         result = await work()
         self._moment(f"after {name}")
@@ -73,12 +73,12 @@ class Faults:
 
 @dataclass
 class ManualClock:
-    """A clock that moves when told."""
+    """A clock that advances by a millisecond whenever it is read."""
 
     moment: datetime = datetime(2026, 1, 1, tzinfo=UTC)
 
     def now(self) -> datetime:
-        """The present moment; every look takes a millisecond."""
+        """Return the present moment."""
         self.moment += timedelta(milliseconds=1)
         return self.moment
 
@@ -169,7 +169,7 @@ def cut(rows: Sequence[tuple[int, str]], known: KnownRange | None, most: int) ->
 
 
 def schema_of(name: str) -> StreamSchema:
-    """The schema of a table of numbered texts; each is a group of its own."""
+    """Return the schema of a table of numbered texts. Each table is a group."""
     columns = (Column("number", "integer", nullable=False), Column("text", "text"))
     return StreamSchema(StreamName(name), Label(name), columns, ("number",))
 
