@@ -16,7 +16,6 @@ from pipeline.engine.maintenance.compaction import Compactor
 from pipeline.engine.maintenance.pruning import Pruner
 from pipeline.engine.movements.derived_flows import add_destination
 from pipeline.engine.movers.derived_mover import DerivedMover
-from tests.simulation.destination import SimulatedDestination
 from tests.simulation.plan import FLOW, of_seed
 from tests.simulation.process import Process
 from tests.simulation.world import World
@@ -149,7 +148,7 @@ class Chores:
     async def _bring(self, flow: FlowName, process: Process) -> bool:
         parts = self.world.context(process)
         await add_destination(parts.flows, process, FLOW, flow, self.world.places[flow].location)
-        destination = SimulatedDestination(self.world.places[flow], process)
+        destination = self.world.destination(flow, process)
         parts = replace(parts, limits=replace(parts.limits, shard_files=0))
         await DerivedMover(parts, flow, destination, process.name).run()
         return True

@@ -77,10 +77,11 @@ class Place:
 
 @dataclass
 class SimulatedDestination:
-    """A Destination in the hands of one process."""
+    """A Destination in the hands of one process. `session` is what it opens."""
 
     place: Place
     process: Process
+    session: type[SimulatedSession] | None = None
 
     @property
     def location(self) -> str:
@@ -92,7 +93,7 @@ class SimulatedDestination:
             await checkpoint()
             if not self.place.can_be_made:
                 raise ConfigurationError(f"{self.location} cannot be made: its parent is missing.")
-            return SimulatedSession(self.place, self.process, flow)
+            return (self.session or SimulatedSession)(self.place, self.process, flow)
 
         yield await self.process.call("destination.open", work, READING)
 
@@ -119,18 +120,18 @@ class SimulatedSession:
         async def commit() -> LoadOutcome:
             await checkpoint()
             self.process.disks.check_room(f"destination.load {file.entry.id}")
-            return self._commit(file, records, after)
+            return self.commit(file, records, after)
 
         async def half() -> None:
             await checkpoint()
-            if not self.place.has_transactions and self._why_not(file, after) is None:
+            if not self.place.has_transactions and self.why_not(file, after) is None:
                 self.place.apply(self.flow, file.entry.id, records[: (len(records) + 1) // 2])
 
         return await self.process.call(
             f"destination.load {file.entry.id}", commit, (*WRITING, Kind.REFUSE), halfway=half
         )
 
-    def _why_not(self, file: FileToLoad, after: Sequence[EventFileId]) -> str | None:
+    def why_not(self, file: FileToLoad, after: Sequence[EventFileId]) -> str | None:
         marks = self.place.marks[self.flow]
         if file.entry.id in marks:
             return f"{file.entry.id} is marked already"
@@ -140,8 +141,8 @@ class SimulatedSession:
         missing = [before for before in after if before not in marks]
         return f"{missing[0]} is not marked" if missing else None
 
-    def _commit(self, file: FileToLoad, records: Sequence[Record], after: Sequence[EventFileId]) -> LoadOutcome:
-        reason = self._why_not(file, after)
+    def commit(self, file: FileToLoad, records: Sequence[Record], after: Sequence[EventFileId]) -> LoadOutcome:
+        reason = self.why_not(file, after)
         if reason is not None:
             return GaveWay(reason)
         rejections = self.place.apply(self.flow, file.entry.id, records)

@@ -115,8 +115,15 @@ def _favoured(random: Random) -> frozenset[Kind]:
     return frozenset(random.sample(kinds, random.choice((2, 3, 5, len(kinds)))))
 
 
-def seeded_dealer(random: Random, freeze_seconds: Sequence[float]) -> SeededDealer:
-    """A seed favours some kinds of faults: a world with few kinds shows what a mixture of all would drown."""
+def seeded_dealer(
+    random: Random, freeze_seconds: Sequence[float], kinds: frozenset[Kind] = frozenset()
+) -> SeededDealer:
+    """A seed favours some kinds of faults: a world with few kinds shows what a mixture of all would drown.
+
+    With `kinds`, it favours those, and deals them often.
+    """
+    if kinds:
+        return SeededDealer(random, 8, random.choice((8.0, 20.0)), kinds, freeze_seconds)
     favoured = _favoured(random)
     most, rarity = random.choice((1, 2, 3, 4, 6, 8)), random.choice((8.0, 20.0, 50.0, 100.0))
     return SeededDealer(random, most, rarity, favoured, freeze_seconds)

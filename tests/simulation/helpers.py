@@ -13,7 +13,6 @@ from pipeline.domain.errors import TransientError
 from pipeline.domain.exception_groups import unwrap_exception_group
 from pipeline.domain.movement import Movement
 from pipeline.engine.imports.import_helper import HelperEvent, run_helper
-from tests.simulation.destination import SimulatedDestination
 from tests.simulation.plan import FLOW
 from tests.simulation.process import Process
 from tests.simulation.world import World
@@ -85,7 +84,7 @@ class SimulatedHelp:
 
     async def _help(self, movement: Movement, line: _Line) -> None:
         parts = self.world.context(line.process)
-        destination = SimulatedDestination(self.world.place, line.process)
+        destination = self.world.destination(FLOW, line.process)
         flow = await parts.flows.read_flow(FLOW)
         async with destination.open(flow.marks_namespace) as session, anyio.create_task_group() as group:
             await group.start(run_helper, parts, movement, session, line.tell, line.hung_up)

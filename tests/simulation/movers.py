@@ -7,7 +7,6 @@ import trio
 from pipeline.domain.movement import Movement
 from pipeline.engine.movers.mover import Mover
 from tests.simulation.chores import Chores
-from tests.simulation.destination import SimulatedDestination
 from tests.simulation.helpers import SimulatedHelp
 from tests.simulation.plan import FLOW
 from tests.simulation.source import SimulatedSource
@@ -56,7 +55,7 @@ async def _launch(world: World) -> Movement | None:
     process = world.process("mover")
     launched = _commands(world)
     source = SimulatedSource(world.app, process, world.plan.block_rows)
-    destination = SimulatedDestination(world.place, process)
+    destination = world.destination(FLOW, process)
     help_ = SimulatedHelp(world, process) if world.plan.has_help else None
     world.start(process, lambda: Mover(world.context(process), FLOW, source, destination, process.name, help_).run())
     await process.given_up.wait()

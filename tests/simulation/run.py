@@ -14,6 +14,7 @@ from pipeline.ports import object_store
 from tests.simulation.faults import Dealer, Fault, ScriptedDealer, seeded_dealer
 from tests.simulation.movers import movers
 from tests.simulation.plan import plan_of
+from tests.simulation.planting import NOTHING, PlantedFault
 from tests.simulation.scheduler import run_seeded
 from tests.simulation.story import Story
 from tests.simulation.workers import workers
@@ -39,11 +40,13 @@ def small_packs() -> Iterator[None]:
         yield
 
 
-def simulate(seed: int, script: Sequence[Fault] | None = None) -> Run:
-    """Run the world of a seed, with the faults it deals, or with those of `script` instead."""
-    plan = plan_of(seed)
-    dealer: Dealer = seeded_dealer(Random(seed), plan.freeze_seconds) if script is None else ScriptedDealer(script)
-    world = World(plan, dealer)
+def simulate(seed: int, script: Sequence[Fault] | None = None, planted: PlantedFault = NOTHING) -> Run:
+    """Run the world of a seed, with the faults it deals, or with those of `script` instead; `planted` comes on top."""
+    plan = planted.world(plan_of(seed))
+    dealer: Dealer = ScriptedDealer(script or ())
+    if script is None:
+        dealer = seeded_dealer(Random(seed), plan.freeze_seconds, planted.kinds)
+    world = World(plan, dealer, planted)
     scenario = workers if plan.importers else movers
     try:
         with small_packs() if plan.has_packs else nullcontext():

@@ -15,7 +15,6 @@ from pipeline.engine.workers.export_worker import ExportWorker
 from pipeline.engine.workers.import_worker import ImportWorker
 from pipeline.engine.workers.sweep import Sweep
 from tests.simulation.chores import Chores
-from tests.simulation.destination import SimulatedDestination
 from tests.simulation.plan import FLOW
 from tests.simulation.process import Process
 from tests.simulation.queue import SimulatedQueue
@@ -63,11 +62,10 @@ class Fleet:
 
     async def import_(self, process: Process) -> None:
         """Work as an importer."""
-        await ImportWorker(
-            self.world.context(process),
-            lambda flow: SimulatedDestination(self.world.places[flow.name], process),
-            process.name,
-        ).run(self.stop)
+        context = self.world.context(process)
+        await ImportWorker(context, lambda flow: self.world.destination(flow.name, process), process.name).run(
+            self.stop
+        )
 
     async def sweep(self, process: Process) -> None:
         """Ring again for what is forgotten."""

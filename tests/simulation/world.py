@@ -22,10 +22,11 @@ from pipeline.domain.movement import Movement, Status
 from pipeline.engine.movements.context import EngineContext
 from pipeline.engine.movements.flow_store import FlowStore
 from pipeline.ports.reporter import Event, MovementBegun
-from tests.simulation.destination import Place
+from tests.simulation.destination import Place, SimulatedDestination
 from tests.simulation.faults import Dealer
 from tests.simulation.model import Model
 from tests.simulation.plan import FLOW, VISIBILITY_SECONDS, Plan, of_seed
+from tests.simulation.planting import NOTHING, PlantedFault, Ports
 from tests.simulation.process import CrashError, Disks, NoFaults, Process, current
 from tests.simulation.queue import Ring, SimulatedQueue
 from tests.simulation.scheduler import after_sleep, listener
@@ -63,6 +64,7 @@ class World:
 
     plan: Plan
     dealer: Dealer
+    planted: PlantedFault = NOTHING
     story: Story = field(default_factory=Story)
     disks: Disks = field(default_factory=Disks)
     processes: list[Process] = field(default_factory=list)
@@ -136,9 +138,13 @@ class World:
         """Return what the engine works with in this process."""
         store = SimulatedStore(self.bucket, process)
         queue = SimulatedQueue(self.imports, process, "imports")
-        return EngineContext(
-            store, queue, process, Watcher(self.model, process), FlowStore(store, process), self.plan.limits
-        )
+        ports = self.planted.ports(Ports(store, queue, process))
+        reporter, flows = Watcher(self.model, process), FlowStore(ports.store, process)
+        return EngineContext(ports.store, ports.queue, process, reporter, flows, self.plan.limits)
+
+    def destination(self, flow: FlowName, process: Process) -> SimulatedDestination:
+        """Return the destination of a Flow as this process sees it."""
+        return SimulatedDestination(self.places[flow], process, self.planted.session)
 
     def start(self, process: Process, main: Callable[[], Awaitable[object]]) -> None:
         """Start a process that does `main`."""

@@ -1,0 +1,43 @@
+"""Worlds in which faults show that are rare elsewhere: slow calls, small files, short lives; and fitting kinds of faults."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from tests.simulation.faults import Kind
+from tests.simulation.plan import Plan
+
+DYING = frozenset({Kind.DIE_BEFORE, Kind.DIE_AFTER, Kind.DIE_HALFWAY, Kind.DIE_LATE})
+FREEZING = frozenset({Kind.FREEZE_BEFORE, Kind.FREEZE_AFTER})
+REFUSING = frozenset({Kind.FULL, Kind.REFUSE})
+
+MOVERS = range(0, 500, 2)
+"""Seeds whose worlds have no workers."""
+FLEETS = range(1, 200, 2)
+"""Seeds whose worlds have workers."""
+
+
+def small_files(plan: Plan) -> Plan:
+    """Give every Event File one record."""
+    return replace(plan, limits=replace(plan.limits, event_file_rows=1, range_rows=2))
+
+
+def slow(plan: Plan) -> Plan:
+    """Let every call take a while: who was replaced wakes up while the other is at work."""
+    return replace(small_files(plan), latency_seconds=0.3, chores=(), further=0)
+
+
+def busy_fleet(plan: Plan) -> Plan:
+    """Have several workers of each kind at work at the same time."""
+    return replace(plan, latency_seconds=0.1, exporters=2, importers=3, chores=(), further=0)
+
+
+def short_lives(plan: Plan) -> Plan:
+    """Have a Movement that was interrupted time out: the next one finds an export that never ended."""
+    plan = small_files(plan)
+    return replace(plan, limits=replace(plan.limits, lifetime_seconds=0.5), chores=(), further=0)
+
+
+def often_pruned(plan: Plan) -> Plan:
+    """Prune again and again, at any moment."""
+    return replace(plan, latency_seconds=0.03, chores=((30, "prune"),) * 6)

@@ -1,0 +1,82 @@
+"""Planted faults: each has the ports of every process break one rule, and the simulation must find it.
+
+The model judges what happens at the ports. So a planted fault is a wrapper of a port, and touches nothing of the engine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pipeline.ports.event_queue import EventQueue
+from pipeline.ports.object_store import ObjectStore
+from tests.simulation.destination import SimulatedSession
+from tests.simulation.faults import Kind
+from tests.simulation.plan import Plan
+from tests.simulation.process import Process
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """The ports that `process` works with, besides source and destination."""
+
+    store: ObjectStore
+    queue: EventQueue
+    process: Process
+
+
+ReplacePorts = Callable[[Ports], Ports]
+ChangePlan = Callable[[Plan], Plan]
+
+
+def _as_they_are(ports: Ports) -> Ports:
+    return ports
+
+
+def any_world(plan: Plan) -> Plan:
+    """Leave the plan of a seed as it is."""
+    return plan
+
+
+@dataclass(frozen=True, slots=True)
+class PlantedFault:
+    """What is wrong, and the worlds in which it shows: one of `seeds` must fail.
+
+    `ports` replaces what a process works with; `session` is what its destinations open. `world` changes the plan of a
+    seed. `kinds`, if any, are the kinds of faults that are dealt, and dealt often, whatever the seed favours.
+    """
+
+    name: str = "nothing"
+    seeds: range = range(0)
+    ports: ReplacePorts = _as_they_are
+    session: type[SimulatedSession] = SimulatedSession
+    world: ChangePlan = any_world
+    kinds: frozenset[Kind] = frozenset()
+
+
+NOTHING = PlantedFault()
+PLANTED: list[PlantedFault] = []
+
+
+def in_ports(
+    seeds: range, *, world: ChangePlan = any_world, kinds: frozenset[Kind] = frozenset()
+) -> Callable[[ReplacePorts], ReplacePorts]:
+    """Plant a fault by a function that replaces ports."""
+
+    def planted(ports: ReplacePorts) -> ReplacePorts:
+        PLANTED.append(PlantedFault(ports.__name__, seeds, ports, world=world, kinds=kinds))
+        return ports
+
+    return planted
+
+
+def in_sessions(
+    seeds: range, *, world: ChangePlan = any_world, kinds: frozenset[Kind] = frozenset()
+) -> Callable[[type[SimulatedSession]], type[SimulatedSession]]:
+    """Plant a fault by a class of sessions that destinations open."""
+
+    def planted(session: type[SimulatedSession]) -> type[SimulatedSession]:
+        PLANTED.append(PlantedFault(session.__name__, seeds, session=session, world=world, kinds=kinds))
+        return session
+
+    return planted
