@@ -1,4 +1,4 @@
-"""Event Files made by hand, for loads that a source would not ask for."""
+"""Handmade Event Files, for loads that no source would cause."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FLOW = FlowName("crm")
 def schema(
     columns: Mapping[str, str], *key: str, stream: str = "item", native: Mapping[str, object] | None = None
 ) -> StreamSchema:
-    """Return a stream with these columns and types; without a key given, the first column is the key."""
+    """Return a stream with these columns and types; by default, the first column is the key."""
     described = tuple(Column(name, kind) for name, kind in columns.items())
     keys = key or (described[0].name,)
     return StreamSchema(StreamName(stream), Label(stream), described, keys, native or {})

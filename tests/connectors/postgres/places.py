@@ -1,4 +1,4 @@
-"""Databases of their own for tests of the destination, and what they hold."""
+"""Empty databases for tests, and their contents."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Place:
     uri: str
 
     def run(self, *statements: str) -> None:
-        """Run statements, each committed by itself."""
+        """Run statements, each in its own transaction."""
         with psycopg.connect(self.uri, autocommit=True) as connection:
             for statement in statements:
                 connection.execute(statement.encode())
@@ -30,7 +30,7 @@ class Place:
 
 
 def place_factory(server: PostgresqlServer) -> Callable[[], Place]:
-    """Return what makes a new empty database each time."""
+    """Return a function that creates an empty database."""
 
     def make() -> Place:
         name = f"test_{uuid4().hex[:12]}"

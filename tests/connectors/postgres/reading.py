@@ -17,19 +17,19 @@ from tests.contracts.source import StreamContent, read_stream
 
 @dataclass(frozen=True, slots=True)
 class ReadStream:
-    """A stream and all that was read of it."""
+    """A stream and its content."""
 
     schema: StreamSchema
     content: StreamContent
 
     @property
     def rows(self) -> list[dict[str, object]]:
-        """The rows as JSON has them."""
+        """The rows as JSON objects."""
         return [orjson.loads(line)["upsert"] for line in self.content.lines]
 
 
 async def read_all(source: PostgresSource) -> dict[str, ReadStream]:
-    """Return everything there is, by the names of the streams."""
+    """Return all streams by name."""
     async with source.open_snapshot() as snapshot:
         return {
             schema.stream: ReadStream(schema, await read_stream(snapshot, schema))
@@ -38,7 +38,7 @@ async def read_all(source: PostgresSource) -> dict[str, ReadStream]:
 
 
 def as_input(value: object) -> str | None:
-    """Return what PostgreSQL reads a value of a record from."""
+    """Return the text from which PostgreSQL reads a value of a record."""
     plain: KeyValue = from_json(value)
     match plain:
         case bytes():
@@ -54,7 +54,7 @@ def as_input(value: object) -> str | None:
 
 
 def differing(uri: str, table: int, declared: str, values: Sequence[object]) -> list[object]:
-    """Return those values of records that are not, bit for bit, those of column `v` of table `t{table}` by `id`."""
+    """Return the values that differ, in any bit, from those of the column `v` of the table `t{table}`, ordered by `id`."""
     inputs = [as_input(value) for value in values]
     query = f"""
         SELECT t.id, concat(t.v), given.v

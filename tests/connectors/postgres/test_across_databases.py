@@ -1,4 +1,4 @@
-"""What one PostgreSQL database holds, another one holds after a Movement: every type, every kind of table."""
+"""After a Movement two PostgreSQL databases are equal: every type, every kind of table."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def dump(place: Place) -> dict[str, list[str]]:
 
 
 def shape(place: Place) -> list[list[tuple[object, ...]]]:
-    """Return what the catalog says about columns, constraints, indexes, sequences and inheritance."""
+    """Return columns, constraints, indexes, sequences and inheritance as the catalog has them."""
     return [place.rows(query) for query in SHAPES]
 
 
@@ -128,7 +128,7 @@ async def test_every_type_arrives_as_it_was(make: Callable[[], Place]) -> None:
     assert shape(destination) == shape(source)
 
 
-async def test_every_kind_of_table_arrives_and_is_kept_equal(make: Callable[[], Place]) -> None:
+async def test_every_kind_of_table_arrives_and_stays_equal(make: Callable[[], Place]) -> None:
     source, destination = make(), make()
     source.run(*TABLES)
     movements = flow(source, destination)
@@ -155,7 +155,7 @@ async def test_every_kind_of_table_arrives_and_is_kept_equal(make: Callable[[], 
     assert (await movements.move()).totals.files_exported == 0
 
 
-async def test_many_streams_that_share_a_type_begin_side_by_side(make: Callable[[], Place]) -> None:
+async def test_many_streams_that_share_a_type_start_concurrently(make: Callable[[], Place]) -> None:
     source, destination = make(), make()
     source.run("CREATE SCHEMA shop", "CREATE TYPE shop.mood AS ENUM ('sad', 'glad')", "CREATE SEQUENCE shop.numbers")
     tables = [f"shop.table_{number}" for number in range(12)]

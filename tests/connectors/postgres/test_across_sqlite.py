@@ -1,4 +1,4 @@
-"""SQLite to PostgreSQL and PostgreSQL to SQLite: a stated mapping, and a clear refusal where a value has no place."""
+"""SQLite to PostgreSQL and back: types are mapped as documented, and values that do not fit are rejected with a reason."""
 
 from __future__ import annotations
 
@@ -53,9 +53,7 @@ async def test_an_sqlite_database_arrives_and_comes_back(make: Callable[[], Plac
         assert databases.rows(back, moved) == databases.rows(source, query)
 
 
-async def test_values_that_have_no_place_are_set_aside_with_the_reason(
-    make: Callable[[], Place], tmp_path: Path
-) -> None:
+async def test_values_that_do_not_fit_are_rejected_with_the_reason(make: Callable[[], Place], tmp_path: Path) -> None:
     source, place = tmp_path / "app.db", make()
     databases.run(
         source,
@@ -71,18 +69,18 @@ async def test_values_that_have_no_place_are_set_aside_with_the_reason(
     movement = await movements.move()
     assert movement.status is Status.INCOMPLETE
     assert [row[0] for row in place.rows("SELECT id FROM item ORDER BY id")] == [1, 7, 9, 12, 13, 15, 16]
-    aside = {key: (line, column, reason) for line, key, column, reason in place.rows(
+    rejected = {key: (line, column, reason) for line, key, column, reason in place.rows(
         "SELECT line, key, column_name, reason FROM _pipeline.rejected"
     )}  # fmt: skip
-    assert aside["[2]"] == (3, "n", 'invalid input syntax for type bigint: "five"')
-    assert aside["[3]"][1:] == ("n", 'invalid input syntax for type bigint: "2.5"')
-    assert aside["[4]"][2] == "text with the character U+0000, which PostgreSQL cannot hold in text"
-    assert aside["[5]"][1:] == ("t", "column t: bytes, in a column that does not hold bytes")
-    assert aside["[6]"][1:] == ("t", "column t: text that is not valid in its encoding")
-    assert aside["[8]"][1] == "x"
-    assert aside["[10]"][1] == aside["[11]"][1] == "b"
-    assert (aside["[14]"][1], aside["[17]"][1]) == ("d", "f")
-    assert len(aside) == 10
+    assert rejected["[2]"] == (3, "n", 'invalid input syntax for type bigint: "five"')
+    assert rejected["[3]"][1:] == ("n", 'invalid input syntax for type bigint: "2.5"')
+    assert rejected["[4]"][2] == "text with the character U+0000, which PostgreSQL cannot hold in text"
+    assert rejected["[5]"][1:] == ("t", "column t: bytes, in a column that does not hold bytes")
+    assert rejected["[6]"][1:] == ("t", "column t: text that is not valid in its encoding")
+    assert rejected["[8]"][1] == "x"
+    assert rejected["[10]"][1] == rejected["[11]"][1] == "b"
+    assert (rejected["[14]"][1], rejected["[17]"][1]) == ("d", "f")
+    assert len(rejected) == 10
     databases.run(
         source,
         "UPDATE item SET n = 2 WHERE id IN (2, 3)",
@@ -116,7 +114,7 @@ async def test_every_type_goes_through_sqlite_and_back(make: Callable[[], Place]
     ]  # fmt: skip
 
 
-async def test_nan_has_no_place_in_sqlite(make: Callable[[], Place], tmp_path: Path) -> None:
+async def test_nan_is_rejected_by_sqlite(make: Callable[[], Place], tmp_path: Path) -> None:
     source, destination = make(), tmp_path / "copy.db"
     source.run(
         "CREATE TABLE t (id int PRIMARY KEY, v float8)", "INSERT INTO t VALUES (1, 'NaN'), (2, '-Infinity'), (3, NULL)"
@@ -127,9 +125,7 @@ async def test_nan_has_no_place_in_sqlite(make: Callable[[], Place], tmp_path: P
     assert databases.rows(destination, "SELECT id, v FROM t ORDER BY id") == [(2, float("-inf")), (3, None)]
 
 
-async def test_keys_of_any_kind_and_rows_without_a_key_are_kept_equal(
-    make: Callable[[], Place], tmp_path: Path
-) -> None:
+async def test_keys_of_any_kind_and_rows_without_a_key_stay_equal(make: Callable[[], Place], tmp_path: Path) -> None:
     source, place = tmp_path / "app.db", make()
     databases.run(
         source,
@@ -154,7 +150,7 @@ async def test_keys_of_any_kind_and_rows_without_a_key_are_kept_equal(
     assert place.rows("SELECT * FROM loose ORDER BY rowid") == [(2, 1, 2.0), (3, None, None)]
 
 
-async def test_tables_whose_long_names_begin_alike_each_have_their_key(
+async def test_tables_whose_long_names_start_alike_each_have_their_key(
     make: Callable[[], Place], tmp_path: Path
 ) -> None:
     source, place = tmp_path / "app.db", make()

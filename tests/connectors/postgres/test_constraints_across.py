@@ -1,4 +1,4 @@
-"""Indexes, unique constraints, NOT NULL and foreign keys between SQLite and PostgreSQL; and what is left out, by name."""
+"""Indexes, unique constraints, NOT NULL and foreign keys between SQLite and PostgreSQL, and the names of unsupported ones."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.servers.postgresql import PostgresqlServer
 
 Told = dict[str, list[str]]
 LONG = "long_" + "é" * 28
-"""61 bytes: as a table it fits, with an ending for a constraint's name it does not."""
+"""61 bytes: short enough for a table, too long with the suffix of a constraint."""
 
 SHOP = (
     "CREATE TABLE artist (id INTEGER PRIMARY KEY, name TEXT NOT NULL, country TEXT, UNIQUE (name, country))",
@@ -58,20 +58,20 @@ def make(postgresql: PostgresqlServer) -> Callable[[], Place]:
 
 
 async def move(movements: Movements) -> tuple[Movement, Told]:
-    """Move once; return with it what was told to be left out, by stream."""
+    """Move once; return the Movement and the unsupported constraints that were logged, by stream."""
     with capture_logs() as logs:
         movement = await movements.move()
     return movement, {log["stream"]: log["unsupported"] for log in logs if log["event"] == "constraints_unsupported"}
 
 
 async def move_well(movements: Movements) -> Told:
-    """Move once, with nothing to complain about; return what was told to be left out."""
-    movement, told = await move(movements)
+    """Move once, with success; return the unsupported constraints that were logged."""
+    movement, logged = await move(movements)
     assert (movement.status, movement.problems) == (Status.SUCCESS, ())
-    return told
+    return logged
 
 
-async def test_what_sqlite_tables_promise_is_kept_in_postgresql(make: Callable[[], Place], tmp_path: Path) -> None:
+async def test_constraints_of_sqlite_are_created_in_postgresql(make: Callable[[], Place], tmp_path: Path) -> None:
     source, place = tmp_path / "app.db", make()
     databases.run(source, *SHOP, *ROWS)
     movements = Movements(SqliteSource(source), PostgresDestination(place.uri))
@@ -103,7 +103,9 @@ async def test_what_sqlite_tables_promise_is_kept_in_postgresql(make: Callable[[
     assert (movement.status, movement.totals.files_exported) == (Status.SUCCESS, 0)
 
 
-async def test_what_rows_of_sqlite_break_is_told_until_they_do_not(make: Callable[[], Place], tmp_path: Path) -> None:
+async def test_constraints_that_sqlite_rows_break_are_reported_until_they_hold(
+    make: Callable[[], Place], tmp_path: Path
+) -> None:
     source, place = tmp_path / "app.db", make()
     databases.run(
         source,
@@ -113,8 +115,8 @@ async def test_what_rows_of_sqlite_break_is_told_until_they_do_not(make: Callabl
         "INSERT INTO child VALUES (1, 1, NULL), (2, 5, NULL), (3, 6, NULL)",
     )
     movements = Movements(SqliteSource(source), PostgresDestination(place.uri))
-    movement, told = await move(movements)
-    assert (movement.status, told) == (Status.INCOMPLETE, {})
+    movement, logged = await move(movements)
+    assert (movement.status, logged) == (Status.INCOMPLETE, {})
     assert sorted(movement.problems) == [
         'child: 2 rows refer through parent to missing rows of "public"."parent" (5, 6)',
         "child: the foreign key child_other_fkey cannot be created: there is no table public.gone here",
@@ -128,7 +130,7 @@ async def test_what_rows_of_sqlite_break_is_told_until_they_do_not(make: Callabl
     ]  # fmt: skip
 
 
-async def test_what_stands_in_the_way_of_unique_is_a_violation_and_of_a_plain_index_is_not(
+async def test_rows_that_prevent_a_unique_index_are_a_violation_and_those_that_prevent_a_plain_one_are_not(
     make: Callable[[], Place], tmp_path: Path
 ) -> None:
     source, place = tmp_path / "app.db", make()
@@ -142,13 +144,13 @@ async def test_what_stands_in_the_way_of_unique_is_a_violation_and_of_a_plain_in
         "CREATE TABLE item (id bigint PRIMARY KEY, code text, note text)", "INSERT INTO item VALUES (8, 'i'), (9, 'i')"
     )
     movements = Movements(SqliteSource(source), PostgresDestination(place.uri))
-    movement, told = await move(movements)
+    movement, logged = await move(movements)
     assert movement.status is Status.INCOMPLETE
     assert movement.problems == (
         "item: the constraint item_code_key cannot be created: could not create unique index "
         '"item_code_key"; Key (code)=(i) is duplicated.',
     )
-    assert told == {"item": ["index by_note (index row requires 18016 bytes, maximum size is 8191)"]}
+    assert logged == {"item": ["index by_note (index row requires 18016 bytes, maximum size is 8191)"]}
     place.run("DELETE FROM item WHERE id = 9")
     databases.run(source, "UPDATE item SET note = 'short'")
     assert await move_well(movements) == {}
@@ -158,7 +160,7 @@ async def test_what_stands_in_the_way_of_unique_is_a_violation_and_of_a_plain_in
     ]
 
 
-async def test_who_does_not_own_a_table_goes_without_its_plain_indexes(
+async def test_without_ownership_of_a_table_its_plain_indexes_are_left_out(
     make: Callable[[], Place], tmp_path: Path
 ) -> None:
     source, place = tmp_path / "app.db", make()
@@ -179,19 +181,19 @@ async def test_who_does_not_own_a_table_goes_without_its_plain_indexes(
     )
     try:
         movements = Movements(SqliteSource(source), PostgresDestination(place.uri.replace("postgres:@", "guest:@", 1)))
-        movement, told = await move(movements)
+        movement, logged = await move(movements)
         assert movement.problems == (
             "item: the constraint item_code_key cannot be created: must be owner of table item",
         )
-        assert told == {"item": ["index by_note (must be owner of table item)"]}
+        assert logged == {"item": ["index by_note (must be owner of table item)"]}
         place.run("ALTER TABLE item ADD UNIQUE (code)")
         databases.run(source, "UPDATE item SET note = 'm'")
-        assert await move_well(movements) == told
+        assert await move_well(movements) == logged
     finally:
         place.run("DROP OWNED BY guest CASCADE", "DROP ROLE guest")
 
 
-async def test_what_postgresql_cannot_keep_is_named_until_somebody_makes_it(
+async def test_constraints_unsupported_by_postgresql_are_named_until_a_user_creates_them(
     make: Callable[[], Place], tmp_path: Path
 ) -> None:
     source, place = tmp_path / "app.db", make()
@@ -208,8 +210,8 @@ async def test_what_postgresql_cannot_keep_is_named_until_somebody_makes_it(
     )
     movements = Movements(SqliteSource(source), PostgresDestination(place.uri))
     own = "it is written in SQLite's own language"
-    told = await move_well(movements)
-    assert told == {
+    logged = await move_well(movements)
+    assert logged == {
         "item": [
             "index item_low (it covers a part of the rows)",
             "index item_sum (it is on an expression)",
@@ -233,15 +235,13 @@ async def test_what_postgresql_cannot_keep_is_named_until_somebody_makes_it(
         "CREATE INDEX item_note ON item ((note::text))",
     )
     databases.run(source, "INSERT INTO item (id, name, low) VALUES (2, 'b', 5)")
-    told = await move_well(movements)
-    assert [what.partition(" (")[0] for what in told["item"]] == [
+    logged = await move_well(movements)
+    assert [what.partition(" (")[0] for what in logged["item"]] == [
         "unique constraint", "trigger item_changed", "foreign key ref to item",
     ]  # fmt: skip
 
 
-async def test_tables_that_were_in_postgresql_before_keep_what_they_have(
-    make: Callable[[], Place], tmp_path: Path
-) -> None:
+async def test_existing_tables_of_postgresql_keep_their_constraints(make: Callable[[], Place], tmp_path: Path) -> None:
     source, place = tmp_path / "app.db", make()
     databases.run(
         source,
@@ -297,7 +297,7 @@ LITE_INDEXES = (
 )
 
 
-async def test_what_postgresql_tables_promise_is_kept_in_sqlite(make: Callable[[], Place], tmp_path: Path) -> None:
+async def test_constraints_of_postgresql_are_created_in_sqlite(make: Callable[[], Place], tmp_path: Path) -> None:
     source, copy = make(), tmp_path / "copy.db"
     source.run(*PG_SHOP)
     movements = Movements(PostgresSource(source.uri), SqliteDestination(copy))
@@ -337,7 +337,7 @@ async def test_what_postgresql_tables_promise_is_kept_in_sqlite(make: Callable[[
     assert databases.schema_of(copy) == made
 
 
-async def test_what_sqlite_cannot_keep_is_named_until_somebody_makes_it(
+async def test_constraints_unsupported_by_sqlite_are_named_until_a_user_creates_them(
     make: Callable[[], Place], tmp_path: Path
 ) -> None:
     source, copy = make(), tmp_path / "copy.db"
@@ -365,9 +365,9 @@ async def test_what_sqlite_cannot_keep_is_named_until_somebody_makes_it(
         "INSERT INTO to_key VALUES (1, 1, 'a')",
     )
     movements = Movements(PostgresSource(source.uri), SqliteDestination(copy))
-    told = await move_well(movements)
+    logged = await move_well(movements)
     own = "it is written in PostgreSQL's own language"
-    assert told == {
+    assert logged == {
         "item": [
             "unique constraint item_a_t_key (it treats NULLs as equal)",
             "index item_g (it is on a generated column)",
@@ -398,7 +398,7 @@ async def test_what_sqlite_cannot_keep_is_named_until_somebody_makes_it(
     assert len(left) == 8
 
 
-async def test_tables_that_were_in_sqlite_before_keep_what_they_have(make: Callable[[], Place], tmp_path: Path) -> None:
+async def test_existing_tables_of_sqlite_keep_their_constraints(make: Callable[[], Place], tmp_path: Path) -> None:
     source, copy = make(), tmp_path / "copy.db"
     source.run(
         "CREATE TABLE parent (id int PRIMARY KEY)",
@@ -417,8 +417,8 @@ async def test_tables_that_were_in_sqlite_before_keep_what_they_have(make: Calla
     )
     databases.run(copy, *tables, "INSERT INTO child VALUES (9, NULL, NULL, 9)")
     movements = Movements(PostgresSource(source.uri), SqliteDestination(copy))
-    told = await move_well(movements)
-    assert told == {
+    logged = await move_well(movements)
+    assert logged == {
         "child": [
             "index taken (there is already a table named taken)",
             "foreign key child_other_fkey (SQLite cannot add one to an existing table)",
@@ -429,7 +429,7 @@ async def test_tables_that_were_in_sqlite_before_keep_what_they_have(make: Calla
     }  # fmt: skip
 
 
-async def test_rows_of_postgresql_that_nobody_enforced_are_counted_in_sqlite(
+async def test_rows_that_break_an_unenforced_foreign_key_are_counted_in_sqlite(
     make: Callable[[], Place], tmp_path: Path
 ) -> None:
     source, copy = make(), tmp_path / "copy.db"
@@ -443,7 +443,7 @@ async def test_rows_of_postgresql_that_nobody_enforced_are_counted_in_sqlite(
     assert movement.problems == ("child: 2 rows refer through parent to missing rows of parent (rowid 1, 2)",)
 
 
-async def test_a_foreign_key_that_comes_later_comes_to_sqlite_too(make: Callable[[], Place], tmp_path: Path) -> None:
+async def test_a_later_foreign_key_is_created_in_sqlite(make: Callable[[], Place], tmp_path: Path) -> None:
     source, copy = make(), tmp_path / "copy.db"
     source.run(
         "CREATE TABLE parent (id int PRIMARY KEY)",

@@ -29,19 +29,19 @@ def place(postgresql: PostgresqlServer) -> Place:
     return place_factory(postgresql)()
 
 
-def paused(one: FileToLoad, before: bytes, asleep: anyio.Event, go: anyio.Event, behind: bytes) -> FileToLoad:
-    """Return the file with a pause between two blocks, from `asleep` until `go`."""
+def paused(one: FileToLoad, first: bytes, asleep: anyio.Event, go: anyio.Event, later: bytes) -> FileToLoad:
+    """Return the file with two blocks and a pause between them, from `asleep` until `go`."""
 
     async def blocks() -> AsyncIterator[bytes]:
-        yield before
+        yield first
         asleep.set()
         await go.wait()
-        yield behind
+        yield later
 
     return replace(one, blocks=blocks())
 
 
-async def test_of_two_workers_one_loads_a_file_and_the_lane_keeps_its_order(place: Place) -> None:
+async def test_one_of_several_workers_loads_a_file_and_the_lane_keeps_its_order(place: Place) -> None:
     outcomes: list[tuple[int, LoadOutcome]] = []
 
     async def work(worker: int) -> None:
@@ -100,9 +100,7 @@ async def test_a_dropped_connection_leaves_nothing_half_applied_and_the_next_cal
     assert place.rows("SELECT * FROM item") == [(1, "y")]
 
 
-async def test_a_lock_that_the_app_holds_is_waited_for_until_a_limit(
-    place: Place, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_waiting_for_a_lock_of_the_app_has_a_limit(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(connection.SESSION, "lock_timeout", "200ms")
     async with PostgresDestination(place.uri).open(FLOW) as session:
         await session.load(file(STREAM, [upsert(id=1, v="a")]), after=[])
@@ -132,7 +130,7 @@ async def test_a_missing_privilege_is_named(place: Place) -> None:
         place.run("DROP OWNED BY guest CASCADE", "DROP ROLE guest")
 
 
-async def test_an_owner_who_is_no_superuser_loads_children_before_parents(place: Place) -> None:
+async def test_an_owner_without_superuser_rights_loads_children_before_parents(place: Place) -> None:
     place.run(
         "DROP ROLE IF EXISTS owner", "CREATE ROLE owner LOGIN", f"ALTER DATABASE {database(place)} OWNER TO owner"
     )
@@ -159,7 +157,7 @@ async def test_an_owner_who_is_no_superuser_loads_children_before_parents(place:
         place.run("REASSIGN OWNED BY owner TO postgres", "DROP OWNED BY owner", "DROP ROLE owner")
 
 
-async def test_a_table_without_the_stream_s_key_is_refused_with_the_way_out(place: Place) -> None:
+async def test_a_table_without_the_key_of_the_stream_is_an_error_that_says_what_to_do(place: Place) -> None:
     place.run("CREATE TABLE item (id bigint, v text)")
     async with PostgresDestination(place.uri).open(FLOW) as session:
         with pytest.raises(ConfigurationError, match=r'create one: CREATE UNIQUE INDEX ON "public"."item" \("id"\)'):
@@ -167,7 +165,7 @@ async def test_a_table_without_the_stream_s_key_is_refused_with_the_way_out(plac
 
 
 def described(table: str, column: str) -> dict[str, object]:
-    """Return what a source would say about a table of the schema `app` that is there already."""
+    """Return a source's description of an existing table of the schema `app`."""
     columns = [{"name": name, "type": "bigint", "not_null": False} for name in ("id", column)]
     return {"postgresql": {"schema": "app", "table": table, "columns": columns, "row_key": None, "key": None}}
 

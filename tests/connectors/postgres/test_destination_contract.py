@@ -1,4 +1,4 @@
-"""PostgreSQL keeps what every destination keeps."""
+"""PostgreSQL fulfils the contract of a destination."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ NATIVE: dict[str, Any] = {
 
 
 def destination_world(place: Place, impossible: str, *, described: bool) -> DestinationWorld:
-    """An empty database; its table is made as a PostgreSQL source describes it, or from the stream's columns."""
+    """An empty database; its table is created from a PostgreSQL source's description, or from the stream's columns."""
     table = '"My shop"."item ""1"""' if described else "public.item"
     columns = (Column("id", "integer", nullable=False), Column("version", "integer", nullable=False))
     stream = StreamName('My shop."item ""1"""' if described else "item")

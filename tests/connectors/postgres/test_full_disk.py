@@ -1,4 +1,4 @@
-"""A server that cannot write any more: what it says is told, nothing is half-applied, and the same command carries on.
+"""A server that cannot write: its error is reported, nothing is half-applied, and the same command carries on.
 
 Space runs out for real: a table's file is replaced by /dev/full, on which every write fails as on a full disk; a backend's files
 may not grow; the room for temporary files is limited.
@@ -29,10 +29,10 @@ from tests.servers.postgresql import PostgresqlServer
 pytestmark = pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full and no prlimit")
 MEBIBYTE = 1 << 20
 LARGEST_FILE = 16 * MEBIBYTE
-"""No less than a segment of the write-ahead log, which the same process writes, and where an error ends the server."""
+"""At least a segment of the write-ahead log: the same process writes it, and an error there ends the server."""
 
 CROWDED = ("temp_file_limit = '1MB'", "work_mem = '64kB'", "maintenance_work_mem = '1MB'")
-"""Room enough to look into the catalog, and too little to sort 30,000 rows."""
+"""Enough room to read the catalog, and too little to sort 30,000 rows."""
 
 
 @pytest.fixture
@@ -42,22 +42,22 @@ def make(postgresql: PostgresqlServer) -> Callable[[], Place]:
 
 @contextmanager
 def no_space_left(place: Place, table: str) -> Iterator[None]:
-    """Let an empty table's file be one that takes nothing, for connections that are opened meanwhile."""
-    place.run("CHECKPOINT")  # so that the server has nothing to write there itself
+    """Replace an empty table's file by one that cannot be written, for connections that are opened meanwhile."""
+    place.run("CHECKPOINT")  # so that the server itself writes nothing there
     ((directory, path),) = place.rows(f"SELECT current_setting('data_directory'), pg_relation_filepath('{table}')")
     data = Path(str(directory), str(path))
-    aside = data.with_name(f"{data.name}.aside")
-    data.rename(aside)
+    saved = data.with_name(f"{data.name}.saved")
+    data.rename(saved)
     data.symlink_to("/dev/full")
     try:
         yield
     finally:
-        aside.replace(data)
+        saved.replace(data)
 
 
 @contextmanager
 def crowded(place: Place) -> Iterator[None]:
-    """Leave next to no room for temporary files to sessions that begin meanwhile."""
+    """Limit temporary files to next to nothing, for sessions that start meanwhile."""
     ((name,),) = place.rows("SELECT current_database()")
     place.run(*[f'ALTER DATABASE "{name}" SET {setting}' for setting in CROWDED])
     try:
@@ -67,7 +67,7 @@ def crowded(place: Place) -> Iterator[None]:
 
 
 def limit_file_size(process_id: int, size: int) -> None:
-    """Let no file that the process writes grow beyond `size`. Needs to be its user, who is another than root."""
+    """Let no file that the process writes grow beyond `size`. Runs as the user of the process if that is another one."""
     owner = psutil.Process(process_id).uids().real
     if owner == os.getuid():
         resource.prlimit(process_id, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
@@ -101,7 +101,7 @@ async def test_a_full_disk_at_the_destination_stops_one_table_and_the_next_movem
     assert destination.rows(counts) == [(3000, 3000, 2)]
 
 
-async def test_a_file_that_may_not_grow_is_no_defect_of_ours(make: Callable[[], Place]) -> None:
+async def test_a_file_that_may_not_grow_is_not_reported_as_a_defect(make: Callable[[], Place]) -> None:
     place, stream = make(), schema({"id": "integer", "v": "text"})
     lines = [upsert(id=n, v="x" * 1000) for n in range(20_000)]
     async with PostgresDestination(place.uri).open(FLOW) as session:
@@ -121,7 +121,7 @@ async def test_a_file_that_may_not_grow_is_no_defect_of_ours(make: Callable[[], 
     assert place.rows("SELECT count(*) FROM item") == [(20_000,)]
 
 
-async def test_a_movement_whose_indexes_found_no_room_is_carried_on(make: Callable[[], Place]) -> None:
+async def test_a_movement_without_room_for_its_indexes_is_resumed(make: Callable[[], Place]) -> None:
     source, destination = make(), make()
     source.run(
         "CREATE TABLE item (id int PRIMARY KEY, v text)",
@@ -137,7 +137,7 @@ async def test_a_movement_whose_indexes_found_no_room_is_carried_on(make: Callab
     assert destination.rows("SELECT count(*) FROM pg_indexes WHERE indexname = 'item_v'") == [(1,)]
 
 
-async def test_a_source_without_room_to_sort_is_told_and_the_movement_carried_on(make: Callable[[], Place]) -> None:
+async def test_a_source_without_room_to_sort_is_named_and_the_movement_resumed(make: Callable[[], Place]) -> None:
     source, destination = make(), make()
     source.run(
         "CREATE TABLE loose (v text)",

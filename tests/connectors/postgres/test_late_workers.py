@@ -1,4 +1,4 @@
-"""A worker of an earlier Movement that wakes up late gives way: what it brings may be older than what is there."""
+"""Loads of an earlier and a later Movement at the same time."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def place(postgresql: PostgresqlServer) -> Place:
     return place_factory(postgresql)()
 
 
-async def test_a_later_movement_waits_for_a_load_of_an_earlier_one_that_is_at_work(place: Place) -> None:
+async def test_a_later_movement_waits_for_a_running_load_of_an_earlier_one(place: Place) -> None:
     at_work, go_on = anyio.Event(), anyio.Event()
     outcomes: list[LoadOutcome] = []
 

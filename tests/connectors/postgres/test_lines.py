@@ -1,4 +1,4 @@
-"""Upsert lines are the rows, whatever characters stand in them, and whichever of a block are asked for."""
+"""Upsert lines equal the rows, whatever their characters, and whichever rows of a block are requested."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Row = tuple[KeyValue, ...]
 
 
 def row(at: int) -> Row:
-    """Return a row, most of them plain, so that some pieces of a block have nothing to mend, and some have much."""
+    """Return a row. Most are plain, so that some pieces of a block need no escapes, and some need many."""
     choice = random.Random(at).choice
     if at % 1000 < 700:
         return at, f"text {at}", at / 4, True, b"data", None
@@ -35,7 +35,7 @@ def row(at: int) -> Row:
 
 @pytest.fixture(scope="module")
 def place(postgresql: PostgresqlServer) -> Place:
-    """A database with a table of such rows, whose key is the second of its columns."""
+    """A database with a table of such rows, whose key is its second column."""
     made = place_factory(postgresql)()
     with psycopg.connect(made.uri, autocommit=True) as connection:
         connection.execute(
@@ -48,7 +48,7 @@ def place(postgresql: PostgresqlServer) -> Place:
 
 
 def body(line: bytes) -> Row:
-    """Return the row that a line holds."""
+    """Return the row of a line."""
     members = orjson.loads(line)["upsert"]
     return tuple(from_json(members[name]) for name in ("id", "n", 'a "%s"', "b", "d", "last"))
 

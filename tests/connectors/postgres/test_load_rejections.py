@@ -1,4 +1,4 @@
-"""Records that PostgreSQL refuses are found among all others, which go in; what stood in the way may go in later."""
+"""Rejected records are found among all others, which are accepted; a blocked record may be accepted later."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def place(postgresql: PostgresqlServer) -> Place:
 
 
 @pytest.mark.parametrize("full", [True, False])
-async def test_culprits_are_found_among_thousands(place: Place, full: bool) -> None:
+async def test_records_at_fault_are_found_among_thousands(place: Place, full: bool) -> None:
     bad: dict[int, dict[str, object]] = {
         7: {"code": "much too long"},
         1200: {"n": 1001},
@@ -60,7 +60,7 @@ async def test_rows_of_one_file_may_swap_a_unique_value(place: Place) -> None:
     assert place.rows("SELECT id, code FROM item ORDER BY id") == [(1, "b"), (2, "a")]
 
 
-async def test_what_stood_in_the_way_goes_in_when_it_is_gone(place: Place) -> None:
+async def test_a_blocked_record_is_accepted_once_the_row_is_gone(place: Place) -> None:
     stream = schema(COLUMNS)
     async with PostgresDestination(place.uri).open(FLOW) as session:
         first = file(stream, [upsert(id=1, code="a", n=1), upsert(id=2, code="a", n=2), upsert(id=3, code="c", n=1)])
@@ -74,7 +74,7 @@ async def test_what_stood_in_the_way_goes_in_when_it_is_gone(place: Place) -> No
 
 
 @pytest.mark.parametrize("full", [True, False])
-async def test_the_last_of_equal_keys_that_is_fit_wins(place: Place, full: bool) -> None:
+async def test_the_last_valid_record_of_a_key_wins(place: Place, full: bool) -> None:
     lines = [upsert(id=1, code=f"v{n}", n=n) for n in range(998, 1003)] + [upsert(id=2, code="x", n=1), delete(id=2)]
     async with PostgresDestination(place.uri).open(FLOW) as session:
         assert isinstance(outcome := await session.load(file(schema(COLUMNS), lines, full=full), after=[]), Loaded)
@@ -84,7 +84,7 @@ async def test_the_last_of_equal_keys_that_is_fit_wins(place: Place, full: bool)
 
 
 async def test_the_last_of_equal_keys_wins_in_a_first_snapshot(place: Place) -> None:
-    """Its rows go straight into the table, which refuses the second of a key."""
+    """The rows are copied straight into the table, whose key does not allow the second one."""
     lines = [upsert(id=n % 7, code=f"v{n}", n=n) for n in range(20)]
     async with PostgresDestination(place.uri).open(FLOW) as session:
         assert isinstance(outcome := await session.load(file(schema(COLUMNS), lines, full=True), after=[]), Loaded)
@@ -92,7 +92,7 @@ async def test_the_last_of_equal_keys_wins_in_a_first_snapshot(place: Place) -> 
     assert place.rows("SELECT id, n FROM item ORDER BY id") == [(n % 7, n) for n in (14, 15, 16, 17, 18, 19, 13)]
 
 
-async def test_lines_that_are_no_records_are_set_aside(place: Place) -> None:
+async def test_lines_that_are_not_records_are_rejected(place: Place) -> None:
     lines = [b'{"update":{"id":1}}\n', b"[1]\n", upsert(code="a", n=1), delete(id=None), upsert(id=5, code="e", n=5)]
     async with PostgresDestination(place.uri).open(FLOW) as session:
         assert isinstance(outcome := await session.load(file(schema(COLUMNS), lines), after=[]), Loaded)
@@ -126,7 +126,7 @@ async def test_columns_that_the_destination_computes_are_skipped_and_counted(pla
     assert place.rows("SELECT * FROM item") == [(1, "a", 4, 8, "new")]
 
 
-async def test_what_is_set_aside_is_the_last_that_was_said_of_a_key(place: Place) -> None:
+async def test_only_the_last_rejected_record_of_a_key_is_stored(place: Place) -> None:
     blocks = [
         [upsert(id=1, code="a", n={"$odd": 1}), upsert(id=2, code="b", n=2), upsert(id=3, code="c", n=3)],
         [upsert(id=1, code="A", n=1), upsert(id=2, code="B", n=[2]), upsert(id=4, code="d", n=5000)],

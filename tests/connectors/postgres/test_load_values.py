@@ -1,4 +1,4 @@
-"""Any values that a column can hold arrive as they are, whichever way they take; and the quick way is the careful way."""
+"""Any values that a column can hold arrive unchanged, whichever decoder is used."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def connection(postgresql: PostgresqlServer) -> Iterator[psycopg.Connection[tupl
 
 
 def block_of(rows: Rows, *, escape_all: bool = False, spaced: bool = False) -> bytes:
-    """Return upsert lines as one writer or another makes them."""
+    """Return upsert lines in the style of different writers."""
     lines = []
     for number, row in enumerate(rows):
         values = (number, *map(to_json, row))

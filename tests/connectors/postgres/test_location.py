@@ -1,4 +1,4 @@
-"""What a PostgreSQL place is called, and that no password is ever part of it."""
+"""The canonical URL of a PostgreSQL database, which never has a password."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ def _without_libpq_settings(monkeypatch: pytest.MonkeyPatch) -> None:
         ("postgresql://?service=crm", "postgresql:///?service=crm"),
     ],
 )
-def test_one_place_has_one_name(text: str, url: str) -> None:
+def test_one_place_has_one_url(text: str, url: str) -> None:
     assert parse_location(text).url == url
     assert PostgresSource(text).location == url
     assert parse_location(url).url == url
 
 
-def test_what_is_left_out_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_parts_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PGHOST", "db.example.com")
     monkeypatch.setenv("PGPORT", "6543")
     assert parse_location("postgresql:///app").url == "postgresql://db.example.com:6543/app"
@@ -63,7 +63,7 @@ def test_a_password_is_not_shown() -> None:
         "",
     ],
 )
-def test_what_is_no_url_is_told_without_repeating_it(text: str) -> None:
+def test_the_error_for_an_unreadable_url_does_not_quote_it(text: str) -> None:
     with pytest.raises(ConfigurationError, match="postgresql://") as caught:
         parse_location(text)
     assert "secret" not in str(caught.value)

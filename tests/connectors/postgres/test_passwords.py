@@ -1,4 +1,4 @@
-"""Passwords: where they may come from, and that a wrong one is told without being shown."""
+"""Passwords: where they may come from, and that no message shows them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ QUOTED = "correct%3Ahorse%20battery%25staple"
 
 @pytest.fixture(scope="module")
 def guarded(postgresql: PostgresqlServer) -> Iterator[str]:
-    """The address of a database for a role that the server asks for a password."""
+    """The URL of a database for a role that needs a password."""
     place = place_factory(postgresql)()
     role = f"guarded_{uuid4().hex[:8]}"
     place.run(f"CREATE ROLE {role} LOGIN PASSWORD '{PASSWORD}'")
@@ -52,16 +52,16 @@ def open_once(uri: str) -> None:
     anyio.run(main)
 
 
-def test_a_password_in_the_url_is_taken(guarded: str) -> None:
+def test_a_password_in_the_url_is_used(guarded: str) -> None:
     open_once(guarded.replace("@", f":{QUOTED}@"))
 
 
-def test_a_password_in_the_environment_is_taken(guarded: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_password_in_the_environment_is_used(guarded: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PGPASSWORD", PASSWORD)
     open_once(guarded)
 
 
-def test_a_password_in_a_pass_file_is_taken(guarded: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_password_in_a_pass_file_is_used(guarded: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     file = tmp_path / "passwords"
     file.write_text("*:*:*:*:" + PASSWORD.replace(":", "\\:") + "\n")
     file.chmod(0o600)
@@ -72,7 +72,7 @@ def test_a_password_in_a_pass_file_is_taken(guarded: str, monkeypatch: pytest.Mo
 @pytest.mark.parametrize(
     ("password", "words"), [(":wrong-secret", "password authentication failed"), ("", "no password")]
 )
-def test_a_wrong_password_is_told_and_not_shown(guarded: str, password: str, words: str) -> None:
+def test_the_error_for_a_wrong_password_does_not_show_it(guarded: str, password: str, words: str) -> None:
     with pytest.raises(ConfigurationError, match=words) as caught:
         open_once(guarded.replace("@", f"{password}@"))
     message = str(caught.value)
@@ -81,7 +81,7 @@ def test_a_wrong_password_is_told_and_not_shown(guarded: str, password: str, wor
     assert PostgresSource(guarded).location in message
 
 
-def test_a_password_is_neither_told_nor_stored(postgresql: PostgresqlServer, tmp_path: Path) -> None:
+def test_a_password_is_neither_shown_nor_stored(postgresql: PostgresqlServer, tmp_path: Path) -> None:
     source, destination = place_factory(postgresql)(), place_factory(postgresql)()
     source.run("CREATE TABLE item (id int PRIMARY KEY)", "INSERT INTO item VALUES (1)")
     secret = "only-here-f3b1"
@@ -90,9 +90,9 @@ def test_a_password_is_neither_told_nor_stored(postgresql: PostgresqlServer, tmp
     environment = {**os.environ, "PIPELINE_LOG_LEVEL": "debug", "PIPELINE_LOG_FORMAT": "json"}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, check=True)
     assert b"event" in done.stderr
-    told = [done.stdout, done.stderr, *(str(row).encode() for row in destination.rows("TABLE _pipeline.streams"))]
+    shown = [done.stdout, done.stderr, *(str(row).encode() for row in destination.rows("TABLE _pipeline.streams"))]
     stored = [path.read_bytes() for path in (tmp_path / "home").rglob("*") if path.is_file()]
     assert stored
     unpacked = [b"".join(decoder(sniff(content[:4])).feed(content)) for content in stored]
-    assert not [content for content in (*told, *stored, *unpacked) if secret.encode() in content]
+    assert not [content for content in (*shown, *stored, *unpacked) if secret.encode() in content]
     assert destination.rows("SELECT id FROM item") == [(1,)]

@@ -1,4 +1,4 @@
-"""Marks are read without creating anything in the database, and without waiting for whoever imports."""
+"""Marks are read without creating anything in the database, and without waiting for an import."""
 
 from __future__ import annotations
 

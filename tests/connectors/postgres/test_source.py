@@ -1,4 +1,4 @@
-"""What a source makes of odd tables, and how it reads while the app works."""
+"""Odd tables as streams, and reading while the app works."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ async def test_a_partitioned_table_is_one_stream_and_an_inheriting_one_its_own(p
     }
 
 
-async def test_generated_columns_are_left_out_and_identities_are_not(place: Place) -> None:
+async def test_records_have_identity_columns_and_no_generated_ones(place: Place) -> None:
     place.run(
         "CREATE TABLE t (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, a int, twice int GENERATED ALWAYS AS (a * 2) STORED)",
         "INSERT INTO t (a) VALUES (7)",
@@ -88,12 +88,12 @@ async def test_generated_columns_are_left_out_and_identities_are_not(place: Plac
         ("(a int)", ("$row", "$dup")),
     ],
 )
-async def test_what_identifies_a_row(place: Place, table: str, key: tuple[str, ...]) -> None:
+async def test_the_key_of_a_table(place: Place, table: str, key: tuple[str, ...]) -> None:
     place.run(f"CREATE TABLE t {table}")
     assert (await read_all(PostgresSource(place.uri)))["t"].schema.primary_keys == key
 
 
-async def test_rows_without_a_key_are_told_apart_by_content_and_number(place: Place) -> None:
+async def test_rows_without_a_key_are_identified_by_content_and_number(place: Place) -> None:
     place.run("CREATE TABLE t (a int, b text)", "INSERT INTO t VALUES (1, ''), (1, ''), (1, NULL), (2, ''), (1, '')")
     before = (await read_all(PostgresSource(place.uri)))["t"]
     by_row: dict[object, list[object]] = {}
@@ -111,8 +111,8 @@ async def test_rows_without_a_key_are_told_apart_by_content_and_number(place: Pl
     assert {digest for (digest,) in digests} == {key[0] for key in after.content.keys}
 
 
-async def test_a_text_key_is_read_by_its_bytes_whatever_its_collation(place: Place) -> None:
-    """Of a domain, the collation is no difference from its type's own."""
+async def test_a_text_key_is_read_in_the_order_of_its_bytes_whatever_its_collation(place: Place) -> None:
+    """The collation of a domain is not listed as a difference from its type's."""
     collations = [
         name for (name,) in place.rows("SELECT collname FROM pg_collation WHERE collname ~ '^(und|en)-x-icu$'")
     ]
@@ -131,7 +131,7 @@ async def test_a_text_key_is_read_by_its_bytes_whatever_its_collation(place: Pla
 
 
 @pytest.mark.parametrize("table", ["id bigint", 'id text COLLATE "C"', "id uuid"])
-async def test_a_large_table_is_read_in_ranges_and_the_same_as_in_one_go(
+async def test_a_large_table_is_read_the_same_in_ranges_and_at_once(
     place: Place, table: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     values = {"uuid": "md5(n::text)::uuid", "bigint": "n * 1000 - 7000000"}.get(table.split()[1], "md5(n::text)")
@@ -165,7 +165,7 @@ async def test_rows_of_many_megabytes_are_read_one_at_a_time(place: Place) -> No
     assert {size for _, size in blocks_of_one} == {8_000_000 + len(b'{"upsert":{"id":1,"v":{"$bytes":""}}}\n')}
 
 
-async def test_the_app_goes_on_while_it_is_read(place: Place) -> None:
+async def test_the_app_continues_while_it_is_read(place: Place) -> None:
     place.run(
         "CREATE TABLE t (id int PRIMARY KEY, v text)", "INSERT INTO t SELECT n, 'old' FROM generate_series(1, 100) AS n"
     )
@@ -184,7 +184,7 @@ async def test_the_app_goes_on_while_it_is_read(place: Place) -> None:
     assert all(b'"old"' in line for line in content.lines)
 
 
-async def test_a_lock_held_by_the_app_is_a_passing_condition(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_lock_of_the_app_is_transient(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(connection.SESSION, "lock_timeout", "50ms")
     place.run("CREATE TABLE t (id int PRIMARY KEY)")
     with psycopg.connect(place.uri) as app:
@@ -193,7 +193,7 @@ async def test_a_lock_held_by_the_app_is_a_passing_condition(place: Place, monke
             await read_all(PostgresSource(place.uri))
 
 
-async def test_a_connection_that_is_lost_is_a_passing_condition(place: Place) -> None:
+async def test_a_lost_connection_is_transient(place: Place) -> None:
     place.run(
         "CREATE TABLE t (id int PRIMARY KEY, v text)",
         "INSERT INTO t SELECT n, repeat('x', 2000) FROM generate_series(1, 30000) AS n",
@@ -212,7 +212,7 @@ async def test_a_connection_that_is_lost_is_a_passing_condition(place: Place) ->
     assert place.uri not in str(caught.value)
 
 
-async def test_who_is_cancelled_while_the_server_is_busy_does_not_wait_for_it(place: Place) -> None:
+async def test_cancelling_does_not_wait_for_a_busy_server(place: Place) -> None:
     place.run("CREATE TABLE t (id numeric PRIMARY KEY)", "INSERT INTO t SELECT n FROM generate_series(1, 300000) AS n")
     with anyio.fail_after(5):
         async with PostgresSource(place.uri).open_snapshot() as snapshot:
@@ -240,7 +240,7 @@ async def test_a_missing_privilege_is_named_and_the_other_tables_are_read(place:
             await read_stream(snapshot, filtered)
 
 
-async def test_a_server_that_is_not_there_is_a_passing_condition() -> None:
+async def test_an_unreachable_server_is_transient() -> None:
     with pytest.raises(
         TransientError, match=r"postgresql://user@127\.0\.0\.1:1/app: the server does not answer"
     ) as caught:

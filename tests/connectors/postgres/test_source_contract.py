@@ -1,4 +1,4 @@
-"""PostgreSQL keeps what every source keeps, whatever its tables are like."""
+"""PostgreSQL fulfils the contract of a source, with several kinds of tables."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ROWS = "INSERT INTO a (id, n, v) SELECT n, n, 'value ' || n FROM generate_series
 
 @pytest.fixture(scope="module", params=list(WORLDS))
 def place(postgresql: PostgresqlServer, request: pytest.FixtureRequest) -> Place:
-    """A database whose first table is one of `WORLDS`, for all facts: none of them needs it as it was."""
+    """A database whose first table is one of `WORLDS`; shared, because no test needs its original state."""
     place = place_factory(postgresql)()
     place.run(*WORLDS[request.param].split(";"), ROWS, "CREATE TABLE b (id uuid PRIMARY KEY)", "ANALYZE")
     return place

@@ -1,4 +1,4 @@
-"""A hot standby as a source: it is read like any other server, as far as it has what is read, and while it may be read."""
+"""A hot standby as a source: it is read like any other server, except for what it does not have or must remove."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.servers.postgresql import PostgresqlServer, standby
 
 PATIENCE_SECONDS = 30.0
 RESERVED = 33
-"""A primary tells its standbys beforehand of 32 numbers of a sequence."""
+"""A primary sends its standbys the numbers of a sequence 32 ahead."""
 
 
 @pytest.fixture
@@ -37,14 +37,14 @@ def follower(postgresql: PostgresqlServer) -> Iterator[PostgresqlServer]:
 
 
 def followed(place: Place, follower: PostgresqlServer) -> Place:
-    """Return the place as the standby has it, once it has all that was written to it."""
+    """Return the database on the standby, once everything written to it has arrived there."""
     ((written,), (name,)) = place.rows("SELECT pg_current_wal_lsn()::text UNION ALL SELECT current_database()::text")
     wait_until(follower.uri("postgres"), "SELECT pg_last_wal_replay_lsn() >= %s::pg_lsn", written)
     return Place(follower.uri(str(name)))
 
 
 def wait_until(uri: str, query: str, *parameters: object) -> None:
-    """Ask until the answer is yes."""
+    """Run the query until it returns true."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     with psycopg.connect(uri, autocommit=True) as connection:
         while connection.execute(query.encode(), parameters or None).fetchone() != (True,):
@@ -77,7 +77,9 @@ async def test_a_standby_is_read_in_one_snapshot_by_several_connections(
     assert number in range(20_001, 20_001 + RESERVED)
 
 
-async def test_what_a_standby_does_not_have_is_named(make: Callable[[], Place], follower: PostgresqlServer) -> None:
+async def test_tables_that_a_standby_does_not_have_are_named(
+    make: Callable[[], Place], follower: PostgresqlServer
+) -> None:
     place = make()
     place.run("CREATE UNLOGGED TABLE fleeting (id int PRIMARY KEY)", "INSERT INTO fleeting VALUES (1)")
     copy = followed(place, follower)
@@ -85,7 +87,7 @@ async def test_what_a_standby_does_not_have_is_named(make: Callable[[], Place], 
         await read_all(PostgresSource(copy.uri))
 
 
-async def test_a_standby_that_has_to_go_on_ends_the_reading_and_says_how_to_prevent_it(
+async def test_a_standby_that_must_recover_ends_the_export_and_says_how_to_prevent_it(
     make: Callable[[], Place], follower: PostgresqlServer
 ) -> None:
     place = make()
@@ -103,7 +105,7 @@ async def test_a_standby_that_has_to_go_on_ends_the_reading_and_says_how_to_prev
     assert (await read_all(PostgresSource(copy.uri)))["item"].rows == []
 
 
-async def test_a_standby_is_no_destination(make: Callable[[], Place], follower: PostgresqlServer) -> None:
+async def test_a_standby_cannot_be_a_destination(make: Callable[[], Place], follower: PostgresqlServer) -> None:
     copy = followed(make(), follower)
     with pytest.raises(RefusedError, match=r"it is read-only \(a standby.*name the primary server"):
         async with PostgresDestination(copy.uri).open(FLOW):

@@ -1,4 +1,4 @@
-"""TLS as libpq has it, by the parameters of the URL: what is asked for holds, and what does not hold is told."""
+"""TLS by libpq's parameters in the URL: requirements are met, or an error says which is not."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def authority() -> trustme.CA:
 
 @pytest.fixture
 def root(authority: trustme.CA, tmp_path: Path) -> Path:
-    """The file of the authority's certificate."""
+    """The file with the certificate of the authority."""
     file = tmp_path / "root.pem"
     authority.cert_pem.write_to_path(str(file))
     return file
@@ -42,7 +42,7 @@ def place(postgresql: PostgresqlServer) -> Place:
 
 @pytest.fixture
 def open_front(authority: trustme.CA, place: Place) -> Iterator[OpenFront]:
-    """What opens a front whose certificate is for a name; without one, it has no TLS."""
+    """A function that opens a proxy whose certificate is for a name; without a name, it has no TLS."""
     directory = parse_qs(urlsplit(place.uri).query)["host"][0]
     with ExitStack() as stack:
 
@@ -60,7 +60,7 @@ def uri_of(front: TlsFront, place: Place, parameters: str) -> str:
     return f"postgresql://postgres@localhost:{front.port}{urlsplit(place.uri).path}?hostaddr=127.0.0.1&{parameters}"
 
 
-async def test_a_movement_goes_over_tls_to_a_server_that_is_who_it_says(
+async def test_a_movement_uses_tls_with_a_server_whose_certificate_is_valid(
     open_front: OpenFront, place: Place, root: Path, postgresql: PostgresqlServer
 ) -> None:
     source = place_factory(postgresql)()
@@ -82,7 +82,7 @@ async def test_a_movement_goes_over_tls_to_a_server_that_is_who_it_says(
         ("localhost", "sslmode=sideways", "sslmode"),
     ],
 )
-async def test_a_server_that_is_not_who_it_should_be_gets_nothing(
+async def test_a_server_with_another_certificate_gets_nothing(
     name: str, parameters: str, words: str, open_front: OpenFront, place: Place, root: Path, tmp_path: Path
 ) -> None:
     other = tmp_path / "other.pem"
@@ -96,7 +96,7 @@ async def test_a_server_that_is_not_who_it_should_be_gets_nothing(
     assert "run the command again" not in str(caught.value)
 
 
-async def test_where_tls_is_asked_for_nothing_is_said_without_it(open_front: OpenFront, place: Place) -> None:
+async def test_nothing_is_sent_without_the_required_tls(open_front: OpenFront, place: Place) -> None:
     front = open_front(None)
     uri = uri_of(front, place, "sslmode=require").replace("postgres@", "postgres:secret@")
     with pytest.raises(ConfigurationError, match="does not support SSL") as caught:
@@ -106,7 +106,7 @@ async def test_where_tls_is_asked_for_nothing_is_said_without_it(open_front: Ope
 
 
 @pytest.mark.parametrize("parameters", ["sslmode=require", "sslmode=verify-ca&sslrootcert={root}"])
-async def test_what_is_asked_for_less_strictly_is_had_as_well(
+async def test_weaker_requirements_are_met_as_well(
     parameters: str, open_front: OpenFront, place: Place, root: Path
 ) -> None:
     front = open_front("elsewhere.example")

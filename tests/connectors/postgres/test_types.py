@@ -1,4 +1,4 @@
-"""Every type of PostgreSQL comes out of a source so that PostgreSQL reads the same value from it, bit for bit."""
+"""Values of every type of PostgreSQL are exported so that PostgreSQL reads the same value again, bit for bit."""
 
 from __future__ import annotations
 
@@ -95,14 +95,14 @@ WITH_NULL = {declared: [*values, None] for declared, values in EDGES.items()}
 
 @pytest.fixture(scope="module")
 def place(postgresql: PostgresqlServer) -> Place:
-    """A database with types of its own."""
+    """A database with user-defined types."""
     place = place_factory(postgresql)()
     place.run(*TYPES.split(";"))
     return place
 
 
 def read_tables(place: Place, tables: Mapping[str, Sequence[str | None]], key: str = "id") -> dict[str, ReadStream]:
-    """Make a table for each type, with these values in the column `v`, and read them all. The streams are called `t0` …"""
+    """Create a table for each type, with these values in the column `v`, and read them all. The streams are `t0`, `t1` …"""
     with psycopg.connect(place.uri, autocommit=True) as connection:
         for number, (declared, values) in enumerate(tables.items()):
             create = f"CREATE TABLE t{number} (id int, v {declared}, PRIMARY KEY ({key}))"
@@ -121,12 +121,12 @@ def read_tables(place: Place, tables: Mapping[str, Sequence[str | None]], key: s
 
 @pytest.fixture(scope="module")
 def edges(place: Place) -> dict[str, ReadStream]:
-    """What is read of `EDGES`, by type; the last row of each is NULL."""
+    """The content of `EDGES` by type; the last row of each is NULL."""
     return read_tables(place, WITH_NULL)
 
 
 @pytest.mark.parametrize("declared", EDGES)
-def test_what_is_at_the_edge_of_a_type_is_kept(place: Place, edges: dict[str, ReadStream], declared: str) -> None:
+def test_values_at_the_limits_of_a_type_are_kept(place: Place, edges: dict[str, ReadStream], declared: str) -> None:
     values = [row["v"] for row in edges[declared].rows]
     assert values[-1] is None
     assert None not in values[:-1]
@@ -134,7 +134,7 @@ def test_what_is_at_the_edge_of_a_type_is_kept(place: Place, edges: dict[str, Re
 
 
 @pytest.mark.parametrize("declared", EDGES)
-def test_values_have_the_kind_that_their_columns_type_says(edges: dict[str, ReadStream], declared: str) -> None:
+def test_values_have_the_kind_of_their_column_type(edges: dict[str, ReadStream], declared: str) -> None:
     column = edges[declared].schema.columns[1]
     kinds = {"integer": int, "boolean": bool, "real": float | dict, "bytes": dict}
     assert all(isinstance(row["v"], kinds.get(column.type, str)) for row in edges[declared].rows[:-1])
@@ -159,7 +159,7 @@ WRITTEN: dict[str, tuple[str, object]] = {
 }
 
 
-def test_values_are_written_so(place: Place) -> None:
+def test_values_in_records(place: Place) -> None:
     read = read_tables(place, {declared: [text] for declared, (text, _) in WRITTEN.items()})
     written = {declared: stream.rows[0]["v"] for declared, stream in read.items()}
     assert written == {declared: expected for declared, (_, expected) in WRITTEN.items()}
@@ -206,7 +206,7 @@ KEYS = [
 
 @pytest.fixture(scope="module")
 def keyed(postgresql: PostgresqlServer) -> dict[str, ReadStream]:
-    """What is read of tables whose key is of each type."""
+    """The content of tables with a key of each type."""
     place = place_factory(postgresql)()
     place.run(*TYPES.split(";"))
     values = {declared: EDGES[declared.removesuffix(' COLLATE "C"')] for declared in KEYS}
@@ -223,7 +223,7 @@ def test_a_key_of_any_type_is_read_in_our_order(keyed: dict[str, ReadStream], de
     assert ordered == sorted(ordered)
 
 
-async def test_nan_in_a_key_is_told(place: Place) -> None:
+async def test_nan_in_a_key_is_an_error(place: Place) -> None:
     place.run("CREATE TABLE with_nan (v float8 PRIMARY KEY)", "INSERT INTO with_nan VALUES ('NaN')")
     with pytest.raises(ConfigurationError, match="table with_nan: a key is NaN"):
         await read_all(PostgresSource(place.uri))

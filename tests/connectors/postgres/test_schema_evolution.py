@@ -1,4 +1,4 @@
-"""Columns whose type changes at the source between two Movements: the destination follows, or says what to do."""
+"""Columns whose type changes at the source between two Movements: the destination's changes, or an error says what to do."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def movements(source: Place, destination: Place) -> Movements:
         ("text", "(1, 'b'), (2, 'A')", 'TYPE text COLLATE "C"'),
     ],
 )
-async def test_the_type_is_the_sources_and_so_are_the_values(
+async def test_a_changed_type_and_its_values_become_those_of_the_source(
     was: str, values: str, change: str, source: Place, destination: Place
 ) -> None:
     mood = "CREATE TYPE mood AS ENUM ('sad', 'ok')"
@@ -68,7 +68,7 @@ async def test_the_type_is_the_sources_and_so_are_the_values(
     assert destination.rows(_ROWS) == source.rows(_ROWS)
 
 
-async def test_a_key_may_change_its_type(source: Place, destination: Place) -> None:
+async def test_the_type_of_a_key_may_change(source: Place, destination: Place) -> None:
     source.run("CREATE TABLE item (id serial PRIMARY KEY, value text)", "INSERT INTO item (value) VALUES ('a'), ('b')")
     moved = movements(source, destination)
     assert (await moved.move()).status is Status.SUCCESS
@@ -78,7 +78,7 @@ async def test_a_key_may_change_its_type(source: Place, destination: Place) -> N
     assert destination.rows(_ROWS) == source.rows(_ROWS)
 
 
-async def test_what_cannot_follow_is_told_with_what_to_do(source: Place, destination: Place) -> None:
+async def test_a_type_that_cannot_change_is_an_error_that_says_what_to_do(source: Place, destination: Place) -> None:
     source.run("CREATE TABLE item (id int PRIMARY KEY, value text)", "INSERT INTO item VALUES (1, 'abc'), (2, '5')")
     moved = movements(source, destination)
     assert (await moved.move()).status is Status.SUCCESS
@@ -91,7 +91,7 @@ async def test_what_cannot_follow_is_told_with_what_to_do(source: Place, destina
     assert destination.rows(_ROWS) == source.rows(_ROWS) == [(1, 3), (2, 1)]
 
 
-async def test_a_table_that_held_rows_before_is_left_as_it_is(source: Place, destination: Place) -> None:
+async def test_a_table_that_had_rows_before_keeps_its_types(source: Place, destination: Place) -> None:
     source.run("CREATE TABLE item (id int PRIMARY KEY, value int)", "INSERT INTO item VALUES (1, 10)")
     destination.run("CREATE TABLE item (id int PRIMARY KEY, value int)", "INSERT INTO item VALUES (2, 20)")
     moved = movements(source, destination)
@@ -101,7 +101,7 @@ async def test_a_table_that_held_rows_before_is_left_as_it_is(source: Place, des
     assert destination.rows(_ROWS) == [(1, 11), (2, 20)]
 
 
-async def test_the_refusal_names_the_column_the_value_and_the_statement(destination: Place) -> None:
+async def test_the_error_names_the_column_the_value_and_the_statement(destination: Place) -> None:
     former = schema({"id": "integer", "value": "text"})
     later = file(schema({"id": "integer", "value": "integer"}), [upsert(id=1, value=3)], movement=2)
     later = replace(later, header=replace(later.header, export_time=later.header.export_time + timedelta(seconds=1)))

@@ -1,4 +1,4 @@
-"""What goes on beside what while an Event File is loaded."""
+"""What runs at the same time while an Event File is loaded."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def place(postgresql: PostgresqlServer) -> Place:
 
 
 @pytest.mark.parametrize(("phase", "beside"), [(Phase.INCREMENTAL, False), (Phase.FULL, True)])
-async def test_rows_are_taken_apart_beside_a_copy_into_the_table_and_not_beside_one_to_be_merged(
+async def test_rows_are_decoded_during_a_copy_into_the_table_and_not_while_staged_rows_are_sent(
     place: Place, monkeypatch: pytest.MonkeyPatch, phase: Phase, beside: bool
 ) -> None:
     busy: list[str] = []
@@ -49,11 +49,11 @@ async def test_rows_are_taken_apart_beside_a_copy_into_the_table_and_not_beside_
         return run
 
     monkeypatch.setattr(load, "BATCH_BYTES", 1)
-    monkeypatch.setattr(Lines, "decode", slowly("taking apart", Lines.decode))
+    monkeypatch.setattr(Lines, "decode", slowly("decoding", Lines.decode))
     monkeypatch.setattr(Staging, "_copy", slowly("sending", Staging._copy))
     async with PostgresDestination(place.uri).open(FLOW) as session:
         outcome = await session.load(file_to_load(STREAM, BLOCKS, phase=phase), after=[])
     assert isinstance(outcome, Loaded)
     assert outcome.mark.upserts == len(BLOCKS)
     assert {"sending"} in met
-    assert ({"sending", "taking apart"} in met) is beside
+    assert ({"sending", "decoding"} in met) is beside

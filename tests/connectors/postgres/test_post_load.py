@@ -1,4 +1,4 @@
-"""After the load: what rows do not allow is a violation, left as it is and tried again; sequences go on where they should."""
+"""After the load: what rows do not allow is a violation and is tried again; sequences continue after the source's."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def place(postgresql: PostgresqlServer) -> Place:
 
 
 def native(table: str, column: str, **more: object) -> dict[str, object]:
-    """Return what a source says about a table of two numbers with a key."""
+    """Return a source's description of a table of two numbers with a key."""
     columns = [{"name": name, "type": "bigint", "not_null": name == "id"} for name in ("id", column)]
     key = {"name": f"{table}_pkey", "kind": "primary", "definition": "PRIMARY KEY (id)"}
     constraints = [key, *more.pop("constraints", [])]  # type: ignore[misc]  # a list, as given below
@@ -64,7 +64,7 @@ CHILD = schema(
 )
 
 
-async def test_what_the_rows_do_not_allow_is_told_and_made_when_they_do(place: Place) -> None:
+async def test_what_the_rows_do_not_allow_is_reported_and_created_once_they_do(place: Place) -> None:
     async with PostgresDestination(place.uri).open(FLOW) as session:
         children = [upsert(id=n, parent=n % 4) for n in range(1, 9)]
         await session.load(file(CHILD, children, full=True), after=[])
@@ -89,7 +89,7 @@ async def test_what_the_rows_do_not_allow_is_told_and_made_when_they_do(place: P
         ]  # fmt: skip
 
 
-async def test_foreign_keys_that_nobody_enforced_are_looked_at(place: Place) -> None:
+async def test_unenforced_foreign_keys_are_checked(place: Place) -> None:
     async with PostgresDestination(place.uri).open(FLOW) as session:
         await session.load(file(PARENT, [upsert(id=n, n=0) for n in range(9)], full=True), after=[])
         await session.load(file(CHILD, [upsert(id=n, parent=n) for n in range(9)], full=True), after=[])
@@ -101,7 +101,7 @@ async def test_foreign_keys_that_nobody_enforced_are_looked_at(place: Place) -> 
     assert place.rows("SELECT count(*) FROM child") == [(9,)]
 
 
-async def test_a_table_without_a_key_keeps_as_many_equal_rows_as_the_source(postgresql: PostgresqlServer) -> None:
+async def test_a_table_without_a_key_has_as_many_equal_rows_as_the_source(postgresql: PostgresqlServer) -> None:
     make = place_factory(postgresql)
     source, destination = make(), make()
     source.run(
