@@ -1,7 +1,7 @@
-"""LocalStack without Docker, in the background: started, found again by its pid file, and ended.
+"""Runs LocalStack without Docker in the background, finds it by its pid file, and ends it.
 
-The process holds a lock on the pid file for as long as it lives. So a stale file is known as stale, and a process that
-came to have the same number later is never taken for ours.
+The process locks the pid file as long as it lives. So a stale file is recognised, and a later process with the same
+number is never mistaken for LocalStack.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _POLL_SECONDS = 0.1
 
 
 def command(place: Path, port: int) -> list[str]:
-    """What runs LocalStack in the foreground, with its files in `place`. Makes its environment first, if there is none."""
+    """Return the command that runs LocalStack in the foreground, with its files in `place`; create its environment."""
     python = environment("localstack", _HERE / "requirements.txt", python="3.11") / "python"
     launcher = _HERE / "run_without_docker.py"
     options = ["--port", str(port), "--directory", str(place / "data"), "--pid-file", str(pid_file(place))]
@@ -29,7 +29,7 @@ def command(place: Path, port: int) -> list[str]:
 
 
 def start(place: Path, port: int) -> subprocess.Popen[bytes]:
-    """Run it in a session of its own, so that closing the terminal does not end it. Its output is in the log file."""
+    """Start it in its own session, so that closing the terminal does not end it. Its output goes to the log file."""
     with log_file(place).open("wb") as log:
         return subprocess.Popen(
             command(place, port),
@@ -41,7 +41,7 @@ def start(place: Path, port: int) -> subprocess.Popen[bytes]:
 
 
 def stop(place: Path) -> bool:
-    """End it, gently first. Whether there was one to end."""
+    """End it with SIGTERM, later with SIGKILL. Return whether it was running."""
     process_id = running_process_id(place)
     if process_id is None:
         return False
@@ -56,7 +56,7 @@ def stop(place: Path) -> bool:
 
 
 def running_process_id(place: Path) -> int | None:
-    """Its pid while it runs; None when it does not."""
+    """Return its pid, or None if it does not run."""
     try:
         with pid_file(place).open() as file:
             try:
@@ -69,10 +69,10 @@ def running_process_id(place: Path) -> int | None:
 
 
 def pid_file(place: Path) -> Path:
-    """Written, and locked, by the process itself."""
+    """The pid file, which the process itself writes and locks."""
     return place / "pid"
 
 
 def log_file(place: Path) -> Path:
-    """All that it says, since its last start."""
+    """Its output since its last start."""
     return place / "localstack.log"

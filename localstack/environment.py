@@ -1,7 +1,7 @@
-"""Makes virtual environments for servers, apart from the project's own: what a server needs decides nothing for us.
+"""Creates virtual environments for servers, separate from the project's own and its dependencies.
 
-An environment is made on first use, from exact pins, and again when the pins change. Runs of several processes at once
-are safe: one makes it, the others wait for it.
+An environment is created on first use, from exact pins, and again when the pins change. Several processes may ask at
+once: one creates it, the others wait.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ _OUR_VERSION = f"{sys.version_info.major}.{sys.version_info.minor}"
 
 
 class EnvironmentNotMadeError(Exception):
-    """The environment cannot be made here; the message says why, and what to do."""
+    """The environment cannot be created; the message says why, and what to do."""
 
 
 def environment(name: str, requirements: Path, *, python: str | None = None) -> Path:
-    """The `bin` directory of `.venv-{name}`, which then holds exactly what `requirements` pins.
+    """Return the `bin` directory of `.venv-{name}`, with exactly the packages that `requirements` pins.
 
-    `python` is the version it must have, such as "3.11"; by default it has ours. Takes up to a minute the first time.
-    Raises EnvironmentNotMadeError.
+    `python` is the version it must have, such as "3.11"; the default is this interpreter's. The first time takes up to a
+    minute. Raises EnvironmentNotMadeError.
     """
     place = ROOT / f".venv-{name}"
     version = python or _OUR_VERSION
@@ -43,26 +43,29 @@ def environment(name: str, requirements: Path, *, python: str | None = None) -> 
 
 
 def _holds(place: Path, wanted: str) -> bool:
-    """Whether it was made to the end, from these pins, and its interpreter has not been uninstalled since."""
+    """Whether it is complete, has these pins, and its interpreter is still installed."""
     ready = place / _READY
     return ready.exists() and ready.read_text() == wanted and (place / "bin" / "python").exists()
 
 
 def _make(place: Path, interpreter: str, requirements: Path) -> None:
-    print(f"making the environment {place.name} from {requirements.name} (takes a minute, once)", file=sys.stderr)
-    _run([interpreter, "-m", "venv", "--clear", str(place)], place)
-    pip = [str(place / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    _run([*pip, "--requirement", str(requirements)], place)
+    print(f"creating the environment {place.name} from {requirements.name} (takes a minute, once)", file=sys.stderr)
+    _run([interpreter, "-m", "venv", "--clear", "--without-pip", str(place)], place)
+    pip = [sys.executable, "-m", "pip", "--python", str(place / "bin" / "python")]  # saves installing pip there
+    _run(
+        [*pip, "install", "--quiet", "--no-compile", "--disable-pip-version-check", "--requirement", str(requirements)],
+        place,
+    )
 
 
 def _run(command: list[str], place: Path) -> None:
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=_BUILD_SECONDS, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise EnvironmentNotMadeError(f"{place.name} cannot be made: {error}") from error
+        raise EnvironmentNotMadeError(f"{place.name} cannot be created: {error}") from error
     if done.returncode != 0:
         last = "\n".join(done.stderr.strip().splitlines()[-5:])
-        raise EnvironmentNotMadeError(f"{place.name} cannot be made; {command[0]} says:\n{last}")
+        raise EnvironmentNotMadeError(f"{place.name} cannot be created; {command[0]} says:\n{last}")
 
 
 def _interpreter(version: str, name: str) -> str:
@@ -76,7 +79,7 @@ def _interpreter(version: str, name: str) -> str:
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """One process at a time; the system lifts the lock of one that dies. The file itself stays as it is."""
+    """Hold a lock on the file; the kernel releases it if this process dies. The file is not changed."""
     with path.open() as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

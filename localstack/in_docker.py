@@ -1,4 +1,4 @@
-"""LocalStack in Docker, by `compose.yaml`."""
+"""Runs LocalStack in Docker, with `compose.yaml`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _ANSWER_SECONDS = 20.0
 
 
 def why_not() -> str | None:
-    """Why Docker cannot be used here, in a few words; None if it can."""
+    """Return why Docker cannot be used here, in a few words; None if it can."""
     if not _succeeds(["docker", "info"]):
         return "no Docker engine answers"
     if not _succeeds(["docker", "compose", "version"]):
@@ -20,17 +20,17 @@ def why_not() -> str | None:
 
 
 def start(port: int) -> bool:
-    """Pull the image if it is not there, start it, wait until it is healthy. Whether that went well; Docker says the rest."""
+    """Pull the image if it is missing, start it, and wait until it is healthy. Return whether that succeeded."""
     return _compose(["up", "--detach", "--wait"], port)
 
 
 def follow() -> None:
-    """Show what it says, until it ends."""
+    """Show its output until it ends."""
     _compose(["logs", "--follow"])
 
 
 def stop() -> bool:
-    """Remove its container, with all that it held. Harmless when there is none."""
+    """Remove its container and its data, if there are any. Return whether that succeeded."""
     return _compose(["down", "--volumes"])
 
 

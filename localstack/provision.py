@@ -1,9 +1,9 @@
-"""Makes the bucket and the queues of `resources.toml` in a local stack, and corrects those that differ.
+"""Creates the bucket and the queues of `resources.toml` in a local stack, and corrects those that differ.
 
     python -m localstack.provision --endpoint-url http://127.0.0.1:4566 --region us-east-1
 
-Doing it again changes nothing. No bucket, object, queue or message is ever deleted. It does not ask for credentials: a
-local stack takes any, and so no account can be changed by accident.
+Running it again changes nothing. It never deletes a bucket, object, queue or message. It uses fixed test credentials,
+which a local stack accepts, so it cannot change an AWS account by accident.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ ENDPOINT_URL = "http://127.0.0.1:4566"
 REGION = "us-east-1"
 _RULE = "abort-stale-uploads"
 _RETRIES = {"total_max_attempts": 2}
-"""A stack that is not there is told soon."""
+"""So that an absent stack is reported soon."""
 
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """Where a local stack is, and with what credentials it is asked."""
+    """The address of a local stack, and credentials for it."""
 
     endpoint_url: str = ENDPOINT_URL
     region: str = REGION
@@ -45,7 +45,7 @@ class Access:
     secret_access_key: str = "test"
 
     def s3(self) -> AbstractAsyncContextManager[S3Client]:
-        """Opens a client of S3."""
+        """Return a context manager that opens an S3 client."""
         return get_session().create_client(
             "s3",
             region_name=self.region,
@@ -56,7 +56,7 @@ class Access:
         )
 
     def sqs(self) -> AbstractAsyncContextManager[SQSClient]:
-        """Opens a client of SQS."""
+        """Return a context manager that opens an SQS client."""
         return get_session().create_client(
             "sqs",
             region_name=self.region,
@@ -68,7 +68,10 @@ class Access:
 
 
 async def provision(resources: Resources, access: Access) -> list[str]:
-    """Make it so; a line for each thing, "made", "corrected" or "as it should be". Raises ClientError or BotoCoreError."""
+    """Create and correct all resources; return a line for each: "created", "corrected" or "unchanged".
+
+    Raises ClientError or BotoCoreError.
+    """
     async with access.s3() as s3, access.sqs() as sqs:
         done = await provision_bucket(s3, resources.bucket, access.region)
         for queue in resources.queues:
@@ -77,11 +80,11 @@ async def provision(resources: Resources, access: Access) -> list[str]:
 
 
 async def provision_bucket(s3: S3Client, bucket: Bucket, region: str) -> list[str]:
-    """Make the bucket and its rule about stale uploads."""
-    made = not await _has_bucket(s3, bucket.name)
-    if made and region == "us-east-1":  # S3 wants no location there, and one everywhere else
+    """Create the bucket and its rule for stale uploads."""
+    created = not await _has_bucket(s3, bucket.name)
+    if created and region == "us-east-1":  # S3 takes no location there, and requires one everywhere else
         await s3.create_bucket(Bucket=bucket.name)
-    elif made:
+    elif created:
         await s3.create_bucket(Bucket=bucket.name, CreateBucketConfiguration={"LocationConstraint": region})  # type: ignore[typeddict-item]
     rule: LifecycleRuleUnionTypeDef = {
         "ID": _RULE,
@@ -92,11 +95,11 @@ async def provision_bucket(s3: S3Client, bucket: Bucket, region: str) -> list[st
     corrected = await _days(s3, bucket.name) != bucket.abort_stale_uploads_days
     if corrected:
         await s3.put_bucket_lifecycle_configuration(Bucket=bucket.name, LifecycleConfiguration={"Rules": [rule]})
-    return [f"bucket {bucket.name}: {_word(made, corrected)}"]
+    return [f"bucket {bucket.name}: {_word(created, corrected)}"]
 
 
 async def provision_queue(sqs: SQSClient, queue: Queue) -> list[str]:
-    """Make the dead-letter queue first, since the queue names it."""
+    """Create the dead-letter queue, and then the queue, which names it."""
     dead_url, dead_line = await _queue(
         sqs, queue.dead_name, {"MessageRetentionPeriod": str(queue.dead_retention_seconds)}
     )
@@ -122,7 +125,7 @@ async def _has_bucket(s3: S3Client, name: str) -> bool:
 
 
 async def _days(s3: S3Client, bucket: str) -> int | None:
-    """After how many days the bucket's rule removes stale uploads; None without one."""
+    """Return after how many days the bucket's rule removes stale uploads; None without a rule."""
     try:
         found = await s3.get_bucket_lifecycle_configuration(Bucket=bucket)
     except ClientError as error:
@@ -134,12 +137,12 @@ async def _days(s3: S3Client, bucket: str) -> int | None:
 
 
 async def _queue(sqs: SQSClient, name: str, wanted: Mapping[QueueAttributeNameType, str]) -> tuple[str, str]:
-    """The queue's address, and what was done."""
+    """Create or correct one queue; return its URL and a line about it."""
     try:
         url = (await sqs.get_queue_url(QueueName=name))["QueueUrl"]
     except sqs.exceptions.QueueDoesNotExist:
         url = (await sqs.create_queue(QueueName=name, Attributes=wanted))["QueueUrl"]
-        return url, f"queue {name}: {_word(made=True)}"
+        return url, f"queue {name}: {_word(created=True)}"
     has = (await sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"]))["Attributes"]
     differing = {key: value for key, value in wanted.items() if not _same(has.get(key), value)}
     if differing:
@@ -148,30 +151,30 @@ async def _queue(sqs: SQSClient, name: str, wanted: Mapping[QueueAttributeNameTy
 
 
 def _same(has: str | None, wanted: str) -> bool:
-    """Attributes are texts, one of them JSON with spaces wherever the server likes; numbers are JSON, too."""
+    """Whether two attributes are equal as JSON: a policy's spaces depend on the server, and numbers are JSON, too."""
     return has is not None and json.loads(has) == json.loads(wanted)
 
 
-def _word(made: bool = False, corrected: bool = False) -> str:
-    return "made" if made else "corrected" if corrected else "as it should be"
+def _word(created: bool = False, corrected: bool = False) -> str:
+    return "created" if created else "corrected" if corrected else "unchanged"
 
 
-def told(resources: Resources, access: Access) -> Iterator[str]:
-    """Provision, for a person: what was done, line by line; a ClickException says why it could not be."""
+def report_provision(resources: Resources, access: Access) -> Iterator[str]:
+    """Provision, and yield a line for each resource. ClickException says why it failed."""
     try:
         yield from asyncio.run(provision(resources, access))
     except (ClientError, BotoCoreError) as error:
         raise click.ClickException(
-            f"{access.endpoint_url}: {error}. Is the stack running? `make stack` starts it."
+            f"cannot set up the stack at {access.endpoint_url}: {error}. If it does not run, `make stack` starts it."
         ) from error
 
 
 @click.command()
-@click.option("--endpoint-url", default=ENDPOINT_URL, show_default=True, help="Where the local stack answers.")
-@click.option("--region", default=REGION, show_default=True, help="The region that it is to play.")
+@click.option("--endpoint-url", default=ENDPOINT_URL, show_default=True, help="The address of the local stack.")
+@click.option("--region", default=REGION, show_default=True, help="The region of the bucket and the queues.")
 def main(endpoint_url: str, region: str) -> None:
-    """Make what resources.toml names in a local stack."""
-    for line in told(read_resources(), Access(endpoint_url, region)):
+    """Create the resources of resources.toml in a local stack."""
+    for line in report_provision(read_resources(), Access(endpoint_url, region)):
         click.echo(line)
 
 

@@ -1,4 +1,4 @@
-"""Reads `resources.toml`: what the local stack has, for provisioning and for tests."""
+"""Reads `resources.toml`, the resources of the local stack, for provisioning and tests."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Bucket:
 
 @dataclass(frozen=True, slots=True)
 class Queue:
-    """One standard SQS queue with its dead-letter queue, and their limits as SQS has them."""
+    """One standard SQS queue with its dead-letter queue, and their settings in SQS."""
 
     name: str
     visibility_seconds: int
@@ -29,19 +29,19 @@ class Queue:
 
     @property
     def dead_name(self) -> str:
-        """Where messages go that were received `max_receive_count` times and never acknowledged."""
+        """The queue for messages that were received `max_receive_count` times and never acknowledged."""
         return f"{self.name}-dead"
 
 
 @dataclass(frozen=True, slots=True)
 class Resources:
-    """All of it. A key that is missing or unknown in the file is a TypeError that names it."""
+    """All resources. A TypeError names a key that is missing or unknown in the file."""
 
     bucket: Bucket
     queues: tuple[Queue, ...]
 
 
 def read_resources(path: Path = RESOURCES) -> Resources:
-    """What the file says."""
+    """Read the file."""
     content = tomllib.loads(path.read_text())
     return Resources(Bucket(**content["bucket"]), tuple(Queue(**queue) for queue in content["queues"]))

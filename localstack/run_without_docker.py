@@ -1,9 +1,9 @@
-"""Runs LocalStack in the foreground, without Docker: S3 and SQS, on loopback only. `make stack` and tests call it.
+"""Runs LocalStack's S3 and SQS in the foreground, without Docker, on loopback only. `make stack` and tests call it.
 
     .venv-localstack/bin/python -P localstack/run_without_docker.py --port 4566 --directory .localstack/data
 
 It runs in LocalStack's own environment (`requirements.txt`), not in the project's. `-P` keeps this directory off the
-import path. What is set in the environment goes before the defaults here.
+import path. Environment variables take precedence over the defaults here.
 """
 
 from __future__ import annotations
@@ -25,26 +25,29 @@ _INDEX = "service-catalog-*.dill"
 
 
 def main() -> None:
-    """Ends with the process; SIGTERM and Ctrl-C end it in order."""
+    """Run until the process ends; SIGTERM and Ctrl-C shut it down."""
     parser = argparse.ArgumentParser(description="Run LocalStack's S3 and SQS on loopback, without Docker.")
     parser.add_argument("--port", type=int, default=4566, help="the port of both services (4566)")
     parser.add_argument(
-        "--directory", type=Path, default=Path(".localstack/data"), help="where it keeps its files (.localstack/data)"
+        "--directory",
+        type=Path,
+        default=Path(".localstack/data"),
+        help="the directory for its files (.localstack/data)",
     )
-    parser.add_argument("--pid-file", type=Path, help="a file to hold its pid, locked for as long as it runs")
+    parser.add_argument("--pid-file", type=Path, help="a file for its pid, locked while it runs")
     arguments = parser.parse_args()
     if arguments.pid_file is not None:
         hold(arguments.pid_file)
     for name, value in settings(arguments.port, arguments.directory).items():
         os.environ.setdefault(name, value)
     listen_on_loopback()
-    bring_index(arguments.directory)
-    atexit.register(keep_index, arguments.directory)
+    restore_index(arguments.directory)
+    atexit.register(save_index, arguments.directory)
     runpy.run_module("localstack.runtime.main", run_name="__main__")
 
 
 def settings(port: int, directory: Path) -> dict[str, str]:
-    """The environment in which LocalStack serves S3 and SQS and downloads, sends and resolves nothing."""
+    """Return the environment in which LocalStack serves S3 and SQS, and contacts no other machine."""
     address = f"{LOOPBACK}:{port}"
     return {
         "SERVICES": "s3,sqs",
@@ -56,15 +59,15 @@ def settings(port: int, directory: Path) -> dict[str, str]:
         "DNS_ADDRESS": "0",
         "SKIP_SSL_CERT_DOWNLOAD": "1",
         "DISABLE_EVENTS": "1",
-        "OVERRIDE_IN_DOCKER": "0",  # or else it may take itself for its image, and write to /var/lib
+        "OVERRIDE_IN_DOCKER": "0",  # otherwise it may assume that it runs in its image, and write to /var/lib
         "FILESYSTEM_ROOT": str(directory),
     }
 
 
 def hold(pid_file: Path) -> None:
-    """Write our pid into the file and lock it until the process ends; end the process if another one holds it."""
+    """Lock the file until the process ends, and write the pid into it. End the process if another one holds the lock."""
     descriptor = os.open(pid_file, os.O_RDWR | os.O_CREAT, 0o644)
-    deadline = time.monotonic() + _LOCK_SECONDS  # whoever looks whether it is locked, locks it for a moment
+    deadline = time.monotonic() + _LOCK_SECONDS  # checking the lock takes it for a moment
     while True:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -78,10 +81,10 @@ def hold(pid_file: Path) -> None:
     os.write(descriptor, str(os.getpid()).encode())
 
 
-def bring_index(directory: Path) -> None:
-    """Give it the index of all AWS services that it made in an earlier run, which takes it 3 to 10 seconds.
+def restore_index(directory: Path) -> None:
+    """Restore the index of all AWS services from an earlier run: creating one takes 3 to 10 seconds.
 
-    It makes one of its own from what is damaged or for another version.
+    LocalStack replaces an index that is damaged or of another version.
     """
     libraries = directory / "usr" / "lib" / "localstack"
     libraries.mkdir(parents=True, exist_ok=True)
@@ -89,8 +92,8 @@ def bring_index(directory: Path) -> None:
         shutil.copy(index, libraries)
 
 
-def keep_index(directory: Path) -> None:
-    """Keep the index beside the installed packages, whole or not at all."""
+def save_index(directory: Path) -> None:
+    """Save the index beside the installed packages, atomically."""
     for index in directory.glob(f"var/lib/localstack/cache/{_INDEX}"):
         unfinished = Path(sys.prefix) / f"{os.getpid()}.part"
         shutil.copy(index, unfinished)
@@ -98,7 +101,7 @@ def keep_index(directory: Path) -> None:
 
 
 def listen_on_loopback() -> None:
-    """Give every listener the interface that LocalStack leaves out: it binds all of them, whatever GATEWAY_LISTEN says."""
+    """Make every listener bind loopback: LocalStack binds all interfaces, whatever GATEWAY_LISTEN says."""
     from twisted.internet import endpoints  # type: ignore[import-not-found]
 
     endpoints.TCP4ServerEndpoint = functools.partial(endpoints.TCP4ServerEndpoint, interface=LOOPBACK)

@@ -1,4 +1,4 @@
-"""Starts the local stack, with Docker or without, and ends it. `make stack` and `make stack-stop` call it.
+"""Starts and ends the local stack, with Docker or without. `make stack` and `make stack-stop` call it.
 
 python -m localstack.stack start [--without-docker] [--foreground] [--port 4566]
 python -m localstack.stack stop
@@ -18,7 +18,7 @@ import click
 
 from localstack import background, in_docker
 from localstack.environment import ROOT, EnvironmentNotMadeError
-from localstack.provision import REGION, Access, told
+from localstack.provision import REGION, Access, report_provision
 from localstack.resources import read_resources
 
 PLACE = ROOT / ".localstack"
@@ -32,30 +32,30 @@ _directory = click.option(
     "--directory",
     type=click.Path(path_type=Path, resolve_path=True),
     default=PLACE,
-    help="Where its log and its pid file are [default: .localstack].",
+    help="The directory of its log and its pid file [default: .localstack].",
 )
 
 
 @click.group()
 def cli() -> None:
-    """S3 and SQS on this computer, by LocalStack."""
+    """S3 and SQS on this computer, with LocalStack."""
 
 
 @cli.command()
 @click.option("--without-docker", is_flag=True, help="Do not look for Docker.")
-@click.option("--foreground", is_flag=True, help="Stay, and end it on Ctrl-C.")
+@click.option("--foreground", is_flag=True, help="Stay in the foreground; Ctrl-C ends it.")
 @click.option("--port", default=PORT, show_default=True, help="The port of both services, on loopback only.")
-@click.option("--region", default=REGION, show_default=True, help="The region that it is to play.")
+@click.option("--region", default=REGION, show_default=True, help="The region of the bucket and the queues.")
 @_directory
 def start(without_docker: bool, foreground: bool, port: int, region: str, directory: Path) -> None:
-    """Start it, and make the bucket and the queues. Harmless when it runs already."""
+    """Start it, and create the bucket and the queues. If it runs already, only create what is missing."""
     directory.mkdir(exist_ok=True)
     process: subprocess.Popen[bytes] | None = None
-    why_not = "as you wish" if without_docker else in_docker.why_not()
+    why_not = "--without-docker" if without_docker else in_docker.why_not()
     if (process_id := background.running_process_id(directory)) is not None:
         if not is_up(port):
             raise click.ClickException(
-                f"process {process_id} is LocalStack, but not on port {port}: make stack-stop ends it"
+                f"LocalStack runs already, as process {process_id}, but not on port {port}. `make stack-stop` ends it."
             )
         click.echo(f"LocalStack runs already, without Docker, as process {process_id}.")
         foreground = False
@@ -75,7 +75,7 @@ def start(without_docker: bool, foreground: bool, port: int, region: str, direct
 @cli.command()
 @_directory
 def stop(directory: Path) -> None:
-    """End it, however it was started. What it holds is gone then. Harmless when it does not run."""
+    """End it, however it was started, if it runs. Its data is lost."""
     _end(directory)
 
 
@@ -83,7 +83,7 @@ def _end(directory: Path) -> None:
     stopped = background.stop(directory)
     if in_docker.why_not() is None:
         if not in_docker.stop():
-            raise click.ClickException("Docker could not end it, and says why above.")
+            raise click.ClickException("Docker could not end LocalStack; see its output above.")
     elif not stopped:
         click.echo("LocalStack does not run.")
     if stopped:
@@ -91,7 +91,7 @@ def _end(directory: Path) -> None:
 
 
 def is_up(port: int) -> bool:
-    """Whether a LocalStack, or what passes for one, answers on this port of loopback."""
+    """Whether LocalStack, or a server with the same health check, answers on this port of loopback."""
     connection = http.client.HTTPConnection(_LOOPBACK, port, timeout=5.0)
     try:
         connection.request("GET", "/_localstack/health")
@@ -103,24 +103,24 @@ def is_up(port: int) -> bool:
 
 
 def _provision(access: Access) -> None:
-    for line in told(read_resources(), access):
+    for line in report_provision(read_resources(), access):
         click.echo(f"  {line}")
-    click.echo(
-        f"S3 and SQS answer at {access.endpoint_url}. `make stack-stop` ends them, and what they hold is gone then."
-    )
+    click.echo(f"S3 and SQS answer at {access.endpoint_url}. `make stack-stop` ends them and deletes their data.")
     click.echo("Next: .venv/bin/pipeline worker all --config config/localstack.toml")
 
 
 def _start_in_docker(port: int) -> None:
     if not in_docker.start(port):
         raise click.ClickException(
-            "Docker could not start it, and says why above. Or: make stack STACK=--without-docker"
+            "Docker could not start LocalStack; see its output above. Without Docker: make stack STACK=--without-docker"
         )
 
 
 def _start_without_docker(directory: Path, port: int) -> subprocess.Popen[bytes]:
     if _is_taken(port):
-        raise click.ClickException(f"something else listens on port {port}: end it, or choose another with --port")
+        raise click.ClickException(
+            f"another program listens on port {port}: end it, or choose another port with --port"
+        )
     try:
         process = background.start(directory, port)
     except EnvironmentNotMadeError as error:
@@ -146,7 +146,7 @@ def _is_taken(port: int) -> bool:
 
 
 def _stay(directory: Path, wait: Callable[[], object]) -> None:
-    click.echo("Ctrl-C ends it.")
+    click.echo("Press Ctrl-C to end it.")
     try:
         with suppress(KeyboardInterrupt):
             wait()

@@ -70,7 +70,7 @@ async def test_a_message_that_was_sent_is_received(name: str, request: pytest.Fi
 async def test_what_the_resources_name_is_there_after_provisioning(name: str, request: pytest.FixtureRequest) -> None:
     server, resources = named(request, name), elsewhere(RESOURCES)
     first = await provision(resources, access(server.s3))
-    assert all(line.endswith(": made") for line in first)
+    assert all(line.endswith(": created") for line in first)
     async with access(server.s3).s3() as s3, access(server.sqs).sqs() as sqs:
         rules = (await s3.get_bucket_lifecycle_configuration(Bucket=resources.bucket.name))["Rules"]
         assert rules[0]["AbortIncompleteMultipartUpload"] == {
@@ -78,7 +78,7 @@ async def test_what_the_resources_name_is_there_after_provisioning(name: str, re
         }
         for queue in resources.queues:
             assert await queue_as_it_is(sqs, queue.name) == queue
-    assert all(line.endswith(": as it should be") for line in await provision(resources, access(server.s3)))
+    assert all(line.endswith(": unchanged") for line in await provision(resources, access(server.s3)))
 
 
 async def test_what_differs_is_corrected_and_what_it_holds_stays(ministack: S3AndSqs) -> None:
@@ -93,7 +93,7 @@ async def test_what_differs_is_corrected_and_what_it_holds_stays(ministack: S3An
         url = (await sqs.get_queue_url(QueueName=queue.name))["QueueUrl"]
         await sqs.send_message(QueueUrl=url, MessageBody="kept")
         lines = await provision(resources, access(ministack.s3))
-        assert [line.partition(": ")[2] for line in lines] == ["corrected"] * 3 + ["made"] * 2
+        assert [line.partition(": ")[2] for line in lines] == ["corrected"] * 3 + ["created"] * 2
         assert await queue_as_it_is(sqs, queue.name) == queue
         assert await receive(sqs, url) == ["kept"]
         assert await read(s3, bucket.name, "kept") == b"content"

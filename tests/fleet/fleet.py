@@ -1,4 +1,4 @@
-"""Worker processes as an operator runs them, against real servers, on one computer."""
+"""Worker processes as an operator runs them, on real servers and one computer."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ VISIBILITY_SECONDS = 5.0
 
 @dataclass
 class Fleet:
-    """A Flow between two SQLite files in `directory`, a bucket and two queues of its own, and the workers at it."""
+    """A Flow between two SQLite files in `directory`, with its own bucket, queues and workers."""
 
     directory: Path
     settings: Mapping[str, str]
@@ -47,7 +47,7 @@ class Fleet:
         return self.directory / "copy.db"
 
     def connect(self) -> None:
-        """Make the Flow."""
+        """Create the Flow."""
 
         async def main() -> None:
             async with open_runtime(load_settings(flags=self.as_settings())) as home:
@@ -57,11 +57,11 @@ class Fleet:
         anyio.run(main)
 
     def as_settings(self) -> dict[str, object]:
-        """The settings, for what runs in this process."""
+        """Return the settings for code in this process."""
         return {"home": self.directory / "home", **self.settings}
 
     async def movement(self) -> Movement:
-        """The latest Movement."""
+        """Return the latest Movement."""
         async with open_runtime(load_settings(flags=self.as_settings())) as home:
             movement = await home.flows.latest(await home.flows.read_flow(FlowName(FLOW)))
         assert movement is not None
@@ -90,7 +90,7 @@ class Fleet:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What the processes are told."""
+        """The environment of the worker processes."""
         named = {f"PIPELINE_{name.upper()}": value for name, value in self.settings.items()}
         return {**os.environ, **named, "PIPELINE_HOME": str(self.directory / "home")}
 
@@ -107,13 +107,13 @@ class Fleet:
         assert started.returncode == 0, started.stderr.decode()
 
     def wait_settled(self, seconds: float = 120.0) -> dict[str, object]:
-        """Wait for the Movement under way, or the last one, and return what it came to."""
+        """Wait until the latest Movement has settled, and return its figures."""
         waited = self.run("start", FLOW, "--wait", "--json", seconds=seconds)
         settled: dict[str, object] = orjson.loads(waited.stdout)
         return settled
 
     def stop(self) -> list[int]:
-        """Drain all workers that still run, and return their exit codes."""
+        """Drain all running workers, and return their exit codes."""
         for worker in self.workers:
             if worker.poll() is None:
                 worker.send_signal(signal.SIGTERM)
@@ -126,14 +126,21 @@ class Fleet:
                 codes.append(worker.wait())
         return codes
 
+    def kill(self) -> None:
+        """End all running workers at once."""
+        for worker in self.workers:
+            worker.kill()
+        for worker in self.workers:
+            worker.wait()
+
     def log(self) -> str:
-        """All that the workers have logged."""
+        """Return the log lines of all workers."""
         return "".join(path.read_text() for path in sorted(self.directory.glob("worker*.log")))
 
 
 @contextmanager
 def open_fleet(directory: Path, s3: S3Server, sqs: SqsServer, **settings: str) -> Iterator[Fleet]:
-    """Make bucket and queues, and a fleet without workers yet; end its workers at the end."""
+    """Create a bucket, two queues, and a fleet without workers. Workers that still run at the end are killed."""
     name = f"fleet-{token_hex(4)}"
     visibility_seconds = int(float(settings.get("queue_visibility_seconds", VISIBILITY_SECONDS)))
     queues = tuple(Queue(f"{name}-{kind}", visibility_seconds, 5, 3600, 7200) for kind in ("exports", "imports"))
@@ -152,7 +159,7 @@ def open_fleet(directory: Path, s3: S3Server, sqs: SqsServer, **settings: str) -
     try:
         yield fleet
     finally:
-        fleet.stop()
+        fleet.kill()
 
 
 async def _make(bucket: Bucket, queues: Sequence[Queue], s3: Access, sqs: Access) -> None:
@@ -164,7 +171,7 @@ async def _make(bucket: Bucket, queues: Sequence[Queue], s3: Access, sqs: Access
 
 
 def rows_of(path: Path) -> dict[str, list[tuple[object, ...]]]:
-    """All rows of all tables of the app."""
+    """Return all rows of all tables of the app."""
     with sqlite3.connect(path) as db:
         names = [name for (name,) in db.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")]
         kept = [name for name in names if not name.startswith(("sqlite_", "_pipeline", "pipeline_"))]
@@ -174,7 +181,7 @@ def rows_of(path: Path) -> dict[str, list[tuple[object, ...]]]:
 
 
 def build(path: Path, tables: int, rows: int) -> None:
-    """Make an app with so many tables of so many rows."""
+    """Create an app with this many tables of this many rows."""
     with sqlite3.connect(path) as db:
         for table in range(tables):
             db.execute(f"CREATE TABLE t{table}(id INTEGER PRIMARY KEY, name TEXT, amount REAL, body TEXT)")
@@ -184,7 +191,7 @@ def build(path: Path, tables: int, rows: int) -> None:
 
 
 def change(path: Path, tables: Sequence[int], marker: str) -> None:
-    """Change every tenth row of these tables, delete a few, add a few."""
+    """Change every tenth row of these tables, delete some rows, and add some."""
     with sqlite3.connect(path) as db:
         for table in tables:
             db.execute(f"UPDATE t{table} SET name = ? WHERE id % 10 = 3", (marker,))
@@ -198,5 +205,5 @@ def wait_until(holds: Callable[[], bool], seconds: float = 30.0) -> None:
     """Wait until `holds()`; fail after `seconds`."""
     deadline = time.monotonic() + seconds
     while not holds():
-        assert time.monotonic() < deadline, "it did not come to be"
+        assert time.monotonic() < deadline, f"did not happen in {seconds} s"
         time.sleep(0.05)

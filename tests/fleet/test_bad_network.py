@@ -1,4 +1,4 @@
-"""A fleet behind a network that resets, delays, truncates, answers 503 and loses answers: it ends equal to the source."""
+"""A fleet behind a faulty network (resets, delays, truncated and lost answers, 503): the destination equals the source."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ FAULTS = (ResetBefore(), LoseAnswer(), Answer(503, "SlowDown"), Answer(500, "Int
 
 
 @contextmanager
-def misbehaving(url: str, dice: random.Random, chance: float, *, truncates: bool) -> Iterator[FaultProxy]:
-    """A proxy in a thread of its own, each of whose faults meets a request by chance."""
+def faulty_network(url: str, dice: random.Random, chance: float, *, truncates: bool) -> Iterator[FaultProxy]:
+    """Run a proxy in its own thread that applies each fault to a request with this chance."""
 
     def by_chance(_: Head) -> bool:
         return dice.random() < chance
@@ -31,7 +31,7 @@ def misbehaving(url: str, dice: random.Random, chance: float, *, truncates: bool
         yield proxy
 
 
-def test_whatever_the_network_does_the_destination_equals_the_source(
+def test_the_destination_equals_the_source_after_network_faults(
     tmp_path: Path, seaweedfs: S3Server, ministack: S3AndSqs
 ) -> None:
     dice = random.Random(11)
@@ -39,18 +39,15 @@ def test_whatever_the_network_does_the_destination_equals_the_source(
         build(fleet.source, 3, 3000)
         fleet.connect()
         with (
-            misbehaving(seaweedfs.endpoint_url, dice, 0.01, truncates=True) as s3,
-            misbehaving(ministack.sqs.endpoint_url, dice, 0.02, truncates=False) as sqs,
+            faulty_network(seaweedfs.endpoint_url, dice, 0.01, truncates=True) as s3,
+            faulty_network(ministack.sqs.endpoint_url, dice, 0.02, truncates=False) as sqs,
         ):
             fleet = replace(fleet, settings={**fleet.settings, "aws_endpoint_url": s3.url, "sqs_endpoint_url": sqs.url})
-            try:
-                for role in ("export", "import", "import"):
-                    fleet.spawn(role)
-                for marker in ("first", "second"):
-                    settled = fleet.wait_settled(180)
-                    assert (settled["status"], settled["problems"]) == ("SUCCESS", []), fleet.log()[-3000:]
-                    assert rows_of(fleet.destination) == rows_of(fleet.source)
-                    change(fleet.source, [0, 1, 2], marker)
-                assert len(s3.seen) > 100
-            finally:
-                fleet.stop()
+            for role in ("export", "import", "import"):
+                fleet.spawn(role)
+            for marker in ("first", "second"):
+                settled = fleet.wait_settled(180)
+                assert (settled["status"], settled["problems"]) == ("SUCCESS", []), fleet.log()[-3000:]
+                assert rows_of(fleet.destination) == rows_of(fleet.source)
+                change(fleet.source, [0, 1, 2], marker)
+            assert len(s3.seen) > 100

@@ -1,4 +1,4 @@
-"""A fleet of real processes on a real S3 and an SQS: killed, frozen, robbed of its messages, it ends equal to the source."""
+"""Fleets of real processes on a real S3 and SQS: killed, frozen, or without messages, the destination equals the source."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ KILLS = int(os.environ.get("FLEET_TEST_KILLS", "10"))
 
 @pytest.fixture
 def open_it(tmp_path: Path, seaweedfs: S3Server, ministack: S3AndSqs) -> OpenFleet:
-    """Opens a fleet on SeaweedFS and ministack."""
+    """Return a function that opens a fleet on SeaweedFS and ministack."""
 
     def open_one(**settings: str) -> AbstractContextManager[Fleet]:
         return open_fleet(tmp_path, seaweedfs, ministack.sqs, **settings)
@@ -33,21 +33,21 @@ def open_it(tmp_path: Path, seaweedfs: S3Server, ministack: S3AndSqs) -> OpenFle
 
 
 def marks(path: Path) -> int:
-    """How many Event Files a destination has imported."""
+    """Return the number of Event Files that a destination has imported."""
     if not path.exists():
         return 0
     db = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=30)
     try:
         return int(db.execute("SELECT count(*) FROM _pipeline_marks").fetchone()[0])
     except sqlite3.OperationalError:
-        return 0  # it is being made
+        return 0  # it is being created
     finally:
         db.close()
 
 
 def test_three_importers_move_and_move_again(open_it: OpenFleet) -> None:
     with open_it() as fleet:
-        build(fleet.source, 16, 800)  # so many that chance leaves nobody without one
+        build(fleet.source, 16, 800)  # enough that each importer gets one
         fleet.connect()
         for role in ("export", "import", "import", "import"):
             fleet.spawn(role)
@@ -67,7 +67,7 @@ def test_three_importers_move_and_move_again(open_it: OpenFleet) -> None:
         assert len({line["worker"] for line in lines if line["event"] == "import_started"}) == 3
 
 
-def test_workers_killed_in_the_middle_lose_nothing_and_import_nothing_twice(open_it: OpenFleet) -> None:
+def test_killed_workers_lose_nothing_and_import_nothing_twice(open_it: OpenFleet) -> None:
     dice = random.Random(7)
     with open_it(event_file_rows="100") as fleet:
         build(fleet.source, 4, 6000)
@@ -91,14 +91,14 @@ def test_workers_killed_in_the_middle_lose_nothing_and_import_nothing_twice(open
         assert files["imported"] == files["exported"] == marks(fleet.destination)
 
 
-def test_a_queue_that_is_emptied_and_a_queue_that_is_made_anew_lose_nothing(open_it: OpenFleet) -> None:
+def test_a_queue_that_is_deleted_and_created_again_loses_nothing(open_it: OpenFleet) -> None:
     with open_it() as fleet:
         build(fleet.source, 3, 3000)
         fleet.connect()
         exporter = fleet.spawn("export")
         fleet.start()
         wait_until(lambda: "group_completed" in fleet.log(), 60)
-        anyio.run(_make_anew, fleet)
+        anyio.run(_recreate_queues, fleet)
         exporter.kill()
         fleet.spawn("all")
         settled = fleet.wait_settled()
@@ -106,7 +106,7 @@ def test_a_queue_that_is_emptied_and_a_queue_that_is_made_anew_lose_nothing(open
         assert rows_of(fleet.destination) == rows_of(fleet.source)
 
 
-async def _make_anew(fleet: Fleet) -> None:
+async def _recreate_queues(fleet: Fleet) -> None:
     access = Access(fleet.settings["sqs_endpoint_url"], fleet.settings["aws_region"])
     async with access.sqs() as client:
         for setting in ("exports_queue", "imports_queue"):
@@ -119,7 +119,7 @@ async def _make_anew(fleet: Fleet) -> None:
             await client.create_queue(QueueName=name, Attributes={"RedrivePolicy": attributes["RedrivePolicy"]})
 
 
-def test_a_worker_frozen_past_its_lease_writes_nothing_when_it_wakes_up(open_it: OpenFleet) -> None:
+def test_a_worker_frozen_past_its_lease_writes_nothing_afterwards(open_it: OpenFleet) -> None:
     with open_it(event_file_rows="50") as fleet:
         build(fleet.source, 2, 4000)
         fleet.connect()
@@ -128,7 +128,7 @@ def test_a_worker_frozen_past_its_lease_writes_nothing_when_it_wakes_up(open_it:
         fleet.start()
         wait_until(lambda: marks(fleet.destination) > 3, 60)
         zombie.send_signal(signal.SIGSTOP)
-        # a frozen process may hold SQLite's lock: it is its transaction that a database waits for, and no one else's
+        # a frozen process may hold SQLite's lock, and only its own transaction can release it
         anyio.run(anyio.sleep, VISIBILITY_SECONDS / 10)
         fleet.spawn("import")
         anyio.run(anyio.sleep, VISIBILITY_SECONDS + 1)
@@ -159,24 +159,24 @@ def test_a_signal_drains(open_it: OpenFleet) -> None:
         ("store", "", "s3://"),
     ],
 )
-def test_what_cannot_be_used_is_named_at_the_start(
+def test_an_unusable_setting_is_named_at_the_start(
     tmp_path: Path, ministack: S3AndSqs, setting: str, value: str, words: str
 ) -> None:
     with open_fleet(tmp_path, ministack.s3, ministack.sqs, **{setting: value}) as fleet:
         assert words in refused(fleet)
 
 
-def test_wrong_credentials_are_told_and_not_shown(open_it: OpenFleet) -> None:
+def test_wrong_credentials_are_reported_and_not_shown(open_it: OpenFleet) -> None:
     with open_it(aws_secret_access_key="wrong-secret") as fleet:
-        told = refused(fleet)
-        assert "wrong-secret" not in told
-        assert fleet.settings["store"].removeprefix("s3://") in told
+        message = refused(fleet)
+        assert "wrong-secret" not in message
+        assert fleet.settings["store"].removeprefix("s3://") in message
 
 
 def refused(fleet: Fleet) -> str:
-    """Run a worker that cannot, and return what it says."""
-    told = fleet.run("worker", "all", seconds=60)
-    assert told.returncode in (1, 2)
-    said = told.stderr.decode()
-    assert "Traceback" not in said
-    return said
+    """Run a worker that cannot start, and return its message."""
+    ended = fleet.run("worker", "all", seconds=60)
+    assert ended.returncode in (1, 2)
+    message = ended.stderr.decode()
+    assert "Traceback" not in message
+    return message

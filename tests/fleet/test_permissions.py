@@ -1,4 +1,4 @@
-"""Each role asks AWS for what its policy in docs/reference/permissions.md allows, and for nothing else."""
+"""Each role sends only requests that its policy in docs/reference/permissions.md allows."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ ACTIONS = {
     "ListMultipartUploads": "s3:ListBucketMultipartUploads", "SendMessageBatch": "sqs:SendMessage",
     "DeleteMessageBatch": "sqs:DeleteMessage", "ChangeMessageVisibilityBatch": "sqs:ChangeMessageVisibility",
 }  # fmt: skip
-"""Which permission an operation needs, where it is not called the same (AWS service authorization reference)."""
+"""The permission of each operation whose name differs from it (AWS service authorization reference)."""
 
 
 @dataclass
 class Recorder:
-    """Every call made through clients that were opened while it watched: permission, resource, prefix that is listed."""
+    """Records the calls of clients that it opens: permission, resource, and the prefix of a listing."""
 
     calls: set[tuple[str, str, str | None]] = field(default_factory=set)
 
     @asynccontextmanager
     async def open(self, service: str, options: AwsOptions, **config: Any) -> AsyncIterator[Any]:
-        """Open a client that is watched."""
+        """Open a client whose calls are recorded."""
         async with open_client(service, options, **config) as client:
             client.meta.events.register("provide-client-params.*.*", self._note)
             yield client
@@ -66,7 +66,7 @@ class Policy:
 
     @classmethod
     def of(cls, role: str, fleet: Fleet) -> Policy:
-        """Read it from the page."""
+        """Read the policy from the page."""
         section = PAGE.read_text().split(f"## {role}\n")[1].split("\n## ")[0]
         text = re.findall(r"```json\n(.*?)```", section, re.DOTALL)[0]
         bucket = fleet.settings["store"].removeprefix("s3://")
@@ -75,7 +75,7 @@ class Policy:
         return cls(tuple(orjson.loads(text.replace("pipeline-imports", f"{bucket}-imports"))["Statement"]))
 
     def allows(self, action: str, resource: str, prefix: str | None) -> bool:
-        """Whether one of its statements allows a call."""
+        """Whether a statement allows the call."""
         return any(
             action in _listed(statement["Action"])
             and any(fnmatchcase(resource, pattern) for pattern in _listed(statement["Resource"]))
@@ -88,7 +88,7 @@ class Policy:
         return prefix is None or any(fnmatchcase(prefix, pattern) for pattern in patterns)
 
     def actions(self) -> set[str]:
-        """All that it allows."""
+        """Return all allowed actions."""
         return {action for statement in self.statements for action in _listed(statement["Action"])}
 
 
@@ -96,16 +96,23 @@ def _listed(value: str | list[str]) -> list[str]:
     return [value] if isinstance(value, str) else value
 
 
+@pytest.fixture(autouse=True)
+def _short_polls(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that stops waits for its open long poll."""
+    for role in ("export", "import"):
+        monkeypatch.setattr(f"pipeline.engine.workers.{role}_worker.WAIT_SECONDS", 1.0)
+
+
 @pytest.fixture
 def fleet(tmp_path: Path, seaweedfs: S3Server, ministack: S3AndSqs) -> Iterator[Fleet]:
-    with open_fleet(tmp_path, seaweedfs, ministack.sqs) as opened:
+    with open_fleet(tmp_path, seaweedfs, ministack.sqs, sweep_seconds="0.5") as opened:
         build(opened.source, 2, 3000)
         opened.connect()
         yield opened
 
 
 def recorded(monkeypatch: pytest.MonkeyPatch) -> Recorder:
-    """Watch all clients that are opened from now on."""
+    """Record all clients that are opened from now on."""
     recorder = Recorder()
     monkeypatch.setattr(pipeline.stores.s3.object_store, "open_client", recorder.open)
     monkeypatch.setattr(pipeline.queues.sqs.event_queue, "open_client", recorder.open)
@@ -113,7 +120,7 @@ def recorded(monkeypatch: pytest.MonkeyPatch) -> Recorder:
 
 
 async def work(fleet: Fleet, role: Role, holds: str) -> None:
-    """Run one worker in this process until the Movement is as far."""
+    """Run one worker in this process until the Movement is exported or settled."""
     settings = load_settings(flags=fleet.as_settings())
     stop = anyio.Event()
     async with open_worker(role, flows=[FLOW], settings=settings) as worker, anyio.create_task_group() as group:
@@ -129,9 +136,7 @@ def check(recorder: Recorder, policy: Policy) -> None:
     assert refused == []
 
 
-async def test_each_worker_asks_for_no_more_than_its_policy_allows(
-    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_each_worker_sends_only_what_its_policy_allows(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = load_settings(flags=fleet.as_settings())
     for _ in range(2):
         with monkeypatch.context() as patch:

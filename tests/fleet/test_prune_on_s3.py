@@ -1,4 +1,4 @@
-"""Pruning a bucket: what goes, and the uploads that nobody completed."""
+"""Moves, compaction and pruning on a bucket."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def test_moves_compaction_and_pruning_work_on_a_bucket(tmp_path: Path, ministack
             change(fleet.source, [0], marker)
         before = anyio.run(_objects, fleet)
         for arguments in (("compact", FLOW), ("prune", FLOW, "--yes")):
-            told = fleet.run(*arguments)
-            assert told.returncode == 0, told.stderr.decode()
+            ended = fleet.run(*arguments)
+            assert ended.returncode == 0, ended.stderr.decode()
         assert anyio.run(_objects, fleet) < before
         assert fleet.run("move", str(fleet.source), str(fleet.destination), "--flow", FLOW).returncode == 0
         assert rows_of(fleet.destination) == rows_of(fleet.source)

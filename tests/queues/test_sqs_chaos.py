@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from random import Random
 
 import anyio
 import pytest
 
+from pipeline.domain.errors import LeaseLostError
 from pipeline.domain.movement import Status
 from pipeline.ports.event_queue import Message, QueueDepth, Receipt
 from pipeline.queues.sqs.event_queue import SqsEventQueue, open_sqs_queue
@@ -46,8 +48,7 @@ class MischievousQueue:
         """Sometimes lose the messages to another receiver, which gives them back."""
         messages = await self.queue.receive(max_messages=max_messages, wait_seconds=wait_seconds)
         if messages and self.random.random() < 0.2:
-            for message in messages:
-                await self.queue.extend(message.receipt, 0)
+            await self._give_back([message.receipt for message in messages])
             return []
         return messages
 
@@ -57,10 +58,14 @@ class MischievousQueue:
     async def acknowledge(self, receipts: Sequence[Receipt]) -> None:
         """Sometimes forget to acknowledge, so that the message is delivered again at once."""
         if self.random.random() < 0.2:
-            for receipt in receipts:
-                await self.queue.extend(receipt, 0)
+            await self._give_back(receipts)
             return
         await self.queue.acknowledge(receipts)
+
+    async def _give_back(self, receipts: Sequence[Receipt]) -> None:
+        for receipt in receipts:
+            with suppress(LeaseLostError):  # on a slow machine the time-out may have passed
+                await self.queue.extend(receipt, 0)
 
     async def reject(self, message: Message, reason: str) -> None:
         await self.queue.reject(message, reason)

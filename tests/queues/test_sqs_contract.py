@@ -17,7 +17,7 @@ from tests.queues.sqs_queues import MAX_RECEIVES, opened_queue
 from tests.servers.addresses import SqsServer
 
 TERMS = Terms(visibility_seconds=1.0, max_receives=MAX_RECEIVES, patience_seconds=10.0)
-SIDE_BY_SIDE = 4
+CONCURRENT = 4
 
 Outcomes = dict[Clause, Exception | None]
 
@@ -25,7 +25,7 @@ Outcomes = dict[Clause, Exception | None]
 async def outcomes_on(server: SqsServer) -> Outcomes:
     """Return the outcome of each clause."""
     outcomes: Outcomes = {}
-    limiter = anyio.CapacityLimiter(SIDE_BY_SIDE)
+    limiter = anyio.CapacityLimiter(CONCURRENT)
 
     @asynccontextmanager
     async def open_queue(seconds: float) -> AsyncIterator[EventQueue]:

@@ -26,6 +26,12 @@ from tests.queues.sqs_queues import made_queue
 from tests.servers.addresses import S3AndSqs
 
 
+@pytest.fixture(autouse=True)
+def _short_close(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Closing waits this long for an open long poll: it has nothing to wait for here."""
+    monkeypatch.setattr("pipeline.queues.sqs.polls.CLOSE_SECONDS", 0.5)
+
+
 @asynccontextmanager
 async def faulty_queue(
     ministack: S3AndSqs, visibility_seconds: float = 300.0

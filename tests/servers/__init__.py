@@ -1,1 +1,1 @@
-"""Real servers for tests, one file each: started on free loopback ports in a directory of their own, and ended again."""
+"""Real servers for tests, one file each: each runs on free loopback ports, in its own directory."""

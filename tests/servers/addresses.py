@@ -1,4 +1,4 @@
-"""Where the servers of tests answer, and with what credentials."""
+"""Addresses and credentials of the servers for tests."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ REGION = "us-east-1"
 
 @dataclass(frozen=True, slots=True)
 class S3Server:
-    """An S3 that wants path-style addresses. `process_id` is for tests that kill it."""
+    """An S3 server; it needs path-style addresses. `process_id` is for tests that kill it."""
 
     endpoint_url: str
     region: str
@@ -21,7 +21,7 @@ class S3Server:
 
 @dataclass(frozen=True, slots=True)
 class SqsServer:
-    """An SQS. `process_id` is for tests that kill it."""
+    """An SQS server. `process_id` is for tests that kill it."""
 
     endpoint_url: str
     region: str
@@ -32,14 +32,14 @@ class SqsServer:
 
 @dataclass(frozen=True, slots=True)
 class S3AndSqs:
-    """Both, served by one process at one address. They take any credentials."""
+    """S3 and SQS, served by one process at one address. They accept any credentials."""
 
     s3: S3Server
     sqs: SqsServer
 
     @classmethod
     def at(cls, port: int, process_id: int) -> S3AndSqs:
-        """Both on this port of loopback."""
+        """Return both at this port of loopback."""
         url = f"http://{LOOPBACK}:{port}"
         return cls(
             S3Server(url, REGION, "test", "test", process_id),

@@ -1,4 +1,4 @@
-"""LocalStack 4.13.1, the community edition: S3 and SQS as its users run them, without Docker."""
+"""LocalStack 4.13.1, the community edition, without Docker: S3 and SQS."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _LAUNCHER = ROOT / "localstack" / "run_without_docker.py"
 
 @contextmanager
 def localstack() -> Iterator[S3AndSqs]:
-    """S3 and SQS, empty. Signatures are not checked, and nothing outlives the process."""
+    """Run an empty S3 and SQS. It checks no signatures, and nothing outlives the process."""
     python = environment("localstack", _PINS, python="3.11") / "python"
     (port,) = free_ports(1)
     with temporary_directory("localstack") as directory:

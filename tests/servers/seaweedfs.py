@@ -18,9 +18,9 @@ _PORTS = ("s3", "master", "volume", "filer", "admin")
 
 @contextmanager
 def seaweedfs(directory: Path | None = None) -> Iterator[S3Server]:
-    """An S3 with no bucket; with a `directory` that held one before, what that held.
+    """Run an S3 without buckets, or with the contents of `directory` from an earlier run.
 
-    Contended keys have tails of some seconds: read time-outs belong above 15 seconds.
+    A contended key may take some seconds: set read time-outs above 15 seconds.
     """
     command = shutil.which("weed", path=str(Path(sys.executable).parent)) or shutil.which("weed")
     if command is None:
@@ -35,6 +35,7 @@ def seaweedfs(directory: Path | None = None) -> Iterator[S3Server]:
                 place,
                 {"AWS_ACCESS_KEY_ID": _ACCESS_KEY_ID, "AWS_SECRET_ACCESS_KEY": _SECRET_ACCESS_KEY},
                 lambda: responds(ports["s3"], "/healthz"),
+                end_by_kill=True,  # it would take five seconds, and loses nothing
             ) as process_id:
                 url = f"http://{LOOPBACK}:{ports['s3']}"
                 yield S3Server(url, REGION, _ACCESS_KEY_ID, _SECRET_ACCESS_KEY, process_id)
@@ -59,7 +60,7 @@ def _options(data: Path, ports: dict[str, int], grpc: dict[str, int]) -> list[st
 
 
 def _remove_sockets(ports: list[int]) -> None:
-    """What it leaves in /tmp, whatever TMPDIR says, when it is killed."""
+    """Remove the sockets that it leaves in /tmp when it is killed; it ignores TMPDIR."""
     for port in ports:
         for path in Path("/tmp").glob(f"seaweedfs-*-{port}.sock"):
             path.unlink(missing_ok=True)

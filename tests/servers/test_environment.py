@@ -1,4 +1,4 @@
-"""Virtual environments of servers: made once, however many ask, and made again when pins change or making was cut off."""
+"""Virtual environments of servers: created once for all processes, and again when pins change or creation was interrupted."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ASK = (
 
 @pytest.fixture
 def pins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Pins of nothing, for environments that are made beside them."""
+    """Return empty pins; environments are created beside them."""
     monkeypatch.setattr(localstack.environment, "ROOT", tmp_path)
     path = tmp_path / "pins.txt"
     path.write_text("# nothing\n")
@@ -27,24 +27,24 @@ def pins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.slow
-def test_one_of_many_processes_makes_it_and_it_is_made_again_for_other_pins(
+def test_one_of_many_processes_creates_it_and_other_pins_create_it_again(
     pins: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     command = [sys.executable, "-c", ASK, str(pins.parent), str(pins)]
     processes = [subprocess.Popen(command, cwd=ROOT) for _ in range(3)]
     assert [process.wait() for process in processes] == [0, 0, 0]
-    assert capfd.readouterr().err.count("making the environment .venv-asked") == 1
+    assert capfd.readouterr().err.count("creating the environment .venv-asked") == 1
 
-    stale = environment("asked", pins).parent / "left by what was cut off"
+    stale = environment("asked", pins).parent / "left by an interrupted run"
     assert capfd.readouterr().err == ""
     stale.touch()
     pins.write_text("this is no requirement\n")
-    with pytest.raises(EnvironmentNotMadeError, match=r"(?s)\.venv-asked cannot be made.*Invalid requirement"):
+    with pytest.raises(EnvironmentNotMadeError, match=r"(?s)\.venv-asked cannot be created.*Invalid requirement"):
         environment("asked", pins)
     assert not stale.exists()
 
 
-def test_a_python_that_is_not_there_is_named(pins: Path) -> None:
+def test_a_missing_python_is_named(pins: Path) -> None:
     with pytest.raises(EnvironmentNotMadeError, match=r"asked needs Python 3\.99: install it"):
         environment("asked", pins, python="3.99")
     assert not (pins.parent / ".venv-asked").exists()

@@ -1,4 +1,4 @@
-"""The stack in Docker, as far as it can be tried without: with a `docker` that notes what it is asked, and starts nothing."""
+"""The stack in Docker, tested with a fake `docker` that records its arguments and starts nothing."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ COMPOSE = f"compose --file {ROOT}/localstack/compose.yaml"
 
 @pytest.fixture
 def docker(tmp_path: Path) -> Path:
-    """A directory with a `docker` that fails at each word in the file `refused`, and notes its arguments in `asked`."""
+    """Return a directory with a `docker` that fails at each word in the file `refused` and records its arguments in `asked`."""
     program = tmp_path / "docker"
     program.write_text(
         f'#!/bin/sh\necho "$LOCALSTACK_PORT $*" >> {tmp_path}/asked\n'
@@ -50,20 +50,23 @@ def test_docker_is_used_when_it_answers(docker: Path, ministack: S3AndSqs) -> No
     assert asked(docker)[-1] == f"{COMPOSE} down --volumes"
 
 
-def test_that_docker_could_not_is_told_with_the_other_way(docker: Path) -> None:
+def test_a_failure_of_docker_is_reported_with_the_alternative(docker: Path) -> None:
     (docker / "refused").write_text("up down")
     code, said = run_stack(docker, "start")
     assert code == 1
-    assert "Docker could not start it, and says why above. Or: make stack STACK=--without-docker" in said
-    assert run_stack(docker, "stop") == (1, "Error: Docker could not end it, and says why above.\n")
+    assert (
+        "Docker could not start LocalStack; see its output above. Without Docker: make stack STACK=--without-docker"
+        in said
+    )
+    assert run_stack(docker, "stop") == (1, "Error: Docker could not end LocalStack; see its output above.\n")
 
 
 @pytest.mark.parametrize(
     ("refused", "why"), [("info", "no Docker engine answers"), ("version", "Docker has no `compose`")]
 )
-def test_why_docker_is_not_used_is_said(refused: str, why: str, docker: Path, ministack: S3AndSqs) -> None:
+def test_the_reason_for_not_using_docker_is_shown(refused: str, why: str, docker: Path, ministack: S3AndSqs) -> None:
     (docker / "refused").write_text(refused)
     port = ministack.s3.endpoint_url.rpartition(":")[2]
     code, said = run_stack(docker, "start", "--port", port)
     assert said.startswith(f"Starting LocalStack without Docker ({why}).")
-    assert (code, f"something else listens on port {port}" in said) == (1, True)
+    assert (code, f"another program listens on port {port}" in said) == (1, True)

@@ -1,4 +1,4 @@
-"""What `make stack` starts without Docker: found again, ended, and never taken for something else; and its settings."""
+"""`make stack` without Docker: the process is found and ended, and never mistaken for another; and its settings."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ HOLD = "import sys, time, pathlib; from localstack.run_without_docker import hol
 
 @contextmanager
 def holder(place: Path, then: str = "time.sleep(60)") -> Iterator[subprocess.Popen[bytes]]:
-    """A process that holds the pid file as LocalStack does."""
+    """Run a process that holds the pid file as LocalStack does."""
     command = [sys.executable, "-c", HOLD + then, str(background.pid_file(place))]
     with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE) as process:
         try:
@@ -39,13 +39,13 @@ def holder(place: Path, then: str = "time.sleep(60)") -> Iterator[subprocess.Pop
 
 
 def run_stack(place: Path, *arguments: str) -> str:
-    """What `python -m localstack.stack` says, on both streams."""
+    """Run `python -m localstack.stack` and return its output, both streams."""
     command = [sys.executable, "-m", "localstack.stack", *arguments, "--directory", str(place)]
     done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
     return done.stdout
 
 
-def test_what_runs_is_found_and_ended(tmp_path: Path) -> None:
+def test_a_running_process_is_found_and_ended(tmp_path: Path) -> None:
     with holder(tmp_path) as process:
         assert background.running_process_id(tmp_path) == process.pid
         assert background.stop(tmp_path)
@@ -53,7 +53,7 @@ def test_what_runs_is_found_and_ended(tmp_path: Path) -> None:
     assert background.running_process_id(tmp_path) is None
 
 
-def test_what_does_not_listen_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_that_ignores_signals_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(background, "_TERMINATE_SECONDS", 0.3)
     stubborn = (
         "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); open(sys.argv[1] + '.deaf', 'w'); time.sleep(60)"
@@ -65,23 +65,23 @@ def test_what_does_not_listen_is_killed(tmp_path: Path, monkeypatch: pytest.Monk
         assert process.wait() == -signal.SIGKILL
 
 
-def test_a_pid_file_that_a_kill_left_is_nobodys(tmp_path: Path) -> None:
+def test_a_pid_file_that_a_kill_left_is_ignored(tmp_path: Path) -> None:
     background.pid_file(tmp_path).write_text(str(os.getpid()))
     assert background.running_process_id(tmp_path) is None
     assert not background.stop(tmp_path)
 
 
-def test_there_is_one_at_a_time(tmp_path: Path) -> None:
+def test_only_one_runs_at_a_time(tmp_path: Path) -> None:
     with holder(tmp_path) as first, holder(tmp_path) as second:
         assert second.wait() == 1
         assert background.running_process_id(tmp_path) == first.pid
 
 
-def test_one_on_another_port_is_named_and_left_alone(tmp_path: Path) -> None:
+def test_one_on_another_port_is_named_and_not_ended(tmp_path: Path) -> None:
     (port,) = free_ports(1)
     with holder(tmp_path) as process:
         said = run_stack(tmp_path, "start", "--without-docker", "--port", str(port))
-        assert f"process {process.pid} is LocalStack, but not on port {port}" in said
+        assert f"as process {process.pid}, but not on port {port}" in said
         assert process.poll() is None
 
 
@@ -91,9 +91,9 @@ def test_the_stack_starts_twice_and_ends(tmp_path: Path) -> None:
     start = ["start", "--without-docker", "--port", str(port)]
     try:
         outputs = [run_stack(tmp_path, *start) for _ in range(2)]
-        assert "queue pipeline-imports: made" in outputs[0]
+        assert "queue pipeline-imports: created" in outputs[0]
         assert "runs already" in outputs[1]
-        assert "queue pipeline-imports: as it should be" in outputs[1]
+        assert "queue pipeline-imports: unchanged" in outputs[1]
     finally:
         ended = run_stack(tmp_path, "stop")
     assert "LocalStack has ended" in ended

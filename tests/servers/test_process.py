@@ -1,4 +1,4 @@
-"""Servers of tests: what is said when one does not start, and that none stays behind."""
+"""Servers for tests: the message when one does not start, and that none is left running."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Absent(AbstractContextManager[None]):
         raise AssertionError("it was never started")
 
 
-def test_a_command_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_a_missing_command_is_named(tmp_path: Path) -> None:
     with (
         pytest.raises(ServerNotAvailableError, match="no-such-server"),
         running(["no-such-server"], tmp_path, {}, bool),
@@ -37,7 +37,7 @@ def test_a_command_that_is_not_there_is_named(tmp_path: Path) -> None:
         pass
 
 
-def test_what_a_server_said_last_is_told_when_it_ends_early(tmp_path: Path) -> None:
+def test_the_last_output_of_a_server_that_ends_early_is_shown(tmp_path: Path) -> None:
     command = [sys.executable, "-c", "import sys; sys.exit('the port is taken')"]
     with pytest.raises(ServerNotAvailableError, match="the port is taken"), running(command, tmp_path, {}, bool):
         pass
@@ -84,7 +84,7 @@ def test_ports_are_free_and_different() -> None:
     assert len(set(free_ports(20))) == 20
 
 
-def test_what_cannot_be_started_is_skipped_and_fails_in_ci(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_cannot_start_skips_the_test_and_fails_it_in_ci(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CI", raising=False)
     with pytest.raises(pytest.skip.Exception, match="no such server"):
         next(serving(Absent()))

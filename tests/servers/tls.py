@@ -1,7 +1,7 @@
-"""TLS before a PostgreSQL that has none: the packaged server is built without it.
+"""A TLS proxy for PostgreSQL, because the packaged server is built without TLS.
 
-What connects asks with an SSLRequest, is told yes, and shakes hands; what it says then is handed on in the clear:
-https://www.postgresql.org/docs/current/protocol-flow.html#PROTOCOL-FLOW-SSL. So the client's side of TLS is the real one.
+A client sends an SSLRequest, gets a yes, and performs the handshake; the proxy then forwards its messages in the clear
+(https://www.postgresql.org/docs/current/protocol-flow.html#PROTOCOL-FLOW-SSL). So the client's side of TLS is real.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _LOOK_SECONDS = 0.1
 
 @dataclass
 class TlsFront:
-    """It listens on `port` of 127.0.0.1. `spoken` names the version of TLS of each connection, `""` where there was none."""
+    """It listens on `port` of 127.0.0.1. `spoken` holds the TLS version of each connection, `""` for none."""
 
     port: int
     spoken: list[str] = field(default_factory=list)
@@ -28,7 +28,7 @@ class TlsFront:
 
 @contextmanager
 def tls_front(context: ssl.SSLContext | None, server_socket: str) -> Iterator[TlsFront]:
-    """A front of the server that listens on a Unix socket; without a context it has no TLS. It ends when its clients have gone."""
+    """Run a proxy to the server on a Unix socket; without a context it refuses TLS. It ends after its clients."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.settimeout(_LOOK_SECONDS)
         front = TlsFront(listener.getsockname()[1])
@@ -72,7 +72,7 @@ def _serve_one(client: socket.socket, context: ssl.SSLContext | None, server_soc
 
 
 def _relay(client: socket.socket, server: socket.socket) -> None:
-    """Hand on what each says, until one of them has no more to say."""
+    """Forward both directions until one side closes."""
     back = threading.Thread(target=_pump, args=(server, client))
     back.start()
     _pump(client, server)

@@ -20,7 +20,7 @@ from pipeline.stores.directory.object_store import DirectoryObjectStore
 from tests.contracts.processes import race, start, wait_for_start
 
 KEY = ObjectKey("flows/crm/flow.json")
-PROCESSES = 16
+PROCESSES = 8
 
 
 def create(root: str, name: str) -> None:

@@ -1,4 +1,4 @@
-"""`python -m tests.torture`: kill real processes again and again, and look whether all holds (docs/how-to/torture.md)."""
+"""`python -m tests.torture`: kills real processes many times and checks the results (docs/how-to/torture.md)."""
 
 from __future__ import annotations
 
@@ -8,16 +8,20 @@ import sys
 from pathlib import Path
 
 from tests.torture.checks import BrokenError
-from tests.torture.diary import Diary
 from tests.torture.run import Plan, torture
+from tests.torture.run_log import RunLog
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m tests.torture", description=__doc__)
     parser.add_argument("--kills", type=int, default=100, help="how many processes to kill (100)")
-    parser.add_argument("--seed", type=int, default=random.randrange(10**6), help="decides what is done to whom")
-    parser.add_argument("--minutes", type=float, default=60.0, help="the longest it may take (60)")
+    parser.add_argument(
+        "--seed", type=int, default=random.randrange(10**6), help="decides which processes are disrupted, and how"
+    )
+    parser.add_argument("--minutes", type=float, default=60.0, help="the time limit (60)")
     parser.add_argument("--small", action="store_true", help="20 kills in small worlds, as in the tests")
-    parser.add_argument("--keep", type=Path, metavar="DIRECTORY", help="leave places and logs there, a new directory")
+    parser.add_argument(
+        "--keep", type=Path, metavar="DIRECTORY", help="a new directory for databases and logs, which are kept"
+    )
     arguments = parser.parse_args()
     seed, keep = arguments.seed, arguments.keep
     if keep is not None:
@@ -25,7 +29,7 @@ if __name__ == "__main__":
         keep = keep.absolute()
     plan = Plan(seed, arguments.kills, minutes=arguments.minutes, directory=keep)
     try:
-        torture(Plan.small(seed, directory=keep) if arguments.small else plan, Diary(echo=True))
+        torture(Plan.small(seed, directory=keep) if arguments.small else plan, RunLog(echo=True))
     except BrokenError as broken:
         print(f"BROKEN: {broken}")
         print(

@@ -1,4 +1,4 @@
-"""What must hold when a Movement has settled, whatever was done to those who made it."""
+"""Checks of a settled Movement after any disruptions."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterator
 
 from pipeline.domain.movement import Movement, Status
-from tests.torture.crew import Crew
 from tests.torture.flows import FlowView
 from tests.torture.place import Place, State, difference
+from tests.torture.workers import Workers
 
 KNOWN_KEYS = re.compile(
     r"flows/[^/]+/("
@@ -22,24 +22,24 @@ KNOWN_KEYS = re.compile(
 
 
 class BrokenError(AssertionError):
-    """A promise does not hold; the message says which."""
+    """A check failed; the message says which."""
 
 
 def all_equal(states: list[State], destination: Place) -> None:
-    """The destination is one of the states that the source was in since the Movement began."""
+    """Check that the destination equals one of the states of the source since the Movement began."""
     found = destination.state()
     differences = [difference(state, found) for state in states]
     if all(differences):
         raise BrokenError(
-            f"the destination is none of {len(states)} states of the source; of the last: {differences[-1]}"
+            f"the destination equals none of {len(states)} states of the source; differences to the last: {differences[-1]}"
         )
 
 
-def movement_adds_up(flow: FlowView, movement: Movement, crew: Crew) -> None:
-    """Marks are what is listed, each file went in once and whole, and the store holds what is listed and nothing odd."""
-    wrong = [*_marks(flow, movement), *_twice(flow, crew), *_stored(flow, movement), *crew.complaints]
+def movement_adds_up(flow: FlowView, movement: Movement, workers: Workers) -> None:
+    """Check that marks match the File Lists, each file was imported once and whole, and the store holds exactly what it should."""
+    wrong = [*_marks(flow, movement), *_twice(flow, workers), *_stored(flow, movement), *workers.problems]
     if movement.status is Status.SUCCESS and movement.problems:
-        wrong.append(f"SUCCESS, and yet {movement.problems[0]}")
+        wrong.append(f"SUCCESS, but with a problem: {movement.problems[0]}")
     if wrong:
         raise BrokenError(f"Movement {movement.number} of {flow.name}: " + "; ".join(wrong[:5]))
 
@@ -48,21 +48,21 @@ def _marks(flow: FlowView, movement: Movement) -> Iterator[str]:
     entries = {entry.id: entry for entry in flow.listed(movement)}
     marks = flow.marks()
     for file in entries.keys() ^ marks.keys():
-        yield f"{file} is {'listed, and not marked' if file in entries else 'marked, and not listed'}"
+        yield f"{file} is {'listed but not marked' if file in entries else 'marked but not listed'}"
     for file in entries.keys() & marks.keys():
         entry, mark = entries[file], marks[file]
         if (mark.upserts, mark.deletes, mark.rejected) != (entry.upserts, entry.deletes, 0):
-            yield f"{file} is listed as {entry}, and marked as {mark}"
+            yield f"{file} is listed as {entry} but marked as {mark}"
     here = [mark for file, mark in marks.items() if mark.movement == movement.number]
     totals = movement.totals
     counted = (totals.files_imported, totals.upserts, totals.deletes)
     marked = (len(here), sum(mark.upserts for mark in here), sum(mark.deletes for mark in here))
     if counted != marked:
-        yield f"files, upserts, deletes are told as {counted}, and marked as {marked}"
+        yield f"files, upserts and deletes are reported as {counted} but marked as {marked}"
 
 
-def _twice(flow: FlowView, crew: Crew) -> Iterator[str]:
-    for (name, file), count in crew.imports.items():
+def _twice(flow: FlowView, workers: Workers) -> Iterator[str]:
+    for (name, file), count in workers.imports.items():
         if name == flow.name and count > 1:
             yield f"{file} was imported {count} times"
 
@@ -71,7 +71,7 @@ def _stored(flow: FlowView, movement: Movement) -> Iterator[str]:
     objects = flow.objects()
     for key in objects:
         if not KNOWN_KEYS.fullmatch(key):
-            yield f"{key} is stored, which is no key of ours"
+            yield f"{key} is stored, but its key is not documented"
     for entry in flow.listed(movement):
         if objects.get(entry.key) != entry.size:
-            yield f"{entry.key} has {objects.get(entry.key)} bytes and not {entry.size}"
+            yield f"{entry.key} has {objects.get(entry.key)} bytes instead of {entry.size}"

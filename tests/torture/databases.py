@@ -1,4 +1,4 @@
-"""One small app with four tables, in SQLite or in PostgreSQL."""
+"""A small app with four tables, in SQLite or in PostgreSQL."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from tests.servers.postgresql import PostgresqlServer
 from tests.torture.place import State
 
 RECOVERY_SECONDS = 60.0
-"""PostgreSQL takes nobody in while it recovers from a crash."""
+"""PostgreSQL refuses connections while it recovers from a crash."""
 WORDS = ("alpha", "beta", "", "Ω", "it's", "🦔", "tab\there", "line\nfeed")
 NUMBERED = ("t0", "t1", "t2")
 _PAIRS = "CREATE TABLE pairs(a TEXT NOT NULL, b INTEGER NOT NULL, c TEXT, PRIMARY KEY(a, b))"
 
 Step = tuple[str, Sequence[tuple[object, ...]]]
-"""A statement, with a %s for each value, and the rows of values to run it with."""
+"""A statement with a %s for each value, and its rows of values."""
 
 
 class Engine(Protocol):
@@ -39,17 +39,17 @@ class Engine(Protocol):
         ...
 
     def read(self, query: str) -> list[tuple[object, ...]]:
-        """The rows of a query."""
+        """Return the rows of a query."""
         ...
 
     def tables(self) -> list[str]:
-        """The app's tables, by name."""
+        """Return the names of the app's tables."""
         ...
 
 
 @dataclass(frozen=True)
 class SqliteEngine:
-    """A file in WAL mode, as apps have it that are read while they are written to."""
+    """A file in WAL mode, which can be read and written concurrently."""
 
     path: Path
     key_type: str = "INTEGER"
@@ -65,12 +65,12 @@ class SqliteEngine:
                     db.executemany(statement.replace("%s", "?"), rows)
 
     def read(self, query: str) -> list[tuple[object, ...]]:
-        """The rows of a query."""
+        """Return the rows of a query."""
         with closing(sqlite3.connect(f"file:{self.path}?mode=ro", uri=True, timeout=60)) as db:
             return db.execute(query).fetchall()
 
     def tables(self) -> list[str]:
-        """The app's tables, by name."""
+        """Return the names of the app's tables."""
         names = [str(name) for (name,) in self.read("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY 1")]
         return [name for name in names if not name.startswith(("sqlite_", "_pipeline"))]
 
@@ -84,7 +84,7 @@ class PostgresEngine:
     key_type: str = "BIGINT"
 
     def create(self) -> None:
-        """Make the database."""
+        """Create the database."""
         with psycopg.connect(self.server.uri("postgres"), autocommit=True) as connection:
             connection.execute(f"CREATE DATABASE {self.name}".encode())
 
@@ -97,13 +97,13 @@ class PostgresEngine:
                 connection.cursor().executemany(statement.encode(), rows)
 
     def read(self, query: str) -> list[tuple[object, ...]]:
-        """The rows of a query."""
+        """Return the rows of a query."""
         self.wait_for_recovery()
         with psycopg.connect(self.server.uri(self.name)) as connection:
             return connection.execute(query.encode()).fetchall()
 
     def wait_for_recovery(self) -> None:
-        """Wait until the server takes connections."""
+        """Wait until the server accepts connections."""
         deadline = time.monotonic() + RECOVERY_SECONDS
         while True:
             try:
@@ -116,7 +116,7 @@ class PostgresEngine:
                 return
 
     def tables(self) -> list[str]:
-        """The app's tables, by name, and any that do not belong to it."""
+        """Return the names of the app's tables, and of any unexpected ones."""
         query = (
             "SELECT relname FROM pg_class JOIN pg_namespace n ON n.oid = relnamespace WHERE relkind IN ('r', 'p') "
             "AND nspname NOT IN ('pg_catalog', 'information_schema', '_pipeline') AND relpersistence <> 't' ORDER BY 1"
@@ -124,7 +124,7 @@ class PostgresEngine:
         return [str(name) for (name,) in self.read(query)]
 
     def backends(self) -> list[int]:
-        """The process ids of the server's ends of all connections to this database but our own."""
+        """Return the server's process ids of all other connections to this database."""
         query = (
             "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() "
             "AND backend_type = 'client backend' ORDER BY pid"
@@ -132,7 +132,7 @@ class PostgresEngine:
         return [int(str(pid)) for (pid,) in self.read(query)]
 
     def terminate_backends(self) -> int:
-        """End all connections to this database but our own; return how many there were."""
+        """Terminate all other connections to this database; return their number."""
         found = self.backends()
         for pid in found:
             self.read(f"SELECT pg_terminate_backend({pid})")
@@ -141,44 +141,44 @@ class PostgresEngine:
 
 @dataclass(frozen=True)
 class Database:
-    """The app's tables in a database. `location` is what `pipeline` is told."""
+    """The app's tables in a database. `location` is their argument for `pipeline`."""
 
     engine: Engine
     location: str
 
-    def build(self, dice: Random, size: int) -> None:
-        """Make the tables, with so many rows each."""
+    def build(self, random: Random, size: int) -> None:
+        """Create the tables with this many rows each."""
         columns = f"(id {self.engine.key_type} PRIMARY KEY, name TEXT, amount DOUBLE PRECISION, body TEXT)"
         steps = [
-            (f"INSERT INTO {table} VALUES(%s, %s, %s, %s)", [_row(dice, number) for number in range(size)])
+            (f"INSERT INTO {table} VALUES(%s, %s, %s, %s)", [_row(random, number) for number in range(size)])
             for table in NUMBERED
         ]
-        pairs = [(word, number, dice.choice(WORDS)) for number in range(size // len(WORDS)) for word in WORDS]
+        pairs = [(word, number, random.choice(WORDS)) for number in range(size // len(WORDS)) for word in WORDS]
         self.engine.write(
             [*(f"CREATE TABLE {table}{columns}" for table in NUMBERED), _PAIRS],
             [*steps, ("INSERT INTO pairs VALUES(%s, %s, %s)", pairs)],
         )
 
-    def change(self, dice: Random, size: int) -> None:
+    def change(self, random: Random, size: int) -> None:
         """Change, add and delete rows of each table, in one transaction."""
         steps: list[Step] = []
         for table in NUMBERED:
-            numbers = dice.sample(range(20 * size), size)
+            numbers = random.sample(range(20 * size), size)
             steps.append((f"DELETE FROM {table} WHERE id = %s", [(number,) for number in numbers]))
-            kept = [_row(dice, number) for number in numbers if dice.random() < 0.8]
+            kept = [_row(random, number) for number in numbers if random.random() < 0.8]
             steps.append((f"INSERT INTO {table} VALUES(%s, %s, %s, %s)", kept))
-        some = {(dice.choice(WORDS), dice.randrange(size)) for _ in range(size)}
+        some = {(random.choice(WORDS), random.randrange(size)) for _ in range(size)}
         steps.append(("DELETE FROM pairs WHERE a = %s AND b = %s", sorted(some)))
-        again = [(*key, dice.choice(WORDS)) for key in sorted(some) if dice.random() < 0.6]
+        again = [(*key, random.choice(WORDS)) for key in sorted(some) if random.random() < 0.6]
         steps.append(("INSERT INTO pairs VALUES(%s, %s, %s)", again))
         self.engine.write([], steps)
 
     def state(self) -> State:
-        """All rows of all tables."""
+        """Return all rows of all tables."""
         return {table: sorted(self.engine.read(f"SELECT * FROM {table}")) for table in self.engine.tables()}
 
     def leftovers(self) -> Sequence[str]:
-        """Files beside an SQLite file; connections that PostgreSQL still has open."""
+        """Return unexpected files beside an SQLite file, or open connections of PostgreSQL."""
         if isinstance(self.engine, PostgresEngine):
             return [f"the backend {pid}" for pid in self.engine.backends()]
         assert isinstance(self.engine, SqliteEngine)
@@ -187,6 +187,6 @@ class Database:
         return [str(found) for found in path.parent.glob(f"{path.name}*") if found.name not in known]
 
 
-def _row(dice: Random, number: int) -> tuple[object, ...]:
-    amount = dice.choice([None, 0.0, 1 / 3, dice.random(), -1e300])
-    return number, dice.choice([None, *WORDS]), amount, dice.choice(WORDS) * dice.randrange(30)
+def _row(random: Random, number: int) -> tuple[object, ...]:
+    amount = random.choice([None, 0.0, 1 / 3, random.random(), -1e300])
+    return number, random.choice([None, *WORDS]), amount, random.choice(WORDS) * random.randrange(30)

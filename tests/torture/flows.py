@@ -1,4 +1,4 @@
-"""Starts Movements and looks at them, as a person does; whatever is down at the moment, it asks again."""
+"""Starts Movements and reads their state; it retries while a server is down."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from pipeline.settings import Settings
 
 T = TypeVar("T")
 
-PATIENCE_SECONDS = 90.0
-"""How long something may be down."""
+RETRY_SECONDS = 90.0
+"""How long a server may be down."""
 
 
 @dataclass(frozen=True)
@@ -38,32 +38,32 @@ class FlowView:
     name: FlowName
 
     def connect(self, source: str, destination: str) -> None:
-        """Make the Flow."""
+        """Create the Flow."""
         urls = [parse_location(text).url for text in (source, destination)]
-        self._insist(lambda: self.home.flows.connect(self.name, *urls))
+        self._retry(lambda: self.home.flows.connect(self.name, *urls))
 
     def start(self) -> int:
         """Start a Movement, and return its number."""
-        movement, _ = self._insist(lambda: start(self.name, settings=self.settings))
+        movement, _ = self._retry(lambda: start(self.name, settings=self.settings))
         return movement.number
 
     def movement(self, number: int) -> Movement | None:
-        """A Movement; None while the store does not answer."""
+        """Return a Movement, or None while the store does not answer."""
         try:
             return self.portal.call(self.home.flows.read_movement, self.name, number)
         except TransientError:
             return None
 
     def listed(self, movement: Movement) -> list[FileEntry]:
-        """All Event Files that a Movement lists."""
+        """Return all Event Files that a Movement lists."""
         return [
             entry
             for key in movement.file_lists.values()
-            for entry in self._insist(lambda key=key: self.home.flows.read_file_list(key))  # type: ignore[misc]
+            for entry in self._retry(lambda key=key: self.home.flows.read_file_list(key))  # type: ignore[misc]
         ]
 
     def marks(self) -> Mapping[EventFileId, Mark]:
-        """What the destination has imported."""
+        """Return the destination's marks."""
 
         async def ask() -> Mapping[EventFileId, Mark]:
             flow = await self.home.flows.read_flow(self.name)
@@ -71,10 +71,10 @@ class FlowView:
             assert isinstance(destination, MarksReader)
             return await destination.read_marks(flow.marks_namespace, wait_seconds=10)
 
-        return self._insist(ask)
+        return self._retry(ask)
 
     def objects(self) -> dict[ObjectKey, int]:
-        """The size of every object of the Flow."""
+        """Return the size of every object of the Flow."""
 
         async def ask() -> dict[ObjectKey, int]:
             found: dict[ObjectKey, int] = {}
@@ -84,20 +84,20 @@ class FlowView:
                 after = page[-1].key
             return found
 
-        return self._insist(ask)
+        return self._retry(ask)
 
     def uploads(self, access: Access) -> list[str]:
-        """The keys of uploads in parts that nobody has ended."""
+        """Return the keys of unfinished multi-part uploads."""
 
         async def ask() -> list[str]:
             async with access.s3() as s3:
                 found = await s3.list_multipart_uploads(Bucket=self.settings.store.removeprefix("s3://"))
             return [upload["Key"] for upload in found.get("Uploads", [])]
 
-        return self._insist(ask)
+        return self._retry(ask)
 
-    def _insist(self, ask: Callable[[], Awaitable[T]]) -> T:
-        deadline = time.monotonic() + PATIENCE_SECONDS
+    def _retry(self, ask: Callable[[], Awaitable[T]]) -> T:
+        deadline = time.monotonic() + RETRY_SECONDS
         while True:
             try:
                 return self.portal.call(ask)

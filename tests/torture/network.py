@@ -1,6 +1,6 @@
-"""The network between workers and servers: it cuts, delays, truncates and loses answers, as often as it is told to.
+"""The network between workers and servers, which injects faults with a set chance.
 
-Servers may move: the address that workers are given stays.
+A server may move to another port; its address for the workers stays the same.
 """
 
 from __future__ import annotations
@@ -21,40 +21,40 @@ FAULTS = (ResetBefore(), LoseAnswer(), Answer(503, "SlowDown"), Answer(500, "Int
 
 @dataclass
 class Link:
-    """The way to one server. Each kind of fault meets a request with probability `chance`."""
+    """A proxy to one server. Each kind of fault hits a request with probability `chance`."""
 
     proxy: FaultProxy
-    dice: Random
+    random: Random
     chance: float = 0.0
 
     @property
     def url(self) -> str:
-        """Where clients find it."""
+        """The address for clients."""
         return self.proxy.url
 
-    def lead_to(self, url: str) -> None:
-        """Lead to a server that is elsewhere from now on."""
+    def forward_to(self, url: str) -> None:
+        """Forward to a server at this address from now on."""
         parts = urlsplit(url)
         assert parts.hostname is not None
         assert parts.port is not None
         self.proxy.upstream = parts.hostname, parts.port
 
     def requests(self) -> int:
-        """How many requests there were since this was last asked."""
+        """Return the number of requests since the last call."""
         count = len(self.proxy.seen)
         del self.proxy.seen[:count]
         return count
 
     def strikes(self, _: Head) -> bool:
-        """Whether a fault meets this request."""
-        return self.chance > 0 and self.dice.random() < self.chance
+        """Whether a fault hits this request."""
+        return self.chance > 0 and self.random.random() < self.chance
 
 
 @contextmanager
-def open_link(portal: BlockingPortal, url: str, dice: Random, *, truncates: bool) -> Iterator[Link]:
-    """Lead to the server at `url`, by a proxy in the portal's thread; without faults at first."""
+def open_link(portal: BlockingPortal, url: str, random: Random, *, truncates: bool) -> Iterator[Link]:
+    """Run a proxy to the server at `url` in the portal's thread, at first without faults."""
     with portal.wrap_async_context_manager(fault_proxy(url)) as proxy:
-        link = Link(proxy, dice)
+        link = Link(proxy, random)
         for fault in (*FAULTS, Truncate(1000)) if truncates else FAULTS:
             proxy.every(fault, when=link.strikes)
         yield link

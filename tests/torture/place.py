@@ -1,4 +1,4 @@
-"""An app's data at one place, to be built, changed and compared."""
+"""An app's data in one place: it can be built, changed and compared."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from random import Random
 from typing import Protocol
 
 State = Mapping[str, Sequence[tuple[object, ...]]]
-"""All rows by table, or all entries of a tree, in an order of their own."""
+"""All rows by table, or all entries of a tree, sorted."""
 
 MAX_SHOWN = 3
 
@@ -18,37 +18,37 @@ class Place(Protocol):
 
     @property
     def location(self) -> str:
-        """What `pipeline` is told."""
+        """The argument for `pipeline`."""
         ...
 
-    def build(self, dice: Random, size: int) -> None:
-        """Make an app of about so many rows in each of its tables."""
+    def build(self, random: Random, size: int) -> None:
+        """Build an app with about this many rows in each table."""
         ...
 
-    def change(self, dice: Random, size: int) -> None:
-        """Change, add and delete, about so many in each table; databases do it in one transaction."""
+    def change(self, random: Random, size: int) -> None:
+        """Change, add and delete about this many rows in each table; in a database, in one transaction."""
         ...
 
     def state(self) -> State:
-        """All there is, but for what the pipeline keeps for itself."""
+        """Return all data except the pipeline's own."""
         ...
 
     def leftovers(self) -> Sequence[str]:
-        """What lies about that a destination should not have once nobody is at work on it."""
+        """Return what a destination should not contain when no worker is running."""
         ...
 
 
 def difference(expected: State, found: State) -> str:
-    """The first table that differs, and some of its rows; empty when there is none."""
+    """Return the first table that differs and some of its rows; empty if there is none."""
     if expected.keys() != found.keys():
-        return f"tables {sorted(found)} and not {sorted(expected)}"
+        return f"tables {sorted(found)} instead of {sorted(expected)}"
     for table, rows in expected.items():
         if list(rows) != list(found[table]):
             wanted, there = Counter(map(repr, rows)), Counter(map(repr, found[table]))
             missing, extra = wanted - there, there - wanted
             return (
-                f"{table}: {missing.total()} of {len(rows)} rows missing or other, as {_some(missing)}; "
-                f"{extra.total()} too many, as {_some(extra)}"
+                f"{table}: {missing.total()} of {len(rows)} rows missing or different, such as {_some(missing)}; "
+                f"{extra.total()} too many, such as {_some(extra)}"
             )
     return ""
 

@@ -1,4 +1,4 @@
-"""The servers of a run: a store that can be killed and started again, an SQS, a PostgreSQL, and the way to them."""
+"""The servers of a run: a store that can be killed and restarted, an SQS, a PostgreSQL, and the network to them."""
 
 from __future__ import annotations
 
@@ -23,26 +23,26 @@ from tests.torture.network import Link, open_link
 
 @dataclass
 class Store:
-    """SeaweedFS on a directory of its own."""
+    """SeaweedFS on its own directory."""
 
     directory: Path
     _running: ExitStack = field(default_factory=ExitStack)
     server: S3Server | None = None
 
     def start(self) -> S3Server:
-        """Start it; what it held before, it holds."""
+        """Start it on the data of earlier runs."""
         self.server = self._running.enter_context(seaweedfs(self.directory))
         return self.server
 
     def kill(self) -> None:
-        """End it with SIGKILL, which is also the quickest way to be done with it."""
+        """End it with SIGKILL, which is also the fastest way to stop it."""
         if self.server is not None and self.server.process_id is not None:
             os.kill(self.server.process_id, signal.SIGKILL)
         self.server = None
         self._running.close()
 
     def access(self) -> Access:
-        """For whom asks it past the network."""
+        """Return access that bypasses the network."""
         assert self.server is not None
         return Access(
             self.server.endpoint_url, self.server.region, self.server.access_key_id, self.server.secret_access_key
@@ -51,7 +51,7 @@ class Store:
 
 @dataclass(frozen=True)
 class Servers:
-    """All of them, and the links by which workers reach the first two."""
+    """All servers, and the links through which workers reach the first two."""
 
     store: Store
     sqs: SqsServer
@@ -60,19 +60,19 @@ class Servers:
     to_sqs: Link
 
     def restart_store(self) -> None:
-        """Start the store again, wherever a port is free."""
-        self.to_store.lead_to(self.store.start().endpoint_url)
+        """Start the store again, on any free port."""
+        self.to_store.forward_to(self.store.start().endpoint_url)
 
 
 @contextmanager
-def open_servers(portal: BlockingPortal, dice: Random) -> Iterator[Servers]:
-    """Start all, and end them."""
+def open_servers(portal: BlockingPortal, random: Random) -> Iterator[Servers]:
+    """Start all servers; end them at the end."""
     with ExitStack() as stack:
         store = Store(stack.enter_context(temporary_directory("torture")))
         stack.callback(store.kill)
         s3 = store.start()
         sqs = stack.enter_context(ministack()).sqs
         postgres = stack.enter_context(postgresql())
-        to_store = stack.enter_context(open_link(portal, s3.endpoint_url, Random(dice.random()), truncates=True))
-        to_sqs = stack.enter_context(open_link(portal, sqs.endpoint_url, Random(dice.random()), truncates=False))
+        to_store = stack.enter_context(open_link(portal, s3.endpoint_url, Random(random.random()), truncates=True))
+        to_sqs = stack.enter_context(open_link(portal, sqs.endpoint_url, Random(random.random()), truncates=False))
         yield Servers(store, sqs, postgres, to_store, to_sqs)

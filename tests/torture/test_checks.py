@@ -1,4 +1,4 @@
-"""What a run looks at finds what is wrong: a row that differs, a file imported twice, a worker that died."""
+"""The checks of a run detect errors: a row that differs, a file imported twice, a worker that failed."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ import pytest
 
 from tests.fleet.fleet import Fleet
 from tests.torture.checks import KNOWN_KEYS, BrokenError, all_equal
-from tests.torture.crew import Crew, Member
 from tests.torture.databases import Database, SqliteEngine
-from tests.torture.diary import Diary
 from tests.torture.place import Place, difference
+from tests.torture.run_log import RunLog
 from tests.torture.trees import Tree
+from tests.torture.workers import Worker, Workers
 
 
 def database(path: Path) -> Database:
@@ -28,11 +28,11 @@ def database(path: Path) -> Database:
 def test_databases_built_and_changed_by_one_seed_are_equal_and_others_are_not(tmp_path: Path) -> None:
     one, other, third = (database(tmp_path / name) for name in ("one", "other", "third"))
     for place, seed in ((one, 1), (other, 1), (third, 2)):
-        dice = Random(seed)
-        place.build(dice, 40)
-        place.change(dice, 10)
+        random = Random(seed)
+        place.build(random, 40)
+        place.change(random, 10)
     assert difference(one.state(), other.state()) == ""
-    assert "rows missing or other" in difference(one.state(), third.state())
+    assert "rows missing or different" in difference(one.state(), third.state())
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ def test_one_row_or_table_that_differs_breaks_a_run(tmp_path: Path, statement: s
     states = [place.state()]
     all_equal(states, place)
     place.engine.write([statement], [])
-    with pytest.raises(BrokenError, match="none of 1 states"):
+    with pytest.raises(BrokenError, match="equals none of 1 states"):
         all_equal(states, place)
     all_equal([*states, place.state()], place)
 
@@ -67,23 +67,23 @@ def test_keys_are_those_that_are_documented() -> None:
 
 
 @contextmanager
-def crew_of(directory: Path, program: str, *said: object) -> Iterator[Crew]:
-    """A crew of one, who has logged this."""
-    crew = Crew(Fleet(directory, {}), Diary())
+def workers_with(directory: Path, program: str, *said: object) -> Iterator[Workers]:
+    """Run one worker that has logged this."""
+    workers = Workers(Fleet(directory, {}), RunLog())
     log = directory / "worker.log"
     log.write_bytes(b"".join(orjson.dumps(line) + b"\n" for line in said) + b'{"event": "cut in the mid')
     with Popen([sys.executable, "-c", program]) as process:
-        crew.members.append(Member("importer 0", "import", process, log))
-        yield crew
+        workers.members.append(Worker("importer 0", "import", process, log))
+        yield workers
         process.kill()
 
 
 def test_what_a_worker_logs_is_counted_once(tmp_path: Path) -> None:
     done = {"event": "import_done", "level": "debug", "flow": "crm", "file": "1/t0/full/0"}
-    with crew_of(
+    with workers_with(
         tmp_path, "import time; time.sleep(60)", done, done, {"event": "sweep_failed", "level": "error"}
-    ) as crew:
-        crew.look()
-        crew.look()
-        assert (crew.progress, crew.imports) == (2, {("crm", "1/t0/full/0"): 2})
-        assert ["sweep_failed" in complaint for complaint in crew.complaints] == [True]
+    ) as workers:
+        workers.poll()
+        workers.poll()
+        assert (workers.progress, workers.imports) == (2, {("crm", "1/t0/full/0"): 2})
+        assert ["sweep_failed" in problem for problem in workers.problems] == [True]

@@ -1,4 +1,4 @@
-"""Real processes on real servers, killed twenty times in four kinds of worlds: nothing is lost, nothing comes twice."""
+"""Twenty kills of real processes on real servers: nothing is lost, and nothing is imported twice."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ import random
 import pytest
 
 from tests.torture.checks import BrokenError
-from tests.torture.diary import Diary
 from tests.torture.run import Plan, torture
+from tests.torture.run_log import RunLog
 
 KILLS = 20
 
 
 @pytest.mark.slow
 def test_twenty_kills_lose_nothing_and_import_nothing_twice() -> None:
-    diary = Diary()
+    run_log = RunLog()
     seed = random.randrange(10**6)
     try:
-        assert torture(Plan.small(seed, KILLS), diary) >= KILLS
+        assert torture(Plan.small(seed, KILLS), run_log) >= KILLS
     except BrokenError as broken:
-        pytest.fail(f"{broken}\nagain: python -m tests.torture --seed {seed} --small\n{diary.text()}", pytrace=False)
+        pytest.fail(f"{broken}\nagain: python -m tests.torture --seed {seed} --small\n{run_log.text()}", pytrace=False)

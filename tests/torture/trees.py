@@ -1,4 +1,4 @@
-"""A tree of files, changed like any other app's."""
+"""A tree of files that changes as an app's would."""
 
 from __future__ import annotations
 
@@ -12,44 +12,44 @@ from random import Random
 from tests.torture.place import State
 
 OWN = ".pipeline-import"
-"""Where the destination keeps its marks (docs/reference/bucket.md)."""
+"""The directory of the destination's marks (docs/reference/bucket.md)."""
 DIRECTORIES = 12
 
 
 @dataclass(frozen=True)
 class Tree:
-    """Files of up to some 70 kB below `root`, in directories that come and go."""
+    """Files of up to 70 kB below `root`, in directories that are created and removed."""
 
     root: Path
 
     @property
     def location(self) -> str:
-        """What `pipeline` is told."""
+        """The argument for `pipeline`."""
         return f"{self.root}/"
 
-    def build(self, dice: Random, size: int) -> None:
-        """Make half as many files as a table would have rows."""
+    def build(self, random: Random, size: int) -> None:
+        """Create half as many files as a table would have rows."""
         self.root.mkdir()
         for _ in range(size // 2):
-            self._write(dice)
+            self._write(random)
 
-    def change(self, dice: Random, size: int) -> None:
+    def change(self, random: Random, size: int) -> None:
         """Write and delete files, and remove a whole directory."""
         for _ in range(size // 2):
-            path = self._write(dice)
-            if dice.random() < 0.3:
+            path = self._write(random)
+            if random.random() < 0.3:
                 path.unlink()
-        shutil.rmtree(self.root / f"directory {dice.randrange(DIRECTORIES)}", ignore_errors=True)
+        shutil.rmtree(self.root / f"directory {random.randrange(DIRECTORIES)}", ignore_errors=True)
 
-    def _write(self, dice: Random) -> Path:
-        path = self.root / f"directory {dice.randrange(DIRECTORIES)}" / f"file {dice.randrange(1000)}"
+    def _write(self, random: Random) -> Path:
+        path = self.root / f"directory {random.randrange(DIRECTORIES)}" / f"file {random.randrange(1000)}"
         path.parent.mkdir(exist_ok=True)
-        path.write_bytes(dice.randbytes(dice.choice([0, 10, 500, 3_000, 70_000])))
-        path.chmod(dice.choice([0o600, 0o644, 0o755]))
+        path.write_bytes(random.randbytes(random.choice([0, 10, 500, 3_000, 70_000])))
+        path.chmod(random.choice([0o600, 0o644, 0o755]))
         return path
 
     def state(self) -> State:
-        """Every file with content, permissions and time, and every directory with its permissions."""
+        """Return every file with its digest, permissions and time, and every directory with its permissions."""
         entries = [path for path in self.root.rglob("*") if OWN not in path.relative_to(self.root).parts]
         return {
             "files": sorted(_file(self.root, path) for path in entries if path.is_file()),
@@ -57,7 +57,7 @@ class Tree:
         }  # fmt: skip
 
     def leftovers(self) -> Sequence[str]:
-        """What an import left half-way."""
+        """Return what an unfinished import left."""
         return [str(path) for name in ("incoming", "locks") for path in (self.root / OWN / name).glob("*")]
 
 

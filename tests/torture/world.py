@@ -1,4 +1,4 @@
-"""One Flow with its app, moved and moved again while blows fall; checked whenever a Movement has settled."""
+"""One Flow with its app, moved several times under disruptions, and checked after each Movement."""
 
 from __future__ import annotations
 
@@ -7,19 +7,18 @@ from dataclasses import dataclass, field
 from random import Random
 
 from pipeline.domain.movement import Movement, Status
-from tests.torture.blows import Target, choose
 from tests.torture.checks import BrokenError, all_equal, movement_adds_up
+from tests.torture.disruptions import Target, choose
 from tests.torture.flows import FlowView
 from tests.torture.place import Place, State
-from tests.torture.trees import Tree
 
 SETTLE_SECONDS = 180.0
-"""How long a Movement may take once no blows fall any more."""
+"""How long a Movement may take after the last disruption."""
 STARTS = 6
-"""A Movement that a blow left INCOMPLETE is started again; it must be SUCCESS within so many."""
+"""An INCOMPLETE Movement is started again; SUCCESS must come within this many starts."""
 POLL_SECONDS = 0.1
 LONGEST_WAIT_SECONDS = 3.0
-"""A blow falls after so long even where nobody has got on meanwhile."""
+"""The next disruption comes after this time even without progress."""
 
 
 @dataclass
@@ -36,7 +35,7 @@ class World:
 
     @property
     def source(self) -> Place:
-        """Where the app is."""
+        """The app's place."""
         return self.target.places[0]
 
     def begin(self) -> None:
@@ -46,62 +45,57 @@ class World:
         self.flow.connect(*(place.location for place in self.target.places))
 
     def change(self) -> None:
-        """Let the app be used."""
+        """Change the app's data."""
         self.source.change(self.content, max(self.size // 4, 5))
         self._states.append(self.source.state())
 
     def move(self, kills: int) -> None:
-        """Run a Movement to SUCCESS, killing so many on the way as far as there is time; then check all of it."""
+        """Run a Movement to SUCCESS, with up to this many kills on the way, and check the result."""
         self._states = self._states[-1:]
         limit = self.kills + kills
         for _ in range(STARTS):
             movement = self._run_one(limit)
             totals = movement.totals
-            self.target.diary.tell(
-                f"Movement {movement.number} of {self.flow.name} has settled: {movement.status}, "
+            self.target.run_log.write(
+                f"Movement {movement.number} of {self.flow.name} settled: {movement.status}, "
                 f"{totals.files_imported} files imported, {totals.files_skipped} skipped"
             )
             if movement.status is Status.SUCCESS:
                 all_equal(self._states, self.target.places[1])
-                movement_adds_up(self.flow, movement, self.target.crew)
+                movement_adds_up(self.flow, movement, self.target.workers)
                 return
-            self.target.diary.tell(f"  because: {'; '.join(movement.problems[:2])}")
+            self.target.run_log.write(f"  problems: {'; '.join(movement.problems[:2])}")
         raise BrokenError(f"{self.flow.name} is {movement.status} after {STARTS} Movements: {movement.problems[:3]}")
 
     def _run_one(self, limit: int) -> Movement:
         number = self.flow.start()
-        self.target.diary.tell(f"Movement {number} of {self.flow.name} is started")
+        self.target.run_log.write(f"Movement {number} of {self.flow.name} started")
         deadline = time.monotonic() + SETTLE_SECONDS
         while time.monotonic() < deadline:
             movement = self._wait_for_progress(number)
             if movement is not None and movement.settled:
                 return movement
             if self.kills < limit:
-                self._deal()
+                self._disrupt()
                 deadline = time.monotonic() + SETTLE_SECONDS
         raise BrokenError(f"Movement {number} of {self.flow.name} has not settled in {SETTLE_SECONDS:.0f}s: {movement}")
 
-    def _deal(self) -> None:
-        dice = self.target.dice
-        if self.changes_meanwhile and dice.random() < 0.2:
-            self.target.diary.tell("the app is used meanwhile")
+    def _disrupt(self) -> None:
+        random = self.target.random
+        if self.changes_meanwhile and random.random() < 0.2:
+            self.target.run_log.write("the app changes its data")
             self.change()
         self.kills += choose(self.target)(self.target)
 
     def _wait_for_progress(self, number: int) -> Movement | None:
-        """Wait until an Event File more is stored or imported, and a moment longer; return the Movement as it then is."""
-        crew, begun = self.target.crew, time.monotonic()
-        before = crew.progress
-        while crew.progress == before and time.monotonic() - begun < LONGEST_WAIT_SECONDS:
+        """Wait until another Event File is stored or imported, and a moment longer; return the Movement."""
+        workers, begun = self.target.workers, time.monotonic()
+        before = workers.progress
+        while workers.progress == before and time.monotonic() - begun < LONGEST_WAIT_SECONDS:
             time.sleep(POLL_SECONDS)
-            crew.look()
+            workers.poll()
             movement = self.flow.movement(number)
             if movement is not None and movement.settled:
                 return movement
-        time.sleep(self.target.dice.uniform(0.0, 0.3))
+        time.sleep(self.target.random.uniform(0.0, 0.3))
         return self.flow.movement(number)
-
-    @property
-    def is_tree(self) -> bool:
-        """Whether it is about files, which have no snapshots."""
-        return isinstance(self.source, Tree)
