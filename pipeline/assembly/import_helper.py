@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -11,12 +11,12 @@ from functools import partial
 import anyio
 from anyio.abc import TaskStatus
 
+from pipeline.assembly.reporters import SilentReporter
 from pipeline.assembly.runtime import open_runtime
 from pipeline.domain.ids import FlowName
 from pipeline.domain.movement import Movement
 from pipeline.engine.imports.import_helper import HelperEvent, run_helper
 from pipeline.ports.destination import Destination
-from pipeline.ports.reporter import Event
 from pipeline.processes.channel import open_subprocess
 from pipeline.settings import Settings
 
@@ -24,16 +24,10 @@ JOIN_SECONDS = 20.0
 """How long the helper may take to end its transactions when it is no longer needed before it is killed."""
 
 
-class HelperEvents:
-    """The service in the subprocess: reports what the helper does."""
-
-    def __init__(self, events: AsyncIterator[HelperEvent]) -> None:
-        self._events = events
-
-    async def read(self) -> AsyncGenerator[HelperEvent, None]:
-        """Give the events as they happen."""
-        async for event in self._events:
-            yield event
+async def read_events(events: AsyncIterable[HelperEvent]) -> AsyncGenerator[HelperEvent, None]:
+    """Give the events of the helper as they happen: the one request to the subprocess."""
+    async for event in events:
+        yield event
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,16 +44,16 @@ class ImportHelper:
         start, purpose = partial(self.run, movement.number), f"imports Flow {self.flow!r}"
         async with (
             open_subprocess(start, purpose, JOIN_SECONDS) as helper,
-            aclosing(helper.stream(HelperEvents.read).values()) as events,
+            aclosing(helper.stream(read_events).values()) as events,
         ):
             yield events
 
     @asynccontextmanager
-    async def run(self, number: int, closed: anyio.Event) -> AsyncIterator[HelperEvents]:
+    async def run(self, number: int, closed: anyio.Event) -> AsyncIterator[AsyncIterable[HelperEvent]]:
         """Import in this process until `closed` is set, then end what is in progress."""
         async with (
             open_runtime(self.settings) as runtime,
-            runtime.flow_context(self.flow, _NoReporter()) as context,
+            runtime.flow_context(self.flow, SilentReporter()) as context,
         ):
             flow = await runtime.flows.read_flow(self.flow)
             movement = await runtime.flows.read_movement(self.flow, number)
@@ -74,9 +68,4 @@ class ImportHelper:
                     send.close()
 
                 await group.start(help_)
-                yield HelperEvents(events)
-
-
-class _NoReporter:
-    def report(self, event: Event) -> None:
-        """Do nothing: the helper reports over the channel."""
+                yield events

@@ -193,8 +193,8 @@ def test_a_table_that_changed_nearly_everywhere_is_scanned_by_one_process(tmp_pa
     build(tmp_path, KEYED)
     run(tmp_path / "app.db", "UPDATE t SET amount = amount + 1")
     assert moved(tmp_path).totals.upserts == COUNT
-    assert set(watched.sent) == {"ManyChanges"}
-    assert watched.sent["ManyChanges"] < COUNT // RANGE_ROWS // 4
+    assert set(watched.sent) == {"DifferingRows"}
+    assert watched.sent["DifferingRows"] < COUNT // RANGE_ROWS // 4
 
 
 def test_the_batch_of_a_worker_that_is_killed_is_scanned_here(tmp_path: Path, watched: Watched) -> None:

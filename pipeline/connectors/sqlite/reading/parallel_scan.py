@@ -121,17 +121,17 @@ class ParallelScan:
     async def _from_worker(
         self, within: KeyRange, reply: Reply[ScannedBlock]
     ) -> AsyncGenerator[RowBlock | UnchangedRows, None]:
-        """Give the blocks that the worker scans. Those that it does not send are scanned here."""
+        """Give the blocks that the worker scans, and scan here what it does not send."""
         last, scanned_again = within.after, 0
         async with aclosing(self._worker.read(reply)) as blocks:
             async for scanned in blocks:
                 here = partial(self._from_here, KeyRange(last, scanned.last_key))
                 if isinstance(scanned, DifferingRows):
+                    scanned_again += not scanned.rows
                     yield WorkerBlock(self._form, scanned, here)
-                elif isinstance(scanned, UnchangedRows) and self._is_current(scanned):
+                elif self._is_current(scanned):
                     yield scanned
                 else:
-                    scanned_again += 1
                     async with aclosing(here()) as again:
                         async for block in again:
                             yield block

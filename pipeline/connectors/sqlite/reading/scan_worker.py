@@ -4,8 +4,8 @@ Two connections see the same state if nobody committed between the starts of the
 *watch*, detects that: its `data_version` changes with every commit of others. It is read before the first transaction
 starts and after the second has started. After a commit in between, which only WAL mode allows, the worker is not used.
 
-An unchanged block is reported by its digest only. For a block with few changes, the keys, the hashes and the changed rows
-are sent. A block with many changes is read faster than it is sent, so only its last key is.
+An unchanged block is reported by its digest only. For another block the keys and hashes are sent, and the changed rows if
+they are few: many are read faster than they are sent.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from pipeline.sqlite_access import translated
 LEAST_BYTES = 64 * 1024 * 1024
 """A smaller database is scanned about as fast as a process starts."""
 SENT_PART = 8
-"""No row of a block is sent when more than one in this many has changed."""
+"""No row of a block is sent if more than one in this many has changed."""
 
 _log = structlog.get_logger()
 
@@ -47,9 +47,9 @@ Inode = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class DifferingRows:
-    """A block that differs from the known ranges: the keys and hashes of all its rows, and the rows that are not known.
+    """A block that differs from the known ranges: keys and hashes of all rows, and the few rows that are not known.
 
-    The keys are as `RowForm.key_part` returns them; `rows` are by position.
+    The keys are as `RowForm.key_part` returns them. `rows` are by position; none are there if too many are not known.
     """
 
     digest: bytes
@@ -59,14 +59,7 @@ class DifferingRows:
     rows: Mapping[int, Row]
 
 
-@dataclass(frozen=True, slots=True)
-class ManyChanges:
-    """A block of which too many rows are not known to send them."""
-
-    last_key: Key
-
-
-ScannedBlock = UnchangedRows | DifferingRows | ManyChanges
+ScannedBlock = UnchangedRows | DifferingRows
 
 
 class TableScanner:
@@ -93,7 +86,7 @@ class TableScanner:
                     ahead.popleft()
 
 
-def _compared(block: SqliteRowBlock, last_key: Key, known: Iterable[KnownRange]) -> DifferingRows | ManyChanges:
+def _compared(block: SqliteRowBlock, last_key: Key, known: Iterable[KnownRange]) -> DifferingRows:
     """Compare a block with the known ranges that it lies in. A row is known if one of them has its hash."""
     before: set[bytes] = set()
     for one in known:
@@ -102,9 +95,8 @@ def _compared(block: SqliteRowBlock, last_key: Key, known: Iterable[KnownRange])
             break
     hashes = block.row_hashes()
     new = [at for at, row_hash in enumerate(split_hashes(hashes)) if row_hash not in before]
-    if SENT_PART * len(new) > len(block):
-        return ManyChanges(last_key)
-    rows = dict(zip(new, block.rows_at(new), strict=True))
+    few = SENT_PART * len(new) <= len(block)
+    rows = dict(zip(new, block.rows_at(new), strict=True)) if few else {}
     return DifferingRows(block.digest(), last_key, block.key_parts(), hashes, rows)
 
 
