@@ -1,4 +1,4 @@
-"""What the bucket knows of Flows, and what their destinations have imported.
+"""What the store knows of Flows, and what their destinations have imported.
 
 The store is the truth: a destination is only asked for its marks, read-only and for a short time. If it does not answer,
 the marks of its Flow are unknown. A Flow whose documents cannot be read hides no other.
@@ -27,6 +27,9 @@ MOVEMENTS_SHOWN = 10
 """How many of a Flow's Movements its status has: the latest ones."""
 ANSWER_SECONDS = 2.0
 """How long a destination may take to return its marks."""
+
+CONCURRENT_FLOWS = 32
+"""How many Flows are read at the same time, so that destinations that do not answer are waited for together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,11 +93,14 @@ async def status(flow: str | None = None, *, settings: Settings | None = None) -
         names = await runtime.flows.list_names()
         found: dict[FlowName, FlowStatus | UnreadableFlow] = {}
 
+        limiter = anyio.CapacityLimiter(CONCURRENT_FLOWS)
+
         async def read(name: FlowName) -> None:
-            try:
-                found[name] = await _read_status(runtime, await runtime.flows.read_flow(name))
-            except PipelineError as error:
-                found[name] = UnreadableFlow(name, str(error))
+            async with limiter:
+                try:
+                    found[name] = await _read_status(runtime, await runtime.flows.read_flow(name))
+                except PipelineError as error:
+                    found[name] = UnreadableFlow(name, str(error))
 
         async with anyio.create_task_group() as group:
             for name in names:

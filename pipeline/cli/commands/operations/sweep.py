@@ -9,7 +9,7 @@ from pipeline.assembly.reporters import LogReporter
 from pipeline.cli.options import json_option, run_async, with_settings
 from pipeline.cli.output.json_output import print_object
 from pipeline.cli.output.text import printable
-from pipeline.codec.documents.message import GroupCompleted
+from pipeline.codec.documents.message import GroupCompleted, MovementStarted, QueueMessage
 from pipeline.settings import Settings
 
 
@@ -27,6 +27,11 @@ def sweep(as_json: bool, settings: Settings) -> None:
         print_object({"rung": len(announced)})
         return
     for message in announced:
-        group = f", group {printable(message.label)}" if isinstance(message, GroupCompleted) else ""
-        click.echo(f"{type(message).__name__}: Flow {printable(message.flow)}, Movement {message.movement}{group}")
+        click.echo(f"Flow {printable(message.flow)}, Movement {message.movement}: {_subject(message)}")
     click.echo(f"{len(announced)} announced again." if announced else "There is nothing to announce again.")
+
+
+def _subject(message: QueueMessage) -> str:
+    if isinstance(message, GroupCompleted):
+        return f"import of group {printable(message.label)}"
+    return "export" if isinstance(message, MovementStarted) else "end of the export"
