@@ -188,7 +188,7 @@ async def test_a_foreign_message_goes_to_the_dead_letter_queue_with_the_reason()
     assert isinstance(fleet.exports, MemoryEventQueue)
     assert [body for body, _ in fleet.queue.dead] == bodies
     assert [reason for _, reason in fleet.queue.dead if not reason] == []
-    assert "for importers" in fleet.exports.dead[1][1]
+    assert "does not belong in this queue" in fleet.exports.dead[1][1]
 
 
 @on_trio

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import AsyncGenerator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from pipeline.domain.comparison.diff import HASH_BYTES, RangeDiff, StateRange
 from pipeline.domain.keys import Key
@@ -76,21 +76,3 @@ class BlockPart:
     def digest(self) -> bytes | None:
         """The digest of the block, if this is all of it."""
         return self.block.digest() if len(self) == len(self.block) else None
-
-
-@dataclass(slots=True)
-class RangeRows:
-    """Present rows of the current range, kept until it is known whether the range has changed.
-
-    `digest` is that of the rows while they are exactly one block.
-    """
-
-    keys: list[Key] = field(default_factory=list)
-    hashes: bytearray = field(default_factory=bytearray)
-    digest: bytes | None = None
-
-    def add(self, keys: Sequence[Key], hashes: bytes, digest: bytes | None) -> None:
-        """Add the rows of a whole block with this `digest`, or of a part of one."""
-        self.digest = None if self.keys else digest
-        self.keys.extend(keys)
-        self.hashes += hashes

@@ -11,12 +11,18 @@ from pipeline.domain.keys import Key
 
 
 @dataclass(slots=True)
-class _OpenRange:
-    """Rows of the current range. A range with a `digest` takes no more."""
+class RangeRows:
+    """Consecutive rows. `digest` is theirs while they are exactly one block."""
 
     keys: list[Key] = field(default_factory=list)
     hashes: bytearray = field(default_factory=bytearray)
     digest: bytes | None = None
+
+    def add(self, keys: Sequence[Key], hashes: bytes, digest: bytes | None = None) -> None:
+        """Add the rows of a whole block with this `digest`, or of a part of one."""
+        self.digest = None if self.keys else digest
+        self.keys.extend(keys)
+        self.hashes += hashes
 
 
 class StateBuilder:
@@ -25,7 +31,7 @@ class StateBuilder:
     def __init__(self, range_rows: int) -> None:
         self._range_rows = range_rows
         self._frames: list[bytes] = []
-        self._open = _OpenRange()
+        self._open = RangeRows()
         self.size = 0
 
     def add_rows(self, keys: Sequence[Key], hashes: bytes, digest: bytes | None = None) -> None:
@@ -37,12 +43,11 @@ class StateBuilder:
         if self._open.keys and (is_range or self._open.digest):
             self.end_range()
         if is_range:
-            self._open = _OpenRange(list(keys), bytearray(hashes), digest)
+            self._open = RangeRows(list(keys), bytearray(hashes), digest)
             return
         for start in range(0, len(keys), most):
             part = keys[start : start + most]
-            self._open.keys.extend(part)
-            self._open.hashes += hashes[start * HASH_BYTES : (start + len(part)) * HASH_BYTES]
+            self._open.add(part, hashes[start * HASH_BYTES : (start + len(part)) * HASH_BYTES])
             if len(self._open.keys) >= most:
                 self.end_range()
 
@@ -53,7 +58,7 @@ class StateBuilder:
     def end_range(self, until: Key | None = None) -> None:
         """End the current range at `until`, which need not be the key of a row; by default at its last row."""
         if self._open.keys:
-            ended, self._open = self._open, _OpenRange()
+            ended, self._open = self._open, RangeRows()
             bound = ended.keys[-1] if until is None else until
             self._add_frame(encode_range(bound, ended.keys, bytes(ended.hashes), ended.digest))
 

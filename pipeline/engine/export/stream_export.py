@@ -15,8 +15,9 @@ from pipeline.domain.keys import Key, order
 from pipeline.domain.schema import StreamSchema
 from pipeline.engine.export.attempt import ExportAttempt
 from pipeline.engine.export.chunk_writer import ChunkWriter
-from pipeline.engine.export.old_ranges import BlockPart, OldRanges, RangeRows
+from pipeline.engine.export.old_ranges import BlockPart, OldRanges
 from pipeline.engine.export.source_checks import BlockChecks
+from pipeline.engine.export.state_builder import RangeRows
 from pipeline.engine.storage.snapshot_state import SnapshotState
 from pipeline.ports.ranged_source import Known, UnchangedRows
 from pipeline.ports.reporter import RowsRead

@@ -13,7 +13,7 @@ from pipeline.domain.errors import PipelineError
 from pipeline.domain.exception_groups import unwrap_exception_group
 from pipeline.domain.ids import Label, ObjectKey
 from pipeline.engine.imports.import_helper import GroupLeft, GroupTaken, HelperEvent, HelperProvider
-from pipeline.engine.imports.movement_handler import MovementHandler, movement_consumer
+from pipeline.engine.imports.movement_handler import MovementHandler, import_consumer
 from pipeline.engine.imports.movement_import import MovementImport
 from pipeline.engine.messaging.stopping import run_until_set
 from pipeline.engine.movements.context import EngineContext
@@ -61,7 +61,7 @@ class AssistedImport:
         helper is still starting: an import here would slow down the export. Afterwards the helper works through the
         File Lists from the first file on, and this process from the last, until they meet.
         """
-        consumer = movement_consumer(self._context, MovementHandler(self._importing))
+        consumer = import_consumer(self._context, MovementHandler(self._importing).handle)
         if self._helper is None:
             await consumer.run()
             return

@@ -17,7 +17,7 @@ import anyio
 from pipeline.codec.documents.message import GroupCompleted
 from pipeline.domain.ids import ObjectKey
 from pipeline.domain.movement import Movement
-from pipeline.engine.imports.movement_handler import MovementHandler, movement_consumer
+from pipeline.engine.imports.movement_handler import Announcement, MovementHandler, import_consumer
 from pipeline.engine.imports.movement_import import MovementImport
 from pipeline.engine.movements.context import EngineContext
 from pipeline.ports.destination import DestinationSession
@@ -64,13 +64,14 @@ class _HelperHandler(MovementHandler):
         self._report = report
         self._stop = stop
 
-    async def on_group_completed(self, announced: GroupCompleted) -> bool:
+    async def handle(self, announced: Announcement) -> bool:
         if self.is_later(announced):
             self._stop.set()
-            return False
+        if not isinstance(announced, GroupCompleted):
+            return await super().handle(announced)
         self._report(GroupTaken(announced.key))
         try:
-            return await super().on_group_completed(announced)
+            return await super().handle(announced)
         finally:
             self._report(GroupLeft(announced.key, announced.key in self._done))
 
@@ -100,4 +101,4 @@ async def run_helper(
     importing = MovementImport(context, movement, session, stopping=stop.is_set)
     await importing.refresh()
     task_status.started()
-    await movement_consumer(context, _HelperHandler(importing, report, stop)).run(stop)
+    await import_consumer(context, _HelperHandler(importing, report, stop).handle).run(stop)

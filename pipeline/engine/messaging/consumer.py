@@ -1,45 +1,58 @@
-"""Receiving messages and having several of them handled at a time."""
+"""Consuming messages, several at a time: receive, hold the lease, handle, acknowledge last.
+
+An importer handles a message in this order of commits: read the File List, skip what is marked, fetch, verify, rows and
+mark in one transaction, … . The sweep sends a lost message again; a message that comes twice finds everything marked.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import NoReturn
+from typing import Generic, NoReturn, TypeVar
 
 import anyio
 import anyio.abc
 import structlog
 
-from pipeline.domain.errors import PipelineError
-from pipeline.engine.messaging.leases import give_back
+from pipeline.codec.documents.message import QueueMessage, decode_message
+from pipeline.domain.errors import DamagedError, PipelineError
+from pipeline.engine.messaging.leases import give_back, held
 from pipeline.engine.messaging.stopping import run_until_set
+from pipeline.engine.movements.context import EngineContext
 from pipeline.engine.movements.retries import backoff_seconds, retry
 from pipeline.ports.event_queue import EventQueue, Message
 
-FIRST_PAUSE_SECONDS = 1.0
+WAIT_SECONDS = 1.0
+PATIENT_WAIT_SECONDS = 5.0
+"""Long polling: an empty receive costs a request, and a worker that stops waits for the current one to end."""
 LONGEST_PAUSE_SECONDS = 60.0
 
-Handle = Callable[[Message], Awaitable[None]]
+M = TypeVar("M", bound=QueueMessage)
 
 log = structlog.get_logger()
 
 
-def _log_retry(error: BaseException | None, pause_seconds: float) -> None:
-    log.warning("queue_receive_failed", reason=str(error), pause_seconds=pause_seconds)
+class Consumer(Generic[M]):
+    """Passes messages to `handle`, at most `room` at a time; other processes may receive the rest.
 
-
-class Consumer:
-    """Passes messages of `queue` to `handle`, at most `room` at a time; other processes may receive the rest.
-
-    `patient`: receiving is retried after an error, with pauses of up to a minute; otherwise the error is raised.
+    `handle` returns whether the message is done with; otherwise it is given back. Messages of other kinds than `accepts`
+    go to the dead-letter queue. `patient`, for long-running workers: receiving is retried after an error, and a message
+    whose handling failed is delivered again after a growing pause. Otherwise errors are raised.
     """
 
     def __init__(
-        self, queue: EventQueue, handle: Handle, *, room: int, wait_seconds: float, patient: bool = False
+        self,
+        context: EngineContext,
+        queue: EventQueue,
+        accepts: tuple[type[M], ...],
+        handle: Callable[[M], Awaitable[bool]],
+        *,
+        room: int,
+        patient: bool = False,
     ) -> None:
-        self._handle = handle
+        self._context, self._queue = context, queue
+        self._accepts, self._handle = accepts, handle
         self._room = anyio.Semaphore(room)
-        self._receive: Callable[[], Awaitable[Sequence[Message]]] = partial(queue.receive, wait_seconds=wait_seconds)
         self._patient = patient
 
     async def run(self, stop: anyio.Event | None = None) -> None:
@@ -54,47 +67,63 @@ class Consumer:
             await self._room.acquire()
             received: Sequence[Message] = ()
             try:
-                received = await self._receive_patiently() if self._patient else await self._receive()
+                received = await self._receive()
             finally:
                 if not received:
                     self._room.release()
             for message in received:
                 handlers.start_soon(self._handle_in_room, message, name="handle message")
 
-    async def _receive_patiently(self) -> Sequence[Message]:
+    async def _receive(self) -> Sequence[Message]:
+        if not self._patient:
+            return await self._queue.receive(wait_seconds=WAIT_SECONDS)
+        receive = partial(self._queue.receive, wait_seconds=PATIENT_WAIT_SECONDS)
         return await retry(
-            self._receive,
-            on=PipelineError,
-            note=_log_retry,
-            first_seconds=FIRST_PAUSE_SECONDS,
-            longest_seconds=LONGEST_PAUSE_SECONDS,
+            receive, on=PipelineError, note=_log_retry, first_seconds=1.0, longest_seconds=LONGEST_PAUSE_SECONDS
         )
 
     async def _handle_in_room(self, message: Message) -> None:
         try:
-            await self._handle(message)
+            await self._handle_message(message)
+        except PipelineError as error:
+            if not self._patient:
+                raise
+            count = message.receive_count
+            pause_seconds = backoff_seconds(count, 2.0, self._context.limits.visibility_seconds)
+            name = type(error).__name__
+            log.warning(
+                "message_given_back", reason=str(error), error=name, receive_count=count, pause_seconds=pause_seconds
+            )
+            await give_back(self._queue, message, after_seconds=pause_seconds)
         finally:
             self._room.release()
 
+    async def _handle_message(self, message: Message) -> None:
+        announced = self._read(message)
+        if isinstance(announced, str):
+            log.warning("message_rejected", reason=announced)
+            await self._queue.reject(message, announced)
+            return
+        with structlog.contextvars.bound_contextvars(flow=announced.flow, movement=announced.movement):
+            async with held(self._queue, message, self._context.limits.visibility_seconds):
+                done = await self._handle(announced)
+            if done:
+                await self._queue.acknowledge([message.receipt])
+            else:
+                await give_back(self._queue, message)
 
-def giving_back(queue: EventQueue, handle: Handle, visibility_seconds: float) -> Handle:
-    """Return a `handle` that gives a message back after an error, to be delivered again after a growing pause.
-
-    After as many deliveries as the queue allows, the message is in the dead-letter queue.
-    """
-
-    async def handle_or_give_back(message: Message) -> None:
+    def _read(self, message: Message) -> M | str:
+        """Return what the message announces, or why it is rejected."""
         try:
-            await handle(message)
-        except PipelineError as error:
-            pause_seconds = backoff_seconds(message.receive_count, 2.0, visibility_seconds)
-            log.warning(
-                "message_given_back",
-                reason=str(error),
-                error=type(error).__name__,
-                receive_count=message.receive_count,
-                pause_seconds=pause_seconds,
-            )
-            await give_back(queue, message, after_seconds=pause_seconds)
+            announced = decode_message(message.body)
+        except DamagedError as error:
+            return str(error)
+        if not isinstance(announced, self._accepts):
+            return "it does not belong in this queue. Check the settings exports_queue and imports_queue"
+        if not self._context.serves(announced.flow):
+            return f"it is about Flow {announced.flow!r}, which this worker does not serve"
+        return announced
 
-    return handle_or_give_back
+
+def _log_retry(error: BaseException | None, pause_seconds: float) -> None:
+    log.warning("queue_receive_failed", reason=str(error), pause_seconds=pause_seconds)

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from pipeline.domain.errors import LeaseLostError, TransientError
 from pipeline.domain.movement import Flow, Movement, Status
 from pipeline.engine.movements.flow_store import FlowStore
-from pipeline.engine.movements.retries import LostRaceError, compare_and_set
+from pipeline.engine.movements.retries import compare_and_set
+
+Change = Callable[[Movement], Movement]
 
 
 async def begin_movement(
     flows: FlowStore, flow: Flow, only: tuple[str, ...] = (), exclude: tuple[str, ...] = ()
 ) -> tuple[Movement, bool]:
     """Return the Movement to work on and whether it is resumed: the latest if it has not settled, else a new one."""
-    ensure_not_pruned(flow)
 
     def resume(now: Movement) -> Movement:
         if now.settled:
@@ -22,40 +24,41 @@ async def begin_movement(
         taken = now.to(Status.IN_PROGRESS, now.updated)
         return replace(taken, attempts=now.attempts + 1, only=only, exclude=exclude, exported=False)
 
-    async def attempt() -> tuple[Movement, bool]:
-        latest = await cancel_compaction(flows, flow)
-        if latest is not None and not latest.settled:
-            resumed = await flows.update(flow.name, latest.number, resume)
-            if resumed.settled:
-                raise LostRaceError(f"Movement {resumed.number} of Flow {flow.name!r} has settled meanwhile")
-            return resumed, True
-        begun = replace(next_movement(flows, flow, latest), attempts=1, only=only, exclude=exclude)
-        await flows.create(begun)
-        return begun, False
+    def new(movement: Movement) -> Movement:
+        return replace(movement, attempts=1, only=only, exclude=exclude)
 
-    begun = await compare_and_set(attempt, f"the Movements of Flow {flow.name!r}")
-    ensure_not_pruned(await flows.read_flow(flow.name))
-    return begun
+    return await _latest_or_new(flows, flow, resume, new)
 
 
 async def start_movement(
     flows: FlowStore, flow: Flow, only: tuple[str, ...] = (), exclude: tuple[str, ...] = ()
 ) -> tuple[Movement, bool]:
     """Return a Movement for workers to take up, and whether it is new: the latest if it has not settled."""
+
+    def new(movement: Movement) -> Movement:
+        return replace(movement, status=Status.READY, only=only, exclude=exclude)
+
+    movement, exists = await _latest_or_new(flows, flow, lambda now: now, new)
+    return movement, not exists
+
+
+async def _latest_or_new(flows: FlowStore, flow: Flow, take: Change, new: Change) -> tuple[Movement, bool]:
+    """Return the latest Movement, changed by `take`, and True; if it has settled, store and return a `new` one."""
     ensure_not_pruned(flow)
 
     async def attempt() -> tuple[Movement, bool]:
         latest = await cancel_compaction(flows, flow)
         if latest is not None and not latest.settled:
-            return latest, False
-        started = replace(next_movement(flows, flow, latest), status=Status.READY, only=only, exclude=exclude)
-        await flows.create(started)
-        return started, True
+            latest = await flows.update(flow.name, latest.number, take)
+            if not latest.settled:
+                return latest, True
+        movement = new(next_movement(flows, flow, latest))
+        await flows.create(movement)
+        return movement, False
 
-    started, is_new = await compare_and_set(attempt, f"the Movements of Flow {flow.name!r}")
-    if is_new:
-        ensure_not_pruned(await flows.read_flow(flow.name))
-    return started, is_new
+    taken = await compare_and_set(attempt, f"the Movements of Flow {flow.name!r}")
+    ensure_not_pruned(await flows.read_flow(flow.name))
+    return taken
 
 
 async def claim_movement(flows: FlowStore, seen: Movement, worker: str) -> Movement:

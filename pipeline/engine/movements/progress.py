@@ -72,41 +72,37 @@ class ProgressKeeper:
         return self.document.groups.setdefault(label, GroupProgress())
 
     def _count(self, event: Event) -> None:
+        document = self.document
         match event:
-            case RowsRead():
-                group = self._group(event.label)
-                group.rows_read += event.rows
-                group.encoded_bytes += event.encoded_bytes
-            case EventFileStored():
-                self._group(event.label).files_stored += 1
-                self.document.bytes_stored += 0 if event.adopted else event.size
-            case GroupComplete():
-                group = self._group(event.label)
-                group.complete, group.files_listed = True, event.listed
-            case ImportPlanned():
-                group = self._group(event.label)
-                group.files_skipped = max(event.skipped - group.files_imported, 0)
-            case EventFileImported():
-                group = self._group(event.label)
+            case RowsRead(label, rows, encoded_bytes):
+                group = self._group(label)
+                group.rows_read += rows
+                group.encoded_bytes += encoded_bytes
+            case EventFileStored(label=label):
+                self._group(label).files_stored += 1
+                document.bytes_stored += 0 if event.adopted else event.size
+            case GroupComplete(label, listed):
+                group = self._group(label)
+                group.complete, group.files_listed = True, listed
+            case ImportPlanned(label, _, skipped):
+                group = self._group(label)
+                group.files_skipped = max(skipped - group.files_imported, 0)
+            case EventFileImported(label=label, mark=mark):
+                group = self._group(label)
                 group.files_imported += 1
-                group.records_imported += event.mark.upserts + event.mark.deletes
-            case EventFileFailed():
-                self._group(event.label).files_failed += 1
-            case BinaryFileStored():
-                self._count_binary(event)
-            case BinaryFileFailed():
-                self._failed_binaries.add(event.id)
-                self.document.binaries_failed = len(self._failed_binaries)
+                group.records_imported += mark.upserts + mark.deletes
+            case EventFileFailed(label=label):
+                self._group(label).files_failed += 1
+            case BinaryFileStored(size, reused):
+                document.binary_bytes += size
+                document.binaries_reused += reused
+                document.binaries_stored += not reused
+                document.bytes_stored += 0 if reused else size
+            case BinaryFileFailed(binary):
+                self._failed_binaries.add(binary)
+                document.binaries_failed = len(self._failed_binaries)
             case _:
                 pass
-
-    def _count_binary(self, event: BinaryFileStored) -> None:
-        self.document.binary_bytes += event.size
-        if event.reused:
-            self.document.binaries_reused += 1
-        else:
-            self.document.binaries_stored += 1
-            self.document.bytes_stored += event.size
 
     def figures(self) -> RunFigures:
         """Return what this run has read and stored so far, and its duration."""

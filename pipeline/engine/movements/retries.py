@@ -1,4 +1,4 @@
-"""Retries of the engine: after errors that pass, with growing pauses, and after a lost compare-and-set, at once.
+"""Retries of the engine: with growing pauses after errors that pass, and at once after a lost compare-and-set.
 
 Adapters retry single requests by themselves (`pipeline/aws/retries.py`); here whole pieces of work are retried.
 """
@@ -10,13 +10,7 @@ from math import inf
 from typing import TypeVar
 
 import anyio
-from tenacity import (
-    AsyncRetrying,
-    RetryCallState,
-    retry_if_exception_type,
-    stop_after_attempt,
-    stop_never,
-)
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_attempt, stop_never
 
 from pipeline.domain.errors import ConflictError, PipelineError, TransientError
 
@@ -54,15 +48,14 @@ async def retry(
     def before_sleep(state: RetryCallState) -> None:
         note(state.outcome.exception() if state.outcome else None, state.upcoming_sleep)
 
-    retrying = AsyncRetrying(
+    return await AsyncRetrying(
         retry=retry_if_exception_type(on),
         stop=stop_never if tries is None else stop_after_attempt(tries),
         wait=lambda state: backoff_seconds(state.attempt_number, first_seconds, longest_seconds),
         before_sleep=before_sleep,
         sleep=anyio.sleep,
         reraise=True,
-    )
-    return await retrying(work)
+    )(work)
 
 
 async def compare_and_set(attempt: Callable[[], Awaitable[T]], what: str) -> T:
@@ -70,13 +63,8 @@ async def compare_and_set(attempt: Callable[[], Awaitable[T]], what: str) -> T:
 
     TransientError after `COMPARE_AND_SET_TRIES` runs; `what` names the contended document in it.
     """
-    retrying = AsyncRetrying(
-        retry=retry_if_exception_type(LostRaceError),
-        stop=stop_after_attempt(COMPARE_AND_SET_TRIES),
-        sleep=anyio.sleep,
-        reraise=True,
-    )
+    lost, tries = retry_if_exception_type(LostRaceError), stop_after_attempt(COMPARE_AND_SET_TRIES)
     try:
-        return await retrying(attempt)
+        return await AsyncRetrying(retry=lost, stop=tries, sleep=anyio.sleep, reraise=True)(attempt)
     except LostRaceError as error:
         raise TransientError(f"Other processes keep changing {what}. Try again.") from error

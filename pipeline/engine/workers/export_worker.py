@@ -8,26 +8,21 @@ from functools import partial
 import anyio
 import structlog
 
-from pipeline.codec.documents.message import MovementExported, MovementStarted, decode_message, encode_message
-from pipeline.domain.errors import DamagedError, LeaseLostError
+from pipeline.codec.documents.message import MovementExported, MovementStarted, encode_message
+from pipeline.domain.errors import LeaseLostError
 from pipeline.domain.exception_groups import unwrap_exception_group
 from pipeline.domain.ids import FlowName
 from pipeline.domain.movement import Flow, Movement
 from pipeline.engine.export.exporter import Exporter
 from pipeline.engine.export.source_checks import read_streams
-from pipeline.engine.messaging.consumer import Consumer, giving_back
-from pipeline.engine.messaging.leases import give_back, held
+from pipeline.engine.messaging.consumer import Consumer
 from pipeline.engine.messaging.stopping import run_until_set
 from pipeline.engine.movements.context import EngineContext
 from pipeline.engine.movements.lifecycle import claim_movement
 from pipeline.engine.movements.progress import MISSED_UPDATES, ProgressKeeper
-from pipeline.ports.event_queue import EventQueue, Message
+from pipeline.ports.event_queue import EventQueue
 from pipeline.ports.reporter import MovementBegun
 from pipeline.ports.source import Source
-
-WAIT_SECONDS = 5.0
-CONCURRENT_EXPORTS = 1
-"""An export uses a whole processor: another worker is the better place for a second one."""
 
 ConnectSource = Callable[[Flow], Source]
 
@@ -37,7 +32,8 @@ log = structlog.get_logger()
 class ExportWorker:
     """Receives Movements from `exports` until stopped, and announces their groups on the queue of `context`.
 
-    A Movement whose exporter is alive is left to it; one whose exporter has died is resumed.
+    A Movement whose exporter is alive is left to it; one whose exporter has died is resumed. An export uses a whole
+    processor, so there is one at a time.
     """
 
     def __init__(self, context: EngineContext, exports: EventQueue, connect: ConnectSource, worker: str) -> None:
@@ -48,36 +44,12 @@ class ExportWorker:
 
     async def run(self, stop: anyio.Event) -> None:
         """Work until `stop` is set; then end the current export where it is, and give its message back."""
-        handle = giving_back(self._exports, partial(self._handle, stop), self._context.limits.visibility_seconds)
-        consumer = Consumer(self._exports, handle, room=CONCURRENT_EXPORTS, wait_seconds=WAIT_SECONDS, patient=True)
-        await consumer.run(stop)
+        handle = partial(self._handle, stop)
+        await Consumer(self._context, self._exports, (MovementStarted,), handle, room=1, patient=True).run(stop)
 
-    async def _handle(self, stop: anyio.Event, message: Message) -> None:
-        started = self._read(message)
-        if isinstance(started, str):
-            log.warning("message_rejected", reason=started)
-            await self._exports.reject(message, started)
-            return
-        with structlog.contextvars.bound_contextvars(flow=started.flow, movement=started.movement):
-            async with held(self._exports, message, self._context.limits.visibility_seconds):
-                # What is stored before a stop is adopted by the next attempt.
-                done = await run_until_set(stop, partial(self._export, started.flow, started.movement))
-            if done:
-                await self._exports.acknowledge([message.receipt])
-            else:
-                await give_back(self._exports, message)
-
-    def _read(self, message: Message) -> MovementStarted | str:
-        """Return the Movement to export, or why the message is not for this exporter."""
-        try:
-            started = decode_message(message.body)
-        except DamagedError as error:
-            return str(error)
-        if not isinstance(started, MovementStarted):
-            return "it is for importers, and this is the queue of exporters"
-        if not self._context.serves(started.flow):
-            return f"it is about Flow {started.flow!r}, which this worker does not serve"
-        return started
+    async def _handle(self, stop: anyio.Event, started: MovementStarted) -> bool:
+        """Export, unless stopped before the end: what is stored by then is adopted by the next attempt."""
+        return await run_until_set(stop, partial(self._export, started.flow, started.movement))
 
     async def _export(self, flow: FlowName, number: int) -> None:
         movement = await self._context.flows.read_movement(flow, number)

@@ -6,20 +6,17 @@ from dataclasses import replace
 
 import anyio
 
-from pipeline.codec.documents.message import GroupCompleted, MovementExported
+from pipeline.codec.documents.message import GroupCompleted
 from pipeline.domain.errors import TransientError
 from pipeline.domain.ids import FlowName
+from pipeline.domain.movement import Movement
 from pipeline.domain.planning.import_plan import WHOLE, accounted
+from pipeline.engine.imports.movement_handler import Announcement, import_consumer
 from pipeline.engine.imports.movement_import import MovementImport
-from pipeline.engine.messaging.consumer import Consumer, giving_back
-from pipeline.engine.messaging.message_handler import MessageHandler
 from pipeline.engine.movements.context import EngineContext
 from pipeline.engine.movements.progress import figures_of
 from pipeline.engine.movements.settlement import Settlement
 from pipeline.engine.workers.movement_pool import ConnectDestination, MovementPool
-
-WAIT_SECONDS = 5.0
-"""Long polling: an empty receive costs a request, and a worker that stops waits for the current one to end."""
 
 
 class ImportWorker:
@@ -32,11 +29,9 @@ class ImportWorker:
 
     async def run(self, stop: anyio.Event) -> None:
         """Work until `stop` is set; then end the transactions in progress, give messages back, and return."""
-        limits, queue = self._context.limits, self._context.queue
-        pool = MovementPool(self._context, self._connect, self._worker, stop.is_set)
-        handler = MessageHandler(self._context, _AnnouncementHandler(self._context, pool))
-        handle = giving_back(queue, handler.handle, limits.visibility_seconds)
-        consumer = Consumer(queue, handle, room=2 * limits.importers, wait_seconds=WAIT_SECONDS, patient=True)
+        context = self._context
+        pool = MovementPool(context, self._connect, self._worker, stop.is_set)
+        consumer = import_consumer(context, _AnnouncementHandler(context, pool).handle, patient=True)
         async with anyio.create_task_group() as group:
             await group.start(pool.run)
             await consumer.run(stop)
@@ -50,38 +45,23 @@ class _AnnouncementHandler:
         self._context = context
         self._pool = pool
 
-    async def on_group_completed(self, announced: GroupCompleted) -> bool:
-        """Import the group, or the shard of it. TransientError when its Movement does not name a File List yet."""
+    async def handle(self, announced: Announcement) -> bool:
+        """Import the group, or the shard of it, and settle the Movement; return whether the message is done with."""
         movement = await self._context.flows.read_movement(announced.flow, announced.movement)
         if movement.settled:
             return True  # the File Lists of later Movements name what this one did not import
-        current = movement.file_lists.get(announced.label)
-        if current is None:
-            raise TransientError(
-                f"Movement {movement.number} of Flow {movement.flow!r} has no File List of the group "
-                f"{announced.label!r} yet."
-            )
-        if current != announced.key and announced.grown_from is None:  # a later attempt to export has replaced the list
-            announced = replace(announced, key=current, shard=WHOLE)
+        done = True
+        if isinstance(announced, GroupCompleted):
+            announced = _current(announced, movement)
         async with self._pool.use(movement) as importing:
-            await importing.refresh()
-            done = await importing.import_group(announced)
-            if announced.grown_from is None:
-                await self._settle(movement.flow, movement.number, importing)
+            if isinstance(announced, GroupCompleted):
+                await importing.refresh()
+                done = await importing.import_group(announced)
+                if announced.grown_from is not None:
+                    return done
+            async with importing.settling:
+                await self._settle_if_accounted(movement.flow, movement.number, importing)
         return done
-
-    async def on_movement_exported(self, announced: MovementExported) -> bool:
-        """Settle the Movement if all of it is accounted for."""
-        movement = await self._context.flows.read_movement(announced.flow, announced.movement)
-        if not movement.settled:
-            async with self._pool.use(movement) as importing:
-                await self._settle(movement.flow, movement.number, importing)
-        return True
-
-    async def _settle(self, flow: FlowName, number: int, importing: MovementImport) -> None:
-        """Settle the Movement if it is exported and every file of its lists is accounted for."""
-        async with importing.settling:
-            await self._settle_if_accounted(flow, number, importing)
 
     async def _settle_if_accounted(self, flow: FlowName, number: int, importing: MovementImport) -> None:
         movement = await self._context.flows.read_movement(flow, number)
@@ -99,3 +79,15 @@ class _AnnouncementHandler:
         figures = figures_of(await self._context.flows.read_progress(flow, number), max(seconds, 0.0))
         settlement = Settlement(self._context, importing.session)
         await settlement.settle(movement, lists, importing.marks, unmarked, figures)
+
+
+def _current(announced: GroupCompleted, movement: Movement) -> GroupCompleted:
+    """Return the announcement with the present File List of its group. TransientError when there is none yet."""
+    current = movement.file_lists.get(announced.label)
+    if current is None:
+        raise TransientError(
+            f"Movement {movement.number} of Flow {movement.flow!r} has no File List of the group {announced.label!r} yet."
+        )
+    if current == announced.key or announced.grown_from is not None:
+        return announced
+    return replace(announced, key=current, shard=WHOLE)  # a later attempt to export has replaced the list
