@@ -1,4 +1,4 @@
-"""Runs the benchmarks that are named, or all, and prints a table each."""
+"""Runs the named benchmarks, or all, and prints a table for each."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ BENCHMARKS: dict[str, Callable[[Path], None]] = {
 
 
 def main() -> None:
-    """Run."""
+    """Run the benchmarks named in the arguments."""
     names = sys.argv[1:] or list(BENCHMARKS)
     unknown = [name for name in names if name not in BENCHMARKS]
     if unknown:

@@ -1,9 +1,9 @@
-"""The least that a first Movement of the table `item` does: its rows become lines of JSON, zstd, lines, and rows again.
+"""The minimum work of a first Movement of the table `item`: rows to JSON lines, to zstd, to lines, and back to rows.
 
     python bare_copy.py write SOURCE_URI | python bare_copy.py read DESTINATION_URI
 
-Two processes with a pipe between them, and the pipeline's own ways of making lines and of taking them apart. Nothing is
-stored, hashed, compared or marked, and nobody could carry it on: what a Movement takes longer is what that costs.
+Two processes with a pipe between them, which encode and decode lines with the pipeline's own code. Nothing is stored,
+hashed, compared or marked, and an interrupted copy cannot be resumed. A Movement's extra time is the cost of these.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def write(source: str, to: IO[bytes]) -> None:
 
 
 def read(source: BufferedReader, destination: str) -> None:
-    """Put the rows in that compressed lines hold."""
+    """Load the rows from compressed lines."""
     lines = Lines(*[[LineColumn(name, Holds.TEXT) for name in names] for names in (TYPES, ["id"])])
     decoder, rest = ZstdDecoder(), b""
     with psycopg.connect(destination) as connection, connection.cursor().copy(_COPY) as copy:

@@ -1,7 +1,7 @@
-"""Binary Files on SeaweedFS: 2,000 of 20 KB and 4 large ones, stored and read by the engine and by other S3 clients in one run.
+"""Binary Files on SeaweedFS: 2,000 of 20 KB and 4 large ones, stored and read by the engine and other S3 clients in one run.
 
-`BENCH_LARGE_MB` is the size of a large one (512 is what the figures in docs/explanation/performance.md were made with),
-`BENCH_ROUNDS` how often the small ones are stored and read; medians are printed. The other clients are the extra `bench`.
+`BENCH_LARGE_MB` is the size of a large file (the figures in docs/explanation/performance.md use 512). `BENCH_ROUNDS` is how
+often the small files are stored and read; the table shows medians. The extra `bench` installs the other clients.
 """
 
 from __future__ import annotations
@@ -48,11 +48,11 @@ Opened = tuple[str, Callable[[str], Client]]
 
 class _Silent:
     def report(self, event: Event) -> None:
-        """Take no note."""
+        """Ignore the event."""
 
 
 class Engine:
-    """What an exporter and an importer do, with packs or without."""
+    """Stores and reads as an exporter and an importer do, with or without packs."""
 
     def __init__(self, store: ObjectStore, flow: str, packed_bytes: int) -> None:
         self._store, self._flow, self._packed_bytes = store, FlowName(flow), packed_bytes
@@ -71,7 +71,7 @@ class Engine:
         self._ids[name] = await self._files.store(_opening(lambda: _pieces_of(path)))
 
     async def end(self) -> None:
-        """Make durable what was put, and forget what is known: the reader is another process."""
+        """Make all content durable, and start with empty caches, as a reader in another process does."""
         await self._files.flush()
         self._files = self._as_a_new_process()
 
@@ -130,7 +130,7 @@ async def _measure(server: S3Server, bucket: str, large: Path) -> None:
 
 
 def _same(client: Client, flow: str) -> Client:
-    """The other clients know no Flows."""
+    """Return the client itself: other clients have no Flows."""
     return client
 
 
@@ -184,7 +184,10 @@ async def _large(client: Client, prefix: str, large: Path) -> tuple[float, float
 async def _timed(
     work: Work, names: Sequence[str], at_once: int, size: int, end: Callable[[], Awaitable[None]] | None
 ) -> tuple[float, float]:
-    """Do the work for all names; return seconds and CPU seconds of this process. Each MUST come to `size` bytes."""
+    """Do the work for all names; return the seconds and CPU seconds of this process.
+
+    RuntimeError unless each result is `size` bytes.
+    """
     waiting = iter(names)
 
     async def take() -> None:

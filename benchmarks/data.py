@@ -1,4 +1,4 @@
-"""The data that is moved: rows of 12 columns and some 380 bytes of JSON, no two alike."""
+"""The data to move: distinct rows of 12 columns and about 380 bytes of JSON."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ TYPES = {
     "id": "integer", "name": "text", "email": "text", "city": "text", "note": "text", "amount": "real",
     "quantity": "integer", "created": "text", "updated": "text", "active": "integer", "reference": "text", "body": "text",
 }  # fmt: skip
-"""The same columns, by the names that the format of Event Files has for their types."""
+"""The same columns with the type names of Event Files."""
 _WORDS = ("alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota", "kappa", "lambda", "müller")
 
 
 def rows(count: int) -> Iterator[tuple[object, ...]]:
-    """Give `count` rows, the same ones every time."""
+    """Yield `count` rows, the same in every run."""
     dice = random.Random(1)
     for number in range(count):
         moment = f"{dice.randrange(10**6):06}Z"
@@ -33,7 +33,7 @@ def rows(count: int) -> Iterator[tuple[object, ...]]:
 
 
 def build(path: Path, count: int) -> None:
-    """Make a database with one table of `count` rows."""
+    """Create a database with one table of `count` rows."""
     with sqlite3.connect(path) as db:
         db.execute(f"CREATE TABLE item({COLUMNS})")
         db.executemany(f"INSERT INTO item VALUES({','.join('?' * 12)})", rows(count))

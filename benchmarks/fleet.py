@@ -1,7 +1,7 @@
-"""Workers on SeaweedFS and an SQS: how the import of one group scales, and what it costs beside a bare loop.
+"""Workers on SeaweedFS and SQS: how the import of one group scales, and its cost compared with a bare loop.
 
-The importers are processes of their own. Scaling is measured with a destination that takes 50 ms a transaction, and with one
-that does nothing but read every record, so that the processor is the limit.
+Each importer is a process. Scaling is measured with a destination that takes 50 ms a transaction, and with one that only
+reads every record, so that the processor is the limit.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def run(directory: Path) -> None:
 
 @contextmanager
 def _exported(directory: Path, rows: int, **settings: str) -> Iterator[Fleet]:
-    """A Flow with one Movement that is exported, and stays so: it is imported again and again, and never settles."""
+    """Yield a Flow with one exported Movement, which never settles and can be imported many times."""
     with (
         seaweedfs() as s3,
         ministack() as stack,
@@ -66,7 +66,7 @@ async def _keep_open(fleet: Fleet) -> None:
 
 
 def _import(fleet: Fleet, kind: str, processes: int) -> tuple[float, int]:
-    """Import the group anew, and return the seconds from the first announcement on, and the largest peak memory."""
+    """Import the group into an empty destination; return the seconds since its announcement and the largest peak memory."""
     for path in fleet.directory.glob("*.db*"):
         if not path.name.startswith("app.db"):
             path.unlink()

@@ -1,4 +1,4 @@
-"""One importer process of the benchmark `fleet`: waits for the word, imports the group with others, and says what it took.
+"""An importer process of the benchmark `fleet`: it waits for the start, imports the group, and writes its measurements.
 
 python -m benchmarks.importing DIRECTORY KIND NUMBER
 """
@@ -42,7 +42,7 @@ SLOW_SECONDS = 0.05
 
 
 class Counting:
-    """A Reporter that writes down, for all processes to see, how many Event Files this one has imported."""
+    """A Reporter that writes the number of Event Files imported by this process to a file."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -56,7 +56,7 @@ class Counting:
 
 
 class Marking:
-    """A destination whose transactions take 50 ms, or that reads every record and keeps none; marks are SQLite's."""
+    """A destination that takes 50 ms a transaction, or reads every record and stores none. It keeps marks in SQLite."""
 
     def __init__(self, path: Path, *, reading: bool) -> None:
         self._marks = SqliteDestination(path)
@@ -71,7 +71,7 @@ class Marking:
 
 
 async def _nothing() -> AsyncIterator[bytes]:
-    """No blocks: what takes the time has been done before, outside of SQLite's one write lock."""
+    """Yield no blocks: the time has been spent before, outside SQLite's write lock."""
     blocks: tuple[bytes, ...] = ()
     for block in blocks:
         yield block
@@ -102,7 +102,7 @@ class _MarkingSession:
 
 
 async def main(directory: Path, kind: str, number: int) -> None:
-    """Get ready, wait for the word, import, and write down the peak of this process's memory."""
+    """Prepare, wait for the start, import, and write this process's peak memory to a file."""
     settings = load_settings()
     reporter = Counting(directory / f"imported{number}")
     async with open_runtime(settings) as runtime, runtime.fleet_context(reporter) as parts:
@@ -119,7 +119,7 @@ async def main(directory: Path, kind: str, number: int) -> None:
 
 
 async def work(parts: EngineContext, movement: Movement, directory: Path, kind: str, number: int) -> None:
-    """Import until all is marked."""
+    """Import until all Event Files are marked."""
     path = directory / f"{kind}.db"
     destination: Destination = SqliteDestination(path) if kind == "sqlite" else Marking(path, reading=kind == "reading")
 
@@ -155,7 +155,7 @@ def _note_end(directory: Path, number: int) -> None:
 
 
 async def bare_loop(parts: EngineContext, movement: Movement, path: Path) -> None:
-    """What a script does: each file downloaded, decompressed, parsed, upserted in a transaction of its own."""
+    """Download, decompress and parse each file, and upsert it in its own transaction, as a script would."""
     ((_, key),) = movement.file_lists.items()
     db = apsw.Connection(str(path))
     made = False

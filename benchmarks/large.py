@@ -1,4 +1,4 @@
-"""A source of 5 GB with a 2 GB attachment: the resident memory of the process that moves it, beside a source 100 times smaller."""
+"""Peak memory of a Movement: a source of 5 GB with a 2 GB attachment, compared with one 100 times smaller."""
 
 from __future__ import annotations
 

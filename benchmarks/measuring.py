@@ -1,4 +1,4 @@
-"""Running a command as a process of its own, and what it took."""
+"""Runs a command as a process and measures it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _SMALL_PARENT = Path(__file__).with_name("small_parent.py")
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What one process took: wall-clock seconds and the peak of its resident memory in bytes; and what it printed."""
+    """The wall-clock seconds, peak resident memory in bytes, and output of one process."""
 
     seconds: float
     peak_bytes: int
@@ -24,13 +24,13 @@ class Run:
 
     @property
     def summary(self) -> dict[str, dict[str, int]]:
-        """The last JSON object it printed."""
+        """The last JSON object of the output."""
         last: dict[str, dict[str, int]] = orjson.loads(self.output.splitlines()[-1])
         return last
 
 
 def run(arguments: Sequence[str | Path], directory: Path, settings: Mapping[str, str] | None = None) -> Run:
-    """Run a command to its end; raise when it fails."""
+    """Run a command to its end. RuntimeError if it fails."""
     taken = directory / "taken"
     parent = [sys.executable, "-I", "-S", _SMALL_PARENT, taken]
     printed = subprocess.run(
@@ -52,5 +52,5 @@ def move(*arguments: str | Path, directory: Path, settings: Mapping[str, str] | 
 
 
 def _as_installed() -> dict[str, str]:
-    """The environment, in which modules are compiled once and kept: what is installed is, in a checkout it can be forbidden."""
+    """Return the environment without a ban on compiled modules: an installed package has them, too."""
     return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}

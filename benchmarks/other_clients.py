@@ -1,4 +1,4 @@
-"""Other S3 clients, as their documentation uses them, beside which the benchmark `binary_files` measures the engine."""
+"""Other S3 clients for the benchmark `binary_files`, used as their documentation shows."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ AT_ONCE = 16
 
 
 class Client(Protocol):
-    """Stores contents by name, and reads them."""
+    """Stores and reads contents by name."""
 
     async def put(self, name: str, data: bytes) -> None:
         """Store a small content."""
@@ -29,16 +29,16 @@ class Client(Protocol):
         ...
 
     async def end(self) -> None:
-        """Make durable what was put."""
+        """Make all content durable."""
         ...
 
     async def get(self, name: str) -> int:
-        """Read a content, keeping none of it; return its size."""
+        """Read a content and discard it; return its size."""
         ...
 
 
 class _Discarding(io.RawIOBase):
-    """Counts what is written."""
+    """Counts the bytes written, and discards them."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -53,7 +53,7 @@ class _Discarding(io.RawIOBase):
 
 
 class TransferManager:
-    """boto3's transfer manager, which has threads of its own."""
+    """boto3's transfer manager, which runs its own threads."""
 
     def __init__(self, manager: Any, bucket: str) -> None:
         self._manager, self._bucket = manager, bucket
@@ -66,7 +66,7 @@ class TransferManager:
         await self._done(lambda: self._manager.upload(str(path), self._bucket, name))
 
     async def end(self) -> None:
-        """Nothing: it is durable."""
+        """Do nothing: contents are durable already."""
 
     async def get(self, name: str) -> int:
         sink = _Discarding()
@@ -78,7 +78,7 @@ class TransferManager:
 
 
 class S3Fs:
-    """s3fs, by its coroutines."""
+    """s3fs, through its coroutines."""
 
     def __init__(self, files: Any, bucket: str) -> None:
         self._files, self._bucket = files, bucket
@@ -90,19 +90,19 @@ class S3Fs:
         await self._files._put_file(str(path), f"{self._bucket}/{name}")
 
     async def end(self) -> None:
-        """Nothing: it is durable."""
+        """Do nothing: contents are durable already."""
 
     async def get(self, name: str) -> int:
         path = f"{self._bucket}/{name}"
         if "/large/" not in name:
             return len(await self._files._cat_file(path))
-        with NamedTemporaryFile() as file:  # it wants one that it can cut
+        with NamedTemporaryFile() as file:  # it needs a file that it can truncate
             await self._files._get_file(path, file.name)
             return os.fstat(file.fileno()).st_size
 
 
 class Obstore:
-    """obstore: Rust's object_store."""
+    """obstore, which wraps Rust's object_store."""
 
     def __init__(self, module: Any, store: Any) -> None:
         self._module, self._store = module, store
@@ -114,7 +114,7 @@ class Obstore:
         await self._module.put_async(self._store, name, path)
 
     async def end(self) -> None:
-        """Nothing: it is durable."""
+        """Do nothing: contents are durable already."""
 
     async def get(self, name: str) -> int:
         found = await self._module.get_async(self._store, name)

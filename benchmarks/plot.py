@@ -1,4 +1,4 @@
-"""Draws a benchmark's table as bars.
+"""Draws a benchmark's table as a bar chart.
 
 python plot.py WHERE.svg   with {"title": …, "bars": [[words, rows a second], …], "note": …} on standard input
 """
@@ -12,9 +12,9 @@ from matplotlib import pyplot
 
 
 def main(where: str) -> None:
-    """Draw."""
+    """Read the table from standard input, and write the SVG file."""
     pyplot.switch_backend("svg")
-    pyplot.rcParams["svg.hashsalt"] = "pipeline"  # the same table, the same file
+    pyplot.rcParams["svg.hashsalt"] = "pipeline"  # makes the file reproducible
     table = json.load(sys.stdin)
     words = [bar[0] for bar in table["bars"]]
     rates = [bar[1] / 1000 for bar in table["bars"]]

@@ -1,12 +1,16 @@
-"""500,000 rows from PostgreSQL to PostgreSQL, against `COPY … TO | COPY … FROM` in binary of the same table; and an upsert
-of all rows, changed, against a COPY to a staging table with `INSERT … ON CONFLICT` written by hand.
+"""500,000 rows from PostgreSQL to PostgreSQL, compared with a binary `COPY … TO | COPY … FROM` of the same table; and an
+upsert of all rows, changed, compared with a COPY to a staging table and a hand-written `INSERT … ON CONFLICT`.
 
-One server holds both databases, durable as it comes, on a Unix socket of this machine. The pipe is two connections of one
-process. The Movement is a whole process, from the start of the interpreter to the settled Movement, with the store in a
-directory. The bare loop (bare_copy.py) makes the same of the rows on their way, and does nothing besides. dlt copies the
-same table by its pyarrow backend, a whole process too, in an environment of its own. Of the upsert only the import is
-measured on both sides: by hand, text that COPY takes as it is; here, Event Files that have been fetched and unpacked, JSON
-that must become rows. Not measured: a network between the two.
+One server with default durability holds both databases; it listens on a Unix socket of this machine.
+
+- The pipe: two connections of one process.
+- The Movement: a whole process, from the start of the interpreter to the settled Movement, with the store in a directory.
+- The bare loop (bare_copy.py): converts the rows as a Movement does, and does nothing else.
+- dlt: copies the table with its pyarrow backend, as a whole process in its own environment.
+- The upsert: only the import is measured. By hand it is text that COPY takes unchanged; here, Event Files in memory,
+  decompressed, whose JSON must become rows.
+
+No network lies between client and server.
 """
 
 from __future__ import annotations
@@ -78,7 +82,7 @@ def run(directory: Path) -> None:
 def _one_round(
     server: PostgresqlServer, databases: dict[str, str], changed: Changed, directory: Path, *, with_dlt: bool
 ) -> dict[str, float]:
-    """Return the seconds that each took, and the peak of a Movement's memory in bytes."""
+    """Return the seconds of each, and a Movement's peak memory in bytes."""
     directory.mkdir()
     for name in ("piped", "moved"):
         _make(server, name)
@@ -106,7 +110,7 @@ def _make(server: PostgresqlServer, database: str) -> None:
 
 
 def fill(uri: str, count: int) -> None:
-    """Make the table `item` with so many rows, and have the server know it."""
+    """Create the table `item` with this many rows, and analyze it."""
     with psycopg.connect(uri, autocommit=True) as connection:
         connection.execute(_CREATE)
         with connection.cursor().copy("COPY item FROM STDIN") as copy:
@@ -116,7 +120,7 @@ def fill(uri: str, count: int) -> None:
 
 
 def _pipe(source: str, destination: str) -> float:
-    """COPY | COPY, binary, into an equal table."""
+    """Copy with COPY | COPY, binary, into an equal table."""
     with psycopg.connect(source) as one, psycopg.connect(destination) as other:
         begun = time.perf_counter()
         other.execute(_CREATE)
@@ -131,7 +135,7 @@ def _pipe(source: str, destination: str) -> float:
 
 
 def _bare(source: str, destination: str, directory: Path) -> float:
-    """The bare loop into an equal table."""
+    """Run the bare loop into an equal table."""
     with psycopg.connect(destination, autocommit=True) as connection:
         connection.execute(_CREATE)
     here = {"PYTHONPATH": str(Path(__file__).parents[1])}
@@ -140,12 +144,12 @@ def _bare(source: str, destination: str, directory: Path) -> float:
     with psycopg.connect(destination) as connection:
         assert connection.execute("SELECT count(*) FROM item").fetchone() == (
             ROWS,
-        )  # sh tells only how the second ended
+        )  # sh returns only the status of the second
     return seconds
 
 
 def _dlt(source: str, destination: str, directory: Path) -> float:
-    """dlt, as its documentation has it; RuntimeError with what it says when it fails."""
+    """Run dlt as its documentation shows. RuntimeError with its output if it fails."""
     python = environment("others", _OTHERS) / "python"
     settings = {"DLT_DATA_DIR": str(directory / "dlt"), "RUNTIME__DLTHUB_TELEMETRY": "false"}
     shutil.rmtree(directory / "dlt", ignore_errors=True)
@@ -171,7 +175,7 @@ def _changed() -> Iterator[tuple[object, ...]]:
 
 
 def _text() -> bytes:
-    """Return all rows, changed, as COPY has them."""
+    """Return all rows, changed, in the text format of COPY."""
     return "".join(
         "\t".join("\\N" if value is None else str(value) for value in row) + "\n" for row in _changed()
     ).encode()
@@ -180,9 +184,9 @@ def _text() -> bytes:
 def _upserts(
     server: PostgresqlServer, databases: dict[str, str], changed: Changed, *, by_hand_first: bool
 ) -> dict[str, float]:
-    """Return the seconds by hand and of the connector, each onto an equal table with all rows in it.
+    """Return the seconds of the hand-written upsert and of the connector, each on an equal full table.
 
-    What one leaves to the server and the disk is written before the other begins, and they take turns to be first.
+    A checkpoint separates the two, and they alternate in going first.
     """
 
     def by_hand() -> float:
@@ -230,14 +234,14 @@ async def _upsert(uri: str, files: Sequence[FileToLoad]) -> float:
 
 @dataclass(frozen=True, slots=True)
 class EventFile:
-    """An Event File that has been fetched and unpacked: blocks of whole lines."""
+    """An Event File in memory, decompressed: blocks of whole lines."""
 
     chunk: int
     count: int
     blocks: Sequence[bytes]
 
     def to_load(self) -> FileToLoad:
-        """Return it as the importer hands it over, which it can be once."""
+        """Return it as the importer passes it on; its content can be read once."""
         file = EventFileId(1, _SCHEMA.stream, Phase.INCREMENTAL, self.chunk)
 
         async def content() -> AsyncIterator[bytes]:
@@ -252,7 +256,7 @@ class EventFile:
 
 @dataclass(frozen=True, slots=True)
 class Changed:
-    """All rows, changed: as text that COPY takes, and as incremental Event Files."""
+    """All rows, changed: as text for COPY, and as incremental Event Files."""
 
     text: bytes
     files: Sequence[EventFile]

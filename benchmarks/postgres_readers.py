@@ -1,7 +1,7 @@
-"""One large table of PostgreSQL, read with one, two and three connections, beside `COPY TO STDOUT` of it in binary.
+"""One large table of PostgreSQL, read with one, two and three connections, compared with a binary `COPY TO STDOUT`.
 
-Each reading is a whole process of its own. What is read is what an export reads: in key order, hashed; once as where nothing
-has changed, and once with a line of JSON for every row, as in a first Movement. `BENCH_READ_ROWS`: another number of rows.
+Each read is a whole process. It reads as an export does, in key order and with hashes: once as if nothing had changed, and
+once with a JSON line for every row, as in a first Movement. `BENCH_READ_ROWS` sets the number of rows.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ async def _read(uri: str, *, readers: int, with_lines: bool) -> None:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Read once."""
+    """Read the table once."""
     uri, way, readers = arguments
     if way == "copy":
         _copy(uri)

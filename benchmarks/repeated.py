@@ -1,4 +1,4 @@
-"""A Flow with 10,000 Event Files, all imported: how long a repeated Movement takes to decide so."""
+"""How long a repeated Movement takes to find that 10,000 Event Files are already imported."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a repeated Movement costs: 2 million rows of 12 columns, and 20,000 files. `BENCH_ROWS`, `BENCH_FILES`: others."""
+"""The cost of a repeated Movement: 2 million rows and 20,000 files; `BENCH_ROWS` and `BENCH_FILES` set other numbers."""
 
 from __future__ import annotations
 
@@ -82,9 +82,9 @@ def _ensure_nothing_moved(run_: measuring.Run) -> None:
 
 
 def _change(database: Path, round_: int) -> int:
-    """Change 0.1 % of the rows at random: four fifths updates, a tenth each inserts and deletes; return how many.
+    """Change 0.1 % of the rows at random: 80 % updates, 10 % inserts, 10 % deletes; return their number.
 
-    No row is changed in two rounds.
+    No row is changed twice.
     """
     count = ROWS // 1000
     chosen = random.Random(2).sample(range(ROWS), count * ROUNDS)[round_::ROUNDS]
@@ -100,7 +100,7 @@ def _change(database: Path, round_: int) -> int:
 
 
 def _state_bytes(directory: Path) -> int:
-    """Return the size of the state that the next Movement compares with: of each stream, the newest whole state."""
+    """Return the size of the state that the next Movement compares with: each stream's newest whole state."""
     states = [path for path in directory.glob(".pipeline/store/objects/flows/*/snapshots/*/*") if path.is_file()]
     newest = {path.parent: path for path in sorted(states, key=lambda path: path.stat().st_mtime_ns)}
     return sum(path.stat().st_size for path in newest.values())

@@ -1,6 +1,6 @@
-"""The bare scan that reading is measured against: `SELECT *` in key order, in Python, every row read and thrown away.
+"""The bare scan as a baseline for reading: `SELECT *` in key order, in Python; every row is read and discarded.
 
-With apsw, which makes tuples in half the time that the sqlite3 module takes: the harder measure.
+It uses apsw, which is twice as fast as the sqlite3 module and so the stricter baseline.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ for _ in apsw.Connection(sys.argv[1]).execute("SELECT * FROM item ORDER BY id"):
 
 
 def scan(database: str, directory: Path) -> measuring.Run:
-    """Scan the table `item` in a process of its own."""
+    """Scan the table `item` in its own process."""
     script = directory / "scan.py"
     script.write_text(_SCAN)
     return measuring.run([sys.executable, script, database], directory)

@@ -1,9 +1,9 @@
-"""Runs a command as its child, and writes down what it took: its exit status, seconds, and the peak of its memory in bytes.
+"""Runs a command as its child, and writes its exit status, seconds, and peak memory in bytes to a file.
 
 python small_parent.py WHERE COMMAND [ARGUMENT …]
 
-The kernel counts to the peak of a process what its parent held when it was started (Linux, exec_mmap): so the parent must
-be small, which a benchmark with its data in memory is not.
+The kernel includes the parent's memory at the start in the peak of a process (Linux, exec_mmap). So the parent must be
+small, which a benchmark with its data in memory is not.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 
 
 def main(where: str, *command: str) -> None:
-    """Run."""
+    """Run the command, and write its measurements to the file `where`."""
     begun = time.perf_counter()
     process = os.posix_spawnp(command[0], command, os.environ)
     _, status, usage = os.wait4(process, 0)

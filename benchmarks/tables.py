@@ -1,7 +1,7 @@
-"""500,000 rows from SQLite to SQLite, against SQLite's own `ATTACH; INSERT … SELECT` into an equal table.
+"""500,000 rows from SQLite to SQLite, compared with SQLite's own `ATTACH; INSERT … SELECT` into an equal table.
 
-With equal tables SQLite copies records as they are (https://www.sqlite.org/src/doc/trunk/src/insert.c, "transfer
-optimization"); a condition that always holds keeps it from that, so that it reads and writes each row. Both are shown.
+Between equal tables SQLite copies whole records (https://www.sqlite.org/src/doc/trunk/src/insert.c, "transfer
+optimization"). A condition that always holds prevents that, so that SQLite reads and writes each row. Both are measured.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Verifying 2 million equal rows, against the bare scan of one side; and a repair. `BENCH_ROWS`: another size."""
+"""Verifying 2 million equal rows, compared with the bare scan of one side; and a repair. `BENCH_ROWS` sets another size."""
 
 from __future__ import annotations
 
