@@ -1,19 +1,37 @@
-"""Constraints of another technology as clauses of SQL, and the messages about those that do not hold."""
+"""Constraints of tables: read for other technologies, as clauses of SQL, and in messages."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import structlog
 
 from pipeline.connectors.sql.identifiers import quoted, quoted_list
-from pipeline.domain.constraints import ForeignKey, Index, UnsupportedConstraint
+from pipeline.domain.constraints import ForeignKey, Index, IndexColumn, TableConstraints, UnsupportedConstraint
 from pipeline.domain.ids import StreamName
 
 _log = structlog.get_logger(__name__)
 
 EXAMPLE_ROWS = 3
 """How many of the rows that break a foreign key a message names."""
+
+
+def table_constraints(found: Iterable[Index | ForeignKey | UnsupportedConstraint]) -> TableConstraints:
+    """Return the constraints of a table by kind, each in the order given."""
+    constraints = list(found)
+    return TableConstraints(
+        indexes=tuple(it for it in constraints if isinstance(it, Index)),
+        foreign_keys=tuple(it for it in constraints if isinstance(it, ForeignKey)),
+        unsupported=tuple(it for it in constraints if isinstance(it, UnsupportedConstraint)),
+    )
+
+
+def index_columns(names: Sequence[str], descending: Sequence[bool]) -> tuple[IndexColumn, ...]:
+    """Return the columns by which an index sorts. The second occurrence of a column sorts nothing."""
+    found: dict[str, IndexColumn] = {}
+    for name, is_descending in zip(names, descending, strict=True):
+        found.setdefault(name, IndexColumn(name, is_descending))
+    return tuple(found.values())
 
 
 def foreign_key_clause(key: ForeignKey, references: str) -> str:

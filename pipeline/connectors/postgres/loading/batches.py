@@ -22,7 +22,7 @@ BATCH_BYTES = 4 << 20
 
 @dataclass(frozen=True)
 class Origin:
-    """The lines of a block. `where` returns the Event File and the line number there of the line at a place, from 0."""
+    """A block, and where its lines were read: `where` returns Event File and line number of the line at a place, from 0."""
 
     block: bytes
     where: Callable[[int], tuple[EventFileId, int]]
@@ -34,8 +34,8 @@ class Origin:
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
-    """A run, and the block that it is from. As a step it is applied alone: see `Batches`."""
+class BlockRun:
+    """A run and the origin of its records. As a step, it is applied alone (see `Batches`)."""
 
     run: Run
     origin: Origin
@@ -43,26 +43,26 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Complete rows to load together. `data`, in the form of a COPY, has the last row of each key of all `members`.
+    """Complete rows to load together. `data` has the last row of each key of all runs, in the form of a COPY.
 
-    Where keys are not considered, it has all rows.
+    If keys are ignored, it has all rows.
     """
 
-    members: Sequence[Member]
+    runs: Sequence[BlockRun]
     columns: tuple[str, ...]
     data: Sequence[bytes]
 
 
 @dataclass(frozen=True, slots=True)
-class Invalid:
+class InvalidLines:
     """Lines of a block that cannot become rows."""
 
     lines: Sequence[InvalidLine]
     origin: Origin
 
 
-Step: TypeAlias = Batch | Member | Invalid
-"""What is applied next."""
+Step: TypeAlias = Batch | BlockRun | InvalidLines
+"""The unit in which records are applied."""
 
 
 class Batches:
@@ -78,7 +78,7 @@ class Batches:
         self._ignores_keys = ignores_keys
         self._batch_bytes = batch_bytes
         self._enough_bytes = 0  # the first block is a batch, so that the server has work at once
-        self._members: list[Member] = []
+        self._runs: list[BlockRun] = []
         self._data: list[bytes] = []
         self._keys: set[object] = set()
         self._bytes = 0
@@ -93,32 +93,32 @@ class Batches:
 
     def rest(self) -> Iterator[Step]:
         """Give what is still gathered."""
-        if self._members:
-            yield Batch(self._members, self._members[0].run.columns, self._data)
-            self._members, self._data, self._keys, self._bytes = [], [], set(), 0
+        if self._runs:
+            yield Batch(self._runs, self._runs[0].run.columns, self._data)
+            self._runs, self._data, self._keys, self._bytes = [], [], set(), 0
             self._enough_bytes = self._batch_bytes
 
     def _steps(self, found: Sequence[Run | InvalidLine], origin: Origin) -> Iterator[Step]:
         for _, group in groupby(found, type):
-            members = list(group)
-            invalid = [one for one in members if isinstance(one, InvalidLine)]
+            steps = list(group)
+            invalid = [one for one in steps if isinstance(one, InvalidLine)]
             if invalid:
                 yield from self.rest()
-                yield Invalid(invalid, origin)
-            for run in members:
+                yield InvalidLines(invalid, origin)
+            for run in steps:
                 if isinstance(run, Run):
                     yield from self._gather(run, origin)
 
     def _gather(self, run: Run, origin: Origin) -> Iterator[Step]:
         if not self._can_be_gathered(run):
             yield from self.rest()
-            yield Member(run, origin)
+            yield BlockRun(run, origin)
             return
         last, keys = (run, ()) if self._ignores_keys else run.last_of_each_key()
         if not self._keys.isdisjoint(keys):
             yield from self.rest()
         data = last.data
-        self._members.append(Member(run, origin))
+        self._runs.append(BlockRun(run, origin))
         self._data.append(data)
         self._keys.update(keys)
         self._bytes += len(data)

@@ -3,8 +3,8 @@
 In PostgreSQL's CSV with the escape character `\\` and the NULL string `null`, a value's JSON text is its CSV text:
 numbers, true, false, null, and strings with their quotes. msgspec splits the lines and checks that they are JSON
 (`msgspec.Raw`), without a Python object for a value. Only escapes other than `\\"` and `\\\\` must be resolved, for a
-whole block at once (`copy_data`), and tagged objects (`pipeline.codec.values`), one by one.
-docs/explanation/performance.md has the figures beside other ways.
+whole block at once (`copy_data`), and tagged objects (`pipeline.codec.values`), one by one. The figures are in
+docs/explanation/performance.md.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class InvalidLine:
-    """A line that cannot become a row, from 0 in the block, and why."""
+    """A line that cannot become a row: its place, from 0 in the block, and why."""
 
     place: int
     error: InvalidRecordError

@@ -16,7 +16,15 @@ from typing import assert_never
 
 import orjson
 
-from pipeline.connectors.postgres.loading.batches import BATCH_BYTES, Batch, Batches, Invalid, Member, Origin, Step
+from pipeline.connectors.postgres.loading.batches import (
+    BATCH_BYTES,
+    Batch,
+    Batches,
+    BlockRun,
+    InvalidLines,
+    Origin,
+    Step,
+)
 from pipeline.connectors.postgres.loading.copy_in import Staging
 from pipeline.connectors.postgres.loading.csv_lines import Lines, Run
 from pipeline.connectors.postgres.loading.import_ledger import ImportLedger
@@ -82,9 +90,9 @@ class FileLoad:
             match step:
                 case Batch():
                     self._apply_batch(step)
-                case Member():
+                case BlockRun():
                     self._apply_alone(step)
-                case Invalid():
+                case InvalidLines():
                     reasons = [(one.place, RejectReason(str(one.error), one.error.column)) for one in step.lines]
                     self._reject(reasons, step.origin)
                 case _:
@@ -101,10 +109,9 @@ class FileLoad:
         self.apply([*steps, *batches.rest()])
 
     def _new_batches(self) -> Batches:
-        batch_bytes = 0 if self._directly else BATCH_BYTES  # a COPY gains nothing from more rows
-        ignores_keys = (
-            self._inserts_only or self._directly
-        )  # the COPY rejects equal keys, and they are applied in parts
+        # A COPY into the table gains nothing from more rows. It rejects equal keys, and is then repeated in parts.
+        batch_bytes = 0 if self._directly else BATCH_BYTES
+        ignores_keys = self._inserts_only or self._directly
         return Batches(self._lines, self.target, batch_bytes=batch_bytes, ignores_keys=ignores_keys)
 
     def _apply_batch(self, batch: Batch) -> None:
@@ -114,18 +121,18 @@ class FileLoad:
         else:
             self._staging.prepare("upsert")
             accepted = self._staging.attempt(lambda: self._staging.upsert(batch.columns, batch.data)) is None
-        for member in batch.members:
+        for block_run in batch.runs:
             if accepted:
-                self._accept(member.run, member.origin)
+                self._accept(block_run.run, block_run.origin)
             else:
-                self._apply_in_parts(member)
+                self._apply_in_parts(block_run)
 
-    def _apply_alone(self, member: Member) -> None:
-        run = member.run
+    def _apply_alone(self, block_run: BlockRun) -> None:
+        run = block_run.run
         if run.kind == "upsert" and self._directly and self._copied(run.columns, [run.data]):
-            self._accept(run, member.origin)
+            self._accept(run, block_run.origin)
         else:
-            self._apply_in_parts(member)
+            self._apply_in_parts(block_run)
 
     def _copied(self, columns: Sequence[str], data: Sequence[bytes]) -> bool:
         """Copy rows into the table itself, or none of them. A key that exists ends the copying into the table."""
@@ -133,21 +140,21 @@ class FileLoad:
         self._directly = reason is None or not reason.is_duplicate
         return reason is None
 
-    def _apply_in_parts(self, member: Member) -> None:
+    def _apply_in_parts(self, block_run: BlockRun) -> None:
         """Apply a run except for the records at fault, which are rejected."""
 
         def split(run: Run, reason: RejectReason) -> Sequence[Run]:
             orphans = self._rows_without_parent(run, reason)
             if orphans:
-                self._reject([(run.places[row], reason) for row in orphans], member.origin)
+                self._reject([(run.places[row], reason) for row in orphans], block_run.origin)
                 return [run.without(orphans)]
             return _parts(run, reason)
 
-        for run, reason in apply_split(member.run, self._attempt_run, split):
+        for run, reason in apply_split(block_run.run, self._attempt_run, split):
             if reason is None:
-                self._accept(run, member.origin)
+                self._accept(run, block_run.origin)
             else:
-                self._reject([(run.places[0], reason)], member.origin)
+                self._reject([(run.places[0], reason)], block_run.origin)
 
     def _rows_without_parent(self, run: Run, reason: RejectReason) -> Sequence[int]:
         """Return all rows of a run that break the same foreign key: thousands may, and none has to be tried alone."""
@@ -168,17 +175,15 @@ class FileLoad:
             return self._staging.attempt(lambda: self._staging.delete(run))
         last = run if self._inserts_only else run.last_of_each_key()[0]
         may_replace = self._may_replace and len(run.columns) == len(self.target.columns)
-        reason = None
-        if not (may_replace and self.target.must_replace):
-            reason = self._staging.attempt(lambda: self._staging.upsert(last.columns, [last.data]))
-            may_replace = may_replace and reason is not None and reason.is_duplicate
-            if may_replace:
-                self._staging.prepare("upsert")
-        if may_replace:
+        if may_replace and self.target.must_replace:
             reason = self._staging.attempt(lambda: self._staging.replace(last))
-        if reason is not None and last is not run:
-            return replace(reason, row=None)  # which counts the rows of `last`
-        return reason
+        else:
+            reason = self._staging.attempt(lambda: self._staging.upsert(last.columns, [last.data]))
+            if may_replace and reason is not None and reason.is_duplicate:
+                self._staging.prepare("upsert")
+                reason = self._staging.attempt(lambda: self._staging.replace(last))
+        # The row that the server names is one of `last`, which may have fewer rows than `run`.
+        return reason if reason is None or last is run else replace(reason, row=None)
 
     def _accept(self, run: Run, origin: Origin) -> None:
         if run.kind == "upsert":

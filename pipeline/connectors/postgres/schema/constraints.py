@@ -10,7 +10,8 @@ from collections.abc import Iterator, Mapping, Set
 from pipeline.connectors.postgres.schema.catalog import Catalog
 from pipeline.connectors.postgres.schema.catalog_queries import Row
 from pipeline.connectors.postgres.schema.tables import Table, stream_name
-from pipeline.domain.constraints import Action, ForeignKey, Index, IndexColumn, TableConstraints, UnsupportedConstraint
+from pipeline.connectors.sql.constraints import index_columns, table_constraints
+from pipeline.domain.constraints import Action, ForeignKey, Index, TableConstraints, UnsupportedConstraint
 
 ACTIONS = {
     "a": Action.NO_ACTION,
@@ -32,16 +33,13 @@ def unsupported_keys(catalog: Catalog) -> Set[int]:
 
 def constraints_of_table(catalog: Catalog, table: Table, unsupported: Set[int]) -> TableConstraints:
     """Return the constraints that hold for all rows of a table. `unsupported` are the `unsupported_keys`."""
-    found = [
-        *_indexes(catalog, table),
-        *_foreign_keys(catalog, table, unsupported),
-        *_of_partitions(catalog, table),
-        *_in_own_language(catalog, table),
-    ]
-    return TableConstraints(
-        indexes=tuple(one for one in found if isinstance(one, Index)),
-        foreign_keys=tuple(one for one in found if isinstance(one, ForeignKey)),
-        unsupported=tuple(one for one in found if isinstance(one, UnsupportedConstraint)),
+    return table_constraints(
+        (
+            *_indexes(catalog, table),
+            *_foreign_keys(catalog, table, unsupported),
+            *_of_partitions(catalog, table),
+            *_in_own_language(catalog, table),
+        )
     )
 
 
@@ -52,10 +50,9 @@ def _indexes(catalog: Catalog, table: Table) -> Iterator[Index | UnsupportedCons
             continue
         reason = _index_reason(row)
         if reason is None:
-            # A column that is repeated in an index adds nothing to its order. Index names are unique in their schema.
-            columns = dict(zip(reversed(row["columns"]), reversed(row["descending"]), strict=True))
-            terms = tuple(IndexColumn(name, columns[name]) for name in dict.fromkeys(row["columns"]))
-            yield Index(stream_name(table.schema, row["name"]), terms, row["unique"], row["constraint"] is not None)
+            name = stream_name(table.schema, row["name"])  # the names of indexes are unique in their schema, too
+            columns = index_columns(row["columns"], row["descending"])
+            yield Index(name, columns, row["unique"], row["constraint"] is not None)
         else:
             yield UnsupportedConstraint("unique constraint" if row["constraint"] else "index", row["name"], reason)
 

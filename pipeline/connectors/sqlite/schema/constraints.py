@@ -10,15 +10,15 @@ from collections.abc import Iterator, Sequence
 
 import apsw
 
+from pipeline.connectors.sql.constraints import index_columns, table_constraints
 from pipeline.connectors.sqlite.schema.indexes import (
-    IndexTerm,
     TableForeignKey,
     TableIndex,
     read_foreign_keys,
     read_indexes,
 )
 from pipeline.connectors.sqlite.schema.tables import Table, create_sql
-from pipeline.domain.constraints import Action, ForeignKey, Index, IndexColumn, TableConstraints, UnsupportedConstraint
+from pipeline.domain.constraints import Action, ForeignKey, Index, TableConstraints, UnsupportedConstraint
 from pipeline.domain.ids import StreamName
 
 _OWN_LANGUAGE = "it is written in SQLite's own language"
@@ -34,15 +34,12 @@ _TOKEN = re.compile(
 def read_constraints(connection: apsw.Connection, table: Table) -> TableConstraints:
     """Return the constraints of a table."""
     generated = frozenset(column.name for column in table.columns if column.generated)
-    found = [
-        *_indexes(connection, table, generated),
-        *_foreign_keys(connection, table, generated),
-        *_others(connection, table, generated),
-    ]
-    return TableConstraints(
-        indexes=tuple(one for one in found if isinstance(one, Index)),
-        foreign_keys=tuple(one for one in found if isinstance(one, ForeignKey)),
-        unsupported=tuple(one for one in found if isinstance(one, UnsupportedConstraint)),
+    return table_constraints(
+        (
+            *_indexes(connection, table, generated),
+            *_foreign_keys(connection, table, generated),
+            *_others(connection, table, generated),
+        )
     )
 
 
@@ -60,7 +57,8 @@ def _indexes(
         is_constraint = index.origin != "c"
         if reason is None:
             name = "" if is_constraint else index.name
-            yield Index(name, _sorted(columns, index.terms), index.unique, is_constraint)
+            sorted_columns = index_columns(columns, [term.descending for term in index.terms])
+            yield Index(name, sorted_columns, index.unique, is_constraint)
         elif is_constraint:
             yield UnsupportedConstraint("unique constraint", f"({', '.join(columns)})", reason)
         else:
@@ -77,14 +75,6 @@ def _why_unsupported(index: TableIndex, columns: Sequence[str], generated: froze
         return "it is on a generated column"
     collations = sorted({term.collation.upper() for term in index.terms} - {"BINARY"})
     return f"its collation is {', '.join(collations)}" if collations else None
-
-
-def _sorted(columns: Sequence[str], terms: Sequence[IndexTerm]) -> tuple[IndexColumn, ...]:
-    """Return the columns by which an index sorts. The second occurrence of a column sorts nothing."""
-    found: dict[str, IndexColumn] = {}
-    for name, term in zip(columns, terms, strict=True):
-        found.setdefault(name, IndexColumn(name, term.descending))
-    return tuple(found.values())
 
 
 def _foreign_keys(
