@@ -1,1 +1,1 @@
-"""Bytes to values and back: Event Files, File Lists, messages, state. Pure: nothing here reads, writes or waits."""
+"""Formats: Event Files, File Lists, messages, state. Converts bytes to values and back, without any I/O."""

@@ -1,7 +1,7 @@
-"""A pack: many small Binary Files as one object. Contents and their index to bytes, and back.
+"""Packs: many small Binary Files in one object.
 
-The contents stand one after the other, then the index, 40 bytes for each of them, and a trailer of 48 bytes. The index is
-at the end so that a read from some offset to the end gets it, and so that no connection is cut in the middle of a body.
+A pack is the contents one after the other, an index of 40 bytes a content, and a trailer of 48 bytes. The index is at
+the end, where one ranged read without an upper bound gets it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ TRAILER_BYTES = _TRAILER.size
 
 
 class PackEntry(NamedTuple):
-    """Where in a pack a content lies: `length` bytes from `offset` on. `digest` is its BLAKE3, 32 bytes."""
+    """A content of a pack: `length` bytes from `offset` on. `digest` is its BLAKE3 digest, 32 bytes."""
 
     digest: bytes
     offset: int
@@ -33,7 +33,7 @@ class PackEntry(NamedTuple):
 
 
 def encode_pack(contents: Mapping[BinaryId, bytes]) -> tuple[bytes, Sequence[PackEntry]]:
-    """Return a pack of these contents in their order, which MUST be below 4 GiB together; and its index."""
+    """Return a pack of these contents, and its index. Together they MUST be smaller than 4 GiB."""
     entries, offset = [], 0
     for binary, content in contents.items():
         entries.append(PackEntry(bytes.fromhex(binary), offset, len(content)))
@@ -44,27 +44,29 @@ def encode_pack(contents: Mapping[BinaryId, bytes]) -> tuple[bytes, Sequence[Pac
 
 
 def tail_bytes(tail: bytes, size: int, what: str) -> int:
-    """Return how many bytes index and trailer have, from the last bytes of a pack of `size` bytes: the trailer or more.
+    """Return the size of index and trailer. `tail` is the end of a pack of `size` bytes, with the trailer at least.
 
-    DamagedError names `what` when that is no pack, or one of an unknown version.
+    DamagedError names `what` when it is not a pack, or of an unknown version.
     """
     if len(tail) < TRAILER_BYTES:
         raise DamagedError(f"{what} is damaged: it is too short. Restore it.")
     _, count, version, magic = _TRAILER.unpack(tail[-TRAILER_BYTES:])
     length = int(count) * ENTRY_BYTES + TRAILER_BYTES
     if magic != _MAGIC:
-        raise DamagedError(f"{what} is damaged: it does not end as a pack does. Restore it.")
+        raise DamagedError(f"{what} is damaged: it does not end like a pack. Restore it.")
     if version != PACK_VERSION:
-        raise DamagedError(f"{what} is of format version {version}, and this release reads {PACK_VERSION}. Update it.")
+        raise DamagedError(
+            f"{what} has format version {version}; this release reads version {PACK_VERSION}. Use a newer release."
+        )
     if length > size:
-        raise DamagedError(f"{what} is damaged: its index says more than it can hold. Restore it.")
+        raise DamagedError(f"{what} is damaged: its index is larger than the pack. Restore it.")
     return length
 
 
 def decode_index(tail: bytes, size: int, what: str) -> Sequence[PackEntry]:
-    """Read the index of a pack of `size` bytes from its last bytes, `tail_bytes` of them or more.
+    """Return the index of a pack of `size` bytes. `tail` is the end of the pack, at least `tail_bytes` of it.
 
-    DamagedError when it is not what was written.
+    DamagedError when it was altered.
     """
     length = tail_bytes(tail, size, what)
     index = tail[-length:-TRAILER_BYTES]
@@ -73,5 +75,5 @@ def decode_index(tail: bytes, size: int, what: str) -> Sequence[PackEntry]:
         raise DamagedError(f"{what} is damaged: its index has another digest. Restore it.")
     entries = [PackEntry(*fields) for fields in _ENTRY.iter_unpack(index)]
     if any(entry.offset + entry.length > size - length for entry in entries):
-        raise DamagedError(f"{what} is damaged: its index names bytes that it does not have. Restore it.")
+        raise DamagedError(f"{what} is damaged: its index points outside of it. Restore it.")
     return entries

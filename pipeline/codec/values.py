@@ -1,7 +1,7 @@
-"""Values in records: JSON scalars as they are, everything else as a tagged object.
+"""Values in records: JSON scalars, and tagged objects for everything else.
 
-A JSON string, integer, number with a fraction or exponent, true, false and null mean themselves. What JSON cannot
-hold is an object with one member, whose name begins with `$`:
+A JSON string, integer, number with a fraction or exponent, true, false and null are themselves. A value that JSON
+cannot hold is an object with one member, whose name starts with `$`:
 
     {"$bytes": "AAEC"}      bytes, base64
     {"$float": "inf"}       inf, -inf or nan
@@ -25,7 +25,7 @@ from pipeline.domain.keys import Key, KeyValue, RawText
 
 JsonValue = None | bool | int | float | str | dict[str, str]
 _DIGITS = bytes(48 if chr(byte) in "0123456789" else 45 if chr(byte) == "-" else 32 for byte in range(256))
-"""Makes every digit a 0 and everything else but a minus a blank."""
+"""Maps every digit to 0, and everything else except a minus to a blank."""
 _FLOATS = {"inf": math.inf, "-inf": -math.inf, "nan": math.nan}
 
 
@@ -35,13 +35,13 @@ _BRIEF.maxlevel = 3
 
 
 def shorten(value: object) -> str:
-    """Return a text of `value` for a message, short however large or deeply nested the value is."""
+    """Return a short text of `value` for a message, however large or deeply nested it is."""
     text = _BRIEF.repr(value)
     return text if len(text) <= 120 else f"{text[:119]}…"
 
 
 def dumps(value: object) -> bytes:
-    """Return a JSON value as it is written; one that is nested too deep to be written again, as a brief text of it."""
+    """Return a value as JSON; a short text of it when it is nested too deeply to be written."""
     try:
         return orjson.dumps(value)
     except orjson.JSONEncodeError:
@@ -49,9 +49,9 @@ def dumps(value: object) -> bytes:
 
 
 def refuse_wide_integers(line: bytes, what: str) -> None:
-    """DamagedError, naming `what`, when an integer in this line of JSON has more than 64 bits.
+    """Raise DamagedError that names `what` when an integer in this line of JSON has more than 64 bits.
 
-    orjson reads such a one as a float, which is another number. A line with few digits in a row costs little here.
+    orjson would read it as a float, which is another number. Cheap for lines without long runs of digits.
     """
     digits = line.translate(_DIGITS)
     if b"0" * 20 not in digits and b"-" + b"0" * 19 not in digits:
@@ -59,7 +59,7 @@ def refuse_wide_integers(line: bytes, what: str) -> None:
     try:
         json.loads(line, parse_int=_narrow)
     except RecursionError as error:
-        raise DamagedError(f"{what} is nested too deep") from error
+        raise DamagedError(f"{what} is nested too deeply") from error
     except OverflowError as error:
         raise DamagedError(f"{what} holds an integer of more than 64 bits: {error}") from error
 
@@ -80,7 +80,7 @@ def count_lines(block: bytes) -> int:
 
 
 def to_json(value: KeyValue) -> JsonValue:
-    """Return `value` as orjson can write it."""
+    """Return `value` in a form that orjson can write."""
     match value:
         case bytes():
             return {"$bytes": b64encode(value).decode()}
@@ -93,7 +93,7 @@ def to_json(value: KeyValue) -> JsonValue:
 
 
 def from_json(value: object) -> KeyValue:
-    """Return the value that `to_json` wrote. DamagedError for an array, or for an object that is no tagged value."""
+    """Return the value of what `to_json` returned. DamagedError for arrays and objects that are not tagged values."""
     match value:
         case None | bool() | int() | float() | str():
             return value
@@ -120,7 +120,7 @@ def key_to_json(key: Key) -> list[JsonValue]:
 
 
 def key_from_json(values: object) -> Key:
-    """Return the key that `key_to_json` wrote."""
+    """Return the key of what `key_to_json` returned. DamagedError when it is not an array of values."""
     if not isinstance(values, list):
         raise DamagedError(f"not a key: {str(values)[:80]}")
     return tuple([from_json(value) for value in values])
@@ -132,7 +132,7 @@ def key_text(key: Key) -> str:
 
 
 def parse_line(line: bytes, what: str) -> dict[str, object]:
-    """Return the JSON object in `line`; DamagedError that names `what` otherwise."""
+    """Return the JSON object in `line`. DamagedError names `what` when it holds anything else."""
     try:
         value = orjson.loads(line)
     except orjson.JSONDecodeError as error:

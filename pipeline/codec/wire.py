@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Annotated, Any, TypeVar
@@ -20,10 +21,17 @@ Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 """A whole number from 0 on that an SQL database can hold."""
 Time = Annotated[datetime, Meta(tz=True)]
 
+_FORBIDDEN_IN_NAMES = re.compile(r'["\\\x00-\x1f]')
+
 PARSE_ERRORS = (ValueError, TypeError, OverflowError, RecursionError, DamagedError)
 """What reading raises when a document is not JSON, or a member is missing, of another type or out of its range."""
 
 _MAX_REASON_CHARACTERS = 300
+
+
+def can_name_members(names: Iterable[str]) -> bool:
+    """Whether msgspec accepts all of these as names of members."""
+    return not any(map(_FORBIDDEN_IN_NAMES.search, names))
 
 
 class _Versioned(Struct, rename="camel"):
@@ -64,7 +72,8 @@ def check_version(data: bytes, what: str) -> None:
         version = msgspec.json.decode(data, type=_Versioned).format_version
     if version != FORMAT_VERSION:
         raise DamagedError(
-            f"{what} has format version {shorten(version)}; this release reads version {FORMAT_VERSION}. Use a newer release."
+            f"{what} has format version {shorten(version)}; this release reads version {FORMAT_VERSION}. "
+            "Use a newer release."
         )
 
 

@@ -1,1 +1,1 @@
-"""What the pipeline is about: ids, records, Movements, lanes, diffs. Standard library only, no I/O, no clock, no await."""
+"""The model: ids, records, Movements, lanes, diffs. Standard library only; no I/O, no clock, no await."""

@@ -1,7 +1,7 @@
-"""What a table promises beside its columns and its key, in words that every database with tables understands.
+"""Indexes and foreign keys of a table, independent of the technology.
 
-A source says it of its tables, whatever its own language; a destination of another technology makes of it what it can. Between
-two databases of one technology it is not used: they have the statements themselves (`StreamSchema.native`).
+A source describes its tables with them, and a destination of another technology creates what it supports. Two databases
+of one technology do not use them: they have the statements themselves (`StreamSchema.native`).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pipeline.domain.ids import StreamName
 
 
 class Action(StrEnum):
-    """What happens to a row when the row that it refers to is deleted, or gets another key."""
+    """What happens to a row when the row that it references is deleted or changes its key."""
 
     NO_ACTION = "NO ACTION"
     RESTRICT = "RESTRICT"
@@ -24,7 +24,7 @@ class Action(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class IndexColumn:
-    """A column of an index, in the order in which it is sorted there."""
+    """A column of an index, and its sort order."""
 
     name: str
     descending: bool = False
@@ -32,10 +32,10 @@ class IndexColumn:
 
 @dataclass(frozen=True, slots=True)
 class Index:
-    """An ordered index on columns, over all rows; if `unique`, no two rows have the same values there, but for NULL.
+    """An ordered index over all rows. With `unique`, no two rows have the same values, apart from NULL.
 
-    `name` is unique in the source, and empty where the source has made one up. `constraint` says that it was declared as
-    a constraint, not as an index.
+    `name` is unique in the source, and empty where the source generated it. `constraint`: it was declared as a
+    constraint.
     """
 
     name: str
@@ -45,15 +45,15 @@ class Index:
 
     @property
     def column_names(self) -> tuple[str, ...]:
-        """The names of its columns."""
+        """The names of the columns, in index order."""
         return tuple(column.name for column in self.columns)
 
 
 @dataclass(frozen=True, slots=True)
 class ForeignKey:
-    """Each row's `columns`, where none is NULL, are the `referenced_columns` of a row of the stream `references`.
+    """`columns` of each row, unless one is NULL, equal `referenced_columns` of a row of the stream `references`.
 
-    `name` is empty where it has none. `deferred`: it need hold only at the end of a transaction.
+    `name` is empty where the source gives none. `deferred`: it is checked at the end of a transaction.
     """
 
     name: str
@@ -65,13 +65,13 @@ class ForeignKey:
     deferred: bool = False
 
     def __str__(self) -> str:
-        """What a person calls it: by its name, or else by its columns and where they lead."""
+        """Return the name; without one, the columns and the referenced stream."""
         return self.name or f"{', '.join(self.columns)} to {self.references}"
 
 
 @dataclass(frozen=True, slots=True)
 class UnsupportedConstraint:
-    """Something of a table that cannot be said in these words, or cannot be had at a destination; `reason` says why."""
+    """A constraint that these classes cannot describe, or that a destination cannot create; `reason` says why."""
 
     kind: str
     name: str
@@ -83,7 +83,7 @@ class UnsupportedConstraint:
 
 @dataclass(frozen=True, slots=True)
 class TableConstraints:
-    """All that a table promises beside its columns and its key, and what of it is left out."""
+    """The constraints of a table beside its columns and primary key, and those that are unsupported."""
 
     indexes: tuple[Index, ...] = ()
     foreign_keys: tuple[ForeignKey, ...] = ()

@@ -1,46 +1,46 @@
 """Errors, named for what the caller does next.
 
-Adapters translate every foreign exception into one of these; nothing above an adapter catches a driver's error.
-The docstring of each class is the advice an operator gets.
+Adapters translate every foreign exception into one of these; no other code catches a driver's error. The docstring of
+each class is advice for the operator.
 """
 
 from __future__ import annotations
 
 
 class PipelineError(Exception):
-    """Something went wrong; the message says what, where, and what to do."""
+    """The message says what is wrong, where, and what to do."""
 
 
 class ConfigurationError(PipelineError):
-    """What was asked for cannot be: a wrong path, name or setting. Fix it and run the command again."""
+    """A path, name or setting is wrong. Correct it and run the command again."""
 
 
 class TransientError(PipelineError):
-    """A passing condition: locked, throttled, timed out. Run the command again; it carries on where it stopped."""
+    """A passing condition: locked, throttled, timed out. Run the command again; it continues where it stopped."""
 
 
 class RefusedError(PipelineError):
-    """The other side said no: a permission, a full disk, a read-only place. A person must act first."""
+    """The operation was refused: a missing permission, a full disk, a read-only place. Someone must act first."""
 
 
 class ConflictError(PipelineError):
-    """Somebody else won: the object exists already, or has changed since it was read."""
+    """Another process was first: the object already exists, or has changed since it was read."""
 
 
 class DamagedError(PipelineError):
-    """Stored bytes are not what their list says: truncated, altered, or of an unknown format version.
+    """Stored bytes are truncated, altered, or of an unknown format version.
 
-    Nothing of the damaged file was applied. Restore the named object, or export the stream anew.
+    Nothing of the damaged file was applied. Restore the named object, or export the stream again.
     """
 
 
 class AbsentError(PipelineError):
-    """A named object or location does not exist."""
+    """An object or location does not exist."""
 
 
 class LeaseLostError(PipelineError):
-    """The message was given to another worker while this one was busy; what it holds must not be acknowledged."""
+    """The message was delivered to another worker meanwhile, so this worker must not acknowledge it."""
 
 
 class DefectError(PipelineError):
-    """A rule of our own was broken. This is a bug in the pipeline: please report it with the message."""
+    """A bug in the pipeline. Please report it with the message."""

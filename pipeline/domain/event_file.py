@@ -1,4 +1,4 @@
-"""An Event File as a value: the header that stands first in it, and the entry that names it in a File List."""
+"""An Event File as a value: its header, and its entry in a File List."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ FORMAT_VERSION = 1
 
 
 class Encoding(StrEnum):
-    """How the bytes of a stored Event File become JSON lines."""
+    """The compression of a stored Event File."""
 
     ZSTD = "zstd"
     GZIP = "gzip"
@@ -23,7 +23,7 @@ class Encoding(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class KeyRange:
-    """The keys `after < key <= until` of a stream, in the order of `keys.order`. None is an open end."""
+    """The keys `after < key <= until` of a stream, in the order of `keys.order`; None is an open end."""
 
     after: Key | None = None
     until: Key | None = None
@@ -33,9 +33,9 @@ class KeyRange:
 class Header:
     """The first line of an Event File.
 
-    `covers` and `state` are for the exporter alone: the key range whose state this file completes, and the digest of
-    the stored snapshot part that describes every row in that range. With them a later attempt carries on after a
-    crash, whatever happened to the source meanwhile.
+    `covers` and `state` serve the exporter: the key range whose state this file completes, and the digest of the stored
+    snapshot part that describes every row in that range. With them a later attempt resumes after a crash, even if the
+    source has changed meanwhile.
     """
 
     flow: FlowName
@@ -49,10 +49,10 @@ class Header:
 
 @dataclass(frozen=True, slots=True)
 class FileEntry:
-    """A line of a File List: all an Importer needs to decide about one Event File, and to check its bytes.
+    """A line of a File List: what an importer needs to plan the import of one Event File and to verify its bytes.
 
-    `size` and `checksum` (BLAKE3, hexadecimal) are of the stored bytes; `upserts` and `deletes` count its records.
-    `replaces` is set when a compaction made the file: a destination that has these has no need of it (`compaction.py`).
+    `size` and `checksum` (BLAKE3, hexadecimal) are of the stored bytes; `upserts` and `deletes` count the records.
+    `replaces` is set when a compaction made the file: a destination that has imported these files skips it.
     """
 
     id: EventFileId
@@ -67,5 +67,5 @@ class FileEntry:
 
     @property
     def is_snapshot(self) -> bool:
-        """Whether this file's keys are disjoint from those of the other `full` files of its Movement and stream."""
+        """Whether its keys are disjoint from those of all other `full` files of its Movement and stream."""
         return self.id.phase is Phase.FULL

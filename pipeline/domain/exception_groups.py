@@ -1,4 +1,4 @@
-"""Out of a task group's bundle of errors, the one that a caller can act on."""
+"""Reduces the exception group of a task group to the one error that a caller can act on."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]
 
 
 def _urgency(error: BaseException) -> int:
-    """What is not ours to explain comes first; what passes by itself comes last."""
+    """Rank errors: unexpected ones are most urgent, transient ones least."""
     match error:
         case ConfigurationError():
             return 3
@@ -33,7 +33,7 @@ def _urgency(error: BaseException) -> int:
 
 @contextmanager
 def unwrap_exception_group() -> Iterator[None]:
-    """Raise the most urgent error of an exception group in place of the group; the others stay in its context."""
+    """Raise the most urgent error of an exception group in place of the group, which becomes its cause."""
     try:
         yield
     except BaseExceptionGroup as group:

@@ -1,6 +1,6 @@
-"""Identifiers. Each is a type of its own, so that no bare string crosses a port.
+"""Identifiers, each a type of its own.
 
-Names that users choose (Flows, streams, labels) may hold any character; inside object keys they are percent-encoded.
+Names that users choose (Flows, streams, labels) may contain any character; in object keys they are percent-encoded.
 """
 
 from __future__ import annotations
@@ -27,8 +27,7 @@ _MAX_NUMBER = 2**63 - 1
 def encode_name(name: str) -> str:
     """Percent-encode a user's name into one path segment of an object key.
 
-    Everything but ASCII letters, digits, ``_``, ``-`` and inner dots is encoded, so that no name means a path of its
-    own (``..``), and upper and lower case survive a file system that folds case only as far as the store's contract says.
+    Everything but ASCII letters, digits, ``_``, ``-`` and inner dots is encoded, so that no name is a path (``..``).
     """
     encoded = quote(name, safe="", errors="surrogatepass").replace("~", "%7E")
     return encoded if encoded.strip(".") else encoded.replace(".", "%2E")
@@ -54,7 +53,7 @@ def parse_object_key(text: str) -> ObjectKey:
 
 
 class Phase(StrEnum):
-    """`full` is a snapshot of keys nothing was stored for yet, `incremental` is what changed since."""
+    """`full`: a snapshot of keys for which nothing was stored before; `incremental`: changes since."""
 
     FULL = "full"
     INCREMENTAL = "incremental"
@@ -62,7 +61,7 @@ class Phase(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class EventFileId:
-    """The position of an Event File: `{movement}/{stream}/{phase}/{chunk}`. Never its content."""
+    """The position of an Event File, `{movement}/{stream}/{phase}/{chunk}`, independent of its content."""
 
     movement: int
     stream: StreamName

@@ -1,8 +1,8 @@
-"""Primary keys as values, and their one order.
+"""Primary keys as values, and their order.
 
-A source reads its rows in exactly this order, whatever the collation of its own indexes; the diff of two exports
-(`diff.py`) compares range boundaries by it. The order is SQLite's BINARY order, which is also PostgreSQL's under
-`COLLATE "C"`: absent values first, then numbers, text by its UTF-8 bytes, bytes.
+Every source reads its rows in this order, whatever the collation of its indexes, and diffs compare keys by it. It is
+the BINARY order of SQLite and, under `COLLATE "C"`, that of PostgreSQL: NULL, then numbers, then text by its UTF-8
+bytes, then bytes.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from operator import lt
 
 @dataclass(frozen=True, slots=True)
 class RawText:
-    """Text whose bytes are not valid in its encoding, kept as they are."""
+    """Text whose bytes are not valid in its encoding."""
 
     data: bytes
 
@@ -40,7 +40,7 @@ def _ordered(value: KeyValue) -> tuple[int, int | float | bytes]:
 
 
 def order(key: Key) -> OrderedKey:
-    """Return a value that sorts as `key` does. Keys compare column by column; NaN is never part of a key."""
+    """Return a value to sort `key` by. Keys compare column by column; NaN is never part of a key."""
     return tuple([_ordered(value) for value in key])
 
 

@@ -1,4 +1,4 @@
-"""Movements: their states, the ways between them, and what one comes to in the end."""
+"""Flows and Movements: their states, the transitions between them, and their totals."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ _NEXT: Mapping[Status, frozenset[Status]] = {
 class Flow:
     """A long-lived connection from one source to one destination. `movements` is the number of the latest Movement.
 
-    `shares` is the Flow whose stored objects this one imports, if it exports none of its own. `pruning` says who deletes
-    what is needed no more, while somebody does: no Movement begins meanwhile.
+    A derived Flow exports nothing: it imports the objects of the Flow `origin`. `pruning` names the process that is
+    pruning this Flow; no Movement starts meanwhile.
     """
 
     name: FlowName
@@ -51,22 +51,22 @@ class Flow:
 
     @property
     def marks_namespace(self) -> FlowName:
-        """What the Flow is called in the marks of its destination: by its name and when it was made.
+        """The name of the Flow in the marks of its destination: its name and the time of its creation.
 
-        A Flow of the same name in another store, or made anew after its store was lost, has other Event Files under
-        the same ids: marks of the one must not count for the other.
+        A Flow of the same name in another store, or created again after its store was lost, has other Event Files with
+        the same ids, so their marks must differ.
         """
         return marks_namespace(self.name, self.created)
 
 
 def marks_namespace(name: FlowName, created: datetime) -> FlowName:
-    """Return `Flow.marked_as` of a Flow that is about to be made."""
+    """Return `Flow.marks_namespace` of a Flow that does not exist yet."""
     return FlowName(f"{name} {created.isoformat()}")
 
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """What a Movement came to. Files and records count the whole Movement; binaries, bytes and seconds this run of it."""
+    """The totals of a Movement: files and records of all of it; binaries, bytes and seconds of its last run."""
 
     files_exported: int = 0
     files_imported: int = 0
@@ -88,14 +88,14 @@ class Totals:
 class Movement:
     """One explicit act of moving data, numbered in its Flow.
 
-    `attempts` counts the exporters that began on it. `file_lists` holds the current File List of each group, once it
-    is complete; `exported` says that there will be no more, and `groups` which of them this Movement was about.
-    `exporter` is the worker that began the latest attempt. `states` names, for each stream, the stored snapshot
-    state that the next Movement compares with; it is final together with `exported`.
-    `unfinished` names the streams of which Event Files are listed that `states` does not know of yet, because the export of
-    the group has not ended, each with the first Movement that stored such.
-    `shares` is the Flow whose File Lists these are, if not its own, and `shares_movement` the number of the Movement
-    there from which they were taken, 0 if not known. A `compaction` moves nothing: it folds what is stored.
+    `attempts` counts the exporters that started on it; `exporter` is the worker of the latest attempt. `file_lists`
+    holds the current File List of each complete group. `exported`: no more File Lists follow; `groups` names those of
+    this Movement. `states` names, for each stream, the stored snapshot state that the next Movement compares with; it
+    is final once `exported`. `unfinished` names streams with listed Event Files that `states` does not include yet,
+    because the export of their group has not ended, each with the first Movement that stored such files.
+
+    `origin` is the Flow whose File Lists these are, if not its own; `origin_movement` is the Movement there that they
+    were taken from, 0 if unknown. A `compaction` moves nothing: it replaces the history of streams by snapshots.
     """
 
     flow: FlowName
@@ -120,7 +120,7 @@ class Movement:
 
     @property
     def stored_in(self) -> FlowName:
-        """The Flow below whose prefix the Event Files and Binary Files lie."""
+        """The Flow under whose prefix the Event Files and Binary Files are stored."""
         return self.origin or self.flow
 
     @property
@@ -129,19 +129,21 @@ class Movement:
         return self.status in SETTLED
 
     def to(self, status: Status, at: datetime) -> Movement:
-        """Return this Movement in `status`; DefectError when no way leads there."""
+        """Return this Movement in `status`. DefectError when there is no such transition."""
         if status is self.status:
             return replace(self, updated=at)
         if status not in _NEXT.get(self.status, frozenset()):
-            raise DefectError(f"Movement {self.number} of Flow {self.flow!r} cannot go from {self.status} to {status}")
+            raise DefectError(
+                f"Movement {self.number} of Flow {self.flow!r} cannot change from {self.status} to {status}"
+            )
         return replace(self, status=status, updated=at)
 
 
 def final_status(*, imported: int, skipped: int, failed: int, rejected: int, violations: int) -> Status:
-    """Return how a Movement settles whose exporter has ended and whose every listed file is accounted for.
+    """Return the final status of a Movement that is exported and whose listed files are all imported or failed.
 
-    SUCCESS: every file imported, or skipped as imported before, and nothing set aside. FAILED: files failed and
-    nothing is usable. INCOMPLETE: all between.
+    SUCCESS: every file is imported or was imported before, no record is rejected, and no constraint is violated.
+    FAILED: files failed and none is imported. INCOMPLETE: everything in between.
     """
     if not failed and not rejected and not violations:
         return Status.SUCCESS

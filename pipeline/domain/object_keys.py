@@ -1,4 +1,4 @@
-"""The bucket: which key holds what. The public format is described in docs/reference/bucket.md."""
+"""Object keys. docs/reference/bucket.md describes the public format."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ _PACK_NAME = re.compile(r"[0-9a-f]{64}")
 
 
 def flow_prefix(flow: FlowName) -> str:
-    """Everything of one Flow lies under this prefix."""
+    """All objects of a Flow."""
     return f"{FLOWS}{encode_name(flow)}/"
 
 
 def flow_key(flow: FlowName) -> ObjectKey:
-    """What is connected, and the number of the latest Movement; changed by compare-and-set."""
+    """The Flow, with the number of its latest Movement; changed by compare-and-set."""
     return ObjectKey(f"{flow_prefix(flow)}flow.json")
 
 
 def movement_key(flow: FlowName, movement: int) -> ObjectKey:
-    """Status, times, settings and totals of a Movement; changed by compare-and-set."""
+    """A Movement; changed by compare-and-set."""
     return ObjectKey(f"{flow_prefix(flow)}movements/{movement}/movement.json")
 
 
@@ -37,63 +37,63 @@ def stream_events_prefix(flow: FlowName, movement: int, stream: StreamName) -> s
 
 
 def groups_prefix(flow: FlowName, movement: int) -> str:
-    """The File Lists that one Movement has made."""
+    """The File Lists of one Movement."""
     return f"{flow_prefix(flow)}movements/{movement}/groups/"
 
 
 def file_list_key(flow: FlowName, movement: int, label: Label, attempt: int) -> ObjectKey:
-    """A File List; create-only, and its existence is completeness of the group as that attempt saw the source."""
+    """A File List; create-only. It exists once the group is complete, as that attempt saw the source."""
     return ObjectKey(f"{groups_prefix(flow, movement)}{encode_name(label)}/files.{attempt}.jsonl")
 
 
 def growing_list_key(flow: FlowName, movement: int, label: Label, attempt: int, entries: int) -> ObjectKey:
-    """A File List of a group that is not complete yet; create-only, and valid once movement.json names it."""
+    """A File List of a group that is not complete yet; create-only. It is valid once movement.json names it."""
     return ObjectKey(f"{groups_prefix(flow, movement)}{encode_name(label)}/files.{attempt}.{entries}.jsonl")
 
 
 def binary_key(flow: FlowName, binary: BinaryId) -> ObjectKey:
-    """A Binary File; create-only, named by its content."""
+    """A Binary File with an object of its own; create-only, named by its content."""
     return ObjectKey(f"{flow_prefix(flow)}binaries/{binary[:2]}/{binary}")
 
 
 def binaries_prefix(flow: FlowName) -> str:
-    """The Binary Files of a Flow, and behind them its packs."""
+    """The Binary Files of a Flow, followed by its packs."""
     return f"{flow_prefix(flow)}binaries/"
 
 
 def binary_of(key: ObjectKey) -> BinaryId | None:
-    """Return the id of the Binary File that has an object of its own with this key; None for any other key."""
+    """Return the id of the Binary File with this key, or None when it is not the key of one."""
     match = _ALONE.fullmatch(key)
     return BinaryId(match[1]) if match else None
 
 
 def packs_prefix(flow: FlowName) -> str:
-    """The packs of a Flow: small Binary Files, many to an object."""
+    """The packs of a Flow."""
     return f"{binaries_prefix(flow)}packs/"
 
 
 def pack_key(flow: FlowName, digest: str) -> ObjectKey:
-    """A pack; create-only, named by its content."""
+    """A pack of small Binary Files; create-only, named by its content."""
     return ObjectKey(f"{packs_prefix(flow)}{digest}")
 
 
 def is_pack(flow: FlowName, key: ObjectKey) -> bool:
-    """Whether a key below `packs_prefix` is a pack's, and nothing unknown."""
+    """Whether a key under `packs_prefix` is that of a pack."""
     return _PACK_NAME.fullmatch(key.removeprefix(packs_prefix(flow))) is not None
 
 
 def state_part_key(flow: FlowName, stream: StreamName, digest: str) -> ObjectKey:
-    """Snapshot state of a key range, stored before the Event File whose header names it; create-only."""
+    """The snapshot state of a key range; create-only, stored before the Event File whose header names it."""
     return ObjectKey(f"{flow_prefix(flow)}snapshots/{encode_name(stream)}/parts/{digest}")
 
 
 def state_key(flow: FlowName, stream: StreamName, movement: int, attempt: int) -> ObjectKey:
-    """Snapshot state of a whole stream as one attempt saw it; valid once movement.json names it."""
+    """The snapshot state of a stream, as one attempt saw it; valid once movement.json names it."""
     return ObjectKey(f"{flow_prefix(flow)}snapshots/{encode_name(stream)}/{movement}.{attempt}")
 
 
 def failure_key(flow: FlowName, movement: int, file: EventFileId) -> ObjectKey:
-    """Why an Event File, or records of it, could not be applied in this Movement."""
+    """Why an Event File, or records of it, could not be loaded in this Movement."""
     return ObjectKey(f"{flow_prefix(flow)}movements/{movement}/failures/{encode_name(str(file))}.json")
 
 
@@ -103,7 +103,7 @@ def failures_prefix(flow: FlowName, movement: int) -> str:
 
 
 def progress_key(flow: FlowName, movement: int, worker: str) -> ObjectKey:
-    """What a worker has done in a Movement; one writer."""
+    """The progress of a worker in a Movement; one writer."""
     return ObjectKey(f"{flow_prefix(flow)}movements/{movement}/progress/{encode_name(worker)}.json")
 
 

@@ -1,4 +1,4 @@
-"""What a stream looks like: its columns, its key, and how its source wrote them down."""
+"""The schema of a stream: its columns, its primary key, and what its source declares."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from pipeline.domain.ids import Label, StreamName
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column. `type` is one of the format's type names (docs/reference/event-files.md); it says how to read a value.
+    """A column. `type` is one of the format's type names (docs/reference/event-files.md).
 
-    `native_type` is the type as the source declares it, `default` its default as an expression of the source's own
-    language; both are advice for a destination of the same technology. `size` is -1 where there is no limit.
+    `native_type` is the type as the source declares it, and `default` an expression in the source's language; both are
+    for a destination of the same technology. `size` is -1 where there is no limit.
     """
 
     name: str
@@ -26,10 +26,10 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class StreamSchema:
-    """One stream: `primary_keys` are the names of the columns that identify a row, in key order; never empty.
+    """The schema of a stream. `primary_keys` names the columns that identify a row, in key order; never empty.
 
-    `native` carries what only a destination of the same technology can use, under the technology's name (for SQLite:
-    the statements that create the table and its indexes). It is a JSON object.
+    `native` is a JSON object. Under the technology's name it holds what only a destination of the same technology can
+    use, for SQLite the statements that create the table and its indexes.
     """
 
     stream: StreamName
@@ -40,5 +40,5 @@ class StreamSchema:
 
     @property
     def column_names(self) -> tuple[str, ...]:
-        """The names of all columns, in the order of their values in a row."""
+        """The names of all columns, in row order."""
         return tuple(column.name for column in self.columns)

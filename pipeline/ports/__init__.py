@@ -1,1 +1,1 @@
-"""The interfaces between the engine and its adapters, as Protocols. Contract suites check every adapter against them."""
+"""The interfaces between the engine and its adapters, as Protocols. Contract suites check every adapter."""

@@ -11,7 +11,7 @@ from pipeline.domain.event_file import FileEntry, Header
 from pipeline.domain.ids import BinaryId, EventFileId, FlowName, StreamName
 
 OpenBinary = Callable[[BinaryId], AbstractAsyncContextManager[AsyncIterable[bytes]]]
-"""Opens the content of a Binary File. The iterator raises DamagedError at its end when the content does not match the id."""
+"""Opens the content of a Binary File. The iterator raises DamagedError at its end if the content does not match."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,8 @@ class Rejection:
 class Mark:
     """The destination's memory that an Event File was imported, with counts of its records.
 
-    `movement` is the Movement that imported the file (`FileToLoad.movement`). It may be later than the one that stored it.
+    `movement` is the Movement that imported the file (`FileToLoad.movement`). It may be later than the one that stored
+    it.
     """
 
     upserts: int
@@ -45,7 +46,7 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """The records of a file and its mark are committed. `skipped_columns` are columns that the destination does not keep."""
+    """The records of a file and its mark are committed. The destination has no place for `skipped_columns`."""
 
     mark: Mark
     rejections: tuple[Rejection, ...] = ()
@@ -66,9 +67,9 @@ LoadOutcome = Loaded | GaveWay
 class FileToLoad:
     """An Event File to load in Movement number `movement`, which the destination writes into the mark.
 
-    `blocks` yields the record lines after the header: whole lines, each ending in a line feed, some hundred kilobytes to
-    a few megabytes a block. It raises DamagedError, at its end at the latest, when bytes, checksum or row count differ
-    from the File List and the header. So a destination MUST NOT commit before the last block.
+    `blocks` yields the record lines after the header: whole lines, each ending in a line feed, some hundred kilobytes
+    to a few megabytes a block. It raises DamagedError, at its end at the latest, when bytes, checksum or row count
+    differ from the File List and the header. So a destination MUST NOT commit before the last block.
     """
 
     entry: FileEntry

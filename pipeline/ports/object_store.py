@@ -21,7 +21,7 @@ OpenBody = Callable[[], AbstractAsyncContextManager[AsyncIterable[bytes]]]
 
 
 PAGE_OBJECTS = 1000
-"""The most objects that one request lists (S3: https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html)."""
+"""Objects in a page of a listing, at most (https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html)."""
 
 
 class PutCondition(Enum):

@@ -143,7 +143,7 @@ Event = (
 
 
 class Reporter(Protocol):
-    """Observes Movements. `report` MUST return at once and MUST NOT raise. It is called in the event loop's thread only."""
+    """Observes Movements. `report` MUST return at once and MUST NOT raise. It is called in the event loop's thread."""
 
     def report(self, event: Event) -> None:
         """Handle `event`."""

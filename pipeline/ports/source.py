@@ -48,7 +48,7 @@ class HashedBlock(Protocol):
         ...
 
     def row_hashes(self) -> bytes:
-        """Return `ROW_HASH_BYTES` for each row, in order. Equal rows MUST have equal hashes, in every process and release.
+        """Return `ROW_HASH_BYTES` a row, in order. Equal rows MUST have equal hashes, in every process and release.
 
         The hash covers all that an upsert of the row would carry, column names included.
         """

@@ -103,7 +103,7 @@ def test_an_altered_byte_is_damage_or_is_read_as_something_else_but_never_crashe
 
 
 def test_a_header_that_lies_about_its_rows_is_refused() -> None:
-    with pytest.raises(DamagedError, match="its header says 51, it holds 50"):
+    with pytest.raises(DamagedError, match="its header announces 51 records, and it has 50"):
         read(written(rows=51))
 
 

@@ -45,7 +45,7 @@ def test_settled_is_final(status: Status, next_status: Status) -> None:
     base = movement()
     settled = Movement(base.flow, 1, status, base.created, base.updated)
     if next_status is not status:
-        with pytest.raises(DefectError, match="cannot go"):
+        with pytest.raises(DefectError, match="cannot change"):
             settled.to(next_status, base.created)
 
 

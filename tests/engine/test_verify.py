@@ -122,7 +122,7 @@ async def test_streams_that_the_flow_does_not_move_are_named_and_not_compared() 
     found = await world.verify()
     assert found.equal
     assert [stream.stream for stream in found.streams] == ["users"]
-    assert (found.not_selected, found.only_there) == (("logs",), ("own",))
+    assert (found.not_selected, found.only_at_destination) == (("logs",), ("own",))
 
 
 @on_trio

@@ -151,7 +151,7 @@ async def test_a_dropped_table_is_restored_and_tables_of_the_destination_alone_a
     run(copy, "DROP TABLE t", "DROP TABLE empty", "CREATE TABLE own (id INTEGER PRIMARY KEY)")
     found = await flow.verify()
     assert [(report.stream, report.absent) for report in found.differing] == [("empty", True), ("t", True)]
-    assert found.only_there == ("own",)
+    assert found.only_at_destination == ("own",)
     assert await flow.repaired() == (2, 0)
     run(copy, "DROP TABLE own")
     assert dump(copy) == dump(app)

@@ -50,7 +50,7 @@ async def test_every_type_of_postgresql_is_equal_to_itself_and_a_changed_one_is_
     await flow.move()
     found = await flow.verify()
     assert found.equal, found.differing
-    assert found.only_there == ()
+    assert found.only_at_destination == ()
     for column, value in (("exact", "1.1"), ("span", "'1 day'"), ("docb", "'[]'"), ("numbers", "'{2}'")):
         copy.run(f'UPDATE "My shop"."Every ""type""" SET {column} = {value} WHERE id = 1')
         (report,) = (await flow.verify()).differing
@@ -67,7 +67,7 @@ async def test_an_sqlite_database_is_equal_in_postgresql_and_differences_are_rep
     await flow.move()
     found = await flow.verify()
     assert found.equal, found.differing
-    assert found.only_there == ()
+    assert found.only_at_destination == ()
     assert [report.source.rows for report in found.streams] == [3, 4, 4]
     copy.run(
         "UPDATE artist SET born = 0.2 WHERE id = 11",

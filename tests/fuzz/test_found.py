@@ -115,7 +115,7 @@ def test_an_integer_of_more_than_64_bits_is_no_plain_value(number: int) -> None:
 def test_a_file_of_more_records_than_its_header_says_ends_where_they_are_too_many() -> None:
     reader = EventFileReader(Encoding.PLAIN, what="x")
     list(reader.feed(orjson.dumps(samples.EVENT_FILE[0] | {"rowCount": 1}) + b"\n"))
-    with pytest.raises(DamagedError, match="x lies about its rows: its header says 1, it holds more"):
+    with pytest.raises(DamagedError, match="x is damaged: its header announces 1 records, and it has more"):
         list(reader.feed(b"{}\n{}\n"))
 
 

@@ -104,9 +104,9 @@ def _not_compared(found: Verification) -> Iterator[str]:
     if found.not_selected:
         yield ""
         yield f"Excluded from this Flow, and not compared: {_names(found.not_selected)}"
-    if found.only_there:
+    if found.only_at_destination:
         yield ""
-        yield f"Only at the destination, and not part of this Flow: {_names(found.only_there)}"
+        yield f"Only at the destination, and not part of this Flow: {_names(found.only_at_destination)}"
 
 
 def _verdict(found: Verification) -> str:
@@ -134,7 +134,7 @@ def report_object(found: Verification) -> dict[str, object]:
         "begun": found.begun.isoformat(),
         "ended": found.ended.isoformat(),
         "streams": [_stream_object(stream) for stream in found.streams],
-        "not_compared": {"left_out": found.not_selected, "only_at_destination": found.only_there},
+        "not_compared": {"left_out": found.not_selected, "only_at_destination": found.only_at_destination},
     }
 
 

@@ -1,6 +1,6 @@
-"""Compressed bytes to plain bytes, in pieces of bounded size however much a byte of input may swell.
+"""Compression. Decompressed bytes come in pieces of bounded size, however much the input expands.
 
-zstd is the standard library's module (from Python 3.14 on) or its backport.
+zstd is the module of the standard library (from Python 3.14 on) or its backport.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ _MAGIC = {b"\x28\xb5\x2f\xfd": Encoding.ZSTD, b"\x1f\x8b": Encoding.GZIP}
 
 
 def sniff(start: bytes) -> Encoding:
-    """Return the encoding that bytes beginning with `start` (4 bytes or more) have."""
+    """Return the encoding of a file from its first bytes, 4 or more."""
     return next((encoding for magic, encoding in _MAGIC.items() if start.startswith(magic)), Encoding.PLAIN)
 
 
 def compress_frame(data: bytes, level: int) -> bytes:
-    """Return `data` as one whole zstd frame."""
+    """Return `data` as one zstd frame."""
     return zstd.compress(data, level)
 
 
 class Compressor:
-    """Compresses what is added into zstd frames of `FRAME_BYTES` of it or more.
+    """Compresses data into zstd frames that hold `FRAME_BYTES` of it or more.
 
-    A frame that is made at once takes three quarters of the time of one that goes on where it was left: nothing is copied,
-    and nothing compared across. What is added is compressed in its place, and without the interpreter's lock.
+    Compressing a frame in one call takes three quarters of the time of compressing it piece by piece: nothing is
+    copied, and no matches are sought across pieces. It runs without the interpreter's lock.
     """
 
     def __init__(self, level: int) -> None:
@@ -61,14 +61,14 @@ class Compressor:
 
 
 class Decoder(Protocol):
-    """Bytes in, plain bytes out in pieces of at most `PIECE_BYTES`."""
+    """Decompresses bytes into pieces of at most `PIECE_BYTES`."""
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """Decode the next stored bytes. DamagedError when they are not of the encoding."""
+        """Yield the decompressed pieces of the next stored bytes. DamagedError when they have another encoding."""
         ...
 
     def close(self) -> None:
-        """DamagedError when the stored bytes ended in the middle of a frame."""
+        """Raise DamagedError when the stored bytes ended within a frame."""
         ...
 
 
@@ -76,23 +76,23 @@ class PlainDecoder:
     """No compression."""
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """Pass the bytes on."""
+        """Yield the bytes in pieces."""
         for start in range(0, len(data), PIECE_BYTES):
             yield data[start : start + PIECE_BYTES]
 
     def close(self) -> None:
-        """Plain bytes can end anywhere."""
+        """Do nothing: plain bytes can end anywhere."""
 
 
 class ZstdDecoder:
-    """Any number of zstd frames one after the other; skippable frames are passed over."""
+    """Any number of zstd frames; skippable frames are ignored."""
 
     def __init__(self) -> None:
         self._frame = zstd.ZstdDecompressor()
         self._started = False
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """Decompress."""
+        """Yield the decompressed pieces."""
         try:
             while data or not self._frame.needs_input:
                 self._started = True
@@ -108,20 +108,20 @@ class ZstdDecoder:
             raise DamagedError(f"the zstd data is damaged: {error}") from error
 
     def close(self) -> None:
-        """Check that the last frame is whole."""
+        """Raise DamagedError when the last frame is incomplete."""
         if self._started:
             raise DamagedError("the zstd data is truncated: it ends within a frame")
 
 
 class GzipDecoder:
-    """Any number of gzip members one after the other."""
+    """Any number of gzip members."""
 
     def __init__(self) -> None:
         self._member = zlib.decompressobj(wbits=31)
         self._started = False
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """Decompress."""
+        """Yield the decompressed pieces."""
         try:
             while data:
                 self._started = True
@@ -137,13 +137,13 @@ class GzipDecoder:
             raise DamagedError(f"the gzip data is damaged: {error}") from error
 
     def close(self) -> None:
-        """Check that the last member is whole."""
+        """Raise DamagedError when the last member is incomplete."""
         if self._started:
             raise DamagedError("the gzip data is truncated: it ends within a member")
 
 
 def decoder(encoding: Encoding) -> Decoder:
-    """Return a fresh decoder for `encoding`."""
+    """Return a new decoder for `encoding`."""
     match encoding:
         case Encoding.ZSTD:
             return ZstdDecoder()

@@ -1,7 +1,7 @@
-"""Event Files: JSON lines, compressed, the header a frame of its own.
+"""Event Files: compressed JSON lines, with the header in a frame of its own.
 
-The writer gathers records and puts the header before them at the end, when it is known. The reader takes stored bytes
-as they come and gives blocks of whole lines; it keeps no more than a block and one line.
+The writer collects records and adds the header last, when the row count is known. The reader takes stored bytes as they
+arrive and yields blocks of whole lines; it buffers no more than a block and one line.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from pipeline.domain.errors import DamagedError
 from pipeline.domain.event_file import Encoding, Header
 
 MAX_LINE_BYTES = 512 * 1024 * 1024
-"""The longest line that is read or written: it must fit into memory several times."""
+"""The longest line: it must fit into memory several times."""
 MAX_HEADER_BYTES = 16 * 1024 * 1024
-"""The longest header line: room for some hundred thousand columns."""
+"""The longest header line: enough for some hundred thousand columns."""
 MAX_EVENT_FILE_BYTES = 1024 * 1024 * 1024
-"""The most bytes of lines in one Event File: more than the largest setting and the longest line come to together.
+"""The most bytes of lines in one Event File: more than the largest setting and the longest line together.
 
-A few kilobytes of compressed data can be made to swell to more than any disk holds; here that ends.
+A few kilobytes of compressed data can expand to more than any disk holds.
 """
 
 
 class EventFileWriter:
-    """Gathers the records of one Event File, compressed, in memory."""
+    """Collects the records of one Event File, compressed, in memory."""
 
     def __init__(self, *, level: int) -> None:
         self._level = level
@@ -38,34 +38,34 @@ class EventFileWriter:
 
     @property
     def records(self) -> int:
-        """How many records were added."""
+        """The number of records added."""
         return self.upserts + self.deletes
 
     def add(self, lines: bytes, *, upserts: int = 0, deletes: int = 0) -> None:
-        """Add whole lines that hold so many records: `count` and `compress` in one."""
+        """Add whole lines that hold this many records: `count` and `compress` in one call."""
         self.count(lines, upserts=upserts, deletes=deletes)
         self.compress([lines])
 
     def count(self, lines: bytes, *, upserts: int = 0, deletes: int = 0) -> None:
-        """Take account of lines that will be compressed."""
+        """Count lines that `compress` will get."""
         self.line_bytes += len(lines)
         self.upserts += upserts
         self.deletes += deletes
 
     def compress(self, added: Sequence[bytes]) -> None:
-        """Compress lines that were counted, as they were added. Takes processor time: about 3 ms a megabyte."""
+        """Compress lines that were counted, in the same order. Takes about 3 ms of processor time a megabyte."""
         self._frames += map(self._compressor.add, added)
 
     def finish(self, header: Header) -> bytes:
-        """Return the Event File's bytes. `header.row_count` must be the number of records added."""
+        """Return the bytes of the Event File. `header.row_count` MUST be the number of records added."""
         head = compress_frame(encode_header(header), self._level)
         return b"".join([head, *self._frames, self._compressor.finish()])
 
 
 class EventFileReader:
-    """Reads one Event File, piece by piece; `what` names it in errors.
+    """Reads one Event File piece by piece; `what` names it in errors.
 
-    Feed the stored bytes in order, then close. `header` is known once its line has been fed.
+    Feed the stored bytes in order, then close. `header` is set once its line was fed.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class EventFileReader:
         self.lines = 0
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """Give the record lines that `data` completes, in blocks of whole lines; DamagedError when they are not right."""
+        """Yield the record lines that `data` completes, in blocks of whole lines. DamagedError when malformed."""
         if self._decoder is None:
             self._sniffed += data
             if len(self._sniffed) < 4:
@@ -96,7 +96,7 @@ class EventFileReader:
             raise self._named(error) from error
 
     def close(self) -> None:
-        """Check that the file is whole: no cut frame, no cut line, as many records as its header says."""
+        """Raise DamagedError unless the file is complete: all frames, whole lines, and the row count of the header."""
         if self._decoder is None and self._sniffed:
             for _ in self.feed(b"\n\n\n\n"[: 4 - len(self._sniffed)]):
                 pass
@@ -110,11 +110,11 @@ class EventFileReader:
         if self.header is None:
             raise DamagedError(f"{self._what} is empty: it has no header line")
         if self.header.row_count != self.lines:
-            raise self._lies(str(self.lines))
+            raise self._wrong_count(str(self.lines))
 
-    def _lies(self, held: str) -> DamagedError:
-        says = 0 if self.header is None else self.header.row_count
-        return DamagedError(f"{self._what} lies about its rows: its header says {says}, it holds {held}")
+    def _wrong_count(self, count: str) -> DamagedError:
+        announced = 0 if self.header is None else self.header.row_count
+        return DamagedError(f"{self._what} is damaged: its header announces {announced} records, and it has {count}")
 
     def _named(self, error: DamagedError) -> DamagedError:
         text = str(error)
@@ -130,7 +130,7 @@ class EventFileReader:
         if not end:
             self._keep(piece)
             return
-        if end == len(piece) and not self._rest:  # as a frame is written; nothing need be copied
+        if end == len(piece) and not self._rest:  # the usual case: a frame of whole lines needs no copy
             block = piece
         else:
             block = b"".join([*self._rest, memoryview(piece)[:end]])
@@ -142,7 +142,7 @@ class EventFileReader:
         if block:
             self.lines += count_lines(block)
             if self.lines > self.header.row_count:
-                raise self._lies("more")
+                raise self._wrong_count("more")
             yield block
 
     def _keep(self, piece: bytes) -> None:
@@ -154,5 +154,5 @@ class EventFileReader:
         if self.header is None:
             line, most = 1, min(MAX_HEADER_BYTES, most)
         if self._rest_bytes > most:
-            self._rest = []  # what is not read on need not be held while the error is told
+            self._rest = []  # frees the memory while the error is handled
             raise DamagedError(f"line {line} is longer than {most:,} bytes")

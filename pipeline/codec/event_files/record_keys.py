@@ -1,12 +1,11 @@
-"""The keys of records, without a look at the rest of their rows.
+"""The keys of records, read without decoding the rest of the rows.
 
-A key becomes bytes that are the same for equal keys however they are written: 1, 1.0 and true are one key, as they are to
+Keys become bytes that are equal for equal keys, however they are written: 1, 1.0 and true are one key, as they are for
 the exporter that compares them.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,39 +13,38 @@ from typing import Any
 import msgspec
 import orjson
 
+from pipeline.codec.wire import can_name_members
 from pipeline.domain.errors import DamagedError
 
 _LARGEST_EXACT = 2.0**63
-_UNWRITABLE = re.compile(r'["\\\x00-\x1f]')
-"""Characters that msgspec takes in no name of a member."""
 
 
 @dataclass(frozen=True, slots=True)
 class KeyedLines:
-    """Records in their order: each line without its line feed, its key, and whether it is a delete."""
+    """Records in file order: each line without its line feed, its key, and whether it is a delete."""
 
     lines: Sequence[bytes]
     keys: Sequence[bytes]
     deletes: Sequence[bool]
 
     def chosen(self, wanted: Sequence[bool], *, deletes: bool) -> list[bytes]:
-        """Return the lines at the places that are `wanted`, of deletes or of upserts."""
+        """Return the `wanted` lines that are deletes, or those that are upserts."""
         rows = zip(self.lines, wanted, self.deletes, strict=True)
         return [line for line, is_wanted, is_delete in rows if is_wanted and is_delete is deletes]
 
 
 class KeyReader:
-    """Reads blocks of the lines of one stream with these key columns; `what` names their file in errors."""
+    """Reads the keys in blocks of lines of one stream; `what` names the file in errors."""
 
     def __init__(self, primary_keys: Sequence[str], what: str) -> None:
         self._primary_keys = primary_keys
         self._what = what
         self._decoder: Any = None
-        if not any(map(_UNWRITABLE.search, primary_keys)):
+        if can_name_members(primary_keys):
             self._decoder = msgspec.json.Decoder(_record_type(primary_keys))
 
     def read(self, block: bytes) -> KeyedLines:
-        """Return the records of a block of whole lines. DamagedError for a line that is no record."""
+        """Return the records of a block of whole lines. DamagedError for a line that is not a record."""
         lines = block.split(b"\n")[:-1]
         records = self._records(block, lines)
         keys = [_key_bytes(key) for key, _ in records]
@@ -73,14 +71,14 @@ class KeyReader:
             ((kind, body),) = orjson.loads(line).items()
             key = [body[name] for name in self._primary_keys]
         except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise DamagedError(f"{self._what} holds a line that is no record: {line[:80]!r}") from error
+            raise DamagedError(f"{self._what} holds a line that is not a record: {line[:80]!r}") from error
         if kind not in ("upsert", "delete"):
             raise DamagedError(f"{self._what} holds a record of an unknown kind: {kind[:80]!r}")
         return key, kind == "delete"
 
 
 def _record_type(primary_keys: Sequence[str]) -> Any:
-    """Return a type with the key's columns alone: msgspec passes over all others without making values of them."""
+    """Return a type with only the key columns: msgspec skips all others without creating values."""
     names = [f"key_{place}" for place in range(len(primary_keys))]
     renamed = dict(zip(names, primary_keys, strict=True))
     body: Any = msgspec.defstruct("Body", [(name, Any) for name in names], rename=renamed, gc=False)
@@ -97,7 +95,7 @@ def _key_bytes(key: Sequence[object]) -> bytes:
 
 
 def _plain(value: object) -> object:
-    """Return equal numbers as the same."""
+    """Return the same value for equal numbers."""
     if isinstance(value, bool):
         return int(value)
     if isinstance(value, float) and value.is_integer() and abs(value) < _LARGEST_EXACT:

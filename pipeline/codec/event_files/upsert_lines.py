@@ -1,13 +1,11 @@
-"""Whole rows to upsert lines and back, a block at a time: the quick way for rows of plain values.
+"""Whole rows to upsert lines and back, a block at a time: the fast path for rows of plain values.
 
-A row is a tuple of values, one for each column. msgspec writes and reads it as a structure, without a dictionary in
-between, which takes a third of the time (docs/decisions/0007). What is not plain goes the other way, value by value
-(`values.py`); both ways give the same bytes.
+A row is a tuple with one value a column. msgspec encodes and decodes it as a structure, without a dictionary in
+between, in a third of the time. Other values are converted one by one (`values.py`). Both paths produce the same bytes.
 """
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Sequence
 from itertools import chain
@@ -17,6 +15,7 @@ from typing import Annotated, Any
 import msgspec
 
 from pipeline.codec.values import count_lines
+from pipeline.codec.wire import can_name_members
 from pipeline.domain.keys import KeyValue
 
 Row = tuple[KeyValue, ...]
@@ -24,20 +23,18 @@ Row = tuple[KeyValue, ...]
 _Integer = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 _Finite = Annotated[float, msgspec.Meta(ge=-sys.float_info.max, le=sys.float_info.max)]
 _Plain = _Integer | float | str | None
-"""The types whose values JSON holds as they are; of floats, only the finite ones. Lines can hold no others: none is looked for."""
+"""Values that JSON holds as they are. Non-finite floats are excluded elsewhere: a line cannot hold them."""
 _BODY = attrgetter("upsert")
-_UNWRITABLE = re.compile(r'["\\\x00-\x1f]')
-"""Characters that msgspec takes in no name of a member."""
 
 
 class _PlainRows(msgspec.Struct, gc=False, array_like=True):
-    """A list of rows as the only member: what a structure holds is looked up by the class, what a list holds at each call anew."""
+    """Rows as the only member of a structure: msgspec caches the type of a structure, but not that of a list."""
 
     rows: list[tuple[_Integer | _Finite | str | None, ...]]
 
 
 class UpsertLines:
-    """The upsert lines of a stream with these columns, which `upsert_lines_for` has found fit."""
+    """Encodes and decodes the upsert lines of a stream. Use `upsert_lines_for` to create one."""
 
     def __init__(self, columns: Sequence[str]) -> None:
         names = [f"column_{place}" for place in range(len(columns))]
@@ -50,14 +47,14 @@ class UpsertLines:
         self._encoder = msgspec.json.Encoder()
 
     def encode(self, rows: Sequence[Row]) -> bytes:
-        """Return a line for each row, each ending in a line feed. All values must be plain, and floats finite."""
+        """Return one line a row, each ending in a line feed. All values MUST be plain, and floats finite."""
         record, body = self._record, self._body
         return self._encoder.encode_lines([record(body(*row)) for row in rows])
 
     def decode(self, block: bytes) -> list[KeyValue] | None:
-        """Return the values of all rows, one row after the other; None when a line is anything but a whole row of plain values.
+        """Return the values of all rows in one list; None unless every line is a whole row of plain values.
 
-        Lists of rows would be made, only to be taken apart by a statement for many of them.
+        A flat list serves a statement for many rows without creating a list for each.
         """
         try:
             records: list[Any] = self._decoder.decode_lines(block)
@@ -69,7 +66,7 @@ class UpsertLines:
 
 
 def are_plain(rows: Sequence[Row]) -> bool:
-    """Whether JSON holds all values of all rows as they are."""
+    """Whether JSON can hold all values of these rows as they are."""
     try:
         msgspec.convert((rows,), _PlainRows)
     except msgspec.ValidationError:
@@ -78,5 +75,5 @@ def are_plain(rows: Sequence[Row]) -> bool:
 
 
 def upsert_lines_for(columns: Sequence[str]) -> UpsertLines | None:
-    """Return the quick way for these columns; None when the name of one keeps them from it."""
-    return None if any(map(_UNWRITABLE.search, columns)) else UpsertLines(columns)
+    """Return the fast path for these columns; None when msgspec does not accept one of their names."""
+    return UpsertLines(columns) if can_name_members(columns) else None

@@ -1,1 +1,1 @@
-"""Sorted keys and hashes compared: the diff of an export, and the walk of a verification."""
+"""Comparison of rows by sorted keys and hashes: the diff of an export, and the walk of a verification."""

@@ -1,13 +1,12 @@
-"""The difference between what a Flow has stored and what its source holds now, range by range in key order.
+"""The difference between the stored state and the source, range by range in key order.
 
-An earlier export left, for each range of keys, the keys, a hash of each row and often a digest of all. `RangeDiff`
-takes the present rows of such a range as they are read, and tells which are new or changed; what is left over of the
-old keys was deleted. A range that has its digest is unchanged, and no row is looked at. While the hashes agree from the
-start of the range on, no key is looked at.
+The stored state holds, for each range of keys, the keys, a hash of each row and often a digest of all rows. `RangeDiff`
+takes the current rows of a range and finds those that are new or changed; the remaining old keys were deleted. If the
+digest is equal, no row is compared. While the hashes agree from the start of the range on, no key is decoded.
 
-A changed row goes unnoticed only if its old and new hash are equal: with 64 bits, one chance in 2**64 a changed row. A
-range with a change in it goes unnoticed if the digests are equal: one chance in 2**128, or in 2**64 for each change of
-it where a source makes its digests of row hashes.
+A changed row goes unnoticed if its old and new hash are equal: one chance in 2**64 a changed row. A changed range goes
+unnoticed if its digests are equal: one chance in 2**128, or in 2**64 a changed row where a source computes its digests
+from row hashes.
 """
 
 from __future__ import annotations
@@ -25,10 +24,10 @@ _HASH = Struct(f"{HASH_BYTES}s")
 
 @dataclass(frozen=True, slots=True)
 class StateRange:
-    """What was stored of the keys up to `until`: a hash of `HASH_BYTES` a row, in key order.
+    """The stored state of the keys up to `until`: `HASH_BYTES` a row, in key order.
 
-    `load_keys` gives the keys; `stored` is the whole range as it was stored, if it was, so that it can be stored again.
-    `digest` is that of the rows, as a block of them has it (`RowBlock.digest`), where it is known.
+    `load_keys` decodes the keys. `stored` is the range as it was read, so that it can be written without decoding.
+    `digest` is the digest of the rows (`HashedBlock.digest`), where it is known.
     """
 
     until: Key
@@ -43,14 +42,14 @@ class StateRange:
         return len(self.hashes) // HASH_BYTES
 
     def with_digest(self, digest: bytes | None) -> StateRange:
-        """Return the range with the digest of its rows, where that has only now become known."""
+        """Return the range with this digest, if it is known and new."""
         if digest is None or digest == self.digest:
             return self
         return replace(self, digest=digest, stored=None)
 
 
 def count_up_to(keys: Sequence[Key], until: Key) -> int:
-    """Return how many of the ascending `keys` are not after `until`."""
+    """Return the number of the ascending `keys` that are not after `until`."""
     return bisect_right(keys, order(until), key=order)
 
 
@@ -60,7 +59,7 @@ def split_hashes(hashes: bytes) -> list[bytes]:
 
 
 def restrict(part: StateRange, after: Key) -> StateRange | None:
-    """Return the rows of `part` whose keys are after `after`; None when there are none."""
+    """Return the rows of `part` with keys after `after`, or None when there are none."""
     keys = part.load_keys()
     start = count_up_to(keys, after)
     if start == len(keys):
@@ -70,7 +69,7 @@ def restrict(part: StateRange, after: Key) -> StateRange | None:
 
 
 class RangeDiff:
-    """Compares the present rows of one range with the old ones. Feed them in key order, then ask for what is deleted."""
+    """Compares the current rows of one range with the old ones: take them in key order, then take the deleted keys."""
 
     def __init__(self, old: StateRange) -> None:
         self.old = old
@@ -81,24 +80,24 @@ class RangeDiff:
 
     @property
     def unchanged(self) -> bool:
-        """Whether the rows taken so far are all the rows of the old range, as they were."""
+        """Whether the rows taken so far are exactly the rows of the old range."""
         return not self._differs and self._compared == self.old.rows
 
     @property
     def is_fresh(self) -> bool:
-        """Whether nothing was taken yet."""
+        """Whether no rows were taken yet."""
         return not self._differs and self._compared == 0
 
     def is_all(self, rows: int, digest: bytes) -> bool:
-        """Whether so many rows of this digest are all the rows of the old range, as they were, and none was taken yet."""
+        """Whether no rows were taken yet, and these are exactly the rows of the old range."""
         return self.is_fresh and digest == self.old.digest and rows == self.old.rows
 
     def take_all(self) -> None:
-        """Take the rows of which `is_all` has told."""
+        """Take all rows of the old range as unchanged."""
         self._compared = self.old.rows
 
     def take(self, keys: Sequence[Key], hashes: bytes) -> list[int]:
-        """Return the positions of those of these rows that are new or changed."""
+        """Take rows; return the positions of those that are new or changed."""
         changed: list[int] = []
         position = 0
         while True:
@@ -123,7 +122,7 @@ class RangeDiff:
                 self._compared += 1
 
     def take_deleted(self, until: Key | None) -> list[Key]:
-        """Return, once, the old keys up to `until` (None: all) that no row taken so far had."""
+        """Return the old keys up to `until` (None: all) that no row taken so far has. Each is returned once."""
         kept = len(self._gone) if until is None else count_up_to(self._gone, until)
         gone, self._gone = self._gone[:kept], self._gone[kept:]
         start = self._compared
@@ -135,7 +134,7 @@ class RangeDiff:
 
     @property
     def _old_keys(self) -> Sequence[Key]:
-        """The keys of the old range, which are needed only where rows differ."""
+        """The keys of the old range, decoded only where rows differ."""
         if self._keys is None:
             self._keys = self.old.load_keys()
         return self._keys
@@ -145,7 +144,7 @@ _STEP_BYTES = 64 * HASH_BYTES
 
 
 def _agreeing(hashes: bytes, position: int, old_hashes: bytes, old_position: int) -> int:
-    """Return how many rows agree one after the other, in `hashes` from `position` on and in the old ones from theirs."""
+    """Return how many consecutive rows agree, from `position` in `hashes` and `old_position` in `old_hashes` on."""
     at, old_at = position * HASH_BYTES, old_position * HASH_BYTES
     end = at + min(len(hashes) - at, len(old_hashes) - old_at)
     by = old_at - at

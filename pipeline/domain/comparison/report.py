@@ -1,4 +1,4 @@
-"""What a comparison of destination and source found: for a person and for a program."""
+"""The result of a comparison of a destination with its source."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ class Against(StrEnum):
     """What the destination is compared with."""
 
     SOURCE = "source"
-    """What the source holds now."""
+    """The current rows of the source."""
     STORED = "stored"
-    """What the Flow has stored last; the source is not read."""
+    """The latest stored state; the source is not read."""
 
 
 class Finding(StrEnum):
-    """What is wrong with a key."""
+    """How a key differs."""
 
     MISSING = "missing"
-    """The destination does not have it."""
+    """Only the source has it."""
     EXTRA = "extra"
     """Only the destination has it."""
     DIFFERENT = "different"
-    """Both have it, with other values."""
+    """Both have it, with different values."""
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A key that differs. `columns` are the source's columns whose values differ, where both have the row.
+    """A key that differs. `columns` names the source's columns whose values differ, where both have the row.
 
-    `rejected` is why a record with this key was refused by the destination, if one was: a difference already known.
+    `rejected` is the reason why the destination rejected a record with this key, if it did: a known difference.
     """
 
     key: Key
@@ -46,7 +46,7 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """How many rows one place has in a range, and a digest of them: equal digests mean equal rows, in one report."""
+    """The rows of one side of a range, and their digest. Within one report equal digests mean equal rows."""
 
     rows: int
     digest: str
@@ -57,7 +57,7 @@ NO_ROWS = Side(0, "")
 
 @dataclass(frozen=True, slots=True)
 class RangeReport:
-    """A range of keys that differs: the keys after `after` up to `until`; None is an open end."""
+    """A range with differences: the keys after `after` up to `until`; None is an open end."""
 
     after: Key | None
     until: Key | None
@@ -67,12 +67,12 @@ class RangeReport:
 
 @dataclass(frozen=True, slots=True)
 class StreamReport:
-    """What was found of one stream. `ranges` counts those compared, `differing` holds the first of those that differ.
+    """The result for one stream. `ranges` counts the compared ranges, `differing` holds the first that differ.
 
-    `examples` are the first keys that differ; `missing`, `extra`, `different` and `rejected` count all of them, the
-    last being among the others. `absent`: the destination has no such stream; `gone`: the source has it no more;
-    `incomparable`: why its rows could not be compared at all. Columns that only one place has are named; one that the
-    destination lacks counts as NULL there, and one that only the destination has is not compared.
+    `examples` are the first keys that differ. `missing`, `extra` and `different` count all keys that differ; `rejected`
+    counts those among them whose record the destination rejected. `absent`: the destination does not have the stream;
+    `gone`: the source no longer has it; `incomparable`: why its rows could not be compared. A column that the
+    destination lacks counts as NULL there; one that only the destination has is not compared.
     """
 
     stream: StreamName
@@ -94,7 +94,7 @@ class StreamReport:
 
     @property
     def differences(self) -> int:
-        """How many keys differ."""
+        """The number of keys that differ."""
         return self.missing + self.extra + self.different
 
     @property
@@ -105,7 +105,7 @@ class StreamReport:
 
 @dataclass(frozen=True, slots=True)
 class LatestMovement:
-    """The Flow's latest Movement, when the comparison began."""
+    """The latest Movement of the Flow when the comparison started."""
 
     number: int
     status: str
@@ -116,8 +116,8 @@ class LatestMovement:
 class Verification:
     """Whether a Flow's destination equals its source.
 
-    `not_selected` are streams of the source that the Flow does not move; `only_there` are streams at the destination that
-    are none of this Flow's. Neither is compared.
+    `not_selected` are streams of the source that the Flow does not move; `only_at_destination` are streams there that
+    are not part of the Flow. Neither is compared.
     """
 
     flow: FlowName
@@ -129,7 +129,7 @@ class Verification:
     ended: datetime
     streams: tuple[StreamReport, ...] = ()
     not_selected: tuple[StreamName, ...] = ()
-    only_there: tuple[StreamName, ...] = ()
+    only_at_destination: tuple[StreamName, ...] = ()
 
     @property
     def equal(self) -> bool:

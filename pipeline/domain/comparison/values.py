@@ -1,4 +1,4 @@
-"""When two values are one: exactly, within one technology; by what they mean, where a column's type is another there.
+"""When two values are equal: exactly, within one technology; by meaning, where the destination has another column type.
 
 Values are those of a record's JSON (docs/reference/event-files.md), tagged values included.
 """
@@ -18,16 +18,16 @@ Values = Mapping[str, object]
 _Reading = Callable[[object], object]
 
 _ONE_FORM = frozenset({"integer", "real", "text", "bytes", "boolean", "binary"})
-"""Types whose values every technology writes in one form."""
+"""Types whose values have one form in every technology."""
 _NUMBERS = frozenset({"integer", "real", "decimal", "boolean"})
 
 
 @dataclass(frozen=True, slots=True)
 class ColumnPair:
-    """A column of the source and its counterpart at the destination; None when the destination has none.
+    """A column of the source and its counterpart at the destination, or None.
 
-    `readings` are the ways to read both values where one value may have two forms: each a pair, for the source's and
-    for the destination's. There are none where one value has one form.
+    `readings` are pairs of functions that normalize the two values, for columns in which one value can have two forms:
+    the values are equal if they are so under one pair. Without any, the values are compared as they are.
     """
 
     source: str
@@ -37,7 +37,7 @@ class ColumnPair:
 
 @dataclass(frozen=True, slots=True)
 class Pairing:
-    """Which columns are compared. `missing` are of the source alone, `extra` of the destination alone."""
+    """The columns to compare. Only the source has the `missing` ones, only the destination the `extra` ones."""
 
     pairs: tuple[ColumnPair, ...]
     missing: tuple[str, ...]
@@ -45,7 +45,7 @@ class Pairing:
 
 
 def pair_columns(source: StreamSchema, destination: StreamSchema) -> Pairing:
-    """Find for each column of the source its counterpart: of the same name, or of one that differs in case alone."""
+    """Pair each column of the source with the one of the same name, or of a name that differs only in case."""
     exact = {column.name: column for column in destination.columns}
     folded = {column.name.casefold(): column for column in destination.columns}
     one_technology = set(source.native) == set(destination.native)
@@ -70,7 +70,7 @@ def _pair(column: Column, other: Column | None, *, one_technology: bool) -> Colu
 def _readings(here: str, there: str, *, one_technology: bool) -> tuple[tuple[_Reading, _Reading], ...]:
     if here == there and (one_technology or here in _ONE_FORM):
         return ()
-    # What may be of any type is kept as JSON where there is no such column: then the value is what the JSON says.
+    # A destination without a type for any value stores JSON: then the value is what the JSON text holds.
     if (here, there) == ("any", "json"):
         return ((_form, _form_in_json),)
     if (here, there) == ("json", "any"):
@@ -80,11 +80,11 @@ def _readings(here: str, there: str, *, one_technology: bool) -> tuple[tuple[_Re
 
 
 _ORDERS = {"integer": "numbers", "real": "numbers", "boolean": "numbers", "bytes": "bytes", "any": "any"}
-"""What kind of keys a column of a type has; those of all other types are text, in the order of text."""
+"""The kind of keys by column type; keys of all other types are text, and sort as text."""
 
 
 def why_not_comparable(source: StreamSchema, destination: StreamSchema, pairing: Pairing) -> str:
-    """Return why the rows of both cannot be walked side by side in the order of their keys; empty when they can."""
+    """Return why rows cannot be compared in key order; empty when they can."""
     one_technology = set(source.native) == set(destination.native)
     here = {column.name: column.type for column in source.columns}
     there = {column.name: column.type for column in destination.columns}
@@ -94,15 +94,15 @@ def why_not_comparable(source: StreamSchema, destination: StreamSchema, pairing:
         if name is None:
             return f"the destination has no column {key!r}, which is part of the key"
         if not _keeps_keys(here[key], there[name], one_technology=one_technology):
-            return f"the key column {key!r} is {here[key]} at the source and {there[name]} there, which may change keys"
+            types = f"{here[key]} at the source and {there[name]} at the destination"
+            return f"the key column {key!r} is {types}, which may change keys"
     return ""
 
 
 def _keeps_keys(here: str, there: str, *, one_technology: bool) -> bool:
-    """Whether every key that goes into a column of type `there` comes out as it was, and in the same order.
+    """Whether keys are the same, and in the same order, after they are stored in a column of type `there`.
 
-    It would be dangerous to guess: a key that was rewritten looks like one that is missing and one that is extra, and
-    to delete the latter would delete the row.
+    Do not guess: a rewritten key looks like one missing and one extra key, and a repair would delete the row.
     """
     if here == there:
         return one_technology or here != "any"
@@ -111,7 +111,7 @@ def _keeps_keys(here: str, there: str, *, one_technology: bool) -> bool:
 
 
 def differing_columns(source: Values, destination: Values, pairing: Pairing) -> tuple[str, ...]:
-    """Return the names of the source's columns whose values differ. A column that is not there holds NULL."""
+    """Return the names of the source's columns whose values differ. A missing column counts as NULL."""
     return tuple(
         pair.source
         for pair in pairing.pairs
@@ -124,7 +124,7 @@ def differing_columns(source: Values, destination: Values, pairing: Pairing) -> 
 
 
 def same_value(one: object, other: object, readings: Sequence[tuple[_Reading, _Reading]] = ()) -> bool:
-    """Whether two values of a record's JSON are one value: in form, or in meaning under one of the readings."""
+    """Whether two values of a record are equal: exactly, or under one of the readings."""
     if not readings:
         return _form(one) == _form(other)
     if one is None or other is None:
@@ -140,19 +140,19 @@ def _same_as(reading: _Reading, other_reading: _Reading, one: object, other: obj
 
 
 def _form(value: object) -> object:
-    """The value and nothing else: 1 is not 1.0, nor true, and 0.0 is not -0.0."""
+    """Return the exact value: 1 differs from 1.0 and from true, 0.0 from -0.0."""
     return type(value), repr(value)
 
 
 def _form_in_json(value: object) -> object:
-    """The value that a JSON text holds, and nothing else."""
+    """Return the exact value that a JSON text holds."""
     if not isinstance(value, str):
         raise TypeError(value)
     return _form(json.loads(value))
 
 
 def _number(value: object) -> object:
-    """Numbers, of whatever kind: true is 1, and a float is what its shortest text says."""
+    """Return a number of any type as a decimal: true is 1, and a float counts as its shortest text."""
     match value:
         case bool():
             return Decimal(int(value))
@@ -165,12 +165,12 @@ def _number(value: object) -> object:
 
 
 def _any_number(value: object) -> object:
-    """Numbers, and the texts of numbers."""
+    """Return a number, or a text that holds one, as a decimal."""
     return Decimal(value) if isinstance(value, str) else _number(value)
 
 
 def _moment(value: object) -> object:
-    """Dates, times and timestamps however they are written; those with a zone are compared as moments."""
+    """Return a date, time or timestamp. Those with a zone compare as points in time."""
     if not isinstance(value, str) or len(value) < len("00:00"):
         raise TypeError(value)
     for parse in (datetime.fromisoformat, time.fromisoformat):
@@ -182,12 +182,12 @@ def _moment(value: object) -> object:
 
 
 def _document(value: object) -> object:
-    """JSON, whether as text or as a value of its own."""
+    """Return a JSON value, given as it is or as text."""
     return json.loads(value) if isinstance(value, str) else value
 
 
 def _data(value: object) -> object:
-    """Bytes, whether as bytes or as text."""
+    """Return bytes, given as bytes or as text."""
     match value:
         case {"$bytes": str(text)} | {"$text": str(text)}:
             return b64decode(text, validate=True)

@@ -1,11 +1,11 @@
-"""The comparison of two places stream by stream: two sequences of rows in key order, walked side by side.
+"""The comparison of two sequences of rows in key order, as a merge walk.
 
-Where whole blocks agree by their digests, no row is looked at (`pass_by`). While the hashes of both sides agree, no key
-is looked at. Where they do not, the keys say which side a row is missing from; a key that both have under different
-hashes is a *pair*: its values decide, and they are looked at elsewhere.
+Where the digests of whole blocks agree, no row is compared (`walk_equal`). While the row hashes agree, no key is
+decoded. Where they differ, the keys show which side lacks a row; a key that both sides have with different hashes is a
+*pair*, and the caller compares its values.
 
-A difference goes unnoticed only if two different rows have equal hashes: with 64 bits, one chance in 2**64 a row; or if
-two blocks with a difference have equal digests, for which the chance is no greater.
+A difference goes unnoticed if two different rows have equal hashes, one chance in 2**64 a row, or if two different
+blocks have equal digests, which is no more likely.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ _FIRST_STRIDE_ROWS = 16
 
 
 class Rows:
-    """Consecutive rows of one side, in key order, and how many of them have been walked past.
+    """Consecutive rows of one side in key order, and the position of the walk in them.
 
-    `load_hashes` and `load_keys` are asked at most once; the one not at all where digests have agreed, the other not
-    while the hashes agree with the other side's.
+    `load_hashes` and `load_keys` are each called at most once: hashes only if digests differ, keys only if hashes
+    differ.
     """
 
     def __init__(self, count: int, load_hashes: Callable[[], bytes], load_keys: Callable[[], Sequence[Key]]) -> None:
@@ -39,7 +39,7 @@ class Rows:
 
     @property
     def left(self) -> int:
-        """How many rows have not been walked past."""
+        """The number of rows after the position."""
         return len(self) - self.at
 
     def key(self, position: int) -> Key:
@@ -57,9 +57,9 @@ class Rows:
 
 @dataclass(frozen=True, slots=True)
 class Suspect:
-    """What the hashes do not agree on: positions of a row at the source and of one at the destination.
+    """A difference in hashes: the position of a row at the source and of one at the destination.
 
-    With both it is a pair. Without a destination's the row is missing there, without a source's it is extra.
+    With both it is a pair. Without the destination's the row is missing there, without the source's it is extra.
     """
 
     source: int | None
@@ -68,22 +68,22 @@ class Suspect:
 
 @dataclass(slots=True)
 class Step:
-    """What walking came to: how many rows of each side were walked past, and the suspects among them, in key order."""
+    """The result of a walk: the number of rows of each side, and the suspects among them in key order."""
 
     source_rows: int = 0
     destination_rows: int = 0
     suspects: list[Suspect] = field(default_factory=list)
 
 
-def pass_by(source: Rows, destination: Rows) -> Step:
-    """Walk past all that is left of both sides, of which is known that it agrees."""
+def walk_equal(source: Rows, destination: Rows) -> Step:
+    """Walk to the end of both sides, which are known to agree."""
     step = Step(source.left, destination.left)
     source.at, destination.at = len(source), len(destination)
     return step
 
 
 def walk(source: Rows, destination: Rows) -> Step:
-    """Walk both sides until one is exhausted, and tell what differs up to there."""
+    """Walk both sides until one ends; return the differences up to there."""
     source_from, destination_from = source.at, destination.at
     step = Step()
     while left := min(source.left, destination.left):
@@ -98,7 +98,7 @@ def walk(source: Rows, destination: Rows) -> Step:
 
 
 def walk_rest(source: Rows | None, destination: Rows | None) -> Step:
-    """Walk past all rows of the one side that is given, the other having ended."""
+    """Walk to the end of the one side that is given, after the other has ended."""
     step = Step()
     if source is not None:
         step.suspects += [Suspect(position, None) for position in range(source.at, len(source))]
@@ -110,7 +110,7 @@ def walk_rest(source: Rows | None, destination: Rows | None) -> Step:
 
 
 def _agreeing(source: Rows, destination: Rows, most: int) -> int:
-    """Return how many rows agree from here on, comparing ever longer stretches and, in the one that differs, halves."""
+    """Return how many rows agree from here on: compares longer and longer runs, then halves the one that differs."""
     found, stride = 0, _FIRST_STRIDE_ROWS
     while found < most:
         count = min(stride, most - found)
@@ -122,7 +122,7 @@ def _agreeing(source: Rows, destination: Rows, most: int) -> int:
 
 
 def _agreeing_within(source: Rows, destination: Rows, start: int, count: int) -> int:
-    """Return how many of `count` rows agree, of which not all do."""
+    """Return how many of `count` rows agree, when not all of them do."""
     low, high = 0, count
     while high - low > 1:
         middle = (low + high) // 2

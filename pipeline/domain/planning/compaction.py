@@ -1,9 +1,10 @@
-"""Compaction: which Event Files a fresh snapshot stands for, and who has no need of it.
+"""Compaction: which Event Files a snapshot replaces, and which destinations skip it.
 
-A compacted stream begins, in its File List, with files that a compaction made: deletes of every key that its history has
-ever deleted, then a snapshot. Each names the last files of the history they `replace`. As files of one stream apply in
-order, a destination that has those has the whole history, and goes on behind it. To any other, whatever part of the
-history it has, the deletes and the snapshot give the same rows as the whole history.
+The File List of a compacted stream starts with the files that the compaction made: deletes of every key that the
+history deleted, then a snapshot. Each names the last files of the history, which it `replaces`. Files of one stream
+apply in order, so a destination that has imported those has the whole history and skips the snapshot. For any other
+destination, whatever part of the history it has, the deletes and the snapshot result in the same rows as the whole
+history.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from pipeline.domain.ids import EventFileId, ObjectKey, StreamName
 
 
 def by_stream(entries: Sequence[FileEntry]) -> Mapping[StreamName, list[FileEntry]]:
-    """Return each stream's entries, in their order."""
+    """Return the entries of each stream, in order."""
     streams: defaultdict[StreamName, list[FileEntry]] = defaultdict(list)
     for entry in entries:
         streams[entry.id.stream].append(entry)
@@ -24,7 +25,7 @@ def by_stream(entries: Sequence[FileEntry]) -> Mapping[StreamName, list[FileEntr
 
 
 def is_compact(history: Sequence[FileEntry]) -> bool:
-    """Whether there is nothing to fold: one snapshot that nothing follows, from an export or from a compaction."""
+    """Whether a history is one snapshot without later changes, from an export or a compaction."""
     first = history[0]
     if all(entry.replaces for entry in history):
         return True
@@ -32,7 +33,7 @@ def is_compact(history: Sequence[FileEntry]) -> bool:
 
 
 def last_step(history: Sequence[FileEntry]) -> tuple[EventFileId, ...]:
-    """Return the files that come last: who has all of them has all of one stream's `history`."""
+    """Return the last files of a history: a destination that has imported all of them has imported all of it."""
     last = history[-1]
     if not last.is_snapshot:
         return (last.id,)
@@ -45,10 +46,10 @@ def last_step(history: Sequence[FileEntry]) -> tuple[EventFileId, ...]:
 
 
 def applicable(entries: Sequence[FileEntry], marked: Container[EventFileId]) -> Sequence[FileEntry]:
-    """Return what of a File List concerns a destination with these marks.
+    """Return the entries of a File List that apply to a destination with these marks.
 
-    Where it has all that a compaction replaces, the replaced files stand in the place of the compacted ones: marked, so
-    that they are passed over, and known to what comes after them.
+    Where it has imported all files that a compaction replaces, these take the place of the compacted ones: they are
+    marked, so they are skipped, and later files find their predecessors marked.
     """
     if not any(entry.replaces for entry in entries):
         return entries

@@ -15,7 +15,7 @@ def reason_to_give_way(
     marked: Container[EventFileId],
     latest_movement: int,
 ) -> str | None:
-    """Return why `file` must not be imported in the course of `movement`; None when it may.
+    """Return why `file` must not be imported in `movement`; None when it may.
 
     `marked` holds at least those of `file` and `after` that are imported. `latest_movement` is the newest Movement that
     has imported a file of the stream, 0 for none. A destination reads both in the transaction that writes the mark.

@@ -1,8 +1,7 @@
-"""In which order the Event Files of a group are applied, and what may run side by side.
+"""The order in which the Event Files of a group are applied, and what may run concurrently.
 
-The files of one stream are a lane. A lane is a row of steps, each after the one before: consecutive `full` files of one
-Movement cover disjoint keys and make up one step; an `incremental` file is a step of its own. Lanes know nothing of
-each other.
+The files of one stream form a lane: a sequence of steps. Consecutive `full` files of one Movement have disjoint keys
+and form one step; an `incremental` file is a step of its own. Lanes are independent of each other.
 """
 
 from __future__ import annotations
@@ -17,9 +16,9 @@ from pipeline.domain.planning.compaction import applicable
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """One of `of` parts of the work of a group, so that several workers take part; `index` counts from 0.
+    """Part `index` (from 0) of `of` parts of the work of a group, so that several workers can take part.
 
-    Shares are dealt by the File List alone: whoever holds one knows what is his, whatever others have done meanwhile.
+    Shards depend only on the File List, so no coordination is needed.
     """
 
     index: int
@@ -27,10 +26,10 @@ class Shard:
 
     def __post_init__(self) -> None:
         if not 0 <= self.index < self.of:
-            raise ValueError(f"there is no share {self.index} of {self.of}")
+            raise ValueError(f"there is no shard {self.index} of {self.of}")
 
     def has(self, ordinal: int) -> bool:
-        """Whether what stands at `ordinal` is of this share."""
+        """Whether the file at this position belongs to the shard."""
         return ordinal % self.of == self.index
 
 
@@ -39,7 +38,7 @@ WHOLE = Shard(0, 1)
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """Files that may be applied side by side, once every file of `after` is marked."""
+    """Files that may be loaded concurrently once every file of `after` is marked."""
 
     pending: tuple[FileEntry, ...]
     after: tuple[EventFileId, ...]
@@ -47,7 +46,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Lane:
-    """What is still to be applied of one stream, in order."""
+    """The files of one stream that are still to be loaded, in order."""
 
     stream: StreamName
     steps: tuple[Step, ...]
@@ -55,14 +54,14 @@ class Lane:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is to be done about a File List, and how many of its files are marked already."""
+    """The files of a File List that are to be loaded, and the number of files that are marked already."""
 
     lanes: tuple[Lane, ...]
     skipped: int
 
     @property
     def pending(self) -> int:
-        """How many files are to be applied."""
+        """The number of files to load."""
         return sum(len(step.pending) for lane in self.lanes for step in lane.steps)
 
 
@@ -70,9 +69,9 @@ _Stage = list[FileEntry]
 
 
 def plan_grown(entries: Sequence[FileEntry], marked: Container[EventFileId], grown_from: int) -> Plan:
-    """Return what can be done at once of the files of a File List from the position `grown_from` on.
+    """Return the files from position `grown_from` on that can be loaded at once.
 
-    What waits for other files waits for the list of the complete group.
+    Files that depend on others wait for the File List of the complete group.
     """
     grown = {entry.id for entry in entries[grown_from:]}
     lanes: list[Lane] = []
@@ -85,9 +84,10 @@ def plan_grown(entries: Sequence[FileEntry], marked: Container[EventFileId], gro
 
 
 def plan(entries: Sequence[FileEntry], marked: Container[EventFileId], shard: Shard = WHOLE) -> Plan:
-    """Return the lanes of a File List, given what the destination has marked. Only lanes with work in them.
+    """Return the lanes of a File List that have files to load, given the marks of the destination.
 
-    A share of a lane ends before a step whose files are shared out: whoever ends what comes before rings again.
+    A shard of a lane ends before a step that is distributed over shards: the worker that completes the steps before it
+    announces the group again.
     """
     ordinals = {entry.id: ordinal for ordinal, entry in enumerate(entries)}
     entries = applicable(entries, marked)
@@ -126,9 +126,9 @@ def _pending(stages: Sequence[_Stage], marked: Container[EventFileId]) -> Iterat
 def _own(
     stages: Sequence[_Stage], marked: Container[EventFileId], ordinals: Mapping[EventFileId, int], shard: Shard
 ) -> Iterator[Step]:
-    """Of a lane's pending steps: the share of the first if many files may run side by side in it, else those up to such.
+    """Yield the shard's part of a lane: of a first step with several files, else the steps before such a step.
 
-    Steps of one file each all belong to one share, told by the name of the stream.
+    Steps of one file each all belong to one shard, which the name of the stream determines.
     """
     wide = {entry.id for stage in stages if len(stage) > 1 for entry in stage}
     for position, step in enumerate(_pending(stages, marked)):
@@ -143,11 +143,11 @@ def _own(
 
 
 def accounted(entries: Sequence[FileEntry], marked: Container[EventFileId], failed: Container[EventFileId]) -> bool:
-    """Whether nothing of a File List is to come: every file is marked, or failed, or stands behind one that failed."""
+    """Whether a File List is done: every file is marked, has failed, or comes after one that failed."""
     awaited = [entry for lane in plan(entries, marked).lanes for entry in lane.steps[0].pending]
     return all(entry.id in failed for entry in awaited)
 
 
 def in_lane_order(entries: Sequence[FileEntry]) -> list[FileEntry]:
-    """Return new Event Files of one Movement as a File List names them: a stream's `full` files first, then by chunk."""
+    """Return new Event Files of one Movement in File List order: by stream, `full` files first, then by chunk."""
     return sorted(entries, key=lambda entry: (entry.id.stream, not entry.is_snapshot, entry.id.chunk))

@@ -1,4 +1,4 @@
-"""Which stored state counts for which keys, when later Event Files have replaced parts of what was stored before."""
+"""Which stored state applies to which keys, when later Event Files have replaced parts of an earlier state."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _Bound = tuple[int, OrderedKey]
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """For the keys of `covers` the state part with the digest `part` counts; None is the state of the last Movement."""
+    """The state part with the digest `part` applies to the keys of `covers`; None is the state of the last Movement."""
 
     covers: KeyRange
     part: str | None
@@ -30,9 +30,9 @@ def _upper(until: Key | None) -> _Bound:
 
 
 def segments(chunks: Sequence[Header]) -> list[Segment]:
-    """Return, in key order and without gaps, what counts after these chunks, in whatever order given.
+    """Return, in key order and without gaps, the segments that result from these chunks, given in any order.
 
-    They replace each other by Movement; within one, `full` chunks come first, then by number.
+    Later Movements replace earlier ones; within one Movement `full` chunks apply first, then by number.
     """
     found = [Segment(KeyRange(), None)]
     uppers = [_upper(None)]
@@ -47,7 +47,7 @@ def _in_lane_order(chunk: Header) -> tuple[int, bool, int]:
 
 
 def _place(found: list[Segment], uppers: list[_Bound], new: Segment) -> None:
-    """Put `new` into the row of segments `found`, whose upper bounds are `uppers`, in place of what it covers."""
+    """Insert `new` into the segments `found`, whose upper bounds are `uppers`, in place of what it covers."""
     after, until = new.covers.after, new.covers.until
     first = bisect_right(uppers, _lower(after))
     last = bisect_left(uppers, _upper(until))

@@ -1,8 +1,8 @@
-"""Retention: what of a Flow's stored objects nobody can need any more, and why.
+"""Retention: which stored objects of a Flow are not needed any more, and why.
 
-Needed is what the latest Movement names, and the latest whose export has ended: their File Lists, the Event Files in
-those, the Binary Files that these refer to, and the states of streams. From it any destination, old, new or half-way, gets
-all there is, and the next Movement knows what to compare with. A key of any other kind is never touched.
+The latest Movement and the latest whose export has ended are needed: their File Lists, the Event Files in those, the
+Binary Files that these reference, and the snapshot states. They suffice for any destination, new or half-way, and for
+the next export. An object with any other kind of key is never deleted.
 """
 
 from __future__ import annotations
@@ -16,23 +16,22 @@ from pipeline.domain.object_keys import flow_prefix, is_pack
 
 
 class Reason(Enum):
-    """Why an object is needed no more; the value is told to people."""
+    """Why an object is not needed; the value is shown to the user."""
 
     FILE_LIST = "File Lists that later ones have replaced"
-    EVENT_FILE = "Event Files that no File List names: compacted since, or left behind by an attempt"
+    EVENT_FILE = "Event Files that no File List names: compacted, or of an attempt that did not end"
     STATE = "snapshot states that later ones have replaced"
-    STATE_PART = "parts of snapshot states, which are in the whole by now"
-    BINARY_FILE = "Binary Files that no listed Event File refers to"
+    STATE_PART = "parts of snapshot states, which the whole states include"
+    BINARY_FILE = "Binary Files that no listed Event File references"
     REPORT = "progress and failures of Movements that settled long ago"
 
 
 @dataclass(frozen=True, slots=True)
 class Needed:
-    """What must stay. `latest` is the latest Movement: whatever has a higher number is somebody's work in progress.
+    """What must stay. `latest` is the latest Movement; objects of a higher one are work in progress.
 
-    `keys` also holds the packs with anything needed in them, `binaries` digests as bytes, `reports` the Movements whose
-    progress and failures are kept. `parts` says that parts of states are needed: those of an export that was not ended
-    are in no whole yet.
+    `keys` includes the packs with a needed content, `binaries` holds digests as bytes, `reports` the Movements whose
+    progress and failures stay. `parts`: parts of states are needed, because an export has not ended.
     """
 
     flow: FlowName
@@ -44,7 +43,7 @@ class Needed:
 
 
 def reason_to_delete(key: ObjectKey, needed: Needed) -> Reason | None:
-    """Return why nobody needs the object any more, or None when it stays."""
+    """Return why the object is not needed, or None when it must stay."""
     prefix = flow_prefix(needed.flow)
     if not key.startswith(prefix) or key in needed.keys:
         return None

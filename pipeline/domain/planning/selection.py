@@ -1,4 +1,4 @@
-"""Which streams a Movement moves: those named by `--only`, without those named by `--exclude`."""
+"""Which streams a Movement moves: those that match `--only` and do not match `--exclude`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pipeline.domain.schema import StreamSchema
 
 
 def selected(stream: StreamName, only: Sequence[str], exclude: Sequence[str]) -> bool:
-    """Whether a stream is to be moved: named by one of `only` (if there are any), and by none of `exclude`."""
+    """Whether a stream is moved: it matches one of `only` (if there are any) and none of `exclude`."""
     if only and not any(fnmatchcase(stream, pattern) for pattern in only):
         return False
     return not any(fnmatchcase(stream, pattern) for pattern in exclude)
@@ -20,7 +20,7 @@ def selected(stream: StreamName, only: Sequence[str], exclude: Sequence[str]) ->
 def ensure_selected(
     schemas: Sequence[StreamSchema], only: Sequence[str], exclude: Sequence[str], location: str
 ) -> None:
-    """ConfigurationError when there are streams, and none of them is to be moved."""
+    """Raise ConfigurationError when there are streams and none of them is selected."""
     if schemas and not any(selected(schema.stream, only, exclude) for schema in schemas):
         raise ConfigurationError(
             f"No stream of {location} is selected by --only and --exclude. "

@@ -104,7 +104,7 @@ class Compactor:
         flow = await self._context.flows.read_flow(self._flow)
         if flow.origin is not None:
             raise ConfigurationError(
-                f"Flow {flow.name!r} stores no objects of its own. Compact Flow {flow.origin!r}, whose objects it imports."
+                f"Flow {flow.name!r} is derived and stores no objects of its own. Compact Flow {flow.origin!r}."
             )
         ensure_not_pruned(flow)
         latest = await cancel_compaction(self._context.flows, flow)
@@ -112,8 +112,8 @@ class Compactor:
             raise ConfigurationError(f"Flow {flow.name!r} has no Movement yet: there is nothing to compact.")
         if not latest.settled:
             raise ConfigurationError(
-                f"Movement {latest.number} of Flow {flow.name!r} is {latest.status}. Wait until it has settled, or resume it "
-                "with `pipeline move`; then compact again."
+                f"Movement {latest.number} of Flow {flow.name!r} is {latest.status}. Wait until it settles, or resume "
+                "it with `pipeline move`; then compact again."
             )
         return flow, latest
 

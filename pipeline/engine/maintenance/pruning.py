@@ -1,8 +1,8 @@
 """Pruning: deletes the stored objects that no process can need any more.
 
 A Movement that starts meanwhile could reuse an old object: a Binary File of the same content, a part of a state. So
-pruning first writes its claim into flow.json and then checks for a Movement in progress, while a new Movement is created
-first and then checks for a claim. At least one of the two sees the other, and gives way.
+pruning first writes its claim into flow.json and then checks for a Movement in progress, while a new Movement is
+created first and then checks for a claim. At least one of the two sees the other, and gives way.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class ObjectTotals:
 
 @dataclass(frozen=True, slots=True)
 class Pruning:
-    """The objects that can go and those that stay. `deleted`: those that can go are gone; otherwise they are still there."""
+    """The objects that can go and those that stay. `deleted`: those that can go are gone."""
 
     flow: FlowName
     deleted: bool
@@ -134,12 +134,12 @@ class Pruner:
             raise ConfigurationError(f"Flow {flow.name!r} has no Movement yet: there is nothing to prune.")
         if latest.compaction and not latest.settled:
             raise ConfigurationError(
-                f"Flow {flow.name!r} is being compacted. Prune when that has ended; if it was killed, compact again first."
+                f"Flow {flow.name!r} is being compacted. Prune when that has ended; if it was killed, compact first."
             )
         if not latest.settled:
             raise ConfigurationError(
-                f"Movement {latest.number} of Flow {flow.name!r} is {latest.status}. Wait until it has settled, or resume it "
-                "with `pipeline move`; then prune again."
+                f"Movement {latest.number} of Flow {flow.name!r} is {latest.status}. Wait until it settles, or resume "
+                "it with `pipeline move`; then prune again."
             )
         return latest
 

@@ -54,7 +54,7 @@ class BinaryFiles:
         return binary
 
     async def flush(self) -> None:
-        """Make every content durable that `store` was given. MUST return before an Event File that names one is stored."""
+        """Make all stored contents durable. MUST return before an Event File that names one is stored."""
         await self._writer.flush()
 
     @asynccontextmanager

@@ -1,4 +1,4 @@
-"""A set of byte strings that may be larger than memory. It spills into a temporary file, which ends with the process."""
+"""A set of byte strings that may be larger than memory: it spills into a temporary file."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ from pipeline.ports.reporter import BinaryFileStored, Reporter
 PACKED_BYTES = 64 * 1024
 """The largest content that is packed (figures: docs/explanation/performance.md)."""
 PACK_BYTES = 8 * 1024 * 1024
-"""A pack is stored once its contents reach this size. A source that stores N contents at once holds up to N + 1 packs."""
+"""The size at which a pack is stored. A source that stores N contents concurrently holds up to N + 1 packs."""
 PACKS_AT_ONCE = 2
 """Packs built and uploaded concurrently; each is held twice in memory meanwhile."""
 MIN_PACKED = 16
@@ -51,7 +51,7 @@ class PackWriter:
             await self.flush()
 
     async def flush(self) -> None:
-        """Store all contents that are not stored yet. An `add` that is storing a full pack waits for that pack itself."""
+        """Store all contents that are not stored yet. An `add` that stores a full pack waits for that pack itself."""
         taken, self._open, self._open_bytes = self._open, {}, 0
         if not taken:
             return

@@ -72,7 +72,7 @@ class Place:
 
 
 class _Entries:
-    """Places by digest, in 44 bytes each: one small table for each three hexadecimal digits, searched from its start."""
+    """Places by digest, in 44 bytes each: a small table for each first three hexadecimal digits, searched linearly."""
 
     _NUMBERS = struct.Struct("<III")
     _DIGEST_BYTES = 32

@@ -24,7 +24,7 @@ from pipeline.ports.object_store import ObjectStore, PutCondition
 
 @dataclass(frozen=True, slots=True)
 class SnapshotState:
-    """The state of a stream: `base` is from the last Movement that finished it, `chunks` are the Event Files stored since."""
+    """The state of a stream: the `base` of the last Movement that finished it, and the Event Files stored since."""
 
     store: ObjectStore
     flow: FlowName

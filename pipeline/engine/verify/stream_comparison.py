@@ -18,7 +18,7 @@ from pipeline.codec.values import key_text
 from pipeline.domain.comparison.diff import HASH_BYTES
 from pipeline.domain.comparison.report import Difference, Finding, RangeReport, Side, StreamReport
 from pipeline.domain.comparison.values import Pairing, differing_columns
-from pipeline.domain.comparison.walk import Rows, Step, Suspect, pass_by, walk, walk_rest
+from pipeline.domain.comparison.walk import Rows, Step, Suspect, walk, walk_equal, walk_rest
 from pipeline.domain.errors import DefectError
 from pipeline.domain.ids import BinaryId
 from pipeline.domain.keys import Key, order
@@ -228,7 +228,7 @@ def _walk(one: SideRows, other: SideRows) -> Step:
     if rows is None or copies is None:
         return walk_rest(rows, copies)
     digest = one.fresh_digest() if len(rows) == len(copies) else None
-    return pass_by(rows, copies) if digest is not None and digest == other.fresh_digest() else walk(rows, copies)
+    return walk_equal(rows, copies) if digest is not None and digest == other.fresh_digest() else walk(rows, copies)
 
 
 def _sides(

@@ -86,7 +86,7 @@ class Verifier:
             ended=self._clock.now(),
             streams=tuple(reports),
             not_selected=scope.not_selected,
-            only_there=scope.only_there,
+            only_at_destination=scope.only_at_destination,
         )
 
 
@@ -144,7 +144,7 @@ class _Scope:
 
     compared: tuple[_StreamPair, ...]
     not_selected: tuple[StreamName, ...]
-    only_there: tuple[StreamName, ...]
+    only_at_destination: tuple[StreamName, ...]
 
 
 async def _read_scope(
@@ -160,7 +160,7 @@ async def _read_scope(
     return _Scope(
         tuple(_StreamPair(schema, matched[schema.stream], gone=schema.stream not in names) for schema in compared),
         not_selected=tuple(schema.stream for schema in present if not history.moves(schema.stream)),
-        only_there=tuple(schema.stream for schema in there if schema.stream not in known),
+        only_at_destination=tuple(schema.stream for schema in there if schema.stream not in known),
     )
 
 

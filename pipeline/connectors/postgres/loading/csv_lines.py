@@ -20,6 +20,7 @@ import msgspec
 import orjson
 
 from pipeline.codec.values import count_lines
+from pipeline.codec.wire import can_name_members
 from pipeline.connectors.postgres.loading.csv_values import (
     TAG,
     Holds,
@@ -36,8 +37,6 @@ from pipeline.domain.errors import DamagedError
 Kind: TypeAlias = Literal["upsert", "delete"]
 RawRow: TypeAlias = tuple[Any, ...]
 
-_UNWRITABLE = re.compile(r'["\\\x00-\x1f]')
-"""Characters that msgspec does not accept in the name of a member."""
 _COMPACT = re.compile(rb'\{"(?:upsert|delete)":\{"')
 
 
@@ -126,7 +125,7 @@ class Lines:
         return self._decode_carefully(block, first_line, what) if quick is None else quick
 
     def _quick_decoder(self) -> Any:
-        if any(_UNWRITABLE.search(column.name) for column in self._columns):
+        if not can_name_members(column.name for column in self._columns):
             return None
         body, key = _structure("Body", self._columns), _structure("Key", self._key)
         members = [("upsert", body | None, None), ("delete", key | None, None)]

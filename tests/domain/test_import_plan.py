@@ -72,7 +72,7 @@ def ids(planned: Plan) -> list[str]:
 
 
 @pytest.mark.parametrize("of", [1, 2, 3, 7])
-def test_shares_rung_for_again_and_again_come_to_the_whole_in_order_and_nothing_twice(of: int) -> None:
+def test_shards_announced_again_and_again_come_to_the_whole_in_order_and_nothing_twice(of: int) -> None:
     texts = [f"1/a/full/{n}" for n in range(5)] + ["1/b/full/0", "2/a/incremental/0", "2/b/incremental/0"]
     texts += [f"3/a/full/{n}" for n in range(4)] + ["3/b/incremental/0", "4/a/incremental/0"]
     entries = [entry(text) for text in texts]
@@ -101,6 +101,6 @@ def test_a_list_is_accounted_for_when_each_lane_has_ended_or_failed() -> None:
 
 
 @pytest.mark.parametrize(("index", "of"), [(1, 1), (-1, 2), (0, 0)])
-def test_a_share_that_cannot_be_is_refused(index: int, of: int) -> None:
-    with pytest.raises(ValueError, match="no share"):
+def test_a_shard_that_cannot_be_is_refused(index: int, of: int) -> None:
+    with pytest.raises(ValueError, match="no shard"):
         Shard(index, of)
