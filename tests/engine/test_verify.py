@@ -49,14 +49,14 @@ async def test_every_difference_is_found_and_no_other(source: Table, there: Tabl
     world = VerifiedWorld({"users": dict(source)}, block_rows=block_rows)
     await world.move()
     world.destination.tables["users"] = dict(there)
-    told: list[tuple[Key, Finding]] = []
-    found = await world.verify(note=lambda stream, difference: told.append((difference.key, difference.finding)))
+    found_keys: list[tuple[Key, Finding]] = []
+    found = await world.verify(note=lambda stream, difference: found_keys.append((difference.key, difference.finding)))
     expected = [
         ((key,), Finding.EXTRA if key not in source else Finding.MISSING if key not in there else Finding.DIFFERENT)
         for key in sorted(source.keys() | there.keys())
         if source.get(key) != there.get(key)
     ]
-    assert told == expected
+    assert found_keys == expected
     (report,) = found.streams
     assert report.differences == len(expected)
     assert found.equal == (source == there)
@@ -225,8 +225,8 @@ async def test_few_blocks_are_in_memory_however_many_rows_there_are(text: str) -
     source, copy = _Counted(5_000, "same"), _Counted(5_000, text)
     kept: list[int] = []
 
-    told = DifferenceSink(keep=3, rejected={}, note=lambda difference: kept.append(1))
-    report = await StreamComparison(StreamReport(StreamName("t")), None, told).run(source.open(), copy.open)
+    sink = DifferenceSink(keep=3, rejected={}, note=lambda difference: kept.append(1))
+    report = await StreamComparison(StreamReport(StreamName("t")), None, sink).run(source.open(), copy.open)
     assert report.differences == len(kept) == (0 if text == "same" else 5_000)
     assert len(report.examples) <= 3
     assert len(report.differing) <= 100
