@@ -19,7 +19,8 @@ from pipeline.ports.ranged_source import Known
 from pipeline.ports.source import RowBlock, Snapshot, StoreBinary
 from tests.engine.further import WiderWorld
 from tests.engine.moving import FLOW
-from tests.engine.world import Faults, MemoryBlock, MemoryDestination, MemorySource, _MemorySession, _MemorySnapshot
+from tests.engine.world import Faults, MemoryDestination, MemorySession, MemorySource, _MemorySnapshot
+from tests.fakes.rows import MemoryBlock
 
 
 def body_of(content: bytes) -> OpenBody:
@@ -76,7 +77,7 @@ class AttachmentSource(MemorySource):
 
 
 @dataclass
-class _Session(_MemorySession):
+class _Session(MemorySession):
     async def load(self, file: FileToLoad, *, after: Sequence[object]) -> LoadOutcome:
         return await super().load(replace(file, blocks=_with_texts(file)), after=after)  # type: ignore[arg-type]
 

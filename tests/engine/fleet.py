@@ -23,7 +23,8 @@ from pipeline.ports.source import Source
 from pipeline.queues.memory import MemoryEventQueue
 from tests.engine.faulty import MortalQueue, MortalStore
 from tests.engine.moving import FLOW, World
-from tests.engine.world import CrashError, Faults, MemorySource, Tables
+from tests.engine.world import CrashError, Faults, MemorySource
+from tests.fakes.rows import Tables
 
 LIMITS = Limits(
     event_file_rows=4, range_rows=3, sweep_seconds=5.0, visibility_seconds=30.0, progress_seconds=2.0, shard_files=2

@@ -20,7 +20,8 @@ from pipeline.engine.movers.derived_mover import DerivedMover
 from pipeline.ports.object_store import ObjectInfo
 from tests.engine.faulty import MortalQueue, MortalStore
 from tests.engine.moving import FLOW, World
-from tests.engine.world import CrashError, Faults, MemoryDestination, Table
+from tests.engine.world import CrashError, Faults, MemoryDestination
+from tests.fakes.rows import Table
 
 
 def numbered(*numbers: int, text: str = "text") -> Table:

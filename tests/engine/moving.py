@@ -15,7 +15,8 @@ from pipeline.ports.reporter import Event
 from pipeline.queues.memory import MemoryEventQueue
 from pipeline.stores.memory import MemoryObjectStore
 from tests.engine.faulty import MortalQueue, MortalStore
-from tests.engine.world import Faults, ManualClock, MemoryDestination, MemorySource, Tables
+from tests.engine.world import Faults, ManualClock, MemoryDestination, MemorySource
+from tests.fakes.rows import Tables
 
 FLOW = FlowName("crm")
 SMALL = Limits(event_file_rows=4, range_rows=3, sweep_seconds=1.0, visibility_seconds=30.0)

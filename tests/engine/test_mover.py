@@ -21,7 +21,7 @@ from pipeline.engine.movements.lifecycle import begin_movement
 from pipeline.ports.object_store import PutCondition
 from pipeline.ports.reporter import EventFileStored
 from tests.engine.moving import FLOW, SMALL, World
-from tests.engine.world import Table, Tables
+from tests.fakes.rows import Table, Tables
 from tests.loops import on_trio
 
 

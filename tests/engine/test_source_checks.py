@@ -16,7 +16,8 @@ from pipeline.engine.movers.mover import Mover
 from pipeline.ports.source import RowBlock, Snapshot, StoreBinary
 from tests.engine.further import WiderWorld, numbered
 from tests.engine.moving import FLOW
-from tests.engine.world import MemoryBlock, Table, schema_of
+from tests.engine.world import schema_of
+from tests.fakes.rows import MemoryBlock, Table
 from tests.loops import on_trio
 
 Rows = Sequence[tuple[int, str]]

@@ -22,7 +22,7 @@ from pipeline.ports.ranged_source import Known
 from pipeline.ports.source import RowBlock
 from tests.engine.moving import FLOW
 from tests.engine.verifying import VerifiedWorld, numbered
-from tests.engine.world import MemoryBlock, Table
+from tests.fakes.rows import MemoryBlock, Table
 from tests.loops import on_trio
 
 _tables = st.dictionaries(st.integers(0, 30), st.sampled_from("ab"))

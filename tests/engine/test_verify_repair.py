@@ -13,7 +13,8 @@ from pipeline.engine.verify.verifier import VerifyRequest
 from tests.engine.further import abandon, may_crash
 from tests.engine.moving import FLOW
 from tests.engine.verifying import VerifiedWorld, numbered
-from tests.engine.world import Faults, Table
+from tests.engine.world import Faults
+from tests.fakes.rows import Table
 from tests.loops import on_trio
 
 _tables = st.dictionaries(st.integers(0, 30), st.sampled_from("ab"))

@@ -12,7 +12,8 @@ from pipeline.engine.verify.repair import InvalidatedStreams, begin_repair
 from pipeline.engine.verify.verifier import NoteDifference, Verifier, VerifyRequest
 from tests.engine.faulty import MortalQueue, MortalStore
 from tests.engine.moving import FLOW, World
-from tests.engine.world import Faults, MemorySource, Table
+from tests.engine.world import Faults, MemorySource
+from tests.fakes.rows import Table
 
 
 def numbered(*numbers: int, text: str = "text") -> Table:

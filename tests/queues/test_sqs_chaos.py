@@ -15,7 +15,7 @@ from pipeline.domain.movement import Status
 from pipeline.ports.event_queue import Message, QueueDepth, Receipt
 from pipeline.queues.sqs.event_queue import SqsEventQueue, open_sqs_queue
 from tests.engine.moving import SMALL, World
-from tests.engine.world import Tables
+from tests.fakes.rows import Tables
 from tests.queues.sqs_queues import MadeQueue, made_queue
 from tests.servers.addresses import S3AndSqs
 

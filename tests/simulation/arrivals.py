@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 
 from pipeline.domain.event_file import FileEntry
 from pipeline.domain.ids import EventFileId
-from tests.simulation.destination import REFUSED_PREFIX, Place, Record
-from tests.simulation.source import Tables
+from tests.fakes.place import Record
+from tests.fakes.rows import Tables
+from tests.simulation.destination import REFUSED_PREFIX, SimulatedPlace
 from tests.simulation.stored import Must, Stored
 
 
@@ -17,7 +18,7 @@ from tests.simulation.stored import Must, Stored
 class Arrivals:
     """Watches one place. `rows` are those of all files marked there, each applied in turn to those before."""
 
-    place: Place
+    place: SimulatedPlace
     stored: Stored
     must: Must
     loads: Counter[EventFileId] = field(default_factory=Counter)

@@ -9,8 +9,9 @@ from random import Random
 from pipeline.codec.documents.message import GroupCompleted, MovementExported, encode_message
 from pipeline.domain.ids import FlowName, Label, ObjectKey
 from pipeline.engine.movements.context import Limits
+from tests.fakes.rows import Tables
 from tests.simulation.destination import REFUSED_PREFIX
-from tests.simulation.source import FILE_PREFIX, Tables
+from tests.simulation.source import FILE_PREFIX
 
 FLOW = FlowName("crm")
 MAX_CLOCK_OFFSET_SECONDS = 1800.0

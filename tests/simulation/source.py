@@ -5,27 +5,21 @@ A text that begins with `file:` is the content of a Binary File: its upsert name
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 
-import orjson
 from anyio.lowlevel import checkpoint
 
-from pipeline.domain.comparison.diff import count_up_to
 from pipeline.domain.errors import ConfigurationError
 from pipeline.domain.ids import Label, StreamName
-from pipeline.domain.keys import Key
 from pipeline.domain.schema import Column, StreamSchema
 from pipeline.ports.ranged_source import Known
 from pipeline.ports.source import RowBlock, Snapshot, StoreBinary
+from tests.fakes.rows import MemoryBlock, Tables, copied, next_rows, upsert_line
 from tests.simulation.faults import Kind
 from tests.simulation.process import Process
 from tests.simulation.store import READING
-
-Table = dict[int, str]
-Tables = dict[str, Table]
 
 OPENING = (*READING, Kind.FAIL_AFTER)
 FILE_PREFIX = "file:"
@@ -45,11 +39,6 @@ class App:
 def schema_of(app: App, name: str) -> StreamSchema:
     """The schema of a table of numbered texts."""
     return StreamSchema(StreamName(name), Label(app.labels.get(name, name)), COLUMNS, ("number",))
-
-
-def copied(tables: Tables) -> Tables:
-    """Return the tables as they are now."""
-    return {name: dict(table) for name, table in tables.items()}
 
 
 @dataclass
@@ -101,15 +90,12 @@ class SimulatedSnapshot:
             yield opened
 
     async def _blocks(self, stream: StreamName, known: Known) -> AsyncGenerator[RowBlock, None]:
-        """Blocks of an even size, or up to where they had best end if that is not twice as far."""
+        """Give the rows of a stream in blocks."""
         rows, size, start = sorted(self.tables[stream].items()), self.source.block_rows, 0
         while start < len(rows):
-            wish = known(0)
-            wished = 0 if wish is None else count_up_to([(number,) for number, _ in rows[start:]], wish.until)
-            count = wished if 0 < wished <= 2 * size else size
-            block = SimulatedBlock(rows[start : start + count], stream, self.source.process)
+            block = SimulatedBlock(next_rows(rows[start:], known(0), size), stream, self.source.process)
             yield await self.source.process.call(f"source.rows {stream} from {start}", _given(block), READING)
-            start += count
+            start += len(block)
 
 
 def _given(block: RowBlock) -> Callable[[], Awaitable[RowBlock]]:
@@ -121,39 +107,22 @@ def _given(block: RowBlock) -> Callable[[], Awaitable[RowBlock]]:
 
 
 @dataclass
-class SimulatedBlock:
-    """Rows `(number, text)`."""
+class SimulatedBlock(MemoryBlock):
+    """Rows as one process reads them."""
 
-    rows: Sequence[tuple[int, str]]
     stream: StreamName
     process: Process
 
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def keys(self) -> Sequence[Key]:
-        return [(number,) for number, _ in self.rows]
-
-    def digest(self) -> bytes:
-        return hashlib.blake2b(self.row_hashes(), digest_size=16).digest()
-
-    def last_key(self) -> Key:
-        return (self.rows[-1][0],)
-
-    def row_hashes(self) -> bytes:
-        return b"".join(hashlib.blake2b(repr(row).encode(), digest_size=8).digest() for row in self.rows)
-
     async def upserts(self, positions: Sequence[int], store_binary: StoreBinary) -> bytes:
-        async def work() -> bytes:
-            return b"".join([await self._line(*self.rows[at], store_binary) for at in positions])
+        return await self.process.call(
+            f"source.upserts {self.stream}", lambda: MemoryBlock.upserts(self, positions, store_binary), READING
+        )
 
-        return await self.process.call(f"source.upserts {self.stream}", work, READING)
-
-    async def _line(self, number: int, text: str, store_binary: StoreBinary) -> bytes:
+    async def line(self, number: int, text: str, store_binary: StoreBinary) -> bytes:
         row: dict[str, object] = {"number": number, "text": text}
         if text.startswith(FILE_PREFIX):
             row = {"number": number, "file": await store_binary(lambda: _opened(text.encode()))}
-        return orjson.dumps({"upsert": row}, option=orjson.OPT_APPEND_NEWLINE)
+        return upsert_line(row)
 
 
 @asynccontextmanager

@@ -16,7 +16,7 @@ from pipeline.domain import object_keys
 from pipeline.domain.event_file import Encoding, FileEntry, Header
 from pipeline.domain.ids import EventFileId, FlowName, ObjectKey
 from pipeline.domain.movement import Movement
-from tests.simulation.destination import Record
+from tests.fakes.place import Record
 from tests.simulation.plan import FILE_TEXTS
 from tests.simulation.store import Bucket
 

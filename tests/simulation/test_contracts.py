@@ -15,8 +15,9 @@ from pipeline.ports.object_store import ObjectStore
 from tests.contracts import event_queue, object_store
 from tests.contracts.destination import DestinationContract, DestinationWorld
 from tests.contracts.source import SourceContract, SourceWorld
+from tests.fakes.place import accept
 from tests.loops import OnTrio
-from tests.simulation.destination import Place, SimulatedDestination
+from tests.simulation.destination import SimulatedDestination, SimulatedPlace
 from tests.simulation.process import Process
 from tests.simulation.queue import Ring, SimulatedQueue
 from tests.simulation.source import App, SimulatedSource, schema_of
@@ -66,8 +67,8 @@ class TestSource(OnTrio, SourceContract):
 class TestDestination(OnTrio, DestinationContract):
     @pytest.fixture(params=["with transactions", "without"])
     def world(self, request: pytest.FixtureRequest) -> DestinationWorld:
-        place = Place(has_transactions=request.param == "with transactions")
-        nowhere = Place(can_be_made=False, location="simulated:nowhere")
+        place = SimulatedPlace(has_transactions=request.param == "with transactions")
+        nowhere = SimulatedPlace(can_be_made=False, location="simulated:nowhere")
         process = Process("contract")
 
         def held() -> Mapping[int, int]:
@@ -82,5 +83,5 @@ class TestDestination(OnTrio, DestinationContract):
             held=held,
             refused=b'{"upsert":{"number":99,"text":"bad"}}\n',
             is_transactional=place.has_transactions,
-            accept=lambda: setattr(place, "refuses", False),
+            accept=lambda: setattr(place, "refuses", accept),
         )

@@ -22,7 +22,8 @@ from pipeline.domain.movement import Movement, Status
 from pipeline.engine.movements.context import EngineContext
 from pipeline.engine.movements.flow_store import FlowStore
 from pipeline.ports.reporter import Event, MovementBegun
-from tests.simulation.destination import Place, SimulatedDestination
+from tests.fakes.rows import copied
+from tests.simulation.destination import SimulatedDestination, SimulatedPlace
 from tests.simulation.faults import Dealer
 from tests.simulation.model import Model
 from tests.simulation.plan import FLOW, VISIBILITY_SECONDS, Plan, of_seed
@@ -30,7 +31,7 @@ from tests.simulation.planting import NOTHING, PlantedFault, Ports
 from tests.simulation.process import CrashError, Disks, NoFaults, Process, current
 from tests.simulation.queue import Ring, SimulatedQueue
 from tests.simulation.scheduler import after_sleep, listener
-from tests.simulation.source import App, copied
+from tests.simulation.source import App
 from tests.simulation.store import Bucket, SimulatedStore
 from tests.simulation.story import Story
 
@@ -77,13 +78,13 @@ class World:
         self.app = App(copied(self.plan.tables), self.plan.labels)
         self.bucket = Bucket()
         self.model = Model(self.bucket, self.disks)
-        self.places: dict[FlowName, Place] = {}
+        self.places: dict[FlowName, SimulatedPlace] = {}
         self.place = self.add_place(FLOW, has_transactions=self.plan.has_transactions)
         self.imports, self.exports = self._ring("imports"), self._ring("exports")
 
-    def add_place(self, flow: FlowName, *, has_transactions: bool = True) -> Place:
+    def add_place(self, flow: FlowName, *, has_transactions: bool = True) -> SimulatedPlace:
         """Return the destination of a Flow, there from now on."""
-        place = self.places[flow] = Place(has_transactions=has_transactions, location=f"simulated:{flow}")
+        place = self.places[flow] = SimulatedPlace(has_transactions=has_transactions, location=f"simulated:{flow}")
         self.model.watch(flow, place)
         return place
 

@@ -10,7 +10,8 @@ from anyio.lowlevel import checkpoint
 from pipeline.domain.errors import PipelineError, RefusedError
 from pipeline.domain.ids import EventFileId
 from pipeline.ports.destination import FileToLoad, Loaded, LoadOutcome, Mark
-from tests.simulation.destination import Record, SimulatedSession
+from tests.fakes.place import Record
+from tests.simulation.destination import SimulatedSession
 from tests.simulation.planted_faults.worlds import REFUSING, small_files
 from tests.simulation.planting import in_sessions
 from tests.simulation.store import DEADLY

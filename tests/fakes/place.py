@@ -1,0 +1,106 @@
+"""The rows, marks and rejected records of a destination in memory, with the rules of `pipeline.ports.destination`."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import orjson
+
+from pipeline.codec.values import key_text
+from pipeline.domain.ids import EventFileId, FlowName, StreamName, parse_binary_id
+from pipeline.domain.planning.import_guard import reason_to_give_way
+from pipeline.ports.destination import FileToLoad, GaveWay, Loaded, LoadOutcome, Mark, Rejection
+from tests.fakes.rows import Tables
+
+Record = tuple[str, int, str]
+"""`upsert` or `delete`, the number, the text."""
+Rejected = dict[tuple[StreamName, int], tuple[Rejection, str]]
+Refuse = Callable[[int, str], str | None]
+
+
+def accept(number: int, text: str) -> str | None:
+    """Refuse no row."""
+    return None
+
+
+@dataclass
+class Place:
+    """What a destination holds, whichever process writes it. `refuses` returns why a row is rejected, or None.
+
+    `loads` counts how often each file was committed; `on_commit` is called with it, in the step that commits it.
+    """
+
+    tables: Tables = field(default_factory=dict)
+    marks: dict[FlowName, dict[EventFileId, Mark]] = field(default_factory=lambda: defaultdict(dict))
+    rejected: dict[FlowName, Rejected] = field(default_factory=lambda: defaultdict(dict))
+    loads: Counter[EventFileId] = field(default_factory=Counter)
+    refuses: Refuse = accept
+    on_commit: Callable[[EventFileId], None] = lambda file: None
+    can_be_made: bool = True
+    location: str = "memory:destination"
+
+    def marked(self) -> set[EventFileId]:
+        """Return the Event Files that any Flow has imported."""
+        return {file for marks in self.marks.values() for file in marks}
+
+    def why_not(self, flow: FlowName, file: FileToLoad, after: Sequence[EventFileId]) -> str | None:
+        """Return why the file must not be loaded, if it must not."""
+        marks, id_ = self.marks[flow], file.entry.id
+        latest = max((mark.movement for other, mark in marks.items() if other.stream == id_.stream), default=0)
+        return reason_to_give_way(id_, file.movement, after, marked=marks, latest_movement=latest)
+
+    def apply(self, flow: FlowName, file: EventFileId, records: Sequence[Record]) -> list[Rejection]:
+        """Apply records in order; return those that were rejected."""
+        table, rejected = self.tables.setdefault(file.stream, {}), self.rejected[flow]
+        rejections: list[Rejection] = []
+        for line, (kind, number, text) in enumerate(records, start=2):
+            rejected.pop((file.stream, number), None)
+            if kind == "delete":
+                table.pop(number, None)
+            elif reason := self.refuses(number, text):
+                rejections.append(Rejection(file, line, key_text((number,)), reason, "text"))
+                rejected[file.stream, number] = rejections[-1], text
+            else:
+                table[number] = text
+        return rejections
+
+    def commit(self, flow: FlowName, file: FileToLoad, records: Sequence[Record]) -> LoadOutcome:
+        """Apply records and mark their file."""
+        rejections = self.apply(flow, file.entry.id, records)
+        deletes = sum(kind == "delete" for kind, _, _ in records)
+        mark = Mark(len(records) - deletes - len(rejections), deletes, len(rejections), movement=file.movement)
+        self.marks[flow][file.entry.id] = mark
+        self.loads[file.entry.id] += 1
+        self.on_commit(file.entry.id)
+        return Loaded(mark, tuple(rejections))
+
+    def load(
+        self, flow: FlowName, file: FileToLoad, records: Sequence[Record], after: Sequence[EventFileId]
+    ) -> LoadOutcome:
+        """Commit records, or give way."""
+        reason = self.why_not(flow, file, after)
+        return self.commit(flow, file, records) if reason is None else GaveWay(reason)
+
+    def retry_rejected(self, flow: FlowName) -> Sequence[Rejection]:
+        """Apply the rejected records that are accepted now; return the others."""
+        rejected = self.rejected[flow]
+        for (stream, number), (_, text) in list(rejected.items()):
+            if self.refuses(number, text) is None:
+                self.tables[stream][number] = text
+                del rejected[stream, number]
+        return [rejection for rejection, _ in rejected.values()]
+
+
+async def records_of(file: FileToLoad) -> list[Record]:
+    """Return the records of an Event File. The text of a row may be the content of its Binary File `file`."""
+    return [await _record(file, line) async for block in file.blocks for line in block.splitlines()]
+
+
+async def _record(file: FileToLoad, line: bytes) -> Record:
+    ((kind, row),) = orjson.loads(line).items()
+    if "file" not in row:
+        return kind, row["number"], row.get("text", "")
+    async with file.open_binary(parse_binary_id(row["file"])) as pieces:
+        return kind, row["number"], b"".join([piece async for piece in pieces]).decode()
