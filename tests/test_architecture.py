@@ -1,18 +1,24 @@
-"""The floors of the building, and what is public of it."""
+"""The structure of the package: which way imports go, how large its parts are, and what is public."""
 
 from __future__ import annotations
 
+import ast
+import statistics
 import subprocess
 import sys
+from collections import Counter
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import get_args
 
+import grimp
 import pytest
 
 import pipeline
 import pipeline.domain.errors
 
 ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "pipeline"
 
 
 def test_imports_only_go_down() -> None:
@@ -52,10 +58,27 @@ def test_the_version_is_that_of_the_distribution() -> None:
     assert f'version = "{pipeline.__version__}"' in (ROOT / "pyproject.toml").read_text()
 
 
-def test_files_stay_small() -> None:
-    long = {
-        str(path.relative_to(ROOT)): lines
-        for path in (ROOT / "pipeline").rglob("*.py")
-        if (lines := len(path.read_text().splitlines())) > 500
-    }
-    assert long == {}
+def test_no_module_imports_itself_by_way_of_others() -> None:
+    graph = grimp.build_graph("pipeline", cache_dir=None)
+    imports = {module: graph.find_modules_directly_imported_by(module) for module in graph.modules}
+    try:
+        TopologicalSorter(imports).prepare()
+    except CycleError as error:
+        pytest.fail(f"an import circle: {' -> '.join(error.args[1])}")
+
+
+def test_files_and_folders_stay_small() -> None:
+    lines = {path: len(path.read_text().splitlines()) for path in PACKAGE.rglob("*.py")}
+    assert {str(path.relative_to(ROOT)): count for path, count in lines.items() if count > 400} == {}
+    assert statistics.median(lines[path] for path in lines if path.name != "__init__.py") <= 130
+    folders = Counter(path.parent for path in lines if path.name != "__init__.py")
+    assert {str(folder.relative_to(ROOT)): count for folder, count in folders.items() if count > 12} == {}
+
+
+def test_functions_stay_short() -> None:
+    trees = [ast.parse(path.read_text()) for path in PACKAGE.rglob("*.py")]
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef)
+    functions = [node for tree in trees for node in ast.walk(tree) if isinstance(node, kinds)]
+    lines = sorted((node.end_lineno or node.lineno) - node.lineno + 1 for node in functions)
+    assert lines[len(lines) * 9 // 10] <= 20
+    assert lines[-1] <= 60
