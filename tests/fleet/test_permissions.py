@@ -99,8 +99,7 @@ def _listed(value: str | list[str]) -> list[str]:
 @pytest.fixture(autouse=True)
 def _short_polls(monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker that stops waits for its open long poll."""
-    for role in ("export", "import"):
-        monkeypatch.setattr(f"pipeline.engine.workers.{role}_worker.WAIT_SECONDS", 1.0)
+    monkeypatch.setattr("pipeline.engine.messaging.consumer.PATIENT_WAIT_SECONDS", 1.0)
 
 
 @pytest.fixture
