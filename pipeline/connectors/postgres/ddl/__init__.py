@@ -1,1 +1,1 @@
-"""Tables of a PostgreSQL destination: made, changed, finished."""
+"""Tables of a PostgreSQL destination: created, changed, and completed after the load."""

@@ -1,1 +1,1 @@
-"""What a PostgreSQL catalog says of tables and types."""
+"""Tables and types in PostgreSQL's catalog."""

@@ -29,7 +29,7 @@ _MEANING: dict[str, tuple[type[PipelineError], str]] = {
     "23": (ConfigurationError, "a constraint forbids it"),
     "25006": (RefusedError, "it is read-only (a standby, or default_transaction_read_only); name the primary server"),
     "25P03": (TransientError, _LOST),
-    "28": (ConfigurationError, "the server did not let us in; check user and password"),
+    "28": (ConfigurationError, "the server rejects the login; check user and password"),
     "3D000": (ConfigurationError, "there is no such database; check the name"),
     "3F000": (ConfigurationError, "there is no such schema; check the name"),
     "40": (TransientError, f"it conflicts with another transaction; {_AGAIN}"),

@@ -40,7 +40,7 @@ class ConnectionPool:
 
     @asynccontextmanager
     async def borrow(self) -> AsyncIterator[Connection]:
-        """Lend a connection outside of any transaction. One that is left open is rolled back."""
+        """Lend a connection outside of any transaction. A transaction that is left open is rolled back."""
         async with self._limiter:
             idle = self._pop_usable()
             connection = await run_sync(self._connect) if idle is None else idle
