@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import reduce
 
 from pipeline.domain.errors import LeaseLostError, TransientError
 from pipeline.domain.movement import Flow, Movement, Status
@@ -91,12 +92,17 @@ async def cancel_compaction(flows: FlowStore, flow: Flow) -> Movement | None:
     latest = await flows.latest(flow)
     if latest is None or latest.settled or not latest.compaction:
         return latest
+    return await end_movement(flows, latest, Status.CANCELLATION_REQUESTED, Status.CANCELLED)
+
+
+async def end_movement(flows: FlowStore, movement: Movement, *statuses: Status) -> Movement:
+    """Bring a Movement to these statuses, one after the other, unless it has settled; return it."""
     moment = flows.clock.now()
 
-    def cancelled(now: Movement) -> Movement:
-        return now if now.settled else now.to(Status.CANCELLATION_REQUESTED, moment).to(Status.CANCELLED, moment)
+    def end(now: Movement) -> Movement:
+        return now if now.settled else reduce(lambda before, status: before.to(status, moment), statuses, now)
 
-    return await flows.update(latest.flow, latest.number, cancelled)
+    return await flows.update(movement.flow, movement.number, end)
 
 
 def next_movement(flows: FlowStore, flow: Flow, before: Movement | None) -> Movement:

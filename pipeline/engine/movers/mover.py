@@ -17,7 +17,7 @@ from pipeline.engine.imports.assisted_import import AssistedImport
 from pipeline.engine.imports.import_helper import HelperProvider
 from pipeline.engine.imports.movement_import import MovementImport
 from pipeline.engine.movements.context import EngineContext
-from pipeline.engine.movements.lifecycle import begin_movement
+from pipeline.engine.movements.lifecycle import begin_movement, end_movement
 from pipeline.engine.movements.progress import ProgressKeeper
 from pipeline.engine.movements.settlement import Settlement
 from pipeline.ports.destination import Destination, DestinationSession
@@ -72,11 +72,7 @@ class Mover:
         age = clock.now() - movement.created
         if not resumed or age.total_seconds() <= self._context.limits.lifetime_seconds:
             return movement, resumed
-        await flows.update(
-            movement.flow,
-            movement.number,
-            lambda now: now if now.settled else now.to(Status.TIMED_OUT, clock.now()),
-        )
+        await end_movement(flows, movement, Status.TIMED_OUT)
         return await begin_movement(flows, flow, only, exclude)
 
     async def _move(

@@ -23,6 +23,7 @@ from pipeline.domain.movement import Flow, Movement, Status
 from pipeline.engine.messaging.stopping import run_until_set
 from pipeline.engine.movements.context import EngineContext
 from pipeline.engine.movements.derived_flows import sync_with_origin
+from pipeline.engine.movements.lifecycle import end_movement
 from pipeline.engine.movements.progress import MISSED_UPDATES
 from pipeline.engine.movements.retries import backoff_seconds
 from pipeline.ports.event_queue import EventQueue
@@ -30,14 +31,6 @@ from pipeline.ports.event_queue import EventQueue
 LONGEST_PAUSE_SECONDS = 600.0
 
 log = structlog.get_logger()
-
-
-@dataclass
-class _Seen:
-    """A count in the store, and when it was first seen, by this process's own clock."""
-
-    count: int
-    at: float
 
 
 @dataclass
@@ -59,7 +52,7 @@ class Sweep:
     def __init__(self, context: EngineContext, exports: EventQueue | None) -> None:
         self._context = context
         self._exports = exports
-        self._seen: dict[tuple[FlowName, int, str], _Seen] = {}
+        self._seen: dict[tuple[FlowName, int, str], tuple[int, float]] = {}
         self._wanted: dict[QueueMessage, _Wanted] = {}
 
     @property
@@ -82,18 +75,19 @@ class Sweep:
     async def look(self) -> Sequence[QueueMessage]:
         """Look once, and return the messages that were sent: none at the first look, which starts the waiting."""
         wanted: list[QueueMessage] = []
-        under_way: set[tuple[FlowName, int]] = set()
+        active: set[tuple[FlowName, int]] = set()
         for flow in await self._flows():
             movement = await sync_with_origin(self._context.flows, self._context.clock, flow)
-            if (
-                movement is not None
-                and not movement.settled
-                and not movement.compaction
-                and not await self._timed_out(movement)
-            ):
-                wanted += await self._messages(movement)
-                under_way.add((movement.flow, movement.number))
-        self._seen = {key: seen for key, seen in self._seen.items() if key[:2] in under_way}
+            if movement is None or movement.settled or movement.compaction:
+                continue
+            workers = await self._context.flows.read_progress(movement.flow, movement.number)
+            if self._is_overdue(movement, workers):
+                await end_movement(self._context.flows, movement, Status.TIMED_OUT)
+                log.warning("movement_timed_out", flow=movement.flow, movement=movement.number)
+            else:
+                wanted += self._messages(movement, workers)
+                active.add((movement.flow, movement.number))
+        self._seen = {key: seen for key, seen in self._seen.items() if key[:2] in active}
         self._wanted = {message: entry for message, entry in self._wanted.items() if message in wanted}
         started = [message for message in wanted if isinstance(message, MovementStarted)]
         others = [message for message in wanted if not isinstance(message, MovementStarted)]
@@ -106,69 +100,54 @@ class Sweep:
             return await self._context.flows.list_flows()
         return [await self._context.flows.read_flow(name) for name in sorted(self._context.only_flows)]
 
-    async def _timed_out(self, movement: Movement) -> bool:
-        """Settle a Movement that is too old, or in which nothing has moved for too long."""
+    def _is_overdue(self, movement: Movement, workers: Sequence[Progress]) -> bool:
+        """Return whether a Movement is too old, or nothing has moved in it for too long."""
         limits = self._context.limits
-        workers = await self._context.flows.read_progress(movement.flow, movement.number)
         signs = sum(worker.writes for worker in workers) + movement.attempts + len(movement.file_lists)
-        silent = anyio.current_time() - self._changed(movement, "", signs)
-        old = (self._context.clock.now() - movement.created).total_seconds() > limits.lifetime_seconds
-        if not old and (movement.status is Status.READY or silent <= limits.idle_timeout_seconds):
-            return False
-        moment = self._context.clock.now()
-        await self._context.flows.update(
-            movement.flow, movement.number, lambda now: now if now.settled else now.to(Status.TIMED_OUT, moment)
-        )
-        log.warning("movement_timed_out", flow=movement.flow, movement=movement.number)
-        return True
+        silent_seconds = self._unchanged_seconds(movement, "", signs)
+        if (self._context.clock.now() - movement.created).total_seconds() > limits.lifetime_seconds:
+            return True
+        return movement.status is not Status.READY and silent_seconds > limits.idle_timeout_seconds
 
-    async def _messages(self, movement: Movement) -> Sequence[QueueMessage]:
+    def _messages(self, movement: Movement, workers: Sequence[Progress]) -> Sequence[QueueMessage]:
         """Return messages for work that no live worker holds."""
-        workers = await self._context.flows.read_progress(movement.flow, movement.number)
-        alive = [worker for worker in workers if self._is_alive(movement, worker)]
-        held = {label for worker in alive for label in worker.holding}
-        if not movement.exported:
-            exporting = any(worker.worker == movement.exporter for worker in alive)
-            started = [] if exporting else [MovementStarted(movement.flow, movement.number)]
-            return [*started, *self._groups(movement, _listed(movement) - held)]
-        return [
-            *self._groups(movement, set(movement.groups) - held),
-            MovementExported(movement.flow, movement.number),
+        flow, number = movement.flow, movement.number
+        alive = [
+            worker
+            for worker in workers
+            if self._unchanged_seconds(movement, worker.worker, worker.writes) < self.patience_seconds
         ]
+        labels = set(movement.groups) if movement.exported else _listed(movement)
+        labels.difference_update(*(worker.holding for worker in alive))
+        groups = [GroupCompleted(flow, number, label, movement.file_lists[label]) for label in sorted(labels)]
+        if movement.exported:
+            return [*groups, MovementExported(flow, number)]
+        if any(worker.worker == movement.exporter for worker in alive):
+            return groups
+        return [MovementStarted(flow, number), *groups]
 
-    def _groups(self, movement: Movement, labels: set[Label]) -> Sequence[QueueMessage]:
-        return [
-            GroupCompleted(movement.flow, movement.number, label, movement.file_lists[label])
-            for label in sorted(labels)
-        ]
-
-    def _is_alive(self, movement: Movement, worker: Progress) -> bool:
-        silent = anyio.current_time() - self._changed(movement, worker.worker, worker.writes)
-        return silent < self.patience_seconds
-
-    def _changed(self, movement: Movement, what: str, count: int) -> float:
-        """Return when `count` was first seen to have its present value."""
+    def _unchanged_seconds(self, movement: Movement, what: str, count: int) -> float:
+        """Return for how long, by this process's own clock, `count` is known to have its present value."""
         key, now = (movement.flow, movement.number, what), anyio.current_time()
-        seen = self._seen.get(key)
-        if seen is None or seen.count != count:
-            seen = self._seen[key] = _Seen(count, now)
-        return seen.at
+        if key not in self._seen or self._seen[key][0] != count:
+            self._seen[key] = count, now
+        return now - self._seen[key][1]
 
     async def _send(self, messages: Sequence[QueueMessage], queue: EventQueue) -> Sequence[QueueMessage]:
         """Send those of these messages that are due, unless others wait in the queue."""
         now, limits = anyio.current_time(), self._context.limits
-        entries = [
-            (message, self._wanted.setdefault(message, _Wanted(now + self.patience_seconds))) for message in messages
-        ]
-        due = [(message, entry) for message, entry in entries if now >= entry.due]
+        for message in messages:
+            self._wanted.setdefault(message, _Wanted(now + self.patience_seconds))
+        due = [message for message in messages if now >= self._wanted[message].due]
         if not due or (await queue.depth()).waiting:
             return []
-        await queue.send([encode_message(message) for message, _ in due])
-        for message, entry in due:
+        await queue.send([encode_message(message) for message in due])
+        for message in due:
+            entry = self._wanted[message]
             entry.sent += 1
             entry.due = now + backoff_seconds(entry.sent, limits.visibility_seconds, LONGEST_PAUSE_SECONDS)
             log.info("message_resent", message=type(message).__name__, flow=message.flow, movement=message.movement)
-        return [message for message, _ in due]
+        return due
 
 
 def _listed(movement: Movement) -> set[Label]:
