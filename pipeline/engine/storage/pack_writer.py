@@ -26,7 +26,7 @@ PACK_BYTES = 8 * 1024 * 1024
 PACKS_AT_ONCE = 2
 """Packs built and uploaded concurrently; each is held twice in memory meanwhile."""
 MIN_PACKED = 16
-"""Fewer contents than this get objects of their own. Every index is read, so many small packs would cost more."""
+"""Fewer contents than this get objects of their own. Every index is read, and many small packs would cost more."""
 
 
 class PackWriter:
