@@ -1,4 +1,4 @@
-"""The documents of the bucket: written, read, and refused when they are not what they should be."""
+"""JSON documents survive a round trip, and invalid ones are refused."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def movement() -> Movement:
     )  # fmt: skip
 
 
-def test_documents_survive() -> None:
+def test_documents_survive_a_round_trip() -> None:
     flow = Flow(FlowName("crm ü"), "a", "b", MOMENT, 4)
     assert decode_flow(encode_flow(flow), "flow.json") == flow
     assert decode_movement(encode_movement(movement()), "movement.json") == movement()
@@ -68,12 +68,12 @@ def test_members_that_this_release_does_not_know_are_ignored() -> None:
 
 
 @pytest.mark.parametrize("body", [b"", b"{}", b"[]", b"\xff", b'{"formatVersion":1,"eventType":"other"}', b"null"])
-def test_a_message_that_is_not_ours_is_refused(body: bytes) -> None:
+def test_an_unknown_message_is_refused(body: bytes) -> None:
     with pytest.raises(DamagedError, match="message"):
         decode_message(body)
 
 
-def test_a_file_list_that_is_cut_at_a_line_is_refused() -> None:
+def test_a_truncated_file_list_is_refused() -> None:
     data = encode_file_list(FlowName("f"), Label("ü"), [ENTRY, ENTRY])
     with pytest.raises(DamagedError, match="announces 2 files and names 1"):
         decode_file_list(data[: data.rindex(b"\n", 0, -1) + 1], "x")

@@ -1,4 +1,4 @@
-"""Event Files: what was written is read, whatever the encoding and the pieces; what was not is refused by name."""
+"""Event Files survive a round trip in any encoding and in pieces of any size; altered ones are refused by name."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_a_truncated_file_is_refused(cut: int, encoding: Encoding) -> None:
 
 
 @given(st.integers(0), st.integers(1, 255))
-def test_an_altered_byte_is_damage_or_is_read_as_something_else_but_never_crashes(at: int, change: int) -> None:
+def test_an_altered_byte_is_damage_or_reads_as_other_data_but_never_crashes(at: int, change: int) -> None:
     data = bytearray(written())
     data[at % len(data)] ^= change
     reader = EventFileReader(None, what="events/x")
@@ -102,7 +102,7 @@ def test_an_altered_byte_is_damage_or_is_read_as_something_else_but_never_crashe
         assert "events/x" in str(error)  # noqa: PT017
 
 
-def test_a_header_that_lies_about_its_rows_is_refused() -> None:
+def test_a_false_row_count_is_refused() -> None:
     with pytest.raises(DamagedError, match="its header announces 51 records, and it has 50"):
         read(written(rows=51))
 
@@ -138,7 +138,7 @@ def test_the_covered_range_and_odd_names_survive(key: tuple[int, bytes, RawText]
     assert decode_header(encode_header(bounded), "x") == bounded
 
 
-def test_a_line_without_end_does_not_fill_the_memory() -> None:
+def test_an_endless_line_does_not_fill_the_memory() -> None:
     bomb = compress_frame(b"x" * (64 << 20), 1)
     reader = EventFileReader(Encoding.ZSTD, what="events/x", max_line_bytes=4 << 20)
     with pytest.raises(DamagedError, match="longer than"):
@@ -152,7 +152,7 @@ def test_a_zstd_bomb_comes_in_pieces() -> None:
 
 
 def _count_frames(data: bytes) -> int:
-    """Count zstd frames by their ends: content that is stored as it is may hold the magic number of a frame."""
+    """Count zstd frames by their ends: uncompressed content may contain the magic number of a frame."""
     frames = 0
     while data:
         frame = zstd.ZstdDecompressor()
@@ -163,7 +163,7 @@ def _count_frames(data: bytes) -> int:
 
 @given(st.lists(st.binary(max_size=100) | st.integers(1, FRAME_BYTES * 3).map(bytes), max_size=6))
 @example([ZSTD_MAGIC])
-def test_the_compressor_makes_frames_of_what_it_is_given(parts: list[bytes]) -> None:
+def test_the_compressor_keeps_small_additions_in_one_frame(parts: list[bytes]) -> None:
     compressor = Compressor(1)
     data = b"".join([*(compressor.add(part) for part in parts), compressor.finish()])
     size = sum(map(len, parts))

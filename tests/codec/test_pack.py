@@ -1,4 +1,4 @@
-"""A pack gives back what was put in, and one that was altered is told by name."""
+"""A pack returns its contents, and an altered one is refused by name."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def named(*contents: bytes) -> dict[BinaryId, bytes]:
 
 
 @given(st.lists(st.binary(max_size=100), max_size=30))
-def test_every_content_lies_where_the_index_says(contents: list[bytes]) -> None:
+def test_every_content_is_where_the_index_says(contents: list[bytes]) -> None:
     packed = named(*contents)
     data, entries = encode_pack(packed)
     assert decode_index(data, len(data), "it") == entries
@@ -42,7 +42,7 @@ def test_an_altered_byte_of_index_or_trailer_is_noticed() -> None:
 
 
 @pytest.mark.parametrize("length", [0, 10, 47, 48, 100])
-def test_a_pack_that_was_cut_is_noticed(length: int) -> None:
+def test_a_truncated_pack_is_noticed(length: int) -> None:
     data, _ = encode_pack(named(b"one", b"two"))
     with pytest.raises(DamagedError, match="the pack x"):
         decode_index(data[:length], length, "the pack x")
@@ -57,7 +57,7 @@ def test_a_later_version_is_named() -> None:
         decode_index(later, len(later), "the pack x")
 
 
-def test_an_index_that_names_bytes_outside_is_refused() -> None:
+def test_an_index_that_points_outside_is_refused() -> None:
     data, _ = encode_pack(named(b"one", b"two"))
     with pytest.raises(DamagedError, match="points outside of it"):
         decode_index(data[4:], len(data) - 4, "the pack x")

@@ -1,4 +1,4 @@
-"""Keys of records: equal keys are equal bytes, and what is no record is damage."""
+"""Keys of records: equal keys are equal bytes, and a line that is not a record is damage."""
 
 from __future__ import annotations
 
@@ -55,6 +55,6 @@ def test_keys_of_several_columns_and_strange_names() -> None:
         b'{"upsert":{"k":1},"more":1}',
     ],
 )
-def test_a_line_that_is_no_record_is_damage(line: bytes) -> None:
+def test_a_line_that_is_not_a_record_is_damage(line: bytes) -> None:
     with pytest.raises(DamagedError, match="Event File 1/a"):
         read(BLOCK + line + b"\n")

@@ -1,4 +1,4 @@
-"""Snapshot state: ranges survive being bytes, in pieces of any size."""
+"""Snapshot state survives a round trip, in pieces of any size."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_ranges_survive_in_pieces(parts: list[list[Key]], piece: int) -> None:
     assert all(len(part.hashes) == part.rows * HASH_BYTES for part in found)
 
 
-def test_a_range_keeps_its_digest_and_one_without_is_read_as_well() -> None:
+def test_a_range_keeps_its_digest_if_it_has_one() -> None:
     hashes = bytes(HASH_BYTES)
     data = encode_range((1,), [(1,)], hashes, bytes(range(16))) + encode_range((2,), [(2,)], hashes)
     found = list(StateReader(headed=False, what="snapshots/x").feed(data))

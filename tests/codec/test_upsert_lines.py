@@ -1,4 +1,4 @@
-"""The quick way writes and reads just what the way value by value does."""
+"""The fast path reads and writes the same bytes as the conversion value by value."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_lines_are_those_of_orjson_and_come_back(data: st.DataObject, names: lis
         b"[" * 10_000 + b"\n",
     ],
 )
-def test_anything_else_is_left_to_the_other_way(line: bytes) -> None:
+def test_other_lines_are_left_to_the_slow_path(line: bytes) -> None:
     assert UpsertLines(["a"]).decode(line) is None
 
 

@@ -1,4 +1,4 @@
-"""Every value survives being a JSON value, exactly."""
+"""Every value survives a round trip through JSON exactly; and lines are counted."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.codec.values import from_json, key_from_json, key_to_json, parse_line, to_json
+from pipeline.codec.values import count_lines, from_json, key_from_json, key_to_json, parse_line, to_json
 from pipeline.domain.errors import DamagedError
 from pipeline.domain.keys import KeyValue, RawText
 
@@ -21,7 +21,7 @@ VALUES = st.one_of(st.none(), st.booleans(), _integers, st.floats(), _texts, st.
 
 
 def identity(value: KeyValue) -> tuple[str, object]:
-    """What makes two values the same value: NaN equals NaN, 0.0 does not equal -0.0, 1 does not equal 1.0 or True."""
+    """Return what identifies a value: NaN equals NaN, 0.0 differs from -0.0, and 1 from 1.0 and True."""
     if isinstance(value, float):
         return ("float", "nan" if math.isnan(value) else struct.pack(">d", value))
     return (type(value).__name__, value)
@@ -42,12 +42,17 @@ def test_a_key_survives_json(key: tuple[KeyValue, ...]) -> None:
     "damaged",
     [{}, [], {"$bytes": 1}, {"$bytes": "!"}, {"$bytes": "AA==", "more": 1}, {"$float": "1"}, {"$other": "x"}, {"a": 1}],
 )
-def test_an_object_that_is_no_tagged_value_is_damage(damaged: object) -> None:
+def test_an_object_that_is_not_a_tagged_value_is_damage(damaged: object) -> None:
     with pytest.raises(DamagedError, match="not "):
         from_json(damaged)
 
 
 @pytest.mark.parametrize("line", [b"", b"{", b"[]", b"1", b"[" * 100_000, b'{"a":\xff}'])
-def test_a_line_that_is_no_object_is_damage_that_names_the_file(line: bytes) -> None:
+def test_a_line_that_is_not_an_object_is_damage_that_names_the_file(line: bytes) -> None:
     with pytest.raises(DamagedError, match=r"x\.json"):
         parse_line(line, "x.json")
+
+
+@given(st.lists(st.sampled_from([b"\n", b"\r", b"{}", b"\n\n", b"a line"])).map(b"".join))
+def test_lines_are_counted_by_their_line_feeds(block: bytes) -> None:
+    assert count_lines(block) == block.count(b"\n")

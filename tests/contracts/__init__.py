@@ -1,4 +1,4 @@
-"""What each port promises, as clauses, run unchanged against all implementations, fakes and broken doubles."""
+"""The contracts of the ports, as clauses. All implementations and fakes pass them unchanged; broken doubles fail."""
 
 import pytest
 

@@ -1,7 +1,7 @@
 """The contract of `pipeline.ports.destination`.
 
-A binding derives from `DestinationContract` and gives it a `DestinationWorld`: how to write records of some stream that
-fits, and how to see what the place holds. Every fact is tried on asyncio and on trio.
+A binding derives from `DestinationContract` and gives it a `DestinationWorld`: how to write records of a stream, and
+how to read what the place holds. Every fact is checked on asyncio and on trio.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ def no_binary(binary: BinaryId) -> AbstractAsyncContextManager[AsyncIterator[byt
 
 @dataclass(frozen=True, slots=True)
 class DestinationWorld:
-    """A place that is not there yet but can be made, and one that cannot: its parent is missing.
+    """A place that does not exist yet but can be created, and one that cannot: its parent is missing.
 
-    `upsert(n, version)` and `delete(n)` are lines about row n of a stream of `schema`; `held()` is the version of each row
-    that the place holds now. `refused` is an upsert line of row 99 that the destination rejects, None if it accepts every
+    `upsert(n, version)` and `delete(n)` are lines about row n of a stream of `schema`; `held()` is the version of each
+    row in the place. `refused` is an upsert line of row 99 that the destination rejects, None if it accepts every
     record; after `accept()`, if there is one, it accepts that line too, as version 0. `wider` is `schema` with one more
     column, None where the columns are fixed. `is_transactional`: rows and mark are committed together.
     """
@@ -63,7 +63,7 @@ def file_to_load(
     open_binary: OpenBinary = no_binary,
     damage: Exception | None = None,
 ) -> FileToLoad:
-    """Return an Event File of these blocks, stored and imported in `movement`. `damage` is raised after the last block."""
+    """Return an Event File of these blocks, imported in `movement`. `damage` is raised after the last block."""
     file = EventFileId(movement, schema.stream, phase, chunk)
     lines = b"".join(blocks)
     upserts, deletes = lines.count(b'{"upsert":'), lines.count(b'{"delete":')
@@ -268,7 +268,7 @@ class DestinationContract(OnBothLoops):
                 assert world.held() == {}
 
     @on_both
-    async def test_files_may_be_loaded_side_by_side(
+    async def test_files_may_be_loaded_concurrently(
         self, world: DestinationWorld, file: Callable[..., FileToLoad]
     ) -> None:
         async with world.destination.open(FLOW) as session:
@@ -345,7 +345,7 @@ class DestinationContract(OnBothLoops):
         assert world.held() == {1: 1}
 
     @on_both
-    async def test_a_place_that_cannot_be_is_named(self, world: DestinationWorld) -> None:
+    async def test_an_impossible_place_is_named(self, world: DestinationWorld) -> None:
         with pytest.raises(ConfigurationError) as caught:
             async with world.impossible.open(FLOW):
                 pass

@@ -1,7 +1,7 @@
-"""The contract of `pipeline.ports.event_queue`: a function a clause, given an open queue of its own and its terms.
+"""The contract of `pipeline.ports.event_queue`: one function a clause, which gets an open queue and its terms.
 
-A clause demands nothing that SQS cannot keep: no order, no exact counts at once, and a message may come twice. Whole
-seconds are asked for, since SQS knows no others; how long a clause waits depends on the queue's terms.
+A clause demands nothing that SQS cannot keep: no order, no exact counts at once, and a message may arrive twice. It
+uses whole seconds, as SQS does; its waits depend on the terms of the queue.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pipeline.ports.event_queue import MAX_BODY_BYTES, EventQueue, Message, Queu
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What the queue under test is made with, and how long it may take to show what holds.
+    """The settings of the queue under test, and how long it may take to show an effect.
 
     `visibility_seconds` is the shortest time-out the queue can keep; only clauses about expiry use it.
     """
@@ -31,12 +31,12 @@ class Terms:
 
     @property
     def past_visibility_seconds(self) -> float:
-        """A wait after which what is unacknowledged is visible again."""
+        """A wait after which unacknowledged messages are visible again."""
         return self.visibility_seconds * 1.25 + 0.02
 
 
 OpenQueue = Callable[[float], AbstractAsyncContextManager[EventQueue]]
-"""Opens a queue with this visibility time-out in seconds."""
+"""Opens a queue with this visibility timeout in seconds."""
 
 Clause = Callable[[EventQueue, Terms], Awaitable[None]]
 
@@ -44,11 +44,11 @@ CLAUSES: list[Clause] = []
 _WAITING_FOR_EXPIRY: set[Clause] = set()
 
 _LONG_SECONDS = 300.0
-"""The visibility time-out for clauses that do not wait for it: a slow machine cannot make it pass."""
+"""The visibility timeout for clauses that do not wait for it: it does not expire on a slow machine."""
 
 
 async def check(clause: Clause, open_queue: OpenQueue, terms: Terms) -> None:
-    """Run one clause against a queue that is empty and used by nobody else."""
+    """Run one clause against an empty queue that no other process uses."""
     waits = clause in _WAITING_FOR_EXPIRY
     async with open_queue(terms.visibility_seconds if waits else _LONG_SECONDS) as queue:
         with anyio.fail_after(terms.patience_seconds * 10):
@@ -62,13 +62,13 @@ def clause(function: Clause) -> Clause:
 
 
 def clause_on_expiry(function: Clause) -> Clause:
-    """Make a function a clause that waits until messages are visible again."""
+    """Make a function a clause that waits for the visibility timeout."""
     _WAITING_FOR_EXPIRY.add(function)
     return clause(function)
 
 
 def fresh(count: int = 1) -> list[bytes]:
-    """Return bodies that no other test has sent."""
+    """Return bodies that no other test sends."""
     return [f"body é {number} {token_hex(8)}".encode() for number in range(count)]
 
 
@@ -82,17 +82,17 @@ async def take(queue: EventQueue, terms: Terms, count: int = 1) -> list[Message]
 
 
 async def take_one(queue: EventQueue, terms: Terms) -> Message:
-    """Receive the one message there is."""
+    """Receive one message."""
     return (await take(queue, terms))[0]
 
 
 async def nothing_comes(queue: EventQueue, seconds: float = 0.0) -> None:
-    """Receive until `seconds` are over, and see nothing."""
+    """Check that no message arrives within `seconds`."""
     assert list(await queue.receive(max_messages=10, wait_seconds=seconds)) == []
 
 
 async def becomes(queue: EventQueue, terms: Terms, depth: QueueDepth) -> None:
-    """Wait until the queue says it has this depth."""
+    """Wait until the queue reports this depth."""
     with anyio.move_on_after(terms.patience_seconds):
         while await queue.depth() != depth:  # noqa: ASYNC110  a queue in the cloud has no event to wait for
             await anyio.sleep(0.02)
@@ -100,7 +100,7 @@ async def becomes(queue: EventQueue, terms: Terms, depth: QueueDepth) -> None:
 
 
 def bodies(messages: Iterable[Message]) -> set[bytes]:
-    """Return what the messages say."""
+    """Return the bodies of messages."""
     return {message.body for message in messages}
 
 
@@ -304,4 +304,4 @@ async def each_message_goes_to_one_worker(queue: EventQueue, terms: Terms) -> No
         for _ in range(4):
             tasks.start_soon(work)
     assert set(sent) == set(received)
-    assert len(received) <= len(sent) * 1.2  # it MAY come twice, but hardly as a rule
+    assert len(received) <= len(sent) * 1.2  # a message MAY arrive twice, but not often

@@ -1,4 +1,4 @@
-"""The contract of `pipeline.ports.object_store`, whole. To bind an implementation, `check` each of `CLAUSES`."""
+"""The contract of `pipeline.ports.object_store`. To bind an implementation, `check` each of `CLAUSES`."""
 
 from tests.contracts import object_store_reading as reading
 from tests.contracts import object_store_writing as writing

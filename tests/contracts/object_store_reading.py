@@ -1,4 +1,4 @@
-"""The object store's clauses about get, streams and listings."""
+"""Clauses of the object store: get, streams and listings."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ NAMES = (
     "｡",
     "😀",
 )
-"""In the order of their UTF-8 bytes; some are at once an object and, on a file system, a directory."""
+"""In UTF-8 byte order. On a file system some are both an object and a directory."""
 
 
 @clause

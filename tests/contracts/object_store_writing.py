@@ -1,4 +1,4 @@
-"""The object store's clauses about put and delete, and about keys."""
+"""Clauses of the object store: put, delete and keys."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs functions of the tests in processes of their own, all let go at the same moment."""
+"""Runs functions of the tests in processes of their own, all started at the same moment."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ REPOSITORY = Path(__file__).parents[2]
 
 
 def start(function: Callable[..., None], *arguments: object) -> subprocess.Popen[str]:
-    """Start `function(*arguments)` in a new interpreter; it prints `ready`, and goes on when a line comes in."""
+    """Start `function(*arguments)` in a new interpreter. It prints `ready` and continues when it gets a line."""
     call = f"{function.__name__}(*{[str(argument) for argument in arguments]!r})"
     program = f"from {function.__module__} import {function.__name__}\n{call}"
     return subprocess.Popen(
@@ -20,13 +20,13 @@ def start(function: Callable[..., None], *arguments: object) -> subprocess.Popen
 
 
 def wait_for_start() -> None:
-    """In the child: say that it is ready, and wait until all are."""
+    """In the child: report that it is ready, and wait until all are."""
     print("ready", flush=True)
     sys.stdin.readline()
 
 
 def race(children: Sequence[subprocess.Popen[str]]) -> list[str]:
-    """Let the children go at once; return what each prints until its end."""
+    """Release all children at once; return the output of each."""
     for child in children:
         assert child.stdout is not None
         assert child.stdout.readline() == "ready\n"

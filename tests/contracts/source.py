@@ -32,7 +32,8 @@ class SourceWorld:
 
     `again` is another source of the same place, `missing` one of a place that is not there. `change_one_row` gives one
     row of the first stream another content under the same key. `is_isolated`: a snapshot shows nothing that is written
-    after it was opened. `follows_known_ranges`: blocks end where known ranges end, if the source reads along them at all.
+    after it was opened. `follows_known_ranges`: blocks end where known ranges end, if the source reads along them at
+    all.
     """
 
     source: Source
@@ -45,9 +46,9 @@ class SourceWorld:
 
 @dataclass(slots=True)
 class StreamContent:
-    """All that was read of one stream: keys, hashes, lines; and the contents stored for it.
+    """The content of one stream: keys, hashes and lines, and the Binary Files stored for it.
 
-    `digests` are of its blocks, by their keys. Where a source ends its blocks is its own affair.
+    `digests` are those of the blocks, by their keys. A source may end its blocks anywhere.
     """
 
     keys: list[Key] = field(default_factory=list)
@@ -57,7 +58,7 @@ class StreamContent:
     stored: dict[BinaryId, bytes] = field(default_factory=dict)
 
     async def store(self, open_body: OpenBody) -> BinaryId:
-        """Keep a content under its id, opening it twice as the engine does."""
+        """Store a content under its id. It is opened twice, as the engine does."""
         contents = []
         for _ in range(2):
             async with open_body() as pieces:
@@ -69,7 +70,7 @@ class StreamContent:
 
 
 async def read_stream(snapshot: Snapshot, schema: StreamSchema) -> StreamContent:
-    """Read all of a stream, checking what must hold of each block."""
+    """Read a whole stream, and check the invariants of each block."""
     content = StreamContent()
     async with snapshot.open_rows(schema) as blocks:
         async for block in blocks:
@@ -148,7 +149,7 @@ class SourceContract(OnBothLoops):
                     return
 
     @on_both
-    async def test_what_has_not_changed_is_read_the_same_again(self, world: SourceWorld) -> None:
+    async def test_unchanged_rows_are_read_the_same_again(self, world: SourceWorld) -> None:
         first, second = await read_first(world.source), await read_first(world.again)
         assert first == second
         assert len(first.keys) >= 3
@@ -236,7 +237,7 @@ class SourceContract(OnBothLoops):
         assert await read_first(world.source) != before
 
     @on_both
-    async def test_two_streams_can_be_read_side_by_side(self, world: SourceWorld) -> None:
+    async def test_two_streams_can_be_read_concurrently(self, world: SourceWorld) -> None:
         alone = await read_first(world.source)
         contents: list[StreamContent] = []
 
@@ -259,7 +260,7 @@ class SourceContract(OnBothLoops):
             assert (await read_stream(snapshot, schema)).keys
 
     @on_both
-    async def test_a_place_that_is_not_there_is_named(self, world: SourceWorld) -> None:
+    async def test_a_missing_place_is_named(self, world: SourceWorld) -> None:
         with pytest.raises(ConfigurationError) as caught:
             async with world.missing.open_snapshot():
                 pass

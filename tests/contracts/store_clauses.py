@@ -1,7 +1,6 @@
-"""What the object store's clauses are made of: each is a function, given an open store and a prefix of its own.
+"""The parts of the clauses of the object store: each clause is a function that gets an open store and a prefix.
 
-A clause demands nothing that S3 cannot keep, and touches no key outside its prefix, so that it can run in a bucket
-that others use.
+A clause demands nothing that S3 cannot keep, and uses no key outside its prefix, so that it can run in a shared bucket.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ CLAUSES: list[Clause] = []
 
 
 async def check(clause: Clause, open_store: OpenStore) -> None:
-    """Run one clause against a store, under a prefix that nobody else has; leave nothing behind there."""
+    """Run one clause against a store, under a unique prefix; delete all objects under it afterwards."""
     prefix = f"contract-{token_hex(8)}/"
     async with open_store() as store:
         try:
@@ -42,7 +41,7 @@ def clause(function: Clause) -> Clause:
 
 
 def body_of(pieces: Sequence[bytes], error: Exception | None = None) -> OpenBody:
-    """Return a body that gives these pieces, and then the error if there is one."""
+    """Return a body that yields these pieces, and then raises the error if there is one."""
 
     @asynccontextmanager
     async def open_body() -> AsyncIterator[AsyncIterable[bytes]]:
@@ -60,7 +59,7 @@ async def _pieces(pieces: Sequence[bytes], error: Exception | None) -> AsyncIter
 
 
 async def read(store: ObjectStore, key: ObjectKey, *, start: int = 0) -> bytes:
-    """Return what a stream gives."""
+    """Return the whole content of an object."""
     async with store.open_stream(key, start=start) as pieces:
         return b"".join([piece async for piece in pieces])
 
@@ -71,7 +70,7 @@ async def keys(store: ObjectStore, prefix: str, *, after: ObjectKey | None = Non
 
 
 def same(wanted: bytes, got: bytes) -> None:
-    """Fail where two contents differ, with the first place: a whole diff of megabytes takes hours to write."""
+    """Fail with the first place where two contents differ: pytest's diff of megabytes takes hours."""
     if wanted != got:
         place = next((n for n, (one, other) in enumerate(zip(wanted, got, strict=False)) if one != other), None)
         where = "one is the beginning of the other" if place is None else f"they differ first at byte {place}"

@@ -1,4 +1,4 @@
-"""The diff of a range tells exactly what is new, changed and gone."""
+"""The diff of a range finds exactly the new, changed and deleted rows."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_upserts_and_deletes_are_the_true_difference(old: Rows, new: Rows, block
     assert unchanged == (old == new)
 
 
-def test_a_range_is_unchanged_by_its_digest_alone_only_as_a_whole() -> None:
+def test_a_digest_shows_only_a_whole_range_as_unchanged() -> None:
     keys, hashes = packed({1: 1, 2: 1})
     part = StateRange((30,), hashes, lambda: keys, digest=b"d")
     diff = RangeDiff(part)
@@ -55,7 +55,7 @@ def test_a_range_is_unchanged_by_its_digest_alone_only_as_a_whole() -> None:
     assert rest.digest is None
 
 
-def test_rows_behind_the_last_of_a_range_that_agreed_are_new_to_it() -> None:
+def test_rows_after_the_end_of_an_equal_range_are_new() -> None:
     keys, hashes = packed({1: 1, 2: 1})
     diff = RangeDiff(StateRange((30,), hashes, lambda: keys, digest=b"d"))
     diff.take_all()
@@ -65,7 +65,7 @@ def test_rows_behind_the_last_of_a_range_that_agreed_are_new_to_it() -> None:
 
 
 @given(_rows, st.integers(-1, 31))
-def test_a_restricted_range_has_the_rows_behind_the_bound(rows: Rows, after: int) -> None:
+def test_a_restricted_range_has_the_rows_after_the_bound(rows: Rows, after: int) -> None:
     rest = restrict(state(rows), (after,))
     expected = {key: value for key, value in rows.items() if key > after}
     if rest is None:
@@ -74,7 +74,7 @@ def test_a_restricted_range_has_the_rows_behind_the_bound(rows: Rows, after: int
         assert (list(rest.load_keys()), rest.hashes) == packed(expected)
 
 
-def test_keys_order_as_sqlite_orders_values() -> None:
+def test_keys_sort_like_values_in_sqlite() -> None:
     ordered: list[Key] = [
         (None,), (-(2**63),), (float("-inf"),), (-1.5,), (0,), (1,), (1.5,), (2**63 - 1,), (float("inf"),),
         ("",), ("A",), ("a",), ("\uffff",), ("\U00010000",), (RawText(b"\xff"),), (b"",), (b"\x00",), (b"a",),

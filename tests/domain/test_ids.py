@@ -1,4 +1,4 @@
-"""Names of every kind become path segments and come back."""
+"""Identifiers, and the states of a Movement."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ def test_an_event_file_id_survives(stream: str, phase: Phase, chunk: int) -> Non
 
 
 @pytest.mark.parametrize("text", ["", "1/a/full", "x/a/full/0", "1/a/half/0", "1/a/full/-1", "1/a/full/0/1"])
-def test_what_is_no_event_file_id_is_refused(text: str) -> None:
+def test_an_invalid_event_file_id_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"not|valid"):
         EventFileId.parse(text)
 
 
 @pytest.mark.parametrize("text", ["", "AA" * 32, "0" * 63, "../" + "0" * 61, "0" * 64 + "\n"])
-def test_what_is_no_binary_id_is_refused(text: str) -> None:
+def test_an_invalid_binary_id_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="not a Binary File id"):
         parse_binary_id(text)
 
@@ -49,7 +49,7 @@ def test_settled_is_final(status: Status, next_status: Status) -> None:
             settled.to(next_status, base.created)
 
 
-def test_how_a_movement_settles() -> None:
+def test_the_final_status_of_a_movement() -> None:
     def status(imported: int = 0, skipped: int = 0, failed: int = 0, rejected: int = 0, violations: int = 0) -> Status:
         return final_status(imported=imported, skipped=skipped, failed=failed, rejected=rejected, violations=violations)
 

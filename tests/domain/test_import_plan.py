@@ -1,4 +1,4 @@
-"""Lanes: what may run side by side, and what waits for what."""
+"""Lanes: which files may be loaded concurrently, and which wait for others."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def steps(*marked: str) -> dict[str, list[tuple[list[str], list[str]]]]:
     }
 
 
-def test_snapshot_chunks_run_side_by_side_and_an_incremental_waits_for_all_before_it() -> None:
+def test_snapshot_chunks_run_concurrently_and_an_incremental_waits_for_all_before_it() -> None:
     assert steps() == {
         "a": [
             (["1/a/full/0", "1/a/full/1"], []),
@@ -35,7 +35,7 @@ def test_snapshot_chunks_run_side_by_side_and_an_incremental_waits_for_all_befor
     }
 
 
-def test_what_is_marked_is_skipped_but_still_waited_for() -> None:
+def test_marked_files_are_skipped_but_still_predecessors() -> None:
     assert steps("1/a/full/0", "1/b/full/0") == {
         "a": [
             (["1/a/full/1"], []),
@@ -47,7 +47,7 @@ def test_what_is_marked_is_skipped_but_still_waited_for() -> None:
     assert (planned.lanes, planned.skipped, planned.pending) == ((), 5, 0)
 
 
-def test_snapshots_of_two_movements_do_not_run_side_by_side() -> None:
+def test_snapshots_of_two_movements_do_not_run_concurrently() -> None:
     two = [entry("1/a/full/0"), entry("2/a/full/0")]
     assert [len(step.pending) for step in plan(two, ()).lanes[0].steps] == [1, 1]
 
@@ -63,7 +63,7 @@ def test_new_files_are_listed_snapshots_first_and_by_number() -> None:
     ]
 
 
-def test_the_phase_tells_a_snapshot() -> None:
+def test_a_full_file_is_a_snapshot() -> None:
     assert [entry(f"1/a/{phase.value}/0").is_snapshot for phase in Phase] == [True, False]
 
 
@@ -72,7 +72,7 @@ def ids(planned: Plan) -> list[str]:
 
 
 @pytest.mark.parametrize("of", [1, 2, 3, 7])
-def test_shards_announced_again_and_again_come_to_the_whole_in_order_and_nothing_twice(of: int) -> None:
+def test_shards_together_load_each_file_once_and_in_order(of: int) -> None:
     texts = [f"1/a/full/{n}" for n in range(5)] + ["1/b/full/0", "2/a/incremental/0", "2/b/incremental/0"]
     texts += [f"3/a/full/{n}" for n in range(4)] + ["3/b/incremental/0", "4/a/incremental/0"]
     entries = [entry(text) for text in texts]
@@ -101,6 +101,6 @@ def test_a_list_is_accounted_for_when_each_lane_has_ended_or_failed() -> None:
 
 
 @pytest.mark.parametrize(("index", "of"), [(1, 1), (-1, 2), (0, 0)])
-def test_a_shard_that_cannot_be_is_refused(index: int, of: int) -> None:
+def test_an_impossible_shard_is_refused(index: int, of: int) -> None:
     with pytest.raises(ValueError, match="no shard"):
         Shard(index, of)

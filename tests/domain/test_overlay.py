@@ -1,4 +1,4 @@
-"""What counts for a key is what the last chunk that covers it says."""
+"""For each key the state of the last chunk that covers it applies."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def covers(range_: KeyRange, key: Key) -> bool:
 
 
 @given(st.lists(st.tuples(_bounds, _bounds), max_size=8))
-def test_the_last_chunk_that_covers_a_key_counts(ranges: list[tuple[Key | None, Key | None]]) -> None:
+def test_the_last_chunk_that_covers_a_key_applies(ranges: list[tuple[Key | None, Key | None]]) -> None:
     proper = [(a, u) for a, u in ranges if a is None or u is None or order(a) < order(u)]
     chunks = [chunk(number, after, until) for number, (after, until) in enumerate(proper)]
     found = segments(chunks[::-1])

@@ -1,4 +1,4 @@
-"""Walking two sides finds exactly what differs, however both are cut into blocks, and looks at keys only where it must."""
+"""A walk of two sides finds exactly the differences, wherever their blocks end, and decodes no key needlessly."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def blocks(table: Table, size: int) -> Iterator[Rows]:
 
 
 def compared(source: Table, destination: Table, sizes: tuple[int, int]) -> tuple[list[int], list[int], list[int], int]:
-    """Walk to the ends of both; return the keys that are missing, extra and in pairs, and the rows walked past."""
+    """Walk to the end of both; return the keys that are missing, extra and in pairs, and the number of rows."""
     sides = blocks(source, sizes[0]), blocks(destination, sizes[1])
     one, other = next(sides[0], None), next(sides[1], None)
     missing: list[int] = []
@@ -64,7 +64,7 @@ def _sort(
 
 
 @given(_tables, _tables, st.integers(1, 9), st.integers(1, 9))
-def test_what_is_found_is_the_true_difference(source: Table, destination: Table, one: int, other: int) -> None:
+def test_a_walk_finds_the_true_difference(source: Table, destination: Table, one: int, other: int) -> None:
     missing, extra, pairs, walked = compared(source, destination, (one, other))
     assert missing == sorted(source.keys() - destination.keys())
     assert extra == sorted(destination.keys() - source.keys())
@@ -72,7 +72,7 @@ def test_what_is_found_is_the_true_difference(source: Table, destination: Table,
     assert walked == len(source) + len(destination)
 
 
-def test_no_key_is_looked_at_while_the_hashes_agree() -> None:
+def test_no_key_is_decoded_while_the_hashes_agree() -> None:
     asked: list[int] = []
     part = [(number, 0) for number in range(1000)]
     step = walk(rows_of(part, asked), rows_of(part[:700], asked))
@@ -106,7 +106,7 @@ def test_text_is_text_everywhere() -> None:
     assert differing_columns({"id": 1, "value": "1"}, {"id": 1, "value": "1.0"}, pairing) == ("value",)
 
 
-def test_where_types_differ_the_meaning_counts() -> None:
+def test_values_of_different_types_compare_by_meaning() -> None:
     def agree(type_here: str, here: object, type_there: str, there: object) -> bool:
         pairing = pair_columns(schema("sqlite", value=type_here), schema("postgresql", value=type_there))
         return not differing_columns({"value": here}, {"value": there}, pairing)
@@ -123,7 +123,7 @@ def test_where_types_differ_the_meaning_counts() -> None:
     assert not agree("any", "not a number", "integer", 1)
 
 
-def test_what_is_kept_as_json_is_what_the_json_says() -> None:
+def test_a_value_kept_as_json_compares_as_the_value_in_it() -> None:
     pairing = pair_columns(schema("sqlite", value="any"), schema("postgresql", value="json"))
     for value, kept in ((1, "1"), ("1", '"1"'), (1.0, "1.0"), ({"$bytes": "AA=="}, '{"$bytes":"AA=="}')):
         assert differing_columns({"value": value}, {"value": kept}, pairing) == ()
@@ -152,7 +152,7 @@ def test_keys_that_a_column_may_rewrite_are_not_compared() -> None:
     assert not comparable("integer", "sqlite", "text")
 
 
-def test_a_column_that_is_not_there_holds_null() -> None:
+def test_a_missing_column_counts_as_null() -> None:
     pairing = pair_columns(schema("sqlite", id="integer", note="text"), schema("sqlite", id="integer", own="text"))
     assert (pairing.missing, pairing.extra) == (("note",), ("own",))
     assert differing_columns({"id": 1, "note": None}, {"id": 1, "own": "x"}, pairing) == ()

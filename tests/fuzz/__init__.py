@@ -1,1 +1,1 @@
-"""What comes from outside, altered in every way: a clear error or a correct result, and nothing else."""
+"""Altered input of every kind. It must end in a clear error or a correct result."""

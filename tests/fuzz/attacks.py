@@ -1,6 +1,6 @@
-"""Attacks on memory, each run in a process of its own that may not have much: `python -m tests.fuzz.attacks NAME`.
+"""Attacks on memory, each in a process with limited address space: `python -m tests.fuzz.attacks NAME`.
 
-Prints what came of it and the most memory the process held, as JSON.
+Prints the outcome and the peak memory of the process, as JSON.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ HEADER = orjson.dumps(samples.EVENT_FILE[0] | {"rowCount": 1 << 60}) + b"\n"
 
 
 def _zstd(first: bytes, piece: bytes, pieces: int) -> Iterator[bytes]:
-    """One zstd frame of `first` and then `piece` so many times, as it comes."""
+    """Yield a zstd stream of `first` and then `piece` repeated."""
     compressor = Compressor(3)
     yield compressor.add(first)
     for _ in range(pieces):
@@ -45,7 +45,7 @@ def _zstd(first: bytes, piece: bytes, pieces: int) -> Iterator[bytes]:
 
 
 def _gzip(first: bytes, piece: bytes, pieces: int) -> Iterator[bytes]:
-    """A gzip member of `first`, and then so many of 64 times `piece`."""
+    """Return a gzip member of `first` and then members of 64 times `piece` each."""
     member = gzip.compress(64 * piece, 1)
     return chain([gzip.compress(first)], repeat(member, pieces // 64))
 
@@ -68,7 +68,7 @@ def zstd_bomb_of_lines() -> str:
 
 
 def zstd_bomb_for_a_header() -> str:
-    """10 GiB of zeros in the header's place."""
+    """10 GiB of zeros in place of the header."""
     return _read(Encoding.ZSTD, _zstd(b"", ZEROS, 10 * 1024))
 
 
@@ -90,7 +90,7 @@ def header_of_100_megabytes() -> str:
 
 
 def nesting_of_100_000() -> str:
-    """Arrays and objects in each other, 100,000 deep, wherever JSON is read."""
+    """Arrays and objects nested 100,000 levels deep, wherever JSON is read."""
     deep = [b"[" * 100_000 + b"]" * 100_000, b'{"a":' * 100_000 + b"1" + b"}" * 100_000]
     for value in deep:
         assert UpsertLines(["id"]).decode(b'{"upsert":{"id":%b}}\n' % value) is None
@@ -110,13 +110,13 @@ def message_of_brackets() -> str:
 
 
 def file_list_of_a_million_lines() -> str:
-    """64 MiB, the most that is read of a document, of line feeds."""
+    """64 MiB of line feeds, the size limit of a document."""
     head = orjson.dumps(samples.FILE_LIST[0] | {"files": 64 * MEBIBYTE}) + b"\n"
     return f"{len(decode_file_list(head + bytes([10]) * (64 * MEBIBYTE), 'the list'))} files"
 
 
 def file_list_of_a_million_entries() -> str:
-    """Honest entries, a quarter of what the 64 MiB hold that are read of a document: the rest of a million is refused."""
+    """Valid entries: 16 MiB of them, a quarter of the size limit of a document."""
     line = orjson.dumps(samples.FILE_LIST[1]) + b"\n"
     count = 16 * MEBIBYTE // (len(line) + 8)
     lines = [line.replace(b"/full/0", b"/full/%d" % at) for at in range(count)]
@@ -125,7 +125,7 @@ def file_list_of_a_million_entries() -> str:
 
 
 def state_of_a_claimed_exabyte() -> str:
-    """A range of state that claims to be longer than any disk."""
+    """A range of state that claims a length larger than any disk."""
     reader = StateReader(headed=False, what="the state")
     found = list(reader.feed(orjson.dumps({"until": [1], "rows": 1 << 57, "keys": 1}) + b"\n"))
     for _ in range(2048):
@@ -134,18 +134,18 @@ def state_of_a_claimed_exabyte() -> str:
 
 
 def state_whose_keys_swell() -> str:
-    """A range whose packed keys swell to 1 GiB."""
+    """A range whose packed keys expand to 1 GiB."""
     frame = encode_range((1,), [(1,)], b"12345678")
     packed = b"".join(_zstd(b"[", ZEROS, 1024))
     described = orjson.loads(frame.partition(b"\n")[0]) | {"keys": len(packed)}
-    del described["check"]  # as one who alters a range may do: ranges of earlier releases have none
+    del described["check"]  # an attacker can do so: ranges of earlier releases have none
     line = orjson.dumps(described)
     (part,) = StateReader(headed=False, what="the state").feed(b"".join([line, b"\n", packed, b"12345678"]))
     return f"{len(part.load_keys())} keys"
 
 
 def document_of_a_gigabyte() -> str:
-    """A progress document of 1 GiB in the store, most of it a hole."""
+    """A progress document of 1 GiB in the store, as a sparse file."""
     with TemporaryDirectory() as place:
         store = DirectoryObjectStore(Path(place))
         path = Path(place) / "objects" / "flows" / "progress.json"

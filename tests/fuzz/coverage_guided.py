@@ -1,7 +1,8 @@
 """Coverage-guided fuzzing of the readers, by hand: `make fuzz SECONDS=600` (it installs atheris; Linux only).
 
 The first byte of an input chooses the reader, the rest is what it reads. Whatever is raised beside an error of our own
-is a defect: libFuzzer then writes the input to a file `crash-…`, and `python -m tests.fuzz.coverage_guided FILE` shows it.
+is a defect: libFuzzer then writes the input to a file `crash-…`, and `python -m tests.fuzz.coverage_guided FILE` shows
+it.
 """
 
 from __future__ import annotations
@@ -91,7 +92,7 @@ READERS: list[tuple[Callable[[bytes], Any], list[bytes]]] = [
 
 
 def read_one(data: bytes) -> None:
-    """Have one reader read one input; whatever it raises that is no error of our own ends the run."""
+    """Let one reader read one input; any exception other than a PipelineError ends the run."""
     if not data:
         return
     read, _ = READERS[data[0] % len(READERS)]
@@ -102,7 +103,7 @@ def read_one(data: bytes) -> None:
 
 
 def main() -> None:
-    """Begin with the valid inputs, and whatever libFuzzer's own arguments say."""
+    """Start with the valid inputs and libFuzzer's own arguments."""
     with tempfile.TemporaryDirectory() as corpus:
         for number, (_, valid) in enumerate(READERS):
             for at, data in enumerate(valid):

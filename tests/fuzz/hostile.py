@@ -48,12 +48,12 @@ HOSTILE_NUMBERS = [0, -1, 1, 2, 2**31, 2**53 + 1, 2**63 - 1, 2**63, 2**64 - 1, -
 
 
 def dump(value: Json) -> bytes:
-    """JSON as compact as orjson writes it, but however deeply nested."""
+    """Return compact JSON like that of orjson, for any depth of nesting."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def nested(depth: int, shape: int = 0) -> Json:
-    """A value of nested arrays, objects, or both."""
+    """Return nested arrays, objects, or both."""
     value: Json = 1
     for level in range(depth):
         value = [value] if (shape + level * (shape == 2)) % 2 == 0 else {"a": value}
@@ -67,11 +67,11 @@ HOSTILE_VALUES = st.one_of(
     st.text(max_size=20).filter(lambda text: text.isprintable()),
     st.integers(-(2**63), 2**64 - 1),
     st.floats(allow_nan=False, allow_infinity=False),
-).map(lambda value: orjson.loads(dump(value)))  # a copy each time: what is drawn is altered in its turn
+).map(lambda value: orjson.loads(dump(value)))  # a copy each time, because drawn values are altered in turn
 
 
 def _places(value: Json) -> list[tuple[Json, Any]]:
-    """Every (container, key) below `value`."""
+    """Return every (container, key) within `value`."""
     found = []
     items: list[tuple[Any, Json]] = []
     if isinstance(value, dict):
@@ -114,7 +114,7 @@ def _alter(draw: st.DrawFn, container: Json, key: Any) -> None:
 
 @st.composite
 def altered_bytes(draw: st.DrawFn, data: bytes) -> bytes:
-    """A copy of `data` with up to five bytes or stretches changed, removed, doubled or put in."""
+    """A copy of `data` with up to five bytes or runs changed, removed, doubled or inserted."""
     copy = bytearray(data)
     for _ in range(draw(st.integers(1, 5))):
         at = draw(st.integers(0, len(copy)))
@@ -153,7 +153,7 @@ _SNIPPETS += [b"99999999999999999999999", b"-", b"[" * 2000, b"\x28\xb5\x2f\xfd"
 
 
 def documents(document: Json) -> st.SearchStrategy[bytes]:
-    """A document of one JSON value, altered in either way; or no document at all."""
+    """A document of one JSON value, altered as JSON or as bytes; or no document at all."""
     valid = orjson.dumps(document)
     return st.one_of(
         altered_json(document).map(dump),
@@ -166,7 +166,7 @@ def documents(document: Json) -> st.SearchStrategy[bytes]:
 
 @st.composite
 def altered_lines(draw: st.DrawFn, lines: list[Json]) -> bytes:
-    """JSON lines of which up to three are altered, removed, doubled, swapped, or replaced by no JSON."""
+    """JSON lines of which up to three are altered, removed, doubled, swapped, or replaced by invalid JSON."""
     texts = [orjson.dumps(line) for line in lines]
     for _ in range(draw(st.integers(1, 3))):
         if not texts:
@@ -204,12 +204,12 @@ def packed(draw: st.DrawFn, contents: st.SearchStrategy[bytes]) -> tuple[str, by
     if draw(st.integers(0, 2)) == 0:
         data = draw(altered_bytes(data))
     if encoding != "plain" and draw(st.integers(0, 9)) == 0:
-        encoding = draw(st.sampled_from(sorted(PACKINGS)))  # the File List names another encoding than there is
+        encoding = draw(st.sampled_from(sorted(PACKINGS)))  # the File List names a wrong encoding
     return encoding, data
 
 
 def pieces(data: bytes) -> st.SearchStrategy[list[bytes]]:
-    """`data` in pieces as a store might give it."""
+    """`data` in pieces, as a store might return it."""
     return st.sampled_from([1, 2, 3, 7, 64, 1 << 16]).map(
         lambda size: [data[at : at + size] for at in range(0, len(data), size)]
     )

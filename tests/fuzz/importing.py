@@ -1,4 +1,4 @@
-"""A File List and its Event Files in a store, as somebody altered them, imported by the engine into a real place."""
+"""Altered File Lists and Event Files in a store, imported by the engine into a real place."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ from tests.fuzz.samples import FLOW, LABEL, LIST_KEY, MOMENT
 
 @dataclass(frozen=True)
 class Stored:
-    """An Event File as it lies in the store: its bytes, and the entry that names it."""
+    """A stored Event File: its bytes and its entry."""
 
     entry: FileEntry
     data: bytes
 
     @classmethod
     def honest(cls, file: EventFileId, encoding: str, data: bytes, *, label: Label = LABEL) -> Stored:
-        """An entry with the right size and checksum: whoever altered the file could write the list as well."""
+        """Return one whose entry has the right size and checksum, as an attacker could write it."""
         key = ObjectKey(f"flows/crm/events/{file}.jsonl.zst")
         checksum = blake3(data).hexdigest()
         return cls(FileEntry(file, label, key, Encoding(encoding), len(data), checksum, 1, 0), data)
@@ -47,7 +47,7 @@ class Stored:
 
 @dataclass
 class Outcome:
-    """What came of an import: what the destination has marked, what failed, and what ended the whole of it."""
+    """The outcome of an import: the marked files, the failed files, and the error that ended it."""
 
     marks: Mapping[EventFileId, Mark] = field(default_factory=dict)
     failed: Mapping[EventFileId, str] = field(default_factory=dict)
@@ -57,7 +57,7 @@ class Outcome:
 
 class _Nowhere:
     def report(self, event: Event) -> None:
-        """Nobody listens."""
+        """Ignore the event."""
 
 
 class _Clock:
@@ -106,7 +106,7 @@ def import_altered(
     binaries: Sequence[bytes] = (),
     file_list: bytes | None = None,
 ) -> Outcome:
-    """Import once, then once more; return what came of it the first time, all of it checked to be well-behaved."""
+    """Import twice; check both outcomes, and return the first one."""
     with in_time():
         outcome = anyio.run(_import, open_destination(), files, binaries, file_list)
         again = anyio.run(_import, open_destination(), files, binaries, file_list)

@@ -41,7 +41,7 @@ SCHEMA = StreamSchema(
 
 
 def header_of(rows: int, file: EventFileId = FILE, schema: StreamSchema = SCHEMA) -> Header:
-    """A header for a file of so many records."""
+    """Return a header for a file of this many records."""
     return Header(FLOW, file, schema, rows, MOMENT, KeyRange(None, (5, "a", b"\0")), "ab" * 32)
 
 
@@ -54,7 +54,7 @@ RECORDS: list[Any] = [
 ]
 EVENT_FILE: list[Any] = [orjson.loads(encode_header(header_of(len(RECORDS)))), *RECORDS]
 
-PROMISES: Any = constraints_to_json(
+CONSTRAINTS: Any = constraints_to_json(
     TableConstraints(
         (Index("by_name", (IndexColumn("name", descending=True), IndexColumn("id")), unique=True, constraint=True),),
         (ForeignKey("", ("name",), StreamName("sentinel"), ("id",), Action.CASCADE, Action.SET_NULL, deferred=True),),
@@ -64,7 +64,7 @@ PROMISES: Any = constraints_to_json(
 
 
 def entry_of(file: EventFileId, data: bytes = b"x", checksum: str = "ab" * 32) -> FileEntry:
-    """An entry of a File List."""
+    """Return an entry of a File List."""
     key = ObjectKey(f"flows/crm/events/{file}.jsonl.zst")
     return FileEntry(file, LABEL, key, Encoding.ZSTD, len(data), checksum, 4, 1)
 

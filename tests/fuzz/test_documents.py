@@ -1,4 +1,4 @@
-"""Every JSON document that is read from the store or a queue: altered, it is refused by name, or read as it stands."""
+"""Altered JSON documents of the store and the queue are refused by name, or read as they are."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def check_types(found: Any, kind: Any) -> None:
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)
-def test_a_document_is_refused_by_name_or_holds_what_its_types_say(name: str) -> None:
+def test_an_altered_document_is_refused_by_name_or_matches_its_types(name: str) -> None:
     document, decode, encode, kind = DOCUMENTS[name]
 
     @fuzz()
@@ -61,7 +61,7 @@ def test_a_document_is_refused_by_name_or_holds_what_its_types_say(name: str) ->
 
 @fuzz()
 @given(st.sampled_from(samples.MESSAGES).flatmap(documents))
-def test_a_message_is_refused_or_says_what_it_says(body: bytes) -> None:
+def test_an_altered_message_is_refused_or_survives_a_round_trip(body: bytes) -> None:
     found = result_or_error(lambda: decode_message(body), naming="message")
     if found is not None:
         assert decode_message(encode_message(found)) == found
@@ -71,7 +71,7 @@ def test_a_message_is_refused_or_says_what_it_says(body: bytes) -> None:
 
 @fuzz()
 @given(documents(samples.EVENT_FILE[0]))
-def test_a_header_is_refused_by_name_or_read_as_it_stands(line: bytes) -> None:
+def test_an_altered_header_is_refused_by_name_or_survives_a_round_trip(line: bytes) -> None:
     found = result_or_error(lambda: decode_header(line, WHAT), naming=WHAT)
     if found is not None:
         assert found.row_count >= 0
@@ -83,13 +83,13 @@ def test_a_header_is_refused_by_name_or_read_as_it_stands(line: bytes) -> None:
 
 @fuzz()
 @given(documents(orjson.loads(samples.STATE_HEAD)))
-def test_the_head_of_a_state_is_refused_by_name_or_read(line: bytes) -> None:
+def test_an_altered_state_head_is_refused_by_name_or_read(line: bytes) -> None:
     result_or_error(lambda: decode_state_head(line, WHAT), naming=WHAT)
 
 
 @fuzz(1)
 @given(st.sampled_from([samples.FILE_LIST, samples.FILE_LIST_COMPACTED]).flatmap(altered_lines))
-def test_a_file_list_is_refused_by_name_or_names_objects_that_can_be(data: bytes) -> None:
+def test_an_altered_file_list_is_refused_by_name_or_names_valid_keys(data: bytes) -> None:
     found: list[FileEntry] | None = result_or_error(lambda: decode_file_list(data, WHAT), naming=WHAT)
     for entry in found or []:
         check_key(entry.key)
@@ -99,7 +99,7 @@ def test_a_file_list_is_refused_by_name_or_names_objects_that_can_be(data: bytes
 
 @fuzz()
 @given(st.lists(HOSTILE_VALUES, max_size=3) | HOSTILE_VALUES)
-def test_a_key_is_refused_or_can_be_put_in_order_and_written_again(values: Any) -> None:
+def test_a_key_is_refused_or_can_be_sorted_and_written_again(values: Any) -> None:
     key = result_or_error(lambda: key_from_json(values))
     if key is not None:
         order(key)

@@ -1,4 +1,4 @@
-"""Event Files and snapshot states, altered as bytes, as records and as frames, and fed in any pieces."""
+"""Event Files and snapshot states, altered as bytes, records and frames, and fed in pieces of any size."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ VALID = b"".join(orjson.dumps(line) + b"\n" for line in samples.EVENT_FILE)
 
 
 def read_event_file(encoding: Encoding | None, parts: list[bytes]) -> tuple[Header, bytes]:
-    """Read a whole Event File that comes in these pieces."""
+    """Read a whole Event File from these pieces."""
     reader = EventFileReader(encoding, what=WHAT)
     blocks = [block for part in parts for block in reader.feed(part)]
     reader.close()
@@ -32,7 +32,7 @@ def read_event_file(encoding: Encoding | None, parts: list[bytes]) -> tuple[Head
 
 @fuzz(1.5)
 @given(packed(altered_lines(samples.EVENT_FILE)).flatmap(lambda it: st.tuples(st.just(it), pieces(it[1]))))
-def test_an_event_file_is_refused_by_name_or_holds_as_many_records_as_it_says(
+def test_an_altered_event_file_is_refused_by_name_or_has_its_row_count(
     example: tuple[tuple[str, bytes], list[bytes]],
 ) -> None:
     (encoding, _), parts = example
@@ -44,20 +44,20 @@ def test_an_event_file_is_refused_by_name_or_holds_as_many_records_as_it_says(
 
 @fuzz()
 @given(packed(altered_lines(samples.EVENT_FILE)).flatmap(lambda it: st.tuples(pieces(it[1]), pieces(it[1]))))
-def test_how_the_bytes_come_changes_nothing(example: tuple[list[bytes], list[bytes]]) -> None:
+def test_the_size_of_the_pieces_makes_no_difference(example: tuple[list[bytes], list[bytes]]) -> None:
     one, other = example
     assert result_or_error(lambda: read_event_file(None, one)) == result_or_error(lambda: read_event_file(None, other))
 
 
 @fuzz()
 @given(st.binary(max_size=200), st.sampled_from([None, *Encoding]))
-def test_any_bytes_at_all_are_refused_by_name(data: bytes, encoding: Encoding | None) -> None:
+def test_random_bytes_are_refused_by_name(data: bytes, encoding: Encoding | None) -> None:
     assert result_or_error(lambda: read_event_file(encoding, [data]), naming=WHAT) is None
 
 
 @fuzz()
 @given(altered_lines(samples.RECORDS[:3]))
-def test_lines_are_whole_plain_rows_or_are_left_to_the_careful_way(block: bytes) -> None:
+def test_lines_are_whole_plain_rows_or_left_to_the_slow_path(block: bytes) -> None:
     values = result_or_error(lambda: UpsertLines(["id", "name", "data"]).decode(block))
     if values is not None:
         assert len(values) == 3 * block.count(b"\n")
@@ -69,7 +69,7 @@ STATE_KEY = "flows/crm/snapshots/t/1.1"
 
 
 def read_state(parts: list[bytes]) -> list[StateRange]:
-    """Read a whole state, its keys included."""
+    """Read a whole state, including its keys."""
     reader = StateReader(headed=True, what=STATE_KEY)
     ranges = [found for part in parts for found in reader.feed(part)]
     reader.close()
@@ -83,7 +83,7 @@ def read_state(parts: list[bytes]) -> list[StateRange]:
 
 @fuzz(1)
 @given(altered_bytes(STATE).flatmap(pieces))
-def test_a_state_is_refused_by_name_or_read(parts: list[bytes]) -> None:
+def test_an_altered_state_is_refused_by_name_or_read(parts: list[bytes]) -> None:
     result_or_error(lambda: read_state(parts), naming=STATE_KEY)
 
 
@@ -93,7 +93,7 @@ def test_a_state_is_refused_by_name_or_read(parts: list[bytes]) -> None:
     st.sampled_from(samples.STATE_FRAMES),
     st.data(),
 )
-def test_a_range_whose_line_lies_is_refused_by_name_or_read(
+def test_a_range_with_a_false_head_is_refused_by_name_or_read(
     lies: dict[str, object], frame: bytes, data: st.DataObject
 ) -> None:
     line, _, rest = frame.partition(b"\n")

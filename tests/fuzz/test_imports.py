@@ -20,7 +20,7 @@ SENTINEL = "CREATE TABLE sentinel (id INTEGER PRIMARY KEY); INSERT INTO sentinel
 
 
 def tables_of(path: Path) -> dict[str, int]:
-    """How many rows each table has, the pipeline's own left out."""
+    """Return the number of rows of each table that is not the pipeline's own."""
     connection = sqlite3.connect(path)
     connection.text_factory = bytes
     names = [name.decode() for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")]
@@ -35,7 +35,7 @@ def tables_of(path: Path) -> dict[str, int]:
 
 
 def import_into_sqlite(files: list[Stored], file_list: bytes | None = None) -> tuple[Outcome, dict[str, int]]:
-    """Import into a database that holds something already; return what came of it, and what the tables hold."""
+    """Import into a database that is not empty; return the outcome and the number of rows of each table."""
     with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as directory:
         path = Path(directory) / "app.db"
         connection = sqlite3.connect(path)
@@ -48,7 +48,7 @@ def import_into_sqlite(files: list[Stored], file_list: bytes | None = None) -> t
 
 
 def check_one(outcome: Outcome, tables: dict[str, int]) -> None:
-    """Marks and rows agree: a file that is not marked has left nothing, one that is has all it counts."""
+    """Check that marks and rows agree: a file without a mark left no rows, a marked one all that its mark counts."""
     if not outcome.marks:
         assert outcome.error is not None or outcome.failed
         assert not any(tables.values()), f"rows without a mark: {tables}"
@@ -59,13 +59,13 @@ def check_one(outcome: Outcome, tables: dict[str, int]) -> None:
 
 @fuzz(1)
 @given(packed(altered_lines(samples.EVENT_FILE)))
-def test_an_altered_event_file_goes_in_whole_or_not_at_all(stored: tuple[str, bytes]) -> None:
+def test_an_altered_event_file_is_loaded_as_a_whole_or_not_at_all(stored: tuple[str, bytes]) -> None:
     check_one(*import_into_sqlite([Stored.honest(samples.FILE, *stored)]))
 
 
 @fuzz()
 @given(altered_json(samples.EVENT_FILE[0]), st.sampled_from(sorted(PACKINGS)))
-def test_a_header_that_lies_about_its_table_is_refused_or_makes_that_table(header: Any, encoding: str) -> None:
+def test_a_false_header_is_refused_or_creates_its_table(header: Any, encoding: str) -> None:
     lines = b"".join(dump(line) + b"\n" for line in [header, *samples.RECORDS])
     check_one(*import_into_sqlite([Stored.honest(samples.FILE, encoding, PACKINGS[encoding](lines))]))
 
@@ -74,7 +74,7 @@ def test_a_header_that_lies_about_its_table_is_refused_or_makes_that_table(heade
 @given(
     st.lists(st.sampled_from(samples.RECORDS).flatmap(altered_json) | st.sampled_from(samples.RECORDS), max_size=6),
 )
-def test_altered_records_go_in_or_are_set_aside_and_all_are_counted(records: list[Any]) -> None:
+def test_altered_records_are_loaded_or_rejected_and_all_are_counted(records: list[Any]) -> None:
     header = samples.EVENT_FILE[0] | {"rowCount": len(records)}
     lines = b"".join(dump(line) + b"\n" for line in [header, *records])
     outcome, tables = import_into_sqlite([Stored.honest(samples.FILE, "plain", lines)])
@@ -89,7 +89,7 @@ VALID = b"".join(dump(line) + b"\n" for line in samples.EVENT_FILE)
 
 @fuzz(0.5)
 @given(st.sampled_from(sorted(PACKINGS)), st.data())
-def test_bytes_altered_behind_the_list_s_back_are_never_imported(encoding: str, data: st.DataObject) -> None:
+def test_bytes_altered_without_the_file_list_are_never_imported(encoding: str, data: st.DataObject) -> None:
     honest = Stored.honest(samples.FILE, encoding, PACKINGS[encoding](VALID))
     altered = data.draw(altered_bytes(honest.data))
     outcome, tables = import_into_sqlite([Stored(honest.entry, altered)])
@@ -108,12 +108,12 @@ def test_an_altered_file_list_imports_what_it_names_or_nothing(file_list: bytes)
 
 
 def imported(*lines: bytes) -> Outcome:
-    """Import a file of these records."""
+    """Import an Event File of these records."""
     header = dump(samples.EVENT_FILE[0] | {"rowCount": len(lines)}) + b"\n"
     return import_into_sqlite([Stored.honest(samples.FILE, "plain", header + b"".join(lines))])[0]
 
 
-def test_a_record_nested_too_deep_to_be_written_again_is_set_aside() -> None:
+def test_a_record_nested_too_deeply_to_be_written_again_is_rejected() -> None:
     deep = b"[" * 400 + b"]" * 400
     outcome = imported(b'{"upsert":{"id":%b}}\n' % deep, b"%b\n" % deep, b'{"upsert":{"id":1,"name":"x"}}\n')
     (mark,) = outcome.marks.values()
@@ -129,6 +129,6 @@ def test_an_integer_of_more_than_64_bits_is_refused_and_not_rounded() -> None:
     assert not outcome.marks
 
 
-def test_two_records_with_a_carriage_return_between_them_are_no_two_lines() -> None:
+def test_a_carriage_return_does_not_end_a_line() -> None:
     outcome = imported(b'{"upsert":{"id":1,"name":"x","data":1}}\r{"upsert":{"id":2,"name":"x","data":1}}\n')
     assert "line 2 is not JSON" in outcome.failed[samples.FILE]

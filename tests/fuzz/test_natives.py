@@ -1,4 +1,4 @@
-"""What a header says in the language of the destination: statements that do anything but what they are for do nothing."""
+"""SQL in a header: a statement that does anything other than its purpose has no effect."""
 
 from __future__ import annotations
 
@@ -68,17 +68,17 @@ def import_with(native: Any, technology: str = "sqlite") -> None:
 
 @fuzz(0.7)
 @given(NATIVES)
-def test_what_a_header_says_in_sql_makes_its_table_or_nothing(native: Any) -> None:
+def test_sql_in_a_header_creates_its_table_or_nothing(native: Any) -> None:
     import_with(native)
 
 
 @pytest.mark.parametrize("statement", STATEMENTS)
-def test_a_statement_makes_its_table_or_index_or_nothing(statement: str) -> None:
+def test_a_statement_creates_its_table_or_index_or_nothing(statement: str) -> None:
     import_with(NATIVE | {"create_table": statement})
     import_with(NATIVE | {"indexes": [statement]})
 
 
 @fuzz(0.5)
-@given(altered_json(samples.PROMISES))
-def test_what_a_header_promises_of_its_table_concerns_no_other(promises: Any) -> None:
+@given(altered_json(samples.CONSTRAINTS))
+def test_constraints_in_a_header_affect_no_other_table(promises: Any) -> None:
     import_with({"promises": promises}, "another")

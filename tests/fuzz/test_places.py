@@ -1,4 +1,4 @@
-"""What a person or a configuration names: locations and settings, altered, are refused with the way out, or read."""
+"""Altered locations and settings are refused with advice, or read."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ VALUES = st.sampled_from(
 
 @st.composite
 def altered_toml(draw: st.DrawFn) -> bytes:
-    """Settings with a value or some bytes altered."""
+    """Settings with an altered value or altered bytes."""
     if draw(st.booleans()):
         return draw(altered_bytes(TOML.encode()))
     name = draw(st.sampled_from([*SETTINGS, "nothing", "a.b", '"quoted name"', "x" * 5000]))
@@ -132,7 +132,7 @@ def test_a_settings_file_is_refused_by_name_or_read(data: bytes) -> None:
 
 @contextmanager
 def environment(values: dict[str, str]) -> Iterator[None]:
-    """Set variables for a while, as far as the system takes them."""
+    """Set environment variables for a while, as far as the system accepts them."""
     before = dict(os.environ)
     try:
         os.environ.update(values)
@@ -170,24 +170,24 @@ def test_flags_are_refused_by_name_or_read(flags: dict[str, object]) -> None:
     result_or_error(lambda: load_settings(None, flags), naming="--" if flags else "")
 
 
-def test_a_settings_file_without_end_is_refused() -> None:
+def test_an_endless_settings_file_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="/dev/zero"):
         load_settings(Path("/dev/zero"))
 
 
 @pytest.mark.parametrize("text", ["\0", "a\ud800b", "file://[", "sqlite://\u2100/x", "postgresql://\udc80@h/d"])
-def test_characters_that_no_place_holds_are_refused(text: str) -> None:
+def test_characters_that_no_location_can_hold_are_refused(text: str) -> None:
     for parse in (parse_location, parse_postgres):
         with pytest.raises(ConfigurationError):
             parse(text)
 
 
-def test_the_name_of_a_directory_names_it_again(tmp_path: Path) -> None:
+def test_the_location_of_a_directory_leads_back_to_it(tmp_path: Path) -> None:
     found = parse_location(f"{tmp_path}/")
     assert parse_location(found.url) == found == parse_location(f"file://{tmp_path}")
 
 
-def test_many_mistakes_in_settings_make_a_message_of_bounded_length(tmp_path: Path) -> None:
+def test_many_mistakes_in_settings_give_a_message_of_bounded_length(tmp_path: Path) -> None:
     path = tmp_path / "pipeline.toml"
     path.write_text("".join(f"{'x' * 3000}{number} = 1\n" for number in range(300)))
     with pytest.raises(ConfigurationError, match="280 more") as caught:

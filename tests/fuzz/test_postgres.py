@@ -21,7 +21,7 @@ OTHERS = ("information_schema", "pg_catalog", "pg_toast", "kept")
 
 @pytest.fixture(scope="module")
 def place(postgresql: PostgresqlServer) -> Place:
-    """A database that holds something already."""
+    """A database that is not empty."""
     place = place_factory(postgresql)()
     place.run(
         "CREATE SCHEMA kept", "CREATE TABLE kept.sentinel (id integer)", "INSERT INTO kept.sentinel VALUES (1), (2)"
@@ -30,7 +30,7 @@ def place(postgresql: PostgresqlServer) -> Place:
 
 
 def empty(place: Place) -> None:
-    """Drop all but what was there at first."""
+    """Drop everything that was added."""
     schemas = place.rows(
         "SELECT nspname FROM pg_namespace WHERE nspname <> ALL(%s) AND nspname !~ '^pg_'", [list(OTHERS)]
     )
@@ -38,7 +38,7 @@ def empty(place: Place) -> None:
 
 
 def import_into(place: Place, lines: list[Any]) -> Outcome:
-    """Import a file of these lines into the emptied database; what else is there stays as it is."""
+    """Import a file of these lines into the restored database, and check that nothing else changes."""
     empty(place)
     data = b"".join(dump(line) + b"\n" for line in lines)
     outcome = import_altered(lambda: PostgresDestination(place.uri), [Stored.honest(samples.FILE, "plain", data)])
@@ -57,17 +57,17 @@ def import_into(place: Place, lines: list[Any]) -> Outcome:
 
 @fuzz(0.15)
 @given(st.lists(st.sampled_from(samples.RECORDS).flatmap(altered_json) | st.sampled_from(samples.RECORDS), max_size=6))
-def test_altered_records_go_in_or_are_set_aside(place: Place, records: list[Any]) -> None:
+def test_altered_records_are_loaded_or_rejected(place: Place, records: list[Any]) -> None:
     import_into(place, [samples.EVENT_FILE[0] | {"rowCount": len(records)}, *records])
 
 
 @fuzz(0.15)
 @given(altered_json(samples.EVENT_FILE[0]))
-def test_a_header_that_lies_is_refused_or_makes_its_table(place: Place, header: Any) -> None:
+def test_a_false_header_is_refused_or_creates_its_table(place: Place, header: Any) -> None:
     import_into(place, [header, *samples.RECORDS])
 
 
-def test_a_record_nested_too_deep_to_be_written_again_is_set_aside(place: Place) -> None:
+def test_a_record_nested_too_deeply_to_be_written_again_is_rejected(place: Place) -> None:
     records = [{"upsert": {"id": nested(300)}}, {"upsert": {"id": 7, "data": nested(300, 1)}}, samples.RECORDS[0]]
     outcome = import_into(place, [samples.EVENT_FILE[0] | {"rowCount": 3}, *records])
     (mark,) = outcome.marks.values()
@@ -75,6 +75,6 @@ def test_a_record_nested_too_deep_to_be_written_again_is_set_aside(place: Place)
 
 
 @fuzz(0.15)
-@given(altered_json(samples.PROMISES))
-def test_what_a_header_promises_of_its_table_concerns_no_other(place: Place, promises: Any) -> None:
+@given(altered_json(samples.CONSTRAINTS))
+def test_constraints_in_a_header_affect_no_other_table(place: Place, promises: Any) -> None:
     import_into(place, [samples.EVENT_FILE[0] | {"native": {"another": {"promises": promises}}}, *samples.RECORDS])

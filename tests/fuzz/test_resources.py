@@ -1,4 +1,4 @@
-"""Attacks on memory: each ends in a clear error, or a result, within a bound that is written down here."""
+"""Attacks on memory: each ends in a clear error or a result, within a bound."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from tests.fuzz.attacks import ATTACKS
 
 ROOT = Path(__file__).parents[2]
 LIMIT_BYTES = 1_500_000_000
-"""Of address space, the interpreter and its libraries included."""
+"""Address space, including the interpreter and its libraries."""
 LINE = MAX_LINE_BYTES >> 20
 
 EXPECTED: dict[str, tuple[str, int]] = {
-    # attack: what is said, and the most MiB that it may cost
+    # attack: expected message, and the limit of memory in MiB
     "zstd_bomb_of_one_line": (f"line 2 is longer than {MAX_LINE_BYTES:,} bytes", LINE + 64),
     "zstd_bomb_of_lines": (f"more than {MAX_EVENT_FILE_BYTES:,} bytes of lines", 64),
     "zstd_bomb_for_a_header": (f"line 1 is longer than {MAX_HEADER_BYTES:,} bytes", 64),

@@ -1,4 +1,4 @@
-"""One stored object altered between two Movements: the next one refuses it by name, or settles with the right end."""
+"""One stored object is altered between two Movements: the next one refuses it by name, or settles correctly."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.loops import run_on_trio
 
 
 async def _moved() -> tuple[World, dict[ObjectKey, bytes]]:
-    """A world in which one Movement has settled and one has been left half-way; and what its store holds."""
+    """Return a world with one settled and one interrupted Movement, and the objects in its store."""
     world = World({"a": numbered(*range(10)), "b": numbered(1, 2)})
     assert (await world.move()).status is Status.SUCCESS
     keys = [info.key for info in await world.store.list_page("")]
@@ -38,7 +38,7 @@ def _alterations(key: ObjectKey) -> st.SearchStrategy[tuple[ObjectKey, bytes]]:
 
 @fuzz(0.6)
 @given(st.sampled_from(sorted(STORED)).flatmap(_alterations), st.booleans())
-def test_the_next_movement_refuses_an_altered_object_or_ends_right(
+def test_the_next_movement_refuses_an_altered_object_or_settles_correctly(
     alteration: tuple[ObjectKey, bytes], lost: bool
 ) -> None:
     key, data = alteration
@@ -47,7 +47,7 @@ def test_the_next_movement_refuses_an_altered_object_or_ends_right(
         world, _ = await _moved()
         world.tables["a"][3] = "changed"
         del world.tables["a"][4]
-        if lost:  # the destination is new: everything stored is needed once more
+        if lost:  # with a new destination all stored objects are needed again
             world.destination.tables.clear()
             world.destination.marks.clear()
         await world.store.put(key, data, PutCondition.NONE)

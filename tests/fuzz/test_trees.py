@@ -68,13 +68,13 @@ RECORDS = st.one_of(
 
 
 def header_line(rows: int) -> bytes:
-    """The header of a tree's file of so many records."""
+    """Return the header of an Event File of a tree with this many records."""
     schema = files_schema(DEFAULT_STREAM)
     return encode_header(Header(FLOW, FILE, schema, rows, datetime(2026, 1, 1, tzinfo=UTC)))
 
 
 def surroundings(jail: Path) -> dict[str, tuple[int, int, bytes]]:
-    """Everything in the jail but what is below the destination, found without any code of the connector."""
+    """Return everything in the jail outside of the destination, found without code of the connector."""
     found = {}
     for directory, names, files in os.walk(jail):
         if Path(directory) == jail:
@@ -88,7 +88,7 @@ def surroundings(jail: Path) -> dict[str, tuple[int, int, bytes]]:
 
 
 def import_tree(stored: Stored) -> Outcome:
-    """Import into a directory that has things beside it, one of them linked to; nothing of that changes."""
+    """Import into a directory with others beside it, one of them linked, and check that nothing of them changes."""
     jail = Path(tempfile.mkdtemp(dir="/dev/shm" if Path("/dev/shm").is_dir() else None))
     try:
         (jail / "outside").mkdir()
@@ -175,7 +175,7 @@ def test_an_altered_file_of_a_tree_is_refused_or_stays_within_it(data: bytes) ->
 
 @pytest.mark.parametrize("mtime_ns", [2**63, 2**64 - 1, -(2**63), 2**63 - 1])
 @pytest.mark.parametrize("kind", ["file", "directory", "symlink"])
-def test_a_time_that_no_file_can_have_is_the_matter_of_its_record(kind: str, mtime_ns: int) -> None:
+def test_an_impossible_time_rejects_only_its_record(kind: str, mtime_ns: int) -> None:
     record = {"path": "a", "kind": kind, "size": 9, "mode": 448, "mtime_ns": mtime_ns, "digest": DIGEST, "target": "x"}
     data = header_line(1) + dump({"upsert": record}) + b"\n"
     outcome = import_tree(Stored.honest(FILE, "plain", data, label=Label(DEFAULT_STREAM)))
@@ -183,14 +183,14 @@ def test_a_time_that_no_file_can_have_is_the_matter_of_its_record(kind: str, mti
 
 
 def imported(*lines: bytes) -> Outcome:
-    """Import a file of these record lines."""
+    """Import an Event File of these record lines."""
     return import_tree(
         Stored.honest(FILE, "plain", header_line(len(lines)) + b"".join(lines), label=Label(DEFAULT_STREAM))
     )
 
 
 @pytest.mark.parametrize("column", ["kind", "mode", "mtime_ns", "size", "digest"])
-def test_a_value_nested_a_thousand_deep_is_the_matter_of_its_record(column: str) -> None:
+def test_a_value_nested_a_thousand_levels_deep_rejects_only_its_record(column: str) -> None:
     row = VALID[1]["upsert"] | {column: "DEEP"}
     line = dump({"upsert": row}).replace(b'"DEEP"', b"[" * 1000 + b"]" * 1000) + b"\n"
     (mark,) = imported(line, dump(VALID[1]) + b"\n").marks.values()
@@ -198,12 +198,12 @@ def test_a_value_nested_a_thousand_deep_is_the_matter_of_its_record(column: str)
 
 
 @pytest.mark.parametrize("column", ["path", "target"])
-def test_a_value_that_is_none_of_the_format_is_named_with_its_line(column: str) -> None:
+def test_an_invalid_value_is_named_with_its_line(column: str) -> None:
     row = VALID[2]["upsert"] | {column: {"$what": 1}}
     assert f"{FILE}, line 2" in imported(dump({"upsert": row}) + b"\n").failed[FILE]
 
 
-def test_a_path_of_half_a_million_levels_is_the_matter_of_its_record() -> None:
+def test_a_path_of_half_a_million_levels_rejects_only_its_record() -> None:
     rows = [VALID[0]["upsert"] | {"path": path} for path in ("a/" * 500_000 + "a", "a/" * 400 + "a", "b")]
     (mark,) = imported(*[dump({"upsert": row}) + b"\n" for row in rows]).marks.values()
     assert (mark.upserts, mark.rejected) == (2, 1)
