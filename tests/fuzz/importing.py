@@ -84,7 +84,7 @@ async def _import(
     try:
         with unwrap_exception_group():
             async with destination.open(FlowName(FLOW)) as session:
-                importing = MovementImport(parts, movement, session, anyio.CapacityLimiter(4))
+                importing = MovementImport(parts, movement, session)
                 await importing.refresh()
                 try:
                     await importing.import_group(GroupCompleted(FLOW, 1, LABEL, LIST_KEY))

@@ -13,13 +13,12 @@ from pipeline.codec.event_files.event_file import EventFileWriter
 from pipeline.domain.errors import DamagedError, LeaseLostError, RefusedError
 from pipeline.domain.event_file import Header
 from pipeline.domain.ids import EventFileId, Label, ObjectKey, Phase, StreamName
-from pipeline.domain.movement import Movement, Status
+from pipeline.domain.movement import Movement, Status, Totals
 from pipeline.engine.imports.movement_import import MovementImport
 from pipeline.engine.messaging.leases import give_back, held
 from pipeline.engine.movements.context import EngineContext
 from pipeline.engine.movements.flow_store import FlowStore
 from pipeline.engine.movements.lifecycle import begin_movement
-from pipeline.engine.movements.progress import RunFigures
 from pipeline.engine.movements.settlement import Settlement
 from pipeline.engine.storage.event_files import store_event_file
 from pipeline.ports.event_queue import Receipt
@@ -39,8 +38,6 @@ from tests.simulation.source import App, schema_of
 from tests.simulation.store import Bucket
 from tests.simulation.workers import workers
 from tests.simulation.world import World as SimulatedWorld
-
-NOTHING_RUN = RunFigures(0, 0, 0, 0, 0, 0.0)
 
 
 class Interrupted(MemoryObjectStore):
@@ -95,7 +92,7 @@ async def test_who_has_been_replaced_does_not_settle_what_another_exports_anew()
     context = EngineContext(store, world.queue, world.clock, RecordingReporter(), flows, SMALL)
     async with MemoryDestination().open(FLOW) as session:
         with pytest.raises(LeaseLostError, match="gives way"):
-            await Settlement(context, session).settle(mine, (), {}, {}, NOTHING_RUN)
+            await Settlement(context, session).settle(mine, (), {}, {}, Totals())
     assert (await flows.read_movement(FLOW, 1)).status is Status.IN_PROGRESS
 
 
@@ -135,7 +132,7 @@ async def test_a_file_list_that_is_gone_is_damage_until_the_movement_has_settled
         await flows.update(FLOW, 1, lambda now: now.to(Status.SUCCESS, now.updated))
     context = EngineContext(store, MemoryEventQueue(), ManualClock(), RecordingReporter(), flows, SMALL)
     async with MemoryDestination().open(FLOW) as session:
-        importing = MovementImport(context, movement, session, anyio.CapacityLimiter(1))
+        importing = MovementImport(context, movement, session)
         with pytest.raises(LeaseLostError if is_settled else DamagedError):
             await importing.import_group(GroupCompleted(FLOW, 1, Label("a"), ObjectKey("pruned")))
 

@@ -51,28 +51,16 @@ def _known(old: StateRange, digest: bytes | None) -> KnownRange:
 
 @dataclass(frozen=True, slots=True)
 class BlockPart:
-    """The rows of a block from `start` to before `end`. All of them are in one old range, or after all."""
+    """Rows of a block from position `start` on, all in one old range or after all; `digest` if it is the whole block."""
 
     block: RowBlock
-    keys_of_block: Sequence[Key]
-    hashes_of_block: bytes
     start: int
-    end: int
+    keys: Sequence[Key]
+    hashes: bytes
+    digest: bytes | None
 
-    def __len__(self) -> int:
-        return self.end - self.start
 
-    @property
-    def keys(self) -> Sequence[Key]:
-        """The keys of these rows."""
-        return self.keys_of_block[self.start : self.end]
-
-    @property
-    def hashes(self) -> bytes:
-        """The hashes of these rows."""
-        return self.hashes_of_block[self.start * HASH_BYTES : self.end * HASH_BYTES]
-
-    @property
-    def digest(self) -> bytes | None:
-        """The digest of the block, if this is all of it."""
-        return self.block.digest() if len(self) == len(self.block) else None
+def part_of(block: RowBlock, keys: Sequence[Key], hashes: bytes, start: int, end: int) -> BlockPart:
+    """Return the rows of a block from `start` to before `end`, given all its keys and hashes."""
+    digest = block.digest() if end - start == len(keys) else None
+    return BlockPart(block, start, keys[start:end], hashes[start * HASH_BYTES : end * HASH_BYTES], digest)

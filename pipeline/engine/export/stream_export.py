@@ -15,7 +15,7 @@ from pipeline.domain.keys import Key, order
 from pipeline.domain.schema import StreamSchema
 from pipeline.engine.export.attempt import ExportAttempt
 from pipeline.engine.export.chunk_writer import ChunkWriter
-from pipeline.engine.export.old_ranges import BlockPart, OldRanges
+from pipeline.engine.export.old_ranges import BlockPart, OldRanges, part_of
 from pipeline.engine.export.source_checks import BlockChecks
 from pipeline.engine.export.state_builder import RangeRows
 from pipeline.engine.storage.snapshot_state import SnapshotState
@@ -89,12 +89,12 @@ class StreamExport:
         while start < len(keys):
             end = min(len(keys), start + self._limits.event_file_rows)
             if self._old.diff is None:
-                line_bytes += await self._add_new(BlockPart(block, keys, hashes, start, end))
+                line_bytes += await self._add_new(part_of(block, keys, hashes, start, end))
                 start = end
                 continue
             known = min(count_up_to(keys, self._old.diff.old.until), end)
             if known > start:
-                line_bytes += await self._compare(self._old.diff, BlockPart(block, keys, hashes, start, known))
+                line_bytes += await self._compare(self._old.diff, part_of(block, keys, hashes, start, known))
                 start = known
             if known < end or (start == len(keys) and _ends_at(keys[-1], self._old.diff)):
                 await self._end_range()
@@ -102,7 +102,7 @@ class StreamExport:
 
     async def _add_new(self, part: BlockPart) -> int:
         """Add rows after all old ranges; return the bytes of their lines."""
-        written = await self._add_upserts(part.block, range(part.start, part.end))
+        written = await self._add_upserts(part.block, range(part.start, part.start + len(part.keys)))
         self._writer.state.add_rows(part.keys, part.hashes, part.digest)
         if self._writer.full:
             await self._writer.cut(part.keys[-1])

@@ -35,7 +35,7 @@ def _log_retry(error: BaseException | None, pause_seconds: float) -> None:
 class LaneRunner:
     """Loads the pending Event Files of one Movement into one destination.
 
-    `marks` and `failed` say what is imported and what could not be. `limiter` bounds the files loaded at the same time;
+    `marks` and `failed` say what is imported and what could not be. `room` bounds the files loaded at the same time;
     once `stopping` returns True, no more are begun. With `backwards`, a step begins with its last file: two processes
     that run the same step then meet in the middle.
     """
@@ -45,13 +45,13 @@ class LaneRunner:
         context: EngineContext,
         movement: Movement,
         session: DestinationSession,
-        limiter: anyio.CapacityLimiter,
+        room: anyio.Semaphore,
         stopping: Callable[[], bool],
     ) -> None:
         self._context = context
         self._movement = movement
         self._session = session
-        self._limiter = limiter
+        self._room = room
         self._stopping = stopping
         self._binaries = BinaryFiles(context.store, movement.stored_in, context.reporter)
         self._in_progress: dict[EventFileId, anyio.Event] = {}
@@ -72,12 +72,12 @@ class LaneRunner:
                 for entry in reversed(step.pending) if self.backwards else step.pending:
                     if await self._is_marked_meanwhile(entry):
                         continue
-                    borrower = await self._begin_file(entry)
+                    await self._begin_file(entry)
                     if self._stopping():
-                        self._end_file(entry, borrower)
+                        self._end_file(entry)
                         results.append(False)
                         break
-                    group.start_soon(self._run_file, entry, step, results, borrower, name=f"load {entry.id}")
+                    group.start_soon(self._run_file, entry, step, results, name=f"load {entry.id}")
             if not all(results):
                 return
 
@@ -87,27 +87,24 @@ class LaneRunner:
             await other.wait()
         return entry.id in self.marks
 
-    async def _begin_file(self, entry: FileEntry) -> object:
-        """Wait for room under the limiter; return the borrower to give it back with."""
+    async def _begin_file(self, entry: FileEntry) -> None:
         self._in_progress[entry.id] = anyio.Event()
-        borrower = object()  # not the id: lanes of two Movements may name the same file at the same time
         try:
-            await self._limiter.acquire_on_behalf_of(borrower)
+            await self._room.acquire()
         except BaseException:
             self._in_progress.pop(entry.id).set()
             raise
-        return borrower
 
-    def _end_file(self, entry: FileEntry, borrower: object) -> None:
+    def _end_file(self, entry: FileEntry) -> None:
         self._in_progress.pop(entry.id).set()
-        self._limiter.release_on_behalf_of(borrower)
+        self._room.release()
 
-    async def _run_file(self, entry: FileEntry, step: Step, results: list[bool], borrower: object) -> None:
+    async def _run_file(self, entry: FileEntry, step: Step, results: list[bool]) -> None:
         try:
             with structlog.contextvars.bound_contextvars(event_file=str(entry.id)):
                 results.append(await self._load_or_fail(entry, step))
         finally:
-            self._end_file(entry, borrower)
+            self._end_file(entry)
 
     async def _load_or_fail(self, entry: FileEntry, step: Step) -> bool:
         """Load one file; return whether its lane may go on."""

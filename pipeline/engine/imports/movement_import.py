@@ -37,18 +37,18 @@ class MovementImport:
         context: EngineContext,
         movement: Movement,
         session: DestinationSession,
-        limiter: anyio.CapacityLimiter | None = None,
+        room: anyio.Semaphore | None = None,
         stopping: Callable[[], bool] = never,
     ) -> None:
-        """`limiter` bounds the Event Files loaded at the same time, by default to `importers`.
+        """`room` bounds the Event Files loaded at the same time, by default to `importers`.
 
         `stopping` is asked before each Event File; once it returns True, no more are begun.
         """
-        limiter = limiter or anyio.CapacityLimiter(context.limits.importers)
+        room = room or anyio.Semaphore(context.limits.importers)
         self._context = context
         self._stopping = stopping
         self._in_progress: dict[tuple[ObjectKey, Shard], anyio.Event] = {}
-        self._runner = LaneRunner(context, movement, session, limiter, stopping)
+        self._runner = LaneRunner(context, movement, session, room, stopping)
         self.movement = movement
         self.session = session
         self.marks: dict[EventFileId, Mark] = self._runner.marks

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import inf
 
 import anyio
@@ -13,7 +13,7 @@ from pipeline.codec.documents.progress import GroupProgress, Progress, encode_pr
 from pipeline.domain import object_keys
 from pipeline.domain.errors import PipelineError, TransientError
 from pipeline.domain.ids import BinaryId, Label
-from pipeline.domain.movement import Movement
+from pipeline.domain.movement import Movement, Totals
 from pipeline.engine.movements.context import EngineContext
 from pipeline.ports.object_store import PutCondition
 from pipeline.ports.reporter import (
@@ -32,18 +32,6 @@ MISSED_UPDATES = 3
 """A worker is presumed dead after this many missed progress updates."""
 
 log = structlog.get_logger()
-
-
-@dataclass(frozen=True, slots=True)
-class RunFigures:
-    """The totals of a Movement that only its workers know. All others are read from its File Lists and marks."""
-
-    binaries_stored: int
-    binaries_reused: int
-    binaries_failed: int
-    bytes_read: int
-    bytes_stored: int
-    seconds: float
 
 
 class ProgressKeeper:
@@ -104,9 +92,9 @@ class ProgressKeeper:
             case _:
                 pass
 
-    def figures(self) -> RunFigures:
+    def totals(self) -> Totals:
         """Return what this run has read and stored so far, and its duration."""
-        return figures_of([self.document], anyio.current_time() - self._begun)
+        return totals_of([self.document], anyio.current_time() - self._begun)
 
     async def write(self) -> None:
         """Store the present counts for `pipeline status`. A failure is logged; it must not stop the Movement."""
@@ -131,9 +119,9 @@ class ProgressKeeper:
                 )
 
 
-def figures_of(workers: Sequence[Progress], seconds: float) -> RunFigures:
-    """Return the sum of what workers have read and stored in one Movement."""
-    return RunFigures(
+def totals_of(workers: Sequence[Progress], seconds: float) -> Totals:
+    """Return those totals of a Movement that only its workers know: what they have read and stored, and how long it took."""
+    return Totals(
         binaries_stored=sum(worker.binaries_stored for worker in workers),
         binaries_reused=sum(worker.binaries_reused for worker in workers),
         binaries_failed=sum(worker.binaries_failed for worker in workers),
@@ -141,5 +129,5 @@ def figures_of(workers: Sequence[Progress], seconds: float) -> RunFigures:
             worker.binary_bytes + sum(group.encoded_bytes for group in worker.groups.values()) for worker in workers
         ),
         bytes_stored=sum(worker.bytes_stored for worker in workers),
-        seconds=seconds,
+        seconds=round(seconds, 3),
     )

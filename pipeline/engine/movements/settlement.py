@@ -11,37 +11,11 @@ from pipeline.domain.ids import EventFileId, ObjectKey
 from pipeline.domain.movement import Movement, Totals, final_status
 from pipeline.domain.planning.compaction import applicable
 from pipeline.engine.movements.context import EngineContext
-from pipeline.engine.movements.progress import RunFigures
 from pipeline.ports.destination import DestinationSession, Mark, Rejection, Violation
 from pipeline.ports.reporter import MovementSettled, ViolationFound
 
 MAX_PROBLEMS = 100
 """The most problems kept in movement.json. The documents of its failures have all of them."""
-
-
-def totals_of(
-    movement: int, entries: Sequence[FileEntry], marks: Mapping[EventFileId, Mark], run: RunFigures, rejected: int
-) -> Totals:
-    """Return the totals of a Movement. `marks` are those of the destination."""
-    exported = [entry for entry in entries if entry.id.movement == movement]
-    marked = [marks[entry.id] for entry in entries if entry.id in marks]
-    here = [mark for mark in marked if mark.movement == movement]
-    return Totals(
-        files_exported=len(exported),
-        files_imported=len(here),
-        files_skipped=len(marked) - len(here),
-        files_failed=len(entries) - len(marked),
-        upserts=sum(mark.upserts for mark in here),
-        deletes=sum(mark.deletes for mark in here),
-        rejected=rejected,
-        binaries_stored=run.binaries_stored,
-        binaries_reused=run.binaries_reused,
-        binaries_imported=sum(mark.binaries for mark in here),
-        binaries_failed=run.binaries_failed,
-        bytes_read=run.bytes_read,
-        bytes_stored=run.bytes_stored,
-        seconds=round(run.seconds, 3),
-    )
 
 
 class Settlement:
@@ -57,20 +31,18 @@ class Settlement:
         file_lists: Sequence[ObjectKey],
         marks: Mapping[EventFileId, Mark],
         failed: Mapping[EventFileId, str],
-        run: RunFigures,
+        run: Totals,
     ) -> Movement:
         """Finish the destination, count, and store the final status. The Movement must be `exported`.
 
-        `file_lists` are those of all groups of this Movement. LeaseLostError when another attempt to export it has begun
-        meanwhile: it may list more files than were counted here.
+        `file_lists` are those of all groups of this Movement, `run` the totals that only its workers know. LeaseLostError
+        when another attempt to export it has begun meanwhile: it may list more files than were counted here.
         """
         listed = [entry for key in file_lists for entry in await self._context.flows.read_file_list(key)]
         entries = applicable(listed, marks)
         rejected = await self._session.retry_rejected()
         violations = await self._finish(movement, entries, marks)
-        totals = totals_of(movement.number, entries, marks, run, len(rejected))
-        if movement.origin is not None:
-            totals = replace(totals, files_exported=0)  # the ids of its files count the Movements of its origin
+        totals = _totals(movement, entries, marks, replace(run, rejected=len(rejected)))
         status = final_status(
             imported=totals.files_imported,
             skipped=totals.files_skipped,
@@ -103,6 +75,23 @@ class Settlement:
         for violation in violations:
             self._context.reporter.report(ViolationFound(violation))
         return violations
+
+
+def _totals(movement: Movement, entries: Sequence[FileEntry], marks: Mapping[EventFileId, Mark], run: Totals) -> Totals:
+    """Add to `run` the totals in File Lists and marks."""
+    exported = 0 if movement.origin else sum(entry.id.movement == movement.number for entry in entries)
+    marked = [marks[entry.id] for entry in entries if entry.id in marks]
+    here = [mark for mark in marked if mark.movement == movement.number]
+    return replace(
+        run,
+        files_exported=exported,
+        files_imported=len(here),
+        files_skipped=len(marked) - len(here),
+        files_failed=len(entries) - len(marked),
+        upserts=sum(mark.upserts for mark in here),
+        deletes=sum(mark.deletes for mark in here),
+        binaries_imported=sum(mark.binaries for mark in here),
+    )
 
 
 def _problems(

@@ -39,7 +39,7 @@ class DerivedMover:
 
     async def _import(self, movement: Movement, session: DestinationSession, progress: ProgressKeeper) -> Movement:
         context = progress.context
-        importing = MovementImport(context, movement, session, anyio.CapacityLimiter(context.limits.importers))
+        importing = MovementImport(context, movement, session)
         await importing.refresh()
         async with anyio.create_task_group() as watching:
             watching.start_soon(progress.keep_written, context.limits.idle_timeout_seconds, name="write progress")
@@ -50,7 +50,7 @@ class DerivedMover:
             watching.cancel_scope.cancel()
         lists = tuple(movement.file_lists.values())
         settled = await Settlement(context, session).settle(
-            movement, lists, importing.marks, importing.failed, progress.figures()
+            movement, lists, importing.marks, importing.failed, progress.totals()
         )
         await progress.write()
         return settled

@@ -84,7 +84,7 @@ class Mover:
         progress: ProgressKeeper,
     ) -> Movement:
         context = progress.context
-        importing = MovementImport(context, movement, session, anyio.CapacityLimiter(context.limits.importers))
+        importing = MovementImport(context, movement, session)
         await importing.refresh()
         assisted = AssistedImport(context, importing, self._helper)
         async with anyio.create_task_group() as group:
@@ -97,7 +97,7 @@ class Mover:
             group.cancel_scope.cancel()
         await assisted.refresh()
         settled = await Settlement(context, session).settle(
-            movement, tuple(exporter.announced.values()), importing.marks, importing.failed, progress.figures()
+            movement, tuple(exporter.announced.values()), importing.marks, importing.failed, progress.totals()
         )
         await progress.write()
         return settled

@@ -14,7 +14,7 @@ from pipeline.domain.planning.import_plan import WHOLE, accounted
 from pipeline.engine.imports.movement_handler import Announcement, import_consumer
 from pipeline.engine.imports.movement_import import MovementImport
 from pipeline.engine.movements.context import EngineContext
-from pipeline.engine.movements.progress import figures_of
+from pipeline.engine.movements.progress import totals_of
 from pipeline.engine.movements.settlement import Settlement
 from pipeline.engine.workers.movement_pool import ConnectDestination, MovementPool
 
@@ -76,9 +76,9 @@ class _AnnouncementHandler:
                 return
         unmarked = {file: reason for file, reason in failed.items() if file not in importing.marks}
         seconds = (self._context.clock.now() - movement.created).total_seconds()
-        figures = figures_of(await self._context.flows.read_progress(flow, number), max(seconds, 0.0))
+        run = totals_of(await self._context.flows.read_progress(flow, number), max(seconds, 0.0))
         settlement = Settlement(self._context, importing.session)
-        await settlement.settle(movement, lists, importing.marks, unmarked, figures)
+        await settlement.settle(movement, lists, importing.marks, unmarked, run)
 
 
 def _current(announced: GroupCompleted, movement: Movement) -> GroupCompleted:

@@ -45,7 +45,7 @@ class MovementPool:
         self._connect = connect
         self._worker = worker
         self._stopping = stopping
-        self._limiter = anyio.CapacityLimiter(context.limits.importers)
+        self._room = anyio.Semaphore(context.limits.importers)
         self._opened: dict[tuple[FlowName, int], _Opened] = {}
         self._group: anyio.abc.TaskGroup | None = None
 
@@ -93,7 +93,7 @@ class MovementPool:
         flow = await self._context.flows.read_flow(movement.flow)
         async with self._connect(flow).open(flow.marks_namespace) as session:
             progress = ProgressKeeper(self._context, movement, self._worker)
-            importing = MovementImport(progress.context, movement, session, self._limiter, self._stopping)
+            importing = MovementImport(progress.context, movement, session, self._room, self._stopping)
             await importing.refresh()
             opened.importing = importing
             opened.ready.set()
