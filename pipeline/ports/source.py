@@ -69,7 +69,7 @@ class RowBlock(HashedBlock, Protocol):
 
 
 class Snapshot(Protocol):
-    """One state of the source. All streams read from it belong together, as far as the technology can promise it.
+    """One state of the source. All streams read from it belong together, as far as the technology can guarantee it.
 
     A snapshot MAY offer more: see `RangedSnapshot`.
     """

@@ -1,4 +1,4 @@
-"""Compaction: a new destination replays no history, one that has it skips the snapshot, and any between ends right."""
+"""Compaction: a new destination imports only the snapshot, and any other destination becomes equal, too."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def entry(movement: int, phase: Phase, chunk: int, *replaces: EventFileId) -> Fi
 
 @dataclass
 class BeginningStore(MortalStore):
-    """A store during whose first put of a compacted Event File a Movement begins."""
+    """A store in which a Movement starts during the first put of a compacted Event File."""
 
     world: WiderWorld
     begun: bool = False
@@ -66,7 +66,7 @@ async def test_a_new_destination_imports_each_row_once() -> None:
 
 
 @on_trio
-async def test_a_destination_that_has_the_history_skips_the_snapshot_and_goes_on() -> None:
+async def test_a_destination_that_has_the_history_skips_the_snapshot() -> None:
     world = await long_history()
     await world.compact()
     loads = dict(world.destination.loads)
@@ -87,7 +87,7 @@ async def test_a_destination_that_has_the_history_skips_the_snapshot_and_goes_on
 
 
 @on_trio
-async def test_a_destination_that_is_half_way_ends_right_wherever_it_stands() -> None:
+async def test_a_destination_with_any_part_of_the_history_becomes_equal() -> None:
     world = await long_history()
     history = [e for e in await world.listed() if e.id.stream == "a"]
     await world.bring(await world.add_destination("whole"))
@@ -104,7 +104,7 @@ async def test_a_destination_that_is_half_way_ends_right_wherever_it_stands() ->
 
 
 @on_trio
-async def test_what_is_compact_stays_as_it_is_and_what_came_since_is_compacted_too() -> None:
+async def test_a_compacted_stream_is_compacted_again_only_after_changes() -> None:
     world = await long_history()
     assert (await world.compact()).movement == 7
     assert (await world.compact()).movement is None
@@ -121,7 +121,7 @@ async def test_what_is_compact_stays_as_it_is_and_what_came_since_is_compacted_t
 
 
 @on_trio
-async def test_a_stream_whose_rows_are_all_gone_is_an_empty_snapshot() -> None:
+async def test_a_stream_without_rows_becomes_an_empty_snapshot() -> None:
     world = WiderWorld({"a": numbered(1, 2), "b": numbered(1)})
     await world.move()
     world.tables["a"].clear()
@@ -133,7 +133,7 @@ async def test_a_stream_whose_rows_are_all_gone_is_an_empty_snapshot() -> None:
 
 
 @on_trio
-async def test_streams_are_chosen_by_pattern() -> None:
+async def test_streams_are_selected_by_pattern() -> None:
     world = await long_history(1)
     world.tables["b"][2] = "new"
     await world.move()
@@ -164,7 +164,7 @@ async def test_a_crash_at_any_call_leaves_the_old_state_or_the_new() -> None:
 
 
 @on_trio
-async def test_a_movement_that_begins_meanwhile_wins() -> None:
+async def test_a_movement_that_starts_meanwhile_wins() -> None:
     world = await long_history(2)
     with pytest.raises(ConflictError, match="nothing was changed"):
         await Compactor(replace(world.context(), store=BeginningStore(world.store, Faults(), world)), FLOW).run()
@@ -174,7 +174,7 @@ async def test_a_movement_that_begins_meanwhile_wins() -> None:
 
 
 @on_trio
-async def test_nothing_is_compacted_while_a_movement_is_under_way() -> None:
+async def test_nothing_is_compacted_while_a_movement_is_in_progress() -> None:
     world = await long_history(2)
     await begin_movement(world.flows, await world.flows.read_flow(FLOW))
     with pytest.raises(ConfigurationError, match="IN_PROGRESS"):
@@ -217,7 +217,7 @@ async def test_random_histories_are_compacted_to_the_same_rows() -> None:
         assert world.further[name].tables == world.destination.tables == world.tables
 
 
-def test_who_has_the_replaced_files_sees_them_in_place_of_the_compacted() -> None:
+def test_a_destination_with_the_replaced_files_sees_them_in_place_of_the_compacted_ones() -> None:
     full, change = entry(1, Phase.FULL, 0), entry(2, Phase.INCREMENTAL, 0)
     deletes = entry(3, Phase.INCREMENTAL, 0, change.id)
     snapshot = [entry(3, Phase.FULL, chunk, change.id) for chunk in range(2)]

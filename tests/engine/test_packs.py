@@ -1,4 +1,4 @@
-"""Small Binary Files share objects: each is stored once, before it is named, and comes out as it went in."""
+"""Packs: small Binary Files share objects. Each is stored once, before an Event File names it, and is read unchanged."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ PACKS = object_keys.packs_prefix(FLOW)
 
 
 class Process:
-    """The Binary Files as one process sees them, with a trace of its requests."""
+    """The Binary Files of one process, with a trace of its requests."""
 
     def __init__(self, store: ObjectStore) -> None:
         self.faults, self.reporter = Faults(), RecordingReporter()
@@ -98,7 +98,7 @@ async def test_a_content_is_stored_once_within_and_across_movements() -> None:
     assert await objects(store) == before
 
 
-async def test_few_contents_are_stored_alone_and_not_again_in_a_pack() -> None:
+async def test_few_contents_get_objects_of_their_own_and_are_not_packed_later() -> None:
     store = MemoryObjectStore()
     ids = await Process(store).store(numbered(3))
     alone = [object_keys.binary_key(FLOW, binary) for binary in ids]
@@ -112,7 +112,7 @@ async def test_few_contents_are_stored_alone_and_not_again_in_a_pack() -> None:
     assert [await reader.read(binary) for binary in ids] == numbered(3)
 
 
-async def test_a_large_content_is_stored_alone() -> None:
+async def test_a_large_content_gets_an_object_of_its_own() -> None:
     store = MemoryObjectStore()
     large = [bytes(pack_writer.PACKED_BYTES), bytes(pack_writer.PACKED_BYTES + 1)]
     _, alone = await Process(store).store(large)
@@ -121,7 +121,7 @@ async def test_a_large_content_is_stored_alone() -> None:
     assert object_keys.binary_key(FLOW, alone) in await objects(store)
 
 
-async def test_the_first_content_of_a_large_pack_is_read_by_its_range_and_with_the_second_all_of_it() -> None:
+async def test_the_first_content_of_a_large_pack_is_read_as_a_range_and_the_second_loads_the_pack() -> None:
     store = MemoryObjectStore()
     contents = numbered(200, size=10_000)
     ids = await Process(store).store(contents)
@@ -133,7 +133,7 @@ async def test_the_first_content_of_a_large_pack_is_read_by_its_range_and_with_t
     assert reader.requests[listed:] == [f"get {PACKS}"]
 
 
-async def test_a_full_pack_is_stored_at_once_and_another_begun(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_full_pack_is_stored_at_once_and_another_started(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pack_writer, "PACK_BYTES", 20_000)
     store = MemoryObjectStore()
     process = Process(store)
@@ -151,7 +151,7 @@ async def test_an_index_of_any_length_is_read() -> None:
     assert await later.read(ids[2_999]) == numbered(3_000)[2_999]
 
 
-async def test_a_pack_stored_after_the_first_look_is_found() -> None:
+async def test_a_pack_stored_after_the_first_listing_is_found() -> None:
     store = MemoryObjectStore()
     await Process(store).store(numbered(20))
     reader = Process(store)
@@ -160,7 +160,7 @@ async def test_a_pack_stored_after_the_first_look_is_found() -> None:
     assert await reader.read(ids[50]) == numbered(60)[50]
 
 
-async def test_an_altered_content_is_named_with_its_pack_and_the_others_come_out() -> None:
+async def test_an_altered_content_is_named_with_its_pack_and_the_others_are_read() -> None:
     store = MemoryObjectStore()
     ids = await Process(store).store(numbered(20))
     (pack,) = await objects(store)
@@ -172,7 +172,7 @@ async def test_an_altered_content_is_named_with_its_pack_and_the_others_come_out
     assert await reader.read(ids[2]) == numbered(20)[2]
 
 
-async def test_a_pack_without_a_readable_index_is_named_where_a_content_is_missed_and_nowhere_else() -> None:
+async def test_a_pack_with_an_unreadable_index_is_named_only_when_a_content_is_missing() -> None:
     store = MemoryObjectStore()
     lost = await Process(store).store(numbered(20))
     (pack,) = await objects(store)
@@ -184,7 +184,7 @@ async def test_a_pack_without_a_readable_index_is_named_where_a_content_is_misse
         await reader.read(lost[0])
 
 
-async def test_what_a_damaged_pack_held_is_stored_anew() -> None:
+async def test_the_contents_of_a_damaged_pack_are_stored_again() -> None:
     store = MemoryObjectStore()
     ids = await Process(store).store(numbered(20))
     (pack,) = await objects(store)
@@ -194,7 +194,7 @@ async def test_what_a_damaged_pack_held_is_stored_anew() -> None:
     assert await reader.read(ids[7]) == numbered(20)[7]
 
 
-async def test_a_pack_that_is_gone_is_named() -> None:
+async def test_a_missing_pack_is_named() -> None:
     store = MemoryObjectStore()
     ids = await Process(store).store(numbered(100, size=10_000))
     reader = Process(store)
@@ -217,7 +217,7 @@ def world_of(*numbers: int, text: str = "text") -> AttachmentWorld:
 
 
 async def calls_around_packs(*, again: bool) -> list[int]:
-    """The numbers of the calls that are about Binary Files, and of the two before and behind each of them."""
+    """Return the numbers of the calls about Binary Files, and of the two before and after each of them."""
     world = world_of(*range(9))
     if again:
         await world.move()
@@ -236,7 +236,7 @@ def change(world: AttachmentWorld) -> None:
 @pytest.mark.parametrize("again", [False, True], ids=["first Movement", "second"])
 @pytest.mark.parametrize("changed", [False, True], ids=["same source", "source changed meanwhile"])
 @on_trio
-async def test_killed_at_any_call_around_a_pack_the_next_run_carries_on(again: bool, changed: bool) -> None:
+async def test_after_a_kill_at_any_call_around_a_pack_the_next_run_resumes(again: bool, changed: bool) -> None:
     calls = await calls_around_packs(again=again)
     assert len(calls) > 20
     for crash_at in calls:
@@ -257,7 +257,7 @@ async def test_killed_at_any_call_around_a_pack_the_next_run_carries_on(again: b
 
 @pytest.mark.usefixtures("packing")
 @on_trio
-async def test_a_pack_is_stored_before_the_event_file_that_names_what_is_in_it() -> None:
+async def test_a_pack_is_stored_before_the_event_file_that_names_its_contents() -> None:
     world, faults = world_of(*range(9)), Faults()
     await world.move(faults)
     stored = [line for line in faults.trace if line.startswith("after store.put")]
@@ -267,7 +267,7 @@ async def test_a_pack_is_stored_before_the_event_file_that_names_what_is_in_it()
 
 @pytest.mark.usefixtures("packing")
 @on_trio
-async def test_pruning_keeps_a_pack_while_anything_in_it_is_needed() -> None:
+async def test_pruning_keeps_a_pack_with_a_needed_content() -> None:
     world = world_of(*range(9))
     await world.move()
     first = await world.packs()
@@ -292,7 +292,7 @@ async def test_pruning_keeps_a_pack_while_anything_in_it_is_needed() -> None:
 
 @pytest.mark.usefixtures("packing")
 @on_trio
-async def test_pruning_keeps_a_pack_of_which_nobody_can_tell() -> None:
+async def test_pruning_keeps_a_pack_with_an_unreadable_index() -> None:
     world = world_of(*range(4))
     await world.move()
     unreadable = {f"{PACKS}{'ab' * 32}", f"{PACKS}unknown"}
@@ -302,7 +302,7 @@ async def test_pruning_keeps_a_pack_of_which_nobody_can_tell() -> None:
     assert unreadable <= await world.packs()
 
 
-async def test_two_thousand_small_files_are_moved_by_few_objects(tmp_path: Path) -> None:
+async def test_two_thousand_small_files_are_moved_in_few_objects(tmp_path: Path) -> None:
     for number in range(2_000):
         file = tmp_path / "source" / f"{number % 20}" / f"{number}"
         file.parent.mkdir(parents=True, exist_ok=True)

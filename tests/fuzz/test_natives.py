@@ -80,5 +80,5 @@ def test_a_statement_creates_its_table_or_index_or_nothing(statement: str) -> No
 
 @fuzz(0.5)
 @given(altered_json(samples.CONSTRAINTS))
-def test_constraints_in_a_header_affect_no_other_table(promises: Any) -> None:
-    import_with({"promises": promises}, "another")
+def test_constraints_in_a_header_affect_no_other_table(constraints: Any) -> None:
+    import_with({"promises": constraints}, "another")

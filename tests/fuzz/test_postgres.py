@@ -76,5 +76,5 @@ def test_a_record_nested_too_deeply_to_be_written_again_is_rejected(place: Place
 
 @fuzz(0.15)
 @given(altered_json(samples.CONSTRAINTS))
-def test_constraints_in_a_header_affect_no_other_table(place: Place, promises: Any) -> None:
-    import_into(place, [samples.EVENT_FILE[0] | {"native": {"another": {"promises": promises}}}, *samples.RECORDS])
+def test_constraints_in_a_header_affect_no_other_table(place: Place, constraints: Any) -> None:
+    import_into(place, [samples.EVENT_FILE[0] | {"native": {"another": {"promises": constraints}}}, *samples.RECORDS])

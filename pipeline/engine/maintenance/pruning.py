@@ -104,7 +104,7 @@ class Pruner:
 
     @asynccontextmanager
     async def _claimed(self, *, take_over: bool) -> AsyncIterator[str]:
-        """Prevent new Movements. A process that dies leaves its claim behind, because it may have been deleting."""
+        """Prevent new Movements. A process that dies leaves its claim in place, because it may have been deleting."""
         claim = f"{self._worker} since {self._clock.now().isoformat(timespec='seconds')}"
 
         def claimed(flow: Flow) -> Flow:

@@ -1,4 +1,4 @@
-"""Pruning deletes what nobody needs any more, and nothing else ever; whatever happens before, meanwhile and after."""
+"""Pruning deletes only objects that are not needed, whatever happens before, during and after it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ async def moved(times: int = 4) -> WiderWorld:
 
 
 async def ensure_whole(world: WiderWorld) -> None:
-    """Everything that is named is there: a new destination gets all of it, and a Movement goes on."""
+    """Check that every named object exists: a new destination gets all rows, and a Movement runs."""
     for entry in await world.listed():
         reader = EventFileReader(entry.encoding)
         data = (await world.store.get(entry.key)).data
@@ -47,7 +47,7 @@ async def ensure_whole(world: WiderWorld) -> None:
 
 
 @on_trio
-async def test_a_look_deletes_nothing_and_tells_what_would_go() -> None:
+async def test_a_preview_deletes_nothing_and_reports_what_would_be_deleted() -> None:
     world = await moved()
     before = await world.keys()
     pruning = await world.prune(deleting=False)
@@ -60,7 +60,7 @@ async def test_a_look_deletes_nothing_and_tells_what_would_go() -> None:
 
 
 @on_trio
-async def test_what_is_left_is_all_that_anybody_needs() -> None:
+async def test_the_remaining_objects_are_sufficient() -> None:
     world = await moved()
     await world.prune()
     await ensure_whole(world)
@@ -73,7 +73,7 @@ async def test_what_is_left_is_all_that_anybody_needs() -> None:
 
 
 @on_trio
-async def test_what_a_compaction_has_replaced_goes() -> None:
+async def test_objects_that_a_compaction_replaced_are_deleted() -> None:
     world = await moved()
     await world.compact()
     pruning = await world.prune()
@@ -84,7 +84,7 @@ async def test_what_a_compaction_has_replaced_goes() -> None:
 
 
 @on_trio
-async def test_a_destination_half_way_through_what_is_pruned_still_ends_right() -> None:
+async def test_a_destination_with_a_part_of_the_pruned_history_becomes_equal() -> None:
     world = WiderWorld({"a": numbered(*range(20))})
     await world.move()
     late = await world.add_destination("late")
@@ -100,7 +100,7 @@ async def test_a_destination_half_way_through_what_is_pruned_still_ends_right() 
 
 
 @on_trio
-async def test_nothing_is_pruned_while_a_movement_is_under_way_and_it_carries_on() -> None:
+async def test_nothing_is_pruned_while_a_movement_is_in_progress() -> None:
     world = await moved()
     world.tables["a"][3] = "changed again"
     with may_crash():
@@ -118,7 +118,7 @@ async def test_nothing_is_pruned_while_a_movement_is_under_way_and_it_carries_on
 
 
 @on_trio
-async def test_a_movement_that_begins_while_it_is_pruned_waits() -> None:
+async def test_no_movement_starts_during_pruning() -> None:
     world = await moved()
     parts = world.context()
     refused: list[str] = []
@@ -141,7 +141,7 @@ async def test_a_movement_that_begins_while_it_is_pruned_waits() -> None:
 
 
 @on_trio
-async def test_a_crash_at_any_call_leaves_all_that_is_needed_and_pruning_again_ends_it() -> None:
+async def test_after_a_crash_at_any_call_all_needed_objects_exist_and_pruning_again_completes_it() -> None:
     probe = Faults()
     await (await moved(2)).prune(faults=probe)
     for moment in range(probe.calls):
@@ -169,7 +169,7 @@ async def test_the_claim_of_another_process_is_respected() -> None:
 
 
 @on_trio
-async def test_what_is_left_of_an_export_that_was_given_up_goes() -> None:
+async def test_objects_of_an_abandoned_export_are_deleted() -> None:
     world = await moved(2)
     world.tables["a"][3] = "changed again"
     with may_crash():
@@ -227,13 +227,13 @@ async def test_keys_of_an_unknown_kind_stay() -> None:
         (ObjectKey("flows/crm2/events/1/a/full/0.jsonl.zst"), None),
     ],
 )
-def test_every_kind_of_key_is_told_apart(key: ObjectKey, reason: Reason | None) -> None:
+def test_every_kind_of_key_is_recognised(key: ObjectKey, reason: Reason | None) -> None:
     needed = Needed(FLOW, 3, set(), {bytes.fromhex("ab" * 32)}, {2})
     assert reason_to_delete(key, needed) is reason
 
 
 @on_trio
-async def test_random_histories_end_with_every_destination_equal_and_nothing_missing() -> None:
+async def test_random_histories_end_with_every_destination_equal() -> None:
     for seed in range(12):
         await random_history(random.Random(seed))
 
