@@ -25,7 +25,7 @@ demo: $(READY)  ## Show what it does
 
 test: lint  ## Everything that must hold
 	@echo "== tests"
-	@$(BIN)/python -m pytest -q --numprocesses 2 --dist loadfile $(PYTEST_ARGUMENTS)
+	@$(BIN)/python -m pytest -q --numprocesses 2 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGUMENTS)
 
 lint: $(READY)  ## Style, types, architecture
 	@echo "== style"

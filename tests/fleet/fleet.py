@@ -22,7 +22,6 @@ from localstack.resources import Bucket, Queue
 from pipeline.assembly.runtime import open_runtime
 from pipeline.connectors.registry import parse_location
 from pipeline.domain.ids import FlowName
-from pipeline.domain.movement import Movement
 from pipeline.settings import load_settings
 from tests.servers.addresses import S3Server, SqsServer
 
@@ -60,19 +59,15 @@ class Fleet:
         """Return the settings for code in this process."""
         return {"home": self.directory / "home", **self.settings}
 
-    async def movement(self) -> Movement:
-        """Return the latest Movement."""
-        async with open_runtime(load_settings(flags=self.as_settings())) as home:
-            movement = await home.flows.latest(await home.flows.read_flow(FlowName(FLOW)))
-        assert movement is not None
-        return movement
-
     async def wait_for(self, holds: str) -> None:
-        """Wait until the latest Movement is `exported`, or `settled`."""
-        while True:
-            if getattr(await self.movement(), holds):
-                return
-            await anyio.sleep(0.2)
+        """Wait until the latest Movement is `exported` or `settled`."""
+        async with open_runtime(load_settings(flags=self.as_settings())) as home:
+            while True:
+                movement = await home.flows.latest(await home.flows.read_flow(FlowName(FLOW)))
+                assert movement is not None
+                if getattr(movement, holds):
+                    return
+                await anyio.sleep(0.1)
 
     def spawn(self, role: str) -> subprocess.Popen[bytes]:
         """Start a worker."""

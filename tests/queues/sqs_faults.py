@@ -22,7 +22,7 @@ _DROPPED = ("host", "content-length", "transfer-encoding")
 
 
 @dataclass
-class FaultyWay:
+class SqsProxy:
     """Every request passes, except that the first request of an action in `script` meets the fault there."""
 
     server: SqsServer
@@ -59,20 +59,20 @@ class FaultyWay:
 
 
 @asynccontextmanager
-async def faulty_way(server: SqsServer) -> AsyncIterator[tuple[FaultyWay, SqsServer]]:
+async def sqs_proxy(server: SqsServer) -> AsyncIterator[tuple[SqsProxy, SqsServer]]:
     """Start a proxy; yield it and the server's address through it."""
-    way = FaultyWay(server)
+    proxy = SqsProxy(server)
     application = web.Application(client_max_size=8 * 1024 * 1024)
-    application.router.add_post("/{path:.*}", way.handle)
+    application.router.add_post("/{path:.*}", proxy.handle)
     runner = web.AppRunner(application, shutdown_timeout=0.1)
     async with aiohttp.ClientSession() as session:
-        way._session = session
+        proxy._session = session
         await runner.setup()
         try:
             site = web.TCPSite(runner, LOOPBACK, 0)
             await site.start()
             port = runner.addresses[0][1]
-            yield way, replace(server, endpoint_url=f"http://{LOOPBACK}:{port}")
+            yield proxy, replace(server, endpoint_url=f"http://{LOOPBACK}:{port}")
         finally:
             await runner.cleanup()
 

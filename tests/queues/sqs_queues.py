@@ -21,7 +21,7 @@ MAX_RECEIVES = 3
 
 
 @dataclass(frozen=True, slots=True)
-class MadeQueue:
+class NewQueue:
     """An existing queue, and a plain client that inspects it without the adapter."""
 
     name: str
@@ -44,7 +44,7 @@ def aws_options(server: SqsServer, **changes: object) -> AwsOptions:
 
 
 @asynccontextmanager
-async def made_queue(server: SqsServer, *, max_receives: int = MAX_RECEIVES) -> AsyncIterator[MadeQueue]:
+async def new_queue(server: SqsServer, *, max_receives: int = MAX_RECEIVES) -> AsyncIterator[NewQueue]:
     """Create a queue with a dead-letter queue."""
     options = aws_options(server)
     name = f"pipeline-{token_hex(6)}"
@@ -52,19 +52,19 @@ async def made_queue(server: SqsServer, *, max_receives: int = MAX_RECEIVES) -> 
         dead_url = (await client.create_queue(QueueName=f"{name}-dead"))["QueueUrl"]
         dead = await client.get_queue_attributes(QueueUrl=dead_url, AttributeNames=["QueueArn"])
         redrive = {"deadLetterTargetArn": dead["Attributes"]["QueueArn"], "maxReceiveCount": str(max_receives)}
-        made = await client.create_queue(QueueName=name, Attributes={"RedrivePolicy": json.dumps(redrive)})
+        created = await client.create_queue(QueueName=name, Attributes={"RedrivePolicy": json.dumps(redrive)})
         try:
-            yield MadeQueue(name, made["QueueUrl"], dead_url, client, options)
+            yield NewQueue(name, created["QueueUrl"], dead_url, client, options)
         finally:
-            for url in (made["QueueUrl"], dead_url):
+            for url in (created["QueueUrl"], dead_url):
                 await client.delete_queue(QueueUrl=url)
 
 
 @asynccontextmanager
-async def opened_queue(server: SqsServer, visibility_seconds: float = 300.0) -> AsyncIterator[SqsEventQueue]:
+async def open_new_queue(server: SqsServer, visibility_seconds: float = 300.0) -> AsyncIterator[SqsEventQueue]:
     """Create a queue, and open it."""
     async with (
-        made_queue(server) as made,
-        open_sqs_queue(made.name, visibility_seconds=visibility_seconds, aws=made.aws) as queue,
+        new_queue(server) as new,
+        open_sqs_queue(new.name, visibility_seconds=visibility_seconds, aws=new.aws) as queue,
     ):
         yield queue

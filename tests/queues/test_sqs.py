@@ -10,18 +10,18 @@ import pytest
 from pipeline.domain.errors import ConfigurationError, LeaseLostError, PipelineError
 from pipeline.ports.event_queue import Message, QueueDepth
 from pipeline.queues.sqs.event_queue import SqsEventQueue, open_sqs_queue
-from tests.queues.sqs_faults import faulty_way, refusing
-from tests.queues.sqs_queues import MAX_RECEIVES, MadeQueue, aws_options, made_queue
+from tests.queues.sqs_faults import refusing, sqs_proxy
+from tests.queues.sqs_queues import MAX_RECEIVES, NewQueue, aws_options, new_queue
 from tests.servers.addresses import S3AndSqs
 
 VISIBILITY_SECONDS = 300.0
 HOUR = 3600.0
 
 
-async def dead_letters(made: MadeQueue) -> list[tuple[str, str | None]]:
+async def dead_letters(new: NewQueue) -> list[tuple[str, str | None]]:
     """Return the text and the reason of each dead letter."""
-    answer = await made.client.receive_message(
-        QueueUrl=made.dead_url, MaxNumberOfMessages=10, MessageAttributeNames=["All"]
+    answer = await new.client.receive_message(
+        QueueUrl=new.dead_url, MaxNumberOfMessages=10, MessageAttributeNames=["All"]
     )
     found: list[tuple[str, str | None]] = []
     for message in answer.get("Messages", []):
@@ -30,8 +30,8 @@ async def dead_letters(made: MadeQueue) -> list[tuple[str, str | None]]:
     return found
 
 
-async def arn_of(made: MadeQueue, url: str) -> str:
-    answer = await made.client.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])
+async def arn_of(new: NewQueue, url: str) -> str:
+    answer = await new.client.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])
     return answer["Attributes"]["QueueArn"]
 
 
@@ -51,13 +51,13 @@ async def refusal(name_or_url: str, server: S3AndSqs, visibility_seconds: float 
 async def test_a_rejected_message_s_reason_is_in_the_dead_letter_queue(ministack: S3AndSqs) -> None:
     reasons = ["it is of Flow 'a\u00df', not 'b'", "a\x00b", "x" * 5_000, ""]
     async with (
-        made_queue(ministack.sqs) as made,
-        open_sqs_queue(made.name, visibility_seconds=VISIBILITY_SECONDS, aws=made.aws) as queue,
+        new_queue(ministack.sqs) as new,
+        open_sqs_queue(new.name, visibility_seconds=VISIBILITY_SECONDS, aws=new.aws) as queue,
     ):
         await queue.send([b'{"a": 1}'] * len(reasons))
         for reason in reasons:
             await queue.reject(await one_of(queue), reason)
-        found = await dead_letters(made)
+        found = await dead_letters(new)
         assert {body for body, _ in found} == {'{"a": 1}'}
         assert {reason for _, reason in found} == {reasons[0], "a\ufffdb", "x" * 2_000, "no reason given"}
         assert await queue.depth() == QueueDepth(0, 0, len(reasons))
@@ -67,19 +67,19 @@ async def test_a_rejected_message_s_reason_is_in_the_dead_letter_queue(ministack
 async def test_the_largest_foreign_message_can_be_rejected(ministack: S3AndSqs) -> None:
     body = "x" * 1024 * 1024
     async with (
-        made_queue(ministack.sqs) as made,
-        open_sqs_queue(made.url, visibility_seconds=VISIBILITY_SECONDS, aws=made.aws) as queue,
+        new_queue(ministack.sqs) as new,
+        open_sqs_queue(new.url, visibility_seconds=VISIBILITY_SECONDS, aws=new.aws) as queue,
     ):
-        await made.client.send_message(QueueUrl=made.url, MessageBody=body)
+        await new.client.send_message(QueueUrl=new.url, MessageBody=body)
         await queue.reject(await one_of(queue), "not ours")
-        [(found, reason)] = await dead_letters(made)
+        [(found, reason)] = await dead_letters(new)
         assert (len(found), reason) == (len(body), None)
 
 
 async def test_rejecting_a_message_that_another_worker_holds_changes_nothing(ministack: S3AndSqs) -> None:
-    async with made_queue(ministack.sqs) as made:
-        opened = open_sqs_queue(made.name, visibility_seconds=1, aws=made.aws)
-        other = open_sqs_queue(made.name, visibility_seconds=VISIBILITY_SECONDS, aws=made.aws)
+    async with new_queue(ministack.sqs) as new:
+        opened = open_sqs_queue(new.name, visibility_seconds=1, aws=new.aws)
+        other = open_sqs_queue(new.name, visibility_seconds=VISIBILITY_SECONDS, aws=new.aws)
         async with opened as queue, other as other_queue:
             await queue.send([b"x"])
             stale = await one_of(queue)
@@ -95,8 +95,8 @@ async def test_rejecting_a_message_that_another_worker_holds_changes_nothing(min
 
 async def test_dead_letters_are_delivered_again_after_a_redrive(localstack: S3AndSqs) -> None:
     async with (
-        made_queue(localstack.sqs) as made,
-        open_sqs_queue(made.name, visibility_seconds=VISIBILITY_SECONDS, aws=made.aws) as queue,
+        new_queue(localstack.sqs) as new,
+        open_sqs_queue(new.name, visibility_seconds=VISIBILITY_SECONDS, aws=new.aws) as queue,
     ):
         await queue.send([b"poison"])
         for count in range(1, MAX_RECEIVES + 1):
@@ -106,16 +106,16 @@ async def test_dead_letters_are_delivered_again_after_a_redrive(localstack: S3An
         await queue.send([b"\x00rejected"])
         await queue.reject(await one_of(queue), "no")
         assert (await queue.depth()).dead == 2
-        arns = [await arn_of(made, url) for url in (made.dead_url, made.url)]
-        await made.client.start_message_move_task(SourceArn=arns[0], DestinationArn=arns[1])
+        arns = [await arn_of(new, url) for url in (new.dead_url, new.url)]
+        await new.client.start_message_move_task(SourceArn=arns[0], DestinationArn=arns[1])
         assert {(await one_of(queue)).body, (await one_of(queue)).body} == {b"poison", b"\x00rejected"}
 
 
 async def test_text_that_sqs_would_alter_arrives_unchanged(ministack: S3AndSqs) -> None:
     bodies = {b"\x00\x1f\x7f", "\ufffe\uffff".encode(), "\u00e9\U0001f600\t\r\n".encode(), b"aGVsbG8="}
     async with (
-        made_queue(ministack.sqs) as made,
-        open_sqs_queue(made.name, visibility_seconds=VISIBILITY_SECONDS, aws=made.aws) as queue,
+        new_queue(ministack.sqs) as new,
+        open_sqs_queue(new.name, visibility_seconds=VISIBILITY_SECONDS, aws=new.aws) as queue,
     ):
         await queue.send(sorted(bodies))
         assert {message.body for message in await queue.receive(max_messages=10)} == bodies
@@ -124,8 +124,8 @@ async def test_text_that_sqs_would_alter_arrives_unchanged(ministack: S3AndSqs) 
 async def test_a_message_is_given_up_before_twelve_hours(ministack: S3AndSqs) -> None:
     now = 0.0
     async with (
-        made_queue(ministack.sqs) as made,
-        open_sqs_queue(made.name, visibility_seconds=VISIBILITY_SECONDS, aws=made.aws, now=lambda: now) as queue,
+        new_queue(ministack.sqs) as new,
+        open_sqs_queue(new.name, visibility_seconds=VISIBILITY_SECONDS, aws=new.aws, now=lambda: now) as queue,
     ):
         await queue.send([b"x"])
         message = await one_of(queue)
@@ -143,8 +143,8 @@ async def test_a_message_is_given_up_before_twelve_hours(ministack: S3AndSqs) ->
 async def test_an_expired_receipt_is_forgotten(ministack: S3AndSqs) -> None:
     now = 0.0
     async with (
-        made_queue(ministack.sqs) as made,
-        open_sqs_queue(made.name, visibility_seconds=30, aws=made.aws, now=lambda: now) as queue,
+        new_queue(ministack.sqs) as new,
+        open_sqs_queue(new.name, visibility_seconds=30, aws=new.aws, now=lambda: now) as queue,
     ):
         await queue.send([b"x"] * 3)
         message = await one_of(queue)
@@ -156,9 +156,9 @@ async def test_an_expired_receipt_is_forgotten(ministack: S3AndSqs) -> None:
 
 
 async def test_the_pipeline_s_time_out_counts_and_not_the_queue_s(ministack: S3AndSqs) -> None:
-    async with made_queue(ministack.sqs) as made:
-        await made.client.set_queue_attributes(QueueUrl=made.url, Attributes={"VisibilityTimeout": "0"})
-        async with open_sqs_queue(made.name, visibility_seconds=VISIBILITY_SECONDS, aws=made.aws) as queue:
+    async with new_queue(ministack.sqs) as new:
+        await new.client.set_queue_attributes(QueueUrl=new.url, Attributes={"VisibilityTimeout": "0"})
+        async with open_sqs_queue(new.name, visibility_seconds=VISIBILITY_SECONDS, aws=new.aws) as queue:
             await queue.send([b"x"])
             await one_of(queue)
             assert await queue.receive() == []
@@ -176,32 +176,32 @@ async def test_a_missing_queue_is_named_with_the_permission_to_see_it(
 
 @pytest.mark.parametrize("action", ["GetQueueUrl", "GetQueueAttributes"])
 async def test_a_queue_that_may_not_be_read_is_named_with_the_permission(ministack: S3AndSqs, action: str) -> None:
-    async with made_queue(ministack.sqs) as made, faulty_way(ministack.sqs) as (way, server):
-        way.script = [(action, refusing(403, "AccessDenied", "Access to the resource is denied."))]
-        with pytest.raises(PipelineError, match=f"queue {made.name} at .*permission sqs:{action} on {made.name}"):
-            async with open_sqs_queue(made.name, visibility_seconds=30, aws=aws_options(server)):
+    async with new_queue(ministack.sqs) as new, sqs_proxy(ministack.sqs) as (proxy, server):
+        proxy.script = [(action, refusing(403, "AccessDenied", "Access to the resource is denied."))]
+        with pytest.raises(PipelineError, match=f"queue {new.name} at .*permission sqs:{action} on {new.name}"):
+            async with open_sqs_queue(new.name, visibility_seconds=30, aws=aws_options(server)):
                 pass
 
 
 async def test_a_queue_without_redrive_policy_is_refused(ministack: S3AndSqs) -> None:
-    async with made_queue(ministack.sqs) as made:
-        name = made.dead_url.rpartition("/")[2]
+    async with new_queue(ministack.sqs) as new:
+        name = new.dead_url.rpartition("/")[2]
         said = await refusal(name, ministack)
         assert f"the queue {name} has no redrive policy" in said
         assert '"deadLetterTargetArn"' in said
 
 
 async def test_a_missing_dead_letter_queue_is_named(ministack: S3AndSqs) -> None:
-    async with made_queue(ministack.sqs) as made:
-        await made.client.delete_queue(QueueUrl=made.dead_url)
-        assert f"queue {made.name}-dead, the dead-letter queue" in await refusal(made.name, ministack)
-        await made.client.create_queue(QueueName=f"{made.name}-dead")
+    async with new_queue(ministack.sqs) as new:
+        await new.client.delete_queue(QueueUrl=new.dead_url)
+        assert f"queue {new.name}-dead, the dead-letter queue" in await refusal(new.name, ministack)
+        await new.client.create_queue(QueueName=f"{new.name}-dead")
 
 
 async def test_a_queue_of_small_messages_is_refused(ministack: S3AndSqs) -> None:
-    async with made_queue(ministack.sqs) as made:
-        await made.client.set_queue_attributes(QueueUrl=made.url, Attributes={"MaximumMessageSize": "1024"})
-        assert "at most 1024 bytes; set its MaximumMessageSize to 262144" in await refusal(made.name, ministack)
+    async with new_queue(ministack.sqs) as new:
+        await new.client.set_queue_attributes(QueueUrl=new.url, Attributes={"MaximumMessageSize": "1024"})
+        assert "at most 1024 bytes; set its MaximumMessageSize to 262144" in await refusal(new.name, ministack)
 
 
 async def test_a_fifo_queue_and_a_time_out_out_of_range_are_refused(ministack: S3AndSqs) -> None:
@@ -212,18 +212,18 @@ async def test_a_fifo_queue_and_a_time_out_out_of_range_are_refused(ministack: S
 
 async def test_no_error_shows_a_secret(ministack: S3AndSqs) -> None:
     secret = "hunter2hunter2"
-    async with made_queue(ministack.sqs) as made, faulty_way(ministack.sqs) as (way, server):
-        aws = replace(made.aws, endpoint_url=server.endpoint_url, secret_access_key=secret, session_token=secret * 2)
+    async with new_queue(ministack.sqs) as new, sqs_proxy(ministack.sqs) as (proxy, server):
+        aws = replace(new.aws, endpoint_url=server.endpoint_url, secret_access_key=secret, session_token=secret * 2)
         codes = ("InvalidClientTokenId", "SignatureDoesNotMatch", "AccessDenied", "RequestThrottled", "Unheard")
         for code in codes:
-            way.script = [("GetQueueUrl", refusing(403, code, "no"))] * aws.tries
+            proxy.script = [("GetQueueUrl", refusing(403, code, "no"))] * aws.tries
             with pytest.raises(PipelineError) as raised:
-                async with open_sqs_queue(made.name, visibility_seconds=30, aws=aws):
+                async with open_sqs_queue(new.name, visibility_seconds=30, aws=aws):
                     pass
             assert code in str(raised.value)
             assert secret not in "".join(traceback.format_exception(raised.value))
-        way.script = []
-        async with open_sqs_queue(made.name, visibility_seconds=30, aws=aws) as queue:
+        proxy.script = []
+        async with open_sqs_queue(new.name, visibility_seconds=30, aws=aws) as queue:
             assert secret not in f"{queue!r} {vars(queue)!r}"
 
 

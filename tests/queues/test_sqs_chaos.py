@@ -16,7 +16,7 @@ from pipeline.ports.event_queue import Message, QueueDepth, Receipt
 from pipeline.queues.sqs.event_queue import SqsEventQueue, open_sqs_queue
 from tests.engine.moving import SMALL, World
 from tests.fakes.rows import Tables
-from tests.queues.sqs_queues import MadeQueue, made_queue
+from tests.queues.sqs_queues import NewQueue, new_queue
 from tests.servers.addresses import S3AndSqs
 
 HASTY = replace(SMALL, sweep_seconds=0.3)
@@ -27,7 +27,7 @@ class MischievousQueue:
     """A queue that doubles, reorders, delays and loses messages."""
 
     queue: SqsEventQueue
-    made: MadeQueue
+    new: NewQueue
     random: Random
     purges: int = 2
     sent: list[bytes] = field(default_factory=list)
@@ -42,7 +42,7 @@ class MischievousQueue:
         await self.queue.send(many)
         if self.purges and self.random.random() < 0.5:
             self.purges -= 1
-            await self.made.client.purge_queue(QueueUrl=self.made.url)
+            await self.new.client.purge_queue(QueueUrl=self.new.url)
 
     async def receive(self, *, max_messages: int = 1, wait_seconds: float = 0.0) -> Sequence[Message]:
         """Sometimes lose the messages to another receiver, which gives them back."""
@@ -85,15 +85,15 @@ def tables(random: Random) -> Tables:
 async def test_movements_over_a_mischievous_sqs_end_equal(ministack: S3AndSqs, seed: int) -> None:
     random = Random(seed)
     async with (
-        made_queue(ministack.sqs, max_receives=100) as made,
-        open_sqs_queue(made.name, visibility_seconds=HASTY.visibility_seconds, aws=made.aws) as queue,
+        new_queue(ministack.sqs, max_receives=100) as new,
+        open_sqs_queue(new.name, visibility_seconds=HASTY.visibility_seconds, aws=new.aws) as queue,
     ):
-        world = World(tables(random), queue=MischievousQueue(queue, made, random), limits=HASTY)
+        world = World(tables(random), queue=MischievousQueue(queue, new, random), limits=HASTY)
         for _ in range(3):
             with anyio.fail_after(30):
                 movement = await world.move()
             assert movement.status is Status.SUCCESS
             assert world.destination.tables == world.tables
             assert set(world.destination.loads.values()) == {1}
-            await made.client.send_message(QueueUrl=made.url, MessageBody="not ours")
+            await new.client.send_message(QueueUrl=new.url, MessageBody="not ours")
             world.tables = tables(random)

@@ -13,7 +13,7 @@ import pytest
 
 from pipeline.ports.event_queue import EventQueue
 from tests.contracts.event_queue import CLAUSES, Clause, Terms, check
-from tests.queues.sqs_queues import MAX_RECEIVES, opened_queue
+from tests.queues.sqs_queues import MAX_RECEIVES, open_new_queue
 from tests.servers.addresses import SqsServer
 
 TERMS = Terms(visibility_seconds=1.0, max_receives=MAX_RECEIVES, patience_seconds=10.0)
@@ -29,7 +29,7 @@ async def outcomes_on(server: SqsServer) -> Outcomes:
 
     @asynccontextmanager
     async def open_queue(seconds: float) -> AsyncIterator[EventQueue]:
-        async with opened_queue(server, seconds) as queue:
+        async with open_new_queue(server, seconds) as queue:
             yield queue
 
     async def come_to(clause: Clause) -> None:

@@ -14,15 +14,15 @@ from pipeline.ports.event_queue import Message, Receipt
 from pipeline.queues.sqs.event_queue import SqsEventQueue, open_sqs_queue
 from tests.queues.sqs_faults import (
     Answer,
-    FaultyWay,
     Forward,
     Payload,
+    SqsProxy,
     failing_entries,
-    faulty_way,
     lost_answer,
     refusing,
+    sqs_proxy,
 )
-from tests.queues.sqs_queues import made_queue
+from tests.queues.sqs_queues import new_queue
 from tests.servers.addresses import S3AndSqs
 
 
@@ -35,11 +35,11 @@ def _short_close(monkeypatch: pytest.MonkeyPatch) -> None:
 @asynccontextmanager
 async def faulty_queue(
     ministack: S3AndSqs, visibility_seconds: float = 300.0
-) -> AsyncIterator[tuple[FaultyWay, SqsEventQueue]]:
-    async with made_queue(ministack.sqs) as made, faulty_way(ministack.sqs) as (way, server):
-        aws = replace(made.aws, endpoint_url=server.endpoint_url)
-        async with open_sqs_queue(made.name, visibility_seconds=visibility_seconds, aws=aws) as queue:
-            yield way, queue
+) -> AsyncIterator[tuple[SqsProxy, SqsEventQueue]]:
+    async with new_queue(ministack.sqs) as new, sqs_proxy(ministack.sqs) as (proxy, server):
+        aws = replace(new.aws, endpoint_url=server.endpoint_url)
+        async with open_sqs_queue(new.name, visibility_seconds=visibility_seconds, aws=aws) as queue:
+            yield proxy, queue
 
 
 async def all_of(queue: SqsEventQueue) -> list[Message]:
@@ -53,45 +53,45 @@ def bodies(count: int) -> list[bytes]:
     return [b"%d" % number for number in range(count)]
 
 
-def sizes(way: FaultyWay, action: str) -> list[int]:
-    return [len(payload["Entries"]) for payload in way.payloads(action)]
+def sizes(proxy: SqsProxy, action: str) -> list[int]:
+    return [len(payload["Entries"]) for payload in proxy.payloads(action)]
 
 
 async def test_a_request_carries_ten_messages(ministack: S3AndSqs) -> None:
-    async with faulty_queue(ministack) as (way, queue):
+    async with faulty_queue(ministack) as (proxy, queue):
         await queue.send(bodies(25))
         messages = await all_of(queue)
         await queue.acknowledge([message.receipt for message in messages])
-        assert sizes(way, "SendMessageBatch") == [10, 10, 5]
-        assert sizes(way, "DeleteMessageBatch") == [10, 10, 5]
+        assert sizes(proxy, "SendMessageBatch") == [10, 10, 5]
+        assert sizes(proxy, "DeleteMessageBatch") == [10, 10, 5]
         assert sorted(int(message.body) for message in messages) == list(range(25))
 
 
 async def test_a_request_stays_within_the_size_that_sqs_takes(ministack: S3AndSqs) -> None:
-    async with faulty_queue(ministack) as (way, queue):
+    async with faulty_queue(ministack) as (proxy, queue):
         await queue.send([b"x" * 100_000] * 5)
-        assert sizes(way, "SendMessageBatch") == [2, 2, 1]
+        assert sizes(proxy, "SendMessageBatch") == [2, 2, 1]
 
 
 async def test_only_failed_entries_of_a_batch_are_sent_again(ministack: S3AndSqs) -> None:
-    async with faulty_queue(ministack) as (way, queue):
+    async with faulty_queue(ministack) as (proxy, queue):
         fault = failing_entries("1", "3", code="ServiceUnavailable", sender=False)
-        way.script = [("SendMessageBatch", fault), ("SendMessageBatch", failing_entries("3", code="X", sender=False))]
+        proxy.script = [("SendMessageBatch", fault), ("SendMessageBatch", failing_entries("3", code="X", sender=False))]
         await queue.send(bodies(5))
-        assert sizes(way, "SendMessageBatch") == [5, 2, 1]
+        assert sizes(proxy, "SendMessageBatch") == [5, 2, 1]
         assert sorted(message.body for message in await all_of(queue)) == bodies(5)
 
 
 async def test_a_throttled_entry_is_sent_again_even_as_a_sender_fault(ministack: S3AndSqs) -> None:
-    async with faulty_queue(ministack) as (way, queue):
-        way.script = [("SendMessageBatch", failing_entries("0", code="RequestThrottled", sender=True))]
+    async with faulty_queue(ministack) as (proxy, queue):
+        proxy.script = [("SendMessageBatch", failing_entries("0", code="RequestThrottled", sender=True))]
         await queue.send(bodies(2))
         assert sorted(message.body for message in await all_of(queue)) == bodies(2)
 
 
 async def test_a_refused_entry_is_raised_after_the_others_were_sent(ministack: S3AndSqs) -> None:
-    async with faulty_queue(ministack) as (way, queue):
-        way.script = [
+    async with faulty_queue(ministack) as (proxy, queue):
+        proxy.script = [
             ("SendMessageBatch", failing_entries("0", code="KmsAccessDenied", sender=True)),
         ]
         with pytest.raises(RefusedError, match="kms:GenerateDataKey"):
@@ -100,44 +100,44 @@ async def test_a_refused_entry_is_raised_after_the_others_were_sent(ministack: S
 
 
 async def test_failed_deletions_are_repeated_and_lost_leases_skipped(ministack: S3AndSqs) -> None:
-    async with faulty_queue(ministack) as (way, queue):
+    async with faulty_queue(ministack) as (proxy, queue):
         await queue.send(bodies(3))
         receipts = [message.receipt for message in await all_of(queue)]
-        way.script = [
+        proxy.script = [
             ("DeleteMessageBatch", failing_entries("0", code="InternalError", sender=False)),
             ("DeleteMessageBatch", failing_entries("0", code="ReceiptHandleIsInvalid", sender=True)),
         ]
         await queue.acknowledge(receipts)
-        assert sizes(way, "DeleteMessageBatch") == [3, 1]
+        assert sizes(proxy, "DeleteMessageBatch") == [3, 1]
 
 
 @pytest.mark.parametrize(("status", "code"), [(400, "RequestThrottled"), (400, "ThrottlingException"), (503, "")])
 async def test_throttling_is_retried(ministack: S3AndSqs, status: int, code: str) -> None:
-    async with faulty_queue(ministack) as (way, queue):
+    async with faulty_queue(ministack) as (proxy, queue):
         fault = refusing(status, code)
-        way.script = [("SendMessageBatch", fault), ("SendMessageBatch", fault), ("ReceiveMessage", fault)]
+        proxy.script = [("SendMessageBatch", fault), ("SendMessageBatch", fault), ("ReceiveMessage", fault)]
         await queue.send([b"x"])
         assert [message.body for message in await queue.receive()] == [b"x"]
 
 
 async def test_throttling_that_lasts_is_raised_with_the_number_of_tries(ministack: S3AndSqs) -> None:
-    async with faulty_queue(ministack) as (way, queue):
-        way.script = [("SendMessageBatch", refusing(400, "RequestThrottled"))] * 4
+    async with faulty_queue(ministack) as (proxy, queue):
+        proxy.script = [("SendMessageBatch", refusing(400, "RequestThrottled"))] * 4
         with pytest.raises(TransientError, match=r"send messages.*RequestThrottled.*tried 4 times"):
             await queue.send([b"x"])
 
 
 async def test_an_answer_lost_on_sending_may_double_a_message_and_loses_none(ministack: S3AndSqs) -> None:
-    async with faulty_queue(ministack) as (way, queue):
-        way.script = [("SendMessageBatch", lost_answer)]
+    async with faulty_queue(ministack) as (proxy, queue):
+        proxy.script = [("SendMessageBatch", lost_answer)]
         await queue.send([b"x"])
         assert [message.body for message in await all_of(queue)] == [b"x", b"x"]
 
 
 async def test_messages_of_a_lost_answer_are_delivered_again(ministack: S3AndSqs) -> None:
-    async with faulty_queue(ministack, visibility_seconds=1) as (way, queue):
+    async with faulty_queue(ministack, visibility_seconds=1) as (proxy, queue):
         await queue.send([b"x"])
-        way.script = [("ReceiveMessage", lost_answer)]
+        proxy.script = [("ReceiveMessage", lost_answer)]
         [message] = await queue.receive(wait_seconds=3)
         assert (message.body, message.receive_count) == (b"x", 2)
 
@@ -147,9 +147,9 @@ async def test_a_message_delivered_twice_can_be_acknowledged_twice(ministack: S3
         status, answer = await forward(payload)
         return status, answer | {"Messages": answer["Messages"] * 2}
 
-    async with faulty_queue(ministack) as (way, queue):
+    async with faulty_queue(ministack) as (proxy, queue):
         await queue.send([b"x"])
-        way.script = [("ReceiveMessage", doubled)]
+        proxy.script = [("ReceiveMessage", doubled)]
         one, other = await queue.receive(max_messages=2)
         assert one.body == other.body
         await queue.acknowledge([one.receipt])
@@ -168,15 +168,15 @@ async def test_a_message_delivered_twice_can_be_acknowledged_twice(ministack: S3
     ],
 )
 async def test_each_answer_of_sqs_for_a_lost_lease_is_recognised(ministack: S3AndSqs, code: str, message: str) -> None:
-    async with faulty_queue(ministack) as (way, queue):
+    async with faulty_queue(ministack) as (proxy, queue):
         await queue.send([b"x"])
         [received] = await queue.receive()
-        way.script = [("ChangeMessageVisibility", refusing(400, code, message))]
+        proxy.script = [("ChangeMessageVisibility", refusing(400, code, message))]
         with pytest.raises(LeaseLostError):
             await queue.extend(received.receipt, 60)
         with pytest.raises(LeaseLostError):
             await queue.extend(received.receipt, 60)
-        assert len(way.payloads("ChangeMessageVisibility")) == 1
+        assert len(proxy.payloads("ChangeMessageVisibility")) == 1
 
 
 Verb = Callable[[SqsEventQueue, Message], Awaitable[object]]
@@ -196,27 +196,27 @@ Verb = Callable[[SqsEventQueue, Message], Awaitable[object]]
 async def test_a_missing_permission_is_named_with_its_queue(
     ministack: S3AndSqs, action: str, permission: str, verb: Verb
 ) -> None:
-    async with faulty_queue(ministack) as (way, queue):
+    async with faulty_queue(ministack) as (proxy, queue):
         await queue.send([b"x"])
         [message] = await queue.receive()
-        way.script = [(action, refusing(403, "AccessDeniedException", "User is not authorized"))]
+        proxy.script = [(action, refusing(403, "AccessDeniedException", "User is not authorized"))]
         with pytest.raises(RefusedError, match=f"queue pipeline-.*permission {permission} on .*pipeline-"):
             await verb(queue, message)
 
 
 async def test_the_next_wait_adopts_the_request_of_a_cancelled_wait(ministack: S3AndSqs) -> None:
-    async with faulty_queue(ministack) as (way, queue):
+    async with faulty_queue(ministack) as (proxy, queue):
         for _ in range(3):
             with anyio.move_on_after(0.05):
                 await queue.receive(wait_seconds=20)
         await queue.send([b"x"])
         [message] = await queue.receive(max_messages=10, wait_seconds=5)
         assert (message.body, message.receive_count) == (b"x", 1)
-        assert len(way.payloads("ReceiveMessage")) == 1
+        assert len(proxy.payloads("ReceiveMessage")) == 1
 
 
 async def test_a_wait_that_adopts_a_request_lasts_as_long_as_any(ministack: S3AndSqs) -> None:
-    async with faulty_queue(ministack) as (way, queue):
+    async with faulty_queue(ministack) as (proxy, queue):
         with anyio.move_on_after(0.1):
             await queue.receive(wait_seconds=1)
         started = anyio.current_time()
@@ -227,32 +227,32 @@ async def test_a_wait_that_adopts_a_request_lasts_as_long_as_any(ministack: S3An
         started = anyio.current_time()
         assert list(await queue.receive(wait_seconds=1)) == []
         assert 0.99 <= anyio.current_time() - started < 10
-        assert len(way.payloads("ReceiveMessage")) == 3
+        assert len(proxy.payloads("ReceiveMessage")) == 3
 
 
 async def test_messages_without_a_waiting_receiver_are_given_back(ministack: S3AndSqs) -> None:
-    async with faulty_queue(ministack) as (way, queue):
+    async with faulty_queue(ministack) as (proxy, queue):
         with anyio.move_on_after(0.1):
             await queue.receive(max_messages=10, wait_seconds=20)
         await queue.send([b"x", b"y"])
         with anyio.fail_after(10):
-            while not way.payloads("ChangeMessageVisibilityBatch"):  # noqa: ASYNC110  the queue has no event for it
+            while not proxy.payloads("ChangeMessageVisibilityBatch"):  # noqa: ASYNC110  the queue has no event for it
                 await anyio.sleep(0.02)
         assert {message.body for message in await all_of(queue)} == {b"x", b"y"}
 
 
 async def test_closing_does_not_wait_for_an_orphaned_long_poll(ministack: S3AndSqs) -> None:
-    async with faulty_queue(ministack) as (way, queue):
+    async with faulty_queue(ministack) as (proxy, queue):
         with anyio.move_on_after(0.1):
             await queue.receive(wait_seconds=20)
-        assert way.payloads("ReceiveMessage")[0]["WaitTimeSeconds"] == 20
+        assert proxy.payloads("ReceiveMessage")[0]["WaitTimeSeconds"] == 20
         started = anyio.current_time()
     assert anyio.current_time() - started < 10
 
 
 async def test_an_unknown_receipt_is_lost_without_a_request(ministack: S3AndSqs) -> None:
-    async with faulty_queue(ministack) as (way, queue):
+    async with faulty_queue(ministack) as (proxy, queue):
         await queue.acknowledge([Receipt("another's")])
         with pytest.raises(LeaseLostError):
             await queue.extend(Receipt("another's"), 5)
-        assert way.payloads("DeleteMessageBatch") == way.payloads("ChangeMessageVisibility") == []
+        assert proxy.payloads("DeleteMessageBatch") == proxy.payloads("ChangeMessageVisibility") == []
