@@ -1,4 +1,4 @@
-"""Finding the records to reject: a batch that the database refuses is split until each failing record is alone."""
+"""Finding the records to reject: a batch that the database rejects is split until each failing record is alone."""
 
 from __future__ import annotations
 

@@ -167,7 +167,7 @@ def _open_or_create(root: Path) -> int:
 
 
 def _make_metadata(root: Path, root_fd: int) -> None:
-    """Create the connector's own directories. A link in place of one is refused: it could lead anywhere."""
+    """Create the connector's own directories. A link in place of one is an error: it could lead anywhere."""
     for path in (METADATA_NAME, _STAGING, _LOCKS):
         what = f"{shown(path)!r} in {location_of(root)}"
         parent, _, name = path.rpartition(b"/")

@@ -15,12 +15,14 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Sequence
 from itertools import chain, islice
+from tempfile import TemporaryFile, gettempdir
 from typing import IO
 
 from anyio import to_thread
 
 from pipeline.codec.values import key_text
 from pipeline.connectors.files.concurrency import for_each
+from pipeline.connectors.files.errors import translated
 from pipeline.connectors.files.loading.deferred import DeferredWork, final_status
 from pipeline.connectors.files.loading.records import (
     InvalidRecordError,
@@ -33,7 +35,6 @@ from pipeline.connectors.files.loading.records import (
 from pipeline.connectors.files.loading.state_db import DirectoryStatus, StateDb
 from pipeline.connectors.files.loading.tree_writer import BlockedPathError, TreeWriter
 from pipeline.connectors.files.names import from_bytes
-from pipeline.connectors.files.spool import open_spool, write_spool
 from pipeline.connectors.files.tree import Kind
 from pipeline.domain.ids import BinaryId
 from pipeline.ports.destination import FileToLoad, Mark, Rejection
@@ -59,7 +60,7 @@ class FileLoad:
 
     async def apply(self) -> tuple[Mark, tuple[Rejection, ...]]:
         """Apply all records; return the mark to write, and the rejections. After an error it MAY be repeated."""
-        with open_spool() as lines:
+        with translated(f"a temporary file in {gettempdir()!r}"), TemporaryFile() as lines:
             await self._read(lines)
             await to_thread.run_sync(self._begin)
             upserts = planned_upserts(self._plan, lines)
@@ -76,7 +77,7 @@ class FileLoad:
         what = f"Event File {self._file.entry.id}"
         async for block in self._file.blocks:
             await to_thread.run_sync(plan_block, self._plan, block, what)
-            await to_thread.run_sync(write_spool, lines, block)
+            await to_thread.run_sync(lines.write, block)
         self._pending.extend(self._plan.invalid.values())
         lines.seek(0)
 

@@ -20,6 +20,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from tempfile import TemporaryFile, gettempdir
 
 import structlog
 from anyio import to_thread
@@ -28,7 +29,6 @@ from blake3 import blake3
 from pipeline.connectors.files.directories import open_file
 from pipeline.connectors.files.errors import GONE, translate, translated
 from pipeline.connectors.files.names import shown
-from pipeline.connectors.files.spool import open_spool, write_spool
 from pipeline.connectors.files.tree import Entry
 from pipeline.domain.errors import DamagedError, TransientError
 from pipeline.domain.ids import BinaryId
@@ -205,11 +205,11 @@ async def _store_large(reading: _Reading, store_binary: StoreBinary) -> Content:
 
 
 async def _store_copy(reading: _Reading, store_binary: StoreBinary) -> Content:
-    with open_spool() as copy:
+    with translated(f"a temporary file in {gettempdir()!r}"), TemporaryFile() as copy:
         size = 0
         while piece := await to_thread.run_sync(reading.piece, size):
-            await to_thread.run_sync(write_spool, copy, piece)
-            size += len(piece)
+            size += await to_thread.run_sync(copy.write, piece)
+        await to_thread.run_sync(copy.flush)
 
         @asynccontextmanager
         async def open_body() -> AsyncIterator[AsyncIterator[bytes]]:

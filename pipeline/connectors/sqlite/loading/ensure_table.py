@@ -18,23 +18,14 @@ from pipeline.connectors.sqlite.schema.tables import Table, encoding_of, folded,
 from pipeline.domain.errors import ConfigurationError
 from pipeline.domain.schema import Column, StreamSchema
 
+_AS_TEXT = ("decimal", "json", "timestamp", "timestamptz", "date", "time", "timetz", "uuid")
 _TYPES = {
     "integer": "INTEGER",
     "real": "REAL",
-    "text": "TEXT",
     "bytes": "BLOB",
     "boolean": "BOOLEAN",
-    "varchar": "TEXT",
-    "decimal": "DECIMAL TEXT",
-    "json": "JSON TEXT",
-    "timestamp": "TIMESTAMP TEXT",
-    "timestamptz": "TIMESTAMPTZ TEXT",
-    "date": "DATE TEXT",
-    "time": "TIME TEXT",
-    "timetz": "TIMETZ TEXT",
-    "uuid": "UUID TEXT",
-    "interval": "TEXT",
-    "array": "TEXT",
+    **dict.fromkeys(("text", "varchar", "interval", "array"), "TEXT"),
+    **{name: f"{name.upper()} TEXT" for name in _AS_TEXT},
 }
 """Declared types for streams of other technologies. Any other type gets none: such a column keeps each value as it is.
 

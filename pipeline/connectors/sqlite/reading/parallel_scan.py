@@ -12,8 +12,11 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import count
 
+import anyio
+from anyio.to_thread import run_sync
+
 from pipeline.connectors.sqlite.reading.blocks import RowForm
-from pipeline.connectors.sqlite.reading.rows import SqliteRows
+from pipeline.connectors.sqlite.reading.rows import TableReading, read_blocks
 from pipeline.connectors.sqlite.reading.scan_worker import DifferingRows, ScannedBlock, ScanWorker
 from pipeline.domain.event_file import KeyRange
 from pipeline.domain.keys import Key, RawText, order
@@ -31,7 +34,7 @@ RANGES_TO_START = 40
 """With fewer ahead, this process has scanned the table before the worker has started."""
 
 Blocks = AsyncGenerator[RowBlock, None]
-OpenWithin = Callable[[KeyRange], SqliteRows]
+OpenReading = Callable[[KeyRange], TableReading]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,13 +48,16 @@ class _Batch:
 class ParallelScan:
     """The rows of one table, from the first key on, for one task."""
 
-    def __init__(self, schema: StreamSchema, known: Known, worker: ScanWorker, open_here: OpenWithin) -> None:
-        """`open_here` opens the rows within a range of keys in this process."""
+    def __init__(
+        self, schema: StreamSchema, known: Known, worker: ScanWorker, open_here: OpenReading, lock: anyio.Lock
+    ) -> None:
+        """`open_here` opens the rows within a range of keys in this process, where each read holds `lock`."""
         self._schema = schema
         self._form = RowForm(schema)
         self._known = known
         self._worker = worker
         self._open_here = open_here
+        self._lock = lock
         self._plan: deque[_Batch] = deque()
         self._planned_until: Key | None = None
         self._worker_takes_part = False
@@ -79,8 +85,8 @@ class ParallelScan:
         ahead = self._ranges_ahead()
         if not self._worker.is_usable or len(ahead) < RANGES_TO_START:
             return False
-        async with aclosing(self._open_here(KeyRange(ahead[0].until, ahead[1].until))) as rows:
-            return await rows.is_quick_to_begin()
+        async with self._lock:
+            return await run_sync(self._open_here(KeyRange(ahead[0].until, ahead[1].until)).is_seekable)
 
     def _extend_plan(self) -> None:
         """Plan as far as ranges are known and the worker is ready; at the least, one batch to scan here."""
@@ -114,7 +120,7 @@ class ParallelScan:
         return found
 
     async def _from_here(self, within: KeyRange) -> Blocks:
-        async with aclosing(self._open_here(within)) as rows:
+        async with aclosing(read_blocks(self._open_here(within), self._lock, self._known)) as rows:
             async for block in rows:
                 yield block
 

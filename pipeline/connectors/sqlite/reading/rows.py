@@ -8,10 +8,9 @@ always read on the slow path, since SQLite's own conversion silently alters text
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Self
 
 import anyio
 import apsw
@@ -63,34 +62,21 @@ class Opened:
         return self.encoding == "UTF-8"
 
 
-class SqliteRows:
-    """The rows of one table as an asynchronous iterator of blocks, for one task. Each read holds `lock`."""
-
-    def __init__(self, reading: TableReading, lock: anyio.Lock, known: Known | None = None) -> None:
-        self._reading = reading
-        self._lock = lock
-        self._known = known
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> SqliteRowBlock:
-        async with self._lock:
-            block = await run_sync(self._reading.read, self._known(0) if self._known else None)
-        if block is None:
-            raise StopAsyncIteration
-        return block
-
-    async def is_quick_to_begin(self) -> bool:
-        """Whether an index finds the first row, and no row has to be sorted."""
-        async with self._lock:
-            return await run_sync(self._reading.is_quick_to_begin)
-
-    async def aclose(self) -> None:
-        """Close the statement, so that the transaction can end. Idempotent."""
+async def read_blocks(
+    reading: TableReading, lock: anyio.Lock, known: Known | None = None
+) -> AsyncGenerator[SqliteRowBlock, None]:
+    """Yield the blocks of a table, each read under `lock`, which ends where the known range does."""
+    try:
+        while True:
+            async with lock:
+                block = await run_sync(reading.read, known(0) if known else None)
+            if block is None:
+                return
+            yield block
+    finally:
         with anyio.CancelScope(shield=True):
-            async with self._lock:
-                self._reading.close()
+            async with lock:
+                reading.close()
 
 
 class TableReading:
@@ -131,8 +117,8 @@ class TableReading:
         if self._cursor is not None:
             self._cursor.close(True)
 
-    def is_quick_to_begin(self) -> bool:
-        """Whether an index finds the first row, and no row has to be sorted."""
+    def is_seekable(self) -> bool:
+        """Whether an index finds the first row of the range, and no row has to be sorted."""
         with translated(self.place):
             plan = self._opened.connection.execute(f"EXPLAIN QUERY PLAN {self._select()}", self._bounds()).fetchall()
         steps = [str(step[-1]) for step in plan]

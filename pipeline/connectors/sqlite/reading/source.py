@@ -18,7 +18,7 @@ from pipeline.connectors.sqlite.connection import (
 )
 from pipeline.connectors.sqlite.reading.key_order import register_order
 from pipeline.connectors.sqlite.reading.parallel_scan import ParallelScan
-from pipeline.connectors.sqlite.reading.rows import Opened, SqliteRows, TableReading
+from pipeline.connectors.sqlite.reading.rows import Opened, TableReading, read_blocks
 from pipeline.connectors.sqlite.reading.scan_worker import ScanWorker, scan_worker_of
 from pipeline.connectors.sqlite.schema.streams import stream_schema
 from pipeline.connectors.sqlite.schema.tables import Table, encoding_of, read_table, table_names
@@ -28,6 +28,8 @@ from pipeline.domain.schema import StreamSchema
 from pipeline.ports.ranged_source import Known, UnchangedRows
 from pipeline.ports.source import RowBlock
 from pipeline.sqlite_access import translated
+
+Rows = AsyncGenerator[RowBlock, None] | AsyncGenerator[RowBlock | UnchangedRows, None]
 
 
 class SqliteSource:
@@ -88,7 +90,8 @@ class SqliteSnapshot:
     @asynccontextmanager
     async def open_rows(self, schema: StreamSchema) -> AsyncIterator[AsyncIterator[RowBlock]]:
         table = await self._readable(schema)
-        async with aclosing(self._rows(table, schema, KeyRange())) as rows:
+        reading = TableReading(self._opened, table, schema, KeyRange())
+        async with aclosing(read_blocks(reading, self._lock)) as rows:
             yield rows
 
     @asynccontextmanager
@@ -97,19 +100,16 @@ class SqliteSnapshot:
     ) -> AsyncIterator[AsyncIterator[RowBlock | UnchangedRows]]:
         table = await self._readable(schema)
 
-        def open_within(covers: KeyRange) -> SqliteRows:
-            return self._rows(table, schema, covers, known)
+        def open_within(covers: KeyRange) -> TableReading:
+            return TableReading(self._opened, table, schema, covers)
 
         with self._worker.lent() if self._worker and self._opened.is_utf8 else nullcontext() as worker:
             if worker is None:
-                rows: SqliteRows | AsyncGenerator[RowBlock | UnchangedRows, None] = open_within(KeyRange())
+                rows: Rows = read_blocks(open_within(KeyRange()), self._lock, known)
             else:
-                rows = ParallelScan(schema, known, worker, open_within).blocks()
+                rows = ParallelScan(schema, known, worker, open_within, self._lock).blocks()
             async with aclosing(rows):
                 yield rows
-
-    def _rows(self, table: Table, schema: StreamSchema, covers: KeyRange, known: Known | None = None) -> SqliteRows:
-        return SqliteRows(TableReading(self._opened, table, schema, covers), self._lock, known)
 
     async def _readable(self, schema: StreamSchema) -> Table:
         """Return the table of a stream; ConfigurationError when its rows have no key."""
