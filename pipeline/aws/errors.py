@@ -52,6 +52,8 @@ _REDELIVERED = "the message was delivered to another worker"
 _UNSUPPORTED = "the store does not support this; use one that does"
 _ALTERED = "the data was altered on its way; if this repeats, check the proxies and the network between"
 _SIGN_IN = "sign in again (`aws sso login`)"
+_ROLE = "let these credentials assume the role that AWS_ROLE_ARN or the profile names; see the role's trust policy"
+_FILE = "correct the path in the AWS configuration (such as AWS_WEB_IDENTITY_TOKEN_FILE), or create the file"
 _UNREACHABLE = "check the endpoint and the network, and run the command again"
 _TLS = "check that this machine trusts the endpoint's certificate, and that the endpoint speaks https"
 
@@ -144,6 +146,10 @@ _EXCEPTIONS: tuple[tuple[type[Exception], type[PipelineError], str], ...] = (
     (boto.BotoCoreError, ConfigurationError, "correct the configuration"),
     (ResponseParserError, TransientError, "check that the endpoint is S3 or SQS, or a server with their protocols"),
     (aiohttp.ClientError, TransientError, _UNREACHABLE),
+    (FileNotFoundError, ConfigurationError, _FILE),
+    (PermissionError, ConfigurationError, _FILE),
+    (IsADirectoryError, ConfigurationError, _FILE),
+    (NotADirectoryError, ConfigurationError, _FILE),
     (OSError, TransientError, _UNREACHABLE),
     (EOFError, TransientError, _AGAIN),
 )
@@ -170,9 +176,15 @@ def translate(error: Exception, request: Request) -> PipelineError:
     """Return the PipelineError for a foreign error of `request`."""
     if isinstance(error, boto.ClientError):
         kind, advice = _meaning(error)
+        if error.operation_name.startswith("AssumeRole") and kind is not TransientError:
+            advice = _ROLE
+        elif region := _bucket_region(error):
+            kind, advice = ConfigurationError, f"the bucket is in the region {region}: set aws_region to it"
         return error_of(kind, request, error, advice)
     kind, advice = next((ours, advice) for foreign, ours, advice in _EXCEPTIONS if isinstance(error, foreign))
     words = _words(error)
+    if advice == _FILE:
+        words = f"the file {getattr(error, 'filename', None) or 'that it names'} cannot be read: {error.strerror}"  # type: ignore[attr-defined]
     if advice == _TLS and any(word in words for word in _LASTING_TLS):
         kind = ConfigurationError
     return kind(f"cannot {request.what} ({request.place}): {words}; {advice}")
@@ -211,3 +223,11 @@ def status_of(error: boto.ClientError) -> int:
 def _meaning(error: boto.ClientError) -> _Meaning:
     status = status_of(error)
     return _CODES.get(code_of(error)) or _STATUSES.get(status) or (_SERVER if status >= 500 else _REFUSED)
+
+
+def _bucket_region(error: boto.ClientError) -> str:
+    """Return the region of the bucket, where the server redirects or refuses a request because of it; else empty."""
+    if status_of(error) not in (301, 307, 400):
+        return ""
+    headers = error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+    return str(headers.get("x-amz-bucket-region") or error.response.get("Error", {}).get("Region", ""))

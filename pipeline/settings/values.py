@@ -67,7 +67,8 @@ class Settings:
         Meta(
             pattern=_ENDPOINT,
             extra={"form": _ENDPOINT_FORM},
-            description="The URL of S3 and SQS. Empty: AWS itself.",
+            description="The URL of S3 and SQS. Empty: the one that the AWS configuration of the machine names "
+            "(AWS_ENDPOINT_URL, a profile), else AWS itself.",
         ),
     ] = ""
     sqs_endpoint_url: Annotated[

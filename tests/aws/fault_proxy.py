@@ -39,6 +39,7 @@ class Answer:
 
     status: int
     code: str
+    headers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,5 +223,6 @@ def _answer(fault: Answer, head: Head) -> bytes:
         f"Content-Type: {kind}",
         f"Content-Length: {len(body)}",
         "x-amz-request-id: proxy",
+        *fault.headers,
     ]
     return ("\r\n".join(lines) + "\r\n\r\n" + body).encode()

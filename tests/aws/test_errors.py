@@ -34,6 +34,21 @@ def answered(status: int, code: str = "", message: str = "") -> boto.ClientError
     )
 
 
+def redirected(status: int, code: str) -> boto.ClientError:
+    error = answered(status, code)
+    error.response["ResponseMetadata"]["HTTPHeaders"] = {"x-amz-bucket-region": "eu-central-1"}
+    return error
+
+
+def missing_file(path: str) -> FileNotFoundError:
+    return FileNotFoundError(2, "No such file or directory", path)
+
+
+def refused_role() -> boto.ClientError:
+    error = answered(403, "AccessDenied", "Not authorized to perform sts:AssumeRoleWithWebIdentity")
+    return boto.ClientError(error.response, "AssumeRoleWithWebIdentity")
+
+
 def invalid_bucket_name() -> boto.ParamValidationError:
     return boto.ParamValidationError(report='Invalid bucket name "a b": Bucket name must match the regex "^[a-z]$"')
 
@@ -69,6 +84,15 @@ def ssl_error(text: str) -> boto.SSLError:
         (answered(403, "RequestTimeTooSkewed"), RefusedError, "clock"),
         (answered(400, "ExpiredToken"), RefusedError, "new credentials"),
         (answered(301, "PermanentRedirect"), ConfigurationError, "region"),
+        (redirected(307, "TemporaryRedirect"), ConfigurationError, "in the region eu-central-1: set aws_region to it"),
+        (redirected(301, ""), ConfigurationError, "in the region eu-central-1: set aws_region to it"),
+        (redirected(400, "AuthorizationHeaderMalformed"), ConfigurationError, "region eu-central-1"),
+        (
+            missing_file("/secrets/token"),
+            ConfigurationError,
+            "file /secrets/token cannot be read: No such file.*WEB_IDENTITY",
+        ),
+        (refused_role(), RefusedError, r"sts:AssumeRoleWithWebIdentity.*trust policy"),
         (answered(400, "KMS.NotFoundException"), ConfigurationError, "KMS key"),
         (answered(501, "NotImplemented"), RefusedError, "does not support this"),
         (answered(400, "ReceiptHandleIsInvalid"), LeaseLostError, "another worker"),

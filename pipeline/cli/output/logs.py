@@ -29,6 +29,8 @@ def configure_logs(settings: Settings) -> None:
         logger_factory=_current_standard_error,
         cache_logger_on_first_use=False,
     )
+    for library in ("botocore", "aiobotocore"):  # they log tracebacks of what is raised, and then reported, as well
+        logging.getLogger(library).setLevel(logging.CRITICAL)
 
 
 def _current_standard_error(*_: Any) -> structlog.PrintLogger:

@@ -111,4 +111,5 @@ def _dead_letter_queue(name: str, policy: str | None) -> tuple[str, str]:
 
 
 def _requests(name: str, resource: str, options: AwsOptions) -> QueueRequests:
-    return QueueRequests(options, f"queue {name} at {options.endpoint_url or 'AWS'}", resource)
+    region = f", region {options.region}" if options.region else ""
+    return QueueRequests(options, f"queue {name} at {options.endpoint_url or 'AWS'}{region}", resource)

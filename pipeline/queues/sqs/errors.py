@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from types_aiobotocore_sqs.type_defs import BatchResultErrorEntryTypeDef
 
 _GIVEN_AWAY = "the message was delivered to another worker, or acknowledged"
-_MISSING = "create it, or name one that exists; SQS says the same if the role lacks {permission}"
+_MISSING = "create it, or name one that exists in this region (aws_region); SQS says the same without {permission}"
 
 _TABLE: tuple[tuple[str, str, type[PipelineError], str], ...] = (
     ("NonExistentQueue", "", ConfigurationError, _MISSING),

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from anyio.lowlevel import checkpoint
 
 from pipeline.aws.options import AwsOptions
-from pipeline.aws.session import open_client
+from pipeline.aws.session import open_client, resolved_options
 from pipeline.domain.errors import ConfigurationError, LeaseLostError
 from pipeline.ports.event_queue import Message, QueueDepth, Receipt, check_bodies
 from pipeline.queues.sqs.discovery import SqsPlace, find_places
@@ -64,6 +64,7 @@ async def open_sqs_queue(
             f"the visibility time-out of {visibility_seconds} seconds is out of range for SQS; "
             f"set queue_visibility_seconds to 1 to {LONGEST_VISIBILITY_SECONDS}"
         )
+    aws = resolved_options("sqs", aws)
     patient = replace(aws, read_timeout_seconds=max(aws.read_timeout_seconds, MAX_WAIT_SECONDS + 10))
     async with open_client("sqs", patient) as client:
         queue, dead = await find_places(client, name_or_url, patient)

@@ -15,7 +15,7 @@ import anyio
 from botocore.handlers import set_list_objects_encoding_type_url
 
 from pipeline.aws.options import AwsOptions
-from pipeline.aws.session import open_client
+from pipeline.aws.session import open_client, resolved_options
 from pipeline.domain.errors import ConfigurationError, ConflictError, DamagedError, TransientError
 from pipeline.domain.ids import ObjectKey
 from pipeline.ports.object_store import ObjectInfo, OpenBody, PutCondition, StoredObject, Version
@@ -75,13 +75,14 @@ async def open_s3_store(
 
     ConfigurationError or RefusedError says why the bucket cannot be used.
     """
-    options = aws or AwsOptions()
+    options = resolved_options("s3", aws or AwsOptions())
     if upload_part_bytes < MIN_PART_BYTES:
         raise ConfigurationError(
             f"upload parts of {upload_part_bytes} bytes are too small for S3; set at least {MIN_PART_BYTES} bytes"
         )
     async with open_client("s3", options, **_client_settings(path_style)) as client:
         client.meta.events.register_last("before-call.s3", _drop_expect_header)
+        client.meta.events.register("before-call.s3.HeadBucket", _do_not_redirect)
         client.meta.events.unregister(_BEFORE_LISTING, set_list_objects_encoding_type_url)
         place = Bucket(client, bucket, _as_prefix(prefix), options, _encryption(server_side_encryption, kms_key_id))
         by_segments = probe and await lists_by_segments(place)
@@ -195,6 +196,11 @@ def _client_settings(path_style: bool) -> dict[str, Any]:
 def _drop_expect_header(params: dict[str, Any], **_: Any) -> None:
     """Drop `Expect: 100-continue`: a server that ignores it would make aiohttp wait for the whole read time-out."""
     params["headers"].pop("Expect", None)
+
+
+def _do_not_redirect(params: dict[str, Any], **_: Any) -> None:
+    """Leave a redirected HeadBucket alone: botocore sends it to find the region of a redirect, without an end."""
+    params["context"].setdefault("s3_redirect", {})["redirected"] = True
 
 
 def _encryption(algorithm: str | None, kms_key_id: str | None) -> Mapping[str, Any]:
