@@ -102,6 +102,16 @@ def failures_prefix(flow: FlowName, movement: int) -> str:
     return f"{flow_prefix(flow)}movements/{movement}/failures/"
 
 
+def work_error_key(flow: FlowName, movement: int, work: str) -> ObjectKey:
+    """Why workers could not do a piece of work; replaced at each failure."""
+    return ObjectKey(f"{work_errors_prefix(flow, movement)}{encode_name(work)}.json")
+
+
+def work_errors_prefix(flow: FlowName, movement: int) -> str:
+    """The errors of workers in one Movement."""
+    return f"{flow_prefix(flow)}movements/{movement}/errors/"
+
+
 def progress_key(flow: FlowName, movement: int, worker: str) -> ObjectKey:
     """The progress of a worker in a Movement; one writer."""
     return ObjectKey(f"{flow_prefix(flow)}movements/{movement}/progress/{encode_name(worker)}.json")

@@ -28,11 +28,15 @@ def check_bodies(bodies: Sequence[bytes]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One delivery. `receive_count` counts this delivery: 1 at the first."""
+    """One delivery. `receive_count` counts this delivery: 1 at the first.
+
+    `is_last`: the queue does not deliver it again, but moves it to the dead-letter queue, without a reason.
+    """
 
     body: bytes
     receipt: Receipt
     receive_count: int
+    is_last: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,7 +61,9 @@ class MemoryEventQueue:
         message.receipt = Receipt(str(next(self._receipts)))
         message.receive_count += 1
         message.visible_at = now + self._visibility_seconds
-        return Message(message.body, message.receipt, message.receive_count)
+        return Message(
+            message.body, message.receipt, message.receive_count, message.receive_count >= self._max_receives
+        )
 
     def _bury_worn_out(self, now: float) -> None:
         for message in list(self._messages):

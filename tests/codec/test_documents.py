@@ -12,6 +12,7 @@ from pipeline.codec.documents.file_list import decode_file_list, encode_file_lis
 from pipeline.codec.documents.flow import decode_flow, decode_movement, encode_flow, encode_movement
 from pipeline.codec.documents.message import GroupCompleted, decode_message, encode_message
 from pipeline.codec.documents.progress import GroupProgress, Progress, decode_progress, encode_progress
+from pipeline.codec.documents.work_error import WorkError, decode_work_error, encode_work_error
 from pipeline.domain.errors import DamagedError
 from pipeline.domain.event_file import Encoding, FileEntry
 from pipeline.domain.ids import EventFileId, FlowName, Label, ObjectKey, Phase, StreamName
@@ -39,6 +40,8 @@ def test_documents_survive_a_round_trip() -> None:
     assert decode_message(encode_message(message)) == message
     progress = Progress("w:1", MOMENT, MOMENT, {Label("ü"): GroupProgress(rows_read=4, complete=True)}, bytes_stored=9)
     assert decode_progress(encode_progress(progress), "x") == progress
+    error = WorkError("import ü", "no such host", "w:1", 3, MOMENT, MOMENT)
+    assert decode_work_error(encode_work_error(error), "x") == error
     assert decode_file_list(encode_file_list(FlowName("f"), Label("ü"), [ENTRY, ENTRY]), "x") == [ENTRY, ENTRY]
 
 

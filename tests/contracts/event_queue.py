@@ -264,6 +264,7 @@ async def a_worn_out_message_is_dead(queue: EventQueue, terms: Terms) -> None:
     for count in range(1, terms.max_receives + 1):
         message = await take_one(queue, terms)
         assert count == message.receive_count
+        assert message.is_last is (count == terms.max_receives)
         await queue.extend(message.receipt, 0)
     await nothing_comes(queue, terms.past_visibility_seconds)
     await becomes(queue, terms, QueueDepth(0, 0, 1))

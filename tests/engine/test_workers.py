@@ -8,10 +8,13 @@ import anyio
 import pytest
 
 from pipeline.codec.documents.message import GroupCompleted, MovementExported, MovementStarted, encode_message
+from pipeline.domain.errors import TransientError
 from pipeline.domain.ids import FlowName, Label, ObjectKey
-from pipeline.domain.movement import Status
+from pipeline.domain.movement import Flow, Status
 from pipeline.engine.movements.lifecycle import claim_movement
+from pipeline.engine.movements.work_errors import read_errors
 from pipeline.ports.object_store import PutCondition
+from pipeline.ports.source import Source
 from pipeline.queues.memory import MemoryEventQueue
 from tests.engine.fleet import Fleet, WorkerProcess, numbered
 from tests.engine.moving import FLOW
@@ -201,6 +204,27 @@ async def test_an_announcement_of_an_absent_group_ends_in_the_dead_letter_queue(
         await anyio.sleep(600)
         assert (await fleet.queue.depth()).dead == 1
         assert (await fleet.settled((await fleet.start()).number)).status is Status.SUCCESS
+
+
+@on_trio
+async def test_why_work_fails_is_kept_beside_the_movement_and_with_the_dead_letter() -> None:
+    fleet = Fleet(numbered(4))
+    await fleet.start()
+    broken = ConnectingWorker(fleet, "one", ("export",))
+    async with fleet.workers(broken):
+        await anyio.sleep(600)
+    assert isinstance(fleet.exports, MemoryEventQueue)
+    (error,) = await read_errors(fleet.store, FLOW, 1)
+    assert (error.work, error.reason, error.worker, error.count) == ("export", "no such host", "one:export", 5)
+    assert error.first < error.last
+    assert [reason for _, reason in fleet.exports.dead] == ["failed 5 times, the last time because: no such host"]
+
+
+class ConnectingWorker(WorkerProcess):
+    """A worker that cannot reach the source."""
+
+    def _source(self, flow: Flow) -> Source:
+        raise TransientError("no such host")
 
 
 @on_trio

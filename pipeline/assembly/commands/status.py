@@ -15,11 +15,13 @@ from pipeline.assembly.connectors import flow_destination
 from pipeline.assembly.runtime import Runtime, open_runtime
 from pipeline.codec.documents.failures import Failure
 from pipeline.codec.documents.progress import Progress
+from pipeline.codec.documents.work_error import WorkError
 from pipeline.domain.errors import AbsentError, PipelineError
 from pipeline.domain.event_file import FileEntry
 from pipeline.domain.ids import EventFileId, FlowName, Label, ObjectKey
 from pipeline.domain.movement import Flow, Movement
 from pipeline.domain.planning.compaction import applicable
+from pipeline.engine.movements.work_errors import read_errors
 from pipeline.ports.destination import Mark, MarksReader
 from pipeline.settings import Settings, load_settings
 
@@ -51,7 +53,7 @@ class GroupStatus:
 
 @dataclass(frozen=True, slots=True)
 class FlowStatus:
-    """A Flow, its latest Movements (oldest first), and the groups, failures and workers of the last of them.
+    """A Flow, its latest Movements (oldest first), and the groups, failures, workers and their errors of the last.
 
     `imports_unknown_because` says why the destination could not be asked; empty if it answered, or if nothing was moved.
     """
@@ -61,6 +63,7 @@ class FlowStatus:
     groups: tuple[GroupStatus, ...] = ()
     failures: tuple[Failure, ...] = ()
     workers: tuple[Progress, ...] = ()
+    errors: tuple[WorkError, ...] = ()
     imports_unknown_because: str = ""
 
 
@@ -149,6 +152,7 @@ async def _read_status(runtime: Runtime, flow: Flow) -> FlowStatus:
         groups=tuple(_group_status(label, entries, marks) for label, entries in lists.items()),
         failures=tuple(await runtime.flows.read_failures(flow.name, flow.movements)),
         workers=tuple(await runtime.flows.read_progress(flow.name, flow.movements)),
+        errors=tuple(await read_errors(runtime.store, flow.name, flow.movements)),
         imports_unknown_because=marks.unknown_because,
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pipeline.assembly.commands.verify import Repair
-from pipeline.cli.output.text import columns, count, duration, printable
+from pipeline.cli.output.text import columns, count, duration, moment, printable
 from pipeline.codec.values import key_text, key_to_json
 from pipeline.domain.comparison.report import Against, Difference, RangeReport, Side, StreamReport, Verification
 from pipeline.domain.keys import Key
@@ -40,13 +40,13 @@ def repair_lines(repair: Repair) -> list[str]:
 
 def _compared_with(found: Verification) -> Iterator[str]:
     took = duration((found.ended - found.begun).total_seconds())
-    when = f"{found.begun:%Y-%m-%d %H:%M:%S} UTC, in {took}"
+    when = f"{moment(found.begun)}, in {took}"
     if found.against is Against.SOURCE:
         yield f"compared with {printable(found.source)} as it was at {when}"
     else:
         yield f"compared with what was stored of {printable(found.source)}, at {when}"
     latest = found.movement
-    yield f"latest Movement: {latest.number}, {latest.status}, {latest.updated:%Y-%m-%d %H:%M:%S} UTC"
+    yield f"latest Movement: {latest.number}, {latest.status}, {moment(latest.updated)}"
 
 
 def _row(stream: StreamReport) -> tuple[str, ...]:

@@ -50,7 +50,7 @@ def reason_to_delete(key: ObjectKey, needed: Needed) -> Reason | None:
     match key.removeprefix(prefix).split("/"):
         case ["movements", number, "groups", _, name] if name.startswith("files."):
             return Reason.FILE_LIST if _is_old(number, needed) else None
-        case ["movements", number, "progress" | "failures", _]:
+        case ["movements", number, "progress" | "failures" | "errors", _]:
             return Reason.REPORT if _is_old(number, needed) and int(number) not in needed.reports else None
         case ["events", number, _, "full" | "incremental", _]:
             return Reason.EVENT_FILE if _is_old(number, needed) else None

@@ -38,8 +38,8 @@ class MovementHandler:
 
 
 def import_consumer(
-    context: EngineContext, handle: Callable[[Announcement], Awaitable[bool]], *, patient: bool = False
+    context: EngineContext, handle: Callable[[Announcement], Awaitable[bool]], *, worker: str = ""
 ) -> Consumer[Announcement]:
     """Return the Consumer that passes announcements to `handle`, with room for some to wait for others."""
     accepts = (GroupCompleted, MovementExported)
-    return Consumer(context, context.queue, accepts, handle, room=2 * context.limits.importers, patient=patient)
+    return Consumer(context, context.queue, accepts, handle, room=2 * context.limits.importers, worker=worker)

@@ -16,10 +16,11 @@ import structlog
 
 from pipeline.codec.documents.message import QueueMessage, decode_message
 from pipeline.domain.errors import DamagedError, PipelineError
-from pipeline.engine.messaging.leases import give_back, held
+from pipeline.engine.messaging.leases import give_back, held, reject
 from pipeline.engine.messaging.stopping import run_until_set
 from pipeline.engine.movements.context import EngineContext
 from pipeline.engine.movements.retries import backoff_seconds, retry
+from pipeline.engine.movements.work_errors import record_error
 from pipeline.ports.event_queue import EventQueue, Message
 
 WAIT_SECONDS = 1.0
@@ -36,8 +37,9 @@ class Consumer(Generic[M]):
     """Passes messages to `handle`, at most `room` at a time; other processes may receive the rest.
 
     `handle` returns whether the message is done with; otherwise it is given back. Messages of other kinds than `accepts`
-    go to the dead-letter queue. `patient`, for long-running workers: receiving is retried after an error, and a message
-    whose handling failed is delivered again after a growing pause. Otherwise errors are raised.
+    go to the dead-letter queue. `worker` names a long-running worker: receiving is retried after an error, and a message
+    whose handling failed is delivered again after a growing pause. The reason is kept beside the Movement; at the last
+    delivery the message goes to the dead-letter queue with it. Without a worker, errors are raised.
     """
 
     def __init__(
@@ -48,12 +50,12 @@ class Consumer(Generic[M]):
         handle: Callable[[M], Awaitable[bool]],
         *,
         room: int,
-        patient: bool = False,
+        worker: str = "",
     ) -> None:
         self._context, self._queue = context, queue
         self._accepts, self._handle = accepts, handle
         self._room = anyio.Semaphore(room)
-        self._patient = patient
+        self._worker = worker
 
     async def run(self, stop: anyio.Event | None = None) -> None:
         """Receive until `stop` is set or this is cancelled; then wait for the messages that are being handled."""
@@ -75,7 +77,7 @@ class Consumer(Generic[M]):
                 handlers.start_soon(self._handle_in_room, message, name="handle message")
 
     async def _receive(self) -> Sequence[Message]:
-        if not self._patient:
+        if not self._worker:
             return await self._queue.receive(wait_seconds=WAIT_SECONDS)
         receive = partial(self._queue.receive, wait_seconds=PATIENT_WAIT_SECONDS)
         return await retry(
@@ -86,17 +88,27 @@ class Consumer(Generic[M]):
         try:
             await self._handle_message(message)
         except PipelineError as error:
-            if not self._patient:
+            if not self._worker:
                 raise
-            count = message.receive_count
-            pause_seconds = backoff_seconds(count, 2.0, self._context.limits.visibility_seconds)
-            name = type(error).__name__
-            log.warning(
-                "message_given_back", reason=str(error), error=name, receive_count=count, pause_seconds=pause_seconds
-            )
-            await give_back(self._queue, message, after_seconds=pause_seconds)
+            await self._postpone(message, error)
         finally:
             self._room.release()
+
+    async def _postpone(self, message: Message, error: PipelineError) -> None:
+        """Keep the error where a person looks, and let the message come again, or be a dead letter with the reason."""
+        context, count = self._context, message.receive_count
+        announced = self._read(message)
+        if not isinstance(announced, str):
+            await record_error(context.store, announced, self._worker, error, context.clock.now())
+        pause_seconds = backoff_seconds(count, 2.0, context.limits.visibility_seconds)
+        name = type(error).__name__
+        log.warning(
+            "message_given_back", reason=str(error), error=name, receive_count=count, pause_seconds=pause_seconds
+        )
+        if message.is_last:
+            await reject(self._queue, message, f"failed {count} times, the last time because: {error}")
+        else:
+            await give_back(self._queue, message, after_seconds=pause_seconds)
 
     async def _handle_message(self, message: Message) -> None:
         announced = self._read(message)

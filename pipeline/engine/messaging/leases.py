@@ -46,3 +46,11 @@ async def give_back(queue: EventQueue, message: Message, *, after_seconds: float
         await queue.extend(message.receipt, after_seconds)
     except (LeaseLostError, TransientError, RefusedError) as error:
         log.info("message_return_failed", reason=str(error))
+
+
+async def reject(queue: EventQueue, message: Message, reason: str) -> None:
+    """Make the message a dead letter with the reason. If this fails, the queue does it later without one."""
+    try:
+        await queue.reject(message, reason)
+    except (LeaseLostError, TransientError, RefusedError) as error:
+        log.info("message_return_failed", reason=str(error))

@@ -45,7 +45,7 @@ class ExportWorker:
     async def run(self, stop: anyio.Event) -> None:
         """Work until `stop` is set; then end the current export where it is, and give its message back."""
         handle = partial(self._handle, stop)
-        await Consumer(self._context, self._exports, (MovementStarted,), handle, room=1, patient=True).run(stop)
+        await Consumer(self._context, self._exports, (MovementStarted,), handle, room=1, worker=self._worker).run(stop)
 
     async def _handle(self, stop: anyio.Event, started: MovementStarted) -> bool:
         """Export, unless stopped before the end: what is stored by then is adopted by the next attempt."""

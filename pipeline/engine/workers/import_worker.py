@@ -31,7 +31,7 @@ class ImportWorker:
         """Work until `stop` is set; then end the transactions in progress, give messages back, and return."""
         context = self._context
         pool = MovementPool(context, self._connect, self._worker, stop.is_set)
-        consumer = import_consumer(context, _AnnouncementHandler(context, pool).handle, patient=True)
+        consumer = import_consumer(context, _AnnouncementHandler(context, pool).handle, worker=self._worker)
         async with anyio.create_task_group() as group:
             await group.start(pool.run)
             await consumer.run(stop)

@@ -95,7 +95,7 @@ class MessageTable:
             self._connection.execute(_BURY_WORN_OUT, (self._queue, now, max_receives))
             found = self._connection.execute(_DELIVER, (self._queue, now, visible_at, max_messages)).fetchall()
         rows = cast(list[tuple[bytes, str, int]], found)
-        return [Message(body, Receipt(receipt), receive_count) for body, receipt, receive_count in rows]
+        return [Message(body, Receipt(receipt), count, count >= max_receives) for body, receipt, count in rows]
 
     def set_visible_at(self, receipt: Receipt, visible_at: float) -> bool:
         """Return whether the receipt is still valid."""

@@ -18,12 +18,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class SqsPlace:
-    """An existing queue: its name, its URL, its largest message in bytes, and the requests to it."""
+    """An existing queue: its name, its URL, its largest message in bytes, and the requests to it.
+
+    A message is delivered at most `max_receives` times; 0: without a limit.
+    """
 
     name: str
     url: str
     max_bytes: int
     requests: QueueRequests
+    max_receives: int = 0
 
 
 class _Redrive(msgspec.Struct, rename="camel"):
@@ -55,8 +59,8 @@ async def find_places(client: SQSClient, name_or_url: str, options: AwsOptions) 
             f"the queue {name} takes messages of at most {max_bytes} bytes; "
             f"set its MaximumMessageSize to {MAX_BODY_BYTES} or more"
         )
-    dead_name, owner = _dead_letter_queue(name, attributes.get("RedrivePolicy"))
-    queue = SqsPlace(name, url, max_bytes, _requests(name, attributes.get("QueueArn", name), options))
+    dead_name, owner, max_receives = _dead_letter_queue(name, attributes.get("RedrivePolicy"))
+    queue = SqsPlace(name, url, max_bytes, _requests(name, attributes.get("QueueArn", name), options), max_receives)
     return queue, await _find_dead(client, dead_name, owner, options)
 
 
@@ -89,8 +93,11 @@ async def _attributes(client: SQSClient, requests: QueueRequests, url: str) -> d
     return {str(name): value for name, value in answer.get("Attributes", {}).items()}
 
 
-def _dead_letter_queue(name: str, policy: str | None) -> tuple[str, str]:
-    """Return the dead-letter queue's name and account. It is always in the queue's own region."""
+def _dead_letter_queue(name: str, policy: str | None) -> tuple[str, str, int]:
+    """Return the dead-letter queue's name and account, and how often a message is delivered before it goes there.
+
+    It is always in the queue's own region.
+    """
     way_out = (
         "create a dead-letter queue, and set the RedrivePolicy of this queue to "
         '{"deadLetterTargetArn": "<its ARN>", "maxReceiveCount": "5"}'
@@ -100,14 +107,15 @@ def _dead_letter_queue(name: str, policy: str | None) -> tuple[str, str]:
             f"the queue {name} has no redrive policy, so messages that fail would be delivered for ever; {way_out}"
         )
     try:
-        arn = msgspec.json.decode(policy, type=_Redrive).dead_letter_target_arn.split(":")
-    except msgspec.DecodeError as error:
+        redrive = msgspec.json.decode(policy, type=_Redrive)
+        arn, max_receives = redrive.dead_letter_target_arn.split(":"), int(redrive.max_receive_count)
+    except (msgspec.DecodeError, ValueError) as error:
         raise ConfigurationError(
             f"the redrive policy of the queue {name} cannot be read: {error}; {way_out}"
         ) from error
     if len(arn) != 6:
         raise ConfigurationError(f"the redrive policy of the queue {name} names no queue: {policy}; {way_out}")
-    return arn[5], arn[4]
+    return arn[5], arn[4], max_receives
 
 
 def _requests(name: str, resource: str, options: AwsOptions) -> QueueRequests:

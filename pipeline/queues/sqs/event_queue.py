@@ -132,7 +132,7 @@ class SqsEventQueue:
                 MessageAttributeNames=[ENCODING],
             ),
         )
-        messages = [_message(message) for message in answer.get("Messages", [])]
+        messages = [_message(message, self._queue.max_receives) for message in answer.get("Messages", [])]
         self._leases.take([message.receipt for message in messages], asked_at, self._visibility_seconds)
         return messages
 
@@ -227,6 +227,6 @@ class SqsEventQueue:
         return visible + delayed, hidden
 
 
-def _message(message: MessageTypeDef) -> Message:
+def _message(message: MessageTypeDef, max_receives: int) -> Message:
     count = int(message.get("Attributes", {}).get("ApproximateReceiveCount", "1"))
-    return Message(incoming(message), Receipt(message["ReceiptHandle"]), count)
+    return Message(incoming(message), Receipt(message["ReceiptHandle"]), count, 0 < max_receives <= count)

@@ -12,7 +12,9 @@ from pipeline.assembly.commands.status import status as read_status
 from pipeline.cli import exit_codes
 from pipeline.cli.options import json_option, run_async, with_settings
 from pipeline.cli.output.json_output import movement_object, print_object
-from pipeline.cli.output.text import columns, count, duration, printable
+from pipeline.cli.output.text import columns, count, duration, moment, printable
+from pipeline.codec.documents.work_error import WorkError
+from pipeline.domain.movement import Status
 from pipeline.settings import Settings
 
 PROBLEMS_SHOWN = 3
@@ -79,7 +81,7 @@ def _movement_rows(found: FlowStatus) -> list[tuple[str, ...]]:
             (
                 str(movement.number),
                 movement.status.value + (" (compaction)" if movement.compaction else ""),
-                f"{movement.created:%Y-%m-%d %H:%M:%S}",
+                moment(movement.created),
                 f"{totals.files_exported:,}",
                 f"{totals.files_imported:,}",
                 f"{totals.files_skipped:,}",
@@ -119,8 +121,9 @@ def _problem_lines(found: FlowStatus, *, at_most: int | None) -> list[str]:
         return []
     latest = found.movements[-1]
     problems = list(latest.problems)
-    if not latest.settled:
-        problems = [
+    if latest.status not in (Status.SUCCESS, Status.INCOMPLETE, Status.FAILED):
+        problems = [_error_line(error) for error in found.errors]
+        problems += [
             f"Event File {failure.file}"
             + ("" if failure.line is None else f", line {failure.line}, key {failure.key}")
             + f": {failure.reason}"
@@ -133,6 +136,11 @@ def _problem_lines(found: FlowStatus, *, at_most: int | None) -> list[str]:
     if at_most is not None and len(problems) > at_most:
         lines.append("    … all of them with --flow NAME")
     return lines
+
+
+def _error_line(error: WorkError) -> str:
+    times = count(error.count, "time")
+    return f"{error.work} failed {times}, the last time at {moment(error.last)} ({error.worker}): {error.reason}"
 
 
 def _object(found: FlowStatus) -> dict[str, object]:
@@ -154,6 +162,9 @@ def _object(found: FlowStatus) -> dict[str, object]:
         "workers": [
             asdict(worker) | {"started": worker.started.isoformat(), "updated": worker.updated.isoformat()}
             for worker in found.workers
+        ],
+        "errors": [
+            asdict(error) | {"first": error.first.isoformat(), "last": error.last.isoformat()} for error in found.errors
         ],
         "failures": [asdict(failure) | {"file": str(failure.file)} for failure in found.failures],
         "destination_error": found.imports_unknown_because or None,
