@@ -1,1 +1,1 @@
-"""Event queues: an SQLite file, SQS, and a fake in memory. Each passes the port's contract suite unchanged."""
+"""Event queues: an SQLite file and SQS. Each passes the port's contract suite unchanged."""

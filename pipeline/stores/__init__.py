@@ -1,1 +1,1 @@
-"""Object stores: a local directory, an S3 bucket, and a fake in memory. Each passes the port's contract suite unchanged."""
+"""Object stores: a local directory and an S3 bucket. Each passes the port's contract suite unchanged."""

@@ -12,10 +12,10 @@ from pipeline.engine.movers.mover import Mover
 from pipeline.ports.event_queue import EventQueue
 from pipeline.ports.object_store import ObjectStore
 from pipeline.ports.reporter import Event
-from pipeline.queues.memory import MemoryEventQueue
-from pipeline.stores.memory import MemoryObjectStore
 from tests.engine.faulty import MortalQueue, MortalStore
 from tests.engine.world import Faults, ManualClock, MemoryDestination, MemorySource
+from tests.fakes.event_queue import MemoryEventQueue
+from tests.fakes.object_store import MemoryObjectStore
 from tests.fakes.rows import Tables
 
 FLOW = FlowName("crm")

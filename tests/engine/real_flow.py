@@ -14,10 +14,10 @@ from pipeline.engine.verify.repair import InvalidatedStreams, begin_repair
 from pipeline.engine.verify.verifier import Verifier, VerifyRequest
 from pipeline.ports.destination import Destination
 from pipeline.ports.source import Source
-from pipeline.queues.memory import MemoryEventQueue
-from pipeline.stores.memory import MemoryObjectStore
 from tests.engine.moving import RecordingReporter
 from tests.engine.world import ManualClock
+from tests.fakes.event_queue import MemoryEventQueue
+from tests.fakes.object_store import MemoryObjectStore
 
 FLOW = FlowName("crm")
 LIMITS = Limits(event_file_rows=100, range_rows=16)

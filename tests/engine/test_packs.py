@@ -21,13 +21,13 @@ from pipeline.engine.storage.binaries import BinaryFiles
 from pipeline.ports.object_store import ObjectStore, PutCondition
 from pipeline.ports.reporter import BinaryFileFailed, BinaryFileStored
 from pipeline.stores.directory.object_store import DirectoryObjectStore
-from pipeline.stores.memory import MemoryObjectStore
 from tests.connectors.files.moving import described
 from tests.engine.attachments import AttachmentWorld, body_of
 from tests.engine.faulty import MortalStore
 from tests.engine.further import may_crash
 from tests.engine.moving import FLOW, RecordingReporter
 from tests.engine.world import Faults
+from tests.fakes.object_store import MemoryObjectStore
 from tests.loops import on_trio
 
 PACKS = object_keys.packs_prefix(FLOW)

@@ -10,9 +10,9 @@ import anyio
 import pytest
 
 from pipeline.ports.event_queue import EventQueue
-from pipeline.queues.memory import MemoryEventQueue
 from pipeline.queues.sqlite.event_queue import SqliteEventQueue
 from tests.contracts.event_queue import CLAUSES, Clause, Terms, check
+from tests.fakes.event_queue import MemoryEventQueue
 
 TERMS = Terms(visibility_seconds=0.2, max_receives=3)
 

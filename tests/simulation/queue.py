@@ -10,7 +10,7 @@ from anyio import current_time
 from anyio.lowlevel import checkpoint
 
 from pipeline.ports.event_queue import Message, QueueDepth, Receipt, check_bodies
-from pipeline.queues.memory import MemoryEventQueue
+from tests.fakes.event_queue import MemoryEventQueue
 from tests.simulation.faults import Fault, Kind
 from tests.simulation.process import Process
 from tests.simulation.store import READING

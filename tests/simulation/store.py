@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from pipeline.domain.ids import ObjectKey
 from pipeline.ports.object_store import ObjectInfo, OpenBody, PutCondition, StoredObject, Version
-from pipeline.stores.memory import MemoryObjectStore
+from tests.fakes.object_store import MemoryObjectStore
 from tests.simulation.faults import Kind
 from tests.simulation.process import Process
 
