@@ -28,6 +28,8 @@ class Column:
 class StreamSchema:
     """The schema of a stream. `primary_keys` names the columns that identify a row, in key order; never empty.
 
+    `label` is the File Group of the stream; it never changes.
+
     `native` is a JSON object. Under the technology's name it holds what only a destination of the same technology can
     use, for SQLite the statements that create the table and its indexes.
     """

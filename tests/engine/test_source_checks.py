@@ -10,6 +10,7 @@ from random import Random
 import pytest
 
 from pipeline.domain.errors import ConfigurationError
+from pipeline.domain.ids import Label
 from pipeline.domain.keys import Key
 from pipeline.domain.schema import Column, StreamSchema
 from pipeline.engine.movers.mover import Mover
@@ -141,6 +142,13 @@ async def test_a_source_that_breaks_a_rule_once_is_moved_right_afterwards() -> N
         await move(world, [*cut(sorted(changed.items())[6:]), *cut(sorted(changed.items())[:6])])
     await move(world, cut(sorted(changed.items())))
     assert world.destination.tables == {"a": changed}
+
+
+@on_trio
+async def test_a_stream_keeps_its_label() -> None:
+    world = await moved(dict(ROWS))
+    with pytest.raises(ConfigurationError, match="'a' has the label 'b', and 'a' in earlier Movements"):
+        await move(world, cut(ROWS), [replace(schema_of("a"), label=Label("b"))])
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from pipeline.domain.schema import StreamSchema
 from pipeline.engine.export.attempt import ExportAttempt, StoredFiles
 from pipeline.engine.export.chunk_writer import ChunkWriter
 from pipeline.engine.export.group_listing import GroupListing
+from pipeline.engine.export.source_checks import check_label
 from pipeline.engine.export.stream_export import OpenRows, StreamExport
 from pipeline.engine.storage.snapshot_state import SnapshotState
 from pipeline.ports.ranged_source import open_rows_along
@@ -73,6 +74,8 @@ class GroupExport:
             )
         state = attempt.state(schema.stream, carried, adopted)
         known = await state.schema()
+        if known is not None:
+            check_label(known, schema)
         if known is not None and _key_columns(known) != _key_columns(schema):
             adopted = [*adopted, *await self._delete_by_old_key(known, state, adopted)]
             state = attempt.state(schema.stream, carried, adopted)

@@ -50,6 +50,15 @@ def _repeated(names: Sequence[str]) -> str | None:
     return next((name for at, name in enumerate(names) if name in names[:at]), None)
 
 
+def check_label(known: StreamSchema, schema: StreamSchema) -> None:
+    """ConfigurationError when a stream has moved to another group: nothing would order its files across two File Lists."""
+    if known.label != schema.label:
+        raise ConfigurationError(
+            f"The source's stream {schema.stream!r} has the label {schema.label!r}, and {known.label!r} in earlier Movements. "
+            "Give it that label again, or another stream name."
+        )
+
+
 class BlockChecks:
     """Checks the blocks of one stream, in their order. Each error is a ConfigurationError and names the stream."""
 
