@@ -17,8 +17,8 @@ from pipeline.ports.destination import DestinationSession, FileToLoad, LoadOutco
 from pipeline.ports.object_store import OpenBody
 from pipeline.ports.ranged_source import Known
 from pipeline.ports.source import RowBlock, Snapshot, StoreBinary
-from tests.engine.further import WiderWorld
-from tests.engine.moving import FLOW
+from tests.engine.mover_world import FLOW
+from tests.engine.wider_world import WiderWorld
 from tests.engine.world import Faults, MemoryDestination, MemorySession, MemorySource, _MemorySnapshot
 from tests.fakes.rows import MemoryBlock
 

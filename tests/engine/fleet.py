@@ -20,8 +20,8 @@ from pipeline.engine.workers.sweep import Sweep
 from pipeline.ports.destination import Destination
 from pipeline.ports.event_queue import EventQueue
 from pipeline.ports.source import Source
-from tests.engine.faulty import MortalQueue, MortalStore
-from tests.engine.moving import FLOW, World
+from tests.engine.mortal_ports import MortalQueue, MortalStore
+from tests.engine.mover_world import FLOW, World
 from tests.engine.world import CrashError, Faults, MemorySource
 from tests.fakes.event_queue import MemoryEventQueue
 from tests.fakes.rows import Tables

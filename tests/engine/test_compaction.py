@@ -15,9 +15,9 @@ from pipeline.domain.planning.compaction import applicable, is_compact, last_ste
 from pipeline.engine.maintenance.compaction import Compactor
 from pipeline.engine.movements.lifecycle import begin_movement
 from pipeline.ports.object_store import OpenBody, PutCondition, Version
-from tests.engine.faulty import MortalStore
-from tests.engine.further import WiderWorld, may_crash, numbered
-from tests.engine.moving import FLOW
+from tests.engine.mortal_ports import MortalStore
+from tests.engine.mover_world import FLOW
+from tests.engine.wider_world import WiderWorld, may_crash, numbered
 from tests.engine.world import CrashError, Faults
 from tests.loops import on_trio
 

@@ -13,8 +13,8 @@ from pipeline.domain.movement import Flow, Movement, Status
 from pipeline.engine.movements.derived_flows import add_destination, is_behind, sync_with_origin
 from pipeline.ports.destination import Destination
 from tests.engine.fleet import Fleet, WorkerProcess
-from tests.engine.further import WiderWorld, may_crash, numbered
-from tests.engine.moving import FLOW
+from tests.engine.mover_world import FLOW
+from tests.engine.wider_world import WiderWorld, may_crash, numbered
 from tests.engine.world import Faults, MemoryDestination, MemorySource
 from tests.loops import on_trio
 

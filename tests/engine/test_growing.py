@@ -22,8 +22,8 @@ from pipeline.engine.movements.flow_store import FlowStore
 from pipeline.engine.movers.mover import Mover
 from pipeline.ports.destination import DestinationSession, FileToLoad, Loaded, LoadOutcome
 from pipeline.ports.reporter import EventFileImported
-from tests.engine.further import WiderWorld, abandon, numbered
-from tests.engine.moving import FLOW
+from tests.engine.mover_world import FLOW
+from tests.engine.wider_world import WiderWorld, abandon, numbered
 from tests.engine.world import Faults, MemoryDestination, MemorySource
 from tests.loops import on_trio
 

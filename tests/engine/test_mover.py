@@ -20,7 +20,7 @@ from pipeline.engine.movements.context import Limits
 from pipeline.engine.movements.lifecycle import begin_movement
 from pipeline.ports.object_store import PutCondition
 from pipeline.ports.reporter import EventFileStored
-from tests.engine.moving import FLOW, SMALL, World
+from tests.engine.mover_world import FLOW, SMALL, World
 from tests.fakes.rows import Table, Tables
 from tests.loops import on_trio
 

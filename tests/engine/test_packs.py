@@ -23,9 +23,9 @@ from pipeline.ports.reporter import BinaryFileFailed, BinaryFileStored
 from pipeline.stores.directory.object_store import DirectoryObjectStore
 from tests.connectors.files.moving import described
 from tests.engine.attachments import AttachmentWorld, body_of
-from tests.engine.faulty import MortalStore
-from tests.engine.further import may_crash
-from tests.engine.moving import FLOW, RecordingReporter
+from tests.engine.mortal_ports import MortalStore
+from tests.engine.mover_world import FLOW, RecordingReporter
+from tests.engine.wider_world import may_crash
 from tests.engine.world import Faults
 from tests.fakes.object_store import MemoryObjectStore
 from tests.loops import on_trio

@@ -15,8 +15,8 @@ from pipeline.domain.keys import Key
 from pipeline.domain.schema import Column, StreamSchema
 from pipeline.engine.movers.mover import Mover
 from pipeline.ports.source import RowBlock, Snapshot, StoreBinary
-from tests.engine.further import WiderWorld, numbered
-from tests.engine.moving import FLOW
+from tests.engine.mover_world import FLOW
+from tests.engine.wider_world import WiderWorld, numbered
 from tests.engine.world import schema_of
 from tests.fakes.rows import MemoryBlock, Table
 from tests.loops import on_trio

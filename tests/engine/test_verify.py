@@ -20,8 +20,8 @@ from pipeline.engine.verify.stream_comparison import DifferenceSink, StreamCompa
 from pipeline.engine.verify.verifier import VerifyRequest
 from pipeline.ports.ranged_source import Known
 from pipeline.ports.source import RowBlock
-from tests.engine.moving import FLOW
-from tests.engine.verifying import VerifiedWorld, numbered
+from tests.engine.mover_world import FLOW
+from tests.engine.verified_world import VerifiedWorld, numbered
 from tests.fakes.rows import MemoryBlock, Table
 from tests.loops import on_trio
 

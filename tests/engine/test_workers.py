@@ -16,7 +16,7 @@ from pipeline.engine.movements.work_errors import read_errors
 from pipeline.ports.object_store import PutCondition
 from pipeline.ports.source import Source
 from tests.engine.fleet import Fleet, WorkerProcess, numbered
-from tests.engine.moving import FLOW
+from tests.engine.mover_world import FLOW
 from tests.engine.world import Faults
 from tests.fakes.event_queue import MemoryEventQueue
 from tests.loops import on_trio

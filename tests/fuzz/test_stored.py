@@ -10,8 +10,8 @@ from pipeline.domain.errors import PipelineError
 from pipeline.domain.ids import ObjectKey
 from pipeline.domain.movement import Movement, Status
 from pipeline.ports.object_store import PutCondition
-from tests.engine.further import numbered
-from tests.engine.moving import World
+from tests.engine.mover_world import World
+from tests.engine.wider_world import numbered
 from tests.fuzz.holding import check_message, fuzz, in_time
 from tests.fuzz.hostile import altered_bytes, documents
 from tests.loops import run_on_trio

@@ -14,7 +14,7 @@ from pipeline.domain.errors import LeaseLostError
 from pipeline.domain.movement import Status
 from pipeline.ports.event_queue import Message, QueueDepth, Receipt
 from pipeline.queues.sqs.event_queue import SqsEventQueue, open_sqs_queue
-from tests.engine.moving import SMALL, World
+from tests.engine.mover_world import SMALL, World
 from tests.fakes.rows import Tables
 from tests.queues.sqs_queues import NewQueue, new_queue
 from tests.servers.addresses import S3AndSqs

@@ -23,7 +23,7 @@ from pipeline.engine.movements.settlement import Settlement
 from pipeline.engine.storage.event_files import store_event_file
 from pipeline.ports.event_queue import Receipt
 from pipeline.ports.object_store import StoredObject
-from tests.engine.moving import FLOW, SMALL, RecordingReporter, World
+from tests.engine.mover_world import FLOW, SMALL, RecordingReporter, World
 from tests.engine.world import ManualClock, MemoryDestination
 from tests.fakes.event_queue import MemoryEventQueue
 from tests.fakes.object_store import MemoryObjectStore

@@ -11,7 +11,7 @@ from pipeline.engine.movements.flow_store import FlowStore
 from pipeline.engine.movers.mover import Mover
 from pipeline.ports.destination import Destination
 from pipeline.ports.source import Source
-from tests.engine.moving import RecordingReporter
+from tests.engine.mover_world import RecordingReporter
 from tests.engine.world import ManualClock
 from tests.fakes.event_queue import MemoryEventQueue
 from tests.fakes.object_store import MemoryObjectStore

@@ -18,8 +18,8 @@ from pipeline.engine.movements.derived_flows import add_destination
 from pipeline.engine.movements.flow_store import FlowStore
 from pipeline.engine.movers.derived_mover import DerivedMover
 from pipeline.ports.object_store import ObjectInfo
-from tests.engine.faulty import MortalQueue, MortalStore
-from tests.engine.moving import FLOW, World
+from tests.engine.mortal_ports import MortalQueue, MortalStore
+from tests.engine.mover_world import FLOW, World
 from tests.engine.world import CrashError, Faults, MemoryDestination
 from tests.fakes.rows import Table
 

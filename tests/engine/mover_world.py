@@ -12,7 +12,7 @@ from pipeline.engine.movers.mover import Mover
 from pipeline.ports.event_queue import EventQueue
 from pipeline.ports.object_store import ObjectStore
 from pipeline.ports.reporter import Event
-from tests.engine.faulty import MortalQueue, MortalStore
+from tests.engine.mortal_ports import MortalQueue, MortalStore
 from tests.engine.world import Faults, ManualClock, MemoryDestination, MemorySource
 from tests.fakes.event_queue import MemoryEventQueue
 from tests.fakes.object_store import MemoryObjectStore

@@ -10,8 +10,8 @@ from pipeline.engine.movements.context import EngineContext
 from pipeline.engine.movers.mover import Mover
 from pipeline.engine.verify.repair import InvalidatedStreams, begin_repair
 from pipeline.engine.verify.verifier import NoteDifference, Verifier, VerifyRequest
-from tests.engine.faulty import MortalQueue, MortalStore
-from tests.engine.moving import FLOW, World
+from tests.engine.mortal_ports import MortalQueue, MortalStore
+from tests.engine.mover_world import FLOW, World
 from tests.engine.world import Faults, MemorySource
 from tests.fakes.rows import Table
 
