@@ -22,7 +22,7 @@ def unprivileged() -> Iterator[Path]:
         return
     for path in _scratch():
         os.chown(path, NOBODY, NOBODY)
-        with _as_nobody():
+        with _as_unprivileged():
             yield path
 
 
@@ -35,7 +35,7 @@ def _scratch() -> Iterator[Path]:
 
 
 @contextmanager
-def _as_nobody() -> Iterator[None]:
+def _as_unprivileged() -> Iterator[None]:
     os.seteuid(NOBODY)
     try:
         yield

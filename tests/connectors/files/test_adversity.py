@@ -94,7 +94,7 @@ def largest_file(max_bytes: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-async def test_a_content_that_does_not_fit_is_refused_and_leaves_nothing_behind(tmp_path: Path) -> None:
+async def test_a_content_too_large_for_the_disk_is_an_error_and_leaves_nothing(tmp_path: Path) -> None:
     root = tmp_path / "tree"
     binaries = MemoryBinaries()
     line = upsert_line("f", size=len(LARGE), digest=binaries.add(LARGE))
@@ -106,7 +106,7 @@ async def test_a_content_that_does_not_fit_is_refused_and_leaves_nothing_behind(
     assert list((root / ".pipeline-import" / "incoming").iterdir()) == []
 
 
-async def test_directories_that_nobody_may_write_to_are_filled_and_changed_all_the_same(unprivileged: Path) -> None:
+async def test_directories_without_write_permission_are_filled_and_changed(unprivileged: Path) -> None:
     source, destination = unprivileged / "source", unprivileged / "destination"
     leaf = Leaf(b"one", None, 0o400, 1)
     flow = TreeFlow(source, destination)
@@ -141,7 +141,7 @@ async def test_a_directory_widened_by_a_load_that_failed_is_narrowed_again(unpri
     assert (stat.S_IMODE(status.st_mode), status.st_mtime_ns) == (0o555, 5)
 
 
-async def test_a_root_that_is_not_writable_is_refused(unprivileged: Path) -> None:
+async def test_a_root_that_is_not_writable_is_an_error(unprivileged: Path) -> None:
     root = unprivileged / "tree"
     root.mkdir(0o555)
     with pytest.raises(RefusedError, match=r"tree/.*not writable"):
@@ -149,7 +149,7 @@ async def test_a_root_that_is_not_writable_is_refused(unprivileged: Path) -> Non
             pass
 
 
-async def test_marks_that_are_no_database_are_named(tmp_path: Path) -> None:
+async def test_a_state_file_that_is_not_a_database_is_named(tmp_path: Path) -> None:
     (tmp_path / ".pipeline-import").mkdir()
     (tmp_path / ".pipeline-import" / "state.db").write_bytes(b"no database" * 1000)
     with pytest.raises(DamagedError, match=r"state\.db"):

@@ -97,7 +97,7 @@ async def test_a_file_that_is_cut_while_it_is_read_is_read_again(tmp_path: Path)
     assert (row["size"], content) == (5000, b"x" * 5000)
 
 
-async def test_a_file_that_never_holds_still_is_stored_from_a_copy_and_named(tmp_path: Path) -> None:
+async def test_a_file_that_changes_at_every_reading_is_stored_from_a_copy_and_named(tmp_path: Path) -> None:
     file = tmp_path / "f"
     file.write_bytes(b"\0" * LARGE)
     counter = iter(range(1, 100))

@@ -1,4 +1,4 @@
-"""What the files destination does with records, and what it refuses to do."""
+"""How the files destination applies records, and which it rejects."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def loader(tmp_path: Path) -> Loader:
     "path",
     ["../x", "a/../../x", "..", "/etc/x", "//x", "", "a//b", "a/", "./x", ".", "a\0b", ".pipeline-import/state.db"],
 )
-async def test_a_path_that_is_no_place_below_the_root_is_rejected(loader: Loader, tmp_path: Path, path: str) -> None:
+async def test_a_path_that_does_not_lead_below_the_root_is_rejected(loader: Loader, tmp_path: Path, path: str) -> None:
     outcome = await loader.load(loader.file(path, b"evil"), loader.file("good", b"good"), delete_line(path + "x/.."))
     (rejection,) = outcome.rejections
     assert (rejection.line, rejection.column) == (2, "path")
@@ -112,7 +112,7 @@ async def test_a_record_takes_the_place_of_a_link_and_does_not_write_to_its_targ
     assert (loader.root / "f").read_bytes() == b"new"
 
 
-async def test_a_link_in_place_of_the_metadata_directory_is_refused(loader: Loader, tmp_path: Path) -> None:
+async def test_a_link_in_place_of_the_metadata_directory_is_an_error(loader: Loader, tmp_path: Path) -> None:
     (tmp_path / "outside").mkdir()
     loader.root.mkdir()
     (loader.root / ".pipeline-import").symlink_to("../outside")
@@ -133,7 +133,7 @@ async def test_a_link_in_place_of_the_metadata_directory_is_refused(loader: Load
         ({"kind": "symlink", "target": None}, "target"),
     ],
 )
-async def test_a_value_that_means_nothing_is_rejected(loader: Loader, values: dict[str, object], column: str) -> None:
+async def test_an_invalid_value_is_rejected(loader: Loader, values: dict[str, object], column: str) -> None:
     (rejection,) = (await loader.load(loader.file("x", b"x", **values))).rejections
     assert (rejection.key, rejection.column) == ('["x"]', column)
     assert loader.names() == set()
@@ -147,7 +147,7 @@ async def test_a_name_that_the_file_system_cannot_hold_is_rejected(loader: Loade
     assert (loader.names(), loader.staged()) == ({b"y"}, [])
 
 
-async def test_a_line_that_is_no_record_damages_the_whole_file(loader: Loader) -> None:
+async def test_a_line_that_is_not_a_record_fails_the_whole_file(loader: Loader) -> None:
     for line in (b"{}\n", b"[]\n", b'{"upsert":1}\n', b"{\n", b'{"upsert":{"path":{"$t":1}}}\n'):
         with pytest.raises(DamagedError):
             await loader.load(loader.file("x", b"x"), line)
@@ -175,7 +175,7 @@ async def test_a_content_that_is_damaged_leaves_the_old_file(loader: Loader) -> 
         assert file_id(1, 2) not in await session.marks()
 
 
-async def test_a_file_that_is_there_already_is_not_written_again(loader: Loader) -> None:
+async def test_a_file_that_exists_is_not_written_again(loader: Loader) -> None:
     await loader.load(loader.file("x", b"content"))
     inode = (loader.root / "x").stat().st_ino
     outcome = await loader.load(loader.file("x", b"content", mode=0o600))
@@ -234,7 +234,7 @@ def folded(fd: int, name: bytes) -> bytes:
     return next((other for other in map(os.fsencode, os.listdir(fd)) if other.lower() == name.lower()), name)
 
 
-async def test_where_names_differ_in_case_only_and_are_one_the_second_is_set_aside(loader: Loader) -> None:
+async def test_the_second_of_two_names_that_are_one_to_the_file_system_is_rejected(loader: Loader) -> None:
     loader.destination = FilesDestination(loader.root, listed_name=folded)
     lines = [
         upsert_line("Dir", "directory", mode=0o755),
@@ -254,12 +254,12 @@ async def test_where_names_differ_in_case_only_and_are_one_the_second_is_set_asi
     assert {path.name: path.read_bytes() for path in loader.root.glob("[rR]*")} == {"readme": b"small"}
 
 
-async def test_names_that_differ_in_case_only_are_two_files_where_the_file_system_says_so(loader: Loader) -> None:
+async def test_names_that_differ_in_case_are_two_files_on_a_case_sensitive_file_system(loader: Loader) -> None:
     await loader.load(loader.file("README", b"big"), loader.file("readme", b"small"))
     assert loader.names() == {b"README", b"readme"}
 
 
-async def test_what_is_missing_on_the_way_to_a_file_is_made(loader: Loader) -> None:
+async def test_missing_parent_directories_are_created(loader: Loader) -> None:
     await loader.load(*(loader.file(f"a/b/{number}", b"x") for number in range(20)))
     assert (loader.root / "a" / "b" / "19").read_bytes() == b"x"
 
@@ -310,7 +310,7 @@ async def test_two_flows_may_fill_one_directory(loader: Loader) -> None:
     assert loader.names() == {b"x", b"y"}
 
 
-async def test_columns_that_a_tree_has_no_place_for_are_named_and_another_schema_is_refused(loader: Loader) -> None:
+async def test_columns_that_a_tree_cannot_hold_are_named_and_another_schema_is_an_error(loader: Loader) -> None:
     file = to_load(file_id(1), [], loader.binaries)
     schema = file.header.schema
     wider = type(schema)(

@@ -1,4 +1,4 @@
-"""What the files source says of a tree, and what it refuses to say."""
+"""How the files source describes a tree, and what it cannot describe."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ async def hashes(source: FilesSource) -> list[bytes]:
             return found
 
 
-async def test_a_row_says_all_that_is_moved_of_a_file(tmp_path: Path) -> None:
+async def test_a_row_describes_a_file(tmp_path: Path) -> None:
     file = tmp_path / "f"
     file.write_bytes(b"content")
     file.chmod(0o4751)
@@ -73,17 +73,17 @@ async def test_names_and_targets_that_are_not_utf8_are_carried_as_bytes(tmp_path
     assert (row["path"], row["target"]) == ({"$text": "/w=="}, {"$text": "/g=="})
 
 
-async def test_special_files_are_passed_over_and_named(tmp_path: Path) -> None:
+async def test_special_files_are_skipped_and_named(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "z").touch()
     with socket.socket(socket.AF_UNIX) as server, capture_logs() as logs:
         server.bind(str(tmp_path / "socket"))
         assert await keys_of(FilesSource(tmp_path)) == [("z",)]
-    told = [(log["event"], log["path"], log["kind"], log["skipped"]) for log in logs]
-    assert told == [("special_file_skipped", "pipe", "fifo", 1), ("special_file_skipped", "socket", "socket", 2)]
+    logged = [(log["event"], log["path"], log["kind"], log["skipped"]) for log in logs]
+    assert logged == [("special_file_skipped", "pipe", "fifo", 1), ("special_file_skipped", "socket", "socket", 2)]
 
 
-async def test_what_is_excluded_is_no_part_of_the_tree_nor_is_what_an_import_keeps_there(tmp_path: Path) -> None:
+async def test_excluded_paths_and_import_metadata_are_not_part_of_the_tree(tmp_path: Path) -> None:
     for path in (".pipeline-import/incoming", "a/.pipeline-import", "a/home/b", "a-home"):
         (tmp_path / path).mkdir(parents=True)
     source = FilesSource(tmp_path, exclude=[tmp_path / "a" / "home", tmp_path.parent / "elsewhere"])
@@ -114,7 +114,7 @@ async def test_a_file_that_may_not_be_read_is_named(unprivileged: Path) -> None:
         await rows_of(FilesSource(unprivileged), MemoryBinaries())
 
 
-async def test_a_time_that_no_integer_column_holds_is_refused_by_name(tmp_path: Path) -> None:
+async def test_a_time_that_no_integer_column_holds_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "f").touch()
     os.utime(tmp_path / "f", ns=(0, 2**63))
     if (tmp_path / "f").stat().st_mtime_ns != 2**63:
@@ -145,7 +145,7 @@ async def test_with_checksum_a_file_that_was_only_touched_by_name_keeps_its_hash
     assert (before[0] == after[0], before[1] == after[1]) == (False, True)
 
 
-async def test_what_a_directory_holds_may_be_more_than_a_block(tmp_path: Path) -> None:
+async def test_a_directory_may_have_more_entries_than_a_block(tmp_path: Path) -> None:
     for number in range(1203):
         (tmp_path / str(number)).touch()
     assert [key[0] for key in await keys_of(FilesSource(tmp_path))] == sorted(str(number) for number in range(1203))

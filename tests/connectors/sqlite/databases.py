@@ -31,7 +31,7 @@ def run(path: Path, *statements: str, values: Sequence[Sequence[apsw.SQLiteValue
 
 
 def rows(path: Path, statement: str) -> list[tuple[object, ...]]:
-    """Return what a query gives."""
+    """Return the rows of a query."""
     connection = apsw.Connection(str(path))
     try:
         return list(connection.execute(statement).fetchall())
@@ -99,7 +99,7 @@ async def export(path: Path) -> list[FileToLoad]:
 
 
 async def copy(source: Path, destination: Path) -> list[Violation]:
-    """Move all tables once, expecting that nothing is set aside; return what `finish` found."""
+    """Move all tables once, expecting no rejected record; return what `finish` found."""
     files = await export(source)
     async with SqliteDestination(destination).open(FLOW) as session:
         for file in files:
@@ -118,6 +118,6 @@ async def load(destination: Path, file: FileToLoad, after: Sequence[EventFileId]
 
 
 async def retry(destination: Path) -> list[Rejection]:
-    """Try again what is set aside."""
+    """Retry the rejected records."""
     async with SqliteDestination(destination).open(FLOW) as session:
         return list(await session.retry_rejected())

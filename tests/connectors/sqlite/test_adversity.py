@@ -37,7 +37,7 @@ async def test_a_locked_database_is_a_passing_condition(path: Path) -> None:
     assert len(held(path)) == 2
 
 
-async def test_a_full_disk_refuses_the_file_and_leaves_nothing_of_it(path: Path) -> None:
+async def test_a_full_disk_fails_the_file_and_leaves_nothing_of_it(path: Path) -> None:
     await load(path, items(item(1, "x")))
     connection = open_destination(path, 1.0)
     pages = connection.execute("PRAGMA page_count").get
@@ -60,14 +60,14 @@ def test_a_place_of_another_kind_is_named_and_left_as_it_is(path: Path, tmp_path
     assert path.read_bytes() == b"not a database at all " * 100
 
 
-async def test_a_damaged_database_is_told(path: Path) -> None:
+async def test_a_damaged_database_is_an_error(path: Path) -> None:
     await load(path, items(*[item(n, "x" * 500) for n in range(2000)]))
     spoil(path, 100)
     with pytest.raises(DamagedError, match=r"destination\.db"):
         await load(path, items(item(1, "y"), chunk=1))
 
 
-async def test_a_trigger_that_rolls_back_refuses_the_file(path: Path) -> None:
+async def test_a_trigger_that_rolls_back_fails_the_file(path: Path) -> None:
     run(
         path,
         "CREATE TABLE item (id INTEGER PRIMARY KEY, name, size)",
@@ -78,7 +78,7 @@ async def test_a_trigger_that_rolls_back_refuses_the_file(path: Path) -> None:
     assert held(path) == []
 
 
-async def test_a_trigger_that_aborts_sets_the_record_aside(path: Path) -> None:
+async def test_a_trigger_that_aborts_rejects_the_record(path: Path) -> None:
     run(
         path,
         "CREATE TABLE item (id INTEGER PRIMARY KEY, name, size)",
@@ -89,7 +89,7 @@ async def test_a_trigger_that_aborts_sets_the_record_aside(path: Path) -> None:
     assert [row[0] for row in held(path)] == [0, 1, 2, 4]
 
 
-async def test_foreign_keys_do_not_mind_the_order(path: Path) -> None:
+async def test_rows_may_be_loaded_before_those_they_refer_to(path: Path) -> None:
     run(
         path,
         "CREATE TABLE item (id INTEGER PRIMARY KEY, name, size REFERENCES item(id))",
@@ -126,7 +126,7 @@ anyio.run(main)
 
 
 @pytest.mark.parametrize("exists", [True, False])
-def test_a_place_that_is_not_writable_is_refused(tmp_path: Path, exists: bool) -> None:
+def test_a_destination_that_is_not_writable_is_refused(tmp_path: Path, exists: bool) -> None:
     path = tmp_path / "destination.db"
     if exists:
         run(path, "CREATE TABLE other (a)")

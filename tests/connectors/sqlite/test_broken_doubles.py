@@ -1,4 +1,4 @@
-"""The contract suites notice what they are for: each of these doubles breaks one promise, and some fact fails."""
+"""Each of these doubles breaks one clause of a port, and some test of its contract suite fails."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ async def test_two_rows_may_swap_a_unique_value(path: Path) -> None:
     assert held(path) == [(1, "b", None), (2, "a", None)]
 
 
-async def test_a_swap_across_the_whole_file_goes_in_and_the_culprit_beside_it_does_not(path: Path) -> None:
+async def test_a_swap_across_the_whole_file_is_applied_and_the_failing_record_rejected(path: Path) -> None:
     run(
         path,
         "CREATE TABLE item (id INTEGER PRIMARY KEY, name TEXT UNIQUE, size CHECK (size IS NOT 13))",
@@ -100,7 +100,7 @@ async def test_a_swap_across_the_whole_file_goes_in_and_the_culprit_beside_it_do
         ("name TEXT, size", b'{"delete":{}}\n', "the key column id is missing", None),
     ],
 )
-async def test_a_record_that_does_not_fit_is_set_aside_with_the_reason(
+async def test_a_record_that_does_not_fit_is_rejected_with_the_reason(
     path: Path, rule: str, line: bytes, reason: str, column: str | None
 ) -> None:
     run(path, f"CREATE TABLE item (id INTEGER PRIMARY KEY, {rule})", "INSERT INTO item VALUES (7, 'taken', 1)")
@@ -112,7 +112,7 @@ async def test_a_record_that_does_not_fit_is_set_aside_with_the_reason(
     assert orjson.loads(str(kept[0], "utf-8") if isinstance(kept[0], bytes) else "") == orjson.loads(line)
 
 
-async def test_a_strict_table_sets_a_wrong_type_aside(path: Path) -> None:
+async def test_a_strict_table_rejects_a_wrong_type(path: Path) -> None:
     run(path, "CREATE TABLE item (id INTEGER PRIMARY KEY, name TEXT, size INTEGER) STRICT")
     loaded = await load(path, items(item(1, "x", "much"), item(2, "y", 2)))
     assert [(r.reason, r.column) for r in loaded.rejections] == [
@@ -133,7 +133,7 @@ async def test_conflict_clauses_of_the_table_lose_no_row(path: Path, clause: str
     assert held(path) == [(1, "a", 1), (3, "c", None)]
 
 
-async def test_what_is_set_aside_goes_in_when_the_reason_is_gone(path: Path) -> None:
+async def test_a_rejected_record_is_applied_when_the_reason_is_gone(path: Path) -> None:
     run(path, "CREATE TABLE item (id INTEGER PRIMARY KEY, name TEXT UNIQUE, size)", "INSERT INTO item VALUES (1,'a',0)")
     file = items(item(2, "a"), item(3, "c"))
     await load(path, file)
@@ -146,7 +146,7 @@ async def test_what_is_set_aside_goes_in_when_the_reason_is_gone(path: Path) -> 
 
 
 @pytest.mark.parametrize("last", [item(400, "fine"), delete(400)])
-async def test_a_later_record_of_the_same_file_takes_the_place_of_one_set_aside(path: Path, last: bytes) -> None:
+async def test_a_later_record_of_the_same_file_replaces_a_rejected_one(path: Path, last: bytes) -> None:
     run(
         path, "CREATE TABLE item (id INTEGER PRIMARY KEY, name TEXT UNIQUE, size)", "INSERT INTO item VALUES (-1,'a',0)"
     )
@@ -158,7 +158,7 @@ async def test_a_later_record_of_the_same_file_takes_the_place_of_one_set_aside(
     assert rows(path, "SELECT name FROM item WHERE id = 400") == ([("fine",)] if b"upsert" in last else [])
 
 
-async def test_a_delete_spares_the_row_that_a_collation_holds_to_be_the_same(path: Path) -> None:
+async def test_a_delete_does_not_delete_a_row_whose_key_only_a_collation_makes_equal(path: Path) -> None:
     run(
         path,
         "CREATE TABLE item (id TEXT COLLATE NOCASE PRIMARY KEY, name, size)",
@@ -168,7 +168,7 @@ async def test_a_delete_spares_the_row_that_a_collation_holds_to_be_the_same(pat
     assert held(path) == [("ABC", "new", None)]
 
 
-async def test_columns_that_have_appeared_are_added(path: Path) -> None:
+async def test_new_columns_are_added(path: Path) -> None:
     run(path, "CREATE TABLE item (id INTEGER PRIMARY KEY)", "INSERT INTO item VALUES (1)")
     columns = (
         *ITEM.columns,
@@ -182,14 +182,14 @@ async def test_columns_that_have_appeared_are_added(path: Path) -> None:
     assert held(path) == [(1, None, None, 3, None, None), (2, "x", 1, 4, "now", 0)]
 
 
-async def test_a_column_generated_at_the_destination_is_skipped_and_told(path: Path) -> None:
+async def test_a_column_generated_at_the_destination_is_skipped_and_reported(path: Path) -> None:
     run(path, "CREATE TABLE item (id INTEGER PRIMARY KEY, name TEXT, size AS (length(name)))")
     loaded = await load(path, items(item(1, "four", 99)))
     assert loaded.skipped_columns == ("size",)
     assert held(path) == [(1, "four", 4)]
 
 
-async def test_a_record_without_some_column_leaves_that_as_it_is(path: Path) -> None:
+async def test_a_record_without_a_column_leaves_its_value(path: Path) -> None:
     run(
         path,
         "CREATE TABLE item (id INTEGER PRIMARY KEY, name TEXT, size DEFAULT 5)",
@@ -199,7 +199,7 @@ async def test_a_record_without_some_column_leaves_that_as_it_is(path: Path) -> 
     assert held(path) == [(1, "b", 2), (2, "c", 5)]
 
 
-async def test_a_table_without_a_unique_key_is_named_with_the_statement_that_helps(path: Path) -> None:
+async def test_a_table_without_a_unique_key_is_named_with_the_statement_to_run(path: Path) -> None:
     run(path, "CREATE TABLE item (id INTEGER, name TEXT, size)")
     with pytest.raises(ConfigurationError, match="CREATE UNIQUE INDEX") as caught:
         await load(path, items(item(1, "x")))
@@ -225,7 +225,7 @@ async def test_a_table_without_a_unique_key_is_named_with_the_statement_that_hel
         "CREATE TABLE item (id INTEGER PRIMARY KEY, name DEFAULT (load_extension('x')), size CHECK (nosuch(size)))",
     ],
 )
-async def test_a_statement_that_does_not_just_make_the_table_is_not_run(path: Path, statement: object) -> None:
+async def test_a_statement_that_does_more_than_create_the_table_is_not_run(path: Path, statement: object) -> None:
     run(path, "CREATE TABLE other (a)")
     before = rows(path, "SELECT * FROM sqlite_schema")
     schema = StreamSchema(
@@ -245,7 +245,9 @@ async def test_a_statement_that_does_not_just_make_the_table_is_not_run(path: Pa
         "DROP TABLE item",
     ],
 )
-async def test_a_statement_that_does_not_just_make_an_index_is_not_run_but_told(path: Path, statement: str) -> None:
+async def test_a_statement_that_does_more_than_create_an_index_is_reported_and_not_run(
+    path: Path, statement: str
+) -> None:
     run(path, "CREATE TABLE other (a)")
     native = {"create_table": "CREATE TABLE item (id INTEGER PRIMARY KEY, name, size)", "indexes": [statement]}
     schema = StreamSchema(ITEM.stream, ITEM.label, ITEM.columns, ITEM.primary_keys, {"sqlite": native})
@@ -258,19 +260,19 @@ async def test_a_statement_that_does_not_just_make_an_index_is_not_run_but_told(
 
 
 @pytest.mark.parametrize("name", ["_pipeline_marks", "_PIPELINE_x", "sqlite_sequence", "SQLITE_x"])
-async def test_a_stream_cannot_take_the_place_of_our_own_tables(path: Path, name: str) -> None:
+async def test_a_stream_cannot_have_the_name_of_a_reserved_table(path: Path, name: str) -> None:
     schema = StreamSchema(StreamName(name), Label(name), ITEM.columns, ITEM.primary_keys)
     with pytest.raises(ConfigurationError, match="reserved"):
         await load(path, file_to_load(schema, [item(1, "x")]))
 
 
-async def test_a_line_that_is_not_json_refuses_the_whole_file(path: Path) -> None:
+async def test_a_line_that_is_not_json_fails_the_whole_file(path: Path) -> None:
     with pytest.raises(DamagedError, match="line 3 is not JSON"):
         await load(path, items(item(1, "x"), b"{oops\n"))
     assert rows(path, "SELECT name FROM sqlite_schema") == []
 
 
-async def test_broken_promises_are_counted_and_left_as_they_are(tmp_path: Path, path: Path) -> None:
+async def test_violated_constraints_are_counted_and_the_rows_left(tmp_path: Path, path: Path) -> None:
     source = tmp_path / "source.db"
     run(
         source,
@@ -311,7 +313,7 @@ async def test_tagged_values_are_stored_as_what_they_mean(path: Path) -> None:
     ]
 
 
-async def test_text_broken_in_another_encoding_is_set_aside(tmp_path: Path, path: Path) -> None:
+async def test_text_that_is_not_valid_in_another_encoding_is_rejected(tmp_path: Path, path: Path) -> None:
     source = tmp_path / "source.db"
     run(
         source,

@@ -81,7 +81,7 @@ async def test_a_table_whose_columns_hide_every_row_number_is_listed_and_cannot_
         assert (await read_stream(snapshot, u)).keys == []
 
 
-async def test_columns_are_told_as_they_are_declared(path: Path) -> None:
+async def test_columns_are_described_as_they_are_declared(path: Path) -> None:
     run(
         path,
         "CREATE TABLE t (id INTEGER PRIMARY KEY, n VARCHAR(10) NOT NULL DEFAULT 'x''y', r DOUBLE, b BLOB, d DATETIME "
@@ -122,7 +122,7 @@ async def lines_of(path: Path, wanted: Callable[[int, int], Sequence[int]]) -> l
 
 
 @pytest.mark.parametrize("spoilt", [False, True])
-async def test_lines_made_as_rows_are_read_are_those_made_later(
+async def test_lines_made_while_rows_are_read_equal_those_made_later(
     path: Path, monkeypatch: pytest.MonkeyPatch, spoilt: bool
 ) -> None:
     """Once most rows of a block were wanted, the lines of the next are made while it is read."""
@@ -152,7 +152,7 @@ async def test_lines_made_as_rows_are_read_are_those_made_later(
     assert sum(made) == len(thirds)
     made.clear()
     found = await lines_of(path, most_then_all)
-    assert sum(made) > len(found)  # some were made that nobody wanted
+    assert sum(made) > len(found)  # some were made in advance and not asked for
     expected = await lines_of(path, lambda _, size: range(size))
     assert len(expected) == 2000
     assert set(thirds) < set(expected)
@@ -162,7 +162,7 @@ async def test_lines_made_as_rows_are_read_are_those_made_later(
     assert numbers == sorted(set(numbers))
 
 
-async def test_a_writer_goes_on_while_a_database_in_wal_mode_is_read(path: Path) -> None:
+async def test_a_writer_continues_while_a_database_in_wal_mode_is_read(path: Path) -> None:
     run(path, "PRAGMA journal_mode=WAL", "CREATE TABLE t (a INTEGER PRIMARY KEY)", "INSERT INTO t VALUES (1)")
     async with SqliteSource(path).open_snapshot() as snapshot:
         schema = (await snapshot.streams())[0]
@@ -203,7 +203,7 @@ def test_a_file_of_another_kind_is_named(path: Path, content: bytes) -> None:
         anyio.run(streams, path)
 
 
-async def test_a_directory_is_no_database(tmp_path: Path) -> None:
+async def test_a_directory_is_not_a_database(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="is not a file"):
         await streams(tmp_path)
 
@@ -213,7 +213,7 @@ def test_an_empty_file_is_an_empty_database(path: Path) -> None:
     assert anyio.run(streams, path) == []
 
 
-async def test_a_damaged_page_is_told_with_the_file_and_the_table(path: Path) -> None:
+async def test_a_damaged_page_is_reported_with_the_file_and_the_table(path: Path) -> None:
     run(path, "CREATE TABLE t (a INTEGER PRIMARY KEY, b TEXT)")
     run(path, "INSERT INTO t VALUES (?, ?)", values=[(n, "x" * 500) for n in range(500)])
     spoil(path, 8192, -4096)
@@ -221,7 +221,7 @@ async def test_a_damaged_page_is_told_with_the_file_and_the_table(path: Path) ->
         await read_first(SqliteSource(path))
 
 
-async def test_a_damaged_schema_is_told_with_the_file(path: Path) -> None:
+async def test_a_damaged_schema_is_reported_with_the_file(path: Path) -> None:
     run(path, "CREATE TABLE t (a)")
     spoil(path, 100)
     with pytest.raises(DamagedError, match=r"source\.db: the database is damaged"):
@@ -267,20 +267,20 @@ except Exception as error:
 """
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to be somebody who may not write")
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become a user who may not write")
 def test_a_database_in_wal_mode_is_read_from_a_directory_that_is_not_writable(tmp_path: Path) -> None:
     path = _readable_by_all(tmp_path)
-    assert _as_nobody(path) == "[(1,)]\n"
+    assert _as_unprivileged(path) == "[(1,)]\n"
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to be somebody who may not write")
-def test_what_is_in_a_log_that_cannot_be_read_is_not_passed_over(tmp_path: Path) -> None:
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become a user who may not write")
+def test_a_log_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
     path = _readable_by_all(tmp_path)
     path.with_name("source.db-wal").write_bytes(b"something")
-    assert _as_nobody(path).startswith(("ConfigurationError", "RefusedError"))
+    assert _as_unprivileged(path).startswith(("ConfigurationError", "RefusedError"))
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to be somebody who may not write")
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become a user who may not write")
 def test_a_write_during_a_read_without_locks_is_noticed(tmp_path: Path) -> None:
     path = _readable_by_all(tmp_path)
     reader = subprocess.Popen(
@@ -307,6 +307,6 @@ def _readable_by_all(tmp_path: Path) -> Path:
     return path
 
 
-def _as_nobody(path: Path) -> str:
+def _as_unprivileged(path: Path) -> str:
     command = [sys.executable, "-c", UNPRIVILEGED, str(path)]
     return subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout
