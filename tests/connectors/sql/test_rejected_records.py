@@ -28,7 +28,7 @@ def test_a_batch_is_split_until_each_failing_record_is_alone() -> None:
         tried.append(part)
         return "no threes" if 3 in part else None
 
-    def halves(part: range, _reason: str) -> Sequence[range]:
+    def halves(part: range, _reason: str | None) -> Sequence[range]:
         return part[: len(part) // 2], part[len(part) // 2 :]
 
     assert list(apply_split(range(8), attempt, halves)) == [
