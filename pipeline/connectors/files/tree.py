@@ -1,9 +1,8 @@
 """A directory tree as entries in key order, without following links and without holding the tree in memory.
 
-The order is that of whole paths as bytes. A walk that sorts each directory by name gives another order: `/` sorts after
-`-` and before `0`, so `a-b` comes between the directory `a` and `a/x`. Therefore a directory gives two items to sort
-among its siblings: `a`, its own record, and `a/`, everything below it. Every path below it begins with `a/`, and no
-path of a sibling does, so the paths below are consecutive.
+The order is that of whole paths as bytes, not of a walk that sorts each directory by name: `/` sorts after `-`, so `a-b`
+comes between the directory `a` and `a/x`. Therefore a directory gives two items to sort among its siblings: `a`, its own
+record, and `a/`, everything below it. No path of a sibling begins with `a/`, so the paths below are consecutive.
 
 Memory holds one list of names for each level of the current path. An entry is examined only when its turn comes.
 """

@@ -1,13 +1,11 @@
 """Applying one Event File to a tree.
 
-All lines are read and checked before the first record is applied; meanwhile they lie in an unnamed temporary file. Then
+All lines are read and checked before the first record is applied; meanwhile they are in an unnamed temporary file. Then
 come the deletes, from the innermost outwards, and after them the upserts in the order of the file: of each batch the
-directories and links first, then the contents of its files, a few at a time. So the path of an entry whose kind changes
-is free.
+directories and links first, then the contents of its files. So the path of an entry whose kind changes is free.
 
-Two things may have to wait for a later Event File of the stream, because `a` is in one and `a/x` in the next: the removal
-of a directory that is not empty yet, and a file or link to be placed where such a directory is. They are retried at the
-end of every load, and finally by `retry_rejected` and `finish`.
+`a` may be in one Event File and `a/x` in the next. So the removal of a directory that is not empty, and a file or link in
+place of such a directory, may have to wait: they are retried at the end of every load, and by `retry_rejected` and `finish`.
 """
 
 from __future__ import annotations

@@ -1,10 +1,8 @@
 """The state of imports into a tree, in one SQLite file in its metadata directory: `.pipeline-import/state.db`.
 
-- marks: the Event Files that are imported;
-- set_aside: records that are not applied, with their lines;
-- directories: the permissions and times that directories get when everything below them is in place. Those of an
-  existing directory are stored before the pipeline changes it, so that a crash in between loses neither;
-- removals: directories to remove once they are empty.
+`marks` are the imported Event Files, `set_aside` the pending records, `removals` the directories to remove once they are
+empty. `directories` has the permissions and times that directories get when everything below them is in place; those of
+an existing directory are stored before the pipeline changes it, so that a crash in between does not lose them.
 
 It has a rollback journal, not a write-ahead log: that works on network file systems too, and commits are few.
 """

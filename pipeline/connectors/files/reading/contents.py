@@ -1,15 +1,13 @@
 """Reading the content of a file that its owner may be writing.
 
-An upsert's size and modification time come from one status of the open file. Its digest is of the bytes read after that
-status was taken, at most as many as the file had then. A log that only grows therefore gives exactly what it held at
-that moment. A file that changed in another way is read again, at most `ATTEMPTS` times; after that the last reading
-stands, and the log event `file_changed_while_read` names the file.
+An upsert's size and modification time come from one status of the open file, its digest from the bytes read after that,
+at most as many as the file had then. A log that only grows therefore gives exactly what it held at that moment. A file
+that changed in another way is read again, at most `ATTEMPTS` times; then the last reading stands, and is logged.
 
-The next Movement corrects such a content: the hash of a row is of the older status with which its block was built, so the
-next Movement sees another hash and reads the file again. This requires that a change after the reading shows in the
-status. It does not when it falls into the same tick of the file system's clock as the change before it (git calls such
-an entry racily clean), so a file is read only when its last change is older than `TICK_SECONDS`. A program that writes
-through a memory map may have its change dated later than it happened; such a change shows in a later Movement.
+The next Movement corrects such a content: a row's hash is of the older status with which its block was built, so the next
+Movement sees another hash. For that, a change after the reading must show in the status. It does not in the same tick of
+the file system's clock as the change before it (git calls such an entry racily clean), so a file is read only when its
+last change is older than `TICK_SECONDS`. Writes through a memory map may be dated later; they show in a later Movement.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
 """Loading the records of an Event File into a table, inside a transaction of the caller.
 
-The fast path is a statement of some 200 rows. When SQLite rejects one, its rows are upserted one by one. If a row is
-rejected then, all their keys are deleted before the first upsert, so that two rows may swap a unique value. If that
-fails, the rows are split until each rejected record is alone. A record that another row blocked is retried at the end of
-the file.
+The fast path is a statement of some 200 rows. If SQLite rejects it, the rows are upserted one by one. If one is rejected,
+all their keys are deleted first, so that rows may swap a unique value. If that fails, the rows are split until each
+rejected record is alone. A record that another row blocked is retried at the end of the file.
 """
 
 from __future__ import annotations
