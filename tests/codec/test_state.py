@@ -10,7 +10,7 @@ from pipeline.codec.state import StateReader, encode_range, encode_state_head, e
 from pipeline.domain.comparison.diff import HASH_BYTES
 from pipeline.domain.errors import DamagedError
 from pipeline.domain.keys import Key, RawText
-from tests.engine.world import schema_of
+from tests.fakes.rows import schema_of
 
 _keys = st.lists(st.tuples(st.integers(-(2**63), 2**63 - 1), st.one_of(st.binary(), st.just(RawText(b"\xff")))))
 

@@ -12,7 +12,7 @@ from pipeline.domain.event_file import Header, KeyRange
 from pipeline.domain.ids import EventFileId, FlowName, Phase, StreamName
 from pipeline.domain.keys import Key, order
 from pipeline.domain.planning.overlay import segments
-from tests.engine.world import schema_of
+from tests.fakes.rows import schema_of
 
 _bounds = st.none() | st.integers(0, 12).map(lambda number: (number,))
 

@@ -20,11 +20,12 @@ from pipeline.engine.workers.sweep import Sweep
 from pipeline.ports.destination import Destination
 from pipeline.ports.event_queue import EventQueue
 from pipeline.ports.source import Source
-from tests.engine.mortal_ports import MortalQueue, MortalStore
 from tests.engine.mover_world import FLOW, World
-from tests.engine.world import CrashError, Faults, MemorySource
+from tests.fakes.calling import CallingQueue, CallingStore
+from tests.fakes.calls import CrashError, Faults
 from tests.fakes.event_queue import MemoryEventQueue
 from tests.fakes.rows import Tables
+from tests.fakes.source import MemorySource
 
 LIMITS = Limits(
     event_file_rows=4, range_rows=3, sweep_seconds=5.0, visibility_seconds=30.0, progress_seconds=2.0, shard_files=2
@@ -95,8 +96,8 @@ class WorkerProcess:
 
     async def _run(self, stop: anyio.Event) -> None:
         fleet = self.fleet
-        store, imports = MortalStore(fleet.store, self.faults), MortalQueue(fleet.queue, self.faults)
-        exports = MortalQueue(fleet.exports, self.faults)
+        store, imports = CallingStore(fleet.store, self.faults), CallingQueue(fleet.queue, self.faults)
+        exports = CallingQueue(fleet.exports, self.faults)
         flows = FlowStore(store, fleet.clock)
         context = EngineContext(store, imports, fleet.clock, fleet.reporter, flows, fleet.limits, self.only_flows)
         async with anyio.create_task_group() as group:
@@ -111,7 +112,7 @@ class WorkerProcess:
         return MemorySource(self.fleet.tables, self.faults)
 
     def _destination(self, flow: Flow) -> Destination:
-        return replace(self.fleet.destination, faults=self.faults)
+        return replace(self.fleet.destination, calls=self.faults)
 
     @property
     def imported(self) -> list[str]:

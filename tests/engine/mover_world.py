@@ -12,11 +12,14 @@ from pipeline.engine.movers.mover import Mover
 from pipeline.ports.event_queue import EventQueue
 from pipeline.ports.object_store import ObjectStore
 from pipeline.ports.reporter import Event
-from tests.engine.mortal_ports import MortalQueue, MortalStore
-from tests.engine.world import Faults, ManualClock, MemoryDestination, MemorySource
+from tests.fakes.calling import CallingQueue, CallingStore
+from tests.fakes.calls import Faults
+from tests.fakes.clock import ManualClock
+from tests.fakes.destination import MemoryDestination
 from tests.fakes.event_queue import MemoryEventQueue
 from tests.fakes.object_store import MemoryObjectStore
 from tests.fakes.rows import Tables
+from tests.fakes.source import MemorySource
 
 FLOW = FlowName("crm")
 SMALL = Limits(event_file_rows=4, range_rows=3, sweep_seconds=1.0, visibility_seconds=30.0)
@@ -54,8 +57,8 @@ class World:
     async def move(self, faults: Faults | None = None) -> Movement:
         """Move once in a process of its own."""
         faults = faults or Faults()
-        store, queue = MortalStore(self.store, faults), MortalQueue(self.queue, faults)
-        destination = replace(self.destination, faults=faults)
+        store, queue = CallingStore(self.store, faults), CallingQueue(self.queue, faults)
+        destination = replace(self.destination, calls=faults)
         flows = FlowStore(store, self.clock)
         context = EngineContext(store, queue, self.clock, self.reporter, flows, self.limits)
         source = MemorySource(self.tables, faults)

@@ -15,7 +15,7 @@ from pipeline.engine.verify.verifier import Verifier, VerifyRequest
 from pipeline.ports.destination import Destination
 from pipeline.ports.source import Source
 from tests.engine.mover_world import RecordingReporter
-from tests.engine.world import ManualClock
+from tests.fakes.clock import ManualClock
 from tests.fakes.event_queue import MemoryEventQueue
 from tests.fakes.object_store import MemoryObjectStore
 

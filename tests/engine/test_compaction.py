@@ -15,10 +15,10 @@ from pipeline.domain.planning.compaction import applicable, is_compact, last_ste
 from pipeline.engine.maintenance.compaction import Compactor
 from pipeline.engine.movements.lifecycle import begin_movement
 from pipeline.ports.object_store import OpenBody, PutCondition, Version
-from tests.engine.mortal_ports import MortalStore
 from tests.engine.mover_world import FLOW
 from tests.engine.wider_world import WiderWorld, may_crash, numbered
-from tests.engine.world import CrashError, Faults
+from tests.fakes.calling import CallingStore
+from tests.fakes.calls import CrashError, Faults
 from tests.loops import on_trio
 
 
@@ -28,7 +28,7 @@ def entry(movement: int, phase: Phase, chunk: int, *replaces: EventFileId) -> Fi
 
 
 @dataclass
-class BeginningStore(MortalStore):
+class BeginningStore(CallingStore):
     """A store in which a Movement starts during the first put of a compacted Event File."""
 
     world: WiderWorld

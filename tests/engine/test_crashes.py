@@ -10,7 +10,7 @@ from pipeline.codec.documents.message import GroupCompleted, encode_message
 from pipeline.domain.errors import AbsentError
 from pipeline.domain.movement import Status
 from tests.engine.mover_world import FLOW, World
-from tests.engine.world import CrashError, Faults
+from tests.fakes.calls import CrashError, Faults
 from tests.fakes.rows import Tables
 from tests.loops import on_trio
 

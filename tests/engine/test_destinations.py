@@ -15,7 +15,9 @@ from pipeline.ports.destination import Destination
 from tests.engine.fleet import Fleet, WorkerProcess
 from tests.engine.mover_world import FLOW
 from tests.engine.wider_world import WiderWorld, may_crash, numbered
-from tests.engine.world import Faults, MemoryDestination, MemorySource
+from tests.fakes.calls import Faults
+from tests.fakes.destination import MemoryDestination
+from tests.fakes.source import MemorySource
 from tests.loops import on_trio
 
 
@@ -114,7 +116,7 @@ class SharingWorker(WorkerProcess):
     further: MemoryDestination = field(default_factory=MemoryDestination)
 
     def _destination(self, flow: Flow) -> Destination:
-        return super()._destination(flow) if flow.origin is None else replace(self.further, faults=self.faults)
+        return super()._destination(flow) if flow.origin is None else replace(self.further, calls=self.faults)
 
 
 @on_trio

@@ -22,12 +22,13 @@ from pipeline.ports.object_store import ObjectStore, PutCondition
 from pipeline.ports.reporter import BinaryFileFailed, BinaryFileStored
 from pipeline.stores.directory.object_store import DirectoryObjectStore
 from tests.connectors.files.moving import described
-from tests.engine.attachments import AttachmentWorld, body_of
-from tests.engine.mortal_ports import MortalStore
+from tests.engine.attachments import AttachmentWorld
 from tests.engine.mover_world import FLOW, RecordingReporter
 from tests.engine.wider_world import may_crash
-from tests.engine.world import Faults
+from tests.fakes.calling import CallingStore
+from tests.fakes.calls import Faults
 from tests.fakes.object_store import MemoryObjectStore
+from tests.fakes.rows import body_of
 from tests.loops import on_trio
 
 PACKS = object_keys.packs_prefix(FLOW)
@@ -38,7 +39,7 @@ class Process:
 
     def __init__(self, store: ObjectStore) -> None:
         self.faults, self.reporter = Faults(), RecordingReporter()
-        self.files = BinaryFiles(MortalStore(store, self.faults), FLOW, self.reporter)
+        self.files = BinaryFiles(CallingStore(store, self.faults), FLOW, self.reporter)
 
     async def store(self, contents: Sequence[bytes]) -> list[BinaryId]:
         ids = [await self.files.store(body_of(content)) for content in contents]
@@ -56,7 +57,8 @@ class Process:
     @property
     def requests(self) -> list[str]:
         """The requests so far, without the digests of packs."""
-        said = [line.removeprefix("after store.") for line in self.faults.trace if line.startswith("after")]
+        trace = [line for line in self.faults.trace if line.startswith("after") and ".read " not in line]
+        said = [line.removeprefix("after store.") for line in trace]
         return [line[: line.index(PACKS) + len(PACKS)] if PACKS in line else line for line in said]
 
 

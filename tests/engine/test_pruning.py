@@ -18,7 +18,7 @@ from pipeline.engine.movements.lifecycle import begin_movement
 from pipeline.ports.object_store import PutCondition
 from tests.engine.mover_world import FLOW
 from tests.engine.wider_world import WiderWorld, ignore, may_crash, numbered
-from tests.engine.world import Faults
+from tests.fakes.calls import Faults
 from tests.loops import on_trio
 
 PREFIX = "flows/crm/"

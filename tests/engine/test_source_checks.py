@@ -17,8 +17,7 @@ from pipeline.engine.movers.mover import Mover
 from pipeline.ports.source import RowBlock, Snapshot, StoreBinary
 from tests.engine.mover_world import FLOW
 from tests.engine.wider_world import WiderWorld, numbered
-from tests.engine.world import schema_of
-from tests.fakes.rows import MemoryBlock, Table
+from tests.fakes.rows import MemoryBlock, Table, schema_of
 from tests.loops import on_trio
 
 Rows = Sequence[tuple[int, str]]

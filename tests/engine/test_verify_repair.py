@@ -13,7 +13,7 @@ from pipeline.engine.verify.verifier import VerifyRequest
 from tests.engine.mover_world import FLOW
 from tests.engine.verified_world import VerifiedWorld, numbered
 from tests.engine.wider_world import abandon, may_crash
-from tests.engine.world import Faults
+from tests.fakes.calls import Faults
 from tests.fakes.rows import Table
 from tests.loops import on_trio
 

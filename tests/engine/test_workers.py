@@ -17,7 +17,7 @@ from pipeline.ports.object_store import PutCondition
 from pipeline.ports.source import Source
 from tests.engine.fleet import Fleet, WorkerProcess, numbered
 from tests.engine.mover_world import FLOW
-from tests.engine.world import Faults
+from tests.fakes.calls import Faults
 from tests.fakes.event_queue import MemoryEventQueue
 from tests.loops import on_trio
 

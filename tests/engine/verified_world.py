@@ -10,10 +10,11 @@ from pipeline.engine.movements.context import EngineContext
 from pipeline.engine.movers.mover import Mover
 from pipeline.engine.verify.repair import InvalidatedStreams, begin_repair
 from pipeline.engine.verify.verifier import NoteDifference, Verifier, VerifyRequest
-from tests.engine.mortal_ports import MortalQueue, MortalStore
 from tests.engine.mover_world import FLOW, World
-from tests.engine.world import Faults, MemorySource
+from tests.fakes.calling import CallingQueue, CallingStore
+from tests.fakes.calls import Faults
 from tests.fakes.rows import Table
+from tests.fakes.source import MemorySource
 
 
 def numbered(*numbers: int, text: str = "text") -> Table:
@@ -38,7 +39,7 @@ class VerifiedWorld(World):
     async def repair(self, faults: Faults | None = None, request: VerifyRequest | None = None) -> Movement:
         """Repair in a process of its own."""
         faults = faults or Faults()
-        store, queue = MortalStore(self.store, faults), MortalQueue(self.queue, faults)
+        store, queue = CallingStore(self.store, faults), CallingQueue(self.queue, faults)
         with InvalidatedStreams() as invalidated:
             found = await self.verify(request, invalidated.note)
             invalidated.note_streams(found.differing)

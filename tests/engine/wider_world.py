@@ -18,9 +18,10 @@ from pipeline.engine.movements.derived_flows import add_destination
 from pipeline.engine.movements.flow_store import FlowStore
 from pipeline.engine.movers.derived_mover import DerivedMover
 from pipeline.ports.object_store import ObjectInfo
-from tests.engine.mortal_ports import MortalQueue, MortalStore
 from tests.engine.mover_world import FLOW, World
-from tests.engine.world import CrashError, Faults, MemoryDestination
+from tests.fakes.calling import CallingQueue, CallingStore
+from tests.fakes.calls import CrashError, Faults
+from tests.fakes.destination import MemoryDestination
 from tests.fakes.rows import Table
 
 
@@ -51,7 +52,7 @@ class WiderWorld(World):
     def context(self, faults: Faults | None = None) -> EngineContext:
         """Return the context of a process."""
         faults = faults or Faults()
-        store, queue = MortalStore(self.store, faults), MortalQueue(self.queue, faults)
+        store, queue = CallingStore(self.store, faults), CallingQueue(self.queue, faults)
         return EngineContext(store, queue, self.clock, self.reporter, FlowStore(store, self.clock), self.limits)
 
     async def add_destination(self, name: str) -> FlowName:
@@ -64,7 +65,7 @@ class WiderWorld(World):
     async def bring(self, flow: FlowName, faults: Faults | None = None) -> Movement:
         """Bring a derived Flow up to date in a process of its own."""
         faults = faults or Faults()
-        destination = replace(self.further[flow], faults=faults)
+        destination = replace(self.further[flow], calls=faults)
         return await DerivedMover(self.context(faults), flow, destination, "worker").run()
 
     async def compact(self, *streams: str, faults: Faults | None = None) -> Compaction:

@@ -11,7 +11,7 @@ import orjson
 from pipeline.codec.values import key_text
 from pipeline.domain.ids import EventFileId, FlowName, StreamName, parse_binary_id
 from pipeline.domain.planning.import_guard import reason_to_give_way
-from pipeline.ports.destination import FileToLoad, GaveWay, Loaded, LoadOutcome, Mark, Rejection
+from pipeline.ports.destination import FileToLoad, Loaded, LoadOutcome, Mark, Rejection
 from tests.fakes.rows import Tables
 
 Record = tuple[str, int, str]
@@ -75,13 +75,6 @@ class Place:
         self.loads[file.entry.id] += 1
         self.on_commit(file.entry.id)
         return Loaded(mark, tuple(rejections))
-
-    def load(
-        self, flow: FlowName, file: FileToLoad, records: Sequence[Record], after: Sequence[EventFileId]
-    ) -> LoadOutcome:
-        """Commit records, or give way."""
-        reason = self.why_not(flow, file, after)
-        return self.commit(flow, file, records) if reason is None else GaveWay(reason)
 
     def retry_rejected(self, flow: FlowName) -> Sequence[Rejection]:
         """Apply the rejected records that are accepted now; return the others."""

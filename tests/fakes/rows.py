@@ -3,20 +3,36 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Sequence
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 
 import orjson
 from anyio.lowlevel import checkpoint
 
 from pipeline.domain.comparison.diff import count_up_to
+from pipeline.domain.ids import Label, StreamName
 from pipeline.domain.keys import Key
+from pipeline.domain.schema import Column, StreamSchema
+from pipeline.ports.object_store import OpenBody
 from pipeline.ports.ranged_source import KnownRange
 from pipeline.ports.source import StoreBinary
+from tests.fakes.calls import UNHINDERED, Calls
 
 Row = tuple[int, str]
 Table = dict[int, str]
 Tables = dict[str, Table]
+
+IsFile = Callable[[str], bool]
+"""Whether a text is the content of a Binary File. Its upsert names the file, not the text."""
+
+
+def schema_of(name: str, *, label: str | None = None, has_files: bool = False) -> StreamSchema:
+    """Return the schema of a table of numbered texts. Each table is a group of its own unless it has a `label`."""
+    columns = [Column("number", "integer", nullable=False), Column("text", "text")]
+    if has_files:
+        columns.append(Column("file", "binary"))
+    return StreamSchema(StreamName(name), Label(label or name), tuple(columns), ("number",))
 
 
 def copied(tables: Tables) -> Tables:
@@ -32,9 +48,12 @@ def next_rows(rows: Sequence[Row], known: KnownRange | None, size: int) -> Seque
 
 @dataclass
 class MemoryBlock:
-    """A RowBlock of a table with the key `number`."""
+    """A RowBlock of a table with the key `number`. Without `is_file`, no text is the content of a Binary File."""
 
     rows: Sequence[Row]
+    stream: str = "a"
+    calls: Calls = UNHINDERED
+    is_file: IsFile | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -52,14 +71,30 @@ class MemoryBlock:
         return b"".join(hashlib.blake2b(repr(row).encode(), digest_size=8).digest() for row in self.rows)
 
     async def upserts(self, positions: Sequence[int], store_binary: StoreBinary) -> bytes:
-        return b"".join([await self.line(*self.rows[at], store_binary) for at in positions])
+        async def work() -> bytes:
+            await checkpoint()
+            return b"".join([await self._line(*self.rows[at], store_binary) for at in positions])
 
-    async def line(self, number: int, text: str, store_binary: StoreBinary) -> bytes:
-        """Return the upsert line of a row."""
-        await checkpoint()
-        return upsert_line({"number": number, "text": text})
+        return await self.calls.call(f"source.upserts {self.stream}", work)
+
+    async def _line(self, number: int, text: str, store_binary: StoreBinary) -> bytes:
+        row: dict[str, object] = {"number": number, "text": text}
+        if self.is_file is not None and self.is_file(text):
+            row = {"number": number, "file": await store_binary(body_of(text.encode(), piece_bytes=5))}
+        return orjson.dumps({"upsert": row}, option=orjson.OPT_APPEND_NEWLINE)
 
 
-def upsert_line(row: dict[str, object]) -> bytes:
-    """Return the line of an upsert."""
-    return orjson.dumps({"upsert": row}, option=orjson.OPT_APPEND_NEWLINE)
+def body_of(content: bytes, *, piece_bytes: int = 1_000_000) -> OpenBody:
+    """Return what opens a content, as a source gives it: in pieces of at most `piece_bytes`."""
+
+    async def pieces() -> AsyncGenerator[bytes, None]:
+        for start in range(0, len(content), piece_bytes):
+            await checkpoint()
+            yield content[start : start + piece_bytes]
+
+    @asynccontextmanager
+    async def open_body() -> AsyncIterator[AsyncIterable[bytes]]:
+        async with aclosing(pieces()) as opened:
+            yield opened
+
+    return open_body

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 
 from pipeline.domain.event_file import FileEntry
 from pipeline.domain.ids import EventFileId
+from tests.fakes.destination import MemoryDestination
 from tests.fakes.place import Record
 from tests.fakes.rows import Tables
-from tests.simulation.destination import REFUSED_PREFIX, SimulatedPlace
+from tests.simulation.plan import REFUSED_PREFIX
 from tests.simulation.stored import Must, Stored
 
 
@@ -18,7 +19,7 @@ from tests.simulation.stored import Must, Stored
 class Arrivals:
     """Watches one place. `rows` are those of all files marked there, each applied in turn to those before."""
 
-    place: SimulatedPlace
+    place: MemoryDestination
     stored: Stored
     must: Must
     loads: Counter[EventFileId] = field(default_factory=Counter)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from random import Random
@@ -31,6 +31,46 @@ class Kind(StrEnum):
     DOUBLE = "the messages come twice"
     DELAY = "the messages come late"
     EMPTY = "the queue is emptied"
+
+
+DEADLY = (Kind.DIE_BEFORE, Kind.DIE_AFTER, Kind.FREEZE_BEFORE, Kind.FREEZE_AFTER)
+READING = (*DEADLY, Kind.FAIL_BEFORE, Kind.HANG_BEFORE, Kind.HANG_AFTER)
+ASKING = (*READING, Kind.FAIL_AFTER)
+STREAMING = (*ASKING, Kind.DIE_HALFWAY, Kind.FULL)
+WRITING = (*STREAMING, Kind.FAIL_LATE, Kind.DIE_LATE)
+SENDING = (*ASKING, Kind.FAIL_LATE, Kind.DIE_LATE, Kind.DIE_HALFWAY, Kind.FULL)
+WITHIN = (Kind.DIE_BEFORE, Kind.FAIL_BEFORE, Kind.HANG_BEFORE, Kind.FREEZE_BEFORE)
+LOSING = (Kind.LOSE, Kind.DOUBLE, Kind.DELAY, Kind.EMPTY)
+_OF_METHODS: Mapping[str, tuple[Kind, ...]] = {
+    "put": WRITING,
+    "replace": STREAMING,  # without a condition: for people to look at, and may be out of date
+    "upload": STREAMING,
+    "delete": WRITING,
+    "read": WITHIN,
+    "send": SENDING,
+    "keep": LOSING,
+    "receive": ASKING,
+    "extend": SENDING,
+    "acknowledge": SENDING,
+    "reject": SENDING,
+    "open_snapshot": ASKING,
+    "load": (*WRITING, Kind.REFUSE),
+    "mark": DEADLY,
+    "retry_rejected": ASKING,
+    "finish": ASKING,
+}
+NEED_ROOM = frozenset({"put", "replace", "upload", "send", "load"})
+"""The methods that a full disk refuses."""
+
+
+def method_of(call: str) -> str:
+    """Return the method of a call: `put` of `store.put flows/crm/flow.json`."""
+    return call.split()[0].split(".")[-1]
+
+
+def kinds_of(call: str) -> tuple[Kind, ...]:
+    """Return what may go wrong at a call. Most methods read."""
+    return _OF_METHODS.get(method_of(call), READING)
 
 
 SHORT_SECONDS = (0.0, 0.03, 0.3, 0.7, 2.0, 6.0)

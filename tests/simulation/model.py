@@ -10,9 +10,9 @@ from pipeline.codec.documents.progress import Progress, decode_progress
 from pipeline.domain.errors import DamagedError
 from pipeline.domain.ids import FlowName, Label, ObjectKey
 from pipeline.domain.movement import Movement, Status
+from tests.fakes.destination import MemoryDestination
 from tests.fakes.rows import Tables, copied
 from tests.simulation.arrivals import Arrivals, refused
-from tests.simulation.destination import SimulatedPlace
 from tests.simulation.needs import Needs
 from tests.simulation.process import Disks, current
 from tests.simulation.queue import Ring
@@ -50,7 +50,7 @@ class Model:
         if not holds:
             self.broken.append(what)
 
-    def watch(self, flow: FlowName, place: SimulatedPlace) -> None:
+    def watch(self, flow: FlowName, place: MemoryDestination) -> None:
         """Watch the destination of a Flow, too."""
         self.arrivals[flow] = Arrivals(place, self.stored, self.must)
 

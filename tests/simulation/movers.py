@@ -9,7 +9,6 @@ from pipeline.engine.movers.mover import Mover
 from tests.simulation.chores import Chores
 from tests.simulation.helpers import SimulatedHelp
 from tests.simulation.plan import FLOW
-from tests.simulation.source import SimulatedSource
 from tests.simulation.world import World
 
 MOST_LAUNCHES = 30
@@ -54,7 +53,7 @@ async def _launch(world: World) -> Movement | None:
     alone, faults = world.is_calm(), len(world.dealer.dealt)
     process = world.process("mover")
     launched = _commands(world)
-    source = SimulatedSource(world.app, process, world.plan.block_rows)
+    source = world.source(process)
     destination = world.destination(FLOW, process)
     help_ = SimulatedHelp(world, process) if world.plan.has_help else None
     world.start(process, lambda: Mover(world.context(process), FLOW, source, destination, process.name, help_).run())

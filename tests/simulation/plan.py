@@ -10,8 +10,6 @@ from pipeline.codec.documents.message import GroupCompleted, MovementExported, e
 from pipeline.domain.ids import FlowName, Label, ObjectKey
 from pipeline.engine.movements.context import Limits
 from tests.fakes.rows import Tables
-from tests.simulation.destination import REFUSED_PREFIX
-from tests.simulation.source import FILE_PREFIX
 
 FLOW = FlowName("crm")
 MAX_CLOCK_OFFSET_SECONDS = 1800.0
@@ -26,8 +24,20 @@ POISON = (
     encode_message(MovementExported(FlowName("another"), 1)),
     encode_message(GroupCompleted(FlowName("another"), 1, Label("a"), ObjectKey("nowhere"))),
 )
+REFUSED_PREFIX = "bad"
+FILE_PREFIX = "file:"
 FILE_TEXTS = tuple(f"{FILE_PREFIX}{number} content" for number in range(6))
 """The contents of all Binary Files there are."""
+
+
+def refuse_bad(number: int, text: str) -> str | None:
+    """Refuse the texts that begin with `REFUSED_PREFIX`."""
+    return "CHECK constraint failed" if text.startswith(REFUSED_PREFIX) else None
+
+
+def is_file(text: str) -> bool:
+    """Return whether a text is the content of a Binary File."""
+    return text.startswith(FILE_PREFIX)
 
 
 def of_seed(seed: int, *what: object) -> Random:

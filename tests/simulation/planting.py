@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from pipeline.ports.event_queue import EventQueue
 from pipeline.ports.object_store import ObjectStore
-from tests.simulation.destination import SimulatedSession
+from tests.fakes.destination import MemorySession
 from tests.simulation.faults import Kind
 from tests.simulation.plan import Plan
 from tests.simulation.process import Process
@@ -49,7 +49,7 @@ class PlantedFault:
     name: str = "nothing"
     seeds: range = range(0)
     ports: ReplacePorts = _as_they_are
-    session: type[SimulatedSession] = SimulatedSession
+    session: type[MemorySession] = MemorySession
     world: ChangePlan = any_world
     kinds: frozenset[Kind] = frozenset()
 
@@ -72,10 +72,10 @@ def in_ports(
 
 def in_sessions(
     seeds: range, *, world: ChangePlan = any_world, kinds: frozenset[Kind] = frozenset()
-) -> Callable[[type[SimulatedSession]], type[SimulatedSession]]:
+) -> Callable[[type[MemorySession]], type[MemorySession]]:
     """Plant a fault by a class of sessions that destinations open."""
 
-    def planted(session: type[SimulatedSession]) -> type[SimulatedSession]:
+    def planted(session: type[MemorySession]) -> type[MemorySession]:
         PLANTED.append(PlantedFault(session.__name__, seeds, session=session, world=world, kinds=kinds))
         return session
 

@@ -11,7 +11,9 @@ from typing import TypeVar
 import trio
 
 from pipeline.domain.errors import PipelineError, RefusedError, TransientError
-from tests.simulation.faults import Dealer, Fault, Kind
+from tests.fakes.calls import CrashError, Work
+from tests.fakes.rows import Tables
+from tests.simulation.faults import NEED_ROOM, Dealer, Fault, Kind, kinds_of, method_of
 from tests.simulation.story import Story
 
 T = TypeVar("T")
@@ -19,10 +21,6 @@ EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 MOST_CALLS = 20_000
 LOOKS_DEAD_SECONDS = 5.0
 """A process that stands still for longer is given up, and another is started."""
-
-
-class CrashError(BaseException):
-    """The process is gone: nothing it would have done after this happens."""
 
 
 class NoFaults:
@@ -100,12 +98,16 @@ class Process:
     given_up: trio.Event = field(default_factory=trio.Event)
     ended: trio.Event = field(default_factory=trio.Event)
     result: object = None
-    seen: dict[str, dict[int, str]] = field(default_factory=dict)
+    seen: Tables = field(default_factory=dict)
     calls_left: int = MOST_CALLS
 
     def now(self) -> datetime:
         """The time of day, as this process believes it to be."""
         return EPOCH + timedelta(seconds=trio.current_time() + self.clock_offset_seconds)
+
+    def note_seen(self, tables: Tables) -> None:
+        """Remember what it saw of the app."""
+        self.seen = tables
 
     async def gate(self) -> None:
         """Pass only alive and awake."""
@@ -125,33 +127,33 @@ class Process:
         if seconds >= LOOKS_DEAD_SECONDS:
             self.given_up.set()
 
-    def point(self, name: str, kinds: Sequence[Kind]) -> Fault | None:
+    def point(self, name: str) -> Fault | None:
         """Return what goes wrong at this call, and tell it."""
         self.calls_left -= 1
         self.on_call()
         if self.calls_left < 0:
             raise AssertionError(f"{self.name} goes round in circles: it has called ports {MOST_CALLS:,} times")
-        fault = self.dealer.deal(self.name, name, kinds)
+        fault = self.dealer.deal(self.name, name, kinds_of(name))
         self.story.tell(self.name, name, f"{fault.kind.value} ({fault.seconds:g}s)" if fault else "")
         return fault
 
-    async def call(
-        self,
-        name: str,
-        work: Callable[[], Awaitable[T]],
-        kinds: Sequence[Kind],
-        halfway: Callable[[], Awaitable[object]] | None = None,
-    ) -> T:
+    async def call(self, name: str, work: Work[T], halfway: Work[object] | None = None) -> T:
         """Do `work` as a call of a port, with whatever goes wrong; `halfway` does its first half."""
+
+        async def work_with_room() -> T:
+            if method_of(name) in NEED_ROOM:
+                self.disks.check_room(name)
+            return await work()
+
         await self.gate()
         if latency := self.latency_seconds():
             await trio.sleep(latency)
             await self.gate()
-        fault = self.point(name, kinds)
+        fault = self.point(name)
         if fault is not None:
-            await self._before(name, fault, work, halfway)
+            await self._before(name, fault, work_with_room, halfway)
         try:
-            result = await work()
+            result = await work_with_room()
         except PipelineError as error:
             self.story.tell(self.name, f"  {name.split()[0]}: {type(error).__name__}: {error}")
             raise
@@ -164,8 +166,8 @@ class Process:
         self,
         name: str,
         fault: Fault,
-        work: Callable[[], Awaitable[object]],
-        halfway: Callable[[], Awaitable[object]] | None,
+        work: Work[object],
+        halfway: Work[object] | None,
     ) -> None:
         match fault.kind:
             case Kind.DIE_BEFORE:

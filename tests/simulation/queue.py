@@ -7,17 +7,13 @@ from dataclasses import dataclass
 from random import Random
 
 from anyio import current_time
-from anyio.lowlevel import checkpoint
 
-from pipeline.ports.event_queue import Message, QueueDepth, Receipt, check_bodies
+from pipeline.ports.event_queue import Message, Receipt, check_bodies
+from tests.fakes.calling import CallingQueue
+from tests.fakes.calls import value
 from tests.fakes.event_queue import MemoryEventQueue
-from tests.simulation.faults import Fault, Kind
+from tests.simulation.faults import Kind
 from tests.simulation.process import Process
-from tests.simulation.store import READING
-
-ASKING = (*READING, Kind.FAIL_AFTER)
-SENDING = (*READING, Kind.FAIL_AFTER, Kind.FAIL_LATE, Kind.DIE_LATE, Kind.DIE_HALFWAY, Kind.FULL)
-LOSING = (Kind.LOSE, Kind.DOUBLE, Kind.DELAY, Kind.EMPTY)
 
 OnMessage = Callable[[bytes], None]
 OnAcknowledge = Callable[[bytes, int], None]
@@ -84,60 +80,27 @@ class Ring(MemoryEventQueue):
 
 
 @dataclass
-class SimulatedQueue:
-    """An EventQueue in the hands of one process."""
+class SimulatedQueue(CallingQueue):
+    """An EventQueue in the hands of one process. What it sends may be lost, doubled or delayed."""
 
-    ring: Ring
-    process: Process
-    name: str = "queue"
+    inner: Ring
+    calls: Process
 
     async def send(self, bodies: Sequence[bytes]) -> None:
-        async def work() -> None:
-            self.process.disks.check_room(f"{self.name}.send")
-            await self.ring.send(bodies)
-
-        async def half() -> None:
-            await self.ring.send(bodies[: len(bodies) // 2])
-
-        await self.process.call(f"{self.name}.send", work, SENDING, halfway=half)
-        fault = self.process.point(f"{self.name}.keep", LOSING) if bodies else None
-        if fault is not None:
-            await self._misbehave(fault, bodies)
-
-    async def _misbehave(self, fault: Fault, bodies: Sequence[bytes]) -> None:
-        match fault.kind:
+        await super().send(bodies)
+        fault = self.calls.point(f"{self.name}.keep") if bodies else None
+        match fault and fault.kind:
             case Kind.EMPTY | Kind.LOSE:
-                self.ring.empty()
+                self.inner.empty()
             case Kind.DOUBLE:
-                await self.ring.send(bodies)
-            case Kind.DELAY:
-                self.ring.delay(bodies, fault.seconds)
+                await self.inner.send(bodies)
+            case Kind.DELAY if fault is not None:
+                self.inner.delay(bodies, fault.seconds)
             case _:
                 pass
 
     async def receive(self, *, max_messages: int = 1, wait_seconds: float = 0.0) -> Sequence[Message]:
-        await self.process.gate()
-        messages = await self.ring.receive(max_messages=max_messages, wait_seconds=wait_seconds)
-        await self.process.gate()
-        if not messages:
-            return messages
-        return await self.process.call(f"{self.name}.receive", lambda: _soon(messages), ASKING)
-
-    async def extend(self, receipt: Receipt, seconds: float) -> None:
-        await self.process.call(f"{self.name}.extend {receipt}", lambda: self.ring.extend(receipt, seconds), SENDING)
-
-    async def acknowledge(self, receipts: Sequence[Receipt]) -> None:
-        name = f"{self.name}.acknowledge {', '.join(receipts)}"
-        await self.process.call(name, lambda: self.ring.acknowledge(receipts), SENDING)
-
-    async def reject(self, message: Message, reason: str) -> None:
-        name = f"{self.name}.reject {message.receipt}"
-        await self.process.call(name, lambda: self.ring.reject(message, reason), SENDING)
-
-    async def depth(self) -> QueueDepth:
-        return await self.process.call(f"{self.name}.depth", self.ring.depth, READING)
-
-
-async def _soon(messages: Sequence[Message]) -> Sequence[Message]:
-    await checkpoint()
-    return messages
+        await self.calls.gate()
+        messages = await self.inner.receive(max_messages=max_messages, wait_seconds=wait_seconds)
+        await self.calls.gate()
+        return await self.calls.call(f"{self.name}.receive", value(messages)) if messages else messages

@@ -24,9 +24,11 @@ from pipeline.engine.storage.event_files import store_event_file
 from pipeline.ports.event_queue import Receipt
 from pipeline.ports.object_store import StoredObject
 from tests.engine.mover_world import FLOW, SMALL, RecordingReporter, World
-from tests.engine.world import ManualClock, MemoryDestination
+from tests.fakes.clock import ManualClock
+from tests.fakes.destination import MemoryDestination
 from tests.fakes.event_queue import MemoryEventQueue
 from tests.fakes.object_store import MemoryObjectStore
+from tests.fakes.rows import schema_of
 from tests.loops import on_trio
 from tests.simulation.faults import Fault, Kind, Point, ScriptedDealer
 from tests.simulation.model import Model
@@ -34,7 +36,6 @@ from tests.simulation.plan import Plan, plan_of
 from tests.simulation.process import Disks
 from tests.simulation.run import simulate
 from tests.simulation.scheduler import run_seeded
-from tests.simulation.source import App, schema_of
 from tests.simulation.store import Bucket
 from tests.simulation.workers import workers
 from tests.simulation.world import World as SimulatedWorld
@@ -146,7 +147,7 @@ async def test_the_model_wants_an_event_file_complete_until_its_movement_has_set
     if is_settled:
         await flows.update(FLOW, 1, lambda now: now.to(Status.TIMED_OUT, now.updated))
     file = EventFileId(1, StreamName("a"), Phase.FULL, 0)
-    header = Header(FLOW, file, schema_of(App({}), "a"), 0, ManualClock().now(), state="pruned")
+    header = Header(FLOW, file, schema_of("a"), 0, ManualClock().now(), state="pruned")
     await store_event_file(bucket, header, EventFileWriter(level=1).finish(header), upserts=0, deletes=0)
     assert bool(model.broken) is not is_settled
 

@@ -18,7 +18,6 @@ from tests.simulation.chores import Chores
 from tests.simulation.plan import FLOW
 from tests.simulation.process import Process
 from tests.simulation.queue import SimulatedQueue
-from tests.simulation.source import SimulatedSource
 from tests.simulation.world import World
 
 PATIENCE_SECONDS = 900.0
@@ -57,7 +56,7 @@ class Fleet:
     async def export(self, process: Process) -> None:
         """Work as an exporter."""
         parts, exports = self.world.context(process), SimulatedQueue(self.world.exports, process, "exports")
-        source = SimulatedSource(self.world.app, process, self.world.plan.block_rows)
+        source = self.world.source(process)
         await ExportWorker(parts, exports, lambda flow: source, process.name).run(self.stop)
 
     async def import_(self, process: Process) -> None:

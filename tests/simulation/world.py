@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import trio
 
@@ -22,17 +22,19 @@ from pipeline.domain.movement import Movement, Status
 from pipeline.engine.movements.context import EngineContext
 from pipeline.engine.movements.flow_store import FlowStore
 from pipeline.ports.reporter import Event, MovementBegun
+from tests.fakes.calling import CallingStore
+from tests.fakes.calls import CrashError
+from tests.fakes.destination import MemoryDestination
 from tests.fakes.rows import copied
-from tests.simulation.destination import SimulatedDestination, SimulatedPlace
+from tests.fakes.source import MemorySource
 from tests.simulation.faults import Dealer
 from tests.simulation.model import Model
-from tests.simulation.plan import FLOW, VISIBILITY_SECONDS, Plan, of_seed
+from tests.simulation.plan import FLOW, VISIBILITY_SECONDS, Plan, is_file, of_seed, refuse_bad
 from tests.simulation.planting import NOTHING, PlantedFault, Ports
-from tests.simulation.process import CrashError, Disks, NoFaults, Process, current
+from tests.simulation.process import Disks, NoFaults, Process, current
 from tests.simulation.queue import Ring, SimulatedQueue
 from tests.simulation.scheduler import after_sleep, listener
-from tests.simulation.source import App
-from tests.simulation.store import Bucket, SimulatedStore
+from tests.simulation.store import Bucket
 from tests.simulation.story import Story
 
 QUIET_SECONDS = 10.0
@@ -75,16 +77,20 @@ class World:
 
     def __post_init__(self) -> None:
         """Build what outlives processes."""
-        self.app = App(copied(self.plan.tables), self.plan.labels)
+        self.app = MemorySource(
+            copied(self.plan.tables), location="simulated:source", labels=self.plan.labels, is_file=is_file
+        )
         self.bucket = Bucket()
         self.model = Model(self.bucket, self.disks)
-        self.places: dict[FlowName, SimulatedPlace] = {}
+        self.places: dict[FlowName, MemoryDestination] = {}
         self.place = self.add_place(FLOW, has_transactions=self.plan.has_transactions)
         self.imports, self.exports = self._ring("imports"), self._ring("exports")
 
-    def add_place(self, flow: FlowName, *, has_transactions: bool = True) -> SimulatedPlace:
+    def add_place(self, flow: FlowName, *, has_transactions: bool = True) -> MemoryDestination:
         """Return the destination of a Flow, there from now on."""
-        place = self.places[flow] = SimulatedPlace(has_transactions=has_transactions, location=f"simulated:{flow}")
+        place = self.places[flow] = MemoryDestination(
+            refuses=refuse_bad, has_transactions=has_transactions, location=f"simulated:{flow}"
+        )
         self.model.watch(flow, place)
         return place
 
@@ -137,15 +143,19 @@ class World:
 
     def context(self, process: Process) -> EngineContext:
         """Return what the engine works with in this process."""
-        store = SimulatedStore(self.bucket, process)
+        store = CallingStore(self.bucket, process)
         queue = SimulatedQueue(self.imports, process, "imports")
         ports = self.planted.ports(Ports(store, queue, process))
         reporter, flows = Watcher(self.model, process), FlowStore(ports.store, process)
         return EngineContext(ports.store, ports.queue, process, reporter, flows, self.plan.limits)
 
-    def destination(self, flow: FlowName, process: Process) -> SimulatedDestination:
+    def source(self, process: Process) -> MemorySource:
+        """Return the app as this process sees it."""
+        return replace(self.app, calls=process, block_rows=self.plan.block_rows, on_snapshot=process.note_seen)
+
+    def destination(self, flow: FlowName, process: Process) -> MemoryDestination:
         """Return the destination of a Flow as this process sees it."""
-        return SimulatedDestination(self.places[flow], process, self.planted.session)
+        return replace(self.places[flow], calls=process, session=self.planted.session)
 
     def start(self, process: Process, main: Callable[[], Awaitable[object]]) -> None:
         """Start a process that does `main`."""

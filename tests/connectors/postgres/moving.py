@@ -12,7 +12,7 @@ from pipeline.engine.movers.mover import Mover
 from pipeline.ports.destination import Destination
 from pipeline.ports.source import Source
 from tests.engine.mover_world import RecordingReporter
-from tests.engine.world import ManualClock
+from tests.fakes.clock import ManualClock
 from tests.fakes.event_queue import MemoryEventQueue
 from tests.fakes.object_store import MemoryObjectStore
 

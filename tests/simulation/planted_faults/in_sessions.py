@@ -10,50 +10,49 @@ from anyio.lowlevel import checkpoint
 from pipeline.domain.errors import PipelineError, RefusedError
 from pipeline.domain.ids import EventFileId
 from pipeline.ports.destination import FileToLoad, Loaded, LoadOutcome, Mark
+from tests.fakes.destination import MemorySession
 from tests.fakes.place import Record
-from tests.simulation.destination import SimulatedSession
 from tests.simulation.planted_faults.worlds import REFUSING, small_files
 from tests.simulation.planting import in_sessions
-from tests.simulation.store import DEADLY
 
 
 @in_sessions(range(50))
-class MarksBeforeTheRows(SimulatedSession):
+class MarksBeforeTheRows(MemorySession):
     def commit(self, file: FileToLoad, records: Sequence[Record], after: Sequence[EventFileId]) -> LoadOutcome:
         empty = super().commit(file, [], after)
         if isinstance(empty, Loaded):
-            self.place.apply(self.flow, file.entry.id, records)
+            self.at.apply(self.flow, file.entry.id, records)
         return empty
 
 
 @in_sessions(range(200))
-class CommitsRowsWithoutTheMark(SimulatedSession):
+class CommitsRowsWithoutTheMark(MemorySession):
     """Two transactions: a kill between them leaves the rows, and another file may come in between."""
 
     async def load(self, file: FileToLoad, *, after: Sequence[EventFileId]) -> LoadOutcome:
         outcome = await super().load(file, after=after)
         if isinstance(outcome, Loaded):
-            mark = self.place.marks[self.flow].pop(file.entry.id)
-            await self.process.call("destination.mark", checkpoint, DEADLY)
-            self.place.marks[self.flow][file.entry.id] = mark
+            mark = self.at.marks[self.flow].pop(file.entry.id)
+            await self.at.calls.call("destination.mark", checkpoint)
+            self.at.marks[self.flow][file.entry.id] = mark
         return outcome
 
 
 @in_sessions(range(50))
-class LoadsWhatIsMarkedAlready(SimulatedSession):
+class LoadsWhatIsMarkedAlready(MemorySession):
     def why_not(self, file: FileToLoad, after: Sequence[EventFileId]) -> str | None:
-        missing = [before for before in after if before not in self.place.marks[self.flow]]
+        missing = [before for before in after if before not in self.at.marks[self.flow]]
         return super().why_not(file, after) if missing else None
 
 
 @in_sessions(range(50))
-class ForgetsDeletes(SimulatedSession):
+class ForgetsDeletes(MemorySession):
     def commit(self, file: FileToLoad, records: Sequence[Record], after: Sequence[EventFileId]) -> LoadOutcome:
         return super().commit(file, [record for record in records if record[0] != "delete"], after)
 
 
 @in_sessions(range(200), world=small_files, kinds=REFUSING)
-class GoesOnBehindAFileThatFailed(SimulatedSession):
+class GoesOnBehindAFileThatFailed(MemorySession):
     """Neither does a lane hear of a failure, nor does the destination ask for what comes before."""
 
     async def load(self, file: FileToLoad, *, after: Sequence[EventFileId]) -> LoadOutcome:
@@ -64,7 +63,7 @@ class GoesOnBehindAFileThatFailed(SimulatedSession):
 
 
 @in_sessions(range(50))
-class CountsWhatItDidNotCommit(SimulatedSession):
+class CountsWhatItDidNotCommit(MemorySession):
     async def load(self, file: FileToLoad, *, after: Sequence[EventFileId]) -> LoadOutcome:
         if file.entry.id.stream == "a" and file.entry.id.chunk % 2:
             return Loaded(Mark(file.entry.upserts, file.entry.deletes, movement=file.movement))
@@ -72,7 +71,7 @@ class CountsWhatItDidNotCommit(SimulatedSession):
 
 
 @in_sessions(range(50))
-class RefusesWhatItCouldTake(SimulatedSession):
+class RefusesWhatItCouldTake(MemorySession):
     async def load(self, file: FileToLoad, *, after: Sequence[EventFileId]) -> LoadOutcome:
         if file.entry.id.chunk:
             raise RefusedError(f"{file.entry.id} was refused")
@@ -81,7 +80,7 @@ class RefusesWhatItCouldTake(SimulatedSession):
 
 @in_sessions(range(100))
 @dataclass
-class AsksForMarksOnce(SimulatedSession):
+class AsksForMarksOnce(MemorySession):
     """What others have imported since then, a helper's predecessor above all, is not known."""
 
     first: Mapping[EventFileId, Mark] | None = None

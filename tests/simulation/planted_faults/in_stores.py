@@ -12,11 +12,12 @@ from pipeline.domain.errors import ConflictError
 from pipeline.domain.ids import FlowName, Label, ObjectKey, decode_name
 from pipeline.ports.event_queue import EventQueue
 from pipeline.ports.object_store import ObjectInfo, OpenBody, PutCondition, Version
+from tests.fakes.calling import CallingStore
+from tests.fakes.calls import CrashError
 from tests.fakes.passing import PassingStore
 from tests.simulation.planted_faults.worlds import DYING, FLEETS, FREEZING, busy_fleet
 from tests.simulation.planting import Ports, in_ports
-from tests.simulation.process import CrashError
-from tests.simulation.store import SimulatedStore
+from tests.simulation.store import Bucket
 
 _FILE_LIST = re.compile(r"flows/([^/]+)/movements/(\d+)/groups/([^/]+)/files\.\d+(\.\d+)?\.jsonl")
 _EVENTS_OF_A_STREAM = re.compile(r"flows/[^/]+/events/\d+/[^/]+/")
@@ -146,8 +147,9 @@ class _Halving(PassingStore):
         try:
             return await self.inner.put(key, body, condition)
         except CrashError:
-            assert isinstance(self.inner, SimulatedStore)
-            bucket = self.inner.bucket
+            assert isinstance(self.inner, CallingStore)
+            bucket = self.inner.inner
+            assert isinstance(bucket, Bucket)
             if isinstance(body, bytes) and condition is PutCondition.ABSENT and key not in bucket.content:
                 await bucket.put(key, body[: len(body) // 2], PutCondition.NONE)
             raise
