@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from pipeline.domain.errors import ConfigurationError
 from pipeline.ports.event_queue import EventQueue
 from pipeline.ports.object_store import ObjectStore
-from pipeline.queues.sqlite.event_queue import SqliteEventQueue
+from pipeline.queues.sqlite.event_queue import open_sqlite_queue
 from pipeline.settings import Settings
 from pipeline.stores.directory.object_store import DirectoryObjectStore
 
@@ -51,14 +51,14 @@ async def open_queue(settings: Settings, name: str) -> AsyncIterator[EventQueue]
         async with sqs as queue:
             yield queue
         return
-    embedded = SqliteEventQueue(
+    embedded = open_sqlite_queue(
         settings.home / "queue.db",
         name=name,
         visibility_seconds=settings.queue_visibility_seconds,
         max_receives=settings.queue_max_receives,
     )
-    async with embedded:
-        yield embedded
+    async with embedded as queue:
+        yield queue
 
 
 def aws_options(settings: Settings, endpoint_url: str = "") -> object:

@@ -1,5 +1,7 @@
 """The one layer that repeats requests: exponential back-off, full jitter, a limit for each wait and for the tries.
 
+The engine repeats larger pieces of work, with tenacity as well (`engine/movements/retries.py`).
+
 (https://aws.amazon.com/builders-library/timeouts-retries-and-backoff-with-jitter/)
 """
 

@@ -10,7 +10,7 @@ import anyio
 import pytest
 
 from pipeline.ports.event_queue import EventQueue
-from pipeline.queues.sqlite.event_queue import SqliteEventQueue
+from pipeline.queues.sqlite.event_queue import open_sqlite_queue
 from tests.contracts.event_queue import CLAUSES, Clause, Terms, check
 from tests.fakes.event_queue import MemoryEventQueue
 
@@ -22,7 +22,7 @@ TERMS = Terms(visibility_seconds=0.2, max_receives=3)
 def test_sqlite_event_queue(clause: Clause, backend: str, tmp_path: Path) -> None:
     @asynccontextmanager
     async def open_queue(seconds: float) -> AsyncIterator[EventQueue]:
-        async with SqliteEventQueue(
+        async with open_sqlite_queue(
             tmp_path / "queue.db", name="groups", visibility_seconds=seconds, max_receives=3
         ) as it:
             yield it

@@ -8,9 +8,9 @@ from pathlib import Path
 import anyio
 import pytest
 
-from pipeline.domain.errors import ConfigurationError, DefectError, PipelineError, RefusedError
+from pipeline.domain.errors import ConfigurationError, RefusedError
 from pipeline.ports.event_queue import MAX_BODY_BYTES, QueueDepth
-from pipeline.queues.sqlite.event_queue import SqliteEventQueue
+from pipeline.queues.sqlite.event_queue import open_sqlite_queue
 from tests.contracts.processes import race, start, wait_for_start
 
 MESSAGES = 60
@@ -20,7 +20,7 @@ def work(path: str) -> None:
     wait_for_start()
 
     async def main() -> None:
-        async with SqliteEventQueue(Path(path), name="groups", visibility_seconds=60) as queue:
+        async with open_sqlite_queue(Path(path), name="groups", visibility_seconds=60) as queue:
             while messages := await queue.receive(max_messages=2, wait_seconds=0.3):
                 await queue.acknowledge([message.receipt for message in messages])
                 print(*[message.body.decode() for message in messages], end=" ")
@@ -31,7 +31,7 @@ def work(path: str) -> None:
 async def test_processes_share_the_messages(tmp_path: Path) -> None:
     path = tmp_path / "made/when/missing/queue.db"
     workers = [start(work, path) for _ in range(6)]
-    async with SqliteEventQueue(path, name="groups") as queue:
+    async with open_sqlite_queue(path, name="groups") as queue:
         await queue.send([b"%d" % number for number in range(MESSAGES)])
         outputs = await anyio.to_thread.run_sync(race, workers)
         assert await queue.depth() == QueueDepth(0, 0, 0)
@@ -40,15 +40,15 @@ async def test_processes_share_the_messages(tmp_path: Path) -> None:
 
 
 async def test_messages_survive_reopening(tmp_path: Path) -> None:
-    async with SqliteEventQueue(tmp_path / "q.db", name="groups") as queue:
+    async with open_sqlite_queue(tmp_path / "q.db", name="groups") as queue:
         await queue.send([b"kept"])
-    async with SqliteEventQueue(tmp_path / "q.db", name="groups") as queue:
+    async with open_sqlite_queue(tmp_path / "q.db", name="groups") as queue:
         assert [message.body for message in await queue.receive()] == [b"kept"]
 
 
 async def test_a_killed_worker_s_message_is_delivered_again_by_the_injected_clock(tmp_path: Path) -> None:
     time = 1000.0
-    async with SqliteEventQueue(tmp_path / "q.db", name="a", visibility_seconds=30, now=lambda: time) as queue:
+    async with open_sqlite_queue(tmp_path / "q.db", name="a", visibility_seconds=30, now=lambda: time) as queue:
         await queue.send([b"x"])
         assert len(await queue.receive()) == 1
         time += 29.9
@@ -59,8 +59,8 @@ async def test_a_killed_worker_s_message_is_delivered_again_by_the_injected_cloc
 
 async def test_queues_of_different_names_share_only_the_file(tmp_path: Path) -> None:
     async with (
-        SqliteEventQueue(tmp_path / "q.db", name="a") as one,
-        SqliteEventQueue(tmp_path / "q.db", name="b") as two,
+        open_sqlite_queue(tmp_path / "q.db", name="a") as one,
+        open_sqlite_queue(tmp_path / "q.db", name="b") as two,
     ):
         await one.send([b"for one"])
         assert list(await two.receive(max_messages=10)) == []
@@ -72,7 +72,7 @@ async def test_queues_of_different_names_share_only_the_file(tmp_path: Path) -> 
 
 
 async def test_a_dead_letter_keeps_its_reason(tmp_path: Path) -> None:
-    async with SqliteEventQueue(tmp_path / "q.db", name="a") as queue:
+    async with open_sqlite_queue(tmp_path / "q.db", name="a") as queue:
         await queue.send([b"poison"])
         await queue.reject((await queue.receive())[0], "unknown format version 9")
     connection = sqlite3.connect(tmp_path / "q.db")
@@ -93,19 +93,19 @@ async def test_a_file_that_is_not_a_queue_is_named_and_not_changed(tmp_path: Pat
     for path in (text, other):
         before = path.read_bytes()
         with pytest.raises(ConfigurationError, match=path.name):
-            async with SqliteEventQueue(path, name="a"):
+            async with open_sqlite_queue(path, name="a"):
                 pass
         assert before == path.read_bytes()
 
 
 async def test_a_queue_of_a_later_release_is_not_touched(tmp_path: Path) -> None:
-    async with SqliteEventQueue(tmp_path / "q.db", name="a"):
+    async with open_sqlite_queue(tmp_path / "q.db", name="a"):
         pass
     connection = sqlite3.connect(tmp_path / "q.db")
     connection.execute("PRAGMA user_version = 9")
     connection.close()
     with pytest.raises(ConfigurationError, match="format version 9"):
-        async with SqliteEventQueue(tmp_path / "q.db", name="a"):
+        async with open_sqlite_queue(tmp_path / "q.db", name="a"):
             pass
 
 
@@ -113,26 +113,14 @@ async def test_a_path_that_cannot_exist_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     for path in (tmp_path / "file/q.db", tmp_path):
         with pytest.raises(RefusedError, match=str(path)):
-            async with SqliteEventQueue(path, name="a"):
+            async with open_sqlite_queue(path, name="a"):
                 pass
 
 
 async def test_a_full_disk_is_refused_and_loses_nothing(tmp_path: Path) -> None:
-    async with SqliteEventQueue(tmp_path / "q.db", name="a") as queue:
+    async with open_sqlite_queue(tmp_path / "q.db", name="a") as queue:
         await queue.send([b"before"])
-        table = queue._opened()
-        table._connection.execute("PRAGMA max_page_count = 20")
+        queue._table._connection.execute("PRAGMA max_page_count = 20")
         with pytest.raises(RefusedError, match="free some space"):
             await queue.send([b"x" * MAX_BODY_BYTES])
         assert [message.body for message in await queue.receive(max_messages=10)] == [b"before"]
-
-
-async def test_a_queue_that_is_not_open_says_so(tmp_path: Path) -> None:
-    queue = SqliteEventQueue(tmp_path / "q.db", name="a")
-    with pytest.raises(DefectError, match="not open"):
-        await queue.receive()
-    async with queue:
-        with pytest.raises(DefectError, match="open already"):
-            await queue.__aenter__()
-    with pytest.raises(PipelineError, match="not open"):
-        await queue.depth()

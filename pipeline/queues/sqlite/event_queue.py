@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
-from types import TracebackType
 from typing import TypeVar
 
 import anyio
 import anyio.to_thread
 
-from pipeline.domain.errors import DefectError, LeaseLostError
+from pipeline.domain.errors import LeaseLostError
 from pipeline.ports.event_queue import Message, QueueDepth, Receipt, check_bodies
 from pipeline.queues.sqlite.errors import translated
 from pipeline.queues.sqlite.table import MessageTable
@@ -24,8 +24,16 @@ _LONGEST_PAUSE_SECONDS = 0.2
 """A message from another process is noticed within this time; one from this process at once."""
 
 
-class SqliteEventQueue:
-    """Implements `pipeline.ports.event_queue.EventQueue` in the SQLite file at `path`. Enter it before use.
+@asynccontextmanager
+async def open_sqlite_queue(
+    path: Path,
+    *,
+    name: str,
+    visibility_seconds: float = 30.0,
+    max_receives: int = 5,
+    now: Callable[[], float] = time.time,
+) -> AsyncIterator[SqliteEventQueue]:
+    """Open one queue in the SQLite file at `path`.
 
     Args:
         path: the file, on a local file system. It and its directory are created if they are missing.
@@ -34,53 +42,46 @@ class SqliteEventQueue:
         max_receives: a message becomes a dead letter after this many deliveries without an acknowledgement.
         now: the clock, in seconds; all processes on one file must share it.
     """
+    with translated(path):
+        table = await anyio.to_thread.run_sync(MessageTable, path, name)
+    queue = SqliteEventQueue(table, path, visibility_seconds, max_receives, now)
+    try:
+        yield queue
+    finally:
+        with anyio.CancelScope(shield=True):
+            await queue._run(table.close)
+
+
+class SqliteEventQueue:
+    """Implements `pipeline.ports.event_queue.EventQueue`; made by `open_sqlite_queue`."""
 
     def __init__(
         self,
+        table: MessageTable,
         path: Path,
-        *,
-        name: str,
-        visibility_seconds: float = 30.0,
-        max_receives: int = 5,
-        now: Callable[[], float] = time.time,
+        visibility_seconds: float,
+        max_receives: int,
+        now: Callable[[], float],
     ) -> None:
-        self._path = path.absolute()
-        self._name = name
+        self._table = table
+        self._path = path
         self._visibility_seconds = visibility_seconds
         self._max_receives = max_receives
         self._now = now
-        self._table: MessageTable | None = None
-
-    async def __aenter__(self) -> SqliteEventQueue:
-        if self._table is not None:
-            raise DefectError(f"the event queue {self._name} in {self._path} is open already")
         self._turn = anyio.Lock()
         self._bell = anyio.Event()
-        with translated(self._path):
-            self._table = await anyio.to_thread.run_sync(MessageTable, self._path, self._name)
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        table = self._opened()
-        with anyio.CancelScope(shield=True):
-            await self._run(table.close)
-        self._table = None
 
     async def send(self, bodies: Sequence[bytes]) -> None:
         check_bodies(bodies)
-        table = self._opened()
-        await self._run(lambda: table.send(bodies, self._now()))
+        await self._run(lambda: self._table.send(bodies, self._now()))
         self._ring()
 
     async def receive(self, *, max_messages: int = 1, wait_seconds: float = 0.0) -> Sequence[Message]:
-        table = self._opened()
         deadline = anyio.current_time() + wait_seconds
         pause_seconds = _FIRST_PAUSE_SECONDS
         while True:
             bell = self._bell
-            messages = await self._run(lambda: self._receive(table, min(max_messages, MAX_MESSAGES)))
+            messages = await self._run(lambda: self._receive(min(max_messages, MAX_MESSAGES)))
             left_seconds = deadline - anyio.current_time()
             if messages or left_seconds <= 0:
                 return messages
@@ -88,28 +89,24 @@ class SqliteEventQueue:
                 await bell.wait()
             pause_seconds = min(pause_seconds * 1.5, _LONGEST_PAUSE_SECONDS)
 
-    def _receive(self, table: MessageTable, max_messages: int) -> list[Message]:
+    def _receive(self, max_messages: int) -> list[Message]:
         now = self._now()
-        return table.receive(max_messages, now, now + self._visibility_seconds, self._max_receives)
+        return self._table.receive(max_messages, now, now + self._visibility_seconds, self._max_receives)
 
     async def extend(self, receipt: Receipt, seconds: float) -> None:
-        table = self._opened()
-        if not await self._run(lambda: table.set_visible_at(receipt, self._now() + seconds)):
+        if not await self._run(lambda: self._table.set_visible_at(receipt, self._now() + seconds)):
             raise LeaseLostError("the message has been delivered to another worker, or acknowledged")
         self._ring()
 
     async def acknowledge(self, receipts: Sequence[Receipt]) -> None:
-        table = self._opened()
-        await self._run(lambda: table.remove(receipts))
+        await self._run(lambda: self._table.remove(receipts))
 
     async def reject(self, message: Message, reason: str) -> None:
         """See the port. If another worker holds the message by now, that worker decides, and nothing changes here."""
-        table = self._opened()
-        await self._run(lambda: table.bury(message.receipt, reason))
+        await self._run(lambda: self._table.bury(message.receipt, reason))
 
     async def depth(self) -> QueueDepth:
-        table = self._opened()
-        return await self._run(lambda: table.depth(self._now()))
+        return await self._run(lambda: self._table.depth(self._now()))
 
     async def _run(self, operation: Callable[[], T]) -> T:
         """Run one operation in a worker thread. There is one connection, so operations take turns."""
@@ -121,8 +118,3 @@ class SqliteEventQueue:
         """Wake the receivers of this process."""
         self._bell.set()
         self._bell = anyio.Event()
-
-    def _opened(self) -> MessageTable:
-        if self._table is None:
-            raise DefectError(f"the event queue {self._name} in {self._path} is not open")
-        return self._table

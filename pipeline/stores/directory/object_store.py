@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterable, AsyncIterator, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import anyio
@@ -124,12 +124,9 @@ class DirectoryObjectStore:
                 raise _absent(key) from error
         return StoredObject(data, Version(blake3(data).hexdigest()))
 
-    def open_stream(self, key: ObjectKey, *, start: int = 0) -> AbstractAsyncContextManager[AsyncIterable[bytes]]:
-        path = object_path(self._objects, check_key(key))
-        return self._open_stream(key, path, start)
-
     @asynccontextmanager
-    async def _open_stream(self, key: ObjectKey, path: Path, start: int) -> AsyncIterator[AsyncIterable[bytes]]:
+    async def open_stream(self, key: ObjectKey, *, start: int = 0) -> AsyncIterator[AsyncIterable[bytes]]:
+        path = object_path(self._objects, check_key(key))
         with translated("read", path):
             try:
                 file = await open_at(path, start)

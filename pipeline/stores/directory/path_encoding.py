@@ -33,8 +33,7 @@ A plain tuple, because a listing creates one for every file.
 def object_path(root: Path, key: str) -> Path:
     """Return the path of the object with this valid key below `root`."""
     *directories, name = key.split("/")
-    parts = [part for segment in directories for part in _file_names(segment, is_object=False)]
-    return root.joinpath(*parts, *_file_names(name, is_object=True))
+    return directory_path(root, directories).joinpath(*_file_names(name, is_object=True))
 
 
 def directory_path(root: Path, segments: list[str]) -> Path:
