@@ -48,7 +48,7 @@ async def test_later_movements_bring_both_up_to_date_and_each_settles_for_itself
     world = await moved_twice()
     backup = await world.add_destination("backup")
     await world.bring(backup)
-    world.further[backup].refuses = lambda number, text: "no nines" if number == 9 else None
+    world.further[backup].rejects = lambda number, text: "no nines" if number == 9 else None
     world.tables["a"][9] = "changed"
     world.tables["a"][100] = "new"
     assert (await world.move()).status is Status.SUCCESS
@@ -56,7 +56,7 @@ async def test_later_movements_bring_both_up_to_date_and_each_settles_for_itself
     assert (movement.number, movement.status) == (2, Status.INCOMPLETE)
     assert movement.totals.rejected == 1
     assert (await world.flows.read_movement(FLOW, 3)).status is Status.SUCCESS
-    world.further[backup].refuses = lambda number, text: None
+    world.further[backup].rejects = lambda number, text: None
     assert (await world.bring(backup)).status is Status.SUCCESS
     assert world.destination.tables == world.further[backup].tables == world.tables
 
@@ -78,7 +78,7 @@ async def test_it_is_known_whether_a_further_destination_is_behind() -> None:
 async def test_an_incomplete_import_is_repeated_once_for_each_movement_of_the_origin() -> None:
     world = await moved_twice()
     backup = await world.add_destination("backup")
-    world.further[backup].refuses = lambda number, text: "not now" if number == 9 else None
+    world.further[backup].rejects = lambda number, text: "not now" if number == 9 else None
     assert (await world.bring(backup)).status is Status.INCOMPLETE
     flow = await world.flows.read_flow(backup)
     unchanged = await sync_with_origin(world.flows, world.clock, flow)
@@ -88,7 +88,7 @@ async def test_an_incomplete_import_is_repeated_once_for_each_movement_of_the_or
     begun = await sync_with_origin(world.flows, world.clock, flow)
     assert begun is not None
     assert (begun.number, begun.settled, begun.origin_movement) == (2, False, again.number)
-    world.further[backup].refuses = lambda number, text: None
+    world.further[backup].rejects = lambda number, text: None
     assert (await world.bring(backup)).status is Status.SUCCESS
     await world.move()
     after = await sync_with_origin(world.flows, world.clock, flow)

@@ -178,7 +178,7 @@ async def move_with_helper(
 @on_trio
 async def test_a_helper_imports_what_is_announced() -> None:
     world = WiderWorld({"a": numbered(*range(200)), "b": numbered(1)})
-    world.destination.refuses = lambda number, text: "CHECK failed" if number == 150 else None
+    world.destination.rejects = lambda number, text: "CHECK failed" if number == 150 else None
     movement, helper = await move_with_helper(world)
     assert helper.events > 20
     assert (movement.status, movement.totals.rejected, movement.totals.upserts) == (Status.INCOMPLETE, 1, 200)
@@ -280,8 +280,8 @@ async def test_a_helper_leaves_the_next_movement_to_others_and_ends() -> None:
     stop, events = anyio.Event(), list[HelperEvent]()
     async with world.destination.open(FLOW) as session, anyio.create_task_group() as group:
         await group.start(run_helper, context, movement, session, events.append, stop)
-        following = GroupCompleted(FLOW, movement.number + 1, Label("a"), ObjectKey("flows/x"))
-        await world.queue.send([encode_message(following)])
+        later = GroupCompleted(FLOW, movement.number + 1, Label("a"), ObjectKey("flows/x"))
+        await world.queue.send([encode_message(later)])
         with anyio.fail_after(60):
             await stop.wait()
     assert (await world.queue.depth()).waiting == 1

@@ -115,7 +115,7 @@ async def test_a_flow_keeps_its_two_places() -> None:
 @on_trio
 async def test_a_rejected_record_is_reported_and_the_rest_is_imported() -> None:
     world = World({"a": table(*range(10)), "b": table(1)})
-    world.destination.refuses = lambda number, text: "CHECK failed" if number == 3 else None
+    world.destination.rejects = lambda number, text: "CHECK failed" if number == 3 else None
     movement = await world.move()
     assert movement.status is Status.INCOMPLETE
     assert (movement.totals.rejected, movement.totals.upserts) == (1, 10)
@@ -133,10 +133,10 @@ async def test_a_rejected_record_is_reported_and_the_rest_is_imported() -> None:
 @on_trio
 async def test_a_rejected_record_stays_rejected_until_the_destination_accepts_it() -> None:
     world = World({"a": table(*range(10))})
-    world.destination.refuses = lambda number, text: "CHECK failed" if number == 3 else None
+    world.destination.rejects = lambda number, text: "CHECK failed" if number == 3 else None
     await world.move()
     assert (await world.move()).status is Status.INCOMPLETE
-    world.destination.refuses = lambda number, text: None
+    world.destination.rejects = lambda number, text: None
     movement = await world.move()
     assert (movement.status, movement.totals.rejected) == (Status.SUCCESS, 0)
     assert world.destination.tables == world.tables
@@ -145,7 +145,7 @@ async def test_a_rejected_record_stays_rejected_until_the_destination_accepts_it
 @on_trio
 async def test_a_damaged_event_file_stops_its_lane_alone_and_is_named() -> None:
     world = World({"a": table(*range(3)), "b": table(1)})
-    world.destination.refuses = lambda number, text: None
+    world.destination.rejects = lambda number, text: None
     await world.move()
     world.destination.marks.clear()
     world.destination.tables.clear()

@@ -102,7 +102,7 @@ def _values(db: sqlite3.Connection, table: str) -> Rows:
     return sorted(db.execute(f'SELECT {values} FROM "{table}"').fetchall())
 
 
-def anew(declaration: str, select: str = "*", former: str = "t") -> tuple[str, ...]:
+def recreated(declaration: str, select: str = "*", former: str = "t") -> tuple[str, ...]:
     """Return the statements with which apps recreate a table."""
     return (
         f"ALTER TABLE {former} RENAME TO former",
@@ -131,23 +131,29 @@ CHANGES: dict[str, tuple[tuple[str, ...], tuple[int, int]]] = {
     "a column is renamed": (("ALTER TABLE t RENAME COLUMN b TO c",), (10, 0)),
     "a column is renamed to other case": (("ALTER TABLE t RENAME COLUMN b TO B",), (10, 0)),
     "a column changes places": (
-        anew("CREATE TABLE t (b INTEGER, a TEXT, id INTEGER PRIMARY KEY)", "b, a, id"),
+        recreated("CREATE TABLE t (b INTEGER, a TEXT, id INTEGER PRIMARY KEY)", "b, a, id"),
         (10, 0),
     ),
-    "a column is of another type": (anew("CREATE TABLE t (id INTEGER PRIMARY KEY, a TEXT, b TEXT)"), (10, 0)),
-    "a type changes and no value": (anew("CREATE TABLE t (id INTEGER PRIMARY KEY, a VARCHAR(20), b BLOB)"), (0, 0)),
-    "NOT NULL comes": (anew("CREATE TABLE t (id INTEGER PRIMARY KEY, a TEXT NOT NULL, b INTEGER)"), (0, 0)),
+    "a column is of another type": (recreated("CREATE TABLE t (id INTEGER PRIMARY KEY, a TEXT, b TEXT)"), (10, 0)),
+    "a type changes and no value": (
+        recreated("CREATE TABLE t (id INTEGER PRIMARY KEY, a VARCHAR(20), b BLOB)"),
+        (0, 0),
+    ),
+    "NOT NULL comes": (recreated("CREATE TABLE t (id INTEGER PRIMARY KEY, a TEXT NOT NULL, b INTEGER)"), (0, 0)),
     "the key is another column": (
-        anew("CREATE TABLE t (id INTEGER, a TEXT NOT NULL PRIMARY KEY, b INTEGER)"),
+        recreated("CREATE TABLE t (id INTEGER, a TEXT NOT NULL PRIMARY KEY, b INTEGER)"),
         (10, 10),
     ),
     "the key has two columns": (
-        anew("CREATE TABLE t (id INTEGER NOT NULL, a TEXT NOT NULL, b INTEGER, PRIMARY KEY (a, id))"),
+        recreated("CREATE TABLE t (id INTEGER NOT NULL, a TEXT NOT NULL, b INTEGER, PRIMARY KEY (a, id))"),
         (10, 10),
     ),
-    "the key is gone": (anew("CREATE TABLE t (id INTEGER, a TEXT, b INTEGER)"), (10, 10)),
+    "the key is gone": (recreated("CREATE TABLE t (id INTEGER, a TEXT, b INTEGER)"), (10, 10)),
     "the key is renamed": (("ALTER TABLE t RENAME COLUMN id TO number",), (10, 10)),
-    "the key is of another type": (anew("CREATE TABLE t (id TEXT NOT NULL PRIMARY KEY, a TEXT, b INTEGER)"), (10, 10)),
+    "the key is of another type": (
+        recreated("CREATE TABLE t (id TEXT NOT NULL PRIMARY KEY, a TEXT, b INTEGER)"),
+        (10, 10),
+    ),
     "a table comes": (("CREATE TABLE u (id INTEGER PRIMARY KEY)", "INSERT INTO u VALUES (1)"), (1, 0)),
     "a table is another one now": (
         ("DROP TABLE t", "CREATE TABLE t (id INTEGER PRIMARY KEY, z TEXT)", "INSERT INTO t VALUES (10, 'z')"),
@@ -220,7 +226,7 @@ def test_a_name_in_another_case_must_be_made_room_for(open_databases: Callable[.
 
 def test_what_the_source_allows_now_goes_in(open_databases: Callable[..., Databases]) -> None:
     databases = open_databases("CREATE TABLE t (id INTEGER PRIMARY KEY, a TEXT NOT NULL, b INTEGER CHECK (b < 100))")
-    databases.at_source(*anew(FORMER), "UPDATE t SET a = NULL WHERE id = 13", "UPDATE t SET b = 500 WHERE id = 14")
+    databases.at_source(*recreated(FORMER), "UPDATE t SET a = NULL WHERE id = 13", "UPDATE t SET b = 500 WHERE id = 14")
     movement = databases.move()
     assert (movement.status, movement.totals.upserts) == (Status.SUCCESS, 2)
     databases.ensure_equal()
@@ -241,7 +247,9 @@ def test_a_constraint_that_old_rows_break_holds_at_the_end(open_databases: Calla
     databases.at_source("UPDATE t SET a = NULL")
     databases.move()
     databases.at_source("UPDATE t SET a = 'filled in'")
-    databases.at_source(*anew("CREATE TABLE t (id INTEGER PRIMARY KEY, a TEXT NOT NULL, b INTEGER, c TEXT)", "*, 'c'"))
+    databases.at_source(
+        *recreated("CREATE TABLE t (id INTEGER PRIMARY KEY, a TEXT NOT NULL, b INTEGER, c TEXT)", "*, 'c'")
+    )
     databases.at_source("ALTER TABLE t RENAME COLUMN c TO d")
     assert databases.move().status is Status.SUCCESS
     databases.ensure_equal()
@@ -273,10 +281,10 @@ def test_a_change_between_a_crash_and_the_next_attempt(files: int, open_database
 @pytest.mark.parametrize("back", [False, True])
 def test_a_key_that_changes_and_a_crash(files: int, back: bool, open_databases: Callable[..., Databases]) -> None:
     databases = open_databases()
-    databases.at_source(*anew("CREATE TABLE t (id INTEGER, a TEXT NOT NULL PRIMARY KEY, b INTEGER)"))
+    databases.at_source(*recreated("CREATE TABLE t (id INTEGER, a TEXT NOT NULL PRIMARY KEY, b INTEGER)"))
     databases.die_at_move(files)
     if back:
-        databases.at_source(*anew(FORMER), "UPDATE t SET b = b + 1 WHERE id > 15")
+        databases.at_source(*recreated(FORMER), "UPDATE t SET b = b + 1 WHERE id > 15")
     assert databases.move().status is Status.SUCCESS
     databases.ensure_equal()
 
@@ -297,7 +305,7 @@ def test_a_table_made_by_others_only_gets_more_columns(open_databases: Callable[
 def test_a_table_made_by_others_cannot_take_another_key(open_databases: Callable[..., Databases]) -> None:
     databases = open_databases()
     databases.at_destination("ALTER TABLE t ADD COLUMN own TEXT")
-    databases.at_source(*anew("CREATE TABLE t (id INTEGER, a TEXT NOT NULL PRIMARY KEY, b INTEGER)"))
+    databases.at_source(*recreated("CREATE TABLE t (id INTEGER, a TEXT NOT NULL PRIMARY KEY, b INTEGER)"))
     movement = databases.move()
     assert movement.status is Status.INCOMPLETE
     assert "CREATE UNIQUE INDEX" in movement.problems[0]
@@ -347,7 +355,7 @@ def test_a_new_destination_replays_the_changes(open_databases: Callable[..., Dat
     databases = open_databases()
     databases.at_source("ALTER TABLE t ADD COLUMN c TEXT", "UPDATE t SET c = 'c'")
     databases.move()
-    databases.at_source(*anew("CREATE TABLE t (a TEXT NOT NULL PRIMARY KEY, c TEXT)", "a, c"))
+    databases.at_source(*recreated("CREATE TABLE t (a TEXT NOT NULL PRIMARY KEY, c TEXT)", "a, c"))
     flow = databases.move().flow
     settings = Settings(home=databases.directory / "home")
     further = str(databases.directory / "further.db")

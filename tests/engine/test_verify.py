@@ -157,7 +157,7 @@ async def test_only_the_streams_asked_for_are_compared() -> None:
 @on_trio
 async def test_rejected_records_are_known_differences() -> None:
     world = VerifiedWorld({"users": numbered(*range(6))})
-    world.destination.refuses = lambda number, text: "no threes" if number == 3 else None
+    world.destination.rejects = lambda number, text: "no threes" if number == 3 else None
     await world.move()
     world.tables["users"][5] = "changed"
     await world.move()  # the record is still set aside, by an earlier Movement

@@ -114,12 +114,12 @@ async def test_remaining_rows_of_a_stream_that_is_gone_are_deleted() -> None:
 @on_trio
 async def test_a_rejected_record_is_tried_again_and_stays_known() -> None:
     world = VerifiedWorld({"users": numbered(*range(6))})
-    world.destination.refuses = lambda number, text: "no threes" if number == 3 else None
+    world.destination.rejects = lambda number, text: "no threes" if number == 3 else None
     await world.move()
     assert (await world.repair()).status == "INCOMPLETE"
     (report,) = (await world.verify()).streams
     assert (report.missing, report.rejected) == (1, 1)
-    world.destination.refuses = lambda number, text: None
+    world.destination.rejects = lambda number, text: None
     assert (await world.repair()).status == "SUCCESS"
     assert (await world.verify()).equal
 

@@ -17,17 +17,17 @@ from tests.fakes.rows import Tables
 Record = tuple[str, int, str]
 """`upsert` or `delete`, the number, the text."""
 Rejected = dict[tuple[StreamName, int], tuple[Rejection, str]]
-Refuse = Callable[[int, str], str | None]
+Reject = Callable[[int, str], str | None]
 
 
 def accept(number: int, text: str) -> str | None:
-    """Refuse no row."""
+    """Reject no row."""
     return None
 
 
 @dataclass
 class Place:
-    """What a destination holds, whichever process writes it. `refuses` returns why a row is rejected, or None.
+    """What a destination holds, whichever process writes it. `rejects` returns why a row is rejected, or None.
 
     `loads` counts how often each file was committed; `on_commit` is called with it, in the step that commits it.
     """
@@ -36,7 +36,7 @@ class Place:
     marks: dict[FlowName, dict[EventFileId, Mark]] = field(default_factory=lambda: defaultdict(dict))
     rejected: dict[FlowName, Rejected] = field(default_factory=lambda: defaultdict(dict))
     loads: Counter[EventFileId] = field(default_factory=Counter)
-    refuses: Refuse = accept
+    rejects: Reject = accept
     on_commit: Callable[[EventFileId], None] = lambda file: None
     can_be_made: bool = True
     location: str = "memory:destination"
@@ -59,7 +59,7 @@ class Place:
             rejected.pop((file.stream, number), None)
             if kind == "delete":
                 table.pop(number, None)
-            elif reason := self.refuses(number, text):
+            elif reason := self.rejects(number, text):
                 rejections.append(Rejection(file, line, key_text((number,)), reason, "text"))
                 rejected[file.stream, number] = rejections[-1], text
             else:
@@ -80,7 +80,7 @@ class Place:
         """Apply the rejected records that are accepted now; return the others."""
         rejected = self.rejected[flow]
         for (stream, number), (_, text) in list(rejected.items()):
-            if self.refuses(number, text) is None:
+            if self.rejects(number, text) is None:
                 self.tables[stream][number] = text
                 del rejected[stream, number]
         return [rejection for rejection, _ in rejected.values()]

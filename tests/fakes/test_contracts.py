@@ -38,7 +38,7 @@ def destination_world(calls: Calls, *, has_transactions: bool = True) -> Destina
     """Return a destination that is written by these calls."""
     destination = MemoryDestination(
         calls=calls,
-        refuses=lambda number, text: "is bad" if text == "bad" else None,
+        rejects=lambda number, text: "is bad" if text == "bad" else None,
         has_transactions=has_transactions,
     )
 
@@ -46,7 +46,7 @@ def destination_world(calls: Calls, *, has_transactions: bool = True) -> Destina
         return {number: 0 if text == "bad" else int(text) for number, text in destination.tables.get("a", {}).items()}
 
     def accept() -> None:
-        destination.refuses = lambda number, text: None
+        destination.rejects = lambda number, text: None
 
     return DestinationWorld(
         destination=destination,

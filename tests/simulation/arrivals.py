@@ -11,7 +11,7 @@ from pipeline.domain.ids import EventFileId
 from tests.fakes.destination import MemoryDestination
 from tests.fakes.place import Record
 from tests.fakes.rows import Tables
-from tests.simulation.plan import REFUSED_PREFIX
+from tests.simulation.plan import REJECTED_PREFIX
 from tests.simulation.stored import Must, Stored
 
 
@@ -44,7 +44,7 @@ class Arrivals:
         for kind, number, text in records:
             if kind == "delete":
                 rows.pop(number, None)
-            elif not text.startswith(REFUSED_PREFIX):
+            elif not text.startswith(REJECTED_PREFIX):
                 rows[number] = text
         numbers = rows.keys() | held.keys() if self.place.has_transactions else {number for _, number, _ in records}
         wrong = sorted(number for number in numbers if rows.get(number) != held.get(number))
@@ -60,7 +60,7 @@ class Arrivals:
         ]
 
     def check_equal(self, wanted: Tables) -> None:
-        """The place must hold these tables, but for what it refuses."""
+        """The place must hold these tables, but for what it rejects."""
         passed_over = refused(wanted)
         for name in sorted(wanted.keys() | self.place.tables.keys()):
             rows, held = wanted.get(name, {}), self.place.tables.get(name, {})
@@ -71,6 +71,6 @@ class Arrivals:
 
 
 def refused(tables: Tables) -> set[tuple[str, int]]:
-    """Return the table and number of each row that the destination refuses."""
+    """Return the table and number of each row that the destination rejects."""
     rows = ((name, number, text) for name, table in tables.items() for number, text in table.items())
-    return {(name, number) for name, number, text in rows if text.startswith(REFUSED_PREFIX)}
+    return {(name, number) for name, number, text in rows if text.startswith(REJECTED_PREFIX)}

@@ -60,7 +60,7 @@ _OF_METHODS: Mapping[str, tuple[Kind, ...]] = {
     "finish": ASKING,
 }
 NEED_ROOM = frozenset({"put", "replace", "upload", "send", "load"})
-"""The methods that a full disk refuses."""
+"""The methods that a full disk rejects."""
 
 
 def method_of(call: str) -> str:

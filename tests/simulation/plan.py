@@ -24,15 +24,15 @@ POISON = (
     encode_message(MovementExported(FlowName("another"), 1)),
     encode_message(GroupCompleted(FlowName("another"), 1, Label("a"), ObjectKey("nowhere"))),
 )
-REFUSED_PREFIX = "bad"
+REJECTED_PREFIX = "bad"
 FILE_PREFIX = "file:"
 FILE_TEXTS = tuple(f"{FILE_PREFIX}{number} content" for number in range(6))
 """The contents of all Binary Files there are."""
 
 
-def refuse_bad(number: int, text: str) -> str | None:
-    """Refuse the texts that begin with `REFUSED_PREFIX`."""
-    return "CHECK constraint failed" if text.startswith(REFUSED_PREFIX) else None
+def reject_bad(number: int, text: str) -> str | None:
+    """Reject the texts that begin with `REJECTED_PREFIX`."""
+    return "CHECK constraint failed" if text.startswith(REJECTED_PREFIX) else None
 
 
 def is_file(text: str) -> bool:
@@ -115,7 +115,7 @@ class Plan:
 def text(random: Random, *, refusals: bool, files: float) -> str:
     """Return what a row may hold, a file by a chance of `files`: often the same, so that rows come back as they were."""
     if refusals and random.random() < 0.15:
-        return f"{REFUSED_PREFIX} {random.randrange(3)}"
+        return f"{REJECTED_PREFIX} {random.randrange(3)}"
     if random.random() < files:
         return random.choice(FILE_TEXTS)
     return f"text {random.randrange(4)}"

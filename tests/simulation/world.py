@@ -29,7 +29,7 @@ from tests.fakes.rows import copied
 from tests.fakes.source import MemorySource
 from tests.simulation.faults import Dealer
 from tests.simulation.model import Model
-from tests.simulation.plan import FLOW, VISIBILITY_SECONDS, Plan, is_file, of_seed, refuse_bad
+from tests.simulation.plan import FLOW, VISIBILITY_SECONDS, Plan, is_file, of_seed, reject_bad
 from tests.simulation.planting import NOTHING, PlantedFault, Ports
 from tests.simulation.process import Disks, NoFaults, Process, current
 from tests.simulation.queue import Ring, SimulatedQueue
@@ -89,7 +89,7 @@ class World:
     def add_place(self, flow: FlowName, *, has_transactions: bool = True) -> MemoryDestination:
         """Return the destination of a Flow, there from now on."""
         place = self.places[flow] = MemoryDestination(
-            refuses=refuse_bad, has_transactions=has_transactions, location=f"simulated:{flow}"
+            rejects=reject_bad, has_transactions=has_transactions, location=f"simulated:{flow}"
         )
         self.model.watch(flow, place)
         return place
