@@ -6,6 +6,7 @@ to do. It never shows credentials.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -158,6 +159,8 @@ _EXCEPTIONS: tuple[tuple[type[Exception], type[PipelineError], str], ...] = (
 _LASTING_TLS = ("CERTIFICATE_VERIFY_FAILED", "WRONG_VERSION_NUMBER")
 """OpenSSL's words for an untrusted certificate and for a server without TLS. Other TLS errors pass by themselves."""
 
+_QUERY = re.compile(r"\?[^\s\"]*=[^\s\"]*")
+
 FOREIGN: tuple[type[Exception], ...] = (boto.ClientError, *(foreign for foreign, _, _ in _EXCEPTIONS))
 
 
@@ -191,9 +194,10 @@ def translate(error: Exception, request: Request) -> PipelineError:
 
 
 def _words(error: Exception) -> str:
-    """Return the error's own text on one line, without botocore's regular expression for the names of buckets."""
+    """Return the error's own text on one line, without queries of URLs and botocore's regular expression for buckets."""
     text = str(error) or ("no answer in time" if isinstance(error, TimeoutError) else "the connection broke")
-    return " ".join(text.partition(": Bucket name must match")[0].split()).rstrip(".")
+    text = _QUERY.sub("", text.partition(": Bucket name must match")[0])
+    return " ".join(text.split()).rstrip(".")
 
 
 def error_of(kind: type[PipelineError], request: Request, error: boto.ClientError, advice: str) -> PipelineError:
@@ -211,8 +215,9 @@ def code_of(error: boto.ClientError) -> str:
 
 
 def message_of(error: boto.ClientError) -> str:
-    """Return the server's message without a full stop; empty where there is none."""
-    return str(error.response.get("Error", {}).get("Message", "")).strip().rstrip(".")
+    """Return the server's message without a full stop; empty where there is none, or a whole document in its place."""
+    message = str(error.response.get("Error", {}).get("Message", "")).strip().rstrip(".")
+    return "" if message.startswith("<") else message
 
 
 def status_of(error: boto.ClientError) -> int:

@@ -49,4 +49,4 @@ def _check_endpoint(url: str) -> None:
     if "@" in parts.netloc:
         raise ConfigurationError("the endpoint URL must not hold a user or password; set the access key separately")
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ConfigurationError(f"not an endpoint URL: {url}; write it as https://host:port")
+        raise ConfigurationError(f"the endpoint URL {url!r} is not valid; write it as https://host:port")

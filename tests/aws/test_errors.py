@@ -103,6 +103,12 @@ def ssl_error(text: str) -> boto.SSLError:
         (boto.ProfileNotFound(profile="p"), ConfigurationError, "profile"),
         (boto.EndpointConnectionError(endpoint_url="http://x"), TransientError, "http://x.*network"),
         (boto.ReadTimeoutError(endpoint_url="http://x"), TransientError, "network"),
+        (
+            boto.EndpointConnectionError(endpoint_url="http://x/data?list-type=2&b=c"),
+            TransientError,
+            '"http://x/data"; ',
+        ),
+        (answered(403, "403", "<?xml version='1.0'?><Error/>"), RefusedError, ": 403; give the role"),
         (ssl_error("[SSL: CERTIFICATE_VERIFY_FAILED] self signed"), ConfigurationError, "certificate"),
         (ssl_error("[SSL: UNEXPECTED_EOF_WHILE_READING]"), TransientError, "certificate"),
         (aiohttp.ClientPayloadError("cut"), TransientError, "cut"),

@@ -24,7 +24,7 @@ def test_an_endpoint_with_a_password_is_refused_without_repeating_it() -> None:
 
 @pytest.mark.parametrize("url", ["localhost:4566", "ftp://host", "https://", ""])
 def test_an_invalid_endpoint_is_refused(url: str) -> None:
-    with pytest.raises(ConfigurationError, match="not an endpoint URL"):
+    with pytest.raises(ConfigurationError, match="is not valid; write it as https"):
         AwsOptions(endpoint_url=url)
 
 

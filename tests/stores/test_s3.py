@@ -42,7 +42,9 @@ async def test_an_invalid_prefix_is_refused(prefix: str) -> None:
 
 
 async def test_a_bucket_that_is_missing_is_named(seaweedfs: S3Server) -> None:
-    with pytest.raises(ConfigurationError, match=r"bucket no-such-bucket at http.*NoSuchBucket.*create it"):
+    with pytest.raises(
+        ConfigurationError, match=r"check the bucket \(bucket no-such-bucket at http.*NoSuchBucket.*create it"
+    ):
         async with opened(seaweedfs, "no-such-bucket"):
             pass
 

@@ -48,7 +48,7 @@ async def find_places(client: SQSClient, name_or_url: str, options: AwsOptions) 
     if name.endswith(".fifo"):
         raise ConfigurationError(
             f"{name} is a FIFO queue; name a standard queue. "
-            "File Lists keep the order, and a FIFO queue would delay messages for nothing"
+            "File Lists keep the order, so a FIFO queue would only delay messages"
         )
     requests = _requests(name, name, options)
     url = name_or_url if "://" in name_or_url else await _look_up(client, requests, name)

@@ -28,7 +28,8 @@ _NOT_IN_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
 class Bucket:
     """The part of a bucket below `prefix` (empty, or ending in a slash), and the client that reaches it.
 
-    `encryption` holds the arguments of every put that creates an object.
+    `encryption` holds the arguments of every put that creates an object. `purpose` replaces the descriptions of single
+    requests in errors.
     """
 
     client: S3Client
@@ -36,6 +37,7 @@ class Bucket:
     prefix: str
     options: AwsOptions
     encryption: Mapping[str, Any]
+    purpose: str | None = None
 
     def full(self, key: ObjectKey) -> str:
         """Return the key with the bucket's prefix. DefectError for an invalid key, or one that no listing can hold."""
@@ -54,7 +56,7 @@ class Bucket:
         permission = f"{action} on {arn}"
         if action == "s3:GetObject":  # https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html, Permissions
             permission += " (and s3:ListBucket on the bucket: without it S3 answers 403 for an object that is absent)"
-        return Request(what, place=place, permission=permission)
+        return Request(self.purpose or what, place=place, permission=permission)
 
     async def ask(self, request: Request, operation: Callable[[], Awaitable[T]]) -> T:
         """Return the answer to one request. It is sent again as long as it raises TransientError and tries are left."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterable, AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import anyio
@@ -85,9 +86,11 @@ async def open_s3_store(
         client.meta.events.register("before-call.s3.HeadBucket", _do_not_redirect)
         client.meta.events.unregister(_BEFORE_LISTING, set_list_objects_encoding_type_url)
         place = Bucket(client, bucket, _as_prefix(prefix), options, _encryption(server_side_encryption, kms_key_id))
-        by_segments = probe and await lists_by_segments(place)
+        by_segments = False
         if probe:
-            await check_conditional_writes(place)
+            checked = replace(place, purpose="check the bucket")
+            by_segments = await lists_by_segments(checked)
+            await check_conditional_writes(checked)
         yield S3ObjectStore(place, upload_part_bytes, by_segments)
 
 
