@@ -108,7 +108,7 @@ def ssl_error(text: str) -> boto.SSLError:
             TransientError,
             '"http://x/data"; ',
         ),
-        (answered(403, "403", "<?xml version='1.0'?><Error/>"), RefusedError, ": 403; give the role"),
+        (answered(403, "403", "<?xml version='1.0'?><Error/>"), RefusedError, "403; give the role"),
         (ssl_error("[SSL: CERTIFICATE_VERIFY_FAILED] self signed"), ConfigurationError, "certificate"),
         (ssl_error("[SSL: UNEXPECTED_EOF_WHILE_READING]"), TransientError, "certificate"),
         (aiohttp.ClientPayloadError("cut"), TransientError, "cut"),
