@@ -25,14 +25,23 @@ def reference(name: str) -> str:
     return (DOCS / "reference" / f"{name}.md").read_text()
 
 
-def log_events() -> Iterator[tuple[str, str]]:
-    """Every literal that is logged in the package: the name of the event, and its level."""
+def log_events() -> Iterator[tuple[str, str, set[str]]]:
+    """Every literal that is logged in the package: the name of the event, its level, and its fields."""
     for path in (ROOT / "pipeline").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in LEVELS:
                 logger = ast.unparse(node.func.value)
                 if logger.endswith("log") and node.args and isinstance(node.args[0], ast.Constant):
-                    yield str(node.args[0].value), node.func.attr
+                    yield str(node.args[0].value), node.func.attr, set(_fields(node.keywords))
+
+
+def _fields(keywords: list[ast.keyword]) -> Iterator[str]:
+    for keyword in keywords:
+        if keyword.arg is not None:
+            yield keyword.arg
+        else:  # the one group of fields that several events share
+            assert ast.unparse(keyword.value) == "_file(event)"
+            yield from ("group", "file")
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -71,9 +80,13 @@ def test_every_error_is_documented() -> None:
             assert f"`{name}`" in page, name
 
 
-def test_every_log_event_is_documented_and_no_other() -> None:
-    documented = re.findall(r"^\| `(\w+)` \| (\w+) \|", reference("log-events"), re.MULTILINE)
-    assert sorted(documented) == sorted(set(log_events()))
+def test_every_log_event_is_documented_with_its_fields_and_no_other() -> None:
+    rows = re.findall(r"^\| `(\w+)` \| (\w+) \|.*\|([^|]*)\|$", reference("log-events"), re.MULTILINE)
+    documented = [(name, level, set(fields.replace(",", " ").split())) for name, level, fields in rows]
+    logged: dict[tuple[str, str], set[str]] = {}
+    for name, level, fields in log_events():
+        logged.setdefault((name, level), set()).update(fields)
+    assert sorted(documented) == sorted((*event, fields) for event, fields in logged.items())
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

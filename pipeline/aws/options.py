@@ -12,8 +12,8 @@ from pipeline.domain.errors import ConfigurationError
 class AwsOptions:
     """The service's address, the credentials, time-outs and retries. Its repr shows no secret.
 
-    What is None is found as AWS's own tools find it: in the environment, the profile, the role. Without any
-    `endpoint_url` it is AWS itself; with one, the region falls back to us-east-1.
+    Values that are None are found as AWS's own tools find them: in the environment, profile or role. Without any
+    `endpoint_url` the server is AWS itself; with one, the region falls back to us-east-1.
     """
 
     endpoint_url: str | None = None

@@ -26,9 +26,9 @@ _FALLBACK_REGION = "us-east-1"
 
 
 def resolved_options(service: str, options: AwsOptions) -> AwsOptions:
-    """Return the options with the endpoint and the region that AWS's environment or profile names, where they have none.
+    """Return the options with a missing endpoint or region filled in from AWS's environment variables or profile.
 
-    A store or queue must know which server it speaks to: servers other than AWS have peculiarities, and errors name it.
+    A store or queue must know its server: servers other than AWS behave differently, and errors name the server.
     """
     with translated(Request(f"use {service}", place=options.endpoint_url or "AWS")):
         session: Any = get_session()
