@@ -15,7 +15,7 @@ from typing import IO
 import psycopg
 
 from benchmarks.data import TYPES
-from pipeline.codec.event_files.compression import FRAME_BYTES, Compressor, ZstdDecoder
+from pipeline.codec.event_files.compression import FRAME_BYTES, Compressor, Decoder
 from pipeline.connectors.postgres.loading.csv_lines import Lines, Run
 from pipeline.connectors.postgres.loading.csv_values import COPY_OPTIONS, Holds, LineColumn
 from pipeline.connectors.postgres.reading.copy_out import CopyOut
@@ -23,6 +23,7 @@ from pipeline.connectors.postgres.reading.fields import Field, Rows, UpsertLines
 from pipeline.connectors.postgres.reading.rows import READ_BYTES, READ_ROWS
 from pipeline.connectors.postgres.schema.types import Form
 from pipeline.connectors.sql.identifiers import quoted
+from pipeline.domain.event_file import Encoding
 
 _COPY = f"COPY item FROM STDIN {COPY_OPTIONS}"
 _FORMS = {"integer": Form.NUMBER, "real": Form.FLOAT, "text": Form.TEXT}
@@ -43,7 +44,7 @@ def write(source: str, to: IO[bytes]) -> None:
 def read(source: BufferedReader, destination: str) -> None:
     """Load the rows from compressed lines."""
     lines = Lines(*[[LineColumn(name, Holds.TEXT) for name in names] for names in (TYPES, ["id"])])
-    decoder, rest = ZstdDecoder(), b""
+    decoder, rest = Decoder(Encoding.ZSTD), b""
     with psycopg.connect(destination) as connection, connection.cursor().copy(_COPY) as copy:
         while data := source.read1(FRAME_BYTES):
             for piece in decoder.feed(data):

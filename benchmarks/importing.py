@@ -19,8 +19,9 @@ import orjson
 
 from pipeline.assembly.runtime import open_runtime
 from pipeline.codec.documents.message import GroupCompleted, encode_message
-from pipeline.codec.event_files.compression import ZstdDecoder
+from pipeline.codec.event_files.compression import Decoder
 from pipeline.connectors.sqlite import SqliteDestination
+from pipeline.domain.event_file import Encoding
 from pipeline.domain.ids import EventFileId, FlowName, StreamName
 from pipeline.domain.movement import Flow, Movement
 from pipeline.engine.movements.context import EngineContext
@@ -160,7 +161,7 @@ async def bare_loop(parts: EngineContext, movement: Movement, path: Path) -> Non
     db = apsw.Connection(str(path))
     made = False
     for entry in await parts.flows.read_file_list(key):
-        body = b"".join(ZstdDecoder().feed((await parts.store.get(entry.key)).data))
+        body = b"".join(Decoder(Encoding.ZSTD).feed((await parts.store.get(entry.key)).data))
         header, _, lines = body.partition(b"\n")
         if not made:
             columns = [column["name"] for column in orjson.loads(header)["columns"]]

@@ -19,12 +19,13 @@ import orjson
 from msgspec import Struct
 from xxhash import xxh3_64
 
-from pipeline.codec.event_files.compression import ZstdDecoder, compress_frame
+from pipeline.codec.event_files.compression import Decoder, compress_frame
 from pipeline.codec.event_files.header import decode_schema, schema_to_json
 from pipeline.codec.values import key_from_json, key_to_json, to_json
 from pipeline.codec.wire import PARSE_ERRORS, Count, check_version, damaged, parsing, to_document
 from pipeline.domain.comparison.diff import HASH_BYTES, StateRange
 from pipeline.domain.errors import DamagedError
+from pipeline.domain.event_file import Encoding
 from pipeline.domain.keys import Key
 from pipeline.domain.schema import StreamSchema
 
@@ -84,7 +85,7 @@ def _unpack_keys(packed: bytes, rows: int, what: str) -> list[Key]:
 
 def _unpacked(packed: bytes) -> bytes:
     pieces, size = [], 0
-    for piece in ZstdDecoder().feed(packed):
+    for piece in Decoder(Encoding.ZSTD).feed(packed):
         pieces.append(piece)
         size += len(piece)
         if size > _MAX_RANGE_BYTES:

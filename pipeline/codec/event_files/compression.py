@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 import zlib
 from collections.abc import Iterator
-from typing import Protocol
+from typing import Any
 
 from pipeline.domain.errors import DamagedError
 from pipeline.domain.event_file import Encoding
@@ -60,94 +60,44 @@ class Compressor:
         return self._compressor.compress(data, zstd.ZstdCompressor.FLUSH_FRAME)
 
 
-class Decoder(Protocol):
-    """Decompresses bytes into pieces of at most `PIECE_BYTES`."""
+class Decoder:
+    """Decompresses bytes of one encoding, any number of frames, into pieces of at most `PIECE_BYTES`."""
+
+    def __init__(self, encoding: Encoding) -> None:
+        self._encoding = encoding
+        self._frame = self._new_frame()
+        self._started = False
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         """Yield the decompressed pieces of the next stored bytes. DamagedError when they have another encoding."""
-        ...
-
-    def close(self) -> None:
-        """Raise DamagedError when the stored bytes ended within a frame."""
-        ...
-
-
-class PlainDecoder:
-    """No compression."""
-
-    def feed(self, data: bytes) -> Iterator[bytes]:
-        """Yield the bytes in pieces."""
-        for start in range(0, len(data), PIECE_BYTES):
-            yield data[start : start + PIECE_BYTES]
-
-    def close(self) -> None:
-        """Do nothing: plain bytes can end anywhere."""
-
-
-class ZstdDecoder:
-    """Any number of zstd frames; skippable frames are ignored."""
-
-    def __init__(self) -> None:
-        self._frame = zstd.ZstdDecompressor()
-        self._started = False
-
-    def feed(self, data: bytes) -> Iterator[bytes]:
-        """Yield the decompressed pieces."""
+        if self._frame is None:
+            yield from (data[start : start + PIECE_BYTES] for start in range(0, len(data), PIECE_BYTES))
+            return
         try:
-            while data or not self._frame.needs_input:
+            while data or self._has_output():
                 self._started = True
                 piece = self._frame.decompress(data, PIECE_BYTES)
-                data = b""
+                data = getattr(self._frame, "unconsumed_tail", b"")  # zstd keeps the rest itself
                 if piece:
                     yield piece
                 if self._frame.eof:
-                    data = self._frame.unused_data
-                    self._frame = zstd.ZstdDecompressor()
-                    self._started = False
-        except zstd.ZstdError as error:
-            raise DamagedError(f"the zstd data is damaged: {error}") from error
+                    data, self._frame, self._started = self._frame.unused_data, self._new_frame(), False
+        except (zstd.ZstdError, zlib.error) as error:
+            raise DamagedError(f"the {self._encoding.value} data is damaged: {error}") from error
 
     def close(self) -> None:
-        """Raise DamagedError when the last frame is incomplete."""
+        """Raise DamagedError when the stored bytes ended within a frame."""
         if self._started:
-            raise DamagedError("the zstd data is truncated: it ends within a frame")
+            raise DamagedError(f"the {self._encoding.value} data is truncated: it ends within a frame")
 
+    def _new_frame(self) -> Any:
+        match self._encoding:
+            case Encoding.ZSTD:
+                return zstd.ZstdDecompressor()
+            case Encoding.GZIP:
+                return zlib.decompressobj(wbits=31)
+            case Encoding.PLAIN:
+                return None
 
-class GzipDecoder:
-    """Any number of gzip members."""
-
-    def __init__(self) -> None:
-        self._member = zlib.decompressobj(wbits=31)
-        self._started = False
-
-    def feed(self, data: bytes) -> Iterator[bytes]:
-        """Yield the decompressed pieces."""
-        try:
-            while data:
-                self._started = True
-                piece = self._member.decompress(data, PIECE_BYTES)
-                data = self._member.unconsumed_tail
-                if piece:
-                    yield piece
-                if self._member.eof:
-                    data = self._member.unused_data
-                    self._member = zlib.decompressobj(wbits=31)
-                    self._started = False
-        except zlib.error as error:
-            raise DamagedError(f"the gzip data is damaged: {error}") from error
-
-    def close(self) -> None:
-        """Raise DamagedError when the last member is incomplete."""
-        if self._started:
-            raise DamagedError("the gzip data is truncated: it ends within a member")
-
-
-def decoder(encoding: Encoding) -> Decoder:
-    """Return a new decoder for `encoding`."""
-    match encoding:
-        case Encoding.ZSTD:
-            return ZstdDecoder()
-        case Encoding.GZIP:
-            return GzipDecoder()
-        case Encoding.PLAIN:
-            return PlainDecoder()
+    def _has_output(self) -> bool:
+        return self._encoding is Encoding.ZSTD and not self._frame.needs_input

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from pipeline.codec.event_files.compression import Compressor, Decoder, compress_frame, decoder, sniff
+from pipeline.codec.event_files.compression import Compressor, Decoder, compress_frame, sniff
 from pipeline.codec.event_files.header import decode_header, encode_header
 from pipeline.codec.values import count_lines
 from pipeline.domain.errors import DamagedError
@@ -73,7 +73,7 @@ class EventFileReader:
     ) -> None:
         self._what = what
         self._max_line_bytes = max_line_bytes
-        self._decoder: Decoder | None = None if encoding is None else decoder(encoding)
+        self._decoder: Decoder | None = None if encoding is None else Decoder(encoding)
         self._sniffed = b""
         self._rest: list[bytes] = []
         self._rest_bytes = 0
@@ -87,7 +87,7 @@ class EventFileReader:
             self._sniffed += data
             if len(self._sniffed) < 4:
                 return
-            self._decoder, data, self._sniffed = decoder(sniff(self._sniffed)), self._sniffed, b""
+            self._decoder, data, self._sniffed = Decoder(sniff(self._sniffed)), self._sniffed, b""
         try:
             for piece in self._decoder.feed(data):
                 self._count(piece)

@@ -20,6 +20,7 @@ from pipeline.domain.keys import Key, order
 
 HASH_BYTES = 8
 _HASH = Struct(f"{HASH_BYTES}s")
+_FIRST_STEP_BYTES = 16 * HASH_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,24 @@ def count_up_to(keys: Sequence[Key], until: Key) -> int:
 def split_hashes(hashes: bytes) -> list[bytes]:
     """Return the hash of each row."""
     return [row_hash for (row_hash,) in _HASH.iter_unpack(hashes)]
+
+
+def count_agreeing(hashes: bytes, at: int, others: bytes, others_at: int) -> int:
+    """Return how many consecutive rows have equal hashes, from these positions on.
+
+    Compares longer and longer runs, then halves the one that differs.
+    """
+    start, shift = at * HASH_BYTES, (others_at - at) * HASH_BYTES
+    end = min(len(hashes), len(others) - shift)
+    step, growing = _FIRST_STEP_BYTES, True
+    while start < end and step >= HASH_BYTES:
+        until = min(start + step, end)
+        if hashes[start:until] == others[start + shift : until + shift]:
+            start = until
+            step = step * 2 if growing else step
+        else:
+            step, growing = step // 2, False
+    return start // HASH_BYTES - at
 
 
 def restrict(part: StateRange, after: Key) -> StateRange | None:
@@ -101,7 +120,7 @@ class RangeDiff:
         changed: list[int] = []
         position = 0
         while True:
-            agreeing = _agreeing(hashes, position, self.old.hashes, self._compared)
+            agreeing = count_agreeing(hashes, position, self.old.hashes, self._compared)
             position += agreeing
             self._compared += agreeing
             if position == len(keys):
@@ -138,20 +157,3 @@ class RangeDiff:
         if self._keys is None:
             self._keys = self.old.load_keys()
         return self._keys
-
-
-_STEP_BYTES = 64 * HASH_BYTES
-
-
-def _agreeing(hashes: bytes, position: int, old_hashes: bytes, old_position: int) -> int:
-    """Return how many consecutive rows agree, from `position` in `hashes` and `old_position` in `old_hashes` on."""
-    at, old_at = position * HASH_BYTES, old_position * HASH_BYTES
-    end = at + min(len(hashes) - at, len(old_hashes) - old_at)
-    by = old_at - at
-    if hashes[at:end] == old_hashes[at + by : end + by]:
-        return (end - at) // HASH_BYTES
-    start = at
-    for step in (_STEP_BYTES, HASH_BYTES):
-        while hashes[at : at + step] == old_hashes[at + by : at + by + step]:
-            at += step
-    return (at - start) // HASH_BYTES

@@ -13,10 +13,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from pipeline.domain.comparison.diff import HASH_BYTES
+from pipeline.domain.comparison.diff import count_agreeing
 from pipeline.domain.keys import Key, order
-
-_FIRST_STRIDE_ROWS = 16
 
 
 class Rows:
@@ -48,11 +46,12 @@ class Rows:
             self._keys = self._load_keys()
         return self._keys[position]
 
-    def hash_slice(self, start: int, end: int) -> bytes:
-        """Return the hashes of the rows from `start` to before `end`."""
+    @property
+    def hashes(self) -> bytes:
+        """The hashes of all rows."""
         if self._hashes is None:
             self._hashes = self._load_hashes()
-        return self._hashes[start * HASH_BYTES : end * HASH_BYTES]
+        return self._hashes
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +86,7 @@ def walk(source: Rows, destination: Rows) -> Step:
     source_from, destination_from = source.at, destination.at
     step = Step()
     while left := min(source.left, destination.left):
-        agreeing = _agreeing(source, destination, left)
+        agreeing = count_agreeing(source.hashes, source.at, destination.hashes, destination.at)
         source.at += agreeing
         destination.at += agreeing
         if agreeing < left:
@@ -107,35 +106,6 @@ def walk_rest(source: Rows | None, destination: Rows | None) -> Step:
         step.suspects += [Suspect(None, position) for position in range(destination.at, len(destination))]
         step.destination_rows, destination.at = len(destination) - destination.at, len(destination)
     return step
-
-
-def _agreeing(source: Rows, destination: Rows, most: int) -> int:
-    """Return how many rows agree from here on: compares longer and longer runs, then halves the one that differs."""
-    found, stride = 0, _FIRST_STRIDE_ROWS
-    while found < most:
-        count = min(stride, most - found)
-        if not _agree(source, destination, found, count):
-            return found + _agreeing_within(source, destination, found, count)
-        found += count
-        stride *= 2
-    return found
-
-
-def _agreeing_within(source: Rows, destination: Rows, start: int, count: int) -> int:
-    """Return how many of `count` rows agree, when not all of them do."""
-    low, high = 0, count
-    while high - low > 1:
-        middle = (low + high) // 2
-        if _agree(source, destination, start + low, middle - low):
-            low = middle
-        else:
-            high = middle
-    return low
-
-
-def _agree(source: Rows, destination: Rows, start: int, count: int) -> bool:
-    one, other = source.at + start, destination.at + start
-    return source.hash_slice(one, one + count) == destination.hash_slice(other, other + count)
 
 
 def _take_difference(source: Rows, destination: Rows, step: Step) -> None:

@@ -52,30 +52,31 @@ async def open_event_file(store: ObjectStore, entry: FileEntry) -> AsyncIterator
 
     The blocks raise DamagedError at their end unless size and checksum match the entry, and the row count the header.
     """
+    reader = EventFileReader(entry.encoding, what=f"Event File {entry.key}")
     try:
-        async with store.open_stream(entry.key) as pieces, aclosing(_checked_blocks(pieces, entry)) as blocks:
-            header = await anext(blocks)
-            if not isinstance(header, Header):
-                raise DamagedError(f"Event File {entry.key} is empty")
-            if header.id != entry.id:
-                raise DamagedError(
-                    f"Event File {entry.key} is {str(header.id)[:200]}, but its File List says {entry.id}"
-                )
-            async with aclosing(_only_records(blocks)) as records:
+        async with store.open_stream(entry.key) as pieces, aclosing(_checked_blocks(pieces, entry, reader)) as blocks:
+            first = await anext(blocks, b"")  # the header is known now
+            header = reader.header
+            if header is None or header.id != entry.id:
+                found = "no header" if header is None else str(header.id)[:200]
+                raise DamagedError(f"Event File {entry.key} has {found}, but its File List says {entry.id}")
+            async with aclosing(_with_first(first, blocks)) as records:
                 yield OpenedEventFile(header, records)
     except AbsentError as error:
         raise DamagedError(f"Event File {entry.key} is missing from the store") from error
 
 
-async def _only_records(blocks: AsyncIterator[Header | bytes]) -> AsyncGenerator[bytes, None]:
+async def _with_first(first: bytes, blocks: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
+    if first:
+        yield first
     async for block in blocks:
-        if isinstance(block, bytes):
-            yield block
+        yield block
 
 
-async def _checked_blocks(pieces: AsyncIterable[bytes], entry: FileEntry) -> AsyncGenerator[Header | bytes, None]:
-    reader = EventFileReader(entry.encoding, what=f"Event File {entry.key}")
-    hasher, size, has_header = blake3(), 0, False
+async def _checked_blocks(
+    pieces: AsyncIterable[bytes], entry: FileEntry, reader: EventFileReader
+) -> AsyncGenerator[bytes, None]:
+    hasher, size = blake3(), 0
     damage: DamagedError | None = None
     async for piece in pieces:
         hasher.update(piece)
@@ -84,15 +85,9 @@ async def _checked_blocks(pieces: AsyncIterable[bytes], entry: FileEntry) -> Asy
             continue  # the checksum decides whether the file was altered in the store or written wrongly
         try:
             for block in reader.feed(piece):
-                if not has_header and reader.header is not None:
-                    has_header = True
-                    yield reader.header
                 yield block
         except DamagedError as error:
             damage = error
-        if not has_header and reader.header is not None:
-            has_header = True
-            yield reader.header
     _check_bytes(entry, size, hasher.hexdigest())
     if damage is not None:
         raise damage

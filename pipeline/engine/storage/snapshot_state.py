@@ -46,8 +46,7 @@ class SnapshotState:
         reader = StateReader(headed=True, what=self.base)
         async with self.store.open_stream(self.base) as pieces:
             async for piece in pieces:
-                for _ in reader.feed(piece):
-                    break
+                next(reader.feed(piece), None)
                 if reader.schema is not None:
                     break
         return reader.schema
@@ -69,7 +68,7 @@ class SnapshotState:
             yield StateRange(frontier, b"", list)
 
     async def _stored_ranges(self) -> AsyncGenerator[StateRange, None]:
-        async with aclosing(_Cutter(self._base_ranges())) as base:
+        async with aclosing(_Cutter(self._read(self.base, headed=True))) as base:
             for segment in segments(self.chunks):
                 if segment.part is None:
                     async with aclosing(base.within(segment.covers)) as ranges:
@@ -84,10 +83,9 @@ class SnapshotState:
                     async for part in ranges:
                         yield part
 
-    def _base_ranges(self) -> AsyncGenerator[StateRange, None]:
-        return _nothing() if self.base is None else self._read(self.base, headed=True)
-
-    async def _read(self, key: ObjectKey, *, headed: bool) -> AsyncGenerator[StateRange, None]:
+    async def _read(self, key: ObjectKey | None, *, headed: bool) -> AsyncGenerator[StateRange, None]:
+        if key is None:
+            return
         reader = StateReader(headed=headed, what=key)
         async with self.store.open_stream(key) as pieces:
             async for piece in pieces:
@@ -141,12 +139,6 @@ def _joined(parts: list[StateRange]) -> StateRange:
         return parts[0]
     keys = [key for part in parts for key in part.load_keys()]
     return StateRange(parts[-1].until, b"".join([part.hashes for part in parts]), lambda: keys)
-
-
-async def _nothing() -> AsyncGenerator[StateRange, None]:
-    nothing: tuple[StateRange, ...] = ()
-    for part in nothing:
-        yield part
 
 
 class _Cutter:

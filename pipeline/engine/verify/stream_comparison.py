@@ -248,7 +248,7 @@ def _sides(
 
 
 def _hashes(rows: Rows | None, start: int, count: int) -> bytes:
-    return b"" if rows is None else rows.hash_slice(start, start + count)
+    return b"" if rows is None else rows.hashes[start * HASH_BYTES : (start + count) * HASH_BYTES]
 
 
 def _key(rows: Rows | None, position: int | None) -> Key:

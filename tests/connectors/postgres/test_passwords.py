@@ -12,7 +12,7 @@ from uuid import uuid4
 import anyio
 import pytest
 
-from pipeline.codec.event_files.compression import decoder, sniff
+from pipeline.codec.event_files.compression import Decoder, sniff
 from pipeline.connectors.postgres import PostgresSource
 from pipeline.domain.errors import ConfigurationError
 from tests.connectors.postgres.places import place_factory
@@ -93,6 +93,6 @@ def test_a_password_is_neither_shown_nor_stored(postgresql: PostgresqlServer, tm
     shown = [done.stdout, done.stderr, *(str(row).encode() for row in destination.rows("TABLE _pipeline.streams"))]
     stored = [path.read_bytes() for path in (tmp_path / "home").rglob("*") if path.is_file()]
     assert stored
-    unpacked = [b"".join(decoder(sniff(content[:4])).feed(content)) for content in stored]
+    unpacked = [b"".join(Decoder(sniff(content[:4])).feed(content)) for content in stored]
     assert not [content for content in (*shown, *stored, *unpacked) if secret.encode() in content]
     assert destination.rows("SELECT id FROM item") == [(1,)]
