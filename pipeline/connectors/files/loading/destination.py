@@ -191,7 +191,8 @@ def _listed_name_of(root_fd: int) -> ListedName:
 def _lock(locks_fd: int, name: str) -> Iterator[bool]:
     """Hold the lock `name`, or yield False when another worker has it. No lock file is left.
 
-    The holder removes the lock file, so a lock may be on a file that no longer has the name; it is void then.
+    The holder removes the lock file, so a lock may be on a file that no longer has the name; it is void then. The package
+    `filelock` is not used: it takes paths, not a name in an open directory.
     """
     with closing_fd(os.open(name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=locks_fd)) as fd:
         try:
