@@ -20,6 +20,7 @@ BinaryId = NewType("BinaryId", str)
 
 _BINARY_ID = re.compile(r"[0-9a-f]{64}")
 _MAX_KEY_BYTES = 1024
+"""Of UTF-8 (S3: https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html)."""
 _MAX_NUMBER = 2**63 - 1
 """The largest number of a Movement or a chunk: an SQL database holds 64 bits."""
 
@@ -45,10 +46,25 @@ def parse_binary_id(text: str) -> BinaryId:
     return BinaryId(text)
 
 
+def is_key_segment(text: str) -> bool:
+    """Whether `text` may stand between two slashes of an object key."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return text not in ("", ".", "..") and "\0" not in text
+
+
 def parse_object_key(text: str) -> ObjectKey:
     """Return `text` as an object's key, or raise ValueError when no store can hold it."""
-    if "\0" in text or not {"", ".", ".."}.isdisjoint(text.split("/")) or len(text.encode()) > _MAX_KEY_BYTES:
-        raise ValueError(f"not an object key: {text[:80]!r}")
+    if not all(map(is_key_segment, text.split("/"))):
+        raise ValueError(
+            f"not an object key (an empty, `.` or `..` segment, or a character it cannot hold): {text[:80]!r}"
+        )
+    if len(text.encode()) > _MAX_KEY_BYTES:
+        raise ValueError(
+            f"an object key of more than {_MAX_KEY_BYTES} bytes, which shorter names avoid: {text[:80]!r}…"
+        )
     return ObjectKey(text)
 
 

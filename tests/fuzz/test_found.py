@@ -75,10 +75,10 @@ def test_a_header_with_invalid_numbers_or_names_is_refused() -> None:
 
 @pytest.mark.parametrize("key", ["flows/../../etc/passwd", "/etc/passwd", "a//b", "a\0b", "", "x" * 1025])
 def test_a_key_that_no_store_can_hold_is_damage_and_not_a_defect(key: str) -> None:
-    with pytest.raises(DamagedError, match="not an object key"):
+    with pytest.raises(DamagedError, match="an object key"):
         decode_message(altered(samples.MESSAGES[2], "key", to=key))
     entry = altered(samples.FILE_LIST[1], "key", to=key)
-    with pytest.raises(DamagedError, match=r"line 2|not an object key"):
+    with pytest.raises(DamagedError, match=r"line 2 .*an object key"):
         decode_file_list(b"\n".join([altered(samples.FILE_LIST[0], "files", to=1), entry, b""]), "x")
 
 

@@ -8,16 +8,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline.domain.ids import is_key_segment
 from pipeline.ports.object_store import ObjectInfo
 from pipeline.stores.directory.listing import list_objects
 from pipeline.stores.directory.path_encoding import object_path
-from pipeline.stores.keys import is_segment
 
 SEGMENTS = st.one_of(
     st.text("ab.~%!é/".replace("/", ""), min_size=1, max_size=4),
     st.text(st.characters(exclude_characters="/\0", exclude_categories=["Cs"]), min_size=1, max_size=12),
     st.text("x.~é", min_size=235, max_size=260),
-).filter(is_segment)
+).filter(is_key_segment)
 KEYS = st.lists(SEGMENTS, min_size=1, max_size=3).map("/".join)
 
 

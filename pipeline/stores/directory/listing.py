@@ -10,16 +10,16 @@ from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
-from pipeline.domain.ids import ObjectKey
+from pipeline.domain.ids import ObjectKey, is_key_segment
 from pipeline.ports.object_store import ObjectInfo
 from pipeline.stores.directory.path_encoding import Entry, directory_path, scan
-from pipeline.stores.keys import is_listed, is_segment
+from pipeline.stores.keys import is_listed
 
 
 def list_objects(root: Path, prefix: str, after: ObjectKey | None, limit: int) -> list[ObjectInfo]:
     """Return up to `limit` objects below `root` whose keys start with `prefix` and sort after `after`."""
     *directories, _ = prefix.split("/")
-    if not all(is_segment(segment) for segment in directories):
+    if not all(is_key_segment(segment) for segment in directories):
         return []
     start = "".join(f"{segment}/" for segment in directories).encode(), str(directory_path(root, directories))
     lowest = after.encode("utf-8", "surrogatepass") if after is not None else b""

@@ -10,9 +10,9 @@ from collections.abc import AsyncIterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from pipeline.domain.ids import ObjectKey
+from pipeline.domain.ids import ObjectKey, is_key_segment
 from pipeline.ports.object_store import ObjectInfo
-from pipeline.stores.keys import is_listed, is_segment
+from pipeline.stores.keys import is_listed
 from pipeline.stores.s3.bucket import Bucket
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ async def list_objects(bucket: Bucket, prefix: str, after: ObjectKey | None, lim
         found += [
             ObjectInfo(ObjectKey(item["Key"][len(bucket.prefix) :]), item["Size"])
             for item in page.get("Contents", [])
-            if all(map(is_segment, item["Key"].split("/")))
+            if all(map(is_key_segment, item["Key"].split("/")))
         ]
         if not page.get("IsTruncated"):
             break
@@ -75,7 +75,7 @@ async def _entries(bucket: Bucket, directory: str) -> AsyncIterator[_Entry]:
     while True:
         page = await bucket.ask(request, partial(_page, bucket, directory, where))
         for item in page.get("Contents", []):
-            if is_segment(item["Key"].rpartition("/")[2]):
+            if is_key_segment(item["Key"].rpartition("/")[2]):
                 yield item["Key"][len(bucket.prefix) :].encode(), item["Size"]
         for below in page.get("CommonPrefixes", []):
             yield below["Prefix"][len(bucket.prefix) :].encode(), 0

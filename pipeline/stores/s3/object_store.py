@@ -18,9 +18,8 @@ from botocore.handlers import set_list_objects_encoding_type_url
 from pipeline.aws.options import AwsOptions
 from pipeline.aws.session import open_client, resolved_options
 from pipeline.domain.errors import ConfigurationError, ConflictError, DamagedError, TransientError
-from pipeline.domain.ids import ObjectKey
+from pipeline.domain.ids import ObjectKey, is_key_segment
 from pipeline.ports.object_store import ObjectInfo, OpenBody, PutCondition, StoredObject, Version
-from pipeline.stores.keys import is_segment
 from pipeline.stores.s3.bucket import Bucket
 from pipeline.stores.s3.listing import list_objects, walk_objects
 from pipeline.stores.s3.outcome import UploadLostError, look
@@ -217,7 +216,7 @@ def _encryption(algorithm: str | None, kms_key_id: str | None) -> Mapping[str, A
 
 def _as_prefix(prefix: str) -> str:
     stripped = prefix.removesuffix("/")
-    if stripped and not all(map(is_segment, stripped.split("/"))):
+    if stripped and not all(map(is_key_segment, stripped.split("/"))):
         raise ConfigurationError(
             f"the prefix {prefix!r} cannot begin object keys; write it as some/place, without empty, . or .. parts"
         )
