@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from pipeline.domain.ids import FlowName
@@ -48,6 +49,7 @@ class World:
     reporter: RecordingReporter = field(default_factory=RecordingReporter)
     only: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
+    labels: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def flows(self) -> FlowStore:
@@ -61,5 +63,5 @@ class World:
         destination = replace(self.destination, calls=faults)
         flows = FlowStore(store, self.clock)
         context = EngineContext(store, queue, self.clock, self.reporter, flows, self.limits)
-        source = MemorySource(self.tables, faults)
+        source = MemorySource(self.tables, faults, labels=self.labels)
         return await Mover(context, FLOW, source, destination, "worker").run(only=self.only, exclude=self.exclude)

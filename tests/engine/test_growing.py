@@ -23,7 +23,7 @@ from pipeline.engine.movers.mover import Mover
 from pipeline.ports.destination import DestinationSession, FileToLoad, Loaded, LoadOutcome
 from pipeline.ports.reporter import EventFileImported
 from tests.engine.mover_world import FLOW
-from tests.engine.wider_world import WiderWorld, abandon, numbered
+from tests.engine.wider_world import WiderWorld, abandon, may_crash, numbered
 from tests.fakes.calls import Faults
 from tests.fakes.destination import MemoryDestination
 from tests.fakes.source import MemorySource
@@ -64,6 +64,22 @@ async def test_what_is_imported_of_an_export_that_never_ended_is_not_exported_ag
     assert {entry.id.movement for entry in await world.listed()} == {1, 2}
     assert movement.totals.upserts < 40
     assert (await world.move()).totals.files_exported == 0
+
+
+@on_trio
+async def test_a_grown_list_names_no_incremental_file_that_a_snapshot_file_may_still_precede() -> None:
+    world = WiderWorld({"a": numbered(*range(4)), "b": numbered(*range(60))}, labels={"a": "all", "b": "all"})
+    for chunk in (3, 7):  # the stream `a` has come to its end, `b` is in hand
+        with may_crash():
+            await world.move(Faults(crash_on=f"after store.put flows/crm/events/1/b/full/{chunk}.jsonl.zst"))
+        assert all(entry.is_snapshot for entry in await world.listed())
+        assert {entry.id.stream for entry in await world.listed()} == {"a", "b"}
+        world.tables["a"].clear()
+    world.tables["a"][10] = "comes after all that was stored of this stream"
+    assert (await world.move()).status is Status.SUCCESS
+    assert world.destination.tables == world.tables
+    stored = [entry.id for entry in await world.listed() if entry.id.stream == "a"]
+    assert [str(file) for file in stored] == ["1/a/full/0", "1/a/full/1", "1/a/incremental/0"]
 
 
 @pytest.mark.parametrize("what", ["deleted", "changed", "dropped", "cleared"])

@@ -1,7 +1,8 @@
 """The File List of one group while it is exported: grown now and then, and complete at the end.
 
-A grown list names only snapshot files of streams of which the Movement has stored nothing else. So an importer that
-loads them early does nothing that it would not do with the complete list. The order of commits: the Event Files; the
+A grown list names only snapshot files of what the Movement has stored: a later attempt may store further snapshot files
+of a stream, and these come before its incremental files. So an importer that loads a grown list early does nothing that
+it would not do with the complete list. The order of commits: the Event Files; the
 list; movement.json, which names the list and fences off an exporter that was presumed dead; the announcement.
 """
 
@@ -42,7 +43,8 @@ class GroupListing:
 
     async def grow(self, stored: Sequence[FileEntry]) -> None:
         """Announce what this Movement has stored of the current stream so far, unless it is little or must wait."""
-        entries = [*self._before, *self._of_earlier_attempts(stored), *self._ended, *in_lane_order(stored)]
+        ended = [entry for entry in self._ended if entry.is_snapshot]
+        entries = [*self._before, *self._of_earlier_attempts(stored), *ended, *in_lane_order(stored)]
         new = [position for position, entry in enumerate(entries) if entry.id not in self._announced]
         if not all(entry.is_snapshot for entry in stored):
             return
