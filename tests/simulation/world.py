@@ -246,7 +246,7 @@ class World:
         for ring in (self.imports, self.exports):
             must(ring.in_flight() == 0, f"{ring.in_flight()} leases are still held")
             own = [(body, reason) for body, reason in ring.dead if body not in ring.foreign]
-            rejected = [reason for _, reason in own if not reason.startswith("delivered")]
+            rejected = [reason for _, reason in own if not reason.startswith(("delivered", "failed"))]
             must(not rejected, f"a message of our own was rejected: {', '.join(rejected)}")
         lists = [*movement.file_lists.values(), *self.folded]
         listed = {entry.id for key in lists for entry in self.model.stored.lists[key]}

@@ -29,10 +29,15 @@ def work_of(message: QueueMessage) -> str:
 async def record_error(
     store: ObjectStore, message: QueueMessage, worker: str, error: PipelineError, now: datetime
 ) -> None:
-    """Count an error of this work. If that fails, it is logged: the work is tried again in any case."""
+    """Count an error of this work. If that fails, it is logged: the work is tried again in any case.
+
+    Nothing is stored when there is no such Movement: the message may come from another bucket.
+    """
     work, reason = work_of(message), str(error).encode(errors="backslashreplace").decode()
     key = object_keys.work_error_key(message.flow, message.movement, work)
     try:
+        if await store.stat(object_keys.movement_key(message.flow, message.movement)) is None:
+            return
         try:
             before = decode_work_error((await store.get(key)).data, key)
             found = replace(before, reason=reason, worker=worker, count=before.count + 1, last=now)
