@@ -23,7 +23,7 @@ from pipeline.domain.planning.compaction import by_stream, is_compact, last_step
 from pipeline.domain.planning.selection import selected
 from pipeline.engine.maintenance.stream_compaction import StreamCompactor
 from pipeline.engine.movements.context import EngineContext
-from pipeline.engine.movements.lifecycle import cancel_compaction, ensure_not_pruned, next_movement
+from pipeline.engine.movements.lifecycle import cancel_compaction, ensure_not_pruned, ensure_settled, next_movement
 from pipeline.ports.object_store import PutCondition
 
 log = structlog.get_logger()
@@ -107,15 +107,7 @@ class Compactor:
                 f"Flow {flow.name!r} is derived and stores no objects of its own. Compact Flow {flow.origin!r}."
             )
         ensure_not_pruned(flow)
-        latest = await cancel_compaction(self._context.flows, flow)
-        if latest is None:
-            raise ConfigurationError(f"Flow {flow.name!r} has no Movement yet: there is nothing to compact.")
-        if not latest.settled:
-            raise ConfigurationError(
-                f"Movement {latest.number} of Flow {flow.name!r} is {latest.status}. Wait until it settles, or resume "
-                "it with `pipeline move`; then compact again."
-            )
-        return flow, latest
+        return flow, ensure_settled(flow, await cancel_compaction(self._context.flows, flow), "compact")
 
     async def _claim(self, flow: Flow, latest: Movement) -> Movement:
         movement = replace(next_movement(self._context.flows, flow, latest), attempts=1, compaction=True)

@@ -19,14 +19,14 @@ from anyio.to_thread import run_sync
 
 from pipeline.codec.pack import PackEntry
 from pipeline.domain import object_keys
-from pipeline.domain.errors import ConfigurationError, DamagedError, TransientError
+from pipeline.domain.errors import DamagedError, TransientError
 from pipeline.domain.event_file import FileEntry
 from pipeline.domain.ids import FlowName, ObjectKey
 from pipeline.domain.movement import Flow, Movement
 from pipeline.domain.planning.retention import Needed, Reason, reason_to_delete
 from pipeline.engine.movements.derived_flows import derived_flows
 from pipeline.engine.movements.flow_store import FlowStore
-from pipeline.engine.movements.lifecycle import cancel_compaction
+from pipeline.engine.movements.lifecycle import cancel_compaction, ensure_settled
 from pipeline.engine.storage.event_files import open_event_file
 from pipeline.engine.storage.key_set import KeySet
 from pipeline.engine.storage.packs import list_packs, read_index
@@ -128,21 +128,6 @@ class Pruner:
             self._flow, lambda flow: replace(flow, pruning=None) if flow.pruning == claim else flow
         )
 
-    async def _settled(self, flow: Flow) -> Movement:
-        latest = await self._flows.latest(flow)
-        if latest is None:
-            raise ConfigurationError(f"Flow {flow.name!r} has no Movement yet: there is nothing to prune.")
-        if latest.compaction and not latest.settled:
-            raise ConfigurationError(
-                f"Flow {flow.name!r} is being compacted. Prune when that has ended; if it was killed, compact first."
-            )
-        if not latest.settled:
-            raise ConfigurationError(
-                f"Movement {latest.number} of Flow {flow.name!r} is {latest.status}. Wait until it settles, or resume "
-                "it with `pipeline move`; then prune again."
-            )
-        return latest
-
     async def _visit(self, on_object: OnObject, *, claim: str | None) -> Pruning:
         """Visit every object; with a `claim`, delete those that can go while the claim is ours."""
         with KeySet() as binaries:
@@ -194,7 +179,7 @@ class Pruner:
         return Needed(self._flow, movements[-1].number, keys, binaries, reports, parts=unfinished)
 
     async def _movements(self, flow: Flow) -> Sequence[Movement]:
-        latest = await self._settled(flow)
+        latest = ensure_settled(flow, await self._flows.latest(flow), "prune")
         earlier = [await self._flows.read_movement(flow.name, number) for number in range(1, latest.number)]
         return [*earlier, latest]
 

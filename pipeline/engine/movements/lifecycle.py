@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import reduce
 
-from pipeline.domain.errors import LeaseLostError, TransientError
+from pipeline.domain.errors import ConfigurationError, LeaseLostError, TransientError
 from pipeline.domain.movement import Flow, Movement, Status
 from pipeline.engine.movements.flow_store import FlowStore
 from pipeline.engine.movements.retries import compare_and_set
@@ -127,3 +127,15 @@ def ensure_not_pruned(flow: Flow) -> None:
             f"Flow {flow.name!r} is being pruned, by {flow.pruning}. Wait for it to end. If that process is gone, "
             f"`pipeline prune {flow.name} --yes` finishes its work."
         )
+
+
+def ensure_settled(flow: Flow, latest: Movement | None, purpose: str) -> Movement:
+    """Return the latest Movement of the Flow. ConfigurationError when there is none or it has not settled."""
+    if latest is None:
+        raise ConfigurationError(f"Flow {flow.name!r} has no Movement yet: there is nothing to {purpose}.")
+    if not latest.settled:
+        raise ConfigurationError(
+            f"Movement {latest.number} of Flow {flow.name!r} is {latest.status}. Wait until it settles, or resume it "
+            f"with `pipeline move`; then {purpose} again."
+        )
+    return latest
