@@ -24,16 +24,19 @@ STOPPING = "Stopping when the transactions in progress have ended. The same comm
 _SHOW_CURSOR = "\x1b[?25h"
 
 
-def run_interruptible(work: Callable[[], Awaitable[Result]]) -> Result:
-    """Run a coroutine function and return its result. InterruptedBySignalError when a signal cancelled it first."""
-    return run_async(lambda: _until_interrupted(work))
+def run_interruptible(work: Callable[[], Awaitable[Result]], *, stopping: str = STOPPING) -> Result:
+    """Run a coroutine function and return its result. InterruptedBySignalError when a signal cancelled it first.
+
+    `stopping` is printed at that signal.
+    """
+    return run_async(lambda: _until_interrupted(work, stopping))
 
 
-async def _until_interrupted(work: Callable[[], Awaitable[Result]]) -> Result:
+async def _until_interrupted(work: Callable[[], Awaitable[Result]], stopping: str) -> Result:
     results: list[Result] = []
     async with anyio.create_task_group() as group:
         scope = anyio.CancelScope()
-        await group.start(_cancel_at_signal, scope)
+        await group.start(_cancel_at_signal, scope, stopping)
         with scope:
             results.append(await work())
         group.cancel_scope.cancel()
@@ -42,13 +45,15 @@ async def _until_interrupted(work: Callable[[], Awaitable[Result]]) -> Result:
     return results[0]
 
 
-async def _cancel_at_signal(scope: anyio.CancelScope, *, task_status: anyio.abc.TaskStatus[None]) -> None:
+async def _cancel_at_signal(
+    scope: anyio.CancelScope, stopping: str, *, task_status: anyio.abc.TaskStatus[None]
+) -> None:
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         task_status.started()
         async for _ in signals:
             if scope.cancel_called:
                 _exit_now()
-            print(STOPPING, file=sys.stderr, flush=True)
+            print(stopping, file=sys.stderr, flush=True)
             scope.cancel()
 
 

@@ -12,19 +12,23 @@ import structlog
 
 from pipeline.assembly.connectors import flow_destination, flow_source
 from pipeline.assembly.reporters import SilentReporter
-from pipeline.assembly.runtime import open_runtime, worker_name
+from pipeline.assembly.runtime import Runtime, open_runtime, worker_name
 from pipeline.codec.documents.message import MovementStarted, QueueMessage, encode_message
-from pipeline.domain.errors import ConfigurationError
+from pipeline.domain.errors import ConfigurationError, TransientError
 from pipeline.domain.exception_groups import unwrap_exception_group
 from pipeline.domain.ids import FlowName
 from pipeline.domain.movement import Movement
 from pipeline.engine.movements.derived_flows import start_derived
 from pipeline.engine.movements.lifecycle import start_movement
+from pipeline.engine.movements.work_errors import read_errors
 from pipeline.engine.workers.export_worker import ExportWorker
 from pipeline.engine.workers.import_worker import ImportWorker
 from pipeline.engine.workers.sweep import Sweep
 from pipeline.ports.reporter import Reporter
 from pipeline.settings import Settings, load_settings
+
+SILENT_SECONDS = 30.0
+"""Waiting for a Movement, a person is warned after this long without a sign of a worker."""
 
 log = structlog.get_logger()
 
@@ -99,33 +103,67 @@ async def run_worker(
 
 
 async def start(
-    flow: str, *, only: Sequence[str] = (), exclude: Sequence[str] = (), settings: Settings | None = None
+    flow: str,
+    *,
+    only: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+    restart: bool = False,
+    settings: Settings | None = None,
 ) -> tuple[Movement, bool]:
     """Create a Movement and announce it to workers; return it, and whether it is new.
 
-    A Movement that has not settled is announced again, and no new one is created.
+    A Movement that has not settled is announced again, and no new one is created; ConfigurationError when it was
+    started with other choices than these. With `restart` it is cancelled, and a new one created.
     """
     settings = settings or load_settings()
     _ensure_shared(settings)
     async with open_runtime(settings, create_home=True) as runtime, runtime.exports() as exports:
         found = await runtime.flows.read_flow(FlowName(flow))
         if found.origin is not None:
+            if only or exclude or restart:
+                raise ConfigurationError(
+                    f"Flow {flow!r} imports all that Flow {found.origin!r} has stored: leave out --only, --exclude and "
+                    f"--restart, or give them when you start {found.origin!r}."
+                )
             async with runtime.imports() as imports:
                 return await start_derived(runtime.flows, runtime.clock, imports, found)
-        movement, is_new = await start_movement(runtime.flows, found, tuple(only), tuple(exclude))
+        movement, is_new = await start_movement(runtime.flows, found, tuple(only), tuple(exclude), restart=restart)
         await exports.send([encode_message(MovementStarted(movement.flow, movement.number))])
         return movement, is_new
 
 
 async def wait_settled(flow: str, number: int, *, settings: Settings | None = None) -> Movement:
-    """Wait until a Movement has settled, and return it."""
+    """Wait until a Movement has settled, and return it.
+
+    Without a sign of a worker for `SILENT_SECONDS` this is logged; TransientError after `idle_timeout_seconds`.
+    """
     settings = settings or load_settings()
     async with open_runtime(settings) as runtime:
+        signs, since, warned = (-1, -1, -1), anyio.current_time(), False
         while True:
             movement = await runtime.flows.read_movement(FlowName(flow), number)
             if movement.settled:
                 return movement
+            now = await _signs_of_work(runtime, movement)
+            silent = anyio.current_time() - since
+            if now != signs:
+                signs, since, warned = now, anyio.current_time(), False
+            elif silent > settings.idle_timeout_seconds:
+                raise TransientError(
+                    f"No worker has done anything for Movement {number} of Flow {flow!r} for {silent:.0f} seconds. It "
+                    "stays announced: start a worker (`pipeline worker all`), and run the command again to wait on."
+                )
+            elif silent > SILENT_SECONDS and not warned:
+                warned = True
+                log.warning("no_worker_at_work", flow=flow, movement=number, seconds=round(silent))
             await anyio.sleep(min(settings.progress_seconds, 1.0))
+
+
+async def _signs_of_work(runtime: Runtime, movement: Movement) -> tuple[int, int, int]:
+    """Return counts that change while workers work on a Movement, or fail to."""
+    workers = await runtime.flows.read_progress(movement.flow, movement.number)
+    errors = await read_errors(runtime.store, movement.flow, movement.number)
+    return movement.attempts, sum(worker.writes for worker in workers), sum(error.count for error in errors)
 
 
 async def sweep(*, settings: Settings | None = None, reporter: Reporter | None = None) -> Sequence[QueueMessage]:

@@ -32,15 +32,44 @@ async def begin_movement(
 
 
 async def start_movement(
-    flows: FlowStore, flow: Flow, only: tuple[str, ...] = (), exclude: tuple[str, ...] = ()
+    flows: FlowStore,
+    flow: Flow,
+    only: tuple[str, ...] = (),
+    exclude: tuple[str, ...] = (),
+    *,
+    restart: bool = False,
 ) -> tuple[Movement, bool]:
-    """Return a Movement for workers to take up, and whether it is new: the latest if it has not settled."""
+    """Return a Movement for workers to take up, and whether it is new: the latest if it has not settled.
+
+    With `restart`, one that has not settled is cancelled first: what it has stored stays and is used. Otherwise
+    ConfigurationError when choices are given, and it has others: workers may have worked by its own already.
+    """
+
+    def join(now: Movement) -> Movement:
+        if now.settled:
+            return now
+        if restart:
+            moment = flows.clock.now()
+            return now.to(Status.CANCELLATION_REQUESTED, moment).to(Status.CANCELLED, moment)
+        if (only or exclude) and (only, exclude) != (now.only, now.exclude):
+            raise ConfigurationError(
+                f"Movement {now.number} of Flow {now.flow!r} has not settled, and was started "
+                f"{choices(now.only, now.exclude) or 'with all streams'}, not {choices(only, exclude)}. Wait until it "
+                "has settled, or cancel it with --restart."
+            )
+        return now
 
     def new(movement: Movement) -> Movement:
         return replace(movement, status=Status.READY, only=only, exclude=exclude)
 
-    movement, exists = await _latest_or_new(flows, flow, lambda now: now, new)
+    movement, exists = await _latest_or_new(flows, flow, join, new)
     return movement, not exists
+
+
+def choices(only: tuple[str, ...], exclude: tuple[str, ...]) -> str:
+    """Return the choice of streams in the words of the command line; empty when there is none."""
+    given = [f"--only {glob}" for glob in only] + [f"--exclude {glob}" for glob in exclude]
+    return f"with {' '.join(given)}" if given else ""
 
 
 async def _latest_or_new(flows: FlowStore, flow: Flow, take: Change, new: Change) -> tuple[Movement, bool]:

@@ -11,6 +11,8 @@ from pipeline.cli.commands.movements.watched import exit_code
 from pipeline.cli.options import json_option, run_async, with_settings
 from pipeline.cli.output.json_output import movement_object, print_object
 from pipeline.cli.output.text import printable
+from pipeline.cli.signals import run_interruptible
+from pipeline.engine.movements.lifecycle import choices
 from pipeline.settings import Settings
 
 
@@ -18,23 +20,36 @@ from pipeline.settings import Settings
 @click.argument("flow")
 @click.option("--only", multiple=True, metavar="GLOB", help="Move only streams that match. May be given repeatedly.")
 @click.option("--exclude", multiple=True, metavar="GLOB", help="Leave out streams that match. May be given repeatedly.")
+@click.option("--restart", is_flag=True, help="Cancel a Movement that has not settled, and start a new one.")
 @click.option("--wait", is_flag=True, help="Wait until it has settled; the exit code is then as of `pipeline move`.")
 @json_option
 @with_settings
 def start(
-    flow: str, only: tuple[str, ...], exclude: tuple[str, ...], wait: bool, as_json: bool, settings: Settings
+    flow: str,
+    only: tuple[str, ...],
+    exclude: tuple[str, ...],
+    restart: bool,
+    wait: bool,
+    as_json: bool,
+    settings: Settings,
 ) -> int:
     """Create a Movement of FLOW and announce it; workers export and import it.
 
-    A Movement that has not settled is announced again, and no new one is created. `pipeline flow create` creates a FLOW;
-    `pipeline status` shows how far it is.
+    A Movement that has not settled is announced again with its own choices, and no new one is created; with other
+    choices this is refused, unless --restart cancels it. `pipeline flow create` creates a FLOW; `pipeline status` shows
+    how far it is.
     """
-    movement, is_new = run_async(lambda: start_movement(flow, only=only, exclude=exclude, settings=settings))
+    movement, is_new = run_async(
+        lambda: start_movement(flow, only=only, exclude=exclude, restart=restart, settings=settings)
+    )
     what = f"Movement {movement.number} of Flow {printable(flow)}"
     if not as_json:
-        click.echo(f"{what} {'is announced' if is_new else 'has not settled, and is announced again'}.")
+        again = f"has not settled, and is announced again {choices(movement.only, movement.exclude)}".rstrip()
+        click.echo(f"{what} {'is announced' if is_new else printable(again)}.")
     if wait:
-        movement = run_async(lambda: wait_settled(flow, movement.number, settings=settings))
+        movement = run_interruptible(
+            lambda: wait_settled(flow, movement.number, settings=settings), stopping="The Movement goes on."
+        )
         if not as_json:
             click.echo(f"{what} has settled: {movement.status.value}.")
     if as_json:

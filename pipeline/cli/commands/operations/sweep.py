@@ -6,9 +6,10 @@ import click
 
 from pipeline.assembly.commands.workers import sweep as sweep_flows
 from pipeline.assembly.reporters import LogReporter
-from pipeline.cli.options import json_option, run_async, with_settings
+from pipeline.cli.options import json_option, with_settings
 from pipeline.cli.output.json_output import print_object
 from pipeline.cli.output.text import printable
+from pipeline.cli.signals import run_interruptible
 from pipeline.codec.documents.message import GroupCompleted, MovementStarted, QueueMessage
 from pipeline.settings import Settings
 
@@ -22,7 +23,7 @@ def sweep(as_json: bool, settings: Settings) -> None:
     It looks twice, some seconds apart: a worker that makes progress in between is alive. Workers sweep by themselves;
     this command is for cron, and for after a queue was emptied or replaced.
     """
-    announced = run_async(lambda: sweep_flows(settings=settings, reporter=LogReporter()))
+    announced = run_interruptible(lambda: sweep_flows(settings=settings, reporter=LogReporter()), stopping="Stopping.")
     if as_json:
         print_object({"rung": len(announced)})
         return
