@@ -41,9 +41,14 @@ class Fleet(World):
 
     async def start(self) -> Movement:
         """Start a Movement, as `pipeline start` does."""
+        movement = await self.start_unannounced()
+        await self.exports.send([encode_message(MovementStarted(FLOW, movement.number))])
+        return movement
+
+    async def start_unannounced(self) -> Movement:
+        """Start a Movement whose message is lost."""
         flow = await self.flows.connect(FLOW, MemorySource.location, self.destination.location)
         movement, _ = await start_movement(self.flows, flow, self.only, self.exclude)
-        await self.exports.send([encode_message(MovementStarted(FLOW, movement.number))])
         return movement
 
     async def settled(self, number: int, *, within_seconds: float = 3600.0) -> Movement:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -43,11 +43,15 @@ class Role(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Worker:
-    """A worker that is ready to run. `name` identifies it in logs and progress documents."""
+    """A worker that is ready to run. `name` identifies it in logs and progress documents.
+
+    `missing` returns the services that do not answer: of "store", "exports_queue" and "imports_queue".
+    """
 
     name: str
     role: Role
     loops: Sequence[ExportWorker | ImportWorker | Sweep]
+    missing: Callable[[], Sequence[str]]
 
     async def run(self, stop: anyio.Event) -> None:
         """Work until `stop` is set, then end the transactions in hand and give the messages back."""
@@ -86,7 +90,7 @@ async def open_worker(
         if role is not Role.EXPORT:
             loops.append(ImportWorker(context, flow_destination, name))
         loops.append(Sweep(context, exports))
-        yield Worker(name, role, loops)
+        yield Worker(name, role, loops, context.answers.missing)
 
 
 async def run_worker(

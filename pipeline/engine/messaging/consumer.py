@@ -18,14 +18,13 @@ from pipeline.codec.documents.message import QueueMessage, decode_message
 from pipeline.domain.errors import DamagedError, PipelineError
 from pipeline.engine.messaging.leases import give_back, held, reject
 from pipeline.engine.messaging.stopping import run_until_set
+from pipeline.engine.movements.answers import POLL_SECONDS
 from pipeline.engine.movements.context import EngineContext
 from pipeline.engine.movements.retries import backoff_seconds, retry
 from pipeline.engine.movements.work_errors import record_error
 from pipeline.ports.event_queue import EventQueue, Message
 
 WAIT_SECONDS = 1.0
-PATIENT_WAIT_SECONDS = 5.0
-"""Long polling: an empty receive costs a request, and a worker that stops waits for the current one to end."""
 LONGEST_PAUSE_SECONDS = 60.0
 
 M = TypeVar("M", bound=QueueMessage)
@@ -56,6 +55,7 @@ class Consumer(Generic[M]):
         self._accepts, self._handle = accepts, handle
         self._room = anyio.Semaphore(room)
         self._worker = worker
+        self._name = "imports_queue" if queue is context.queue else "exports_queue"
 
     async def run(self, stop: anyio.Event | None = None) -> None:
         """Receive until `stop` is set or this is cancelled; then wait for the messages that are being handled."""
@@ -79,10 +79,11 @@ class Consumer(Generic[M]):
     async def _receive(self) -> Sequence[Message]:
         if not self._worker:
             return await self._queue.receive(wait_seconds=WAIT_SECONDS)
-        receive = partial(self._queue.receive, wait_seconds=PATIENT_WAIT_SECONDS)
-        return await retry(
-            receive, on=PipelineError, note=_log_retry, first_seconds=1.0, longest_seconds=LONGEST_PAUSE_SECONDS
-        )
+        receive = partial(self._queue.receive, wait_seconds=POLL_SECONDS)
+        with self._context.answers.asking(self._name):
+            return await retry(
+                receive, on=PipelineError, note=_log_retry, first_seconds=1.0, longest_seconds=LONGEST_PAUSE_SECONDS
+            )
 
     async def _handle_in_room(self, message: Message) -> None:
         try:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pipeline.domain.ids import FlowName
+from pipeline.engine.movements.answers import Answers
 from pipeline.engine.movements.flow_store import FlowStore
 from pipeline.ports.clock import Clock
 from pipeline.ports.event_queue import EventQueue
@@ -33,7 +34,7 @@ class Limits:
     visibility_seconds: float = 60.0
     """A received message is invisible to others for this long; its lease is renewed at a third of that."""
     sweep_seconds: float = 5.0
-    """The sweep looks, and a mover announces its pending groups again, this often."""
+    """The sweep looks, and a mover announces its pending groups again, this often. An idle sweep looks less often."""
     idle_timeout_seconds: float = 900.0
     """A Movement in which nothing has moved for this long is ended."""
     lifetime_seconds: float = 14 * 86400.0
@@ -53,6 +54,7 @@ class EngineContext:
     flows: FlowStore
     limits: Limits
     only_flows: frozenset[FlowName] = frozenset()
+    answers: Answers = field(default_factory=Answers)
 
     def serves(self, flow: FlowName) -> bool:
         """Return whether this process works for a Flow. Without `only_flows` it works for all."""

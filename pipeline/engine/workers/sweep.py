@@ -19,16 +19,18 @@ from pipeline.codec.documents.progress import Progress
 from pipeline.domain import object_keys
 from pipeline.domain.errors import PipelineError
 from pipeline.domain.ids import FlowName, Label
-from pipeline.domain.movement import Flow, Movement, Status
+from pipeline.domain.movement import Movement, Status
 from pipeline.engine.messaging.stopping import run_until_set
 from pipeline.engine.movements.context import EngineContext
-from pipeline.engine.movements.derived_flows import sync_with_origin
 from pipeline.engine.movements.lifecycle import end_movement
 from pipeline.engine.movements.progress import MISSED_UPDATES
 from pipeline.engine.movements.retries import backoff_seconds
+from pipeline.engine.workers.unsettled import UnsettledMovements
 from pipeline.ports.event_queue import EventQueue
 
 LONGEST_PAUSE_SECONDS = 600.0
+IDLE_SWEEPS = 12
+"""While no Movement is under way, the pause grows to this many times `sweep_seconds`."""
 
 log = structlog.get_logger()
 
@@ -52,6 +54,7 @@ class Sweep:
     def __init__(self, context: EngineContext, exports: EventQueue | None) -> None:
         self._context = context
         self._exports = exports
+        self._unsettled = UnsettledMovements(context)
         self._seen: dict[tuple[FlowName, int, str], tuple[int, float]] = {}
         self._wanted: dict[QueueMessage, _Wanted] = {}
 
@@ -61,25 +64,27 @@ class Sweep:
         return max(MISSED_UPDATES * self._context.limits.progress_seconds, self._context.limits.sweep_seconds)
 
     async def run(self, stop: anyio.Event) -> None:
-        """Look every `sweep_seconds` until `stop` is set. An error is logged, and the next look comes as usual."""
+        """Look until `stop` is set: every `sweep_seconds` while a Movement is under way, less and less often while none is.
+
+        An error is logged, and the next look comes as usual.
+        """
         await run_until_set(stop, self._look_regularly)
 
     async def _look_regularly(self) -> None:
+        shortest = pause = self._context.limits.sweep_seconds
         while True:
-            await anyio.sleep(self._context.limits.sweep_seconds)
+            await anyio.sleep(pause)
             try:
                 await self.look()
             except PipelineError as error:
                 log.warning("sweep_failed", reason=str(error))
+            pause = shortest if self._seen else min(2 * pause, IDLE_SWEEPS * shortest)
 
     async def look(self) -> Sequence[QueueMessage]:
         """Look once, and return the messages that were sent: none at the first look, which starts the waiting."""
         wanted: list[QueueMessage] = []
         active: set[tuple[FlowName, int]] = set()
-        for flow in await self._flows():
-            movement = await sync_with_origin(self._context.flows, self._context.clock, flow)
-            if movement is None or movement.settled or movement.compaction:
-                continue
+        for movement in await self._unsettled.read():
             workers = await self._context.flows.read_progress(movement.flow, movement.number)
             if self._is_overdue(movement, workers):
                 await end_movement(self._context.flows, movement, Status.TIMED_OUT)
@@ -93,12 +98,6 @@ class Sweep:
         others = [message for message in wanted if not isinstance(message, MovementStarted)]
         sent = await self._send(others, self._context.queue)
         return sent if self._exports is None else [*await self._send(started, self._exports), *sent]
-
-    async def _flows(self) -> Sequence[Flow]:
-        """Return the Flows that this process serves. Nothing is read of others, not even their names."""
-        if not self._context.only_flows:
-            return await self._context.flows.list_flows()
-        return [await self._context.flows.read_flow(name) for name in sorted(self._context.only_flows)]
 
     def _is_overdue(self, movement: Movement, workers: Sequence[Progress]) -> bool:
         """Return whether a Movement is too old, or nothing has moved in it for too long."""

@@ -20,8 +20,8 @@ from pipeline.domain.errors import PipelineError
 from pipeline.ports.event_queue import Message
 
 CLOSE_SECONDS = 6.0
-"""How long closing waits for open requests: longer than a worker's longest poll. Messages of a request that is aborted
-then become visible again when their time-out ends."""
+"""How long closing waits for open requests, so that a worker stops in time. Messages of a request that is aborted then
+become visible again when their time-out ends."""
 
 Messages = Sequence[Message]
 Poll = asyncio.Task[Messages]

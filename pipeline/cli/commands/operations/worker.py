@@ -22,7 +22,7 @@ from pipeline.settings import Settings
     "--health-file",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
-    help="Write a line of JSON to FILE every five seconds while the worker is well.",
+    help="Write a line of JSON to FILE every five seconds: how the worker is, and what does not answer it.",
 )
 @click.option("--flow", "flows", multiple=True, metavar="NAME", help="Serve this Flow only. May be given repeatedly.")
 @common_options
@@ -47,6 +47,6 @@ async def _run(role: Role, settings: Settings, health_file: Path | None, flows: 
         async with anyio.create_task_group() as group:
             await group.start(set_at_signal, stop)
             if health_file is not None:
-                await group.start(write_health, health_file, ready.name, role.value, stop)
+                await group.start(write_health, health_file, ready, stop)
             await ready.run(stop)
             group.cancel_scope.cancel()
