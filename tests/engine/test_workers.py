@@ -203,6 +203,7 @@ async def test_an_announcement_of_an_absent_group_ends_in_the_dead_letter_queue(
         await fleet.queue.send([encode_message(GroupCompleted(foreign, 1, Label("a"), ObjectKey("k")))])
         await anyio.sleep(600)
         assert (await fleet.queue.depth()).dead == 1
+        assert await fleet.flows.list_names() == [FLOW]
         assert (await fleet.settled((await fleet.start()).number)).status is Status.SUCCESS
     assert [flow.name for flow in await fleet.flows.list_flows()] == [FLOW]
 

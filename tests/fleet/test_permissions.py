@@ -99,7 +99,7 @@ def _listed(value: str | list[str]) -> list[str]:
 @pytest.fixture(autouse=True)
 def _short_polls(monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker that stops waits for its open long poll."""
-    monkeypatch.setattr("pipeline.engine.messaging.consumer.PATIENT_WAIT_SECONDS", 1.0)
+    monkeypatch.setattr("pipeline.engine.messaging.consumer.POLL_SECONDS", 1.0)
 
 
 @pytest.fixture
