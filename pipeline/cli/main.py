@@ -72,6 +72,8 @@ def run(arguments: list[str]) -> int:
         code = cli.main(arguments, prog_name="pipeline", standalone_mode=False)
     except click.ClickException as error:
         error.show()
+        if "--json" in arguments:
+            _print_json_error(error.format_message())
         return error.exit_code
     except click.Abort:
         return exit_codes.INTERRUPTED
@@ -80,10 +82,19 @@ def run(arguments: list[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return exit_codes.NOT_DONE
     except Exception as error:  # noqa: BLE001 - the one place where any error becomes a message
-        from pipeline.cli.output.error_output import print_error
+        from pipeline.cli.output.error_output import message_of, print_error
 
-        return print_error(error, debug="--debug" in arguments)
+        code = print_error(error, debug="--debug" in arguments)
+        if "--json" in arguments:
+            _print_json_error(message_of(error))
+        return code
     return code if isinstance(code, int) else exit_codes.SUCCESS
+
+
+def _print_json_error(message: str) -> None:
+    from pipeline.cli.output.json_output import print_object
+
+    print_object({"error": message})
 
 
 def main() -> None:

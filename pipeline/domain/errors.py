@@ -38,6 +38,13 @@ class AbsentError(PipelineError):
     """An object or location does not exist."""
 
 
+TAKEN_AWAY = (
+    "An expiry rule of the bucket or a person has removed it. Restore it, or move to the same place under another name "
+    "(--flow NAME): everything is then exported and imported again."
+)
+"""The way out when a stored object that another one names does not exist."""
+
+
 class LeaseLostError(PipelineError):
     """The message was delivered to another worker meanwhile, so this worker must not acknowledge it."""
 

@@ -53,6 +53,23 @@ def test_what_was_foreseen_is_one_line(error: Exception, code: int, capsys: pyte
     assert capsys.readouterr().err == f"pipeline: {error}\n"
 
 
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["status", "--flow", "nobody", "--json"], 2, "nothing has been moved from here yet"),
+        (["move", "absent.db", "copy.db", "--json"], 2, "absent.db"),
+        (["move", "absent.db", "--json"], 2, "Missing argument"),
+    ],
+)
+def test_a_command_that_fails_ends_with_json_if_asked_for(
+    arguments: list[str], code: int, words: str, pipeline: CommandLine
+) -> None:
+    outcome = pipeline(*arguments)
+    assert outcome.code == code
+    assert words in str(outcome.objects[-1]["error"])
+    assert outcome.err
+
+
 def test_each_message_of_an_exception_group_is_printed_once(capsys: pytest.CaptureFixture[str]) -> None:
     group = ExceptionGroup(
         "", [TransientError("one"), ExceptionGroup("", [TransientError("one"), RefusedError("two")])]

@@ -24,6 +24,15 @@ def leaves(error: BaseException) -> Iterator[BaseException]:
         yield error
 
 
+def message_of(error: BaseException) -> str:
+    """Return the message of an error, or the messages of a group, a line each."""
+    found = dict.fromkeys(
+        "interrupted" if isinstance(one, InterruptedBySignalError) else str(one) or type(one).__name__
+        for one in leaves(error)
+    )
+    return "\n".join(found)
+
+
 def print_error(error: BaseException, *, debug: bool) -> int:
     """Print `error` to standard error and return the exit code."""
     found = list(leaves(error))

@@ -12,7 +12,7 @@ from pipeline.codec.documents.file_list import decode_file_list
 from pipeline.codec.documents.flow import decode_flow, decode_movement, encode_flow, encode_movement
 from pipeline.codec.documents.progress import Progress, decode_progress
 from pipeline.domain import object_keys
-from pipeline.domain.errors import AbsentError, ConfigurationError, ConflictError, TransientError
+from pipeline.domain.errors import TAKEN_AWAY, AbsentError, ConfigurationError, ConflictError, TransientError
 from pipeline.domain.event_file import FileEntry
 from pipeline.domain.ids import EventFileId, FlowName, ObjectKey, decode_name
 from pipeline.domain.movement import Flow, Movement
@@ -56,12 +56,18 @@ class FlowStore:
     async def read_movement(self, flow: FlowName, number: int) -> Movement:
         """Return a Movement. AbsentError when there is none of this number."""
         key = object_keys.movement_key(flow, number)
-        return decode_movement((await self._store.get(key)).data, key)
+        try:
+            return decode_movement((await self._store.get(key)).data, key)
+        except AbsentError as error:
+            raise AbsentError(f"The Movement {key} is missing from the store. {TAKEN_AWAY}") from error
 
     async def read_file_list(self, key: ObjectKey) -> Sequence[FileEntry]:
         """Return a File List in its order. File Lists never change, so the latest are cached."""
         if key not in self._file_lists:
-            entries = decode_file_list((await self._store.get(key)).data, key)
+            try:
+                entries = decode_file_list((await self._store.get(key)).data, key)
+            except AbsentError as error:
+                raise AbsentError(f"The File List {key} is missing from the store. {TAKEN_AWAY}") from error
             if sum(map(len, self._file_lists.values())) + len(entries) > MAX_CACHED_ENTRIES:
                 self._file_lists.clear()
             self._file_lists[key] = entries
@@ -128,9 +134,12 @@ class FlowStore:
         return flow
 
     async def latest(self, flow: Flow) -> Movement | None:
-        """Return the latest Movement, even if `flow` does not name it yet; None when there is none."""
-        latest: Movement | None = None
-        number = max(flow.movements, 1)
+        """Return the latest Movement, even if `flow` does not name it yet; None when there is none.
+
+        AbsentError when `flow` names one that is gone: a new one would compare with nothing.
+        """
+        latest = await self.read_movement(flow.name, flow.movements) if flow.movements else None
+        number = flow.movements + 1
         while await self._store.stat(object_keys.movement_key(flow.name, number)):
             latest = await self.read_movement(flow.name, number)
             number += 1

@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from blake3 import blake3
 
 from pipeline.domain import object_keys
-from pipeline.domain.errors import AbsentError, ConflictError, DamagedError, PipelineError, TransientError
+from pipeline.domain.errors import TAKEN_AWAY, AbsentError, ConflictError, DamagedError, PipelineError, TransientError
 from pipeline.domain.ids import BinaryId, FlowName
 from pipeline.engine.storage.pack_writer import PACKED_BYTES, PackWriter
 from pipeline.engine.storage.packs import Packs, Place
@@ -84,7 +84,7 @@ class BinaryFiles:
                 place = await self._packs.find_new(binary)
         if place is None:
             unreadable = "".join(f". Perhaps it was in a pack: {error}" for error in self._packs.damaged)
-            raise DamagedError(f"Binary File {key} is missing from the store{unreadable}")
+            raise DamagedError(f"Binary File {key} is missing from the store{unreadable}. {TAKEN_AWAY}")
         return await self._find_packed(binary, place, stack)
 
     async def _find_packed(
@@ -94,7 +94,9 @@ class BinaryFiles:
         try:
             pieces = await stack.enter_async_context(self._packs.open(place))
         except AbsentError as error:
-            raise DamagedError(f"Binary File {binary} is missing from the store, with its pack {pack}") from error
+            raise DamagedError(
+                f"Binary File {binary} is missing from the store, with its pack {pack}. {TAKEN_AWAY}"
+            ) from error
         return pieces, f"Binary File {binary} in the pack {pack}"
 
 

@@ -10,7 +10,7 @@ from blake3 import blake3
 
 from pipeline.codec.event_files.event_file import EventFileReader
 from pipeline.domain import object_keys
-from pipeline.domain.errors import AbsentError, ConflictError, DamagedError, TransientError
+from pipeline.domain.errors import TAKEN_AWAY, AbsentError, ConflictError, DamagedError, TransientError
 from pipeline.domain.event_file import Encoding, FileEntry, Header
 from pipeline.domain.ids import FlowName, ObjectKey, StreamName
 from pipeline.ports.object_store import ObjectStore, PutCondition, list_pages
@@ -63,7 +63,7 @@ async def open_event_file(store: ObjectStore, entry: FileEntry) -> AsyncIterator
             async with aclosing(_with_first(first, blocks)) as records:
                 yield OpenedEventFile(header, records)
     except AbsentError as error:
-        raise DamagedError(f"Event File {entry.key} is missing from the store") from error
+        raise DamagedError(f"Event File {entry.key} is missing from the store. {TAKEN_AWAY}") from error
 
 
 async def _with_first(first: bytes, blocks: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:

@@ -6,14 +6,14 @@ stores for the next one.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 
 from pipeline.codec.state import StateReader, encode_state_head, encode_stored
 from pipeline.domain import object_keys
 from pipeline.domain.comparison.diff import HASH_BYTES, StateRange, count_up_to, restrict
-from pipeline.domain.errors import ConflictError
+from pipeline.domain.errors import TAKEN_AWAY, AbsentError, ConflictError
 from pipeline.domain.event_file import Header, KeyRange
 from pipeline.domain.ids import FlowName, ObjectKey, StreamName
 from pipeline.domain.keys import Key, order
@@ -44,7 +44,7 @@ class SnapshotState:
         if self.base is None:
             return None
         reader = StateReader(headed=True, what=self.base)
-        async with self.store.open_stream(self.base) as pieces:
+        async with self._open(self.base) as pieces:
             async for piece in pieces:
                 next(reader.feed(piece), None)
                 if reader.schema is not None:
@@ -87,11 +87,19 @@ class SnapshotState:
         if key is None:
             return
         reader = StateReader(headed=headed, what=key)
-        async with self.store.open_stream(key) as pieces:
+        async with self._open(key) as pieces:
             async for piece in pieces:
                 for part in reader.feed(piece):
                     yield part
         reader.close()
+
+    @asynccontextmanager
+    async def _open(self, key: ObjectKey) -> AsyncIterator[AsyncIterable[bytes]]:
+        try:
+            async with self.store.open_stream(key) as pieces:
+                yield pieces
+        except AbsentError as error:
+            raise AbsentError(f"The snapshot state {key} is missing from the store. {TAKEN_AWAY}") from error
 
     async def store_as(self, key: ObjectKey, schema: StreamSchema, range_rows: int) -> ObjectKey:
         """Store this state as one object under `key`, in ranges of about `range_rows` rows; return that key."""
