@@ -53,6 +53,16 @@ def json_option(command: Command) -> Command:
     return click.option("--json", "as_json", is_flag=True, help="Print JSON and nothing else.")(command)
 
 
+def accept_missing_option(command: Command) -> Command:
+    """Add --accept-missing."""
+    return click.option(
+        "--accept-missing",
+        multiple=True,
+        metavar="KIND",
+        help="Let objects of this kind, such as view, be missing at the destination. Kept for the Flow.",
+    )(command)
+
+
 def prepare(home: Path | None, config: Path | None, *, log_level: str | None = None) -> Settings:
     """Return the settings and configure logs by them. `log_level` is the default of this command."""
     defaults = {} if log_level is None else {"log_level": log_level}

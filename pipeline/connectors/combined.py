@@ -11,6 +11,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pipeline.connectors.locations import join_urls
 from pipeline.domain.errors import ConfigurationError, DefectError
 from pipeline.domain.ids import EventFileId, FlowName, StreamName
+from pipeline.domain.inventory import InventoryItem
 from pipeline.domain.schema import StreamSchema
 from pipeline.ports.destination import (
     Destination,
@@ -21,10 +22,11 @@ from pipeline.ports.destination import (
     Mark,
     MarksReader,
     Rejection,
+    SchemaKeeper,
     Violation,
 )
 from pipeline.ports.ranged_source import Known, UnchangedRows, open_rows_along
-from pipeline.ports.source import RowBlock, Snapshot, Source
+from pipeline.ports.source import OmissionReporter, RowBlock, Snapshot, Source
 
 
 class CombinedSource:
@@ -68,6 +70,11 @@ class CombinedSnapshot:
                 schemas.append(schema)
         self._owners = owners
         return sorted(schemas, key=lambda schema: schema.stream)
+
+    async def omissions(self) -> Sequence[InventoryItem]:
+        """The omissions of all parts."""
+        reporters = [part for _, part in self._parts if isinstance(part, OmissionReporter)]
+        return [item for part in reporters for item in await part.omissions()]
 
     @asynccontextmanager
     async def open_rows(self, schema: StreamSchema) -> AsyncIterator[AsyncIterable[RowBlock]]:
@@ -179,3 +186,8 @@ class CombinedSession:
             if own:
                 violations.extend(await session.finish(own))
         return violations
+
+    async def ensure_objects(self, *, rows_changed: bool) -> Sequence[InventoryItem]:
+        """Ensure the schema objects at each part that keeps them."""
+        keepers = [session for session in self._sessions if isinstance(session, SchemaKeeper)]
+        return [item for keeper in keepers for item in await keeper.ensure_objects(rows_changed=rows_changed)]

@@ -9,6 +9,7 @@ from enum import StrEnum
 
 from pipeline.domain.errors import DefectError
 from pipeline.domain.ids import FlowName, Label, ObjectKey, StreamName
+from pipeline.domain.inventory import Inventory
 
 
 class Status(StrEnum):
@@ -38,7 +39,8 @@ class Flow:
     """A long-lived connection from one source to one destination. `movements` is the number of the latest Movement.
 
     A derived Flow exports nothing: it imports the objects of the Flow `origin`. `pruning` names the process that is
-    pruning this Flow; no Movement starts meanwhile.
+    pruning this Flow; no Movement starts meanwhile. `accepted_missing` holds the kinds of
+    objects of the source that need not be at the destination.
     """
 
     name: FlowName
@@ -48,6 +50,7 @@ class Flow:
     movements: int = 0
     origin: FlowName | None = None
     pruning: str | None = None
+    accepted_missing: tuple[str, ...] = ()
 
     @property
     def marks_namespace(self) -> FlowName:
@@ -95,7 +98,8 @@ class Movement:
     because the export of their group has not ended, each with the first Movement that stored such files.
 
     `origin` is the Flow whose File Lists these are, if not its own; `origin_movement` is the Movement there that they
-    were taken from, 0 if unknown. A `compaction` moves nothing: it replaces the history of streams by snapshots.
+    were taken from, 0 if unknown. A `compaction` moves nothing: it replaces the history of streams by snapshots. `inventory`
+    says what became of everything that the source has.
     """
 
     flow: FlowName
@@ -117,6 +121,7 @@ class Movement:
     groups: tuple[Label, ...] = ()
     exporter: str = ""
     unfinished: Mapping[StreamName, int] = field(default_factory=dict)
+    inventory: Inventory = field(default_factory=Inventory)
 
     @property
     def stored_in(self) -> FlowName:
@@ -139,13 +144,14 @@ class Movement:
         return replace(self, status=status, updated=at)
 
 
-def final_status(*, imported: int, skipped: int, failed: int, rejected: int, violations: int) -> Status:
+def final_status(*, imported: int, skipped: int, failed: int, rejected: int, violations: int, gaps: int = 0) -> Status:
     """Return the final status of a Movement that is exported and whose listed files are all imported or failed.
 
-    SUCCESS: every file is imported or was imported before, no record is rejected, and no constraint is violated.
+    SUCCESS: every file is imported or was imported before, no record is rejected, no constraint is violated, and
+    nothing of the source is missing at the destination (`gaps`) that was not accepted.
     FAILED: files failed and none is imported. INCOMPLETE: everything in between.
     """
-    if not failed and not rejected and not violations:
+    if not failed and not rejected and not violations and not gaps:
         return Status.SUCCESS
     if failed and not imported and not skipped:
         return Status.FAILED

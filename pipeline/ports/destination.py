@@ -9,6 +9,7 @@ from typing import Protocol, runtime_checkable
 
 from pipeline.domain.event_file import FileEntry, Header
 from pipeline.domain.ids import BinaryId, EventFileId, FlowName, StreamName
+from pipeline.domain.inventory import InventoryItem
 
 OpenBinary = Callable[[BinaryId], AbstractAsyncContextManager[AsyncIterable[bytes]]]
 """Opens the content of a Binary File. The iterator raises DamagedError at its end if the content does not match."""
@@ -122,6 +123,22 @@ class DestinationSession(Protocol):
         """Complete the load of these streams: create indexes and constraints, and check what can be checked.
 
         Idempotent. A violation is returned; the rows stay as they are.
+        """
+        ...
+
+
+@runtime_checkable
+class SchemaKeeper(Protocol):
+    """A DestinationSession that keeps the schema objects of the source: views, functions, triggers, sequences.
+
+    They arrive as records of the stream `SCHEMA_STREAM`, which such a session loads like any other.
+    """
+
+    async def ensure_objects(self, *, rows_changed: bool) -> Sequence[InventoryItem]:
+        """Make the objects as the source has them, as far as the destination can; return what became of each.
+
+        Idempotent. Called at the end of every Movement, after `finish`. `rows_changed`: the Movement has imported
+        something. An object that the Flow did not create is neither replaced nor dropped.
         """
         ...
 

@@ -7,6 +7,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Protocol, runtime_checkable
 
 from pipeline.domain.ids import BinaryId
+from pipeline.domain.inventory import InventoryItem
 from pipeline.domain.keys import Key
 from pipeline.domain.schema import StreamSchema
 from pipeline.ports.object_store import OpenBody
@@ -80,6 +81,15 @@ class Snapshot(Protocol):
 
     def open_rows(self, schema: StreamSchema) -> AbstractAsyncContextManager[AsyncIterable[RowBlock]]:
         """Open the rows of one of `streams()`, from the first key on, in blocks of bounded memory (a few megabytes)."""
+        ...
+
+
+@runtime_checkable
+class OmissionReporter(Protocol):
+    """A Snapshot that names what the source has and its rows do not give: foreign tables, sockets, functions in C."""
+
+    async def omissions(self) -> Sequence[InventoryItem]:
+        """Return the items, none of them MOVED. Called after the rows of all streams have been read."""
         ...
 
 

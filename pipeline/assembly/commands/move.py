@@ -8,6 +8,7 @@ from pipeline.assembly.connectors import Pair, PathText, read_pair
 from pipeline.assembly.import_helper import ImportHelper
 from pipeline.assembly.reporters import SilentReporter
 from pipeline.assembly.runtime import open_runtime, worker_name
+from pipeline.domain.inventory import ensure_kinds
 from pipeline.domain.movement import Movement
 from pipeline.engine.movers.mover import Mover
 from pipeline.ports.destination import Destination
@@ -25,6 +26,7 @@ async def move(
     files: tuple[PathText, PathText] | None = None,
     only: Sequence[str] = (),
     exclude: Sequence[str] = (),
+    accept_missing: Sequence[str] = (),
     settings: Settings | None = None,
     reporter: Reporter | None = None,
 ) -> Movement:
@@ -32,15 +34,20 @@ async def move(
 
     Each is a path, a URL, or an object of your own; an object needs a `flow` name or a stable `location`. `flow` names
     the connection between the two; by default the name is made from them. `files` are a source and a destination
-    directory that are moved with a database. `only` and `exclude` are patterns of stream names. `settings` come from the
+    directory that are moved with a database. `only` and `exclude` are patterns of stream names. `accept_missing` are
+    kinds of objects of the source, such as "view", that may be missing at the destination from now on. `settings` come from the
     environment by default. Raises a PipelineError that says what to do; the same call then carries on where this one
     stopped.
     """
     settings = settings or load_settings()
+    ensure_kinds(accept_missing)
     pair = read_pair(source, destination, files, flow, settings.home.absolute())
     async with open_runtime(settings, create_home=True) as runtime:
         with runtime.lock(pair.name):
             async with runtime.flow_context(pair.name, reporter or SilentReporter()) as context:
+                if accept_missing:
+                    await runtime.flows.connect(pair.name, pair.source.location, pair.destination.location)
+                    await runtime.flows.accept_missing(pair.name, accept_missing)
                 helper = _helper(pair, settings)
                 mover = Mover(context, pair.name, pair.source, pair.destination, worker_name(), helper)
                 return await mover.run(only=tuple(only), exclude=tuple(exclude))

@@ -17,6 +17,7 @@ from pipeline.codec.documents.message import MovementStarted, QueueMessage, enco
 from pipeline.domain.errors import ConfigurationError, TransientError
 from pipeline.domain.exception_groups import unwrap_exception_group
 from pipeline.domain.ids import FlowName
+from pipeline.domain.inventory import ensure_kinds
 from pipeline.domain.movement import Movement
 from pipeline.engine.movements.derived_flows import start_derived
 from pipeline.engine.movements.lifecycle import start_movement
@@ -112,6 +113,7 @@ async def start(
     only: Sequence[str] = (),
     exclude: Sequence[str] = (),
     restart: bool = False,
+    accept_missing: Sequence[str] = (),
     settings: Settings | None = None,
 ) -> tuple[Movement, bool]:
     """Create a Movement and announce it to workers; return it, and whether it is new.
@@ -121,8 +123,9 @@ async def start(
     """
     settings = settings or load_settings()
     _ensure_shared(settings)
+    ensure_kinds(accept_missing)
     async with open_runtime(settings, create_home=True) as runtime, runtime.exports() as exports:
-        found = await runtime.flows.read_flow(FlowName(flow))
+        found = await runtime.flows.accept_missing(FlowName(flow), accept_missing)
         if found.origin is not None:
             if only or exclude or restart:
                 raise ConfigurationError(

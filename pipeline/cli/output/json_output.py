@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 import orjson
 
+from pipeline.domain.inventory import Fate, Inventory
 from pipeline.domain.movement import Movement
 
 
@@ -19,6 +20,15 @@ def print_object(document: Mapping[str, object]) -> None:
         line = json.dumps(document).encode()
     sys.stdout.write(line.decode() + "\n")
     sys.stdout.flush()
+
+
+def inventory_object(inventory: Inventory) -> dict[str, object]:
+    """Return what became of all that the source has; `unnamed` counts items beyond those that are named."""
+    found: dict[str, object] = {"moved": dict(inventory.moved)}
+    for name, fate in (("other_form", Fate.OTHER_FORM), ("not_moved", Fate.NOT_MOVED)):
+        items = inventory.with_fate(fate)
+        found[name] = [{"kind": one.kind, "name": one.name, "reason": one.reason} for one in items]
+    return found | ({"unnamed": dict(inventory.unnamed)} if inventory.unnamed else {})
 
 
 def movement_object(movement: Movement) -> dict[str, object]:
@@ -44,4 +54,5 @@ def movement_object(movement: Movement) -> dict[str, object]:
         "bytes": {"read": totals.bytes_read, "stored": totals.bytes_stored},
         "seconds": round(totals.seconds, 3),
         "problems": list(movement.problems),
+        "inventory": inventory_object(movement.inventory),
     }

@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Iterator
 
 from pipeline.assembly.progress_counts import GroupTally, Tally
+from pipeline.cli.output.inventory import inventory_lines
 from pipeline.cli.output.text import columns, count, duration, printable, size
 from pipeline.domain.movement import Movement, Status
 
@@ -25,7 +26,7 @@ def summary_lines(movement: Movement, tally: Tally) -> list[str]:
     again = " (carried on)" if tally.resumed else ""
     lines = [f"Flow {printable(movement.flow)}, Movement {movement.number}{again}", ""]
     lines += _group_table(list(tally.groups.values()))
-    lines += ["", *_totals(movement), *_problems(movement), ""]
+    lines += ["", *_totals(movement), *inventory_lines(movement.inventory), *_problems(movement), ""]
     meaning = _MEANING.get(movement.status, "")
     lines.append(f"{movement.status.value}: {meaning}." if meaning else movement.status.value)
     return lines

@@ -8,6 +8,7 @@ from msgspec import Struct, field
 
 from pipeline.codec.wire import Count, Document, Time, decode_document, to_document
 from pipeline.domain.ids import FlowName, Label, ObjectKey, StreamName, parse_object_key
+from pipeline.domain.inventory import Fate
 from pipeline.domain.movement import Flow, Movement, Status
 
 
@@ -19,6 +20,7 @@ class _Flow(Document):
     movements: Count
     origin: FlowName | None = field(name="shares", default=None)
     pruning: str | None = None
+    accepted_missing: tuple[str, ...] = field(name="acceptedMissing", default=())
 
 
 class _Totals(Struct):
@@ -36,6 +38,19 @@ class _Totals(Struct):
     bytes_read: Count = 0
     bytes_stored: Count = 0
     seconds: float = 0.0
+
+
+class _InventoryItem(Struct):
+    kind: str
+    name: str
+    fate: Fate
+    reason: str = ""
+
+
+class _Inventory(Struct):
+    moved: dict[str, Count] = field(default_factory=dict)
+    items: tuple[_InventoryItem, ...] = ()
+    unnamed: dict[str, Count] = field(default_factory=dict)
 
 
 class _Movement(Document, rename="camel"):
@@ -58,6 +73,7 @@ class _Movement(Document, rename="camel"):
     origin: FlowName | None = field(name="shares", default=None)
     origin_movement: Count = field(name="sharesMovement", default=0)
     compaction: bool = False
+    inventory: _Inventory = field(default_factory=_Inventory)
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -74,7 +74,8 @@ def ensure_untouched(path: Path, identity: FileIdentity | None) -> None:
 def open_destination(path: Path, busy_timeout_seconds: float) -> apsw.Connection:
     """Open `path` for writing; create it if it is missing and its directory exists. RefusedError when it is not writable.
 
-    Any thread may use the connection, but never two at once, as with `open_reader`. Foreign keys are not enforced: they
+    Any thread may use the connection, but never two at once, as with `open_reader`. Triggers do not fire, since the rows
+    that they would change come from the source as well. Foreign keys are not enforced: they
     are checked when all streams are loaded. Functions and virtual tables that an untrusted schema could misuse are off,
     since tables are created from statements in Event Files.
     """
@@ -89,6 +90,7 @@ def open_destination(path: Path, busy_timeout_seconds: float) -> apsw.Connection
         connection = _connect(path, "mode=rwc", _WRITING, busy_timeout_seconds)
         try:
             connection.set_busy_handler(_busy_handler(busy_timeout_seconds))
+            connection.config(apsw.SQLITE_DBCONFIG_ENABLE_TRIGGER, 0)
             connection.execute(
                 "PRAGMA foreign_keys=OFF; PRAGMA trusted_schema=OFF; PRAGMA recursive_triggers=OFF;"
                 f"PRAGMA cache_size=-{_CACHE_KIB}; PRAGMA synchronous=FULL; BEGIN IMMEDIATE; ROLLBACK"

@@ -14,13 +14,14 @@ from dataclasses import replace
 import anyio
 
 from pipeline.domain.ids import Label, ObjectKey
+from pipeline.domain.inventory import Inventory
 from pipeline.domain.movement import Movement
 from pipeline.domain.planning.selection import selected
 from pipeline.domain.schema import StreamSchema
 from pipeline.engine.export.attempt import ExportAttempt
 from pipeline.engine.export.group_export import GroupExport, GroupStream
 from pipeline.engine.movements.context import EngineContext
-from pipeline.ports.source import Snapshot
+from pipeline.ports.source import OmissionReporter, Snapshot
 
 
 class Exporter:
@@ -46,7 +47,9 @@ class Exporter:
             if file_list is not None:
                 self.announced[label] = file_list
         groups = tuple(self.announced)
-        await self._attempt.update(lambda now: replace(now, exported=True, groups=groups))
+        omissions = await self._snapshot.omissions() if isinstance(self._snapshot, OmissionReporter) else ()
+        inventory = Inventory.of(omissions)
+        await self._attempt.update(lambda now: replace(now, exported=True, groups=groups, inventory=inventory))
         return self._attempt.movement
 
     async def _groups(self) -> Mapping[Label, Sequence[GroupStream]]:

@@ -133,6 +133,12 @@ class FlowStore:
             return await self.read_flow(flow.name)
         return flow
 
+    async def accept_missing(self, name: FlowName, kinds: Sequence[str]) -> Flow:
+        """Let these kinds of objects be missing at the destination of a Flow, besides those accepted before."""
+        return await self.update_flow(
+            name, lambda flow: replace(flow, accepted_missing=tuple(sorted({*flow.accepted_missing, *kinds})))
+        )
+
     async def latest(self, flow: Flow) -> Movement | None:
         """Return the latest Movement, even if `flow` does not name it yet; None when there is none.
 

@@ -7,11 +7,12 @@ from dataclasses import replace
 
 from pipeline.domain.errors import LeaseLostError
 from pipeline.domain.event_file import FileEntry
-from pipeline.domain.ids import EventFileId, ObjectKey
+from pipeline.domain.ids import EventFileId, ObjectKey, StreamName
+from pipeline.domain.inventory import Inventory, InventoryItem, missing_lines
 from pipeline.domain.movement import Movement, Totals, final_status
 from pipeline.domain.planning.compaction import applicable
 from pipeline.engine.movements.context import EngineContext
-from pipeline.ports.destination import DestinationSession, Mark, Rejection, Violation
+from pipeline.ports.destination import DestinationSession, Mark, Rejection, SchemaKeeper, Violation
 from pipeline.ports.reporter import MovementSettled, ViolationFound
 
 MAX_PROBLEMS = 100
@@ -42,6 +43,8 @@ class Settlement:
         entries = applicable(listed, marks)
         rejected = await self._session.retry_rejected()
         violations = await self._finish(movement, entries, marks)
+        inventory = await self._inventory(movement, rows_changed=bool(self._touched(movement, entries, marks)))
+        gaps = inventory.gaps((await self._context.flows.read_flow(movement.flow)).accepted_missing)
         totals = _totals(movement, entries, marks, replace(run, rejected=len(rejected)))
         status = final_status(
             imported=totals.files_imported,
@@ -49,8 +52,9 @@ class Settlement:
             failed=totals.files_failed,
             rejected=totals.rejected,
             violations=len(violations),
+            gaps=len(gaps),
         )
-        problems = _problems(failed, rejected, violations)
+        problems = _problems(failed, rejected, violations, gaps)
 
         def settle(now: Movement) -> Movement:
             if now.settled:
@@ -59,7 +63,9 @@ class Settlement:
                 raise LeaseLostError(
                     f"Movement {now.number} of Flow {now.flow!r} is exported again by another process; this one gives way."
                 )
-            return replace(now.to(status, self._context.clock.now()), totals=totals, problems=problems)
+            return replace(
+                now.to(status, self._context.clock.now()), totals=totals, problems=problems, inventory=inventory
+            )
 
         settled = await self._context.flows.update(movement.flow, movement.number, settle)
         self._context.reporter.report(MovementSettled(movement.flow, movement.number, settled.status.value))
@@ -68,13 +74,27 @@ class Settlement:
     async def _finish(
         self, movement: Movement, entries: Sequence[FileEntry], marks: Mapping[EventFileId, Mark]
     ) -> Sequence[Violation]:
-        touched = {
-            entry.id.stream for entry in entries if entry.id in marks and marks[entry.id].movement == movement.number
-        }
+        touched = self._touched(movement, entries, marks)
         violations = await self._session.finish(sorted(touched)) if touched else []
         for violation in violations:
             self._context.reporter.report(ViolationFound(violation))
         return violations
+
+    @staticmethod
+    def _touched(
+        movement: Movement, entries: Sequence[FileEntry], marks: Mapping[EventFileId, Mark]
+    ) -> set[StreamName]:
+        """Return the streams of which this Movement has imported something."""
+        return {
+            entry.id.stream for entry in entries if entry.id in marks and marks[entry.id].movement == movement.number
+        }
+
+    async def _inventory(self, movement: Movement, *, rows_changed: bool) -> Inventory:
+        """Return what became of all that the source has: what the source left out, and what the destination made of it."""
+        items = list(movement.inventory.items)
+        if isinstance(self._session, SchemaKeeper):
+            items += await self._session.ensure_objects(rows_changed=rows_changed)
+        return Inventory.of(items)
 
 
 def _totals(movement: Movement, entries: Sequence[FileEntry], marks: Mapping[EventFileId, Mark], run: Totals) -> Totals:
@@ -95,10 +115,14 @@ def _totals(movement: Movement, entries: Sequence[FileEntry], marks: Mapping[Eve
 
 
 def _problems(
-    failed: Mapping[EventFileId, str], rejected: Sequence[Rejection], violations: Sequence[Violation]
+    failed: Mapping[EventFileId, str],
+    rejected: Sequence[Rejection],
+    violations: Sequence[Violation],
+    gaps: Sequence[InventoryItem],
 ) -> tuple[str, ...]:
     problems = [f"Event File {file} was not imported: {reason}" for file, reason in failed.items()]
     problems += [f"Event File {r.file}, line {r.line}, key {r.key} was rejected: {r.reason}" for r in rejected]
     problems += [f"{violation.stream}: {violation.message}" for violation in violations]
+    problems += missing_lines(gaps)
     more = len(problems) - MAX_PROBLEMS
     return tuple(problems if more <= 0 else [*problems[:MAX_PROBLEMS], f"… and {more:,} more"])

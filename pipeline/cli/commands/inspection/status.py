@@ -11,6 +11,7 @@ from pipeline.assembly.commands.status import FlowStatus, UnreadableFlow
 from pipeline.assembly.commands.status import status as read_status
 from pipeline.cli import exit_codes
 from pipeline.cli.options import json_option, run_async, with_settings
+from pipeline.cli.output.inventory import inventory_lines
 from pipeline.cli.output.json_output import movement_object, print_object
 from pipeline.cli.output.text import columns, count, duration, moment, printable
 from pipeline.codec.documents.work_error import WorkError
@@ -67,6 +68,8 @@ def _lines(found: FlowStatus, *, details: bool) -> list[str]:
         lines += ["", *columns(rows)]
     if found.movements and not found.movements[-1].settled:
         lines += _worker_lines(found)
+    if found.movements:
+        lines += inventory_lines(found.movements[-1].inventory, flow.accepted_missing)
     return [*lines, *_problem_lines(found, at_most=None if details else PROBLEMS_SHOWN), ""]
 
 

@@ -7,7 +7,7 @@ import click
 from pipeline.assembly.commands.move import move as move_data
 from pipeline.assembly.progress_counts import Tally
 from pipeline.cli.commands.movements.watched import exit_code, import_derived_flows, print_summary, run_watched
-from pipeline.cli.options import json_option, with_settings
+from pipeline.cli.options import accept_missing_option, json_option, with_settings
 from pipeline.cli.output.json_output import movement_object, print_object
 from pipeline.settings import Settings
 
@@ -24,6 +24,7 @@ from pipeline.settings import Settings
 )
 @click.option("--only", multiple=True, metavar="GLOB", help="Move only streams that match. May be given repeatedly.")
 @click.option("--exclude", multiple=True, metavar="GLOB", help="Leave out streams that match. May be given repeatedly.")
+@accept_missing_option
 @json_option
 @with_settings
 def move(
@@ -33,6 +34,7 @@ def move(
     files: tuple[str, str] | None,
     only: tuple[str, ...],
     exclude: tuple[str, ...],
+    accept_missing: tuple[str, ...],
     as_json: bool,
     settings: Settings,
 ) -> int:
@@ -56,6 +58,7 @@ def move(
             files=files or None,
             only=only,
             exclude=exclude,
+            accept_missing=accept_missing,
             settings=settings,
             reporter=reporter,
         ),

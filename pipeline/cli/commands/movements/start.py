@@ -8,7 +8,7 @@ from pipeline.assembly.commands.workers import start as start_movement
 from pipeline.assembly.commands.workers import wait_settled
 from pipeline.cli import exit_codes
 from pipeline.cli.commands.movements.watched import exit_code
-from pipeline.cli.options import json_option, run_async, with_settings
+from pipeline.cli.options import accept_missing_option, json_option, run_async, with_settings
 from pipeline.cli.output.json_output import movement_object, print_object
 from pipeline.cli.output.text import printable
 from pipeline.cli.signals import run_interruptible
@@ -22,6 +22,7 @@ from pipeline.settings import Settings
 @click.option("--exclude", multiple=True, metavar="GLOB", help="Leave out streams that match. May be given repeatedly.")
 @click.option("--restart", is_flag=True, help="Cancel a Movement that has not settled, and start a new one.")
 @click.option("--wait", is_flag=True, help="Wait until it has settled; the exit code is then as of `pipeline move`.")
+@accept_missing_option
 @json_option
 @with_settings
 def start(
@@ -29,6 +30,7 @@ def start(
     only: tuple[str, ...],
     exclude: tuple[str, ...],
     restart: bool,
+    accept_missing: tuple[str, ...],
     wait: bool,
     as_json: bool,
     settings: Settings,
@@ -40,7 +42,9 @@ def start(
     how far it is.
     """
     movement, is_new = run_async(
-        lambda: start_movement(flow, only=only, exclude=exclude, restart=restart, settings=settings)
+        lambda: start_movement(
+            flow, only=only, exclude=exclude, restart=restart, accept_missing=accept_missing, settings=settings
+        )
     )
     what = f"Movement {movement.number} of Flow {printable(flow)}"
     if not as_json:

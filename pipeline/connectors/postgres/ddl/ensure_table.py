@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 
 import psycopg
 
@@ -10,7 +11,6 @@ from pipeline.codec.event_files.constraints import constraints_of
 from pipeline.connectors.postgres.ddl.create_table import (
     Native,
     column_definition,
-    label_statements,
     name_of,
     partition_statements,
     run_single,
@@ -18,6 +18,7 @@ from pipeline.connectors.postgres.ddl.create_table import (
     table_statements,
 )
 from pipeline.connectors.postgres.ddl.mapped_types import mapped_table
+from pipeline.connectors.postgres.ddl.prerequisites import create_prerequisites
 from pipeline.connectors.postgres.ddl.schema_evolution import evolve_column_types
 from pipeline.connectors.postgres.ddl.target_table import TargetTable, read_table
 from pipeline.connectors.postgres.session.connection import Connection
@@ -44,9 +45,9 @@ def ensure_table(
     _check_description(native, schema)
     constraints_of(schema)  # unreadable ones are an error of this file, not of the end of the Movement
     table = read_table(connection, *name_of(native), schema.stream)
-    _create_schemas_and_types(connection, native)
+    create_prerequisites(connection, native)
     if table is None:
-        _run_all(connection, table_statements(native, connection.info.server_version))
+        _create(connection, native)
         was_empty = True
     else:
         was_empty = connection.execute(f"SELECT NOT EXISTS (SELECT FROM {table.sql})").fetchone() == (True,)
@@ -76,39 +77,31 @@ def _check_description(native: Native, schema: StreamSchema) -> None:
         )
 
 
+def _create(connection: Connection, native: Native) -> None:
+    """Create the table; without a default that cannot be created, which is tried again at the end of each Movement."""
+    version = connection.info.server_version
+    try:
+        with connection.transaction():
+            return _run_all(connection, table_statements(native, version))
+    except (psycopg.errors.UndefinedFunction, psycopg.errors.UndefinedObject, psycopg.errors.InvalidSchemaName):
+        plain = {**native, "columns": [{**column, "default": None} for column in native["columns"]]}
+        _run_all(connection, table_statements(plain, version))
+    return create_defaults(connection, native)
+
+
+def create_defaults(connection: Connection, native: Native) -> None:
+    """Set the defaults of columns that have one at the source and none here, as far as they can be set."""
+    table = qualified(*name_of(native))
+    for column in native["columns"]:
+        if column.get("default") is not None and not column.get("generated"):
+            with suppress(psycopg.Error), connection.transaction():
+                name = quoted(column["name"])
+                run_single(connection, f"ALTER TABLE {table} ALTER COLUMN {name} SET DEFAULT {column['default']}")
+
+
 def _run_all(connection: Connection, statements: Iterable[str]) -> None:
     for statement in statements:
         run_single(connection, statement)
-
-
-def _create_schemas_and_types(connection: Connection, native: Native) -> None:
-    """Create what is missing. IF NOT EXISTS alone would need the privilege to create what exists."""
-    schemas = {row[0] for row in connection.execute("SELECT nspname FROM pg_namespace")}
-    for schema in native.get("schemas", ()):
-        if schema not in schemas:
-            run_single(connection, f"CREATE SCHEMA IF NOT EXISTS {quoted(schema)}")
-    extensions = {row[0] for row in connection.execute("SELECT extname FROM pg_extension")}
-    for extension in native.get("extensions", ()):
-        if extension not in extensions:
-            run_single(connection, f"CREATE EXTENSION IF NOT EXISTS {quoted(extension)} SCHEMA public")
-    for described in native.get("types", ()):
-        name = qualified(described["schema"], described["name"])
-        labels = _labels(connection, name)
-        if labels is None:
-            if described["create"] is not None:
-                run_single(connection, described["create"])
-        elif described["kind"] == "enum":
-            _run_all(connection, label_statements(described["labels"], labels, name))
-
-
-def _labels(connection: Connection, name: str) -> Sequence[str] | None:
-    """Return the labels of an enum type, none for another type; None when there is no type of this name."""
-    row = connection.execute(
-        "SELECT ARRAY(SELECT enumlabel::text FROM pg_enum WHERE enumtypid = t.oid ORDER BY enumsortorder) "
-        "FROM pg_type AS t WHERE t.oid = to_regtype(%s)",
-        (name,),
-    ).fetchone()
-    return None if row is None else list(row[0])
 
 
 def _add_column(connection: Connection, table: TargetTable, column: Native, native: Native) -> None:

@@ -10,19 +10,25 @@ import anyio
 from anyio.to_thread import run_sync
 
 from pipeline.connectors.postgres.ddl.ensure_table import ensure_table
+from pipeline.connectors.postgres.ddl.objects import SchemaObjects
 from pipeline.connectors.postgres.ddl.post_load import finish_streams
 from pipeline.connectors.postgres.loading.batches import Step
 from pipeline.connectors.postgres.loading.file_load import FileLoad
 from pipeline.connectors.postgres.loading.import_ledger import ImportLedger, create_ledger, lock_definitions, read_marks
+from pipeline.connectors.postgres.loading.object_ledger import ObjectLedger
 from pipeline.connectors.postgres.loading.target import Target, target_of
+from pipeline.connectors.postgres.schema.objects.catalog import PRE_DATA_KINDS, TECHNOLOGY
 from pipeline.connectors.postgres.session.connection import Connection, connect
 from pipeline.connectors.postgres.session.errors import translated
 from pipeline.connectors.postgres.session.location import parse_location
 from pipeline.connectors.postgres.session.pool import APPLICATION_NAME, ConnectionPool
 from pipeline.connectors.sql.retry import retry_blocked, retry_rejected_records, retry_stream
+from pipeline.connectors.sql.schema_objects import SchemaObject
+from pipeline.connectors.sql.schema_stream import object_technology, read_records
 from pipeline.domain.event_file import Header
 from pipeline.domain.exception_groups import unwrap_exception_group
 from pipeline.domain.ids import EventFileId, FlowName, StreamName
+from pipeline.domain.inventory import Fate, InventoryItem
 from pipeline.domain.planning.import_guard import reason_to_give_way
 from pipeline.domain.schema import StreamSchema
 from pipeline.ports.destination import FileToLoad, GaveWay, Loaded, LoadOutcome, Mark, Rejection, Violation
@@ -88,6 +94,12 @@ class PostgresDestinationSession:
 
     async def load(self, file: FileToLoad, *, after: Sequence[EventFileId]) -> LoadOutcome:
         place = f"{self._location}, stream {file.entry.id.stream}"
+        technology = object_technology(file.header.schema)
+        if technology is not None:
+            blocks = [block async for block in file.blocks]
+            return await self._on_connection(
+                lambda connection, ledger: self._load_objects(connection, ledger, file, after, technology, blocks)
+            )
         async with self._pool.borrow() as connection:
             ledger = ImportLedger(connection, self._flow)
             try:
@@ -133,6 +145,71 @@ class PostgresDestinationSession:
             inserts_only=is_snapshot and target.row_key is not None and ledger.is_first_snapshot(id_),
             may_replace=self._may_replace(target),
         )
+
+    def _load_objects(
+        self,
+        connection: Connection,
+        ledger: ImportLedger,
+        file: FileToLoad,
+        after: Sequence[EventFileId],
+        technology: str,
+        blocks: Sequence[bytes],
+    ) -> LoadOutcome:
+        """Store schema objects, and create those that tables may need. `ensure_objects` creates the others."""
+        id_, movement = file.entry.id, file.movement
+        marked = ledger.marked_among([id_, *after])
+        reason = reason_to_give_way(id_, movement, after, marked=marked, latest_movement=0)
+        if reason is not None:
+            return GaveWay(reason)
+        ledger.advance_movement(id_.stream, movement)
+        objects = ObjectLedger(connection, self._flow)
+        with connection.transaction():
+            latest = ledger.latest_movement(id_.stream)
+            claimed = ledger.claim(id_, movement)
+            reason = reason_to_give_way(id_, movement, (), marked=() if claimed else (id_,), latest_movement=latest)
+            if reason is not None:
+                return GaveWay(reason)
+            counts = [objects.store(read_records(block), technology) for block in blocks]
+            mark = Mark(sum(up for up, _ in counts), sum(down for _, down in counts), movement=movement)
+            ledger.complete(id_, mark)
+        if technology == TECHNOLOGY:
+            early = [one for one in objects.wanted().get(TECHNOLOGY, ()) if one.rank < PRE_DATA_KINDS]
+            self._apply(connection, objects, early, rows_changed=False, drop=False)
+        return Loaded(mark)
+
+    def _apply(
+        self,
+        connection: Connection,
+        objects: ObjectLedger,
+        wanted: Sequence[SchemaObject],
+        *,
+        rows_changed: bool,
+        drop: bool = True,
+    ) -> list[InventoryItem]:
+        before = objects.created()
+        with connection.transaction():
+            lock_definitions(connection)
+            here = SchemaObjects(connection, before)
+            items = here.apply(wanted, refresh=rows_changed, drop=drop)
+            objects.remember_created(before, here.ours)
+        return items
+
+    async def ensure_objects(self, *, rows_changed: bool) -> Sequence[InventoryItem]:
+        def ensure(connection: Connection, ledger: ImportLedger) -> Sequence[InventoryItem]:
+            objects = ObjectLedger(connection, self._flow)
+            wanted = objects.wanted()
+            items = [
+                InventoryItem(one.kind, one.name, Fate.NOT_MOVED, f"it is written for {technology}")
+                for technology, others in wanted.items()
+                if technology != TECHNOLOGY
+                for one in others
+            ]
+            own = wanted.get(TECHNOLOGY, [])
+            if own or objects.created():
+                items += self._apply(connection, objects, own, rows_changed=rows_changed)
+            return items
+
+        return await self._on_connection(ensure)
 
     def _target(self, connection: Connection, ledger: ImportLedger, header: Header) -> Target:
         """Return the stream's table, created and committed if it is missing: its files may be loaded concurrently."""

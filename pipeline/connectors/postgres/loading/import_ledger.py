@@ -33,13 +33,17 @@ CREATE TABLE IF NOT EXISTS _pipeline.streams (
     flow text NOT NULL, stream text NOT NULL, schema text NOT NULL, is_ours boolean NOT NULL, PRIMARY KEY (flow, stream)
 );
 ALTER TABLE _pipeline.streams ADD COLUMN IF NOT EXISTS as_of timestamptz NOT NULL DEFAULT '-infinity';
+CREATE TABLE IF NOT EXISTS _pipeline.objects (
+    flow text NOT NULL, kind text NOT NULL, name text NOT NULL, technology text NOT NULL, rank integer NOT NULL,
+    wanted text, created text, PRIMARY KEY (flow, kind, name)
+);
 CREATE TABLE IF NOT EXISTS _pipeline.latest (
     flow text NOT NULL, stream text NOT NULL, movement bigint NOT NULL, PRIMARY KEY (flow, stream)
 );
 """
 _IS_COMPLETE = """
 SELECT EXISTS (SELECT FROM pg_attribute WHERE attrelid = to_regclass('_pipeline.streams') AND attname = 'as_of')
-   AND to_regclass('_pipeline.latest') IS NOT NULL
+   AND to_regclass('_pipeline.latest') IS NOT NULL AND to_regclass('_pipeline.objects') IS NOT NULL
 """
 _LOCK = 7_166_357_421
 """The number of the advisory lock for creating tables and types, which streams and processes may share."""

@@ -10,19 +10,23 @@ from functools import partial
 import anyio
 from anyio.to_thread import run_sync
 
-from pipeline.connectors.postgres.reading.blocks import PostgresRowBlock
 from pipeline.connectors.postgres.reading.ranges import ReadPlan, plan_reading
 from pipeline.connectors.postgres.reading.rows import open_table
 from pipeline.connectors.postgres.reading.selects import TableSelect
 from pipeline.connectors.postgres.schema.catalog import read_tables
+from pipeline.connectors.postgres.schema.objects.catalog import TECHNOLOGY, read_objects
 from pipeline.connectors.postgres.schema.streams import Stream, read_streams
 from pipeline.connectors.postgres.session.connection import Connection, connect
 from pipeline.connectors.postgres.session.errors import translated
 from pipeline.connectors.postgres.session.location import parse_location
 from pipeline.connectors.sql.identifiers import literal, qualified
+from pipeline.connectors.sql.schema_objects import SchemaObject
+from pipeline.connectors.sql.schema_stream import SCHEMA_STREAM, blocks_of, schema_stream
 from pipeline.domain.errors import ConfigurationError, RefusedError
 from pipeline.domain.ids import StreamName
+from pipeline.domain.inventory import Fate, InventoryItem
 from pipeline.domain.schema import StreamSchema
+from pipeline.ports.source import RowBlock
 
 _BEGIN = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 _DATABASE = """
@@ -103,17 +107,25 @@ class PostgresSnapshot:
         self._location, self._connection, self._exported, self._join = location, connection, exported, join
         self._lock = anyio.Lock()
         self._streams: dict[StreamName, Stream] = {}
+        self._objects: Sequence[SchemaObject] = ()
 
     async def streams(self) -> Sequence[StreamSchema]:
         async with self._lock:
-            found = await run_sync(self._read_streams)
+            found, self._objects = await run_sync(self._read_catalog)
         self._streams = {stream.schema.stream: stream for stream in found}
-        return [stream.schema for stream in found]
+        objects = [schema_stream(TECHNOLOGY)] if any(not one.reason for one in self._objects) else []
+        return [*objects, *(stream.schema for stream in found)]
+
+    async def omissions(self) -> Sequence[InventoryItem]:
+        return [InventoryItem(it.kind, it.name, Fate.NOT_MOVED, it.reason) for it in self._objects if it.reason]
 
     @asynccontextmanager
-    async def open_rows(self, schema: StreamSchema) -> AsyncIterator[AsyncIterator[PostgresRowBlock]]:
-        if schema.stream not in self._streams:
+    async def open_rows(self, schema: StreamSchema) -> AsyncIterator[AsyncIterator[RowBlock]]:
+        if not self._streams and not self._objects:
             await self.streams()
+        if schema.stream == SCHEMA_STREAM:
+            yield blocks_of([one for one in self._objects if not one.reason])
+            return
         stream = self._streams[schema.stream]
         place = f"{self._location}, table {schema.stream}"
         key = stream.schema.primary_keys
@@ -128,9 +140,9 @@ class PostgresSnapshot:
         async with open_table(select, plan, self._join) as blocks:
             yield blocks
 
-    def _read_streams(self) -> list[Stream]:
+    def _read_catalog(self) -> tuple[list[Stream], list[SchemaObject]]:
         with translated(self._location):
-            return read_streams(self._connection)
+            return read_streams(self._connection), read_objects(self._connection)
 
     def _plan(self, select: TableSelect) -> ReadPlan:
         if not select.table.readable:

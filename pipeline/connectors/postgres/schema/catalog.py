@@ -22,6 +22,7 @@ class Catalog:
         self.parents = fetch_by_table(connection, queries.PARENTS, oids)
         self.sequences = fetch_by_table(connection, queries.SEQUENCES, oids)
         self.triggers = fetch_by_table(connection, queries.TRIGGERS, oids)
+        self.needed = fetch_by_table(connection, queries.NEEDED_OBJECTS, oids)
         oids += [row["oid"] for group in self.partitions.values() for row in group]
         self.indexes = fetch_by_table(connection, queries.INDEXES, oids)
         self.index_terms = fetch_by_table(connection, queries.INDEX_TERMS, oids)

@@ -220,3 +220,55 @@ SELECT r.rngtypid AS "table", format_type(r.rngsubtype, NULL) AS subtype,
        format_type((to_jsonb(r) ->> 'rngmultitypid')::oid, NULL) AS multirange
 FROM pg_range AS r JOIN pg_type AS s ON s.oid = r.rngsubtype WHERE r.rngtypid = ANY (%(oids)s)
 """
+
+COLLATION_OPTIONS = """concat_ws(', ',
+        'PROVIDER = ' || CASE c.collprovider WHEN 'i' THEN 'icu' WHEN 'b' THEN 'builtin' ELSE 'libc' END,
+        CASE WHEN c.collprovider IN ('i', 'b')
+             THEN format('LOCALE = %%L', coalesce(to_jsonb(c) ->> 'colllocale', to_jsonb(c) ->> 'colliculocale', c.collcollate))
+             WHEN c.collcollate = c.collctype THEN format('LOCALE = %%L', c.collcollate)
+             ELSE format('LC_COLLATE = %%L, LC_CTYPE = %%L', c.collcollate, c.collctype) END,
+        CASE WHEN NOT c.collisdeterministic THEN 'DETERMINISTIC = false' END,
+        'RULES = ' || quote_literal(to_jsonb(c) ->> 'collicurules'))"""
+"""The options with which CREATE COLLATION makes the collation `c`."""
+
+NEEDED_OBJECTS = f"""
+WITH RECURSIVE start AS (
+    SELECT c.oid AS "table", 'pg_class'::regclass::oid AS class, c.oid, a.attnum::int AS part
+    FROM pg_class AS c JOIN pg_attribute AS a ON a.attrelid = c.oid WHERE c.oid = ANY (%(oids)s)
+    UNION SELECT f.adrelid, 'pg_attrdef'::regclass, f.oid, 0 FROM pg_attrdef AS f WHERE f.adrelid = ANY (%(oids)s)
+    UNION SELECT k.conrelid, 'pg_constraint'::regclass, k.oid, 0 FROM pg_constraint AS k
+          WHERE k.conrelid = ANY (%(oids)s) AND k.contype IN ('c', 'p', 'u')
+), needed AS (
+    SELECT "table", class, oid, part FROM start
+    UNION
+    SELECT n."table", d.class, d.oid, 0 FROM needed AS n CROSS JOIN LATERAL (
+        SELECT d.refclassid AS class, d.refobjid AS oid FROM pg_depend AS d
+        WHERE d.classid = n.class AND d.objid = n.oid AND (n.part = 0 OR d.objsubid = n.part) AND d.deptype IN ('n', 'i', 'e')
+          AND d.refclassid IN ('pg_proc'::regclass, 'pg_type'::regclass, 'pg_collation'::regclass, 'pg_operator'::regclass,
+                               'pg_extension'::regclass, 'pg_constraint'::regclass)
+        UNION ALL
+        SELECT 'pg_constraint'::regclass, k.oid FROM pg_constraint AS k  -- a domain depends on its checks the other way
+        WHERE n.class = 'pg_type'::regclass AND k.contypid = n.oid
+    ) AS d
+)
+SELECT DISTINCT n."table", x.kind, x.name, x."create", x.schema
+FROM needed AS n CROSS JOIN LATERAL (
+    SELECT 1 AS rank, 'extension' AS kind, e.extname::text AS name, NULL AS "create", s.nspname::text AS schema
+    FROM pg_extension AS e JOIN pg_namespace AS s ON s.oid = e.extnamespace
+    WHERE n.class = 'pg_extension'::regclass AND e.oid = n.oid AND e.extname <> 'plpgsql'
+    UNION ALL
+    SELECT 2, 'collation', c.oid::regcollation::text, format('CREATE COLLATION %%I.%%I (%%s)', s.nspname, c.collname,
+           {COLLATION_OPTIONS}), s.nspname
+    FROM pg_collation AS c JOIN pg_namespace AS s ON s.oid = c.collnamespace
+    WHERE n.class = 'pg_collation'::regclass AND c.oid = n.oid AND c.oid >= 16384
+    UNION ALL
+    SELECT 3, 'function', p.oid::regprocedure::text, pg_get_functiondef(p.oid), s.nspname
+    FROM pg_proc AS p JOIN pg_namespace AS s ON s.oid = p.pronamespace
+    WHERE n.class = 'pg_proc'::regclass AND p.oid = n.oid AND p.oid >= 16384 AND p.prokind IN ('f', 'w')
+      AND NOT EXISTS (SELECT FROM pg_depend AS d WHERE d.classid = 'pg_proc'::regclass AND d.objid = p.oid
+                      AND d.deptype IN ('e', 'i'))
+) AS x
+ORDER BY n."table", x.kind, x.name
+"""
+"""What a table's columns, defaults and constraints refer to, directly or through other objects: extensions,
+collations and functions."""

@@ -57,6 +57,15 @@ class TypeCatalog:
             self._collect(oid, found, extensions, set())
         return NeededTypes(tuple(found.values()), tuple(sorted(extensions)))
 
+    def all_types(self) -> list[dict[str, object]]:
+        """Return all types that belong to the app, in creation order, except the row types of tables."""
+        found: dict[int, dict[str, object]] = {}
+        extensions: set[str] = set()
+        for oid, row in self._types.items():
+            if _is_own(row) and row["kind"] not in ("a", "m"):
+                self._collect(oid, found, extensions, set())
+        return list(found.values())
+
     def _collect(self, oid: int, found: dict[int, dict[str, object]], extensions: set[str], above: set[int]) -> None:
         row = self._types.get(oid)
         if row is None or oid in found or oid in above:

@@ -25,7 +25,7 @@ def native_description(catalog: Catalog, table: Table, constraints: TableConstra
     )
     types = catalog.types.needed(column.type_oid for column in table.columns)
     schemas = {table.schema, *(str(made["schema"]) for made in types.types)}
-    schemas.update(row["schema"] for row in (*partitions, *parents, *sequences))
+    schemas.update(row["schema"] for row in (*partitions, *parents, *sequences, *catalog.needed[table.oid]))
     return {
         "version": 1,
         "server_version": catalog.server_version,
@@ -43,9 +43,14 @@ def native_description(catalog: Catalog, table: Table, constraints: TableConstra
         "sequences": list(map(_sequence, sequences)),
         "types": list(types.types),
         "extensions": list(types.extensions),
+        "needs": list(map(_need, catalog.needed[table.oid])),
         "schemas": sorted(schemas),
         MEMBER: constraints_to_json(constraints),
     }
+
+
+def _need(row: Row) -> dict[str, object]:
+    return {"kind": row["kind"], "name": row["name"], "schema": row["schema"], "create": row["create"]}
 
 
 def _column(column: TableColumn) -> dict[str, object]:

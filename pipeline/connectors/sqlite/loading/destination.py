@@ -12,6 +12,8 @@ import apsw
 from anyio.to_thread import run_sync
 
 from pipeline.connectors.sql.retry import retry_rejected_records, retry_stream
+from pipeline.connectors.sql.schema_objects import SchemaObject
+from pipeline.connectors.sql.schema_stream import object_technology, read_records
 from pipeline.connectors.sqlite.connection import (
     BUSY_TIMEOUT_SECONDS,
     ensure_untouched,
@@ -24,11 +26,15 @@ from pipeline.connectors.sqlite.loading.constraints_out import create_constraint
 from pipeline.connectors.sqlite.loading.ensure_table import ensure_table
 from pipeline.connectors.sqlite.loading.file_load import FileLoad
 from pipeline.connectors.sqlite.loading.import_ledger import ImportLedger
+from pipeline.connectors.sqlite.loading.object_ledger import ObjectLedger
 from pipeline.connectors.sqlite.loading.post_load import create_indexes, foreign_key_violations, raise_sequence
 from pipeline.connectors.sqlite.loading.schema_evolution import ManagedTables
+from pipeline.connectors.sqlite.loading.schema_objects import SchemaObjects
 from pipeline.connectors.sqlite.loading.target import Target
+from pipeline.connectors.sqlite.schema.objects import TECHNOLOGY
 from pipeline.connectors.sqlite.schema.streams import sqlite_native
 from pipeline.domain.ids import EventFileId, FlowName, StreamName
+from pipeline.domain.inventory import Fate, InventoryItem
 from pipeline.domain.planning.import_guard import reason_to_give_way
 from pipeline.domain.schema import StreamSchema
 from pipeline.ports.destination import FileToLoad, GaveWay, Loaded, LoadOutcome, Mark, Rejection, Violation
@@ -43,7 +49,7 @@ class SqliteDestination:
 
     Commits survive a loss of power (`synchronous=FULL`). A new file has SQLite's default rollback journal, which loads a
     quarter faster than a write-ahead log, since new pages are written once; an existing file keeps its mode. Foreign keys
-    are not enforced during the load. Triggers of existing tables fire.
+    are not enforced during the load, and triggers do not fire.
     """
 
     def __init__(self, path: Path, *, busy_timeout_seconds: float = BUSY_TIMEOUT_SECONDS) -> None:
@@ -81,6 +87,7 @@ class SqliteDestinationSession:
         self._connection = connection
         self._ledger = ImportLedger(connection, flow)
         self._managed = ManagedTables(connection)
+        self._objects = ObjectLedger(connection, flow)
         self._location = location
         self._lock = anyio.Lock()
 
@@ -96,6 +103,10 @@ class SqliteDestinationSession:
                 reason = await self._run(place, self._reason_to_give_way, file, after)
                 if reason is not None:
                     return GaveWay(reason)
+                technology = object_technology(file.header.schema)
+                if technology is not None:
+                    blocks = [block async for block in file.blocks]
+                    return await self._run(place, self._store_objects, file, technology, blocks)
                 load, target = await self._run(place, self._prepare, file)
                 columns, line = file.header.schema.column_names, 2
                 async for block in file.blocks:
@@ -116,6 +127,28 @@ class SqliteDestinationSession:
             return violations + await self._run(
                 self._location, lambda: list(foreign_key_violations(self._connection, streams))
             )
+
+    def _store_objects(self, file: FileToLoad, technology: str, blocks: Sequence[bytes]) -> Loaded:
+        self._ledger.create()
+        counts = [self._objects.store(read_records(block), technology) for block in blocks]
+        mark = Mark(sum(up for up, _ in counts), sum(down for _, down in counts), movement=file.movement)
+        self._ledger.mark(file.entry.id, mark)
+        return Loaded(mark)
+
+    async def ensure_objects(self, *, rows_changed: bool) -> Sequence[InventoryItem]:
+        async with self._lock:
+            if not await self._run(self._location, self._objects.exists):
+                return []
+            async with self._transaction(self._location):
+                return await self._run(self._location, self._ensure_objects)
+
+    def _ensure_objects(self) -> Sequence[InventoryItem]:
+        wanted, before = self._objects.wanted(), self._objects.created()
+        here = SchemaObjects(self._connection, before)
+        items = here.apply(wanted.get(TECHNOLOGY, []))
+        self._objects.remember_created(before, here.ours)
+        foreign = [one for technology, objects in wanted.items() if technology != TECHNOLOGY for one in objects]
+        return [*items, *(_foreign_item(one) for one in foreign)]
 
     def _place(self, stream: StreamName) -> str:
         return f"{self._location}, table {stream}"
@@ -184,3 +217,21 @@ class SqliteDestinationSession:
     async def _run(self, place: str, work: Callable[[*_Ts], _T], *arguments: *_Ts) -> _T:
         with translated(place):
             return await run_sync(work, *arguments)
+
+
+_OTHER_FORMS = {
+    "collation": "text sorts by its bytes",
+    "domain": "values have the base type, without its checks",
+    "extension": "values of its types are text",
+    "schema": "its tables have its name as a prefix",
+    "type": "values are text",
+}
+
+
+def _foreign_item(one: SchemaObject) -> InventoryItem:
+    """Return what becomes of an object of another technology."""
+    if one.kind == "sequence" and one.facts.get("table") is not None:
+        return InventoryItem(one.kind, one.name, Fate.OTHER_FORM, "SQLite numbers the rows of a table by itself")
+    if one.kind in _OTHER_FORMS:
+        return InventoryItem(one.kind, one.name, Fate.OTHER_FORM, _OTHER_FORMS[one.kind])
+    return InventoryItem(one.kind, one.name, Fate.NOT_MOVED, "it is written in the language of another database")

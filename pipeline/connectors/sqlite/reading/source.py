@@ -10,6 +10,8 @@ from pathlib import Path
 import anyio
 from anyio.to_thread import run_sync
 
+from pipeline.connectors.sql.schema_objects import SchemaObject
+from pipeline.connectors.sql.schema_stream import SCHEMA_STREAM, blocks_of, schema_stream
 from pipeline.connectors.sqlite.connection import (
     BUSY_TIMEOUT_SECONDS,
     ensure_untouched,
@@ -20,10 +22,12 @@ from pipeline.connectors.sqlite.reading.key_order import register_order
 from pipeline.connectors.sqlite.reading.parallel_scan import ParallelScan
 from pipeline.connectors.sqlite.reading.rows import Opened, TableReading, read_blocks
 from pipeline.connectors.sqlite.reading.scan_worker import ScanWorker, scan_worker_of
+from pipeline.connectors.sqlite.schema.objects import TECHNOLOGY, read_objects
 from pipeline.connectors.sqlite.schema.streams import stream_schema
 from pipeline.connectors.sqlite.schema.tables import Table, encoding_of, read_table, table_names
 from pipeline.domain.errors import ConfigurationError
 from pipeline.domain.event_file import KeyRange
+from pipeline.domain.inventory import Fate, InventoryItem
 from pipeline.domain.schema import StreamSchema
 from pipeline.ports.ranged_source import Known, UnchangedRows
 from pipeline.ports.source import RowBlock
@@ -81,6 +85,7 @@ class SqliteSnapshot:
         self._opened = opened
         self._worker = worker
         self._lock = anyio.Lock()
+        self._objects: Sequence[SchemaObject] = ()
         register_order(opened.connection, opened.encoding)
 
     async def streams(self) -> Sequence[StreamSchema]:
@@ -89,6 +94,11 @@ class SqliteSnapshot:
 
     @asynccontextmanager
     async def open_rows(self, schema: StreamSchema) -> AsyncIterator[AsyncIterator[RowBlock]]:
+        if schema.stream == SCHEMA_STREAM:
+            if not self._objects:
+                await self.streams()
+            yield blocks_of([one for one in self._objects if not one.reason])
+            return
         table = await self._readable(schema)
         reading = TableReading(self._opened, table, schema, KeyRange())
         async with aclosing(read_blocks(reading, self._lock)) as rows:
@@ -98,6 +108,10 @@ class SqliteSnapshot:
     async def open_rows_along(
         self, schema: StreamSchema, known: Known
     ) -> AsyncIterator[AsyncIterator[RowBlock | UnchangedRows]]:
+        if schema.stream == SCHEMA_STREAM:
+            async with self.open_rows(schema) as blocks:
+                yield blocks
+            return
         table = await self._readable(schema)
 
         def open_within(covers: KeyRange) -> TableReading:
@@ -136,5 +150,11 @@ class SqliteSnapshot:
         with translated(self._opened.place):
             tables = [read_table(connection, name) for name in table_names(connection)]
             schemas = [stream_schema(connection, table) for table in tables]
+            self._objects = read_objects(connection)
         self._opened.ensure_untouched()
+        if any(not one.reason for one in self._objects):
+            schemas = [schema_stream(TECHNOLOGY), *schemas]
         return schemas
+
+    async def omissions(self) -> Sequence[InventoryItem]:
+        return [InventoryItem(it.kind, it.name, Fate.NOT_MOVED, it.reason) for it in self._objects if it.reason]

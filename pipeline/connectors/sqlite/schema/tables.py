@@ -71,8 +71,10 @@ class Table:
 
 
 def table_names(connection: apsw.Connection) -> list[str]:
-    """Return the names of the ordinary tables, sorted: no views, virtual tables, shadow tables, SQLite's or our own."""
-    rows = connection.execute("SELECT name FROM pragma_table_list WHERE schema = 'main' AND type = 'table'")
+    """Return the names of the tables that hold rows, sorted: ordinary and shadow tables, but not SQLite's or our own."""
+    rows = connection.execute(
+        "SELECT name FROM pragma_table_list WHERE schema = 'main' AND type IN ('table', 'shadow')"
+    )
     names = [str(name) for (name,) in rows]
     return sorted(name for name in names if not is_reserved(name))
 

@@ -1,0 +1,177 @@
+"""Schema objects created, replaced and dropped at a destination, so that they are as at the source.
+
+Every statement runs in a savepoint of its own. What depends on an object that is not there yet is tried again for as long
+as anything succeeds. An object that the Flow did not create is never replaced or dropped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+import psycopg
+
+from pipeline.connectors.postgres.schema.objects.catalog import read_objects
+from pipeline.connectors.postgres.session.connection import Connection
+from pipeline.connectors.sql.identifiers import qualified, quoted
+from pipeline.connectors.sql.schema_objects import ObjectId, SchemaObject
+from pipeline.domain.inventory import Fate, InventoryItem
+
+_REPLACED_IN_PLACE = frozenset({"function", "procedure", "view", "rule", "comment", "grant", "table option"})
+"""Kinds whose creation replaces an older definition."""
+_DEPENDENT = ("view", "materialized view", "rule")
+"""Kinds that hold no data and may be dropped and created again with what they depend on."""
+_SHARED = frozenset({"comment", "grant", "table option", "sequence"})
+"""Kinds that are set to the source's state, whoever created them."""
+
+
+class SchemaObjects:
+    """The schema objects of one Flow at a destination. `ours` are those that the Flow created, as it created them."""
+
+    def __init__(self, connection: Connection, ours: Mapping[ObjectId, SchemaObject]) -> None:
+        self._connection = connection
+        self.ours = dict(ours)
+        self._present: dict[ObjectId, SchemaObject] = {}
+
+    def apply(self, wanted: Sequence[SchemaObject], *, refresh: bool, drop: bool = True) -> list[InventoryItem]:
+        """Make the objects equal to `wanted`; return what became of each.
+
+        `refresh`: rows have changed, so materialized views are refreshed. `drop`: the Flow's objects that are not wanted
+        are dropped.
+        """
+        self._present = {found.id: found for found in read_objects(self._connection)}
+        names = {one.id for one in wanted}
+        gone = [one for one in self.ours.values() if drop and one.id not in names]
+        self._until_no_progress(sorted(gone, key=lambda one: -one.rank), self._drop)
+        ready = [one for one in sorted(wanted, key=lambda one: one.rank) if not one.reason]
+        failed = self._until_no_progress(ready, lambda one: self._ensure(one, refresh))
+        return [_item(one, failed.get(one.id)) for one in wanted]
+
+    def _until_no_progress(
+        self, objects: Sequence[SchemaObject], step: Callable[[SchemaObject], str | None]
+    ) -> dict[ObjectId, str]:
+        """Run `step` for each object, again while it succeeds for any; return the reason for each that failed.
+
+        `step` returns the reason for which an object is left as it is, or None.
+        """
+        reasons: dict[ObjectId, str] = {}
+        left = list(objects)
+        while left:
+            again = []
+            for one in left:
+                try:
+                    with self._connection.transaction():
+                        self._connection.execute("SET LOCAL check_function_bodies = off")
+                        reason = step(one)
+                    reasons.pop(one.id, None)
+                    if reason is not None:
+                        reasons[one.id] = reason
+                except psycopg.Error as error:
+                    reasons[one.id] = _message(error)
+                    again.append(one)
+            if len(again) == len(left):
+                break
+            left = again
+        return reasons
+
+    def _drop(self, one: SchemaObject) -> None:
+        if one.id in self._present and one.remove is not None:
+            self._connection.execute(one.remove.encode())
+        self._present.pop(one.id, None)
+        del self.ours[one.id]
+
+    def _ensure(self, one: SchemaObject, refresh: bool) -> str | None:
+        if one.kind == "sequence":
+            return self._ensure_sequence(one)
+        present = self._present.get(one.id)
+        if present is not None and not present.is_same(one):
+            if one.id not in self.ours and one.kind not in _SHARED:
+                return "the destination has another one of this name, which is left as it is"
+            self._replace(one)
+        elif present is None:
+            self._create(one)
+        if one.kind == "materialized view" and one.facts.get("populated") and (refresh or present is None):
+            self._connection.execute(f"REFRESH MATERIALIZED VIEW {one.name}".encode())
+        return None
+
+    def _create(self, one: SchemaObject) -> None:
+        for statement in one.create:
+            self._connection.execute(statement.encode(), binary=True)
+        self.ours[one.id] = self._present[one.id] = one
+
+    def _replace(self, one: SchemaObject) -> None:
+        if one.kind in _REPLACED_IN_PLACE:
+            try:
+                with self._connection.transaction():
+                    return self._create(one)
+            except psycopg.Error:
+                if one.remove is None:
+                    raise
+        for dependent in self._dependents_to_drop(one):
+            self._drop(dependent)
+        if one.remove is not None:
+            self._connection.execute(one.remove.encode())
+        self._create(one)
+        return None
+
+    def _dependents_to_drop(self, one: SchemaObject) -> Iterator[SchemaObject]:
+        """Yield the Flow's objects without data that were created after `one`, last first. They are created again."""
+        later = [other for other in self.ours.values() if other.kind in _DEPENDENT and other.rank >= one.rank]
+        yield from (other for other in reversed(later) if other.id != one.id)
+
+    def _ensure_sequence(self, one: SchemaObject) -> str | None:
+        name = self._sequence_of_column(one) or (one.name if one.id in self._present else None)
+        if name is None:
+            if not one.create:
+                return "the identity column that it belongs to is not at the destination"
+            self._create(one)
+            name = one.name
+        elif (present := self._present.get(one.id)) and present.facts["options"] != one.facts["options"]:
+            self._connection.execute(f"ALTER SEQUENCE {name} {one.facts['options']}".encode())
+        self._own(one, name)
+        self._set_position(one, name)
+        return None
+
+    def _sequence_of_column(self, one: SchemaObject) -> str | None:
+        """Return the sequence that feeds the column here, which may have another name than at the source."""
+        if one.facts.get("table") is None:
+            return None
+        row = self._connection.execute(
+            "SELECT coalesce(pg_get_serial_sequence(%(table)s, %(column)s), (SELECT d.refobjid::regclass::text "
+            "FROM pg_attrdef AS f JOIN pg_attribute AS a ON a.attrelid = f.adrelid AND a.attnum = f.adnum "
+            "JOIN pg_depend AS d ON d.classid = 'pg_attrdef'::regclass AND d.objid = f.oid "
+            "JOIN pg_class AS s ON s.oid = d.refobjid AND s.relkind = 'S' AND d.refclassid = 'pg_class'::regclass "
+            "WHERE a.attrelid = to_regclass(%(table)s) AND a.attname = %(column)s LIMIT 1)) "
+            "WHERE EXISTS (SELECT FROM pg_attribute WHERE attrelid = to_regclass(%(table)s) AND attname = %(column)s)",
+            {"table": qualified(*one.facts["table"]), "column": one.facts["column"]},
+        ).fetchone()
+        return None if row is None else row[0]
+
+    def _own(self, one: SchemaObject, name: str) -> None:
+        """Let the column own a sequence that the Flow created, once the table is there."""
+        if one.id not in self.ours or one.facts.get("table") is None or not one.create:
+            return
+        table = qualified(*one.facts["table"])
+        if self._connection.execute("SELECT to_regclass(%s)", (table,)).fetchone() != (None,):
+            column = quoted(one.facts["column"])
+            self._connection.execute(f"ALTER SEQUENCE {name} OWNED BY {table}.{column}".encode())
+
+    def _set_position(self, one: SchemaObject, name: str) -> None:
+        """Let the sequence go on where the source's does. It goes back only if nobody has used it here since."""
+        ((last, called),) = self._connection.execute(f"SELECT last_value, is_called FROM {name}".encode()).fetchall()
+        wanted = one.facts["last_value"], one.facts["is_called"]
+        set_here = self.ours[one.id].facts.get("set_to") if one.id in self.ours else None
+        if (last, called) == wanted or (wanted < (last, called) and set_here not in ([last, called], None)):
+            return
+        self._connection.execute("SELECT setval(%s::regclass, %s, %s)", (name, *wanted))
+        if one.id in self.ours:
+            self.ours[one.id] = one.with_facts(set_to=list(wanted))
+
+
+def _item(one: SchemaObject, failure: str | None) -> InventoryItem:
+    reason = one.reason or failure
+    return InventoryItem(one.kind, one.name, Fate.NOT_MOVED if reason else Fate.MOVED, reason or "")
+
+
+def _message(error: psycopg.Error) -> str:
+    text = error.diag.message_primary or str(error)
+    return f"PostgreSQL: {text}"

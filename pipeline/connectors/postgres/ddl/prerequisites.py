@@ -1,0 +1,84 @@
+"""What a table needs before it can be created: schemas, extensions, collations, functions and types."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+
+import psycopg
+
+from pipeline.connectors.postgres.ddl.create_table import Native, label_statements, run_single
+from pipeline.connectors.postgres.session.connection import Connection
+from pipeline.connectors.sql.identifiers import qualified, quoted
+
+_LOOKUP = {"function": "to_regprocedure", "collation": "to_regcollation"}
+
+
+def create_prerequisites(connection: Connection, native: Native) -> None:
+    """Create what is missing, in the connection's transaction.
+
+    An object that depends on a later one is tried again for as long as anything succeeds. What cannot be created is left
+    to the statement that needs it, whose error names it.
+    """
+    left = list(_steps(connection, native))
+    while left:
+        failed = []
+        for step in left:
+            try:
+                with connection.transaction():
+                    step()
+            except (psycopg.ProgrammingError, psycopg.NotSupportedError, psycopg.OperationalError) as error:
+                if error.sqlstate is None:  # the connection is lost
+                    raise
+                failed.append(step)
+        if len(failed) == len(left):
+            return
+        left = failed
+
+
+def _steps(connection: Connection, native: Native) -> Iterator[Callable[[], None]]:
+    """Yield a step for each object. IF NOT EXISTS alone would need the privilege to create what exists."""
+    schemas = {row[0] for row in connection.execute("SELECT nspname FROM pg_namespace")}
+    for schema in native.get("schemas", ()):
+        if schema not in schemas:
+            yield partial(run_single, connection, f"CREATE SCHEMA IF NOT EXISTS {quoted(schema)}")
+    needs = native.get("needs", ())
+    wanted = {need["name"]: need["schema"] for need in needs if need["kind"] == "extension"}
+    wanted = {**dict.fromkeys(native.get("extensions", ()), "public"), **wanted}
+    extensions = {row[0] for row in connection.execute("SELECT extname FROM pg_extension")} if wanted else set()
+    for extension, schema in wanted.items():
+        if extension not in extensions:
+            statement = f"CREATE EXTENSION IF NOT EXISTS {quoted(extension)} SCHEMA {quoted(schema)}"
+            yield partial(run_single, connection, statement)
+    for need in needs:
+        if need["kind"] in _LOOKUP:
+            yield partial(_create_object, connection, need)
+    for described in native.get("types", ()):
+        yield partial(_create_type, connection, described)
+
+
+def _create_object(connection: Connection, need: Native) -> None:
+    if connection.execute(f"SELECT {_LOOKUP[need['kind']]}(%s)", (need["name"],)).fetchone() == (None,):
+        connection.execute("SET LOCAL check_function_bodies = off")
+        run_single(connection, need["create"])
+
+
+def _create_type(connection: Connection, described: Native) -> None:
+    name = qualified(described["schema"], described["name"])
+    labels = _labels(connection, name)
+    if labels is None:
+        if described["create"] is not None:
+            run_single(connection, described["create"])
+    elif described["kind"] == "enum":
+        for statement in label_statements(described["labels"], labels, name):
+            run_single(connection, statement)
+
+
+def _labels(connection: Connection, name: str) -> Sequence[str] | None:
+    """Return the labels of an enum type, none for another type; None when there is no type of this name."""
+    row = connection.execute(
+        "SELECT ARRAY(SELECT enumlabel::text FROM pg_enum WHERE enumtypid = t.oid ORDER BY enumsortorder) "
+        "FROM pg_type AS t WHERE t.oid = to_regtype(%s)",
+        (name,),
+    ).fetchone()
+    return None if row is None else list(row[0])

@@ -1,0 +1,1 @@
+"""Schema objects beside tables: views, functions, triggers, sequences and their like."""

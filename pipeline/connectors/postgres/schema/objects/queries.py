@@ -1,0 +1,359 @@
+"""Catalog queries for schema objects, one for each kind.
+
+Each returns `name` (unique in its kind), `create` (statements), `remove` (the statement that drops the object, or null),
+`facts` (a JSON object that the statements do not tell, or null) and `reason` (why the object cannot be created elsewhere,
+or null). Definitions are qualified, because sessions run with `search_path = pg_catalog`. Objects of extensions, of
+PostgreSQL itself and of the pipeline are left out. Catalog columns that only some releases have are read through
+`to_jsonb(row)`.
+"""
+
+from __future__ import annotations
+
+from pipeline.connectors.postgres.schema.catalog_queries import COLLATION_OPTIONS, OWN_SCHEMA
+
+
+def _own(schema: str, class_name: str, oid: str) -> str:
+    """Return the condition that an object belongs to the app: not to PostgreSQL, an extension or the pipeline."""
+    return (
+        f"{schema} NOT IN ('pg_catalog', 'information_schema', '{OWN_SCHEMA}') AND {schema} NOT LIKE 'pg\\_%%' "
+        f"AND NOT EXISTS (SELECT FROM pg_depend AS e WHERE e.classid = '{class_name}'::regclass AND e.objid = {oid} "
+        "AND e.deptype = 'e')"
+    )
+
+
+SCHEMAS = f"""
+SELECT nspname AS name, ARRAY[format('CREATE SCHEMA IF NOT EXISTS %%I', nspname)] AS "create",
+       format('DROP SCHEMA %%I', nspname) AS remove, NULL::jsonb AS facts, NULL::text AS reason
+FROM pg_namespace AS n WHERE {_own("nspname", "pg_namespace", "n.oid")} AND nspname <> 'public'
+"""
+
+EXTENSIONS = """
+SELECT extname AS name,
+       ARRAY[format('CREATE EXTENSION IF NOT EXISTS %%I SCHEMA %%I', extname, n.nspname)] AS "create",
+       format('DROP EXTENSION %%I', extname) AS remove, NULL::jsonb AS facts, NULL::text AS reason
+FROM pg_extension AS x JOIN pg_namespace AS n ON n.oid = x.extnamespace WHERE extname <> 'plpgsql'
+"""
+
+COLLATIONS = f"""
+SELECT q.name, ARRAY[format('CREATE COLLATION %%s (%%s)', q.name, q.options)] AS "create",
+       format('DROP COLLATION %%s', q.name) AS remove, NULL::jsonb AS facts, NULL::text AS reason
+FROM (
+    SELECT format('%%I.%%I', n.nspname, c.collname) AS name,
+           {COLLATION_OPTIONS} AS options
+    FROM pg_collation AS c JOIN pg_namespace AS n ON n.oid = c.collnamespace
+    WHERE {_own("n.nspname", "pg_collation", "c.oid")}
+) AS q
+"""
+
+FUNCTIONS = f"""
+SELECT q.name, ARRAY[q.definition] AS "create", format('DROP %%s %%s', q.kind, q.name) AS remove, NULL::jsonb AS facts,
+       CASE WHEN q.language IN ('c', 'internal') THEN 'it is written in C' END AS reason, lower(q.kind) AS kind
+FROM (
+    SELECT format('%%I.%%I(%%s)', n.nspname, p.proname, pg_get_function_identity_arguments(p.oid)) AS name,
+           CASE p.prokind WHEN 'p' THEN 'PROCEDURE' ELSE 'FUNCTION' END AS kind, l.lanname AS language,
+           pg_get_functiondef(p.oid) AS definition
+    FROM pg_proc AS p JOIN pg_namespace AS n ON n.oid = p.pronamespace JOIN pg_language AS l ON l.oid = p.prolang
+    WHERE p.prokind IN ('f', 'p', 'w') AND {_own("n.nspname", "pg_proc", "p.oid")}
+      AND NOT EXISTS (SELECT FROM pg_depend AS i WHERE i.classid = 'pg_proc'::regclass AND i.objid = p.oid
+                      AND i.deptype = 'i')  -- constructors of range types come with their type
+) AS q
+"""
+
+AGGREGATES = f"""
+SELECT q.name, ARRAY[format('CREATE AGGREGATE %%s (%%s)', q.name, q.options)] AS "create",
+       format('DROP AGGREGATE %%s', q.name) AS remove, NULL::jsonb AS facts, q.reason
+FROM (
+    SELECT format('%%I.%%I(%%s)', n.nspname, p.proname,
+                  coalesce(nullif(pg_get_function_identity_arguments(p.oid), ''), '*')) AS name,
+           CASE WHEN g.aggkind <> 'n' THEN 'it is an ordered-set aggregate' END AS reason,
+           concat_ws(', ', 'SFUNC = ' || g.aggtransfn::regproc, 'STYPE = ' || format_type(g.aggtranstype, NULL),
+                     'SSPACE = ' || nullif(g.aggtransspace, 0),
+                     'FINALFUNC = ' || nullif(g.aggfinalfn, 0)::regproc, CASE WHEN g.aggfinalextra THEN 'FINALFUNC_EXTRA' END,
+                     'COMBINEFUNC = ' || nullif(g.aggcombinefn, 0)::regproc,
+                     'SERIALFUNC = ' || nullif(g.aggserialfn, 0)::regproc,
+                     'DESERIALFUNC = ' || nullif(g.aggdeserialfn, 0)::regproc,
+                     'INITCOND = ' || quote_literal(g.agginitval),
+                     'MSFUNC = ' || nullif(g.aggmtransfn, 0)::regproc,
+                     'MINVFUNC = ' || nullif(g.aggminvtransfn, 0)::regproc,
+                     'MSTYPE = ' || format_type(nullif(g.aggmtranstype, 0), NULL),
+                     'MFINALFUNC = ' || nullif(g.aggmfinalfn, 0)::regproc,
+                     'MINITCOND = ' || quote_literal(g.aggminitval),
+                     'SORTOP = OPERATOR(' || (SELECT format('%%I.%%s', s.nspname, o.oprname) FROM pg_operator AS o
+                         JOIN pg_namespace AS s ON s.oid = o.oprnamespace WHERE o.oid = nullif(g.aggsortop, 0)) || ')',
+                     'PARALLEL = ' || CASE p.proparallel WHEN 's' THEN 'SAFE' WHEN 'r' THEN 'RESTRICTED' END) AS options
+    FROM pg_aggregate AS g JOIN pg_proc AS p ON p.oid = g.aggfnoid JOIN pg_namespace AS n ON n.oid = p.pronamespace
+    WHERE {_own("n.nspname", "pg_proc", "p.oid")}
+) AS q
+"""
+
+OPERATORS = f"""
+SELECT q.name, ARRAY[format('CREATE OPERATOR %%s (%%s)', q.bare, q.options)] AS "create",
+       format('DROP OPERATOR %%s', q.name) AS remove, NULL::jsonb AS facts, NULL::text AS reason
+FROM (
+    SELECT format('%%I.%%s (%%s, %%s)', n.nspname, o.oprname, coalesce(format_type(nullif(o.oprleft, 0), NULL), 'NONE'),
+                  format_type(o.oprright, NULL)) AS name,
+           format('%%I.%%s', n.nspname, o.oprname) AS bare,
+           concat_ws(', ', 'FUNCTION = ' || o.oprcode::regproc, 'LEFTARG = ' || format_type(nullif(o.oprleft, 0), NULL),
+                     'RIGHTARG = ' || format_type(o.oprright, NULL),
+                     'COMMUTATOR = OPERATOR(' || (SELECT format('%%I.%%s', s.nspname, c.oprname) FROM pg_operator AS c
+                         JOIN pg_namespace AS s ON s.oid = c.oprnamespace WHERE c.oid = nullif(o.oprcom, 0)) || ')',
+                     'NEGATOR = OPERATOR(' || (SELECT format('%%I.%%s', s.nspname, c.oprname) FROM pg_operator AS c
+                         JOIN pg_namespace AS s ON s.oid = c.oprnamespace WHERE c.oid = nullif(o.oprnegate, 0)) || ')',
+                     'RESTRICT = ' || nullif(o.oprrest, 0)::regproc, 'JOIN = ' || nullif(o.oprjoin, 0)::regproc,
+                     CASE WHEN o.oprcanhash THEN 'HASHES' END, CASE WHEN o.oprcanmerge THEN 'MERGES' END) AS options
+    FROM pg_operator AS o JOIN pg_namespace AS n ON n.oid = o.oprnamespace
+    WHERE o.oprcode <> 0 AND {_own("n.nspname", "pg_operator", "o.oid")}
+) AS q
+"""
+
+OPERATOR_CLASSES = f"""
+SELECT format('%%I.%%I USING %%I', n.nspname, c.opcname, m.amname) AS name, ARRAY[]::text[] AS "create",
+       NULL::text AS remove, NULL::jsonb AS facts, 'operator classes are not carried' AS reason
+FROM pg_opclass AS c JOIN pg_namespace AS n ON n.oid = c.opcnamespace JOIN pg_am AS m ON m.oid = c.opcmethod
+WHERE {_own("n.nspname", "pg_opclass", "c.oid")}
+"""
+
+CASTS = """
+SELECT q.name, ARRAY[format('CREATE CAST %%s %%s%%s', q.name, q.how, q.context)] AS "create",
+       format('DROP CAST %%s', q.name) AS remove, NULL::jsonb AS facts, NULL::text AS reason
+FROM (
+    SELECT format('(%%s AS %%s)', format_type(c.castsource, NULL), format_type(c.casttarget, NULL)) AS name,
+           CASE c.castmethod WHEN 'f' THEN format('WITH FUNCTION %%s', c.castfunc::regprocedure)
+                             WHEN 'i' THEN 'WITH INOUT' ELSE 'WITHOUT FUNCTION' END AS how,
+           CASE c.castcontext WHEN 'a' THEN ' AS ASSIGNMENT' WHEN 'i' THEN ' AS IMPLICIT' ELSE '' END AS context
+    FROM pg_cast AS c WHERE c.oid >= 16384
+      AND NOT EXISTS (SELECT FROM pg_depend AS e WHERE e.classid = 'pg_cast'::regclass AND e.objid = c.oid
+                      AND e.deptype IN ('e', 'i'))
+) AS q
+"""
+
+TEXT_SEARCH_DICTIONARIES = f"""
+SELECT format('%%I.%%I', n.nspname, d.dictname) AS name,
+       ARRAY[format('CREATE TEXT SEARCH DICTIONARY %%I.%%I (TEMPLATE = %%I.%%I%%s)', n.nspname, d.dictname, s.nspname,
+                    t.tmplname, coalesce(', ' || d.dictinitoption, ''))] AS "create",
+       format('DROP TEXT SEARCH DICTIONARY %%I.%%I', n.nspname, d.dictname) AS remove, NULL::jsonb AS facts,
+       NULL::text AS reason
+FROM pg_ts_dict AS d JOIN pg_namespace AS n ON n.oid = d.dictnamespace JOIN pg_ts_template AS t ON t.oid = d.dicttemplate
+JOIN pg_namespace AS s ON s.oid = t.tmplnamespace WHERE {_own("n.nspname", "pg_ts_dict", "d.oid")}
+"""
+
+TEXT_SEARCH_CONFIGURATIONS = f"""
+SELECT q.name, ARRAY[format('CREATE TEXT SEARCH CONFIGURATION %%s (PARSER = %%s)', q.name, q.parser)] || ARRAY(
+           SELECT format('ALTER TEXT SEARCH CONFIGURATION %%s ADD MAPPING FOR %%I WITH %%s', q.name, t.alias, string_agg(
+                      m.mapdict::regdictionary::text, ', ' ORDER BY m.mapseqno))
+           FROM pg_ts_config_map AS m JOIN ts_token_type(q.parser_oid) AS t ON t.tokid = m.maptokentype
+           WHERE m.mapcfg = q.oid GROUP BY t.alias, t.tokid ORDER BY t.tokid) AS "create",
+       format('DROP TEXT SEARCH CONFIGURATION %%s', q.name) AS remove, NULL::jsonb AS facts, NULL::text AS reason
+FROM (
+    SELECT c.oid, format('%%I.%%I', n.nspname, c.cfgname) AS name, format('%%I.%%I', s.nspname, p.prsname) AS parser,
+           p.oid AS parser_oid
+    FROM pg_ts_config AS c JOIN pg_namespace AS n ON n.oid = c.cfgnamespace JOIN pg_ts_parser AS p ON p.oid = c.cfgparser
+    JOIN pg_namespace AS s ON s.oid = p.prsnamespace WHERE {_own("n.nspname", "pg_ts_config", "c.oid")}
+) AS q
+"""
+
+SEQUENCES = f"""
+SELECT format('%%I.%%I', n.nspname, c.relname) AS name,
+       CASE WHEN d.deptype = 'i' THEN ARRAY[]::text[]
+            ELSE ARRAY[format('CREATE SEQUENCE %%I.%%I %%s', n.nspname, c.relname, o.options)] END AS "create",
+       CASE WHEN d.deptype = 'i' THEN NULL ELSE format('DROP SEQUENCE %%I.%%I', n.nspname, c.relname) END AS remove,
+       jsonb_build_object('options', o.options, 'start', s.seqstart, 'identity', d.deptype = 'i',
+                          'table', (SELECT jsonb_build_array(tn.nspname, t.relname) FROM pg_class AS t
+                                    JOIN pg_namespace AS tn ON tn.oid = t.relnamespace WHERE t.oid = d.refobjid),
+                          'column', (SELECT a.attname FROM pg_attribute AS a
+                                     WHERE a.attrelid = d.refobjid AND a.attnum = d.refobjsubid)) AS facts,
+       CASE WHEN NOT has_sequence_privilege(c.oid, 'SELECT') THEN 'the privilege SELECT on it is missing' END AS reason
+FROM pg_sequence AS s JOIN pg_class AS c ON c.oid = s.seqrelid JOIN pg_namespace AS n ON n.oid = c.relnamespace
+LEFT JOIN pg_depend AS d ON d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.objsubid = 0
+     AND d.refclassid = 'pg_class'::regclass AND d.refobjsubid > 0 AND d.deptype IN ('a', 'i')
+CROSS JOIN LATERAL (SELECT format('AS %%s INCREMENT BY %%s MINVALUE %%s MAXVALUE %%s START WITH %%s CACHE %%s%%s',
+    format_type(s.seqtypid, NULL), s.seqincrement, s.seqmin, s.seqmax, s.seqstart, s.seqcache,
+    CASE WHEN s.seqcycle THEN ' CYCLE' ELSE ' NO CYCLE' END) AS options) AS o
+WHERE c.relpersistence <> 't' AND {_own("n.nspname", "pg_class", "c.oid")}
+"""
+"""`last_value` and `is_called` are not transactional and stand in each sequence itself; `objects.py` reads them."""
+
+VIEWS = f"""
+SELECT q.name, ARRAY[format('CREATE %%s %%s (%%s)%%s AS %%s', q.verb, q.name, q.columns, q.options, q.body)] || q.defaults
+           || q.indexes AS "create",
+       format('DROP %%s %%s', upper(q.kind), q.name) AS remove,
+       CASE WHEN q.kind = 'materialized view' THEN jsonb_build_object('populated', q.populated) END AS facts,
+       NULL::text AS reason, q.kind
+FROM (
+    SELECT format('%%I.%%I', n.nspname, c.relname) AS name, c.relispopulated AS populated,
+           CASE c.relkind WHEN 'v' THEN 'view' ELSE 'materialized view' END AS kind,
+           CASE c.relkind WHEN 'v' THEN 'OR REPLACE VIEW' ELSE 'MATERIALIZED VIEW' END AS verb,
+           (SELECT string_agg(format('%%I', a.attname), ', ' ORDER BY a.attnum) FROM pg_attribute AS a
+            WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped) AS columns,
+           coalesce(' WITH (' || array_to_string(c.reloptions, ', ') || ')', '') AS options,
+           rtrim(pg_get_viewdef(c.oid), ';') || CASE c.relkind WHEN 'm' THEN ' WITH NO DATA' ELSE '' END AS body,
+           ARRAY(SELECT format('ALTER VIEW %%I.%%I ALTER COLUMN %%I SET DEFAULT %%s', n.nspname, c.relname, a.attname,
+                               pg_get_expr(f.adbin, f.adrelid))
+                 FROM pg_attrdef AS f JOIN pg_attribute AS a ON a.attrelid = f.adrelid AND a.attnum = f.adnum
+                 WHERE f.adrelid = c.oid AND c.relkind = 'v' ORDER BY a.attnum) AS defaults,
+           ARRAY(SELECT pg_get_indexdef(i.indexrelid) FROM pg_index AS i JOIN pg_class AS x ON x.oid = i.indexrelid
+                 WHERE i.indrelid = c.oid ORDER BY x.relname) AS indexes
+    FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+    WHERE c.relkind IN ('v', 'm') AND c.relpersistence <> 't' AND {_own("n.nspname", "pg_class", "c.oid")}
+) AS q
+"""
+
+RULES = f"""
+SELECT format('%%I ON %%I.%%I', r.rulename, n.nspname, c.relname) AS name,
+       ARRAY[rtrim(regexp_replace(pg_get_ruledef(r.oid), '^CREATE RULE', 'CREATE OR REPLACE RULE'), ';')]
+           || CASE r.ev_enabled WHEN 'O' THEN ARRAY[]::text[]
+              ELSE ARRAY[format('ALTER TABLE %%I.%%I %%s RULE %%I', n.nspname, c.relname, CASE r.ev_enabled
+                   WHEN 'D' THEN 'DISABLE' WHEN 'R' THEN 'ENABLE REPLICA' ELSE 'ENABLE ALWAYS' END, r.rulename)] END AS "create",
+       format('DROP RULE %%I ON %%I.%%I', r.rulename, n.nspname, c.relname) AS remove, NULL::jsonb AS facts,
+       NULL::text AS reason
+FROM pg_rewrite AS r JOIN pg_class AS c ON c.oid = r.ev_class JOIN pg_namespace AS n ON n.oid = c.relnamespace
+WHERE r.rulename <> '_RETURN' AND {_own("n.nspname", "pg_class", "c.oid")}
+"""
+
+TRIGGERS = f"""
+SELECT format('%%I ON %%I.%%I', t.tgname, n.nspname, c.relname) AS name,
+       ARRAY[pg_get_triggerdef(t.oid)] || CASE t.tgenabled WHEN 'O' THEN ARRAY[]::text[]
+           ELSE ARRAY[format('ALTER TABLE %%I.%%I %%s TRIGGER %%I', n.nspname, c.relname, CASE t.tgenabled
+                WHEN 'D' THEN 'DISABLE' WHEN 'R' THEN 'ENABLE REPLICA' ELSE 'ENABLE ALWAYS' END, t.tgname)] END AS "create",
+       format('DROP TRIGGER %%I ON %%I.%%I', t.tgname, n.nspname, c.relname) AS remove, NULL::jsonb AS facts,
+       NULL::text AS reason
+FROM pg_trigger AS t JOIN pg_class AS c ON c.oid = t.tgrelid JOIN pg_namespace AS n ON n.oid = c.relnamespace
+WHERE NOT t.tgisinternal AND coalesce((to_jsonb(t) ->> 'tgparentid')::oid, 0) = 0
+  AND {_own("n.nspname", "pg_class", "c.oid")}
+"""
+
+POLICIES = f"""
+SELECT format('%%I ON %%I.%%I', p.polname, n.nspname, c.relname) AS name,
+       ARRAY[format('CREATE POLICY %%I ON %%I.%%I AS %%s FOR %%s TO %%s%%s%%s', p.polname, n.nspname, c.relname,
+           CASE WHEN p.polpermissive THEN 'PERMISSIVE' ELSE 'RESTRICTIVE' END,
+           CASE p.polcmd WHEN 'r' THEN 'SELECT' WHEN 'a' THEN 'INSERT' WHEN 'w' THEN 'UPDATE' WHEN 'd' THEN 'DELETE'
+                ELSE 'ALL' END,
+           (SELECT string_agg(CASE r WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(r)) END, ', ' ORDER BY r)
+            FROM unnest(p.polroles) AS r),
+           coalesce(' USING (' || pg_get_expr(p.polqual, p.polrelid) || ')', ''),
+           coalesce(' WITH CHECK (' || pg_get_expr(p.polwithcheck, p.polrelid) || ')', ''))] AS "create",
+       format('DROP POLICY %%I ON %%I.%%I', p.polname, n.nspname, c.relname) AS remove, NULL::jsonb AS facts,
+       NULL::text AS reason
+FROM pg_policy AS p JOIN pg_class AS c ON c.oid = p.polrelid JOIN pg_namespace AS n ON n.oid = c.relnamespace
+WHERE {_own("n.nspname", "pg_class", "c.oid")}
+"""
+
+ROW_SECURITY = f"""
+SELECT format('%%I.%%I', n.nspname, c.relname) AS name,
+       array_remove(ARRAY[CASE WHEN c.relrowsecurity
+                               THEN format('ALTER TABLE %%I.%%I ENABLE ROW LEVEL SECURITY', n.nspname, c.relname) END,
+                          CASE WHEN c.relforcerowsecurity
+                               THEN format('ALTER TABLE %%I.%%I FORCE ROW LEVEL SECURITY', n.nspname, c.relname) END], NULL)
+           AS "create",
+       format('ALTER TABLE %%I.%%I DISABLE ROW LEVEL SECURITY, NO FORCE ROW LEVEL SECURITY', n.nspname, c.relname) AS remove,
+       NULL::jsonb AS facts, NULL::text AS reason
+FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+WHERE (c.relrowsecurity OR c.relforcerowsecurity) AND {_own("n.nspname", "pg_class", "c.oid")}
+"""
+
+STATISTICS = f"""
+SELECT format('%%I.%%I', n.nspname, s.stxname) AS name,
+       ARRAY[pg_get_statisticsobjdef(s.oid)] || CASE WHEN coalesce((to_jsonb(s) ->> 'stxstattarget')::int, -1) < 0
+           THEN ARRAY[]::text[] ELSE ARRAY[format('ALTER STATISTICS %%I.%%I SET STATISTICS %%s', n.nspname, s.stxname,
+                                                  to_jsonb(s) ->> 'stxstattarget')] END AS "create",
+       format('DROP STATISTICS %%I.%%I', n.nspname, s.stxname) AS remove, NULL::jsonb AS facts, NULL::text AS reason
+FROM pg_statistic_ext AS s JOIN pg_namespace AS n ON n.oid = s.stxnamespace
+WHERE {_own("n.nspname", "pg_statistic_ext", "s.oid")}
+"""
+
+COMMENTS = """
+SELECT o.type || ' ' || o.identity AS name,
+       ARRAY[format('COMMENT ON %%s %%s IS %%L', k.word, o.identity, d.description)] AS "create",
+       format('COMMENT ON %%s %%s IS NULL', k.word, o.identity) AS remove, NULL::jsonb AS facts, NULL::text AS reason
+FROM pg_description AS d
+CROSS JOIN LATERAL pg_identify_object(d.classoid, d.objoid, d.objsubid) AS o
+CROSS JOIN LATERAL (SELECT CASE
+    WHEN o.type IN ('table column', 'view column', 'materialized view column', 'composite type column',
+                    'foreign table column') THEN 'COLUMN'
+    WHEN o.type = 'table constraint' THEN 'CONSTRAINT'
+    WHEN o.type = 'domain constraint' THEN 'CONSTRAINT'
+    WHEN o.type = 'composite type' THEN 'TYPE'
+    WHEN o.type = 'statistics object' THEN 'STATISTICS' ELSE upper(o.type) END AS word) AS k
+WHERE d.objoid >= 16384 AND coalesce(o.schema, '') NOT IN ('pg_catalog', 'information_schema', '_pipeline')
+  AND coalesce(o.schema, '') NOT LIKE 'pg\\_%%'
+  AND NOT EXISTS (SELECT FROM pg_depend AS e WHERE e.classid = d.classoid AND e.objid = d.objoid AND e.deptype = 'e')
+  AND o.type NOT IN ('database', 'role', 'tablespace', 'extension')
+"""
+
+PUBLICATIONS = """
+SELECT pubname AS name, ARRAY[]::text[] AS "create", NULL::text AS remove, NULL::jsonb AS facts,
+       'a copy does not publish; create it where it is needed' AS reason
+FROM pg_publication
+"""
+
+EVENT_TRIGGERS = """
+SELECT quote_ident(t.evtname) AS name,
+       ARRAY[format('CREATE EVENT TRIGGER %%I ON %%I%%s EXECUTE FUNCTION %%s()', t.evtname, t.evtevent,
+             (SELECT ' WHEN TAG IN (' || string_agg(quote_literal(g), ', ') || ')' FROM unnest(t.evttags) AS g),
+             t.evtfoid::regproc)] AS "create",
+       format('DROP EVENT TRIGGER %%I', t.evtname) AS remove, NULL::jsonb AS facts, NULL::text AS reason
+FROM pg_event_trigger AS t
+WHERE NOT EXISTS (SELECT FROM pg_depend AS e WHERE e.classid = 'pg_event_trigger'::regclass AND e.objid = t.oid
+                  AND e.deptype = 'e')
+"""
+
+FOREIGN_TABLES = f"""
+SELECT format('%%I.%%I', n.nspname, c.relname) AS name, ARRAY[]::text[] AS "create", NULL::text AS remove,
+       NULL::jsonb AS facts, format('its rows are at another server (%%s)', v.srvname) AS reason
+FROM pg_foreign_table AS f JOIN pg_class AS c ON c.oid = f.ftrelid JOIN pg_namespace AS n ON n.oid = c.relnamespace
+JOIN pg_foreign_server AS v ON v.oid = f.ftserver WHERE {_own("n.nspname", "pg_class", "c.oid")}
+"""
+
+TABLE_OPTIONS = f"""
+SELECT format('%%I.%%I', n.nspname, c.relname) AS name,
+       CASE WHEN c.reloptions IS NULL THEN ARRAY[]::text[]
+            ELSE ARRAY[format('ALTER TABLE %%I.%%I SET (%%s)', n.nspname, c.relname, array_to_string(c.reloptions, ', '))] END
+       || CASE c.relreplident WHEN 'f' THEN ARRAY[format('ALTER TABLE %%I.%%I REPLICA IDENTITY FULL', n.nspname, c.relname)]
+                              WHEN 'n' THEN ARRAY[format('ALTER TABLE %%I.%%I REPLICA IDENTITY NOTHING', n.nspname, c.relname)]
+                              WHEN 'i' THEN ARRAY(SELECT format('ALTER TABLE %%I.%%I REPLICA IDENTITY USING INDEX %%I',
+                                  n.nspname, c.relname, x.relname) FROM pg_index AS i JOIN pg_class AS x ON x.oid = i.indexrelid
+                                  WHERE i.indrelid = c.oid AND i.indisreplident)
+                              ELSE ARRAY[]::text[] END
+       || ARRAY(SELECT format('ALTER TABLE %%I.%%I CLUSTER ON %%I', n.nspname, c.relname, x.relname) FROM pg_index AS i
+                JOIN pg_class AS x ON x.oid = i.indexrelid WHERE i.indrelid = c.oid AND i.indisclustered)
+       || ARRAY(SELECT format('ALTER TABLE ONLY %%I.%%I ALTER COLUMN %%I SET STORAGE %%s', n.nspname, c.relname, a.attname,
+                    CASE a.attstorage WHEN 'p' THEN 'PLAIN' WHEN 'e' THEN 'EXTERNAL' WHEN 'x' THEN 'EXTENDED' ELSE 'MAIN' END)
+                FROM pg_attribute AS a JOIN pg_type AS t ON t.oid = a.atttypid
+                WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attstorage <> t.typstorage
+                ORDER BY a.attnum)
+       || ARRAY(SELECT format('ALTER TABLE ONLY %%I.%%I ALTER COLUMN %%I SET STATISTICS %%s', n.nspname, c.relname, a.attname,
+                    a.attstattarget)
+                FROM pg_attribute AS a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+                  AND coalesce(a.attstattarget, -1) >= 0 ORDER BY a.attnum)
+       || ARRAY(SELECT format('ALTER TABLE ONLY %%I.%%I ALTER COLUMN %%I SET COMPRESSION %%s', n.nspname, c.relname, a.attname,
+                    CASE to_jsonb(a) ->> 'attcompression' WHEN 'p' THEN 'pglz' ELSE 'lz4' END)
+                FROM pg_attribute AS a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+                  AND coalesce(to_jsonb(a) ->> 'attcompression', '') <> '' ORDER BY a.attnum) AS "create",
+       NULL::text AS remove, NULL::jsonb AS facts, NULL::text AS reason
+FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't' AND {_own("n.nspname", "pg_class", "c.oid")}
+"""
+
+GRANTS = f"""
+SELECT q.kind || ' ' || q.name AS name,
+       ARRAY(SELECT format('GRANT %%s ON %%s %%s TO %%s%%s', a.privilege_type, q.kind, q.name,
+                 CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END,
+                 CASE WHEN a.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END)
+             FROM aclexplode(q.acl) AS a WHERE a.grantee <> q.owner ORDER BY 1) AS "create",
+       NULL::text AS remove, NULL::jsonb AS facts,
+       'roles and privileges belong to a server' AS reason
+FROM (
+    SELECT CASE c.relkind WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END AS kind, format('%%I.%%I', n.nspname, c.relname) AS name,
+           c.relacl AS acl, c.relowner AS owner
+    FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+    WHERE c.relkind IN ('r', 'p', 'v', 'm', 'S') AND c.relacl IS NOT NULL AND {_own("n.nspname", "pg_class", "c.oid")}
+    UNION ALL
+    SELECT CASE p.prokind WHEN 'p' THEN 'PROCEDURE' ELSE 'FUNCTION' END,
+           format('%%I.%%I(%%s)', n.nspname, p.proname, pg_get_function_identity_arguments(p.oid)), p.proacl, p.proowner
+    FROM pg_proc AS p JOIN pg_namespace AS n ON n.oid = p.pronamespace
+    WHERE p.proacl IS NOT NULL AND p.prokind <> 'a' AND {_own("n.nspname", "pg_proc", "p.oid")}
+    UNION ALL
+    SELECT 'SCHEMA', quote_ident(n.nspname), n.nspacl, n.nspowner
+    FROM pg_namespace AS n WHERE n.nspacl IS NOT NULL AND {_own("n.nspname", "pg_namespace", "n.oid")} AND n.nspname <> 'public'
+) AS q
+"""
