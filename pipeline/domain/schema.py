@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 
 from pipeline.domain.ids import Label, StreamName
 
+SCHEMA_STREAM = StreamName("@schema")
+"""The stream of the objects of a database beside tables: views, functions, triggers, sequences."""
+
 
 @dataclass(frozen=True, slots=True)
 class Column:

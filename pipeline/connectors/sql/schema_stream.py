@@ -10,12 +10,11 @@ import orjson
 from xxhash import xxh3_64_digest, xxh3_128_digest
 
 from pipeline.connectors.sql.schema_objects import ObjectId, SchemaObject
-from pipeline.domain.ids import Label, StreamName
+from pipeline.domain.ids import Label
 from pipeline.domain.keys import Key
-from pipeline.domain.schema import Column, StreamSchema
+from pipeline.domain.schema import SCHEMA_STREAM, Column, StreamSchema
 from pipeline.ports.source import StoreBinary
 
-SCHEMA_STREAM = StreamName("@schema")
 _MEMBER = "schema_objects"
 _BLOCK_OBJECTS = 1000
 _COLUMNS = (

@@ -18,7 +18,7 @@ from pipeline.domain.comparison.values import Pairing, pair_columns, why_not_com
 from pipeline.domain.errors import ConfigurationError
 from pipeline.domain.ids import StreamName
 from pipeline.domain.movement import Flow
-from pipeline.domain.schema import StreamSchema
+from pipeline.domain.schema import SCHEMA_STREAM, StreamSchema
 from pipeline.engine.movements.flow_store import FlowStore
 from pipeline.engine.verify.scope import FlowHistory, counterpart, read_history, wanted_streams
 from pipeline.engine.verify.stored_snapshot import StoredSnapshot
@@ -150,7 +150,7 @@ class _Scope:
 async def _read_scope(
     history: FlowHistory, here: Snapshot | StoredSnapshot, stored: StoredSnapshot, copy: Snapshot, wanted: Sequence[str]
 ) -> _Scope:
-    present, there = await here.streams(), await copy.streams()
+    present, there = _comparable(await here.streams(), await copy.streams())
     names = {schema.stream for schema in present}
     gone = [schema for schema in await stored.streams() if schema.stream not in names]
     moved = [schema for schema in (*present, *gone) if history.moves(schema.stream)]
@@ -161,6 +161,19 @@ async def _read_scope(
         tuple(_StreamPair(schema, matched[schema.stream], gone=schema.stream not in names) for schema in compared),
         not_selected=tuple(schema.stream for schema in present if not history.moves(schema.stream)),
         only_at_destination=tuple(schema.stream for schema in there if schema.stream not in known),
+    )
+
+
+def _comparable(
+    here: Sequence[StreamSchema], there: Sequence[StreamSchema]
+) -> tuple[Sequence[StreamSchema], Sequence[StreamSchema]]:
+    """Leave out the schema objects, unless both sides have some of one technology: others cannot be compared."""
+    objects = [schema.native for side in (here, there) for schema in side if schema.stream == SCHEMA_STREAM]
+    if len(objects) == 2 and objects[0] == objects[1]:
+        return here, there
+    return (
+        [schema for schema in here if schema.stream != SCHEMA_STREAM],
+        [schema for schema in there if schema.stream != SCHEMA_STREAM],
     )
 
 

@@ -10,6 +10,7 @@ import apsw
 from pipeline.connectors.sql.identifiers import quoted
 from pipeline.connectors.sqlite import SqliteDestination, SqliteSource
 from pipeline.domain.ids import EventFileId
+from pipeline.domain.inventory import Fate
 from pipeline.ports.destination import FileToLoad, Loaded, Rejection, Violation
 from tests.contracts.destination import FLOW, file_to_load
 from tests.contracts.source import read_stream
@@ -106,7 +107,9 @@ async def copy(source: Path, destination: Path) -> list[Violation]:
             outcome = await session.load(file, after=[])
             assert isinstance(outcome, Loaded)
             assert outcome.rejections == ()
-        return list(await session.finish([file.entry.id.stream for file in files]))
+        violations = list(await session.finish([file.entry.id.stream for file in files]))
+        assert all(item.fate is Fate.MOVED for item in await session.ensure_objects(rows_changed=True))
+        return violations
 
 
 async def load(destination: Path, file: FileToLoad, after: Sequence[EventFileId] = ()) -> Loaded:

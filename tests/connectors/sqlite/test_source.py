@@ -33,7 +33,7 @@ async def streams(path: Path) -> list[StreamSchema]:
         return list(await snapshot.streams())
 
 
-async def test_the_tables_of_an_app_are_streams_and_nothing_else_is(path: Path) -> None:
+async def test_the_tables_of_an_app_and_the_shadow_tables_of_virtual_ones_are_streams(path: Path) -> None:
     run(
         path,
         "CREATE TABLE b (a INTEGER PRIMARY KEY AUTOINCREMENT)",
@@ -45,7 +45,9 @@ async def test_the_tables_of_an_app_are_streams_and_nothing_else_is(path: Path) 
         "CREATE VIRTUAL TABLE f USING fts5(a)",
         "CREATE VIRTUAL TABLE r USING rtree(id, x, y)",
     )
-    assert [schema.stream for schema in await streams(path)] == ["b", 'select "all"; --', "Ä"]
+    shadows = ["f_config", "f_content", "f_data", "f_docsize", "f_idx", "r_node", "r_parent", "r_rowid"]
+    found = [schema.stream for schema in await streams(path)]
+    assert found == ["@schema", "b", *shadows, 'select "all"; --', "Ä"]
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ _REPLACED_IN_PLACE = frozenset({"function", "procedure", "view", "rule", "commen
 _DEPENDENT = ("view", "materialized view", "rule")
 """Kinds that hold no data and may be dropped and created again with what they depend on."""
 _SHARED = frozenset({"comment", "grant", "table option", "sequence"})
-"""Kinds that are set to the source's state, whoever created them."""
+"""Kinds that are set to the source's state, also where the Flow did not create them."""
 
 
 class SchemaObjects:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, closing
-from typing import TypeVar, TypeVarTuple
+from typing import Any, TypeVar, TypeVarTuple
 
 import anyio
 from anyio.to_thread import run_sync
@@ -15,13 +15,13 @@ from pipeline.connectors.postgres.ddl.post_load import finish_streams
 from pipeline.connectors.postgres.loading.batches import Step
 from pipeline.connectors.postgres.loading.file_load import FileLoad
 from pipeline.connectors.postgres.loading.import_ledger import ImportLedger, create_ledger, lock_definitions, read_marks
-from pipeline.connectors.postgres.loading.object_ledger import ObjectLedger
 from pipeline.connectors.postgres.loading.target import Target, target_of
 from pipeline.connectors.postgres.schema.objects.catalog import PRE_DATA_KINDS, TECHNOLOGY
 from pipeline.connectors.postgres.session.connection import Connection, connect
 from pipeline.connectors.postgres.session.errors import translated
 from pipeline.connectors.postgres.session.location import parse_location
 from pipeline.connectors.postgres.session.pool import APPLICATION_NAME, ConnectionPool
+from pipeline.connectors.sql.object_ledger import ObjectLedger
 from pipeline.connectors.sql.retry import retry_blocked, retry_rejected_records, retry_stream
 from pipeline.connectors.sql.schema_objects import SchemaObject
 from pipeline.connectors.sql.schema_stream import object_technology, read_records
@@ -162,7 +162,7 @@ class PostgresDestinationSession:
         if reason is not None:
             return GaveWay(reason)
         ledger.advance_movement(id_.stream, movement)
-        objects = ObjectLedger(connection, self._flow)
+        objects = self._object_ledger(connection)
         with connection.transaction():
             latest = ledger.latest_movement(id_.stream)
             claimed = ledger.claim(id_, movement)
@@ -176,6 +176,13 @@ class PostgresDestinationSession:
             early = [one for one in objects.wanted().get(TECHNOLOGY, ()) if one.rank < PRE_DATA_KINDS]
             self._apply(connection, objects, early, rows_changed=False, drop=False)
         return Loaded(mark)
+
+    def _object_ledger(self, connection: Connection) -> ObjectLedger:
+        def execute(statement: str, parameters: Sequence[object]) -> list[tuple[Any, ...]]:
+            cursor = connection.execute(statement.replace("?", "%s").encode(), parameters)
+            return cursor.fetchall() if cursor.description else []
+
+        return ObjectLedger(execute, "_pipeline.objects", self._flow)
 
     def _apply(
         self,
@@ -196,7 +203,7 @@ class PostgresDestinationSession:
 
     async def ensure_objects(self, *, rows_changed: bool) -> Sequence[InventoryItem]:
         def ensure(connection: Connection, ledger: ImportLedger) -> Sequence[InventoryItem]:
-            objects = ObjectLedger(connection, self._flow)
+            objects = self._object_ledger(connection)
             wanted = objects.wanted()
             items = [
                 InventoryItem(one.kind, one.name, Fate.NOT_MOVED, f"it is written for {technology}")

@@ -21,11 +21,11 @@ from pipeline.connectors.postgres.session.errors import translated
 from pipeline.connectors.postgres.session.location import parse_location
 from pipeline.connectors.sql.identifiers import literal, qualified
 from pipeline.connectors.sql.schema_objects import SchemaObject
-from pipeline.connectors.sql.schema_stream import SCHEMA_STREAM, blocks_of, schema_stream
+from pipeline.connectors.sql.schema_stream import blocks_of, schema_stream
 from pipeline.domain.errors import ConfigurationError, RefusedError
 from pipeline.domain.ids import StreamName
 from pipeline.domain.inventory import Fate, InventoryItem
-from pipeline.domain.schema import StreamSchema
+from pipeline.domain.schema import SCHEMA_STREAM, StreamSchema
 from pipeline.ports.source import RowBlock
 
 _BEGIN = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"

@@ -11,6 +11,7 @@ import anyio
 import apsw
 from anyio.to_thread import run_sync
 
+from pipeline.connectors.sql.object_ledger import COLUMNS, ObjectLedger
 from pipeline.connectors.sql.retry import retry_rejected_records, retry_stream
 from pipeline.connectors.sql.schema_objects import SchemaObject
 from pipeline.connectors.sql.schema_stream import object_technology, read_records
@@ -26,7 +27,6 @@ from pipeline.connectors.sqlite.loading.constraints_out import create_constraint
 from pipeline.connectors.sqlite.loading.ensure_table import ensure_table
 from pipeline.connectors.sqlite.loading.file_load import FileLoad
 from pipeline.connectors.sqlite.loading.import_ledger import ImportLedger
-from pipeline.connectors.sqlite.loading.object_ledger import ObjectLedger
 from pipeline.connectors.sqlite.loading.post_load import create_indexes, foreign_key_violations, raise_sequence
 from pipeline.connectors.sqlite.loading.schema_evolution import ManagedTables
 from pipeline.connectors.sqlite.loading.schema_objects import SchemaObjects
@@ -87,7 +87,9 @@ class SqliteDestinationSession:
         self._connection = connection
         self._ledger = ImportLedger(connection, flow)
         self._managed = ManagedTables(connection)
-        self._objects = ObjectLedger(connection, flow)
+        self._objects = ObjectLedger(
+            lambda sql, values: connection.execute(sql, values).fetchall(), "_pipeline_objects", flow
+        )
         self._location = location
         self._lock = anyio.Lock()
 
@@ -130,6 +132,7 @@ class SqliteDestinationSession:
 
     def _store_objects(self, file: FileToLoad, technology: str, blocks: Sequence[bytes]) -> Loaded:
         self._ledger.create()
+        self._connection.execute(f"CREATE TABLE IF NOT EXISTS _pipeline_objects ({COLUMNS}) WITHOUT ROWID")
         counts = [self._objects.store(read_records(block), technology) for block in blocks]
         mark = Mark(sum(up for up, _ in counts), sum(down for _, down in counts), movement=file.movement)
         self._ledger.mark(file.entry.id, mark)
@@ -137,10 +140,13 @@ class SqliteDestinationSession:
 
     async def ensure_objects(self, *, rows_changed: bool) -> Sequence[InventoryItem]:
         async with self._lock:
-            if not await self._run(self._location, self._objects.exists):
+            if not await self._run(self._location, self._has_objects):
                 return []
             async with self._transaction(self._location):
                 return await self._run(self._location, self._ensure_objects)
+
+    def _has_objects(self) -> bool:
+        return bool(self._connection.execute("SELECT 1 FROM sqlite_schema WHERE name = '_pipeline_objects'").fetchall())
 
     def _ensure_objects(self) -> Sequence[InventoryItem]:
         wanted, before = self._objects.wanted(), self._objects.created()

@@ -74,7 +74,7 @@ def _existing_table(connection: apsw.Connection, name: str) -> Table | None:
     rows = connection.execute("SELECT name, type FROM pragma_table_list WHERE schema = 'main'").fetchall()
     for found, kind in rows:
         if folded(str(found)) == folded(name):
-            if (found, kind) != (name, "table"):
+            if found != name or kind not in ("table", "shadow"):
                 raise ConfigurationError(
                     f"Stream {name} cannot be loaded: the destination has a {kind} {found} in its place; rename that, "
                     "or leave the stream out with --exclude"

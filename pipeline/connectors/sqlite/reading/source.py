@@ -11,7 +11,7 @@ import anyio
 from anyio.to_thread import run_sync
 
 from pipeline.connectors.sql.schema_objects import SchemaObject
-from pipeline.connectors.sql.schema_stream import SCHEMA_STREAM, blocks_of, schema_stream
+from pipeline.connectors.sql.schema_stream import blocks_of, schema_stream
 from pipeline.connectors.sqlite.connection import (
     BUSY_TIMEOUT_SECONDS,
     ensure_untouched,
@@ -28,7 +28,7 @@ from pipeline.connectors.sqlite.schema.tables import Table, encoding_of, read_ta
 from pipeline.domain.errors import ConfigurationError
 from pipeline.domain.event_file import KeyRange
 from pipeline.domain.inventory import Fate, InventoryItem
-from pipeline.domain.schema import StreamSchema
+from pipeline.domain.schema import SCHEMA_STREAM, StreamSchema
 from pipeline.ports.ranged_source import Known, UnchangedRows
 from pipeline.ports.source import RowBlock
 from pipeline.sqlite_access import translated

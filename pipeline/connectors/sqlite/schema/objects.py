@@ -38,4 +38,4 @@ def _objects(connection: apsw.Connection) -> Iterator[SchemaObject]:
         if not is_reserved(name):
             yield SchemaObject(kind, name, _RANKS[kind], (sql,))
     if connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'sqlite_stat1'").fetchall():
-        yield SchemaObject("statistics", "sqlite_stat1", 4, (), reason="ANALYZE makes them anew")
+        yield SchemaObject("statistics", "sqlite_stat1", 4, (), reason="run ANALYZE at the destination")
