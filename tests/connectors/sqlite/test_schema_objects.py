@@ -8,7 +8,8 @@ import pytest
 
 from pipeline.connectors.sqlite import SqliteDestination
 from pipeline.domain.inventory import Fate, InventoryItem
-from tests.connectors.sqlite.databases import FLOW, export, rows, run
+from tests.connectors.sqlite.databases import export, rows, run
+from tests.contracts.destination import FLOW
 
 
 async def move(source: Path, destination: Path) -> list[InventoryItem]:

@@ -6,7 +6,8 @@ as anything succeeds. An object that the Flow did not create is never replaced o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 
 import psycopg
 
@@ -31,6 +32,7 @@ class SchemaObjects:
         self._connection = connection
         self.ours = dict(ours)
         self._present: dict[ObjectId, SchemaObject] = {}
+        self._dropped: set[ObjectId] = set()
 
     def apply(self, wanted: Sequence[SchemaObject], *, refresh: bool, drop: bool = True) -> list[InventoryItem]:
         """Make the objects equal to `wanted`; return what became of each.
@@ -70,7 +72,8 @@ class SchemaObjects:
                     again.append(one)
             if len(again) == len(left):
                 break
-            left = again
+            left = again + [one for one in objects if one.id in self._dropped]
+            self._dropped.clear()
         return reasons
 
     def _drop(self, one: SchemaObject) -> None:
@@ -106,20 +109,48 @@ class SchemaObjects:
             except psycopg.Error:
                 if one.remove is None:
                     raise
-        for dependent in self._dependents_to_drop(one):
-            self._drop(dependent)
         if one.remove is not None:
-            self._connection.execute(one.remove.encode())
+            self._remove(one)
         self._create(one)
         return None
 
-    def _dependents_to_drop(self, one: SchemaObject) -> Iterator[SchemaObject]:
-        """Yield the Flow's objects without data that were created after `one`, last first. They are created again."""
-        later = [other for other in self.ours.values() if other.kind in _DEPENDENT and other.rank >= one.rank]
-        yield from (other for other in reversed(later) if other.id != one.id)
+    def _remove(self, one: SchemaObject) -> None:
+        """Drop an object; before it those without data that the Flow created and that depend on it.
+
+        They are created again. Another object that depends on it makes this fail.
+        """
+        try:
+            self._drop_alone(one)
+        except psycopg.errors.DependentObjectsStillExist:
+            later = [
+                it for it in self.ours.values() if it.kind in _DEPENDENT and it.rank >= one.rank and it.id != one.id
+            ]
+            while self._drop_any(later):
+                later = [it for it in later if it.id in self._present]
+            self._drop_alone(one)
+
+    def _drop_any(self, objects: Sequence[SchemaObject]) -> bool:
+        """Drop those on which nothing depends; return whether there were any."""
+        dropped = False
+        for one in objects:
+            if one.id in self._present:
+                with suppress(psycopg.errors.DependentObjectsStillExist):
+                    self._drop_alone(one)
+                    self._present.pop(one.id)
+                    self._dropped.add(one.id)
+                    dropped = True
+        return dropped
+
+    def _drop_alone(self, one: SchemaObject) -> None:
+        with self._connection.transaction():
+            self._connection.execute(str(one.remove).encode())
 
     def _ensure_sequence(self, one: SchemaObject) -> str | None:
-        name = self._sequence_of_column(one) or (one.name if one.id in self._present else None)
+        fed = self._sequence_of_column(one)
+        if fed is not None and not one.facts["owned"]:
+            self._set_position(one, fed)  # a column of the destination may take its numbers from another sequence
+            fed = None
+        name = fed or (one.name if one.id in self._present else None)
         if name is None:
             if not one.create:
                 return "the identity column that it belongs to is not at the destination"
@@ -148,7 +179,7 @@ class SchemaObjects:
 
     def _own(self, one: SchemaObject, name: str) -> None:
         """Let the column own a sequence that the Flow created, once the table is there."""
-        if one.id not in self.ours or one.facts.get("table") is None or not one.create:
+        if one.id not in self.ours or not one.facts["owned"] or not one.create:
             return
         table = qualified(*one.facts["table"])
         if self._connection.execute("SELECT to_regclass(%s)", (table,)).fetchone() != (None,):

@@ -114,7 +114,7 @@ class PostgresSnapshot:
             found, self._objects = await run_sync(self._read_catalog)
         self._streams = {stream.schema.stream: stream for stream in found}
         objects = [schema_stream(TECHNOLOGY)] if any(not one.reason for one in self._objects) else []
-        return [*objects, *(stream.schema for stream in found)]
+        return sorted([*objects, *(stream.schema for stream in found)], key=lambda schema: schema.stream)
 
     async def omissions(self) -> Sequence[InventoryItem]:
         return [InventoryItem(it.kind, it.name, Fate.NOT_MOVED, it.reason) for it in self._objects if it.reason]

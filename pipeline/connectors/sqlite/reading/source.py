@@ -153,7 +153,7 @@ class SqliteSnapshot:
             self._objects = read_objects(connection)
         self._opened.ensure_untouched()
         if any(not one.reason for one in self._objects):
-            schemas = [schema_stream(TECHNOLOGY), *schemas]
+            schemas = sorted([schema_stream(TECHNOLOGY), *schemas], key=lambda schema: schema.stream)
         return schemas
 
     async def omissions(self) -> Sequence[InventoryItem]:

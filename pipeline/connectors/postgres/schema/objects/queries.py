@@ -157,15 +157,19 @@ SELECT format('%%I.%%I', n.nspname, c.relname) AS name,
        CASE WHEN d.deptype = 'i' THEN ARRAY[]::text[]
             ELSE ARRAY[format('CREATE SEQUENCE %%I.%%I %%s', n.nspname, c.relname, o.options)] END AS "create",
        CASE WHEN d.deptype = 'i' THEN NULL ELSE format('DROP SEQUENCE %%I.%%I', n.nspname, c.relname) END AS remove,
-       jsonb_build_object('options', o.options, 'start', s.seqstart, 'identity', d.deptype = 'i',
+       jsonb_build_object('options', o.options, 'start', s.seqstart, 'owned', d.deptype IS NOT NULL,
                           'table', (SELECT jsonb_build_array(tn.nspname, t.relname) FROM pg_class AS t
-                                    JOIN pg_namespace AS tn ON tn.oid = t.relnamespace WHERE t.oid = d.refobjid),
-                          'column', (SELECT a.attname FROM pg_attribute AS a
-                                     WHERE a.attrelid = d.refobjid AND a.attnum = d.refobjsubid)) AS facts,
+                                    JOIN pg_namespace AS tn ON tn.oid = t.relnamespace
+                                    WHERE t.oid = coalesce(d.refobjid, u.adrelid)),
+                          'column', (SELECT a.attname FROM pg_attribute AS a WHERE a.attrelid = coalesce(d.refobjid, u.adrelid)
+                                     AND a.attnum = coalesce(d.refobjsubid, u.adnum))) AS facts,
        CASE WHEN NOT has_sequence_privilege(c.oid, 'SELECT') THEN 'the privilege SELECT on it is missing' END AS reason
 FROM pg_sequence AS s JOIN pg_class AS c ON c.oid = s.seqrelid JOIN pg_namespace AS n ON n.oid = c.relnamespace
 LEFT JOIN pg_depend AS d ON d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.objsubid = 0
      AND d.refclassid = 'pg_class'::regclass AND d.refobjsubid > 0 AND d.deptype IN ('a', 'i')
+LEFT JOIN LATERAL (SELECT f.adrelid, f.adnum FROM pg_depend AS x JOIN pg_attrdef AS f ON f.oid = x.objid
+                   WHERE x.classid = 'pg_attrdef'::regclass AND x.refclassid = 'pg_class'::regclass AND x.refobjid = c.oid
+                   ORDER BY 1, 2 LIMIT 1) AS u ON true
 CROSS JOIN LATERAL (SELECT format('AS %%s INCREMENT BY %%s MINVALUE %%s MAXVALUE %%s START WITH %%s CACHE %%s%%s',
     format_type(s.seqtypid, NULL), s.seqincrement, s.seqmin, s.seqmax, s.seqstart, s.seqcache,
     CASE WHEN s.seqcycle THEN ' CYCLE' ELSE ' NO CYCLE' END) AS options) AS o
