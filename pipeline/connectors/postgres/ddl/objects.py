@@ -1,7 +1,8 @@
 """Schema objects created, replaced and dropped at a destination, so that they are as at the source.
 
 Every statement runs in a savepoint of its own. What depends on an object that is not there yet is tried again for as long
-as anything succeeds. An object that the Flow did not create is never replaced or dropped.
+as anything succeeds. An object that was as at the source when the Flow first saw it, or that the Flow
+created, follows the source; any other one is neither replaced nor dropped.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ _SHARED = frozenset({"comment", "grant", "table option", "sequence"})
 
 
 class SchemaObjects:
-    """The schema objects of one Flow at a destination. `ours` are those that the Flow created, as it created them."""
+    """The schema objects of one Flow at a destination. `ours` are those that follow the source."""
 
     def __init__(self, connection: Connection, ours: Mapping[ObjectId, SchemaObject]) -> None:
         self._connection = connection
@@ -92,6 +93,8 @@ class SchemaObjects:
             self._replace(one)
         elif present is None:
             self._create(one)
+        else:
+            self.ours.setdefault(one.id, one)
         if one.kind == "materialized view" and one.facts.get("populated") and (refresh or present is None):
             self._connection.execute(f"REFRESH MATERIALIZED VIEW {one.name}".encode())
         return None

@@ -1,7 +1,8 @@
 """Schema objects created, replaced and dropped at a destination, so that they are as at the source.
 
 Statements come from Event Files. Each may create the object that it is for, and do nothing else; an authorizer holds it
-to that. An object that the Flow did not create is neither replaced nor dropped.
+to that. An object that was as at the source when the Flow first saw it, or that the Flow created, follows the source; any
+other one is neither replaced nor dropped.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ _SCHEMA_TABLES = frozenset({"sqlite_master", "sqlite_schema"})
 
 
 class SchemaObjects:
-    """The schema objects of one Flow. `ours` are those that the Flow created, as it created them."""
+    """The schema objects of one Flow. `ours` are those that follow the source."""
 
     def __init__(self, connection: apsw.Connection, ours: Mapping[ObjectId, SchemaObject]) -> None:
         self._connection = connection
@@ -49,6 +50,8 @@ class SchemaObjects:
                 present = None
         if not reason and (present is None or (one.kind in NUMBERS and not present.is_same(one))):
             reason = self._create(one)
+        if not reason:
+            self.ours.setdefault(one.id, one)
         return InventoryItem(one.kind, one.name, Fate.NOT_MOVED if reason else Fate.MOVED, reason)
 
     def _create(self, one: SchemaObject) -> str:
