@@ -11,7 +11,7 @@ from anyio.lowlevel import checkpoint
 from pipeline.domain.ids import ObjectKey
 from pipeline.ports.event_queue import EventQueue, Message, QueueDepth, Receipt
 from pipeline.ports.object_store import ObjectInfo, ObjectStore, OpenBody, PutCondition, StoredObject, Version
-from tests.fakes.calls import Calls, value
+from tests.fakes.calls import Calls
 
 PIECE_BYTES = 64 * 1024
 
@@ -86,7 +86,11 @@ class CallingQueue:
 
     async def receive(self, *, max_messages: int = 1, wait_seconds: float = 0.0) -> Sequence[Message]:
         messages = await self.inner.receive(max_messages=max_messages, wait_seconds=wait_seconds)
-        return await self.calls.call(f"{self.name}.receive", value(messages)) if messages else messages
+
+        async def received() -> Sequence[Message]:
+            return messages  # without a checkpoint: a cancellation here would keep the messages invisible
+
+        return await self.calls.call(f"{self.name}.receive", received) if messages else messages
 
     async def extend(self, receipt: Receipt, seconds: float) -> None:
         await self.calls.call(f"{self.name}.extend {receipt}", lambda: self.inner.extend(receipt, seconds))
