@@ -12,6 +12,7 @@ from contextlib import suppress
 
 import psycopg
 
+from pipeline.connectors.postgres.ddl.create_table import run_single
 from pipeline.connectors.postgres.schema.objects.catalog import read_objects
 from pipeline.connectors.postgres.session.connection import Connection
 from pipeline.connectors.sql.identifiers import qualified, quoted
@@ -79,7 +80,7 @@ class SchemaObjects:
 
     def _drop(self, one: SchemaObject) -> None:
         if one.id in self._present and one.remove is not None:
-            self._connection.execute(one.remove.encode())
+            run_single(self._connection, one.remove)
         self._present.pop(one.id, None)
         del self.ours[one.id]
 
@@ -96,12 +97,12 @@ class SchemaObjects:
         else:
             self.ours.setdefault(one.id, one)
         if one.kind == "materialized view" and one.facts.get("populated") and (refresh or present is None):
-            self._connection.execute(f"REFRESH MATERIALIZED VIEW {one.name}".encode())
+            run_single(self._connection, f"REFRESH MATERIALIZED VIEW {one.name}")
         return None
 
     def _create(self, one: SchemaObject) -> None:
         for statement in one.create:
-            self._connection.execute(statement.encode(), binary=True)
+            run_single(self._connection, statement)
         self.ours[one.id] = self._present[one.id] = one
 
     def _replace(self, one: SchemaObject) -> None:
@@ -146,7 +147,7 @@ class SchemaObjects:
 
     def _drop_alone(self, one: SchemaObject) -> None:
         with self._connection.transaction():
-            self._connection.execute(str(one.remove).encode())
+            run_single(self._connection, str(one.remove))
 
     def _ensure_sequence(self, one: SchemaObject) -> str | None:
         fed = self._sequence_of_column(one)
@@ -160,7 +161,7 @@ class SchemaObjects:
             self._create(one)
             name = one.name
         elif (present := self._present.get(one.id)) and present.facts["options"] != one.facts["options"]:
-            self._connection.execute(f"ALTER SEQUENCE {name} {one.facts['options']}".encode())
+            run_single(self._connection, f"ALTER SEQUENCE {name} {one.facts['options']}")
         self._own(one, name)
         self._set_position(one, name)
         return None
@@ -187,11 +188,13 @@ class SchemaObjects:
         table = qualified(*one.facts["table"])
         if self._connection.execute("SELECT to_regclass(%s)", (table,)).fetchone() != (None,):
             column = quoted(one.facts["column"])
-            self._connection.execute(f"ALTER SEQUENCE {name} OWNED BY {table}.{column}".encode())
+            run_single(self._connection, f"ALTER SEQUENCE {name} OWNED BY {table}.{column}")
 
     def _set_position(self, one: SchemaObject, name: str) -> None:
         """Let the sequence go on where the source's does. It goes back only if nobody has used it here since."""
-        ((last, called),) = self._connection.execute(f"SELECT last_value, is_called FROM {name}".encode()).fetchall()
+        ((last, called),) = self._connection.execute(
+            f"SELECT last_value, is_called FROM {name}".encode(), binary=True
+        ).fetchall()
         wanted = one.facts["last_value"], one.facts["is_called"]
         set_here = self.ours[one.id].facts.get("set_to") if one.id in self.ours else None
         if (last, called) == wanted or (wanted < (last, called) and set_here not in ([last, called], None)):
