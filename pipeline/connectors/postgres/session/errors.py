@@ -62,11 +62,14 @@ _RECOVERY = (
 
 _UNREACHABLE = re.compile(
     "connection refused|timeout expired|timed out|no such file or directory|server closed the connection|connection reset|"
-    "network is unreachable|no route to host|too many clients|remaining connection slots|starting up|shutting down|"
+    "network is unreachable|no route to host|starting up|shutting down|"
     "not yet accepting connections|recovery mode",
     re.IGNORECASE,
 )
 """Words in the message of libpq or the server when a later attempt may succeed. libpq gives no SQLSTATE then."""
+
+
+_TOO_MANY = re.compile("too many connections|too many clients|remaining connection slots", re.IGNORECASE)
 
 
 @contextmanager
@@ -99,6 +102,11 @@ def translate(error: psycopg.Error, place: str) -> PipelineError:
 def connect_error(error: psycopg.OperationalError, location: PostgresLocation) -> PipelineError:
     """Return the pipeline's error for a failed connection. Neither libpq nor the server repeats a password."""
     words = _one_line(error)
+    if _TOO_MANY.search(words):
+        return TransientError(
+            f"{location.url}: the number of connections is limited and reached; the pipeline needs up to 4 to read and 8 to "
+            f"load. Raise the limit of the role, the database or the server, or end other connections; then {_AGAIN} ({words})"
+        )
     if isinstance(error, psycopg.errors.ConnectionTimeout) or _UNREACHABLE.search(words):
         return TransientError(
             f"{location.url}: the server does not answer; check that it runs, and host and port, then {_AGAIN} ({words})"

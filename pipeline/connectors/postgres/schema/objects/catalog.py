@@ -40,7 +40,9 @@ _QUERIES: tuple[tuple[str, str], ...] = (
     ("publication", queries.PUBLICATIONS),
     ("foreign table", queries.FOREIGN_TABLES),
     ("comment", queries.COMMENTS),
+    ("large object", queries.LARGE_OBJECTS),
     ("grant", queries.GRANTS),
+    ("grant", queries.DEFAULT_PRIVILEGES),
 )
 """The kinds in the order in which objects are created; what depends on a later one is tried again."""
 

@@ -301,6 +301,18 @@ WHERE NOT EXISTS (SELECT FROM pg_depend AS e WHERE e.classid = 'pg_event_trigger
                   AND e.deptype = 'e')
 """
 
+LARGE_OBJECTS = """
+SELECT format('%%s, the first one with oid %%s', count(*), min(oid::bigint)) AS name, ARRAY[]::text[] AS "create",
+       NULL::text AS remove, NULL::jsonb AS facts, 'large objects are not carried' AS reason
+FROM pg_largeobject_metadata HAVING count(*) > 0
+"""
+
+DEFAULT_PRIVILEGES = """
+SELECT format('default privileges of %%I', pg_get_userbyid(defaclrole)) AS name, ARRAY[]::text[] AS "create",
+       NULL::text AS remove, NULL::jsonb AS facts, 'roles and privileges belong to a server' AS reason
+FROM pg_default_acl GROUP BY 1
+"""
+
 FOREIGN_TABLES = f"""
 SELECT format('%%I.%%I', n.nspname, c.relname) AS name, ARRAY[]::text[] AS "create", NULL::text AS remove,
        NULL::jsonb AS facts, format('its rows are at another server (%%s)', v.srvname) AS reason
