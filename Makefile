@@ -7,11 +7,12 @@ READY := $(VENV)/.ready
 PINS := requirements/test.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench simulate fuzz stack stack-stop clean
+.PHONY: help demo check test lint bench simulate fuzz torture stack stack-stop clean
 
 help:  ## Say what there is
 	@echo "make demo    build a small app, move it, change it, move it again, and compare"
-	@echo "make test    check style, types and architecture, and run all tests"
+	@echo "make check   check style, types and architecture, and run the quick tests: under 90 seconds, for while you work"
+	@echo "make test    the same, and all tests: servers, killed processes, 2,000 simulated worlds; within 10 minutes"
 	@echo "make lint    the checks without the tests"
 	@echo "make simulate  run the pipeline in worlds that misbehave: SEEDS=100000 FIRST=0"
 	@echo "make fuzz    alter what comes from outside, guided by coverage: SECONDS=600 (installs atheris; Linux)"
@@ -22,6 +23,10 @@ help:  ## Say what there is
 
 demo: $(READY)  ## Show what it does
 	@$(BIN)/pipeline demo --directory .demo
+
+check: lint  ## What is quick: no test marked slow, none that needs a server
+	@echo "== quick tests"
+	@$(BIN)/python -m pytest -q --numprocesses 2 --dist worksteal --hypothesis-profile quick -m "not slow and not server" $(PYTEST_ARGUMENTS)
 
 test: lint  ## Everything that must hold
 	@echo "== tests"

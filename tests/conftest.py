@@ -8,16 +8,28 @@ import pytest
 from hypothesis import settings
 
 settings.register_profile("pipeline", deadline=None)
+settings.register_profile("quick", settings.get_profile("pipeline"), max_examples=20)
 settings.load_profile("pipeline")
 
 pytest_plugins = ["tests.servers.fixtures"]
 
-SLOW = ("torture", "fleet", "simulation", "crash", "servers")
-"""Directories whose files take longest. Started first, they leave no worker waiting for another at the end."""
+SLOW = ("torture", "crash", "simulation", "fleet", "servers", "fuzz")
+"""Directories whose files take longest, of which all tests but those of the simulation are slow."""
+SERVERS = frozenset({"localstack", "ministack", "moto", "postgresql", "seaweedfs"})
+"""The fixtures that start a server."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Order the files; `make test` keeps this order (`--no-loadscope-reorder`)."""
+    """Mark what is slow or needs a server, and put the slow files first: no worker is left with one at the end.
+
+    `make test` keeps this order (`--no-loadscope-reorder`).
+    """
+    for item in items:
+        directory = item.path.parent.name
+        if directory in SLOW and directory != "simulation":
+            item.add_marker(pytest.mark.slow)
+        if SERVERS.intersection(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.server)
     items.sort(key=lambda item: SLOW.index(item.path.parent.name) if item.path.parent.name in SLOW else len(SLOW))
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import anyio
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -20,6 +21,8 @@ from pipeline.assembly.commands.move import move
 from pipeline.domain.movement import Movement, Status
 from pipeline.ports.reporter import Event
 from pipeline.settings import Settings
+
+pytestmark = pytest.mark.slow
 
 Row = tuple[object, ...]
 _values = st.one_of(

@@ -119,6 +119,7 @@ def test_a_reader_that_has_gone_is_no_defect(tmp_path: Path) -> None:
     assert done.stderr == ""
 
 
+@pytest.mark.slow
 def test_an_interrupt_is_130_and_the_same_command_carries_on(tmp_path: Path) -> None:
     source = make_database(tmp_path / "app.db", rows=100_000)
     (tmp_path / "small.toml").write_text("event_file_rows = 500\n")

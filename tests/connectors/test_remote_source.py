@@ -19,6 +19,8 @@ from pipeline.ports.object_store import OpenBody
 from tests.connectors.sqlite.databases import run
 from tests.contracts.source import SourceContract, SourceWorld, read_first
 
+pytestmark = pytest.mark.slow
+
 
 def remote(path: Path) -> RemoteSource:
     """Return a source that reads a database in a subprocess."""

@@ -142,6 +142,7 @@ async def test_streams_are_selected_by_pattern() -> None:
     assert {e.id.movement for e in await world.listed() if e.id.stream == "a"} == {1, 2}
 
 
+@pytest.mark.slow
 @on_trio
 async def test_a_crash_at_any_call_leaves_the_old_state_or_the_new() -> None:
     probe = Faults()

@@ -14,6 +14,8 @@ from tests.fakes.calls import CrashError, Faults
 from tests.fakes.rows import Tables
 from tests.loops import on_trio
 
+pytestmark = pytest.mark.slow
+
 
 def first_state() -> Tables:
     return {"a": {number: f"a{number}" for number in range(9)}, "b": {1: "one"}, "c": {}}

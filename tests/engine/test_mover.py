@@ -188,6 +188,7 @@ _values = st.text(max_size=5)
 _tables = st.dictionaries(st.sampled_from("ab"), st.dictionaries(st.integers(0, 40), _values, max_size=25))
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None)
 @given(st.lists(_tables, min_size=1, max_size=5), st.integers(1, 6), st.integers(1, 5))
 @on_trio

@@ -234,6 +234,7 @@ def change(world: AttachmentWorld) -> None:
     world.tables["a"] = world_of(*range(4, 16)).tables["a"] | {5: "changed", 6: "one"}
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("packing")
 @pytest.mark.parametrize("again", [False, True], ids=["first Movement", "second"])
 @pytest.mark.parametrize("changed", [False, True], ids=["same source", "source changed meanwhile"])

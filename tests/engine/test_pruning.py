@@ -140,6 +140,7 @@ async def test_no_movement_starts_during_pruning() -> None:
     assert (await world.move()).status is Status.SUCCESS
 
 
+@pytest.mark.slow
 @on_trio
 async def test_after_a_crash_at_any_call_all_needed_objects_exist_and_pruning_again_completes_it() -> None:
     probe = Faults()

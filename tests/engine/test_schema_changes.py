@@ -16,6 +16,8 @@ from pipeline.domain.movement import Movement, Status
 from pipeline.ports.reporter import Event, EventFileStored
 from pipeline.settings import Settings
 
+pytestmark = pytest.mark.slow
+
 FORMER = "CREATE TABLE t (id INTEGER PRIMARY KEY, a TEXT, b INTEGER)"
 Rows = list[tuple[object, ...]]
 

@@ -75,6 +75,7 @@ async def test_missing_and_extra_rows_of_every_kind_of_key(tmp_path: Path) -> No
     assert dump(copy) == dump(app)
 
 
+@pytest.mark.slow
 async def test_many_differences_in_a_large_table(tmp_path: Path) -> None:
     app, copy, flow = databases(tmp_path, "CREATE TABLE item (id INTEGER PRIMARY KEY, text TEXT)")
     run(app, "INSERT INTO item VALUES (?, ?)", values=[(number, f"text {number}") for number in range(20_000)])

@@ -28,6 +28,7 @@ def work(path: str) -> None:
     anyio.run(main)
 
 
+@pytest.mark.slow
 async def test_processes_share_the_messages(tmp_path: Path) -> None:
     path = tmp_path / "made/when/missing/queue.db"
     workers = [start(work, path) for _ in range(6)]

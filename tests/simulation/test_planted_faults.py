@@ -11,6 +11,8 @@ from tests.simulation.planted_faults import PLANTED, find
 from tests.simulation.planting import PlantedFault
 from tests.simulation.seeds import open_pool
 
+pytestmark = pytest.mark.slow
+
 Searches = dict[str, Future[tuple[int, str] | None]]
 
 

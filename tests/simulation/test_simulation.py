@@ -15,6 +15,8 @@ from tests.simulation.report import failure_report
 from tests.simulation.run import simulate
 from tests.simulation.seeds import Outcome, batches, open_pool, submitted
 
+pytestmark = pytest.mark.slow
+
 SEEDS = 2000
 Results = dict[range, Future[Outcome]]
 

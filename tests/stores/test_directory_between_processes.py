@@ -12,12 +12,15 @@ from pathlib import Path
 from time import time
 
 import anyio
+import pytest
 
 from pipeline.domain.errors import ConflictError, PipelineError
 from pipeline.domain.ids import ObjectKey
 from pipeline.ports.object_store import OpenBody, PutCondition
 from pipeline.stores.directory.object_store import DirectoryObjectStore
 from tests.contracts.processes import race, start, wait_for_start
+
+pytestmark = pytest.mark.slow
 
 KEY = ObjectKey("flows/crm/flow.json")
 PROCESSES = 8

@@ -16,6 +16,8 @@ from pipeline.domain.keys import order
 from tests.connectors.files.moving import TreeFlow, described, keys_of
 from tests.connectors.files.trees import Branch, Leaf, grow, trees
 
+pytestmark = pytest.mark.slow
+
 Tree = Mapping[bytes, Leaf | Branch]
 # A root user may enter and write any directory, so permissions hinder nobody here; see test_permissions.py.
 ANY_TIME = settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow])

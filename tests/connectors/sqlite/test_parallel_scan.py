@@ -34,6 +34,8 @@ from pipeline.processes.channel import Reply, Subprocess
 from pipeline.settings import Settings
 from tests.connectors.sqlite.databases import dump, run, spoil
 
+pytestmark = pytest.mark.slow
+
 COUNT = 6000
 RANGE_ROWS = 64
 READY_SECONDS = 60.0

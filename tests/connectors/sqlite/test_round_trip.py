@@ -17,6 +17,8 @@ from tests.connectors.sqlite.databases import copy, dump, rows, run, schema_of
 from tests.connectors.sqlite.tables import AnyTable, make, tables
 from tests.contracts.source import StreamContent, read_first
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("encoding", ["UTF-8", "UTF-16le", "UTF-16be"])
 @settings(max_examples=60, deadline=None)
