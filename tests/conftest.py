@@ -1,8 +1,10 @@
-"""For all tests: no settings from the environment, no deadline for properties, and the slow tests first."""
+"""For all tests: no settings from the environment, no deadline for properties, files in memory, slow tests first."""
 
 from __future__ import annotations
 
 import os
+import tempfile
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -12,6 +14,24 @@ settings.register_profile("quick", settings.get_profile("pipeline"), max_example
 settings.load_profile("pipeline")
 
 pytest_plugins = ["tests.servers.fixtures"]
+
+MEMORY = Path("/dev/shm")
+MEMORY_BYTES = 4_000_000_000
+"""The room that temporary files of the tests are given at least."""
+
+
+def _keep_temporary_files_in_memory() -> None:
+    """Have temporary files in memory where there is room: on a disk, most of the time passes in fsync."""
+    try:
+        found = os.statvfs(MEMORY)
+    except OSError:
+        return
+    if found.f_bavail * found.f_frsize >= MEMORY_BYTES and not found.f_flag & os.ST_NOEXEC:
+        os.environ["TMPDIR"] = tempfile.tempdir = str(MEMORY)
+
+
+if "TMPDIR" not in os.environ:
+    _keep_temporary_files_in_memory()
 
 SLOW = ("torture", "crash", "simulation", "fleet", "servers", "fuzz")
 """Directories whose files take longest, of which all tests but those of the simulation are slow."""

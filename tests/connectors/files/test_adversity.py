@@ -158,8 +158,9 @@ async def test_a_state_file_that_is_not_a_database_is_named(tmp_path: Path) -> N
 
 
 def test_a_file_system_mounted_inside_the_tree_takes_files_and_links(tmp_path: Path) -> None:
-    elsewhere = Path("/dev/shm")
-    if not elsewhere.is_dir() or elsewhere.stat().st_dev == tmp_path.stat().st_dev:
+    places = (path for path in (Path("/dev/shm"), Path("/var/tmp")) if path.is_dir())
+    elsewhere = next((path for path in places if path.stat().st_dev != tmp_path.stat().st_dev), None)
+    if elsewhere is None:
         pytest.skip("there is no second file system here")
     incoming = elsewhere / f"pipeline-test-{os.getpid()}"
     incoming.mkdir()
