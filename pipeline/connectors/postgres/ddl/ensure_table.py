@@ -78,7 +78,7 @@ def _check_description(native: Native, schema: StreamSchema) -> None:
 
 
 def _create(connection: Connection, native: Native) -> None:
-    """Create the table; without a default that cannot be created, which is tried again at the end of each Movement."""
+    """Create the table; without a default that cannot be created. It is not tried again (docs/reference/known-gaps.md)."""
     version = connection.info.server_version
     try:
         with connection.transaction():
