@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+from pipeline.log_events import log, write_with_structlog
 
 settings.register_profile("pipeline", deadline=None)
 settings.register_profile("quick", settings.get_profile("pipeline"), max_examples=20)
@@ -51,6 +54,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if SERVERS.intersection(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.server)
     items.sort(key=lambda item: SLOW.index(item.path.parent.name) if item.path.parent.name in SLOW else len(SLOW))
+
+
+@pytest.fixture(autouse=True)
+def _log_events_as_they_come() -> Iterator[None]:
+    """Undo what a command of the test has configured."""
+    yield
+    log.configure(write_with_structlog)
 
 
 @pytest.fixture(autouse=True)

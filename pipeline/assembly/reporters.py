@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import assert_never
 
-import structlog
-
+from pipeline.log_events import log
 from pipeline.ports.reporter import (
     BinaryFileFailed,
     BinaryFileStored,
@@ -46,14 +45,10 @@ class Fanout:
 
 
 class LogReporter:
-    """A Reporter that writes log events with structlog. docs/reference/log-events.md lists them."""
-
-    def __init__(self) -> None:
-        self._log = structlog.stdlib.get_logger()
+    """A Reporter that writes log events. docs/reference/log-events.md lists them."""
 
     def report(self, event: Event) -> None:
         """Log `event`: at level debug if there may be thousands of its kind, as a warning if a person must see it."""
-        log = self._log
         match event:
             case RowsRead() | BytesMoved():
                 pass
@@ -85,7 +80,7 @@ class LogReporter:
 
     def _log_rejected(self, event: RecordRejected) -> None:
         rejection = event.rejection
-        self._log.info(
+        log.info(
             "record_rejected",
             group=event.label,
             file=str(rejection.file),

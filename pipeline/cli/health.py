@@ -9,15 +9,13 @@ from pathlib import Path
 import anyio
 import anyio.abc
 import orjson
-import structlog
 
 from pipeline.assembly.commands.workers import Worker
 from pipeline.domain.errors import ConfigurationError
+from pipeline.log_events import log
 
 HEALTH_SECONDS = 5.0
 """How often the file is written. A worker whose file is three times older than this is not well."""
-
-log = structlog.get_logger()
 
 
 async def write_health(

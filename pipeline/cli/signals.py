@@ -10,15 +10,13 @@ from typing import TypeVar
 
 import anyio
 import anyio.abc
-import structlog
 
 from pipeline.cli import exit_codes
 from pipeline.cli.options import run_async
 from pipeline.cli.output.error_output import InterruptedBySignalError
+from pipeline.log_events import log
 
 Result = TypeVar("Result")
-
-log = structlog.get_logger()
 
 STOPPING = "Stopping when the transactions in progress have ended. The same command carries on. (Again: stop at once.)"
 _SHOW_CURSOR = "\x1b[?25h"

@@ -25,10 +25,10 @@ from multiprocessing.connection import Connection
 from typing import Any, Generic, TypeVar, TypeVarTuple
 
 import anyio
-import structlog
 from anyio.to_thread import run_sync
 
 from pipeline.domain.errors import PipelineError, TransientError
+from pipeline.log_events import log
 
 JOIN_SECONDS = 5.0
 """How long a subprocess may take to end after its channel is closed before it is killed."""
@@ -82,8 +82,6 @@ class LogEvent:
 
 Message = Value | ReplyEnd | LogEvent
 
-_log = structlog.get_logger()
-
 
 class SubprocessGoneError(TransientError):
     """A subprocess ended before it replied."""
@@ -136,7 +134,7 @@ class Subprocess(Generic[S]):
             ) from error
         match message:
             case LogEvent():
-                getattr(_log, message.level)(message.event, **message.values)
+                log.log(message.level, message.event, message.values)
             case ReplyEnd():
                 self._open_replies.popleft().end = message
             case Value():

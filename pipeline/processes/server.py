@@ -5,19 +5,18 @@ from __future__ import annotations
 import asyncio
 import math
 import pickle
-from collections.abc import AsyncGenerator, MutableMapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing, suppress
 from multiprocessing.connection import Connection
 from queue import Queue
 from threading import Thread
-from typing import Any
 
 import anyio
-import structlog
 from anyio.streams.memory import MemoryObjectSendStream
 
 from pipeline.domain.errors import PipelineError
 from pipeline.domain.exception_groups import unwrap_exception_group
+from pipeline.log_events import log
 from pipeline.processes.channel import LogEvent, Message, OpenService, ReplyEnd, Request, Value
 from pipeline.processes.process_setup import configure_runtime
 
@@ -40,7 +39,7 @@ class _Server:
         self._outbox: Queue[bytes | None] = Queue(MESSAGES_AHEAD)
 
     async def run(self, open_service: OpenService[object]) -> None:
-        structlog.configure(processors=[structlog.contextvars.merge_contextvars, self._log])
+        log.configure(self._log)
         inbox, requests = anyio.create_memory_object_stream[bytes](math.inf)
         closed = anyio.Event()
         Thread(target=self._receive, args=(asyncio.get_running_loop(), inbox, closed), daemon=True).start()
@@ -96,8 +95,7 @@ class _Server:
             loop.call_soon_threadsafe(inbox.close)
             loop.call_soon_threadsafe(closed.set)
 
-    def _log(self, _logger: object, level: str, event: MutableMapping[str, Any]) -> str:
-        """Log an event in the parent: the last of structlog's processors."""
-        values = {name: value if isinstance(value, int | float) else str(value) for name, value in event.items()}
-        self._send(LogEvent(level, str(values.pop("event")), values))
-        raise structlog.DropEvent
+    def _log(self, level: str, event: str, values: Mapping[str, object]) -> None:
+        """Log an event in the parent."""
+        plain = {name: value if isinstance(value, int | float) else str(value) for name, value in values.items()}
+        self._send(LogEvent(level, event, plain))

@@ -20,8 +20,8 @@ from tests.cli.app import make_database, process_environment
 
 OF_OTHERS = {"aiobotocore", "botocore", "boto3", "psycopg", "trio", "sqlite3"}
 """What only other places and other backends need."""
-UNUSED = {"rich.live", "tomllib", "importlib.metadata"}
-"""What only a terminal or settings need; the last is what libraries look for plugins with."""
+UNUSED = {"rich", "structlog", "tomllib", "importlib.metadata"}
+"""What only a terminal, log events or settings need; the last is what libraries look for plugins with."""
 HEAVY = {"rich", "msgspec", "orjson", "apsw", "anyio", "structlog", "blake3", "asyncio", "sqlite3"}
 
 

@@ -9,9 +9,9 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import anyio
-import structlog
 
 from pipeline.domain.errors import ConfigurationError, RefusedError
+from pipeline.log_events import bound, log
 
 
 class Calculator:
@@ -45,8 +45,8 @@ class Calculator:
 
     async def log(self) -> None:
         """Log an event."""
-        with structlog.contextvars.bound_contextvars(flow="crm"):
-            structlog.get_logger().warning("disk_full", path=Path("/data"), files=3, ratio=0.5)
+        with bound(flow="crm"):
+            log.warning("disk_full", path=Path("/data"), files=3, ratio=0.5)
 
     async def fail(self) -> None:
         """Fail as no service should."""

@@ -7,21 +7,18 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Protocol, runtime_checkable
 
-import structlog
-
 from pipeline.assembly.reporters import SilentReporter
 from pipeline.assembly.runtime import Runtime, open_runtime, worker_name
 from pipeline.domain.ids import FlowName
 from pipeline.domain.planning.retention import Reason
 from pipeline.engine.maintenance.compaction import Compaction, Compactor
 from pipeline.engine.maintenance.pruning import KEPT_REPORTS, OnObject, Pruner, Pruning
+from pipeline.log_events import log
 from pipeline.ports.object_store import ObjectInfo
 from pipeline.settings import Settings, load_settings
 
 STALE_UPLOAD_SECONDS = 86_400.0
 """An upload in parts that began a day ago and is not complete is a dead process's. It is billed, but not listed."""
-
-log = structlog.get_logger()
 
 
 @runtime_checkable

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 import anyio
-import structlog
 
 from pipeline.assembly.connectors import flow_destination, flow_source
 from pipeline.assembly.reporters import SilentReporter
@@ -25,13 +24,12 @@ from pipeline.engine.movements.work_errors import read_errors
 from pipeline.engine.workers.export_worker import ExportWorker
 from pipeline.engine.workers.import_worker import ImportWorker
 from pipeline.engine.workers.sweep import Sweep
+from pipeline.log_events import log
 from pipeline.ports.reporter import Reporter
 from pipeline.settings import Settings, load_settings
 
 SILENT_SECONDS = 30.0
 """Waiting for a Movement, a person is warned after this long without a sign of a worker."""
-
-log = structlog.get_logger()
 
 
 class Role(StrEnum):

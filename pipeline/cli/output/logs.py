@@ -4,35 +4,50 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import Any
+from collections.abc import Mapping
+from functools import cache, partial
+from typing import TYPE_CHECKING
 
-import structlog
-
+from pipeline.log_events import log
 from pipeline.settings import Settings
+
+if TYPE_CHECKING:
+    import structlog
 
 
 def configure_logs(settings: Settings) -> None:
-    """Configure structlog as the settings say."""
-    as_json = settings.log_format == "json"
+    """Write log events as the settings say."""
+    log.configure(partial(_write, settings.log_format == "json"), settings.log_level)
+    for library in ("botocore", "aiobotocore"):  # they log tracebacks of what is raised, and then reported, as well
+        logging.getLogger(library).setLevel(logging.CRITICAL)
+
+
+def _write(as_json: bool, level: str, event: str, values: Mapping[str, object]) -> None:
+    getattr(_logger(as_json), level)(event, **values)
+
+
+@cache
+def _logger(as_json: bool) -> structlog.typing.WrappedLogger:
+    import structlog
+
     renderer: structlog.typing.Processor = (
         structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
     )
-    structlog.configure(
+    return structlog.wrap_logger(
+        _StandardError(),
         processors=[
-            structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             *([structlog.processors.format_exc_info] if as_json else []),
             renderer,
         ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[settings.log_level.upper()]),
-        logger_factory=_current_standard_error,
-        cache_logger_on_first_use=False,
     )
-    for library in ("botocore", "aiobotocore"):  # they log tracebacks of what is raised, and then reported, as well
-        logging.getLogger(library).setLevel(logging.CRITICAL)
 
 
-def _current_standard_error(*_: Any) -> structlog.PrintLogger:
-    """Return a logger for standard error as it is now: a live display replaces it while it is shown."""
-    return structlog.PrintLogger(sys.stderr)
+class _StandardError:
+    """Prints lines on standard error as it is now: a live display replaces it while it is shown."""
+
+    def write(self, line: str) -> None:
+        print(line, file=sys.stderr, flush=True)
+
+    debug = info = warning = error = write

@@ -15,13 +15,11 @@ from collections.abc import Generator
 from dataclasses import dataclass
 from enum import StrEnum
 
-import structlog
-
 from pipeline.connectors.files.directories import directory, open_directory
 from pipeline.connectors.files.errors import GONE, translate
 from pipeline.connectors.files.names import shown
+from pipeline.log_events import log
 
-_log = structlog.get_logger(__name__)
 _SPECIAL = ((stat.S_ISFIFO, "fifo"), (stat.S_ISSOCK, "socket"), (stat.S_ISBLK, "block device"))
 
 
@@ -100,7 +98,7 @@ def walk(root_fd: int, *, excluded: frozenset[bytes] = frozenset()) -> Generator
                     yield entry
                 elif entry is not None:
                     skipped += 1
-                    _log.warning("special_file_skipped", path=shown(level.prefix + name), kind=entry, skipped=skipped)
+                    log.warning("special_file_skipped", path=shown(level.prefix + name), kind=entry, skipped=skipped)
     finally:
         for level in levels:
             level.close()

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-import structlog
-
 from pipeline.connectors.sql.identifiers import quoted, quoted_list
 from pipeline.domain.constraints import ForeignKey, Index, IndexColumn, TableConstraints, UnsupportedConstraint
 from pipeline.domain.ids import StreamName
-
-_log = structlog.get_logger(__name__)
+from pipeline.log_events import log
 
 EXAMPLE_ROWS = 3
 """How many of the rows that break a foreign key a message names."""
@@ -63,4 +60,4 @@ def broken_reference(count: int, columns: Sequence[str], parent: str, examples: 
 def warn_unsupported(stream: StreamName, constraints: Sequence[UnsupportedConstraint]) -> None:
     """Log the constraints of the source that the destination's table does not have."""
     if constraints:
-        _log.warning("constraints_unsupported", stream=stream, unsupported=[str(one) for one in constraints])
+        log.warning("constraints_unsupported", stream=stream, unsupported=[str(one) for one in constraints])

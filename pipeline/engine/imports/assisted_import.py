@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import anyio
-import structlog
 
 from pipeline.codec.documents.message import GroupCompleted
 from pipeline.domain.errors import PipelineError
@@ -17,9 +16,8 @@ from pipeline.engine.imports.movement_handler import MovementHandler, import_con
 from pipeline.engine.imports.movement_import import MovementImport
 from pipeline.engine.messaging.stopping import run_until_set
 from pipeline.engine.movements.context import EngineContext
+from pipeline.log_events import log
 from pipeline.ports.reporter import EventFileFailed, EventFileImported
-
-log = structlog.get_logger()
 
 
 class AssistedImport:

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 import anyio
-import structlog
 
 from pipeline.codec.documents.failures import Failure
 from pipeline.domain.errors import DefectError, PipelineError, TransientError
@@ -19,13 +18,12 @@ from pipeline.engine.movements.context import EngineContext
 from pipeline.engine.movements.retries import retry
 from pipeline.engine.storage.binaries import BinaryFiles
 from pipeline.engine.storage.event_files import find_damage, open_event_file
+from pipeline.log_events import bound, log
 from pipeline.ports.destination import DestinationSession, FileToLoad, GaveWay, Loaded, LoadOutcome, Mark
 from pipeline.ports.reporter import EventFileFailed, EventFileImported, RecordRejected
 
 LOAD_TRIES = 5
 FIRST_RETRY_SECONDS = 0.2
-
-log = structlog.get_logger()
 
 
 def _log_retry(error: BaseException | None, pause_seconds: float) -> None:
@@ -101,7 +99,7 @@ class LaneRunner:
 
     async def _run_file(self, entry: FileEntry, step: Step, results: list[bool]) -> None:
         try:
-            with structlog.contextvars.bound_contextvars(event_file=str(entry.id)):
+            with bound(event_file=str(entry.id)):
                 results.append(await self._load_or_fail(entry, step))
         finally:
             self._end_file(entry)

@@ -11,7 +11,6 @@ from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import anyio
-import structlog
 
 from pipeline.codec.documents.file_list import encode_file_list
 from pipeline.domain import object_keys
@@ -24,9 +23,8 @@ from pipeline.domain.planning.selection import selected
 from pipeline.engine.maintenance.stream_compaction import StreamCompactor
 from pipeline.engine.movements.context import EngineContext
 from pipeline.engine.movements.lifecycle import cancel_compaction, ensure_not_pruned, ensure_settled, next_movement
+from pipeline.log_events import log
 from pipeline.ports.object_store import PutCondition
-
-log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,6 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 import anyio
-import structlog
 from anyio.to_thread import run_sync
 
 from pipeline.codec.pack import PackEntry
@@ -30,6 +29,7 @@ from pipeline.engine.movements.lifecycle import cancel_compaction, ensure_settle
 from pipeline.engine.storage.event_files import open_event_file
 from pipeline.engine.storage.key_set import KeySet
 from pipeline.engine.storage.packs import list_packs, read_index
+from pipeline.log_events import log
 from pipeline.ports.clock import Clock
 from pipeline.ports.object_store import ObjectInfo, ObjectStore, list_pages
 
@@ -39,8 +39,6 @@ KEPT_REPORTS = timedelta(days=30)
 """Progress and failures of Movements that settled within this time stay."""
 RELEASE_SECONDS = 10.0
 _DIGEST = re.compile(rb"[0-9a-f]{64}")
-
-log = structlog.get_logger()
 
 
 @dataclass(slots=True)

@@ -12,7 +12,6 @@ from typing import Generic, NoReturn, TypeVar
 
 import anyio
 import anyio.abc
-import structlog
 
 from pipeline.codec.documents.message import QueueMessage, decode_message
 from pipeline.domain.errors import DamagedError, PipelineError
@@ -22,14 +21,13 @@ from pipeline.engine.movements.answers import POLL_SECONDS
 from pipeline.engine.movements.context import EngineContext
 from pipeline.engine.movements.retries import backoff_seconds, retry
 from pipeline.engine.movements.work_errors import record_error
+from pipeline.log_events import bound, log
 from pipeline.ports.event_queue import EventQueue, Message
 
 WAIT_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 60.0
 
 M = TypeVar("M", bound=QueueMessage)
-
-log = structlog.get_logger()
 
 
 class Consumer(Generic[M]):
@@ -117,7 +115,7 @@ class Consumer(Generic[M]):
             log.warning("message_rejected", reason=announced)
             await self._queue.reject(message, announced)
             return
-        with structlog.contextvars.bound_contextvars(flow=announced.flow, movement=announced.movement):
+        with bound(flow=announced.flow, movement=announced.movement):
             async with held(self._queue, message, self._context.limits.visibility_seconds):
                 done = await self._handle(announced)
             if done:

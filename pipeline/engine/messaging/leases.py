@@ -6,13 +6,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import anyio
-import structlog
 
 from pipeline.domain.errors import LeaseLostError, RefusedError, TransientError
 from pipeline.domain.exception_groups import unwrap_exception_group
+from pipeline.log_events import log
 from pipeline.ports.event_queue import EventQueue, Message
-
-log = structlog.get_logger()
 
 
 @asynccontextmanager

@@ -7,7 +7,6 @@ from dataclasses import replace
 from math import inf
 
 import anyio
-import structlog
 
 from pipeline.codec.documents.progress import GroupProgress, Progress, encode_progress
 from pipeline.domain import object_keys
@@ -15,6 +14,7 @@ from pipeline.domain.errors import PipelineError, TransientError
 from pipeline.domain.ids import BinaryId, Label
 from pipeline.domain.movement import Movement, Totals
 from pipeline.engine.movements.context import EngineContext
+from pipeline.log_events import log
 from pipeline.ports.object_store import PutCondition
 from pipeline.ports.reporter import (
     BinaryFileFailed,
@@ -30,8 +30,6 @@ from pipeline.ports.reporter import (
 
 MISSED_UPDATES = 3
 """A worker is presumed dead after this many missed progress updates."""
-
-log = structlog.get_logger()
 
 
 class ProgressKeeper:

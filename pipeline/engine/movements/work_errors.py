@@ -7,16 +7,13 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 
-import structlog
-
 from pipeline.codec.documents.message import GroupCompleted, MovementStarted, QueueMessage
 from pipeline.codec.documents.work_error import WorkError, decode_work_error, encode_work_error
 from pipeline.domain import object_keys
 from pipeline.domain.errors import AbsentError, DamagedError, PipelineError
 from pipeline.domain.ids import FlowName
+from pipeline.log_events import log
 from pipeline.ports.object_store import ObjectStore, PutCondition
-
-log = structlog.get_logger()
 
 
 def work_of(message: QueueMessage) -> str:

@@ -11,8 +11,6 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 
-import structlog
-
 from pipeline.domain.comparison.report import Against, Difference, LatestMovement, StreamReport, Verification
 from pipeline.domain.comparison.values import Pairing, pair_columns, why_not_comparable
 from pipeline.domain.errors import ConfigurationError
@@ -23,12 +21,11 @@ from pipeline.engine.movements.flow_store import FlowStore
 from pipeline.engine.verify.scope import FlowHistory, counterpart, read_history, wanted_streams
 from pipeline.engine.verify.stored_snapshot import StoredSnapshot
 from pipeline.engine.verify.stream_comparison import DifferenceSink, OpenRows, StreamComparison
+from pipeline.log_events import log
 from pipeline.ports.clock import Clock
 from pipeline.ports.object_store import ObjectStore
 from pipeline.ports.ranged_source import open_rows_along
 from pipeline.ports.source import Snapshot, Source
-
-log = structlog.get_logger()
 
 NoteDifference = Callable[[StreamName, Difference], None]
 

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from functools import partial
 
 import anyio
-import structlog
 
 from pipeline.codec.documents.message import MovementExported, MovementStarted, encode_message
 from pipeline.domain.errors import LeaseLostError
@@ -20,13 +19,12 @@ from pipeline.engine.messaging.stopping import run_until_set
 from pipeline.engine.movements.context import EngineContext
 from pipeline.engine.movements.lifecycle import claim_movement
 from pipeline.engine.movements.progress import MISSED_UPDATES, ProgressKeeper
+from pipeline.log_events import log
 from pipeline.ports.event_queue import EventQueue
 from pipeline.ports.reporter import MovementBegun
 from pipeline.ports.source import Source
 
 ConnectSource = Callable[[Flow], Source]
-
-log = structlog.get_logger()
 
 
 class ExportWorker:

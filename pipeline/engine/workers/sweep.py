@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import anyio
-import structlog
 
 from pipeline.codec.documents.message import (
     GroupCompleted,
@@ -26,13 +25,12 @@ from pipeline.engine.movements.lifecycle import end_movement
 from pipeline.engine.movements.progress import MISSED_UPDATES
 from pipeline.engine.movements.retries import backoff_seconds
 from pipeline.engine.workers.unsettled import UnsettledMovements
+from pipeline.log_events import log
 from pipeline.ports.event_queue import EventQueue
 
 LONGEST_PAUSE_SECONDS = 600.0
 IDLE_SWEEPS = 12
 """While no Movement is under way, the pause grows to this many times `sweep_seconds`."""
-
-log = structlog.get_logger()
 
 
 @dataclass

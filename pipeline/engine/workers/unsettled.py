@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from math import inf
 
 import anyio
-import structlog
 
 from pipeline.domain import object_keys
 from pipeline.domain.errors import PipelineError, TransientError
@@ -14,11 +13,10 @@ from pipeline.domain.ids import FlowName
 from pipeline.domain.movement import Movement
 from pipeline.engine.movements.context import EngineContext
 from pipeline.engine.movements.derived_flows import sync_with_origin
+from pipeline.log_events import log
 
 FULL_LOOK_SWEEPS = 60
 """All is read after this many times `sweep_seconds`: names of new Flows, and what is known of the others."""
-
-log = structlog.get_logger()
 
 
 class UnsettledMovements:

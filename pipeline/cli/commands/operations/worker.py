@@ -6,13 +6,13 @@ from pathlib import Path
 
 import anyio
 import click
-import structlog
 
 from pipeline.assembly.commands.workers import Role, open_worker
 from pipeline.assembly.reporters import LogReporter
 from pipeline.cli.health import write_health
 from pipeline.cli.options import common_options, prepare, run_async
 from pipeline.cli.signals import set_at_signal
+from pipeline.log_events import bound
 from pipeline.settings import Settings
 
 
@@ -43,10 +43,10 @@ def worker(role: str, health_file: Path | None, flows: tuple[str, ...], home: Pa
 async def _run(role: Role, settings: Settings, health_file: Path | None, flows: tuple[str, ...]) -> None:
     stop = anyio.Event()
     async with open_worker(role, flows=flows, settings=settings, reporter=LogReporter()) as ready:
-        structlog.contextvars.bind_contextvars(worker=ready.name)
-        async with anyio.create_task_group() as group:
-            await group.start(set_at_signal, stop)
-            if health_file is not None:
-                await group.start(write_health, health_file, ready, stop)
-            await ready.run(stop)
-            group.cancel_scope.cancel()
+        with bound(worker=ready.name):
+            async with anyio.create_task_group() as group:
+                await group.start(set_at_signal, stop)
+                if health_file is not None:
+                    await group.start(write_health, health_file, ready, stop)
+                await ready.run(stop)
+                group.cancel_scope.cancel()

@@ -20,7 +20,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from tempfile import TemporaryFile, gettempdir
 
-import structlog
 from anyio import to_thread
 from blake3 import blake3
 
@@ -30,6 +29,7 @@ from pipeline.connectors.files.names import shown
 from pipeline.connectors.files.tree import Entry
 from pipeline.domain.errors import DamagedError, TransientError
 from pipeline.domain.ids import BinaryId
+from pipeline.log_events import log
 from pipeline.ports.source import StoreBinary
 
 ATTEMPTS = 3
@@ -38,8 +38,6 @@ TICK_SECONDS = 0.02
 """A tick of the kernel's clock for file times is 1 to 10 ms; this leaves a margin."""
 COARSE_TICK_SECONDS = 1.0
 """The tick of a file system that keeps times in whole seconds (ext4 with small inodes)."""
-
-_log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,7 +215,7 @@ async def _store_copy(reading: _Reading, store_binary: StoreBinary) -> Content:
 
 
 def _warn_changed(path: bytes) -> None:
-    _log.warning("file_changed_while_read", path=shown(path), attempts=ATTEMPTS)
+    log.warning("file_changed_while_read", path=shown(path), attempts=ATTEMPTS)
 
 
 def _changed(path: bytes) -> TransientError:

@@ -20,7 +20,6 @@ from typing import Any
 
 import anyio
 import apsw
-import structlog
 
 from pipeline.connectors.sqlite.connection import ensure_untouched, location_of, open_reader
 from pipeline.connectors.sqlite.reading.blocks import Row, SqliteRowBlock
@@ -31,6 +30,7 @@ from pipeline.domain.errors import PipelineError, TransientError
 from pipeline.domain.event_file import KeyRange
 from pipeline.domain.keys import Key, order
 from pipeline.domain.schema import StreamSchema
+from pipeline.log_events import log
 from pipeline.ports.ranged_source import KnownRange, UnchangedRows
 from pipeline.processes.channel import Reply, Subprocess, has_spare_processor
 from pipeline.sqlite_access import translated
@@ -39,8 +39,6 @@ LEAST_BYTES = 64 * 1024 * 1024
 """A smaller database is scanned about as fast as a process starts."""
 SENT_PART = 8
 """No row of a block is sent if more than one in this many has changed."""
-
-_log = structlog.get_logger()
 
 Inode = tuple[int, int]
 
@@ -176,7 +174,7 @@ class ScanWorker:
                     yield block
         except PipelineError as error:
             if self.is_usable:
-                _log.warning("scan_worker_failed", source=self._location, reason=str(error))
+                log.warning("scan_worker_failed", source=self._location, reason=str(error))
             self.is_usable = False
 
     def close(self) -> None:
