@@ -30,7 +30,9 @@ async def test_the_tables_of_an_app_are_streams_and_nothing_else_is(place: Place
         "CREATE SCHEMA sales",
         'CREATE SCHEMA "Odd.Schema"',
         "CREATE SCHEMA _pipeline",
-        "CREATE TABLE _pipeline.marks (a int)",
+        "CREATE TABLE _pipeline.marks (flow text, event_file text)",
+        "CREATE TABLE _pipeline.jobs (id int PRIMARY KEY)",
+        "CREATE TABLE _pipeline_jobs (id int PRIMARY KEY)",
         "CREATE TABLE a (id int PRIMARY KEY)",
         "CREATE TABLE sales.a (id int PRIMARY KEY)",
         'CREATE TABLE "sales.a" (id int PRIMARY KEY)',
@@ -44,7 +46,7 @@ async def test_the_tables_of_an_app_are_streams_and_nothing_else_is(place: Place
     )
     read = await read_all(PostgresSource(place.uri))
     odd = '"Odd.Schema"."T ""%s"" \\ {}"'
-    assert list(read) == sorted(['"sales.a"', "@schema", odd, "a", "sales.a", "u"])
+    assert list(read) == sorted(['"sales.a"', "@schema", "_pipeline.jobs", "_pipeline_jobs", odd, "a", "sales.a", "u"])
     assert read[odd].rows == [{"select": 1, "a\"b%%s'": "x", "😀\n": 2}]
     assert [row["$dup"] for row in read["u"].rows] == [0]
 

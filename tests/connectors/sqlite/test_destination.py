@@ -259,11 +259,25 @@ async def test_a_statement_that_does_more_than_create_an_index_is_reported_and_n
     assert rows(path, "SELECT * FROM sqlite_schema") == before
 
 
-@pytest.mark.parametrize("name", ["_pipeline_marks", "_PIPELINE_x", "sqlite_sequence", "SQLITE_x"])
+@pytest.mark.parametrize("name", ["_pipeline_marks", "_PIPELINE_Marks", "sqlite_sequence", "SQLITE_x"])
 async def test_a_stream_cannot_have_the_name_of_a_reserved_table(path: Path, name: str) -> None:
     schema = StreamSchema(StreamName(name), Label(name), ITEM.columns, ITEM.primary_keys)
     with pytest.raises(ConfigurationError, match="reserved"):
         await load(path, file_to_load(schema, [item(1, "x")]))
+
+
+async def test_the_apps_table_with_the_name_of_a_reserved_one_is_named_before_anything_is_written(path: Path) -> None:
+    run(path, "CREATE TABLE _Pipeline_Marks (a)")
+    before = rows(path, "SELECT * FROM sqlite_schema")
+    with pytest.raises(ConfigurationError, match=r"a table _Pipeline_Marks of its own.*rename"):
+        await load(path, items(item(1, "x")))
+    assert rows(path, "SELECT * FROM sqlite_schema") == before
+
+
+async def test_a_stream_may_be_called_like_the_pipelines_tables_in_general(path: Path) -> None:
+    schema = StreamSchema(StreamName("_pipeline_jobs"), Label("_pipeline_jobs"), ITEM.columns, ITEM.primary_keys)
+    await load(path, file_to_load(schema, [item(1, "x")]))
+    assert rows(path, "SELECT id, name FROM _pipeline_jobs") == [(1, "x")]
 
 
 async def test_a_line_that_is_not_json_fails_the_whole_file(path: Path) -> None:

@@ -39,7 +39,8 @@ async def test_the_tables_of_an_app_and_the_shadow_tables_of_virtual_ones_are_st
         "CREATE TABLE b (a INTEGER PRIMARY KEY AUTOINCREMENT)",
         "CREATE TABLE Ä (a)",
         'CREATE TABLE "select ""all""; --" (a)',
-        "CREATE TABLE _pipeline_marks (a)",
+        "CREATE TABLE _pipeline_marks (flow TEXT, event_file TEXT)",
+        "CREATE TABLE _pipeline_streams (an_app, has_it)",
         "CREATE TABLE _Pipeline_x (a)",
         "CREATE VIEW v AS SELECT 1",
         "CREATE VIRTUAL TABLE f USING fts5(a)",
@@ -47,7 +48,7 @@ async def test_the_tables_of_an_app_and_the_shadow_tables_of_virtual_ones_are_st
     )
     shadows = ["f_config", "f_content", "f_data", "f_docsize", "f_idx", "r_node", "r_parent", "r_rowid"]
     found = [schema.stream for schema in await streams(path)]
-    assert found == ["@schema", "b", *shadows, 'select "all"; --', "Ä"]
+    assert found == ["@schema", "_Pipeline_x", "_pipeline_streams", "b", *shadows, 'select "all"; --', "Ä"]
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,6 @@ ByTable = defaultdict[int, list[Row]]
 """Rows by the object id that they belong to; without rows, an empty list."""
 
 OWN_SCHEMA = "_pipeline"
-OWN_PREFIX = "_pipeline_"
 
 
 def fetch(connection: Connection, query: str, oids: Iterable[int] | None = None) -> list[dict[str, Any]]:
@@ -43,10 +42,11 @@ SELECT c.oid, n.nspname AS schema, c.relname AS name, c.relkind = 'p' AS partiti
        has_table_privilege(c.oid, 'SELECT') AND has_schema_privilege(n.oid, 'USAGE') AS readable
 FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
 WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't' AND NOT c.relispartition
-  AND n.nspname NOT IN ('pg_catalog', 'information_schema', '{OWN_SCHEMA}') AND n.nspname NOT LIKE 'pg\\_%'
-  AND NOT starts_with(c.relname, '{OWN_PREFIX}')
+  AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname NOT LIKE 'pg\\_%'
+  AND NOT (n.nspname = '{OWN_SCHEMA}' AND EXISTS (SELECT FROM pg_attribute AS a WHERE a.attrelid = c.oid AND a.attname = 'flow'))
   AND NOT EXISTS (SELECT FROM pg_depend AS d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
 """
+"""All tables of the import ledger have a column `flow`: an app's own tables in a schema of that name do not."""
 
 COLUMNS = """
 SELECT a.attrelid AS "table", a.attnum AS number, a.attname AS name, a.atttypid AS type_oid,

@@ -33,6 +33,7 @@ from pipeline.connectors.sqlite.loading.schema_objects import SchemaObjects
 from pipeline.connectors.sqlite.loading.target import Target
 from pipeline.connectors.sqlite.schema.objects import TECHNOLOGY
 from pipeline.connectors.sqlite.schema.streams import sqlite_native
+from pipeline.connectors.sqlite.schema.tables import ensure_ledger_names
 from pipeline.domain.ids import EventFileId, FlowName, StreamName
 from pipeline.domain.inventory import Fate, InventoryItem
 from pipeline.domain.planning.import_guard import reason_to_give_way
@@ -65,6 +66,8 @@ class SqliteDestination:
         connection = await run_sync(open_destination, self._path, self._busy_timeout_seconds)
         try:
             connection.convert_binding = bind_tagged
+            with translated(self.location):
+                await run_sync(ensure_ledger_names, connection)
             yield SqliteDestinationSession(connection, flow, self.location)
         finally:
             connection.close(True)

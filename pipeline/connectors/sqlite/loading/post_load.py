@@ -11,7 +11,7 @@ from pipeline.connectors.sql.constraints import EXAMPLE_ROWS, broken_reference
 from pipeline.connectors.sql.identifiers import quoted
 from pipeline.connectors.sqlite.schema.indexes import read_foreign_keys
 from pipeline.connectors.sqlite.schema.statements import check_create_index
-from pipeline.connectors.sqlite.schema.tables import create_sql, folded, is_reserved, read_table, sequence_of
+from pipeline.connectors.sqlite.schema.tables import create_sql, folded, read_table, sequence_of, table_names
 from pipeline.domain.errors import ConfigurationError
 from pipeline.domain.ids import StreamName
 from pipeline.ports.destination import Violation
@@ -68,7 +68,7 @@ def foreign_key_violations(connection: apsw.Connection, streams: Sequence[Stream
         "pragma_foreign_key_list(child.name, 'main') AS keys WHERE child.schema = 'main' AND child.type = 'table'"
     ).fetchall()
     tables = {str(child) for child, parent in references if touched & {folded(str(child)), folded(str(parent))}}
-    for table in sorted(name for name in tables if not is_reserved(name)):
+    for table in sorted(tables.intersection(table_names(connection))):
         try:
             yield from _violations_of(connection, table)
         except apsw.SQLError as error:

@@ -120,9 +120,9 @@ class ManagedTables:
 
     def _replace(self, managed: ManagedTable) -> None:
         """Rename, create, copy, drop. Legacy renaming does not change what refers to the table by its name."""
-        name = quoted(managed.name)
+        name, former_name = quoted(managed.name), quoted(self._free_name())
         before = read_table(self._connection, managed.name)
-        self._connection.execute(f"ALTER TABLE main.{name} RENAME TO {_FORMER}").fetchall()
+        self._connection.execute(f"ALTER TABLE main.{name} RENAME TO {former_name}").fetchall()
         self._connection.execute(managed.wanted).fetchall()
         after = read_table(self._connection, managed.name)
         former = {folded(column.name) for column in before.data_columns}
@@ -133,11 +133,17 @@ class ManagedTables:
             chosen.append(before.rowid)
         if columns:
             self._connection.execute(
-                f"INSERT OR ABORT INTO main.{name}({', '.join(into)}) SELECT {', '.join(chosen)} FROM main.{_FORMER}"
+                f"INSERT OR ABORT INTO main.{name}({', '.join(into)}) SELECT {', '.join(chosen)} FROM main.{former_name}"
             ).fetchall()
-        self._connection.execute(f"DROP TABLE main.{_FORMER}").fetchall()
+        self._connection.execute(f"DROP TABLE main.{former_name}").fetchall()
         sql = create_sql(self._connection, managed.name) or ""
         self._write(replace(managed, sql=sql, made_from=managed.wanted))
+
+    def _free_name(self) -> str:
+        name = _FORMER
+        while self._connection.execute("SELECT 1 FROM sqlite_schema WHERE name = ? COLLATE NOCASE", (name,)).fetchall():
+            name += "_"
+        return name
 
     def _foreign_object(self, managed: ManagedTable) -> str | None:
         """Return a trigger on the table, or an index that the source does not have: it would be lost with the table."""

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 import apsw
 
 from pipeline.connectors.sql.schema_objects import SchemaObject
-from pipeline.connectors.sqlite.schema.tables import is_reserved
 
 TECHNOLOGY = "sqlite"
 NUMBERS = ("user_version", "application_id")
@@ -35,7 +34,6 @@ def _objects(connection: apsw.Connection) -> Iterator[SchemaObject]:
     )
     for row in rows.fetchall():
         kind, name, sql = map(str, row)
-        if not is_reserved(name):
-            yield SchemaObject(kind, name, _RANKS[kind], (sql,))
+        yield SchemaObject(kind, name, _RANKS[kind], (sql,))
     if connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'sqlite_stat1'").fetchall():
         yield SchemaObject("statistics", "sqlite_stat1", 4, (), reason="run ANALYZE at the destination")

@@ -6,7 +6,16 @@ from dataclasses import dataclass
 
 import apsw
 
-OWN_PREFIX = "_pipeline_"
+from pipeline.domain.errors import ConfigurationError
+
+_OWN_TABLES = {
+    b"_pipeline_marks": "event_file",
+    b"_pipeline_rejected": "event_file",
+    b"_pipeline_streams": "schema",
+    b"_pipeline_tables": "made_from",
+    b"_pipeline_objects": "wanted",
+}
+"""The tables of the import ledger, each with a column by which it is told from an app's table of that name."""
 ROWID_ALIASES = ("rowid", "_rowid_", "oid")
 _GENERATED = (2, 3)
 
@@ -74,9 +83,9 @@ def table_names(connection: apsw.Connection) -> list[str]:
     """Return the names of the tables that hold rows, sorted: ordinary and shadow tables, but not SQLite's or our own."""
     rows = connection.execute(
         "SELECT name FROM pragma_table_list WHERE schema = 'main' AND type IN ('table', 'shadow')"
-    )
+    ).fetchall()
     names = [str(name) for (name,) in rows]
-    return sorted(name for name in names if not is_reserved(name))
+    return sorted(name for name in names if not (folded(name).startswith(b"sqlite_") or is_own(connection, name)))
 
 
 def folded(name: str) -> bytes:
@@ -85,8 +94,26 @@ def folded(name: str) -> bytes:
 
 
 def is_reserved(name: str) -> bool:
-    """Whether a table of this name is SQLite's or the pipeline's own, and never an app's."""
-    return folded(name).startswith((b"sqlite_", OWN_PREFIX.encode()))
+    """Whether the name is one of SQLite's tables or of the import ledger's, so that no stream can have it."""
+    return folded(name).startswith(b"sqlite_") or folded(name) in _OWN_TABLES
+
+
+def is_own(connection: apsw.Connection, table: str) -> bool:
+    """Whether an existing table belongs to the import ledger."""
+    mark = _OWN_TABLES.get(folded(table))
+    return mark is not None and bool(
+        connection.execute("SELECT 1 FROM pragma_table_info(?, 'main') WHERE name = ?", (table, mark)).fetchall()
+    )
+
+
+def ensure_ledger_names(connection: apsw.Connection) -> None:
+    """ConfigurationError when the app has a table with the name of one of the import ledger's."""
+    for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type IN ('table', 'view')").fetchall():
+        if folded(str(name)) in _OWN_TABLES and not is_own(connection, str(name)):
+            raise ConfigurationError(
+                f"The destination has a table {name} of its own, and the pipeline keeps its import ledger under this name; "
+                "rename that table"
+            )
 
 
 def read_table(connection: apsw.Connection, name: str) -> Table:
