@@ -13,6 +13,7 @@ NOTICE_KINDS = frozenset(
     {
         "comment",
         "extended attribute",
+        "file flag",
         "grant",
         "owner",
         "publication",
@@ -27,9 +28,10 @@ NOTICE_KINDS = frozenset(
 
 GAP_KINDS = frozenset(
     {
-        "aggregate", "cast", "collation", "constraint", "default", "device", "domain", "event trigger", "extension", "fifo",
-        "file", "foreign table", "function", "generated column", "index", "large object", "materialized view", "operator",
-        "operator class", "policy", "procedure", "row security", "rule", "schema", "sequence", "socket", "table",
+        "access control list", "aggregate", "capability", "cast", "collation", "constraint", "default", "device",
+        "domain", "event trigger", "extension", "fifo", "file", "foreign table", "function", "generated column",
+        "index", "large object", "materialized view", "operator", "operator class", "policy", "procedure",
+        "row security", "rule", "schema", "sequence", "set-gid bit", "set-uid bit", "socket", "table",
         "text search configuration", "text search dictionary", "trigger", "type", "view", "virtual table",
     }
 )  # fmt: skip

@@ -15,7 +15,10 @@ COLUMNS = (
     Column("mtime_ns", "integer", nullable=False),
     Column("digest", "binary"),  # the type says that the value is the id of a Binary File, the file's content
     Column("target", "text"),
+    Column("attributes", "json"),
 )
+HASHED_COLUMNS = COLUMNS[:-1]
+"""The columns that a row's hash names. Attributes came later: the hashes of rows that have none are as before."""
 _REQUIRED = frozenset({"path", "kind", "mode", "mtime_ns", "digest", "target"})
 
 

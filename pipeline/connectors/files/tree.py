@@ -11,16 +11,18 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from pipeline.connectors.files.attributes import Items
 from pipeline.connectors.files.directories import directory, open_directory
 from pipeline.connectors.files.errors import GONE, translate
 from pipeline.connectors.files.names import shown
+from pipeline.domain.inventory import Fate, InventoryItem
 from pipeline.log_events import log
 
-_SPECIAL = ((stat.S_ISFIFO, "fifo"), (stat.S_ISSOCK, "socket"), (stat.S_ISBLK, "block device"))
+_SPECIAL = ((stat.S_ISFIFO, "fifo"), (stat.S_ISSOCK, "socket"))
 
 
 class Kind(StrEnum):
@@ -71,15 +73,35 @@ class _Level:
         return name in self._directories
 
 
-def walk(root_fd: int, *, excluded: frozenset[bytes] = frozenset()) -> Generator[Entry, None, None]:
+class Omitted:
+    """What a walk found and an entry does not tell: special files, names that share a file, mount points left out."""
+
+    def __init__(self) -> None:
+        why_special = "it is no file with a content: create it at the destination, or let its program create it"
+        self._special = {kind: Items(kind, Fate.NOT_MOVED, why_special) for kind in ("device", "fifo", "socket")}
+        self._links = Items("hard link", Fate.OTHER_FORM, "each name is a file of its own at the destination")
+
+    def add_special(self, path: bytes, kind: str) -> None:
+        """Note a special file."""
+        self._special[kind].add(shown(path))
+        log.warning("special_file_skipped", path=shown(path), kind=kind, skipped=sum(map(len, self._special.values())))
+
+    def add_link(self, path: bytes) -> None:
+        """Note a name of a file that has others."""
+        self._links.add(shown(path))
+
+    def items(self) -> Sequence[InventoryItem]:
+        """Return all as items of an inventory."""
+        return [item for items in (*self._special.values(), self._links) for item in items.all()]
+
+
+def walk(root_fd: int, omitted: Omitted, *, excluded: frozenset[bytes] = frozenset()) -> Generator[Entry, None, None]:
     """Yield every file, directory and symbolic link below the root, in the order of `keys.order` of their paths.
 
-    `excluded` are paths to skip with everything below them. An entry that vanishes before its turn is left out. A
-    socket, fifo or device is skipped, with the log event `special_file_skipped`. RefusedError names an entry that may
-    not be read.
+    `excluded` are paths to skip with everything below them. An entry that vanishes before its turn is left out.
+    `omitted` notes what is left out. RefusedError names an entry that may not be read.
     """
     levels = [_Level(root_fd, b"", excluded)]
-    skipped = 0
     try:
         while levels:
             level = levels[-1]
@@ -95,10 +117,11 @@ def walk(root_fd: int, *, excluded: frozenset[bytes] = frozenset()) -> Generator
                 if not isinstance(entry, Entry) or entry.kind is not Kind.DIRECTORY:
                     level.skip_below(name)
                 if isinstance(entry, Entry):
+                    if entry.kind is Kind.FILE and entry.status.st_nlink > 1:
+                        omitted.add_link(entry.path)
                     yield entry
                 elif entry is not None:
-                    skipped += 1
-                    log.warning("special_file_skipped", path=shown(level.prefix + name), kind=entry, skipped=skipped)
+                    omitted.add_special(level.prefix + name, entry)
     finally:
         for level in levels:
             level.close()

@@ -19,6 +19,7 @@ from pipeline.connectors.files.schema import DEFAULT_STREAM, files_schema
 from pipeline.domain.errors import DamagedError
 from pipeline.domain.event_file import Encoding, FileEntry, Header
 from pipeline.domain.ids import BinaryId, EventFileId, FlowName, Label, ObjectKey, Phase
+from pipeline.domain.inventory import InventoryItem
 from pipeline.domain.keys import Key, order
 from pipeline.ports.destination import FileToLoad, Loaded, Rejection, Violation
 from pipeline.ports.object_store import OpenBody
@@ -105,6 +106,7 @@ class TreeFlow:
         self._hashes: dict[Key, bytes] = {}
         self.rejections: list[Rejection] = []
         self.violations: list[Violation] = []
+        self.inventory: list[InventoryItem] = []
 
     async def move(self) -> int:
         """One Movement; returns how many records it had."""
@@ -114,7 +116,12 @@ class TreeFlow:
             await self._load(session, lines)
             self.rejections = list(await session.retry_rejected())
             self.violations = list(await session.finish([DEFAULT_STREAM]))
+            self.inventory += await session.ensure_objects(rows_changed=bool(lines))
         return len(lines)
+
+    def items(self) -> list[tuple[str, str, str]]:
+        """Kind, name and fate of each item of the inventory of the last Movement."""
+        return [(item.kind, item.name, item.fate.value) for item in self.inventory]
 
     async def _load(self, session: FilesSession, lines: Sequence[bytes]) -> None:
         after: list[EventFileId] = []
@@ -137,6 +144,7 @@ class TreeFlow:
                     new = (await block.upserts(changed, self.binaries.store)).splitlines(keepends=True)
                     lines |= zip([keys[position] for position in changed], new, strict=True)
                     seen |= zip(keys, hashes, strict=True)
+            self.inventory = list(await snapshot.omissions())
         for key in self._hashes.keys() - seen.keys():
             lines[key] = orjson.dumps({"delete": {"path": to_json(key[0])}}) + b"\n"
         self._hashes = seen

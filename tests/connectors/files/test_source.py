@@ -27,7 +27,7 @@ async def hashes(source: FilesSource) -> list[bytes]:
 async def test_a_row_describes_a_file(tmp_path: Path) -> None:
     file = tmp_path / "f"
     file.write_bytes(b"content")
-    file.chmod(0o4751)
+    file.chmod(0o1751)
     os.utime(file, ns=(0, -5))
     binaries = MemoryBinaries()
     assert await rows_of(FilesSource(tmp_path), binaries) == [
@@ -35,10 +35,11 @@ async def test_a_row_describes_a_file(tmp_path: Path) -> None:
             "path": "f",
             "kind": "file",
             "size": 7,
-            "mode": 0o4751,
+            "mode": 0o1751,
             "mtime_ns": -5,
             "digest": binaries.add(b"content"),
             "target": None,
+            "attributes": None,
         }
     ]
 

@@ -99,13 +99,14 @@ class DeferredWork:
         match upsert.kind:
             case Kind.DIRECTORY:
                 self._tree.make_directory(upsert)
-                self._state.add_directories(stream, [final_status(upsert)], replace=True)
+                self._state.add_directories(stream, [self.final_status(upsert)], replace=True)
             case Kind.SYMLINK:
                 self._tree.make_link(upsert, staged)
             case Kind.FILE if self._tree.staging.has(staged):
                 self._tree.install(upsert, staged)
             case Kind.FILE if not self._tree.holds(upsert):
                 raise InvalidRecordError(record.reason, record.column)
+        self._state.add_not_moved(stream, [(upsert.path, *found) for found in self._tree.not_moved(upsert)])
 
     def drop_pending(self, stream: StreamName, keys: Iterable[str]) -> None:
         """Drop the pending records with these keys, and their contents: later records with the keys are applied."""
@@ -119,10 +120,9 @@ class DeferredWork:
             self._tree.set_directory(status.path, status.mode, status.mtime_ns)
         self._state.drop_directories(stream, [status.path for status in statuses])
 
-
-def final_status(upsert: Upsert) -> DirectoryStatus:
-    """Return the status that a directory gets when its stream is finished."""
-    return DirectoryStatus(upsert.path, upsert.mode, upsert.mtime_ns)
+    def final_status(self, upsert: Upsert) -> DirectoryStatus:
+        """Return the status that a directory, which exists, gets when its stream is finished."""
+        return DirectoryStatus(upsert.path, self._tree.kept_mode(upsert), upsert.mtime_ns)
 
 
 def _from_outside(path: bytes) -> Iterable[bytes]:

@@ -31,6 +31,7 @@ from pipeline.connectors.files.names import METADATA_NAME, location_of, shown
 from pipeline.connectors.files.schema import check_schema
 from pipeline.domain.errors import ConfigurationError, RefusedError, TransientError
 from pipeline.domain.ids import EventFileId, FlowName, StreamName
+from pipeline.domain.inventory import InventoryItem
 from pipeline.ports.destination import FileToLoad, GaveWay, Loaded, LoadOutcome, Mark, Rejection, Violation
 
 _STAGING = METADATA_NAME + b"/incoming"
@@ -145,6 +146,10 @@ class FilesSession:
             self._deferred.set_directories(stream)
         self._tree.sync()
         return violations
+
+    async def ensure_objects(self, *, rows_changed: bool) -> Sequence[InventoryItem]:
+        """Return what the copies of entries lack: set-uid bits, access control lists, capabilities and others."""
+        return await to_thread.run_sync(self._state.not_moved)
 
 
 def _open_or_create(root: Path) -> int:

@@ -21,7 +21,7 @@ from anyio import to_thread
 from pipeline.codec.values import key_text
 from pipeline.connectors.files.concurrency import for_each
 from pipeline.connectors.files.errors import translated
-from pipeline.connectors.files.loading.deferred import DeferredWork, final_status
+from pipeline.connectors.files.loading.deferred import DeferredWork
 from pipeline.connectors.files.loading.records import (
     InvalidRecordError,
     PendingRecord,
@@ -54,6 +54,7 @@ class FileLoad:
         self._prefix = prefix
         self._plan = Plan()
         self._pending: list[PendingRecord] = []
+        self._not_moved: list[tuple[bytes, str, str]] = []
         self._binaries = 0
 
     async def apply(self) -> tuple[Mark, tuple[Rejection, ...]]:
@@ -93,19 +94,20 @@ class FileLoad:
         self._state.add_removals(self._stream, removals)
         self._state.drop_directories(self._stream, plan.deletes.keys() - removals)
         self._state.drop_removals(self._stream, plan.upserts)
+        self._state.drop_not_moved(self._stream, chain(plan.upserts, plan.deletes))
 
     def _place_plain(self, batch: Sequence[Upsert]) -> None:
         """Place the directories and links of a batch."""
         directories: list[DirectoryStatus] = []
         for upsert in batch:
             if upsert.kind is Kind.DIRECTORY and self._try(upsert, self._tree.make_directory):
-                directories.append(final_status(upsert))
+                directories.append(self._deferred.final_status(upsert))
             elif upsert.kind is Kind.SYMLINK:
                 self._try(upsert, lambda upsert: self._tree.make_link(upsert, f"{self._prefix}-link"))
         self._state.add_directories(self._stream, directories, replace=True)
 
     async def _place_file(self, upsert: Upsert) -> None:
-        if upsert.digest is None or await to_thread.run_sync(self._tree.holds, upsert):
+        if upsert.digest is None or await to_thread.run_sync(self._try_held, upsert):
             return
         staged = f"{self._prefix}-{uuid.uuid4().hex}"
         try:
@@ -114,6 +116,9 @@ class FileLoad:
             self._binaries += installed  # not in one line with the await: other tasks count meanwhile
         finally:
             self._tree.staging.discard(staged)
+
+    def _try_held(self, upsert: Upsert) -> bool:
+        return self._tree.holds(upsert) and self._try(upsert, lambda upsert: None)
 
     async def _stage(self, staged: str, digest: BinaryId) -> bytes:
         """Write a content except its last part, which is returned: most files have no other."""
@@ -142,6 +147,7 @@ class FileLoad:
                 self._tree.staging.keep(staged, self._deferred.staged_name(self._stream, key))
             self._pending.append(PendingRecord(key, upsert.line, str(error), "path", upsert.raw, error.waits))
         else:
+            self._not_moved += [(upsert.path, *found) for found in self._tree.not_moved(upsert)]
             return True
         return False
 
@@ -153,6 +159,7 @@ class FileLoad:
         keys = chain(paths, plan.invalid_deletes)
         self._deferred.drop_pending(self._stream, (key for key in keys if key not in pending))
         self._state.add_pending(self._file.entry.id, self._pending)
+        self._state.add_not_moved(self._stream, self._not_moved)
         self._deferred.remove_emptied(self._stream)
         self._deferred.retry_pending(self._stream, only_waiting=True)
         self._tree.sync()

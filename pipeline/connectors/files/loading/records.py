@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from io import BytesIO
 
 from pipeline.codec.values import from_json, key_text, parse_line, shorten
+from pipeline.connectors.files.attributes import NONE, Attributes
 from pipeline.connectors.files.names import MAX_PATH_BYTES, MAX_PATH_SEGMENTS, METADATA_NAME, shown, to_bytes
 from pipeline.connectors.files.tree import Kind
 from pipeline.domain.errors import DamagedError
@@ -35,6 +36,7 @@ class Upsert:
     size: int | None
     digest: BinaryId | None
     target: bytes | None
+    attributes: Attributes
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +181,7 @@ def _upsert(values: dict[str, object], path: bytes, raw: bytes, line: int) -> Up
         size=None if values.get("size") is None else _integer(values, "size"),
         digest=_digest(values) if kind is Kind.FILE else None,
         target=_target(values) if kind is Kind.SYMLINK else None,
+        attributes=_attributes(values),
     )
 
 
@@ -201,6 +204,14 @@ def _digest(values: dict[str, object]) -> BinaryId:
         return parse_binary_id(_text(values, "digest"))
     except ValueError as error:
         raise InvalidRecordError(str(error), "digest") from error
+
+
+def _attributes(values: dict[str, object]) -> Attributes:
+    value = values.get("attributes")
+    try:
+        return NONE if value is None else Attributes.from_json(_text(values, "attributes"))
+    except ValueError as error:
+        raise InvalidRecordError(f"{shorten(value)} are not the attributes of an entry", "attributes") from error
 
 
 def _target(values: dict[str, object]) -> bytes:

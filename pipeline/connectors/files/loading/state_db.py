@@ -1,8 +1,9 @@
 """The state of imports into a tree, in one SQLite file in its metadata directory: `.pipeline-import/state.db`.
 
 `marks` are the imported Event Files, `set_aside` the pending records, `removals` the directories to remove once they are
-empty. `directories` has the permissions and times that directories get when everything below them is in place; those of
-an existing directory are stored before the pipeline changes it, so that a crash in between does not lose them.
+empty, `not_moved` what the copies of entries lack. `directories` has the permissions and times that directories get when
+everything below them is in place; those of an existing directory are stored before the pipeline changes it, so that a
+crash in between does not lose them.
 
 It has a rollback journal, not a write-ahead log: that works on network file systems too, and commits are few.
 """
@@ -17,9 +18,12 @@ from pathlib import Path
 
 import apsw
 
+from pipeline.connectors.files.attributes import REASONS, Items
 from pipeline.connectors.files.loading.records import PendingRecord
+from pipeline.connectors.files.names import shown
 from pipeline.domain.errors import DamagedError, RefusedError
 from pipeline.domain.ids import EventFileId, FlowName, StreamName, encode_name
+from pipeline.domain.inventory import Fate, InventoryItem
 from pipeline.domain.planning.import_guard import reason_to_give_way
 from pipeline.ports.destination import Mark
 from pipeline.sqlite_access import Meanings, translated, uri_of
@@ -49,6 +53,9 @@ CREATE TABLE IF NOT EXISTS directories (
 CREATE TABLE IF NOT EXISTS removals (
   flow TEXT NOT NULL, stream TEXT NOT NULL, path BLOB NOT NULL,
   PRIMARY KEY (flow, stream, path)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS not_moved (
+  flow TEXT NOT NULL, stream TEXT NOT NULL, path BLOB NOT NULL, kind TEXT NOT NULL, name TEXT NOT NULL,
+  PRIMARY KEY (flow, stream, path, kind, name)) WITHOUT ROWID;
 """
 
 
@@ -213,6 +220,25 @@ class StateDb:
     def drop_removals(self, stream: StreamName, paths: Iterable[bytes]) -> None:
         """Drop the removal of these directories."""
         self._write("DELETE FROM removals WHERE flow = ? AND stream = ? AND path = ?", stream, ((p,) for p in paths))
+
+    def add_not_moved(self, stream: StreamName, found: Iterable[tuple[bytes, str, str]]) -> None:
+        """Store what copies lack: path, kind, and name within the kind."""
+        self._write("INSERT OR IGNORE INTO not_moved VALUES (?, ?, ?, ?, ?)", stream, found)
+
+    def drop_not_moved(self, stream: StreamName, paths: Iterable[bytes]) -> None:
+        """Drop what the copies at these paths lack."""
+        self._write("DELETE FROM not_moved WHERE flow = ? AND stream = ? AND path = ?", stream, ((p,) for p in paths))
+
+    def not_moved(self) -> Sequence[InventoryItem]:
+        """Return what the copies of all entries of the Flow lack."""
+        found: dict[str, Items] = {}
+        with self._transaction() as connection:
+            for path, kind, name in connection.execute(
+                "SELECT path, kind, name FROM not_moved WHERE flow = ? ORDER BY path", (self._flow,)
+            ):
+                items = found.setdefault(str(kind), Items(str(kind), Fate.NOT_MOVED, REASONS[str(kind)]))
+                items.add(f"{shown(bytes(path))}{f' ({name})' if name else ''}")
+        return [item for kind in sorted(found) for item in found[kind].all()]
 
     def _write(self, statement: str, stream: StreamName, rows: Iterable[tuple[apsw.SQLiteValue, ...]]) -> None:
         """Run a statement for each row, whose values follow the Flow and the stream."""

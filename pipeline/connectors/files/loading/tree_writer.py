@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 
 from blake3 import blake3
 
+from pipeline.connectors.files.attributes import SET_ID, kept_mode, lost_bits
 from pipeline.connectors.files.directories import closing_fd, directory, open_child, open_file
 from pipeline.connectors.files.errors import GONE, INVALID_NAMES, translate
 from pipeline.connectors.files.loading.records import InvalidRecordError, Upsert
@@ -101,6 +102,20 @@ class TreeWriter:
                 os.utime(name, ns=(mtime_ns, mtime_ns), dir_fd=parent_fd, follow_symlinks=False)
             os.chmod(name, mode, dir_fd=parent_fd)
 
+    def not_moved(self, record: Upsert) -> Iterator[tuple[str, str]]:
+        """Yield the kind and name of all that the placed entry of a record lacks."""
+        if record.mode & SET_ID:
+            yield from lost_bits(record.mode, self.kept_mode(record))
+        yield from record.attributes.not_moved()
+
+    def kept_mode(self, record: Upsert) -> int:
+        """Return the permission bits of the placed entry of a record."""
+        if not record.mode & SET_ID:
+            return record.mode
+        parent, _, name = record.path.rpartition(b"/")
+        with self._step(record.path), directory(self._root_fd, parent) as parent_fd:
+            return kept_mode(record.mode, record.attributes, os.stat(name, dir_fd=parent_fd, follow_symlinks=False))
+
     def remove(self, path: bytes) -> None:
         """Remove the entry at `path`, if it exists and no link leads to it. BlockedPathError for a non-empty directory."""
         parent, _, name = path.rpartition(b"/")
@@ -153,7 +168,7 @@ class TreeWriter:
                         return False
                 if _digest(fd) != record.digest:
                     return False
-                os.fchmod(fd, record.mode)
+                os.fchmod(fd, kept_mode(record.mode, record.attributes, status))
         except (BlockedPathError, InvalidRecordError, RefusedError):
             return False  # writing the file is right then, and reports the error if it persists
         return True
@@ -269,7 +284,8 @@ def _status(fd: int, name: bytes) -> os.stat_result | None:
 
 def _set_status(fd: int, name: bytes, record: Upsert) -> None:
     if record.kind is Kind.FILE:
-        os.chmod(name, record.mode, dir_fd=fd)
+        status = os.stat(name, dir_fd=fd, follow_symlinks=False)
+        os.chmod(name, kept_mode(record.mode, record.attributes, status), dir_fd=fd)
     os.utime(name, ns=(record.mtime_ns, record.mtime_ns), dir_fd=fd, follow_symlinks=False)
 
 

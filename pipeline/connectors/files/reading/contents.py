@@ -23,6 +23,7 @@ from tempfile import TemporaryFile, gettempdir
 from anyio import to_thread
 from blake3 import blake3
 
+from pipeline.connectors.files.attributes import Attributes, read_attributes
 from pipeline.connectors.files.directories import open_file
 from pipeline.connectors.files.errors import GONE, translate, translated
 from pipeline.connectors.files.names import shown
@@ -42,11 +43,13 @@ COARSE_TICK_SECONDS = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """A stored content, and the status of the file to which it belongs."""
+    """A stored content, and what else belongs to it: the file's status, attributes, and permission bits for a copy."""
 
     binary: BinaryId
     size: int
     status: os.stat_result
+    attributes: Attributes
+    mode: int
 
 
 async def store_content(root_fd: int, entry: Entry, store_binary: StoreBinary) -> Content:
@@ -63,8 +66,8 @@ async def store_content(root_fd: int, entry: Entry, store_binary: StoreBinary) -
         reading.close()
 
 
-async def digest_content(root_fd: int, entry: Entry) -> str | None:
-    """Return the BLAKE3 digest of the file's current content, or None when the file is gone."""
+async def digest_content(root_fd: int, entry: Entry) -> tuple[str, int] | None:
+    """Return the BLAKE3 digest of the file's current content and the permission bits for a copy, None if it is gone."""
     digest = blake3()
     try:
         reading = await to_thread.run_sync(_Reading.begin, root_fd, entry)
@@ -76,7 +79,7 @@ async def digest_content(root_fd: int, entry: Entry) -> str | None:
                 await to_thread.run_sync(digest.update, piece)
     finally:
         reading.close()
-    return digest.hexdigest()
+    return digest.hexdigest(), reading.mode
 
 
 def settle(status: os.stat_result) -> None:
@@ -97,9 +100,13 @@ class _Reading:
     def __init__(self, fd: int, path: bytes) -> None:
         self._fd = fd
         self.path = path
-        self.before = os.fstat(fd)
         self.read_bytes = 0
         self.data: bytes | None = None
+        self._examine()
+
+    def _examine(self) -> None:
+        self.before = os.fstat(self._fd)
+        self.mode, self.attributes = read_attributes(self._fd, self.before)
 
     @classmethod
     def begin(cls, root_fd: int, entry: Entry) -> _Reading:
@@ -137,7 +144,11 @@ class _Reading:
     def restart(self) -> None:
         """Take the status again, once the last change of the file is old enough."""
         settle(os.fstat(self._fd))
-        self.before = os.fstat(self._fd)
+        self._examine()
+
+    def content(self, binary: BinaryId, size: int) -> Content:
+        """Return the content that was read, stored as `binary`."""
+        return Content(binary, size, self.before, self.attributes, self.mode)
 
     def is_steady(self) -> bool:
         """Whether the file has at most grown since its status was taken."""
@@ -181,7 +192,7 @@ async def _store_small(reading: _Reading, data: bytes, store_binary: StoreBinary
         if data:
             yield data
 
-    return Content(await store_binary(open_body), len(data), reading.before)
+    return reading.content(await store_binary(open_body), len(data))
 
 
 async def _store_large(reading: _Reading, store_binary: StoreBinary) -> Content:
@@ -194,7 +205,7 @@ async def _store_large(reading: _Reading, store_binary: StoreBinary) -> Content:
                 raise
         else:
             if await to_thread.run_sync(reading.is_steady):
-                return Content(binary, reading.read_bytes, reading.before)
+                return reading.content(binary, reading.read_bytes)
         await to_thread.run_sync(reading.restart)
     _warn_changed(reading.path)
     return await _store_copy(reading, store_binary)
@@ -211,7 +222,7 @@ async def _store_copy(reading: _Reading, store_binary: StoreBinary) -> Content:
         async def open_body() -> AsyncIterator[AsyncIterator[bytes]]:
             yield _pieces(lambda position: os.pread(copy.fileno(), PIECE_BYTES, position))
 
-        return Content(await store_binary(open_body), size, reading.before)
+        return reading.content(await store_binary(open_body), size)
 
 
 def _warn_changed(path: bytes) -> None:

@@ -1,7 +1,7 @@
 """A directory tree as a source: one stream, one row an entry, contents as Binary Files.
 
 A row holds the path, the kind, permission bits, the modification time, the size and digest of a file, the text of a
-link. It does not hold owners and groups, access times, extended attributes, holes, or hard links.
+link. It names what a copy will lack (`attributes.py`). It does not hold owners and groups, access times, or hard links.
 
 A tree has no transactions. The snapshot is each entry at the moment its turn came; an entry that appears, vanishes or
 changes meanwhile is correct in the next Movement.
@@ -21,22 +21,26 @@ from anyio import to_thread
 from xxhash import xxh3_64_digest, xxh3_128_digest
 
 from pipeline.codec.values import to_json
+from pipeline.connectors.files.attributes import NONE, SET_ID, Attributes, read_attributes
 from pipeline.connectors.files.concurrency import for_each
-from pipeline.connectors.files.directories import closing_fd, open_root
-from pipeline.connectors.files.errors import translate
+from pipeline.connectors.files.directories import closing_fd, directory, open_root
+from pipeline.connectors.files.errors import GONE, translate
 from pipeline.connectors.files.names import METADATA_NAME, from_bytes, location_of, shown
 from pipeline.connectors.files.reading.contents import digest_content, store_content
-from pipeline.connectors.files.schema import COLUMNS, DEFAULT_STREAM, files_schema
-from pipeline.connectors.files.tree import Entry, Kind, walk
+from pipeline.connectors.files.schema import DEFAULT_STREAM, HASHED_COLUMNS, files_schema
+from pipeline.connectors.files.tree import Entry, Kind, Omitted, walk
 from pipeline.domain.errors import ConfigurationError, DefectError, RefusedError
 from pipeline.domain.ids import StreamName
+from pipeline.domain.inventory import InventoryItem
 from pipeline.domain.keys import Key
 from pipeline.domain.schema import StreamSchema
 from pipeline.ports.source import StoreBinary
 
 BLOCK_ENTRIES = 500
 CONTENTS_AT_ONCE = 4
-_NAMES = ",".join(column.name for column in COLUMNS).encode()
+_NAMES = ",".join(column.name for column in HASHED_COLUMNS).encode()
+_Checked = Mapping[bytes, tuple[str, int]]
+"""The digest of each file and directory, which has none, and the permission bits for a copy."""
 
 
 class FilesSource:
@@ -80,6 +84,11 @@ class FilesSnapshot:
         self._schema = schema
         self._excluded = excluded
         self._checksum = checksum
+        self._omitted = Omitted()
+
+    async def omissions(self) -> Sequence[InventoryItem]:
+        """Return the special files, which are left out, and the hard links."""
+        return self._omitted.items()
 
     async def streams(self) -> Sequence[StreamSchema]:
         return (self._schema,)
@@ -88,7 +97,8 @@ class FilesSnapshot:
     async def open_rows(self, schema: StreamSchema) -> AsyncIterator[AsyncIterator[FilesBlock]]:
         if schema.stream != self._schema.stream:
             raise DefectError(f"the files source was asked for the stream {schema.stream!r}, which it does not have")
-        entries = walk(self._root_fd, excluded=self._excluded)
+        self._omitted = Omitted()
+        entries = walk(self._root_fd, self._omitted, excluded=self._excluded)
         blocks = self._blocks(entries)
         try:
             yield blocks
@@ -98,33 +108,34 @@ class FilesSnapshot:
 
     async def _blocks(self, entries: Generator[Entry, None, None]) -> AsyncGenerator[FilesBlock, None]:
         while batch := await to_thread.run_sync(lambda: list(islice(entries, BLOCK_ENTRIES))):
-            digests: Mapping[bytes, str] | None = None
+            checked: _Checked | None = None
             if self._checksum:
-                digests = await self._digests(batch)
-                batch = [entry for entry in batch if entry.kind is not Kind.FILE or entry.path in digests]
+                checked = await self._check(batch)
+                batch = [entry for entry in batch if entry.kind is Kind.SYMLINK or entry.path in checked]
             if batch:
-                yield FilesBlock(self._root_fd, batch, digests)
+                yield FilesBlock(self._root_fd, batch, checked)
 
-    async def _digests(self, batch: Sequence[Entry]) -> Mapping[bytes, str]:
-        """Return the digests of the files of a batch that still exist."""
-        digests: dict[bytes, str] = {}
+    async def _check(self, batch: Sequence[Entry]) -> _Checked:
+        """Read the files and directories of a batch that still exist."""
+        checked: dict[bytes, tuple[str, int]] = {}
 
         async def read(entry: Entry) -> None:
-            digest = await digest_content(self._root_fd, entry)
-            if digest is not None:
-                digests[entry.path] = digest
+            if entry.kind is Kind.DIRECTORY:
+                checked[entry.path] = "", (await to_thread.run_sync(_directory_attributes, self._root_fd, entry))[0]
+            elif (found := await digest_content(self._root_fd, entry)) is not None:
+                checked[entry.path] = found
 
-        await for_each([entry for entry in batch if entry.kind is Kind.FILE], read, at_once=CONTENTS_AT_ONCE)
-        return digests
+        await for_each([entry for entry in batch if entry.kind is not Kind.SYMLINK], read, at_once=CONTENTS_AT_ONCE)
+        return checked
 
 
 class FilesBlock:
-    """Consecutive entries of a tree: a RowBlock. `digests` are those of all its files, None without `checksum`."""
+    """Consecutive entries of a tree: a RowBlock. `checked` is of its files and directories, None without `checksum`."""
 
-    def __init__(self, root_fd: int, entries: Sequence[Entry], digests: Mapping[bytes, str] | None) -> None:
+    def __init__(self, root_fd: int, entries: Sequence[Entry], checked: _Checked | None) -> None:
         self._root_fd = root_fd
         self._entries = entries
-        self._digests = digests
+        self._checked = checked
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -143,11 +154,16 @@ class FilesBlock:
         return b"".join([xxh3_64_digest(self._described(entry)) for entry in self._entries])
 
     def _described(self, entry: Entry) -> bytes:
-        status = entry.status
-        numbers = f"{entry.kind}|{stat.S_IMODE(status.st_mode)}|{status.st_mtime_ns}"
+        status, mode = entry.status, stat.S_IMODE(entry.status.st_mode)
+        content: object = status.st_ctime_ns
+        if self._checked is not None:
+            content, mode = self._checked.get(entry.path, ("", mode))
+            mode &= ~SET_ID  # the inventory of each Movement names the bits that a copy lacks
+        numbers = f"{entry.kind}|{mode}|{status.st_mtime_ns}"
         if entry.kind is Kind.FILE:
-            content = status.st_ctime_ns if self._digests is None else self._digests[entry.path]
             numbers += f"|{status.st_size}|{content}"
+        if mode & SET_ID:
+            numbers += f"|{status.st_uid}|{status.st_gid}"
         # Neither a path nor a link's text can hold NUL, the separator.
         return b"\0".join((_NAMES, numbers.encode(), entry.path, entry.target or b""))
 
@@ -159,15 +175,46 @@ class FilesBlock:
             entry = self._entries[position]
             if entry.kind is Kind.FILE:
                 content = await store_content(self._root_fd, entry, store_binary)
-                lines[position] = _line(entry, content.status, content.size, content.binary)
+                lines[position] = _line(
+                    entry, content.status, content.mode, content.attributes, content.size, content.binary
+                )
             else:
-                lines[position] = _line(entry, entry.status, None, None)
+                lines[position] = _line(entry, entry.status, *plain[position])
 
+        plain = await to_thread.run_sync(self._plain_attributes, positions)
         await for_each(positions, describe, at_once=min(CONTENTS_AT_ONCE, max(1, len(positions))))
         return b"".join([lines[position] for position in positions])
 
+    def _plain_attributes(self, positions: Sequence[int]) -> Mapping[int, tuple[int, Attributes]]:
+        """Return the permission bits and attributes of directories and links."""
+        found: dict[int, tuple[int, Attributes]] = {}
+        for position in positions:
+            entry = self._entries[position]
+            if entry.kind is Kind.DIRECTORY:
+                found[position] = _directory_attributes(self._root_fd, entry)
+            elif entry.kind is Kind.SYMLINK:
+                found[position] = stat.S_IMODE(entry.status.st_mode), NONE
+        return found
 
-def _line(entry: Entry, status: os.stat_result, size: int | None, digest: str | None) -> bytes:
+
+def _directory_attributes(root_fd: int, entry: Entry) -> tuple[int, Attributes]:
+    try:
+        with directory(root_fd, entry.path) as fd:
+            return read_attributes(fd, entry.status)
+    except OSError as error:
+        if error.errno not in GONE:
+            raise translate(error, f"the directory {shown(entry.path)!r}") from error
+        return stat.S_IMODE(entry.status.st_mode), NONE
+
+
+def _line(
+    entry: Entry,
+    status: os.stat_result,
+    mode: int,
+    attributes: Attributes,
+    size: int | None = None,
+    digest: str | None = None,
+) -> bytes:
     if not -(2**63) <= status.st_mtime_ns < 2**63:
         raise RefusedError(
             f"{shown(entry.path)!r}: its modification time is outside the years 1678 to 2262, which an Event File cannot "
@@ -177,10 +224,11 @@ def _line(entry: Entry, status: os.stat_result, size: int | None, digest: str | 
         "path": to_json(from_bytes(entry.path)),
         "kind": entry.kind,
         "size": size,
-        "mode": stat.S_IMODE(status.st_mode),
+        "mode": mode,
         "mtime_ns": status.st_mtime_ns,
         "digest": digest,
         "target": None if entry.target is None else to_json(from_bytes(entry.target)),
+        "attributes": attributes.to_json(),
     }
     return orjson.dumps({"upsert": row}) + b"\n"
 

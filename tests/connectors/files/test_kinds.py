@@ -1,0 +1,225 @@
+"""What becomes of each kind of entry, attribute and name: a test for each row of docs/reference/trees.md."""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+import struct
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from pipeline.connectors.files import FilesDestination, FilesSource
+from pipeline.domain.inventory import Fate
+from tests.connectors.files.conftest import NOBODY
+from tests.connectors.files.moving import (
+    FLOW,
+    MemoryBinaries,
+    TreeFlow,
+    file_id,
+    hashes_of,
+    rows_of,
+    to_load,
+    upsert_line,
+)
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may do this")
+ACL_OF_TWO = struct.pack("<I", 2) + b"".join(
+    struct.pack("<HHI", *entry)
+    for entry in (
+        (0x01, 6, 0xFFFFFFFF),
+        (0x02, 6, NOBODY),
+        (0x04, 0, 0xFFFFFFFF),
+        (0x10, 6, 0xFFFFFFFF),
+        (0x20, 0, 0xFFFFFFFF),
+    )
+)
+"""user::rw- user:nobody:rw- group::--- mask::rw- other::---"""
+
+
+def mode_of(path: Path) -> int:
+    return stat.S_IMODE(path.lstat().st_mode)
+
+
+def places(root: Path) -> tuple[Path, Path, TreeFlow]:
+    source, destination = root / "source", root / "destination"
+    source.mkdir()
+    return source, destination, TreeFlow(source, destination)
+
+
+@needs_root
+async def test_set_id_bits_of_another_owner_are_taken_off_and_said_until_they_are_gone_at_the_source(
+    tmp_path: Path,
+) -> None:
+    source, destination, flow = places(tmp_path)
+    (source / "d").mkdir()
+    for name, mode in (("d/u", 0o4755), ("g", 0o2755), ("both", 0o6711), ("sticky", 0o1777)):
+        (source / name).write_text(name)
+        os.chown(source / name, NOBODY, NOBODY)
+        (source / name).chmod(mode)
+    os.chown(source / "d", NOBODY, NOBODY)
+    (source / "d").chmod(0o2770)
+    expected = [
+        ("set-gid bit", "both", "not moved"),
+        ("set-gid bit", "d", "not moved"),
+        ("set-gid bit", "g", "not moved"),
+        ("set-uid bit", "both", "not moved"),
+        ("set-uid bit", "d/u", "not moved"),
+    ]
+    for _ in range(2):  # also in a Movement that moves nothing
+        await flow.move()
+        assert [mode_of(destination / name) for name in ("d/u", "g", "both", "sticky", "d")] == [
+            0o755, 0o755, 0o711, 0o1777, 0o770,
+        ]  # fmt: skip
+        assert flow.items() == expected
+        assert all(item.is_gap for item in flow.inventory)
+    for name in ("d/u", "g", "d"):
+        (source / name).chmod(0o755)
+    (source / "both").unlink()
+    await flow.move()
+    assert flow.items() == []
+
+
+async def test_set_id_bits_of_the_same_owner_are_kept(tmp_path: Path) -> None:
+    source, destination, flow = places(tmp_path)
+    (source / "d").mkdir()
+    (source / "d" / "f").touch()
+    (source / "d" / "f").chmod(0o6755)
+    (source / "d").chmod(0o6755)
+    for _ in range(2):
+        await flow.move()
+        assert (mode_of(destination / "d" / "f"), mode_of(destination / "d")) == (0o6755, 0o6755)
+        assert flow.items() == []
+        (source / "d" / "f").write_text("changed")  # which takes the bits off for anybody but root
+        (source / "d" / "f").chmod(0o6755)
+
+
+@pytest.mark.parametrize("attributes", [None, '{"uid":4711,"gid":4712,"names":[]}'])
+async def test_set_id_bits_of_an_unknown_owner_are_taken_off_also_from_a_file_that_is_there(
+    tmp_path: Path, attributes: str | None
+) -> None:
+    binaries = MemoryBinaries()
+    line = upsert_line("f", size=1, digest=binaries.add(b"x"), mode=0o6755, attributes=attributes)
+    (tmp_path / "f").write_bytes(b"x")
+    os.utime(tmp_path / "f", ns=(1, 1))
+    async with FilesDestination(tmp_path).open(FLOW) as session:
+        await session.load(to_load(file_id(1), [line], binaries), after=[])
+        assert mode_of(tmp_path / "f") == 0o755
+        kinds = [item.kind for item in await session.ensure_objects(rows_changed=True)]
+    assert kinds == ["set-gid bit", "set-uid bit"]
+
+
+async def test_attributes_that_are_none_reject_the_record(tmp_path: Path) -> None:
+    lines = [
+        upsert_line(str(n), "directory", attributes=value) for n, value in enumerate(("{", "[]", 7, '{"uid":"x"}'))
+    ]
+    async with FilesDestination(tmp_path).open(FLOW) as session:
+        await session.load(to_load(file_id(1), lines, MemoryBinaries()), after=[])
+        rejected = await session.retry_rejected()
+    assert [rejection.column for rejection in rejected] == ["attributes"] * 4
+
+
+async def test_verify_compares_modes_but_for_set_id_bits(tmp_path: Path) -> None:
+    (tmp_path / "f").write_text("x")
+    os.utime(tmp_path / "f", ns=(0, 7))
+    hashes = []
+    for mode in (0o755, 0o6755, 0o1755, 0o750):
+        (tmp_path / "f").chmod(mode)
+        async with FilesSource(tmp_path, checksum=True).open_snapshot() as snapshot:
+            (schema,) = await snapshot.streams()
+            async with snapshot.open_rows(schema) as blocks:
+                hashes += [hash_ async for block in blocks for hash_ in hashes_of(block)]
+    assert hashes[0] == hashes[1]
+    assert len(set(hashes)) == 3
+
+
+async def test_special_files_are_named_and_hard_links_become_files_of_their_own(tmp_path: Path) -> None:
+    source, destination, flow = places(tmp_path)
+    os.mkfifo(source / "pipe")
+    (source / "f").write_text("shared")
+    os.link(source / "f", source / "g")
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(source / "socket"))
+    await flow.move()
+    assert flow.items() == [
+        ("fifo", "pipe", "not moved"),
+        ("socket", "socket", "not moved"),
+        ("hard link", "f", "moved in another form"),
+        ("hard link", "g", "moved in another form"),
+    ]
+    assert [item.is_gap for item in flow.inventory] == [True, True, False, False]
+    assert sorted(path.name for path in destination.iterdir()) == [".pipeline-import", "f", "g"]
+    assert (destination / "f").stat().st_nlink == (destination / "g").stat().st_nlink == 1
+    assert (destination / "g").read_text() == "shared"
+
+
+@needs_root
+async def test_devices_are_named(tmp_path: Path) -> None:
+    source, _, flow = places(tmp_path)
+    os.mknod(source / "null", stat.S_IFCHR | 0o666, os.makedev(1, 3))
+    os.mknod(source / "loop", stat.S_IFBLK | 0o660, os.makedev(7, 0))
+    await flow.move()
+    assert flow.items() == [("device", "loop", "not moved"), ("device", "null", "not moved")]
+
+
+async def test_an_access_control_list_is_named_and_gives_the_group_no_more_than_before(tmp_path: Path) -> None:
+    source, destination, flow = places(tmp_path)
+    (source / "d").mkdir()
+    (source / "f").touch(0o600)
+    for path in (source / "d", source / "f"):
+        os.setxattr(path, "system.posix_acl_access", ACL_OF_TWO)
+    assert (mode_of(source / "f"), mode_of(source / "d")) == (0o660, 0o660)  # the group's bits are the mask
+    await flow.move()
+    assert (mode_of(destination / "f"), mode_of(destination / "d")) == (0o600, 0o600)
+    assert flow.items() == [
+        ("access control list", f"{name} (system.posix_acl_access)", "not moved") for name in ("d", "f")
+    ]
+    assert all(item.is_gap for item in flow.inventory)
+    for row in await rows_of(FilesSource(source, checksum=True), MemoryBinaries()):
+        assert row["mode"] == 0o600
+
+
+async def test_extended_attributes_are_named_and_do_not_hinder(tmp_path: Path) -> None:
+    source, destination, flow = places(tmp_path)
+    (source / "f").write_text("x")
+    os.setxattr(source / "f", "user.comment", b"a comment")
+    await flow.move()
+    assert flow.items() == [("extended attribute", "f (user.comment)", "not moved")]
+    assert not flow.inventory[0].is_gap
+    assert os.listxattr(destination / "f") == []
+
+
+@needs_root
+async def test_capabilities_and_file_flags_are_named(tmp_path: Path) -> None:
+    source, destination, flow = places(tmp_path)
+    for name in ("capable", "fixed", "log"):
+        (source / name).touch(0o755)
+    os.setxattr(source / "capable", "security.capability", struct.pack("<IIIII", 0x02000001, 1 << 10, 0, 0, 0))
+    try:
+        subprocess.run(["chattr", "+i", source / "fixed"], check=True, capture_output=True)  # noqa: ASYNC221
+        subprocess.run(["chattr", "+a", source / "log"], check=True, capture_output=True)  # noqa: ASYNC221
+        await flow.move()
+    except (FileNotFoundError, subprocess.CalledProcessError):
+        pytest.skip("no chattr, or no flags on this file system")
+    finally:
+        subprocess.run(["chattr", "-ia", source / "fixed", source / "log"], check=False)  # noqa: ASYNC221
+    assert flow.items() == [
+        ("capability", "capable (security.capability)", "not moved"),
+        ("file flag", "fixed (immutable)", "not moved"),
+        ("file flag", "log (append only)", "not moved"),
+    ]
+    assert [item.is_gap for item in flow.inventory] == [True, False, False]
+    assert os.listxattr(destination / "capable") == []
+
+
+async def test_of_very_many_items_of_a_kind_the_first_thousand_are_named_and_the_others_counted(tmp_path: Path) -> None:
+    source, _, flow = places(tmp_path)
+    (source / "0").touch()
+    for number in range(1, 1003):
+        os.link(source / "0", source / f"{number}")
+    await flow.move()
+    assert len(flow.inventory) == 1001
+    assert flow.inventory[-1].name == "… and 3 more"
+    assert flow.inventory[-1].fate is Fate.OTHER_FORM
