@@ -10,6 +10,12 @@ from pipeline.domain.ids import Label, StreamName
 SCHEMA_STREAM = StreamName("@schema")
 """The stream of the objects of a database beside tables: views, functions, triggers, sequences."""
 
+LARGE_OBJECT_STREAM = StreamName("@large_objects")
+"""The stream of the large objects of a PostgreSQL database, which columns of type oid refer to."""
+
+SPECIAL_STREAMS = frozenset({SCHEMA_STREAM, LARGE_OBJECT_STREAM})
+"""Streams that are not tables. What they hold exists in one technology only."""
+
 
 @dataclass(frozen=True, slots=True)
 class Column:

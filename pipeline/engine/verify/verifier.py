@@ -6,7 +6,7 @@ writes are seen.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence, Set
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from functools import partial
@@ -16,7 +16,7 @@ from pipeline.domain.comparison.values import Pairing, pair_columns, why_not_com
 from pipeline.domain.errors import ConfigurationError
 from pipeline.domain.ids import StreamName
 from pipeline.domain.movement import Flow
-from pipeline.domain.schema import SCHEMA_STREAM, StreamSchema
+from pipeline.domain.schema import SPECIAL_STREAMS, StreamSchema
 from pipeline.engine.movements.flow_store import FlowStore
 from pipeline.engine.verify.scope import FlowHistory, counterpart, read_history, wanted_streams
 from pipeline.engine.verify.stored_snapshot import StoredSnapshot
@@ -147,9 +147,11 @@ class _Scope:
 async def _read_scope(
     history: FlowHistory, here: Snapshot | StoredSnapshot, stored: StoredSnapshot, copy: Snapshot, wanted: Sequence[str]
 ) -> _Scope:
-    present, there = _comparable(await here.streams(), await copy.streams())
+    present, there, known_before = await here.streams(), await copy.streams(), await stored.streams()
+    left_out = SPECIAL_STREAMS - _comparable([*present, *known_before], there)
+    present, there = _without(left_out, present), _without(left_out, there)
     names = {schema.stream for schema in present}
-    gone = [schema for schema in await stored.streams() if schema.stream not in names]
+    gone = [schema for schema in _without(left_out, known_before) if schema.stream not in names]
     moved = [schema for schema in (*present, *gone) if history.moves(schema.stream)]
     compared = sorted(wanted_streams(moved, wanted), key=lambda schema: schema.stream)
     matched = {schema.stream: counterpart(schema.stream, there) for schema in (*present, *gone)}
@@ -161,26 +163,29 @@ async def _read_scope(
     )
 
 
-def _comparable(
-    here: Sequence[StreamSchema], there: Sequence[StreamSchema]
-) -> tuple[Sequence[StreamSchema], Sequence[StreamSchema]]:
-    """Leave out the schema objects, unless both sides have some of one technology: others cannot be compared."""
-    objects = [schema.native for side in (here, there) for schema in side if schema.stream == SCHEMA_STREAM]
-    if len(objects) == 2 and objects[0] == objects[1]:
-        return here, there
-    return (
-        [schema for schema in here if schema.stream != SCHEMA_STREAM],
-        [schema for schema in there if schema.stream != SCHEMA_STREAM],
-    )
+def _comparable(here: Sequence[StreamSchema], there: Sequence[StreamSchema]) -> Set[StreamName]:
+    """Return the special streams of the source that can be compared: the destination is of the same technology."""
+    same = not there or bool(_technologies(here) & _technologies(there))
+    return {schema.stream for schema in here if same} & SPECIAL_STREAMS
+
+
+def _without(left_out: Container[StreamName], streams: Sequence[StreamSchema]) -> Sequence[StreamSchema]:
+    return [schema for schema in streams if schema.stream not in left_out]
+
+
+def _technologies(streams: Sequence[StreamSchema]) -> set[object]:
+    natives = [native for schema in streams for native in schema.native.items()]
+    nested = {value["technology"] for _, value in natives if isinstance(value, dict) and "technology" in value}
+    return {name for name, _ in natives} | nested
 
 
 def _ensure_hashes_compare(scope: _Scope) -> None:
     """Check that hashes alone can decide: they are of one technology and cover all of a row."""
     for pair in scope.compared:
         technologies = {frozenset(schema.native) for schema in (pair.here, pair.there) if schema is not None}
-        files = any(column.type == "binary" for column in pair.here.columns)
-        if files or len(technologies) > 1:
-            why = "its hashes cover file times of the source" if files else "the destination is of another technology"
+        is_tree = any(column.type == "binary" for column in pair.here.columns) and not pair.here.native
+        if is_tree or len(technologies) > 1:
+            why = "its hashes cover file times of the source" if is_tree else "the destination is of another technology"
             raise ConfigurationError(
                 f"Stream {pair.here.stream!r} cannot be compared with the stored state: {why}. "
                 "Name other streams with --stream, or compare with the source."

@@ -123,14 +123,3 @@ async def test_a_column_s_sequence_goes_on_whatever_its_name(make: Callable[[], 
     await Movements(PostgresSource(source.uri), PostgresDestination(copy.uri)).move()
     copy.run("INSERT INTO users (n) VALUES ('c')")
     assert copy.rows("SELECT id FROM users ORDER BY 1") == [(1,), (2,), (3,)]
-
-
-async def test_large_objects_are_named_as_missing_until_that_is_accepted(make: Callable[[], Place]) -> None:
-    source, copy = make(), make()
-    source.run("CREATE TABLE t (id int PRIMARY KEY, doc oid)", "INSERT INTO t VALUES (1, lo_from_bytea(0, 'hello'))")
-    movements = Movements(PostgresSource(source.uri), PostgresDestination(copy.uri))
-    movement = await movements.move()
-    assert movement.status is Status.INCOMPLETE
-    (problem,) = movement.problems
-    assert problem.startswith("not moved: 1 large object (1, the first one with oid ")
-    assert problem.endswith("accept this with --accept-missing 'large object'")

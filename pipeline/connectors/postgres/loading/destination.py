@@ -15,12 +15,14 @@ from pipeline.connectors.postgres.ddl.post_load import finish_streams
 from pipeline.connectors.postgres.loading.batches import Step
 from pipeline.connectors.postgres.loading.file_load import FileLoad
 from pipeline.connectors.postgres.loading.import_ledger import ImportLedger, create_ledger, lock_definitions, read_marks
+from pipeline.connectors.postgres.loading.large_objects import LargeObjectLoad
 from pipeline.connectors.postgres.loading.target import Target, target_of
 from pipeline.connectors.postgres.schema.objects.catalog import PRE_DATA_KINDS, TECHNOLOGY
 from pipeline.connectors.postgres.session.connection import Connection, connect
 from pipeline.connectors.postgres.session.errors import translated
 from pipeline.connectors.postgres.session.location import parse_location
 from pipeline.connectors.postgres.session.pool import APPLICATION_NAME, ConnectionPool
+from pipeline.connectors.sql.large_objects import large_object_technology
 from pipeline.connectors.sql.object_ledger import ObjectLedger
 from pipeline.connectors.sql.retry import retry_blocked, retry_rejected_records, retry_stream
 from pipeline.connectors.sql.schema_objects import SchemaObject
@@ -102,6 +104,8 @@ class PostgresDestinationSession:
             )
         async with self._pool.borrow() as connection:
             ledger = ImportLedger(connection, self._flow)
+            if large_object_technology(file.header.schema) is not None:
+                return await self._load_large_objects(place, connection, ledger, file, after)
             try:
                 load = await self._run(place, self._begin, connection, ledger, file, after)
                 if isinstance(load, GaveWay):
@@ -123,19 +127,14 @@ class PostgresDestinationSession:
 
         A mark is never taken back, so those of the files before it are checked before the transaction.
         """
-        id_, movement = file.entry.id, file.movement
-        marked = ledger.marked_among([id_, *after])
-        reason = reason_to_give_way(id_, movement, after, marked=marked, latest_movement=0)
-        if reason is not None:
+        if reason := _reason_not_to_begin(ledger, file, after):
             return GaveWay(reason)
         target = self._target(connection, ledger, file.header)
-        ledger.advance_movement(id_.stream, movement)
+        ledger.advance_movement(file.entry.id.stream, file.movement)
         connection.execute("BEGIN; SET CONSTRAINTS ALL IMMEDIATE")
-        latest = ledger.latest_movement(id_.stream)
-        claimed = ledger.claim(id_, movement)
-        reason = reason_to_give_way(id_, movement, (), marked=() if claimed else (id_,), latest_movement=latest)
-        if reason is not None:
+        if reason := _claim(ledger, file):
             return GaveWay(reason)
+        id_ = file.entry.id
         is_snapshot = file.entry.is_snapshot
         return FileLoad(
             connection,
@@ -145,6 +144,23 @@ class PostgresDestinationSession:
             inserts_only=is_snapshot and target.row_key is not None and ledger.is_first_snapshot(id_),
             may_replace=self._may_replace(target),
         )
+
+    async def _load_large_objects(
+        self, place: str, connection: Connection, ledger: ImportLedger, file: FileToLoad, after: Sequence[EventFileId]
+    ) -> LoadOutcome:
+        def begin() -> str | None:
+            if reason := _reason_not_to_begin(ledger, file, after):
+                return reason
+            ledger.advance_movement(file.entry.id.stream, file.movement)
+            connection.execute("BEGIN")
+            return _claim(ledger, file)
+
+        if reason := await self._run(place, begin):
+            return GaveWay(reason)
+        loaded = await LargeObjectLoad(connection, ledger, file, place).run()
+        with anyio.CancelScope(shield=True):
+            await self._run(place, connection.execute, "COMMIT")
+        return loaded
 
     def _load_objects(
         self,
@@ -156,22 +172,16 @@ class PostgresDestinationSession:
         blocks: Sequence[bytes],
     ) -> LoadOutcome:
         """Store schema objects, and create those that tables may need. `ensure_objects` creates the others."""
-        id_, movement = file.entry.id, file.movement
-        marked = ledger.marked_among([id_, *after])
-        reason = reason_to_give_way(id_, movement, after, marked=marked, latest_movement=0)
-        if reason is not None:
+        if reason := _reason_not_to_begin(ledger, file, after):
             return GaveWay(reason)
-        ledger.advance_movement(id_.stream, movement)
+        ledger.advance_movement(file.entry.id.stream, file.movement)
         objects = self._object_ledger(connection)
         with connection.transaction():
-            latest = ledger.latest_movement(id_.stream)
-            claimed = ledger.claim(id_, movement)
-            reason = reason_to_give_way(id_, movement, (), marked=() if claimed else (id_,), latest_movement=latest)
-            if reason is not None:
+            if reason := _claim(ledger, file):
                 return GaveWay(reason)
             counts = [objects.store(read_records(block), technology) for block in blocks]
-            mark = Mark(sum(up for up, _ in counts), sum(down for _, down in counts), movement=movement)
-            ledger.complete(id_, mark)
+            mark = Mark(sum(up for up, _ in counts), sum(down for _, down in counts), movement=file.movement)
+            ledger.complete(file.entry.id, mark)
         if technology == TECHNOLOGY:
             early = [one for one in objects.wanted().get(TECHNOLOGY, ()) if one.rank < PRE_DATA_KINDS]
             self._apply(connection, objects, early, rows_changed=False, drop=False)
@@ -273,6 +283,20 @@ class PostgresDestinationSession:
     async def _run(self, place: str, work: Callable[[*_Ts], _T], *arguments: *_Ts) -> _T:
         with translated(place):
             return await run_sync(work, *arguments)
+
+
+def _reason_not_to_begin(ledger: ImportLedger, file: FileToLoad, after: Sequence[EventFileId]) -> str | None:
+    """Return why the file must not be loaded, judged before the transaction."""
+    id_ = file.entry.id
+    return reason_to_give_way(id_, file.movement, after, marked=ledger.marked_among([id_, *after]), latest_movement=0)
+
+
+def _claim(ledger: ImportLedger, file: FileToLoad) -> str | None:
+    """Claim the file's mark for this transaction; return why another worker is ahead, if it is."""
+    id_ = file.entry.id
+    latest = ledger.latest_movement(id_.stream)
+    marked = () if ledger.claim(id_, file.movement) else (id_,)
+    return reason_to_give_way(id_, file.movement, (), marked=marked, latest_movement=latest)
 
 
 def _complete(ledger: ImportLedger, load: FileLoad, file: FileToLoad) -> Loaded:

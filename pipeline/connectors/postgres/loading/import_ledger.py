@@ -40,10 +40,12 @@ CREATE TABLE IF NOT EXISTS _pipeline.objects (
 CREATE TABLE IF NOT EXISTS _pipeline.latest (
     flow text NOT NULL, stream text NOT NULL, movement bigint NOT NULL, PRIMARY KEY (flow, stream)
 );
+CREATE TABLE IF NOT EXISTS _pipeline.large_objects (flow text NOT NULL, id bigint NOT NULL, PRIMARY KEY (flow, id));
 """
 _IS_COMPLETE = """
 SELECT EXISTS (SELECT FROM pg_attribute WHERE attrelid = to_regclass('_pipeline.streams') AND attname = 'as_of')
    AND to_regclass('_pipeline.latest') IS NOT NULL AND to_regclass('_pipeline.objects') IS NOT NULL
+   AND to_regclass('_pipeline.large_objects') IS NOT NULL
 """
 _LOCK = 7_166_357_421
 """The number of the advisory lock for creating tables and types, which streams and processes may share."""
@@ -181,7 +183,21 @@ class ImportLedger:
         """Whether the stream has rejected records."""
         return self._exists("_pipeline.rejected WHERE flow = %s AND stream = %s", self._flow, stream)
 
-    def _exists(self, rows: str, *parameters: str) -> bool:
+    def has_large_object(self, oid: int) -> bool:
+        """Whether the Flow has written this large object."""
+        return self._exists("_pipeline.large_objects WHERE flow = %s AND id = %s", self._flow, oid)
+
+    def add_large_object(self, oid: int) -> None:
+        """Note that the Flow writes this large object."""
+        self._connection.execute(
+            "INSERT INTO _pipeline.large_objects VALUES (%s, %s) ON CONFLICT DO NOTHING", (self._flow, oid)
+        )
+
+    def remove_large_object(self, oid: int) -> None:
+        """Note that a large object is removed."""
+        self._connection.execute("DELETE FROM _pipeline.large_objects WHERE flow = %s AND id = %s", (self._flow, oid))
+
+    def _exists(self, rows: str, *parameters: object) -> bool:
         query = f"SELECT EXISTS (SELECT FROM {rows})"
         return self._connection.execute(query, parameters).fetchone() == (True,)
 

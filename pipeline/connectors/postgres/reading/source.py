@@ -3,29 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 from functools import partial
 
 import anyio
 from anyio.to_thread import run_sync
 
+from pipeline.connectors.postgres.reading.large_objects import large_object_blocks
 from pipeline.connectors.postgres.reading.ranges import ReadPlan, plan_reading
 from pipeline.connectors.postgres.reading.rows import open_table
 from pipeline.connectors.postgres.reading.selects import TableSelect
 from pipeline.connectors.postgres.schema.catalog import read_tables
+from pipeline.connectors.postgres.schema.large_objects import has_large_objects
 from pipeline.connectors.postgres.schema.objects.catalog import TECHNOLOGY, read_objects
 from pipeline.connectors.postgres.schema.streams import Stream, read_streams
 from pipeline.connectors.postgres.session.connection import Connection, connect
 from pipeline.connectors.postgres.session.errors import translated
 from pipeline.connectors.postgres.session.location import parse_location
 from pipeline.connectors.sql.identifiers import literal, qualified
+from pipeline.connectors.sql.large_objects import large_object_stream
 from pipeline.connectors.sql.schema_objects import SchemaObject
 from pipeline.connectors.sql.schema_stream import blocks_of, schema_stream
 from pipeline.domain.errors import ConfigurationError, RefusedError
 from pipeline.domain.ids import StreamName
 from pipeline.domain.inventory import Fate, InventoryItem
-from pipeline.domain.schema import SCHEMA_STREAM, StreamSchema
+from pipeline.domain.schema import LARGE_OBJECT_STREAM, SCHEMA_STREAM, StreamSchema
 from pipeline.ports.source import RowBlock
 
 _BEGIN = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
@@ -108,13 +111,16 @@ class PostgresSnapshot:
         self._lock = anyio.Lock()
         self._streams: dict[StreamName, Stream] = {}
         self._objects: Sequence[SchemaObject] = ()
+        self._has_large_objects = False
 
     async def streams(self) -> Sequence[StreamSchema]:
         async with self._lock:
-            found, self._objects = await run_sync(self._read_catalog)
+            found, self._objects, self._has_large_objects = await run_sync(self._read_catalog)
         self._streams = {stream.schema.stream: stream for stream in found}
-        objects = [schema_stream(TECHNOLOGY)] if any(not one.reason for one in self._objects) else []
-        return sorted([*objects, *(stream.schema for stream in found)], key=lambda schema: schema.stream)
+        special = [schema_stream(TECHNOLOGY)] if any(not one.reason for one in self._objects) else []
+        if self._has_large_objects:
+            special.append(large_object_stream(TECHNOLOGY))
+        return sorted([*special, *(stream.schema for stream in found)], key=lambda schema: schema.stream)
 
     async def omissions(self) -> Sequence[InventoryItem]:
         return [InventoryItem(it.kind, it.name, Fate.NOT_MOVED, it.reason) for it in self._objects if it.reason]
@@ -125,6 +131,10 @@ class PostgresSnapshot:
             await self.streams()
         if schema.stream == SCHEMA_STREAM:
             yield blocks_of([one for one in self._objects if not one.reason])
+            return
+        if schema.stream == LARGE_OBJECT_STREAM:
+            with closing(await run_sync(self._join)) as connection:
+                yield large_object_blocks(connection, self._location)
             return
         stream = self._streams[schema.stream]
         place = f"{self._location}, table {schema.stream}"
@@ -140,9 +150,10 @@ class PostgresSnapshot:
         async with open_table(select, plan, self._join) as blocks:
             yield blocks
 
-    def _read_catalog(self) -> tuple[list[Stream], list[SchemaObject]]:
+    def _read_catalog(self) -> tuple[list[Stream], list[SchemaObject], bool]:
         with translated(self._location):
-            return read_streams(self._connection), read_objects(self._connection)
+            connection = self._connection
+            return read_streams(connection), read_objects(connection), has_large_objects(connection)
 
     def _plan(self, select: TableSelect) -> ReadPlan:
         if not select.table.readable:

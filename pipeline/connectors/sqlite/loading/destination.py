@@ -11,6 +11,8 @@ import anyio
 import apsw
 from anyio.to_thread import run_sync
 
+from pipeline.connectors.sql.large_objects import KIND as LARGE_OBJECT
+from pipeline.connectors.sql.large_objects import as_schema_objects, large_object_technology
 from pipeline.connectors.sql.object_ledger import COLUMNS, ObjectLedger
 from pipeline.connectors.sql.retry import retry_rejected_records, retry_stream
 from pipeline.connectors.sql.schema_objects import SchemaObject
@@ -108,7 +110,8 @@ class SqliteDestinationSession:
                 reason = await self._run(place, self._reason_to_give_way, file, after)
                 if reason is not None:
                     return GaveWay(reason)
-                technology = object_technology(file.header.schema)
+                schema = file.header.schema
+                technology = object_technology(schema) or large_object_technology(schema)
                 if technology is not None:
                     blocks = [block async for block in file.blocks]
                     return await self._run(place, self._store_objects, file, technology, blocks)
@@ -136,7 +139,8 @@ class SqliteDestinationSession:
     def _store_objects(self, file: FileToLoad, technology: str, blocks: Sequence[bytes]) -> Loaded:
         self._ledger.create()
         self._connection.execute(f"CREATE TABLE IF NOT EXISTS _pipeline_objects ({COLUMNS}) WITHOUT ROWID")
-        counts = [self._objects.store(read_records(block), technology) for block in blocks]
+        read = read_records if object_technology(file.header.schema) else as_schema_objects
+        counts = [self._objects.store(read(block), technology) for block in blocks]
         mark = Mark(sum(up for up, _ in counts), sum(down for _, down in counts), movement=file.movement)
         self._ledger.mark(file.entry.id, mark)
         return Loaded(mark)
@@ -243,4 +247,6 @@ def _foreign_item(one: SchemaObject) -> InventoryItem:
         return InventoryItem(one.kind, one.name, Fate.OTHER_FORM, "SQLite numbers the rows of a table by itself")
     if one.kind in _OTHER_FORMS:
         return InventoryItem(one.kind, one.name, Fate.OTHER_FORM, _OTHER_FORMS[one.kind])
+    if one.kind == LARGE_OBJECT:
+        return InventoryItem(one.kind, one.name, Fate.NOT_MOVED, "SQLite has no large objects")
     return InventoryItem(one.kind, one.name, Fate.NOT_MOVED, "it is written in the language of another database")

@@ -40,7 +40,7 @@ _QUERIES: tuple[tuple[str, str], ...] = (
     ("publication", queries.PUBLICATIONS),
     ("foreign table", queries.FOREIGN_TABLES),
     ("comment", queries.COMMENTS),
-    ("large object", queries.LARGE_OBJECTS),
+    ("large object", queries.UNREADABLE_LARGE_OBJECTS),
     ("grant", queries.GRANTS),
     ("grant", queries.DEFAULT_PRIVILEGES),
 )

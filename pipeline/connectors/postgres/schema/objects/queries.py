@@ -10,6 +10,7 @@ PostgreSQL itself and of the pipeline are left out. Catalog columns that only so
 from __future__ import annotations
 
 from pipeline.connectors.postgres.schema.catalog_queries import COLLATION_OPTIONS, OWN_SCHEMA
+from pipeline.connectors.postgres.schema.large_objects import READABLE
 
 
 def _own(schema: str, class_name: str, oid: str) -> str:
@@ -278,7 +279,8 @@ CROSS JOIN LATERAL (SELECT CASE
     WHEN o.type = 'domain constraint' THEN 'CONSTRAINT'
     WHEN o.type = 'composite type' THEN 'TYPE'
     WHEN o.type = 'statistics object' THEN 'STATISTICS' ELSE upper(o.type) END AS word) AS k
-WHERE d.objoid >= 16384 AND coalesce(o.schema, '') NOT IN ('pg_catalog', 'information_schema', '_pipeline')
+WHERE (d.objoid >= 16384 OR d.classoid = 'pg_largeobject'::regclass)
+  AND coalesce(o.schema, '') NOT IN ('pg_catalog', 'information_schema', '_pipeline')
   AND coalesce(o.schema, '') NOT LIKE 'pg\\_%%'
   AND NOT EXISTS (SELECT FROM pg_depend AS e WHERE e.classid = d.classoid AND e.objid = d.objoid AND e.deptype = 'e')
   AND o.type NOT IN ('database', 'role', 'tablespace', 'extension')
@@ -301,10 +303,10 @@ WHERE NOT EXISTS (SELECT FROM pg_depend AS e WHERE e.classid = 'pg_event_trigger
                   AND e.deptype = 'e')
 """
 
-LARGE_OBJECTS = """
+UNREADABLE_LARGE_OBJECTS = f"""
 SELECT format('%%s, the first one with oid %%s', count(*), min(oid::bigint)) AS name, ARRAY[]::text[] AS "create",
-       NULL::text AS remove, NULL::jsonb AS facts, 'large objects are not carried' AS reason
-FROM pg_largeobject_metadata HAVING count(*) > 0
+       NULL::text AS remove, NULL::jsonb AS facts, 'the privilege SELECT on it is missing' AS reason
+FROM pg_largeobject_metadata WHERE NOT {READABLE} HAVING count(*) > 0
 """
 
 DEFAULT_PRIVILEGES = """
