@@ -14,6 +14,7 @@ from pipeline.domain.ids import ObjectKey
 from pipeline.ports.object_store import PutCondition
 from pipeline.stores.directory.errors import translated
 from pipeline.stores.directory.object_store import DirectoryObjectStore
+from tests.fakes.rows import body_of
 
 KEY = ObjectKey("flows/crm/flow.json")
 
@@ -58,3 +59,11 @@ def test_a_relative_path_is_resolved_once(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.chdir("/")
     anyio.run(store.put, KEY, b"{}", PutCondition.ABSENT)
     assert (tmp_path / "store/objects/flows/crm/flow.json").read_bytes() == b"{}"
+
+
+def test_zeros_take_no_space_on_the_disk(tmp_path: Path) -> None:
+    store, content = DirectoryObjectStore(tmp_path), bytes(8_000_000)
+    anyio.run(store.put, KEY, body_of(content, piece_bytes=300_000), PutCondition.ABSENT)
+    status = (tmp_path / "objects" / KEY).stat()
+    assert anyio.run(store.get, KEY).data == content
+    assert status.st_blocks * 512 < 100_000

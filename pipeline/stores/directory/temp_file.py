@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from blake3 import blake3
 
 from pipeline.ports.object_store import Version
+from pipeline.sparse_files import write_sparse
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -33,14 +34,15 @@ class TempFile(FileIO):
         super().__init__(self.path, "xb")
         fcntl.flock(self.fileno(), fcntl.LOCK_EX)
         self._digest = blake3()
+        self._end = 0
 
     def write(self, data: ReadableBuffer, /) -> int:
-        """Write all of `data`; a plain FileIO may write less."""
-        rest = memoryview(data)
-        self._digest.update(data)
-        while rest:
-            rest = rest[super().write(rest) :]
-        return len(memoryview(data))
+        """Write all of `data`; a plain FileIO may write less. Blocks of zeros become holes."""
+        view = memoryview(data).cast("B")
+        self._digest.update(view)
+        write_sparse(self.fileno(), view, self._end)
+        self._end += len(view)
+        return len(view)
 
     def sync(self) -> Version:
         """Make the bytes survive a power failure, and return their version."""

@@ -223,3 +223,17 @@ async def test_of_very_many_items_of_a_kind_the_first_thousand_are_named_and_the
     assert len(flow.inventory) == 1001
     assert flow.inventory[-1].name == "… and 3 more"
     assert flow.inventory[-1].fate is Fate.OTHER_FORM
+
+
+async def test_holes_stay_holes(tmp_path: Path) -> None:
+    source, destination, flow = places(tmp_path)
+    with (source / "disk").open("wb") as file:
+        file.write(b"begin")
+        file.truncate(8_000_000)
+        file.seek(5_000_000)
+        file.write(b"middle")
+    if (source / "disk").stat().st_blocks * 512 > 1_000_000:
+        pytest.skip("this file system has no holes")
+    await flow.move()
+    assert (destination / "disk").read_bytes() == (source / "disk").read_bytes()
+    assert (destination / "disk").stat().st_blocks * 512 < 100_000

@@ -7,8 +7,9 @@ from contextlib import suppress
 
 from pipeline.connectors.files.directories import closing_fd, directory
 from pipeline.connectors.files.errors import translated
+from pipeline.sparse_files import write_sparse
 
-_APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+_WRITE = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class StagingArea:
@@ -18,11 +19,10 @@ class StagingArea:
         self.fd = fd
 
     def write(self, staged: str, data: bytes) -> None:
-        """Append to a staged file; the first call creates it."""
-        place, rest = "a staged file at the destination", memoryview(data)
-        with translated(place), closing_fd(os.open(staged, _APPEND, 0o600, dir_fd=self.fd)) as fd:
-            while rest:
-                rest = rest[os.write(fd, rest) :]
+        """Append to a staged file; the first call creates it. Blocks of zeros become holes."""
+        place = "a staged file at the destination"
+        with translated(place), closing_fd(os.open(staged, _WRITE, 0o600, dir_fd=self.fd)) as fd:
+            write_sparse(fd, data, os.fstat(fd).st_size)
 
     def keep(self, staged: str, kept: str) -> None:
         """Rename a staged file, so that a later attempt finds it as `kept`."""

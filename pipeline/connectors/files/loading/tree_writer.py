@@ -8,7 +8,6 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
-import shutil
 import stat
 import threading
 from collections.abc import Callable, Generator, Iterator
@@ -24,6 +23,7 @@ from pipeline.connectors.files.loading.staging import StagingArea
 from pipeline.connectors.files.names import METADATA_NAME, shown
 from pipeline.connectors.files.tree import Kind
 from pipeline.domain.errors import RefusedError
+from pipeline.sparse_files import write_sparse
 
 OWNER_ALL = stat.S_IRWXU
 _PIECE_BYTES = 1024 * 1024
@@ -293,8 +293,11 @@ def _copy(from_fd: int, from_name: bytes, to_fd: int, to_name: bytes) -> None:
     source = os.open(from_name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=from_fd)
     with os.fdopen(source, "rb") as reader:
         target = os.open(to_name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=to_fd)
-        with os.fdopen(target, "wb") as writer:
-            shutil.copyfileobj(reader, writer, _PIECE_BYTES)
+        end = 0
+        with closing_fd(target):
+            while piece := reader.read(_PIECE_BYTES):
+                write_sparse(target, piece, end)
+                end += len(piece)
 
 
 def _digest(fd: int) -> str:
