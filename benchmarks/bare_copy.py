@@ -22,6 +22,7 @@ from pipeline.connectors.postgres.reading.copy_out import CopyOut
 from pipeline.connectors.postgres.reading.fields import Field, Rows, UpsertLines, copy_statement
 from pipeline.connectors.postgres.reading.rows import READ_BYTES, READ_ROWS
 from pipeline.connectors.postgres.schema.types import Form
+from pipeline.connectors.postgres.session.connection import Connection
 from pipeline.connectors.sql.identifiers import quoted
 from pipeline.domain.event_file import Encoding
 
@@ -33,7 +34,7 @@ def write(source: str, to: IO[bytes]) -> None:
     """Write all rows as compressed lines."""
     fields = [Field(name, quoted(name), _FORMS[kind]) for name, kind in TYPES.items()]
     lines, compressor = UpsertLines(fields), Compressor(level=1)
-    with psycopg.connect(source, autocommit=True) as connection:
+    with Connection.connect(source, autocommit=True) as connection:
         copy = CopyOut(connection)
         copy.start(copy_statement(fields, "(SELECT * FROM item ORDER BY id) AS t"))
         while rows := copy.read(READ_ROWS, READ_BYTES):

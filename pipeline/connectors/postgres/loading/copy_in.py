@@ -21,6 +21,11 @@ from pipeline.connectors.sql.identifiers import quoted, quoted_list
 
 _UPSERTS = '"pg_temp"."pipeline_upserts"'
 _DELETES = '"pg_temp"."pipeline_deletes"'
+_TEMP_BUFFERS = """
+DO $$ BEGIN SET LOCAL temp_buffers = '32MB'; EXCEPTION WHEN invalid_parameter_value THEN NULL; END $$
+"""
+"""Holds a batch of staged rows; the rest goes through files. It cannot be changed in a session, perhaps the app's before,
+that has used temporary tables."""
 
 
 class Staging:
@@ -68,10 +73,11 @@ class Staging:
         is_upsert = kind == "upsert"
         table, columns = (_UPSERTS, self._target.stage_columns) if is_upsert else (_DELETES, self._target.key_columns)
         if table not in self._created:
-            self._pending.append(
+            self._pending += [
+                _TEMP_BUFFERS,
                 f"CREATE TEMPORARY TABLE {table} ON COMMIT DROP AS "
-                f"SELECT {', '.join(columns)} FROM {self._target.only} AS t WITH NO DATA"
-            )
+                f"SELECT {', '.join(columns)} FROM {self._target.only} AS t WITH NO DATA",
+            ]
             self._created.add(table)
 
     def copy_directly(self, columns: Sequence[str], data: Sequence[bytes]) -> None:

@@ -65,7 +65,7 @@ class PostgresDestination:
 
     def _read_marks(self, flow: FlowName, wait_seconds: float) -> Mapping[EventFileId, Mark]:
         limit = f"{round(wait_seconds * 1000)}ms"
-        settings = {"statement_timeout": limit, "lock_timeout": limit, "default_transaction_read_only": "on"}
+        settings = {"statement_timeout": limit, "lock_timeout": limit, "transaction_read_only": "on"}
         timeout = max(2, round(wait_seconds))
         connection = connect(self._place, APPLICATION_NAME, settings=settings, connect_timeout_seconds=timeout)
         with closing(connection), translated(self.location):
@@ -131,7 +131,8 @@ class PostgresDestinationSession:
             return GaveWay(reason)
         target = self._target(connection, ledger, file.header)
         ledger.advance_movement(file.entry.id.stream, file.movement)
-        connection.execute("BEGIN; SET CONSTRAINTS ALL IMMEDIATE")
+        connection.begin()
+        connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
         if reason := _claim(ledger, file):
             return GaveWay(reason)
         id_ = file.entry.id

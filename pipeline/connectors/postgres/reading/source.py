@@ -31,7 +31,7 @@ from pipeline.domain.inventory import Fate, InventoryItem
 from pipeline.domain.schema import LARGE_OBJECT_STREAM, SCHEMA_STREAM, StreamSchema
 from pipeline.ports.source import RowBlock
 
-_BEGIN = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+_MODE = "ISOLATION LEVEL REPEATABLE READ READ ONLY"
 _DATABASE = """
 SELECT pg_export_snapshot(), pg_is_in_recovery(), getdatabaseencoding() = 'UTF8',
        coalesce(to_jsonb(d) ->> 'datlocprovider', 'c') = 'c' AND datcollate IN ('C', 'POSIX')
@@ -82,7 +82,7 @@ class PostgresSource:
         with translated(self.location):
             tables = [row for row in read_tables(connection) if row["readable"]]
             names = [("" if row["partitioned"] else "ONLY ") + qualified(row["schema"], row["name"]) for row in tables]
-            connection.execute(_BEGIN)
+            connection.begin(_MODE)
             if names:
                 connection.execute(f"LOCK TABLE {', '.join(names)} IN ACCESS SHARE MODE".encode())
             (values,) = connection.execute(_DATABASE)
@@ -93,7 +93,8 @@ class PostgresSource:
         connection = self._connect()
         try:
             with translated(self.location):
-                connection.execute(f"{_BEGIN}; SET TRANSACTION SNAPSHOT {literal(snapshot)}".encode())
+                connection.begin(_MODE)
+                connection.execute(f"SET TRANSACTION SNAPSHOT {literal(snapshot)}".encode())
         except BaseException:
             connection.close()
             raise

@@ -10,8 +10,6 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from psycopg.rows import dict_row
-
 from pipeline.connectors.postgres.session.connection import Connection
 
 Row = Mapping[str, Any]
@@ -24,8 +22,9 @@ OWN_SCHEMA = "_pipeline"
 
 def fetch(connection: Connection, query: str, oids: Iterable[int] | None = None) -> list[dict[str, Any]]:
     """Return the rows of a query of the catalog."""
-    with connection.cursor(row_factory=dict_row) as cursor:
-        return cursor.execute(query.encode(), None if oids is None else {"oids": list(oids)}).fetchall()
+    found = connection.execute(query.encode(), None if oids is None else {"oids": list(oids)})
+    names = [column.name for column in found.description or ()]
+    return [dict(zip(names, row, strict=True)) for row in found]
 
 
 def fetch_by_table(connection: Connection, query: str, oids: Iterable[int]) -> ByTable:

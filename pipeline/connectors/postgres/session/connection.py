@@ -1,4 +1,7 @@
-"""Connecting to a server, with session settings under which values are exact and the same on every server.
+"""Connecting to a server, with settings under which values are exact and the same on every server.
+
+The settings are local to each transaction. A transaction pooler such as PgBouncer gives each transaction another session,
+and that session to the app afterwards: nothing of ours may be left in it, and nothing may be expected there.
 
 Connections are synchronous and used from worker threads, so the connector runs on asyncio and on trio.
 """
@@ -6,17 +9,18 @@ Connections are synchronous and used from worker threads, so the connector runs 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import psycopg
+from psycopg.abc import Params
 from psycopg.rows import TupleRow
 
 from pipeline.connectors.postgres.session.errors import connect_error, translated
 from pipeline.connectors.postgres.session.location import PostgresLocation
+from pipeline.connectors.sql.identifiers import literal
 from pipeline.domain.errors import ConfigurationError
-
-Connection = psycopg.Connection[TupleRow]
 
 CONNECT_TIMEOUT_SECONDS = 10
 """How long to wait for a server's answer, unless the URL or `PGCONNECT_TIMEOUT` says otherwise."""
@@ -34,23 +38,65 @@ SESSION = {
     "search_path": "pg_catalog, pg_temp",  # so that the server writes the app's names with their schema
     "row_security": "off",  # rows hidden by a policy are an error, never silently missing
     "standard_conforming_strings": "on",
+    "array_nulls": "on",
     "quote_all_identifiers": "off",
     "lock_timeout": "30s",  # longer than an app's own transactions
     "statement_timeout": "0",
     "idle_in_transaction_session_timeout": "0",
     "transaction_timeout": "0",
     "idle_session_timeout": "0",
-    "temp_buffers": "32MB",  # holds a batch of staged rows; taken when needed, the rest goes through files
     "jit": "off",  # compiling takes longer than reading one range of rows
     "max_parallel_workers_per_gather": "0",  # the server's other cores belong to the app
     "synchronize_seqscans": "off",
 }
-"""Set in every session. A setting that the server's release does not have is skipped."""
+"""Set in every transaction. A setting that the server's release does not have is skipped."""
 
-_APPLY = """
-SELECT set_config(wanted.name, wanted.setting, false) FROM unnest(%s::text[], %s::text[]) AS wanted(name, setting)
-WHERE lower(wanted.name) IN (SELECT lower(name) FROM pg_catalog.pg_settings)
-"""
+_KNOWN = "SELECT lower(name) FROM pg_catalog.pg_settings WHERE lower(name) = ANY (%s)"
+_READ_COMMITTED = psycopg.IsolationLevel.READ_COMMITTED
+
+
+class Connection(psycopg.Connection[TupleRow]):
+    """A connection in autocommit mode. Each of its transactions has `local_settings`, as SQL, and leaves none behind."""
+
+    local_settings = ""
+
+    def set_in_transactions(self, settings: Mapping[str, str]) -> None:
+        """Set these in every transaction from now on. SET takes no snapshot, so a lock may come before the first one."""
+        self.local_settings += "".join(
+            f"SET LOCAL {name} = {', '.join(map(literal, value.split(', ')))}; " for name, value in settings.items()
+        )
+
+    def execute(  # type: ignore[override]  # no templates and composed queries: nothing here uses them
+        self, query: str | bytes, params: Params | None = None, *, prepare: bool | None = None, binary: bool = False
+    ) -> psycopg.Cursor[TupleRow]:
+        """Run a statement: outside of a transaction in one of its own, with `binary` in the extended protocol."""
+        text = query.encode() if isinstance(query, str) else query
+        if self.info.transaction_status != psycopg.pq.TransactionStatus.IDLE:
+            return super().execute(text, params, prepare=prepare, binary=binary)
+        if binary:
+            with self.transaction():
+                return super().execute(text, params, prepare=prepare, binary=True)
+        isolation = b"SET TRANSACTION ISOLATION LEVEL READ COMMITTED; "  # the default may be another one
+        cursor = psycopg.ClientCursor(self)
+        cursor.execute(isolation + self.local_settings.encode() + text, params)
+        while cursor.nextset():
+            pass
+        return cursor
+
+    def begin(self, mode: str = "ISOLATION LEVEL READ COMMITTED") -> None:
+        """Begin a transaction that the caller ends."""
+        super().execute(f"BEGIN {mode}; {self.local_settings}".encode())
+
+    @contextmanager
+    def transaction(
+        self, savepoint_name: str | None = None, force_rollback: bool = False
+    ) -> Iterator[psycopg.Transaction]:
+        """Begin and end a transaction, or within one a savepoint."""
+        is_outermost = self.info.transaction_status == psycopg.pq.TransactionStatus.IDLE
+        with super().transaction(savepoint_name, force_rollback) as transaction:
+            if is_outermost:
+                super().execute(self.local_settings.encode())
+            yield transaction
 
 
 def connect(
@@ -60,7 +106,7 @@ def connect(
     settings: Mapping[str, str] | None = None,
     connect_timeout_seconds: int | None = None,
 ) -> Connection:
-    """Return a new connection in autocommit mode, with `SESSION` and then `settings` set.
+    """Return a new connection whose transactions have `SESSION` and then `settings` set.
 
     `connect_timeout_seconds` overrides the URL and the environment; libpq waits for at least 2 seconds.
 
@@ -76,13 +122,15 @@ def connect(
     parameters |= {"client_encoding": "UTF8", "application_name": application_name}
     session = SESSION | dict(settings or {})
     try:
-        connection = psycopg.connect(**parameters, autocommit=True, prepare_threshold=None)
+        connection = Connection.connect(**parameters, autocommit=True, prepare_threshold=None)
     except psycopg.OperationalError as error:
         raise connect_error(error, location) from error
     try:
         with translated(location.url):
             _check_server(connection, location)
-            connection.execute(_APPLY, (list(session), list(session.values())))
+            connection.isolation_level = _READ_COMMITTED
+            known = {name for (name,) in connection.execute(_KNOWN, ([name.lower() for name in session],))}
+            connection.set_in_transactions({name: it for name, it in session.items() if name.lower() in known})
     except BaseException:
         connection.close()
         raise

@@ -61,9 +61,10 @@ class ConnectionPool:
     def _connect(self) -> Connection:
         connection = connect(self._location, APPLICATION_NAME)
         try:
-            connection.execute("SET session_replication_role = replica")
+            connection.execute("SET LOCAL session_replication_role = replica")
+            connection.set_in_transactions({"session_replication_role": "replica"})
         except psycopg.errors.InsufficientPrivilege:
-            self.as_replica = False
+            self.as_replica = connection.execute("SHOW session_replication_role").fetchone() == ("replica",)
         except psycopg.Error as error:
             connection.close()
             raise translate(error, self._location.url) from error
