@@ -20,6 +20,7 @@ from benchmarks.postgres import fill
 from pipeline.connectors.postgres import PostgresSource
 from pipeline.connectors.postgres.reading import ranges
 from pipeline.engine.verify.stream_comparison import digest_only
+from pipeline.ports.source import UpsertSink
 from tests.servers.postgresql import postgresql
 
 ROWS = int(os.environ.get("BENCH_READ_ROWS", "5000000"))
@@ -80,7 +81,7 @@ async def _read(uri: str, *, readers: int, with_lines: bool) -> None:
                 count += len(block)
                 block.digest()
                 if with_lines:
-                    await block.upserts(range(len(block)), digest_only)
+                    await block.upserts(range(len(block)), UpsertSink(digest_only))
         assert count == ROWS, count
 
 

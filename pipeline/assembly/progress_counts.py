@@ -21,10 +21,18 @@ from pipeline.ports.reporter import (
     MovementSettled,
     RecordRejected,
     RowsRead,
+    SourceRecordRejected,
 )
 
 GroupEvent = (
-    RowsRead | EventFileStored | GroupComplete | ImportPlanned | EventFileImported | EventFileFailed | RecordRejected
+    RowsRead
+    | EventFileStored
+    | GroupComplete
+    | ImportPlanned
+    | EventFileImported
+    | EventFileFailed
+    | RecordRejected
+    | SourceRecordRejected
 )
 
 
@@ -108,7 +116,7 @@ class GroupTally:
                 self.deletes_imported += event.mark.deletes
             case EventFileFailed():
                 self.files_failed += 1
-            case RecordRejected():
+            case RecordRejected() | SourceRecordRejected():
                 self.rejected += 1
 
     def _count_plan(self, event: ImportPlanned) -> None:

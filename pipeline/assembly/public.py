@@ -58,9 +58,10 @@ from pipeline.ports.reporter import (
     RecordRejected,
     Reporter,
     RowsRead,
+    SourceRecordRejected,
     ViolationFound,
 )
-from pipeline.ports.source import HashedBlock, RowBlock, Snapshot, Source, StoreBinary
+from pipeline.ports.source import HashedBlock, RowBlock, RowRejection, Snapshot, Source, StoreBinary, UpsertSink
 from pipeline.settings import Settings, load_settings
 
 __all__ = [
@@ -119,11 +120,13 @@ __all__ = [
     "Reporter",
     "Role",
     "RowBlock",
+    "RowRejection",
     "RowsRead",
     "Settings",
     "SilentReporter",
     "Snapshot",
     "Source",
+    "SourceRecordRejected",
     "Status",
     "StoreBinary",
     "StreamName",
@@ -133,6 +136,7 @@ __all__ = [
     "Totals",
     "TransientError",
     "UnreadableFlow",
+    "UpsertSink",
     "Verification",
     "Violation",
     "ViolationFound",

@@ -21,6 +21,7 @@ from pipeline.ports.reporter import (
     RecordRejected,
     Reporter,
     RowsRead,
+    SourceRecordRejected,
     ViolationFound,
 )
 
@@ -70,6 +71,14 @@ class LogReporter:
                 log.warning("import_failed", **_file(event), reason=event.reason)
             case RecordRejected():
                 self._log_rejected(event)
+            case SourceRecordRejected(label, rejection):
+                log.info(
+                    "source_record_rejected",
+                    group=label,
+                    stream=rejection.stream,
+                    key=rejection.key,
+                    reason=rejection.reason,
+                )
             case ViolationFound():
                 violation = event.violation
                 log.warning("violation_found", stream=violation.stream, reason=violation.message)

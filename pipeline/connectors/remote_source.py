@@ -5,7 +5,7 @@ Of most blocks only the digest and the last key cross the channel; hashes, keys 
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -14,7 +14,7 @@ import anyio
 
 from pipeline.domain.keys import Key
 from pipeline.domain.schema import StreamSchema
-from pipeline.ports.source import RowBlock, Snapshot, Source, StoreBinary
+from pipeline.ports.source import RowBlock, RowRejection, Snapshot, Source, StoreBinary, UpsertSink
 from pipeline.processes.channel import Subprocess, open_subprocess
 
 BLOCKS_KEPT = 3
@@ -72,9 +72,12 @@ class SnapshotReader:
         """Return the hashes of a block."""
         return self._blocks[number].row_hashes()
 
-    async def upserts(self, number: int, positions: Sequence[int], store_binary: StoreBinary) -> bytes:
-        """Return the upsert lines of some rows of a block."""
-        return await self._blocks[number].upserts(positions, store_binary)
+    async def upserts(
+        self, number: int, positions: Sequence[int], store_binary: StoreBinary
+    ) -> tuple[bytes, Mapping[int, RowRejection]]:
+        """Return the upsert lines of some rows of a block, and the rejected rows."""
+        sink = UpsertSink(store_binary)
+        return await self._blocks[number].upserts(positions, sink), sink.rejected
 
 
 @asynccontextmanager
@@ -168,7 +171,9 @@ class RemoteBlock:
             return self._summary.hashes
         return self._subprocess.call(SnapshotReader.row_hashes, self._summary.number).value_blocking()
 
-    async def upserts(self, positions: Sequence[int], store_binary: StoreBinary) -> bytes:
+    async def upserts(self, positions: Sequence[int], sink: UpsertSink) -> bytes:
         """The lines. `store_binary` runs in the subprocess."""
-        request = (self._summary.number, list(positions), store_binary)
-        return await self._subprocess.call(SnapshotReader.upserts, *request).value()
+        request = (self._summary.number, list(positions), sink.store_binary)
+        lines, rejected = await self._subprocess.call(SnapshotReader.upserts, *request).value()
+        sink.rejected.update(rejected)
+        return lines

@@ -10,6 +10,7 @@ from enum import StrEnum
 from pipeline.domain.errors import DefectError
 from pipeline.domain.ids import FlowName, Label, ObjectKey, StreamName
 from pipeline.domain.inventory import Inventory
+from pipeline.domain.rejections import SourceRejections
 
 
 class Status(StrEnum):
@@ -99,7 +100,7 @@ class Movement:
 
     `origin` is the Flow whose File Lists these are, if not its own; `origin_movement` is the Movement there that they
     were taken from, 0 if unknown. A `compaction` moves nothing: it replaces the history of streams by snapshots. `inventory`
-    says what became of everything that the source has.
+    says what became of everything that the source has, `rejections` which records it could not give.
     """
 
     flow: FlowName
@@ -122,6 +123,7 @@ class Movement:
     exporter: str = ""
     unfinished: Mapping[StreamName, int] = field(default_factory=dict)
     inventory: Inventory = field(default_factory=Inventory)
+    rejections: SourceRejections = field(default_factory=SourceRejections)
 
     @property
     def stored_in(self) -> FlowName:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from pipeline.domain.ids import BinaryId, EventFileId, FlowName, Label
+from pipeline.domain.rejections import SourceRejection
 from pipeline.ports.destination import Mark, Rejection, Violation
 
 
@@ -110,6 +111,14 @@ class RecordRejected:
 
 
 @dataclass(frozen=True, slots=True)
+class SourceRecordRejected:
+    """The source cannot give a record."""
+
+    label: Label
+    rejection: SourceRejection
+
+
+@dataclass(frozen=True, slots=True)
 class ViolationFound:
     """The loaded data violates a constraint."""
 
@@ -137,6 +146,7 @@ Event = (
     | EventFileImported
     | EventFileFailed
     | RecordRejected
+    | SourceRecordRejected
     | ViolationFound
     | MovementSettled
 )

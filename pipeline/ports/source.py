@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterable, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from pipeline.domain.ids import BinaryId
@@ -20,6 +21,29 @@ StoreBinary = Callable[[OpenBody], Awaitable[BinaryId]]
 
 The body is opened twice: to compute its id, and to store it. DamagedError when the two reads differ.
 """
+
+
+@dataclass(frozen=True, slots=True)
+class RowRejection:
+    """Why a source cannot give a row, and what to do; with the column at fault, if it is one."""
+
+    reason: str
+    column: str | None = None
+
+
+class UpsertSink:
+    """Takes what one call of `RowBlock.upserts` gives beside its lines. `rejected` holds the rejected rows by position."""
+
+    def __init__(self, store_binary: StoreBinary) -> None:
+        self.store_binary = store_binary
+        self.rejected: dict[int, RowRejection] = {}
+
+    def reject(self, position: int, reason: str, column: str | None = None) -> None:
+        """Leave out the row at this position of the block, which cannot be given. The others are moved.
+
+        The row is tried again in the next Movement. What the destination has of it stays as it is.
+        """
+        self.rejected[position] = RowRejection(reason, column)
 
 
 class HashedBlock(Protocol):
@@ -60,11 +84,13 @@ class HashedBlock(Protocol):
 class RowBlock(HashedBlock, Protocol):
     """Some hundred to some thousand consecutive rows of one stream, in key order, with their values."""
 
-    async def upserts(self, positions: Sequence[int], store_binary: StoreBinary) -> bytes:
+    async def upserts(self, positions: Sequence[int], sink: UpsertSink) -> bytes:
         """Return one upsert line for each row at these ascending positions, each ending in a line feed.
 
-        Contents that a row refers to are stored through `store_binary` before this returns. TransientError when the
-        source changed during the read and a second read would help.
+        A row that cannot be given, while others can (its file is unreadable, a value is too large or has no form in an
+        Event File), MUST be passed to `sink.reject`, and has no line. Contents that a row refers to are stored through
+        `sink.store_binary` before this returns. TransientError when the source changed during the read and a second read
+        would help.
         """
         ...
 

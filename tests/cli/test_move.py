@@ -18,6 +18,7 @@ FIELDS = {
     "bytes",
     "seconds",
     "problems",
+    "rejected_at_source",
     "inventory",
 }
 

@@ -16,6 +16,7 @@ from pipeline.connectors.sqlite import SqliteSource
 from pipeline.domain.errors import TransientError
 from pipeline.domain.ids import BinaryId
 from pipeline.ports.object_store import OpenBody
+from pipeline.ports.source import UpsertSink
 from tests.connectors.sqlite.databases import run
 from tests.contracts.source import SourceContract, SourceWorld, read_first
 
@@ -70,7 +71,7 @@ async def test_rows_hashes_and_lines_equal_those_of_the_source(tmp_path: Path) -
         async with here.open_rows(schema) as own_blocks, there.open_rows(schema) as blocks:
             own, block = await anext(aiter(own_blocks)), await anext(aiter(blocks))
             assert (list(own.keys()), own.row_hashes()) == (list(block.keys()), block.row_hashes())
-            assert await own.upserts([0, 1], digest) == await block.upserts([0, 1], digest)
+            assert await own.upserts([0, 1], UpsertSink(digest)) == await block.upserts([0, 1], UpsertSink(digest))
 
 
 async def test_contents_are_stored_by_the_function_of_each_call_in_the_subprocess(tmp_path: Path) -> None:
@@ -80,7 +81,7 @@ async def test_contents_are_stored_by_the_function_of_each_call_in_the_subproces
         async with snapshot.open_rows(schema) as blocks:
             block = await anext(aiter(blocks))
             with pytest.raises(TransientError, match=r"that reads file:.* ended unexpectedly"):
-                await block.upserts([0], end_process)
+                await block.upserts([0], UpsertSink(end_process))
 
 
 async def test_hashes_come_with_later_blocks_once_they_were_used(tmp_path: Path) -> None:

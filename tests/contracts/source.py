@@ -22,7 +22,7 @@ from pipeline.domain.keys import Key, order
 from pipeline.domain.schema import StreamSchema
 from pipeline.ports.object_store import OpenBody
 from pipeline.ports.ranged_source import KnownRange, RangedSnapshot, UnchangedRows
-from pipeline.ports.source import DIGEST_BYTES, ROW_HASH_BYTES, Snapshot, Source
+from pipeline.ports.source import DIGEST_BYTES, ROW_HASH_BYTES, Snapshot, Source, UpsertSink
 from tests.loops import OnBothLoops, on_both
 
 
@@ -33,7 +33,7 @@ class SourceWorld:
     `again` is another source of the same place, `missing` one of a place that is not there. `change_one_row` gives one
     row of the first stream another content under the same key. `is_isolated`: a snapshot shows nothing that is written
     after it was opened. `follows_known_ranges`: blocks end where known ranges end, if the source reads along them at
-    all.
+    all. `spoil_one_row` makes a row of the first block one that cannot be given, after the block has been read.
     """
 
     source: Source
@@ -42,6 +42,7 @@ class SourceWorld:
     change_one_row: Callable[[], None]
     is_isolated: bool
     follows_known_ranges: bool = True
+    spoil_one_row: Callable[[], None] | None = None
 
 
 @dataclass(slots=True)
@@ -80,7 +81,7 @@ async def read_stream(snapshot: Snapshot, schema: StreamSchema) -> StreamContent
             assert len(block.digest()) == DIGEST_BYTES
             assert block.last_key() == keys[-1]
             content.digests[tuple(keys)] = block.digest()
-            lines = await block.upserts(range(len(block)), content.store)
+            lines = await block.upserts(range(len(block)), UpsertSink(content.store))
             assert lines.endswith(b"\n")
             assert lines.count(b"\n") == len(block)
             content.keys += keys
@@ -143,10 +144,27 @@ class SourceContract(OnBothLoops):
             async with snapshot.open_rows(schema) as blocks:
                 async for block in blocks:
                     positions: Sequence[int] = range(0, len(block), 2)
-                    lines = await block.upserts(positions, store)
+                    lines = await block.upserts(positions, UpsertSink(store))
                     assert lines.splitlines() == [whole.lines[position] for position in positions]
-                    assert await block.upserts([], store) == b""
+                    assert await block.upserts([], UpsertSink(store)) == b""
                     return
+
+    @on_both
+    async def test_a_row_that_cannot_be_given_is_rejected_and_the_others_have_lines(self, world: SourceWorld) -> None:
+        if world.spoil_one_row is None:
+            pytest.skip("every row of this source can be given")
+        whole = await read_first(world.source)
+        sink = UpsertSink(StreamContent().store)
+        async with world.source.open_snapshot() as snapshot:
+            schema = (await snapshot.streams())[0]
+            async with snapshot.open_rows(schema) as blocks:
+                async for block in blocks:
+                    world.spoil_one_row()
+                    lines = (await block.upserts(range(len(block)), sink)).splitlines()
+                    break
+        ((position, rejection),) = sink.rejected.items()
+        assert lines == [line for at, line in enumerate(whole.lines[: len(lines) + 1]) if at != position]
+        assert rejection.reason
 
     @on_both
     async def test_unchanged_rows_are_read_the_same_again(self, world: SourceWorld) -> None:

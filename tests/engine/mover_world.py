@@ -50,6 +50,8 @@ class World:
     only: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     labels: Mapping[str, str] = field(default_factory=dict)
+    unreadable: set[str] = field(default_factory=set)
+    """Texts whose rows the source cannot give."""
 
     @property
     def flows(self) -> FlowStore:
@@ -63,5 +65,8 @@ class World:
         destination = replace(self.destination, calls=faults)
         flows = FlowStore(store, self.clock)
         context = EngineContext(store, queue, self.clock, self.reporter, flows, self.limits)
-        source = MemorySource(self.tables, faults, labels=self.labels)
+        source = MemorySource(self.tables, faults, labels=self.labels, rejects=self._why_unreadable)
         return await Mover(context, FLOW, source, destination, "worker").run(only=self.only, exclude=self.exclude)
+
+    def _why_unreadable(self, text: str) -> str:
+        return f"{text} cannot be read; mend it" if text in self.unreadable else ""

@@ -14,7 +14,7 @@ from pipeline.domain.ids import Label
 from pipeline.domain.keys import Key
 from pipeline.domain.schema import Column, StreamSchema
 from pipeline.engine.movers.mover import Mover
-from pipeline.ports.source import RowBlock, Snapshot, StoreBinary
+from pipeline.ports.source import RowBlock, Snapshot, UpsertSink
 from tests.engine.mover_world import FLOW
 from tests.engine.wider_world import WiderWorld, numbered
 from tests.fakes.rows import MemoryBlock, Table, schema_of
@@ -68,8 +68,8 @@ class FewHashes(MemoryBlock):
 class FewLines(MemoryBlock):
     """Forgets the line of the last row that it is asked for."""
 
-    async def upserts(self, positions: Sequence[int], store_binary: StoreBinary) -> bytes:
-        return await super().upserts(positions[:-1], store_binary)
+    async def upserts(self, positions: Sequence[int], sink: UpsertSink) -> bytes:
+        return await super().upserts(positions[:-1], sink)
 
 
 def cut(rows: Rows, size: int = 3) -> list[RowBlock]:

@@ -16,7 +16,7 @@ from pipeline.domain.keys import Key
 from pipeline.domain.schema import Column, StreamSchema
 from pipeline.ports.object_store import OpenBody
 from pipeline.ports.ranged_source import KnownRange
-from pipeline.ports.source import StoreBinary
+from pipeline.ports.source import StoreBinary, UpsertSink
 from tests.fakes.calls import UNHINDERED, Calls
 
 Row = tuple[int, str]
@@ -25,6 +25,14 @@ Tables = dict[str, Table]
 
 IsFile = Callable[[str], bool]
 """Whether a text is the content of a Binary File. Its upsert names the file, not the text."""
+
+Rejects = Callable[[str], str]
+"""Returns why a row with this text cannot be given, or nothing."""
+
+
+def nothing(text: str) -> str:
+    """Let every row be given."""
+    return ""
 
 
 def schema_of(name: str, *, label: str | None = None, has_files: bool = False) -> StreamSchema:
@@ -54,6 +62,7 @@ class MemoryBlock:
     stream: str = "a"
     calls: Calls = UNHINDERED
     is_file: IsFile | None = None
+    rejects: Rejects = nothing
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -70,10 +79,16 @@ class MemoryBlock:
     def row_hashes(self) -> bytes:
         return b"".join(hashlib.blake2b(repr(row).encode(), digest_size=8).digest() for row in self.rows)
 
-    async def upserts(self, positions: Sequence[int], store_binary: StoreBinary) -> bytes:
+    async def upserts(self, positions: Sequence[int], sink: UpsertSink) -> bytes:
         async def work() -> bytes:
             await checkpoint()
-            return b"".join([await self._line(*self.rows[at], store_binary) for at in positions])
+            lines = []
+            for at in positions:
+                if reason := self.rejects(self.rows[at][1]):
+                    sink.reject(at, reason, "text")
+                else:
+                    lines.append(await self._line(*self.rows[at], sink.store_binary))
+            return b"".join(lines)
 
         return await self.calls.call(f"source.upserts {self.stream}", work)
 

@@ -14,7 +14,7 @@ from pipeline.domain.schema import StreamSchema
 from pipeline.ports.ranged_source import Known
 from pipeline.ports.source import RowBlock, Snapshot
 from tests.fakes.calls import UNHINDERED, Calls, value
-from tests.fakes.rows import IsFile, MemoryBlock, Tables, copied, next_rows, schema_of
+from tests.fakes.rows import IsFile, MemoryBlock, Rejects, Tables, copied, next_rows, nothing, schema_of
 
 
 @dataclass
@@ -22,8 +22,8 @@ class MemorySource:
     """Tables of numbered texts. A snapshot is a copy.
 
     Copies made with `replace` share the tables, so that each process can have `calls` of its own. `labels` names the
-    group of a table that is not one of its own. With `is_file`, tables have a column of Binary Files. `on_snapshot` is
-    given the tables of each snapshot.
+    group of a table that is not one of its own. With `is_file`, tables have a column of Binary Files. `rejects` says
+    which rows cannot be given. `on_snapshot` is given the tables of each snapshot.
     """
 
     tables: Tables
@@ -33,6 +33,7 @@ class MemorySource:
     exists: bool = True
     labels: Mapping[str, str] = field(default_factory=dict)
     is_file: IsFile | None = None
+    rejects: Rejects = nothing
     on_snapshot: Callable[[Tables], None] = lambda tables: None
 
     @asynccontextmanager
@@ -72,6 +73,6 @@ class _MemorySnapshot:
         rows, source, start = sorted(self.tables[stream].items()), self.source, 0
         while start < len(rows):
             part = next_rows(rows[start:], known(0), source.block_rows)
-            block = MemoryBlock(part, stream, source.calls, source.is_file)
+            block = MemoryBlock(part, stream, source.calls, source.is_file, source.rejects)
             yield await source.calls.call(f"source.rows {stream} from {start}", value(block))
             start += len(part)

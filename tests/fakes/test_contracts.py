@@ -25,12 +25,15 @@ def source_world(calls: Calls) -> SourceWorld:
     def change() -> None:
         tables["a"][3] = "changed"
 
+    spoilt: set[str] = set()
+
     return SourceWorld(
-        source=MemorySource(tables, calls, is_file=is_file),
+        source=MemorySource(tables, calls, is_file=is_file, rejects=lambda text: "spoilt" if text in spoilt else ""),
         again=MemorySource(tables, calls, is_file=is_file),
         missing=MemorySource({}, calls, location="memory:nowhere", exists=False),
         change_one_row=change,
         is_isolated=True,
+        spoil_one_row=lambda: spoilt.add("text 1"),
     )
 
 

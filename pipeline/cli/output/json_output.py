@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping
+from dataclasses import asdict
 
 import orjson
 
@@ -54,5 +55,6 @@ def movement_object(movement: Movement) -> dict[str, object]:
         "bytes": {"read": totals.bytes_read, "stored": totals.bytes_stored},
         "seconds": round(totals.seconds, 3),
         "problems": list(movement.problems),
+        "rejected_at_source": [asdict(rejection) for rejection in movement.rejections.named],
         "inventory": inventory_object(movement.inventory),
     }

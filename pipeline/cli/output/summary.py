@@ -74,7 +74,7 @@ def _problems(movement: Movement) -> Iterator[str]:
     if not problems:
         return
     yield ""
-    yield f"{count(len(problems), 'problem')} at the destination:"
+    yield f"{count(len(problems), 'problem')}:"
     yield from (f"  {printable(problem)}" for problem in problems[:PROBLEMS_SHOWN])
     if len(problems) > PROBLEMS_SHOWN:
         yield f"  … and {len(problems) - PROBLEMS_SHOWN:,} more"

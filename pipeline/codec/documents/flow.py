@@ -53,6 +53,18 @@ class _Inventory(Struct):
     unnamed: dict[str, Count] = field(default_factory=dict)
 
 
+class _SourceRejection(Struct):
+    stream: StreamName
+    key: str
+    reason: str
+    column: str | None = None
+
+
+class _SourceRejections(Struct):
+    named: tuple[_SourceRejection, ...] = ()
+    count: Count = 0
+
+
 class _Movement(Document, rename="camel"):
     flow: FlowName
     number: Count
@@ -74,6 +86,7 @@ class _Movement(Document, rename="camel"):
     origin_movement: Count = field(name="sharesMovement", default=0)
     compaction: bool = False
     inventory: _Inventory = field(default_factory=_Inventory)
+    rejections: _SourceRejections = field(default_factory=_SourceRejections)
 
     def __post_init__(self) -> None:
         super().__post_init__()

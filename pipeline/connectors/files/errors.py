@@ -44,6 +44,22 @@ def translate(error: OSError, what: str) -> PipelineError:
     return kind(f"{what}: {error.strerror or error}; {advice}")
 
 
+class UnreadableEntryError(PipelineError):
+    """One entry of a tree cannot be read; the others can. Correct its cause, then run the command again."""
+
+
+@contextmanager
+def entry_errors(what: str) -> Iterator[None]:
+    """Raise an error that concerns one entry alone as UnreadableEntryError, and any other as `translated` does."""
+    try:
+        yield
+    except OSError as error:
+        found = translate(error, what)
+        if isinstance(found, RefusedError) or _ADVICE.get(error.errno or 0) is _CHANGED:
+            raise UnreadableEntryError(str(found)) from error
+        raise found from error
+
+
 @contextmanager
 def translated(what: str) -> Iterator[None]:
     """Raise an error of the operating system as one of the pipeline that names `what`."""

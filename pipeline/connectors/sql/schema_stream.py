@@ -13,7 +13,7 @@ from pipeline.connectors.sql.schema_objects import ObjectId, SchemaObject
 from pipeline.domain.ids import Label
 from pipeline.domain.keys import Key
 from pipeline.domain.schema import SCHEMA_STREAM, Column, StreamSchema
-from pipeline.ports.source import StoreBinary
+from pipeline.ports.source import UpsertSink
 
 _MEMBER = "schema_objects"
 _BLOCK_OBJECTS = 1000
@@ -61,7 +61,7 @@ class SchemaObjectBlock:
     def row_hashes(self) -> bytes:
         return b"".join(map(xxh3_64_digest, self._lines()))
 
-    async def upserts(self, positions: Sequence[int], store_binary: StoreBinary) -> bytes:
+    async def upserts(self, positions: Sequence[int], sink: UpsertSink) -> bytes:
         lines = self._lines()
         return b"".join(lines[position] for position in positions)
 

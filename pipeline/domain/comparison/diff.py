@@ -11,7 +11,7 @@ from row hashes.
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from struct import Struct
@@ -139,6 +139,13 @@ class RangeDiff:
             else:
                 self._gone.append(self._old_keys[self._compared])
                 self._compared += 1
+
+    def old_hash(self, key: Key) -> bytes | None:
+        """Return the hash that the old range has of a key; None when it does not have the key."""
+        at = bisect_left(self._old_keys, order(key), key=order)
+        if at == len(self._old_keys) or order(self._old_keys[at]) != order(key):
+            return None
+        return self.old.hashes[at * HASH_BYTES : (at + 1) * HASH_BYTES]
 
     def take_deleted(self, until: Key | None) -> list[Key]:
         """Return the old keys up to `until` (None: all) that no row taken so far has. Each is returned once."""

@@ -7,14 +7,20 @@ from collections.abc import Callable, Sequence
 import anyio
 
 from pipeline.codec.documents.message import GroupCompleted, encode_message
+from pipeline.codec.values import key_text
 from pipeline.domain.errors import LeaseLostError
 from pipeline.domain.event_file import FileEntry, Header
 from pipeline.domain.ids import Label, ObjectKey, StreamName
+from pipeline.domain.keys import Key
 from pipeline.domain.movement import Movement
+from pipeline.domain.rejections import SourceRejection, SourceRejections
+from pipeline.domain.schema import StreamSchema
 from pipeline.engine.movements.context import EngineContext
 from pipeline.engine.storage.binaries import BinaryFiles
 from pipeline.engine.storage.event_files import read_all_stored, read_stored
 from pipeline.engine.storage.snapshot_state import SnapshotState
+from pipeline.ports.reporter import SourceRecordRejected
+from pipeline.ports.source import RowRejection
 
 StoredFiles = Sequence[tuple[Header, FileEntry]]
 
@@ -30,6 +36,7 @@ class ExportAttempt:
         self.movement = movement
         self.binaries = BinaryFiles(context.store, movement.flow, context.reporter)
         self.large = anyio.Event()
+        self.rejections = SourceRejections()
 
     async def update(self, change: Callable[[Movement], Movement]) -> None:
         """Change movement.json. LeaseLostError when another attempt has begun: this one was presumed dead."""
@@ -43,6 +50,12 @@ class ExportAttempt:
             return change(now)
 
         self.movement = await self.context.flows.update(self.movement.flow, self.movement.number, fenced)
+
+    def reject(self, schema: StreamSchema, key: Key, why: RowRejection) -> None:
+        """Note a record that the source cannot give."""
+        rejection = SourceRejection(schema.stream, key_text(key), why.reason, why.column)
+        self.rejections = self.rejections.with_one(rejection)
+        self.context.reporter.report(SourceRecordRejected(schema.label, rejection))
 
     async def announce(self, label: Label, file_list: ObjectKey, grown_from: int | None = None) -> None:
         """Announce a File List to importers; with `grown_from`, only its part from that position on is new."""

@@ -49,7 +49,10 @@ class Exporter:
         groups = tuple(self.announced)
         omissions = await self._snapshot.omissions() if isinstance(self._snapshot, OmissionReporter) else ()
         inventory = Inventory.of(omissions)
-        await self._attempt.update(lambda now: replace(now, exported=True, groups=groups, inventory=inventory))
+        rejections = self._attempt.rejections
+        await self._attempt.update(
+            lambda now: replace(now, exported=True, groups=groups, inventory=inventory, rejections=rejections)
+        )
         return self._attempt.movement
 
     async def _groups(self) -> Mapping[Label, Sequence[GroupStream]]:

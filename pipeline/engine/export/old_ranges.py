@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Collection, Sequence
 from dataclasses import dataclass
 
-from pipeline.domain.comparison.diff import HASH_BYTES, RangeDiff, StateRange
+from pipeline.domain.comparison.diff import HASH_BYTES, RangeDiff, StateRange, split_hashes
 from pipeline.domain.keys import Key
 from pipeline.ports.ranged_source import KnownRange
 from pipeline.ports.source import RowBlock
@@ -58,6 +58,24 @@ class BlockPart:
     keys: Sequence[Key]
     hashes: bytes
     digest: bytes | None
+
+    def without(self, rejected: Collection[int], old: RangeDiff | None) -> BlockPart:
+        """Return the part as it is stored after these positions of the block were rejected.
+
+        A rejected row stays as the range `old` has it, and is left out if that has none.
+        """
+        if not rejected:
+            return self
+        keys: list[Key] = []
+        hashes = bytearray()
+        for at, (key, row_hash) in enumerate(zip(self.keys, split_hashes(self.hashes), strict=True), self.start):
+            stored: bytes | None = row_hash
+            if at in rejected:
+                stored = None if old is None else old.old_hash(key)
+            if stored is not None:
+                keys.append(key)
+                hashes += stored
+        return BlockPart(self.block, self.start, keys, bytes(hashes), None)
 
 
 def part_of(block: RowBlock, keys: Sequence[Key], hashes: bytes, start: int, end: int) -> BlockPart:

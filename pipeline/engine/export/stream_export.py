@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing
+from functools import partial
 
 import anyio
 
@@ -21,7 +22,7 @@ from pipeline.engine.export.state_builder import RangeRows
 from pipeline.engine.storage.snapshot_state import SnapshotState
 from pipeline.ports.ranged_source import Known, UnchangedRows
 from pipeline.ports.reporter import RowsRead
-from pipeline.ports.source import RowBlock
+from pipeline.ports.source import RowBlock, UpsertSink
 
 OpenedRows = AbstractAsyncContextManager[AsyncIterable[RowBlock | UnchangedRows]]
 OpenRows = Callable[[Known], OpenedRows]
@@ -34,6 +35,7 @@ class StreamExport:
         self._label = schema.label
         self._report = attempt.context.reporter.report
         self._store_binary = attempt.binaries.store
+        self._reject = partial(attempt.reject, schema)
         self._limits = attempt.context.limits
         self._state_complete = state.complete
         self._old = OldRanges(state.ranges())
@@ -102,8 +104,8 @@ class StreamExport:
 
     async def _add_new(self, part: BlockPart) -> int:
         """Add rows after all old ranges; return the bytes of their lines."""
-        written = await self._add_upserts(part.block, range(part.start, part.start + len(part.keys)))
-        self._writer.state.add_rows(part.keys, part.hashes, part.digest)
+        written, stored = await self._add_upserts(part, range(len(part.keys)), None)
+        self._writer.state.add_rows(stored.keys, stored.hashes, stored.digest)
         if self._writer.full:
             await self._writer.cut(part.keys[-1])
         return written
@@ -111,10 +113,10 @@ class StreamExport:
     async def _compare(self, diff: RangeDiff, part: BlockPart) -> int:
         """Compare rows of the current range, and add those that differ; return the bytes of their lines."""
         changed = diff.take(part.keys, part.hashes)
-        self._rows.add(part.keys, part.hashes, part.digest)
+        written, stored = await self._add_upserts(part, changed, diff) if changed else (0, part)
+        self._rows.add(stored.keys, stored.hashes, stored.digest)
         if not changed:
             return 0
-        written = await self._add_upserts(part.block, [part.start + position for position in changed])
         if self._writer.full:
             self._writer.add_deletes(diff.take_deleted(part.keys[-1]))
             self._move_rows_to_state()
@@ -123,11 +125,18 @@ class StreamExport:
             self._move_rows_to_state()
         return written
 
-    async def _add_upserts(self, block: RowBlock, positions: Sequence[int]) -> int:
-        lines = await block.upserts(positions, self._store_binary)
-        self._checks.check_lines(lines, len(positions))
-        self._writer.add_upserts(lines, len(positions))
-        return len(lines)
+    async def _add_upserts(
+        self, part: BlockPart, positions: Sequence[int], old: RangeDiff | None
+    ) -> tuple[int, BlockPart]:
+        """Add the rows at these positions of `part`; return the bytes of their lines, and the part as it is stored."""
+        sink = UpsertSink(self._store_binary)
+        lines = await part.block.upserts([part.start + position for position in positions], sink)
+        count = len(positions) - len(sink.rejected)
+        self._checks.check_lines(lines, count)
+        self._writer.add_upserts(lines, count)
+        for at, rejection in sink.rejected.items():
+            self._reject(part.keys[at - part.start], rejection)
+        return len(lines), part.without(sink.rejected, old)
 
     def _move_rows_to_state(self) -> None:
         rows, self._rows = self._rows, RangeRows()

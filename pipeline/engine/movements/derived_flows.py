@@ -130,6 +130,7 @@ def _with_lists_of(origin: Movement, now: Movement) -> Movement:
         file_lists=origin.file_lists,
         groups=tuple(origin.file_lists),
         origin_movement=origin.number,
+        rejections=origin.rejections,
     )
 
 
@@ -147,4 +148,5 @@ def _new_movement(flow: Flow, number: int, origin: Movement, clock: Clock) -> Mo
         exported=True,
         origin=origin.flow,
         origin_movement=origin.number,
+        rejections=origin.rejections,
     )

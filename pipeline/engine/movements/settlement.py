@@ -45,7 +45,7 @@ class Settlement:
         violations = await self._finish(movement, entries, marks)
         inventory = await self._inventory(movement, rows_changed=bool(self._touched(movement, entries, marks)))
         gaps = inventory.gaps((await self._context.flows.read_flow(movement.flow)).accepted_missing)
-        totals = _totals(movement, entries, marks, replace(run, rejected=len(rejected)))
+        totals = _totals(movement, entries, marks, replace(run, rejected=len(rejected) + movement.rejections.count))
         status = final_status(
             imported=totals.files_imported,
             skipped=totals.files_skipped,
@@ -54,7 +54,7 @@ class Settlement:
             violations=len(violations),
             gaps=len(gaps),
         )
-        problems = _problems(failed, rejected, violations, gaps)
+        problems = _problems(movement, failed, rejected, violations, gaps)
 
         def settle(now: Movement) -> Movement:
             if now.settled:
@@ -115,12 +115,14 @@ def _totals(movement: Movement, entries: Sequence[FileEntry], marks: Mapping[Eve
 
 
 def _problems(
+    movement: Movement,
     failed: Mapping[EventFileId, str],
     rejected: Sequence[Rejection],
     violations: Sequence[Violation],
     gaps: Sequence[InventoryItem],
 ) -> tuple[str, ...]:
     problems = [f"Event File {file} was not imported: {reason}" for file, reason in failed.items()]
+    problems += map(str, movement.rejections.named)
     problems += [f"Event File {r.file}, line {r.line}, key {r.key} was rejected: {r.reason}" for r in rejected]
     problems += [f"{violation.stream}: {violation.message}" for violation in violations]
     problems += missing_lines(gaps)

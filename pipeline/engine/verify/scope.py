@@ -22,7 +22,7 @@ MOVEMENTS_LOOKED_AT = 10
 class FlowHistory:
     """The latest Movements of a Flow, newest first, at least one, and the reasons of rejected records.
 
-    `rejected` maps a stream and the text of a key to the reason why the destination rejected the record with that key.
+    `rejected` maps a stream and the text of a key to the reason why the record with that key was rejected.
     """
 
     movements: Sequence[Movement]
@@ -73,6 +73,8 @@ async def _read_rejected(flows: FlowStore, latest: Movement) -> Mapping[StreamNa
         for failure in await flows.read_failures(movement.flow, movement.number):
             if failure.key is not None:
                 found[failure.file.stream].setdefault(failure.key, failure.reason)
+        for rejection in movement.rejections.named:
+            found[rejection.stream].setdefault(rejection.key, rejection.reason)
         movement = await _read(flows, movement.flow, movement.number - 1)
     return found
 

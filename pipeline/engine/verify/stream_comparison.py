@@ -24,7 +24,7 @@ from pipeline.domain.ids import BinaryId
 from pipeline.domain.keys import Key, order
 from pipeline.ports.object_store import OpenBody
 from pipeline.ports.ranged_source import Known, KnownRange, UnchangedRows
-from pipeline.ports.source import HashedBlock, RowBlock
+from pipeline.ports.source import HashedBlock, RowBlock, UpsertSink
 
 Block = HashedBlock | UnchangedRows
 OpenedRows = AbstractAsyncContextManager[AsyncIterable[Block]]
@@ -75,12 +75,16 @@ class SideRows:
         """Whether the current block has values, and not only hashes."""
         return isinstance(self.block, RowBlock)
 
-    async def values(self, positions: Sequence[int]) -> list[Mapping[str, object]]:
-        """Return the rows at these positions of the current block, as in their upserts; `has_values` must hold."""
+    async def values(self, positions: Sequence[int]) -> list[Mapping[str, object] | None]:
+        """Return the rows at these positions of the current block, as in their upserts; None for one that is rejected.
+
+        `has_values` must hold.
+        """
         if not isinstance(self.block, RowBlock):
             raise DefectError("a block without values was asked for some")
-        lines = await self.block.upserts(positions, digest_only)
-        return [orjson.loads(line)["upsert"] for line in lines.splitlines()]
+        sink = UpsertSink(digest_only)
+        lines = iter((await self.block.upserts(positions, sink)).splitlines())
+        return [None if at in sink.rejected else orjson.loads(next(lines))["upsert"] for at in positions]
 
 
 async def digest_only(open_body: OpenBody) -> BinaryId:
@@ -96,7 +100,7 @@ async def digest_only(open_body: OpenBody) -> BinaryId:
 class DifferenceSink:
     """Where differences go: every one, in key order, to `note`, and the first `keep` into the report as examples.
 
-    `rejected` maps the text of a key to the reason why the destination rejected the record with that key.
+    `rejected` maps the text of a key to the reason why the record with that key was rejected.
     """
 
     keep: int
@@ -201,7 +205,9 @@ class StreamComparison:
         rows = await one.values([pair.source for pair in pairs if pair.source is not None])
         copies = await other.values([pair.destination for pair in pairs if pair.destination is not None])
         return {
-            pair: differing_columns(row, copy, pairing) for pair, row, copy in zip(pairs, rows, copies, strict=True)
+            pair: differing_columns(row, copy, pairing)
+            for pair, row, copy in zip(pairs, rows, copies, strict=True)
+            if row is not None and copy is not None
         }
 
     def _difference(

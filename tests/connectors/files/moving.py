@@ -23,7 +23,7 @@ from pipeline.domain.inventory import InventoryItem
 from pipeline.domain.keys import Key, order
 from pipeline.ports.destination import FileToLoad, Loaded, Rejection, Violation
 from pipeline.ports.object_store import OpenBody
-from pipeline.ports.source import ROW_HASH_BYTES, RowBlock
+from pipeline.ports.source import ROW_HASH_BYTES, RowBlock, UpsertSink
 
 FLOW = FlowName("tree")
 Row = dict[str, object]
@@ -141,7 +141,7 @@ class TreeFlow:
                     hashes = hashes_of(block)
                     keys = block.keys()
                     changed = [p for p, key in enumerate(keys) if self._hashes.get(key) != hashes[p]]
-                    new = (await block.upserts(changed, self.binaries.store)).splitlines(keepends=True)
+                    new = (await block.upserts(changed, UpsertSink(self.binaries.store))).splitlines(keepends=True)
                     lines |= zip([keys[position] for position in changed], new, strict=True)
                     seen |= zip(keys, hashes, strict=True)
             self.inventory = list(await snapshot.omissions())
@@ -157,9 +157,15 @@ def hashes_of(block: RowBlock) -> list[bytes]:
 
 
 async def rows_of(
-    source: FilesSource, binaries: MemoryBinaries, between: Callable[[], None] | None = None
+    source: FilesSource,
+    binaries: MemoryBinaries,
+    between: Callable[[], None] | None = None,
+    rejected: dict[Key, str] | None = None,
 ) -> list[Row]:
-    """All rows of a source. `between` runs after each block was built and before its contents are read."""
+    """All rows of a source. `between` runs after each block was built and before its contents are read.
+
+    Rejected rows go into `rejected`; without it there must be none.
+    """
     rows: list[Row] = []
     async with source.open_snapshot() as snapshot:
         (schema,) = await snapshot.streams()
@@ -167,7 +173,12 @@ async def rows_of(
             async for block in blocks:
                 if between is not None:
                     between()
-                data = await block.upserts(range(len(block)), binaries.store)
+                sink = UpsertSink(binaries.store)
+                data = await block.upserts(range(len(block)), sink)
+                reasons = {block.keys()[at]: why.reason for at, why in sink.rejected.items()}
+                assert rejected is not None or not reasons
+                if rejected is not None:
+                    rejected |= reasons
                 rows.extend(orjson.loads(line)["upsert"] for line in data.splitlines())
     return rows
 

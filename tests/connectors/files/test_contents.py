@@ -13,8 +13,8 @@ from structlog.testing import capture_logs
 
 from pipeline.connectors.files import FilesSource
 from pipeline.connectors.files.reading.contents import TICK_SECONDS, settle
-from pipeline.domain.errors import TransientError
 from pipeline.domain.ids import BinaryId
+from pipeline.domain.keys import Key
 from pipeline.ports.object_store import OpenBody
 from tests.connectors.files.moving import MemoryBinaries, Row, hashes_of, rows_of
 
@@ -135,9 +135,7 @@ async def test_a_file_is_read_only_when_its_last_change_is_older_than_a_tick(tmp
 
 
 @pytest.mark.parametrize("replacement", ["nothing", "fifo", "link", "directory"])
-async def test_a_file_that_is_gone_when_its_content_is_wanted_is_a_passing_condition(
-    tmp_path: Path, replacement: str
-) -> None:
+async def test_a_file_that_is_gone_when_its_content_is_wanted_is_rejected(tmp_path: Path, replacement: str) -> None:
     file = tmp_path / "f"
     file.touch()
 
@@ -150,8 +148,11 @@ async def test_a_file_that_is_gone_when_its_content_is_wanted_is_a_passing_condi
         elif replacement == "directory":
             file.mkdir()
 
-    with pytest.raises(TransientError, match="'f' changed while being read"):
-        await rows_of(FilesSource(tmp_path), MemoryBinaries(), replace)
+    (tmp_path / "other").touch()
+    rejected: dict[Key, str] = {}
+    (row,) = await rows_of(FilesSource(tmp_path), MemoryBinaries(), replace, rejected)
+    assert row["path"] == "other"
+    assert "it changed while the pipeline was working" in rejected["f",]
 
 
 async def test_a_directory_that_becomes_a_link_between_is_not_followed(tmp_path: Path) -> None:
@@ -165,5 +166,6 @@ async def test_a_directory_that_becomes_a_link_between_is_not_followed(tmp_path:
         (root / "d").rename(tmp_path / "away")
         (root / "d").symlink_to("../other")
 
-    with pytest.raises(TransientError, match="'d/f' changed"):
-        await rows_of(FilesSource(root), MemoryBinaries(), replace)
+    rejected: dict[Key, str] = {}
+    await rows_of(FilesSource(root), MemoryBinaries(), replace, rejected)
+    assert sorted(rejected) == [("d",), ("d/f",)]

@@ -43,6 +43,7 @@ def _source_world(tmp_path: Path, *, checksum: bool) -> SourceWorld:
         missing=FilesSource(tmp_path / "missing"),
         change_one_row=lambda: _write(root / "d" / "x", b"y"),
         is_isolated=False,
+        spoil_one_row=(root / "d" / "x").unlink,
     )
 
 

@@ -11,6 +11,7 @@ from structlog.testing import capture_logs
 
 from pipeline.connectors.files import FilesSource
 from pipeline.domain.errors import ConfigurationError, RefusedError
+from pipeline.domain.keys import Key
 from tests.connectors.files.moving import MemoryBinaries, hashes_of, keys_of, rows_of
 
 
@@ -109,19 +110,24 @@ async def test_a_directory_that_may_not_be_read_is_named(unprivileged: Path) -> 
         (unprivileged / "d" / "closed").chmod(0o700)
 
 
-async def test_a_file_that_may_not_be_read_is_named(unprivileged: Path) -> None:
+async def test_a_file_that_may_not_be_read_is_rejected_and_the_others_are_read(unprivileged: Path) -> None:
     (unprivileged / "closed").touch(0)
-    with pytest.raises(RefusedError, match=r"'closed'.*Permission denied"):
-        await rows_of(FilesSource(unprivileged), MemoryBinaries())
+    (unprivileged / "open").write_bytes(b"1")
+    for checksum in (False, True):
+        rejected: dict[Key, str] = {}
+        (row,) = await rows_of(FilesSource(unprivileged, checksum=checksum), MemoryBinaries(), None, rejected)
+        assert row["path"] == "open"
+        assert "Permission denied; grant" in rejected["closed",]
 
 
-async def test_a_time_that_no_integer_column_holds_is_an_error(tmp_path: Path) -> None:
+async def test_a_time_that_no_integer_column_holds_is_rejected(tmp_path: Path) -> None:
     (tmp_path / "f").touch()
     os.utime(tmp_path / "f", ns=(0, 2**63))
     if (tmp_path / "f").stat().st_mtime_ns != 2**63:
         pytest.skip("this file system does not hold such times")
-    with pytest.raises(RefusedError, match="'f'"):
-        await rows_of(FilesSource(tmp_path), MemoryBinaries())
+    rejected: dict[Key, str] = {}
+    await rows_of(FilesSource(tmp_path), MemoryBinaries(), None, rejected)
+    assert "years 1678 to 2262" in rejected["f",]
 
 
 async def test_a_file_with_its_old_size_and_time_but_another_content_has_another_hash(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from pipeline.domain.ids import BinaryId, StreamName
 from pipeline.domain.movement import Movement, Status
 from pipeline.engine.verify.verifier import VerifyRequest
 from pipeline.ports.object_store import OpenBody
+from pipeline.ports.source import UpsertSink
 from tests.connectors.postgres.moving import Movements
 from tests.connectors.postgres.places import Place, place_factory
 from tests.engine.real_flow import Places, RealFlow
@@ -187,7 +188,7 @@ async def test_a_large_content_does_not_lie_in_memory(make: Callable[[], Place])
             (schema,) = [it for it in await opened.streams() if it.stream == StreamName("@large_objects")]
             async with opened.open_rows(schema) as blocks:
                 async for block in blocks:
-                    await block.upserts([0], read_and_drop)
+                    await block.upserts([0], UpsertSink(read_and_drop))
         assert tracemalloc.get_traced_memory()[1] < 16 * MEBIBYTE
     finally:
         tracemalloc.stop()

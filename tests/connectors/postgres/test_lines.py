@@ -11,6 +11,7 @@ import pytest
 from pipeline.codec.values import from_json
 from pipeline.connectors.postgres import PostgresSource
 from pipeline.domain.keys import Key, KeyValue
+from pipeline.ports.source import UpsertSink
 from tests.connectors.postgres.places import Place, place_factory
 from tests.contracts.source import StreamContent
 from tests.servers.postgresql import PostgresqlServer
@@ -65,7 +66,7 @@ async def test_any_rows_of_a_block_become_lines(place: Place, seed: int) -> None
                 read.extend(keys)
                 count = choice.choice([0, 1, len(keys) // 2, len(keys)]) if seed else len(keys)
                 wanted = sorted(choice.sample(range(len(keys)), count))
-                lines = (await block.upserts(wanted, content.store)).splitlines(keepends=True)
+                lines = (await block.upserts(wanted, UpsertSink(content.store))).splitlines(keepends=True)
                 assert list(map(repr, map(body, lines))) == [repr(row(keys[at][0])) for at in wanted]  # type: ignore[arg-type]
 
     assert read == [(at,) for at in range(COUNT)]

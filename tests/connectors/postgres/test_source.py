@@ -14,6 +14,7 @@ from pipeline.connectors.postgres import PostgresSource
 from pipeline.connectors.postgres.reading import ranges
 from pipeline.connectors.postgres.session import connection
 from pipeline.domain.errors import ConfigurationError, RefusedError, TransientError
+from pipeline.ports.source import UpsertSink
 from tests.connectors.postgres.places import Place, place_factory
 from tests.connectors.postgres.reading import read_all
 from tests.contracts.source import StreamContent, read_stream
@@ -161,7 +162,7 @@ async def test_rows_of_many_megabytes_are_read_one_at_a_time(place: Place) -> No
         (schema,) = await snapshot.streams()
         async with snapshot.open_rows(schema) as blocks:
             async for block in blocks:
-                line = await block.upserts([0], StreamContent().store)
+                line = await block.upserts([0], UpsertSink(StreamContent().store))
                 blocks_of_one.append((block.keys(), len(line)))
     assert [keys for keys, _ in blocks_of_one] == [[(1,)], [(2,)], [(3,)], [(4,)]]
     assert {size for _, size in blocks_of_one} == {8_000_000 + len(b'{"upsert":{"id":1,"v":{"$bytes":""}}}\n')}

@@ -25,7 +25,7 @@ from pipeline.ports.destination import (
     Rejection,
     Violation,
 )
-from pipeline.ports.source import RowBlock, Snapshot, Source, StoreBinary
+from pipeline.ports.source import RowBlock, Snapshot, Source, UpsertSink
 from tests.connectors.sqlite.test_contracts import destination_world, source_world
 from tests.contracts.destination import DestinationContract, file_to_load
 from tests.contracts.source import SourceContract
@@ -137,8 +137,8 @@ class Block:
     def row_hashes(self) -> bytes:
         return self.whole.row_hashes()
 
-    async def upserts(self, positions: Sequence[int], store_binary: StoreBinary) -> bytes:
-        return await self.whole.upserts(positions, store_binary)
+    async def upserts(self, positions: Sequence[int], sink: UpsertSink) -> bytes:
+        return await self.whole.upserts(positions, sink)
 
 
 class Blind(Block):
@@ -152,8 +152,8 @@ class Undiscerning(Block):
 
 
 class Lavish(Block):
-    async def upserts(self, positions: Sequence[int], store_binary: StoreBinary) -> bytes:
-        return await self.whole.upserts(range(len(self)), store_binary)
+    async def upserts(self, positions: Sequence[int], sink: UpsertSink) -> bytes:
+        return await self.whole.upserts(range(len(self)), sink)
 
 
 class Backward(Block):

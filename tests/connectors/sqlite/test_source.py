@@ -19,6 +19,7 @@ from pipeline.connectors.sqlite.reading import rows as rows_module
 from pipeline.connectors.sqlite.reading.blocks import RowForm
 from pipeline.domain.errors import ConfigurationError, DamagedError, TransientError
 from pipeline.domain.schema import Column, StreamSchema
+from pipeline.ports.source import UpsertSink
 from tests.connectors.sqlite.databases import copy, dump, rows, run, spoil
 from tests.contracts.source import StreamContent, read_first, read_stream
 
@@ -119,7 +120,7 @@ async def lines_of(path: Path, wanted: Callable[[int, int], Sequence[int]]) -> l
         async with snapshot.open_rows(schema) as blocks:
             number = 0
             async for block in blocks:
-                found += (await block.upserts(wanted(number, len(block)), store)).split(b"\n")[:-1]
+                found += (await block.upserts(wanted(number, len(block)), UpsertSink(store))).split(b"\n")[:-1]
                 number += 1
     return found
 

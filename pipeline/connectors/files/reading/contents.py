@@ -25,10 +25,10 @@ from blake3 import blake3
 
 from pipeline.connectors.files.attributes import Attributes, read_attributes
 from pipeline.connectors.files.directories import open_file
-from pipeline.connectors.files.errors import GONE, translate, translated
+from pipeline.connectors.files.errors import UnreadableEntryError, entry_errors
 from pipeline.connectors.files.names import shown
 from pipeline.connectors.files.tree import Entry
-from pipeline.domain.errors import DamagedError, TransientError
+from pipeline.domain.errors import DamagedError
 from pipeline.domain.ids import BinaryId
 from pipeline.log_events import log
 from pipeline.ports.source import StoreBinary
@@ -55,7 +55,7 @@ class Content:
 async def store_content(root_fd: int, entry: Entry, store_binary: StoreBinary) -> Content:
     """Store the content of the file `entry`. A small file takes one thread call and one reading.
 
-    TransientError when the file is gone, RefusedError when it may not be read.
+    UnreadableEntryError when the file is gone or may not be read.
     """
     reading = await to_thread.run_sync(_Reading.begin, root_fd, entry)
     try:
@@ -67,11 +67,11 @@ async def store_content(root_fd: int, entry: Entry, store_binary: StoreBinary) -
 
 
 async def digest_content(root_fd: int, entry: Entry) -> tuple[str, int] | None:
-    """Return the BLAKE3 digest of the file's current content and the permission bits for a copy, None if it is gone."""
+    """Return the BLAKE3 digest of the file's current content and the permission bits for a copy, None if it is unreadable."""
     digest = blake3()
     try:
         reading = await to_thread.run_sync(_Reading.begin, root_fd, entry)
-    except TransientError:
+    except UnreadableEntryError:
         return None
     try:
         async with reading.open_body() as pieces:
@@ -111,12 +111,8 @@ class _Reading:
     @classmethod
     def begin(cls, root_fd: int, entry: Entry) -> _Reading:
         settle(entry.status)
-        try:
+        with entry_errors(f"the file {shown(entry.path)!r}"):
             fd = open_file(root_fd, entry.path)
-        except OSError as error:
-            if error.errno in GONE:
-                raise _changed(entry.path) from error
-            raise translate(error, f"the file {shown(entry.path)!r}") from error
         reading = cls(fd, entry.path)
         try:
             reading._read_if_small()
@@ -130,7 +126,9 @@ class _Reading:
 
     def _read_if_small(self) -> None:
         if not stat.S_ISREG(self.before.st_mode):
-            raise _changed(self.path)
+            raise UnreadableEntryError(
+                f"the file {shown(self.path)!r}: it changed while the pipeline was working: run the command again"
+            )
         if self.before.st_size > PIECE_BYTES:
             return
         for attempt in range(ATTEMPTS):
@@ -163,7 +161,7 @@ class _Reading:
         """Return the next bytes from `start`; empty at the end that the file had in `before`, or has now."""
         position, end = start, min(start + PIECE_BYTES, self.before.st_size)
         pieces = []
-        with translated(f"the file {shown(self.path)!r}"):
+        with entry_errors(f"the file {shown(self.path)!r}"):
             while position < end and (data := os.pread(self._fd, end - position, position)):
                 pieces.append(data)
                 position += len(data)
@@ -212,7 +210,7 @@ async def _store_large(reading: _Reading, store_binary: StoreBinary) -> Content:
 
 
 async def _store_copy(reading: _Reading, store_binary: StoreBinary) -> Content:
-    with translated(f"a temporary file in {gettempdir()!r}"), TemporaryFile() as copy:
+    with entry_errors(f"a temporary file in {gettempdir()!r}"), TemporaryFile() as copy:
         size = 0
         while piece := await to_thread.run_sync(reading.piece, size):
             size += await to_thread.run_sync(copy.write, piece)
@@ -227,7 +225,3 @@ async def _store_copy(reading: _Reading, store_binary: StoreBinary) -> Content:
 
 def _warn_changed(path: bytes) -> None:
     log.warning("file_changed_while_read", path=shown(path), attempts=ATTEMPTS)
-
-
-def _changed(path: bytes) -> TransientError:
-    return TransientError(f"the file {shown(path)!r} changed while being read: run the command again")

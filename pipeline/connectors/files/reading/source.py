@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import AsyncGenerator, AsyncIterator, Generator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from itertools import islice
 from pathlib import Path
 
@@ -24,17 +24,17 @@ from pipeline.codec.values import to_json
 from pipeline.connectors.files.attributes import NONE, SET_ID, Attributes, read_attributes
 from pipeline.connectors.files.concurrency import for_each
 from pipeline.connectors.files.directories import closing_fd, directory, open_root
-from pipeline.connectors.files.errors import GONE, translate
+from pipeline.connectors.files.errors import UnreadableEntryError, entry_errors, translate
 from pipeline.connectors.files.names import METADATA_NAME, from_bytes, location_of, shown
 from pipeline.connectors.files.reading.contents import digest_content, store_content
 from pipeline.connectors.files.schema import DEFAULT_STREAM, HASHED_COLUMNS, files_schema
 from pipeline.connectors.files.tree import Entry, Kind, Omitted, walk
-from pipeline.domain.errors import ConfigurationError, DefectError, RefusedError
+from pipeline.domain.errors import ConfigurationError, DefectError
 from pipeline.domain.ids import StreamName
 from pipeline.domain.inventory import InventoryItem
 from pipeline.domain.keys import Key
 from pipeline.domain.schema import StreamSchema
-from pipeline.ports.source import StoreBinary
+from pipeline.ports.source import UpsertSink
 
 BLOCK_ENTRIES = 500
 CONTENTS_AT_ONCE = 4
@@ -111,17 +111,16 @@ class FilesSnapshot:
             checked: _Checked | None = None
             if self._checksum:
                 checked = await self._check(batch)
-                batch = [entry for entry in batch if entry.kind is Kind.SYMLINK or entry.path in checked]
-            if batch:
-                yield FilesBlock(self._root_fd, batch, checked)
+            yield FilesBlock(self._root_fd, batch, checked)
 
     async def _check(self, batch: Sequence[Entry]) -> _Checked:
-        """Read the files and directories of a batch that still exist."""
+        """Read the files and directories of a batch that can be read."""
         checked: dict[bytes, tuple[str, int]] = {}
 
         async def read(entry: Entry) -> None:
             if entry.kind is Kind.DIRECTORY:
-                checked[entry.path] = "", (await to_thread.run_sync(_directory_attributes, self._root_fd, entry))[0]
+                with suppress(UnreadableEntryError):
+                    checked[entry.path] = "", (await to_thread.run_sync(_directory_attributes, self._root_fd, entry))[0]
             elif (found := await digest_content(self._root_fd, entry)) is not None:
                 checked[entry.path] = found
 
@@ -167,44 +166,44 @@ class FilesBlock:
         # Neither a path nor a link's text can hold NUL, the separator.
         return b"\0".join((_NAMES, numbers.encode(), entry.path, entry.target or b""))
 
-    async def upserts(self, positions: Sequence[int], store_binary: StoreBinary) -> bytes:
+    async def upserts(self, positions: Sequence[int], sink: UpsertSink) -> bytes:
         """Return one line an entry; the contents of files are stored first, a few at a time."""
         lines: dict[int, bytes] = {}
 
         async def describe(position: int) -> None:
-            entry = self._entries[position]
-            if entry.kind is Kind.FILE:
-                content = await store_content(self._root_fd, entry, store_binary)
+            with _rejecting(position, sink):
+                entry = self._entries[position]
+                content = await store_content(self._root_fd, entry, sink.store_binary)
                 lines[position] = _line(
                     entry, content.status, content.mode, content.attributes, content.size, content.binary
                 )
-            else:
-                lines[position] = _line(entry, entry.status, *plain[position])
 
-        plain = await to_thread.run_sync(self._plain_attributes, positions)
-        await for_each(positions, describe, at_once=min(CONTENTS_AT_ONCE, max(1, len(positions))))
-        return b"".join([lines[position] for position in positions])
+        def describe_plain() -> None:
+            for position in positions:
+                with _rejecting(position, sink):
+                    entry = self._entries[position]
+                    if entry.kind is Kind.DIRECTORY:
+                        lines[position] = _line(entry, entry.status, *_directory_attributes(self._root_fd, entry))
+                    elif entry.kind is Kind.SYMLINK:
+                        lines[position] = _line(entry, entry.status, stat.S_IMODE(entry.status.st_mode), NONE)
 
-    def _plain_attributes(self, positions: Sequence[int]) -> Mapping[int, tuple[int, Attributes]]:
-        """Return the permission bits and attributes of directories and links."""
-        found: dict[int, tuple[int, Attributes]] = {}
-        for position in positions:
-            entry = self._entries[position]
-            if entry.kind is Kind.DIRECTORY:
-                found[position] = _directory_attributes(self._root_fd, entry)
-            elif entry.kind is Kind.SYMLINK:
-                found[position] = stat.S_IMODE(entry.status.st_mode), NONE
-        return found
+        await to_thread.run_sync(describe_plain)
+        files = [position for position in positions if self._entries[position].kind is Kind.FILE]
+        await for_each(files, describe, at_once=min(CONTENTS_AT_ONCE, max(1, len(files))))
+        return b"".join([lines[position] for position in positions if position in lines])
+
+
+@contextmanager
+def _rejecting(position: int, sink: UpsertSink) -> Iterator[None]:
+    try:
+        yield
+    except UnreadableEntryError as error:
+        sink.reject(position, str(error))
 
 
 def _directory_attributes(root_fd: int, entry: Entry) -> tuple[int, Attributes]:
-    try:
-        with directory(root_fd, entry.path) as fd:
-            return read_attributes(fd, entry.status)
-    except OSError as error:
-        if error.errno not in GONE:
-            raise translate(error, f"the directory {shown(entry.path)!r}") from error
-        return stat.S_IMODE(entry.status.st_mode), NONE
+    with entry_errors(f"the directory {shown(entry.path)!r}"), directory(root_fd, entry.path) as fd:
+        return read_attributes(fd, entry.status)
 
 
 def _line(
@@ -216,7 +215,7 @@ def _line(
     digest: str | None = None,
 ) -> bytes:
     if not -(2**63) <= status.st_mtime_ns < 2**63:
-        raise RefusedError(
+        raise UnreadableEntryError(
             f"{shown(entry.path)!r}: its modification time is outside the years 1678 to 2262, which an Event File cannot "
             "hold; set it with 'touch', then run the command again"
         )

@@ -14,7 +14,7 @@ from pipeline.connectors.postgres.reading.fields import Rows, UpsertLines
 from pipeline.connectors.postgres.reading.keys import RowKeys
 from pipeline.connectors.postgres.reading.selects import TableSelect
 from pipeline.domain.keys import Key
-from pipeline.ports.source import ROW_HASH_BYTES, StoreBinary
+from pipeline.ports.source import ROW_HASH_BYTES, UpsertSink
 
 
 class RowFormat:
@@ -53,7 +53,7 @@ class PostgresRowBlock:
     def row_hashes(self) -> bytes:
         return self._hashes
 
-    async def upserts(self, positions: Sequence[int], store_binary: StoreBinary) -> bytes:
+    async def upserts(self, positions: Sequence[int], sink: UpsertSink) -> bytes:
         return await run_sync(self._lines, positions) if positions else b""
 
     def _lines(self, positions: Sequence[int]) -> bytes:

@@ -14,7 +14,7 @@ from pipeline.connectors.postgres.session.errors import translated
 from pipeline.connectors.sql.large_objects import upsert_line
 from pipeline.domain.keys import Key
 from pipeline.ports.object_store import OpenBody
-from pipeline.ports.source import StoreBinary
+from pipeline.ports.source import UpsertSink
 
 
 async def large_object_blocks(connection: Connection, place: str) -> AsyncIterator[LargeObjectBlock]:
@@ -51,9 +51,9 @@ class LargeObjectBlock:
     def row_hashes(self) -> bytes:
         return b"".join([xxh3_64_digest(oid.to_bytes(4) + digest) for oid, digest in self._digests])
 
-    async def upserts(self, positions: Sequence[int], store_binary: StoreBinary) -> bytes:
+    async def upserts(self, positions: Sequence[int], sink: UpsertSink) -> bytes:
         oids = [self._digests[position][0] for position in positions]
-        return b"".join([upsert_line(oid, await store_binary(self._body(oid))) for oid in oids])
+        return b"".join([upsert_line(oid, await sink.store_binary(self._body(oid))) for oid in oids])
 
     def _body(self, oid: int) -> OpenBody:
         @asynccontextmanager

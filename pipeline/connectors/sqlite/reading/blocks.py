@@ -25,7 +25,7 @@ from pipeline.codec.event_files.upsert_lines import UpsertLines, are_plain, upse
 from pipeline.codec.values import to_json
 from pipeline.domain.keys import Key, KeyValue, RawText
 from pipeline.domain.schema import StreamSchema
-from pipeline.ports.source import StoreBinary
+from pipeline.ports.source import UpsertSink
 
 Row = tuple[KeyValue, ...]
 
@@ -182,7 +182,7 @@ class SqliteRowBlock:
             self._gathered.packed = list(map(self._gathered.pack_row, self._gathered.rows()))
         return b"".join(map(xxh3_64_digest, self._gathered.packed, repeat(self._form.seed)))
 
-    async def upserts(self, positions: Sequence[int], store_binary: StoreBinary) -> bytes:
+    async def upserts(self, positions: Sequence[int], sink: UpsertSink) -> bytes:
         self._demand.lines = 2 * len(positions) > len(self)
         if self._gathered.lines is None:
             return await run_sync(self._lines, positions)

@@ -22,7 +22,7 @@ from pipeline.domain.event_file import KeyRange
 from pipeline.domain.keys import Key, RawText, order
 from pipeline.domain.schema import StreamSchema
 from pipeline.ports.ranged_source import Known, KnownRange, UnchangedRows
-from pipeline.ports.source import RowBlock, StoreBinary
+from pipeline.ports.source import RowBlock, UpsertSink
 from pipeline.processes.channel import Reply
 
 BATCH_RANGES = 8
@@ -184,7 +184,7 @@ class WorkerBlock:
         """The hashes."""
         return self._scanned.hashes
 
-    async def upserts(self, positions: Sequence[int], store_binary: StoreBinary) -> bytes:
+    async def upserts(self, positions: Sequence[int], sink: UpsertSink) -> bytes:
         """The lines."""
         rows = self._scanned.rows
         if all(at in rows for at in positions):
@@ -193,6 +193,8 @@ class WorkerBlock:
         async with aclosing(self._read()) as blocks:
             async for block in blocks:
                 own = [at - start for at in positions if start <= at < start + len(block)]
-                lines += await block.upserts(own, store_binary) if own else b""
+                own_sink = UpsertSink(sink.store_binary)
+                lines += await block.upserts(own, own_sink) if own else b""
+                sink.rejected.update({start + at: rejection for at, rejection in own_sink.rejected.items()})
                 start += len(block)
         return lines
