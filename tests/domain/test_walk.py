@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.domain.comparison.diff import HASH_BYTES
+from pipeline.domain.comparison.readings import readings_for
 from pipeline.domain.comparison.values import differing_columns, pair_columns, same_value, why_not_comparable
 from pipeline.domain.comparison.walk import Rows, Step, walk, walk_rest
 from pipeline.domain.ids import Label, StreamName
@@ -116,11 +117,44 @@ def test_values_of_different_types_compare_by_meaning() -> None:
     assert agree("text", "2026-01-02T03:04:05+01:00", "timestamp", "2026-01-02 02:04:05+00:00")
     assert agree("text", '{"a": [1, 2]}', "json", {"a": [1, 2]})
     assert agree("text", "é", "bytes", {"$bytes": "w6k="})
+    assert agree("any", "2026-01-02 03:04:05.123450", "timestamptz", "2026-01-02 03:04:05.12345+00")
+    assert agree("any", "12026-01-02T03:04:05", "timestamptz", "12026-01-02 03:04:05+00")
+    assert agree("any", "2026-01-02", "timestamp", "2026-01-02 00:00:00")
+    assert agree("text", "0D4F4C12-1111-4222-8333-444455556666", "uuid", "0d4f4c12-1111-4222-8333-444455556666")
+    assert agree("text", "0d4f4c12111142228333444455556666", "uuid", "0d4f4c12-1111-4222-8333-444455556666")
+    assert agree("integer", 1, "boolean", True)
+    assert agree("text", "yes", "boolean", True)
+    assert agree("integer", 1, "decimal", "1.00")
+    assert agree("real", {"$float": "inf"}, "text", "Infinity")
+    assert agree("real", {"$float": "nan"}, "decimal", "NaN")
+    assert agree("any", 1.5, "text", "1.5")
+    assert agree("any", {"$bytes": "AP8="}, "text", "\\x00ff")
+    assert agree("text", '{"a": 1.0, "b": true}', "json", '{"b":true,"a":1.00}')
+    assert not agree("text", '{"a": 1}', "json", '{"a": true}')
+    assert not agree("text", "0123", "integer", 123)
+    assert not agree("any", "aTb", "text", "a b")
+    assert not agree("any", "1.0", "text", "1")
+    assert not agree("any", "2026-01-02 03:04:05", "date", "2026-01-02")
+    assert not agree("any", "2026-01-02 03:04:05", "timestamptz", "2026-01-02 02:04:05+00")
+    assert not agree("integer", 2, "boolean", True)
     assert not agree("boolean", True, "any", 0)
     assert not agree("decimal", "1.50", "real", 1.51)
     assert not agree("text", "2026-01-02T03:04:05+01:00", "timestamp", "2026-01-02 03:04:05+00:00")
     assert not agree("any", None, "integer", 0)
     assert not agree("any", "not a number", "integer", 1)
+
+
+def test_a_column_may_write_text_in_another_form() -> None:
+    def agree(declared: str, here: str, there: str) -> bool:
+        one, other = Column("value", "text"), Column("value", "text", native_type=declared)
+        return same_value(here, there, readings_for(one, other, one_technology=False))
+
+    assert agree("inet", "10.0.0.1/32", "10.0.0.1")
+    assert agree("macaddr", "08-00-2B-01-02-03", "08:00:2b:01:02:03")
+    assert agree("character(5)", "ab", "ab   ")
+    assert not agree("inet", "10.0.0.1/8", "10.0.0.1")
+    assert not agree("text", "ab", "ab   ")
+    assert not agree("character varying(5)", "ab", "ab ")
 
 
 def test_a_value_kept_as_json_compares_as_the_value_in_it() -> None:

@@ -121,3 +121,51 @@ async def test_the_order_of_columns_does_not_matter_in_postgresql(make: Callable
     (report,) = (await flow.verify()).differing
     assert [(d.key, d.columns) for d in report.examples] == [((2,), ("b",))]
     assert await flow.repaired() == (1, 0)
+
+
+async def test_values_in_the_app_s_own_columns_of_postgresql_are_equal_by_meaning(
+    make: Callable[[], Place], tmp_path: Path
+) -> None:
+    app, copy = tmp_path / "app.db", make()
+    run(
+        app,
+        "CREATE TABLE post (id INTEGER PRIMARY KEY, uid CHAR(32), at DATETIME, live BOOL, price DECIMAL, doc TEXT, n, "
+        "word TEXT, net TEXT, raw)",
+        "INSERT INTO post VALUES (1, '0D4F4C12111142228333444455556666', '2024-01-02 03:04:05.123450', 1, 1, '{\"a\":1.0}', "
+        "1, 'ab', '10.0.0.1/32', 1e16)",
+        "INSERT INTO post VALUES (2, '0d4f4c121111-4222-8333-444455556667', '2024-01-02T03:04:05Z', 'no', 1.50, '[]', 2, "
+        "'yes', '10.0.0.0/8', 'text')",
+    )
+    copy.run(
+        "CREATE TABLE post (id bigint PRIMARY KEY, uid uuid, at timestamptz, live boolean, price numeric(6,2), doc jsonb, "
+        "n int, word char(5), net inet, raw jsonb)"
+    )
+    flow = between(app, copy.uri)
+    assert (await flow.move()).status == "SUCCESS"
+    assert (await flow.verify()).equal
+    copy.run("UPDATE post SET at = at + interval '1 hour', doc = '{\"a\": true}' WHERE id = 1")
+    (report,) = (await flow.verify()).differing
+    assert [(d.key, d.columns) for d in report.examples] == [((1,), ("at", "doc"))]
+    assert await flow.repaired() == (1, 0)
+
+
+async def test_values_in_the_app_s_own_columns_of_sqlite_are_equal_by_meaning(
+    make: Callable[[], Place], tmp_path: Path
+) -> None:
+    source, copy = make(), tmp_path / "copy.db"
+    source.run(
+        "CREATE TABLE post (id int PRIMARY KEY, uid uuid, at timestamptz, live boolean, price numeric(8,2), doc jsonb)",
+        "INSERT INTO post VALUES (1, '0d4f4c12-1111-4222-8333-444455556666', '2024-01-02 03:04:05+02', true, 1.50, "
+        "'{\"a\": 1.50}'), (2, NULL, 'infinity', false, -0.10, '\"text\"')",
+    )
+    run(
+        copy,
+        "CREATE TABLE post (id INTEGER PRIMARY KEY, uid CHAR(32), at DATETIME, live BOOL, price DECIMAL, doc JSON)",
+    )
+    flow = between(source.uri, copy)
+    assert (await flow.move()).status == "SUCCESS"
+    assert (await flow.verify()).equal
+    run(copy, "UPDATE post SET live = 0, price = 1.51, doc = '{\"a\": 1.51}' WHERE id = 1")
+    (report,) = (await flow.verify()).differing
+    assert [(d.key, d.columns) for d in report.examples] == [((1,), ("live", "price", "doc"))]
+    assert await flow.repaired() == (1, 0)
