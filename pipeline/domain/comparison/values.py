@@ -36,13 +36,16 @@ class Pairing:
 
 
 def pair_columns(source: StreamSchema, destination: StreamSchema) -> Pairing:
-    """Pair each column of the source with the one of the same name, or of a name that differs only in case."""
+    """Pair each column of the source with the one of the same name, or of a name that differs only in case.
+
+    Third choice is the name with an underscore behind it, for a technology that keeps the name for itself.
+    """
     exact = {column.name: column for column in destination.columns}
     folded = {column.name.casefold(): column for column in destination.columns}
     one_technology = set(source.native) == set(destination.native)
     found: list[ColumnPair] = []
     for column in source.columns:
-        other = exact.get(column.name) or folded.get(column.name.casefold())
+        other = exact.get(column.name) or folded.get(column.name.casefold()) or exact.get(f"{column.name}_")
         found.append(_pair(column, other, one_technology=one_technology))
     taken = {pair.destination for pair in found}
     return Pairing(

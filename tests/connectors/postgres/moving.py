@@ -29,9 +29,13 @@ class Movements:
     store: MemoryObjectStore = field(default_factory=MemoryObjectStore)
     clock: ManualClock = field(default_factory=ManualClock)
 
+    def flows(self) -> FlowStore:
+        """Return the Flows of the store."""
+        return FlowStore(self.store, self.clock)
+
     async def move(self) -> Movement:
         """Move once."""
-        flows = FlowStore(self.store, self.clock)
+        flows = self.flows()
         queue = MemoryEventQueue(visibility_seconds=30.0)
         parts = EngineContext(self.store, queue, self.clock, RecordingReporter(), flows, self.limits)
         return await Mover(parts, FLOW, self.source, self.destination, "worker").run()

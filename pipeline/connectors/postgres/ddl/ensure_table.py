@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 
 import psycopg
@@ -22,7 +22,7 @@ from pipeline.connectors.postgres.ddl.prerequisites import create_prerequisites
 from pipeline.connectors.postgres.ddl.schema_evolution import evolve_column_types
 from pipeline.connectors.postgres.ddl.target_table import TargetTable, read_table
 from pipeline.connectors.postgres.session.connection import Connection
-from pipeline.connectors.sql.identifiers import qualified, quoted
+from pipeline.connectors.sql.identifiers import qualified, quoted, quoted_list
 from pipeline.domain.errors import ConfigurationError, DefectError
 from pipeline.domain.schema import StreamSchema
 
@@ -51,9 +51,11 @@ def ensure_table(
         was_empty = True
     else:
         was_empty = connection.execute(f"SELECT NOT EXISTS (SELECT FROM {table.sql})").fetchone() == (True,)
-        for column in native["columns"]:
-            if column["name"] not in table.columns:
-                _add_column(connection, table, column, native)
+        added = [column for column in native["columns"] if column["name"] not in table.columns]
+        for column in added:
+            _add_column(connection, table, column, native)
+        if native.get("row_key") is None and {column["name"] for column in added} & set(schema.primary_keys):
+            _index_key(connection, table, schema.primary_keys)
         if before is not None:
             evolve_column_types(connection, table, postgres_native(before), native, schema.stream)
         _add_partitions(connection, native)
@@ -117,6 +119,12 @@ def _add_column(connection: Connection, table: TargetTable, column: Native, nati
             _run_all(connection, statements)
     except psycopg.errors.InsufficientPrivilege:
         return
+
+
+def _index_key(connection: Connection, table: TargetTable, key: Sequence[str]) -> None:
+    """Create a unique index on a key of which the table had no column: SQLite's number of a row, for example."""
+    with suppress(psycopg.errors.InsufficientPrivilege, psycopg.errors.UndefinedColumn), connection.transaction():
+        run_single(connection, f"CREATE UNIQUE INDEX ON {table.sql} ({quoted_list(key)})")
 
 
 def _add_partitions(connection: Connection, native: Native) -> None:

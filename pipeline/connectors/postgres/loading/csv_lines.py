@@ -42,7 +42,7 @@ _COMPACT = re.compile(rb'\{"(?:upsert|delete)":\{"')
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Records of one kind. `places` are their lines, from 0 in the block; `rows` their CSV for `columns`.
+    """Records of one kind. `places` are their lines, from 0 in the block; `rows` their CSV for `columns` of the table.
 
     `keys` are the keys as JSON, each a value or a tuple of values. `rows` still have JSON's escapes.
     """
@@ -107,12 +107,13 @@ class Lines:
     def __init__(self, columns: Sequence[LineColumn], key: Sequence[LineColumn]) -> None:
         self._columns = columns
         self._key = key
-        self._wanted = tuple(column.name for column in columns if column.holds is not None)
-        self._key_names = tuple(column.name for column in key)
+        self._wanted = tuple(column.column for column in columns if column.holds is not None)
+        self._key_names = tuple(column.column for column in key)
         self._decoder = self._quick_decoder()
         names = [column.name for column in columns]
-        self._pick = None if len(self._wanted) == len(names) else [names.index(name) for name in self._wanted]
-        self._key_places = [names.index(name) for name in self._key_names]
+        loaded = [place for place, column in enumerate(columns) if column.holds is not None]
+        self._pick = None if len(loaded) == len(names) else loaded
+        self._key_places = [names.index(column.name) for column in key]
         self._special = special_places(column for column in columns if column.holds is not None)
         self._key_special = special_places(key)
 
@@ -206,7 +207,7 @@ class Lines:
             return kind, self._key_names, key, key
         present = [column for column in self._columns if column.holds is not None and column.name in body]
         row = b",".join(value_csv(body[column.name], column) for column in present)
-        return kind, tuple(column.name for column in present), row, key
+        return kind, tuple(column.column for column in present), row, key
 
 
 def _structure(name: str, columns: Sequence[LineColumn]) -> Any:

@@ -40,10 +40,16 @@ class Holds(Enum):
 
 @dataclass(frozen=True, slots=True)
 class LineColumn:
-    """A column of the stream. `holds` is None for a column that is not loaded."""
+    """A column of the stream. `holds` is None for a column that is not loaded. `into`: its name here, if it has another."""
 
     name: str
     holds: Holds | None
+    into: str = ""
+
+    @property
+    def column(self) -> str:
+        """The name of the column of the destination's table."""
+        return self.into or self.name
 
 
 class TaggedBytes(msgspec.Struct, gc=False, forbid_unknown_fields=True):

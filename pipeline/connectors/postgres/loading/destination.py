@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, closing
+from dataclasses import replace
 from typing import Any, TypeVar, TypeVarTuple
 
 import anyio
 from anyio.to_thread import run_sync
 
 from pipeline.connectors.postgres.ddl.ensure_table import ensure_table
+from pipeline.connectors.postgres.ddl.local_names import LocalNames, renamed_columns
 from pipeline.connectors.postgres.ddl.objects import SchemaObjects
 from pipeline.connectors.postgres.ddl.post_load import finish_streams
 from pipeline.connectors.postgres.loading.batches import Step
@@ -89,8 +91,14 @@ class PostgresDestinationSession:
 
     async def finish(self, streams: Sequence[StreamName]) -> Sequence[Violation]:
         def finish(connection: Connection, ledger: ImportLedger) -> Sequence[Violation]:
-            ours = {stream for stream in streams if ledger.is_ours(stream)}
-            return finish_streams(connection, ledger.schemas(), set(streams), ours, self._pool.as_replica)
+            schemas = ledger.schemas()
+            names = LocalNames(connection, {schema.stream for schema in schemas})
+            tables = {names.localized(schema).stream: schema.stream for schema in schemas}
+            wanted = {table for table, stream in tables.items() if stream in streams}
+            ours = {table for table in wanted if ledger.is_ours(tables[table])}
+            local = list(map(names.localized, schemas))
+            found = finish_streams(connection, local, wanted, ours, self._pool.as_replica)
+            return [replace(it, stream=tables.get(it.stream, it.stream)) for it in found]
 
         return await self._on_connection(finish)
 
@@ -222,6 +230,7 @@ class PostgresDestinationSession:
                 if technology != TECHNOLOGY
                 for one in others
             ]
+            items += renamed_columns(ledger.schemas())
             own = wanted.get(TECHNOLOGY, [])
             if own or objects.created():
                 items += self._apply(connection, objects, own, rows_changed=rows_changed)
@@ -238,9 +247,11 @@ class PostgresDestinationSession:
         with connection.transaction():
             lock_definitions(connection)
             before = ledger.previous_schema(schema.stream, header.export_time)
-            table, is_ours = ensure_table(connection, schema, before)
+            names = LocalNames(connection, ledger.streams(), schema.stream)
+            local = names.localized(schema)
+            table, is_ours = ensure_table(connection, local, before and names.localized(before))
             ledger.remember_schema(schema, as_of=header.export_time, is_ours=is_ours)
-        target = target_of(table, schema)
+        target = target_of(table, local, schema)
         self._targets[schema.stream] = (schema, target)
         return target
 
@@ -271,7 +282,8 @@ class PostgresDestinationSession:
         def retry(schema: StreamSchema) -> None:
             with connection.transaction():
                 connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
-                target = target_of(ensure_table(connection, schema)[0], schema)
+                local = LocalNames(connection, ledger.streams(), schema.stream).localized(schema)
+                target = target_of(ensure_table(connection, local)[0], local, schema)
                 load = FileLoad(connection, ledger, target, may_replace=self._may_replace(target))
                 retry_stream(ledger, load, schema.stream)
 

@@ -205,7 +205,7 @@ class FileLoad:
     def _key_text(self, line: bytes) -> str:
         record = orjson.loads(line)
         body = next(iter(record.values()), None) if isinstance(record, dict) and len(record) == 1 else record
-        return key_text_of(body, self.target.key)
+        return key_text_of(body, self.target.record_key)
 
 
 def _parts(run: Run, reason: RejectReason) -> list[Run]:

@@ -167,6 +167,11 @@ class ImportLedger:
         )
         return [decode_schema(text, f"the schema of {stream} in _pipeline.streams") for stream, text in rows]
 
+    def streams(self) -> Set[StreamName]:
+        """Return the names of the Flow's streams."""
+        rows = self._connection.execute("SELECT stream FROM _pipeline.streams WHERE flow = %s", (self._flow,))
+        return {StreamName(stream) for (stream,) in rows}
+
     def is_ours(self, stream: StreamName) -> bool:
         """Whether the stream's table had no rows before the Flow's first load."""
         return self._exists("_pipeline.streams WHERE flow = %s AND stream = %s AND is_ours", self._flow, stream)

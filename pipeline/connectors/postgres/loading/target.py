@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import NoReturn
 
 from pipeline.connectors.postgres.ddl.ensure_table import postgres_native
 from pipeline.connectors.postgres.ddl.target_table import TargetColumn, TargetTable
@@ -43,17 +44,19 @@ class RowKey:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A table, and the columns of a stream that are loaded into it (`columns`), in the stream's order.
+    """A table, and its columns into which a stream is loaded (`columns`), in the stream's order.
 
-    `kept` are columns that an update does not write, because equal keys are identical there. `covers_table`: the stream
-    has every column of the table. `has_identity_always`: values of a column GENERATED ALWAYS AS IDENTITY must override
-    it. `must_replace`: such a column is outside the key, where no UPDATE may write it.
+    `key` are the table's columns of the key, and `record_key` their names in records. `kept` are columns that an update
+    does not write, because equal keys are identical there. `covers_table`: the stream has every column of the table.
+    `has_identity_always`: values of a column GENERATED ALWAYS AS IDENTITY must override it. `must_replace`: such a column
+    is outside the key, where no UPDATE may write it.
     """
 
     table: TargetTable
     stream: StreamName
     columns: tuple[str, ...]
     key: tuple[str, ...]
+    record_key: tuple[str, ...]
     kept: frozenset[str]
     skipped: tuple[str, ...]
     lines: tuple[LineColumn, ...]
@@ -76,7 +79,7 @@ class Target:
     def key_lines(self) -> tuple[LineColumn, ...]:
         """The columns of the key, as deletes have them."""
         by_name = {line.name: line for line in self.lines}
-        return tuple(LineColumn(name, by_name[name].holds or Holds.TEXT) for name in self.key)
+        return tuple(replace(by_name[name], holds=by_name[name].holds or Holds.TEXT) for name in self.record_key)
 
     @property
     def stage_columns(self) -> list[str]:
@@ -106,14 +109,15 @@ class Target:
         return self.table.columns[name].base == "money"
 
 
-def target_of(table: TargetTable, schema: StreamSchema) -> Target:
-    """Return how the stream is loaded into the table. ConfigurationError without a unique index on the stream's key."""
+def target_of(table: TargetTable, schema: StreamSchema, stream: StreamSchema) -> Target:
+    """Return how the stream is loaded into the table. `schema` is that of `stream` with the names of the table.
+
+    ConfigurationError without a unique index on the stream's key.
+    """
     columns, key, row_key = table.columns, schema.primary_keys, _row_key(schema)
     if row_key is None and frozenset(key) not in table.unique_keys:
-        raise ConfigurationError(
-            f"Table {table.sql} of the destination has no unique index on the stream's key ({quoted_list(key)}), so rows "
-            f"could be duplicated; create one: CREATE UNIQUE INDEX ON {table.sql} ({quoted_list(key)})"
-        )
+        _refuse_key(table, schema)
+    names = list(zip(stream.column_names, schema.column_names, strict=True))
     hidden = () if row_key is None else (row_key.row, row_key.dup)
     wanted = {c.name: c.type for c in schema.columns if c.name in columns and not columns[c.name].generated}
     holds = dict.fromkeys(hidden, Holds.TEXT) | {name: _holds(type_, columns[name]) for name, type_ in wanted.items()}
@@ -121,16 +125,28 @@ def target_of(table: TargetTable, schema: StreamSchema) -> Target:
     kept = frozenset(name for name in key if name in columns and columns[name].same_when_equal)
     return Target(
         table=table,
-        stream=schema.stream,
+        stream=stream.stream,
         columns=tuple(wanted),
         key=key,
+        record_key=stream.primary_keys,
         kept=kept | always,
-        skipped=tuple(name for name in schema.column_names if name not in {*wanted, *hidden, *key}),
-        lines=tuple(LineColumn(name, holds.get(name)) for name in schema.column_names),
+        skipped=tuple(name for name, here in names if here not in {*wanted, *hidden, *key}),
+        lines=tuple(LineColumn(name, holds.get(here), here) for name, here in names),
         covers_table={name for name, column in columns.items() if not column.generated} <= wanted.keys(),
         has_identity_always=bool(always),
         must_replace=bool(always - kept),
         row_key=row_key,
+    )
+
+
+def _refuse_key(table: TargetTable, schema: StreamSchema) -> NoReturn:
+    names = quoted_list(schema.primary_keys)
+    missing = [column for column in postgres_native(schema)["columns"] if column["name"] in schema.primary_keys]
+    added = [f"ADD COLUMN {quoted(it['name'])} {it['type']}" for it in missing if it["name"] not in table.columns]
+    add = f"ALTER TABLE {table.sql} {', '.join(added)}; " if added else ""
+    raise ConfigurationError(
+        f"Table {table.sql} of the destination has no unique index on the stream's key ({names}), so rows could be "
+        f"duplicated; have its owner create one: {add}CREATE UNIQUE INDEX ON {table.sql} ({names})"
     )
 
 

@@ -51,7 +51,9 @@ class TableSelect:
     def _ordered(self, condition: str) -> str:
         """Return the rows in order, as a subquery, so that the server does not sort the values computed from them."""
         order = ", ".join(self.order)
-        where = f" WHERE {condition}" if condition else ""
+        never_null = [f"{quoted(column.name)} IS NOT NULL" for column in self.table.key_columns if not column.not_null]
+        conditions = " AND ".join(filter(None, [condition, *never_null]))
+        where = f" WHERE {conditions}" if conditions else ""
         columns = [quoted(column.name) for column in self.table.data_columns]
         if self.table.key:
             return f"(SELECT {', '.join(columns)} FROM {self.table.from_item} AS t{where} ORDER BY {order})"

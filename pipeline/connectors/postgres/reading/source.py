@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import anyio
@@ -139,13 +139,15 @@ class PostgresSnapshot:
             return
         stream = self._streams[schema.stream]
         place = f"{self._location}, table {schema.stream}"
-        key = stream.schema.primary_keys
-        if key != schema.primary_keys:
+        table, key = stream.table, stream.schema.primary_keys
+        if key != schema.primary_keys and frozenset(schema.primary_keys) in table.unique_keys:
+            table = replace(table, key=schema.primary_keys)
+        elif key != schema.primary_keys:
             raise ConfigurationError(
                 f"{place}: its key is {', '.join(key)}, so its rows cannot be read in the order of "
                 f"{', '.join(schema.primary_keys)}; give it that primary key, or leave the table out with --exclude"
             )
-        select = TableSelect(stream.table, place, self._exported.utf8, self._exported.default_is_c)
+        select = TableSelect(table, place, self._exported.utf8, self._exported.default_is_c)
         async with self._lock:
             plan = await run_sync(self._plan, select)
         async with open_table(select, plan, self._join) as blocks:

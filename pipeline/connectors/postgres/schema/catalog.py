@@ -39,7 +39,8 @@ class Catalog:
         """Return one of `tables`."""
         key = self.key_index(row["oid"])
         columns = tuple(map(self._column, self.columns[row["oid"]]))
-        return Table(**row, columns=columns, key=() if key is None else tuple(key["columns"]))
+        unique = frozenset(frozenset(it["columns"]) for it in self.indexes[row["oid"]] if it["identifies"])
+        return Table(**row, columns=columns, key=() if key is None else tuple(key["columns"]), unique_keys=unique)
 
     def _column(self, row: Row) -> TableColumn:
         has_length = row["type"].startswith(("character", "bit")) and row["modifier"] > 0

@@ -54,7 +54,10 @@ class TableColumn:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table. `key` are the columns that identify a row, empty if none do; `readable`: the user may read it."""
+    """A table. `key` are the columns that identify a row, empty if none do; `readable`: the user may read it.
+
+    `unique_keys` are the sets of columns of its unique indexes, whose columns may be NULL.
+    """
 
     oid: int
     schema: str
@@ -65,6 +68,7 @@ class Table:
     readable: bool
     columns: tuple[TableColumn, ...]
     key: tuple[str, ...]
+    unique_keys: frozenset[frozenset[str]] = frozenset()
 
     @property
     def stream(self) -> StreamName:

@@ -1,0 +1,147 @@
+"""Tables that the app itself made at the destination are loaded into, also where they differ from the source's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pipeline.connectors.postgres import PostgresDestination, PostgresSource
+from pipeline.connectors.sqlite import SqliteSource
+from pipeline.domain.movement import Movement, Status
+from pipeline.engine.verify.verifier import Verifier, VerifyRequest
+from tests.connectors.postgres.moving import FLOW, Movements
+from tests.connectors.postgres.places import Place, place_factory
+from tests.connectors.sqlite import databases
+from tests.servers.postgresql import PostgresqlServer
+
+
+@pytest.fixture
+def make(postgresql: PostgresqlServer) -> Callable[[], Place]:
+    return place_factory(postgresql)
+
+
+def movements(source: Path, place: Place) -> Movements:
+    return Movements(SqliteSource(source), PostgresDestination(place.uri))
+
+
+def columns(place: Place, table: str) -> list[object]:
+    """Return the names of a table's columns."""
+    found = f"SELECT attname FROM pg_attribute WHERE attrelid = '{table}'::regclass AND attnum > 0 ORDER BY attnum"
+    return [name for (name,) in place.rows(found)]
+
+
+async def succeed(moving: Movements) -> Movement:
+    movement = await moving.move()
+    assert (movement.status, movement.problems) == (Status.SUCCESS, ())
+    return movement
+
+
+async def equal(moving: Movements, place: Place) -> bool:
+    """Whether the destination equals the source."""
+    flow = await moving.flows().read_flow(FLOW)
+    verifier = Verifier(
+        moving.store, moving.flows(), moving.clock, flow, source=moving.source, copy=PostgresSource(place.uri)
+    )
+    return (await verifier.run(VerifyRequest())).equal
+
+
+async def test_names_that_differ_in_case_alone_are_the_same(make: Callable[[], Place], tmp_path: Path) -> None:
+    source, place = tmp_path / "app.db", make()
+    databases.run(
+        source,
+        "CREATE TABLE Users (Id INTEGER PRIMARY KEY, userName TEXT UNIQUE)",
+        "CREATE TABLE Orders (orderNo TEXT NOT NULL PRIMARY KEY, userId INT REFERENCES Users (Id))",
+        "CREATE INDEX byUser ON Orders (userId)",
+        "INSERT INTO Users VALUES (1, 'ann'), (2, 'bob')",
+        "INSERT INTO Orders VALUES ('a', 1), ('b', 2)",
+    )
+    place.run(
+        "CREATE TABLE Users (Id serial PRIMARY KEY, userName text UNIQUE, extra int DEFAULT 7)",
+        "CREATE TABLE Orders (orderNo text PRIMARY KEY, userId bigint REFERENCES Users)",
+    )
+    moving = movements(source, place)
+    await succeed(moving)
+    assert place.rows("SELECT * FROM users ORDER BY id") == [(1, "ann", 7), (2, "bob", 7)]
+    assert place.rows("SELECT tablename FROM pg_tables WHERE schemaname = 'public' ORDER BY 1") == [
+        ("orders",), ("users",),
+    ]  # fmt: skip
+    assert columns(place, "users") == ["id", "username", "extra"]
+    constraints = (
+        "SELECT count(*) FROM pg_constraint WHERE connamespace = 'public'::regnamespace AND contype IN ('f', 'u')"
+    )
+    assert place.rows(constraints) == [(2,)]
+    assert place.rows("INSERT INTO users (username) VALUES ('new') RETURNING id") == [(3,)]
+    place.run("DELETE FROM users WHERE id = 3")
+    databases.run(source, "DELETE FROM Orders WHERE orderNo = 'a'", "UPDATE Users SET userName = 'x' WHERE Id = 2")
+    await succeed(moving)
+    assert place.rows("SELECT username FROM users ORDER BY id") == [("ann",), ("x",)]
+    assert place.rows("SELECT * FROM orders") == [("b", 2)]
+    assert await equal(moving, place)
+
+
+async def test_of_several_names_the_exact_one_is_meant_and_none_is_guessed(
+    make: Callable[[], Place], tmp_path: Path
+) -> None:
+    source, place = tmp_path / "app.db", make()
+    databases.run(source, "CREATE TABLE Item (id INTEGER PRIMARY KEY, name)", "INSERT INTO Item VALUES (1, 'x')")
+    place.run('CREATE TABLE "Item" (id int PRIMARY KEY, name json)', "CREATE TABLE item (id int PRIMARY KEY)")
+    await succeed(movements(source, place))
+    assert place.rows('SELECT count(*) FROM "Item"') == [(1,)]
+    other = make()
+    other.run('CREATE TABLE "ITEM" (id int PRIMARY KEY)', "CREATE TABLE item (id int PRIMARY KEY)")
+    movement = await movements(source, other).move()
+    assert movement.status is Status.FAILED
+    assert "the destination has ITEM and item, which differ in case only; rename one of them" in movement.problems[0]
+
+
+async def test_a_key_that_may_be_null_at_the_source_is_loaded_by_row_number(
+    make: Callable[[], Place], tmp_path: Path
+) -> None:
+    source, place = tmp_path / "app.db", make()
+    databases.run(
+        source,
+        "CREATE TABLE setting (key TEXT PRIMARY KEY, value TEXT)",
+        "INSERT INTO setting VALUES ('a', '1'), ('b', '2'), ('c', '3')",
+    )
+    place.run("CREATE TABLE setting (key text PRIMARY KEY, value text NOT NULL)")
+    moving = movements(source, place)
+    await succeed(moving)
+    databases.run(source, "UPDATE setting SET key = 'z' WHERE key = 'a'", "DELETE FROM setting WHERE key = 'b'")
+    await succeed(moving)
+    assert place.rows("SELECT key, value FROM setting ORDER BY key") == [("c", "3"), ("z", "1")]
+    assert await equal(moving, place)
+
+
+async def test_the_advice_about_a_missing_key_works(make: Callable[[], Place], tmp_path: Path) -> None:
+    source, place = tmp_path / "app.db", make()
+    databases.run(source, "CREATE TABLE t (id INTEGER PRIMARY KEY, v TEXT)", "INSERT INTO t VALUES (1, 'x')")
+    place.run("CREATE TABLE t (v text, id int)")
+    moving = movements(source, place)
+    movement = await moving.move()
+    assert movement.status is Status.FAILED
+    place.run(movement.problems[0].partition("have its owner create one: ")[2])
+    await succeed(moving)
+    assert place.rows("SELECT * FROM t") == [("x", 1)]
+
+
+async def test_columns_with_names_of_system_columns_have_an_underscore(
+    make: Callable[[], Place], tmp_path: Path
+) -> None:
+    source, place = tmp_path / "map.db", make()
+    databases.run(
+        source,
+        "CREATE TABLE box (id INTEGER PRIMARY KEY, xmin REAL, xmax REAL, xmax_ REAL, ctid TEXT)",
+        "CREATE INDEX by_x ON box (xmin, xmax)",
+        "INSERT INTO box VALUES (1, 1.5, 2.5, 3.5, 'c')",
+    )
+    moving = movements(source, place)
+    movement = await succeed(moving)
+    assert place.rows("SELECT xmin_, xmax__, xmax_, ctid_ FROM box") == [(1.5, 2.5, 3.5, "c")]
+    assert [(item.kind, item.name) for item in movement.inventory.items] == [
+        ("column", "box.ctid"), ("column", "box.xmax"), ("column", "box.xmin"),
+    ]  # fmt: skip
+    assert "xmax__" in movement.inventory.items[1].reason
+    databases.run(source, "ALTER TABLE box DROP COLUMN xmax_", "UPDATE box SET xmin = 0.5")
+    await succeed(moving)
