@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from pipeline.domain.ids import FlowName
 from pipeline.domain.movement import Flow
 from pipeline.ports.destination import Destination
 from pipeline.ports.source import Source
+from pipeline.settings import Settings
 
 PathText = str | os.PathLike[str]
 """A path, or the URL of a location."""
@@ -47,11 +48,11 @@ def read_pair(
     destination: PathText | Destination,
     files: tuple[PathText, PathText] | None,
     flow: str | None,
-    home: Path,
+    settings: Settings,
 ) -> Pair:
     """Return the two ends. ConfigurationError when the one cannot be moved to the other.
 
-    The directory `home` is left out of a directory tree: the pipeline does not move its own store.
+    The home directory is left out of a directory tree: the pipeline does not move its own store.
     """
     here = parse_location(os.fspath(source)) if isinstance(source, str | os.PathLike) else source
     like = here if isinstance(here, Location) else None
@@ -68,12 +69,12 @@ def read_pair(
     _ensure_movable(sources, destinations)
     name = FlowName(flow) if flow else default_flow_name(_named(here), _named(there))
     remake = partial(_destination, destinations) if isinstance(there, Location) else None
-    return Pair(name, _source(sources, home), _destination(destinations), remake)
+    return Pair(name, _source(sources, settings), _destination(destinations), remake)
 
 
-def flow_source(flow: Flow, home: Path) -> Source:
+def flow_source(flow: Flow, settings: Settings) -> Source:
     """Return the source that a Flow names. The password of a database comes from the environment or a pass file."""
-    return _source(_locations(flow.source), home)
+    return _source(_locations(flow.source), settings)
 
 
 def flow_destination(flow: Flow) -> Destination:
@@ -81,9 +82,14 @@ def flow_destination(flow: Flow) -> Destination:
     return _destination(_locations(flow.destination))
 
 
-def readable_place(urls: str, home: Path) -> Source:
-    """Return the source or destination of a Flow, to be read and compared: the contents of files are read."""
-    return _source(_locations(urls), home, checksum=True)
+def readable_source(flow: Flow, settings: Settings) -> Source:
+    """Return the source of a Flow, to be read and compared: the contents of files are read."""
+    return _source(_locations(flow.source), settings, checksum=True)
+
+
+def readable_destination(flow: Flow, settings: Settings) -> Source:
+    """Return the destination of a Flow, to be read and compared, as a whole: its mount points are its own."""
+    return _source(_locations(flow.destination), replace(settings, one_file_system=False), checksum=True)
 
 
 def _locations(stored: str) -> Sequence[Location]:
@@ -99,9 +105,11 @@ def _named(end: Location | Source | Destination) -> Location:
     return end if isinstance(end, Location) else Location("app", end.location)
 
 
-def _source(parts: Sequence[Location | Source], home: Path, *, checksum: bool = False) -> Source:
+def _source(parts: Sequence[Location | Source], settings: Settings, *, checksum: bool = False) -> Source:
     own_files = [file for part in parts if isinstance(part, Location) for file in _files_of(part)]
-    options = ReadOptions((home, *own_files), checksum=checksum)
+    options = ReadOptions(
+        (settings.home.absolute(), *own_files), checksum=checksum, one_file_system=settings.one_file_system
+    )
     sources = [make_source(part, options) if isinstance(part, Location) else part for part in parts]
     return sources[0] if len(sources) == 1 else CombinedSource(sources)
 

@@ -42,8 +42,10 @@ def with_settings(command: Callable[..., object]) -> Callable[..., object]:
     """Add --home, --config and --debug, and call the command with the `settings` that they make."""
 
     @functools.wraps(command)
-    def call(*arguments: object, home: Path | None, config: Path | None, **options: object) -> object:
-        return command(*arguments, settings=prepare(home, config), **options)
+    def call(
+        *arguments: object, home: Path | None, config: Path | None, one_file_system: bool = False, **options: object
+    ) -> object:
+        return command(*arguments, settings=prepare(home, config, one_file_system=one_file_system), **options)
 
     return common_options(call)
 
@@ -51,6 +53,15 @@ def with_settings(command: Callable[..., object]) -> Callable[..., object]:
 def json_option(command: Command) -> Command:
     """Add --json."""
     return click.option("--json", "as_json", is_flag=True, help="Print JSON and nothing else.")(command)
+
+
+def one_file_system_option(command: Command) -> Command:
+    """Add --one-file-system, a setting."""
+    return click.option(
+        "--one-file-system",
+        is_flag=True,
+        help="Leave out of a directory tree what is on other file systems, mounted below it.",
+    )(command)
 
 
 def accept_missing_option(command: Command) -> Command:
@@ -63,10 +74,12 @@ def accept_missing_option(command: Command) -> Command:
     )(command)
 
 
-def prepare(home: Path | None, config: Path | None, *, log_level: str | None = None) -> Settings:
+def prepare(
+    home: Path | None, config: Path | None, *, log_level: str | None = None, one_file_system: bool = False
+) -> Settings:
     """Return the settings and configure logs by them. `log_level` is the default of this command."""
     defaults = {} if log_level is None else {"log_level": log_level}
-    settings = load_settings(config, {"home": home}, defaults=defaults)
+    settings = load_settings(config, {"home": home, "one_file_system": one_file_system or None}, defaults=defaults)
     configure_logs(settings)
     return settings
 

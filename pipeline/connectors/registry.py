@@ -29,10 +29,14 @@ FILES_STREAM = StreamName("@files")
 
 @dataclass(frozen=True, slots=True)
 class ReadOptions:
-    """How a source is read. `exclude` are paths to leave out; `checksum` compares contents of files, not their times."""
+    """How a source is read. `exclude` are paths to leave out; `checksum` compares contents of files, not their times.
+
+    `one_file_system`: a tree ends at mount points.
+    """
 
     exclude: tuple[Path, ...] = ()
     checksum: bool = False
+    one_file_system: bool = False
 
 
 def no_files(location: Location) -> Sequence[Path]:
@@ -99,7 +103,11 @@ FILES = Connector(
     is_database=False,
     read=lambda url: read_path_url("file", url, may_be_relative=False),
     source=lambda location, options: _connector_module("files").FilesSource(
-        location.path, stream=FILES_STREAM, checksum=options.checksum, exclude=options.exclude
+        location.path,
+        stream=FILES_STREAM,
+        checksum=options.checksum,
+        exclude=options.exclude,
+        one_file_system=options.one_file_system,
     ),
     destination=lambda location: _connector_module("files").FilesDestination(location.path),
 )

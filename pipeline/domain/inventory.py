@@ -15,6 +15,7 @@ NOTICE_KINDS = frozenset(
         "extended attribute",
         "file flag",
         "grant",
+        "mount point",
         "owner",
         "publication",
         "security label",

@@ -106,6 +106,13 @@ class Settings:
         ),
     ] = ""
     s3_kms_key_id: Annotated[str, Meta(description='The key for "aws:kms". Empty: the key of the account.')] = ""
+    one_file_system: Annotated[
+        bool,
+        Meta(
+            description="Whether a directory tree ends at mount points: what other file systems hold below it is not moved. "
+            "Set it alike for every command and worker."
+        ),
+    ] = False
     event_file_bytes: Annotated[
         int,
         Meta(

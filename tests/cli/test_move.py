@@ -58,6 +58,16 @@ def test_the_summary_has_a_line_for_each_group(pipeline: CommandLine) -> None:
     assert outcome.out.splitlines()[-1] == "SUCCESS: everything that is listed has been imported."
 
 
+def test_one_file_system_is_a_setting_of_what_reads_the_source(pipeline: CommandLine, mounted: Path) -> None:
+    (mounted / "f").touch()
+    outcome = pipeline("move", "tree", "copy", "--one-file-system", "--flow", "crm")
+    assert outcome.code == 0
+    assert "not moved: 1 mount point (inner)" in outcome.out
+    assert list((pipeline.directory / "copy" / "inner").iterdir()) == []
+    assert pipeline("verify", "crm", "--one-file-system").code == 0
+    assert pipeline("verify", "crm").code == 1
+
+
 def test_attachments_go_along(pipeline: CommandLine) -> None:
     make_database(pipeline.directory / "app.db")
     (pipeline.directory / "in").mkdir()

@@ -39,7 +39,7 @@ async def create_flow(
     A Flow that exists with the same source and destination is returned; ConfigurationError if it has others.
     """
     settings = settings or load_settings()
-    pair = read_pair(source, destination, files, name, settings.home.absolute())
+    pair = read_pair(source, destination, files, name, settings)
     async with open_runtime(settings, create_home=True) as runtime:
         return await runtime.flows.connect(pair.name, pair.source.location, pair.destination.location)
 
@@ -59,7 +59,7 @@ async def add_flow_destination(
     async with open_runtime(settings or load_settings()) as runtime:
         flow = await runtime.flows.read_flow(FlowName(origin))
         source, *more = split_urls(flow.source)
-        pair = read_pair(source, destination, _files_pair(flow, more, files), name, runtime.home)
+        pair = read_pair(source, destination, _files_pair(flow, more, files), name, runtime.settings)
         return await add_destination(runtime.flows, runtime.clock, flow.name, pair.name, pair.destination.location)
 
 

@@ -41,7 +41,7 @@ async def move(
     """
     settings = settings or load_settings()
     ensure_kinds(accept_missing)
-    pair = read_pair(source, destination, files, flow, settings.home.absolute())
+    pair = read_pair(source, destination, files, flow, settings)
     async with open_runtime(settings, create_home=True) as runtime:
         with runtime.lock(pair.name):
             async with runtime.flow_context(pair.name, reporter or SilentReporter()) as context:

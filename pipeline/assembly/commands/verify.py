@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-from pipeline.assembly.connectors import flow_destination, flow_source, readable_place
+from pipeline.assembly.connectors import flow_destination, flow_source, readable_destination, readable_source
 from pipeline.assembly.reporters import SilentReporter
 from pipeline.assembly.runtime import Runtime, open_runtime, worker_name
 from pipeline.connectors.remote_source import RemoteSource
@@ -102,9 +102,9 @@ async def _verify(
     source: Source | None = None,
     copy: Source | None = None,
 ) -> Verification:
-    copy = copy or readable_place(flow.destination, runtime.home)
+    copy = copy or readable_destination(flow, runtime.settings)
     if source is None:
-        make_source = partial(readable_place, flow.source, runtime.home)
+        make_source = partial(readable_source, flow, runtime.settings)
         source = RemoteSource(make_source) if await _is_large(runtime, flow) else make_source()
     verifier = Verifier(runtime.store, runtime.flows, runtime.clock, flow, source=source, copy=copy)
     return await verifier.run(request, note)
@@ -124,7 +124,7 @@ async def _is_large(runtime: Runtime, flow: Flow) -> bool:
 
 async def _move(runtime: Runtime, flow: Flow, begun: Movement, reporter: Reporter) -> Movement:
     async with runtime.flow_context(flow.name, reporter) as context:
-        source, destination = flow_source(flow, runtime.home), flow_destination(flow)
+        source, destination = flow_source(flow, runtime.settings), flow_destination(flow)
         mover = Mover(context, flow.name, source, destination, worker_name())
         return await mover.run(only=begun.only, exclude=begun.exclude)
 

@@ -85,7 +85,7 @@ async def open_worker(
         exports = None
         if role is not Role.IMPORT:
             exports = await stack.enter_async_context(runtime.exports())
-            loops.append(ExportWorker(context, exports, lambda flow: flow_source(flow, runtime.home), name))
+            loops.append(ExportWorker(context, exports, lambda flow: flow_source(flow, runtime.settings), name))
         if role is not Role.EXPORT:
             loops.append(ImportWorker(context, flow_destination, name))
         loops.append(Sweep(context, exports))

@@ -80,6 +80,7 @@ class Omitted:
         why_special = "it is no file with a content: create it at the destination, or let its program create it"
         self._special = {kind: Items(kind, Fate.NOT_MOVED, why_special) for kind in ("device", "fifo", "socket")}
         self._links = Items("hard link", Fate.OTHER_FORM, "each name is a file of its own at the destination")
+        self._mounts = Items("mount point", Fate.NOT_MOVED, "what is on other file systems was left out on request")
 
     def add_special(self, path: bytes, kind: str) -> None:
         """Note a special file."""
@@ -90,18 +91,26 @@ class Omitted:
         """Note a name of a file that has others."""
         self._links.add(shown(path))
 
+    def add_mount(self, path: bytes) -> None:
+        """Note a mount point."""
+        self._mounts.add(shown(path))
+
     def items(self) -> Sequence[InventoryItem]:
         """Return all as items of an inventory."""
-        return [item for items in (*self._special.values(), self._links) for item in items.all()]
+        return [item for items in (*self._special.values(), self._links, self._mounts) for item in items.all()]
 
 
-def walk(root_fd: int, omitted: Omitted, *, excluded: frozenset[bytes] = frozenset()) -> Generator[Entry, None, None]:
+def walk(
+    root_fd: int, omitted: Omitted, *, excluded: frozenset[bytes] = frozenset(), one_file_system: bool = False
+) -> Generator[Entry, None, None]:
     """Yield every file, directory and symbolic link below the root, in the order of `keys.order` of their paths.
 
-    `excluded` are paths to skip with everything below them. An entry that vanishes before its turn is left out.
+    `excluded` are paths to skip with everything below them; with `one_file_system` a mount point is empty. An entry that
+    vanishes before its turn is left out.
     `omitted` notes what is left out. RefusedError names an entry that may not be read.
     """
     levels = [_Level(root_fd, b"", excluded)]
+    device = os.fstat(root_fd).st_dev
     try:
         while levels:
             level = levels[-1]
@@ -116,6 +125,9 @@ def walk(root_fd: int, omitted: Omitted, *, excluded: frozenset[bytes] = frozens
                 entry = _examine(level, name)
                 if not isinstance(entry, Entry) or entry.kind is not Kind.DIRECTORY:
                     level.skip_below(name)
+                elif one_file_system and entry.status.st_dev != device:
+                    level.skip_below(name)
+                    omitted.add_mount(entry.path)
                 if isinstance(entry, Entry):
                     if entry.kind is Kind.FILE and entry.status.st_nlink > 1:
                         omitted.add_link(entry.path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -41,3 +42,15 @@ def _as_unprivileged() -> Iterator[None]:
         yield
     finally:
         os.seteuid(0)
+
+
+@contextmanager
+def mounted_at(path: Path) -> Iterator[None]:
+    """Have an empty file system at `path`, if this user may mount one."""
+    path.mkdir(parents=True)
+    if subprocess.run(["mount", "-t", "tmpfs", "none", path], check=False, capture_output=True).returncode:
+        pytest.skip("it may not mount here")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", path], check=True)

@@ -7,19 +7,22 @@ import socket
 import stat
 import struct
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from pipeline.connectors.files import FilesDestination, FilesSource
+from pipeline.domain.errors import RefusedError
 from pipeline.domain.inventory import Fate
-from tests.connectors.files.conftest import NOBODY
+from tests.connectors.files.conftest import NOBODY, mounted_at
 from tests.connectors.files.moving import (
     FLOW,
     MemoryBinaries,
     TreeFlow,
     file_id,
     hashes_of,
+    keys_of,
     rows_of,
     to_load,
     upsert_line,
@@ -237,3 +240,54 @@ async def test_holes_stay_holes(tmp_path: Path) -> None:
     await flow.move()
     assert (destination / "disk").read_bytes() == (source / "disk").read_bytes()
     assert (destination / "disk").stat().st_blocks * 512 < 100_000
+
+
+@pytest.fixture
+def mounted(tmp_path: Path) -> Iterator[Path]:
+    """A source with the directory `inner`, which another file system fills."""
+    with mounted_at(tmp_path / "source" / "inner"):
+        yield tmp_path
+
+
+async def test_other_file_systems_are_moved_or_left_out_and_named(mounted: Path) -> None:
+    source = mounted / "source"
+    (source / "inner" / "f").touch()
+    (source / "z").touch()
+    assert await keys_of(FilesSource(source)) == [("inner",), ("inner/f",), ("z",)]
+    async with FilesSource(source, one_file_system=True).open_snapshot() as snapshot:
+        (schema,) = await snapshot.streams()
+        async with snapshot.open_rows(schema) as blocks:
+            keys = [block.keys() async for block in blocks]
+        (item,) = await snapshot.omissions()
+    assert keys == [[("inner",), ("z",)]]
+    assert (item.kind, item.name, item.is_gap) == ("mount point", "inner", False)
+
+
+async def test_an_empty_mount_point_of_fstab_is_an_error_until_it_is_mounted_or_filled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, below = tmp_path / "r", tmp_path / "r" / "my data"
+    below.mkdir(parents=True)
+    (root / "f").touch()
+
+    async def read(*lines: str, one_file_system: bool = False) -> None:
+        (tmp_path / "fstab").write_text("\n".join(["# /dev/sda1 / ext4 rw 0 1", "tmpfs none swap sw", "", *lines]))
+        await keys_of(FilesSource(root, one_file_system=one_file_system))
+
+    monkeypatch.setattr("pipeline.connectors.files.reading.mounts.FSTAB", tmp_path / "fstab")
+    entry = f"/dev/sdb1 {tmp_path}/r/my\\040data ext4 rw,nofail 0 2"
+    with pytest.raises(RefusedError, match=r"my data.* is not mounted"):
+        await read(entry)
+    await read(entry, one_file_system=True)
+    await read(entry.replace("rw", "noauto"))
+    await read(f"/dev/sdb1 {tmp_path}/elsewhere ext4 rw 0 2", f"/dev/sdb1 {tmp_path}/r ext4 rw 0 2")
+    (below / "g").touch()
+    await read(entry)
+    (below / "g").unlink()
+    below.rmdir()
+    await read(entry)
+    (root / "f").unlink()
+    for mount in (root, tmp_path):
+        with pytest.raises(RefusedError, match="mount it"):
+            await read(f"/dev/sdb1 {mount} ext4 rw 0 2")
+    await read("tmpfs / ext4 rw 0 2", f"tmpfs {Path('/proc')} proc rw 0 0")

@@ -7,7 +7,7 @@ import click
 from pipeline.assembly.commands.move import move as move_data
 from pipeline.assembly.progress_counts import Tally
 from pipeline.cli.commands.movements.watched import exit_code, import_derived_flows, print_summary, run_watched
-from pipeline.cli.options import accept_missing_option, json_option, with_settings
+from pipeline.cli.options import accept_missing_option, json_option, one_file_system_option, with_settings
 from pipeline.cli.output.json_output import movement_object, print_object
 from pipeline.settings import Settings
 
@@ -25,6 +25,7 @@ from pipeline.settings import Settings
 @click.option("--only", multiple=True, metavar="GLOB", help="Move only streams that match. May be given repeatedly.")
 @click.option("--exclude", multiple=True, metavar="GLOB", help="Leave out streams that match. May be given repeatedly.")
 @accept_missing_option
+@one_file_system_option
 @json_option
 @with_settings
 def move(

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from pipeline.connectors.files.directories import closing_fd, directory, open_ro
 from pipeline.connectors.files.errors import UnreadableEntryError, entry_errors, translate
 from pipeline.connectors.files.names import METADATA_NAME, from_bytes, location_of, shown
 from pipeline.connectors.files.reading.contents import digest_content, store_content
+from pipeline.connectors.files.reading.mounts import ensure_mounted
 from pipeline.connectors.files.schema import DEFAULT_STREAM, HASHED_COLUMNS, files_schema
 from pipeline.connectors.files.tree import Entry, Kind, Omitted, walk
 from pipeline.domain.errors import ConfigurationError, DefectError
@@ -48,7 +50,8 @@ class FilesSource:
 
     A file counts as unchanged when its kind, permissions, size, modification and change time are the same; only other
     files are read. With `checksum` every content is read, and its digest replaces the change time. `exclude` are paths
-    below `root` to leave out with everything below them (such as the pipeline's own directory).
+    below `root` to leave out with everything below them (such as the pipeline's own directory). With `one_file_system`
+    the tree ends at mount points.
     """
 
     def __init__(
@@ -58,11 +61,13 @@ class FilesSource:
         stream: StreamName = DEFAULT_STREAM,
         checksum: bool = False,
         exclude: Sequence[Path] = (),
+        one_file_system: bool = False,
     ) -> None:
         self._root = root
         self._stream = stream
         self._checksum = checksum
         self._exclude = exclude
+        self._one_file_system = one_file_system
 
     @property
     def location(self) -> str:
@@ -70,19 +75,33 @@ class FilesSource:
 
     @asynccontextmanager
     async def open_snapshot(self) -> AsyncIterator[FilesSnapshot]:
-        """Open the tree. ConfigurationError when there is no such directory, RefusedError when it may not be read."""
+        """Open the tree. ConfigurationError when there is no such directory.
+
+        RefusedError when it may not be read, or when a file system in it is not mounted.
+        """
         with closing_fd(await to_thread.run_sync(_open_tree, self._root)) as root_fd:
+            await to_thread.run_sync(
+                partial(ensure_mounted, self._root, one_file_system=self._one_file_system), abandon_on_cancel=True
+            )
             excluded = await to_thread.run_sync(_excluded, self._root, self._exclude)
-            yield FilesSnapshot(root_fd, files_schema(self._stream), excluded, checksum=self._checksum)
+            walking = partial(walk, root_fd, excluded=excluded, one_file_system=self._one_file_system)
+            yield FilesSnapshot(root_fd, files_schema(self._stream), walking, checksum=self._checksum)
 
 
 class FilesSnapshot:
     """An open tree: a Snapshot of one stream."""
 
-    def __init__(self, root_fd: int, schema: StreamSchema, excluded: frozenset[bytes], *, checksum: bool) -> None:
+    def __init__(
+        self,
+        root_fd: int,
+        schema: StreamSchema,
+        walking: Callable[[Omitted], Generator[Entry, None, None]],
+        *,
+        checksum: bool,
+    ) -> None:
         self._root_fd = root_fd
         self._schema = schema
-        self._excluded = excluded
+        self._walk = walking
         self._checksum = checksum
         self._omitted = Omitted()
 
@@ -98,7 +117,7 @@ class FilesSnapshot:
         if schema.stream != self._schema.stream:
             raise DefectError(f"the files source was asked for the stream {schema.stream!r}, which it does not have")
         self._omitted = Omitted()
-        entries = walk(self._root_fd, self._omitted, excluded=self._excluded)
+        entries = self._walk(self._omitted)
         blocks = self._blocks(entries)
         try:
             yield blocks
