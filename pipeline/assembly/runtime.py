@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,6 +13,7 @@ from pathlib import Path
 from pipeline.assembly.backends import open_queue, open_store
 from pipeline.domain.errors import ConfigurationError, RefusedError
 from pipeline.domain.ids import FlowName
+from pipeline.domain.movement import Choices
 from pipeline.engine.movements.context import EngineContext, Limits
 from pipeline.engine.movements.flow_store import FlowStore
 from pipeline.ports.clock import Clock
@@ -97,12 +98,20 @@ def worker_name() -> str:
     return f"{socket.gethostname()}:{os.getpid()}"
 
 
+def make_choices(
+    only: Sequence[str], exclude: Sequence[str], allow_deletes: Sequence[str], settings: Settings
+) -> Choices:
+    """Return the choices for a Movement; the settings may allow deletes as well."""
+    return Choices(tuple(only), tuple(exclude), (*allow_deletes, *settings.allow_deletes.split()))
+
+
 def limits(settings: Settings, *, shard_files: int | None = None) -> Limits:
     """Return the engine's limits from the settings."""
     return Limits(
         event_file_bytes=settings.event_file_bytes,
         event_file_rows=settings.event_file_rows,
         zstd_level=settings.zstd_level,
+        delete_guard_rows=settings.delete_guard_rows,
         importers=settings.importers,
         shard_files=settings.shard_files if shard_files is None else shard_files,
         visibility_seconds=settings.queue_visibility_seconds,

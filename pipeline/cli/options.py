@@ -74,6 +74,16 @@ def accept_missing_option(command: Command) -> Command:
     )(command)
 
 
+def allow_deletes_option(command: Command) -> Command:
+    """Add --allow-deletes."""
+    return click.option(
+        "--allow-deletes",
+        multiple=True,
+        metavar="STREAM",
+        help="Delete however many records of a stream are gone at the source; also a pattern. May be given repeatedly.",
+    )(command)
+
+
 def prepare(
     home: Path | None, config: Path | None, *, log_level: str | None = None, one_file_system: bool = False
 ) -> Settings:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -89,6 +90,37 @@ class Totals:
 
 
 @dataclass(frozen=True, slots=True)
+class Choices:
+    """What a person chose for one Movement: patterns of the streams to move, to leave out, and to delete any number from."""
+
+    only: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    allow_deletes: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        named = (("--only", self.only), ("--exclude", self.exclude), ("--allow-deletes", self.allow_deletes))
+        return " ".join(f"{option} {pattern}" for option, patterns in named for pattern in patterns)
+
+
+NO_CHOICES = Choices()
+
+
+@dataclass(frozen=True, slots=True)
+class HeldDeletes:
+    """Deletes of a stream that were held back because they are many, and how many rows the stream has in all."""
+
+    deletes: int
+    rows: int
+
+    def problem(self, stream: StreamName) -> str:
+        """Return what is held, and what to do, in a sentence."""
+        return (
+            f"{stream}: {self.deletes:,} of {self.rows:,} records of the destination are not at the source, and none of them "
+            f"was deleted. Check that the source is whole; to delete them, add --allow-deletes {shlex.quote(stream)}"
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Movement:
     """One explicit act of moving data, numbered in its Flow.
 
@@ -100,7 +132,8 @@ class Movement:
 
     `origin` is the Flow whose File Lists these are, if not its own; `origin_movement` is the Movement there that they
     were taken from, 0 if unknown. A `compaction` moves nothing: it replaces the history of streams by snapshots. `inventory`
-    says what became of everything that the source has, `rejections` which records it could not give.
+    says what became of everything that the source has, `rejections` which records it could not give. `held_deletes` names
+    the streams of which nothing was deleted because the deletes were many, and no pattern of `allow_deletes` fits.
     """
 
     flow: FlowName
@@ -124,6 +157,13 @@ class Movement:
     unfinished: Mapping[StreamName, int] = field(default_factory=dict)
     inventory: Inventory = field(default_factory=Inventory)
     rejections: SourceRejections = field(default_factory=SourceRejections)
+    allow_deletes: tuple[str, ...] = ()
+    held_deletes: Mapping[StreamName, HeldDeletes] = field(default_factory=dict)
+
+    @property
+    def choices(self) -> Choices:
+        """The choices of the person who began it."""
+        return Choices(self.only, self.exclude, self.allow_deletes)
 
     @property
     def stored_in(self) -> FlowName:
@@ -150,7 +190,7 @@ def final_status(*, imported: int, skipped: int, failed: int, rejected: int, vio
     """Return the final status of a Movement that is exported and whose listed files are all imported or failed.
 
     SUCCESS: every file is imported or was imported before, no record is rejected, no constraint is violated, and
-    nothing of the source is missing at the destination (`gaps`) that was not accepted.
+    nothing of the source is missing at the destination, or kept there, without being accepted (`gaps`).
     FAILED: files failed and none is imported. INCOMPLETE: everything in between.
     """
     if not failed and not rejected and not violations and not gaps:

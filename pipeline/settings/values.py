@@ -125,6 +125,22 @@ class Settings:
     event_file_rows: Annotated[
         int, Meta(ge=1, le=10_000_000, description="An Event File is cut when it holds this many records.")
     ] = 250_000
+    allow_deletes: Annotated[
+        str,
+        Meta(
+            description="Streams of which any number of records may be deleted: names or patterns, with a space between them, as "
+            "of --allow-deletes."
+        ),
+    ] = ""
+    delete_guard_rows: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=1_000_000_000,
+            description="A Movement deletes nothing of a stream that would lose more records than this and more than a fifth, "
+            "unless --allow-deletes allows it.",
+        ),
+    ] = 100
     zstd_level: Annotated[
         int, Meta(ge=-7, le=19, description="The compression level of Event Files. Higher is smaller and slower.")
     ] = 1

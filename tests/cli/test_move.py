@@ -19,6 +19,7 @@ FIELDS = {
     "seconds",
     "problems",
     "rejected_at_source",
+    "held_deletes",
     "inventory",
 }
 

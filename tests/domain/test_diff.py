@@ -32,11 +32,13 @@ def test_upserts_and_deletes_are_the_true_difference(old: Rows, new: Rows, block
         positions = diff.take(part, hashes[start * HASH_BYTES : (start + len(part)) * HASH_BYTES])
         upserts += [part[position] for position in positions]
     unchanged = diff.unchanged
-    early = [] if cut is None else diff.take_deleted((cut,))
-    assert all(order(key) <= order((cut,)) for key in early)
-    gone = [*early, *diff.take_deleted(None)]
+    early = [] if cut is None else diff.take_gone((cut,))
+    assert all(order(key) <= order((cut,)) for key in diff.rows_at(early)[0])
+    positions = [*early, *diff.take_gone(None)]
+    gone, hashes = diff.rows_at(positions)
+    assert hashes == packed({key: text for key, text in old.items() if (key,) in gone})[1]
     assert upserts == [(key,) for key in sorted(new) if old.get(key) != new[key]]
-    assert sorted(gone, key=order) == [(key,) for key in sorted(old) if key not in new]
+    assert gone == [(key,) for key in sorted(old) if key not in new]
     assert unchanged == (old == new)
 
 
@@ -60,7 +62,7 @@ def test_rows_after_the_end_of_an_equal_range_are_new() -> None:
     diff = RangeDiff(StateRange((30,), hashes, lambda: keys, digest=b"d"))
     diff.take_all()
     assert diff.take([(3,)], bytes(HASH_BYTES)) == [0]
-    assert diff.take_deleted(None) == []
+    assert diff.take_gone(None) == []
     assert not diff.unchanged
 
 

@@ -21,7 +21,7 @@ class AttachmentWorld(WiderWorld):
         faults = faults or Faults()
         source = MemorySource(self.tables, faults, is_file=lambda text: True)
         destination = replace(self.destination, calls=faults)
-        return await Mover(self.context(faults), FLOW, source, destination, "worker").run()
+        return await Mover(self.context(faults), FLOW, source, destination, "worker").run(self.choices)
 
     async def packs(self) -> set[str]:
         """Return the keys of the Flow's packs."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from pipeline.domain.ids import FlowName
-from pipeline.domain.movement import Movement
+from pipeline.domain.movement import Choices, Movement
 from pipeline.engine.movements.context import EngineContext, Limits
 from pipeline.engine.movements.flow_store import FlowStore
 from pipeline.engine.movers.mover import Mover
@@ -49,6 +49,7 @@ class World:
     reporter: RecordingReporter = field(default_factory=RecordingReporter)
     only: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
+    allow_deletes: tuple[str, ...] = ()
     labels: Mapping[str, str] = field(default_factory=dict)
     unreadable: set[str] = field(default_factory=set)
     """Texts whose rows the source cannot give."""
@@ -58,6 +59,11 @@ class World:
         """The Flows in the store."""
         return FlowStore(self.store, self.clock)
 
+    @property
+    def choices(self) -> Choices:
+        """What a person chooses for the next Movement."""
+        return Choices(self.only, self.exclude, self.allow_deletes)
+
     async def move(self, faults: Faults | None = None) -> Movement:
         """Move once in a process of its own."""
         faults = faults or Faults()
@@ -66,7 +72,7 @@ class World:
         flows = FlowStore(store, self.clock)
         context = EngineContext(store, queue, self.clock, self.reporter, flows, self.limits)
         source = MemorySource(self.tables, faults, labels=self.labels, rejects=self._why_unreadable)
-        return await Mover(context, FLOW, source, destination, "worker").run(only=self.only, exclude=self.exclude)
+        return await Mover(context, FLOW, source, destination, "worker").run(self.choices)
 
     def _why_unreadable(self, text: str) -> str:
         return f"{text} cannot be read; mend it" if text in self.unreadable else ""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from pipeline.domain.comparison.report import StreamReport, Verification
 from pipeline.domain.ids import FlowName
-from pipeline.domain.movement import Movement
+from pipeline.domain.movement import Choices, Movement
 from pipeline.engine.movements.context import EngineContext, Limits
 from pipeline.engine.movements.flow_store import FlowStore
 from pipeline.engine.movers.mover import Mover
@@ -46,7 +46,7 @@ class RealFlow:
         queue = MemoryEventQueue(visibility_seconds=30.0)
         context = EngineContext(self._store, queue, self._clock, RecordingReporter(), self._flows, LIMITS)
         mover = Mover(context, FLOW, self._places.source, self._places.destination, "worker")
-        return await mover.run(only=only, exclude=exclude)
+        return await mover.run(Choices(only, exclude))
 
     async def verify(
         self, request: VerifyRequest | None = None, invalidated: InvalidatedStreams | None = None

@@ -286,7 +286,7 @@ async def test_pruning_keeps_a_pack_with_a_needed_content() -> None:
     assert (await world.bring(name)).status is Status.SUCCESS
     assert world.further[name].tables == world.tables
     assert Reason.BINARY_FILE not in (await world.prune()).going
-    world.tables = {"a": {}, "b": {}}
+    world.tables, world.allow_deletes = {"a": {}, "b": {}}, ("*",)
     await world.move()
     await world.compact()
     await world.prune()

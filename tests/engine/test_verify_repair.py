@@ -50,7 +50,7 @@ async def test_a_repair_moves_exactly_what_differs(source: Table, there: Table) 
 async def test_a_repair_that_crashes_is_resumed_by_the_next_move(
     moved: Table, now: Table, there: Table, crash: int
 ) -> None:
-    world = VerifiedWorld({"users": dict(moved)})
+    world = VerifiedWorld({"users": dict(moved)}, allow_deletes=("users",))
     await world.move()
     world.tables["users"] = dict(now)
     world.destination.tables["users"] = dict(there)

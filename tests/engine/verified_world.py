@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pipeline.domain.comparison.report import Verification
 from pipeline.domain.movement import Movement
@@ -48,4 +48,4 @@ class VerifiedWorld(World):
             begun = await begin_repair(store, context.flows, self.clock, flow, invalidated)
             source = MemorySource(self.tables, faults)
             mover = Mover(context, FLOW, source, self.destination, "worker")
-            return await mover.run(only=begun.only, exclude=begun.exclude)
+            return await mover.run(replace(self.choices, only=begun.only, exclude=begun.exclude))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from pipeline.domain.event_file import FileEntry
@@ -59,13 +59,14 @@ class Arrivals:
             if entry.id not in marks and not (entry.replaces and marks.issuperset(entry.replaces))
         ]
 
-    def check_equal(self, wanted: Tables) -> None:
-        """The place must hold these tables, but for what it rejects."""
+    def check_equal(self, wanted: Tables, held: Collection[str] = ()) -> None:
+        """The place must hold these tables, but for what it rejects, and more rows of those whose deletes are `held`."""
         passed_over = refused(wanted)
         for name in sorted(wanted.keys() | self.place.tables.keys()):
-            rows, held = wanted.get(name, {}), self.place.tables.get(name, {})
-            numbers = {number for number in rows.keys() | held.keys() if (name, number) not in passed_over}
-            wrong = sorted(number for number in numbers if rows.get(number) != held.get(number))
+            rows, here = wanted.get(name, {}), self.place.tables.get(name, {})
+            kept = rows.keys() if name in held else rows.keys() | here.keys()
+            numbers = {number for number in kept if (name, number) not in passed_over}
+            wrong = sorted(number for number in numbers if rows.get(number) != here.get(number))
             what = f"the rows {wrong} of {name} are not at {self.place.location} as they are at the source"
             self.must(not wrong, what)
 

@@ -32,6 +32,7 @@ class Model:
 
     bucket: Bucket
     disks: Disks
+    guard_rows: int = 100
     broken: list[str] = field(default_factory=list)
     arrivals: dict[FlowName, Arrivals] = field(default_factory=dict)
     movements: dict[MovementId, Movement] = field(default_factory=dict)
@@ -100,12 +101,36 @@ class Model:
         if movement.origin is not None:
             return
         if not movement.compaction:
-            self.sights[frozenset(movement.file_lists.items())] = copied(current.get().seen)
+            exported = self.sights[frozenset(movement.file_lists.items())] = copied(current.get().seen)
+            self._check_deletes(movement, exported)
             return
         before = self.latest_before(movement)
         seen = None if before is None else self.sights.get(frozenset(before.file_lists.items()))
         if seen is not None:
             self.sights[frozenset(movement.file_lists.items())] = seen
+
+    def _check_deletes(self, movement: Movement, seen: Tables) -> None:
+        """Many deletes must have been held, unless they were allowed, and no others.
+
+        Nothing is asked of a Movement whose earlier attempts may have stored a part of them, or after one that was never
+        exported: what these have stored counts as there.
+        """
+        before = self.latest_before(movement)
+        if movement.attempts > 1 or before is None or not before.exported:
+            return
+        known, now = self.stored.rows_of(before.file_lists.values()), self.stored.rows_of(movement.file_lists.values())
+        what = f"Movement {movement.number} of {movement.flow}"
+        for name, rows in known.items():
+            gone = rows.keys() - seen.get(name, {}).keys()
+            many = (len(gone) > self.guard_rows and len(gone) * 5 > len(rows)) or not any(seen.values())
+            held = bool(gone) and many and not {"*", name}.intersection(movement.allow_deletes)
+            self.must(
+                (name in movement.held_deletes) is held, f"{what}: {len(gone)} of {len(rows)} rows of {name} are gone"
+            )
+            left = gone & now[name].keys()
+            self.must(
+                left == (gone if held else set()), f"{what} deletes of {name} all of {sorted(gone)} but {sorted(left)}"
+            )
 
     def latest_before(self, movement: Movement) -> Movement | None:
         """Return the Movement before this one."""
@@ -122,7 +147,7 @@ class Model:
         self.must(seen is not None, f"{what}, and nobody has exported its File Lists together")
         if seen is None:
             return
-        expected = Status.INCOMPLETE if refused(seen) else Status.SUCCESS
+        expected = Status.INCOMPLETE if refused(seen) or movement.held_deletes else Status.SUCCESS
         self.must(movement.status is expected, f"{what}, not {expected}: {movement.problems}")
         arrivals = self.arrivals[movement.flow]
         if movement.status is Status.SUCCESS:
@@ -130,7 +155,7 @@ class Model:
                 file for name in movement.file_lists.values() for file in arrivals.missing(self.stored.lists[name])
             ]
             self.must(not missing, f"{what}, and {', '.join(missing)} missing")
-        arrivals.check_equal(seen)
+        arrivals.check_equal(seen, movement.held_deletes)
 
     def _was_refused(self, movement: Movement) -> bool:
         """Whether a destination's disk was full while this Movement went on: then files may be missing."""

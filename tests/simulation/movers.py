@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import trio
 
-from pipeline.domain.movement import Movement
+from pipeline.domain.movement import Choices, Movement
 from pipeline.engine.movers.mover import Mover
 from tests.simulation.chores import Chores
 from tests.simulation.helpers import SimulatedHelp
@@ -12,6 +12,8 @@ from tests.simulation.plan import FLOW
 from tests.simulation.world import World
 
 MOST_LAUNCHES = 30
+ALL = ("*",)
+"""The pattern of all streams: any number of rows may be deleted."""
 
 
 async def movers(world: World) -> None:
@@ -25,7 +27,7 @@ async def movers(world: World) -> None:
         await chores.between(f"{number}")
     await world.no_more_faults()
     await chores.stop()
-    movement = await _launch(world)
+    movement = await _launch(world, ALL)
     world.model.arrivals[FLOW].check_equal(world.app.tables)
     if movement is None or world.model.broken:
         return
@@ -43,12 +45,12 @@ async def _move_until_settled(world: World, chores: Chores, number: int) -> None
         if number or attempt:
             world.plan.edit(world.app.tables, moment)
         await chores.free()
-        if await _launch(world) is not None or world.model.broken:
+        if await _launch(world, world.plan.allow_deletes(moment)) is not None or world.model.broken:
             return
     world.model.must(False, f"the Movement has not settled after {MOST_LAUNCHES} launches")
 
 
-async def _launch(world: World) -> Movement | None:
+async def _launch(world: World, allow_deletes: tuple[str, ...]) -> Movement | None:
     """Start a process, wait until it has ended or is given up for dead, and return the Movement it has settled."""
     alone, faults = world.is_calm(), len(world.dealer.dealt)
     process = world.process("mover")
@@ -56,7 +58,10 @@ async def _launch(world: World) -> Movement | None:
     source = world.source(process)
     destination = world.destination(FLOW, process)
     help_ = SimulatedHelp(world, process) if world.plan.has_help else None
-    world.start(process, lambda: Mover(world.context(process), FLOW, source, destination, process.name, help_).run())
+    choices = Choices(allow_deletes=allow_deletes)
+    world.start(
+        process, lambda: Mover(world.context(process), FLOW, source, destination, process.name, help_).run(choices)
+    )
     await process.given_up.wait()
     settled = process.result if isinstance(process.result, Movement) else None
     undisturbed = alone and faults == len(world.dealer.dealt) and launched == _commands(world)

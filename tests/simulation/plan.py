@@ -77,6 +77,10 @@ class Plan:
         waiting = self.importers or self.has_help
         return (0.4, 2.0, 8.0, 40.0) if waiting else (0.4, 2.0, 6.0, 12.0, 30.0, 120.0, 3600.0, 20 * 86400.0)
 
+    def allow_deletes(self, moment: str) -> tuple[str, ...]:
+        """What the operator who begins a Movement at this moment lets be deleted."""
+        return of_seed(self.seed, "allow deletes", moment).choice(((), (), ("*",), ("a",)))
+
     def restart_seconds(self, moment: str) -> float:
         """How long it takes until what has ended is started again."""
         return of_seed(self.seed, "restart", moment).choice((0.01, 0.3, 1.0, 10.0))
@@ -148,6 +152,7 @@ def plan_of(seed: int) -> Plan:
     has_workers = seed % 2 == 1
     limits = Limits(
         event_file_rows=random.choice((1, 2, 3, 5)),
+        delete_guard_rows=of_seed(seed, "delete guard").choice((100, 100, 1, 2, 3)),
         range_rows=random.choice((2, 3, 5)),
         importers=random.choice((1, 2, 4)),
         visibility_seconds=VISIBILITY_SECONDS,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import orjson
@@ -67,6 +67,18 @@ class Stored:
         keys = [key, *(entry.key for entry in self.lists.get(key, ()))]
         gone = [one for one in keys if one not in self.bucket.content]
         self.must(not gone, f"{namer} names {key}, and {', '.join(gone)} is not stored")
+
+    def rows_of(self, lists: Iterable[ObjectKey]) -> dict[str, dict[int, str]]:
+        """Return the rows that all files of these lists give, one after the other."""
+        tables: dict[str, dict[int, str]] = {}
+        for entry in (entry for key in lists for entry in self.lists[key]):
+            rows = tables.setdefault(entry.id.stream, {})
+            for kind, number, text in self.files[entry.id][1]:
+                if kind == "delete":
+                    rows.pop(number, None)
+                else:
+                    rows[number] = text
+        return tables
 
     def _event_file(self, key: ObjectKey, data: bytes) -> None:
         reader = EventFileReader(Encoding.ZSTD, what=key)

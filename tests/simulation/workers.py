@@ -9,7 +9,7 @@ import anyio
 import trio
 
 from pipeline.codec.documents.message import MovementStarted, encode_message
-from pipeline.domain.movement import Movement
+from pipeline.domain.movement import Choices, Movement
 from pipeline.engine.movements.lifecycle import start_movement
 from pipeline.engine.workers.export_worker import ExportWorker
 from pipeline.engine.workers.import_worker import ImportWorker
@@ -84,14 +84,14 @@ async def workers(world: World) -> None:
     for number in range(world.plan.movements):
         if number:
             world.plan.edit(world.app.tables, f"{number}")
-        await _start_and_wait(world, chores, editing=True)
+        await _start_and_wait(world, chores, world.plan.allow_deletes(f"{number}"), editing=True)
         if world.model.broken:
             return
         await chores.between(f"{number}")
     await world.no_more_faults()
     await world.all_awake()
     chores.over = True
-    movement = await _start_and_wait(world, chores, editing=False)
+    movement = await _start_and_wait(world, chores, ("*",), editing=False)
     world.model.arrivals[FLOW].check_equal(world.app.tables)
     if not world.model.broken:
         await chores.at_last()
@@ -110,13 +110,16 @@ async def _wait_brought(world: World, chores: Chores) -> None:
         world.check_further(flow)
 
 
-async def _start_and_wait(world: World, chores: Chores, *, editing: bool) -> Movement | None:
+async def _start_and_wait(
+    world: World, chores: Chores, allow_deletes: tuple[str, ...], *, editing: bool
+) -> Movement | None:
     """Start a Movement as an operator does, again until it worked; return it settled."""
     before = max((number for flow, number in world.model.movements if flow == FLOW), default=0)
+    choices = Choices(allow_deletes=allow_deletes)
     for attempt in world.disks.attempts(MOST_STARTS):
         await chores.free()
         process = world.process("operator")
-        world.start(process, lambda process=process: _start(world, process))  # type: ignore[misc]
+        world.start(process, lambda process=process: _start(world, process, choices))  # type: ignore[misc]
         await process.given_up.wait()
         if isinstance(process.result, Movement):
             return await _settled(world, max(process.result.number, before), editing=editing)
@@ -125,10 +128,10 @@ async def _start_and_wait(world: World, chores: Chores, *, editing: bool) -> Mov
     return None
 
 
-async def _start(world: World, process: Process) -> Movement:
+async def _start(world: World, process: Process, choices: Choices) -> Movement:
     parts = world.context(process)
     flow = await parts.flows.connect(FLOW, world.app.location, world.place.location)
-    movement, _ = await start_movement(parts.flows, flow)
+    movement, _ = await start_movement(parts.flows, flow, choices)
     body = encode_message(MovementStarted(FLOW, movement.number))
     await SimulatedQueue(world.exports, process, "exports").send([body])
     return movement

@@ -81,7 +81,7 @@ class World:
             copied(self.plan.tables), location="simulated:source", labels=self.plan.labels, is_file=is_file
         )
         self.bucket = Bucket()
-        self.model = Model(self.bucket, self.disks)
+        self.model = Model(self.bucket, self.disks, self.plan.limits.delete_guard_rows)
         self.places: dict[FlowName, MemoryDestination] = {}
         self.place = self.add_place(FLOW, has_transactions=self.plan.has_transactions)
         self.imports, self.exports = self._ring("imports"), self._ring("exports")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pipeline.assembly.connectors import Pair, PathText, read_pair
 from pipeline.assembly.import_helper import ImportHelper
 from pipeline.assembly.reporters import SilentReporter
-from pipeline.assembly.runtime import open_runtime, worker_name
+from pipeline.assembly.runtime import make_choices, open_runtime, worker_name
 from pipeline.domain.inventory import ensure_kinds
 from pipeline.domain.movement import Movement
 from pipeline.engine.movers.mover import Mover
@@ -26,6 +26,7 @@ async def move(
     files: tuple[PathText, PathText] | None = None,
     only: Sequence[str] = (),
     exclude: Sequence[str] = (),
+    allow_deletes: Sequence[str] = (),
     accept_missing: Sequence[str] = (),
     settings: Settings | None = None,
     reporter: Reporter | None = None,
@@ -34,7 +35,8 @@ async def move(
 
     Each is a path, a URL, or an object of your own; an object needs a `flow` name or a stable `location`. `flow` names
     the connection between the two; by default the name is made from them. `files` are a source and a destination
-    directory that are moved with a database. `only` and `exclude` are patterns of stream names. `accept_missing` are
+    directory that are moved with a database. `only`, `exclude` and `allow_deletes` are patterns of stream names: of those
+    to move, to leave out, and to delete many records from. `accept_missing` are
     kinds of objects of the source, such as "view", that may be missing at the destination from now on. `settings` come from the
     environment by default. Raises a PipelineError that says what to do; the same call then carries on where this one
     stopped.
@@ -50,7 +52,7 @@ async def move(
                     await runtime.flows.accept_missing(pair.name, accept_missing)
                 helper = _helper(pair, settings)
                 mover = Mover(context, pair.name, pair.source, pair.destination, worker_name(), helper)
-                return await mover.run(only=tuple(only), exclude=tuple(exclude))
+                return await mover.run(make_choices(only, exclude, allow_deletes, settings))
 
 
 def _helper(pair: Pair, settings: Settings) -> ImportHelper | None:

@@ -8,12 +8,12 @@ from functools import partial
 
 from pipeline.assembly.connectors import flow_destination, flow_source, readable_destination, readable_source
 from pipeline.assembly.reporters import SilentReporter
-from pipeline.assembly.runtime import Runtime, open_runtime, worker_name
+from pipeline.assembly.runtime import Runtime, make_choices, open_runtime, worker_name
 from pipeline.connectors.remote_source import RemoteSource
 from pipeline.domain.comparison.report import Against, Verification
 from pipeline.domain.errors import ConfigurationError
 from pipeline.domain.ids import FlowName
-from pipeline.domain.movement import Flow, Movement
+from pipeline.domain.movement import Choices, Flow, Movement
 from pipeline.engine.movers.mover import Mover
 from pipeline.engine.verify.repair import InvalidatedStreams, begin_repair
 from pipeline.engine.verify.verifier import EXAMPLES_KEPT, NoteDifference, Verifier, VerifyRequest
@@ -67,13 +67,15 @@ async def repair(
     *,
     streams: Sequence[str] = (),
     examples: int = EXAMPLES_KEPT,
+    allow_deletes: Sequence[str] = (),
     on_found: Callable[[Verification], None] | None = None,
     settings: Settings | None = None,
     reporter: Reporter | None = None,
 ) -> Repair:
     """Compare a Flow's destination with its source, move what differs, and compare those streams again.
 
-    `on_found` is called with the differences before anything is moved. The Flow is locked on this computer meanwhile.
+    `allow_deletes` is as of `move`. `on_found` is called with the differences before anything is moved. The Flow is locked
+    on this computer meanwhile.
     """
     request = VerifyRequest(tuple(streams), examples=examples)
     async with open_runtime(settings or load_settings()) as runtime:
@@ -89,7 +91,8 @@ async def repair(
             if not invalidated.streams:
                 return Repair(found, None, found)
             begun = await begin_repair(runtime.store, runtime.flows, runtime.clock, repaired, invalidated)
-            movement = await _move(runtime, repaired, begun, reporter or SilentReporter())
+            choices = make_choices(begun.only, begun.exclude, allow_deletes, runtime.settings)
+            movement = await _move(runtime, repaired, choices, reporter or SilentReporter())
         return Repair(found, movement, await _verify(runtime, repaired, replace(request, streams=begun.only)))
 
 
@@ -122,11 +125,11 @@ async def _is_large(runtime: Runtime, flow: Flow) -> bool:
     return False
 
 
-async def _move(runtime: Runtime, flow: Flow, begun: Movement, reporter: Reporter) -> Movement:
+async def _move(runtime: Runtime, flow: Flow, choices: Choices, reporter: Reporter) -> Movement:
     async with runtime.flow_context(flow.name, reporter) as context:
         source, destination = flow_source(flow, runtime.settings), flow_destination(flow)
         mover = Mover(context, flow.name, source, destination, worker_name())
-        return await mover.run(only=begun.only, exclude=begun.exclude)
+        return await mover.run(choices)
 
 
 def _ensure_repairable(flow: Flow) -> None:

@@ -11,7 +11,7 @@ import anyio
 
 from pipeline.assembly.connectors import flow_destination, flow_source
 from pipeline.assembly.reporters import SilentReporter
-from pipeline.assembly.runtime import Runtime, open_runtime, worker_name
+from pipeline.assembly.runtime import Runtime, make_choices, open_runtime, worker_name
 from pipeline.codec.documents.message import MovementStarted, QueueMessage, encode_message
 from pipeline.domain.errors import ConfigurationError, TransientError
 from pipeline.domain.exception_groups import unwrap_exception_group
@@ -110,6 +110,7 @@ async def start(
     *,
     only: Sequence[str] = (),
     exclude: Sequence[str] = (),
+    allow_deletes: Sequence[str] = (),
     restart: bool = False,
     accept_missing: Sequence[str] = (),
     settings: Settings | None = None,
@@ -125,14 +126,15 @@ async def start(
     async with open_runtime(settings, create_home=True) as runtime, runtime.exports() as exports:
         found = await runtime.flows.accept_missing(FlowName(flow), accept_missing)
         if found.origin is not None:
-            if only or exclude or restart:
+            if only or exclude or allow_deletes or restart:
                 raise ConfigurationError(
-                    f"Flow {flow!r} imports all that Flow {found.origin!r} has stored: leave out --only, --exclude and "
-                    f"--restart, or give them when you start {found.origin!r}."
+                    f"Flow {flow!r} imports all that Flow {found.origin!r} has stored: leave out --only, --exclude, "
+                    f"--allow-deletes and --restart, or give them when you start {found.origin!r}."
                 )
             async with runtime.imports() as imports:
                 return await start_derived(runtime.flows, runtime.clock, imports, found)
-        movement, is_new = await start_movement(runtime.flows, found, tuple(only), tuple(exclude), restart=restart)
+        choices = make_choices(only, exclude, allow_deletes, settings)
+        movement, is_new = await start_movement(runtime.flows, found, choices, restart=restart)
         await exports.send([encode_message(MovementStarted(movement.flow, movement.number))])
         return movement, is_new
 

@@ -56,5 +56,6 @@ def movement_object(movement: Movement) -> dict[str, object]:
         "seconds": round(totals.seconds, 3),
         "problems": list(movement.problems),
         "rejected_at_source": [asdict(rejection) for rejection in movement.rejections.named],
+        "held_deletes": {stream: asdict(held) for stream, held in movement.held_deletes.items()},
         "inventory": inventory_object(movement.inventory),
     }

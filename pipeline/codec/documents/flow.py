@@ -65,6 +65,11 @@ class _SourceRejections(Struct):
     count: Count = 0
 
 
+class _HeldDeletes(Struct):
+    deletes: Count
+    rows: Count
+
+
 class _Movement(Document, rename="camel"):
     flow: FlowName
     number: Count
@@ -87,6 +92,8 @@ class _Movement(Document, rename="camel"):
     compaction: bool = False
     inventory: _Inventory = field(default_factory=_Inventory)
     rejections: _SourceRejections = field(default_factory=_SourceRejections)
+    allow_deletes: tuple[str, ...] = ()
+    held_deletes: dict[StreamName, _HeldDeletes] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -12,9 +12,12 @@ from pipeline.domain.schema import StreamSchema
 
 def selected(stream: StreamName, only: Sequence[str], exclude: Sequence[str]) -> bool:
     """Whether a stream is moved: it matches one of `only` (if there are any) and none of `exclude`."""
-    if only and not any(fnmatchcase(stream, pattern) for pattern in only):
-        return False
-    return not any(fnmatchcase(stream, pattern) for pattern in exclude)
+    return (not only or matches(stream, only)) and not matches(stream, exclude)
+
+
+def matches(stream: StreamName, patterns: Sequence[str]) -> bool:
+    """Whether a stream matches one of these patterns."""
+    return any(fnmatchcase(stream, pattern) for pattern in patterns)
 
 
 def ensure_selected(

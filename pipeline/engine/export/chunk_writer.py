@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import anyio.to_thread
 import orjson
 from anyio.abc import TaskGroup
@@ -20,7 +18,7 @@ from pipeline.domain.keys import Key
 from pipeline.domain.schema import StreamSchema
 from pipeline.engine.export.attempt import ExportAttempt, StoredFiles
 from pipeline.engine.export.group_listing import GroupListing
-from pipeline.engine.export.state_builder import StateBuilder
+from pipeline.engine.export.state_builder import ChunkState, RangeRows
 from pipeline.engine.storage.event_files import store_event_file
 from pipeline.ports.object_store import PutCondition
 from pipeline.ports.reporter import EventFileStored
@@ -39,6 +37,8 @@ class ChunkWriter:
     What is added covers the keys in order, without a gap. A chunk replaces the state of its key range, so its state has
     all rows, changed or not. After each chunk but the last, `listing` (if given) grows by what is stored by now, of
     which `adopted` is what earlier attempts had stored.
+
+    The deletes of a chunk wait until it is cut, and are then written with it or `withheld`: its state keeps their rows.
     """
 
     def __init__(
@@ -57,20 +57,24 @@ class ChunkWriter:
         self._compressing = anyio.Lock()
         self._reset()
         self.stored: list[tuple[Header, FileEntry]] = []
+        self.withheld = False
 
     def _reset(self) -> None:
         if self._writer.records:  # a new one costs as much time as the comparison of some hundred rows
             self._writer = EventFileWriter(level=self._limits.zstd_level)
         self._uncompressed: list[bytes] = []
-        self.state = StateBuilder(self._limits.range_rows)
+        self._deletes: list[bytes] = []
+        self._delete_bytes = 0
+        self._state = ChunkState(self._limits.range_rows)
 
     @property
     def full(self) -> bool:
         """Whether the current chunk should be stored now."""
+        records = self._writer.records + len(self._deletes)
         return (
-            self._writer.line_bytes >= self._limits.event_file_bytes
-            or self._writer.records >= self._limits.event_file_rows
-            or (self._writer.records > 0 and self.state.size >= MAX_PART_BYTES)
+            self._writer.line_bytes + self._delete_bytes >= self._limits.event_file_bytes
+            or records >= self._limits.event_file_rows
+            or (records > 0 and self._state.size >= MAX_PART_BYTES)
         )
 
     async def begin_phase(self, phase: Phase, at: Key | None) -> None:
@@ -83,14 +87,19 @@ class ChunkWriter:
         """Add whole upsert lines."""
         self._add(lines, upserts=count)
 
-    def add_deletes(self, keys: Sequence[Key]) -> None:
-        """Add a delete record for each key."""
-        if not keys:
-            return
-        names = self._schema.primary_keys
-        records = [{"delete": dict(zip(names, key_to_json(key), strict=True))} for key in keys]
-        lines = [orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE) for record in records]
-        self._add(b"".join(lines), deletes=len(keys))
+    def add_rows(self, present: RangeRows, gone: RangeRows | None = None) -> None:
+        """Add rows to the state, and a delete record for each row that is `gone`."""
+        self._state.add_rows(present, gone)
+        if gone is not None:
+            names = self._schema.primary_keys
+            records = [{"delete": dict(zip(names, key_to_json(key), strict=True))} for key in gone.keys]
+            lines = [orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE) for record in records]
+            self._deletes += lines
+            self._delete_bytes += sum(map(len, lines))
+
+    def end_range(self, until: Key) -> None:
+        """End a range of the state."""
+        self._state.end_range(until)
 
     def _add(self, lines: bytes, *, upserts: int = 0, deletes: int = 0) -> None:
         self._writer.count(lines, upserts=upserts, deletes=deletes)
@@ -103,11 +112,11 @@ class ChunkWriter:
 
     def add_unchanged_range(self, unchanged: StateRange) -> None:
         """Add a whole range of unchanged rows to the state; before the first record of a chunk, leave it out."""
-        if self._writer.records == 0:
+        if self._writer.records or self._deletes:
+            self._state.add_range(unchanged)
+        else:
             self._reset()
             self._after = unchanged.until
-        else:
-            self.state.add_range(unchanged)
 
     async def compress(self) -> None:
         """Compress all added lines, and those added meanwhile, in a thread that holds no lock while it computes.
@@ -126,12 +135,18 @@ class ChunkWriter:
         elif self._uncompressed and not self._compressing.locked():
             tasks.start_soon(self.compress, name="compress")
 
-    async def cut(self, until: Key | None, *, even_if_empty: bool = False) -> None:
-        """Store the current chunk, if it has records. It covers the keys up to `until` (None: to the end)."""
+    async def cut(self, until: Key | None, *, deleting: bool = False, even_if_empty: bool = False) -> None:
+        """Store the current chunk, if it has records, with its deletes if `deleting`.
+
+        It covers the keys up to `until` (None: to the end).
+        """
+        if deleting and self._deletes:
+            self._add(b"".join(self._deletes), deletes=len(self._deletes))
+        self.withheld = self.withheld or (bool(self._deletes) and not deleting)
         if self._writer.records or even_if_empty:
             await self.compress()
-            self.state.end_range(until)
-            part = self.state.part()
+            self._state.end_range(until)
+            part = self._state.part(deleting=deleting)
             digest = blake3(part).hexdigest()
             await self._attempt.binaries.flush()
             await self._store_part(digest, part)

@@ -19,6 +19,7 @@ from pipeline.domain.movement import Movement
 from pipeline.domain.planning.selection import selected
 from pipeline.domain.schema import StreamSchema
 from pipeline.engine.export.attempt import ExportAttempt
+from pipeline.engine.export.delete_guard import DeleteGuard
 from pipeline.engine.export.group_export import GroupExport, GroupStream
 from pipeline.engine.movements.context import EngineContext
 from pipeline.ports.source import OmissionReporter, Snapshot
@@ -33,6 +34,7 @@ class Exporter:
         self._attempt = ExportAttempt(context, movement)
         self._snapshot = snapshot
         self._schemas = schemas
+        self._guard = DeleteGuard(movement, snapshot, schemas, context.limits.delete_guard_rows)
         self.announced: dict[Label, ObjectKey] = {}
 
     @property
@@ -43,15 +45,17 @@ class Exporter:
     async def run(self) -> Movement:
         """Export all groups and return the Movement, `exported`."""
         for label, streams in sorted((await self._groups()).items()):
-            file_list = await GroupExport(self._attempt, self._snapshot, label).run(streams)
+            file_list = await GroupExport(self._attempt, self._snapshot, label, self._guard).run(streams)
             if file_list is not None:
                 self.announced[label] = file_list
         groups = tuple(self.announced)
         omissions = await self._snapshot.omissions() if isinstance(self._snapshot, OmissionReporter) else ()
         inventory = Inventory.of(omissions)
-        rejections = self._attempt.rejections
+        rejections, held = self._attempt.rejections, self._guard.held
         await self._attempt.update(
-            lambda now: replace(now, exported=True, groups=groups, inventory=inventory, rejections=rejections)
+            lambda now: replace(
+                now, exported=True, groups=groups, inventory=inventory, rejections=rejections, held_deletes=held
+            )
         )
         return self._attempt.movement
 

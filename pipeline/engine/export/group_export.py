@@ -11,11 +11,12 @@ from pipeline.domain.event_file import FileEntry
 from pipeline.domain.ids import Label, ObjectKey, StreamName
 from pipeline.domain.movement import Movement
 from pipeline.domain.schema import StreamSchema
-from pipeline.engine.export.attempt import ExportAttempt, StoredFiles
-from pipeline.engine.export.chunk_writer import ChunkWriter
+from pipeline.engine.export.attempt import ExportAttempt
+from pipeline.engine.export.delete_guard import DeleteGuard
 from pipeline.engine.export.group_listing import GroupListing
 from pipeline.engine.export.source_checks import check_label
-from pipeline.engine.export.stream_export import OpenRows, StreamExport
+from pipeline.engine.export.stream_changes import StreamChanges
+from pipeline.engine.export.stream_export import OpenRows
 from pipeline.engine.storage.snapshot_state import SnapshotState
 from pipeline.ports.ranged_source import open_rows_along
 from pipeline.ports.reporter import EventFileStored, GroupComplete
@@ -37,12 +38,13 @@ class _ExportedStream:
 
 
 class GroupExport:
-    """Exports the streams of the group `label`."""
+    """Exports the streams of the group `label`. Deletes that `guard` does not allow are not exported."""
 
-    def __init__(self, attempt: ExportAttempt, snapshot: Snapshot, label: Label) -> None:
+    def __init__(self, attempt: ExportAttempt, snapshot: Snapshot, label: Label, guard: DeleteGuard) -> None:
         self._attempt = attempt
         self._snapshot = snapshot
         self._label = label
+        self._guard = guard
 
     async def run(self, streams: Sequence[GroupStream]) -> ObjectKey | None:
         """Export, list and announce the group; return its File List, or None when it has never had a file."""
@@ -72,43 +74,44 @@ class GroupExport:
             attempt.context.reporter.report(
                 EventFileStored(entry.label, entry.id, entry.size, entry.upserts, entry.deletes, adopted=True)
             )
-        state = attempt.state(schema.stream, carried, adopted)
-        known = await state.schema()
+        changes = StreamChanges(attempt, schema.stream, carried, adopted)
+        known = await changes.state.schema()
         if known is not None:
             check_label(known, schema)
-        if known is not None and _key_columns(known) != _key_columns(schema):
-            adopted = [*adopted, *await self._delete_by_old_key(known, state, adopted)]
-            state = attempt.state(schema.stream, carried, adopted)
-        writer = ChunkWriter(attempt, schema, adopted, listing)
-        rows: OpenRows | None = partial(open_rows_along, self._snapshot, schema) if stream.present else None
-        await StreamExport(attempt, schema, state, writer).run(rows)
-        if not writer.stored and stream.present and known != schema:
-            await _store_schema(writer, state)
-        stored = [*adopted, *writer.stored]
-        if not stored and not carried:
+        if known is None or _key_columns(known) == _key_columns(schema):
+            await self._export_changes(stream, changes, known, listing)
+        elif await self._is_replaced(schema, changes.state):
+            # keys of the two schemas do not compare: a row of the new key might be deleted as one of the old
+            await changes.export(known, None, _all_deletes)
+            await self._export_changes(stream, changes, known, listing)
+        else:
+            schema = known
+        if not changes.stored and not carried:
             return _ExportedStream((), attempt.movement.states.get(schema.stream))
-        folded = attempt.state(schema.stream, carried, stored)
         movement = attempt.movement
         key = object_keys.state_key(movement.flow, schema.stream, movement.number, movement.attempts)
-        await folded.store_as(key, schema, attempt.context.limits.range_rows)
-        return _ExportedStream([entry for _, entry in stored], key)
+        await changes.state.store_as(key, schema, attempt.context.limits.range_rows)
+        return _ExportedStream([entry for _, entry in changes.stored], key)
 
-    async def _delete_by_old_key(self, known: StreamSchema, state: SnapshotState, adopted: StoredFiles) -> StoredFiles:
-        """Delete all rows of a stream whose key has changed, under the schema they were stored with.
+    async def _export_changes(
+        self, stream: GroupStream, changes: StreamChanges, known: StreamSchema | None, listing: GroupListing
+    ) -> None:
+        schema, before = stream.schema, len(changes.stored)
+        rows: OpenRows | None = partial(open_rows_along, self._snapshot, schema) if stream.present else None
+        await changes.export(schema, rows, partial(self._guard.allows, schema.stream), listing)
+        if len(changes.stored) == before and stream.present and known != schema:
+            await changes.store_schema(schema)
 
-        Keys of the two schemas do not compare: a row of the new key might be deleted or overwritten as one of the old.
-        """
-        writer = ChunkWriter(self._attempt, known, adopted)
-        await StreamExport(self._attempt, known, state, writer).run(None)
-        return writer.stored
+    async def _is_replaced(self, schema: StreamSchema, state: SnapshotState) -> bool:
+        """Whether a stream whose key has changed has enough rows under the new key, so that those of the old may go."""
+        old = sum([part.rows async for part in state.ranges()])
+        async with self._snapshot.open_rows(schema) as blocks:
+            new = sum([len(block) async for block in blocks])
+        return await self._guard.allows(schema.stream, max(0, old - new), old)
 
 
-async def _store_schema(writer: ChunkWriter, state: SnapshotState) -> None:
-    """Store a schema that the Flow does not know yet, of a stream without changes, in an Event File without records."""
-    if state.complete:
-        await writer.store_schema()
-    else:
-        await writer.cut(None, even_if_empty=True)
+async def _all_deletes(deletes: int, rows: int) -> bool:
+    return True
 
 
 def _completed(

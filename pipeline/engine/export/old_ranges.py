@@ -16,18 +16,26 @@ LOOK_AHEAD_RANGES = 64
 
 
 class OldRanges:
-    """Stored ranges in key order. `diff` compares present rows with the current one; it is None after the last."""
+    """Stored ranges in key order. `diff` compares present rows with the current one; it is None after the last.
+
+    `number` counts the ranges before the current one, and `rows` the rows of all ranges up to it.
+    """
 
     def __init__(self, stored: AsyncGenerator[StateRange, None]) -> None:
         self._stored = stored
         self._next: deque[StateRange] = deque()
         self.diff: RangeDiff | None = None
+        self.number = -1
+        self.rows = 0
 
     async def advance(self) -> RangeDiff | None:
         """Go on to the next range, and return its diff."""
         while len(self._next) < LOOK_AHEAD_RANGES and (old := await anext(self._stored, None)) is not None:
             self._next.append(old)
         self.diff = RangeDiff(self._next.popleft()) if self._next else None
+        if self.diff is not None:
+            self.number += 1
+            self.rows += self.diff.old.rows
         return self.diff
 
     def known(self, ahead: int) -> KnownRange | None:

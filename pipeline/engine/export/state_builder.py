@@ -1,13 +1,18 @@
-"""The snapshot state of one chunk: its rows as ranges of keys and hashes, encoded as frames."""
+"""The snapshot state of one chunk: its rows as ranges of keys and hashes, encoded as frames.
+
+Whether the deletes of a chunk are allowed is known after the last row of the stream. So a chunk with deletes has two
+states until then: with its deletes applied, and with the rows as they are at the destination.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from heapq import merge
 
 from pipeline.codec.state import encode_range, encode_stored
-from pipeline.domain.comparison.diff import HASH_BYTES, StateRange
-from pipeline.domain.keys import Key
+from pipeline.domain.comparison.diff import HASH_BYTES, StateRange, split_hashes
+from pipeline.domain.keys import Key, order
 
 
 @dataclass(slots=True)
@@ -24,6 +29,12 @@ class RangeRows:
         self.keys.extend(keys)
         self.hashes += hashes
 
+    def merged(self, others: RangeRows) -> RangeRows:
+        """Return these rows and `others`, in key order."""
+        pairs = [zip(rows.keys, split_hashes(bytes(rows.hashes)), strict=True) for rows in (self, others)]
+        ordered = list(merge(*pairs, key=lambda row: order(row[0])))
+        return RangeRows([key for key, _ in ordered], bytearray(b"".join([row_hash for _, row_hash in ordered])))
+
 
 class StateBuilder:
     """Gathers the rows of a chunk, in key order, in ranges of `range_rows`. `size` is in bytes of ended ranges."""
@@ -34,8 +45,16 @@ class StateBuilder:
         self._open = RangeRows()
         self.size = 0
 
-    def add_rows(self, keys: Sequence[Key], hashes: bytes, digest: bytes | None = None) -> None:
-        """Add rows. Those of a block with a `digest` become a range of their own, if they are neither few nor many."""
+    def copy(self) -> StateBuilder:
+        """Return a builder that holds the same rows."""
+        other = StateBuilder(self._range_rows)
+        other._frames, other.size = list(self._frames), self.size
+        other._open = RangeRows(list(self._open.keys), bytearray(self._open.hashes), self._open.digest)
+        return other
+
+    def add_rows(self, rows: RangeRows) -> None:
+        """Add rows. Those of a block with a digest become a range of their own, if they are neither few nor many."""
+        keys, hashes, digest = rows.keys, bytes(rows.hashes), rows.digest
         if not keys:
             return
         most = self._range_rows
@@ -69,3 +88,41 @@ class StateBuilder:
     def _add_frame(self, frame: bytes) -> None:
         self._frames.append(frame)
         self.size += len(frame)
+
+
+class ChunkState:
+    """The state of a chunk with its deletes applied, and from the first delete on without them."""
+
+    def __init__(self, range_rows: int) -> None:
+        self._applied = StateBuilder(range_rows)
+        self._withheld: StateBuilder | None = None
+
+    @property
+    def size(self) -> int:
+        """The bytes of ended ranges."""
+        return (self._withheld or self._applied).size
+
+    def add_rows(self, present: RangeRows, gone: RangeRows | None = None) -> None:
+        """Add rows that the source has, and among them rows that are `gone` there."""
+        if gone is not None and self._withheld is None:
+            self._withheld = self._applied.copy()
+        self._applied.add_rows(present)
+        if self._withheld is not None:
+            self._withheld.add_rows(present if gone is None else present.merged(gone))
+
+    def add_range(self, unchanged: StateRange) -> None:
+        """Add a whole range as it was stored."""
+        for builder in self._builders():
+            builder.add_range(unchanged)
+
+    def end_range(self, until: Key | None) -> None:
+        """End the current range at `until`, which need not be the key of a row; None: at its last row."""
+        for builder in self._builders():
+            builder.end_range(until)
+
+    def part(self, *, deleting: bool) -> bytes:
+        """Return all ended ranges as one state part, with the deletes applied or not."""
+        return (self._applied if deleting or self._withheld is None else self._withheld).part()
+
+    def _builders(self) -> Sequence[StateBuilder]:
+        return [self._applied] if self._withheld is None else [self._applied, self._withheld]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Callable, Sequence
+from collections.abc import AsyncIterable, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing
 from functools import partial
 
 import anyio
 
-from pipeline.domain.comparison.diff import RangeDiff, count_up_to
+from pipeline.domain.comparison.diff import GoneRows, RangeDiff, count_up_to
 from pipeline.domain.errors import DefectError
 from pipeline.domain.exception_groups import unwrap_exception_group
 from pipeline.domain.ids import Phase
@@ -26,10 +26,16 @@ from pipeline.ports.source import RowBlock, UpsertSink
 
 OpenedRows = AbstractAsyncContextManager[AsyncIterable[RowBlock | UnchangedRows]]
 OpenRows = Callable[[Known], OpenedRows]
+AllowsDeletes = Callable[[int, int], Awaitable[bool]]
+"""Whether a number of deletes is allowed in a stream that had a number of rows."""
 
 
 class StreamExport:
-    """Compares the rows of one stream with its old ranges, and gives to the writer what differs."""
+    """Compares the rows of one stream with its old ranges, and gives to the writer what differs.
+
+    How many rows are `gone` is known after the last row. So the last chunk alone has its deletes, if they are allowed;
+    those of earlier chunks are withheld.
+    """
 
     def __init__(self, attempt: ExportAttempt, schema: StreamSchema, state: SnapshotState, writer: ChunkWriter) -> None:
         self._label = schema.label
@@ -43,12 +49,19 @@ class StreamExport:
         self._rows = RangeRows()
         self._checks = BlockChecks(schema.stream)
         self._writer = writer
+        self.gone = GoneRows()
 
-    async def run(self, rows: OpenRows | None) -> None:
-        """Export the stream, which has no rows where `rows` is None. On return all that changed is stored."""
+    async def run(self, rows: OpenRows | None, allows: AllowsDeletes) -> bool:
+        """Export the stream, which has no rows where `rows` is None. On return all that changed is stored.
+
+        Returns whether its deletes are allowed. `gone` then are those rows whose deletes the writer may have withheld.
+        """
         async with aclosing(self._old):
             with unwrap_exception_group():
                 await self._run(rows)
+        allowed = await allows(self.gone.count, self._old.rows)
+        await self._writer.cut(None, deleting=allowed)
+        return allowed
 
     async def _run(self, rows: OpenRows | None) -> None:
         await self._next_range()
@@ -59,7 +72,6 @@ class StreamExport:
                     await self._writer.compress_in(compressing)
         while self._old.diff is not None:
             await self._end_range()
-        await self._writer.cut(None)
 
     async def _export_block(self, block: RowBlock | UnchangedRows) -> None:
         diff = self._old.diff
@@ -105,7 +117,7 @@ class StreamExport:
     async def _add_new(self, part: BlockPart) -> int:
         """Add rows after all old ranges; return the bytes of their lines."""
         written, stored = await self._add_upserts(part, range(len(part.keys)), None)
-        self._writer.state.add_rows(stored.keys, stored.hashes, stored.digest)
+        self._writer.add_rows(RangeRows(list(stored.keys), bytearray(stored.hashes), stored.digest))
         if self._writer.full:
             await self._writer.cut(part.keys[-1])
         return written
@@ -118,11 +130,10 @@ class StreamExport:
         if not changed:
             return 0
         if self._writer.full:
-            self._writer.add_deletes(diff.take_deleted(part.keys[-1]))
-            self._move_rows_to_state()
+            self._move_rows_to_state(diff, part.keys[-1])
             await self._writer.cut(part.keys[-1])
         elif len(self._rows.keys) > 2 * self._limits.range_rows:
-            self._move_rows_to_state()
+            self._move_rows_to_state(diff, part.keys[-1])
         return written
 
     async def _add_upserts(
@@ -138,9 +149,16 @@ class StreamExport:
             self._reject(part.keys[at - part.start], rejection)
         return len(lines), part.without(sink.rejected, old)
 
-    def _move_rows_to_state(self) -> None:
+    def _move_rows_to_state(self, diff: RangeDiff, until: Key | None) -> None:
+        """Give to the writer all rows of the current range up to `until` (None: all), those that are gone included."""
         rows, self._rows = self._rows, RangeRows()
-        self._writer.state.add_rows(rows.keys, bytes(rows.hashes), rows.digest)
+        positions = diff.take_gone(until)
+        if not positions:
+            self._writer.add_rows(rows)
+            return
+        self.gone.add(self._old.number, diff.old.rows, positions)
+        keys, hashes = diff.rows_at(positions)
+        self._writer.add_rows(rows, RangeRows(keys, bytearray(hashes)))
 
     async def _end_range(self) -> None:
         """Finish the current range, all rows of which have been read, and go on to the next."""
@@ -151,9 +169,8 @@ class StreamExport:
             rows, self._rows = self._rows, RangeRows()
             self._writer.add_unchanged_range(diff.old.with_digest(rows.digest))
         else:
-            self._writer.add_deletes(diff.take_deleted(None))
-            self._move_rows_to_state()
-            self._writer.state.end_range(diff.old.until)
+            self._move_rows_to_state(diff, None)
+            self._writer.end_range(diff.old.until)
         self._last_until = diff.old.until
         if self._writer.full:
             await self._writer.cut(self._last_until)

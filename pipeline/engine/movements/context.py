@@ -22,6 +22,8 @@ class Limits:
     event_file_rows: int = 250_000
     """An Event File is cut at this many records."""
     zstd_level: int = 1
+    delete_guard_rows: int = 100
+    """More deletes than this need to be allowed if they are more than a fifth of a stream."""
     range_rows: int = 4096
     """Rows in a range of snapshot state. Small ranges cost more frames; large ones cost more work around a change."""
     importers: int = 4

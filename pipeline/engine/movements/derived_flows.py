@@ -131,6 +131,7 @@ def _with_lists_of(origin: Movement, now: Movement) -> Movement:
         groups=tuple(origin.file_lists),
         origin_movement=origin.number,
         rejections=origin.rejections,
+        held_deletes=origin.held_deletes,
     )
 
 
@@ -149,4 +150,5 @@ def _new_movement(flow: Flow, number: int, origin: Movement, clock: Clock) -> Mo
         origin=origin.flow,
         origin_movement=origin.number,
         rejections=origin.rejections,
+        held_deletes=origin.held_deletes,
     )

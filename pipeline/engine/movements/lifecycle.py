@@ -3,41 +3,45 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import reduce
 
 from pipeline.domain.errors import ConfigurationError, LeaseLostError, TransientError
-from pipeline.domain.movement import Flow, Movement, Status
+from pipeline.domain.movement import NO_CHOICES, Choices, Flow, Movement, Status
 from pipeline.engine.movements.flow_store import FlowStore
 from pipeline.engine.movements.retries import compare_and_set
 
 Change = Callable[[Movement], Movement]
 
 
-async def begin_movement(
-    flows: FlowStore, flow: Flow, only: tuple[str, ...] = (), exclude: tuple[str, ...] = ()
-) -> tuple[Movement, bool]:
-    """Return the Movement to work on and whether it is resumed: the latest if it has not settled, else a new one."""
+async def begin_movement(flows: FlowStore, flow: Flow, choices: Choices = NO_CHOICES) -> tuple[Movement, bool]:
+    """Return the Movement to work on and whether it is resumed: the latest if it has not settled, else a new one.
+
+    Deletes that an earlier attempt was allowed stay allowed.
+    """
 
     def resume(now: Movement) -> Movement:
         if now.settled:
             return now
         taken = now.to(Status.IN_PROGRESS, now.updated)
-        return replace(taken, attempts=now.attempts + 1, only=only, exclude=exclude, exported=False)
+        allowed = tuple(dict.fromkeys((*now.allow_deletes, *choices.allow_deletes)))
+        return replace(
+            taken,
+            attempts=now.attempts + 1,
+            only=choices.only,
+            exclude=choices.exclude,
+            allow_deletes=allowed,
+            exported=False,
+        )
 
     def new(movement: Movement) -> Movement:
-        return replace(movement, attempts=1, only=only, exclude=exclude)
+        return replace(movement, attempts=1, **asdict(choices))
 
     return await _latest_or_new(flows, flow, resume, new)
 
 
 async def start_movement(
-    flows: FlowStore,
-    flow: Flow,
-    only: tuple[str, ...] = (),
-    exclude: tuple[str, ...] = (),
-    *,
-    restart: bool = False,
+    flows: FlowStore, flow: Flow, choices: Choices = NO_CHOICES, *, restart: bool = False
 ) -> tuple[Movement, bool]:
     """Return a Movement for workers to take up, and whether it is new: the latest if it has not settled.
 
@@ -51,25 +55,19 @@ async def start_movement(
         if restart:
             moment = flows.clock.now()
             return now.to(Status.CANCELLATION_REQUESTED, moment).to(Status.CANCELLED, moment)
-        if (only or exclude) and (only, exclude) != (now.only, now.exclude):
+        if choices not in (NO_CHOICES, now.choices):
+            own = f"with {now.choices}" if str(now.choices) else "with all streams"
             raise ConfigurationError(
                 f"Movement {now.number} of Flow {now.flow!r} has not settled, and was started "
-                f"{choices(now.only, now.exclude) or 'with all streams'}, not {choices(only, exclude)}. Wait until it "
-                "has settled, or cancel it with --restart."
+                f"{own}, not with {choices}. Wait until it has settled, or cancel it with --restart."
             )
         return now
 
     def new(movement: Movement) -> Movement:
-        return replace(movement, status=Status.READY, only=only, exclude=exclude)
+        return replace(movement, status=Status.READY, **asdict(choices))
 
     movement, exists = await _latest_or_new(flows, flow, join, new)
     return movement, not exists
-
-
-def choices(only: tuple[str, ...], exclude: tuple[str, ...]) -> str:
-    """Return the choice of streams in the words of the command line; empty when there is none."""
-    given = [f"--only {glob}" for glob in only] + [f"--exclude {glob}" for glob in exclude]
-    return f"with {' '.join(given)}" if given else ""
 
 
 async def _latest_or_new(flows: FlowStore, flow: Flow, take: Change, new: Change) -> tuple[Movement, bool]:

@@ -52,7 +52,7 @@ class Settlement:
             failed=totals.files_failed,
             rejected=totals.rejected,
             violations=len(violations),
-            gaps=len(gaps),
+            gaps=len(gaps) + len(movement.held_deletes),
         )
         problems = _problems(movement, failed, rejected, violations, gaps)
 
@@ -121,7 +121,8 @@ def _problems(
     violations: Sequence[Violation],
     gaps: Sequence[InventoryItem],
 ) -> tuple[str, ...]:
-    problems = [f"Event File {file} was not imported: {reason}" for file, reason in failed.items()]
+    problems = [deletes.problem(stream) for stream, deletes in movement.held_deletes.items()]
+    problems += [f"Event File {file} was not imported: {reason}" for file, reason in failed.items()]
     problems += map(str, movement.rejections.named)
     problems += [f"Event File {r.file}, line {r.line}, key {r.key} was rejected: {r.reason}" for r in rejected]
     problems += [f"{violation.stream}: {violation.message}" for violation in violations]

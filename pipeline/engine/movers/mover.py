@@ -10,7 +10,7 @@ import anyio
 from pipeline.codec.documents.message import GroupCompleted, encode_message
 from pipeline.domain.exception_groups import unwrap_exception_group
 from pipeline.domain.ids import FlowName, Label, ObjectKey
-from pipeline.domain.movement import Movement, Status, marks_namespace
+from pipeline.domain.movement import NO_CHOICES, Choices, Movement, Status, marks_namespace
 from pipeline.engine.export.exporter import Exporter
 from pipeline.engine.export.source_checks import read_streams
 from pipeline.engine.imports.assisted_import import AssistedImport
@@ -49,31 +49,31 @@ class Mover:
         self._worker = worker
         self._helper = helper
 
-    async def run(self, *, only: tuple[str, ...] = (), exclude: tuple[str, ...] = ()) -> Movement:
+    async def run(self, choices: Choices = NO_CHOICES) -> Movement:
         """Move, and return the Movement settled. After an error it has not settled."""
         begun = anyio.current_time()
         with unwrap_exception_group():
             async with AsyncExitStack() as reading:
                 snapshot = await reading.enter_async_context(self._source.open_snapshot())
-                schemas = await read_streams(snapshot, self._source.location, only, exclude)
+                schemas = await read_streams(snapshot, self._source.location, choices.only, choices.exclude)
                 created = await self._context.flows.created_or_now(self._flow)
                 async with self._destination.open(marks_namespace(self._flow, created)) as session:
-                    movement, resumed = await self._begin(created, only, exclude)
+                    movement, resumed = await self._begin(created, choices)
                     progress = ProgressKeeper(self._context, movement, self._worker, begun)
                     progress.report(MovementBegun(movement.flow, movement.number, resumed, tuple(movement.file_lists)))
                     exporter = Exporter(progress.context, snapshot, schemas, movement)
                     return await self._move(movement, exporter, reading, session, progress)
 
-    async def _begin(self, created: datetime, only: tuple[str, ...], exclude: tuple[str, ...]) -> tuple[Movement, bool]:
+    async def _begin(self, created: datetime, choices: Choices) -> tuple[Movement, bool]:
         """Return the Movement to work on and whether it is resumed. One that is too old is settled TIMED_OUT first."""
         flows, clock = self._context.flows, self._context.clock
         flow = await flows.connect(self._flow, self._source.location, self._destination.location, created=created)
-        movement, resumed = await begin_movement(flows, flow, only, exclude)
+        movement, resumed = await begin_movement(flows, flow, choices)
         age = clock.now() - movement.created
         if not resumed or age.total_seconds() <= self._context.limits.lifetime_seconds:
             return movement, resumed
         await end_movement(flows, movement, Status.TIMED_OUT)
-        return await begin_movement(flows, flow, only, exclude)
+        return await begin_movement(flows, flow, choices)
 
     async def _move(
         self,

@@ -15,7 +15,16 @@ from pipeline.domain.ids import FlowName, ObjectKey
 from pipeline.domain.movement import Movement, Status
 from pipeline.ports.object_store import ObjectInfo, OpenBody, PutCondition, StoredObject, Version
 from tests.fakes.passing import PassingStore
-from tests.simulation.planted_faults.worlds import DYING, FLEETS, FREEZING, MOVERS, often_pruned, short_lives, slow
+from tests.simulation.planted_faults.worlds import (
+    DYING,
+    FLEETS,
+    FREEZING,
+    MOVERS,
+    guarded,
+    often_pruned,
+    short_lives,
+    slow,
+)
 from tests.simulation.planting import Ports, in_ports
 
 _FAILURES = re.compile(r"flows/([^/]+)/movements/(\d+)/failures/")
@@ -84,6 +93,35 @@ class _WithoutUnfinished(_Movements):
 @in_ports(MOVERS, world=short_lives, kinds=DYING)
 def forgets_what_an_export_that_never_ended_has_announced(ports: Ports) -> Ports:
     return replace(ports, store=_WithoutUnfinished(ports.store))
+
+
+@dataclass
+class _Choosing(_Movements):
+    """Shows a process other streams of which all may be deleted than the Movement was begun with."""
+
+    allow_deletes: tuple[str, ...]
+    real: dict[int, tuple[str, ...]] = field(default_factory=dict)
+
+    def shown(self, movement: Movement) -> Movement:
+        self.real[movement.number] = movement.allow_deletes
+        return replace(movement, allow_deletes=self.allow_deletes)
+
+    async def put(self, key: ObjectKey, body: bytes | OpenBody, condition: PutCondition | Version) -> Version:
+        if key.endswith("/movement.json") and isinstance(body, bytes):
+            movement = decode_movement(body, key)
+            if movement.number in self.real:
+                body = encode_movement(replace(movement, allow_deletes=self.real[movement.number]))
+        return await self.inner.put(key, body, condition)
+
+
+@in_ports(FLEETS, world=guarded)
+def deletes_what_the_guard_holds(ports: Ports) -> Ports:
+    return replace(ports, store=_Choosing(ports.store, ("*",)))
+
+
+@in_ports(FLEETS, world=guarded)
+def forgets_which_deletes_are_allowed(ports: Ports) -> Ports:
+    return replace(ports, store=_Choosing(ports.store, ()))
 
 
 class _Settled(_Movements):

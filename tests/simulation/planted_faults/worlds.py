@@ -38,6 +38,11 @@ def short_lives(plan: Plan) -> Plan:
     return replace(plan, limits=replace(plan.limits, lifetime_seconds=0.5), chores=(), further=0)
 
 
+def guarded(plan: Plan) -> Plan:
+    """Hold two deletes already."""
+    return replace(plan, limits=replace(plan.limits, delete_guard_rows=1), chores=(), further=0)
+
+
 def often_pruned(plan: Plan) -> Plan:
     """Prune again and again, at any moment."""
     return replace(plan, latency_seconds=0.03, chores=((30, "prune"),) * 6)

@@ -12,7 +12,7 @@ from pipeline.assembly.commands.verify import verify as verify_flow
 from pipeline.assembly.progress_counts import Tally
 from pipeline.assembly.reporters import Fanout, LogReporter
 from pipeline.cli import exit_codes
-from pipeline.cli.options import json_option, one_file_system_option, with_settings
+from pipeline.cli.options import allow_deletes_option, json_option, one_file_system_option, with_settings
 from pipeline.cli.output.json_output import print_object
 from pipeline.cli.output.progress import show_progress
 from pipeline.cli.output.verify_report import repair_lines, repair_object, report_lines, report_object
@@ -43,10 +43,18 @@ from pipeline.settings import Settings
     help="Name at most N differing keys of each stream.",
 )
 @one_file_system_option
+@allow_deletes_option
 @json_option
 @with_settings
 def verify(
-    flow: str, stream: tuple[str, ...], repair: bool, against: str, keys: int, as_json: bool, settings: Settings
+    flow: str,
+    stream: tuple[str, ...],
+    repair: bool,
+    against: str,
+    keys: int,
+    allow_deletes: tuple[str, ...],
+    as_json: bool,
+    settings: Settings,
 ) -> int:
     """Compare the destination of FLOW with its source, stream by stream and key by key. Each is read once.
 
@@ -58,7 +66,7 @@ def verify(
     if repair and against == Against.STORED:
         raise click.UsageError("--repair moves what the source holds, so it cannot go with --against stored.")
     if repair:
-        return _print_repair(_repair(flow, stream, keys, settings, as_json=as_json), as_json=as_json)
+        return _print_repair(_repair(flow, stream, keys, allow_deletes, settings, as_json=as_json), as_json=as_json)
     found = run_interruptible(
         lambda: verify_flow(flow, streams=stream, against=Against(against), examples=keys, settings=settings)
     )
@@ -69,7 +77,9 @@ def verify(
     return exit_codes.SUCCESS if found.equal else exit_codes.NOT_DONE
 
 
-def _repair(flow: str, streams: tuple[str, ...], keys: int, settings: Settings, *, as_json: bool) -> Repair:
+def _repair(
+    flow: str, streams: tuple[str, ...], keys: int, allow_deletes: tuple[str, ...], settings: Settings, *, as_json: bool
+) -> Repair:
     """Repair. The differences are printed before anything is moved, and then progress is shown."""
     tally = Tally()
     with ExitStack() as showing:
@@ -82,7 +92,13 @@ def _repair(flow: str, streams: tuple[str, ...], keys: int, settings: Settings, 
         reporter = Fanout([tally, LogReporter()])
         return run_interruptible(
             lambda: repair_flow(
-                flow, streams=streams, examples=keys, on_found=print_found, settings=settings, reporter=reporter
+                flow,
+                streams=streams,
+                examples=keys,
+                allow_deletes=allow_deletes,
+                on_found=print_found,
+                settings=settings,
+                reporter=reporter,
             )
         )
 

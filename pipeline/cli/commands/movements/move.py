@@ -7,7 +7,13 @@ import click
 from pipeline.assembly.commands.move import move as move_data
 from pipeline.assembly.progress_counts import Tally
 from pipeline.cli.commands.movements.watched import exit_code, import_derived_flows, print_summary, run_watched
-from pipeline.cli.options import accept_missing_option, json_option, one_file_system_option, with_settings
+from pipeline.cli.options import (
+    accept_missing_option,
+    allow_deletes_option,
+    json_option,
+    one_file_system_option,
+    with_settings,
+)
 from pipeline.cli.output.json_output import movement_object, print_object
 from pipeline.settings import Settings
 
@@ -24,6 +30,7 @@ from pipeline.settings import Settings
 )
 @click.option("--only", multiple=True, metavar="GLOB", help="Move only streams that match. May be given repeatedly.")
 @click.option("--exclude", multiple=True, metavar="GLOB", help="Leave out streams that match. May be given repeatedly.")
+@allow_deletes_option
 @accept_missing_option
 @one_file_system_option
 @json_option
@@ -35,6 +42,7 @@ def move(
     files: tuple[str, str] | None,
     only: tuple[str, ...],
     exclude: tuple[str, ...],
+    allow_deletes: tuple[str, ...],
     accept_missing: tuple[str, ...],
     as_json: bool,
     settings: Settings,
@@ -59,6 +67,7 @@ def move(
             files=files or None,
             only=only,
             exclude=exclude,
+            allow_deletes=allow_deletes,
             accept_missing=accept_missing,
             settings=settings,
             reporter=reporter,

@@ -8,11 +8,10 @@ from pipeline.assembly.commands.workers import start as start_movement
 from pipeline.assembly.commands.workers import wait_settled
 from pipeline.cli import exit_codes
 from pipeline.cli.commands.movements.watched import exit_code
-from pipeline.cli.options import accept_missing_option, json_option, run_async, with_settings
+from pipeline.cli.options import accept_missing_option, allow_deletes_option, json_option, run_async, with_settings
 from pipeline.cli.output.json_output import movement_object, print_object
 from pipeline.cli.output.text import printable
 from pipeline.cli.signals import run_interruptible
-from pipeline.engine.movements.lifecycle import choices
 from pipeline.settings import Settings
 
 
@@ -22,6 +21,7 @@ from pipeline.settings import Settings
 @click.option("--exclude", multiple=True, metavar="GLOB", help="Leave out streams that match. May be given repeatedly.")
 @click.option("--restart", is_flag=True, help="Cancel a Movement that has not settled, and start a new one.")
 @click.option("--wait", is_flag=True, help="Wait until it has settled; the exit code is then as of `pipeline move`.")
+@allow_deletes_option
 @accept_missing_option
 @json_option
 @with_settings
@@ -30,6 +30,7 @@ def start(
     only: tuple[str, ...],
     exclude: tuple[str, ...],
     restart: bool,
+    allow_deletes: tuple[str, ...],
     accept_missing: tuple[str, ...],
     wait: bool,
     as_json: bool,
@@ -43,13 +44,20 @@ def start(
     """
     movement, is_new = run_async(
         lambda: start_movement(
-            flow, only=only, exclude=exclude, restart=restart, accept_missing=accept_missing, settings=settings
+            flow,
+            only=only,
+            exclude=exclude,
+            allow_deletes=allow_deletes,
+            restart=restart,
+            accept_missing=accept_missing,
+            settings=settings,
         )
     )
     what = f"Movement {movement.number} of Flow {printable(flow)}"
     if not as_json:
-        again = f"has not settled, and is announced again {choices(movement.only, movement.exclude)}".rstrip()
-        click.echo(f"{what} {'is announced' if is_new else printable(again)}.")
+        own = f" with {movement.choices}" if str(movement.choices) else ""
+        again = "is announced" if is_new else f"has not settled, and is announced again{printable(own)}"
+        click.echo(f"{what} {again}.")
     if wait:
         movement = run_interruptible(
             lambda: wait_settled(flow, movement.number, settings=settings), stopping="The Movement goes on."

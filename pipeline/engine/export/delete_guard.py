@@ -1,0 +1,60 @@
+"""The guard against mass deletes: an emptied database, or a directory that is not mounted, must not empty the copy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pipeline.domain.ids import StreamName
+from pipeline.domain.movement import HeldDeletes, Movement
+from pipeline.domain.planning.selection import matches
+from pipeline.domain.schema import SCHEMA_STREAM, StreamSchema
+from pipeline.ports.source import Snapshot
+
+SHARE = 5
+"""More than a fifth (1/5) of the rows of a stream are many."""
+
+
+class DeleteGuard:
+    """Decides whether the deletes of a stream are allowed. Those that are not are in `held`.
+
+    Held are more than `rows` deletes that are more than a fifth of a stream, all of a tree of files, and all of a source
+    that has no row at all.
+    """
+
+    def __init__(self, movement: Movement, snapshot: Snapshot, schemas: Sequence[StreamSchema], rows: int) -> None:
+        self._allowed = movement.allow_deletes
+        self._snapshot = snapshot
+        self._schemas = schemas
+        self._rows = rows
+        self._empty: bool | None = None
+        self.held: dict[StreamName, HeldDeletes] = {}
+
+    async def allows(self, stream: StreamName, deletes: int, rows: int) -> bool:
+        """Return whether `deletes` of the `rows` of a stream that the destination has are allowed; if not, hold them."""
+        if not deletes or matches(stream, self._allowed) or not await self._are_many(stream, deletes, rows):
+            return True
+        self.held[stream] = HeldDeletes(deletes, rows)
+        return False
+
+    async def _are_many(self, stream: StreamName, deletes: int, rows: int) -> bool:
+        if deletes > self._rows and deletes * SHARE > rows:
+            return True
+        if stream != SCHEMA_STREAM and deletes < rows:
+            return False
+        return (stream.startswith("@") and stream != SCHEMA_STREAM) or await self._is_source_empty()
+
+    async def _is_source_empty(self) -> bool:
+        """Whether no stream of the source has a row. Reads until the first row, once a Movement at most."""
+        if self._empty is None:
+            self._empty = True
+            for schema in self._schemas:
+                if schema.stream != SCHEMA_STREAM and await self._has_rows(schema):
+                    self._empty = False
+                    break
+        return self._empty
+
+    async def _has_rows(self, schema: StreamSchema) -> bool:
+        async with self._snapshot.open_rows(schema) as blocks:
+            async for _ in blocks:
+                return True
+        return False
