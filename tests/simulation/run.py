@@ -11,14 +11,14 @@ import pytest
 
 from pipeline.engine.storage import pack_writer
 from pipeline.ports import object_store
-from tests.simulation.faults import Dealer, Fault, ScriptedDealer, seeded_dealer
-from tests.simulation.movers import movers
-from tests.simulation.plan import plan_of
-from tests.simulation.planting import NOTHING, PlantedFault
-from tests.simulation.scheduler import run_seeded
-from tests.simulation.story import Story
-from tests.simulation.workers import workers
-from tests.simulation.world import World
+from tests.simulation.platform.faults import Dealer, Fault, ScriptedDealer, seeded_dealer
+from tests.simulation.platform.plan import plan_of
+from tests.simulation.platform.scheduler import run_seeded
+from tests.simulation.platform.story import Story
+from tests.simulation.scenarios.movers import movers
+from tests.simulation.scenarios.planting import NOTHING, PlantedFault
+from tests.simulation.scenarios.workers import workers
+from tests.simulation.scenarios.world import World
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,9 +17,9 @@ from tests.contracts.source import SourceContract, SourceWorld
 from tests.fakes.calling import CallingStore
 from tests.fakes.test_contracts import destination_world, source_world
 from tests.loops import OnTrio
-from tests.simulation.process import Process
-from tests.simulation.queue import Ring, SimulatedQueue
-from tests.simulation.store import Bucket
+from tests.simulation.platform.process import Process
+from tests.simulation.platform.queue import Ring, SimulatedQueue
+from tests.simulation.platform.store import Bucket
 
 TERMS = event_queue.Terms(visibility_seconds=0.2, max_receives=3)
 

@@ -30,15 +30,15 @@ from tests.fakes.event_queue import MemoryEventQueue
 from tests.fakes.object_store import MemoryObjectStore
 from tests.fakes.rows import schema_of
 from tests.loops import on_trio
-from tests.simulation.faults import Fault, Kind, Point, ScriptedDealer
-from tests.simulation.model import Model
-from tests.simulation.plan import Plan, plan_of
-from tests.simulation.process import Disks
+from tests.simulation.model.model import Model
+from tests.simulation.platform.faults import Fault, Kind, Point, ScriptedDealer
+from tests.simulation.platform.plan import Plan, plan_of
+from tests.simulation.platform.process import Disks
+from tests.simulation.platform.scheduler import run_seeded
+from tests.simulation.platform.store import Bucket
 from tests.simulation.run import simulate
-from tests.simulation.scheduler import run_seeded
-from tests.simulation.store import Bucket
-from tests.simulation.workers import workers
-from tests.simulation.world import World as SimulatedWorld
+from tests.simulation.scenarios.workers import workers
+from tests.simulation.scenarios.world import World as SimulatedWorld
 
 
 class Interrupted(MemoryObjectStore):

@@ -8,7 +8,7 @@ from concurrent.futures import Future
 import pytest
 
 from tests.simulation.planted_faults import PLANTED, find
-from tests.simulation.planting import PlantedFault
+from tests.simulation.scenarios.planting import PlantedFault
 from tests.simulation.seeds import open_pool
 
 pytestmark = pytest.mark.slow

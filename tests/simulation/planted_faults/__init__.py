@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from tests.simulation.planted_faults import in_documents, in_queues, in_sessions, in_stores
-from tests.simulation.planting import PLANTED
 from tests.simulation.run import simulate
+from tests.simulation.scenarios.planting import PLANTED
 
 __all__ = ["PLANTED", "find", "in_documents", "in_queues", "in_sessions", "in_stores"]
 

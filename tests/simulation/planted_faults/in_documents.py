@@ -25,7 +25,7 @@ from tests.simulation.planted_faults.worlds import (
     short_lives,
     slow,
 )
-from tests.simulation.planting import Ports, in_ports
+from tests.simulation.scenarios.planting import Ports, in_ports
 
 _FAILURES = re.compile(r"flows/([^/]+)/movements/(\d+)/failures/")
 

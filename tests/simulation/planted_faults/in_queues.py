@@ -10,7 +10,7 @@ from pipeline.domain.errors import RefusedError
 from pipeline.ports.event_queue import Message, Receipt
 from tests.fakes.passing import PassingQueue
 from tests.simulation.planted_faults.worlds import FLEETS, REFUSING, busy_fleet
-from tests.simulation.planting import Ports, in_ports
+from tests.simulation.scenarios.planting import Ports, in_ports
 
 
 class _Acknowledging(PassingQueue):

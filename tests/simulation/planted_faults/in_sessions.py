@@ -13,7 +13,7 @@ from pipeline.ports.destination import FileToLoad, Loaded, LoadOutcome, Mark
 from tests.fakes.destination import MemorySession
 from tests.fakes.place import Record
 from tests.simulation.planted_faults.worlds import REFUSING, small_files
-from tests.simulation.planting import in_sessions
+from tests.simulation.scenarios.planting import in_sessions
 
 
 @in_sessions(range(50))

@@ -16,8 +16,8 @@ from tests.fakes.calling import CallingStore
 from tests.fakes.calls import CrashError
 from tests.fakes.passing import PassingStore
 from tests.simulation.planted_faults.worlds import DYING, FLEETS, FREEZING, busy_fleet
-from tests.simulation.planting import Ports, in_ports
-from tests.simulation.store import Bucket
+from tests.simulation.platform.store import Bucket
+from tests.simulation.scenarios.planting import Ports, in_ports
 
 _FILE_LIST = re.compile(r"flows/([^/]+)/movements/(\d+)/groups/([^/]+)/files\.\d+(\.\d+)?\.jsonl")
 _EVENTS_OF_A_STREAM = re.compile(r"flows/[^/]+/events/\d+/[^/]+/")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from tests.simulation.faults import Kind
-from tests.simulation.plan import Plan
+from tests.simulation.platform.faults import Kind
+from tests.simulation.platform.plan import Plan
 
 DYING = frozenset({Kind.DIE_BEFORE, Kind.DIE_AFTER, Kind.DIE_HALFWAY, Kind.DIE_LATE})
 FREEZING = frozenset({Kind.FREEZE_BEFORE, Kind.FREEZE_AFTER})

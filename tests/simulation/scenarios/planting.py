@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pipeline.ports.event_queue import EventQueue
 from pipeline.ports.object_store import ObjectStore
 from tests.fakes.destination import MemorySession
-from tests.simulation.faults import Kind
-from tests.simulation.plan import Plan
-from tests.simulation.process import Process
+from tests.simulation.platform.faults import Kind
+from tests.simulation.platform.plan import Plan
+from tests.simulation.platform.process import Process
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,8 +17,8 @@ from pipeline.domain.event_file import Encoding, FileEntry, Header
 from pipeline.domain.ids import EventFileId, FlowName, ObjectKey
 from pipeline.domain.movement import Movement
 from tests.fakes.place import Record
-from tests.simulation.plan import FILE_TEXTS
-from tests.simulation.store import Bucket
+from tests.simulation.platform.plan import FILE_TEXTS
+from tests.simulation.platform.store import Bucket
 
 Must = Callable[[object, str], None]
 """Notes its text as broken unless what it is given holds."""

@@ -12,8 +12,8 @@ from pipeline.ports.event_queue import Message, Receipt, check_bodies
 from tests.fakes.calling import CallingQueue
 from tests.fakes.calls import value
 from tests.fakes.event_queue import MemoryEventQueue
-from tests.simulation.faults import Kind
-from tests.simulation.process import Process
+from tests.simulation.platform.faults import Kind
+from tests.simulation.platform.process import Process
 
 OnMessage = Callable[[bytes], None]
 OnAcknowledge = Callable[[bytes, int], None]

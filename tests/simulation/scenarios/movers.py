@@ -6,10 +6,10 @@ import trio
 
 from pipeline.domain.movement import Choices, Movement
 from pipeline.engine.movers.mover import Mover
-from tests.simulation.chores import Chores
-from tests.simulation.helpers import SimulatedHelp
-from tests.simulation.plan import FLOW
-from tests.simulation.world import World
+from tests.simulation.platform.plan import FLOW
+from tests.simulation.scenarios.chores import Chores
+from tests.simulation.scenarios.helpers import SimulatedHelp
+from tests.simulation.scenarios.world import World
 
 MOST_LAUNCHES = 30
 ALL = ("*",)

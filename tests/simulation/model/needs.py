@@ -10,8 +10,8 @@ from pipeline.domain import object_keys
 from pipeline.domain.event_file import FileEntry
 from pipeline.domain.ids import EventFileId, FlowName, ObjectKey
 from pipeline.domain.movement import Movement
-from tests.simulation.plan import FILE_TEXTS, FLOW
-from tests.simulation.stored import Must, Stored
+from tests.simulation.model.stored import Must, Stored
+from tests.simulation.platform.plan import FILE_TEXTS, FLOW
 
 
 @dataclass

@@ -14,11 +14,11 @@ from pipeline.engine.movements.lifecycle import start_movement
 from pipeline.engine.workers.export_worker import ExportWorker
 from pipeline.engine.workers.import_worker import ImportWorker
 from pipeline.engine.workers.sweep import Sweep
-from tests.simulation.chores import Chores
-from tests.simulation.plan import FLOW
-from tests.simulation.process import Process
-from tests.simulation.queue import SimulatedQueue
-from tests.simulation.world import World
+from tests.simulation.platform.plan import FLOW
+from tests.simulation.platform.process import Process
+from tests.simulation.platform.queue import SimulatedQueue
+from tests.simulation.scenarios.chores import Chores
+from tests.simulation.scenarios.world import World
 
 PATIENCE_SECONDS = 900.0
 """A Movement must settle within this time, whatever goes wrong: faults are few, and every wait in the engine is shorter."""

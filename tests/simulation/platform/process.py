@@ -13,8 +13,8 @@ import trio
 from pipeline.domain.errors import PipelineError, RefusedError, TransientError
 from tests.fakes.calls import CrashError, Work
 from tests.fakes.rows import Tables
-from tests.simulation.faults import NEED_ROOM, Dealer, Fault, Kind, kinds_of, method_of
-from tests.simulation.story import Story
+from tests.simulation.platform.faults import NEED_ROOM, Dealer, Fault, Kind, kinds_of, method_of
+from tests.simulation.platform.story import Story
 
 T = TypeVar("T")
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)

@@ -27,15 +27,15 @@ from tests.fakes.calls import CrashError
 from tests.fakes.destination import MemoryDestination
 from tests.fakes.rows import copied
 from tests.fakes.source import MemorySource
-from tests.simulation.faults import Dealer
-from tests.simulation.model import Model
-from tests.simulation.plan import FLOW, VISIBILITY_SECONDS, Plan, is_file, of_seed, reject_bad
-from tests.simulation.planting import NOTHING, PlantedFault, Ports
-from tests.simulation.process import Disks, NoFaults, Process, current
-from tests.simulation.queue import Ring, SimulatedQueue
-from tests.simulation.scheduler import after_sleep, listener
-from tests.simulation.store import Bucket
-from tests.simulation.story import Story
+from tests.simulation.model.model import Model
+from tests.simulation.platform.faults import Dealer
+from tests.simulation.platform.plan import FLOW, VISIBILITY_SECONDS, Plan, is_file, of_seed, reject_bad
+from tests.simulation.platform.process import Disks, NoFaults, Process, current
+from tests.simulation.platform.queue import Ring, SimulatedQueue
+from tests.simulation.platform.scheduler import after_sleep, listener
+from tests.simulation.platform.store import Bucket
+from tests.simulation.platform.story import Story
+from tests.simulation.scenarios.planting import NOTHING, PlantedFault, Ports
 
 QUIET_SECONDS = 10.0
 """After so long without faults, all leases have run out and all that was on its way has arrived."""

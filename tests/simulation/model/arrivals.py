@@ -11,8 +11,8 @@ from pipeline.domain.ids import EventFileId
 from tests.fakes.destination import MemoryDestination
 from tests.fakes.place import Record
 from tests.fakes.rows import Tables
-from tests.simulation.plan import REJECTED_PREFIX
-from tests.simulation.stored import Must, Stored
+from tests.simulation.model.stored import Must, Stored
+from tests.simulation.platform.plan import REJECTED_PREFIX
 
 
 @dataclass

@@ -13,9 +13,9 @@ from pipeline.domain.errors import TransientError
 from pipeline.domain.exception_groups import unwrap_exception_group
 from pipeline.domain.movement import Movement
 from pipeline.engine.imports.import_helper import HelperEvent, run_helper
-from tests.simulation.plan import FLOW
-from tests.simulation.process import Process
-from tests.simulation.world import World
+from tests.simulation.platform.plan import FLOW
+from tests.simulation.platform.process import Process
+from tests.simulation.scenarios.world import World
 
 JOIN_SECONDS = 20.0
 """How long whoever asked for help waits until the helper has ended."""

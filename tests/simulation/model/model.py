@@ -12,12 +12,12 @@ from pipeline.domain.ids import FlowName, Label, ObjectKey
 from pipeline.domain.movement import Movement, Status
 from tests.fakes.destination import MemoryDestination
 from tests.fakes.rows import Tables, copied
-from tests.simulation.arrivals import Arrivals, refused
-from tests.simulation.needs import Needs
-from tests.simulation.process import Disks, current
-from tests.simulation.queue import Ring
-from tests.simulation.store import Bucket
-from tests.simulation.stored import Stored
+from tests.simulation.model.arrivals import Arrivals, refused
+from tests.simulation.model.needs import Needs
+from tests.simulation.model.stored import Stored
+from tests.simulation.platform.process import Disks, current
+from tests.simulation.platform.queue import Ring
+from tests.simulation.platform.store import Bucket
 
 MovementId = tuple[FlowName, int]
 Lists = frozenset[tuple[Label, ObjectKey]]

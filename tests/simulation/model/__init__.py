@@ -1,0 +1,1 @@
+"""What must hold, checked in the step in which something is stored, sent or committed."""

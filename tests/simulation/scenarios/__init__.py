@@ -1,0 +1,1 @@
+"""The worlds, and what happens in them: `pipeline move` again and again, or a fleet of workers."""
