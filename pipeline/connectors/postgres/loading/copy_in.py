@@ -28,26 +28,41 @@ DO $$ BEGIN SET LOCAL temp_buffers = '32MB'; EXCEPTION WHEN invalid_parameter_va
 that has used temporary tables."""
 
 
+_LOST = RejectReason("a trigger or a rule of the destination's table keeps the row out")
+
+
+class RowsLostError(Exception):
+    """Fewer rows are written than were sent, without an error of the server."""
+
+
 class Staging:
     """Loads into one table, in a transaction of the connection; every method that writes is called in an `attempt`.
 
-    `inserts_only`: no row of the file can be in the table, which has no key that would show it. `sending` is held while
-    rows are sent to a temporary table.
+    `inserts_only`: no row of the file can be in the table, which has no key that would show it. `in_two_steps`: the table
+    has rules, with which PostgreSQL does not support ON CONFLICT, even if they are disabled. `sending` is held while rows
+    are sent to a temporary table.
     """
 
     def __init__(
-        self, connection: Connection, target: Target, *, inserts_only: bool, sending: AbstractContextManager[object]
+        self,
+        connection: Connection,
+        target: Target,
+        *,
+        inserts_only: bool,
+        in_two_steps: bool,
+        sending: AbstractContextManager[object],
     ) -> None:
         self._connection = connection
         self._sending = sending
         self._target = target
         self._inserts_only = inserts_only
+        self._in_two_steps = in_two_steps
         self._created: set[str] = set()
         self._filled: set[str] = set()
         self._pending: list[str] = []
 
     def attempt(self, work: Callable[[], None]) -> RejectReason | None:
-        """Do all of `work`, or undo it and return why the server rejected it.
+        """Do all of `work`, or undo it and return why the server rejected it, or kept rows out without a word.
 
         Pending statements, including the RELEASE of the previous savepoint, are sent in one round trip.
         """
@@ -55,8 +70,8 @@ class Staging:
         self._pending = ["RELEASE SAVEPOINT pipeline_attempt"]
         try:
             work()
-        except psycopg.Error as error:
-            reason = reject_reason_of(error)
+        except (psycopg.Error, RowsLostError) as error:
+            reason = _LOST if isinstance(error, RowsLostError) else reject_reason_of(error)
             if reason is None:
                 raise
             self._connection.execute("ROLLBACK TO SAVEPOINT pipeline_attempt")
@@ -80,36 +95,52 @@ class Staging:
             ]
             self._created.add(table)
 
-    def copy_directly(self, columns: Sequence[str], data: Sequence[bytes]) -> None:
-        """Copy rows into the table itself. `data`, here and below, is in the form of a COPY."""
-        self._copy(self._target.sql, columns, data)
+    def copy_directly(self, columns: Sequence[str], data: Sequence[bytes], count: int) -> None:
+        """Copy `count` rows into the table itself. `data`, here and below, is in the form of a COPY."""
+        _check_count(self._copy(self._target.sql, columns, data), count)
 
     def upsert(self, columns: Sequence[str], data: Sequence[bytes]) -> None:
         """Insert rows, or update those with their keys. No two may have one key."""
-        self._fill(_UPSERTS, columns, data)
-        if self._target.row_key is None and len(columns) < len(self._target.columns):
-            self._upsert_partial_rows(columns)
+        target, staged = self._target, self._fill(_UPSERTS, columns, data)
+        if self._inserts_only:
+            _check_count(self._connection.execute(self._insert(columns)).rowcount, staged)
+        elif target.row_key is not None:
+            self._connection.execute(self._insert(columns) + target.row_key.where_missing(target.only))
+        elif self._in_two_steps or len(columns) < len(target.columns):
+            self._update_and_insert(columns, staged)
         else:
-            self._connection.execute(self._upsert_statement(columns))
+            self._insert_or_update(columns, staged)
 
-    def _upsert_partial_rows(self, columns: Sequence[str]) -> None:
-        """Upsert rows that lack columns. INSERT … ON CONFLICT would check NOT NULL even where a row exists."""
+    def _insert_or_update(self, columns: Sequence[str], staged: int) -> None:
         target = self._target
+        written = [quoted(name) for name in columns if name not in target.kept]
+        update = ", ".join(f"{name} = excluded.{name}" for name in written)
+        action = f"UPDATE SET {update}" if written else "NOTHING"
+        statement = f"{self._insert(columns)} ON CONFLICT ({quoted_list(target.key)}) DO {action}"
+        done = self._connection.execute(statement).rowcount
+        if written:
+            _check_count(done, staged)
+
+    def _update_and_insert(self, columns: Sequence[str], staged: int) -> None:
+        """Upsert in two steps: for rows that lack columns, ON CONFLICT would check NOT NULL even where a row exists."""
+        target, updated = self._target, 0
         written = [name for name in columns if name not in target.kept]
         if written:
             update = ", ".join(f"{quoted(name)} = {target.staged_value(name)}" for name in written)
-            self._connection.execute(
+            updated = self._connection.execute(
                 f"UPDATE {target.only} AS t SET {update} FROM {_UPSERTS} AS s WHERE {self._same_key()}"
-            )
-        self._connection.execute(
+            ).rowcount
+        inserted = self._connection.execute(
             f"{self._insert(columns)} WHERE NOT EXISTS (SELECT FROM {target.only} AS t WHERE {self._same_key()})"
-        )
+        ).rowcount
+        if written:
+            _check_count(updated + inserted, staged)
 
     def replace(self, run: Run) -> None:
         """Delete all rows with these keys before inserting any, so that they may swap unique values."""
-        self._fill(_UPSERTS, run.columns, [run.data])
+        staged = self._fill(_UPSERTS, run.columns, [run.data])
         self._connection.execute(self._delete_statement(_UPSERTS))
-        self._connection.execute(self._insert(run.columns))
+        _check_count(self._connection.execute(self._insert(run.columns)).rowcount, staged)
 
     def delete(self, run: Run) -> None:
         """Delete the rows with these keys that exist."""
@@ -129,27 +160,19 @@ class Staging:
         found = self._connection.execute(f"SELECT s.number FROM {numbered} AS s WHERE {condition} ORDER BY 1")
         return [number for (number,) in found]
 
-    def _fill(self, table: str, columns: Sequence[str], data: Sequence[bytes]) -> None:
+    def _fill(self, table: str, columns: Sequence[str], data: Sequence[bytes]) -> int:
         self._filled.add(table)
         with self._sending:
-            self._copy(table, columns, data)
+            return self._copy(table, columns, data)
 
-    def _copy(self, table: str, columns: Sequence[str], data: Sequence[bytes]) -> None:
+    def _copy(self, table: str, columns: Sequence[str], data: Sequence[bytes]) -> int:
+        """Return the number of rows that arrived."""
         statement = f"COPY {table} ({quoted_list(columns)}) FROM STDIN {COPY_OPTIONS}"
-        with self._connection.cursor() as cursor, cursor.copy(statement) as copy:
-            for piece in data:
-                copy.write(piece)
-
-    def _upsert_statement(self, columns: Sequence[str]) -> str:
-        target = self._target
-        if self._inserts_only:
-            return self._insert(columns)
-        if target.row_key is not None:
-            return self._insert(columns) + target.row_key.where_missing(target.only)
-        written = [quoted(name) for name in columns if name not in target.kept]
-        update = ", ".join(f"{name} = excluded.{name}" for name in written)
-        action = f"UPDATE SET {update}" if written else "NOTHING"
-        return f"{self._insert(columns)} ON CONFLICT ({quoted_list(target.key)}) DO {action}"
+        with self._connection.cursor() as cursor:
+            with cursor.copy(statement) as copy:
+                for piece in data:
+                    copy.write(piece)
+            return cursor.rowcount
 
     def _insert(self, columns: Sequence[str]) -> str:
         target = self._target
@@ -166,3 +189,8 @@ class Staging:
 
     def _same_key(self) -> str:
         return " AND ".join(f"t.{quoted(name)} = s.{quoted(name)}" for name in self._target.key)
+
+
+def _check_count(written: int, sent: int) -> None:
+    if written != sent:
+        raise RowsLostError

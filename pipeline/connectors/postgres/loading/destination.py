@@ -10,14 +10,17 @@ from typing import Any, TypeVar, TypeVarTuple
 import anyio
 from anyio.to_thread import run_sync
 
-from pipeline.connectors.postgres.ddl.ensure_table import ensure_table
+from pipeline.connectors.postgres.ddl.create_table import name_of
+from pipeline.connectors.postgres.ddl.ensure_table import ensure_table, postgres_native
 from pipeline.connectors.postgres.ddl.local_names import LocalNames, renamed_columns
 from pipeline.connectors.postgres.ddl.objects import SchemaObjects
 from pipeline.connectors.postgres.ddl.post_load import finish_streams
+from pipeline.connectors.postgres.ddl.target_table import table_oid
 from pipeline.connectors.postgres.loading.batches import Step
 from pipeline.connectors.postgres.loading.file_load import FileLoad
 from pipeline.connectors.postgres.loading.import_ledger import ImportLedger, create_ledger, lock_definitions, read_marks
 from pipeline.connectors.postgres.loading.large_objects import LargeObjectLoad
+from pipeline.connectors.postgres.loading.side_effects import SideEffects
 from pipeline.connectors.postgres.loading.target import Target, target_of
 from pipeline.connectors.postgres.schema.objects.catalog import PRE_DATA_KINDS, TECHNOLOGY
 from pipeline.connectors.postgres.session.connection import Connection, connect
@@ -98,9 +101,19 @@ class PostgresDestinationSession:
             ours = {table for table in wanted if ledger.is_ours(tables[table])}
             local = list(map(names.localized, schemas))
             found = finish_streams(connection, local, wanted, ours, self._pool.as_replica)
+            found += self._active_side_effects(connection, [it for it in local if it.stream in wanted])
             return [replace(it, stream=tables.get(it.stream, it.stream)) for it in found]
 
         return await self._on_connection(finish)
+
+    def _active_side_effects(self, connection: Connection, schemas: Sequence[StreamSchema]) -> list[Violation]:
+        oids = [(schema.stream, table_oid(connection, *name_of(postgres_native(schema)))) for schema in schemas]
+        return [
+            Violation(stream, text)
+            for stream, oid in oids
+            if oid is not None
+            for text in SideEffects(connection, oid, as_replica=self._pool.as_replica).violations()
+        ]
 
     async def load(self, file: FileToLoad, *, after: Sequence[EventFileId]) -> LoadOutcome:
         place = f"{self._location}, stream {file.entry.id.stream}"
@@ -149,6 +162,7 @@ class PostgresDestinationSession:
             connection,
             ledger,
             target,
+            self._side_effects(connection, target),
             is_snapshot=is_snapshot,
             inserts_only=is_snapshot and target.row_key is not None and ledger.is_first_snapshot(id_),
             may_replace=self._may_replace(target),
@@ -161,7 +175,7 @@ class PostgresDestinationSession:
             if reason := _reason_not_to_begin(ledger, file, after):
                 return reason
             ledger.advance_movement(file.entry.id.stream, file.movement)
-            connection.execute("BEGIN")
+            connection.begin()
             return _claim(ledger, file)
 
         if reason := await self._run(place, begin):
@@ -255,6 +269,9 @@ class PostgresDestinationSession:
         self._targets[schema.stream] = (schema, target)
         return target
 
+    def _side_effects(self, connection: Connection, target: Target) -> SideEffects:
+        return SideEffects(connection, target.table.oid, as_replica=self._pool.as_replica)
+
     def _may_replace(self, target: Target) -> bool:
         return self._pool.as_replica or not target.table.referenced
 
@@ -284,8 +301,10 @@ class PostgresDestinationSession:
                 connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
                 local = LocalNames(connection, ledger.streams(), schema.stream).localized(schema)
                 target = target_of(ensure_table(connection, local)[0], local, schema)
-                load = FileLoad(connection, ledger, target, may_replace=self._may_replace(target))
+                effects = self._side_effects(connection, target)
+                load = FileLoad(connection, ledger, target, effects, may_replace=self._may_replace(target))
                 retry_stream(ledger, load, schema.stream)
+                load.end()
 
         return retry_rejected_records(ledger, retry)
 
@@ -315,6 +334,7 @@ def _claim(ledger: ImportLedger, file: FileToLoad) -> str | None:
 def _complete(ledger: ImportLedger, load: FileLoad, file: FileToLoad) -> Loaded:
     if load.has_rejected:
         retry_blocked(ledger, load, file.entry.id)
+    load.end()
     rejections = tuple(ledger.rejections(file.entry.id))
     mark = Mark(load.upserts, load.deletes, len(rejections), movement=file.movement)
     ledger.complete(file.entry.id, mark)

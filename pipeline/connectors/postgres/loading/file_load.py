@@ -29,6 +29,7 @@ from pipeline.connectors.postgres.loading.copy_in import Staging
 from pipeline.connectors.postgres.loading.csv_lines import Lines, Run
 from pipeline.connectors.postgres.loading.import_ledger import ImportLedger
 from pipeline.connectors.postgres.loading.rejections import RejectReason
+from pipeline.connectors.postgres.loading.side_effects import SideEffects
 from pipeline.connectors.postgres.loading.target import Target
 from pipeline.connectors.postgres.session.connection import Connection
 from pipeline.connectors.sql.rejected_record import RejectedRecord, key_text_of
@@ -40,8 +41,9 @@ from pipeline.ports.destination import Rejection
 class FileLoad:
     """Applies records to one table, and counts those that are accepted. It is synchronous: it runs in worker threads.
 
-    `is_snapshot`: most keys are new, so a COPY into the table is tried first. `inserts_only`: no row can be in the table,
-    which has no key that would show it. `may_replace`: deleting and inserting a row has no other effects.
+    `effects` are suspended until `end`. `is_snapshot`: most keys are new, so a COPY into the table is tried first.
+    `inserts_only`: no row can be in the table, which has no key that would show it. `may_replace`: deleting and
+    inserting a row has no other effects.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class FileLoad:
         connection: Connection,
         ledger: ImportLedger,
         target: Target,
+        effects: SideEffects,
         *,
         is_snapshot: bool = False,
         inserts_only: bool = False,
@@ -60,7 +63,15 @@ class FileLoad:
         self._inserts_only = inserts_only and target.row_key is not None
         self._directly = is_snapshot and target.can_copy_directly and (target.row_key is None or self._inserts_only)
         self._sending = Lock()
-        self._staging = Staging(connection, target, inserts_only=self._inserts_only, sending=self._sending)
+        self._effects = effects
+        self._staging = Staging(
+            connection,
+            target,
+            inserts_only=self._inserts_only,
+            in_two_steps=effects.has_rules,
+            sending=self._sending,
+        )
+        effects.suspend()
         columns = target.lines
         if self._inserts_only:  # the columns that identify rows without a key are not needed then
             columns = tuple(replace(it, holds=it.holds if it.name in target.columns else None) for it in columns)
@@ -98,6 +109,10 @@ class FileLoad:
                 case _:
                     assert_never(step)
 
+    def end(self) -> None:
+        """Enable triggers and rules again, before the transaction ends."""
+        self._effects.resume()
+
     def retry(self, records: Sequence[RejectedRecord]) -> None:
         """Remove these records from the rejected ones and apply them; store again those that are rejected again."""
         self._ledger.drop(records)
@@ -117,7 +132,7 @@ class FileLoad:
     def _apply_batch(self, batch: Batch) -> None:
         """Apply all of a batch with one statement, or its members one by one if that is rejected."""
         if self._directly:
-            accepted = self._copied(batch.columns, batch.data)
+            accepted = self._copied(batch.columns, batch.data, sum(len(it.run) for it in batch.runs))
         else:
             self._staging.prepare("upsert")
             accepted = self._staging.attempt(lambda: self._staging.upsert(batch.columns, batch.data)) is None
@@ -129,14 +144,14 @@ class FileLoad:
 
     def _apply_alone(self, block_run: BlockRun) -> None:
         run = block_run.run
-        if run.kind == "upsert" and self._directly and self._copied(run.columns, [run.data]):
+        if run.kind == "upsert" and self._directly and self._copied(run.columns, [run.data], len(run)):
             self._accept(run, block_run.origin)
         else:
             self._apply_in_parts(block_run)
 
-    def _copied(self, columns: Sequence[str], data: Sequence[bytes]) -> bool:
-        """Copy rows into the table itself, or none of them. A key that exists ends the copying into the table."""
-        reason = self._staging.attempt(lambda: self._staging.copy_directly(columns, data))
+    def _copied(self, columns: Sequence[str], data: Sequence[bytes], count: int) -> bool:
+        """Copy `count` rows into the table itself, or none of them. A key that exists ends the copying into the table."""
+        reason = self._staging.attempt(lambda: self._staging.copy_directly(columns, data, count))
         self._directly = reason is None or not reason.is_duplicate
         return reason is None
 

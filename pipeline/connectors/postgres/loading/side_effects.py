@@ -1,0 +1,85 @@
+"""Triggers and rules of a table, which would change rows that no record names: suspended while rows are loaded.
+
+`session_replication_role` suspends most of them for superusers. The owner of the table, who is rarely one, disables them in
+the transaction of the load, so nobody else ever sees them disabled. That locks the table against other writers (for a rule
+also against readers) until the transaction ends, so it happens only where there are any.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import psycopg
+
+from pipeline.connectors.postgres.session.connection import Connection
+
+_WORDS = {"O": "ENABLE", "A": "ENABLE ALWAYS", "R": "ENABLE REPLICA"}
+
+_FOUND = """
+WITH tables AS (SELECT %(oid)s::oid::regclass AS relid UNION SELECT relid FROM pg_partition_tree(%(oid)s::oid::regclass))
+SELECT t.relid::text, 'TRIGGER', quote_ident(g.tgname), g.tgenabled::text, pg_has_role(c.relowner, 'USAGE')
+FROM tables AS t JOIN pg_class AS c ON c.oid = t.relid JOIN pg_trigger AS g ON g.tgrelid = t.relid
+WHERE NOT g.tgisinternal AND g.tgtype & 28 <> 0
+UNION ALL
+SELECT t.relid::text, 'RULE', quote_ident(r.rulename), r.ev_enabled::text, pg_has_role(c.relowner, 'USAGE')
+FROM tables AS t JOIN pg_class AS c ON c.oid = t.relid JOIN pg_rewrite AS r ON r.ev_class = t.relid
+WHERE r.ev_type IN ('2', '3', '4')
+ORDER BY 1, 2, 3
+"""
+"""Triggers of a table and its partitions for INSERT, UPDATE or DELETE (the bits 4, 8 and 16), and rules for them."""
+
+
+@dataclass(frozen=True, slots=True)
+class SideEffect:
+    """A trigger or a rule. `table` and `name` are SQL; `enabled` is the catalog's letter; `is_ours`: we own the table."""
+
+    table: str
+    kind: str
+    name: str
+    enabled: str
+    is_ours: bool
+
+    def __str__(self) -> str:
+        return f"the {self.kind.lower()} {self.name} of {self.table}"
+
+
+class SideEffects:
+    """What would act on rows while one table is loaded. `as_replica`: the session is one that replicates."""
+
+    def __init__(self, connection: Connection, table_oid: int, *, as_replica: bool) -> None:
+        self._connection = connection
+        found = [SideEffect(*row) for row in connection.execute(_FOUND, {"oid": table_oid})]
+        firing = "AR" if as_replica else "AO"
+        self.active: Sequence[SideEffect] = [one for one in found if one.enabled in firing]
+        self.has_rules = any(one.kind == "RULE" for one in found)
+        self._suspended: list[SideEffect] = []
+
+    def suspend(self) -> None:
+        """Disable them until the end of the transaction, as far as we own the tables."""
+        try:
+            with self._connection.transaction():
+                for one in self.active:
+                    if one.is_ours:
+                        self._alter(one, "DISABLE")
+                        self._suspended.append(one)
+        except psycopg.errors.InsufficientPrivilege:  # a table of the system, or a policy of the hosting company
+            self._suspended.clear()
+
+    def resume(self) -> None:
+        """Enable them again, before the transaction ends. A transaction that is rolled back never disabled them."""
+        for one in self._suspended:
+            self._alter(one, _WORDS[one.enabled])
+        self._suspended.clear()
+
+    def _alter(self, one: SideEffect, word: str) -> None:
+        self._connection.execute(f"ALTER TABLE ONLY {one.table} {word} {one.kind} {one.name}".encode())
+
+    def violations(self) -> list[str]:
+        """Return what to say of those that cannot be suspended: they may change rows that no record names."""
+        return [
+            f"{one} acts while rows are loaded, and may change or drop rows: let the table's owner run the pipeline, or "
+            f"disable the {one.kind.lower()}"
+            for one in self.active
+            if not one.is_ours
+        ]

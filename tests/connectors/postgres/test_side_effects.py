@@ -1,0 +1,118 @@
+"""Triggers and rules of the destination change nothing while rows are loaded, and act again afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from pipeline.connectors.postgres import PostgresDestination
+from pipeline.ports.destination import Loaded
+from tests.connectors.postgres.loading import FLOW, delete, file, schema, upsert
+from tests.connectors.postgres.owners import owned_place
+from tests.connectors.postgres.places import Place
+from tests.servers.postgresql import PostgresqlServer
+
+ITEM = schema({"id": "integer", "v": "text"})
+FUNCTIONS = (
+    "CREATE TABLE audit (what text)",
+    "CREATE FUNCTION drop_row() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'",
+    "CREATE FUNCTION change_row() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.v := 'changed'; RETURN NEW; END $$",
+    "CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS "
+    "$$ BEGIN INSERT INTO public.audit VALUES (TG_OP); RETURN NULL; END $$",
+)
+TRIGGERS = (
+    "CREATE TRIGGER odd BEFORE INSERT ON item FOR EACH ROW WHEN (NEW.id % 2 = 1) EXECUTE FUNCTION drop_row()",
+    "CREATE TRIGGER keep BEFORE DELETE ON item FOR EACH ROW EXECUTE FUNCTION drop_row()",
+    "CREATE TRIGGER alter_v BEFORE INSERT OR UPDATE ON item FOR EACH ROW EXECUTE FUNCTION change_row()",
+    "CREATE TRIGGER note AFTER INSERT OR UPDATE OR DELETE ON item EXECUTE FUNCTION note()",
+    "CREATE CONSTRAINT TRIGGER late AFTER INSERT ON item DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION note()",
+)
+RULES = (
+    "CREATE RULE no_insert AS ON INSERT TO item DO INSTEAD NOTHING",
+    "CREATE RULE no_update AS ON UPDATE TO item DO INSTEAD NOTHING",
+    "CREATE RULE no_delete AS ON DELETE TO item DO ALSO INSERT INTO audit VALUES (OLD.v)",
+)
+STATES = (
+    "SELECT tgname, tgenabled FROM pg_trigger WHERE NOT tgisinternal UNION ALL "
+    "SELECT rulename, ev_enabled FROM pg_rewrite WHERE rulename LIKE 'no\\_%' ORDER BY 1"
+)
+
+
+@pytest.fixture
+def places(postgresql: PostgresqlServer) -> Iterator[tuple[Place, Place]]:
+    with owned_place(postgresql) as both:
+        yield both
+
+
+async def load_twice(place: Place) -> None:
+    """Load four rows, then a file that changes one, deletes one and adds one."""
+    async with PostgresDestination(place.uri).open(FLOW) as session:
+        first = file(ITEM, [upsert(id=n, v=f"v{n}") for n in range(4)], full=True)
+        assert isinstance(outcome := await session.load(first, after=[]), Loaded)
+        assert outcome.rejections == ()
+        second = file(ITEM, [upsert(id=1, v="new"), delete(id=2), upsert(id=5, v="v5")], movement=2)
+        assert isinstance(outcome := await session.load(second, after=[first.entry.id]), Loaded)
+        assert outcome.rejections == ()
+        assert await session.retry_rejected() == []
+        assert await session.finish([ITEM.stream]) == []
+
+
+EXPECTED = [(0, "v0"), (1, "new"), (3, "v3"), (5, "v5")]
+
+
+@pytest.mark.parametrize("as_owner", [True, False])
+@pytest.mark.parametrize("partitioned", [True, False])
+async def test_triggers_do_not_act_and_are_enabled_as_before(
+    places: tuple[Place, Place], as_owner: bool, partitioned: bool
+) -> None:
+    place, owner = places
+    by_range = " PARTITION BY RANGE (id)" if partitioned else ""
+    parts = [
+        "CREATE TABLE low PARTITION OF item FOR VALUES FROM (0) TO (3)",
+        "CREATE TABLE high PARTITION OF item DEFAULT",
+    ]
+    owner.run(f"CREATE TABLE item (id bigint PRIMARY KEY, v text){by_range}", *parts[: 2 * partitioned])
+    owner.run(*FUNCTIONS, *TRIGGERS)
+    owner.run("ALTER TABLE item ENABLE ALWAYS TRIGGER odd, ENABLE REPLICA TRIGGER keep, DISABLE TRIGGER note")
+    before = place.rows(STATES)
+    await load_twice(owner if as_owner else place)
+    assert place.rows("SELECT * FROM item ORDER BY id") == EXPECTED
+    assert place.rows("SELECT * FROM audit") == []
+    assert place.rows(STATES) == before
+
+
+@pytest.mark.parametrize("as_owner", [True, False])
+async def test_rules_do_not_act_and_are_enabled_as_before(places: tuple[Place, Place], as_owner: bool) -> None:
+    place, owner = places
+    owner.run("CREATE TABLE item (id bigint PRIMARY KEY, v text)", FUNCTIONS[0], *RULES)
+    owner.run("ALTER TABLE item ENABLE ALWAYS RULE no_insert")
+    before = place.rows(STATES)
+    await load_twice(owner if as_owner else place)
+    assert place.rows("SELECT * FROM item ORDER BY id") == EXPECTED
+    assert place.rows("SELECT * FROM audit") == []
+    assert place.rows(STATES) == before
+
+
+async def test_a_load_that_fails_leaves_triggers_enabled(places: tuple[Place, Place]) -> None:
+    place, owner = places
+    owner.run("CREATE TABLE item (id bigint PRIMARY KEY, v text)", *FUNCTIONS, *TRIGGERS)
+    async with PostgresDestination(owner.uri).open(FLOW) as session:
+        with pytest.raises(Exception, match="line 2"):
+            await session.load(file(ITEM, [b"{\n"]), after=[])
+    assert {state for _, state in place.rows(STATES)} == {"O"}
+
+
+async def test_another_owners_trigger_that_drops_rows_is_named_with_the_rows(places: tuple[Place, Place]) -> None:
+    place, owner = places
+    place.run("CREATE TABLE item (id bigint PRIMARY KEY, v text)", *FUNCTIONS[:2], TRIGGERS[0])
+    place.run("GRANT SELECT, INSERT, UPDATE, DELETE ON item TO PUBLIC")
+    async with PostgresDestination(owner.uri).open(FLOW) as session:
+        rows = [upsert(id=n, v=f"v{n}") for n in range(4)]
+        assert isinstance(outcome := await session.load(file(ITEM, rows, full=True), after=[]), Loaded)
+        assert [(rejection.key, rejection.reason) for rejection in outcome.rejections] == [
+            (f"[{n}]", "a trigger or a rule of the destination's table keeps the row out") for n in (1, 3)
+        ]
+        (violation,) = await session.finish([ITEM.stream])
+        assert violation.message.startswith("the trigger odd of public.item acts while rows are loaded")
+    assert place.rows("SELECT id FROM item ORDER BY id") == [(0,), (2,)]
