@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+from pipeline.assembly.place_checks import ensure_movable, exclusions
 from pipeline.connectors.combined import CombinedDestination, CombinedSource
 from pipeline.connectors.locations import Location, default_flow_name, path_location, split_urls
 from pipeline.connectors.registry import (
@@ -35,12 +36,15 @@ class Pair:
     """The two ends of a Flow.
 
     `remake_destination` makes the destination in a subprocess; it is None for an object of the caller's own.
+    `sources` and `destinations` are their parts.
     """
 
     name: FlowName
     source: Source
     destination: Destination
     remake_destination: Callable[[], Destination] | None
+    sources: Sequence[Location | Source]
+    destinations: Sequence[Location | Destination]
 
 
 def read_pair(
@@ -66,15 +70,16 @@ def read_pair(
             raise ConfigurationError("--files adds a directory tree to a database, but the source is a directory tree.")
         sources.append(path_location(FILES.schemes[0], Path(files[0])))
         destinations.append(path_location(FILES.schemes[0], Path(files[1])))
-    _ensure_movable(sources, destinations)
+    ensure_movable(sources, destinations, settings.home.absolute())
     name = FlowName(flow) if flow else default_flow_name(_named(here), _named(there))
     remake = partial(_destination, destinations) if isinstance(there, Location) else None
-    return Pair(name, _source(sources, settings), _destination(destinations), remake)
+    source_, destination_ = _source(sources, destinations, settings), _destination(destinations)
+    return Pair(name, source_, destination_, remake, sources, destinations)
 
 
 def flow_source(flow: Flow, settings: Settings) -> Source:
     """Return the source that a Flow names. The password of a database comes from the environment or a pass file."""
-    return _source(_locations(flow.source), settings)
+    return _source(_locations(flow.source), _locations(flow.destination), settings)
 
 
 def flow_destination(flow: Flow) -> Destination:
@@ -84,12 +89,13 @@ def flow_destination(flow: Flow) -> Destination:
 
 def readable_source(flow: Flow, settings: Settings) -> Source:
     """Return the source of a Flow, to be read and compared: the contents of files are read."""
-    return _source(_locations(flow.source), settings, checksum=True)
+    return _source(_locations(flow.source), _locations(flow.destination), settings, checksum=True)
 
 
 def readable_destination(flow: Flow, settings: Settings) -> Source:
     """Return the destination of a Flow, to be read and compared, as a whole: its mount points are its own."""
-    return _source(_locations(flow.destination), replace(settings, one_file_system=False), checksum=True)
+    settings = replace(settings, one_file_system=False)
+    return _source(_locations(flow.destination), _locations(flow.source), settings, checksum=True)
 
 
 def _locations(stored: str) -> Sequence[Location]:
@@ -105,11 +111,16 @@ def _named(end: Location | Source | Destination) -> Location:
     return end if isinstance(end, Location) else Location("app", end.location)
 
 
-def _source(parts: Sequence[Location | Source], settings: Settings, *, checksum: bool = False) -> Source:
-    own_files = [file for part in parts if isinstance(part, Location) for file in _files_of(part)]
-    options = ReadOptions(
-        (settings.home.absolute(), *own_files), checksum=checksum, one_file_system=settings.one_file_system
-    )
+def _source(
+    parts: Sequence[Location | Source],
+    others: Sequence[Location | Source | Destination],
+    settings: Settings,
+    *,
+    checksum: bool = False,
+) -> Source:
+    """Return `parts` as one source, which does not give what the pipeline uses itself, here or at the `others`."""
+    exclude = exclusions(parts, others, settings.home.absolute())
+    options = ReadOptions(exclude, checksum=checksum, one_file_system=settings.one_file_system)
     sources = [make_source(part, options) if isinstance(part, Location) else part for part in parts]
     return sources[0] if len(sources) == 1 else CombinedSource(sources)
 
@@ -117,59 +128,3 @@ def _source(parts: Sequence[Location | Source], settings: Settings, *, checksum:
 def _destination(parts: Sequence[Location | Destination]) -> Destination:
     made = [make_destination(part) if isinstance(part, Location) else part for part in parts]
     return made[0] if len(made) == 1 else CombinedDestination(made[0], {FILES_STREAM: made[1]})
-
-
-def _files_of(location: Location) -> Sequence[Path]:
-    return find_connector(location.scheme).files(location)
-
-
-def _ensure_movable(sources: Sequence[Location | Source], destinations: Sequence[Location | Destination]) -> None:
-    pairs = [
-        (here, there)
-        for here, there in zip(sources, destinations, strict=True)
-        if isinstance(here, Location) and isinstance(there, Location)
-    ]
-    for here, there in pairs:
-        _ensure_same_kind(here, there)
-        _ensure_disjoint(here, there)
-    if len(pairs) > 1:
-        _ensure_database_is_no_file(*pairs[0], *pairs[1])
-
-
-def _ensure_same_kind(source: Location, destination: Location) -> None:
-    if find_connector(source.scheme).is_database is not find_connector(destination.scheme).is_database:
-        raise ConfigurationError(
-            f"{source.url} cannot be moved to {destination.url}: one is a database, the other a directory tree."
-        )
-
-
-def _ensure_disjoint(source: Location, destination: Location) -> None:
-    same, nested = source.url == destination.url, False
-    if source.path is not None and destination.path is not None:
-        one, other = source.path.resolve(), destination.path.resolve()
-        same = one == other
-        is_tree = not find_connector(source.scheme).is_database
-        nested = is_tree and (one.is_relative_to(other) or other.is_relative_to(one))
-    if same:
-        raise ConfigurationError(f"{source.url} is source and destination at once. Name another destination.")
-    if nested:
-        raise ConfigurationError(f"Of {source.url} and {destination.url} one contains the other. Name another one.")
-
-
-def _ensure_database_is_no_file(
-    source: Location, destination: Location, files_from: Location, files_to: Location
-) -> None:
-    """Check that no file of the tree would be written over the destination's database."""
-    assert files_from.path is not None
-    assert files_to.path is not None
-    moved = {file.resolve() for file in _files_of(source)}
-    tree = files_to.path.resolve()
-    for file in _files_of(destination):
-        if not file.resolve().is_relative_to(tree):
-            continue
-        overwriting = files_from.path / file.resolve().relative_to(tree)
-        if overwriting.exists() and overwriting.resolve() not in moved:
-            raise ConfigurationError(
-                f"{overwriting} would be written to {file}, which is the destination's database. "
-                "Name another database, or another directory for the files."
-            )

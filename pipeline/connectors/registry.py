@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pipeline.connectors.locations import Location, path_location, read_path_url, read_server_url, split_url
 from pipeline.domain.errors import ConfigurationError
 from pipeline.domain.ids import StreamName
+from pipeline.domain.inventory import InventoryItem
 from pipeline.ports.destination import Destination
 from pipeline.ports.source import Source
 
@@ -29,12 +30,14 @@ FILES_STREAM = StreamName("@files")
 
 @dataclass(frozen=True, slots=True)
 class ReadOptions:
-    """How a source is read. `exclude` are paths to leave out; `checksum` compares contents of files, not their times.
+    """How a source is read. `checksum` compares contents of files, not their times.
+
+    `exclude` are paths to leave out, each with the item to report when it exists.
 
     `one_file_system`: a tree ends at mount points.
     """
 
-    exclude: tuple[Path, ...] = ()
+    exclude: Mapping[Path, InventoryItem] = field(default_factory=dict)
     checksum: bool = False
     one_file_system: bool = False
 
@@ -51,7 +54,7 @@ class Connector:
     `schemes` are those of its URLs; the first is the canonical one. `is_database` says whether it holds tables, not
     files: only like can be moved to like. `read` makes a Location of a URL. `source` and `destination` do no I/O. `extra`
     is the extra of this distribution to install if the driver is missing. `files` are the paths that make up a place;
-    they are left out of a directory tree that is moved with it.
+    they are left out of a directory tree that is moved with it. `identify` asks a place which it is, whatever its URL.
     """
 
     name: str
@@ -62,6 +65,7 @@ class Connector:
     destination: Callable[[Location], Destination]
     extra: str = ""
     files: Callable[[Location], Sequence[Path]] = no_files
+    identify: Callable[[Location], Awaitable[str]] | None = None
 
 
 def _connector_module(name: str) -> Any:
@@ -96,6 +100,7 @@ POSTGRESQL = Connector(
     source=lambda location, options: _connector_module("postgres").PostgresSource(location.written),
     destination=lambda location: _connector_module("postgres").PostgresDestination(location.written),
     extra="postgres",
+    identify=lambda location: _connector_module("postgres").identify(location.written),
 )
 FILES = Connector(
     name="directory tree",

@@ -17,6 +17,7 @@ NOTICE_KINDS = frozenset(
         "grant",
         "mount point",
         "owner",
+        "pipeline file",
         "publication",
         "security label",
         "statistics",

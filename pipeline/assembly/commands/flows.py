@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pipeline.assembly.connectors import PathText, flow_destination, read_pair
+from pipeline.assembly.connectors import Pair, PathText, flow_destination, read_pair
+from pipeline.assembly.place_checks import can_be_identified, ensure_distinct, ensure_home_outside_trees
 from pipeline.assembly.reporters import SilentReporter
-from pipeline.assembly.runtime import open_runtime, worker_name
+from pipeline.assembly.runtime import Runtime, open_runtime, worker_name
 from pipeline.connectors.locations import split_urls
 from pipeline.connectors.registry import parse_location
 from pipeline.domain.errors import ConfigurationError
@@ -41,7 +42,14 @@ async def create_flow(
     settings = settings or load_settings()
     pair = read_pair(source, destination, files, name, settings)
     async with open_runtime(settings, create_home=True) as runtime:
+        await ensure_two_places(runtime, pair)
         return await runtime.flows.connect(pair.name, pair.source.location, pair.destination.location)
+
+
+async def ensure_two_places(runtime: Runtime, pair: Pair) -> None:
+    """ConfigurationError when both ends of a Flow that does not exist yet are one database under two URLs."""
+    if can_be_identified(pair.sources, pair.destinations) and not await runtime.flows.exists(pair.name):
+        await ensure_distinct(pair.sources, pair.destinations)
 
 
 async def add_flow_destination(
@@ -60,6 +68,8 @@ async def add_flow_destination(
         flow = await runtime.flows.read_flow(FlowName(origin))
         source, *more = split_urls(flow.source)
         pair = read_pair(source, destination, _files_pair(flow, more, files), name, runtime.settings)
+        ensure_home_outside_trees(pair.destinations, runtime.home)
+        await ensure_two_places(runtime, pair)
         return await add_destination(runtime.flows, runtime.clock, flow.name, pair.name, pair.destination.location)
 
 

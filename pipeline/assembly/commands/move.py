@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from pipeline.assembly.commands.flows import ensure_two_places
 from pipeline.assembly.connectors import Pair, PathText, read_pair
 from pipeline.assembly.import_helper import ImportHelper
 from pipeline.assembly.reporters import SilentReporter
@@ -46,6 +47,7 @@ async def move(
     pair = read_pair(source, destination, files, flow, settings)
     async with open_runtime(settings, create_home=True) as runtime:
         with runtime.lock(pair.name):
+            await ensure_two_places(runtime, pair)
             async with runtime.flow_context(pair.name, reporter or SilentReporter()) as context:
                 if accept_missing:
                     await runtime.flows.connect(pair.name, pair.source.location, pair.destination.location)

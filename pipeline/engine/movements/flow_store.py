@@ -98,6 +98,10 @@ class FlowStore:
         """Delete the failures of an Event File that is imported now."""
         await self._store.delete(object_keys.failure_key(flow, number, file))
 
+    async def exists(self, name: FlowName) -> bool:
+        """Return whether there is a Flow of this name."""
+        return await self._store.stat(object_keys.flow_key(name)) is not None
+
     async def created_or_now(self, name: FlowName) -> datetime:
         """Return when a Flow was created; the present moment if it does not exist yet."""
         try:

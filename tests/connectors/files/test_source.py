@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from structlog.testing import capture_logs
 
 from pipeline.connectors.files import FilesSource
 from pipeline.domain.errors import ConfigurationError, RefusedError
+from pipeline.domain.inventory import Fate, InventoryItem
 from pipeline.domain.keys import Key
 from tests.connectors.files.moving import MemoryBinaries, hashes_of, keys_of, rows_of
 
@@ -88,8 +90,13 @@ async def test_special_files_are_skipped_and_named(tmp_path: Path) -> None:
 async def test_excluded_paths_and_import_metadata_are_not_part_of_the_tree(tmp_path: Path) -> None:
     for path in (".pipeline-import/incoming", "a/.pipeline-import", "a/home/b", "a-home"):
         (tmp_path / path).mkdir(parents=True)
-    source = FilesSource(tmp_path, exclude=[tmp_path / "a" / "home", tmp_path.parent / "elsewhere"])
+    home = InventoryItem("pipeline file", "a/home", Fate.NOT_MOVED, "it is the home directory")
+    source = FilesSource(
+        tmp_path, exclude={tmp_path / "a" / "home": home, tmp_path / "a" / "none": replace(home, name="n")}
+    )
     assert await keys_of(source) == [("a",), ("a-home",), ("a/.pipeline-import",)]
+    async with source.open_snapshot() as snapshot:
+        assert await snapshot.omissions() == [home]
 
 
 async def test_a_missing_root_is_the_users_mistake(tmp_path: Path) -> None:

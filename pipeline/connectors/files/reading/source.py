@@ -50,7 +50,7 @@ class FilesSource:
 
     A file counts as unchanged when its kind, permissions, size, modification and change time are the same; only other
     files are read. With `checksum` every content is read, and its digest replaces the change time. `exclude` are paths
-    below `root` to leave out with everything below them (such as the pipeline's own directory). With `one_file_system`
+    below `root` to leave out with everything below them, each with the item to report when it exists. With `one_file_system`
     the tree ends at mount points.
     """
 
@@ -60,13 +60,13 @@ class FilesSource:
         *,
         stream: StreamName = DEFAULT_STREAM,
         checksum: bool = False,
-        exclude: Sequence[Path] = (),
+        exclude: Mapping[Path, InventoryItem] | None = None,
         one_file_system: bool = False,
     ) -> None:
         self._root = root
         self._stream = stream
         self._checksum = checksum
-        self._exclude = exclude
+        self._exclude = exclude or {}
         self._one_file_system = one_file_system
 
     @property
@@ -83,9 +83,9 @@ class FilesSource:
             await to_thread.run_sync(
                 partial(ensure_mounted, self._root, one_file_system=self._one_file_system), abandon_on_cancel=True
             )
-            excluded = await to_thread.run_sync(_excluded, self._root, self._exclude)
+            excluded, left_out = await to_thread.run_sync(_excluded, self._root, self._exclude)
             walking = partial(walk, root_fd, excluded=excluded, one_file_system=self._one_file_system)
-            yield FilesSnapshot(root_fd, files_schema(self._stream), walking, checksum=self._checksum)
+            yield FilesSnapshot(root_fd, files_schema(self._stream), walking, left_out, checksum=self._checksum)
 
 
 class FilesSnapshot:
@@ -96,18 +96,20 @@ class FilesSnapshot:
         root_fd: int,
         schema: StreamSchema,
         walking: Callable[[Omitted], Generator[Entry, None, None]],
+        left_out: Sequence[InventoryItem],
         *,
         checksum: bool,
     ) -> None:
         self._root_fd = root_fd
         self._schema = schema
         self._walk = walking
+        self._left_out = left_out
         self._checksum = checksum
         self._omitted = Omitted()
 
     async def omissions(self) -> Sequence[InventoryItem]:
-        """Return the special files, which are left out, and the hard links."""
-        return self._omitted.items()
+        """Return the special files and excluded paths, which are left out, and the hard links."""
+        return [*self._omitted.items(), *self._left_out]
 
     async def streams(self) -> Sequence[StreamSchema]:
         return (self._schema,)
@@ -262,7 +264,9 @@ def _open_tree(root: Path) -> int:
         raise translate(error, location_of(root)) from error
 
 
-def _excluded(root: Path, exclude: Sequence[Path]) -> frozenset[bytes]:
+def _excluded(root: Path, exclude: Mapping[Path, InventoryItem]) -> tuple[frozenset[bytes], Sequence[InventoryItem]]:
+    """Return the paths to leave out, relative to the root, and the items of those that exist."""
     top = root.resolve()
     inside = [path.resolve().relative_to(top) for path in exclude if path.resolve().is_relative_to(top)]
-    return frozenset({METADATA_NAME, *(os.fsencode(path) for path in inside)})
+    items = [item for path, item in exclude.items() if os.path.lexists(path)]
+    return frozenset({METADATA_NAME, *(os.fsencode(path) for path in inside)}), items

@@ -1,0 +1,111 @@
+"""What is one place under two names, and what the pipeline uses itself, is refused or left out, by name."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.cli.app import CommandLine, contents, make_database
+from tests.connectors.postgres.places import place_factory
+from tests.servers.postgresql import PostgresqlServer
+
+
+def make_tree(directory: Path, *names: str) -> Path:
+    for name in names:
+        (directory / name).parent.mkdir(parents=True, exist_ok=True)
+        (directory / name).write_text(name)
+    return directory
+
+
+@pytest.mark.parametrize("link", [os.symlink, os.link])
+def test_a_database_is_not_moved_into_itself_by_another_name(pipeline: CommandLine, link: object) -> None:
+    source = make_database(pipeline.directory / "app.db")
+    assert callable(link)
+    link(source, pipeline.directory / "other.db")
+    refused = pipeline("move", "app.db", "other.db")
+    assert (refused.code, "are the same place" in refused.err) == (2, True)
+    assert not (pipeline.directory / ".pipeline").exists()
+
+
+def test_a_tree_is_not_moved_into_itself_by_a_link(pipeline: CommandLine) -> None:
+    make_tree(pipeline.directory / "files", "a.txt")
+    (pipeline.directory / "link").symlink_to("files")
+    assert pipeline("move", "files", "link").code == 2
+    assert pipeline("move", "files", "link/below/").code == 2
+
+
+def test_the_home_in_the_source_is_named_and_not_moved(pipeline: CommandLine) -> None:
+    make_tree(pipeline.directory / "files", "a.txt")
+    moved = pipeline("move", "files", "copy", "--home", "files/.pipeline")
+    assert moved.code == 0
+    home = pipeline.directory / "files" / ".pipeline"
+    assert f"not moved: 1 pipeline file (.pipeline): it is the home directory of the pipeline ({home})" in moved.out
+    assert not (pipeline.directory / "copy" / ".pipeline").exists()
+    assert pipeline("verify", moved.out.split()[1].strip(","), "--home", "files/.pipeline").code == 0
+
+
+def test_nothing_is_written_over_the_home_in_the_destination(pipeline: CommandLine) -> None:
+    make_tree(pipeline.directory / "files", "a.txt", "home/queue.db", "home/store/x")
+    move = ("move", "files", "copy", "--home", "copy/home", "--flow", "f")
+    for _ in range(2):
+        moved = pipeline(*move)
+        assert moved.code == 1
+        assert "not moved: 1 file (home): the home directory of the pipeline" in moved.out
+    assert (pipeline.directory / "copy" / "a.txt").exists()
+    assert not (pipeline.directory / "copy" / "home" / "store" / "x").exists()
+    assert pipeline(*move, "--accept-missing", "file").code == 0
+
+
+@pytest.mark.parametrize("home", ["files", "copy"])
+def test_a_home_that_is_one_of_the_ends_is_refused(pipeline: CommandLine, home: str) -> None:
+    make_tree(pipeline.directory / "files", "a.txt")
+    refused = pipeline("move", "files", "copy", "--home", home)
+    assert (refused.code, "belongs to the home directory of the pipeline" in refused.err) == (2, True)
+
+
+@pytest.mark.parametrize("own", ["queue.db", "store/app.db"])
+def test_the_pipelines_own_files_are_no_destination(pipeline: CommandLine, own: str) -> None:
+    make_database(pipeline.directory / "app.db")
+    assert pipeline("move", "app.db", f".pipeline/{own}").code == 2
+
+
+def test_the_destinations_database_in_the_tree_that_goes_along_is_left_out(pipeline: CommandLine) -> None:
+    source = make_database(pipeline.directory / "app.db")
+    make_tree(pipeline.directory / "files", "a.txt")
+    move = ("move", "app.db", "files/copy.db", "--files", "files", "copies")
+    assert pipeline(*move).code == 0
+    moved = pipeline(*move)
+    assert (moved.code, "pipeline file" in moved.out) == (0, True)
+    assert contents(pipeline.directory / "files" / "copy.db") == contents(source)
+    assert sorted(path.name for path in (pipeline.directory / "copies").glob("*.*")) == [".pipeline-import", "a.txt"]
+
+
+def test_no_file_is_written_over_the_sources_database(pipeline: CommandLine) -> None:
+    (pipeline.directory / "copies").mkdir()
+    source = make_database(pipeline.directory / "copies" / "app.db")
+    make_tree(pipeline.directory / "files", "app.db")
+    before = contents(source)
+    refused = pipeline("move", "copies/app.db", "copy.db", "--files", "files", "copies")
+    assert (refused.code, "which is the source's database" in refused.err) == (2, True)
+    assert contents(source) == before
+
+
+def test_a_derived_flow_does_not_write_over_the_home(pipeline: CommandLine) -> None:
+    make_tree(pipeline.directory / "files", "a.txt", ".pipeline/x")
+    assert pipeline("move", "files", "copy", "--home", "there/.pipeline", "--flow", "f").code == 0
+    refused = pipeline("flow", "add-destination", "f", "there/", "--home", "there/.pipeline")
+    assert (refused.code, "is in the destination" in refused.err) == (2, True)
+
+
+def test_a_database_of_a_server_is_not_moved_into_itself_by_another_url(
+    pipeline: CommandLine, postgresql: PostgresqlServer
+) -> None:
+    make = place_factory(postgresql)
+    one, other = make().uri, make().uri
+    same = f"{one}&application_name=app" if "?" in one else f"{one}?application_name=app"
+    for command in (("move", one, same), ("flow", "create", "f", one, same)):
+        refused = pipeline(*command)
+        assert (refused.code, "are the same database of the same server" in refused.err) == (2, True)
+    assert pipeline("flow", "create", "f", one, other).code == 0
