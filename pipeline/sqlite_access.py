@@ -18,6 +18,7 @@ from pipeline.domain.errors import (
     PipelineError,
     RefusedError,
     TransientError,
+    UnreadableError,
 )
 
 Meanings = Mapping[type[apsw.Error], tuple[type[PipelineError], str]]
@@ -49,6 +50,22 @@ _MEANINGS: Meanings = {
 def uri_of(path: Path) -> str:
     """Return the absolute path as a URI, the form in which SQLite takes a path of any bytes."""
     return f"file:{quote(os.fsencode(path.absolute()))}"
+
+
+@contextmanager
+def table_errors() -> Iterator[None]:
+    """Raise an error of SQLite that concerns the one table that is read as UnreadableError."""
+    try:
+        yield
+    except (apsw.CorruptError, apsw.FormatError) as error:
+        raise UnreadableError(
+            f"it is damaged; restore the database from a backup or try sqlite3's .recover (SQLite: {error})", "table"
+        ) from error
+    except (apsw.SQLError, apsw.MismatchError, apsw.TooBigError, apsw.ConstraintError) as error:
+        raise UnreadableError(
+            f"SQLite cannot read it; correct the cause, or leave the table out with --exclude (SQLite: {error})",
+            "table",
+        ) from error
 
 
 @contextmanager

@@ -23,6 +23,7 @@ from pipeline.domain.errors import (
     PipelineError,
     RefusedError,
     TransientError,
+    UnreadableError,
 )
 from pipeline.domain.event_file import FileEntry, Header
 from pipeline.domain.ids import BinaryId, EventFileId, FlowName, Label, Phase, StreamName
@@ -59,6 +60,7 @@ from pipeline.ports.reporter import (
     Reporter,
     RowsRead,
     SourceRecordRejected,
+    StreamUnreadable,
     ViolationFound,
 )
 from pipeline.ports.source import HashedBlock, RowBlock, RowRejection, Snapshot, Source, StoreBinary, UpsertSink
@@ -132,9 +134,11 @@ __all__ = [
     "StreamName",
     "StreamReport",
     "StreamSchema",
+    "StreamUnreadable",
     "Tally",
     "Totals",
     "TransientError",
+    "UnreadableError",
     "UnreadableFlow",
     "UpsertSink",
     "Verification",

@@ -22,6 +22,7 @@ from pipeline.ports.reporter import (
     Reporter,
     RowsRead,
     SourceRecordRejected,
+    StreamUnreadable,
     ViolationFound,
 )
 
@@ -71,6 +72,8 @@ class LogReporter:
                 log.warning("import_failed", **_file(event), reason=event.reason)
             case RecordRejected():
                 self._log_rejected(event)
+            case StreamUnreadable(stream, reason):
+                log.warning("stream_unreadable", stream=stream, reason=reason)
             case SourceRecordRejected(label, rejection):
                 log.info(
                     "source_record_rejected",

@@ -45,6 +45,17 @@ TAKEN_AWAY = (
 """The way out when a stored object that another one names does not exist."""
 
 
+class UnreadableError(PipelineError):
+    """One stream of the source cannot be read, for a reason of its own. Correct it, or leave the stream out with --exclude.
+
+    `kind` is what the stream is, as in the inventory; the message does not name it.
+    """
+
+    def __init__(self, reason: str, kind: str = "stream") -> None:
+        super().__init__(reason)
+        self.kind = kind
+
+
 class LeaseLostError(PipelineError):
     """The message was delivered to another worker meanwhile, so this worker must not acknowledge it."""
 

@@ -132,7 +132,8 @@ class Movement:
 
     `origin` is the Flow whose File Lists these are, if not its own; `origin_movement` is the Movement there that they
     were taken from, 0 if unknown. A `compaction` moves nothing: it replaces the history of streams by snapshots. `inventory`
-    says what became of everything that the source has, `rejections` which records it could not give. `held_deletes` names
+    says what became of everything that the source has; `omitted` is the part that the source could not give, and
+    `rejections` are the records that it could not give. `held_deletes` names
     the streams of which nothing was deleted because the deletes were many, and no pattern of `allow_deletes` fits.
     """
 
@@ -156,6 +157,7 @@ class Movement:
     exporter: str = ""
     unfinished: Mapping[StreamName, int] = field(default_factory=dict)
     inventory: Inventory = field(default_factory=Inventory)
+    omitted: Inventory = field(default_factory=Inventory)
     rejections: SourceRejections = field(default_factory=SourceRejections)
     allow_deletes: tuple[str, ...] = ()
     held_deletes: Mapping[StreamName, HeldDeletes] = field(default_factory=dict)

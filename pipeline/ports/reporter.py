@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from pipeline.domain.ids import BinaryId, EventFileId, FlowName, Label
+from pipeline.domain.ids import BinaryId, EventFileId, FlowName, Label, StreamName
 from pipeline.domain.rejections import SourceRejection
 from pipeline.ports.destination import Mark, Rejection, Violation
 
@@ -119,6 +119,14 @@ class SourceRecordRejected:
 
 
 @dataclass(frozen=True, slots=True)
+class StreamUnreadable:
+    """The source cannot read a stream, for a reason of its own. The others are moved."""
+
+    stream: StreamName
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class ViolationFound:
     """The loaded data violates a constraint."""
 
@@ -147,6 +155,7 @@ Event = (
     | EventFileFailed
     | RecordRejected
     | SourceRecordRejected
+    | StreamUnreadable
     | ViolationFound
     | MovementSettled
 )

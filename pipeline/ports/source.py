@@ -106,7 +106,12 @@ class Snapshot(Protocol):
         ...
 
     def open_rows(self, schema: StreamSchema) -> AbstractAsyncContextManager[AsyncIterable[RowBlock]]:
-        """Open the rows of one of `streams()`, from the first key on, in blocks of bounded memory (a few megabytes)."""
+        """Open the rows of one of `streams()`, from the first key on, in blocks of bounded memory (a few megabytes).
+
+        UnreadableError, here or while it is read, when this stream cannot be read for a reason of its own (a missing
+        privilege or function, a damaged table), while others can. An error that concerns the whole place (connection
+        lost, locked, disk full) MUST be another one: it ends the attempt.
+        """
         ...
 
 

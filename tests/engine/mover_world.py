@@ -53,6 +53,8 @@ class World:
     labels: Mapping[str, str] = field(default_factory=dict)
     unreadable: set[str] = field(default_factory=set)
     """Texts whose rows the source cannot give."""
+    fails: dict[str, Exception] = field(default_factory=dict)
+    """What reading a table raises after its rows."""
 
     @property
     def flows(self) -> FlowStore:
@@ -71,7 +73,7 @@ class World:
         destination = replace(self.destination, calls=faults)
         flows = FlowStore(store, self.clock)
         context = EngineContext(store, queue, self.clock, self.reporter, flows, self.limits)
-        source = MemorySource(self.tables, faults, labels=self.labels, rejects=self._why_unreadable)
+        source = MemorySource(self.tables, faults, labels=self.labels, rejects=self._why_unreadable, fails=self.fails)
         return await Mover(context, FLOW, source, destination, "worker").run(self.choices)
 
     def _why_unreadable(self, text: str) -> str:

@@ -1,7 +1,8 @@
-"""A source that breaks a rule of its port ends the Movement with an error, before anything is deleted or lost."""
+"""A source that breaks a rule of its port is named, and nothing of its stream is deleted or lost."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -12,6 +13,7 @@ import pytest
 from pipeline.domain.errors import ConfigurationError
 from pipeline.domain.ids import Label
 from pipeline.domain.keys import Key
+from pipeline.domain.movement import Movement, Status
 from pipeline.domain.schema import Column, StreamSchema
 from pipeline.engine.movers.mover import Mover
 from pipeline.ports.source import RowBlock, Snapshot, UpsertSink
@@ -77,10 +79,10 @@ def cut(rows: Rows, size: int = 3) -> list[RowBlock]:
     return [MemoryBlock(rows[start : start + size]) for start in range(0, len(rows), size)]
 
 
-async def move(world: WiderWorld, blocks: Sequence[RowBlock], schemas: Sequence[StreamSchema] = ()) -> None:
+async def move(world: WiderWorld, blocks: Sequence[RowBlock], schemas: Sequence[StreamSchema] = ()) -> Movement:
     """Move what a BlockSource gives."""
     source = BlockSource(blocks, schemas or [schema_of("a")])
-    await Mover(world.context(), FLOW, source, world.destination, "worker").run()
+    return await Mover(world.context(), FLOW, source, world.destination, "worker").run()
 
 
 async def moved(rows: Table) -> WiderWorld:
@@ -93,14 +95,14 @@ async def moved(rows: Table) -> WiderWorld:
 
 ROWS = sorted(numbered(*range(20)).items())
 BROKEN = {
-    "a block before the one before": ([*cut(ROWS[6:]), *cut(ROWS[:6])], r"stream 'a'.*key \[[02]\] came after key \[19\]"),
+    "a block before the one before": ([*cut(ROWS[6:]), *cut(ROWS[:6])], r"key \[[02]\] came after key \[19\]"),
     "two blocks changed places": ([*cut(ROWS[:3]), *cut(ROWS[6:9]), *cut(ROWS[3:6])], r"key \[[35]\] came after key \[8\]"),
     "a row in the wrong block": ([*cut(ROWS[:3]), *cut([ROWS[1], *ROWS[3:]])], r"\[1\] came after key \[2\]"),
     "rows of a block changed places": ([MemoryBlock([ROWS[0], ROWS[2], ROWS[1], ROWS[3]])], r"\[1\] came after key \[2\]"),
     "a key twice in a block": ([MemoryBlock([ROWS[0], ROWS[1], ROWS[1]])], r"key \[1\] came twice"),
     "a key twice in two blocks": ([*cut(ROWS[:3]), *cut(ROWS[2:])], r"key \[2\] came twice"),
     "a block twice": ([*cut(ROWS[:3]), *cut(ROWS[:3])], r"key \[0\] came after key \[2\]"),
-    "a block without rows": ([MemoryBlock([])], "stream 'a' gave a block without rows"),
+    "a block without rows": ([MemoryBlock([])], "it gave a block without rows"),
     "a wrong last key": ([WrongLastKey(ROWS)], r"last key is \[0\], and its last row has key \[19\]"),
     "fewer hashes than rows": ([FewHashes(ROWS)], "20 rows, 20 keys and 19 hashes"),
     "fewer lines than rows": ([FewLines(ROWS)], r"\d+ rows came with \d+ lines"),
@@ -117,9 +119,10 @@ async def test_a_source_that_breaks_a_rule_is_named_and_nothing_is_deleted(
         pytest.skip("no line is asked for")
     world = await moved(before)
     for _ in range(2):
-        with pytest.raises(ConfigurationError, match=message):
-            await move(world, blocks)
-        assert world.destination.tables["a"].keys() >= before.keys()
+        movement = await move(world, blocks)
+        assert movement.status is Status.INCOMPLETE
+        assert re.search(message, movement.problems[0])
+        assert world.destination.tables.get("a", {}).keys() >= before.keys()
 
 
 @on_trio
@@ -128,8 +131,7 @@ async def test_an_unsorted_source_loses_no_rows() -> None:
     documents = sorted(numbered(*range(3000)).items())
     world = await moved(dict(documents))
     Random(7).shuffle(documents)
-    with pytest.raises(ConfigurationError, match="must be unique and in ascending order"):
-        await move(world, cut(documents, 100))
+    assert "must be unique and in ascending order" in (await move(world, cut(documents, 100))).problems[0]
     assert len(world.destination.tables["a"]) == 3000
 
 
@@ -137,8 +139,8 @@ async def test_an_unsorted_source_loses_no_rows() -> None:
 async def test_a_source_that_breaks_a_rule_once_is_moved_right_afterwards() -> None:
     world = await moved(dict(ROWS))
     changed = numbered(*range(20), text="changed")
-    with pytest.raises(ConfigurationError):
-        await move(world, [*cut(sorted(changed.items())[6:]), *cut(sorted(changed.items())[:6])])
+    wrong = [*cut(sorted(changed.items())[6:]), *cut(sorted(changed.items())[:6])]
+    assert (await move(world, wrong)).status is Status.INCOMPLETE
     await move(world, cut(sorted(changed.items())))
     assert world.destination.tables == {"a": changed}
 

@@ -23,7 +23,8 @@ class MemorySource:
 
     Copies made with `replace` share the tables, so that each process can have `calls` of its own. `labels` names the
     group of a table that is not one of its own. With `is_file`, tables have a column of Binary Files. `rejects` says
-    which rows cannot be given. `on_snapshot` is given the tables of each snapshot.
+    which rows cannot be given, `fails` what reading a table raises after its rows. `on_snapshot` is
+    given the tables of each snapshot.
     """
 
     tables: Tables
@@ -34,6 +35,7 @@ class MemorySource:
     labels: Mapping[str, str] = field(default_factory=dict)
     is_file: IsFile | None = None
     rejects: Rejects = nothing
+    fails: Mapping[str, Exception] = field(default_factory=dict)
     on_snapshot: Callable[[Tables], None] = lambda tables: None
 
     @asynccontextmanager
@@ -76,3 +78,5 @@ class _MemorySnapshot:
             block = MemoryBlock(part, stream, source.calls, source.is_file, source.rejects)
             yield await source.calls.call(f"source.rows {stream} from {start}", value(block))
             start += len(part)
+        if stream in source.fails:
+            raise source.fails[stream]

@@ -91,6 +91,7 @@ class _Movement(Document, rename="camel"):
     origin_movement: Count = field(name="sharesMovement", default=0)
     compaction: bool = False
     inventory: _Inventory = field(default_factory=_Inventory)
+    omitted: _Inventory = field(default_factory=_Inventory)
     rejections: _SourceRejections = field(default_factory=_SourceRejections)
     allow_deletes: tuple[str, ...] = ()
     held_deletes: dict[StreamName, _HeldDeletes] = field(default_factory=dict)

@@ -8,9 +8,10 @@ import anyio
 
 from pipeline.codec.documents.message import GroupCompleted, encode_message
 from pipeline.codec.values import key_text
-from pipeline.domain.errors import LeaseLostError
+from pipeline.domain.errors import LeaseLostError, UnreadableError
 from pipeline.domain.event_file import FileEntry, Header
 from pipeline.domain.ids import Label, ObjectKey, StreamName
+from pipeline.domain.inventory import Fate, InventoryItem
 from pipeline.domain.keys import Key
 from pipeline.domain.movement import Movement
 from pipeline.domain.rejections import SourceRejection, SourceRejections
@@ -19,7 +20,7 @@ from pipeline.engine.movements.context import EngineContext
 from pipeline.engine.storage.binaries import BinaryFiles
 from pipeline.engine.storage.event_files import read_all_stored, read_stored
 from pipeline.engine.storage.snapshot_state import SnapshotState
-from pipeline.ports.reporter import SourceRecordRejected
+from pipeline.ports.reporter import SourceRecordRejected, StreamUnreadable
 from pipeline.ports.source import RowRejection
 
 StoredFiles = Sequence[tuple[Header, FileEntry]]
@@ -37,6 +38,7 @@ class ExportAttempt:
         self.binaries = BinaryFiles(context.store, movement.flow, context.reporter)
         self.large = anyio.Event()
         self.rejections = SourceRejections()
+        self.unreadable: list[InventoryItem] = []
 
     async def update(self, change: Callable[[Movement], Movement]) -> None:
         """Change movement.json. LeaseLostError when another attempt has begun: this one was presumed dead."""
@@ -56,6 +58,11 @@ class ExportAttempt:
         rejection = SourceRejection(schema.stream, key_text(key), why.reason, why.column)
         self.rejections = self.rejections.with_one(rejection)
         self.context.reporter.report(SourceRecordRejected(schema.label, rejection))
+
+    def note_unreadable(self, stream: StreamName, error: UnreadableError) -> None:
+        """Note a stream that the source cannot read."""
+        self.unreadable.append(InventoryItem(error.kind, stream, Fate.NOT_MOVED, str(error)))
+        self.context.reporter.report(StreamUnreadable(stream, str(error)))
 
     async def announce(self, label: Label, file_list: ObjectKey, grown_from: int | None = None) -> None:
         """Announce a File List to importers; with `grown_from`, only its part from that position on is new."""

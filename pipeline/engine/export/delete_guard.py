@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 
+from pipeline.domain.errors import UnreadableError
 from pipeline.domain.ids import StreamName
 from pipeline.domain.movement import HeldDeletes, Movement
 from pipeline.domain.planning.selection import matches
@@ -44,7 +46,7 @@ class DeleteGuard:
         return (stream.startswith("@") and stream != SCHEMA_STREAM) or await self._is_source_empty()
 
     async def _is_source_empty(self) -> bool:
-        """Whether no stream of the source has a row. Reads until the first row, once a Movement at most."""
+        """Whether no readable stream of the source has a row. Reads until the first row, once a Movement at most."""
         if self._empty is None:
             self._empty = True
             for schema in self._schemas:
@@ -54,7 +56,8 @@ class DeleteGuard:
         return self._empty
 
     async def _has_rows(self, schema: StreamSchema) -> bool:
-        async with self._snapshot.open_rows(schema) as blocks:
-            async for _ in blocks:
-                return True
+        with suppress(UnreadableError):
+            async with self._snapshot.open_rows(schema) as blocks:
+                async for _ in blocks:
+                    return True
         return False

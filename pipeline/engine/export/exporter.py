@@ -50,11 +50,17 @@ class Exporter:
                 self.announced[label] = file_list
         groups = tuple(self.announced)
         omissions = await self._snapshot.omissions() if isinstance(self._snapshot, OmissionReporter) else ()
-        inventory = Inventory.of(omissions)
+        omitted = Inventory.of([*omissions, *self._attempt.unreadable])
         rejections, held = self._attempt.rejections, self._guard.held
         await self._attempt.update(
             lambda now: replace(
-                now, exported=True, groups=groups, inventory=inventory, rejections=rejections, held_deletes=held
+                now,
+                exported=True,
+                groups=groups,
+                inventory=omitted,
+                omitted=omitted,
+                rejections=rejections,
+                held_deletes=held,
             )
         )
         return self._attempt.movement

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from pipeline.domain import object_keys
+from pipeline.domain.errors import UnreadableError
 from pipeline.domain.event_file import FileEntry
 from pipeline.domain.ids import Label, ObjectKey, StreamName
 from pipeline.domain.movement import Movement
@@ -33,8 +34,11 @@ class GroupStream:
 
 @dataclass(frozen=True, slots=True)
 class _ExportedStream:
+    """What was stored of a stream. `state` is None if it has never been stored, or could not be read to its end."""
+
     entries: Sequence[FileEntry]
     state: ObjectKey | None
+    complete: bool = True
 
 
 class GroupExport:
@@ -51,6 +55,7 @@ class GroupExport:
         attempt = self._attempt
         listing = GroupListing(attempt, self._label, await attempt.listed(self._label))
         states: dict[StreamName, ObjectKey] = {}
+        unfinished: dict[StreamName, int] = {}
         stored = 0
         for stream in streams:
             exported = await self._export_stream(stream, listing)
@@ -58,14 +63,22 @@ class GroupExport:
             stored += len(exported.entries)
             if exported.state is not None:
                 states[stream.schema.stream] = exported.state
+            if not exported.complete:
+                unfinished |= self._unfinished(stream.schema.stream, exported.entries)
         file_list, listed = await listing.complete()
         attempt.context.reporter.report(GroupComplete(self._label, listed, stored))
         if file_list is not None:
-            complete = partial(_completed, self._label, file_list, states, [stream.schema.stream for stream in streams])
+            ended = [stream.schema.stream for stream in streams]
+            complete = partial(_completed, self._label, file_list, states, ended, unfinished)
             if complete(attempt.movement) is not attempt.movement:
                 await attempt.update(complete)
             await attempt.announce(self._label, file_list)
         return file_list
+
+    def _unfinished(self, stream: StreamName, stored: Sequence[FileEntry]) -> Mapping[StreamName, int]:
+        """Return the first Movement that stored files of a stream which could not be read to its end, if there is one."""
+        since = self._attempt.movement.unfinished.get(stream, self._attempt.movement.number if stored else None)
+        return {} if since is None else {stream: since}
 
     async def _export_stream(self, stream: GroupStream, listing: GroupListing) -> _ExportedStream:
         attempt, schema = self._attempt, stream.schema
@@ -78,14 +91,18 @@ class GroupExport:
         known = await changes.state.schema()
         if known is not None:
             check_label(known, schema)
-        if known is None or _key_columns(known) == _key_columns(schema):
-            await self._export_changes(stream, changes, known, listing)
-        elif await self._is_replaced(schema, changes.state):
-            # keys of the two schemas do not compare: a row of the new key might be deleted as one of the old
-            await changes.export(known, None, _all_deletes)
-            await self._export_changes(stream, changes, known, listing)
-        else:
-            schema = known
+        try:
+            if known is None or _key_columns(known) == _key_columns(schema):
+                await self._export_changes(stream, changes, known, listing)
+            elif await self._is_replaced(schema, changes.state):
+                # keys of the two schemas do not compare: a row of the new key might be deleted as one of the old
+                await changes.export(known, None, _all_deletes)
+                await self._export_changes(stream, changes, known, listing)
+            else:
+                schema = known
+        except UnreadableError as error:
+            attempt.note_unreadable(schema.stream, error)
+            return _ExportedStream([entry for _, entry in changes.stored], None, complete=False)
         if not changes.stored and not carried:
             return _ExportedStream((), attempt.movement.states.get(schema.stream))
         movement = attempt.movement
@@ -119,6 +136,7 @@ def _completed(
     file_list: ObjectKey,
     states: Mapping[StreamName, ObjectKey],
     streams: Collection[StreamName],
+    unreadable: Mapping[StreamName, int],
     now: Movement,
 ) -> Movement:
     """Return the Movement with a group complete; itself, if it says all that already."""
@@ -126,7 +144,10 @@ def _completed(
         now,
         file_lists={**now.file_lists, label: file_list},
         states={**now.states, **states},
-        unfinished={stream: since for stream, since in now.unfinished.items() if stream not in streams},
+        unfinished={
+            **{stream: since for stream, since in now.unfinished.items() if stream not in streams},
+            **unreadable,
+        },
     )
     return now if completed == now else completed
 

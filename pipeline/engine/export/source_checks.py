@@ -6,8 +6,7 @@ from collections.abc import Sequence
 
 from pipeline.codec.values import count_lines, key_text
 from pipeline.domain.comparison.diff import HASH_BYTES
-from pipeline.domain.errors import ConfigurationError
-from pipeline.domain.ids import StreamName
+from pipeline.domain.errors import ConfigurationError, UnreadableError
 from pipeline.domain.keys import Key, OrderedKey, first_out_of_order, order
 from pipeline.domain.planning.selection import ensure_selected
 from pipeline.domain.schema import StreamSchema
@@ -60,10 +59,9 @@ def check_label(known: StreamSchema, schema: StreamSchema) -> None:
 
 
 class BlockChecks:
-    """Checks the blocks of one stream, in their order. Each error is a ConfigurationError and names the stream."""
+    """Checks the blocks of one stream, in their order. Each error is an UnreadableError."""
 
-    def __init__(self, stream: StreamName) -> None:
-        self._stream = stream
+    def __init__(self) -> None:
         self._last: tuple[Key, OrderedKey] | None = None
 
     def check_unchanged(self, last_key: Key) -> None:
@@ -98,15 +96,15 @@ class BlockChecks:
         if self._last is not None and order(key) <= self._last[1]:
             raise self._out_of_order(self._last[0], key)
 
-    def _out_of_order(self, before: Key, key: Key) -> ConfigurationError:
+    def _out_of_order(self, before: Key, key: Key) -> UnreadableError:
         came = "came twice" if order(before) == order(key) else f"came after key {key_text(before)}"
         return self._error(
             f"is out of order: key {key_text(key)} {came}. Keys must be unique and in ascending order (numbers, then text "
             "by its UTF-8 bytes, then bytes)"
         )
 
-    def _error(self, fault: str) -> ConfigurationError:
-        return ConfigurationError(
-            f"The source's stream {self._stream!r} {fault}. Nothing is deleted for it. Correct the source and run again; "
-            "if the source is a database, check it for damaged indexes."
+    @staticmethod
+    def _error(fault: str) -> UnreadableError:
+        return UnreadableError(
+            f"it {fault}. Correct the source and run again; if the source is a database, check it for damaged indexes"
         )

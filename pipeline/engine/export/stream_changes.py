@@ -36,8 +36,10 @@ class StreamChanges:
         before = self.state
         writer = self._writer(schema, listing)
         export = StreamExport(self._attempt, schema, before, writer)
-        allowed = await export.run(rows, allows)
-        self.stored += writer.stored
+        try:
+            allowed = await export.run(rows, allows)
+        finally:
+            self.stored += writer.stored
         if allowed and writer.withheld:
             deleting = self._writer(schema)
             await _write_withheld(before, export.gone, self.state, deleting)

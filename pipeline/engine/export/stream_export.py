@@ -47,7 +47,7 @@ class StreamExport:
         self._old = OldRanges(state.ranges())
         self._last_until: Key | None = None
         self._rows = RangeRows()
-        self._checks = BlockChecks(schema.stream)
+        self._checks = BlockChecks()
         self._writer = writer
         self.gone = GoneRows()
 

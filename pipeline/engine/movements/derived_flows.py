@@ -130,6 +130,7 @@ def _with_lists_of(origin: Movement, now: Movement) -> Movement:
         file_lists=origin.file_lists,
         groups=tuple(origin.file_lists),
         origin_movement=origin.number,
+        omitted=origin.omitted,
         rejections=origin.rejections,
         held_deletes=origin.held_deletes,
     )
@@ -149,6 +150,7 @@ def _new_movement(flow: Flow, number: int, origin: Movement, clock: Clock) -> Mo
         exported=True,
         origin=origin.flow,
         origin_movement=origin.number,
+        omitted=origin.omitted,
         rejections=origin.rejections,
         held_deletes=origin.held_deletes,
     )

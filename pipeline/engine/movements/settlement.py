@@ -91,7 +91,7 @@ class Settlement:
 
     async def _inventory(self, movement: Movement, *, rows_changed: bool) -> Inventory:
         """Return what became of all that the source has: what the source left out, and what the destination made of it."""
-        items = list(movement.inventory.items)
+        items = list(movement.omitted.items)
         if isinstance(self._session, SchemaKeeper):
             items += await self._session.ensure_objects(rows_changed=rows_changed)
         return Inventory.of(items)

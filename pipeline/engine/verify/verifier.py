@@ -13,7 +13,7 @@ from functools import partial
 
 from pipeline.domain.comparison.report import Against, Difference, LatestMovement, StreamReport, Verification
 from pipeline.domain.comparison.values import Pairing, pair_columns, why_not_comparable
-from pipeline.domain.errors import ConfigurationError
+from pipeline.domain.errors import ConfigurationError, UnreadableError
 from pipeline.domain.ids import StreamName
 from pipeline.domain.movement import Flow
 from pipeline.domain.schema import SPECIAL_STREAMS, StreamSchema
@@ -118,7 +118,10 @@ class _Comparison:
             return replace(report, incomparable=reason)
         rows = None if pair.gone else self.here.open_rows(pair.here)
         copied = self._copied(pair, pairing)
-        report = await StreamComparison(report, pairing, self._sink(pair.here.stream)).run(rows, copied)
+        try:
+            report = await StreamComparison(report, pairing, self._sink(pair.here.stream)).run(rows, copied)
+        except UnreadableError as error:
+            return replace(report, incomparable=str(error))
         log.info("stream_verified", stream=report.stream, rows=report.source.rows, differences=report.differences)
         return report
 

@@ -10,7 +10,7 @@ import pytest
 
 from pipeline.connectors.postgres import PostgresDestination, PostgresSource
 from pipeline.connectors.postgres.reading import ranges
-from pipeline.domain.errors import ConfigurationError, RefusedError, TransientError
+from pipeline.domain.errors import RefusedError, TransientError, UnreadableError
 from pipeline.domain.movement import Status
 from tests.connectors.postgres.loading import FLOW
 from tests.connectors.postgres.moving import Movements
@@ -83,7 +83,7 @@ async def test_tables_that_a_standby_does_not_have_are_named(
     place = make()
     place.run("CREATE UNLOGGED TABLE fleeting (id int PRIMARY KEY)", "INSERT INTO fleeting VALUES (1)")
     copy = followed(place, follower)
-    with pytest.raises(ConfigurationError, match=r"table fleeting: .* UNLOGGED, .*name the primary .*--exclude"):
+    with pytest.raises(UnreadableError, match=r"UNLOGGED, .*name the primary .*--exclude"):
         await read_all(PostgresSource(copy.uri))
 
 

@@ -19,7 +19,7 @@ from pipeline.connectors.postgres.reading.copy_out import CopyOut, StoppedError
 from pipeline.connectors.postgres.reading.ranges import ReadPlan
 from pipeline.connectors.postgres.reading.selects import TableSelect
 from pipeline.connectors.postgres.session.connection import Connection
-from pipeline.connectors.postgres.session.errors import translated
+from pipeline.connectors.postgres.session.errors import table_errors
 from pipeline.domain.exception_groups import unwrap_exception_group
 
 BLOCK_ROWS = 8000
@@ -85,13 +85,13 @@ async def _read_ranges(select: TableSelect, row_format: RowFormat, untaken: Iter
 
 
 def _start(select: TableSelect, copy: CopyOut, condition: str) -> None:
-    with translated(select.place):
+    with table_errors(select.place):
         copy.start(select.copy(condition))
 
 
 def _next_block(select: TableSelect, row_format: RowFormat, copy: CopyOut) -> PostgresRowBlock | None:
     block = BlockBuilder(row_format)
-    with translated(select.place):
+    with table_errors(select.place):
         while block.count < BLOCK_ROWS and block.bytes < BLOCK_BYTES and (rows := copy.read(READ_ROWS, READ_BYTES)):
             block.add(rows)
     return block.block()

@@ -19,13 +19,13 @@ from pipeline.connectors.postgres.schema.large_objects import has_large_objects
 from pipeline.connectors.postgres.schema.objects.catalog import TECHNOLOGY, read_objects
 from pipeline.connectors.postgres.schema.streams import Stream, read_streams
 from pipeline.connectors.postgres.session.connection import Connection, connect
-from pipeline.connectors.postgres.session.errors import translated
+from pipeline.connectors.postgres.session.errors import table_errors, translated
 from pipeline.connectors.postgres.session.location import parse_location
 from pipeline.connectors.sql.identifiers import literal, qualified
 from pipeline.connectors.sql.large_objects import large_object_stream
 from pipeline.connectors.sql.schema_objects import SchemaObject
 from pipeline.connectors.sql.schema_stream import blocks_of, schema_stream
-from pipeline.domain.errors import ConfigurationError, RefusedError
+from pipeline.domain.errors import ConfigurationError, UnreadableError
 from pipeline.domain.ids import StreamName
 from pipeline.domain.inventory import Fate, InventoryItem
 from pipeline.domain.schema import LARGE_OBJECT_STREAM, SCHEMA_STREAM, StreamSchema
@@ -160,14 +160,15 @@ class PostgresSnapshot:
 
     def _plan(self, select: TableSelect) -> ReadPlan:
         if not select.table.readable:
-            raise RefusedError(
-                f"{select.place}: the privilege SELECT on it is missing; have its owner grant it, or leave the table out "
-                "with --exclude"
+            raise UnreadableError(
+                "the privilege SELECT is missing; have its owner grant it, or leave the table out with --exclude",
+                "table",
             )
         if select.table.unlogged and self._exported.in_recovery:
-            raise ConfigurationError(
-                f"{select.place}: it is UNLOGGED, and a standby does not get its rows; name the primary server, or leave "
-                "the table out with --exclude"
+            raise UnreadableError(
+                "it is UNLOGGED, and a standby does not get its rows; name the primary server, or leave the table out with "
+                "--exclude",
+                "table",
             )
-        with translated(select.place):
+        with table_errors(select.place), self._connection.transaction():
             return plan_reading(self._connection, select)

@@ -16,6 +16,7 @@ from pipeline.domain.errors import (
     PipelineError,
     RefusedError,
     TransientError,
+    UnreadableError,
 )
 
 _AGAIN = "run the command again; it carries on where it stopped"
@@ -51,6 +52,9 @@ _MEANING: dict[str, tuple[type[PipelineError], str]] = {
 }
 """By SQLSTATE or its class, the first two characters: https://www.postgresql.org/docs/current/errcodes-appendix.html"""
 
+_OF_A_TABLE = frozenset({"0A", "22", "38", "39", "42", "54", "P0", "XX"})
+"""The classes of errors that concern the table that is read: a missing function or privilege, damaged or odd data."""
+
 _FILE_SOURCES = frozenset({"buffile.c", "fd.c", "md.c", "slru.c"})
 """Source files of the server that write tables and temporary files. PostgreSQL has no SQLSTATE of its own for a reached
 quota or largest file size: it reports XX000, which may be anything."""
@@ -79,6 +83,20 @@ def translated(place: str) -> Iterator[None]:
         yield
     except psycopg.Error as error:
         raise translate(error, place) from error
+
+
+@contextmanager
+def table_errors(place: str) -> Iterator[None]:
+    """Raise an error that concerns the one table that is read as UnreadableError, and any other as `translated` does."""
+    try:
+        yield
+    except psycopg.Error as error:
+        found, state = translate(error, place), error.sqlstate or ""
+        is_disk = state == "XX000" and error.diag.source_file in _FILE_SOURCES
+        if (state[:2] not in _OF_A_TABLE and state != "58P01") or is_disk:
+            raise found from error
+        advice = _MEANING.get(state, (None, "correct the cause, or leave the table out with --exclude"))[1]
+        raise UnreadableError(f"{advice} (PostgreSQL: {_one_line(error)})", "table") from error
 
 
 def translate(error: psycopg.Error, place: str) -> PipelineError:

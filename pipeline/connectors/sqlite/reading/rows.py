@@ -32,7 +32,7 @@ from pipeline.domain.event_file import KeyRange
 from pipeline.domain.keys import Key, KeyValue, OrderedKey, RawText, order
 from pipeline.domain.schema import StreamSchema
 from pipeline.ports.ranged_source import Known, KnownRange
-from pipeline.sqlite_access import translated
+from pipeline.sqlite_access import table_errors, translated
 
 BLOCK_ROWS = 4096
 BLOCK_BYTES = 2 * 1024 * 1024
@@ -101,7 +101,7 @@ class TableReading:
     def read(self, known: KnownRange | None) -> SqliteRowBlock | None:
         """Return the next block, None after the last row. It ends with the known range if the size of blocks allows."""
         demand, self._demand = self._demand, Demand()
-        with translated(self.place):
+        with translated(self.place), table_errors():
             if self._cursor is None:
                 self._start()
             rows = Gathered(self._form, demand, pack_slowly if self._is_slow else pack)
@@ -119,7 +119,7 @@ class TableReading:
 
     def is_seekable(self) -> bool:
         """Whether an index finds the first row of the range, and no row has to be sorted."""
-        with translated(self.place):
+        with translated(self.place), table_errors():
             plan = self._opened.connection.execute(f"EXPLAIN QUERY PLAN {self._select()}", self._bounds()).fetchall()
         steps = [str(step[-1]) for step in plan]
         return any(step.startswith("SEARCH ") for step in steps) and not any("TEMP B-TREE" in step for step in steps)

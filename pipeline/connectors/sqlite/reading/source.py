@@ -25,13 +25,13 @@ from pipeline.connectors.sqlite.reading.scan_worker import ScanWorker, scan_work
 from pipeline.connectors.sqlite.schema.objects import TECHNOLOGY, read_objects
 from pipeline.connectors.sqlite.schema.streams import stream_schema
 from pipeline.connectors.sqlite.schema.tables import Table, encoding_of, read_table, table_names
-from pipeline.domain.errors import ConfigurationError
+from pipeline.domain.errors import UnreadableError
 from pipeline.domain.event_file import KeyRange
 from pipeline.domain.inventory import Fate, InventoryItem
 from pipeline.domain.schema import SCHEMA_STREAM, StreamSchema
 from pipeline.ports.ranged_source import Known, UnchangedRows
 from pipeline.ports.source import RowBlock
-from pipeline.sqlite_access import translated
+from pipeline.sqlite_access import table_errors, translated
 
 Rows = AsyncGenerator[RowBlock, None] | AsyncGenerator[RowBlock | UnchangedRows, None]
 
@@ -126,16 +126,17 @@ class SqliteSnapshot:
                 yield rows
 
     async def _readable(self, schema: StreamSchema) -> Table:
-        """Return the table of a stream; ConfigurationError when its rows have no key."""
+        """Return the table of a stream; UnreadableError when its rows have no key."""
         opened = self._opened
         place = f"{opened.place}, table {schema.stream}"
         async with self._lock:
-            with translated(place):
+            with translated(place), table_errors():
                 table = await run_sync(read_table, opened.connection, schema.stream)
         if not table.key_is_never_null and table.rowid is None:
-            raise ConfigurationError(
-                f"{place} cannot be read: it has no primary key without NULL, and its columns hide rowid, _rowid_ and oid; "
-                "rename one of them, or leave the table out with --exclude"
+            raise UnreadableError(
+                "it has no primary key without NULL, and its columns hide rowid, _rowid_ and oid; rename one of them, or "
+                "leave the table out with --exclude",
+                "table",
             )
         return table
 
