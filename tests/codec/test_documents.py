@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from pipeline.codec.documents.failures import Failure, decode_failures, encode_failures
-from pipeline.codec.documents.file_list import decode_file_list, encode_file_list
+from pipeline.codec.documents.file_list import FileListDocument, ListPart, decode_file_list, encode_file_list
 from pipeline.codec.documents.flow import decode_flow, decode_movement, encode_flow, encode_movement
 from pipeline.codec.documents.message import GroupCompleted, decode_message, encode_message
 from pipeline.codec.documents.progress import GroupProgress, Progress, decode_progress, encode_progress
@@ -42,7 +42,10 @@ def test_documents_survive_a_round_trip() -> None:
     assert decode_progress(encode_progress(progress), "x") == progress
     error = WorkError("import ü", "no such host", "w:1", 3, MOMENT, MOMENT)
     assert decode_work_error(encode_work_error(error), "x") == error
-    assert decode_file_list(encode_file_list(FlowName("f"), Label("ü"), [ENTRY, ENTRY]), "x") == [ENTRY, ENTRY]
+    parts = [ListPart(ObjectKey("flows/f/before"), 7)]
+    assert decode_file_list(
+        encode_file_list(FlowName("f"), Label("ü"), [ENTRY, ENTRY], parts), "x"
+    ) == FileListDocument(Label("ü"), parts, [ENTRY, ENTRY])
 
 
 @pytest.mark.parametrize(

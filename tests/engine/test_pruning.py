@@ -54,7 +54,7 @@ async def test_a_preview_deletes_nothing_and_reports_what_would_be_deleted() -> 
     assert await world.keys() == before
     assert not pruning.deleted
     assert set(pruning.going) == {Reason.FILE_LIST, Reason.STATE, Reason.STATE_PART}
-    assert pruning.going[Reason.FILE_LIST].objects == 3 + 3  # those that grew and those that were complete
+    assert pruning.going[Reason.FILE_LIST].objects == 1 + 3  # of `a`: one that grew, three that were complete
     assert (await world.prune()).going == pruning.going
     assert (await world.prune()).going == {}
 

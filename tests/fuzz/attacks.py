@@ -112,7 +112,7 @@ def message_of_brackets() -> str:
 def file_list_of_a_million_lines() -> str:
     """64 MiB of line feeds, the size limit of a document."""
     head = orjson.dumps(samples.FILE_LIST[0] | {"files": 64 * MEBIBYTE}) + b"\n"
-    return f"{len(decode_file_list(head + bytes([10]) * (64 * MEBIBYTE), 'the list'))} files"
+    return f"{len(decode_file_list(head + bytes([10]) * (64 * MEBIBYTE), 'the list').entries)} files"
 
 
 def file_list_of_a_million_entries() -> str:
@@ -121,7 +121,7 @@ def file_list_of_a_million_entries() -> str:
     count = 16 * MEBIBYTE // (len(line) + 8)
     lines = [line.replace(b"/full/0", b"/full/%d" % at) for at in range(count)]
     head = orjson.dumps(samples.FILE_LIST[0] | {"files": count}) + b"\n"
-    return f"{len(decode_file_list(b''.join([head, *lines]), 'the list'))} files"
+    return f"{len(decode_file_list(b''.join([head, *lines]), 'the list').entries)} files"
 
 
 def state_of_a_claimed_exabyte() -> str:

@@ -76,7 +76,12 @@ FILE_LIST: list[Any] = [
     ).splitlines()
 ]
 FILE_LIST_COMPACTED: list[Any] = [
-    FILE_LIST[0] | {"compactions": [{"table": "t", "movement": 2, "replaces": ["1/t/full/0"]}]},
+    FILE_LIST[0]
+    | {
+        "files": 9,
+        "parts": [{"key": LIST_KEY, "files": 7}],
+        "compactions": [{"table": "t", "movement": 2, "replaces": ["1/t/full/0"]}],
+    },
     *FILE_LIST[1:],
 ]
 MESSAGES: list[Any] = [

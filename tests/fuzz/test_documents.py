@@ -13,14 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.codec.documents.failures import Failure, decode_failures, encode_failures
-from pipeline.codec.documents.file_list import decode_file_list
+from pipeline.codec.documents.file_list import FileListDocument, decode_file_list
 from pipeline.codec.documents.flow import decode_flow, decode_movement, encode_flow, encode_movement
 from pipeline.codec.documents.message import decode_message, encode_message
 from pipeline.codec.documents.progress import Progress, decode_progress, encode_progress
 from pipeline.codec.event_files.header import decode_header, encode_header
 from pipeline.codec.state import decode_state_head
 from pipeline.codec.values import from_json, key_from_json, key_text, key_to_json, to_json
-from pipeline.domain.event_file import FileEntry
 from pipeline.domain.keys import order
 from pipeline.domain.movement import Flow, Movement
 from pipeline.stores.keys import check_key
@@ -90,8 +89,10 @@ def test_an_altered_state_head_is_refused_by_name_or_read(line: bytes) -> None:
 @fuzz(1)
 @given(st.sampled_from([samples.FILE_LIST, samples.FILE_LIST_COMPACTED]).flatmap(altered_lines))
 def test_an_altered_file_list_is_refused_by_name_or_names_valid_keys(data: bytes) -> None:
-    found: list[FileEntry] | None = result_or_error(lambda: decode_file_list(data, WHAT), naming=WHAT)
-    for entry in found or []:
+    found: FileListDocument | None = result_or_error(lambda: decode_file_list(data, WHAT), naming=WHAT)
+    for part in found.parts if found else []:
+        check_key(part.key)
+    for entry in found.entries if found else []:
         check_key(entry.key)
         orjson.dumps([str(entry.id), entry.id.stream, entry.label, entry.checksum])
         assert str(entry.id).count("/") == 3

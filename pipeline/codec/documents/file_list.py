@@ -1,8 +1,12 @@
-"""File Lists: JSON lines that name all Event Files of one label, in the order in which they apply."""
+"""File Lists: JSON lines that name all Event Files of one label, in the order in which they apply.
+
+A list names its first Event Files by naming earlier lists, so that it grows with what is new and not with all before.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from io import BytesIO
 from typing import Any
 
@@ -14,7 +18,7 @@ from pipeline.codec.values import shorten
 from pipeline.codec.wire import PARSE_ERRORS, Count, check_version, damaged, parsing, to_document
 from pipeline.domain.errors import DamagedError
 from pipeline.domain.event_file import Encoding, FileEntry
-from pipeline.domain.ids import EventFileId, FlowName, Label, StreamName, parse_object_key
+from pipeline.domain.ids import EventFileId, FlowName, Label, ObjectKey, StreamName, parse_object_key
 
 
 class _Compaction(Struct):
@@ -25,9 +29,15 @@ class _Compaction(Struct):
     replaces: list[str]
 
 
+class _Part(Struct):
+    key: str
+    files: Count
+
+
 class _Head(Struct):
     label: Label
     files: Any = None
+    parts: list[_Part] = field(default_factory=list)
     compactions: list[_Compaction] = field(default_factory=list)
 
 
@@ -41,12 +51,34 @@ class _Entry(Struct, rename="camel"):
     deletes: Count
 
 
+@dataclass(frozen=True, slots=True)
+class ListPart:
+    """An earlier File List, whose own lines, `files` in number, are a part of another list."""
+
+    key: ObjectKey
+    files: int
+
+
+@dataclass(frozen=True, slots=True)
+class FileListDocument:
+    """A File List as it is stored: the own lines of `parts`, in this order, then its own `entries`."""
+
+    label: Label
+    parts: Sequence[ListPart]
+    entries: Sequence[FileEntry]
+
+
 _Replaced = dict[tuple[StreamName, int], tuple[EventFileId, ...]]
 
 
-def encode_file_list(flow: FlowName, label: Label, entries: list[FileEntry]) -> bytes:
-    """Return a File List: a head line, then one line for each Event File, in the order in which they apply."""
-    head: dict[str, object] = {"metadata": True} | to_document({"flow": flow, "label": label, "files": len(entries)})
+def encode_file_list(
+    flow: FlowName, label: Label, entries: Sequence[FileEntry], parts: Sequence[ListPart] = ()
+) -> bytes:
+    """Return a File List: a head line, then one line for each Event File that no part names, as they apply."""
+    files = len(entries) + sum(part.files for part in parts)
+    head: dict[str, object] = {"metadata": True} | to_document({"flow": flow, "label": label, "files": files})
+    if parts:
+        head["parts"] = [{"key": part.key, "files": part.files} for part in parts]
     replaced: _Replaced = {(entry.id.stream, entry.id.movement): entry.replaces for entry in entries if entry.replaces}
     if replaced:  # in the head once for each compaction, not once for each of its files
         compactions = [_Compaction(*compacted, list(map(str, files))) for compacted, files in replaced.items()]
@@ -61,7 +93,7 @@ def _to_wire(entry: FileEntry) -> _Entry:
     )  # fmt: skip
 
 
-def decode_file_list(data: bytes, what: str) -> list[FileEntry]:
+def decode_file_list(data: bytes, what: str) -> FileListDocument:
     """Read a File List. DamagedError names `what`, and the line, when it is cut short or altered."""
     if not data.endswith(b"\n"):
         raise DamagedError(f"{what} is truncated: its last line has no end")
@@ -71,10 +103,11 @@ def decode_file_list(data: bytes, what: str) -> list[FileEntry]:
     with parsing(what):
         head = msgspec.json.decode(line, type=_Head)
         replaced = {(one.table, one.movement): tuple(map(EventFileId.parse, one.replaces)) for one in head.compactions}
-    named = data.count(b"\n") - 1
+        parts = [ListPart(parse_object_key(part.key), part.files) for part in head.parts]
+    named = data.count(b"\n") - 1 + sum(part.files for part in parts)
     if head.files != named:
         raise DamagedError(f"{what} announces {shorten(head.files)} files and names {named}")
-    return list(_read_entries(lines, head.label, replaced, what))
+    return FileListDocument(head.label, parts, list(_read_entries(lines, head.label, replaced, what)))
 
 
 def _read_entries(lines: BytesIO, label: Label, replaced: _Replaced, what: str) -> Iterator[FileEntry]:

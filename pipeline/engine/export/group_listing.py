@@ -11,14 +11,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from pipeline.codec.documents.file_list import encode_file_list
 from pipeline.domain import object_keys
-from pipeline.domain.errors import ConflictError
 from pipeline.domain.event_file import FileEntry
 from pipeline.domain.ids import Label, ObjectKey
 from pipeline.domain.planning.import_plan import in_lane_order
 from pipeline.engine.export.attempt import ExportAttempt
-from pipeline.ports.object_store import PutCondition
 
 GROWTH = 32
 """A list grows by at least this fraction (1/32) of what it names. So all grown lists of a group together are some 33
@@ -81,11 +78,7 @@ class GroupListing:
         await self._put(key, entries)
         return key, len(entries)
 
-    async def _put(self, key: ObjectKey, entries: list[FileEntry]) -> None:
-        data = encode_file_list(self._movement.flow, self._label, entries)
-        store = self._attempt.context.store
-        try:
-            await store.put(key, data, PutCondition.ABSENT)
-        except ConflictError:
-            if (await store.get(key)).data != data:
-                raise
+    async def _put(self, key: ObjectKey, entries: Sequence[FileEntry]) -> None:
+        movement = self._movement
+        known = self._attempt.movement.file_lists.get(self._label)
+        await self._attempt.context.flows.file_lists.store(key, movement.flow, self._label, entries, known)

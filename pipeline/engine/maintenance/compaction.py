@@ -12,7 +12,6 @@ from dataclasses import dataclass, field, replace
 
 import anyio
 
-from pipeline.codec.documents.file_list import encode_file_list
 from pipeline.domain import object_keys
 from pipeline.domain.errors import ConfigurationError, ConflictError, PipelineError
 from pipeline.domain.event_file import FileEntry
@@ -24,7 +23,6 @@ from pipeline.engine.maintenance.stream_compaction import StreamCompactor
 from pipeline.engine.movements.context import EngineContext
 from pipeline.engine.movements.lifecycle import cancel_compaction, ensure_not_pruned, ensure_settled, next_movement
 from pipeline.log_events import log
-from pipeline.ports.object_store import PutCondition
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +141,8 @@ class Compactor:
     ) -> ObjectKey:
         key = object_keys.file_list_key(movement.flow, movement.number, label, movement.attempts)
         entries = [entry for stream in streams.values() for entry in stream]
-        await self._context.store.put(key, encode_file_list(movement.flow, label, entries), PutCondition.ABSENT)
+        before = movement.file_lists[label]
+        await self._context.flows.file_lists.store(key, movement.flow, label, entries, before)
         return key
 
     async def _commit(

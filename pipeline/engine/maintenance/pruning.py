@@ -162,13 +162,13 @@ class Pruner:
         listed: dict[ObjectKey, FileEntry] = {}
         for movement in roots:
             keys.update(movement.states.values())
-            for file_list in movement.file_lists.values():
-                if file_list not in keys:
-                    keys.add(file_list)
-                    listed |= {entry.key: entry for entry in await self._flows.read_file_list(file_list)}
+        for file_list in sorted({key for movement in roots for key in movement.file_lists.values()}):
+            keys.update(await self._flows.file_lists.keys(file_list))
+            listed |= {entry.key: entry for entry in await self._flows.read_file_list(file_list)}
         keys.update(listed)
         for movement in derived:
-            keys.update(movement.file_lists.values())  # they show what it has imported, even without the Event Files
+            for file_list in movement.file_lists.values():  # shows what it has imported, even without the Event Files
+                keys.update(await self._flows.file_lists.keys(file_list))
         await self._find_binaries(listed.values(), binaries)
         keys.update(await self._packs_needed(binaries))
         oldest = self._clock.now() - self._kept

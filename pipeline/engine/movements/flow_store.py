@@ -8,7 +8,6 @@ from dataclasses import replace
 from datetime import datetime
 
 from pipeline.codec.documents.failures import Failure, decode_failures, encode_failures
-from pipeline.codec.documents.file_list import decode_file_list
 from pipeline.codec.documents.flow import decode_flow, decode_movement, encode_flow, encode_movement
 from pipeline.codec.documents.progress import Progress, decode_progress
 from pipeline.domain import object_keys
@@ -16,12 +15,10 @@ from pipeline.domain.errors import TAKEN_AWAY, AbsentError, ConfigurationError, 
 from pipeline.domain.event_file import FileEntry
 from pipeline.domain.ids import EventFileId, FlowName, ObjectKey, decode_name
 from pipeline.domain.movement import Flow, Movement
+from pipeline.engine.movements.file_lists import FileLists
 from pipeline.engine.movements.retries import LostRaceError, compare_and_set
 from pipeline.ports.clock import Clock
 from pipeline.ports.object_store import ObjectStore, PutCondition, Version
-
-MAX_CACHED_ENTRIES = 20_000
-"""Entries of File Lists that are kept in memory: some 10 MB."""
 
 
 class FlowStore:
@@ -30,7 +27,7 @@ class FlowStore:
     def __init__(self, store: ObjectStore, clock: Clock) -> None:
         self._store = store
         self.clock = clock
-        self._file_lists: dict[ObjectKey, Sequence[FileEntry]] = {}
+        self.file_lists = FileLists(store)
 
     async def list_names(self) -> Sequence[FlowName]:
         """Return the names of all Flows, sorted. Costs a request per Flow: it jumps over what lies below each."""
@@ -62,16 +59,8 @@ class FlowStore:
             raise AbsentError(f"The Movement {key} is missing from the store. {TAKEN_AWAY}") from error
 
     async def read_file_list(self, key: ObjectKey) -> Sequence[FileEntry]:
-        """Return a File List in its order. File Lists never change, so the latest are cached."""
-        if key not in self._file_lists:
-            try:
-                entries = decode_file_list((await self._store.get(key)).data, key)
-            except AbsentError as error:
-                raise AbsentError(f"The File List {key} is missing from the store. {TAKEN_AWAY}") from error
-            if sum(map(len, self._file_lists.values())) + len(entries) > MAX_CACHED_ENTRIES:
-                self._file_lists.clear()
-            self._file_lists[key] = entries
-        return self._file_lists[key]
+        """Return all entries of a File List, in the order in which they apply."""
+        return await self.file_lists.read(key)
 
     async def read_progress(self, flow: FlowName, number: int) -> Sequence[Progress]:
         """Return the progress of each worker in a Movement."""

@@ -27,7 +27,8 @@ class Needs:
         roots = list(self._roots())
         for movement in roots:
             who = f"Movement {movement.number} of {movement.flow}"
-            self.must(key not in movement.file_lists.values(), f"{key} was deleted, and {who} names it")
+            lists = {part for name in movement.file_lists.values() for part in self.stored.parts.get(name, [name])}
+            self.must(key not in lists, f"{key} was deleted, and {who} needs it")
             self.must(key not in movement.states.values(), f"{key} was deleted, and {who} names it")
         files = {
             entry.key: entry.id for root in roots for name in root.file_lists.values() for entry in self._list(name)

@@ -31,6 +31,7 @@ _CONTENTS = {blake3(text.encode()).hexdigest(): text for text in FILE_TEXTS}
 class Stored:
     """All immutable objects that were ever stored, and the contents of Binary Files that are stored now.
 
+    `lists` gives all entries of each File List, `own` those of its own lines, `parts` the objects it consists of.
     `orders` gives for each Event File how every File List that names it orders its stream: by file the step it is of.
     """
 
@@ -39,6 +40,8 @@ class Stored:
     must: Must
     files: dict[EventFileId, tuple[str, list[Record]]] = field(default_factory=dict)
     lists: dict[str, Sequence[FileEntry]] = field(default_factory=dict)
+    own: dict[str, Sequence[FileEntry]] = field(default_factory=dict)
+    parts: dict[str, Sequence[str]] = field(default_factory=dict)
     listed: set[EventFileId] = field(default_factory=set)
     orders: defaultdict[EventFileId, list[Mapping[EventFileId, int]]] = field(default_factory=lambda: defaultdict(list))
     holders: defaultdict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
@@ -64,7 +67,7 @@ class Stored:
 
     def check_whole(self, key: ObjectKey, namer: str) -> None:
         """A File List or a state is named from here on: it must be there, and all that a list names."""
-        keys = [key, *(entry.key for entry in self.lists.get(key, ()))]
+        keys = [*self.parts.get(key, [key]), *(entry.key for entry in self.lists.get(key, ()))]
         gone = [one for one in keys if one not in self.bucket.content]
         self.must(not gone, f"{namer} names {key}, and {', '.join(gone)} is not stored")
 
@@ -105,7 +108,12 @@ class Stored:
             )
 
     def _file_list(self, key: ObjectKey, data: bytes) -> None:
-        self.lists[key] = entries = decode_file_list(data, key)
+        document = decode_file_list(data, key)
+        self.parts[key] = [*(part.key for part in document.parts), key]
+        self.own[key] = document.entries
+        missing = [part for part in self.parts[key] if part not in self.own]
+        self.must(not missing, f"{key} was stored before {', '.join(missing)}, of which it consists")
+        self.lists[key] = entries = [entry for part in self.parts[key] for entry in self.own.get(part, ())]
         self.listed |= {entry.id for entry in entries}
         for entry in entries:
             checksum, _ = self.files.get(entry.id, ("", []))

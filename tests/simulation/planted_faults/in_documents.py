@@ -13,6 +13,7 @@ from pipeline.domain import object_keys
 from pipeline.domain.errors import ConflictError
 from pipeline.domain.ids import FlowName, ObjectKey
 from pipeline.domain.movement import Movement, Status
+from pipeline.engine.movements.file_lists import FileLists
 from pipeline.ports.object_store import ObjectInfo, OpenBody, PutCondition, StoredObject, Version
 from tests.fakes.passing import PassingStore
 from tests.simulation.planted_faults.worlds import (
@@ -139,9 +140,9 @@ class _Backwards(PassingStore):
         stored = await self.inner.get(key, max_bytes=max_bytes)
         if "/groups/" not in key:
             return stored
-        entries = decode_file_list(stored.data, key)
+        found = decode_file_list(stored.data, key)
         flow = FlowName(key.split("/")[1])
-        return replace(stored, data=encode_file_list(flow, entries[0].label, entries[::-1]))
+        return replace(stored, data=encode_file_list(flow, found.label, found.entries[::-1], found.parts[::-1]))
 
 
 @in_ports(range(50))
@@ -161,7 +162,7 @@ class _AllFailed(PassingStore):
         flow, number = FlowName(found[1]), int(found[2])
         key = object_keys.movement_key(flow, number)
         movement = decode_movement((await self.inner.get(key)).data, key)
-        lists = [decode_file_list((await self.inner.get(key)).data, key) for key in movement.file_lists.values()]
+        lists = [await FileLists(self.inner).read(key) for key in movement.file_lists.values()]
         keys = {object_keys.failure_key(flow, number, entry.id): entry.id for entries in lists for entry in entries}
         self.failures = {key: encode_failures([Failure(keys[key], None, None, None, "not tried")]) for key in keys}
         return [ObjectInfo(key, len(data)) for key, data in sorted(self.failures.items()) if after is None]

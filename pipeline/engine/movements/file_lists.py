@@ -1,0 +1,99 @@
+"""The File Lists of a store: each is created once, and names by reference what an earlier one names already.
+
+The parts of a list at least halve in size from one to the next. So a list of n Event Files has at most log2(n) parts,
+and an Event File is written anew at most log2(n) times, however many Movements a Flow has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import anyio
+
+from pipeline.codec.documents.file_list import FileListDocument, ListPart, decode_file_list, encode_file_list
+from pipeline.domain.errors import TAKEN_AWAY, AbsentError, ConflictError, DamagedError
+from pipeline.domain.event_file import FileEntry
+from pipeline.domain.exception_groups import unwrap_exception_group
+from pipeline.domain.ids import FlowName, Label, ObjectKey
+from pipeline.ports.object_store import ObjectStore, PutCondition
+
+MAX_CACHED_ENTRIES = 20_000
+"""Entries of File Lists that are kept in memory: some 10 MB."""
+
+
+class FileLists:
+    """Reads and stores File Lists. They never change, so the latest are cached."""
+
+    def __init__(self, store: ObjectStore) -> None:
+        self._store = store
+        self._documents: dict[ObjectKey, FileListDocument] = {}
+
+    async def read(self, key: ObjectKey) -> Sequence[FileEntry]:
+        """Return all entries of a list, in the order in which they apply."""
+        return [entry for _, entries in await self._read_parts(key) for entry in entries]
+
+    async def keys(self, key: ObjectKey) -> Sequence[ObjectKey]:
+        """Return the keys of the objects that a list consists of, its own last."""
+        return [*(part.key for part in (await self._document(key)).parts), key]
+
+    async def store(
+        self, key: ObjectKey, flow: FlowName, label: Label, entries: Sequence[FileEntry], before: ObjectKey | None
+    ) -> None:
+        """Store a list, unless it is stored already. `before`: the list of the group so far, which must stay."""
+        parts = split(entries, [] if before is None else await self._read_parts(before))
+        data = encode_file_list(flow, label, entries[sum(part.files for part in parts) :], parts)
+        try:
+            await self._store.put(key, data, PutCondition.ABSENT)
+        except ConflictError:
+            if (await self._store.get(key)).data != data:
+                raise
+
+    async def _read_parts(self, key: ObjectKey) -> Sequence[tuple[ObjectKey, Sequence[FileEntry]]]:
+        """Return the parts of a list with their entries, its own last."""
+        document = await self._document(key)
+        found: dict[ObjectKey, Sequence[FileEntry]] = {}
+
+        async def read(part: ListPart) -> None:
+            entries = (await self._document(part.key)).entries
+            if len(entries) != part.files:
+                raise DamagedError(
+                    f"File List {key} takes {part.files} files from {part.key}, which names {len(entries)}"
+                )
+            found[part.key] = entries
+
+        with unwrap_exception_group():
+            async with anyio.create_task_group() as group:
+                for part in document.parts:
+                    group.start_soon(read, part)
+        return [*((part.key, found[part.key]) for part in document.parts), (key, document.entries)]
+
+    async def _document(self, key: ObjectKey) -> FileListDocument:
+        if key not in self._documents:
+            try:
+                document = decode_file_list((await self._store.get(key)).data, key)
+            except AbsentError as error:
+                raise AbsentError(f"The File List {key} is missing from the store. {TAKEN_AWAY}") from error
+            if (
+                sum(len(known.entries) for known in self._documents.values()) + len(document.entries)
+                > MAX_CACHED_ENTRIES
+            ):
+                self._documents.clear()
+            self._documents[key] = document
+        return self._documents[key]
+
+
+def split(entries: Sequence[FileEntry], before: Sequence[tuple[ObjectKey, Sequence[FileEntry]]]) -> Sequence[ListPart]:
+    """Return the parts of `before` that a list with these entries begins with, as long as each is twice what follows."""
+    parts: list[ListPart] = []
+    taken = 0
+    for key, known in before:
+        if not known:
+            continue
+        if list(entries[taken : taken + len(known)]) != list(known):
+            break
+        parts.append(ListPart(key, len(known)))
+        taken += len(known)
+    rest = len(entries) - taken
+    while parts and parts[-1].files < 2 * rest:
+        rest += parts.pop().files
+    return parts
