@@ -67,3 +67,18 @@ def test_zeros_take_no_space_on_the_disk(tmp_path: Path) -> None:
     status = (tmp_path / "objects" / KEY).stat()
     assert anyio.run(store.get, KEY).data == content
     assert status.st_blocks * 512 < 100_000
+
+
+async def test_the_last_object_of_a_directory_takes_it_along(tmp_path: Path) -> None:
+    store = DirectoryObjectStore(tmp_path)
+    keys = [ObjectKey(key) for key in ("a/b/c/1", "a/b/2", "a/b/c/d/3")]
+    for key in keys:
+        await store.put(key, b"x", PutCondition.ABSENT)
+    for key in keys[:2]:
+        await store.delete(key)
+    assert [path.name for path in (tmp_path / "objects/a/b").iterdir()] == ["c"]
+    await store.delete(keys[2])
+    await store.delete(keys[2])
+    assert list((tmp_path / "objects").iterdir()) == []
+    await store.put(keys[0], b"y", PutCondition.ABSENT)
+    assert (await store.get(keys[0])).data == b"y"

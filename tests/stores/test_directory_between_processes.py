@@ -41,6 +41,20 @@ def create(root: str, name: str) -> None:
     anyio.run(main)
 
 
+def come_and_go(root: str, name: str) -> None:
+    wait_for_start()
+
+    async def main() -> None:
+        store = DirectoryObjectStore(Path(root))
+        for number in range(100):
+            key = ObjectKey(f"a/b/c/{name}.{number}")
+            await store.put(key, b"x", PutCondition.ABSENT if number % 2 else PutCondition.NONE)
+            if number != 99:
+                await store.delete(key)
+
+    anyio.run(main)
+
+
 def count_up(root: str, times: str) -> None:
     wait_for_start()
 
@@ -106,6 +120,11 @@ def test_one_of_several_creating_processes_wins(tmp_path: Path) -> None:
     assert sum(len(output.split()) for output in outputs) == len(won) == 20
     for number, name in won.items():
         assert (tmp_path / f"objects/race/{number}~").read_text() == str(name)
+
+
+def test_an_object_is_stored_though_others_remove_its_empty_directory(tmp_path: Path) -> None:
+    race([start(come_and_go, tmp_path, number) for number in range(PROCESSES)])
+    assert {path.name for path in (tmp_path / "objects/a/b/c").iterdir()} == {f"{n}.99" for n in range(PROCESSES)}
 
 
 async def test_no_update_of_a_process_is_lost(tmp_path: Path) -> None:

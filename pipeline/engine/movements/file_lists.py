@@ -1,7 +1,7 @@
 """The File Lists of a store: each is created once, and names by reference what an earlier one names already.
 
 The parts of a list at least halve in size from one to the next. So a list of n Event Files has at most log2(n) parts,
-and an Event File is written anew at most log2(n) times, however many Movements a Flow has.
+and an Event File is written again at most log2(n) times, however many Movements a Flow has.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""Creates directories whose names survive a power failure."""
+"""Creates directories whose names survive a power failure, and removes empty ones."""
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -43,3 +44,19 @@ class DurableDirectories:
             sync_directory(path.parent)
             self._durable.add(path)
             path = path.parent
+
+    def forget(self, directory: Path) -> None:
+        """Let `make` create `directory` and those above it again: another process has removed some of them."""
+        self._durable -= {directory, *directory.parents} - {self._root, *self._root.parents}
+
+    def remove_empty(self, directory: Path, top: Path) -> None:
+        """Remove `directory` and those above it, up to `top`, which stays, as far as they are empty."""
+        while directory != top:
+            try:
+                directory.rmdir()
+            except OSError as error:
+                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT):
+                    raise
+                return
+            self._durable.discard(directory)
+            directory = directory.parent

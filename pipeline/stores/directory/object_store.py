@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterable, AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import anyio
@@ -31,6 +31,8 @@ from pipeline.stores.directory.temp_file import TempFile, remove_abandoned
 from pipeline.stores.directory.worker_files import FilePieces, in_worker_threads, open_at
 from pipeline.stores.keys import check_key
 
+DIRECTORY_ATTEMPTS = 20
+"""How often a directory is made again that other processes remove at the same time."""
 PIECE_BYTES = 1024 * 1024
 """Bytes of a large body read or written at once: enough to make the call of a worker thread cheap."""
 
@@ -93,16 +95,27 @@ class DirectoryObjectStore:
         """Give the written file its final name, if `condition` holds at that moment."""
         with translated("store an object in", self._root):
             version = temp.sync()
-            self._directories.make(target.parent)
-            if condition is PutCondition.ABSENT:
-                _link(key, target, temp)
-            else:
-                with locked(self._locks, key):
-                    if condition is not PutCondition.NONE and _version_at(target) != condition:
-                        raise ConflictError(f"the object {key} has changed since it was read")
-                    temp.path.replace(target)
-            sync_directory(target.parent)
+            for left in reversed(range(DIRECTORY_ATTEMPTS)):
+                try:
+                    self._directories.make(target.parent)
+                    self._name(key, target, temp, condition)
+                    break
+                except FileNotFoundError:  # a process that deleted an object has removed the empty directory
+                    if not left:
+                        raise
+                    self._directories.forget(target.parent)
+            with suppress(FileNotFoundError):  # the object has been deleted since
+                sync_directory(target.parent)
             return version
+
+    def _name(self, key: ObjectKey, target: Path, temp: TempFile, condition: PutCondition | Version) -> None:
+        if condition is PutCondition.ABSENT:
+            _link(key, target, temp)
+            return
+        with locked(self._locks, key):
+            if condition is not PutCondition.NONE and _version_at(target) != condition:
+                raise ConflictError(f"the object {key} has changed since it was read")
+            temp.path.replace(target)
 
     def _discard(self, temp: TempFile) -> None:
         with translated("remove a temporary file from", self._temp):
@@ -169,6 +182,7 @@ class DirectoryObjectStore:
                 self._make_ready()
                 with locked(self._locks, key):
                     path.unlink(missing_ok=True)
+                self._directories.remove_empty(path.parent, self._objects)
 
 
 async def _write_body(temp: TempFile, open_body: OpenBody) -> None:

@@ -142,7 +142,7 @@ class Model:
         if movement.status is not Status.SUCCESS and self._was_refused(movement):
             return
         what = f"Movement {movement.number} of {movement.flow} settled as {movement.status}"
-        self.must(movement.exported, f"{what} while it is exported anew")
+        self.must(movement.exported, f"{what} while it is exported again")
         seen = self.sights.get(frozenset(movement.file_lists.items()))
         self.must(seen is not None, f"{what}, and nobody has exported its File Lists together")
         if seen is None:
@@ -163,7 +163,7 @@ class Model:
 
     def _progress(self, key: ObjectKey, before: Progress, after: Progress) -> None:
         if before.started != after.started:
-            return  # it began on the Movement anew, and counts from there
+            return  # it began on the Movement again, and counts from there
         for label, group in before.groups.items():
             now = after.groups.get(label)
             counts = ("rows_read", "files_stored", "files_imported", "records_imported", "complete")

@@ -111,7 +111,7 @@ class Process:
 
     async def gate(self) -> None:
         """Pass only alive and awake."""
-        while not self.dead and trio.current_time() < self.frozen_until:  # noqa: ASYNC110  it may be stopped anew
+        while not self.dead and trio.current_time() < self.frozen_until:  # noqa: ASYNC110  it may be stopped again
             await trio.sleep_until(self.frozen_until)
         if self.dead:
             raise CrashError(self.name)
