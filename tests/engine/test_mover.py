@@ -195,7 +195,8 @@ _tables = st.dictionaries(st.sampled_from("ab"), st.dictionaries(st.integers(0, 
 async def test_the_destination_equals_the_source_after_every_movement(
     states: list[Tables], file_rows: int, range_rows: int
 ) -> None:
-    world = World({}, limits=Limits(event_file_rows=file_rows, range_rows=range_rows, sweep_seconds=1.0))
+    limits = Limits(event_file_rows=file_rows, range_rows=range_rows, sweep_seconds=1.0)
+    world = World({}, limits=limits, allow_deletes=("*",))
     before: Tables = {}
     for state in states:
         world.tables = state

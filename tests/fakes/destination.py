@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import ClassVar
 
 from anyio.lowlevel import checkpoint
 
@@ -20,7 +21,7 @@ from pipeline.ports.destination import (
     Violation,
 )
 from tests.fakes.calls import UNHINDERED, Calls, value
-from tests.fakes.place import Place, Record, records_of
+from tests.fakes.place import Place, Record, Writer, records_of
 
 
 @dataclass
@@ -50,6 +51,7 @@ class MemoryDestination(Place):
 class MemorySession:
     """An open MemoryDestination."""
 
+    writer: ClassVar[type[Writer]] = Writer
     at: MemoryDestination
     flow: FlowName
 
@@ -71,7 +73,7 @@ class MemorySession:
         async def half() -> None:
             await checkpoint()
             if not self.at.has_transactions and self.why_not(file, after) is None:
-                self.at.apply(self.flow, file.entry.id, records[: (len(records) + 1) // 2])
+                self.at.apply(self.flow, file.entry.id, records[: (len(records) + 1) // 2], self.writer(self.at))
 
         return await self.at.calls.call(f"destination.load {file.entry.id}", commit, half)
 
@@ -82,7 +84,9 @@ class MemorySession:
     def commit(self, file: FileToLoad, records: Sequence[Record], after: Sequence[EventFileId]) -> LoadOutcome:
         """Commit records, or give way."""
         reason = self.why_not(file, after)
-        return self.at.commit(self.flow, file, records) if reason is None else GaveWay(reason)
+        if reason is not None:
+            return GaveWay(reason)
+        return self.at.commit(self.flow, file, records, self.writer(self.at))
 
     async def retry_rejected(self) -> Sequence[Rejection]:
         async def work() -> Sequence[Rejection]:

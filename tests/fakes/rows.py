@@ -35,11 +35,15 @@ def nothing(text: str) -> str:
     return ""
 
 
-def schema_of(name: str, *, label: str | None = None, has_files: bool = False) -> StreamSchema:
-    """Return the schema of a table of numbered texts. Each table is a group of its own unless it has a `label`."""
+def schema_of(name: str, *, label: str | None = None, has_files: bool = False, extra: int = 0) -> StreamSchema:
+    """Return the schema of a table of numbered texts, with `extra` columns that are NULL in every row.
+
+    Each table is a group of its own unless it has a `label`.
+    """
     columns = [Column("number", "integer", nullable=False), Column("text", "text")]
     if has_files:
         columns.append(Column("file", "binary"))
+    columns += [Column(f"extra {number}", "text") for number in range(extra)]
     return StreamSchema(StreamName(name), Label(label or name), tuple(columns), ("number",))
 
 
@@ -63,6 +67,7 @@ class MemoryBlock:
     calls: Calls = UNHINDERED
     is_file: IsFile | None = None
     rejects: Rejects = nothing
+    extra: int = 0
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -77,7 +82,9 @@ class MemoryBlock:
         return (self.rows[-1][0],)
 
     def row_hashes(self) -> bytes:
-        return b"".join(hashlib.blake2b(repr(row).encode(), digest_size=8).digest() for row in self.rows)
+        return b"".join(
+            hashlib.blake2b(f"{row}{self.extra or ''}".encode(), digest_size=8).digest() for row in self.rows
+        )
 
     async def upserts(self, positions: Sequence[int], sink: UpsertSink) -> bytes:
         async def work() -> bytes:

@@ -3,27 +3,36 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from random import Random
 
 from pipeline.domain.event_file import FileEntry
 from pipeline.domain.ids import EventFileId
 from tests.fakes.destination import MemoryDestination
-from tests.fakes.place import Record
-from tests.fakes.rows import Tables
-from tests.simulation.model.stored import Must, Stored
-from tests.simulation.platform.plan import REJECTED_PREFIX
+from tests.fakes.place import Record, Writer
+from tests.fakes.rows import Tables, copied
+from tests.simulation.model.stored import NOT_STORED, Must, Stored
+from tests.simulation.platform.plan import REJECTED_PREFIXES
+
+Rows = set[tuple[str, int]]
+"""Rows by table and number."""
 
 
 @dataclass
 class Arrivals:
-    """Watches one place. `rows` are those of all files marked there, each applied in turn to those before."""
+    """Watches one place. `rows` are those of all files marked there, each applied in turn to those before.
+
+    `own` are the rows that the destination's app has of its own: one goes with the row to which it refers, and that row
+    goes by a record alone.
+    """
 
     place: MemoryDestination
     stored: Stored
     must: Must
     loads: Counter[EventFileId] = field(default_factory=Counter)
     rows: Tables = field(default_factory=lambda: defaultdict(dict))
+    own: dict[int, tuple[str, int]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Begin to watch."""
@@ -37,14 +46,45 @@ class Arrivals:
         for order in self.stored.orders[file]:
             early = [other for other, stage in order.items() if stage > order[file] and other in self.loads]
             self.must(not early, f"{file} was loaded after {', '.join(map(str, early))}")
-        self._check_rows(file, self.stored.files.get(file, ("", []))[1])
+        _, records, columns = self.stored.files.get(file, NOT_STORED)
+        self._check_rows(file, records)
+        self._check_app(file, records)
+        lacking = columns - self.place.columns[file.stream]
+        self.must(not lacking, f"{file} is marked, and its columns {sorted(lacking)} are not there")
+
+    def lives(self, own: Mapping[int, tuple[str, int]]) -> None:
+        """The destination's app has these rows of its own from here on."""
+        self.own = dict(own)
+        self.place.own.clear()
+        self.place.own.update(own)
+
+    def change_by_hand(self, wanted: Tables, random: Random) -> None:
+        """Let a person change rows of the tables that the source has."""
+        writer, names = Writer(self.place), sorted(wanted.keys() & self.place.tables.keys())
+        for name in random.choices(names, k=3) if names else ():
+            number = random.randrange(17)
+            if random.random() < 0.4:
+                writer.delete(name, number)
+            else:
+                writer.upsert(name, number, "changed by hand")
+        self.rows = defaultdict(dict, copied(self.place.tables))
+        self.lives(dict(self.place.own))
+
+    def _check_app(self, file: EventFileId, records: Sequence[Record]) -> None:
+        """Without transactions a file that is applied in part may have deleted rows that its mark accounts for later."""
+        gone = {(file.stream, number) for kind, number, _ in records if kind == "delete"}
+        self.own = {number: referred for number, referred in self.own.items() if referred not in gone}
+        lost = sorted(self.own.keys() - self.place.own.keys())
+        self.must(
+            not (lost and self.place.has_transactions), f"{file} is marked, and the app's own rows {lost} are gone"
+        )
 
     def _check_rows(self, file: EventFileId, records: Sequence[Record]) -> None:
         rows, held = self.rows[file.stream], self.place.tables.get(file.stream, {})
         for kind, number, text in records:
             if kind == "delete":
                 rows.pop(number, None)
-            elif not text.startswith(REJECTED_PREFIX):
+            elif not text.startswith(REJECTED_PREFIXES):
                 rows[number] = text
         numbers = rows.keys() | held.keys() if self.place.has_transactions else {number for _, number, _ in records}
         wrong = sorted(number for number in numbers if rows.get(number) != held.get(number))
@@ -71,7 +111,17 @@ class Arrivals:
             self.must(not wrong, what)
 
 
-def refused(tables: Tables) -> set[tuple[str, int]]:
+def rows_that_differ(one: Tables, other: Tables) -> Rows:
+    """Return the table and number of each row that only one has, or that differs."""
+    return {
+        (name, number)
+        for name in one.keys() | other.keys()
+        for number in one.get(name, {}).keys() | other.get(name, {}).keys()
+        if one.get(name, {}).get(number) != other.get(name, {}).get(number)
+    }
+
+
+def refused(tables: Tables) -> Rows:
     """Return the table and number of each row that the destination rejects."""
     rows = ((name, number, text) for name, table in tables.items() for number, text in table.items())
-    return {(name, number) for name, number, text in rows if text.startswith(REJECTED_PREFIX)}
+    return {(name, number) for name, number, text in rows if text.startswith(REJECTED_PREFIXES)}

@@ -24,6 +24,8 @@ Must = Callable[[object, str], None]
 """Notes its text as broken unless what it is given holds."""
 
 _IMMUTABLE = re.compile(r"flows/[^/]+/(events|binaries|snapshots|movements/\d+/groups)/")
+NOT_STORED: tuple[str, list[Record], frozenset[str]] = ("", [], frozenset())
+"""Checksum, records and columns of an Event File that is not stored."""
 _CONTENTS = {blake3(text.encode()).hexdigest(): text for text in FILE_TEXTS}
 
 
@@ -38,7 +40,7 @@ class Stored:
     bucket: Bucket
     movements: Mapping[tuple[FlowName, int], Movement]
     must: Must
-    files: dict[EventFileId, tuple[str, list[Record]]] = field(default_factory=dict)
+    files: dict[EventFileId, tuple[str, list[Record], frozenset[str]]] = field(default_factory=dict)
     lists: dict[str, Sequence[FileEntry]] = field(default_factory=dict)
     own: dict[str, Sequence[FileEntry]] = field(default_factory=dict)
     parts: dict[str, Sequence[str]] = field(default_factory=dict)
@@ -92,7 +94,7 @@ class Stored:
             self.must(header, f"{key} has no header")
             return
         records = [_record(line) for line in lines]
-        self.files[header.id] = blake3(data).hexdigest(), records
+        self.files[header.id] = blake3(data).hexdigest(), records, frozenset(header.schema.column_names)
         movement = self.movements.get((header.flow, header.id.movement))
         if movement is None or not movement.settled:  # no attempt adopts a file that comes later
             self._check_needs(key, header, records)
@@ -116,7 +118,7 @@ class Stored:
         self.lists[key] = entries = [entry for part in self.parts[key] for entry in self.own.get(part, ())]
         self.listed |= {entry.id for entry in entries}
         for entry in entries:
-            checksum, _ = self.files.get(entry.id, ("", []))
+            checksum, *_ = self.files.get(entry.id, NOT_STORED)
             self.must(checksum == entry.checksum, f"{key} was stored before {entry.key}, or names another content")
         for stream in dict.fromkeys(entry.id.stream for entry in entries):
             lane = [entry for entry in entries if entry.id.stream == stream]

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from tests.simulation.planted_faults import in_documents, in_queues, in_sessions, in_stores
+from tests.simulation.planted_faults import (
+    in_copies,
+    in_documents,
+    in_queues,
+    in_sessions,
+    in_stores,
+    in_writers,
+)
 from tests.simulation.run import simulate
 from tests.simulation.scenarios.planting import PLANTED
 
-__all__ = ["PLANTED", "find", "in_documents", "in_queues", "in_sessions", "in_stores"]
+__all__ = ["PLANTED", "find", "in_copies", "in_documents", "in_queues", "in_sessions", "in_stores", "in_writers"]
 
 
 def find(name: str) -> tuple[int, str] | None:

@@ -46,3 +46,15 @@ def guarded(plan: Plan) -> Plan:
 def often_pruned(plan: Plan) -> Plan:
     """Prune again and again, at any moment."""
     return replace(plan, latency_seconds=0.03, chores=((30, "prune"),) * 6)
+
+
+def with_triggers(plan: Plan) -> Plan:
+    """Have rows that the destination's trigger drops or alters."""
+    tables = {name: dict(rows) for name, rows in plan.tables.items()}
+    tables["a"] |= {0: "dropped 0", 1: "altered 0"}
+    return replace(plan, tables=tables, refusals=True)
+
+
+def with_releases(plan: Plan) -> Plan:
+    """Have tables get new columns."""
+    return replace(plan, has_releases=True)

@@ -9,7 +9,9 @@ from random import Random
 from pipeline.codec.documents.message import GroupCompleted, MovementExported, encode_message
 from pipeline.domain.ids import FlowName, Label, ObjectKey
 from pipeline.engine.movements.context import Limits
+from tests.fakes.place import Place
 from tests.fakes.rows import Tables
+from tests.fakes.source import MemorySource
 
 FLOW = FlowName("crm")
 MAX_CLOCK_OFFSET_SECONDS = 1800.0
@@ -24,15 +26,21 @@ POISON = (
     encode_message(MovementExported(FlowName("another"), 1)),
     encode_message(GroupCompleted(FlowName("another"), 1, Label("a"), ObjectKey("nowhere"))),
 )
-REJECTED_PREFIX = "bad"
+REJECTED_PREFIXES = ("bad", "dropped", "altered")
+"""The beginnings of texts that no destination holds: a check rejects the first, a trigger drops or alters the others."""
 FILE_PREFIX = "file:"
 FILE_TEXTS = tuple(f"{FILE_PREFIX}{number} content" for number in range(6))
 """The contents of all Binary Files there are."""
 
 
 def reject_bad(number: int, text: str) -> str | None:
-    """Reject the texts that begin with `REJECTED_PREFIX`."""
-    return "CHECK constraint failed" if text.startswith(REJECTED_PREFIX) else None
+    """Reject some texts, as a check of a table does."""
+    return "CHECK constraint failed" if text.startswith("bad") else None
+
+
+def trigger(text: str) -> str | None:
+    """Drop some texts and alter others, as a trigger of the destination's app does."""
+    return None if text.startswith("dropped") else text.upper() if text.startswith("altered") else text
 
 
 def is_file(text: str) -> bool:
@@ -51,7 +59,8 @@ class Plan:
 
     `poison` is what somebody else puts into the queues. `chores` says how many calls of ports after one another the
     operators do what they do beside moving, to which belong `further` destinations. `has_packs`: small Binary Files
-    are stored together from two on. `has_help`: a Mover has a helper once there is enough to import.
+    are stored together from two on. `has_releases`: tables get new columns. `has_help`: a Mover has a helper once there
+    is enough to import.
     """
 
     seed: int
@@ -70,6 +79,7 @@ class Plan:
     has_packs: bool = False
     latency_seconds: float = 0.0
     has_help: bool = False
+    has_releases: bool = False
 
     @property
     def freeze_seconds(self) -> Sequence[float]:
@@ -85,11 +95,24 @@ class Plan:
         """How long it takes until what has ended is started again."""
         return of_seed(self.seed, "restart", moment).choice((0.01, 0.3, 1.0, 10.0))
 
-    def edit(self, tables: Tables, moment: str) -> None:
-        """Change the tables as the app's users do at this moment."""
+    def edit(self, app: MemorySource, moment: str) -> None:
+        """Change the tables as the app's users do at this moment; now and then a new release adds a column."""
         random = of_seed(self.seed, "edit", moment)
         for _ in range(random.choice((0, 1, 1, 3, 6, 12))):
-            self._change(tables, random)
+            self._change(app.tables, random)
+        random = of_seed(self.seed, "release", moment)
+        if self.has_releases and random.random() < 0.3:
+            name = random.choice(sorted(self.labels))
+            app.extra[name] = app.extra.get(name, 0) + 1
+
+    def live(self, place: Place, moment: str) -> dict[int, tuple[str, int]]:
+        """Return the rows that the app at a destination has of its own after this moment: some come, some go."""
+        random = of_seed(self.seed, "live", place.location, moment)
+        own = {number: referred for number, referred in place.own.items() if random.random() < 0.9}
+        rows = sorted((name, number) for name, table in place.tables.items() for number in table)
+        for _ in range(random.choice((0, 1, 3)) if rows else 0):
+            own[random.randrange(100)] = random.choice(rows)
+        return own
 
     def _change(self, tables: Tables, random: Random) -> None:
         name = random.choice(sorted({*tables, *self.labels}))
@@ -119,7 +142,7 @@ class Plan:
 def text(random: Random, *, refusals: bool, files: float) -> str:
     """Return what a row may hold, a file by a chance of `files`: often the same, so that rows come back as they were."""
     if refusals and random.random() < 0.15:
-        return f"{REJECTED_PREFIX} {random.randrange(3)}"
+        return f"{random.choice(REJECTED_PREFIXES)} {random.randrange(3)}"
     if random.random() < files:
         return random.choice(FILE_TEXTS)
     return f"text {random.randrange(4)}"
@@ -178,4 +201,5 @@ def plan_of(seed: int) -> Plan:
         has_packs=has_packs,
         latency_seconds=random.choice((0.0, 0.0, 0.0, 0.0, 0.0, 0.03, 0.1)),
         has_help=random.random() < 0.4,
+        has_releases=of_seed(seed, "releases").random() < 0.3,
     )

@@ -9,6 +9,7 @@ from pipeline.engine.movers.mover import Mover
 from tests.simulation.platform.plan import FLOW
 from tests.simulation.scenarios.chores import Chores
 from tests.simulation.scenarios.helpers import SimulatedHelp
+from tests.simulation.scenarios.proof import Proof
 from tests.simulation.scenarios.world import World
 
 MOST_LAUNCHES = 30
@@ -35,6 +36,7 @@ async def movers(world: World) -> None:
     await chores.bring_all()
     await trio.sleep(3600)
     world.check_nothing_leaks(movement)
+    await Proof(world).run()
 
 
 async def _move_until_settled(world: World, chores: Chores, number: int) -> None:
@@ -43,7 +45,7 @@ async def _move_until_settled(world: World, chores: Chores, number: int) -> None
         if attempt:
             await trio.sleep(world.plan.pause_seconds(moment))
         if number or attempt:
-            world.plan.edit(world.app.tables, moment)
+            world.edit(moment)
         await chores.free()
         if await _launch(world, world.plan.allow_deletes(moment)) is not None or world.model.broken:
             return

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pipeline.ports.event_queue import EventQueue
 from pipeline.ports.object_store import ObjectStore
 from tests.fakes.destination import MemorySession
+from tests.fakes.place import Writer
+from tests.fakes.source import MemorySource
 from tests.simulation.platform.faults import Kind
 from tests.simulation.platform.plan import Plan
 from tests.simulation.platform.process import Process
@@ -26,11 +28,16 @@ class Ports:
 
 
 ReplacePorts = Callable[[Ports], Ports]
+ReplaceCopy = Callable[[MemorySource], MemorySource]
 ChangePlan = Callable[[Plan], Plan]
 
 
 def _as_they_are(ports: Ports) -> Ports:
     return ports
+
+
+def _as_it_is(copy: MemorySource) -> MemorySource:
+    return copy
 
 
 def any_world(plan: Plan) -> Plan:
@@ -42,7 +49,8 @@ def any_world(plan: Plan) -> Plan:
 class PlantedFault:
     """What is wrong, and the worlds in which it shows: one of `seeds` must fail.
 
-    `ports` replaces what a process works with; `session` is what its destinations open. `world` changes the plan of a
+    `ports` replaces what a process works with; `session` is what its destinations open; `copy` replaces what `verify`
+    reads as the destination. `world` changes the plan of a
     seed. `kinds`, if any, are the kinds of faults that are dealt, and dealt often, whatever the seed favours.
     """
 
@@ -50,6 +58,7 @@ class PlantedFault:
     seeds: range = range(0)
     ports: ReplacePorts = _as_they_are
     session: type[MemorySession] = MemorySession
+    copy: ReplaceCopy = _as_it_is
     world: ChangePlan = any_world
     kinds: frozenset[Kind] = frozenset()
 
@@ -78,5 +87,26 @@ def in_sessions(
     def planted(session: type[MemorySession]) -> type[MemorySession]:
         PLANTED.append(PlantedFault(session.__name__, seeds, session=session, world=world, kinds=kinds))
         return session
+
+    return planted
+
+
+def in_copies(seeds: range) -> Callable[[ReplaceCopy], ReplaceCopy]:
+    """Plant a fault by a function that replaces what `verify` reads as the destination."""
+
+    def planted(copy: ReplaceCopy) -> ReplaceCopy:
+        PLANTED.append(PlantedFault(copy.__name__, seeds, copy=copy))
+        return copy
+
+    return planted
+
+
+def in_writers(seeds: range, *, world: ChangePlan = any_world) -> Callable[[type[Writer]], type[Writer]]:
+    """Plant a fault by a class with which destinations write rows."""
+
+    def planted(writer: type[Writer]) -> type[Writer]:
+        session = type(f"{writer.__name__}Session", (MemorySession,), {"writer": writer})
+        PLANTED.append(PlantedFault(writer.__name__, seeds, session=session, world=world))
+        return writer
 
     return planted

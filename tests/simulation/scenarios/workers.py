@@ -18,6 +18,7 @@ from tests.simulation.platform.plan import FLOW
 from tests.simulation.platform.process import Process
 from tests.simulation.platform.queue import SimulatedQueue
 from tests.simulation.scenarios.chores import Chores
+from tests.simulation.scenarios.proof import Proof
 from tests.simulation.scenarios.world import World
 
 PATIENCE_SECONDS = 900.0
@@ -83,7 +84,7 @@ async def workers(world: World) -> None:
     fleet.keep("sweep", fleet.sweep)
     for number in range(world.plan.movements):
         if number:
-            world.plan.edit(world.app.tables, f"{number}")
+            world.edit(f"{number}")
         await _start_and_wait(world, chores, world.plan.allow_deletes(f"{number}"), editing=True)
         if world.model.broken:
             return
@@ -99,6 +100,7 @@ async def workers(world: World) -> None:
     await _drain(fleet)
     if movement is not None and not world.model.broken:
         world.check_nothing_leaks(movement)
+        await Proof(world).run()
 
 
 async def _wait_brought(world: World, chores: Chores) -> None:
@@ -146,7 +148,7 @@ async def _settled(world: World, number: int, *, editing: bool) -> Movement | No
         await trio.sleep(LOOK_SECONDS)
         look += 1
         if editing and look % 8 == 0:
-            world.plan.edit(world.app.tables, f"{number} at {look}")
+            world.edit(f"{number} at {look}")
     world.model.must(world.model.broken, f"Movement {number} has not settled within {PATIENCE_SECONDS:g} seconds")
     return None
 

@@ -29,7 +29,7 @@ from tests.fakes.rows import copied
 from tests.fakes.source import MemorySource
 from tests.simulation.model.model import Model
 from tests.simulation.platform.faults import Dealer
-from tests.simulation.platform.plan import FLOW, VISIBILITY_SECONDS, Plan, is_file, of_seed, reject_bad
+from tests.simulation.platform.plan import FLOW, VISIBILITY_SECONDS, Plan, is_file, of_seed, reject_bad, trigger
 from tests.simulation.platform.process import Disks, NoFaults, Process, current
 from tests.simulation.platform.queue import Ring, SimulatedQueue
 from tests.simulation.platform.scheduler import after_sleep, listener
@@ -89,10 +89,16 @@ class World:
     def add_place(self, flow: FlowName, *, has_transactions: bool = True) -> MemoryDestination:
         """Return the destination of a Flow, there from now on."""
         place = self.places[flow] = MemoryDestination(
-            rejects=reject_bad, has_transactions=has_transactions, location=f"simulated:{flow}"
+            rejects=reject_bad, trigger=trigger, has_transactions=has_transactions, location=f"simulated:{flow}"
         )
         self.model.watch(flow, place)
         return place
+
+    def edit(self, moment: str) -> None:
+        """Let the users of the app, and of the app at each destination, do something."""
+        self.plan.edit(self.app, moment)
+        for flow, place in self.places.items():
+            self.model.arrivals[flow].lives(self.plan.live(place, moment))
 
     def count_call(self) -> None:
         """Somebody calls a port."""
