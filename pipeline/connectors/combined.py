@@ -26,7 +26,7 @@ from pipeline.ports.destination import (
     Violation,
 )
 from pipeline.ports.ranged_source import Known, UnchangedRows, open_rows_along
-from pipeline.ports.source import OmissionReporter, RowBlock, Snapshot, Source
+from pipeline.ports.source import OmissionReporter, RowBlock, Snapshot, Source, UnreadRows
 
 
 class CombinedSource:
@@ -77,7 +77,7 @@ class CombinedSnapshot:
         return [item for part in reporters for item in await part.omissions()]
 
     @asynccontextmanager
-    async def open_rows(self, schema: StreamSchema) -> AsyncIterator[AsyncIterable[RowBlock]]:
+    async def open_rows(self, schema: StreamSchema) -> AsyncIterator[AsyncIterable[RowBlock | UnreadRows]]:
         """Open the rows of a stream in the part that has it."""
         async with (await self._owner(schema.stream)).open_rows(schema) as blocks:
             yield blocks
@@ -85,7 +85,7 @@ class CombinedSnapshot:
     @asynccontextmanager
     async def open_rows_along(
         self, schema: StreamSchema, known: Known
-    ) -> AsyncIterator[AsyncIterable[RowBlock | UnchangedRows]]:
+    ) -> AsyncIterator[AsyncIterable[RowBlock | UnchangedRows | UnreadRows]]:
         """Open the rows of a stream along the known ranges, if its part can do so."""
         async with open_rows_along(await self._owner(schema.stream), schema, known) as blocks:
             yield blocks

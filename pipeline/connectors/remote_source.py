@@ -14,7 +14,7 @@ import anyio
 
 from pipeline.domain.keys import Key
 from pipeline.domain.schema import StreamSchema
-from pipeline.ports.source import RowBlock, RowRejection, Snapshot, Source, StoreBinary, UpsertSink
+from pipeline.ports.source import RowBlock, RowRejection, Snapshot, Source, StoreBinary, UnreadRows, UpsertSink
 from pipeline.processes.channel import Subprocess, open_subprocess
 
 BLOCKS_KEPT = 3
@@ -38,7 +38,7 @@ class SnapshotReader:
     def __init__(self, snapshot: Snapshot, opened: AsyncExitStack) -> None:
         self._snapshot = snapshot
         self._opened = opened
-        self._rows: AsyncIterator[RowBlock]
+        self._rows: AsyncIterator[RowBlock | UnreadRows]
         self._blocks: dict[int, RowBlock] = {}
         self._next = 0
 
@@ -53,11 +53,11 @@ class SnapshotReader:
         self._next = 0
         self._blocks.clear()
 
-    async def next_block(self, with_hashes: bool) -> BlockSummary | None:
+    async def next_block(self, with_hashes: bool) -> BlockSummary | UnreadRows | None:
         """Read a block and drop the oldest one; return None after the last block."""
         block = await anext(self._rows, None)
-        if block is None:
-            return None
+        if block is None or isinstance(block, UnreadRows):
+            return block
         number, self._next = self._next, self._next + 1
         self._blocks[number] = block
         self._blocks.pop(number - BLOCKS_KEPT, None)
@@ -121,17 +121,20 @@ class RemoteSnapshot:
         return await self._subprocess.call(SnapshotReader.streams).value()
 
     @asynccontextmanager
-    async def open_rows(self, schema: StreamSchema) -> AsyncIterator[AsyncIterator[RemoteBlock]]:
+    async def open_rows(self, schema: StreamSchema) -> AsyncIterator[AsyncIterator[RemoteBlock | UnreadRows]]:
         """Open the rows of a stream. One block is read ahead."""
         async with self._reading, aclosing(self._blocks(schema)) as blocks:
             yield blocks
 
-    async def _blocks(self, schema: StreamSchema) -> AsyncGenerator[RemoteBlock, None]:
+    async def _blocks(self, schema: StreamSchema) -> AsyncGenerator[RemoteBlock | UnreadRows, None]:
         await self._subprocess.call(SnapshotReader.open_rows, schema).value()
         with_hashes = False
         ahead = self._subprocess.call(SnapshotReader.next_block, with_hashes)
         while (summary := await ahead.value()) is not None:
             ahead = self._subprocess.call(SnapshotReader.next_block, with_hashes)
+            if isinstance(summary, UnreadRows):
+                yield summary
+                continue
             block = RemoteBlock(self._subprocess, summary)
             yield block
             with_hashes = block.hashes_were_used

@@ -13,7 +13,7 @@ from typing import Protocol, runtime_checkable
 
 from pipeline.domain.keys import Key
 from pipeline.domain.schema import StreamSchema
-from pipeline.ports.source import RowBlock, Snapshot
+from pipeline.ports.source import RowBlock, Snapshot, UnreadRows
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class RangedSnapshot(Snapshot, Protocol):
 
     def open_rows_along(
         self, schema: StreamSchema, known: Known
-    ) -> AbstractAsyncContextManager[AsyncIterable[RowBlock | UnchangedRows]]:
+    ) -> AbstractAsyncContextManager[AsyncIterable[RowBlock | UnchangedRows | UnreadRows]]:
         """Open the same rows as `open_rows`, in blocks that end where the known ranges end.
 
         A block ends with the last row whose key is not after `known(0).until`, unless it would be too large or empty.
@@ -63,7 +63,7 @@ class RangedSnapshot(Snapshot, Protocol):
 
 def open_rows_along(
     snapshot: Snapshot, schema: StreamSchema, known: Known
-) -> AbstractAsyncContextManager[AsyncIterable[RowBlock | UnchangedRows]]:
+) -> AbstractAsyncContextManager[AsyncIterable[RowBlock | UnchangedRows | UnreadRows]]:
     """Open rows along the known ranges if the snapshot can do so, and from the first key on otherwise."""
     if isinstance(snapshot, RangedSnapshot):
         return snapshot.open_rows_along(schema, known)

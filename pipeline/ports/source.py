@@ -95,6 +95,22 @@ class RowBlock(HashedBlock, Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class UnreadRows:
+    """Rows with keys from `first` on and before `end` that cannot be read, and why: a directory that may not be listed.
+
+    There may be any number of them. What the destination has of them stays as it is.
+    """
+
+    first: Key
+    end: Key
+    reason: str
+
+    def __len__(self) -> int:
+        """Return how many rows are known, 0."""
+        return 0
+
+
 class Snapshot(Protocol):
     """One state of the source. All streams read from it belong together, as far as the technology can guarantee it.
 
@@ -105,8 +121,10 @@ class Snapshot(Protocol):
         """Return all streams, ordered by name."""
         ...
 
-    def open_rows(self, schema: StreamSchema) -> AbstractAsyncContextManager[AsyncIterable[RowBlock]]:
+    def open_rows(self, schema: StreamSchema) -> AbstractAsyncContextManager[AsyncIterable[RowBlock | UnreadRows]]:
         """Open the rows of one of `streams()`, from the first key on, in blocks of bounded memory (a few megabytes).
+
+        In the place of rows that cannot be read, while others can, come `UnreadRows`.
 
         UnreadableError, here or while it is read, when this stream cannot be read for a reason of its own (a missing
         privilege or function, a damaged table), while others can. An error that concerns the whole place (connection

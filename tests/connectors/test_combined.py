@@ -14,6 +14,7 @@ from pipeline.connectors.files.schema import DEFAULT_STREAM, files_schema
 from pipeline.domain.errors import ConfigurationError, DefectError
 from pipeline.domain.ids import EventFileId, Phase, StreamName
 from pipeline.ports.destination import FileToLoad, GaveWay, Loaded
+from pipeline.ports.source import UnreadRows
 from tests.connectors.files.moving import FLOW, MemoryBinaries, delete_line, described, file_id, to_load, upsert_line
 from tests.contracts.destination import DestinationContract, DestinationWorld
 from tests.contracts.source import SourceContract, SourceWorld
@@ -82,7 +83,11 @@ async def test_a_stream_is_read_from_the_part_that_has_it(tmp_path: Path) -> Non
         keys = {}
         for schema in await snapshot.streams():
             async with snapshot.open_rows(schema) as blocks:
-                keys[schema.stream] = [key for block in [block async for block in blocks] for key in list(block.keys())]
+                keys[schema.stream] = [
+                    key
+                    for block in [block async for block in blocks if not isinstance(block, UnreadRows)]
+                    for key in list(block.keys())
+                ]
         assert keys == {FIRST: [("y",)], SECOND: [("x",)]}
     async with source.open_snapshot() as snapshot, snapshot.open_rows(files_schema(FIRST)) as blocks:
         assert [len(block) async for block in blocks] == [1]

@@ -22,7 +22,7 @@ from pipeline.domain.keys import Key, order
 from pipeline.domain.schema import StreamSchema
 from pipeline.ports.object_store import OpenBody
 from pipeline.ports.ranged_source import KnownRange, RangedSnapshot, UnchangedRows
-from pipeline.ports.source import DIGEST_BYTES, ROW_HASH_BYTES, Snapshot, Source, UpsertSink
+from pipeline.ports.source import DIGEST_BYTES, ROW_HASH_BYTES, Snapshot, Source, UnreadRows, UpsertSink
 from tests.loops import OnBothLoops, on_both
 
 
@@ -75,6 +75,7 @@ async def read_stream(snapshot: Snapshot, schema: StreamSchema) -> StreamContent
     content = StreamContent()
     async with snapshot.open_rows(schema) as blocks:
         async for block in blocks:
+            assert not isinstance(block, UnreadRows)
             keys, hashes = block.keys(), block.row_hashes()
             assert len(block) == len(keys) >= 1
             assert len(hashes) == ROW_HASH_BYTES * len(block)
@@ -143,6 +144,7 @@ class SourceContract(OnBothLoops):
             schema = (await snapshot.streams())[0]
             async with snapshot.open_rows(schema) as blocks:
                 async for block in blocks:
+                    assert not isinstance(block, UnreadRows)
                     positions: Sequence[int] = range(0, len(block), 2)
                     lines = await block.upserts(positions, UpsertSink(store))
                     assert lines.splitlines() == [whole.lines[position] for position in positions]
@@ -159,6 +161,7 @@ class SourceContract(OnBothLoops):
             schema = (await snapshot.streams())[0]
             async with snapshot.open_rows(schema) as blocks:
                 async for block in blocks:
+                    assert not isinstance(block, UnreadRows)
                     world.spoil_one_row()
                     lines = (await block.upserts(range(len(block)), sink)).splitlines()
                     break
@@ -208,6 +211,7 @@ class SourceContract(OnBothLoops):
             hashes = b""
             async with snapshot.open_rows_along(schema, lambda ahead: None if ahead else known) as blocks:
                 async for block in blocks:
+                    assert not isinstance(block, UnreadRows)
                     assert not isinstance(block, UnchangedRows)
                     keys += block.keys()
                     hashes += block.row_hashes()
@@ -228,6 +232,7 @@ class SourceContract(OnBothLoops):
             schema = (await snapshot.streams())[0]
             async with snapshot.open_rows_along(schema, lambda ahead: None if ahead else known) as blocks:
                 async for block in blocks:
+                    assert not isinstance(block, UnreadRows)
                     found = block.last_key if isinstance(block, UnchangedRows) else block.last_key()
                     assert (len(block), found) == (len(keys), keys[-1])
                     assert digest == (block.digest if isinstance(block, UnchangedRows) else block.digest())

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass
 from random import Random
 
 import pytest
 
 from pipeline.domain.movement import Status
+from pipeline.domain.schema import StreamSchema
+from pipeline.engine.movers.mover import Mover
+from pipeline.ports.source import RowBlock, Snapshot, UnreadRows
+from tests.engine.mover_world import FLOW
 from tests.engine.wider_world import WiderWorld, may_crash, numbered
 from tests.fakes.calls import Faults
+from tests.fakes.rows import MemoryBlock
+from tests.fakes.source import MemorySource
 from tests.loops import on_trio
 
 
@@ -90,3 +99,63 @@ async def test_whatever_is_rejected_meanwhile_the_destination_has_all_in_the_end
         assert world.destination.tables["a"].keys() - bad == rows.keys() - bad
         assert all(world.destination.tables["a"][number] == rows[number] for number in rows.keys() - bad)
     assert movement.status is Status.SUCCESS
+
+
+@dataclass
+class PartlyUnread(MemorySource):
+    """A source that cannot read the rows with some numbers: `unread` holds the first of each part and the end."""
+
+    unread: Sequence[tuple[int, int]] = ()
+
+    @asynccontextmanager
+    async def open_snapshot(self) -> AsyncIterator[Snapshot]:
+        async with super().open_snapshot() as snapshot:
+            yield _PartlyUnreadSnapshot(snapshot, self)
+
+
+@dataclass
+class _PartlyUnreadSnapshot:
+    whole: Snapshot
+    source: PartlyUnread
+
+    async def streams(self) -> Sequence[StreamSchema]:
+        return await self.whole.streams()
+
+    @asynccontextmanager
+    async def open_rows(self, schema: StreamSchema) -> AsyncIterator[AsyncIterator[RowBlock | UnreadRows]]:
+        async def blocks() -> AsyncGenerator[RowBlock | UnreadRows, None]:
+            rows = sorted(self.source.tables[schema.stream].items())
+            start = 0
+            for first, end in [*self.source.unread, (1000, 1000)]:
+                before = [row for row in rows if start <= row[0] < first]
+                for at in range(0, len(before), 3):
+                    yield MemoryBlock(before[at : at + 3])
+                if first < end:
+                    yield UnreadRows((first,), (end,), "it may not be listed; grant the permission")
+                start = end
+
+        async with aclosing(blocks()) as opened:
+            yield opened
+
+
+@pytest.mark.parametrize("seed", range(25))
+@on_trio
+async def test_rows_that_cannot_be_read_stay_as_they_are_until_they_can(seed: int) -> None:
+    random = Random(seed)
+    world = WiderWorld({"a": {}})
+    for step in range(10):
+        rows = world.tables["a"]
+        rows |= {number: f"text {random.randrange(4)}" for number in random.sample(range(60), 12)}
+        for number in random.sample(sorted(rows), len(rows) // 6):
+            del rows[number]
+        bounds = sorted(random.sample(range(61), 4)) if step % 3 else []
+        unread = list(zip(bounds[::2], bounds[1::2], strict=True))
+        before = dict(world.destination.tables.get("a", {}))
+        source = PartlyUnread(world.tables, unread=unread)
+        movement = await Mover(world.context(), FLOW, source, world.destination, "worker").run()
+        hidden = {number for first, end in unread for number in range(first, end)}
+        expected = {n: text for n, text in rows.items() if n not in hidden}
+        expected |= {n: text for n, text in before.items() if n in hidden}
+        assert world.destination.tables["a"] == expected
+        assert movement.status is (Status.INCOMPLETE if unread else Status.SUCCESS)
+        assert movement.rejections.count == len(unread)

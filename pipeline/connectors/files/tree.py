@@ -17,7 +17,7 @@ from enum import StrEnum
 
 from pipeline.connectors.files.attributes import Items
 from pipeline.connectors.files.directories import directory, open_directory
-from pipeline.connectors.files.errors import GONE, translate
+from pipeline.connectors.files.errors import GONE, UnreadableEntryError, entry_errors
 from pipeline.connectors.files.names import shown
 from pipeline.domain.inventory import Fate, InventoryItem
 from pipeline.log_events import log
@@ -41,6 +41,15 @@ class Entry:
     kind: Kind
     status: os.stat_result
     target: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Unread:
+    """Paths from `first` on and before `end` that cannot be read, and why."""
+
+    first: bytes
+    end: bytes
+    reason: str
 
 
 class _Level:
@@ -102,12 +111,12 @@ class Omitted:
 
 def walk(
     root_fd: int, omitted: Omitted, *, excluded: frozenset[bytes] = frozenset(), one_file_system: bool = False
-) -> Generator[Entry, None, None]:
+) -> Generator[Entry | Unread, None, None]:
     """Yield every file, directory and symbolic link below the root, in the order of `keys.order` of their paths.
 
     `excluded` are paths to skip with everything below them; with `one_file_system` a mount point is empty. An entry that
     vanishes before its turn is left out.
-    `omitted` notes what is left out. RefusedError names an entry that may not be read.
+    `omitted` notes what is left out. In the place of paths that cannot be read come `Unread`.
     """
     levels = [_Level(root_fd, b"", excluded)]
     device = os.fstat(root_fd).st_dev
@@ -120,9 +129,19 @@ def walk(
             elif name.endswith(b"/"):
                 if level.is_directory(name):
                     level.close()
-                    levels.append(_Level(root_fd, level.prefix + name, excluded))
+                    below = level.prefix + name
+                    try:
+                        levels.append(_Level(root_fd, below, excluded))
+                    except UnreadableEntryError as error:
+                        yield Unread(
+                            below, below[:-1] + b"0", f"{error}; what lies below it is left as it was"
+                        )  # "0" follows "/"
             else:
-                entry = _examine(level, name)
+                try:
+                    entry = _examine(level, name)
+                except UnreadableEntryError as error:
+                    yield Unread(level.prefix + name, level.prefix + name + b"\0", str(error))
+                    continue
                 if not isinstance(entry, Entry) or entry.kind is not Kind.DIRECTORY:
                     level.skip_below(name)
                 elif one_file_system and entry.status.st_dev != device:
@@ -147,19 +166,20 @@ def _listed(root_fd: int, prefix: bytes, excluded: frozenset[bytes]) -> tuple[li
     path = prefix.rstrip(b"/")
     names: list[bytes] = []
     directories: set[bytes] = set()
-    try:
-        with directory(root_fd, path) as fd, os.scandir(fd) as entries:
-            for entry in entries:
-                name = os.fsencode(entry.name)
-                if prefix + name in excluded:
-                    continue
-                names.append(name)
-                if entry.is_dir(follow_symlinks=False):
-                    directories.add(name + b"/")
-    except OSError as error:
-        if error.errno in GONE:
-            return [], set()
-        raise translate(error, f"the directory {shown(path)!r}") from error
+    with entry_errors(f"the directory {shown(path)!r}"):
+        try:
+            with directory(root_fd, path) as fd, os.scandir(fd) as entries:
+                for entry in entries:
+                    name = os.fsencode(entry.name)
+                    if prefix + name in excluded:
+                        continue
+                    names.append(name)
+                    if entry.is_dir(follow_symlinks=False):
+                        directories.add(name + b"/")
+        except OSError as error:
+            if error.errno in GONE:
+                return [], set()
+            raise
     names.extend(directories)
     names.sort(reverse=True)
     return names, directories
@@ -180,5 +200,6 @@ def _examine(level: _Level, name: bytes) -> Entry | str | None:
     except OSError as error:
         if error.errno in GONE:
             return None
-        raise translate(error, f"the entry {shown(path)!r}") from error
+        with entry_errors(f"the entry {shown(path)!r}"):
+            raise
     return next((kind for test, kind in _SPECIAL if test(status.st_mode)), "device")

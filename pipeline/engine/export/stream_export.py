@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import AsyncIterable, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing
 from functools import partial
 
 import anyio
 
-from pipeline.domain.comparison.diff import GoneRows, RangeDiff, count_up_to
+from pipeline.domain.comparison.diff import HASH_BYTES, GoneRows, RangeDiff, count_up_to
 from pipeline.domain.errors import DefectError
 from pipeline.domain.exception_groups import unwrap_exception_group
 from pipeline.domain.ids import Phase
@@ -22,9 +23,9 @@ from pipeline.engine.export.state_builder import RangeRows
 from pipeline.engine.storage.snapshot_state import SnapshotState
 from pipeline.ports.ranged_source import Known, UnchangedRows
 from pipeline.ports.reporter import RowsRead
-from pipeline.ports.source import RowBlock, UpsertSink
+from pipeline.ports.source import RowBlock, RowRejection, UnreadRows, UpsertSink
 
-OpenedRows = AbstractAsyncContextManager[AsyncIterable[RowBlock | UnchangedRows]]
+OpenedRows = AbstractAsyncContextManager[AsyncIterable[RowBlock | UnchangedRows | UnreadRows]]
 OpenRows = Callable[[Known], OpenedRows]
 AllowsDeletes = Callable[[int, int], Awaitable[bool]]
 """Whether a number of deletes is allowed in a stream that had a number of rows."""
@@ -73,9 +74,11 @@ class StreamExport:
         while self._old.diff is not None:
             await self._end_range()
 
-    async def _export_block(self, block: RowBlock | UnchangedRows) -> None:
+    async def _export_block(self, block: RowBlock | UnchangedRows | UnreadRows) -> None:
         diff = self._old.diff
-        if isinstance(block, UnchangedRows):
+        if isinstance(block, UnreadRows):
+            await self._pass_unread(block)
+        elif isinstance(block, UnchangedRows):
             if diff is None or not diff.is_all(block.rows, block.digest):
                 raise DefectError(f"{self._label}: rows that the source reports as unchanged are not the old range")
             await self._pass_unchanged(diff, block.last_key)
@@ -96,6 +99,20 @@ class StreamExport:
         else:
             self._rows.add(diff.old.load_keys(), diff.old.hashes, diff.old.digest)
         self._report(RowsRead(self._label, diff.old.rows, 0))
+
+    async def _pass_unread(self, unread: UnreadRows) -> None:
+        """Pass over rows that cannot be read: those that are stored count as they are stored."""
+        self._reject(unread.first, RowRejection(unread.reason))
+        while (diff := self._old.diff) is not None:
+            keys = diff.old.load_keys()
+            start, end = (bisect_left(keys, order(bound), key=order) for bound in (unread.first, unread.end))
+            if start < end:
+                hashes = diff.old.hashes[start * HASH_BYTES : end * HASH_BYTES]
+                diff.take(keys[start:end], hashes)
+                self._rows.add(keys[start:end], hashes)
+            if order(diff.old.until) >= order(unread.end):
+                break
+            await self._end_range()
 
     async def _compare_rows(self, block: RowBlock) -> None:
         keys, hashes = self._checks.read(block)

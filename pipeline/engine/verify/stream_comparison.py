@@ -24,9 +24,9 @@ from pipeline.domain.ids import BinaryId
 from pipeline.domain.keys import Key, order
 from pipeline.ports.object_store import OpenBody
 from pipeline.ports.ranged_source import Known, KnownRange, UnchangedRows
-from pipeline.ports.source import HashedBlock, RowBlock, UpsertSink
+from pipeline.ports.source import HashedBlock, RowBlock, UnreadRows, UpsertSink
 
-Block = HashedBlock | UnchangedRows
+Block = HashedBlock | UnchangedRows | UnreadRows
 OpenedRows = AbstractAsyncContextManager[AsyncIterable[Block]]
 OpenRows = Callable[[Known], OpenedRows]
 PAIRS_AT_ONCE = 500
@@ -43,6 +43,11 @@ class SideRows:
         self._blocks: AsyncIterator[Block] | None = None if blocks is None else aiter(blocks)
         self.block: HashedBlock | None = None
         self.rows: Rows | None = None
+        self.unread: list[UnreadRows] = []
+
+    def lacks(self, key: Key) -> bool:
+        """Whether the row with this key may exist on this side, and cannot be read."""
+        return any(order(it.first) <= order(key) < order(it.end) for it in self.unread)
 
     async def fill(self) -> Rows | None:
         """Return a block that has rows left, read if necessary; None after the last."""
@@ -56,6 +61,9 @@ class SideRows:
 
     async def _read(self) -> HashedBlock | None:
         block = None if self._blocks is None else await anext(self._blocks, None)
+        if isinstance(block, UnreadRows):
+            self.unread.append(block)
+            return await self._read()
         if isinstance(block, UnchangedRows):
             raise DefectError("a source reports rows as unchanged whose digest it does not know")
         return block
@@ -134,6 +142,7 @@ class StreamComparison:
                     await self._take(_walk(one, other), starts, one, other)
         return replace(
             self._report,
+            incomparable=next((unread.reason for side in (one, other) for unread in side.unread), ""),
             source=replace(self._report.source, digest=self._digests[0].hexdigest()),
             destination=replace(self._report.destination, digest=self._digests[1].hexdigest()),
         )
@@ -190,7 +199,7 @@ class StreamComparison:
                 difference = self._difference(suspect, columns, one.rows, other.rows)
                 if difference is None:
                     same.append(suspect)
-                else:
+                elif not (one.lacks(difference.key) or other.lacks(difference.key)):
                     found.append(difference)
         return found, same
 

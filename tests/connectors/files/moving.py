@@ -23,7 +23,7 @@ from pipeline.domain.inventory import InventoryItem
 from pipeline.domain.keys import Key, order
 from pipeline.ports.destination import FileToLoad, Loaded, Rejection, Violation
 from pipeline.ports.object_store import OpenBody
-from pipeline.ports.source import ROW_HASH_BYTES, RowBlock, UpsertSink
+from pipeline.ports.source import ROW_HASH_BYTES, RowBlock, UnreadRows, UpsertSink
 
 FLOW = FlowName("tree")
 Row = dict[str, object]
@@ -138,6 +138,7 @@ class TreeFlow:
             (schema,) = await snapshot.streams()
             async with snapshot.open_rows(schema) as blocks:
                 async for block in blocks:
+                    assert not isinstance(block, UnreadRows)
                     hashes = hashes_of(block)
                     keys = block.keys()
                     changed = [p for p, key in enumerate(keys) if self._hashes.get(key) != hashes[p]]
@@ -171,6 +172,7 @@ async def rows_of(
         (schema,) = await snapshot.streams()
         async with snapshot.open_rows(schema) as blocks:
             async for block in blocks:
+                assert not isinstance(block, UnreadRows)
                 if between is not None:
                     between()
                 sink = UpsertSink(binaries.store)
@@ -189,6 +191,7 @@ async def keys_of(source: FilesSource) -> list[Key]:
         async with snapshot.open_rows(schema) as blocks:
             keys: list[Key] = []
             async for block in blocks:
+                assert not isinstance(block, UnreadRows)
                 keys += block.keys()
             return keys
 

@@ -15,6 +15,7 @@ import pytest
 from pipeline.connectors.files import FilesDestination, FilesSource
 from pipeline.domain.errors import RefusedError
 from pipeline.domain.inventory import Fate
+from pipeline.ports.source import UnreadRows
 from tests.connectors.files.conftest import NOBODY, mounted_at
 from tests.connectors.files.moving import (
     FLOW,
@@ -133,7 +134,9 @@ async def test_verify_compares_modes_but_for_set_id_bits(tmp_path: Path) -> None
         async with FilesSource(tmp_path, checksum=True).open_snapshot() as snapshot:
             (schema,) = await snapshot.streams()
             async with snapshot.open_rows(schema) as blocks:
-                hashes += [hash_ async for block in blocks for hash_ in hashes_of(block)]
+                hashes += [
+                    hash_ async for block in blocks if not isinstance(block, UnreadRows) for hash_ in hashes_of(block)
+                ]
     assert hashes[0] == hashes[1]
     assert len(set(hashes)) == 3
 
@@ -257,7 +260,7 @@ async def test_other_file_systems_are_moved_or_left_out_and_named(mounted: Path)
     async with FilesSource(source, one_file_system=True).open_snapshot() as snapshot:
         (schema,) = await snapshot.streams()
         async with snapshot.open_rows(schema) as blocks:
-            keys = [block.keys() async for block in blocks]
+            keys = [block.keys() async for block in blocks if not isinstance(block, UnreadRows)]
         (item,) = await snapshot.omissions()
     assert keys == [[("inner",), ("z",)]]
     assert (item.kind, item.name, item.is_gap) == ("mount point", "inner", False)

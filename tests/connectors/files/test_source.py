@@ -11,9 +11,10 @@ import pytest
 from structlog.testing import capture_logs
 
 from pipeline.connectors.files import FilesSource
-from pipeline.domain.errors import ConfigurationError, RefusedError
+from pipeline.domain.errors import ConfigurationError
 from pipeline.domain.inventory import Fate, InventoryItem
 from pipeline.domain.keys import Key
+from pipeline.ports.source import UnreadRows
 from tests.connectors.files.moving import MemoryBinaries, hashes_of, keys_of, rows_of
 
 
@@ -23,6 +24,7 @@ async def hashes(source: FilesSource) -> list[bytes]:
         async with snapshot.open_rows(schema) as blocks:
             found: list[bytes] = []
             async for block in blocks:
+                assert not isinstance(block, UnreadRows)
                 found += hashes_of(block)
             return found
 
@@ -107,14 +109,24 @@ async def test_a_missing_root_is_the_users_mistake(tmp_path: Path) -> None:
                 pass
 
 
-async def test_a_directory_that_may_not_be_read_is_named(unprivileged: Path) -> None:
-    (unprivileged / "d" / "closed").mkdir(parents=True)
-    (unprivileged / "d" / "closed").chmod(0)
-    try:
-        with pytest.raises(RefusedError, match=r"'d/closed'.*Permission denied"):
-            await keys_of(FilesSource(unprivileged))
-    finally:
-        (unprivileged / "d" / "closed").chmod(0o700)
+async def test_what_cannot_be_listed_or_examined_is_named_in_its_place(unprivileged: Path) -> None:
+    (unprivileged / "d" / "closed" / "x").mkdir(parents=True)
+    (unprivileged / "d" / "closed-too").touch()
+    below = [("d/closed/x", "d/closed/x\0"), ("d/closed/x/", "d/closed/x0")]
+    for mode, unread in ((0, [("d/closed/", "d/closed0")]), (0o444, below)):
+        (unprivileged / "d" / "closed").chmod(mode)
+        try:
+            async with FilesSource(unprivileged).open_snapshot() as snapshot:
+                (schema,) = await snapshot.streams()
+                async with snapshot.open_rows(schema) as blocks:
+                    found = [block async for block in blocks]
+        finally:
+            (unprivileged / "d" / "closed").chmod(0o700)
+        keys = [key for block in found if not isinstance(block, UnreadRows) for key in list(block.keys())]
+        assert keys == [("d",), ("d/closed",), ("d/closed-too",)]
+        missing = [block for block in found if isinstance(block, UnreadRows)]
+        assert [(block.first, block.end) for block in missing] == [((first,), (end,)) for first, end in unread]
+        assert all("Permission denied" in block.reason for block in missing)
 
 
 async def test_a_file_that_may_not_be_read_is_rejected_and_the_others_are_read(unprivileged: Path) -> None:

@@ -14,7 +14,7 @@ import stat
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import partial
-from itertools import islice
+from itertools import groupby, islice
 from pathlib import Path
 
 import orjson
@@ -30,13 +30,13 @@ from pipeline.connectors.files.names import METADATA_NAME, from_bytes, location_
 from pipeline.connectors.files.reading.contents import digest_content, store_content
 from pipeline.connectors.files.reading.mounts import ensure_mounted
 from pipeline.connectors.files.schema import DEFAULT_STREAM, HASHED_COLUMNS, files_schema
-from pipeline.connectors.files.tree import Entry, Kind, Omitted, walk
+from pipeline.connectors.files.tree import Entry, Kind, Omitted, Unread, walk
 from pipeline.domain.errors import ConfigurationError, DefectError
 from pipeline.domain.ids import StreamName
 from pipeline.domain.inventory import InventoryItem
 from pipeline.domain.keys import Key
 from pipeline.domain.schema import StreamSchema
-from pipeline.ports.source import UpsertSink
+from pipeline.ports.source import UnreadRows, UpsertSink
 
 BLOCK_ENTRIES = 500
 CONTENTS_AT_ONCE = 4
@@ -95,7 +95,7 @@ class FilesSnapshot:
         self,
         root_fd: int,
         schema: StreamSchema,
-        walking: Callable[[Omitted], Generator[Entry, None, None]],
+        walking: Callable[[Omitted], Generator[Entry | Unread, None, None]],
         left_out: Sequence[InventoryItem],
         *,
         checksum: bool,
@@ -115,7 +115,7 @@ class FilesSnapshot:
         return (self._schema,)
 
     @asynccontextmanager
-    async def open_rows(self, schema: StreamSchema) -> AsyncIterator[AsyncIterator[FilesBlock]]:
+    async def open_rows(self, schema: StreamSchema) -> AsyncIterator[AsyncIterator[FilesBlock | UnreadRows]]:
         if schema.stream != self._schema.stream:
             raise DefectError(f"the files source was asked for the stream {schema.stream!r}, which it does not have")
         self._omitted = Omitted()
@@ -127,12 +127,18 @@ class FilesSnapshot:
             await blocks.aclose()
             entries.close()
 
-    async def _blocks(self, entries: Generator[Entry, None, None]) -> AsyncGenerator[FilesBlock, None]:
-        while batch := await to_thread.run_sync(lambda: list(islice(entries, BLOCK_ENTRIES))):
-            checked: _Checked | None = None
-            if self._checksum:
-                checked = await self._check(batch)
-            yield FilesBlock(self._root_fd, batch, checked)
+    async def _blocks(
+        self, found: Generator[Entry | Unread, None, None]
+    ) -> AsyncGenerator[FilesBlock | UnreadRows, None]:
+        while batch := await to_thread.run_sync(lambda: list(islice(found, BLOCK_ENTRIES))):
+            for unread, several in groupby(batch, lambda one: isinstance(one, Unread)):
+                if unread:
+                    for one in several:
+                        if isinstance(one, Unread):
+                            yield UnreadRows((from_bytes(one.first),), (from_bytes(one.end),), one.reason)
+                else:
+                    entries = [one for one in several if isinstance(one, Entry)]
+                    yield FilesBlock(self._root_fd, entries, await self._check(entries) if self._checksum else None)
 
     async def _check(self, batch: Sequence[Entry]) -> _Checked:
         """Read the files and directories of a batch that can be read."""
