@@ -42,6 +42,7 @@ from pipeline.ports.destination import (
     Mark,
     MarksReader,
     Rejection,
+    Reopen,
     Violation,
 )
 from pipeline.ports.reporter import (
@@ -118,6 +119,7 @@ __all__ = [
     "RecordRejected",
     "RefusedError",
     "Rejection",
+    "Reopen",
     "Repair",
     "Reporter",
     "Role",

@@ -61,7 +61,15 @@ class GaveWay:
     reason: str
 
 
-LoadOutcome = Loaded | GaveWay
+@dataclass(frozen=True, slots=True)
+class Reopen:
+    """Nothing was loaded. The destination has changed its table so that it can hold the file, which is to be loaded again.
+
+    A destination MUST NOT answer so without end: each time, its table holds values that it did not hold before.
+    """
+
+
+LoadOutcome = Loaded | GaveWay | Reopen
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,8 @@ UNREADABLE = (ValueError, TypeError, InvalidOperation, RecursionError)
 
 _ONE_FORM = frozenset({"integer", "real", "text", "bytes", "boolean", "binary"})
 """Types whose values have one form in every technology."""
+_OF_ANY_VALUE = frozenset({"any", "integer", "real", "bytes"})
+"""Types of SQLite's columns whose values may be of another kind: where they are, the counterpart is JSON."""
 _NUMBERS = frozenset({"integer", "real", "decimal", "boolean"})
 
 
@@ -33,9 +35,9 @@ def readings_for(here: Column, there: Column, *, one_technology: bool) -> Readin
     if here.type == there.type and (one_technology or here.type in _ONE_FORM):
         return () if native is None or here.native_type == there.native_type else _same(exact, native)
     # A destination without a type for any value stores JSON: then the value is what the JSON text holds.
-    if (here.type, there.type) == ("any", "json"):
+    if here.type in _OF_ANY_VALUE and there.type == "json":
         return ((exact, _exact_in_json), *([(_document_of, _document)] if there.native_type == "jsonb" else []))
-    if (here.type, there.type) == ("json", "any"):
+    if here.type == "json" and there.type in _OF_ANY_VALUE:
         return ((_exact_in_json, exact), *_same(exact, _document))
     types = {here.type, there.type}
     numbers = _same(_any_number) if types & _NUMBERS else ((_number, _any_number), (_any_number, _number))

@@ -19,7 +19,7 @@ from pipeline.engine.movements.retries import retry
 from pipeline.engine.storage.binaries import BinaryFiles
 from pipeline.engine.storage.event_files import find_damage, open_event_file
 from pipeline.log_events import bound, log
-from pipeline.ports.destination import DestinationSession, FileToLoad, GaveWay, Loaded, LoadOutcome, Mark
+from pipeline.ports.destination import DestinationSession, FileToLoad, GaveWay, Loaded, LoadOutcome, Mark, Reopen
 from pipeline.ports.reporter import EventFileFailed, EventFileImported, RecordRejected
 
 LOAD_TRIES = 5
@@ -131,7 +131,12 @@ class LaneRunner:
         await self._note_loaded(entry, outcome, anyio.current_time() - begun)
         return True
 
-    async def _load(self, entry: FileEntry, step: Step) -> LoadOutcome:
+    async def _load(self, entry: FileEntry, step: Step) -> Loaded | GaveWay:
+        while isinstance(outcome := await self._load_once(entry, step), Reopen):
+            log.info("event_file_load_repeated")
+        return outcome
+
+    async def _load_once(self, entry: FileEntry, step: Step) -> LoadOutcome:
         async with open_event_file(self._context.store, entry) as opened, read_ahead(aiter(opened.blocks)) as blocks:
             file = FileToLoad(entry, opened.header, blocks, self._binaries.open, self._movement.number)
             return await self._session.load(file, after=step.after)

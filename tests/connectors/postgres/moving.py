@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from pipeline.connectors.postgres import PostgresSource
 from pipeline.domain.ids import FlowName
 from pipeline.domain.movement import Movement
 from pipeline.engine.movements.context import EngineContext, Limits
 from pipeline.engine.movements.flow_store import FlowStore
 from pipeline.engine.movers.mover import Mover
+from pipeline.engine.verify.verifier import Verifier, VerifyRequest
 from pipeline.ports.destination import Destination
 from pipeline.ports.source import Source
 from tests.engine.mover_world import RecordingReporter
@@ -39,3 +41,13 @@ class Movements:
         queue = MemoryEventQueue(visibility_seconds=30.0)
         parts = EngineContext(self.store, queue, self.clock, RecordingReporter(), flows, self.limits)
         return await Mover(parts, FLOW, self.source, self.destination, "worker").run()
+
+
+async def equal(movements: Movements) -> bool:
+    """Whether the destination, a database, equals the source."""
+    flows = movements.flows()
+    flow = await flows.read_flow(FLOW)
+    copy = PostgresSource(movements.destination.location)
+    verifier = Verifier(movements.store, flows, movements.clock, flow, source=movements.source, copy=copy)
+    verification = await verifier.run(VerifyRequest())
+    return verification.equal

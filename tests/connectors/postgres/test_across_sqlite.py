@@ -57,35 +57,21 @@ async def test_values_that_do_not_fit_are_rejected_with_the_reason(make: Callabl
     source, place = tmp_path / "app.db", make()
     databases.run(
         source,
-        "CREATE TABLE item (id INTEGER PRIMARY KEY, n INTEGER, t TEXT, x REAL, b BLOB, d DECIMAL, f BOOLEAN)",
-        "INSERT INTO item (id, n) VALUES (1, 5), (2, 'five'), (3, 2.5)",
-        "INSERT INTO item (id, t) VALUES (4, 'a' || char(0) || 'b'), (5, x'00'), (6, CAST(x'ff' AS TEXT)), (7, 'fine')",
-        "INSERT INTO item (id, x) VALUES (8, 'no number'), (9, 9e999)",
-        "INSERT INTO item (id, b) VALUES (10, 'text'), (11, 5), (12, x'05')",
-        "INSERT INTO item (id, d) VALUES (13, '1.5'), (14, 'many'), (15, 9e999)",
-        "INSERT INTO item (id, f) VALUES (16, 1), (17, 2)",
+        "CREATE TABLE item (id INTEGER PRIMARY KEY, t TEXT)",
+        "INSERT INTO item VALUES (4, 'a' || char(0) || 'b'), (5, x'00'), (6, CAST(x'ff' AS TEXT)), (7, 'fine')",
     )
     movements = Movements(SqliteSource(source), PostgresDestination(place.uri))
     movement = await movements.move()
     assert movement.status is Status.INCOMPLETE
-    assert [row[0] for row in place.rows("SELECT id FROM item ORDER BY id")] == [1, 7, 9, 12, 13, 15, 16]
+    assert place.rows("SELECT * FROM item") == [(7, "fine")]
     rejected = {key: (line, column, reason) for line, key, column, reason in place.rows(
         "SELECT line, key, column_name, reason FROM _pipeline.rejected"
     )}  # fmt: skip
-    assert rejected["[2]"] == (3, "n", 'invalid input syntax for type bigint: "five"')
-    assert rejected["[3]"][1:] == ("n", 'invalid input syntax for type bigint: "2.5"')
+    assert rejected["[4]"][0] == 2
     assert rejected["[4]"][2] == "text with the character U+0000, which PostgreSQL cannot hold in text"
     assert rejected["[5]"][1:] == ("t", "column t: bytes, in a column that does not hold bytes")
     assert rejected["[6]"][1:] == ("t", "column t: text that is not valid in its encoding")
-    assert rejected["[8]"][1] == "x"
-    assert rejected["[10]"][1] == rejected["[11]"][1] == "b"
-    assert (rejected["[14]"][1], rejected["[17]"][1]) == ("d", "f")
-    assert len(rejected) == 10
-    databases.run(
-        source,
-        "UPDATE item SET n = 2 WHERE id IN (2, 3)",
-        "DELETE FROM item WHERE id > 3 AND id NOT IN (7, 9, 12, 13, 15, 16)",
-    )
+    databases.run(source, "DELETE FROM item WHERE id < 7")
     movement = await movements.move()
     assert (movement.status, movement.problems) == (Status.SUCCESS, ())
     assert place.rows("SELECT count(*) FROM _pipeline.rejected") == [(0,)]

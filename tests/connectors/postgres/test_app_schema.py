@@ -7,11 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.connectors.postgres import PostgresDestination, PostgresSource
+from pipeline.connectors.postgres import PostgresDestination
 from pipeline.connectors.sqlite import SqliteSource
 from pipeline.domain.movement import Movement, Status
-from pipeline.engine.verify.verifier import Verifier, VerifyRequest
-from tests.connectors.postgres.moving import FLOW, Movements
+from tests.connectors.postgres.moving import Movements, equal
 from tests.connectors.postgres.places import Place, place_factory
 from tests.connectors.sqlite import databases
 from tests.servers.postgresql import PostgresqlServer
@@ -36,15 +35,6 @@ async def succeed(moving: Movements) -> Movement:
     movement = await moving.move()
     assert (movement.status, movement.problems) == (Status.SUCCESS, ())
     return movement
-
-
-async def equal(moving: Movements, place: Place) -> bool:
-    """Whether the destination equals the source."""
-    flow = await moving.flows().read_flow(FLOW)
-    verifier = Verifier(
-        moving.store, moving.flows(), moving.clock, flow, source=moving.source, copy=PostgresSource(place.uri)
-    )
-    return (await verifier.run(VerifyRequest())).equal
 
 
 async def test_names_that_differ_in_case_alone_are_the_same(make: Callable[[], Place], tmp_path: Path) -> None:
@@ -78,7 +68,7 @@ async def test_names_that_differ_in_case_alone_are_the_same(make: Callable[[], P
     await succeed(moving)
     assert place.rows("SELECT username FROM users ORDER BY id") == [("ann",), ("x",)]
     assert place.rows("SELECT * FROM orders") == [("b", 2)]
-    assert await equal(moving, place)
+    assert await equal(moving)
 
 
 async def test_of_several_names_the_exact_one_is_meant_and_none_is_guessed(
@@ -111,7 +101,7 @@ async def test_a_key_that_may_be_null_at_the_source_is_loaded_by_row_number(
     databases.run(source, "UPDATE setting SET key = 'z' WHERE key = 'a'", "DELETE FROM setting WHERE key = 'b'")
     await succeed(moving)
     assert place.rows("SELECT key, value FROM setting ORDER BY key") == [("c", "3"), ("z", "1")]
-    assert await equal(moving, place)
+    assert await equal(moving)
 
 
 async def test_the_advice_about_a_missing_key_works(make: Callable[[], Place], tmp_path: Path) -> None:

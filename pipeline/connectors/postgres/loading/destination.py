@@ -10,9 +10,10 @@ from typing import Any, TypeVar, TypeVarTuple
 import anyio
 from anyio.to_thread import run_sync
 
+from pipeline.connectors.postgres.ddl.across.local_names import LocalNames, renamed_columns
+from pipeline.connectors.postgres.ddl.across.widening import widened_columns
 from pipeline.connectors.postgres.ddl.create_table import name_of
-from pipeline.connectors.postgres.ddl.ensure_table import ensure_table, postgres_native
-from pipeline.connectors.postgres.ddl.local_names import LocalNames, renamed_columns
+from pipeline.connectors.postgres.ddl.ensure_table import postgres_native
 from pipeline.connectors.postgres.ddl.objects import SchemaObjects
 from pipeline.connectors.postgres.ddl.post_load import finish_streams
 from pipeline.connectors.postgres.ddl.target_table import table_oid
@@ -21,7 +22,9 @@ from pipeline.connectors.postgres.loading.file_load import FileLoad
 from pipeline.connectors.postgres.loading.import_ledger import ImportLedger, create_ledger, lock_definitions, read_marks
 from pipeline.connectors.postgres.loading.large_objects import LargeObjectLoad
 from pipeline.connectors.postgres.loading.side_effects import SideEffects
-from pipeline.connectors.postgres.loading.target import Target, target_of
+from pipeline.connectors.postgres.loading.tables.stream_tables import StreamTables
+from pipeline.connectors.postgres.loading.tables.value_kinds import MisfitError
+from pipeline.connectors.postgres.loading.target import Target
 from pipeline.connectors.postgres.schema.objects.catalog import PRE_DATA_KINDS, TECHNOLOGY
 from pipeline.connectors.postgres.session.connection import Connection, connect
 from pipeline.connectors.postgres.session.errors import translated
@@ -32,13 +35,12 @@ from pipeline.connectors.sql.object_ledger import ObjectLedger
 from pipeline.connectors.sql.retry import retry_blocked, retry_rejected_records, retry_stream
 from pipeline.connectors.sql.schema_objects import SchemaObject
 from pipeline.connectors.sql.schema_stream import object_technology, read_records
-from pipeline.domain.event_file import Header
 from pipeline.domain.exception_groups import unwrap_exception_group
 from pipeline.domain.ids import EventFileId, FlowName, StreamName
 from pipeline.domain.inventory import Fate, InventoryItem
 from pipeline.domain.planning.import_guard import reason_to_give_way
 from pipeline.domain.schema import StreamSchema
-from pipeline.ports.destination import FileToLoad, GaveWay, Loaded, LoadOutcome, Mark, Rejection, Violation
+from pipeline.ports.destination import FileToLoad, GaveWay, Loaded, LoadOutcome, Mark, Rejection, Reopen, Violation
 
 _T = TypeVar("_T")
 _Ts = TypeVarTuple("_Ts")
@@ -84,7 +86,7 @@ class PostgresDestinationSession:
         self._pool = pool
         self._flow = flow
         self._location = location
-        self._targets: dict[StreamName, tuple[StreamSchema, Target]] = {}
+        self._tables = StreamTables()
 
     async def marks(self) -> Mapping[EventFileId, Mark]:
         return await self._on_connection(lambda connection, ledger: ledger.marks())
@@ -123,13 +125,23 @@ class PostgresDestinationSession:
             return await self._on_connection(
                 lambda connection, ledger: self._load_objects(connection, ledger, file, after, technology, blocks)
             )
+        try:
+            return await self._load_rows(place, file, after)
+        except MisfitError as misfit:
+            kinds = misfit.kinds
+        await self._on_connection(
+            lambda connection, ledger: self._tables.widen(connection, ledger, file.header.schema, kinds)
+        )
+        return Reopen()
+
+    async def _load_rows(self, place: str, file: FileToLoad, after: Sequence[EventFileId]) -> LoadOutcome:
         async with self._pool.borrow() as connection:
             ledger = ImportLedger(connection, self._flow)
             if large_object_technology(file.header.schema) is not None:
                 return await self._load_large_objects(place, connection, ledger, file, after)
             try:
                 load = await self._run(place, self._begin, connection, ledger, file, after)
-                if isinstance(load, GaveWay):
+                if not isinstance(load, FileLoad):
                     return load
                 with unwrap_exception_group():
                     await self._load_blocks(place, file, load)
@@ -137,25 +149,28 @@ class PostgresDestinationSession:
                 with anyio.CancelScope(shield=True):
                     await self._run(place, connection.execute, "COMMIT")
             except BaseException:
-                self._targets.pop(file.entry.id.stream, None)
+                self._tables.forget(file.entry.id.stream)
                 raise
             return loaded
 
     def _begin(
         self, connection: Connection, ledger: ImportLedger, file: FileToLoad, after: Sequence[EventFileId]
-    ) -> FileLoad | GaveWay:
+    ) -> FileLoad | GaveWay | Reopen:
         """Begin the transaction and claim the file's mark, with the table created.
 
         A mark is never taken back, so those of the files before it are checked before the transaction.
         """
         if reason := _reason_not_to_begin(ledger, file, after):
             return GaveWay(reason)
-        target = self._target(connection, ledger, file.header)
+        stream = self._tables.ready(connection, ledger, file.header)
+        target = stream.target
         ledger.advance_movement(file.entry.id.stream, file.movement)
         connection.begin()
         connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
         if reason := _claim(ledger, file):
             return GaveWay(reason)
+        if not self._tables.is_current(connection, stream):
+            return Reopen()
         id_ = file.entry.id
         is_snapshot = file.entry.is_snapshot
         return FileLoad(
@@ -166,6 +181,7 @@ class PostgresDestinationSession:
             is_snapshot=is_snapshot,
             inserts_only=is_snapshot and target.row_key is not None and ledger.is_first_snapshot(id_),
             may_replace=self._may_replace(target),
+            kinds=stream.kinds,
         )
 
     async def _load_large_objects(
@@ -244,30 +260,17 @@ class PostgresDestinationSession:
                 if technology != TECHNOLOGY
                 for one in others
             ]
-            items += renamed_columns(ledger.schemas())
+            schemas = ledger.schemas()
+            items += renamed_columns(schemas)
+            created = ledger.created()
+            names = LocalNames(connection, {schema.stream for schema in schemas})
+            items += widened_columns(connection, names, [it for it in schemas if it.stream in created])
             own = wanted.get(TECHNOLOGY, [])
             if own or objects.created():
                 items += self._apply(connection, objects, own, rows_changed=rows_changed)
             return items
 
         return await self._on_connection(ensure)
-
-    def _target(self, connection: Connection, ledger: ImportLedger, header: Header) -> Target:
-        """Return the stream's table, created and committed if it is missing: its files may be loaded concurrently."""
-        schema = header.schema
-        known = self._targets.get(schema.stream)
-        if known is not None and known[0] == schema:
-            return known[1]
-        with connection.transaction():
-            lock_definitions(connection)
-            before = ledger.previous_schema(schema.stream, header.export_time)
-            names = LocalNames(connection, ledger.streams(), schema.stream)
-            local = names.localized(schema)
-            table, is_ours = ensure_table(connection, local, before and names.localized(before))
-            ledger.remember_schema(schema, as_of=header.export_time, is_ours=is_ours)
-        target = target_of(table, local, schema)
-        self._targets[schema.stream] = (schema, target)
-        return target
 
     def _side_effects(self, connection: Connection, target: Target) -> SideEffects:
         return SideEffects(connection, target.table.oid, as_replica=self._pool.as_replica)
@@ -299,8 +302,7 @@ class PostgresDestinationSession:
         def retry(schema: StreamSchema) -> None:
             with connection.transaction():
                 connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
-                local = LocalNames(connection, ledger.streams(), schema.stream).localized(schema)
-                target = target_of(ensure_table(connection, local)[0], local, schema)
+                target = self._tables.for_retry(connection, ledger, schema)
                 effects = self._side_effects(connection, target)
                 load = FileLoad(connection, ledger, target, effects, may_replace=self._may_replace(target))
                 retry_stream(ledger, load, schema.stream)

@@ -30,6 +30,7 @@ from pipeline.connectors.postgres.loading.csv_lines import Lines, Run
 from pipeline.connectors.postgres.loading.import_ledger import ImportLedger
 from pipeline.connectors.postgres.loading.rejections import RejectReason
 from pipeline.connectors.postgres.loading.side_effects import SideEffects
+from pipeline.connectors.postgres.loading.tables.value_kinds import ValueKinds
 from pipeline.connectors.postgres.loading.target import Target
 from pipeline.connectors.postgres.session.connection import Connection
 from pipeline.connectors.sql.rejected_record import RejectedRecord, key_text_of
@@ -43,7 +44,8 @@ class FileLoad:
 
     `effects` are suspended until `end`. `is_snapshot`: most keys are new, so a COPY into the table is tried first.
     `inserts_only`: no row can be in the table, which has no key that would show it. `may_replace`: deleting and
-    inserting a row has no other effects.
+    inserting a row has no other effects. `kinds`: a value that the table cannot hold ends the load with
+    MisfitError.
     """
 
     def __init__(
@@ -56,9 +58,11 @@ class FileLoad:
         is_snapshot: bool = False,
         inserts_only: bool = False,
         may_replace: bool = False,
+        kinds: ValueKinds | None = None,
     ) -> None:
         self._ledger = ledger
         self.target = target
+        self._kinds = kinds
         self._may_replace = may_replace and target.covers_table and target.row_key is None
         self._inserts_only = inserts_only and target.row_key is not None
         self._directly = is_snapshot and target.can_copy_directly and (target.row_key is None or self._inserts_only)
@@ -104,6 +108,7 @@ class FileLoad:
                 case BlockRun():
                     self._apply_alone(step)
                 case InvalidLines():
+                    self._check_kinds(step.origin.lines)
                     reasons = [(one.place, RejectReason(str(one.error), one.error.column)) for one in step.lines]
                     self._reject(reasons, step.origin)
                 case _:
@@ -165,11 +170,21 @@ class FileLoad:
                 return [run.without(orphans)]
             return _parts(run, reason)
 
-        for run, reason in apply_split(block_run.run, self._attempt_run, split):
+        def attempt(run: Run) -> RejectReason | None:
+            reason = self._attempt_run(run)
+            if reason is not None and not reason.blocked:
+                self._check_kinds([block_run.origin.lines[place] for place in run.places])
+            return reason
+
+        for run, reason in apply_split(block_run.run, attempt, split):
             if reason is None:
                 self._accept(run, block_run.origin)
             else:
                 self._reject([(run.places[0], reason)], block_run.origin)
+
+    def _check_kinds(self, lines: Sequence[bytes]) -> None:
+        if self._kinds is not None:
+            self._kinds.check(lines)
 
     def _rows_without_parent(self, run: Run, reason: RejectReason) -> Sequence[int]:
         """Return all rows of a run that break the same foreign key: thousands may, and none has to be tried alone."""

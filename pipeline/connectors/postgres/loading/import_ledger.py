@@ -33,6 +33,7 @@ CREATE TABLE IF NOT EXISTS _pipeline.streams (
     flow text NOT NULL, stream text NOT NULL, schema text NOT NULL, is_ours boolean NOT NULL, PRIMARY KEY (flow, stream)
 );
 ALTER TABLE _pipeline.streams ADD COLUMN IF NOT EXISTS as_of timestamptz NOT NULL DEFAULT '-infinity';
+ALTER TABLE _pipeline.streams ADD COLUMN IF NOT EXISTS is_created boolean NOT NULL DEFAULT false;
 CREATE TABLE IF NOT EXISTS _pipeline.objects (
     flow text NOT NULL, kind text NOT NULL, name text NOT NULL, technology text NOT NULL, rank integer NOT NULL,
     wanted text, created text, PRIMARY KEY (flow, kind, name)
@@ -43,7 +44,7 @@ CREATE TABLE IF NOT EXISTS _pipeline.latest (
 CREATE TABLE IF NOT EXISTS _pipeline.large_objects (flow text NOT NULL, id bigint NOT NULL, PRIMARY KEY (flow, id));
 """
 _IS_COMPLETE = """
-SELECT EXISTS (SELECT FROM pg_attribute WHERE attrelid = to_regclass('_pipeline.streams') AND attname = 'as_of')
+SELECT EXISTS (SELECT FROM pg_attribute WHERE attrelid = to_regclass('_pipeline.streams') AND attname = 'is_created')
    AND to_regclass('_pipeline.latest') IS NOT NULL AND to_regclass('_pipeline.objects') IS NOT NULL
    AND to_regclass('_pipeline.large_objects') IS NOT NULL
 """
@@ -147,17 +148,18 @@ class ImportLedger:
         ).fetchone()
         return None if row is None else decode_schema(row[0], f"the schema of {stream} in _pipeline.streams")
 
-    def remember_schema(self, schema: StreamSchema, *, as_of: datetime, is_ours: bool) -> None:
-        """Store the schema of a stream, and at the first time whether its table had no rows before.
+    def remember_schema(self, schema: StreamSchema, *, as_of: datetime, is_ours: bool, is_created: bool) -> None:
+        """Store the schema of a stream, and at the first time whether its table had no rows before, or was created.
 
         `as_of` is the time of the export: of files that are loaded concurrently, the later one wins.
         """
         text = encode_schema(schema).decode()
         self._connection.execute(
-            "INSERT INTO _pipeline.streams AS known (flow, stream, schema, is_ours, as_of) VALUES (%s, %s, %s, %s, %s) "
+            "INSERT INTO _pipeline.streams AS known (flow, stream, schema, is_ours, is_created, as_of) "
+            "VALUES (%s, %s, %s, %s, %s, %s) "
             "ON CONFLICT (flow, stream) DO UPDATE SET schema = excluded.schema, as_of = excluded.as_of "
             "WHERE known.schema <> excluded.schema AND known.as_of <= excluded.as_of",
-            (self._flow, schema.stream, text, is_ours, as_of),
+            (self._flow, schema.stream, text, is_ours, is_created, as_of),
         )
 
     def schemas(self) -> list[StreamSchema]:
@@ -175,6 +177,13 @@ class ImportLedger:
     def is_ours(self, stream: StreamName) -> bool:
         """Whether the stream's table had no rows before the Flow's first load."""
         return self._exists("_pipeline.streams WHERE flow = %s AND stream = %s AND is_ours", self._flow, stream)
+
+    def created(self) -> Set[StreamName]:
+        """Return the streams whose tables the Flow created."""
+        rows = self._connection.execute(
+            "SELECT stream FROM _pipeline.streams WHERE flow = %s AND is_created", (self._flow,)
+        )
+        return {StreamName(stream) for (stream,) in rows}
 
     def is_first_snapshot(self, file: EventFileId) -> bool:
         """Whether the stream's table has only records of this Movement, so that no key of a `full` file is there."""

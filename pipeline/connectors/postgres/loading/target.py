@@ -109,8 +109,10 @@ class Target:
         return self.table.columns[name].base == "money"
 
 
-def target_of(table: TargetTable, schema: StreamSchema, stream: StreamSchema) -> Target:
+def target_of(table: TargetTable, schema: StreamSchema, stream: StreamSchema, *, is_widened: bool) -> Target:
     """Return how the stream is loaded into the table. `schema` is that of `stream` with the names of the table.
+
+    `is_widened`: where a column is JSON and the stream's is a number or bytes, it was widened for values of several kinds.
 
     ConfigurationError without a unique index on the stream's key.
     """
@@ -120,7 +122,9 @@ def target_of(table: TargetTable, schema: StreamSchema, stream: StreamSchema) ->
     names = list(zip(stream.column_names, schema.column_names, strict=True))
     hidden = () if row_key is None else (row_key.row, row_key.dup)
     wanted = {c.name: c.type for c in schema.columns if c.name in columns and not columns[c.name].generated}
-    holds = dict.fromkeys(hidden, Holds.TEXT) | {name: _holds(type_, columns[name]) for name, type_ in wanted.items()}
+    holds = dict.fromkeys(hidden, Holds.TEXT) | {
+        name: _holds(type_, columns[name], is_widened) for name, type_ in wanted.items()
+    }
     always = {name for name in wanted if columns[name].identity == "a"}
     kept = frozenset(name for name in key if name in columns and columns[name].same_when_equal)
     return Target(
@@ -155,7 +159,7 @@ def _row_key(schema: StreamSchema) -> RowKey | None:
     return None if found is None else RowKey(found["row"], found["dup"], found["digest"])
 
 
-def _holds(wire: str, column: TargetColumn) -> Holds:
-    if wire == "any" and column.base in ("json", "jsonb"):
+def _holds(wire: str, column: TargetColumn, is_widened: bool) -> Holds:
+    if (wire == "any" or (is_widened and wire in ("integer", "real", "bytes"))) and column.base in ("json", "jsonb"):
         return Holds.ANY
     return Holds.BYTES if column.base == "bytea" else Holds.TEXT

@@ -44,6 +44,10 @@ class LocalNames:
         """Return the name of a stream's table."""
         return StreamName(_match(stream, self._columns, self._streams, f"Stream {stream}"))
 
+    def has_table(self, stream: StreamName) -> bool:
+        """Whether the table of a stream of another technology exists."""
+        return self.table(stream) in self._columns
+
     def columns(self, schema: StreamSchema) -> tuple[str, ...]:
         """Return the names of a stream's columns, in their order."""
         return self._matched(schema.stream, schema.column_names, schema.column_names)

@@ -1,0 +1,1 @@
+"""Tables of a PostgreSQL destination for streams of other technologies."""

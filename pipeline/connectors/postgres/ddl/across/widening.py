@@ -1,0 +1,150 @@
+"""Columns that the pipeline created for an SQLite table, widened for values of other kinds than the declared type says.
+
+No value is altered: integers become numbers, numbers become text, and what text cannot tell apart becomes JSON. In a
+column with a number's affinity SQLite has no text that looks like a number, so text loses nothing there. A text column
+that has text stays one: to make all of it JSON for a few bytes would help nobody.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Set
+
+import psycopg
+
+from pipeline.connectors.postgres.ddl.across.local_names import LocalNames
+from pipeline.connectors.postgres.ddl.create_table import run_single
+from pipeline.connectors.postgres.ddl.mapped_types import SCHEMA, column_type, literal_default
+from pipeline.connectors.postgres.ddl.target_table import TargetColumn, TargetTable, read_table
+from pipeline.connectors.postgres.session.connection import Connection
+from pipeline.connectors.sql.identifiers import qualified, quoted
+from pipeline.domain.ids import StreamName
+from pipeline.domain.inventory import Fate, InventoryItem
+from pipeline.domain.schema import Column, StreamSchema
+
+HELD: Mapping[str, frozenset[str]] = {
+    "bigint": frozenset({"integer"}),
+    "boolean": frozenset({"integer"}),
+    "double precision": frozenset({"integer", "real"}),
+    "numeric": frozenset({"integer", "real"}),
+    "text": frozenset({"integer", "real", "text"}),
+    "bytea": frozenset({"bytes"}),
+}
+"""The kinds of values that a column holds, by its type. A column of any other type is not widened."""
+_IMPOSSIBLE = (psycopg.DataError, psycopg.NotSupportedError, psycopg.ProgrammingError)
+_TYPES = """
+SELECT c.relname, a.attname, format_type(a.atttypid, a.atttypmod)
+FROM pg_class AS c JOIN pg_attribute AS a ON a.attrelid = c.oid
+WHERE c.relnamespace = to_regnamespace(%s) AND c.relkind = 'r' AND a.attnum > 0 AND NOT a.attisdropped
+"""
+
+
+def widen_columns(
+    connection: Connection, schema: StreamSchema, stream: StreamName, kinds: Mapping[str, frozenset[str]]
+) -> Set[str]:
+    """Widen columns, in the connection's transaction, to hold values of these kinds too; return those that cannot be.
+
+    `schema` is that of `stream` with the names of the table. A view of the user's may depend on a column's type.
+    """
+    connection.execute(f"LOCK TABLE {qualified(SCHEMA, schema.stream)}")  # so that types and rows are seen as they are
+    table = read_table(connection, SCHEMA, schema.stream, stream)
+    columns = {} if table is None else table.columns
+    cannot = set()
+    for column in schema.columns:
+        present = columns.get(column.name)
+        if table is None or present is None or column.name not in kinds or present.type not in HELD:
+            continue  # another process has widened it to JSON
+        before = _stored(connection, table, present)
+        type_ = _type_for(column, before | kinds[column.name], is_key=column.name in schema.primary_keys)
+        if type_ == present.type and kinds[column.name] <= HELD[type_]:
+            continue
+        value = _converted(present, type_) if before else f"NULL::{type_}"
+        is_key = column.name in schema.primary_keys
+        if type_ == present.type or not _change(connection, table, column, type_, value, is_key=is_key):
+            cannot.add(column.name)
+    return cannot
+
+
+def _stored(connection: Connection, table: TargetTable, column: TargetColumn) -> frozenset[str]:
+    """Return the kinds of values that a column has by its type, none if it has no values."""
+    row = connection.execute(
+        f"SELECT EXISTS (SELECT FROM {table.sql} WHERE {quoted(column.name)} IS NOT NULL)"
+    ).fetchone()
+    if row != (True,):
+        return frozenset()
+    own = {"double precision": "real", "text": "text"}.get(column.type)
+    return HELD[column.type] if own is None else frozenset({own})
+
+
+def _change(
+    connection: Connection, table: TargetTable, column: Column, type_: str, value: str, *, is_key: bool
+) -> bool:
+    """Change a column's type; return whether that is possible."""
+    alter = f"ALTER TABLE {table.sql} ALTER COLUMN {quoted(column.name)}"
+    collation = ' COLLATE "pg_catalog"."C"' if type_ == "text" and is_key else ""
+    default = literal_default(column.default, type_)
+    try:
+        with connection.transaction():
+            run_single(connection, f"{alter} DROP DEFAULT")
+            run_single(connection, f"{alter} TYPE {type_}{collation} USING {value}")
+            if default is not None:
+                run_single(connection, f"{alter} SET DEFAULT {default}")
+    except _IMPOSSIBLE:
+        return False
+    return True
+
+
+def _type_for(column: Column, kinds: Set[str], *, is_key: bool) -> str:
+    """Return the type for values of these kinds in a column of an SQLite table."""
+    has_affinity = column.type != "bytes" and column.native_type != ""
+    if kinds == {"bytes"}:
+        return "bytea"
+    if column.type == "text":
+        return "text"
+    if "bytes" in kinds or ("text" in kinds and kinds != {"text"} and not has_affinity):
+        return "jsonb" if is_key else "json"
+    if "text" in kinds:
+        return "text"
+    if "real" in kinds:
+        return "double precision" if column.type == "real" else "numeric"
+    return "bigint"
+
+
+def _converted(column: TargetColumn, type_: str) -> str:
+    """Return the SQL of a column's value as the new type."""
+    name = quoted(column.name)
+    value = f"{name}::integer" if column.type == "boolean" else name
+    if not type_.startswith("json"):
+        return f"{value}::{type_}"
+    if column.type == "bytea":
+        tagged = f"json_build_object('$bytes', translate(encode({name}, 'base64'), E'\\n', ''))"
+        return f"(CASE WHEN {name} IS NOT NULL THEN {tagged} END)::{type_}"
+    return f"to_json({value})::{type_}"
+
+
+def has_types(connection: Connection, table: TargetTable) -> bool:
+    """Whether the columns of a table still have these types, which they then keep until the end of the transaction."""
+    connection.execute(f"LOCK TABLE {table.sql} IN ROW EXCLUSIVE MODE")
+    rows = connection.execute(
+        "SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute "
+        "WHERE attrelid = %s AND attnum > 0 AND NOT attisdropped",
+        (table.oid,),
+    )
+    types: dict[str, str] = dict(rows.fetchall())
+    return all(types.get(name) == column.type for name, column in table.columns.items())
+
+
+def widened_columns(
+    connection: Connection, names: LocalNames, schemas: Iterable[StreamSchema]
+) -> Iterator[InventoryItem]:
+    """Give the columns of these streams that have another type here than SQLite's declared one becomes."""
+    schemas = [schema for schema in schemas if "sqlite" in schema.native]
+    if not schemas:
+        return
+    types = {(table, column): type_ for table, column, type_ in connection.execute(_TYPES, (SCHEMA,)).fetchall()}
+    for schema in schemas:
+        table = names.table(schema.stream)
+        for column, here in zip(schema.columns, names.columns(schema), strict=True):
+            type_ = types.get((table, here))
+            if type_ is not None and type_ != column_type(column, is_key=column.name in schema.primary_keys):
+                reason = f"it is {type_} here: its values are not what its declared type {column.native_type} says"
+                yield InventoryItem("column", f"{schema.stream}.{column.name}", Fate.OTHER_FORM, reason)

@@ -1,0 +1,93 @@
+"""The tables of a session's streams: created when they are first needed, and widened for values that they cannot hold."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from pipeline.connectors.postgres.ddl.across.local_names import LocalNames
+from pipeline.connectors.postgres.ddl.across.widening import has_types, widen_columns
+from pipeline.connectors.postgres.ddl.ensure_table import ensure_table
+from pipeline.connectors.postgres.loading.import_ledger import ImportLedger, lock_definitions
+from pipeline.connectors.postgres.loading.tables.value_kinds import ValueKinds
+from pipeline.connectors.postgres.loading.target import Target, target_of
+from pipeline.connectors.postgres.session.connection import Connection
+from pipeline.domain.event_file import Header
+from pipeline.domain.ids import StreamName
+from pipeline.domain.schema import StreamSchema
+
+
+@dataclass(frozen=True, slots=True)
+class StreamTable:
+    """How a stream is loaded. `kinds`: the values that its table cannot hold, if the table can be widened for them."""
+
+    schema: StreamSchema
+    target: Target
+    kinds: ValueKinds | None
+
+
+class StreamTables:
+    """The tables of one Flow. Those of an SQLite database can be widened if the Flow created them."""
+
+    def __init__(self) -> None:
+        self._known: dict[StreamName, StreamTable] = {}
+        self._fixed: defaultdict[StreamName, set[str]] = defaultdict(set)
+
+    def ready(self, connection: Connection, ledger: ImportLedger, header: Header) -> StreamTable:
+        """Return the stream's table, created and committed if it is missing: its files may be loaded concurrently."""
+        schema = header.schema
+        known = self._known.get(schema.stream)
+        if known is not None and known.schema == schema:
+            return known
+        with connection.transaction():
+            lock_definitions(connection)
+            before = ledger.previous_schema(schema.stream, header.export_time)
+            names = LocalNames(connection, ledger.streams(), schema.stream)
+            local = names.localized(schema)
+            is_created = not names.has_table(schema.stream)
+            table, is_ours = ensure_table(connection, local, before and names.localized(before))
+            ledger.remember_schema(schema, as_of=header.export_time, is_ours=is_ours, is_created=is_created)
+        widens = "sqlite" in schema.native and schema.stream in ledger.created()
+        target = target_of(table, local, schema, is_widened=widens)
+        fixed = self._fixed[schema.stream]
+        found = StreamTable(schema, target, ValueKinds(schema, target, fixed) if widens else None)
+        self._known[schema.stream] = found
+        return found
+
+    def is_current(self, connection: Connection, stream: StreamTable) -> bool:
+        """Whether nobody has widened the table meanwhile; nobody does until the end of the connection's transaction."""
+        if stream.kinds is None or has_types(connection, stream.target.table):
+            return True
+        self.forget(stream.schema.stream)
+        return False
+
+    def forget(self, stream: StreamName) -> None:
+        """Look at the table again when it is next needed."""
+        self._known.pop(stream, None)
+
+    def for_retry(self, connection: Connection, ledger: ImportLedger, schema: StreamSchema) -> Target:
+        """Return how rejected records of a stream are loaded, in the connection's transaction."""
+        local = LocalNames(connection, ledger.streams(), schema.stream).localized(schema)
+        is_widened = schema.stream in ledger.created()
+        return target_of(ensure_table(connection, local)[0], local, schema, is_widened=is_widened)
+
+    def widen(
+        self,
+        connection: Connection,
+        ledger: ImportLedger,
+        schema: StreamSchema,
+        found: Mapping[str, frozenset[str]],
+    ) -> None:
+        """Widen columns of a stream's table for the kinds of values that were found in records.
+
+        Values that a column cannot be widened for are rejected from then on.
+        """
+        self.forget(schema.stream)
+        with connection.transaction():
+            lock_definitions(connection)
+            local = LocalNames(connection, ledger.streams(), schema.stream).localized(schema)
+            there = dict(zip(local.column_names, schema.column_names, strict=True))
+            kinds = {name: found[there[name]] for name in there if there[name] in found}
+            cannot = widen_columns(connection, local, schema.stream, kinds)
+            self._fixed[schema.stream].update(there[name] for name in cannot)

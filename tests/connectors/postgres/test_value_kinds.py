@@ -1,0 +1,127 @@
+"""From SQLite the declared type of a column is a hint, and its values decide: no row is rejected for their kind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pipeline.connectors.postgres import PostgresDestination
+from pipeline.connectors.sqlite import SqliteSource
+from pipeline.domain.movement import Movement, Status
+from pipeline.engine.movements.context import Limits
+from tests.connectors.postgres.moving import Movements, equal
+from tests.connectors.postgres.places import Place, place_factory
+from tests.connectors.sqlite import databases
+from tests.servers.postgresql import PostgresqlServer
+
+
+@pytest.fixture
+def make(postgresql: PostgresqlServer) -> Callable[[], Place]:
+    return place_factory(postgresql)
+
+
+def types(place: Place, table: str) -> dict[object, object]:
+    """Return the types of a table's columns."""
+    found = "SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute WHERE attrelid = %s::regclass AND attnum > 0"
+    return dict(place.rows(found, [table]))  # type: ignore[arg-type]  # rows of two
+
+
+async def succeed(movements: Movements) -> Movement:
+    movement = await movements.move()
+    assert (movement.status, movement.problems) == (Status.SUCCESS, ())
+    return movement
+
+
+async def test_a_column_gets_the_type_that_its_values_need(make: Callable[[], Place], tmp_path: Path) -> None:
+    source, place = tmp_path / "app.db", make()
+    databases.run(
+        source,
+        "CREATE TABLE place (fid INTEGER PRIMARY KEY, geom POINT, size INTEGER DEFAULT 7, code INTEGER_OR_TEXT, rate REAL,"
+        " price DECIMAL, ok BOOLEAN DEFAULT 1, sure BOOLEAN, raw BLOB, k bytea, at DATETIME, words BLOB)",
+        "INSERT INTO place VALUES (1, x'4750', 5, 4326, 1.5, '1.25', 1, 't', x'00', x'00ff', '2024-01-02', 'a'),"
+        " (2, x'4751', 2.5, '1_Ceres', 'fast', 'free', 2, 'no', 'text', x'01', 1704153600, 'b'),"
+        " (3, NULL, 9007199254740993, 9223372036854775807, NULL, NULL, NULL, NULL, 5, NULL, NULL, NULL)",
+    )
+    movements = Movements(SqliteSource(source), PostgresDestination(place.uri))
+    movement = await succeed(movements)
+    found = types(place, "place")
+    assert found == {
+        "fid": "bigint", "geom": "bytea", "size": "numeric", "code": "text", "rate": "text", "price": "text", "ok": "bigint",
+        "sure": "boolean", "raw": "json", "k": "bytea", "at": "text", "words": "text",
+    }  # fmt: skip
+    assert place.rows("SELECT geom, size::text, code, rate, price, ok, raw::text, k FROM place ORDER BY fid") == [
+        (b"GP", "5", "4326", "1.5", "1.25", 1, '{"$bytes":"AA=="}', b"\x00\xff"),
+        (b"GQ", "2.5", "1_Ceres", "fast", "free", 2, '"text"', b"\x01"),
+        (None, "9007199254740993", "9223372036854775807", None, None, None, "5", None),
+    ]  # fmt: skip
+    assert {item.name: item.reason for item in movement.inventory.items}["place.geom"] == (
+        "it is bytea here: its values are not what its declared type POINT says"
+    )
+    place.run("INSERT INTO place (fid) VALUES (9)")
+    assert place.rows("SELECT size::text, ok FROM place WHERE fid = 9") == [("7", 1)]
+    place.run("DELETE FROM place WHERE fid = 9")
+    assert await equal(movements)
+
+
+async def test_a_later_value_widens_a_column_that_has_rows(make: Callable[[], Place], tmp_path: Path) -> None:
+    source, place = tmp_path / "app.db", make()
+    databases.run(
+        source,
+        "CREATE TABLE note (id INTEGER PRIMARY KEY, sfld INTEGER NOT NULL, flag BOOLEAN, b BLOB, t TEXT)",
+        "CREATE INDEX by_sfld ON note (sfld)",
+        "INSERT INTO note VALUES (1, 10, 1, x'0aff', 't'), (2, 20, 0, NULL, NULL)",
+    )
+    movements = Movements(SqliteSource(source), PostgresDestination(place.uri))
+    await succeed(movements)
+    assert list(types(place, "note").values()) == ["bigint", "bigint", "boolean", "bytea", "text"]
+    databases.run(source, "INSERT INTO note VALUES (3, 'äpfel', 'maybe', 'words', 'u')")
+    await succeed(movements)
+    assert list(types(place, "note").values()) == ["bigint", "text", "text", "json", "text"]
+    assert place.rows("SELECT sfld, flag, b::text FROM note ORDER BY id") == [
+        ("10", "1", '{"$bytes" : "Cv8="}'), ("20", "0", None), ("äpfel", "maybe", '"words"'),
+    ]  # fmt: skip
+    assert await equal(movements)
+    databases.run(source, "DELETE FROM note WHERE id = 3", "UPDATE note SET sfld = 11 WHERE id = 1")
+    await succeed(movements)
+    assert place.rows("SELECT sfld FROM note ORDER BY id") == [("11",), ("20",)]
+
+
+async def test_many_files_of_one_table_agree_on_its_columns(make: Callable[[], Place], tmp_path: Path) -> None:
+    source, place = tmp_path / "app.db", make()
+    databases.run(
+        source,
+        "CREATE TABLE t (code INTEGER_OR_TEXT NOT NULL PRIMARY KEY, n INTEGER, p POINT) WITHOUT ROWID",
+        "INSERT INTO t WITH RECURSIVE n(v) AS (SELECT 1 UNION ALL SELECT v + 1 FROM n WHERE v < 3000)"
+        " SELECT v, v, NULL FROM n",
+        "UPDATE t SET n = n + 0.5, p = x'00' WHERE code % 500 = 0",
+        "UPDATE t SET n = 'many', p = 'text' WHERE code % 700 = 0",
+        "INSERT INTO t VALUES ('x', 'y', NULL)",
+    )
+    movements = Movements(SqliteSource(source), PostgresDestination(place.uri), Limits(event_file_rows=250))
+    await succeed(movements)
+    assert list(types(place, "t").values()) == ["text", "text", "json"]
+    assert place.rows("SELECT count(*), count(DISTINCT code), count(p) FROM t") == [(3001, 3001, 10)]
+
+
+async def test_a_column_that_the_app_made_or_needs_is_not_changed(make: Callable[[], Place], tmp_path: Path) -> None:
+    source, place = tmp_path / "app.db", make()
+    databases.run(source, "CREATE TABLE t (id INTEGER PRIMARY KEY, n INTEGER)", "INSERT INTO t VALUES (1, 'x'), (2, 2)")
+    place.run("CREATE TABLE t (id int PRIMARY KEY, n bigint)")
+    movement = await Movements(SqliteSource(source), PostgresDestination(place.uri)).move()
+    assert movement.status is Status.INCOMPLETE
+    assert 'key [1] was rejected: invalid input syntax for type bigint: "x"' in movement.problems[0]
+    other = make()
+    databases.run(source, "UPDATE t SET n = 1")
+    movements = Movements(SqliteSource(source), PostgresDestination(other.uri))
+    await succeed(movements)
+    other.run("CREATE VIEW total AS SELECT sum(n) FROM t")
+    databases.run(source, "UPDATE t SET n = 'x' WHERE id = 1")
+    movement = await movements.move()
+    assert movement.status is Status.INCOMPLETE
+    assert 'invalid input syntax for type bigint: "x"' in movement.problems[0]
+    other.run("DROP VIEW total")
+    databases.run(source, "UPDATE t SET n = 'y' WHERE id = 1")
+    await succeed(movements)
+    assert other.rows("SELECT n FROM t ORDER BY id") == [("y",), ("1",)]
