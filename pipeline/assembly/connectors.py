@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from pipeline.assembly.place_checks import ensure_movable, exclusions
+from pipeline.assembly.plugin_connector import PYTHON, Role, is_plugin, plugins, with_store
 from pipeline.connectors.combined import CombinedDestination, CombinedSource
 from pipeline.connectors.locations import Location, default_flow_name, path_location, split_urls
 from pipeline.connectors.registry import (
@@ -19,23 +21,31 @@ from pipeline.connectors.registry import (
     make_destination,
     make_source,
     parse_location,
+    register_connector,
 )
 from pipeline.domain.errors import ConfigurationError
 from pipeline.domain.ids import FlowName
 from pipeline.domain.movement import Flow
+from pipeline.kit.places.reference import SCHEME, parse_reference
 from pipeline.ports.destination import Destination
+from pipeline.ports.object_store import ObjectStore
 from pipeline.ports.source import Source
 from pipeline.settings import Settings
 
 PathText = str | os.PathLike[str]
-"""A path, or the URL of a location."""
+"""A path, the URL of a location, or a plug-in such as `./tracker.py:exporter`."""
+
+End = TypeVar("End", Source, Destination)
+
+register_connector(PYTHON)
 
 
 @dataclass(frozen=True, slots=True)
 class Pair:
     """The two ends of a Flow.
 
-    `remake_destination` makes the destination in a subprocess; it is None for an object of the caller's own.
+    `remake_destination` makes the destination in a subprocess; it is None for an object of the caller's own and for a
+    plug-in, which one process opens once.
     `sources` and `destinations` are their parts.
     """
 
@@ -47,34 +57,64 @@ class Pair:
     destinations: Sequence[Location | Destination]
 
 
+@dataclass(frozen=True, slots=True)
+class PluginSettings:
+    """Settings of the plug-ins at the two ends, as texts by name."""
+
+    source: Mapping[str, str] = field(default_factory=dict)
+    destination: Mapping[str, str] = field(default_factory=dict)
+
+
 def read_pair(
     source: PathText | Source,
     destination: PathText | Destination,
     files: tuple[PathText, PathText] | None,
     flow: str | None,
     settings: Settings,
+    given: PluginSettings | None = None,
 ) -> Pair:
     """Return the two ends. ConfigurationError when the one cannot be moved to the other.
 
     The home directory is left out of a directory tree: the pipeline does not move its own store.
     """
-    here = parse_location(os.fspath(source)) if isinstance(source, str | os.PathLike) else source
+    given = given or PluginSettings()
+    here = _read_end(source, Role.SOURCE, given.source)
     like = here if isinstance(here, Location) else None
-    there = (
-        parse_location(os.fspath(destination), like=like) if isinstance(destination, str | os.PathLike) else destination
-    )
+    there = _read_end(destination, Role.DESTINATION, given.destination, like)
     sources: list[Location | Source] = [here]
     destinations: list[Location | Destination] = [there]
     if files is not None:
+        if is_plugin(here) or is_plugin(there):
+            raise ConfigurationError(
+                "--files cannot be given with a plug-in: its rows have Binary fields for contents."
+            )
         if like is not None and not find_connector(like.scheme).is_database:
             raise ConfigurationError("--files adds a directory tree to a database, but the source is a directory tree.")
         sources.append(path_location(FILES.schemes[0], Path(files[0])))
         destinations.append(path_location(FILES.schemes[0], Path(files[1])))
     ensure_movable(sources, destinations, settings.home.absolute())
+    if is_plugin(there):
+        plugins().check_contract(here, there)
     name = FlowName(flow) if flow else default_flow_name(_named(here), _named(there))
-    remake = partial(_destination, destinations) if isinstance(there, Location) else None
+    can_remake = isinstance(there, Location) and not is_plugin(there)
+    remake = partial(_destination, destinations) if can_remake else None
     source_, destination_ = _source(sources, destinations, settings), _destination(destinations)
     return Pair(name, source_, destination_, remake, sources, destinations)
+
+
+def _read_end(
+    end: PathText | End, role: Role, given: Mapping[str, str], like: Location | None = None
+) -> Location | End:
+    """Return the place that a person has written; an object of the caller's own as it is."""
+    if not isinstance(end, str | os.PathLike):
+        return end
+    text = os.fspath(end)
+    if (reference := parse_reference(text)) is not None:
+        place: Location = plugins().place_of(reference, role, given, stored=text.startswith(f"{SCHEME}://"))
+        return place
+    if given:
+        raise ConfigurationError(f"{role.value.flag} gives settings of a plug-in, and {text} is none. Leave it out.")
+    return parse_location(text, like=like)
 
 
 def flow_source(flow: Flow, settings: Settings) -> Source:
@@ -82,9 +122,9 @@ def flow_source(flow: Flow, settings: Settings) -> Source:
     return _source(_locations(flow.source), _locations(flow.destination), settings)
 
 
-def flow_destination(flow: Flow) -> Destination:
-    """Return the destination that a Flow names."""
-    return _destination(_locations(flow.destination))
+def flow_destination(flow: Flow, store: ObjectStore) -> Destination:
+    """Return the destination that a Flow names. If it keeps no marks itself, they are in `store`."""
+    return with_store(_destination(_locations(flow.destination)), store)
 
 
 def readable_source(flow: Flow, settings: Settings) -> Source:

@@ -84,6 +84,27 @@ def allow_deletes_option(command: Command) -> Command:
     )(command)
 
 
+def plugin_settings_options(command: Command) -> Command:
+    """Add --source-set and --destination-set, whose values come as mappings."""
+    for end in ("destination", "source"):
+        command = click.option(
+            f"--{end}-set",
+            f"{end}_settings",
+            multiple=True,
+            metavar="NAME=VALUE",
+            callback=_read_assignments,
+            help=f"A setting of the plug-in that is the {end}. May be given repeatedly.",
+        )(command)
+    return command
+
+
+def _read_assignments(_context: click.Context, _option: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
+    wrong = [value.partition(":")[0][:80] for value in values if not value.partition("=")[1]]
+    if wrong:  # shortened: it could be a secret
+        raise click.BadParameter(f"{', '.join(map(repr, wrong))} is not complete. Write NAME=VALUE.")
+    return dict(value.split("=", 1) for value in values)
+
+
 def prepare(
     home: Path | None, config: Path | None, *, log_level: str | None = None, one_file_system: bool = False
 ) -> Settings:

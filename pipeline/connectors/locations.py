@@ -20,12 +20,14 @@ class Location:
     """A place. `url` is its one name, however it was written, and holds no secret. `scheme` finds its connector.
 
     `path` is absolute, and None for a place that is not a path. `written` is for the connector: it may hold a password.
+    `short_name` is part of the name of a Flow, if the URL gives no short one.
     """
 
     scheme: str
     url: str
     path: Path | None = None
     written: str = field(default="", repr=False)
+    short_name: str = ""
 
 
 def join_urls(urls: Iterable[str]) -> str:
@@ -104,6 +106,8 @@ def default_flow_name(source: Location, destination: Location) -> FlowName:
 
 
 def _short_name(location: Location) -> str:
+    if location.short_name:
+        return location.short_name
     if location.path is not None:
         return location.path.stem.encode("utf-8", "replace").decode() or "root"
     path = location.url.partition("://")[2].partition("?")[0].partition("/")[2]

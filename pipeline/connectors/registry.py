@@ -119,12 +119,18 @@ FILES = Connector(
 BUILT_IN: Mapping[str, Connector] = {
     scheme: connector for connector in (FILES, POSTGRESQL, SQLITE) for scheme in connector.schemes
 }
+_registered: dict[str, Connector] = {}
+
+
+def register_connector(connector: Connector) -> None:
+    """Add a connector that is made of more than this package may know: that of authors' plug-ins."""
+    _registered.update(dict.fromkeys(connector.schemes, connector))
 
 
 def find_connector(scheme: str) -> Connector:
     """Return the connector of a scheme. ConfigurationError names the schemes that there are."""
-    if scheme in BUILT_IN:
-        return BUILT_IN[scheme]
+    if known := BUILT_IN.get(scheme) or _registered.get(scheme):
+        return known
     from importlib.metadata import entry_points
 
     added = entry_points(group=ENTRY_POINT_GROUP)

@@ -7,11 +7,11 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-from pipeline.domain.ids import BinaryId
+from pipeline.domain.ids import BinaryId, FlowName
 from pipeline.domain.inventory import InventoryItem
 from pipeline.domain.keys import Key
 from pipeline.domain.schema import StreamSchema
-from pipeline.ports.object_store import OpenBody
+from pipeline.ports.object_store import ObjectStore, OpenBody
 
 ROW_HASH_BYTES = 8
 DIGEST_BYTES = 16
@@ -156,4 +156,17 @@ class Source(Protocol):
         ConfigurationError when the place does not exist or is of another kind; TransientError when it is locked;
         DamagedError when it is corrupt. Each names the place.
         """
+        ...
+
+
+@runtime_checkable
+class ResumableSnapshot(Protocol):
+    """A Snapshot that keeps in the object store what it has read, so that another attempt carries on from there."""
+
+    async def begin_movement(self, store: ObjectStore, flow: FlowName, movement: int) -> None:
+        """Keep under the prefix of `flow` what is read for this Movement. Called before the first rows are opened."""
+        ...
+
+    async def end_movement(self) -> None:
+        """Delete what only this Movement and earlier ones need. Called after all is exported; it MAY not be called."""
         ...

@@ -67,7 +67,7 @@ class FlowView:
 
         async def ask() -> Mapping[EventFileId, Mark]:
             flow = await self.home.flows.read_flow(self.name)
-            destination = flow_destination(flow)
+            destination = flow_destination(flow, self.home.store)
             assert isinstance(destination, MarksReader)
             return await destination.read_marks(flow.marks_namespace, wait_seconds=10)
 

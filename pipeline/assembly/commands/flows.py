@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from pipeline.assembly.connectors import Pair, PathText, flow_destination, read_pair
+from pipeline.assembly.connectors import Pair, PathText, PluginSettings, flow_destination, read_pair
 from pipeline.assembly.place_checks import can_be_identified, ensure_distinct, ensure_home_outside_trees
 from pipeline.assembly.reporters import SilentReporter
 from pipeline.assembly.runtime import Runtime, open_runtime, worker_name
@@ -33,6 +33,8 @@ async def create_flow(
     destination: PathText | Destination,
     *,
     files: tuple[PathText, PathText] | None = None,
+    source_settings: Mapping[str, str] | None = None,
+    destination_settings: Mapping[str, str] | None = None,
     settings: Settings | None = None,
 ) -> Flow:
     """Create the Flow `name` from `source` to `destination`. Nothing is moved.
@@ -40,7 +42,8 @@ async def create_flow(
     A Flow that exists with the same source and destination is returned; ConfigurationError if it has others.
     """
     settings = settings or load_settings()
-    pair = read_pair(source, destination, files, name, settings)
+    given = PluginSettings(source_settings or {}, destination_settings or {})
+    pair = read_pair(source, destination, files, name, settings, given)
     async with open_runtime(settings, create_home=True) as runtime:
         await ensure_two_places(runtime, pair)
         return await runtime.flows.connect(pair.name, pair.source.location, pair.destination.location)
@@ -95,7 +98,9 @@ async def import_flow(name: str, *, settings: Settings | None = None, reporter: 
             raise ConfigurationError(f"Flow {name!r} has a source of its own: move it with `pipeline move`.")
         with runtime.lock(flow.name):
             async with runtime.flow_context(flow.name, reporter or SilentReporter()) as context:
-                return await DerivedMover(context, flow.name, flow_destination(flow), worker_name()).run()
+                return await DerivedMover(
+                    context, flow.name, flow_destination(flow, runtime.store), worker_name()
+                ).run()
 
 
 async def flows_behind(origin: str, *, settings: Settings | None = None) -> Sequence[Flow]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from pipeline.assembly.commands.flows import ensure_two_places
-from pipeline.assembly.connectors import Pair, PathText, read_pair
+from pipeline.assembly.connectors import Pair, PathText, PluginSettings, read_pair
 from pipeline.assembly.import_helper import ImportHelper
+from pipeline.assembly.plugin_connector import with_store
 from pipeline.assembly.reporters import SilentReporter
 from pipeline.assembly.runtime import make_choices, open_runtime, worker_name
 from pipeline.domain.inventory import ensure_kinds
@@ -29,22 +30,25 @@ async def move(
     exclude: Sequence[str] = (),
     allow_deletes: Sequence[str] = (),
     accept_missing: Sequence[str] = (),
+    source_settings: Mapping[str, str] | None = None,
+    destination_settings: Mapping[str, str] | None = None,
     settings: Settings | None = None,
     reporter: Reporter | None = None,
 ) -> Movement:
     """Move what is new from `source` to `destination`, and return the Movement, settled.
 
-    Each is a path, a URL, or an object of your own; an object needs a `flow` name or a stable `location`. `flow` names
-    the connection between the two; by default the name is made from them. `files` are a source and a destination
-    directory that are moved with a database. `only`, `exclude` and `allow_deletes` are patterns of stream names: of those
-    to move, to leave out, and to delete many records from. `accept_missing` are
-    kinds of objects of the source, such as "view", that may be missing at the destination from now on. `settings` come from the
-    environment by default. Raises a PipelineError that says what to do; the same call then carries on where this one
-    stopped.
+    Each is a path, a URL, a plug-in such as `./tracker.py:exporter`, or an object of your own; an object needs a `flow` name
+    or a stable `location`. `flow` names the connection between the two; by default the name is made from them. `files` are
+    a source and a destination directory that are moved with a database. `only`, `exclude` and
+    `allow_deletes` are patterns of stream names: of those to move, to leave out, and to delete many records from.
+    `accept_missing` are kinds of objects of the source, such as "view", that may be missing at the destination from now
+    on. `source_settings` and `destination_settings` are those of plug-ins, as texts. `settings` come from the environment
+    by default. Raises a PipelineError that says what to do; the same call then carries on where this one stopped.
     """
     settings = settings or load_settings()
     ensure_kinds(accept_missing)
-    pair = read_pair(source, destination, files, flow, settings)
+    given = PluginSettings(source_settings or {}, destination_settings or {})
+    pair = read_pair(source, destination, files, flow, settings, given)
     async with open_runtime(settings, create_home=True) as runtime:
         with runtime.lock(pair.name):
             await ensure_two_places(runtime, pair)
@@ -53,7 +57,8 @@ async def move(
                     await runtime.flows.connect(pair.name, pair.source.location, pair.destination.location)
                     await runtime.flows.accept_missing(pair.name, accept_missing)
                 helper = _helper(pair, settings)
-                mover = Mover(context, pair.name, pair.source, pair.destination, worker_name(), helper)
+                there = with_store(pair.destination, runtime.store)
+                mover = Mover(context, pair.name, pair.source, there, worker_name(), helper)
                 return await mover.run(make_choices(only, exclude, allow_deletes, settings))
 
 

@@ -23,6 +23,7 @@ from pipeline.domain.movement import Flow, Movement
 from pipeline.domain.planning.compaction import applicable
 from pipeline.engine.movements.work_errors import read_errors
 from pipeline.ports.destination import Mark, MarksReader
+from pipeline.ports.object_store import ObjectStore
 from pipeline.settings import Settings, load_settings
 
 MOVEMENTS_SHOWN = 10
@@ -119,16 +120,16 @@ async def list_files(flow: str, number: int | None = None, *, settings: Settings
         entries: list[FileEntry] = []
         for _, key in sorted(movement.file_lists.items()):
             entries += await _read_list(runtime, listed, movement, key)
-        marks = await ask_marks(listed)
+        marks = await ask_marks(listed, runtime.store)
         needed = {entry.id for entry in applicable(entries, marks.by_file or {})}
         passed_over = frozenset(entry.id for entry in entries if entry.id not in needed)
         return FileListing(movement, tuple(entries), marks, passed_over)
 
 
-async def ask_marks(flow: Flow) -> Marks:
+async def ask_marks(flow: Flow, store: ObjectStore) -> Marks:
     """Ask a Flow's destination what it has imported. It is not opened for writing, and nothing is created in it."""
     try:
-        destination = flow_destination(flow)
+        destination = flow_destination(flow, store)
         if not isinstance(destination, MarksReader):
             return Marks(None, f"{flow.destination}: this connector cannot read marks without writing")
         with anyio.fail_after(ANSWER_SECONDS + 0.5):  # more than a driver waits, so that its own words are shown
@@ -146,7 +147,7 @@ async def _read_status(runtime: Runtime, flow: Flow) -> FlowStatus:
     if not movements:
         return found
     lists = {label: await runtime.flows.read_file_list(key) for label, key in sorted(movements[-1].file_lists.items())}
-    marks = await ask_marks(flow)
+    marks = await ask_marks(flow, runtime.store)
     return replace(
         found,
         groups=tuple(_group_status(label, entries, marks) for label, entries in lists.items()),

@@ -127,7 +127,7 @@ async def _is_large(runtime: Runtime, flow: Flow) -> bool:
 
 async def _move(runtime: Runtime, flow: Flow, choices: Choices, reporter: Reporter) -> Movement:
     async with runtime.flow_context(flow.name, reporter) as context:
-        source, destination = flow_source(flow, runtime.settings), flow_destination(flow)
+        source, destination = flow_source(flow, runtime.settings), flow_destination(flow, runtime.store)
         mover = Mover(context, flow.name, source, destination, worker_name())
         return await mover.run(choices)
 

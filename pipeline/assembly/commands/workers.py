@@ -87,7 +87,7 @@ async def open_worker(
             exports = await stack.enter_async_context(runtime.exports())
             loops.append(ExportWorker(context, exports, lambda flow: flow_source(flow, runtime.settings), name))
         if role is not Role.EXPORT:
-            loops.append(ImportWorker(context, flow_destination, name))
+            loops.append(ImportWorker(context, lambda flow: flow_destination(flow, runtime.store), name))
         loops.append(Sweep(context, exports))
         yield Worker(name, role, loops, context.answers.missing)
 

@@ -22,7 +22,7 @@ from pipeline.engine.export.attempt import ExportAttempt
 from pipeline.engine.export.delete_guard import DeleteGuard
 from pipeline.engine.export.group_export import GroupExport, GroupStream
 from pipeline.engine.movements.context import EngineContext
-from pipeline.ports.source import OmissionReporter, Snapshot
+from pipeline.ports.source import OmissionReporter, ResumableSnapshot, Snapshot
 
 
 class Exporter:
@@ -44,6 +44,9 @@ class Exporter:
 
     async def run(self) -> Movement:
         """Export all groups and return the Movement, `exported`."""
+        if isinstance(self._snapshot, ResumableSnapshot):
+            movement = self._attempt.movement
+            await self._snapshot.begin_movement(self._attempt.context.store, movement.flow, movement.number)
         for label, streams in sorted((await self._groups()).items()):
             file_list = await GroupExport(self._attempt, self._snapshot, label, self._guard).run(streams)
             if file_list is not None:
@@ -63,6 +66,8 @@ class Exporter:
                 held_deletes=held,
             )
         )
+        if isinstance(self._snapshot, ResumableSnapshot):
+            await self._snapshot.end_movement()
         return self._attempt.movement
 
     async def _groups(self) -> Mapping[Label, Sequence[GroupStream]]:

@@ -6,7 +6,7 @@ import click
 
 from pipeline.assembly.commands.flows import add_flow_destination, create_flow
 from pipeline.cli.commands.movements.watched import import_derived_flow
-from pipeline.cli.options import json_option, run_async, with_settings
+from pipeline.cli.options import json_option, plugin_settings_options, run_async, with_settings
 from pipeline.cli.output.json_output import print_object
 from pipeline.cli.output.text import printable
 from pipeline.domain.movement import Flow
@@ -23,17 +23,35 @@ def flow() -> None:
 @click.argument("source")
 @click.argument("destination")
 @click.option("--files", nargs=2, metavar="SRC_DIR DST_DIR", help="A directory tree that is moved with a database.")
+@plugin_settings_options
 @json_option
 @with_settings
 def create(
-    name: str, source: str, destination: str, files: tuple[str, str] | None, as_json: bool, settings: Settings
+    name: str,
+    source: str,
+    destination: str,
+    files: tuple[str, str] | None,
+    source_settings: dict[str, str],
+    destination_settings: dict[str, str],
+    as_json: bool,
+    settings: Settings,
 ) -> None:
     """Create the Flow NAME from SOURCE to DESTINATION. Nothing is moved yet.
 
     SOURCE and DESTINATION are as of `pipeline move`. `pipeline start NAME` or `pipeline move SOURCE DESTINATION --flow
     NAME` moves it. Creating the same Flow again changes nothing.
     """
-    created = run_async(lambda: create_flow(name, source, destination, files=files or None, settings=settings))
+    created = run_async(
+        lambda: create_flow(
+            name,
+            source,
+            destination,
+            files=files or None,
+            source_settings=source_settings,
+            destination_settings=destination_settings,
+            settings=settings,
+        )
+    )
     _print_flow(created, as_json=as_json)
 
 

@@ -12,6 +12,7 @@ from pipeline.cli.options import (
     allow_deletes_option,
     json_option,
     one_file_system_option,
+    plugin_settings_options,
     with_settings,
 )
 from pipeline.cli.output.json_output import movement_object, print_object
@@ -33,6 +34,7 @@ from pipeline.settings import Settings
 @allow_deletes_option
 @accept_missing_option
 @one_file_system_option
+@plugin_settings_options
 @json_option
 @with_settings
 def move(
@@ -44,13 +46,16 @@ def move(
     exclude: tuple[str, ...],
     allow_deletes: tuple[str, ...],
     accept_missing: tuple[str, ...],
+    source_settings: dict[str, str],
+    destination_settings: dict[str, str],
     as_json: bool,
     settings: Settings,
 ) -> int:
     """Move what is new from SOURCE to DESTINATION.
 
     Each is an SQLite database, a PostgreSQL database or a directory tree: a path, or a URL such as
-    sqlite:///relative.db, sqlite:////absolute.db, postgresql://user@host:5432/database or file:///directory/.
+    sqlite:///relative.db, sqlite:////absolute.db, postgresql://user@host:5432/database or file:///directory/. Or it is an
+    Exporter or Importer in Python: ./file.py:name, package.module:name, or the name of an installed one and a colon.
 
     The first time everything is moved, later only what has changed. If it is stopped or killed, the same command
     carries on where it stopped. The destinations of derived Flows (`pipeline flow add-destination`) are then brought up
@@ -69,6 +74,8 @@ def move(
             exclude=exclude,
             allow_deletes=allow_deletes,
             accept_missing=accept_missing,
+            source_settings=source_settings,
+            destination_settings=destination_settings,
             settings=settings,
             reporter=reporter,
         ),

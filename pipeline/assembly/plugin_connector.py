@@ -1,0 +1,61 @@
+"""The connector of authors' plug-ins, which have URLs with the scheme `python`. It loads the kit when one is used."""
+
+from __future__ import annotations
+
+import importlib
+from enum import Enum
+from typing import Any, Protocol, TypeGuard, runtime_checkable
+
+from pipeline.connectors.locations import Location
+from pipeline.connectors.registry import Connector
+from pipeline.kit.configuration.names import SettingNames
+from pipeline.kit.places.reference import SCHEME, parse_reference
+from pipeline.ports.destination import Destination
+from pipeline.ports.object_store import ObjectStore
+
+
+class Role(Enum):
+    """The end of a Flow that a plug-in is at: the option for its settings, and their prefix in the environment."""
+
+    SOURCE = SettingNames("--source-set", "PIPELINE_SOURCE_")
+    DESTINATION = SettingNames("--destination-set", "PIPELINE_DESTINATION_")
+
+
+@runtime_checkable
+class KeptInStore(Protocol):
+    """A Destination that keeps its marks in the object store, because its app keeps none."""
+
+    def in_store(self, store: ObjectStore) -> Destination:
+        """Return the same destination with this store."""
+        ...
+
+
+def with_store(destination: Destination, store: ObjectStore) -> Destination:
+    """Return the destination, with the store if it keeps its marks there."""
+    return destination.in_store(store) if isinstance(destination, KeptInStore) else destination
+
+
+def is_plugin(end: object) -> TypeGuard[Location]:
+    """Whether this is the place of a plug-in."""
+    return isinstance(end, Location) and end.scheme == SCHEME
+
+
+def plugins() -> Any:
+    """Return the module that knows the kit."""
+    return importlib.import_module("pipeline.assembly.plugins")
+
+
+def _read(url: str) -> Location:
+    reference = parse_reference(url)
+    assert reference is not None  # the URL has the scheme
+    return Location(SCHEME, url, written=url, short_name=reference.name or reference.where)
+
+
+PYTHON = Connector(
+    name="Exporter or Importer in Python",
+    schemes=(SCHEME,),
+    is_database=True,
+    read=_read,
+    source=lambda location, options: plugins().make_source(location, options),
+    destination=lambda location: plugins().make_destination(location),
+)

@@ -1,0 +1,44 @@
+"""The place in an author's file that an error is about."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from pipeline.domain.errors import ConfigurationError
+
+PACKAGE = str(Path(__file__).parents[1])
+
+
+def line_of(function: Callable[..., Any]) -> str:
+    """Return the file and the line where a function begins."""
+    code = getattr(function, "__code__", None)
+    return calling_line() if code is None else f"{code.co_filename}, line {code.co_firstlineno}"
+
+
+def calling_line() -> str:
+    """Return the file and the line of the caller outside this package."""
+    frame = sys._getframe(1)
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(PACKAGE):
+        frame = frame.f_back
+    return f"{frame.f_code.co_filename}, line {frame.f_lineno}"
+
+
+def raising_line(error: BaseException, fallback: str) -> str:
+    """Return the author's innermost line that an exception passed; `fallback` when it passed none."""
+    traceback: TracebackType | None = error.__traceback__
+    found = fallback
+    while traceback is not None:
+        name = traceback.tb_frame.f_code.co_filename
+        if not name.startswith((PACKAGE, sys.prefix, sys.base_prefix, "<")):
+            found = f"{name}, line {traceback.tb_lineno}"
+        traceback = traceback.tb_next
+    return found
+
+
+def misuse(where: str, fault: str, remedy: str) -> ConfigurationError:
+    """Return the error about a declaration: where it is, what is wrong with it, what to do."""
+    return ConfigurationError(f"{where}: {fault}. {remedy}")

@@ -1,0 +1,137 @@
+"""Calling authors' functions: their errors become the pipeline's, with the author's line and without secrets."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
+from typing import Any, TypeVar
+
+import anyio
+
+from pipeline.domain.errors import ConfigurationError, PipelineError, TransientError, UnreadableError
+from pipeline.kit.authors_line import line_of, raising_line
+from pipeline.kit.configuration.secret import without_secrets
+from pipeline.kit.declared import Connection, Function
+from pipeline.kit.errors import Again, Stop
+from pipeline.kit.values import Finding, Level
+from pipeline.log_events import log
+
+TRIES = 4
+FIRST_PAUSE_SECONDS = 0.2
+LONGEST_WAIT_SECONDS = 3600.0
+
+T = TypeVar("T")
+
+
+async def call(function: Function, *arguments: object, what: str) -> Any:
+    """Return what an author's coroutine function returns.
+
+    `Again` waits as long as it says, and calls again. `Stop` is an UnreadableError. Any other exception is taken for one
+    that passes: after `TRIES` calls it is a TransientError with the author's line. `what` says what the function does.
+    """
+    failures = 0
+    while True:
+        try:
+            return await function(*arguments)
+        except Again as error:
+            log.info("plugin_waits", what=what, seconds=error.after)
+            await anyio.sleep(min(max(error.after, 0.0), LONGEST_WAIT_SECONDS))
+        except Exception as error:
+            failures += 1
+            if isinstance(error, PipelineError | Stop) or failures == TRIES:
+                raise translated(error, function, what) from error
+            log.warning("plugin_call_retried", what=what, reason=shown(error, function), tries=failures)
+            await anyio.sleep(FIRST_PAUSE_SECONDS * 2 ** (failures - 1))
+
+
+@asynccontextmanager
+async def opened(function: Callable[[], AsyncIterator[T]], name: Function, what: str) -> AsyncIterator[T]:
+    """Open what an author's function yields once, and close it at the end."""
+    generator = function()
+    try:
+        value = await anext(generator)
+    except StopAsyncIteration:
+        raise ConfigurationError(
+            f"{line_of(name)}: the function for {what} yields nothing. It must yield once."
+        ) from None
+    except Exception as error:
+        raise translated(error, name, what) from error
+    try:
+        yield value
+    finally:
+        await _close(generator, name, what)
+
+
+async def _close(generator: AsyncIterator[Any], name: Function, what: str) -> None:
+    """Let the function go on after its yield, where it closes what it opened."""
+    try:
+        await anext(generator)
+    except StopAsyncIteration:
+        return
+    except Exception as error:
+        raise translated(error, name, what) from error
+    finally:
+        if isinstance(generator, AsyncGenerator):
+            await generator.aclose()
+
+
+async def iterated(function: Function, *arguments: object, what: str) -> AsyncGenerator[Any, None]:
+    """Yield what an author's generator function yields. Its errors are translated, and nothing is called again."""
+    generator = function(*arguments)
+    async with aclosing(generator):
+        while True:
+            try:
+                value = await anext(generator)
+            except StopAsyncIteration:
+                return
+            except Exception as error:
+                raise translated(error, function, what) from error
+            yield value
+
+
+def translated(error: Exception, function: Function, what: str) -> PipelineError:
+    """Return the pipeline's error for one that an author's function raised."""
+    if isinstance(error, PipelineError):
+        return error
+    if isinstance(error, Stop):
+        return UnreadableError(f"{what} has stopped: {without_secrets(error.reason)} ({line_of(function)})")
+    return TransientError(f"{what}: {shown(error, function)}. Run the command again; it continues where it stopped.")
+
+
+def shown(error: BaseException, function: Function) -> str:
+    """Return an author's exception for people: its type, its text without secrets, and the author's line."""
+    text = without_secrets(str(error))[:300]
+    return f"{type(error).__name__}{f': {text}' if text else ''} ({raising_line(error, line_of(function))})"
+
+
+@asynccontextmanager
+async def open_client(connection: Connection, settings: object | None, place: str) -> AsyncIterator[Any]:
+    """Open the app, and run the checks that its plug-in declares. A plug-in without a connection has no client.
+
+    ConfigurationError when a check finds an error; other findings are logged.
+    """
+    function = connection.function
+    async with _client(function, settings, connection.takes_settings, place) as client:
+        for check in connection.checks.values():
+            async for finding in iterated(check.function, client, what=f"check {check.id!r} of {place}"):
+                if not isinstance(finding, Finding):
+                    found = type(finding).__name__
+                    raise ConfigurationError(f"{line_of(check.function)}: a check yields a {found}, not a Finding.")
+                if finding.level is Level.ERROR:
+                    raise ConfigurationError(f"{place}: {check.title}: {finding.text}")
+                log.info("check_found", check=check.id, level=finding.level.value, text=finding.text)
+        yield client
+
+
+def _client(
+    function: Function | None, settings: object | None, takes_settings: bool, place: str
+) -> AbstractAsyncContextManager[Any]:
+    if function is None:
+        return _no_client()
+    open_ = (lambda: function(settings)) if takes_settings else function
+    return opened(open_, function, f"connecting to {place}")
+
+
+@asynccontextmanager
+async def _no_client() -> AsyncIterator[None]:
+    yield None

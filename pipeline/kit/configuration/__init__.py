@@ -1,0 +1,1 @@
+"""An author's settings and secrets."""

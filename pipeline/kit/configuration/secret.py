@@ -1,0 +1,70 @@
+"""Secrets of a plug-in: references, resolved where they are used, never stored or shown."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from pipeline.domain.errors import ConfigurationError
+
+REFERENCES = ("env:", "file:")
+_revealed: set[str] = set()
+
+
+def without_secrets(text: str) -> str:
+    """Return a text in which no revealed secret is left."""
+    for secret in sorted(_revealed, key=len, reverse=True):
+        text = text.replace(secret, "***")
+    return text
+
+
+class Secret:
+    """A secret as an author's setting. `reveal()` gives its text; it is shown as `Secret(…)` everywhere else."""
+
+    __slots__ = ("_reference",)
+
+    def __init__(self, reference: str = "") -> None:
+        """`reference` is `env:NAME`, `file:PATH`, or empty for no secret.
+
+        ConfigurationError, which does not quote it, for anything else: a secret must not be given in plain.
+        """
+        if reference and not reference.startswith(REFERENCES):
+            raise ConfigurationError(
+                "A secret is given in plain. Give a reference: env:NAME for an environment variable, or file:PATH."
+            )
+        self._reference = reference
+
+    @property
+    def reference(self) -> str:
+        """Where the secret is: `env:NAME`, `file:PATH`, or empty."""
+        return self._reference
+
+    def reveal(self) -> str:
+        """Return the secret, an empty text for none. ConfigurationError names the reference when it leads nowhere."""
+        text = self._read()
+        if text:
+            _revealed.add(text)
+        return text
+
+    def _read(self) -> str:
+        kind, _, name = self._reference.partition(":")
+        if kind == "env":
+            value = os.environ.get(name)
+            if value is None:
+                raise ConfigurationError(f"The environment has no variable {name}, which a secret refers to. Set it.")
+            return value
+        if kind == "file":
+            try:
+                return Path(name).expanduser().read_text().rstrip("\r\n")
+            except (OSError, ValueError, RuntimeError) as error:
+                raise ConfigurationError(f"The file {name}, which a secret refers to, cannot be read.") from error
+        return ""
+
+    def __repr__(self) -> str:
+        return "Secret(…)" if self._reference else "Secret()"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and other._reference == self._reference
+
+    def __hash__(self) -> int:
+        return hash(self._reference)

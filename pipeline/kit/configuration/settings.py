@@ -1,0 +1,121 @@
+"""An author's settings, read from texts: what a person gives for a Flow, and the environment."""
+
+from __future__ import annotations
+
+import inspect
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
+
+import msgspec
+
+from pipeline.domain.errors import ConfigurationError
+from pipeline.kit.authors_line import line_of, misuse
+from pipeline.kit.configuration.names import SettingNames
+from pipeline.kit.configuration.secret import REFERENCES, Secret
+from pipeline.kit.declared import Connection
+from pipeline.kit.row_types import attributes
+
+_TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
+REQUIRES = "requires"
+"""The setting that is not the author's: the delivery level that a Flow needs at least."""
+
+
+@dataclass(frozen=True, slots=True)
+class GivenSettings:
+    """The settings of a plug-in. `value` is the author's object; None when the plug-in takes none.
+
+    `public` are the texts of those given that are no secrets; `references` say where the secrets are.
+    """
+
+    value: object | None = None
+    public: Mapping[str, str] = field(default_factory=dict)
+    references: Mapping[str, str] = field(default_factory=dict)
+
+
+def read_settings(
+    connection: Connection, given: Mapping[str, str], names: SettingNames, plugin: str, *, stored: bool = False
+) -> GivenSettings:
+    """Return the settings: those `given` by name, else those in the environment.
+
+    `stored`: what is given comes from a Flow, so the environment gives secrets alone. ConfigurationError names everything
+    that is wrong, a line each.
+    """
+    kinds, required, type_ = _declared(connection)
+    texts = {
+        name: text
+        for name, kind in kinds.items()
+        if (text := os.environ.get(names.prefix + name.upper())) and (kind is Secret or not stored)
+    } | dict(given)
+    problems: list[str] = []
+    values: dict[str, Any] = {}
+    for name, text in texts.items():
+        if name not in kinds:
+            problems.append(f"{plugin} has no setting {name!r}. It has: {', '.join(kinds) or 'none'}.")
+            continue
+        try:
+            values[name] = _value(text, kinds[name])
+        except ValueError as error:
+            problems.append(f"The setting {name!r} of {plugin} {error}")
+    problems += [names.missing(name, plugin) for name in kinds if name in required and name not in texts]
+    if problems:
+        raise ConfigurationError("\n".join(problems))
+    if type_ is None:
+        return GivenSettings()
+    secrets = {name for name, kind in kinds.items() if kind is Secret}
+    return GivenSettings(
+        type_(**values),
+        {name: text for name, text in texts.items() if name not in secrets},
+        {name: text for name, text in texts.items() if name in secrets},
+    )
+
+
+def _declared(connection: Connection) -> tuple[Mapping[str, Any], frozenset[str], Any]:
+    """Return the settings with their types, those without a default, and the author's type."""
+    function = connection.function
+    if function is None or not connection.takes_settings:
+        return {}, frozenset(), None
+    parameter = next(iter(inspect.signature(function).parameters.values()))
+    where = line_of(function)
+    remedy = f"Write async def {function.__name__}({parameter.name}: Settings), with a dataclass Settings"
+    if parameter.annotation is inspect.Parameter.empty:
+        raise misuse(where, f"the argument {parameter.name!r} has no annotation", remedy)
+    try:
+        type_ = parameter.annotation
+        if isinstance(type_, str):
+            type_ = eval(type_, function.__globals__)
+        names, defaults = attributes(type_, where)
+        hints = get_type_hints(type_)
+    except ConfigurationError:
+        raise
+    except Exception as error:
+        raise misuse(where, f"the annotation of {parameter.name!r} cannot be read: {error}", remedy) from error
+    if REQUIRES in names:
+        raise misuse(where, f"a setting cannot be named {REQUIRES!r}", "The pipeline has a setting of that name")
+    return {name: _plain(hints[name]) for name in names}, frozenset(names) - defaults, type_
+
+
+def _plain(hint: Any) -> Any:
+    """Return the type in `X | None`."""
+    members = [one for one in get_args(hint) if one is not type(None)]
+    return members[0] if type(None) in get_args(hint) and len(members) == 1 else hint
+
+
+def _value(text: str, kind: Any) -> Any:
+    """Return a text as a setting of this type. ValueError says what it has to be, and never quotes a secret."""
+    if kind is Secret:
+        if not text.startswith(REFERENCES):
+            raise ValueError("is a secret. Give a reference to it, env:NAME or file:PATH, and never the secret itself.")
+        return Secret(text)
+    if kind is Path:
+        return Path(text).expanduser()
+    if kind is bool:
+        if text.lower() in (*_TRUE, *_FALSE):
+            return text.lower() in _TRUE
+        raise ValueError(f"is {text[:80]!r}. It must be true or false.")
+    try:
+        return msgspec.convert(text, kind, strict=False)
+    except (msgspec.ValidationError, TypeError) as error:
+        raise ValueError(f"is {text[:80]!r}, which is not valid: {error}.") from error

@@ -1,0 +1,75 @@
+"""The context of an import: what an author's function may ask and tell while it imports a record."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Protocol
+
+
+class Ids(Protocol):
+    """The id map: which id of the source became which id of the destination, by kind. A kind is a stream's name."""
+
+    async def get(self, kind: str, source: object) -> str | None:
+        """Return the id at the destination; None when there is none yet."""
+        ...
+
+    async def need(self, kind: str, source: object) -> str:
+        """Return the id at the destination. While there is none, the record waits and is tried again by itself."""
+        ...
+
+    async def put(self, kind: str, source: object, target: str) -> None:
+        """Remember an id at the destination."""
+        ...
+
+    async def many(self, kind: str, sources: Sequence[object]) -> Mapping[object, str]:
+        """Return those of these ids that are known."""
+        ...
+
+
+class Import(Protocol):
+    """The record, file and Movement that a function works for, and what it may ask of the pipeline."""
+
+    @property
+    def ids(self) -> Ids:
+        """The id map of the Flow."""
+        ...
+
+    @property
+    def once_key(self) -> str:
+        """One text per version of a record, the same on every attempt: for targets with idempotency keys."""
+        ...
+
+    @property
+    def flow(self) -> str:
+        """The name of the Flow."""
+        ...
+
+    @property
+    def movement(self) -> int:
+        """The number of the Movement."""
+        ...
+
+    @property
+    def file(self) -> str:
+        """The id of the Event File."""
+        ...
+
+    @property
+    def line(self) -> int:
+        """The line of the record in the Event File; of a batch, that of its first record."""
+        ...
+
+    @property
+    def attempt(self) -> int:
+        """How often this file has been begun by this process, 1 at first."""
+        ...
+
+    @property
+    def log(self) -> Any:
+        """A structlog logger, bound to the file."""
+        ...
+
+    def binary(self, value: object) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+        """Open the content of a Binary field. The iterator raises at its end when the content is damaged."""
+        ...

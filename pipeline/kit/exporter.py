@@ -1,0 +1,220 @@
+"""Exporter: what gets data out of an app."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from typing import Any, Generic, Literal, TypeVar
+
+from pipeline.domain.ids import Label, StreamName
+from pipeline.kit.authors_line import calling_line, line_of, misuse
+from pipeline.kit.declared import DeclaredStream, Function, Reading
+from pipeline.kit.plugin import CheckDeclaration, Plugin
+from pipeline.kit.row_types import RowType, row_type
+from pipeline.kit.signatures import check_coroutine, check_generator
+from pipeline.kit.values import Changes, Page
+
+C = TypeVar("C")
+R = TypeVar("R")
+KeyNames = str | tuple[str, ...]
+
+
+class Exporter(Plugin):
+    """What gets data out of an app. `contract` is the name and version of the shape of its data, such as `tracker/1`."""
+
+    def __init__(self, name: str, *, contract: str | None = None, api: int = 1) -> None:
+        """ConfigurationError when this kit does not know `api`, the version that the author wrote for."""
+        super().__init__(name, api)
+        self.contract = contract
+        self.streams: dict[StreamName, DeclaredStream] = {}
+        self.fetches: dict[StreamName, Function] = {}
+        self.estimates: dict[StreamName, Function] = {}
+
+    def rows(
+        self,
+        stream: str,
+        *,
+        row: type[R],
+        key: KeyNames,
+        ordered: bool = False,
+        group: str | None = None,
+        columns: Mapping[str, Any] | None = None,
+        scopes: Sequence[str] = (),
+    ) -> RowsDeclaration[R]:
+        """Declare a function that gives all rows of a stream. `ordered` says that they come in ascending key order."""
+        line = calling_line()
+        type_ = row_type(row, columns, line)
+        return RowsDeclaration(self, stream, group, type_, _key(key, type_, line), tuple(scopes), ordered=ordered)
+
+    def pages(
+        self,
+        stream: str,
+        *,
+        row: type[R],
+        key: KeyNames,
+        order: Literal["shifting", "stable"] = "shifting",
+        group: str | None = None,
+        columns: Mapping[str, Any] | None = None,
+        scopes: Sequence[str] = (),
+    ) -> PagesDeclaration[R]:
+        """Declare a function that gives one page of a stream.
+
+        `order`: "stable" for keyset or snapshot cursors; "shifting" where rows may move between pages while one reads.
+        """
+        line = calling_line()
+        if order not in ("shifting", "stable"):
+            raise misuse(line, f"order={order!r} is unknown", 'Write order="shifting" or order="stable"')
+        type_ = row_type(row, columns, line)
+        names, shifting = _key(key, type_, line), order == "shifting"
+        return PagesDeclaration(self, stream, group, type_, names, tuple(scopes), shifting=shifting)
+
+    def changes(self, stream: str, *, row: type[R], key: KeyNames, lag: float = 0) -> ChangesDeclaration[R]:
+        """Declare a change feed. This release does not read change feeds: ConfigurationError."""
+        raise misuse(
+            calling_line(),
+            f"stream {stream!r} is declared with `changes`, which this release does not read yet",
+            "Declare it with `pages` or `rows`: what is unchanged is not moved again",
+        )
+
+    def fetch(self, stream: str) -> FetchDeclaration:
+        """Declare a function that gives single rows by their keys."""
+        return FetchDeclaration(self, stream)
+
+    def estimate(self, stream: str) -> EstimateDeclaration:
+        """Declare a function that says how many rows a stream has, about."""
+        return EstimateDeclaration(self, stream)
+
+    def check(self, id: str, *, title: str) -> CheckDeclaration:  # the fixed name of the kit
+        """Declare a check that runs before a Movement."""
+        return CheckDeclaration(self.connection, id, title)
+
+    def add(self, stream: DeclaredStream) -> None:
+        """Add a stream. ConfigurationError when there is one of this name, or it has a Binary field."""
+        contents = [column.name for column in stream.row.columns if column.type == "binary"]
+        if contents:
+            fault = f"the field {contents[0]!r} is a Binary, which this release does not read from an Exporter yet"
+            raise misuse(stream.line, fault, "Declare it as bytes")
+        if stream.name in self.streams:
+            raise misuse(stream.line, f"stream {stream.name!r} is declared twice", "Give one of them another name")
+        if not stream.name or not stream.label:
+            raise misuse(stream.line, "a stream or group has an empty name", "Give it a name")
+        self.streams[stream.name] = stream
+
+
+class _StreamDeclaration(Generic[R]):
+    """A declaration that waits for its function."""
+
+    def __init__(
+        self,
+        exporter: Exporter,
+        stream: str,
+        group: str | None,
+        row: RowType,
+        key: tuple[str, ...],
+        scopes: tuple[str, ...],
+        *,
+        ordered: bool = False,
+        shifting: bool = False,
+    ) -> None:
+        self._exporter, self._row, self._key, self._scopes = exporter, row, key, scopes
+        self._stream, self._label = StreamName(stream), Label(stream if group is None else group)
+        self._ordered, self._shifting = ordered, shifting
+
+    def _declare(self, reading: Reading, function: Function) -> None:
+        self._exporter.add(
+            DeclaredStream(
+                self._stream,
+                self._label,
+                reading,
+                function,
+                self._row,
+                self._key,
+                line_of(function),
+                ordered=self._ordered,
+                shifting=self._shifting,
+                scopes=self._scopes,
+            )
+        )
+
+
+class RowsDeclaration(_StreamDeclaration[R]):
+    """Declares the function for `rows`."""
+
+    def __call__(self, function: Callable[[C], AsyncIterator[R]]) -> Callable[[C], AsyncIterator[R]]:
+        """Declare `function`."""
+        check_generator(function, f"the rows of {self._stream!r}", ("client",))
+        self._declare(Reading.ROWS, function)
+        return function
+
+
+class PagesDeclaration(_StreamDeclaration[R]):
+    """Declares the function for `pages`."""
+
+    def __call__(
+        self, function: Callable[[C, str | None], Coroutine[Any, Any, Page[R]]]
+    ) -> Callable[[C, str | None], Coroutine[Any, Any, Page[R]]]:
+        """Declare `function`."""
+        check_coroutine(function, f"the pages of {self._stream!r}", ("client", "after"))
+        self._declare(Reading.PAGES, function)
+        return function
+
+
+class ChangesDeclaration(_StreamDeclaration[R]):
+    """Declares the function for `changes`."""
+
+    def __call__(
+        self, function: Callable[[C, str | None], Coroutine[Any, Any, Changes[R]]]
+    ) -> Callable[[C, str | None], Coroutine[Any, Any, Changes[R]]]:
+        """Declare `function`."""
+        return function
+
+
+class _OfStream:
+    def __init__(self, exporter: Exporter, stream: str) -> None:
+        self._exporter, self._stream = exporter, StreamName(stream)
+        if self._stream not in exporter.streams:
+            raise misuse(
+                calling_line(),
+                f"stream {stream!r} is not declared yet",
+                "Declare it with `rows` or `pages` above this function",
+            )
+
+
+class FetchDeclaration(_OfStream):
+    """Declares the function for `fetch`."""
+
+    def __call__(
+        self, function: Callable[[C, Sequence[Any]], Coroutine[Any, Any, Sequence[R]]]
+    ) -> Callable[[C, Sequence[Any]], Coroutine[Any, Any, Sequence[R]]]:
+        """Declare `function`."""
+        check_coroutine(function, f"single rows of {self._stream!r}", ("client", "keys"))
+        self._exporter.fetches[self._stream] = function
+        return function
+
+
+class EstimateDeclaration(_OfStream):
+    """Declares the function for `estimate`."""
+
+    def __call__(self, function: Callable[[C], Coroutine[Any, Any, int]]) -> Callable[[C], Coroutine[Any, Any, int]]:
+        """Declare `function`."""
+        check_coroutine(function, f"the estimate of {self._stream!r}", ("client",))
+        self._exporter.estimates[self._stream] = function
+        return function
+
+
+_KEY_TYPES = frozenset({"boolean", "bytes", "date", "decimal", "integer", "real", "text", "time", "timestamp", "uuid"})
+
+
+def _key(key: KeyNames, row: RowType, line: str) -> tuple[str, ...]:
+    names = (key,) if isinstance(key, str) else tuple(key)
+    if not names:
+        raise misuse(line, "the key is empty", "Name the field that identifies a row")
+    columns = {column.name: column for column in row.columns}
+    for name in names:
+        if name not in columns:
+            known = ", ".join(columns)
+            raise misuse(line, f"the key names {name!r}, which the row does not have", f"The row has: {known}")
+        if columns[name].type not in (*_KEY_TYPES, "timestamptz"):
+            raise misuse(line, f"the key field {name!r} is of the type {columns[name].type}", "Name another key")
+        if columns[name].nullable:
+            raise misuse(line, f"the key field {name!r} may be None", "A key is never None: change its annotation")
+    return names

@@ -1,0 +1,164 @@
+"""Importer: what loads data into an app."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from typing import Any, Generic, Literal, NoReturn, TypeVar
+
+from pipeline.kit.authors_line import calling_line, line_of, misuse
+from pipeline.kit.context import Import
+from pipeline.kit.declared import Delivery, Function, Handler
+from pipeline.kit.plugin import CheckDeclaration, Plugin
+from pipeline.kit.row_types import RowType, row_type
+from pipeline.kit.signatures import check_coroutine, check_generator
+from pipeline.kit.values import Batch, Key
+
+C = TypeVar("C")
+R = TypeVar("R")
+ALL_STREAMS = "*"
+DumpFunction = TypeVar("DumpFunction", bound=Callable[..., AsyncIterator[tuple[str, Key, Mapping[str, object]]]])
+ScratchFunction = TypeVar("ScratchFunction", bound=Callable[[], AsyncIterator[object]])
+MAX_BATCH = 100_000
+
+
+class Importer(Plugin):
+    """What loads data into an app. `accepts` names the contracts of the Exporters that it may be connected to."""
+
+    def __init__(self, name: str, *, accepts: str | Sequence[str] | None = None, api: int = 1) -> None:
+        """ConfigurationError when this kit does not know `api`, the version that the author wrote for."""
+        super().__init__(name, api)
+        self.accepts = (accepts,) if isinstance(accepts, str) else tuple(accepts or ())
+        self.handlers: dict[str, Handler] = {}
+        self.dump_function: Function | None = None
+        self.scratch_function: Function | None = None
+
+    def creates(
+        self, stream: str, *, row: type[R], delivery: Literal["found", "at-least-once"] = "found"
+    ) -> CreatesDeclaration[R]:
+        """Declare a function that creates one object and returns its new id."""
+        level = _level(delivery, (Delivery.FOUND, Delivery.AT_LEAST_ONCE))
+        return CreatesDeclaration(self, stream, _row(stream, row), level)
+
+    def applies(
+        self, stream: str, *, row: type[R], delivery: Literal["keyed"] = "keyed", batch: int = 500
+    ) -> AppliesDeclaration[R]:
+        """Declare a function that applies `batch` records at a time by their keys; applying again is harmless."""
+        level = _level(delivery, (Delivery.KEYED,))
+        if not 1 <= batch <= MAX_BATCH:
+            raise misuse(calling_line(), f"batch={batch} is not possible", f"Write a number from 1 to {MAX_BATCH:,}")
+        return AppliesDeclaration(self, stream, _row(stream, row), level, batch)
+
+    def stages(self, stream: str, *, row: type[R]) -> NoReturn:
+        """Declare a function that stages a file. This release has no staging: ConfigurationError."""
+        raise misuse(calling_line(), "this release does not support `stages` yet", "Declare `applies` or `creates`")
+
+    def transaction(self, function: Function) -> NoReturn:
+        """Declare a transaction. This release has none: ConfigurationError."""
+        raise misuse(line_of(function), "this release does not support `transaction` yet", "Declare `applies` alone")
+
+    def check(self, id: str, *, title: str) -> CheckDeclaration:  # the fixed name of the kit
+        """Declare a check that runs before a Movement."""
+        return CheckDeclaration(self.connection, id, title)
+
+    def dump(self, function: DumpFunction) -> DumpFunction:
+        """Declare a function that gives all there is at the destination: stream, key and row."""
+        check_generator(function, "the dump", ("target",))
+        self.dump_function = function
+        return function
+
+    def scratch(self, function: ScratchFunction) -> ScratchFunction:
+        """Declare a function that gives a new, empty destination for tests."""
+        check_generator(function, "the scratch destination", ())
+        self.scratch_function = function
+        return function
+
+    def add(self, handler: Handler) -> None:
+        """Add a handler. ConfigurationError when the stream has one."""
+        if handler.stream in self.handlers:
+            raise misuse(handler.line, f"stream {handler.stream!r} has two handlers", "Keep one")
+        self.handlers[handler.stream] = handler
+
+    def handler_of(self, stream: str) -> Handler | None:
+        """Return the handler that takes a stream; None when there is none."""
+        return self.handlers.get(stream) or self.handlers.get(ALL_STREAMS)
+
+
+class Creates(Generic[C, R]):
+    """A function that creates objects, to which `find`, `update` and `delete` are added."""
+
+    def __init__(self, handler: Handler, function: Callable[[C, R, Import], Coroutine[Any, Any, str]]) -> None:
+        self._handler = handler
+        self._function = function
+
+    def __call__(self, target: C, row: R, ctx: Import) -> Coroutine[Any, Any, str]:
+        """Call the author's function, as a test may."""
+        return self._function(target, row, ctx)
+
+    def find(
+        self, function: Callable[[C, R, Import], Coroutine[Any, Any, str | None]]
+    ) -> Callable[[C, R, Import], Coroutine[Any, Any, str | None]]:
+        """Declare the function that finds an object whose creation may or may not have happened."""
+        check_coroutine(function, f"finding {self._handler.stream!r}", ("target", "row", "ctx"))
+        self._handler.find = function
+        return function
+
+    def update(
+        self, function: Callable[[C, str, R, Import], Coroutine[Any, Any, None]]
+    ) -> Callable[[C, str, R, Import], Coroutine[Any, Any, None]]:
+        """Declare the function that updates an object."""
+        check_coroutine(function, f"updating {self._handler.stream!r}", ("target", "id", "row", "ctx"))
+        self._handler.update = function
+        return function
+
+    def delete(
+        self, function: Callable[[C, str, Import], Coroutine[Any, Any, None]]
+    ) -> Callable[[C, str, Import], Coroutine[Any, Any, None]]:
+        """Declare the function that deletes an object."""
+        check_coroutine(function, f"deleting {self._handler.stream!r}", ("target", "id", "ctx"))
+        self._handler.delete = function
+        return function
+
+
+class CreatesDeclaration(Generic[R]):
+    """Declares the function for `creates`."""
+
+    def __init__(self, importer: Importer, stream: str, row: RowType, delivery: Delivery) -> None:
+        self._importer, self._stream, self._row, self._delivery = importer, stream, row, delivery
+
+    def __call__(self, function: Callable[[C, R, Import], Coroutine[Any, Any, str]]) -> Creates[C, R]:
+        """Declare `function`."""
+        check_coroutine(function, f"creating {self._stream!r}", ("target", "row", "ctx"))
+        handler = Handler(self._stream, function, self._row, self._delivery, line_of(function))
+        self._importer.add(handler)
+        return Creates(handler, function)
+
+
+class AppliesDeclaration(Generic[R]):
+    """Declares the function for `applies`."""
+
+    def __init__(self, importer: Importer, stream: str, row: RowType, delivery: Delivery, batch: int) -> None:
+        self._importer, self._stream, self._row = importer, stream, row
+        self._delivery, self._batch = delivery, batch
+
+    def __call__(
+        self, function: Callable[[C, Batch[R], Import], Coroutine[Any, Any, None]]
+    ) -> Callable[[C, Batch[R], Import], Coroutine[Any, Any, None]]:
+        """Declare `function`."""
+        check_coroutine(function, f"applying {self._stream!r}", ("target", "batch", "ctx"))
+        line = line_of(function)
+        self._importer.add(Handler(self._stream, function, self._row, self._delivery, line, self._batch))
+        return function
+
+
+def _row(stream: str, row: Any) -> RowType:
+    line = calling_line()
+    if stream == ALL_STREAMS and row is not dict:
+        raise misuse(line, 'the handler for all other streams, "*", has a row type', "Write row=dict")
+    return row_type(row, None, line, open_=True)
+
+
+def _level(delivery: str, possible: Sequence[Delivery]) -> Delivery:
+    if delivery not in possible:
+        known = " or ".join(f'"{level}"' for level in possible)
+        raise misuse(calling_line(), f"delivery={delivery!r} is not possible here", f"Write {known}")
+    return Delivery(delivery)

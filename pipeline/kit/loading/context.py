@@ -1,0 +1,109 @@
+"""The context that an author's handler gets, and the id map behind it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from blake3 import blake3
+
+from pipeline.domain.errors import ConfigurationError, ConflictError
+from pipeline.domain.ids import EventFileId, parse_binary_id
+from pipeline.kit.loading.kept import IdEntry, Kept, source_text
+from pipeline.kit.values import Binary
+from pipeline.ports.destination import OpenBinary
+from pipeline.ports.object_store import PutCondition
+
+
+class WaitsForIdError(Exception):
+    """A record needs an id that the id map does not have yet."""
+
+    def __init__(self, kind: str, source: object) -> None:
+        super().__init__(f"it waits for the new id of {kind} {source_text(source)!r}, which has not been imported")
+
+
+class IdMap:
+    """The id map of a Flow, as a handler sees it: what it puts is durable when `put` returns."""
+
+    def __init__(self, kept: Kept, movement: int) -> None:
+        self._kept = kept
+        self._movement = movement
+
+    async def get(self, kind: str, source: object) -> str | None:
+        """Return the id at the destination; None when there is none yet."""
+        entry = await self._kept.id_entry(kind, source_text(source))
+        return None if entry is None else entry[0].target
+
+    async def need(self, kind: str, source: object) -> str:
+        """Return the id at the destination, or let the record wait."""
+        found = await self.get(kind, source)
+        if found is None:
+            raise WaitsForIdError(kind, source)
+        return found
+
+    async def put(self, kind: str, source: object, target: str) -> None:
+        """Remember an id. ConfigurationError when it is not text."""
+        if type(target) is not str or not target:
+            raise ConfigurationError(f"The id map takes text as an id, not {target!r}. Give str(…).")
+        entry = IdEntry(source_text(source), "", self._movement, target, "put")
+        while True:
+            found = await self._kept.id_entry(kind, entry.source)
+            try:
+                await self._kept.put_id(kind, entry, PutCondition.ABSENT if found is None else found[1])
+            except ConflictError:
+                continue  # another handler has put one meanwhile: the later one counts
+            return
+
+    async def many(self, kind: str, sources: Sequence[object]) -> Mapping[object, str]:
+        """Return those of these ids that are known."""
+        found = {source: await self.get(kind, source) for source in sources}
+        return {source: target for source, target in found.items() if target is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class ImportContext:
+    """The context of one record, or of one batch."""
+
+    ids: IdMap
+    once_key: str
+    flow: str
+    movement: int
+    file: str
+    line: int
+    attempt: int
+    open_binary: OpenBinary
+
+    @property
+    def log(self) -> Any:
+        """A structlog logger, bound to the file and the line."""
+        import structlog  # most handlers log nothing
+
+        return structlog.get_logger().bind(flow=self.flow, event_file=self.file, line=self.line)
+
+    @asynccontextmanager
+    async def binary(self, value: object) -> AsyncIterator[AsyncIterator[bytes]]:
+        """Open the content of a Binary field. DamagedError at its end when it is not what was stored."""
+        if not isinstance(value, Binary) or value.version is None:
+            raise ConfigurationError(f"ctx.binary needs the value of a Binary field, not {type(value).__name__}.")
+        async with self.open_binary(parse_binary_id(value.version)) as pieces:
+            yield aiter(pieces)
+
+
+@dataclass(frozen=True, slots=True)
+class Contexts:
+    """Makes the contexts of the records of one Event File."""
+
+    kept: Kept
+    namespace: str
+    movement: int
+    attempt: int
+    open_binary: OpenBinary
+
+    def context(self, file: EventFileId, line: int) -> ImportContext:
+        """Return the context of the record on a line. Its `once_key` depends on the file and the line alone."""
+        once_key = blake3(f"{self.namespace}\0{file}\0{line}".encode("utf-8", "surrogatepass")).hexdigest(length=20)
+        flow = self.namespace.rpartition(" ")[0]
+        ids = IdMap(self.kept, self.movement)
+        return ImportContext(ids, once_key, flow, self.movement, str(file), line, self.attempt, self.open_binary)

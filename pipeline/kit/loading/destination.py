@@ -1,0 +1,175 @@
+"""An Importer as a Destination. Its marks are in the object store, written after the records: at-least-once.
+
+Records apply by key, or with an intent, so that applying them again is harmless. Nothing of a file is applied before all
+of it is verified, so a file is held in memory while it is loaded.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import AsyncIterable, AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import replace
+from itertools import islice
+from typing import Any, TypeVar
+
+from pipeline.domain.errors import DefectError, TransientError
+from pipeline.domain.ids import BinaryId, EventFileId, FlowName, StreamName
+from pipeline.domain.inventory import Fate, InventoryItem
+from pipeline.domain.planning.import_guard import reason_to_give_way
+from pipeline.kit.calls import open_client
+from pipeline.kit.declared import Handler
+from pipeline.kit.importer import Importer
+from pipeline.kit.loading.context import Contexts
+from pipeline.kit.loading.file_load import FiledRecord, StreamLoad
+from pipeline.kit.loading.kept import Kept, KeptMark, KeptStream, as_mark
+from pipeline.kit.loading.outcomes import Lane
+from pipeline.kit.loading.records import RecordReader
+from pipeline.kit.loading.rejected import RejectedRecords
+from pipeline.ports.destination import FileToLoad, GaveWay, Loaded, LoadOutcome, Mark, OpenBinary, Rejection, Violation
+from pipeline.ports.object_store import ObjectStore
+
+RECORDS_AT_ONCE = 1000
+"""Records of an Event File that are decoded at a time."""
+T = TypeVar("T")
+
+
+class ImporterDestination:
+    """The app that an Importer loads, with the author's `settings`."""
+
+    def __init__(
+        self, location: str, importer: Importer, settings: object | None, store: ObjectStore | None = None
+    ) -> None:
+        self.location = location
+        self._importer = importer
+        self._settings = settings
+        self._store = store
+
+    def in_store(self, store: ObjectStore) -> ImporterDestination:
+        """Return the same destination with the store that keeps its marks."""
+        return ImporterDestination(self.location, self._importer, self._settings, store)
+
+    async def read_marks(self, flow: FlowName, *, wait_seconds: float) -> Mapping[EventFileId, Mark]:
+        """Return the marks of the Flow. The app is not asked."""
+        return {file: as_mark(mark) for file, mark in (await self._kept(flow).marks()).items()}
+
+    def _kept(self, flow: FlowName) -> Kept:
+        if self._store is None:
+            raise DefectError("an Importer was opened without the store that keeps its marks")
+        return Kept(self._store, flow)
+
+    @asynccontextmanager
+    async def open(self, flow: FlowName) -> AsyncIterator[ImporterSession]:
+        """Open the app, and read what is kept for it."""
+        kept = self._kept(flow)
+        async with open_client(self._importer.connection, self._settings, self.location) as target:
+            session = ImporterSession(self._importer, target, kept, flow)
+            await session.refresh()
+            yield session
+
+
+class ImporterSession:
+    """The open app: a DestinationSession, and a SchemaKeeper, which names the streams that no handler takes."""
+
+    def __init__(self, importer: Importer, target: Any, kept: Kept, namespace: FlowName) -> None:
+        self._importer, self._target, self._kept, self._namespace = importer, target, kept, namespace
+        self._marks: dict[EventFileId, KeptMark] = {}
+        self._rejected = RejectedRecords(kept)
+        self._lanes: dict[StreamName, Lane] = {}
+        self._open_binary: OpenBinary = _not_open
+        self._attempts: dict[EventFileId, int] = {}
+
+    async def refresh(self) -> None:
+        """Read marks and rejected records."""
+        self._marks = dict(await self._kept.marks())
+        await self._rejected.read()
+
+    async def marks(self) -> Mapping[EventFileId, Mark]:
+        self._marks = dict(await self._kept.marks())
+        return {file: as_mark(mark) for file, mark in self._marks.items() if self._counts(file, mark)}
+
+    def _counts(self, file: EventFileId, mark: KeptMark) -> bool:
+        """Whether a file need not be imported: a skipped one must be as soon as its stream has a handler."""
+        return not mark.skipped or self._importer.handler_of(file.stream) is None
+
+    async def load(self, file: FileToLoad, *, after: Sequence[EventFileId]) -> LoadOutcome:
+        if (reason := await self._reason_to_give_way(file, after)) is not None:
+            return GaveWay(reason)
+        id_ = file.entry.id
+        handler = self._importer.handler_of(id_.stream)
+        if handler is None:
+            async for _ in file.blocks:
+                pass  # it is verified, so that a damaged file is not skipped
+            return await self._mark(file, KeptMark(0, 0, 0, 0, file.movement, skipped=True), ())
+        self._attempts[id_] = self._attempts.get(id_, 0) + 1
+        reader = RecordReader(handler, file.header.schema)
+        load = self._stream_load(handler, id_.stream, file.movement, file.open_binary, self._attempts[id_])
+        counts, rejections = Counter[bool](), list[Rejection]()
+        line = 2
+        for block in [block async for block in file.blocks]:  # verified as a whole: what is created cannot be undone
+            records = (FiledRecord(id_, record) for record in reader.read(block, line, f"Event File {id_}"))
+            for part in _parts(records, RECORDS_AT_ONCE):
+                rejected = await load.apply(part)
+                rejections += await self._rejected.keep(part, rejected, KeptStream.of(file.header.schema))
+                counts.update(filed.record.is_delete for at, filed in enumerate(part) if at not in rejected)
+                line += len(part)
+        mark = KeptMark(counts[False], counts[True], len(rejections), 0, file.movement)
+        loaded = await self._mark(file, mark, rejections)
+        return replace(loaded, skipped_columns=reader.skipped_columns) if isinstance(loaded, Loaded) else loaded
+
+    def _stream_load(
+        self, handler: Handler, stream: StreamName, movement: int, open_binary: OpenBinary, attempt: int
+    ) -> StreamLoad:
+        self._open_binary = open_binary
+        contexts = Contexts(self._kept, self._namespace, movement, attempt, open_binary)
+        lane = self._lanes.setdefault(stream, Lane())
+        return StreamLoad(handler, self._target, self._kept, stream, contexts, lane)
+
+    async def _reason_to_give_way(self, file: FileToLoad, after: Sequence[EventFileId]) -> str | None:
+        id_ = file.entry.id
+        if any(before not in self._marks for before in after):
+            self._marks = dict(await self._kept.marks())
+        marked = {it for it, mark in self._marks.items() if self._counts(it, mark)}
+        latest = max((mark.movement for it, mark in self._marks.items() if it.stream == id_.stream), default=0)
+        return reason_to_give_way(id_, file.movement, after, marked=marked, latest_movement=latest)
+
+    async def _mark(self, file: FileToLoad, mark: KeptMark, rejections: Sequence[Rejection]) -> LoadOutcome:
+        id_ = file.entry.id
+        if not await self._kept.put_mark(id_, mark, replace=id_ in self._marks):
+            return GaveWay(f"Event File {id_} is already imported")
+        self._marks[id_] = mark
+        return Loaded(as_mark(mark), tuple(rejections))
+
+    async def retry_rejected(self) -> Sequence[Rejection]:
+        """Apply the rejected records again, and again while some succeed: others may wait for their ids."""
+        movement = max((mark.movement for mark in self._marks.values()), default=0)
+        before = -1
+        while 0 < (left := len(self._rejected.by_key)) != before:
+            before = left
+            for stream, records, schema in self._rejected.groups():
+                handler = self._importer.handler_of(stream)
+                if handler is None:
+                    continue
+                reader = RecordReader(handler, schema.schema(stream))
+                filed = [FiledRecord(file, reader.read_one(line, number, str(file))) for file, number, line in records]
+                load = self._stream_load(handler, stream, movement, self._open_binary, 1)
+                await self._rejected.keep(filed, await load.apply(filed), schema)
+        return [kept.rejection() for kept in self._rejected.by_key.values()]
+
+    async def finish(self, streams: Sequence[StreamName]) -> Sequence[Violation]:
+        return []
+
+    async def ensure_objects(self, *, rows_changed: bool) -> Sequence[InventoryItem]:
+        skipped = {file.stream for file, mark in self._marks.items() if mark.skipped and self._counts(file, mark)}
+        reason = f"the Importer {self._importer.name!r} has no handler for it"
+        return [InventoryItem("stream", stream, Fate.NOT_MOVED, reason) for stream in sorted(skipped)]
+
+
+def _parts(items: Iterator[T], size: int) -> Iterator[list[T]]:
+    while part := list(islice(items, size)):
+        yield part
+
+
+def _not_open(binary: BinaryId) -> AbstractAsyncContextManager[AsyncIterable[bytes]]:
+    """Stand for the contents of Binary Files before a file of this Movement has been loaded."""
+    raise TransientError(f"The Binary File {binary} of a rejected record is read with the next Event File.")

@@ -1,0 +1,39 @@
+"""The delivery level that a Flow needs, and whether the handlers of an Importer reach it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pipeline.domain.errors import ConfigurationError
+from pipeline.kit.authors_line import misuse
+from pipeline.kit.configuration.settings import REQUIRES
+from pipeline.kit.declared import Delivery
+from pipeline.kit.importer import Importer
+
+_LEVELS = list(Delivery)
+
+
+def split_requires(settings: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
+    """Return the author's settings, and the pipeline's own one."""
+    return (
+        {name: text for name, text in settings.items() if name != REQUIRES},
+        {name: text for name, text in settings.items() if name == REQUIRES},
+    )
+
+
+def check_levels(importer: Importer, settings: Mapping[str, str]) -> None:
+    """ConfigurationError when a handler is weaker than the level that the Flow needs, `found` by default."""
+    if not importer.handlers:
+        raise ConfigurationError(f"{importer.line}: the Importer {importer.name!r} has no handler. Declare one.")
+    wanted = settings.get(REQUIRES, Delivery.FOUND.value)
+    if wanted not in _LEVELS:
+        known = ", ".join(_LEVELS)
+        raise ConfigurationError(f"The setting {REQUIRES!r} is {wanted[:80]!r}. It must be one of: {known}.")
+    for handler in importer.handlers.values():
+        if _LEVELS.index(handler.delivery) > _LEVELS.index(Delivery(wanted)):
+            raise misuse(
+                handler.line,
+                f"the handler of {handler.stream!r} delivers {handler.delivery.value}, and the Flow needs {wanted}",
+                'Declare it with delivery="found" and give it `find`, or accept second objects with '
+                f"--destination-set {REQUIRES}={handler.delivery.value}",
+            )

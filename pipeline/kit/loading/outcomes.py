@@ -1,0 +1,78 @@
+"""Calling a handler for records, with what its errors mean for them."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+import anyio
+
+from pipeline.domain.errors import PipelineError, RefusedError
+from pipeline.kit.authors_line import line_of
+from pipeline.kit.calls import FIRST_PAUSE_SECONDS, LONGEST_WAIT_SECONDS, TRIES, shown
+from pipeline.kit.configuration.secret import without_secrets
+from pipeline.kit.declared import Function
+from pipeline.kit.errors import Again, Gone, Refused, Stop
+from pipeline.kit.loading.context import WaitsForIdError
+from pipeline.log_events import log
+
+T = TypeVar("T")
+
+
+class RejectedError(Exception):
+    """The app does not accept a record. `waits`: not before the id map has an id that it needs."""
+
+    def __init__(self, reason: str, column: str | None = None, *, waits: bool = False) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.column = column
+        self.waits = waits
+
+
+@dataclass(slots=True)
+class Lane:
+    """What the records of one stream share: after `Again`, none of them is sent before `free_at`."""
+
+    free_at: float = 0.0
+
+    async def wait(self) -> None:
+        """Wait until the app takes records again."""
+        while self.free_at > anyio.current_time():  # noqa: ASYNC110  # another record may hold it again meanwhile
+            await anyio.sleep_until(self.free_at)
+
+    def hold(self, seconds: float) -> None:
+        """Send no record for some seconds."""
+        bounded = min(max(seconds, 0.0), LONGEST_WAIT_SECONDS)
+        self.free_at = max(self.free_at, anyio.current_time() + bounded)
+
+
+async def attempt(work: Callable[[], Awaitable[T]], function: Function, what: str, lane: Lane) -> T:
+    """Return the result of `work`, which calls the author's `function`.
+
+    `Again` holds the lane, and calls again. `Refused` is a RejectedError; `Gone` passes. `Stop`, and any other exception
+    after `TRIES` calls, is a RefusedError with the author's line: the file has failed.
+    """
+    failures = 0
+    while True:
+        await lane.wait()
+        try:
+            return await work()
+        except Again as error:
+            log.info("plugin_waits", what=what, seconds=error.after)
+            lane.hold(error.after)
+        except Refused as error:
+            raise RejectedError(without_secrets(error.reason), error.column) from error
+        except WaitsForIdError as error:
+            raise RejectedError(str(error), waits=True) from error
+        except (Gone, PipelineError, RejectedError):
+            raise
+        except Stop as error:
+            raise RefusedError(f"{what} has stopped: {without_secrets(error.reason)} ({line_of(function)})") from error
+        except Exception as error:
+            failures += 1
+            reason = shown(error, function)
+            if failures == TRIES:
+                raise RefusedError(f"{what} failed {TRIES} times: {reason}. Correct it, and move again.") from error
+            log.warning("plugin_call_retried", what=what, reason=reason, tries=failures)
+            await anyio.sleep(FIRST_PAUSE_SECONDS * 2 ** (failures - 1))

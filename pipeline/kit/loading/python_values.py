@@ -1,0 +1,150 @@
+"""Values of a record as Python values: what a field of an author's row holds."""
+
+from __future__ import annotations
+
+import enum
+import json
+import re
+from collections.abc import Callable, Mapping
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal, InvalidOperation
+from typing import Any, Literal, get_args, get_origin
+from uuid import UUID
+
+import msgspec
+
+from pipeline.domain.keys import RawText
+from pipeline.domain.schema import Column
+from pipeline.kit.row_types import Field
+from pipeline.kit.values import Binary
+
+Decode = Callable[[Any], Any]
+_INTERVAL = re.compile(
+    r"(?:(?P<days>[+-]?\d+) days? ?)?(?:(?P<sign>[+-])?(?P<hours>\d+):(?P<minutes>\d\d):(?P<seconds>\d\d(?:\.\d+)?))?"
+)
+
+
+def decoder_of(field: Field, column: Column) -> Decode:
+    """Return how a value of `column` becomes one of `field`. The function raises ValueError, which says why it cannot."""
+    python = field.python
+    if python in _DECODERS:
+        return _DECODERS[python]
+    if isinstance(python, type) and issubclass(python, enum.Enum):
+        return python
+    if get_origin(python) is Literal:
+        return lambda value: _member(value, get_args(python))
+    read = _json if column.type == "json" else _plain
+    if python is Any:
+        return read
+    return lambda value: _converted(read(value), python)
+
+
+def natural_decoder(column: Column) -> Decode:
+    """Return how a value of `column` becomes the Python value that is nearest to it, for rows without a type."""
+    return {**_NATURAL, "json": _json, "binary": _binary}.get(column.type, _plain)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, RawText):
+        raise ValueError("text that is not valid in its encoding")  # noqa: TRY004  # the value is wrong, not a type
+    return value
+
+
+def _int(value: Any) -> int:
+    if isinstance(value, int):
+        return int(value)
+    number = Decimal(value) if isinstance(value, str | float) else None
+    if number is None or number != number.to_integral_value():
+        raise ValueError(f"{value!r}, which is no integer")
+    return int(number)
+
+
+def _float(value: Any) -> float:
+    if isinstance(value, int | float | str):
+        return float(value)
+    raise ValueError(f"{value!r}, which is no number")
+
+
+def _str(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    raise ValueError("text that is not valid in its encoding" if isinstance(value, RawText) else f"{value!r}, no text")
+
+
+def _bytes(value: Any) -> bytes:
+    if isinstance(value, bytes):
+        return value
+    raise ValueError(f"{value!r}, no bytes")
+
+
+def _bool(value: Any) -> bool:
+    if value in (0, 1) and not isinstance(value, str):
+        return bool(value)
+    raise ValueError(f"{value!r}, which is neither true nor false")
+
+
+def _decimal(value: Any) -> Decimal:
+    if isinstance(value, int | str):
+        return Decimal(value)
+    if isinstance(value, float):
+        return Decimal(repr(value))
+    raise ValueError(f"{value!r}, which is no number")
+
+
+def _timedelta(value: Any) -> timedelta:
+    found = _INTERVAL.fullmatch(_str(value))
+    if not value or found is None:
+        raise ValueError(f"{value!r}, which is no time difference of days, hours, minutes and seconds")
+    sign = -1 if found["sign"] == "-" else 1
+    seconds = Decimal(found["seconds"] or 0)
+    clock = timedelta(hours=int(found["hours"] or 0), minutes=int(found["minutes"] or 0))
+    clock += timedelta(microseconds=int(seconds * 1_000_000))
+    return timedelta(days=int(found["days"] or 0)) + sign * clock
+
+
+def _binary(value: Any) -> Binary:
+    return Binary(b"", version=_str(value))
+
+
+def _json(value: Any) -> Any:
+    return json.loads(value) if isinstance(value, str) else _plain(value)
+
+
+def _converted(value: Any, python: Any) -> Any:
+    try:
+        return msgspec.convert(value, python, strict=False)
+    except msgspec.ValidationError as error:
+        raise ValueError(str(error)) from error
+
+
+def _member(value: Any, members: tuple[Any, ...]) -> Any:
+    if value not in members:
+        raise ValueError(f"{value!r}, which is none of {', '.join(map(repr, members))}")
+    return value
+
+
+_DECODERS: Mapping[Any, Decode] = {
+    int: _int,
+    float: _float,
+    str: _str,
+    bytes: _bytes,
+    bool: _bool,
+    Decimal: _decimal,
+    datetime: lambda value: datetime.fromisoformat(_str(value)),
+    date: lambda value: date.fromisoformat(_str(value)),
+    time: lambda value: time.fromisoformat(_str(value)),
+    timedelta: _timedelta,
+    UUID: lambda value: UUID(_str(value)),
+    Binary: _binary,
+}
+_NATURAL: Mapping[str, Decode] = {
+    "decimal": _decimal,
+    "timestamp": _DECODERS[datetime],
+    "timestamptz": _DECODERS[datetime],
+    "date": _DECODERS[date],
+    "time": _DECODERS[time],
+    "uuid": _DECODERS[UUID],
+    "boolean": _bool,
+}
+DECODE_ERRORS = (ValueError, TypeError, InvalidOperation, OverflowError)
+"""What decoding raises for a value that a field cannot hold."""

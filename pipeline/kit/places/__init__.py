@@ -1,0 +1,1 @@
+"""Where plug-ins are: what a person writes becomes a reference, and a reference is loaded when it is used."""

@@ -1,0 +1,121 @@
+"""Loading a plug-in: importing its file or module, or finding it among the installed ones."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from collections.abc import Mapping, Sequence
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from types import ModuleType
+from typing import TypeVar
+
+from pipeline.domain.errors import ConfigurationError
+from pipeline.kit.authors_line import raising_line
+from pipeline.kit.exporter import Exporter
+from pipeline.kit.importer import Importer
+from pipeline.kit.places.reference import EXPORTERS, IMPORTERS, Kind, PluginReference
+from pipeline.kit.plugin import Plugin
+
+GROUPS: Mapping[type[Plugin], str] = {Exporter: EXPORTERS, Importer: IMPORTERS}
+P = TypeVar("P", bound=Plugin)
+
+
+def installed(kind: type[Plugin]) -> Sequence[EntryPoint]:
+    """Return the installed plug-ins of one kind, by name. None of them is loaded."""
+    return sorted(entry_points(group=GROUPS[kind]), key=lambda entry: entry.name)
+
+
+def load(reference: PluginReference, kind: type[P]) -> P:
+    """Return the Exporter or Importer that a reference names.
+
+    ConfigurationError with the author's file and line when it cannot be imported, is not there, or is something else.
+    """
+    found = _object(reference, kind)
+    if isinstance(found, kind):
+        return found
+    if isinstance(found, Plugin):
+        here, there = ("source", "destination") if kind is Exporter else ("destination", "source")
+        raise ConfigurationError(
+            f"{reference} is an {type(found).__name__} ({found.line}), so it cannot be the {here}. Use it as the {there}."
+        )
+    raise ConfigurationError(
+        f"{reference} is not an {kind.__name__}, but of the type {type(found).__name__}. Name an object that "
+        f"{kind.__name__}(…) returns."
+    )
+
+
+def _object(reference: PluginReference, kind: type[P]) -> object:
+    match reference.kind:
+        case Kind.INSTALLED:
+            groups = [GROUPS[kind]] if kind in GROUPS else list(GROUPS.values())
+            entries = [entry for group in groups for entry in entry_points(group=group, name=reference.where)]
+            if not entries:
+                names = ", ".join(entry.name for one in GROUPS for entry in installed(one)) or "none"
+                raise ConfigurationError(
+                    f"There is no installed {kind.__name__} {reference.where!r}. Installed are: {names}."
+                )
+            return load_entry(entries[0])
+        case Kind.FILE:
+            module = _import_file(Path(reference.where), str(reference))
+        case Kind.MODULE:
+            module = _import_module(reference.where, str(reference))
+    try:
+        return getattr(module, reference.name)
+    except AttributeError:
+        names = ", ".join(name for name, value in vars(module).items() if isinstance(value, Plugin)) or "none"
+        raise ConfigurationError(
+            f"{reference.where} has no {reference.name!r}. It has these Exporters and Importers: {names}."
+        ) from None
+
+
+def load_entry(entry: EntryPoint) -> object:
+    """Return the object of an entry point. ConfigurationError when it cannot be imported."""
+    try:
+        return entry.load()
+    except ConfigurationError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise _not_imported(f"The installed plug-in {entry.name!r} ({entry.value})", error) from error
+
+
+def _import_file(path: Path, what: str) -> ModuleType:
+    """Import a file once in a process. Modules beside it can be imported by it."""
+    name = f"pipeline_plugin_{path.stem}_{abs(hash(str(path))):x}"
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None or not path.is_file():
+        raise ConfigurationError(f"There is no file {path}. Check the path.")
+    if (directory := str(path.parent)) not in sys.path:
+        sys.path.append(directory)
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except BaseException as error:
+        del sys.modules[name]
+        if isinstance(error, Exception | SystemExit) and not isinstance(error, ConfigurationError):
+            raise _not_imported(what, error) from error
+        raise
+    return module
+
+
+def _import_module(name: str, what: str) -> ModuleType:
+    if (here := str(Path.cwd())) not in sys.path:
+        sys.path.append(here)
+    try:
+        return importlib.import_module(name)
+    except ConfigurationError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise _not_imported(what, error) from error
+
+
+def _not_imported(what: str, error: BaseException) -> ConfigurationError:
+    if isinstance(error, SyntaxError) and error.filename:
+        where = f"{error.filename}, line {error.lineno}"
+    else:
+        where = raising_line(error, "")
+    place = f" ({where})" if where else ""
+    return ConfigurationError(f"{what} cannot be imported: {type(error).__name__}: {error}{place}. Correct it.")

@@ -1,0 +1,149 @@
+"""Rows of an author's type as upsert lines with their keys. Values are checked against the annotations of the fields."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import msgspec
+import orjson
+
+from pipeline.codec.event_files.upsert_lines import Row, are_plain, upsert_lines_for
+from pipeline.codec.values import key_text, to_json
+from pipeline.domain.errors import UnreadableError
+from pipeline.domain.keys import Key, KeyValue
+from pipeline.domain.schema import Column
+from pipeline.kit.declared import DeclaredStream
+from pipeline.kit.reading.text_forms import encoder_of
+
+_INTEGER = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+_CHECKED = {"boolean": bool, "integer": int, "real": float, "text": str, "bytes": bytes}
+_INTEGERS = range(-(2**63), 2**63)
+
+
+def _type_of(column: Column) -> Any:
+    kind: Any = _INTEGER if column.type == "integer" else _CHECKED.get(column.type, Any)
+    return kind | None if column.nullable and kind is not Any else kind
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedRow:
+    """A row: its key, and its line without the line feed."""
+
+    key: Key
+    line: bytes
+
+
+class RowEncoder:
+    """Encodes the rows of one stream. Errors name the author's function, the key and the column."""
+
+    def __init__(self, declared: DeclaredStream) -> None:
+        self._declared = declared
+        self._read = declared.row.read
+        columns = declared.row.columns
+        self._names = [column.name for column in columns]
+        self._key = [self._names.index(name) for name in declared.key]
+        self._encoders = [encoder_of(field.column.type, field.python) for field in declared.row.fields]
+        self._encodes = any(self._encoders)
+        self._lines = upsert_lines_for(self._names)
+        kinds = zip(columns, self._encoders, strict=True)
+        types = tuple([Any if encode else _type_of(column) for column, encode in kinds])
+        checked: Any = list[tuple[types]]  # type: ignore[valid-type]  # the columns are known only here
+        self._checked = msgspec.defstruct("Rows", [("rows", checked)], array_like=True, gc=False)
+
+    def values(self, rows: Sequence[object]) -> list[tuple[Any, ...]]:
+        """Return the values of rows, checked, and written in their text forms."""
+        try:
+            values = [self._read(row) for row in rows]
+        except (AttributeError, TypeError, KeyError) as error:
+            raise self._wrong_row(rows, error) from error
+        try:
+            msgspec.convert((values,), self._checked)
+        except msgspec.ValidationError:
+            for row in values:
+                self._check(row)
+        if not self._encodes:
+            return values
+        return [self._encoded(row) for row in values]
+
+    def encode(self, values: Sequence[Row]) -> list[EncodedRow]:
+        """Return the rows of these values as lines."""
+        lines = self._plain_lines(values) or [self._line(row) for row in values]
+        if len(self._key) == 1:
+            (at,) = self._key
+            return [EncodedRow((row[at],), line) for row, line in zip(values, lines, strict=False)]
+        return [
+            EncodedRow(tuple([row[at] for at in self._key]), line) for row, line in zip(values, lines, strict=False)
+        ]
+
+    def _plain_lines(self, values: Sequence[Row]) -> list[bytes] | None:
+        """Return the lines on the fast path; None when a value is not plain, or text is no Unicode."""
+        if self._lines is None or not are_plain(values):
+            return None
+        try:
+            return self._lines.encode(values).split(b"\n")
+        except UnicodeEncodeError:
+            return None
+
+    def _line(self, row: Row) -> bytes:
+        body = {name: to_json(value) for name, value in zip(self._names, row, strict=True)}
+        try:
+            return orjson.dumps({"upsert": body})
+        except (orjson.JSONEncodeError, TypeError) as error:
+            raise self._error(row, f"cannot be written: {error}") from error
+
+    def _encoded(self, row: tuple[Any, ...]) -> tuple[Any, ...]:
+        encoded = list(row)
+        for at, encode in enumerate(self._encoders):
+            if encode is not None and row[at] is not None:
+                try:
+                    encoded[at] = encode(row[at])
+                except (TypeError, ValueError, AttributeError) as error:
+                    raise self._error(row, f"has in the column {self._names[at]!r} {error}") from error
+        return tuple(encoded)
+
+    def _check(self, row: tuple[Any, ...]) -> None:
+        """Raise the error of a row that has a value of another type than its column, if it has one."""
+        for at, (field, value) in enumerate(zip(self._declared.row.fields, row, strict=True)):
+            column, name = field.column, self._names[at]
+            if value is None:
+                if not column.nullable:
+                    key = name in self._declared.key
+                    raise self._error(row, f"has no {'key' if key else 'value'} in the column {name!r}")
+                continue
+            kind = _CHECKED.get(column.type)
+            if kind is None or self._encoders[at]:
+                continue
+            if not isinstance(value, kind) and not (kind is float and type(value) is int):
+                shown = type(value).__name__
+                raise self._error(row, f"has in the column {name!r} a value of the type {shown}, not {kind.__name__}")
+            if type(value) is int and value not in _INTEGERS:
+                raise self._error(
+                    row, f"has in the column {name!r} an integer of more than 64 bits. Declare it as Decimal"
+                )
+            if isinstance(value, float) and math.isnan(value) and name in self._declared.key:
+                raise self._error(row, "has a key that is not a number")
+
+    def _wrong_row(self, rows: Sequence[object], error: Exception) -> UnreadableError:
+        wanted = getattr(self._declared.row.type_, "__name__", str(self._declared.row.type_))
+        found = next((row for row in rows if not self._is_readable(row)), None)
+        return UnreadableError(
+            f"{self._declared.line}: the stream {self._declared.name!r} gave a row of the type {type(found).__name__}, "
+            f"not {wanted} ({error}). Return rows of that type"
+        )
+
+    def _is_readable(self, row: object) -> bool:
+        try:
+            self._read(row)
+        except (AttributeError, TypeError, KeyError):
+            return False
+        return True
+
+    def _error(self, row: tuple[Any, ...], fault: str) -> UnreadableError:
+        key: Sequence[object] = [row[at] for at in self._key]
+        plain: list[KeyValue] = [value if isinstance(value, int | str | float | bytes) else str(value) for value in key]
+        return UnreadableError(
+            f"{self._declared.line}: the row with key {key_text(tuple(plain))} of the stream {self._declared.name!r} {fault}"
+        )

@@ -1,0 +1,84 @@
+"""Sorting rows on disk, in bounded memory: runs of sorted rows are written, and merged when they are read."""
+
+from __future__ import annotations
+
+import heapq
+import pickle
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from itertools import islice
+from operator import attrgetter, itemgetter
+from typing import BinaryIO
+
+from pipeline.domain.keys import Key
+from pipeline.kit.reading.encoding import EncodedRow
+
+RUN_BYTES = 24_000_000
+"""Lines that are kept in memory before a run is written. With keys and objects, some 60 MB of memory."""
+MERGED_RUNS = 64
+"""Runs that are merged at a time, each with a file that is open."""
+_BATCH = 500
+_KEY = attrgetter("key")
+
+
+class RowSorter:
+    """Sorts rows by key; of rows with one key, the one added last counts. Methods block: call them in a thread."""
+
+    def __init__(self, run_bytes: int = RUN_BYTES) -> None:
+        self._run_bytes = run_bytes
+        self._rows: list[EncodedRow] = []
+        self._bytes = 0
+        self._runs: list[BinaryIO] = []
+        self._files = ExitStack()
+
+    def close(self) -> None:
+        """Remove the runs from the disk."""
+        self._files.close()
+
+    def add(self, rows: Sequence[EncodedRow]) -> None:
+        """Add rows, in any order."""
+        self._rows += rows
+        self._bytes += sum([len(row.line) for row in rows])
+        if self._bytes >= self._run_bytes:
+            self._write_run(sorted(self._rows, key=_KEY))
+            self._rows, self._bytes = [], 0
+
+    def sorted_rows(self) -> Iterator[EncodedRow]:
+        """Return all rows in ascending order of their keys, each key once."""
+        merged: Iterator[tuple[Key, bytes]] = heapq.merge(
+            *map(_read_run, self._runs),
+            ((row.key, row.line) for row in sorted(self._rows, key=_KEY)),
+            key=itemgetter(0),
+        )
+        last = next(merged, None)
+        for entry in merged:
+            if last is not None and entry[0] != last[0]:
+                yield EncodedRow(*last)
+            last = entry
+        if last is not None:
+            yield EncodedRow(*last)
+
+    def _write_run(self, rows: Sequence[EncodedRow]) -> None:
+        if len(self._runs) == MERGED_RUNS:
+            merged = heapq.merge(*map(_read_run, self._runs), key=itemgetter(0))
+            self._runs, old = [], self._runs
+            self._runs.append(self._written(merged))
+            for file in old:
+                file.close()
+        self._runs.append(self._written((row.key, row.line) for row in rows))
+
+    def _written(self, entries: Iterator[tuple[Key, bytes]]) -> BinaryIO:
+        file = self._files.enter_context(tempfile.TemporaryFile())  # noqa: SIM115  # the stack closes it
+        while batch := list(islice(entries, _BATCH)):
+            pickle.dump(batch, file, pickle.HIGHEST_PROTOCOL)
+        return file
+
+
+def _read_run(file: BinaryIO) -> Iterator[tuple[Key, bytes]]:
+    file.seek(0)
+    while True:
+        try:
+            yield from pickle.load(file)
+        except EOFError:
+            return

@@ -1,0 +1,115 @@
+"""Pages of a stream, durable in the object store with their cursors, until their Movement is exported.
+
+Each page is an object, created once before its cursor is used. So an attempt that is killed is continued by another one
+at the page where it stopped, and of two attempts at once the first to store a page decides what is in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import dataclass
+
+import msgspec
+import orjson
+
+from pipeline.codec.event_files.compression import Decoder, compress_frame
+from pipeline.codec.values import from_json
+from pipeline.domain.errors import ConflictError, DamagedError
+from pipeline.domain.event_file import Encoding
+from pipeline.domain.ids import FlowName, ObjectKey, StreamName, encode_name
+from pipeline.domain.object_keys import flow_prefix
+from pipeline.kit.reading.encoding import EncodedRow
+from pipeline.ports.object_store import ObjectStore, PutCondition, list_pages
+
+_LEVEL = 1
+MAX_PAGE_BYTES = 1 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class SpooledPage:
+    """A page: its rows as lines, and the cursor of the next one, None for the last."""
+
+    rows: Sequence[EncodedRow]
+    next: str | None
+
+
+class _Head(msgspec.Struct):
+    next: str | None
+    rows: int
+
+
+class Spool:
+    """The pages of one stream, Movement by Movement."""
+
+    def __init__(self, store: ObjectStore, flow: FlowName, stream: StreamName, key: Sequence[str]) -> None:
+        self._store, self._key = store, key
+        self._prefix = f"{flow_prefix(flow)}spool/{encode_name(stream)}/"
+
+    async def movements(self) -> dict[int, list[ObjectKey]]:
+        """Return the pages of each Movement that has some, in their order."""
+        found: dict[int, list[ObjectKey]] = {}
+        async for page in list_pages(self._store, self._prefix):
+            for info in page:
+                movement = info.key.removeprefix(self._prefix).partition("/")[0]
+                found.setdefault(int(movement), []).append(info.key)
+        return found
+
+    async def store(self, movement: int, number: int, page: SpooledPage) -> SpooledPage:
+        """Store page `number` of a Movement; return the page that is stored now, which another attempt may have stored."""
+        key = self._page_key(movement, number)
+        head = msgspec.json.encode(_Head(page.next, len(page.rows)))
+        data = compress_frame(b"\n".join([head, *[row.line for row in page.rows]]), _LEVEL)
+        try:
+            await self._store.put(key, data, PutCondition.ABSENT)
+        except ConflictError:
+            return await self.read(key)
+        return page
+
+    async def read(self, key: ObjectKey) -> SpooledPage:
+        """Return a stored page. DamagedError names it."""
+        stored = await self._store.get(key, max_bytes=MAX_PAGE_BYTES)
+        try:
+            decoder = Decoder(Encoding.ZSTD)
+            head_line, *lines = b"".join(decoder.feed(stored.data)).split(b"\n")
+            decoder.close()
+            head = msgspec.json.decode(head_line, type=_Head)
+            if head.rows != len(lines):
+                raise DamagedError("it has another number of rows")  # noqa: TRY301  # the handler names the page
+            return SpooledPage([EncodedRow(self._key_of(line), line) for line in lines], head.next)
+        except (DamagedError, ValueError, KeyError, TypeError) as error:
+            raise DamagedError(f"The page {key} is damaged: {error}. Delete it, and run the command again.") from error
+
+    def _key_of(self, line: bytes) -> tuple[bool | int | float | str | bytes | None, ...]:
+        body = orjson.loads(line)["upsert"]
+        return tuple([from_json(body[name]) for name in self._key])  # type: ignore[misc]  # no key is RawText
+
+    async def complete(self, keys: Sequence[ObjectKey]) -> bool:
+        """Return whether these pages of a Movement reach the end of the list."""
+        return bool(keys) and (await self.read(keys[-1])).next is None
+
+    async def forget(self, *, but: int | None) -> None:
+        """Delete all pages, except those of one Movement."""
+        for movement, keys in (await self.movements()).items():
+            if movement != but:
+                for key in reversed(keys):  # what is left after a crash is a beginning, which is not a whole list
+                    await self._store.delete(key)
+
+    async def pages(self, keys: Sequence[ObjectKey]) -> AsyncIterator[SpooledPage]:
+        """Yield stored pages."""
+        for key in keys:
+            yield await self.read(key)
+
+    def _page_key(self, movement: int, number: int) -> ObjectKey:
+        return ObjectKey(f"{self._prefix}{movement}/{number:010d}")
+
+
+def batches(rows: Iterator[EncodedRow], size: int) -> Iterator[list[EncodedRow]]:
+    """Yield rows in lists of `size`, the last one shorter."""
+    batch: list[EncodedRow] = []
+    for row in rows:
+        batch.append(row)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch

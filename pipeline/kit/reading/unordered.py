@@ -1,0 +1,165 @@
+"""Rows that come in any order, or in pages: read whole, sorted on disk, and given as blocks in key order.
+
+A stream whose pages may shift while one reads them can miss a row. So a row that is absent for the first time is given
+as it was, unless `fetch` says that it is gone; absent from two whole lists in a row, it is gone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+from contextlib import aclosing, asynccontextmanager
+from types import TracebackType
+from typing import Any
+
+from anyio import to_thread
+
+from pipeline.domain.errors import RefusedError, UnreadableError
+from pipeline.kit.authors_line import line_of
+from pipeline.kit.calls import call, iterated
+from pipeline.kit.declared import DeclaredStream, Function, Reading
+from pipeline.kit.reading.blocks import LineBlock
+from pipeline.kit.reading.encoding import EncodedRow, RowEncoder
+from pipeline.kit.reading.sorting import RowSorter
+from pipeline.kit.reading.spool import Spool, SpooledPage, batches
+from pipeline.kit.values import Page
+
+BATCH_ROWS = 1000
+FETCHED_KEYS = 100
+"""Keys that `fetch` is asked for at a time."""
+
+
+class UnorderedRows:
+    """The rows of one stream in one Movement. Close it to remove what it has on disk."""
+
+    def __init__(
+        self, declared: DeclaredStream, client: Any, fetch: Function | None, spool: Spool | None, movement: int
+    ) -> None:
+        self._declared, self._client, self._fetch = declared, client, fetch
+        self._spool, self._movement = spool, movement
+        self._encoder = RowEncoder(declared)
+        self._what = f"reading the stream {declared.name!r}"
+        self._now, self._before = RowSorter(), RowSorter()
+
+    def __enter__(self) -> UnorderedRows:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._now.close()
+        self._before.close()
+
+    async def read(self) -> None:
+        """Read the whole stream. After an error nothing is known to be absent."""
+        if self._declared.reading is Reading.ROWS:
+            async with aclosing(iterated(self._declared.function, self._client, what=self._what)) as rows:
+                batch: list[Any] = []
+                async for row in rows:
+                    batch.append(row)
+                    if len(batch) == BATCH_ROWS:
+                        await self._add(self._now, self._encoded(batch))
+                        batch = []
+                await self._add(self._now, self._encoded(batch))
+            return
+        stored = {} if self._spool is None else await self._spool.movements()
+        await self._read_pages(stored.pop(self._movement, []))
+        earlier = [number for number in stored if number < self._movement]
+        if self._spool is not None and self._declared.shifting:
+            for number in sorted(earlier, reverse=True):
+                if await self._spool.complete(stored[number]):
+                    async for page in self._spool.pages(stored[number]):
+                        await self._add(self._before, page.rows)
+                    break
+
+    async def _read_pages(self, stored: Sequence[Any]) -> None:
+        """Read the stored pages of this Movement, then the others, each of which is stored before its cursor is used."""
+        number, after = len(stored), None
+        if self._spool is not None:
+            async for page in self._spool.pages(stored):
+                await self._add(self._now, page.rows)
+                after = page.next
+        while number == 0 or after is not None:
+            page = await self._ask(after)
+            if self._spool is not None:
+                page = await self._spool.store(self._movement, number, page)
+            await self._add(self._now, page.rows)
+            if page.next is not None and page.next == after:
+                raise UnreadableError(
+                    f"{line_of(self._declared.function)}: the stream {self._declared.name!r} gave the page after "
+                    f"{after!r} with the same cursor as next. It would never end: return the cursor of the page after it"
+                )
+            number, after = number + 1, page.next
+
+    async def _ask(self, after: str | None) -> SpooledPage:
+        page = await call(self._declared.function, self._client, after, what=self._what)
+        where = line_of(self._declared.function)
+        if not isinstance(page, Page):
+            raise UnreadableError(f"{where}: the function for pages returned a {type(page).__name__}. Return a Page")
+        if page.next is not None and not isinstance(page.next, str):
+            raise UnreadableError(
+                f"{where}: the cursor `next` of a page is a {type(page.next).__name__}. Return text, or None for the last"
+            )
+        return SpooledPage(self._encoded(page.rows), page.next)
+
+    def _encoded(self, rows: Sequence[Any]) -> list[EncodedRow]:
+        return self._encoder.encode(self._encoder.values(rows)) if rows else []
+
+    async def _add(self, sorter: RowSorter, rows: Sequence[EncodedRow]) -> None:
+        try:
+            await to_thread.run_sync(sorter.add, rows)
+        except OSError as error:
+            raise _no_room(error) from error
+
+    @asynccontextmanager
+    async def blocks(self) -> AsyncIterator[AsyncIterator[LineBlock]]:
+        """Open what was read as blocks in key order."""
+        async with aclosing(self._blocks()) as blocks:
+            yield blocks
+
+    async def _blocks(self) -> AsyncGenerator[LineBlock, None]:
+        merged = batches(self._merged(), BATCH_ROWS)
+        try:
+            while batch := await to_thread.run_sync(next, merged, None):
+                if rows := await self._looked_up(batch):
+                    yield LineBlock(rows)
+        except OSError as error:
+            raise _no_room(error) from error
+
+    def _merged(self) -> Iterator[EncodedRow]:
+        """Yield the rows of both lists in key order, those of this one first; absent ones are `_Absent`."""
+        before = self._before.sorted_rows()
+        old = next(before, None)
+        for row in self._now.sorted_rows():
+            while old is not None and old.key < row.key:
+                yield _Absent(old.key, old.line)
+                old = next(before, None)
+            if old is not None and old.key == row.key:
+                old = next(before, None)
+            yield row
+        while old is not None:
+            yield _Absent(old.key, old.line)
+            old = next(before, None)
+
+    async def _looked_up(self, batch: list[EncodedRow]) -> list[EncodedRow]:
+        """Return a batch without the rows that `fetch` says are gone, and with those that it finds as they are now."""
+        absent = [row for row in batch if isinstance(row, _Absent)]
+        if self._fetch is None or not absent:
+            return batch
+        found: dict[object, EncodedRow] = {}
+        for start in range(0, len(absent), FETCHED_KEYS):
+            keys = [row.key if len(row.key) > 1 else row.key[0] for row in absent[start : start + FETCHED_KEYS]]
+            rows = await call(self._fetch, self._client, keys, what=f"fetching rows of {self._declared.name!r}")
+            found |= {row.key: row for row in self._encoded(list(rows))}
+        kept = [found.get(row.key) if isinstance(row, _Absent) else row for row in batch]
+        return [row for row in kept if row is not None]
+
+
+class _Absent(EncodedRow):
+    """A row of the list before that this list does not have."""
+
+
+def _no_room(error: OSError) -> RefusedError:
+    return RefusedError(
+        f"Rows cannot be sorted on disk: {error.strerror}. Make room in the temporary directory, or name another one "
+        "with TMPDIR, and run the command again."
+    )

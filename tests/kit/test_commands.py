@@ -1,0 +1,218 @@
+"""Every command works with Flows that have a plug-in at one end or at both."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import anyio
+import pytest
+
+import pipeline as pipeline_api
+from tests.cli.app import CommandLine, contents, make_database
+from tests.kit.plugins import write_plugin
+
+APP = """\
+@dataclass
+class Settings:
+    path: str
+    token: Secret = Secret()
+
+@dataclass
+class Person:
+    id: int
+    name: str
+
+exporter = Exporter("people", contract="people/1")
+importer = Importer("store", accepts=("people/1", "people/2"))
+
+@exporter.connect
+async def connect(settings: Settings) -> AsyncIterator[Path]:
+    assert settings.token.reveal() in ("", "very secret")
+    yield Path(settings.path)
+
+@exporter.pages("people", row=Person, key="id", order="stable")
+async def people(client: Path, after: str | None) -> Page[Person]:
+    rows = json.loads(client.read_text())
+    at = int(after or 0)
+    return Page([Person(**row) for row in rows[at:at + 2]], next=str(at + 2) if at + 2 < len(rows) else None)
+
+importer.connect(connect)
+
+@importer.applies("people", row=Person)
+async def apply(target: Path, batch: Batch[Person], ctx: Import) -> None:
+    rows = json.loads(target.read_text())
+    for record in batch.records:
+        if isinstance(record, Upsert):
+            rows[str(record.key)] = record.row.name
+        else:
+            rows.pop(str(record.key), None)
+    target.write_text(json.dumps(rows))
+
+other = Exporter("other", contract="other/1")
+other.connect(connect)
+weak = Importer("weak")
+
+@weak.creates("people", row=Person, delivery="at-least-once")
+async def create(target: None, row: Person, ctx: Import) -> str:
+    return str(row.id)
+"""
+ROWS = [(number, f"name {number}") for number in range(5)]
+
+
+@pytest.fixture
+def pipeline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> CommandLine:
+    """Runs `pipeline` in a directory that has an app with plug-ins, and a database."""
+    monkeypatch.chdir(tmp_path)
+    write_plugin(tmp_path / "app.py", APP)
+    write_rows(tmp_path, ROWS)
+    (tmp_path / "store.json").write_text("{}")
+    return CommandLine(tmp_path, capsys)
+
+
+def write_rows(directory: Path, rows: list[tuple[int, str]]) -> None:
+    (directory / "rows.json").write_text(json.dumps([{"id": number, "name": name} for number, name in rows]))
+
+
+def stored(directory: Path) -> list[tuple[int, str]]:
+    return sorted((int(key), name) for key, name in json.loads((directory / "store.json").read_text()).items())
+
+
+SOURCE = ("--source-set", "path=rows.json")
+DESTINATION = ("--destination-set", "path=store.json")
+
+
+def test_an_app_is_moved_into_a_database_and_compared_with_it(pipeline: CommandLine, tmp_path: Path) -> None:
+    assert pipeline("move", "./app.py:exporter", "copy.db", *SOURCE, "--flow", "crm").code == 0
+    assert contents(tmp_path / "copy.db") == ROWS
+    assert pipeline("verify", "crm").code == 0
+    write_rows(tmp_path, [*ROWS[:4], (4, "changed"), (9, "new")])
+    assert pipeline("verify", "crm").code == 1
+    assert pipeline("move", f"{tmp_path}/app.py:exporter", "copy.db", *SOURCE, "--flow", "crm").code == 0
+    assert contents(tmp_path / "copy.db") == [*ROWS[:4], (4, "changed"), (9, "new")]
+    shown = pipeline("status", "--flow", "crm")
+    assert shown.code == 0
+    assert f"python://{tmp_path}/app.py:exporter?path=rows.json" in shown.out
+    listed = pipeline("files", "crm")
+    assert listed.out.count("incremental") == 1
+
+
+def test_a_database_is_moved_into_an_app(pipeline: CommandLine, tmp_path: Path) -> None:
+    make_database(tmp_path / "app.db", rows=3)
+    moved = pipeline("move", "app.db", "./app.py:importer", *DESTINATION, "--flow", "crm")
+    assert moved.code == 0, moved.err
+    assert [number for number, _ in stored(tmp_path)] == [number for number, *_ in contents(tmp_path / "app.db")]
+    again = pipeline("move", "app.db", "./app.py:importer", *DESTINATION, "--flow", "crm", "--json")
+    assert json.loads(again.out.splitlines()[-1])["event_files"]["imported"] == 0
+    assert pipeline("status").code == 0
+    found = pipeline("verify", "crm")
+    assert (found.code, "does not compare what an Importer has loaded" in found.err) == (2, True)
+
+
+def test_an_app_is_moved_into_an_app(pipeline: CommandLine, tmp_path: Path) -> None:
+    move = ("move", "./app.py:exporter", "./app.py:importer", *SOURCE, *DESTINATION)
+    assert pipeline(*move).code == 0
+    assert stored(tmp_path) == ROWS
+    write_rows(tmp_path, ROWS[1:])
+    assert pipeline(*move).code == 0
+    assert stored(tmp_path) == ROWS[1:]
+
+
+def test_what_an_app_has_given_is_imported_into_a_further_one(pipeline: CommandLine, tmp_path: Path) -> None:
+    assert pipeline("move", "./app.py:exporter", "copy.db", *SOURCE, "--flow", "crm").code == 0
+    (tmp_path / "rows.json").unlink()  # the source is not opened again
+    further = f"python://{tmp_path}/app.py:importer?path=store.json"
+    assert pipeline("flow", "add-destination", "crm", further, "--name", "more").code == 0
+    assert pipeline("flow", "import", "more").code == 0
+    assert stored(tmp_path) == ROWS
+
+
+@pytest.mark.parametrize("compacted", [False, True])
+async def test_workers_move_a_flow_with_plugins(compacted: bool, pipeline: CommandLine, tmp_path: Path) -> None:
+    settings = pipeline_api.Settings(home=tmp_path / ".pipeline")
+    await pipeline_api.create_flow(
+        "crm",
+        f"{tmp_path}/app.py:exporter",
+        f"{tmp_path}/app.py:importer",
+        source_settings={"path": f"{tmp_path}/rows.json"},
+        destination_settings={"path": f"{tmp_path}/store.json"},
+        settings=settings,
+    )
+    stop = anyio.Event()
+    async with anyio.create_task_group() as group:
+        group.start_soon(lambda: pipeline_api.run_worker(stop=stop, settings=settings))
+        for rows in (ROWS, ROWS[2:]):
+            write_rows(tmp_path, rows)
+            movement, _ = await pipeline_api.start("crm", settings=settings)
+            with anyio.fail_after(30):
+                settled = await pipeline_api.wait_settled("crm", movement.number, settings=settings)
+            assert settled.status is pipeline_api.Status.SUCCESS, settled.problems
+            assert stored(tmp_path) == rows
+            if compacted:
+                await pipeline_api.compact("crm", settings=settings)
+                await pipeline_api.prune("crm", delete=True, settings=settings)
+        stop.set()
+
+
+BAD = [
+    (("./app.py:exporter", "copy.db"), r"'path' of .*app.py:exporter is missing. Give it with --source-set path=…"),
+    (("./app.py:importer", "copy.db"), r"app.py:importer is an Importer \(.*line \d+\), so it cannot be the source"),
+    (("app.db", "./app.py:exporter"), r"app.py:exporter is an Exporter .*cannot be the destination"),
+    (
+        ("./app.py:exporter", "./app.py:weak", *SOURCE),
+        r"app.py, line \d+: .*delivers at-least-once, .*needs found.*--destination-set requires=at-least-once",
+    ),
+    (
+        ("./app.py:other", "./app.py:importer", "--source-set", "path=x", *DESTINATION),
+        r"states the contract 'other/1' .*accepts 'people/1' or 'people/2'",
+    ),
+    (
+        ("./app.py:exporter", "copy.db", *SOURCE, "--source-set", "token=very secret"),
+        r"'token' .* is a secret. Give a reference",
+    ),
+    (("./app.py:exporter", "copy.db", "--source-set", "path"), r"'path' is not complete. Write NAME=VALUE"),
+    (("app.db", "copy.db", *SOURCE), r"--source-set gives settings of a plug-in, and app.db is none"),
+    (("./app.py:exporter", "copy.db", *SOURCE, "--files", "a", "b"), r"--files cannot be given with a plug-in"),
+    (("./none.py:exporter", "copy.db"), r"There is no file .*none.py"),
+    (("./app.py", "copy.db"), r"Name the Exporter or Importer in it: ./app.py:NAME"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), BAD)
+def test_what_does_not_fit_is_said_before_anything_is_moved(
+    arguments: tuple[str, ...], message: str, pipeline: CommandLine, tmp_path: Path
+) -> None:
+    outcome = pipeline("move", *arguments)
+    assert outcome.code == 2
+    assert re.search(message, " ".join(outcome.err.split())), outcome.err
+    assert "very secret" not in outcome.err
+    assert not (tmp_path / ".pipeline").exists()
+    assert not (tmp_path / "copy.db").exists()
+
+
+def test_a_weaker_delivery_is_used_where_the_flow_accepts_it(pipeline: CommandLine, tmp_path: Path) -> None:
+    accepted = ("--destination-set", "requires=at-least-once")
+    assert pipeline("move", "./app.py:exporter", "./app.py:weak", *SOURCE, *accepted, "--flow", "crm").code == 0
+
+
+def test_a_secret_is_neither_stored_nor_shown(
+    pipeline: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("THE_TOKEN", "very secret")
+    move = ("move", "./app.py:exporter", "copy.db", *SOURCE, "--flow", "crm")
+    assert pipeline(*move, "--source-set", "token=env:THE_TOKEN").code == 0
+    monkeypatch.setenv("PIPELINE_SOURCE_TOKEN", "env:THE_TOKEN")
+    assert pipeline(*move).code == 0  # the same Flow: the reference is no part of it
+    for path in (tmp_path / ".pipeline").rglob("*"):
+        if path.is_file():
+            assert b"very secret" not in path.read_bytes()
+            assert b"THE_TOKEN" not in path.read_bytes()
+
+
+def test_the_example_of_the_documentation_moves(pipeline: CommandLine, tmp_path: Path) -> None:
+    page = Path(__file__).parents[2] / "docs" / "reference" / "kit.md"
+    (code,) = re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
+    (tmp_path / "people.py").write_text(code)
+    assert pipeline("move", "./people.py:exporter", "copy.db").code == 0
+    assert contents(tmp_path / "copy.db") == [(0, "Ada"), (1, "Grace"), (2, "Edsger")]

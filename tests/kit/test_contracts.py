@@ -1,0 +1,164 @@
+"""Exporters keep the contract of a Source, and Importers that of a Destination."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+
+import orjson
+import pytest
+
+from pipeline.domain.errors import ConfigurationError
+from pipeline.domain.ids import FlowName, Label, StreamName
+from pipeline.domain.schema import Column, StreamSchema
+from pipeline.kit import Batch, Exporter, Import, Importer, Page, Refused, Upsert
+from pipeline.kit.loading.destination import ImporterDestination
+from pipeline.kit.reading.source import ExporterSource
+from pipeline.ports.destination import DestinationSession
+from tests.contracts.destination import DestinationContract, DestinationWorld
+from tests.contracts.source import SourceContract, SourceWorld
+from tests.fakes.object_store import MemoryObjectStore
+
+SCHEMA = StreamSchema(
+    StreamName("a"), Label("a"), (Column("number", "integer", nullable=False), Column("text", "text")), ("number",)
+)
+COLUMNS = {"number": int, "text": str}
+Rows = dict[int, str]
+
+
+def unreachable(location: str) -> Callable[[], AsyncIterator[None]]:
+    """Return a `connect` that fails."""
+
+    async def connect() -> AsyncIterator[None]:
+        if location:
+            raise ConfigurationError(f"There is no app at {location}.")
+        yield
+
+    return connect
+
+
+def reading(rows: Rows, how: str) -> Exporter:
+    """Return an Exporter of the stream `a`, which gives the rows as `how` says, and of the empty stream `b`."""
+    exporter = Exporter("app")
+
+    def row(number: int) -> dict[str, object]:
+        return {"number": number, "text": rows[number]}
+
+    async def ordered(client: None) -> AsyncIterator[dict[str, object]]:
+        for number in sorted(rows):
+            yield row(number)
+
+    async def unordered(client: None) -> AsyncIterator[dict[str, object]]:
+        for number in sorted(rows, key=lambda number: -number):
+            yield row(number)
+
+    async def pages(client: None, after: str | None) -> Page[dict[str, object]]:
+        numbers, start = sorted(rows, key=lambda number: -number), int(after or 0)
+        following = str(start + 2) if start + 2 < len(numbers) else None
+        return Page([row(number) for number in numbers[start : start + 2]], next=following)
+
+    async def nothing(client: None) -> AsyncIterator[dict[str, object]]:
+        for number in sorted(rows)[:0]:
+            yield row(number)
+
+    if how == "pages":
+        exporter.pages("a", row=dict, columns=COLUMNS, key="number")(pages)
+    else:
+        function = ordered if how == "ordered" else unordered
+        exporter.rows("a", row=dict, columns=COLUMNS, key="number", ordered=how == "ordered")(function)
+    exporter.rows("b", row=dict, columns=COLUMNS, key="number")(nothing)
+    return exporter
+
+
+@pytest.mark.parametrize("how", ["ordered", "unordered", "pages"])
+class TestExporter(SourceContract):
+    @pytest.fixture
+    def world(self, how: str) -> SourceWorld:
+        rows = {number: f"text {number}" for number in range(10)}
+        missing = Exporter("app")
+        missing.connect(unreachable("app:nowhere"))
+        missing.streams.update(reading(rows, how).streams)
+
+        def change() -> None:
+            rows[3] = "changed"
+
+        return SourceWorld(
+            source=ExporterSource("app:here", reading(rows, how), None),
+            again=ExporterSource("app:here", reading(rows, how), None),
+            missing=ExporterSource("app:nowhere", missing, None),
+            change_one_row=change,
+            is_isolated=False,
+        )
+
+
+class Unreachable:
+    """An app that is not there. Its marks are not, either: they are in the store of the pipeline."""
+
+    location = "app:nowhere"
+
+    def open(self, flow: FlowName) -> AbstractAsyncContextManager[DestinationSession]:
+        importer = Importer("app")
+        importer.connect(unreachable(self.location))
+        return ImporterDestination(self.location, importer, None, MemoryObjectStore()).open(flow)
+
+
+def importing(rows: Rows, accepted: set[str], how: str) -> Importer:
+    """Return an Importer of the stream `a` that puts into `rows` all but the text "bad", unless `accepted` has it."""
+    importer = Importer("app")
+
+    def put(number: int, text: str) -> None:
+        if text == "bad" and text not in accepted:
+            raise Refused("is bad", column="text")
+        rows[number] = text
+
+    async def apply(target: None, batch: Batch[dict[str, object]], ctx: Import) -> None:
+        for record in batch.records:
+            if isinstance(record, Upsert):
+                try:
+                    put(int(str(record.key)), str(record.row["text"]))
+                except Refused as error:
+                    batch.refuse(record, error.reason, error.column)
+            else:
+                rows.pop(int(str(record.key)), None)
+
+    async def create(target: None, row: dict[str, object], ctx: Import) -> str:
+        put(int(str(row["number"])), str(row["text"]))
+        return str(row["number"])
+
+    async def update(target: None, id_: str, row: dict[str, object], ctx: Import) -> None:
+        put(int(id_), str(row["text"]))
+
+    async def delete(target: None, id_: str, ctx: Import) -> None:
+        rows.pop(int(id_), None)
+
+    if how == "applies":
+        importer.applies("*", row=dict, batch=2)(apply)
+    else:
+        creates = importer.creates("a", row=dict)(create)
+        creates.update(update)
+        creates.delete(delete)
+    return importer
+
+
+@pytest.mark.parametrize("how", ["applies", "creates"])
+class TestImporter(DestinationContract):
+    @pytest.fixture
+    def world(self, how: str) -> DestinationWorld:
+        rows: Rows = {}
+        accepted: set[str] = set()
+        store = MemoryObjectStore()
+
+        def held() -> Mapping[int, int]:
+            return {number: 0 if text == "bad" else int(text) for number, text in rows.items()}
+
+        return DestinationWorld(
+            destination=ImporterDestination("app:here", importing(rows, accepted, how), None, store),
+            impossible=Unreachable(),
+            schema=SCHEMA,
+            upsert=lambda n, version: orjson.dumps({"upsert": {"number": n, "text": str(version)}}) + b"\n",
+            delete=lambda n: orjson.dumps({"delete": {"number": n}}) + b"\n",
+            held=held,
+            refused=b'{"upsert":{"number":99,"text":"bad"}}\n',
+            is_transactional=False,
+            accept=lambda: accepted.add("bad"),
+        )

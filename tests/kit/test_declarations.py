@@ -1,0 +1,111 @@
+"""Every mistake that a declaration shows is one error with the author's file and line, and what to do."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from pipeline.domain.errors import ConfigurationError
+from pipeline.kit import Exporter
+from pipeline.kit.places.load import load
+from pipeline.kit.places.reference import Kind, PluginReference
+from tests.kit.plugins import HEAD_LINES, write_plugin
+
+ROW = "@dataclass\nclass Row:\n    id: int\n    name: str\n\nexporter = Exporter('app')\nimporter = Importer('app')\n"
+MISTAKES = [
+    ("exporter = Exporter('app', api=2)  # here", "version 2 of the kit.*Install the release"),
+    ("exporter = Exporter('')  # here", "empty name"),
+    (
+        "@exporter.rows('a', row=Row, key='id')  # here\nasync def a(client):\n    return 1",
+        "does not yield.*It must be `async def`",
+    ),
+    ("@exporter.rows('a', row=Row, key='id')  # here\ndef a(client):\n    yield 1", "does not yield"),
+    ("@exporter.rows('a', row=Row, key='id')  # here\nasync def a():\n    yield 1", r"takes nothing.*\(client\)"),
+    (
+        "@exporter.pages('a', row=Row, key='id')  # here\nasync def a(client):\n    return 1",
+        r"takes client.*\(client, after\)",
+    ),
+    ("@exporter.pages('a', row=Row, key='id')  # here\nasync def a(client, after):\n    yield 1", "yields"),
+    (
+        "@exporter.pages('a', row=Row, key='id', order='sorted')  # here\nasync def a(c, d): ...",
+        "order='sorted'.*stable",
+    ),
+    ("@exporter.rows('a', row=Row, key='key')  # here\nasync def a(c):\n    yield 1", "'key'.*The row has: id, name"),
+    ("@exporter.rows('a', row=Row, key=())  # here\nasync def a(c):\n    yield 1", "key is empty"),
+    ("@exporter.rows('a', row=int, key='id')  # here\nasync def a(c):\n    yield 1", "int is no row type.*dataclass"),
+    ("@exporter.rows('a', row=dict, key='id')  # here\nasync def a(c):\n    yield 1", "no columns.*columns="),
+    (
+        "@exporter.rows('a', row=dict, key='id', columns={'id': int, 'x': object})  # here\nasync def a(c):\n    yield 1",
+        "'x' has the type object.*docs/reference/kit.md",
+    ),
+    (
+        "@exporter.rows('a', row=dict, key='id', columns={'id': int | None})  # here\nasync def a(c):\n    yield 1",
+        "'id' may be None",
+    ),
+    (
+        "@exporter.rows('a', row=dict, key='id', columns={'id': list[int]})  # here\nasync def a(c):\n    yield 1",
+        "'id' is of the type json",
+    ),
+    ("@exporter.changes('a', row=Row, key='id')  # here\nasync def a(c, since): ...", "does not read yet.*`pages`"),
+    (
+        "@exporter.rows('a', row=dict, key='id', columns={'id': int, 'x': Binary})  # here\nasync def a(c):\n    yield 1",
+        "'x' is a Binary.*Declare it as bytes",
+    ),
+    ("@exporter.fetch('a')  # here\nasync def a(c, keys): ...", "'a' is not declared yet"),
+    (
+        "@exporter.rows('a', row=Row, key='id')\nasync def a(c):\n    yield 1\n"
+        "@exporter.rows('a', row=Row, key='id')  # here\nasync def b(c):\n    yield 1",
+        "declared twice",
+    ),
+    ("@exporter.connect  # here\nasync def connect(a, b):\n    yield 1", "takes a, b"),
+    ("@exporter.connect  # here\nasync def connect(*, a):\n    yield 1", "takes a"),
+    ("@importer.creates('a', row=Row)  # here\nasync def a(target, row): ...", r"\(target, row, ctx\)"),
+    ("@importer.creates('a', row=Row, delivery='keyed')  # here\nasync def a(t, r, c): ...", "'keyed' is not possible"),
+    ("@importer.applies('a', row=Row, batch=0)  # here\nasync def a(t, b, c): ...", "batch=0.*from 1 to"),
+    ("@importer.applies('*', row=Row)  # here\nasync def a(t, b, c): ...", "row=dict"),
+    ("importer.stages('a', row=Row)  # here", "does not support `stages` yet"),
+    ("@importer.transaction  # here\nasync def a(target):\n    yield 1", "does not support `transaction` yet"),
+    (
+        "@importer.applies('a', row=Row)\nasync def a(t, b, c): ...\n"
+        "@importer.applies('a', row=Row)  # here\nasync def b(t, b, c): ...",
+        "two handlers",
+    ),
+    ("@importer.dump  # here\nasync def dump(): \n    yield 1", r"\(target\)"),
+]
+
+
+@pytest.mark.parametrize(("code", "message"), MISTAKES)
+def test_a_mistake_is_named_with_its_line_and_what_to_do(code: str, message: str, tmp_path: Path) -> None:
+    path = write_plugin(tmp_path / "app.py", ROW + code)
+    line = next(number for number, text in enumerate(path.read_text().splitlines(), 1) if "# here" in text)
+    with pytest.raises(ConfigurationError, match=re.compile(message, re.DOTALL)) as caught:
+        load(PluginReference(Kind.FILE, str(path), "exporter"), Exporter)
+    assert str(caught.value).startswith(f"{path}, line {line}: ")
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        (
+            "exporter = Exporter('app')\nno_such_name\n",
+            f"NameError: .*no_such_name.* \\(.*app.py, line {HEAD_LINES + 2}",
+        ),
+        ("exporter = (\n", "SyntaxError: .*app.py, line"),
+        ("import no_such_module_anywhere\n", f"No module named.*app.py, line {HEAD_LINES + 1}"),
+        ("raise SystemExit(3)\n", f"SystemExit: 3 \\(.*app.py, line {HEAD_LINES + 1}"),
+        ("other = Exporter('app')\n", "has no 'exporter'. It has these Exporters and Importers: other"),
+        ("exporter = 7\n", "is not an Exporter, but of the type int"),
+        ("exporter = Importer('app')\n", "is an Importer .*line .*cannot be the source. Use it as the destination"),
+    ],
+)
+def test_a_plugin_that_cannot_be_used_is_named(code: str, message: str, tmp_path: Path) -> None:
+    path = write_plugin(tmp_path / "app.py", code)
+    with pytest.raises(ConfigurationError, match=message):
+        load(PluginReference(Kind.FILE, str(path), "exporter"), Exporter)
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"There is no file .*app\.py"):
+        load(PluginReference(Kind.FILE, str(tmp_path / "app.py"), "exporter"), Exporter)

@@ -1,0 +1,247 @@
+"""Objects are created once, whatever is lost; what cannot be applied is kept and named."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import apsw
+import pytest
+
+import pipeline
+from pipeline.kit import Again, Batch, Delete, Gone, Import, Importer, Refused, Stop, Upsert
+from pipeline.kit.loading.destination import ImporterDestination
+from tests.kit.app import Objects, move
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> str:
+    change(tmp_path, "CREATE TABLE things (id INTEGER PRIMARY KEY, name TEXT)")
+    change(tmp_path, "INSERT INTO things VALUES (1, 'one'), (2, 'two'), (3, 'three')")
+    return str(tmp_path / "app.db")
+
+
+def change(home: Path, statement: str) -> None:
+    with apsw.Connection(str(home / "app.db")) as app:
+        app.execute(statement)
+
+
+ROWS = [(1, "one"), (2, "two"), (3, "three")]
+
+
+class Killed(BaseException):
+    """The process dies here."""
+
+
+async def test_objects_are_created_updated_and_deleted(source: str, tmp_path: Path) -> None:
+    api = Objects()
+    movement = await move(source, api.destination(), tmp_path)
+    assert (movement.status, api.rows()) == (pipeline.Status.SUCCESS, ROWS)
+    change(tmp_path, "UPDATE things SET name = 'changed' WHERE id = 2")
+    change(tmp_path, "DELETE FROM things WHERE id = 3")
+    movement = await move(source, api.destination(), tmp_path)
+    assert (movement.status, api.rows(), api.created) == (pipeline.Status.SUCCESS, [(1, "one"), (2, "changed")], 3)
+    change(tmp_path, "INSERT INTO things VALUES (3, 'again')")
+    await move(source, api.destination(), tmp_path)
+    assert (api.rows(), api.created) == ([(1, "one"), (2, "changed"), (3, "again")], 4)
+
+
+@pytest.mark.parametrize("honours_keys", [True, False])
+async def test_a_crash_after_the_effect_makes_no_second_object(honours_keys: bool, source: str, tmp_path: Path) -> None:
+    api = Objects(honours_keys=honours_keys)
+
+    def die(what: str, row: dict[str, object]) -> None:
+        raise Killed
+
+    api.after = die
+    importer = api.importer(find=not honours_keys)
+    with pytest.raises(Killed):
+        await move(source, api.destination(importer), tmp_path)
+    assert api.created > 0
+    api.after = lambda what, row: None
+    movement = await move(source, api.destination(importer), tmp_path)
+    assert (movement.status, api.rows(), api.created) == (pipeline.Status.SUCCESS, ROWS, 3)
+
+
+async def test_a_lost_answer_makes_no_second_object(source: str, tmp_path: Path) -> None:
+    api, lost = Objects(), {1, 2, 3}
+
+    def lose(what: str, row: dict[str, object]) -> None:
+        if int(str(row["id"])) in lost:
+            lost.discard(int(str(row["id"])))
+            raise TimeoutError("no answer")
+
+    api.after = lose
+    movement = await move(source, api.destination(), tmp_path)
+    assert (movement.status, api.rows(), api.created, lost) == (pipeline.Status.SUCCESS, ROWS, 3, set())
+
+
+async def test_what_the_app_refuses_is_kept_until_it_does_not(source: str, tmp_path: Path) -> None:
+    api = Objects()
+
+    def refuse(what: str, row: dict[str, object]) -> None:
+        if row["id"] == 2:
+            raise Refused("two is not allowed", column="name")
+
+    api.before = refuse
+    movement = await move(source, api.destination(), tmp_path)
+    assert movement.status is pipeline.Status.INCOMPLETE
+    assert movement.problems == ("Event File 1/things/full/0, line 3, key [2] was rejected: two is not allowed",)
+    assert api.rows() == [(1, "one"), (3, "three")]
+    api.before = lambda what, row: None
+    movement = await move(source, api.destination(), tmp_path)
+    assert (movement.status, api.rows(), api.created) == (pipeline.Status.SUCCESS, ROWS, 3)
+
+
+@pytest.mark.parametrize(
+    ("statement", "without", "reason"),
+    [
+        (
+            "UPDATE things SET name = 'x' WHERE id = 1",
+            "update",
+            "it has changed, and the handler of 'things' has no `update`",
+        ),
+        ("DELETE FROM things WHERE id = 1", "delete", "to be deleted, and the handler of 'things' has no `delete`"),
+    ],
+)
+async def test_what_a_handler_cannot_do_is_named(
+    statement: str, without: str, reason: str, source: str, tmp_path: Path
+) -> None:
+    api = Objects()
+    await move(source, api.destination(), tmp_path)
+    change(tmp_path, statement)
+    movement = await move(source, api.destination(api.importer(**{without: False})), tmp_path)  # type: ignore[arg-type]
+    assert movement.status is pipeline.Status.INCOMPLETE
+    assert reason in movement.problems[0]
+
+
+async def test_an_app_that_is_busy_is_asked_again(source: str, tmp_path: Path) -> None:
+    api, busy = Objects(), 20
+
+    def wait(what: str, row: dict[str, object]) -> None:
+        nonlocal busy
+        if busy:
+            busy -= 1
+            raise Again(after=0.005)
+
+    api.before = wait
+    assert (await move(source, api.destination(), tmp_path)).status is pipeline.Status.SUCCESS
+    assert (busy, api.created) == (0, 3)
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (KeyError("missing"), r"failed 4 times: KeyError: 'missing' \(.*test_importing.py, line \d+\)"),
+        (Stop("the account is closed"), r"has stopped: the account is closed \(.*app.py, line \d+\)"),
+    ],
+)
+async def test_a_handler_that_fails_stops_its_stream_alone(
+    error: Exception, reason: str, source: str, tmp_path: Path
+) -> None:
+    change(tmp_path, "CREATE TABLE others (id INTEGER PRIMARY KEY)")
+    change(tmp_path, "INSERT INTO others VALUES (1)")
+    api = Objects()
+    importer = api.importer()
+
+    @importer.applies("others", row=dict)
+    async def apply(target: None, batch: Batch[dict[str, object]], ctx: Import) -> None: ...
+
+    def fail(what: str, row: dict[str, object]) -> None:
+        raise error
+
+    api.before = fail
+    movement = await move(source, api.destination(importer), tmp_path)
+    assert movement.status is pipeline.Status.INCOMPLETE
+    assert (movement.totals.files_imported, movement.totals.files_failed) == (1, 1)
+    (problem,) = movement.problems
+    assert re.search(reason, problem)
+
+
+async def test_an_update_of_what_is_gone_creates_it(source: str, tmp_path: Path) -> None:
+    api = Objects()
+    await move(source, api.destination(), tmp_path)
+    change(tmp_path, "UPDATE things SET name = 'back' WHERE id = 1")
+    del api.by_id["new-1"]
+
+    def gone(what: str, row: dict[str, object]) -> None:
+        if what == "update":
+            raise Gone
+
+    api.before = gone
+    movement = await move(source, api.destination(), tmp_path)
+    assert movement.status is pipeline.Status.SUCCESS
+    assert api.rows()[0] == (1, "back")
+
+
+async def test_a_record_waits_for_the_id_that_it_needs(tmp_path: Path) -> None:
+    change(tmp_path, "CREATE TABLE a_issues (id INTEGER PRIMARY KEY, project INTEGER)")
+    change(tmp_path, "CREATE TABLE projects (id INTEGER PRIMARY KEY)")
+    change(tmp_path, "INSERT INTO a_issues VALUES (1, 7), (2, 8), (3, 9)")
+    change(tmp_path, "INSERT INTO projects VALUES (7), (8)")
+    made: list[str] = []
+    importer = Importer("api")
+
+    @importer.creates("projects", row=dict)
+    async def project(target: None, row: dict[str, object], ctx: Import) -> str:
+        made.append(f"project {row['id']}")
+        return f"p{row['id']}"
+
+    @importer.creates("a_issues", row=dict)
+    async def issue(target: None, row: dict[str, object], ctx: Import) -> str:
+        made.append(f"issue {row['id']} of {await ctx.ids.need('projects', row['project'])}")
+        return f"i{row['id']}"
+
+    movement = await move(str(tmp_path / "app.db"), ImporterDestination("api:x", importer, None), tmp_path)
+    assert sorted(made) == ["issue 1 of p7", "issue 2 of p8", "project 7", "project 8"]
+    assert movement.status is pipeline.Status.INCOMPLETE
+    assert "waits for the new id of projects '9'" in movement.problems[0]
+    change(tmp_path, "INSERT INTO projects VALUES (9)")
+    movement = await move(str(tmp_path / "app.db"), ImporterDestination("api:x", importer, None), tmp_path)
+    assert movement.status is pipeline.Status.SUCCESS
+    assert made.count("issue 3 of p9") == 1
+
+
+async def test_batches_hold_records_in_order_and_one_that_is_refused_alone_is_found(
+    source: str, tmp_path: Path
+) -> None:
+    importer, batches = Importer("api"), list[list[object]]()
+
+    @importer.applies("things", row=dict, batch=2)
+    async def apply(target: None, batch: Batch[dict[str, object]], ctx: Import) -> None:
+        if any(record.key == 2 for record in batch.records):
+            raise Refused("not two")
+        batches.append(
+            [record.key if isinstance(record, Upsert) else -int(str(record.key)) for record in batch.records]
+        )
+        assert all(isinstance(record, Delete) is (record not in list(batch.upserts)) for record in batch.records)
+
+    movement = await move(source, ImporterDestination("api:x", importer, None), tmp_path)
+    assert (movement.status, batches) == (pipeline.Status.INCOMPLETE, [[1], [3]])
+    change(tmp_path, "DELETE FROM things WHERE id < 3")
+    await move(source, ImporterDestination("api:x", importer, None), tmp_path)
+    assert batches[2:] == [[-1]]
+
+
+async def test_a_stream_without_a_handler_is_named_and_imported_once_it_has_one(source: str, tmp_path: Path) -> None:
+    api = Objects()
+    movement = await move(source, api.destination(api.importer(stream="others")), tmp_path)
+    assert movement.status is pipeline.Status.INCOMPLETE
+    assert "not moved: 1 stream (things): the Importer 'api' has no handler for it" in movement.problems[0]
+    movement = await move(source, api.destination(api.importer(stream="others")), tmp_path, accept_missing=["stream"])
+    assert movement.status is pipeline.Status.SUCCESS
+    movement = await move(source, api.destination(), tmp_path)
+    assert (movement.status, api.rows()) == (pipeline.Status.SUCCESS, ROWS)
+
+
+async def test_an_id_that_is_no_text_is_named_with_the_line(source: str, tmp_path: Path) -> None:
+    importer = Importer("api")
+
+    @importer.creates("things", row=dict)
+    async def create(target: None, row: dict[str, object], ctx: Import) -> str:
+        return 7  # type: ignore[return-value]
+
+    movement = await move(source, ImporterDestination("api:x", importer, None), tmp_path)
+    assert movement.status is pipeline.Status.FAILED
+    assert f"{__file__}, line " in movement.problems[0]
+    assert "returned 7 in place of the new id. Return the id as text" in movement.problems[0]

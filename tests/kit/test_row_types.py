@@ -1,0 +1,199 @@
+"""Row types become columns, and values survive the way into a record and back."""
+
+from __future__ import annotations
+
+import enum
+import math
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta, timezone
+from decimal import Decimal
+from typing import Any, Literal, NotRequired, TypedDict
+from uuid import UUID
+
+import msgspec
+import orjson
+import pytest
+
+from pipeline.domain.errors import ConfigurationError, UnreadableError
+from pipeline.domain.ids import Label, StreamName
+from pipeline.kit import Json, NaiveDatetime, Upsert
+from pipeline.kit.declared import DeclaredStream, Delivery, Handler, Reading
+from pipeline.kit.loading.records import Invalid, RecordReader
+from pipeline.kit.reading.encoding import RowEncoder
+from pipeline.kit.row_types import RowType, row_type
+
+
+class Mood(enum.Enum):
+    GOOD = "good"
+
+
+@dataclass
+class Part:
+    size: int
+
+
+@dataclass
+class Everything:
+    id: int
+    text: str
+    real: float
+    data: bytes
+    yes: bool
+    price: Decimal
+    moment: datetime
+    local: NaiveDatetime
+    day: date
+    clock: time
+    length: timedelta
+    uuid: UUID
+    mood: Mood
+    state: Literal["open", "closed"]
+    free: Json
+    parts: list[Part]
+    note: str | None = None
+
+
+ROW = Everything(
+    2**63 - 1,
+    "one\ntwo \0 ☃ {",
+    -0.0,
+    b"\0\xff",
+    True,
+    Decimal("1.50"),
+    datetime(2024, 2, 29, 23, 59, 59, 1, tzinfo=timezone(timedelta(hours=5, minutes=30))),
+    datetime(1, 1, 1),
+    date(2024, 2, 29),
+    time(1, 2, 3, 400000),
+    timedelta(days=-3, seconds=7, microseconds=5),
+    UUID(int=7),
+    Mood.GOOD,
+    "open",
+    {"a": [1, None, 2.5, "x"]},
+    [Part(1), Part(2)],
+)
+TYPES = "integer text real bytes boolean decimal timestamptz timestamp date time interval uuid text text json json text"
+LENGTHS = [
+    timedelta(0),
+    timedelta(days=1),
+    timedelta(seconds=-1),
+    timedelta(days=-2, hours=3),
+    timedelta(days=-2),
+]
+
+
+def encoder(row: RowType, *key: str) -> RowEncoder:
+    async def rows(client: object) -> Any: ...
+
+    return RowEncoder(
+        DeclaredStream(StreamName("a"), Label("a"), Reading.ROWS, rows, row, key or ("id",), "app.py, line 1")
+    )
+
+
+def reader(row: RowType, written_as: RowType) -> RecordReader:
+    async def apply(target: object, batch: object, ctx: object) -> None: ...
+
+    declared = encoder(written_as)._declared
+    return RecordReader(Handler("a", apply, row, Delivery.KEYED, "app.py, line 9"), declared.schema)
+
+
+def test_columns_come_from_the_annotations() -> None:
+    columns = row_type(Everything, None, "here").columns
+    assert " ".join(column.type for column in columns) == TYPES
+    assert [column.name for column in columns if column.nullable] == ["note"]
+
+
+def test_values_survive_the_way_through_a_record() -> None:
+    type_ = row_type(Everything, None, "here")
+    (encoded,) = encoder(type_).encode(encoder(type_).values([ROW]))
+    record = reader(type_, type_).read_one(encoded.line, 2, "a file")
+    assert isinstance(record.value, Upsert)
+    assert record.value.row == ROW
+    assert math.copysign(1, record.value.row.real) == -1
+    assert record.value.key == ROW.id
+
+
+@pytest.mark.parametrize("length", LENGTHS)
+def test_a_time_difference_survives(length: timedelta) -> None:
+    type_ = row_type(dict, {"id": int, "length": timedelta}, "here")
+    (encoded,) = encoder(type_).encode(encoder(type_).values([{"id": 1, "length": length}]))
+    value = reader(type_, type_).read_one(encoded.line, 2, "a file").value
+    assert isinstance(value, Upsert)
+    assert value.row["length"] == length
+
+
+class Structure(msgspec.Struct):
+    id: int
+    name: str | None = None
+
+
+class Typed(TypedDict):
+    id: int
+    name: NotRequired[str]
+
+
+@pytest.mark.parametrize(
+    ("row", "value"),
+    [
+        (Structure, Structure(1, "x")),
+        (Typed, {"id": 1, "name": "x"}),
+        (Typed, {"id": 1}),
+    ],
+)
+def test_other_row_types_are_the_same(row: Any, value: Any) -> None:
+    type_ = row_type(row, None, "here")
+    (encoded,) = encoder(type_).encode(encoder(type_).values([value]))
+    expected = {"id": 1, "name": None if value == {"id": 1} else "x"}
+    assert orjson.loads(encoded.line)["upsert"] == expected
+    assert [(column.name, column.type, column.nullable) for column in type_.columns] == [
+        ("id", "integer", False),
+        ("name", "text", True),
+    ]
+
+
+BAD = [
+    ({"id": None}, r"row with key \[\"None\"\] of the stream 'a' has no key in the column 'id'"),
+    ({"id": 2**63}, "integer of more than 64 bits. Declare it as Decimal"),
+    ({"id": "1"}, "in the column 'id' a value of the type str, not int"),
+    ({"id": True}, None),
+    ({"id": 1, "text": 5}, "in the column 'text' a value of the type int, not str"),
+    ({"id": 1, "moment": datetime(2024, 1, 1)}, "a time without a zone.*NaiveDatetime"),
+    ({"id": 1, "local": datetime(2024, 1, 1, tzinfo=UTC)}, "a time with a zone"),
+    ({"id": 1, "price": 1.5}, "a value of the type float, not Decimal"),
+    ({"id": 1, "free": math.nan}, "column 'free'"),
+    ({"id": 1, "text": "\ud800"}, "cannot be written"),
+]
+
+
+@pytest.mark.parametrize(("row", "message"), BAD)
+def test_a_value_of_another_type_is_named_with_its_key_and_column(row: dict[str, Any], message: str | None) -> None:
+    columns = {
+        "id": int, "text": str | None, "moment": datetime | None, "local": NaiveDatetime | None, "price": Decimal | None,
+        "free": Json | None,
+    }  # fmt: skip
+    encoding = encoder(row_type(dict, columns, "here"))
+    if message is None:
+        assert encoding.encode(encoding.values([row]))
+        return
+    with pytest.raises(UnreadableError, match=message) as caught:
+        encoding.encode(encoding.values([row]))
+    assert str(caught.value).startswith("app.py, line 1: the row with key ")
+
+
+def test_a_row_of_another_type_is_named() -> None:
+    with pytest.raises(UnreadableError, match=r"app.py, line 1: .*gave a row of the type dict, not Part"):
+        encoder(row_type(Part, None, "here"), "size").values([{"size": 1}])
+
+
+def test_a_record_that_is_no_row_says_why() -> None:
+    written = row_type(dict, {"id": int, "name": str | None}, "here")
+    wanted = reader(row_type(dict, {"id": int, "name": int}, "here"), written)
+    for body, reason in [({"id": 1, "name": None}, "'name' is NULL"), ({"id": 1, "name": "x"}, "'name' holds")]:
+        record = wanted.read_one(orjson.dumps({"upsert": body}), 2, "a file")
+        assert isinstance(record.value, Invalid)
+        assert reason in record.value.reason
+        assert record.value.column == "name"
+
+
+def test_a_handler_that_needs_another_column_is_named() -> None:
+    with pytest.raises(ConfigurationError, match=r"app.py, line 9: the stream 'a' has no column 'text'.*default"):
+        reader(row_type(dict, {"id": int, "text": str}, "here"), row_type(dict, {"id": int}, "here"))
