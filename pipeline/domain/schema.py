@@ -41,6 +41,9 @@ class StreamSchema:
 
     `native` is a JSON object. Under the technology's name it holds what only a destination of the same technology can
     use, for SQLite the statements that create the table and its indexes.
+
+    `identities` are what the source calls the table, and then each of its partitions, whatever their names: after a
+    rename they are the same. Empty where the source does not tell.
     """
 
     stream: StreamName
@@ -48,6 +51,7 @@ class StreamSchema:
     columns: tuple[Column, ...]
     primary_keys: tuple[str, ...]
     native: Mapping[str, object] = field(default_factory=dict)
+    identities: tuple[str, ...] = ()
 
     @property
     def column_names(self) -> tuple[str, ...]:

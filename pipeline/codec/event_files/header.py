@@ -32,6 +32,7 @@ class _Schema(Struct, rename="camel", kw_only=True):
     columns: list[_Column]
     primary_keys: list[str]
     native: dict[str, Any] = field(default_factory=dict)
+    identities: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         names, keys = [column.name for column in self.columns], self.primary_keys

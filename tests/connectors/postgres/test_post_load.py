@@ -118,3 +118,21 @@ async def test_a_table_without_a_key_has_as_many_equal_rows_as_the_source(postgr
     assert (await movements.move()).status is Status.SUCCESS
     count = "SELECT a, b, count(*) FROM loose GROUP BY 1, 2 ORDER BY 1, 2"
     assert destination.rows(count) == source.rows(count) == [(0, "x", 300), (1, "x", 200), (2, "x", 301), (7, None, 1)]
+
+
+async def test_a_default_that_cannot_be_set_is_reported_until_it_can(place: Place) -> None:
+    described = native("numbered", "n")["postgresql"]
+    assert isinstance(described, dict)
+    described["columns"][1]["default"] = "public.next_number()"
+    numbered = schema({"id": "integer", "n": "integer"}, stream="numbered", native={"postgresql": described})
+    async with PostgresDestination(place.uri).open(FLOW) as session:
+        await session.load(file(numbered, [upsert(id=1, n=1)], full=True), after=[])
+        for _ in range(2):
+            (violation,) = await session.finish([StreamName("numbered")])
+            assert violation.message == (
+                "the default of n cannot be created: function public.next_number() does not exist"
+            )
+        place.run("CREATE FUNCTION next_number() RETURNS bigint LANGUAGE sql AS 'SELECT 7::bigint'")
+        assert await session.finish([StreamName("numbered")]) == []
+    place.run("INSERT INTO numbered (id) VALUES (2)")
+    assert place.rows("SELECT n FROM numbered ORDER BY id") == [(1,), (7,)]

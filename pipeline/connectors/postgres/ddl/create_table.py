@@ -62,6 +62,13 @@ def _partition_by(native: Native) -> str:
     return f" PARTITION BY {native['partition_by']}" if native.get("partition_by") else ""
 
 
+def key_statements(native: Native) -> Iterator[str]:
+    """Give the statement that adds the key to an existing table."""
+    clauses, afterwards = _key(native)
+    yield from (f"ALTER TABLE {qualified(*name_of(native))} ADD {clause}" for clause in clauses)
+    yield from afterwards
+
+
 def _key(native: Native) -> tuple[list[str], list[str]]:
     """Return the key: as clauses of CREATE TABLE, and as statements to run afterwards."""
     key = native.get("key")
@@ -82,7 +89,7 @@ def column_definition(column: Native, native: Native, server_version: int) -> st
         kind = generated["kind"] if server_version >= _OLDEST_WITH_VIRTUAL else "STORED"
         parts.append(f"GENERATED ALWAYS AS ({generated['expression']}) {kind}")
     elif column.get("identity"):
-        parts.append(f"GENERATED {column['identity']} AS IDENTITY{_identity_options(column['name'], native)}")
+        parts.append(identity_clause(column, native))
     elif column.get("default") is not None:
         parts.append(f"DEFAULT {column['default']}")
     if column.get("not_null"):
@@ -97,6 +104,11 @@ def _identity_options(column: str, native: Native) -> str:
             kept = options[2:] if options[:1] == ["AS"] else options  # an identity column's sequence has its type
             return f" (SEQUENCE NAME {qualified(sequence['schema'], sequence['name'])} {' '.join(kept)})"
     return ""
+
+
+def identity_clause(column: Native, native: Native) -> str:
+    """Return what makes a column an identity column, as ADD takes it."""
+    return f"GENERATED {column['identity']} AS IDENTITY{_identity_options(column['name'], native)}"
 
 
 def label_statements(labels: Sequence[str], present: Sequence[str], name: str) -> Iterator[str]:

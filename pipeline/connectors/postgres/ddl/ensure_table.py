@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from contextlib import suppress
 
 import psycopg
@@ -11,20 +11,24 @@ from pipeline.codec.event_files.constraints import constraints_of
 from pipeline.connectors.postgres.ddl.create_table import (
     Native,
     column_definition,
+    key_statements,
     name_of,
     partition_statements,
     run_single,
     sequence_statements,
     table_statements,
 )
+from pipeline.connectors.postgres.ddl.evolution.columns import ColumnEvolution
+from pipeline.connectors.postgres.ddl.evolution.constraints import ForeignKeyName, drop_former_constraints
 from pipeline.connectors.postgres.ddl.mapped_types import mapped_table
 from pipeline.connectors.postgres.ddl.prerequisites import create_prerequisites
-from pipeline.connectors.postgres.ddl.schema_evolution import evolve_column_types
 from pipeline.connectors.postgres.ddl.target_table import TargetTable, read_table
 from pipeline.connectors.postgres.session.connection import Connection
 from pipeline.connectors.sql.identifiers import qualified, quoted, quoted_list
 from pipeline.domain.errors import ConfigurationError, DefectError
 from pipeline.domain.schema import StreamSchema
+
+Known = Callable[[], Sequence[StreamSchema]]
 
 
 def postgres_native(schema: StreamSchema) -> Native:
@@ -34,12 +38,13 @@ def postgres_native(schema: StreamSchema) -> Native:
 
 
 def ensure_table(
-    connection: Connection, schema: StreamSchema, before: StreamSchema | None = None
+    connection: Connection, schema: StreamSchema, before: StreamSchema | None = None, known: Known = tuple
 ) -> tuple[TargetTable, bool]:
     """Create or extend the stream's table in the connection's transaction; return it, and whether it had no rows.
 
-    With `before`, the stream's previous schema, columns take over changed types. A column that may not be added for want
-    of a privilege is left out. ConfigurationError when an existing table does not fit.
+    With `before`, the stream's previous schema, the table follows what has changed since. `known` returns the schemas of
+    all streams of the Flow. A column that may not be added for want of a privilege is left out. ConfigurationError when
+    an existing table does not fit.
     """
     native = postgres_native(schema)
     _check_description(native, schema)
@@ -51,18 +56,57 @@ def ensure_table(
         was_empty = True
     else:
         was_empty = connection.execute(f"SELECT NOT EXISTS (SELECT FROM {table.sql})").fetchone() == (True,)
+        if before is not None and before != schema:
+            _follow(connection, table, before, schema, known)
+            table = existing_table(connection, schema)
         added = [column for column in native["columns"] if column["name"] not in table.columns]
         for column in added:
             _add_column(connection, table, column, native)
-        if native.get("row_key") is None and {column["name"] for column in added} & set(schema.primary_keys):
-            _index_key(connection, table, schema.primary_keys)
         if before is not None:
-            evolve_column_types(connection, table, postgres_native(before), native, schema.stream)
+            _ensure_key(connection, table, native)
+        elif native.get("row_key") is None and {column["name"] for column in added} & set(schema.primary_keys):
+            _index_key(connection, table, schema.primary_keys)
         _add_partitions(connection, native)
-    table = read_table(connection, *name_of(native), schema.stream)
+    return existing_table(connection, schema), was_empty
+
+
+def existing_table(connection: Connection, schema: StreamSchema) -> TargetTable:
+    """Return the stream's table, which has been created."""
+    table = read_table(connection, *name_of(postgres_native(schema)), schema.stream)
     if table is None:
         raise DefectError(f"The table of stream {schema.stream} is missing after it was created")
-    return table, was_empty
+    return table
+
+
+def _follow(
+    connection: Connection, table: TargetTable, before: StreamSchema, schema: StreamSchema, known: Known
+) -> None:
+    """Change the table, which the Flow has created, as the source's has changed."""
+    former, native = postgres_native(before), postgres_native(schema)
+    if name_of(former) != name_of(native):
+        return
+    is_same = bool(schema.identities) and before.identities[:1] == schema.identities[:1]
+    columns = ColumnEvolution(connection, table, former, native, schema.stream, is_same=is_same)
+    columns.rename_and_drop()
+    drop_former_constraints(connection, former, native, _foreign_keys(known()))
+    columns.alter()
+    for parent in former.get("inherits", ()):
+        if parent not in native.get("inherits", ()):
+            with suppress(psycopg.errors.UndefinedTable), connection.transaction():  # it is no child any more
+                run_single(connection, f"ALTER TABLE {table.sql} NO INHERIT {qualified(*parent)}")
+
+
+def _foreign_keys(schemas: Iterable[StreamSchema]) -> Set[ForeignKeyName]:
+    natives = map(postgres_native, schemas)
+    return {(*name_of(native), key["name"]) for native in natives for key in native.get("foreign_keys", ())}
+
+
+def _ensure_key(connection: Connection, table: TargetTable, native: Native) -> None:
+    """Create the key by which rows are found, unless the table has one of its columns."""
+    key = native.get("key")
+    if key is not None and frozenset(key["columns"]) not in table.unique_keys:
+        with suppress(psycopg.IntegrityError, psycopg.errors.InvalidTableDefinition), connection.transaction():
+            _run_all(connection, key_statements(native))  # what prevents it shows when the first row is loaded
 
 
 def _check_description(native: Native, schema: StreamSchema) -> None:
@@ -80,25 +124,14 @@ def _check_description(native: Native, schema: StreamSchema) -> None:
 
 
 def _create(connection: Connection, native: Native) -> None:
-    """Create the table; without a default that cannot be created. It is not tried again (docs/reference/known-gaps.md)."""
+    """Create the table; without defaults if one cannot be created: the end of the load tries each again."""
     version = connection.info.server_version
     try:
         with connection.transaction():
-            return _run_all(connection, table_statements(native, version))
+            _run_all(connection, table_statements(native, version))
     except (psycopg.errors.UndefinedFunction, psycopg.errors.UndefinedObject, psycopg.errors.InvalidSchemaName):
         plain = {**native, "columns": [{**column, "default": None} for column in native["columns"]]}
         _run_all(connection, table_statements(plain, version))
-    return create_defaults(connection, native)
-
-
-def create_defaults(connection: Connection, native: Native) -> None:
-    """Set the defaults of columns that have one at the source and none here, as far as they can be set."""
-    table = qualified(*name_of(native))
-    for column in native["columns"]:
-        if column.get("default") is not None and not column.get("generated"):
-            with suppress(psycopg.Error), connection.transaction():
-                name = quoted(column["name"])
-                run_single(connection, f"ALTER TABLE {table} ALTER COLUMN {name} SET DEFAULT {column['default']}")
 
 
 def _run_all(connection: Connection, statements: Iterable[str]) -> None:

@@ -62,6 +62,7 @@ class SchemaObjects:
         while left:
             again = []
             for one in left:
+                state = dict(self.ours), dict(self._present), set(self._dropped)
                 try:
                     with self._connection.transaction():
                         self._connection.execute("SET LOCAL check_function_bodies = off")
@@ -70,6 +71,7 @@ class SchemaObjects:
                     if reason is not None:
                         reasons[one.id] = reason
                 except psycopg.Error as error:
+                    self.ours, self._present, self._dropped = state  # the savepoint has undone it
                     reasons[one.id] = _message(error)
                     again.append(one)
             if len(again) == len(left):

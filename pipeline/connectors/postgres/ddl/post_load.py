@@ -6,16 +6,19 @@ not allow is a violation; nothing is removed for it, and it is tried again the n
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence, Set
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence, Set
 
 import psycopg
 
 from pipeline.connectors.postgres.ddl.constraints_out import create_constraints
-from pipeline.connectors.postgres.ddl.create_table import Native, name_of, run_single
+from pipeline.connectors.postgres.ddl.create_table import Native, identity_clause, name_of, run_single
 from pipeline.connectors.postgres.ddl.ensure_table import postgres_native
+from pipeline.connectors.postgres.ddl.evolution.constraints import nameless, present_definitions
 from pipeline.connectors.postgres.ddl.foreign_keys import ALREADY_EXISTS, broken_foreign_keys, create_foreign_key
 from pipeline.connectors.postgres.ddl.sequences import advance_sequences
+from pipeline.connectors.postgres.ddl.target_table import table_oid
+from pipeline.connectors.postgres.schema import catalog_queries as queries
+from pipeline.connectors.postgres.schema.catalog_queries import Row, fetch
 from pipeline.connectors.postgres.session.connection import Connection
 from pipeline.connectors.postgres.session.errors import server_message
 from pipeline.connectors.sql.identifiers import qualified, quoted
@@ -48,6 +51,7 @@ def finish_streams(
         violations += table.create_constraints()
         if table.stream in ours:
             violations += table.forbid_nulls()
+            violations += table.set_defaults()
         violations += table.advance_sequences()
     names = {table.name for table in wanted}
     for table in every:
@@ -81,7 +85,7 @@ class _Table:
 
     def create_constraints(self) -> Iterator[Violation]:
         """Create the constraints and indexes of the table and its partitions, unless an equal one or its name exists."""
-        for native in (self._native, *self._native.get("partitions", ())):
+        for native in self._every():
             table = qualified(*name_of(native))
             present = _present(self._connection, table)
             has_key = any(text.startswith("PRIMARY KEY") for text in present)
@@ -92,20 +96,46 @@ class _Table:
                     statement = f"ALTER TABLE {table} ADD CONSTRAINT {quoted(it['name'])} {it['definition']}"
                     yield from self._create(f"the constraint {it['name']}", statement)
             for it in native.get("indexes", ()):
-                if present.isdisjoint((it["name"], _without_name(it["name"], it["definition"]))):
+                if present.isdisjoint((it["name"], nameless(it["name"], it["definition"]))):
                     yield from self._create(f"the index {it['name']}", it["definition"])
 
     def forbid_nulls(self) -> Iterator[Violation]:
         """Set NOT NULL on columns that could not have it when they were added to a table with rows."""
-        rows = self._connection.execute(
-            "SELECT attname FROM pg_attribute WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attnotnull",
-            (self._sql,),
-        )
-        nullable = {name for (name,) in rows}
-        for column in self._native["columns"]:
-            if column.get("not_null") and column["name"] in nullable:
-                statement = f"ALTER TABLE {self._sql} ALTER COLUMN {quoted(column['name'])} SET NOT NULL"
-                yield from self._create(f"NOT NULL of {column['name']}", statement)
+        for native, columns in self._with_columns():
+            for column in native["columns"]:
+                if column.get("not_null") and column["name"] in columns and not columns[column["name"]]["not_null"]:
+                    statement = f"{_alter_column(native, column)} SET NOT NULL"
+                    yield from self._create(f"NOT NULL of {column['name']}", statement)
+
+    def set_defaults(self) -> Iterator[Violation]:
+        """Set the defaults and identities that columns have at the source and not here, in partitions their own."""
+        for native, columns in self._with_columns():
+            for column in native["columns"]:
+                present, default = columns.get(column["name"]), column.get("default")
+                if present is None or present["generated"] or present["identity"] or present["expression"] == default:
+                    continue
+                alter = _alter_column(native, column)
+                if column.get("identity") and present["expression"] is None:
+                    yield from self._create(
+                        f"the identity of {column['name']}", f"{alter} ADD {identity_clause(column, native)}"
+                    )
+                elif default is not None and (present["expression"] is None or native is not self._native):
+                    yield from self._create(f"the default of {column['name']}", f"{alter} SET DEFAULT {default}")
+                elif native is not self._native:
+                    yield from self._create(f"the default of {column['name']}", f"{alter} DROP DEFAULT")
+
+    def _with_columns(self) -> Iterator[tuple[Native, Mapping[str, Row]]]:
+        """Give the descriptions of the table and of partitions with columns of their own, each with its columns here."""
+        for native in self._every():
+            if native.get("columns"):
+                oid = table_oid(self._connection, *name_of(native))
+                rows = fetch(self._connection, queries.COLUMNS, [] if oid is None else [oid])
+                yield native, {row["name"]: row for row in rows}
+
+    def _every(self) -> Iterator[Native]:
+        """Give the descriptions of the table and its partitions."""
+        yield self._native
+        yield from self._native.get("partitions", ())
 
     def advance_sequences(self) -> Iterator[Violation]:
         """Advance the table's sequences to those of the source."""
@@ -117,14 +147,15 @@ class _Table:
 
     def create_foreign_keys(self, tables: Set[tuple[str, str]]) -> Iterator[Violation]:
         """Create missing foreign keys from and to these tables."""
-        keys = self._native.get("foreign_keys", ())
-        wanted = [key for key in keys if self.name in tables or tuple(key["references"]) in tables]
-        present = _present(self._connection, self._sql) if wanted else set()
-        for key in wanted:
-            if present.isdisjoint((key["name"], key["definition"])):
-                not_created = create_foreign_key(self._connection, self.name, key)
-                if not_created is not None:
-                    yield Violation(self.stream, not_created.reason)
+        for native in self._every():
+            keys = native.get("foreign_keys", ())
+            wanted = [key for key in keys if self.name in tables or tuple(key["references"]) in tables]
+            present = _present(self._connection, qualified(*name_of(native))) if wanted else set()
+            for key in wanted:
+                if present.isdisjoint((key["name"], key["definition"])):
+                    not_created = create_foreign_key(self._connection, name_of(native), key)
+                    if not_created is not None:
+                        yield Violation(self.stream, not_created.reason)
 
     def _create(self, what: str, statement: str) -> Iterator[Violation]:
         try:
@@ -137,17 +168,10 @@ class _Table:
             yield Violation(self.stream, f"{what} cannot be created: {server_message(error)}")
 
 
-def _present(connection: Connection, table: str) -> set[str]:
+def _alter_column(native: Native, column: Native) -> str:
+    return f"ALTER TABLE {qualified(*name_of(native))} ALTER COLUMN {quoted(column['name'])}"
+
+
+def _present(connection: Connection, table: str) -> Set[str]:
     """Return the names of the table's constraints and indexes, and their definitions without the name."""
-    rows: list[tuple[Any, ...]] = connection.execute(
-        "SELECT conname, pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid = to_regclass(%(table)s) UNION ALL "
-        "SELECT c.relname, replace(replace(pg_get_indexdef(c.oid), format('INDEX %%I ON ONLY ', c.relname), 'INDEX ON '), "
-        "format('INDEX %%I ON ', c.relname), 'INDEX ON ') FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid "
-        "WHERE i.indrelid = to_regclass(%(table)s)",
-        {"table": table},
-    ).fetchall()
-    return {text for row in rows for text in row}
-
-
-def _without_name(name: str, definition: str) -> str:
-    return definition.replace(f"INDEX {quoted(name)} ON ", "INDEX ON ", 1).replace(f"INDEX {name} ON ", "INDEX ON ", 1)
+    return {text for found in present_definitions(connection, table) for pair in found.items() for text in pair}

@@ -39,7 +39,8 @@ FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE n.nspn
 
 @dataclass(frozen=True, slots=True)
 class TargetColumn:
-    """A column. `base` is the name of its type, or of its domain's base type; `identity` the catalog's letter or empty.
+    """A column. `base` is the name of its type, or of its domain's base type; `identity` and `generated` the catalog's
+    letters or empty.
 
     `same_when_equal`: equal values are identical. `inherited`: it changes with its parent's.
     """
@@ -48,7 +49,7 @@ class TargetColumn:
     type: str
     base: str
     identity: str
-    generated: bool
+    generated: str
     inherited: bool
     same_when_equal: bool
 
@@ -97,7 +98,7 @@ def _column(row: Row) -> TargetColumn:
         type=row["type"],
         base=row["base"],
         identity=row["identity"],
-        generated=bool(row["generated"]),
+        generated=row["generated"],
         inherited=row["inherited"],
         same_when_equal=row["base"] in _SAME_WHEN_EQUAL and row["deterministic"],
     )

@@ -140,11 +140,17 @@ class ImportLedger:
                 {"count": count, "flow": self._flow, "file": str(file)},
             )
 
-    def previous_schema(self, stream: StreamName, as_of: datetime) -> StreamSchema | None:
-        """Return the schema of a stream before `as_of`, if its table had no rows before the first load; else None."""
+    def has_later_schema(self, stream: StreamName, as_of: datetime) -> bool:
+        """Whether a file that was exported after `as_of` has stored a schema of the stream."""
         row = self._connection.execute(
-            "SELECT schema FROM _pipeline.streams WHERE flow = %s AND stream = %s AND is_ours AND as_of < %s",
-            (self._flow, stream, as_of),
+            "SELECT FROM _pipeline.streams WHERE flow = %s AND stream = %s AND as_of > %s", (self._flow, stream, as_of)
+        )
+        return row.rowcount > 0
+
+    def previous_schema(self, stream: StreamName) -> StreamSchema | None:
+        """Return the stored schema of a stream, if its table had no rows before the first load; else None."""
+        row = self._connection.execute(
+            "SELECT schema FROM _pipeline.streams WHERE flow = %s AND stream = %s AND is_ours", (self._flow, stream)
         ).fetchone()
         return None if row is None else decode_schema(row[0], f"the schema of {stream} in _pipeline.streams")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import psycopg
+
 from pipeline.connectors.postgres.schema import catalog_queries as queries
 from pipeline.connectors.postgres.schema.catalog_queries import Row, fetch, fetch_by_table
 from pipeline.connectors.postgres.schema.catalog_types import TypeCatalog
@@ -14,6 +16,7 @@ class Catalog:
 
     def __init__(self, connection: Connection) -> None:
         self.server_version = connection.info.server_version
+        self._database = _read_identity(connection)
         self.types = TypeCatalog(connection)
         self.tables = read_tables(connection)
         oids = [row["oid"] for row in self.tables]
@@ -24,10 +27,15 @@ class Catalog:
         self.triggers = fetch_by_table(connection, queries.TRIGGERS, oids)
         self.needed = fetch_by_table(connection, queries.NEEDED_OBJECTS, oids)
         oids += [row["oid"] for group in self.partitions.values() for row in group]
+        self.partition_columns = fetch_by_table(connection, queries.PARTITION_COLUMNS, oids)
         self.indexes = fetch_by_table(connection, queries.INDEXES, oids)
         self.index_terms = fetch_by_table(connection, queries.INDEX_TERMS, oids)
         self.constraints = fetch_by_table(connection, queries.CONSTRAINTS, oids)
         self.foreign_keys = fetch_by_table(connection, queries.FOREIGN_KEYS, oids)
+
+    def identity(self, oid: int) -> str:
+        """Return what identifies a table among those of all servers; empty where the server does not tell."""
+        return self._database and f"{self._database}/{oid}"
 
     def key_index(self, oid: int) -> Row | None:
         """Return the primary key, or else the unique index of the fewest columns, all of them NOT NULL."""
@@ -51,6 +59,7 @@ class Catalog:
             base_type=self.types.base_type(row["type_oid"]),
             wire=self.types.wire_type(row["type_oid"]),
             not_null=row["not_null"],
+            number=row["number"],
             identity=row["identity"],
             generated=row["generated"],
             expression=row["expression"],
@@ -58,6 +67,16 @@ class Catalog:
             collation_oid=row["collation_oid"],
             size=(row["modifier"] - (4 if row["type"].startswith("character") else 0)) if has_length else -1,
         )
+
+
+def _read_identity(connection: Connection) -> str:
+    """Return what identifies the database among all servers; empty where the server does not tell."""
+    try:
+        with connection.transaction():
+            row = connection.execute(queries.DATABASE).fetchone()
+    except psycopg.errors.InsufficientPrivilege:
+        return ""
+    return "" if row is None else str(row[0])
 
 
 def read_tables(connection: Connection) -> list[Row]:

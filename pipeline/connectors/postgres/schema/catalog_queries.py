@@ -47,6 +47,11 @@ WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't' AND NOT c.relispartiti
 """
 """All tables of the import ledger have a column `flow`: an app's own tables in a schema of that name do not."""
 
+DATABASE = """
+SELECT format('%s/%s', c.system_identifier, d.oid) FROM pg_control_system() AS c, pg_database AS d
+WHERE d.datname = current_database()
+"""
+
 COLUMNS = """
 SELECT a.attrelid AS "table", a.attnum AS number, a.attname AS name, a.atttypid AS type_oid,
        format_type(a.atttypid, a.atttypmod) AS type, coalesce(b.typname, t.typname) AS base, a.atttypmod AS modifier,
@@ -148,6 +153,19 @@ JOIN pg_class AS p ON p.oid = t.parentrelid JOIN pg_namespace AS pn ON pn.oid = 
 WHERE t.level > 0
 ORDER BY root.oid, t.level, n.nspname COLLATE "C", c.relname COLLATE "C"
 """
+
+PARTITION_COLUMNS = """
+SELECT a.attrelid AS "table", a.attname AS name, pg_get_expr(d.adbin, d.adrelid) AS "default", a.attnotnull AS not_null
+FROM pg_inherits AS i JOIN pg_attribute AS a ON a.attrelid = i.inhrelid
+JOIN pg_attribute AS p ON p.attrelid = i.inhparent AND p.attname = a.attname
+LEFT JOIN pg_attrdef AS d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+LEFT JOIN pg_attrdef AS e ON e.adrelid = p.attrelid AND e.adnum = p.attnum
+JOIN pg_class AS c ON c.oid = i.inhrelid AND c.relispartition
+WHERE i.inhrelid = ANY (%(oids)s) AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = '' AND a.attidentity = ''
+  AND (pg_get_expr(d.adbin, d.adrelid) IS DISTINCT FROM pg_get_expr(e.adbin, e.adrelid) OR a.attnotnull <> p.attnotnull)
+ORDER BY a.attrelid, a.attnum
+"""
+"""Columns of partitions that differ from those of their parents."""
 
 PARENTS = """
 SELECT i.inhrelid AS "table", n.nspname AS schema, c.relname AS name

@@ -59,6 +59,7 @@ def _column(column: TableColumn) -> dict[str, object]:
         "name": column.name,
         "type": column.native_type,
         "not_null": column.not_null,
+        "number": column.number,
         "default": column.default,
         "identity": _IDENTITY[column.identity],
         "generated": generated,
@@ -104,6 +105,11 @@ def _partition(catalog: Catalog, row: Row) -> dict[str, object]:
         "parent": [row["parent_schema"], row["parent_name"]],
         "bound": row["bound"],
         "partition_by": row["partition_by"],
+        "identity": catalog.identity(row["oid"]),
+        "columns": [
+            {"name": column["name"], "default": column["default"], "not_null": column["not_null"]}
+            for column in catalog.partition_columns[row["oid"]]
+        ],
         **_constraints(catalog, row["oid"]),
     }
 

@@ -35,11 +35,13 @@ def read_streams(connection: Connection) -> list[Stream]:
     for row in catalog.tables:
         table = catalog.table(row)
         native = native_description(catalog, table, constraints_of_table(catalog, table, unsupported))
-        streams.append(Stream(table, _stream_schema(table, native)))
+        oids = (table.oid, *(partition["oid"] for partition in catalog.partitions[table.oid]))
+        identities = tuple(filter(None, map(catalog.identity, oids)))
+        streams.append(Stream(table, _stream_schema(table, native, identities)))
     return sorted(streams, key=lambda stream: stream.schema.stream)
 
 
-def _stream_schema(table: Table, native: Mapping[str, object]) -> StreamSchema:
+def _stream_schema(table: Table, native: Mapping[str, object], identities: tuple[str, ...]) -> StreamSchema:
     columns = [
         Column(it.name, it.wire.column_type, not it.not_null, it.native_type, it.default, it.size)
         for it in table.data_columns
@@ -47,4 +49,4 @@ def _stream_schema(table: Table, native: Mapping[str, object]) -> StreamSchema:
     if not table.key:
         columns[:0] = Column(ROW, "text", False, "text"), Column(DUP, "integer", False, "bigint")
     name = table.stream
-    return StreamSchema(name, Label(name), tuple(columns), table.key or (ROW, DUP), {"postgresql": native})
+    return StreamSchema(name, Label(name), tuple(columns), table.key or (ROW, DUP), {"postgresql": native}, identities)

@@ -24,8 +24,8 @@ class TableColumn:
     """A column. `base_type` is the name of its type, or of its domain's base type; empty if not PostgreSQL's own.
 
     `identity` and `generated` are the catalog's letters, or empty. `expression` is the default, or what a generated
-    column is computed from; `size` is the declared length or -1. `collation_oid` is the collation in use, `collation`
-    its SQL name if it is not the type's own.
+    column is computed from; `size` is the declared length or -1; `number` stays the same when it is renamed.
+    `collation_oid` is the collation in use, `collation` its SQL name if it is not the type's own.
     """
 
     name: str
@@ -34,6 +34,7 @@ class TableColumn:
     base_type: str
     wire: WireType
     not_null: bool
+    number: int
     identity: str
     generated: str
     expression: str | None

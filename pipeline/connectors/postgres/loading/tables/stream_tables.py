@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from pipeline.connectors.postgres.ddl.across.local_names import LocalNames
 from pipeline.connectors.postgres.ddl.across.widening import has_types, widen_columns
-from pipeline.connectors.postgres.ddl.ensure_table import ensure_table
+from pipeline.connectors.postgres.ddl.ensure_table import ensure_table, existing_table
 from pipeline.connectors.postgres.loading.import_ledger import ImportLedger, lock_definitions
 from pipeline.connectors.postgres.loading.tables.value_kinds import ValueKinds
 from pipeline.connectors.postgres.loading.target import Target, target_of
@@ -42,12 +42,16 @@ class StreamTables:
             return known
         with connection.transaction():
             lock_definitions(connection)
-            before = ledger.previous_schema(schema.stream, header.export_time)
             names = LocalNames(connection, ledger.streams(), schema.stream)
             local = names.localized(schema)
-            is_created = not names.has_table(schema.stream)
-            table, is_ours = ensure_table(connection, local, before and names.localized(before))
-            ledger.remember_schema(schema, as_of=header.export_time, is_ours=is_ours, is_created=is_created)
+            if ledger.has_later_schema(schema.stream, header.export_time):
+                table = existing_table(connection, local)  # it has followed the source further than this file
+            else:
+                before = ledger.previous_schema(schema.stream)
+                is_created = not names.has_table(schema.stream)
+                former = before and names.localized(before)
+                table, is_ours = ensure_table(connection, local, former, ledger.schemas)
+                ledger.remember_schema(schema, as_of=header.export_time, is_ours=is_ours, is_created=is_created)
         widens = "sqlite" in schema.native and schema.stream in ledger.created()
         target = target_of(table, local, schema, is_widened=widens)
         fixed = self._fixed[schema.stream]

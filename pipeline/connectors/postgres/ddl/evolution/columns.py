@@ -1,0 +1,192 @@
+"""Columns that have changed at the source: renamed, dropped, of another type, generated, with or without NOT NULL.
+
+The export of a change sends the rows whose values it altered. All others have the same text as before, so a cast by
+text is right where no cast from type to type exists. A column that several tables inherit changes with its first parent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+
+import psycopg
+
+from pipeline.connectors.postgres.ddl.create_table import Native, column_definition, run_single
+from pipeline.connectors.postgres.ddl.target_table import TargetColumn, TargetTable
+from pipeline.connectors.postgres.session.connection import Connection
+from pipeline.connectors.postgres.session.errors import server_message
+from pipeline.connectors.sql.identifiers import quoted
+from pipeline.domain.errors import ConfigurationError
+
+_NO_CAST = (psycopg.errors.CannotCoerce, psycopg.errors.DatatypeMismatch)
+_IMPOSSIBLE = (
+    psycopg.DataError,
+    psycopg.IntegrityError,
+    psycopg.NotSupportedError,
+    psycopg.ProgrammingError,
+    psycopg.errors.DependentObjectsStillExist,
+)
+"""A value cannot be cast, or something depends on the column: a view, a foreign key, a constraint, a partition key."""
+_OLDEST_WITH_SET_EXPRESSION = 170000
+_KINDS = {"s": "STORED", "v": "VIRTUAL"}
+
+
+class ColumnEvolution:
+    """Changes columns from the description `before` to `now`. `is_same`: both are of one table, which keeps its numbers.
+
+    Each method works in the connection's transaction. ConfigurationError when something depends on a column.
+    """
+
+    def __init__(
+        self, connection: Connection, table: TargetTable, before: Native, now: Native, stream: str, *, is_same: bool
+    ) -> None:
+        self._connection = connection
+        self._table = table
+        self._stream = stream
+        self._now: Sequence[Native] = now["columns"]
+        self._native = now
+        self._columns = dict(table.columns)
+        self._former = {column["name"]: column for column in before["columns"]}
+        names = {column["number"]: column["name"] for column in self._now if is_same and column.get("number")}
+        self._renamed = {
+            name: new
+            for name, column in self._former.items()
+            if (new := names.get(column.get("number"), name)) != name and name in self._columns
+        }
+
+    def rename_and_drop(self) -> None:
+        """Give renamed columns their new names, and drop those that the source has no more."""
+        renamed = [name for name in self._renamed if not self._columns[name].inherited]
+        for number, name in enumerate(renamed):
+            self._rename(name, f"_pipeline_{number}")  # the new name may be that of a column which goes, or is renamed
+        kept = {column["name"] for column in self._now} - set(self._renamed.values())
+        for name in self._former.keys() - self._renamed.keys() - kept:
+            if name in self._columns and not self._columns[name].inherited:
+                self._drop(name)
+        for number, name in enumerate(renamed):
+            self._rename(f"_pipeline_{number}", self._renamed[name])
+        columns = {self._renamed.get(name, name): column for name, column in self._columns.items()}
+        self._columns = {name: replace(column, name=name) for name, column in columns.items()}
+        self._former = {self._renamed.get(name, name): column for name, column in self._former.items()}
+
+    def alter(self) -> None:
+        """Change what is declared for each column. One that cannot be altered is dropped, to be added again."""
+        for column in self._now:
+            was, present = self._former.get(column["name"]), self._columns.get(column["name"])
+            if was is None or present is None or present.inherited or _declared(was) == _declared(column):
+                continue
+            if was.get("generated") != column.get("generated"):
+                self._change_expression(column, present)
+            elif not column.get("generated"):
+                self._alter(column, was, present)
+
+    def _alter(self, column: Native, was: Native, present: TargetColumn) -> None:
+        if _type_of(was) != _type_of(column) and present.type != column["type"]:
+            self._change_type(column, present.type)
+        if was.get("identity") != column.get("identity"):
+            self._run(self._identity_statements(column, present), f"Column {column['name']}")
+        elif was.get("default") != column.get("default"):
+            self._set_default(column)
+        if was.get("not_null") and not column.get("not_null"):
+            self._run([f"{self._alter_column(column['name'])} DROP NOT NULL"], f"Column {column['name']}")
+
+    def _identity_statements(self, column: Native, present: TargetColumn) -> Iterator[str]:
+        """Give what takes an identity away or changes its kind. The end of the load adds one, after NOT NULL."""
+        alter = self._alter_column(column["name"])
+        if present.identity and column.get("identity"):
+            yield f"{alter} SET GENERATED {column['identity']}"
+        else:
+            yield f"{alter} DROP IDENTITY IF EXISTS"
+            yield f"{alter} DROP DEFAULT"
+
+    def _set_default(self, column: Native) -> None:
+        """Set the default, or remove the former one: the end of the load tries again what cannot be set here."""
+        alter = self._alter_column(column["name"])
+        run_single(self._connection, f"{alter} DROP DEFAULT")
+        if column.get("default") is not None:
+            try:
+                with self._connection.transaction():
+                    run_single(self._connection, f"{alter} SET DEFAULT {column['default']}")
+            except (psycopg.ProgrammingError, psycopg.errors.UnsafeNewEnumValueUsage):
+                return
+
+    def _change_expression(self, column: Native, present: TargetColumn) -> None:
+        """Change what a column is computed from, or whether it is computed. Values come from the source or are computed."""
+        generated, name = column.get("generated"), column["name"]
+        if generated is None and present.generated == "s":
+            self._run([f"{self._alter_column(name)} DROP EXPRESSION"], f"Column {name}")
+        elif generated is not None and self._can_set_expression(generated, present):
+            self._run([f"{self._alter_column(name)} SET EXPRESSION AS ({generated['expression']})"], f"Column {name}")
+        else:
+            definition = column_definition(column, self._native, self._connection.info.server_version)
+            place = f"ALTER TABLE {self._table.sql}"
+            self._run([f"{place} DROP COLUMN {quoted(name)}", f"{place} ADD COLUMN {definition}"], f"Column {name}")
+
+    def _can_set_expression(self, generated: Mapping[str, str], present: TargetColumn) -> bool:
+        is_new_enough = self._connection.info.server_version >= _OLDEST_WITH_SET_EXPRESSION
+        return is_new_enough and _KINDS.get(present.generated) == generated["kind"]
+
+    def _rename(self, name: str, to: str) -> None:
+        statement = f"ALTER TABLE {self._table.sql} RENAME COLUMN {quoted(name)} TO {quoted(to)}"
+        self._run([statement], f"Column {name}")
+
+    def _drop(self, name: str) -> None:
+        self._run([f"ALTER TABLE {self._table.sql} DROP COLUMN {quoted(name)}"], f"Column {name}")
+        del self._columns[name]
+
+    def _alter_column(self, name: str) -> str:
+        return f"ALTER TABLE {self._table.sql} ALTER COLUMN {quoted(name)}"
+
+    def _run(self, statements: Iterator[str] | Sequence[str], what: str) -> None:
+        """Run all statements, or none of them."""
+        try:
+            _run_all(self._connection, statements)
+        except psycopg.errors.InsufficientPrivilege:
+            raise
+        except _IMPOSSIBLE as error:
+            raise ConfigurationError(
+                f"{what} of stream {self._stream} has changed at the source, but the destination's table {self._table.sql} "
+                f"cannot follow (PostgreSQL: {server_message(error)}). Drop what depends on the column, and move again"
+            ) from error
+
+    def _change_type(self, column: Native, was: str) -> None:
+        name, table = quoted(column["name"]), self._table.sql
+        try:
+            try:
+                _run_all(self._connection, self._type_statements(column, f"{name}::{column['type']}"))
+            except _NO_CAST:
+                _run_all(self._connection, self._type_statements(column, f"{name}::text::{column['type']}"))
+        except psycopg.errors.InsufficientPrivilege:
+            raise
+        except _IMPOSSIBLE as error:
+            raise ConfigurationError(
+                f"Column {column['name']} of stream {self._stream} has become {column['type']} at the source, but the column "
+                f"of the destination's table {table} cannot be changed from {was} (PostgreSQL: {server_message(error)}). "
+                f"Drop what depends on it, change it with ALTER TABLE {table} ALTER COLUMN {name} TYPE {column['type']} "
+                "USING …, and move again"
+            ) from error
+
+    def _type_statements(self, column: Native, value: str) -> Iterator[str]:
+        """Give what changes the type. The default is dropped first: it may have no cast to the new type."""
+        alter = self._alter_column(column["name"])
+        collation = f" COLLATE {column['collation']}" if column.get("collation") else ""
+        if not column.get("identity"):
+            yield f"{alter} DROP DEFAULT"
+        yield f"{alter} TYPE {column['type']}{collation} USING {value}"
+        if column.get("default") is not None:
+            yield f"{alter} SET DEFAULT {column['default']}"
+
+
+def _run_all(connection: Connection, statements: Iterator[str] | Sequence[str]) -> None:
+    with connection.transaction():
+        for statement in statements:
+            run_single(connection, statement)
+
+
+def _declared(column: Native) -> Native:
+    """Return what is declared for a column, without what says which one it is."""
+    return {name: value for name, value in column.items() if name not in ("name", "number") and value}
+
+
+def _type_of(column: Native) -> tuple[str, str | None]:
+    return column["type"], column.get("collation")

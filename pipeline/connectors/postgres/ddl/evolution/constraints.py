@@ -1,0 +1,107 @@
+"""Constraints, indexes and foreign keys that the source has no more, or has with another definition or name.
+
+They go before the rows that they would not allow. What replaces them is created after the load (post_load.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Set
+
+import psycopg
+
+from pipeline.connectors.postgres.ddl.create_table import Native, name_of, run_single
+from pipeline.connectors.postgres.ddl.foreign_keys import read_foreign_keys
+from pipeline.connectors.postgres.ddl.target_table import table_oid
+from pipeline.connectors.postgres.session.connection import Connection
+from pipeline.connectors.sql.identifiers import qualified, quoted
+
+ForeignKeyName = tuple[str, str, str]
+"""Schema and name of a table, and the name of its foreign key."""
+
+_DEFINITIONS = """
+SELECT k.conname, pg_get_constraintdef(k.oid), false FROM pg_constraint AS k WHERE k.conrelid = to_regclass(%(table)s)
+UNION ALL
+SELECT c.relname, pg_get_indexdef(c.oid), true FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid
+WHERE i.indrelid = to_regclass(%(table)s)
+"""
+
+
+def present_definitions(connection: Connection, table: str) -> tuple[dict[str, str], dict[str, str]]:
+    """Return the definitions of a table's constraints, and those of its indexes without their names, by name."""
+    found: tuple[dict[str, str], dict[str, str]] = {}, {}
+    for name, definition, is_index in connection.execute(_DEFINITIONS, {"table": table}):
+        found[is_index][name] = nameless(name, definition) if is_index else definition
+    return found
+
+
+def nameless(name: str, definition: str) -> str:
+    """Return the definition of an index without its name. ON ONLY, of a partitioned table's index, counts as ON."""
+    plain = definition.replace(f"INDEX {quoted(name)} ON ", "INDEX ON ", 1).replace(f"INDEX {name} ON ", "INDEX ON ", 1)
+    return plain.replace("INDEX ON ONLY ", "INDEX ON ", 1)
+
+
+def drop_former_constraints(connection: Connection, before: Native, now: Native, keys: Set[ForeignKeyName]) -> None:
+    """Drop or rename what the description `before` has and `now` has not, of the table and its partitions.
+
+    Foreign keys among `keys` go with the key that they refer to; post_load.py creates them again.
+    """
+    partitions = {name_of(partition): partition for partition in now.get("partitions", ())}
+    _Evolution(connection, name_of(now), keys).run(before, now)
+    for partition in before.get("partitions", ()):
+        if (name := name_of(partition)) in partitions:
+            _Evolution(connection, name, keys).run(partition, partitions[name])
+
+
+class _Evolution:
+    """Drops and renames the constraints and indexes of one table."""
+
+    def __init__(self, connection: Connection, table: tuple[str, str], keys: Set[ForeignKeyName]) -> None:
+        self._connection = connection
+        self._table = table
+        self._sql = qualified(*table)
+        self._keys = keys
+
+    def run(self, before: Native, now: Native) -> None:
+        former, wanted = _definitions(before), _definitions(now)
+        if former == wanted:
+            return
+        constraints, indexes = present_definitions(self._connection, self._sql)
+        present = constraints, {name: text for name, text in indexes.items() if name not in constraints}
+        for old, new, here, is_index in zip(former, wanted, present, (False, True), strict=True):
+            for name in old.keys() & here.keys():
+                if here[name] == new.get(name) or old[name] == new.get(name):
+                    continue
+                renamed = next((it for it, text in new.items() if text == here[name] and it not in here), None)
+                if renamed is None:
+                    self._drop(name, is_index=is_index)
+                else:
+                    here[renamed] = here[name]
+                    run_single(self._connection, self._rename(name, renamed, is_index=is_index))
+
+    def _rename(self, name: str, renamed: str, *, is_index: bool) -> str:
+        if is_index:
+            return f"ALTER INDEX {qualified(self._table[0], name)} RENAME TO {quoted(renamed)}"
+        return f"ALTER TABLE {self._sql} RENAME CONSTRAINT {quoted(name)} TO {quoted(renamed)}"
+
+    def _drop(self, name: str, *, is_index: bool) -> None:
+        index = qualified(self._table[0], name)
+        drop = f"DROP INDEX {index}" if is_index else f"ALTER TABLE {self._sql} DROP CONSTRAINT {quoted(name)}"
+        try:
+            with self._connection.transaction():
+                run_single(self._connection, drop)
+        except psycopg.errors.DependentObjectsStillExist:
+            for key in read_foreign_keys(self._connection, [table_oid(self._connection, *self._table) or 0]):
+                if (*key.owner, key.name) in self._keys and key.parent_name == self._sql:
+                    run_single(
+                        self._connection, f"ALTER TABLE {qualified(*key.owner)} DROP CONSTRAINT {quoted(key.name)}"
+                    )
+            run_single(self._connection, drop)
+
+
+def _definitions(native: Native) -> tuple[Mapping[str, str], Mapping[str, str]]:
+    """Return the definitions of constraints, and those of other indexes without their names, by name."""
+    constraints = [*native.get("constraints", ()), *native.get("foreign_keys", ())]
+    return (
+        {it["name"]: it["definition"] for it in constraints},
+        {it["name"]: nameless(it["name"], it["definition"]) for it in native.get("indexes", ())},
+    )
