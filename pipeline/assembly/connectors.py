@@ -46,7 +46,7 @@ class Pair:
 
     `remake_destination` makes the destination in a subprocess; it is None for an object of the caller's own and for a
     plug-in, which one process opens once.
-    `sources` and `destinations` are their parts.
+    `sources` and `destinations` are their parts. `copy` reads the destination, if both ends are places.
     """
 
     name: FlowName
@@ -55,6 +55,7 @@ class Pair:
     remake_destination: Callable[[], Destination] | None
     sources: Sequence[Location | Source]
     destinations: Sequence[Location | Destination]
+    copy: Source | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +100,10 @@ def read_pair(
     can_remake = isinstance(there, Location) and not is_plugin(there)
     remake = partial(_destination, destinations) if can_remake else None
     source_, destination_ = _source(sources, destinations, settings), _destination(destinations)
-    return Pair(name, source_, destination_, remake, sources, destinations)
+    copied = [end for end in destinations if isinstance(end, Location)]
+    readable = all(isinstance(end, Location) and not is_plugin(end) for end in (*sources, *destinations))
+    copy = _source(copied, sources, replace(settings, one_file_system=False)) if readable else None
+    return Pair(name, source_, destination_, remake, sources, destinations, copy)
 
 
 def _read_end(

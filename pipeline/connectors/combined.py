@@ -5,7 +5,7 @@ The parts do not have one common state: their snapshots are opened one after the
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Mapping, Sequence, Set
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from pipeline.connectors.locations import join_urls
@@ -18,6 +18,7 @@ from pipeline.ports.destination import (
     DestinationSession,
     FileToLoad,
     GaveWay,
+    LoadHistory,
     LoadOutcome,
     Mark,
     MarksReader,
@@ -186,6 +187,11 @@ class CombinedSession:
             if own:
                 violations.extend(await session.finish(own))
         return violations
+
+    async def loaded_streams(self, flow: FlowName) -> Set[StreamName]:
+        """Return what Flows of this name have loaded into any part."""
+        histories = [session for session in self._sessions if isinstance(session, LoadHistory)]
+        return {stream for session in histories for stream in await session.loaded_streams(flow)}
 
     async def ensure_objects(self, *, rows_changed: bool) -> Sequence[InventoryItem]:
         """Ensure the schema objects at each part that keeps them."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterable, Callable, Mapping, Sequence, Set
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -148,6 +148,15 @@ class SchemaKeeper(Protocol):
         Idempotent. Called at the end of every Movement, after `finish`. `rows_changed`: the Movement has imported
         something. An object that the Flow did not create is neither replaced nor dropped.
         """
+        ...
+
+
+@runtime_checkable
+class LoadHistory(Protocol):
+    """A DestinationSession that knows which streams were loaded by Flows of one name, also before one was created again."""
+
+    async def loaded_streams(self, flow: FlowName) -> Set[StreamName]:
+        """Return these streams. `flow` is the name alone, without the time of creation."""
         ...
 
 

@@ -13,6 +13,7 @@ from pipeline.assembly.runtime import make_choices, open_runtime, worker_name
 from pipeline.domain.inventory import ensure_kinds
 from pipeline.domain.movement import Movement
 from pipeline.engine.movers.mover import Mover
+from pipeline.engine.verify.existing_rows import ExistingRows
 from pipeline.ports.destination import Destination
 from pipeline.ports.reporter import Reporter
 from pipeline.ports.source import Source
@@ -30,6 +31,7 @@ async def move(
     exclude: Sequence[str] = (),
     allow_deletes: Sequence[str] = (),
     accept_missing: Sequence[str] = (),
+    overwrite: bool = False,
     source_settings: Mapping[str, str] | None = None,
     destination_settings: Mapping[str, str] | None = None,
     settings: Settings | None = None,
@@ -42,8 +44,9 @@ async def move(
     a source and a destination directory that are moved with a database. `only`, `exclude` and
     `allow_deletes` are patterns of stream names: of those to move, to leave out, and to delete many records from.
     `accept_missing` are kinds of objects of the source, such as "view", that may be missing at the destination from now
-    on. `source_settings` and `destination_settings` are those of plug-ins, as texts. `settings` come from the environment
-    by default. Raises a PipelineError that says what to do; the same call then carries on where this one stopped.
+    on. `overwrite` lets the first load of a stream overwrite records that the destination has already. `source_settings`
+    and `destination_settings` are those of plug-ins, as texts. `settings` come from the environment by default. Raises a
+    PipelineError that says what to do; the same call then carries on where this one stopped.
     """
     settings = settings or load_settings()
     ensure_kinds(accept_missing)
@@ -57,8 +60,11 @@ async def move(
                     await runtime.flows.connect(pair.name, pair.source.location, pair.destination.location)
                     await runtime.flows.accept_missing(pair.name, accept_missing)
                 helper = _helper(pair, settings)
+                check = None
+                if not overwrite and pair.copy is not None:
+                    check = ExistingRows(runtime.flows, pair.name, pair.copy).ensure_kept
                 there = with_store(pair.destination, runtime.store)
-                mover = Mover(context, pair.name, pair.source, there, worker_name(), helper)
+                mover = Mover(context, pair.name, pair.source, there, worker_name(), helper, check)
                 return await mover.run(make_choices(only, exclude, allow_deletes, settings))
 
 

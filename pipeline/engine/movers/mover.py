@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from datetime import datetime
 
@@ -11,6 +12,8 @@ from pipeline.codec.documents.message import GroupCompleted, encode_message
 from pipeline.domain.exception_groups import unwrap_exception_group
 from pipeline.domain.ids import FlowName, Label, ObjectKey
 from pipeline.domain.movement import NO_CHOICES, Choices, Movement, Status, marks_namespace
+from pipeline.domain.planning.selection import selected
+from pipeline.domain.schema import StreamSchema
 from pipeline.engine.export.exporter import Exporter
 from pipeline.engine.export.source_checks import read_streams
 from pipeline.engine.imports.assisted_import import AssistedImport
@@ -22,15 +25,19 @@ from pipeline.engine.movements.progress import ProgressKeeper
 from pipeline.engine.movements.settlement import Settlement
 from pipeline.ports.destination import Destination, DestinationSession
 from pipeline.ports.reporter import MovementBegun
-from pipeline.ports.source import Source
+from pipeline.ports.source import Snapshot, Source
 
 POLL_SECONDS = 0.01
+
+CheckDestination = Callable[[Snapshot, Sequence[StreamSchema], DestinationSession], Awaitable[None]]
+"""Raises an error when the selected streams of the snapshot must not be moved to the destination."""
 
 
 class Mover:
     """Moves one Flow's data once. Run it again after any interruption: it resumes the same Movement.
 
-    `helper` provides a process that imports while this one exports, for a Movement that turns out to be large.
+    `helper` provides a process that imports while this one exports, for a Movement that turns out to be large. `check`
+    is called before anything is written.
     """
 
     def __init__(
@@ -41,6 +48,7 @@ class Mover:
         destination: Destination,
         worker: str,
         helper: HelperProvider | None = None,
+        check: CheckDestination | None = None,
     ) -> None:
         self._context = context
         self._flow = flow
@@ -48,6 +56,7 @@ class Mover:
         self._destination = destination
         self._worker = worker
         self._helper = helper
+        self._check = check
 
     async def run(self, choices: Choices = NO_CHOICES) -> Movement:
         """Move, and return the Movement settled. After an error it has not settled."""
@@ -58,6 +67,9 @@ class Mover:
                 schemas = await read_streams(snapshot, self._source.location, choices.only, choices.exclude)
                 created = await self._context.flows.created_or_now(self._flow)
                 async with self._destination.open(marks_namespace(self._flow, created)) as session:
+                    if self._check is not None:
+                        chosen = [one for one in schemas if selected(one.stream, choices.only, choices.exclude)]
+                        await self._check(snapshot, chosen, session)
                     movement, resumed = await self._begin(created, choices)
                     progress = ProgressKeeper(self._context, movement, self._worker, begun)
                     progress.report(MovementBegun(movement.flow, movement.number, resumed, tuple(movement.file_lists)))

@@ -33,6 +33,7 @@ from pipeline.settings import Settings
 @click.option("--exclude", multiple=True, metavar="GLOB", help="Leave out streams that match. May be given repeatedly.")
 @allow_deletes_option
 @accept_missing_option
+@click.option("--overwrite", is_flag=True, help="Overwrite what the destination has before the first load.")
 @one_file_system_option
 @plugin_settings_options
 @json_option
@@ -46,6 +47,7 @@ def move(
     exclude: tuple[str, ...],
     allow_deletes: tuple[str, ...],
     accept_missing: tuple[str, ...],
+    overwrite: bool,
     source_settings: dict[str, str],
     destination_settings: dict[str, str],
     as_json: bool,
@@ -74,6 +76,7 @@ def move(
             exclude=exclude,
             allow_deletes=allow_deletes,
             accept_missing=accept_missing,
+            overwrite=overwrite,
             source_settings=source_settings,
             destination_settings=destination_settings,
             settings=settings,

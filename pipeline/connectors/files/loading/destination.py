@@ -13,7 +13,7 @@ from __future__ import annotations
 import fcntl
 import os
 import stat
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence, Set
 from contextlib import asynccontextmanager, closing, contextmanager, suppress
 from pathlib import Path
 
@@ -95,6 +95,9 @@ class FilesSession:
 
     async def marks(self) -> Mapping[EventFileId, Mark]:
         return await to_thread.run_sync(self._state.marks)
+
+    async def loaded_streams(self, flow: FlowName) -> Set[StreamName]:
+        return await to_thread.run_sync(self._state.loaded_streams, flow)
 
     async def load(self, file: FileToLoad, *, after: Sequence[EventFileId]) -> LoadOutcome:
         """Apply one Event File, then mark it."""

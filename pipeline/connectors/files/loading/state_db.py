@@ -118,6 +118,12 @@ class StateDb:
                     self._connection.execute("ROLLBACK")
                 raise
 
+    def loaded_streams(self, name: FlowName) -> set[StreamName]:
+        """Return the streams that Flows of this name have loaded, whenever they were created."""
+        query = "SELECT file FROM marks WHERE substr(flow, 1, length(?1) + 1) = ?1 || ' '"
+        with self._lock, translated(self._place, _MEANINGS):
+            return {EventFileId.parse(str(file)).stream for (file,) in self._connection.execute(query, (name,))}
+
     def marks(self) -> Mapping[EventFileId, Mark]:
         """Return all marks of the Flow."""
         with self._transaction() as connection:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence, Set
 from contextlib import asynccontextmanager, closing
 from dataclasses import replace
 from typing import Any, TypeVar, TypeVarTuple
@@ -90,6 +90,9 @@ class PostgresDestinationSession:
 
     async def marks(self) -> Mapping[EventFileId, Mark]:
         return await self._on_connection(lambda connection, ledger: ledger.marks())
+
+    async def loaded_streams(self, flow: FlowName) -> Set[StreamName]:
+        return await self._on_connection(lambda connection, ledger: ledger.loaded_streams(flow))
 
     async def retry_rejected(self) -> Sequence[Rejection]:
         return await self._on_connection(self._retry_rejected)

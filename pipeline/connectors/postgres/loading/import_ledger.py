@@ -88,6 +88,11 @@ class ImportLedger:
         )
         return {EventFileId.parse(event_file): Mark(*counts) for event_file, *counts in rows}
 
+    def loaded_streams(self, name: FlowName) -> Set[StreamName]:
+        """Return the streams that Flows of this name have loaded, whenever they were created."""
+        query = "SELECT DISTINCT stream FROM _pipeline.streams WHERE starts_with(flow, %s)"
+        return {StreamName(stream) for (stream,) in self._connection.execute(query, (f"{name} ",))}
+
     def marked_among(self, files: Sequence[EventFileId]) -> Set[EventFileId]:
         """Return those of the files that are imported."""
         rows = self._connection.execute(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence, Set
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import TypeVar, TypeVarTuple
@@ -120,6 +120,10 @@ class SqliteDestinationSession:
                 async for block in file.blocks:
                     line += await self._run(place, load.apply, block, file.entry.id, columns, line)
                 return await self._run(place, self._complete, file, load, target)
+
+    async def loaded_streams(self, flow: FlowName) -> Set[StreamName]:
+        async with self._lock:
+            return await self._run(self._location, self._ledger.loaded_streams, flow)
 
     async def retry_rejected(self) -> Sequence[Rejection]:
         async with self._lock:

@@ -60,6 +60,13 @@ class ImportLedger:
         )
         return {EventFileId.parse(event_file): Mark(*counts) for event_file, *counts in rows}
 
+    def loaded_streams(self, name: FlowName) -> set[StreamName]:
+        """Return the streams that Flows of this name have loaded, whenever they were created."""
+        if not self.exists():
+            return set()
+        query = "SELECT DISTINCT stream FROM _pipeline_streams WHERE substr(flow, 1, length(?1) + 1) = ?1 || ' '"
+        return {StreamName(str(stream)) for (stream,) in self._connection.execute(query, (name,))}
+
     def marked_among(self, files: Iterable[EventFileId]) -> set[EventFileId]:
         """Return those of the files that are imported."""
         query = "SELECT 1 FROM _pipeline_marks WHERE flow = ? AND event_file = ?"
