@@ -40,7 +40,12 @@ class ExistingKey:
     @property
     def child(self) -> str:
         """Its table in a FROM clause, without tables that inherit from it."""
-        return ("" if self.row["partitioned"] else "ONLY ") + qualified(*self.owner)
+        return ("" if self.row["partitioned"] else "ONLY ") + self.child_name
+
+    @property
+    def child_name(self) -> str:
+        """Its table, as SQL."""
+        return qualified(*self.owner)
 
     @property
     def parent_name(self) -> str:
@@ -49,12 +54,17 @@ class ExistingKey:
 
     def broken(self, alias: str, stage: str | None = None) -> str:
         """Return the condition that a row called `alias` refers to a row that neither the parent nor `stage` has."""
-        columns = [f"{alias}.{quoted(name)}" for name in self.row["columns"]]
-        pairs = zip(self.row["parent_columns"], self.row["operators"], columns, strict=True)
-        same = " AND ".join(f"p.{quoted(name)} {operator} {column}" for name, operator, column in pairs)
+        same = self.refers(alias, "p")
         parents = [("" if self.row["parent_partitioned"] else "ONLY ") + self.parent_name, *([stage] if stage else [])]
         missing = [f"NOT EXISTS (SELECT FROM {parent} AS p WHERE {same})" for parent in parents]
-        return " AND ".join([*(f"{column} IS NOT NULL" for column in columns), *missing])
+        return " AND ".join([*(f"{alias}.{quoted(name)} IS NOT NULL" for name in self.row["columns"]), *missing])
+
+    def refers(self, child: str, parent: str) -> str:
+        """Return the condition that a row called `child` refers to one called `parent`."""
+        pairs = zip(self.row["parent_columns"], self.row["operators"], self.row["columns"], strict=True)
+        return " AND ".join(
+            f"{parent}.{quoted(its)} {operator} {child}.{quoted(name)}" for its, operator, name in pairs
+        )
 
 
 def read_foreign_keys(connection: Connection, oids: Sequence[int]) -> list[ExistingKey]:

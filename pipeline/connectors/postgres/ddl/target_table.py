@@ -31,8 +31,7 @@ _SAME_WHEN_EQUAL = frozenset(
 """Types whose equal values are identical, text under a deterministic collation; not numeric, where 1.0 equals 1.00."""
 
 _TABLE = """
-SELECT c.oid, c.relkind, c.relkind = 'p',
-       EXISTS (SELECT FROM pg_constraint AS k WHERE k.confrelid = c.oid AND k.contype = 'f')
+SELECT c.oid, c.relkind, c.relkind = 'p'
 FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE n.nspname = %s AND c.relname = %s
 """
 
@@ -56,16 +55,12 @@ class TargetColumn:
 
 @dataclass(frozen=True, slots=True)
 class TargetTable:
-    """A table of the destination. `unique_keys` are the sets of columns by which ON CONFLICT can find a row.
-
-    `referenced`: a foreign key refers to it.
-    """
+    """A table of the destination. `unique_keys` are the sets of columns by which ON CONFLICT can find a row."""
 
     oid: int
     schema: str
     name: str
     partitioned: bool
-    referenced: bool
     columns: Mapping[str, TargetColumn]
     unique_keys: frozenset[frozenset[str]]
 
@@ -80,7 +75,7 @@ def read_table(connection: Connection, schema: str, name: str, stream: str) -> T
     row = connection.execute(_TABLE, (schema, name)).fetchone()
     if row is None:
         return None
-    oid, kind, partitioned, referenced = row
+    oid, kind, partitioned = row
     if kind not in ("r", "p"):
         raise ConfigurationError(
             f"Stream {stream} cannot be loaded: {qualified(schema, name)} of the destination is not a table; rename it, "
@@ -89,7 +84,7 @@ def read_table(connection: Connection, schema: str, name: str, stream: str) -> T
     columns = {column["name"]: _column(column) for column in fetch(connection, queries.COLUMNS, [oid])}
     indexes = fetch(connection, queries.INDEXES, [oid])
     unique = frozenset(frozenset(index["columns"]) for index in indexes if index["identifies"])
-    return TargetTable(oid, schema, name, partitioned, referenced, columns, unique)
+    return TargetTable(oid, schema, name, partitioned, columns, unique)
 
 
 def _column(row: Row) -> TargetColumn:

@@ -14,8 +14,9 @@ import psycopg
 from pipeline.connectors.postgres.ddl.foreign_keys import read_foreign_key
 from pipeline.connectors.postgres.loading.csv_lines import Run
 from pipeline.connectors.postgres.loading.csv_values import COPY_OPTIONS
-from pipeline.connectors.postgres.loading.rejections import RejectReason, reject_reason_of
-from pipeline.connectors.postgres.loading.target import Target
+from pipeline.connectors.postgres.loading.references import References
+from pipeline.connectors.postgres.loading.rejections import RejectedError, RejectReason, check_rows, reject_reason_of
+from pipeline.connectors.postgres.loading.target import PLACE, Target, numbered
 from pipeline.connectors.postgres.session.connection import Connection
 from pipeline.connectors.sql.identifiers import quoted, quoted_list
 
@@ -28,19 +29,20 @@ DO $$ BEGIN SET LOCAL temp_buffers = '32MB'; EXCEPTION WHEN invalid_parameter_va
 that has used temporary tables."""
 
 
+_INDEX_COLUMNS = """
+SELECT a.attname FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid
+JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey[0:i.indnkeyatts - 1])
+WHERE c.relnamespace = %s::regnamespace AND c.relname = %s AND i.indpred IS NULL AND i.indexprs IS NULL
+"""
 _LOST = RejectReason("a trigger or a rule of the destination's table keeps the row out")
-
-
-class RowsLostError(Exception):
-    """Fewer rows are written than were sent, without an error of the server."""
 
 
 class Staging:
     """Loads into one table, in a transaction of the connection; every method that writes is called in an `attempt`.
 
     `inserts_only`: no row of the file can be in the table, which has no key that would show it. `in_two_steps`: the table
-    has rules, with which PostgreSQL does not support ON CONFLICT, even if they are disabled. `sending` is held while rows
-    are sent to a temporary table.
+    has rules, with which PostgreSQL does not support ON CONFLICT, even if they are disabled. `references`: foreign keys that
+    would change other rows. `sending` is held while rows are sent to a temporary table.
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class Staging:
         *,
         inserts_only: bool,
         in_two_steps: bool,
+        references: References | None,
         sending: AbstractContextManager[object],
     ) -> None:
         self._connection = connection
@@ -57,6 +60,7 @@ class Staging:
         self._target = target
         self._inserts_only = inserts_only
         self._in_two_steps = in_two_steps
+        self._references = references
         self._created: set[str] = set()
         self._filled: set[str] = set()
         self._pending: list[str] = []
@@ -70,8 +74,8 @@ class Staging:
         self._pending = ["RELEASE SAVEPOINT pipeline_attempt"]
         try:
             work()
-        except (psycopg.Error, RowsLostError) as error:
-            reason = _LOST if isinstance(error, RowsLostError) else reject_reason_of(error)
+        except (psycopg.Error, RejectedError) as error:
+            reason = error.reason if isinstance(error, RejectedError) else reject_reason_of(error)
             if reason is None:
                 raise
             self._connection.execute("ROLLBACK TO SAVEPOINT pipeline_attempt")
@@ -102,6 +106,8 @@ class Staging:
     def upsert(self, columns: Sequence[str], data: Sequence[bytes]) -> None:
         """Insert rows, or update those with their keys. No two may have one key."""
         target, staged = self._target, self._fill(_UPSERTS, columns, data)
+        if self._references is not None:
+            check_rows(self._references.blocked_updates(_UPSERTS, columns))
         if self._inserts_only:
             _check_count(self._connection.execute(self._insert(columns)).rowcount, staged)
         elif target.row_key is not None:
@@ -145,7 +151,30 @@ class Staging:
     def delete(self, run: Run) -> None:
         """Delete the rows with these keys that exist."""
         self._fill(_DELETES, run.columns, [run.data])
+        if self._references is not None:
+            check_rows(self._references.blocked_deletes(_DELETES))
         self._connection.execute(self._delete_statement(_DELETES))
+
+    def move_to_new_keys(
+        self, deletes: Run, upserts: Run, references: References, pairs: list[tuple[int, int]]
+    ) -> None:
+        """Update rows that go to ones that come, where rows that refer to the one are to refer to the other.
+
+        The places of the two records are added to `pairs`.
+        """
+        self._fill(_DELETES, deletes.columns, [deletes.data])
+        self._fill(_UPSERTS, upserts.columns, [upserts.data])
+        target, new = self._target, f"{numbered(_UPSERTS)} AS u"
+        values = ", ".join(f"{quoted(name)} = {target.staged_value(name, 'u')}" for name in target.columns)
+        matching = (
+            f"SELECT s.{PLACE} AS gone, u.{PLACE} AS come, t.tableoid AS place, t.ctid AS spot "
+            f"FROM {target.rows_that_go(_DELETES)} JOIN {new} ON {references.stays('t', 'u')}"
+        )
+        moved = self._connection.execute(
+            f"WITH pairs AS ({matching}) UPDATE {target.only} AS t SET {values} FROM pairs AS p JOIN {new} "
+            f"ON u.{PLACE} = p.come WHERE t.tableoid = p.place AND t.ctid = p.spot RETURNING p.gone, p.come".encode()
+        )
+        pairs.extend((gone, come) for gone, come in moved)
 
     def rows_without_parent(self, run: Run, foreign_key: str) -> list[int]:
         """Return the rows of a run, from 0, whose parents are neither in the referenced table nor in the run."""
@@ -156,9 +185,28 @@ class Staging:
             return []
         is_in_run = key.parent_name == self._target.sql and columns.issuperset(key.row["parent_columns"])
         condition = key.broken("s", _UPSERTS if is_in_run else None)
-        numbered = f"(SELECT row_number() OVER (ORDER BY ctid) - 1 AS number, * FROM {_UPSERTS})"
-        found = self._connection.execute(f"SELECT s.number FROM {numbered} AS s WHERE {condition} ORDER BY 1")
+        query = f"SELECT s.{PLACE} FROM {numbered(_UPSERTS)} AS s WHERE {condition} ORDER BY 1"
+        found = self._connection.execute(query)
         return [number for (number,) in found]
+
+    def rows_with_a_value_of_others(self, run: Run, schema: str, index: str) -> list[int]:
+        """Return the rows of a run, from 0, whose values in a unique index on columns another row of the table has."""
+        self._fill(_UPSERTS, run.columns, [run.data])
+        target = self._target
+        columns = [name for (name,) in self._connection.execute(_INDEX_COLUMNS, (schema, index))]
+        if not columns or not set(run.columns).issuperset(columns):
+            return []
+        same = " AND ".join(f"t.{quoted(name)} = s.{quoted(name)}" for name in columns)
+        stage = f"{numbered(_UPSERTS)} AS s"
+        if target.row_key is None:
+            same += f" AND NOT ({self._same_key()})"
+            missing = ""
+        else:
+            missing = target.row_key.where_missing(target.only) + " AND"
+        query = (
+            f"SELECT s.{PLACE} FROM {stage}{missing or ' WHERE'} EXISTS (SELECT FROM {target.only} AS t WHERE {same})"
+        )
+        return [place for (place,) in self._connection.execute(f"{query} ORDER BY 1".encode())]
 
     def _fill(self, table: str, columns: Sequence[str], data: Sequence[bytes]) -> int:
         self._filled.add(table)
@@ -188,9 +236,9 @@ class Staging:
         return f"DELETE FROM {target.only} AS t USING {stage} AS s WHERE {self._same_key()}"
 
     def _same_key(self) -> str:
-        return " AND ".join(f"t.{quoted(name)} = s.{quoted(name)}" for name in self._target.key)
+        return self._target.same_key("t", "s")
 
 
 def _check_count(written: int, sent: int) -> None:
     if written != sent:
-        raise RowsLostError
+        raise RejectedError(_LOST)

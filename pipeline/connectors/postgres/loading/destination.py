@@ -21,6 +21,7 @@ from pipeline.connectors.postgres.loading.batches import Step
 from pipeline.connectors.postgres.loading.file_load import FileLoad
 from pipeline.connectors.postgres.loading.import_ledger import ImportLedger, create_ledger, lock_definitions, read_marks
 from pipeline.connectors.postgres.loading.large_objects import LargeObjectLoad
+from pipeline.connectors.postgres.loading.references import References
 from pipeline.connectors.postgres.loading.side_effects import SideEffects
 from pipeline.connectors.postgres.loading.tables.stream_tables import StreamTables
 from pipeline.connectors.postgres.loading.tables.value_kinds import MisfitError
@@ -181,9 +182,9 @@ class PostgresDestinationSession:
             ledger,
             target,
             self._side_effects(connection, target),
+            self._references(connection, target),
             is_snapshot=is_snapshot,
             inserts_only=is_snapshot and target.row_key is not None and ledger.is_first_snapshot(id_),
-            may_replace=self._may_replace(target),
             kinds=stream.kinds,
         )
 
@@ -278,8 +279,8 @@ class PostgresDestinationSession:
     def _side_effects(self, connection: Connection, target: Target) -> SideEffects:
         return SideEffects(connection, target.table.oid, as_replica=self._pool.as_replica)
 
-    def _may_replace(self, target: Target) -> bool:
-        return self._pool.as_replica or not target.table.referenced
+    def _references(self, connection: Connection, target: Target) -> References | None:
+        return None if self._pool.as_replica else References(connection, target)
 
     async def _load_blocks(self, place: str, file: FileToLoad, load: FileLoad) -> None:
         """Apply the blocks in order. The next batch, of some 15 MB in memory, is made while one is applied."""
@@ -307,7 +308,7 @@ class PostgresDestinationSession:
                 connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
                 target = self._tables.for_retry(connection, ledger, schema)
                 effects = self._side_effects(connection, target)
-                load = FileLoad(connection, ledger, target, effects, may_replace=self._may_replace(target))
+                load = FileLoad(connection, ledger, target, effects, self._references(connection, target))
                 retry_stream(ledger, load, schema.stream)
                 load.end()
 

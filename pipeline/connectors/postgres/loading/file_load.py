@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from threading import Lock
 from typing import assert_never
 
@@ -28,6 +29,7 @@ from pipeline.connectors.postgres.loading.batches import (
 from pipeline.connectors.postgres.loading.copy_in import Staging
 from pipeline.connectors.postgres.loading.csv_lines import Lines, Run
 from pipeline.connectors.postgres.loading.import_ledger import ImportLedger
+from pipeline.connectors.postgres.loading.references import References
 from pipeline.connectors.postgres.loading.rejections import RejectReason
 from pipeline.connectors.postgres.loading.side_effects import SideEffects
 from pipeline.connectors.postgres.loading.tables.value_kinds import ValueKinds
@@ -43,9 +45,8 @@ class FileLoad:
     """Applies records to one table, and counts those that are accepted. It is synchronous: it runs in worker threads.
 
     `effects` are suspended until `end`. `is_snapshot`: most keys are new, so a COPY into the table is tried first.
-    `inserts_only`: no row can be in the table, which has no key that would show it. `may_replace`: deleting and
-    inserting a row has no other effects. `kinds`: a value that the table cannot hold ends the load with
-    MisfitError.
+    `inserts_only`: no row can be in the table, which has no key that would show it. `references`: foreign keys to the
+    table, unless they are suspended. `kinds`: a value that the table cannot hold ends the load with MisfitError.
     """
 
     def __init__(
@@ -54,16 +55,17 @@ class FileLoad:
         ledger: ImportLedger,
         target: Target,
         effects: SideEffects,
+        references: References | None,
         *,
         is_snapshot: bool = False,
         inserts_only: bool = False,
-        may_replace: bool = False,
         kinds: ValueKinds | None = None,
     ) -> None:
         self._ledger = ledger
         self.target = target
+        self._references = references
         self._kinds = kinds
-        self._may_replace = may_replace and target.covers_table and target.row_key is None
+        self._may_replace = not references and target.covers_table and target.row_key is None
         self._inserts_only = inserts_only and target.row_key is not None
         self._directly = is_snapshot and target.can_copy_directly and (target.row_key is None or self._inserts_only)
         self._sending = Lock()
@@ -73,6 +75,7 @@ class FileLoad:
             target,
             inserts_only=self._inserts_only,
             in_two_steps=effects.has_rules,
+            references=references,
             sending=self._sending,
         )
         effects.suspend()
@@ -122,11 +125,37 @@ class FileLoad:
         """Remove these records from the rejected ones and apply them; store again those that are rejected again."""
         self._ledger.drop(records)
         self._directly = False
+        records = self._without_moved(records)
         where = [(record.rejection.file, record.rejection.line) for record in records]
         origin = Origin(b"".join(record.record + b"\n" for record in records), where.__getitem__)
         batches = self._new_batches()
         _, steps = batches.add(origin, 1, "A rejected record")
         self.apply([*steps, *batches.rest()])
+
+    def _without_moved(self, records: Sequence[RejectedRecord]) -> Sequence[RejectedRecord]:
+        """Move rows to which others refer to new keys: INSERT OR REPLACE, or a change in a table without a key, does so.
+
+        Such a change is a delete and an upsert, and neither is possible alone. Return the other records.
+        """
+        references = self._references
+        if not references or self.target.has_identity_always:
+            return records
+        decoded = self._lines.decode(b"".join(record.record + b"\n" for record in records), 1, "A rejected record")
+        runs = [step for step in decoded.steps if isinstance(step, Run)]
+        moved: set[int] = set()
+        for gone in (run for run in runs if run.kind == "delete"):
+            for come in (run for run in runs if run.kind == "upsert" and set(self.target.columns) <= {*run.columns}):
+                self._staging.prepare("delete")
+                self._staging.prepare("upsert")
+                pairs: list[tuple[int, int]] = []
+                if (
+                    self._staging.attempt(partial(self._staging.move_to_new_keys, gone, come, references, pairs))
+                    is None
+                ):
+                    moved.update(place for old, new in pairs for place in (gone.places[old], come.places[new]))
+                    self.upserts += len(pairs)
+                    self.deletes += len(pairs)
+        return [record for place, record in enumerate(records) if place not in moved]
 
     def _new_batches(self) -> Batches:
         # A COPY into the table gains nothing from more rows. It rejects equal keys, and is then repeated in parts.
@@ -164,10 +193,10 @@ class FileLoad:
         """Apply a run except for the records at fault, which are rejected."""
 
         def split(run: Run, reason: RejectReason) -> Sequence[Run]:
-            orphans = self._rows_without_parent(run, reason)
-            if orphans:
-                self._reject([(run.places[row], reason) for row in orphans], block_run.origin)
-                return [run.without(orphans)]
+            at_fault = reason.rows or dict.fromkeys(self._rows_at_fault(run, reason), reason.without_values())
+            if at_fault:
+                self._reject([(run.places[row], it) for row, it in at_fault.items()], block_run.origin)
+                return [run.without(list(at_fault))]
             return _parts(run, reason)
 
         def attempt(run: Run) -> RejectReason | None:
@@ -186,16 +215,21 @@ class FileLoad:
         if self._kinds is not None:
             self._kinds.check(lines)
 
-    def _rows_without_parent(self, run: Run, reason: RejectReason) -> Sequence[int]:
-        """Return all rows of a run that break the same foreign key: thousands may, and none has to be tried alone."""
-        table, key = self.target.table, reason.foreign_key
-        if run.kind != "upsert" or key is None or key[:2] != (table.schema, table.name):
+    def _rows_at_fault(self, run: Run, reason: RejectReason) -> Sequence[int]:
+        """Return all rows of a run that break the same constraint: thousands may, and none has to be tried alone."""
+        if run.kind != "upsert" or reason.constraint is None:
             return ()
         if run.last_of_each_key()[0] is not run:  # of two records with one key only the later may be at fault
             return ()
+        schema, table, name = reason.constraint
+        staging, is_ours = self._staging, (schema, table) == (self.target.table.schema, self.target.table.name)
+        find = partial(staging.rows_without_parent, run, name) if is_ours else None
+        if reason.is_duplicate:
+            find = partial(staging.rows_with_a_value_of_others, run, schema, name)
         found: list[int] = []
-        self._staging.prepare("upsert")
-        self._staging.attempt(lambda: found.extend(self._staging.rows_without_parent(run, key[2])))
+        if find is not None:
+            staging.prepare("upsert")
+            staging.attempt(lambda: found.extend(find()))
         return found
 
     def _attempt_run(self, run: Run) -> RejectReason | None:
@@ -213,7 +247,7 @@ class FileLoad:
                 self._staging.prepare("upsert")
                 reason = self._staging.attempt(lambda: self._staging.replace(last))
         # The row that the server names is one of `last`, which may have fewer rows than `run`.
-        return reason if reason is None or last is run else replace(reason, row=None)
+        return reason if reason is None or last is run else replace(reason, row=None, rows={})
 
     def _accept(self, run: Run, origin: Origin) -> None:
         if run.kind == "upsert":

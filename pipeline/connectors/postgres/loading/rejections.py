@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 import psycopg
 
@@ -34,7 +35,8 @@ class RejectReason:
     """Why records were rejected. `row` is the 0-based row of the COPY at fault, where the server names it.
 
     `blocked`: another row, or a missing one, was the reason, so the record may be accepted once that has changed.
-    `is_duplicate`: a unique index has the value already. `foreign_key`: the broken one, as schema, table and name.
+    `is_duplicate`: a unique index has the value already. `constraint`: that index, or the broken foreign key, as schema,
+    table and name. `rows` are all rows known to be at fault, with a reason each.
     """
 
     reason: str
@@ -42,7 +44,27 @@ class RejectReason:
     row: int | None = None
     blocked: bool = False
     is_duplicate: bool = False
-    foreign_key: tuple[str, str, str] | None = None
+    constraint: tuple[str, str, str] | None = None
+    rows: Mapping[int, RejectReason] = field(default_factory=dict)
+
+    def without_values(self) -> RejectReason:
+        """Return the reason without the server's detail, which has the values of one row."""
+        return replace(self, reason=self.reason.split("; Key (")[0])
+
+
+class RejectedError(Exception):
+    """Records that are rejected though the server accepts them."""
+
+    def __init__(self, reason: RejectReason) -> None:
+        super().__init__(reason.reason)
+        self.reason = reason
+
+
+def check_rows(rows: Mapping[int, RejectReason]) -> None:
+    """RejectedError if any rows are at fault."""
+    if rows:
+        first = next(iter(rows.values()))
+        raise RejectedError(replace(first, rows=rows))
 
 
 def reject_reason_of(error: psycopg.Error) -> RejectReason | None:
@@ -55,8 +77,8 @@ def reject_reason_of(error: psycopg.Error) -> RejectReason | None:
         reason = "text with the character U+0000, which PostgreSQL cannot hold in text"
     found = _IN_COPY.search(diagnosis.context or "")
     row, column = (int(found[1]) - 1, found[2]) if found else (None, None)
-    foreign_key = None
-    if state == "23503" and diagnosis.schema_name and diagnosis.table_name and diagnosis.constraint_name:
-        foreign_key = (diagnosis.schema_name, diagnosis.table_name, diagnosis.constraint_name)
+    constraint = None
+    if state in _BLOCKED and diagnosis.schema_name and diagnosis.table_name and diagnosis.constraint_name:
+        constraint = (diagnosis.schema_name, diagnosis.table_name, diagnosis.constraint_name)
     column = diagnosis.column_name or column
-    return RejectReason(reason, column, row, state in _BLOCKED, state == "23505", foreign_key)
+    return RejectReason(reason, column, row, state in _BLOCKED, state == "23505", constraint)

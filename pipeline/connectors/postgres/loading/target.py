@@ -13,6 +13,14 @@ from pipeline.domain.errors import ConfigurationError
 from pipeline.domain.ids import StreamName
 from pipeline.domain.schema import StreamSchema
 
+PLACE = '"$place"'
+"""The column of a numbered stage with the place of a row, from 0. No stream has a column of that name."""
+
+
+def numbered(stage: str) -> str:
+    """Return a temporary table of records with their places, as the item of a FROM clause."""
+    return f"(SELECT row_number() OVER (ORDER BY ctid) - 1 AS {PLACE}, * FROM {stage})"
+
 
 @dataclass(frozen=True, slots=True)
 class RowKey:
@@ -27,6 +35,17 @@ class RowKey:
         count = f"SELECT {self.digest} AS digest, count(*) AS present FROM {table} GROUP BY 1"
         row, dup = quoted(self.row), quoted(self.dup)
         return f" LEFT JOIN ({count}) AS t ON t.digest = s.{row} WHERE s.{dup} >= coalesce(t.present, 0)"
+
+    def rows_that_go(self, table: str, stage: str) -> str:
+        """Return the rows `t` of the table that the records `s` of `stage` delete, as the item of a FROM clause."""
+        content = (
+            f"SELECT tableoid AS place, ctid AS spot, {self.digest} AS digest, "
+            f"row_number() OVER (PARTITION BY {self.digest}) - 1 AS number FROM {table}"
+        )
+        return (
+            f"{table} AS t JOIN ({content}) AS n ON t.tableoid = n.place AND t.ctid = n.spot JOIN {numbered(stage)} AS s "
+            f"ON s.{quoted(self.row)} = n.digest AND n.number >= s.{quoted(self.dup)}"
+        )
 
     def delete_surplus(self, table: str, stage: str) -> str:
         """Return the statement that deletes, of each row in `stage`, those of which there are too many."""
@@ -101,9 +120,19 @@ class Target:
         """Whether a COPY into the table reads values as they are: how it reads money depends on `lc_monetary`."""
         return not any(map(self._is_money, self.columns))
 
-    def staged_value(self, name: str) -> str:
-        """Return the value of a column of the temporary table `s` as the table takes it."""
-        return f"s.{quoted(name)}" + ("::money" if self._is_money(name) else "")
+    def staged_value(self, name: str, stage: str = "s") -> str:
+        """Return the value of a column of the temporary table `stage` as the table takes it."""
+        return f"{stage}.{quoted(name)}" + ("::money" if self._is_money(name) else "")
+
+    def same_key(self, row: str, other: str) -> str:
+        """Return the condition that two rows have one key."""
+        return " AND ".join(f"{row}.{quoted(name)} = {other}.{quoted(name)}" for name in self.key)
+
+    def rows_that_go(self, stage: str) -> str:
+        """Return the rows `t` of the table that the deletes `s` of `stage` concern, as the item of a FROM clause."""
+        if self.row_key is not None:
+            return self.row_key.rows_that_go(self.only, stage)
+        return f"{self.only} AS t JOIN {numbered(stage)} AS s ON {self.same_key('t', 's')}"
 
     def _is_money(self, name: str) -> bool:
         return self.table.columns[name].base == "money"

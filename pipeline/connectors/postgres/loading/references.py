@@ -1,0 +1,91 @@
+"""The foreign keys that refer to a table, for a user who cannot suspend them.
+
+A parent that goes would take its children with it (CASCADE) or change them (SET NULL, SET DEFAULT), though no record says
+so. What the source's app wants of the children is in records of their own. So a parent goes only when no row refers to it:
+a delete that comes too early is rejected, and retried when the other streams have arrived.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from pipeline.connectors.postgres.ddl.foreign_keys import read_foreign_keys
+from pipeline.connectors.postgres.loading.rejections import RejectReason
+from pipeline.connectors.postgres.loading.target import PLACE, Target, numbered
+from pipeline.connectors.postgres.session.connection import Connection
+from pipeline.connectors.sql.identifiers import quoted
+
+_CHANGES_ROWS = ("c", "n", "d")
+"""The catalog's letters for CASCADE, SET NULL and SET DEFAULT."""
+
+
+class References:
+    """The foreign keys to one table. `stage`, below, is a temporary table of records, and `t` the table itself."""
+
+    def __init__(self, connection: Connection, target: Target) -> None:
+        self._connection = connection
+        self._target = target
+        keys = read_foreign_keys(connection, [target.table.oid])
+        self._keys = [key for key in keys if key.parent_name == target.sql and not key.row["period"]]
+
+    def __bool__(self) -> bool:
+        return bool(self._keys)
+
+    def blocked_deletes(self, stage: str) -> dict[int, RejectReason]:
+        """Return the records of deletes whose rows others refer to, by place, with the reason; lock all rows that go.
+
+        Rows that go too do not count. No new reference can appear before the end of the transaction.
+        """
+        if not self._keys:
+            return {}
+        going = self._target.rows_that_go(stage)
+        self._lock(going)
+        queries = []
+        for number, key in enumerate(self._keys):
+            query = f"SELECT s.{PLACE} AS place, {number}, count(*) FROM {going} JOIN {key.child} AS c ON {key.refers('c', 't')}"
+            if key.child == self._target.only:
+                query += f" WHERE (c.tableoid, c.ctid) NOT IN (SELECT t.tableoid, t.ctid FROM {going})"
+            queries.append(f"{query} GROUP BY 1")
+        return self._blocked(queries, "it is deleted once they no longer do")
+
+    def blocked_updates(self, stage: str, columns: Collection[str]) -> dict[int, RejectReason]:
+        """Return the records of upserts that would change a value to which rows refer with ON UPDATE CASCADE or the like."""
+        target = self._target
+        queries, same_key = [], target.same_key("t", "s")
+        for number, key in enumerate(self._keys):
+            written = [name for name in key.row["parent_columns"] if name in columns and name not in target.kept]
+            if key.row["on_update"] in _CHANGES_ROWS and written and target.row_key is None:
+                changes = " OR ".join(f"t.{quoted(it)} IS DISTINCT FROM s.{quoted(it)}" for it in written)
+                found = f"{target.only} AS t JOIN {numbered(stage)} AS s ON {same_key} AND ({changes})"
+                self._lock(found)
+                queries.append(
+                    f"SELECT s.{PLACE} AS place, {number}, count(*) FROM {found} "
+                    f"JOIN {key.child} AS c ON {key.refers('c', 't')} GROUP BY 1"
+                )
+        return self._blocked(queries, "the value changes once they no longer do")
+
+    def _lock(self, rows: str) -> None:
+        self._connection.execute(f"SELECT count(*) FROM (SELECT FROM {rows} FOR UPDATE OF t) AS locked".encode())
+
+    def _blocked(self, queries: list[str], what_then: str) -> dict[int, RejectReason]:
+        found: dict[int, RejectReason] = {}
+        if queries:
+            for place, number, count in self._connection.execute(" UNION ALL ".join(queries).encode()):
+                key = self._keys[number]
+                rows = "1 row of {} refers" if count == 1 else f"{count} rows of {{}} refer"
+                columns = ", ".join(key.row["columns"])
+                text = f"{rows.format(key.child_name)} to this row through {columns}; {what_then}"
+                found[place] = RejectReason(text, blocked=True)
+        return found
+
+    def stays(self, old: str, new: str) -> str:
+        """Return the condition that the row `new` takes the place of `old`: rows that refer to `old` then refer to `new`."""
+        same = [
+            " AND ".join(f"{old}.{quoted(name)} = {new}.{quoted(name)}" for name in key.row["parent_columns"])
+            for key in self._keys
+        ]
+        kept = [
+            f"({equal} OR NOT EXISTS (SELECT FROM {key.child} AS c WHERE {key.refers('c', old)}))"
+            for equal, key in zip(same, self._keys, strict=True)
+        ]
+        return f"({' OR '.join(f'({it})' for it in same)}) AND {' AND '.join(kept)}"
