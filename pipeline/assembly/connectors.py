@@ -32,6 +32,9 @@ from pipeline.ports.object_store import ObjectStore
 from pipeline.ports.source import Source
 from pipeline.settings import Settings
 
+_AS_STORED = ReadOptions()
+"""Reads what a Movement stores."""
+
 PathText = str | os.PathLike[str]
 """A path, the URL of a location, or a plug-in such as `./tracker.py:exporter`."""
 
@@ -132,14 +135,16 @@ def flow_destination(flow: Flow, store: ObjectStore) -> Destination:
 
 
 def readable_source(flow: Flow, settings: Settings) -> Source:
-    """Return the source of a Flow, to be read and compared: the contents of files are read."""
-    return _source(_locations(flow.source), _locations(flow.destination), settings, checksum=True)
+    """Return the source of a Flow, to be read and compared: the contents of files and generated columns are read."""
+    options = ReadOptions(checksum=True, generated=True)
+    return _source(_locations(flow.source), _locations(flow.destination), settings, options)
 
 
-def readable_destination(flow: Flow, settings: Settings) -> Source:
+def readable_destination(flow: Flow, settings: Settings, *, generated: bool) -> Source:
     """Return the destination of a Flow, to be read and compared, as a whole: its mount points are its own."""
     settings = replace(settings, one_file_system=False)
-    return _source(_locations(flow.destination), _locations(flow.source), settings, checksum=True)
+    options = ReadOptions(checksum=True, generated=generated)
+    return _source(_locations(flow.destination), _locations(flow.source), settings, options)
 
 
 def _locations(stored: str) -> Sequence[Location]:
@@ -159,12 +164,11 @@ def _source(
     parts: Sequence[Location | Source],
     others: Sequence[Location | Source | Destination],
     settings: Settings,
-    *,
-    checksum: bool = False,
+    options: ReadOptions = _AS_STORED,
 ) -> Source:
     """Return `parts` as one source, which does not give what the pipeline uses itself, here or at the `others`."""
     exclude = exclusions(parts, others, settings.home.absolute())
-    options = ReadOptions(exclude, checksum=checksum, one_file_system=settings.one_file_system)
+    options = replace(options, exclude=exclude, one_file_system=settings.one_file_system)
     sources = [make_source(part, options) if isinstance(part, Location) else part for part in parts]
     return sources[0] if len(sources) == 1 else CombinedSource(sources)
 

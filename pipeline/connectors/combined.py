@@ -27,7 +27,7 @@ from pipeline.ports.destination import (
     Violation,
 )
 from pipeline.ports.ranged_source import Known, UnchangedRows, open_rows_along
-from pipeline.ports.source import OmissionReporter, RowBlock, Snapshot, Source, UnreadRows
+from pipeline.ports.source import DefinitionReader, OmissionReporter, RowBlock, Snapshot, Source, UnreadRows
 
 
 class CombinedSource:
@@ -76,6 +76,11 @@ class CombinedSnapshot:
         """The omissions of all parts."""
         reporters = [part for _, part in self._parts if isinstance(part, OmissionReporter)]
         return [item for part in reporters for item in await part.omissions()]
+
+    async def definitions(self) -> Mapping[StreamName, Mapping[str, str]]:
+        """The definitions of the streams of all parts."""
+        readers = [part for _, part in self._parts if isinstance(part, DefinitionReader)]
+        return {stream: found for part in readers for stream, found in (await part.definitions()).items()}
 
     @asynccontextmanager
     async def open_rows(self, schema: StreamSchema) -> AsyncIterator[AsyncIterable[RowBlock | UnreadRows]]:

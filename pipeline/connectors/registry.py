@@ -34,12 +34,14 @@ class ReadOptions:
 
     `exclude` are paths to leave out, each with the item to report when it exists.
 
-    `one_file_system`: a tree ends at mount points.
+    `one_file_system`: a tree ends at mount points. `generated`: generated columns are read like others, to be compared;
+    no Movement stores them.
     """
 
     exclude: Mapping[Path, InventoryItem] = field(default_factory=dict)
     checksum: bool = False
     one_file_system: bool = False
+    generated: bool = False
 
 
 def no_files(location: Location) -> Sequence[Path]:
@@ -88,7 +90,9 @@ SQLITE = Connector(
     schemes=("sqlite",),
     is_database=True,
     read=lambda url: read_path_url("sqlite", url, may_be_relative=True),
-    source=lambda location, options: _connector_module("sqlite").SqliteSource(location.path),
+    source=lambda location, options: _connector_module("sqlite").SqliteSource(
+        location.path, generated=options.generated
+    ),
     destination=lambda location: _connector_module("sqlite").SqliteDestination(location.path),
     files=_sqlite_files,
 )
@@ -97,7 +101,9 @@ POSTGRESQL = Connector(
     schemes=("postgresql", "postgres"),
     is_database=True,
     read=lambda url: read_server_url("postgresql", url),
-    source=lambda location, options: _connector_module("postgres").PostgresSource(location.written),
+    source=lambda location, options: _connector_module("postgres").PostgresSource(
+        location.written, generated=options.generated
+    ),
     destination=lambda location: _connector_module("postgres").PostgresDestination(location.written),
     extra="postgres",
     identify=lambda location: _connector_module("postgres").identify(location.written),

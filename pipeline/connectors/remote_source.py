@@ -12,9 +12,21 @@ from functools import partial
 
 import anyio
 
+from pipeline.domain.ids import StreamName
+from pipeline.domain.inventory import InventoryItem
 from pipeline.domain.keys import Key
 from pipeline.domain.schema import StreamSchema
-from pipeline.ports.source import RowBlock, RowRejection, Snapshot, Source, StoreBinary, UnreadRows, UpsertSink
+from pipeline.ports.source import (
+    DefinitionReader,
+    OmissionReporter,
+    RowBlock,
+    RowRejection,
+    Snapshot,
+    Source,
+    StoreBinary,
+    UnreadRows,
+    UpsertSink,
+)
 from pipeline.processes.channel import Subprocess, open_subprocess
 
 BLOCKS_KEPT = 3
@@ -45,6 +57,14 @@ class SnapshotReader:
     async def streams(self) -> Sequence[StreamSchema]:
         """Return the streams of the snapshot."""
         return await self._snapshot.streams()
+
+    async def omissions(self) -> Sequence[InventoryItem]:
+        """Return what the rows do not give."""
+        return await self._snapshot.omissions() if isinstance(self._snapshot, OmissionReporter) else ()
+
+    async def definitions(self) -> Mapping[StreamName, Mapping[str, str]]:
+        """Return what tables have beside rows."""
+        return await self._snapshot.definitions() if isinstance(self._snapshot, DefinitionReader) else {}
 
     async def open_rows(self, schema: StreamSchema) -> None:
         """Open a stream in place of the one before."""
@@ -119,6 +139,14 @@ class RemoteSnapshot:
     async def streams(self) -> Sequence[StreamSchema]:
         """The streams, ordered by name."""
         return await self._subprocess.call(SnapshotReader.streams).value()
+
+    async def omissions(self) -> Sequence[InventoryItem]:
+        """What the rows do not give."""
+        return await self._subprocess.call(SnapshotReader.omissions).value()
+
+    async def definitions(self) -> Mapping[StreamName, Mapping[str, str]]:
+        """What tables have beside rows."""
+        return await self._subprocess.call(SnapshotReader.definitions).value()
 
     @asynccontextmanager
     async def open_rows(self, schema: StreamSchema) -> AsyncIterator[AsyncIterator[RemoteBlock | UnreadRows]]:

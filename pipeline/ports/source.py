@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterable, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-from pipeline.domain.ids import BinaryId, FlowName
+from pipeline.domain.ids import BinaryId, FlowName, StreamName
 from pipeline.domain.inventory import InventoryItem
 from pipeline.domain.keys import Key
 from pipeline.domain.schema import StreamSchema
@@ -139,6 +139,18 @@ class OmissionReporter(Protocol):
 
     async def omissions(self) -> Sequence[InventoryItem]:
         """Return the items, none of them MOVED. Called after the rows of all streams have been read."""
+        ...
+
+
+@runtime_checkable
+class DefinitionReader(Protocol):
+    """A Snapshot that also says what its tables have beside rows: indexes, constraints, defaults, generated columns."""
+
+    async def definitions(self) -> Mapping[StreamName, Mapping[str, str]]:
+        """Return the definitions of each stream by kind and name, for a place of the same technology to be compared with.
+
+        Another place has a definition if it has one of that name, or one of that text.
+        """
         ...
 
 

@@ -18,6 +18,9 @@ FIELDS = {
     "begun",
     "ended",
     "streams",
+    "gaps",
+    "accepted_missing",
+    "covers",
     "not_compared",
 }
 
@@ -52,7 +55,10 @@ def test_equal_is_exit_code_0_and_one_word(pipeline: CommandLine) -> None:
     outcome = pipeline("verify", "crm")
     assert outcome.code == 0
     assert "  people        100             100        0      0          0         0  equal" in outcome.out
-    assert outcome.out.splitlines()[-1] == "EQUAL: the destination holds what the source holds."
+    assert outcome.out.splitlines()[-1] == (
+        "EQUAL: the destination holds what the source holds. This covers the rows of 1 table, generated columns, indexes, "
+        "constraints and defaults, the kinds, contents, permissions, times and link targets of files."
+    )
 
 
 def test_different_is_exit_code_1_and_every_key_is_named(pipeline: CommandLine) -> None:
@@ -93,7 +99,7 @@ def test_repair_brings_what_differs_and_leaves_nothing_to_do(pipeline: CommandLi
     spoil(copy, file)
     outcome = pipeline("verify", "crm", "--repair")
     assert outcome.code == 0
-    assert "Repaired by Movement 2, SUCCESS: 3 upserts and 1 delete." in outcome.out
+    assert "Repaired by Movement 2, SUCCESS: 3 upserts and 1 delete. Equal now: 4 of 4 differing keys." in outcome.out
     assert outcome.out.splitlines()[-1].startswith("EQUAL: ")
     assert contents(copy) == contents(pipeline.directory / "app.db")
     assert file.read_bytes() == b"content"
@@ -110,6 +116,7 @@ def test_a_repair_is_one_object_with_the_comparison_before_it(pipeline: CommandL
     assert document.keys() == FIELDS | {"repair"}
     assert document["equal"] is True
     assert document["repair"]["found"]["equal"] is False
+    assert document["repair"]["mended"] == 4
     assert document["repair"]["records"] == {"upserts": 3, "deletes": 1, "quarantined": 0}
 
 
@@ -152,7 +159,9 @@ def test_what_was_stored_can_be_verified_without_the_source(pipeline: CommandLin
     source.unlink()
     outcome = pipeline("verify", "crm", "--against", "stored")
     assert outcome.code == 0
-    assert outcome.out.splitlines()[-1] == "EQUAL: the destination holds what was stored."
+    assert (
+        outcome.out.splitlines()[-1] == "EQUAL: the destination holds what was stored. This covers the rows of 1 table."
+    )
     assert pipeline("verify", "crm").code == 2
 
 

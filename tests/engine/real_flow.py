@@ -48,6 +48,10 @@ class RealFlow:
         mover = Mover(context, FLOW, self._places.source, self._places.destination, "worker")
         return await mover.run(Choices(only, exclude))
 
+    async def accept(self, *kinds: str) -> None:
+        """Accept that these kinds are missing at the destination."""
+        await self._flows.accept_missing(FLOW, kinds)
+
     async def verify(
         self, request: VerifyRequest | None = None, invalidated: InvalidatedStreams | None = None
     ) -> Verification:

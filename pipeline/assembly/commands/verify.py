@@ -36,6 +36,11 @@ class Repair:
     movement: Movement | None
     after: Verification
 
+    @property
+    def mended(self) -> int:
+        """The number of differing keys that are equal now."""
+        return max(0, self.found.differences - self.after.differences)
+
 
 async def verify(
     flow: str,
@@ -93,7 +98,8 @@ async def repair(
             begun = await begin_repair(runtime.store, runtime.flows, runtime.clock, repaired, invalidated)
             choices = make_choices(begun.only, begun.exclude, allow_deletes, runtime.settings)
             movement = await _move(runtime, repaired, choices, reporter or SilentReporter())
-        return Repair(found, movement, await _verify(runtime, repaired, replace(request, streams=begun.only)))
+        after = await _verify(runtime, repaired, replace(request, streams=begun.only))
+        return Repair(found, movement, replace(after, gaps=found.gaps, accepted=found.accepted))
 
 
 async def _verify(
@@ -105,7 +111,8 @@ async def _verify(
     source: Source | None = None,
     copy: Source | None = None,
 ) -> Verification:
-    copy = copy or readable_destination(flow, runtime.settings)
+    generated = request.against is Against.SOURCE
+    copy = copy or readable_destination(flow, runtime.settings, generated=generated)
     if source is None:
         make_source = partial(readable_source, flow, runtime.settings)
         source = RemoteSource(make_source) if await _is_large(runtime, flow) else make_source()

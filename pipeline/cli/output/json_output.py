@@ -9,7 +9,7 @@ from dataclasses import asdict
 
 import orjson
 
-from pipeline.domain.inventory import Fate, Inventory
+from pipeline.domain.inventory import Fate, Inventory, InventoryItem
 from pipeline.domain.movement import Movement
 
 
@@ -27,9 +27,13 @@ def inventory_object(inventory: Inventory) -> dict[str, object]:
     """Return what became of all that the source has; `unnamed` counts items beyond those that are named."""
     found: dict[str, object] = {"moved": dict(inventory.moved)}
     for name, fate in (("other_form", Fate.OTHER_FORM), ("not_moved", Fate.NOT_MOVED)):
-        items = inventory.with_fate(fate)
-        found[name] = [{"kind": one.kind, "name": one.name, "reason": one.reason} for one in items]
+        found[name] = list(map(item_object, inventory.with_fate(fate)))
     return found | ({"unnamed": dict(inventory.unnamed)} if inventory.unnamed else {})
+
+
+def item_object(item: InventoryItem) -> dict[str, str]:
+    """Return an item whose fate is known."""
+    return {"kind": item.kind, "name": item.name, "reason": item.reason}
 
 
 def movement_object(movement: Movement) -> dict[str, object]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pipeline.assembly.commands.verify import Repair
+from pipeline.cli.output.json_output import item_object
 from pipeline.cli.output.text import columns, count, duration, moment, printable
 from pipeline.codec.values import key_text, key_to_json
 from pipeline.domain.comparison.report import Against, Difference, RangeReport, Side, StreamReport, Verification
+from pipeline.domain.inventory import missing_lines
 from pipeline.domain.keys import Key
 
 _NAMES_SHOWN = 10
@@ -33,9 +35,19 @@ def repair_lines(repair: Repair) -> list[str]:
         return report_lines(repair.found)
     movement, totals = repair.movement, repair.movement.totals
     records = f"{count(totals.upserts, 'upsert')} and {count(totals.deletes, 'delete')}"
-    lines = [f"Repaired by Movement {movement.number}, {movement.status.value}: {records}.", ""]
+    mended = f"{repair.mended:,} of {count(repair.found.differences, 'differing key')}"
+    lines = [
+        f"Repaired by Movement {movement.number}, {movement.status.value}: {records}. Equal now: {mended}.",
+        "",
+    ]
     lines += [f"  {printable(problem)}" for problem in movement.problems[:_NAMES_SHOWN]]
-    return [*lines, *report_lines(repair.after)]
+    lines += report_lines(repair.after)
+    if not repair.after.equal:
+        lines[-1] = (
+            f"{_different(repair.after)} The repair has moved these again, and they differ still: what is rejected has its "
+            "reason above; other values are changed by the destination (its column types, triggers or other writers)."
+        )
+    return lines
 
 
 def _compared_with(found: Verification) -> Iterator[str]:
@@ -76,6 +88,11 @@ def _details(stream: StreamReport) -> Iterator[str]:
         return
     ranges = f"{stream.ranges_differing:,} of {count(stream.ranges, 'range')} of keys"
     yield f"{printable(stream.stream)}: {count(stream.differences, 'key')} in {ranges}"
+    if stream.definitions:
+        yield f"  the destination's table lacks: {_names(stream.definitions)}"
+    if stream.case_twins:
+        names = _names(stream.case_twins)
+        yield f"  at the destination, names that differ in case only, so that the app may read the wrong one: {names}"
     if stream.gone:
         yield "  the source no longer has this stream"
     if stream.missing_columns:
@@ -101,6 +118,15 @@ def _names(names: tuple[str, ...]) -> str:
 
 
 def _not_compared(found: Verification) -> Iterator[str]:
+    if found.gaps:
+        yield ""
+        yield from map(printable, missing_lines(found.gaps))
+    if found.accepted:
+        yield ""
+        yield f"Accepted as missing: {_names(tuple(f'{item.kind} {item.name}' for item in found.accepted))}"
+    if found.left_out:
+        yield ""
+        yield f"Exist in one technology only, and not compared: {_names(found.left_out)}"
     if found.not_selected:
         yield ""
         yield f"Excluded from this Flow, and not compared: {_names(found.not_selected)}"
@@ -112,13 +138,18 @@ def _not_compared(found: Verification) -> Iterator[str]:
 def _verdict(found: Verification) -> str:
     if found.equal:
         what = "the source holds" if found.against is Against.SOURCE else "was stored"
-        return f"EQUAL: the destination holds what {what}."
-    differences = sum(stream.differences for stream in found.streams)
-    where = count(len(found.differing), "stream")
+        covers = f" This covers {', '.join(found.covers)}." if found.covers else ""
+        return f"EQUAL: the destination holds what {what}.{covers}"
     return (
-        f"DIFFERENT: {count(differences, 'key')} in {where}. "
+        f"{_different(found)} "
         "`pipeline move` moves what has changed in the source since; `pipeline verify --repair` moves all of these."
     )
+
+
+def _different(found: Verification) -> str:
+    what = [f"{count(found.differences, 'key')} in {count(len(found.differing), 'stream')}"] if found.differing else []
+    what += [f"{count(len(found.gaps), 'thing')} of the source that the destination lacks"] if found.gaps else []
+    return f"DIFFERENT: {' and '.join(what)}."
 
 
 def report_object(found: Verification) -> dict[str, object]:
@@ -134,7 +165,14 @@ def report_object(found: Verification) -> dict[str, object]:
         "begun": found.begun.isoformat(),
         "ended": found.ended.isoformat(),
         "streams": [_stream_object(stream) for stream in found.streams],
-        "not_compared": {"left_out": found.not_selected, "only_at_destination": found.only_at_destination},
+        "gaps": [item_object(item) for item in found.gaps],
+        "accepted_missing": [item_object(item) for item in found.accepted],
+        "covers": found.covers,
+        "not_compared": {
+            "left_out": found.not_selected,
+            "only_at_destination": found.only_at_destination,
+            "other_technology": found.left_out,
+        },
     }
 
 
@@ -149,6 +187,7 @@ def repair_object(repair: Repair) -> dict[str, object]:
             "movement": movement.number,
             "status": movement.status.value,
             "records": {"upserts": totals.upserts, "deletes": totals.deletes, "quarantined": totals.rejected},
+            "mended": repair.mended,
             "problems": movement.problems,
             "found": report_object(repair.found),
         },
@@ -177,6 +216,8 @@ def _stream_object(stream: StreamReport) -> dict[str, object]:
             "first": [_key_object(difference) for difference in stream.examples],
         },
         "columns": {"missing": stream.missing_columns, "extra": stream.extra_columns},
+        "definitions_missing": stream.definitions,
+        "names_in_other_case": stream.case_twins,
     }
 
 

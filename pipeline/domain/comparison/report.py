@@ -8,6 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from pipeline.domain.ids import FlowName, StreamName
+from pipeline.domain.inventory import InventoryItem
 from pipeline.domain.keys import Key
 
 
@@ -71,8 +72,10 @@ class StreamReport:
 
     `examples` are the first keys that differ. `missing`, `extra` and `different` count all keys that differ; `rejected`
     counts those among them whose record the destination rejected. `absent`: the destination does not have the stream;
-    `gone`: the source no longer has it; `incomparable`: why its rows could not be compared. A column that the
-    destination lacks counts as NULL there; one that only the destination has is not compared.
+    `gone`: the source no longer has it; `incomparable`: why its rows could not be compared. A column that the destination
+    lacks counts as NULL there, and the stream is not equal; one that only the destination has is not compared.
+    `definitions` are the indexes, constraints, defaults and generated columns that the destination's table lacks.
+    `case_twins` are names of the destination that differ from a compared one in case only: the app may read the wrong one.
     """
 
     stream: StreamName
@@ -91,6 +94,8 @@ class StreamReport:
     incomparable: str = ""
     missing_columns: tuple[str, ...] = ()
     extra_columns: tuple[str, ...] = ()
+    definitions: tuple[str, ...] = ()
+    case_twins: tuple[str, ...] = ()
 
     @property
     def differences(self) -> int:
@@ -100,7 +105,8 @@ class StreamReport:
     @property
     def equal(self) -> bool:
         """Whether the destination's stream equals the source's."""
-        return not (self.differences or self.absent or self.incomparable)
+        lacks = self.missing_columns or self.definitions
+        return not (self.differences or self.absent or self.incomparable or lacks or self.case_twins)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +123,9 @@ class Verification:
     """Whether a Flow's destination equals its source.
 
     `not_selected` are streams of the source that the Flow does not move; `only_at_destination` are streams there that
-    are not part of the Flow. Neither is compared.
+    are not part of the Flow. Neither is compared. `gaps` are things of the source that the destination lacks, that no
+    stream holds, and whose absence is not accepted; `accepted` those that are accepted. `covers` names what was compared,
+    `left_out` the streams that exist in one technology only.
     """
 
     flow: FlowName
@@ -129,12 +137,21 @@ class Verification:
     ended: datetime
     streams: tuple[StreamReport, ...] = ()
     not_selected: tuple[StreamName, ...] = ()
-    only_at_destination: tuple[StreamName, ...] = ()
+    only_at_destination: tuple[str, ...] = ()
+    gaps: tuple[InventoryItem, ...] = ()
+    accepted: tuple[InventoryItem, ...] = ()
+    covers: tuple[str, ...] = ()
+    left_out: tuple[StreamName, ...] = ()
+
+    @property
+    def differences(self) -> int:
+        """The number of keys that differ in all streams."""
+        return sum(stream.differences for stream in self.streams)
 
     @property
     def equal(self) -> bool:
-        """Whether every stream is equal."""
-        return all(stream.equal for stream in self.streams)
+        """Whether every stream is equal and nothing else is missing."""
+        return not self.gaps and all(stream.equal for stream in self.streams)
 
     @property
     def differing(self) -> Sequence[StreamReport]:

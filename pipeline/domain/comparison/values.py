@@ -28,11 +28,19 @@ class ColumnPair:
 
 @dataclass(frozen=True, slots=True)
 class Pairing:
-    """The columns to compare. Only the source has the `missing` ones, only the destination the `extra` ones."""
+    """The columns to compare. Only the source has the `missing` ones, only the destination the `extra` ones.
+
+    `case_twins` are those extra ones whose name differs from a compared one in case only.
+    """
 
     pairs: tuple[ColumnPair, ...]
     missing: tuple[str, ...]
     extra: tuple[str, ...]
+
+    @property
+    def case_twins(self) -> tuple[str, ...]:
+        compared = {pair.destination.casefold() for pair in self.pairs if pair.destination is not None}
+        return tuple(name for name in self.extra if name.casefold() in compared)
 
 
 def pair_columns(source: StreamSchema, destination: StreamSchema) -> Pairing:

@@ -9,7 +9,7 @@ from pipeline.domain.errors import UnreadableError
 from pipeline.domain.ids import StreamName
 from pipeline.domain.movement import HeldDeletes, Movement
 from pipeline.domain.planning.selection import matches
-from pipeline.domain.schema import SCHEMA_STREAM, StreamSchema
+from pipeline.domain.schema import SCHEMA_STREAM, SPECIAL_STREAMS, StreamSchema
 from pipeline.ports.source import Snapshot
 
 SHARE = 5
@@ -43,7 +43,7 @@ class DeleteGuard:
             return True
         if stream != SCHEMA_STREAM and deletes < rows:
             return False
-        return (stream.startswith("@") and stream != SCHEMA_STREAM) or await self._is_source_empty()
+        return (stream.startswith("@") and stream not in SPECIAL_STREAMS) or await self._is_source_empty()
 
     async def _is_source_empty(self) -> bool:
         """Whether no readable stream of the source has a row. Reads until the first row, once a Movement at most."""

@@ -55,7 +55,7 @@ class Invalidation:
 class Invalidations:
     """The invalidated keys of one stream, in key order, in bounded memory.
 
-    `absent`: the destination has no such stream; `gone`: the source no longer has it.
+    `absent`: the destination has no such stream, or its table lacks a definition; `gone`: the source no longer has it.
     """
 
     def __init__(self) -> None:
@@ -96,7 +96,7 @@ class InvalidatedStreams:
             if report.incomparable:
                 continue  # its differing keys are not known
             keys = self._of(report.stream)
-            keys.absent, keys.gone = report.absent, report.gone
+            keys.absent, keys.gone = report.absent or bool(report.definitions), report.gone
 
     @property
     def patterns(self) -> tuple[str, ...]:

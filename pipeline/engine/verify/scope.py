@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Container, Mapping, Sequence, Set
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
@@ -11,8 +11,10 @@ from pipeline.domain.errors import AbsentError, ConfigurationError
 from pipeline.domain.ids import FlowName, StreamName
 from pipeline.domain.movement import Movement
 from pipeline.domain.planning.selection import selected
-from pipeline.domain.schema import StreamSchema
+from pipeline.domain.schema import SPECIAL_STREAMS, StreamSchema
 from pipeline.engine.movements.flow_store import FlowStore
+from pipeline.engine.verify.stored_snapshot import StoredSnapshot
+from pipeline.ports.source import Snapshot
 
 MOVEMENTS_LOOKED_AT = 10
 """A stream that one of this many latest Movements selects belongs to the Flow."""
@@ -89,6 +91,74 @@ async def _read(flows: FlowStore, name: FlowName, number: int) -> Movement | Non
         return None
 
 
+@dataclass(frozen=True, slots=True)
+class StreamPair:
+    """A stream at the source and at the destination, if that has it. `gone`: the source no longer has it.
+
+    `case_twins` are further streams of the destination whose names differ in case only.
+    """
+
+    here: StreamSchema
+    there: StreamSchema | None
+    gone: bool
+    case_twins: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """The streams to compare, in order, and those that are not: `left_out` are those of another technology."""
+
+    compared: tuple[StreamPair, ...]
+    not_selected: tuple[StreamName, ...]
+    left_out: tuple[StreamName, ...]
+    only_at_destination: tuple[StreamName, ...]
+
+
+async def read_scope(
+    history: FlowHistory, here: Snapshot | StoredSnapshot, stored: StoredSnapshot, copy: Snapshot, wanted: Sequence[str]
+) -> Scope:
+    present, there, known_before = await here.streams(), await copy.streams(), await stored.streams()
+    all_here = [*present, *known_before]
+    left_out = SPECIAL_STREAMS - _comparable(all_here, there)
+    present, there = _without(left_out, present), _without(left_out, there)
+    names = {schema.stream for schema in present}
+    gone = [schema for schema in _without(left_out, known_before) if schema.stream not in names]
+    moved = [schema for schema in (*present, *gone) if history.moves(schema.stream)]
+    compared = sorted(wanted_streams(moved, wanted), key=lambda schema: schema.stream)
+    matched = {schema.stream: counterpart(schema.stream, there) for schema in (*present, *gone)}
+    known = {found.stream for found in matched.values() if found is not None}
+    return Scope(
+        tuple(
+            StreamPair(
+                schema,
+                matched[schema.stream],
+                gone=schema.stream not in names,
+                case_twins=case_twins(schema.stream, there, known),
+            )
+            for schema in compared
+        ),
+        not_selected=tuple(schema.stream for schema in present if not history.moves(schema.stream)),
+        left_out=tuple(sorted(left_out & {schema.stream for schema in all_here})),
+        only_at_destination=tuple(schema.stream for schema in there if schema.stream not in known),
+    )
+
+
+def _comparable(here: Sequence[StreamSchema], there: Sequence[StreamSchema]) -> Set[StreamName]:
+    """Return the special streams of the source that can be compared: the destination is of the same technology."""
+    same = not there or bool(_technologies(here) & _technologies(there))
+    return {schema.stream for schema in here if same} & SPECIAL_STREAMS
+
+
+def _without(left_out: Container[StreamName], streams: Sequence[StreamSchema]) -> Sequence[StreamSchema]:
+    return [schema for schema in streams if schema.stream not in left_out]
+
+
+def _technologies(streams: Sequence[StreamSchema]) -> set[object]:
+    natives = [native for schema in streams for native in schema.native.items()]
+    nested = {value["technology"] for _, value in natives if isinstance(value, dict) and "technology" in value}
+    return {name for name, _ in natives} | nested
+
+
 def wanted_streams(streams: Sequence[StreamSchema], wanted: Sequence[str]) -> list[StreamSchema]:
     """Return the streams that match one of the patterns, or all if there are none.
 
@@ -111,6 +181,13 @@ def counterpart(stream: StreamName, there: Sequence[StreamSchema]) -> StreamSche
         if len(found) == 1:
             return found[0]
     return None
+
+
+def case_twins(stream: StreamName, there: Sequence[StreamSchema], taken: Collection[StreamName]) -> tuple[str, ...]:
+    """Return the destination's streams whose names differ from this one in case only, but for those `taken`."""
+    return tuple(
+        schema.stream for schema in there if schema.stream not in taken and _folded(schema.stream) == _folded(stream)
+    )
 
 
 def _unquoted(name: str) -> str:

@@ -6,7 +6,7 @@ writes are seen.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from functools import partial
@@ -15,18 +15,21 @@ from pipeline.domain.comparison.report import Against, Difference, LatestMovemen
 from pipeline.domain.comparison.values import Pairing, pair_columns, why_not_comparable
 from pipeline.domain.errors import ConfigurationError, UnreadableError
 from pipeline.domain.ids import StreamName
+from pipeline.domain.inventory import InventoryItem
 from pipeline.domain.movement import Flow
-from pipeline.domain.schema import SPECIAL_STREAMS, StreamSchema
+from pipeline.domain.schema import LARGE_OBJECT_STREAM, SCHEMA_STREAM, SPECIAL_STREAMS, StreamSchema
 from pipeline.engine.movements.flow_store import FlowStore
-from pipeline.engine.verify.scope import FlowHistory, counterpart, read_history, wanted_streams
+from pipeline.engine.verify.object_comparison import compare_schema_objects
+from pipeline.engine.verify.scope import FlowHistory, Scope, StreamPair, read_history, read_scope
 from pipeline.engine.verify.stored_snapshot import StoredSnapshot
 from pipeline.engine.verify.stream_comparison import DifferenceSink, OpenRows, StreamComparison
 from pipeline.log_events import log
 from pipeline.ports.clock import Clock
 from pipeline.ports.object_store import ObjectStore
 from pipeline.ports.ranged_source import open_rows_along
-from pipeline.ports.source import Snapshot, Source
+from pipeline.ports.source import DefinitionReader, OmissionReporter, Snapshot, Source
 
+Definitions = Mapping[StreamName, Mapping[str, str]]
 NoteDifference = Callable[[StreamName, Difference], None]
 
 EXAMPLES_KEPT = 20
@@ -67,11 +70,13 @@ class Verifier:
             if request.against is Against.SOURCE:
                 here = await stack.enter_async_context(self._source.open_snapshot())
             copy = await stack.enter_async_context(self._copy.open_snapshot())
-            scope = await _read_scope(history, here, stored, copy, request.streams)
+            scope = await read_scope(history, here, stored, copy, request.streams)
             if request.against is Against.STORED:
                 _ensure_hashes_compare(scope)
-            comparison = _Comparison(request, history, here, copy, note)
+            comparison = _Comparison(request, history, self._flow.accepted_missing, here, copy, note)
+            await comparison.read_definitions()
             reports = [await comparison.compare(pair) for pair in scope.compared]
+            await comparison.find_gaps(scope)
         log.info("verify_done", flow=self._flow.name, equal=all(report.equal for report in reports))
         return Verification(
             flow=self._flow.name,
@@ -83,28 +88,51 @@ class Verifier:
             ended=self._clock.now(),
             streams=tuple(reports),
             not_selected=scope.not_selected,
-            only_at_destination=scope.only_at_destination,
+            only_at_destination=(*scope.only_at_destination, *comparison.extra_objects),
+            gaps=tuple(comparison.gaps),
+            accepted=tuple(comparison.accepted),
+            left_out=scope.left_out,
+            covers=tuple(covered(scope, request.against, definitions=comparison.has_definitions)),
         )
 
 
-@dataclass(frozen=True, slots=True)
-class _StreamPair:
-    """A stream at the source and at the destination, if that has it. `gone`: the source no longer has it."""
-
-    here: StreamSchema
-    there: StreamSchema | None
-    gone: bool
-
-
-@dataclass(frozen=True, slots=True)
 class _Comparison:
-    request: VerifyRequest
-    history: FlowHistory
-    here: Snapshot | StoredSnapshot
-    copy: Snapshot
-    note: NoteDifference | None
+    """The comparison of the streams of a scope. What it finds beside their reports gathers in its attributes."""
 
-    async def compare(self, pair: _StreamPair) -> StreamReport:
+    def __init__(
+        self,
+        request: VerifyRequest,
+        history: FlowHistory,
+        accepted_kinds: Sequence[str],
+        here: Snapshot | StoredSnapshot,
+        copy: Snapshot,
+        note: NoteDifference | None,
+    ) -> None:
+        self._request, self._history, self._accepted_kinds = request, history, accepted_kinds
+        self._here, self._copy, self._note = here, copy, note
+        self._definitions: tuple[Definitions, Definitions] = {}, {}
+        self.has_definitions = False
+        self.gaps: list[InventoryItem] = []
+        self.accepted: list[InventoryItem] = []
+        self.extra_objects: list[str] = []
+
+    async def read_definitions(self) -> None:
+        """Read what tables have beside rows, if both sides can say so."""
+        if isinstance(self._here, DefinitionReader) and isinstance(self._copy, DefinitionReader):
+            self._definitions = await self._here.definitions(), await self._copy.definitions()
+            self.has_definitions = True
+
+    async def find_gaps(self, scope: Scope) -> None:
+        """Find what the source has and no stream holds. Called after the rows have been read."""
+        if self._request.streams or self._request.against is Against.STORED:
+            return
+        items = list(await self._here.omissions()) if isinstance(self._here, OmissionReporter) else []
+        if scope.left_out:  # what the streams that were not compared hold, as the latest Movement names it
+            items += self._history.latest.inventory.items
+        for item in dict.fromkeys(item for item in items if item.is_gap):
+            (self.accepted if item.kind in self._accepted_kinds else self.gaps).append(item)
+
+    async def compare(self, pair: StreamPair) -> StreamReport:
         """Compare one stream."""
         pairing = None if pair.there is None else pair_columns(pair.here, pair.there)
         report = StreamReport(
@@ -113,10 +141,14 @@ class _Comparison:
             gone=pair.gone,
             missing_columns=pairing.missing if pairing else (),
             extra_columns=pairing.extra if pairing else (),
+            definitions=self._missing_definitions(pair),
+            case_twins=(*pair.case_twins, *(pairing.case_twins if pairing else ())),
         )
         if pair.there and pairing and (reason := why_not_comparable(pair.here, pair.there, pairing)):
             return replace(report, incomparable=reason)
-        rows = None if pair.gone else self.here.open_rows(pair.here)
+        if pair.here.stream == SCHEMA_STREAM and not isinstance(self._here, StoredSnapshot):
+            return await self._compare_objects(report, pair, self._here)
+        rows = None if pair.gone else self._here.open_rows(pair.here)
         copied = self._copied(pair, pairing)
         try:
             report = await StreamComparison(report, pairing, self._sink(pair.here.stream)).run(rows, copied)
@@ -125,68 +157,65 @@ class _Comparison:
         log.info("stream_verified", stream=report.stream, rows=report.source.rows, differences=report.differences)
         return report
 
-    def _copied(self, pair: _StreamPair, pairing: Pairing | None) -> OpenRows | None:
+    async def _compare_objects(self, report: StreamReport, pair: StreamPair, here: Snapshot) -> StreamReport:
+        sides = (here, None if pair.gone else pair.here), (self._copy, pair.there)
+        found = await compare_schema_objects(
+            report, sides, self._history.latest.inventory, self._accepted_kinds, self._sink(report.stream)
+        )
+        self.accepted += found.accepted
+        self.extra_objects += found.extra
+        return found.report
+
+    def _missing_definitions(self, pair: StreamPair) -> tuple[str, ...]:
+        """Return what the destination's table of the same technology lacks."""
+        if pair.there is None or set(pair.here.native) != set(pair.there.native):
+            return ()
+        wanted = self._definitions[0].get(pair.here.stream, {})
+        present = self._definitions[1].get(pair.there.stream, {})
+        texts = set(present.values())
+        return tuple(name for name, text in wanted.items() if name not in present and text not in texts)
+
+    def _copied(self, pair: StreamPair, pairing: Pairing | None) -> OpenRows | None:
         if pair.there is None or pairing is None:
             return None
-        return partial(open_rows_along, self.copy, aligned(pair.here, pair.there, pairing))
+        return partial(open_rows_along, self._copy, aligned(pair.here, pair.there, pairing))
 
     def _sink(self, stream: StreamName) -> DifferenceSink:
         def note(difference: Difference) -> None:
-            if self.note is not None:
-                self.note(stream, difference)
+            if self._note is not None:
+                self._note(stream, difference)
 
-        return DifferenceSink(self.request.examples, self.history.rejected.get(stream, {}), note)
-
-
-@dataclass(frozen=True, slots=True)
-class _Scope:
-    """The streams to compare, in order, and those that are not compared."""
-
-    compared: tuple[_StreamPair, ...]
-    not_selected: tuple[StreamName, ...]
-    only_at_destination: tuple[StreamName, ...]
+        return DifferenceSink(self._request.examples, self._history.rejected.get(stream, {}), note)
 
 
-async def _read_scope(
-    history: FlowHistory, here: Snapshot | StoredSnapshot, stored: StoredSnapshot, copy: Snapshot, wanted: Sequence[str]
-) -> _Scope:
-    present, there, known_before = await here.streams(), await copy.streams(), await stored.streams()
-    left_out = SPECIAL_STREAMS - _comparable([*present, *known_before], there)
-    present, there = _without(left_out, present), _without(left_out, there)
-    names = {schema.stream for schema in present}
-    gone = [schema for schema in _without(left_out, known_before) if schema.stream not in names]
-    moved = [schema for schema in (*present, *gone) if history.moves(schema.stream)]
-    compared = sorted(wanted_streams(moved, wanted), key=lambda schema: schema.stream)
-    matched = {schema.stream: counterpart(schema.stream, there) for schema in (*present, *gone)}
-    known = {found.stream for found in matched.values() if found is not None}
-    return _Scope(
-        tuple(_StreamPair(schema, matched[schema.stream], gone=schema.stream not in names) for schema in compared),
-        not_selected=tuple(schema.stream for schema in present if not history.moves(schema.stream)),
-        only_at_destination=tuple(schema.stream for schema in there if schema.stream not in known),
-    )
+def covered(scope: Scope, against: Against, *, definitions: bool) -> Iterator[str]:
+    """Yield what a comparison covers, in words."""
+    streams = {pair.here.stream: pair.here for pair in scope.compared}
+    tables = [name for name, schema in streams.items() if name not in SPECIAL_STREAMS and not _is_tree(schema)]
+    if tables:
+        yield f"the rows of {len(tables):,} {'table' if len(tables) == 1 else 'tables'}"
+        if against is Against.SOURCE:
+            yield "generated columns"
+        if definitions and not scope.left_out:
+            yield "indexes, constraints and defaults"
+    if SCHEMA_STREAM in streams:
+        yield "views, functions and other schema objects"
+        yield "the next numbers of sequences"
+    if LARGE_OBJECT_STREAM in streams:
+        yield "large objects"
+    if any(map(_is_tree, streams.values())):
+        yield "the kinds, contents, permissions, times and link targets of files"
 
 
-def _comparable(here: Sequence[StreamSchema], there: Sequence[StreamSchema]) -> Set[StreamName]:
-    """Return the special streams of the source that can be compared: the destination is of the same technology."""
-    same = not there or bool(_technologies(here) & _technologies(there))
-    return {schema.stream for schema in here if same} & SPECIAL_STREAMS
+def _is_tree(schema: StreamSchema) -> bool:
+    return schema.stream not in SPECIAL_STREAMS and any(column.type == "binary" for column in schema.columns)
 
 
-def _without(left_out: Container[StreamName], streams: Sequence[StreamSchema]) -> Sequence[StreamSchema]:
-    return [schema for schema in streams if schema.stream not in left_out]
-
-
-def _technologies(streams: Sequence[StreamSchema]) -> set[object]:
-    natives = [native for schema in streams for native in schema.native.items()]
-    nested = {value["technology"] for _, value in natives if isinstance(value, dict) and "technology" in value}
-    return {name for name, _ in natives} | nested
-
-
-def _ensure_hashes_compare(scope: _Scope) -> None:
+def _ensure_hashes_compare(scope: Scope) -> None:
     """Check that hashes alone can decide: they are of one technology and cover all of a row."""
     for pair in scope.compared:
         technologies = {frozenset(schema.native) for schema in (pair.here, pair.there) if schema is not None}
-        is_tree = any(column.type == "binary" for column in pair.here.columns) and not pair.here.native
+        is_tree = _is_tree(pair.here)
         if is_tree or len(technologies) > 1:
             why = "its hashes cover file times of the source" if is_tree else "the destination is of another technology"
             raise ConfigurationError(

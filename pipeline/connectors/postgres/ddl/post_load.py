@@ -13,12 +13,13 @@ import psycopg
 from pipeline.connectors.postgres.ddl.constraints_out import create_constraints
 from pipeline.connectors.postgres.ddl.create_table import Native, identity_clause, name_of, run_single
 from pipeline.connectors.postgres.ddl.ensure_table import postgres_native
-from pipeline.connectors.postgres.ddl.evolution.constraints import nameless, present_definitions
+from pipeline.connectors.postgres.ddl.evolution.constraints import present_definitions
 from pipeline.connectors.postgres.ddl.foreign_keys import ALREADY_EXISTS, broken_foreign_keys, create_foreign_key
 from pipeline.connectors.postgres.ddl.sequences import advance_sequences
 from pipeline.connectors.postgres.ddl.target_table import table_oid
 from pipeline.connectors.postgres.schema import catalog_queries as queries
 from pipeline.connectors.postgres.schema.catalog_queries import Row, fetch
+from pipeline.connectors.postgres.schema.definitions import nameless
 from pipeline.connectors.postgres.session.connection import Connection
 from pipeline.connectors.postgres.session.errors import server_message
 from pipeline.connectors.sql.identifiers import qualified, quoted

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, replace
 from functools import partial
@@ -15,6 +15,7 @@ from pipeline.connectors.postgres.reading.ranges import ReadPlan, plan_reading
 from pipeline.connectors.postgres.reading.rows import open_table
 from pipeline.connectors.postgres.reading.selects import TableSelect
 from pipeline.connectors.postgres.schema.catalog import read_tables
+from pipeline.connectors.postgres.schema.definitions import definitions_of
 from pipeline.connectors.postgres.schema.large_objects import has_large_objects
 from pipeline.connectors.postgres.schema.objects.catalog import TECHNOLOGY, read_objects
 from pipeline.connectors.postgres.schema.streams import Stream, read_streams
@@ -58,8 +59,10 @@ class PostgresSource:
     a table (DROP, TRUNCATE, most of ALTER TABLE, VACUUM FULL) waits until the export has ended.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, generated: bool = False) -> None:
+        """Read the database; with `generated`, generated columns too, to be compared."""
         self._place = parse_location(url)
+        self._generated = generated
 
     @property
     def location(self) -> str:
@@ -70,7 +73,8 @@ class PostgresSource:
         connection = await run_sync(self._connect)
         try:
             exported = await run_sync(self._begin, connection)
-            yield PostgresSnapshot(self.location, connection, exported, partial(self._join, exported.name))
+            join = partial(self._join, exported.name)
+            yield PostgresSnapshot(self.location, connection, exported, join, generated=self._generated)
         finally:
             connection.close()
 
@@ -105,10 +109,17 @@ class PostgresSnapshot:
     """The state of a database at one moment. Several tables may be read concurrently, with connections of their own."""
 
     def __init__(
-        self, location: str, connection: Connection, exported: _Exported, join: Callable[[], Connection]
+        self,
+        location: str,
+        connection: Connection,
+        exported: _Exported,
+        join: Callable[[], Connection],
+        *,
+        generated: bool,
     ) -> None:
         """Read the catalog through `connection`, which has exported its snapshot, and rows through what `join` opens."""
         self._location, self._connection, self._exported, self._join = location, connection, exported, join
+        self._generated = generated
         self._lock = anyio.Lock()
         self._streams: dict[StreamName, Stream] = {}
         self._objects: Sequence[SchemaObject] = ()
@@ -125,6 +136,9 @@ class PostgresSnapshot:
 
     async def omissions(self) -> Sequence[InventoryItem]:
         return [InventoryItem(it.kind, it.name, Fate.NOT_MOVED, it.reason) for it in self._objects if it.reason]
+
+    async def definitions(self) -> Mapping[StreamName, Mapping[str, str]]:
+        return {name: definitions_of(stream.native) for name, stream in self._streams.items()}
 
     @asynccontextmanager
     async def open_rows(self, schema: StreamSchema) -> AsyncIterator[AsyncIterator[RowBlock]]:
@@ -156,7 +170,8 @@ class PostgresSnapshot:
     def _read_catalog(self) -> tuple[list[Stream], list[SchemaObject], bool]:
         with translated(self._location):
             connection = self._connection
-            return read_streams(connection), read_objects(connection), has_large_objects(connection)
+            streams = read_streams(connection, generated=self._generated)
+            return streams, read_objects(connection), has_large_objects(connection)
 
     def _plan(self, select: TableSelect) -> ReadPlan:
         if not select.table.readable:

@@ -8,7 +8,8 @@ the destination.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from pipeline.connectors.postgres.schema.catalog import Catalog
 from pipeline.connectors.postgres.schema.constraints import constraints_of_table, unsupported_keys
@@ -26,9 +27,18 @@ class Stream:
     table: Table
     schema: StreamSchema
 
+    @property
+    def native(self) -> Mapping[str, Any]:
+        """The description of the table (native.py)."""
+        found: Any = self.schema.native["postgresql"]
+        return dict(found)
 
-def read_streams(connection: Connection) -> list[Stream]:
-    """Return all streams of the database, ordered by name."""
+
+def read_streams(connection: Connection, *, generated: bool = False) -> list[Stream]:
+    """Return all streams of the database, ordered by name; with `generated`, generated columns are as others.
+
+    Not those of a table without a key, whose rows are identified by the columns that records hold.
+    """
     catalog = Catalog(connection)
     unsupported = unsupported_keys(catalog)
     streams = []
@@ -37,6 +47,8 @@ def read_streams(connection: Connection) -> list[Stream]:
         native = native_description(catalog, table, constraints_of_table(catalog, table, unsupported))
         oids = (table.oid, *(partition["oid"] for partition in catalog.partitions[table.oid]))
         identities = tuple(filter(None, map(catalog.identity, oids)))
+        if generated and table.key:
+            table = replace(table, columns=tuple(replace(column, generated="") for column in table.columns))
         streams.append(Stream(table, _stream_schema(table, native, identities)))
     return sorted(streams, key=lambda stream: stream.schema.stream)
 

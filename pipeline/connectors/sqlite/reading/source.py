@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import ExitStack, aclosing, asynccontextmanager, nullcontext
 from functools import partial
 from pathlib import Path
@@ -23,10 +23,11 @@ from pipeline.connectors.sqlite.reading.parallel_scan import ParallelScan
 from pipeline.connectors.sqlite.reading.rows import Opened, TableReading, read_blocks
 from pipeline.connectors.sqlite.reading.scan_worker import ScanWorker, scan_worker_of
 from pipeline.connectors.sqlite.schema.objects import TECHNOLOGY, read_objects
-from pipeline.connectors.sqlite.schema.streams import stream_schema
+from pipeline.connectors.sqlite.schema.streams import read_definitions, stream_schema
 from pipeline.connectors.sqlite.schema.tables import Table, encoding_of, read_table, table_names
 from pipeline.domain.errors import UnreadableError
 from pipeline.domain.event_file import KeyRange
+from pipeline.domain.ids import StreamName
 from pipeline.domain.inventory import Fate, InventoryItem
 from pipeline.domain.schema import SCHEMA_STREAM, StreamSchema
 from pipeline.ports.ranged_source import Known, UnchangedRows
@@ -44,8 +45,12 @@ class SqliteSource:
     app that writes waits until the export has ended, or fails with "database is locked".
     """
 
-    def __init__(self, path: Path, *, busy_timeout_seconds: float = BUSY_TIMEOUT_SECONDS) -> None:
+    def __init__(
+        self, path: Path, *, busy_timeout_seconds: float = BUSY_TIMEOUT_SECONDS, generated: bool = False
+    ) -> None:
+        """Read the file; with `generated`, generated columns too, to be compared."""
         self._path = path
+        self._generated = generated
         self._busy_timeout_seconds = busy_timeout_seconds
 
     @property
@@ -72,7 +77,7 @@ class SqliteSource:
                 connection.execute("BEGIN; SELECT count(*) FROM sqlite_schema").fetchall()
                 untouched = partial(ensure_untouched, self._path, identity)
                 opened = Opened(connection, self.location, encoding_of(connection), untouched)
-                snapshot = SqliteSnapshot(opened, worker)
+                snapshot = SqliteSnapshot(opened, worker, generated=self._generated)
             opening.pop_all()
         return snapshot
 
@@ -80,8 +85,9 @@ class SqliteSource:
 class SqliteSnapshot:
     """The state of a database when it was opened. Several tables may be read side by side."""
 
-    def __init__(self, opened: Opened, worker: ScanWorker | None = None) -> None:
+    def __init__(self, opened: Opened, worker: ScanWorker | None = None, *, generated: bool = False) -> None:
         """Read `opened`; `worker` may read a part of a large table."""
+        self._generated = generated
         self._opened = opened
         self._worker = worker
         self._lock = anyio.Lock()
@@ -91,6 +97,10 @@ class SqliteSnapshot:
     async def streams(self) -> Sequence[StreamSchema]:
         async with self._lock:
             return await run_sync(self._streams)
+
+    async def definitions(self) -> Mapping[StreamName, Mapping[str, str]]:
+        async with self._lock:
+            return await run_sync(read_definitions, self._opened.connection)
 
     @asynccontextmanager
     async def open_rows(self, schema: StreamSchema) -> AsyncIterator[AsyncIterator[RowBlock]]:
@@ -150,7 +160,7 @@ class SqliteSnapshot:
         connection = self._opened.connection
         with translated(self._opened.place):
             tables = [read_table(connection, name) for name in table_names(connection)]
-            schemas = [stream_schema(connection, table) for table in tables]
+            schemas = [stream_schema(connection, table, generated=self._generated) for table in tables]
             self._objects = read_objects(connection)
         self._opened.ensure_untouched()
         if any(not one.reason for one in self._objects):

@@ -8,18 +8,26 @@ import apsw
 
 from pipeline.codec.event_files.constraints import MEMBER, constraints_to_json
 from pipeline.connectors.sqlite.schema.constraints import read_constraints
-from pipeline.connectors.sqlite.schema.tables import Table, TableColumn, create_sql, encoding_of, sequence_of
+from pipeline.connectors.sqlite.schema.tables import (
+    Table,
+    TableColumn,
+    create_sql,
+    encoding_of,
+    sequence_of,
+    table_names,
+)
 from pipeline.domain.ids import Label, StreamName
 from pipeline.domain.schema import Column, StreamSchema
 
 
-def stream_schema(connection: apsw.Connection, table: Table) -> StreamSchema:
-    """Return the table as a stream. The PRIMARY KEY identifies a row, or else its row number.
+def stream_schema(connection: apsw.Connection, table: Table, *, generated: bool = False) -> StreamSchema:
+    """Return the table as a stream, with its `generated` columns if they are to be compared.
 
+    The PRIMARY KEY identifies a row, or else its row number.
     The row number then is an additional first column under the name that `native` gives as `rowid`. A table without
     either (see `Table.rowid`) is listed with all its columns as the key; it cannot be read.
     """
-    columns = tuple(_column(column) for column in table.data_columns)
+    columns = tuple(_column(column) for column in (table.columns if generated else table.data_columns))
     rowid = None if table.key_is_never_null else table.rowid
     if rowid is not None:
         columns = (Column(rowid, "integer", nullable=False, native_type="INTEGER"), *columns)
@@ -30,6 +38,19 @@ def stream_schema(connection: apsw.Connection, table: Table) -> StreamSchema:
         key = tuple(column.name for column in columns)
     native = {"sqlite": _native(connection, table, rowid)}
     return StreamSchema(StreamName(table.name), Label(table.name), columns, key, native)
+
+
+def read_definitions(connection: apsw.Connection) -> Mapping[StreamName, Mapping[str, str]]:
+    """Return the indexes of each table, and the last number that an AUTOINCREMENT table has given out."""
+    found: dict[StreamName, dict[str, str]] = {}
+    rows = connection.execute("SELECT tbl_name, name, sql FROM sqlite_schema WHERE type = 'index' AND sql IS NOT NULL")
+    for table, name, sql in rows.fetchall():
+        found.setdefault(StreamName(str(table)), {})[f"index {name}"] = str(sql)
+    for table in table_names(connection):
+        if (last := sequence_of(connection, table)) is not None:
+            name = f"AUTOINCREMENT number {last}"
+            found.setdefault(StreamName(table), {})[name] = name
+    return found
 
 
 def sqlite_native(schema: StreamSchema) -> Mapping[str, object]:

@@ -12,6 +12,7 @@ import psycopg
 from pipeline.connectors.postgres.ddl.create_table import Native, name_of, run_single
 from pipeline.connectors.postgres.ddl.foreign_keys import read_foreign_keys
 from pipeline.connectors.postgres.ddl.target_table import table_oid
+from pipeline.connectors.postgres.schema.definitions import nameless
 from pipeline.connectors.postgres.session.connection import Connection
 from pipeline.connectors.sql.identifiers import qualified, quoted
 
@@ -32,12 +33,6 @@ def present_definitions(connection: Connection, table: str) -> tuple[dict[str, s
     for name, definition, is_index in connection.execute(_DEFINITIONS, {"table": table}):
         found[is_index][name] = nameless(name, definition) if is_index else definition
     return found
-
-
-def nameless(name: str, definition: str) -> str:
-    """Return the definition of an index without its name. ON ONLY, of a partitioned table's index, counts as ON."""
-    plain = definition.replace(f"INDEX {quoted(name)} ON ", "INDEX ON ", 1).replace(f"INDEX {name} ON ", "INDEX ON ", 1)
-    return plain.replace("INDEX ON ONLY ", "INDEX ON ", 1)
 
 
 def drop_former_constraints(connection: Connection, before: Native, now: Native, keys: Set[ForeignKeyName]) -> None:
