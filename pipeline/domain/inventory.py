@@ -19,6 +19,7 @@ NOTICE_KINDS = frozenset(
         "owner",
         "pipeline file",
         "publication",
+        "schema object",
         "security label",
         "statistics",
         "table option",

@@ -79,8 +79,8 @@ class Importer(Plugin):
         self.handlers[handler.stream] = handler
 
     def handler_of(self, stream: str) -> Handler | None:
-        """Return the handler that takes a stream; None when there is none."""
-        return self.handlers.get(stream) or self.handlers.get(ALL_STREAMS)
+        """Return the handler that takes a stream; None when there is none. "*" takes no stream that is not a table's."""
+        return self.handlers.get(stream) or (None if stream.startswith("@") else self.handlers.get(ALL_STREAMS))
 
 
 class Creates(Generic[C, R]):

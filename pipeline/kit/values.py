@@ -60,16 +60,16 @@ class Binary:
     media_type: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Upsert(Generic[R_co]):
+@dataclass(slots=True)
+class Upsert(Generic[R]):
     """The row with this key now has these values, whether it existed or not. `line` is its line in the Event File."""
 
     key: Key
-    row: R_co
+    row: R
     line: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Delete:
     """The row with this key no longer exists."""
 

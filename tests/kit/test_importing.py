@@ -234,6 +234,43 @@ async def test_a_stream_without_a_handler_is_named_and_imported_once_it_has_one(
     assert (movement.status, api.rows()) == (pipeline.Status.SUCCESS, ROWS)
 
 
+async def test_what_is_no_table_is_named_and_given_to_no_handler_of_all_streams(source: str, tmp_path: Path) -> None:
+    change(tmp_path, "CREATE VIEW names AS SELECT name FROM things")
+    importer, streams = Importer("api"), set[str]()
+
+    @importer.applies("*", row=dict)
+    async def apply(target: None, batch: Batch[dict[str, object]], ctx: Import) -> None:
+        streams.add(ctx.file.split("/")[1])
+
+    movement = await move(source, ImporterDestination("api:x", importer, None), tmp_path)
+    assert (movement.status, streams) == (pipeline.Status.SUCCESS, {"things"})
+    assert [(item.kind, item.name) for item in movement.inventory.items] == [("schema object", "@schema")]
+
+
+async def test_an_object_that_is_gone_is_deleted_and_a_record_that_needs_it_is_named(
+    source: str, tmp_path: Path
+) -> None:
+    api = Objects()
+    await move(source, api.destination(), tmp_path)
+    change(tmp_path, "DELETE FROM things WHERE id = 1")
+    change(tmp_path, "INSERT INTO things VALUES (4, 'four')")
+    importer = api.importer(delete=False)
+
+    async def delete(target: None, id_: str, ctx: Import) -> None:
+        raise Gone
+
+    importer.handlers["things"].delete = delete
+
+    def gone(what: str, row: dict[str, object]) -> None:
+        raise Gone
+
+    api.before = gone
+    movement = await move(source, api.destination(importer), tmp_path)
+    assert movement.totals.deletes == 1
+    (problem,) = movement.problems
+    assert "key [4] was rejected: the app says that an object which this record needs is gone" in problem
+
+
 async def test_an_id_that_is_no_text_is_named_with_the_line(source: str, tmp_path: Path) -> None:
     importer = Importer("api")
 

@@ -79,7 +79,11 @@ class Creator:
             raise RejectedError(f"it has changed, and the handler of {self.kind!r} has no `update`")
         try:
             await attempt(
-                lambda: update(self.target, target, row, context), update, f"updating in {self.kind!r}", self.lane
+                lambda: update(self.target, target, row, context),
+                update,
+                f"updating in {self.kind!r}",
+                self.lane,
+                may_be_gone=True,
             )
         except Gone:
             intent = IdEntry(entry.source, context.once_key, context.movement)
@@ -97,7 +101,13 @@ class Creator:
         if delete is None:
             raise RejectedError(f"it is to be deleted, and the handler of {self.kind!r} has no `delete`")
         with suppress(Gone):  # then it is as it should be
-            await attempt(lambda: delete(self.target, target, context), delete, f"deleting in {self.kind!r}", self.lane)
+            await attempt(
+                lambda: delete(self.target, target, context),
+                delete,
+                f"deleting in {self.kind!r}",
+                self.lane,
+                may_be_gone=True,
+            )
         await self.kept.drop_id(self.kind, source)
 
     async def _put(self, entry: IdEntry, condition: PutCondition | Version) -> Version:

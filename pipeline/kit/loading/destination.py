@@ -17,6 +17,7 @@ from pipeline.domain.errors import DefectError, TransientError
 from pipeline.domain.ids import BinaryId, EventFileId, FlowName, StreamName
 from pipeline.domain.inventory import Fate, InventoryItem
 from pipeline.domain.planning.import_guard import reason_to_give_way
+from pipeline.domain.schema import SCHEMA_STREAM
 from pipeline.kit.calls import open_client
 from pipeline.kit.declared import Handler
 from pipeline.kit.importer import Importer
@@ -162,7 +163,10 @@ class ImporterSession:
     async def ensure_objects(self, *, rows_changed: bool) -> Sequence[InventoryItem]:
         skipped = {file.stream for file, mark in self._marks.items() if mark.skipped and self._counts(file, mark)}
         reason = f"the Importer {self._importer.name!r} has no handler for it"
-        return [InventoryItem("stream", stream, Fate.NOT_MOVED, reason) for stream in sorted(skipped)]
+        kinds = {SCHEMA_STREAM: "schema object"}
+        return [
+            InventoryItem(kinds.get(stream, "stream"), stream, Fate.NOT_MOVED, reason) for stream in sorted(skipped)
+        ]
 
 
 def _parts(items: Iterator[T], size: int) -> Iterator[list[T]]:

@@ -22,7 +22,7 @@ CREATED_AT_ONCE = 16
 """Objects that are created side by side. The records of one key keep their order."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class FiledRecord:
     """A record, and the Event File that it came in."""
 

@@ -47,11 +47,13 @@ class Lane:
         self.free_at = max(self.free_at, anyio.current_time() + bounded)
 
 
-async def attempt(work: Callable[[], Awaitable[T]], function: Function, what: str, lane: Lane) -> T:
+async def attempt(
+    work: Callable[[], Awaitable[T]], function: Function, what: str, lane: Lane, *, may_be_gone: bool = False
+) -> T:
     """Return the result of `work`, which calls the author's `function`.
 
-    `Again` holds the lane, and calls again. `Refused` is a RejectedError; `Gone` passes. `Stop`, and any other exception
-    after `TRIES` calls, is a RefusedError with the author's line: the file has failed.
+    `Again` holds the lane, and calls again. `Refused` is a RejectedError; so is `Gone`, except where it `may_be_gone`.
+    `Stop`, and any other exception after `TRIES` calls, is a RefusedError with the author's line: the file has failed.
     """
     failures = 0
     while True:
@@ -65,8 +67,12 @@ async def attempt(work: Callable[[], Awaitable[T]], function: Function, what: st
             raise RejectedError(without_secrets(error.reason), error.column) from error
         except WaitsForIdError as error:
             raise RejectedError(str(error), waits=True) from error
-        except (Gone, PipelineError, RejectedError):
+        except (PipelineError, RejectedError):
             raise
+        except Gone:
+            if may_be_gone:
+                raise
+            raise RejectedError("the app says that an object which this record needs is gone") from None
         except Stop as error:
             raise RefusedError(f"{what} has stopped: {without_secrets(error.reason)} ({line_of(function)})") from error
         except Exception as error:

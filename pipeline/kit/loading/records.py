@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ from pipeline.codec.values import from_json, refuse_wide_integers
 from pipeline.domain.errors import ConfigurationError, DamagedError
 from pipeline.domain.schema import StreamSchema
 from pipeline.kit.declared import Handler
-from pipeline.kit.loading.python_values import DECODE_ERRORS, Decode, decoder_of, natural_decoder
+from pipeline.kit.loading.python_values import AS_IT_IS, DECODE_ERRORS, Decode, decoder_of, natural_decoder
 from pipeline.kit.values import Delete, Upsert
 
 
@@ -24,15 +24,20 @@ class Invalid:
     column: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Record:
-    """A record: its line and its number, its key as JSON text and for people, and what the author gets."""
+    """A record: its line and its number, its key as JSON values, and what the author gets."""
 
     line: bytes
     number: int
-    key: str
+    raw_key: Sequence[object]
     is_delete: bool
     value: Upsert[Any] | Delete | Invalid
+
+    @property
+    def key(self) -> str:
+        """The key as JSON text, as people see it."""
+        return orjson.dumps(self.raw_key).decode()
 
 
 class RecordReader:
@@ -58,25 +63,49 @@ class RecordReader:
                 self._decoders[name] = decoder_of(fields[name], column), fields[name].column.nullable
             elif handler.row.open or name in self._key:
                 self._decoders[name] = natural_decoder(column), True
+        self._as_is = handler.row.open and all(column.type in AS_IT_IS for column in columns.values())
         self._wanted = [name for name in self._decoders if name in fields or handler.row.open]
         self.skipped_columns = tuple(name for name in columns if name not in self._wanted)
 
     def read(self, block: bytes, first_line: int, what: str) -> Iterator[Record]:
-        """Yield the records of a block of whole lines. DamagedError names a line that is no record."""
+        """Yield the records of a block of whole lines. DamagedError names a line that is no record.
+
+        No JSON text contains a line feed, so the lines are parsed as one array, which is faster than one by one.
+        """
         refuse_wide_integers(block, what)
-        for number, line in enumerate(block.removesuffix(b"\n").split(b"\n"), first_line):
-            yield self.read_one(line, number, what)
+        lines = block.removesuffix(b"\n").split(b"\n")
+        try:
+            parsed = orjson.loads(b"[%b]" % b",".join(lines))
+        except orjson.JSONDecodeError:
+            parsed = []
+        if len(parsed) != len(lines):
+            parsed = [self._parse(line, number, what) for number, line in enumerate(lines, first_line)]
+        for number, (line, record) in enumerate(zip(lines, parsed, strict=True), first_line):
+            yield self._record(record, line, number, what)
 
     def read_one(self, line: bytes, number: int, what: str) -> Record:
         """Return the record on one line, which has no line feed. DamagedError when it is no record."""
+        return self._record(self._parse(line, number, what), line, number, what)
+
+    @staticmethod
+    def _parse(line: bytes, number: int, what: str) -> Any:
         try:
-            ((kind, body),) = orjson.loads(line).items()
-            key = orjson.dumps([body[name] for name in self._key]).decode()
+            return orjson.loads(line)
+        except orjson.JSONDecodeError as error:
+            raise _no_record(number, what) from error
+
+    def _record(self, record: Any, line: bytes, number: int, what: str) -> Record:
+        try:
+            ((kind, body),) = record.items()
+            key = [body[name] for name in self._key]
         except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise DamagedError(f"{what}, line {number} is not a record; export the stream again") from error
+            raise _no_record(number, what) from error
         return Record(line, number, key, kind == "delete", self._value(kind, body, number))
 
-    def _value(self, kind: str, body: Mapping[str, Any], number: int) -> Upsert[Any] | Delete | Invalid:
+    def _value(self, kind: str, body: dict[str, Any], number: int) -> Upsert[Any] | Delete | Invalid:
+        if self._as_is and kind == "upsert" and dict not in map(type, body.values()):
+            key = tuple([body[name] for name in self._key])
+            return Upsert(key if len(key) > 1 else key[0], body, number)
         name = ""
         try:
             values: dict[str, Any] = {}
@@ -96,3 +125,7 @@ class RecordReader:
         except Exception as error:  # noqa: BLE001  # a row type checks its values, and raises what it likes
             return Invalid(f"{type(error).__name__}: {error}")
         return Upsert(key if len(key) > 1 else key[0], row, number)
+
+
+def _no_record(number: int, what: str) -> DamagedError:
+    return DamagedError(f"{what}, line {number} is not a record; export the stream again")

@@ -35,6 +35,8 @@ class RejectedRecords:
         for at, filed in enumerate(records):
             record, error = filed.record, rejected.get(at)
             if error is None:
+                if not self.by_key:
+                    continue
                 key = self._kept.rejection_key(filed.file.stream, record.key)
                 if key in self.by_key:
                     await self._kept.drop_rejection(key)
