@@ -34,6 +34,9 @@ _ADVICE: dict[int, tuple[type[PipelineError], str]] = {
 GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
 """Opening without following links: there is no such entry, or a file or link has replaced a directory of its path."""
 
+OF_ONE_PATH = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.EBUSY, errno.EISDIR})
+"""The user may not change this entry, or it is in use: an error of one record, which may load later."""
+
 INVALID_NAMES = frozenset({errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL})
 """The file system can never hold this name: an error of one record, not of the whole load."""
 

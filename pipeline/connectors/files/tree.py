@@ -10,7 +10,9 @@ Memory holds one list of names for each level of the current path. An entry is e
 from __future__ import annotations
 
 import os
+import pwd
 import stat
+from collections import Counter
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -89,6 +91,8 @@ class Omitted:
         why_special = "it is no file with a content: create it at the destination, or let its program create it"
         self._special = {kind: Items(kind, Fate.NOT_MOVED, why_special) for kind in ("device", "fifo", "socket")}
         self._links = Items("hard link", Fate.OTHER_FORM, "each name is a file of its own at the destination")
+        self.user = os.geteuid()
+        self._owners: Counter[int] = Counter()
         self._mounts = Items("mount point", Fate.NOT_MOVED, "what is on other file systems was left out on request")
 
     def add_special(self, path: bytes, kind: str) -> None:
@@ -96,17 +100,30 @@ class Omitted:
         self._special[kind].add(shown(path))
         log.warning("special_file_skipped", path=shown(path), kind=kind, skipped=sum(map(len, self._special.values())))
 
-    def add_link(self, path: bytes) -> None:
-        """Note a name of a file that has others."""
-        self._links.add(shown(path))
+    def add(self, entry: Entry) -> None:
+        """Note the owner of an entry if it is another user, and a file that has other names."""
+        if entry.status.st_uid != self.user:
+            self._owners[entry.status.st_uid] += 1
+        if entry.kind is Kind.FILE and entry.status.st_nlink > 1:
+            self._links.add(shown(entry.path))
 
     def add_mount(self, path: bytes) -> None:
         """Note a mount point."""
         self._mounts.add(shown(path))
 
     def items(self) -> Sequence[InventoryItem]:
-        """Return all as items of an inventory."""
-        return [item for items in (*self._special.values(), self._links, self._mounts) for item in items.all()]
+        """Return all as items of an inventory. The owner who reads the tree is not named: many trees have no other."""
+        owners = Items("owner", Fate.NOT_MOVED, "the copies belong to the user who runs the pipeline")
+        for uid, count in sorted(self._owners.items()):
+            owners.add(f"{_user(uid)} with {count:,} {'entry' if count == 1 else 'entries'}")
+        return [item for items in (*self._special.values(), self._links, self._mounts, owners) for item in items.all()]
+
+
+def _user(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"user {uid}"
 
 
 def walk(
@@ -119,7 +136,7 @@ def walk(
     `omitted` notes what is left out. In the place of paths that cannot be read come `Unread`.
     """
     levels = [_Level(root_fd, b"", excluded)]
-    device = os.fstat(root_fd).st_dev
+    device, user = os.fstat(root_fd).st_dev, omitted.user
     try:
         while levels:
             level = levels[-1]
@@ -148,8 +165,8 @@ def walk(
                     level.skip_below(name)
                     omitted.add_mount(entry.path)
                 if isinstance(entry, Entry):
-                    if entry.kind is Kind.FILE and entry.status.st_nlink > 1:
-                        omitted.add_link(entry.path)
+                    if entry.status.st_uid != user or entry.status.st_nlink > 1:  # most entries need no call
+                        omitted.add(entry)
                     yield entry
                 elif entry is not None:
                     omitted.add_special(level.prefix + name, entry)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 import signal
@@ -22,6 +23,7 @@ from pipeline.connectors.files.loading.staging import StagingArea
 from pipeline.connectors.files.loading.tree_writer import TreeWriter, exact_name
 from pipeline.domain.errors import DamagedError, RefusedError
 from pipeline.ports.destination import Loaded
+from tests.connectors.files.conftest import NOBODY
 from tests.connectors.files.moving import (
     FLOW,
     MemoryBinaries,
@@ -83,9 +85,30 @@ async def test_a_load_that_is_killed_leaves_the_old_file_and_nothing_once_it_is_
     assert list((root / ".pipeline-import" / "incoming").iterdir()) == []
 
 
+async def test_a_full_disk_is_an_error_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = tmp_path / "tree"
+    binaries = MemoryBinaries()
+    line = upsert_line("f", size=len(LARGE), digest=binaries.add(LARGE))
+    written, pwrite = [0], os.pwrite
+
+    def full(fd: int, data: memoryview, offset: int) -> int:
+        written[0] += len(data)
+        if written[0] > 1_500_000:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return pwrite(fd, data, offset)
+
+    async with FilesDestination(root).open(FLOW) as session:
+        monkeypatch.setattr("pipeline.sparse_files.os.pwrite", full)
+        with pytest.raises(RefusedError, match="free some space"):
+            await session.load(to_load(file_id(1), [line], binaries), after=[])
+        assert await session.marks() == {}
+    assert described(root).keys() == set()
+    assert list((root / ".pipeline-import" / "incoming").iterdir()) == []
+
+
 @contextmanager
 def largest_file(max_bytes: int) -> Iterator[None]:
-    """A stand-in for a full disk that needs no disk: writing past the limit fails in the same place."""
+    """A stand-in for a file system that takes no larger files."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (max_bytes, hard))
     try:
@@ -94,16 +117,82 @@ def largest_file(max_bytes: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-async def test_a_content_too_large_for_the_disk_is_an_error_and_leaves_nothing(tmp_path: Path) -> None:
+async def test_a_file_too_large_for_the_file_system_rejects_its_record_alone(tmp_path: Path) -> None:
     root = tmp_path / "tree"
     binaries = MemoryBinaries()
-    line = upsert_line("f", size=len(LARGE), digest=binaries.add(LARGE))
+    lines = [upsert_line(name, size=len(data), digest=binaries.add(data)) for name, data in (("f", LARGE), ("g", b"x"))]
     async with FilesDestination(root).open(FLOW) as session:
-        with largest_file(1_500_000), pytest.raises(RefusedError, match="File too large"):
-            await session.load(to_load(file_id(1), [line], binaries), after=[])
-        assert await session.marks() == {}
-    assert described(root).keys() == set()
+        with largest_file(1_500_000):
+            outcome = await session.load(to_load(file_id(1), lines, binaries), after=[])
+        assert isinstance(outcome, Loaded)
+        (rejection,) = outcome.rejections
+        assert (rejection.line, rejection.column, outcome.mark.upserts) == (2, "size", 1)
+        assert len(await session.retry_rejected()) == 1
+    assert described(root).keys() == {b"g"}
     assert list((root / ".pipeline-import" / "incoming").iterdir()) == []
+
+
+@contextmanager
+def as_root() -> Iterator[None]:
+    user = os.geteuid()
+    os.seteuid(0)
+    try:
+        yield
+    finally:
+        os.seteuid(user)
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root may give files to another user")
+async def test_what_this_user_may_not_change_rejects_its_records_alone(unprivileged: Path) -> None:
+    source, destination = unprivileged / "source", unprivileged / "destination"
+    for name in ("d/changed", "d/removed", "d/sub/f", "e"):
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        (source / name).write_text("old")
+    flow = TreeFlow(source, destination)
+    await flow.move()
+    with as_root():
+        os.chown(destination / "d", 0, 0)
+    for name in ("d/changed", "d/sub/f", "e"):
+        (source / name).write_text("new")
+    (source / "d" / "removed").unlink()
+    for _ in range(2):  # each Movement says so again
+        await flow.move()
+        assert [(destination / name).read_text() for name in ("d/changed", "d/sub/f", "e")] == ["old", "new", "new"]
+        (rejection,) = flow.rejections
+        assert "d/changed" in rejection.key
+        assert "grant this user the permission" in rejection.reason
+        assert [violation.message.split(":")[0] for violation in flow.violations] == [
+            "'d/removed' is gone from the source, and stays here",
+            "a directory keeps its permissions and time",
+        ]
+    with as_root():
+        os.chown(destination / "d", NOBODY, NOBODY)
+    await flow.move()
+    assert (flow.rejections, flow.violations) == ([], [])
+    assert described(source) == described(destination)
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root may make a file immutable")
+async def test_an_immutable_file_at_the_destination_rejects_its_record_alone(tmp_path: Path) -> None:
+    source, destination = tmp_path / "source", tmp_path / "destination"
+    source.mkdir()
+    for name in ("f", "g"):
+        (source / name).write_text("old")
+    flow = TreeFlow(source, destination)
+    await flow.move()
+    for name in ("f", "g"):
+        (source / name).write_text("new")
+    if subprocess.run(["chattr", "+i", destination / "f"], check=False, capture_output=True).returncode:  # noqa: ASYNC221
+        pytest.skip("no flags on this file system")
+    try:
+        await flow.move()
+        assert [(destination / name).read_text() for name in ("f", "g")] == ["old", "new"]
+        assert len(flow.rejections) == 1
+    finally:
+        subprocess.run(["chattr", "-i", destination / "f"], check=True)  # noqa: ASYNC221
+    await flow.move()
+    assert flow.rejections == []
+    assert (destination / "f").read_text() == "new"
 
 
 async def test_directories_without_write_permission_are_filled_and_changed(unprivileged: Path) -> None:

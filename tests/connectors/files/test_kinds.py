@@ -77,13 +77,13 @@ async def test_set_id_bits_of_another_owner_are_taken_off_and_said_until_they_ar
         assert [mode_of(destination / name) for name in ("d/u", "g", "both", "sticky", "d")] == [
             0o755, 0o755, 0o711, 0o1777, 0o770,
         ]  # fmt: skip
-        assert flow.items() == expected
-        assert all(item.is_gap for item in flow.inventory)
+        assert flow.items() == [("owner", "nobody with 5 entries", "not moved"), *expected]
+        assert [item.is_gap for item in flow.inventory] == [False, True, True, True, True, True]
     for name in ("d/u", "g", "d"):
         (source / name).chmod(0o755)
     (source / "both").unlink()
     await flow.move()
-    assert flow.items() == []
+    assert flow.items() == [("owner", "nobody with 4 entries", "not moved")]
 
 
 async def test_set_id_bits_of_the_same_owner_are_kept(tmp_path: Path) -> None:

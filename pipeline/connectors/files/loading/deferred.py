@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import stat
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 from blake3 import blake3
@@ -53,29 +54,30 @@ class DeferredWork:
                     stored.append(DirectoryStatus(path, mode, status.st_mtime_ns))
                 if not usable:
                     self._state.add_directories(stream, stored, replace=False)
-                    self._tree.set_directory(path, mode | OWNER_ALL)
+                    with suppress(BlockedPathError):  # the records of its entries say so
+                        self._tree.set_directory(path, mode | OWNER_ALL)
                     stored = []
         self._state.add_directories(stream, stored, replace=False)
 
-    def remove_emptied(self, stream: StreamName) -> Sequence[bytes]:
-        """Remove the directories whose removal was deferred; return those that still have entries."""
+    def remove_emptied(self, stream: StreamName) -> Mapping[bytes, str]:
+        """Remove the entries whose removal was deferred; return those that cannot be removed now, with the reasons."""
         with self._lock:
             waiting = self._state.removals(stream)
             if not waiting:
-                return ()
+                return {}
             self.prepare_directories(stream, waiting)
-            remaining = [path for path in waiting if not self._is_removed(path)]
-            gone = set(waiting).difference(remaining)
+            remaining = {path: reason for path in waiting if (reason := self._why_not_removed(path))}
+            gone = set(waiting) - remaining.keys()
             self._state.drop_removals(stream, gone)
             self._state.drop_directories(stream, gone)
             return remaining
 
-    def _is_removed(self, path: bytes) -> bool:
+    def _why_not_removed(self, path: bytes) -> str:
         try:
             self._tree.remove(path)
-        except BlockedPathError:
-            return False
-        return True
+        except BlockedPathError as error:
+            return str(error)
+        return ""
 
     def retry_pending(self, stream: StreamName, *, only_waiting: bool) -> Sequence[tuple[EventFileId, PendingRecord]]:
         """Retry the pending records, or those that wait; return those still pending, with their present reasons."""
@@ -113,12 +115,17 @@ class DeferredWork:
         for key in self._state.drop_pending(stream, keys):
             self._tree.staging.discard(self.staged_name(stream, key))
 
-    def set_directories(self, stream: StreamName) -> None:
-        """Give the directories their final status, the innermost first."""
-        statuses = self._state.directories(stream)
-        for status in statuses:
-            self._tree.set_directory(status.path, status.mode, status.mtime_ns)
-        self._state.drop_directories(stream, [status.path for status in statuses])
+    def set_directories(self, stream: StreamName) -> Sequence[str]:
+        """Give the directories their final status, the innermost first; return why some cannot have it now."""
+        done, reasons = [], []
+        for status in self._state.directories(stream):
+            try:
+                self._tree.set_directory(status.path, status.mode, status.mtime_ns)
+                done.append(status.path)
+            except BlockedPathError as error:
+                reasons.append(str(error))
+        self._state.drop_directories(stream, done)
+        return reasons
 
     def final_status(self, upsert: Upsert) -> DirectoryStatus:
         """Return the status that a directory, which exists, gets when its stream is finished."""

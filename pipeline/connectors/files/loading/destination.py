@@ -131,22 +131,22 @@ class FilesSession:
     async def finish(self, streams: Sequence[StreamName]) -> Sequence[Violation]:
         """Set the permissions and times of directories.
 
-        A violation is a directory that the source no longer has, but which has entries that no Movement brought. It is
-        left as it is.
+        A violation is an entry that the source no longer has and that cannot be removed, such as a directory with entries
+        that no Movement brought, and a directory whose permissions or time cannot be set. Each is tried again.
         """
         return await to_thread.run_sync(self._finish, streams)
 
     def _finish(self, streams: Sequence[StreamName]) -> Sequence[Violation]:
         violations: list[Violation] = []
         for stream in streams:
-            for path in self._deferred.remove_emptied(stream):
-                message = (
-                    f"the directory {shown(path)!r} is gone from the source, but has entries here that no Movement "
-                    "brought, so it was left: move them away, or remove it"
-                )
+            for path, reason in self._deferred.remove_emptied(stream).items():
+                message = f"{shown(path)!r} is gone from the source, and stays here: {reason}; remove it yourself"
                 violations.append(Violation(stream, message))
             self._deferred.retry_pending(stream, only_waiting=True)
-            self._deferred.set_directories(stream)
+            violations.extend(
+                Violation(stream, f"a directory keeps its permissions and time: {reason}")
+                for reason in self._deferred.set_directories(stream)
+            )
         self._tree.sync()
         return violations
 

@@ -114,6 +114,8 @@ class FileLoad:
             rest = await self._stage(staged, upsert.digest)
             installed = await to_thread.run_sync(self._install, upsert, staged, rest)
             self._binaries += installed  # not in one line with the await: other tasks count meanwhile
+        except InvalidRecordError as error:
+            self._reject(upsert, error)
         finally:
             self._tree.staging.discard(staged)
 
@@ -137,12 +139,12 @@ class FileLoad:
 
     def _try(self, upsert: Upsert, place: Callable[[Upsert], None], staged: str | None = None) -> bool:
         """Place a record; if that fails, keep it as pending, with its content if it may succeed later."""
-        key = key_text((from_bytes(upsert.path),))
         try:
             place(upsert)
         except InvalidRecordError as error:
-            self._pending.append(PendingRecord(key, upsert.line, str(error), error.column, upsert.raw))
+            self._reject(upsert, error)
         except BlockedPathError as error:
+            key = key_text((from_bytes(upsert.path),))
             if staged is not None:
                 self._tree.staging.keep(staged, self._deferred.staged_name(self._stream, key))
             self._pending.append(PendingRecord(key, upsert.line, str(error), "path", upsert.raw, error.waits))
@@ -150,6 +152,10 @@ class FileLoad:
             self._not_moved += [(upsert.path, *found) for found in self._tree.not_moved(upsert)]
             return True
         return False
+
+    def _reject(self, upsert: Upsert, error: InvalidRecordError) -> None:
+        key = key_text((from_bytes(upsert.path),))
+        self._pending.append(PendingRecord(key, upsert.line, str(error), error.column, upsert.raw))
 
     def _end(self) -> None:
         """Store the pending records, drop older ones with the keys that are applied now, and retry those that waited."""

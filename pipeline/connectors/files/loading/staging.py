@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from contextlib import suppress
 
 from pipeline.connectors.files.directories import closing_fd, directory
 from pipeline.connectors.files.errors import translated
+from pipeline.connectors.files.loading.records import InvalidRecordError
 from pipeline.sparse_files import write_sparse
 
 _WRITE = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -19,10 +21,19 @@ class StagingArea:
         self.fd = fd
 
     def write(self, staged: str, data: bytes) -> None:
-        """Append to a staged file; the first call creates it. Blocks of zeros become holes."""
+        """Append to a staged file; the first call creates it. Blocks of zeros become holes.
+
+        InvalidRecordError when the file system takes no file of this size.
+        """
         place = "a staged file at the destination"
         with translated(place), closing_fd(os.open(staged, _WRITE, 0o600, dir_fd=self.fd)) as fd:
-            write_sparse(fd, data, os.fstat(fd).st_size)
+            try:
+                write_sparse(fd, data, os.fstat(fd).st_size)
+            except OSError as error:
+                if error.errno != errno.EFBIG:
+                    raise
+                reason = "the file is larger than this file system, or a limit of this user, allows"
+                raise InvalidRecordError(reason, "size") from error
 
     def keep(self, staged: str, kept: str) -> None:
         """Rename a staged file, so that a later attempt finds it as `kept`."""

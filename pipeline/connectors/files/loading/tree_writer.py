@@ -17,7 +17,7 @@ from blake3 import blake3
 
 from pipeline.connectors.files.attributes import SET_ID, kept_mode, lost_bits
 from pipeline.connectors.files.directories import closing_fd, directory, open_child, open_file
-from pipeline.connectors.files.errors import GONE, INVALID_NAMES, translate
+from pipeline.connectors.files.errors import GONE, INVALID_NAMES, OF_ONE_PATH, translate
 from pipeline.connectors.files.loading.records import InvalidRecordError, Upsert
 from pipeline.connectors.files.loading.staging import StagingArea
 from pipeline.connectors.files.names import METADATA_NAME, shown
@@ -44,6 +44,10 @@ class BlockedPathError(Exception):
         self.waits = waits
 
 
+class AbsentPathError(BlockedPathError):
+    """There is no such entry at the destination, or a file or a link is in its path."""
+
+
 def exact_name(_fd: int, name: bytes) -> bytes:
     """The ListedName of a file system for which different names are different entries."""
     return name
@@ -64,7 +68,8 @@ class TreeWriter:
     """The tree below an open root; `staging` is on the root's file system.
 
     Methods block, and MAY be called from several threads. They raise InvalidRecordError for a name that the file system
-    cannot hold, BlockedPathError, and RefusedError or TransientError for an error of the destination as a whole.
+    cannot hold, BlockedPathError for an entry that cannot be changed now, and RefusedError or TransientError for an error of
+    the destination as a whole.
     """
 
     def __init__(self, root_fd: int, staging: StagingArea, listed_name: ListedName) -> None:
@@ -87,7 +92,7 @@ class TreeWriter:
             with directory(self._root_fd, parent) as parent_fd:
                 status = os.stat(name, dir_fd=parent_fd, follow_symlinks=False)
         except OSError as error:
-            if error.errno in GONE | INVALID_NAMES:
+            if error.errno in GONE | INVALID_NAMES | OF_ONE_PATH:
                 return None
             raise translate(error, f"the directory {shown(path)!r} at the destination") from error
         return status if stat.S_ISDIR(status.st_mode) else None
@@ -96,7 +101,7 @@ class TreeWriter:
         """Set a directory's permissions and time, if it exists."""
         if self.directory_status(path) is None:
             return
-        with suppress(BlockedPathError, InvalidRecordError), self._step(path), self._parent(path) as parent_fd:
+        with suppress(AbsentPathError), self._step(path), self._parent(path) as parent_fd:
             name = path.rpartition(b"/")[2]
             if mtime_ns is not None:
                 os.utime(name, ns=(mtime_ns, mtime_ns), dir_fd=parent_fd, follow_symlinks=False)
@@ -117,17 +122,14 @@ class TreeWriter:
             return kept_mode(record.mode, record.attributes, os.stat(name, dir_fd=parent_fd, follow_symlinks=False))
 
     def remove(self, path: bytes) -> None:
-        """Remove the entry at `path`, if it exists and no link leads to it. BlockedPathError for a non-empty directory."""
+        """Remove the entry at `path`, if it exists and no link leads to it."""
         parent, _, name = path.rpartition(b"/")
         try:
             with self._step(path), directory(self._root_fd, parent) as parent_fd, self._placing:
                 if self._listed_name(parent_fd, name) == name:
                     self._clear(parent_fd, name, path)
-        except InvalidRecordError:
+        except (InvalidRecordError, AbsentPathError):
             return
-        except BlockedPathError as blocked:
-            if blocked.waits:
-                raise
 
     def make_directory(self, record: Upsert) -> None:
         """Create the directory unless it exists. A new one is for its owner alone until `set_directory`."""
@@ -261,8 +263,9 @@ class TreeWriter:
             if error.errno in INVALID_NAMES:
                 raise InvalidRecordError(f"{shown(path)!r}: {error.strerror}", "path") from error
             if error.errno in GONE:
-                raise BlockedPathError(f"{shown(path)!r}: {error.strerror}") from error
-            raise translate(error, f"{shown(path)!r} at the destination") from error
+                raise AbsentPathError(f"{shown(path)!r}: {error.strerror}") from error
+            translation = translate(error, f"{shown(path)!r} at the destination")
+            raise (BlockedPathError(str(translation)) if error.errno in OF_ONE_PATH else translation) from error
 
 
 def _enter(fd: int, name: bytes, path: bytes) -> int:

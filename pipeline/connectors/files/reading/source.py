@@ -180,14 +180,13 @@ class FilesBlock:
         return b"".join([xxh3_64_digest(self._described(entry)) for entry in self._entries])
 
     def _described(self, entry: Entry) -> bytes:
-        status, mode = entry.status, stat.S_IMODE(entry.status.st_mode)
-        content: object = status.st_ctime_ns
+        status, mode, digest = entry.status, stat.S_IMODE(entry.status.st_mode), ""
         if self._checked is not None:
-            content, mode = self._checked.get(entry.path, ("", mode))
+            digest, mode = self._checked.get(entry.path, ("", mode))
             mode &= ~SET_ID  # the inventory of each Movement names the bits that a copy lacks
         numbers = f"{entry.kind}|{mode}|{status.st_mtime_ns}"
         if entry.kind is Kind.FILE:
-            numbers += f"|{status.st_size}|{content}"
+            numbers += f"|{status.st_size}|{digest or status.st_ctime_ns}"
         if mode & SET_ID:
             numbers += f"|{status.st_uid}|{status.st_gid}"
         # Neither a path nor a link's text can hold NUL, the separator.
