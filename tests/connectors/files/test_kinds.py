@@ -21,6 +21,7 @@ from tests.connectors.files.moving import (
     FLOW,
     MemoryBinaries,
     TreeFlow,
+    described,
     file_id,
     hashes_of,
     keys_of,
@@ -294,3 +295,42 @@ async def test_an_empty_mount_point_of_fstab_is_an_error_until_it_is_mounted_or_
         with pytest.raises(RefusedError, match="mount it"):
             await read(f"/dev/sdb1 {mount} ext4 rw 0 2")
     await read("tmpfs / ext4 rw 0 2", f"tmpfs {Path('/proc')} proc rw 0 0")
+
+
+async def test_names_of_any_bytes_and_of_the_greatest_length_are_moved_and_replaced(tmp_path: Path) -> None:
+    source, destination, flow = places(tmp_path)
+    names = [
+        b"n" * 255,
+        "é".encode() * 127,
+        b"\xff" * 255,
+        b"a\nb",
+        b" ",
+        b"-rf",
+        b"*",
+        b"~",
+        b"a\\b",
+        b".pipeline-import-x",
+    ]
+    (source / "d").mkdir()
+    for name in names:
+        (source / os.fsdecode(name)).write_bytes(name)
+        (source / "d" / os.fsdecode(name)).write_bytes(name)
+    await flow.move()
+    assert described(source) == described(destination)
+    for path in source.iterdir():
+        if path.is_file():
+            path.unlink()
+            path.symlink_to("d")
+    await flow.move()
+    assert described(source) == described(destination)
+    assert flow.rejections == []
+
+
+async def test_names_in_two_normal_forms_are_two_files_where_the_file_system_tells_them_apart(tmp_path: Path) -> None:
+    source, destination, flow = places(tmp_path)
+    for name in ("\u00e9", "e\u0301"):
+        (source / name).write_text(name)
+    if len(list(source.iterdir())) < 2:
+        pytest.skip("to this file system both names are the same")
+    await flow.move()
+    assert described(source) == described(destination)
