@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
 
 from pipeline.domain.errors import ConfigurationError
-from pipeline.domain.ids import FlowName
+from pipeline.domain.ids import FlowName, encode_name
 
 _BETWEEN = " + "
 """Between the URLs of a place with several parts, such as a database and its files. No URL holds a space."""
@@ -99,10 +99,15 @@ def _not_a_url() -> ConfigurationError:
     )
 
 
+_MAX_ENCODED_NAME = 600
+"""A longer name of a Flow leaves little room for those of streams in an object key."""
+
+
 def default_flow_name(source: Location, destination: Location) -> FlowName:
     """Return the name of the Flow between two places: readable, and different for different places."""
     digest = hashlib.sha256(f"{source.url}\n{destination.url}".encode("utf-8", "surrogateescape")).hexdigest()[:8]
-    return FlowName(f"{_short_name(source)}-to-{_short_name(destination)}-{digest}")
+    name = f"{_short_name(source)}-to-{_short_name(destination)}-{digest}"
+    return FlowName(name if len(encode_name(name)) <= _MAX_ENCODED_NAME else f"{_short_name(source)[:20]}-{digest}")
 
 
 def _short_name(location: Location) -> str:

@@ -5,6 +5,7 @@ Names that users choose (Flows, streams, labels) may contain any character; in o
 
 from __future__ import annotations
 
+import hashlib
 import re
 from dataclasses import dataclass
 from enum import StrEnum
@@ -19,8 +20,11 @@ BinaryId = NewType("BinaryId", str)
 """64 lower-case hexadecimal digits: the BLAKE3 digest of the content."""
 
 _BINARY_ID = re.compile(r"[0-9a-f]{64}")
-_MAX_KEY_BYTES = 1024
+MAX_KEY_BYTES = 1024
 """Of UTF-8 (S3: https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html)."""
+_READABLE_CHARACTERS, _DIGEST_DIGITS = 24, 32
+SHORTENED_CHARACTERS = _READABLE_CHARACTERS + 1 + _DIGEST_DIGITS
+"""The most characters of a shortened segment of an object key."""
 _MAX_NUMBER = 2**63 - 1
 """The largest number of a Movement or a chunk: an SQL database holds 64 bits."""
 
@@ -32,6 +36,18 @@ def encode_name(name: str) -> str:
     """
     encoded = quote(name, safe="", errors="surrogatepass").replace("~", "%7E")
     return encoded if encoded.strip(".") else encoded.replace(".", "%2E")
+
+
+def key_segment(name: str, most: int) -> str:
+    """Return `encode_name` where it has 1 to `most` characters; else a readable beginning of it, `~` and a digest.
+
+    No encoded name contains `~`, so no two names have one segment.
+    """
+    encoded = encode_name(name)
+    if 0 < len(encoded) <= most:
+        return encoded
+    digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:_DIGEST_DIGITS]
+    return f"{encoded[:_READABLE_CHARACTERS]}~{digest}"
 
 
 def decode_name(segment: str) -> str:
@@ -61,10 +77,8 @@ def parse_object_key(text: str) -> ObjectKey:
         raise ValueError(
             f"not an object key (an empty, `.` or `..` segment, or a character it cannot hold): {text[:80]!r}"
         )
-    if len(text.encode()) > _MAX_KEY_BYTES:
-        raise ValueError(
-            f"an object key of more than {_MAX_KEY_BYTES} bytes, which shorter names avoid: {text[:80]!r}…"
-        )
+    if len(text.encode()) > MAX_KEY_BYTES:
+        raise ValueError(f"an object key of more than {MAX_KEY_BYTES} bytes, which shorter names avoid: {text[:80]!r}…")
     return ObjectKey(text)
 
 

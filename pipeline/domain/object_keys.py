@@ -4,16 +4,42 @@ from __future__ import annotations
 
 import re
 
-from pipeline.domain.ids import BinaryId, EventFileId, FlowName, Label, ObjectKey, StreamName, encode_name
+from pipeline.domain.errors import ConfigurationError
+from pipeline.domain.ids import (
+    MAX_KEY_BYTES,
+    SHORTENED_CHARACTERS,
+    BinaryId,
+    EventFileId,
+    FlowName,
+    Label,
+    ObjectKey,
+    StreamName,
+    encode_name,
+    key_segment,
+)
 
 FLOWS = "flows/"
+_FIXED_CHARACTERS = 120
+"""What a key has at most beside the names of a Flow and a stream: words, numbers, a digest."""
+_MAX_FLOW_CHARACTERS = MAX_KEY_BYTES - _FIXED_CHARACTERS - SHORTENED_CHARACTERS
 _ALONE = re.compile(r".*/binaries/[0-9a-f]{2}/([0-9a-f]{64})")
 _PACK_NAME = re.compile(r"[0-9a-f]{64}")
 
 
 def flow_prefix(flow: FlowName) -> str:
-    """All objects of a Flow."""
-    return f"{FLOWS}{encode_name(flow)}/"
+    """All objects of a Flow. ConfigurationError when its name is too long."""
+    encoded = encode_name(flow)
+    if len(encoded) > _MAX_FLOW_CHARACTERS:
+        raise ConfigurationError(
+            f"The name of the Flow {flow[:40]!r}… is too long for object keys: it takes {len(encoded):,} of at most "
+            f"{_MAX_FLOW_CHARACTERS} characters there. Give the Flow a shorter name with --flow."
+        )
+    return f"{FLOWS}{encoded}/"
+
+
+def _segment(flow: FlowName, name: str) -> str:
+    """Return a name as a segment of a key of the Flow, shortened where the key would become too long."""
+    return key_segment(name, MAX_KEY_BYTES - _FIXED_CHARACTERS - len(encode_name(flow)))
 
 
 def flow_key(flow: FlowName) -> ObjectKey:
@@ -28,12 +54,13 @@ def movement_key(flow: FlowName, movement: int) -> ObjectKey:
 
 def event_file_key(flow: FlowName, file: EventFileId) -> ObjectKey:
     """An Event File; create-only."""
-    return ObjectKey(f"{flow_prefix(flow)}events/{file}.jsonl.zst")
+    prefix = stream_events_prefix(flow, file.movement, file.stream)
+    return ObjectKey(f"{prefix}{file.phase.value}/{file.chunk}.jsonl.zst")
 
 
 def stream_events_prefix(flow: FlowName, movement: int, stream: StreamName) -> str:
     """The Event Files of one stream in one Movement."""
-    return f"{flow_prefix(flow)}events/{movement}/{encode_name(stream)}/"
+    return f"{flow_prefix(flow)}events/{movement}/{_segment(flow, stream)}/"
 
 
 def groups_prefix(flow: FlowName, movement: int) -> str:
@@ -43,12 +70,12 @@ def groups_prefix(flow: FlowName, movement: int) -> str:
 
 def file_list_key(flow: FlowName, movement: int, label: Label, attempt: int) -> ObjectKey:
     """A File List; create-only. It exists once the group is complete, as that attempt saw the source."""
-    return ObjectKey(f"{groups_prefix(flow, movement)}{encode_name(label)}/files.{attempt}.jsonl")
+    return ObjectKey(f"{groups_prefix(flow, movement)}{_segment(flow, label)}/files.{attempt}.jsonl")
 
 
 def growing_list_key(flow: FlowName, movement: int, label: Label, attempt: int, entries: int) -> ObjectKey:
     """A File List of a group that is not complete yet; create-only. It is valid once movement.json names it."""
-    return ObjectKey(f"{groups_prefix(flow, movement)}{encode_name(label)}/files.{attempt}.{entries}.jsonl")
+    return ObjectKey(f"{groups_prefix(flow, movement)}{_segment(flow, label)}/files.{attempt}.{entries}.jsonl")
 
 
 def binary_key(flow: FlowName, binary: BinaryId) -> ObjectKey:
@@ -84,17 +111,17 @@ def is_pack(flow: FlowName, key: ObjectKey) -> bool:
 
 def state_part_key(flow: FlowName, stream: StreamName, digest: str) -> ObjectKey:
     """The snapshot state of a key range; create-only, stored before the Event File whose header names it."""
-    return ObjectKey(f"{flow_prefix(flow)}snapshots/{encode_name(stream)}/parts/{digest}")
+    return ObjectKey(f"{flow_prefix(flow)}snapshots/{_segment(flow, stream)}/parts/{digest}")
 
 
 def state_key(flow: FlowName, stream: StreamName, movement: int, attempt: int) -> ObjectKey:
     """The snapshot state of a stream, as one attempt saw it; valid once movement.json names it."""
-    return ObjectKey(f"{flow_prefix(flow)}snapshots/{encode_name(stream)}/{movement}.{attempt}")
+    return ObjectKey(f"{flow_prefix(flow)}snapshots/{_segment(flow, stream)}/{movement}.{attempt}")
 
 
 def failure_key(flow: FlowName, movement: int, file: EventFileId) -> ObjectKey:
     """Why an Event File, or records of it, could not be loaded in this Movement."""
-    return ObjectKey(f"{flow_prefix(flow)}movements/{movement}/failures/{encode_name(str(file))}.json")
+    return ObjectKey(f"{flow_prefix(flow)}movements/{movement}/failures/{_segment(flow, str(file))}.json")
 
 
 def failures_prefix(flow: FlowName, movement: int) -> str:
@@ -104,7 +131,7 @@ def failures_prefix(flow: FlowName, movement: int) -> str:
 
 def work_error_key(flow: FlowName, movement: int, work: str) -> ObjectKey:
     """Why workers could not do a piece of work; replaced at each failure."""
-    return ObjectKey(f"{work_errors_prefix(flow, movement)}{encode_name(work)}.json")
+    return ObjectKey(f"{work_errors_prefix(flow, movement)}{_segment(flow, work)}.json")
 
 
 def work_errors_prefix(flow: FlowName, movement: int) -> str:
@@ -114,7 +141,7 @@ def work_errors_prefix(flow: FlowName, movement: int) -> str:
 
 def progress_key(flow: FlowName, movement: int, worker: str) -> ObjectKey:
     """The progress of a worker in a Movement; one writer."""
-    return ObjectKey(f"{flow_prefix(flow)}movements/{movement}/progress/{encode_name(worker)}.json")
+    return ObjectKey(f"{flow_prefix(flow)}movements/{movement}/progress/{_segment(flow, worker)}.json")
 
 
 def progress_prefix(flow: FlowName, movement: int) -> str:

@@ -6,8 +6,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.domain.errors import DefectError
-from pipeline.domain.ids import EventFileId, Phase, StreamName, decode_name, encode_name, parse_binary_id
+from pipeline.domain import object_keys
+from pipeline.domain.errors import ConfigurationError, DefectError
+from pipeline.domain.ids import (
+    SHORTENED_CHARACTERS,
+    EventFileId,
+    FlowName,
+    Label,
+    Phase,
+    StreamName,
+    decode_name,
+    encode_name,
+    is_key_segment,
+    key_segment,
+    parse_binary_id,
+    parse_object_key,
+)
 from pipeline.domain.movement import SETTLED, Movement, Status, final_status
 from tests.codec.test_documents import movement
 
@@ -59,3 +73,29 @@ def test_the_final_status_of_a_movement() -> None:
     assert status(imported=1, rejected=1) is Status.INCOMPLETE
     assert status(imported=1, violations=1) is Status.INCOMPLETE
     assert status(failed=1) is Status.FAILED
+
+
+@given(st.text(), st.text(), st.integers(SHORTENED_CHARACTERS, 80))
+def test_a_segment_of_an_object_key_always_fits_and_is_of_one_name(name: str, other: str, most: int) -> None:
+    segment = key_segment(name, most)
+    assert is_key_segment(segment)
+    assert "/" not in segment
+    assert len(segment) <= most
+    assert (segment == key_segment(other, most)) == (name == other)
+
+
+@given(st.text(min_size=1, max_size=60), st.text(max_size=400))
+def test_every_key_of_a_stream_fits_into_a_store(flow: str, stream: str) -> None:
+    file = EventFileId(2**63 - 1, StreamName(stream), Phase.INCREMENTAL, 2**63 - 1)
+    for key in (
+        object_keys.event_file_key(FlowName(flow), file),
+        object_keys.failure_key(FlowName(flow), file.movement, file),
+        object_keys.state_part_key(FlowName(flow), file.stream, "0" * 64),
+        object_keys.growing_list_key(FlowName(flow), file.movement, Label(stream), 10**9, 10**9),
+    ):
+        assert parse_object_key(key) == key
+
+
+def test_a_flow_whose_name_leaves_no_room_is_the_users_mistake() -> None:
+    with pytest.raises(ConfigurationError, match="shorter name with --flow"):
+        object_keys.flow_key(FlowName("表" * 100))

@@ -227,7 +227,8 @@ class Staging:
         real = [name for name in columns if name in target.columns]
         values = ", ".join(map(target.staged_value, real))
         overriding = "OVERRIDING SYSTEM VALUE " if target.has_identity_always else ""
-        return f"INSERT INTO {target.sql} ({quoted_list(real)}) {overriding}SELECT {values} FROM {_UPSERTS} AS s"
+        into = f"{target.sql} ({quoted_list(real)})" if real else target.sql
+        return f"INSERT INTO {into} {overriding}SELECT {values} FROM {_UPSERTS} AS s"
 
     def _delete_statement(self, stage: str) -> str:
         target = self._target

@@ -66,7 +66,7 @@ class FileLoad:
         self._references = references
         self._kinds = kinds
         self._may_replace = not references and target.covers_table and target.row_key is None
-        self._inserts_only = inserts_only and target.row_key is not None
+        self._inserts_only = inserts_only and target.row_key is not None and bool(target.columns)
         self._directly = is_snapshot and target.can_copy_directly and (target.row_key is None or self._inserts_only)
         self._sending = Lock()
         self._effects = effects

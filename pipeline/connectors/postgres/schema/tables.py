@@ -13,6 +13,10 @@ DUP = "$dup"
 """The two columns that identify a row of a table without a key (see streams.py)."""
 
 
+_ROW_COLUMNS = 800
+"""Columns in one ROW of a digest, each with two of the at most 1,664 values."""
+
+
 def stream_name(schema: str, table: str) -> StreamName:
     """Return the name of a table's stream."""
     parts = [table] if schema == "public" else [schema, table]
@@ -96,7 +100,10 @@ class Table:
     @property
     def digest(self) -> str:
         """The SQL of a row's `$row`, from the texts of all columns that records hold, in order."""
-        values = ", ".join(
-            column.text + f", {quoted(column.name)} IS NOT DISTINCT FROM NULL" for column in self.data_columns
+        columns = self.data_columns
+        parts = [columns[start : start + _ROW_COLUMNS] for start in range(0, max(1, len(columns)), _ROW_COLUMNS)]
+        texts = ", ".join(
+            f"ROW({', '.join(f'{it.text}, {quoted(it.name)} IS NOT DISTINCT FROM NULL' for it in part)})"
+            for part in parts
         )
-        return f"left(encode(sha256(convert_to(concat(ROW({values})), 'UTF8')), 'hex'), 32)"
+        return f"left(encode(sha256(convert_to(concat({texts}), 'UTF8')), 'hex'), 32)"
