@@ -13,6 +13,7 @@ NOTICE_KINDS = frozenset(
     {
         "comment",
         "extended attribute",
+        "file setting",
         "file flag",
         "grant",
         "mount point",

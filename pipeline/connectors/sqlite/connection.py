@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 import apsw
 
+from pipeline.connectors.sqlite.app_code import accept_collations
 from pipeline.domain.errors import ConfigurationError, RefusedError, TransientError
 from pipeline.sqlite_access import translated, uri_of
 
@@ -127,6 +128,7 @@ def _connect(path: Path, parameters: str, flags: int, busy_timeout_seconds: floa
         connection.close()
         raise
     connection.set_busy_timeout(round(busy_timeout_seconds * 1000))
+    accept_collations(connection)
     return connection
 
 

@@ -29,13 +29,13 @@ class Place:
             return connection.execute(query.encode(), parameters or None).fetchall()
 
 
-def place_factory(server: PostgresqlServer) -> Callable[[], Place]:
-    """Return a function that creates an empty database."""
+def place_factory(server: PostgresqlServer, options: str = "") -> Callable[[], Place]:
+    """Return a function that creates an empty database. `options` are those of CREATE DATABASE."""
 
     def make() -> Place:
         name = f"test_{uuid4().hex[:12]}"
         with psycopg.connect(server.uri("postgres"), autocommit=True) as connection:
-            connection.execute(f'CREATE DATABASE "{name}"'.encode())
+            connection.execute(f'CREATE DATABASE "{name}" {options}'.encode())
         return Place(server.uri(name))
 
     return make

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.connectors.postgres import PostgresDestination
+from pipeline.connectors.postgres import PostgresDestination, PostgresSource
+from pipeline.domain.movement import Status
 from pipeline.ports.destination import Loaded
 from tests.connectors.postgres.loading import FLOW, delete, file, schema, upsert
+from tests.connectors.postgres.moving import Movements
 from tests.connectors.postgres.places import Place, place_factory
 from tests.contracts.destination import file_to_load
 from tests.servers.postgresql import PostgresqlServer
@@ -141,3 +143,25 @@ async def test_only_the_last_rejected_record_of_a_key_is_stored(place: Place) ->
     assert place.rows("SELECT id, code, n FROM item ORDER BY id") == [
         (1, "A", 1), (2, "b", 2), (3, "C", 30), (4, "D", 4), (6, "49", 49),
     ]  # fmt: skip
+
+
+async def test_a_key_that_the_encoding_lacks_is_rejected_alone_and_can_be_deleted(
+    postgresql: PostgresqlServer,
+) -> None:
+    latin = "ENCODING 'LATIN1' TEMPLATE template0 LOCALE 'C'"
+    source, place = place_factory(postgresql)(), place_factory(postgresql, latin)()
+    source.run(
+        "CREATE TABLE t (k text PRIMARY KEY, v text CHECK (v <> 'ж'))",
+        "INSERT INTO t VALUES ('a', 'ъ'), ('ю', '3'), ('é', '4')",
+    )
+    movements = Movements(PostgresSource(source.uri), PostgresDestination(place.uri))
+    movement = await movements.move()
+    assert movement.status is Status.INCOMPLETE
+    assert [problem.partition(" was rejected")[0] for problem in movement.problems[:2]] == [
+        'Event File 1/t/full/0, line 2, key ["a"]', 'Event File 1/t/full/0, line 4, key ["ю"]',
+    ]  # fmt: skip
+    assert place.rows("SELECT k, v FROM t") == [("é", "4")]
+    source.run("DELETE FROM t WHERE k = 'ю'", "UPDATE t SET v = 'b' WHERE k = 'a'")
+    await movements.move()
+    assert place.rows("SELECT k, v FROM t ORDER BY k") == [("a", "b"), ("é", "4")]
+    assert place.rows("SELECT count(*) FROM _pipeline.rejected") == [(0,)]

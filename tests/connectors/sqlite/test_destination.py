@@ -222,7 +222,6 @@ async def test_a_table_without_a_unique_key_is_named_with_the_statement_to_run(p
         "DROP TABLE other",
         "",
         7,
-        "CREATE TABLE item (id INTEGER PRIMARY KEY, name DEFAULT (load_extension('x')), size CHECK (nosuch(size)))",
     ],
 )
 async def test_a_statement_that_does_more_than_create_the_table_is_not_run(path: Path, statement: object) -> None:
@@ -342,3 +341,22 @@ async def test_text_that_is_not_valid_in_another_encoding_is_rejected(tmp_path: 
         "column name: text that is not valid UTF-16le cannot be held by a database in UTF-8"
     ]
     assert rows(path, "SELECT * FROM item") == [(2, "é")]
+
+
+async def test_a_table_of_the_app_whose_name_differs_in_case_is_loaded_into(tmp_path: Path) -> None:
+    source, destination = tmp_path / "source.db", tmp_path / "destination.db"
+    run(
+        source,
+        "CREATE TABLE Orders (Id INTEGER PRIMARY KEY AUTOINCREMENT, userName TEXT)",
+        "CREATE INDEX byName ON Orders (userName)",
+        "INSERT INTO Orders VALUES (5, 'ann')",
+    )
+    run(destination, "CREATE TABLE orders (ID INTEGER PRIMARY KEY AUTOINCREMENT, username TEXT, extra DEFAULT 7)")
+    assert await copy(source, destination) == []
+    assert rows(destination, "SELECT * FROM orders") == [(5, "ann", 7)]
+    assert rows(destination, "SELECT name, seq FROM sqlite_sequence") == [("orders", 5)]
+    assert rows(destination, "SELECT name FROM sqlite_schema WHERE name LIKE 'by%'") == [("byName",)]
+    other = tmp_path / "other.db"
+    run(other, "CREATE TABLE ORDERS (id INTEGER PRIMARY KEY)")
+    with pytest.raises(ConfigurationError, match="has a table orders in its place; rename that"):
+        await copy(other, destination)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.connectors.sqlite import SqliteDestination
+from pipeline.connectors.sqlite import SqliteDestination, SqliteSource
 from pipeline.domain.inventory import Fate, InventoryItem
 from tests.connectors.sqlite.databases import export, rows, run
 from tests.contracts.destination import FLOW
@@ -89,3 +89,37 @@ async def test_a_statement_may_create_its_object_and_nothing_else(places: tuple[
     assert [item.fate for item in items if item.name == "x"] == [Fate.NOT_MOVED]
     assert rows(destination, "SELECT count(*) FROM note") == [(0,)]
     assert rows(destination, "SELECT name FROM sqlite_schema WHERE name = 'x'") == []
+
+
+async def test_settings_of_the_file_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "source.db"
+    run(
+        path,
+        "PRAGMA page_size = 8192",
+        "PRAGMA auto_vacuum = INCREMENTAL",
+        "CREATE TABLE t (a)",
+        "PRAGMA journal_mode = WAL",
+    )
+    async with SqliteSource(path).open_snapshot() as snapshot:
+        await snapshot.streams()
+        found = {item.name: item.reason for item in await snapshot.omissions()}
+    assert found == {
+        "auto_vacuum": "it is 2 at the source; set it with PRAGMA auto_vacuum = 2 and VACUUM",
+        "journal_mode": "it is wal at the source; set it with PRAGMA journal_mode = wal",
+        "page_size": "it is 8192 at the source; set it with PRAGMA page_size = 8192 and VACUUM",
+    }
+
+
+async def test_a_trigger_of_the_source_does_not_keep_its_table_from_being_rebuilt(places: tuple[Path, Path]) -> None:
+    source, destination = places
+    await move(source, destination)
+    run(source, "ALTER TABLE note ADD COLUMN extra TEXT DEFAULT 'x'")
+    run(destination, "DELETE FROM _pipeline_marks")
+    await move(source, destination)
+    run(source, "ALTER TABLE note DROP COLUMN extra")
+    run(destination, "DELETE FROM _pipeline_marks")
+    await move(source, destination)
+    assert objects(destination) == objects(source)
+    assert rows(destination, "SELECT sql FROM sqlite_schema WHERE name = 'note'") == rows(
+        source, "SELECT sql FROM sqlite_schema WHERE name = 'note'"
+    )

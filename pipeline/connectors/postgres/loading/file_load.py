@@ -236,7 +236,9 @@ class FileLoad:
         """Apply all of a run, or nothing of it."""
         self._staging.prepare(run.kind)
         if run.kind == "delete":
-            return self._staging.attempt(lambda: self._staging.delete(run))
+            reason = self._staging.attempt(lambda: self._staging.delete(run))
+            is_absent = reason is not None and reason.is_value and len(run) == 1  # a key that no row here can have
+            return None if is_absent else reason
         last = run if self._inserts_only else run.last_of_each_key()[0]
         may_replace = self._may_replace and len(run.columns) == len(self.target.columns)
         if may_replace and self.target.must_replace:

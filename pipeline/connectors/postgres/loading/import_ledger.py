@@ -5,10 +5,16 @@ Marks and rejected records are written in the transaction of the rows that they 
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterable, Mapping, Sequence, Set
+from dataclasses import replace
 from datetime import datetime
 
+import orjson
+
 from pipeline.codec.event_files.header import decode_schema, encode_schema
+from pipeline.codec.values import dumps
 from pipeline.connectors.postgres.session.connection import Connection
 from pipeline.connectors.sql.rejected_record import COLUMNS, NO_KEY, RejectedRecord
 from pipeline.connectors.sql.retry import BATCH_RECORDS
@@ -52,6 +58,13 @@ _LOCK = 7_166_357_421
 """The number of the advisory lock for creating tables and types, which streams and processes may share."""
 
 
+_FOREIGN = re.compile(r"[^\x00-\x7f]")
+
+
+def _read_key(text: str) -> str:
+    return dumps(orjson.loads(text)).decode()
+
+
 def create_ledger(connection: Connection) -> None:
     """Create the schema and its tables unless they exist. To create them takes the privilege CREATE on the database."""
     if connection.execute(_IS_COMPLETE).fetchone() == (True,):
@@ -79,6 +92,11 @@ class ImportLedger:
     def __init__(self, connection: Connection, flow: FlowName) -> None:
         self._connection = connection
         self._flow = flow
+        self._is_utf8 = connection.info.parameter_status("server_encoding") == "UTF8"
+
+    def _storable(self, text: str) -> str:
+        """Return JSON text in characters that every encoding has: a key that the database cannot hold may be rejected."""
+        return text if self._is_utf8 else _FOREIGN.sub(lambda found: json.dumps(found[0])[1:-1], text)
 
     def marks(self) -> Mapping[EventFileId, Mark]:
         """Return all marks of the Flow."""
@@ -164,7 +182,7 @@ class ImportLedger:
 
         `as_of` is the time of the export: of files that are loaded concurrently, the later one wins.
         """
-        text = encode_schema(schema).decode()
+        text = self._storable(encode_schema(schema).decode())
         self._connection.execute(
             "INSERT INTO _pipeline.streams AS known (flow, stream, schema, is_ours, is_created, as_of) "
             "VALUES (%s, %s, %s, %s, %s, %s) "
@@ -228,6 +246,8 @@ class ImportLedger:
 
     def add_rejected(self, records: Sequence[RejectedRecord]) -> None:
         """Store rejected records of one stream, in place of older ones with their keys."""
+        if not self._is_utf8:
+            records = [replace(it, rejection=self._storable_rejection(it.rejection)) for it in records]
         last = {record.rejection.key: record for record in records}
         kept = [it for it in records if it.rejection.key == NO_KEY or last[it.rejection.key] is it]
         self.forget(records[0].stream, [key for key in last if key != NO_KEY])
@@ -239,12 +259,16 @@ class ImportLedger:
                 (self._flow, records[0].stream, *columns),
             )
 
+    def _storable_rejection(self, rejection: Rejection) -> Rejection:
+        reason = rejection.reason.encode("ascii", "backslashreplace").decode()
+        return replace(rejection, key=self._storable(rejection.key), reason=reason)
+
     def forget(self, stream: StreamName, keys: Sequence[str]) -> None:
         """Delete the rejected records with these keys: later records with them are accepted."""
         self._connection.execute(
             "DELETE FROM _pipeline.rejected USING unnest(%s::text[]) AS gone(key) "
             "WHERE flow = %s AND stream = %s AND md5(rejected.key) = md5(gone.key) AND rejected.key = gone.key",
-            (list(keys), self._flow, stream),
+            ([self._storable(key) for key in keys], self._flow, stream),
         )
 
     def drop(self, records: Iterable[RejectedRecord]) -> None:
@@ -258,7 +282,10 @@ class ImportLedger:
             "WHERE flow = %(flow)s AND (%(file)s::text IS NULL OR event_file = %(file)s) ORDER BY id",
             {"flow": self._flow, "file": None if file is None else str(file)},
         )
-        return [Rejection(EventFileId.parse(event_file), *others) for event_file, *others in rows]
+        return [
+            Rejection(EventFileId.parse(event_file), line, key if self._is_utf8 else _read_key(key), reason, column)
+            for event_file, line, key, reason, column in rows
+        ]
 
     def rejected_ids(self, stream: StreamName, blocked_of: EventFileId | None = None) -> list[int]:
         """Return the ids of a stream's rejected records, ascending; with `blocked_of`, of the blocked ones of that file."""

@@ -35,8 +35,9 @@ class RejectReason:
     """Why records were rejected. `row` is the 0-based row of the COPY at fault, where the server names it.
 
     `blocked`: another row, or a missing one, was the reason, so the record may be accepted once that has changed.
-    `is_duplicate`: a unique index has the value already. `constraint`: that index, or the broken foreign key, as schema,
-    table and name. `rows` are all rows known to be at fault, with a reason each.
+    `is_duplicate`: a unique index has the value already. `is_value`: a value is at fault by itself. `constraint`: that
+    index, or the broken foreign key, as schema, table and name. `rows` are all rows known to be at fault, with a reason
+    each.
     """
 
     reason: str
@@ -44,6 +45,7 @@ class RejectReason:
     row: int | None = None
     blocked: bool = False
     is_duplicate: bool = False
+    is_value: bool = False
     constraint: tuple[str, str, str] | None = None
     rows: Mapping[int, RejectReason] = field(default_factory=dict)
 
@@ -81,4 +83,4 @@ def reject_reason_of(error: psycopg.Error) -> RejectReason | None:
     if state in _BLOCKED and diagnosis.schema_name and diagnosis.table_name and diagnosis.constraint_name:
         constraint = (diagnosis.schema_name, diagnosis.table_name, diagnosis.constraint_name)
     column = diagnosis.column_name or column
-    return RejectReason(reason, column, row, state in _BLOCKED, state == "23505", constraint)
+    return RejectReason(reason, column, row, state in _BLOCKED, state == "23505", state.startswith("22"), constraint)

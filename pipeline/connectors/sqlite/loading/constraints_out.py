@@ -13,9 +13,9 @@ import apsw
 from pipeline.codec.event_files.constraints import constraints_of
 from pipeline.connectors.sql.constraints import foreign_key_clause, index_name, index_terms, warn_unsupported
 from pipeline.connectors.sql.identifiers import quoted
-from pipeline.connectors.sqlite.schema.constraints import checks_in
 from pipeline.connectors.sqlite.schema.indexes import read_foreign_keys, read_indexes
 from pipeline.connectors.sqlite.schema.tables import create_sql, folded, read_table
+from pipeline.connectors.sqlite.schema.tokens import checks_in
 from pipeline.domain.constraints import ForeignKey, Index, UnsupportedConstraint
 from pipeline.domain.ids import StreamName
 from pipeline.domain.schema import StreamSchema

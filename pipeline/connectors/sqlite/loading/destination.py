@@ -29,7 +29,12 @@ from pipeline.connectors.sqlite.loading.constraints_out import create_constraint
 from pipeline.connectors.sqlite.loading.ensure_table import ensure_table
 from pipeline.connectors.sqlite.loading.file_load import FileLoad
 from pipeline.connectors.sqlite.loading.import_ledger import ImportLedger
-from pipeline.connectors.sqlite.loading.post_load import create_indexes, foreign_key_violations, raise_sequence
+from pipeline.connectors.sqlite.loading.post_load import (
+    app_code_items,
+    create_indexes,
+    foreign_key_violations,
+    raise_sequence,
+)
 from pipeline.connectors.sqlite.loading.schema_evolution import ManagedTables
 from pipeline.connectors.sqlite.loading.schema_objects import SchemaObjects
 from pipeline.connectors.sqlite.loading.target import Target
@@ -151,10 +156,13 @@ class SqliteDestinationSession:
 
     async def ensure_objects(self, *, rows_changed: bool) -> Sequence[InventoryItem]:
         async with self._lock:
-            if not await self._run(self._location, self._has_objects):
+            if not await self._run(self._location, self._ledger.exists):
                 return []
+            items = await self._run(self._location, lambda: app_code_items(self._connection, self._ledger.schemas()))
+            if not await self._run(self._location, self._has_objects):
+                return items
             async with self._transaction(self._location):
-                return await self._run(self._location, self._ensure_objects)
+                return [*items, *await self._run(self._location, self._ensure_objects)]
 
     def _has_objects(self) -> bool:
         return bool(self._connection.execute("SELECT 1 FROM sqlite_schema WHERE name = '_pipeline_objects'").fetchall())

@@ -9,12 +9,13 @@ import apsw
 
 from pipeline.codec.event_files.constraints import constraints_of
 from pipeline.connectors.sql.identifiers import quoted, quoted_list
+from pipeline.connectors.sqlite.app_code import is_of_the_app, run_with_functions
 from pipeline.connectors.sqlite.loading.constraints_out import foreign_key_clauses
 from pipeline.connectors.sqlite.loading.target import Target
-from pipeline.connectors.sqlite.schema.indexes import read_indexes
-from pipeline.connectors.sqlite.schema.statements import check_create_table
+from pipeline.connectors.sqlite.schema.indexes import TableIndex, read_indexes
+from pipeline.connectors.sqlite.schema.statements import AppCodeError, check_create_index, check_create_table
 from pipeline.connectors.sqlite.schema.streams import sqlite_native
-from pipeline.connectors.sqlite.schema.tables import Table, encoding_of, folded, is_reserved, read_table
+from pipeline.connectors.sqlite.schema.tables import Table, create_sql, encoding_of, folded, is_reserved, read_table
 from pipeline.domain.errors import ConfigurationError
 from pipeline.domain.schema import Column, StreamSchema
 
@@ -43,8 +44,10 @@ def ensure_table(connection: apsw.Connection, schema: StreamSchema) -> Target:
     constraints_of(schema)  # reports what cannot be read as an error of this file, not at the end of the Movement
     table = _existing_table(connection, schema.stream)
     if table is None:
-        connection.execute(create_statement(schema)).fetchall()
+        run_with_functions(connection, create_statement(schema))
         table = read_table(connection, schema.stream)
+    else:
+        _accept_app_code(connection, table)
     hidden = _hidden_rowid(table, schema, native)
     present = {folded(column.name) for column in table.columns}
     missing = [column for column in schema.columns if column.name != hidden and folded(column.name) not in present]
@@ -74,12 +77,53 @@ def _existing_table(connection: apsw.Connection, name: str) -> Table | None:
     rows = connection.execute("SELECT name, type FROM pragma_table_list WHERE schema = 'main'").fetchall()
     for found, kind in rows:
         if folded(str(found)) == folded(name):
-            if found != name or kind not in ("table", "shadow"):
+            if kind not in ("table", "shadow") or _belongs_to_another(connection, name):
                 raise ConfigurationError(
                     f"Stream {name} cannot be loaded: the destination has a {kind} {found} in its place; rename that, "
                     "or leave the stream out with --exclude"
                 )
-            return read_table(connection, name)
+            return read_table(connection, str(found))
+    return None
+
+
+def _belongs_to_another(connection: apsw.Connection, name: str) -> bool:
+    """Whether a table that SQLite holds to be `name` is that of a stream whose name differs in case."""
+    if not connection.table_exists("main", "_pipeline_streams"):
+        return False
+    query = "SELECT 1 FROM _pipeline_streams WHERE stream <> ?1 AND stream = ?1 COLLATE NOCASE"
+    return bool(connection.execute(query, (name,)).fetchall())
+
+
+def _accept_app_code(connection: apsw.Connection, table: Table) -> None:
+    """Let a table be written to whose CHECK constraints or generated columns call functions of the app.
+
+    ConfigurationError when one of its indexes is in an order that only the app can keep.
+    """
+    run_with_functions(connection, f"EXPLAIN INSERT INTO main.{quoted(table.name)} DEFAULT VALUES")
+    for index in read_indexes(connection, table.name):
+        needs = next((term.collation for term in index.terms if is_of_the_app(term.collation)), None)
+        if needs is None and _computes(index, table):
+            needs = _function_needed(connection, table, index)
+        if needs is not None:
+            raise ConfigurationError(
+                f"Table {table.name} of the destination cannot be written to: the index {index.name} needs {needs}, which "
+                "only the app knows; drop the index, and let the app create it again after the move"
+            )
+
+
+def _computes(index: TableIndex, table: Table) -> bool:
+    generated = {column.name for column in table.columns if column.generated}
+    return index.partial or index.columns is None or not generated.isdisjoint(index.columns)
+
+
+def _function_needed(connection: apsw.Connection, table: Table, index: TableIndex) -> str | None:
+    statement = connection.execute("SELECT sql FROM sqlite_schema WHERE type = 'index' AND name = ?", (index.name,)).get
+    try:
+        check_create_index(statement, table.name, create_sql(connection, table.name) or "")
+    except AppCodeError as error:
+        return error.needs
+    except ConfigurationError:  # no statement: the index of a UNIQUE constraint
+        return None
     return None
 
 
@@ -130,7 +174,7 @@ def _add_column(connection: apsw.Connection, table: Table, column: Column) -> No
 
 def _conflict_terms(connection: apsw.Connection, table: Table, key: tuple[str, ...], hidden: str | None) -> str:
     """Return the terms of the unique index on the key. ConfigurationError when the table has none."""
-    if hidden is not None or (table.rowid_column is not None and key == (table.rowid_column,)):
+    if hidden is not None or (table.rowid_column is not None and [*map(folded, key)] == [folded(table.rowid_column)]):
         return quoted(key[0])
     wanted = {folded(name) for name in key}
     for index in sorted(read_indexes(connection, table.name), key=lambda index: index.origin != "pk"):
@@ -151,5 +195,5 @@ def _constant(table: Table, key: tuple[str, ...], hidden: str | None) -> frozens
     Numbers are not among them: 1 and 1.0 are equal keys and different values.
     """
     binary = {folded(c.name) for c in table.columns if c.affinity == "text" and c.collation == "BINARY"}
-    rowids = {name for name in (hidden, table.rowid_column) if name is not None}
-    return frozenset(name for name in key if name in rowids or folded(name) in binary)
+    rowids = {folded(name) for name in (hidden, table.rowid_column) if name is not None}
+    return frozenset(name for name in key if folded(name) in rowids | binary)

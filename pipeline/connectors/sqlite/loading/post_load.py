@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 
 import apsw
 
 from pipeline.connectors.sql.constraints import EXAMPLE_ROWS, broken_reference
 from pipeline.connectors.sql.identifiers import quoted
 from pipeline.connectors.sqlite.schema.indexes import read_foreign_keys
-from pipeline.connectors.sqlite.schema.statements import check_create_index
+from pipeline.connectors.sqlite.schema.statements import AppCodeError, check_create_index, check_create_table
+from pipeline.connectors.sqlite.schema.streams import sqlite_native
 from pipeline.connectors.sqlite.schema.tables import create_sql, folded, read_table, sequence_of, table_names
+from pipeline.connectors.sqlite.schema.tokens import app_collations_in, stored_columns_in
 from pipeline.domain.errors import ConfigurationError
 from pipeline.domain.ids import StreamName
+from pipeline.domain.inventory import Fate, InventoryItem
+from pipeline.domain.schema import StreamSchema
 from pipeline.ports.destination import Violation
 
 
@@ -30,6 +34,8 @@ def create_indexes(
             name, text = check_create_index(statement, stream, create)
             if not _exists(connection, name):
                 connection.execute(text).fetchall()
+        except AppCodeError:
+            continue  # the inventory names it
         except ConfigurationError as error:
             yield Violation(stream, str(error))
         except (apsw.ConstraintError, apsw.SQLError) as error:
@@ -46,11 +52,12 @@ def raise_sequence(connection: apsw.Connection, stream: StreamName, native: Mapp
     wanted = native.get("autoincrement_sequence")
     if not isinstance(wanted, int) or not _is_autoincrement(connection, stream):
         return
-    current = sequence_of(connection, stream)
+    table = read_table(connection, stream).name
+    current = sequence_of(connection, table)
     if current is None:
-        connection.execute("INSERT INTO sqlite_sequence(name, seq) VALUES (?, ?)", (stream, wanted))
+        connection.execute("INSERT INTO sqlite_sequence(name, seq) VALUES (?, ?)", (table, wanted))
     elif current < wanted:
-        connection.execute("UPDATE sqlite_sequence SET seq = ? WHERE name = ?", (wanted, stream))
+        connection.execute("UPDATE sqlite_sequence SET seq = ? WHERE name = ?", (wanted, table))
 
 
 def _is_autoincrement(connection: apsw.Connection, table: str) -> bool:
@@ -87,3 +94,45 @@ def _violations_of(connection: apsw.Connection, table: str) -> Iterator[Violatio
     for (parent, number), count in counts.items():
         message = broken_reference(count, columns[number], parent, examples[parent, number], "rowid ")
         yield Violation(StreamName(table), message)
+
+
+def app_code_items(connection: apsw.Connection, schemas: Sequence[StreamSchema]) -> list[InventoryItem]:
+    """Return what of these streams' tables and indexes is not as at the source, because only the app can keep it."""
+    rows = connection.execute("SELECT name, sql FROM sqlite_schema WHERE type = 'index' AND sql IS NOT NULL").fetchall()
+    names, present = {folded(str(name)) for name, _ in rows}, {str(sql) for _, sql in rows}
+    return [
+        item
+        for schema in schemas
+        if (here := create_sql(connection, schema.stream))
+        for item in (*_table_items(schema, here), *_index_items(schema, here, names, present))
+    ]
+
+
+def _table_items(schema: StreamSchema, here: str) -> Iterator[InventoryItem]:
+    """Give what is not in the statement of a table that was created from the source's."""
+    source = str(sqlite_native(schema).get("create_table", ""))
+    collations = set(app_collations_in(source)) - set(app_collations_in(here))
+    fewer_stored = stored_columns_in(source) > stored_columns_in(here)
+    if not (collations or fewer_stored) or here != check_create_table(source, schema.stream):
+        return
+    for name in sorted(collations):
+        reason = (
+            "only the app knows it, and a key of the table would be in its order; text is in the order of its bytes"
+        )
+        yield InventoryItem("collation", f"{schema.stream}: {name}", Fate.NOT_MOVED, reason)
+    if fewer_stored:
+        reason = "it is computed when it is read: it calls a function that only the app knows"
+        yield InventoryItem("generated column", schema.stream, Fate.OTHER_FORM, reason)
+
+
+def _index_items(schema: StreamSchema, here: str, names: Set[bytes], present: Set[str]) -> Iterator[InventoryItem]:
+    statements = sqlite_native(schema).get("indexes")
+    for statement in statements if isinstance(statements, list) else ():
+        if statement not in present:
+            try:
+                check_create_index(statement, schema.stream, here)
+            except AppCodeError as error:
+                if folded(error.name) not in names:
+                    yield InventoryItem("index", error.name, Fate.NOT_MOVED, str(error))
+            except ConfigurationError:  # `finish` reports it
+                continue

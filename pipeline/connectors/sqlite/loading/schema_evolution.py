@@ -15,6 +15,7 @@ import apsw
 import orjson
 
 from pipeline.connectors.sql.identifiers import quoted
+from pipeline.connectors.sqlite.app_code import run_with_functions
 from pipeline.connectors.sqlite.loading.binding import REJECTING_ERRORS
 from pipeline.connectors.sqlite.loading.constraints_out import index_statements
 from pipeline.connectors.sqlite.loading.ensure_table import create_statement, ensure_table
@@ -121,9 +122,10 @@ class ManagedTables:
     def _replace(self, managed: ManagedTable) -> None:
         """Rename, create, copy, drop. Legacy renaming does not change what refers to the table by its name."""
         name, former_name = quoted(managed.name), quoted(self._free_name())
+        triggers = self._triggers(managed)
         before = read_table(self._connection, managed.name)
         self._connection.execute(f"ALTER TABLE main.{name} RENAME TO {former_name}").fetchall()
-        self._connection.execute(managed.wanted).fetchall()
+        run_with_functions(self._connection, managed.wanted)
         after = read_table(self._connection, managed.name)
         former = {folded(column.name) for column in before.data_columns}
         columns = [quoted(column.name) for column in after.data_columns if folded(column.name) in former]
@@ -136,6 +138,8 @@ class ManagedTables:
                 f"INSERT OR ABORT INTO main.{name}({', '.join(into)}) SELECT {', '.join(chosen)} FROM main.{former_name}"
             ).fetchall()
         self._connection.execute(f"DROP TABLE main.{former_name}").fetchall()
+        for sql in triggers:
+            self._connection.execute(sql).fetchall()
         sql = create_sql(self._connection, managed.name) or ""
         self._write(replace(managed, sql=sql, made_from=managed.wanted))
 
@@ -147,14 +151,31 @@ class ManagedTables:
 
     def _foreign_object(self, managed: ManagedTable) -> str | None:
         """Return a trigger on the table, or an index that the source does not have: it would be lost with the table."""
+        known = {*managed.indexes, *self._created_triggers()}
         for kind, name, sql in self._connection.execute(
             "SELECT type, name, sql FROM sqlite_schema WHERE tbl_name = ? AND type IN ('trigger', 'index') "
             "AND sql IS NOT NULL",
             (managed.name,),
         ).fetchall():
-            if sql not in managed.indexes:
+            if sql not in known:
                 return f"the {kind} {name}"
         return None
+
+    def _triggers(self, managed: ManagedTable) -> list[str]:
+        """Return the statements of the triggers on a table."""
+        rows = self._connection.execute(
+            "SELECT sql FROM sqlite_schema WHERE tbl_name = ? AND type = 'trigger'", (managed.name,)
+        )
+        return [str(sql) for (sql,) in rows.fetchall()]
+
+    def _created_triggers(self) -> set[str]:
+        """Return the statements of the triggers that were created here."""
+        if not self._connection.table_exists("main", "_pipeline_objects"):
+            return set()
+        rows = self._connection.execute(
+            "SELECT json_extract(created, '$.create[0]') FROM _pipeline_objects WHERE kind = 'trigger' AND created IS NOT NULL"
+        )
+        return {str(sql) for (sql,) in rows.fetchall()}
 
     def _drop_indexes(self, managed: ManagedTable, wanted: Sequence[str]) -> None:
         """Drop indexes that the source no longer has: rows that they forbid may be allowed now."""

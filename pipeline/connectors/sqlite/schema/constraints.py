@@ -5,7 +5,6 @@ Constraints in SQLite's own language (expressions, conditions, triggers) are lis
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 
 import apsw
@@ -18,6 +17,7 @@ from pipeline.connectors.sqlite.schema.indexes import (
     read_indexes,
 )
 from pipeline.connectors.sqlite.schema.tables import Table, create_sql
+from pipeline.connectors.sqlite.schema.tokens import checks_in
 from pipeline.domain.constraints import Action, ForeignKey, Index, TableConstraints, UnsupportedConstraint
 from pipeline.domain.ids import StreamName
 
@@ -25,10 +25,6 @@ _OWN_LANGUAGE = "it is written in SQLite's own language"
 _TABLE = "SELECT name FROM pragma_table_list WHERE schema = 'main' AND type = 'table' AND name = ? COLLATE NOCASE"
 _PRIMARY_KEY = "SELECT name FROM pragma_table_xinfo(?, 'main') WHERE pk ORDER BY pk"
 _COLUMN = "SELECT name FROM pragma_table_xinfo(?, 'main') WHERE name = ? COLLATE NOCASE"
-_TOKEN = re.compile(
-    r"""--[^\n]* | /\*.*?\*/ | '(?:[^']|'')*' | "(?:[^"]|"")*" | `(?:[^`]|``)*` | \[[^\]]*\] | \w+ | [()]""",
-    re.S | re.X,
-)
 
 
 def read_constraints(connection: apsw.Connection, table: Table) -> TableConstraints:
@@ -112,20 +108,3 @@ def _others(connection: apsw.Connection, table: Table, generated: frozenset[str]
     triggers = "SELECT name FROM sqlite_schema WHERE type = 'trigger' AND tbl_name = ? ORDER BY name"
     for (name,) in connection.execute(triggers, (table.name,)).fetchall():
         yield UnsupportedConstraint("trigger", str(name), _OWN_LANGUAGE)
-
-
-def checks_in(create_table: str) -> list[str]:
-    """Return the CHECK constraints of a statement, by name or else by condition: no PRAGMA lists them."""
-    tokens = [token for token in _TOKEN.finditer(create_table) if not token[0].startswith(("--", "/*"))]
-    return [_check_name(create_table, tokens, at) for at, token in enumerate(tokens) if token[0].upper() == "CHECK"]
-
-
-def _check_name(text: str, tokens: Sequence[re.Match[str]], at: int) -> str:
-    if at >= 2 and tokens[at - 2][0].upper() == "CONSTRAINT":
-        return tokens[at - 1][0].strip("\"'`[]")
-    depth = 0
-    for token in tokens[at + 1 :]:
-        depth += {"(": 1, ")": -1}.get(token[0], 0)
-        if depth == 0:
-            return " ".join(text[tokens[at].end() : token.end()].split())
-    return ""

@@ -35,5 +35,11 @@ def _objects(connection: apsw.Connection) -> Iterator[SchemaObject]:
     for row in rows.fetchall():
         kind, name, sql = map(str, row)
         yield SchemaObject(kind, name, _RANKS[kind], (sql,))
+    for setting, value in (("auto_vacuum", 0), ("journal_mode", "delete"), ("page_size", 4096)):
+        found = connection.execute(f"PRAGMA {setting}").get
+        if found != value:
+            reason = f"it is {found} at the source; set it with PRAGMA {setting} = {found}"
+            reason += "" if setting == "journal_mode" else " and VACUUM"
+            yield SchemaObject("file setting", setting, 0, (), reason=reason)
     if connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'sqlite_stat1'").fetchall():
         yield SchemaObject("statistics", "sqlite_stat1", 4, (), reason="run ANALYZE at the destination")

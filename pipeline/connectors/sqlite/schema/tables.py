@@ -117,10 +117,11 @@ def ensure_ledger_names(connection: apsw.Connection) -> None:
 
 
 def read_table(connection: apsw.Connection, name: str) -> Table:
-    """Return the existing table `name`."""
-    without_rowid, strict = connection.execute(
-        "SELECT wr, strict FROM pragma_table_list WHERE schema = 'main' AND name = ?", (name,)
+    """Return the existing table `name`, in whatever case it is written."""
+    found, without_rowid, strict = connection.execute(
+        "SELECT name, wr, strict FROM pragma_table_list WHERE schema = 'main' AND name = ? COLLATE NOCASE", (name,)
     ).fetchall()[0]
+    name = str(found)
     columns = tuple(
         TableColumn(
             name=column,
@@ -157,8 +158,9 @@ def _rowid_column(connection: apsw.Connection, table: str, columns: tuple[TableC
 
 
 def create_sql(connection: apsw.Connection, table: str) -> str | None:
-    """Return the CREATE TABLE statement of a table; None when there is no such table."""
-    sql = connection.execute("SELECT sql FROM sqlite_schema WHERE type = 'table' AND name = ?", (table,)).get
+    """Return the CREATE TABLE statement of a table, in whatever case it is written; None when there is none."""
+    query = "SELECT sql FROM sqlite_schema WHERE type = 'table' AND name = ? COLLATE NOCASE"
+    sql = connection.execute(query, (table,)).get
     return sql if isinstance(sql, str) else None
 
 

@@ -1,0 +1,55 @@
+"""Collations and functions that only the app knows: it registers them when it runs, and a database names them.
+
+A statement that names one can be prepared only where it is registered. Stand-ins make that possible. None of them may
+decide the order of an index or a stored value, which the app would then find wrong: what would need that is not created.
+"""
+
+from __future__ import annotations
+
+import re
+
+import apsw
+
+_KNOWN_COLLATIONS = frozenset({"BINARY", "NOCASE", "RTRIM"})
+"""https://www.sqlite.org/datatype3.html, section 7"""
+_UNKNOWN_FUNCTION = re.compile(r"(?:no such|unknown) function: (\w+)")
+
+
+def is_of_the_app(collation: str) -> bool:
+    """Whether a collation is one that only the app knows."""
+    return collation.upper() not in _KNOWN_COLLATIONS
+
+
+def accept_collations(connection: apsw.Connection) -> None:
+    """Let statements name the app's collations. Their stand-ins compare code points."""
+    connection.collation_needed(lambda opened, name: opened.create_collation(name, _compared))
+
+
+def _compared(one: str, other: str) -> int:
+    return (one > other) - (one < other)
+
+
+def unknown_function(error: apsw.Error) -> str | None:
+    """Return the name of the function for want of which a statement failed."""
+    found = _UNKNOWN_FUNCTION.search(str(error))
+    return found[1] if found else None
+
+
+def run_with_functions(connection: apsw.Connection, statement: str) -> frozenset[str]:
+    """Run a statement; return the functions that it names and that only the app knows. Their stand-ins return NULL."""
+    names: set[str] = set()
+    while True:
+        try:
+            connection.execute(statement).fetchall()
+        except apsw.SQLError as error:
+            name = unknown_function(error)
+            if name is None or name in names:
+                raise
+            connection.create_scalar_function(name, _nothing, deterministic=True, flags=apsw.SQLITE_INNOCUOUS)
+            names.add(name)
+        else:
+            return frozenset(names)
+
+
+def _nothing(*_values: apsw.SQLiteValue) -> None:
+    return None
