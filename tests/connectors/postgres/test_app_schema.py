@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.connectors.postgres import PostgresDestination
+from pipeline.connectors.postgres import PostgresDestination, PostgresSource
 from pipeline.connectors.sqlite import SqliteSource
 from pipeline.domain.movement import Movement, Status
 from tests.connectors.postgres.moving import Movements, equal
@@ -135,3 +135,41 @@ async def test_columns_with_names_of_system_columns_have_an_underscore(
     assert "xmax__" in movement.inventory.items[1].reason
     databases.run(source, "ALTER TABLE box DROP COLUMN xmax_", "UPDATE box SET xmin = 0.5")
     await succeed(moving)
+
+
+async def test_a_name_of_postgresql_is_not_filled_beside_the_apps_that_differs_in_case(
+    make: Callable[[], Place],
+) -> None:
+    source, place = make(), make()
+    source.run('CREATE TABLE "Users" ("userName" text PRIMARY KEY)', "INSERT INTO \"Users\" VALUES ('ann')")
+    place.run("CREATE TABLE users (username text PRIMARY KEY)")
+    moving = Movements(PostgresSource(source.uri), PostgresDestination(place.uri))
+    movement = await moving.move()
+    assert movement.status is not Status.SUCCESS
+    assert "Table Users cannot be loaded: the destination has a table users, which differs in case only" in str(
+        movement.problems
+    )
+    place.run('ALTER TABLE users RENAME TO "Users"')
+    movement = await moving.move()
+    assert "Column userName of table Users cannot be loaded: the destination has a column username" in str(
+        movement.problems
+    )
+    place.run('ALTER TABLE "Users" RENAME username TO "userName"')
+    await succeed(moving)
+    assert place.rows('SELECT * FROM "Users"') == [("ann",)]
+    source.run(
+        'CREATE TABLE users (username text CONSTRAINT other PRIMARY KEY, "userName" text)',
+        "INSERT INTO users VALUES ('x', 'y')",
+    )
+    await succeed(moving)
+    assert place.rows("SELECT * FROM users") == [("x", "y")]
+
+
+async def test_rows_go_on_after_the_highest_number_wherever_the_numbers_come_from(
+    make: Callable[[], Place], tmp_path: Path
+) -> None:
+    source, place = tmp_path / "app.db", make()
+    databases.run(source, "CREATE TABLE t (id INTEGER PRIMARY KEY, v TEXT)", "INSERT INTO t VALUES (7, 'x')")
+    place.run("CREATE SEQUENCE numbers", "CREATE TABLE t (id int PRIMARY KEY DEFAULT nextval('numbers'), v text)")
+    await succeed(movements(source, place))
+    assert place.rows("INSERT INTO t (v) VALUES ('y') RETURNING id") == [(8,)]

@@ -13,6 +13,7 @@ from contextlib import suppress
 import psycopg
 
 from pipeline.connectors.postgres.ddl.create_table import run_single
+from pipeline.connectors.postgres.ddl.sequences import sequence_of
 from pipeline.connectors.postgres.schema.objects.catalog import read_objects
 from pipeline.connectors.postgres.session.connection import Connection
 from pipeline.connectors.sql.identifiers import qualified, quoted
@@ -172,16 +173,7 @@ class SchemaObjects:
         """Return the sequence that feeds the column here, which may have another name than at the source."""
         if one.facts.get("table") is None:
             return None
-        row = self._connection.execute(
-            "SELECT coalesce(pg_get_serial_sequence(%(table)s, %(column)s), (SELECT d.refobjid::regclass::text "
-            "FROM pg_attrdef AS f JOIN pg_attribute AS a ON a.attrelid = f.adrelid AND a.attnum = f.adnum "
-            "JOIN pg_depend AS d ON d.classid = 'pg_attrdef'::regclass AND d.objid = f.oid "
-            "JOIN pg_class AS s ON s.oid = d.refobjid AND s.relkind = 'S' AND d.refclassid = 'pg_class'::regclass "
-            "WHERE a.attrelid = to_regclass(%(table)s) AND a.attname = %(column)s LIMIT 1)) "
-            "WHERE EXISTS (SELECT FROM pg_attribute WHERE attrelid = to_regclass(%(table)s) AND attname = %(column)s)",
-            {"table": qualified(*one.facts["table"]), "column": one.facts["column"]},
-        ).fetchone()
-        return None if row is None else row[0]
+        return sequence_of(self._connection, qualified(*one.facts["table"]), one.facts["column"])
 
     def _own(self, one: SchemaObject, name: str) -> None:
         """Let the column own a sequence that the Flow created, once the table is there."""

@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from pipeline.codec.event_files.constraints import MEMBER, constraints_of, constraints_to_json
 from pipeline.connectors.postgres.ddl.mapped_types import SCHEMA
+from pipeline.connectors.postgres.schema.tables import stream_name
 from pipeline.connectors.postgres.session.connection import Connection
 from pipeline.domain.constraints import ForeignKey, TableConstraints
 from pipeline.domain.errors import ConfigurationError
@@ -94,6 +95,34 @@ class LocalNames:
         ]
         constraints = TableConstraints(tuple(indexes), tuple(map(renamed, found.foreign_keys)), found.unsupported)
         return {**described, MEMBER: constraints_to_json(constraints)}
+
+
+def refuse_other_case(connection: Connection, schema: StreamSchema, flow_streams: Collection[StreamName]) -> None:
+    """ConfigurationError when a new stream of PostgreSQL would fill a table or column beside one that the app made.
+
+    Names there may differ in case alone, so one of the app's that does is not taken for the stream's.
+    """
+    native = schema.native.get("postgresql")
+    if not isinstance(native, Mapping) or schema.stream in flow_streams:
+        return
+    place, table = str(native["schema"]), str(native["table"])
+    present: dict[str, list[str]] = dict(connection.execute(_TABLES, {"schema": place, "like": table}).fetchall())
+    others = [name for name in present if name != table and stream_name(place, name) not in flow_streams]
+    if table not in present and others:
+        raise _other_case(f"Table {table}", f"a table {others[0]}")
+    wanted = [column["name"] for column in native["columns"]]
+    own = [name for name in present.get(table, ()) if name not in wanted]
+    for name in wanted if table in present else ():
+        other = next((it for it in own if it.casefold() == name.casefold()), None)
+        if other is not None and name not in present[table]:
+            raise _other_case(f"Column {name} of table {table}", f"a column {other}")
+
+
+def _other_case(what: str, present: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"{what} cannot be loaded: the destination has {present}, which differs in case only; give both the same name "
+        "with ALTER TABLE … RENAME, or leave the stream out with --exclude"
+    )
 
 
 def renamed_columns(schemas: Iterable[StreamSchema]) -> Iterator[InventoryItem]:

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pipeline.connectors.postgres.ddl.across.local_names import LocalNames
+from pipeline.connectors.postgres.ddl.across.local_names import LocalNames, refuse_other_case
 from pipeline.connectors.postgres.ddl.across.widening import has_types, widen_columns
 from pipeline.connectors.postgres.ddl.ensure_table import ensure_table, existing_table
 from pipeline.connectors.postgres.loading.import_ledger import ImportLedger, lock_definitions
@@ -42,8 +42,10 @@ class StreamTables:
             return known
         with connection.transaction():
             lock_definitions(connection)
-            names = LocalNames(connection, ledger.streams(), schema.stream)
+            streams = ledger.streams()
+            names = LocalNames(connection, streams, schema.stream)
             local = names.localized(schema)
+            refuse_other_case(connection, schema, streams)
             if ledger.has_later_schema(schema.stream, header.export_time):
                 table = existing_table(connection, local)  # it has followed the source further than this file
             else:
