@@ -7,7 +7,18 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import binary_files, fleet, large, postgres, postgres_readers, repeated, repeated_tables, tables, verify
+from benchmarks import (
+    binary_files,
+    fleet,
+    history,
+    large,
+    postgres,
+    postgres_readers,
+    repeated,
+    repeated_tables,
+    tables,
+    verify,
+)
 
 BENCHMARKS: dict[str, Callable[[Path], None]] = {
     "tables": tables.run,
@@ -19,6 +30,7 @@ BENCHMARKS: dict[str, Callable[[Path], None]] = {
     "fleet": fleet.run,
     "large": large.run,
     "binary_files": binary_files.run,
+    "history": history.run,
 }
 
 
