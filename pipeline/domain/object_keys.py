@@ -109,9 +109,25 @@ def is_pack(flow: FlowName, key: ObjectKey) -> bool:
     return _PACK_NAME.fullmatch(key.removeprefix(packs_prefix(flow))) is not None
 
 
-def state_part_key(flow: FlowName, stream: StreamName, digest: str) -> ObjectKey:
-    """The snapshot state of a key range; create-only, stored before the Event File whose header names it."""
-    return ObjectKey(f"{flow_prefix(flow)}snapshots/{_segment(flow, stream)}/parts/{digest}")
+def state_part_name(movement: int, digest: str) -> str:
+    """What the header of an Event File calls the state of its key range."""
+    return f"{movement}.{digest}"
+
+
+def state_part_key(flow: FlowName, stream: StreamName, name: str) -> ObjectKey:
+    """The snapshot state of a key range; create-only, stored before the Event File whose header has its name.
+
+    A name without a Movement was written by an earlier release.
+    """
+    movement, dot, digest = name.rpartition(".")
+    if not dot:
+        return ObjectKey(f"{flow_prefix(flow)}snapshots/{_segment(flow, stream)}/parts/{name}")
+    return ObjectKey(f"{flow_prefix(flow)}movements/{movement}/parts/{_segment(flow, stream)}/{digest}")
+
+
+def state_parts_prefix(flow: FlowName, movement: int) -> str:
+    """The parts of snapshot states of one Movement."""
+    return f"{flow_prefix(flow)}movements/{movement}/parts/"
 
 
 def state_key(flow: FlowName, stream: StreamName, movement: int, attempt: int) -> ObjectKey:

@@ -60,6 +60,18 @@ async def test_a_preview_deletes_nothing_and_reports_what_would_be_deleted() -> 
 
 
 @on_trio
+async def test_a_movement_deletes_the_states_that_the_one_before_has_replaced() -> None:
+    world = await moved(6)
+    kept = {key for key in await world.keys() if "/snapshots/" in key or "/parts/" in key}
+    assert kept == {
+        *(object_keys.state_key(FLOW, StreamName("a"), number, 1) for number in (5, 6)),
+        object_keys.state_key(FLOW, StreamName("b"), 1, 1),
+        *(key for key in kept if key.startswith(object_keys.state_parts_prefix(FLOW, 6))),
+    }
+    await ensure_whole(world)
+
+
+@on_trio
 async def test_the_remaining_objects_are_sufficient() -> None:
     world = await moved()
     await world.prune()
@@ -220,6 +232,8 @@ async def test_keys_of_an_unknown_kind_stay() -> None:
         (object_keys.state_key(FLOW, StreamName("a/b"), 2, 1), Reason.STATE),
         (object_keys.state_key(FLOW, StreamName("a/b"), 4, 1), None),
         (object_keys.state_part_key(FLOW, StreamName("parts"), "x"), Reason.STATE_PART),
+        (object_keys.state_part_key(FLOW, StreamName("a/b"), "3.x"), Reason.STATE_PART),
+        (object_keys.state_part_key(FLOW, StreamName("a/b"), "4.x"), None),
         (object_keys.movement_key(FLOW, 1), None),
         (object_keys.flow_key(FLOW), None),
         (object_keys.progress_key(FLOW, 1, "w"), Reason.REPORT),

@@ -160,4 +160,7 @@ def test_an_importer_can_change_neither_event_files_nor_another_flow(fleet: Flee
     assert not policy.allows("s3:GetObject", f"{bucket}/flows/other/flow.json", None)
     assert not policy.allows("s3:ListBucket", bucket, "flows/other/")
     assert not policy.allows("s3:ListBucket", bucket, "flows/")
-    assert "s3:DeleteObject" not in Policy.of("Exporter", fleet).actions()
+    exporter = Policy.of("Exporter", fleet)
+    assert exporter.allows("s3:DeleteObject", f"{bucket}/flows/{FLOW}/snapshots/a/1.1", None)
+    assert not exporter.allows("s3:DeleteObject", f"{bucket}/flows/{FLOW}/events/1/a/full/0.jsonl.zst", None)
+    assert not exporter.allows("s3:DeleteObject", f"{bucket}/flows/{FLOW}/movements/1/movement.json", None)

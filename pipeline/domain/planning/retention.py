@@ -52,6 +52,8 @@ def reason_to_delete(key: ObjectKey, needed: Needed) -> Reason | None:
             return Reason.FILE_LIST if _is_old(number, needed) else None
         case ["movements", number, "progress" | "failures" | "errors", _]:
             return Reason.REPORT if _is_old(number, needed) and int(number) not in needed.reports else None
+        case ["movements", number, "parts", _, _]:
+            return Reason.STATE_PART if _is_old(number, needed) and not needed.parts else None
         case ["events", number, _, "full" | "incremental", _]:
             return Reason.EVENT_FILE if _is_old(number, needed) else None
         case ["snapshots", _, "parts", _]:

@@ -147,10 +147,10 @@ class ChunkWriter:
             await self.compress()
             self._state.end_range(until)
             part = self._state.part(deleting=deleting)
-            digest = blake3(part).hexdigest()
+            name = object_keys.state_part_name(self._attempt.movement.number, blake3(part).hexdigest())
             await self._attempt.binaries.flush()
-            await self._store_part(digest, part)
-            await self._store_chunk(KeyRange(self._after, until), digest)
+            await self._store_part(name, part)
+            await self._store_chunk(KeyRange(self._after, until), name)
         self._after = until
         self._reset()
 
@@ -159,12 +159,12 @@ class ChunkWriter:
         await self._store_chunk(KeyRange(), None)
         self._reset()
 
-    async def _store_part(self, digest: str, part: bytes) -> None:
-        key = object_keys.state_part_key(self._attempt.movement.flow, self._schema.stream, digest)
+    async def _store_part(self, name: str, part: bytes) -> None:
+        key = object_keys.state_part_key(self._attempt.movement.flow, self._schema.stream, name)
         try:
             await self._store.put(key, part, PutCondition.ABSENT)
         except ConflictError:
-            return  # the key is the content's digest: what is stored is the same
+            return  # the key has the content's digest: what is stored is the same
 
     async def _store_chunk(self, covers: KeyRange, state: str | None) -> None:
         number = self._numbers.get(self._phase, 0)

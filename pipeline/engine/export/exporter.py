@@ -22,6 +22,7 @@ from pipeline.engine.export.attempt import ExportAttempt
 from pipeline.engine.export.delete_guard import DeleteGuard
 from pipeline.engine.export.group_export import GroupExport, GroupStream
 from pipeline.engine.movements.context import EngineContext
+from pipeline.engine.movements.superseded import delete_superseded
 from pipeline.ports.source import OmissionReporter, ResumableSnapshot, Snapshot
 
 
@@ -44,6 +45,7 @@ class Exporter:
 
     async def run(self) -> Movement:
         """Export all groups and return the Movement, `exported`."""
+        await delete_superseded(self._attempt.context, self._attempt.movement)
         if isinstance(self._snapshot, ResumableSnapshot):
             movement = self._attempt.movement
             await self._snapshot.begin_movement(self._attempt.context.store, movement.flow, movement.number)

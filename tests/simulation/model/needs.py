@@ -35,6 +35,12 @@ class Needs:
         }
         files |= {object_keys.event_file_key(FLOW, file): file for file in self._under_way()}
         self.must(key not in files, f"{key} was deleted, and a File List names it, or is about to")
+        if "/parts/" in key:
+            number = int(key.split("/")[3])
+            latest = max(self.movements[flow, at].number for flow, at in self.movements if flow == FLOW)
+            under_way = number == latest and not self.movements[FLOW, latest].settled
+            needed = any(since <= number for movement in roots for since in movement.unfinished.values())
+            self.must(not under_way and not needed, f"{key} was deleted, and an attempt may read it")
         if "/binaries/" in key:
             named = {text for file in files.values() for _, _, text in self.stored.files[file][1]}
             gone = sorted(text for text in named.intersection(FILE_TEXTS) if not self.stored.holders[text])

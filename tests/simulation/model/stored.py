@@ -23,7 +23,7 @@ from tests.simulation.platform.store import Bucket
 Must = Callable[[object, str], None]
 """Notes its text as broken unless what it is given holds."""
 
-_IMMUTABLE = re.compile(r"flows/[^/]+/(events|binaries|snapshots|movements/\d+/groups)/")
+_IMMUTABLE = re.compile(r"flows/[^/]+/(events|binaries|snapshots|movements/\d+/(groups|parts))/")
 NOT_STORED: tuple[str, list[Record], frozenset[str]] = ("", [], frozenset())
 """Checksum, records and columns of an Event File that is not stored."""
 _CONTENTS = {blake3(text.encode()).hexdigest(): text for text in FILE_TEXTS}
