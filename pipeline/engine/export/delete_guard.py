@@ -8,7 +8,7 @@ from contextlib import suppress
 from pipeline.domain.errors import UnreadableError
 from pipeline.domain.ids import StreamName
 from pipeline.domain.movement import HeldDeletes, Movement
-from pipeline.domain.planning.selection import matches
+from pipeline.domain.planning.selection import matches, selected
 from pipeline.domain.schema import SCHEMA_STREAM, SPECIAL_STREAMS, StreamSchema
 from pipeline.ports.source import Snapshot
 
@@ -20,23 +20,44 @@ class DeleteGuard:
     """Decides whether the deletes of a stream are allowed. Those that are not are in `held`.
 
     Held are more than `rows` deletes that are more than a fifth of a stream, all of a tree of files, and all of a source
-    that has no row at all.
+    that has no row at all. Not held are deletes of a stream whose rows are now in a new one: a table that was renamed, a
+    partition that was detached.
     """
 
     def __init__(self, movement: Movement, snapshot: Snapshot, schemas: Sequence[StreamSchema], rows: int) -> None:
         self._allowed = movement.allow_deletes
         self._snapshot = snapshot
         self._schemas = schemas
+        self._new = [
+            one
+            for one in schemas
+            if one.stream not in {*movement.states, *movement.unfinished}
+            and selected(one.stream, movement.only, movement.exclude)
+        ]
         self._rows = rows
         self._empty: bool | None = None
         self.held: dict[StreamName, HeldDeletes] = {}
 
-    async def allows(self, stream: StreamName, deletes: int, rows: int) -> bool:
+    async def allows(self, schema: StreamSchema, deletes: int, rows: int) -> bool:
         """Return whether `deletes` of the `rows` of a stream that the destination has are allowed; if not, hold them."""
+        stream = schema.stream
         if not deletes or matches(stream, self._allowed) or not await self._are_many(stream, deletes, rows):
+            return True
+        if await self._has_moved(schema, deletes):
             return True
         self.held[stream] = HeldDeletes(deletes, rows)
         return False
+
+    async def _has_moved(self, schema: StreamSchema, rows: int) -> bool:
+        """Whether a new stream with the same columns has at least as many rows."""
+        alike = [one for one in self._new if one.column_names == schema.column_names]
+        return any([await self._count(one) >= rows for one in alike])
+
+    async def _count(self, schema: StreamSchema) -> int:
+        with suppress(UnreadableError):
+            async with self._snapshot.open_rows(schema) as blocks:
+                return sum([len(block) async for block in blocks])
+        return 0
 
     async def _are_many(self, stream: StreamName, deletes: int, rows: int) -> bool:
         if deletes > self._rows and deletes * SHARE > rows:

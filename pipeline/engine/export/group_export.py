@@ -115,7 +115,7 @@ class GroupExport:
     ) -> None:
         schema, before = stream.schema, len(changes.stored)
         rows: OpenRows | None = partial(open_rows_along, self._snapshot, schema) if stream.present else None
-        await changes.export(schema, rows, partial(self._guard.allows, schema.stream), listing)
+        await changes.export(schema, rows, partial(self._guard.allows, schema), listing)
         if len(changes.stored) == before and stream.present and known != schema:
             await changes.store_schema(schema)
 
@@ -124,7 +124,7 @@ class GroupExport:
         old = sum([part.rows async for part in state.ranges()])
         async with self._snapshot.open_rows(schema) as blocks:
             new = sum([len(block) async for block in blocks])
-        return await self._guard.allows(schema.stream, max(0, old - new), old)
+        return await self._guard.allows(schema, max(0, old - new), old)
 
 
 async def _all_deletes(deletes: int, rows: int) -> bool:

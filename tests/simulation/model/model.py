@@ -110,7 +110,7 @@ class Model:
             self.sights[frozenset(movement.file_lists.items())] = seen
 
     def _check_deletes(self, movement: Movement, seen: Tables) -> None:
-        """Many deletes must have been held, unless they were allowed, and no others.
+        """Many deletes must have been held, unless they were allowed or a new table has as many rows, and no others.
 
         Nothing is asked of a Movement whose earlier attempts may have stored a part of them, or after one that was never
         exported: what these have stored counts as there.
@@ -123,7 +123,8 @@ class Model:
         for name, rows in known.items():
             gone = rows.keys() - seen.get(name, {}).keys()
             many = (len(gone) > self.guard_rows and len(gone) * 5 > len(rows)) or not any(seen.values())
-            held = bool(gone) and many and not {"*", name}.intersection(movement.allow_deletes)
+            moved = any(len(there) >= len(gone) for other, there in seen.items() if other not in before.states)
+            held = bool(gone) and many and not moved and not {"*", name}.intersection(movement.allow_deletes)
             self.must(
                 (name in movement.held_deletes) is held, f"{what}: {len(gone)} of {len(rows)} rows of {name} are gone"
             )
