@@ -124,6 +124,16 @@ def _read_end(
     return parse_location(text, like=like)
 
 
+def copy_of_existing(pair: Pair, settings: Settings) -> Source | None:
+    """Return what exists of the destination, to be read; None if nothing does, or if it cannot be read."""
+    existing = [
+        end for end in pair.destinations if isinstance(end, Location) and (end.path is None or end.path.exists())
+    ]
+    if pair.copy is None or not existing:
+        return None
+    return _source(existing, pair.sources, replace(settings, one_file_system=False))
+
+
 def flow_source(flow: Flow, settings: Settings) -> Source:
     """Return the source that a Flow names. The password of a database comes from the environment or a pass file."""
     return _source(_locations(flow.source), _locations(flow.destination), settings)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pipeline.assembly.commands.dry_run import Forecast, StreamForecast, dry_run
 from pipeline.assembly.commands.flows import create_flow, flows
 from pipeline.assembly.commands.maintenance import compact, prune
 from pipeline.assembly.commands.move import move
@@ -93,6 +94,7 @@ __all__ = [
     "Flow",
     "FlowName",
     "FlowStatus",
+    "Forecast",
     "GaveWay",
     "GroupComplete",
     "GroupStatus",
@@ -133,6 +135,7 @@ __all__ = [
     "SourceRecordRejected",
     "Status",
     "StoreBinary",
+    "StreamForecast",
     "StreamName",
     "StreamReport",
     "StreamSchema",
@@ -148,6 +151,7 @@ __all__ = [
     "ViolationFound",
     "compact",
     "create_flow",
+    "dry_run",
     "flows",
     "load_settings",
     "move",

@@ -9,6 +9,7 @@ from pathlib import Path
 import anyio
 import pytest
 
+from pipeline.engine.storage.overlay_store import OverlayStore
 from pipeline.ports.object_store import ObjectStore
 from pipeline.stores.directory.object_store import DirectoryObjectStore
 from tests.contracts.object_store import CLAUSES, Clause, OpenStore, check
@@ -36,3 +37,11 @@ def test_directory_object_store(clause: Clause, backend: str, tmp_path: Path) ->
 @pytest.mark.parametrize("clause", CLAUSES)
 def test_memory_object_store(clause: Clause, backend: str) -> None:
     anyio.run(check, clause, opener(MemoryObjectStore()), backend=backend)
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+@pytest.mark.parametrize("clause", CLAUSES)
+def test_overlay_store(clause: Clause, backend: str) -> None:
+    base = MemoryObjectStore()
+    anyio.run(check, clause, opener(OverlayStore(base, MemoryObjectStore())), backend=backend)
+    assert anyio.run(base.list_page, "") == []

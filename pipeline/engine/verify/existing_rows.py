@@ -27,7 +27,7 @@ _CONTENT = frozenset({"kind", "digest", "target"})
 
 
 @dataclass(slots=True)
-class _Existing:
+class ExistingStream:
     """The rows of one stream at the destination, and those that the source has with the same key and other values."""
 
     stream: StreamName
@@ -35,9 +35,14 @@ class _Existing:
     overwritten: int = 0
     keys: list[str] = field(default_factory=list)
 
+    @property
+    def rows(self) -> int:
+        """How many rows the destination has."""
+        return self.report.destination.rows
+
     def __str__(self) -> str:
         more = ", …" if self.overwritten > len(self.keys) else ""
-        return f"{self.stream}: {self.overwritten:,} of {self.report.destination.rows:,} ({', '.join(self.keys)}{more})"
+        return f"{self.stream}: {self.overwritten:,} of {self.rows:,} ({', '.join(self.keys)}{more})"
 
 
 class ExistingRows:
@@ -59,13 +64,13 @@ class ExistingRows:
             return
         async with self._copy.open_snapshot() as copy:
             there = await copy.streams()
-            compared = [await _compare(schema, snapshot, copy, there) for schema in new]
+            compared = [await compare_existing(schema, snapshot, copy, there) for schema in new]
         found = [one for one in compared if one is not None]
         for one in found:
             log.warning(
                 "existing_rows_found",
                 stream=one.stream,
-                rows=one.report.destination.rows,
+                rows=one.rows,
                 not_at_source=one.report.extra,
                 reason=one.report.incomparable,
             )
@@ -88,15 +93,15 @@ class ExistingRows:
         return latest is not None and not latest.settled
 
 
-async def _compare(
+async def compare_existing(
     schema: StreamSchema, snapshot: Snapshot, copy: Snapshot, there: Sequence[StreamSchema]
-) -> _Existing | None:
+) -> ExistingStream | None:
     """Compare one stream; None when the destination has no row of it."""
     found = counterpart(schema.stream, there)
     if found is None or not await _has_rows(copy, found):
         return None
     pairing = pair_columns(schema, found)
-    existing = _Existing(schema.stream, StreamReport(schema.stream))
+    existing = ExistingStream(schema.stream, StreamReport(schema.stream))
     if reason := why_not_comparable(schema, found, pairing):
         existing.report = StreamReport(schema.stream, incomparable=reason)
         return existing

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Any
+
 import click
 
+from pipeline.assembly.commands.dry_run import Forecast
+from pipeline.assembly.commands.dry_run import dry_run as foresee
 from pipeline.assembly.commands.move import move as move_data
 from pipeline.assembly.progress_counts import Tally
+from pipeline.cli import exit_codes
 from pipeline.cli.commands.movements.watched import exit_code, import_derived_flows, print_summary, run_watched
 from pipeline.cli.options import (
     accept_missing_option,
@@ -15,7 +21,9 @@ from pipeline.cli.options import (
     plugin_settings_options,
     with_settings,
 )
+from pipeline.cli.output.forecast import forecast_lines, forecast_object
 from pipeline.cli.output.json_output import movement_object, print_object
+from pipeline.cli.signals import run_interruptible
 from pipeline.settings import Settings
 
 
@@ -34,6 +42,7 @@ from pipeline.settings import Settings
 @allow_deletes_option
 @accept_missing_option
 @click.option("--overwrite", is_flag=True, help="Overwrite what the destination has before the first load.")
+@click.option("--dry-run", is_flag=True, help="Say what would be done, and write nothing.")
 @one_file_system_option
 @plugin_settings_options
 @json_option
@@ -48,6 +57,7 @@ def move(
     allow_deletes: tuple[str, ...],
     accept_missing: tuple[str, ...],
     overwrite: bool,
+    dry_run: bool,
     source_settings: dict[str, str],
     destination_settings: dict[str, str],
     as_json: bool,
@@ -65,23 +75,23 @@ def move(
 
     Exit code: 0 everything has arrived; 1 something has not; 2 wrong usage or settings; 130 interrupted.
     """
+    choose = partial(
+        dict[str, Any],
+        flow=flow,
+        files=files or None,
+        only=only,
+        exclude=exclude,
+        allow_deletes=allow_deletes,
+        source_settings=source_settings,
+        destination_settings=destination_settings,
+        settings=settings,
+    )
+    if dry_run:
+        return _print_forecast(run_interruptible(lambda: foresee(source, destination, **choose())), as_json=as_json)
     tally = Tally()
+    more = choose(accept_missing=accept_missing, overwrite=overwrite)
     movement = run_watched(
-        lambda reporter: move_data(
-            source,
-            destination,
-            flow=flow,
-            files=files or None,
-            only=only,
-            exclude=exclude,
-            allow_deletes=allow_deletes,
-            accept_missing=accept_missing,
-            overwrite=overwrite,
-            source_settings=source_settings,
-            destination_settings=destination_settings,
-            settings=settings,
-            reporter=reporter,
-        ),
+        lambda reporter: move_data(source, destination, reporter=reporter, **more),
         tally,
         settings,
         as_json=as_json,
@@ -94,3 +104,11 @@ def move(
         if as_json:
             print_object(movement_object(movement))  # the last line is that of the named Flow
     return max(exit_code(movement), worst)
+
+
+def _print_forecast(forecast: Forecast, *, as_json: bool) -> int:
+    if as_json:
+        print_object(forecast_object(forecast))
+    else:
+        click.echo("\n".join(forecast_lines(forecast)))
+    return exit_codes.NOT_DONE if forecast.problems else exit_codes.SUCCESS
