@@ -41,6 +41,9 @@ GAP_KINDS = frozenset(
 )  # fmt: skip
 """Kinds without which the copy may behave differently. While one is missing and not accepted, a Movement is INCOMPLETE."""
 
+ATTRIBUTE_KINDS = frozenset({"access control list", "capability", "set-gid bit", "set-uid bit"})
+"""Kinds of which the destination of a tree knows alone what its copies lack."""
+
 NAMED_ITEMS = 1000
 """How many items of an inventory are kept by name; the others are counted."""
 

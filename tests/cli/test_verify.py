@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.cli.app import CommandLine, change, contents, make_database, run_process
+from tests.connectors.files.trees import ACL_OF_TWO
 
 FIELDS = {
     "flow",
@@ -136,6 +137,18 @@ def test_nothing_to_repair_makes_no_movement(pipeline: CommandLine) -> None:
     moved(pipeline)
     assert pipeline("verify", "crm", "--repair").code == 0
     assert only(pipeline("verify", "crm", "--json").objects)["movement"]["number"] == 1
+
+
+def test_verify_and_move_agree_about_attributes_that_are_not_moved(pipeline: CommandLine) -> None:
+    (pipeline.directory / "in").mkdir()
+    (pipeline.directory / "in" / "f").touch(0o600)
+    os.setxattr(pipeline.directory / "in" / "f", "system.posix_acl_access", ACL_OF_TWO)
+    assert pipeline("move", "in", "out", "--flow", "crm").code == 1
+    outcome = pipeline("verify", "crm", "--repair")
+    assert outcome.code == 1
+    assert "not moved: 1 access control list (f (system.posix_acl_access))" in outcome.out
+    assert pipeline("move", "in", "out", "--flow", "crm", "--accept-missing", "access control list").code == 0
+    assert pipeline("verify", "crm").code == 0
 
 
 def test_a_record_set_aside_is_named_with_its_reason(pipeline: CommandLine) -> None:

@@ -15,7 +15,7 @@ from pipeline.domain.comparison.report import Against, Difference, LatestMovemen
 from pipeline.domain.comparison.values import Pairing, pair_columns, why_not_comparable
 from pipeline.domain.errors import ConfigurationError, UnreadableError
 from pipeline.domain.ids import StreamName
-from pipeline.domain.inventory import InventoryItem
+from pipeline.domain.inventory import ATTRIBUTE_KINDS, InventoryItem
 from pipeline.domain.movement import Flow
 from pipeline.domain.schema import LARGE_OBJECT_STREAM, SCHEMA_STREAM, SPECIAL_STREAMS, StreamSchema
 from pipeline.engine.movements.flow_store import FlowStore
@@ -127,8 +127,8 @@ class _Comparison:
         if self._request.streams or self._request.against is Against.STORED:
             return
         items = list(await self._here.omissions()) if isinstance(self._here, OmissionReporter) else []
-        if scope.left_out:  # what the streams that were not compared hold, as the latest Movement names it
-            items += self._history.latest.inventory.items
+        named = self._history.latest.inventory.items
+        items += [item for item in named if scope.left_out or item.kind in ATTRIBUTE_KINDS]
         for item in dict.fromkeys(item for item in items if item.is_gap):
             (self.accepted if item.kind in self._accepted_kinds else self.gaps).append(item)
 

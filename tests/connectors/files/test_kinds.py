@@ -29,19 +29,9 @@ from tests.connectors.files.moving import (
     to_load,
     upsert_line,
 )
+from tests.connectors.files.trees import ACL_OF_TWO
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may do this")
-ACL_OF_TWO = struct.pack("<I", 2) + b"".join(
-    struct.pack("<HHI", *entry)
-    for entry in (
-        (0x01, 6, 0xFFFFFFFF),
-        (0x02, 6, NOBODY),
-        (0x04, 0, 0xFFFFFFFF),
-        (0x10, 6, 0xFFFFFFFF),
-        (0x20, 0, 0xFFFFFFFF),
-    )
-)
-"""user::rw- user:nobody:rw- group::--- mask::rw- other::---"""
 
 
 def mode_of(path: Path) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,17 @@ from pathlib import Path
 from hypothesis import strategies as st
 
 SECOND = 1_000_000_000
+ACL_OF_TWO = struct.pack("<I", 2) + b"".join(
+    struct.pack("<HHI", *entry)
+    for entry in (
+        (0x01, 6, 0xFFFFFFFF),
+        (0x02, 6, 65534),
+        (0x04, 0, 0xFFFFFFFF),
+        (0x10, 6, 0xFFFFFFFF),
+        (0x20, 0, 0xFFFFFFFF),
+    )
+)
+"""user::rw- user:nobody:rw- group::--- mask::rw- other::---"""
 
 
 @dataclass(frozen=True)
