@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-FILES = sorted([*ROOT.glob("pipeline/**/*.py"), *ROOT.glob("docs/**/*.md"), ROOT / "README.md", ROOT / "CHANGELOG.md"])
+CODE = [path for folder in ("pipeline", "tests/simulation", "tests/crash") for path in (ROOT / folder).rglob("*.py")]
+FILES = sorted([*CODE, *ROOT.glob("docs/**/*.md"), ROOT / "README.md", ROOT / "CHANGELOG.md"])
 RETIRED = [
     r"aftercare", r"bookkeeping", r"by turns", r"\bby_turns", r"carried out in vain", r"in vain\b", r"\banew\b", r"complaint",
     r"\berrand", r"\bsomebody\b", r"\bwhoever\b", r"\bset aside\b", r"second reader", r"second_reader", r"unacceptable",

@@ -36,7 +36,7 @@ def start(directory: Path) -> subprocess.Popen[bytes]:
 
 
 def helper_of(process: subprocess.Popen[bytes]) -> int | None:
-    """Return the process id of the child that imports, once it does."""
+    """Wait until a child imports; return its process id."""
     assert process.poll() is None, "it has ended already"
     for children in Path(f"/proc/{process.pid}/task").glob("*/children"):
         for child in children.read_text().split():

@@ -112,7 +112,7 @@ class App:
 
 
 def dump(database: Path) -> dict[str, list[tuple[object, ...]]]:
-    """Every table's declaration and its rows, with their types, in an order of their own."""
+    """The declaration of every table, and its rows with their types, sorted."""
     db = sqlite3.connect(f"file:{database}?mode=ro", uri=True)
     tables = db.execute(
         "SELECT name, sql FROM sqlite_master WHERE name NOT LIKE '%\\_pipeline%' ESCAPE '\\'"
@@ -128,7 +128,7 @@ def dump(database: Path) -> dict[str, list[tuple[object, ...]]]:
 
 
 def contents(directory: Path) -> dict[str, bytes]:
-    """Every file's bytes by its path, but for what the destination keeps for itself."""
+    """The bytes of every file by its path, without the destination's own files."""
     return {
         str(path.relative_to(directory)): path.read_bytes()
         for path in directory.rglob("*")
@@ -169,7 +169,7 @@ def test_killed_again_and_again_the_destination_equals_the_source_in_the_end(tmp
 
 
 def change_or_finish(app: App, dice: random.Random) -> None:
-    """Now and then the source changes between a kill and the next run, now and then a run may end."""
+    """Sometimes the source changes between a kill and the next run; sometimes a run may end."""
     match dice.randrange(6):
         case 0 | 1:
             app.change(200)

@@ -1,4 +1,4 @@
-"""`python -m tests.simulation`: run seeds, or tell the story of one (docs/how-to/simulate.md)."""
+"""`python -m tests.simulation`: run seeds, or print the story of one (docs/how-to/simulate.md)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def _parse() -> argparse.Namespace:
 
 
 def run_one(seed: int, faults: str | None, *, story: bool) -> int:
-    """Run one seed and print what came of it."""
+    """Run one seed and print the result."""
     whole = simulate(seed)
     run = whole if faults is None else simulate(seed, chosen(whole.faults, faults))
     if story:

@@ -23,7 +23,7 @@ from tests.simulation.scenarios.world import World
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What came of a seed: the promises that were broken, the faults that were dealt, the story."""
+    """The result of a seed: the rules that were broken, the faults that were dealt, the story."""
 
     seed: int
     broken: tuple[str, ...]

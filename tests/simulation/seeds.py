@@ -17,7 +17,7 @@ BATCH = 100
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of some seeds: those that fail, and the kinds of faults that were dealt."""
+    """The result of some seeds: those that fail, and the kinds of faults that were dealt."""
 
     failed: tuple[int, ...]
     dealt: frozenset[Kind]
@@ -31,7 +31,7 @@ def run_seeds(seeds: Sequence[int]) -> Outcome:
 
 
 def open_pool() -> ProcessPoolExecutor:
-    """One process a processor, each started afresh: nothing of the parent's state can reach a run."""
+    """One process for each processor, started without the state of the parent."""
     return ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn"))
 
 
@@ -42,5 +42,5 @@ def batches(first: int, count: int) -> Iterator[range]:
 
 
 def submitted(pool: ProcessPoolExecutor, first: int, count: int) -> list[tuple[range, Future[Outcome]]]:
-    """Begin with all batches."""
+    """Submit all batches."""
     return [(batch, pool.submit(run_seeds, batch)) for batch in batches(first, count)]

@@ -1,4 +1,4 @@
-"""From a run that fails with many faults to one that fails with few."""
+"""Shrinking: of a run that fails, the faults that are needed for it."""
 
 from __future__ import annotations
 

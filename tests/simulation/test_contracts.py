@@ -1,4 +1,4 @@
-"""With no faults, the simulated adapters keep what the real ones keep."""
+"""Without faults, the simulated adapters pass the contracts of the real ones."""
 
 from __future__ import annotations
 

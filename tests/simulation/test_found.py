@@ -1,4 +1,4 @@
-"""What the simulation has found, each as short as it can be told."""
+"""Defects that the simulation has found, each in a short test."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ async def test_a_movement_that_settles_while_it_is_found_too_old_stays_as_it_is(
 
 
 @on_trio
-async def test_who_has_been_replaced_does_not_settle_what_another_exports_anew() -> None:
+async def test_a_replaced_process_does_not_settle_what_another_one_exports_again() -> None:
     store = MemoryObjectStore()
     flows = FlowStore(store, ManualClock())
     flow = await flows.connect(FLOW, "memory:source", "memory:destination")

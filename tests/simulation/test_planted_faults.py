@@ -1,4 +1,4 @@
-"""The simulation's teeth: every planted fault is found within the seeds it is given."""
+"""Every planted fault is found within its seeds."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Searches = dict[str, Future[tuple[int, str] | None]]
 
 @pytest.fixture(scope="module")
 def searches() -> Iterator[Searches]:
-    """All searches, started on all processors at once."""
+    """All searches, started at once on all processors."""
     with open_pool() as pool:
         yield {planted.name: pool.submit(find, planted.name) for planted in PLANTED}
 

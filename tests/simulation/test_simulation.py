@@ -1,4 +1,4 @@
-"""Two thousand worlds that misbehave, each by its own seed: nothing is lost, nothing comes twice, everything settles."""
+"""Two thousand worlds that misbehave, each by its own seed: nothing is lost, nothing is imported twice, everything settles."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ Results = dict[range, Future[Outcome]]
 
 @pytest.fixture(scope="module")
 def results() -> Iterator[Results]:
-    """All batches, begun on all processors at once."""
+    """All batches, started at once on all processors."""
     with open_pool() as pool:
         yield dict(submitted(pool, 0, SEEDS))
 
 
 @pytest.mark.parametrize("batch", list(batches(0, SEEDS)), ids=lambda batch: f"{batch.start}-{batch.stop - 1}")
-def test_all_promises_hold_in_every_world(batch: range, results: Results) -> None:
+def test_all_rules_hold_in_every_world(batch: range, results: Results) -> None:
     failed = results[batch].result().failed
     assert not failed, failure_report(simulate(failed[0]))
 

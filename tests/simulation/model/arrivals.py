@@ -21,7 +21,7 @@ Rows = set[tuple[str, int]]
 
 @dataclass
 class Arrivals:
-    """Watches one place. `rows` are those of all files marked there, each applied in turn to those before.
+    """Watches one place. `rows` is the result of applying all files marked there, in the order of their marks.
 
     `own` are the rows that the destination's app has of its own: one goes with the row to which it refers, and that row
     goes by a record alone.
@@ -35,7 +35,7 @@ class Arrivals:
     own: dict[int, tuple[str, int]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Begin to watch."""
+        """Start watching."""
         self.place.on_commit = self.marked
 
     def marked(self, file: EventFileId) -> None:
@@ -53,7 +53,7 @@ class Arrivals:
         self.must(not lacking, f"{file} is marked, and its columns {sorted(lacking)} are not there")
 
     def lives(self, own: Mapping[int, tuple[str, int]]) -> None:
-        """The destination's app has these rows of its own from here on."""
+        """Give the destination's app these rows of its own, in place of those it had."""
         self.own = dict(own)
         self.place.own.clear()
         self.place.own.update(own)
@@ -71,7 +71,10 @@ class Arrivals:
         self.lives(dict(self.place.own))
 
     def _check_app(self, file: EventFileId, records: Sequence[Record]) -> None:
-        """Without transactions a file that is applied in part may have deleted rows that its mark accounts for later."""
+        """Check that no row of the app's own is gone without a record.
+
+        Without transactions nothing is checked: a file that is applied in part may have deleted rows before its mark.
+        """
         gone = {(file.stream, number) for kind, number, _ in records if kind == "delete"}
         self.own = {number: referred for number, referred in self.own.items() if referred not in gone}
         lost = sorted(self.own.keys() - self.place.own.keys())
@@ -91,7 +94,7 @@ class Arrivals:
         self.must(not wrong, f"{file} is marked, and the rows {wrong} are not as it and those before it say")
 
     def missing(self, entries: Sequence[FileEntry]) -> list[str]:
-        """Return which of these files are not there, nor all that a compaction has folded into them."""
+        """Return the files that are neither marked themselves nor by way of all the files that they replace."""
         marks = self.place.marked()
         return [
             str(entry.id)
@@ -100,7 +103,10 @@ class Arrivals:
         ]
 
     def check_equal(self, wanted: Tables, held: Collection[str] = ()) -> None:
-        """The place must hold these tables, but for what it rejects, and more rows of those whose deletes are `held`."""
+        """Check that the place holds these tables.
+
+        Rows that it rejects may differ. A table whose deletes are `held` may have more rows.
+        """
         passed_over = refused(wanted)
         for name in sorted(wanted.keys() | self.place.tables.keys()):
             rows, here = wanted.get(name, {}), self.place.tables.get(name, {})

@@ -25,7 +25,7 @@ Lists = frozenset[tuple[Label, ObjectKey]]
 
 @dataclass
 class Model:
-    """Watches bucket, queue and destinations, and notes every promise that is broken, in `broken`.
+    """Watches bucket, queue and destinations. `broken` collects the rules that were broken.
 
     `arrivals` are by Flow. `sights` is what the exporter saw of the app that ended the export with these File Lists.
     """
@@ -41,7 +41,7 @@ class Model:
     sights: dict[Lists, Tables] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Begin to watch."""
+        """Start watching."""
         self.bucket.on_change = self.changed
         self.stored = Stored(self.bucket, self.movements, self.must)
         self.needs = Needs(self.stored, self.movements, self.must)
@@ -97,7 +97,7 @@ class Model:
         self.must(before.attempts <= after.attempts, f"{key} forgot an attempt")
 
     def _exported(self, movement: Movement) -> None:
-        """Remember what its File Lists are about; those of a compaction are about what those before them were."""
+        """Remember what the exporter saw. A compaction exports what the Movement before it has exported."""
         if movement.origin is not None:
             return
         if not movement.compaction:
@@ -164,7 +164,7 @@ class Model:
 
     def _progress(self, key: ObjectKey, before: Progress, after: Progress) -> None:
         if before.started != after.started:
-            return  # it began on the Movement again, and counts from there
+            return  # the worker has started this Movement again, and counts from zero
         for label, group in before.groups.items():
             now = after.groups.get(label)
             counts = ("rows_read", "files_stored", "files_imported", "records_imported", "complete")
@@ -178,13 +178,13 @@ class Model:
             self.must(message.key in self.stored.lists, f"{message.key} was announced before it is stored")
 
     def acknowledged(self, body: bytes, receive_count: int, ring: Ring) -> None:
-        """A message was acknowledged: what it was about is done, or there is another about it.
+        """Check that the work of an acknowledged message is done, or that the queue has another message about it.
 
-        Of one that came again nothing is asked: whoever has it in hand may have another of the group acknowledged.
+        A message that was delivered twice is not checked: the other worker that holds it may do the work.
         """
         message = decode_message(body)
         if not isinstance(message, GroupCompleted) or message.grown_from is not None:
-            return  # of a group that grows nothing is promised: the message about the complete one names all again
+            return  # no rule for a growing group: the message about the complete group names all of its files
         if receive_count > 1:
             self.came_again.add((message.flow, message.label))
         if (message.flow, message.label) in self.came_again or ring.has_lost:

@@ -1,4 +1,4 @@
-"""What somebody may still need, and must not be deleted: checked in the step in which an object is."""
+"""Objects that a process may still need. Each delete of an object is checked in its step."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from tests.simulation.platform.plan import FILE_TEXTS, FLOW
 
 @dataclass
 class Needs:
-    """Knows from the Movements alone what any destination, new, half-way or old, and the next export may read."""
+    """Derives from the Movements which objects any destination and the next export may read."""
 
     stored: Stored
     movements: Mapping[tuple[FlowName, int], Movement]
     must: Must
 
     def deleted(self, key: ObjectKey) -> None:
-        """An object was deleted that is never changed."""
+        """Check the delete of an immutable object."""
         roots = list(self._roots())
         for movement in roots:
             who = f"Movement {movement.number} of {movement.flow}"
@@ -47,7 +47,7 @@ class Needs:
             self.must(not gone, f"{key} was deleted, and an Event File that is needed names {', '.join(gone)}")
 
     def _under_way(self) -> Sequence[EventFileId]:
-        """The Event Files that a Movement has stored which has not settled: the next attempt goes on behind them."""
+        """The Event Files of Movements that have not settled: the next attempt continues after them."""
         latest = max((number for flow, number in self.movements if flow == FLOW), default=0)
         movement = self.movements.get((FLOW, latest))
         if movement is None or movement.settled or movement.compaction:
@@ -58,7 +58,7 @@ class Needs:
         return self.stored.lists.get(name, ())
 
     def _roots(self) -> Iterator[Movement]:
-        """Of each Flow the latest Movement, and of one with a source the latest that was exported to its end."""
+        """The latest Movement of each Flow, and the latest exported one of each Flow that has a source."""
         for _, movements in groupby(sorted(self.movements.items()), key=lambda item: item[0][0]):
             ordered = [movement for _, movement in movements]
             latest = ordered[-1]

@@ -21,7 +21,7 @@ from tests.simulation.platform.plan import FILE_TEXTS
 from tests.simulation.platform.store import Bucket
 
 Must = Callable[[object, str], None]
-"""Notes its text as broken unless what it is given holds."""
+"""Notes the text as a broken rule unless the first argument is true."""
 
 _IMMUTABLE = re.compile(r"flows/[^/]+/(events|binaries|snapshots|movements/\d+/(groups|parts))/")
 NOT_STORED: tuple[str, list[Record], frozenset[str]] = ("", [], frozenset())
@@ -68,13 +68,13 @@ class Stored:
         return False
 
     def check_whole(self, key: ObjectKey, namer: str) -> None:
-        """A File List or a state is named from here on: it must be there, and all that a list names."""
+        """Check that a File List or state that `namer` names is stored, and all that the list names."""
         keys = [*self.parts.get(key, [key]), *(entry.key for entry in self.lists.get(key, ()))]
         gone = [one for one in keys if one not in self.bucket.content]
         self.must(not gone, f"{namer} names {key}, and {', '.join(gone)} is not stored")
 
     def rows_of(self, lists: Iterable[ObjectKey]) -> dict[str, dict[int, str]]:
-        """Return the rows that all files of these lists give, one after the other."""
+        """Return the rows that result from applying all files of these lists in order."""
         tables: dict[str, dict[int, str]] = {}
         for entry in (entry for key in lists for entry in self.lists[key]):
             rows = tables.setdefault(entry.id.stream, {})
@@ -100,7 +100,7 @@ class Stored:
             self._check_needs(key, header, records)
 
     def _check_needs(self, key: ObjectKey, header: Header, records: Sequence[Record]) -> None:
-        """What an Event File names must be stored before it."""
+        """Check that all that an Event File names was stored before it."""
         if header.state is not None:
             part = object_keys.state_part_key(header.flow, header.schema.stream, header.state)
             self.must(part in self.bucket.content, f"{key} was stored before its state {part}")

@@ -1,4 +1,4 @@
-"""Faults planted in what a process reads of a Flow's documents: fences that do not hold, and wrong pictures."""
+"""Faults planted in what a process reads of a Flow's documents: checks that do not hold, and documents that are not as stored."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _FAILURES = re.compile(r"flows/([^/]+)/movements/(\d+)/failures/")
 
 @dataclass
 class _Movements(PassingStore):
-    """Shows Movements to a process otherwise than they are stored."""
+    """Shows Movements to a process in another form than the stored one."""
 
     def shown(self, movement: Movement) -> Movement:
         raise NotImplementedError
@@ -82,7 +82,7 @@ def an_exporter_that_was_replaced_goes_on(ports: Ports) -> Ports:
 
 
 @in_ports(MOVERS, world=slow, kinds=FREEZING)
-def who_was_replaced_settles(ports: Ports) -> Ports:
+def a_replaced_exporter_settles(ports: Ports) -> Ports:
     return replace(ports, store=_Unfenced(ports.store, settling=True))
 
 

@@ -53,7 +53,7 @@ class ForgetsDeletes(MemorySession):
 
 @in_sessions(range(200), world=small_files, kinds=REFUSING)
 class GoesOnBehindAFileThatFailed(MemorySession):
-    """Neither does a lane hear of a failure, nor does the destination ask for what comes before."""
+    """A lane does not learn of a failure, and the destination does not check the files before."""
 
     async def load(self, file: FileToLoad, *, after: Sequence[EventFileId]) -> LoadOutcome:
         try:
@@ -81,7 +81,7 @@ class RefusesWhatItCouldTake(MemorySession):
 @in_sessions(range(100))
 @dataclass
 class AsksForMarksOnce(MemorySession):
-    """What others have imported since then, a helper's predecessor above all, is not known."""
+    """It does not know what other processes, such as the helper before it, have imported since."""
 
     first: Mapping[EventFileId, Mark] | None = None
 

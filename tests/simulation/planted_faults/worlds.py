@@ -23,7 +23,7 @@ def small_files(plan: Plan) -> Plan:
 
 
 def slow(plan: Plan) -> Plan:
-    """Let every call take a while: who was replaced wakes up while the other is at work."""
+    """Make every call slow: a replaced process continues while the other one works."""
     return replace(small_files(plan), latency_seconds=0.3, chores=(), further=0)
 
 
@@ -39,7 +39,7 @@ def short_lives(plan: Plan) -> Plan:
 
 
 def guarded(plan: Plan) -> Plan:
-    """Hold two deletes already."""
+    """Hold the deletes of a stream from two on."""
     return replace(plan, limits=replace(plan.limits, delete_guard_rows=1), chores=(), further=0)
 
 

@@ -12,7 +12,7 @@ from typing import Protocol
 
 
 class Kind(StrEnum):
-    """The ways of failing, each as bad as a port's docstring allows; the value is how a story tells it."""
+    """The kinds of faults that the docstrings of the ports allow. The value is the text in a story."""
 
     DIE_BEFORE = "the process is killed before the call"
     DIE_AFTER = "the call takes effect, and the process is killed"
@@ -43,7 +43,7 @@ WITHIN = (Kind.DIE_BEFORE, Kind.FAIL_BEFORE, Kind.HANG_BEFORE, Kind.FREEZE_BEFOR
 LOSING = (Kind.LOSE, Kind.DOUBLE, Kind.DELAY, Kind.EMPTY)
 _OF_METHODS: Mapping[str, tuple[Kind, ...]] = {
     "put": WRITING,
-    "replace": STREAMING,  # without a condition: for people to look at, and may be out of date
+    "replace": STREAMING,  # without a condition: people read it, and it may be out of date
     "upload": STREAMING,
     "delete": WRITING,
     "read": WITHIN,
@@ -79,7 +79,7 @@ _FREEZING = frozenset({Kind.FREEZE_BEFORE, Kind.FREEZE_AFTER})
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One call of a port, named so that it is found again in a run with fewer faults."""
+    """One call of a port. Its name is the same in a run with fewer faults."""
 
     process: str
     call: str
@@ -106,7 +106,7 @@ class Dealer(Protocol):
 
 
 _DECISIVE = re.compile(r"/movement\.json|/groups/|destination\.(?!begin)|\.keep$")
-"""Calls at which things are decided: what goes wrong there shows more."""
+"""Calls that decide something: a fault there shows more."""
 _DECISIVE_WEIGHT = 4.0
 
 
@@ -158,7 +158,7 @@ def _favoured(random: Random) -> frozenset[Kind]:
 def seeded_dealer(
     random: Random, freeze_seconds: Sequence[float], kinds: frozenset[Kind] = frozenset()
 ) -> SeededDealer:
-    """A seed favours some kinds of faults: a world with few kinds shows what a mixture of all would drown.
+    """Return the dealer of a seed, which favours a few kinds of faults: among many kinds the effect of one is hard to see.
 
     With `kinds`, it favours those, and deals them often.
     """

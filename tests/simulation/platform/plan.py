@@ -55,12 +55,13 @@ def of_seed(seed: int, *what: object) -> Random:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """`movements` Movements of `tables`; `refusals`: some texts are refused; `has_transactions`: the destination's.
+    """The world of one seed.
 
-    `poison` is what somebody else puts into the queues. `chores` says how many calls of ports after one another the
-    operators do what they do beside moving, to which belong `further` destinations. `has_packs`: small Binary Files
-    are stored together from two on. `has_releases`: tables get new columns. `has_help`: a Mover has a helper once there
-    is enough to import.
+    `movements` is the number of Movements of `tables`. `refusals`: the destination rejects some texts.
+    `has_transactions`: the destination has them. `poison` are messages of another program in the queues. `chores` are
+    other commands of the operators, each with the number of calls of ports before it; `further` is the number of
+    further destinations. `has_packs`: two small Binary Files make a pack. `has_releases`: tables get new columns.
+    `has_help`: a Mover has a helper when there is enough to import.
     """
 
     seed: int
@@ -83,16 +84,16 @@ class Plan:
 
     @property
     def freeze_seconds(self) -> Sequence[float]:
-        """For how long processes are stopped. Workers that wait do not do so for weeks: each second costs looks."""
+        """For how long processes are stopped. Never for weeks where workers wait: they poll each second."""
         waiting = self.importers or self.has_help
         return (0.4, 2.0, 8.0, 40.0) if waiting else (0.4, 2.0, 6.0, 12.0, 30.0, 120.0, 3600.0, 20 * 86400.0)
 
     def allow_deletes(self, moment: str) -> tuple[str, ...]:
-        """What the operator who begins a Movement at this moment lets be deleted."""
+        """The streams of which the operator allows all deletes in a Movement that starts at this moment."""
         return of_seed(self.seed, "allow deletes", moment).choice(((), (), ("*",), ("a",)))
 
     def restart_seconds(self, moment: str) -> float:
-        """How long it takes until what has ended is started again."""
+        """The time until a process that has ended is started again."""
         return of_seed(self.seed, "restart", moment).choice((0.01, 0.3, 1.0, 10.0))
 
     def edit(self, app: MemorySource, moment: str) -> None:
@@ -140,7 +141,7 @@ class Plan:
 
 
 def text(random: Random, *, refusals: bool, files: float) -> str:
-    """Return what a row may hold, a file by a chance of `files`: often the same, so that rows come back as they were."""
+    """Return the text of a row. It is a file's content with the probability `files`. Few texts exist, so old ones come back."""
     if refusals and random.random() < 0.15:
         return f"{random.choice(REJECTED_PREFIXES)} {random.randrange(3)}"
     if random.random() < files:
@@ -149,7 +150,7 @@ def text(random: Random, *, refusals: bool, files: float) -> str:
 
 
 def _chores(random: Random) -> tuple[tuple[int, str], ...]:
-    """Return what the operators of a seed do: nothing in half of them, in the others this and that, with pauses."""
+    """Return the chores of the operators of a seed, with pauses. Half of the seeds have none."""
     if random.random() < 0.5:
         return ()
     favoured = random.choice((("compact",), ("prune",), ("compact", "prune"), CHORES))

@@ -20,7 +20,7 @@ T = TypeVar("T")
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 MOST_CALLS = 20_000
 LOOKS_DEAD_SECONDS = 5.0
-"""A process that stands still for longer is given up, and another is started."""
+"""A process that is stopped for longer is given up, and another one is started."""
 
 
 class NoFaults:
@@ -49,7 +49,7 @@ class Disks:
         self.refuse(name)
 
     def check_room(self, name: str) -> None:
-        """RefusedError while the disk is full that the call `name` writes to."""
+        """RefusedError while the disk to which the call `name` writes is full."""
         if trio.current_time() < self.full_until.get(name.split(".")[0], 0.0):
             self.refuse(name)
 
@@ -72,17 +72,16 @@ class Disks:
 
 
 current: ContextVar[Process] = ContextVar("current")
-"""The process that a task is of."""
+"""The process to which a task belongs."""
 
 
 @dataclass
 class Process:
-    """`late` runs what takes effect after its caller is gone. `on_call` hears of each call,
-    which takes `latency_seconds`.
+    """One process.
 
-    `calls_left` ends a run that goes round in circles.
-
-    `given_up` is set when it has ended or looks dead; `result` is what it returned; `seen` what it last saw of the app.
+    `late` runs a call that takes effect after its caller has ended. `on_call` is called at each call, and each call takes
+    `latency_seconds`. `calls_left` ends a run that makes no progress. `given_up` is set when the process has ended or
+    seems dead. `result` is its return value, `seen` the app as it saw it last.
     """
 
     name: str
@@ -110,7 +109,7 @@ class Process:
         self.seen = tables
 
     async def gate(self) -> None:
-        """Pass only alive and awake."""
+        """Return while the process is alive and not stopped."""
         while not self.dead and trio.current_time() < self.frozen_until:  # noqa: ASYNC110  it may be stopped again
             await trio.sleep_until(self.frozen_until)
         if self.dead:

@@ -55,22 +55,22 @@ class Ring(MemoryEventQueue):
                 self._on_acknowledge(message.body, message.receive_count)
 
     async def plant(self, bodies: Sequence[bytes]) -> None:
-        """Send what is none of ours."""
+        """Put messages of another program into the queue."""
         self.foreign |= set(bodies)
         await super().send(bodies)
 
     def bodies(self) -> list[bytes]:
-        """Return what all messages of ours say that wait or are with a worker."""
+        """Return the bodies of our messages that wait or that a worker holds."""
         return [message.body for message in self._messages if message.body not in self.foreign]
 
     def delay(self, bodies: Sequence[bytes], seconds: float) -> None:
-        """Let waiting messages with these bodies come later."""
+        """Delay the waiting messages with these bodies."""
         for message in self._messages:
             if message.body in bodies and message.receipt is None:
                 message.visible_at = current_time() + seconds
 
     def in_flight(self) -> int:
-        """How many messages are with a worker."""
+        """The number of messages that a worker holds."""
         return sum(message.visible_at > current_time() for message in self._messages if message.receipt is not None)
 
     def empty(self) -> None:
@@ -81,7 +81,7 @@ class Ring(MemoryEventQueue):
 
 @dataclass
 class SimulatedQueue(CallingQueue):
-    """An EventQueue in the hands of one process. What it sends may be lost, doubled or delayed."""
+    """The EventQueue of one process. Messages that it sends may be lost, doubled or delayed."""
 
     inner: Ring
     calls: Process

@@ -24,9 +24,9 @@ T = TypeVar("T")
 Wake = Callable[[], Awaitable[None]]
 
 after_sleep: ContextVar[Wake | None] = ContextVar("after_sleep", default=None)
-"""What a task passes when it wakes from a sleep: its process may be frozen or dead by then."""
+"""What a task awaits after a sleep: its process may be stopped or dead."""
 listener: ContextVar[Callable[[str], None] | None] = ContextVar("listener", default=None)
-"""Who hears what the engine logs."""
+"""Called with each event that the engine logs."""
 
 _sleep = anyio.sleep
 
@@ -37,7 +37,7 @@ async def _run_inline(work: Callable[..., T], *arguments: object, **_: object) -
 
 
 async def _no_threads(*_: object, **__: object) -> None:
-    raise AssertionError("a thread was asked for: patch whoever has imported `run_sync` by its name")
+    raise AssertionError("a thread was requested: patch the module that has imported `run_sync` by its name")
 
 
 async def _sleep_as_process(seconds: float) -> None:

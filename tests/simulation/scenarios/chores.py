@@ -1,4 +1,4 @@
-"""What operators do to a Flow beside moving it, at any moment: compact it, prune it, bring it to further destinations."""
+"""The other commands of operators, at any moment: compact, prune, add destinations and import into them."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from tests.simulation.scenarios.world import World
 
 @dataclass
 class Chores:
-    """The operators of a world. Whoever prunes takes over from nobody who may still be alive."""
+    """The operators of a world. A pruner takes over from another one only if that has ended."""
 
     world: World
     further: list[FlowName] = field(default_factory=list)
     over: bool = False
 
     async def run(self) -> None:
-        """Do what the plan says, each so many calls after the one before, and wait for none."""
+        """Start the chores of the plan, each after a number of calls, and wait for none."""
         for pause, chore in self.world.plan.chores:
             await self.world.calls_made(pause)
             if self.over:
@@ -47,7 +47,7 @@ class Chores:
             await process.given_up.wait()
 
     async def free(self) -> None:
-        """Should the Flow be refused to others since a pruner is gone, prune it; one that stands still is waited for."""
+        """Prune the Flow if a pruner that has ended still claims it. Wait for one that is stopped."""
         while self._is_claimed():
             for pruner in self._pruners():
                 await pruner.ended.wait()
@@ -89,7 +89,7 @@ class Chores:
         if self.world.plan.chores:
             for chore in ("prune", "compact", "prune"):
                 await self._must_end(chore, self.begin(chore))
-        for flow in self.further:  # whoever did so before may have been killed
+        for flow in self.further:  # the process that did so before may have been killed
             await self._must_end("add", self._start("adder", partial(self._connect, flow)))
         while len(self.further) < self.world.plan.further:
             await self._must_end("add", self.begin("add"))

@@ -18,7 +18,7 @@ from tests.simulation.platform.process import Process
 from tests.simulation.scenarios.world import World
 
 JOIN_SECONDS = 20.0
-"""How long whoever asked for help waits until the helper has ended."""
+"""How long the process that started the helper waits for its end."""
 
 
 @dataclass

@@ -72,5 +72,5 @@ async def _launch(world: World, allow_deletes: tuple[str, ...]) -> Movement | No
 
 
 def _commands(world: World) -> int:
-    """How many processes somebody has started. A helper is part of the one that asked for it."""
+    """The number of commands that were started. A helper is part of its command."""
     return sum(not process.name.startswith("helper") for process in world.processes)

@@ -1,6 +1,6 @@
-"""Planted faults: each has the ports of every process break one rule, and the simulation must find it.
+"""Planted faults: each breaks one rule at the ports of every process, and the simulation must find it.
 
-The model judges what happens at the ports. So a planted fault is a wrapper of a port, and touches nothing of the engine.
+The model checks what happens at the ports. So a planted fault wraps a port, and changes nothing in the engine.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The scenario of long-running workers: some export, some import, one sweeps; whoever dies or stands still is replaced."""
+"""The scenario of long-running workers: some export, some import, one sweeps. A worker that dies or is stopped is replaced."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.simulation.scenarios.world import World
 PATIENCE_SECONDS = 900.0
 """A Movement must settle within this time, whatever goes wrong: faults are few, and every wait in the engine is shorter."""
 DRAIN_SECONDS = 120.0
-"""Within this time a worker that is told to stop must have stopped."""
+"""The time in which a worker must stop after the stop signal."""
 LOOK_SECONDS = 0.25
 MOST_STARTS = 20
 
@@ -68,7 +68,7 @@ class Fleet:
         )
 
     async def sweep(self, process: Process) -> None:
-        """Ring again for what is forgotten."""
+        """Announce again what no worker holds."""
         exports = SimulatedQueue(self.world.exports, process, "exports")
         await Sweep(self.world.context(process), exports).run(self.stop)
 

@@ -38,11 +38,11 @@ from tests.simulation.platform.story import Story
 from tests.simulation.scenarios.planting import NOTHING, PlantedFault, Ports
 
 QUIET_SECONDS = 10.0
-"""After so long without faults, all leases have run out and all that was on its way has arrived."""
+"""After this time without faults, all leases have expired and all late calls have taken effect."""
 
 
 class Watcher:
-    """Whoever looks at the progress of one process: the percentage it shows must never fall."""
+    """Watches the progress of one process: its percentage must never fall."""
 
     def __init__(self, model: Model, process: Process) -> None:
         self._model, self._process = model, process
@@ -50,7 +50,7 @@ class Watcher:
         self._movement = 0
 
     def report(self, event: Event) -> None:
-        """Count, and look."""
+        """Count the event, and check the percentage."""
         if isinstance(event, MovementBegun):
             self._movement = event.movement
         tally = self._tallies.setdefault(self._movement, Tally(trio.current_time))
@@ -63,7 +63,7 @@ class Watcher:
 
 @dataclass
 class World:
-    """All that a run consists of. What is broken stands in `model`."""
+    """All parts of a run. `model` has the rules that were broken."""
 
     plan: Plan
     dealer: Dealer
@@ -101,13 +101,13 @@ class World:
             self.model.arrivals[flow].lives(self.plan.live(place, moment))
 
     def count_call(self) -> None:
-        """Somebody calls a port."""
+        """Count a call of a port."""
         self.calls += 1
         for event in self._at_calls.pop(self.calls, ()):
             event.set()
 
     async def calls_made(self, count: int) -> None:
-        """Wait until so many more calls have been made."""
+        """Wait for this number of further calls."""
         event = trio.Event()
         self._at_calls.setdefault(self.calls + count, []).append(event)
         await event.wait()
@@ -122,7 +122,7 @@ class World:
         )
 
     async def run(self, scenario: Callable[[World], Awaitable[None]]) -> None:
-        """Live through a scenario."""
+        """Run a scenario to its end."""
         self.story.now = trio.current_time
         async with trio.open_nursery() as nursery:
             self.nursery = nursery
@@ -179,7 +179,7 @@ class World:
             self.story.tell(process.name, f"ends: {type(error).__name__}: {error}")
             replaced = len(self.processes) > 1 or not isinstance(error, LeaseLostError)
             self.model.must(replaced, f"{process.name} gave way, and there is nobody else")
-        except Exception as error:  # noqa: BLE001  whatever it is, nobody could act on it
+        except Exception as error:  # noqa: BLE001  any other error is a broken rule
             self.story.tell(process.name, f"ends: {error!r}")
             pruned = process.given_up.is_set() and isinstance(error, AbsentError | DamagedError)  # it looked dead
             self.model.must(process.dead or pruned, f"{process.name} ended with {error!r}")
@@ -208,7 +208,7 @@ class World:
         return not living and not self.late and self.disks.have_room()
 
     async def no_more_faults(self) -> None:
-        """From here on all goes well, for those who live and those who will; return when the last fault is over."""
+        """End the faults of all processes, present and future; return when the last fault is over."""
         self.story.tell("world", "no faults from here on")
         self.dealer = NoFaults()
         for process in self.processes:
@@ -216,18 +216,18 @@ class World:
         await trio.sleep(QUIET_SECONDS)
 
     async def all_awake(self) -> None:
-        """Wait for those who are stopped to go on, and for what they do first."""
+        """Wait until the stopped processes continue, and a while longer."""
         await trio.sleep_until(max(process.frozen_until for process in self.processes))
         await trio.sleep(QUIET_SECONDS)
 
     async def all_ended(self) -> None:
-        """Wait for those who are stopped to go on and end, and for all that is on its way."""
+        """Wait until all processes have ended and all late calls have taken effect."""
         for process in self.processes:
             await process.ended.wait()
         await trio.sleep(QUIET_SECONDS)
 
     def is_brought(self, flow: FlowName) -> bool:
-        """Whether a further destination has settled what the Flow has exported last, and has tried so again since."""
+        """Whether a further destination has settled a Movement of what the Flow has exported last."""
         latest, origin = self.model.latest(flow), self.model.latest(FLOW)
         if latest is None or origin is None or not latest.settled or latest.file_lists != origin.file_lists:
             return False
@@ -246,7 +246,7 @@ class World:
                 yield from self.model.movements[flow, number - 1].file_lists.values()
 
     def check_nothing_leaks(self, movement: Movement) -> None:
-        """All is over: nothing is open, held or unaccounted for."""
+        """Check at the end that no upload is open, no lease is held and no file is unlisted."""
         must = self.model.must
         must(self.bucket.uploads == 0, f"{self.bucket.uploads} uploads were left open")
         for ring in (self.imports, self.exports):
