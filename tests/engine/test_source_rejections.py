@@ -11,6 +11,7 @@ import pytest
 
 from pipeline.domain.movement import Status
 from pipeline.domain.schema import StreamSchema
+from pipeline.engine.export import stream_export
 from pipeline.engine.movers.mover import Mover
 from pipeline.ports.source import RowBlock, Snapshot, UnreadRows
 from tests.engine.mover_world import FLOW
@@ -159,3 +160,15 @@ async def test_rows_that_cannot_be_read_stay_as_they_are_until_they_can(seed: in
         assert world.destination.tables["a"] == expected
         assert movement.status is (Status.INCOMPLETE if unread else Status.SUCCESS)
         assert movement.rejections.count == len(unread)
+
+
+@on_trio
+async def test_a_record_whose_line_nobody_could_read_is_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream_export, "MAX_LINE_BYTES", 200)
+    world = WiderWorld({"a": numbered(*range(6)) | {3: "x" * 200}})
+    movement = await world.move()
+    assert movement.status is Status.INCOMPLETE
+    assert world.destination.tables["a"] == numbered(0, 1, 2, 4, 5)
+    (rejection,) = movement.rejections.named
+    assert (rejection.stream, rejection.key) == ("a", "[3]")
+    assert "bytes in an Event File" in rejection.reason

@@ -25,6 +25,14 @@ A few kilobytes of compressed data can expand to more than any disk holds.
 """
 
 
+def too_long(size: int) -> str:
+    """Return why a record whose line has `size` bytes cannot be moved, and what to do."""
+    return (
+        f"it takes {size:,} bytes in an Event File, where a record has at most {MAX_LINE_BYTES:,}; shorten its largest value, "
+        "or move it by hand and leave the table out with --exclude"
+    )
+
+
 class EventFileWriter:
     """Collects the records of one Event File, compressed, in memory."""
 

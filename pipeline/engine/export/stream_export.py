@@ -9,6 +9,7 @@ from functools import partial
 
 import anyio
 
+from pipeline.codec.event_files.event_file import MAX_LINE_BYTES, too_long
 from pipeline.domain.comparison.diff import HASH_BYTES, GoneRows, RangeDiff, count_up_to
 from pipeline.domain.errors import DefectError
 from pipeline.domain.exception_groups import unwrap_exception_group
@@ -159,6 +160,8 @@ class StreamExport:
         """Add the rows at these positions of `part`; return the bytes of their lines, and the part as it is stored."""
         sink = UpsertSink(self._store_binary)
         lines = await part.block.upserts([part.start + position for position in positions], sink)
+        if len(lines) > MAX_LINE_BYTES:
+            lines = _without_long_lines(lines, [part.start + position for position in positions], sink)
         count = len(positions) - len(sink.rejected)
         self._checks.check_lines(lines, count)
         self._writer.add_upserts(lines, count)
@@ -196,6 +199,16 @@ class StreamExport:
     async def _next_range(self) -> None:
         if await self._old.advance() is None and not self._state_complete:
             await self._writer.begin_phase(Phase.FULL, self._last_until)
+
+
+def _without_long_lines(lines: bytes, positions: Sequence[int], sink: UpsertSink) -> bytes:
+    """Reject the rows at these positions whose lines nobody could read, and return the others."""
+    found = lines.splitlines(keepends=True)
+    given = [position for position in positions if position not in sink.rejected]
+    for position, line in zip(given, found, strict=False):  # how many there must be is checked afterwards
+        if len(line) > MAX_LINE_BYTES:
+            sink.reject(position, too_long(len(line)))
+    return b"".join([line for line in found if len(line) <= MAX_LINE_BYTES])
 
 
 def _ends_at(key: Key, diff: RangeDiff) -> bool:

@@ -15,6 +15,7 @@ import orjson
 import pytest
 
 from pipeline.connectors.sqlite import SqliteSource
+from pipeline.connectors.sqlite.reading import blocks as blocks_module
 from pipeline.connectors.sqlite.reading import rows as rows_module
 from pipeline.connectors.sqlite.reading.blocks import RowForm
 from pipeline.domain.errors import ConfigurationError, DamagedError, TransientError, UnreadableError
@@ -314,3 +315,19 @@ def _readable_by_all(tmp_path: Path) -> Path:
 def _as_unprivileged(path: Path) -> str:
     command = [sys.executable, "-c", UNPRIVILEGED, str(path)]
     return subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout
+
+
+async def test_a_row_whose_line_would_be_too_long_is_rejected(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blocks_module, "LARGE_BLOCK_BYTES", 4000)
+    monkeypatch.setattr(blocks_module, "MAX_LINE_BYTES", 8000)
+    run(path, "CREATE TABLE t (id INTEGER PRIMARY KEY, small TEXT, large BLOB)")
+    run(path, "INSERT INTO t VALUES (?, 'x', ?)", values=[(1, b"1"), (2, b"2" * 6001), (3, b"3" * 3000)])
+    sink = UpsertSink(StreamContent().store)
+    async with SqliteSource(path).open_snapshot() as snapshot:
+        (schema,) = await snapshot.streams()
+        async with snapshot.open_rows(schema) as blocks:
+            lines = [await block.upserts(range(len(block)), sink) async for block in blocks]
+    assert [orjson.loads(line)["upsert"]["id"] for line in b"".join(lines).splitlines()] == [1, 3]
+    ((position, rejection),) = sink.rejected.items()
+    assert (position, rejection.column) == (1, "large")
+    assert "8,002 bytes in an Event File" in rejection.reason

@@ -21,6 +21,7 @@ import orjson
 from anyio.to_thread import run_sync
 from xxhash import xxh3_64_digest, xxh3_64_intdigest, xxh3_128
 
+from pipeline.codec.event_files.event_file import MAX_LINE_BYTES, too_long
 from pipeline.codec.event_files.upsert_lines import UpsertLines, are_plain, upsert_lines_for
 from pipeline.codec.values import to_json
 from pipeline.domain.keys import Key, KeyValue, RawText
@@ -40,6 +41,8 @@ msgspec writes equal values as equal bytes, in every release. A packed row shows
 read in one way only, and digested as one string. A shorter array begins with fewer bytes: of up to `_FEW` items with one,
 of up to 65,535 with `_BEGIN_BYTES`.
 """
+LARGE_BLOCK_BYTES = 64 * 1024 * 1024
+"""A smaller block has no row whose line could be too long, even if each byte becomes an escape of six."""
 _FEW = 15
 _BEGIN_BYTES = 3
 _OPTIONS = orjson.OPT_APPEND_NEWLINE | orjson.OPT_PASSTHROUGH_DATACLASS
@@ -64,6 +67,13 @@ class RowForm:
     def keys(self, parts: Sequence[Any]) -> Sequence[Key]:
         """Return the keys of rows from the results of `key_part`."""
         return list(zip(parts, strict=True)) if self._is_single else parts
+
+    def too_long(self, row: Row) -> tuple[str, str] | None:
+        """Return why the line of a row would be too long, and its largest column; None when it is not."""
+        sizes = [_json_size(value) for value in row]
+        if sum(sizes) <= MAX_LINE_BYTES:
+            return None
+        return too_long(sum(sizes)), self.names[sizes.index(max(sizes))]
 
     def lines(self, rows: Sequence[Row]) -> bytes:
         """Return an upsert line for each row."""
@@ -118,7 +128,9 @@ class Gathered:
         self._hasher.update(joined)
         self.count += len(batch)
         self.size += len(joined)
-        if self.lines is not None:
+        if self.size > LARGE_BLOCK_BYTES:
+            self.lines = None  # `upserts` looks at each row
+        elif self.lines is not None:
             self.lines.append(self.form.lines(batch))
         if self.whole is not None:
             self.whole += batch
@@ -184,6 +196,8 @@ class SqliteRowBlock:
 
     async def upserts(self, positions: Sequence[int], sink: UpsertSink) -> bytes:
         self._demand.lines = 2 * len(positions) > len(self)
+        if self._gathered.size > LARGE_BLOCK_BYTES:
+            return await run_sync(self._lines_of_large_rows, positions, sink)
         if self._gathered.lines is None:
             return await run_sync(self._lines, positions)
         lines = b"".join(self._gathered.lines)
@@ -191,6 +205,15 @@ class SqliteRowBlock:
             return lines
         each = lines.splitlines(keepends=True)  # no JSON value contains a line feed or a carriage return
         return b"".join([each[at] for at in positions])
+
+    def _lines_of_large_rows(self, positions: Sequence[int], sink: UpsertSink) -> bytes:
+        lines = []
+        for at, row in zip(positions, self.rows_at(positions), strict=True):
+            if found := self._form.too_long(row):
+                sink.reject(at, *found)
+            else:
+                lines.append(self._form.lines([row]))
+        return b"".join(lines)
 
     def _lines(self, positions: Sequence[int]) -> bytes:
         return self._form.lines(self.rows_at(positions))
@@ -204,6 +227,17 @@ class SqliteRowBlock:
             return [_unpack_row(gathered.packed[at]) for at in positions]
         rows = gathered.rows()
         return [rows[at] for at in positions]
+
+
+def _json_size(value: KeyValue) -> int:
+    """Return about how many bytes a value takes in a line."""
+    match value:
+        case bytes() | RawText():
+            return 4 * len(value if isinstance(value, bytes) else value.data) // 3
+        case str():
+            return len(value)
+        case _:
+            return 0
 
 
 def pack_slowly(row: Row) -> bytes:
