@@ -124,7 +124,10 @@ class DestinationSession(Protocol):
         ...
 
     async def retry_rejected(self) -> Sequence[Rejection]:
-        """Load the rejected records of this Flow again; return those that are still rejected."""
+        """Load the rejected records of this Flow again; return those that are still rejected.
+
+        The marks of their files SHOULD count those that are accepted now: as upserts, and no longer as rejected.
+        """
         ...
 
     async def finish(self, streams: Sequence[StreamName]) -> Sequence[Violation]:

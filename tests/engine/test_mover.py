@@ -138,8 +138,9 @@ async def test_a_rejected_record_stays_rejected_until_the_destination_accepts_it
     assert (await world.move()).status is Status.INCOMPLETE
     world.destination.rejects = lambda number, text: None
     movement = await world.move()
-    assert (movement.status, movement.totals.rejected) == (Status.SUCCESS, 0)
+    assert (movement.status, movement.totals.rejected, movement.totals.upserts) == (Status.SUCCESS, 0, 1)
     assert world.destination.tables == world.tables
+    assert (await world.move()).totals.upserts == 0
 
 
 @on_trio

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import orjson
 
@@ -91,9 +91,11 @@ class Place:
     def retry_rejected(self, flow: FlowName) -> Sequence[Rejection]:
         """Apply the rejected records that are accepted now; return the others."""
         rejected = self.rejected[flow]
-        for (stream, number), (_, text) in list(rejected.items()):
+        for (stream, number), (rejection, text) in list(rejected.items()):
             if Writer(self).upsert(stream, number, text) is None:
                 del rejected[stream, number]
+                mark = self.marks[flow][rejection.file]
+                self.marks[flow][rejection.file] = replace(mark, upserts=mark.upserts + 1, rejected=mark.rejected - 1)
         return [rejection for rejection, _ in rejected.values()]
 
 

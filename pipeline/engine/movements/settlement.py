@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from pipeline.domain.errors import LeaseLostError
@@ -42,10 +43,16 @@ class Settlement:
         listed = [entry for key in file_lists for entry in await self._context.flows.read_file_list(key)]
         entries = applicable(listed, marks)
         rejected = await self._session.retry_rejected()
-        violations = await self._finish(movement, entries, marks)
-        inventory = await self._inventory(movement, rows_changed=bool(self._touched(movement, entries, marks)))
+        retried = dict(marks)
+        if any(mark.rejected for mark in marks.values()):
+            retried |= await self._session.marks()
+        accepted = _accepted(marks, retried)
+        touched = self._touched(movement, entries, marks) | {file.stream for file in accepted}
+        violations = await self._finish(touched)
+        inventory = await self._inventory(movement, rows_changed=bool(touched))
         gaps = inventory.gaps((await self._context.flows.read_flow(movement.flow)).accepted_missing)
-        totals = _totals(movement, entries, marks, replace(run, rejected=len(rejected) + movement.rejections.count))
+        run = replace(run, upserts=accepted.total(), rejected=len(rejected) + movement.rejections.count)
+        totals = _totals(movement, entries, marks, run)
         status = final_status(
             imported=totals.files_imported,
             skipped=totals.files_skipped,
@@ -71,10 +78,7 @@ class Settlement:
         self._context.reporter.report(MovementSettled(movement.flow, movement.number, settled.status.value))
         return settled
 
-    async def _finish(
-        self, movement: Movement, entries: Sequence[FileEntry], marks: Mapping[EventFileId, Mark]
-    ) -> Sequence[Violation]:
-        touched = self._touched(movement, entries, marks)
+    async def _finish(self, touched: Collection[StreamName]) -> Sequence[Violation]:
         violations = await self._session.finish(sorted(touched)) if touched else []
         for violation in violations:
             self._context.reporter.report(ViolationFound(violation))
@@ -97,6 +101,14 @@ class Settlement:
         return Inventory.of(items)
 
 
+def _accepted(before: Mapping[EventFileId, Mark], after: Mapping[EventFileId, Mark]) -> Counter[EventFileId]:
+    """Return how many records of each file were accepted after they had been rejected."""
+    return (
+        Counter({file: after[file].upserts - mark.upserts for file, mark in before.items() if mark.rejected})
+        + Counter()
+    )
+
+
 def _totals(movement: Movement, entries: Sequence[FileEntry], marks: Mapping[EventFileId, Mark], run: Totals) -> Totals:
     """Add to `run` the totals in File Lists and marks."""
     exported = 0 if movement.origin else sum(entry.id.movement == movement.number for entry in entries)
@@ -108,7 +120,7 @@ def _totals(movement: Movement, entries: Sequence[FileEntry], marks: Mapping[Eve
         files_imported=len(here),
         files_skipped=len(marked) - len(here),
         files_failed=len(entries) - len(marked),
-        upserts=sum(mark.upserts for mark in here),
+        upserts=run.upserts + sum(mark.upserts for mark in here),
         deletes=sum(mark.deletes for mark in here),
         binaries_imported=sum(mark.binaries for mark in here),
     )
