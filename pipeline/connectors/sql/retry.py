@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Protocol
 
 from pipeline.connectors.sql.rejected_record import RejectedRecord
@@ -61,10 +61,12 @@ def retry_rejected_records(
     return left
 
 
-def retry_stream(ledger: RejectedRecords, load: RetryingLoad, stream: StreamName) -> None:
-    """Retry the rejected records of one stream, and correct the marks of their files."""
+def retry_stream(
+    ledger: RejectedRecords, load: RetryingLoad, stream: StreamName, without: Collection[int] = ()
+) -> None:
+    """Retry the rejected records of one stream, apart from those ids, and correct the marks of their files."""
     before = _count_by_file(ledger)
-    _retry(ledger, load, ledger.rejected_ids(stream))
+    _retry(ledger, load, [id_ for id_ in ledger.rejected_ids(stream) if id_ not in without])
     ledger.correct_marks(before - _count_by_file(ledger))
 
 

@@ -82,6 +82,12 @@ class Staging:
             return reason
         return None
 
+    def close(self) -> None:
+        """Drop the temporary tables, so that another load can begin in the transaction."""
+        drops = [f"DROP TABLE {table}" for table in sorted(self._created)]
+        if statements := [*self._pending, *drops]:
+            self._connection.execute("; ".join(statements))
+
     def prepare(self, kind: str) -> None:
         """Before the next attempt, empty the temporary tables and create the one for records of this kind.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence, Set
 from contextlib import asynccontextmanager, closing
 from dataclasses import replace
+from functools import partial
 from typing import Any, TypeVar, TypeVarTuple
 
 import anyio
@@ -23,6 +24,7 @@ from pipeline.connectors.postgres.loading.import_ledger import ImportLedger, cre
 from pipeline.connectors.postgres.loading.large_objects import LargeObjectLoad
 from pipeline.connectors.postgres.loading.references import References
 from pipeline.connectors.postgres.loading.side_effects import SideEffects
+from pipeline.connectors.postgres.loading.tables.circles import Circles
 from pipeline.connectors.postgres.loading.tables.stream_tables import StreamTables
 from pipeline.connectors.postgres.loading.tables.value_kinds import MisfitError
 from pipeline.connectors.postgres.loading.target import Target
@@ -303,16 +305,24 @@ class PostgresDestinationSession:
                     await self._run(place, load.apply, steps)
 
     def _retry_rejected(self, connection: Connection, ledger: ImportLedger) -> Sequence[Rejection]:
+        def open_load(schema: StreamSchema, is_checked_later: bool = False) -> FileLoad:
+            target = self._tables.for_retry(connection, ledger, schema)
+            effects = self._side_effects(connection, target)
+            references = None if is_checked_later else self._references(connection, target)
+            return FileLoad(connection, ledger, target, effects, references)
+
         def retry(schema: StreamSchema) -> None:
             with connection.transaction():
                 connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
-                target = self._tables.for_retry(connection, ledger, schema)
-                effects = self._side_effects(connection, target)
-                load = FileLoad(connection, ledger, target, effects, self._references(connection, target))
+                load = open_load(schema)
                 retry_stream(ledger, load, schema.stream)
                 load.end()
 
-        return retry_rejected_records(ledger, retry)
+        left = retry_rejected_records(ledger, retry)
+        table_of = partial(self._tables.for_retry, connection, ledger)
+        if left and not self._pool.as_replica and Circles(connection, ledger, table_of, open_load).retry():
+            left = retry_rejected_records(ledger, retry)
+        return left
 
     async def _on_connection(self, work: Callable[[Connection, ImportLedger], _T]) -> _T:
         async with self._pool.borrow() as connection:

@@ -117,6 +117,10 @@ class FileLoad:
                 case _:
                     assert_never(step)
 
+    def close_staging(self) -> None:
+        """Apply no more, so that a load into another table can begin in the transaction."""
+        self._staging.close()
+
     def end(self) -> None:
         """Enable triggers and rules again, before the transaction ends."""
         self._effects.resume()
