@@ -60,6 +60,11 @@ class RowType:
     make: Callable[[Mapping[str, Any]], Any]
     open: bool = False
 
+    def reader(self, names: Sequence[str]) -> Callable[[Any], Any]:
+        """Return a reader of these members of a row: of one its value, of several a tuple."""
+        is_mapping = self.type_ is dict or typing.is_typeddict(self.type_)
+        return operator.itemgetter(*names) if is_mapping else operator.attrgetter(*names)
+
     @property
     def columns(self) -> tuple[Column, ...]:
         """The columns, in the order of the fields."""

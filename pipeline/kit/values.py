@@ -82,7 +82,8 @@ class Batch(Generic[R]):
     """Records of one stream, in order. `refuse` rejects one of them; the others count as applied."""
 
     records: Sequence[Upsert[R] | Delete]
-    refused: dict[int, tuple[str, str | None]] = field(default_factory=dict)
+    refused: dict[int, tuple[str, str | None]] = field(default_factory=dict, repr=False)
+    """The reason and column of each rejected record, by its `id()`: lines may be of several Event Files."""
 
     @property
     def upserts(self) -> Iterator[Upsert[R]]:
@@ -96,7 +97,7 @@ class Batch(Generic[R]):
 
     def refuse(self, record: Upsert[R] | Delete, reason: str, column: str | None = None) -> None:
         """Reject one record of the batch, with the reason in the app's words."""
-        self.refused[record.line] = (reason, column)
+        self.refused[id(record)] = (reason, column)
 
 
 class Level(StrEnum):

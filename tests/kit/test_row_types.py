@@ -14,11 +14,11 @@ import msgspec
 import orjson
 import pytest
 
-from pipeline.domain.errors import ConfigurationError, UnreadableError
-from pipeline.domain.ids import Label, StreamName
-from pipeline.kit import Json, NaiveDatetime, Upsert
+from pipeline.domain.errors import ConfigurationError, DamagedError, UnreadableError
+from pipeline.domain.ids import EventFileId, Label, Phase, StreamName
+from pipeline.kit import Delete, Json, NaiveDatetime, Upsert
 from pipeline.kit.declared import DeclaredStream, Delivery, Handler, Reading
-from pipeline.kit.loading.records import Invalid, RecordReader
+from pipeline.kit.loading.records import Invalid, RecordReader, Value
 from pipeline.kit.reading.encoding import RowEncoder
 from pipeline.kit.row_types import RowType, row_type
 
@@ -96,6 +96,15 @@ def reader(row: RowType, written_as: RowType) -> RecordReader:
     return RecordReader(Handler("a", apply, row, Delivery.KEYED, "app.py, line 9"), declared.schema)
 
 
+def read_line(records: RecordReader, line: bytes) -> Value:
+    """Return the one record on a line, whichever way it is read."""
+    file = EventFileId(1, StreamName("a"), Phase.FULL, 0)
+    (alone,) = records.read_lines([(file, 2, line)]).values
+    ((value,),) = (part.values for part in records.read(line + b"\n", 2, file))
+    assert value == alone
+    return value
+
+
 def test_columns_come_from_the_annotations() -> None:
     columns = row_type(Everything, None, "here").columns
     assert " ".join(column.type for column in columns) == TYPES
@@ -105,18 +114,18 @@ def test_columns_come_from_the_annotations() -> None:
 def test_values_survive_the_way_through_a_record() -> None:
     type_ = row_type(Everything, None, "here")
     (encoded,) = encoder(type_).encode(encoder(type_).values([ROW]))
-    record = reader(type_, type_).read_one(encoded.line, 2, "a file")
-    assert isinstance(record.value, Upsert)
-    assert record.value.row == ROW
-    assert math.copysign(1, record.value.row.real) == -1
-    assert record.value.key == ROW.id
+    value = read_line(reader(type_, type_), encoded.line)
+    assert isinstance(value, Upsert)
+    assert value.row == ROW
+    assert math.copysign(1, value.row.real) == -1
+    assert value.key == ROW.id
 
 
 @pytest.mark.parametrize("length", LENGTHS)
 def test_a_time_difference_survives(length: timedelta) -> None:
     type_ = row_type(dict, {"id": int, "length": timedelta}, "here")
     (encoded,) = encoder(type_).encode(encoder(type_).values([{"id": 1, "length": length}]))
-    value = reader(type_, type_).read_one(encoded.line, 2, "a file").value
+    value = read_line(reader(type_, type_), encoded.line)
     assert isinstance(value, Upsert)
     assert value.row["length"] == length
 
@@ -188,12 +197,36 @@ def test_a_record_that_is_no_row_says_why() -> None:
     written = row_type(dict, {"id": int, "name": str | None}, "here")
     wanted = reader(row_type(dict, {"id": int, "name": int}, "here"), written)
     for body, reason in [({"id": 1, "name": None}, "'name' is NULL"), ({"id": 1, "name": "x"}, "'name' holds")]:
-        record = wanted.read_one(orjson.dumps({"upsert": body}), 2, "a file")
-        assert isinstance(record.value, Invalid)
-        assert reason in record.value.reason
-        assert record.value.column == "name"
+        value = read_line(wanted, orjson.dumps({"upsert": body}))
+        assert isinstance(value, Invalid)
+        assert reason in value.reason
+        assert (value.column, value.line) == ("name", 2)
 
 
 def test_a_handler_that_needs_another_column_is_named() -> None:
     with pytest.raises(ConfigurationError, match=r"app.py, line 9: the stream 'a' has no column 'text'.*default"):
         reader(row_type(dict, {"id": int, "text": str}, "here"), row_type(dict, {"id": int}, "here"))
+
+
+@dataclass
+class Plain:
+    id: int
+    name: str | None
+    size: float = 0.0
+
+
+@pytest.mark.parametrize("type_", [Plain, dict])
+def test_plain_rows_are_the_same_read_at_once_or_one_by_one(type_: Any) -> None:
+    columns = {"id": int, "name": str | None, "size": float}
+    written = row_type(dict, columns, "here")
+    wanted = reader(row_type(type_, None, "here", open_=True), written)
+    assert wanted._plain is not None
+    for name in ("x", None, 'a"\n☃', '{"$bytes":"AA=="}'):
+        value = read_line(wanted, orjson.dumps({"upsert": {"id": 1, "name": name, "size": 1.5}}))
+        assert isinstance(value, Upsert)
+        assert value.row == (Plain(1, name, 1.5) if type_ is Plain else {"id": 1, "name": name, "size": 1.5})
+    value = read_line(wanted, b'{"upsert":{"id":1,"name":{"$text":"/w=="},"size":1.5}}')
+    assert isinstance(value, Invalid)
+    assert isinstance(read_line(wanted, b'{"delete":{"id":1}}'), Delete)
+    with pytest.raises(DamagedError, match="line 2 is not a record"):
+        read_line(wanted, b'{"upsert":{"name":"x"}}')

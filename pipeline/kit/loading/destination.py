@@ -6,12 +6,10 @@ of it is verified, so a file is held in memory while it is loaded.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import AsyncIterable, AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
-from itertools import islice
-from typing import Any, TypeVar
+from typing import Any
 
 from pipeline.domain.errors import DefectError, TransientError
 from pipeline.domain.ids import BinaryId, EventFileId, FlowName, StreamName
@@ -22,17 +20,14 @@ from pipeline.kit.calls import open_client
 from pipeline.kit.declared import Handler
 from pipeline.kit.importer import Importer
 from pipeline.kit.loading.context import Contexts
-from pipeline.kit.loading.file_load import FiledRecord, StreamLoad
+from pipeline.kit.loading.file_load import StreamLoad
 from pipeline.kit.loading.kept import Kept, KeptMark, KeptStream, as_mark
 from pipeline.kit.loading.outcomes import Lane
 from pipeline.kit.loading.records import RecordReader
 from pipeline.kit.loading.rejected import RejectedRecords
+from pipeline.kit.values import Delete
 from pipeline.ports.destination import FileToLoad, GaveWay, Loaded, LoadOutcome, Mark, OpenBinary, Rejection, Violation
 from pipeline.ports.object_store import ObjectStore
-
-RECORDS_AT_ONCE = 1000
-"""Records of an Event File that are decoded at a time."""
-T = TypeVar("T")
 
 
 class ImporterDestination:
@@ -105,16 +100,19 @@ class ImporterSession:
         self._attempts[id_] = self._attempts.get(id_, 0) + 1
         reader = RecordReader(handler, file.header.schema)
         load = self._stream_load(handler, id_.stream, file.movement, file.open_binary, self._attempts[id_])
-        counts, rejections = Counter[bool](), list[Rejection]()
-        line = 2
+        kept_stream, rejections = KeptStream.of(file.header.schema), list[Rejection]()
+        accepted, deletes, line = 0, 0, 2
         for block in [block async for block in file.blocks]:  # verified as a whole: what is created cannot be undone
-            records = (FiledRecord(id_, record) for record in reader.read(block, line, f"Event File {id_}"))
-            for part in _parts(records, RECORDS_AT_ONCE):
-                rejected = await load.apply(part)
-                rejections += await self._rejected.keep(part, rejected, KeptStream.of(file.header.schema))
-                counts.update(filed.record.is_delete for at, filed in enumerate(part) if at not in rejected)
-                line += len(part)
-        mark = KeptMark(counts[False], counts[True], len(rejections), 0, file.movement)
+            for records in reader.read(block, line, id_):
+                rejected = await load.apply(records)
+                rejections += await self._rejected.keep(records, rejected, kept_stream)
+                if not records.plain:
+                    deletes += sum(
+                        isinstance(value, Delete) for at, value in enumerate(records.values) if at not in rejected
+                    )
+                accepted += len(records.values) - len(rejected)
+                line += len(records.values)
+        mark = KeptMark(accepted - deletes, deletes, len(rejections), 0, file.movement)
         loaded = await self._mark(file, mark, rejections)
         return replace(loaded, skipped_columns=reader.skipped_columns) if isinstance(loaded, Loaded) else loaded
 
@@ -152,9 +150,9 @@ class ImporterSession:
                 if handler is None:
                     continue
                 reader = RecordReader(handler, schema.schema(stream))
-                filed = [FiledRecord(file, reader.read_one(line, number, str(file))) for file, number, line in records]
                 load = self._stream_load(handler, stream, movement, self._open_binary, 1)
-                await self._rejected.keep(filed, await load.apply(filed), schema)
+                again = reader.read_lines(records)
+                await self._rejected.keep(again, await load.apply(again), schema)
         return [kept.rejection() for kept in self._rejected.by_key.values()]
 
     async def finish(self, streams: Sequence[StreamName]) -> Sequence[Violation]:
@@ -167,11 +165,6 @@ class ImporterSession:
         return [
             InventoryItem(kinds.get(stream, "stream"), stream, Fate.NOT_MOVED, reason) for stream in sorted(skipped)
         ]
-
-
-def _parts(items: Iterator[T], size: int) -> Iterator[list[T]]:
-    while part := list(islice(items, size)):
-        yield part
 
 
 def _not_open(binary: BinaryId) -> AbstractAsyncContextManager[AsyncIterable[bytes]]:

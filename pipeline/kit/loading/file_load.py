@@ -3,31 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import anyio
 
 from pipeline.domain.exception_groups import unwrap_exception_group
-from pipeline.domain.ids import EventFileId
 from pipeline.kit.declared import Delivery, Handler
 from pipeline.kit.loading.context import Contexts
 from pipeline.kit.loading.creating import Creator
 from pipeline.kit.loading.kept import Kept
 from pipeline.kit.loading.outcomes import Lane, RejectedError, attempt
-from pipeline.kit.loading.records import Invalid, Record
-from pipeline.kit.values import Batch
+from pipeline.kit.loading.records import Invalid, Records
+from pipeline.kit.values import Batch, Delete, Upsert
 
 CREATED_AT_ONCE = 16
 """Objects that are created side by side. The records of one key keep their order."""
-
-
-@dataclass(slots=True)
-class FiledRecord:
-    """A record, and the Event File that it came in."""
-
-    file: EventFileId
-    record: Record
 
 
 class StreamLoad:
@@ -38,15 +28,14 @@ class StreamLoad:
         self._stream = stream
         self._creator = Creator(handler, target, kept, stream, lane)
 
-    async def apply(self, records: Sequence[FiledRecord]) -> Mapping[int, RejectedError]:
+    async def apply(self, records: Records) -> Mapping[int, RejectedError]:
         """Apply records in order; return why some are rejected, by their positions. RefusedError: the file has failed."""
         rejected: dict[int, RejectedError] = {}
-        valid: list[int] = []
-        for at, filed in enumerate(records):
-            if isinstance(filed.record.value, Invalid):
-                rejected[at] = RejectedError(filed.record.value.reason, filed.record.value.column)
-            else:
-                valid.append(at)
+        valid: Sequence[int] = range(len(records.values))
+        if not records.plain:
+            found = [(at, value) for at, value in enumerate(records.values) if isinstance(value, Invalid)]
+            rejected = {at: RejectedError(value.reason, value.column) for at, value in found}
+            valid = [at for at in valid if at not in rejected]
         if self._handler.delivery is Delivery.KEYED:
             for start in range(0, len(valid), self._handler.batch):
                 await self._apply_batch(records, valid[start : start + self._handler.batch], rejected)
@@ -54,13 +43,16 @@ class StreamLoad:
             await self._apply_singly(records, valid, rejected)
         return rejected
 
-    async def _apply_batch(
-        self, records: Sequence[FiledRecord], places: Sequence[int], rejected: dict[int, RejectedError]
-    ) -> None:
+    async def _apply_batch(self, records: Records, places: Sequence[int], rejected: dict[int, RejectedError]) -> None:
         """Apply a batch; if the handler rejects it as a whole, apply each of its records alone."""
-        first = records[places[0]]
-        context = self._contexts.context(first.file, first.record.number)
-        batch: Batch[Any] = Batch([records[at].record.value for at in places])  # type: ignore[misc]  # none is Invalid
+        context = self._contexts.context(records.file(places[0]), records.values[places[0]].line)
+        first, last = places[0], places[-1]
+        chosen = (
+            records.values[first : last + 1]
+            if last - first + 1 == len(places)
+            else [records.values[at] for at in places]
+        )
+        batch: Batch[Any] = Batch(chosen)  # type: ignore[arg-type]  # none of them is Invalid
         try:
             await attempt(
                 lambda: self._handler.function(self._target, batch, context),
@@ -75,35 +67,32 @@ class StreamLoad:
             for at in places:
                 await self._apply_batch(records, [at], rejected)
             return
-        for at in places:
-            if (refused := batch.refused.get(records[at].record.number)) is not None:
-                rejected[at] = RejectedError(*refused)
+        if batch.refused:
+            by_record = {id(record): at for at, record in zip(places, batch.records, strict=True)}
+            rejected |= {by_record[record]: RejectedError(*refused) for record, refused in batch.refused.items()}
 
-    async def _apply_singly(
-        self, records: Sequence[FiledRecord], places: Sequence[int], rejected: dict[int, RejectedError]
-    ) -> None:
+    async def _apply_singly(self, records: Records, places: Sequence[int], rejected: dict[int, RejectedError]) -> None:
         room = anyio.Semaphore(CREATED_AT_ONCE)
-        busy: dict[str, anyio.Event] = {}
+        busy: dict[object, anyio.Event] = {}
 
-        async def apply(at: int, done: anyio.Event) -> None:
-            filed = records[at]
+        async def apply(at: int, value: Upsert[Any] | Delete, done: anyio.Event) -> None:
             try:
-                value = filed.record.value
-                assert not isinstance(value, Invalid)
-                await self._creator.apply(value, self._contexts.context(filed.file, filed.record.number))
+                await self._creator.apply(value, self._contexts.context(records.file(at), value.line))
             except RejectedError as error:
                 rejected[at] = error
             finally:
                 room.release()
-                if busy.get(filed.record.key) is done:
-                    del busy[filed.record.key]
+                if busy.get(value.key) is done:
+                    del busy[value.key]
                 done.set()
 
         with unwrap_exception_group():
             async with anyio.create_task_group() as group:
                 for at in places:
-                    while (before := busy.get(records[at].record.key)) is not None:
+                    value = records.values[at]
+                    assert not isinstance(value, Invalid)
+                    while (before := busy.get(value.key)) is not None:
                         await before.wait()
                     await room.acquire()
-                    done = busy[records[at].record.key] = anyio.Event()
-                    group.start_soon(apply, at, done, name=f"record {at}")
+                    done = busy[value.key] = anyio.Event()
+                    group.start_soon(apply, at, value, done, name=f"record {at}")

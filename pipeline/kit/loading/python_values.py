@@ -146,7 +146,7 @@ _NATURAL: Mapping[str, Decode] = {
     "uuid": _DECODERS[UUID],
     "boolean": _bool,
 }
-AS_IT_IS = frozenset({"integer", "real", "text"})
+AS_IT_IS: Mapping[str, Any] = {"integer": int, "real": float, "text": str}
 """Types of columns whose values are in JSON what they are in Python, unless they are tagged."""
 DECODE_ERRORS = (ValueError, TypeError, InvalidOperation, OverflowError)
 """What decoding raises for a value that a field cannot hold."""

@@ -2,42 +2,59 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, is_dataclass
+from operator import attrgetter
 from typing import Any
 
+import msgspec
 import orjson
 
 from pipeline.codec.values import from_json, refuse_wide_integers
 from pipeline.domain.errors import ConfigurationError, DamagedError
-from pipeline.domain.schema import StreamSchema
+from pipeline.domain.ids import EventFileId
+from pipeline.domain.schema import Column, StreamSchema
 from pipeline.kit.declared import Handler
 from pipeline.kit.loading.python_values import AS_IT_IS, DECODE_ERRORS, Decode, decoder_of, natural_decoder
 from pipeline.kit.values import Delete, Upsert
 
+PART_RECORDS = 1000
+"""Records of an Event File that are decoded and applied at a time."""
+
 
 @dataclass(frozen=True, slots=True)
 class Invalid:
-    """A record that is no row of the author's type: why, and in which column."""
+    """A record that is no row of the author's type: why, in which column, and its line in the Event File."""
 
     reason: str
-    column: str | None = None
+    column: str | None
+    line: int
+
+
+Value = Upsert[Any] | Delete | Invalid
 
 
 @dataclass(slots=True)
-class Record:
-    """A record: its line and its number, its key as JSON values, and what the author gets."""
+class Records:
+    """Consecutive records: what the author gets of each, its line, and the Event Files that they came in.
 
-    line: bytes
-    number: int
-    raw_key: Sequence[object]
-    is_delete: bool
-    value: Upsert[Any] | Delete | Invalid
+    `files` is one for all, or one for each. `plain`: all are upserts.
+    """
 
-    @property
-    def key(self) -> str:
-        """The key as JSON text, as people see it."""
-        return orjson.dumps(self.raw_key).decode()
+    values: Sequence[Value]
+    lines: Sequence[bytes]
+    files: EventFileId | Sequence[EventFileId]
+    key_names: tuple[str, ...]
+    plain: bool = False
+
+    def file(self, at: int) -> EventFileId:
+        """Return the Event File of a record."""
+        return self.files if isinstance(self.files, EventFileId) else self.files[at]
+
+    def key(self, at: int) -> str:
+        """Return the key of a record as JSON text."""
+        ((_, body),) = orjson.loads(self.lines[at]).items()
+        return orjson.dumps([body[name] for name in self.key_names]).decode()
 
 
 class RecordReader:
@@ -63,49 +80,59 @@ class RecordReader:
                 self._decoders[name] = decoder_of(fields[name], column), fields[name].column.nullable
             elif handler.row.open or name in self._key:
                 self._decoders[name] = natural_decoder(column), True
-        self._as_is = handler.row.open and all(column.type in AS_IT_IS for column in columns.values())
         self._wanted = [name for name in self._decoders if name in fields or handler.row.open]
+        self._plain = self._plain_decoder(columns)
         self.skipped_columns = tuple(name for name in columns if name not in self._wanted)
 
-    def read(self, block: bytes, first_line: int, what: str) -> Iterator[Record]:
-        """Yield the records of a block of whole lines. DamagedError names a line that is no record.
+    def read(self, block: bytes, first_line: int, file: EventFileId) -> Iterator[Records]:
+        """Yield the records of a block of whole lines in parts. DamagedError names a line that is no record.
+
+        Parts are small, so that their values are still in the processor's cache when the author's function sees them.
+        """
+        what = f"Event File {file}"
+        refuse_wide_integers(block, what)
+        whole = block.removesuffix(b"\n").split(b"\n")
+        for start in range(0, len(whole), PART_RECORDS):
+            lines, first = whole[start : start + PART_RECORDS], first_line + start
+            plain = self._plain_upserts(lines, first)
+            if plain is not None:
+                yield Records(plain, lines, file, self._key, plain=True)
+                continue
+            values = [self._read_line(line, number, what) for number, line in enumerate(lines, first)]
+            yield Records(values, lines, file, self._key)
+
+    def read_lines(self, lines: Sequence[tuple[EventFileId, int, bytes]]) -> Records:
+        """Return the records on single lines of several Event Files, each with its number."""
+        values = [self._read_line(line, number, f"Event File {file}") for file, number, line in lines]
+        return Records(values, [line for _, _, line in lines], [file for file, _, _ in lines], self._key)
+
+    def _plain_upserts(self, lines: Sequence[bytes], first_line: int) -> list[Upsert[Any]] | None:
+        """Return the records of a block in which all are upserts of values that JSON holds as they are; else None.
 
         No JSON text contains a line feed, so the lines are parsed as one array, which is faster than one by one.
         """
-        refuse_wide_integers(block, what)
-        lines = block.removesuffix(b"\n").split(b"\n")
+        array = b"[%b]" % b",".join(lines)
+        if self._plain is None or b'{"$' in array:
+            return None
         try:
-            parsed = orjson.loads(b"[%b]" % b",".join(lines))
-        except orjson.JSONDecodeError:
-            parsed = []
-        if len(parsed) != len(lines):
-            parsed = [self._parse(line, number, what) for number, line in enumerate(lines, first_line)]
-        for number, (line, record) in enumerate(zip(lines, parsed, strict=True), first_line):
-            yield self._record(record, line, number, what)
+            rows = self._plain(array)
+        except (msgspec.MsgspecError, ValueError, KeyError, TypeError, AttributeError):
+            return None  # a delete, or a value that must be decoded or rejected
+        if len(rows) != len(lines):
+            return None
+        read = self._handler.row.reader(self._key)
+        return [Upsert(read(row), row, number) for number, row in enumerate(rows, first_line)]
 
-    def read_one(self, line: bytes, number: int, what: str) -> Record:
-        """Return the record on one line, which has no line feed. DamagedError when it is no record."""
-        return self._record(self._parse(line, number, what), line, number, what)
-
-    @staticmethod
-    def _parse(line: bytes, number: int, what: str) -> Any:
+    def _read_line(self, line: bytes, number: int, what: str) -> Value:
         try:
-            return orjson.loads(line)
-        except orjson.JSONDecodeError as error:
-            raise _no_record(number, what) from error
-
-    def _record(self, record: Any, line: bytes, number: int, what: str) -> Record:
-        try:
-            ((kind, body),) = record.items()
-            key = [body[name] for name in self._key]
+            ((kind, body),) = orjson.loads(line).items()
+            for name in self._key:
+                body[name]
         except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise _no_record(number, what) from error
-        return Record(line, number, key, kind == "delete", self._value(kind, body, number))
+            raise DamagedError(f"{what}, line {number} is not a record; export the stream again") from error
+        return self._value(kind, body, number)
 
-    def _value(self, kind: str, body: dict[str, Any], number: int) -> Upsert[Any] | Delete | Invalid:
-        if self._as_is and kind == "upsert" and dict not in map(type, body.values()):
-            key = tuple([body[name] for name in self._key])
-            return Upsert(key if len(key) > 1 else key[0], body, number)
+    def _value(self, kind: str, body: dict[str, Any], number: int) -> Value:
         name = ""
         try:
             values: dict[str, Any] = {}
@@ -113,19 +140,45 @@ class RecordReader:
                 decode, nullable = self._decoders[name]
                 written = body.get(name)
                 if written is None and not nullable:
-                    return Invalid(f"the column {name!r} is NULL, which the row of the handler does not allow", name)
+                    reason = f"the column {name!r} is NULL, which the row of the handler does not allow"
+                    return Invalid(reason, name, number)
                 values[name] = None if written is None else decode(from_json(written))
         except (*DECODE_ERRORS, DamagedError) as error:
-            return Invalid(f"the column {name!r} holds {error}", name)
+            return Invalid(f"the column {name!r} holds {error}", name, number)
         key = tuple([values[name] for name in self._key])
         if kind == "delete":
             return Delete(key if len(key) > 1 else key[0], number)
         try:
             row = self._handler.row.make({name: values[name] for name in self._wanted})
         except Exception as error:  # noqa: BLE001  # a row type checks its values, and raises what it likes
-            return Invalid(f"{type(error).__name__}: {error}")
+            return Invalid(f"{type(error).__name__}: {error}", None, number)
         return Upsert(key if len(key) > 1 else key[0], row, number)
 
+    def _plain_decoder(self, columns: Mapping[str, Column]) -> Callable[[bytes], list[Any]] | None:
+        """Return how an array of upserts is decoded at once, if JSON holds all values of the row as they are."""
+        row, names = self._handler.row, {field.column.name for field in self._handler.row.fields}
+        if row.open:
+            return _bodies if all(column.type in AS_IT_IS for column in columns.values()) else None
+        plain = all(AS_IT_IS.get(columns[name].type) is self._python(name) for name in names if name in columns)
+        if not plain or not names.issuperset(self._key) or not (is_dataclass(row.type_) or _is_structure(row.type_)):
+            return None
+        record = msgspec.defstruct("Record", [("upsert", row.type_)], gc=False, forbid_unknown_fields=True)
+        decode = msgspec.json.Decoder(list[record]).decode  # type: ignore[valid-type]  # made here
+        upsert = attrgetter("upsert")
+        return lambda array: list(map(upsert, decode(array)))
 
-def _no_record(number: int, what: str) -> DamagedError:
-    return DamagedError(f"{what}, line {number} is not a record; export the stream again")
+    def _python(self, name: str) -> Any:
+        return next(field.python for field in self._handler.row.fields if field.column.name == name)
+
+
+def _bodies(array: bytes) -> list[Any]:
+    """Return the bodies of upserts. KeyError or ValueError when one is something else."""
+    records = orjson.loads(array)
+    bodies = [record["upsert"] for record in records]
+    if any(len(record) != 1 for record in records):
+        raise ValueError
+    return bodies
+
+
+def _is_structure(type_: Any) -> bool:
+    return isinstance(type_, type) and issubclass(type_, msgspec.Struct)

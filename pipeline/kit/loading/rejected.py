@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from pipeline.domain.ids import EventFileId, ObjectKey, StreamName
-from pipeline.kit.loading.file_load import FiledRecord
 from pipeline.kit.loading.kept import Kept, KeptRejection, KeptStream
 from pipeline.kit.loading.outcomes import RejectedError
+from pipeline.kit.loading.records import Records
 from pipeline.ports.destination import Rejection
 
 RETRIED_AT_ONCE = 1000
@@ -25,26 +25,24 @@ class RejectedRecords:
         self.by_key = dict(await self._kept.rejections())
 
     async def keep(
-        self, records: Sequence[FiledRecord], rejected: Mapping[int, RejectedError], stream: KeptStream
+        self, records: Records, rejected: Mapping[int, RejectedError], stream: KeptStream
     ) -> Sequence[Rejection]:
         """Store those of these records that are rejected, and drop older ones with the keys of the others.
 
         Return those that do not just wait for an id.
         """
         found = []
-        for at, filed in enumerate(records):
-            record, error = filed.record, rejected.get(at)
+        for at in range(len(records.values)) if self.by_key else sorted(rejected):
+            file, error = records.file(at), rejected.get(at)
             if error is None:
-                if not self.by_key:
-                    continue
-                key = self._kept.rejection_key(filed.file.stream, record.key)
+                key = self._kept.rejection_key(file.stream, records.key(at))
                 if key in self.by_key:
                     await self._kept.drop_rejection(key)
                     del self.by_key[key]
                 continue
-            line = record.line.decode()
+            text, line = records.lines[at].decode(), records.values[at].line
             kept = KeptRejection(
-                str(filed.file), record.number, record.key, error.reason, line, stream, error.column, error.waits
+                str(file), line, records.key(at), error.reason, text, stream, error.column, error.waits
             )
             self.by_key[await self._kept.put_rejection(kept)] = kept
             if not error.waits:
