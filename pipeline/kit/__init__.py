@@ -9,78 +9,62 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pipeline.kit.configuration.secret import Secret as Secret
-    from pipeline.kit.context import Ids as Ids
-    from pipeline.kit.context import Import as Import
-    from pipeline.kit.declared import Delivery as Delivery
-    from pipeline.kit.errors import Again as Again
-    from pipeline.kit.errors import Gone as Gone
-    from pipeline.kit.errors import Refused as Refused
-    from pipeline.kit.errors import Stop as Stop
-    from pipeline.kit.exporter import Exporter as Exporter
-    from pipeline.kit.importer import Creates as Creates
-    from pipeline.kit.importer import Importer as Importer
+    from pipeline.kit.configuration.secret import Secret
+    from pipeline.kit.context import Ids, Import
+    from pipeline.kit.declared import Delivery
+    from pipeline.kit.errors import Again, Gone, Refused, Stop
+    from pipeline.kit.exporter import Exporter
+    from pipeline.kit.importer import Creates, Importer, Stages, Transaction
     from pipeline.kit.values import (
-        Batch as Batch,
-    )
-    from pipeline.kit.values import (
-        Binary as Binary,
-    )
-    from pipeline.kit.values import (
-        Changes as Changes,
-    )
-    from pipeline.kit.values import (
-        Delete as Delete,
-    )
-    from pipeline.kit.values import (
-        Finding as Finding,
-    )
-    from pipeline.kit.values import (
-        Json as Json,
-    )
-    from pipeline.kit.values import (
-        Key as Key,
-    )
-    from pipeline.kit.values import (
-        Level as Level,
-    )
-    from pipeline.kit.values import (
-        NaiveDatetime as NaiveDatetime,
-    )
-    from pipeline.kit.values import (
-        Page as Page,
-    )
-    from pipeline.kit.values import (
-        Upsert as Upsert,
+        Batch,
+        Binary,
+        Changes,
+        Delete,
+        Finding,
+        Json,
+        Key,
+        Level,
+        NaiveDatetime,
+        Page,
+        StagedFile,
+        Upsert,
     )
 
-_MODULES = {
-    "configuration.secret": ("Secret",),
-    "context": ("Ids", "Import"),
-    "declared": ("Delivery",),
-    "errors": ("Again", "Gone", "Refused", "Stop"),
-    "exporter": ("Exporter",),
-    "importer": ("Creates", "Importer"),
-    "values": (
-        "Batch",
-        "Binary",
-        "Changes",
-        "Delete",
-        "Finding",
-        "Json",
-        "Key",
-        "Level",
-        "NaiveDatetime",
-        "Page",
-        "Upsert",
-    ),
-}
-_PLACES = {name: module for module, names in _MODULES.items() for name in names}
-__all__ = sorted(_PLACES)
+__all__ = [
+    "Again",
+    "Batch",
+    "Binary",
+    "Changes",
+    "Creates",
+    "Delete",
+    "Delivery",
+    "Exporter",
+    "Finding",
+    "Gone",
+    "Ids",
+    "Import",
+    "Importer",
+    "Json",
+    "Key",
+    "Level",
+    "NaiveDatetime",
+    "Page",
+    "Refused",
+    "Secret",
+    "StagedFile",
+    "Stages",
+    "Stop",
+    "Transaction",
+    "Upsert",
+]
+_MODULES = ("values", "errors", "context", "declared", "configuration.secret", "exporter", "importer")
 
 
 def __getattr__(name: str) -> object:
     """Load a public name."""
-    if name not in _PLACES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_PLACES[name]}"), name)
+    if name in __all__:
+        for module in _MODULES:
+            found = getattr(importlib.import_module(f"{__name__}.{module}"), name, None)
+            if found is not None:
+                return found
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -71,6 +71,16 @@ class Handler:
     publish: Function | None = None
 
 
+@dataclass(slots=True)
+class TransactionFunctions:
+    """How an app's transactions are opened, and how marks are kept in them."""
+
+    function: Function
+    line: str
+    read_marks: Function | None = None
+    write_mark: Function | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Check:
     """A check before a Movement."""

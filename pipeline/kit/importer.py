@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
-from typing import Any, Generic, Literal, NoReturn, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 from pipeline.kit.authors_line import calling_line, line_of, misuse
 from pipeline.kit.context import Import
-from pipeline.kit.declared import Delivery, Function, Handler
+from pipeline.kit.declared import Delivery, Function, Handler, TransactionFunctions
 from pipeline.kit.plugin import CheckDeclaration, Plugin
 from pipeline.kit.row_types import RowType, row_type
 from pipeline.kit.signatures import check_coroutine, check_generator
-from pipeline.kit.values import Batch, Key
+from pipeline.kit.values import Batch, Key, StagedFile
 
 C = TypeVar("C")
 R = TypeVar("R")
+T = TypeVar("T")
 ALL_STREAMS = "*"
 DumpFunction = TypeVar("DumpFunction", bound=Callable[..., AsyncIterator[tuple[str, Key, Mapping[str, object]]]])
 ScratchFunction = TypeVar("ScratchFunction", bound=Callable[[], AsyncIterator[object]])
@@ -29,6 +30,7 @@ class Importer(Plugin):
         super().__init__(name, api)
         self.accepts = (accepts,) if isinstance(accepts, str) else tuple(accepts or ())
         self.handlers: dict[str, Handler] = {}
+        self.transactions: TransactionFunctions | None = None
         self.dump_function: Function | None = None
         self.scratch_function: Function | None = None
 
@@ -40,21 +42,28 @@ class Importer(Plugin):
         return CreatesDeclaration(self, stream, _row(stream, row), level)
 
     def applies(
-        self, stream: str, *, row: type[R], delivery: Literal["keyed"] = "keyed", batch: int = 500
+        self, stream: str, *, row: type[R], delivery: Literal["keyed", "transaction"] = "keyed", batch: int = 500
     ) -> AppliesDeclaration[R]:
-        """Declare a function that applies `batch` records at a time by their keys; applying again is harmless."""
-        level = _level(delivery, (Delivery.KEYED,))
+        """Declare a function that applies `batch` records at a time by their keys; applying again is harmless.
+
+        With the delivery "transaction" it gets what `transaction` yields, and rows and mark are committed together.
+        """
+        level = _level(delivery, (Delivery.KEYED, Delivery.TRANSACTION))
         if not 1 <= batch <= MAX_BATCH:
             raise misuse(calling_line(), f"batch={batch} is not possible", f"Write a number from 1 to {MAX_BATCH:,}")
         return AppliesDeclaration(self, stream, _row(stream, row), level, batch)
 
-    def stages(self, stream: str, *, row: type[R]) -> NoReturn:
-        """Declare a function that stages a file. This release has no staging: ConfigurationError."""
-        raise misuse(calling_line(), "this release does not support `stages` yet", "Declare `applies` or `creates`")
+    def stages(self, stream: str, *, row: type[R]) -> StagesDeclaration[R]:
+        """Declare a function that stages a whole Event File under its id, and returns a token to publish it by."""
+        return StagesDeclaration(self, stream, _row(stream, row))
 
-    def transaction(self, function: Function) -> NoReturn:
-        """Declare a transaction. This release has none: ConfigurationError."""
-        raise misuse(line_of(function), "this release does not support `transaction` yet", "Declare `applies` alone")
+    def transaction(self, function: Callable[[C], AsyncIterator[T]]) -> Transaction[T]:
+        """Declare a transaction: it yields once, commits when it goes on, and rolls back on an error."""
+        check_generator(function, "a transaction", ("target",))
+        if self.transactions is not None:
+            raise misuse(line_of(function), f"{self.name!r} has two functions for a transaction", "Keep one")
+        self.transactions = TransactionFunctions(function, line_of(function))
+        return Transaction(self.transactions)
 
     def check(self, id: str, *, title: str) -> CheckDeclaration:  # the fixed name of the kit
         """Declare a check that runs before a Movement."""
@@ -131,6 +140,58 @@ class CreatesDeclaration(Generic[R]):
         handler = Handler(self._stream, function, self._row, self._delivery, line_of(function))
         self._importer.add(handler)
         return Creates(handler, function)
+
+
+class Transaction(Generic[T]):
+    """A declared transaction, to which the functions for marks are added."""
+
+    def __init__(self, functions: TransactionFunctions) -> None:
+        self._functions = functions
+
+    def read_marks(
+        self, function: Callable[[T], Coroutine[Any, Any, Mapping[str, bytes]]]
+    ) -> Callable[[T], Coroutine[Any, Any, Mapping[str, bytes]]]:
+        """Declare the function that returns all marks."""
+        check_coroutine(function, "reading marks", ("tx",))
+        self._functions.read_marks = function
+        return function
+
+    def write_mark(
+        self, function: Callable[[T, str, bytes], Coroutine[Any, Any, None]]
+    ) -> Callable[[T, str, bytes], Coroutine[Any, Any, None]]:
+        """Declare the function that stores a mark under the name of a file, in the transaction."""
+        check_coroutine(function, "writing a mark", ("tx", "file", "mark"))
+        self._functions.write_mark = function
+        return function
+
+
+class Stages(Generic[C]):
+    """A function that stages files, to which `publish` is added."""
+
+    def __init__(self, handler: Handler) -> None:
+        self._handler = handler
+
+    def publish(
+        self, function: Callable[[C, Sequence[str], Import], Coroutine[Any, Any, None]]
+    ) -> Callable[[C, Sequence[str], Import], Coroutine[Any, Any, None]]:
+        """Declare the function that publishes what was staged. Publishing again is harmless."""
+        check_coroutine(function, f"publishing {self._handler.stream!r}", ("target", "tokens", "ctx"))
+        self._handler.publish = function
+        return function
+
+
+class StagesDeclaration(Generic[R]):
+    """Declares the function for `stages`."""
+
+    def __init__(self, importer: Importer, stream: str, row: RowType) -> None:
+        self._importer, self._stream, self._row = importer, stream, row
+
+    def __call__(self, function: Callable[[C, StagedFile[R], Import], Coroutine[Any, Any, str]]) -> Stages[C]:
+        """Declare `function`."""
+        check_coroutine(function, f"staging {self._stream!r}", ("target", "file", "ctx"))
+        handler = Handler(self._stream, function, self._row, Delivery.STAGED, line_of(function))
+        self._importer.add(handler)
+        return Stages(handler)
 
 
 class AppliesDeclaration(Generic[R]):

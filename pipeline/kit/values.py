@@ -100,6 +100,13 @@ class Batch(Generic[R]):
         self.refused[id(record)] = (reason, column)
 
 
+@dataclass(slots=True)
+class StagedFile(Batch[R]):
+    """All records of an Event File, in order. `id` is that of the file: it is the same whenever the file is staged again."""
+
+    id: str = ""
+
+
 class Level(StrEnum):
     """How serious a finding is. An ERROR keeps a Movement from beginning."""
 

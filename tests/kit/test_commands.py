@@ -191,6 +191,29 @@ def test_what_does_not_fit_is_said_before_anything_is_moved(
     assert not (tmp_path / "copy.db").exists()
 
 
+INCOMPLETE = [
+    ("@half.stages('a', row=Person)  # here\nasync def a(t, f, c): ...", "has no `publish`"),
+    ("@half.applies('a', row=Person, delivery='transaction')  # here\nasync def a(t, b, c): ...", "has no transaction"),
+    (
+        "@half.transaction  # here\nasync def tx(t):\n    yield 1\n"
+        "@half.applies('a', row=Person, delivery='transaction')\nasync def a(t, b, c): ...",
+        "the transaction has no `read_marks`",
+    ),
+    ("half = Importer('half')  # here", "has no handler"),
+]
+
+
+@pytest.mark.parametrize(("code", "message"), INCOMPLETE)
+def test_an_importer_that_lacks_a_function_is_named_before_anything_is_moved(
+    code: str, message: str, pipeline: CommandLine, tmp_path: Path
+) -> None:
+    path = write_plugin(tmp_path / "half.py", APP + "half = Importer('half')\n" + code)
+    line = next(number for number, text in enumerate(path.read_text().splitlines(), 1) if "# here" in text)
+    outcome = pipeline("move", "./app.py:exporter", "./half.py:half", *SOURCE)
+    assert outcome.code == 2
+    assert re.search(f"half.py, line {line}: .*{message}", " ".join(outcome.err.split())), outcome.err
+
+
 def test_a_weaker_delivery_is_used_where_the_flow_accepts_it(pipeline: CommandLine, tmp_path: Path) -> None:
     accepted = ("--destination-set", "requires=at-least-once")
     assert pipeline("move", "./app.py:exporter", "./app.py:weak", *SOURCE, *accepted, "--flow", "crm").code == 0

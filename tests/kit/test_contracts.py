@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 
 import orjson
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from pipeline.domain.errors import ConfigurationError
 from pipeline.domain.ids import FlowName, Label, StreamName
 from pipeline.domain.schema import Column, StreamSchema
-from pipeline.kit import Batch, Exporter, Import, Importer, Page, Refused, Upsert
+from pipeline.kit import Batch, Delete, Exporter, Import, Importer, Page, Refused, StagedFile, Upsert
 from pipeline.kit.loading.destination import ImporterDestination
 from pipeline.kit.reading.source import ExporterSource
 from pipeline.ports.destination import DestinationSession
@@ -102,6 +103,49 @@ class Unreachable:
         return ImporterDestination(self.location, importer, None, MemoryObjectStore()).open(flow)
 
 
+@dataclass
+class Changed:
+    """A transaction: the rows and marks as they are to become. After a record that is refused it can only roll back."""
+
+    rows: Rows
+    marks: dict[str, bytes]
+    broken: bool = False
+
+
+def add_transactions(importer: Importer, rows: Rows, accepted: set[str]) -> None:
+    """Let an Importer keep rows and marks in transactions."""
+    marks: dict[str, bytes] = {}
+
+    @importer.transaction
+    async def transaction(target: None) -> AsyncIterator[Changed]:
+        changed = Changed(dict(rows), dict(marks))
+        yield changed
+        assert not changed.broken
+        rows.clear()
+        rows.update(changed.rows)
+        marks.update(changed.marks)
+
+    @transaction.read_marks
+    async def read_marks(tx: Changed) -> Mapping[str, bytes]:
+        return tx.marks
+
+    @transaction.write_mark
+    async def write_mark(tx: Changed, file: str, mark: bytes) -> None:
+        tx.marks[file] = mark
+
+    @importer.applies("a", row=dict, delivery="transaction", batch=2)
+    async def apply(tx: Changed, batch: Batch[dict[str, object]], ctx: Import) -> None:
+        for record in batch.records:
+            assert not tx.broken
+            if isinstance(record, Delete):
+                tx.rows.pop(int(str(record.key)), None)
+            elif record.row["text"] == "bad" and "bad" not in accepted:
+                tx.broken = True
+                raise Refused("is bad", column="text")
+            else:
+                tx.rows[int(str(record.key))] = str(record.row["text"])
+
+
 def importing(rows: Rows, accepted: set[str], how: str) -> Importer:
     """Return an Importer of the stream `a` that puts into `rows` all but the text "bad", unless `accepted` has it."""
     importer = Importer("app")
@@ -133,6 +177,27 @@ def importing(rows: Rows, accepted: set[str], how: str) -> Importer:
 
     if how == "applies":
         importer.applies("*", row=dict, batch=2)(apply)
+    elif how == "stages":
+        staged = dict[str, StagedFile[dict[str, object]]]()
+
+        async def stage(target: None, file: StagedFile[dict[str, object]], ctx: Import) -> str:
+            for upsert in file.upserts:
+                if upsert.row["text"] == "bad":
+                    file.refuse(upsert, "is bad", column="text")
+            staged[file.id] = file
+            return file.id
+
+        async def publish(target: None, tokens: Sequence[str], ctx: Import) -> None:
+            for token in tokens:
+                for record in staged[token].records:
+                    if isinstance(record, Delete):
+                        rows.pop(int(str(record.key)), None)
+                    elif record.row["text"] != "bad":
+                        put(int(str(record.key)), str(record.row["text"]))
+
+        importer.stages("a", row=dict)(stage).publish(publish)
+    elif how == "transaction":
+        add_transactions(importer, rows, accepted)
     else:
         creates = importer.creates("a", row=dict)(create)
         creates.update(update)
@@ -140,7 +205,7 @@ def importing(rows: Rows, accepted: set[str], how: str) -> Importer:
     return importer
 
 
-@pytest.mark.parametrize("how", ["applies", "creates"])
+@pytest.mark.parametrize("how", ["applies", "creates", "stages", "transaction"])
 class TestImporter(DestinationContract):
     @pytest.fixture
     def world(self, how: str) -> DestinationWorld:
@@ -159,6 +224,6 @@ class TestImporter(DestinationContract):
             delete=lambda n: orjson.dumps({"delete": {"number": n}}) + b"\n",
             held=held,
             refused=b'{"upsert":{"number":99,"text":"bad"}}\n',
-            is_transactional=False,
-            accept=lambda: accepted.add("bad"),
+            is_transactional=how == "transaction",
+            accept=None if how == "stages" else lambda: accepted.add("bad"),
         )

@@ -65,8 +65,13 @@ MISTAKES = [
     ("@importer.creates('a', row=Row, delivery='keyed')  # here\nasync def a(t, r, c): ...", "'keyed' is not possible"),
     ("@importer.applies('a', row=Row, batch=0)  # here\nasync def a(t, b, c): ...", "batch=0.*from 1 to"),
     ("@importer.applies('*', row=Row)  # here\nasync def a(t, b, c): ...", "row=dict"),
-    ("importer.stages('a', row=Row)  # here", "does not support `stages` yet"),
-    ("@importer.transaction  # here\nasync def a(target):\n    yield 1", "does not support `transaction` yet"),
+    ("@importer.stages('a', row=Row)  # here\nasync def a(target, file): ...", r"\(target, file, ctx\)"),
+    ("@importer.transaction  # here\nasync def a(target):\n    return 1", "a transaction does not yield"),
+    (
+        "@importer.transaction\nasync def a(target):\n    yield 1\n"
+        "@importer.transaction  # here\nasync def b(target):\n    yield 1",
+        "two functions for a transaction",
+    ),
     (
         "@importer.applies('a', row=Row)\nasync def a(t, b, c): ...\n"
         "@importer.applies('a', row=Row)  # here\nasync def b(t, b, c): ...",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 
 import apsw
@@ -269,6 +270,92 @@ async def test_an_object_that_is_gone_is_deleted_and_a_record_that_needs_it_is_n
     assert movement.totals.deletes == 1
     (problem,) = movement.problems
     assert "key [4] was rejected: the app says that an object which this record needs is gone" in problem
+
+
+def transactional(path: Path, fail: Callable[[str], None]) -> Importer:
+    """Return an Importer of an SQLite database, in transactions; `fail` may raise at each of its steps."""
+    importer = Importer("sql")
+
+    @importer.connect
+    async def connect() -> AsyncIterator[apsw.Connection]:
+        connection = apsw.Connection(str(path))
+        connection.execute("CREATE TABLE IF NOT EXISTS things (id PRIMARY KEY, name CHECK (name <> 'bad'), times)")
+        connection.execute("CREATE TABLE IF NOT EXISTS marks (file PRIMARY KEY, mark)")
+        try:
+            yield connection
+        finally:
+            connection.close()
+
+    @importer.transaction
+    async def transaction(target: apsw.Connection) -> AsyncIterator[apsw.Connection]:
+        with target:
+            yield target
+            fail("commit")
+        fail("answer")
+
+    @transaction.read_marks
+    async def read_marks(tx: apsw.Connection) -> Mapping[str, bytes]:
+        return {str(file): bytes(mark) for file, mark in tx.execute("SELECT file, mark FROM marks")}
+
+    @transaction.write_mark
+    async def write_mark(tx: apsw.Connection, file: str, mark: bytes) -> None:
+        fail("mark")
+        tx.execute("INSERT INTO marks VALUES (?, ?)", (file, mark))
+
+    @importer.applies("things", row=dict, delivery="transaction", batch=2)
+    async def apply(tx: apsw.Connection, batch: Batch[dict[str, object]], ctx: Import) -> None:
+        for upsert in batch.upserts:
+            fail("apply")
+            statement = "INSERT INTO things VALUES (?, ?, 1) ON CONFLICT DO UPDATE SET times = times + 1"
+            try:
+                tx.execute(statement, (int(str(upsert.key)), str(upsert.row["name"])))
+            except apsw.ConstraintError as error:
+                raise Refused(str(error)) from error
+
+    return importer
+
+
+@pytest.mark.parametrize("step", ["apply", "mark", "commit", "answer"])
+@pytest.mark.parametrize("how", [Killed, TimeoutError])
+async def test_rows_and_mark_are_committed_together(
+    step: str, how: type[BaseException], source: str, tmp_path: Path
+) -> None:
+    left = 2
+
+    def fail(at: str) -> None:
+        nonlocal left
+        if at == step and left:
+            left -= 1
+            raise how("here")
+
+    destination = ImporterDestination("sql:x", transactional(tmp_path / "sql.db", fail), None)
+    if how is Killed:
+        while left:
+            with pytest.raises(Killed):
+                await move(source, destination, tmp_path)
+    movement = await move(source, destination, tmp_path)
+    assert (movement.status, left) == (pipeline.Status.SUCCESS, 0)
+    connection = apsw.Connection(str(tmp_path / "sql.db"))
+    found = connection.execute("SELECT id, name, times FROM things ORDER BY id").fetchall()
+    connection.close()
+    assert found == [(1, "one", 1), (2, "two", 1), (3, "three", 1)]
+
+
+async def test_a_record_that_breaks_a_transaction_is_left_out_of_it(source: str, tmp_path: Path) -> None:
+    change(tmp_path, "UPDATE things SET name = 'bad' WHERE id <> 3")
+    importer = transactional(tmp_path / "sql.db", lambda step: None)
+    movement = await move(source, ImporterDestination("sql:x", importer, None), tmp_path)
+    assert (movement.status, movement.totals.upserts, movement.totals.rejected) == (pipeline.Status.INCOMPLETE, 1, 2)
+    change(tmp_path, "UPDATE things SET name = 'good'")
+    movement = await move(source, ImporterDestination("sql:x", importer, None), tmp_path)
+    assert movement.status is pipeline.Status.SUCCESS
+    connection = apsw.Connection(str(tmp_path / "sql.db"))
+    assert connection.execute("SELECT id, name, times FROM things ORDER BY id").fetchall() == [
+        (1, "good", 1),
+        (2, "good", 1),
+        (3, "three", 2),
+    ]
+    connection.close()
 
 
 async def test_an_id_that_is_no_text_is_named_with_the_line(source: str, tmp_path: Path) -> None:

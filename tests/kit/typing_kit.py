@@ -8,7 +8,7 @@ from typing import TypedDict
 
 import msgspec
 
-from pipeline.kit import Batch, Creates, Exporter, Finding, Import, Importer, Key, Page, Secret
+from pipeline.kit import Batch, Creates, Exporter, Finding, Import, Importer, Key, Page, Secret, StagedFile
 
 
 class Client:
@@ -124,6 +124,34 @@ async def apply(target: Client, batch: Batch[dict[str, object]], ctx: Import) ->
         batch.refuse(upsert, "no", column="name")
 
 
+@importer.stages("documents", row=Issue)
+async def stage(target: Client, file: StagedFile[Issue], ctx: Import) -> str:
+    return file.id
+
+
+@stage.publish
+async def publish(target: Client, tokens: Sequence[str], ctx: Import) -> None: ...
+
+
+@importer.transaction
+async def transaction(target: Client) -> AsyncIterator[dict[str, bytes]]:
+    yield {}
+
+
+@transaction.read_marks
+async def read_marks(tx: dict[str, bytes]) -> Mapping[str, bytes]:
+    return tx
+
+
+@transaction.write_mark
+async def write_mark(tx: dict[str, bytes], file: str, mark: bytes) -> None:
+    tx[file] = mark
+
+
+@importer.applies("labels", row=Label, delivery="transaction")
+async def apply_labels(tx: dict[str, bytes], batch: Batch[Label], ctx: Import) -> None: ...
+
+
 @importer.dump
 async def dump(target: Client) -> AsyncIterator[tuple[str, Key, Mapping[str, object]]]:
     yield "issues", 1, {"id": 1}
@@ -160,3 +188,11 @@ async def wrong_update(target: Client, id_: int, issue: Issue, ctx: Import) -> N
 
 @importer.applies("wrong batch", row=Issue)  # type: ignore[arg-type]
 async def wrong_batch(target: Client, batch: Batch[Label], ctx: Import) -> None: ...
+
+
+@transaction.write_mark  # type: ignore[arg-type]
+async def wrong_mark(tx: dict[str, bytes], file: str, mark: str) -> None: ...
+
+
+@stage.publish  # type: ignore[arg-type]
+async def wrong_tokens(target: Client, tokens: Sequence[int], ctx: Import) -> None: ...

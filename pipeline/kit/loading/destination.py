@@ -17,15 +17,16 @@ from pipeline.domain.inventory import Fate, InventoryItem
 from pipeline.domain.planning.import_guard import reason_to_give_way
 from pipeline.domain.schema import SCHEMA_STREAM
 from pipeline.kit.calls import open_client
-from pipeline.kit.declared import Handler
+from pipeline.kit.declared import Delivery, Handler
 from pipeline.kit.importer import Importer
 from pipeline.kit.loading.context import Contexts
+from pipeline.kit.loading.file_import import FileImport
 from pipeline.kit.loading.file_load import StreamLoad
-from pipeline.kit.loading.kept import Kept, KeptMark, KeptStream, as_mark
-from pipeline.kit.loading.outcomes import Lane
-from pipeline.kit.loading.records import RecordReader
+from pipeline.kit.loading.kept import Kept, KeptMark, as_mark
+from pipeline.kit.loading.outcomes import Lane, RejectedError
+from pipeline.kit.loading.records import RecordReader, Records
 from pipeline.kit.loading.rejected import RejectedRecords
-from pipeline.kit.values import Delete
+from pipeline.kit.loading.transactions import TransactionLoad, Transactions
 from pipeline.ports.destination import FileToLoad, GaveWay, Loaded, LoadOutcome, Mark, OpenBinary, Rejection, Violation
 from pipeline.ports.object_store import ObjectStore
 
@@ -98,31 +99,39 @@ class ImporterSession:
                 pass  # it is verified, so that a damaged file is not skipped
             return await self._mark(file, KeptMark(0, 0, 0, 0, file.movement, skipped=True), ())
         self._attempts[id_] = self._attempts.get(id_, 0) + 1
+        blocks = [block async for block in file.blocks]  # verified as a whole: what is created cannot be undone
         reader = RecordReader(handler, file.header.schema)
-        load = self._stream_load(handler, id_.stream, file.movement, file.open_binary, self._attempts[id_])
-        kept_stream, rejections = KeptStream.of(file.header.schema), list[Rejection]()
-        accepted, deletes, line = 0, 0, 2
-        for block in [block async for block in file.blocks]:  # verified as a whole: what is created cannot be undone
-            for records in reader.read(block, line, id_):
-                rejected = await load.apply(records)
-                rejections += await self._rejected.keep(records, rejected, kept_stream)
-                if not records.plain:
-                    deletes += sum(
-                        isinstance(value, Delete) for at, value in enumerate(records.values) if at not in rejected
-                    )
-                accepted += len(records.values) - len(rejected)
-                line += len(records.values)
-        mark = KeptMark(accepted - deletes, deletes, len(rejections), 0, file.movement)
-        loaded = await self._mark(file, mark, rejections)
+        self._open_binary = file.open_binary
+        contexts = self._contexts(file.movement, self._attempts[id_])
+        kept, lane = self._kept, self._lane(id_.stream)
+        importing = FileImport(handler, self._target, file, blocks, reader, contexts, kept, self._rejected, lane)
+        loaded = await self._import(importing, after)
         return replace(loaded, skipped_columns=reader.skipped_columns) if isinstance(loaded, Loaded) else loaded
 
-    def _stream_load(
-        self, handler: Handler, stream: StreamName, movement: int, open_binary: OpenBinary, attempt: int
-    ) -> StreamLoad:
-        self._open_binary = open_binary
-        contexts = Contexts(self._kept, self._namespace, movement, attempt, open_binary)
-        lane = self._lanes.setdefault(stream, Lane())
-        return StreamLoad(handler, self._target, self._kept, stream, contexts, lane)
+    async def _import(self, importing: FileImport, after: Sequence[EventFileId]) -> LoadOutcome:
+        match importing.handler.delivery:
+            case Delivery.TRANSACTION:
+                found = await importing.load_in(self._transactions(), after)
+            case Delivery.STAGED:
+                found = await importing.stage()
+            case _:
+                found = await importing.apply()
+        if isinstance(found, str):
+            return GaveWay(found)
+        if isinstance(found, KeptMark):
+            return await self._mark(importing.file, found, ())
+        return await self._mark(importing.file, found.mark(importing.file.movement), found.rejections)
+
+    def _transactions(self) -> Transactions:
+        functions = self._importer.transactions
+        assert functions is not None  # checked when the Flow is made
+        return Transactions(functions, self._target, self._namespace)
+
+    def _contexts(self, movement: int, attempt: int) -> Contexts:
+        return Contexts(self._kept, self._namespace, movement, attempt, self._open_binary)
+
+    def _lane(self, stream: StreamName) -> Lane:
+        return self._lanes.setdefault(stream, Lane())
 
     async def _reason_to_give_way(self, file: FileToLoad, after: Sequence[EventFileId]) -> str | None:
         id_ = file.entry.id
@@ -150,10 +159,33 @@ class ImporterSession:
                 if handler is None:
                     continue
                 reader = RecordReader(handler, schema.schema(stream))
-                load = self._stream_load(handler, stream, movement, self._open_binary, 1)
                 again = reader.read_lines(records)
-                await self._rejected.keep(again, await load.apply(again), schema)
+                rejected = await self._apply_again(handler, stream, again, movement)
+                await self._rejected.keep(again, rejected, schema)
         return [kept.rejection() for kept in self._rejected.by_key.values()]
+
+    async def _apply_again(
+        self, handler: Handler, stream: StreamName, records: Records, movement: int
+    ) -> Mapping[int, RejectedError]:
+        """Apply rejected records again; return why some are still rejected, by their positions."""
+        contexts, lane, rejected = self._contexts(movement, 1), self._lane(stream), dict[int, RejectedError]()
+        if handler.delivery is Delivery.STAGED:  # the app has no way to take a single record
+            kept = [
+                self._rejected.by_key[self._kept.rejection_key(stream, records.key(at))]
+                for at in range(len(records.values))
+            ]
+            return {at: RejectedError(one.reason, one.column) for at, one in enumerate(kept)}
+        if handler.delivery is not Delivery.TRANSACTION:
+            return await StreamLoad(handler, self._target, self._kept, stream, contexts, lane).apply(records)
+
+        async def work(transaction: Any, load: TransactionLoad) -> None:
+            rejected.clear()
+            rejected.update(await load.apply(records))
+
+        await self._transactions().run(
+            lambda transaction: TransactionLoad(handler, transaction, self._kept, stream, contexts, lane), work
+        )
+        return rejected
 
     async def finish(self, streams: Sequence[StreamName]) -> Sequence[Violation]:
         return []

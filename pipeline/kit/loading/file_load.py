@@ -8,6 +8,7 @@ from typing import Any
 import anyio
 
 from pipeline.domain.exception_groups import unwrap_exception_group
+from pipeline.kit.calls import TRIES
 from pipeline.kit.declared import Delivery, Handler
 from pipeline.kit.loading.context import Contexts
 from pipeline.kit.loading.creating import Creator
@@ -27,6 +28,7 @@ class StreamLoad:
         self._handler, self._target, self._contexts, self._lane = handler, target, contexts, lane
         self._stream = stream
         self._creator = Creator(handler, target, kept, stream, lane)
+        self._tries, self._batch = TRIES, handler.batch
 
     async def apply(self, records: Records) -> Mapping[int, RejectedError]:
         """Apply records in order; return why some are rejected, by their positions. RefusedError: the file has failed."""
@@ -36,9 +38,9 @@ class StreamLoad:
             found = [(at, value) for at, value in enumerate(records.values) if isinstance(value, Invalid)]
             rejected = {at: RejectedError(value.reason, value.column) for at, value in found}
             valid = [at for at in valid if at not in rejected]
-        if self._handler.delivery is Delivery.KEYED:
-            for start in range(0, len(valid), self._handler.batch):
-                await self._apply_batch(records, valid[start : start + self._handler.batch], rejected)
+        if self._handler.delivery in (Delivery.KEYED, Delivery.TRANSACTION):
+            for start in range(0, len(valid), self._batch):
+                await self._apply_batch(records, valid[start : start + self._batch], rejected)
         else:
             await self._apply_singly(records, valid, rejected)
         return rejected
@@ -59,17 +61,23 @@ class StreamLoad:
                 self._handler.function,
                 f"applying to {self._stream!r}",
                 self._lane,
+                tries=self._tries,
             )
         except RejectedError as error:
-            if len(places) == 1:
-                rejected[places[0]] = error
-                return
-            for at in places:
-                await self._apply_batch(records, [at], rejected)
+            await self._note_rejected(records, places, rejected, error)
             return
         if batch.refused:
             by_record = {id(record): at for at, record in zip(places, batch.records, strict=True)}
             rejected |= {by_record[record]: RejectedError(*refused) for record, refused in batch.refused.items()}
+
+    async def _note_rejected(
+        self, records: Records, places: Sequence[int], rejected: dict[int, RejectedError], error: RejectedError
+    ) -> None:
+        if len(places) == 1:
+            rejected[places[0]] = error
+            return
+        for at in places:
+            await self._apply_batch(records, [at], rejected)
 
     async def _apply_singly(self, records: Records, places: Sequence[int], rejected: dict[int, RejectedError]) -> None:
         room = anyio.Semaphore(CREATED_AT_ONCE)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pipeline.domain.errors import ConfigurationError
 from pipeline.kit.authors_line import misuse
 from pipeline.kit.configuration.settings import REQUIRES
-from pipeline.kit.declared import Delivery
+from pipeline.kit.declared import Delivery, Handler
 from pipeline.kit.importer import Importer
 
 _LEVELS = list(Delivery)
@@ -30,6 +30,7 @@ def check_levels(importer: Importer, settings: Mapping[str, str]) -> None:
         known = ", ".join(_LEVELS)
         raise ConfigurationError(f"The setting {REQUIRES!r} is {wanted[:80]!r}. It must be one of: {known}.")
     for handler in importer.handlers.values():
+        _check_complete(importer, handler)
         if _LEVELS.index(handler.delivery) > _LEVELS.index(Delivery(wanted)):
             raise misuse(
                 handler.line,
@@ -37,3 +38,18 @@ def check_levels(importer: Importer, settings: Mapping[str, str]) -> None:
                 'Declare it with delivery="found" and give it `find`, or accept second objects with '
                 f"--destination-set {REQUIRES}={handler.delivery.value}",
             )
+
+
+def _check_complete(importer: Importer, handler: Handler) -> None:
+    """ConfigurationError when a handler lacks a function that its delivery level needs."""
+    if handler.delivery is Delivery.STAGED and handler.publish is None:
+        raise misuse(handler.line, f"the handler of {handler.stream!r} has no `publish`", "Declare it")
+    if handler.delivery is not Delivery.TRANSACTION:
+        return
+    functions = importer.transactions
+    if functions is None:
+        fault = f'the handler of {handler.stream!r} has the delivery "transaction", and the Importer has no transaction'
+        raise misuse(handler.line, fault, "Declare one with @importer.transaction")
+    for name, function in (("read_marks", functions.read_marks), ("write_mark", functions.write_mark)):
+        if function is None:
+            raise misuse(functions.line, f"the transaction has no `{name}`", "Declare it")

@@ -48,12 +48,18 @@ class Lane:
 
 
 async def attempt(
-    work: Callable[[], Awaitable[T]], function: Function, what: str, lane: Lane, *, may_be_gone: bool = False
+    work: Callable[[], Awaitable[T]],
+    function: Function,
+    what: str,
+    lane: Lane,
+    *,
+    may_be_gone: bool = False,
+    tries: int = TRIES,
 ) -> T:
     """Return the result of `work`, which calls the author's `function`.
 
     `Again` holds the lane, and calls again. `Refused` is a RejectedError; so is `Gone`, except where it `may_be_gone`.
-    `Stop`, and any other exception after `TRIES` calls, is a RefusedError with the author's line: the file has failed.
+    `Stop`, and any other exception after `tries` calls, is a RefusedError with the author's line: the file has failed.
     """
     failures = 0
     while True:
@@ -78,7 +84,7 @@ async def attempt(
         except Exception as error:
             failures += 1
             reason = shown(error, function)
-            if failures == TRIES:
+            if failures == tries:
                 raise RefusedError(f"{what} failed {TRIES} times: {reason}. Correct it, and move again.") from error
             log.warning("plugin_call_retried", what=what, reason=reason, tries=failures)
             await anyio.sleep(FIRST_PAUSE_SECONDS * 2 ** (failures - 1))

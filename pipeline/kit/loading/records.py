@@ -51,6 +51,14 @@ class Records:
         """Return the Event File of a record."""
         return self.files if isinstance(self.files, EventFileId) else self.files[at]
 
+    def chosen(self, places: Sequence[int]) -> Records:
+        """Return the records at these positions."""
+        if len(places) == len(self.values):
+            return self
+        files = self.files if isinstance(self.files, EventFileId) else [self.files[at] for at in places]
+        values, lines = [self.values[at] for at in places], [self.lines[at] for at in places]
+        return Records(values, lines, files, self.key_names, plain=self.plain)
+
     def key(self, at: int) -> str:
         """Return the key of a record as JSON text."""
         ((_, body),) = orjson.loads(self.lines[at]).items()

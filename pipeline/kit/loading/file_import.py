@@ -1,0 +1,137 @@
+"""The import of one Event File through a handler, in the way of its delivery level."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from pipeline.domain.errors import ConfigurationError
+from pipeline.domain.ids import EventFileId
+from pipeline.domain.planning.import_guard import reason_to_give_way
+from pipeline.kit.authors_line import line_of
+from pipeline.kit.declared import Handler
+from pipeline.kit.loading.context import Contexts
+from pipeline.kit.loading.file_load import StreamLoad
+from pipeline.kit.loading.kept import Kept, KeptMark, KeptStream
+from pipeline.kit.loading.outcomes import Lane, RejectedError, attempt
+from pipeline.kit.loading.records import Invalid, RecordReader, Records
+from pipeline.kit.loading.rejected import RejectedRecords
+from pipeline.kit.loading.transactions import TransactionLoad, Transactions
+from pipeline.kit.values import Delete, StagedFile
+from pipeline.ports.destination import FileToLoad, Rejection
+
+FIRST_LINE = 2
+"""The line of the first record: the header is line 1."""
+
+
+@dataclass(slots=True)
+class Tally:
+    """What became of the records of a file."""
+
+    accepted: int = 0
+    deletes: int = 0
+    rejections: list[Rejection] = field(default_factory=list)
+
+    def mark(self, movement: int) -> KeptMark:
+        """Return the mark of the file."""
+        return KeptMark(self.accepted - self.deletes, self.deletes, len(self.rejections), 0, movement)
+
+
+@dataclass(frozen=True, slots=True)
+class FileImport:
+    """Imports the records of a file, all of which are in `blocks`, into `target`."""
+
+    handler: Handler
+    target: Any
+    file: FileToLoad
+    blocks: Sequence[bytes]
+    reader: RecordReader
+    contexts: Contexts
+    kept: Kept
+    rejected: RejectedRecords
+    lane: Lane
+
+    @property
+    def _stream(self) -> str:
+        return self.file.entry.id.stream
+
+    def _parts(self) -> Iterator[Records]:
+        line = FIRST_LINE
+        for block in self.blocks:
+            for records in self.reader.read(block, line, self.file.entry.id):
+                yield records
+                line += len(records.values)
+
+    async def apply(self) -> Tally:
+        """Apply the records: again after a crash, which is harmless."""
+        load = StreamLoad(self.handler, self.target, self.kept, self._stream, self.contexts, self.lane)
+        return await self._apply(load)
+
+    async def _apply(self, load: StreamLoad) -> Tally:
+        tally, stream = Tally(), KeptStream.of(self.file.header.schema)
+        for records in self._parts():
+            rejected = await load.apply(records)
+            tally.rejections += await self.rejected.keep(records, rejected, stream)
+            tally.accepted += len(records.values) - len(rejected)
+            if not records.plain:
+                values = enumerate(records.values)
+                tally.deletes += sum(isinstance(value, Delete) for at, value in values if at not in rejected)
+        return tally
+
+    async def stage(self) -> Tally:
+        """Stage all records under the id of the file, then publish them."""
+        tally, stream, what = Tally(), KeptStream.of(self.file.header.schema), f"staging {self._stream!r}"
+        staged: StagedFile[Any] = StagedFile([], id=str(self.file.entry.id))
+        parts = list(self._parts())
+        valid = [value for records in parts for value in records.values if not isinstance(value, Invalid)]
+        staged.records = valid
+        function, publish = self.handler.function, self.handler.publish
+        assert publish is not None  # checked before anything is moved
+        context = self.contexts.context(self.file.entry.id, FIRST_LINE)
+        token = await attempt(lambda: function(self.target, staged, context), function, what, self.lane)
+        if type(token) is not str or not token:
+            raise ConfigurationError(
+                f"{line_of(function)}: the function returned {token!r} in place of a token. Return text."
+            )
+        publishing = f"publishing {self._stream!r}"
+        await attempt(lambda: publish(self.target, [token], context), publish, publishing, self.lane)
+        for records in parts:
+            rejected = {at: error for at, value in enumerate(records.values) if (error := _rejected(value, staged))}
+            tally.rejections += await self.rejected.keep(records, rejected, stream)
+            tally.accepted += len(records.values) - len(rejected)
+            tally.deletes += sum(isinstance(v, Delete) for at, v in enumerate(records.values) if at not in rejected)
+        return tally
+
+    async def load_in(self, transactions: Transactions, after: Sequence[EventFileId]) -> Tally | KeptMark | str:
+        """Apply the records and write the mark in one transaction.
+
+        Return the mark that the app has already, or the reason to give way, with nothing changed.
+        """
+        id_, found = self.file.entry.id, list[Tally | KeptMark | str]()
+
+        def make(transaction: Any) -> TransactionLoad:
+            return TransactionLoad(self.handler, transaction, self.kept, self._stream, self.contexts, self.lane)
+
+        async def work(transaction: Any, load: TransactionLoad) -> None:
+            found.clear()
+            marks = await transactions.marks(transaction)
+            latest = max((mark.movement for file, mark in marks.items() if file.stream == id_.stream), default=0)
+            before = [file for file in after if file in marks]  # those of other handlers are checked by the caller
+            reason = reason_to_give_way(id_, self.file.movement, before, marked=marks, latest_movement=latest)
+            if reason is not None:
+                found.append(marks.get(id_, reason))
+                return
+            tally = await self._apply(load)
+            await transactions.write_mark(transaction, id_, tally.mark(self.file.movement))
+            found.append(tally)
+
+        await transactions.run(make, work)
+        return found[0]
+
+
+def _rejected(value: object, staged: StagedFile[Any]) -> RejectedError | None:
+    if isinstance(value, Invalid):
+        return RejectedError(value.reason, value.column)
+    refused = staged.refused.get(id(value))
+    return None if refused is None else RejectedError(*refused)

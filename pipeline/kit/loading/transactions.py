@@ -1,0 +1,130 @@
+"""Loading an Event File in a transaction of the author's: its records and its mark together, or neither.
+
+A record that the app does not accept may have broken the transaction. So it is rolled back, and begun again without it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from pipeline.domain.errors import PipelineError, RefusedError
+from pipeline.domain.ids import EventFileId
+from pipeline.kit.authors_line import line_of
+from pipeline.kit.calls import TRIES, shown
+from pipeline.kit.declared import TransactionFunctions
+from pipeline.kit.errors import Stop
+from pipeline.kit.loading.file_load import StreamLoad
+from pipeline.kit.loading.kept import KeptMark
+from pipeline.kit.loading.outcomes import RejectedError
+from pipeline.kit.loading.records import Records
+
+
+class BrokenError(Exception):
+    """The app has rejected a batch. `line` is that of its record, if it has one alone."""
+
+    def __init__(self, error: RejectedError, line: int | None) -> None:
+        super().__init__(error.reason)
+        self.error = error
+        self.line = line
+
+
+class TransactionLoad(StreamLoad):
+    """Applies records in a transaction: the first batch that is rejected as a whole ends it with a BrokenError.
+
+    Those on the lines `refused` are left out. `single`: each batch has one record.
+    """
+
+    refused: Mapping[int, RejectedError]
+
+    def begin(self, refused: Mapping[int, RejectedError], *, single: bool) -> None:
+        """Begin a transaction."""
+        self.refused, self._tries = refused, 1
+        if single:
+            self._batch = 1
+
+    async def apply(self, records: Records) -> Mapping[int, RejectedError]:
+        """Apply records in order; return why some are rejected, by their positions."""
+        left_out = {at: self.refused[v.line] for at, v in enumerate(records.values) if v.line in self.refused}
+        places = [at for at in range(len(records.values)) if at not in left_out]
+        rejected = await super().apply(records.chosen(places))
+        return left_out | {places[at]: error for at, error in rejected.items()}
+
+    async def _note_rejected(
+        self, records: Records, places: Sequence[int], rejected: dict[int, RejectedError], error: RejectedError
+    ) -> None:
+        raise BrokenError(error, records.values[places[0]].line if len(places) == 1 else None)
+
+
+@dataclass(frozen=True, slots=True)
+class Transactions:
+    """The author's transactions on `target`. `namespace` tells the marks of this Flow from those of others."""
+
+    functions: TransactionFunctions
+    target: Any
+    namespace: str
+
+    async def marks(self, transaction: Any) -> Mapping[EventFileId, KeptMark]:
+        """Return the marks of this Flow at the app."""
+        read = self.functions.read_marks
+        assert read is not None  # checked before anything is moved
+        prefix = f"{self.namespace} "
+        return {
+            EventFileId.parse(name.removeprefix(prefix)): msgspec.json.decode(mark, type=KeptMark)
+            for name, mark in (await read(transaction)).items()
+            if name.startswith(prefix)
+        }
+
+    async def write_mark(self, transaction: Any, file: EventFileId, mark: KeptMark) -> None:
+        """Write a mark."""
+        write = self.functions.write_mark
+        assert write is not None
+        await write(transaction, f"{self.namespace} {file}", msgspec.json.encode(mark))
+
+    async def run(
+        self, make: Callable[[Any], TransactionLoad], work: Callable[[Any, TransactionLoad], Awaitable[None]]
+    ) -> None:
+        """Run `work` in a transaction, which commits at its end. After a rejection it is run again, without that record.
+
+        RefusedError when the author's functions fail `TRIES` times, or raise `Stop`.
+        """
+        refused: dict[int, RejectedError] = {}
+        single, failures, function = False, 0, self.functions.function
+        while True:
+            try:
+                async with self._opened() as transaction:
+                    load = make(transaction)
+                    load.begin(refused, single=single)
+                    await work(transaction, load)
+                return
+            except BrokenError as error:
+                single = True
+                if error.line is not None:
+                    refused[error.line] = error.error
+            except PipelineError:
+                failures += 1
+                if failures == TRIES:
+                    raise
+            except Stop as error:
+                raise RefusedError(f"a transaction has stopped: {error.reason} ({line_of(function)})") from error
+            except Exception as error:
+                failures += 1
+                if failures == TRIES:
+                    raise RefusedError(f"a transaction failed {TRIES} times: {shown(error, function)}.") from error
+
+    @asynccontextmanager
+    async def _opened(self) -> AsyncIterator[Any]:
+        """Open a transaction; an error ends it, and is raised even if the author's function swallows it."""
+        ended: BaseException | None = None
+        async with asynccontextmanager(self.functions.function)(self.target) as transaction:
+            try:
+                yield transaction
+            except BaseException as error:
+                ended = error
+                raise
+        if ended is not None:
+            raise ended
