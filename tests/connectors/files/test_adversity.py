@@ -172,6 +172,23 @@ async def test_what_this_user_may_not_change_rejects_its_records_alone(unprivile
     assert described(source) == described(destination)
 
 
+@pytest.mark.skipif(os.getuid() != 0, reason="only root may give a directory to any group")
+async def test_a_directory_of_the_destination_keeps_its_own_permissions_and_group_bit(unprivileged: Path) -> None:
+    source, destination = unprivileged / "source", unprivileged / "destination"
+    (source / "d").mkdir(parents=True)
+    (source / "d" / "f").write_text("old")
+    flow = TreeFlow(source, destination)
+    await flow.move()
+    with as_root():
+        os.chown(destination / "d", NOBODY, 4711)  # a group in which this user is not
+        (destination / "d").chmod(0o2770)
+    (source / "d" / "f").write_text("new")
+    await flow.move()
+    assert (flow.rejections, flow.violations) == ([], [])
+    assert (destination / "d" / "f").read_text() == "new"
+    assert stat.S_IMODE((destination / "d").stat().st_mode) == 0o2770
+
+
 @pytest.mark.skipif(os.getuid() != 0, reason="only root may make a file immutable")
 async def test_an_immutable_file_at_the_destination_rejects_its_record_alone(tmp_path: Path) -> None:
     source, destination = tmp_path / "source", tmp_path / "destination"

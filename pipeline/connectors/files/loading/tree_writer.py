@@ -98,14 +98,19 @@ class TreeWriter:
         return status if stat.S_ISDIR(status.st_mode) else None
 
     def set_directory(self, path: bytes, mode: int, mtime_ns: int | None = None) -> None:
-        """Set a directory's permissions and time, if it exists."""
-        if self.directory_status(path) is None:
+        """Set a directory's permissions and time where they differ, if it exists.
+
+        To set the same permissions again would take a set-gid bit off, if this user is not in the group.
+        """
+        status = self.directory_status(path)
+        if status is None:
             return
         with suppress(AbsentPathError), self._step(path), self._parent(path) as parent_fd:
             name = path.rpartition(b"/")[2]
-            if mtime_ns is not None:
+            if mtime_ns not in (None, status.st_mtime_ns):
                 os.utime(name, ns=(mtime_ns, mtime_ns), dir_fd=parent_fd, follow_symlinks=False)
-            os.chmod(name, mode, dir_fd=parent_fd)
+            if mode != stat.S_IMODE(status.st_mode):
+                os.chmod(name, mode, dir_fd=parent_fd)
 
     def not_moved(self, record: Upsert) -> Iterator[tuple[str, str]]:
         """Yield the kind and name of all that the placed entry of a record lacks."""
