@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 from contextlib import suppress
+from typing import Protocol
 
 import psycopg
 
@@ -20,15 +21,28 @@ from pipeline.connectors.postgres.ddl.create_table import (
 )
 from pipeline.connectors.postgres.ddl.evolution.columns import ColumnEvolution
 from pipeline.connectors.postgres.ddl.evolution.constraints import ForeignKeyName, drop_former_constraints
+from pipeline.connectors.postgres.ddl.evolution.partitions import follow_partition_columns
+from pipeline.connectors.postgres.ddl.evolution.sequences import follow_sequences
 from pipeline.connectors.postgres.ddl.mapped_types import mapped_table
 from pipeline.connectors.postgres.ddl.prerequisites import create_prerequisites
 from pipeline.connectors.postgres.ddl.target_table import TargetTable, read_table
 from pipeline.connectors.postgres.session.connection import Connection
 from pipeline.connectors.sql.identifiers import qualified, quoted, quoted_list
+from pipeline.connectors.sql.schema_objects import ObjectId
 from pipeline.domain.errors import ConfigurationError, DefectError
 from pipeline.domain.schema import StreamSchema
 
-Known = Callable[[], Sequence[StreamSchema]]
+
+class FlowLedger(Protocol):
+    """What a Flow has created in the database."""
+
+    def schemas(self) -> Sequence[StreamSchema]:
+        """Return the latest schema of each stream."""
+        ...
+
+    def created_objects(self) -> Collection[ObjectId]:
+        """Return the schema objects that it has created."""
+        ...
 
 
 def postgres_native(schema: StreamSchema) -> Native:
@@ -38,26 +52,26 @@ def postgres_native(schema: StreamSchema) -> Native:
 
 
 def ensure_table(
-    connection: Connection, schema: StreamSchema, before: StreamSchema | None = None, known: Known = tuple
+    connection: Connection, schema: StreamSchema, ledger: FlowLedger, before: StreamSchema | None = None
 ) -> tuple[TargetTable, bool]:
     """Create or extend the stream's table in the connection's transaction; return it, and whether it had no rows.
 
-    With `before`, the stream's previous schema, the table follows what has changed since. `known` returns the schemas of
-    all streams of the Flow. A column that may not be added for want of a privilege is left out. ConfigurationError when
-    an existing table does not fit.
+    With `before`, the stream's previous schema, the table follows what has changed since. A column that
+    may not be added for want of a privilege is left out. ConfigurationError when an existing table does not fit.
     """
     native = postgres_native(schema)
     _check_description(native, schema)
     constraints_of(schema)  # unreadable ones are an error of this file, not of the end of the Movement
     table = read_table(connection, *name_of(native), schema.stream)
-    create_prerequisites(connection, native)
+    former = {} if before is None else postgres_native(before)
+    create_prerequisites(connection, native, former, ledger.created_objects())
     if table is None:
         _create(connection, native)
         was_empty = True
     else:
         was_empty = connection.execute(f"SELECT NOT EXISTS (SELECT FROM {table.sql})").fetchone() == (True,)
         if before is not None and before != schema:
-            _follow(connection, table, before, schema, known)
+            _follow(connection, table, before, schema, ledger)
             table = existing_table(connection, schema)
         added = [column for column in native["columns"] if column["name"] not in table.columns]
         for column in added:
@@ -79,21 +93,29 @@ def existing_table(connection: Connection, schema: StreamSchema) -> TargetTable:
 
 
 def _follow(
-    connection: Connection, table: TargetTable, before: StreamSchema, schema: StreamSchema, known: Known
+    connection: Connection, table: TargetTable, before: StreamSchema, schema: StreamSchema, ledger: FlowLedger
 ) -> None:
     """Change the table, which the Flow has created, as the source's has changed."""
     former, native = postgres_native(before), postgres_native(schema)
     if name_of(former) != name_of(native):
         return
+    _end_inheritance(connection, former, native)
+    table = existing_table(connection, schema)
     is_same = bool(schema.identities) and before.identities[:1] == schema.identities[:1]
-    columns = ColumnEvolution(connection, table, former, native, schema.stream, is_same=is_same)
+    objects = ledger.created_objects()
+    columns = ColumnEvolution(connection, table, former, native, schema.stream, is_same=is_same, objects=objects)
     columns.rename_and_drop()
-    drop_former_constraints(connection, former, native, _foreign_keys(known()))
+    drop_former_constraints(connection, former, native, _foreign_keys(ledger.schemas()))
+    follow_sequences(connection, former, native)
     columns.alter()
+    follow_partition_columns(connection, former, native)
+
+
+def _end_inheritance(connection: Connection, former: Native, native: Native) -> None:
     for parent in former.get("inherits", ()):
         if parent not in native.get("inherits", ()):
             with suppress(psycopg.errors.UndefinedTable), connection.transaction():  # it is no child any more
-                run_single(connection, f"ALTER TABLE {table.sql} NO INHERIT {qualified(*parent)}")
+                run_single(connection, f"ALTER TABLE {qualified(*name_of(native))} NO INHERIT {qualified(*parent)}")
 
 
 def _foreign_keys(schemas: Iterable[StreamSchema]) -> Set[ForeignKeyName]:

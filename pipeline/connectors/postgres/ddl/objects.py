@@ -13,6 +13,7 @@ from contextlib import suppress
 import psycopg
 
 from pipeline.connectors.postgres.ddl.create_table import run_single
+from pipeline.connectors.postgres.ddl.evolution.types import TypeEvolution
 from pipeline.connectors.postgres.ddl.sequences import sequence_of
 from pipeline.connectors.postgres.schema.objects.catalog import read_objects
 from pipeline.connectors.postgres.session.connection import Connection
@@ -109,6 +110,8 @@ class SchemaObjects:
         self.ours[one.id] = self._present[one.id] = one
 
     def _replace(self, one: SchemaObject) -> None:
+        if one.kind in ("type", "domain"):
+            return self._follow_type(one)
         if one.kind in _REPLACED_IN_PLACE:
             try:
                 with self._connection.transaction():
@@ -120,6 +123,11 @@ class SchemaObjects:
             self._remove(one)
         self._create(one)
         return None
+
+    def _follow_type(self, one: SchemaObject) -> None:
+        described = {**one.facts, "create": one.create[0]}
+        TypeEvolution(self._connection, tuple(self.ours), is_final=True).follow(described)
+        self.ours[one.id] = self._present[one.id] = one
 
     def _remove(self, one: SchemaObject) -> None:
         """Drop an object; before it those without data that the Flow created and that depend on it.

@@ -53,6 +53,7 @@ def finish_streams(
         if table.stream in ours:
             violations += table.forbid_nulls()
             violations += table.set_defaults()
+            violations += table.set_persistence()
         violations += table.advance_sequences()
     names = {table.name for table in wanted}
     for table in every:
@@ -113,10 +114,14 @@ class _Table:
         for native, columns in self._with_columns():
             for column in native["columns"]:
                 present, default = columns.get(column["name"]), column.get("default")
-                if present is None or present["generated"] or present["identity"] or present["expression"] == default:
+                if present is None or present["generated"] or present["identity"]:
                     continue
                 alter = _alter_column(native, column)
-                if column.get("identity") and present["expression"] is None:
+                if present["expression"] == default and not column.get("identity"):
+                    continue
+                if column.get("identity") and (present["expression"] is not None or native.get("row_numbers")):
+                    continue  # the app's own table, which numbers its rows in its own way
+                if column.get("identity"):
                     yield from self._create(
                         f"the identity of {column['name']}", f"{alter} ADD {identity_clause(column, native)}"
                     )
@@ -137,6 +142,16 @@ class _Table:
         """Give the descriptions of the table and its partitions."""
         yield self._native
         yield from self._native.get("partitions", ())
+
+    def set_persistence(self) -> Iterator[Violation]:
+        """Make the table LOGGED or UNLOGGED. Partitions are left as they are: the source does not tell."""
+        wanted = bool(self._native.get("unlogged"))
+        row = self._connection.execute(
+            "SELECT relpersistence = 'u' FROM pg_class WHERE oid = to_regclass(%s) AND relkind = 'r'", (self._sql,)
+        ).fetchone()
+        if row is not None and row[0] != wanted and "unlogged" in self._native:
+            word = "UNLOGGED" if wanted else "LOGGED"
+            yield from self._create(f"{word} of the table", f"ALTER TABLE {self._sql} SET {word}")
 
     def advance_sequences(self) -> Iterator[Violation]:
         """Advance the table's sequences to those of the source."""

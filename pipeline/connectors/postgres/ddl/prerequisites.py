@@ -2,32 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import partial
 
 import psycopg
 
 from pipeline.connectors.postgres.ddl.create_table import Native, label_statements, run_single
+from pipeline.connectors.postgres.ddl.evolution.types import TypeEvolution
+from pipeline.connectors.postgres.schema.catalog_types import described_type
 from pipeline.connectors.postgres.session.connection import Connection
 from pipeline.connectors.sql.identifiers import qualified, quoted
+from pipeline.connectors.sql.schema_objects import ObjectId
 
 _LOOKUP = {"function": "to_regprocedure", "collation": "to_regcollation"}
 
 
-def create_prerequisites(connection: Connection, native: Native) -> None:
-    """Create what is missing, in the connection's transaction.
+def create_prerequisites(connection: Connection, native: Native, before: Native, objects: Collection[ObjectId]) -> None:
+    """Create what is missing, and change types that are as the description `before` says, in the connection's transaction.
+
+    `objects` are the schema objects that the Flow has created.
 
     An object that depends on a later one is tried again for as long as anything succeeds. What cannot be created is left
     to the statement that needs it, whose error names it.
     """
-    left = list(_steps(connection, native))
+    left = list(_steps(connection, native, before, objects))
     while left:
         failed = []
         for step in left:
             try:
                 with connection.transaction():
                     step()
-            except (psycopg.ProgrammingError, psycopg.NotSupportedError, psycopg.OperationalError) as error:
+            except psycopg.DatabaseError as error:
                 if error.sqlstate is None:  # the connection is lost
                     raise
                 failed.append(step)
@@ -36,7 +41,9 @@ def create_prerequisites(connection: Connection, native: Native) -> None:
         left = failed
 
 
-def _steps(connection: Connection, native: Native) -> Iterator[Callable[[], None]]:
+def _steps(
+    connection: Connection, native: Native, before: Native, objects: Collection[ObjectId]
+) -> Iterator[Callable[[], None]]:
     """Yield a step for each object. IF NOT EXISTS alone would need the privilege to create what exists."""
     schemas = {row[0] for row in connection.execute("SELECT nspname FROM pg_namespace")}
     for schema in native.get("schemas", ()):
@@ -53,8 +60,10 @@ def _steps(connection: Connection, native: Native) -> Iterator[Callable[[], None
     for need in needs:
         if need["kind"] in _LOOKUP:
             yield partial(_create_object, connection, need)
+    former = {(type_["schema"], type_["name"]): type_ for type_ in before.get("types", ())}
     for described in native.get("types", ()):
-        yield partial(_create_type, connection, described)
+        name = described["schema"], described["name"]
+        yield partial(_ensure_type, TypeEvolution(connection, objects), described, former.get(name))
 
 
 def _create_object(connection: Connection, need: Native) -> None:
@@ -63,12 +72,17 @@ def _create_object(connection: Connection, need: Native) -> None:
         run_single(connection, need["create"])
 
 
-def _create_type(connection: Connection, described: Native) -> None:
-    name = qualified(described["schema"], described["name"])
+def _ensure_type(evolution: TypeEvolution, described: Native, former: Native | None) -> None:
+    """Create a type. One that is as `former` says follows the source; another enum gets the labels that it lacks."""
+    connection, name = evolution.connection, qualified(described["schema"], described["name"])
     labels = _labels(connection, name)
     if labels is None:
         if described["create"] is not None:
             run_single(connection, described["create"])
+    elif former is not None and former["create"] != described["create"]:
+        present = described_type(connection, name)
+        if present is not None and present["create"] == former["create"]:
+            evolution.follow(described)
     elif described["kind"] == "enum":
         for statement in label_statements(described["labels"], labels, name):
             run_single(connection, statement)

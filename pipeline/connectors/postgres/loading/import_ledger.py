@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 from dataclasses import replace
 from datetime import datetime
 
@@ -18,6 +18,7 @@ from pipeline.codec.values import dumps
 from pipeline.connectors.postgres.session.connection import Connection
 from pipeline.connectors.sql.rejected_record import COLUMNS, NO_KEY, RejectedRecord
 from pipeline.connectors.sql.retry import BATCH_RECORDS
+from pipeline.connectors.sql.schema_objects import ObjectId
 from pipeline.domain.ids import EventFileId, FlowName, StreamName, encode_name
 from pipeline.domain.schema import StreamSchema
 from pipeline.ports.destination import Mark, Rejection
@@ -202,6 +203,13 @@ class ImportLedger:
         """Return the names of the Flow's streams."""
         rows = self._connection.execute("SELECT stream FROM _pipeline.streams WHERE flow = %s", (self._flow,))
         return {StreamName(stream) for (stream,) in rows}
+
+    def created_objects(self) -> Collection[ObjectId]:
+        """Return the schema objects that the Flow has created."""
+        rows = self._connection.execute(
+            "SELECT kind, name FROM _pipeline.objects WHERE flow = %s AND created IS NOT NULL", (self._flow,)
+        )
+        return {(kind, name) for kind, name in rows}
 
     def is_ours(self, stream: StreamName) -> bool:
         """Whether the stream's table had no rows before the Flow's first load."""

@@ -185,7 +185,7 @@ WITH used AS (
     FROM pg_attrdef AS f JOIN pg_depend AS d ON d.classid = 'pg_attrdef'::regclass AND d.objid = f.oid
     WHERE d.refclassid = 'pg_class'::regclass AND f.adrelid = ANY (%(oids)s)
 )
-SELECT u."table", n.nspname AS schema, c.relname AS name, min(a.attname::text) AS "column", bool_or(u.owned) AS owned,
+SELECT u."table", c.oid, n.nspname AS schema, c.relname AS name, min(a.attname::text) AS "column", bool_or(u.owned) AS owned,
        bool_or(u.identity) AS identity, format_type(s.seqtypid, NULL) AS type, s.seqstart AS start, s.seqincrement AS increment,
        s.seqmin AS minimum, s.seqmax AS maximum, s.seqcache AS cache, s.seqcycle AS cycle,
        CASE WHEN has_sequence_privilege(c.oid, 'SELECT,USAGE') THEN pg_sequence_last_value(c.oid) END AS last_value
@@ -220,7 +220,9 @@ SELECT t.oid AS "table", format_type(t.typbasetype, t.typtypmod) AS base, t.typn
        CASE WHEN t.typcollation <> b.typcollation
             THEN (SELECT l.collnamespace::regnamespace::text || '.' || quote_ident(l.collname)
                   FROM pg_collation AS l WHERE l.oid = t.typcollation) END AS collation,
-       ARRAY(SELECT 'CONSTRAINT ' || quote_ident(k.conname) || ' ' || pg_get_constraintdef(k.oid) FROM pg_constraint AS k
+       ARRAY(SELECT k.conname::text FROM pg_constraint AS k
+             WHERE k.contypid = t.oid AND k.contype = 'c' ORDER BY k.conname) AS names,
+       ARRAY(SELECT pg_get_constraintdef(k.oid) FROM pg_constraint AS k
              WHERE k.contypid = t.oid AND k.contype = 'c' ORDER BY k.conname) AS checks
 FROM pg_type AS t JOIN pg_type AS b ON b.oid = t.typbasetype WHERE t.oid = ANY (%(oids)s)
 """

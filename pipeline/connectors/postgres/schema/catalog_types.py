@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from pipeline.connectors.postgres.schema import catalog_queries as queries
 from pipeline.connectors.postgres.schema.catalog_queries import Row, fetch, fetch_by_table
@@ -66,6 +67,11 @@ class TypeCatalog:
                 self._collect(oid, found, extensions, set())
         return list(found.values())
 
+    def described(self, oid: int) -> Mapping[str, Any] | None:
+        """Return the description of a type; None for one that is not the app's own."""
+        row = self._types[oid]
+        return self._described(oid, row) if _is_own(row) else None
+
     def _collect(self, oid: int, found: dict[int, dict[str, object]], extensions: set[str], above: set[int]) -> None:
         row = self._types.get(oid)
         if row is None or oid in found or oid in above:
@@ -94,15 +100,30 @@ class TypeCatalog:
                 create = f"CREATE TYPE {name} AS ENUM ({', '.join(map(literal, labels))})"
                 return {**described, "kind": "enum", "create": create, "labels": labels}
             case "d":
-                kind, create = "domain", f"CREATE DOMAIN {name} AS {_domain(self._domains[oid][0])}"
+                domain = self._domains[oid][0]
+                described["domain"] = {
+                    "type": _domain_type(domain),
+                    "default": domain["default"],
+                    "not_null": domain["not_null"],
+                    "checks": dict(zip(domain["names"], domain["checks"], strict=True)),
+                }
+                kind, create = "domain", f"CREATE DOMAIN {name} AS {_domain(domain)}"
             case "r":
                 kind, create = "range", f"CREATE TYPE {name} AS RANGE ({_range(self._ranges[oid][0])})"
             case "c" if row["is_composite"]:
-                fields = ", ".join(map(_field, self._attributes[row["relation"]]))
+                attributes = self._attributes[row["relation"]]
+                described["attributes"] = [{"name": it["name"], "type": _attribute_type(it)} for it in attributes]
+                fields = ", ".join(f"{quoted(it['name'])} {_attribute_type(it)}" for it in attributes)
                 kind, create = "composite", f"CREATE TYPE {name} AS ({fields})"
             case _:
                 return {**described, "kind": "row", "create": None}
         return {**described, "kind": kind, "create": create}
+
+
+def described_type(connection: Connection, name: str) -> Mapping[str, Any] | None:
+    """Return the description of one of the app's own types; None when there is none of this qualified, quoted name."""
+    row = connection.execute("SELECT to_regtype(%s)::oid", (name,)).fetchone()
+    return None if row is None or row[0] is None else TypeCatalog(connection).described(row[0])
 
 
 def _is_own(row: Row) -> bool:
@@ -110,14 +131,17 @@ def _is_own(row: Row) -> bool:
 
 
 def _domain(row: Row) -> str:
-    parts = [row["base"]]
-    if row["collation"]:
-        parts.append(f"COLLATE {row['collation']}")
+    parts = [_domain_type(row)]
     if row["default"] is not None:
         parts.append(f"DEFAULT {row['default']}")
     if row["not_null"]:
         parts.append("NOT NULL")
-    return " ".join([*parts, *row["checks"]])
+    checks = zip(row["names"], row["checks"], strict=True)
+    return " ".join([*parts, *(f"CONSTRAINT {quoted(name)} {check}" for name, check in checks)])
+
+
+def _domain_type(row: Row) -> str:
+    return f"{row['base']} COLLATE {row['collation']}" if row["collation"] else str(row["base"])
 
 
 def _range(row: Row) -> str:
@@ -131,6 +155,5 @@ def _range(row: Row) -> str:
     return ", ".join(f"{name} = {value}" for name, value in options.items() if value)
 
 
-def _field(row: Row) -> str:
-    collation = f" COLLATE {row['collation']}" if row["collation"] else ""
-    return f"{quoted(row['name'])} {row['type']}{collation}"
+def _attribute_type(row: Row) -> str:
+    return f"{row['type']} COLLATE {row['collation']}" if row["collation"] else str(row["type"])

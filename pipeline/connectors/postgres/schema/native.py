@@ -40,7 +40,7 @@ def native_description(catalog: Catalog, table: Table, constraints: TableConstra
         "partition_by": table.partition_by,
         "partitions": [_partition(catalog, row) for row in partitions],
         "inherits": [[row["schema"], row["name"]] for row in parents],
-        "sequences": list(map(_sequence, sequences)),
+        "sequences": [{**_sequence(row), "identity_of": catalog.identity(row["oid"])} for row in sequences],
         "types": list(types.types),
         "extensions": list(types.extensions),
         "needs": list(map(_need, catalog.needed[table.oid])),

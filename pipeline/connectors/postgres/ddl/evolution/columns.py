@@ -6,16 +6,18 @@ text is right where no cast from type to type exists. A column that several tabl
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import psycopg
 
 from pipeline.connectors.postgres.ddl.create_table import Native, column_definition, run_single
+from pipeline.connectors.postgres.ddl.evolution.dependents import DEPENDS, without_dependents
 from pipeline.connectors.postgres.ddl.target_table import TargetColumn, TargetTable
 from pipeline.connectors.postgres.session.connection import Connection
 from pipeline.connectors.postgres.session.errors import server_message
 from pipeline.connectors.sql.identifiers import quoted
+from pipeline.connectors.sql.schema_objects import ObjectId
 from pipeline.domain.errors import ConfigurationError
 
 _NO_CAST = (psycopg.errors.CannotCoerce, psycopg.errors.DatatypeMismatch)
@@ -27,6 +29,14 @@ _IMPOSSIBLE = (
     psycopg.errors.DependentObjectsStillExist,
 )
 """A value cannot be cast, or something depends on the column: a view, a foreign key, a constraint, a partition key."""
+_DECLARED_IN = """
+WITH RECURSIVE parents(oid) AS (
+    SELECT %(table)s::oid UNION SELECT i.inhparent FROM parents AS p JOIN pg_inherits AS i ON i.inhrelid = p.oid
+)
+SELECT format('%%I.%%I', n.nspname, c.relname)
+FROM parents AS p JOIN pg_class AS c ON c.oid = p.oid JOIN pg_namespace AS n ON n.oid = c.relnamespace
+JOIN pg_attribute AS a ON a.attrelid = p.oid AND a.attname = %(column)s AND a.attinhcount = 0
+"""
 _OLDEST_WITH_SET_EXPRESSION = 170000
 _KINDS = {"s": "STORED", "v": "VIRTUAL"}
 
@@ -34,15 +44,25 @@ _KINDS = {"s": "STORED", "v": "VIRTUAL"}
 class ColumnEvolution:
     """Changes columns from the description `before` to `now`. `is_same`: both are of one table, which keeps its numbers.
 
-    Each method works in the connection's transaction. ConfigurationError when something depends on a column.
+    `objects` are the schema objects that the Flow has created. Each method works in the connection's transaction.
+    ConfigurationError when something else depends on a column.
     """
 
     def __init__(
-        self, connection: Connection, table: TargetTable, before: Native, now: Native, stream: str, *, is_same: bool
+        self,
+        connection: Connection,
+        table: TargetTable,
+        before: Native,
+        now: Native,
+        stream: str,
+        *,
+        is_same: bool,
+        objects: Collection[ObjectId],
     ) -> None:
         self._connection = connection
         self._table = table
         self._stream = stream
+        self._objects = objects
         self._now: Sequence[Native] = now["columns"]
         self._native = now
         self._columns = dict(table.columns)
@@ -56,6 +76,8 @@ class ColumnEvolution:
 
     def rename_and_drop(self) -> None:
         """Give renamed columns their new names, and drop those that the source has no more."""
+        for name in [name for name in self._renamed if self._columns[name].inherited]:
+            self._rename_in_parent(name)
         renamed = [name for name in self._renamed if not self._columns[name].inherited]
         for number, name in enumerate(renamed):
             self._rename(name, f"_pipeline_{number}")  # the new name may be that of a column which goes, or is renamed
@@ -81,7 +103,8 @@ class ColumnEvolution:
                 self._alter(column, was, present)
 
     def _alter(self, column: Native, was: Native, present: TargetColumn) -> None:
-        if _type_of(was) != _type_of(column) and present.type != column["type"]:
+        is_retyped = was["type"] != column["type"] and present.type != column["type"]
+        if is_retyped or was.get("collation") != column.get("collation"):
             self._change_type(column, present.type)
         if was.get("identity") != column.get("identity"):
             self._run(self._identity_statements(column, present), f"Column {column['name']}")
@@ -130,6 +153,13 @@ class ColumnEvolution:
         statement = f"ALTER TABLE {self._table.sql} RENAME COLUMN {quoted(name)} TO {quoted(to)}"
         self._run([statement], f"Column {name}")
 
+    def _rename_in_parent(self, name: str) -> None:
+        """Rename an inherited column where it is first declared, unless that has happened."""
+        row = self._connection.execute(_DECLARED_IN, {"table": self._table.oid, "column": name}).fetchone()
+        if row is not None:
+            statement = f"ALTER TABLE {row[0]} RENAME COLUMN {quoted(name)} TO {quoted(self._renamed[name])}"
+            self._run([statement], f"Column {name}")
+
     def _drop(self, name: str) -> None:
         self._run([f"ALTER TABLE {self._table.sql} DROP COLUMN {quoted(name)}"], f"Column {name}")
         del self._columns[name]
@@ -140,7 +170,7 @@ class ColumnEvolution:
     def _run(self, statements: Iterator[str] | Sequence[str], what: str) -> None:
         """Run all statements, or none of them."""
         try:
-            _run_all(self._connection, statements)
+            self._run_all(list(statements))
         except psycopg.errors.InsufficientPrivilege:
             raise
         except _IMPOSSIBLE as error:
@@ -149,13 +179,27 @@ class ColumnEvolution:
                 f"cannot follow (PostgreSQL: {server_message(error)}). Drop what depends on the column, and move again"
             ) from error
 
+    def _run_all(self, statements: Sequence[str]) -> None:
+        """Run all statements, or none of them; if views depend on the column, without these for the time."""
+        try:
+            with self._connection.transaction():
+                for statement in statements:
+                    run_single(self._connection, statement)
+        except DEPENDS:
+            with (
+                self._connection.transaction(),
+                without_dependents(self._connection, [self._table.oid], self._objects),
+            ):
+                for statement in statements:
+                    run_single(self._connection, statement)
+
     def _change_type(self, column: Native, was: str) -> None:
         name, table = quoted(column["name"]), self._table.sql
         try:
             try:
-                _run_all(self._connection, self._type_statements(column, f"{name}::{column['type']}"))
+                self._run_all(list(self._type_statements(column, f"{name}::{column['type']}")))
             except _NO_CAST:
-                _run_all(self._connection, self._type_statements(column, f"{name}::text::{column['type']}"))
+                self._run_all(list(self._type_statements(column, f"{name}::text::{column['type']}")))
         except psycopg.errors.InsufficientPrivilege:
             raise
         except _IMPOSSIBLE as error:
@@ -177,16 +221,6 @@ class ColumnEvolution:
             yield f"{alter} SET DEFAULT {column['default']}"
 
 
-def _run_all(connection: Connection, statements: Iterator[str] | Sequence[str]) -> None:
-    with connection.transaction():
-        for statement in statements:
-            run_single(connection, statement)
-
-
 def _declared(column: Native) -> Native:
     """Return what is declared for a column, without what says which one it is."""
     return {name: value for name, value in column.items() if name not in ("name", "number") and value}
-
-
-def _type_of(column: Native) -> tuple[str, str | None]:
-    return column["type"], column.get("collation")

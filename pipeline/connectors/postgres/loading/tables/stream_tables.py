@@ -52,7 +52,7 @@ class StreamTables:
                 before = ledger.previous_schema(schema.stream)
                 is_created = not names.has_table(schema.stream)
                 former = before and names.localized(before)
-                table, is_ours = ensure_table(connection, local, former, ledger.schemas)
+                table, is_ours = ensure_table(connection, local, ledger, former)
                 ledger.remember_schema(schema, as_of=header.export_time, is_ours=is_ours, is_created=is_created)
         widens = "sqlite" in schema.native and schema.stream in ledger.created()
         target = target_of(table, local, schema, is_widened=widens)
@@ -76,7 +76,7 @@ class StreamTables:
         """Return how rejected records of a stream are loaded, in the connection's transaction."""
         local = LocalNames(connection, ledger.streams(), schema.stream).localized(schema)
         is_widened = schema.stream in ledger.created()
-        return target_of(ensure_table(connection, local)[0], local, schema, is_widened=is_widened)
+        return target_of(ensure_table(connection, local, ledger)[0], local, schema, is_widened=is_widened)
 
     def widen(
         self,

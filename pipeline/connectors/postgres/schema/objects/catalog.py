@@ -87,5 +87,5 @@ def _types(connection: Connection) -> Iterator[SchemaObject]:
         if made["create"] is not None:
             name = qualified(str(made["schema"]), str(made["name"]))
             kind = "domain" if made["kind"] == "domain" else "type"
-            facts = {"labels": made["labels"]} if "labels" in made else {}
+            facts = {fact: value for fact, value in made.items() if fact != "create"}
             yield SchemaObject(kind, name, rank, (str(made["create"]),), f"DROP {kind.upper()} {name}", facts)

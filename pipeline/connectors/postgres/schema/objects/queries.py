@@ -22,6 +22,11 @@ def _own(schema: str, class_name: str, oid: str) -> str:
     )
 
 
+def _storage(letter: str) -> str:
+    """Return the SQL of the name of a storage strategy."""
+    return f"CASE {letter} WHEN 'p' THEN 'PLAIN' WHEN 'e' THEN 'EXTERNAL' WHEN 'x' THEN 'EXTENDED' ELSE 'MAIN' END"
+
+
 SCHEMAS = f"""
 SELECT nspname AS name, ARRAY[format('CREATE SCHEMA IF NOT EXISTS %%I', nspname)] AS "create",
        format('DROP SCHEMA %%I', nspname) AS remove, NULL::jsonb AS facts, NULL::text AS reason
@@ -323,34 +328,39 @@ JOIN pg_foreign_server AS v ON v.oid = f.ftserver WHERE {_own("n.nspname", "pg_c
 """
 
 TABLE_OPTIONS = f"""
-SELECT format('%%I.%%I', n.nspname, c.relname) AS name,
-       CASE WHEN c.reloptions IS NULL THEN ARRAY[]::text[]
-            ELSE ARRAY[format('ALTER TABLE %%I.%%I SET (%%s)', n.nspname, c.relname, array_to_string(c.reloptions, ', '))] END
-       || CASE c.relreplident WHEN 'f' THEN ARRAY[format('ALTER TABLE %%I.%%I REPLICA IDENTITY FULL', n.nspname, c.relname)]
-                              WHEN 'n' THEN ARRAY[format('ALTER TABLE %%I.%%I REPLICA IDENTITY NOTHING', n.nspname, c.relname)]
-                              WHEN 'i' THEN ARRAY(SELECT format('ALTER TABLE %%I.%%I REPLICA IDENTITY USING INDEX %%I',
-                                  n.nspname, c.relname, x.relname) FROM pg_index AS i JOIN pg_class AS x ON x.oid = i.indexrelid
-                                  WHERE i.indrelid = c.oid AND i.indisreplident)
-                              ELSE ARRAY[]::text[] END
-       || ARRAY(SELECT format('ALTER TABLE %%I.%%I CLUSTER ON %%I', n.nspname, c.relname, x.relname) FROM pg_index AS i
-                JOIN pg_class AS x ON x.oid = i.indexrelid WHERE i.indrelid = c.oid AND i.indisclustered)
-       || ARRAY(SELECT format('ALTER TABLE ONLY %%I.%%I ALTER COLUMN %%I SET STORAGE %%s', n.nspname, c.relname, a.attname,
-                    CASE a.attstorage WHEN 'p' THEN 'PLAIN' WHEN 'e' THEN 'EXTERNAL' WHEN 'x' THEN 'EXTENDED' ELSE 'MAIN' END)
-                FROM pg_attribute AS a JOIN pg_type AS t ON t.oid = a.atttypid
-                WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attstorage <> t.typstorage
-                ORDER BY a.attnum)
-       || ARRAY(SELECT format('ALTER TABLE ONLY %%I.%%I ALTER COLUMN %%I SET STATISTICS %%s', n.nspname, c.relname, a.attname,
-                    a.attstattarget)
-                FROM pg_attribute AS a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
-                  AND coalesce(a.attstattarget, -1) >= 0 ORDER BY a.attnum)
-       || ARRAY(SELECT format('ALTER TABLE ONLY %%I.%%I ALTER COLUMN %%I SET COMPRESSION %%s', n.nspname, c.relname, a.attname,
-                    CASE to_jsonb(a) ->> 'attcompression' WHEN 'p' THEN 'pglz' ELSE 'lz4' END)
-                FROM pg_attribute AS a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
-                  AND coalesce(to_jsonb(a) ->> 'attcompression', '') <> '' ORDER BY a.attnum) AS "create",
-       NULL::text AS remove, NULL::jsonb AS facts, NULL::text AS reason
-FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
-WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't' AND {_own("n.nspname", "pg_class", "c.oid")}
+SELECT format('%%s: %%s', t.name, o.what) AS name, ARRAY[t.alter || o.how] AS "create", t.alter || o.back AS remove,
+       NULL::jsonb AS facts, NULL::text AS reason
+FROM (
+    SELECT c.*, format('%%I.%%I', n.nspname, c.relname) AS name, format('ALTER TABLE ONLY %%I.%%I ', n.nspname, c.relname) AS alter
+    FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+    WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't' AND {_own("n.nspname", "pg_class", "c.oid")}
+) AS t CROSS JOIN LATERAL (
+    SELECT split_part(r, '=', 1) AS what, format('SET (%%s)', r) AS how, format('RESET (%%s)', split_part(r, '=', 1)) AS back
+    FROM (SELECT unnest(t.reloptions) UNION ALL
+          SELECT 'toast.' || unnest(reloptions) FROM pg_class WHERE oid = t.reltoastrelid) AS q(r)
+    UNION ALL
+    SELECT 'replica identity', 'REPLICA IDENTITY ' || CASE t.relreplident WHEN 'f' THEN 'FULL' WHEN 'n' THEN 'NOTHING'
+           ELSE (SELECT format('USING INDEX %%I', x.relname) FROM pg_index AS i JOIN pg_class AS x ON x.oid = i.indexrelid
+                 WHERE i.indrelid = t.oid AND i.indisreplident) END, 'REPLICA IDENTITY DEFAULT'
+    WHERE t.relreplident <> 'd'
+    UNION ALL
+    SELECT 'clustering', format('CLUSTER ON %%I', x.relname), 'SET WITHOUT CLUSTER'
+    FROM pg_index AS i JOIN pg_class AS x ON x.oid = i.indexrelid WHERE i.indrelid = t.oid AND i.indisclustered
+    UNION ALL
+    SELECT format('%%s of %%I', k.what, a.attname), format('ALTER COLUMN %%I %%s', a.attname, k.how),
+           format('ALTER COLUMN %%I %%s', a.attname, k.back)
+    FROM pg_attribute AS a JOIN pg_type AS y ON y.oid = a.atttypid CROSS JOIN LATERAL (VALUES
+        ('storage', CASE WHEN a.attstorage <> y.typstorage THEN 'SET STORAGE ' || {_storage("a.attstorage")} END,
+         'SET STORAGE ' || {_storage("y.typstorage")}),
+        ('statistics', 'SET STATISTICS ' || CASE WHEN a.attstattarget >= 0 THEN a.attstattarget END, 'SET STATISTICS -1'),
+        ('compression', 'SET COMPRESSION ' || CASE to_jsonb(a) ->> 'attcompression' WHEN 'p' THEN 'pglz' WHEN 'l' THEN 'lz4' END,
+         'SET COMPRESSION default'),
+        ('options', 'SET (' || array_to_string(a.attoptions, ', ') || ')', 'RESET (n_distinct, n_distinct_inherited)')
+    ) AS k(what, how, back)
+    WHERE a.attrelid = t.oid AND a.attnum > 0 AND NOT a.attisdropped AND k.how IS NOT NULL
+) AS o
 """
+"""Each option by itself, so that one that the source resets is reset."""
 
 GRANTS = f"""
 SELECT q.kind || ' ' || q.name AS name,

@@ -1,0 +1,65 @@
+"""Views, triggers and policies that depend on a table: dropped while the table changes, and created again."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+
+import psycopg
+
+from pipeline.connectors.postgres.ddl.create_table import run_single
+from pipeline.connectors.postgres.schema.objects.catalog import read_objects
+from pipeline.connectors.postgres.session.connection import Connection
+from pipeline.connectors.sql.schema_objects import ObjectId
+
+DEPENDS = (psycopg.errors.DependentObjectsStillExist, psycopg.errors.FeatureNotSupported)
+"""Errors that say that an object depends on what is to be changed."""
+
+_DEPENDENTS = """
+WITH RECURSIVE dependents AS (
+    SELECT r.ev_class AS oid, 1 AS depth FROM pg_depend AS d JOIN pg_rewrite AS r ON r.oid = d.objid
+    WHERE d.classid = 'pg_rewrite'::regclass AND d.refclassid = 'pg_class'::regclass AND d.refobjid = ANY (%(oids)s)
+      AND r.ev_class <> d.refobjid
+    UNION
+    SELECT r.ev_class, v.depth + 1 FROM dependents AS v JOIN pg_depend AS d ON d.refobjid = v.oid
+    JOIN pg_rewrite AS r ON r.oid = d.objid
+    WHERE d.classid = 'pg_rewrite'::regclass AND d.refclassid = 'pg_class'::regclass AND r.ev_class <> v.oid
+)
+SELECT q.kind, q.name FROM (
+    SELECT CASE c.relkind WHEN 'v' THEN 'view' ELSE 'materialized view' END AS kind,
+           format('%%I.%%I', n.nspname, c.relname) AS name, max(v.depth) AS depth
+    FROM dependents AS v JOIN pg_class AS c ON c.oid = v.oid JOIN pg_namespace AS n ON n.oid = c.relnamespace
+    WHERE c.relkind IN ('v', 'm') GROUP BY 1, 2
+    UNION ALL
+    SELECT 'trigger', format('%%I ON %%I.%%I', t.tgname, n.nspname, c.relname), 0
+    FROM pg_trigger AS t JOIN pg_class AS c ON c.oid = t.tgrelid JOIN pg_namespace AS n ON n.oid = c.relnamespace
+    WHERE t.tgrelid = ANY (%(oids)s) AND NOT t.tgisinternal
+    UNION ALL
+    SELECT 'policy', format('%%I ON %%I.%%I', p.polname, n.nspname, c.relname), 0
+    FROM pg_policy AS p JOIN pg_class AS c ON c.oid = p.polrelid JOIN pg_namespace AS n ON n.oid = c.relnamespace
+    WHERE p.polrelid = ANY (%(oids)s)
+) AS q ORDER BY q.depth DESC, q.name
+"""
+
+
+@contextmanager
+def without_dependents(connection: Connection, tables: Sequence[int], ours: Collection[ObjectId]) -> Iterator[None]:
+    """Drop what depends on the tables, and create it again at the end, in the connection's transaction.
+
+    What cannot be created again, because it must change too, is left to the end of the Movement if it is among `ours`;
+    else the error is PostgreSQL's.
+    """
+    names = [(kind, name) for kind, name in connection.execute(_DEPENDENTS, {"oids": list(tables)})]
+    objects = {one.id: one for one in read_objects(connection)} if names else {}
+    dropped = [objects[name] for name in names if name in objects]
+    for one in dropped:
+        run_single(connection, str(one.remove))
+    yield
+    for one in reversed(dropped):
+        try:
+            with connection.transaction():
+                for statement in one.create:
+                    run_single(connection, statement)
+        except psycopg.ProgrammingError:
+            if one.id not in ours:
+                raise

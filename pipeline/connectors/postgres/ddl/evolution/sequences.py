@@ -1,0 +1,37 @@
+"""Sequences of a table's columns that the source has renamed, or that have another owner."""
+
+from __future__ import annotations
+
+from pipeline.connectors.postgres.ddl.create_table import Native, name_of, run_single, sequence_statements
+from pipeline.connectors.postgres.session.connection import Connection
+from pipeline.connectors.sql.identifiers import qualified, quoted
+
+
+def follow_sequences(connection: Connection, before: Native, now: Native) -> None:
+    """Rename, create and give to their owners the sequences that differ between the descriptions `before` and `now`."""
+    former = {it["identity_of"]: it for it in before.get("sequences", ()) if it.get("identity_of")}
+    for sequence in now.get("sequences", ()):
+        was = former.get(sequence.get("identity_of"))
+        if was is not None and _name_of(was) != _name_of(sequence):
+            _rename(connection, was, sequence)
+    for statement in sequence_statements(now):
+        run_single(connection, statement)
+    owned = {_name_of(it): it["owned"] and it["column"] for it in before.get("sequences", ())}
+    for sequence in now.get("sequences", ()):
+        owner = sequence["owned"] and sequence["column"]
+        if not sequence["identity"] and owner != owned.get(_name_of(sequence)):
+            column = f"{qualified(*name_of(now))}.{quoted(owner)}" if owner else "NONE"
+            run_single(connection, f"ALTER SEQUENCE {qualified(*_name_of(sequence))} OWNED BY {column}")
+
+
+def _rename(connection: Connection, was: Native, sequence: Native) -> None:
+    present = connection.execute(
+        "SELECT to_regclass(%s) IS NOT NULL AND to_regclass(%s) IS NULL",
+        (qualified(*_name_of(was)), qualified(*_name_of(sequence))),
+    ).fetchone()
+    if present == (True,) and was["schema"] == sequence["schema"]:
+        run_single(connection, f"ALTER SEQUENCE {qualified(*_name_of(was))} RENAME TO {quoted(sequence['name'])}")
+
+
+def _name_of(sequence: Native) -> tuple[str, str]:
+    return sequence["schema"], sequence["name"]

@@ -1,0 +1,147 @@
+"""Types that have changed at the source: labels of an enum, attributes of a composite type, constraints of a domain.
+
+What ALTER TYPE cannot do is done with a new type of the same name, to which all columns are changed by the text of their
+values. The export sends the values whose text has changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+
+from pipeline.connectors.postgres.ddl.create_table import Native, label_statements, run_single
+from pipeline.connectors.postgres.ddl.evolution.dependents import without_dependents
+from pipeline.connectors.postgres.schema.catalog_types import described_type
+from pipeline.connectors.postgres.session.connection import Connection
+from pipeline.connectors.sql.identifiers import literal, qualified, quoted
+from pipeline.connectors.sql.schema_objects import ObjectId
+
+_FORMER = "_pipeline_former"
+_COLUMNS = """
+SELECT c.oid, format('%%I.%%I', n.nspname, c.relname), quote_ident(a.attname), a.atttypid <> t.oid,
+       pg_get_expr(d.adbin, d.adrelid)
+FROM pg_type AS t JOIN pg_attribute AS a ON a.atttypid IN (t.oid, t.typarray) AND NOT a.attisdropped AND a.attinhcount = 0
+JOIN pg_class AS c ON c.oid = a.attrelid AND c.relkind IN ('r', 'p') JOIN pg_namespace AS n ON n.oid = c.relnamespace
+LEFT JOIN pg_attrdef AS d ON d.adrelid = a.attrelid AND d.adnum = a.attnum AND a.attgenerated = ''
+WHERE t.oid = to_regtype(%s)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class TypeEvolution:
+    """Changes types, in the connection's transaction. `ours` are the schema objects that the Flow has created.
+
+    `is_final`: all rows are loaded. Before that, what the rows still contradict is left as it is.
+    """
+
+    connection: Connection
+    ours: Collection[ObjectId] = ()
+    is_final: bool = False
+
+    def follow(self, wanted: Native) -> None:
+        """Make a type that exists as the description `wanted` says; psycopg.Error when that is impossible."""
+        name = qualified(wanted["schema"], wanted["name"])
+        present = described_type(self.connection, name)
+        if present is None or present.get("kind") != wanted["kind"] or present.get("create") == wanted["create"]:
+            return None
+        statements: Iterable[str] | None = None
+        match wanted["kind"]:
+            case "enum":
+                statements = _label_changes(name, present["labels"], wanted["labels"])
+            case "composite" if "attributes" in wanted:
+                statements = _attribute_changes(name, present["attributes"], wanted["attributes"])
+            case "domain" if "domain" in wanted:
+                return self._follow_domain(name, present, wanted)
+        if statements is None:
+            return self._replace(name, present, wanted)
+        for statement in statements:
+            run_single(self.connection, statement)
+        return None
+
+    def _follow_domain(self, name: str, present: Native, wanted: Native) -> None:
+        here, there = present["domain"], wanted["domain"]
+        if here["type"] != there["type"]:
+            return self._replace(name, present, wanted)
+        alter = f"ALTER DOMAIN {name}"
+        for check, definition in here["checks"].items():
+            if there["checks"].get(check) != definition:
+                run_single(self.connection, f"{alter} DROP CONSTRAINT {quoted(check)}")
+        default = "DROP DEFAULT" if there["default"] is None else f"SET DEFAULT {there['default']}"
+        run_single(self.connection, f"{alter} {default}")
+        added = [
+            f"ADD CONSTRAINT {quoted(check)} {definition}"
+            for check, definition in there["checks"].items()
+            if here["checks"].get(check) != definition
+        ]
+        if here["not_null"] != there["not_null"]:
+            added.append("SET NOT NULL" if there["not_null"] else "DROP NOT NULL")
+        for change in added:
+            with suppress(*(() if self.is_final else (psycopg.IntegrityError,))), self.connection.transaction():
+                run_single(self.connection, f"{alter} {change}")
+        return None
+
+    def _replace(self, name: str, present: Native, wanted: Native) -> None:
+        """Put a new type in place of the present one. Before all rows are loaded, it keeps labels that they still have."""
+        try:
+            with self.connection.transaction():
+                self._change_columns(name, wanted, wanted["create"])
+        except psycopg.DataError:
+            if self.is_final or wanted["kind"] != "enum":
+                raise
+            labels = [*wanted["labels"], *(label for label in present["labels"] if label not in wanted["labels"])]
+            self._change_columns(name, wanted, f"CREATE TYPE {name} AS ENUM ({', '.join(map(literal, labels))})")
+
+    def _change_columns(self, name: str, wanted: Native, create: str) -> None:
+        what = "DOMAIN" if wanted["kind"] == "domain" else "TYPE"
+        columns: list[tuple[Any, ...]] = self.connection.execute(_COLUMNS, (name,)).fetchall()
+        with without_dependents(self.connection, [oid for oid, *_ in columns], self.ours):
+            run_single(self.connection, f"ALTER {what} {name} RENAME TO {_FORMER}")
+            run_single(self.connection, create)
+            for _, table, column, is_array, default in columns:
+                alter, type_ = f"ALTER TABLE {table} ALTER COLUMN {column}", name + ("[]" if is_array else "")
+                run_single(self.connection, f"{alter} DROP DEFAULT")
+                run_single(self.connection, f"{alter} TYPE {type_} USING {column}::text::{type_}")
+                if default is not None:
+                    with suppress(psycopg.DataError), self.connection.transaction():  # the source has another one now
+                        run_single(self.connection, f"{alter} SET DEFAULT {default}")
+            run_single(self.connection, f"DROP {what} {qualified(wanted['schema'], _FORMER)}")
+
+
+def _label_changes(name: str, present: Sequence[str], wanted: Sequence[str]) -> Iterator[str] | None:
+    """Return the statements that add or rename labels; None if they do not suffice."""
+    if [label for label in wanted if label in present] == list(present):
+        return label_statements(wanted, present, name)
+    if len(present) == len(wanted):
+        pairs = [(old, new) for old, new in zip(present, wanted, strict=True) if old != new]
+        if all(old not in wanted and new not in present for old, new in pairs):
+            return (f"ALTER TYPE {name} RENAME VALUE {literal(old)} TO {literal(new)}" for old, new in pairs)
+    return None
+
+
+def _attribute_changes(
+    name: str, present: Sequence[Mapping[str, str]], wanted: Sequence[Mapping[str, str]]
+) -> list[str] | None:
+    """Return the statements that rename, drop and add attributes; None if they do not suffice.
+
+    The text of a value has the attributes by position, so one that is renamed is found by its place.
+    """
+    statements, kept = [], 0
+    names = {attribute["name"] for attribute in wanted}
+    for attribute in present:
+        new = wanted[kept] if kept < len(wanted) else None
+        is_same = new is not None and attribute["type"] == new["type"]
+        if new is not None and is_same and attribute["name"] == new["name"]:
+            kept += 1
+        elif new is not None and is_same and attribute["name"] not in names:
+            statements.append(f"RENAME ATTRIBUTE {quoted(attribute['name'])} TO {quoted(new['name'])}")
+            kept += 1
+        elif attribute["name"] not in names:
+            statements.append(f"DROP ATTRIBUTE {quoted(attribute['name'])}")
+        else:
+            return None
+    statements += [f"ADD ATTRIBUTE {quoted(it['name'])} {it['type']}" for it in wanted[kept:]]
+    return [f"ALTER TYPE {name} {statement}" for statement in statements]
