@@ -27,7 +27,15 @@ from pipeline.ports.destination import (
     Violation,
 )
 from pipeline.ports.ranged_source import Known, UnchangedRows, open_rows_along
-from pipeline.ports.source import DefinitionReader, OmissionReporter, RowBlock, Snapshot, Source, UnreadRows
+from pipeline.ports.source import (
+    DefinitionReader,
+    OmissionReporter,
+    ReferenceChecker,
+    RowBlock,
+    Snapshot,
+    Source,
+    UnreadRows,
+)
 
 
 class CombinedSource:
@@ -76,6 +84,11 @@ class CombinedSnapshot:
         """The omissions of all parts."""
         reporters = [part for _, part in self._parts if isinstance(part, OmissionReporter)]
         return [item for part in reporters for item in await part.omissions()]
+
+    async def broken_references(self, streams: Sequence[StreamName]) -> Set[tuple[StreamName, tuple[str, ...]]]:
+        """The broken foreign keys of all parts."""
+        checkers = [part for _, part in self._parts if isinstance(part, ReferenceChecker)]
+        return {key for part in checkers for key in await part.broken_references(streams)}
 
     async def definitions(self) -> Mapping[StreamName, Mapping[str, str]]:
         """The definitions of the streams of all parts."""

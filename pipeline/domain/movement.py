@@ -135,6 +135,8 @@ class Movement:
     says what became of everything that the source has; `omitted` is the part that the source could not give, and
     `rejections` are the records that it could not give. `held_deletes` names
     the streams of which nothing was deleted because the deletes were many, and no pattern of `allow_deletes` fits.
+    `violated` are the streams with violations at the end of this Movement, or until then of the one before: they are checked
+    again even if nothing of them is imported.
     """
 
     flow: FlowName
@@ -161,6 +163,7 @@ class Movement:
     rejections: SourceRejections = field(default_factory=SourceRejections)
     allow_deletes: tuple[str, ...] = ()
     held_deletes: Mapping[StreamName, HeldDeletes] = field(default_factory=dict)
+    violated: tuple[StreamName, ...] = ()
 
     @property
     def choices(self) -> Choices:

@@ -90,10 +90,14 @@ class FileToLoad:
 
 @dataclass(frozen=True, slots=True)
 class Violation:
-    """A constraint of the source, such as a foreign key or a unique index, that the loaded data does not satisfy."""
+    """A constraint of the source, such as a foreign key or a unique index, that the loaded data does not satisfy.
+
+    `columns` are those of a foreign key that rows break: the source's own rows may break it, too.
+    """
 
     stream: StreamName
     message: str
+    columns: tuple[str, ...] = ()
 
 
 class DestinationSession(Protocol):

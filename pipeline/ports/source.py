@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterable, Awaitable, Callable, Mapping, Sequence, Set
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -151,6 +151,15 @@ class DefinitionReader(Protocol):
 
         Another place has a definition if it has one of that name, or one of that text.
         """
+        ...
+
+
+@runtime_checkable
+class ReferenceChecker(Protocol):
+    """A Snapshot whose own rows may break its foreign keys, and that can check them."""
+
+    async def broken_references(self, streams: Sequence[StreamName]) -> Set[tuple[StreamName, tuple[str, ...]]]:
+        """Return stream and columns of each foreign key of these streams that a row breaks. It may read all rows."""
         ...
 
 

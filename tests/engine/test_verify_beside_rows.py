@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import socket
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -60,6 +62,10 @@ async def test_generated_columns_are_compared_as_a_reader_sees_them(make: Callab
 async def test_generated_columns_of_sqlite_are_compared(tmp_path: Path) -> None:
     source, copy = tmp_path / "app.db", tmp_path / "copy.db"
     run(source, "CREATE TABLE t (id INTEGER PRIMARY KEY, x, y AS (x * 2))", "INSERT INTO t (id, x) VALUES (1, 2)")
+    run(source, "CREATE TABLE u (id INTEGER PRIMARY KEY, y)", "INSERT INTO u (id) VALUES (1)")
+    with closing(sqlite3.connect(source)) as connection:
+        connection.create_function("own", 1, str, deterministic=True)
+        connection.execute("ALTER TABLE u ADD z AS (own(id))")
     run(copy, "CREATE TABLE t (id INTEGER PRIMARY KEY, x, y AS (x * 3))")
     flow = between(source, copy)
     await flow.move()
@@ -95,6 +101,9 @@ async def test_an_index_that_sqlite_lacks_is_named(tmp_path: Path) -> None:
     run(copy, "DROP INDEX t_x", "UPDATE sqlite_sequence SET seq = 1")
     assert one(await flow.verify()).definitions == ("index t_x", "AUTOINCREMENT number 2")
     assert await flow.repaired() == (0, 0)
+    run(copy, "DROP INDEX t_x")
+    await flow.accept("index")
+    assert (await flow.verify()).equal
 
 
 async def test_schema_objects_and_the_next_numbers_of_sequences_are_compared(make: Callable[[], Place]) -> None:

@@ -95,6 +95,7 @@ class _Movement(Document, rename="camel"):
     rejections: _SourceRejections = field(default_factory=_SourceRejections)
     allow_deletes: tuple[str, ...] = ()
     held_deletes: dict[StreamName, _HeldDeletes] = field(default_factory=dict)
+    violated: tuple[StreamName, ...] = ()
 
     def __post_init__(self) -> None:
         super().__post_init__()

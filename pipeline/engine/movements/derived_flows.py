@@ -104,7 +104,7 @@ async def begin_derived(flows: FlowStore, clock: Clock, flow: Flow) -> tuple[Mov
             latest = await flows.update(flow.name, latest.number, partial(_with_lists_of, origin))
             if not latest.settled:
                 return latest, True
-        movement = _new_movement(flow, (latest.number if latest else 0) + 1, origin, clock)
+        movement = _new_movement(flow, latest, origin, clock)
         await flows.create(movement)
         return movement, False
 
@@ -136,11 +136,12 @@ def _with_lists_of(origin: Movement, now: Movement) -> Movement:
     )
 
 
-def _new_movement(flow: Flow, number: int, origin: Movement, clock: Clock) -> Movement:
+def _new_movement(flow: Flow, latest: Movement | None, origin: Movement, clock: Clock) -> Movement:
     moment = clock.now()
     return Movement(
         flow=flow.name,
-        number=number,
+        number=(latest.number if latest else 0) + 1,
+        violated=latest.violated if latest else (),
         status=Status.IN_PROGRESS,
         created=moment,
         updated=moment,

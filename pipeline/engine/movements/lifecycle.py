@@ -144,6 +144,7 @@ def next_movement(flows: FlowStore, flow: Flow, before: Movement | None) -> Move
         file_lists=before.file_lists if before else {},
         states=before.states if before else {},
         unfinished=before.unfinished if before else {},
+        violated=before.violated if before else (),
     )
 
 

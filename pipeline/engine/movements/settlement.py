@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Container, Mapping, Sequence
 from dataclasses import replace
 
 from pipeline.domain.errors import LeaseLostError
@@ -20,12 +20,19 @@ MAX_PROBLEMS = 100
 """The most problems kept in movement.json. The documents of its failures have all of them."""
 
 
-class Settlement:
-    """Brings one Movement to its final status."""
+BrokenReferences = Callable[[Sequence[StreamName]], Awaitable[Container[tuple[StreamName, tuple[str, ...]]]]]
+"""Returns stream and columns of each foreign key of these streams that the source's own rows break."""
 
-    def __init__(self, context: EngineContext, session: DestinationSession) -> None:
+
+class Settlement:
+    """Brings one Movement to its final status. `at_source` asks the source about violations; a worker has no source."""
+
+    def __init__(
+        self, context: EngineContext, session: DestinationSession, at_source: BrokenReferences | None = None
+    ) -> None:
         self._context = context
         self._session = session
+        self._at_source = at_source
 
     async def settle(
         self,
@@ -48,7 +55,7 @@ class Settlement:
             retried |= await self._session.marks()
         accepted = _accepted(marks, retried)
         touched = self._touched(movement, entries, marks) | {file.stream for file in accepted}
-        violations = await self._finish(touched)
+        violations = await self._finish({*touched, *movement.violated})
         inventory = await self._inventory(movement, rows_changed=bool(touched))
         gaps = inventory.gaps((await self._context.flows.read_flow(movement.flow)).accepted_missing)
         run = replace(run, upserts=accepted.total(), rejected=len(rejected) + movement.rejections.count)
@@ -70,9 +77,9 @@ class Settlement:
                 raise LeaseLostError(
                     f"Movement {now.number} of Flow {now.flow!r} is exported again by another process; this one gives way."
                 )
-            return replace(
-                now.to(status, self._context.clock.now()), totals=totals, problems=problems, inventory=inventory
-            )
+            settled = now.to(status, self._context.clock.now())
+            violated = tuple(sorted({violation.stream for violation in violations}))
+            return replace(settled, totals=totals, problems=problems, inventory=inventory, violated=violated)
 
         settled = await self._context.flows.update(movement.flow, movement.number, settle)
         self._context.reporter.report(MovementSettled(movement.flow, movement.number, settled.status.value))
@@ -80,9 +87,23 @@ class Settlement:
 
     async def _finish(self, touched: Collection[StreamName]) -> Sequence[Violation]:
         violations = await self._session.finish(sorted(touched)) if touched else []
+        violations = await self._compared_with_source(violations)
         for violation in violations:
             self._context.reporter.report(ViolationFound(violation))
         return violations
+
+    async def _compared_with_source(self, violations: Sequence[Violation]) -> Sequence[Violation]:
+        """Return the violations; the message of each says if the source has it, too."""
+        streams = sorted({violation.stream for violation in violations if violation.columns})
+        if self._at_source is None or not streams:
+            return violations
+        broken = await self._at_source(streams)
+        return [
+            replace(it, message=f"{it.message}; it is so at the source, too")
+            if (it.stream, it.columns) in broken
+            else it
+            for it in violations
+        ]
 
     @staticmethod
     def _touched(

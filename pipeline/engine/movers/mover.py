@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Container, Sequence
 from contextlib import AsyncExitStack
 from datetime import datetime
 
@@ -10,7 +10,7 @@ import anyio
 
 from pipeline.codec.documents.message import GroupCompleted, encode_message
 from pipeline.domain.exception_groups import unwrap_exception_group
-from pipeline.domain.ids import FlowName, Label, ObjectKey
+from pipeline.domain.ids import FlowName, Label, ObjectKey, StreamName
 from pipeline.domain.movement import NO_CHOICES, Choices, Movement, Status, marks_namespace
 from pipeline.domain.planning.selection import selected
 from pipeline.domain.schema import StreamSchema
@@ -25,7 +25,7 @@ from pipeline.engine.movements.progress import ProgressKeeper
 from pipeline.engine.movements.settlement import Settlement
 from pipeline.ports.destination import Destination, DestinationSession
 from pipeline.ports.reporter import MovementBegun
-from pipeline.ports.source import Snapshot, Source
+from pipeline.ports.source import ReferenceChecker, Snapshot, Source
 
 POLL_SECONDS = 0.01
 
@@ -108,11 +108,15 @@ class Mover:
             await self._wait_imported(movement, exporter.announced, assisted)
             group.cancel_scope.cancel()
         await assisted.refresh()
-        settled = await Settlement(context, session).settle(
+        settled = await Settlement(context, session, self._broken_at_source).settle(
             movement, tuple(exporter.announced.values()), importing.marks, importing.failed, progress.totals()
         )
         await progress.write()
         return settled
+
+    async def _broken_at_source(self, streams: Sequence[StreamName]) -> Container[tuple[StreamName, tuple[str, ...]]]:
+        async with self._source.open_snapshot() as snapshot:
+            return await snapshot.broken_references(streams) if isinstance(snapshot, ReferenceChecker) else ()
 
     async def _wait_imported(
         self, movement: Movement, announced: dict[Label, ObjectKey], assisted: AssistedImport

@@ -173,7 +173,8 @@ class _Comparison:
         wanted = self._definitions[0].get(pair.here.stream, {})
         present = self._definitions[1].get(pair.there.stream, {})
         texts = set(present.values())
-        return tuple(name for name, text in wanted.items() if name not in present and text not in texts)
+        lacking = [name for name, text in wanted.items() if name not in present and text not in texts]
+        return tuple(name for name in lacking if not name.startswith(tuple(self._accepted_kinds)))
 
     def _copied(self, pair: StreamPair, pairing: Pairing | None) -> OpenRows | None:
         if pair.there is None or pairing is None:

@@ -121,7 +121,7 @@ async def test_constraints_that_sqlite_rows_break_are_reported_until_they_hold(
     movement, logged = await move(movements)
     assert (movement.status, logged) == (Status.INCOMPLETE, {})
     assert sorted(movement.problems) == [
-        'child: 2 rows refer through parent to missing rows of "public"."parent" (5, 6)',
+        'child: 2 rows refer through parent to missing rows of "public"."parent" (5, 6); it is so at the source, too',
         "child: the foreign key child_other_fkey cannot be created: there is no table public.gone here",
     ]
     assert place.rows("SELECT count(*) FROM child") == [(3,)]

@@ -123,7 +123,7 @@ class _Table:
         if not_created is None:
             return
         if not_created.unsupported is None:
-            yield Violation(self.stream, not_created.reason)
+            yield Violation(self.stream, not_created.reason, not_created.columns)
         else:
             self._unsupported.append(UnsupportedConstraint("foreign key", str(key), not_created.unsupported))
 

@@ -79,10 +79,14 @@ def read_foreign_key(connection: Connection, oid: int, name: str) -> ExistingKey
 
 @dataclass(frozen=True, slots=True)
 class NotCreated:
-    """Why a foreign key cannot be created. `unsupported` says what of the tables, not of their rows, prevents it."""
+    """Why a foreign key cannot be created. `unsupported` says what of the tables, not of their rows, prevents it.
+
+    `columns` are those of the key if rows break it.
+    """
 
     reason: str
     unsupported: str | None = None
+    columns: tuple[str, ...] = ()
 
 
 def create_foreign_key(connection: Connection, table: tuple[str, str], key: Native) -> NotCreated | None:
@@ -95,7 +99,7 @@ def create_foreign_key(connection: Connection, table: tuple[str, str], key: Nati
         return None
     except psycopg.errors.ForeignKeyViolation as error:
         broken = _count_broken(connection, table, key["name"], statement)
-        return NotCreated(broken or f"{failed}: {error.diag.message_detail}")
+        return broken or NotCreated(f"{failed}: {error.diag.message_detail}")
     except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName):
         return NotCreated(f"{failed}: there is no table {'.'.join(key['references'])} here")
     except psycopg.errors.InsufficientPrivilege as error:
@@ -105,14 +109,15 @@ def create_foreign_key(connection: Connection, table: tuple[str, str], key: Nati
     return None
 
 
-def _count_broken(connection: Connection, table: tuple[str, str], name: str, statement: str) -> str | None:
+def _count_broken(connection: Connection, table: tuple[str, str], name: str, statement: str) -> NotCreated | None:
     """Return how many rows break a foreign key that cannot be created: create it unchecked, count, and roll back."""
     try:
         with connection.transaction(force_rollback=True):
             run_single(connection, f"{statement} NOT VALID")
             oid = table_oid(connection, *table)
             key = None if oid is None else read_foreign_key(connection, oid, name)
-            return None if key is None else _broken(connection, key)
+            reason = None if key is None else _broken(connection, key)
+            return None if key is None or reason is None else NotCreated(reason, columns=tuple(key.row["columns"]))
     except psycopg.errors.ProgrammingError:  # the definition cannot be combined with NOT VALID
         return None
 
@@ -125,7 +130,8 @@ def broken_foreign_keys(
     for key in read_foreign_keys(connection, oids):
         reason = _broken(connection, key)
         if reason is not None:
-            yield Violation(streams.get(key.owner, StreamName(key.owner[1])), reason)
+            columns = tuple(key.row["columns"])
+            yield Violation(streams.get(key.owner, StreamName(key.owner[1])), reason, columns)
 
 
 def _broken(connection: Connection, key: ExistingKey) -> str | None:

@@ -171,7 +171,7 @@ class _Table:
                 if present.isdisjoint((key["name"], key["definition"])):
                     not_created = create_foreign_key(self._connection, name_of(native), key)
                     if not_created is not None:
-                        yield Violation(self.stream, not_created.reason)
+                        yield Violation(self.stream, not_created.reason, not_created.columns)
 
     def _create(self, what: str, statement: str) -> Iterator[Violation]:
         try:

@@ -93,7 +93,7 @@ def _violations_of(connection: apsw.Connection, table: str) -> Iterator[Violatio
     columns = {key.id: key.columns for key in read_foreign_keys(connection, table)}
     for (parent, number), count in counts.items():
         message = broken_reference(count, columns[number], parent, examples[parent, number], "rowid ")
-        yield Violation(StreamName(table), message)
+        yield Violation(StreamName(table), message, tuple(columns[number]))
 
 
 def app_code_items(connection: apsw.Connection, schemas: Sequence[StreamSchema]) -> list[InventoryItem]:

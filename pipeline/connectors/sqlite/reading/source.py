@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence, Set
 from contextlib import ExitStack, aclosing, asynccontextmanager, nullcontext
 from functools import partial
 from pathlib import Path
@@ -22,6 +22,7 @@ from pipeline.connectors.sqlite.reading.key_order import register_order
 from pipeline.connectors.sqlite.reading.parallel_scan import ParallelScan
 from pipeline.connectors.sqlite.reading.rows import Opened, TableReading, read_blocks
 from pipeline.connectors.sqlite.reading.scan_worker import ScanWorker, scan_worker_of
+from pipeline.connectors.sqlite.schema.indexes import broken_keys
 from pipeline.connectors.sqlite.schema.objects import TECHNOLOGY, read_objects
 from pipeline.connectors.sqlite.schema.streams import read_definitions, stream_schema
 from pipeline.connectors.sqlite.schema.tables import Table, encoding_of, read_table, table_names
@@ -97,6 +98,10 @@ class SqliteSnapshot:
     async def streams(self) -> Sequence[StreamSchema]:
         async with self._lock:
             return await run_sync(self._streams)
+
+    async def broken_references(self, streams: Sequence[StreamName]) -> Set[tuple[StreamName, tuple[str, ...]]]:
+        async with self._lock:
+            return await run_sync(broken_keys, self._opened.connection, streams)
 
     async def definitions(self) -> Mapping[StreamName, Mapping[str, str]]:
         async with self._lock:

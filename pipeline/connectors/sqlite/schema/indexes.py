@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
 import apsw
+
+from pipeline.connectors.sql.identifiers import quoted
+from pipeline.domain.ids import StreamName
 
 _ROW_NUMBER = -1
 """The position of the row number in `PRAGMA index_xinfo`."""
@@ -75,4 +79,16 @@ def read_foreign_keys(connection: apsw.Connection, table: str) -> list[TableFore
         parts = list(group)
         columns, referenced = tuple(part[2] for part in parts), tuple(part[3] for part in parts)
         found.append(TableForeignKey(id_, parts[0][1], columns, referenced, parts[0][4], parts[0][5]))
+    return found
+
+
+def broken_keys(connection: apsw.Connection, streams: Sequence[StreamName]) -> set[tuple[StreamName, tuple[str, ...]]]:
+    """Return table and columns of each foreign key of these tables that a row breaks."""
+    found = set()
+    for stream in streams:
+        columns = {key.id: key.columns for key in read_foreign_keys(connection, stream)}
+        for _, _, _, number in connection.execute(f"PRAGMA main.foreign_key_check({quoted(stream)})"):
+            found.add((stream, columns[int(str(number))]))
+            if len(found) == len(columns):
+                break
     return found

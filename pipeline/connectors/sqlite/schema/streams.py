@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import apsw
 
 from pipeline.codec.event_files.constraints import MEMBER, constraints_to_json
+from pipeline.connectors.sql.identifiers import quoted
 from pipeline.connectors.sqlite.schema.constraints import read_constraints
 from pipeline.connectors.sqlite.schema.tables import (
     Table,
@@ -27,7 +28,9 @@ def stream_schema(connection: apsw.Connection, table: Table, *, generated: bool 
     The row number then is an additional first column under the name that `native` gives as `rowid`. A table without
     either (see `Table.rowid`) is listed with all its columns as the key; it cannot be read.
     """
-    columns = tuple(_column(column) for column in (table.columns if generated else table.data_columns))
+    shown = {column.name for column in table.columns if generated and _can_be_read(connection, table, column)}
+    chosen = [column for column in table.columns if not column.generated or column.name in shown]
+    columns = tuple(map(_column, chosen))
     rowid = None if table.key_is_never_null else table.rowid
     if rowid is not None:
         columns = (Column(rowid, "integer", nullable=False, native_type="INTEGER"), *columns)
@@ -38,6 +41,15 @@ def stream_schema(connection: apsw.Connection, table: Table, *, generated: bool 
         key = tuple(column.name for column in columns)
     native = {"sqlite": _native(connection, table, rowid)}
     return StreamSchema(StreamName(table.name), Label(table.name), columns, key, native)
+
+
+def _can_be_read(connection: apsw.Connection, table: Table, column: TableColumn) -> bool:
+    """Whether a generated column can be computed here: it may call a function that only the app knows."""
+    try:
+        connection.execute(f"SELECT {quoted(column.name)} FROM main.{quoted(table.name)} LIMIT 0")
+    except apsw.SQLError:
+        return False
+    return True
 
 
 def read_definitions(connection: apsw.Connection) -> Mapping[StreamName, Mapping[str, str]]:
