@@ -172,6 +172,24 @@ async def test_what_this_user_may_not_change_rejects_its_records_alone(unprivile
     assert described(source) == described(destination)
 
 
+@pytest.mark.skipif(os.getuid() != 0, reason="only root may give files to another user")
+async def test_a_directory_that_is_placed_on_a_later_try_gets_its_permissions_and_time(unprivileged: Path) -> None:
+    source, destination = unprivileged / "source", unprivileged / "destination"
+    (source / "d").mkdir(parents=True)
+    flow = TreeFlow(source, destination)
+    await flow.move()
+    with as_root():
+        os.chown(destination / "d", 0, 0)
+    grow(source / "d", {b"new": Branch({b"f": Leaf(b"content", None, 0o440, 5)}, 0o550, 7)})
+    await flow.move()
+    assert len(flow.rejections) == 2
+    with as_root():
+        os.chown(destination / "d", NOBODY, NOBODY)
+    async with flow.destination.open(FLOW) as session:
+        assert await session.retry_rejected() == []
+    assert described(source) == described(destination)
+
+
 @pytest.mark.skipif(os.getuid() != 0, reason="only root may give a directory to any group")
 async def test_a_directory_of_the_destination_keeps_its_own_permissions_and_group_bit(unprivileged: Path) -> None:
     source, destination = unprivileged / "source", unprivileged / "destination"

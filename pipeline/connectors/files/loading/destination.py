@@ -126,6 +126,7 @@ class FilesSession:
             self._deferred.remove_emptied(stream)
             remaining = self._deferred.retry_pending(stream, only_waiting=False)
             rejections.extend(record.rejection(file) for file, record in remaining)
+            self._deferred.set_directories(stream)  # a Movement that imports nothing does not finish the stream
         return rejections
 
     async def finish(self, streams: Sequence[StreamName]) -> Sequence[Violation]:
