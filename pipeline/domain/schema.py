@@ -44,6 +44,9 @@ class StreamSchema:
 
     `identities` are what the source calls the table, and then each of its partitions, whatever their names: after a
     rename they are the same. Empty where the source does not tell.
+
+    `key_basis` says what keys that are no values of columns are computed from, such as a digest of the whole row. Keys
+    with another basis do not compare. Empty where keys are values.
     """
 
     stream: StreamName
@@ -52,6 +55,7 @@ class StreamSchema:
     primary_keys: tuple[str, ...]
     native: Mapping[str, object] = field(default_factory=dict)
     identities: tuple[str, ...] = ()
+    key_basis: str = ""
 
     @property
     def column_names(self) -> tuple[str, ...]:

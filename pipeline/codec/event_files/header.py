@@ -33,6 +33,7 @@ class _Schema(Struct, rename="camel", kw_only=True):
     primary_keys: list[str]
     native: dict[str, Any] = field(default_factory=dict)
     identities: list[str] = field(default_factory=list)
+    key_basis: str = ""
 
     def __post_init__(self) -> None:
         names, keys = [column.name for column in self.columns], self.primary_keys

@@ -92,7 +92,7 @@ class GroupExport:
         if known is not None:
             check_label(known, schema)
         try:
-            if known is None or _key_columns(known) == _key_columns(schema):
+            if known is None or _keys_compare(known, schema):
                 await self._export_changes(stream, changes, known, listing)
             elif await self._is_replaced(schema, changes.state):
                 # keys of the two schemas do not compare: a row of the new key might be deleted as one of the old
@@ -150,6 +150,11 @@ def _completed(
         },
     )
     return now if completed == now else completed
+
+
+def _keys_compare(known: StreamSchema, schema: StreamSchema) -> bool:
+    """Whether the keys of two schemas are of the same kind. One stored by an earlier release does not tell its basis."""
+    return _key_columns(known) == _key_columns(schema) and known.key_basis in ("", schema.key_basis)
 
 
 def _key_columns(schema: StreamSchema) -> Sequence[tuple[str, str]]:

@@ -93,3 +93,27 @@ async def test_a_name_that_the_destination_cannot_have_costs_its_table_alone(
     assert (movement.status, movement.totals.files_failed) == (Status.INCOMPLETE, 3)
     assert all("PostgreSQL's names have 1 to 63 bytes" in problem for problem in movement.problems)
     assert copy.rows("SELECT id FROM ok") == [(1,)]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "ALTER TABLE t ADD COLUMN b int DEFAULT 7",
+        "ALTER TABLE t DROP COLUMN extra",
+        "ALTER TABLE t ALTER COLUMN a TYPE text USING 'text ' || a",
+        "ALTER TABLE t RENAME COLUMN extra TO other",
+        "ALTER TABLE t DROP COLUMN a, DROP COLUMN extra",
+        "ALTER TABLE t ADD COLUMN g int GENERATED ALWAYS AS (a + 1) STORED",
+    ],
+)
+async def test_rows_without_a_key_follow_a_changed_column(make: Callable[[], Place], change: str) -> None:
+    source, copy = make(), make()
+    source.run("CREATE TABLE t (a int, extra int)", "INSERT INTO t VALUES (1, 1), (1, 1), (2, NULL)")
+    flow = between(source, copy)
+    assert (await flow.move()).status is Status.SUCCESS
+    source.run(change)
+    assert (await flow.move()).status is Status.SUCCESS
+    source.run("INSERT INTO t DEFAULT VALUES")
+    assert (await flow.move()).status is Status.SUCCESS
+    assert copy.rows("SELECT count(*) FROM t") == [(4,)]
+    assert (await flow.verify()).equal

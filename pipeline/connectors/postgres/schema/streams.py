@@ -9,7 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from typing import Any
+
+import orjson
 
 from pipeline.connectors.postgres.schema.catalog import Catalog
 from pipeline.connectors.postgres.schema.constraints import constraints_of_table, unsupported_keys
@@ -58,7 +61,10 @@ def _stream_schema(table: Table, native: Mapping[str, object], identities: tuple
         Column(it.name, it.wire.column_type, not it.not_null, it.native_type, it.default, it.size)
         for it in table.data_columns
     ]
+    basis = ""
     if not table.key:
+        described = orjson.dumps([[it.name, it.native_type] for it in table.data_columns])
+        basis = sha256(described).hexdigest()[:32]
         columns[:0] = Column(ROW, "text", False, "text"), Column(DUP, "integer", False, "bigint")
-    name = table.stream
-    return StreamSchema(name, Label(name), tuple(columns), table.key or (ROW, DUP), {"postgresql": native}, identities)
+    name, key = table.stream, table.key or (ROW, DUP)
+    return StreamSchema(name, Label(name), tuple(columns), key, {"postgresql": native}, identities, basis)
