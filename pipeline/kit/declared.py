@@ -32,6 +32,7 @@ class Reading(StrEnum):
 
     ROWS = "rows"
     PAGES = "pages"
+    CHANGES = "changes"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,15 @@ class DeclaredStream:
     def schema(self) -> StreamSchema:
         """The stream's schema."""
         return StreamSchema(self.name, self.label, self.row.columns, self.key)
+
+
+@dataclass(frozen=True, slots=True)
+class Feed:
+    """A change feed of a stream. `lag` are the seconds by which each read overlaps the one before."""
+
+    function: Function
+    lag: float
+    line: str
 
 
 @dataclass(slots=True)

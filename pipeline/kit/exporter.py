@@ -7,7 +7,7 @@ from typing import Any, Generic, Literal, TypeVar
 
 from pipeline.domain.ids import Label, StreamName
 from pipeline.kit.authors_line import calling_line, line_of, misuse
-from pipeline.kit.declared import DeclaredStream, Function, Reading
+from pipeline.kit.declared import DeclaredStream, Feed, Function, Reading
 from pipeline.kit.plugin import CheckDeclaration, Plugin
 from pipeline.kit.row_types import RowType, row_type
 from pipeline.kit.signatures import check_coroutine, check_generator
@@ -26,6 +26,7 @@ class Exporter(Plugin):
         super().__init__(name, api)
         self.contract = contract
         self.streams: dict[StreamName, DeclaredStream] = {}
+        self.feeds: dict[StreamName, Feed] = {}
         self.fetches: dict[StreamName, Function] = {}
         self.estimates: dict[StreamName, Function] = {}
 
@@ -67,13 +68,28 @@ class Exporter(Plugin):
         names, shifting = _key(key, type_, line), order == "shifting"
         return PagesDeclaration(self, stream, group, type_, names, tuple(scopes), shifting=shifting)
 
-    def changes(self, stream: str, *, row: type[R], key: KeyNames, lag: float = 0) -> ChangesDeclaration[R]:
-        """Declare a change feed. This release does not read change feeds: ConfigurationError."""
-        raise misuse(
-            calling_line(),
-            f"stream {stream!r} is declared with `changes`, which this release does not read yet",
-            "Declare it with `pages` or `rows`: what is unchanged is not moved again",
-        )
+    def changes(
+        self,
+        stream: str,
+        *,
+        row: type[R],
+        key: KeyNames,
+        lag: float = 0,
+        group: str | None = None,
+        columns: Mapping[str, Any] | None = None,
+        scopes: Sequence[str] = (),
+    ) -> ChangesDeclaration[R]:
+        """Declare a change feed. If `rows` or `pages` of the stream are declared above, they make the snapshot.
+
+        `lag`: each read begins this many seconds before the cursor, which must then be a number or an ISO 8601 time.
+        """
+        line = calling_line()
+        type_ = row_type(row, columns, line)
+        names, snapshot = _key(key, type_, line), self.streams.get(StreamName(stream))
+        if snapshot is not None and (snapshot.row.columns, snapshot.key) != (type_.columns, names):
+            fault = f"the changes of {stream!r} have another row or key than its snapshot ({snapshot.line})"
+            raise misuse(line, fault, "Give both the same row and key")
+        return ChangesDeclaration(self, stream, group, type_, names, tuple(scopes), lag=lag)
 
     def fetch(self, stream: str) -> FetchDeclaration:
         """Declare a function that gives single rows by their keys."""
@@ -114,7 +130,9 @@ class _StreamDeclaration(Generic[R]):
         *,
         ordered: bool = False,
         shifting: bool = False,
+        lag: float = 0,
     ) -> None:
+        self._lag = lag
         self._exporter, self._row, self._key, self._scopes = exporter, row, key, scopes
         self._stream, self._label = StreamName(stream), Label(stream if group is None else group)
         self._ordered, self._shifting = ordered, shifting
@@ -165,6 +183,12 @@ class ChangesDeclaration(_StreamDeclaration[R]):
         self, function: Callable[[C, str | None], Coroutine[Any, Any, Changes[R]]]
     ) -> Callable[[C, str | None], Coroutine[Any, Any, Changes[R]]]:
         """Declare `function`."""
+        check_coroutine(function, f"the changes of {self._stream!r}", ("client", "since"))
+        if self._stream in self._exporter.feeds:
+            raise misuse(line_of(function), f"stream {self._stream!r} has two change feeds", "Keep one")
+        self._exporter.feeds[self._stream] = Feed(function, self._lag, line_of(function))
+        if self._stream not in self._exporter.streams:
+            self._declare(Reading.CHANGES, function)
         return function
 
 

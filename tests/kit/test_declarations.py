@@ -48,7 +48,12 @@ MISTAKES = [
         "@exporter.rows('a', row=dict, key='id', columns={'id': list[int]})  # here\nasync def a(c):\n    yield 1",
         "'id' is of the type json",
     ),
-    ("@exporter.changes('a', row=Row, key='id')  # here\nasync def a(c, since): ...", "does not read yet.*`pages`"),
+    ("@exporter.changes('a', row=Row, key='id')  # here\nasync def a(c): ...", r"\(client, since\)"),
+    (
+        "@exporter.rows('a', row=Row, key='id')\nasync def a(c):\n    yield 1\n"
+        "@exporter.changes('a', row=Row, key='name')  # here\nasync def b(c, since): ...",
+        "another row or key than its snapshot",
+    ),
     (
         "@exporter.rows('a', row=dict, key='id', columns={'id': int, 'x': Binary})  # here\nasync def a(c):\n    yield 1",
         "'x' is a Binary.*Declare it as bytes",

@@ -8,7 +8,7 @@ from typing import TypedDict
 
 import msgspec
 
-from pipeline.kit import Batch, Creates, Exporter, Finding, Import, Importer, Key, Page, Secret, StagedFile
+from pipeline.kit import Batch, Changes, Creates, Exporter, Finding, Import, Importer, Key, Page, Secret, StagedFile
 
 
 class Client:
@@ -60,6 +60,11 @@ async def connect(settings: Settings) -> AsyncIterator[Client]:
 async def issues(client: Client, after: str | None) -> Page[Issue]:
     await client.get("/issues", after=after)
     return Page([Issue(1, 1, "one")], next="2", total=7)
+
+
+@exporter.changes("issues", row=Issue, key="id", lag=60)
+async def changes(client: Client, since: str | None) -> Changes[Issue]:
+    return Changes([Issue(1, 1, "one")], deletes=[7], cursor="1")
 
 
 @exporter.fetch("issues")
@@ -196,3 +201,8 @@ async def wrong_mark(tx: dict[str, bytes], file: str, mark: str) -> None: ...
 
 @stage.publish  # type: ignore[arg-type]
 async def wrong_tokens(target: Client, tokens: Sequence[int], ctx: Import) -> None: ...
+
+
+@exporter.changes("wrong changes", row=Issue, key="id")  # type: ignore[arg-type]
+async def wrong_changes(client: Client, since: str | None) -> Changes[Label]:
+    return Changes([], cursor="1")

@@ -78,6 +78,23 @@ class RowEncoder:
             EncodedRow(tuple([row[at] for at in self._key]), line) for row, line in zip(values, lines, strict=False)
         ]
 
+    def deletes(self, keys: Sequence[object]) -> list[EncodedRow]:
+        """Return the delete records of these keys. UnreadableError when one has another number of values than the key."""
+        found = []
+        for given in keys:
+            parts = given if isinstance(given, tuple) else (given,)
+            if len(parts) != len(self._key) or None in parts:
+                raise UnreadableError(
+                    f"{self._declared.line}: {given!r} is no key of the stream {self._declared.name!r}"
+                )
+            encoders = [self._encoders[at] for at in self._key]
+            key = tuple(
+                [part if encode is None else encode(part) for part, encode in zip(parts, encoders, strict=True)]
+            )
+            body = {name: to_json(value) for name, value in zip(self._declared.key, key, strict=True)}
+            found.append(EncodedRow(key, orjson.dumps({"delete": body})))
+        return found
+
     def _plain_lines(self, values: Sequence[Row]) -> list[bytes] | None:
         """Return the lines on the fast path; None when a value is not plain, or text is no Unicode."""
         if self._lines is None or not are_plain(values):

@@ -11,6 +11,7 @@ from pipeline.domain.ids import FlowName
 from pipeline.domain.schema import StreamSchema
 from pipeline.kit.calls import open_client
 from pipeline.kit.exporter import Exporter
+from pipeline.kit.reading.changes import ChangedRows
 from pipeline.kit.reading.ordered import ordered_blocks
 from pipeline.kit.reading.spool import Spool
 from pipeline.kit.reading.unordered import UnorderedRows
@@ -51,7 +52,8 @@ class ExporterSnapshot:
 
     async def end_movement(self) -> None:
         for declared in self._exporter.streams.values():
-            if (spool := self._spool(declared.schema)) is not None and self._scope is not None:
+            spool = None if declared.name in self._exporter.feeds else self._spool(declared.schema)
+            if spool is not None and self._scope is not None:
                 await spool.forget(but=self._scope[2] if declared.shifting else None)
 
     def _spool(self, schema: StreamSchema) -> Spool | None:
@@ -65,13 +67,19 @@ class ExporterSnapshot:
         declared = self._exporter.streams.get(schema.stream)
         if declared is None:
             raise DefectError(f"the Exporter was asked for the stream {schema.stream!r}, which it does not have")
-        if declared.ordered:
+        feed = self._exporter.feeds.get(schema.stream)
+        if declared.ordered and feed is None:
             async with ordered_blocks(declared, self._client) as blocks:
                 yield blocks
             return
         movement = self._scope[2] if self._scope else 0
         fetch = self._exporter.fetches.get(schema.stream)
-        with UnorderedRows(declared, self._client, fetch, self._spool(schema), movement) as rows:
+        spool, client = self._spool(schema), self._client
+        with (
+            UnorderedRows(declared, client, fetch, spool, movement)
+            if feed is None
+            else ChangedRows(declared, feed, client, spool, movement)
+        ) as rows:
             await rows.read()
             async with rows.blocks() as blocks:
                 yield blocks

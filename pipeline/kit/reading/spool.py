@@ -27,15 +27,20 @@ MAX_PAGE_BYTES = 1 << 30
 
 @dataclass(frozen=True, slots=True)
 class SpooledPage:
-    """A page: its rows as lines, and the cursor of the next one, None for the last."""
+    """A page: its rows as lines, and the cursor of the next one, None for the last.
+
+    A page of a change feed has the `cursor` after it, and in its rows also deletes.
+    """
 
     rows: Sequence[EncodedRow]
     next: str | None
+    cursor: str | None = None
 
 
 class _Head(msgspec.Struct):
     next: str | None
     rows: int
+    cursor: str | None = None
 
 
 class Spool:
@@ -57,7 +62,7 @@ class Spool:
     async def store(self, movement: int, number: int, page: SpooledPage) -> SpooledPage:
         """Store page `number` of a Movement; return the page that is stored now, which another attempt may have stored."""
         key = self._page_key(movement, number)
-        head = msgspec.json.encode(_Head(page.next, len(page.rows)))
+        head = msgspec.json.encode(_Head(page.next, len(page.rows), page.cursor))
         data = compress_frame(b"\n".join([head, *[row.line for row in page.rows]]), _LEVEL)
         try:
             await self._store.put(key, data, PutCondition.ABSENT)
@@ -75,17 +80,21 @@ class Spool:
             head = msgspec.json.decode(head_line, type=_Head)
             if head.rows != len(lines):
                 raise DamagedError("it has another number of rows")  # noqa: TRY301  # the handler names the page
-            return SpooledPage([EncodedRow(self._key_of(line), line) for line in lines], head.next)
+            return SpooledPage([EncodedRow(self._key_of(line), line) for line in lines], head.next, head.cursor)
         except (DamagedError, ValueError, KeyError, TypeError) as error:
             raise DamagedError(f"The page {key} is damaged: {error}. Delete it, and run the command again.") from error
 
     def _key_of(self, line: bytes) -> tuple[bool | int | float | str | bytes | None, ...]:
-        body = orjson.loads(line)["upsert"]
+        ((_, body),) = orjson.loads(line).items()
         return tuple([from_json(body[name]) for name in self._key])  # type: ignore[misc]  # no key is RawText
 
     async def complete(self, keys: Sequence[ObjectKey]) -> bool:
         """Return whether these pages of a Movement reach the end of the list."""
         return bool(keys) and (await self.read(keys[-1])).next is None
+
+    async def delete(self, key: ObjectKey) -> None:
+        """Delete a page."""
+        await self._store.delete(key)
 
     async def forget(self, *, but: int | None) -> None:
         """Delete all pages, except those of one Movement."""

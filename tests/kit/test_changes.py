@@ -1,0 +1,133 @@
+"""A change feed: each Movement asks for what is new alone, and nothing is deleted that the feed does not name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import pipeline
+from pipeline.kit import Changes, Exporter, Page
+from pipeline.kit.reading.source import ExporterSource
+from tests.kit.app import COLUMNS, move
+from tests.kit.test_exporting import held
+
+
+@dataclass
+class FeedApp:
+    """Rows with a log of changes: a key, and a name or None. It gives two changes at a time."""
+
+    log: list[tuple[int, str | None]] = field(default_factory=list)
+    asked: list[str | None] = field(default_factory=list)
+    pages_asked: list[str | None] = field(default_factory=list)
+    fail_at: str = ""
+    answer: Any = None
+
+    def rows(self) -> dict[int, str]:
+        """Return the rows as they are now."""
+        return {number: name for number, name in dict(self.log).items() if name is not None}
+
+    def source(self, *, snapshot: bool = False, lag: float = 0, forgotten: int = 0) -> ExporterSource:
+        """Return the app as a Source. The feed has forgotten the first changes."""
+        exporter = Exporter("app")
+        if snapshot:
+
+            @exporter.pages("things", row=dict, columns=COLUMNS, key="id")
+            async def pages(client: None, after: str | None) -> Page[dict[str, object]]:
+                self.pages_asked.append(after)
+                if self.fail_at == f"page {after}":
+                    raise ConnectionError("closed")
+                numbers, start = sorted(self.rows()), int(after or 0)
+                following = str(start + 2) if start + 2 < len(numbers) else None
+                rows = [{"id": number, "name": self.rows()[number]} for number in numbers[start : start + 2]]
+                return Page(rows, next=following)
+
+        @exporter.changes("things", row=dict, columns=COLUMNS, key="id", lag=lag)
+        async def changes(client: None, since: str | None) -> Changes[dict[str, object]]:
+            self.asked.append(since)
+            if self.fail_at == since:
+                raise ConnectionError("closed")
+            if self.answer is not None:
+                return self.answer  # type: ignore[no-any-return]
+            start = max(forgotten, int(since or 0))
+            part = self.log[start : start + 2]
+            return Changes(
+                [{"id": number, "name": name} for number, name in part if name is not None],
+                [number for number, name in part if name is None],
+                cursor=str(start + len(part)),
+                more=start + 2 < len(self.log),
+            )
+
+        return ExporterSource("app:source", exporter, None)
+
+
+async def test_each_movement_asks_for_what_is_new(tmp_path: Path) -> None:
+    app, copy = FeedApp([(1, "a"), (2, "b"), (3, "c"), (1, "aa"), (2, None)]), str(tmp_path / "copy.db")
+    assert (await move(app.source(), copy, tmp_path)).status is pipeline.Status.SUCCESS
+    assert (held(tmp_path), app.asked) == ({1: "aa", 3: "c"}, [None, "2", "4"])
+    app.asked.clear()
+    assert (await move(app.source(), copy, tmp_path)).totals.files_exported == 0
+    app.log += [(3, None), (4, "d")]
+    movement = await move(app.source(), copy, tmp_path)
+    assert (movement.totals.upserts, movement.totals.deletes) == (1, 1)
+    assert (held(tmp_path), app.asked) == ({1: "aa", 4: "d"}, ["5", "5"])
+
+
+async def test_what_the_feed_has_forgotten_is_not_deleted(tmp_path: Path) -> None:
+    app, copy = FeedApp([(1, "a"), (2, "b"), (3, "c")]), str(tmp_path / "copy.db")
+    await move(app.source(), copy, tmp_path)
+    app.log.append((4, "d"))
+    await move(app.source(forgotten=3), copy, tmp_path)
+    assert held(tmp_path) == {1: "a", 2: "b", 3: "c", 4: "d"}
+
+
+async def test_a_feed_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    app, copy = FeedApp([(number, "x") for number in range(7)], fail_at="4"), str(tmp_path / "copy.db")
+    with pytest.raises(pipeline.TransientError, match="ConnectionError: closed"):
+        await move(app.source(), copy, tmp_path)
+    app.fail_at, app.asked = "", []
+    movement = await move(app.source(), copy, tmp_path)
+    assert (movement.number, app.asked, held(tmp_path)) == (1, ["4", "6"], app.rows())
+
+
+async def test_a_snapshot_is_made_once_and_whole(tmp_path: Path) -> None:
+    app, copy = FeedApp([(number, "x") for number in range(5)], fail_at="page 2"), str(tmp_path / "copy.db")
+    with pytest.raises(pipeline.TransientError):
+        await move(app.source(snapshot=True, forgotten=5), copy, tmp_path)
+    app.fail_at, app.pages_asked = "", []
+    await move(app.source(snapshot=True, forgotten=5), copy, tmp_path)
+    assert (app.pages_asked, held(tmp_path)) == ([None, "2", "4"], app.rows())
+    app.log += [(0, None), (9, "new")]
+    app.pages_asked, app.asked = [], []
+    movement = await move(app.source(snapshot=True, forgotten=5), copy, tmp_path)
+    assert (app.pages_asked, app.asked, held(tmp_path)) == ([], ["5"], app.rows())
+    assert movement.status is pipeline.Status.SUCCESS
+
+
+async def test_what_overlaps_because_of_lag_moves_nothing(tmp_path: Path) -> None:
+    app, copy = FeedApp([(number, "x") for number in range(4)]), str(tmp_path / "copy.db")
+    await move(app.source(), copy, tmp_path)
+    app.asked.clear()
+    movement = await move(app.source(lag=2), copy, tmp_path)
+    assert (app.asked, movement.totals.files_exported) == (["2"], 0)
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        ([], "returned a list. Return Changes"),
+        (Changes([{"id": 1, "name": "x"}]), "returned rows without a cursor"),
+        (Changes([], cursor=7), "returned the cursor 7. Return text"),  # type: ignore[arg-type]
+        (Changes([], [(1, 2)], cursor="1"), r"\(1, 2\) is no key of the stream 'things'"),
+        (Changes([], cursor="same", more=True), "gave more changes after 'same' without a new cursor"),
+    ],
+)
+async def test_an_answer_that_is_none_is_named_with_the_line(answer: object, message: str, tmp_path: Path) -> None:
+    app = FeedApp(answer=answer)
+    movement = await move(app.source(), str(tmp_path / "copy.db"), tmp_path)
+    assert movement.status is not pipeline.Status.SUCCESS
+    with pytest.raises(AssertionError, match=message):
+        raise AssertionError(movement.problems[0])
+    assert f"{__file__}, line " in movement.problems[0]
