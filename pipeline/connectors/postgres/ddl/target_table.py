@@ -38,14 +38,15 @@ FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE n.nspn
 
 @dataclass(frozen=True, slots=True)
 class TargetColumn:
-    """A column. `base` is the name of its type, or of its domain's base type; `identity` and `generated` the catalog's
-    letters or empty.
+    """A column. `plain_type` is its type, or its domain's; `base` is the name of that, without limits; `identity` and
+    `generated` the catalog's letters or empty.
 
     `same_when_equal`: equal values are identical. `inherited`: it changes with its parent's.
     """
 
     name: str
     type: str
+    plain_type: str
     base: str
     identity: str
     generated: str
@@ -91,6 +92,7 @@ def _column(row: Row) -> TargetColumn:
     return TargetColumn(
         name=row["name"],
         type=row["type"],
+        plain_type=row["plain_type"],
         base=row["base"],
         identity=row["identity"],
         generated=row["generated"],

@@ -112,6 +112,7 @@ class Staging:
     def upsert(self, columns: Sequence[str], data: Sequence[bytes]) -> None:
         """Insert rows, or update those with their keys. No two may have one key."""
         target, staged = self._target, self._fill(_UPSERTS, columns, data)
+        check_rows(self._altered_rows(columns))
         if self._references is not None:
             check_rows(self._references.blocked_updates(_UPSERTS, columns))
         if self._inserts_only:
@@ -122,6 +123,17 @@ class Staging:
             self._update_and_insert(columns, staged)
         else:
             self._insert_or_update(columns, staged)
+
+    def _altered_rows(self, columns: Sequence[str]) -> dict[int, RejectReason]:
+        """Return the staged rows, from 0, with a value that the table would alter, such as round."""
+        target = self._target
+        narrow = [name for name in columns if name in target.staged]
+        if not narrow:
+            return {}
+        first = " ".join(f"WHEN {target.altered(name)} THEN {number}" for number, name in enumerate(narrow))
+        query = f"SELECT s.{PLACE}, CASE {first} END AS name FROM {numbered(_UPSERTS)} AS s"
+        found = self._connection.execute(f"SELECT * FROM ({query}) AS s WHERE name IS NOT NULL".encode())
+        return {place: _altered(narrow[number], target) for place, number in found}
 
     def _insert_or_update(self, columns: Sequence[str], staged: int) -> None:
         target = self._target
@@ -151,6 +163,7 @@ class Staging:
     def replace(self, run: Run) -> None:
         """Delete all rows with these keys before inserting any, so that they may swap unique values."""
         staged = self._fill(_UPSERTS, run.columns, [run.data])
+        check_rows(self._altered_rows(run.columns))
         self._connection.execute(self._delete_statement(_UPSERTS))
         _check_count(self._connection.execute(self._insert(run.columns)).rowcount, staged)
 
@@ -244,6 +257,11 @@ class Staging:
 
     def _same_key(self) -> str:
         return self._target.same_key("t", "s")
+
+
+def _altered(name: str, target: Target) -> RejectReason:
+    type_ = target.table.columns[name].type
+    return RejectReason(f"the destination's column {name} is {type_}, which cannot hold the value exactly", name)
 
 
 def _check_count(written: int, sent: int) -> None:

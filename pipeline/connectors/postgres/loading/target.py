@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import NoReturn
 
 from pipeline.connectors.postgres.ddl.ensure_table import postgres_native
 from pipeline.connectors.postgres.ddl.target_table import TargetColumn, TargetTable
 from pipeline.connectors.postgres.loading.csv_values import Holds, LineColumn
+from pipeline.connectors.postgres.schema.narrow_types import staged_type
 from pipeline.connectors.sql.identifiers import quoted, quoted_list
 from pipeline.domain.errors import ConfigurationError
 from pipeline.domain.ids import StreamName
-from pipeline.domain.schema import StreamSchema
+from pipeline.domain.schema import Column, StreamSchema
 
 PLACE = '"$place"'
 """The column of a numbered stage with the place of a row, from 0. No stream has a column of that name."""
@@ -68,7 +70,8 @@ class Target:
     `key` are the table's columns of the key, and `record_key` their names in records. `kept` are columns that an update
     does not write, because equal keys are identical there. `covers_table`: the stream has every column of the table.
     `has_identity_always`: values of a column GENERATED ALWAYS AS IDENTITY must override it. `must_replace`: such a column
-    is outside the key, where no UPDATE may write it.
+    is outside the key, where no UPDATE may write it. `staged`: the types of columns in the temporary table that are not the
+    table's own, because the table may alter a value.
     """
 
     table: TargetTable
@@ -82,6 +85,7 @@ class Target:
     covers_table: bool
     has_identity_always: bool
     must_replace: bool
+    staged: Mapping[str, str]
     row_key: RowKey | None = None
 
     @property
@@ -104,8 +108,7 @@ class Target:
     def stage_columns(self) -> list[str]:
         """The columns of the temporary table for upserts, as a SELECT from the table `t` gives them."""
         hidden = [] if self.row_key is None else self.key_columns
-        casts = {name: f"::numeric AS {quoted(name)}" for name in self.columns if self._is_money(name)}
-        return hidden + [f"t.{quoted(name)}{casts.get(name, '')}" for name in self.columns]
+        return hidden + [self._staged_column(name) for name in self.columns]
 
     @property
     def key_columns(self) -> list[str]:
@@ -113,16 +116,26 @@ class Target:
         if self.row_key is not None:
             row, dup = quoted(self.row_key.row), quoted(self.row_key.dup)
             return [f'NULL::text COLLATE "default" AS {row}', f"NULL::bigint AS {dup}"]
-        return [f"t.{quoted(name)}" for name in self.key]
+        return [self._staged_column(name) for name in self.key]
+
+    def _staged_column(self, name: str) -> str:
+        type_ = self.staged.get(name)
+        return f"t.{quoted(name)}" if type_ is None else f"NULL::{type_} AS {quoted(name)}"
 
     @property
     def can_copy_directly(self) -> bool:
-        """Whether a COPY into the table reads values as they are: how it reads money depends on `lc_monetary`."""
-        return not any(map(self._is_money, self.columns))
+        """Whether a COPY into the table reads values as they are, without a check."""
+        return not self.staged
 
     def staged_value(self, name: str, stage: str = "s") -> str:
         """Return the value of a column of the temporary table `stage` as the table takes it."""
-        return f"{stage}.{quoted(name)}" + ("::money" if self._is_money(name) else "")
+        return f"{stage}.{quoted(name)}" + (f"::{self.table.columns[name].type}" if name in self.staged else "")
+
+    def altered(self, name: str) -> str:
+        """Return the condition that the table would alter the value of a checked column of the temporary table `s`."""
+        here, staged = self.table.columns[name].plain_type, self.staged[name]
+        text = "::text" if here in ("real", "double precision") else ""  # the shortest that reads back as the same
+        return f"s.{quoted(name)} IS DISTINCT FROM s.{quoted(name)}::{here}{text}::{staged}"
 
     def same_key(self, row: str, other: str) -> str:
         """Return the condition that two rows have one key."""
@@ -133,9 +146,6 @@ class Target:
         if self.row_key is not None:
             return self.row_key.rows_that_go(self.only, stage)
         return f"{self.only} AS t JOIN {numbered(stage)} AS s ON {self.same_key('t', 's')}"
-
-    def _is_money(self, name: str) -> bool:
-        return self.table.columns[name].base == "money"
 
 
 def target_of(table: TargetTable, schema: StreamSchema, stream: StreamSchema, *, is_widened: bool) -> Target:
@@ -156,6 +166,7 @@ def target_of(table: TargetTable, schema: StreamSchema, stream: StreamSchema, *,
     }
     always = {name for name in wanted if columns[name].identity == "a"}
     kept = frozenset(name for name in key if name in columns and columns[name].same_when_equal)
+    narrow = {it.name: _staged_type(it, columns[it.name]) for it in schema.columns if it.name in wanted}
     return Target(
         table=table,
         stream=stream.stream,
@@ -168,6 +179,7 @@ def target_of(table: TargetTable, schema: StreamSchema, stream: StreamSchema, *,
         covers_table={name for name, column in columns.items() if not column.generated} <= wanted.keys(),
         has_identity_always=bool(always),
         must_replace=bool(always - kept),
+        staged={name: it for name, it in narrow.items() if it is not None},
         row_key=row_key,
     )
 
@@ -186,6 +198,10 @@ def _refuse_key(table: TargetTable, schema: StreamSchema) -> NoReturn:
 def _row_key(schema: StreamSchema) -> RowKey | None:
     found = postgres_native(schema).get("row_key")
     return None if found is None else RowKey(found["row"], found["dup"], found["digest"])
+
+
+def _staged_type(source: Column, here: TargetColumn) -> str | None:
+    return staged_type(source.type, source.native_type, here.type, here.plain_type)
 
 
 def _holds(wire: str, column: TargetColumn, is_widened: bool) -> Holds:

@@ -54,7 +54,9 @@ WHERE d.datname = current_database()
 
 COLUMNS = """
 SELECT a.attrelid AS "table", a.attnum AS number, a.attname AS name, a.atttypid AS type_oid,
-       format_type(a.atttypid, a.atttypmod) AS type, coalesce(b.typname, t.typname) AS base, a.atttypmod AS modifier,
+       format_type(a.atttypid, a.atttypmod) AS type,
+       CASE WHEN b.oid IS NULL THEN format_type(a.atttypid, a.atttypmod) ELSE format_type(b.oid, t.typtypmod) END AS plain_type,
+       coalesce(b.typname, t.typname) AS base, a.atttypmod AS modifier,
        a.attidentity AS identity, a.attgenerated AS generated, a.attinhcount > 0 AS inherited,
        a.attnotnull AND NOT EXISTS (SELECT FROM pg_constraint AS k WHERE k.conrelid = a.attrelid AND k.contype = 'n'
                                     AND NOT k.convalidated AND k.conkey = ARRAY[a.attnum]) AS not_null,

@@ -1,0 +1,67 @@
+"""Columns of the destination that hold less than the source's: found by their types, before any value is read.
+
+PostgreSQL rounds a number to the scale of `numeric(10,2)` and a time to that of `timestamp(0)`, and takes the date of a time
+for a `date`, without a word. Values for such a column are staged in a type that holds them, and compared with what the column
+would make of them.
+"""
+
+from __future__ import annotations
+
+import re
+
+_PARTS = re.compile(
+    r"(?P<name>double precision|[a-z]+)(?P<fields>(?<=interval) [a-z ]+)?(\((?P<limits>[\d,-]+)\))?"
+    r"(?P<zone> with(out)? time zone)?(?P<array>(\[\])*)"
+)
+_MICROSECONDS = 6
+_WIDER: dict[tuple[str, str], str] = {
+    ("real", "integer"): "numeric",
+    ("real", "decimal"): "numeric",
+    ("real", "real"): "double precision",
+    ("double precision", "integer"): "numeric",
+    ("double precision", "decimal"): "numeric",
+    **{("date", wire): "timestamp without time zone" for wire in ("timestamp", "timestamptz", "text", "any")},
+    ("time without time zone", "timetz"): "time with time zone",
+    **{
+        (f"time {zone} time zone", wire): "text"
+        for zone in ("with", "without")
+        for wire in ("timestamp", "timestamptz")
+    },
+    ("name", "text"): "text",
+}
+"""By the destination's type and the format's type of the source: the type to stage values in."""
+_EXACT = {"real": ("smallint", "real"), "double precision": ("smallint", "integer", "real")}
+"""By the destination's type: the source's types whose values it holds, all of them."""
+
+
+def staged_type(wire: str, source: str, type_: str, plain: str) -> str | None:
+    """Return the type to stage values in, if a column of the type `type_` may alter some of them; None if it cannot.
+
+    `wire` is the format's type of the source's column and `source` its native one; `plain` the type of a domain `type_`.
+    """
+    if plain == "money":  # how it is read depends on lc_monetary
+        return "numeric"
+    parts = _PARTS.fullmatch(plain)
+    if source == type_ or parts is None:
+        return None
+    name, limits = parts["name"], parts["limits"]
+    if name in ("numeric", "timestamp", "time", "interval") and (limits or parts["fields"]):
+        bare = name + (parts["zone"] or "") + parts["array"]
+        return None if _fits(name, bare, source, limits) else bare
+    return None if source in _EXACT.get(plain, ()) else _WIDER.get((plain, wire))
+
+
+def _fits(name: str, bare: str, source: str, limits: str | None) -> bool:
+    """Whether the source's column has the same type with limits that are no wider."""
+    if limits is None:
+        return False
+    fraction = int(limits.split(",")[-1]) if name != "numeric" or "," in limits else 0
+    if name != "numeric" and fraction >= _MICROSECONDS:
+        return True
+    parts = _PARTS.fullmatch(source)
+    if parts is None or parts["limits"] is None or parts["fields"]:
+        return False
+    if parts["name"] + (parts["zone"] or "") + parts["array"] != bare:
+        return False
+    its = int(parts["limits"].split(",")[-1]) if name != "numeric" or "," in parts["limits"] else 0
+    return its <= fraction

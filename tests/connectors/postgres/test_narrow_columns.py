@@ -1,0 +1,107 @@
+"""Columns of the destination that hold less than the source's: a record is rejected, never altered."""
+
+from __future__ import annotations
+
+import pytest
+
+from pipeline.connectors.postgres import PostgresDestination, PostgresSource
+from pipeline.connectors.postgres.schema.narrow_types import staged_type
+from pipeline.domain.movement import Status
+from pipeline.ports.destination import Loaded
+from tests.connectors.postgres.loading import FLOW, delete, file, schema, upsert
+from tests.connectors.postgres.moving import Movements
+from tests.connectors.postgres.places import Place, place_factory
+from tests.servers.postgresql import PostgresqlServer
+
+TIMESTAMP, TIMESTAMPTZ = "timestamp without time zone", "timestamp with time zone"
+ALTERED = [
+    # the format's type, the destination's, a value that it holds, one that it would alter
+    ("decimal", "numeric(10,2)", "12.340", "12.345"),
+    ("decimal", "numeric(6,-2)", "1200", "1234"),
+    ("decimal", "double precision", "0.1", "0.12345678901234567890"),
+    ("decimal", "money", "12.5", "12.345"),
+    ("integer", "double precision", 2**53, 2**53 + 1),
+    ("integer", "real", 1234567, 16777217),
+    ("real", "real", 0.1, 0.1234567890123),
+    ("real", "numeric(10,2)", 0.25, 0.125),
+    ("timestamptz", "timestamptz(0)", "2024-01-01 10:00:00+00", "2024-01-01 10:00:00.5+00"),
+    ("timestamp", "timestamp(3)", "2024-01-01 10:00:00.123", "2024-01-01 10:00:00.1234"),
+    ("timestamp", "date", "2024-01-01 00:00:00", "2024-01-01 23:59:59"),
+    ("timestamptz", "date", "2024-01-01 00:00:00+00", "2024-01-01 00:00:01+00"),
+    ("text", "date", "2024-01-01", "2024-01-01 23:59:59"),
+    ("timetz", "time", "10:00:00+00", "10:00:00+02"),
+    ("time", "time(0)", "10:00:00", "10:00:00.5"),
+    ("interval", "interval(0)", "1 day", "00:00:00.5"),
+    ("interval", "interval year to month", "2 mons", "3 days"),
+    ("array", "numeric(10,2)[]", "{1.25,NULL}", "{1.255}"),
+    ("decimal", "price", "1.25", "1.255"),
+    ("text", "name", "x" * 63, "x" * 64),
+]
+
+
+@pytest.fixture
+def place(postgresql: PostgresqlServer) -> Place:
+    made = place_factory(postgresql)()
+    made.run("CREATE DOMAIN price AS numeric(10,2)")
+    return made
+
+
+@pytest.mark.parametrize("full", [True, False])
+async def test_values_that_would_be_altered_are_rejected_with_their_column(place: Place, full: bool) -> None:
+    columns = ", ".join(f"c{n} {type_}" for n, (_, type_, _, _) in enumerate(ALTERED))
+    place.run(f"CREATE TABLE item (id bigint PRIMARY KEY, {columns})")
+    stream = schema({"id": "integer", **{f"c{n}": wire for n, (wire, *_) in enumerate(ALTERED)}})
+    good = {f"c{n}": value for n, (_, _, value, _) in enumerate(ALTERED)}
+    lines = [upsert(id=0, **good), *(upsert(id=n + 1, **{**good, f"c{n}": bad}) for n, (*_, bad) in enumerate(ALTERED))]
+    nothing = dict.fromkeys(good)
+    async with PostgresDestination(place.uri).open(FLOW) as session:
+        outcome = await session.load(file(stream, [*lines, upsert(id=99, **nothing)], full=full), after=[])
+    assert isinstance(outcome, Loaded)
+    assert [(it.key, it.column) for it in outcome.rejections] == [(f"[{n + 1}]", f"c{n}") for n in range(len(ALTERED))]
+    assert (
+        outcome.rejections[0].reason
+        == "the destination's column c0 is numeric(10,2), which cannot hold the value exactly"
+    )
+    assert place.rows("SELECT id FROM item ORDER BY id") == [(0,), (99,)]
+
+
+async def test_a_delete_of_a_key_that_would_be_rounded_deletes_no_other_row(place: Place) -> None:
+    place.run("CREATE TABLE item (id numeric(10,2) PRIMARY KEY, v text)", "INSERT INTO item VALUES (1.23, 'a')")
+    stream = schema({"id": "decimal", "v": "text"})
+    async with PostgresDestination(place.uri).open(FLOW) as session:
+        lines = [delete(id="1.234"), upsert(id="1.229", v="b"), upsert(id="1.2300", v="c")]
+        outcome = await session.load(file(stream, lines), after=[])
+    assert isinstance(outcome, Loaded)
+    assert [it.column for it in outcome.rejections] == ["id"]
+    assert place.rows("SELECT id::text, v FROM item") == [("1.23", "c")]
+
+
+async def test_a_movement_into_an_apps_narrower_table_is_incomplete(place: Place, postgresql: PostgresqlServer) -> None:
+    source = place_factory(postgresql)()
+    source.run("CREATE TABLE item (id int PRIMARY KEY, n numeric)", "INSERT INTO item VALUES (1, 0.5), (2, 0.125)")
+    place.run("CREATE TABLE item (id int PRIMARY KEY, n numeric(10,2))")
+    movements = Movements(PostgresSource(source.uri), PostgresDestination(place.uri))
+    assert (await movements.move()).status is Status.INCOMPLETE
+    assert place.rows("SELECT id FROM item") == [(1,)]
+    place.run("ALTER TABLE item ALTER COLUMN n TYPE numeric")
+    assert (await movements.move()).status is Status.SUCCESS
+    assert place.rows("SELECT id, n::float FROM item ORDER BY id") == [(1, 0.5), (2, 0.125)]
+
+
+@pytest.mark.parametrize(
+    ("wire", "source", "here"),
+    [
+        ("decimal", "numeric(10,2)", "numeric(10,2)"),
+        ("decimal", "numeric(8,2)", "numeric(10,4)"),
+        ("decimal", "numeric(12)", "numeric(10,2)"),
+        ("timestamptz", "timestamp(3) with time zone", "timestamp(3) with time zone"),
+        ("timestamptz", TIMESTAMPTZ, "timestamp(6) with time zone"),
+        ("timestamp", TIMESTAMP, TIMESTAMPTZ),
+        ("real", "real", "double precision"),
+        ("integer", "integer", "double precision"),
+        ("integer", "bigint", "numeric"),
+        ("text", "text", "character varying(20)"),
+    ],
+)
+def test_columns_that_hold_every_value_are_not_checked(wire: str, source: str, here: str) -> None:
+    assert staged_type(wire, source, here, here) is None
