@@ -50,13 +50,17 @@ class TargetColumn:
     base: str
     identity: str
     generated: str
+    not_null: bool
     inherited: bool
     same_when_equal: bool
 
 
 @dataclass(frozen=True, slots=True)
 class TargetTable:
-    """A table of the destination. `unique_keys` are the sets of columns by which ON CONFLICT can find a row."""
+    """A table of the destination. `unique_keys` are the sets of columns that identify a row.
+
+    ON CONFLICT cannot find a row by those in `period_keys`, which have WITHOUT OVERLAPS.
+    """
 
     oid: int
     schema: str
@@ -64,6 +68,7 @@ class TargetTable:
     partitioned: bool
     columns: Mapping[str, TargetColumn]
     unique_keys: frozenset[frozenset[str]]
+    period_keys: frozenset[frozenset[str]]
 
     @property
     def sql(self) -> str:
@@ -84,8 +89,10 @@ def read_table(connection: Connection, schema: str, name: str, stream: str) -> T
         )
     columns = {column["name"]: _column(column) for column in fetch(connection, queries.COLUMNS, [oid])}
     indexes = fetch(connection, queries.INDEXES, [oid])
-    unique = frozenset(frozenset(index["columns"]) for index in indexes if index["identifies"])
-    return TargetTable(oid, schema, name, partitioned, columns, unique)
+    keys = [(frozenset(index["columns"]), index["excludes"]) for index in indexes if index["identifies"]]
+    unique = frozenset(key for key, _ in keys)
+    period = unique - {key for key, excludes in keys if not excludes}
+    return TargetTable(oid, schema, name, partitioned, columns, unique, period)
 
 
 def _column(row: Row) -> TargetColumn:
@@ -96,6 +103,7 @@ def _column(row: Row) -> TargetColumn:
         base=row["base"],
         identity=row["identity"],
         generated=row["generated"],
+        not_null=row["not_null"],
         inherited=row["inherited"],
         same_when_equal=row["base"] in _SAME_WHEN_EQUAL and row["deterministic"],
     )

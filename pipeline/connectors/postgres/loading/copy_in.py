@@ -8,20 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 
 import psycopg
 
 from pipeline.connectors.postgres.ddl.foreign_keys import read_foreign_key
 from pipeline.connectors.postgres.loading.csv_lines import Run
 from pipeline.connectors.postgres.loading.csv_values import COPY_OPTIONS
-from pipeline.connectors.postgres.loading.references import References
+from pipeline.connectors.postgres.loading.integrity.references import References
 from pipeline.connectors.postgres.loading.rejections import RejectedError, RejectReason, check_rows, reject_reason_of
 from pipeline.connectors.postgres.loading.target import PLACE, Target, numbered
 from pipeline.connectors.postgres.session.connection import Connection
 from pipeline.connectors.sql.identifiers import quoted, quoted_list
 
-_UPSERTS = '"pg_temp"."pipeline_upserts"'
-_DELETES = '"pg_temp"."pipeline_deletes"'
 _TEMP_BUFFERS = """
 DO $$ BEGIN SET LOCAL temp_buffers = '32MB'; EXCEPTION WHEN invalid_parameter_value THEN NULL; END $$
 """
@@ -33,8 +32,37 @@ _INDEX_COLUMNS = """
 SELECT a.attname FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid
 JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey[0:i.indnkeyatts - 1])
 WHERE c.relnamespace = %s::regnamespace AND c.relname = %s AND i.indpred IS NULL AND i.indexprs IS NULL
+  AND i.indisunique AND NOT i.indisexclusion
 """
+_INDEX_PARTS = """
+SELECT a.attname FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid
+JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND (a.attnum = ANY (i.indkey) OR EXISTS (
+     SELECT FROM pg_depend AS d WHERE d.classid = 'pg_class'::regclass AND d.objid = i.indexrelid
+     AND d.refclassid = 'pg_class'::regclass AND d.refobjid = i.indrelid AND d.refobjsubid = a.attnum))
+WHERE c.relnamespace = %(schema)s::regnamespace AND c.relname = %(index)s AND a.attnum > 0 ORDER BY a.attnotnull, a.attnum
+"""
+"""The columns of an index, also those of its expressions and its condition; those that may be NULL first."""
+_VACANT = {
+    **dict.fromkeys(("int2", "int4", "int8", "numeric", "float4", "float8"), "least({lowest}, 0) - 1 - {place}"),
+    **dict.fromkeys(("timestamp", "timestamptz"), "{lowest} - (1 + {place}) * interval '1 day'"),
+    "date": "{lowest} - 1 - {place}::integer",
+    **dict.fromkeys(("text", "varchar", "bpchar"), "md5(random()::text)"),
+    "uuid": "md5(random()::text)::uuid",
+}
+"""By type: a value that no row has, for each place in the stage."""
 _LOST = RejectReason("a trigger or a rule of the destination's table keeps the row out")
+
+
+@dataclass(frozen=True, slots=True)
+class Vacating:
+    """A unique index, as schema, table and name, its columns, and those that can have another value for a moment.
+
+    The first of the `candidates` is the next to try.
+    """
+
+    index: tuple[str, str, str]
+    columns: list[str]
+    candidates: list[str]
 
 
 class Staging:
@@ -61,6 +89,8 @@ class Staging:
         self._inserts_only = inserts_only
         self._in_two_steps = in_two_steps
         self._references = references
+        self._upserts = f'"pg_temp"."pipeline_upserts_{target.table.oid}"'
+        self._deletes = f'"pg_temp"."pipeline_deletes_{target.table.oid}"'
         self._created: set[str] = set()
         self._filled: set[str] = set()
         self._pending: list[str] = []
@@ -82,12 +112,6 @@ class Staging:
             return reason
         return None
 
-    def close(self) -> None:
-        """Drop the temporary tables, so that another load can begin in the transaction."""
-        drops = [f"DROP TABLE {table}" for table in sorted(self._created)]
-        if statements := [*self._pending, *drops]:
-            self._connection.execute("; ".join(statements))
-
     def prepare(self, kind: str) -> None:
         """Before the next attempt, empty the temporary tables and create the one for records of this kind.
 
@@ -96,7 +120,9 @@ class Staging:
         self._pending += [f"TRUNCATE {table}" for table in self._filled]
         self._filled.clear()
         is_upsert = kind == "upsert"
-        table, columns = (_UPSERTS, self._target.stage_columns) if is_upsert else (_DELETES, self._target.key_columns)
+        table, columns = (
+            (self._upserts, self._target.stage_columns) if is_upsert else (self._deletes, self._target.key_columns)
+        )
         if table not in self._created:
             self._pending += [
                 _TEMP_BUFFERS,
@@ -111,10 +137,10 @@ class Staging:
 
     def upsert(self, columns: Sequence[str], data: Sequence[bytes]) -> None:
         """Insert rows, or update those with their keys. No two may have one key."""
-        target, staged = self._target, self._fill(_UPSERTS, columns, data)
+        target, staged = self._target, self._fill(self._upserts, columns, data)
         check_rows(self._altered_rows(columns))
         if self._references is not None:
-            check_rows(self._references.blocked_updates(_UPSERTS, columns))
+            check_rows(self._references.blocked_updates(self._upserts, columns))
         if self._inserts_only:
             _check_count(self._connection.execute(self._insert(columns)).rowcount, staged)
         elif target.row_key is not None:
@@ -131,7 +157,7 @@ class Staging:
         if not narrow:
             return {}
         first = " ".join(f"WHEN {target.altered(name)} THEN {number}" for number, name in enumerate(narrow))
-        query = f"SELECT s.{PLACE}, CASE {first} END AS name FROM {numbered(_UPSERTS)} AS s"
+        query = f"SELECT s.{PLACE}, CASE {first} END AS name FROM {numbered(self._upserts)} AS s"
         found = self._connection.execute(f"SELECT * FROM ({query}) AS s WHERE name IS NOT NULL".encode())
         return {place: _altered(narrow[number], target) for place, number in found}
 
@@ -152,7 +178,7 @@ class Staging:
         if written:
             update = ", ".join(f"{quoted(name)} = {target.staged_value(name)}" for name in written)
             updated = self._connection.execute(
-                f"UPDATE {target.only} AS t SET {update} FROM {_UPSERTS} AS s WHERE {self._same_key()}"
+                f"UPDATE {target.only} AS t SET {update} FROM {self._upserts} AS s WHERE {self._same_key()}"
             ).rowcount
         inserted = self._connection.execute(
             f"{self._insert(columns)} WHERE NOT EXISTS (SELECT FROM {target.only} AS t WHERE {self._same_key()})"
@@ -161,18 +187,58 @@ class Staging:
             _check_count(updated + inserted, staged)
 
     def replace(self, run: Run) -> None:
-        """Delete all rows with these keys before inserting any, so that they may swap unique values."""
-        staged = self._fill(_UPSERTS, run.columns, [run.data])
+        """Delete all rows with these keys before inserting any, so that they may swap unique values.
+
+        Foreign keys are checked at the end of the statement, when the rows are there again.
+        """
+        staged = self._fill(self._upserts, run.columns, [run.data])
         check_rows(self._altered_rows(run.columns))
-        self._connection.execute(self._delete_statement(_UPSERTS))
-        _check_count(self._connection.execute(self._insert(run.columns)).rowcount, staged)
+        if self._references:
+            check_rows(self._references.blocked_replacements(self._upserts))
+        gone = f"WITH gone AS ({self._delete_statement(self._upserts)} RETURNING 1)"
+        done = self._connection.execute(f"{gone} {self._insert(run.columns)} WHERE (SELECT count(*) FROM gone) >= 0")
+        _check_count(done.rowcount, staged)
+
+    def vacating(self, run: Run, index: tuple[str, str, str]) -> Vacating:
+        """Return how values of an index could be moved out of the way of those of other rows."""
+        schema, _, name = index
+        found = self._connection.execute(_INDEX_PARTS, {"schema": schema, "index": name})
+        columns = [column for (column,) in found if column in run.columns]
+        return Vacating(index, columns, [column for column in columns if self._vacant(column) is not None])
+
+    def vacate_and_upsert(self, run: Run, vacated: Sequence[Vacating]) -> None:
+        """Give rows whose values in these indexes change others that no row has, and upsert them then."""
+        target, staged = self._target, self._fill(self._upserts, run.columns, [run.data])
+        check_rows(self._altered_rows(run.columns))
+        if self._references:
+            check_rows(self._references.blocked_updates(self._upserts, run.columns))
+        for one in vacated:
+            changes = " OR ".join(f"t.{quoted(name)} IS DISTINCT FROM s.{quoted(name)}" for name in one.columns)
+            self._connection.execute(
+                f"UPDATE {target.only} AS t SET {quoted(one.candidates[0])} = {self._vacant(one.candidates[0])} "
+                f"FROM {numbered(self._upserts)} AS s WHERE {self._same_key()} AND ({changes})".encode()
+            )
+        self._update_and_insert(run.columns, staged)
+
+    def _vacant(self, name: str) -> str | None:
+        """Return an expression for a value that no row has in a column, if there is one."""
+        target, column = self._target, self._target.table.columns.get(name)
+        if column is None or name in target.key or column.generated or column.identity == "a":
+            return None
+        if self._references is not None and not self._references.can_vacate(name):
+            return None
+        if not column.not_null:
+            return "NULL"
+        found = _VACANT.get(column.base) or ("'empty'" if column.base.endswith("range") else None)
+        lowest = f"(SELECT min({quoted(name)}) FROM {target.only})"
+        return found and found.format(lowest=lowest, place=f"s.{PLACE}")
 
     def delete(self, run: Run) -> None:
         """Delete the rows with these keys that exist."""
-        self._fill(_DELETES, run.columns, [run.data])
+        self._fill(self._deletes, run.columns, [run.data])
         if self._references is not None:
-            check_rows(self._references.blocked_deletes(_DELETES))
-        self._connection.execute(self._delete_statement(_DELETES))
+            check_rows(self._references.blocked_deletes(self._deletes))
+        self._connection.execute(self._delete_statement(self._deletes))
 
     def move_to_new_keys(
         self, deletes: Run, upserts: Run, references: References, pairs: list[tuple[int, int]]
@@ -181,13 +247,13 @@ class Staging:
 
         The places of the two records are added to `pairs`.
         """
-        self._fill(_DELETES, deletes.columns, [deletes.data])
-        self._fill(_UPSERTS, upserts.columns, [upserts.data])
-        target, new = self._target, f"{numbered(_UPSERTS)} AS u"
+        self._fill(self._deletes, deletes.columns, [deletes.data])
+        self._fill(self._upserts, upserts.columns, [upserts.data])
+        target, new = self._target, f"{numbered(self._upserts)} AS u"
         values = ", ".join(f"{quoted(name)} = {target.staged_value(name, 'u')}" for name in target.columns)
         matching = (
             f"SELECT s.{PLACE} AS gone, u.{PLACE} AS come, t.tableoid AS place, t.ctid AS spot "
-            f"FROM {target.rows_that_go(_DELETES)} JOIN {new} ON {references.stays('t', 'u')}"
+            f"FROM {target.rows_that_go(self._deletes)} JOIN {new} ON {references.stays('t', 'u')}"
         )
         moved = self._connection.execute(
             f"WITH pairs AS ({matching}) UPDATE {target.only} AS t SET {values} FROM pairs AS p JOIN {new} "
@@ -197,26 +263,26 @@ class Staging:
 
     def rows_without_parent(self, run: Run, foreign_key: str) -> list[int]:
         """Return the rows of a run, from 0, whose parents are neither in the referenced table nor in the run."""
-        self._fill(_UPSERTS, run.columns, [run.data])
+        self._fill(self._upserts, run.columns, [run.data])
         key = read_foreign_key(self._connection, self._target.table.oid, foreign_key)
         columns = set(run.columns)
         if key is None or not columns.issuperset(key.row["columns"]):
             return []
         is_in_run = key.parent_name == self._target.sql and columns.issuperset(key.row["parent_columns"])
-        condition = key.broken("s", _UPSERTS if is_in_run else None)
-        query = f"SELECT s.{PLACE} FROM {numbered(_UPSERTS)} AS s WHERE {condition} ORDER BY 1"
+        condition = key.broken("s", self._upserts if is_in_run else None)
+        query = f"SELECT s.{PLACE} FROM {numbered(self._upserts)} AS s WHERE {condition} ORDER BY 1"
         found = self._connection.execute(query)
         return [number for (number,) in found]
 
     def rows_with_a_value_of_others(self, run: Run, schema: str, index: str) -> list[int]:
         """Return the rows of a run, from 0, whose values in a unique index on columns another row of the table has."""
-        self._fill(_UPSERTS, run.columns, [run.data])
+        self._fill(self._upserts, run.columns, [run.data])
         target = self._target
         columns = [name for (name,) in self._connection.execute(_INDEX_COLUMNS, (schema, index))]
         if not columns or not set(run.columns).issuperset(columns):
             return []
         same = " AND ".join(f"t.{quoted(name)} = s.{quoted(name)}" for name in columns)
-        stage = f"{numbered(_UPSERTS)} AS s"
+        stage = f"{numbered(self._upserts)} AS s"
         if target.row_key is None:
             same += f" AND NOT ({self._same_key()})"
             missing = ""
@@ -247,7 +313,7 @@ class Staging:
         values = ", ".join(map(target.staged_value, real))
         overriding = "OVERRIDING SYSTEM VALUE " if target.has_identity_always else ""
         into = f"{target.sql} ({quoted_list(real)})" if real else target.sql
-        return f"INSERT INTO {into} {overriding}SELECT {values} FROM {_UPSERTS} AS s"
+        return f"INSERT INTO {into} {overriding}SELECT {values} FROM {self._upserts} AS s"
 
     def _delete_statement(self, stage: str) -> str:
         target = self._target

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence, Set
 from contextlib import asynccontextmanager, closing
 from dataclasses import replace
-from functools import partial
 from typing import Any, TypeVar, TypeVarTuple
 
 import anyio
@@ -21,10 +20,10 @@ from pipeline.connectors.postgres.ddl.target_table import table_oid
 from pipeline.connectors.postgres.loading.batches import Step
 from pipeline.connectors.postgres.loading.file_load import FileLoad
 from pipeline.connectors.postgres.loading.import_ledger import ImportLedger, create_ledger, lock_definitions, read_marks
+from pipeline.connectors.postgres.loading.integrity.circles import Circles
+from pipeline.connectors.postgres.loading.integrity.references import References
+from pipeline.connectors.postgres.loading.integrity.side_effects import SideEffects
 from pipeline.connectors.postgres.loading.large_objects import LargeObjectLoad
-from pipeline.connectors.postgres.loading.references import References
-from pipeline.connectors.postgres.loading.side_effects import SideEffects
-from pipeline.connectors.postgres.loading.tables.circles import Circles
 from pipeline.connectors.postgres.loading.tables.stream_tables import StreamTables
 from pipeline.connectors.postgres.loading.tables.value_kinds import MisfitError
 from pipeline.connectors.postgres.loading.target import Target
@@ -305,23 +304,22 @@ class PostgresDestinationSession:
                     await self._run(place, load.apply, steps)
 
     def _retry_rejected(self, connection: Connection, ledger: ImportLedger) -> Sequence[Rejection]:
-        def open_load(schema: StreamSchema, is_checked_later: bool = False) -> FileLoad:
+        def open_load(schema: StreamSchema) -> FileLoad:
+            connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
             target = self._tables.for_retry(connection, ledger, schema)
             effects = self._side_effects(connection, target)
-            references = None if is_checked_later else self._references(connection, target)
-            return FileLoad(connection, ledger, target, effects, references)
+            return FileLoad(connection, ledger, target, effects, self._references(connection, target))
 
         def retry(schema: StreamSchema) -> None:
             with connection.transaction():
-                connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
                 load = open_load(schema)
                 retry_stream(ledger, load, schema.stream)
                 load.end()
 
         left = retry_rejected_records(ledger, retry)
-        table_of = partial(self._tables.for_retry, connection, ledger)
-        if left and not self._pool.as_replica and Circles(connection, ledger, table_of, open_load).retry():
-            left = retry_rejected_records(ledger, retry)
+        if left and not self._pool.as_replica:
+            Circles(connection, ledger, open_load).retry()
+            left = ledger.rejections()
         return left
 
     async def _on_connection(self, work: Callable[[Connection, ImportLedger], _T]) -> _T:

@@ -17,6 +17,7 @@ from typing import assert_never
 
 import orjson
 
+from pipeline.connectors.postgres.ddl.foreign_keys import ExistingKey
 from pipeline.connectors.postgres.loading.batches import (
     BATCH_BYTES,
     Batch,
@@ -26,12 +27,12 @@ from pipeline.connectors.postgres.loading.batches import (
     Origin,
     Step,
 )
-from pipeline.connectors.postgres.loading.copy_in import Staging
+from pipeline.connectors.postgres.loading.copy_in import Staging, Vacating
 from pipeline.connectors.postgres.loading.csv_lines import Lines, Run
 from pipeline.connectors.postgres.loading.import_ledger import ImportLedger
-from pipeline.connectors.postgres.loading.references import References
+from pipeline.connectors.postgres.loading.integrity.references import References
+from pipeline.connectors.postgres.loading.integrity.side_effects import SideEffects
 from pipeline.connectors.postgres.loading.rejections import RejectReason
-from pipeline.connectors.postgres.loading.side_effects import SideEffects
 from pipeline.connectors.postgres.loading.tables.value_kinds import ValueKinds
 from pipeline.connectors.postgres.loading.target import Target
 from pipeline.connectors.postgres.session.connection import Connection
@@ -65,7 +66,7 @@ class FileLoad:
         self.target = target
         self._references = references
         self._kinds = kinds
-        self._may_replace = not references and target.covers_table and target.row_key is None
+        self._may_replace = target.covers_table and target.row_key is None
         self._inserts_only = inserts_only and target.row_key is not None and bool(target.columns)
         self._directly = is_snapshot and target.can_copy_directly and (target.row_key is None or self._inserts_only)
         self._sending = Lock()
@@ -74,7 +75,7 @@ class FileLoad:
             connection,
             target,
             inserts_only=self._inserts_only,
-            in_two_steps=effects.has_rules,
+            in_two_steps=effects.has_rules or target.in_two_steps,
             references=references,
             sending=self._sending,
         )
@@ -117,13 +118,28 @@ class FileLoad:
                 case _:
                     assert_never(step)
 
-    def close_staging(self) -> None:
-        """Apply no more, so that a load into another table can begin in the transaction."""
-        self._staging.close()
-
     def end(self) -> None:
         """Enable triggers and rules again, before the transaction ends."""
         self._effects.resume()
+
+    def defer(self, keys: Sequence[ExistingKey]) -> None:
+        """Let rows go to which others refer through these foreign keys, which are checked later."""
+        if self._references is not None:
+            self._references.defer(keys)
+
+    def orphans(self, records: Sequence[RejectedRecord], foreign_key: str) -> list[int]:
+        """Return the places of those records that refer to missing rows."""
+        found: list[int] = []
+        for run in self._runs(records):
+            if run.kind == "upsert":
+                self._staging.prepare("upsert")
+                find = partial(self._staging.rows_without_parent, run, foreign_key)
+                self._staging.attempt(lambda: found.extend(run.places[row] for row in find()))  # noqa: B023
+        return found
+
+    def _runs(self, records: Sequence[RejectedRecord]) -> list[Run]:
+        lines = b"".join(record.record + b"\n" for record in records)
+        return [step for step in self._lines.decode(lines, 1, "A rejected record").steps if isinstance(step, Run)]
 
     def retry(self, records: Sequence[RejectedRecord]) -> None:
         """Remove these records from the rejected ones and apply them; store again those that are rejected again."""
@@ -144,8 +160,7 @@ class FileLoad:
         references = self._references
         if not references or self.target.has_identity_always:
             return records
-        decoded = self._lines.decode(b"".join(record.record + b"\n" for record in records), 1, "A rejected record")
-        runs = [step for step in decoded.steps if isinstance(step, Run)]
+        runs = self._runs(records)
         moved: set[int] = set()
         for gone in (run for run in runs if run.kind == "delete"):
             for come in (run for run in runs if run.kind == "upsert" and set(self.target.columns) <= {*run.columns}):
@@ -239,6 +254,7 @@ class FileLoad:
     def _attempt_run(self, run: Run) -> RejectReason | None:
         """Apply all of a run, or nothing of it."""
         self._staging.prepare(run.kind)
+        reason: RejectReason | None
         if run.kind == "delete":
             reason = self._staging.attempt(lambda: self._staging.delete(run))
             is_absent = reason is not None and reason.is_value and len(run) == 1  # a key that no row here can have
@@ -249,11 +265,30 @@ class FileLoad:
             reason = self._staging.attempt(lambda: self._staging.replace(last))
         else:
             reason = self._staging.attempt(lambda: self._staging.upsert(last.columns, [last.data]))
-            if may_replace and reason is not None and reason.is_duplicate:
-                self._staging.prepare("upsert")
-                reason = self._staging.attempt(lambda: self._staging.replace(last))
+            if reason is not None and reason.is_duplicate and self.target.row_key is None:
+                reason = self._exchange(last, reason, may_replace)
         # The row that the server names is one of `last`, which may have fewer rows than `run`.
         return reason if reason is None or last is run else replace(reason, row=None, rows={})
+
+    def _exchange(self, run: Run, reason: RejectReason, may_replace: bool) -> RejectReason | None:
+        """Apply a run whose rows may swap unique values: delete them first, or move the values out of the way first."""
+        if may_replace:
+            self._staging.prepare("upsert")
+            if self._staging.attempt(lambda: self._staging.replace(run)) is None:
+                return None
+        vacated: list[Vacating] = []
+        left: RejectReason | None = reason
+        while left is not None:
+            index = left.constraint if left.is_duplicate else None
+            if index is not None and all(index != one.index for one in vacated):
+                vacated.append(self._staging.vacating(run, index))
+            elif vacated and vacated[-1].candidates:
+                vacated[-1].candidates.pop(0)
+            if not vacated or not vacated[-1].candidates:
+                return reason
+            self._staging.prepare("upsert")
+            left = self._staging.attempt(lambda: self._staging.vacate_and_upsert(run, vacated))
+        return None
 
     def _accept(self, run: Run, origin: Origin) -> None:
         if run.kind == "upsert":

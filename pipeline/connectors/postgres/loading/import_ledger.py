@@ -295,6 +295,13 @@ class ImportLedger:
             for event_file, line, key, reason, column in rows
         ]
 
+    def blocked_streams(self) -> Set[StreamName]:
+        """Return the streams with rejected records that other rows block."""
+        rows = self._connection.execute(
+            "SELECT DISTINCT stream FROM _pipeline.rejected WHERE flow = %s AND in_the_way", (self._flow,)
+        )
+        return {StreamName(stream) for (stream,) in rows}
+
     def rejected_ids(self, stream: StreamName, blocked_of: EventFileId | None = None) -> list[int]:
         """Return the ids of a stream's rejected records, ascending; with `blocked_of`, of the blocked ones of that file."""
         rows = self._connection.execute(

@@ -19,6 +19,7 @@ _ABOUT_RECORDS = (
 )
 """SQLSTATEs or their classes: https://www.postgresql.org/docs/current/errcodes-appendix.html"""
 _BLOCKED = ("23503", "23505", "23P01")
+_DUPLICATE = ("23505", "23P01")
 _IN_COPY = re.compile(r"^COPY [^\n]*?, line (\d+)(?:, column ([^\n]+?))?(?:: .*)?$", re.MULTILINE)
 
 
@@ -35,9 +36,9 @@ class RejectReason:
     """Why records were rejected. `row` is the 0-based row of the COPY at fault, where the server names it.
 
     `blocked`: another row, or a missing one, was the reason, so the record may be accepted once that has changed.
-    `is_duplicate`: a unique index has the value already. `is_value`: a value is at fault by itself. `constraint`: that
-    index, or the broken foreign key, as schema, table and name. `rows` are all rows known to be at fault, with a reason
-    each.
+    `is_duplicate`: a unique index has the value already, or an exclusion constraint a conflicting one. `is_value`: a value
+    is at fault by itself. `constraint`: that index, or the broken foreign key, as schema, table and name. `rows` are all
+    rows known to be at fault, with a reason each.
     """
 
     reason: str
@@ -83,4 +84,5 @@ def reject_reason_of(error: psycopg.Error) -> RejectReason | None:
     if state in _BLOCKED and diagnosis.schema_name and diagnosis.table_name and diagnosis.constraint_name:
         constraint = (diagnosis.schema_name, diagnosis.table_name, diagnosis.constraint_name)
     column = diagnosis.column_name or column
-    return RejectReason(reason, column, row, state in _BLOCKED, state == "23505", state.startswith("22"), constraint)
+    is_duplicate, is_value = state in _DUPLICATE, state.startswith("22")
+    return RejectReason(reason, column, row, state in _BLOCKED, is_duplicate, is_value, constraint)

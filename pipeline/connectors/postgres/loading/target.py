@@ -99,6 +99,11 @@ class Target:
         return self.sql if self.table.partitioned else f"ONLY {self.sql}"
 
     @property
+    def in_two_steps(self) -> bool:
+        """Whether rows are upserted by an UPDATE and an INSERT, because ON CONFLICT cannot find them."""
+        return frozenset(self.key) in self.table.period_keys
+
+    @property
     def key_lines(self) -> tuple[LineColumn, ...]:
         """The columns of the key, as deletes have them."""
         by_name = {line.name: line for line in self.lines}

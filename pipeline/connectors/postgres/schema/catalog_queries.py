@@ -74,6 +74,7 @@ ORDER BY a.attrelid, a.attnum
 INDEXES = """
 SELECT i.indrelid AS "table", c.relname AS name, i.indisprimary AS "primary", i.indisunique AS "unique",
        i.indisunique AND i.indisvalid AND i.indimmediate AND i.indpred IS NULL AND i.indexprs IS NULL AS identifies,
+       i.indisexclusion AS excludes,
        ARRAY(SELECT a.attname FROM unnest(i.indkey::int2[]) WITH ORDINALITY AS k(number, place)
              JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = k.number
              WHERE k.place <= i.indnkeyatts ORDER BY k.place)::text[] AS columns,
@@ -123,6 +124,7 @@ FOREIGN_KEYS = """
 SELECT k.conrelid AS "table", k.conname AS name, n.nspname AS schema, c.relname AS child, c.relkind = 'p' AS partitioned,
        pn.nspname AS parent_schema, p.relname AS parent, p.relkind = 'p' AS parent_partitioned,
        p.relispartition AS parent_is_partition, k.conindid AS parent_index, k.condeferred AS deferred,
+       k.condeferrable AS deferrable,
        k.confupdtype::text AS on_update, k.confdeltype::text AS on_delete,
        coalesce((to_jsonb(k) ->> 'conperiod')::boolean, false) AS period,
        coalesce((to_jsonb(k) ->> 'conenforced')::boolean, true) AS enforced,

@@ -7,9 +7,9 @@ a delete that comes too early is rejected, and retried when the other streams ha
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
-from pipeline.connectors.postgres.ddl.foreign_keys import read_foreign_keys
+from pipeline.connectors.postgres.ddl.foreign_keys import ExistingKey, read_foreign_keys
 from pipeline.connectors.postgres.loading.rejections import RejectReason
 from pipeline.connectors.postgres.loading.target import PLACE, Target, numbered
 from pipeline.connectors.postgres.session.connection import Connection
@@ -26,7 +26,12 @@ class References:
         self._connection = connection
         self._target = target
         keys = read_foreign_keys(connection, [target.table.oid])
+        self._deferred: Collection[tuple[str, str, str]] = ()
         self._keys = [key for key in keys if key.parent_name == target.sql and not key.row["period"]]
+
+    def defer(self, keys: Sequence[ExistingKey]) -> None:
+        """Let rows go to which others refer through these keys, if they have no action: they are checked later."""
+        self._deferred = [(*key.owner, key.name) for key in keys if key.row["on_delete"] == "a"]
 
     def __bool__(self) -> bool:
         return bool(self._keys)
@@ -42,11 +47,38 @@ class References:
         self._lock(going)
         queries = []
         for number, key in enumerate(self._keys):
-            query = f"SELECT s.{PLACE} AS place, {number}, count(*) FROM {going} JOIN {key.child} AS c ON {key.refers('c', 't')}"
+            if (*key.owner, key.name) in self._deferred:
+                continue
+            query = self._children(number, going)
             if key.child == self._target.only:
                 query += f" WHERE (c.tableoid, c.ctid) NOT IN (SELECT t.tableoid, t.ctid FROM {going})"
             queries.append(f"{query} GROUP BY 1")
         return self._blocked(queries, "it is deleted once they no longer do")
+
+    def blocked_replacements(self, stage: str) -> dict[int, RejectReason]:
+        """Return, likewise, the records of upserts whose rows cannot be deleted and inserted in one statement.
+
+        Where rows refer with NO ACTION they can: it is checked at the end of the statement.
+        """
+        going = self._target.rows_that_go(stage)
+        self._lock(going)
+        numbers = [number for number, key in enumerate(self._keys) if key.row["on_delete"] != "a"]
+        return self._blocked(
+            [f"{self._children(number, going)} GROUP BY 1" for number in numbers], "it is replaced then"
+        )
+
+    def can_vacate(self, column: str) -> bool:
+        """Whether a value of this column may change for a moment: no action of a foreign key would notice."""
+        return all(
+            column not in key.row["parent_columns"] or key.row["on_update"] not in _CHANGES_ROWS for key in self._keys
+        )
+
+    def _children(self, number: int, rows: str) -> str:
+        """Return the query for the number of rows that refer to each of `rows` through one key, without GROUP BY."""
+        key = self._keys[number]
+        return (
+            f"SELECT s.{PLACE} AS place, {number}, count(*) FROM {rows} JOIN {key.child} AS c ON {key.refers('c', 't')}"
+        )
 
     def blocked_updates(self, stage: str, columns: Collection[str]) -> dict[int, RejectReason]:
         """Return the records of upserts that would change a value to which rows refer with ON UPDATE CASCADE or the like."""
@@ -58,10 +90,7 @@ class References:
                 changes = " OR ".join(f"t.{quoted(it)} IS DISTINCT FROM s.{quoted(it)}" for it in written)
                 found = f"{target.only} AS t JOIN {numbered(stage)} AS s ON {same_key} AND ({changes})"
                 self._lock(found)
-                queries.append(
-                    f"SELECT s.{PLACE} AS place, {number}, count(*) FROM {found} "
-                    f"JOIN {key.child} AS c ON {key.refers('c', 't')} GROUP BY 1"
-                )
+                queries.append(f"{self._children(number, found)} GROUP BY 1")
         return self._blocked(queries, "the value changes once they no longer do")
 
     def _lock(self, rows: str) -> None:
