@@ -9,6 +9,7 @@ import anyio
 import trio
 
 from pipeline.codec.documents.message import MovementStarted, encode_message
+from pipeline.domain.errors import ConfigurationError
 from pipeline.domain.movement import Choices, Movement
 from pipeline.engine.movements.lifecycle import start_movement
 from pipeline.engine.workers.export_worker import ExportWorker
@@ -130,10 +131,16 @@ async def _start_and_wait(
     return None
 
 
-async def _start(world: World, process: Process, choices: Choices) -> Movement:
+async def _start(world: World, process: Process, choices: Choices) -> Movement | None:
     parts = world.context(process)
     flow = await parts.flows.connect(FLOW, world.app.location, world.place.location)
-    movement, _ = await start_movement(parts.flows, flow, choices)
+    try:
+        movement, _ = await start_movement(parts.flows, flow, choices)
+    except ConfigurationError as error:
+        world.story.tell(process.name, f"not now: {error}")
+        why = f"{process.name} was refused, and no other operator has taken its place: {error}"
+        world.model.must(process.given_up.is_set(), why)
+        return None
     body = encode_message(MovementStarted(FLOW, movement.number))
     await SimulatedQueue(world.exports, process, "exports").send([body])
     return movement
