@@ -118,17 +118,13 @@ anyio.run(main)
 
 
 @pytest.mark.parametrize("exists", [True, False])
-def test_a_destination_that_is_not_writable_is_refused(tmp_path: Path, exists: bool) -> None:
-    path = tmp_path / "destination.db"
+def test_a_destination_that_is_not_writable_is_refused(readable_by_all: Path, exists: bool) -> None:
+    path = readable_by_all / "destination.db"
     if exists:
         run(path, "CREATE TABLE other (a)")
         path.chmod(0o444)
-    for directory in tmp_path.parents[:3]:  # those that pytest makes for root alone
-        if directory.name:
-            directory.chmod(directory.stat().st_mode | 0o055)
-    tmp_path.chmod(0o555)
+    readable_by_all.chmod(0o555)
     command = [sys.executable, "-c", READ_ONLY, str(path)]
     answer = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout
-    tmp_path.chmod(0o755)
     assert answer.startswith("RefusedError")
     assert str(path) in answer

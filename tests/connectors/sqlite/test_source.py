@@ -273,21 +273,21 @@ except Exception as error:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become a user who may not write")
-def test_a_database_in_wal_mode_is_read_from_a_directory_that_is_not_writable(tmp_path: Path) -> None:
-    path = _readable_by_all(tmp_path)
+def test_a_database_in_wal_mode_is_read_from_a_directory_that_is_not_writable(readable_by_all: Path) -> None:
+    path = _database(readable_by_all)
     assert _as_unprivileged(path) == "[(1,)]\n"
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become a user who may not write")
-def test_a_log_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
-    path = _readable_by_all(tmp_path)
+def test_a_log_that_cannot_be_read_is_an_error(readable_by_all: Path) -> None:
+    path = _database(readable_by_all)
     path.with_name("source.db-wal").write_bytes(b"something")
     assert _as_unprivileged(path).startswith(("ConfigurationError", "RefusedError"))
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become a user who may not write")
-def test_a_write_during_a_read_without_locks_is_noticed(tmp_path: Path) -> None:
-    path = _readable_by_all(tmp_path)
+def test_a_write_during_a_read_without_locks_is_noticed(readable_by_all: Path) -> None:
+    path = _database(readable_by_all)
     reader = subprocess.Popen(
         [sys.executable, "-c", UNPRIVILEGED, str(path), "wait"],
         stdin=subprocess.PIPE,
@@ -303,11 +303,8 @@ def test_a_write_during_a_read_without_locks_is_noticed(tmp_path: Path) -> None:
     assert answer.startswith("TransientError")
 
 
-def _readable_by_all(tmp_path: Path) -> Path:
-    for directory in (tmp_path, *tmp_path.parents[:3]):  # those that pytest makes for root alone
-        if directory.name:
-            directory.chmod(directory.stat().st_mode | 0o055)
-    path = tmp_path / "source.db"
+def _database(directory: Path) -> Path:
+    path = directory / "source.db"
     run(path, "PRAGMA journal_mode=WAL", "CREATE TABLE t (a INTEGER PRIMARY KEY)", "INSERT INTO t VALUES (1)")
     return path
 
