@@ -178,7 +178,7 @@ def _source(
 ) -> Source:
     """Return `parts` as one source, which does not give what the pipeline uses itself, here or at the `others`."""
     exclude = exclusions(parts, others, settings.home.absolute())
-    options = replace(options, exclude=exclude, one_file_system=settings.one_file_system)
+    options = replace(options, exclude=exclude, one_file_system=settings.one_file_system, grants=settings.grants)
     sources = [make_source(part, options) if isinstance(part, Location) else part for part in parts]
     return sources[0] if len(sources) == 1 else CombinedSource(sources)
 

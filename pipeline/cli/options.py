@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
@@ -17,6 +17,8 @@ from pipeline.settings import Settings, load_settings
 Command = TypeVar("Command", bound=Callable[..., object])
 Result = TypeVar("Result")
 
+_SETTING_FLAGS = ("one_file_system", "grants")
+"""Flags of a command that are settings."""
 _COMMON = (
     click.option("--debug", is_flag=True, expose_value=False, help="Show where in the program an error arose."),
     click.option(
@@ -42,10 +44,9 @@ def with_settings(command: Callable[..., object]) -> Callable[..., object]:
     """Add --home, --config and --debug, and call the command with the `settings` that they make."""
 
     @functools.wraps(command)
-    def call(
-        *arguments: object, home: Path | None, config: Path | None, one_file_system: bool = False, **options: object
-    ) -> object:
-        return command(*arguments, settings=prepare(home, config, one_file_system=one_file_system), **options)
+    def call(*arguments: object, home: Path | None, config: Path | None, **options: object) -> object:
+        flags = {name: True for name in _SETTING_FLAGS if options.pop(name, False)}
+        return command(*arguments, settings=prepare(home, config, flags=flags), **options)
 
     return common_options(call)
 
@@ -61,6 +62,15 @@ def one_file_system_option(command: Command) -> Command:
         "--one-file-system",
         is_flag=True,
         help="Leave out of a directory tree what is on other file systems, mounted below it.",
+    )(command)
+
+
+def grants_option(command: Command) -> Command:
+    """Add --grants, a setting."""
+    return click.option(
+        "--grants",
+        is_flag=True,
+        help="Move owners and privileges from PostgreSQL to PostgreSQL. The destination must have the roles.",
     )(command)
 
 
@@ -106,11 +116,11 @@ def _read_assignments(_context: click.Context, _option: click.Parameter, values:
 
 
 def prepare(
-    home: Path | None, config: Path | None, *, log_level: str | None = None, one_file_system: bool = False
+    home: Path | None, config: Path | None, *, log_level: str | None = None, flags: Mapping[str, object] | None = None
 ) -> Settings:
     """Return the settings and configure logs by them. `log_level` is the default of this command."""
     defaults = {} if log_level is None else {"log_level": log_level}
-    settings = load_settings(config, {"home": home, "one_file_system": one_file_system or None}, defaults=defaults)
+    settings = load_settings(config, {"home": home, **(flags or {})}, defaults=defaults)
     configure_logs(settings)
     return settings
 

@@ -35,13 +35,14 @@ class ReadOptions:
     `exclude` are paths to leave out, each with the item to report when it exists.
 
     `one_file_system`: a tree ends at mount points. `generated`: generated columns are read like others, to be compared;
-    no Movement stores them.
+    no Movement stores them. `grants`: owners and privileges of a database are moved.
     """
 
     exclude: Mapping[Path, InventoryItem] = field(default_factory=dict)
     checksum: bool = False
     one_file_system: bool = False
     generated: bool = False
+    grants: bool = False
 
 
 def no_files(location: Location) -> Sequence[Path]:
@@ -102,7 +103,7 @@ POSTGRESQL = Connector(
     is_database=True,
     read=lambda url: read_server_url("postgresql", url),
     source=lambda location, options: _connector_module("postgres").PostgresSource(
-        location.written, generated=options.generated
+        location.written, generated=options.generated, grants=options.grants
     ),
     destination=lambda location: _connector_module("postgres").PostgresDestination(location.written),
     extra="postgres",

@@ -41,6 +41,9 @@ GAP_KINDS = frozenset(
 )  # fmt: skip
 """Kinds without which the copy may behave differently. While one is missing and not accepted, a Movement is INCOMPLETE."""
 
+ASKED_KINDS = frozenset({"grant", "owner"})
+"""Kinds that are moved on request, and are then missed."""
+
 ATTRIBUTE_KINDS = frozenset({"access control list", "capability", "set-gid bit", "set-uid bit"})
 """Kinds of which the destination of a tree knows alone what its copies lack."""
 
@@ -61,17 +64,21 @@ class Fate(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class InventoryItem:
-    """One thing that the source has: its kind as a noun ("view"), its name there, and for any fate but MOVED the reason."""
+    """One thing that the source has: its kind as a noun ("view"), its name there, and for any fate but MOVED the reason.
+
+    `asked`: the user has asked for it, so it is missed although its kind is one that is only reported.
+    """
 
     kind: str
     name: str
     fate: Fate
     reason: str = ""
+    asked: bool = False
 
     @property
     def is_gap(self) -> bool:
         """Whether the copy may behave differently for the app because the item is missing."""
-        return self.fate is Fate.NOT_MOVED and self.kind not in NOTICE_KINDS
+        return self.fate is Fate.NOT_MOVED and (self.asked or self.kind not in NOTICE_KINDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,9 +113,9 @@ class Inventory:
 def ensure_kinds(kinds: Iterable[str]) -> None:
     """ConfigurationError when one of these is not a kind whose absence can be accepted."""
     for kind in kinds:
-        if kind not in GAP_KINDS:
+        if kind not in GAP_KINDS | ASKED_KINDS:
             raise ConfigurationError(
-                f"There is no kind {kind!r} to accept. The kinds are: {', '.join(sorted(GAP_KINDS))}."
+                f"There is no kind {kind!r} to accept. The kinds are: {', '.join(sorted(GAP_KINDS | ASKED_KINDS))}."
             )
 
 

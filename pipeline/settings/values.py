@@ -113,6 +113,13 @@ class Settings:
             "Set it alike for every command and worker."
         ),
     ] = False
+    grants: Annotated[
+        bool,
+        Meta(
+            description="Whether owners and privileges move from PostgreSQL to PostgreSQL. The destination must have the roles. "
+            "Set it alike for every command and worker."
+        ),
+    ] = False
     event_file_bytes: Annotated[
         int,
         Meta(

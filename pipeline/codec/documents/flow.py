@@ -45,6 +45,7 @@ class _InventoryItem(Struct):
     name: str
     fate: Fate
     reason: str = ""
+    asked: bool = False
 
 
 class _Inventory(Struct):

@@ -16,6 +16,7 @@ from pipeline.cli.commands.movements.watched import exit_code, import_derived_fl
 from pipeline.cli.options import (
     accept_missing_option,
     allow_deletes_option,
+    grants_option,
     json_option,
     one_file_system_option,
     plugin_settings_options,
@@ -44,6 +45,7 @@ from pipeline.settings import Settings
 @click.option("--overwrite", is_flag=True, help="Overwrite what the destination has before the first load.")
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and write nothing.")
 @one_file_system_option
+@grants_option
 @plugin_settings_options
 @json_option
 @with_settings

@@ -15,17 +15,17 @@ import psycopg
 from pipeline.connectors.postgres.ddl.create_table import run_single
 from pipeline.connectors.postgres.ddl.evolution.types import TypeEvolution
 from pipeline.connectors.postgres.ddl.sequences import sequence_of
-from pipeline.connectors.postgres.schema.objects.catalog import read_objects
+from pipeline.connectors.postgres.schema.objects.catalog import ROLE_KINDS, read_grants, read_objects
 from pipeline.connectors.postgres.session.connection import Connection
 from pipeline.connectors.sql.identifiers import qualified, quoted
 from pipeline.connectors.sql.schema_objects import ObjectId, SchemaObject
 from pipeline.domain.inventory import Fate, InventoryItem
 
-_REPLACED_IN_PLACE = frozenset({"function", "procedure", "view", "rule", "comment", "grant", "table option"})
+_REPLACED_IN_PLACE = frozenset({"function", "procedure", "view", "rule", "comment", "table option", *ROLE_KINDS})
 """Kinds whose creation replaces an older definition."""
 _DEPENDENT = ("view", "materialized view", "rule")
 """Kinds that hold no data and may be dropped and created again with what they depend on."""
-_SHARED = frozenset({"comment", "grant", "table option", "sequence"})
+_SHARED = frozenset({"comment", "table option", "sequence", *ROLE_KINDS})
 """Kinds that are set to the source's state, also where the Flow did not create them."""
 
 
@@ -44,7 +44,8 @@ class SchemaObjects:
         `refresh`: rows have changed, so materialized views are refreshed. `drop`: the Flow's objects that are not wanted
         are dropped.
         """
-        self._present = {found.id: found for found in read_objects(self._connection)}
+        grants = any(one.kind in ROLE_KINDS for one in wanted if not one.reason)
+        self._present = {found.id: found for found in read_objects(self._connection, grants=grants)}
         names = {one.id for one in wanted}
         gone = [one for one in self.ours.values() if drop and one.id not in names]
         self._until_no_progress(sorted(gone, key=lambda one: -one.rank), self._drop)
@@ -115,6 +116,8 @@ class SchemaObjects:
         if one.kind in _REPLACED_IN_PLACE:
             try:
                 with self._connection.transaction():
+                    if one.kind == "grant":
+                        self._revoke(one)
                     return self._create(one)
             except psycopg.Error:
                 if one.remove is None:
@@ -128,6 +131,12 @@ class SchemaObjects:
         described = {**one.facts, "create": one.create[0]}
         TypeEvolution(self._connection, tuple(self.ours), is_final=True).follow(described)
         self.ours[one.id] = self._present[one.id] = one
+
+    def _revoke(self, one: SchemaObject) -> None:
+        """Revoke what is granted, but from the owner, who may be another one since the objects were read."""
+        for present in read_grants(self._connection):
+            if present.id == one.id and present.remove is not None:
+                run_single(self._connection, present.remove)
 
     def _remove(self, one: SchemaObject) -> None:
         """Drop an object; before it those without data that the Flow created and that depend on it.
@@ -208,7 +217,8 @@ class SchemaObjects:
 
 def _item(one: SchemaObject, failure: str | None) -> InventoryItem:
     reason = one.reason or failure
-    return InventoryItem(one.kind, one.name, Fate.NOT_MOVED if reason else Fate.MOVED, reason or "")
+    fate = Fate.NOT_MOVED if reason else Fate.MOVED
+    return InventoryItem(one.kind, one.name, fate, reason or "", asked=one.kind in ROLE_KINDS)
 
 
 def _message(error: psycopg.Error) -> str:

@@ -59,10 +59,10 @@ class PostgresSource:
     a table (DROP, TRUNCATE, most of ALTER TABLE, VACUUM FULL) waits until the export has ended.
     """
 
-    def __init__(self, url: str, *, generated: bool = False) -> None:
-        """Read the database; with `generated`, generated columns too, to be compared."""
+    def __init__(self, url: str, *, generated: bool = False, grants: bool = False) -> None:
+        """Read the database; with `generated`, generated columns too, to be compared; with `grants`, owners and privileges."""
         self._place = parse_location(url)
-        self._generated = generated
+        self._generated, self._grants = generated, grants
 
     @property
     def location(self) -> str:
@@ -74,7 +74,9 @@ class PostgresSource:
         try:
             exported = await run_sync(self._begin, connection)
             join = partial(self._join, exported.name)
-            yield PostgresSnapshot(self.location, connection, exported, join, generated=self._generated)
+            yield PostgresSnapshot(
+                self.location, connection, exported, join, generated=self._generated, grants=self._grants
+            )
         finally:
             connection.close()
 
@@ -116,10 +118,11 @@ class PostgresSnapshot:
         join: Callable[[], Connection],
         *,
         generated: bool,
+        grants: bool,
     ) -> None:
         """Read the catalog through `connection`, which has exported its snapshot, and rows through what `join` opens."""
         self._location, self._connection, self._exported, self._join = location, connection, exported, join
-        self._generated = generated
+        self._generated, self._grants = generated, grants
         self._lock = anyio.Lock()
         self._streams: dict[StreamName, Stream] = {}
         self._objects: Sequence[SchemaObject] = ()
@@ -171,7 +174,7 @@ class PostgresSnapshot:
         with translated(self._location):
             connection = self._connection
             streams = read_streams(connection, generated=self._generated)
-            return streams, read_objects(connection), has_large_objects(connection)
+            return streams, read_objects(connection, grants=self._grants), has_large_objects(connection)
 
     def _plan(self, select: TableSelect) -> ReadPlan:
         if not select.table.readable:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from pipeline.connectors.postgres.schema.catalog_queries import fetch
 from pipeline.connectors.postgres.schema.catalog_types import TypeCatalog
-from pipeline.connectors.postgres.schema.objects import queries
+from pipeline.connectors.postgres.schema.objects import privileges, queries
 from pipeline.connectors.postgres.session.connection import Connection
 from pipeline.connectors.sql.identifiers import qualified
 from pipeline.connectors.sql.schema_objects import SchemaObject
@@ -41,17 +42,32 @@ _QUERIES: tuple[tuple[str, str], ...] = (
     ("foreign table", queries.FOREIGN_TABLES),
     ("comment", queries.COMMENTS),
     ("large object", queries.UNREADABLE_LARGE_OBJECTS),
-    ("grant", queries.GRANTS),
-    ("grant", queries.DEFAULT_PRIVILEGES),
+    ("owner", privileges.OWNERS),
+    ("grant", privileges.GRANTS),
+    ("grant", privileges.DEFAULT_PRIVILEGES),
 )
 """The kinds in the order in which objects are created; what depends on a later one is tried again."""
+ROLE_KINDS = frozenset({"owner", "grant"})
+"""Kinds that name roles. They are moved on request."""
 
 
-def read_objects(connection: Connection) -> list[SchemaObject]:
-    """Return all schema objects that belong to the app, in creation order. Works in the connection's transaction."""
+def read_grants(connection: Connection) -> list[SchemaObject]:
+    """Return the objects of privileges alone."""
+    return [one for kind, query in _QUERIES if kind == "grant" for one in _described(connection, kind, query)]
+
+
+def read_objects(connection: Connection, *, grants: bool) -> list[SchemaObject]:
+    """Return all schema objects that belong to the app, in creation order. Works in the connection's transaction.
+
+    Without `grants`, the objects of privileges have a reason not to be moved, and owners are left out.
+    """
     found: list[SchemaObject] = []
     for kind, query in _QUERIES:
+        if kind == "owner" and not grants:
+            continue
         described = _types(connection) if kind == "type" else _described(connection, kind, query)
+        if kind == "grant" and not grants:
+            described = (replace(one, reason=privileges.NOT_ASKED) for one in described)
         found.extend(described)
     return found
 

@@ -13,7 +13,7 @@ from pipeline.connectors.postgres.schema.catalog_queries import COLLATION_OPTION
 from pipeline.connectors.postgres.schema.large_objects import READABLE
 
 
-def _own(schema: str, class_name: str, oid: str) -> str:
+def own_objects(schema: str, class_name: str, oid: str) -> str:
     """Return the condition that an object belongs to the app: not to PostgreSQL, an extension or the pipeline."""
     return (
         f"{schema} NOT IN ('pg_catalog', 'information_schema', '{OWN_SCHEMA}') AND {schema} NOT LIKE 'pg\\_%%' "
@@ -30,7 +30,7 @@ def _storage(letter: str) -> str:
 SCHEMAS = f"""
 SELECT nspname AS name, ARRAY[format('CREATE SCHEMA IF NOT EXISTS %%I', nspname)] AS "create",
        format('DROP SCHEMA %%I', nspname) AS remove, NULL::jsonb AS facts, NULL::text AS reason
-FROM pg_namespace AS n WHERE {_own("nspname", "pg_namespace", "n.oid")} AND nspname <> 'public'
+FROM pg_namespace AS n WHERE {own_objects("nspname", "pg_namespace", "n.oid")} AND nspname <> 'public'
 """
 
 EXTENSIONS = """
@@ -47,7 +47,7 @@ FROM (
     SELECT format('%%I.%%I', n.nspname, c.collname) AS name,
            {COLLATION_OPTIONS} AS options
     FROM pg_collation AS c JOIN pg_namespace AS n ON n.oid = c.collnamespace
-    WHERE {_own("n.nspname", "pg_collation", "c.oid")}
+    WHERE {own_objects("n.nspname", "pg_collation", "c.oid")}
 ) AS q
 """
 
@@ -59,7 +59,7 @@ FROM (
            CASE p.prokind WHEN 'p' THEN 'PROCEDURE' ELSE 'FUNCTION' END AS kind, l.lanname AS language,
            pg_get_functiondef(p.oid) AS definition
     FROM pg_proc AS p JOIN pg_namespace AS n ON n.oid = p.pronamespace JOIN pg_language AS l ON l.oid = p.prolang
-    WHERE p.prokind IN ('f', 'p', 'w') AND {_own("n.nspname", "pg_proc", "p.oid")}
+    WHERE p.prokind IN ('f', 'p', 'w') AND {own_objects("n.nspname", "pg_proc", "p.oid")}
       AND NOT EXISTS (SELECT FROM pg_depend AS i WHERE i.classid = 'pg_proc'::regclass AND i.objid = p.oid
                       AND i.deptype = 'i')  -- constructors of range types come with their type
 ) AS q
@@ -88,7 +88,7 @@ FROM (
                          JOIN pg_namespace AS s ON s.oid = o.oprnamespace WHERE o.oid = nullif(g.aggsortop, 0)) || ')',
                      'PARALLEL = ' || CASE p.proparallel WHEN 's' THEN 'SAFE' WHEN 'r' THEN 'RESTRICTED' END) AS options
     FROM pg_aggregate AS g JOIN pg_proc AS p ON p.oid = g.aggfnoid JOIN pg_namespace AS n ON n.oid = p.pronamespace
-    WHERE {_own("n.nspname", "pg_proc", "p.oid")}
+    WHERE {own_objects("n.nspname", "pg_proc", "p.oid")}
 ) AS q
 """
 
@@ -108,7 +108,7 @@ FROM (
                      'RESTRICT = ' || nullif(o.oprrest, 0)::regproc, 'JOIN = ' || nullif(o.oprjoin, 0)::regproc,
                      CASE WHEN o.oprcanhash THEN 'HASHES' END, CASE WHEN o.oprcanmerge THEN 'MERGES' END) AS options
     FROM pg_operator AS o JOIN pg_namespace AS n ON n.oid = o.oprnamespace
-    WHERE o.oprcode <> 0 AND {_own("n.nspname", "pg_operator", "o.oid")}
+    WHERE o.oprcode <> 0 AND {own_objects("n.nspname", "pg_operator", "o.oid")}
 ) AS q
 """
 
@@ -116,7 +116,7 @@ OPERATOR_CLASSES = f"""
 SELECT format('%%I.%%I USING %%I', n.nspname, c.opcname, m.amname) AS name, ARRAY[]::text[] AS "create",
        NULL::text AS remove, NULL::jsonb AS facts, 'operator classes are not carried' AS reason
 FROM pg_opclass AS c JOIN pg_namespace AS n ON n.oid = c.opcnamespace JOIN pg_am AS m ON m.oid = c.opcmethod
-WHERE {_own("n.nspname", "pg_opclass", "c.oid")}
+WHERE {own_objects("n.nspname", "pg_opclass", "c.oid")}
 """
 
 CASTS = """
@@ -140,7 +140,7 @@ SELECT format('%%I.%%I', n.nspname, d.dictname) AS name,
        format('DROP TEXT SEARCH DICTIONARY %%I.%%I', n.nspname, d.dictname) AS remove, NULL::jsonb AS facts,
        NULL::text AS reason
 FROM pg_ts_dict AS d JOIN pg_namespace AS n ON n.oid = d.dictnamespace JOIN pg_ts_template AS t ON t.oid = d.dicttemplate
-JOIN pg_namespace AS s ON s.oid = t.tmplnamespace WHERE {_own("n.nspname", "pg_ts_dict", "d.oid")}
+JOIN pg_namespace AS s ON s.oid = t.tmplnamespace WHERE {own_objects("n.nspname", "pg_ts_dict", "d.oid")}
 """
 
 TEXT_SEARCH_CONFIGURATIONS = f"""
@@ -154,7 +154,7 @@ FROM (
     SELECT c.oid, format('%%I.%%I', n.nspname, c.cfgname) AS name, format('%%I.%%I', s.nspname, p.prsname) AS parser,
            p.oid AS parser_oid
     FROM pg_ts_config AS c JOIN pg_namespace AS n ON n.oid = c.cfgnamespace JOIN pg_ts_parser AS p ON p.oid = c.cfgparser
-    JOIN pg_namespace AS s ON s.oid = p.prsnamespace WHERE {_own("n.nspname", "pg_ts_config", "c.oid")}
+    JOIN pg_namespace AS s ON s.oid = p.prsnamespace WHERE {own_objects("n.nspname", "pg_ts_config", "c.oid")}
 ) AS q
 """
 
@@ -179,7 +179,7 @@ LEFT JOIN LATERAL (SELECT f.adrelid, f.adnum FROM pg_depend AS x JOIN pg_attrdef
 CROSS JOIN LATERAL (SELECT format('AS %%s INCREMENT BY %%s MINVALUE %%s MAXVALUE %%s START WITH %%s CACHE %%s%%s',
     format_type(s.seqtypid, NULL), s.seqincrement, s.seqmin, s.seqmax, s.seqstart, s.seqcache,
     CASE WHEN s.seqcycle THEN ' CYCLE' ELSE ' NO CYCLE' END) AS options) AS o
-WHERE c.relpersistence <> 't' AND {_own("n.nspname", "pg_class", "c.oid")}
+WHERE c.relpersistence <> 't' AND {own_objects("n.nspname", "pg_class", "c.oid")}
 """
 """`last_value` and `is_called` are not transactional and stand in each sequence itself; `objects.py` reads them."""
 
@@ -204,7 +204,7 @@ FROM (
            ARRAY(SELECT pg_get_indexdef(i.indexrelid) FROM pg_index AS i JOIN pg_class AS x ON x.oid = i.indexrelid
                  WHERE i.indrelid = c.oid ORDER BY x.relname) AS indexes
     FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
-    WHERE c.relkind IN ('v', 'm') AND c.relpersistence <> 't' AND {_own("n.nspname", "pg_class", "c.oid")}
+    WHERE c.relkind IN ('v', 'm') AND c.relpersistence <> 't' AND {own_objects("n.nspname", "pg_class", "c.oid")}
 ) AS q
 """
 
@@ -217,7 +217,7 @@ SELECT format('%%I ON %%I.%%I', r.rulename, n.nspname, c.relname) AS name,
        format('DROP RULE %%I ON %%I.%%I', r.rulename, n.nspname, c.relname) AS remove, NULL::jsonb AS facts,
        NULL::text AS reason
 FROM pg_rewrite AS r JOIN pg_class AS c ON c.oid = r.ev_class JOIN pg_namespace AS n ON n.oid = c.relnamespace
-WHERE r.rulename <> '_RETURN' AND {_own("n.nspname", "pg_class", "c.oid")}
+WHERE r.rulename <> '_RETURN' AND {own_objects("n.nspname", "pg_class", "c.oid")}
 """
 
 TRIGGERS = f"""
@@ -229,7 +229,7 @@ SELECT format('%%I ON %%I.%%I', t.tgname, n.nspname, c.relname) AS name,
        NULL::text AS reason
 FROM pg_trigger AS t JOIN pg_class AS c ON c.oid = t.tgrelid JOIN pg_namespace AS n ON n.oid = c.relnamespace
 WHERE NOT t.tgisinternal AND coalesce((to_jsonb(t) ->> 'tgparentid')::oid, 0) = 0
-  AND {_own("n.nspname", "pg_class", "c.oid")}
+  AND {own_objects("n.nspname", "pg_class", "c.oid")}
 """
 
 POLICIES = f"""
@@ -245,7 +245,7 @@ SELECT format('%%I ON %%I.%%I', p.polname, n.nspname, c.relname) AS name,
        format('DROP POLICY %%I ON %%I.%%I', p.polname, n.nspname, c.relname) AS remove, NULL::jsonb AS facts,
        NULL::text AS reason
 FROM pg_policy AS p JOIN pg_class AS c ON c.oid = p.polrelid JOIN pg_namespace AS n ON n.oid = c.relnamespace
-WHERE {_own("n.nspname", "pg_class", "c.oid")}
+WHERE {own_objects("n.nspname", "pg_class", "c.oid")}
 """
 
 ROW_SECURITY = f"""
@@ -258,7 +258,7 @@ SELECT format('%%I.%%I', n.nspname, c.relname) AS name,
        format('ALTER TABLE %%I.%%I DISABLE ROW LEVEL SECURITY, NO FORCE ROW LEVEL SECURITY', n.nspname, c.relname) AS remove,
        NULL::jsonb AS facts, NULL::text AS reason
 FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
-WHERE (c.relrowsecurity OR c.relforcerowsecurity) AND {_own("n.nspname", "pg_class", "c.oid")}
+WHERE (c.relrowsecurity OR c.relforcerowsecurity) AND {own_objects("n.nspname", "pg_class", "c.oid")}
 """
 
 STATISTICS = f"""
@@ -268,7 +268,7 @@ SELECT format('%%I.%%I', n.nspname, s.stxname) AS name,
                                                   to_jsonb(s) ->> 'stxstattarget')] END AS "create",
        format('DROP STATISTICS %%I.%%I', n.nspname, s.stxname) AS remove, NULL::jsonb AS facts, NULL::text AS reason
 FROM pg_statistic_ext AS s JOIN pg_namespace AS n ON n.oid = s.stxnamespace
-WHERE {_own("n.nspname", "pg_statistic_ext", "s.oid")}
+WHERE {own_objects("n.nspname", "pg_statistic_ext", "s.oid")}
 """
 
 COMMENTS = """
@@ -314,17 +314,11 @@ SELECT format('%%s, the first one with oid %%s', count(*), min(oid::bigint)) AS 
 FROM pg_largeobject_metadata WHERE NOT {READABLE} HAVING count(*) > 0
 """
 
-DEFAULT_PRIVILEGES = """
-SELECT format('default privileges of %%I', pg_get_userbyid(defaclrole)) AS name, ARRAY[]::text[] AS "create",
-       NULL::text AS remove, NULL::jsonb AS facts, 'roles and privileges belong to a server' AS reason
-FROM pg_default_acl GROUP BY 1
-"""
-
 FOREIGN_TABLES = f"""
 SELECT format('%%I.%%I', n.nspname, c.relname) AS name, ARRAY[]::text[] AS "create", NULL::text AS remove,
        NULL::jsonb AS facts, format('its rows are at another server (%%s)', v.srvname) AS reason
 FROM pg_foreign_table AS f JOIN pg_class AS c ON c.oid = f.ftrelid JOIN pg_namespace AS n ON n.oid = c.relnamespace
-JOIN pg_foreign_server AS v ON v.oid = f.ftserver WHERE {_own("n.nspname", "pg_class", "c.oid")}
+JOIN pg_foreign_server AS v ON v.oid = f.ftserver WHERE {own_objects("n.nspname", "pg_class", "c.oid")}
 """
 
 TABLE_OPTIONS = f"""
@@ -333,7 +327,7 @@ SELECT format('%%s: %%s', t.name, o.what) AS name, ARRAY[t.alter || o.how] AS "c
 FROM (
     SELECT c.*, format('%%I.%%I', n.nspname, c.relname) AS name, format('ALTER TABLE ONLY %%I.%%I ', n.nspname, c.relname) AS alter
     FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
-    WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't' AND {_own("n.nspname", "pg_class", "c.oid")}
+    WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't' AND {own_objects("n.nspname", "pg_class", "c.oid")}
 ) AS t CROSS JOIN LATERAL (
     SELECT split_part(r, '=', 1) AS what, format('SET (%%s)', r) AS how, format('RESET (%%s)', split_part(r, '=', 1)) AS back
     FROM (SELECT unnest(t.reloptions) UNION ALL
@@ -361,27 +355,4 @@ FROM (
 ) AS o
 """
 """Each option by itself, so that one that the source resets is reset."""
-
-GRANTS = f"""
-SELECT q.kind || ' ' || q.name AS name,
-       ARRAY(SELECT format('GRANT %%s ON %%s %%s TO %%s%%s', a.privilege_type, q.kind, q.name,
-                 CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END,
-                 CASE WHEN a.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END)
-             FROM aclexplode(q.acl) AS a WHERE a.grantee <> q.owner ORDER BY 1) AS "create",
-       NULL::text AS remove, NULL::jsonb AS facts,
-       'roles and privileges belong to a server' AS reason
-FROM (
-    SELECT CASE c.relkind WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END AS kind, format('%%I.%%I', n.nspname, c.relname) AS name,
-           c.relacl AS acl, c.relowner AS owner
-    FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
-    WHERE c.relkind IN ('r', 'p', 'v', 'm', 'S') AND c.relacl IS NOT NULL AND {_own("n.nspname", "pg_class", "c.oid")}
-    UNION ALL
-    SELECT CASE p.prokind WHEN 'p' THEN 'PROCEDURE' ELSE 'FUNCTION' END,
-           format('%%I.%%I(%%s)', n.nspname, p.proname, pg_get_function_identity_arguments(p.oid)), p.proacl, p.proowner
-    FROM pg_proc AS p JOIN pg_namespace AS n ON n.oid = p.pronamespace
-    WHERE p.proacl IS NOT NULL AND p.prokind <> 'a' AND {_own("n.nspname", "pg_proc", "p.oid")}
-    UNION ALL
-    SELECT 'SCHEMA', quote_ident(n.nspname), n.nspacl, n.nspowner
-    FROM pg_namespace AS n WHERE n.nspacl IS NOT NULL AND {_own("n.nspname", "pg_namespace", "n.oid")} AND n.nspname <> 'public'
-) AS q
 """
