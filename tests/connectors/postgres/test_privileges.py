@@ -138,3 +138,38 @@ async def test_what_the_user_at_the_destination_may_not_set_is_missed(
         assert copy.rows("SELECT * FROM t") == [(1,)]
         privilege = f"SELECT has_table_privilege('{roles[1]}', 't', 'SELECT')"
         assert copy.rows(privilege) == [(True,)]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        ["ALTER TABLE t ALTER COLUMN n TYPE bigint"],
+        ["DROP VIEW v", "CREATE VIEW v AS SELECT n, id FROM t"],
+    ],
+)
+async def test_a_view_that_is_made_again_keeps_what_the_destination_gave_it(
+    make: Callable[[], Place], roles: tuple[str, str], change: list[str]
+) -> None:
+    source, copy = make(), make()
+    source.run("CREATE TABLE t (id int PRIMARY KEY, n int)", "CREATE VIEW v AS SELECT id, n FROM t")
+    movements = Movements(PostgresSource(source.uri), PostgresDestination(copy.uri))
+    assert (await movements.move()).status is Status.SUCCESS
+    copy.run(
+        f'ALTER VIEW v OWNER TO "{roles[0]}"',
+        f'GRANT SELECT ON v TO "{roles[1]}"',
+        "COMMENT ON VIEW v IS 'a view'",
+        "CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'",
+        "CREATE TRIGGER g INSTEAD OF INSERT ON v FOR EACH ROW EXECUTE FUNCTION f()",
+    )
+    kept = (
+        "SELECT relowner::regrole::text, relacl::text, obj_description(oid, 'pg_class'),"
+        " ARRAY(SELECT tgname FROM pg_trigger WHERE tgrelid = c.oid)::text FROM pg_class AS c WHERE relname = 'v'"
+    )
+    before = copy.rows(kept)
+    if len(change) == 1:
+        source.run("DROP VIEW v", *change, "CREATE VIEW v AS SELECT id, n FROM t")
+    else:
+        source.run(*change)
+    movement = await movements.move()
+    assert (movement.status, movement.problems) == (Status.SUCCESS, ())
+    assert copy.rows(kept) == before

@@ -13,6 +13,7 @@ from contextlib import suppress
 import psycopg
 
 from pipeline.connectors.postgres.ddl.create_table import run_single
+from pipeline.connectors.postgres.ddl.evolution.dependents import restore_attached
 from pipeline.connectors.postgres.ddl.evolution.types import TypeEvolution
 from pipeline.connectors.postgres.ddl.sequences import sequence_of
 from pipeline.connectors.postgres.schema.objects.catalog import ROLE_KINDS, read_grants, read_objects
@@ -37,6 +38,7 @@ class SchemaObjects:
         self.ours = dict(ours)
         self._present: dict[ObjectId, SchemaObject] = {}
         self._dropped: set[ObjectId] = set()
+        self._has_dropped = False
 
     def apply(self, wanted: Sequence[SchemaObject], *, refresh: bool, drop: bool = True) -> list[InventoryItem]:
         """Make the objects equal to `wanted`; return what became of each.
@@ -44,13 +46,14 @@ class SchemaObjects:
         `refresh`: rows have changed, so materialized views are refreshed. `drop`: the Flow's objects that are not wanted
         are dropped.
         """
-        grants = any(one.kind in ROLE_KINDS for one in wanted if not one.reason)
-        self._present = {found.id: found for found in read_objects(self._connection, grants=grants)}
+        self._present = {found.id: found for found in read_objects(self._connection, grants=True)}
         names = {one.id for one in wanted}
         gone = [one for one in self.ours.values() if drop and one.id not in names]
         self._until_no_progress(sorted(gone, key=lambda one: -one.rank), self._drop)
         ready = [one for one in sorted(wanted, key=lambda one: one.rank) if not one.reason]
         failed = self._until_no_progress(ready, lambda one: self._ensure(one, refresh))
+        if self._has_dropped:
+            restore_attached(self._connection, self._present.values())
         return [_item(one, failed.get(one.id)) for one in wanted]
 
     def _until_no_progress(
@@ -166,6 +169,7 @@ class SchemaObjects:
         return dropped
 
     def _drop_alone(self, one: SchemaObject) -> None:
+        self._has_dropped = True
         with self._connection.transaction():
             run_single(self._connection, str(one.remove))
 

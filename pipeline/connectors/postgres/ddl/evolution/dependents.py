@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 
 import psycopg
 
 from pipeline.connectors.postgres.ddl.create_table import run_single
-from pipeline.connectors.postgres.schema.objects.catalog import read_objects
+from pipeline.connectors.postgres.schema.objects.catalog import ROLE_KINDS, read_objects
 from pipeline.connectors.postgres.session.connection import Connection
-from pipeline.connectors.sql.schema_objects import ObjectId
+from pipeline.connectors.sql.schema_objects import ObjectId, SchemaObject
 
 DEPENDS = (psycopg.errors.DependentObjectsStillExist, psycopg.errors.FeatureNotSupported)
 """Errors that say that an object depends on what is to be changed."""
+
+_ATTACHED = frozenset({"comment", "trigger", "rule", *ROLE_KINDS})
+"""Kinds that PostgreSQL drops together with the view, trigger or policy that they belong to."""
+_GONE = (psycopg.errors.UndefinedColumn, psycopg.errors.UndefinedObject, psycopg.errors.UndefinedTable)
+"""Errors that say that what an object belongs to is not there any more."""
 
 _DEPENDENTS = """
 WITH RECURSIVE dependents AS (
@@ -50,7 +55,7 @@ def without_dependents(connection: Connection, tables: Sequence[int], ours: Coll
     else the error is PostgreSQL's.
     """
     names = [(kind, name) for kind, name in connection.execute(_DEPENDENTS, {"oids": list(tables)})]
-    objects = {one.id: one for one in read_objects(connection)} if names else {}
+    objects = {one.id: one for one in read_objects(connection, grants=True)} if names else {}
     dropped = [objects[name] for name in names if name in objects]
     for one in dropped:
         run_single(connection, str(one.remove))
@@ -63,3 +68,15 @@ def without_dependents(connection: Connection, tables: Sequence[int], ours: Coll
         except psycopg.ProgrammingError:
             if one.id not in ours:
                 raise
+    if dropped:
+        restore_attached(connection, objects.values())
+
+
+def restore_attached(connection: Connection, objects: Iterable[SchemaObject]) -> None:
+    """Create those owners, privileges, comments, triggers and rules among `objects` that went with what they belong to."""
+    present = {one.id: one for one in read_objects(connection, grants=True)}
+    for one in objects:
+        if one.kind in _ATTACHED and not (one.id in present and present[one.id].is_same(one)):
+            with suppress(*_GONE), connection.transaction():
+                for statement in one.create:
+                    run_single(connection, statement)

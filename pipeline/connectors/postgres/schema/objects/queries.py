@@ -355,4 +355,3 @@ FROM (
 ) AS o
 """
 """Each option by itself, so that one that the source resets is reset."""
-"""
