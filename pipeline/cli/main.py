@@ -24,12 +24,13 @@ COMMANDS = {
     "prune": "Delete what a Flow no longer needs.",
     "show": "Print an Event File readably.",
     "verify": "Prove that a Flow's destination equals its source.",
+    "apps": "List the installed Exporters and Importers.",
     "demo": "Build a small app, move it, change it, move it again.",
 }
 
 _ROOMS = {
     **dict.fromkeys(("move", "start", "flow", "demo"), "movements"),
-    **dict.fromkeys(("status", "files", "show", "verify"), "inspection"),
+    **dict.fromkeys(("status", "files", "show", "verify", "apps"), "inspection"),
     **dict.fromkeys(("worker", "sweep", "compact", "prune"), "operations"),
 }
 """The package below `pipeline.cli.commands` that holds each command's module."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
 
@@ -68,6 +68,19 @@ class Import(Protocol):
     @property
     def log(self) -> Any:
         """A structlog logger, bound to the file."""
+        ...
+
+    @property
+    def stopping(self) -> bool:
+        """Whether the Movement is to stop. A handler may ignore it: a Movement stops between records by itself."""
+        ...
+
+    def tell(self, text: str) -> Awaitable[None]:
+        """Write a line to the log, for people. It need not be awaited."""
+        ...
+
+    def busy(self, text: str) -> AbstractAsyncContextManager[None]:
+        """Say that something takes long while the context is open."""
         ...
 
     def binary(self, value: object) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:

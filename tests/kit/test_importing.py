@@ -12,6 +12,7 @@ import pytest
 import pipeline
 from pipeline.kit import Again, Batch, Delete, Gone, Import, Importer, Refused, Stop, Upsert
 from pipeline.kit.loading.destination import ImporterDestination
+from pipeline.log_events import log
 from tests.kit.app import Objects, move
 
 
@@ -20,6 +21,14 @@ def source(tmp_path: Path) -> str:
     change(tmp_path, "CREATE TABLE things (id INTEGER PRIMARY KEY, name TEXT)")
     change(tmp_path, "INSERT INTO things VALUES (1, 'one'), (2, 'two'), (3, 'three')")
     return str(tmp_path / "app.db")
+
+
+@pytest.fixture
+def logged() -> list[tuple[str, dict[str, object]]]:
+    """The log events of the test."""
+    events = list[tuple[str, dict[str, object]]]()
+    log.configure(lambda level, event, values: events.append((event, dict(values))))
+    return events
 
 
 def change(home: Path, statement: str) -> None:
@@ -201,6 +210,22 @@ async def test_a_record_waits_for_the_id_that_it_needs(tmp_path: Path) -> None:
     movement = await move(str(tmp_path / "app.db"), ImporterDestination("api:x", importer, None), tmp_path)
     assert movement.status is pipeline.Status.SUCCESS
     assert made.count("issue 3 of p9") == 1
+
+
+async def test_a_handler_says_something_for_people(
+    source: str, tmp_path: Path, logged: list[tuple[str, dict[str, object]]]
+) -> None:
+    importer = Importer("api")
+
+    @importer.applies("things", row=dict)
+    async def apply(target: None, batch: Batch[dict[str, object]], ctx: Import) -> None:
+        ctx.tell("one")
+        await ctx.tell("two")
+        async with ctx.busy("three"):
+            assert not ctx.stopping
+
+    await move(source, ImporterDestination("api:x", importer, None), tmp_path)
+    assert [values["text"] for event, values in logged if event == "plugin_tells"] == ["one", "two", "three"]
 
 
 async def test_batches_hold_records_in_order_and_one_that_is_refused_alone_is_found(

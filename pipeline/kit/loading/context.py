@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Generator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -11,8 +11,10 @@ from blake3 import blake3
 
 from pipeline.domain.errors import ConfigurationError, ConflictError
 from pipeline.domain.ids import EventFileId, parse_binary_id
+from pipeline.kit.configuration.secret import without_secrets
 from pipeline.kit.loading.kept import IdEntry, Kept, source_text
 from pipeline.kit.values import Binary
+from pipeline.log_events import log
 from pipeline.ports.destination import OpenBinary
 from pipeline.ports.object_store import PutCondition
 
@@ -22,6 +24,16 @@ class WaitsForIdError(Exception):
 
     def __init__(self, kind: str, source: object) -> None:
         super().__init__(f"it waits for the new id of {kind} {source_text(source)!r}, which has not been imported")
+
+
+class _Nothing:
+    """What need not be awaited, and may be."""
+
+    def __await__(self) -> Generator[None, None, None]:
+        yield from ()
+
+
+_NOTHING = _Nothing()
 
 
 class IdMap:
@@ -74,6 +86,22 @@ class ImportContext:
     line: int
     attempt: int
     open_binary: OpenBinary
+
+    @property
+    def stopping(self) -> bool:
+        """Whether the Movement is to stop: it does so between records by itself."""
+        return False
+
+    def tell(self, text: str) -> Awaitable[None]:
+        """Write a line to the log, for people."""
+        log.info("plugin_tells", text=without_secrets(text), file=self.file)
+        return _NOTHING
+
+    @asynccontextmanager
+    async def busy(self, text: str) -> AsyncIterator[None]:
+        """Say that something takes long: the lease of the work is extended as long as it lasts anyway."""
+        self.tell(text)
+        yield
 
     @property
     def log(self) -> Any:
