@@ -20,10 +20,10 @@ from pipeline.connectors.files import FilesDestination
 from pipeline.connectors.files.directories import open_root
 from pipeline.connectors.files.loading.records import parse_upsert
 from pipeline.connectors.files.loading.staging import StagingArea
-from pipeline.connectors.files.loading.tree_writer import TreeWriter, exact_name
+from pipeline.connectors.files.loading.tree_writer import TreeWriter, exact_name, near_name
 from pipeline.domain.errors import DamagedError, RefusedError
 from pipeline.ports.destination import Loaded
-from tests.connectors.files.conftest import NOBODY
+from tests.connectors.files.conftest import NOBODY, mounted_at
 from tests.connectors.files.moving import (
     FLOW,
     MemoryBinaries,
@@ -279,6 +279,17 @@ async def test_a_state_file_that_is_not_a_database_is_named(tmp_path: Path) -> N
     with pytest.raises(DamagedError, match=r"state\.db"):
         async with FilesDestination(tmp_path).open(FLOW):
             pass
+
+
+async def test_what_a_killed_load_left_on_another_file_system_is_removed_when_it_is_repeated(tmp_path: Path) -> None:
+    root, binaries = tmp_path / "tree", MemoryBinaries()
+    with mounted_at(root / "inner"):
+        left = root / "inner" / os.fsdecode(near_name(b"inner/f"))
+        left.write_bytes(b"half")
+        line = upsert_line("inner/f", size=5, digest=binaries.add(b"whole"))
+        async with FilesDestination(root).open(FLOW) as session:
+            assert isinstance(await session.load(to_load(file_id(1), [line], binaries), after=[]), Loaded)
+        assert {path.name: path.read_bytes() for path in (root / "inner").iterdir()} == {"f": b"whole"}
 
 
 def test_a_file_system_mounted_inside_the_tree_takes_files_and_links(tmp_path: Path) -> None:

@@ -48,6 +48,14 @@ class AbsentPathError(BlockedPathError):
     """There is no such entry at the destination, or a file or a link is in its path."""
 
 
+def near_name(path: bytes) -> bytes:
+    """Return the name under which an entry is complete beside its place, where it cannot be renamed from the staging area.
+
+    The load that is repeated after a kill uses the same name, so nothing is left.
+    """
+    return METADATA_NAME + b"-" + blake3(path).hexdigest(length=16).encode()
+
+
 def exact_name(_fd: int, name: bytes) -> bytes:
     """The ListedName of a file system for which different names are different entries."""
     return name
@@ -199,8 +207,10 @@ class TreeWriter:
     def _install_across(self, record: Upsert, staged: str, parent_fd: int, name: bytes) -> None:
         """Install below a mount point in the tree: a rename cannot cross file systems."""
         self._spans_devices = True
-        near = METADATA_NAME + b"-" + staged.encode()
+        near = near_name(record.path)
         try:
+            with suppress(FileNotFoundError):  # of a load that was killed
+                os.unlink(near, dir_fd=parent_fd)
             if record.target is not None:
                 os.symlink(record.target, near, dir_fd=parent_fd)
             else:
