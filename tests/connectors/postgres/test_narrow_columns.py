@@ -36,6 +36,8 @@ ALTERED = [
     ("array", "numeric(10,2)[]", "{1.25,NULL}", "{1.255}"),
     ("decimal", "price", "1.25", "1.255"),
     ("text", "name", "x" * 63, "x" * 64),
+    ("timestamp", "time", None, "2024-01-01 10:00:00"),
+    ("text", 'varchar(5) COLLATE "C"', "abc  ", "abc   "),
 ]
 
 
@@ -76,6 +78,30 @@ async def test_a_delete_of_a_key_that_would_be_rounded_deletes_no_other_row(plac
     assert place.rows("SELECT id::text, v FROM item") == [("1.23", "c")]
 
 
+@pytest.mark.parametrize("full", [True, False])
+async def test_blanks_at_the_end_of_a_key_or_value_are_not_cut(place: Place, full: bool) -> None:
+    place.run(
+        'CREATE TABLE item (id varchar(3) COLLATE "C" PRIMARY KEY, v varchar(3))',
+        "INSERT INTO item VALUES ('abc', 'a')",
+    )
+    stream = schema({"id": "text", "v": "text"})
+    lines = [
+        delete(id="abc "),
+        upsert(id="abc  ", v="x"),
+        upsert(id="d", v="y  "),
+        upsert(id="e", v="y   "),
+        upsert(id="long"),
+    ]
+    async with PostgresDestination(place.uri).open(FLOW) as session:
+        outcome = await session.load(file(stream, lines, full=full), after=[])
+    assert isinstance(outcome, Loaded)
+    reason = "value too long for type character varying(3)"
+    assert [(it.line, it.column, it.reason) for it in outcome.rejections] == [
+        (3, "id", reason), (5, "v", reason), (6, "id", reason)
+    ]  # fmt: skip
+    assert place.rows("SELECT * FROM item ORDER BY id") == [("abc", "a"), ("d", "y  ")]
+
+
 async def test_a_movement_into_an_apps_narrower_table_is_incomplete(place: Place, postgresql: PostgresqlServer) -> None:
     source = place_factory(postgresql)()
     source.run("CREATE TABLE item (id int PRIMARY KEY, n numeric)", "INSERT INTO item VALUES (1, 0.5), (2, 0.125)")
@@ -100,7 +126,7 @@ async def test_a_movement_into_an_apps_narrower_table_is_incomplete(place: Place
         ("real", "real", "double precision"),
         ("integer", "integer", "double precision"),
         ("integer", "bigint", "numeric"),
-        ("text", "text", "character varying(20)"),
+        ("text", "character varying(10)", "character varying(20)"),
     ],
 )
 def test_columns_that_hold_every_value_are_not_checked(wire: str, source: str, here: str) -> None:

@@ -327,6 +327,8 @@ class Staging:
 
 def _altered(name: str, target: Target) -> RejectReason:
     type_ = target.table.columns[name].type
+    if target.has_length(name):
+        return RejectReason(f"value too long for type {type_}", name)
     return RejectReason(f"the destination's column {name} is {type_}, which cannot hold the value exactly", name)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NoReturn
 
@@ -125,12 +125,24 @@ class Target:
 
     def _staged_column(self, name: str) -> str:
         type_ = self.staged.get(name)
-        return f"t.{quoted(name)}" if type_ is None else f"NULL::{type_} AS {quoted(name)}"
+        if type_ is None:
+            return f"t.{quoted(name)}"
+        # a cast to its own type would keep the limits; one to text keeps the collation
+        value = f"t.{quoted(name)}" if type_ == "text" else "NULL"
+        return f"{value}::{type_} AS {quoted(name)}"
 
     @property
     def can_copy_directly(self) -> bool:
-        """Whether a COPY into the table reads values as they are, without a check."""
-        return not self.staged
+        """Whether a COPY into the table alters no value, apart from blanks at the end."""
+        return all(map(self.has_length, self.staged))
+
+    def has_length(self, name: str) -> bool:
+        """Whether a column is a `varchar(n)`, which alters nothing but blanks at the end and rejects longer values."""
+        return self.table.columns[name].plain_type.startswith("character varying(")
+
+    def cuts_blanks(self, data: Sequence[bytes]) -> bool:
+        """Whether a COPY of `data` into the table may cut blanks at the end of a value."""
+        return bool(self.staged) and any(b' "' in piece for piece in data)
 
     def staged_value(self, name: str, stage: str = "s") -> str:
         """Return the value of a column of the temporary table `stage` as the table takes it."""

@@ -1,8 +1,8 @@
 """Columns of the destination that hold less than the source's: found by their types, before any value is read.
 
-PostgreSQL rounds a number to the scale of `numeric(10,2)` and a time to that of `timestamp(0)`, and takes the date of a time
-for a `date`, without a word. Values for such a column are staged in a type that holds them, and compared with what the column
-would make of them.
+PostgreSQL rounds a number to the scale of `numeric(10,2)` and a time to that of `timestamp(0)`, takes the date of a time for
+a `date`, and cuts blanks beyond the length of a `varchar(n)`, without a word. Values for such a column are staged in a type
+that holds them, and compared with what the column would make of them.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 
 _PARTS = re.compile(
-    r"(?P<name>double precision|[a-z]+)(?P<fields>(?<=interval) [a-z ]+)?(\((?P<limits>[\d,-]+)\))?"
+    r"(?P<name>double precision|character varying|[a-z]+)(?P<fields>(?<=interval) [a-z ]+)?(\((?P<limits>[\d,-]+)\))?"
     r"(?P<zone> with(out)? time zone)?(?P<array>(\[\])*)"
 )
 _MICROSECONDS = 6
@@ -45,6 +45,8 @@ def staged_type(wire: str, source: str, type_: str, plain: str) -> str | None:
     if source == type_ or parts is None:
         return None
     name, limits = parts["name"], parts["limits"]
+    if name == "character varying" and limits and not parts["array"]:
+        return "text" if wire in ("text", "any") and not _fits(name, name, source, limits) else None
     if name in ("numeric", "timestamp", "time", "interval") and (limits or parts["fields"]):
         bare = name + (parts["zone"] or "") + parts["array"]
         return None if _fits(name, bare, source, limits) else bare
@@ -56,7 +58,7 @@ def _fits(name: str, bare: str, source: str, limits: str | None) -> bool:
     if limits is None:
         return False
     fraction = int(limits.split(",")[-1]) if name != "numeric" or "," in limits else 0
-    if name != "numeric" and fraction >= _MICROSECONDS:
+    if name in ("timestamp", "time", "interval") and fraction >= _MICROSECONDS:
         return True
     parts = _PARTS.fullmatch(source)
     if parts is None or parts["limits"] is None or parts["fields"]:

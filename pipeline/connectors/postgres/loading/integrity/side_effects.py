@@ -17,7 +17,10 @@ from pipeline.connectors.postgres.session.connection import Connection
 _WORDS = {"O": "ENABLE", "A": "ENABLE ALWAYS", "R": "ENABLE REPLICA"}
 
 _FOUND = """
-WITH tables AS (SELECT %(oid)s::oid::regclass AS relid UNION SELECT relid FROM pg_partition_tree(%(oid)s::oid::regclass))
+WITH RECURSIVE tables AS (
+    SELECT %(oid)s::oid::regclass AS relid UNION
+    SELECT i.inhrelid::regclass FROM tables AS t JOIN pg_inherits AS i ON i.inhparent = t.relid
+    JOIN pg_class AS c ON c.oid = i.inhrelid AND c.relispartition)
 SELECT t.relid::text, 'TRIGGER', quote_ident(g.tgname), g.tgenabled::text, pg_has_role(c.relowner, 'USAGE')
 FROM tables AS t JOIN pg_class AS c ON c.oid = t.relid JOIN pg_trigger AS g ON g.tgrelid = t.relid
 WHERE NOT g.tgisinternal AND g.tgtype & 28 <> 0
@@ -27,7 +30,10 @@ FROM tables AS t JOIN pg_class AS c ON c.oid = t.relid JOIN pg_rewrite AS r ON r
 WHERE r.ev_type IN ('2', '3', '4')
 ORDER BY 1, 2, 3
 """
-"""Triggers of a table and its partitions for INSERT, UPDATE or DELETE (the bits 4, 8 and 16), and rules for them."""
+"""Triggers of a table and its partitions for INSERT, UPDATE or DELETE (the bits 4, 8 and 16), and rules for them.
+
+`pg_partition_tree` would lock the table, and two loads could then wait for each other.
+"""
 
 
 @dataclass(frozen=True, slots=True)
