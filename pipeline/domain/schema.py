@@ -61,3 +61,8 @@ class StreamSchema:
     def column_names(self) -> tuple[str, ...]:
         """The names of all columns, in row order."""
         return tuple(column.name for column in self.columns)
+
+    @property
+    def is_keyed_by_content(self) -> bool:
+        """Whether rows have no key but their content (`$row` and `$dup`): an update is then a delete and an upsert."""
+        return all(name.startswith("$") for name in self.primary_keys)

@@ -63,16 +63,16 @@ class ChunkWriter:
         if self._writer.records:  # a new one costs as much time as the comparison of some hundred rows
             self._writer = EventFileWriter(level=self._limits.zstd_level)
         self._uncompressed: list[bytes] = []
-        self._deletes: list[bytes] = []
-        self._delete_bytes = 0
+        self._deletes = bytearray()
+        self._delete_count = 0
         self._state = ChunkState(self._limits.range_rows)
 
     @property
     def full(self) -> bool:
         """Whether the current chunk should be stored now."""
-        records = self._writer.records + len(self._deletes)
+        records = self._writer.records + self._delete_count
         return (
-            self._writer.line_bytes + self._delete_bytes >= self._limits.event_file_bytes
+            self._writer.line_bytes + len(self._deletes) >= self._limits.event_file_bytes
             or records >= self._limits.event_file_rows
             or (records > 0 and self._state.size >= MAX_PART_BYTES)
         )
@@ -94,8 +94,8 @@ class ChunkWriter:
             names = self._schema.primary_keys
             records = [{"delete": dict(zip(names, key_to_json(key), strict=True))} for key in gone.keys]
             lines = [orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE) for record in records]
-            self._deletes += lines
-            self._delete_bytes += sum(map(len, lines))
+            self._deletes += b"".join(lines)  # orjson's bytes hold 4 kB each
+            self._delete_count += len(lines)
 
     def end_range(self, until: Key) -> None:
         """End a range of the state."""
@@ -141,7 +141,7 @@ class ChunkWriter:
         It covers the keys up to `until` (None: to the end).
         """
         if deleting and self._deletes:
-            self._add(b"".join(self._deletes), deletes=len(self._deletes))
+            self._add(bytes(self._deletes), deletes=self._delete_count)
         self.withheld = self.withheld or (bool(self._deletes) and not deleting)
         if self._writer.records or even_if_empty:
             await self.compress()

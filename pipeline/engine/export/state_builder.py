@@ -6,12 +6,12 @@ states until then: with its deletes applied, and with the rows as they are at th
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from heapq import merge
 
 from pipeline.codec.state import encode_range, encode_stored
-from pipeline.domain.comparison.diff import HASH_BYTES, StateRange, split_hashes
+from pipeline.domain.comparison.diff import HASH_BYTES, StateRange
 from pipeline.domain.keys import Key, order
 
 
@@ -31,9 +31,14 @@ class RangeRows:
 
     def merged(self, others: RangeRows) -> RangeRows:
         """Return these rows and `others`, in key order."""
-        pairs = [zip(rows.keys, split_hashes(bytes(rows.hashes)), strict=True) for rows in (self, others)]
-        ordered = list(merge(*pairs, key=lambda row: order(row[0])))
-        return RangeRows([key for key, _ in ordered], bytearray(b"".join([row_hash for _, row_hash in ordered])))
+        found, start = RangeRows(), 0
+        for at, key in enumerate(others.keys):
+            end = bisect_left(self.keys, order(key), lo=start, key=order)
+            found.add(self.keys[start:end], bytes(self.hashes[start * HASH_BYTES : end * HASH_BYTES]))
+            found.add([key], bytes(others.hashes[at * HASH_BYTES : (at + 1) * HASH_BYTES]))
+            start = end
+        found.add(self.keys[start:], bytes(self.hashes[start * HASH_BYTES :]))
+        return found
 
 
 class StateBuilder:

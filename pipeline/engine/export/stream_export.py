@@ -51,6 +51,8 @@ class StreamExport:
         self._rows = RangeRows()
         self._checks = BlockChecks()
         self._writer = writer
+        self._is_keyed_by_content = schema.is_keyed_by_content
+        self._upserts = 0
         self.gone = GoneRows()
 
     async def run(self, rows: OpenRows | None, allows: AllowsDeletes) -> bool:
@@ -61,7 +63,8 @@ class StreamExport:
         async with aclosing(self._old):
             with unwrap_exception_group():
                 await self._run(rows)
-        allowed = await allows(self.gone.count, self._old.rows)
+        replaced = self._upserts if self._is_keyed_by_content else 0
+        allowed = await allows(max(0, self.gone.count - replaced), self._old.rows)
         await self._writer.cut(None, deleting=allowed)
         return allowed
 
@@ -165,6 +168,7 @@ class StreamExport:
         count = len(positions) - len(sink.rejected)
         self._checks.check_lines(lines, count)
         self._writer.add_upserts(lines, count)
+        self._upserts += count
         for at, rejection in sink.rejected.items():
             self._reject(part.keys[at - part.start], rejection)
         return len(lines), part.without(sink.rejected, old)

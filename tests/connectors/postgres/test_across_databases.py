@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from pipeline.connectors.postgres import PostgresDestination, PostgresSource
-from pipeline.domain.movement import Status
+from pipeline.domain.movement import HeldDeletes, Status
 from tests.connectors.postgres.moving import Movements
 from tests.connectors.postgres.places import Place, place_factory
 from tests.servers.postgresql import PostgresqlServer
@@ -153,6 +153,18 @@ async def test_every_kind_of_table_arrives_and_stays_equal(make: Callable[[], Pl
     assert dump(destination) == dump(source)
     assert shape(destination) == shape(source)
     assert (await movements.move()).totals.files_exported == 0
+
+
+async def test_many_updates_of_a_table_without_a_key_are_no_mass_delete(make: Callable[[], Place]) -> None:
+    here, there = make(), make()
+    here.run("CREATE TABLE t (a int, b text)", "INSERT INTO t SELECT n, 'x' FROM generate_series(1, 300) AS n")
+    movements = Movements(PostgresSource(here.uri), PostgresDestination(there.uri))
+    assert (await movements.move()).status is Status.SUCCESS
+    here.run("UPDATE t SET b = 'y'", "DELETE FROM t WHERE a > 290")
+    assert (await movements.move()).status is Status.SUCCESS
+    assert there.rows("SELECT count(*), min(b) FROM t") == [(290, "y")]
+    here.run("UPDATE t SET b = 'z'", "DELETE FROM t WHERE a > 100")
+    assert (await movements.move()).held_deletes == {"t": HeldDeletes(190, 290)}
 
 
 async def test_many_streams_that_share_a_type_start_concurrently(make: Callable[[], Place]) -> None:
