@@ -20,8 +20,8 @@ class DeleteGuard:
     """Decides whether the deletes of a stream are allowed. Those that are not are in `held`.
 
     Held are more than `rows` deletes that are more than a fifth of a stream, all of a tree of files, and all of a source
-    that has no row at all. Not held are deletes of a stream whose rows are now in a new one: a table that was renamed, a
-    partition that was detached.
+    that has no row at all; and all of a partition that was detached, since the table of its rows is a partition at the
+    destination. Not held are deletes of a table that is gone while a new one has its rows: it was renamed.
     """
 
     def __init__(self, movement: Movement, snapshot: Snapshot, schemas: Sequence[StreamSchema], rows: int) -> None:
@@ -35,18 +35,39 @@ class DeleteGuard:
             and selected(one.stream, movement.only, movement.exclude)
         ]
         self._rows = rows
+        self._held_before = movement.held_deletes
         self._empty: bool | None = None
         self.held: dict[StreamName, HeldDeletes] = {}
 
-    async def allows(self, schema: StreamSchema, deletes: int, rows: int) -> bool:
-        """Return whether `deletes` of the `rows` of a stream that the destination has are allowed; if not, hold them."""
+    async def allows(self, schema: StreamSchema, before: StreamSchema | None, deletes: int, rows: int) -> bool:
+        """Return whether `deletes` of the `rows` of a stream that the destination has are allowed; if not, hold them.
+
+        `before` is the schema that the stream had; None if the source no longer has the stream.
+        """
         stream = schema.stream
-        if not deletes or matches(stream, self._allowed) or not await self._are_many(stream, deletes, rows):
+        if not deletes or matches(stream, self._allowed):
             return True
-        if await self._has_moved(schema, deletes):
+        into = "" if before is None else self._detached(schema, before)
+        if not into and (
+            not await self._are_many(stream, deletes, rows)
+            or (before is None and await self._has_moved(schema, deletes))
+        ):
             return True
-        self.held[stream] = HeldDeletes(deletes, rows)
+        self.held[stream] = HeldDeletes(deletes, rows, into)
         return False
+
+    def _detached(self, schema: StreamSchema, before: StreamSchema) -> str:
+        """Return the stream that was a partition of this one, also if the deletes were held for it before."""
+        parts = {*before.identities[1:]}.difference(schema.identities)
+        known = self._held_before.get(schema.stream)
+        return next(
+            (
+                one.stream
+                for one in self._schemas
+                if parts.intersection(one.identities[:1]) or (known is not None and one.stream == known.into)
+            ),
+            "",
+        )
 
     async def _has_moved(self, schema: StreamSchema, rows: int) -> bool:
         """Whether a new stream with the same columns has at least as many rows."""

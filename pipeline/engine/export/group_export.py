@@ -94,7 +94,7 @@ class GroupExport:
         try:
             if known is None or _keys_compare(known, schema):
                 await self._export_changes(stream, changes, known, listing)
-            elif await self._is_replaced(schema, changes.state):
+            elif await self._is_replaced(schema, known, changes.state):
                 # keys of the two schemas do not compare: a row of the new key might be deleted as one of the old
                 await changes.export(known, None, _all_deletes)
                 await self._export_changes(stream, changes, known, listing)
@@ -113,18 +113,19 @@ class GroupExport:
     async def _export_changes(
         self, stream: GroupStream, changes: StreamChanges, known: StreamSchema | None, listing: GroupListing
     ) -> None:
-        schema, before = stream.schema, len(changes.stored)
+        schema, stored = stream.schema, len(changes.stored)
         rows: OpenRows | None = partial(open_rows_along, self._snapshot, schema) if stream.present else None
-        await changes.export(schema, rows, partial(self._guard.allows, schema), listing)
-        if len(changes.stored) == before and stream.present and known != schema:
+        before = known if stream.present else None
+        await changes.export(schema, rows, partial(self._guard.allows, schema, before), listing)
+        if len(changes.stored) == stored and stream.present and known != schema:
             await changes.store_schema(schema)
 
-    async def _is_replaced(self, schema: StreamSchema, state: SnapshotState) -> bool:
+    async def _is_replaced(self, schema: StreamSchema, known: StreamSchema, state: SnapshotState) -> bool:
         """Whether a stream whose key has changed has enough rows under the new key, so that those of the old may go."""
         old = sum([part.rows async for part in state.ranges()])
         async with self._snapshot.open_rows(schema) as blocks:
             new = sum([len(block) async for block in blocks])
-        return await self._guard.allows(schema, max(0, old - new), old)
+        return await self._guard.allows(schema, known, max(0, old - new), old)
 
 
 async def _all_deletes(deletes: int, rows: int) -> bool:

@@ -106,8 +106,7 @@ class Compactor:
         return flow, ensure_settled(flow, await cancel_compaction(self._context.flows, flow), "compact")
 
     async def _claim(self, flow: Flow, latest: Movement) -> Movement:
-        begun = next_movement(self._context.flows, flow, latest)
-        movement = replace(begun, attempts=1, compaction=True, held_deletes=latest.held_deletes)
+        movement = replace(next_movement(self._context.flows, flow, latest), attempts=1, compaction=True)
         await self._context.flows.create(movement)
         ensure_not_pruned(await self._context.flows.read_flow(flow.name))
         return movement

@@ -145,6 +145,7 @@ def next_movement(flows: FlowStore, flow: Flow, before: Movement | None) -> Move
         states=before.states if before else {},
         unfinished=before.unfinished if before else {},
         violated=before.violated if before else (),
+        held_deletes=before.held_deletes if before else {},
     )
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from pipeline.connectors.postgres import PostgresSource
 from pipeline.domain.ids import FlowName
-from pipeline.domain.movement import Movement
+from pipeline.domain.movement import NO_CHOICES, Choices, Movement
 from pipeline.engine.movements.context import EngineContext, Limits
 from pipeline.engine.movements.flow_store import FlowStore
 from pipeline.engine.movers.mover import Mover
@@ -35,12 +35,12 @@ class Movements:
         """Return the Flows of the store."""
         return FlowStore(self.store, self.clock)
 
-    async def move(self) -> Movement:
+    async def move(self, choices: Choices = NO_CHOICES) -> Movement:
         """Move once."""
         flows = self.flows()
         queue = MemoryEventQueue(visibility_seconds=30.0)
         parts = EngineContext(self.store, queue, self.clock, RecordingReporter(), flows, self.limits)
-        return await Mover(parts, FLOW, self.source, self.destination, "worker").run()
+        return await Mover(parts, FLOW, self.source, self.destination, "worker").run(choices)
 
 
 async def equal(movements: Movements) -> bool:

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import pytest
 
 from pipeline.connectors.postgres import PostgresDestination, PostgresSource
-from pipeline.domain.movement import HeldDeletes, Status
-from tests.connectors.postgres.moving import Movements
+from pipeline.domain.movement import Choices, HeldDeletes, Status
+from tests.connectors.postgres.moving import Movements, equal
 from tests.connectors.postgres.places import Place, place_factory
 from tests.servers.postgresql import PostgresqlServer
 
@@ -153,6 +153,27 @@ async def test_every_kind_of_table_arrives_and_stays_equal(make: Callable[[], Pl
     assert dump(destination) == dump(source)
     assert shape(destination) == shape(source)
     assert (await movements.move()).totals.files_exported == 0
+
+
+async def test_rows_of_a_detached_partition_are_kept_until_it_is_detached_here_too(make: Callable[[], Place]) -> None:
+    here, there = make(), make()
+    here.run(
+        "CREATE TABLE z (id int, at int, PRIMARY KEY (id, at)) PARTITION BY LIST (at)",
+        "CREATE TABLE a PARTITION OF z FOR VALUES IN (1)",
+        "CREATE TABLE b PARTITION OF z FOR VALUES IN (2)",
+        "INSERT INTO z SELECT n, n % 2 + 1 FROM generate_series(1, 40) AS n",
+    )
+    movements = Movements(PostgresSource(here.uri), PostgresDestination(there.uri))
+    assert (await movements.move()).status is Status.SUCCESS
+    here.run("ALTER TABLE z DETACH PARTITION a")
+    for _ in range(2):
+        held = await movements.move()
+        assert (held.status, held.held_deletes) == (Status.INCOMPLETE, {"z": HeldDeletes(20, 40, "a")})
+        assert there.rows("SELECT count(*) FROM a") == [(20,)]
+    there.run("ALTER TABLE z DETACH PARTITION a")
+    assert (await movements.move(Choices(allow_deletes=("z",)))).status is Status.SUCCESS
+    assert await equal(movements)
+    assert (there.rows("SELECT count(*) FROM a"), there.rows("SELECT count(*) FROM z")) == ([(20,)], [(20,)])
 
 
 async def test_many_updates_of_a_table_without_a_key_are_no_mass_delete(make: Callable[[], Place]) -> None:

@@ -123,7 +123,9 @@ class Model:
         for name, rows in known.items():
             gone = rows.keys() - seen.get(name, {}).keys()
             many = (len(gone) > self.guard_rows and len(gone) * 5 > len(rows)) or not any(seen.values())
-            moved = any(len(there) >= len(gone) for other, there in seen.items() if other not in before.states)
+            moved = name not in seen and any(
+                len(there) >= len(gone) for other, there in seen.items() if other not in before.states
+            )
             held = bool(gone) and many and not moved and not {"*", name}.intersection(movement.allow_deletes)
             self.must(
                 (name in movement.held_deletes) is held, f"{what}: {len(gone)} of {len(rows)} rows of {name} are gone"
