@@ -5,7 +5,13 @@ from __future__ import annotations
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
+import pytest
+
+from pipeline.domain.comparison.report import StreamReport
+from pipeline.domain.errors import UnreadableError
+from pipeline.engine.verify.stream_comparison import StreamComparison
 from tests.cli.app import CommandLine, change, contents, make_database
 from tests.connectors.postgres.places import place_factory
 from tests.servers.postgresql import PostgresqlServer
@@ -67,6 +73,27 @@ def test_a_column_that_the_table_lacks_is_no_other_value(pipeline: CommandLine) 
     copy = seeded(pipeline)
     change(pipeline.directory / "app.db", "ALTER TABLE people ADD COLUMN note TEXT DEFAULT 'x'")
     assert pipeline(*MOVE).code == 0
+    assert names(copy) == names(pipeline.directory / "app.db")
+
+
+def test_a_stream_that_cannot_be_read_does_not_keep_the_others_from_arriving(
+    pipeline: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = seeded(pipeline)
+    for name, size in (("app.db", 1), ("copy.db", 2)):
+        change(pipeline.directory / name, "CREATE TABLE odd (id INTEGER PRIMARY KEY, size INTEGER)")
+        change(pipeline.directory / name, f"INSERT INTO odd VALUES (1, {size})")
+    read = StreamComparison.run
+
+    async def refused(self: StreamComparison, *sides: Any) -> StreamReport:
+        report = await read(self, *sides)
+        if report.stream == "odd":
+            raise UnreadableError("a privilege is missing", "table")
+        return report
+
+    monkeypatch.setattr(StreamComparison, "run", refused)
+    moved = pipeline(*MOVE)
+    assert (moved.code, "a privilege is missing" in moved.err) == (0, True)
     assert names(copy) == names(pipeline.directory / "app.db")
 
 

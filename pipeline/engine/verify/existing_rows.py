@@ -9,7 +9,8 @@ from functools import partial
 from pipeline.codec.values import key_text
 from pipeline.domain.comparison.report import Difference, Finding, StreamReport
 from pipeline.domain.comparison.values import pair_columns, why_not_comparable
-from pipeline.domain.errors import RefusedError
+from pipeline.domain.errors import RefusedError, UnreadableError
+from pipeline.domain.exception_groups import unwrap_exception_group
 from pipeline.domain.ids import FlowName, StreamName
 from pipeline.domain.schema import SPECIAL_STREAMS, StreamSchema
 from pipeline.engine.movements.flow_store import FlowStore
@@ -96,7 +97,17 @@ class ExistingRows:
 async def compare_existing(
     schema: StreamSchema, snapshot: Snapshot, copy: Snapshot, there: Sequence[StreamSchema]
 ) -> ExistingStream | None:
-    """Compare one stream; None when the destination has no row of it."""
+    """Compare one stream; None when the destination has no row of it. One that cannot be read is `incomparable`."""
+    try:
+        with unwrap_exception_group():
+            return await _compare(schema, snapshot, copy, there)
+    except UnreadableError as error:
+        return ExistingStream(schema.stream, StreamReport(schema.stream, incomparable=str(error)))
+
+
+async def _compare(
+    schema: StreamSchema, snapshot: Snapshot, copy: Snapshot, there: Sequence[StreamSchema]
+) -> ExistingStream | None:
     found = counterpart(schema.stream, there)
     if found is None or not await _has_rows(copy, found):
         return None
