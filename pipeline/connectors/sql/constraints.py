@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from pipeline.connectors.sql.identifiers import quoted, quoted_list
 from pipeline.domain.constraints import ForeignKey, Index, IndexColumn, TableConstraints, UnsupportedConstraint
 from pipeline.domain.ids import StreamName
+from pipeline.domain.inventory import Fate, InventoryItem
+from pipeline.domain.schema import StreamSchema
 from pipeline.log_events import log
 
 EXAMPLE_ROWS = 3
@@ -55,6 +57,17 @@ def broken_reference(count: int, columns: Sequence[str], parent: str, examples: 
     subject = "1 row refers" if count == 1 else f"{count} rows refer"
     some = f" ({what}{', '.join(examples)}{' …' if count > len(examples) else ''})" if examples else ""
     return f"{subject} through {', '.join(columns)} to missing rows of {parent}{some}"
+
+
+def missing_generated_columns(
+    schema: StreamSchema, constraints: TableConstraints, present: Collection[str]
+) -> Iterator[InventoryItem]:
+    """Give the generated columns of a stream of another technology that its table, with the columns `present`, lacks."""
+    names = {name.casefold() for name in present}
+    for one in constraints.unsupported:
+        if one.kind == "generated column" and one.name.casefold() not in names:
+            reason = f"{one.reason}; add it to the destination's table by hand"
+            yield InventoryItem(one.kind, f"{schema.stream}.{one.name}", Fate.NOT_MOVED, reason)
 
 
 def warn_unsupported(stream: StreamName, constraints: Sequence[UnsupportedConstraint]) -> None:

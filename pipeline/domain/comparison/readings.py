@@ -42,7 +42,8 @@ def readings_for(here: Column, there: Column, *, one_technology: bool) -> Readin
     types = {here.type, there.type}
     numbers = _same(_any_number) if types & _NUMBERS else ((_number, _any_number), (_any_number, _number))
     special = [reading for names, reading in _BY_TYPE if types & names]
-    return (*_same(exact, *special, _data, *([native] if native else [])), *numbers, *_padded_numbers(native))
+    widened = ((exact, _exact_in_json),) if (here.type, there.type) == ("text", "json") else ()
+    return (*_same(exact, *special, _data, *([native] if native else [])), *numbers, *_padded_numbers(native), *widened)
 
 
 def _padded_numbers(native: Reading | None) -> Readings:

@@ -80,7 +80,7 @@ async def test_a_later_value_widens_a_column_that_has_rows(make: Callable[[], Pl
     await succeed(movements)
     assert list(types(place, "note").values()) == ["bigint", "text", "text", "json", "text"]
     assert place.rows("SELECT sfld, flag, b::text FROM note ORDER BY id") == [
-        ("10", "1", '{"$bytes" : "Cv8="}'), ("20", "0", None), ("äpfel", "maybe", '"words"'),
+        ("10", "1", '{"$bytes":"Cv8="}'), ("20", "0", None), ("äpfel", "maybe", '"words"'),
     ]  # fmt: skip
     assert await equal(movements)
     databases.run(source, "DELETE FROM note WHERE id = 3", "UPDATE note SET sfld = 11 WHERE id = 1")
@@ -125,3 +125,26 @@ async def test_a_column_that_the_app_made_or_needs_is_not_changed(make: Callable
     databases.run(source, "UPDATE t SET n = 'y' WHERE id = 1")
     await succeed(movements)
     assert other.rows("SELECT n FROM t ORDER BY id") == [("y",), ("1",)]
+
+
+async def test_widening_alters_no_value(make: Callable[[], Place], tmp_path: Path) -> None:
+    source, place = tmp_path / "app.db", make()
+    databases.run(
+        source,
+        "CREATE TABLE t (id INTEGER PRIMARY KEY, r REAL, n INTEGER, d DATETIME, x BLOB, y REAL, t TEXT)",
+        "INSERT INTO t VALUES (1, 2, 3, 1704153600, '5', 9e999, x'07'), (2, -0.5, 4, '2024-01-02', '007', -9e999, NULL), "
+        "(3, 1e300, NULL, 2460310.5, 'a\"b', 4, NULL)",
+    )
+    movements = Movements(SqliteSource(source), PostgresDestination(place.uri))
+    await succeed(movements)
+    assert types(place, "t")["t"] == "bytea"
+    databases.run(source, "INSERT INTO t VALUES (4, 'fast', x'00', x'01', 5, x'02', 'text')")
+    await succeed(movements)
+    assert list(types(place, "t").values()) == ["bigint", "text", "json", "json", "json", "json", "json"]
+    assert place.rows("SELECT r, n::text, d::text, x::text, y::text, t::text FROM t ORDER BY id") == [
+        ("2.0", "3", "1704153600", '"5"', '{"$float":"inf"}', '{"$bytes":"Bw=="}'),
+        ("-0.5", "4", '"2024-01-02"', '"007"', '{"$float":"-inf"}', None),
+        ("1e+300", None, "2460310.5", '"a\\"b"', "4.0", None),
+        ("fast", '{"$bytes":"AA=="}', '{"$bytes":"AQ=="}', "5", '{"$bytes":"Ag=="}', '"text"'),
+    ]
+    assert await equal(movements)

@@ -7,12 +7,13 @@ from pathlib import Path
 import apsw
 import pytest
 
-from pipeline.connectors.sqlite import SqliteDestination
+from pipeline.connectors.sqlite import SqliteDestination, SqliteSource
 from pipeline.domain.errors import ConfigurationError
 from pipeline.domain.inventory import Fate, InventoryItem
 from pipeline.ports.destination import Loaded
 from tests.connectors.sqlite.databases import export, rows, run
 from tests.contracts.destination import FLOW
+from tests.contracts.source import read_stream
 
 SCHEMA = """
 CREATE TABLE tag (name TEXT NOT NULL PRIMARY KEY COLLATE unicase, usn INT) WITHOUT ROWID;
@@ -135,3 +136,14 @@ async def test_a_virtual_table_whose_module_is_missing_and_a_broken_view_hinder_
     assert rows(destination, "SELECT * FROM words_data") == [(1, b"\0")]
     wanted = "SELECT type, name, sql FROM sqlite_schema WHERE name NOT LIKE '%pipeline%' ORDER BY name"
     assert rows(destination, wanted) == rows(source, wanted)
+
+
+async def test_a_column_that_only_the_app_can_compute_is_not_compared(places: tuple[Path, Path]) -> None:
+    source, _ = places
+    connection = as_app(source)
+    connection.execute("ALTER TABLE deck ADD COLUMN thrice INT AS (3 * size)").fetchall()
+    connection.close(True)
+    async with SqliteSource(source, generated=True).open_snapshot() as snapshot:
+        (deck,) = [schema for schema in await snapshot.streams() if schema.stream == "deck"]
+        assert deck.column_names == ("id", "name", "size", "stored", "other", "thrice")
+        assert b'"thrice":12' in (await read_stream(snapshot, deck)).lines[0]

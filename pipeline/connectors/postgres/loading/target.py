@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import NoReturn
 
 from pipeline.connectors.postgres.ddl.ensure_table import postgres_native
+from pipeline.connectors.postgres.ddl.mapped_types import column_type
 from pipeline.connectors.postgres.ddl.target_table import TargetColumn, TargetTable
 from pipeline.connectors.postgres.loading.csv_values import Holds, LineColumn
 from pipeline.connectors.postgres.schema.narrow_types import staged_type
@@ -168,7 +169,7 @@ class Target:
 def target_of(table: TargetTable, schema: StreamSchema, stream: StreamSchema, *, is_widened: bool) -> Target:
     """Return how the stream is loaded into the table. `schema` is that of `stream` with the names of the table.
 
-    `is_widened`: where a column is JSON and the stream's is a number or bytes, it was widened for values of several kinds.
+    `is_widened`: where a column is JSON and its declared type would not make it so, it was widened for any value.
 
     ConfigurationError without a unique index on the stream's key.
     """
@@ -177,9 +178,9 @@ def target_of(table: TargetTable, schema: StreamSchema, stream: StreamSchema, *,
         _refuse_key(table, schema)
     names = list(zip(stream.column_names, schema.column_names, strict=True))
     hidden = () if row_key is None else (row_key.row, row_key.dup)
-    wanted = {c.name: c.type for c in schema.columns if c.name in columns and not columns[c.name].generated}
+    wanted = {c.name: c for c in schema.columns if c.name in columns and not columns[c.name].generated}
     holds = dict.fromkeys(hidden, Holds.TEXT) | {
-        name: _holds(type_, columns[name], is_widened) for name, type_ in wanted.items()
+        name: _holds(column, columns[name], is_widened) for name, column in wanted.items()
     }
     always = {name for name in wanted if columns[name].identity == "a"}
     kept = frozenset(name for name in key if name in columns and columns[name].same_when_equal)
@@ -221,7 +222,8 @@ def _staged_type(source: Column, here: TargetColumn) -> str | None:
     return staged_type(source.type, source.native_type, here.type, here.plain_type)
 
 
-def _holds(wire: str, column: TargetColumn, is_widened: bool) -> Holds:
-    if (wire == "any" or (is_widened and wire in ("integer", "real", "bytes"))) and column.base in ("json", "jsonb"):
-        return Holds.ANY
-    return Holds.BYTES if column.base == "bytea" else Holds.TEXT
+def _holds(column: Column, here: TargetColumn, is_widened: bool) -> Holds:
+    if here.base in ("json", "jsonb"):
+        is_any = column.type == "any" or (is_widened and not column_type(column, is_key=False).startswith("json"))
+        return Holds.ANY if is_any else Holds.TEXT
+    return Holds.BYTES if here.base == "bytea" else Holds.TEXT

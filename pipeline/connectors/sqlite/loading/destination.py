@@ -30,10 +30,10 @@ from pipeline.connectors.sqlite.loading.ensure_table import ensure_table
 from pipeline.connectors.sqlite.loading.file_load import FileLoad
 from pipeline.connectors.sqlite.loading.import_ledger import ImportLedger
 from pipeline.connectors.sqlite.loading.post_load import (
-    app_code_items,
     create_indexes,
     foreign_key_violations,
     raise_sequence,
+    table_items,
 )
 from pipeline.connectors.sqlite.loading.schema_evolution import ManagedTables
 from pipeline.connectors.sqlite.loading.schema_objects import SchemaObjects
@@ -158,7 +158,7 @@ class SqliteDestinationSession:
         async with self._lock:
             if not await self._run(self._location, self._ledger.exists):
                 return []
-            items = await self._run(self._location, lambda: app_code_items(self._connection, self._ledger.schemas()))
+            items = await self._run(self._location, lambda: table_items(self._connection, self._ledger.schemas()))
             if not await self._run(self._location, self._has_objects):
                 return items
             async with self._transaction(self._location):

@@ -7,13 +7,15 @@ from collections.abc import Iterator, Mapping, Sequence, Set
 
 import apsw
 
-from pipeline.connectors.sql.constraints import EXAMPLE_ROWS, broken_reference
+from pipeline.codec.event_files.constraints import constraints_of
+from pipeline.connectors.sql.constraints import EXAMPLE_ROWS, broken_reference, missing_generated_columns
 from pipeline.connectors.sql.identifiers import quoted
 from pipeline.connectors.sqlite.schema.indexes import read_foreign_keys
 from pipeline.connectors.sqlite.schema.statements import AppCodeError, check_create_index, check_create_table
 from pipeline.connectors.sqlite.schema.streams import sqlite_native
 from pipeline.connectors.sqlite.schema.tables import create_sql, folded, read_table, sequence_of, table_names
 from pipeline.connectors.sqlite.schema.tokens import app_collations_in, stored_columns_in
+from pipeline.domain.constraints import TableConstraints
 from pipeline.domain.errors import ConfigurationError
 from pipeline.domain.ids import StreamName
 from pipeline.domain.inventory import Fate, InventoryItem
@@ -96,16 +98,28 @@ def _violations_of(connection: apsw.Connection, table: str) -> Iterator[Violatio
         yield Violation(StreamName(table), message, tuple(columns[number]))
 
 
-def app_code_items(connection: apsw.Connection, schemas: Sequence[StreamSchema]) -> list[InventoryItem]:
-    """Return what of these streams' tables and indexes is not as at the source, because only the app can keep it."""
+def table_items(connection: apsw.Connection, schemas: Sequence[StreamSchema]) -> list[InventoryItem]:
+    """Return what of these streams' tables and indexes is not as at the source."""
     rows = connection.execute("SELECT name, sql FROM sqlite_schema WHERE type = 'index' AND sql IS NOT NULL").fetchall()
     names, present = {folded(str(name)) for name, _ in rows}, {str(sql) for _, sql in rows}
     return [
         item
         for schema in schemas
         if (here := create_sql(connection, schema.stream))
-        for item in (*_table_items(schema, here), *_index_items(schema, here, names, present))
+        for item in (
+            *_table_items(schema, here),
+            *_index_items(schema, here, names, present),
+            *_column_items(connection, schema),
+        )
     ]
+
+
+def _column_items(connection: apsw.Connection, schema: StreamSchema) -> Iterator[InventoryItem]:
+    """Give the generated columns of a stream of another technology that its table lacks."""
+    constraints = TableConstraints() if sqlite_native(schema) else constraints_of(schema)
+    if constraints.unsupported:
+        columns = [column.name for column in read_table(connection, schema.stream).columns]
+        yield from missing_generated_columns(schema, constraints, columns)
 
 
 def _table_items(schema: StreamSchema, here: str) -> Iterator[InventoryItem]:

@@ -14,6 +14,7 @@ from pipeline.codec.event_files.constraints import MEMBER, constraints_of, const
 from pipeline.connectors.postgres.ddl.mapped_types import SCHEMA
 from pipeline.connectors.postgres.schema.tables import stream_name
 from pipeline.connectors.postgres.session.connection import Connection
+from pipeline.connectors.sql.constraints import missing_generated_columns
 from pipeline.domain.constraints import ForeignKey, TableConstraints
 from pipeline.domain.errors import ConfigurationError
 from pipeline.domain.ids import StreamName
@@ -48,6 +49,12 @@ class LocalNames:
     def has_table(self, stream: StreamName) -> bool:
         """Whether the table of a stream of another technology exists."""
         return self.table(stream) in self._columns
+
+    def missing_columns(self, schema: StreamSchema) -> Iterator[InventoryItem]:
+        """Give the generated columns of a stream that its table lacks."""
+        if "postgresql" not in schema.native:
+            present = self._columns.get(self.table(schema.stream), ())
+            yield from missing_generated_columns(schema, constraints_of(schema), present)
 
     def columns(self, schema: StreamSchema) -> tuple[str, ...]:
         """Return the names of a stream's columns, in their order."""

@@ -30,6 +30,7 @@ HELD: Mapping[str, frozenset[str]] = {
     "bytea": frozenset({"bytes"}),
 }
 """The kinds of values that a column holds, by its type. A column of any other type is not widened."""
+_JSON_NUMBER = r"^-?(0|[1-9][0-9]*)([.][0-9]+)?([eE][+-]?[0-9]+)?$"
 _IMPOSSIBLE = (psycopg.DataError, psycopg.NotSupportedError, psycopg.ProgrammingError)
 _TYPES = """
 SELECT c.relname, a.attname, format_type(a.atttypid, a.atttypmod)
@@ -54,10 +55,11 @@ def widen_columns(
         if table is None or present is None or column.name not in kinds or present.type not in HELD:
             continue  # another process has widened it to JSON
         before = _stored(connection, table, present)
-        type_ = _type_for(column, before | kinds[column.name], is_key=column.name in schema.primary_keys)
+        type_ = _type_for(column, before, kinds[column.name], is_key=column.name in schema.primary_keys)
         if type_ == present.type and kinds[column.name] <= HELD[type_]:
             continue
-        value = _converted(present, type_) if before else f"NULL::{type_}"
+        has_affinity = column.type != "bytes"
+        value = _converted(present, type_, has_affinity=has_affinity) if before else f"NULL::{type_}"
         is_key = column.name in schema.primary_keys
         if type_ == present.type or not _change(connection, table, column, type_, value, is_key=is_key):
             cannot.add(column.name)
@@ -93,12 +95,13 @@ def _change(
     return True
 
 
-def _type_for(column: Column, kinds: Set[str], *, is_key: bool) -> str:
-    """Return the type for values of these kinds in a column of an SQLite table."""
+def _type_for(column: Column, before: Set[str], new: Set[str], *, is_key: bool) -> str:
+    """Return the type for a column of an SQLite table with values of the kinds `before` and `new`."""
+    kinds = before | new
     has_affinity = column.type != "bytes" and column.native_type != ""
     if kinds == {"bytes"}:
         return "bytea"
-    if column.type == "text":
+    if column.type == "text" and "bytes" not in before:
         return "text"
     if "bytes" in kinds or ("text" in kinds and kinds != {"text"} and not has_affinity):
         return "jsonb" if is_key else "json"
@@ -109,16 +112,23 @@ def _type_for(column: Column, kinds: Set[str], *, is_key: bool) -> str:
     return "bigint"
 
 
-def _converted(column: TargetColumn, type_: str) -> str:
-    """Return the SQL of a column's value as the new type."""
+def _converted(column: TargetColumn, type_: str, *, has_affinity: bool) -> str:
+    """Return the SQL of a column's value as the new type. `has_affinity`: SQLite made numbers of texts that are some."""
     name = quoted(column.name)
-    value = f"{name}::integer" if column.type == "boolean" else name
+    texts = {
+        "boolean": f"{name}::integer::text",
+        "double precision": f"{name}::text || CASE WHEN {name}::text ~ '^-?[0-9]+$' THEN '.0' ELSE '' END",
+        "bytea": f"""'{{"$bytes":"' || translate(encode({name}, 'base64'), E'\\n', '') || '"}}'""",
+    }
+    text = texts.get(column.type, f"{name}::text")
     if not type_.startswith("json"):
-        return f"{value}::{type_}"
-    if column.type == "bytea":
-        tagged = f"json_build_object('$bytes', translate(encode({name}, 'base64'), E'\\n', ''))"
-        return f"(CASE WHEN {name} IS NOT NULL THEN {tagged} END)::{type_}"
-    return f"to_json({value})::{type_}"
+        return text if type_ == "text" else f"{f'{name}::integer' if column.type == 'boolean' else name}::{type_}"
+    if column.type == "text":
+        number = f"CASE WHEN {name} ~ '{_JSON_NUMBER}' THEN {name}::{type_} ELSE to_json({name})::{type_} END"
+        return number if has_affinity else f"to_json({name})::{type_}"
+    infinite = f"""WHEN {name}::text IN ('Infinity', '-Infinity') THEN
+        '{{"$float":"' || CASE WHEN {name}::text LIKE '-%' THEN '-' ELSE '' END || 'inf"}}'"""
+    return f"(CASE {infinite} ELSE {text} END)::{type_}"
 
 
 def has_types(connection: Connection, table: TargetTable) -> bool:
