@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import orjson
@@ -356,7 +357,56 @@ async def test_a_table_of_the_app_whose_name_differs_in_case_is_loaded_into(tmp_
     assert rows(destination, "SELECT * FROM orders") == [(5, "ann", 7)]
     assert rows(destination, "SELECT name, seq FROM sqlite_sequence") == [("orders", 5)]
     assert rows(destination, "SELECT name FROM sqlite_schema WHERE name LIKE 'by%'") == [("byName",)]
-    other = tmp_path / "other.db"
-    run(other, "CREATE TABLE ORDERS (id INTEGER PRIMARY KEY)")
+    other = StreamSchema(StreamName("ORDERS"), Label("ORDERS"), ITEM.columns, ITEM.primary_keys)
     with pytest.raises(ConfigurationError, match="has a table orders in its place; rename that"):
-        await copy(other, destination)
+        await load(destination, file_to_load(other, [item(1, "x")]))
+
+
+async def test_a_key_that_a_table_of_the_app_lacks_is_added_with_its_index(tmp_path: Path) -> None:
+    source, destination = tmp_path / "source.db", tmp_path / "destination.db"
+    run(
+        source,
+        "CREATE TABLE setting (key TEXT PRIMARY KEY, value)",
+        "INSERT INTO setting VALUES ('a', 1), ('b', 2)",
+    )
+    run(destination, "CREATE TABLE setting (key TEXT NOT NULL PRIMARY KEY, value) WITHOUT ROWID")
+    await copy(source, destination)
+    assert rows(destination, "SELECT key, value, rowid FROM setting") == [("a", 1, 1), ("b", 2, 2)]
+    run(source, "UPDATE setting SET key = 'c' WHERE key = 'a'")
+    run(destination, "DELETE FROM _pipeline_marks")
+    await copy(source, destination)
+    assert rows(destination, "SELECT key, value FROM setting") == [("b", 2), ("c", 1)]
+
+
+async def test_rows_without_a_key_go_into_a_table_of_the_app(tmp_path: Path) -> None:
+    path = tmp_path / "destination.db"
+    run(path, "CREATE TABLE item (name TEXT)")
+    columns = (Column("$row", "text", False), Column("$dup", "integer", False), Column("name", "text"))
+    schema = StreamSchema(ITEM.stream, ITEM.label, columns, ("$row", "$dup"))
+    lines = [orjson.dumps({"upsert": {"$row": "r", "$dup": dup, "name": "x"}}) + b"\n" for dup in (0, 1)]
+    await load(path, file_to_load(schema, [b"".join(lines)]))
+    await load(path, file_to_load(schema, [b"".join(lines)], chunk=1))
+    assert rows(path, "SELECT name FROM item") == [("x",), ("x",)]
+
+
+@pytest.mark.parametrize(("deletes_first", "deleted_in"), [(True, 2), (False, 2), (False, 3)])
+async def test_a_table_that_is_renamed_in_case_alone_keeps_its_rows(
+    tmp_path: Path, deletes_first: bool, deleted_in: int
+) -> None:
+    source, destination = tmp_path / "source.db", tmp_path / "destination.db"
+    run(source, "CREATE TABLE item (id INTEGER PRIMARY KEY, name)", "INSERT INTO item VALUES (1, 'x'), (2, 'y')")
+    (before,) = await export(source)
+    await load(destination, replace(before, movement=1))
+    run(source, "ALTER TABLE item RENAME TO other", "ALTER TABLE other RENAME TO Item")
+    (after,) = await export(source)
+    gone = file_to_load(before.header.schema, [delete(1) + delete(2)], chunk=1)
+    files = [replace(after, movement=2), replace(gone, movement=deleted_in)]
+    for file in reversed(files) if deletes_first else files:
+        await load(destination, file)
+    assert rows(destination, "SELECT * FROM item") == [(1, "x"), (2, "y")]
+    assert rows(destination, "SELECT name FROM sqlite_schema WHERE name = 'item' COLLATE NOCASE") == [("Item",)]
+    run(source, "DELETE FROM Item WHERE id = 1", "ALTER TABLE Item ADD COLUMN more DEFAULT 5")
+    (again,) = await export(source)
+    later = replace(again.entry, id=replace(again.entry.id, movement=4))
+    await load(destination, replace(again, movement=4, entry=later))
+    assert rows(destination, "SELECT * FROM item WHERE id = 2") == [(2, "y", 5)]

@@ -120,6 +120,11 @@ class SqliteDestinationSession:
                 if technology is not None:
                     blocks = [block async for block in file.blocks]
                     return await self._run(place, self._store_objects, file, technology, blocks)
+                if await self._run(place, self._is_superseded, file):
+                    _ = [block async for block in file.blocks]
+                    mark = Mark(0, 0, movement=file.movement)
+                    await self._run(place, self._ledger.mark, file.entry.id, mark)
+                    return Loaded(mark)
                 load, target = await self._run(place, self._prepare, file)
                 columns, line = file.header.schema.column_names, 2
                 async for block in file.blocks:
@@ -191,9 +196,16 @@ class SqliteDestinationSession:
         latest = self._ledger.latest_movement(file.stream) if exists else 0
         return reason_to_give_way(file, to_load.movement, after, marked=marked, latest_movement=latest)
 
+    def _is_superseded(self, file: FileToLoad) -> bool:
+        """Whether these are the deletes of a table that was renamed in case alone, whose rows have come under its new name."""
+        is_gone = file.entry.upserts == 0 and bool(sqlite_native(file.header.schema)) and self._ledger.exists()
+        return is_gone and self._ledger.is_superseded(file.entry.id.stream)
+
     def _prepare(self, file: FileToLoad) -> tuple[FileLoad, Target]:
         schema = file.header.schema
         self._ledger.create()
+        if sqlite_native(schema):
+            self._ledger.drop_other_case(schema.stream)
         target, is_latest = self._managed.ensure(schema, file.header.export_time)
         if is_latest:
             self._ledger.set_schema(schema)

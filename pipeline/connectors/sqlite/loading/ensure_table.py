@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from itertools import count
 
 import apsw
 
@@ -54,6 +55,8 @@ def ensure_table(connection: apsw.Connection, schema: StreamSchema) -> Target:
     if missing:
         for column in missing:
             _add_column(connection, table, column)
+        if not {column.name for column in missing}.isdisjoint(schema.primary_keys):
+            _index_key(connection, table, schema.primary_keys)
         table = read_table(connection, schema.stream)
     generated = {folded(column.name) for column in table.columns if column.generated}
     skipped = tuple(name for name in schema.column_names if name != hidden and folded(name) in generated)
@@ -144,8 +147,8 @@ def create_statement(schema: StreamSchema) -> str:
 def _hidden_rowid(table: Table, schema: StreamSchema, native: Mapping[str, object]) -> str | None:
     """Return the column of the stream that is the table's hidden row number, if there is one."""
     name = native.get("rowid")
-    if not isinstance(name, str):
-        return None
+    if not isinstance(name, str) or (not table.has_rowid and schema.primary_keys == (name,)):
+        return None  # a table without row numbers gets a column for those of the source
     if table.rowid != name or schema.primary_keys != (name,):
         raise ConfigurationError(
             f"Table {table.name} of the destination cannot hold this stream: the key of its rows is their {name}, which "
@@ -169,6 +172,15 @@ def _add_column(connection: apsw.Connection, table: Table, column: Column) -> No
         if not column.nullable and column.default.upper() != "NULL":
             default += " NOT NULL"
     statement = f"ALTER TABLE main.{quoted(table.name)} ADD COLUMN {quoted(column.name)} {declared}{default}"
+    connection.execute(statement).fetchall()
+
+
+def _index_key(connection: apsw.Connection, table: Table, key: tuple[str, ...]) -> None:
+    """Create a unique index on a key of which the table had no column."""
+    taken = connection.execute("SELECT name FROM sqlite_schema").fetchall()
+    names = {folded(str(name)) for (name,) in taken}
+    free = next(name for number in count(1) if folded(name := f"{table.name}_key_{number}") not in names)
+    statement = f"CREATE UNIQUE INDEX main.{quoted(free)} ON {quoted(table.name)} ({quoted_list(key)})"
     connection.execute(statement).fetchall()
 
 

@@ -77,6 +77,21 @@ class ImportLedger:
         query = "SELECT coalesce(max(movement), 0) FROM _pipeline_marks WHERE flow = ? AND stream = ?"
         return int(str(self._connection.execute(query, (self._flow, stream)).get))
 
+    def is_superseded(self, stream: StreamName) -> bool:
+        """Whether a stream whose name differs in case has taken the place of this one."""
+        query = (
+            "SELECT 1 FROM _pipeline_streams WHERE flow = ?1 AND stream <> ?2 AND stream = ?2 COLLATE NOCASE "
+            "AND NOT EXISTS (SELECT 1 FROM _pipeline_streams WHERE flow = ?1 AND stream = ?2)"
+        )
+        return bool(self._connection.execute(query, (self._flow, stream)).fetchall())
+
+    def drop_other_case(self, stream: StreamName) -> None:
+        """Forget the schema of a stream whose name differs in case: an SQLite database has only one of them."""
+        self._connection.execute(
+            "DELETE FROM _pipeline_streams WHERE flow = ?1 AND stream <> ?2 AND stream = ?2 COLLATE NOCASE",
+            (self._flow, stream),
+        )
+
     def mark(self, file: EventFileId, mark: Mark) -> None:
         """Mark an Event File as imported."""
         counts = (mark.upserts, mark.deletes, mark.rejected, mark.binaries, mark.movement)

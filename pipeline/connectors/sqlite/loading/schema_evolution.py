@@ -190,7 +190,8 @@ class ManagedTables:
     def _read(self, stream: StreamName) -> ManagedTable | None:
         """Return what is stored of a table that is still as the last change made here left it."""
         rows = self._connection.execute(
-            "SELECT name, sql, made_from, wanted, indexes, as_of FROM _pipeline_tables WHERE name = ?", (stream,)
+            "SELECT name, sql, made_from, wanted, indexes, as_of FROM _pipeline_tables WHERE name = ? COLLATE NOCASE",
+            (stream,),
         ).fetchall()
         if not rows or rows[0][1] != create_sql(self._connection, stream):
             return None
