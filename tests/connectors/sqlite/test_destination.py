@@ -410,3 +410,29 @@ async def test_a_table_that_is_renamed_in_case_alone_keeps_its_rows(
     later = replace(again.entry, id=replace(again.entry.id, movement=4))
     await load(destination, replace(again, movement=4, entry=later))
     assert rows(destination, "SELECT * FROM item WHERE id = 2") == [(2, "y", 5)]
+
+
+async def test_rows_of_the_app_are_not_taken_for_those_with_their_numbers(tmp_path: Path) -> None:
+    source, destination = tmp_path / "source.db", tmp_path / "destination.db"
+    run(source, "CREATE TABLE setting (key TEXT PRIMARY KEY, value)", "INSERT INTO setting VALUES ('a', 1)")
+    run(
+        destination,
+        "CREATE TABLE setting (key TEXT NOT NULL PRIMARY KEY, value)",
+        "INSERT INTO setting VALUES ('own', 7)",
+    )
+    with pytest.raises(ConfigurationError, match=r"Table setting of the destination has rows already.*empty"):
+        await copy(source, destination)
+    assert rows(destination, "SELECT * FROM setting") == [("own", 7)]
+    run(destination, "DELETE FROM setting")
+    await copy(source, destination)
+    run(source, "UPDATE setting SET value = 2")
+    run(destination, "DELETE FROM _pipeline_marks")
+    await copy(source, destination)
+    assert rows(destination, "SELECT * FROM setting") == [("a", 2)]
+
+
+async def test_columns_that_differ_in_case_alone_are_named(path: Path) -> None:
+    columns = (Column("id", "integer", False), Column("a", "text"), Column("A", "text"))
+    schema = StreamSchema(ITEM.stream, ITEM.label, columns, ("id",))
+    with pytest.raises(ConfigurationError, match="SQLite holds its columns a and A to be one; rename one of them"):
+        await load(path, file_to_load(schema, [b'{"upsert":{"id":1,"a":"x","A":"y"}}\n']))

@@ -42,6 +42,7 @@ _LITERAL = re.compile(r"[+-]?\d+(\.\d*)?([eE][+-]?\d+)?|'([^']|'')*'|[xX]'([0-9A
 def ensure_table(connection: apsw.Connection, schema: StreamSchema) -> Target:
     """Return the stream's table, created or widened as needed; ConfigurationError when an existing one does not fit."""
     native = sqlite_native(schema)
+    _ensure_different_names(schema)
     constraints_of(schema)  # reports what cannot be read as an error of this file, not at the end of the Movement
     table = _existing_table(connection, schema.stream)
     if table is None:
@@ -49,7 +50,7 @@ def ensure_table(connection: apsw.Connection, schema: StreamSchema) -> Target:
         table = read_table(connection, schema.stream)
     else:
         _accept_app_code(connection, table)
-    hidden = _hidden_rowid(table, schema, native)
+    hidden = _hidden_rowid(connection, table, schema, native)
     present = {folded(column.name) for column in table.columns}
     missing = [column for column in schema.columns if column.name != hidden and folded(column.name) not in present]
     if missing:
@@ -72,6 +73,17 @@ def ensure_table(connection: apsw.Connection, schema: StreamSchema) -> Target:
         encoding=encoding_of(connection),
         source_encoding=str(native.get("encoding", "UTF-8")),
     )
+
+
+def _ensure_different_names(schema: StreamSchema) -> None:
+    names: dict[bytes, str] = {}
+    for name in schema.column_names:
+        other = names.setdefault(folded(name), name)
+        if other != name:
+            raise ConfigurationError(
+                f"Stream {schema.stream} cannot be loaded: SQLite holds its columns {other} and {name} to be one; rename "
+                "one of them, or leave the stream out with --exclude"
+            )
 
 
 def _existing_table(connection: apsw.Connection, name: str) -> Table | None:
@@ -144,17 +156,35 @@ def create_statement(schema: StreamSchema) -> str:
     return f"CREATE TABLE {quoted(schema.stream)} ({', '.join([*columns, key, *foreign_key_clauses(schema)])})"
 
 
-def _hidden_rowid(table: Table, schema: StreamSchema, native: Mapping[str, object]) -> str | None:
+def _hidden_rowid(
+    connection: apsw.Connection, table: Table, schema: StreamSchema, native: Mapping[str, object]
+) -> str | None:
     """Return the column of the stream that is the table's hidden row number, if there is one."""
     name = native.get("rowid")
-    if not isinstance(name, str) or (not table.has_rowid and schema.primary_keys == (name,)):
+    if not isinstance(name, str):
+        return None
+    if not table.has_rowid and schema.primary_keys == (name,):
         return None  # a table without row numbers gets a column for those of the source
+    _ensure_own_numbers(connection, table, schema.stream)
     if table.rowid != name or schema.primary_keys != (name,):
         raise ConfigurationError(
             f"Table {table.name} of the destination cannot hold this stream: the key of its rows is their {name}, which "
             "the table does not have; drop or rename that table"
         )
     return name
+
+
+def _ensure_own_numbers(connection: apsw.Connection, table: Table, stream: str) -> None:
+    """ConfigurationError before the first load if the app made rows here: their numbers say nothing about the source's."""
+    if not table.key_is_never_null or not connection.execute(f"SELECT 1 FROM main.{quoted(table.name)} LIMIT 1").get:
+        return
+    known = "SELECT 1 FROM _pipeline_streams WHERE stream = ?"
+    if not connection.table_exists("main", "_pipeline_streams") or not connection.execute(known, (stream,)).get:
+        raise ConfigurationError(
+            f"Table {table.name} of the destination has rows already, and the source identifies its rows by their number, "
+            "since their key may be NULL there, so these would be overwritten; empty the table, or leave the stream out "
+            "with --exclude"
+        )
 
 
 def _add_column(connection: apsw.Connection, table: Table, column: Column) -> None:
