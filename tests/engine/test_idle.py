@@ -12,7 +12,7 @@ from pipeline.domain import object_keys
 from pipeline.domain.errors import TransientError
 from pipeline.domain.ids import FlowName
 from pipeline.domain.movement import Status
-from pipeline.engine.movements.answers import ANSWER_SECONDS, Answers
+from pipeline.engine.movements.answers import ANSWER_SECONDS, FAILING_SECONDS, Answers
 from pipeline.ports.event_queue import Message
 from pipeline.ports.object_store import PutCondition
 from tests.engine.fleet import Fleet, WorkerProcess, numbered
@@ -87,10 +87,20 @@ async def test_a_service_that_does_not_answer_is_missing_until_it_does() -> None
         await anyio.sleep(1)
     await anyio.sleep(10 * ANSWER_SECONDS)
     assert answers.missing() == []
+    with answers.asking("store"):
+        await anyio.sleep(ANSWER_SECONDS * 1.1)
+        assert answers.missing() == ["store"]
+    assert answers.missing() == []
+
+
+@on_trio
+async def test_a_service_that_fails_is_missing_sooner() -> None:
+    answers = Answers()
     for _ in range(2):
+        assert answers.missing() == []
         with pytest.raises(TransientError), answers.asking("store"):
             await unreachable()
-        await anyio.sleep(ANSWER_SECONDS * 0.6)
+        await anyio.sleep(FAILING_SECONDS * 0.6)
     assert answers.missing() == ["store"]
     with answers.asking("store"):
         pass

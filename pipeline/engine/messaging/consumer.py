@@ -80,8 +80,16 @@ class Consumer(Generic[M]):
         receive = partial(self._queue.receive, wait_seconds=POLL_SECONDS)
         with self._context.answers.asking(self._name):
             return await retry(
-                receive, on=PipelineError, note=_log_retry, first_seconds=1.0, longest_seconds=LONGEST_PAUSE_SECONDS
+                receive,
+                on=PipelineError,
+                note=self._note_failure,
+                first_seconds=1.0,
+                longest_seconds=LONGEST_PAUSE_SECONDS,
             )
+
+    def _note_failure(self, error: BaseException | None, pause_seconds: float) -> None:
+        self._context.answers.fail(self._name)
+        log.warning("queue_receive_failed", reason=str(error), pause_seconds=pause_seconds)
 
     async def _handle_in_room(self, message: Message) -> None:
         try:
@@ -134,7 +142,3 @@ class Consumer(Generic[M]):
         if not self._context.serves(announced.flow):
             return f"it is about Flow {announced.flow!r}, which this worker does not serve"
         return announced
-
-
-def _log_retry(error: BaseException | None, pause_seconds: float) -> None:
-    log.warning("queue_receive_failed", reason=str(error), pause_seconds=pause_seconds)
