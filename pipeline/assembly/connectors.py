@@ -104,7 +104,7 @@ def read_pair(
     remake = partial(_destination, destinations) if can_remake else None
     source_, destination_ = _source(sources, destinations, settings), _destination(destinations)
     copied = [end for end in destinations if isinstance(end, Location)]
-    readable = all(isinstance(end, Location) and not is_plugin(end) for end in (*sources, *destinations))
+    readable = all(isinstance(end, Location) for end in (*sources, *destinations)) and not is_plugin(there)
     copy = _source(copied, sources, replace(settings, one_file_system=False)) if readable else None
     return Pair(name, source_, destination_, remake, sources, destinations, copy)
 

@@ -10,7 +10,7 @@ import anyio
 import pytest
 
 import pipeline as pipeline_api
-from tests.cli.app import CommandLine, contents, make_database
+from tests.cli.app import CommandLine, change, contents, make_database
 from tests.kit.plugins import write_plugin
 
 APP = """\
@@ -96,6 +96,22 @@ def test_an_app_is_moved_into_a_database_and_compared_with_it(pipeline: CommandL
     assert f"python://{tmp_path}/app.py:exporter?path=rows.json" in shown.out
     listed = pipeline("files", "crm")
     assert listed.out.count("incremental") == 1
+
+
+def test_rows_that_a_database_has_already_are_overwritten_on_request_alone(
+    pipeline: CommandLine, tmp_path: Path
+) -> None:
+    change(tmp_path / "copy.db", "CREATE TABLE people (id INTEGER PRIMARY KEY, name TEXT)")
+    change(tmp_path / "copy.db", "INSERT INTO people VALUES (2, 'another'), (77, 'more')")
+    move = ("move", "./app.py:exporter", "copy.db", *SOURCE, "--flow", "crm")
+    refused = pipeline(*move)
+    assert refused.code != 0
+    assert "people: 1 of 2 ([2])" in refused.err
+    assert contents(tmp_path / "copy.db") == [(2, "another"), (77, "more")]
+    forecast = pipeline(*move, "--dry-run")
+    assert "it cannot be read" not in forecast.out
+    assert pipeline(*move, "--overwrite").code == 0
+    assert contents(tmp_path / "copy.db") == [*ROWS, (77, "more")]
 
 
 def test_a_database_is_moved_into_an_app(pipeline: CommandLine, tmp_path: Path) -> None:
