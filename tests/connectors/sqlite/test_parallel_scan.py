@@ -342,7 +342,8 @@ async def test_a_worker_that_fails_says_why_and_leaves_no_process(tmp_path: Path
         _ = [block async for block in worker.read(worker.scan(schema, KeyRange(), ()))]
     assert not worker.is_usable
     assert [log["event"] for log in logs] == ["scan_worker_failed"]
-    assert "app.db, table t: the database is damaged" in logs[0]["reason"]
+    assert "app.db" in logs[0]["source"]
+    assert "it is damaged" in logs[0]["reason"]
     process = subprocess_of(worker).process
     await worker.aclose()
     assert process.returncode is not None

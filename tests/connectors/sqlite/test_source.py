@@ -19,6 +19,7 @@ from pipeline.connectors.sqlite.reading import blocks as blocks_module
 from pipeline.connectors.sqlite.reading import rows as rows_module
 from pipeline.connectors.sqlite.reading.blocks import RowForm
 from pipeline.domain.errors import ConfigurationError, DamagedError, TransientError, UnreadableError
+from pipeline.domain.keys import Key
 from pipeline.domain.schema import Column, StreamSchema
 from pipeline.ports.source import UpsertSink
 from tests.connectors.sqlite.databases import copy, dump, rows, run, spoil
@@ -328,3 +329,20 @@ async def test_a_row_whose_line_would_be_too_long_is_rejected(path: Path, monkey
     ((position, rejection),) = sink.rejected.items()
     assert (position, rejection.column) == (1, "large")
     assert "8,002 bytes in an Event File" in rejection.reason
+
+
+async def test_a_block_of_large_rows_after_many_small_ones_is_bounded(path: Path) -> None:
+    large = rows_module.LARGE_VALUE_BYTES + 1
+    run(path, "CREATE TABLE t (id INTEGER PRIMARY KEY, b)")
+    values: list[tuple[int, object]] = [(n, b"x" * large if n % 3 else "text") for n in range(300, 330)]
+    run(path, "INSERT INTO t VALUES (?, ?)", values=[*((n, "small") for n in range(300)), *values])
+    async with SqliteSource(path).open_snapshot() as snapshot:
+        (schema,) = await snapshot.streams()
+        sizes: list[int] = []
+        keys: list[Key] = []
+        async with snapshot.open_rows(schema) as blocks:
+            async for block in blocks:
+                keys += block.keys()
+                sizes.append(len(await block.upserts(range(len(block)), UpsertSink(StreamContent().store))))
+    assert keys == [(n,) for n in range(330)]
+    assert max(sizes) < 2 * (rows_module.BLOCK_BYTES + large)

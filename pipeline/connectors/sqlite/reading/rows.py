@@ -43,6 +43,8 @@ LARGE_BATCH_BYTES = BLOCK_BYTES // 4
 At the start of a table, and after a batch of `LARGE_BATCH_BYTES`, a batch is one row. After a smaller batch the next one
 has twice as many rows, up to `BATCH_ROWS`.
 """
+LARGE_VALUE_BYTES = LARGE_BATCH_BYTES
+"""From the first value on that is larger, each row is measured as it is read: a batch of such rows would fill the memory."""
 ALIGNMENT_FACTOR = 1.5
 """A block may be this much larger in order to end where a known range ends."""
 
@@ -90,6 +92,7 @@ class TableReading:
         self._within = within
         self._codec = CODECS[opened.encoding]
         self._is_slow = not opened.is_utf8
+        self._has_large_values = False
         self._form = RowForm(schema)
         self._cursor: apsw.Cursor | None = None
         self._rows: Iterator[Row] = iter(())
@@ -106,8 +109,8 @@ class TableReading:
                 self._start()
             rows = Gathered(self._form, demand, pack_slowly if self._is_slow else pack)
             while not self._fill(rows, None if known is None else known.until):
-                self._is_slow = True
-                rows.pack_slowly()
+                if self._is_slow:
+                    rows.pack_slowly()
                 self._start()
         self._opened.ensure_untouched()
         return SqliteRowBlock(rows, self._demand) if rows.count else None
@@ -125,9 +128,13 @@ class TableReading:
         return any(step.startswith("SEARCH ") for step in steps) and not any("TEMP B-TREE" in step for step in steps)
 
     def _fill(self, rows: Gathered, end: Key | None) -> bool:
-        """Add rows until the block is full or the table at its end; False when only the slow path can continue."""
+        """Add rows until the block is full or the table at its end; False when only another path can continue."""
         before = rows.count
+        connection = self._opened.connection
+        limit = connection.limit(apsw.SQLITE_LIMIT_LENGTH)
         try:
+            if not self._has_large_values:
+                connection.limit(apsw.SQLITE_LIMIT_LENGTH, LARGE_VALUE_BYTES)
             bound = self._bound(end, rows)
             factor = 1.0 if bound is None else ALIGNMENT_FACTOR
             while rows.size < factor * BLOCK_BYTES and rows.count < factor * BLOCK_ROWS:
@@ -143,8 +150,15 @@ class TableReading:
                 if self._held:
                     break
         except UnicodeDecodeError:
+            self._is_slow = True
+            return False
+        except apsw.TooBigError:
+            if self._has_large_values:
+                raise
+            self._has_large_values = True
             return False
         finally:
+            connection.limit(apsw.SQLITE_LIMIT_LENGTH, limit)
             self._read_count += rows.count - before
         return True
 
@@ -165,7 +179,15 @@ class TableReading:
     def _next_batch(self) -> list[Row]:
         """Return the rows that were read and not used, or else the next ones."""
         held, self._held = self._held, []
-        return held or list(islice(self._rows, self._batch_rows))
+        if held or not self._has_large_values:
+            return held or list(islice(self._rows, self._batch_rows))
+        batch, size = [], 0
+        for row in islice(self._rows, BATCH_ROWS):
+            batch.append(row)
+            size += sum(len(value) for value in row if isinstance(value, str | bytes))
+            if size >= LARGE_BATCH_BYTES:
+                break
+        return batch
 
     def _start(self) -> None:
         """Open the rows after those already read. The slow path skips them once a table, if at all."""
