@@ -21,6 +21,7 @@ COMMANDS = {
     "sweep": "Announce work again that no worker holds.",
     "flow": "Create Flows, and add destinations to them.",
     "compact": "Fold the history of a Flow's streams into fresh snapshots.",
+    "rebuild": "Make the memory of a Flow again after objects were lost.",
     "prune": "Delete what a Flow no longer needs.",
     "show": "Print an Event File readably.",
     "verify": "Prove that a Flow's destination equals its source.",
@@ -31,7 +32,7 @@ COMMANDS = {
 _ROOMS = {
     **dict.fromkeys(("move", "start", "flow", "demo"), "movements"),
     **dict.fromkeys(("status", "files", "show", "verify", "apps"), "inspection"),
-    **dict.fromkeys(("worker", "sweep", "compact", "prune"), "operations"),
+    **dict.fromkeys(("worker", "sweep", "compact", "rebuild", "prune"), "operations"),
 }
 """The package below `pipeline.cli.commands` that holds each command's module."""
 

@@ -39,8 +39,9 @@ class AbsentError(PipelineError):
 
 
 TAKEN_AWAY = (
-    "An expiry rule of the bucket or a person has removed it. Restore it, or move to the same place under another name "
-    "(--flow NAME): everything is then exported and imported again."
+    "An expiry rule of the bucket or a person has removed it. Restore it, or run `pipeline rebuild FLOW`: it compares source "
+    "and destination, and the next Movement moves what differs. Or move under another name (--flow NAME): everything is "
+    "then exported and imported again."
 )
 """The way out when a stored object that another one names does not exist."""
 

@@ -42,7 +42,8 @@ class Flow:
 
     A derived Flow exports nothing: it imports the objects of the Flow `origin`. `pruning` names the process that is
     pruning this Flow; no Movement starts meanwhile. `accepted_missing` holds the kinds of
-    objects of the source that need not be at the destination.
+    objects of the source that need not be at the destination. `rebuilt` is the Movement with which the history begins again
+    after objects were taken away, 0 if none were.
     """
 
     name: FlowName
@@ -53,6 +54,7 @@ class Flow:
     origin: FlowName | None = None
     pruning: str | None = None
     accepted_missing: tuple[str, ...] = ()
+    rebuilt: int = 0
 
     @property
     def marks_namespace(self) -> FlowName:

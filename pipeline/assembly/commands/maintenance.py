@@ -7,12 +7,14 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Protocol, runtime_checkable
 
+from pipeline.assembly.connectors import flow_destination, flow_source, readable_destination
 from pipeline.assembly.reporters import SilentReporter
 from pipeline.assembly.runtime import Runtime, open_runtime, worker_name
 from pipeline.domain.ids import FlowName
 from pipeline.domain.planning.retention import Reason
 from pipeline.engine.maintenance.compaction import Compaction, Compactor
 from pipeline.engine.maintenance.pruning import KEPT_REPORTS, OnObject, Pruner, Pruning
+from pipeline.engine.verify.rebuild import Rebuilder, Rebuilding
 from pipeline.log_events import log
 from pipeline.ports.object_store import ObjectInfo
 from pipeline.settings import Settings, load_settings
@@ -37,6 +39,19 @@ async def compact(flow: str, streams: Sequence[str] = (), *, settings: Settings 
         runtime.flow_context(FlowName(flow), SilentReporter()) as context,
     ):
         return await Compactor(context, FlowName(flow)).run(streams)
+
+
+async def rebuild(flow: str, *, settings: Settings | None = None) -> Rebuilding:
+    """Make the memory of a Flow from its source and destination, after stored objects were taken away."""
+    name = FlowName(flow)
+    async with _locked(name, settings or load_settings()) as runtime:
+        found = await runtime.flows.read_flow(name)
+        source = flow_source(found, runtime.settings)
+        copy = readable_destination(found, runtime.settings, generated=False)
+        async with flow_destination(found, runtime.store).open(found.marks_namespace) as session:
+            marks = await session.marks()
+        imported = max((max(file.movement, mark.movement) for file, mark in marks.items()), default=0)
+        return await Rebuilder(runtime.store, runtime.flows, name, source, copy).run(imported)
 
 
 async def prune(

@@ -142,7 +142,10 @@ async def ask_marks(flow: Flow, store: ObjectStore) -> Marks:
 
 async def _read_status(runtime: Runtime, flow: Flow) -> FlowStatus:
     first = max(1, flow.movements - MOVEMENTS_SHOWN + 1)
-    movements = [await runtime.flows.read_movement(flow.name, number) for number in range(first, flow.movements + 1)]
+    movements = [
+        await runtime.flows.read_movement(flow.name, number)
+        for number in range(max(first, flow.rebuilt), flow.movements + 1)
+    ]
     found = FlowStatus(flow, tuple(movements))
     if not movements:
         return found

@@ -21,6 +21,7 @@ class _Flow(Document):
     origin: FlowName | None = field(name="shares", default=None)
     pruning: str | None = None
     accepted_missing: tuple[str, ...] = field(name="acceptedMissing", default=())
+    rebuilt: Count = 0
 
 
 class _Totals(Struct):

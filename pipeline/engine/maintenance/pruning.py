@@ -178,7 +178,9 @@ class Pruner:
 
     async def _movements(self, flow: Flow) -> Sequence[Movement]:
         latest = ensure_settled(flow, await self._flows.latest(flow), "prune")
-        earlier = [await self._flows.read_movement(flow.name, number) for number in range(1, latest.number)]
+        earlier = [
+            await self._flows.read_movement(flow.name, number) for number in range(max(1, flow.rebuilt), latest.number)
+        ]
         return [*earlier, latest]
 
     async def _derived(self) -> Sequence[Movement]:

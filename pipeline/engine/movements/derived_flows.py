@@ -36,6 +36,11 @@ async def add_destination(flows: FlowStore, clock: Clock, of: FlowName, name: Fl
         raise ConfigurationError(
             f"Flow {of!r} itself imports what Flow {origin.origin!r} has stored. Add the destination to {origin.origin!r}."
         )
+    if origin.rebuilt:
+        raise ConfigurationError(
+            f"Flow {of!r} was rebuilt after objects were taken away, so its history is not complete. Move to {destination} "
+            "with a Flow of its own: `pipeline move --flow NAME`."
+        )
     taken = {flow.destination: flow.name for flow in [origin, *await derived_flows(flows, of)] if flow.name != name}
     if destination in taken:
         raise ConfigurationError(f"{destination} is already the destination of Flow {taken[destination]!r}.")

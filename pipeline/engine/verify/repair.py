@@ -17,7 +17,7 @@ from glob import escape
 from itertools import islice
 from tempfile import SpooledTemporaryFile
 from types import TracebackType
-from typing import IO, Self
+from typing import IO, Protocol, Self
 
 import orjson
 
@@ -88,14 +88,14 @@ class InvalidatedStreams:
 
     def note(self, stream: StreamName, difference: Difference) -> None:
         """Add a difference."""
-        self._of(stream).add(difference)
+        self.of(stream).add(difference)
 
     def note_streams(self, differing: Sequence[StreamReport]) -> None:
         """Add the reports of the streams that differ."""
         for report in differing:
             if report.incomparable:
                 continue  # its differing keys are not known
-            keys = self._of(report.stream)
+            keys = self.of(report.stream)
             keys.absent, keys.gone = report.absent or bool(report.definitions), report.gone
 
     @property
@@ -105,7 +105,8 @@ class InvalidatedStreams:
             return ()
         return tuple(escape(stream) for stream in self.streams)
 
-    def _of(self, stream: StreamName) -> Invalidations:
+    def of(self, stream: StreamName) -> Invalidations:
+        """Return the invalidated keys of a stream."""
         if stream not in self.streams:
             self.streams[stream] = Invalidations()
         return self.streams[stream]
@@ -141,7 +142,7 @@ async def begin_repair(
             state = SnapshotState(store, flow.name, stream, states[stream])
             attempt = round(moment.timestamp() * 1000)  # different from any exporter's and from other repairs'
             key = object_keys.state_key(flow.name, stream, latest.number + 1, attempt)
-            states[stream] = await _store_invalidated(store, state, keys, key)
+            states[stream] = await store_invalidated(store, state, keys, key)
     movement = replace(
         next_movement(flows, flow, latest),
         status=Status.READY,
@@ -153,9 +154,18 @@ async def begin_repair(
     return movement
 
 
-async def _store_invalidated(
-    store: ObjectStore, state: SnapshotState, keys: Invalidations, key: ObjectKey
-) -> ObjectKey:
+class StoredState(Protocol):
+    """The state of a stream: its schema, and its rows in key order."""
+
+    @property
+    def stream(self) -> StreamName: ...
+
+    async def schema(self) -> StreamSchema | None: ...
+
+    def ranges(self) -> AsyncGenerator[StateRange, None]: ...
+
+
+async def store_invalidated(store: ObjectStore, state: StoredState, keys: Invalidations, key: ObjectKey) -> ObjectKey:
     """Store the state of a stream as one object under `key`, with some of its `keys` invalidated."""
     schema = await state.schema()
     if schema is None:
