@@ -70,6 +70,13 @@ def retry_stream(
     ledger.correct_marks(before - _count_by_file(ledger))
 
 
+def retry_records(ledger: RejectedRecords, load: RetryingLoad, records: Sequence[RejectedRecord]) -> None:
+    """Retry these rejected records of one stream, and correct the marks of their files."""
+    before = _count_by_file(ledger)
+    load.retry(records)
+    ledger.correct_marks(before - _count_by_file(ledger))
+
+
 def retry_blocked(ledger: RejectedRecords, load: RetryingLoad, file: EventFileId) -> None:
     """Retry the records of a file that another row blocked: by the end of the file that row may have changed."""
     _retry(ledger, load, ledger.rejected_ids(file.stream, file))

@@ -95,6 +95,15 @@ CHANGES = {
         ],
         ["INSERT INTO team VALUES (1); INSERT INTO u VALUES (1, 1); UPDATE team SET boss = 1"],
     ),
+    "rows that go together, with actions": (
+        [
+            "CREATE TABLE team (id int PRIMARY KEY, boss int); CREATE TABLE u (id int PRIMARY KEY, team int NOT NULL"
+            " REFERENCES team ON DELETE CASCADE); INSERT INTO team VALUES (1), (2), (3); INSERT INTO u SELECT id, id FROM team",
+            "ALTER TABLE team ADD FOREIGN KEY (boss) REFERENCES u ON DELETE SET NULL; UPDATE team SET boss = id",
+            "CREATE TABLE note (id int PRIMARY KEY, team int REFERENCES team ON DELETE CASCADE); INSERT INTO note VALUES (1, 3)",
+        ],
+        ["DELETE FROM team WHERE id = 2"],
+    ),
     "a value that changes with the rows that refer to it": (
         [
             "CREATE TABLE p (id int PRIMARY KEY, code text UNIQUE); INSERT INTO p VALUES (1, 'a'), (2, 'b')",

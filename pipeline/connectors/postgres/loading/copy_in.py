@@ -91,6 +91,8 @@ class Staging:
         self._references = references
         self._upserts = f'"pg_temp"."pipeline_upserts_{target.table.oid}"'
         self._deletes = f'"pg_temp"."pipeline_deletes_{target.table.oid}"'
+        self.going = f'"pg_temp"."pipeline_going_{target.table.oid}"'
+        self.guards_deletes = True
         self._created: set[str] = set()
         self._filled: set[str] = set()
         self._pending: list[str] = []
@@ -236,7 +238,7 @@ class Staging:
     def delete(self, run: Run) -> None:
         """Delete the rows with these keys that exist."""
         self._fill(self._deletes, run.columns, [run.data])
-        if self._references is not None:
+        if self._references is not None and self.guards_deletes:
             check_rows(self._references.blocked_deletes(self._deletes))
         self._connection.execute(self._delete_statement(self._deletes))
 
@@ -260,6 +262,15 @@ class Staging:
             f"ON u.{PLACE} = p.come WHERE t.tableoid = p.place AND t.ctid = p.spot RETURNING p.gone, p.come".encode()
         )
         pairs.extend((gone, come) for gone, come in moved)
+
+    def list_going(self, run: Run) -> None:
+        """Create the temporary table `going`: the rows that these deletes concern, with the place of the delete."""
+        self._fill(self._deletes, run.columns, [run.data])
+        rows = self._target.rows_that_go(self._deletes)
+        self._connection.execute(
+            f"CREATE TEMPORARY TABLE {self.going} ON COMMIT DROP AS "
+            f"SELECT s.{PLACE}, t.tableoid AS part, t.ctid AS spot FROM {rows} FOR UPDATE OF t".encode()
+        )
 
     def rows_without_parent(self, run: Run, foreign_key: str) -> list[int]:
         """Return the rows of a run, from 0, whose parents are neither in the referenced table nor in the run."""

@@ -127,6 +127,18 @@ class FileLoad:
         if self._references is not None:
             self._references.defer(keys)
 
+    def list_going(self, records: Sequence[RejectedRecord]) -> str | None:
+        """Create a temporary table of the rows that these deletes concern; return its name."""
+        runs = self._runs(records)
+        if len(runs) != 1:
+            return None
+        self._staging.prepare("delete")
+        return self._staging.going if self._staging.attempt(lambda: self._staging.list_going(runs[0])) is None else None
+
+    def guard_deletes(self, on: bool) -> None:
+        """Whether a row is deleted only when no other refers to it."""
+        self._staging.guards_deletes = on
+
     def orphans(self, records: Sequence[RejectedRecord], foreign_key: str) -> list[int]:
         """Return the places of those records that refer to missing rows."""
         found: list[int] = []

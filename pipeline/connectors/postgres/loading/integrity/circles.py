@@ -15,9 +15,11 @@ import psycopg
 from pipeline.connectors.postgres.ddl.foreign_keys import ExistingKey, read_foreign_keys
 from pipeline.connectors.postgres.loading.file_load import FileLoad
 from pipeline.connectors.postgres.loading.import_ledger import ImportLedger
+from pipeline.connectors.postgres.loading.target import PLACE
 from pipeline.connectors.postgres.session.connection import Connection
 from pipeline.connectors.sql.identifiers import qualified, quoted
-from pipeline.connectors.sql.retry import BATCH_RECORDS, retry_stream
+from pipeline.connectors.sql.rejected_record import RejectedRecord
+from pipeline.connectors.sql.retry import BATCH_RECORDS, retry_records, retry_stream
 from pipeline.domain.ids import StreamName
 from pipeline.domain.schema import StreamSchema
 
@@ -76,6 +78,7 @@ class Circles:
         later = {stream: {*self._left(stream, excluded)} - {*ids} for stream, ids in first.items()}
         left = sum(map(len, first.values()))
         records = {stream: self._ledger.rejected_records(ids) for stream, ids in first.items()}
+        self._delete_together(loads, records)
         while left:
             for stream, load in loads.items():
                 retry_stream(self._ledger, load, stream, excluded | later[stream])
@@ -92,6 +95,36 @@ class Circles:
             raise _NotTogetherError(orphans)
         self._connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
         self._restore(deferred, loads)
+
+    def _delete_together(
+        self, loads: Mapping[StreamName, FileLoad], records: Mapping[StreamName, Sequence[RejectedRecord]]
+    ) -> None:
+        """Delete rows to which only rows refer that go too, whatever the actions of the foreign keys."""
+        deletes = {
+            stream: [it for it in them if it.record.startswith(b'{"delete":')] for stream, them in records.items()
+        }
+        going = {loads[stream].target.sql: loads[stream].list_going(them) for stream, them in deletes.items() if them}
+        keys = read_foreign_keys(self._connection, [load.target.table.oid for load in loads.values()])
+        while sum(self._keep(key, going) for key in keys):
+            pass
+        for stream, load in loads.items():
+            name = going.get(load.target.sql)
+            if name is not None:
+                places = self._connection.execute(f"SELECT DISTINCT {PLACE} FROM {name} ORDER BY 1".encode())
+                load.guard_deletes(False)
+                retry_records(self._ledger, load, [deletes[stream][place] for (place,) in places])
+                load.guard_deletes(True)
+
+    def _keep(self, key: ExistingKey, going: Mapping[str, str | None]) -> int:
+        """Take parents out of those that go to which a row refers that stays; return how many."""
+        parents, children = going.get(key.parent_name), going.get(key.child_name)
+        if parents is None:
+            return 0
+        stays = f"AND (c.tableoid, c.ctid) NOT IN (SELECT part, spot FROM {children})" if children is not None else ""
+        return self._connection.execute(
+            f"DELETE FROM {parents} AS g WHERE {PLACE} IN (SELECT h.{PLACE} FROM {parents} AS h JOIN {key.parent_name} AS t "
+            f"ON t.tableoid = h.part AND t.ctid = h.spot JOIN {key.child} AS c ON {key.refers('c', 't')} {stays})".encode()
+        ).rowcount
 
     def _left(self, stream: StreamName, without: Collection[int]) -> list[int]:
         return [id_ for id_ in self._ledger.rejected_ids(stream) if id_ not in without]
