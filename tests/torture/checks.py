@@ -14,6 +14,7 @@ KNOWN_KEYS = re.compile(
     r"flows/[^/]+/("
     r"flow\.json"
     r"|movements/\d+/(movement\.json|groups/[^/]+/files\.\d+(\.\d+)?\.jsonl|(progress|failures|errors)/[^/]+\.json)"
+    r"|movements/\d+/parts/[^/]+/[0-9a-f]+"
     r"|events/\d+/[^/]+/(full|incremental)/\d+\.jsonl\.zst"
     r"|binaries/([0-9a-f]{2}|packs)/[0-9a-f]{64}"
     r"|snapshots/[^/]+/(parts/[0-9a-f]+|\d+\.\d+))"
