@@ -148,3 +148,20 @@ async def test_widening_alters_no_value(make: Callable[[], Place], tmp_path: Pat
         ("fast", '{"$bytes":"AA=="}', '{"$bytes":"AQ=="}', "5", '{"$bytes":"Ag=="}', '"text"'),
     ]
     assert await equal(movements)
+
+
+async def test_a_widened_column_is_declared_with_another_type(make: Callable[[], Place], tmp_path: Path) -> None:
+    source, place = tmp_path / "app.db", make()
+    databases.run(source, "CREATE TABLE t (id INTEGER PRIMARY KEY, n INT)", "INSERT INTO t VALUES (1, 5), (2, 'x')")
+    movements = Movements(SqliteSource(source), PostgresDestination(place.uri))
+    await succeed(movements)
+    databases.run(
+        source,
+        "CREATE TABLE u (id INTEGER PRIMARY KEY, n REAL)",
+        "INSERT INTO u SELECT * FROM t",
+        "DROP TABLE t",
+        "ALTER TABLE u RENAME TO t",
+        "INSERT INTO t VALUES (3, 2.5)",
+    )
+    await succeed(movements)
+    assert place.rows("SELECT n FROM t ORDER BY id") == [("5.0",), ("x",), ("2.5",)]

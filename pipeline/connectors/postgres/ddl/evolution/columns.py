@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import psycopg
 
+from pipeline.connectors.postgres.ddl.across.widening import HELD
 from pipeline.connectors.postgres.ddl.create_table import Native, column_definition, run_single
 from pipeline.connectors.postgres.ddl.evolution.dependents import DEPENDS, without_dependents
 from pipeline.connectors.postgres.ddl.target_table import TargetColumn, TargetTable
@@ -103,7 +104,8 @@ class ColumnEvolution:
                 self._alter(column, was, present)
 
     def _alter(self, column: Native, was: Native, present: TargetColumn) -> None:
-        is_retyped = was["type"] != column["type"] and present.type != column["type"]
+        is_widened = "version" not in self._native and was["type"] in HELD and present.type != was["type"]
+        is_retyped = was["type"] != column["type"] and present.type != column["type"] and not is_widened
         if is_retyped or was.get("collation") != column.get("collation"):
             self._change_type(column, present.type)
         if was.get("identity") != column.get("identity"):
