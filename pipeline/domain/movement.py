@@ -109,23 +109,13 @@ NO_CHOICES = Choices()
 
 @dataclass(frozen=True, slots=True)
 class HeldDeletes:
-    """Deletes of a stream that were held back because they are many, and how many rows the stream has in all.
-
-    `into` is the stream that has the rows now: a partition that was detached at the source, and is one at the destination.
-    """
+    """Deletes of a stream that were held back because they are many, and how many rows the stream has in all."""
 
     deletes: int
     rows: int
-    into: str = ""
 
     def problem(self, stream: StreamName) -> str:
         """Return what is held, and what to do, in a sentence."""
-        if self.into:
-            return (
-                f"{stream}: {self.deletes:,} of {self.rows:,} records are now in {self.into}, which is detached at the source, "
-                "and none was deleted. If it is still a partition at the destination, detach it there; then add "
-                f"--allow-deletes {shlex.quote(stream)}"
-            )
         return (
             f"{stream}: {self.deletes:,} of {self.rows:,} records of the destination are not at the source, and none of them "
             f"was deleted. Check that the source is whole; to delete them, add --allow-deletes {shlex.quote(stream)}"

@@ -70,7 +70,6 @@ class _SourceRejections(Struct):
 class _HeldDeletes(Struct):
     deletes: Count
     rows: Count
-    into: str = ""
 
 
 class _Movement(Document, rename="camel"):

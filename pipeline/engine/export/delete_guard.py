@@ -20,8 +20,8 @@ class DeleteGuard:
     """Decides whether the deletes of a stream are allowed. Those that are not are in `held`.
 
     Held are more than `rows` deletes that are more than a fifth of a stream, all of a tree of files, and all of a source
-    that has no row at all; and all of a partition that was detached, since the table of its rows is a partition at the
-    destination. Not held are deletes of a table that is gone while a new one has its rows: it was renamed.
+    that has no row at all. Not held are deletes of a table that is gone while a new one has its rows: it was renamed. Nor
+    are those of a table a partition of which is a stream now: it was detached, and its rows come with that stream.
     """
 
     def __init__(self, movement: Movement, snapshot: Snapshot, schemas: Sequence[StreamSchema], rows: int) -> None:
@@ -35,7 +35,6 @@ class DeleteGuard:
             and selected(one.stream, movement.only, movement.exclude)
         ]
         self._rows = rows
-        self._held_before = movement.held_deletes
         self._empty: bool | None = None
         self.held: dict[StreamName, HeldDeletes] = {}
 
@@ -47,27 +46,17 @@ class DeleteGuard:
         stream = schema.stream
         if not deletes or matches(stream, self._allowed):
             return True
-        into = "" if before is None else self._detached(schema, before)
-        if not into and (
-            not await self._are_many(stream, deletes, rows)
-            or (before is None and await self._has_moved(schema, deletes))
-        ):
+        if not await self._are_many(stream, deletes, rows):
             return True
-        self.held[stream] = HeldDeletes(deletes, rows, into)
+        if await self._has_moved(schema, deletes) if before is None else self._is_detached(schema, before):
+            return True
+        self.held[stream] = HeldDeletes(deletes, rows)
         return False
 
-    def _detached(self, schema: StreamSchema, before: StreamSchema) -> str:
-        """Return the stream that was a partition of this one, also if the deletes were held for it before."""
+    def _is_detached(self, schema: StreamSchema, before: StreamSchema) -> bool:
+        """Whether a partition of the stream is a stream of its own now."""
         parts = {*before.identities[1:]}.difference(schema.identities)
-        known = self._held_before.get(schema.stream)
-        return next(
-            (
-                one.stream
-                for one in self._schemas
-                if parts.intersection(one.identities[:1]) or (known is not None and one.stream == known.into)
-            ),
-            "",
-        )
+        return any(parts.intersection(one.identities[:1]) for one in self._schemas)
 
     async def _has_moved(self, schema: StreamSchema, rows: int) -> bool:
         """Whether a new stream with the same columns has at least as many rows."""

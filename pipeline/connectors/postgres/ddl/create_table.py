@@ -93,7 +93,8 @@ def column_definition(column: Native, native: Native, server_version: int) -> st
     elif column.get("default") is not None:
         parts.append(f"DEFAULT {column['default']}")
     if column.get("not_null"):
-        parts.append("NOT NULL")
+        is_named = column.get("not_null_name") and server_version >= _OLDEST_WITH_VIRTUAL  # which names NOT NULL, too
+        parts.append(f"CONSTRAINT {quoted(column['not_null_name'])} NOT NULL" if is_named else "NOT NULL")
     return " ".join(parts)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 from contextlib import suppress
+from functools import partial
 from typing import Protocol
 
 import psycopg
@@ -14,14 +15,20 @@ from pipeline.connectors.postgres.ddl.create_table import (
     column_definition,
     key_statements,
     name_of,
-    partition_statements,
     run_single,
     sequence_statements,
     table_statements,
 )
 from pipeline.connectors.postgres.ddl.evolution.columns import ColumnEvolution
 from pipeline.connectors.postgres.ddl.evolution.constraints import ForeignKeyName, drop_former_constraints
-from pipeline.connectors.postgres.ddl.evolution.partitions import follow_partition_columns
+from pipeline.connectors.postgres.ddl.evolution.partitions import (
+    PartitionEvolution,
+    add_partitions,
+    detach,
+    follow_partition_columns,
+    parent_of,
+    stand_in,
+)
 from pipeline.connectors.postgres.ddl.evolution.sequences import follow_sequences
 from pipeline.connectors.postgres.ddl.mapped_types import mapped_table
 from pipeline.connectors.postgres.ddl.prerequisites import create_prerequisites
@@ -30,6 +37,7 @@ from pipeline.connectors.postgres.session.connection import Connection
 from pipeline.connectors.sql.identifiers import qualified, quoted, quoted_list
 from pipeline.connectors.sql.schema_objects import ObjectId
 from pipeline.domain.errors import ConfigurationError, DefectError
+from pipeline.domain.ids import StreamName
 from pipeline.domain.schema import StreamSchema
 
 
@@ -38,6 +46,10 @@ class FlowLedger(Protocol):
 
     def schemas(self) -> Sequence[StreamSchema]:
         """Return the latest schema of each stream."""
+        ...
+
+    def created(self) -> Set[StreamName]:
+        """Return the streams whose tables it has created."""
         ...
 
     def created_objects(self) -> Collection[ObjectId]:
@@ -63,6 +75,16 @@ def ensure_table(
     _check_description(native, schema)
     constraints_of(schema)  # unreadable ones are an error of this file, not of the end of the Movement
     table = read_table(connection, *name_of(native), schema.stream)
+    parent = None if table is None else parent_of(connection, name_of(native))
+    if table is not None and parent is not None:
+        if before == schema:  # it has become a partition at the source: its rows are those of the partitioned table
+            return stand_in(connection, table, schema.stream), True
+        if parent not in _created_tables(ledger):
+            raise ConfigurationError(
+                f"Stream {schema.stream} cannot be loaded: {table.sql} of the destination is a partition of {parent}, which it "
+                f"is not at the source. Run ALTER TABLE {parent} DETACH PARTITION {table.sql}, and move again"
+            )
+        detach(connection, name_of(native))
     former = {} if before is None else postgres_native(before)
     create_prerequisites(connection, native, former, ledger.created_objects())
     if table is None:
@@ -80,7 +102,7 @@ def ensure_table(
             _ensure_key(connection, table, native)
         elif native.get("row_key") is None and {column["name"] for column in added} & set(schema.primary_keys):
             _index_key(connection, table, schema.primary_keys)
-        _add_partitions(connection, native)
+        add_partitions(connection, native, own=tuple)
     return existing_table(connection, schema), was_empty
 
 
@@ -105,10 +127,12 @@ def _follow(
     objects = ledger.created_objects()
     columns = ColumnEvolution(connection, table, former, native, schema.stream, is_same=is_same, objects=objects)
     columns.rename_and_drop()
-    drop_former_constraints(connection, former, native, _foreign_keys(ledger.schemas()))
+    keys = partial(_foreign_keys, ledger)
+    drop_former_constraints(connection, former, native, keys)
     follow_sequences(connection, former, native)
     columns.alter()
     follow_partition_columns(connection, former, native)
+    PartitionEvolution(connection, table, schema.stream, objects, keys, partial(_tables, ledger)).follow(former, native)
 
 
 def _end_inheritance(connection: Connection, former: Native, native: Native) -> None:
@@ -118,8 +142,19 @@ def _end_inheritance(connection: Connection, former: Native, native: Native) -> 
                 run_single(connection, f"ALTER TABLE {qualified(*name_of(native))} NO INHERIT {qualified(*parent)}")
 
 
-def _foreign_keys(schemas: Iterable[StreamSchema]) -> Set[ForeignKeyName]:
-    natives = map(postgres_native, schemas)
+def _created_tables(ledger: FlowLedger) -> Set[str]:
+    """Return the names as SQL of the tables and partitions that the Flow has created."""
+    created = ledger.created()
+    natives = [postgres_native(schema) for schema in ledger.schemas() if schema.stream in created]
+    return {qualified(*name_of(it)) for native in natives for it in (native, *native.get("partitions", ()))}
+
+
+def _tables(ledger: FlowLedger) -> Set[tuple[str, str]]:
+    return {name_of(postgres_native(schema)) for schema in ledger.schemas()}
+
+
+def _foreign_keys(ledger: FlowLedger) -> Set[ForeignKeyName]:
+    natives = map(postgres_native, ledger.schemas())
     return {(*name_of(native), key["name"]) for native in natives for key in native.get("foreign_keys", ())}
 
 
@@ -151,6 +186,12 @@ def _create(connection: Connection, native: Native) -> None:
     try:
         with connection.transaction():
             _run_all(connection, table_statements(native, version))
+    except psycopg.errors.DuplicateTable:  # a table that the source has renamed has the name of the key
+        _run_all(connection, table_statements({**native, "key": None}, version))
+        run_single(
+            connection,
+            f"ALTER TABLE {qualified(*name_of(native))} ADD PRIMARY KEY ({quoted_list(native['key']['columns'])})",
+        )
     except (psycopg.errors.UndefinedFunction, psycopg.errors.UndefinedObject, psycopg.errors.InvalidSchemaName):
         plain = {**native, "columns": [{**column, "default": None} for column in native["columns"]]}
         _run_all(connection, table_statements(plain, version))
@@ -180,10 +221,3 @@ def _index_key(connection: Connection, table: TargetTable, key: Sequence[str]) -
     """Create a unique index on a key of which the table had no column: SQLite's number of a row, for example."""
     with suppress(psycopg.errors.InsufficientPrivilege, psycopg.errors.UndefinedColumn), connection.transaction():
         run_single(connection, f"CREATE UNIQUE INDEX ON {table.sql} ({quoted_list(key)})")
-
-
-def _add_partitions(connection: Connection, native: Native) -> None:
-    """Create new partitions."""
-    for partition, statement in zip(native.get("partitions", ()), partition_statements(native), strict=True):
-        if connection.execute("SELECT to_regclass(%s)", (qualified(*name_of(partition)),)).fetchone() == (None,):
-            run_single(connection, statement)

@@ -49,7 +49,7 @@ def finish_streams(
     for table in wanted:
         violations += table.inherit()
     for table in wanted:
-        violations += table.create_constraints()
+        violations += table.create_constraints(renames=table.stream in ours)
         if table.stream in ours:
             violations += table.forbid_nulls()
             violations += table.set_defaults()
@@ -85,13 +85,15 @@ class _Table:
                 statement = f"ALTER TABLE {self._sql} INHERIT {qualified(*parent)}"
                 yield from self._create(f"the inheritance from {parent[1]}", statement)
 
-    def create_constraints(self) -> Iterator[Violation]:
+    def create_constraints(self, *, renames: bool) -> Iterator[Violation]:
         """Create the constraints and indexes of the table and its partitions, unless an equal one or its name exists."""
         for native in self._every():
             table = qualified(*name_of(native))
             present = _present(self._connection, table)
             has_key = any(text.startswith("PRIMARY KEY") for text in present)
             for it in native.get("constraints", ()):
+                if renames and it["name"] not in present:
+                    yield from self._rename_equal(table, it)
                 if has_key and it["kind"] == "primary":
                     continue
                 if present.isdisjoint((it["name"], it["definition"])):
@@ -101,6 +103,15 @@ class _Table:
                 if present.isdisjoint((it["name"], nameless(it["name"], it["definition"]))):
                     yield from self._create(f"the index {it['name']}", it["definition"])
 
+    def _rename_equal(self, table: str, wanted: Native) -> Iterator[Violation]:
+        """Give an equal constraint that the pipeline named in another way the source's name."""
+        constraints, _ = present_definitions(self._connection, table)
+        known = {it["name"] for it in self._native.get("constraints", ())}
+        for name, definition in constraints.items():
+            if name not in known and definition == wanted["definition"]:
+                statement = f"ALTER TABLE {table} RENAME CONSTRAINT {quoted(name)} TO {quoted(wanted['name'])}"
+                yield from self._create(f"the constraint {wanted['name']}", statement)
+
     def forbid_nulls(self) -> Iterator[Violation]:
         """Set NOT NULL on columns that could not have it when they were added to a table with rows."""
         for native, columns in self._with_columns():
@@ -108,6 +119,13 @@ class _Table:
                 if column.get("not_null") and column["name"] in columns and not columns[column["name"]]["not_null"]:
                     statement = f"{_alter_column(native, column)} SET NOT NULL"
                     yield from self._create(f"NOT NULL of {column['name']}", statement)
+                    columns = self._columns(native)
+                was, name = (it.get("not_null_name") for it in (columns.get(column["name"], {}), column))
+                if was and name and was != name:
+                    statement = (
+                        f"ALTER TABLE {qualified(*name_of(native))} RENAME CONSTRAINT {quoted(was)} TO {quoted(name)}"
+                    )
+                    yield from self._create(f"the constraint {name}", statement)
 
     def set_defaults(self) -> Iterator[Violation]:
         """Set the defaults and identities that columns have at the source and not here, in partitions their own."""
@@ -134,9 +152,12 @@ class _Table:
         """Give the descriptions of the table and of partitions with columns of their own, each with its columns here."""
         for native in self._every():
             if native.get("columns"):
-                oid = table_oid(self._connection, *name_of(native))
-                rows = fetch(self._connection, queries.COLUMNS, [] if oid is None else [oid])
-                yield native, {row["name"]: row for row in rows}
+                yield native, self._columns(native)
+
+    def _columns(self, native: Native) -> Mapping[str, Row]:
+        oid = table_oid(self._connection, *name_of(native))
+        rows = fetch(self._connection, queries.COLUMNS, [] if oid is None else [oid])
+        return {row["name"]: row for row in rows}
 
     def _every(self) -> Iterator[Native]:
         """Give the descriptions of the table and its partitions."""

@@ -14,6 +14,7 @@ from pipeline.connectors.postgres.ddl.across.local_names import LocalNames, rena
 from pipeline.connectors.postgres.ddl.across.widening import widened_columns
 from pipeline.connectors.postgres.ddl.create_table import name_of
 from pipeline.connectors.postgres.ddl.ensure_table import postgres_native
+from pipeline.connectors.postgres.ddl.evolution.former_tables import drop_former_partitions, drop_former_tables
 from pipeline.connectors.postgres.ddl.objects import SchemaObjects
 from pipeline.connectors.postgres.ddl.post_load import finish_streams
 from pipeline.connectors.postgres.ddl.target_table import table_oid
@@ -101,7 +102,12 @@ class PostgresDestinationSession:
 
     async def finish(self, streams: Sequence[StreamName]) -> Sequence[Violation]:
         def finish(connection: Connection, ledger: ImportLedger) -> Sequence[Violation]:
-            schemas = ledger.schemas()
+            ledger.forget_streams(
+                drop_former_tables(connection, ledger.schemas(), ledger.created(), ledger.created_objects())
+            )
+            schemas = sorted(ledger.schemas(), key=lambda schema: schema.stream)
+            for stream, oids in ledger.former_partitions().items():
+                ledger.remember_former_partitions(stream, drop_former_partitions(connection, oids))
             names = LocalNames(connection, {schema.stream for schema in schemas})
             tables = {names.localized(schema).stream: schema.stream for schema in schemas}
             wanted = {table for table, stream in tables.items() if stream in streams}

@@ -41,6 +41,7 @@ CREATE TABLE IF NOT EXISTS _pipeline.streams (
 );
 ALTER TABLE _pipeline.streams ADD COLUMN IF NOT EXISTS as_of timestamptz NOT NULL DEFAULT '-infinity';
 ALTER TABLE _pipeline.streams ADD COLUMN IF NOT EXISTS is_created boolean NOT NULL DEFAULT false;
+ALTER TABLE _pipeline.streams ADD COLUMN IF NOT EXISTS former_partitions bigint[] NOT NULL DEFAULT '{}';
 CREATE TABLE IF NOT EXISTS _pipeline.objects (
     flow text NOT NULL, kind text NOT NULL, name text NOT NULL, technology text NOT NULL, rank integer NOT NULL,
     wanted text, created text, PRIMARY KEY (flow, kind, name)
@@ -51,7 +52,7 @@ CREATE TABLE IF NOT EXISTS _pipeline.latest (
 CREATE TABLE IF NOT EXISTS _pipeline.large_objects (flow text NOT NULL, id bigint NOT NULL, PRIMARY KEY (flow, id));
 """
 _IS_COMPLETE = """
-SELECT EXISTS (SELECT FROM pg_attribute WHERE attrelid = to_regclass('_pipeline.streams') AND attname = 'is_created')
+SELECT EXISTS (SELECT FROM pg_attribute WHERE attrelid = to_regclass('_pipeline.streams') AND attname = 'former_partitions')
    AND to_regclass('_pipeline.latest') IS NOT NULL AND to_regclass('_pipeline.objects') IS NOT NULL
    AND to_regclass('_pipeline.large_objects') IS NOT NULL
 """
@@ -193,9 +194,10 @@ class ImportLedger:
         )
 
     def schemas(self) -> list[StreamSchema]:
-        """Return the latest schema of each stream of the Flow, by name."""
+        """Return the latest schema of each stream of the Flow, in the order in which they were exported, then by name."""
         rows = self._connection.execute(
-            'SELECT stream, schema FROM _pipeline.streams WHERE flow = %s ORDER BY stream COLLATE "C"', (self._flow,)
+            'SELECT stream, schema FROM _pipeline.streams WHERE flow = %s ORDER BY as_of, stream COLLATE "C"',
+            (self._flow,),
         )
         return [decode_schema(text, f"the schema of {stream} in _pipeline.streams") for stream, text in rows]
 
@@ -203,6 +205,27 @@ class ImportLedger:
         """Return the names of the Flow's streams."""
         rows = self._connection.execute("SELECT stream FROM _pipeline.streams WHERE flow = %s", (self._flow,))
         return {StreamName(stream) for (stream,) in rows}
+
+    def former_partitions(self) -> Mapping[StreamName, Sequence[int]]:
+        """Return the object ids of partitions that the source has no more, by stream."""
+        rows = self._connection.execute(
+            "SELECT stream, former_partitions FROM _pipeline.streams WHERE flow = %s AND former_partitions <> '{}'",
+            (self._flow,),
+        )
+        return {StreamName(stream): oids for stream, oids in rows}
+
+    def remember_former_partitions(self, stream: StreamName, oids: Sequence[int]) -> None:
+        """Store the object ids of partitions that the source has no more, in place of those stored before."""
+        self._connection.execute(
+            "UPDATE _pipeline.streams SET former_partitions = %s::bigint[] WHERE flow = %s AND stream = %s",
+            (list(oids), self._flow, stream),
+        )
+
+    def forget_streams(self, streams: Sequence[StreamName]) -> None:
+        """Forget the schemas of streams whose tables are gone."""
+        self._connection.execute(
+            "DELETE FROM _pipeline.streams WHERE flow = %s AND stream = ANY(%s)", (self._flow, list(streams))
+        )
 
     def created_objects(self) -> Collection[ObjectId]:
         """Return the schema objects that the Flow has created."""

@@ -59,6 +59,7 @@ class Catalog:
             base_type=self.types.base_type(row["type_oid"]),
             wire=self.types.wire_type(row["type_oid"]),
             not_null=row["not_null"],
+            not_null_name=row["not_null_name"],
             number=row["number"],
             identity=row["identity"],
             generated=row["generated"],

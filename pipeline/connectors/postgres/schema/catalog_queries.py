@@ -60,6 +60,8 @@ SELECT a.attrelid AS "table", a.attnum AS number, a.attname AS name, a.atttypid 
        a.attidentity AS identity, a.attgenerated AS generated, a.attinhcount > 0 AS inherited,
        a.attnotnull AND NOT EXISTS (SELECT FROM pg_constraint AS k WHERE k.conrelid = a.attrelid AND k.contype = 'n'
                                     AND NOT k.convalidated AND k.conkey = ARRAY[a.attnum]) AS not_null,
+       (SELECT k.conname FROM pg_constraint AS k WHERE k.conrelid = a.attrelid AND k.contype = 'n'
+        AND k.conkey = ARRAY[a.attnum]) AS not_null_name,
        pg_get_expr(d.adbin, d.adrelid) AS expression, a.attcollation::int8 AS collation_oid,
        coalesce(l.collisdeterministic, true) AS deterministic,
        CASE WHEN a.attcollation <> t.typcollation

@@ -59,6 +59,7 @@ def _column(column: TableColumn) -> dict[str, object]:
         "name": column.name,
         "type": column.native_type,
         "not_null": column.not_null,
+        "not_null_name": column.not_null_name,
         "number": column.number,
         "default": column.default,
         "identity": _IDENTITY[column.identity],

@@ -38,6 +38,7 @@ class TableColumn:
     base_type: str
     wire: WireType
     not_null: bool
+    not_null_name: str | None
     number: int
     identity: str
     generated: str

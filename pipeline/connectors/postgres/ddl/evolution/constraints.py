@@ -5,12 +5,13 @@ They go before the rows that they would not allow. What replaces them is created
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
+from collections.abc import Callable, Mapping, Set
 
 import psycopg
 
 from pipeline.connectors.postgres.ddl.create_table import Native, name_of, run_single
 from pipeline.connectors.postgres.ddl.foreign_keys import read_foreign_keys
+from pipeline.connectors.postgres.ddl.mapped_types import fitting
 from pipeline.connectors.postgres.ddl.target_table import table_oid
 from pipeline.connectors.postgres.schema.definitions import nameless
 from pipeline.connectors.postgres.session.connection import Connection
@@ -35,10 +36,12 @@ def present_definitions(connection: Connection, table: str) -> tuple[dict[str, s
     return found
 
 
-def drop_former_constraints(connection: Connection, before: Native, now: Native, keys: Set[ForeignKeyName]) -> None:
+def drop_former_constraints(
+    connection: Connection, before: Native, now: Native, keys: Callable[[], Set[ForeignKeyName]]
+) -> None:
     """Drop or rename what the description `before` has and `now` has not, of the table and its partitions.
 
-    Foreign keys among `keys` go with the key that they refer to; post_load.py creates them again.
+    Foreign keys among `keys()` go with the key that they refer to; post_load.py creates them again.
     """
     partitions = {name_of(partition): partition for partition in now.get("partitions", ())}
     _Evolution(connection, name_of(now), keys).run(before, now)
@@ -50,7 +53,7 @@ def drop_former_constraints(connection: Connection, before: Native, now: Native,
 class _Evolution:
     """Drops and renames the constraints and indexes of one table."""
 
-    def __init__(self, connection: Connection, table: tuple[str, str], keys: Set[ForeignKeyName]) -> None:
+    def __init__(self, connection: Connection, table: tuple[str, str], keys: Callable[[], Set[ForeignKeyName]]) -> None:
         self._connection = connection
         self._table = table
         self._sql = qualified(*table)
@@ -71,7 +74,17 @@ class _Evolution:
                     self._drop(name, is_index=is_index)
                 else:
                     here[renamed] = here[name]
-                    run_single(self._connection, self._rename(name, renamed, is_index=is_index))
+                    self._rename_or_free(name, renamed, is_index=is_index)
+
+    def _rename_or_free(self, name: str, renamed: str, *, is_index: bool) -> None:
+        """Give a new name; while another table's has it, one that frees the old name (post_load.py tries again)."""
+        try:
+            with self._connection.transaction():
+                run_single(self._connection, self._rename(name, renamed, is_index=is_index))
+        except (psycopg.errors.DuplicateTable, psycopg.errors.DuplicateObject):
+            run_single(
+                self._connection, self._rename(name, fitting(f"{renamed}_of_{self._table[1]}"), is_index=is_index)
+            )
 
     def _rename(self, name: str, renamed: str, *, is_index: bool) -> str:
         if is_index:
@@ -86,7 +99,7 @@ class _Evolution:
                 run_single(self._connection, drop)
         except psycopg.errors.DependentObjectsStillExist:
             for key in read_foreign_keys(self._connection, [table_oid(self._connection, *self._table) or 0]):
-                if (*key.owner, key.name) in self._keys and key.parent_name == self._sql:
+                if (*key.owner, key.name) in self._keys() and key.parent_name == self._sql:
                     run_single(
                         self._connection, f"ALTER TABLE {qualified(*key.owner)} DROP CONSTRAINT {quoted(key.name)}"
                     )

@@ -1,10 +1,173 @@
-"""Partitions that the source has changed."""
+"""Partitions that the source has renamed, attached, detached or bounded in another way."""
 
 from __future__ import annotations
 
-from pipeline.connectors.postgres.ddl.create_table import Native, name_of, run_single
+from collections.abc import Callable, Collection, Iterator, Set
+
+import psycopg
+
+from pipeline.connectors.postgres.ddl.create_table import (
+    Native,
+    name_of,
+    partition_statements,
+    run_single,
+    table_statements,
+)
+from pipeline.connectors.postgres.ddl.evolution.constraints import ForeignKeyName
+from pipeline.connectors.postgres.ddl.evolution.dependents import without_dependents
+from pipeline.connectors.postgres.ddl.foreign_keys import read_foreign_keys
+from pipeline.connectors.postgres.ddl.target_table import TargetTable, read_table
+from pipeline.connectors.postgres.schema.catalog_queries import OWN_SCHEMA
 from pipeline.connectors.postgres.session.connection import Connection
-from pipeline.connectors.sql.identifiers import qualified, quoted
+from pipeline.connectors.postgres.session.errors import server_message
+from pipeline.connectors.sql.identifiers import qualified, quoted, quoted_list
+from pipeline.connectors.sql.schema_objects import ObjectId
+from pipeline.domain.errors import ConfigurationError
+
+_PARENT = """
+SELECT n.nspname, p.relname FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhrelid
+JOIN pg_class AS p ON p.oid = i.inhparent JOIN pg_namespace AS n ON n.oid = p.relnamespace
+WHERE c.relispartition AND i.inhrelid = to_regclass(%s)
+"""
+_IN_THE_WAY = (psycopg.errors.InvalidObjectDefinition, psycopg.errors.CheckViolation)
+"""A partition has the bounds of a new one, or the default partition has its rows."""
+
+
+def parent_of(connection: Connection, table: tuple[str, str]) -> str | None:
+    """Return the table, as SQL, of which a table is a partition here; None if it is none."""
+    row = connection.execute(_PARENT, (qualified(*table),)).fetchone()
+    return None if row is None else qualified(*row)
+
+
+def detach(connection: Connection, table: tuple[str, str]) -> None:
+    """Detach a partition, and delete its rows: the Event Files of its new stream have all of them."""
+    name = qualified(*table)
+    run_single(connection, f"ALTER TABLE {parent_of(connection, table)} DETACH PARTITION {name}")
+    run_single(connection, f"DELETE FROM {name}")
+
+
+def stand_in(connection: Connection, table: TargetTable, stream: str) -> TargetTable:
+    """Return an empty table like a partition: for deletes of rows that the partitioned table has now."""
+    name = f"former_{table.oid}"
+    run_single(
+        connection,
+        f"CREATE TABLE IF NOT EXISTS {qualified(OWN_SCHEMA, name)} (LIKE {table.sql} INCLUDING INDEXES INCLUDING GENERATED)",
+    )
+    made = read_table(connection, OWN_SCHEMA, name, stream)
+    return table if made is None else made
+
+
+def rename_partitions(connection: Connection, before: Native, now: Native) -> None:
+    """Give renamed partitions their new names."""
+    former = {it["identity"]: name_of(it) for it in before.get("partitions", ()) if it.get("identity")}
+    for partition in now.get("partitions", ()):
+        was, name = former.get(partition.get("identity")), name_of(partition)
+        if was is not None and was[0] == name[0] and was != name and parent_of(connection, was) is not None:
+            run_single(connection, f"ALTER TABLE {qualified(*was)} RENAME TO {quoted(name[1])}")
+
+
+def add_partitions(connection: Connection, native: Native, own: Callable[[], Collection[tuple[str, str]]]) -> None:
+    """Create new partitions. Those of the tables `own()` that are partitions now are attached; their rows come with others."""
+    for partition, statement in zip(native.get("partitions", ()), partition_statements(native), strict=True):
+        name = qualified(*name_of(partition))
+        if connection.execute("SELECT to_regclass(%s)", (name,)).fetchone() == (None,):
+            run_single(connection, statement)
+        elif parent_of(connection, name_of(partition)) is None and name_of(partition) in own():
+            run_single(connection, f"DELETE FROM {name}")
+            run_single(
+                connection,
+                f"ALTER TABLE {qualified(*partition['parent'])} ATTACH PARTITION {name} {partition['bound']}",
+            )
+
+
+class PartitionEvolution:
+    """Brings the partitions of a table into the form of the description `now`, in the connection's transaction."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        table: TargetTable,
+        stream: str,
+        objects: Collection[ObjectId],
+        keys: Callable[[], Set[ForeignKeyName]],
+        tables: Callable[[], Set[tuple[str, str]]],
+    ) -> None:
+        self._connection, self._table, self._stream = connection, table, stream
+        self._objects, self._keys, self._tables = objects, keys, tables
+
+    def follow(self, before: Native, now: Native) -> None:
+        """Rename and add partitions. Where others are in the way, make the table again and fill it with its rows."""
+        try:
+            if self._is_other(before, now):
+                return self._make_again(now)
+            rename_partitions(self._connection, before, now)
+            try:
+                with self._connection.transaction():
+                    add_partitions(self._connection, now, self._tables)
+            except _IN_THE_WAY:
+                self._make_again(now)
+        except psycopg.errors.DependentObjectsStillExist as error:
+            raise ConfigurationError(
+                f"Stream {self._stream} has other partitions at the source, but the destination's table {self._table.sql} "
+                f"cannot follow (PostgreSQL: {server_message(error)}). Drop what depends on the table, and move again"
+            ) from error
+        return None
+
+    def _is_other(self, before: Native, now: Native) -> bool:
+        """Whether the table or a partition of it is divided in another way."""
+        if self._table.partitioned != bool(now.get("partition_by")) or _division(before) != _division(now):
+            return True
+        divisions = {it.get("identity"): _division(it) for it in before.get("partitions", ())}
+        return any(
+            divisions.get(it.get("identity"), _division(it)) != _division(it) for it in now.get("partitions", ())
+        )
+
+    def _make_again(self, now: Native) -> None:
+        with without_dependents(self._connection, [self._table.oid], self._objects):
+            for key in read_foreign_keys(self._connection, [self._table.oid]):
+                if key.parent_name == self._table.sql and (*key.owner, key.name) in self._keys():
+                    run_single(
+                        self._connection, f"ALTER TABLE {qualified(*key.owner)} DROP CONSTRAINT {quoted(key.name)}"
+                    )
+            former = self._move_away()
+            for statement in table_statements(now, self._connection.info.server_version):
+                run_single(self._connection, statement)
+            made = read_table(self._connection, *name_of(now), self._stream)
+            columns = [] if made is None else [it for it in made.columns.values() if not it.generated]
+            names = quoted_list(it.name for it in columns if it.name in self._table.columns)
+            for statement in self._filled(now, names, former):
+                run_single(self._connection, statement)
+
+    def _filled(self, now: Native, columns: str, former: str) -> Iterator[str]:
+        """Give the statements that fill the new table. Rows that have no partition any more are not the source's."""
+        name, rest = qualified(*name_of(now)), qualified(OWN_SCHEMA, "former_rest")
+        has_rest = bool(now.get("partition_by")) and " ".join(now["partition_by"].split()[:1]).upper() != "HASH"
+        has_rest = has_rest and not any(
+            it["bound"] == "DEFAULT" and tuple(it["parent"]) == name_of(now) for it in now["partitions"]
+        )
+        if has_rest:
+            yield f"CREATE TABLE {rest} PARTITION OF {name} DEFAULT"
+        yield f"INSERT INTO {name} ({columns}) OVERRIDING SYSTEM VALUE SELECT {columns} FROM {former}"
+        if has_rest:
+            yield f"ALTER TABLE {name} DETACH PARTITION {rest}"
+            yield f"DROP TABLE {rest}"
+        yield f"DROP TABLE {former}"
+
+    def _move_away(self) -> str:
+        """Move the table with its partitions to the pipeline's schema, so that all their names are free."""
+        rows = self._connection.execute(
+            "SELECT c.oid, n.nspname, c.relname FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace "
+            "WHERE c.oid = %(table)s OR c.oid IN (SELECT relid FROM pg_partition_tree(%(table)s))",
+            {"table": self._table.oid},
+        )
+        for oid, schema, name in rows.fetchall():
+            run_single(self._connection, f"ALTER TABLE {qualified(schema, name)} RENAME TO former_{oid}")
+            run_single(self._connection, f"ALTER TABLE {qualified(schema, f'former_{oid}')} SET SCHEMA {OWN_SCHEMA}")
+        return qualified(OWN_SCHEMA, f"former_{self._table.oid}")
+
+
+def _division(native: Native) -> tuple[object, ...]:
+    return native.get("partition_by"), native.get("bound"), native.get("parent")
 
 
 def follow_partition_columns(connection: Connection, before: Native, now: Native) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pipeline.connectors.postgres.ddl.across.local_names import LocalNames, refuse_other_case
 from pipeline.connectors.postgres.ddl.across.widening import has_types, widen_columns
 from pipeline.connectors.postgres.ddl.ensure_table import ensure_table, existing_table
+from pipeline.connectors.postgres.ddl.evolution.former_tables import former_partitions
 from pipeline.connectors.postgres.loading.import_ledger import ImportLedger, lock_definitions
 from pipeline.connectors.postgres.loading.tables.value_kinds import ValueKinds
 from pipeline.connectors.postgres.loading.target import Target, target_of
@@ -54,6 +55,10 @@ class StreamTables:
                 former = before and names.localized(before)
                 table, is_ours = ensure_table(connection, local, ledger, former)
                 ledger.remember_schema(schema, as_of=header.export_time, is_ours=is_ours, is_created=is_created)
+                gone = [] if former is None else former_partitions(connection, former, local)
+                if gone and schema.stream in ledger.created():
+                    known_gone = ledger.former_partitions().get(schema.stream, ())
+                    ledger.remember_former_partitions(schema.stream, [*known_gone, *gone])
         widens = "sqlite" in schema.native and schema.stream in ledger.created()
         target = target_of(table, local, schema, is_widened=widens)
         fixed = self._fixed[schema.stream]
