@@ -110,7 +110,9 @@ class Model:
             self.sights[frozenset(movement.file_lists.items())] = seen
 
     def _check_deletes(self, movement: Movement, seen: Tables) -> None:
-        """Many deletes must have been held, unless they were allowed or a new table has as many rows, and no others.
+        """Check that many deletes are held, unless they are allowed or may have moved to a new table, and no others.
+
+        A new table with the same columns and as many rows may have the rows that are gone.
 
         Nothing is asked of a Movement whose earlier attempts may have stored a part of them, or after one that was never
         exported: what these have stored counts as there.
@@ -119,13 +121,13 @@ class Model:
         if movement.attempts > 1 or before is None or not before.exported:
             return
         known, now = self.stored.rows_of(before.file_lists.values()), self.stored.rows_of(movement.file_lists.values())
+        columns = self.stored.columns_of(movement.file_lists.values())
         what = f"Movement {movement.number} of {movement.flow}"
         for name, rows in known.items():
             gone = rows.keys() - seen.get(name, {}).keys()
             many = (len(gone) > self.guard_rows and len(gone) * 5 > len(rows)) or not any(seen.values())
-            moved = name not in seen and any(
-                len(there) >= len(gone) for other, there in seen.items() if other not in before.states
-            )
+            alike = [other for other in seen.keys() - before.states.keys() if columns.get(other) == columns.get(name)]
+            moved = name not in seen and any(len(seen[other]) >= len(gone) for other in alike)
             held = bool(gone) and many and not moved and not {"*", name}.intersection(movement.allow_deletes)
             self.must(
                 (name in movement.held_deletes) is held, f"{what}: {len(gone)} of {len(rows)} rows of {name} are gone"

@@ -85,6 +85,10 @@ class Stored:
                     rows[number] = text
         return tables
 
+    def columns_of(self, lists: Iterable[ObjectKey]) -> dict[str, frozenset[str]]:
+        """Return the columns that each stream of these lists has in its last file."""
+        return {entry.id.stream: self.files[entry.id][2] for key in lists for entry in self.lists[key]}
+
     def _event_file(self, key: ObjectKey, data: bytes) -> None:
         reader = EventFileReader(Encoding.ZSTD, what=key)
         lines = [line for block in reader.feed(data) for line in block.splitlines()]
