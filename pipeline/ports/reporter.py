@@ -51,7 +51,10 @@ class BinaryFileStored:
 
 @dataclass(frozen=True, slots=True)
 class BytesMoved:
-    """`count` more bytes of Binary Files were read, stored or loaded: a sign of progress."""
+    """`count` more bytes of Binary Files were read, stored or loaded: a sign of progress.
+
+    0 when an Event File of an earlier attempt was read.
+    """
 
     count: int
 

@@ -9,6 +9,8 @@ import pytest
 from pipeline.codec.documents.message import GroupCompleted, encode_message
 from pipeline.domain.errors import AbsentError
 from pipeline.domain.movement import Status
+from pipeline.engine.movements.context import Limits
+from pipeline.ports.reporter import BytesMoved
 from tests.engine.mover_world import FLOW, World
 from tests.fakes.calls import CrashError, Faults
 from tests.fakes.rows import Tables
@@ -128,3 +130,12 @@ async def test_a_message_left_by_a_killed_run_does_no_harm_beside_the_new_one() 
     movement = await world.move()
     assert (movement.number, movement.status) == (1, Status.SUCCESS)
     assert {name: rows for name, rows in world.destination.tables.items() if rows} == world.tables
+
+
+@on_trio
+async def test_reading_what_earlier_attempts_have_stored_is_progress() -> None:
+    world = World({"a": {number: f"a{number}" for number in range(9)}}, limits=Limits(event_file_rows=1))
+    with pytest.raises(CrashError):
+        await world.move(Faults(crash_on="after store.put flows/crm/events/1/a/full/7.jsonl.zst"))
+    await resume(world)
+    assert world.reporter.events.count(BytesMoved(0)) == 8  # else the Movement seems idle while it reads many files

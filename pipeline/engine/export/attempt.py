@@ -20,7 +20,7 @@ from pipeline.engine.movements.context import EngineContext
 from pipeline.engine.storage.binaries import BinaryFiles
 from pipeline.engine.storage.event_files import read_all_stored, read_stored
 from pipeline.engine.storage.snapshot_state import SnapshotState
-from pipeline.ports.reporter import SourceRecordRejected, StreamUnreadable
+from pipeline.ports.reporter import BytesMoved, SourceRecordRejected, StreamUnreadable
 from pipeline.ports.source import RowRejection
 
 StoredFiles = Sequence[tuple[Header, FileEntry]]
@@ -80,17 +80,23 @@ class ExportAttempt:
         if since is None or since == movement.number:
             return []
         listed = [entry for label in movement.file_lists for entry in await self.listed(label)]
-        return [
-            await read_stored(self.context.store, entry.key)
-            for entry in listed
-            if entry.id.stream == stream and since <= entry.id.movement < movement.number
-        ]
+        carried: list[tuple[Header, FileEntry]] = []
+        for entry in listed:
+            if entry.id.stream == stream and since <= entry.id.movement < movement.number:
+                carried.append(await read_stored(self.context.store, entry.key))
+                self._report_reading()
+        return carried
 
     async def adopted(self, stream: StreamName) -> StoredFiles:
         """Return what earlier attempts of this Movement have stored of a stream."""
         if self.movement.attempts == 1:
             return []
-        return await read_all_stored(self.context.store, self.movement.flow, self.movement.number, stream)
+        movement = self.movement
+        return await read_all_stored(self.context.store, movement.flow, movement.number, stream, self._report_reading)
+
+    def _report_reading(self) -> None:
+        """Report that a stored Event File was read: many of them take longer than a Movement may be idle."""
+        self.context.reporter.report(BytesMoved(0))
 
     def state(self, stream: StreamName, *chunks: StoredFiles) -> SnapshotState:
         """Return the stored state of a stream, overlaid by that of these chunks."""

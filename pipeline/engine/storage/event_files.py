@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 
@@ -118,13 +118,15 @@ async def find_damage(store: ObjectStore, entry: FileEntry) -> DamagedError | No
 
 
 async def read_all_stored(
-    store: ObjectStore, flow: FlowName, movement: int, stream: StreamName
+    store: ObjectStore, flow: FlowName, movement: int, stream: StreamName, on_read: Callable[[], None]
 ) -> list[tuple[Header, FileEntry]]:
-    """Return the Event Files of a stream that earlier attempts of this Movement stored."""
+    """Return the Event Files of a stream that earlier attempts of this Movement stored; call `on_read` after each."""
     found: list[tuple[Header, FileEntry]] = []
     async with aclosing(list_pages(store, object_keys.stream_events_prefix(flow, movement, stream))) as pages:
         async for page in pages:
-            found += [await read_stored(store, info.key) for info in page]
+            for info in page:
+                found.append(await read_stored(store, info.key))
+                on_read()
     return found
 
 
