@@ -173,3 +173,17 @@ async def test_rows_go_on_after_the_highest_number_wherever_the_numbers_come_fro
     place.run("CREATE SEQUENCE numbers", "CREATE TABLE t (id int PRIMARY KEY DEFAULT nextval('numbers'), v text)")
     await succeed(movements(source, place))
     assert place.rows("INSERT INTO t (v) VALUES ('y') RETURNING id") == [(8,)]
+
+
+async def test_a_check_whose_function_names_no_schema_finds_what_the_app_finds(
+    make: Callable[[], Place], tmp_path: Path
+) -> None:
+    source, place = tmp_path / "app.db", make()
+    databases.run(source, "CREATE TABLE t (id INTEGER PRIMARY KEY, x TEXT)", "INSERT INTO t VALUES (1, 'x')")
+    place.run(
+        "CREATE FUNCTION fine(t text) RETURNS bool LANGUAGE sql IMMUTABLE AS 'SELECT length(t) > 0'",
+        "CREATE FUNCTION ok(t text) RETURNS bool LANGUAGE plpgsql IMMUTABLE AS 'BEGIN RETURN fine(t); END'",
+        "CREATE TABLE t (id bigint PRIMARY KEY, x text CHECK (ok(x)))",
+    )
+    await succeed(movements(source, place))
+    assert place.rows("SELECT * FROM t") == [(1, "x")]

@@ -48,6 +48,9 @@ from pipeline.ports.destination import FileToLoad, GaveWay, Loaded, LoadOutcome,
 _T = TypeVar("_T")
 _Ts = TypeVarTuple("_Ts")
 
+_AS_THE_APP = "SET LOCAL search_path TO DEFAULT; SET CONSTRAINTS ALL IMMEDIATE"
+"""Checks and triggers of the app run while rows are loaded. Names without a schema are found as the app finds them."""
+
 
 class PostgresDestination:
     """The database that `url` names, which must exist. The import ledger of the Flow is in its schema `_pipeline`."""
@@ -177,7 +180,7 @@ class PostgresDestinationSession:
         target = stream.target
         ledger.advance_movement(file.entry.id.stream, file.movement)
         connection.begin()
-        connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
+        connection.execute(_AS_THE_APP)
         if reason := _claim(ledger, file):
             return GaveWay(reason)
         if not self._tables.is_current(connection, stream):
@@ -312,7 +315,7 @@ class PostgresDestinationSession:
 
     def _retry_rejected(self, connection: Connection, ledger: ImportLedger) -> Sequence[Rejection]:
         def open_load(schema: StreamSchema) -> FileLoad:
-            connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
+            connection.execute(_AS_THE_APP)
             target = self._tables.for_retry(connection, ledger, schema)
             effects = self._side_effects(connection, target)
             return FileLoad(connection, ledger, target, effects, self._references(connection, target))
