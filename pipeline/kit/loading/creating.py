@@ -31,15 +31,25 @@ class Creator:
     kind: str
     lane: Lane
 
-    async def apply(self, record: Upsert[Any] | Delete, context: ImportContext) -> None:
-        """Apply one record; RejectedError when the app does not accept it. Applying it again changes nothing."""
+    async def apply(self, record: Upsert[Any] | Delete, context: ImportContext, *, is_new: bool = False) -> None:
+        """Apply one record; RejectedError when the app does not accept it. Applying it again changes nothing.
+
+        `is_new`: the id map has probably no entry, so it is not asked first.
+        """
         source = source_text(record.key)
-        found = await self.kept.id_entry(self.kind, source)
+        is_guess = is_new and isinstance(record, Upsert)
+        found = None if is_guess else await self.kept.id_entry(self.kind, source)
         if isinstance(record, Delete):
             await self._delete(source, found, context)
         elif found is None:
             intent = IdEntry(source, context.once_key, context.movement)
-            version = await self._put(intent, PutCondition.ABSENT)
+            try:
+                version = await self.kept.put_id(self.kind, intent, PutCondition.ABSENT)
+            except ConflictError as error:
+                if not is_guess:
+                    raise self._lost_race(source) from error
+                await self.apply(record, context)
+                return
             await self._create(record.row, intent, version, context, in_doubt=False)
         elif found[0].target is None:
             await self._create(record.row, *found, context, in_doubt=True)
@@ -114,9 +124,12 @@ class Creator:
         try:
             return await self.kept.put_id(self.kind, entry, condition)
         except ConflictError as error:
-            raise TransientError(
-                f"Another process imports the record {entry.source!r} of {self.kind!r} at the same time. Run the command again."
-            ) from error
+            raise self._lost_race(entry.source) from error
+
+    def _lost_race(self, source: str) -> TransientError:
+        return TransientError(
+            f"Another process imports the record {source!r} of {self.kind!r} at the same time. Run the command again."
+        )
 
 
 def _as_intended(context: ImportContext, intent: IdEntry) -> ImportContext:

@@ -8,6 +8,7 @@ from typing import Any
 import anyio
 
 from pipeline.domain.exception_groups import unwrap_exception_group
+from pipeline.domain.ids import Phase
 from pipeline.kit.calls import TRIES
 from pipeline.kit.declared import Delivery, Handler
 from pipeline.kit.loading.context import Contexts
@@ -85,7 +86,9 @@ class StreamLoad:
 
         async def apply(at: int, value: Upsert[Any] | Delete, done: anyio.Event) -> None:
             try:
-                await self._creator.apply(value, self._contexts.context(records.file(at), value.line))
+                file = records.file(at)
+                context = self._contexts.context(file, value.line)
+                await self._creator.apply(value, context, is_new=file.phase is Phase.FULL)
             except RejectedError as error:
                 rejected[at] = error
             finally:
