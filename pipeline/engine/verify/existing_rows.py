@@ -57,7 +57,7 @@ class ExistingRows:
     ) -> None:
         """Name the rows that are there. RefusedError when the load would overwrite one with other values.
 
-        A stream that a Flow of this name has loaded before is not looked at, nor is any in a Movement that goes on.
+        A table that a Flow of this name has loaded before is not looked at, nor is any in a Movement that goes on.
         """
         loaded = await self._loaded(session)
         new = [schema for schema in schemas if schema.stream not in loaded and schema.stream not in SPECIAL_STREAMS]
@@ -65,9 +65,13 @@ class ExistingRows:
             return
         async with self._copy.open_snapshot() as copy:
             there = await copy.streams()
-            compared = [await compare_existing(schema, snapshot, copy, there) for schema in new]
-        found = [one for one in compared if one is not None]
-        for one in found:
+            compared = [
+                await compare_existing(schema, snapshot, copy, there)
+                for schema in new
+                if (found := counterpart(schema.stream, there)) is None or found.stream not in loaded
+            ]
+        existing = [one for one in compared if one is not None]
+        for one in existing:
             log.warning(
                 "existing_rows_found",
                 stream=one.stream,
@@ -75,7 +79,7 @@ class ExistingRows:
                 not_at_source=one.report.extra,
                 reason=one.report.incomparable,
             )
-        if overwritten := [str(one) for one in found if one.overwritten]:
+        if overwritten := [str(one) for one in existing if one.overwritten]:
             raise RefusedError(
                 "The destination has records that this Flow did not put there, and the source has others with the same "
                 f"keys. Nothing was moved. {'; '.join(overwritten)}. Overwrite them with --overwrite, or leave these "
