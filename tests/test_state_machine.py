@@ -184,7 +184,8 @@ class Moving(RuleBasedStateMachine):
         source, destination = str(self.root / "app.db"), str(self.root / "copy.db")
 
         async def main() -> Movement:
-            return await move(source, destination, settings=self._settings(rows), reporter=reporter)
+            settings = self._settings(rows)
+            return await move(source, destination, allow_deletes=["*"], settings=settings, reporter=reporter)
 
         return anyio.run(main)
 
