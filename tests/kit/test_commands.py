@@ -249,9 +249,15 @@ def test_a_secret_is_neither_stored_nor_shown(
             assert b"THE_TOKEN" not in path.read_bytes()
 
 
-def test_the_example_of_the_documentation_moves(pipeline: CommandLine, tmp_path: Path) -> None:
-    page = Path(__file__).parents[2] / "docs" / "reference" / "kit.md"
-    (code,) = re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
+@pytest.mark.parametrize(
+    ("page", "rows"),
+    [("docs/reference/kit.md", [(0, "Ada"), (1, "Grace"), (2, "Edsger")]), ("README.md", [(1, "Ada")])],
+)
+def test_the_example_of_the_documentation_moves(
+    pipeline: CommandLine, tmp_path: Path, page: str, rows: list[tuple[object, ...]]
+) -> None:
+    text = (Path(__file__).parents[2] / page).read_text()
+    (code,) = [code for code in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "pipeline.kit" in code]
     (tmp_path / "people.py").write_text(code)
     assert pipeline("move", "./people.py:exporter", "copy.db").code == 0
-    assert contents(tmp_path / "copy.db") == [(0, "Ada"), (1, "Grace"), (2, "Edsger")]
+    assert contents(tmp_path / "copy.db") == rows
