@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import apsw
@@ -147,3 +149,22 @@ async def test_a_column_that_only_the_app_can_compute_is_not_compared(places: tu
         (deck,) = [schema for schema in await snapshot.streams() if schema.stream == "deck"]
         assert deck.column_names == ("id", "name", "size", "stored", "other", "thrice")
         assert b'"thrice":12' in (await read_stream(snapshot, deck)).lines[0]
+
+
+EXPLAINED = """
+import apsw, sys
+from pipeline.connectors.sqlite.app_code import run_with_functions
+reader, writer = apsw.Connection(sys.argv[1]), apsw.Connection(sys.argv[1])
+writer.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, x UNIQUE, y CHECK (y > 0))")
+for number in range(500):
+    run_with_functions(reader, 'EXPLAIN INSERT INTO main."t" DEFAULT VALUES')
+    writer.execute(f"CREATE TABLE u{number} (x)")
+    reader.execute("SELECT * FROM t").fetchall()
+print("whole")
+"""
+
+
+def test_a_schema_that_changes_meanwhile_does_not_end_the_process(tmp_path: Path) -> None:
+    """SQLite 3.54 reads freed memory when it explains a statement of before the change."""
+    command = [sys.executable, "-c", EXPLAINED, str(tmp_path / "a.db")]
+    assert subprocess.run(command, capture_output=True, text=True, timeout=60, check=False).stdout == "whole\n"
