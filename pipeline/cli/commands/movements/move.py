@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import click
 
-from pipeline.assembly.commands.dry_run import Forecast
-from pipeline.assembly.commands.dry_run import dry_run as foresee
 from pipeline.assembly.commands.move import move as move_data
 from pipeline.assembly.progress_counts import Tally
 from pipeline.cli import exit_codes
@@ -22,7 +21,6 @@ from pipeline.cli.options import (
     plugin_settings_options,
     with_settings,
 )
-from pipeline.cli.output.forecast import forecast_lines, forecast_object
 from pipeline.cli.output.json_output import movement_object, print_object
 from pipeline.cli.signals import run_interruptible
 from pipeline.settings import Settings
@@ -89,7 +87,7 @@ def move(
         settings=settings,
     )
     if dry_run:
-        return _print_forecast(run_interruptible(lambda: foresee(source, destination, **choose())), as_json=as_json)
+        return _print_forecast(partial(choose, source=source, destination=destination), as_json=as_json)
     tally = Tally()
     more = choose(accept_missing=accept_missing, overwrite=overwrite)
     movement = run_watched(
@@ -108,7 +106,11 @@ def move(
     return max(exit_code(movement), worst)
 
 
-def _print_forecast(forecast: Forecast, *, as_json: bool) -> int:
+def _print_forecast(choose: Callable[[], dict[str, Any]], *, as_json: bool) -> int:
+    from pipeline.assembly.commands.dry_run import dry_run
+    from pipeline.cli.output.forecast import forecast_lines, forecast_object
+
+    forecast = run_interruptible(lambda: dry_run(**choose()))
     if as_json:
         print_object(forecast_object(forecast))
     else:

@@ -52,6 +52,7 @@ SESSION = {
 """Set in every transaction. A setting that the server's release does not have is skipped."""
 
 _KNOWN = "SELECT lower(name) FROM pg_catalog.pg_settings WHERE lower(name) = ANY (%s)"
+_answered: dict[tuple[str, int, frozenset[str]], frozenset[str]] = {}
 _READ_COMMITTED = psycopg.IsolationLevel.READ_COMMITTED
 
 
@@ -129,12 +130,20 @@ def connect(
         with translated(location.url):
             _check_server(connection, location)
             connection.isolation_level = _READ_COMMITTED
-            known = {name for (name,) in connection.execute(_KNOWN, ([name.lower() for name in session],))}
+            known = _known_settings(connection, location, frozenset(name.lower() for name in session))
             connection.set_in_transactions({name: it for name, it in session.items() if name.lower() in known})
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+def _known_settings(connection: Connection, location: PostgresLocation, names: frozenset[str]) -> frozenset[str]:
+    """Return those of these settings that the server has. It is asked once: the answer takes it a millisecond."""
+    asked = location.url, connection.info.server_version, names
+    if asked not in _answered:
+        _answered[asked] = frozenset(name for (name,) in connection.execute(_KNOWN, (list(names),)))
+    return _answered[asked]
 
 
 def _check_server(connection: Connection, location: PostgresLocation) -> None:
