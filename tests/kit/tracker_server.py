@@ -84,7 +84,11 @@ def serve(tracker: Tracker) -> Iterator[Tracker]:
 
     class Handler(BaseHTTPRequestHandler):
         def _answer(self) -> None:
-            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            length = int(self.headers.get("Content-Length") or 0)
+            body = self.rfile.read(length)
+            if len(body) < length:  # the client was killed between the head and the end of its request
+                self.close_connection = True
+                return
             if tracker.random.random() < tracker.chance:
                 self.send_response(429)
                 self.send_header("Retry-After", "0.01")
