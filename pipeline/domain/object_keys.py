@@ -42,6 +42,11 @@ def _segment(flow: FlowName, name: str) -> str:
     return key_segment(name, MAX_KEY_BYTES - _FIXED_CHARACTERS - len(encode_name(flow)))
 
 
+def is_shortened(flow: FlowName, stream: StreamName) -> bool:
+    """Whether keys have a shortened form of the stream's name, with a digest."""
+    return _segment(flow, stream) != encode_name(stream)
+
+
 def flow_key(flow: FlowName) -> ObjectKey:
     """The Flow, with the number of its latest Movement; changed by compare-and-set."""
     return ObjectKey(f"{flow_prefix(flow)}flow.json")

@@ -19,6 +19,7 @@ from pipeline.engine.export.source_checks import check_label
 from pipeline.engine.export.stream_changes import StreamChanges
 from pipeline.engine.export.stream_export import OpenRows
 from pipeline.engine.storage.snapshot_state import SnapshotState
+from pipeline.log_events import log
 from pipeline.ports.ranged_source import open_rows_along
 from pipeline.ports.reporter import EventFileStored, GroupComplete
 from pipeline.ports.source import Snapshot
@@ -91,6 +92,9 @@ class GroupExport:
         known = await changes.state.schema()
         if known is not None:
             check_label(known, schema)
+        elif object_keys.is_shortened(attempt.movement.flow, schema.stream):
+            key = object_keys.stream_events_prefix(attempt.movement.flow, attempt.movement.number, schema.stream)
+            log.warning("stream_name_shortened", stream=schema.stream, objects_below=key)
         try:
             if known is None or _keys_compare(known, schema):
                 await self._export_changes(stream, changes, known, listing)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from pipeline.connectors.postgres import PostgresDestination, PostgresSource
 from pipeline.connectors.sqlite import SqliteDestination, SqliteSource
@@ -40,8 +41,10 @@ async def test_rows_of_tables_without_columns_are_counted(make: Callable[[], Pla
     assert (await flow.move()).status is Status.SUCCESS
     assert copy.rows(counts) == [(2, 1)]
     source.run("INSERT INTO bare DEFAULT VALUES", "DELETE FROM computed")
-    movement = await flow.move()
+    with capture_logs() as logs:
+        movement = await flow.move()
     assert (movement.status, movement.totals.upserts, movement.totals.deletes) == (Status.SUCCESS, 1, 1)
+    assert logs == []
     assert copy.rows(counts) == [(3, 0)]
     assert (await flow.verify()).equal
 
@@ -73,7 +76,9 @@ async def test_names_longer_than_object_keys_are_moved(tmp_path: Path) -> None:
     for number, name in enumerate(names):
         run(source, f'CREATE TABLE "{name}" (id INTEGER PRIMARY KEY)', f'INSERT INTO "{name}" VALUES ({number})')
     flow = RealFlow(Places(SqliteSource(source), SqliteDestination(copy), SqliteSource(source), SqliteSource(copy)))
-    assert (await flow.move()).status is Status.SUCCESS
+    with capture_logs() as logs:
+        assert (await flow.move()).status is Status.SUCCESS
+    assert [log["stream"] for log in logs if log["event"] == "stream_name_shortened"] == ["", *names[2:4]]
     assert [rows(copy, f'SELECT id FROM "{name}"') for name in names] == [[(number,)] for number in range(len(names))]
     run(source, f'INSERT INTO "{names[2]}" VALUES (7)', f'DELETE FROM "{names[3]}"')
     movement = await flow.move()
