@@ -17,6 +17,8 @@ from localstack.resources import Queue, Resources, read_resources
 from tests.servers.addresses import LOOPBACK, S3AndSqs, S3Server, SqsServer
 from tests.servers.postgresql import PostgresqlServer
 
+pytestmark = pytest.mark.server
+
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
     from types_aiobotocore_sqs import SQSClient

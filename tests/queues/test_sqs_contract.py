@@ -16,6 +16,8 @@ from tests.contracts.event_queue import CLAUSES, Clause, Terms, check
 from tests.queues.sqs_queues import MAX_RECEIVES, open_new_queue
 from tests.servers.addresses import SqsServer
 
+pytestmark = pytest.mark.server
+
 TERMS = Terms(visibility_seconds=1.0, max_receives=MAX_RECEIVES, patience_seconds=10.0)
 CONCURRENT = 4
 
