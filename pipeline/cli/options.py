@@ -17,8 +17,11 @@ from pipeline.settings import Settings, load_settings
 Command = TypeVar("Command", bound=Callable[..., object])
 Result = TypeVar("Result")
 
-_SETTING_FLAGS = ("one_file_system", "grants")
-"""Flags of a command that are settings."""
+_SETTING_FLAGS = {
+    "grants": "Move owners and privileges from PostgreSQL to PostgreSQL. The destination must have the roles.",
+    "one_file_system": "Leave out of a directory tree what is on other file systems, mounted below it.",
+}
+"""The settings that a command takes as flags, with their help texts."""
 _COMMON = (
     click.option("--debug", is_flag=True, expose_value=False, help="Show where in the program an error arose."),
     click.option(
@@ -56,22 +59,11 @@ def json_option(command: Command) -> Command:
     return click.option("--json", "as_json", is_flag=True, help="Print JSON and nothing else.")(command)
 
 
-def one_file_system_option(command: Command) -> Command:
-    """Add --one-file-system, a setting."""
-    return click.option(
-        "--one-file-system",
-        is_flag=True,
-        help="Leave out of a directory tree what is on other file systems, mounted below it.",
-    )(command)
-
-
-def grants_option(command: Command) -> Command:
-    """Add --grants, a setting."""
-    return click.option(
-        "--grants",
-        is_flag=True,
-        help="Move owners and privileges from PostgreSQL to PostgreSQL. The destination must have the roles.",
-    )(command)
+def setting_flags(command: Command) -> Command:
+    """Add the flags of `_SETTING_FLAGS`: how a source is read."""
+    for name, meaning in _SETTING_FLAGS.items():
+        command = click.option(f"--{name.replace('_', '-')}", is_flag=True, help=meaning)(command)
+    return command
 
 
 def accept_missing_option(command: Command) -> Command:

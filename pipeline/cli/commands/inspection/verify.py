@@ -12,7 +12,7 @@ from pipeline.assembly.commands.verify import verify as verify_flow
 from pipeline.assembly.progress_counts import Tally
 from pipeline.assembly.reporters import Fanout, LogReporter
 from pipeline.cli import exit_codes
-from pipeline.cli.options import allow_deletes_option, grants_option, json_option, one_file_system_option, with_settings
+from pipeline.cli.options import allow_deletes_option, json_option, setting_flags, with_settings
 from pipeline.cli.output.json_output import print_object
 from pipeline.cli.output.progress import show_progress
 from pipeline.cli.output.verify_report import repair_lines, repair_object, report_lines, report_object
@@ -42,8 +42,7 @@ from pipeline.settings import Settings
     metavar="N",
     help="Name at most N differing keys of each stream.",
 )
-@one_file_system_option
-@grants_option
+@setting_flags
 @allow_deletes_option
 @json_option
 @with_settings

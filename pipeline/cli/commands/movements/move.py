@@ -15,10 +15,9 @@ from pipeline.cli.commands.movements.watched import exit_code, import_derived_fl
 from pipeline.cli.options import (
     accept_missing_option,
     allow_deletes_option,
-    grants_option,
     json_option,
-    one_file_system_option,
     plugin_settings_options,
+    setting_flags,
     with_settings,
 )
 from pipeline.cli.output.json_output import movement_object, print_object
@@ -42,8 +41,7 @@ from pipeline.settings import Settings
 @accept_missing_option
 @click.option("--overwrite", is_flag=True, help="Overwrite what the destination has before the first load.")
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and write nothing.")
-@one_file_system_option
-@grants_option
+@setting_flags
 @plugin_settings_options
 @json_option
 @with_settings
