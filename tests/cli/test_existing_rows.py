@@ -1,4 +1,4 @@
-"""The first load of a stream overwrites nothing that the destination has already, unless it is told to."""
+"""The first load of a stream overwrites no record of the destination without `--overwrite`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An app in memory that misbehaves when it is told to, with an Exporter and an Importer."""
+"""An app in memory, with an Exporter and an Importer. A test can make it fail."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ _OWN_TABLES = {
     b"_pipeline_tables": "made_from",
     b"_pipeline_objects": "wanted",
 }
-"""The tables of the import ledger, each with a column by which it is told from an app's table of that name."""
+"""The tables of the import ledger. Each has a column here that an app's table of the same name does not have."""
 ROWID_ALIASES = ("rowid", "_rowid_", "oid")
 _GENERATED = (2, 3)
 
