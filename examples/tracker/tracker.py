@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from client import Client
 
@@ -77,7 +77,8 @@ async def update_project(target: Client, id_: str, project: Project, ctx: Import
 @create_issue.update
 async def update_issue(target: Client, id_: str, issue: Issue, ctx: Import) -> None:
     project = await ctx.ids.need("projects", issue.project_id)
-    await target.put("/issues", id_, {**asdict(issue), "project_id": int(project)})
+    body = {"project_id": int(project), "title": issue.title, "external": str(issue.id)}
+    await target.put("/issues", id_, body)
 
 
 @create_project.delete

@@ -58,7 +58,7 @@ class DeclaredStream:
 
 @dataclass(frozen=True, slots=True)
 class Feed:
-    """A change feed of a stream. `lag` are the seconds by which each read overlaps the one before."""
+    """A change feed of a stream. `lag` are the seconds by which the first read of a Movement overlaps the one before."""
 
     function: Function
     lag: float

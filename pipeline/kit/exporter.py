@@ -81,7 +81,8 @@ class Exporter(Plugin):
     ) -> ChangesDeclaration[R]:
         """Declare a change feed. If `rows` or `pages` of the stream are declared above, they make the snapshot.
 
-        `lag`: each read begins this many seconds before the cursor, which must then be a number or an ISO 8601 time.
+        `lag`: the first read of a Movement begins this many seconds before the cursor, which must then be a number or an
+        ISO 8601 time.
         """
         line = calling_line()
         type_ = row_type(row, columns, line)
@@ -225,7 +226,9 @@ class EstimateDeclaration(_OfStream):
         return function
 
 
-_KEY_TYPES = frozenset({"boolean", "bytes", "date", "decimal", "integer", "real", "text", "time", "timestamp", "uuid"})
+_KEY_TYPES = frozenset(
+    {"boolean", "bytes", "date", "decimal", "integer", "real", "text", "time", "timestamp", "timestamptz", "uuid"}
+)
 
 
 def _key(key: KeyNames, row: RowType, line: str) -> tuple[str, ...]:
@@ -237,7 +240,7 @@ def _key(key: KeyNames, row: RowType, line: str) -> tuple[str, ...]:
         if name not in columns:
             known = ", ".join(columns)
             raise misuse(line, f"the key names {name!r}, which the row does not have", f"The row has: {known}")
-        if columns[name].type not in (*_KEY_TYPES, "timestamptz"):
+        if columns[name].type not in _KEY_TYPES:
             raise misuse(line, f"the key field {name!r} is of the type {columns[name].type}", "Name another key")
         if columns[name].nullable:
             raise misuse(line, f"the key field {name!r} may be None", "A key is never None: change its annotation")

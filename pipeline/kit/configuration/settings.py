@@ -14,7 +14,7 @@ import msgspec
 from pipeline.domain.errors import ConfigurationError
 from pipeline.kit.authors_line import line_of, misuse
 from pipeline.kit.configuration.names import SettingNames
-from pipeline.kit.configuration.secret import REFERENCES, Secret
+from pipeline.kit.configuration.secret import REFERENCES, Secret, without_secrets
 from pipeline.kit.declared import Connection
 from pipeline.kit.row_types import attributes
 
@@ -64,9 +64,13 @@ def read_settings(
         raise ConfigurationError("\n".join(problems))
     if type_ is None:
         return GivenSettings()
+    try:
+        value = type_(**values)
+    except Exception as error:
+        raise ConfigurationError(f"The settings of {plugin} are not valid: {without_secrets(str(error))}") from error
     secrets = {name for name, kind in kinds.items() if kind is Secret}
     return GivenSettings(
-        type_(**values),
+        value,
         {name: text for name, text in texts.items() if name not in secrets},
         {name: text for name, text in texts.items() if name in secrets},
     )

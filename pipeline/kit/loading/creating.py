@@ -13,8 +13,8 @@ from typing import Any
 from pipeline.domain.errors import ConfigurationError, ConflictError, TransientError
 from pipeline.kit.authors_line import line_of
 from pipeline.kit.declared import Handler
-from pipeline.kit.errors import Gone
-from pipeline.kit.loading.context import ImportContext
+from pipeline.kit.errors import Gone, Refused
+from pipeline.kit.loading.context import ImportContext, WaitsForIdError
 from pipeline.kit.loading.kept import IdEntry, Kept, source_text
 from pipeline.kit.loading.outcomes import Lane, RejectedError, attempt
 from pipeline.kit.values import Delete, Upsert
@@ -67,15 +67,18 @@ class Creator:
                 existing = await handler.find(self.target, row, context)
                 if existing is not None:
                     return _id(existing, handler.find), "found"
-            doubts = True
-            return _id(
-                await handler.function(self.target, row, _as_intended(context, intent)), handler.function
-            ), "created"
+            before, doubts = doubts, True
+            try:
+                made = await handler.function(self.target, row, _as_intended(context, intent))
+            except (Refused, WaitsForIdError, Gone):  # this call has created nothing
+                doubts = before
+                raise
+            return _id(made, handler.function), "created"
 
         try:
             target, how = await attempt(work, handler.function, f"creating in {self.kind!r}", self.lane)
         except RejectedError:
-            if not in_doubt:
+            if not doubts:
                 await self.kept.drop_id(self.kind, intent.source)
             raise
         entry = IdEntry(intent.source, intent.once_key, context.movement, target, how)

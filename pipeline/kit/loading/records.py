@@ -189,4 +189,7 @@ def _bodies(array: bytes) -> list[Any]:
 
 
 def _is_structure(type_: Any) -> bool:
-    return isinstance(type_, type) and issubclass(type_, msgspec.Struct)
+    """Whether this is a structure whose fields have their own names in JSON."""
+    if not (isinstance(type_, type) and issubclass(type_, msgspec.Struct)):
+        return False
+    return all(field.encode_name == field.name for field in msgspec.structs.fields(type_))

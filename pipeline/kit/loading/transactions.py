@@ -10,38 +10,43 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import anyio
 import msgspec
 
 from pipeline.domain.errors import PipelineError, RefusedError
 from pipeline.domain.ids import EventFileId
 from pipeline.kit.authors_line import line_of
-from pipeline.kit.calls import TRIES, shown
+from pipeline.kit.calls import FIRST_PAUSE_SECONDS, LONGEST_WAIT_SECONDS, TRIES, shown
+from pipeline.kit.configuration.secret import without_secrets
 from pipeline.kit.declared import TransactionFunctions
-from pipeline.kit.errors import Stop
+from pipeline.kit.errors import Again, Stop
 from pipeline.kit.loading.file_load import StreamLoad
 from pipeline.kit.loading.kept import KeptMark
 from pipeline.kit.loading.outcomes import RejectedError
 from pipeline.kit.loading.records import Records
 
+Place = tuple[EventFileId, int]
+"""The Event File of a record, and its line there."""
+
 
 class BrokenError(Exception):
-    """The app has rejected a batch. `line` is that of its record, if it has one alone."""
+    """The app has rejected a batch. `place` is that of its record, if it has one alone."""
 
-    def __init__(self, error: RejectedError, line: int | None) -> None:
+    def __init__(self, error: RejectedError, place: Place | None) -> None:
         super().__init__(error.reason)
         self.error = error
-        self.line = line
+        self.place = place
 
 
 class TransactionLoad(StreamLoad):
     """Applies records in a transaction: the first batch that is rejected as a whole ends it with a BrokenError.
 
-    Those on the lines `refused` are left out. `single`: each batch has one record.
+    Those at the places `refused` are left out. `single`: each batch has one record.
     """
 
-    refused: Mapping[int, RejectedError]
+    refused: Mapping[Place, RejectedError]
 
-    def begin(self, refused: Mapping[int, RejectedError], *, single: bool) -> None:
+    def begin(self, refused: Mapping[Place, RejectedError], *, single: bool) -> None:
         """Begin a transaction."""
         self.refused, self._tries = refused, 1
         if single:
@@ -49,7 +54,11 @@ class TransactionLoad(StreamLoad):
 
     async def apply(self, records: Records) -> Mapping[int, RejectedError]:
         """Apply records in order; return why some are rejected, by their positions."""
-        left_out = {at: self.refused[v.line] for at, v in enumerate(records.values) if v.line in self.refused}
+        left_out = {
+            at: self.refused[place]
+            for at, value in enumerate(records.values if self.refused else ())
+            if (place := (records.file(at), value.line)) in self.refused
+        }
         places = [at for at in range(len(records.values)) if at not in left_out]
         rejected = await super().apply(records.chosen(places))
         return left_out | {places[at]: error for at, error in rejected.items()}
@@ -57,7 +66,8 @@ class TransactionLoad(StreamLoad):
     async def _note_rejected(
         self, records: Records, places: Sequence[int], rejected: dict[int, RejectedError], error: RejectedError
     ) -> None:
-        raise BrokenError(error, records.values[places[0]].line if len(places) == 1 else None)
+        at = places[0]
+        raise BrokenError(error, (records.file(at), records.values[at].line) if len(places) == 1 else None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +102,7 @@ class Transactions:
 
         RefusedError when the author's functions fail `TRIES` times, or raise `Stop`.
         """
-        refused: dict[int, RejectedError] = {}
+        refused: dict[Place, RejectedError] = {}
         single, failures, function = False, 0, self.functions.function
         while True:
             try:
@@ -103,18 +113,20 @@ class Transactions:
                 return
             except BrokenError as error:
                 single = True
-                if error.line is not None:
-                    refused[error.line] = error.error
-            except PipelineError:
-                failures += 1
-                if failures == TRIES:
-                    raise
+                if error.place is not None:
+                    refused[error.place] = error.error
+            except Again as error:
+                await anyio.sleep(min(max(error.after, 0.0), LONGEST_WAIT_SECONDS))
             except Stop as error:
-                raise RefusedError(f"a transaction has stopped: {error.reason} ({line_of(function)})") from error
+                reason = without_secrets(error.reason)
+                raise RefusedError(f"a transaction has stopped: {reason} ({line_of(function)})") from error
             except Exception as error:
                 failures += 1
+                if failures == TRIES and isinstance(error, PipelineError):
+                    raise
                 if failures == TRIES:
                     raise RefusedError(f"a transaction failed {TRIES} times: {shown(error, function)}.") from error
+                await anyio.sleep(FIRST_PAUSE_SECONDS * 2 ** (failures - 1))
 
     @asynccontextmanager
     async def _opened(self) -> AsyncIterator[Any]:

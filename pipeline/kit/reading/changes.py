@@ -6,7 +6,7 @@ together, of each key the latest. So a Movement asks the app for what is new alo
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from contextlib import aclosing
 from datetime import datetime, timedelta
 from typing import Any
@@ -35,21 +35,20 @@ class ChangedRows(UnorderedRows):
         """Read what is stored, the snapshot if there is none, then the changes."""
         cursor, whole = await self._read_stored()
         if not whole and self._declared.reading is not Reading.CHANGES:
-            async for page in self._snapshot():
-                await self._keep(page)
-        more = True
+            await self._read_snapshot()
+        more, since = True, _before(cursor, self._feed)
         while more:
-            changes = await self._ask_changes(_before(cursor, self._feed))
+            changes = await self._ask_changes(since)
             rows = [*self._encoded(changes.upserts), *self._encoder.deletes(changes.deletes)]
             after = cursor if changes.cursor is None else changes.cursor
+            more = changes.more
+            if more and after == since:
+                raise self._fault(f"gave more changes after {since!r} without a new cursor. It would never end")
             if after == cursor:
                 await self._add(self._now, rows)  # it will come again
             else:
-                await self._keep(SpooledPage(rows, None, after))
-            more = changes.more
-            if more and after == cursor:
-                raise self._fault(f"gave more changes after {cursor!r} without a new cursor. It would never end")
-            cursor = after
+                after = (await self._keep(SpooledPage(rows, None, after))).cursor
+            cursor = since = after
 
     async def _read_stored(self) -> tuple[str | None, bool]:
         """Read the stored parts; return the latest cursor, and whether the snapshot is complete."""
@@ -75,29 +74,27 @@ class ChangedRows(UnorderedRows):
                 return True
         return False
 
-    async def _snapshot(self) -> AsyncIterator[SpooledPage]:
-        """Yield the snapshot in pages, the last one without `next`."""
+    async def _read_snapshot(self) -> None:
+        """Read the snapshot in pages, the last one without `next`."""
         if self._declared.reading is Reading.PAGES:
-            page = await self._ask(None)
-            yield page
-            while page.next is not None:
-                page = await self._ask(page.next)
-                yield page
+            self._number = await self._read_pages(())
             return
         batch: list[Any] = []
         async with aclosing(iterated(self._declared.function, self._client, what=self._what)) as rows:
             async for row in rows:
                 batch.append(row)
                 if len(batch) == BATCH_ROWS:
-                    yield SpooledPage(self._encoded(batch), "rows")
+                    await self._keep(SpooledPage(self._encoded(batch), "rows"))
                     batch = []
-        yield SpooledPage(self._encoded(batch), None)
+        await self._keep(SpooledPage(self._encoded(batch), None))
 
-    async def _keep(self, page: SpooledPage) -> None:
+    async def _keep(self, page: SpooledPage) -> SpooledPage:
+        """Store a page, and add its rows; return it as it is stored, which another attempt may have done."""
         if self._spool is not None:
             page = await self._spool.store(self._movement, self._number, page)
             self._number += 1
         await self._add(self._now, page.rows)
+        return page
 
     async def _ask_changes(self, since: str | None) -> Changes[Any]:
         changes = await call(self._feed.function, self._client, since, what=self._what)

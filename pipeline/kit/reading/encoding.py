@@ -47,6 +47,7 @@ class RowEncoder:
         self._key = [self._names.index(name) for name in declared.key]
         self._encoders = [encoder_of(field.column.type, field.python) for field in declared.row.fields]
         self._encodes = any(self._encoders)
+        self._real_key = [at for at in self._key if columns[at].type == "real" and not self._encoders[at]]
         self._lines = upsert_lines_for(self._names)
         kinds = zip(columns, self._encoders, strict=True)
         types = tuple([Any if encode else _type_of(column) for column, encode in kinds])
@@ -64,6 +65,9 @@ class RowEncoder:
         except msgspec.ValidationError:
             for row in values:
                 self._check(row)
+        for row in values if self._real_key else ():
+            if any(math.isnan(row[at]) for at in self._real_key):
+                raise self._error(row, "has a key that is not a number")
         if not self._encodes:
             return values
         return [self._encoded(row) for row in values]
@@ -117,7 +121,7 @@ class RowEncoder:
             if encode is not None and row[at] is not None:
                 try:
                     encoded[at] = encode(row[at])
-                except (TypeError, ValueError, AttributeError) as error:
+                except (TypeError, ValueError, AttributeError, OverflowError) as error:
                     raise self._error(row, f"has in the column {self._names[at]!r} {error}") from error
         return tuple(encoded)
 
@@ -140,8 +144,6 @@ class RowEncoder:
                 raise self._error(
                     row, f"has in the column {name!r} an integer of more than 64 bits. Declare it as Decimal"
                 )
-            if isinstance(value, float) and math.isnan(value) and name in self._declared.key:
-                raise self._error(row, "has a key that is not a number")
 
     def _wrong_row(self, rows: Sequence[object], error: Exception) -> UnreadableError:
         wanted = getattr(self._declared.row.type_, "__name__", str(self._declared.row.type_))

@@ -71,8 +71,11 @@ class UnorderedRows:
                         await self._add(self._before, page.rows)
                     break
 
-    async def _read_pages(self, stored: Sequence[Any]) -> None:
-        """Read the stored pages of this Movement, then the others, each of which is stored before its cursor is used."""
+    async def _read_pages(self, stored: Sequence[Any]) -> int:
+        """Read the stored pages of this Movement, then the others, each of which is stored before its cursor is used.
+
+        Return how many there are.
+        """
         number, after = len(stored), None
         if self._spool is not None:
             async for page in self._spool.pages(stored):
@@ -89,6 +92,7 @@ class UnorderedRows:
                     f"{after!r} with the same cursor as next. It would never end: return the cursor of the page after it"
                 )
             number, after = number + 1, page.next
+        return number
 
     async def _ask(self, after: str | None) -> SpooledPage:
         page = await call(self._declared.function, self._client, after, what=self._what)
