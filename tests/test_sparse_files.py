@@ -34,9 +34,17 @@ def test_what_is_written_in_pieces_is_read_again(pieces: list[bytes]) -> None:
 def test_blocks_of_zeros_take_no_space_wherever_they_are(tmp_path: Path) -> None:
     hole = bytes(100 * BLOCK_BYTES)
     full = written(tmp_path / "full", [b"x" * BLOCK_BYTES] * 100)
-    if written(tmp_path / "holes", [hole]).st_blocks:
+    (tmp_path / "holes").touch()
+    os.truncate(tmp_path / "holes", len(hole))
+    if (tmp_path / "holes").stat().st_blocks:
         pytest.skip("this file system has no holes")
-    for pieces in ([hole, b"x", hole], [b"x", hole, b"x"], [b"x" + hole + b"x" + hole], [hole[:-7], hole[:7], b"x"]):
+    for pieces in (
+        [hole],
+        [hole, b"x", hole],
+        [b"x", hole, b"x"],
+        [b"x" + hole + b"x" + hole],
+        [hole[:-7], hole[:7], b"x"],
+    ):
         status = written(tmp_path / "f", pieces)
         assert status.st_size == sum(map(len, pieces))
         assert status.st_blocks * 512 <= 3 * BLOCK_BYTES < full.st_blocks * 512

@@ -38,7 +38,7 @@ def flow_prefix(flow: FlowName) -> str:
 
 
 def _segment(flow: FlowName, name: str) -> str:
-    """Return a name as a segment of a key of the Flow, shortened where the key would become too long."""
+    """Return a name as a segment of a key of the Flow, shortened where the key might become too long."""
     return key_segment(name, MAX_KEY_BYTES - _FIXED_CHARACTERS - len(encode_name(flow)))
 
 

@@ -191,3 +191,17 @@ class ResumableSnapshot(Protocol):
     async def end_movement(self) -> None:
         """Delete what only this Movement and earlier ones need. Called after all is exported; it MAY not be called."""
         ...
+
+
+async def has_rows(snapshot: Snapshot, schema: StreamSchema) -> bool:
+    """Return whether a stream has a row, or some that cannot be read."""
+    async with snapshot.open_rows(schema) as blocks:
+        async for _ in blocks:
+            return True
+    return False
+
+
+async def count_rows(snapshot: Snapshot, schema: StreamSchema) -> int:
+    """Return the number of rows of a stream that can be read. Reads all of them."""
+    async with snapshot.open_rows(schema) as blocks:
+        return sum([len(block) async for block in blocks])

@@ -91,6 +91,7 @@ def test_every_key_of_a_stream_fits_into_a_store(flow: str, stream: str) -> None
         object_keys.event_file_key(FlowName(flow), file),
         object_keys.failure_key(FlowName(flow), file.movement, file),
         object_keys.state_part_key(FlowName(flow), file.stream, "0" * 64),
+        object_keys.state_part_key(FlowName(flow), file.stream, f"{file.movement}.{'0' * 64}"),
         object_keys.growing_list_key(FlowName(flow), file.movement, Label(stream), 10**9, 10**9),
     ):
         assert parse_object_key(key) == key

@@ -14,7 +14,7 @@ from pipeline.connectors.files import FilesDestination, FilesSource
 from pipeline.connectors.postgres import PostgresDestination, PostgresSource
 from pipeline.connectors.sqlite import SqliteDestination, SqliteSource
 from pipeline.domain.comparison.report import StreamReport, Verification
-from pipeline.domain.inventory import Fate, InventoryItem
+from pipeline.domain.inventory import Fate
 from tests.connectors.postgres.places import Place, place_factory
 from tests.connectors.sqlite.databases import run
 from tests.engine.real_flow import Places, RealFlow, one
@@ -227,4 +227,3 @@ async def test_what_no_row_gives_is_missing(tmp_path: Path) -> None:
     assert not found.equal
     (gap,) = found.gaps
     assert (gap.kind, gap.name, gap.fate) == ("socket", "s", Fate.NOT_MOVED)
-    assert isinstance(gap, InventoryItem)

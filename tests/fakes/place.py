@@ -74,11 +74,8 @@ class Place:
                 rejected[file.stream, number] = rejections[-1], text
         return rejections
 
-    def commit(
-        self, flow: FlowName, file: FileToLoad, records: Sequence[Record], writer: Writer | None = None
-    ) -> LoadOutcome:
+    def commit(self, flow: FlowName, file: FileToLoad, records: Sequence[Record], writer: Writer) -> LoadOutcome:
         """Apply records and mark their file."""
-        writer = writer or Writer(self)
         writer.prepare(file)
         rejections = self.apply(flow, file.entry.id, records, writer)
         deletes = sum(kind == "delete" for kind, _, _ in records)

@@ -63,6 +63,10 @@ def test_a_relative_path_is_resolved_once(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_zeros_take_no_space_on_the_disk(tmp_path: Path) -> None:
     store, content = DirectoryObjectStore(tmp_path), bytes(8_000_000)
+    (tmp_path / "hole").touch()
+    os.truncate(tmp_path / "hole", len(content))
+    if (tmp_path / "hole").stat().st_blocks:
+        pytest.skip("this file system has no holes")
     anyio.run(store.put, KEY, body_of(content, piece_bytes=300_000), PutCondition.ABSENT)
     status = (tmp_path / "objects" / KEY).stat()
     assert anyio.run(store.get, KEY).data == content

@@ -65,13 +65,15 @@ class Forecast:
     movement: Movement
     streams: tuple[StreamForecast, ...]
     is_destination_known: bool
+    overwrite: bool = False
 
     @property
     def problems(self) -> Sequence[str]:
         """Why it would not be a SUCCESS, and what to do, as far as that is known before."""
         held = [one.held.problem(one.stream) for one in self.streams if one.held is not None]
         rejected = [str(rejection) for rejection in self.movement.rejections.named]
-        others = [str(one.existing) for one in self.streams if one.existing is not None and one.existing.overwritten]
+        existing = [one.existing for one in self.streams if one.existing is not None and not self.overwrite]
+        others = [str(one) for one in existing if one.overwritten]
         return [
             *held,
             *rejected,
@@ -88,6 +90,7 @@ async def dry_run(
     only: Sequence[str] = (),
     exclude: Sequence[str] = (),
     allow_deletes: Sequence[str] = (),
+    overwrite: bool = False,
     source_settings: Mapping[str, str] | None = None,
     destination_settings: Mapping[str, str] | None = None,
     settings: Settings | None = None,
@@ -106,7 +109,8 @@ async def dry_run(
             clock, store = SystemClock(), OverlayStore(base, DirectoryObjectStore(own.home / "store"))
             flows = FlowStore(store, clock)
             context = EngineContext(store, queue, clock, SilentReporter(), flows, limits(settings, shard_files=0))
-            return await _forecast(context, pair, make_choices(only, exclude, allow_deletes, settings), settings)
+            choices = make_choices(only, exclude, allow_deletes, settings)
+            return replace(await _forecast(context, pair, choices, settings), overwrite=overwrite)
 
 
 async def _forecast(context: EngineContext, pair: Pair, choices: Choices, settings: Settings) -> Forecast:

@@ -36,7 +36,9 @@ def _changes(one: StreamForecast) -> Iterator[str]:
     if one.new_columns:
         yield f"gets {count(len(one.new_columns), 'column')}: {printable(', '.join(one.new_columns))}"
     if one.existing is not None:
-        yield f"has {count(one.existing.rows, 'record')} of its own"
+        reason = one.existing.report.incomparable
+        own = f"has {count(one.existing.rows, 'record')} of its own"
+        yield f"may have records of its own, which cannot all be compared: {reason}" if reason else own
 
 
 def forecast_object(forecast: Forecast) -> dict[str, object]:

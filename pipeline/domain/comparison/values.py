@@ -53,7 +53,10 @@ def pair_columns(source: StreamSchema, destination: StreamSchema) -> Pairing:
     one_technology = set(source.native) == set(destination.native)
     found: list[ColumnPair] = []
     for column in source.columns:
-        other = exact.get(column.name) or folded.get(column.name.casefold()) or exact.get(f"{column.name}_")
+        spare = f"{column.name}_"
+        other = exact.get(column.name) or folded.get(column.name.casefold())
+        if other is None and spare not in source.column_names:
+            other = exact.get(spare)
         found.append(_pair(column, other, one_technology=one_technology))
     taken = {pair.destination for pair in found}
     return Pairing(

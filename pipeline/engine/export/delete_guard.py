@@ -10,7 +10,7 @@ from pipeline.domain.ids import StreamName
 from pipeline.domain.movement import HeldDeletes, Movement
 from pipeline.domain.planning.selection import matches, selected
 from pipeline.domain.schema import SCHEMA_STREAM, SPECIAL_STREAMS, StreamSchema
-from pipeline.ports.source import Snapshot
+from pipeline.ports.source import Snapshot, count_rows, has_rows
 
 SHARE = 5
 """More than a fifth (1/5) of the rows of a stream are many."""
@@ -60,14 +60,12 @@ class DeleteGuard:
 
     async def _has_moved(self, schema: StreamSchema, rows: int) -> bool:
         """Whether a new stream with the same columns has at least as many rows."""
-        alike = [one for one in self._new if one.column_names == schema.column_names]
-        return any([await self._count(one) >= rows for one in alike])
-
-    async def _count(self, schema: StreamSchema) -> int:
-        with suppress(UnreadableError):
-            async with self._snapshot.open_rows(schema) as blocks:
-                return sum([len(block) async for block in blocks])
-        return 0
+        for one in self._new:
+            if one.column_names == schema.column_names:
+                with suppress(UnreadableError):
+                    if await count_rows(self._snapshot, one) >= rows:
+                        return True
+        return False
 
     async def _are_many(self, stream: StreamName, deletes: int, rows: int) -> bool:
         if deletes > self._rows and deletes * SHARE > rows:
@@ -81,14 +79,8 @@ class DeleteGuard:
         if self._empty is None:
             self._empty = True
             for schema in self._schemas:
-                if schema.stream != SCHEMA_STREAM and await self._has_rows(schema):
-                    self._empty = False
-                    break
+                with suppress(UnreadableError):
+                    if schema.stream != SCHEMA_STREAM and await has_rows(self._snapshot, schema):
+                        self._empty = False
+                        break
         return self._empty
-
-    async def _has_rows(self, schema: StreamSchema) -> bool:
-        with suppress(UnreadableError):
-            async with self._snapshot.open_rows(schema) as blocks:
-                async for _ in blocks:
-                    return True
-        return False

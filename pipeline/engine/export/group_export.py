@@ -22,7 +22,7 @@ from pipeline.engine.storage.snapshot_state import SnapshotState
 from pipeline.log_events import log
 from pipeline.ports.ranged_source import open_rows_along
 from pipeline.ports.reporter import EventFileStored, GroupComplete
-from pipeline.ports.source import Snapshot
+from pipeline.ports.source import Snapshot, count_rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,8 +127,7 @@ class GroupExport:
     async def _is_replaced(self, schema: StreamSchema, known: StreamSchema, state: SnapshotState) -> bool:
         """Whether a stream whose key has changed has enough rows under the new key, so that those of the old may go."""
         old = sum([part.rows async for part in state.ranges()])
-        async with self._snapshot.open_rows(schema) as blocks:
-            new = sum([len(block) async for block in blocks])
+        new = await count_rows(self._snapshot, schema)
         return await self._guard.allows(schema, known, max(0, old - new), old)
 
 

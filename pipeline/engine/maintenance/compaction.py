@@ -106,7 +106,14 @@ class Compactor:
         return flow, ensure_settled(flow, await cancel_compaction(self._context.flows, flow), "compact")
 
     async def _claim(self, flow: Flow, latest: Movement) -> Movement:
-        movement = replace(next_movement(self._context.flows, flow, latest), attempts=1, compaction=True)
+        movement = replace(
+            next_movement(self._context.flows, flow, latest),
+            attempts=1,
+            compaction=True,
+            inventory=latest.inventory,
+            omitted=latest.omitted,
+            rejections=latest.rejections,
+        )
         await self._context.flows.create(movement)
         ensure_not_pruned(await self._context.flows.read_flow(flow.name))
         return movement

@@ -178,9 +178,8 @@ class Pruner:
 
     async def _movements(self, flow: Flow) -> Sequence[Movement]:
         latest = ensure_settled(flow, await self._flows.latest(flow), "prune")
-        earlier = [
-            await self._flows.read_movement(flow.name, number) for number in range(max(1, flow.rebuilt), latest.number)
-        ]
+        first = max(1, flow.rebuilt) if flow.rebuilt <= latest.number else 1  # a rebuild died before its Movement
+        earlier = [await self._flows.read_movement(flow.name, number) for number in range(first, latest.number)]
         return [*earlier, latest]
 
     async def _derived(self) -> Sequence[Movement]:

@@ -37,7 +37,7 @@ class Answers:
         self.note(service)
 
     def fail(self, service: str) -> None:
-        """Note that a service cannot be asked."""
+        """Note that a service has answered with an error, or could not be reached."""
         self._failing.setdefault(service, anyio.current_time())
 
     def note(self, service: str) -> None:

@@ -20,7 +20,7 @@ from pipeline.engine.verify.verifier import aligned
 from pipeline.log_events import log
 from pipeline.ports.destination import DestinationSession, LoadHistory
 from pipeline.ports.ranged_source import open_rows_along
-from pipeline.ports.source import Snapshot, Source
+from pipeline.ports.source import Snapshot, Source, has_rows
 
 KEYS_NAMED = 3
 _CONTENT = frozenset({"kind", "digest", "target"})
@@ -113,7 +113,7 @@ async def _compare(
     schema: StreamSchema, snapshot: Snapshot, copy: Snapshot, there: Sequence[StreamSchema]
 ) -> ExistingStream | None:
     found = counterpart(schema.stream, there)
-    if found is None or not await _has_rows(copy, found):
+    if found is None or not await has_rows(copy, found):
         return None
     pairing = pair_columns(schema, found)
     existing = ExistingStream(schema.stream, StreamReport(schema.stream))
@@ -135,10 +135,3 @@ async def _compare(
     comparison = StreamComparison(existing.report, pairing, DifferenceSink(0, {}, note))
     existing.report = await comparison.run(snapshot.open_rows(schema), copied)
     return existing
-
-
-async def _has_rows(snapshot: Snapshot, schema: StreamSchema) -> bool:
-    async with snapshot.open_rows(schema) as blocks:
-        async for _ in blocks:
-            return True
-    return False

@@ -2,7 +2,8 @@
 
 The new memory is a Movement that moves nothing, with a snapshot state for each stream that can be compared: the keys and
 hashes of the source's rows, with those that differ at the destination invalidated, as a repair does it. So the next
-Movement moves just what differs. Nothing changes before that Movement is stored, as one create-only put.
+Movement moves just what differs. That Movement is stored as one create-only put. Before it, a Movement under way is
+cancelled, and flow.json gets the number.
 
 The history before it is given up: its Event Files are in no File List any more. So other destinations cannot be added.
 """
@@ -18,7 +19,7 @@ from pipeline.domain import object_keys
 from pipeline.domain.comparison.diff import StateRange
 from pipeline.domain.comparison.report import StreamReport
 from pipeline.domain.comparison.values import pair_columns, why_not_comparable
-from pipeline.domain.errors import AbsentError, ConfigurationError
+from pipeline.domain.errors import AbsentError, ConfigurationError, UnreadableError
 from pipeline.domain.ids import FlowName, ObjectKey, StreamName
 from pipeline.domain.movement import Flow, Movement, Status
 from pipeline.domain.schema import SPECIAL_STREAMS, StreamSchema
@@ -68,9 +69,14 @@ class Rebuilder:
                 other = counterpart(schema.stream, there)
                 if other is None:
                     self._whole[schema.stream] = "the destination does not have it"
-                elif await self._compare(here, copy, schema, other, invalidated):
-                    key = object_keys.state_key(self._name, schema.stream, number, 0)
-                    states[schema.stream] = await self._store_state(here, schema, invalidated, key)
+                    continue
+                try:
+                    if await self._compare(here, copy, schema, other, invalidated):
+                        key = object_keys.state_key(self._name, schema.stream, number, 0)
+                        states[schema.stream] = await self._store_state(here, schema, invalidated, key)
+                except UnreadableError as error:
+                    self._differences.pop(schema.stream, None)
+                    self._whole[schema.stream] = str(error)
         return Rebuilding(await self._commit(flow, number, states), self._differences, self._whole)
 
     async def _ready(self) -> Flow:
@@ -112,6 +118,9 @@ class Rebuilder:
         sink = DifferenceSink(0, {}, partial(invalidated.note, schema.stream))
         copied = partial(open_rows_along, copy, aligned(schema, other, pairing))
         report = await StreamComparison(StreamReport(schema.stream), pairing, sink).run(here.open_rows(schema), copied)
+        if report.incomparable:  # rows that one side cannot read may differ
+            self._whole[schema.stream] = report.incomparable
+            return False
         if report.differences:
             self._differences[schema.stream] = report.differences
         return True

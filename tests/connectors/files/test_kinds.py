@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import stat
 import struct
@@ -194,12 +195,14 @@ async def test_capabilities_and_file_flags_are_named(tmp_path: Path) -> None:
     for name in ("capable", "fixed", "log"):
         (source / name).touch(0o755)
     os.setxattr(source / "capable", "security.capability", struct.pack("<IIIII", 0x02000001, 1 << 10, 0, 0, 0))
+    if shutil.which("chattr") is None:
+        pytest.skip("no chattr")
     try:
-        subprocess.run(["chattr", "+i", source / "fixed"], check=True, capture_output=True)  # noqa: ASYNC221
-        subprocess.run(["chattr", "+a", source / "log"], check=True, capture_output=True)  # noqa: ASYNC221
+        for flag, name in (("+i", "fixed"), ("+a", "log")):
+            done = subprocess.run(["chattr", flag, source / name], check=False, capture_output=True)  # noqa: ASYNC221
+            if done.returncode:
+                pytest.skip("no flags on this file system")
         await flow.move()
-    except (FileNotFoundError, subprocess.CalledProcessError):
-        pytest.skip("no chattr, or no flags on this file system")
     finally:
         subprocess.run(["chattr", "-ia", source / "fixed", source / "log"], check=False)  # noqa: ASYNC221
     assert flow.items() == [

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from pipeline.connectors.postgres import PostgresSource
 from pipeline.domain.ids import FlowName
-from pipeline.domain.movement import NO_CHOICES, Choices, Movement
+from pipeline.domain.movement import NO_CHOICES, Choices, Movement, Status
 from pipeline.engine.movements.context import EngineContext, Limits
 from pipeline.engine.movements.flow_store import FlowStore
 from pipeline.engine.movers.mover import Mover
@@ -41,6 +41,13 @@ class Movements:
         queue = MemoryEventQueue(visibility_seconds=30.0)
         parts = EngineContext(self.store, queue, self.clock, RecordingReporter(), flows, self.limits)
         return await Mover(parts, FLOW, self.source, self.destination, "worker").run(choices)
+
+
+async def succeed(movements: Movements) -> Movement:
+    """Move once, with success and without problems."""
+    movement = await movements.move()
+    assert (movement.status, movement.problems) == (Status.SUCCESS, ())
+    return movement
 
 
 async def equal(movements: Movements) -> bool:

@@ -19,6 +19,6 @@ def owned_place(server: PostgresqlServer) -> Iterator[tuple[Place, Place]]:
         f"CREATE ROLE {user} LOGIN", f"ALTER DATABASE {name} OWNER TO {user}", f"ALTER SCHEMA public OWNER TO {user}"
     )
     try:
-        yield place, Place(place.uri.replace("postgres:@", f"{user}:@", 1))
+        yield place, Place(place.as_user(user))
     finally:
         place.run(f"REASSIGN OWNED BY {user} TO postgres", f"DROP OWNED BY {user}", f"DROP ROLE {user}")

@@ -23,6 +23,11 @@ class Place:
             for statement in statements:
                 connection.execute(statement.encode())
 
+    def as_user(self, user: str) -> str:
+        """Return the address of the database for another user."""
+        assert "postgres:@" in self.uri
+        return self.uri.replace("postgres:@", f"{user}:@", 1)
+
     def rows(self, query: str, parameters: Sequence[object] = ()) -> list[tuple[object, ...]]:
         """Return the rows of a query."""
         with psycopg.connect(self.uri, autocommit=True) as connection:

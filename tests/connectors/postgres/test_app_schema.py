@@ -9,8 +9,8 @@ import pytest
 
 from pipeline.connectors.postgres import PostgresDestination, PostgresSource
 from pipeline.connectors.sqlite import SqliteSource
-from pipeline.domain.movement import Movement, Status
-from tests.connectors.postgres.moving import Movements, equal
+from pipeline.domain.movement import Status
+from tests.connectors.postgres.moving import Movements, equal, succeed
 from tests.connectors.postgres.places import Place, place_factory
 from tests.connectors.sqlite import databases
 from tests.servers.postgresql import PostgresqlServer
@@ -29,12 +29,6 @@ def columns(place: Place, table: str) -> list[object]:
     """Return the names of a table's columns."""
     found = f"SELECT attname FROM pg_attribute WHERE attrelid = '{table}'::regclass AND attnum > 0 ORDER BY attnum"
     return [name for (name,) in place.rows(found)]
-
-
-async def succeed(moving: Movements) -> Movement:
-    movement = await moving.move()
-    assert (movement.status, movement.problems) == (Status.SUCCESS, ())
-    return movement
 
 
 async def test_names_that_differ_in_case_alone_are_the_same(make: Callable[[], Place], tmp_path: Path) -> None:

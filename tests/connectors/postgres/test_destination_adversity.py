@@ -116,7 +116,7 @@ async def test_a_missing_privilege_is_named(place: Place) -> None:
     place.run("DROP ROLE IF EXISTS guest", "CREATE ROLE guest LOGIN PASSWORD 'secret word'")
     try:
         with pytest.raises(RefusedError, match="permission denied for database") as caught:
-            async with PostgresDestination(as_user(place, "guest")).open(FLOW):
+            async with PostgresDestination(place.as_user("guest")).open(FLOW):
                 pass
         assert "secret" not in str(caught.value)
         place.run(
@@ -124,7 +124,7 @@ async def test_a_missing_privilege_is_named(place: Place) -> None:
             "GRANT CREATE ON DATABASE " + database(place) + " TO guest",
         )
         with pytest.raises(PipelineError, match="permission denied for table item"):
-            async with PostgresDestination(as_user(place, "guest")).open(FLOW) as session:
+            async with PostgresDestination(place.as_user("guest")).open(FLOW) as session:
                 await session.load(file(STREAM, [upsert(id=1, v="a")]), after=[])
     finally:
         place.run("DROP OWNED BY guest CASCADE", "DROP ROLE guest")
@@ -141,7 +141,7 @@ async def test_an_owner_without_superuser_rights_loads_children_before_parents(p
     parent = schema({"id": "integer", "up": "integer"}, stream="app.parent", native=described("parent", "up"))
     child = schema({"id": "integer", "parent": "integer"}, stream="app.child", native=described("child", "parent"))
     try:
-        async with PostgresDestination(as_user(place, "owner")).open(FLOW) as session:
+        async with PostgresDestination(place.as_user("owner")).open(FLOW) as session:
             children = file(child, [upsert(id=n, parent=n % 3) for n in range(5000)])
             assert isinstance(outcome := await session.load(children, after=[]), Loaded)
             assert outcome.mark.rejected == 5000
@@ -168,10 +168,6 @@ def described(table: str, column: str) -> dict[str, object]:
     """Return a source's description of an existing table of the schema `app`."""
     columns = [{"name": name, "type": "bigint", "not_null": False} for name in ("id", column)]
     return {"postgresql": {"schema": "app", "table": table, "columns": columns, "row_key": None, "key": None}}
-
-
-def as_user(place: Place, user: str) -> str:
-    return place.uri.replace("postgres:@", f"{user}:@", 1)
 
 
 def database(place: Place) -> str:

@@ -6,7 +6,6 @@ import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
-import psycopg
 import pytest
 
 from pipeline.connectors.postgres import PostgresDestination, PostgresSource
@@ -143,11 +142,7 @@ async def test_a_large_object_that_may_not_be_read_is_named(make: Callable[[], P
     reader = f"reader_{source.uri.rpartition('test_')[2][:12]}"
     source.run(f"CREATE ROLE {reader} LOGIN", f"GRANT SELECT ON LARGE OBJECT 70002 TO {reader}")
     try:
-        as_reader = psycopg.conninfo.conninfo_to_dict(source.uri)
-        uri = (
-            f"postgresql://{reader}@/{as_reader['dbname']}?host={as_reader['host']}&port={as_reader.get('port', 5432)}"
-        )
-        movement = await Movements(PostgresSource(uri), PostgresDestination(copy.uri)).move()
+        movement = await Movements(PostgresSource(source.as_user(reader)), PostgresDestination(copy.uri)).move()
     finally:
         source.run(f"DROP OWNED BY {reader}", f"DROP ROLE {reader}")
     assert movement.status is Status.INCOMPLETE

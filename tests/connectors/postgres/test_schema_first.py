@@ -11,8 +11,8 @@ import pytest
 
 from pipeline.connectors.postgres import PostgresDestination, PostgresSource
 from pipeline.connectors.sqlite import SqliteSource
-from pipeline.domain.movement import Movement, Status
-from tests.connectors.postgres.moving import Movements, equal
+from pipeline.domain.movement import Status
+from tests.connectors.postgres.moving import Movements, equal, succeed
 from tests.connectors.postgres.owners import owned_place
 from tests.connectors.postgres.places import Place, place_factory
 from tests.connectors.sqlite import databases
@@ -35,12 +35,6 @@ def make(postgresql: PostgresqlServer) -> Callable[[], Place]:
 def place(postgresql: PostgresqlServer) -> Iterator[Place]:
     with owned_place(postgresql) as (_, owner):
         yield owner
-
-
-async def succeed(movements: Movements) -> Movement:
-    movement = await movements.move()
-    assert (movement.status, movement.problems) == (Status.SUCCESS, ())
-    return movement
 
 
 def deferrable(place: Place) -> list[tuple[object, ...]]:

@@ -136,6 +136,7 @@ def run_pooler(program: str, postgresql: PostgresqlServer, directory: Path) -> I
         end = monotonic() + 10
         while not (directory / ".s.PGSQL.6432").exists() and monotonic() < end:
             sleep(0.05)
+        assert (directory / ".s.PGSQL.6432").exists(), "PgBouncer has not started"
         yield f"host={directory}&port=6432"
     finally:
         bouncer.terminate()

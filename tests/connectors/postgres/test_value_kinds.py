@@ -9,9 +9,9 @@ import pytest
 
 from pipeline.connectors.postgres import PostgresDestination
 from pipeline.connectors.sqlite import SqliteSource
-from pipeline.domain.movement import Movement, Status
+from pipeline.domain.movement import Status
 from pipeline.engine.movements.context import Limits
-from tests.connectors.postgres.moving import Movements, equal
+from tests.connectors.postgres.moving import Movements, equal, succeed
 from tests.connectors.postgres.places import Place, place_factory
 from tests.connectors.sqlite import databases
 from tests.servers.postgresql import PostgresqlServer
@@ -26,12 +26,6 @@ def types(place: Place, table: str) -> dict[object, object]:
     """Return the types of a table's columns."""
     found = "SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute WHERE attrelid = %s::regclass AND attnum > 0"
     return dict(place.rows(found, [table]))  # type: ignore[arg-type]  # rows of two
-
-
-async def succeed(movements: Movements) -> Movement:
-    movement = await movements.move()
-    assert (movement.status, movement.problems) == (Status.SUCCESS, ())
-    return movement
 
 
 async def test_a_column_gets_the_type_that_its_values_need(make: Callable[[], Place], tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ async def test_a_missing_privilege_costs_its_table_alone(make: Callable[[], Plac
         "INSERT INTO z VALUES (1)",
         f"GRANT SELECT ON a, closed, z TO {role}",
     )
-    opened = PostgresSource(source.uri.replace("postgres:@", f"{role}@"))
+    opened = PostgresSource(source.as_user(role))
     flow = RealFlow(Places(opened, PostgresDestination(copy.uri), opened, PostgresSource(copy.uri)))
     assert (await flow.move()).status is Status.SUCCESS
     source.run(

@@ -23,8 +23,8 @@ Rows = set[tuple[str, int]]
 class Arrivals:
     """Watches one place. `rows` is the result of applying all files marked there, in the order of their marks.
 
-    `own` are the rows that the destination's app has of its own: one goes with the row to which it refers, and that row
-    goes by a record alone.
+    `own` are the app's own rows at the destination. Each refers to a row of a stream, and is gone only when a record has
+    deleted that row.
     """
 
     place: MemoryDestination

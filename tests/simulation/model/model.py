@@ -110,7 +110,7 @@ class Model:
             self.sights[frozenset(movement.file_lists.items())] = seen
 
     def _check_deletes(self, movement: Movement, seen: Tables) -> None:
-        """Check that many deletes are held, unless they are allowed or may have moved to a new table, and no others.
+        """Check that exactly those deletes are held that are many, not allowed, and not of rows that a new table may have.
 
         A new table with the same columns and as many rows may have the rows that are gone.
 

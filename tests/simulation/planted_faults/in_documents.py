@@ -98,7 +98,7 @@ def forgets_what_an_export_that_never_ended_has_announced(ports: Ports) -> Ports
 
 @dataclass
 class _Choosing(_Movements):
-    """Shows a process other streams of which all may be deleted than the Movement was begun with."""
+    """Shows a process another `allow_deletes` than that of the Movement."""
 
     allow_deletes: tuple[str, ...]
     real: dict[int, tuple[str, ...]] = field(default_factory=dict)

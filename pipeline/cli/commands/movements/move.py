@@ -85,7 +85,8 @@ def move(
         settings=settings,
     )
     if dry_run:
-        return _print_forecast(partial(choose, source=source, destination=destination), as_json=as_json)
+        ends = partial(choose, source=source, destination=destination, overwrite=overwrite)
+        return _print_forecast(ends, as_json=as_json)
     tally = Tally()
     more = choose(accept_missing=accept_missing, overwrite=overwrite)
     movement = run_watched(

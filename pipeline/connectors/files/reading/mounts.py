@@ -26,11 +26,19 @@ def ensure_mounted(root: Path, *, one_file_system: bool) -> None:
             directory = mount
         else:
             continue
-        if not os.path.ismount(mount) and directory.is_dir() and not any(directory.iterdir()):
+        if not os.path.ismount(mount) and _is_empty(directory):
             raise RefusedError(
                 f"{str(directory)!r} is empty, and the file system of {str(mount)!r} is not mounted, although {FSTAB} "
                 f"names it: mount it, or remove it from {FSTAB}, then run the command again"
             )
+
+
+def _is_empty(directory: Path) -> bool:
+    """Whether this is an empty directory. One that may not be read is rejected later, and nothing of it is deleted."""
+    try:
+        return directory.is_dir() and not any(directory.iterdir())
+    except OSError:
+        return False
 
 
 def _mount_points() -> Iterator[Path]:

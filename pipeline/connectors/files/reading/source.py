@@ -272,6 +272,7 @@ def _open_tree(root: Path) -> int:
 def _excluded(root: Path, exclude: Mapping[Path, InventoryItem]) -> tuple[frozenset[bytes], Sequence[InventoryItem]]:
     """Return the paths to leave out, relative to the root, and the items of those that exist."""
     top = root.resolve()
-    inside = [path.resolve().relative_to(top) for path in exclude if path.resolve().is_relative_to(top)]
+    places = [path.parent.resolve() / path.name for path in exclude]  # a link itself is left out, not what it leads to
+    inside = [place.relative_to(top) for place in places if place.is_relative_to(top)]
     items = [item for path, item in exclude.items() if os.path.lexists(path)]
     return frozenset({METADATA_NAME, *(os.fsencode(path) for path in inside)}), items

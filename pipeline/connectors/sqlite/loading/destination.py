@@ -121,7 +121,8 @@ class SqliteDestinationSession:
                     blocks = [block async for block in file.blocks]
                     return await self._run(place, self._store_objects, file, technology, blocks)
                 if await self._run(place, self._is_superseded, file):
-                    _ = [block async for block in file.blocks]
+                    async for _ in file.blocks:
+                        pass  # read to the end, which checks the file
                     mark = Mark(0, 0, movement=file.movement)
                     await self._run(place, self._ledger.mark, file.entry.id, mark)
                     return Loaded(mark)

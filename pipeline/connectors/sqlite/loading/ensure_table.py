@@ -17,6 +17,7 @@ from pipeline.connectors.sqlite.schema.indexes import TableIndex, read_indexes
 from pipeline.connectors.sqlite.schema.statements import AppCodeError, check_create_index, check_create_table
 from pipeline.connectors.sqlite.schema.streams import sqlite_native
 from pipeline.connectors.sqlite.schema.tables import Table, create_sql, encoding_of, folded, is_reserved, read_table
+from pipeline.connectors.sqlite.schema.tokens import stored_columns_in
 from pipeline.domain.errors import ConfigurationError
 from pipeline.domain.schema import Column, StreamSchema
 
@@ -114,6 +115,14 @@ def _accept_app_code(connection: apsw.Connection, table: Table) -> None:
 
     ConfigurationError when one of its indexes is in an order that only the app can keep.
     """
+    create = create_sql(connection, table.name) or ""
+    if any(column.generated for column in table.columns) and (
+        stored_columns_in(check_create_table(create, table.name)) < stored_columns_in(create)
+    ):
+        raise ConfigurationError(
+            f"Table {table.name} of the destination cannot be written to: a stored generated column of it calls a function "
+            "that only the app knows; make the column a virtual one, or leave the stream out with --exclude"
+        )
     run_with_functions(connection, f"EXPLAIN INSERT INTO main.{quoted(table.name)} DEFAULT VALUES")
     for index in read_indexes(connection, table.name):
         needs = next((term.collation for term in index.terms if is_of_the_app(term.collation)), None)

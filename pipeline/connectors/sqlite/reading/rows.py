@@ -184,7 +184,8 @@ class TableReading:
         batch, size = [], 0
         for row in islice(self._rows, BATCH_ROWS):
             batch.append(row)
-            size += sum(len(value) for value in row if isinstance(value, str | bytes))
+            values = (value.data if isinstance(value, RawText) else value for value in row)
+            size += sum(len(value) for value in values if isinstance(value, str | bytes))
             if size >= LARGE_BATCH_BYTES:
                 break
         return batch

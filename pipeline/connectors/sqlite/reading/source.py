@@ -101,7 +101,8 @@ class SqliteSnapshot:
 
     async def broken_references(self, streams: Sequence[StreamName]) -> Set[tuple[StreamName, tuple[str, ...]]]:
         async with self._lock:
-            return await run_sync(broken_keys, self._opened.connection, streams)
+            with translated(self._opened.place):
+                return await run_sync(broken_keys, self._opened.connection, streams)
 
     async def definitions(self) -> Mapping[StreamName, Mapping[str, str]]:
         async with self._lock:

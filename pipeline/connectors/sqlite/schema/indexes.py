@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -84,11 +85,14 @@ def read_foreign_keys(connection: apsw.Connection, table: str) -> list[TableFore
 
 def broken_keys(connection: apsw.Connection, streams: Sequence[StreamName]) -> set[tuple[StreamName, tuple[str, ...]]]:
     """Return table and columns of each foreign key of these tables that a row breaks."""
-    found = set()
+    found: set[tuple[StreamName, tuple[str, ...]]] = set()
     for stream in streams:
         columns = {key.id: key.columns for key in read_foreign_keys(connection, stream)}
-        for _, _, _, number in connection.execute(f"PRAGMA main.foreign_key_check({quoted(stream)})"):
-            found.add((stream, columns[int(str(number))]))
-            if len(found) == len(columns):
-                break
+        broken: set[int] = set()
+        with suppress(apsw.SQLError):  # the table is gone, or a key refers to columns that are not unique
+            for _, _, _, number in connection.execute(f"PRAGMA main.foreign_key_check({quoted(stream)})"):
+                broken.add(int(str(number)))
+                if len(broken) == len(columns):
+                    break
+        found |= {(stream, columns[number]) for number in broken}
     return found
