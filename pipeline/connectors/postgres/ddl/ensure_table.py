@@ -52,6 +52,10 @@ class FlowLedger(Protocol):
         """Return the streams whose tables it has created."""
         ...
 
+    def is_ours(self, stream: StreamName) -> bool:
+        """Whether the stream's table had no rows before the Flow's first load."""
+        ...
+
     def created_objects(self) -> Collection[ObjectId]:
         """Return the schema objects that it has created."""
         ...
@@ -84,7 +88,7 @@ def ensure_table(
                 f"Stream {schema.stream} cannot be loaded: {table.sql} of the destination is a partition of {parent}, which it "
                 f"is not at the source. Run ALTER TABLE {parent} DETACH PARTITION {table.sql}, and move again"
             )
-        detach(connection, name_of(native))
+        detach(connection, table, _foreign_keys(ledger))
     former = {} if before is None else postgres_native(before)
     create_prerequisites(connection, native, former, ledger.created_objects())
     if table is None:
@@ -102,7 +106,7 @@ def ensure_table(
             _ensure_key(connection, table, native)
         elif native.get("row_key") is None and {column["name"] for column in added} & set(schema.primary_keys):
             _index_key(connection, table, schema.primary_keys)
-        add_partitions(connection, native, own=tuple)
+        add_partitions(connection, native, own=tuple, keys=frozenset)
     return existing_table(connection, schema), was_empty
 
 
@@ -150,7 +154,7 @@ def _created_tables(ledger: FlowLedger) -> Set[str]:
 
 
 def _tables(ledger: FlowLedger) -> Set[tuple[str, str]]:
-    return {name_of(postgres_native(schema)) for schema in ledger.schemas()}
+    return {name_of(postgres_native(schema)) for schema in ledger.schemas() if ledger.is_ours(schema.stream)}
 
 
 def _foreign_keys(ledger: FlowLedger) -> Set[ForeignKeyName]:

@@ -46,10 +46,6 @@ class LocalNames:
         """Return the name of a stream's table."""
         return StreamName(_match(stream, self._columns, self._streams, f"Stream {stream}"))
 
-    def has_table(self, stream: StreamName) -> bool:
-        """Whether the table of a stream of another technology exists."""
-        return self.table(stream) in self._columns
-
     def missing_columns(self, schema: StreamSchema) -> Iterator[InventoryItem]:
         """Give the generated columns of a stream that its table lacks."""
         if "postgresql" not in schema.native:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence, Set
+from contextlib import AbstractContextManager, nullcontext
 
 import psycopg
 
@@ -18,7 +19,7 @@ from pipeline.connectors.sql.schema_objects import ObjectId
 from pipeline.domain.ids import StreamName
 from pipeline.domain.schema import StreamSchema
 
-_STAND_INS = r"SELECT tablename FROM pg_tables WHERE schemaname = %s AND tablename LIKE 'former\\_%%'"
+_STAND_INS = r"SELECT tablename FROM pg_tables WHERE schemaname = %s AND tablename LIKE 'former\_%%'"
 
 
 def drop_former_tables(
@@ -42,14 +43,27 @@ def _is_dropped(connection: Connection, schema: StreamSchema, objects: Collectio
     oid, table = table_oid(connection, *name), qualified(*name)
     if oid is None or parent_of(connection, name) is not None:
         return True
-    if connection.execute(f"SELECT EXISTS (SELECT FROM {table})").fetchone() == (True,):
+    return _drop_if_empty(connection, table, without_dependents(connection, [oid], objects))
+
+
+def _drop_if_empty(connection: Connection, table: str, surrounding: AbstractContextManager[None]) -> bool:
+    """Drop a table without rows on which nothing depends, in `surrounding`; return whether it was dropped."""
+    if _has_rows(connection, table):
         return False
     try:
-        with connection.transaction(), without_dependents(connection, [oid], objects):
-            run_single(connection, f"DROP TABLE {table}")
+        with connection.transaction():
+            run_single(connection, f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
+            if _has_rows(connection, table):  # another session has written since
+                return False
+            with surrounding:
+                run_single(connection, f"DROP TABLE {table}")
     except psycopg.errors.DependentObjectsStillExist:
         return False
     return True
+
+
+def _has_rows(connection: Connection, table: str) -> bool:
+    return connection.execute(f"SELECT EXISTS (SELECT FROM {table})").fetchone() == (True,)
 
 
 def former_partitions(connection: Connection, before: StreamSchema, now: StreamSchema) -> list[int]:
@@ -66,10 +80,4 @@ def drop_former_partitions(connection: Connection, oids: Sequence[int]) -> list[
         "WHERE c.oid = ANY(%s) AND c.relispartition",
         (list(oids),),
     ).fetchall()
-    left = []
-    for oid, *name in rows:
-        if connection.execute(f"SELECT FROM {qualified(*name)} LIMIT 1").rowcount:
-            left.append(oid)
-        else:
-            run_single(connection, f"DROP TABLE {qualified(*name)}")
-    return left
+    return [oid for oid, *name in rows if not _drop_if_empty(connection, qualified(*name), nullcontext())]

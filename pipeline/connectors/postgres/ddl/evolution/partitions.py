@@ -16,7 +16,7 @@ from pipeline.connectors.postgres.ddl.create_table import (
 from pipeline.connectors.postgres.ddl.evolution.constraints import ForeignKeyName
 from pipeline.connectors.postgres.ddl.evolution.dependents import without_dependents
 from pipeline.connectors.postgres.ddl.foreign_keys import read_foreign_keys
-from pipeline.connectors.postgres.ddl.target_table import TargetTable, read_table
+from pipeline.connectors.postgres.ddl.target_table import TargetTable, read_table, table_oid
 from pipeline.connectors.postgres.schema.catalog_queries import OWN_SCHEMA
 from pipeline.connectors.postgres.session.connection import Connection
 from pipeline.connectors.postgres.session.errors import server_message
@@ -39,11 +39,29 @@ def parent_of(connection: Connection, table: tuple[str, str]) -> str | None:
     return None if row is None else qualified(*row)
 
 
-def detach(connection: Connection, table: tuple[str, str]) -> None:
+def detach(connection: Connection, table: TargetTable, keys: Set[ForeignKeyName]) -> None:
     """Detach a partition, and delete its rows: the Event Files of its new stream have all of them."""
-    name = qualified(*table)
-    run_single(connection, f"ALTER TABLE {parent_of(connection, table)} DETACH PARTITION {name}")
+    parent = parent_of(connection, (table.schema, table.name))
+    run_single(connection, f"ALTER TABLE {parent} DETACH PARTITION {table.sql}")
+    _empty(connection, table.oid, table.sql, keys)
+
+
+def _empty(connection: Connection, oid: int, name: str, keys: Set[ForeignKeyName]) -> None:
+    """Delete all rows of a table, and none that refer to them: post_load.py creates the foreign keys again."""
+    _drop_foreign_keys(connection, oid, name, keys)
+    for key in read_foreign_keys(connection, [oid]):
+        if key.parent_name == name and key.child_name != name:
+            raise ConfigurationError(
+                f"The rows of {name} must be sent again, but {key.child_name} refers to them through {key.name}, which the "
+                "source does not have. Drop that foreign key, and move again"
+            )
     run_single(connection, f"DELETE FROM {name}")
+
+
+def _drop_foreign_keys(connection: Connection, oid: int, name: str, keys: Set[ForeignKeyName]) -> None:
+    for key in read_foreign_keys(connection, [oid]):
+        if key.parent_name == name and (*key.owner, key.name) in keys:
+            run_single(connection, f"ALTER TABLE {qualified(*key.owner)} DROP CONSTRAINT {quoted(key.name)}")
 
 
 def stand_in(connection: Connection, table: TargetTable, stream: str) -> TargetTable:
@@ -66,14 +84,19 @@ def rename_partitions(connection: Connection, before: Native, now: Native) -> No
             run_single(connection, f"ALTER TABLE {qualified(*was)} RENAME TO {quoted(name[1])}")
 
 
-def add_partitions(connection: Connection, native: Native, own: Callable[[], Collection[tuple[str, str]]]) -> None:
+def add_partitions(
+    connection: Connection,
+    native: Native,
+    own: Callable[[], Collection[tuple[str, str]]],
+    keys: Callable[[], Set[ForeignKeyName]],
+) -> None:
     """Create new partitions. Those of the tables `own()` that are partitions now are attached; their rows come with others."""
     for partition, statement in zip(native.get("partitions", ()), partition_statements(native), strict=True):
         name = qualified(*name_of(partition))
         if connection.execute("SELECT to_regclass(%s)", (name,)).fetchone() == (None,):
             run_single(connection, statement)
         elif parent_of(connection, name_of(partition)) is None and name_of(partition) in own():
-            run_single(connection, f"DELETE FROM {name}")
+            _empty(connection, table_oid(connection, *name_of(partition)) or 0, name, keys())
             run_single(
                 connection,
                 f"ALTER TABLE {qualified(*partition['parent'])} ATTACH PARTITION {name} {partition['bound']}",
@@ -103,7 +126,7 @@ class PartitionEvolution:
             rename_partitions(self._connection, before, now)
             try:
                 with self._connection.transaction():
-                    add_partitions(self._connection, now, self._tables)
+                    add_partitions(self._connection, now, self._tables, self._keys)
             except _IN_THE_WAY:
                 self._make_again(now)
         except psycopg.errors.DependentObjectsStillExist as error:
@@ -124,11 +147,7 @@ class PartitionEvolution:
 
     def _make_again(self, now: Native) -> None:
         with without_dependents(self._connection, [self._table.oid], self._objects):
-            for key in read_foreign_keys(self._connection, [self._table.oid]):
-                if key.parent_name == self._table.sql and (*key.owner, key.name) in self._keys():
-                    run_single(
-                        self._connection, f"ALTER TABLE {qualified(*key.owner)} DROP CONSTRAINT {quoted(key.name)}"
-                    )
+            _drop_foreign_keys(self._connection, self._table.oid, self._table.sql, self._keys())
             former = self._move_away()
             for statement in table_statements(now, self._connection.info.server_version):
                 run_single(self._connection, statement)

@@ -71,6 +71,7 @@ class Circles:
         keys = [key for key in read_foreign_keys(self._connection, list(tables)) if key.row["table"] in tables]
         deferred = [key for key in keys if self._defer(key)]
         if not deferred:
+            self._restore(deferred, loads)
             return
         for load in loads.values():
             load.defer(deferred if defers_deletes else ())

@@ -13,8 +13,17 @@ from pipeline.connectors.postgres.ddl.foreign_keys import ExistingKey, read_fore
 from pipeline.connectors.postgres.loading.rejections import RejectReason
 from pipeline.connectors.postgres.loading.target import PLACE, Target, numbered
 from pipeline.connectors.postgres.session.connection import Connection
-from pipeline.connectors.sql.identifiers import quoted
+from pipeline.connectors.sql.identifiers import qualified, quoted
 
+_PARTS = """
+WITH RECURSIVE parts(oid) AS (
+    SELECT i.inhrelid FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhrelid AND c.relispartition
+    WHERE i.inhparent = %(oid)s
+    UNION SELECT i.inhrelid FROM parts AS p JOIN pg_inherits AS i ON i.inhparent = p.oid)
+SELECT c.oid, n.nspname, c.relname FROM parts AS p JOIN pg_class AS c ON c.oid = p.oid
+JOIN pg_namespace AS n ON n.oid = c.relnamespace
+"""
+"""The partitions of a table, to which foreign keys may refer by themselves. `pg_partition_tree` would lock the table."""
 _CHANGES_ROWS = ("c", "n", "d")
 """The catalog's letters for CASCADE, SET NULL and SET DEFAULT."""
 
@@ -25,9 +34,11 @@ class References:
     def __init__(self, connection: Connection, target: Target) -> None:
         self._connection = connection
         self._target = target
-        keys = read_foreign_keys(connection, [target.table.oid])
+        parts = connection.execute(_PARTS, {"oid": target.table.oid}).fetchall()
+        names = {target.sql, *(qualified(*name) for _, *name in parts)}
+        keys = read_foreign_keys(connection, [target.table.oid, *(oid for oid, *_ in parts)])
         self._deferred: Collection[tuple[str, str, str]] = ()
-        self._keys = [key for key in keys if key.parent_name == target.sql and not key.row["period"]]
+        self._keys = [key for key in keys if key.parent_name in names and not key.row["period"]]
 
     def defer(self, keys: Sequence[ExistingKey]) -> None:
         """Let rows go to which others refer through these keys, if they have no action: they are checked later."""

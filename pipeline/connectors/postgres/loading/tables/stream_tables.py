@@ -8,8 +8,10 @@ from dataclasses import dataclass
 
 from pipeline.connectors.postgres.ddl.across.local_names import LocalNames, refuse_other_case
 from pipeline.connectors.postgres.ddl.across.widening import has_types, widen_columns
-from pipeline.connectors.postgres.ddl.ensure_table import ensure_table, existing_table
+from pipeline.connectors.postgres.ddl.create_table import name_of
+from pipeline.connectors.postgres.ddl.ensure_table import ensure_table, existing_table, postgres_native
 from pipeline.connectors.postgres.ddl.evolution.former_tables import former_partitions
+from pipeline.connectors.postgres.ddl.target_table import table_oid
 from pipeline.connectors.postgres.loading.import_ledger import ImportLedger, lock_definitions
 from pipeline.connectors.postgres.loading.tables.value_kinds import ValueKinds
 from pipeline.connectors.postgres.loading.target import Target, target_of
@@ -51,7 +53,7 @@ class StreamTables:
                 table = existing_table(connection, local)  # it has followed the source further than this file
             else:
                 before = ledger.previous_schema(schema.stream)
-                is_created = not names.has_table(schema.stream)
+                is_created = table_oid(connection, *name_of(postgres_native(local))) is None
                 former = before and names.localized(before)
                 table, is_ours = ensure_table(connection, local, ledger, former)
                 ledger.remember_schema(schema, as_of=header.export_time, is_ours=is_ours, is_created=is_created)
@@ -81,7 +83,8 @@ class StreamTables:
         """Return how rejected records of a stream are loaded, in the connection's transaction."""
         local = LocalNames(connection, ledger.streams(), schema.stream).localized(schema)
         is_widened = schema.stream in ledger.created()
-        return target_of(ensure_table(connection, local, ledger)[0], local, schema, is_widened=is_widened)
+        before = local if ledger.is_ours(schema.stream) else None  # so that a stand-in for a partition stays one
+        return target_of(ensure_table(connection, local, ledger, before)[0], local, schema, is_widened=is_widened)
 
     def widen(
         self,
