@@ -119,3 +119,12 @@ def test_a_dry_run_of_databases_of_a_server_writes_nothing(pipeline: CommandLine
     assert there.rows(
         "SELECT count(*) FROM pg_class WHERE relnamespace::regnamespace::text IN ('public', '_pipeline')"
     ) == [(0,)]
+
+
+def test_overwrite_is_no_problem_of_a_dry_run_that_has_it(pipeline: CommandLine) -> None:
+    make_database(pipeline.directory / "app.db")
+    change(make_database(pipeline.directory / "copy.db"), "UPDATE people SET name = 'Mine' WHERE id = 2")
+    move = ("move", "app.db", "copy.db", "--dry-run")
+    assert "Needs --overwrite" in pipeline(*move).out
+    allowed = pipeline(*move, "--overwrite")
+    assert (allowed.code, "Needs --overwrite" in allowed.out) == (0, False)

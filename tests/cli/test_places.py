@@ -109,3 +109,16 @@ def test_a_database_of_a_server_is_not_moved_into_itself_by_another_url(
         refused = pipeline(*command)
         assert (refused.code, "are the same database of the same server" in refused.err) == (2, True)
     assert pipeline("flow", "create", "f", one, other).code == 0
+
+
+def test_a_link_to_the_database_does_not_replace_the_copy(pipeline: CommandLine) -> None:
+    home = pipeline.directory
+    (home / "src").mkdir()
+    (home / "elsewhere").mkdir()
+    app = make_database(home / "elsewhere" / "app.db")
+    (home / "src" / "app.db").symlink_to(app)
+    (home / "dst").mkdir()
+    pipeline("move", "src/app.db", "dst/app.db", "--files", "src", "dst", "--flow", "crm")
+    copy = home / "dst" / "app.db"
+    assert not copy.is_symlink()
+    assert contents(copy) == contents(app)

@@ -196,3 +196,10 @@ def test_a_missing_column_counts_as_null() -> None:
 @given(st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text()))
 def test_every_value_is_the_same_as_itself(value: object) -> None:
     assert same_value(value, value)
+
+
+def test_a_column_of_the_destination_is_paired_once() -> None:
+    pairing = pair_columns(
+        schema("sqlite", id="integer", a="text", a_="text"), schema("sqlite", id="integer", a_="text")
+    )
+    assert pairing.missing == ("a",)

@@ -77,3 +77,29 @@ async def test_an_index_that_cannot_be_created_is_reported_until_it_is_there(mak
     copy.run("DELETE FROM t WHERE id = 2")
     assert (await flow.move()).status == "SUCCESS"
     assert copy.rows("SELECT count(*) FROM pg_indexes WHERE indexname = 't_x'") == [(1,)]
+
+
+async def test_a_table_that_the_source_has_no_more_does_not_end_the_settling(tmp_path: Path) -> None:
+    app, copy = tmp_path / "app.db", tmp_path / "copy.db"
+    run(app, *SHOP[:3], *(f"INSERT INTO album VALUES ({number}, 1)" for number in range(200)))
+    flow = between(app, copy)
+    assert (await flow.move()).status == "SUCCESS"
+    run(app, "DROP TABLE album", "DELETE FROM artist", "INSERT INTO artist VALUES (2, 'b')")
+    movement = await flow.move()
+    assert movement.status == "INCOMPLETE"
+    assert any("none of them was deleted" in problem for problem in movement.problems)
+
+
+async def test_each_stream_s_broken_keys_are_so_at_the_source_too(tmp_path: Path) -> None:
+    app, copy = tmp_path / "app.db", tmp_path / "copy.db"
+    run(
+        app,
+        "CREATE TABLE p (id INTEGER PRIMARY KEY)",
+        "CREATE TABLE a (id INTEGER PRIMARY KEY, x INTEGER REFERENCES p)",
+        "CREATE TABLE b (id INTEGER PRIMARY KEY, x INTEGER REFERENCES p, y INTEGER REFERENCES p)",
+        "INSERT INTO a VALUES (1, 7)",
+        "INSERT INTO b VALUES (1, 8, 9)",
+    )
+    movement = await between(app, copy).move()
+    assert len(movement.problems) == 3
+    assert all(problem.endswith("; it is so at the source, too") for problem in movement.problems)

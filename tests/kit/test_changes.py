@@ -131,3 +131,9 @@ async def test_an_answer_that_is_none_is_named_with_the_line(answer: object, mes
     with pytest.raises(AssertionError, match=message):
         raise AssertionError(movement.problems[0])
     assert f"{__file__}, line " in movement.problems[0]
+
+
+async def test_a_lag_longer_than_an_answer_ends_a_long_feed(tmp_path: Path) -> None:
+    app = FeedApp([(number, "x") for number in range(9)])
+    movement = await move(app.source(lag=5), str(tmp_path / "copy.db"), tmp_path)
+    assert (movement.status, held(tmp_path), app.asked[:3]) == (pipeline.Status.SUCCESS, app.rows(), [None, "2", "4"])

@@ -394,3 +394,29 @@ async def test_an_id_that_is_no_text_is_named_with_the_line(source: str, tmp_pat
     assert movement.status is pipeline.Status.FAILED
     assert f"{__file__}, line " in movement.problems[0]
     assert "returned 7 in place of the new id. Return the id as text" in movement.problems[0]
+
+
+async def test_a_refusal_after_a_lost_answer_makes_no_second_object(source: str, tmp_path: Path) -> None:
+    api, calls, asked = Objects(), list[str](), list[object]()
+    importer = Importer("api")
+
+    @importer.creates("things", row=dict)
+    async def create(target: None, row: dict[str, object], ctx: Import) -> str:
+        if row["id"] != 2:
+            return api.create(row, ctx.once_key)
+        calls.append(ctx.once_key)
+        if len(calls) == 2:
+            raise Refused("it exists")
+        api.create(row, ctx.once_key)
+        raise TimeoutError("no answer")
+
+    @create.find
+    async def find(target: None, row: dict[str, object], ctx: Import) -> str | None:
+        asked.append(row["id"])
+        if len(asked) == 1:  # it does not show yet
+            return None
+        return next((id_ for id_, found in api.by_id.items() if found["id"] == row["id"]), None)
+
+    movement = await move(source, api.destination(importer), tmp_path)
+    assert (movement.status, api.rows(), api.created) == (pipeline.Status.SUCCESS, ROWS, 3)
+    assert asked == [2, 2]

@@ -168,3 +168,16 @@ def test_a_schema_that_changes_meanwhile_does_not_end_the_process(tmp_path: Path
     """SQLite 3.54 reads freed memory when it explains a statement of before the change."""
     command = [sys.executable, "-c", EXPLAINED, str(tmp_path / "a.db")]
     assert subprocess.run(command, capture_output=True, text=True, timeout=60, check=False).stdout == "whole\n"
+
+
+async def test_no_stand_in_decides_a_stored_value(tmp_path: Path) -> None:
+    source, destination = tmp_path / "source.db", tmp_path / "destination.db"
+    run(source, "CREATE TABLE t (a INTEGER PRIMARY KEY)", "INSERT INTO t VALUES (3)")
+    app = as_app(destination)
+    app.execute("CREATE TABLE t (a INTEGER PRIMARY KEY, b AS (twice(a)) STORED)")
+    app.close(True)
+    with pytest.raises(
+        ConfigurationError, match="a stored generated column of it calls a function that only the app knows"
+    ):
+        await move(source, destination)
+    assert rows(destination, "SELECT count(*) FROM t") == [(0,)]
