@@ -78,6 +78,7 @@ class App:
                 db.execute("INSERT INTO note VALUES(?, ?)", (None, dice.choice(WORDS) * dice.randrange(20)))
 
     def start(self) -> subprocess.Popen[bytes]:
+        """Start the command. Kills add up changes, so that more of a table may be gone than is deleted without a word."""
         command = [
             sys.executable,
             "-m",
@@ -89,6 +90,8 @@ class App:
             "attachments",
             "copied",
             "--json",
+            "--allow-deletes",
+            "order details",
         ]
         small = {
             "PIPELINE_EVENT_FILE_ROWS": "300",
