@@ -44,7 +44,7 @@ class FlowView:
 
     def start(self) -> int:
         """Start a Movement, and return its number."""
-        movement, _ = self._retry(lambda: start(self.name, settings=self.settings))
+        movement, _ = self._retry(lambda: start(self.name, allow_deletes=["*"], settings=self.settings))
         return movement.number
 
     def movement(self, number: int) -> Movement | None:
