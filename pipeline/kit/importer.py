@@ -70,14 +70,21 @@ class Importer(Plugin):
         return CheckDeclaration(self.connection, id, title)
 
     def dump(self, function: DumpFunction) -> DumpFunction:
-        """Declare a function that gives all there is at the destination: stream, key and row."""
+        """Declare a function that yields all there is at the destination: stream, key and row.
+
+        The key is the app's own: for a stream of `creates`, the id that `create` returned; else that of the records.
+        """
         check_generator(function, "the dump", ("target",))
+        if self.dump_function is not None:
+            raise misuse(line_of(function), f"{self.name!r} has two functions for the dump", "Keep one")
         self.dump_function = function
         return function
 
     def scratch(self, function: ScratchFunction) -> ScratchFunction:
         """Declare a function that gives a new, empty destination for tests."""
         check_generator(function, "the scratch destination", ())
+        if self.scratch_function is not None:
+            raise misuse(line_of(function), f"{self.name!r} has two functions for a scratch destination", "Keep one")
         self.scratch_function = function
         return function
 

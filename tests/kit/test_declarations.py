@@ -83,6 +83,17 @@ MISTAKES = [
         "two handlers",
     ),
     ("@importer.dump  # here\nasync def dump(): \n    yield 1", r"\(target\)"),
+    ("@importer.dump  # here\nasync def dump(target): ...", "the dump does not yield"),
+    ("@importer.scratch  # here\nasync def empty(target): \n    yield 1", r"takes target.*arguments \(\)"),
+    ("@importer.scratch  # here\nasync def empty(): ...", "the scratch destination does not yield"),
+    (
+        "@importer.dump\nasync def a(t):\n    yield 1\n@importer.dump  # here\nasync def b(t):\n    yield 1",
+        "two functions for the dump",
+    ),
+    (
+        "@importer.scratch\nasync def a():\n    yield 1\n@importer.scratch  # here\nasync def b():\n    yield 1",
+        "two functions for a scratch destination",
+    ),
 ]
 
 

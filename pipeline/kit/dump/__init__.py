@@ -1,0 +1,1 @@
+"""What an Importer's app holds, as its `dump` gives it, and a new, empty app for tests."""
