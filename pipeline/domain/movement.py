@@ -9,6 +9,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from pipeline.domain.errors import DefectError
+from pipeline.domain.flows.declaration import NOTHING_DECLARED, Declaration
 from pipeline.domain.ids import FlowName, Label, ObjectKey, StreamName
 from pipeline.domain.inventory import Inventory
 from pipeline.domain.rejections import SourceRejections
@@ -43,7 +44,7 @@ class Flow:
     A derived Flow exports nothing: it imports the objects of the Flow `origin`. `pruning` names the process that is
     pruning this Flow; no Movement starts meanwhile. `accepted_missing` holds the kinds of
     objects of the source that need not be at the destination. `rebuilt` is the Movement with which the history begins again
-    after objects were taken away, 0 if none were.
+    after objects were taken away, 0 if none were. `declared` is all else that a person has said of the Flow.
     """
 
     name: FlowName
@@ -55,6 +56,7 @@ class Flow:
     pruning: str | None = None
     accepted_missing: tuple[str, ...] = ()
     rebuilt: int = 0
+    declared: Declaration = NOTHING_DECLARED
 
     @property
     def marks_namespace(self) -> FlowName:

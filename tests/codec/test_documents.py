@@ -15,6 +15,16 @@ from pipeline.codec.documents.progress import GroupProgress, Progress, decode_pr
 from pipeline.codec.documents.work_error import WorkError, decode_work_error, encode_work_error
 from pipeline.domain.errors import DamagedError
 from pipeline.domain.event_file import Encoding, FileEntry
+from pipeline.domain.flows.declaration import (
+    ApprovalTerms,
+    Declaration,
+    FlowLimits,
+    GroupRule,
+    Retention,
+    Side,
+    StreamRule,
+    Windows,
+)
 from pipeline.domain.ids import EventFileId, FlowName, Label, ObjectKey, Phase, StreamName
 from pipeline.domain.movement import Flow, Movement, Status, Totals
 
@@ -28,6 +38,52 @@ def movement() -> Movement:
         FlowName("crm"), 2, Status.IN_PROGRESS, MOMENT, MOMENT, 3, ("a*",), ("b",),
         {Label("ü"): ObjectKey("k")}, {StreamName("s"): ObjectKey("k2")}, True, Totals(upserts=5, seconds=1.5), ("bad",),
     )  # fmt: skip
+
+
+DECLARED = Declaration(
+    source_options={"url": "https://ü", "token": "env:TOKEN"},
+    destination_options={"page": "5"},
+    streams=(StreamRule("order*", Label("sales")), StreamRule("log", include=False)),
+    groups=(GroupRule(Label("sales"), (Label("people"),)),),
+    limits=FlowLimits(event_file_bytes=5_000_000),
+    windows=Windows(inactivity_seconds=60, life_days=2, rerun_days=1, stop_grace_seconds=5, reruns=False),
+    retention=Retention(7),
+    requires="found",
+    notifications=("ops",),
+    approvals=ApprovalTerms((Side.SOURCE, Side.DESTINATION), "All of it.", ("https://policy",)),
+)
+
+
+def test_what_is_declared_of_a_flow_survives_a_round_trip() -> None:
+    flow = Flow(FlowName("crm"), "a", "b", MOMENT, declared=DECLARED)
+    assert decode_flow(encode_flow(flow), "flow.json") == flow
+
+
+def test_a_flow_of_an_earlier_release_declares_nothing_and_has_the_defaults() -> None:
+    document = orjson.loads(encode_flow(Flow(FlowName("crm"), "a", "b", MOMENT, 4)))
+    del document["declared"]
+    flow = decode_flow(orjson.dumps(document), "flow.json")
+    assert flow.declared == Declaration()
+    assert flow.declared.windows == Windows(900, 14, 12, 3600, reruns=True)
+
+
+@pytest.mark.parametrize(
+    "declared",
+    [
+        {"windows": {"life_days": -1}},
+        {"windows": {"inactivity_seconds": 10**12}},
+        {"windows": {"reruns": "no"}},
+        {"limits": {"event_file_rows": -1}},
+        {"retention": {"reports_days": 10**6}},
+        {"approvals": {"required": ["everybody"]}},
+        {"streams": [{"group": "a"}]},
+        {"source_options": {"a": 1}},
+    ],
+)
+def test_a_wrong_declaration_is_refused_by_name(declared: dict[str, object]) -> None:
+    document = orjson.loads(encode_flow(Flow(FlowName("crm"), "a", "b", MOMENT)))
+    with pytest.raises(DamagedError, match=r"flow\.json"):
+        decode_flow(orjson.dumps(document | {"declared": declared}), "flow.json")
 
 
 def test_documents_survive_a_round_trip() -> None:

@@ -7,6 +7,7 @@ import orjson
 from msgspec import Struct, field
 
 from pipeline.codec.wire import Count, Document, Time, decode_document, to_document
+from pipeline.domain.flows.declaration import Declaration
 from pipeline.domain.ids import FlowName, Label, ObjectKey, StreamName, parse_object_key
 from pipeline.domain.inventory import Fate
 from pipeline.domain.movement import Flow, Movement, Status
@@ -22,6 +23,7 @@ class _Flow(Document):
     pruning: str | None = None
     accepted_missing: tuple[str, ...] = field(name="acceptedMissing", default=())
     rebuilt: Count = 0
+    declared: Declaration = field(default_factory=Declaration)
 
 
 class _Totals(Struct):

@@ -1,0 +1,1 @@
+"""What a person declares of a Flow, beside its two places."""
