@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 
 from pipeline.domain.movement import Movement
 from pipeline.engine.movers.mover import Mover
+from pipeline.testing.simulated.calls import Faults
 from tests.engine.mover_world import FLOW
 from tests.engine.wider_world import WiderWorld
-from tests.fakes.calls import Faults
 from tests.fakes.source import MemorySource
 
 

@@ -20,10 +20,10 @@ from pipeline.engine.workers.sweep import Sweep
 from pipeline.ports.destination import Destination
 from pipeline.ports.event_queue import EventQueue
 from pipeline.ports.source import Source
+from pipeline.testing.simulated.calling import CallingQueue, CallingStore
+from pipeline.testing.simulated.calls import CrashError, Faults
+from pipeline.testing.simulated.event_queue import MemoryEventQueue
 from tests.engine.mover_world import FLOW, World
-from tests.fakes.calling import CallingQueue, CallingStore
-from tests.fakes.calls import CrashError, Faults
-from tests.fakes.event_queue import MemoryEventQueue
 from tests.fakes.rows import Tables
 from tests.fakes.source import MemorySource
 

@@ -13,12 +13,12 @@ from pipeline.engine.movers.mover import Mover
 from pipeline.ports.event_queue import EventQueue
 from pipeline.ports.object_store import ObjectStore
 from pipeline.ports.reporter import Event
-from tests.fakes.calling import CallingQueue, CallingStore
-from tests.fakes.calls import Faults
-from tests.fakes.clock import ManualClock
+from pipeline.testing.simulated.calling import CallingQueue, CallingStore
+from pipeline.testing.simulated.calls import Faults
+from pipeline.testing.simulated.clock import ManualClock
+from pipeline.testing.simulated.event_queue import MemoryEventQueue
+from pipeline.testing.simulated.object_store import MemoryObjectStore
 from tests.fakes.destination import MemoryDestination
-from tests.fakes.event_queue import MemoryEventQueue
-from tests.fakes.object_store import MemoryObjectStore
 from tests.fakes.rows import Tables
 from tests.fakes.source import MemorySource
 

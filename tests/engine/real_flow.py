@@ -14,10 +14,10 @@ from pipeline.engine.verify.repair import InvalidatedStreams, begin_repair
 from pipeline.engine.verify.verifier import Verifier, VerifyRequest
 from pipeline.ports.destination import Destination
 from pipeline.ports.source import Source
+from pipeline.testing.simulated.clock import ManualClock
+from pipeline.testing.simulated.event_queue import MemoryEventQueue
+from pipeline.testing.simulated.object_store import MemoryObjectStore
 from tests.engine.mover_world import RecordingReporter
-from tests.fakes.clock import ManualClock
-from tests.fakes.event_queue import MemoryEventQueue
-from tests.fakes.object_store import MemoryObjectStore
 
 FLOW = FlowName("crm")
 LIMITS = Limits(event_file_rows=100, range_rows=16)

@@ -15,10 +15,10 @@ from pipeline.domain.planning.compaction import applicable, is_compact, last_ste
 from pipeline.engine.maintenance.compaction import Compactor
 from pipeline.engine.movements.lifecycle import begin_movement
 from pipeline.ports.object_store import OpenBody, PutCondition, Version
+from pipeline.testing.simulated.calling import CallingStore
+from pipeline.testing.simulated.calls import CrashError, Faults
 from tests.engine.mover_world import FLOW
 from tests.engine.wider_world import WiderWorld, may_crash, numbered
-from tests.fakes.calling import CallingStore
-from tests.fakes.calls import CrashError, Faults
 from tests.loops import on_trio
 
 

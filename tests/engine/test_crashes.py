@@ -11,8 +11,8 @@ from pipeline.domain.errors import AbsentError
 from pipeline.domain.movement import Status
 from pipeline.engine.movements.context import Limits
 from pipeline.ports.reporter import BytesMoved
+from pipeline.testing.simulated.calls import CrashError, Faults
 from tests.engine.mover_world import FLOW, World
-from tests.fakes.calls import CrashError, Faults
 from tests.fakes.rows import Tables
 from tests.loops import on_trio
 

@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.domain.movement import HeldDeletes, Movement, Status
+from pipeline.testing.simulated.calls import Faults
 from tests.engine.fleet import Fleet, WorkerProcess
 from tests.engine.mover_world import SMALL, World
 from tests.engine.verified_world import VerifiedWorld, numbered
 from tests.engine.wider_world import may_crash
-from tests.fakes.calls import Faults
 from tests.fakes.rows import Table, Tables
 from tests.loops import on_trio
 

@@ -12,10 +12,10 @@ from pipeline.domain.ids import FlowName
 from pipeline.domain.movement import Flow, Movement, Status
 from pipeline.engine.movements.derived_flows import add_destination, is_behind, sync_with_origin
 from pipeline.ports.destination import Destination
+from pipeline.testing.simulated.calls import Faults
 from tests.engine.fleet import Fleet, WorkerProcess
 from tests.engine.mover_world import FLOW
 from tests.engine.wider_world import WiderWorld, may_crash, numbered
-from tests.fakes.calls import Faults
 from tests.fakes.destination import MemoryDestination
 from tests.fakes.source import MemorySource
 from tests.loops import on_trio

@@ -15,7 +15,7 @@ from pipeline.domain.event_file import Encoding, FileEntry
 from pipeline.domain.ids import EventFileId, FlowName, Label, ObjectKey, Phase, StreamName
 from pipeline.engine.movements.file_lists import FileLists
 from pipeline.ports.object_store import PutCondition
-from tests.fakes.object_store import MemoryObjectStore
+from pipeline.testing.simulated.object_store import MemoryObjectStore
 from tests.loops import on_trio, run_on_trio
 
 FLOW, LABEL = FlowName("crm"), Label("orders")

@@ -22,9 +22,9 @@ from pipeline.engine.movements.flow_store import FlowStore
 from pipeline.engine.movers.mover import Mover
 from pipeline.ports.destination import DestinationSession, FileToLoad, Loaded, LoadOutcome
 from pipeline.ports.reporter import EventFileImported
+from pipeline.testing.simulated.calls import Faults
 from tests.engine.mover_world import FLOW
 from tests.engine.wider_world import WiderWorld, abandon, may_crash, numbered
-from tests.fakes.calls import Faults
 from tests.fakes.destination import MemoryDestination
 from tests.fakes.source import MemorySource
 from tests.loops import on_trio

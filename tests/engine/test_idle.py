@@ -15,9 +15,9 @@ from pipeline.domain.movement import Status
 from pipeline.engine.movements.answers import ANSWER_SECONDS, FAILING_SECONDS, Answers
 from pipeline.ports.event_queue import Message
 from pipeline.ports.object_store import PutCondition
+from pipeline.testing.simulated.event_queue import MemoryEventQueue
 from tests.engine.fleet import Fleet, WorkerProcess, numbered
 from tests.engine.mover_world import FLOW
-from tests.fakes.event_queue import MemoryEventQueue
 from tests.loops import on_trio
 
 FLOWS = 5

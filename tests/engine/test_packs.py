@@ -21,13 +21,13 @@ from pipeline.engine.storage.binaries import BinaryFiles
 from pipeline.ports.object_store import ObjectStore, PutCondition
 from pipeline.ports.reporter import BinaryFileFailed, BinaryFileStored
 from pipeline.stores.directory.object_store import DirectoryObjectStore
+from pipeline.testing.simulated.calling import CallingStore
+from pipeline.testing.simulated.calls import Faults
+from pipeline.testing.simulated.object_store import MemoryObjectStore
 from tests.connectors.files.moving import described
 from tests.engine.attachments import AttachmentWorld
 from tests.engine.mover_world import FLOW, RecordingReporter
 from tests.engine.wider_world import may_crash
-from tests.fakes.calling import CallingStore
-from tests.fakes.calls import Faults
-from tests.fakes.object_store import MemoryObjectStore
 from tests.fakes.rows import body_of
 from tests.loops import on_trio
 

@@ -16,9 +16,9 @@ from pipeline.domain.planning.retention import Needed, Reason, reason_to_delete
 from pipeline.engine.maintenance.pruning import Pruner
 from pipeline.engine.movements.lifecycle import begin_movement
 from pipeline.ports.object_store import PutCondition
+from pipeline.testing.simulated.calls import Faults
 from tests.engine.mover_world import FLOW
 from tests.engine.wider_world import WiderWorld, ignore, may_crash, numbered
-from tests.fakes.calls import Faults
 from tests.loops import on_trio
 
 PREFIX = "flows/crm/"

@@ -14,9 +14,9 @@ from pipeline.domain.schema import StreamSchema
 from pipeline.engine.export import stream_export
 from pipeline.engine.movers.mover import Mover
 from pipeline.ports.source import RowBlock, Snapshot, UnreadRows
+from pipeline.testing.simulated.calls import Faults
 from tests.engine.mover_world import FLOW
 from tests.engine.wider_world import WiderWorld, may_crash, numbered
-from tests.fakes.calls import Faults
 from tests.fakes.rows import MemoryBlock
 from tests.fakes.source import MemorySource
 from tests.loops import on_trio

@@ -10,10 +10,10 @@ from pipeline.domain.errors import TransientError
 from pipeline.domain.movement import Movement
 from pipeline.engine.verify import repair
 from pipeline.engine.verify.verifier import VerifyRequest
+from pipeline.testing.simulated.calls import Faults
 from tests.engine.mover_world import FLOW
 from tests.engine.verified_world import VerifiedWorld, numbered
 from tests.engine.wider_world import abandon, may_crash
-from tests.fakes.calls import Faults
 from tests.fakes.rows import Table
 from tests.loops import on_trio
 

@@ -15,10 +15,10 @@ from pipeline.engine.movements.lifecycle import claim_movement
 from pipeline.engine.movements.work_errors import read_errors
 from pipeline.ports.object_store import PutCondition
 from pipeline.ports.source import Source
+from pipeline.testing.simulated.calls import Faults
+from pipeline.testing.simulated.event_queue import MemoryEventQueue
 from tests.engine.fleet import Fleet, WorkerProcess, numbered
 from tests.engine.mover_world import FLOW
-from tests.fakes.calls import Faults
-from tests.fakes.event_queue import MemoryEventQueue
 from tests.loops import on_trio
 
 

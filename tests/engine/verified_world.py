@@ -10,9 +10,9 @@ from pipeline.engine.movements.context import EngineContext
 from pipeline.engine.movers.mover import Mover
 from pipeline.engine.verify.repair import InvalidatedStreams, begin_repair
 from pipeline.engine.verify.verifier import NoteDifference, Verifier, VerifyRequest
+from pipeline.testing.simulated.calling import CallingQueue, CallingStore
+from pipeline.testing.simulated.calls import Faults
 from tests.engine.mover_world import FLOW, World
-from tests.fakes.calling import CallingQueue, CallingStore
-from tests.fakes.calls import Faults
 from tests.fakes.rows import Table
 from tests.fakes.source import MemorySource
 

@@ -18,9 +18,9 @@ from pipeline.engine.movements.derived_flows import add_destination
 from pipeline.engine.movements.flow_store import FlowStore
 from pipeline.engine.movers.derived_mover import DerivedMover
 from pipeline.ports.object_store import ObjectInfo
+from pipeline.testing.simulated.calling import CallingQueue, CallingStore
+from pipeline.testing.simulated.calls import CrashError, Faults
 from tests.engine.mover_world import FLOW, World
-from tests.fakes.calling import CallingQueue, CallingStore
-from tests.fakes.calls import CrashError, Faults
 from tests.fakes.destination import MemoryDestination
 from tests.fakes.rows import Table
 

@@ -20,7 +20,7 @@ from pipeline.ports.destination import (
     Rejection,
     Violation,
 )
-from tests.fakes.calls import UNHINDERED, Calls, value
+from pipeline.testing.simulated.calls import UNHINDERED, Calls, value
 from tests.fakes.place import Place, Record, Writer, records_of
 
 

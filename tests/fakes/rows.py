@@ -17,7 +17,7 @@ from pipeline.domain.schema import Column, StreamSchema
 from pipeline.ports.object_store import OpenBody
 from pipeline.ports.ranged_source import KnownRange
 from pipeline.ports.source import StoreBinary, UpsertSink
-from tests.fakes.calls import UNHINDERED, Calls
+from pipeline.testing.simulated.calls import UNHINDERED, Calls
 
 Row = tuple[int, str]
 Table = dict[int, str]

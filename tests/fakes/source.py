@@ -13,7 +13,7 @@ from pipeline.domain.ids import StreamName
 from pipeline.domain.schema import StreamSchema
 from pipeline.ports.ranged_source import Known
 from pipeline.ports.source import RowBlock, Snapshot
-from tests.fakes.calls import UNHINDERED, Calls, value
+from pipeline.testing.simulated.calls import UNHINDERED, Calls, value
 from tests.fakes.rows import IsFile, MemoryBlock, Rejects, Tables, copied, next_rows, nothing, schema_of
 
 

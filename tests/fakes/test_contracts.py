@@ -7,9 +7,9 @@ from collections.abc import Mapping
 import orjson
 import pytest
 
+from pipeline.testing.simulated.calls import UNHINDERED, Calls
 from tests.contracts.destination import DestinationContract, DestinationWorld
 from tests.contracts.source import SourceContract, SourceWorld
-from tests.fakes.calls import UNHINDERED, Calls
 from tests.fakes.destination import MemoryDestination
 from tests.fakes.rows import schema_of
 from tests.fakes.source import MemorySource

@@ -24,8 +24,8 @@ from pipeline.engine.movements.flow_store import FlowStore
 from pipeline.ports.destination import Destination, Mark
 from pipeline.ports.object_store import PutCondition
 from pipeline.ports.reporter import Event
-from tests.fakes.event_queue import MemoryEventQueue
-from tests.fakes.object_store import MemoryObjectStore
+from pipeline.testing.simulated.event_queue import MemoryEventQueue
+from pipeline.testing.simulated.object_store import MemoryObjectStore
 from tests.fuzz.holding import check_message, in_time
 from tests.fuzz.samples import FLOW, LABEL, LIST_KEY, MOMENT
 

@@ -16,9 +16,9 @@ from pipeline.kit import Batch, Delete, Exporter, Import, Importer, Page, Refuse
 from pipeline.kit.loading.destination import ImporterDestination
 from pipeline.kit.reading.source import ExporterSource
 from pipeline.ports.destination import DestinationSession
+from pipeline.testing.simulated.object_store import MemoryObjectStore
 from tests.contracts.destination import DestinationContract, DestinationWorld
 from tests.contracts.source import SourceContract, SourceWorld
-from tests.fakes.object_store import MemoryObjectStore
 
 SCHEMA = StreamSchema(
     StreamName("a"), Label("a"), (Column("number", "integer", nullable=False), Column("text", "text")), ("number",)

@@ -11,9 +11,9 @@ import pytest
 
 from pipeline.domain.errors import LeaseLostError
 from pipeline.ports.event_queue import EventQueue, Message, QueueDepth, Receipt
+from pipeline.testing.simulated.event_queue import MemoryEventQueue
 from tests.contracts import event_queue as contract
 from tests.contracts.event_queue import Clause, Terms, check
-from tests.fakes.event_queue import MemoryEventQueue
 
 TERMS = Terms(visibility_seconds=0.05, max_receives=3, patience_seconds=0.6)
 

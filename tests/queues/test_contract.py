@@ -11,8 +11,8 @@ import pytest
 
 from pipeline.ports.event_queue import EventQueue
 from pipeline.queues.sqlite.event_queue import open_sqlite_queue
+from pipeline.testing.simulated.event_queue import MemoryEventQueue
 from tests.contracts.event_queue import CLAUSES, Clause, Terms, check
-from tests.fakes.event_queue import MemoryEventQueue
 
 TERMS = Terms(visibility_seconds=0.2, max_receives=3)
 

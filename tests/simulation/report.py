@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tests.simulation.platform.faults import Fault
+from pipeline.testing.simulated.faults import Fault
 from tests.simulation.run import Run, simulate
 from tests.simulation.shrink import shrunk
 

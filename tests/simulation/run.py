@@ -11,10 +11,10 @@ import pytest
 
 from pipeline.engine.storage import pack_writer
 from pipeline.ports import object_store
-from tests.simulation.platform.faults import Dealer, Fault, ScriptedDealer, seeded_dealer
+from pipeline.testing.simulated.faults import Dealer, Fault, ScriptedDealer, seeded_dealer
+from pipeline.testing.simulated.story import Story
 from tests.simulation.platform.plan import plan_of
 from tests.simulation.platform.scheduler import run_seeded
-from tests.simulation.platform.story import Story
 from tests.simulation.scenarios.movers import movers
 from tests.simulation.scenarios.planting import NOTHING, PlantedFault
 from tests.simulation.scenarios.workers import workers

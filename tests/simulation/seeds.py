@@ -8,7 +8,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
 
-from tests.simulation.platform.faults import Kind
+from pipeline.testing.simulated.faults import Kind
 from tests.simulation.run import simulate
 
 BATCH = 100

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tests.simulation.platform.faults import Fault
+from pipeline.testing.simulated.faults import Fault
 from tests.simulation.run import Run
 
 Replay = Callable[[tuple[Fault, ...]], Run]

@@ -11,15 +11,15 @@ import trio.testing
 
 from pipeline.ports.event_queue import EventQueue
 from pipeline.ports.object_store import ObjectStore
+from pipeline.testing.simulated.bucket import Bucket
+from pipeline.testing.simulated.calling import CallingStore
+from pipeline.testing.simulated.process import Process
+from pipeline.testing.simulated.unreliable_queue import Ring, SimulatedQueue
 from tests.contracts import event_queue, object_store
 from tests.contracts.destination import DestinationContract, DestinationWorld
 from tests.contracts.source import SourceContract, SourceWorld
-from tests.fakes.calling import CallingStore
 from tests.fakes.test_contracts import destination_world, source_world
 from tests.loops import OnTrio
-from tests.simulation.platform.process import Process
-from tests.simulation.platform.queue import Ring, SimulatedQueue
-from tests.simulation.platform.store import Bucket
 
 TERMS = event_queue.Terms(visibility_seconds=0.2, max_receives=3)
 

@@ -23,19 +23,19 @@ from pipeline.engine.movements.settlement import Settlement
 from pipeline.engine.storage.event_files import store_event_file
 from pipeline.ports.event_queue import Receipt
 from pipeline.ports.object_store import StoredObject
+from pipeline.testing.simulated.bucket import Bucket
+from pipeline.testing.simulated.clock import ManualClock
+from pipeline.testing.simulated.event_queue import MemoryEventQueue
+from pipeline.testing.simulated.faults import Fault, Kind, Point, ScriptedDealer
+from pipeline.testing.simulated.object_store import MemoryObjectStore
+from pipeline.testing.simulated.process import Disks
 from tests.engine.mover_world import FLOW, SMALL, RecordingReporter, World
-from tests.fakes.clock import ManualClock
 from tests.fakes.destination import MemoryDestination
-from tests.fakes.event_queue import MemoryEventQueue
-from tests.fakes.object_store import MemoryObjectStore
 from tests.fakes.rows import schema_of
 from tests.loops import on_trio
 from tests.simulation.model.model import Model
-from tests.simulation.platform.faults import Fault, Kind, Point, ScriptedDealer
 from tests.simulation.platform.plan import Plan, plan_of
-from tests.simulation.platform.process import Disks
 from tests.simulation.platform.scheduler import run_seeded
-from tests.simulation.platform.store import Bucket
 from tests.simulation.run import simulate
 from tests.simulation.scenarios.workers import workers
 from tests.simulation.scenarios.world import World as SimulatedWorld

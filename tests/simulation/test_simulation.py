@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.simulation.platform.faults import Kind
+from pipeline.testing.simulated.faults import Kind
 from tests.simulation.report import failure_report
 from tests.simulation.run import simulate
 from tests.simulation.seeds import Outcome, batches, open_pool, submitted

@@ -11,8 +11,8 @@ import pytest
 from pipeline.domain.errors import ConflictError
 from pipeline.domain.ids import ObjectKey
 from pipeline.ports.object_store import ObjectInfo, ObjectStore, OpenBody, PutCondition, StoredObject, Version
+from pipeline.testing.simulated.object_store import MemoryObjectStore
 from tests.contracts.object_store import Clause, check, reading, writing
-from tests.fakes.object_store import MemoryObjectStore
 from tests.stores.test_contract import opener
 
 

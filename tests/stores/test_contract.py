@@ -12,8 +12,8 @@ import pytest
 from pipeline.engine.storage.overlay_store import OverlayStore
 from pipeline.ports.object_store import ObjectStore
 from pipeline.stores.directory.object_store import DirectoryObjectStore
+from pipeline.testing.simulated.object_store import MemoryObjectStore
 from tests.contracts.object_store import CLAUSES, Clause, OpenStore, check
-from tests.fakes.object_store import MemoryObjectStore
 
 
 def opener(store: ObjectStore) -> OpenStore:

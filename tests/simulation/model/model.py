@@ -10,14 +10,14 @@ from pipeline.codec.documents.progress import Progress, decode_progress
 from pipeline.domain.errors import DamagedError
 from pipeline.domain.ids import FlowName, Label, ObjectKey
 from pipeline.domain.movement import Movement, Status
+from pipeline.testing.simulated.bucket import Bucket
+from pipeline.testing.simulated.process import Disks, current
+from pipeline.testing.simulated.unreliable_queue import Ring
 from tests.fakes.destination import MemoryDestination
 from tests.fakes.rows import Tables, copied
 from tests.simulation.model.arrivals import Arrivals, refused
 from tests.simulation.model.needs import Needs
 from tests.simulation.model.stored import Stored
-from tests.simulation.platform.process import Disks, current
-from tests.simulation.platform.queue import Ring
-from tests.simulation.platform.store import Bucket
 
 MovementId = tuple[FlowName, int]
 Lists = frozenset[tuple[Label, ObjectKey]]

@@ -16,9 +16,9 @@ from pipeline.domain import object_keys
 from pipeline.domain.event_file import Encoding, FileEntry, Header
 from pipeline.domain.ids import EventFileId, FlowName, ObjectKey
 from pipeline.domain.movement import Movement
+from pipeline.testing.simulated.bucket import Bucket
 from tests.fakes.place import Record
 from tests.simulation.platform.plan import FILE_TEXTS
-from tests.simulation.platform.store import Bucket
 
 Must = Callable[[object, str], None]
 """Notes the text as a broken rule unless the first argument is true."""

@@ -12,11 +12,11 @@ from pipeline.domain.errors import ConflictError
 from pipeline.domain.ids import FlowName, Label, ObjectKey, decode_name
 from pipeline.ports.event_queue import EventQueue
 from pipeline.ports.object_store import ObjectInfo, OpenBody, PutCondition, Version
-from tests.fakes.calling import CallingStore
-from tests.fakes.calls import CrashError
+from pipeline.testing.simulated.bucket import Bucket
+from pipeline.testing.simulated.calling import CallingStore
+from pipeline.testing.simulated.calls import CrashError
 from tests.fakes.passing import PassingStore
 from tests.simulation.planted_faults.worlds import DYING, FLEETS, FREEZING, busy_fleet
-from tests.simulation.platform.store import Bucket
 from tests.simulation.scenarios.planting import Ports, in_ports
 
 _FILE_LIST = re.compile(r"flows/([^/]+)/movements/(\d+)/groups/([^/]+)/files\.\d+(\.\d+)?\.jsonl")

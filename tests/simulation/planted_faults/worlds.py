@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from tests.simulation.platform.faults import Kind
+from pipeline.testing.simulated.faults import Kind
 from tests.simulation.platform.plan import Plan
 
 DYING = frozenset({Kind.DIE_BEFORE, Kind.DIE_AFTER, Kind.DIE_HALFWAY, Kind.DIE_LATE})

@@ -1,1 +1,1 @@
-"""The simulated platform: store, queue, clock and processes, what may go wrong in them, and the plan of a seed."""
+"""What belongs to the simulated platform of the engine alone: the plan of a seed, and the order of tasks on trio."""

@@ -16,8 +16,8 @@ from pipeline.engine.maintenance.compaction import Compactor
 from pipeline.engine.maintenance.pruning import Pruner
 from pipeline.engine.movements.derived_flows import add_destination
 from pipeline.engine.movers.derived_mover import DerivedMover
+from pipeline.testing.simulated.process import Process
 from tests.simulation.platform.plan import FLOW, of_seed
-from tests.simulation.platform.process import Process
 from tests.simulation.scenarios.world import World
 
 

@@ -13,8 +13,8 @@ from pipeline.domain.errors import TransientError
 from pipeline.domain.exception_groups import unwrap_exception_group
 from pipeline.domain.movement import Movement
 from pipeline.engine.imports.import_helper import HelperEvent, run_helper
+from pipeline.testing.simulated.process import Process
 from tests.simulation.platform.plan import FLOW
-from tests.simulation.platform.process import Process
 from tests.simulation.scenarios.world import World
 
 JOIN_SECONDS = 20.0

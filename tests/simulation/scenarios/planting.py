@@ -10,12 +10,12 @@ from dataclasses import dataclass
 
 from pipeline.ports.event_queue import EventQueue
 from pipeline.ports.object_store import ObjectStore
+from pipeline.testing.simulated.faults import Kind
+from pipeline.testing.simulated.process import Process
 from tests.fakes.destination import MemorySession
 from tests.fakes.place import Writer
 from tests.fakes.source import MemorySource
-from tests.simulation.platform.faults import Kind
 from tests.simulation.platform.plan import Plan
-from tests.simulation.platform.process import Process
 
 
 @dataclass(frozen=True, slots=True)

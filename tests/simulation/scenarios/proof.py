@@ -11,10 +11,10 @@ from pipeline.domain.movement import Choices, Movement
 from pipeline.engine.movers.mover import Mover
 from pipeline.engine.verify.repair import InvalidatedStreams, begin_repair
 from pipeline.engine.verify.verifier import Verifier, VerifyRequest
+from pipeline.testing.simulated.process import Process
 from tests.fakes.source import MemorySource
 from tests.simulation.model.arrivals import rows_that_differ
 from tests.simulation.platform.plan import FLOW, is_file, of_seed
-from tests.simulation.platform.process import Process
 from tests.simulation.scenarios.world import World
 
 

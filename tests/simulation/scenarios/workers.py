@@ -15,9 +15,9 @@ from pipeline.engine.movements.lifecycle import start_movement
 from pipeline.engine.workers.export_worker import ExportWorker
 from pipeline.engine.workers.import_worker import ImportWorker
 from pipeline.engine.workers.sweep import Sweep
+from pipeline.testing.simulated.process import Process
+from pipeline.testing.simulated.unreliable_queue import SimulatedQueue
 from tests.simulation.platform.plan import FLOW
-from tests.simulation.platform.process import Process
-from tests.simulation.platform.queue import SimulatedQueue
 from tests.simulation.scenarios.chores import Chores
 from tests.simulation.scenarios.proof import Proof
 from tests.simulation.scenarios.world import World

@@ -22,19 +22,19 @@ from pipeline.domain.movement import Movement, Status
 from pipeline.engine.movements.context import EngineContext
 from pipeline.engine.movements.flow_store import FlowStore
 from pipeline.ports.reporter import Event, MovementBegun
-from tests.fakes.calling import CallingStore
-from tests.fakes.calls import CrashError
+from pipeline.testing.simulated.bucket import Bucket
+from pipeline.testing.simulated.calling import CallingStore
+from pipeline.testing.simulated.calls import CrashError
+from pipeline.testing.simulated.faults import Dealer
+from pipeline.testing.simulated.process import Disks, NoFaults, Process, current
+from pipeline.testing.simulated.story import Story
+from pipeline.testing.simulated.unreliable_queue import Ring, SimulatedQueue
 from tests.fakes.destination import MemoryDestination
 from tests.fakes.rows import copied
 from tests.fakes.source import MemorySource
 from tests.simulation.model.model import Model
-from tests.simulation.platform.faults import Dealer
 from tests.simulation.platform.plan import FLOW, VISIBILITY_SECONDS, Plan, is_file, of_seed, reject_bad, trigger
-from tests.simulation.platform.process import Disks, NoFaults, Process, current
-from tests.simulation.platform.queue import Ring, SimulatedQueue
 from tests.simulation.platform.scheduler import after_sleep, listener
-from tests.simulation.platform.store import Bucket
-from tests.simulation.platform.story import Story
 from tests.simulation.scenarios.planting import NOTHING, PlantedFault, Ports
 
 QUIET_SECONDS = 10.0

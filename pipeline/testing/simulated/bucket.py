@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from pipeline.domain.ids import ObjectKey
 from pipeline.ports.object_store import OpenBody, PutCondition, Version
-from tests.fakes.object_store import MemoryObjectStore
+from pipeline.testing.simulated.object_store import MemoryObjectStore
 
 OnChange = Callable[[ObjectKey, bytes | None, bytes | None], None]
 

@@ -6,15 +6,14 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import TypeVar
+from typing import Any, TypeVar
 
-import trio
+from anyio import Event, current_time, sleep, sleep_until
 
 from pipeline.domain.errors import PipelineError, RefusedError, TransientError
-from tests.fakes.calls import CrashError, Work
-from tests.fakes.rows import Tables
-from tests.simulation.platform.faults import NEED_ROOM, Dealer, Fault, Kind, kinds_of, method_of
-from tests.simulation.platform.story import Story
+from pipeline.testing.simulated.calls import CrashError, Work
+from pipeline.testing.simulated.faults import NEED_ROOM, Dealer, Fault, Kind, kinds_of, method_of
+from pipeline.testing.simulated.story import Story
 
 T = TypeVar("T")
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
@@ -45,12 +44,12 @@ class Disks:
 
     def fill(self, name: str, seconds: float) -> None:
         """Fill the disk under the port of the call `name`."""
-        self.full_until[name.split(".")[0]] = trio.current_time() + seconds
+        self.full_until[name.split(".")[0]] = current_time() + seconds
         self.refuse(name)
 
     def check_room(self, name: str) -> None:
         """RefusedError while the disk to which the call `name` writes is full."""
-        if trio.current_time() < self.full_until.get(name.split(".")[0], 0.0):
+        if current_time() < self.full_until.get(name.split(".")[0], 0.0):
             self.refuse(name)
 
     def refuse(self, name: str) -> None:
@@ -60,7 +59,7 @@ class Disks:
 
     def have_room(self) -> bool:
         """Whether none is full."""
-        return all(trio.current_time() >= moment for moment in self.full_until.values())
+        return all(current_time() >= moment for moment in self.full_until.values())
 
     def attempts(self, most: int) -> Iterator[int]:
         """Number attempts until `most` of them have ended with room on every disk. The others prove nothing."""
@@ -94,24 +93,24 @@ class Process:
     clock_offset_seconds: float = 0.0
     dead: bool = False
     frozen_until: float = 0.0
-    given_up: trio.Event = field(default_factory=trio.Event)
-    ended: trio.Event = field(default_factory=trio.Event)
+    given_up: Event = field(default_factory=Event)
+    ended: Event = field(default_factory=Event)
     result: object = None
-    seen: Tables = field(default_factory=dict)
+    seen: Any = None
     calls_left: int = MOST_CALLS
 
     def now(self) -> datetime:
         """The time of day, as this process believes it to be."""
-        return EPOCH + timedelta(seconds=trio.current_time() + self.clock_offset_seconds)
+        return EPOCH + timedelta(seconds=current_time() + self.clock_offset_seconds)
 
-    def note_seen(self, tables: Tables) -> None:
+    def note_seen(self, app: object) -> None:
         """Remember what it saw of the app."""
-        self.seen = tables
+        self.seen = app
 
     async def gate(self) -> None:
         """Return while the process is alive and not stopped."""
-        while not self.dead and trio.current_time() < self.frozen_until:  # noqa: ASYNC110  it may be stopped again
-            await trio.sleep_until(self.frozen_until)
+        while not self.dead and current_time() < self.frozen_until:  # noqa: ASYNC110  it may be stopped again
+            await sleep_until(self.frozen_until)
         if self.dead:
             raise CrashError(self.name)
 
@@ -122,7 +121,7 @@ class Process:
         raise CrashError(self.name)
 
     def _freeze(self, seconds: float) -> None:
-        self.frozen_until = trio.current_time() + seconds
+        self.frozen_until = current_time() + seconds
         if seconds >= LOOKS_DEAD_SECONDS:
             self.given_up.set()
 
@@ -146,7 +145,7 @@ class Process:
 
         await self.gate()
         if latency := self.latency_seconds():
-            await trio.sleep(latency)
+            await sleep(latency)
             await self.gate()
         fault = self.point(name)
         if fault is not None:
@@ -188,7 +187,7 @@ class Process:
             case Kind.FULL:
                 self.disks.fill(name, fault.seconds)
             case Kind.HANG_BEFORE:
-                await trio.sleep(fault.seconds)
+                await sleep(fault.seconds)
                 await self.gate()
             case Kind.FREEZE_BEFORE:
                 self._freeze(fault.seconds)
@@ -203,7 +202,7 @@ class Process:
             case Kind.FAIL_AFTER:
                 raise TransientError(f"{name}: the connection was lost before the answer came")
             case Kind.HANG_AFTER:
-                await trio.sleep(fault.seconds)
+                await sleep(fault.seconds)
             case Kind.FREEZE_AFTER:
                 self._freeze(fault.seconds)
             case _:

@@ -11,7 +11,7 @@ from anyio.lowlevel import checkpoint
 from pipeline.domain.ids import ObjectKey
 from pipeline.ports.event_queue import EventQueue, Message, QueueDepth, Receipt
 from pipeline.ports.object_store import ObjectInfo, ObjectStore, OpenBody, PutCondition, StoredObject, Version
-from tests.fakes.calls import Calls
+from pipeline.testing.simulated.calls import Calls
 
 PIECE_BYTES = 64 * 1024
 

@@ -9,11 +9,11 @@ from random import Random
 from anyio import current_time
 
 from pipeline.ports.event_queue import Message, Receipt, check_bodies
-from tests.fakes.calling import CallingQueue
-from tests.fakes.calls import value
-from tests.fakes.event_queue import MemoryEventQueue
-from tests.simulation.platform.faults import Kind
-from tests.simulation.platform.process import Process
+from pipeline.testing.simulated.calling import CallingQueue
+from pipeline.testing.simulated.calls import value
+from pipeline.testing.simulated.event_queue import MemoryEventQueue
+from pipeline.testing.simulated.faults import Kind
+from pipeline.testing.simulated.process import Process
 
 OnMessage = Callable[[bytes], None]
 OnAcknowledge = Callable[[bytes, int], None]
