@@ -121,5 +121,7 @@ def _shown(default: object) -> str:
             return "`" + f"{default:,}".removesuffix(".0") + "`"
         case "":
             return ""
+        case tuple():
+            return f"`{list(default)}`"
         case _:
             return f"`{default}`"

@@ -66,6 +66,11 @@ def test_every_mistake_is_named_as_the_user_wrote_it(tmp_path: Path, monkeypatch
         ("aws_region = 7", "7 is not valid. It must be a text."),
         ("home = 7", "7 is not valid. It must be a path."),
         (
+            'plugins = ["./tracker.py"]',
+            "['./tracker.py'] is not valid. It must be a list of plug-ins, each written as \"./file.py:name\" or "
+            '"package.module:name".',
+        ),
+        (
             'store = "s3://x"',
             "'s3://x' is not valid. It must be empty, s3://BUCKET or s3://BUCKET/PREFIX; bucket names have 3 to 63 "
             "lower-case letters, digits, dots and hyphens.",
@@ -102,6 +107,21 @@ def test_a_mistake_is_told_in_words(tmp_path: Path, written: str, message: str) 
 def test_the_environment_holds_texts(monkeypatch: pytest.MonkeyPatch, name: str, text: str, value: object) -> None:
     monkeypatch.setenv(f"PIPELINE_{name}", text)
     assert getattr(load_settings(), name.lower()) == value
+
+
+def test_a_list_is_read_from_a_file_beside_it_and_from_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "there").mkdir()
+    config = write(tmp_path / "there" / "s.toml", 'plugins = ["./a b.py:exporter", "~/b.py:c", "my.app:exporter"]\n')
+    monkeypatch.setenv("HOME", "/home/me")
+    expected = (f"{tmp_path}/there/a b.py:exporter", "/home/me/b.py:c", "my.app:exporter")
+    assert load_settings(config).plugins == expected
+    monkeypatch.setenv("PIPELINE_PLUGINS", "./x.py:y my.app:z")
+    assert load_settings(config).plugins == ("./x.py:y", "my.app:z")
+    monkeypatch.setenv("PIPELINE_PLUGINS", "tracker")
+    with pytest.raises(ConfigurationError, match="PIPELINE_PLUGINS in the environment: 'tracker' is not valid"):
+        load_settings(config)
 
 
 def test_a_tilde_is_the_home_directory_of_the_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -176,7 +196,7 @@ def test_the_example_names_every_setting_with_its_default_and_meaning() -> None:
 
 
 def _plain(value: object) -> object:
-    return str(value) if isinstance(value, Path) else value
+    return str(value) if isinstance(value, Path) else list(value) if isinstance(value, tuple) else value
 
 
 def test_a_secret_is_never_shown(tmp_path: Path) -> None:

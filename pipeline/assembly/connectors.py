@@ -26,7 +26,8 @@ from pipeline.connectors.registry import (
 from pipeline.domain.errors import ConfigurationError
 from pipeline.domain.ids import FlowName
 from pipeline.domain.movement import Flow
-from pipeline.kit.places.reference import SCHEME, parse_reference
+from pipeline.kit.places.parsing import parse_reference
+from pipeline.kit.places.reference import SCHEME, list_plugins
 from pipeline.ports.destination import Destination
 from pipeline.ports.object_store import ObjectStore
 from pipeline.ports.source import Source
@@ -82,6 +83,7 @@ def read_pair(
     The home directory is left out of a directory tree: the pipeline does not move its own store.
     """
     given = given or PluginSettings()
+    list_plugins(settings.plugins)
     here = _read_end(source, Role.SOURCE, given.source)
     like = here if isinstance(here, Location) else None
     there = _read_end(destination, Role.DESTINATION, given.destination, like)

@@ -9,7 +9,8 @@ from typing import Any, Protocol, TypeGuard, runtime_checkable
 from pipeline.connectors.locations import Location
 from pipeline.connectors.registry import Connector
 from pipeline.kit.configuration.names import SettingNames
-from pipeline.kit.places.reference import SCHEME, parse_reference
+from pipeline.kit.places.parsing import parse_reference
+from pipeline.kit.places.reference import SCHEME
 from pipeline.ports.destination import Destination
 from pipeline.ports.object_store import ObjectStore
 

@@ -14,7 +14,8 @@ from pipeline.kit.importer import Importer
 from pipeline.kit.loading.destination import ImporterDestination
 from pipeline.kit.loading.levels import check_levels, split_requires
 from pipeline.kit.places.load import load
-from pipeline.kit.places.reference import SCHEME, PluginReference, parse_reference
+from pipeline.kit.places.parsing import parse_reference
+from pipeline.kit.places.reference import SCHEME, PluginReference
 from pipeline.kit.plugin import Plugin
 from pipeline.kit.reading.source import ExporterSource
 from pipeline.ports.destination import Destination

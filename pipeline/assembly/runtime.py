@@ -16,6 +16,7 @@ from pipeline.domain.ids import FlowName
 from pipeline.domain.movement import Choices
 from pipeline.engine.movements.context import EngineContext, Limits
 from pipeline.engine.movements.flow_store import FlowStore
+from pipeline.kit.places.reference import list_plugins
 from pipeline.ports.clock import Clock
 from pipeline.ports.event_queue import EventQueue
 from pipeline.ports.object_store import ObjectStore
@@ -81,6 +82,7 @@ async def open_runtime(settings: Settings, *, create_home: bool = False) -> Asyn
 
     The home directory is created with `create_home`. Without, and without a bucket, ConfigurationError when there is none.
     """
+    list_plugins(settings.plugins)
     if create_home:
         _create_home(settings.home)
     elif not settings.store and not settings.home.is_dir():

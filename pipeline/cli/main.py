@@ -25,7 +25,7 @@ COMMANDS = {
     "prune": "Delete what a Flow no longer needs.",
     "show": "Print an Event File readably.",
     "verify": "Prove that a Flow's destination equals its source.",
-    "apps": "List the installed Exporters and Importers.",
+    "apps": "List the Exporters and Importers that have names.",
     "demo": "Build a small app, move it, change it, move it again.",
 }
 

@@ -24,6 +24,8 @@ class _Given(NamedTuple):
 
     value: object
     where: str
+    directory: Path | None = None
+    """That of the settings file, where it begins a path to a plug-in."""
 
 
 def load_settings(
@@ -49,7 +51,7 @@ def load_settings(
     for name, rule in rules().items():
         if name in given:
             try:
-                values[name] = rule.read(given[name].value)
+                values[name] = _beside(given[name], rule.read(given[name].value))
             except ValueError as error:
                 problems.append(f"{given[name].where}: {error}")
     if problems:
@@ -88,7 +90,15 @@ def _read_flags(flags: Mapping[str, object]) -> dict[str, _Given]:
 def _read_file(path: Path | None) -> dict[str, _Given]:
     if path is None:
         return {}
-    return {name: _Given(value, f"{name[:80]} in {path}") for name, value in _read_toml(path).items()}
+    directory = path.expanduser().absolute().parent
+    return {name: _Given(value, f"{name[:80]} in {path}", directory) for name, value in _read_toml(path).items()}
+
+
+def _beside(given: _Given, value: object) -> object:
+    """Return a setting; paths in a list of plug-ins are made absolute."""
+    if given.directory is None or not isinstance(value, tuple):
+        return value
+    return tuple(str(given.directory / Path(text).expanduser()) if ".py:" in text else text for text in value)
 
 
 def _read_toml(path: Path) -> dict[str, object]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
@@ -13,6 +14,9 @@ import msgspec
 from msgspec import Meta
 
 _TRUE, _FALSE = frozenset({"1", "true", "t", "yes", "y", "on"}), frozenset({"0", "false", "f", "no", "n", "off"})
+
+LIST = tuple[str, ...]
+"""The type of a setting that is a list of texts."""
 
 
 class _Brief(Repr):
@@ -66,6 +70,8 @@ class Rule:
     def read(self, value: object) -> Any:
         """Return a value as the setting's type. ValueError, which says what it has to be, when it is not valid."""
         try:
+            if self.type_ == LIST:
+                return self._list(value)
             if isinstance(value, str | os.PathLike) and self.type_ is Path:
                 return Path(value).expanduser()
             return msgspec.convert(self._prepared(value), self._annotated, strict=False)
@@ -76,6 +82,13 @@ class Rule:
     @property
     def _annotated(self) -> Any:
         return Annotated[self.type_, self.meta]
+
+    def _list(self, value: object) -> tuple[str, ...]:
+        """Return a list of texts, which the environment has as one text with spaces between them."""
+        texts = msgspec.convert(value.split() if isinstance(value, str) else value, LIST)
+        if not all(re.fullmatch(self.meta.extra["item"], text) for text in texts if self.meta.extra):
+            raise ValueError
+        return texts
 
     def _prepared(self, value: object) -> object:
         """Return a text, such as the environment has, as msgspec reads it."""

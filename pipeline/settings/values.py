@@ -20,6 +20,9 @@ _QUEUE_FORM = "sqs://NAME, or the name of an embedded queue; names have letters,
 _ENDPOINT = r"\A(https?://[^/\s]+/?)?\Z"
 _ENDPOINT_FORM = "empty, or a URL without a path, such as http://localhost:4566"
 
+_PLUGIN = r"(?s:(.+\.py)|[^\W\d][\w.]*):[^\W\d]\w*"
+_PLUGIN_FORM = 'a list of plug-ins, each written as "./file.py:name" or "package.module:name"'
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
@@ -106,6 +109,14 @@ class Settings:
         ),
     ] = ""
     s3_kms_key_id: Annotated[str, Meta(description='The key for "aws:kms". Empty: the key of the account.')] = ""
+    plugins: Annotated[
+        tuple[str, ...],
+        Meta(
+            extra={"item": _PLUGIN, "form": _PLUGIN_FORM},
+            description="Exporters and Importers that are found by their names without being installed. A path in a settings "
+            "file begins at the directory of that file.",
+        ),
+    ] = ()
     one_file_system: Annotated[
         bool,
         Meta(

@@ -13,14 +13,15 @@ from pipeline.kit.configuration.names import SettingNames
 from pipeline.kit.configuration.secret import without_secrets
 from pipeline.kit.configuration.settings import read_settings
 from pipeline.kit.declared import Connection
-from pipeline.kit.places.reference import Kind, PluginReference, parse_reference
+from pipeline.kit.places.parsing import parse_reference
+from pipeline.kit.places.reference import Kind, PluginReference
 
 NAMES = SettingNames("--source-set", "PIPELINE_SOURCE_")
 
 
 @pytest.fixture(autouse=True)
 def _installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.kit.places.reference.is_installed", lambda name: name == "tracker")
+    monkeypatch.setattr("pipeline.kit.places.parsing.is_known", lambda name: name == "tracker")
 
 
 def parse(text: str) -> PluginReference | None:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -109,6 +110,8 @@ def _plain(hint: Any) -> Any:
 
 def _value(text: str, kind: Any) -> Any:
     """Return a text as a setting of this type. ValueError says what it has to be, and never quotes a secret."""
+    if _has_password(text):
+        raise ValueError("is a URL with a password, which the Flow would store. Give the password as a Secret.")
     if kind is Secret:
         if not text.startswith(REFERENCES):
             raise ValueError("is a secret. Give a reference to it, env:NAME or file:PATH, and never the secret itself.")
@@ -123,3 +126,10 @@ def _value(text: str, kind: Any) -> Any:
         return msgspec.convert(text, kind, strict=False)
     except (msgspec.ValidationError, TypeError) as error:
         raise ValueError(f"is {text[:80]!r}, which is not valid: {error}.") from error
+
+
+def _has_password(text: str) -> bool:
+    try:
+        return "://" in text and bool(urlsplit(text).password)
+    except ValueError:  # no URL
+        return False

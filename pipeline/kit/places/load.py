@@ -1,11 +1,11 @@
-"""Loading a plug-in: importing its file or module, or finding it among the installed ones."""
+"""Loading a plug-in: importing its file or module, or finding it among those that are listed or installed."""
 
 from __future__ import annotations
 
 import importlib
 import importlib.util
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
@@ -15,7 +15,7 @@ from pipeline.domain.errors import ConfigurationError
 from pipeline.kit.authors_line import raising_line
 from pipeline.kit.exporter import Exporter
 from pipeline.kit.importer import Importer
-from pipeline.kit.places.reference import EXPORTERS, IMPORTERS, Kind, PluginReference
+from pipeline.kit.places.reference import EXPORTERS, IMPORTERS, Kind, PluginReference, listed_plugins
 from pipeline.kit.plugin import Plugin
 
 GROUPS: Mapping[type[Plugin], str] = {Exporter: EXPORTERS, Importer: IMPORTERS}
@@ -25,6 +25,34 @@ P = TypeVar("P", bound=Plugin)
 def installed(kind: type[Plugin]) -> Sequence[EntryPoint]:
     """Return the installed plug-ins of one kind, by name. None of them is loaded."""
     return sorted(entry_points(group=GROUPS[kind]), key=lambda entry: entry.name)
+
+
+def listed() -> Iterator[tuple[PluginReference, Plugin | ConfigurationError]]:
+    """Load the plug-ins that the settings list. One that is broken comes with its error, and hides no other."""
+    for reference in listed_plugins():
+        try:
+            yield reference, load(reference, Plugin)
+        except ConfigurationError as error:
+            yield reference, error
+
+
+def is_listed(name: str) -> bool:
+    """Whether the settings list a plug-in of this name. ConfigurationError when one that is broken may have it."""
+    plugin, broken = _listed_as(name, Plugin)
+    if plugin is None and broken:
+        raise ConfigurationError(f"{broken}\nIt is in the setting plugins, and may be {name!r}.")
+    return plugin is not None
+
+
+def _listed_as(name: str, kind: type[Plugin]) -> tuple[Plugin | None, str]:
+    """Return the plug-in of this name that the settings list, and what is wrong with those that are broken."""
+    broken = list[str]()
+    for _, plugin in listed():
+        if isinstance(plugin, ConfigurationError):
+            broken.append(str(plugin))
+        elif plugin.name == name and isinstance(plugin, kind):
+            return plugin, ""
+    return None, "\n".join(broken)
 
 
 def load(reference: PluginReference, kind: type[P]) -> P:
@@ -49,13 +77,13 @@ def load(reference: PluginReference, kind: type[P]) -> P:
 def _object(reference: PluginReference, kind: type[P]) -> object:
     match reference.kind:
         case Kind.INSTALLED:
+            plugin, broken = _listed_as(reference.where, kind)
+            if plugin is not None:
+                return plugin
             groups = [GROUPS[kind]] if kind in GROUPS else list(GROUPS.values())
             entries = [entry for group in groups for entry in entry_points(group=group, name=reference.where)]
             if not entries:
-                names = ", ".join(entry.name for one in GROUPS for entry in installed(one)) or "none"
-                raise ConfigurationError(
-                    f"There is no installed {kind.__name__} {reference.where!r}. Installed are: {names}."
-                )
+                raise ConfigurationError(_unknown(kind, reference.where) + (f"\n{broken}" if broken else ""))
             return load_entry(entries[0])
         case Kind.FILE:
             module = _import_file(Path(reference.where), str(reference))
@@ -68,6 +96,18 @@ def _object(reference: PluginReference, kind: type[P]) -> object:
         raise ConfigurationError(
             f"{reference.where} has no {reference.name!r}. It has these Exporters and Importers: {names}."
         ) from None
+
+
+def _unknown(kind: type[Plugin], name: str) -> str:
+    names = sorted({entry.name for one in GROUPS for entry in installed(one)} | set(_names_listed()))
+    return (
+        f"There is no installed {kind.__name__} {name!r}. There are: {', '.join(names) or 'none'}. Install it, or list it "
+        "in the setting plugins."
+    )
+
+
+def _names_listed() -> Iterator[str]:
+    return (plugin.name for _, plugin in listed() if isinstance(plugin, Plugin))
 
 
 def load_entry(entry: EntryPoint) -> object:

@@ -1,15 +1,13 @@
-"""References to plug-ins: `./file.py:name`, `package.module:name`, `name:setting`, and their URLs."""
+"""References to plug-ins, and their URLs; and those that the settings list."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
-
-from pipeline.domain.errors import ConfigurationError
+from urllib.parse import quote, urlencode
 
 SCHEME = "python"
 EXPORTERS, IMPORTERS = "app_data_pipeline.exporters", "app_data_pipeline.importers"
@@ -19,8 +17,7 @@ MAIN_SETTING = "url"
 
 _NAME = r"[^\W\d]\w*"
 _FILE = re.compile(rf"(?P<path>.+\.py):(?P<name>{_NAME})", re.DOTALL)
-_MODULE = re.compile(rf"(?P<module>{_NAME}(\.{_NAME})+):(?P<name>{_NAME})")
-_INSTALLED = re.compile(r"(?P<name>[A-Za-z][\w.-]*):(?!//)(?P<setting>.*)", re.DOTALL)
+_MODULE = re.compile(rf"(?P<module>{_NAME}(\.{_NAME})*):(?P<name>{_NAME})")
 
 
 class Kind(StrEnum):
@@ -51,54 +48,27 @@ class PluginReference:
         return f"{SCHEME}://{where}{name}{f'?{query}' if query else ''}"
 
 
-def is_installed(name: str) -> bool:
-    """Whether an Exporter or an Importer of this name is installed."""
-    from importlib.metadata import entry_points  # most places are no plug-ins
-
-    return any(entry_points(group=group, name=name) for group in (EXPORTERS, IMPORTERS))
-
-
-def parse_reference(text: str) -> PluginReference | None:
-    """Return the plug-in that a person has written; None when it is none.
-
-    ConfigurationError when it is meant as one, and is not complete.
-    """
-    if text.startswith(f"{SCHEME}://"):
-        return _parse_url(text)
-    if found := _FILE.fullmatch(text):
-        return PluginReference(Kind.FILE, str(Path(found["path"]).absolute()), found["name"])
-    if "://" not in text and text.endswith(".py"):
-        raise ConfigurationError(f"{text} is a Python file. Name the Exporter or Importer in it: {text}:NAME")
-    if found := _INSTALLED.fullmatch(text):
-        if is_installed(found["name"]):
-            setting = found["setting"]
-            return PluginReference(Kind.INSTALLED, found["name"], settings={MAIN_SETTING: setting} if setting else {})
-        if "://" in text:
-            raise ConfigurationError(
-                f"There is no installed Exporter or Importer {found['name']!r}. Check the name, and whether its package is "
-                "installed here."
-            )
-    if (found := _MODULE.fullmatch(text)) and not Path(text).exists():
-        return PluginReference(Kind.MODULE, found["module"], found["name"])
-    return None
+def in_file(text: str) -> PluginReference | None:
+    """Return the plug-in that `path/file.py:name` names; None for any other text."""
+    found = _FILE.fullmatch(text)
+    return found and PluginReference(Kind.FILE, str(Path(found["path"]).absolute()), found["name"])
 
 
-def _parse_url(url: str) -> PluginReference:
-    wrong = ConfigurationError(
-        f"{url[:200]!r} is no plug-in. Write {SCHEME}:///path/file.py:name, {SCHEME}://package.module:name or "
-        f"{SCHEME}://installed-name, with settings as ?name=value."
-    )
-    try:
-        parts = urlsplit(url)
-        settings = dict(parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query)))
-    except ValueError:
-        raise wrong from None
-    if parts.path:
-        found = _FILE.fullmatch(unquote(parts.path))
-        if found is None or parts.netloc:
-            raise wrong
-        return PluginReference(Kind.FILE, found["path"], found["name"], settings)
-    where, _, name = parts.netloc.partition(":")
-    if not where or (name and not name.isidentifier()):
-        raise wrong
-    return PluginReference(Kind.MODULE if name else Kind.INSTALLED, where, name, settings)
+def in_module(text: str) -> PluginReference | None:
+    """Return the plug-in that `package.module:name` names; None for any other text."""
+    found = _MODULE.fullmatch(text)
+    return found and PluginReference(Kind.MODULE, found["module"], found["name"])
+
+
+_listed: tuple[PluginReference, ...] = ()
+
+
+def list_plugins(texts: Sequence[str]) -> None:
+    """Take over the plug-ins that the settings list, from here on. They are found by their names like installed ones."""
+    global _listed
+    _listed = tuple(reference for text in texts if (reference := in_file(text) or in_module(text)))
+
+
+def listed_plugins() -> Sequence[PluginReference]:
+    """Return the plug-ins that the settings list."""
+    return _listed
