@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import EntryPoint, entry_points
@@ -16,6 +15,7 @@ from pipeline.kit.authors_line import raising_line
 from pipeline.kit.exporter import Exporter
 from pipeline.kit.importer import Importer
 from pipeline.kit.places.reference import EXPORTERS, IMPORTERS, Kind, PluginReference, listed_plugins
+from pipeline.kit.places.siblings import import_file
 from pipeline.kit.plugin import Plugin
 
 GROUPS: Mapping[type[Plugin], str] = {Exporter: EXPORTERS, Importer: IMPORTERS}
@@ -121,24 +121,14 @@ def load_entry(entry: EntryPoint) -> object:
 
 
 def _import_file(path: Path, what: str) -> ModuleType:
-    """Import a file once in a process. Modules beside it can be imported by it."""
-    name = f"pipeline_plugin_{path.stem}_{abs(hash(str(path))):x}"
-    if name in sys.modules:
-        return sys.modules[name]
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None or not path.is_file():
+    if not path.is_file():
         raise ConfigurationError(f"There is no file {path}. Check the path.")
-    if (directory := str(path.parent)) not in sys.path:
-        sys.path.append(directory)
-    module = sys.modules[name] = importlib.util.module_from_spec(spec)
     try:
-        spec.loader.exec_module(module)
-    except BaseException as error:
-        del sys.modules[name]
-        if isinstance(error, Exception | SystemExit) and not isinstance(error, ConfigurationError):
-            raise _not_imported(what, error) from error
+        return import_file(path)
+    except ConfigurationError:
         raise
-    return module
+    except (Exception, SystemExit) as error:
+        raise _not_imported(what, error) from error
 
 
 def _import_module(name: str, what: str) -> ModuleType:
