@@ -24,6 +24,8 @@ NOTICE_KINDS = frozenset(
         "security label",
         "statistics",
         "table option",
+        "unhandled stream",
+        "unused handler",
         "user_version",
         "application_id",
     }

@@ -67,7 +67,10 @@ class Feed:
 
 @dataclass(slots=True)
 class Handler:
-    """A handler of an Importer for one stream, or for `*`: all streams that no other handler takes."""
+    """A handler of an Importer for one stream, or for `*`: all streams that no other handler takes.
+
+    `after` names the streams that are imported before.
+    """
 
     stream: str
     function: Function
@@ -75,6 +78,7 @@ class Handler:
     delivery: Delivery
     line: str
     batch: int = 1
+    after: tuple[StreamName, ...] = ()
     find: Function | None = None
     update: Function | None = None
     delete: Function | None = None

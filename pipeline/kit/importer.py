@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from typing import Any, Generic, Literal, TypeVar
 
+from pipeline.domain.ids import StreamName
 from pipeline.kit.authors_line import calling_line, line_of, misuse
 from pipeline.kit.context import Import
 from pipeline.kit.declared import Delivery, Function, Handler, TransactionFunctions
@@ -35,27 +36,42 @@ class Importer(Plugin):
         self.scratch_function: Function | None = None
 
     def creates(
-        self, stream: str, *, row: type[R], delivery: Literal["found", "at-least-once"] = "found"
+        self,
+        stream: str,
+        *,
+        row: type[R],
+        delivery: Literal["found", "at-least-once"] = "found",
+        after: Sequence[str] = (),
     ) -> CreatesDeclaration[R]:
-        """Declare a function that creates one object and returns its new id."""
+        """Declare a function that creates one object and returns its new id. The streams `after` are imported before."""
         level = _level(delivery, (Delivery.FOUND, Delivery.AT_LEAST_ONCE))
-        return CreatesDeclaration(self, stream, _row(stream, row), level)
+        return CreatesDeclaration(self, stream, _row(stream, row), level, _after(after))
 
     def applies(
-        self, stream: str, *, row: type[R], delivery: Literal["keyed", "transaction"] = "keyed", batch: int = 500
+        self,
+        stream: str,
+        *,
+        row: type[R],
+        delivery: Literal["keyed", "transaction"] = "keyed",
+        batch: int = 500,
+        after: Sequence[str] = (),
     ) -> AppliesDeclaration[R]:
         """Declare a function that applies `batch` records at a time by their keys; applying again is harmless.
 
-        With the delivery "transaction" it gets what `transaction` yields, and rows and mark are committed together.
+        The streams `after` are imported before. With the delivery "transaction" it gets what `transaction` yields, and rows
+        and mark are committed together.
         """
         level = _level(delivery, (Delivery.KEYED, Delivery.TRANSACTION))
         if not 1 <= batch <= MAX_BATCH:
             raise misuse(calling_line(), f"batch={batch} is not possible", f"Write a number from 1 to {MAX_BATCH:,}")
-        return AppliesDeclaration(self, stream, _row(stream, row), level, batch)
+        return AppliesDeclaration(self, stream, _row(stream, row), level, batch, _after(after))
 
-    def stages(self, stream: str, *, row: type[R]) -> StagesDeclaration[R]:
-        """Declare a function that stages a whole Event File under its id, and returns a token to publish it by."""
-        return StagesDeclaration(self, stream, _row(stream, row))
+    def stages(self, stream: str, *, row: type[R], after: Sequence[str] = ()) -> StagesDeclaration[R]:
+        """Declare a function that stages a whole Event File under its id, and returns a token to publish it by.
+
+        The streams `after` are imported before.
+        """
+        return StagesDeclaration(self, stream, _row(stream, row), _after(after))
 
     def transaction(self, function: Callable[[C], AsyncIterator[T]]) -> Transaction[T]:
         """Declare a transaction: it yields once, commits when it goes on, and rolls back on an error."""
@@ -138,13 +154,17 @@ class Creates(Generic[C, R]):
 class CreatesDeclaration(Generic[R]):
     """Declares the function for `creates`."""
 
-    def __init__(self, importer: Importer, stream: str, row: RowType, delivery: Delivery) -> None:
-        self._importer, self._stream, self._row, self._delivery = importer, stream, row, delivery
+    def __init__(
+        self, importer: Importer, stream: str, row: RowType, delivery: Delivery, after: tuple[StreamName, ...]
+    ) -> None:
+        self._importer, self._stream, self._row = importer, stream, row
+        self._delivery, self._after = delivery, after
 
     def __call__(self, function: Callable[[C, R, Import], Coroutine[Any, Any, str]]) -> Creates[C, R]:
         """Declare `function`."""
         check_coroutine(function, f"creating {self._stream!r}", ("target", "row", "ctx"))
-        handler = Handler(self._stream, function, self._row, self._delivery, line_of(function))
+        line = line_of(function)
+        handler = Handler(self._stream, function, self._row, self._delivery, line, after=self._after)
         self._importer.add(handler)
         return Creates(handler, function)
 
@@ -190,13 +210,14 @@ class Stages(Generic[C]):
 class StagesDeclaration(Generic[R]):
     """Declares the function for `stages`."""
 
-    def __init__(self, importer: Importer, stream: str, row: RowType) -> None:
-        self._importer, self._stream, self._row = importer, stream, row
+    def __init__(self, importer: Importer, stream: str, row: RowType, after: tuple[StreamName, ...]) -> None:
+        self._importer, self._stream, self._row, self._after = importer, stream, row, after
 
     def __call__(self, function: Callable[[C, StagedFile[R], Import], Coroutine[Any, Any, str]]) -> Stages[C]:
         """Declare `function`."""
         check_coroutine(function, f"staging {self._stream!r}", ("target", "file", "ctx"))
-        handler = Handler(self._stream, function, self._row, Delivery.STAGED, line_of(function))
+        line = line_of(function)
+        handler = Handler(self._stream, function, self._row, Delivery.STAGED, line, after=self._after)
         self._importer.add(handler)
         return Stages(handler)
 
@@ -204,9 +225,17 @@ class StagesDeclaration(Generic[R]):
 class AppliesDeclaration(Generic[R]):
     """Declares the function for `applies`."""
 
-    def __init__(self, importer: Importer, stream: str, row: RowType, delivery: Delivery, batch: int) -> None:
+    def __init__(
+        self,
+        importer: Importer,
+        stream: str,
+        row: RowType,
+        delivery: Delivery,
+        batch: int,
+        after: tuple[StreamName, ...],
+    ) -> None:
         self._importer, self._stream, self._row = importer, stream, row
-        self._delivery, self._batch = delivery, batch
+        self._delivery, self._batch, self._after = delivery, batch, after
 
     def __call__(
         self, function: Callable[[C, Batch[R], Import], Coroutine[Any, Any, None]]
@@ -214,7 +243,7 @@ class AppliesDeclaration(Generic[R]):
         """Declare `function`."""
         check_coroutine(function, f"applying {self._stream!r}", ("target", "batch", "ctx"))
         line = line_of(function)
-        self._importer.add(Handler(self._stream, function, self._row, self._delivery, line, self._batch))
+        self._importer.add(Handler(self._stream, function, self._row, self._delivery, line, self._batch, self._after))
         return function
 
 
@@ -223,6 +252,12 @@ def _row(stream: str, row: Any) -> RowType:
     if stream == ALL_STREAMS and row is not dict:
         raise misuse(line, 'the handler for all other streams, "*", has a row type', "Write row=dict")
     return row_type(row, None, line, open_=True)
+
+
+def _after(streams: Sequence[str]) -> tuple[StreamName, ...]:
+    if isinstance(streams, str):
+        raise misuse(calling_line(), f"after={streams!r} is text", f"Write a tuple of names: after=({streams!r},)")
+    return tuple(map(StreamName, streams))
 
 
 def _level(delivery: str, possible: Sequence[Delivery]) -> Delivery:

@@ -167,6 +167,23 @@ class LoadHistory(Protocol):
         ...
 
 
+@runtime_checkable
+class StreamPlanner(Protocol):
+    """A DestinationSession that takes some streams only, and some of them only after others."""
+
+    async def plan_streams(self, present: Sequence[StreamName], chosen: Sequence[StreamName]) -> None:
+        """Name the streams that it will not take. Called before anything is moved.
+
+        `present` are all streams of the source that hold rows of the app, `chosen` those to be moved. ConfigurationError
+        when it takes none of them.
+        """
+        ...
+
+    def predecessors(self, stream: StreamName) -> Sequence[StreamName]:
+        """Return the streams that must be imported before this one. They MUST NOT form a circle."""
+        ...
+
+
 class Destination(Protocol):
     """The place that data is written to. Constructing one does no I/O."""
 

@@ -249,17 +249,6 @@ async def test_batches_hold_records_in_order_and_one_that_is_refused_alone_is_fo
     assert batches[2:] == [[-1]]
 
 
-async def test_a_stream_without_a_handler_is_named_and_imported_once_it_has_one(source: str, tmp_path: Path) -> None:
-    api = Objects()
-    movement = await move(source, api.destination(api.importer(stream="others")), tmp_path)
-    assert movement.status is pipeline.Status.INCOMPLETE
-    assert "not moved: 1 stream (things): the Importer 'api' has no handler for it" in movement.problems[0]
-    movement = await move(source, api.destination(api.importer(stream="others")), tmp_path, accept_missing=["stream"])
-    assert movement.status is pipeline.Status.SUCCESS
-    movement = await move(source, api.destination(), tmp_path)
-    assert (movement.status, api.rows()) == (pipeline.Status.SUCCESS, ROWS)
-
-
 async def test_what_is_no_table_is_named_and_given_to_no_handler_of_all_streams(source: str, tmp_path: Path) -> None:
     change(tmp_path, "CREATE VIEW names AS SELECT name FROM things")
     importer, streams = Importer("api"), set[str]()

@@ -119,14 +119,14 @@ class LaneRunner:
             raise
         except PipelineError as error:
             # An altered file may cause any error: then report the damage, not its consequence.
-            await self._note_failure(entry, await find_damage(self._context.store, entry) or error)
+            await self.fail(entry, await find_damage(self._context.store, entry) or error)
             return False
         if isinstance(outcome, GaveWay):
             self.marks.update(await self._session.marks())
             if entry.id in self.marks:
                 self.failed.pop(entry.id, None)
                 return True
-            await self._note_failure(entry, TransientError(outcome.reason))
+            await self.fail(entry, TransientError(outcome.reason))
             return False
         await self._note_loaded(entry, outcome, anyio.current_time() - begun)
         return True
@@ -141,7 +141,8 @@ class LaneRunner:
             file = FileToLoad(entry, opened.header, blocks, self._binaries.open, self._movement.number)
             return await self._session.load(file, after=step.after)
 
-    async def _note_failure(self, entry: FileEntry, error: PipelineError) -> None:
+    async def fail(self, entry: FileEntry, error: PipelineError) -> None:
+        """Note that an Event File could not be loaded. Nothing of it was applied."""
         self.failed[entry.id] = str(error)
         failure = Failure(entry.id, None, None, None, str(error))
         await self._context.flows.write_failures(self._movement.flow, self._movement.number, entry.id, [failure])

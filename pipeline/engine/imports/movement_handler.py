@@ -29,7 +29,7 @@ class MovementHandler:
             return False
         if isinstance(announced, MovementExported) or (announced.flow, announced.movement) != (own.flow, own.number):
             return True
-        return await self._importing.import_group(announced)
+        return await self._importing.take(announced)
 
     def is_later(self, announced: Announcement) -> bool:
         """Return whether the announcement is about a later Movement of the same Flow."""

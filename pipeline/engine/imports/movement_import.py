@@ -5,19 +5,32 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from enum import Enum
 
 import anyio
 
 from pipeline.codec.documents.message import GroupCompleted, encode_message
-from pipeline.domain.errors import AbsentError, DamagedError, LeaseLostError
+from pipeline.domain.errors import AbsentError, DamagedError, LeaseLostError, RefusedError
 from pipeline.domain.event_file import FileEntry
 from pipeline.domain.ids import EventFileId, Label, ObjectKey
 from pipeline.domain.movement import Movement
 from pipeline.domain.planning.import_plan import WHOLE, Lane, Plan, Shard, accounted, plan, plan_grown
 from pipeline.engine.imports.lane_runner import LaneRunner
+from pipeline.engine.imports.stream_order import StreamOrder
 from pipeline.engine.movements.context import EngineContext
 from pipeline.ports.destination import DestinationSession, Mark
 from pipeline.ports.reporter import ImportPlanned
+
+POLL_SECONDS = 0.05
+"""A stream that waits for others looks this often whether they are imported."""
+
+
+class Work(Enum):
+    """What became of an announced group: it was worked through, work is to stop, or streams of it wait for others."""
+
+    DONE = "done"
+    STOPPED = "stopped"
+    WAITING = "waiting"
 
 
 def never() -> bool:
@@ -49,6 +62,7 @@ class MovementImport:
         self._stopping = stopping
         self._in_progress: dict[tuple[ObjectKey, Shard], anyio.Event] = {}
         self._runner = LaneRunner(context, movement, session, room, stopping)
+        self._order = StreamOrder(context, movement, session, self._runner.marks, self._runner.failed)
         self.movement = movement
         self.session = session
         self.marks: dict[EventFileId, Mark] = self._runner.marks
@@ -74,8 +88,15 @@ class MovementImport:
         """From now on, begin each step with its last file, and so meet a process that begins with the first."""
         self._runner.backwards = True
 
-    async def import_group(self, announced: GroupCompleted) -> bool:
-        """Import a group, or a shard of it; return whether it was worked through, which it is not when stopping.
+    async def take(self, announced: GroupCompleted) -> bool:
+        """Import an announced group; return whether its message is done with. If streams wait, it is announced again."""
+        work = await self.import_group(announced)
+        if work is Work.WAITING:
+            await self._context.queue.send([encode_message(announced)])
+        return work is not Work.STOPPED
+
+    async def import_group(self, announced: GroupCompleted) -> Work:
+        """Import a group, or a shard of it. WAITING: announce it again; other groups may need the place of this one.
 
         A large group that is not split yet is split into shards, which are announced. Of a group that has grown, only
         the new part of its list is imported: the rest was announced before.
@@ -83,21 +104,52 @@ class MovementImport:
         async with self._exclusively(announced):
             entries = await self._read_entries(announced)
             if announced.grown_from is not None:
-                await self._runner.run(plan_grown(entries, self.marks, announced.grown_from).lanes)
-                return not self._stopping()
+                lanes = plan_grown(entries, self.marks, announced.grown_from).lanes
+                await self._runner.run([lane for lane in lanes if not self._order.predecessors(lane.stream)])
+                return Work.STOPPED if self._stopping() else Work.DONE
             planned = plan(entries, self.marks, announced.shard)
             if announced.shard == WHOLE and self._is_large(planned):
                 await self._announce_shards(announced, planned.pending)
-                return True
+                return Work.DONE
             self._context.reporter.report(ImportPlanned(announced.label, planned.pending, planned.skipped))
-            await self._runner.run(planned.lanes)
+            waiting = await self._run_in_order(planned.lanes)
         if self._stopping() and not accounted(entries, self.marks, self.failed):
-            return False
+            return Work.STOPPED
+        if waiting:
+            return Work.WAITING
         if announced.shard == WHOLE:
             self.done.add(announced.key)
         else:
             await self._announce_next_step(announced, entries, planned.lanes)
-        return True
+        return Work.DONE
+
+    async def _run_in_order(self, lanes: Sequence[Lane]) -> bool:
+        """Run lanes, each after the streams that come before it; return whether some still wait for other groups.
+
+        A lane whose streams before it have failed fails with them.
+        """
+        waiting: Sequence[Lane] = lanes
+        until = anyio.current_time() + self._context.limits.progress_seconds
+        while waiting and not self._stopping():
+            ready, left = await self._ready(waiting)
+            if len(left) == len(waiting):
+                if anyio.current_time() > until:
+                    return True
+                await anyio.sleep(POLL_SECONDS)
+            waiting = left
+            await self._runner.run(ready)
+        return bool(waiting)
+
+    async def _ready(self, lanes: Sequence[Lane]) -> tuple[Sequence[Lane], Sequence[Lane]]:
+        """Return the lanes that wait for nothing more, and those that do. One that can never be loaded has failed."""
+        ready, waiting = list[Lane](), list[Lane]()
+        for lane in lanes:
+            try:
+                (ready if await self._order.is_ready(lane.stream) else waiting).append(lane)
+            except RefusedError as error:
+                for entry in lane.steps[0].pending:
+                    await self._runner.fail(entry, error)
+        return ready, waiting
 
     @asynccontextmanager
     async def _exclusively(self, announced: GroupCompleted) -> AsyncIterator[None]:

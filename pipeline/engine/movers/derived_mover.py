@@ -8,7 +8,7 @@ from pipeline.codec.documents.message import GroupCompleted
 from pipeline.domain.exception_groups import unwrap_exception_group
 from pipeline.domain.ids import FlowName
 from pipeline.domain.movement import Movement
-from pipeline.engine.imports.movement_import import MovementImport
+from pipeline.engine.imports.movement_import import MovementImport, Work
 from pipeline.engine.movements.context import EngineContext
 from pipeline.engine.movements.derived_flows import begin_derived
 from pipeline.engine.movements.progress import ProgressKeeper
@@ -46,7 +46,7 @@ class DerivedMover:
             async with anyio.create_task_group() as groups:
                 for label, key in movement.file_lists.items():
                     announced = GroupCompleted(movement.flow, movement.number, label, key)
-                    groups.start_soon(importing.import_group, announced, name=f"import {label}")
+                    groups.start_soon(_import_group, importing, announced, name=f"import {label}")
             watching.cancel_scope.cancel()
         lists = tuple(movement.file_lists.values())
         settled = await Settlement(context, session).settle(
@@ -54,3 +54,9 @@ class DerivedMover:
         )
         await progress.write()
         return settled
+
+
+async def _import_group(importing: MovementImport, announced: GroupCompleted) -> None:
+    """Import a group, also if streams of it wait for others."""
+    while await importing.import_group(announced) is Work.WAITING:
+        pass

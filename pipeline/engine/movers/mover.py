@@ -13,7 +13,7 @@ from pipeline.domain.exception_groups import unwrap_exception_group
 from pipeline.domain.ids import FlowName, Label, ObjectKey, StreamName
 from pipeline.domain.movement import NO_CHOICES, Choices, Movement, Status, marks_namespace
 from pipeline.domain.planning.selection import selected
-from pipeline.domain.schema import StreamSchema
+from pipeline.domain.schema import SPECIAL_STREAMS, StreamSchema
 from pipeline.engine.export.exporter import Exporter
 from pipeline.engine.export.source_checks import read_streams
 from pipeline.engine.imports.assisted_import import AssistedImport
@@ -23,7 +23,7 @@ from pipeline.engine.movements.context import EngineContext
 from pipeline.engine.movements.lifecycle import begin_movement, end_movement
 from pipeline.engine.movements.progress import ProgressKeeper
 from pipeline.engine.movements.settlement import Settlement
-from pipeline.ports.destination import Destination, DestinationSession
+from pipeline.ports.destination import Destination, DestinationSession, StreamPlanner
 from pipeline.ports.reporter import MovementBegun
 from pipeline.ports.source import ReferenceChecker, Snapshot, Source
 
@@ -67,8 +67,9 @@ class Mover:
                 schemas = await read_streams(snapshot, self._source.location, choices.only, choices.exclude)
                 created = await self._context.flows.created_or_now(self._flow)
                 async with self._destination.open(marks_namespace(self._flow, created)) as session:
+                    chosen = [one for one in schemas if selected(one.stream, choices.only, choices.exclude)]
+                    await _plan_streams(session, schemas, chosen)
                     if self._check is not None:
-                        chosen = [one for one in schemas if selected(one.stream, choices.only, choices.exclude)]
                         await self._check(snapshot, chosen, session)
                     movement, resumed = await self._begin(created, choices)
                     progress = ProgressKeeper(self._context, movement, self._worker, begun)
@@ -135,3 +136,12 @@ class Mover:
             ]
             if lost:
                 await self._context.queue.send(lost)
+
+
+async def _plan_streams(
+    session: DestinationSession, present: Sequence[StreamSchema], chosen: Sequence[StreamSchema]
+) -> None:
+    """Let a destination that does not take every stream say so."""
+    if isinstance(session, StreamPlanner):
+        names = [[one.stream for one in some if one.stream not in SPECIAL_STREAMS] for some in (present, chosen)]
+        await session.plan_streams(*names)

@@ -56,7 +56,7 @@ class _AnnouncementHandler:
         async with self._pool.use(movement) as importing:
             if isinstance(announced, GroupCompleted):
                 await importing.refresh()
-                done = await importing.import_group(announced)
+                done = await importing.take(announced)
                 if announced.grown_from is not None:
                     return done
             async with importing.settling:

@@ -12,7 +12,7 @@ from blake3 import blake3
 from pipeline.domain.errors import ConfigurationError, ConflictError
 from pipeline.domain.ids import EventFileId, parse_binary_id
 from pipeline.kit.configuration.secret import without_secrets
-from pipeline.kit.loading.kept import IdEntry, Kept, source_text
+from pipeline.kit.ledger.kept import IdEntry, Kept, source_text
 from pipeline.kit.values import Binary
 from pipeline.log_events import log
 from pipeline.ports.destination import OpenBinary

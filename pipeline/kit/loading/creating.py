@@ -14,8 +14,8 @@ from pipeline.domain.errors import ConfigurationError, ConflictError, TransientE
 from pipeline.kit.authors_line import line_of
 from pipeline.kit.declared import Handler
 from pipeline.kit.errors import Gone, Refused
+from pipeline.kit.ledger.kept import IdEntry, Kept, source_text
 from pipeline.kit.loading.context import ImportContext, WaitsForIdError
-from pipeline.kit.loading.kept import IdEntry, Kept, source_text
 from pipeline.kit.loading.outcomes import Lane, RejectedError, attempt
 from pipeline.kit.values import Delete, Upsert
 from pipeline.ports.object_store import PutCondition, Version

@@ -6,6 +6,7 @@ of it is verified, so a file is held in memory while it is loaded.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import AsyncIterable, AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
@@ -13,19 +14,19 @@ from typing import Any
 
 from pipeline.domain.errors import DefectError, TransientError
 from pipeline.domain.ids import BinaryId, EventFileId, FlowName, StreamName
-from pipeline.domain.inventory import Fate, InventoryItem
+from pipeline.domain.inventory import InventoryItem
 from pipeline.domain.planning.import_guard import reason_to_give_way
-from pipeline.domain.schema import SCHEMA_STREAM
 from pipeline.kit.calls import open_client
 from pipeline.kit.declared import Delivery, Handler
 from pipeline.kit.importer import Importer
+from pipeline.kit.ledger.kept import Kept, KeptMark, as_mark
 from pipeline.kit.loading.context import Contexts
 from pipeline.kit.loading.file_import import FileImport
 from pipeline.kit.loading.file_load import StreamLoad
-from pipeline.kit.loading.kept import Kept, KeptMark, as_mark
 from pipeline.kit.loading.outcomes import Lane, RejectedError
 from pipeline.kit.loading.records import RecordReader, Records
 from pipeline.kit.loading.rejected import RejectedRecords
+from pipeline.kit.loading.streams import HandledStreams
 from pipeline.kit.loading.transactions import TransactionLoad, Transactions
 from pipeline.ports.destination import FileToLoad, GaveWay, Loaded, LoadOutcome, Mark, OpenBinary, Rejection, Violation
 from pipeline.ports.object_store import ObjectStore
@@ -66,12 +67,13 @@ class ImporterDestination:
 
 
 class ImporterSession:
-    """The open app: a DestinationSession, and a SchemaKeeper, which names the streams that no handler takes."""
+    """The open app: a DestinationSession, a StreamPlanner, and a SchemaKeeper, which names what no handler takes."""
 
     def __init__(self, importer: Importer, target: Any, kept: Kept, namespace: FlowName) -> None:
         self._importer, self._target, self._kept, self._namespace = importer, target, kept, namespace
         self._marks: dict[EventFileId, KeptMark] = {}
         self._rejected = RejectedRecords(kept)
+        self._streams = HandledStreams(importer)
         self._lanes: dict[StreamName, Lane] = {}
         self._open_binary: OpenBinary = _not_open
         self._attempts: dict[EventFileId, int] = {}
@@ -97,7 +99,8 @@ class ImporterSession:
         if handler is None:
             async for _ in file.blocks:
                 pass  # it is verified, so that a damaged file is not skipped
-            return await self._mark(file, KeptMark(0, 0, 0, 0, file.movement, skipped=True), ())
+            records = file.entry.upserts + file.entry.deletes
+            return await self._mark(file, KeptMark(0, 0, 0, 0, file.movement, skipped=True, records=records), ())
         self._attempts[id_] = self._attempts.get(id_, 0) + 1
         blocks = [block async for block in file.blocks]  # verified as a whole: what is created cannot be undone
         reader = RecordReader(handler, file.header.schema)
@@ -190,13 +193,20 @@ class ImporterSession:
     async def finish(self, streams: Sequence[StreamName]) -> Sequence[Violation]:
         return []
 
+    async def plan_streams(self, present: Sequence[StreamName], chosen: Sequence[StreamName]) -> None:
+        self._streams.plan(present, chosen)
+
+    def predecessors(self, stream: StreamName) -> Sequence[StreamName]:
+        handler = self._importer.handler_of(stream)
+        return handler.after if handler is not None else ()
+
     async def ensure_objects(self, *, rows_changed: bool) -> Sequence[InventoryItem]:
-        skipped = {file.stream for file, mark in self._marks.items() if mark.skipped and self._counts(file, mark)}
-        reason = f"the Importer {self._importer.name!r} has no handler for it"
-        kinds = {SCHEMA_STREAM: "schema object"}
-        return [
-            InventoryItem(kinds.get(stream, "stream"), stream, Fate.NOT_MOVED, reason) for stream in sorted(skipped)
-        ]
+        skipped: Counter[StreamName] = Counter()
+        for file, mark in self._marks.items():
+            if mark.skipped and self._counts(file, mark):
+                skipped[file.stream] += mark.records
+        some_handled = any(not mark.skipped for mark in self._marks.values())
+        return self._streams.inventory(skipped, some_handled=some_handled)
 
 
 def _not_open(binary: BinaryId) -> AbstractAsyncContextManager[AsyncIterable[bytes]]:

@@ -11,9 +11,9 @@ from pipeline.domain.ids import EventFileId
 from pipeline.domain.planning.import_guard import reason_to_give_way
 from pipeline.kit.authors_line import line_of
 from pipeline.kit.declared import Handler
+from pipeline.kit.ledger.kept import Kept, KeptMark, KeptStream
 from pipeline.kit.loading.context import Contexts
 from pipeline.kit.loading.file_load import StreamLoad
-from pipeline.kit.loading.kept import Kept, KeptMark, KeptStream
 from pipeline.kit.loading.outcomes import Lane, RejectedError, attempt
 from pipeline.kit.loading.records import Invalid, RecordReader, Records
 from pipeline.kit.loading.rejected import RejectedRecords

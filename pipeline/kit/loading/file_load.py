@@ -11,9 +11,9 @@ from pipeline.domain.exception_groups import unwrap_exception_group
 from pipeline.domain.ids import Phase
 from pipeline.kit.calls import TRIES
 from pipeline.kit.declared import Delivery, Handler
+from pipeline.kit.ledger.kept import Kept
 from pipeline.kit.loading.context import Contexts
 from pipeline.kit.loading.creating import Creator
-from pipeline.kit.loading.kept import Kept
 from pipeline.kit.loading.outcomes import Lane, RejectedError, attempt
 from pipeline.kit.loading.records import Invalid, Records
 from pipeline.kit.values import Batch, Delete, Upsert

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from graphlib import CycleError, TopologicalSorter
 
 from pipeline.domain.errors import ConfigurationError
 from pipeline.kit.authors_line import misuse
@@ -29,6 +30,7 @@ def check_levels(importer: Importer, settings: Mapping[str, str]) -> None:
     if wanted not in _LEVELS:
         known = ", ".join(_LEVELS)
         raise ConfigurationError(f"The setting {REQUIRES!r} is {wanted[:80]!r}. It must be one of: {known}.")
+    check_order(importer)
     for handler in importer.handlers.values():
         _check_complete(importer, handler)
         if _LEVELS.index(handler.delivery) > _LEVELS.index(Delivery(wanted)):
@@ -38,6 +40,25 @@ def check_levels(importer: Importer, settings: Mapping[str, str]) -> None:
                 'Declare it with delivery="found" and give it `find`, or accept second objects with '
                 f"--destination-set {REQUIRES}={handler.delivery.value}",
             )
+
+
+def check_order(importer: Importer) -> None:
+    """ConfigurationError when a stream comes after one that no handler takes, or after itself."""
+    before: dict[str, set[str]] = {}
+    for handler in importer.handlers.values():
+        for name in handler.after:
+            first = importer.handler_of(name)
+            if first is None:
+                fault = f"{handler.stream!r} comes after {name!r}, which no handler takes"
+                raise misuse(handler.line, fault, "Write the name of a stream that has one, or leave it out of after=")
+            before.setdefault(handler.stream, set()).add(first.stream)
+    try:
+        TopologicalSorter(before).prepare()
+    except CycleError as error:
+        circle = error.args[1]
+        way = " after ".join(map(repr, reversed(circle)))
+        fault = f"the streams come after each other in a circle: {way}"
+        raise misuse(importer.handlers[circle[0]].line, fault, "Take one of them out of after=") from None
 
 
 def _check_complete(importer: Importer, handler: Handler) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from pipeline.domain.ids import EventFileId, ObjectKey, StreamName
-from pipeline.kit.loading.kept import Kept, KeptRejection, KeptStream
+from pipeline.kit.ledger.kept import Kept, KeptRejection, KeptStream
 from pipeline.kit.loading.outcomes import RejectedError
 from pipeline.kit.loading.records import Records
 from pipeline.ports.destination import Rejection

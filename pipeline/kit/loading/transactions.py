@@ -20,8 +20,8 @@ from pipeline.kit.calls import FIRST_PAUSE_SECONDS, LONGEST_WAIT_SECONDS, TRIES,
 from pipeline.kit.configuration.secret import without_secrets
 from pipeline.kit.declared import TransactionFunctions
 from pipeline.kit.errors import Again, Stop
+from pipeline.kit.ledger.kept import KeptMark
 from pipeline.kit.loading.file_load import StreamLoad
-from pipeline.kit.loading.kept import KeptMark
 from pipeline.kit.loading.outcomes import RejectedError
 from pipeline.kit.loading.records import Records
 

@@ -24,7 +24,7 @@ D = TypeVar("D", bound=msgspec.Struct)
 
 
 class KeptMark(msgspec.Struct):
-    """A mark. `skipped`: the Importer had no handler for the stream."""
+    """A mark. `skipped`: the Importer had no handler for the stream, so that `records` were not imported."""
 
     upserts: int
     deletes: int
@@ -32,6 +32,7 @@ class KeptMark(msgspec.Struct):
     binaries: int
     movement: int
     skipped: bool = False
+    records: int = 0
 
 
 class IdEntry(msgspec.Struct):
