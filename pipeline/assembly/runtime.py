@@ -6,6 +6,7 @@ import os
 import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -76,12 +77,30 @@ class Runtime:
             yield EngineContext(self.store, queue, self.clock, reporter, self.flows, limits(self.settings), only_flows)
 
 
+_shared: ContextVar[Runtime | None] = ContextVar("shared", default=None)
+
+
+@asynccontextmanager
+async def share_runtime(settings: Settings) -> AsyncIterator[Runtime]:
+    """Open the store once for all commands with these settings that run inside, also at the same time."""
+    async with open_runtime(settings, create_home=True) as runtime:
+        token = _shared.set(runtime)
+        try:
+            yield runtime
+        finally:
+            _shared.reset(token)
+
+
 @asynccontextmanager
 async def open_runtime(settings: Settings, *, create_home: bool = False) -> AsyncIterator[Runtime]:
     """Open the store that the settings name.
 
     The home directory is created with `create_home`. Without, and without a bucket, ConfigurationError when there is none.
     """
+    shared = _shared.get()
+    if shared is not None and shared.settings is settings:
+        yield shared
+        return
     list_plugins(settings.plugins)
     if create_home:
         _create_home(settings.home)

@@ -26,6 +26,8 @@ COMMANDS = {
     "show": "Print an Event File readably.",
     "verify": "Prove that a Flow's destination equals its source.",
     "apps": "List the Exporters and Importers that have names.",
+    "serve": "Serve the HTTP API and the dashboard.",
+    "token": "Make, list and revoke tokens for the HTTP API.",
     "demo": "Build a small app, move it, change it, move it again.",
 }
 
@@ -33,6 +35,7 @@ _ROOMS = {
     **dict.fromkeys(("move", "start", "flow", "demo"), "movements"),
     **dict.fromkeys(("status", "files", "show", "verify", "apps"), "inspection"),
     **dict.fromkeys(("worker", "sweep", "compact", "rebuild", "prune"), "operations"),
+    **dict.fromkeys(("serve", "token"), "platform"),
 }
 """The package below `pipeline.cli.commands` that holds each command's module."""
 

@@ -1,0 +1,149 @@
+"""`pipeline serve`: the HTTP API and the dashboard."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import anyio
+import click
+
+from pipeline.assembly.runtime import share_runtime
+from pipeline.cli.options import common_options, prepare, run_async
+from pipeline.cli.signals import set_at_signal
+from pipeline.domain.errors import ConfigurationError, RefusedError
+from pipeline.settings import Settings
+
+if TYPE_CHECKING:
+    import socket
+
+    from pipeline.http.site import ProxyAuth
+
+DEFAULT_PORT = 8765
+
+
+@dataclass(frozen=True, slots=True)
+class _Options:
+    host: str
+    port: int
+    auth: str | None
+    token_file: Path | None
+    hosts: tuple[str, ...]
+    networks: tuple[str, ...]
+
+
+@click.command()
+@click.option("--host", default="127.0.0.1", show_default=True, metavar="ADDRESS", help="The address to listen on.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=DEFAULT_PORT,
+    show_default=True,
+    help="The port to listen on; 0: a free one.",
+)
+@click.option(
+    "--auth",
+    type=click.Choice(["token", "proxy"]),
+    help="How people are identified: by tokens of `pipeline token`, or by a proxy in front. Needed for an address that "
+    "other machines can reach.",
+)
+@click.option(
+    "--token-file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Write the start-up token to FILE, readable for its owner alone, and do not print it.",
+)
+@click.option(
+    "--allow-host", "hosts", multiple=True, metavar="NAME", help="A name that the server has. May be given repeatedly."
+)
+@click.option(
+    "--proxy-network",
+    "networks",
+    multiple=True,
+    metavar="CIDR",
+    help="With --auth proxy: where the proxy is, such as 10.0.0.5/32. It sets X-Forwarded-User and X-Forwarded-Role.",
+)
+@common_options
+def serve(home: Path | None, config: Path | None, **given: object) -> None:
+    """Serve the HTTP API, the dashboard and metrics until stopped.
+
+    Any number of servers may run over one bucket. Without --auth, the server is reached from this machine alone; a token
+    for this run is made and printed as a link. The first SIGTERM or SIGINT ends it within a second. Exit code: 0 stopped;
+    2 wrong usage or settings.
+    """
+    settings = prepare(home, config, log_level="info")
+    options = _Options(**given)  # type: ignore[arg-type]
+    try:
+        from pipeline.http.server import bind, is_loopback
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(
+            f"`pipeline serve` needs the package {error.name}. Install it with: pip install 'app-data-pipeline[serve]'"
+        ) from error
+    if options.auth is None and not is_loopback(options.host):
+        raise ConfigurationError(
+            f"{options.host} can be reached by other machines. Say how people are identified with --auth token or "
+            "--auth proxy, or listen on 127.0.0.1."
+        )
+    proxy = _proxy(options)
+    listening = bind(options.host, options.port)
+    run_async(lambda: _run(settings, options, proxy, listening))
+
+
+def _proxy(options: _Options) -> ProxyAuth | None:
+    from ipaddress import ip_network
+
+    from pipeline.http.site import ProxyAuth
+
+    if (options.auth == "proxy") != bool(options.networks):
+        raise ConfigurationError("--auth proxy and --proxy-network go together: say where the proxy is.")
+    for network in options.networks:
+        try:
+            ip_network(network)
+        except ValueError as error:
+            raise ConfigurationError(f"--proxy-network {network}: {error}. Write one such as 10.0.0.5/32.") from error
+    return ProxyAuth(options.networks) if options.networks else None
+
+
+async def _run(settings: Settings, options: _Options, proxy: ProxyAuth | None, listening: socket.socket) -> None:
+    from pipeline.http.server import serve as serve_site
+    from pipeline.http.site import LOOPBACK_NAMES, Site
+    from pipeline.http.tokens import TokenStore
+
+    stop = anyio.Event()
+    start_token = None if options.auth else secrets.token_urlsafe(24)
+    async with share_runtime(settings) as runtime, anyio.create_task_group() as group:
+        await group.start(set_at_signal, stop)
+        names = frozenset(name.lower() for name in (*LOOPBACK_NAMES, options.host, *options.hosts))
+        tokens = TokenStore(runtime.store, runtime.clock)
+        site = Site(runtime, tokens, start_token, names, proxy=proxy)
+        _announce(listening, start_token, options.token_file)
+        await serve_site(site, listening, stop)
+        group.cancel_scope.cancel()
+
+
+def _announce(listening: socket.socket, start_token: str | None, token_file: Path | None) -> None:
+    """Say where the server is; print the start-up token as a link, or write it to its file."""
+    host, port = listening.getsockname()[:2]
+    url = f"http://{f'[{host}]' if ':' in host else host}:{port}/"
+    if start_token is None or token_file is not None:
+        click.echo(f"Serving on {url}")
+    else:
+        click.echo(f"Serving on {url}?token={start_token}")
+    if token_file is not None and start_token is not None:
+        _write_secret(token_file, start_token)
+
+
+def _write_secret(path: Path, text: str) -> None:
+    """Replace a file by one that its owner alone can read."""
+    import os
+
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(text)
+        beside.replace(path)
+    except OSError as error:
+        raise RefusedError(f"The token cannot be written to {path}: {error.strerror}.") from error

@@ -1,0 +1,182 @@
+"""The documents of the API. Times are in UTC, as RFC 3339; sizes are in bytes."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Generic, TypeVar
+
+from pydantic import BaseModel
+
+from pipeline.codec.documents.failures import Failure
+from pipeline.codec.documents.progress import Progress
+from pipeline.domain.event_file import FileEntry
+from pipeline.domain.movement import Flow, Movement
+
+Item = TypeVar("Item")
+
+
+class Page(BaseModel, Generic[Item]):
+    """A part of a list. `next` is the cursor of the following part, null at the end."""
+
+    items: list[Item]
+    next: str | None = None
+
+
+class FlowModel(BaseModel):
+    """A Flow, and its latest Movement."""
+
+    name: str
+    source: str
+    destination: str
+    created: datetime
+    movements: int
+    origin: str | None
+    latest: MovementModel | None = None
+
+    @classmethod
+    def of(cls, flow: Flow, latest: Movement | None = None) -> FlowModel:
+        """Return the document of a Flow."""
+        return cls(
+            name=flow.name,
+            source=flow.source,
+            destination=flow.destination,
+            created=flow.created,
+            movements=flow.movements,
+            origin=flow.origin,
+            latest=None if latest is None else MovementModel.of(latest),
+        )
+
+
+class MovementModel(BaseModel):
+    """A Movement, with its totals."""
+
+    flow: str
+    movement: int
+    status: str
+    settled: bool
+    created: datetime
+    updated: datetime
+    exported: bool
+    attempts: int
+    groups: list[str]
+    event_files: dict[str, int]
+    records: dict[str, int]
+    binary_files: dict[str, int]
+    bytes: dict[str, int]
+    seconds: float
+    problems: list[str]
+
+    @classmethod
+    def of(cls, movement: Movement) -> MovementModel:
+        """Return the document of a Movement."""
+        totals = movement.totals
+        return cls(
+            flow=movement.flow,
+            movement=movement.number,
+            status=movement.status.value,
+            settled=movement.settled,
+            created=movement.created,
+            updated=movement.updated,
+            exported=movement.exported,
+            attempts=movement.attempts,
+            groups=sorted(movement.groups or movement.file_lists),
+            event_files={
+                "exported": totals.files_exported,
+                "imported": totals.files_imported,
+                "skipped": totals.files_skipped,
+                "failed": totals.files_failed,
+            },
+            records={"upserts": totals.upserts, "deletes": totals.deletes, "rejected": totals.rejected},
+            binary_files={
+                "stored": totals.binaries_stored,
+                "reused": totals.binaries_reused,
+                "imported": totals.binaries_imported,
+                "failed": totals.binaries_failed,
+            },
+            bytes={"read": totals.bytes_read, "stored": totals.bytes_stored},
+            seconds=totals.seconds,
+            problems=list(movement.problems),
+        )
+
+
+class GroupModel(BaseModel):
+    """A File Group of a Movement. `imported` is null when the destination did not answer."""
+
+    label: str
+    complete: bool
+    listed: int
+    imported: int | None
+    records: int
+    bytes: int
+
+
+class FileModel(BaseModel):
+    """An Event File. `imported` is null when the destination did not answer."""
+
+    file: str
+    label: str
+    stream: str
+    phase: str
+    size: int
+    checksum: str
+    upserts: int
+    deletes: int
+    imported: bool | None = None
+    rejected: int = 0
+
+    @classmethod
+    def of(cls, entry: FileEntry) -> FileModel:
+        """Return the document of an Event File of which nothing is known at the destination."""
+        return cls(
+            file=str(entry.id),
+            label=entry.label,
+            stream=entry.id.stream,
+            phase=entry.id.phase.value,
+            size=entry.size,
+            checksum=entry.checksum,
+            upserts=entry.upserts,
+            deletes=entry.deletes,
+        )
+
+
+class RejectedModel(BaseModel):
+    """A rejected record: in which Event File and line, and why. Without a line, the whole file has failed."""
+
+    file: str
+    line: int | None
+    key: str | None
+    column: str | None
+    reason: str
+
+    @classmethod
+    def of(cls, failure: Failure) -> RejectedModel:
+        """Return the document of a failure."""
+        return cls(
+            file=str(failure.file), line=failure.line, key=failure.key, column=failure.column, reason=failure.reason
+        )
+
+
+class WorkerModel(BaseModel):
+    """A worker in a Movement: what it holds, and when it last wrote."""
+
+    worker: str
+    started: datetime
+    updated: datetime
+    holding: list[str]
+    files_stored: int
+    files_imported: int
+    records_imported: int
+
+    @classmethod
+    def of(cls, progress: Progress) -> WorkerModel:
+        """Return the document of a worker's progress."""
+        groups = progress.groups.values()
+        return cls(
+            worker=progress.worker,
+            started=progress.started,
+            updated=progress.updated,
+            holding=list(progress.holding),
+            files_stored=sum(group.files_stored for group in groups),
+            files_imported=sum(group.files_imported for group in groups),
+            records_imported=sum(group.records_imported for group in groups),
+        )

@@ -1,0 +1,170 @@
+"""Movements of a Flow: their groups, Event Files, rejected records and workers."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from http import HTTPStatus
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Query, Request
+from starlette.responses import Response, StreamingResponse
+
+from pipeline.assembly.commands.status import FileListing, list_files
+from pipeline.domain import object_keys
+from pipeline.domain.event_file import FileEntry
+from pipeline.domain.ids import EventFileId, FlowName
+from pipeline.domain.movement import Status
+from pipeline.domain.planning.compaction import applicable
+from pipeline.http.access import Viewer
+from pipeline.http.api.models import FileModel, GroupModel, MovementModel, Page, RejectedModel, WorkerModel
+from pipeline.http.api.paths import After, FlowPath, Limit, page_of
+from pipeline.http.problems import ProblemError
+from pipeline.http.site import Site, site_of
+
+LOOKED_AT = 200
+"""How many Movements a filtered list looks at before it gives a cursor to go on from."""
+
+router = APIRouter(prefix="/flows/{flow}", tags=["movements"])
+
+
+@router.get("/movements")
+async def list_movements(
+    request: Request,
+    _: Viewer,
+    flow: FlowPath,
+    status: Annotated[Status | None, Query(description="Only Movements with this status.")] = None,
+    after: Annotated[int | None, Query(ge=1, description="The cursor `next` of the page before.")] = None,
+    limit: Annotated[int, Query(ge=1, le=100)] = 10,
+) -> Page[MovementModel]:
+    """List Movements, the newest first. With `status`, a page may be empty and still have a `next`."""
+    flows = site_of(request).runtime.flows
+    found = await flows.read_flow(flow)
+    first = found.movements if after is None else min(after - 1, found.movements)
+    items: list[MovementModel] = []
+    oldest = max(found.rebuilt, 1)
+    number = first
+    while number >= oldest and len(items) < limit and first - number < LOOKED_AT:
+        movement = await flows.read_movement(flow, number)
+        if status in (None, movement.status):
+            items.append(MovementModel.of(movement))
+        number -= 1
+    return Page(items=items, next=str(number + 1) if number >= oldest else None)
+
+
+@router.get("/movements/{number}")
+async def read_movement(request: Request, _: Viewer, flow: FlowPath, number: int) -> MovementModel:
+    """Return a Movement."""
+    await site_of(request).runtime.flows.read_flow(flow)
+    return MovementModel.of(await site_of(request).runtime.flows.read_movement(flow, number))
+
+
+@router.get("/movements/{number}/groups")
+async def list_groups(request: Request, _: Viewer, flow: FlowPath, number: int) -> Page[GroupModel]:
+    """List the File Groups of a Movement, and how many of their Event Files the destination has."""
+    listing = await _listing(site_of(request), flow, number)
+    movement = listing.movement
+    by_label: dict[str, list[FileEntry]] = {label: [] for label in movement.file_lists}
+    for entry in listing.entries:
+        by_label.setdefault(entry.label, []).append(entry)
+    items = [
+        _group(label, label in movement.file_lists, entries, listing) for label, entries in sorted(by_label.items())
+    ]
+    return Page(items=items)
+
+
+@router.get("/movements/{number}/files")
+async def list_event_files(
+    request: Request,
+    _: Viewer,
+    flow: FlowPath,
+    number: int,
+    stream: Annotated[str | None, Query(description="Only Event Files of this stream.")] = None,
+    state: Annotated[Literal["imported", "waiting", "rejected"] | None, Query()] = None,
+    after: After = None,
+    limit: Limit = 100,
+) -> Page[FileModel]:
+    """List the Event Files that a Flow has accumulated up to a Movement, in the order in which they are imported."""
+    listing = await _listing(site_of(request), flow, number)
+    files = [
+        file
+        for file in (_file(entry, listing) for entry in listing.entries)
+        if stream in (None, file.stream) and (state is None or _has_state(file, state))
+    ]
+    return page_of(files, lambda file: file.file, after, limit)
+
+
+@router.get("/movements/{number}/rejected")
+async def list_rejected(
+    request: Request, _: Viewer, flow: FlowPath, number: int, after: After = None, limit: Limit = 100
+) -> Page[RejectedModel]:
+    """List the records that the destination has rejected in a Movement, and the Event Files that have failed."""
+    flows = site_of(request).runtime.flows
+    await flows.read_movement(flow, number)
+    found = [RejectedModel.of(failure) for failure in await flows.read_failures(flow, number)]
+    return page_of(found, lambda one: f"{one.file}:{one.line}", after, limit)
+
+
+@router.get("/movements/{number}/workers")
+async def list_workers(request: Request, _: Viewer, flow: FlowPath, number: int) -> Page[WorkerModel]:
+    """List the workers that have worked on a Movement."""
+    flows = site_of(request).runtime.flows
+    await flows.read_movement(flow, number)
+    return Page(items=[WorkerModel.of(one) for one in await flows.read_progress(flow, number)])
+
+
+@router.get("/files/{file:path}", response_class=StreamingResponse)
+async def download(request: Request, _: Viewer, flow: FlowPath, file: str) -> Response:
+    """Return an Event File as it is stored: JSON lines, compressed with zstd."""
+    try:
+        found = EventFileId.parse(file)
+    except ValueError as error:
+        raise ProblemError(HTTPStatus.NOT_FOUND, f"{error}.") from error
+    site = site_of(request)
+    owner = (await site.runtime.flows.read_flow(flow)).origin or flow
+    return await stream_object(site, owner, found)
+
+
+async def stream_object(site: Site, flow: FlowName, file: EventFileId) -> Response:
+    """Return the bytes of an Event File as they are stored."""
+    key = object_keys.event_file_key(flow, file)
+    info = await site.runtime.store.stat(key)
+    if info is None:
+        raise ProblemError(HTTPStatus.NOT_FOUND, f"Flow {flow!r} has no Event File {file}.")
+
+    async def pieces() -> AsyncIterator[bytes]:
+        async with site.runtime.store.open_stream(key) as stream:
+            async for piece in stream:
+                yield piece
+
+    name = f'attachment; filename="{file.chunk}.jsonl.zst"'
+    headers = {"content-length": str(info.size), "content-disposition": name}
+    return StreamingResponse(pieces(), media_type="application/zstd", headers=headers)
+
+
+async def _listing(site: Site, flow: FlowName, number: int) -> FileListing:
+    return await list_files(flow, number, settings=site.runtime.settings)
+
+
+def _group(label: str, complete: bool, entries: list[FileEntry], listing: FileListing) -> GroupModel:
+    marks = listing.marks.by_file
+    needed = applicable(entries, marks or {})
+    return GroupModel(
+        label=label,
+        complete=complete,
+        listed=len(needed),
+        imported=None if marks is None else sum(entry.id in marks for entry in needed),
+        records=sum(entry.upserts + entry.deletes for entry in needed),
+        bytes=sum(entry.size for entry in needed),
+    )
+
+
+def _file(entry: FileEntry, listing: FileListing) -> FileModel:
+    file, marks = FileModel.of(entry), listing.marks.by_file
+    if marks is not None:
+        mark = marks.get(entry.id)
+        file.imported, file.rejected = mark is not None, mark.rejected if mark else 0
+    return file
+
+
+def _has_state(file: FileModel, state: str) -> bool:
+    return {"imported": file.imported is True, "waiting": file.imported is False, "rejected": file.rejected > 0}[state]

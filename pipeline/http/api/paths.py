@@ -1,0 +1,32 @@
+"""Names in paths, cursors, and pages of lists that are in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Annotated, TypeVar
+
+from fastapi import Depends, Query
+
+from pipeline.domain.ids import FlowName, decode_name
+from pipeline.http.api.models import Page
+
+T = TypeVar("T")
+LARGEST_PAGE = 1000
+
+
+def _flow_name(flow: str) -> FlowName:
+    """Return the name of a Flow. A name with `/` is percent-encoded twice in a path, as the link `self` has it."""
+    return FlowName(decode_name(flow))
+
+
+FlowPath = Annotated[FlowName, Depends(_flow_name)]
+Limit = Annotated[int, Query(ge=1, le=LARGEST_PAGE, description="How many items a page has at most.")]
+After = Annotated[str | None, Query(max_length=2000, description="The cursor `next` of the page before.")]
+
+
+def page_of(items: Sequence[T], cursor: Callable[[T], str], after: str | None, limit: int) -> Page[T]:
+    """Return a page of an ordered list: the items behind the one that `after` names. An unknown cursor: from the start."""
+    start = next((number + 1 for number, item in enumerate(items) if cursor(item) == after), 0)
+    shown = list(items[start : start + limit])
+    more = start + limit < len(items)
+    return Page(items=shown, next=cursor(shown[-1]) if more and shown else None)

@@ -1,0 +1,158 @@
+"""What every request is checked for before it reaches a route, and the headers of every answer."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from http import HTTPStatus
+from ipaddress import ip_address
+from urllib.parse import urlsplit
+
+import anyio
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from pipeline.http.problems import ProblemError, answer
+from pipeline.http.site import Site
+
+UPLOADS = re.compile(r"/api/v1/apps/[^/]+/export/.*")
+"""The paths whose bodies are files."""
+_SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+_HOST = re.compile(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9_.-]+)(:\d{1,5})?")
+
+HEADERS = {
+    "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+    "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "referrer-policy": "no-referrer",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+}
+
+
+class Guard:
+    """Checks the host, the origin, the path and the size of a request. The application behind it sees no other ones.
+
+    A page of another site that a name server maps to this machine sends its own name as `Host` (DNS rebinding), so only
+    addresses and names that were allowed are served.
+    """
+
+    def __init__(self, app: ASGIApp, site: Site) -> None:
+        self._app = app
+        self._site = site
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        answered = _Answer(send)
+        limits = self._site.limits
+        most = limits.upload_bytes if UPLOADS.fullmatch(scope["path"]) else limits.body_bytes
+        body = _Body(receive, most, limits.silent_seconds)
+        try:
+            self._check(scope, Headers(scope=scope))
+            body.check_length(Headers(scope=scope))
+            await self._app(scope, body.receive, answered.send)
+        except ProblemError as error:
+            if answered.begun:
+                raise
+            await answer(error)(scope, receive, answered.send)
+
+    def _check(self, scope: Scope, headers: Headers) -> None:
+        host = _one(headers, "host")
+        match = _HOST.fullmatch(host or "")
+        if not match:
+            raise ProblemError(HTTPStatus.BAD_REQUEST, "The request needs one header Host with a name or an address.")
+        if not _is_allowed(match[1], self._site.hosts):
+            raise ProblemError(
+                HTTPStatus.MISDIRECTED_REQUEST, f"The host {match[1]!r} is not served here; allow it with --allow-host."
+            )
+        if scope["method"] not in _SAFE_METHODS:
+            _check_origin(headers, host or "")
+        _check_path(scope)
+
+
+class _Body:
+    """The body of a request, with a limit, and with a limit of the time in which nothing comes."""
+
+    def __init__(self, receive: Receive, most: int, silent_seconds: float) -> None:
+        self._receive = receive
+        self._most = most
+        self._silent_seconds = silent_seconds
+        self._received = 0
+        self._whole = False
+
+    def check_length(self, headers: Headers) -> None:
+        length = headers.get("content-length", "0")
+        if not length.isascii() or not length.isdigit():
+            raise ProblemError(HTTPStatus.BAD_REQUEST, "Content-Length is not a number.")
+        if int(length) > self._most:
+            raise self._too_large()
+
+    async def receive(self) -> Message:
+        if self._whole:  # what comes now is the end of the connection, and may take as long as the answer
+            return await self._receive()
+        try:
+            with anyio.fail_after(self._silent_seconds):
+                message = await self._receive()
+        except TimeoutError:
+            raise ProblemError(
+                HTTPStatus.REQUEST_TIMEOUT, f"Nothing of the body came for {self._silent_seconds:.0f} seconds."
+            ) from None
+        self._received += len(message.get("body", b""))
+        self._whole = not message.get("more_body", False)
+        if self._received > self._most:
+            raise self._too_large()
+        return message
+
+    def _too_large(self) -> ProblemError:
+        return ProblemError(
+            HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"The body of this request may have {self._most:,} bytes."
+        )
+
+
+class _Answer:
+    """Adds the headers of every answer, and knows whether the answer has begun."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self.begun = False
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.begun = True
+            headers = MutableHeaders(scope=message)
+            for name, value in HEADERS.items():
+                headers.setdefault(name, value)
+            headers.setdefault("cache-control", "no-store")
+        await self._send(message)
+
+
+def _one(headers: Headers, name: str) -> str | None:
+    values = headers.getlist(name)
+    return values[0] if len(values) == 1 else None
+
+
+def _is_allowed(host: str, names: Iterable[str]) -> bool:
+    try:
+        ip_address(host.strip("[]"))
+    except ValueError:
+        return host.lower().rstrip(".") in names
+    return True
+
+
+def _check_origin(headers: Headers, host: str) -> None:
+    """Refuse what another site makes a browser send. Other clients send neither of these headers."""
+    origin, site = headers.get("origin"), headers.get("sec-fetch-site", "same-origin")
+    if site not in ("same-origin", "none") or (origin is not None and urlsplit(origin).netloc != host):
+        raise ProblemError(HTTPStatus.FORBIDDEN, "This request comes from another site.")
+
+
+def _check_path(scope: Scope) -> None:
+    path = scope["path"]
+    if any(segment in ("", ".", "..") for segment in path.split("/")[1:-1]) or path.endswith(("/..", "/.")):
+        raise ProblemError(HTTPStatus.BAD_REQUEST, "The path has an empty segment, or `.` or `..`.")
+    if "\\" in path or "\0" in path:
+        raise ProblemError(HTTPStatus.BAD_REQUEST, "The path has a character that no path here has.")

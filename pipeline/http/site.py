@@ -1,0 +1,66 @@
+"""What every route works with: the open store, the tokens, and the event that ends streams."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+import anyio
+from starlette.requests import HTTPConnection
+
+from pipeline.assembly.runtime import Runtime
+from pipeline.http.tokens import TokenStore
+
+LOOPBACK_NAMES = ("localhost",)
+"""Names that a browser may have for this machine. Addresses are always allowed: no name server can change them."""
+
+
+class Auth(StrEnum):
+    """How requests are identified. Each way accepts a bearer token as well."""
+
+    TOKEN = "token"
+    PROXY = "proxy"
+
+
+@dataclass(frozen=True, slots=True)
+class ProxyAuth:
+    """A proxy that has identified the user: its networks, and the headers with the user's name and role."""
+
+    networks: Sequence[str]
+    user_header: str = "x-forwarded-user"
+    role_header: str = "x-forwarded-role"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Limits of requests. Sizes are in bytes, times in seconds."""
+
+    body_bytes: int = 1 << 20
+    upload_bytes: int = 25 << 30
+    silent_seconds: float = 30.0
+    """A body of which nothing comes for so long is given up."""
+    header_seconds: float = 10.0
+    """The header of a request must be complete after so long."""
+    connections: int = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """One server. `stopping` is set when it shuts down, so that streams end."""
+
+    runtime: Runtime
+    tokens: TokenStore
+    start_token: str | None = None
+    hosts: frozenset[str] = frozenset(LOOPBACK_NAMES)
+    secure: bool = False
+    proxy: ProxyAuth | None = None
+    limits: Limits = Limits()
+    stopping: anyio.Event = field(default_factory=anyio.Event)
+
+
+def site_of(connection: HTTPConnection) -> Site:
+    """Return the site of the application that serves this request."""
+    site = connection.app.state.site
+    assert isinstance(site, Site)
+    return site

@@ -1,0 +1,136 @@
+"""What no request gets past: another host, another site, odd paths, bodies without end, and connections that are slow."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import anyio
+import pytest
+
+from pipeline.http.site import Limits
+from tests.http.conftest import START_TOKEN, Server, run_server
+
+
+async def talk(server: Server, text: str, *, end: bool = False) -> bytes:
+    """Send bytes as they are, and return all that comes until the server closes."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", urlsplit(server.url).port)
+    writer.write(text.encode())
+    if end:
+        writer.write_eof()
+    try:
+        with anyio.fail_after(20):
+            return await reader.read()
+    finally:
+        writer.close()
+
+
+def status(answer: bytes) -> int:
+    """Return the status of an answer."""
+    return int(answer.split(b" ", 2)[1])
+
+
+async def raw(server: Server, method: str, target: str, *headers: str) -> int:
+    """Return the status of a request whose target is sent as it is written."""
+    lines = [f"{method} {target} HTTP/1.1", f"Authorization: Bearer {START_TOKEN}", "Connection: close", *headers]
+    return status(await talk(server, "\r\n".join([*lines, "", ""])))
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example", "localhost.evil.example", "crm.internal:8765", "127.0.0.1.evil.example"]
+)
+async def test_a_name_that_is_not_ours_is_not_served(server: Server, host: str) -> None:
+    assert await raw(server, "GET", "/healthz", f"Host: {host}") == 421
+
+
+@pytest.mark.parametrize("host", ["localhost", "LOCALHOST:1", "127.0.0.1:80", "[::1]:8765", "192.0.2.7"])
+async def test_an_address_or_an_allowed_name_is_served(server: Server, host: str) -> None:
+    assert await raw(server, "GET", "/healthz", f"Host: {host}") == 200
+
+
+@pytest.mark.parametrize("headers", [(), ("Host: localhost", "Host: localhost"), ("Host: a b",), ("Host: @localhost",)])
+async def test_a_request_has_one_host(server: Server, headers: tuple[str, ...]) -> None:
+    assert await raw(server, "GET", "/healthz", *headers) == 400
+
+
+@pytest.mark.parametrize(
+    "header",
+    ["Origin: https://evil.example", "Origin: null", "Sec-Fetch-Site: cross-site", "Sec-Fetch-Site: same-site"],
+)
+async def test_another_site_cannot_act(server: Server, header: str) -> None:
+    assert await raw(server, "DELETE", "/api/v1/tokens/0123456789abcdef", "Host: localhost", header) == 403
+
+
+async def test_the_own_site_can_act(server: Server) -> None:
+    headers = ("Host: localhost:1", "Origin: http://localhost:1", "Sec-Fetch-Site: same-origin")
+    assert await raw(server, "DELETE", "/api/v1/tokens/0123456789abcdef", *headers) == 404
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "/api/v1/../v1/flows",
+        "/api/v1/%2e%2e/v1/flows",
+        "//api/v1/flows",
+        "/api//v1/flows",
+        "/api/v1/flows/..",
+        "/a%5cb",
+        "/a%00b",
+    ],
+)
+async def test_a_path_has_no_tricks(server: Server, target: str) -> None:
+    assert await raw(server, "GET", target, "Host: localhost") == 400
+
+
+async def test_every_answer_has_the_headers_that_a_browser_needs(server: Server) -> None:
+    for path in ("/healthz", "/api/v1/flows", "/nope"):
+        async with server.client.get(f"{server.url}{path}") as answer:
+            assert "script-src 'self'" in answer.headers["content-security-policy"]
+            assert "unsafe" not in answer.headers["content-security-policy"]
+            assert answer.headers["x-content-type-options"] == "nosniff"
+            assert answer.headers["cache-control"] == "no-store"
+
+
+async def test_a_body_that_is_too_large_is_refused_before_it_is_read(server: Server) -> None:
+    code, _ = await server.request("POST", "/api/v1/tokens", data=b"x" * 10_001)
+    assert code == 413
+
+
+async def test_a_body_without_end_is_cut_off(server: Server) -> None:
+    async def endless() -> AsyncIterator[bytes]:
+        while True:
+            yield b" " * 1000
+
+    sent = 0
+
+    async def counted() -> AsyncIterator[bytes]:
+        nonlocal sent
+        async for piece in endless():
+            sent += len(piece)
+            yield piece
+
+    code, _ = await server.request("POST", "/api/v1/tokens", data=counted())
+    assert code == 413
+    assert sent < 20_000_000
+
+
+async def test_a_body_that_stops_coming_is_given_up(server: Server) -> None:
+    lines = ["POST /api/v1/tokens HTTP/1.1", "Host: localhost", f"Authorization: Bearer {START_TOKEN}"]
+    answer = await talk(server, "\r\n".join([*lines, "Content-Length: 100", "Connection: close", "", "{"]))
+    assert status(answer) == 408
+
+
+async def test_slow_connections_end_and_others_are_served(tmp_path: Path) -> None:
+    async with run_server(tmp_path, limits=replace(Limits(), header_seconds=1.0)) as server:
+        port = urlsplit(server.url).port
+        slow = [await asyncio.open_connection("127.0.0.1", port) for _ in range(300)]
+        for _, writer in slow:
+            writer.write(b"GET /healthz HTTP/1.1\r\nHost: local")
+        assert (await server.get("/healthz"))[0] == 200
+        with anyio.fail_after(20):
+            for reader, writer in slow:
+                assert await reader.read() == b""
+                writer.close()

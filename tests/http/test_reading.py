@@ -1,0 +1,80 @@
+"""What operators read: Flows, Movements, groups, Event Files, rejected records."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+
+from pipeline.codec.event_files.event_file import EventFileReader
+from tests.http.conftest import START_TOKEN, Server
+
+
+async def read(server: Server, path: str) -> Any:
+    """Return the JSON of an answer that must be 200."""
+    status, found = await server.get(f"/api/v1{path}")
+    assert status == 200, found
+    return found
+
+
+async def test_a_flow_is_listed_with_its_latest_movement(server: Server) -> None:
+    [flow] = (await read(server, "/flows"))["items"]
+    assert (flow["name"], flow["latest"]["status"], flow["latest"]["records"]["upserts"]) == ("crm", "SUCCESS", 6)
+    assert await read(server, "/flows/crm") == flow
+
+
+async def test_movements_are_listed_from_the_newest_on(server: Server) -> None:
+    page = await read(server, "/flows/crm/movements")
+    assert [one["movement"] for one in page["items"]] == [1]
+    assert page["next"] is None
+    assert (await read(server, "/flows/crm/movements?status=FAILED"))["items"] == []
+    assert await read(server, "/flows/crm/movements/1") == page["items"][0]
+
+
+async def test_groups_and_event_files_say_what_is_imported(server: Server) -> None:
+    groups = (await read(server, "/flows/crm/movements/1/groups"))["items"]
+    assert [(one["label"], one["listed"], one["imported"], one["records"]) for one in groups] == [
+        ("person", 1, 1, 5),
+        ("pet", 1, 1, 1),
+    ]
+    files = (await read(server, "/flows/crm/movements/1/files?stream=pet"))["items"]
+    assert [(one["file"], one["imported"]) for one in files] == [("1/pet/full/0", True)]
+    assert (await read(server, "/flows/crm/movements/1/files?state=waiting"))["items"] == []
+
+
+async def test_pages_follow_one_another(server: Server) -> None:
+    first = await read(server, "/flows/crm/movements/1/files?limit=1")
+    second = await read(server, f"/flows/crm/movements/1/files?limit=1&after={first['next']}")
+    assert [one["stream"] for page in (first, second) for one in page["items"]] == ["person", "pet"]
+    assert second["next"] is None
+
+
+async def test_an_event_file_is_downloaded_as_it_is_stored(server: Server) -> None:
+    headers = {"Authorization": f"Bearer {START_TOKEN}"}
+    async with server.client.get(f"{server.url}/api/v1/flows/crm/files/1/pet/full/0", headers=headers) as answer:
+        reader = EventFileReader(None, what="the answer")
+        lines = b"".join(reader.feed(await answer.read())).splitlines()
+        reader.close()
+    assert [orjson.loads(line)["upsert"]["id"] for line in lines] == [1]
+
+
+async def test_what_is_not_there_is_a_problem_with_a_sentence(server: Server) -> None:
+    for path, word in [
+        ("/flows/nope", "nope"),
+        ("/flows/crm/movements/9", "9"),
+        ("/flows/crm/files/1/nope/full/0", "nope"),
+        ("/flows/crm/files/nonsense", "nonsense"),
+    ]:
+        status, problem = await server.get(f"/api/v1{path}")
+        assert isinstance(problem, dict)
+        assert (status, problem["status"], word in problem["detail"]) == (404, 404, True), problem
+    status, problem = await server.get("/api/v1/flows/crm/movements?limit=0")
+    assert isinstance(problem, dict)
+    assert (status, "limit" in problem["detail"]) == (422, True)
+
+
+async def test_the_description_names_every_route(server: Server) -> None:
+    status, found = await server.get("/api/v1/openapi.json")
+    assert isinstance(found, dict)
+    assert status == 200
+    assert "/api/v1/flows/{flow}/movements/{number}" in found["paths"]
