@@ -25,6 +25,7 @@ COMMANDS = {
     "prune": "Delete what a Flow no longer needs.",
     "show": "Print an Event File readably.",
     "verify": "Prove that a Flow's destination equals its source.",
+    "new": "Make the project of an Exporter, an Importer, or both.",
     "apps": "List the Exporters and Importers that have names.",
     "serve": "Serve the HTTP API and the dashboard.",
     "token": "Make, list and revoke tokens for the HTTP API.",
@@ -33,7 +34,8 @@ COMMANDS = {
 
 _ROOMS = {
     **dict.fromkeys(("move", "start", "flow", "demo"), "movements"),
-    **dict.fromkeys(("status", "files", "show", "verify", "apps"), "inspection"),
+    **dict.fromkeys(("status", "files", "show", "verify"), "inspection"),
+    **dict.fromkeys(("new", "apps"), "authors"),
     **dict.fromkeys(("worker", "sweep", "compact", "rebuild", "prune"), "operations"),
     **dict.fromkeys(("serve", "token"), "platform"),
 }

@@ -1,0 +1,1 @@
+"""`pipeline new`: the files of an author's new project."""
