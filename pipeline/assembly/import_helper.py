@@ -64,7 +64,10 @@ class ImportHelper:
             ):
 
                 async def help_(*, task_status: TaskStatus[None]) -> None:
-                    await run_helper(context, movement, session, send.send_nowait, closed, task_status=task_status)
+                    groups = flow.declared.groups
+                    await run_helper(
+                        context, movement, session, send.send_nowait, closed, groups=groups, task_status=task_status
+                    )
                     send.close()
 
                 await group.start(help_)

@@ -101,6 +101,10 @@ class Choices:
     exclude: tuple[str, ...] = ()
     allow_deletes: tuple[str, ...] = ()
 
+    def of_flow(self, declared: Declaration) -> Choices:
+        """Return the choices, and those that the Flow itself declares."""
+        return replace(self, exclude=tuple(dict.fromkeys((*declared.excluded, *self.exclude))))
+
     def __str__(self) -> str:
         named = (("--only", self.only), ("--exclude", self.exclude), ("--allow-deletes", self.allow_deletes))
         return " ".join(f"{option} {pattern}" for option, patterns in named for pattern in patterns)

@@ -117,10 +117,11 @@ async def _forecast(context: EngineContext, pair: Pair, choices: Choices, settin
     flows = context.flows
     is_new = not await flows.exists(pair.name)
     async with pair.source.open_snapshot() as snapshot:
-        schemas = await read_streams(snapshot, pair.source.location, choices.only, choices.exclude)
         flow = await flows.connect(pair.name, pair.source.location, pair.destination.location)
+        choices = choices.of_flow(flow.declared)
+        schemas = await read_streams(snapshot, pair.source.location, choices, flow)
         begun, _ = await begin_movement(flows, flow, choices)
-        movement = await Exporter(context, snapshot, schemas, begun).run()
+        movement = await Exporter(context, snapshot, schemas, begun, flow.declared.groups).run()
         chosen = [one for one in schemas if selected(one.stream, choices.only, choices.exclude)]
         copy = copy_of_existing(pair, settings)
         marks = {} if is_new or copy is None else await _marks(pair, flow)

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
 
-from pipeline.domain.ids import Label
+from pipeline.domain.ids import FlowName, Label
 
 
 class Side(StrEnum):
@@ -99,7 +99,8 @@ class Declaration:
     """All that is declared of a Flow beside its two places. The defaults are those of a Flow that declares nothing.
 
     `source_options` and `destination_options` are settings of the two places; a secret is a reference (`env:NAME`).
-    `requires` is the delivery level that the destination must have. `notifications` names endpoints.
+    `requires` is the delivery level that the destination must have. `notifications` names endpoints. `file` is the name
+    of the file that it was read from.
     """
 
     source_options: Mapping[str, str] = field(default_factory=dict)
@@ -112,6 +113,16 @@ class Declaration:
     requires: str | None = None
     notifications: tuple[str, ...] = ()
     approvals: ApprovalTerms = ApprovalTerms()
+    file: str = ""
+
+    @property
+    def excluded(self) -> tuple[str, ...]:
+        """The patterns of the streams that are left out."""
+        return tuple(rule.pattern for rule in self.streams if not rule.include)
+
+    def where(self, flow: FlowName, table: str) -> str:
+        """Return what a message calls a table of the Flow: the file, if it was declared in one, and the table."""
+        return f"{self.file or f'Flow {flow!r}'}, [flow.{flow}.{table}]"
 
 
 NOTHING_DECLARED = Declaration()

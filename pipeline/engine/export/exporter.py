@@ -10,9 +10,12 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 
 import anyio
 
+from pipeline.domain.flows.declaration import GroupRule
+from pipeline.domain.flows.groups import dependency_levels
 from pipeline.domain.ids import Label, ObjectKey
 from pipeline.domain.inventory import Inventory
 from pipeline.domain.movement import Movement
@@ -30,11 +33,18 @@ class Exporter:
     """Exports one Movement. `announced` holds the File List of each group that it has announced."""
 
     def __init__(
-        self, context: EngineContext, snapshot: Snapshot, schemas: Sequence[StreamSchema], movement: Movement
+        self,
+        context: EngineContext,
+        snapshot: Snapshot,
+        schemas: Sequence[StreamSchema],
+        movement: Movement,
+        order: Sequence[GroupRule] = (),
     ) -> None:
+        """`order` says which groups are exported before which."""
         self._attempt = ExportAttempt(context, movement)
         self._snapshot = snapshot
         self._schemas = schemas
+        self._order = order
         self._guard = DeleteGuard(movement, snapshot, schemas, context.limits.delete_guard_rows)
         self.announced: dict[Label, ObjectKey] = {}
 
@@ -49,11 +59,12 @@ class Exporter:
         if isinstance(self._snapshot, ResumableSnapshot):
             movement = self._attempt.movement
             await self._snapshot.begin_movement(self._attempt.context.store, movement.flow, movement.number)
-        for label, streams in sorted((await self._groups()).items()):
-            file_list = await GroupExport(self._attempt, self._snapshot, label, self._guard).run(streams)
+        groups = await self._groups()
+        for label in chain.from_iterable(dependency_levels(groups, self._order)):
+            file_list = await GroupExport(self._attempt, self._snapshot, label, self._guard).run(groups[label])
             if file_list is not None:
                 self.announced[label] = file_list
-        groups = tuple(self.announced)
+        announced = tuple(self.announced)
         omissions = await self._snapshot.omissions() if isinstance(self._snapshot, OmissionReporter) else ()
         omitted = Inventory.of([*omissions, *self._attempt.unreadable])
         rejections, held = self._attempt.rejections, self._guard.held
@@ -61,7 +72,7 @@ class Exporter:
             lambda now: replace(
                 now,
                 exported=True,
-                groups=groups,
+                groups=announced,
                 inventory=omitted,
                 omitted=omitted,
                 rejections=rejections,

@@ -7,19 +7,21 @@ from collections.abc import Sequence
 from pipeline.codec.values import count_lines, key_text
 from pipeline.domain.comparison.diff import HASH_BYTES
 from pipeline.domain.errors import ConfigurationError, UnreadableError
+from pipeline.domain.flows.groups import grouped, undeclared_problems
 from pipeline.domain.keys import Key, OrderedKey, first_out_of_order, order
+from pipeline.domain.movement import Choices, Flow
 from pipeline.domain.planning.selection import ensure_selected
 from pipeline.domain.schema import StreamSchema
 from pipeline.ports.source import RowBlock, Snapshot
 
 
 async def read_streams(
-    snapshot: Snapshot, location: str, only: Sequence[str], exclude: Sequence[str]
+    snapshot: Snapshot, location: str, choices: Choices, flow: Flow | None = None
 ) -> Sequence[StreamSchema]:
-    """Return the streams of the source at `location`.
+    """Return the streams of the source at `location`, with the labels that `flow` declares.
 
-    ConfigurationError when a stream or a column occurs twice, a primary key is not among the columns, or none of the
-    streams is selected.
+    ConfigurationError when a stream or a column occurs twice, a primary key is not among the columns, none of the
+    streams is selected, or the Flow declares what is not there.
     """
     schemas = await snapshot.streams()
     for schema in schemas:
@@ -28,7 +30,14 @@ async def read_streams(
     names = [schema.stream for schema in schemas]
     if twice := _repeated(names):
         raise ConfigurationError(f"{location} has the stream {twice!r} twice. Correct the source.")
-    ensure_selected(schemas, only, exclude, location)
+    ensure_selected(schemas, choices.only, choices.exclude, location)
+    if flow is None:
+        return schemas
+    schemas = grouped(schemas, flow.declared)
+    if problems := undeclared_problems(schemas, flow.declared):
+        raise ConfigurationError(
+            "\n".join(f"{flow.declared.where(flow.name, table)}: {why}." for table, why in problems)
+        )
     return schemas
 
 
@@ -54,7 +63,7 @@ def check_label(known: StreamSchema, schema: StreamSchema) -> None:
     if known.label != schema.label:
         raise ConfigurationError(
             f"The source's stream {schema.stream!r} has the label {schema.label!r}, and {known.label!r} in earlier Movements. "
-            "Give it that label again, or another stream name."
+            "Give it that label again, at the source or in what the Flow declares, or another stream name."
         )
 
 

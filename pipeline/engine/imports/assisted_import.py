@@ -81,7 +81,7 @@ class AssistedImport:
                 for label, file_list in reversed(self._announced):
                     if not self.is_done(file_list):
                         announced = GroupCompleted(movement.flow, movement.number, label, file_list)
-                        await self._importing.import_group(announced)
+                        await self._importing.take(announced)
         except PipelineError as error:
             log.warning("joint_import_failed", reason=str(error))
 

@@ -7,7 +7,7 @@ does not rely on it: what the helper leaves undone is announced again.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -15,6 +15,7 @@ from typing import Protocol
 import anyio
 
 from pipeline.codec.documents.message import GroupCompleted
+from pipeline.domain.flows.declaration import GroupRule
 from pipeline.domain.ids import ObjectKey
 from pipeline.domain.movement import Movement
 from pipeline.engine.imports.movement_handler import Announcement, MovementHandler, import_consumer
@@ -91,6 +92,7 @@ async def run_helper(
     report: ReportEvent,
     stop: anyio.Event,
     *,
+    groups: Sequence[GroupRule] = (),
     task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED,
 ) -> None:
     """Import groups of `movement` until `stop` is set; then end the transactions in progress and return.
@@ -98,7 +100,7 @@ async def run_helper(
     Events go to `report`, not to the context's reporter. This sets `stop` itself when a later Movement is announced.
     """
     context = replace(context, reporter=_FunctionReporter(report))
-    importing = MovementImport(context, movement, session, stopping=stop.is_set)
+    importing = MovementImport(context, movement, session, stopping=stop.is_set, groups=groups)
     await importing.refresh()
     task_status.started()
     await import_consumer(context, _HelperHandler(importing, report, stop).handle).run(stop)

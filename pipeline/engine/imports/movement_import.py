@@ -12,9 +12,11 @@ import anyio
 from pipeline.codec.documents.message import GroupCompleted, encode_message
 from pipeline.domain.errors import AbsentError, DamagedError, LeaseLostError, RefusedError
 from pipeline.domain.event_file import FileEntry
+from pipeline.domain.flows.declaration import GroupRule
 from pipeline.domain.ids import EventFileId, Label, ObjectKey
 from pipeline.domain.movement import Movement
 from pipeline.domain.planning.import_plan import WHOLE, Lane, Plan, Shard, accounted, plan, plan_grown
+from pipeline.engine.imports.group_order import Blocked, GroupOrder, Turn
 from pipeline.engine.imports.lane_runner import LaneRunner
 from pipeline.engine.imports.stream_order import StreamOrder
 from pipeline.engine.movements.context import EngineContext
@@ -52,10 +54,13 @@ class MovementImport:
         session: DestinationSession,
         room: anyio.Semaphore | None = None,
         stopping: Callable[[], bool] = never,
+        *,
+        groups: Sequence[GroupRule] = (),
     ) -> None:
         """`room` bounds the Event Files loaded at the same time, by default to `importers`.
 
-        `stopping` is asked before each Event File; once it returns True, no more are begun.
+        `stopping` is asked before each Event File; once it returns True, no more are begun. `groups` says
+        which groups wait for others.
         """
         room = room or anyio.Semaphore(context.limits.importers)
         self._context = context
@@ -63,6 +68,7 @@ class MovementImport:
         self._in_progress: dict[tuple[ObjectKey, Shard], anyio.Event] = {}
         self._runner = LaneRunner(context, movement, session, room, stopping)
         self._order = StreamOrder(context, movement, session, self._runner.marks, self._runner.failed)
+        self._groups = GroupOrder(context, movement, groups)
         self.movement = movement
         self.session = session
         self.marks: dict[EventFileId, Mark] = self._runner.marks
@@ -93,16 +99,29 @@ class MovementImport:
         work = await self.import_group(announced)
         if work is Work.WAITING:
             await self._context.queue.send([encode_message(announced)])
+        elif work is Work.DONE:
+            await self._groups.announce_dependants(announced.label)
         return work is not Work.STOPPED
 
     async def import_group(self, announced: GroupCompleted) -> Work:
         """Import a group, or a shard of it. WAITING: announce it again; other groups may need the place of this one.
 
         A large group that is not split yet is split into shards, which are announced. Of a group that has grown, only
-        the new part of its list is imported: the rest was announced before.
+        the new part of its list is imported: the rest was announced before. A group that waits for another one is done
+        with for now: the end of that one announces it again.
         """
         async with self._exclusively(announced):
             entries = await self._read_entries(announced)
+            match await self._turn(announced.label):
+                case Turn.LATER:
+                    return Work.DONE
+                case Blocked(reason):
+                    if announced.grown_from is None:
+                        await self._fail(entries, reason)
+                        self.done.add(announced.key)
+                    return Work.DONE
+                case Turn.NOW:
+                    pass
             if announced.grown_from is not None:
                 lanes = plan_grown(entries, self.marks, announced.grown_from).lanes
                 await self._runner.run([lane for lane in lanes if not self._order.predecessors(lane.stream)])
@@ -150,6 +169,19 @@ class MovementImport:
                 for entry in lane.steps[0].pending:
                     await self._runner.fail(entry, error)
         return ready, waiting
+
+    async def _turn(self, label: Label) -> Turn | Blocked:
+        if not self._groups.waits(label):
+            return Turn.NOW
+        await self.refresh()
+        return await self._groups.turn(label, self.marks, self.failed)
+
+    async def _fail(self, entries: Sequence[FileEntry], reason: str) -> None:
+        """Note that the first file of each lane cannot be imported in this Movement, nor those after it."""
+        for lane in plan(entries, self.marks).lanes:
+            for entry in lane.steps[0].pending:
+                if self.failed.get(entry.id) != reason:
+                    await self._runner.fail(entry, RefusedError(reason))
 
     @asynccontextmanager
     async def _exclusively(self, announced: GroupCompleted) -> AsyncIterator[None]:

@@ -13,6 +13,7 @@ from functools import partial
 
 from pipeline.codec.documents.message import GroupCompleted, MovementExported, QueueMessage, encode_message
 from pipeline.domain.errors import AbsentError, ConfigurationError
+from pipeline.domain.flows.declaration import Declaration
 from pipeline.domain.ids import FlowName
 from pipeline.domain.movement import Flow, Movement, Status
 from pipeline.engine.movements.flow_store import FlowStore
@@ -44,7 +45,8 @@ async def add_destination(flows: FlowStore, clock: Clock, of: FlowName, name: Fl
     taken = {flow.destination: flow.name for flow in [origin, *await derived_flows(flows, of)] if flow.name != name}
     if destination in taken:
         raise ConfigurationError(f"{destination} is already the destination of Flow {taken[destination]!r}.")
-    flow = await flows.add(Flow(name, origin.source, destination, clock.now(), origin=of))
+    declared = Declaration(groups=origin.declared.groups)
+    flow = await flows.add(Flow(name, origin.source, destination, clock.now(), origin=of, declared=declared))
     if (flow.origin, flow.destination) != (of, destination):
         raise ConfigurationError(
             f"A Flow named {name!r} exists already, from {flow.source} to {flow.destination}. Choose another --name."

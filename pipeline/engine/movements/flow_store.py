@@ -91,12 +91,12 @@ class FlowStore:
         """Return whether there is a Flow of this name."""
         return await self._store.stat(object_keys.flow_key(name)) is not None
 
-    async def created_or_now(self, name: FlowName) -> datetime:
-        """Return when a Flow was created; the present moment if it does not exist yet."""
+    async def find_or_new(self, name: FlowName, source: str, destination: str) -> Flow:
+        """Return the Flow; one that is not stored, created now, if there is none of this name."""
         try:
-            return (await self.read_flow(name)).created
+            return await self.read_flow(name)
         except AbsentError:
-            return self.clock.now()
+            return Flow(name, source, destination, self.clock.now())
 
     async def connect(self, name: FlowName, source: str, destination: str, *, created: datetime | None = None) -> Flow:
         """Return the Flow; create it if it does not exist. ConfigurationError when it connects other places.

@@ -17,8 +17,9 @@ Change = Callable[[Movement], Movement]
 async def begin_movement(flows: FlowStore, flow: Flow, choices: Choices = NO_CHOICES) -> tuple[Movement, bool]:
     """Return the Movement to work on and whether it is resumed: the latest if it has not settled, else a new one.
 
-    Deletes that an earlier attempt was allowed stay allowed.
+    Deletes that an earlier attempt was allowed stay allowed. Streams that the Flow itself leaves out are left out.
     """
+    choices = choices.of_flow(flow.declared)
 
     def resume(now: Movement) -> Movement:
         if now.settled:
@@ -55,7 +56,7 @@ async def start_movement(
         if restart:
             moment = flows.clock.now()
             return now.to(Status.CANCELLATION_REQUESTED, moment).to(Status.CANCELLED, moment)
-        if choices not in (NO_CHOICES, now.choices):
+        if choices != NO_CHOICES and choices.of_flow(flow.declared) != now.choices:
             own = f"with {now.choices}" if str(now.choices) else "with all streams"
             raise ConfigurationError(
                 f"Movement {now.number} of Flow {now.flow!r} has not settled, and was started "
@@ -64,7 +65,7 @@ async def start_movement(
         return now
 
     def new(movement: Movement) -> Movement:
-        return replace(movement, status=Status.READY, **asdict(choices))
+        return replace(movement, status=Status.READY, **asdict(choices.of_flow(flow.declared)))
 
     movement, exists = await _latest_or_new(flows, flow, join, new)
     return movement, not exists

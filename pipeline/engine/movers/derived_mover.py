@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import anyio
 
 from pipeline.codec.documents.message import GroupCompleted
 from pipeline.domain.exception_groups import unwrap_exception_group
+from pipeline.domain.flows.declaration import GroupRule
+from pipeline.domain.flows.groups import dependency_levels
 from pipeline.domain.ids import FlowName
 from pipeline.domain.movement import Movement
 from pipeline.engine.imports.movement_import import MovementImport, Work
@@ -13,7 +17,7 @@ from pipeline.engine.movements.context import EngineContext
 from pipeline.engine.movements.derived_flows import begin_derived
 from pipeline.engine.movements.progress import ProgressKeeper
 from pipeline.engine.movements.settlement import Settlement
-from pipeline.ports.destination import Destination, DestinationSession
+from pipeline.ports.destination import Destination
 from pipeline.ports.reporter import MovementBegun
 
 
@@ -35,18 +39,21 @@ class DerivedMover:
                 movement, resumed = await begin_derived(self._context.flows, self._context.clock, flow)
                 progress = ProgressKeeper(self._context, movement, self._worker, begun)
                 progress.report(MovementBegun(movement.flow, movement.number, resumed, tuple(movement.file_lists)))
-                return await self._import(movement, session, progress)
+                importing = MovementImport(progress.context, movement, session, groups=flow.declared.groups)
+                return await self._import(importing, flow.declared.groups, progress)
 
-    async def _import(self, movement: Movement, session: DestinationSession, progress: ProgressKeeper) -> Movement:
-        context = progress.context
-        importing = MovementImport(context, movement, session)
+    async def _import(
+        self, importing: MovementImport, groups: Sequence[GroupRule], progress: ProgressKeeper
+    ) -> Movement:
+        context, movement, session = progress.context, importing.movement, importing.session
         await importing.refresh()
         async with anyio.create_task_group() as watching:
             watching.start_soon(progress.keep_written, context.limits.idle_timeout_seconds, name="write progress")
-            async with anyio.create_task_group() as groups:
-                for label, key in movement.file_lists.items():
-                    announced = GroupCompleted(movement.flow, movement.number, label, key)
-                    groups.start_soon(_import_group, importing, announced, name=f"import {label}")
+            for labels in dependency_levels(movement.file_lists, groups):
+                async with anyio.create_task_group() as level:
+                    for label in labels:
+                        announced = GroupCompleted(movement.flow, movement.number, label, movement.file_lists[label])
+                        level.start_soon(_import_group, importing, announced, name=f"import {label}")
             watching.cancel_scope.cancel()
         lists = tuple(movement.file_lists.values())
         settled = await Settlement(context, session).settle(

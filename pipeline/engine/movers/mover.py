@@ -64,8 +64,12 @@ class Mover:
         with unwrap_exception_group():
             async with AsyncExitStack() as reading:
                 snapshot = await reading.enter_async_context(self._source.open_snapshot())
-                schemas = await read_streams(snapshot, self._source.location, choices.only, choices.exclude)
-                created = await self._context.flows.created_or_now(self._flow)
+                flow = await self._context.flows.find_or_new(
+                    self._flow, self._source.location, self._destination.location
+                )
+                choices = choices.of_flow(flow.declared)
+                schemas = await read_streams(snapshot, self._source.location, choices, flow)
+                created = flow.created
                 async with self._destination.open(marks_namespace(self._flow, created)) as session:
                     chosen = [one for one in schemas if selected(one.stream, choices.only, choices.exclude)]
                     await _plan_streams(session, schemas, chosen)
@@ -74,8 +78,9 @@ class Mover:
                     movement, resumed = await self._begin(created, choices)
                     progress = ProgressKeeper(self._context, movement, self._worker, begun)
                     progress.report(MovementBegun(movement.flow, movement.number, resumed, tuple(movement.file_lists)))
-                    exporter = Exporter(progress.context, snapshot, schemas, movement)
-                    return await self._move(movement, exporter, reading, session, progress)
+                    exporter = Exporter(progress.context, snapshot, schemas, movement, flow.declared.groups)
+                    importing = MovementImport(progress.context, movement, session, groups=flow.declared.groups)
+                    return await self._move(importing, exporter, reading, progress)
 
     async def _begin(self, created: datetime, choices: Choices) -> tuple[Movement, bool]:
         """Return the Movement to work on and whether it is resumed. One that is too old is settled TIMED_OUT first."""
@@ -90,14 +95,12 @@ class Mover:
 
     async def _move(
         self,
-        movement: Movement,
+        importing: MovementImport,
         exporter: Exporter,
         reading: AsyncExitStack,
-        session: DestinationSession,
         progress: ProgressKeeper,
     ) -> Movement:
-        context = progress.context
-        importing = MovementImport(context, movement, session)
+        context, session = progress.context, importing.session
         await importing.refresh()
         assisted = AssistedImport(context, importing, self._helper)
         async with anyio.create_task_group() as group:

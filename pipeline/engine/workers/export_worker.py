@@ -76,15 +76,16 @@ class ExportWorker:
         return now.attempts, now.exported, [worker.writes for worker in workers if worker.worker == now.exporter]
 
     async def _run_exporter(self, movement: Movement) -> None:
-        source = self._connect(await self._context.flows.read_flow(movement.flow))
+        flow = await self._context.flows.read_flow(movement.flow)
+        source = self._connect(flow)
         async with source.open_snapshot() as snapshot:
-            schemas = await read_streams(snapshot, source.location, movement.only, movement.exclude)
+            schemas = await read_streams(snapshot, source.location, movement.choices, flow)
             movement = await claim_movement(self._context.flows, movement, self._worker)
             progress = ProgressKeeper(self._context, movement, self._worker)
             resumed = movement.attempts > 1
             progress.report(MovementBegun(movement.flow, movement.number, resumed, tuple(movement.file_lists)))
             async with anyio.create_task_group() as group:
                 group.start_soon(progress.keep_written, name="write progress")
-                await Exporter(progress.context, snapshot, schemas, movement).run()
+                await Exporter(progress.context, snapshot, schemas, movement, flow.declared.groups).run()
                 group.cancel_scope.cancel()
         await progress.write()

@@ -93,7 +93,8 @@ class MovementPool:
         flow = await self._context.flows.read_flow(movement.flow)
         async with self._connect(flow).open(flow.marks_namespace) as session:
             progress = ProgressKeeper(self._context, movement, self._worker)
-            importing = MovementImport(progress.context, movement, session, self._room, self._stopping)
+            groups = flow.declared.groups
+            importing = MovementImport(progress.context, movement, session, self._room, self._stopping, groups=groups)
             await importing.refresh()
             opened.importing = importing
             opened.ready.set()
