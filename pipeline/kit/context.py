@@ -51,6 +51,11 @@ class Import(Protocol):
         ...
 
     @property
+    def stream(self) -> str:
+        """The name of the stream: a handler for "*" takes several."""
+        ...
+
+    @property
     def file(self) -> str:
         """The id of the Event File."""
         ...

@@ -88,6 +88,11 @@ class ImportContext:
     open_binary: OpenBinary
 
     @property
+    def stream(self) -> str:
+        """The name of the stream."""
+        return EventFileId.parse(self.file).stream
+
+    @property
     def stopping(self) -> bool:
         """Whether the Movement is to stop: it does so between records by itself."""
         return False
