@@ -19,6 +19,9 @@ from pipeline.domain.ids import (
 )
 
 FLOWS = "flows/"
+NOTIFY = "notify/"
+"""What belongs to notifications, and to no Flow."""
+_NUMBER_DIGITS = 10
 _FIXED_CHARACTERS = 120
 """What a key has at most beside the names of a Flow and a stream: words, numbers, a digest."""
 _MAX_FLOW_CHARACTERS = MAX_KEY_BYTES - _FIXED_CHARACTERS - SHORTENED_CHARACTERS
@@ -138,6 +141,16 @@ def state_parts_prefix(flow: FlowName, movement: int) -> str:
 def state_key(flow: FlowName, stream: StreamName, movement: int, attempt: int) -> ObjectKey:
     """The snapshot state of a stream, as one attempt saw it; valid once movement.json names it."""
     return ObjectKey(f"{flow_prefix(flow)}snapshots/{_segment(flow, stream)}/{movement}.{attempt}")
+
+
+def outbox_prefix(flow: FlowName) -> str:
+    """The events of a Flow; those of the whole bucket, for an empty name."""
+    return f"{flow_prefix(flow)}outbox/" if flow else f"{NOTIFY}outbox/"
+
+
+def outbox_part(movement: int) -> str:
+    """The part of a Flow's outbox that has the events of one Movement. Parts sort by number."""
+    return f"{movement:0{_NUMBER_DIGITS}}"
 
 
 def failure_key(flow: FlowName, movement: int, file: EventFileId) -> ObjectKey:

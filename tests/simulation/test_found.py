@@ -166,7 +166,8 @@ def test_the_model_tries_for_as_long_as_the_disk_is_full() -> None:
 
 
 @pytest.mark.parametrize(
-    "seed", [350, 448, 1615, 104127, 200041, 901813, 916118, 919891, 925948, 989827, 990305, 992957, 1001303, 1003258]
+    "seed",
+    [350, 448, 1615, 104127, 200041, 901813, 916118, 919891, 925948, 989827, 990305, 992957, 1001303, 1003258, 1329],
 )
 def test_a_seed_that_found_a_defect_holds(seed: int) -> None:
     assert simulate(seed).broken == ()

@@ -6,11 +6,15 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
+import anyio
+
 from pipeline.domain import object_keys
 from pipeline.domain.errors import UnreadableError
 from pipeline.domain.event_file import FileEntry
+from pipeline.domain.exception_groups import unwrap_exception_group
 from pipeline.domain.ids import Label, ObjectKey, StreamName
 from pipeline.domain.movement import Movement
+from pipeline.domain.outbox.transitions import group_exported
 from pipeline.domain.schema import StreamSchema
 from pipeline.engine.export.attempt import ExportAttempt
 from pipeline.engine.export.delete_guard import DeleteGuard
@@ -66,14 +70,19 @@ class GroupExport:
                 states[stream.schema.stream] = exported.state
             if not exported.complete:
                 unfinished |= self._unfinished(stream.schema.stream, exported.entries)
-        file_list, listed = await listing.complete()
-        attempt.context.reporter.report(GroupComplete(self._label, listed, stored))
+        file_list, entries = await listing.complete()
+        attempt.context.reporter.report(GroupComplete(self._label, len(entries), stored))
         if file_list is not None:
             ended = [stream.schema.stream for stream in streams]
             complete = partial(_completed, self._label, file_list, states, ended, unfinished)
             if complete(attempt.movement) is not attempt.movement:
                 await attempt.update(complete)
-            await attempt.announce(self._label, file_list)
+            context = attempt.context
+            events = group_exported(attempt.movement, self._label, file_list, entries, context.clock.now())
+            with unwrap_exception_group():
+                async with anyio.create_task_group() as both:
+                    both.start_soon(context.flows.outbox.note, events, name=f"event of {self._label}")
+                    await attempt.announce(self._label, file_list)
         return file_list
 
     def _unfinished(self, stream: StreamName, stored: Sequence[FileEntry]) -> Mapping[StreamName, int]:

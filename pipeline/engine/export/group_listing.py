@@ -68,15 +68,15 @@ class GroupListing:
         own = [entry for entry in self._listed if entry.id.movement == self._movement.number]
         return [entry for entry in own if entry.id.stream not in reached]
 
-    async def complete(self) -> tuple[ObjectKey | None, int]:
-        """Store the complete list, unless it names nothing new; return the key of the list and its number of files."""
+    async def complete(self) -> tuple[ObjectKey | None, Sequence[FileEntry]]:
+        """Store the complete list, unless it names nothing new; return its key and its entries."""
         entries = self._before + in_lane_order([*self._of_earlier_attempts(()), *self._ended])
         if entries == self._listed:
-            return self._movement.file_lists.get(self._label), len(entries)
+            return self._movement.file_lists.get(self._label), entries
         movement = self._movement
         key = object_keys.file_list_key(movement.flow, movement.number, self._label, movement.attempts)
         await self._put(key, entries)
-        return key, len(entries)
+        return key, entries
 
     async def _put(self, key: ObjectKey, entries: Sequence[FileEntry]) -> None:
         movement = self._movement

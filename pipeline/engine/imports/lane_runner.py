@@ -12,6 +12,7 @@ from pipeline.domain.errors import DefectError, PipelineError, TransientError
 from pipeline.domain.event_file import FileEntry
 from pipeline.domain.ids import EventFileId
 from pipeline.domain.movement import Movement
+from pipeline.domain.outbox.transitions import file_failed
 from pipeline.domain.planning.import_plan import Lane, Step
 from pipeline.engine.imports.read_ahead import read_ahead
 from pipeline.engine.movements.context import EngineContext
@@ -146,6 +147,8 @@ class LaneRunner:
         self.failed[entry.id] = str(error)
         failure = Failure(entry.id, None, None, None, str(error))
         await self._context.flows.write_failures(self._movement.flow, self._movement.number, entry.id, [failure])
+        failed = file_failed(self._movement, entry.id, str(error), self._context.clock.now())
+        await self._context.flows.outbox.note([failed])
         self._context.reporter.report(EventFileFailed(entry.label, entry.id, str(error)))
 
     async def _note_loaded(self, entry: FileEntry, loaded: Loaded, seconds: float) -> None:

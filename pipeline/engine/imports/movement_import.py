@@ -20,6 +20,7 @@ from pipeline.engine.imports.group_order import Blocked, GroupOrder, Turn
 from pipeline.engine.imports.lane_runner import LaneRunner
 from pipeline.engine.imports.stream_order import StreamOrder
 from pipeline.engine.movements.context import EngineContext
+from pipeline.engine.outbox.imported import imported_events
 from pipeline.ports.destination import DestinationSession, Mark
 from pipeline.ports.reporter import ImportPlanned
 
@@ -140,6 +141,9 @@ class MovementImport:
             self.done.add(announced.key)
         else:
             await self._announce_next_step(announced, entries, planned.lanes)
+        now = self._context.clock.now()
+        imported = imported_events(self.movement, announced.label, entries, self.marks, now)
+        await self._context.flows.outbox.note(imported)
         return Work.DONE
 
     async def _run_in_order(self, lanes: Sequence[Lane]) -> bool:

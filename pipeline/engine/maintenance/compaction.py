@@ -114,7 +114,7 @@ class Compactor:
             omitted=latest.omitted,
             rejections=latest.rejections,
         )
-        await self._context.flows.create(movement)
+        await self._context.flows.create(movement, latest)
         ensure_not_pruned(await self._context.flows.read_flow(flow.name))
         return movement
 

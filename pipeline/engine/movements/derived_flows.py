@@ -16,6 +16,7 @@ from pipeline.domain.errors import AbsentError, ConfigurationError
 from pipeline.domain.flows.declaration import Declaration
 from pipeline.domain.ids import FlowName
 from pipeline.domain.movement import Flow, Movement, Status
+from pipeline.domain.outbox.transitions import last_due
 from pipeline.engine.movements.flow_store import FlowStore
 from pipeline.engine.movements.retries import compare_and_set
 from pipeline.ports.clock import Clock
@@ -108,11 +109,12 @@ async def begin_derived(flows: FlowStore, clock: Clock, flow: Flow) -> tuple[Mov
         origin = await latest_exported(flows, origin_name)
         latest = await flows.latest(flow)
         if latest is not None and not latest.settled:
+            await flows.outbox.put(last_due(latest))
             latest = await flows.update(flow.name, latest.number, partial(_with_lists_of, origin))
             if not latest.settled:
                 return latest, True
         movement = _new_movement(flow, latest, origin, clock)
-        await flows.create(movement)
+        await flows.create(movement, latest)
         return movement, False
 
     return await compare_and_set(attempt, f"the Movements of Flow {flow.name!r}")

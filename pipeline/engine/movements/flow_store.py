@@ -7,27 +7,33 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 
+import anyio
+
 from pipeline.codec.documents.failures import Failure, decode_failures, encode_failures
 from pipeline.codec.documents.flow import decode_flow, decode_movement, encode_flow, encode_movement
 from pipeline.codec.documents.progress import Progress, decode_progress
 from pipeline.domain import object_keys
 from pipeline.domain.errors import TAKEN_AWAY, AbsentError, ConfigurationError, ConflictError, TransientError
 from pipeline.domain.event_file import FileEntry
+from pipeline.domain.exception_groups import unwrap_exception_group
 from pipeline.domain.ids import EventFileId, FlowName, ObjectKey, decode_name
 from pipeline.domain.movement import Flow, Movement
+from pipeline.domain.outbox.transitions import last_due, started, status_changed
 from pipeline.engine.movements.file_lists import FileLists
 from pipeline.engine.movements.retries import LostRaceError, compare_and_set
+from pipeline.engine.outbox.outbox import Outbox
 from pipeline.ports.clock import Clock
 from pipeline.ports.object_store import ObjectStore, PutCondition, Version
 
 
 class FlowStore:
-    """Reads and changes the documents of Flows."""
+    """Reads and changes the documents of Flows. A change of a Movement's status becomes an event in `outbox`."""
 
     def __init__(self, store: ObjectStore, clock: Clock) -> None:
         self._store = store
         self.clock = clock
         self.file_lists = FileLists(store)
+        self.outbox = Outbox(store)
 
     async def list_names(self) -> Sequence[FlowName]:
         """Return the names of all Flows, sorted. Costs a request per Flow: it jumps over what lies below each."""
@@ -144,11 +150,13 @@ class FlowStore:
             number += 1
         return latest
 
-    async def create(self, movement: Movement) -> None:
+    async def create(self, movement: Movement, before: Movement | None) -> None:
         """Store a Movement under a new number. LostRaceError when the number is in use.
 
-        flow.json names the number afterwards. That is a shortcut: `latest` looks further by itself.
+        flow.json names the number afterwards. That is a shortcut: `latest` looks further by itself. `before` is the
+        Movement before this one, if any: its last event is stored if the process that settled it died too early.
         """
+        await self.outbox.put(last_due(before))
         key = object_keys.movement_key(movement.flow, movement.number)
         try:
             await self._store.put(key, encode_movement(movement), PutCondition.ABSENT)
@@ -157,9 +165,12 @@ class FlowStore:
                 f"Another process has just begun Movement {movement.number} of Flow {movement.flow!r}. "
                 "Run the command again when it has ended."
             ) from error
-        await self.update_flow(
-            movement.flow, lambda flow: replace(flow, movements=max(flow.movements, movement.number))
-        )
+        with unwrap_exception_group():
+            async with anyio.create_task_group() as both:
+                both.start_soon(self.outbox.put, [started(movement), *last_due(movement)], name="outbox")
+                await self.update_flow(
+                    movement.flow, lambda flow: replace(flow, movements=max(flow.movements, movement.number))
+                )
 
     async def update_flow(self, name: FlowName, change: Callable[[Flow], Flow]) -> Flow:
         """Change flow.json by compare-and-set and return it; `change` may be called more than once."""
@@ -193,6 +204,7 @@ class FlowStore:
             if before.settled and (before.file_lists, before.states) != (movement.file_lists, movement.states):
                 raise ConflictError(f"{key} has settled meanwhile: another process has taken over. Run it again.")
             await self._replace(key, encode_movement(movement), stored.version)
+            await self.outbox.note(status_changed(before.status, movement))
             return movement
 
         return await compare_and_set(attempt, key)

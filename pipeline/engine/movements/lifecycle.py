@@ -8,6 +8,7 @@ from functools import reduce
 
 from pipeline.domain.errors import ConfigurationError, LeaseLostError, TransientError
 from pipeline.domain.movement import NO_CHOICES, Choices, Flow, Movement, Status
+from pipeline.domain.outbox.transitions import last_due
 from pipeline.engine.movements.flow_store import FlowStore
 from pipeline.engine.movements.retries import compare_and_set
 
@@ -78,11 +79,12 @@ async def _latest_or_new(flows: FlowStore, flow: Flow, take: Change, new: Change
     async def attempt() -> tuple[Movement, bool]:
         latest = await cancel_compaction(flows, flow)
         if latest is not None and not latest.settled:
+            await flows.outbox.put(last_due(latest))
             latest = await flows.update(flow.name, latest.number, take)
             if not latest.settled:
                 return latest, True
         movement = new(next_movement(flows, flow, latest))
-        await flows.create(movement)
+        await flows.create(movement, latest)
         return movement, False
 
     taken = await compare_and_set(attempt, f"the Movements of Flow {flow.name!r}")

@@ -13,6 +13,7 @@ from pipeline.domain import object_keys
 from pipeline.domain.errors import PipelineError, TransientError
 from pipeline.domain.ids import BinaryId, Label
 from pipeline.domain.movement import Movement, Totals
+from pipeline.domain.outbox.transitions import REASONS_KEPT, REJECTIONS_SECONDS, records_rejected
 from pipeline.engine.movements.context import EngineContext
 from pipeline.log_events import log
 from pipeline.ports.object_store import PutCondition
@@ -25,7 +26,9 @@ from pipeline.ports.reporter import (
     EventFileStored,
     GroupComplete,
     ImportPlanned,
+    RecordRejected,
     RowsRead,
+    SourceRecordRejected,
 )
 
 MISSED_UPDATES = 3
@@ -45,6 +48,8 @@ class ProgressKeeper:
         self._reporter = context.reporter
         self._movement = movement
         self._failed_binaries: set[BinaryId] = set()
+        self._rejected, self._rejected_told = 0, 0
+        self._rejected_because: dict[str, None] = {}
         self._last_event = anyio.current_time()
         self._begun = self._last_event if begun is None else begun
 
@@ -84,6 +89,10 @@ class ProgressKeeper:
                 document.binaries_reused += reused
                 document.binaries_stored += not reused
                 document.bytes_stored += 0 if reused else size
+            case RecordRejected(rejection=rejection) | SourceRecordRejected(rejection=rejection):
+                self._rejected += 1
+                if len(self._rejected_because) < REASONS_KEPT:
+                    self._rejected_because[rejection.reason] = None
             case BinaryFileFailed(binary):
                 self._failed_binaries.add(binary)
                 document.binaries_failed = len(self._failed_binaries)
@@ -103,6 +112,17 @@ class ProgressKeeper:
             await self.context.store.put(key, encode_progress(self.document), PutCondition.NONE)
         except PipelineError as error:
             log.warning("progress_write_failed", key=key, reason=str(error))
+        await self._tell_rejected()
+
+    async def _tell_rejected(self) -> None:
+        """Store an event of the records that were rejected meanwhile, once a minute. The settlement stores the last one."""
+        now, count = self.context.clock.now(), self._rejected
+        if count == self._rejected_told or (now - self._movement.created).total_seconds() < REJECTIONS_SECONDS:
+            return
+        event = records_rejected(self._movement, count, self._rejected_because, now)
+        if not self.context.flows.outbox.is_stored(event):
+            await self.context.flows.outbox.note([event])
+            self._rejected_told = count
 
     async def keep_written(self, idle_timeout_seconds: float = inf) -> None:
         """Write the progress every `progress_seconds` until cancelled; TransientError after `idle_timeout_seconds`

@@ -11,8 +11,10 @@ from pipeline.domain.event_file import FileEntry
 from pipeline.domain.ids import EventFileId, ObjectKey, StreamName
 from pipeline.domain.inventory import Inventory, InventoryItem, missing_lines
 from pipeline.domain.movement import Movement, Totals, final_status
+from pipeline.domain.outbox.transitions import file_failed, group_exported, records_rejected
 from pipeline.domain.planning.compaction import applicable
 from pipeline.engine.movements.context import EngineContext
+from pipeline.engine.outbox.imported import imported_events
 from pipeline.ports.destination import DestinationSession, Mark, Rejection, SchemaKeeper, Violation
 from pipeline.ports.reporter import MovementSettled, ViolationFound
 
@@ -47,8 +49,8 @@ class Settlement:
         `file_lists` are those of all groups of this Movement, `run` the totals that only its workers know. LeaseLostError
         when another attempt to export it has begun meanwhile: it may list more files than were counted here.
         """
-        listed = [entry for key in file_lists for entry in await self._context.flows.read_file_list(key)]
-        entries = applicable(listed, marks)
+        lists = {key: await self._context.flows.read_file_list(key) for key in file_lists}
+        entries = applicable([entry for listed in lists.values() for entry in listed], marks)
         rejected = await self._session.retry_rejected()
         retried = dict(marks)
         if any(mark.rejected for mark in marks.values()):
@@ -69,6 +71,8 @@ class Settlement:
             gaps=len(gaps) + len(movement.held_deletes),
         )
         problems = _problems(movement, failed, rejected, violations, gaps)
+        reasons = [*map(str, movement.rejections.named), *(rejection.reason for rejection in rejected)]
+        await self._put_events(movement, lists, marks, failed, totals.rejected, reasons)
 
         def settle(now: Movement) -> Movement:
             if now.settled:
@@ -84,6 +88,26 @@ class Settlement:
         settled = await self._context.flows.update(movement.flow, movement.number, settle)
         self._context.reporter.report(MovementSettled(movement.flow, movement.number, settled.status.value))
         return settled
+
+    async def _put_events(
+        self,
+        movement: Movement,
+        lists: Mapping[ObjectKey, Sequence[FileEntry]],
+        marks: Mapping[EventFileId, Mark],
+        failed: Mapping[EventFileId, str],
+        rejected: int,
+        reasons: Sequence[str],
+    ) -> None:
+        """Store the events that File Lists, marks and failures show, before the Movement can settle without them."""
+        now = self._context.clock.now()
+        events = [file_failed(movement, file, reason, now) for file, reason in failed.items()]
+        for label, key in movement.file_lists.items():
+            if key in lists:
+                events += group_exported(movement, label, key, lists[key], now)
+                events += imported_events(movement, label, lists[key], marks, now)
+        if rejected:
+            events.append(records_rejected(movement, rejected, reasons, now))
+        await self._context.flows.outbox.put(events)
 
     async def _finish(self, touched: Collection[StreamName]) -> Sequence[Violation]:
         violations = await self._session.finish(sorted(touched)) if touched else []

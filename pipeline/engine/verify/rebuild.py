@@ -148,7 +148,7 @@ class Rebuilder:
             states=states,
             problems=(problem,) if differ else (),
         )
-        await self._flows.create(movement)
+        await self._flows.create(movement, None)
         return movement
 
 

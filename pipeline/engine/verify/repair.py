@@ -150,7 +150,7 @@ async def begin_repair(
         exclude=latest.exclude,
         states=states,
     )
-    await flows.create(movement)
+    await flows.create(movement, latest)
     return movement
 
 

@@ -11,6 +11,7 @@ from pipeline.domain import object_keys
 from pipeline.domain.errors import PipelineError, TransientError
 from pipeline.domain.ids import FlowName
 from pipeline.domain.movement import Movement
+from pipeline.domain.outbox.transitions import last_due
 from pipeline.engine.movements.context import EngineContext
 from pipeline.engine.movements.derived_flows import sync_with_origin
 from pipeline.log_events import log
@@ -79,6 +80,8 @@ class UnsettledMovements:
         self._origins[name] = flow.origin
         movement = await sync_with_origin(self._context.flows, self._context.clock, flow)
         if movement is not None and not movement.settled:
+            await self._context.flows.outbox.note(last_due(movement))
             return movement
+        await self._context.flows.outbox.put(last_due(movement))
         self._settled[name] = movement.number if movement else 0
         return None

@@ -16,6 +16,7 @@ from pipeline.testing.simulated.unreliable_queue import Ring
 from tests.fakes.destination import MemoryDestination
 from tests.fakes.rows import Tables, copied
 from tests.simulation.model.arrivals import Arrivals, refused
+from tests.simulation.model.happenings import Happenings
 from tests.simulation.model.needs import Needs
 from tests.simulation.model.stored import Stored
 
@@ -45,6 +46,7 @@ class Model:
         self.bucket.on_change = self.changed
         self.stored = Stored(self.bucket, self.movements, self.must)
         self.needs = Needs(self.stored, self.movements, self.must)
+        self.happenings = Happenings(self.stored, self.arrivals, self.must)
 
     def must(self, holds: object, what: str) -> None:
         """Note `what` as broken unless it `holds`."""
@@ -62,6 +64,8 @@ class Model:
     def changed(self, key: ObjectKey, before: bytes | None, after: bytes | None) -> None:
         """An object was stored or deleted."""
         try:
+            if self.happenings.changed(key, before, after):
+                return
             if self.stored.changed(key, before, after):
                 self.needs.deleted(key)
             elif after is not None:
@@ -142,6 +146,7 @@ class Model:
         return self.movements.get((movement.flow, movement.number - 1))
 
     def _settled(self, movement: Movement) -> None:
+        self.happenings.check_settled(movement)
         if movement.status in (Status.TIMED_OUT, Status.CANCELLED):
             return
         if movement.status is not Status.SUCCESS and self._was_refused(movement):

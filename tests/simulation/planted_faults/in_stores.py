@@ -158,3 +158,42 @@ class _Halving(PassingStore):
 @in_ports(range(50), kinds=DYING)
 def stores_in_two_halves(ports: Ports) -> Ports:
     return replace(ports, store=_Halving(ports.store))
+
+
+@dataclass
+class _Forgetful(PassingStore):
+    """Does not store some events of the outbox, and says that it has."""
+
+    lost: str
+
+    async def put(self, key: ObjectKey, body: bytes | OpenBody, condition: PutCondition | Version) -> Version:
+        if "/outbox/" in key and self.lost in key:
+            return Version("not stored")
+        return await self.inner.put(key, body, condition)
+
+
+@in_ports(range(50))
+def an_event_is_lost(ports: Ports) -> Ports:
+    return replace(ports, store=_Forgetful(ports.store, "movement.settled"))
+
+
+@in_ports(range(50))
+def an_event_of_a_group_is_lost(ports: Ports) -> Ports:
+    return replace(ports, store=_Forgetful(ports.store, "group.imported"))
+
+
+@dataclass
+class _Repetitive(PassingStore):
+    """Stores each event of a process under a key of its own."""
+
+    process: str
+
+    async def put(self, key: ObjectKey, body: bytes | OpenBody, condition: PutCondition | Version) -> Version:
+        if "/outbox/" in key:
+            key = ObjectKey(key.removesuffix(".json") + f".{self.process}.json")
+        return await self.inner.put(key, body, condition)
+
+
+@in_ports(range(100))
+def an_event_is_there_twice(ports: Ports) -> Ports:
+    return replace(ports, store=_Repetitive(ports.store, ports.process.name))

@@ -1,0 +1,1 @@
+"""The outbox: each transition of a Movement is one event, stored once."""

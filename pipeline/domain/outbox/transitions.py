@@ -1,0 +1,125 @@
+"""The events of transitions that Movements, File Lists and marks show. All processes that see one make the same event."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import asdict
+from datetime import datetime
+
+from pipeline.domain import object_keys
+from pipeline.domain.event_file import FileEntry
+from pipeline.domain.ids import EventFileId, Label, ObjectKey
+from pipeline.domain.movement import Movement, Status
+from pipeline.domain.outbox.event import EventType, OutboxEvent
+
+REJECTIONS_SECONDS = 60.0
+"""In this time, at most one event tells of rejected records."""
+REASONS_KEPT = 20
+"""The most reasons in one event."""
+
+
+def started(movement: Movement) -> OutboxEvent:
+    """The Movement exists."""
+    data: dict[str, object] = {name: list(value) for name, value in asdict(movement.choices).items() if value}
+    if movement.compaction:
+        data["compaction"] = True
+    if movement.origin is not None:
+        data["origin"] = {"flow": movement.origin, "movement": movement.origin_movement}
+    return OutboxEvent(EventType.MOVEMENT_STARTED, movement.flow, movement.number, movement.created, data=data)
+
+
+def settled(movement: Movement) -> OutboxEvent:
+    """The Movement has its final status."""
+    totals = movement.totals
+    data = {
+        "status": movement.status.value,
+        "files": {
+            "exported": totals.files_exported,
+            "imported": totals.files_imported,
+            "skipped": totals.files_skipped,
+            "failed": totals.files_failed,
+        },
+        "records": {"upserts": totals.upserts, "deletes": totals.deletes, "rejected": totals.rejected},
+        "seconds": totals.seconds,
+    }
+    reasons = movement.problems[:REASONS_KEPT]
+    return OutboxEvent(
+        EventType.MOVEMENT_SETTLED, movement.flow, movement.number, movement.updated, data=data, reasons=reasons
+    )
+
+
+def status_changed(before: Status, movement: Movement) -> Sequence[OutboxEvent]:
+    """Return the events of a change of status that is stored."""
+    if movement.status is before:
+        return ()
+    cancelled = movement.status in (Status.CANCELLATION_REQUESTED, Status.CANCELLED)
+    requested = [_cancellation(movement)] if cancelled and before is not Status.CANCELLATION_REQUESTED else []
+    return [*requested, settled(movement)] if movement.settled else requested
+
+
+def _cancellation(movement: Movement) -> OutboxEvent:
+    return OutboxEvent(EventType.CANCELLATION_REQUESTED, movement.flow, movement.number, movement.updated)
+
+
+def group_exported(
+    movement: Movement, label: Label, key: ObjectKey, entries: Sequence[FileEntry], at: datetime
+) -> Sequence[OutboxEvent]:
+    """All Event Files of a group are stored and listed: one event, none if this Movement has stored no list of it."""
+    if not key.startswith(object_keys.groups_prefix(movement.flow, movement.number)):
+        return ()
+    new = [entry for entry in entries if entry.id.movement == movement.number]
+    data = {
+        "label": label,
+        "key": key,
+        "files": len(entries),
+        "new": {
+            "files": len(new),
+            "upserts": sum(entry.upserts for entry in new),
+            "deletes": sum(entry.deletes for entry in new),
+            "bytes": sum(entry.size for entry in new),
+        },
+    }
+    return [OutboxEvent(EventType.GROUP_EXPORTED, movement.flow, movement.number, at, label, data)]
+
+
+def group_imported(
+    movement: Movement,
+    label: Label,
+    imported_in: Sequence[int | None],
+    at: datetime,
+) -> Sequence[OutboxEvent]:
+    """All Event Files of a group are imported: one event, none while one is missing or if this Movement imported none.
+
+    `imported_in` has the number of the Movement that imported each file of the group, as its mark says.
+    """
+    if None in imported_in or movement.number not in imported_in:
+        return ()
+    here = imported_in.count(movement.number)
+    data = {"label": label, "files": {"imported": here, "skipped": len(imported_in) - here}}
+    return [OutboxEvent(EventType.GROUP_IMPORTED, movement.flow, movement.number, at, label, data)]
+
+
+def file_failed(movement: Movement, file: EventFileId, reason: str, at: datetime) -> OutboxEvent:
+    """An Event File could not be loaded."""
+    data = {"file": str(file), "stream": file.stream}
+    return OutboxEvent(EventType.FILE_FAILED, movement.flow, movement.number, at, str(file), data, (reason,))
+
+
+def records_rejected(movement: Movement, count: int, reasons: Collection[str], at: datetime) -> OutboxEvent:
+    """This number of records was rejected so far in the Movement. There is one event of this kind a minute."""
+    minute = int(max((at - movement.created).total_seconds(), 0.0) // REJECTIONS_SECONDS)
+    shown = tuple(dict.fromkeys(reasons))[:REASONS_KEPT]
+    return OutboxEvent(
+        EventType.RECORDS_REJECTED,
+        movement.flow,
+        movement.number,
+        at,
+        f"minute {minute}",
+        {"records": count},
+        shown,
+    )
+
+
+def last_due(movement: Movement | None) -> Sequence[OutboxEvent]:
+    """Return the latest event that movement.json alone shows: the process that stored it may have died before the event."""
+    return [] if movement is None else [settled(movement) if movement.settled else started(movement)]

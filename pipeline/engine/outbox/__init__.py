@@ -1,0 +1,1 @@
+"""The outbox in the bucket: what happened in a Flow, an object an event."""
