@@ -103,6 +103,8 @@ def from_json(value: object) -> KeyValue:
             return RawText(_decode(text))
         case {"$float": str(text), **rest} if not rest and text in _FLOATS:
             return _FLOATS[text]
+        case {"$unloadable": str(text), **rest} if not rest:
+            raise DamagedError(text)
         case _:
             raise DamagedError(f"not a value of this format: {shorten(value)}")
 

@@ -23,13 +23,16 @@ LONGEST_WAIT_SECONDS = 3600.0
 T = TypeVar("T")
 
 
-async def call(function: Function, *arguments: object, what: str) -> Any:
+async def call(
+    function: Function, *arguments: object, what: str, author: Function | None = None, tries: int = TRIES
+) -> Any:
     """Return what an author's coroutine function returns.
 
     `Again` waits as long as it says, and calls again. `Stop` is an UnreadableError. Any other exception is taken for one
-    that passes: after `TRIES` calls it is a TransientError with the author's line. `what` says what the function does.
+    that passes: after `tries` calls it is a TransientError with the author's line. `what` says what the function does.
+    `author` is the author's function that `function` calls, where it is another one.
     """
-    failures = 0
+    failures, author = 0, author or function
     while True:
         try:
             return await function(*arguments)
@@ -38,9 +41,9 @@ async def call(function: Function, *arguments: object, what: str) -> Any:
             await anyio.sleep(min(max(error.after, 0.0), LONGEST_WAIT_SECONDS))
         except Exception as error:
             failures += 1
-            if isinstance(error, PipelineError | Stop) or failures == TRIES:
-                raise translated(error, function, what) from error
-            log.warning("plugin_call_retried", what=what, reason=shown(error, function), tries=failures)
+            if isinstance(error, PipelineError | Stop) or failures == tries:
+                raise translated(error, author, what) from error
+            log.warning("plugin_call_retried", what=what, reason=shown(error, author), tries=failures)
             await anyio.sleep(FIRST_PAUSE_SECONDS * 2 ** (failures - 1))
 
 

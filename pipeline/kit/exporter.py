@@ -105,11 +105,7 @@ class Exporter(Plugin):
         return CheckDeclaration(self.connection, id, title)
 
     def add(self, stream: DeclaredStream) -> None:
-        """Add a stream. ConfigurationError when there is one of this name, or it has a Binary field."""
-        contents = [column.name for column in stream.row.columns if column.type == "binary"]
-        if contents:
-            fault = f"the field {contents[0]!r} is a Binary, which this release does not read from an Exporter yet"
-            raise misuse(stream.line, fault, "Declare it as bytes")
+        """Add a stream. ConfigurationError when there is one of this name."""
         if stream.name in self.streams:
             raise misuse(stream.line, f"stream {stream.name!r} is declared twice", "Give one of them another name")
         if not stream.name or not stream.label:

@@ -23,6 +23,18 @@ The body is opened twice: to compute its id, and to store it. DamagedError when 
 """
 
 
+class ContentStore(Protocol):
+    """Stores Binary Files before the rows that name them are given."""
+
+    async def store(self, open_body: OpenBody) -> BinaryId:
+        """Store a content as `StoreBinary` does. Durable once `flush` has returned."""
+        ...
+
+    async def flush(self) -> None:
+        """Make all stored contents durable."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class RowRejection:
     """Why a source cannot give a row, and what to do; with the column at fault, if it is one."""
@@ -184,8 +196,11 @@ class Source(Protocol):
 class ResumableSnapshot(Protocol):
     """A Snapshot that keeps in the object store what it has read, so that another attempt carries on from there."""
 
-    async def begin_movement(self, store: ObjectStore, flow: FlowName, movement: int) -> None:
-        """Keep under the prefix of `flow` what is read for this Movement. Called before the first rows are opened."""
+    async def begin_movement(self, store: ObjectStore, flow: FlowName, movement: int, contents: ContentStore) -> None:
+        """Keep under the prefix of `flow` what is read for this Movement. Called before the first rows are opened.
+
+        `contents` stores the Binary Files of rows that are kept.
+        """
         ...
 
     async def end_movement(self) -> None:

@@ -55,8 +55,8 @@ MISTAKES = [
         "another row or key than its snapshot",
     ),
     (
-        "@exporter.rows('a', row=dict, key='id', columns={'id': int, 'x': Binary})  # here\nasync def a(c):\n    yield 1",
-        "'x' is a Binary.*Declare it as bytes",
+        "@exporter.rows('a', row=dict, key='id', columns={'id': Binary})  # here\nasync def a(c):\n    yield 1",
+        "'id' is of the type binary. Name another key",
     ),
     ("@exporter.fetch('a')  # here\nasync def a(c, keys): ...", "'a' is not declared yet"),
     (

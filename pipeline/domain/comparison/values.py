@@ -18,12 +18,14 @@ Values = Mapping[str, object]
 class ColumnPair:
     """A column of the source and its counterpart at the destination, or None.
 
-    `readings` are for columns in which one value can have two forms.
+    `readings` are for columns in which one value can have two forms. `is_content`: the source has the id of a Binary File,
+    and the destination its bytes.
     """
 
     source: str
     destination: str | None
     readings: Readings = ()
+    is_content: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,8 @@ def pair_columns(source: StreamSchema, destination: StreamSchema) -> Pairing:
 def _pair(column: Column, other: Column | None, *, one_technology: bool) -> ColumnPair:
     if other is None:
         return ColumnPair(column.name, None)
+    if (column.type, other.type) == ("binary", "bytes"):
+        return ColumnPair(column.name, other.name, is_content=True)
     return ColumnPair(column.name, other.name, readings_for(column, other, one_technology=one_technology))
 
 

@@ -57,8 +57,8 @@ class Exporter:
         """Export all groups and return the Movement, `exported`."""
         await delete_superseded(self._attempt.context, self._attempt.movement)
         if isinstance(self._snapshot, ResumableSnapshot):
-            movement = self._attempt.movement
-            await self._snapshot.begin_movement(self._attempt.context.store, movement.flow, movement.number)
+            movement, attempt = self._attempt.movement, self._attempt
+            await self._snapshot.begin_movement(attempt.context.store, movement.flow, movement.number, attempt.binaries)
         groups = await self._groups()
         for label in chain.from_iterable(dependency_levels(groups, self._order)):
             file_list = await GroupExport(self._attempt, self._snapshot, label, self._guard).run(groups[label])

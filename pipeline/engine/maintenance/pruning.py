@@ -16,10 +16,11 @@ from datetime import timedelta
 import anyio
 from anyio.to_thread import run_sync
 
+from pipeline.codec.event_files.compression import Decoder
 from pipeline.codec.pack import PackEntry
 from pipeline.domain import object_keys
 from pipeline.domain.errors import DamagedError, TransientError
-from pipeline.domain.event_file import FileEntry
+from pipeline.domain.event_file import Encoding, FileEntry
 from pipeline.domain.ids import FlowName, ObjectKey
 from pipeline.domain.movement import Flow, Movement
 from pipeline.domain.planning.retention import Needed, Reason, reason_to_delete
@@ -35,10 +36,13 @@ from pipeline.ports.object_store import ObjectInfo, ObjectStore, list_pages
 
 SECTIONS = ("movements/", "events/", "snapshots/", "binaries/")
 """Deleted in this order: an object that names others goes before them."""
+KEPT_SECTIONS = ("contents/", "spool/")
+"""What an Exporter keeps: rows and versions of contents. The Binary Files that they name stay, since rows may name them."""
 KEPT_REPORTS = timedelta(days=30)
 """Progress and failures of Movements that settled within this time stay."""
 RELEASE_SECONDS = 10.0
-_DIGEST = re.compile(rb"[0-9a-f]{64}")
+DIGEST_DIGITS = 64
+_DIGEST = re.compile(rb"[0-9a-f]{%d}" % DIGEST_DIGITS)
 
 
 @dataclass(slots=True)
@@ -170,6 +174,7 @@ class Pruner:
             for file_list in movement.file_lists.values():  # shows what it has imported, even without the Event Files
                 keys.update(await self._flows.file_lists.keys(file_list))
         await self._find_binaries(listed.values(), binaries)
+        await self._find_kept_binaries(binaries)
         keys.update(await self._packs_needed(binaries))
         oldest = self._clock.now() - self._kept
         reports = {m.number for m in movements if m is movements[-1] or not m.settled or m.updated > oldest}
@@ -189,7 +194,7 @@ class Pruner:
 
     async def _find_binaries(self, entries: Collection[FileEntry], binaries: KeySet) -> None:
         """Add everything that looks like a digest in streams with Binary Files: maybe too many, never too few."""
-        if not await self._store.list_page(object_keys.binaries_prefix(self._flow), limit=1):
+        if not await self._has_binaries():
             return
         for entry in entries:
             async with open_event_file(self._store, entry) as opened:
@@ -197,6 +202,27 @@ class Pruner:
                     continue
                 async for block in opened.blocks:
                     await run_sync(_add_digests, block, binaries)
+
+    async def _find_kept_binaries(self, binaries: KeySet) -> None:
+        """Add everything that looks like a digest in what an Exporter keeps between Movements (docs/reference/bucket.md)."""
+        if not await self._has_binaries():
+            return
+        for section in KEPT_SECTIONS:
+            async with aclosing(list_pages(self._store, object_keys.flow_prefix(self._flow) + section)) as pages:
+                async for page in pages:
+                    for info in page:
+                        await self._find_digests(info.key, binaries)
+
+    async def _find_digests(self, key: ObjectKey, binaries: KeySet) -> None:
+        decoder, end = Decoder(Encoding.ZSTD), b""
+        async with self._store.open_stream(key) as stored:
+            async for piece in stored:
+                for data in decoder.feed(piece):
+                    await run_sync(_add_digests, end + data, binaries)
+                    end = (end + data)[1 - DIGEST_DIGITS :]
+
+    async def _has_binaries(self) -> bool:
+        return bool(await self._store.list_page(object_keys.binaries_prefix(self._flow), limit=1))
 
     async def _packs_needed(self, binaries: KeySet) -> Sequence[ObjectKey]:
         """Return the packs that hold a needed content, and those whose index cannot be read."""

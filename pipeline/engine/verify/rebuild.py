@@ -30,7 +30,7 @@ from pipeline.engine.verify.repair import InvalidatedStreams, store_invalidated
 from pipeline.engine.verify.scope import counterpart
 from pipeline.engine.verify.stream_comparison import DifferenceSink, StreamComparison
 from pipeline.engine.verify.verifier import aligned
-from pipeline.ports.object_store import ObjectStore
+from pipeline.ports.object_store import ObjectStore, list_pages
 from pipeline.ports.ranged_source import open_rows_along
 from pipeline.ports.source import Snapshot, Source, UnreadRows
 
@@ -140,6 +140,7 @@ class Rebuilder:
             "The memory of the Flow was rebuilt, and the destination differs: run `pipeline move` to move what differs."
         )
         await self._flows.update_flow(flow.name, lambda now: replace(now, rebuilt=number))
+        await self._forget_contents()
         movement = replace(
             next_movement(self._flows, flow, None),
             number=number,
@@ -150,6 +151,12 @@ class Rebuilder:
         )
         await self._flows.create(movement, None)
         return movement
+
+    async def _forget_contents(self) -> None:
+        """Forget which contents are stored: Binary Files may have been taken away."""
+        async for page in list_pages(self._store, f"{object_keys.flow_prefix(self._name)}contents/"):
+            for info in page:
+                await self._store.delete(info.key)
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from pipeline.domain.comparison.walk import Rows, Step, Suspect, walk, walk_equa
 from pipeline.domain.errors import DefectError
 from pipeline.domain.ids import BinaryId
 from pipeline.domain.keys import Key, order
+from pipeline.engine.verify.contents import with_ids
 from pipeline.ports.object_store import OpenBody
 from pipeline.ports.ranged_source import Known, KnownRange, UnchangedRows
 from pipeline.ports.source import HashedBlock, RowBlock, UnreadRows, UpsertSink
@@ -215,7 +216,7 @@ class StreamComparison:
         copies = await other.values([pair.destination for pair in pairs if pair.destination is not None])
         return {
             pair: differing_columns(row, copy, pairing)
-            for pair, row, copy in zip(pairs, rows, copies, strict=True)
+            for pair, row, copy in zip(pairs, *with_ids(pairing, rows, copies), strict=True)
             if row is not None and copy is not None
         }
 

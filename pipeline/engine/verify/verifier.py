@@ -209,7 +209,8 @@ def covered(scope: Scope, against: Against, *, definitions: bool) -> Iterator[st
 
 
 def _is_tree(schema: StreamSchema) -> bool:
-    return schema.stream not in SPECIAL_STREAMS and any(column.type == "binary" for column in schema.columns)
+    is_table = schema.stream in SPECIAL_STREAMS or not schema.stream.startswith("@")
+    return not is_table and any(column.type == "binary" for column in schema.columns)
 
 
 def _ensure_hashes_compare(scope: Scope) -> None:

@@ -13,6 +13,7 @@ from uuid import UUID
 
 import msgspec
 
+from pipeline.domain.contents import parse_content
 from pipeline.domain.keys import RawText
 from pipeline.domain.schema import Column
 from pipeline.kit.row_types import Field
@@ -103,7 +104,8 @@ def _timedelta(value: Any) -> timedelta:
 
 
 def _binary(value: Any) -> Binary:
-    return Binary(b"", version=_str(value))
+    content = parse_content(_str(value))
+    return Binary(b"", version=content.id, name=content.name, media_type=content.media_type)
 
 
 def _json(value: Any) -> Any:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from xxhash import xxh3_64_digest, xxh3_128_digest
 
 from pipeline.domain.keys import Key
-from pipeline.kit.reading.encoding import EncodedRow
+from pipeline.kit.reading.encoding import EncodedRow, rejection_in
 from pipeline.ports.source import UpsertSink
 
 
@@ -34,4 +34,12 @@ class LineBlock:
         return self._hashes
 
     async def upserts(self, positions: Sequence[int], sink: UpsertSink) -> bytes:
-        return b"".join([self._rows[position].line + b"\n" for position in positions])
+        lines = []
+        for position in positions:
+            line = self._rows[position].line
+            rejection = rejection_in(line)
+            if rejection is None:
+                lines.append(line + b"\n")
+            else:
+                sink.reject(position, rejection.reason, rejection.column)
+        return b"".join(lines)

@@ -14,8 +14,9 @@ from typing import Any
 from pipeline.domain.errors import UnreadableError
 from pipeline.kit.authors_line import line_of
 from pipeline.kit.calls import call, iterated
-from pipeline.kit.declared import DeclaredStream, Feed, Reading
-from pipeline.kit.reading.encoding import EncodedRow
+from pipeline.kit.declared import DeclaredStream, Feed, Function, Reading
+from pipeline.kit.reading.contents import StreamContents
+from pipeline.kit.reading.encoding import EncodedRow, rejection_in
 from pipeline.kit.reading.spool import Spool, SpooledPage
 from pipeline.kit.reading.unordered import BATCH_ROWS, UnorderedRows
 from pipeline.kit.values import Changes
@@ -26,10 +27,20 @@ DELETE = b'{"delete":'
 class ChangedRows(UnorderedRows):
     """The rows of one stream with a change feed."""
 
-    def __init__(self, declared: DeclaredStream, feed: Feed, client: Any, spool: Spool | None, movement: int) -> None:
-        super().__init__(declared, client, None, spool, movement)
+    def __init__(
+        self,
+        declared: DeclaredStream,
+        feed: Feed,
+        client: Any,
+        fetch: Function | None,
+        contents: StreamContents | None,
+        spool: Spool | None,
+        movement: int,
+    ) -> None:
+        super().__init__(declared, client, fetch, contents, spool, movement)
         self._feed = feed
         self._number = 0
+        self._cursor: str | None = None
 
     async def read(self) -> None:
         """Read what is stored, the snapshot if there is none, then the changes."""
@@ -39,7 +50,7 @@ class ChangedRows(UnorderedRows):
         more, since = True, _before(cursor, self._feed)
         while more:
             changes = await self._ask_changes(since)
-            rows = [*self._encoded(changes.upserts), *self._encoder.deletes(changes.deletes)]
+            rows = [*await self._encoded(changes.upserts), *self._encoder.deletes(changes.deletes)]
             after = cursor if changes.cursor is None else changes.cursor
             more = changes.more
             if more and after == since:
@@ -49,6 +60,7 @@ class ChangedRows(UnorderedRows):
             else:
                 after = (await self._keep(SpooledPage(rows, None, after))).cursor
             cursor = since = after
+        self._cursor = cursor
 
     async def _read_stored(self) -> tuple[str | None, bool]:
         """Read the stored parts; return the latest cursor, and whether the snapshot is complete."""
@@ -84,12 +96,13 @@ class ChangedRows(UnorderedRows):
             async for row in rows:
                 batch.append(row)
                 if len(batch) == BATCH_ROWS:
-                    await self._keep(SpooledPage(self._encoded(batch), "rows"))
+                    await self._keep(SpooledPage(await self._encoded(batch), "rows"))
                     batch = []
-        await self._keep(SpooledPage(self._encoded(batch), None))
+        await self._keep(SpooledPage(await self._encoded(batch), None))
 
     async def _keep(self, page: SpooledPage) -> SpooledPage:
         """Store a page, and add its rows; return it as it is stored, which another attempt may have done."""
+        await self._commit_contents()
         if self._spool is not None:
             page = await self._spool.store(self._movement, self._number, page)
             self._number += 1
@@ -111,6 +124,18 @@ class ChangedRows(UnorderedRows):
 
     def _merged(self) -> Iterator[EncodedRow]:
         return (row for row in self._now.sorted_rows() if not row.line.startswith(DELETE))
+
+    async def _looked_up(self, batch: list[EncodedRow]) -> list[EncodedRow]:
+        """Return a batch with those rows as they are now whose contents could not be read, as far as `fetch` gives them."""
+        rejected = [row for row in batch if rejection_in(row.line)]
+        found = await self._fetched(rejected)
+        if accepted := [row for row in found.values() if not rejection_in(row.line)]:
+            await self._commit_contents()
+            if self._spool is not None:
+                page = SpooledPage(accepted, None, self._cursor)
+                await self._spool.store(self._movement, self._number, page)
+                self._number += 1
+        return [found.get(row.key, row) for row in batch]
 
 
 def _before(cursor: str | None, feed: Feed) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -11,16 +11,18 @@ import msgspec
 import orjson
 
 from pipeline.codec.event_files.upsert_lines import Row, are_plain, upsert_lines_for
-from pipeline.codec.values import key_text, to_json
+from pipeline.codec.values import JsonValue, key_text, to_json
 from pipeline.domain.errors import UnreadableError
 from pipeline.domain.keys import Key, KeyValue
 from pipeline.domain.schema import Column
 from pipeline.kit.declared import DeclaredStream
 from pipeline.kit.reading.text_forms import encoder_of
+from pipeline.ports.source import RowRejection
 
 _INTEGER = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 _CHECKED = {"boolean": bool, "integer": int, "real": float, "text": str, "bytes": bytes}
 _INTEGERS = range(-(2**63), 2**63)
+NOTHING_REJECTED: Mapping[int, RowRejection] = {}
 
 
 def _type_of(column: Column) -> Any:
@@ -34,6 +36,14 @@ class EncodedRow:
 
     key: Key
     line: bytes
+
+
+def rejection_in(line: bytes) -> RowRejection | None:
+    """Return why the row of a line is rejected; None for one that is not."""
+    if not line.startswith(b'{"rejected":'):
+        return None
+    record = orjson.loads(line)
+    return RowRejection(record["reason"], record["column"])
 
 
 class RowEncoder:
@@ -72,8 +82,15 @@ class RowEncoder:
             return values
         return [self._encoded(row) for row in values]
 
-    def encode(self, values: Sequence[Row]) -> list[EncodedRow]:
-        """Return the rows of these values as lines."""
+    def encode(
+        self, values: Sequence[Row], rejected: Mapping[int, RowRejection] = NOTHING_REJECTED
+    ) -> list[EncodedRow]:
+        """Return the rows of these values as lines; those at the positions `rejected` as rejected records."""
+        if rejected:
+            return [
+                self._rejected(row, rejected[at]) if at in rejected else self.encode([row])[0]
+                for at, row in enumerate(values)
+            ]
         lines = self._plain_lines(values) or [self._line(row) for row in values]
         if len(self._key) == 1:
             (at,) = self._key
@@ -95,9 +112,16 @@ class RowEncoder:
             key = tuple(
                 [part if encode is None else encode(part) for part, encode in zip(parts, encoders, strict=True)]
             )
-            body = {name: to_json(value) for name, value in zip(self._declared.key, key, strict=True)}
-            found.append(EncodedRow(key, orjson.dumps({"delete": body})))
+            found.append(EncodedRow(key, orjson.dumps({"delete": self._body(key)})))
         return found
+
+    def _rejected(self, row: Row, why: RowRejection) -> EncodedRow:
+        key = tuple([row[at] for at in self._key])
+        record = {"rejected": self._body(key), "reason": why.reason, "column": why.column}
+        return EncodedRow(key, orjson.dumps(record))
+
+    def _body(self, key: Key) -> dict[str, JsonValue]:
+        return {name: to_json(value) for name, value in zip(self._declared.key, key, strict=True)}
 
     def _plain_lines(self, values: Sequence[Row]) -> list[bytes] | None:
         """Return the lines on the fast path; None when a value is not plain, or text is no Unicode."""
@@ -118,7 +142,11 @@ class RowEncoder:
     def _encoded(self, row: tuple[Any, ...]) -> tuple[Any, ...]:
         encoded = list(row)
         for at, encode in enumerate(self._encoders):
-            if encode is not None and row[at] is not None:
+            if encode is None:
+                continue
+            if row[at] is None:
+                self._check_none(row, at)
+            else:
                 try:
                     encoded[at] = encode(row[at])
                 except (TypeError, ValueError, AttributeError, OverflowError) as error:
@@ -130,9 +158,7 @@ class RowEncoder:
         for at, (field, value) in enumerate(zip(self._declared.row.fields, row, strict=True)):
             column, name = field.column, self._names[at]
             if value is None:
-                if not column.nullable:
-                    key = name in self._declared.key
-                    raise self._error(row, f"has no {'key' if key else 'value'} in the column {name!r}")
+                self._check_none(row, at)
                 continue
             kind = _CHECKED.get(column.type)
             if kind is None or self._encoders[at]:
@@ -144,6 +170,11 @@ class RowEncoder:
                 raise self._error(
                     row, f"has in the column {name!r} an integer of more than 64 bits. Declare it as Decimal"
                 )
+
+    def _check_none(self, row: tuple[Any, ...], at: int) -> None:
+        if not self._declared.row.fields[at].column.nullable:
+            kind = "key" if at in self._key else "value"
+            raise self._error(row, f"has no {kind} in the column {self._names[at]!r}")
 
     def _wrong_row(self, rows: Sequence[object], error: Exception) -> UnreadableError:
         wanted = getattr(self._declared.row.type_, "__name__", str(self._declared.row.type_))

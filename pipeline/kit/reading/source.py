@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterable, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from pipeline.domain.errors import ConfigurationError, DefectError
-from pipeline.domain.ids import FlowName
+from pipeline.domain.ids import FlowName, StreamName
 from pipeline.domain.schema import StreamSchema
 from pipeline.kit.calls import open_client
+from pipeline.kit.declared import DeclaredStream
 from pipeline.kit.exporter import Exporter
 from pipeline.kit.reading.changes import ChangedRows
+from pipeline.kit.reading.content_versions import ContentVersions
+from pipeline.kit.reading.contents import StreamContents
 from pipeline.kit.reading.ordered import ordered_blocks
 from pipeline.kit.reading.spool import Spool
 from pipeline.kit.reading.unordered import UnorderedRows
 from pipeline.ports.object_store import ObjectStore
-from pipeline.ports.source import RowBlock
+from pipeline.ports.source import ContentStore, RowBlock
 
 
 class ExporterSource:
@@ -33,7 +37,21 @@ class ExporterSource:
         if not self._exporter.streams:
             raise ConfigurationError(f"{self._exporter.line}: the Exporter {self._exporter.name!r} has no stream.")
         async with open_client(self._exporter.connection, self._settings, self.location) as client:
-            yield ExporterSnapshot(self._exporter, client)
+            snapshot = ExporterSnapshot(self._exporter, client)
+            try:
+                yield snapshot
+            finally:
+                snapshot.close()
+
+
+@dataclass(frozen=True, slots=True)
+class _Scope:
+    """Where what is read is kept, and for which Movement."""
+
+    store: ObjectStore
+    flow: FlowName
+    movement: int
+    contents: ContentStore
 
 
 class ExporterSnapshot:
@@ -42,43 +60,61 @@ class ExporterSnapshot:
     def __init__(self, exporter: Exporter, client: Any) -> None:
         self._exporter = exporter
         self._client = client
-        self._scope: tuple[ObjectStore, FlowName, int] | None = None
+        self._scope: _Scope | None = None
+        self._contents: dict[StreamName, StreamContents] = {}
+
+    def close(self) -> None:
+        """Remove temporary files."""
+        for contents in self._contents.values():
+            contents.close()
 
     async def streams(self) -> Sequence[StreamSchema]:
         return [stream.schema for _, stream in sorted(self._exporter.streams.items())]
 
-    async def begin_movement(self, store: ObjectStore, flow: FlowName, movement: int) -> None:
-        self._scope = store, flow, movement
+    async def begin_movement(self, store: ObjectStore, flow: FlowName, movement: int, contents: ContentStore) -> None:
+        self._scope = _Scope(store, flow, movement, contents)
 
     async def end_movement(self) -> None:
         for declared in self._exporter.streams.values():
             spool = None if declared.name in self._exporter.feeds else self._spool(declared.schema)
             if spool is not None and self._scope is not None:
-                await spool.forget(but=self._scope[2] if declared.shifting else None)
+                await spool.forget(but=self._scope.movement if declared.shifting else None)
+        for contents in self._contents.values():
+            await contents.end()
 
     def _spool(self, schema: StreamSchema) -> Spool | None:
-        if self._scope is None:
+        scope = self._scope
+        return None if scope is None else Spool(scope.store, scope.flow, schema.stream, schema.primary_keys)
+
+    async def _open_contents(self, declared: DeclaredStream) -> StreamContents | None:
+        """Return what reads the contents of a stream; None where it has no Binary field."""
+        if all(column.type != "binary" for column in declared.row.columns):
             return None
-        store, flow, _ = self._scope
-        return Spool(store, flow, schema.stream, schema.primary_keys)
+        if (scope := self._scope) is None:
+            return StreamContents(declared)
+        if declared.name not in self._contents:
+            versions = ContentVersions(scope.store, scope.flow, declared.name, scope.movement)
+            self._contents[declared.name] = StreamContents(declared, scope.contents, versions)
+            await versions.load()
+        return self._contents[declared.name]
 
     @asynccontextmanager
     async def open_rows(self, schema: StreamSchema) -> AsyncIterator[AsyncIterable[RowBlock]]:
         declared = self._exporter.streams.get(schema.stream)
         if declared is None:
             raise DefectError(f"the Exporter was asked for the stream {schema.stream!r}, which it does not have")
-        feed = self._exporter.feeds.get(schema.stream)
+        feed, contents = self._exporter.feeds.get(schema.stream), await self._open_contents(declared)
         if declared.ordered and feed is None:
-            async with ordered_blocks(declared, self._client) as blocks:
+            async with ordered_blocks(declared, self._client, contents) as blocks:
                 yield blocks
             return
-        movement = self._scope[2] if self._scope else 0
+        movement = self._scope.movement if self._scope else 0
         fetch = self._exporter.fetches.get(schema.stream)
         spool, client = self._spool(schema), self._client
         with (
-            UnorderedRows(declared, client, fetch, spool, movement)
+            UnorderedRows(declared, client, fetch, contents, spool, movement)
             if feed is None
-            else ChangedRows(declared, feed, client, spool, movement)
+            else ChangedRows(declared, feed, client, fetch, contents, spool, movement)
         ) as rows:
             await rows.read()
             async with rows.blocks() as blocks:

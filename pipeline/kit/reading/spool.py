@@ -85,7 +85,7 @@ class Spool:
             raise DamagedError(f"The page {key} is damaged: {error}. Delete it, and run the command again.") from error
 
     def _key_of(self, line: bytes) -> tuple[bool | int | float | str | bytes | None, ...]:
-        ((_, body),) = orjson.loads(line).items()
+        body = next(iter(orjson.loads(line).values()))
         return tuple([from_json(body[name]) for name in self._key])  # type: ignore[misc]  # no key is RawText
 
     async def complete(self, keys: Sequence[ObjectKey]) -> bool:

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from pipeline.domain.keys import KeyValue
+from pipeline.kit.values import Binary
 
 Encode = Callable[[Any], KeyValue]
 
@@ -95,7 +96,13 @@ def _expected(value: Any, kind: type) -> Any:
     return value
 
 
+def _content(value: Any) -> Any:
+    """Return a content as it is: its id takes its place when it has been read."""
+    return _expected(value, Binary)
+
+
 _ENCODERS: Mapping[str, Encode] = {
+    "binary": _content,
     "date": _date,
     "decimal": _decimal,
     "interval": _interval,

@@ -13,13 +13,14 @@ from typing import Any
 
 from anyio import to_thread
 
-from pipeline.domain.errors import RefusedError, UnreadableError
+from pipeline.domain.errors import UnreadableError
 from pipeline.kit.authors_line import line_of
 from pipeline.kit.calls import call, iterated
 from pipeline.kit.declared import DeclaredStream, Function, Reading
 from pipeline.kit.reading.blocks import LineBlock
+from pipeline.kit.reading.contents import StreamContents, encoded
 from pipeline.kit.reading.encoding import EncodedRow, RowEncoder
-from pipeline.kit.reading.sorting import RowSorter
+from pipeline.kit.reading.sorting import RowSorter, no_room
 from pipeline.kit.reading.spool import Spool, SpooledPage, batches
 from pipeline.kit.values import Page
 
@@ -32,11 +33,17 @@ class UnorderedRows:
     """The rows of one stream in one Movement. Close it to remove what it has on disk."""
 
     def __init__(
-        self, declared: DeclaredStream, client: Any, fetch: Function | None, spool: Spool | None, movement: int
+        self,
+        declared: DeclaredStream,
+        client: Any,
+        fetch: Function | None,
+        contents: StreamContents | None,
+        spool: Spool | None,
+        movement: int,
     ) -> None:
         self._declared, self._client, self._fetch = declared, client, fetch
         self._spool, self._movement = spool, movement
-        self._encoder = RowEncoder(declared)
+        self._encoder, self._contents = RowEncoder(declared), contents
         self._what = f"reading the stream {declared.name!r}"
         self._now, self._before = RowSorter(), RowSorter()
 
@@ -57,12 +64,17 @@ class UnorderedRows:
                 async for row in rows:
                     batch.append(row)
                     if len(batch) == BATCH_ROWS:
-                        await self._add(self._now, self._encoded(batch))
+                        await self._add(self._now, await self._encoded(batch))
                         batch = []
-                await self._add(self._now, self._encoded(batch))
+                await self._add(self._now, await self._encoded(batch))
+            await self._commit_contents()
+            self._note_all_read()
             return
         stored = {} if self._spool is None else await self._spool.movements()
-        await self._read_pages(stored.pop(self._movement, []))
+        begun = stored.pop(self._movement, [])
+        await self._read_pages(begun)
+        if not begun:
+            self._note_all_read()
         earlier = [number for number in stored if number < self._movement]
         if self._spool is not None and self._declared.shifting:
             for number in sorted(earlier, reverse=True):
@@ -84,6 +96,7 @@ class UnorderedRows:
         while number == 0 or after is not None:
             page = await self._ask(after)
             if self._spool is not None:
+                await self._commit_contents()
                 page = await self._spool.store(self._movement, number, page)
             await self._add(self._now, page.rows)
             if page.next is not None and page.next == after:
@@ -103,16 +116,24 @@ class UnorderedRows:
             raise UnreadableError(
                 f"{where}: the cursor `next` of a page is a {type(page.next).__name__}. Return text, or None for the last"
             )
-        return SpooledPage(self._encoded(page.rows), page.next)
+        return SpooledPage(await self._encoded(page.rows), page.next)
 
-    def _encoded(self, rows: Sequence[Any]) -> list[EncodedRow]:
-        return self._encoder.encode(self._encoder.values(rows)) if rows else []
+    async def _encoded(self, rows: Sequence[Any]) -> list[EncodedRow]:
+        return await encoded(rows, self._encoder, self._contents)
+
+    def _note_all_read(self) -> None:
+        if self._contents is not None:
+            self._contents.read_all = True
+
+    async def _commit_contents(self) -> None:
+        if self._contents is not None:
+            await self._contents.commit()
 
     async def _add(self, sorter: RowSorter, rows: Sequence[EncodedRow]) -> None:
         try:
             await to_thread.run_sync(sorter.add, rows)
         except OSError as error:
-            raise _no_room(error) from error
+            raise no_room(error) from error
 
     @asynccontextmanager
     async def blocks(self) -> AsyncIterator[AsyncIterator[LineBlock]]:
@@ -127,7 +148,7 @@ class UnorderedRows:
                 if rows := await self._looked_up(batch):
                     yield LineBlock(rows)
         except OSError as error:
-            raise _no_room(error) from error
+            raise no_room(error) from error
 
     def _merged(self) -> Iterator[EncodedRow]:
         """Yield the rows of both lists in key order, those of this one first; absent ones are `_Absent`."""
@@ -149,21 +170,21 @@ class UnorderedRows:
         absent = [row for row in batch if isinstance(row, _Absent)]
         if self._fetch is None or not absent:
             return batch
-        found: dict[object, EncodedRow] = {}
-        for start in range(0, len(absent), FETCHED_KEYS):
-            keys = [row.key if len(row.key) > 1 else row.key[0] for row in absent[start : start + FETCHED_KEYS]]
-            rows = await call(self._fetch, self._client, keys, what=f"fetching rows of {self._declared.name!r}")
-            found |= {row.key: row for row in self._encoded(list(rows))}
+        found = await self._fetched(absent)
         kept = [found.get(row.key) if isinstance(row, _Absent) else row for row in batch]
         return [row for row in kept if row is not None]
+
+    async def _fetched(self, wanted: Sequence[EncodedRow]) -> dict[object, EncodedRow]:
+        """Return by their keys those of these rows that `fetch` gives, as they are now; none without `fetch`."""
+        found: dict[object, EncodedRow] = {}
+        if self._fetch is None:
+            return found
+        for start in range(0, len(wanted), FETCHED_KEYS):
+            keys = [row.key if len(row.key) > 1 else row.key[0] for row in wanted[start : start + FETCHED_KEYS]]
+            rows = await call(self._fetch, self._client, keys, what=f"fetching rows of {self._declared.name!r}")
+            found |= {row.key: row for row in await self._encoded(list(rows))}
+        return found
 
 
 class _Absent(EncodedRow):
     """A row of the list before that this list does not have."""
-
-
-def _no_room(error: OSError) -> RefusedError:
-    return RefusedError(
-        f"Rows cannot be sorted on disk: {error.strerror}. Make room in the temporary directory, or name another one "
-        "with TMPDIR, and run the command again."
-    )

@@ -10,8 +10,9 @@ from pipeline.codec.values import from_json, key_text, parse_line, shorten
 from pipeline.connectors.files.attributes import NONE, Attributes
 from pipeline.connectors.files.names import MAX_PATH_BYTES, MAX_PATH_SEGMENTS, METADATA_NAME, shown, to_bytes
 from pipeline.connectors.files.tree import Kind
+from pipeline.domain.contents import parse_content
 from pipeline.domain.errors import DamagedError
-from pipeline.domain.ids import BinaryId, EventFileId, parse_binary_id
+from pipeline.domain.ids import BinaryId, EventFileId
 from pipeline.ports.destination import Rejection
 
 
@@ -201,7 +202,7 @@ def _integer(values: dict[str, object], column: str) -> int:
 
 def _digest(values: dict[str, object]) -> BinaryId:
     try:
-        return parse_binary_id(_text(values, "digest"))
+        return parse_content(_text(values, "digest")).id
     except ValueError as error:
         raise InvalidRecordError(str(error), "digest") from error
 

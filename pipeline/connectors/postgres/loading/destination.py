@@ -33,6 +33,7 @@ from pipeline.connectors.postgres.session.connection import Connection, connect
 from pipeline.connectors.postgres.session.errors import translated
 from pipeline.connectors.postgres.session.location import parse_location
 from pipeline.connectors.postgres.session.pool import APPLICATION_NAME, ConnectionPool
+from pipeline.connectors.sql.contents import with_contents
 from pipeline.connectors.sql.large_objects import large_object_technology
 from pipeline.connectors.sql.object_ledger import ObjectLedger
 from pipeline.connectors.sql.retry import retry_blocked, retry_rejected_records, retry_stream
@@ -132,7 +133,7 @@ class PostgresDestinationSession:
         ]
 
     async def load(self, file: FileToLoad, *, after: Sequence[EventFileId]) -> LoadOutcome:
-        place = f"{self._location}, stream {file.entry.id.stream}"
+        place, file = f"{self._location}, stream {file.entry.id.stream}", with_contents(file)
         technology = object_technology(file.header.schema)
         if technology is not None:
             blocks = [block async for block in file.blocks]

@@ -11,6 +11,7 @@ import anyio
 import apsw
 from anyio.to_thread import run_sync
 
+from pipeline.connectors.sql.contents import with_contents
 from pipeline.connectors.sql.large_objects import KIND as LARGE_OBJECT
 from pipeline.connectors.sql.large_objects import as_schema_objects, large_object_technology
 from pipeline.connectors.sql.object_ledger import COLUMNS, ObjectLedger
@@ -108,7 +109,7 @@ class SqliteDestinationSession:
             return await self._run(self._location, self._ledger.marks)
 
     async def load(self, file: FileToLoad, *, after: Sequence[EventFileId]) -> LoadOutcome:
-        place = self._place(file.entry.id.stream)
+        place, file = self._place(file.entry.id.stream), with_contents(file)
         async with self._lock:
             await self._run(place, self._choose_encoding, file)
             async with self._transaction(place):
