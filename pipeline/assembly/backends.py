@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -26,16 +26,21 @@ async def open_store(settings: Settings) -> AsyncIterator[ObjectStore]:
         yield DirectoryObjectStore(settings.home / "store")
         return
     parts = urlsplit(settings.store)
-    bucket = _import_aws("pipeline.stores.s3.object_store").open_s3_store(
-        parts.netloc,
-        prefix=parts.path.strip("/"),
+    async with open_bucket(parts.netloc, parts.path.strip("/"), settings) as store:
+        yield store
+
+
+def open_bucket(bucket: str, prefix: str, settings: Settings) -> AbstractAsyncContextManager[ObjectStore]:
+    """Open what a bucket has under a prefix."""
+    opened: AbstractAsyncContextManager[ObjectStore] = _import_aws("pipeline.stores.s3.object_store").open_s3_store(
+        bucket,
+        prefix=prefix,
         aws=aws_options(settings),
         path_style=settings.s3_path_style,
         server_side_encryption=settings.s3_server_side_encryption or None,
         kms_key_id=settings.s3_kms_key_id or None,
     )
-    async with bucket as store:
-        yield store
+    return opened
 
 
 @asynccontextmanager

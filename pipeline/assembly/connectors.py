@@ -11,12 +11,14 @@ from typing import TypeVar
 
 from pipeline.assembly.place_checks import ensure_movable, exclusions
 from pipeline.assembly.plugin_connector import PYTHON, Role, is_plugin, plugins, with_store
+from pipeline.assembly.sam_connector import SAM
 from pipeline.connectors.combined import CombinedDestination, CombinedSource
 from pipeline.connectors.locations import Location, default_flow_name, path_location, split_urls
 from pipeline.connectors.registry import (
     FILES,
     FILES_STREAM,
     ReadOptions,
+    connector_with_settings,
     find_connector,
     make_destination,
     make_source,
@@ -42,6 +44,7 @@ PathText = str | os.PathLike[str]
 End = TypeVar("End", Source, Destination)
 
 register_connector(PYTHON)
+register_connector(SAM)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +121,8 @@ def _read_end(
     if not isinstance(end, str | os.PathLike):
         return end
     text = os.fspath(end)
+    if (connector := connector_with_settings(text)) is not None and connector.with_settings is not None:
+        return connector.read(connector.with_settings(text, given))
     if (reference := parse_reference(text)) is not None:
         place: Location = plugins().place_of(reference, role, given, stored=text.startswith(f"{SCHEME}://"))
         return place

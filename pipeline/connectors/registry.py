@@ -58,6 +58,7 @@ class Connector:
     files: only like can be moved to like. `read` makes a Location of a URL. `source` and `destination` do no I/O. `extra`
     is the extra of this distribution to install if the driver is missing. `files` are the paths that make up a place;
     they are left out of a directory tree that is moved with it. `identify` asks a place which it is, whatever its URL.
+    `with_settings` adds options to a URL; with it, a place may be written as `scheme:place`, without slashes.
     """
 
     name: str
@@ -69,6 +70,7 @@ class Connector:
     extra: str = ""
     files: Callable[[Location], Sequence[Path]] = no_files
     identify: Callable[[Location], Awaitable[str]] | None = None
+    with_settings: Callable[[str, Mapping[str, str]], str] | None = None
 
 
 def _connector_module(name: str) -> Any:
@@ -153,6 +155,12 @@ def find_connector(scheme: str) -> Connector:
     raise ConfigurationError(f"unsupported URL scheme {scheme[:80]!r}; supported: {supported}")
 
 
+def connector_with_settings(text: str) -> Connector | None:
+    """Return the connector of a place that is written as `scheme:place` and takes settings; None for any other text."""
+    connector = _registered.get(text.partition(":")[0])
+    return connector if connector is not None and connector.with_settings is not None else None
+
+
 def parse_location(text: str, *, like: Location | None = None) -> Location:
     """Read a URL or a bare path. ConfigurationError says what is wrong with it.
 
@@ -161,6 +169,8 @@ def parse_location(text: str, *, like: Location | None = None) -> Location:
     """
     if not _is_possible(text):
         raise ConfigurationError(f"{text[:200]!r} has a character that no path or URL can have.")
+    if (connector := connector_with_settings(text)) is not None:
+        return connector.read(text)
     if "://" in text:
         return find_connector(split_url(text).scheme).read(text)
     if not text:

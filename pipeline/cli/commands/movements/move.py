@@ -65,7 +65,8 @@ def move(
 
     Each is an SQLite database, a PostgreSQL database or a directory tree: a path, or a URL such as
     sqlite:///relative.db, sqlite:////absolute.db, postgresql://user@host:5432/database or file:///directory/. Or it is an
-    Exporter or Importer in Python: ./file.py:name, package.module:name, or the name of an installed one and a colon.
+    Exporter or Importer in Python: ./file.py:name, package.module:name, or the name of an installed one and a colon. Or it
+    is an export of the public platform: sam:DIRECTORY or sam:s3://bucket/prefix.
 
     The first time everything is moved, later only what has changed. If it is stopped or killed, the same command
     carries on where it stopped. The destinations of derived Flows (`pipeline flow add-destination`) are then brought up

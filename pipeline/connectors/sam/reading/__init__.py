@@ -1,0 +1,1 @@
+"""Reading an export: its files in order, merged on disk to the rows that they amount to."""

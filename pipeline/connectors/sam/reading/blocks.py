@@ -1,0 +1,99 @@
+"""Staged rows as blocks of upsert lines, in key order, with the contents of the binary files that they name."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import orjson
+from xxhash import xxh3_64_digest, xxh3_128_digest
+
+from pipeline.connectors.sam.reading.column_types import Convert
+from pipeline.connectors.sam.reading.contents import ContentError, Contents
+from pipeline.connectors.sam.reading.staged_stream import StagedStream
+from pipeline.domain.keys import Key
+from pipeline.domain.schema import StreamSchema
+from pipeline.ports.source import UpsertSink
+
+BLOCK_ROWS = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A row: its key, its values by column, or why it is rejected and at which column."""
+
+    key: Key
+    values: Mapping[str, Any]
+    reason: str = ""
+    column: str | None = None
+
+    def line(self) -> bytes:
+        """Return the upsert line without its line feed; for a rejected row, what it is compared by."""
+        return orjson.dumps([*self.key, self.reason] if self.reason else {"upsert": self.values})
+
+
+class SamBlock:
+    """Consecutive rows in key order: a RowBlock."""
+
+    def __init__(self, rows: Sequence[Row], contents: Contents | None) -> None:
+        self._rows, self._contents = rows, contents
+        self._lines = [row.line() for row in rows]
+        self._hashes = b"".join(map(xxh3_64_digest, self._lines))
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def digest(self) -> bytes:
+        return xxh3_128_digest(self._hashes)
+
+    def last_key(self) -> Key:
+        return self._rows[-1].key
+
+    def keys(self) -> Sequence[Key]:
+        return [row.key for row in self._rows]
+
+    def row_hashes(self) -> bytes:
+        return self._hashes
+
+    async def upserts(self, positions: Sequence[int], sink: UpsertSink) -> bytes:
+        lines = []
+        for position in positions:
+            row = self._rows[position]
+            if row.reason:
+                sink.reject(position, row.reason, row.column)
+                continue
+            line = self._lines[position]
+            if self._contents is not None:
+                try:
+                    values = await self._contents.complete(row.values, sink.store_binary)
+                except ContentError as error:
+                    sink.reject(position, error.reason, error.column)
+                    continue
+                line = orjson.dumps({"upsert": values})
+            lines.append(line + b"\n")
+        return b"".join(lines)
+
+
+def read_rows(stream: StagedStream, schema: StreamSchema) -> Generator[list[Row], None, None]:
+    """Yield the rows of a stream in batches, in key order."""
+    columns = stream.conversions(schema)
+    rows = (_row(found, columns) for found in stream.rows())
+    while batch := list(islice(rows, BLOCK_ROWS)):
+        yield batch
+
+
+def _row(found: tuple[Any, ...], columns: Sequence[tuple[str, int, Convert]]) -> Row:
+    *key, data, reason, column = found
+    if reason:
+        return Row(tuple(key), {}, reason, column)
+    values = orjson.loads(data)
+    there = len(values)
+    return Row(
+        tuple(key),
+        {
+            name: None if at >= there or at < 0 or values[at] is None else convert(values[at])
+            for name, at, convert in columns
+        },
+    )

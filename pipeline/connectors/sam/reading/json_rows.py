@@ -1,0 +1,117 @@
+"""A line as a row, losslessly: each number keeps its digits, and no member is lost because its name comes twice."""
+
+from __future__ import annotations
+
+import json
+import re
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+import orjson
+
+_LONG = re.compile(rb"[0-9]{19}")
+"""More digits than an integer of 64 bits surely has."""
+_INTEGERS = range(-(2**63), 2**63)
+_MAX_DIGITS = 20
+
+
+class LineError(ValueError):
+    """A line that is no JSON object, and why."""
+
+
+class Number:
+    """A number whose text is not that of an integer of 64 bits, nor the shortest of a double."""
+
+    __slots__ = ("text",)
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    @property
+    def is_double(self) -> bool:
+        """Whether a double has exactly this decimal value, as it is written in the shortest form."""
+        try:
+            return Decimal(self.text) == Decimal(repr(float(self.text)))
+        except InvalidOperation:
+            return False
+
+
+class Members(dict[str, Any]):
+    """An object, with the names that come twice in it or in an object within it, each time with another value."""
+
+    __slots__ = ("repeated",)
+
+    def __init__(self, pairs: list[tuple[str, Any]]) -> None:
+        super().__init__(pairs)
+        self.repeated: set[str] = set()
+        seen: dict[str, Any] = {}
+        for name, value in pairs:
+            if name in seen and not _same(seen[name], value):
+                self.repeated.add(name)
+            seen[name] = value
+            if has_repeated(value):
+                self.repeated.add(name)
+
+
+def has_repeated(value: object) -> bool:
+    """Whether a value has an object in which a name comes twice."""
+    if isinstance(value, Members):
+        return bool(value.repeated)
+    return isinstance(value, list) and any(map(has_repeated, value))
+
+
+def parse_row(line: bytes) -> tuple[dict[str, Any], bool]:
+    """Return the object in a line, and whether it is plain: orjson reads and writes it without a change.
+
+    Most lines are, and are read fast. One that is not is read again with the exact text of each number.
+    """
+    try:
+        row = orjson.loads(line)
+        if isinstance(row, dict) and not _LONG.search(line) and orjson.dumps(row) == line.strip():
+            return row, True
+    except (orjson.JSONDecodeError, orjson.JSONEncodeError):
+        pass  # such as NaN, which the exact reading accepts; what it does not is an error
+    return _parse_exactly(line), False
+
+
+def dumps(value: object) -> bytes:
+    """Return a value as JSON, with the text of each number as it was read."""
+    return orjson.dumps(value, default=_fragment)
+
+
+def _fragment(value: object) -> object:
+    if isinstance(value, Number):
+        return orjson.Fragment(value.text)
+    raise TypeError(type(value).__name__)
+
+
+def _parse_exactly(line: bytes) -> Members:
+    try:
+        row = json.loads(line.decode(), parse_int=_integer, parse_float=_fraction, object_pairs_hook=Members)
+    except UnicodeDecodeError as error:
+        raise LineError(f"it is not UTF-8 ({error.reason} at byte {error.start})") from None
+    except RecursionError:
+        raise LineError("it is nested too deeply") from None
+    except ValueError as error:
+        raise LineError(f"it is not JSON ({error})") from None
+    if not isinstance(row, Members):
+        raise LineError("it is not a JSON object")
+    return row
+
+
+def _integer(text: str) -> int | Number:
+    if len(text) > _MAX_DIGITS:
+        return Number(text)
+    value = int(text)
+    return value if value in _INTEGERS else Number(text)
+
+
+def _fraction(text: str) -> float | Number:
+    value = float(text)
+    return value if orjson.dumps(value) == text.encode() else Number(text)
+
+
+def _same(one: object, other: object) -> bool:
+    if isinstance(one, Number) and isinstance(other, Number):
+        return one.text == other.text
+    return type(one) is type(other) and one == other

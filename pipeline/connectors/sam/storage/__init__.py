@@ -1,0 +1,1 @@
+"""Where an export is: a plain directory, or a prefix of a bucket."""
