@@ -12,6 +12,7 @@ from benchmarks import (
     fleet,
     history,
     large,
+    long_flow,
     postgres,
     postgres_readers,
     repeated,
@@ -31,6 +32,7 @@ BENCHMARKS: dict[str, Callable[[Path], None]] = {
     "large": large.run,
     "binary_files": binary_files.run,
     "history": history.run,
+    "long_flow": long_flow.run,
 }
 
 

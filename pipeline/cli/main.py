@@ -15,6 +15,7 @@ from pipeline.processes.process_setup import configure_before_imports
 COMMANDS = {
     "move": "Move what is new from SOURCE to DESTINATION.",
     "status": "Show Flows, their Movements, and how far they are.",
+    "history": "Show what happened in a Flow, and when.",
     "files": "List the Event Files of a Flow, and which are imported.",
     "start": "Start a Movement of FLOW; workers do the rest.",
     "worker": "Run a worker that exports, imports, or does both.",
@@ -34,7 +35,7 @@ COMMANDS = {
 
 _ROOMS = {
     **dict.fromkeys(("move", "start", "flow", "demo"), "movements"),
-    **dict.fromkeys(("status", "files", "show", "verify"), "inspection"),
+    **dict.fromkeys(("status", "history", "files", "show", "verify"), "inspection"),
     **dict.fromkeys(("new", "apps"), "authors"),
     **dict.fromkeys(("worker", "sweep", "compact", "rebuild", "prune"), "operations"),
     **dict.fromkeys(("serve", "token"), "platform"),

@@ -129,6 +129,14 @@ class HeldDeletes:
 
 
 @dataclass(frozen=True, slots=True)
+class GroupCounts:
+    """How many Event Files of a group the File List named when the Movement settled, and how many of them were imported."""
+
+    listed: int
+    imported: int
+
+
+@dataclass(frozen=True, slots=True)
 class Movement:
     """One explicit act of moving data, numbered in its Flow.
 
@@ -144,7 +152,8 @@ class Movement:
     `rejections` are the records that it could not give. `held_deletes` names
     the streams of which nothing was deleted because the deletes were many, and no pattern of `allow_deletes` fits.
     `violated` are the streams with violations at the end of this Movement, or until then of the one before: they are checked
-    again even if nothing of them is imported.
+    again even if nothing of them is imported. `counts` are those of each group when this Movement settled, or one before
+    that moved the group: they spare readers the File Lists.
     """
 
     flow: FlowName
@@ -172,6 +181,7 @@ class Movement:
     allow_deletes: tuple[str, ...] = ()
     held_deletes: Mapping[StreamName, HeldDeletes] = field(default_factory=dict)
     violated: tuple[StreamName, ...] = ()
+    counts: Mapping[Label, GroupCounts] = field(default_factory=dict)
 
     @property
     def choices(self) -> Choices:

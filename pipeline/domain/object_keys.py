@@ -153,6 +153,16 @@ def outbox_part(movement: int) -> str:
     return f"{movement:0{_NUMBER_DIGITS}}"
 
 
+def history_prefix(flow: FlowName) -> str:
+    """The blocks of history of a Flow."""
+    return f"{flow_prefix(flow)}history/"
+
+
+def history_key(flow: FlowName, movement: int) -> ObjectKey:
+    """The block of history that ends with a Movement; create-only."""
+    return ObjectKey(f"{history_prefix(flow)}{outbox_part(movement)}.jsonl.zst")
+
+
 def failure_key(flow: FlowName, movement: int, file: EventFileId) -> ObjectKey:
     """Why an Event File, or records of it, could not be loaded in this Movement."""
     return ObjectKey(f"{flow_prefix(flow)}movements/{movement}/failures/{_segment(flow, str(file))}.json")

@@ -74,13 +74,16 @@ async def test_a_first_movement_tells_of_its_begin_its_groups_and_its_end() -> N
 
 
 @on_trio
-async def test_an_unchanged_movement_costs_three_requests_for_events() -> None:
+async def test_an_unchanged_movement_costs_six_requests_for_events_and_history() -> None:
     world, faults = World({"a": {1: "one"}, "b": {2: "two"}}), Faults()
     await world.move()
     await world.move(faults)
     assert set(told(await events_of(world.store), 2)) == {("movement.started", ""), ("movement.settled", "")}
-    puts = [call for call in faults.trace if call.startswith("before store") and "/outbox/" in call]
-    assert len(puts) == 3  # two events, and the last one of the Movement before, which may have been lost
+    calls = [call.split()[1] for call in faults.trace if call.startswith("before") and "/outbox/" in call]
+    # two events, and the last one of the Movement before, which may have been lost
+    assert Counter(calls) == {"store.put": 3, "store.list_page": 1}
+    calls = [call.split()[1] for call in faults.trace if call.startswith("before") and "/history/" in call]
+    assert Counter(calls) == {"store.get": 1, "store.put": 1}
 
 
 async def killed(world: World, moment: str) -> None:
@@ -98,7 +101,7 @@ async def killed(world: World, moment: str) -> None:
 async def test_a_process_that_dies_around_any_event_loses_none_and_doubles_none() -> None:
     trial, faults = World({"a": {1: "one"}, "b": {2: "bad"}}, destination=rejecting()), Faults()
     await trial.move(faults)
-    moments = [name for name in faults.trace if "/outbox/" in name or "movement.json" in name]
+    moments = [name for name in faults.trace if re.search("/outbox/|/history/|movement.json", name)]
     assert len(moments) > 20
     expected = told(await events_of(trial.store), 1)
     for moment in moments:

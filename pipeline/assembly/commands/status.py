@@ -31,6 +31,11 @@ MOVEMENTS_SHOWN = 10
 ANSWER_SECONDS = 2.0
 """How long a destination may take to return its marks."""
 
+LIVE_FILES = 10_000
+"""Of a settled Movement with more Event Files than this, the counts at its end are shown: to compare each with the
+destination takes long."""
+FAILED_FILES_READ = 20
+"""From how many failed Event Files the failures of a settled Movement are read."""
 CONCURRENT_FLOWS = 32
 """How many Flows are read at the same time, so that destinations that do not answer are waited for together."""
 
@@ -93,7 +98,7 @@ async def status(flow: str | None = None, *, settings: Settings | None = None) -
     """Return the status of one Flow, or of all, by name. AbsentError when there is none of that name."""
     async with open_runtime(settings or load_settings()) as runtime:
         if flow is not None:
-            return [await _read_status(runtime, await runtime.flows.read_flow(FlowName(flow)))]
+            return [await read_status(runtime, await runtime.flows.read_flow(FlowName(flow)))]
         names = await runtime.flows.list_names()
         found: dict[FlowName, FlowStatus | UnreadableFlow] = {}
 
@@ -102,7 +107,7 @@ async def status(flow: str | None = None, *, settings: Settings | None = None) -
         async def read(name: FlowName) -> None:
             async with limiter:
                 try:
-                    found[name] = await _read_status(runtime, await runtime.flows.read_flow(name))
+                    found[name] = await read_status(runtime, await runtime.flows.read_flow(name))
                 except PipelineError as error:
                     found[name] = UnreadableFlow(name, str(error))
 
@@ -140,7 +145,8 @@ async def ask_marks(flow: Flow, store: ObjectStore) -> Marks:
         return Marks(None, str(error))
 
 
-async def _read_status(runtime: Runtime, flow: Flow) -> FlowStatus:
+async def read_status(runtime: Runtime, flow: Flow) -> FlowStatus:
+    """Return the status of a Flow."""
     first = max(1, flow.movements - MOVEMENTS_SHOWN + 1)
     movements = [
         await runtime.flows.read_movement(flow.name, number)
@@ -149,16 +155,29 @@ async def _read_status(runtime: Runtime, flow: Flow) -> FlowStatus:
     found = FlowStatus(flow, tuple(movements))
     if not movements:
         return found
-    lists = {label: await runtime.flows.read_file_list(key) for label, key in sorted(movements[-1].file_lists.items())}
-    marks = await ask_marks(flow, runtime.store)
+    latest = movements[-1]
+    groups, unknown_because = await _read_groups(runtime, flow, latest)
+    at_most = FAILED_FILES_READ if latest.settled else None
     return replace(
         found,
-        groups=tuple(_group_status(label, entries, marks) for label, entries in lists.items()),
-        failures=tuple(await runtime.flows.read_failures(flow.name, flow.movements)),
+        groups=groups,
+        failures=tuple(await runtime.flows.read_failures(flow.name, flow.movements, at_most)),
         workers=tuple(await runtime.flows.read_progress(flow.name, flow.movements)),
         errors=tuple(await read_errors(runtime.store, flow.name, flow.movements)),
-        imports_unknown_because=marks.unknown_because,
+        imports_unknown_because=unknown_because,
     )
+
+
+async def _read_groups(runtime: Runtime, flow: Flow, latest: Movement) -> tuple[tuple[GroupStatus, ...], str]:
+    """Return the groups of the latest Movement, and why the destination could not be asked, if it could not."""
+    labels = sorted(latest.file_lists)
+    counts = latest.counts
+    if latest.settled and counts.keys() >= set(labels) and sum(one.listed for one in counts.values()) > LIVE_FILES:
+        return tuple(GroupStatus(label, counts[label].listed, counts[label].imported) for label in labels), ""
+    lists = {label: await runtime.flows.read_file_list(latest.file_lists[label]) for label in labels}
+    marks = await ask_marks(flow, runtime.store)
+    groups = tuple(_group_status(label, entries, marks) for label, entries in lists.items())
+    return groups, marks.unknown_because
 
 
 def _group_status(label: Label, entries: Sequence[FileEntry], marks: Marks) -> GroupStatus:

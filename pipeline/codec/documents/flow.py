@@ -74,6 +74,11 @@ class _HeldDeletes(Struct):
     rows: Count
 
 
+class _GroupCounts(Struct):
+    listed: Count
+    imported: Count
+
+
 class _Movement(Document, rename="camel"):
     flow: FlowName
     number: Count
@@ -100,6 +105,7 @@ class _Movement(Document, rename="camel"):
     allow_deletes: tuple[str, ...] = ()
     held_deletes: dict[StreamName, _HeldDeletes] = field(default_factory=dict)
     violated: tuple[StreamName, ...] = ()
+    counts: dict[Label, _GroupCounts] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -151,6 +151,7 @@ def _new_movement(flow: Flow, latest: Movement | None, origin: Movement, clock: 
         flow=flow.name,
         number=(latest.number if latest else 0) + 1,
         violated=latest.violated if latest else (),
+        counts=latest.counts if latest else {},
         status=Status.IN_PROGRESS,
         created=moment,
         updated=moment,

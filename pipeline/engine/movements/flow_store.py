@@ -13,7 +13,14 @@ from pipeline.codec.documents.failures import Failure, decode_failures, encode_f
 from pipeline.codec.documents.flow import decode_flow, decode_movement, encode_flow, encode_movement
 from pipeline.codec.documents.progress import Progress, decode_progress
 from pipeline.domain import object_keys
-from pipeline.domain.errors import TAKEN_AWAY, AbsentError, ConfigurationError, ConflictError, TransientError
+from pipeline.domain.errors import (
+    TAKEN_AWAY,
+    AbsentError,
+    ConfigurationError,
+    ConflictError,
+    PipelineError,
+    TransientError,
+)
 from pipeline.domain.event_file import FileEntry
 from pipeline.domain.exception_groups import unwrap_exception_group
 from pipeline.domain.ids import EventFileId, FlowName, ObjectKey, decode_name
@@ -21,9 +28,11 @@ from pipeline.domain.movement import Flow, Movement
 from pipeline.domain.outbox.transitions import last_due, started, status_changed
 from pipeline.engine.movements.file_lists import FileLists
 from pipeline.engine.movements.retries import LostRaceError, compare_and_set
+from pipeline.engine.outbox.history import History
 from pipeline.engine.outbox.outbox import Outbox
+from pipeline.log_events import log
 from pipeline.ports.clock import Clock
-from pipeline.ports.object_store import ObjectStore, PutCondition, Version
+from pipeline.ports.object_store import PAGE_OBJECTS, ObjectStore, PutCondition, Version
 
 
 class FlowStore:
@@ -73,15 +82,18 @@ class FlowStore:
         page = await self._store.list_page(object_keys.progress_prefix(flow, number))
         return [decode_progress((await self._store.get(info.key)).data, info.key) for info in page]
 
-    async def read_failures(self, flow: FlowName, number: int) -> Sequence[Failure]:
-        """Return all failures of a Movement."""
+    async def read_failures(self, flow: FlowName, number: int, at_most: int | None = None) -> Sequence[Failure]:
+        """Return all failures of a Movement, or those of the first `at_most` Event Files with failures."""
         failures: list[Failure] = []
         after: ObjectKey | None = None
-        while page := await self._store.list_page(object_keys.failures_prefix(flow, number), after=after):
+        prefix, limit = object_keys.failures_prefix(flow, number), at_most or PAGE_OBJECTS
+        while page := await self._store.list_page(prefix, after=after, limit=limit):
             for info in page:
                 with suppress(AbsentError):  # the file has been imported since it was listed
                     failures += decode_failures((await self._store.get(info.key)).data, info.key)
             after = page[-1].key
+            if at_most:
+                break
         return failures
 
     async def write_failures(self, flow: FlowName, number: int, file: EventFileId, failures: list[Failure]) -> None:
@@ -208,6 +220,13 @@ class FlowStore:
             return movement
 
         return await compare_and_set(attempt, key)
+
+    async def store_history(self, settled: Movement) -> None:
+        """Store the block of history of a Movement. If that fails, it is logged: history is read from the events then."""
+        try:
+            await History(self._store, settled.flow).store_block(settled.number, self.outbox)
+        except PipelineError as error:
+            log.warning("history_not_stored", flow=settled.flow, movement=settled.number, reason=str(error))
 
     async def _replace(self, key: ObjectKey, data: bytes, version: Version) -> None:
         try:

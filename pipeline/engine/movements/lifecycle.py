@@ -149,6 +149,7 @@ def next_movement(flows: FlowStore, flow: Flow, before: Movement | None) -> Move
         unfinished=before.unfinished if before else {},
         violated=before.violated if before else (),
         held_deletes=before.held_deletes if before else {},
+        counts=before.counts if before else {},
     )
 
 

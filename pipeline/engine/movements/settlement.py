@@ -8,9 +8,9 @@ from dataclasses import replace
 
 from pipeline.domain.errors import LeaseLostError
 from pipeline.domain.event_file import FileEntry
-from pipeline.domain.ids import EventFileId, ObjectKey, StreamName
+from pipeline.domain.ids import EventFileId, Label, ObjectKey, StreamName
 from pipeline.domain.inventory import Inventory, InventoryItem, missing_lines
-from pipeline.domain.movement import Movement, Totals, final_status
+from pipeline.domain.movement import GroupCounts, Movement, Totals, final_status
 from pipeline.domain.outbox.transitions import file_failed, group_exported, records_rejected
 from pipeline.domain.planning.compaction import applicable
 from pipeline.engine.movements.context import EngineContext
@@ -73,6 +73,7 @@ class Settlement:
         problems = _problems(movement, failed, rejected, violations, gaps)
         reasons = [*map(str, movement.rejections.named), *(rejection.reason for rejection in rejected)]
         await self._put_events(movement, lists, marks, failed, totals.rejected, reasons)
+        counts = _counts(movement, lists, marks)
 
         def settle(now: Movement) -> Movement:
             if now.settled:
@@ -83,9 +84,12 @@ class Settlement:
                 )
             settled = now.to(status, self._context.clock.now())
             violated = tuple(sorted({violation.stream for violation in violations}))
-            return replace(settled, totals=totals, problems=problems, inventory=inventory, violated=violated)
+            return replace(
+                settled, totals=totals, problems=problems, inventory=inventory, violated=violated, counts=counts
+            )
 
         settled = await self._context.flows.update(movement.flow, movement.number, settle)
+        await self._context.flows.store_history(settled)
         self._context.reporter.report(MovementSettled(movement.flow, movement.number, settled.status.value))
         return settled
 
@@ -144,6 +148,18 @@ class Settlement:
         if isinstance(self._session, SchemaKeeper):
             items += await self._session.ensure_objects(rows_changed=rows_changed)
         return Inventory.of(items)
+
+
+def _counts(
+    movement: Movement, lists: Mapping[ObjectKey, Sequence[FileEntry]], marks: Mapping[EventFileId, Mark]
+) -> Mapping[Label, GroupCounts]:
+    """Return the counts of all groups: of those that are not of this Movement, as they were."""
+    counts = {label: known for label, known in movement.counts.items() if label in movement.file_lists}
+    for label, key in movement.file_lists.items():
+        if key in lists:
+            needed = applicable(lists[key], marks)
+            counts[label] = GroupCounts(len(needed), sum(entry.id in marks for entry in needed))
+    return counts
 
 
 def _accepted(before: Mapping[EventFileId, Mark], after: Mapping[EventFileId, Mark]) -> Counter[EventFileId]:

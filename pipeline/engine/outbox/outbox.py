@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from contextlib import suppress
 
 import anyio
 
@@ -17,7 +16,7 @@ from pipeline.ports.object_store import ObjectStore, PutCondition
 
 PUTS_AT_ONCE = 8
 MAX_KNOWN = 20_000
-"""Keys of stored events that a process remembers, so that it does not try to store them again: some 4 MB."""
+"""Keys of stored events that a process remembers, so that it does not store them again: some 10 MB with their contents."""
 
 
 class Outbox:
@@ -25,7 +24,7 @@ class Outbox:
 
     def __init__(self, store: ObjectStore) -> None:
         self._store = store
-        self._known: dict[ObjectKey, None] = {}
+        self._known: dict[ObjectKey, bytes] = {}
 
     async def put(self, events: Iterable[OutboxEvent]) -> None:
         """Store those events that are not stored yet. An error of the store is raised; some may be stored by then."""
@@ -48,6 +47,10 @@ class Outbox:
         """Return whether this process knows that the event is stored."""
         return event.key in self._known
 
+    def content(self, key: ObjectKey) -> bytes | None:
+        """Return an event that this process has stored."""
+        return self._known.get(key) or None
+
     async def note(self, events: Iterable[OutboxEvent]) -> None:
         """Store events as `put` does. An error is logged, and does not stop the work: the events are stored later.
 
@@ -59,8 +62,11 @@ class Outbox:
             log.warning("event_not_stored", reason=str(error))
 
     async def _put(self, event: OutboxEvent) -> None:
-        with suppress(ConflictError):  # another process was first
-            await self._store.put(event.key, encode_outbox_event(event), PutCondition.ABSENT)
+        content = encode_outbox_event(event)
+        try:
+            await self._store.put(event.key, content, PutCondition.ABSENT)
+        except ConflictError:  # another process was first, and its event may have another time
+            content = b""
         while len(self._known) >= MAX_KNOWN:
             self._known.pop(next(iter(self._known)), None)
-        self._known[event.key] = None
+        self._known[event.key] = content

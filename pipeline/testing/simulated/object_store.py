@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import AsyncIterable, AsyncIterator, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from itertools import islice
 
@@ -76,6 +76,11 @@ class MemoryObjectStore:
         name = check_key(key).encode()
         if self._objects.pop(name, None) is not None:
             del self._keys[bisect_left(self._keys, name)]
+
+    def contents(self) -> Iterator[tuple[ObjectKey, bytes]]:
+        """Yield all objects, by key."""
+        for name in self._keys:
+            yield ObjectKey(name.decode()), self._objects[name]
 
     def _data(self, key: ObjectKey) -> bytes:
         data = self._objects.get(check_key(key).encode())
