@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
 import anyio
 import msgspec
-from blake3 import blake3
 
 from pipeline.codec.wire import decode_document, to_document
-from pipeline.domain.errors import AbsentError, ConflictError
+from pipeline.domain.errors import ConflictError
 from pipeline.domain.ids import EventFileId, FlowName, Label, ObjectKey, StreamName, decode_name, encode_name
 from pipeline.domain.object_keys import flow_prefix
 from pipeline.domain.schema import Column, StreamSchema
 from pipeline.ports.destination import Mark, Rejection
-from pipeline.ports.object_store import ObjectStore, PutCondition, Version, list_pages
+from pipeline.ports.object_store import ObjectStore, PutCondition, list_pages
 
 _READS_AT_ONCE = 16
-_MAX_SEGMENT = 180
-"""Longer names of ids are replaced by their digest: a key of an object has at most 1,024 bytes."""
 D = TypeVar("D", bound=msgspec.Struct)
 
 
@@ -35,12 +32,21 @@ class KeptMark(msgspec.Struct):
     records: int = 0
 
 
-class IdEntry(msgspec.Struct):
-    """An id of the source. Without `target` it is an intent: whether the object was created is not known.
+class IdEntry(msgspec.Struct, omit_defaults=True):
+    """What became of an id of the source. Without `target` it is an intent: whether the object was created is not known.
 
-    `how` says where `target` comes from: "created", "found" or "put". `once_key` is that of the record version which made
-    the object what it is.
+    `how` says where `target` comes from: "created", "found" or "put"; `movement` is the Movement in which it did.
+    `once_key` is that of the record version which made the object what it is.
     """
+
+    once_key: str
+    movement: int
+    target: str | None = None
+    how: str = ""
+
+
+class _EarlierId(msgspec.Struct):
+    """An entry of the id map as an earlier release has stored it."""
 
     source: str
     once_key: str
@@ -67,7 +73,10 @@ class KeptStream(msgspec.Struct):
 
 
 class KeptRejection(msgspec.Struct):
-    """A rejected record. `waits`: it is valid, and waits for an id that the id map does not have yet."""
+    """A rejected record. `waits`: it is valid, and waits for the id `needs` (kind and id at the source).
+
+    `source` is its own id at the source, as the id map has it.
+    """
 
     file: str
     line: int
@@ -77,10 +86,12 @@ class KeptRejection(msgspec.Struct):
     stream: KeptStream
     column: str | None = None
     waits: bool = False
+    needs: tuple[str, str] | None = None
+    source: str = ""
 
-    def rejection(self) -> Rejection:
-        """Return it as the port has it."""
-        return Rejection(EventFileId.parse(self.file), self.line, self.key, self.reason, self.column)
+    def rejection(self, reason: str | None = None) -> Rejection:
+        """Return it as the port has it, perhaps with another reason."""
+        return Rejection(EventFileId.parse(self.file), self.line, self.key, reason or self.reason, self.column)
 
 
 class Kept:
@@ -88,71 +99,47 @@ class Kept:
 
     def __init__(self, store: ObjectStore, namespace: FlowName) -> None:
         flow, created = namespace.rsplit(" ", 1) if " " in namespace else (namespace, "-")
-        self._store = store
-        self._prefix = f"{flow_prefix(FlowName(flow))}imports/{encode_name(created)}/"
+        self.store = store
+        self.prefix = f"{flow_prefix(FlowName(flow))}imports/{encode_name(created)}/"
 
     async def marks(self) -> Mapping[EventFileId, KeptMark]:
         """Return all marks."""
-        prefix = f"{self._prefix}marks/"
+        prefix = f"{self.prefix}marks/"
         found = await self._read_all(prefix, KeptMark)
         return {EventFileId.parse(decode_name(key.removeprefix(prefix))): mark for key, mark in found.items()}
 
     async def put_mark(self, file: EventFileId, mark: KeptMark, *, replace: bool) -> bool:
         """Store a mark; return False, with nothing changed, when the file has one and it is not to be replaced."""
-        key = ObjectKey(f"{self._prefix}marks/{encode_name(str(file))}")
+        key = ObjectKey(f"{self.prefix}marks/{encode_name(str(file))}")
         try:
-            await self._store.put(key, _encoded(mark), PutCondition.NONE if replace else PutCondition.ABSENT)
+            await self.store.put(key, _encoded(mark), PutCondition.NONE if replace else PutCondition.ABSENT)
         except ConflictError:
             return False
         return True
 
-    async def id_entry(self, kind: str, source: str) -> tuple[IdEntry, Version] | None:
-        """Return an entry of the id map, and its version."""
-        key = self._id_key(kind, source)
-        try:
-            stored = await self._store.get(key)
-        except AbsentError:
-            return None
-        return decode_document(stored.data, IdEntry, key), stored.version
+    async def earlier_ids(self) -> Sequence[tuple[str, str, IdEntry]]:
+        """Return the id map of an earlier release: kind, id at the source, entry."""
+        prefix = f"{self.prefix}ids/"
+        found = await self._read_all(prefix, _EarlierId)
+        kinds = [decode_name(key.removeprefix(prefix).partition("/")[0]) for key in found]
+        return [
+            (kind, one.source, IdEntry(one.once_key, one.movement, one.target, one.how))
+            for kind, one in zip(kinds, found.values(), strict=True)
+        ]
 
-    async def put_id(self, kind: str, entry: IdEntry, condition: PutCondition | Version) -> Version:
-        """Store an entry of the id map. ConflictError when another process has changed it."""
-        return await self._store.put(self._id_key(kind, entry.source), _encoded(entry), condition)
-
-    async def drop_id(self, kind: str, source: str) -> None:
-        """Delete an entry of the id map."""
-        await self._store.delete(self._id_key(kind, source))
-
-    async def rejections(self) -> Mapping[ObjectKey, KeptRejection]:
-        """Return all rejected records, by stream and key."""
-        return await self._read_all(f"{self._prefix}rejected/", KeptRejection)
-
-    async def put_rejection(self, rejection: KeptRejection) -> ObjectKey:
-        """Store a rejected record in place of an older one with its key."""
-        key = self.rejection_key(EventFileId.parse(rejection.file).stream, rejection.key)
-        await self._store.put(key, _encoded(rejection), PutCondition.NONE)
-        return key
-
-    async def drop_rejection(self, key: ObjectKey) -> None:
-        """Delete a rejected record."""
-        await self._store.delete(key)
-
-    def rejection_key(self, stream: StreamName, key: str) -> ObjectKey:
-        """Return the key of the object of a rejected record."""
-        return ObjectKey(f"{self._prefix}rejected/{encode_name(stream)}/{_segment(key)}")
-
-    def _id_key(self, kind: str, source: str) -> ObjectKey:
-        return ObjectKey(f"{self._prefix}ids/{encode_name(kind)}/{_segment(source)}")
+    async def earlier_rejections(self) -> Sequence[KeptRejection]:
+        """Return the rejected records that an earlier release has kept."""
+        return list((await self._read_all(f"{self.prefix}rejected/", KeptRejection)).values())
 
     async def _read_all(self, prefix: str, type_: type[D]) -> dict[ObjectKey, D]:
         found: dict[ObjectKey, D] = {}
 
         async def read(key: ObjectKey) -> None:
             async with room:
-                found[key] = decode_document((await self._store.get(key)).data, type_, key)
+                found[key] = decode_document((await self.store.get(key)).data, type_, key)
 
         room = anyio.Semaphore(_READS_AT_ONCE)
-        async for page in list_pages(self._store, prefix):
+        async for page in list_pages(self.store, prefix):
             async with anyio.create_task_group() as group:
                 for info in page:
                     group.start_soon(read, info.key)
@@ -166,15 +153,3 @@ def as_mark(kept: KeptMark) -> Mark:
 
 def _encoded(document: msgspec.Struct) -> bytes:
     return msgspec.json.encode(to_document(document))
-
-
-def _segment(text: str) -> str:
-    name = encode_name(text) or "%"
-    return name if len(name) <= _MAX_SEGMENT else f"-{blake3(text.encode('utf-8', 'surrogatepass')).hexdigest()}"
-
-
-def source_text(source: object) -> str:
-    """Return an id of the source as text: a value, or a tuple of several."""
-    if isinstance(source, tuple):
-        return msgspec.json.encode([str(part) for part in source]).decode()
-    return str(source)

@@ -9,21 +9,22 @@ from typing import Any
 
 from blake3 import blake3
 
-from pipeline.domain.errors import ConfigurationError, ConflictError
+from pipeline.domain.errors import ConfigurationError
 from pipeline.domain.ids import EventFileId, parse_binary_id
 from pipeline.kit.configuration.secret import without_secrets
-from pipeline.kit.ledger.kept import IdEntry, Kept, source_text
+from pipeline.kit.ledger.id_map import StoredIds, source_text
+from pipeline.kit.ledger.kept import IdEntry
 from pipeline.kit.values import Binary
 from pipeline.log_events import log
 from pipeline.ports.destination import OpenBinary
-from pipeline.ports.object_store import PutCondition
 
 
 class WaitsForIdError(Exception):
     """A record needs an id that the id map does not have yet."""
 
     def __init__(self, kind: str, source: object) -> None:
-        super().__init__(f"it waits for the new id of {kind} {source_text(source)!r}, which has not been imported")
+        self.needs = kind, source_text(source)
+        super().__init__(f"it waits for the new id of {kind} {self.needs[1]!r}, which has not been imported")
 
 
 class _Nothing:
@@ -39,14 +40,13 @@ _NOTHING = _Nothing()
 class IdMap:
     """The id map of a Flow, as a handler sees it: what it puts is durable when `put` returns."""
 
-    def __init__(self, kept: Kept, movement: int) -> None:
-        self._kept = kept
+    def __init__(self, ids: StoredIds, movement: int) -> None:
+        self._ids = ids
         self._movement = movement
 
     async def get(self, kind: str, source: object) -> str | None:
         """Return the id at the destination; None when there is none yet."""
-        entry = await self._kept.id_entry(kind, source_text(source))
-        return None if entry is None else entry[0].target
+        return await self._ids.target(kind, source_text(source))
 
     async def need(self, kind: str, source: object) -> str:
         """Return the id at the destination, or let the record wait."""
@@ -59,14 +59,8 @@ class IdMap:
         """Remember an id. ConfigurationError when it is not text."""
         if type(target) is not str or not target:
             raise ConfigurationError(f"The id map takes text as an id, not {target!r}. Give str(…).")
-        entry = IdEntry(source_text(source), "", self._movement, target, "put")
-        while True:
-            found = await self._kept.id_entry(kind, entry.source)
-            try:
-                await self._kept.put_id(kind, entry, PutCondition.ABSENT if found is None else found[1])
-            except ConflictError:
-                continue  # another handler has put one meanwhile: the later one counts
-            return
+        if await self.get(kind, source) != target:
+            await self._ids.put(kind, source_text(source), IdEntry("", self._movement, target, "put"))
 
     async def many(self, kind: str, sources: Sequence[object]) -> Mapping[object, str]:
         """Return those of these ids that are known."""
@@ -128,7 +122,7 @@ class ImportContext:
 class Contexts:
     """Makes the contexts of the records of one Event File."""
 
-    kept: Kept
+    ids: StoredIds
     namespace: str
     movement: int
     attempt: int
@@ -138,5 +132,5 @@ class Contexts:
         """Return the context of the record on a line. Its `once_key` depends on the file and the line alone."""
         once_key = blake3(f"{self.namespace}\0{file}\0{line}".encode("utf-8", "surrogatepass")).hexdigest(length=20)
         flow = self.namespace.rpartition(" ")[0]
-        ids = IdMap(self.kept, self.movement)
+        ids = IdMap(self.ids, self.movement)
         return ImportContext(ids, once_key, flow, self.movement, str(file), line, self.attempt, self.open_binary)

@@ -1,24 +1,27 @@
 """Creating objects one at a time, without a second one after a crash.
 
-Before an object is created, its id map entry is stored as an intent; afterwards the entry gets the new id. After a crash in
-between it is in doubt whether the object exists: `find` is asked, or the target is given the same once_key again.
+Before objects are created, their id map entries are stored as intents, many at a time; afterwards each entry gets the new id.
+After a crash in between it is in doubt whether the object exists: `find` is asked, or the target is given the same once_key again.
 """
 
 from __future__ import annotations
 
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
-from pipeline.domain.errors import ConfigurationError, ConflictError, TransientError
+from pipeline.domain.errors import ConfigurationError
 from pipeline.kit.authors_line import line_of
-from pipeline.kit.declared import Handler
+from pipeline.kit.declared import Function, Handler
 from pipeline.kit.errors import Gone, Refused
-from pipeline.kit.ledger.kept import IdEntry, Kept, source_text
+from pipeline.kit.ledger.id_map import StoredIds, source_text
+from pipeline.kit.ledger.kept import IdEntry
 from pipeline.kit.loading.context import ImportContext, WaitsForIdError
 from pipeline.kit.loading.outcomes import Lane, RejectedError, attempt
 from pipeline.kit.values import Delete, Upsert
-from pipeline.ports.object_store import PutCondition, Version
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,37 +30,48 @@ class Creator:
 
     handler: Handler
     target: Any
-    kept: Kept
+    ids: StoredIds
     kind: str
     lane: Lane
 
-    async def apply(self, record: Upsert[Any] | Delete, context: ImportContext, *, is_new: bool = False) -> None:
+    @asynccontextmanager
+    async def intending(self, records: Iterable[tuple[Upsert[Any], ImportContext]]) -> AsyncIterator[set[str]]:
+        """Store the intents of those records that may have to be created.
+
+        Gives their ids at the source: none of them has been tried yet.
+        """
+        intents: dict[str, IdEntry] = {}
+        for record, context in records:
+            source = source_text(record.key)
+            if source not in intents and self.ids.entry(self.kind, source) is None:
+                intents[source] = IdEntry(context.once_key, context.movement)
+        async with self.ids.intended(self.kind, intents):
+            yield set(intents)
+
+    async def apply(
+        self, record: Upsert[Any] | Delete, context: ImportContext, intended: set[str], *, at_once: bool
+    ) -> None:
         """Apply one record; RejectedError when the app does not accept it. Applying it again changes nothing.
 
-        `is_new`: the id map has probably no entry, so it is not asked first.
+        `intended` is what `intending` gives. `at_once`: the new id is not to wait to be stored together with others.
         """
         source = source_text(record.key)
-        is_guess = is_new and isinstance(record, Upsert)
-        found = None if is_guess else await self.kept.id_entry(self.kind, source)
+        found = self.ids.entry(self.kind, source)
         if isinstance(record, Delete):
             await self._delete(source, found, context)
         elif found is None:
-            intent = IdEntry(source, context.once_key, context.movement)
-            try:
-                version = await self.kept.put_id(self.kind, intent, PutCondition.ABSENT)
-            except ConflictError as error:
-                if not is_guess:
-                    raise self._lost_race(source) from error
-                await self.apply(record, context)
-                return
-            await self._create(record.row, intent, version, context, in_doubt=False)
-        elif found[0].target is None:
-            await self._create(record.row, *found, context, in_doubt=True)
-        elif found[0].once_key != context.once_key:
-            await self._update(record.row, found[0].target, *found, context)
+            intent = IdEntry(context.once_key, context.movement)
+            await self.ids.put(self.kind, source, intent)
+            await self._create(record.row, source, intent, context, in_doubt=False, at_once=True)
+        elif found.target is None:
+            in_doubt = source not in intended
+            intended.discard(source)
+            await self._create(record.row, source, found, context, in_doubt=in_doubt, at_once=at_once)
+        elif found.once_key != context.once_key:
+            await self._update(record.row, source, found, context)
 
     async def _create(
-        self, row: Any, intent: IdEntry, version: Version, context: ImportContext, *, in_doubt: bool
+        self, row: Any, source: str, intent: IdEntry, context: ImportContext, *, in_doubt: bool, at_once: bool
     ) -> None:
         handler, doubts = self.handler, in_doubt
 
@@ -76,63 +90,50 @@ class Creator:
             return _id(made, handler.function), "created"
 
         try:
-            target, how = await attempt(work, handler.function, f"creating in {self.kind!r}", self.lane)
+            target, how = await self._attempt(work, handler.function, "creating in")
         except RejectedError:
             if not doubts:
-                await self.kept.drop_id(self.kind, intent.source)
+                await self.ids.put(self.kind, source, None, at_once=at_once)
             raise
-        entry = IdEntry(intent.source, intent.once_key, context.movement, target, how)
-        version = await self._put(entry, version)
+        entry = IdEntry(intent.once_key, context.movement, target, how)
+        await self.ids.put(self.kind, source, entry, at_once=at_once)
         if intent.once_key != context.once_key:  # the object may be what an earlier version of the record says
-            await self._update(row, target, entry, version, context)
+            await self._update(row, source, entry, context)
 
-    async def _update(self, row: Any, target: str, entry: IdEntry, version: Version, context: ImportContext) -> None:
-        update = self.handler.update
+    async def _update(self, row: Any, source: str, entry: IdEntry, context: ImportContext) -> None:
+        update, target = self.handler.update, entry.target
+        assert target is not None
         if update is None:
             raise RejectedError(f"it has changed, and the handler of {self.kind!r} has no `update`")
         try:
-            await attempt(
-                lambda: update(self.target, target, row, context),
-                update,
-                f"updating in {self.kind!r}",
-                self.lane,
-                may_be_gone=True,
+            await self._attempt(
+                lambda: update(self.target, target, row, context), update, "updating in", may_be_gone=True
             )
         except Gone:
-            intent = IdEntry(entry.source, context.once_key, context.movement)
-            version = await self._put(intent, version)
-            await self._create(row, intent, version, context, in_doubt=False)
+            intent = IdEntry(context.once_key, context.movement)
+            await self.ids.put(self.kind, source, intent)
+            await self._create(row, source, intent, context, in_doubt=False, at_once=True)
             return
-        await self._put(IdEntry(entry.source, context.once_key, context.movement, target, entry.how), version)
+        updated = IdEntry(context.once_key, entry.movement, target, entry.how)
+        await self.ids.put(self.kind, source, updated, at_once=False)
 
-    async def _delete(self, source: str, found: tuple[IdEntry, Version] | None, context: ImportContext) -> None:
+    async def _delete(self, source: str, found: IdEntry | None, context: ImportContext) -> None:
         if found is None:
             return
-        delete, target = self.handler.delete, found[0].target
+        delete, target = self.handler.delete, found.target
         if target is None:
             raise RejectedError("it is to be deleted, and it is not known whether it was created; look for it by hand")
         if delete is None:
             raise RejectedError(f"it is to be deleted, and the handler of {self.kind!r} has no `delete`")
         with suppress(Gone):  # then it is as it should be
-            await attempt(
-                lambda: delete(self.target, target, context),
-                delete,
-                f"deleting in {self.kind!r}",
-                self.lane,
-                may_be_gone=True,
-            )
-        await self.kept.drop_id(self.kind, source)
+            await self._attempt(lambda: delete(self.target, target, context), delete, "deleting in", may_be_gone=True)
+        await self.ids.put(self.kind, source, None, at_once=False)
 
-    async def _put(self, entry: IdEntry, condition: PutCondition | Version) -> Version:
-        try:
-            return await self.kept.put_id(self.kind, entry, condition)
-        except ConflictError as error:
-            raise self._lost_race(entry.source) from error
-
-    def _lost_race(self, source: str) -> TransientError:
-        return TransientError(
-            f"Another process imports the record {source!r} of {self.kind!r} at the same time. Run the command again."
-        )
+    async def _attempt(
+        self, work: Callable[[], Awaitable[T]], function: Function, what: str, *, may_be_gone: bool = False
+    ) -> T:
+        async with self.lane.room:
+            return await attempt(work, function, f"{what} {self.kind!r}", self.lane, may_be_gone=may_be_gone)
 
 
 def _as_intended(context: ImportContext, intent: IdEntry) -> ImportContext:

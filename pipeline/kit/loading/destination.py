@@ -12,6 +12,8 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
+import msgspec
+
 from pipeline.domain.errors import DefectError, TransientError
 from pipeline.domain.ids import BinaryId, EventFileId, FlowName, StreamName
 from pipeline.domain.inventory import InventoryItem
@@ -19,7 +21,8 @@ from pipeline.domain.planning.import_guard import reason_to_give_way
 from pipeline.kit.calls import open_client
 from pipeline.kit.declared import Delivery, Handler
 from pipeline.kit.importer import Importer
-from pipeline.kit.ledger.kept import Kept, KeptMark, as_mark
+from pipeline.kit.ledger.id_map import StoredIds
+from pipeline.kit.ledger.kept import Kept, KeptMark, KeptRejection, as_mark
 from pipeline.kit.loading.context import Contexts
 from pipeline.kit.loading.file_import import FileImport
 from pipeline.kit.loading.file_load import StreamLoad
@@ -28,6 +31,7 @@ from pipeline.kit.loading.records import RecordReader, Records
 from pipeline.kit.loading.rejected import RejectedRecords
 from pipeline.kit.loading.streams import HandledStreams
 from pipeline.kit.loading.transactions import TransactionLoad, Transactions
+from pipeline.kit.values import Delete
 from pipeline.ports.destination import FileToLoad, GaveWay, Loaded, LoadOutcome, Mark, OpenBinary, Rejection, Violation
 from pipeline.ports.object_store import ObjectStore
 
@@ -62,8 +66,11 @@ class ImporterDestination:
         kept = self._kept(flow)
         async with open_client(self._importer.connection, self._settings, self.location) as target:
             session = ImporterSession(self._importer, target, kept, flow)
-            await session.refresh()
-            yield session
+            try:
+                await session.refresh()
+                yield session
+            finally:
+                session.close()
 
 
 class ImporterSession:
@@ -73,6 +80,7 @@ class ImporterSession:
         self._importer, self._target, self._kept, self._namespace = importer, target, kept, namespace
         self._marks: dict[EventFileId, KeptMark] = {}
         self._rejected = RejectedRecords(kept)
+        self._ids = StoredIds(kept)
         self._streams = HandledStreams(importer)
         self._lanes: dict[StreamName, Lane] = {}
         self._open_binary: OpenBinary = _not_open
@@ -81,7 +89,12 @@ class ImporterSession:
     async def refresh(self) -> None:
         """Read marks and rejected records."""
         self._marks = dict(await self._kept.marks())
-        await self._rejected.read()
+        await self._rejected.refresh()
+
+    def close(self) -> None:
+        """Free what it has on disk."""
+        self._rejected.close()
+        self._ids.close()
 
     async def marks(self) -> Mapping[EventFileId, Mark]:
         self._marks = dict(await self._kept.marks())
@@ -106,8 +119,10 @@ class ImporterSession:
         reader = RecordReader(handler, file.header.schema)
         self._open_binary = file.open_binary
         contexts = self._contexts(file.movement, self._attempts[id_])
-        kept, lane = self._kept, self._lane(id_.stream)
-        importing = FileImport(handler, self._target, file, blocks, reader, contexts, kept, self._rejected, lane)
+        if handler.delivery in (Delivery.FOUND, Delivery.AT_LEAST_ONCE):
+            await self._ids.refresh()  # another worker may have begun this file
+        lane = self._lane(id_.stream)
+        importing = FileImport(handler, self._target, file, blocks, reader, contexts, self._rejected, lane)
         loaded = await self._import(importing, after)
         return replace(loaded, skipped_columns=reader.skipped_columns) if isinstance(loaded, Loaded) else loaded
 
@@ -131,7 +146,7 @@ class ImporterSession:
         return Transactions(functions, self._target, self._namespace)
 
     def _contexts(self, movement: int, attempt: int) -> Contexts:
-        return Contexts(self._kept, self._namespace, movement, attempt, self._open_binary)
+        return Contexts(self._ids, self._namespace, movement, attempt, self._open_binary)
 
     def _lane(self, stream: StreamName) -> Lane:
         return self._lanes.setdefault(stream, Lane())
@@ -153,19 +168,48 @@ class ImporterSession:
 
     async def retry_rejected(self) -> Sequence[Rejection]:
         """Apply the rejected records again, and again while some succeed: others may wait for their ids."""
+        await self._rejected.refresh()
+        if self._rejected.is_empty:
+            return []
+        await self._ids.refresh()
         movement = max((mark.movement for mark in self._marks.values()), default=0)
+        accepted: Counter[tuple[str, bool]] = Counter()
         before = -1
-        while 0 < (left := len(self._rejected.by_key)) != before:
-            before = left
-            for stream, records, schema in self._rejected.groups():
+        while before != accepted.total():
+            before = accepted.total()
+            for stream, schema, kept in self._rejected.groups():
                 handler = self._importer.handler_of(stream)
-                if handler is None:
+                ready = [one for one in kept if await self._is_ready(one)]
+                if handler is None or not ready:
                     continue
-                reader = RecordReader(handler, schema.schema(stream))
-                again = reader.read_lines(records)
+                lines = [(EventFileId.parse(one.file), one.line, one.record.encode()) for one in ready]
+                again = RecordReader(handler, schema.schema(stream)).read_lines(lines)
                 rejected = await self._apply_again(handler, stream, again, movement)
                 await self._rejected.keep(again, rejected, schema)
-        return [kept.rejection() for kept in self._rejected.by_key.values()]
+                for at, one in enumerate(ready):
+                    accepted[one.file, isinstance(again.values[at], Delete)] += at not in rejected
+        await self._count_accepted(accepted)
+        return self._rejected.rejections()
+
+    async def _is_ready(self, rejected: KeptRejection) -> bool:
+        """Whether a rejected record is worth another attempt: the id that it waits for is known."""
+        return rejected.needs is None or await self._ids.target(*rejected.needs) is not None
+
+    async def _count_accepted(self, accepted: Mapping[tuple[str, bool], int]) -> None:
+        """Let the marks count records that were accepted after they had been rejected."""
+        for (name, is_delete), count in accepted.items():
+            file = EventFileId.parse(name)
+            mark = self._marks.get(file)
+            if mark is None or not count:
+                continue
+            upserts, deletes = (0, count) if is_delete else (count, 0)
+            self._marks[file] = msgspec.structs.replace(
+                mark,
+                upserts=mark.upserts + upserts,
+                deletes=mark.deletes + deletes,
+                rejected=max(0, mark.rejected - count),
+            )
+            await self._kept.put_mark(file, self._marks[file], replace=True)
 
     async def _apply_again(
         self, handler: Handler, stream: StreamName, records: Records, movement: int
@@ -173,20 +217,17 @@ class ImporterSession:
         """Apply rejected records again; return why some are still rejected, by their positions."""
         contexts, lane, rejected = self._contexts(movement, 1), self._lane(stream), dict[int, RejectedError]()
         if handler.delivery is Delivery.STAGED:  # the app has no way to take a single record
-            kept = [
-                self._rejected.by_key[self._kept.rejection_key(stream, records.key(at))]
-                for at in range(len(records.values))
-            ]
-            return {at: RejectedError(one.reason, one.column) for at, one in enumerate(kept)}
+            kept = [self._rejected.find(stream, records.key(at)) for at in range(len(records.values))]
+            return {at: RejectedError(one.reason, one.column) for at, one in enumerate(kept) if one is not None}
         if handler.delivery is not Delivery.TRANSACTION:
-            return await StreamLoad(handler, self._target, self._kept, stream, contexts, lane).apply(records)
+            return await StreamLoad(handler, self._target, stream, contexts, lane).apply(records)
 
         async def work(transaction: Any, load: TransactionLoad) -> None:
             rejected.clear()
             rejected.update(await load.apply(records))
 
         await self._transactions().run(
-            lambda transaction: TransactionLoad(handler, transaction, self._kept, stream, contexts, lane), work
+            lambda transaction: TransactionLoad(handler, transaction, stream, contexts, lane), work
         )
         return rejected
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import anyio
+
 from pipeline.domain.errors import ConfigurationError
+from pipeline.domain.exception_groups import unwrap_exception_group
 from pipeline.domain.ids import EventFileId
 from pipeline.domain.planning.import_guard import reason_to_give_way
 from pipeline.kit.authors_line import line_of
 from pipeline.kit.declared import Handler
-from pipeline.kit.ledger.kept import Kept, KeptMark, KeptStream
+from pipeline.kit.ledger.kept import KeptMark, KeptStream
 from pipeline.kit.loading.context import Contexts
 from pipeline.kit.loading.file_load import StreamLoad
 from pipeline.kit.loading.outcomes import Lane, RejectedError, attempt
@@ -21,21 +24,24 @@ from pipeline.kit.loading.transactions import TransactionLoad, Transactions
 from pipeline.kit.values import Delete, StagedFile
 from pipeline.ports.destination import FileToLoad, Rejection
 
+PARTS_AT_ONCE = 2
+"""Parts of a file of which single records are under way: while the last ones of a part are, the next one begins."""
 FIRST_LINE = 2
 """The line of the first record: the header is line 1."""
 
 
 @dataclass(slots=True)
 class Tally:
-    """What became of the records of a file."""
+    """What became of the records of a file. `rejections` are those of the `rejected` that do not wait for an id."""
 
     accepted: int = 0
     deletes: int = 0
+    rejected: int = 0
     rejections: list[Rejection] = field(default_factory=list)
 
     def mark(self, movement: int) -> KeptMark:
         """Return the mark of the file."""
-        return KeptMark(self.accepted - self.deletes, self.deletes, len(self.rejections), 0, movement)
+        return KeptMark(self.accepted - self.deletes, self.deletes, self.rejected, 0, movement)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +54,6 @@ class FileImport:
     blocks: Sequence[bytes]
     reader: RecordReader
     contexts: Contexts
-    kept: Kept
     rejected: RejectedRecords
     lane: Lane
 
@@ -65,23 +70,58 @@ class FileImport:
 
     async def apply(self) -> Tally:
         """Apply the records: again after a crash, which is harmless."""
-        load = StreamLoad(self.handler, self.target, self.kept, self._stream, self.contexts, self.lane)
+        load = StreamLoad(self.handler, self.target, self._stream, self.contexts, self.lane)
         return await self._apply(load)
 
     async def _apply(self, load: StreamLoad) -> Tally:
-        tally, stream = Tally(), KeptStream.of(self.file.header.schema)
-        for records in self._parts():
-            rejected = await load.apply(records)
-            tally.rejections += await self.rejected.keep(records, rejected, stream)
-            tally.accepted += len(records.values) - len(rejected)
-            if not records.plain:
-                values = enumerate(records.values)
-                tally.deletes += sum(isinstance(value, Delete) for at, value in values if at not in rejected)
+        tally = Tally()
+        if not load.is_single:
+            for records in self._parts():
+                await self._note(records, await load.apply(records), tally)
+            return tally
+        room, before = anyio.Semaphore(PARTS_AT_ONCE), anyio.Event()
+        before.set()
+        with unwrap_exception_group():
+            async with anyio.create_task_group() as group:
+                for records in self._parts():
+                    await room.acquire()
+                    all_begun, done = anyio.Event(), anyio.Event()
+                    group.start_soon(self._apply_beside_others, load, records, tally, (all_begun, before, done), room)
+                    await all_begun.wait()
+                    before = done
         return tally
+
+    async def _apply_beside_others(
+        self,
+        load: StreamLoad,
+        records: Records,
+        tally: Tally,
+        events: tuple[anyio.Event, anyio.Event, anyio.Event],
+        room: anyio.Semaphore,
+    ) -> None:
+        """Apply a part. Once all of its records are begun, the next part may be; what is rejected is kept in order."""
+        all_begun, before, done = events
+        try:
+            rejected = await load.apply(records, all_begun)
+            await before.wait()
+            await self._note(records, rejected, tally)
+        finally:
+            all_begun.set()
+            done.set()
+            room.release()
+
+    async def _note(self, records: Records, rejected: Mapping[int, RejectedError], tally: Tally) -> None:
+        """Keep what is rejected, and count."""
+        tally.rejections += await self.rejected.keep(records, rejected, KeptStream.of(self.file.header.schema))
+        tally.accepted += len(records.values) - len(rejected)
+        tally.rejected += len(rejected)
+        if not records.plain:
+            values = enumerate(records.values)
+            tally.deletes += sum(isinstance(value, Delete) for at, value in values if at not in rejected)
 
     async def stage(self) -> Tally:
         """Stage all records under the id of the file, then publish them."""
-        tally, stream, what = Tally(), KeptStream.of(self.file.header.schema), f"staging {self._stream!r}"
+        tally, what = Tally(), f"staging {self._stream!r}"
         staged: StagedFile[Any] = StagedFile([], id=str(self.file.entry.id))
         parts = list(self._parts())
         valid = [value for records in parts for value in records.values if not isinstance(value, Invalid)]
@@ -98,9 +138,7 @@ class FileImport:
         await attempt(lambda: publish(self.target, [token], context), publish, publishing, self.lane)
         for records in parts:
             rejected = {at: error for at, value in enumerate(records.values) if (error := _rejected(value, staged))}
-            tally.rejections += await self.rejected.keep(records, rejected, stream)
-            tally.accepted += len(records.values) - len(rejected)
-            tally.deletes += sum(isinstance(v, Delete) for at, v in enumerate(records.values) if at not in rejected)
+            await self._note(records, rejected, tally)
         return tally
 
     async def load_in(self, transactions: Transactions, after: Sequence[EventFileId]) -> Tally | KeptMark | str:
@@ -111,7 +149,7 @@ class FileImport:
         id_, found = self.file.entry.id, list[Tally | KeptMark | str]()
 
         def make(transaction: Any) -> TransactionLoad:
-            return TransactionLoad(self.handler, transaction, self.kept, self._stream, self.contexts, self.lane)
+            return TransactionLoad(self.handler, transaction, self._stream, self.contexts, self.lane)
 
         async def work(transaction: Any, load: TransactionLoad) -> None:
             found.clear()

@@ -3,47 +3,60 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import anyio
 
 from pipeline.domain.exception_groups import unwrap_exception_group
-from pipeline.domain.ids import Phase
 from pipeline.kit.calls import TRIES
 from pipeline.kit.declared import Delivery, Handler
-from pipeline.kit.ledger.kept import Kept
-from pipeline.kit.loading.context import Contexts
+from pipeline.kit.loading.context import Contexts, ImportContext
 from pipeline.kit.loading.creating import Creator
-from pipeline.kit.loading.outcomes import Lane, RejectedError, attempt
+from pipeline.kit.loading.outcomes import CREATED_AT_ONCE, Lane, RejectedError, attempt
 from pipeline.kit.loading.records import Invalid, Records
 from pipeline.kit.values import Batch, Delete, Upsert
 
-CREATED_AT_ONCE = 16
-"""Objects that are created side by side. The records of one key keep their order."""
+UNDER_WAY = 256
+"""Records of a stream that are under way at a time: most of these wait for their new ids to be stored."""
+
+
+_Single = tuple[int, Upsert[Any] | Delete, ImportContext]
+"""The position of a record, the record, and its context."""
 
 
 class StreamLoad:
     """Applies records of one stream in the course of one Movement."""
 
-    def __init__(self, handler: Handler, target: Any, kept: Kept, stream: str, contexts: Contexts, lane: Lane) -> None:
+    def __init__(self, handler: Handler, target: Any, stream: str, contexts: Contexts, lane: Lane) -> None:
         self._handler, self._target, self._contexts, self._lane = handler, target, contexts, lane
         self._stream = stream
-        self._creator = Creator(handler, target, kept, stream, lane)
+        self._creator = Creator(handler, target, contexts.ids, stream, lane)
         self._tries, self._batch = TRIES, handler.batch
+        self._under_way = anyio.Semaphore(UNDER_WAY)
+        self._busy: dict[object, anyio.Event] = {}
 
-    async def apply(self, records: Records) -> Mapping[int, RejectedError]:
-        """Apply records in order; return why some are rejected, by their positions. RefusedError: the file has failed."""
+    @property
+    def is_single(self) -> bool:
+        """Whether records are applied one by one, side by side."""
+        return self._handler.delivery not in (Delivery.KEYED, Delivery.TRANSACTION)
+
+    async def apply(self, records: Records, all_begun: anyio.Event | None = None) -> Mapping[int, RejectedError]:
+        """Apply records in order; return why some are rejected, by their positions. RefusedError: the file has failed.
+
+        Once `all_begun` is set, records that follow these may be applied by another call.
+        """
         rejected: dict[int, RejectedError] = {}
         valid: Sequence[int] = range(len(records.values))
         if not records.plain:
             found = [(at, value) for at, value in enumerate(records.values) if isinstance(value, Invalid)]
             rejected = {at: RejectedError(value.reason, value.column) for at, value in found}
             valid = [at for at in valid if at not in rejected]
-        if self._handler.delivery in (Delivery.KEYED, Delivery.TRANSACTION):
-            for start in range(0, len(valid), self._batch):
-                await self._apply_batch(records, valid[start : start + self._batch], rejected)
-        else:
-            await self._apply_singly(records, valid, rejected)
+        if self.is_single:
+            await self._apply_singly(records, valid, rejected, all_begun)
+            return rejected
+        for start in range(0, len(valid), self._batch):
+            await self._apply_batch(records, valid[start : start + self._batch], rejected)
         return rejected
 
     async def _apply_batch(self, records: Records, places: Sequence[int], rejected: dict[int, RejectedError]) -> None:
@@ -80,15 +93,36 @@ class StreamLoad:
         for at in places:
             await self._apply_batch(records, [at], rejected)
 
-    async def _apply_singly(self, records: Records, places: Sequence[int], rejected: dict[int, RejectedError]) -> None:
-        room = anyio.Semaphore(CREATED_AT_ONCE)
-        busy: dict[object, anyio.Event] = {}
+    async def _apply_singly(
+        self,
+        records: Records,
+        places: Sequence[int],
+        rejected: dict[int, RejectedError],
+        all_begun: anyio.Event | None,
+    ) -> None:
+        work = [self._single(records, at) for at in places]
+        upserts = [(value, context) for _, value, context in work if isinstance(value, Upsert)]
+        async with self._creator.intending(upserts) as intended:
+            await self._apply_side_by_side(work, intended, rejected, all_begun)
 
-        async def apply(at: int, value: Upsert[Any] | Delete, done: anyio.Event) -> None:
+    def _single(self, records: Records, at: int) -> _Single:
+        value = records.values[at]
+        assert not isinstance(value, Invalid)
+        return at, value, self._contexts.context(records.file(at), value.line)
+
+    async def _apply_side_by_side(
+        self,
+        work: Sequence[_Single],
+        intended: set[str],
+        rejected: dict[int, RejectedError],
+        all_begun: anyio.Event | None,
+    ) -> None:
+        room, busy = self._under_way, self._busy
+
+        async def apply(single: _Single, done: anyio.Event, *, at_once: bool) -> None:
+            at, value, context = single
             try:
-                file = records.file(at)
-                context = self._contexts.context(file, value.line)
-                await self._creator.apply(value, context, is_new=file.phase is Phase.FULL)
+                await self._creator.apply(value, context, intended, at_once=at_once)
             except RejectedError as error:
                 rejected[at] = error
             finally:
@@ -97,13 +131,16 @@ class StreamLoad:
                     del busy[value.key]
                 done.set()
 
+        last = len(work) - CREATED_AT_ONCE
         with unwrap_exception_group():
             async with anyio.create_task_group() as group:
-                for at in places:
-                    value = records.values[at]
-                    assert not isinstance(value, Invalid)
+                for number, single in enumerate(work):
+                    at, value, _ = single
                     while (before := busy.get(value.key)) is not None:
                         await before.wait()
                     await room.acquire()
                     done = busy[value.key] = anyio.Event()
-                    group.start_soon(apply, at, value, done, name=f"record {at}")
+                    task = partial(apply, single, done, at_once=number >= last)
+                    group.start_soon(task, name=f"record {at}")
+                if all_begun is not None:
+                    all_begun.set()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 import anyio
@@ -17,34 +17,43 @@ from pipeline.kit.errors import Again, Gone, Refused, Stop
 from pipeline.kit.loading.context import WaitsForIdError
 from pipeline.log_events import log
 
+CREATED_AT_ONCE = 16
+"""Objects of a stream that are created side by side. The records of one key keep their order."""
+
 T = TypeVar("T")
 
 
 class RejectedError(Exception):
-    """The app does not accept a record. `waits`: not before the id map has an id that it needs."""
+    """The app does not accept a record. `needs`: not before the id map has this id, a kind and an id at the source."""
 
-    def __init__(self, reason: str, column: str | None = None, *, waits: bool = False) -> None:
+    def __init__(self, reason: str, column: str | None = None, *, needs: tuple[str, str] | None = None) -> None:
         super().__init__(reason)
         self.reason = reason
         self.column = column
-        self.waits = waits
+        self.needs = needs
 
 
 @dataclass(slots=True)
 class Lane:
-    """What the records of one stream share: after `Again`, none of them is sent before `free_at`."""
+    """What the records of one stream share: after `Again`, none of them is sent before `free_at`.
+
+    `room` bounds the objects that are created, updated and deleted side by side.
+    """
 
     free_at: float = 0.0
+    room: anyio.Semaphore = field(default_factory=lambda: anyio.Semaphore(CREATED_AT_ONCE))
 
     async def wait(self) -> None:
         """Wait until the app takes records again."""
         while self.free_at > anyio.current_time():  # noqa: ASYNC110  # another record may hold it again meanwhile
             await anyio.sleep_until(self.free_at)
 
-    def hold(self, seconds: float) -> None:
+    def hold(self, seconds: float, what: str) -> None:
         """Send no record for some seconds."""
-        bounded = min(max(seconds, 0.0), LONGEST_WAIT_SECONDS)
-        self.free_at = max(self.free_at, anyio.current_time() + bounded)
+        now, bounded = anyio.current_time(), min(max(seconds, 0.0), LONGEST_WAIT_SECONDS)
+        if self.free_at <= now:
+            log.info("plugin_waits", what=what, seconds=seconds)  # others that were sent before say the same
+        self.free_at = max(self.free_at, now + bounded)
 
 
 async def attempt(
@@ -67,12 +76,11 @@ async def attempt(
         try:
             return await work()
         except Again as error:
-            log.info("plugin_waits", what=what, seconds=error.after)
-            lane.hold(error.after)
+            lane.hold(error.after, what)
         except Refused as error:
             raise RejectedError(without_secrets(error.reason), error.column) from error
         except WaitsForIdError as error:
-            raise RejectedError(str(error), waits=True) from error
+            raise RejectedError(str(error), needs=error.needs) from error
         except (PipelineError, RejectedError):
             raise
         except Gone:

@@ -3,26 +3,53 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
 
-from pipeline.domain.ids import EventFileId, ObjectKey, StreamName
+import msgspec
+
+from pipeline.domain.ids import EventFileId, StreamName
+from pipeline.kit.ledger.circles import Id, circles
+from pipeline.kit.ledger.id_map import source_text
+from pipeline.kit.ledger.journal import Change, Journal
 from pipeline.kit.ledger.kept import Kept, KeptRejection, KeptStream
 from pipeline.kit.loading.outcomes import RejectedError
-from pipeline.kit.loading.records import Records
+from pipeline.kit.loading.records import Invalid, Records
 from pipeline.ports.destination import Rejection
 
-RETRIED_AT_ONCE = 1000
+CIRCLES_AMONG = 100_000
+"""Circles are looked for among this many of the records that wait."""
+
+_DECODER = msgspec.json.Decoder(KeptRejection)
 
 
 class RejectedRecords:
-    """Rejected records in the object store, with a copy in memory."""
+    """Rejected records in the object store, with an index on disk."""
 
     def __init__(self, kept: Kept) -> None:
         self._kept = kept
-        self.by_key: dict[ObjectKey, KeptRejection] = {}
+        self._journal = Journal(kept.store, f"{kept.prefix}rejections/")
 
-    async def read(self) -> None:
-        """Read them from the store."""
-        self.by_key = dict(await self._kept.rejections())
+    def close(self) -> None:
+        """Free what it has on disk."""
+        self._journal.close()
+
+    async def refresh(self) -> None:
+        """Read what other workers have written, and what earlier releases have."""
+        is_first = not self._journal.is_open
+        await self._journal.refresh()
+        if is_first:
+            self._journal.add_earlier([_change(one) for one in await self._kept.earlier_rejections()])
+        await self._journal.flush()
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there are none."""
+        return self._journal.is_empty
+
+    def find(self, stream: StreamName, key: str) -> KeptRejection | None:
+        """Return the rejected record with a key; None when there is none."""
+        value = self._journal.get(stream, key)
+        return None if value is None else _DECODER.decode(value)
 
     async def keep(
         self, records: Records, rejected: Mapping[int, RejectedError], stream: KeptStream
@@ -31,32 +58,63 @@ class RejectedRecords:
 
         Return those that do not just wait for an id.
         """
-        found = []
-        for at in range(len(records.values)) if self.by_key else sorted(rejected):
+        found, changes = list[Rejection](), dict[str, Change]()
+        for at in range(len(records.values)) if rejected or not self.is_empty else ():
             file, error = records.file(at), rejected.get(at)
+            key = records.key(at)
             if error is None:
-                key = self._kept.rejection_key(file.stream, records.key(at))
-                if key in self.by_key:
-                    await self._kept.drop_rejection(key)
-                    del self.by_key[key]
+                if key in changes or self._journal.get(file.stream, key) is not None:
+                    changes[key] = Change(file.stream, key, None)
                 continue
-            text, line = records.lines[at].decode(), records.values[at].line
+            value = records.values[at]
             kept = KeptRejection(
-                str(file), line, records.key(at), error.reason, text, stream, error.column, error.waits
+                str(file),
+                value.line,
+                key,
+                error.reason,
+                records.lines[at].decode(),
+                stream,
+                error.column,
+                waits=error.needs is not None,
+                needs=error.needs,
+                source="" if isinstance(value, Invalid) else source_text(value.key),
             )
-            self.by_key[await self._kept.put_rejection(kept)] = kept
-            if not error.waits:
+            changes[key] = _change(kept)
+            if error.needs is None:
                 found.append(kept.rejection())
+        if changes:
+            await self._journal.put(list(changes.values()))
         return found
 
-    def groups(self) -> Iterator[tuple[StreamName, Sequence[tuple[EventFileId, int, bytes]], KeptStream]]:
-        """Yield the records of each stream and schema: file, line number and line. They may be kept or dropped meanwhile."""
-        kept = sorted(self.by_key.values(), key=lambda one: (one.file, one.line))
-        places: dict[tuple[StreamName, str], list[KeptRejection]] = {}
-        for one in kept:
-            places.setdefault((EventFileId.parse(one.file).stream, str(one.stream)), []).append(one)
-        for (stream, _), group in places.items():
-            for start in range(0, len(group), RETRIED_AT_ONCE):
-                part = group[start : start + RETRIED_AT_ONCE]
-                lines = [(EventFileId.parse(one.file), one.line, one.record.encode()) for one in part]
-                yield stream, lines, part[0].stream
+    def groups(self) -> Iterator[tuple[StreamName, KeptStream, Sequence[KeptRejection]]]:
+        """Yield the records of each stream and schema in parts, in order. They may be kept or dropped meanwhile."""
+        for page in self._journal.pages():
+            kept = [_DECODER.decode(entry.value) for entry in page if entry.value is not None]
+            for _, some in groupby(kept, key=lambda one: (_stream(one), str(one.stream))):
+                part = list(some)
+                yield _stream(part[0]), part[0].stream, part
+
+    def rejections(self) -> Sequence[Rejection]:
+        """Return all of them. Of those that wait for each other in a circle, the reason names the circle."""
+        needs: dict[Id, Id] = {}
+        for stream, _, part in self.groups():
+            waiting = ((one.source, one.needs) for one in part if one.needs is not None)
+            needs |= {(stream, source): (kind, id_) for source, (kind, id_) in waiting if len(needs) < CIRCLES_AMONG}
+        found = circles(needs)
+        return [
+            one.rejection(
+                None if (circle := found.get((stream, one.source))) is None else f"it is in a circle: {circle}"
+            )
+            for stream, _, part in self.groups()
+            for one in part
+        ]
+
+
+def _stream(kept: KeptRejection) -> StreamName:
+    return EventFileId.parse(kept.file).stream
+
+
+def _change(kept: KeptRejection) -> Change:
+    file = EventFileId.parse(kept.file)
+    place = f"{file.movement:012d} {file.phase.value} {file.chunk:012d} {kept.line:012d}"
+    return Change(file.stream, kept.key, msgspec.json.encode(kept), place)

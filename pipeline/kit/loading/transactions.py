@@ -52,7 +52,7 @@ class TransactionLoad(StreamLoad):
         if single:
             self._batch = 1
 
-    async def apply(self, records: Records) -> Mapping[int, RejectedError]:
+    async def apply(self, records: Records, all_begun: anyio.Event | None = None) -> Mapping[int, RejectedError]:
         """Apply records in order; return why some are rejected, by their positions."""
         left_out = {
             at: self.refused[place]
@@ -60,7 +60,7 @@ class TransactionLoad(StreamLoad):
             if (place := (records.file(at), value.line)) in self.refused
         }
         places = [at for at in range(len(records.values)) if at not in left_out]
-        rejected = await super().apply(records.chosen(places))
+        rejected = await super().apply(records.chosen(places), all_begun)
         return left_out | {places[at]: error for at, error in rejected.items()}
 
     async def _note_rejected(

@@ -1,0 +1,95 @@
+"""The id map of a Flow as it is stored: which id of the source is which id of the destination, by kind."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+
+import anyio
+import msgspec
+
+from pipeline.kit.ledger.journal import Change, Journal
+from pipeline.kit.ledger.kept import IdEntry, Kept
+
+REFRESH_SECONDS = 1.0
+"""An id that is not known is looked for in the object store this often: another worker may have put it."""
+
+
+_DECODER = msgspec.json.Decoder(IdEntry)
+
+
+class StoredIds:
+    """The id map. It is read when it is used first."""
+
+    def __init__(self, kept: Kept) -> None:
+        self._kept = kept
+        self._journal = Journal(kept.store, f"{kept.prefix}id-map/")
+        self._opening = anyio.Lock()
+        self._refreshed = float("-inf")
+
+    def close(self) -> None:
+        """Free what it has on disk."""
+        self._journal.close()
+
+    async def refresh(self) -> None:
+        """Read what other workers have written, and what earlier releases have, and store what could not be stored."""
+        async with self._opening:
+            is_first = not self._journal.is_open
+            await self._journal.refresh()
+            if is_first:
+                self._journal.add_earlier([_change(*earlier) for earlier in await self._kept.earlier_ids()])
+            self._refreshed = anyio.current_time()
+        await self._journal.flush()
+
+    def entry(self, kind: str, source: str) -> IdEntry | None:
+        """Return the entry of an id, as far as it was read."""
+        value = self._journal.get(kind, source)
+        return None if value is None else _DECODER.decode(value)
+
+    async def target(self, kind: str, source: str) -> str | None:
+        """Return the id at the destination; None when there is none yet."""
+        for _ in range(2):
+            if self._journal.is_open and (entry := self.entry(kind, source)) is not None and entry.target is not None:
+                return entry.target
+            if anyio.current_time() - self._refreshed < REFRESH_SECONDS:
+                return None
+            await self.refresh()
+        return None
+
+    def source(self, kind: str, target: str) -> str | None:
+        """Return the id at the source of an object; None when the Flow has not put it there."""
+        return self._journal.key_at(kind, target)
+
+    async def put(self, kind: str, source: str, entry: IdEntry | None, *, at_once: bool = True) -> None:
+        """Set an entry, or remove it. It is durable when this returns."""
+        if not self._journal.is_open:
+            await self.refresh()
+        await self._journal.put([_change(kind, source, entry)], at_once=at_once)
+
+    @asynccontextmanager
+    async def intended(self, kind: str, intents: Mapping[str, IdEntry]) -> AsyncIterator[None]:
+        """Set entries without targets, durable on entry. Each gets its target, or is removed, while the context is open."""
+        async with self._journal.put_for_now([_change(kind, source, one) for source, one in intents.items()]):
+            yield
+
+
+def _change(kind: str, source: str, entry: IdEntry | None) -> Change:
+    if entry is None:
+        return Change(kind, source, None)
+    return Change(kind, source, msgspec.json.encode(entry), entry.target or "")
+
+
+def source_text(source: object) -> str:
+    """Return an id of the source as text: a value, or a tuple of several."""
+    if isinstance(source, tuple):
+        return msgspec.json.encode([_plain(str(part)) for part in source]).decode()
+    return _plain(str(source))
+
+
+def _plain(text: str) -> str:
+    """Return text without lone surrogates, which JSON cannot hold."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("unicode_escape").decode()
+    return text

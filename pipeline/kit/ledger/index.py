@@ -1,0 +1,103 @@
+"""An index on disk of what a journal holds, so that memory does not grow with it. It lives as long as a session."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+
+PAGE_ROWS = 1000
+CACHE_KILOBYTES = 8000
+"""The memory of an index; what does not fit is in the temporary directory."""
+_ALL = "SELECT kind, key, version, place, value FROM entry"
+_TABLE = """
+CREATE TABLE entry (
+    kind TEXT, key TEXT, version INTEGER, place TEXT, value BLOB, PRIMARY KEY (kind, key)
+) WITHOUT ROWID
+"""
+_NEWER = """
+INSERT INTO entry VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE
+SET version = excluded.version, place = excluded.place, value = excluded.value
+WHERE (excluded.version, excluded.value IS NULL, excluded.value) > (version, value IS NULL, value)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What a journal says of a key of one kind. `value` is None when there is nothing any more.
+
+    `version` grows with each change of the key. `place` is what entries are found and ordered by beside their keys.
+    """
+
+    kind: str
+    key: str
+    version: int
+    place: str
+    value: bytes | None
+
+
+class Index:
+    """Entries in a temporary database. Its calls take some microseconds each."""
+
+    def __init__(self) -> None:
+        # A database without a name is a temporary one: its file, if it needs one, is unlinked from the beginning.
+        self._database = sqlite3.connect("", isolation_level=None, check_same_thread=False)
+        self._database.execute("PRAGMA journal_mode = OFF")
+        self._database.execute(f"PRAGMA cache_size = -{CACHE_KILOBYTES}")
+        self._database.execute(_TABLE)
+        self._has_places = False
+
+    def close(self) -> None:
+        """Remove it."""
+        self._database.close()
+
+    def add(self, entries: Sequence[Entry]) -> None:
+        """Add entries; of those with one key the newest counts."""
+        self._database.execute("BEGIN")
+        rows = ((one.kind, one.key, one.version, one.place, one.value) for one in entries)
+        self._database.executemany(_NEWER, rows)
+        self._database.execute("COMMIT")
+
+    def get(self, kind: str, key: str) -> Entry | None:
+        """Return the entry of a key, also one that is gone."""
+        found = self._database.execute(f"{_ALL} WHERE kind = ? AND key = ?", (kind, key)).fetchone()
+        return None if found is None else Entry(*found)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no key has a value."""
+        return self._database.execute("SELECT 1 FROM entry WHERE value IS NOT NULL LIMIT 1").fetchone() is None
+
+    def find(self, kind: str, place: str) -> Entry | None:
+        """Return an entry of this kind at this place; None when there is none."""
+        self._index_places()
+        found = self._database.execute(
+            f"{_ALL} WHERE kind = ? AND place = ? AND value IS NOT NULL",
+            (kind, place),
+        ).fetchone()
+        return None if found is None else Entry(*found)
+
+    def pages(self) -> Iterator[Sequence[Entry]]:
+        """Yield all entries with a value by kind and place, in pages. They may be changed meanwhile."""
+        self._index_places()
+        last: tuple[object, ...] = ("", "", "")
+        while True:
+            with closing(
+                self._database.execute(
+                    f"{_ALL} WHERE (kind, place, key) > (?, ?, ?) AND value IS NOT NULL "
+                    f"ORDER BY kind, place, key LIMIT {PAGE_ROWS}",
+                    last,
+                )
+            ) as cursor:
+                rows = cursor.fetchall()
+            if not rows:
+                return
+            yield [Entry(*row) for row in rows]
+            last = rows[-1][0], rows[-1][3], rows[-1][1]
+
+    def _index_places(self) -> None:
+        """Make the index by places when it is needed first: most sessions never ask for it."""
+        if not self._has_places:
+            self._database.execute("CREATE INDEX by_place ON entry (kind, place, key) WHERE value IS NOT NULL")
+            self._has_places = True

@@ -1,0 +1,114 @@
+"""A record that needs the id of another one waits for it: on disk, across processes, and not for ever."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import apsw
+import orjson
+
+import pipeline
+from pipeline.domain.ids import FlowName, Label, Phase, StreamName
+from pipeline.domain.schema import Column, StreamSchema
+from pipeline.kit import Import, Importer
+from pipeline.kit.loading.destination import ImporterDestination
+from pipeline.ports.destination import FileToLoad, Loaded
+from pipeline.ports.object_store import list_pages
+from pipeline.testing.simulated.object_store import MemoryObjectStore
+from tests.contracts.destination import file_to_load
+from tests.kit.app import move
+from tests.loops import on_trio
+
+FLOW = FlowName("crm 2026")
+
+
+class Tree:
+    """An Importer of nodes, each of which needs the id of its parent. `calls` counts the calls of the handler by key."""
+
+    def __init__(self, *streams: str) -> None:
+        self.store = MemoryObjectStore()
+        self.calls: Counter[object] = Counter()
+        self.made: list[object] = []
+        self.importer = Importer("tree")
+        for stream in streams or ("nodes",):
+
+            @self.importer.creates(stream, row=dict)
+            async def create(target: None, row: dict[str, object], ctx: Import) -> str:
+                self.calls[row["id"]] += 1
+                if row["parent"] is not None:
+                    parent = await ctx.ids.need(str(row.get("kind") or "nodes"), row["parent"])
+                    assert parent == f"new-{row['parent']}"
+                self.made.append(row["id"])
+                return f"new-{row['id']}"
+
+    def destination(self) -> ImporterDestination:
+        return ImporterDestination("tree:x", self.importer, None, self.store)
+
+
+def nodes(rows: Sequence[tuple[int, int | None]], chunk: int = 0) -> FileToLoad:
+    """Return an Event File of nodes with their parents."""
+    columns = (Column("id", "integer", nullable=False), Column("parent", "integer"))
+    schema = StreamSchema(StreamName("nodes"), Label("nodes"), columns, ("id",))
+    lines = b"".join(orjson.dumps({"upsert": {"id": id_, "parent": parent}}) + b"\n" for id_, parent in rows)
+    return file_to_load(schema, [lines], phase=Phase.FULL, chunk=chunk)
+
+
+@on_trio
+async def test_a_long_chain_in_the_worst_order_is_imported_without_calling_in_vain() -> None:
+    tree = Tree()
+    async with tree.destination().open(FLOW) as session:
+        chain = [(number, number - 1 or None) for number in range(200, 0, -1)]
+        loaded = await session.load(nodes(chain), after=())
+        assert isinstance(loaded, Loaded)
+        assert loaded.rejections == ()
+        assert await session.retry_rejected() == []
+        assert sorted(map(int, map(str, tree.made))) == list(range(1, 201))
+        assert max(tree.calls.values()) == 2
+        (mark,) = (await session.marks()).values()
+        assert (mark.upserts, mark.rejected) == (200, 0)
+
+
+@on_trio
+async def test_many_records_that_wait_are_kept_in_few_objects_and_by_another_worker() -> None:
+    tree = Tree()
+    async with tree.destination().open(FLOW) as other:
+        async with tree.destination().open(FLOW) as session:
+            file = nodes([(number, 9999) for number in range(5000)])
+            loaded = await session.load(file, after=())
+            assert isinstance(loaded, Loaded)
+            assert (loaded.mark.upserts, loaded.mark.rejected) == (0, 5000)
+        assert len([1 async for page in list_pages(tree.store, "") for _ in page]) < 30
+        assert isinstance(await other.load(nodes([(9999, None)], chunk=1), after=()), Loaded)
+        await other.marks()
+        assert await other.retry_rejected() == []
+        assert len(tree.made) == 5001
+        assert (await other.marks())[file.entry.id].upserts == 5000
+
+
+async def test_records_that_wait_for_each_other_in_a_circle_are_named(tmp_path: Path) -> None:
+    with apsw.Connection(str(tmp_path / "app.db")) as app:
+        for stream, other in (("teams", "users"), ("users", "teams")):
+            app.execute(f"CREATE TABLE {stream} (id INTEGER PRIMARY KEY, parent INTEGER, kind TEXT)")
+            app.execute(f"INSERT INTO {stream} VALUES (1, 1, '{other}'), (2, 1, '{other}'), (3, NULL, NULL)")
+    app.close()
+    tree = Tree("teams", "users")
+    movement = await move(str(tmp_path / "app.db"), tree.destination(), tmp_path)
+    assert movement.status is pipeline.Status.INCOMPLETE
+    assert (movement.totals.upserts, movement.totals.rejected) == (2, 4)
+    told = "\n".join(movement.problems)
+    assert (
+        "key [1] was rejected: it is in a circle: teams '1' waits for users '1', users '1' waits for teams '1'" in told
+    )
+    assert (
+        "key [1] was rejected: it is in a circle: users '1' waits for teams '1', teams '1' waits for users '1'" in told
+    )
+    assert "key [2] was rejected: it waits for the new id of users '1', which has not been imported" in told
+    with apsw.Connection(str(tmp_path / "app.db")) as app:
+        app.execute("UPDATE users SET parent = NULL WHERE id = 1")
+    app.close()
+    movement = await move(str(tmp_path / "app.db"), tree.destination(), tmp_path)
+    assert (movement.status, movement.problems) == (pipeline.Status.SUCCESS, ())
+    assert Counter(tree.made) == {1: 2, 2: 2, 3: 2}
+    assert movement.totals.upserts == 4
