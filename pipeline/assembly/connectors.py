@@ -28,7 +28,7 @@ from pipeline.connectors.registry import (
 from pipeline.domain.errors import ConfigurationError
 from pipeline.domain.ids import FlowName
 from pipeline.domain.movement import Flow
-from pipeline.kit.places.parsing import parse_reference
+from pipeline.kit.places.parsing import names_nothing, parse_reference
 from pipeline.kit.places.reference import SCHEME, list_plugins
 from pipeline.ports.destination import Destination
 from pipeline.ports.object_store import ObjectStore
@@ -126,6 +126,11 @@ def _read_end(
     if (reference := parse_reference(text)) is not None:
         place: Location = plugins().place_of(reference, role, given, stored=text.startswith(f"{SCHEME}://"))
         return place
+    if role is Role.SOURCE and names_nothing(text):
+        raise ConfigurationError(
+            f"There is neither a file {text}, nor an Exporter {text.partition(':')[0]} that is installed or in the setting "
+            "plugins. An Exporter in a file is written ./file.py:name."
+        )
     if given:
         raise ConfigurationError(f"{role.value.flag} gives settings of a plug-in, and {text} is none. Leave it out.")
     return parse_location(text, like=like)

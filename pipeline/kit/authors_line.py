@@ -42,4 +42,4 @@ def raising_line(error: BaseException, fallback: str) -> str:
 
 def misuse(where: str, fault: str, remedy: str) -> ConfigurationError:
     """Return the error about a declaration: where it is, what is wrong with it, what to do."""
-    return ConfigurationError(f"{where}: {fault}. {remedy}")
+    return ConfigurationError(f"{where}: {fault}. {remedy}.")

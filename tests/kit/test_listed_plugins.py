@@ -83,7 +83,9 @@ def test_a_listed_plugin_is_found_by_its_name(pipeline: CommandLine, tmp_path: P
     assert moved.code == 0, moved.err
     assert contents(tmp_path / "copy.db") == [(0, "Ada"), (1, "Grace")]
     assert "python://people?url=names.txt" in pipeline("status", "--flow", "crm", *CONFIG).out
-    assert pipeline("move", "people:names.txt", "copy.db").code != 0  # without the settings
+    without = pipeline("move", "people:names.txt", "copy.db")
+    assert without.code == 2
+    assert "neither a file people:names.txt, nor an Exporter people that is installed or in the setting" in without.err
 
 
 def test_a_place_that_looks_like_a_listed_plugin_is_none(pipeline: CommandLine, tmp_path: Path) -> None:

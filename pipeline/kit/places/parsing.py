@@ -36,6 +36,12 @@ def is_known(name: str) -> bool:
     return is_listed(name)
 
 
+def names_nothing(text: str) -> bool:
+    """Whether a text has the form of an installed plug-in, and is neither one nor a path that exists."""
+    found = _INSTALLED.fullmatch(text)
+    return found is not None and not is_known(found["name"]) and not Path(text).exists()
+
+
 def parse_reference(text: str) -> PluginReference | None:
     """Return the plug-in that a person has written; None when it is none.
 
