@@ -9,8 +9,9 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+from pipeline.assembly.app_connector import APP, UploadsKept
 from pipeline.assembly.place_checks import ensure_movable, exclusions
-from pipeline.assembly.plugin_connector import PYTHON, Role, is_plugin, plugins, with_store
+from pipeline.assembly.plugin_connector import PYTHON, Role, is_app, is_plugin, plugins, with_store
 from pipeline.assembly.sam_connector import SAM
 from pipeline.connectors.combined import CombinedDestination, CombinedSource
 from pipeline.connectors.locations import Location, default_flow_name, path_location, split_urls
@@ -45,6 +46,7 @@ End = TypeVar("End", Source, Destination)
 
 register_connector(PYTHON)
 register_connector(SAM)
+register_connector(APP)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +95,7 @@ def read_pair(
     sources: list[Location | Source] = [here]
     destinations: list[Location | Destination] = [there]
     if files is not None:
-        if is_plugin(here) or is_plugin(there):
+        if is_app(here) or is_app(there):
             raise ConfigurationError(
                 "--files cannot be given with a plug-in: its rows have Binary fields for contents."
             )
@@ -105,11 +107,11 @@ def read_pair(
     if is_plugin(there):
         plugins().check_contract(here, there)
     name = FlowName(flow) if flow else default_flow_name(_named(here), _named(there))
-    can_remake = isinstance(there, Location) and not is_plugin(there)
+    can_remake = isinstance(there, Location) and not is_app(there)
     remake = partial(_destination, destinations) if can_remake else None
     source_, destination_ = _source(sources, destinations, settings), _destination(destinations)
     copied = [end for end in destinations if isinstance(end, Location)]
-    readable = all(isinstance(end, Location) for end in (*sources, *destinations)) and not is_plugin(there)
+    readable = all(isinstance(end, Location) for end in (*sources, *destinations)) and not is_app(there)
     copy = _source(copied, sources, replace(settings, one_file_system=False)) if readable else None
     return Pair(name, source_, destination_, remake, sources, destinations, copy)
 
@@ -149,6 +151,12 @@ def copy_of_existing(pair: Pair, settings: Settings) -> Source | None:
 def flow_source(flow: Flow, settings: Settings) -> Source:
     """Return the source that a Flow names. The password of a database comes from the environment or a pass file."""
     return _source(_locations(flow.source), _locations(flow.destination), settings)
+
+
+def export_source(flow: Flow, settings: Settings, store: ObjectStore) -> Source:
+    """Return the source of the latest Movement of a Flow: of an app that uploads, what it has uploaded for this one."""
+    source = flow_source(flow, settings)
+    return source.of_movement(store, flow.name, flow.movements) if isinstance(source, UploadsKept) else source
 
 
 def flow_destination(flow: Flow, store: ObjectStore) -> Destination:

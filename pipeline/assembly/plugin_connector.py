@@ -6,6 +6,7 @@ import importlib
 from enum import Enum
 from typing import Any, Protocol, TypeGuard, runtime_checkable
 
+from pipeline.assembly.app_connector import SCHEME as APP_SCHEME
 from pipeline.connectors.locations import Location
 from pipeline.connectors.registry import Connector
 from pipeline.kit.configuration.names import SettingNames
@@ -39,6 +40,11 @@ def with_store(destination: Destination, store: ObjectStore) -> Destination:
 def is_plugin(end: object) -> TypeGuard[Location]:
     """Whether this is the place of a plug-in."""
     return isinstance(end, Location) and end.scheme == SCHEME
+
+
+def is_app(end: object) -> bool:
+    """Whether this is the place of an app, in Python or over HTTP: it has no files, and is not read as a database."""
+    return isinstance(end, Location) and end.scheme in (SCHEME, APP_SCHEME)
 
 
 def plugins() -> Any:

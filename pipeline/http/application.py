@@ -7,6 +7,7 @@ from starlette.types import ASGIApp
 
 from pipeline import __version__
 from pipeline.http.api import flows, health, movements, tokens
+from pipeline.http.apps import downloads, exporting, importing
 from pipeline.http.guard import Guard
 from pipeline.http.problems import add_handlers
 from pipeline.http.site import Site
@@ -28,6 +29,6 @@ def create_application(site: Site) -> ASGIApp:
     app.state.site = site
     add_handlers(app)
     app.include_router(health.router)
-    for routes in (flows, movements, tokens):
+    for routes in (flows, movements, tokens, exporting, importing, downloads):
         app.include_router(routes.router, prefix=API)
     return Guard(app, site)

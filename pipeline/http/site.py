@@ -11,6 +11,7 @@ from starlette.requests import HTTPConnection
 
 from pipeline.assembly.runtime import Runtime
 from pipeline.http.tokens import TokenStore
+from pipeline.ports.clock import Clock
 
 LOOPBACK_NAMES = ("localhost",)
 """Names that a browser may have for this machine. Addresses are always allowed: no name server can change them."""
@@ -51,6 +52,7 @@ class Site:
 
     runtime: Runtime
     tokens: TokenStore
+    clock: Clock
     start_token: str | None = None
     hosts: frozenset[str] = frozenset(LOOPBACK_NAMES)
     secure: bool = False

@@ -67,7 +67,9 @@ async def run_server(
 
     async def run() -> None:
         async with share_runtime(Settings(home=directory / "home")) as runtime:
-            site = Site(runtime, TokenStore(runtime.store, clock), START_TOKEN, limits=limits or Limits(), proxy=proxy)
+            site = Site(
+                runtime, TokenStore(runtime.store, clock), clock, START_TOKEN, limits=limits or Limits(), proxy=proxy
+            )
             ready.set_result(site)
             await serve(site, listening, stop)
 

@@ -9,7 +9,7 @@ from enum import StrEnum
 
 import anyio
 
-from pipeline.assembly.connectors import flow_destination, flow_source
+from pipeline.assembly.connectors import export_source, flow_destination
 from pipeline.assembly.reporters import SilentReporter
 from pipeline.assembly.runtime import Runtime, make_choices, open_runtime, worker_name
 from pipeline.codec.documents.message import MovementStarted, QueueMessage, encode_message
@@ -85,7 +85,9 @@ async def open_worker(
         exports = None
         if role is not Role.IMPORT:
             exports = await stack.enter_async_context(runtime.exports())
-            loops.append(ExportWorker(context, exports, lambda flow: flow_source(flow, runtime.settings), name))
+            loops.append(
+                ExportWorker(context, exports, lambda flow: export_source(flow, runtime.settings, runtime.store), name)
+            )
         if role is not Role.EXPORT:
             loops.append(ImportWorker(context, lambda flow: flow_destination(flow, runtime.store), name))
         loops.append(Sweep(context, exports))

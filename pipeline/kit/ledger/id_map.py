@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 import anyio
@@ -45,6 +45,11 @@ class StoredIds:
         """Return the entry of an id, as far as it was read."""
         value = self._journal.get(kind, source)
         return None if value is None else _DECODER.decode(value)
+
+    def page(self, kind: str, *, after: str = "", limit: int = 1000) -> Sequence[tuple[str, IdEntry]]:
+        """Return ids of the source with their entries, as far as they were read, in order, behind the id `after`."""
+        found = self._journal.page(kind, after, limit)
+        return [(entry.key, _DECODER.decode(entry.value)) for entry in found if entry.value is not None]
 
     async def target(self, kind: str, source: str) -> str | None:
         """Return the id at the destination; None when there is none yet."""

@@ -78,6 +78,13 @@ class Index:
         ).fetchone()
         return None if found is None else Entry(*found)
 
+    def page(self, kind: str, after: str, limit: int) -> Sequence[Entry]:
+        """Return entries of this kind with a value, in the order of their keys, behind the key `after`."""
+        rows = self._database.execute(
+            f"{_ALL} WHERE kind = ? AND key > ? AND value IS NOT NULL ORDER BY key LIMIT ?", (kind, after, limit)
+        ).fetchall()
+        return [Entry(*row) for row in rows]
+
     def pages(self) -> Iterator[Sequence[Entry]]:
         """Yield all entries with a value by kind and place, in pages. They may be changed meanwhile."""
         self._index_places()

@@ -146,6 +146,10 @@ class Journal:
         """Whether no key has a value."""
         return self._index.is_empty
 
+    def page(self, kind: str, after: str, limit: int) -> Sequence[Entry]:
+        """Return up to `limit` entries of this kind, in the order of their keys, behind the key `after`."""
+        return self._index.page(kind, after, limit)
+
     def pages(self) -> Iterator[Sequence[Entry]]:
         """Yield all entries by kind and place, in pages."""
         return self._index.pages()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from itertools import groupby
 
 import msgspec
@@ -86,6 +87,12 @@ class RejectedRecords:
             await self._journal.put(list(changes.values()))
         return found
 
+    async def replace(self, rejected: Sequence[KeptRejection], accepted: Sequence[tuple[StreamName, str]]) -> None:
+        """Store rejected records, and drop those with the keys of records that are accepted."""
+        gone = [Change(stream, key, None) for stream, key in accepted if self._journal.get(stream, key) is not None]
+        if rejected or gone:
+            await self._journal.put([*gone, *map(_change, rejected)])
+
     def groups(self) -> Iterator[tuple[StreamName, KeptStream, Sequence[KeptRejection]]]:
         """Yield the records of each stream and schema in parts, in order. They may be kept or dropped meanwhile."""
         for page in self._journal.pages():
@@ -108,6 +115,17 @@ class RejectedRecords:
             for stream, _, part in self.groups()
             for one in part
         ]
+
+
+@asynccontextmanager
+async def opened_rejections(kept: Kept) -> AsyncIterator[RejectedRecords]:
+    """Open the rejected records of a Flow as they are now."""
+    rejected = RejectedRecords(kept)
+    try:
+        await rejected.refresh()
+        yield rejected
+    finally:
+        rejected.close()
 
 
 def _stream(kept: KeptRejection) -> StreamName:

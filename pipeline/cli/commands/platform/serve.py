@@ -117,7 +117,7 @@ async def _run(settings: Settings, options: _Options, proxy: ProxyAuth | None, l
         await group.start(set_at_signal, stop)
         names = frozenset(name.lower() for name in (*LOOPBACK_NAMES, options.host, *options.hosts))
         tokens = TokenStore(runtime.store, runtime.clock)
-        site = Site(runtime, tokens, start_token, names, proxy=proxy)
+        site = Site(runtime, tokens, runtime.clock, start_token, names, proxy=proxy)
         _announce(listening, start_token, options.token_file)
         await serve_site(site, listening, stop)
         group.cancel_scope.cancel()

@@ -1,0 +1,83 @@
+"""Bodies of uploads: written to a temporary file as they come, and compared with what the request says of them."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from base64 import b64decode
+from collections.abc import AsyncIterable, AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import IO
+
+import anyio.to_thread
+from blake3 import blake3
+from fastapi import Request
+
+from pipeline.domain.ids import BinaryId
+from pipeline.http.problems import ProblemError
+
+PIECE_BYTES = 1 << 20
+IN_MEMORY_BYTES = 8 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """A body that has come as a whole. `sha256` is hexadecimal; `binary` is the id that its content has."""
+
+    file: IO[bytes]
+    size: int
+    sha256: str
+    binary: BinaryId
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[AsyncIterable[bytes]]:
+        """Open the bytes from the start."""
+        await anyio.to_thread.run_sync(self.file.seek, 0)
+        yield self._pieces()
+
+    async def _pieces(self) -> AsyncIterator[bytes]:
+        while piece := await anyio.to_thread.run_sync(self.file.read, PIECE_BYTES):
+            yield piece
+
+
+@asynccontextmanager
+async def received(request: Request) -> AsyncIterator[Body]:
+    """Receive the body of a request. ProblemError when it is not what `Content-Digest` (RFC 9530) says: sha-256."""
+    wanted = _wanted_digest(request)
+    with tempfile.SpooledTemporaryFile(IN_MEMORY_BYTES) as file:
+        sha256, content, waiting, size = hashlib.sha256(), blake3(), bytearray(), 0
+        async for piece in request.stream():
+            waiting += piece
+            size += len(piece)
+            if len(waiting) >= PIECE_BYTES:
+                await anyio.to_thread.run_sync(_take, bytes(waiting), file, sha256, content)
+                waiting.clear()
+        await anyio.to_thread.run_sync(_take, bytes(waiting), file, sha256, content)
+        if wanted is not None and sha256.digest() != wanted:
+            raise ProblemError(
+                HTTPStatus.UNPROCESSABLE_ENTITY,
+                f"The body has the SHA-256 digest {sha256.hexdigest()}, not that of Content-Digest. Send it again.",
+            )
+        yield Body(file, size, sha256.hexdigest(), BinaryId(content.hexdigest()))
+
+
+def _take(piece: bytes, file: tempfile.SpooledTemporaryFile[bytes], *digests: object) -> None:
+    file.write(piece)
+    for digest in digests:
+        digest.update(piece)  # type: ignore[attr-defined]  # of hashlib, or blake3
+
+
+def _wanted_digest(request: Request) -> bytes | None:
+    text = request.headers.get("content-digest")
+    if text is None:
+        return None
+    for part in text.split(","):
+        name, _, value = part.strip().partition("=")
+        if name == "sha-256" and value.startswith(":") and value.endswith(":"):
+            try:
+                return b64decode(value[1:-1], validate=True)
+            except ValueError:
+                break
+    raise ProblemError(HTTPStatus.BAD_REQUEST, "Content-Digest has no sha-256 digest. Write sha-256=:BASE64:")

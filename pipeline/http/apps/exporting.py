@@ -1,0 +1,212 @@
+"""The app that uploads: it begins, puts files and contents, completes groups, and ends."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Depends, Path, Request
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.responses import Response
+
+from pipeline.domain import object_keys
+from pipeline.domain.ids import FlowName, Label, StreamName
+from pipeline.http.access import require_app
+from pipeline.http.api.paths import FlowPath
+from pipeline.http.apps.bodies import received
+from pipeline.http.site import Site, site_of
+from pipeline.http.tokens import Identity, Side
+from pipeline.ports.object_store import PutCondition
+from pipeline.remote.app_export import AppExport
+from pipeline.remote.uploads import UploadedColumn, UploadedStream
+
+MOST_STREAMS = 10_000
+MOST_FILES = 10**9
+
+router = APIRouter(prefix="/apps/{flow}/export", tags=["apps"])
+App = Annotated[Identity, Depends(require_app(Side.SOURCE))]
+Number = Annotated[int, Path(ge=0, le=MOST_FILES)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class ColumnModel(_Strict):
+    """A column; `type` is one of the Event File format."""
+
+    name: str = Field(min_length=1, max_length=1000)
+    type: str = Field(max_length=100)
+    nullable: bool = True
+
+
+class StreamModel(_Strict):
+    """A stream. `label` is that of its group, the stream's name by default.
+
+    `mode` "full": the files hold all rows, and what is missing is gone. "changes": they hold what has changed.
+    """
+
+    stream: str = Field(min_length=1, max_length=1000)
+    columns: list[ColumnModel] = Field(min_length=1, max_length=10_000)
+    primary_keys: list[str] = Field(min_length=1, max_length=100)
+    label: str = Field(default="", max_length=1000)
+    mode: Literal["full", "changes"] = "full"
+
+
+class BeginRequest(_Strict):
+    """The streams of the export."""
+
+    streams: list[StreamModel] = Field(min_length=1, max_length=MOST_STREAMS)
+
+
+class StreamState(BaseModel):
+    """A stream: the numbers of the files that are stored, and whether its group is complete."""
+
+    stream: str
+    label: str
+    files: list[int]
+    complete: bool
+
+
+class ExportState(BaseModel):
+    """How far the export is: an app that was interrupted goes on with the files that are missing."""
+
+    flow: str
+    movement: int
+    status: str
+    settled: bool
+    exported: bool
+    streams: list[StreamState]
+
+
+class StoredFile(BaseModel):
+    """A file that is stored now. `sha256` is that of the body as it was sent."""
+
+    stream: str
+    number: int
+    size: int
+    sha256: str
+    new: bool
+
+
+class StoredContent(BaseModel):
+    """The content of a Binary File that is stored now."""
+
+    binary: str
+    size: int
+    sha256: str
+
+
+class GroupFiles(_Strict):
+    """How many files each stream of the group has."""
+
+    files: dict[str, int] = Field(max_length=MOST_STREAMS)
+
+
+class Failure(_Strict):
+    """Why the app cannot export."""
+
+    reason: str = Field(min_length=1, max_length=2000)
+
+
+@router.post("", status_code=HTTPStatus.CREATED)
+async def begin(request: Request, _: App, flow: FlowPath, wanted: BeginRequest) -> ExportState:
+    """Begin the export of a Movement: a new one, or the one that an operator has started."""
+    runtime = site_of(request).runtime
+    streams = [
+        UploadedStream(
+            one.stream,
+            [UploadedColumn(column.name, column.type, column.nullable) for column in one.columns],
+            one.primary_keys,
+            one.label,
+            one.mode,
+        )
+        for one in wanted.streams
+    ]
+    async with runtime.exports() as exports:
+        export = await AppExport.begin(runtime.store, runtime.flows, exports, flow, streams)
+    return await _state(export)
+
+
+@router.get("/{number}")
+async def read_export(request: Request, _: App, flow: FlowPath, number: int) -> ExportState:
+    """Return how far the export is."""
+    return await _state(await _open(site_of(request), flow, number))
+
+
+@router.put("/{number}/streams/{stream:path}/files/{file}", status_code=HTTPStatus.CREATED)
+async def put_file(
+    request: Request, response: Response, _: App, flow: FlowPath, number: int, stream: str, file: Number
+) -> StoredFile:
+    """Store a file of records: JSON lines, as they are or compressed with zstd or gzip. Files are numbered from 0 on.
+
+    A file is stored once: sending it again changes nothing, and is answered with 200.
+    """
+    export = await _open(site_of(request), flow, number)
+    await export.stream(stream)
+    async with received(request) as body:
+        new = await export.uploads.put_file(StreamName(stream), file, body.open)
+        response.status_code = HTTPStatus.CREATED if new else HTTPStatus.OK
+        return StoredFile(stream=stream, number=file, size=body.size, sha256=body.sha256, new=new)
+
+
+@router.put("/{number}/contents", status_code=HTTPStatus.CREATED)
+async def put_content(request: Request, _: App, flow: FlowPath, number: int) -> StoredContent:
+    """Store the content of a Binary File; the answer has the id that records name it by."""
+    site = site_of(request)
+    export = await _open(site, flow, number)
+    async with received(request) as body:
+        key = object_keys.binary_key(export.movement.flow, body.binary)
+        if await site.runtime.store.stat(key) is None:
+            await site.runtime.store.put(key, body.open, PutCondition.NONE)  # named by its content: equal in any order
+        return StoredContent(binary=body.binary, size=body.size, sha256=body.sha256)
+
+
+@router.post("/{number}/groups/{label:path}/complete")
+async def complete(request: Request, _: App, flow: FlowPath, number: int, label: str, group: GroupFiles) -> ExportState:
+    """Say that a group has all its files. It is exported and announced to importers, while others are still uploaded."""
+    export = await _open(site_of(request), flow, number)
+    await export.complete(Label(label), group.files)
+    return await _state(export)
+
+
+@router.post("/{number}/end")
+async def end(request: Request, _: App, flow: FlowPath, number: int) -> ExportState:
+    """Say that all groups are complete."""
+    export = await _open(site_of(request), flow, number)
+    await export.end()
+    return await _state(export)
+
+
+@router.post("/{number}/fail")
+async def fail(request: Request, _: App, flow: FlowPath, number: int, failure: Failure) -> ExportState:
+    """Say that the app cannot export: the Movement ends as FAILED, with the reason."""
+    site = site_of(request)
+    export = await _open(site, flow, number)
+    movement = await export.fail(failure.reason)
+    return await _state(AppExport(site.runtime.store, site.runtime.flows, movement))
+
+
+async def _open(site: Site, flow: FlowName, number: int) -> AppExport:
+    return await AppExport.open(site.runtime.store, site.runtime.flows, flow, number)
+
+
+async def _state(export: AppExport) -> ExportState:
+    streams = [
+        StreamState(
+            stream=name,
+            label=stream.group,
+            files=list(await export.uploads.files(StreamName(name))),
+            complete=await export.uploads.group(stream.group) is not None,
+        )
+        for name, stream in (await export.streams()).items()
+    ]
+    movement = export.movement
+    return ExportState(
+        flow=movement.flow,
+        movement=movement.number,
+        status=movement.status.value,
+        settled=movement.settled,
+        exported=movement.exported,
+        streams=streams,
+    )

@@ -1,0 +1,303 @@
+"""The app that pulls: what there is to import, and what became of it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import datetime
+from http import HTTPStatus
+from typing import Annotated, Literal
+
+import anyio
+from fastapi import APIRouter, Depends, Query, Request
+from pydantic import BaseModel, ConfigDict, Field
+
+from pipeline.domain.ids import EventFileId, FlowName, Label
+from pipeline.http.access import require_app
+from pipeline.http.api.models import Page
+from pipeline.http.api.paths import After, FlowPath, Limit, page_of
+from pipeline.http.links import Links
+from pipeline.http.problems import ProblemError
+from pipeline.http.site import Site, site_of
+from pipeline.http.tokens import Identity, Side
+from pipeline.kit.ledger.id_map import StoredIds
+from pipeline.kit.ledger.kept import IdEntry, Kept
+from pipeline.remote.app_import import AppImport, FileStatus, RefusedRecord, ReportedStatus
+
+LONGEST_WAIT_SECONDS = 30.0
+POLL_SECONDS = 0.2
+LARGEST_BATCH = 1200
+
+router = APIRouter(prefix="/apps/{flow}/import", tags=["apps"])
+App = Annotated[Identity, Depends(require_app(Side.DESTINATION))]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class GroupState(BaseModel):
+    """A File Group that is complete."""
+
+    label: str
+    files: int
+    imported: int
+
+
+class ImportState(BaseModel):
+    """What there is to import. `version` changes with every group that is complete, and with the status."""
+
+    flow: str
+    movement: int
+    status: str
+    settled: bool
+    exported: bool
+    groups: list[GroupState]
+    percent: float
+    version: str
+
+
+class ListedFile(BaseModel):
+    """An Event File of a File List. `url` is a path of this server, and valid until `expires`."""
+
+    file: str
+    stream: str
+    phase: str
+    encoding: str
+    size: int
+    checksum: str
+    upserts: int
+    deletes: int
+    imported: bool
+    url: str
+    expires: datetime
+
+
+class LinksRequest(_Strict):
+    """Files and contents to make links for."""
+
+    files: list[str] = Field(default_factory=list, max_length=LARGEST_BATCH)
+    binaries: list[str] = Field(default_factory=list, max_length=LARGEST_BATCH)
+
+
+class LinkModel(BaseModel):
+    """A link to a file or content."""
+
+    name: str
+    url: str
+    expires: datetime
+
+
+class Refusal(_Strict):
+    """A record that the app did not accept: its line in the file (the header is line 1), and why."""
+
+    line: int = Field(ge=2)
+    reason: str = Field(max_length=2000)
+    column: str | None = Field(default=None, max_length=1000)
+
+
+class Report(_Strict):
+    """What became of an Event File. `final`: it is not tried again in this Movement."""
+
+    file: str
+    status: Literal["imported", "failed"]
+    final: bool = False
+    reason: str = Field(default="", max_length=2000)
+    refused: list[Refusal] = Field(default_factory=list, max_length=10_000)
+
+
+class Reports(_Strict):
+    """Reports, in the order in which they hold."""
+
+    files: list[Report] = Field(max_length=LARGEST_BATCH)
+
+
+class Outcome(BaseModel):
+    """What a report has led to."""
+
+    file: str
+    outcome: str
+
+
+class ProgressReport(_Strict):
+    """How far the app is. A percent that is lower than one before does not count."""
+
+    percent: float = Field(ge=0, le=100)
+    message: str = Field(default="", max_length=65_536)
+
+
+class Settlement(_Strict):
+    """How the app ends its import."""
+
+    status: Literal["SUCCESS", "INCOMPLETE", "FAILED"]
+    reason: str = Field(default="", max_length=2000)
+
+
+class Mapping(BaseModel):
+    """An entry of the id map."""
+
+    source: str
+    target: str | None
+    how: str
+    movement: int
+
+
+class MappingKeys(_Strict):
+    """Ids of the source."""
+
+    sources: list[str] = Field(max_length=LARGEST_BATCH)
+
+
+@router.get("")
+async def read_import(
+    request: Request,
+    _: App,
+    flow: FlowPath,
+    seen: Annotated[str, Query(max_length=200, description="The `version` that the app knows.")] = "",
+    wait: Annotated[float, Query(ge=0, le=LONGEST_WAIT_SECONDS, description="Seconds to wait for another one.")] = 0,
+) -> ImportState:
+    """Return what there is to import; with `wait`, as soon as there is something that the app has not seen."""
+    site = site_of(request)
+    until, found = anyio.current_time() + wait, await _state(site, flow)
+    while found.version == seen and anyio.current_time() < until and not site.stopping.is_set():
+        with anyio.move_on_after(POLL_SECONDS):
+            await site.stopping.wait()
+        found = await _state(site, flow)
+    return found
+
+
+@router.get("/{number}/groups/{label:path}/files")
+async def list_files(
+    request: Request, _: App, flow: FlowPath, number: int, label: str, after: After = None, limit: Limit = 100
+) -> Page[ListedFile]:
+    """List the Event Files of a complete group, in the order in which they are to be imported."""
+    site = site_of(request)
+    importing = await _open(site, flow, number)
+    entries, marks = await importing.files(Label(label))
+    links = await Links.of(site)
+    page = page_of(entries, lambda entry: str(entry.id), after, limit)
+    items = []
+    for entry in page.items:
+        url, expires = links.make(importing.movement.stored_in, "events", str(entry.id))
+        items.append(
+            ListedFile(
+                file=str(entry.id),
+                stream=entry.id.stream,
+                phase=entry.id.phase.value,
+                encoding=entry.encoding.value,
+                size=entry.size,
+                checksum=entry.checksum,
+                upserts=entry.upserts,
+                deletes=entry.deletes,
+                imported=entry.id in marks,
+                url=url,
+                expires=expires,
+            )
+        )
+    return Page(items=items, next=page.next)
+
+
+@router.post("/{number}/links")
+async def make_links(request: Request, _: App, flow: FlowPath, number: int, wanted: LinksRequest) -> Page[LinkModel]:
+    """Return links to Event Files and to contents of Binary Files, valid for an hour."""
+    site = site_of(request)
+    stored_in = (await _open(site, flow, number)).movement.stored_in
+    links = await Links.of(site)
+    names = [("events", name) for name in wanted.files] + [("binaries", name) for name in wanted.binaries]
+    made = [(name, *links.make(stored_in, kind, name)) for kind, name in names]
+    return Page(items=[LinkModel(name=name, url=url, expires=expires) for name, url, expires in made])
+
+
+@router.post("/{number}/status")
+async def report(request: Request, _: App, flow: FlowPath, number: int, reports: Reports) -> Page[Outcome]:
+    """Say what became of Event Files. Saying it again changes nothing."""
+    importing = await _open(site_of(request), flow, number)
+    taken = await importing.report([_status(one) for one in reports.files])
+    pairs = zip(reports.files, taken, strict=True)
+    return Page(items=[Outcome(file=one.file, outcome=outcome.value) for one, outcome in pairs])
+
+
+@router.post("/{number}/progress")
+async def put_progress(
+    request: Request, _: App, flow: FlowPath, number: int, progress: ProgressReport
+) -> ProgressReport:
+    """Say how far the app is; the answer has the percent that counts."""
+    importing = await _open(site_of(request), flow, number)
+    percent = await importing.put_progress(progress.percent, progress.message)
+    return ProgressReport(percent=percent, message=progress.message)
+
+
+@router.post("/{number}/settle")
+async def settle(request: Request, _: App, flow: FlowPath, number: int, settlement: Settlement) -> ImportState:
+    """End the import: with SUCCESS when every file is reported, otherwise with the reason for those that are not."""
+    site = site_of(request)
+    await (await _open(site, flow, number)).settle(settlement.status, settlement.reason)
+    return await _state(site, flow, number)
+
+
+@router.get("/mappings/{kind}")
+async def list_mappings(
+    request: Request, _: App, flow: FlowPath, kind: str, after: After = None, limit: Limit = 1000
+) -> Page[Mapping]:
+    """List the id map of one kind: ids at the source, and at the destination."""
+    async with _ids(site_of(request), flow) as ids:
+        found = ids.page(kind, after=after or "", limit=limit)
+    return Page(items=[_mapping(*one) for one in found], next=found[-1][0] if len(found) == limit else None)
+
+
+@router.post("/mappings/{kind}/find")
+async def find_mappings(request: Request, _: App, flow: FlowPath, kind: str, keys: MappingKeys) -> Page[Mapping]:
+    """Return the entries of these ids of the source. Those that have none are left out."""
+    async with _ids(site_of(request), flow) as ids:
+        found = [(source, ids.entry(kind, source)) for source in dict.fromkeys(keys.sources)]
+    return Page(items=[_mapping(source, entry) for source, entry in found if entry is not None])
+
+
+async def _open(site: Site, flow: FlowName, number: int | None = None) -> AppImport:
+    return await AppImport.open(site.runtime.store, site.runtime.flows, flow, number)
+
+
+async def _state(site: Site, flow: FlowName, number: int | None = None) -> ImportState:
+    importing = await _open(site, flow, number)
+    movement = importing.movement
+    groups = []
+    for label in sorted(movement.file_lists):
+        entries, marks = await importing.files(label)
+        groups.append(GroupState(label=label, files=len(entries), imported=sum(one.id in marks for one in entries)))
+    return ImportState(
+        flow=flow,
+        movement=movement.number,
+        status=movement.status.value,
+        settled=movement.settled,
+        exported=movement.exported,
+        groups=groups,
+        percent=await importing.percent(),
+        version=f"{movement.number}.{movement.status.value}.{len(groups)}.{movement.exported}",
+    )
+
+
+@asynccontextmanager
+async def _ids(site: Site, flow: FlowName) -> AsyncIterator[StoredIds]:
+    """Open the id map of a Flow as it is now."""
+    ids = StoredIds(Kept(site.runtime.store, (await site.runtime.flows.read_flow(flow)).marks_namespace))
+    try:
+        await ids.refresh()
+        yield ids
+    finally:
+        ids.close()
+
+
+def _mapping(source: str, entry: IdEntry) -> Mapping:
+    return Mapping(source=source, target=entry.target, how=entry.how, movement=entry.movement)
+
+
+def _status(one: Report) -> FileStatus:
+    refused = [RefusedRecord(refusal.line, refusal.reason, refusal.column) for refusal in one.refused]
+    return FileStatus(_file(one.file), ReportedStatus(one.status), one.final, one.reason, refused)
+
+
+def _file(text: str) -> EventFileId:
+    try:
+        return EventFileId.parse(text)
+    except ValueError as error:
+        raise ProblemError(HTTPStatus.UNPROCESSABLE_ENTITY, f"{error}.") from error

@@ -1,0 +1,116 @@
+"""What the HTTP API does for an app that uploads: it begins a Movement, keeps files and contents, and ends the export."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from pipeline.codec.documents.message import MovementStarted, encode_message
+from pipeline.domain.errors import AbsentError, ConfigurationError, ConflictError
+from pipeline.domain.ids import FlowName, Label, StreamName
+from pipeline.domain.movement import Movement, Status
+from pipeline.engine.movements.flow_store import FlowStore
+from pipeline.engine.movements.lifecycle import end_movement, start_movement
+from pipeline.ports.event_queue import EventQueue
+from pipeline.ports.object_store import ObjectStore
+from pipeline.remote.uploaded import make_exporter
+from pipeline.remote.uploads import Begin, CompleteGroup, End, UploadedStream, Uploads
+
+
+class AppExport:
+    """The export of one Movement by an app that uploads."""
+
+    def __init__(self, store: ObjectStore, flows: FlowStore, movement: Movement) -> None:
+        self._store, self._flows = store, flows
+        self.movement = movement
+        self.uploads = Uploads(store, movement.flow, movement.number)
+
+    @classmethod
+    async def begin(
+        cls,
+        store: ObjectStore,
+        flows: FlowStore,
+        exports: EventQueue,
+        name: FlowName,
+        streams: Sequence[UploadedStream],
+    ) -> AppExport:
+        """Begin a Movement, or the one that has been started, and announce it to export workers.
+
+        Beginning again with the same streams changes nothing. ConflictError when it has begun with others.
+        """
+        flow = await flows.read_flow(name)
+        movement, _ = await start_movement(flows, flow)
+        export = cls(store, flows, movement)
+        if not streams:
+            raise ConfigurationError("The export has no stream. Name at least one.")
+        make_exporter(list(streams), export.uploads)  # says what is wrong with a stream
+        await export.uploads.begin(Begin(list(streams)))
+        await exports.send([encode_message(MovementStarted(name, movement.number))])
+        return export
+
+    @classmethod
+    async def open(cls, store: ObjectStore, flows: FlowStore, name: FlowName, number: int) -> AppExport:
+        """Open the export of a Movement. ConflictError when it has settled, AbsentError when the app has not begun it."""
+        await flows.read_flow(name)
+        export = cls(store, flows, await flows.read_movement(name, number))
+        if export.movement.settled:
+            raise ConflictError(
+                f"Movement {number} of Flow {name!r} has settled as {export.movement.status}. Begin another one."
+            )
+        if await export.uploads.begun() is None and not export.movement.exported:
+            raise AbsentError(f"The export of Movement {number} has not begun. Begin it.")
+        return export
+
+    async def streams(self) -> Mapping[str, UploadedStream]:
+        """Return the streams that the app has named."""
+        begun = await self.uploads.begun()
+        return {stream.stream: stream for stream in begun.streams} if begun else {}
+
+    async def stream(self, name: str) -> UploadedStream:
+        """Return a stream to which files may be added.
+
+        AbsentError when there is none of this name; ConflictError when its group is complete.
+        """
+        streams = await self.streams()
+        if name not in streams:
+            raise AbsentError(
+                f"There is no stream {name[:200]!r} in this export. It has: {', '.join(sorted(streams))}."
+            )
+        if await self.uploads.group(streams[name].group) is not None:
+            raise ConflictError(f"The group {streams[name].group!r} is complete: no file can be added.")
+        return streams[name]
+
+    async def complete(self, label: Label, files: Mapping[str, int]) -> None:
+        """Say that all files of a group are stored. ConflictError names a file that is missing, or one too many."""
+        streams = [stream for stream in (await self.streams()).values() if stream.group == label]
+        if not streams:
+            raise AbsentError(f"There is no group {label!r} in this export.")
+        if unknown := sorted(set(files) - {stream.stream for stream in streams}):
+            raise ConfigurationError(f"The stream {unknown[0]!r} is not in the group {label!r}.")
+        for stream in streams:
+            stored, wanted = await self.uploads.files(StreamName(stream.stream)), files.get(stream.stream, 0)
+            if stored != list(range(wanted)):
+                different = next(iter(sorted(set(range(wanted)) ^ set(stored))))
+                what = "is missing" if different < wanted else "is not counted"
+                raise ConflictError(f"File {different} of the stream {stream.stream!r} {what}: {wanted} are complete.")
+        await self.uploads.complete(
+            label, CompleteGroup({stream.stream: files.get(stream.stream, 0) for stream in streams})
+        )
+
+    async def end(self) -> None:
+        """Say that all groups are complete. ConflictError names one that is not."""
+        for label in sorted({stream.group for stream in (await self.streams()).values()}):
+            if await self.uploads.group(label) is None:
+                raise ConflictError(f"The group {label!r} is not complete. Complete it, or let the export fail.")
+        await self.uploads.end(End())
+
+    async def fail(self, reason: str) -> Movement:
+        """End the Movement as FAILED. What is imported stays."""
+        await self.uploads.end(End(reason))
+        problem = f"the app could not export: {reason}"
+        await self._flows.update(
+            self.movement.flow,
+            self.movement.number,
+            lambda now: now if now.settled else replace(now, problems=(*now.problems, problem)),
+        )
+        return await end_movement(self._flows, self.movement, Status.FAILED)

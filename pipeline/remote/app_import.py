@@ -1,0 +1,222 @@
+"""What the HTTP API does for an app that pulls: it says what there is to import, and takes the app's reports."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, AsyncIterator, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+import orjson
+
+from pipeline.domain.errors import AbsentError, ConfigurationError, ConflictError
+from pipeline.domain.event_file import FileEntry, Header
+from pipeline.domain.ids import EventFileId, FlowName, Label, StreamName
+from pipeline.domain.movement import Flow, Movement
+from pipeline.domain.planning.compaction import applicable
+from pipeline.domain.planning.import_guard import reason_to_give_way
+from pipeline.domain.planning.import_plan import plan
+from pipeline.engine.movements.flow_store import FlowStore
+from pipeline.engine.storage.event_files import open_event_file
+from pipeline.kit.ledger.kept import Kept, KeptMark, KeptRejection, KeptStream
+from pipeline.kit.loading.rejected import RejectedRecords, opened_rejections
+from pipeline.ports.object_store import ObjectStore
+from pipeline.remote.reports import Reports
+
+FIRST_LINE = 2
+"""The line of the first record: the header is line 1."""
+
+
+class ReportedStatus(StrEnum):
+    """What an app says of an Event File."""
+
+    IMPORTED = "imported"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedRecord:
+    """A record that the app did not accept, by its line in the Event File."""
+
+    line: int
+    reason: str
+    column: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FileStatus:
+    """What became of an Event File. `final`: the app will not try it again in this Movement."""
+
+    file: EventFileId
+    status: ReportedStatus
+    final: bool = False
+    reason: str = ""
+    refused: Sequence[RefusedRecord] = ()
+
+
+class Taken(StrEnum):
+    """What a report has led to. `EARLIER`: nothing was taken, since a file that comes before is not imported yet."""
+
+    IMPORTED = "imported"
+    ALREADY = "already imported"
+    FAILED = "failed"
+    EARLIER = "another file comes before"
+    UNKNOWN = "no file of this Movement"
+
+
+class AppImport:
+    """The import of one Movement by an app that pulls."""
+
+    def __init__(self, store: ObjectStore, flows: FlowStore, flow: Flow, movement: Movement) -> None:
+        self._store, self._flows = store, flows
+        self.flow, self.movement = flow, movement
+        self._kept = Kept(store, flow.marks_namespace)
+        self._reports = Reports(store, flow.marks_namespace)
+
+    @classmethod
+    async def open(cls, store: ObjectStore, flows: FlowStore, name: FlowName, number: int | None = None) -> AppImport:
+        """Open a Movement, by default the latest. AbsentError when there is none."""
+        flow = await flows.read_flow(name)
+        if number is None and not flow.movements:
+            raise AbsentError(f"Flow {name!r} has no Movement yet.")
+        movement = await flows.read_movement(name, number or flow.movements)
+        return cls(store, flows, flow, movement)
+
+    async def files(self, label: Label) -> tuple[Sequence[FileEntry], Mapping[EventFileId, KeptMark]]:
+        """Return the File List of a group, in the order in which it is to be imported, and the marks.
+
+        AbsentError while the group is not complete.
+        """
+        if label not in self.movement.file_lists:
+            complete = ", ".join(sorted(self.movement.file_lists)) or "none"
+            raise AbsentError(f"The group {label!r} is not complete, or there is none. Complete are: {complete}.")
+        marks = await self._kept.marks()
+        return applicable(await self._flows.read_file_list(self.movement.file_lists[label]), marks), marks
+
+    async def report(self, reports: Sequence[FileStatus]) -> Sequence[Taken]:
+        """Take reports in their order; return what became of each. ConflictError when the Movement has settled."""
+        self._ensure_open()
+        entries, marks = await self._entries(), dict(await self._kept.marks())
+        after = dict(_after(entries, marks))
+        taken = []
+        async with opened_rejections(self._kept) as rejected:
+            for report in reports:
+                entry = entries.get(report.file)
+                if entry is None:
+                    taken.append(Taken.UNKNOWN)
+                else:
+                    taken.append(await self._take(report, entry, after.get(report.file, ()), marks, rejected))
+        return taken
+
+    async def _take(
+        self,
+        report: FileStatus,
+        entry: FileEntry,
+        after: Sequence[EventFileId],
+        marks: dict[EventFileId, KeptMark],
+        rejected: RejectedRecords,
+    ) -> Taken:
+        if entry.id in marks:
+            return Taken.ALREADY
+        number = self.movement.number
+        if report.status is ReportedStatus.FAILED:
+            await self._reports.put_failure(entry.id, number, report.reason or "no reason given", final=report.final)
+            return Taken.FAILED
+        latest = max((mark.movement for file, mark in marks.items() if file.stream == entry.id.stream), default=0)
+        if reason_to_give_way(entry.id, number, after, marked=marks, latest_movement=latest) is not None:
+            return Taken.EARLIER
+        refused, deletes = await self._keep_refused(report, entry, rejected)
+        mark = KeptMark(entry.upserts - (refused - deletes), entry.deletes - deletes, refused, 0, number)
+        if not await self._kept.put_mark(entry.id, mark, replace=False):
+            return Taken.ALREADY
+        marks[entry.id] = mark
+        return Taken.IMPORTED
+
+    async def _keep_refused(self, report: FileStatus, entry: FileEntry, kept: RejectedRecords) -> tuple[int, int]:
+        """Keep the records that the app has refused, and drop older ones with keys that it has accepted now.
+
+        Return how many it has refused, and how many of them are deletes.
+        """
+        wanted = {one.line: one for one in report.refused}
+        if not wanted and kept.is_empty:
+            return 0, 0
+        rejected, accepted, deletes = list[KeptRejection](), list[tuple[StreamName, str]](), 0
+        async with open_event_file(self._store, entry) as opened:
+            stream = KeptStream.of(opened.header.schema)
+            async for line, text in _lines(opened.blocks):
+                key = _key(text, opened.header)
+                if (one := wanted.pop(line, None)) is None:
+                    accepted.append((entry.id.stream, key))
+                    continue
+                deletes += text.startswith(b'{"delete"')
+                rejected.append(KeptRejection(str(entry.id), line, key, one.reason, text.decode(), stream, one.column))
+        if wanted:
+            raise ConfigurationError(f"Event File {entry.id} has no record in line {min(wanted)}.")
+        await kept.replace(rejected, accepted)
+        return len(rejected), deletes
+
+    async def settle(self, status: str, reason: str) -> int:
+        """End the import for the app; return how many files it leaves out.
+
+        ConflictError for SUCCESS while files are not reported, and while the export has not ended.
+        """
+        self._ensure_open()
+        if not self.movement.exported:
+            raise ConflictError("The export has not ended: more groups may follow. Settle when it has.")
+        entries, marks = await self._entries(), await self._kept.marks()
+        left = [file for file in entries if file not in marks]
+        if status == "SUCCESS" and left:
+            raise ConflictError(
+                f"{len(left):,} Event Files are not reported as imported, the first is {left[0]}. Report them, or settle as "
+                "INCOMPLETE or FAILED."
+            )
+        for file in left:
+            await self._reports.put_failure(file, self.movement.number, reason or f"settled as {status}", final=True)
+        return len(left)
+
+    async def put_progress(self, percent: float, message: str) -> float:
+        """Take the app's percent; return what counts: it never falls."""
+        self._ensure_open()
+        return (await self._reports.put_progress(self.movement.number, percent, message)).percent
+
+    async def percent(self) -> float:
+        """Return the percent that the app has reported."""
+        return (await self._reports.progress(self.movement.number)).percent
+
+    async def refresh(self) -> AppImport:
+        """Return the same import with its Movement as it is now."""
+        movement = await self._flows.read_movement(self.flow.name, self.movement.number)
+        return AppImport(self._store, self._flows, self.flow, movement)
+
+    def _ensure_open(self) -> None:
+        if self.movement.settled:
+            raise ConflictError(
+                f"Movement {self.movement.number} of Flow {self.flow.name!r} has settled as {self.movement.status}: nothing "
+                "more is taken for it."
+            )
+
+    async def _entries(self) -> dict[EventFileId, FileEntry]:
+        marks = await self._kept.marks()
+        found = [await self._flows.read_file_list(key) for _, key in sorted(self.movement.file_lists.items())]
+        return {entry.id: entry for entries in found for entry in applicable(entries, marks)}
+
+
+def _after(
+    entries: Mapping[EventFileId, FileEntry], marks: Mapping[EventFileId, KeptMark]
+) -> Iterator[tuple[EventFileId, Sequence[EventFileId]]]:
+    """Yield each file that is to be loaded, with those that must be imported before it."""
+    for lane in plan(list(entries.values()), marks).lanes:
+        for step in lane.steps:
+            yield from ((entry.id, step.after) for entry in step.pending)
+
+
+async def _lines(blocks: AsyncIterable[bytes]) -> AsyncIterator[tuple[int, bytes]]:
+    number = FIRST_LINE
+    async for block in blocks:
+        for line in block.removesuffix(b"\n").split(b"\n"):
+            yield number, line
+            number += 1
+
+
+def _key(line: bytes, header: Header) -> str:
+    ((_, body),) = orjson.loads(line).items()
+    return orjson.dumps([body[name] for name in header.schema.primary_keys]).decode()

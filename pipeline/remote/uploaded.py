@@ -1,0 +1,227 @@
+"""A source that uploads: an Exporter whose rows are the files that an app has put into the object store.
+
+It waits for each group until the app says that it is complete. So groups are exported, and imported, while the app still
+uploads others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+import anyio
+import orjson
+
+from pipeline.codec.event_files.compression import Decoder, sniff
+from pipeline.codec.values import from_json
+from pipeline.domain.errors import ConfigurationError, DamagedError, LeaseLostError, UnreadableError
+from pipeline.domain.ids import FlowName, StreamName
+from pipeline.domain.schema import Column
+from pipeline.kit.exporter import Exporter
+from pipeline.kit.loading.python_values import DECODE_ERRORS, Decode, natural_decoder
+from pipeline.kit.reading.source import ExporterSnapshot
+from pipeline.kit.values import Changes, Json, NaiveDatetime
+from pipeline.ports.object_store import ObjectStore
+from pipeline.remote.uploads import UploadedStream, Uploads
+
+POLL_SECONDS = 0.25
+TYPES: Mapping[str, Any] = {
+    "boolean": bool,
+    "integer": int,
+    "real": float,
+    "text": str,
+    "bytes": bytes,
+    "decimal": Decimal,
+    "timestamptz": datetime,
+    "timestamp": NaiveDatetime,
+    "date": date,
+    "time": time,
+    "interval": timedelta,
+    "uuid": UUID,
+    "json": Json,
+}
+"""The types of columns that an app may upload, with what they are in Python."""
+
+
+class UploadedSource:
+    """The place of an app that uploads. `location` is `app://NAME`."""
+
+    def __init__(
+        self, location: str, store: ObjectStore | None = None, flow: FlowName | None = None, movement: int = 0
+    ):
+        self.location = location
+        self._store, self._flow, self._movement = store, flow, movement
+
+    def of_movement(self, store: ObjectStore, flow: FlowName, movement: int) -> UploadedSource:
+        """Return the same source for the uploads of one Movement."""
+        return UploadedSource(self.location, store, flow, movement)
+
+    @asynccontextmanager
+    async def open_snapshot(self) -> AsyncIterator[ExporterSnapshot]:
+        """Open the uploads. LeaseLostError while the app has not begun: it announces the Movement when it does."""
+        if self._store is None or self._flow is None:
+            raise ConfigurationError(
+                f"{self.location} is an app that uploads: it cannot be read here. Start its Flow with `pipeline start`, and let a "
+                "worker export it."
+            )
+        uploads = Uploads(self._store, self._flow, self._movement)
+        begun = await uploads.begun()
+        if begun is None:
+            raise LeaseLostError(
+                f"the app {self.location} has not begun to export; it announces the Movement when it does"
+            )
+        yield UploadedSnapshot(make_exporter(begun.streams, uploads), uploads)
+
+
+class UploadedSnapshot(ExporterSnapshot):
+    """The uploads of one Movement. They are deleted when all is exported."""
+
+    def __init__(self, exporter: Exporter, uploads: Uploads) -> None:
+        super().__init__(exporter, None)
+        self._uploads = uploads
+
+    async def end_movement(self) -> None:
+        await super().end_movement()
+        await self._uploads.forget()
+
+
+def make_exporter(streams: list[UploadedStream], uploads: Uploads) -> Exporter:
+    """Return an Exporter of these streams. ConfigurationError says what is wrong with one of them."""
+    exporter = Exporter("app")
+    for stream in streams:
+        columns = {
+            column.name: _annotation(stream, column.name, column.type, column.nullable) for column in stream.columns
+        }
+        if len(columns) != len(stream.columns):
+            raise ConfigurationError(f"The stream {stream.stream!r} has two columns with one name.")
+        key = tuple(stream.primary_keys)
+        if stream.mode == "full":
+            read = UploadedRows(stream, uploads).rows
+            exporter.rows(stream.stream, row=dict, key=key, group=stream.group, columns=columns)(read)
+        else:
+            changed = UploadedRows(stream, uploads).changes
+            exporter.changes(stream.stream, row=dict, key=key, group=stream.group, columns=columns)(changed)
+    return exporter
+
+
+def _annotation(stream: UploadedStream, name: str, type_: str, nullable: bool) -> Any:
+    if type_ not in TYPES:
+        raise ConfigurationError(
+            f"The column {name!r} of the stream {stream.stream!r} has the type {type_[:80]!r}. Types are: {', '.join(TYPES)}."
+        )
+    found = TYPES[type_]
+    return found | None if nullable and name not in stream.primary_keys else found
+
+
+class UploadedRows:
+    """The rows of one stream, read from its files as soon as its group is complete."""
+
+    def __init__(self, stream: UploadedStream, uploads: Uploads) -> None:
+        self._stream, self._uploads = stream, uploads
+        self._name = StreamName(stream.stream)
+        self._decoders = {one.name: natural_decoder(Column(one.name, one.type)) for one in stream.columns}
+
+    async def rows(self, _client: None) -> AsyncIterator[dict[str, Any]]:
+        """Yield all rows."""
+        for number in range(await self._file_count()):
+            async for kind, row in self._records(number):
+                if kind != "upsert":
+                    raise UnreadableError(
+                        f"{self._where(number)} has a record {kind!r}. A stream with all its rows has upserts alone."
+                    )
+                yield row
+
+    async def changes(self, _client: None, since: str | None) -> Changes[dict[str, Any]]:
+        """Return the records of the next file."""
+        count, number = await self._file_count(), self._next(since)
+        if number >= count:
+            return Changes([], cursor=since or self._cursor(0))
+        upserts: dict[Any, dict[str, Any]] = {}
+        deletes: dict[Any, None] = {}
+        async for kind, row in self._records(number):
+            key = tuple([row[name] for name in self._stream.primary_keys])
+            key = key if len(key) > 1 else key[0]
+            upserts.pop(key, None)
+            deletes.pop(key, None)
+            if kind == "upsert":
+                upserts[key] = row
+            else:
+                deletes[key] = None
+        return Changes(list(upserts.values()), list(deletes), cursor=self._cursor(number + 1), more=number + 1 < count)
+
+    def _cursor(self, number: int) -> str:
+        return f"{self._uploads.movement}.{number}"
+
+    def _next(self, since: str | None) -> int:
+        movement, _, number = (since or "0.0").partition(".")
+        return int(number) if int(movement) == self._uploads.movement else 0
+
+    async def _file_count(self) -> int:
+        """Wait until the group of the stream is complete; return how many files it has."""
+        while (group := await self._uploads.group(self._stream.group)) is None:
+            ended = await self._uploads.ended()
+            if ended is not None:
+                raise UnreadableError(f"the app has ended without the group {self._stream.group!r}: {ended.reason}")
+            await anyio.sleep(POLL_SECONDS)
+        return group.files.get(self._stream.stream, 0)
+
+    async def _records(self, number: int) -> AsyncIterator[tuple[str, dict[str, Any]]]:
+        line = 0
+        async for block in self._lines(number):
+            for text in block:
+                line += 1
+                record = self._parse(text, number, line)
+                if record is not None:
+                    yield record
+
+    async def _lines(self, number: int) -> AsyncIterator[list[bytes]]:
+        """Yield the lines of a file, compressed or not."""
+        decoder: Decoder | None = None
+        rest = b""
+        try:
+            async with self._uploads.open_file(self._name, number) as pieces:
+                async for piece in pieces:
+                    decoder = decoder or Decoder(sniff(piece))
+                    for part in decoder.feed(piece):
+                        *lines, rest = (rest + part).split(b"\n")
+                        yield lines
+            if decoder is not None:
+                decoder.close()
+        except DamagedError as error:
+            raise UnreadableError(f"{self._where(number)} is damaged: {error}. Send it in another Movement.") from error
+        if rest:
+            yield [rest]
+
+    def _parse(self, text: bytes, number: int, line: int) -> tuple[str, dict[str, Any]] | None:
+        if not text.strip():
+            return None
+        where = f"{self._where(number)}, line {line},"
+        try:
+            document = orjson.loads(text)
+            if line == 1 and document.get("metadata") is True:
+                return None  # the header of an Event File
+            ((kind, body),) = document.items()
+        except (ValueError, AttributeError) as error:
+            raise UnreadableError(f'{where} is no record. Write {{"upsert": {{…}}}} or {{"delete": {{…}}}}.') from error
+        if kind not in ("upsert", "delete") or not isinstance(body, dict):
+            raise UnreadableError(f"{where} has a record {str(kind)[:40]!r}. Records are `upsert` or `delete`.")
+        names = self._decoders if kind == "upsert" else self._stream.primary_keys
+        if unknown := sorted(set(body) - set(self._decoders)):
+            raise UnreadableError(f"{where} has the column {unknown[0]!r}, which the stream does not have.")
+        return kind, {name: self._value(body.get(name), name, where) for name in names}
+
+    def _value(self, value: Any, name: str, where: str) -> Any:
+        if value is None:
+            return None
+        decode: Decode = self._decoders[name]
+        try:
+            return decode(from_json(value))
+        except (*DECODE_ERRORS, DamagedError) as error:
+            raise UnreadableError(f"{where} has in the column {name!r} {error}.") from error
+
+    def _where(self, number: int) -> str:
+        return f"file {number} of the stream {self._stream.stream!r}"

@@ -1,0 +1,212 @@
+"""An app that uploads: what it exports, and what it may not."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import hashlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from pipeline.domain.movement import Status
+from pipeline.http.tokens import Role, Side
+from pipeline.settings import Settings
+from tests.http.conftest import Server, create_app
+from tests.http.flows import change, rows, run_app, settled, working
+
+PERSON = {
+    "stream": "person",
+    "columns": [{"name": "id", "type": "integer", "nullable": False}, {"name": "name", "type": "text"}],
+    "primary_keys": ["id"],
+}
+
+
+async def test_an_app_exports_a_movement_and_then_what_has_changed(tmp_path: Path) -> None:
+    create_app(tmp_path / "app.db", rows=1000)
+    async with working(tmp_path, "app://server", "copy.db") as (server, settings):
+        first = await run_app(server, "exporter.py", "app.db")
+        assert first is not None
+        movement = await settled(settings, first)
+        assert (movement.status, movement.totals.upserts) == (Status.SUCCESS, 1001), movement.problems
+        assert rows(tmp_path / "copy.db", "person") == rows(tmp_path / "app.db", "person")
+        change(tmp_path / "app.db", "DELETE FROM person WHERE id < 50", "UPDATE person SET name = 'new' WHERE id = 700")
+        second = await run_app(server, "exporter.py", "app.db")
+        assert second is not None
+        movement = await settled(settings, second)
+        assert (movement.status, movement.totals.upserts, movement.totals.deletes) == (Status.SUCCESS, 1, 50)
+        assert rows(tmp_path / "copy.db", "person") == rows(tmp_path / "app.db", "person")
+    assert not [path for path in (tmp_path / "home").rglob("*") if "/uploads/" in str(path)]
+
+
+async def test_two_apps_meet(tmp_path: Path) -> None:
+    create_app(tmp_path / "app.db", rows=300)
+    async with working(tmp_path, "app://server", "app://cloud") as (server, settings):
+        number = await run_app(server, "exporter.py", "app.db")
+        assert await run_app(server, "importer.py", "cloud.db") == number
+        assert number is not None
+        assert (await settled(settings, number)).status is Status.SUCCESS
+        assert rows(tmp_path / "cloud.db", "person") == rows(tmp_path / "app.db", "person")
+
+
+async def test_an_app_that_is_killed_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    create_app(tmp_path / "app.db", rows=20_000)
+    async with working(tmp_path, "app://server", "copy.db") as (server, settings):
+        for seconds in (0.2, 0.3, 0.4):
+            await run_app(server, "exporter.py", "app.db", kill_after=seconds)
+        number = await run_app(server, "exporter.py", "app.db")
+        assert number is not None
+        assert (await settled(settings, number)).status is Status.SUCCESS
+        assert rows(tmp_path / "copy.db", "person") == rows(tmp_path / "app.db", "person")
+
+
+class App:
+    """An app's calls, one by one."""
+
+    def __init__(self, server: Server, token: str) -> None:
+        self.server, self._token = server, token
+        self.number = 0
+
+    async def call(self, method: str, path: str = "", **options: Any) -> tuple[int, Any]:
+        """Return the status and the JSON of an answer."""
+        return await self.server.request(method, f"/api/v1/apps/crm/export{path}", self._token, **options)
+
+    async def begin(self, *streams: object) -> tuple[int, Any]:
+        """Begin an export."""
+        status, found = await self.call("POST", json={"streams": streams or [PERSON]})
+        self.number = found.get("movement", 0)
+        return status, found
+
+    async def put(self, number: int, data: bytes, stream: str = "person", **headers: str) -> tuple[int, Any]:
+        """Put a file."""
+        path = f"/{self.number}/streams/{stream}/files/{number}"
+        return await self.call("PUT", path, data=data, headers=headers)
+
+    async def complete(self, files: int, label: str = "person") -> tuple[int, Any]:
+        """Complete a group of one stream."""
+        return await self.call("POST", f"/{self.number}/groups/{label}/complete", json={"files": {label: files}})
+
+    async def end(self) -> tuple[int, Any]:
+        """End the export."""
+        return await self.call("POST", f"/{self.number}/end", json={})
+
+
+@pytest.fixture
+async def app(tmp_path: Path) -> AsyncIterator[tuple[App, Settings]]:
+    """An app that uploads into a database."""
+    async with working(tmp_path, "app://server", "copy.db") as (server, settings):
+        yield App(server, await server.token(Role.APP, "crm", Side.SOURCE)), settings
+
+
+def lines(*people: tuple[int, str | None]) -> bytes:
+    """Return upserts of people."""
+    return b"".join(orjson.dumps({"upsert": {"id": key, "name": name}}) + b"\n" for key, name in people)
+
+
+async def test_changes_are_applied_on_top_of_what_is_there(app: tuple[App, Settings], tmp_path: Path) -> None:
+    api, settings = app
+    feed = {**PERSON, "mode": "changes"}
+    for upload, expected in [
+        (lines((1, "a"), (2, "b"), (3, "c")), [(1, "a"), (2, "b"), (3, "c")]),
+        (lines((2, "B"), (4, "d")) + b'{"delete":{"id":3}}\n', [(1, "a"), (2, "B"), (4, "d")]),
+        (lines((3, "again")) + b'{"delete":{"id":1}}\n' + lines((1, "after all")), None),
+    ]:
+        assert (await api.begin(feed))[0] == 201
+        assert (await api.put(0, gzip.compress(upload)))[0] == 201
+        await api.complete(1)
+        await api.end()
+        assert (await settled(settings, api.number)).status is Status.SUCCESS
+        assert rows(tmp_path / "copy.db", "person") == (
+            expected or [(1, "after all"), (2, "B"), (3, "again"), (4, "d")]
+        )
+
+
+async def test_an_upload_that_lies_is_not_stored(app: tuple[App, Settings]) -> None:
+    api, _ = app
+    await api.begin()
+    good = base64.b64encode(hashlib.sha256(b"other").digest()).decode()
+    status, problem = await api.put(0, lines((1, "a")), **{"Content-Digest": f"sha-256=:{good}:"})
+    assert (status, "digest" in problem["detail"]) == (422, True)
+    assert (await api.put(0, b"x", **{"Content-Digest": "md5=:x:"}))[0] == 400
+    assert (await api.call("GET", f"/{api.number}"))[1]["streams"][0]["files"] == []
+
+
+async def test_a_file_is_stored_once(app: tuple[App, Settings]) -> None:
+    api, _ = app
+    await api.begin()
+    assert [(await api.put(0, lines((1, name))))[0] for name in ("a", "b")] == [201, 200]
+    status, problem = await api.complete(2)
+    assert (status, "File 1" in problem["detail"]) == (409, True)
+    assert (await api.complete(1))[0] == 200
+    assert (await api.complete(1))[0] == 200
+    status, problem = await api.put(1, lines((2, "b")))
+    assert (status, "complete" in problem["detail"]) == (409, True)
+
+
+async def test_what_is_wrong_with_a_stream_is_said_at_the_beginning(app: tuple[App, Settings]) -> None:
+    api, _ = app
+    wrong: list[tuple[dict[str, Any], str]] = [
+        ({"columns": [{"name": "id", "type": "int4"}]}, "int4"),
+        ({"primary_keys": ["nope"]}, "nope"),
+        ({"columns": []}, "columns"),
+        ({"mode": "some"}, "mode"),
+        ({"colour": "red"}, "colour"),
+    ]
+    for change_, word in wrong:
+        status, problem = await api.begin({**PERSON, **change_})
+        assert (status, word in problem["detail"]) == (422, True), problem
+    assert (await api.begin())[0] == 201
+    status, problem = await api.begin({**PERSON, "label": "other"})
+    assert (status, "other streams" in problem["detail"]) == (409, True)
+
+
+@pytest.mark.parametrize(
+    ("data", "word"),
+    [
+        (b"nonsense\n", "file 0 of the stream 'person', line 1, is no record"),
+        (lines((1, "a")) + b'{"insert":{"id":2}}\n', "line 2, has a record 'insert'"),
+        (b'{"upsert":{"id":"x","name":null}}\n', "'id'"),
+        (b'{"upsert":{"id":1,"nam":"a"}}\n', "'nam'"),
+        (b'{"delete":{"id":1}}\n', "upserts alone"),
+        (gzip.compress(lines((1, "a")), mtime=0)[:-4], "person"),
+    ],
+)
+async def test_a_file_that_is_damaged_leaves_its_stream_out_by_name(
+    app: tuple[App, Settings], data: bytes, word: str
+) -> None:
+    api, settings = app
+    pet = {**PERSON, "stream": "pet"}
+    await api.begin(PERSON, pet)
+    await api.put(0, data)
+    await api.put(0, lines((7, "cat")), "pet")
+    await api.complete(1)
+    await api.complete(1, "pet")
+    await api.end()
+    movement = await settled(settings, api.number)
+    assert movement.status is Status.INCOMPLETE
+    assert any(word in item.reason for item in movement.inventory.items), movement.inventory
+    assert rows(settings.home.parent / "copy.db", "pet") == [(7, "cat")]
+
+
+async def test_an_export_that_fails_ends_the_movement(app: tuple[App, Settings]) -> None:
+    api, settings = app
+    await api.begin()
+    assert (await api.end())[0] == 409
+    status, found = await api.call("POST", f"/{api.number}/fail", json={"reason": "the licence has expired"})
+    assert (status, found["status"]) == (200, "FAILED")
+    movement = await settled(settings, api.number)
+    assert (movement.status, "the licence has expired" in str(movement.problems)) == (Status.FAILED, True)
+    assert (await api.put(0, b""))[0] == 409
+    first = api.number
+    await api.begin()
+    assert api.number == first + 1
+
+
+async def test_the_source_has_no_right_at_the_destination(app: tuple[App, Settings]) -> None:
+    api, _ = app
+    await api.begin()
+    for side in ("import", "import/mappings/person"):
+        assert (await api.server.get(f"/api/v1/apps/crm/{side}", api._token))[0] == 403
