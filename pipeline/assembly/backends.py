@@ -30,8 +30,10 @@ async def open_store(settings: Settings) -> AsyncIterator[ObjectStore]:
         yield store
 
 
-def open_bucket(bucket: str, prefix: str, settings: Settings) -> AbstractAsyncContextManager[ObjectStore]:
-    """Open what a bucket has under a prefix."""
+def open_bucket(
+    bucket: str, prefix: str, settings: Settings, *, probe: bool = True
+) -> AbstractAsyncContextManager[ObjectStore]:
+    """Open what a bucket has under a prefix. Without `probe`, nothing is written to find out what the server can do."""
     opened: AbstractAsyncContextManager[ObjectStore] = _import_aws("pipeline.stores.s3.object_store").open_s3_store(
         bucket,
         prefix=prefix,
@@ -39,6 +41,7 @@ def open_bucket(bucket: str, prefix: str, settings: Settings) -> AbstractAsyncCo
         path_style=settings.s3_path_style,
         server_side_encryption=settings.s3_server_side_encryption or None,
         kms_key_id=settings.s3_kms_key_id or None,
+        probe=probe,
     )
     return opened
 

@@ -24,13 +24,13 @@ def _module(name: str) -> Any:
 
 
 @asynccontextmanager
-async def _open_storage(place: SamPlace) -> AsyncIterator[object]:
+async def _open_storage(place: SamPlace, *, write: bool = False) -> AsyncIterator[object]:
     """Open the directory or the bucket of a place."""
     if not place.bucket:
         async with _module("storage.directory").open_directory(place) as storage:
             yield storage
         return
-    async with open_bucket(place.bucket, place.prefix, load_settings()) as store:
+    async with open_bucket(place.bucket, place.prefix, load_settings(), probe=write) as store:
         yield _module("storage.bucket").BucketStorage(store)
 
 

@@ -97,7 +97,7 @@ class TestSamDestinationInABucket(DestinationContract):
 
 def opening_of(store: ObjectStore) -> OpenStorage:
     @asynccontextmanager
-    async def opened(place: SamPlace) -> AsyncIterator[ExportStorage]:
+    async def opened(place: SamPlace, *, write: bool = False) -> AsyncIterator[ExportStorage]:
         yield BucketStorage(store)
 
     return opened

@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 from xxhash import xxh3_64_digest, xxh3_128_digest
 
-from pipeline.connectors.sam.reading.column_types import Convert
+from pipeline.connectors.sam.reading.column_types import Convert, plain
 from pipeline.connectors.sam.reading.contents import ContentError, Contents
 from pipeline.connectors.sam.reading.staged_stream import StagedStream
 from pipeline.domain.keys import Key
@@ -88,12 +88,10 @@ def _row(found: tuple[Any, ...], columns: Sequence[tuple[str, int, Convert]]) ->
     *key, data, reason, column = found
     if reason:
         return Row(tuple(key), {}, reason, column)
-    values = orjson.loads(data)
-    there = len(values)
-    return Row(
-        tuple(key),
-        {
-            name: None if at >= there or at < 0 or values[at] is None else convert(values[at])
-            for name, at, convert in columns
-        },
-    )
+    staged = orjson.loads(data)
+    there = len(staged)
+    values: dict[str, Any] = {}
+    for name, at, convert in columns:
+        value = staged[at] if 0 <= at < there else None
+        values[name] = value if value is None or (type(value) is str and convert is plain) else convert(value)
+    return Row(tuple(key), values)

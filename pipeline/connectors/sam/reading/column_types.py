@@ -9,12 +9,11 @@ from __future__ import annotations
 import json
 import re
 from base64 import b64encode
-from collections.abc import Callable
-from enum import IntFlag
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from pipeline.codec.values import to_json
-from pipeline.connectors.sam.reading.json_rows import Number, dumps
+from pipeline.connectors.sam.reading.json_rows import INTEGERS, Number, dumps
 
 Staged = Any
 Convert = Callable[[Staged], Staged]
@@ -31,8 +30,8 @@ _BY_HEADER = {
 """Types of a column without values, by the type in the header. All others are text."""
 
 
-class Kinds(IntFlag):
-    """The kinds of values that a column has."""
+class Kinds:
+    """The kinds of values that a column has, as bits: plain integers, since there is one for each value that is read."""
 
     BOOLEAN = 1
     INTEGER = 2
@@ -48,6 +47,7 @@ class Kinds(IntFlag):
     JSON = 256
 
 
+_BY_TYPE: Mapping[type, int] = {str: Kinds.TEXT, bool: Kinds.BOOLEAN, float: Kinds.REAL}
 _WHOLE = Kinds.INTEGER | Kinds.LARGE
 _NUMBERS = _WHOLE | Kinds.WIDE | Kinds.REAL
 _OF_ONE_KIND = {
@@ -58,24 +58,23 @@ _OF_ONE_KIND = {
 }
 
 
-def kind_of(value: object, *, is_time: bool) -> Kinds:
+def kind_of(value: object, *, is_time: bool) -> int:
     """Return the kind of a value that is not null. `is_time`: the header declares the column as a timestamp."""
+    kind = _BY_TYPE.get(type(value))
+    if kind is not None:
+        return _kind_of_text(value) if is_time and isinstance(value, str) else kind
     match value:
-        case str():
-            return _kind_of_text(value) if is_time else Kinds.TEXT
-        case bool():
-            return Kinds.BOOLEAN
         case int():
-            return Kinds.INTEGER if value in _EXACT_IN_DOUBLES else Kinds.LARGE
-        case float():
-            return Kinds.REAL
+            if value in _EXACT_IN_DOUBLES:
+                return Kinds.INTEGER
+            return Kinds.LARGE if value in INTEGERS else Kinds.WIDE
         case Number():
             return Kinds.REAL if not value.text.lstrip("-").isdigit() and value.is_double else Kinds.WIDE
         case _:
             return Kinds.JSON
 
 
-def _kind_of_text(text: str) -> Kinds:
+def _kind_of_text(text: str) -> int:
     found = _MOMENT.fullmatch(text)
     if found is None:
         return Kinds.TEXT
@@ -108,7 +107,7 @@ def staged(value: object, *, tagged: bool) -> Staged:
             return value
 
 
-def column_type(declared: str, kinds: Kinds) -> str:
+def column_type(declared: str, kinds: int) -> str:
     """Return the type of a column."""
     if not kinds:
         name = re.split(r"[^a-z]", declared.lower())[0]
@@ -127,13 +126,14 @@ def column_type(declared: str, kinds: Kinds) -> str:
 def conversion(type_: str, *, inferred: bool) -> Convert:
     """Return how staged values become those of a record. With a type that was `inferred`, JSON holds whole values."""
     if type_ == "real":
-        return _to_real if inferred else _plain
+        return _to_real if inferred else plain
     if type_ == "decimal":
         return _to_decimal
-    return _to_json if type_ == "json" and inferred else _plain
+    return _to_json if type_ == "json" and inferred else plain
 
 
-def _plain(value: Staged) -> Staged:
+def plain(value: Staged) -> Staged:
+    """Return a staged value as that of a record, of its own kind."""
     if isinstance(value, dict):
         if "$json" in value:
             return value["$json"]
@@ -144,7 +144,7 @@ def _plain(value: Staged) -> Staged:
 
 
 def _to_real(value: Staged) -> Staged:
-    value = _plain(value)
+    value = plain(value)
     return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-import re
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
 import orjson
 
-_LONG = re.compile(rb"[0-9]{19}")
-"""More digits than an integer of 64 bits surely has."""
-_INTEGERS = range(-(2**63), 2**63)
+INTEGERS = range(-(2**63), 2**63)
 _MAX_DIGITS = 20
 
 
@@ -63,11 +60,13 @@ def has_repeated(value: object) -> bool:
 def parse_row(line: bytes) -> tuple[dict[str, Any], bool]:
     """Return the object in a line, and whether it is plain: orjson reads and writes it without a change.
 
+    orjson reads integers up to 2**64 - 1.
+
     Most lines are, and are read fast. One that is not is read again with the exact text of each number.
     """
     try:
         row = orjson.loads(line)
-        if isinstance(row, dict) and not _LONG.search(line) and orjson.dumps(row) == line.strip():
+        if isinstance(row, dict) and orjson.dumps(row) == line.strip():
             return row, True
     except (orjson.JSONDecodeError, orjson.JSONEncodeError):
         pass  # such as NaN, which the exact reading accepts; what it does not is an error
@@ -103,7 +102,7 @@ def _integer(text: str) -> int | Number:
     if len(text) > _MAX_DIGITS:
         return Number(text)
     value = int(text)
-    return value if value in _INTEGERS else Number(text)
+    return value if value in INTEGERS else Number(text)
 
 
 def _fraction(text: str) -> float | Number:

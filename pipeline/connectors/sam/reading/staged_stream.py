@@ -26,7 +26,7 @@ from pipeline.connectors.sam.reading.column_types import (
     staged,
 )
 from pipeline.connectors.sam.reading.contents import CONTENT
-from pipeline.connectors.sam.reading.json_rows import LineError, Members, parse_row
+from pipeline.connectors.sam.reading.json_rows import INTEGERS, LineError, Members, parse_row
 from pipeline.connectors.sam.reading.lines import Line
 from pipeline.domain.errors import UnreadableError
 from pipeline.domain.ids import Label, StreamName
@@ -34,8 +34,9 @@ from pipeline.domain.schema import Column, StreamSchema
 
 _MAPPING_KEY = ("migrationScopeId", "entityType", "sourceId")
 _TRUE, _FALSE = (True, 1, "true", "TRUE", "1"), (None, False, 0, "false", "FALSE", "0", "")
-_SEQUENCES = range(-(2**63), 2**63)
 Record = tuple[Any, ...]
+Where = tuple[str, int]
+"""A file, and the number of a line in it."""
 
 
 class StagedStream:
@@ -47,12 +48,14 @@ class StagedStream:
         self._columns: dict[str, int] = {}
         self._declared: dict[str, str] = {}
         self._not_null: set[str] = set()
-        self._kinds: list[Kinds] = []
+        self._kinds: list[int] = []
         self._times: list[bool] = []
         self._key: tuple[str, ...] = ()
         self._schema: StreamSchema | None = None
         self._is_foreign = False
-        self._special = {options["deleted"], options["sequence"]} - {""}
+        self._deleted, self._sequence = options["deleted"], options["sequence"]
+        self._special = {self._deleted, self._sequence} - {""}
+        self._decimal_keys: set[str] = set()
 
     # Files ------------------------------------------------------------------------------------------------------------
 
@@ -73,6 +76,8 @@ class StagedStream:
         self._not_null = self._not_null & header.not_null if self._columns else set(header.not_null)
         self._schema = header.schema or self._schema
         self._is_foreign |= header.schema is None
+        own = self._schema.columns if self._schema is not None else ()
+        self._decimal_keys = {it.name for it in own if it.type == "decimal" and it.name in key}
         for column in header.columns:
             self._position(column)
 
@@ -106,7 +111,7 @@ class StagedStream:
         at = self._columns.get(column)
         if at is None:
             at = self._columns[column] = len(self._columns)
-            self._kinds.append(Kinds(0))
+            self._kinds.append(0)
             self._times.append(is_time(self._declared.get(column, "")))
         return at
 
@@ -126,27 +131,27 @@ class StagedStream:
         )
 
     def _record(self, number: int, line: bytes, name: str) -> Record:
-        where = f"the file {name}, line {number}"
+        where = (name, number)
         try:
             row, is_plain = parse_row(line)
         except LineError as error:
-            raise UnreadableError(f"{where}: {error}") from None
+            raise UnreadableError(f"{_shown(where)}: {error}") from None
         row, deleted = self._unwrapped(row)
         repeated = row.repeated if isinstance(row, Members) else set()
         key = tuple([self._key_value(row, column, repeated, where) for column in self._key])
         reason, column = "", None
         if repeated:
             column = min(repeated)
-            reason = f"the member {column!r} comes twice with different values ({where}); export the row again"
-        sequence = row.pop(self._options["sequence"], None) if self._options["sequence"] else None
-        mark = row.pop(self._options["deleted"], None) if self._options["deleted"] else None
+            reason = f"the member {column!r} comes twice with different values ({_shown(where)}); export the row again"
+        sequence = row.pop(self._sequence, None) if self._sequence else None
+        mark = row.pop(self._deleted, None) if self._deleted else None
         if mark in _TRUE:
             deleted = True
         elif mark not in _FALSE:
-            reason, column = f"{shorten(mark)} is neither true nor false ({where})", self._options["deleted"]
+            reason, column = f"{shorten(mark)} is neither true nor false ({_shown(where)})", self._deleted
         number_ = _sequence(sequence)
         if number_ is None and sequence is not None:
-            reason, column = f"{shorten(sequence)} is no integer of 64 bits ({where})", self._options["sequence"]
+            reason, column = f"{shorten(sequence)} is no integer of 64 bits ({_shown(where)})", self._sequence
         data = None if deleted or reason else self._data(row, is_plain=is_plain)
         return (*key, number_, deleted, data, reason, column)
 
@@ -158,36 +163,35 @@ class StagedStream:
                 return body, action == "delete"
         return row, False
 
-    def _key_value(self, row: dict[str, Any], column: str, repeated: set[str], where: str) -> Any:
+    def _key_value(self, row: dict[str, Any], column: str, repeated: set[str], where: Where) -> Any:
         value = row.get(column)
+        if column not in self._decimal_keys and column not in repeated and _is_plain_key(value):
+            return value
         if value is None or column in repeated:
             fault = "is missing or null" if value is None else "comes twice"
             raise UnreadableError(
-                f"{where}: {column!r}, which belongs to the key, {fault}; name other key columns with the option "
+                f"{_shown(where)}: {column!r}, which belongs to the key, {fault}; name other key columns with the option "
                 f"key.{self.name}=COLUMN,COLUMN, or leave the table out with --exclude"
             )
         match staged(value, tagged=self._schema is not None):
             case {"$number": str(text)}:
-                is_real = not self._is_decimal(column) and kind_of(value, is_time=False) is Kinds.REAL
+                is_real = column not in self._decimal_keys and kind_of(value, is_time=False) == Kinds.REAL
                 return float(text) if is_real else text
             case {"$bytes": str(text)}:
                 return b64decode(text)
             case dict() as tagged:
                 raise UnreadableError(
-                    f"{where}: {column!r}, which belongs to the key, is no plain value: {shorten(tagged)}"
+                    f"{_shown(where)}: {column!r}, which belongs to the key, is no plain value: {shorten(tagged)}"
                 )
+            case int() as plain if plain not in INTEGERS:
+                return str(plain)
             case plain:
-                return str(plain) if self._is_decimal(column) else plain
-
-    def _is_decimal(self, column: str) -> bool:
-        return self._schema is not None and any(
-            it.name == column and it.type == "decimal" for it in self._schema.columns
-        )
+                return str(plain) if column in self._decimal_keys else plain
 
     def _data(self, row: dict[str, Any], *, is_plain: bool) -> bytes:
         """Return the staged values by position; columns that no header names are columns, too."""
         values: list[Any] = [None] * len(self._columns)
-        kinds, times, tagged = self._kinds, self._times, self._schema is not None
+        kinds, times, tagged, inferred = self._kinds, self._times, self._schema is not None, self._is_foreign
         for column, value in row.items():
             if value is None:
                 continue
@@ -195,7 +199,8 @@ class StagedStream:
             if at is None:
                 at = self._position(column)
                 values += [None] * (at + 1 - len(values))
-            kinds[at] |= kind_of(value, is_time=times[at])
+            if inferred:
+                kinds[at] |= kind_of(value, is_time=times[at])
             plain = is_plain and not isinstance(value, dict | list)
             values[at] = value if plain else staged(value, tagged=tagged)
         return orjson.dumps(values)
@@ -217,7 +222,7 @@ class StagedStream:
 
     def _type(self, name: str) -> str:
         at = self._columns.get(name)
-        return column_type(self._declared.get(name, ""), Kinds(0) if at is None else self._kinds[at])
+        return column_type(self._declared.get(name, ""), 0 if at is None else self._kinds[at])
 
     @property
     def has_content(self) -> bool:
@@ -256,8 +261,19 @@ class StagedStream:
         )
 
 
+def _shown(where: Where) -> str:
+    name, number = where
+    return f"the file {name}, line {number}"
+
+
+def _is_plain_key(value: object) -> bool:
+    """Whether a value is a key as it is: most are."""
+    kind = type(value)
+    return (kind is int and value in INTEGERS) or (kind is str and str(value).isascii())
+
+
 def _sequence(value: object) -> int | None:
     """Return a sequence number; None for what is none."""
     if isinstance(value, str) and value.lstrip("-").isdigit() and len(value) <= 20:
         value = int(value)
-    return value if type(value) is int and value in _SEQUENCES else None
+    return value if type(value) is int and value in INTEGERS else None

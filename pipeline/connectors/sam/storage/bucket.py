@@ -8,6 +8,9 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pipeline.domain.ids import ObjectKey
 from pipeline.ports.object_store import ObjectStore, OpenBody, PutCondition, StoredObject, Version, list_pages
 
+_PROBE = "probe/"
+"""Objects with which a store finds out what its server can do. They are no part of the export."""
+
 
 class BucketStorage:
     """The objects of a store. Several processes may write at once: the conditions of puts decide between them."""
@@ -16,7 +19,8 @@ class BucketStorage:
         self._store = store
 
     async def names(self) -> Sequence[str]:
-        return [info.key async for page in list_pages(self._store, "") for info in page]
+        names = [info.key async for page in list_pages(self._store, "") for info in page]
+        return sorted(name for name in names if not name.startswith(_PROBE))
 
     async def get(self, name: str) -> StoredObject:
         return await self._store.get(ObjectKey(name))

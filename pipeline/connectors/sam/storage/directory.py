@@ -33,7 +33,7 @@ _PASSING = {errno.EAGAIN, errno.EBUSY, errno.EINTR, errno.EMFILE, errno.ENFILE, 
 
 
 @asynccontextmanager
-async def open_directory(place: SamPlace) -> AsyncIterator[DirectoryStorage]:
+async def open_directory(place: SamPlace, *, write: bool = False) -> AsyncIterator[DirectoryStorage]:
     """Open the directory of a place. Nothing is read or created yet."""
     assert place.path is not None
     yield DirectoryStorage(place.path, place.location)

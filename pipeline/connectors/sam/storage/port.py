@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Callable, Sequence
+from collections.abc import AsyncIterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
@@ -42,5 +42,9 @@ class ExportStorage(Protocol):
         ...
 
 
-OpenStorage = Callable[[SamPlace], AbstractAsyncContextManager[ExportStorage]]
-"""Opens the storage of a place. It does no I/O but connecting."""
+class OpenStorage(Protocol):
+    """Opens the storage of a place. Unless it is opened to `write`, nothing is written to it, not even to try it."""
+
+    def __call__(self, place: SamPlace, *, write: bool = False) -> AbstractAsyncContextManager[ExportStorage]:
+        """Return the storage, opened."""
+        ...

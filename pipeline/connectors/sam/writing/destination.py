@@ -57,7 +57,7 @@ class SamDestination:
             raise ConfigurationError(
                 f"{self.location}: an export cannot be written without a column for deletes; give the option deleted=NAME"
             )
-        async with self._open_storage(self._place) as storage:
+        async with self._open_storage(self._place, write=True) as storage:
             await storage.create()
             yield SamSession(storage, flow, self._place.options)
 
