@@ -48,16 +48,17 @@ def dumps(value: object) -> bytes:
         return orjson.dumps(shorten(value))
 
 
-def refuse_wide_integers(line: bytes, what: str) -> None:
-    """Raise DamagedError that names `what` when an integer in this line of JSON has more than 64 bits.
+def refuse_wide_integers(lines: bytes, what: str) -> None:
+    """Raise DamagedError that names `what` when an integer in these lines of JSON has more than 64 bits.
 
     orjson would read it as a float, which is another number. Cheap for lines without long runs of digits.
     """
-    digits = line.translate(_DIGITS)
+    digits = lines.translate(_DIGITS)
     if b"0" * 20 not in digits and b"-" + b"0" * 19 not in digits:
         return
     try:
-        json.loads(line, parse_int=_narrow)
+        for line in filter(None, lines.split(b"\n")):
+            json.loads(line, parse_int=_narrow)
     except RecursionError as error:
         raise DamagedError(f"{what} is nested too deeply") from error
     except OverflowError as error:

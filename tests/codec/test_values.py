@@ -10,7 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.codec.values import count_lines, from_json, key_from_json, key_to_json, parse_line, to_json
+from pipeline.codec.values import (
+    count_lines,
+    from_json,
+    key_from_json,
+    key_to_json,
+    parse_line,
+    refuse_wide_integers,
+    to_json,
+)
 from pipeline.domain.errors import DamagedError
 from pipeline.domain.keys import KeyValue, RawText
 
@@ -56,3 +64,10 @@ def test_a_line_that_is_not_an_object_is_damage_that_names_the_file(line: bytes)
 @given(st.lists(st.sampled_from([b"\n", b"\r", b"{}", b"\n\n", b"a line"])).map(b"".join))
 def test_lines_are_counted_by_their_line_feeds(block: bytes) -> None:
     assert count_lines(block) == block.count(b"\n")
+
+
+def test_a_wide_integer_is_found_in_one_of_several_lines() -> None:
+    text = b'{"a":"' + b"1" * 40 + b'"}\n'
+    refuse_wide_integers(text * 3, "it")
+    with pytest.raises(DamagedError, match="it holds an integer of more than 64 bits"):
+        refuse_wide_integers(text + b'{"a":' + b"1" * 40 + b"}\n" + text, "it")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from typing import Any, Literal, NotRequired, TypedDict
@@ -119,6 +119,41 @@ def test_values_survive_the_way_through_a_record() -> None:
     assert value.row == ROW
     assert math.copysign(1, value.row.real) == -1
     assert value.key == ROW.id
+
+
+def test_a_long_number_in_a_text_or_a_decimal_is_no_integer() -> None:
+    type_ = row_type(Everything, None, "here")
+    rows = [replace(ROW, id=at, text="1" * 40, price=Decimal("9" * 30 + ".5")) for at in range(3)]
+    block = b"".join(row.line + b"\n" for row in encoder(type_).encode(encoder(type_).values(rows)))
+    (part,) = reader(type_, type_).read(block, 2, EventFileId(1, StreamName("a"), Phase.FULL, 0))
+    assert [value.row for value in part.values if isinstance(value, Upsert)] == rows
+
+
+@dataclass
+class Free:
+    id: int
+    always: Json
+    perhaps: Json | None
+
+
+def test_none_is_a_json_value_and_is_null_where_it_is_declared() -> None:
+    type_ = row_type(Free, None, "here")
+    (encoded,) = encoder(type_).encode(encoder(type_).values([Free(1, None, None)]))
+    assert encoded.line == b'{"upsert":{"id":1,"always":"null","perhaps":null}}'
+    value = read_line(reader(type_, type_), encoded.line)
+    assert isinstance(value, Upsert)
+    assert value.row == Free(1, None, None)
+
+
+def test_nested_values_are_read_from_the_text_of_a_database_without_json() -> None:
+    nested = row_type(dict, {"id": int, "parts": list[Part]}, "here")
+    text = row_type(dict, {"id": int, "parts": str}, "here")
+    value = read_line(reader(nested, text), b'{"upsert":{"id":1,"parts":"[{\\"size\\":2}]"}}')
+    assert isinstance(value, Upsert)
+    assert value.row == {"id": 1, "parts": [Part(2)]}
+    wrong = read_line(reader(nested, text), b'{"upsert":{"id":1,"parts":"{}"}}')
+    assert isinstance(wrong, Invalid)
+    assert wrong.reason.startswith("the column 'parts' holds what the type list does not: Expected `array`")
 
 
 @pytest.mark.parametrize("length", LENGTHS)

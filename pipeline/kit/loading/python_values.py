@@ -34,10 +34,9 @@ def decoder_of(field: Field, column: Column) -> Decode:
         return python
     if get_origin(python) is Literal:
         return lambda value: _member(value, get_args(python))
-    read = _json if column.type == "json" else _plain
     if python is Any:
-        return read
-    return lambda value: _converted(read(value), python)
+        return _json if column.type == "json" else _plain
+    return lambda value: _converted(_json(value), python)  # a database without JSON has text
 
 
 def natural_decoder(column: Column) -> Decode:
@@ -116,7 +115,7 @@ def _converted(value: Any, python: Any) -> Any:
     try:
         return msgspec.convert(value, python, strict=False)
     except msgspec.ValidationError as error:
-        raise ValueError(str(error)) from error
+        raise ValueError(f"what the type {getattr(python, '__name__', python)} does not: {error}") from error
 
 
 def _member(value: Any, members: tuple[Any, ...]) -> Any:

@@ -146,6 +146,7 @@ class RowEncoder:
                 continue
             if row[at] is None:
                 self._check_none(row, at)
+                encoded[at] = "null" if self._is_json_null(at) else None
             else:
                 try:
                     encoded[at] = encode(row[at])
@@ -172,9 +173,14 @@ class RowEncoder:
                 )
 
     def _check_none(self, row: tuple[Any, ...], at: int) -> None:
-        if not self._declared.row.fields[at].column.nullable:
+        if not self._declared.row.fields[at].column.nullable and not self._is_json_null(at):
             kind = "key" if at in self._key else "value"
             raise self._error(row, f"has no {kind} in the column {self._names[at]!r}")
+
+    def _is_json_null(self, at: int) -> bool:
+        """Whether None in a column is the JSON value null: in a field of the type `Json`, without `| None`."""
+        field = self._declared.row.fields[at]
+        return field.python is Any and not field.column.nullable
 
     def _wrong_row(self, rows: Sequence[object], error: Exception) -> UnreadableError:
         wanted = getattr(self._declared.row.type_, "__name__", str(self._declared.row.type_))
