@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import timedelta
 from enum import StrEnum
 from typing import Any
 
@@ -58,11 +59,15 @@ class DeclaredStream:
 
 @dataclass(frozen=True, slots=True)
 class Feed:
-    """A change feed of a stream. `lag` are the seconds by which the first read of a Movement overlaps the one before."""
+    """A change feed of a stream. `lag` are the seconds by which the first read of a Movement overlaps the one before.
+
+    `reconcile`: how often the snapshot is made again, to find deletes that the feed has missed; None: never.
+    """
 
     function: Function
     lag: float
     line: str
+    reconcile: timedelta | None = None
 
 
 @dataclass(slots=True)

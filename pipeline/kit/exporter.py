@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from datetime import timedelta
 from typing import Any, Generic, Literal, TypeVar
 
 from pipeline.domain.ids import Label, StreamName
@@ -75,6 +77,7 @@ class Exporter(Plugin):
         row: type[R],
         key: KeyNames,
         lag: float = 0,
+        reconcile: str | None = None,
         group: str | None = None,
         columns: Mapping[str, Any] | None = None,
         scopes: Sequence[str] = (),
@@ -82,7 +85,7 @@ class Exporter(Plugin):
         """Declare a change feed. If `rows` or `pages` of the stream are declared above, they make the snapshot.
 
         `lag`: the first read of a Movement begins this many seconds before the cursor, which must then be a number or an
-        ISO 8601 time.
+        ISO 8601 time. `reconcile`: how often the snapshot is made again, to find missed deletes, such as "7d" or "12h".
         """
         line = calling_line()
         type_ = row_type(row, columns, line)
@@ -90,7 +93,11 @@ class Exporter(Plugin):
         if snapshot is not None and (snapshot.row.columns, snapshot.key) != (type_.columns, names):
             fault = f"the changes of {stream!r} have another row or key than its snapshot ({snapshot.line})"
             raise misuse(line, fault, "Give both the same row and key")
-        return ChangesDeclaration(self, stream, group, type_, names, tuple(scopes), lag=lag)
+        every = None if reconcile is None else _duration(reconcile, line)
+        if every is not None and snapshot is None:
+            fault = f"the changes of {stream!r} have reconcile={reconcile!r}, and the stream has no snapshot"
+            raise misuse(line, fault, "Declare its `rows` or `pages` above, or leave `reconcile` out")
+        return ChangesDeclaration(self, stream, group, type_, names, tuple(scopes), lag=lag, reconcile=every)
 
     def fetch(self, stream: str) -> FetchDeclaration:
         """Declare a function that gives single rows by their keys."""
@@ -128,8 +135,9 @@ class _StreamDeclaration(Generic[R]):
         ordered: bool = False,
         shifting: bool = False,
         lag: float = 0,
+        reconcile: timedelta | None = None,
     ) -> None:
-        self._lag = lag
+        self._lag, self._reconcile = lag, reconcile
         self._exporter, self._row, self._key, self._scopes = exporter, row, key, scopes
         self._stream, self._label = StreamName(stream), Label(stream if group is None else group)
         self._ordered, self._shifting = ordered, shifting
@@ -183,7 +191,7 @@ class ChangesDeclaration(_StreamDeclaration[R]):
         check_coroutine(function, f"the changes of {self._stream!r}", ("client", "since"))
         if self._stream in self._exporter.feeds:
             raise misuse(line_of(function), f"stream {self._stream!r} has two change feeds", "Keep one")
-        self._exporter.feeds[self._stream] = Feed(function, self._lag, line_of(function))
+        self._exporter.feeds[self._stream] = Feed(function, self._lag, line_of(function), self._reconcile)
         if self._stream not in self._exporter.streams:
             self._declare(Reading.CHANGES, function)
         return function
@@ -220,6 +228,17 @@ class EstimateDeclaration(_OfStream):
         check_coroutine(function, f"the estimate of {self._stream!r}", ("client",))
         self._exporter.estimates[self._stream] = function
         return function
+
+
+_DURATION = re.compile(r"(?P<count>[1-9]\d{0,8})(?P<unit>[smhdw])")
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
+
+def _duration(text: object, line: str) -> timedelta:
+    found = _DURATION.fullmatch(text) if isinstance(text, str) else None
+    if found is None:
+        raise misuse(line, f"reconcile={text!r} is no duration", 'Write a number and s, m, h, d or w, such as "7d"')
+    return timedelta(**{_UNITS[found["unit"]]: int(found["count"])})
 
 
 _KEY_TYPES = frozenset(

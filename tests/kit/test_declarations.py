@@ -50,6 +50,14 @@ MISTAKES = [
     ),
     ("@exporter.changes('a', row=Row, key='id')  # here\nasync def a(c): ...", r"\(client, since\)"),
     (
+        "@exporter.changes('a', row=Row, key='id', reconcile='7d')  # here\nasync def a(c, since): ...",
+        "has no snapshot.*Declare its `rows` or `pages` above",
+    ),
+    (
+        "@exporter.changes('a', row=Row, key='id', reconcile='weekly')  # here\nasync def a(c, since): ...",
+        "reconcile='weekly' is no duration.*such as \"7d\"",
+    ),
+    (
         "@exporter.rows('a', row=Row, key='id')\nasync def a(c):\n    yield 1\n"
         "@exporter.changes('a', row=Row, key='name')  # here\nasync def b(c, since): ...",
         "another row or key than its snapshot",

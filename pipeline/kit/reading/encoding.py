@@ -38,6 +38,11 @@ class EncodedRow:
     line: bytes
 
 
+def rejected_line(key: Mapping[str, object], reason: str, column: str | None, *, absent: bool = False) -> bytes:
+    """Return the line of a row that cannot be given. `absent`: the app's last list did not have it."""
+    return orjson.dumps({"rejected": key, "reason": reason, "column": column, **({"absent": True} if absent else {})})
+
+
 def rejection_in(line: bytes) -> RowRejection | None:
     """Return why the row of a line is rejected; None for one that is not."""
     if not line.startswith(b'{"rejected":'):
@@ -117,8 +122,7 @@ class RowEncoder:
 
     def _rejected(self, row: Row, why: RowRejection) -> EncodedRow:
         key = tuple([row[at] for at in self._key])
-        record = {"rejected": self._body(key), "reason": why.reason, "column": why.column}
-        return EncodedRow(key, orjson.dumps(record))
+        return EncodedRow(key, rejected_line(self._body(key), why.reason, why.column))
 
     def _body(self, key: Key) -> dict[str, JsonValue]:
         return {name: to_json(value) for name, value in zip(self._declared.key, key, strict=True)}

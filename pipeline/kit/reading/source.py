@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.domain.errors import ConfigurationError, DefectError
-from pipeline.domain.ids import FlowName, StreamName
+from pipeline.domain.ids import FlowName, ObjectKey, StreamName
 from pipeline.domain.schema import StreamSchema
 from pipeline.kit.calls import open_client
 from pipeline.kit.declared import DeclaredStream
 from pipeline.kit.exporter import Exporter
-from pipeline.kit.reading.changes import ChangedRows
 from pipeline.kit.reading.content_versions import ContentVersions
 from pipeline.kit.reading.contents import StreamContents
+from pipeline.kit.reading.feeds.changed_rows import ChangedRows
 from pipeline.kit.reading.ordered import ordered_blocks
 from pipeline.kit.reading.spool import Spool
 from pipeline.kit.reading.unordered import UnorderedRows
@@ -62,6 +62,7 @@ class ExporterSnapshot:
         self._client = client
         self._scope: _Scope | None = None
         self._contents: dict[StreamName, StreamContents] = {}
+        self._replaced: dict[StreamName, Sequence[ObjectKey]] = {}
 
     def close(self) -> None:
         """Remove temporary files."""
@@ -76,15 +77,19 @@ class ExporterSnapshot:
 
     async def end_movement(self) -> None:
         for declared in self._exporter.streams.values():
-            spool = None if declared.name in self._exporter.feeds else self._spool(declared.schema)
-            if spool is not None and self._scope is not None:
+            spool = self._spool(declared.schema)
+            if spool is None or self._scope is None:
+                continue
+            if declared.name in self._exporter.feeds:
+                await spool.delete(self._replaced.get(declared.name, ()))
+            else:
                 await spool.forget(but=self._scope.movement if declared.shifting else None)
         for contents in self._contents.values():
             await contents.end()
 
     def _spool(self, schema: StreamSchema) -> Spool | None:
         scope = self._scope
-        return None if scope is None else Spool(scope.store, scope.flow, schema.stream, schema.primary_keys)
+        return None if scope is None else Spool(scope.store, scope.flow, schema)
 
     async def _open_contents(self, declared: DeclaredStream) -> StreamContents | None:
         """Return what reads the contents of a stream; None where it has no Binary field."""
@@ -117,5 +122,6 @@ class ExporterSnapshot:
             else ChangedRows(declared, feed, client, fetch, contents, spool, movement)
         ) as rows:
             await rows.read()
+            self._replaced[schema.stream] = rows.replaced
             async with rows.blocks() as blocks:
                 yield blocks

@@ -8,17 +8,19 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
 
 import msgspec
-import orjson
 
 from pipeline.codec.event_files.compression import Decoder, compress_frame
-from pipeline.codec.values import from_json
 from pipeline.domain.errors import ConflictError, DamagedError
 from pipeline.domain.event_file import Encoding
-from pipeline.domain.ids import FlowName, ObjectKey, StreamName, encode_name
+from pipeline.domain.ids import FlowName, ObjectKey, encode_name
 from pipeline.domain.object_keys import flow_prefix
+from pipeline.domain.schema import StreamSchema
 from pipeline.kit.reading.encoding import EncodedRow
+from pipeline.kit.reading.stored_form import StoredForm
 from pipeline.ports.object_store import ObjectStore, PutCondition, list_pages
 
 _LEVEL = 1
@@ -29,26 +31,41 @@ MAX_PAGE_BYTES = 1 << 30
 class SpooledPage:
     """A page: its rows as lines, and the cursor of the next one, None for the last.
 
-    A page of a change feed has the `cursor` after it, and in its rows also deletes.
+    A page of a change feed has the `cursor` after it, and in its rows also deletes. `made` is the time when a base was whole.
     """
 
     rows: Sequence[EncodedRow]
     next: str | None
     cursor: str | None = None
+    made: datetime | None = None
+    fits: bool = True
+    """Whether it was stored with the present columns. If not, its rows have been converted."""
 
 
-class _Head(msgspec.Struct):
+class Part(StrEnum):
+    """What a page of a change feed is. A base is all rows at one time; it ends with a page that is `WHOLE`."""
+
+    CHANGES = ""
+    BASE = ".base"
+    WHOLE = ".whole"
+
+
+class _Head(msgspec.Struct, omit_defaults=True):
     next: str | None
     rows: int
     cursor: str | None = None
+    made: datetime | None = None
+    columns: list[tuple[str, str]] | None = None
+    """The names and types of the columns of its rows; None in a page of an earlier release."""
 
 
 class Spool:
     """The pages of one stream, Movement by Movement."""
 
-    def __init__(self, store: ObjectStore, flow: FlowName, stream: StreamName, key: Sequence[str]) -> None:
-        self._store, self._key = store, key
-        self._prefix = f"{flow_prefix(flow)}spool/{encode_name(stream)}/"
+    def __init__(self, store: ObjectStore, flow: FlowName, schema: StreamSchema) -> None:
+        self._store, self._schema = store, schema
+        self._columns = [(column.name, column.type) for column in schema.columns]
+        self._prefix = f"{flow_prefix(flow)}spool/{encode_name(schema.stream)}/"
 
     async def movements(self) -> dict[int, list[ObjectKey]]:
         """Return the pages of each Movement that has some, in their order."""
@@ -59,10 +76,10 @@ class Spool:
                 found.setdefault(int(movement), []).append(info.key)
         return found
 
-    async def store(self, movement: int, number: int, page: SpooledPage) -> SpooledPage:
+    async def store(self, movement: int, number: int, page: SpooledPage, part: Part = Part.CHANGES) -> SpooledPage:
         """Store page `number` of a Movement; return the page that is stored now, which another attempt may have stored."""
-        key = self._page_key(movement, number)
-        head = msgspec.json.encode(_Head(page.next, len(page.rows), page.cursor))
+        key = ObjectKey(f"{self._prefix}{movement}/{number:010d}{part}")
+        head = msgspec.json.encode(_Head(page.next, len(page.rows), page.cursor, page.made, self._columns))
         data = compress_frame(b"\n".join([head, *[row.line for row in page.rows]]), _LEVEL)
         try:
             await self._store.put(key, data, PutCondition.ABSENT)
@@ -80,36 +97,31 @@ class Spool:
             head = msgspec.json.decode(head_line, type=_Head)
             if head.rows != len(lines):
                 raise DamagedError("it has another number of rows")  # noqa: TRY301  # the handler names the page
-            return SpooledPage([EncodedRow(self._key_of(line), line) for line in lines], head.next, head.cursor)
+            form = StoredForm(self._schema, head.columns, lines)
+            rows = [row for line in lines if (row := form.row(line)) is not None]
+            return SpooledPage(rows, head.next, head.cursor, head.made, form.is_present)
         except (DamagedError, ValueError, KeyError, TypeError) as error:
             raise DamagedError(f"The page {key} is damaged: {error}. Delete it, and run the command again.") from error
-
-    def _key_of(self, line: bytes) -> tuple[bool | int | float | str | bytes | None, ...]:
-        body = next(iter(orjson.loads(line).values()))
-        return tuple([from_json(body[name]) for name in self._key])  # type: ignore[misc]  # no key is RawText
 
     async def complete(self, keys: Sequence[ObjectKey]) -> bool:
         """Return whether these pages of a Movement reach the end of the list."""
         return bool(keys) and (await self.read(keys[-1])).next is None
 
-    async def delete(self, key: ObjectKey) -> None:
-        """Delete a page."""
-        await self._store.delete(key)
+    async def delete(self, keys: Sequence[ObjectKey]) -> None:
+        """Delete pages, the last one first: what is left after a crash is a beginning, which is not a whole list."""
+        for key in reversed(keys):
+            await self._store.delete(key)
 
     async def forget(self, *, but: int | None) -> None:
         """Delete all pages, except those of one Movement."""
         for movement, keys in (await self.movements()).items():
             if movement != but:
-                for key in reversed(keys):  # what is left after a crash is a beginning, which is not a whole list
-                    await self._store.delete(key)
+                await self.delete(keys)
 
     async def pages(self, keys: Sequence[ObjectKey]) -> AsyncIterator[SpooledPage]:
         """Yield stored pages."""
         for key in keys:
             yield await self.read(key)
-
-    def _page_key(self, movement: int, number: int) -> ObjectKey:
-        return ObjectKey(f"{self._prefix}{movement}/{number:010d}")
 
 
 def batches(rows: Iterator[EncodedRow], size: int) -> Iterator[list[EncodedRow]]:

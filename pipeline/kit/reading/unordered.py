@@ -14,6 +14,7 @@ from typing import Any
 from anyio import to_thread
 
 from pipeline.domain.errors import UnreadableError
+from pipeline.domain.ids import ObjectKey
 from pipeline.kit.authors_line import line_of
 from pipeline.kit.calls import call, iterated
 from pipeline.kit.declared import DeclaredStream, Function, Reading
@@ -46,6 +47,7 @@ class UnorderedRows:
         self._encoder, self._contents = RowEncoder(declared), contents
         self._what = f"reading the stream {declared.name!r}"
         self._now, self._before = RowSorter(), RowSorter()
+        self.replaced: Sequence[ObjectKey] = ()
 
     def __enter__(self) -> UnorderedRows:
         return self
@@ -71,7 +73,7 @@ class UnorderedRows:
             self._note_all_read()
             return
         stored = {} if self._spool is None else await self._spool.movements()
-        begun = stored.pop(self._movement, [])
+        begun = await self._begun(stored.pop(self._movement, []))
         await self._read_pages(begun)
         if not begun:
             self._note_all_read()
@@ -82,6 +84,13 @@ class UnorderedRows:
                     async for page in self._spool.pages(stored[number]):
                         await self._add(self._before, page.rows)
                     break
+
+    async def _begun(self, keys: Sequence[ObjectKey]) -> Sequence[ObjectKey]:
+        """Return the stored pages of this Movement; none, if they were stored with another row type."""
+        if self._spool is not None and keys and not (await self._spool.read(keys[0])).fits:
+            await self._spool.delete(keys)
+            return []
+        return keys
 
     async def _read_pages(self, stored: Sequence[Any]) -> int:
         """Read the stored pages of this Movement, then the others, each of which is stored before its cursor is used.
@@ -94,11 +103,7 @@ class UnorderedRows:
                 await self._add(self._now, page.rows)
                 after = page.next
         while number == 0 or after is not None:
-            page = await self._ask(after)
-            if self._spool is not None:
-                await self._commit_contents()
-                page = await self._spool.store(self._movement, number, page)
-            await self._add(self._now, page.rows)
+            page = await self._keep_page(number, await self._ask(after))
             if page.next is not None and page.next == after:
                 raise UnreadableError(
                     f"{line_of(self._declared.function)}: the stream {self._declared.name!r} gave the page after "
@@ -106,6 +111,14 @@ class UnorderedRows:
                 )
             number, after = number + 1, page.next
         return number
+
+    async def _keep_page(self, number: int, page: SpooledPage) -> SpooledPage:
+        """Store a page, and add its rows; return it as it is stored, which another attempt may have done."""
+        await self._commit_contents()
+        if self._spool is not None:
+            page = await self._spool.store(self._movement, number, page)
+        await self._add(self._now, page.rows)
+        return page
 
     async def _ask(self, after: str | None) -> SpooledPage:
         page = await call(self._declared.function, self._client, after, what=self._what)
@@ -116,7 +129,7 @@ class UnorderedRows:
             raise UnreadableError(
                 f"{where}: the cursor `next` of a page is a {type(page.next).__name__}. Return text, or None for the last"
             )
-        return SpooledPage(await self._encoded(page.rows), page.next)
+        return SpooledPage(await self._encoded(page.rows), page.next or None)
 
     async def _encoded(self, rows: Sequence[Any]) -> list[EncodedRow]:
         return await encoded(rows, self._encoder, self._contents)

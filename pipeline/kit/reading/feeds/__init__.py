@@ -1,0 +1,1 @@
+"""Streams with a change feed: what is stored of them, and how all of it is read again."""

@@ -1,0 +1,206 @@
+"""The rows of a stream with a change feed: a base, and all changes since, which the object store keeps.
+
+Each part that was read is durable with its cursor before the next one is asked for, and stays: the rows are all parts
+together, of each key the latest. So a Movement asks the app for what is new alone. The base is made again after the
+author's `reconcile`, and when the row type has changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import aclosing, closing
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from anyio import to_thread
+
+from pipeline.domain.errors import UnreadableError
+from pipeline.kit.authors_line import line_of
+from pipeline.kit.calls import call, iterated
+from pipeline.kit.declared import DeclaredStream, Feed, Function, Reading
+from pipeline.kit.reading.contents import StreamContents
+from pipeline.kit.reading.encoding import EncodedRow, rejection_in
+from pipeline.kit.reading.feeds.missing_rows import DELETE, as_absent, as_present, missing_rows
+from pipeline.kit.reading.feeds.stored_parts import StoredParts, find_parts
+from pipeline.kit.reading.sorting import RowSorter
+from pipeline.kit.reading.spool import Part, Spool, SpooledPage, batches
+from pipeline.kit.reading.unordered import BATCH_ROWS, UnorderedRows
+from pipeline.kit.values import Changes
+from pipeline.log_events import log
+
+
+class ChangedRows(UnorderedRows):
+    """The rows of one stream with a change feed. `replaced` are stored pages that nothing needs once all is exported."""
+
+    def __init__(
+        self,
+        declared: DeclaredStream,
+        feed: Feed,
+        client: Any,
+        fetch: Function | None,
+        contents: StreamContents | None,
+        spool: Spool | None,
+        movement: int,
+    ) -> None:
+        super().__init__(declared, client, fetch, contents, spool, movement)
+        self._feed = feed
+        self._has_snapshot = declared.reading is not Reading.CHANGES
+        self._number = 0
+        self._cursor: str | None = None
+
+    async def read(self) -> None:
+        """Read what is stored, or make a new base, then the changes."""
+        parts = StoredParts()
+        if self._spool is not None:
+            parts = await find_parts(self._spool, self._movement, has_snapshot=self._has_snapshot)
+            await self._spool.delete(parts.stale)
+        self._number, self._cursor, self.replaced = parts.number, parts.cursor, parts.replaced
+        if self._needs_base(parts):
+            await self._make_base(parts)
+        else:
+            async for page in self._stored(parts.used):
+                await self._add(self._now, page.rows)
+        await self._read_changes(_before(self._cursor, self._feed), Part.CHANGES)
+
+    def _needs_base(self, parts: StoredParts) -> bool:
+        if not parts.used:
+            return self._has_snapshot
+        if not parts.fits:
+            log.info("feed_read_again", stream=self._declared.name, reason="its row type has changed")
+            return True
+        every, made = self._feed.reconcile, parts.made
+        if every is None or (made is not None and _now() - made < every):
+            return False
+        log.info("feed_read_again", stream=self._declared.name, reason="the last whole list is older than `reconcile`")
+        return True
+
+    async def _make_base(self, parts: StoredParts) -> None:
+        """Read all rows again, by the snapshot or by the feed from its beginning, and store them as a whole."""
+        if self._has_snapshot:
+            await self._read_snapshot()
+        else:
+            self._cursor = None
+            await self._read_changes(None, Part.BASE)
+        if self._declared.shifting or not self._has_snapshot:
+            async for page in self._stored(parts.used):
+                await self._add(self._before, page.rows)
+            await self._keep_missing()
+        await self._keep(SpooledPage([], None, self._cursor, _now()), Part.WHOLE)
+        self.replaced = [*parts.replaced, *parts.used]
+        self._note_all_read()
+
+    async def _stored(self, keys: Sequence[Any]) -> AsyncIterator[SpooledPage]:
+        if self._spool is not None:
+            async for page in self._spool.pages(keys):
+                yield page
+
+    async def _read_snapshot(self) -> None:
+        """Read the snapshot, in pages or in batches of rows."""
+        if self._declared.reading is Reading.PAGES:
+            await self._read_pages(())
+            return
+        async with aclosing(iterated(self._declared.function, self._client, what=self._what)) as rows:
+            batch: list[Any] = []
+            async for row in rows:
+                batch.append(row)
+                if len(batch) == BATCH_ROWS:
+                    await self._keep_own(await self._encoded(batch))
+                    batch = []
+            await self._keep_own(await self._encoded(batch))
+
+    async def _keep_page(self, number: int, page: SpooledPage) -> SpooledPage:
+        """Store a page of the snapshot, which is not whole with the last one: rows that are missing come after it."""
+        kept = await self._keep(replace(page, next=page.next or "", cursor=self._cursor), Part.BASE)
+        return replace(kept, next=kept.next or None)
+
+    async def _keep_own(self, rows: Sequence[EncodedRow], into: RowSorter | None = None) -> None:
+        """Store rows of the base. Another attempt that reads them at the same time has divided them in another way."""
+        page = SpooledPage(rows, "", self._cursor)
+        while await self._keep(page, Part.BASE, into) is not page:
+            pass
+
+    async def _keep_missing(self) -> None:
+        """Store the rows that were there and are not in the new base, as far as they are not known to be gone."""
+        gone_twice = self._has_snapshot
+        missing = batches(missing_rows(self._before, self._now, gone_twice=gone_twice), BATCH_ROWS)
+        with closing(RowSorter()) as found:
+            while batch := await to_thread.run_sync(next, missing, None):
+                now = await self._fetched(batch)
+                rows = [now[row.key] for row in batch if row.key in now]
+                if self._fetch is None:
+                    rows = [as_absent(row) for row in batch] if gone_twice else batch
+                await self._keep_own(rows, found)
+            for batch in batches(found.sorted_rows(), BATCH_ROWS):
+                await self._add(self._now, batch)
+
+    async def _read_changes(self, since: str | None, part: Part) -> None:
+        more = True
+        while more:
+            changes = await self._ask_changes(since)
+            rows = [*await self._encoded(changes.upserts), *self._encoder.deletes(changes.deletes)]
+            after = self._cursor if changes.cursor is None else changes.cursor
+            more = changes.more
+            if more and after == since:
+                raise self._fault(f"gave more changes after {since!r} without a new cursor. It would never end")
+            if after == self._cursor:
+                await self._add(self._now, rows)  # it will come again
+            else:
+                after = (await self._keep(SpooledPage(rows, None, after), part)).cursor
+            self._cursor = since = after
+
+    async def _keep(self, page: SpooledPage, part: Part, into: RowSorter | None = None) -> SpooledPage:
+        """Store a page, and add its rows; return it as it is stored, which another attempt may have done."""
+        await self._commit_contents()
+        if self._spool is not None:
+            page = await self._spool.store(self._movement, self._number, page, part)
+            self._number += 1
+        await self._add(into or self._now, page.rows)
+        return page
+
+    async def _ask_changes(self, since: str | None) -> Changes[Any]:
+        changes = await call(self._feed.function, self._client, since, what=self._what)
+        if not isinstance(changes, Changes):
+            raise self._fault(f"returned a {type(changes).__name__}. Return Changes")
+        if changes.cursor is None and (changes.upserts or changes.deletes):
+            raise self._fault("returned rows without a cursor. Return the cursor after them")
+        if changes.cursor is not None and type(changes.cursor) is not str:
+            raise self._fault(f"returned the cursor {changes.cursor!r}. Return text")
+        return changes
+
+    def _fault(self, fault: str) -> UnreadableError:
+        return UnreadableError(f"{line_of(self._feed.function)}: the change feed of {self._declared.name!r} {fault}")
+
+    def _merged(self) -> Iterator[EncodedRow]:
+        return (as_present(row) for row in self._now.sorted_rows() if not row.line.startswith(DELETE))
+
+    async def _looked_up(self, batch: list[EncodedRow]) -> list[EncodedRow]:
+        """Return a batch with those rejected rows as they are now that `fetch` gives."""
+        rejected = [row for row in batch if rejection_in(row.line)]
+        found = await self._fetched(rejected)
+        if accepted := [row for row in found.values() if not rejection_in(row.line)]:
+            await self._commit_contents()
+            if self._spool is not None:
+                await self._spool.store(self._movement, self._number, SpooledPage(accepted, None, self._cursor))
+                self._number += 1
+        return [found.get(row.key, row) for row in batch]
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _before(cursor: str | None, feed: Feed) -> str | None:
+    """Return the cursor to ask with: `lag` seconds before the one that is stored."""
+    if cursor is None or not feed.lag:
+        return cursor
+    try:
+        return f"{float(cursor) - feed.lag:.6f}".rstrip("0").rstrip(".")
+    except ValueError:
+        pass
+    try:
+        return (datetime.fromisoformat(cursor) - timedelta(seconds=feed.lag)).isoformat()
+    except ValueError:
+        raise UnreadableError(
+            f"{feed.line}: the cursor {cursor!r} is neither a number nor an ISO 8601 time, which `lag` needs. Leave `lag` out"
+        ) from None
