@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import TypeVar
 
 from pipeline.assembly.app_connector import APP, UploadsKept
 from pipeline.assembly.place_checks import ensure_movable, exclusions
+from pipeline.assembly.places.options import (
+    PluginSettings,
+    check_destination_options,
+    stored_place,
+    with_source_options,
+)
 from pipeline.assembly.plugin_connector import PYTHON, Role, is_app, is_plugin, plugins, with_store
 from pipeline.assembly.sam_connector import SAM
 from pipeline.connectors.combined import CombinedDestination, CombinedSource
@@ -67,14 +74,6 @@ class Pair:
     copy: Source | None
 
 
-@dataclass(frozen=True, slots=True)
-class PluginSettings:
-    """Settings of the plug-ins at the two ends, as texts by name."""
-
-    source: Mapping[str, str] = field(default_factory=dict)
-    destination: Mapping[str, str] = field(default_factory=dict)
-
-
 def read_pair(
     source: PathText | Source,
     destination: PathText | Destination,
@@ -103,6 +102,8 @@ def read_pair(
             raise ConfigurationError("--files adds a directory tree to a database, but the source is a directory tree.")
         sources.append(path_location(FILES.schemes[0], Path(files[0])))
         destinations.append(path_location(FILES.schemes[0], Path(files[1])))
+    settings = with_source_options(here, given.source, settings)
+    check_destination_options(there, given.destination)
     ensure_movable(sources, destinations, settings.home.absolute())
     if is_plugin(there):
         plugins().check_contract(here, there)
@@ -133,8 +134,6 @@ def _read_end(
             f"There is neither a file {text}, nor an Exporter {text.partition(':')[0]} that is installed or in the setting "
             "plugins. An Exporter in a file is written ./file.py:name."
         )
-    if given:
-        raise ConfigurationError(f"{role.value.flag} gives settings of a plug-in, and {text} is none. Leave it out.")
     return parse_location(text, like=like)
 
 
@@ -148,9 +147,24 @@ def copy_of_existing(pair: Pair, settings: Settings) -> Source | None:
     return _source(existing, pair.sources, replace(settings, one_file_system=False))
 
 
-def flow_source(flow: Flow, settings: Settings) -> Source:
+def pair_of(flow: Flow, settings: Settings) -> Pair:
+    """Return the two ends that a Flow stores. ConfigurationError when one was an object of a program."""
+    (source, *files), (destination, *copies) = _urls(flow.source), _urls(flow.destination)
+    both = (_path(files[0]), _path(copies[0])) if files and copies else None
+    return read_pair(source, destination, both, flow.name, settings, PluginSettings.of(flow.declared))
+
+
+def _path(url: str) -> Path:
+    path = parse_location(url).path
+    assert path is not None
+    return path
+
+
+def flow_source(flow: Flow, settings: Settings, options: ReadOptions = _AS_STORED) -> Source:
     """Return the source that a Flow names. The password of a database comes from the environment or a pass file."""
-    return _source(_locations(flow.source), _locations(flow.destination), settings)
+    given = flow.declared.source_options
+    here = _locations(flow.source, Role.SOURCE, given)
+    return _source(here, _locations(flow.destination), with_source_options(here[0], given, settings), options)
 
 
 def export_source(flow: Flow, settings: Settings, store: ObjectStore) -> Source:
@@ -161,29 +175,36 @@ def export_source(flow: Flow, settings: Settings, store: ObjectStore) -> Source:
 
 def flow_destination(flow: Flow, store: ObjectStore) -> Destination:
     """Return the destination that a Flow names. If it keeps no marks itself, they are in `store`."""
-    return with_store(_destination(_locations(flow.destination)), store)
+    given = PluginSettings.of(flow.declared).destination
+    return with_store(_destination(_locations(flow.destination, Role.DESTINATION, given)), store)
 
 
 def readable_source(flow: Flow, settings: Settings) -> Source:
     """Return the source of a Flow, to be read and compared: the contents of files and generated columns are read."""
-    options = ReadOptions(checksum=True, generated=True)
-    return _source(_locations(flow.source), _locations(flow.destination), settings, options)
+    return flow_source(flow, settings, ReadOptions(checksum=True, generated=True))
 
 
 def readable_destination(flow: Flow, settings: Settings, *, generated: bool) -> Source:
     """Return the destination of a Flow, to be read and compared, as a whole: its mount points are its own."""
-    settings = replace(settings, one_file_system=False)
+    there = _locations(flow.destination, Role.DESTINATION, PluginSettings.of(flow.declared).destination)
     options = ReadOptions(checksum=True, generated=generated)
-    return _source(_locations(flow.destination), _locations(flow.source), settings, options)
+    return _source(there, _locations(flow.source), replace(settings, one_file_system=False), options)
 
 
-def _locations(stored: str) -> Sequence[Location]:
+def _locations(
+    stored: str, role: Role = Role.SOURCE, given: Mapping[str, str] = MappingProxyType({})
+) -> Sequence[Location]:
+    """Return the places that a Flow stores; a plug-in with the secrets that `given` refers to."""
+    return [stored_place(url, parse_location(url), role, given) for url in _urls(stored)]
+
+
+def _urls(stored: str) -> Sequence[str]:
     """Read what a Flow stores. What is not a URL was an object: to read it as a path would open another place."""
     urls = split_urls(stored)
     for url in urls:
         if "://" not in url:
             raise ConfigurationError(f"{url!r} is no URL, but an object of a program. Only that program can open it.")
-    return [parse_location(url) for url in urls]
+    return urls
 
 
 def _named(end: Location | Source | Destination) -> Location:

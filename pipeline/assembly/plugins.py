@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from pipeline.assembly.plugin_connector import Role, is_plugin
 from pipeline.connectors.locations import Location
 from pipeline.connectors.registry import ReadOptions
 from pipeline.domain.errors import ConfigurationError
+from pipeline.domain.ids import StreamName
 from pipeline.kit.configuration.settings import read_settings
 from pipeline.kit.exporter import Exporter
 from pipeline.kit.importer import Importer
@@ -61,6 +62,12 @@ def make_destination(location: Location) -> Destination:
     given, _ = split_requires(reference.settings)
     settings = read_settings(importer.connection, given, Role.DESTINATION.value, str(reference), stored=True)
     return ImporterDestination(location.url, importer, settings.value)
+
+
+def untaken(location: Location, streams: Sequence[StreamName]) -> frozenset[StreamName]:
+    """Return the streams for which an Importer has no handler."""
+    importer = load(_reference(location), Importer)
+    return frozenset(stream for stream in streams if importer.handler_of(stream) is None)
 
 
 def check_contract(source: object, destination: Location) -> None:

@@ -20,7 +20,7 @@ COMMANDS = {
     "start": "Start a Movement of FLOW; workers do the rest.",
     "worker": "Run a worker that exports, imports, or does both.",
     "sweep": "Announce work again that no worker holds.",
-    "flow": "Create Flows, and add destinations to them.",
+    "flow": "Create, declare, show and remove Flows.",
     "compact": "Fold the history of a Flow's streams into fresh snapshots.",
     "rebuild": "Make the memory of a Flow again after objects were lost.",
     "prune": "Delete what a Flow no longer needs.",
@@ -34,7 +34,8 @@ COMMANDS = {
 }
 
 _ROOMS = {
-    **dict.fromkeys(("move", "start", "flow", "demo"), "movements"),
+    **dict.fromkeys(("move", "start", "demo"), "movements"),
+    **dict.fromkeys(("flow",), "flows"),
     **dict.fromkeys(("status", "history", "files", "show", "verify"), "inspection"),
     **dict.fromkeys(("new", "apps"), "authors"),
     **dict.fromkeys(("worker", "sweep", "compact", "rebuild", "prune"), "operations"),

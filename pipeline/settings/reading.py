@@ -91,7 +91,7 @@ def _read_file(path: Path | None) -> dict[str, _Given]:
     if path is None:
         return {}
     directory = path.expanduser().absolute().parent
-    return {name: _Given(value, f"{name[:80]} in {path}", directory) for name, value in _read_toml(path).items()}
+    return {name: _Given(value, f"{name[:80]} in {path}", directory) for name, value in read_toml(path).items()}
 
 
 def _beside(given: _Given, value: object) -> object:
@@ -101,7 +101,8 @@ def _beside(given: _Given, value: object) -> object:
     return tuple(str(given.directory / Path(text).expanduser()) if ".py:" in text else text for text in value)
 
 
-def _read_toml(path: Path) -> dict[str, object]:
+def read_toml(path: Path, what: str = "settings file") -> dict[str, object]:
+    """Read a TOML file. ConfigurationError, which calls it `what`, when that is not possible."""
     import tomllib  # few commands have a settings file
 
     try:
@@ -111,10 +112,10 @@ def _read_toml(path: Path) -> dict[str, object]:
             return tomllib.loads(data.decode())
     except FileNotFoundError as error:
         raise ConfigurationError(
-            f"There is no settings file {path}. Name another one with --config, or leave it out."
+            f"There is no {what} {path}. Name another one{', or leave out --config' if what == 'settings file' else ''}."
         ) from error
     except RecursionError as error:
-        raise ConfigurationError(f"The settings file {path} cannot be read: it is nested too deeply.") from error
+        raise ConfigurationError(f"The {what} {path} cannot be read: it is nested too deeply.") from error
     except (OSError, ValueError) as error:
-        raise ConfigurationError(f"The settings file {path} cannot be read: {str(error)[:300]}") from error
-    raise ConfigurationError(f"The settings file {path} cannot be read: it is larger than {MAX_FILE_BYTES:,} bytes.")
+        raise ConfigurationError(f"The {what} {path} cannot be read: {str(error)[:300]}") from error
+    raise ConfigurationError(f"The {what} {path} cannot be read: it is larger than {MAX_FILE_BYTES:,} bytes.")

@@ -188,7 +188,10 @@ BAD = [
         r"'token' .* is a secret. Give a reference",
     ),
     (("./app.py:exporter", "copy.db", "--source-set", "path"), r"'path' is not complete. Write NAME=VALUE"),
-    (("app.db", "copy.db", *SOURCE), r"--source-set gives settings of a plug-in, and app.db is none"),
+    (
+        ("app.db", "copy.db", *SOURCE),
+        r"app.db has no setting 'path'. It has: grants, one_file_system",
+    ),
     (("./app.py:exporter", "copy.db", *SOURCE, "--files", "a", "b"), r"--files cannot be given with a plug-in"),
     (("./none.py:exporter", "copy.db"), r"There is no file .*none.py"),
     (("./app.py", "copy.db"), r"Name the Exporter or Importer in it: ./app.py:NAME"),

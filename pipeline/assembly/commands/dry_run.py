@@ -8,8 +8,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from pipeline.assembly.backends import open_queue, open_store
-from pipeline.assembly.connectors import Pair, PathText, PluginSettings, copy_of_existing, read_pair
+from pipeline.assembly.commands.flows import pair_to_move
+from pipeline.assembly.connectors import Pair, PathText, copy_of_existing
 from pipeline.assembly.place_checks import ensure_distinct
+from pipeline.assembly.places.options import PluginSettings
 from pipeline.assembly.reporters import SilentReporter
 from pipeline.assembly.runtime import SystemClock, limits, make_choices
 from pipeline.domain.comparison.values import pair_columns
@@ -82,8 +84,8 @@ class Forecast:
 
 
 async def dry_run(
-    source: PathText | Source,
-    destination: PathText | Destination,
+    source: PathText | Source | None = None,
+    destination: PathText | Destination | None = None,
     *,
     flow: str | None = None,
     files: tuple[PathText, PathText] | None = None,
@@ -101,7 +103,7 @@ async def dry_run(
     """
     settings = settings or load_settings()
     given = PluginSettings(source_settings or {}, destination_settings or {})
-    pair = read_pair(source, destination, files, flow, settings, given)
+    pair = await pair_to_move(source, destination, files, flow, settings, given)
     await ensure_distinct(pair.sources, pair.destinations)
     with TemporaryDirectory(prefix="pipeline-") as scratch:
         own = replace(settings, home=Path(scratch))

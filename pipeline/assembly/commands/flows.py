@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from pipeline.assembly.connectors import Pair, PathText, PluginSettings, flow_destination, read_pair
+from pipeline.assembly.connectors import Pair, PathText, flow_destination, pair_of, read_pair
 from pipeline.assembly.place_checks import can_be_identified, ensure_distinct, ensure_home_outside_trees
+from pipeline.assembly.places.options import PluginSettings
 from pipeline.assembly.reporters import SilentReporter
 from pipeline.assembly.runtime import Runtime, open_runtime, worker_name
 from pipeline.connectors.locations import split_urls
 from pipeline.connectors.registry import parse_location
 from pipeline.domain.errors import ConfigurationError
+from pipeline.domain.flows.declaration import Declaration
 from pipeline.domain.ids import FlowName
 from pipeline.domain.movement import Flow, Movement
 from pipeline.engine.movements.derived_flows import add_destination, derived_flows, is_behind
 from pipeline.engine.movers.derived_mover import DerivedMover
+from pipeline.kit.configuration.names import REQUIRES
 from pipeline.ports.destination import Destination
 from pipeline.ports.reporter import Reporter
 from pipeline.ports.source import Source
@@ -46,7 +49,43 @@ async def create_flow(
     pair = read_pair(source, destination, files, name, settings, given)
     async with open_runtime(settings, create_home=True) as runtime:
         await ensure_two_places(runtime, pair)
-        return await runtime.flows.connect(pair.name, pair.source.location, pair.destination.location)
+        source, destination = pair.source.location, pair.destination.location
+        new = Flow(pair.name, source, destination, runtime.clock.now(), declared=_declared(given))
+        await runtime.flows.add(new)
+        return await runtime.flows.connect(pair.name, source, destination)
+
+
+def _declared(given: PluginSettings) -> Declaration:
+    """Return the declaration of a Flow that is created with these options."""
+    options = {name: text for name, text in given.destination.items() if name != REQUIRES}
+    return Declaration(given.source, options, requires=given.destination.get(REQUIRES))
+
+
+async def pair_to_move(
+    source: PathText | Source | None,
+    destination: PathText | Destination | None,
+    files: tuple[PathText, PathText] | None,
+    flow: str | None,
+    settings: Settings,
+    given: PluginSettings,
+) -> Pair:
+    """Return the two ends that a person names, or those of the Flow `flow` when no place is named."""
+    if source is not None and destination is not None:
+        return read_pair(source, destination, files, flow, settings, given)
+    if source is not None or destination is not None or flow is None:
+        raise ConfigurationError("Name a source and a destination, or a Flow that is declared with --flow NAME alone.")
+    if files or given.source or given.destination:
+        raise ConfigurationError(
+            f"Flow {flow!r} is moved as it is declared: leave out --files, --source-set and --destination-set, or change it "
+            f"with `pipeline flow set`."
+        )
+    async with open_runtime(settings) as runtime:
+        declared = await runtime.flows.read_flow(FlowName(flow))
+    if declared.origin is not None:
+        raise ConfigurationError(
+            f"Flow {flow!r} imports what Flow {declared.origin!r} has stored: use `pipeline flow import`."
+        )
+    return pair_of(declared, settings)
 
 
 async def ensure_two_places(runtime: Runtime, pair: Pair) -> None:

@@ -13,7 +13,7 @@ from pipeline.assembly.runtime import Runtime, open_runtime, worker_name
 from pipeline.domain.ids import FlowName
 from pipeline.domain.planning.retention import Reason
 from pipeline.engine.maintenance.compaction import Compaction, Compactor
-from pipeline.engine.maintenance.pruning import KEPT_REPORTS, OnObject, Pruner, Pruning
+from pipeline.engine.maintenance.pruning import OnObject, Pruner, Pruning
 from pipeline.engine.verify.rebuild import Rebuilder, Rebuilding
 from pipeline.log_events import log
 from pipeline.ports.object_store import ObjectInfo
@@ -58,14 +58,15 @@ async def prune(
     flow: str,
     *,
     delete: bool = False,
-    kept: timedelta = KEPT_REPORTS,
+    kept: timedelta | None = None,
     take_over: bool = False,
     on_object: OnObject | None = None,
     settings: Settings | None = None,
 ) -> Pruning:
     """Find what a Flow no longer needs, and with `delete` remove it.
 
-    The progress and failures of Movements that settled within `kept` stay. `take_over` carries on the pruning of
+    The progress and failures of Movements that settled within `kept` stay, by default within the time that the Flow
+    declares. `take_over` carries on the pruning of
     another process, which must be dead; with the embedded store it is, since the lock of the Flow was free. `on_object`
     is called for each object.
     """
@@ -73,9 +74,10 @@ async def prune(
     on_object = on_object or _ignore
     if not delete:
         async with open_runtime(settings) as runtime:
-            return await _pruner(runtime, flow, kept).preview(on_object)
+            return await (await _pruner(runtime, flow, kept)).preview(on_object)
     async with _locked(FlowName(flow), settings) as runtime:
-        pruning = await _pruner(runtime, flow, kept).run(on_object, take_over=take_over or not settings.store)
+        pruner = await _pruner(runtime, flow, kept)
+        pruning = await pruner.run(on_object, take_over=take_over or not settings.store)
         if isinstance(runtime.store, _UploadsInParts):
             aborted = await runtime.store.abort_stale_uploads(STALE_UPLOAD_SECONDS)
             if aborted:
@@ -91,7 +93,10 @@ async def _locked(flow: FlowName, settings: Settings) -> AsyncIterator[Runtime]:
             yield runtime
 
 
-def _pruner(runtime: Runtime, flow: str, kept: timedelta) -> Pruner:
+async def _pruner(runtime: Runtime, flow: str, kept: timedelta | None) -> Pruner:
+    if kept is None:
+        declared = (await runtime.flows.read_flow(FlowName(flow))).declared
+        kept = timedelta(days=declared.retention.reports_days)
     return Pruner(runtime.store, runtime.flows, runtime.clock, FlowName(flow), worker_name(), kept)
 
 

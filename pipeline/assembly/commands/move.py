@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from pipeline.assembly.commands.flows import ensure_two_places
-from pipeline.assembly.connectors import Pair, PathText, PluginSettings, read_pair
+from pipeline.assembly.commands.flows import ensure_two_places, pair_to_move
+from pipeline.assembly.connectors import Pair, PathText
 from pipeline.assembly.import_helper import ImportHelper
+from pipeline.assembly.places.options import PluginSettings
 from pipeline.assembly.plugin_connector import with_store
 from pipeline.assembly.reporters import SilentReporter
 from pipeline.assembly.runtime import make_choices, open_runtime, worker_name
@@ -22,8 +23,8 @@ from pipeline.settings import Settings, load_settings
 
 
 async def move(
-    source: PathText | Source,
-    destination: PathText | Destination,
+    source: PathText | Source | None = None,
+    destination: PathText | Destination | None = None,
     *,
     flow: str | None = None,
     files: tuple[PathText, PathText] | None = None,
@@ -40,7 +41,8 @@ async def move(
     """Move what is new from `source` to `destination`, and return the Movement, settled.
 
     Each is a path, a URL, a plug-in such as `./tracker.py:exporter`, or an object of your own; an object needs a `flow` name
-    or a stable `location`. `flow` names the connection between the two; by default the name is made from them. `files` are
+    or a stable `location`. `flow` names the connection between the two; by default the name is made from them. Without
+    source and destination, the Flow of this name is moved as it is declared. `files` are
     a source and a destination directory that are moved with a database. `only`, `exclude` and
     `allow_deletes` are patterns of stream names: of those to move, to leave out, and to delete many records from.
     `accept_missing` are kinds of objects of the source, such as "view", that may be missing at the destination from now
@@ -51,7 +53,7 @@ async def move(
     settings = settings or load_settings()
     ensure_kinds(accept_missing)
     given = PluginSettings(source_settings or {}, destination_settings or {})
-    pair = read_pair(source, destination, files, flow, settings, given)
+    pair = await pair_to_move(source, destination, files, flow, settings, given)
     async with open_runtime(settings, create_home=True) as runtime:
         with runtime.lock(pair.name):
             await ensure_two_places(runtime, pair)

@@ -5,6 +5,7 @@ The names of the fields are those in a file of Flows (docs/reference/flows.md) a
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
@@ -122,7 +123,14 @@ class Declaration:
 
     def where(self, flow: FlowName, table: str) -> str:
         """Return what a message calls a table of the Flow: the file, if it was declared in one, and the table."""
-        return f"{self.file or f'Flow {flow!r}'}, [flow.{flow}.{table}]"
+        heading = ".".join(filter(None, ("flow", quoted(flow), table)))
+        return f"{self.file or f'Flow {flow!r}'}, [{heading}]"
+
+
+def quoted(name: str) -> str:
+    """Return a name as TOML has it in the heading of a table: in quotes, unless it is a bare key."""
+    is_bare = name.isascii() and name.replace("-", "").replace("_", "").isalnum()
+    return name if is_bare else json.dumps(name, ensure_ascii=False)
 
 
 NOTHING_DECLARED = Declaration()

@@ -7,7 +7,7 @@ from dataclasses import replace
 from fnmatch import fnmatchcase
 from graphlib import CycleError, TopologicalSorter
 
-from pipeline.domain.flows.declaration import Declaration, GroupRule
+from pipeline.domain.flows.declaration import Declaration, GroupRule, quoted
 from pipeline.domain.ids import Label, StreamName
 from pipeline.domain.schema import SPECIAL_STREAMS, StreamSchema
 
@@ -72,16 +72,19 @@ def undeclared_problems(schemas: Collection[StreamSchema], declared: Declaration
     `schemas` are all streams of the source, with the labels that are declared.
     """
     problems = [
-        (f'stream."{rule.pattern}"', "the pattern matches no stream of the source")
+        (f"stream.{quoted(rule.pattern)}", "the pattern matches no stream of the source")
         for rule in declared.streams
         if not any(fits(schema.stream, rule.pattern) for schema in schemas)
     ]
     labels = {schema.label for schema in schemas}
     for rule in declared.groups:
         if rule.label not in labels:
-            problems.append((f"group.{rule.label}", "no stream of the source is in this group"))
+            problems.append((f"group.{quoted(rule.label)}", "no stream of the source is in this group"))
         problems += [
-            (f"group.{rule.label}", f"depends_on names the group {label!r}, in which no stream of the source is")
+            (
+                f"group.{quoted(rule.label)}",
+                f"depends_on names the group {label!r}, in which no stream of the source is",
+            )
             for label in rule.depends_on
             if label not in labels
         ]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 
+from pipeline.domain.flows.declaration import FlowLimits
 from pipeline.domain.ids import FlowName
 from pipeline.engine.movements.answers import Answers
 from pipeline.engine.movements.flow_store import FlowStore
@@ -43,6 +44,11 @@ class Limits:
     """A Movement older than this is settled TIMED_OUT."""
     progress_seconds: float = 2.0
     """A worker writes its progress this often."""
+
+    def of_flow(self, declared: FlowLimits) -> Limits:
+        """Return the limits with those that a Flow declares."""
+        own = {name: value for name, value in asdict(declared).items() if value is not None}
+        return replace(self, **own)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Container, Sequence
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from datetime import datetime
 
 import anyio
@@ -76,7 +77,8 @@ class Mover:
                     if self._check is not None:
                         await self._check(snapshot, chosen, session)
                     movement, resumed = await self._begin(created, choices)
-                    progress = ProgressKeeper(self._context, movement, self._worker, begun)
+                    context = replace(self._context, limits=self._context.limits.of_flow(flow.declared.limits))
+                    progress = ProgressKeeper(context, movement, self._worker, begun)
                     progress.report(MovementBegun(movement.flow, movement.number, resumed, tuple(movement.file_lists)))
                     exporter = Exporter(progress.context, snapshot, schemas, movement, flow.declared.groups)
                     importing = MovementImport(progress.context, movement, session, groups=flow.declared.groups)

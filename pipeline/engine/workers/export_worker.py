@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 import anyio
@@ -81,7 +82,8 @@ class ExportWorker:
         async with source.open_snapshot() as snapshot:
             schemas = await read_streams(snapshot, source.location, movement.choices, flow)
             movement = await claim_movement(self._context.flows, movement, self._worker)
-            progress = ProgressKeeper(self._context, movement, self._worker)
+            context = replace(self._context, limits=self._context.limits.of_flow(flow.declared.limits))
+            progress = ProgressKeeper(context, movement, self._worker)
             resumed = movement.attempts > 1
             progress.report(MovementBegun(movement.flow, movement.number, resumed, tuple(movement.file_lists)))
             async with anyio.create_task_group() as group:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+REQUIRES = "requires"
+"""The setting that is not the author's: the delivery level that a Flow needs at least."""
+
 
 @dataclass(frozen=True, slots=True)
 class SettingNames:

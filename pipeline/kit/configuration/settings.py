@@ -14,14 +14,12 @@ import msgspec
 
 from pipeline.domain.errors import ConfigurationError
 from pipeline.kit.authors_line import line_of, misuse
-from pipeline.kit.configuration.names import SettingNames
+from pipeline.kit.configuration.names import REQUIRES, SettingNames
 from pipeline.kit.configuration.secret import REFERENCES, Secret, without_secrets
 from pipeline.kit.declared import Connection
 from pipeline.kit.row_types import attributes
 
 _TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
-REQUIRES = "requires"
-"""The setting that is not the author's: the delivery level that a Flow needs at least."""
 
 
 @dataclass(frozen=True, slots=True)

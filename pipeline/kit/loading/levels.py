@@ -7,7 +7,7 @@ from graphlib import CycleError, TopologicalSorter
 
 from pipeline.domain.errors import ConfigurationError
 from pipeline.kit.authors_line import misuse
-from pipeline.kit.configuration.settings import REQUIRES
+from pipeline.kit.configuration.names import REQUIRES
 from pipeline.kit.declared import Delivery, Handler
 from pipeline.kit.importer import Importer
 

@@ -26,8 +26,8 @@ from pipeline.settings import Settings
 
 
 @click.command()
-@click.argument("source")
-@click.argument("destination")
+@click.argument("source", required=False)
+@click.argument("destination", required=False)
 @click.option("--flow", metavar="NAME", help="The name of this connection [default: made from the two places].")
 @click.option(
     "--files",
@@ -46,8 +46,8 @@ from pipeline.settings import Settings
 @json_option
 @with_settings
 def move(
-    source: str,
-    destination: str,
+    source: str | None,
+    destination: str | None,
     flow: str | None,
     files: tuple[str, str] | None,
     only: tuple[str, ...],
@@ -61,7 +61,7 @@ def move(
     as_json: bool,
     settings: Settings,
 ) -> int:
-    """Move what is new from SOURCE to DESTINATION.
+    """Move what is new from SOURCE to DESTINATION; without them, the Flow of --flow NAME as it is declared.
 
     Each is an SQLite database, a PostgreSQL database or a directory tree: a path, or a URL such as
     sqlite:///relative.db, sqlite:////absolute.db, postgresql://user@host:5432/database or file:///directory/. Or it is an
@@ -74,6 +74,7 @@ def move(
 
     Exit code: 0 everything has arrived; 1 something has not; 2 wrong usage or settings; 130 interrupted.
     """
+    _ensure_named(source, destination, flow)
     choose = partial(
         dict[str, Any],
         flow=flow,
@@ -104,6 +105,11 @@ def move(
         if as_json:
             print_object(movement_object(movement))  # the last line is that of the named Flow
     return max(exit_code(movement), worst)
+
+
+def _ensure_named(source: str | None, destination: str | None, flow: str | None) -> None:
+    if (source is None) is not (destination is None) or (source is None and flow is None):
+        raise click.UsageError("Missing argument: name SOURCE and DESTINATION, or a Flow with --flow NAME alone.")
 
 
 def _print_forecast(choose: Callable[[], dict[str, Any]], *, as_json: bool) -> int:

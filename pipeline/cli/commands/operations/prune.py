@@ -24,15 +24,13 @@ from pipeline.settings import Settings
 @click.option(
     "--keep-days",
     type=click.FloatRange(min=0),
-    default=30.0,
-    show_default=True,
     metavar="DAYS",
-    help="Keep the progress and failures of Movements that settled within this many days.",
+    help="Keep the progress and failures of Movements that settled within this many days [default: 30, or as declared].",
 )
 @click.option("--take-over", is_flag=True, help="Carry on the pruning of another process. That process must be dead.")
 @json_option
 @with_settings
-def prune(flow: str, yes: bool, keep_days: float, take_over: bool, as_json: bool, settings: Settings) -> None:
+def prune(flow: str, yes: bool, keep_days: float | None, take_over: bool, as_json: bool, settings: Settings) -> None:
     """Show what of FLOW is no longer needed, and with --yes delete it.
 
     These are File Lists and states that later ones have replaced, Event Files that no File List names any more (most of
@@ -43,7 +41,7 @@ def prune(flow: str, yes: bool, keep_days: float, take_over: bool, as_json: bool
         lambda: prune_flow(
             flow,
             delete=yes,
-            kept=timedelta(days=keep_days),
+            kept=None if keep_days is None else timedelta(days=keep_days),
             take_over=take_over,
             on_object=_print_object if as_json else None,
             settings=settings,

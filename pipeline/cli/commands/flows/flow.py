@@ -1,10 +1,11 @@
-"""`pipeline flow`: creates Flows, adds destinations to them, and imports into those."""
+"""`pipeline flow`: creates and declares Flows, adds destinations to them, and imports into those."""
 
 from __future__ import annotations
 
 import click
 
 from pipeline.assembly.commands.flows import add_flow_destination, create_flow
+from pipeline.cli.commands.flows.declared import apply, list_, remove, set_, show
 from pipeline.cli.commands.movements.watched import import_derived_flow
 from pipeline.cli.options import json_option, plugin_settings_options, run_async, with_settings
 from pipeline.cli.output.json_output import print_object
@@ -15,7 +16,7 @@ from pipeline.settings import Settings
 
 @click.group()
 def flow() -> None:
-    """Create Flows, and add destinations to them."""
+    """Create, declare, show and remove Flows, and add destinations to them."""
 
 
 @flow.command(short_help="Create the Flow NAME from SOURCE to DESTINATION.")
@@ -92,3 +93,7 @@ def _print_flow(flow: Flow, *, as_json: bool) -> None:
         return
     how = "" if flow.origin is None else f", with what Flow {printable(flow.origin)} has stored"
     click.echo(f"Flow {printable(flow.name)} connects {printable(flow.source)} to {printable(flow.destination)}{how}.")
+
+
+for command in (apply, list_, show, set_, remove):
+    flow.add_command(command)

@@ -1,0 +1,1 @@
+"""Commands that create, declare, show and remove Flows."""

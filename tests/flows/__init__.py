@@ -1,0 +1,1 @@
+"""Flows as data, checks and approvals."""
