@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import anyio
@@ -23,6 +24,32 @@ LONGEST_WAIT_SECONDS = 3600.0
 T = TypeVar("T")
 
 
+RESTARTED = object()
+"""What `repeated` yields before it begins again."""
+
+
+@dataclass(slots=True)
+class Attempts:
+    """The attempts at one piece of work of an author's `function`. `what` says what it does."""
+
+    function: Function
+    what: str
+    tries: int = TRIES
+    failures: int = 0
+
+    async def wait_after(self, error: Exception) -> None:
+        """Wait before the next attempt; raise the pipeline's error when there is to be none."""
+        if isinstance(error, Again):
+            log.info("plugin_waits", what=self.what, seconds=error.after)
+            await anyio.sleep(min(max(error.after, 0.0), LONGEST_WAIT_SECONDS))
+            return
+        self.failures += 1
+        if isinstance(error, PipelineError | Stop) or self.failures == self.tries:
+            raise translated(error, self.function, self.what) from error
+        log.warning("plugin_call_retried", what=self.what, reason=shown(error, self.function), tries=self.failures)
+        await anyio.sleep(FIRST_PAUSE_SECONDS * 2 ** (self.failures - 1))
+
+
 async def call(
     function: Function, *arguments: object, what: str, author: Function | None = None, tries: int = TRIES
 ) -> Any:
@@ -32,33 +59,29 @@ async def call(
     that passes: after `tries` calls it is a TransientError with the author's line. `what` says what the function does.
     `author` is the author's function that `function` calls, where it is another one.
     """
-    failures, author = 0, author or function
+    attempts = Attempts(author or function, what, tries)
     while True:
         try:
             return await function(*arguments)
-        except Again as error:
-            log.info("plugin_waits", what=what, seconds=error.after)
-            await anyio.sleep(min(max(error.after, 0.0), LONGEST_WAIT_SECONDS))
-        except Exception as error:
-            failures += 1
-            if isinstance(error, PipelineError | Stop) or failures == tries:
-                raise translated(error, author, what) from error
-            log.warning("plugin_call_retried", what=what, reason=shown(error, author), tries=failures)
-            await anyio.sleep(FIRST_PAUSE_SECONDS * 2 ** (failures - 1))
+        except Exception as error:  # noqa: BLE001  # raised again, unless it may pass
+            await attempts.wait_after(error)
 
 
 @asynccontextmanager
 async def opened(function: Callable[[], AsyncIterator[T]], name: Function, what: str) -> AsyncIterator[T]:
     """Open what an author's function yields once, and close it at the end."""
-    generator = function()
-    try:
-        value = await anext(generator)
-    except StopAsyncIteration:
-        raise ConfigurationError(
-            f"{line_of(name)}: the function for {what} yields nothing. It must yield once."
-        ) from None
-    except Exception as error:
-        raise translated(error, name, what) from error
+    attempts = Attempts(name, what)
+    while True:
+        generator = function()
+        try:
+            value = await anext(generator)
+            break
+        except StopAsyncIteration:
+            raise ConfigurationError(
+                f"{line_of(name)}: the function for {what} yields nothing. It must yield once."
+            ) from None
+        except Exception as error:  # noqa: BLE001  # raised again, unless it may pass
+            await attempts.wait_after(error)
     try:
         yield value
     finally:
@@ -90,6 +113,24 @@ async def iterated(function: Function, *arguments: object, what: str) -> AsyncGe
             except Exception as error:
                 raise translated(error, function, what) from error
             yield value
+
+
+async def repeated(function: Function, *arguments: object, what: str) -> AsyncGenerator[Any, None]:
+    """Yield what an author's generator function yields. It is called again as `call` does it, with RESTARTED before."""
+    attempts = Attempts(function, what)
+    while True:
+        generator = function(*arguments)
+        async with aclosing(generator):
+            while True:
+                try:
+                    value = await anext(generator)
+                except StopAsyncIteration:
+                    return
+                except Exception as error:  # noqa: BLE001  # raised again, unless it may pass
+                    await attempts.wait_after(error)
+                    break
+                yield value
+        yield RESTARTED
 
 
 def translated(error: Exception, function: Function, what: str) -> PipelineError:

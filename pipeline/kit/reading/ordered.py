@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
+from itertools import dropwhile
 from typing import Any
 
-from pipeline.kit.calls import iterated
+from pipeline.domain.keys import Key
+from pipeline.kit.calls import RESTARTED, repeated
 from pipeline.kit.declared import DeclaredStream
 from pipeline.kit.reading.blocks import LineBlock
 from pipeline.kit.reading.contents import StreamContents, encoded
-from pipeline.kit.reading.encoding import RowEncoder
+from pipeline.kit.reading.encoding import EncodedRow, RowEncoder
 
 BLOCK_ROWS = 1000
 
@@ -22,7 +24,7 @@ async def ordered_blocks(
     """Open the rows of a stream as blocks. The exporter checks that the keys ascend."""
     what = f"reading the stream {declared.name!r}"
     async with (
-        aclosing(iterated(declared.function, client, what=what)) as rows,
+        aclosing(repeated(declared.function, client, what=what)) as rows,
         aclosing(_blocks(rows, RowEncoder(declared), contents)) as blocks,
     ):
         yield blocks
@@ -32,13 +34,40 @@ async def _blocks(
     rows: AsyncIterator[Any], encoder: RowEncoder, contents: StreamContents | None
 ) -> AsyncGenerator[LineBlock, None]:
     gathered: list[Any] = []
+    given = _Given()
     async for row in rows:
+        if row is RESTARTED:
+            gathered = []
+            given.restart()
+            continue
         gathered.append(row)
         if len(gathered) == BLOCK_ROWS:
-            yield LineBlock(await encoded(gathered, encoder, contents))
+            if block := given.without(await encoded(gathered, encoder, contents)):
+                yield LineBlock(block)
             gathered = []
-    if gathered:
-        yield LineBlock(await encoded(gathered, encoder, contents))
+    if block := given.without(await encoded(gathered, encoder, contents)):
+        yield LineBlock(block)
     if contents is not None:
         await contents.commit()
         contents.read_all = True
+
+
+class _Given:
+    """The rows that were given before the author's function was called again, by the key of the last one."""
+
+    def __init__(self) -> None:
+        self._last: Key = ()
+        self._again = False
+
+    def restart(self) -> None:
+        """The rows come again from the first one."""
+        self._again = bool(self._last)
+
+    def without(self, rows: Sequence[EncodedRow]) -> Sequence[EncodedRow]:
+        """Return the rows behind the last one that was given."""
+        if self._again:
+            rows = [*dropwhile(lambda row: row.key <= self._last, rows)]
+            self._again = not rows
+        if rows:
+            self._last = rows[-1].key
+        return rows

@@ -16,7 +16,7 @@ from anyio import to_thread
 from pipeline.domain.errors import UnreadableError
 from pipeline.domain.ids import ObjectKey
 from pipeline.kit.authors_line import line_of
-from pipeline.kit.calls import call, iterated
+from pipeline.kit.calls import RESTARTED, call, repeated
 from pipeline.kit.declared import DeclaredStream, Function, Reading
 from pipeline.kit.reading.blocks import LineBlock
 from pipeline.kit.reading.contents import StreamContents, encoded
@@ -61,9 +61,13 @@ class UnorderedRows:
     async def read(self) -> None:
         """Read the whole stream. After an error nothing is known to be absent."""
         if self._declared.reading is Reading.ROWS:
-            async with aclosing(iterated(self._declared.function, self._client, what=self._what)) as rows:
+            async with aclosing(repeated(self._declared.function, self._client, what=self._what)) as rows:
                 batch: list[Any] = []
                 async for row in rows:
+                    if row is RESTARTED:
+                        self._now.close()
+                        self._now, batch = RowSorter(), []
+                        continue
                     batch.append(row)
                     if len(batch) == BATCH_ROWS:
                         await self._add(self._now, await self._encoded(batch))

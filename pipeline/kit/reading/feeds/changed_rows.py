@@ -17,7 +17,7 @@ from anyio import to_thread
 
 from pipeline.domain.errors import UnreadableError
 from pipeline.kit.authors_line import line_of
-from pipeline.kit.calls import call, iterated
+from pipeline.kit.calls import RESTARTED, call, repeated
 from pipeline.kit.declared import DeclaredStream, Feed, Function, Reading
 from pipeline.kit.reading.contents import StreamContents
 from pipeline.kit.reading.encoding import EncodedRow, rejection_in
@@ -100,9 +100,12 @@ class ChangedRows(UnorderedRows):
         if self._declared.reading is Reading.PAGES:
             await self._read_pages(())
             return
-        async with aclosing(iterated(self._declared.function, self._client, what=self._what)) as rows:
+        async with aclosing(repeated(self._declared.function, self._client, what=self._what)) as rows:
             batch: list[Any] = []
             async for row in rows:
+                if row is RESTARTED:  # what is stored comes again: the later one counts
+                    batch = []
+                    continue
                 batch.append(row)
                 if len(batch) == BATCH_ROWS:
                     await self._keep_own(await self._encoded(batch))
