@@ -49,6 +49,7 @@ from pipeline.ports.destination import (
 from pipeline.ports.reporter import (
     BinaryFileFailed,
     BinaryFileStored,
+    Busy,
     BytesMoved,
     Event,
     EventFileFailed,
@@ -74,6 +75,7 @@ __all__ = [
     "BinaryFileFailed",
     "BinaryFileStored",
     "BinaryId",
+    "Busy",
     "BytesMoved",
     "Column",
     "Compaction",

@@ -9,6 +9,7 @@ from pipeline.log_events import log
 from pipeline.ports.reporter import (
     BinaryFileFailed,
     BinaryFileStored,
+    Busy,
     BytesMoved,
     Event,
     EventFileFailed,
@@ -60,6 +61,8 @@ class LogReporter:
                 log.debug("event_file_stored", **_file(event), bytes=event.size, adopted=event.adopted)
             case BinaryFileStored():
                 log.debug("binary_file_stored", bytes=event.size, reused=event.reused)
+            case Busy():
+                self._log_busy(event)
             case BinaryFileFailed():
                 log.warning("binary_file_failed", binary_file=event.id, reason=event.reason)
             case GroupComplete():
@@ -89,6 +92,12 @@ class LogReporter:
                 log.info("movement_settled", flow=event.flow, movement=event.movement, status=event.status)
             case _ as never:
                 assert_never(never)
+
+    def _log_busy(self, event: Busy) -> None:
+        if event.is_over:
+            log.debug("busy_ended", text=event.text)
+        else:
+            log.debug("busy_began", text=event.text)
 
     def _log_rejected(self, event: RecordRejected) -> None:
         rejection = event.rejection

@@ -18,6 +18,9 @@ COMMANDS = {
     "history": "Show what happened in a Flow, and when.",
     "files": "List the Event Files of a Flow, and which are imported.",
     "start": "Start a Movement of FLOW; workers do the rest.",
+    "pause": "Pause the Movement of FLOW.",
+    "resume": "Go on with the paused Movement of FLOW.",
+    "stop": "Stop the Movement of FLOW.",
     "worker": "Run a worker that exports, imports, or does both.",
     "sweep": "Announce work again that no worker holds.",
     "flow": "Create, declare, show and remove Flows.",
@@ -36,6 +39,7 @@ COMMANDS = {
 _ROOMS = {
     **dict.fromkeys(("move", "start", "demo"), "movements"),
     **dict.fromkeys(("flow",), "flows"),
+    **dict.fromkeys(("pause", "resume", "stop"), "lifecycle"),
     **dict.fromkeys(("status", "history", "files", "show", "verify"), "inspection"),
     **dict.fromkeys(("new", "apps"), "authors"),
     **dict.fromkeys(("worker", "sweep", "compact", "rebuild", "prune"), "operations"),

@@ -16,6 +16,7 @@ from pipeline.domain.schema import StreamSchema
 from pipeline.ports.destination import (
     Destination,
     DestinationSession,
+    Fencing,
     FileToLoad,
     GaveWay,
     LoadHistory,
@@ -192,6 +193,12 @@ class CombinedSession:
                 return GaveWay(f"{missing}, which comes before {file.entry.id}, is not marked")
         own = [before for before in after if self._session(before.stream) is session]
         return await session.load(file, after=own)
+
+    async def fence(self, movement: int) -> None:
+        """Fence every part that can be."""
+        for session in self._sessions:
+            if isinstance(session, Fencing):
+                await session.fence(movement)
 
     async def retry_rejected(self) -> Sequence[Rejection]:
         """Try again in every part."""

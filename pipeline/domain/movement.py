@@ -6,35 +6,17 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from enum import StrEnum
 
 from pipeline.domain.errors import DefectError
-from pipeline.domain.flows.declaration import NOTHING_DECLARED, Declaration
+from pipeline.domain.flows.declaration import NOTHING_DECLARED, Declaration, Windows
 from pipeline.domain.ids import FlowName, Label, ObjectKey, StreamName
 from pipeline.domain.inventory import Inventory
+from pipeline.domain.lifecycle.status import SETTLED as SETTLED
+from pipeline.domain.lifecycle.status import Reason
+from pipeline.domain.lifecycle.status import Status as Status
+from pipeline.domain.lifecycle.table import NEXT, status_of
+from pipeline.domain.lifecycle.wish import NO_WISH, Want, Wish
 from pipeline.domain.rejections import SourceRejections
-
-
-class Status(StrEnum):
-    """The states of a Movement. Those in `SETTLED` are final."""
-
-    READY = "READY"
-    IN_PROGRESS = "IN_PROGRESS"
-    CANCELLATION_REQUESTED = "CANCELLATION_REQUESTED"
-    SUCCESS = "SUCCESS"
-    INCOMPLETE = "INCOMPLETE"
-    FAILED = "FAILED"
-    TIMED_OUT = "TIMED_OUT"
-    CANCELLED = "CANCELLED"
-
-
-SETTLED = frozenset({Status.SUCCESS, Status.INCOMPLETE, Status.FAILED, Status.TIMED_OUT, Status.CANCELLED})
-
-_NEXT: Mapping[Status, frozenset[Status]] = {
-    Status.READY: frozenset({Status.IN_PROGRESS, Status.CANCELLATION_REQUESTED, Status.FAILED, Status.TIMED_OUT}),
-    Status.IN_PROGRESS: SETTLED - {Status.CANCELLED} | {Status.CANCELLATION_REQUESTED},
-    Status.CANCELLATION_REQUESTED: frozenset({Status.CANCELLED, Status.TIMED_OUT}),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,11 +136,14 @@ class Movement:
     `violated` are the streams with violations at the end of this Movement, or until then of the one before: they are checked
     again even if nothing of them is imported. `counts` are those of each group when this Movement settled, or one before
     that moved the group: they spare readers the File Lists.
+
+    `outcome` is the final status, once it has settled, and `because` the reason for it. `wish` and `group_wishes` are
+    what people want of it and of its groups. `original` is the Movement that this one runs again, 0 if none; it stays the
+    same however often that is done. `windows` are those of the Flow when it was created; None in earlier releases.
     """
 
     flow: FlowName
     number: int
-    status: Status
     created: datetime
     updated: datetime
     attempts: int = 0
@@ -182,6 +167,21 @@ class Movement:
     held_deletes: Mapping[StreamName, HeldDeletes] = field(default_factory=dict)
     violated: tuple[StreamName, ...] = ()
     counts: Mapping[Label, GroupCounts] = field(default_factory=dict)
+    outcome: Status | None = None
+    because: Reason = Reason.UNKNOWN
+    wish: Wish = NO_WISH
+    group_wishes: Mapping[Label, Wish] = field(default_factory=dict)
+    original: int = 0
+    windows: Windows | None = None
+
+    @property
+    def status(self) -> Status:
+        """The status that follows from the facts and the wish. A pause that is over counts until it is taken back."""
+        return status_of(self.outcome, self.attempts, self.wish.want)
+
+    def groups_that(self, want: Want) -> tuple[Label, ...]:
+        """Return the groups of which people want this, sorted."""
+        return tuple(sorted(label for label, wish in self.group_wishes.items() if wish.want is want))
 
     @property
     def choices(self) -> Choices:
@@ -196,28 +196,52 @@ class Movement:
     @property
     def settled(self) -> bool:
         """Whether the status is final."""
-        return self.status in SETTLED
+        return self.outcome is not None
 
-    def to(self, status: Status, at: datetime) -> Movement:
-        """Return this Movement in `status`. DefectError when there is no such transition."""
-        if status is self.status:
-            return replace(self, updated=at)
-        if status not in _NEXT.get(self.status, frozenset()):
+    def to(self, outcome: Status, at: datetime, because: Reason = Reason.UNKNOWN) -> Movement:
+        """Return this Movement, settled. DefectError when there is no such transition."""
+        if outcome not in NEXT[self.status] & SETTLED:
             raise DefectError(
-                f"Movement {self.number} of Flow {self.flow!r} cannot change from {self.status} to {status}"
+                f"Movement {self.number} of Flow {self.flow!r} cannot change from {self.status} to {outcome}"
             )
-        return replace(self, status=status, updated=at)
+        return replace(self, outcome=outcome, because=because, updated=at)
 
 
-def final_status(*, imported: int, skipped: int, failed: int, rejected: int, violations: int, gaps: int = 0) -> Status:
-    """Return the final status of a Movement that is exported and whose listed files are all imported or failed.
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What a Movement that is exported, and whose listed files are all accounted for, came to.
 
-    SUCCESS: every file is imported or was imported before, no record is rejected, no constraint is violated, and
-    nothing of the source is missing at the destination, or kept there, without being accepted (`gaps`).
-    FAILED: files failed and none is imported. INCOMPLETE: everything in between.
+    `imported`, `skipped` and `failed` are files, `rejected` records, `violations` constraints, `gaps` objects of the source
+    that are missing at the destination and not accepted, `held` streams whose deletes were held, `stopped` groups.
     """
-    if not failed and not rejected and not violations and not gaps:
-        return Status.SUCCESS
-    if failed and not imported and not skipped:
-        return Status.FAILED
-    return Status.INCOMPLETE
+
+    imported: int = 0
+    skipped: int = 0
+    failed: int = 0
+    rejected: int = 0
+    violations: int = 0
+    gaps: int = 0
+    held: int = 0
+    stopped: int = 0
+
+
+def final_status(counts: Counts) -> tuple[Status, Reason]:
+    """Return the final status of a Movement, and the reason for it.
+
+    SUCCESS: every file is imported or was imported before, and all other counts are 0. FAILED: files failed and none is
+    imported. INCOMPLETE: everything in between.
+    """
+    if counts.failed and not (counts.imported or counts.skipped or counts.stopped):
+        return Status.FAILED, Reason.NOTHING_IMPORTED
+    reasons = (
+        (counts.stopped, Reason.GROUPS_STOPPED),
+        (counts.failed, Reason.FILES_FAILED),
+        (counts.rejected, Reason.RECORDS_REJECTED),
+        (counts.violations, Reason.CONSTRAINTS_VIOLATED),
+        (counts.held, Reason.DELETES_HELD),
+        (counts.gaps, Reason.OBJECTS_MISSING),
+    )
+    because = next((reason for count, reason in reasons if count), None)
+    if because is not None:
+        return Status.INCOMPLETE, because
+    return Status.SUCCESS, Reason.ALL_IMPORTED if counts.imported else Reason.NOTHING_TO_MOVE

@@ -55,6 +55,11 @@ def flow_key(flow: FlowName) -> ObjectKey:
     return ObjectKey(f"{flow_prefix(flow)}flow.json")
 
 
+def clock_key(flow: FlowName) -> ObjectKey:
+    """An object whose date is the time of the store; replaced."""
+    return ObjectKey(f"{flow_prefix(flow)}clock")
+
+
 def movement_key(flow: FlowName, movement: int) -> ObjectKey:
     """A Movement; changed by compare-and-set."""
     return ObjectKey(f"{flow_prefix(flow)}movements/{movement}/movement.json")

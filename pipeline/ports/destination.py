@@ -15,6 +15,10 @@ OpenBinary = Callable[[BinaryId], AbstractAsyncContextManager[AsyncIterable[byte
 """Opens the content of a Binary File. The iterator raises DamagedError at its end if the content does not match."""
 
 
+NoteBusy = Callable[[str, bool], None]
+"""Says that something takes long, in words, and later (True) that it is over."""
+
+
 @dataclass(frozen=True, slots=True)
 class Rejection:
     """A record that the destination rejected while it loaded the rest of the file.
@@ -79,6 +83,9 @@ class FileToLoad:
     `blocks` yields the record lines after the header: whole lines, each ending in a line feed, some hundred kilobytes
     to a few megabytes a block. It raises DamagedError, at its end at the latest, when bytes, checksum or row count
     differ from the File List and the header. So a destination MUST NOT commit before the last block.
+
+    `original_movement` is the Movement that this one runs again, 0 if none. Once `stopping` returns True, the Movement is to
+    pause or to stop after this file. `note_busy` keeps the Movement from being taken for one in which nothing moves.
     """
 
     entry: FileEntry
@@ -86,6 +93,9 @@ class FileToLoad:
     blocks: AsyncIterable[bytes]
     open_binary: OpenBinary
     movement: int = 0
+    original_movement: int = 0
+    stopping: Callable[[], bool] = lambda: False
+    note_busy: NoteBusy = lambda text, is_over: None
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,9 +125,9 @@ class DestinationSession(Protocol):
         """Apply one Event File: its records and its mark together, or neither.
 
         Records apply in line order; upserts and deletes are idempotent. Return GaveWay, with nothing changed, when the
-        file is marked already, when one of `after` is not marked, or when a later Movement than `file.movement` has
-        imported a file of the stream. This check and the commit MUST be one atomic step, so that a worker that was
-        replaced cannot overwrite newer rows. What the stream needs (a table, a new column) is created.
+        file is marked already, when one of `after` is not marked, when `file.movement` is fenced, or when a later Movement
+        than that has imported a file of the stream. This check and the commit MUST be one atomic step, so that a worker
+        that was replaced cannot overwrite newer rows. What the stream needs (a table, a new column) is created.
 
         A record that the destination does not accept (constraint, type) is rejected and counted; all others are loaded.
         A rejected record is remembered with its content until a later record with its key is loaded.
@@ -154,6 +164,19 @@ class SchemaKeeper(Protocol):
 
         Idempotent. Called at the end of every Movement, after `finish`. `rows_changed`: the Movement has imported
         something. An object that the Flow did not create is neither replaced nor dropped.
+        """
+        ...
+
+
+@runtime_checkable
+class Fencing(Protocol):
+    """A DestinationSession that can refuse the loads of a Movement that was stopped, whichever process they come from."""
+
+    async def fence(self, movement: int) -> None:
+        """From now on, no file is loaded in the course of this Movement of the Flow, or of an earlier one.
+
+        A load that has not committed when this returns gives way, or fails. Idempotent; a fence is never lowered.
+        TransientError when a load in hand keeps the place locked: nothing is fenced then.
         """
         ...
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from enum import Enum
 from typing import NewType, Protocol
 
@@ -35,10 +36,15 @@ class PutCondition(Enum):
 
 @dataclass(frozen=True, slots=True)
 class ObjectInfo:
-    """An object in a listing. `size` is in bytes."""
+    """An object in a listing. `size` is in bytes.
+
+    `modified` is when its present content was stored, by the clock of the store, to the second. It does not count when two
+    are compared.
+    """
 
     key: ObjectKey
     size: int
+    modified: datetime = field(default=datetime.fromtimestamp(0, UTC), compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,6 +60,14 @@ class BytesMoved:
 
 
 @dataclass(frozen=True, slots=True)
+class Busy:
+    """Something takes long, in which nothing else is reported, until it `is_over`."""
+
+    text: str
+    is_over: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class BinaryFileFailed:
     """A Binary File could not be loaded: it is missing, or its content does not match its id."""
 
@@ -152,6 +160,7 @@ Event = (
     | BinaryFileStored
     | BinaryFileFailed
     | BytesMoved
+    | Busy
     | GroupComplete
     | ImportPlanned
     | EventFileImported

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pipeline.codec.documents.message import MovementStarted, encode_message
 from pipeline.domain.errors import AbsentError, ConfigurationError, ConflictError
 from pipeline.domain.ids import FlowName, Label, StreamName
+from pipeline.domain.lifecycle.status import Reason
 from pipeline.domain.movement import Movement, Status
 from pipeline.engine.movements.flow_store import FlowStore
 from pipeline.engine.movements.lifecycle import end_movement, start_movement
@@ -113,4 +114,4 @@ class AppExport:
             self.movement.number,
             lambda now: now if now.settled else replace(now, problems=(*now.problems, problem)),
         )
-        return await end_movement(self._flows, self.movement, Status.FAILED)
+        return await end_movement(self._flows, self.movement, Status.FAILED, Reason.EXPORT_FAILED)

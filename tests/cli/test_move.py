@@ -11,7 +11,12 @@ from tests.cli.app import CommandLine, change, contents, make_database, run_proc
 FIELDS = {
     "flow",
     "movement",
+    "original_movement",
     "status",
+    "reason",
+    "sentence",
+    "wish",
+    "group_wishes",
     "event_files",
     "records",
     "binary_files",

@@ -26,7 +26,7 @@ from pipeline.domain.flows.declaration import (
     Windows,
 )
 from pipeline.domain.ids import EventFileId, FlowName, Label, ObjectKey, Phase, StreamName
-from pipeline.domain.movement import Flow, Movement, Status, Totals
+from pipeline.domain.movement import Flow, Movement, Totals
 
 MOMENT = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 FILE = EventFileId(2, StreamName("order details/ü"), Phase.FULL, 10)
@@ -35,7 +35,7 @@ ENTRY = FileEntry(FILE, Label("ü"), ObjectKey("flows/x/y"), Encoding.ZSTD, 5, "
 
 def movement() -> Movement:
     return Movement(
-        FlowName("crm"), 2, Status.IN_PROGRESS, MOMENT, MOMENT, 3, ("a*",), ("b",),
+        FlowName("crm"), 2, MOMENT, MOMENT, 3, ("a*",), ("b",),
         {Label("ü"): ObjectKey("k")}, {StreamName("s"): ObjectKey("k2")}, True, Totals(upserts=5, seconds=1.5), ("bad",),
     )  # fmt: skip
 

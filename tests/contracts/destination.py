@@ -19,7 +19,7 @@ from pipeline.domain.errors import ConfigurationError, DamagedError
 from pipeline.domain.event_file import Encoding, FileEntry, Header
 from pipeline.domain.ids import BinaryId, EventFileId, FlowName, ObjectKey, Phase
 from pipeline.domain.schema import StreamSchema
-from pipeline.ports.destination import Destination, FileToLoad, GaveWay, Loaded, Mark, MarksReader, OpenBinary
+from pipeline.ports.destination import Destination, Fencing, FileToLoad, GaveWay, Loaded, Mark, MarksReader, OpenBinary
 from tests.loops import OnBothLoops, on_both
 
 FLOW = FlowName("crm")
@@ -175,6 +175,25 @@ class DestinationContract(OnBothLoops):
         async with world.destination.open(FlowName("another")) as session:
             assert isinstance(await session.load(file(movement=2), after=[]), Loaded)
         assert world.held() == {1: 2, 2: 1}
+
+    @on_both
+    async def test_a_movement_that_is_fenced_loads_nothing_any_more(
+        self, world: DestinationWorld, file: Callable[..., FileToLoad]
+    ) -> None:
+        async with world.destination.open(FLOW) as session, world.destination.open(FLOW) as zombie:
+            if not isinstance(session, Fencing):
+                pytest.skip("the destination cannot be fenced")
+            await session.fence(2)
+            await session.fence(1)
+            for movement in (1, 2):
+                outcome = await zombie.load(file(world.upsert(1, 1), movement=movement), after=[])
+                assert isinstance(outcome, GaveWay)
+                assert "stopped" in outcome.reason
+            assert await zombie.marks() == {}
+            assert isinstance(await zombie.load(file(world.upsert(1, 2), movement=3), after=[]), Loaded)
+        async with world.destination.open(FlowName("another")) as session:
+            assert isinstance(await session.load(file(movement=1), after=[]), Loaded)
+        assert world.held() == {1: 2}
 
     @on_both
     async def test_the_movement_that_imports_a_file_counts_and_not_the_one_that_stored_it(

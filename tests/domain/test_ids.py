@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.domain import object_keys
-from pipeline.domain.errors import ConfigurationError, DefectError
+from pipeline.domain.errors import ConfigurationError
 from pipeline.domain.ids import (
     SHORTENED_CHARACTERS,
     EventFileId,
@@ -22,8 +22,6 @@ from pipeline.domain.ids import (
     parse_binary_id,
     parse_object_key,
 )
-from pipeline.domain.movement import SETTLED, Movement, Status, final_status
-from tests.codec.test_documents import movement
 
 
 @given(st.text(min_size=1))
@@ -51,28 +49,6 @@ def test_an_invalid_event_file_id_is_refused(text: str) -> None:
 def test_an_invalid_binary_id_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="not a Binary File id"):
         parse_binary_id(text)
-
-
-@pytest.mark.parametrize("status", sorted(SETTLED))
-@pytest.mark.parametrize("next_status", list(Status))
-def test_settled_is_final(status: Status, next_status: Status) -> None:
-    base = movement()
-    settled = Movement(base.flow, 1, status, base.created, base.updated)
-    if next_status is not status:
-        with pytest.raises(DefectError, match="cannot change"):
-            settled.to(next_status, base.created)
-
-
-def test_the_final_status_of_a_movement() -> None:
-    def status(imported: int = 0, skipped: int = 0, failed: int = 0, rejected: int = 0, violations: int = 0) -> Status:
-        return final_status(imported=imported, skipped=skipped, failed=failed, rejected=rejected, violations=violations)
-
-    assert status() is Status.SUCCESS
-    assert status(skipped=9) is Status.SUCCESS
-    assert status(imported=1, failed=1) is Status.INCOMPLETE
-    assert status(imported=1, rejected=1) is Status.INCOMPLETE
-    assert status(imported=1, violations=1) is Status.INCOMPLETE
-    assert status(failed=1) is Status.FAILED
 
 
 @given(st.text(), st.text(), st.integers(SHORTENED_CHARACTERS, 80))

@@ -11,6 +11,7 @@ import anyio
 from pipeline.codec.documents.message import MovementStarted, encode_message
 from pipeline.domain.ids import FlowName
 from pipeline.domain.movement import Flow, Movement
+from pipeline.engine.control.cancelling import fence_by
 from pipeline.engine.movements.context import EngineContext, Limits
 from pipeline.engine.movements.flow_store import FlowStore
 from pipeline.engine.movements.lifecycle import start_movement
@@ -111,7 +112,8 @@ class WorkerProcess:
             if "import" in self.roles:
                 group.start_soon(ImportWorker(context, self._destination, self.name).run, stop)
             if "sweep" in self.roles:
-                group.start_soon(Sweep(context, exports).run, stop)
+                fence = fence_by(self._destination) if "import" in self.roles else None
+                group.start_soon(Sweep(context, exports, fence).run, stop)
 
     def _source(self, flow: Flow) -> Source:
         return MemorySource(self.fleet.tables, self.faults)

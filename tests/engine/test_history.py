@@ -11,6 +11,7 @@ from pipeline.assembly.runtime import Runtime
 from pipeline.domain import object_keys
 from pipeline.domain.errors import AbsentError
 from pipeline.domain.ids import FlowName, ObjectKey
+from pipeline.domain.lifecycle.status import Reason
 from pipeline.domain.movement import Status
 from pipeline.domain.outbox.event import EventType, OutboxEvent
 from pipeline.engine.movements.flow_store import FlowStore
@@ -99,7 +100,7 @@ async def test_history_has_a_movement_that_no_importer_settled_and_what_belongs_
     flow = await world.flows.read_flow(FLOW)
     movement = await world.flows.read_movement(FLOW, 2)
     started, _ = await start_movement(world.flows, flow)
-    await end_movement(world.flows, started, Status.TIMED_OUT)
+    await end_movement(world.flows, started, Status.TIMED_OUT, Reason.TOO_OLD)
     check = OutboxEvent(EventType.CHECK_FINISHED, FLOW, 0, world.clock.now(), "a check")
     await world.flows.outbox.put([check])
     await world.move()

@@ -6,6 +6,7 @@ import dataclasses
 import threading
 from collections.abc import Sequence
 
+import anyio
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -179,7 +180,8 @@ async def test_a_movement_past_its_lifetime_is_timed_out_and_followed_by_a_new_o
     world = World({"a": table(1)})
     flow = await world.flows.connect(FLOW, "memory:source", "memory:destination")
     await begin_movement(world.flows, flow)
-    world.limits = dataclasses.replace(world.limits, lifetime_seconds=0.0001)
+    await anyio.sleep(1)
+    world.limits = dataclasses.replace(world.limits, lifetime_seconds=0.5)
     movement = await world.move()
     assert (movement.number, movement.status) == (2, Status.SUCCESS)
     assert (await world.flows.read_movement(FLOW, 1)).status is Status.TIMED_OUT

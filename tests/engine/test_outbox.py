@@ -15,6 +15,7 @@ import pytest
 from pipeline.codec.documents.outbox_event import decode_outbox_event
 from pipeline.domain.errors import TransientError
 from pipeline.domain.ids import FlowName, ObjectKey
+from pipeline.domain.lifecycle.status import Reason
 from pipeline.domain.movement import Status
 from pipeline.domain.outbox.event import EventType, OutboxEvent
 from pipeline.engine.movements.lifecycle import end_movement, start_movement
@@ -134,7 +135,7 @@ async def test_the_sweep_tells_of_what_a_dead_process_did_not() -> None:
     unheard = Lossy(fleet.store)
     lost = World({}, store=unheard).flows
     movement, _ = await start_movement(lost, flow)
-    await end_movement(lost, movement, Status.TIMED_OUT)
+    await end_movement(lost, movement, Status.TIMED_OUT, Reason.TOO_OLD)
     assert await events_of(fleet.store) == []
     async with fleet.workers(WorkerProcess(fleet, "one", roles=("sweep",))):
         await anyio.sleep(60)

@@ -95,6 +95,13 @@ class MemorySession:
 
         return await self.at.calls.call("destination.retry_rejected", work)
 
+    async def fence(self, movement: int) -> None:
+        async def work() -> None:
+            await checkpoint()
+            self.at.fences[self.flow] = max(movement, self.at.fences.get(self.flow, 0))
+
+        await self.at.calls.call("destination.fence", work)
+
     async def finish(self, streams: Sequence[StreamName]) -> Sequence[Violation]:
         found: Sequence[Violation] = []
         return await self.at.calls.call("destination.finish", value(found))

@@ -38,6 +38,7 @@ class Place:
 
     tables: Tables = field(default_factory=dict)
     marks: dict[FlowName, dict[EventFileId, Mark]] = field(default_factory=lambda: defaultdict(dict))
+    fences: dict[FlowName, int] = field(default_factory=dict)
     rejected: dict[FlowName, Rejected] = field(default_factory=lambda: defaultdict(dict))
     loads: Counter[EventFileId] = field(default_factory=Counter)
     rejects: Reject = accept
@@ -56,7 +57,8 @@ class Place:
         """Return why the file must not be loaded, if it must not."""
         marks, id_ = self.marks[flow], file.entry.id
         latest = max((mark.movement for other, mark in marks.items() if other.stream == id_.stream), default=0)
-        return reason_to_give_way(id_, file.movement, after, marked=marks, latest_movement=latest)
+        fenced = self.fences.get(flow, 0)
+        return reason_to_give_way(id_, file.movement, after, marked=marks, latest_movement=latest, fenced=fenced)
 
     def apply(
         self, flow: FlowName, file: EventFileId, records: Sequence[Record], writer: Writer | None = None

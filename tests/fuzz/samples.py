@@ -100,7 +100,7 @@ MOVEMENT_DOCUMENT: Any = orjson.loads(
         Movement(
             flow=FLOW,
             number=3,
-            status=Status.INCOMPLETE,
+            outcome=Status.INCOMPLETE,
             created=MOMENT,
             updated=MOMENT,
             attempts=2,

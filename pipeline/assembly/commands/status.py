@@ -12,15 +12,18 @@ from dataclasses import dataclass, replace
 import anyio
 
 from pipeline.assembly.connectors import flow_destination
-from pipeline.assembly.runtime import Runtime, open_runtime
+from pipeline.assembly.runtime import Runtime, limits, open_runtime
 from pipeline.codec.documents.failures import Failure
 from pipeline.codec.documents.progress import Progress
 from pipeline.codec.documents.work_error import WorkError
 from pipeline.domain.errors import AbsentError, PipelineError
 from pipeline.domain.event_file import FileEntry
 from pipeline.domain.ids import EventFileId, FlowName, Label, ObjectKey
+from pipeline.domain.lifecycle.table import State
 from pipeline.domain.movement import Flow, Movement
 from pipeline.domain.planning.compaction import applicable
+from pipeline.engine.control.state import movement_state
+from pipeline.engine.movements.flow_store import WorkerSign
 from pipeline.engine.movements.work_errors import read_errors
 from pipeline.ports.destination import Mark, MarksReader
 from pipeline.ports.object_store import ObjectStore
@@ -62,6 +65,7 @@ class FlowStatus:
     """A Flow, its latest Movements (oldest first), and the groups, failures, workers and their errors of the last.
 
     `imports_unknown_because` says why the destination could not be asked; empty if it answered, or if nothing was moved.
+    `state` is that of the last Movement.
     """
 
     flow: Flow
@@ -71,6 +75,7 @@ class FlowStatus:
     workers: tuple[Progress, ...] = ()
     errors: tuple[WorkError, ...] = ()
     imports_unknown_because: str = ""
+    state: State | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,11 +163,13 @@ async def read_status(runtime: Runtime, flow: Flow) -> FlowStatus:
     latest = movements[-1]
     groups, unknown_because = await _read_groups(runtime, flow, latest)
     at_most = FAILED_FILES_READ if latest.settled else None
+    signs = await runtime.flows.read_signs(flow.name, flow.movements)
     return replace(
         found,
         groups=groups,
         failures=tuple(await runtime.flows.read_failures(flow.name, flow.movements, at_most)),
-        workers=tuple(await runtime.flows.read_progress(flow.name, flow.movements)),
+        workers=tuple(sign.progress for sign in signs),
+        state=_state(latest, signs, runtime),
         errors=tuple(await read_errors(runtime.store, flow.name, flow.movements)),
         imports_unknown_because=unknown_because,
     )
@@ -178,6 +185,12 @@ async def _read_groups(runtime: Runtime, flow: Flow, latest: Movement) -> tuple[
     marks = await ask_marks(flow, runtime.store)
     groups = tuple(_group_status(label, entries, marks) for label, entries in lists.items())
     return groups, marks.unknown_because
+
+
+def _state(movement: Movement, signs: Sequence[WorkerSign], runtime: Runtime) -> State:
+    """Return the state of a Movement. Nothing is written here, so the time is this computer's, or a later date in the store."""
+    now = max((runtime.clock.now(), *(sign.stored for sign in signs)))
+    return movement_state(movement, signs, limits(runtime.settings), now)
 
 
 def _group_status(label: Label, entries: Sequence[FileEntry], marks: Marks) -> GroupStatus:

@@ -18,6 +18,7 @@ from pipeline.domain.exception_groups import unwrap_exception_group
 from pipeline.domain.ids import FlowName
 from pipeline.domain.inventory import ensure_kinds
 from pipeline.domain.movement import Movement
+from pipeline.engine.control.cancelling import fence_by
 from pipeline.engine.movements.derived_flows import start_derived
 from pipeline.engine.movements.lifecycle import start_movement
 from pipeline.engine.movements.work_errors import read_errors
@@ -88,9 +89,11 @@ async def open_worker(
             loops.append(
                 ExportWorker(context, exports, lambda flow: export_source(flow, runtime.settings, runtime.store), name)
             )
+        fence = None
         if role is not Role.EXPORT:
             loops.append(ImportWorker(context, lambda flow: flow_destination(flow, runtime.store), name))
-        loops.append(Sweep(context, exports))
+            fence = fence_by(lambda flow: flow_destination(flow, runtime.store))
+        loops.append(Sweep(context, exports, fence))
         yield Worker(name, role, loops, context.answers.missing)
 
 

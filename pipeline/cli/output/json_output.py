@@ -10,6 +10,8 @@ from dataclasses import asdict
 import orjson
 
 from pipeline.domain.inventory import Fate, Inventory, InventoryItem
+from pipeline.domain.lifecycle.table import Facts, State, state_of
+from pipeline.domain.lifecycle.wish import Wish
 from pipeline.domain.movement import Movement
 
 
@@ -36,13 +38,26 @@ def item_object(item: InventoryItem) -> dict[str, str]:
     return {"kind": item.kind, "name": item.name, "reason": item.reason}
 
 
-def movement_object(movement: Movement) -> dict[str, object]:
-    """Return the last object that `move --json` prints."""
+def wish_object(wish: Wish) -> dict[str, object]:
+    """Return what people want: `run`, `pause` or `stop`, and who wants it, since when, why and until when."""
+    times = {"when": wish.when, "until": wish.until}
+    shown = {name: None if time is None else time.isoformat() for name, time in times.items()}
+    return {"want": wish.want.value, "who": wish.who or None, "why": wish.why or None, **shown}
+
+
+def movement_object(movement: Movement, state: State | None = None) -> dict[str, object]:
+    """Return the last object that `move --json` prints. `state` is that of a Movement that has not settled."""
     totals = movement.totals
+    state = state or state_of(Facts(movement.outcome, movement.because, movement.attempts), movement.updated)
     return {
         "flow": movement.flow,
         "movement": movement.number,
-        "status": movement.status.value,
+        "original_movement": movement.original or None,
+        "status": state.status.value,
+        "reason": state.reason.value,
+        "sentence": state.sentence,
+        "wish": wish_object(movement.wish),
+        "group_wishes": {label: wish_object(wish) for label, wish in movement.group_wishes.items()},
         "event_files": {
             "exported": totals.files_exported,
             "imported": totals.files_imported,

@@ -17,7 +17,7 @@ _MEANING = {
     Status.INCOMPLETE: "some of it could not be imported; correct the cause and run the same command again",
     Status.FAILED: "nothing could be imported; correct the cause and run the same command again",
     Status.TIMED_OUT: "it made no progress for too long, or is too old; run the same command again",
-    Status.CANCELLED: "it was cancelled",
+    Status.CANCELLED: "it was stopped; what is imported stays",
 }
 
 

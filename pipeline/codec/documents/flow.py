@@ -7,10 +7,12 @@ import orjson
 from msgspec import Struct, field
 
 from pipeline.codec.wire import Count, Document, Time, decode_document, to_document
-from pipeline.domain.flows.declaration import Declaration
+from pipeline.domain.flows.declaration import Declaration, Windows
 from pipeline.domain.ids import FlowName, Label, ObjectKey, StreamName, parse_object_key
 from pipeline.domain.inventory import Fate
-from pipeline.domain.movement import Flow, Movement, Status
+from pipeline.domain.lifecycle.status import SETTLED, Reason, Status
+from pipeline.domain.lifecycle.wish import Want
+from pipeline.domain.movement import Flow, Movement
 
 
 class _Flow(Document):
@@ -79,10 +81,17 @@ class _GroupCounts(Struct):
     imported: Count
 
 
+class _Wish(Struct):
+    want: Want = Want.RUN
+    who: str = ""
+    when: Time | None = None
+    why: str = ""
+    until: Time | None = None
+
+
 class _Movement(Document, rename="camel"):
     flow: FlowName
     number: Count
-    status: Status
     created: Time
     updated: Time
     attempts: Count
@@ -106,9 +115,17 @@ class _Movement(Document, rename="camel"):
     held_deletes: dict[StreamName, _HeldDeletes] = field(default_factory=dict)
     violated: tuple[StreamName, ...] = ()
     counts: dict[Label, _GroupCounts] = field(default_factory=dict)
+    outcome: Status | None = field(name="status", default=None)
+    because: Reason = Reason.UNKNOWN
+    wish: _Wish = field(default_factory=_Wish)
+    group_wishes: dict[Label, _Wish] = field(default_factory=dict)
+    original: Count = field(name="originalMovement", default=0)
+    windows: Windows | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.outcome not in SETTLED:  # earlier releases stored the others as well
+            self.outcome = None
         for key in (*self.file_lists.values(), *self.states.values()):
             parse_object_key(key)
 

@@ -30,7 +30,9 @@ class Progress:
     """What a worker has done in one Movement since it started on it.
 
     `writes` counts how often the document was written: while it grows, the worker is alive, whatever its clock says.
-    `holding` names the groups that it is working on.
+    `holding` names the groups that it is working on. `working` is stored before it begins with anything, and taken back
+    when nothing is left in hand; `in_hand` counts the Event Files that it is importing. `idle_seconds` is how long before
+    `updated` something last moved, by the worker's own clock.
     """
 
     worker: str
@@ -44,6 +46,9 @@ class Progress:
     writes: Count = 0
     binaries_failed: Count = 0
     holding: list[Label] = field(default_factory=list)
+    working: bool = False
+    in_hand: Count = 0
+    idle_seconds: float = 0.0
 
 
 def encode_progress(progress: Progress) -> bytes:

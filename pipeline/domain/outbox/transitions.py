@@ -9,6 +9,7 @@ from datetime import datetime
 from pipeline.domain import object_keys
 from pipeline.domain.event_file import FileEntry
 from pipeline.domain.ids import EventFileId, Label, ObjectKey
+from pipeline.domain.lifecycle.wish import Want, Wish
 from pipeline.domain.movement import Movement, Status
 from pipeline.domain.outbox.event import EventType, OutboxEvent
 
@@ -23,6 +24,8 @@ def started(movement: Movement) -> OutboxEvent:
     data: dict[str, object] = {name: list(value) for name, value in asdict(movement.choices).items() if value}
     if movement.compaction:
         data["compaction"] = True
+    if movement.original:
+        data["original_movement"] = movement.original
     if movement.origin is not None:
         data["origin"] = {"flow": movement.origin, "movement": movement.origin_movement}
     return OutboxEvent(EventType.MOVEMENT_STARTED, movement.flow, movement.number, movement.created, data=data)
@@ -33,6 +36,7 @@ def settled(movement: Movement) -> OutboxEvent:
     totals = movement.totals
     data = {
         "status": movement.status.value,
+        "reason": movement.because.value,
         "files": {
             "exported": totals.files_exported,
             "imported": totals.files_imported,
@@ -48,17 +52,33 @@ def settled(movement: Movement) -> OutboxEvent:
     )
 
 
-def status_changed(before: Status, movement: Movement) -> Sequence[OutboxEvent]:
-    """Return the events of a change of status that is stored."""
-    if movement.status is before:
-        return ()
-    cancelled = movement.status in (Status.CANCELLATION_REQUESTED, Status.CANCELLED)
-    requested = [_cancellation(movement)] if cancelled and before is not Status.CANCELLATION_REQUESTED else []
-    return [*requested, settled(movement)] if movement.settled else requested
+def changed(before: Movement, movement: Movement) -> Sequence[OutboxEvent]:
+    """Return the events of a change of a Movement that is stored: of its final status, and of what people want of it."""
+    events: list[OutboxEvent] = []
+    stops = movement.wish.want is Want.STOP or movement.outcome is Status.CANCELLED
+    if stops and not before.settled and before.wish.want is not Want.STOP:
+        events.append(_wished(EventType.CANCELLATION_REQUESTED, movement, movement.wish, subject=""))
+    if movement.wish.want is Want.PAUSE and before.wish.when != movement.wish.when:
+        events.append(_wished(EventType.MOVEMENT_PAUSING, movement, movement.wish))
+    if movement.wish.want is Want.RUN and before.wish.want is Want.PAUSE:
+        events.append(_wished(EventType.MOVEMENT_RESUMED, movement, before.wish))
+    return [*events, settled(movement)] if movement.settled and not before.settled else events
 
 
-def _cancellation(movement: Movement) -> OutboxEvent:
-    return OutboxEvent(EventType.CANCELLATION_REQUESTED, movement.flow, movement.number, movement.updated)
+def paused(movement: Movement) -> OutboxEvent:
+    """Nothing is in hand any more of a Movement that is to pause."""
+    return _wished(EventType.MOVEMENT_PAUSED, movement, movement.wish)
+
+
+def _wished(type_: EventType, movement: Movement, wish: Wish, subject: str | None = None) -> OutboxEvent:
+    """Return an event of a wish. A Movement may be paused often, so the moment of the wish tells one from the other."""
+    when = "" if wish.when is None else wish.when.isoformat()
+    data = {"who": wish.who, "until": None if wish.until is None else wish.until.isoformat()}
+    reasons = (wish.why,) if wish.why else ()
+    told = {name: value for name, value in data.items() if value}
+    return OutboxEvent(
+        type_, movement.flow, movement.number, movement.updated, when if subject is None else subject, told, reasons
+    )
 
 
 def group_exported(

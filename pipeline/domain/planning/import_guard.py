@@ -14,14 +14,18 @@ def reason_to_give_way(
     *,
     marked: Container[EventFileId],
     latest_movement: int,
+    fenced: int = 0,
 ) -> str | None:
     """Return why `file` must not be imported in `movement`; None when it may.
 
     `marked` holds at least those of `file` and `after` that are imported. `latest_movement` is the newest Movement that
-    has imported a file of the stream, 0 for none. A destination reads both in the transaction that writes the mark.
+    has imported a file of the stream, 0 for none; `fenced` is the latest Movement that was stopped. A destination reads all
+    of them in the transaction that writes the mark.
     """
     if file in marked:
         return f"Event File {file} is already imported"
+    if fenced >= movement > 0:
+        return f"Movement {movement} was stopped, and imports nothing any more"
     if latest_movement > movement:
         return (
             f"Movement {latest_movement}, which is later than {movement}, has already imported files of {file.stream}"

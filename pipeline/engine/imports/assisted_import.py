@@ -11,6 +11,7 @@ from pipeline.codec.documents.message import GroupCompleted
 from pipeline.domain.errors import PipelineError
 from pipeline.domain.exception_groups import unwrap_exception_group
 from pipeline.domain.ids import Label, ObjectKey
+from pipeline.engine.control.watch import Watch
 from pipeline.engine.imports.import_helper import GroupLeft, GroupTaken, HelperEvent, HelperProvider
 from pipeline.engine.imports.movement_handler import MovementHandler, import_consumer
 from pipeline.engine.imports.movement_import import MovementImport
@@ -23,9 +24,12 @@ from pipeline.ports.reporter import EventFileFailed, EventFileImported
 class AssistedImport:
     """Imports what is announced, in this process and perhaps in a helper."""
 
-    def __init__(self, context: EngineContext, importing: MovementImport, helper: HelperProvider | None) -> None:
+    def __init__(
+        self, context: EngineContext, importing: MovementImport, watch: Watch, helper: HelperProvider | None
+    ) -> None:
         self._context = context
         self._importing = importing
+        self._watch = watch
         self._helper = helper
         self._held_by_helper: Counter[ObjectKey] = Counter()
         self._had_helper = False
@@ -59,7 +63,7 @@ class AssistedImport:
         helper is still starting: an import here would slow down the export. Afterwards the helper works through the
         File Lists from the first file on, and this process from the last, until they meet.
         """
-        consumer = import_consumer(self._context, MovementHandler(self._importing).handle)
+        consumer = import_consumer(self._context, MovementHandler(self._importing, self._watch).handle)
         if self._helper is None:
             await consumer.run()
             return

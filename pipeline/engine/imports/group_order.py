@@ -10,6 +10,7 @@ from pipeline.codec.documents.message import GroupCompleted, encode_message
 from pipeline.domain.flows.declaration import GroupRule
 from pipeline.domain.flows.groups import dependants, dependencies
 from pipeline.domain.ids import EventFileId, Label
+from pipeline.domain.lifecycle.wish import Want
 from pipeline.domain.movement import Movement
 from pipeline.domain.planning.import_plan import accounted, plan
 from pipeline.engine.movements.context import EngineContext
@@ -60,6 +61,8 @@ class GroupOrder:
             ]
             if not pending:
                 continue
+            if needed in movement.groups_that(Want.STOP):
+                return Blocked(_waits_for(needed, f"which was stopped, {movement.group_wishes[needed]}"))
             if accounted(entries, marked, failed):
                 first = next(file for file in pending if file in failed)
                 return Blocked(_waits_for(needed, f"whose Event File {first} was not imported"))

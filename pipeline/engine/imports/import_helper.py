@@ -16,8 +16,9 @@ import anyio
 
 from pipeline.codec.documents.message import GroupCompleted
 from pipeline.domain.flows.declaration import GroupRule
-from pipeline.domain.ids import ObjectKey
+from pipeline.domain.ids import Label, ObjectKey
 from pipeline.domain.movement import Movement
+from pipeline.engine.control.watch import Watch
 from pipeline.engine.imports.movement_handler import Announcement, MovementHandler, import_consumer
 from pipeline.engine.imports.movement_import import MovementImport
 from pipeline.engine.movements.context import EngineContext
@@ -59,8 +60,8 @@ class HelperProvider(Protocol):
 class _HelperHandler(MovementHandler):
     """Reports the groups that it works on, and sets `stop` when a later Movement is announced."""
 
-    def __init__(self, importing: MovementImport, report: ReportEvent, stop: anyio.Event) -> None:
-        super().__init__(importing)
+    def __init__(self, importing: MovementImport, watch: Watch, report: ReportEvent, stop: anyio.Event) -> None:
+        super().__init__(importing, watch)
         self._done = importing.done
         self._report = report
         self._stop = stop
@@ -100,7 +101,15 @@ async def run_helper(
     Events go to `report`, not to the context's reporter. This sets `stop` itself when a later Movement is announced.
     """
     context = replace(context, reporter=_FunctionReporter(report))
-    importing = MovementImport(context, movement, session, stopping=stop.is_set, groups=groups)
+    watch = Watch(context.flows, movement, context.limits.progress_seconds)
+
+    def stopping(label: Label) -> bool:
+        return stop.is_set() or watch.stops(label)
+
+    importing = MovementImport(context, movement, session, stopping=stopping, groups=groups)
     await importing.refresh()
     task_status.started()
-    await import_consumer(context, _HelperHandler(importing, report, stop).handle).run(stop)
+    async with anyio.create_task_group() as group:
+        group.start_soon(watch.run, name="watch wishes")
+        await import_consumer(context, _HelperHandler(importing, watch, report, stop).handle).run(stop)
+        group.cancel_scope.cancel()

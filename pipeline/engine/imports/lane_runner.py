@@ -10,7 +10,7 @@ import anyio
 from pipeline.codec.documents.failures import Failure
 from pipeline.domain.errors import DefectError, PipelineError, TransientError
 from pipeline.domain.event_file import FileEntry
-from pipeline.domain.ids import EventFileId
+from pipeline.domain.ids import EventFileId, Label
 from pipeline.domain.movement import Movement
 from pipeline.domain.outbox.transitions import file_failed
 from pipeline.domain.planning.import_plan import Lane, Step
@@ -21,7 +21,10 @@ from pipeline.engine.storage.binaries import BinaryFiles
 from pipeline.engine.storage.event_files import find_damage, open_event_file
 from pipeline.log_events import bound, log
 from pipeline.ports.destination import DestinationSession, FileToLoad, GaveWay, Loaded, LoadOutcome, Mark, Reopen
-from pipeline.ports.reporter import EventFileFailed, EventFileImported, RecordRejected
+from pipeline.ports.reporter import Busy, EventFileFailed, EventFileImported, RecordRejected
+
+Stopping = Callable[[Label], bool]
+"""Returns whether no more Event Files of a group may be begun."""
 
 LOAD_TRIES = 5
 FIRST_RETRY_SECONDS = 0.2
@@ -35,7 +38,7 @@ class LaneRunner:
     """Loads the pending Event Files of one Movement into one destination.
 
     `marks` and `failed` say what is imported and what could not be. `room` bounds the files loaded at the same time;
-    once `stopping` returns True, no more are begun. With `backwards`, a step begins with its last file: two processes
+    once `stopping` returns True for its group, no more are begun. With `backwards`, a step begins with its last file: two processes
     that run the same step then meet in the middle.
     """
 
@@ -45,7 +48,7 @@ class LaneRunner:
         movement: Movement,
         session: DestinationSession,
         room: anyio.Semaphore,
-        stopping: Callable[[], bool],
+        stopping: Stopping,
     ) -> None:
         self._context = context
         self._movement = movement
@@ -57,6 +60,16 @@ class LaneRunner:
         self.marks: dict[EventFileId, Mark] = {}
         self.failed: dict[EventFileId, str] = {}
         self.backwards = False
+
+    @property
+    def in_hand(self) -> int:
+        """How many Event Files are being loaded, or wait for room."""
+        return len(self._in_progress)
+
+    async def wait_for_hand(self) -> None:
+        """Wait until none is."""
+        while self._in_progress:
+            await next(iter(self._in_progress.values())).wait()
 
     async def run(self, lanes: Sequence[Lane]) -> None:
         """Run all lanes to their ends, or to where each fails, or until work is to stop. TransientError ends the run."""
@@ -72,7 +85,7 @@ class LaneRunner:
                     if await self._is_marked_meanwhile(entry):
                         continue
                     await self._begin_file(entry)
-                    if self._stopping():
+                    if self._stopping(entry.label):
                         self._end_file(entry)
                         results.append(False)
                         break
@@ -139,8 +152,20 @@ class LaneRunner:
 
     async def _load_once(self, entry: FileEntry, step: Step) -> LoadOutcome:
         async with open_event_file(self._context.store, entry) as opened, read_ahead(aiter(opened.blocks)) as blocks:
-            file = FileToLoad(entry, opened.header, blocks, self._binaries.open, self._movement.number)
+            file = FileToLoad(
+                entry,
+                opened.header,
+                blocks,
+                self._binaries.open,
+                self._movement.number,
+                self._movement.original,
+                partial(self._stopping, entry.label),
+                self._note_busy,
+            )
             return await self._session.load(file, after=step.after)
+
+    def _note_busy(self, text: str, is_over: bool) -> None:
+        self._context.reporter.report(Busy(text, is_over))
 
     async def fail(self, entry: FileEntry, error: PipelineError) -> None:
         """Note that an Event File could not be loaded. Nothing of it was applied."""

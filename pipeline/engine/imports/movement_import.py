@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from enum import Enum
@@ -17,7 +17,7 @@ from pipeline.domain.ids import EventFileId, Label, ObjectKey
 from pipeline.domain.movement import Movement
 from pipeline.domain.planning.import_plan import WHOLE, Lane, Plan, Shard, accounted, plan, plan_grown
 from pipeline.engine.imports.group_order import Blocked, GroupOrder, Turn
-from pipeline.engine.imports.lane_runner import LaneRunner
+from pipeline.engine.imports.lane_runner import LaneRunner, Stopping
 from pipeline.engine.imports.stream_order import StreamOrder
 from pipeline.engine.movements.context import EngineContext
 from pipeline.engine.outbox.imported import imported_events
@@ -36,7 +36,7 @@ class Work(Enum):
     WAITING = "waiting"
 
 
-def never() -> bool:
+def never(label: Label) -> bool:
     """Return False: for a run that is stopped by cancellation only."""
     return False
 
@@ -54,13 +54,13 @@ class MovementImport:
         movement: Movement,
         session: DestinationSession,
         room: anyio.Semaphore | None = None,
-        stopping: Callable[[], bool] = never,
+        stopping: Stopping = never,
         *,
         groups: Sequence[GroupRule] = (),
     ) -> None:
         """`room` bounds the Event Files loaded at the same time, by default to `importers`.
 
-        `stopping` is asked before each Event File; once it returns True, no more are begun. `groups` says
+        `stopping` is asked before each Event File; once it returns True for its group, no more are begun. `groups` says
         which groups wait for others.
         """
         room = room or anyio.Semaphore(context.limits.importers)
@@ -77,6 +77,15 @@ class MovementImport:
         self.done: set[ObjectKey] = set()
         self.holding: list[Label] = []
         self.settling = anyio.Lock()
+
+    @property
+    def in_hand(self) -> int:
+        """How many Event Files this process is importing."""
+        return self._runner.in_hand
+
+    async def wait_for_hand(self) -> None:
+        """Wait until the transactions that this process has begun have ended."""
+        await self._runner.wait_for_hand()
 
     def note_imported(self, file: EventFileId, mark: Mark) -> None:
         """Note what another process has imported."""
@@ -126,14 +135,14 @@ class MovementImport:
             if announced.grown_from is not None:
                 lanes = plan_grown(entries, self.marks, announced.grown_from).lanes
                 await self._runner.run([lane for lane in lanes if not self._order.predecessors(lane.stream)])
-                return Work.STOPPED if self._stopping() else Work.DONE
+                return Work.STOPPED if self._stopping(announced.label) else Work.DONE
             planned = plan(entries, self.marks, announced.shard)
             if announced.shard == WHOLE and self._is_large(planned):
                 await self._announce_shards(announced, planned.pending)
                 return Work.DONE
             self._context.reporter.report(ImportPlanned(announced.label, planned.pending, planned.skipped))
-            waiting = await self._run_in_order(planned.lanes)
-        if self._stopping() and not accounted(entries, self.marks, self.failed):
+            waiting = await self._run_in_order(announced.label, planned.lanes)
+        if self._stopping(announced.label) and not accounted(entries, self.marks, self.failed):
             return Work.STOPPED
         if waiting:
             return Work.WAITING
@@ -146,14 +155,14 @@ class MovementImport:
         await self._context.flows.outbox.note(imported)
         return Work.DONE
 
-    async def _run_in_order(self, lanes: Sequence[Lane]) -> bool:
+    async def _run_in_order(self, label: Label, lanes: Sequence[Lane]) -> bool:
         """Run lanes, each after the streams that come before it; return whether some still wait for other groups.
 
         A lane whose streams before it have failed fails with them.
         """
         waiting: Sequence[Lane] = lanes
         until = anyio.current_time() + self._context.limits.progress_seconds
-        while waiting and not self._stopping():
+        while waiting and not self._stopping(label):
             ready, left = await self._ready(waiting)
             if len(left) == len(waiting):
                 if anyio.current_time() > until:

@@ -16,6 +16,7 @@ from pipeline.domain import object_keys
 from pipeline.domain.errors import ConfigurationError, ConflictError, PipelineError
 from pipeline.domain.event_file import FileEntry
 from pipeline.domain.ids import FlowName, Label, ObjectKey, StreamName
+from pipeline.domain.lifecycle.status import Reason
 from pipeline.domain.movement import Flow, Movement, Status, Totals
 from pipeline.domain.planning.compaction import by_stream, is_compact, last_step
 from pipeline.domain.planning.selection import selected
@@ -173,7 +174,8 @@ class Compactor:
                     "Compact again when it has settled."
                 )
             lists = {**now.file_lists, **file_lists}
-            return replace(now.to(Status.SUCCESS, moment), file_lists=lists, exported=latest.exported, totals=totals)
+            settled = now.to(Status.SUCCESS, moment, Reason.COMPACTED)
+            return replace(settled, file_lists=lists, exported=latest.exported, totals=totals)
 
         await self._context.flows.update(movement.flow, movement.number, ended)
 

@@ -15,9 +15,11 @@ from pipeline.codec.documents.message import GroupCompleted, MovementExported, Q
 from pipeline.domain.errors import AbsentError, ConfigurationError
 from pipeline.domain.flows.declaration import Declaration
 from pipeline.domain.ids import FlowName
+from pipeline.domain.lifecycle.wish import Want
 from pipeline.domain.movement import Flow, Movement, Status
 from pipeline.domain.outbox.transitions import last_due
 from pipeline.engine.movements.flow_store import FlowStore
+from pipeline.engine.movements.lifecycle import UnwantedError
 from pipeline.engine.movements.retries import compare_and_set
 from pipeline.ports.clock import Clock
 from pipeline.ports.event_queue import EventQueue
@@ -100,7 +102,10 @@ async def sync_with_origin(flows: FlowStore, clock: Clock, flow: Flow) -> Moveme
 
 
 async def begin_derived(flows: FlowStore, clock: Clock, flow: Flow) -> tuple[Movement, bool]:
-    """Return the Movement to import, with the origin's latest File Lists, and whether it is resumed."""
+    """Return the Movement to import, with the origin's latest File Lists, and whether it is resumed.
+
+    UnwantedError when it is to pause or to stop.
+    """
     if flow.origin is None:
         raise ConfigurationError(f"Flow {flow.name!r} has a source of its own. Move it with `pipeline move`.")
     origin_name = flow.origin
@@ -133,6 +138,8 @@ async def start_derived(flows: FlowStore, clock: Clock, queue: EventQueue, flow:
 def _with_lists_of(origin: Movement, now: Movement) -> Movement:
     if now.settled:
         return now
+    if now.wish.want is not Want.RUN:
+        raise UnwantedError(now)
     return replace(
         now,
         attempts=now.attempts + 1,
@@ -152,7 +159,6 @@ def _new_movement(flow: Flow, latest: Movement | None, origin: Movement, clock: 
         number=(latest.number if latest else 0) + 1,
         violated=latest.violated if latest else (),
         counts=latest.counts if latest else {},
-        status=Status.IN_PROGRESS,
         created=moment,
         updated=moment,
         attempts=1,
@@ -164,4 +170,5 @@ def _new_movement(flow: Flow, latest: Movement | None, origin: Movement, clock: 
         omitted=origin.omitted,
         rejections=origin.rejections,
         held_deletes=origin.held_deletes,
+        windows=flow.declared.windows,
     )

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import replace
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 
 import anyio
 
@@ -25,14 +25,32 @@ from pipeline.domain.event_file import FileEntry
 from pipeline.domain.exception_groups import unwrap_exception_group
 from pipeline.domain.ids import EventFileId, FlowName, ObjectKey, decode_name
 from pipeline.domain.movement import Flow, Movement
-from pipeline.domain.outbox.transitions import last_due, started, status_changed
+from pipeline.domain.outbox.transitions import changed as transitions_of
+from pipeline.domain.outbox.transitions import last_due, started
 from pipeline.engine.movements.file_lists import FileLists
 from pipeline.engine.movements.retries import LostRaceError, compare_and_set
+from pipeline.engine.movements.store_clock import StoreClock
 from pipeline.engine.outbox.history import History
 from pipeline.engine.outbox.outbox import Outbox
 from pipeline.log_events import log
 from pipeline.ports.clock import Clock
 from pipeline.ports.object_store import PAGE_OBJECTS, ObjectStore, PutCondition, Version
+
+MAX_SKEW_SECONDS = 60.0
+"""A process whose clock differs more from that of the store has the time of creation of its Movements corrected."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSign:
+    """The progress of a worker, and when the document was stored, by the clock of the store."""
+
+    progress: Progress
+    stored: datetime
+
+    @property
+    def moved(self) -> datetime:
+        """When something last moved there, by the clock of the store: one clock measures how long before."""
+        return self.stored - timedelta(seconds=self.progress.idle_seconds)
 
 
 class FlowStore:
@@ -41,6 +59,7 @@ class FlowStore:
     def __init__(self, store: ObjectStore, clock: Clock) -> None:
         self._store = store
         self.clock = clock
+        self.store_clock = StoreClock(store)
         self.file_lists = FileLists(store)
         self.outbox = Outbox(store)
 
@@ -79,8 +98,20 @@ class FlowStore:
 
     async def read_progress(self, flow: FlowName, number: int) -> Sequence[Progress]:
         """Return the progress of each worker in a Movement."""
+        return [sign.progress for sign in await self.read_signs(flow, number)]
+
+    async def read_signs(self, flow: FlowName, number: int) -> Sequence[WorkerSign]:
+        """Return the progress of each worker in a Movement, and when it was stored."""
         page = await self._store.list_page(object_keys.progress_prefix(flow, number))
-        return [decode_progress((await self._store.get(info.key)).data, info.key) for info in page]
+        return [
+            WorkerSign(decode_progress((await self._store.get(info.key)).data, info.key), info.modified)
+            for info in page
+        ]
+
+    async def modified(self, movement: Movement) -> datetime:
+        """Return when movement.json was stored last, by the clock of the store."""
+        info = await self._store.stat(object_keys.movement_key(movement.flow, movement.number))
+        return movement.updated if info is None else info.modified
 
     async def read_failures(self, flow: FlowName, number: int, at_most: int | None = None) -> Sequence[Failure]:
         """Return all failures of a Movement, or those of the first `at_most` Event Files with failures."""
@@ -180,9 +211,16 @@ class FlowStore:
         with unwrap_exception_group():
             async with anyio.create_task_group() as both:
                 both.start_soon(self.outbox.put, [started(movement), *last_due(movement)], name="outbox")
+                both.start_soon(self._correct_clock, movement, name="clock")
                 await self.update_flow(
                     movement.flow, lambda flow: replace(flow, movements=max(flow.movements, movement.number))
                 )
+
+    async def _correct_clock(self, movement: Movement) -> None:
+        """Give a Movement that was just created the store's time of creation, if this process's clock is wrong."""
+        stored = await self.modified(movement)
+        if abs((stored - movement.created).total_seconds()) > MAX_SKEW_SECONDS:
+            await self.update(movement.flow, movement.number, lambda now: replace(now, created=stored))
 
     async def update_flow(self, name: FlowName, change: Callable[[Flow], Flow]) -> Flow:
         """Change flow.json by compare-and-set and return it; `change` may be called more than once."""
@@ -216,7 +254,7 @@ class FlowStore:
             if before.settled and (before.file_lists, before.states) != (movement.file_lists, movement.states):
                 raise ConflictError(f"{key} has settled meanwhile: another process has taken over. Run it again.")
             await self._replace(key, encode_movement(movement), stored.version)
-            await self.outbox.note(status_changed(before.status, movement))
+            await self.outbox.note(transitions_of(before, movement))
             return movement
 
         return await compare_and_set(attempt, key)

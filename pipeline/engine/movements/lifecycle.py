@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, replace
-from functools import reduce
 
-from pipeline.domain.errors import ConfigurationError, LeaseLostError, TransientError
+from pipeline.domain.errors import ConfigurationError, ConflictError, LeaseLostError, TransientError
+from pipeline.domain.lifecycle.status import Reason
+from pipeline.domain.lifecycle.wish import Want
 from pipeline.domain.movement import NO_CHOICES, Choices, Flow, Movement, Status
 from pipeline.domain.outbox.transitions import last_due
 from pipeline.engine.movements.flow_store import FlowStore
@@ -15,20 +16,36 @@ from pipeline.engine.movements.retries import compare_and_set
 Change = Callable[[Movement], Movement]
 
 
+class UnwantedError(ConflictError):
+    """A Movement cannot be taken up: a person wants it to pause or to stop."""
+
+    def __init__(self, movement: Movement) -> None:
+        flow = movement.flow
+        paused = movement.wish.want is Want.PAUSE
+        remedy = f"Go on with `pipeline resume {flow}`, or end" if paused else "Wait until it is CANCELLED, or hasten"
+        super().__init__(
+            f"Movement {movement.number} of Flow {flow!r} is {movement.status}, {movement.wish}. "
+            f"{remedy} it with `pipeline stop {flow}`."
+        )
+        self.movement = movement
+
+
 async def begin_movement(flows: FlowStore, flow: Flow, choices: Choices = NO_CHOICES) -> tuple[Movement, bool]:
     """Return the Movement to work on and whether it is resumed: the latest if it has not settled, else a new one.
 
     Deletes that an earlier attempt was allowed stay allowed. Streams that the Flow itself leaves out are left out.
+    UnwantedError when it is to pause or to stop, even if its pause is over: the caller takes that back first.
     """
     choices = choices.of_flow(flow.declared)
 
     def resume(now: Movement) -> Movement:
         if now.settled:
             return now
-        taken = now.to(Status.IN_PROGRESS, now.updated)
+        if now.wish.want is not Want.RUN:
+            raise UnwantedError(now)
         allowed = tuple(dict.fromkeys((*now.allow_deletes, *choices.allow_deletes)))
         return replace(
-            taken,
+            now,
             attempts=now.attempts + 1,
             only=choices.only,
             exclude=choices.exclude,
@@ -48,15 +65,17 @@ async def start_movement(
     """Return a Movement for workers to take up, and whether it is new: the latest if it has not settled.
 
     With `restart`, one that has not settled is cancelled first: what it has stored stays and is used. Otherwise
-    ConfigurationError when choices are given, and it has others: workers may have worked by its own already.
+    ConfigurationError when choices are given, and it has others: workers may have worked by its own already. UnwantedError
+    when it is to pause or to stop.
     """
 
     def join(now: Movement) -> Movement:
         if now.settled:
             return now
         if restart:
-            moment = flows.clock.now()
-            return now.to(Status.CANCELLATION_REQUESTED, moment).to(Status.CANCELLED, moment)
+            return now.to(Status.CANCELLED, flows.clock.now(), Reason.RESTARTED)
+        if now.wish.want is not Want.RUN:
+            raise UnwantedError(now)
         if choices != NO_CHOICES and choices.of_flow(flow.declared) != now.choices:
             own = f"with {now.choices}" if str(now.choices) else "with all streams"
             raise ConfigurationError(
@@ -66,7 +85,7 @@ async def start_movement(
         return now
 
     def new(movement: Movement) -> Movement:
-        return replace(movement, status=Status.READY, **asdict(choices.of_flow(flow.declared)))
+        return replace(movement, **asdict(choices.of_flow(flow.declared)))
 
     movement, exists = await _latest_or_new(flows, flow, join, new)
     return movement, not exists
@@ -104,10 +123,11 @@ async def claim_movement(flows: FlowStore, seen: Movement, worker: str) -> Movem
             raise LeaseLostError(
                 f"Movement {now.number} of Flow {now.flow!r} is {now.status}, taken up by {now.exporter}."
             )
+        if now.wish.want is not Want.RUN:
+            raise LeaseLostError(f"Movement {now.number} of Flow {now.flow!r} is {now.status}, {now.wish}.")
         if now.compaction:
             raise LeaseLostError(f"Movement {now.number} of Flow {now.flow!r} is a compaction: it exports nothing.")
-        taken = now.to(Status.IN_PROGRESS, now.updated)
-        return replace(taken, attempts=now.attempts + 1, exporter=worker, exported=False)
+        return replace(now, attempts=now.attempts + 1, exporter=worker, exported=False)
 
     claimed = await flows.update(seen.flow, seen.number, claim)
     ensure_not_pruned(await flows.read_flow(seen.flow))
@@ -122,15 +142,15 @@ async def cancel_compaction(flows: FlowStore, flow: Flow) -> Movement | None:
     latest = await flows.latest(flow)
     if latest is None or latest.settled or not latest.compaction:
         return latest
-    return await end_movement(flows, latest, Status.CANCELLATION_REQUESTED, Status.CANCELLED)
+    return await end_movement(flows, latest, Status.CANCELLED, Reason.REPLACED)
 
 
-async def end_movement(flows: FlowStore, movement: Movement, *statuses: Status) -> Movement:
-    """Bring a Movement to these statuses, one after the other, unless it has settled; return it."""
+async def end_movement(flows: FlowStore, movement: Movement, outcome: Status, because: Reason) -> Movement:
+    """Settle a Movement, unless it has settled; return it."""
     moment = flows.clock.now()
 
     def end(now: Movement) -> Movement:
-        return now if now.settled else reduce(lambda before, status: before.to(status, moment), statuses, now)
+        return now if now.settled else now.to(outcome, moment, because)
 
     return await flows.update(movement.flow, movement.number, end)
 
@@ -141,7 +161,6 @@ def next_movement(flows: FlowStore, flow: Flow, before: Movement | None) -> Move
     return Movement(
         flow=flow.name,
         number=(before.number if before else 0) + 1,
-        status=Status.IN_PROGRESS,
         created=moment,
         updated=moment,
         file_lists=before.file_lists if before else {},
@@ -150,6 +169,7 @@ def next_movement(flows: FlowStore, flow: Flow, before: Movement | None) -> Move
         violated=before.violated if before else (),
         held_deletes=before.held_deletes if before else {},
         counts=before.counts if before else {},
+        windows=flow.declared.windows,
     )
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from math import inf
 
@@ -11,7 +12,7 @@ import anyio
 from pipeline.codec.documents.progress import GroupProgress, Progress, encode_progress
 from pipeline.domain import object_keys
 from pipeline.domain.errors import PipelineError, TransientError
-from pipeline.domain.ids import BinaryId, Label
+from pipeline.domain.ids import BinaryId, Label, ObjectKey
 from pipeline.domain.movement import Movement, Totals
 from pipeline.domain.outbox.transitions import REASONS_KEPT, REJECTIONS_SECONDS, records_rejected
 from pipeline.engine.movements.context import EngineContext
@@ -20,6 +21,7 @@ from pipeline.ports.object_store import PutCondition
 from pipeline.ports.reporter import (
     BinaryFileFailed,
     BinaryFileStored,
+    Busy,
     Event,
     EventFileFailed,
     EventFileImported,
@@ -33,6 +35,18 @@ from pipeline.ports.reporter import (
 
 MISSED_UPDATES = 3
 """A worker is presumed dead after this many missed progress updates."""
+
+
+RELEASE_SECONDS = 2.0
+"""How long the end of a process may be delayed to say that nothing is in hand."""
+
+
+def _nothing() -> int:
+    return 0
+
+
+def _never() -> bool:
+    return False
 
 
 class ProgressKeeper:
@@ -52,6 +66,8 @@ class ProgressKeeper:
         self._rejected_because: dict[str, None] = {}
         self._last_event = anyio.current_time()
         self._begun = self._last_event if begun is None else begun
+        self._busy = 0
+        self.in_hand: Callable[[], int] = _nothing
 
     def report(self, event: Event) -> None:
         """Count the event and pass it on."""
@@ -93,11 +109,16 @@ class ProgressKeeper:
                 self._rejected += 1
                 if len(self._rejected_because) < REASONS_KEPT:
                     self._rejected_because[rejection.reason] = None
+            case Busy(is_over=is_over):
+                self._busy += -1 if is_over else 1
             case BinaryFileFailed(binary):
                 self._failed_binaries.add(binary)
                 document.binaries_failed = len(self._failed_binaries)
             case _:
                 pass
+
+    def _idle_seconds(self) -> float:
+        return 0.0 if self._busy else anyio.current_time() - self._last_event
 
     def totals(self) -> Totals:
         """Return what this run has read and stored so far, and its duration."""
@@ -105,13 +126,10 @@ class ProgressKeeper:
 
     async def write(self) -> None:
         """Store the present counts for `pipeline status`. A failure is logged; it must not stop the Movement."""
-        self.document.updated = self.context.clock.now()
-        self.document.writes += 1
-        key = object_keys.progress_key(self._movement.flow, self._movement.number, self.document.worker)
         try:
-            await self.context.store.put(key, encode_progress(self.document), PutCondition.NONE)
+            await self._put()
         except PipelineError as error:
-            log.warning("progress_write_failed", key=key, reason=str(error))
+            log.warning("progress_write_failed", key=self._key, reason=str(error))
         await self._tell_rejected()
 
     async def _tell_rejected(self) -> None:
@@ -124,13 +142,52 @@ class ProgressKeeper:
             await self.context.flows.outbox.note([event])
             self._rejected_told = count
 
-    async def keep_written(self, idle_timeout_seconds: float = inf) -> None:
+    @property
+    def _key(self) -> ObjectKey:
+        return object_keys.progress_key(self._movement.flow, self._movement.number, self.document.worker)
+
+    async def _put(self) -> None:
+        self.document.updated = self.context.clock.now()
+        self.document.idle_seconds = round(self._idle_seconds(), 3)
+        self.document.in_hand = self.in_hand()
+        self.document.writes += 1
+        await self.context.store.put(self._key, encode_progress(self.document), PutCondition.NONE)
+
+    async def claim(self) -> Movement:
+        """Say that this process begins to work, then read the Movement again and return it.
+
+        Who stops a Movement stores the wish first and looks for claims afterwards. So one of the two sees the other:
+        the wish is in what this returns, or the claim is seen.
+        """
+        self.document.working = True
+        await self._put()
+        return await self.context.flows.read_movement(self._movement.flow, self._movement.number)
+
+    async def release(self) -> None:
+        """Say that this process has nothing in hand any more."""
+        self.document.working = False
+        self.document.holding = []
+        await self.write()
+
+    @asynccontextmanager
+    async def released_at_end(self) -> AsyncIterator[None]:
+        """Release the claim when the context ends, however it does. A process that is killed keeps it, and is silent."""
+        try:
+            yield
+        finally:
+            if self.document.working:
+                with anyio.move_on_after(RELEASE_SECONDS, shield=True):
+                    await self.release()
+
+    async def keep_written(self, idle_timeout_seconds: float = inf, is_paused: Callable[[], bool] = _never) -> None:
         """Write the progress every `progress_seconds` until cancelled; TransientError after `idle_timeout_seconds`
-        without an event."""
+        without an event, in which it was not paused."""
         while True:
-            await self.write()
             await anyio.sleep(self.context.limits.progress_seconds)
-            if anyio.current_time() - self._last_event > idle_timeout_seconds:
+            if is_paused():
+                self._last_event = anyio.current_time()
+            await self.write()
+            if self._idle_seconds() > idle_timeout_seconds:
                 raise TransientError(
                     f"Nothing has moved for {idle_timeout_seconds:,.0f} seconds. "
                     "Run the command again; it resumes where it stopped."

@@ -10,7 +10,8 @@ from pipeline.domain.errors import LeaseLostError
 from pipeline.domain.event_file import FileEntry
 from pipeline.domain.ids import EventFileId, Label, ObjectKey, StreamName
 from pipeline.domain.inventory import Inventory, InventoryItem, missing_lines
-from pipeline.domain.movement import GroupCounts, Movement, Totals, final_status
+from pipeline.domain.lifecycle.wish import Want
+from pipeline.domain.movement import Counts, GroupCounts, Movement, Totals, final_status
 from pipeline.domain.outbox.transitions import file_failed, group_exported, records_rejected
 from pipeline.domain.planning.compaction import applicable
 from pipeline.engine.movements.context import EngineContext
@@ -62,13 +63,17 @@ class Settlement:
         gaps = inventory.gaps((await self._context.flows.read_flow(movement.flow)).accepted_missing)
         run = replace(run, upserts=accepted.total(), rejected=len(rejected) + movement.rejections.count)
         totals = _totals(movement, entries, marks, run)
-        status = final_status(
-            imported=totals.files_imported,
-            skipped=totals.files_skipped,
-            failed=totals.files_failed,
-            rejected=totals.rejected,
-            violations=len(violations),
-            gaps=len(gaps) + len(movement.held_deletes),
+        status, because = final_status(
+            Counts(
+                imported=totals.files_imported,
+                skipped=totals.files_skipped,
+                failed=totals.files_failed,
+                rejected=totals.rejected,
+                violations=len(violations),
+                gaps=len(gaps),
+                held=len(movement.held_deletes),
+                stopped=len(movement.groups_that(Want.STOP)),
+            )
         )
         problems = _problems(movement, failed, rejected, violations, gaps)
         reasons = [*map(str, movement.rejections.named), *(rejection.reason for rejection in rejected)]
@@ -82,7 +87,7 @@ class Settlement:
                 raise LeaseLostError(
                     f"Movement {now.number} of Flow {now.flow!r} is exported again by another process; this one gives way."
                 )
-            settled = now.to(status, self._context.clock.now())
+            settled = now.to(status, self._context.clock.now(), because)
             violated = tuple(sorted({violation.stream for violation in violations}))
             return replace(
                 settled, totals=totals, problems=problems, inventory=inventory, violated=violated, counts=counts
@@ -196,6 +201,8 @@ def _problems(
 ) -> tuple[str, ...]:
     problems = [deletes.problem(stream) for stream, deletes in movement.held_deletes.items()]
     problems += [f"Event File {file} was not imported: {reason}" for file, reason in failed.items()]
+    stopped = {label: movement.group_wishes[label] for label in movement.groups_that(Want.STOP)}
+    problems += [f"Group {label} was stopped, {wish}" for label, wish in stopped.items()]
     problems += map(str, movement.rejections.named)
     problems += [f"Event File {r.file}, line {r.line}, key {r.key} was rejected: {r.reason}" for r in rejected]
     problems += [f"{violation.stream}: {violation.message}" for violation in violations]

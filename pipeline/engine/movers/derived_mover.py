@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 
 import anyio
 
@@ -10,14 +11,19 @@ from pipeline.codec.documents.message import GroupCompleted
 from pipeline.domain.exception_groups import unwrap_exception_group
 from pipeline.domain.flows.declaration import GroupRule
 from pipeline.domain.flows.groups import dependency_levels
-from pipeline.domain.ids import FlowName
-from pipeline.domain.movement import Movement
+from pipeline.domain.ids import FlowName, Label
+from pipeline.domain.lifecycle.wish import Want
+from pipeline.domain.movement import Flow, Movement
+from pipeline.engine.control.cancelling import deadlines_of
+from pipeline.engine.control.interruptions import Interruptions
+from pipeline.engine.control.watch import LOOK_SECONDS, Watch
 from pipeline.engine.imports.movement_import import MovementImport, Work
 from pipeline.engine.movements.context import EngineContext
 from pipeline.engine.movements.derived_flows import begin_derived
+from pipeline.engine.movements.lifecycle import UnwantedError
 from pipeline.engine.movements.progress import ProgressKeeper
 from pipeline.engine.movements.settlement import Settlement
-from pipeline.ports.destination import Destination
+from pipeline.ports.destination import Destination, DestinationSession
 from pipeline.ports.reporter import MovementBegun
 
 
@@ -29,38 +35,76 @@ class DerivedMover:
         self._flow = flow
         self._destination = destination
         self._worker = worker
+        self._interruptions = Interruptions(context, destination)
 
     async def run(self) -> Movement:
-        """Import, and return the Movement settled."""
+        """Import, and return the Movement settled. While it is paused, this waits, and then carries on."""
         begun = anyio.current_time()
         flow = await self._context.flows.read_flow(self._flow)
+        while not (movement := await self._run_until_wished(flow, begun)).settled:
+            movement = await self._interruptions.wait(movement)
+            if movement.settled:
+                break
+        return movement
+
+    async def _run_until_wished(self, flow: Flow, begun: float) -> Movement:
         with unwrap_exception_group():
             async with self._destination.open(flow.marks_namespace) as session:
-                movement, resumed = await begin_derived(self._context.flows, self._context.clock, flow)
+                movement, resumed = await self._begin(flow, session)
                 progress = ProgressKeeper(self._context, movement, self._worker, begun)
                 progress.report(MovementBegun(movement.flow, movement.number, resumed, tuple(movement.file_lists)))
-                importing = MovementImport(progress.context, movement, session, groups=flow.declared.groups)
-                return await self._import(importing, flow.declared.groups, progress)
+                watch = Watch(self._context.flows, movement, self._context.limits.progress_seconds)
+                groups = flow.declared.groups
+                importing = MovementImport(progress.context, movement, session, stopping=watch.stops, groups=groups)
+                async with progress.released_at_end():
+                    return await self._import(importing, watch, groups, progress)
+
+    async def _begin(self, flow: Flow, session: DestinationSession) -> tuple[Movement, bool]:
+        try:
+            return await begin_derived(self._context.flows, self._context.clock, flow)
+        except UnwantedError as error:
+            await self._interruptions.end_unwanted(flow, error.movement, session)
+            return await begin_derived(self._context.flows, self._context.clock, flow)
 
     async def _import(
-        self, importing: MovementImport, groups: Sequence[GroupRule], progress: ProgressKeeper
+        self, importing: MovementImport, watch: Watch, groups: Sequence[GroupRule], progress: ProgressKeeper
     ) -> Movement:
         context, movement, session = progress.context, importing.movement, importing.session
+        progress.in_hand = lambda: importing.in_hand
+        await watch.note(await progress.claim())
+        idle_seconds = deadlines_of(movement, context.limits).inactivity_seconds
         await importing.refresh()
         async with anyio.create_task_group() as watching:
-            watching.start_soon(progress.keep_written, context.limits.idle_timeout_seconds, name="write progress")
+            watching.start_soon(progress.keep_written, idle_seconds, watch.has_paused_groups, name="write progress")
+            watching.start_soon(watch.run, name="watch wishes")
             for labels in dependency_levels(movement.file_lists, groups):
-                async with anyio.create_task_group() as level:
-                    for label in labels:
-                        announced = GroupCompleted(movement.flow, movement.number, label, movement.file_lists[label])
-                        level.start_soon(_import_group, importing, announced, name=f"import {label}")
+                await _import_groups(importing, watch, labels)
             watching.cancel_scope.cancel()
+        if watch.ended.is_set():
+            return watch.movement
+        movement = replace(movement, group_wishes=watch.movement.group_wishes)
         lists = tuple(movement.file_lists.values())
         settled = await Settlement(context, session).settle(
             movement, lists, importing.marks, importing.failed, progress.totals()
         )
         await progress.write()
         return settled
+
+
+async def _import_groups(importing: MovementImport, watch: Watch, labels: Collection[Label]) -> None:
+    """Import these groups, those that are paused once they are resumed, those that are stopped not at all."""
+    movement = importing.movement
+    left = {label: movement.file_lists[label] for label in labels}
+    while left and not watch.ended.is_set():
+        async with anyio.create_task_group() as level:
+            for label, key in left.items():
+                if not watch.stops(label):
+                    announced = GroupCompleted(movement.flow, movement.number, label, key)
+                    level.start_soon(_import_group, importing, announced, name=f"import {label}")
+        stopped = watch.movement.groups_that(Want.STOP)
+        left = {label: key for label, key in left.items() if key not in importing.done and label not in stopped}
+        if left:
+            await anyio.sleep(LOOK_SECONDS)
 
 
 async def _import_group(importing: MovementImport, announced: GroupCompleted) -> None:

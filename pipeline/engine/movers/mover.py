@@ -12,16 +12,21 @@ import anyio
 from pipeline.codec.documents.message import GroupCompleted, encode_message
 from pipeline.domain.exception_groups import unwrap_exception_group
 from pipeline.domain.ids import FlowName, Label, ObjectKey, StreamName
-from pipeline.domain.movement import NO_CHOICES, Choices, Movement, Status, marks_namespace
+from pipeline.domain.lifecycle.wish import Want
+from pipeline.domain.movement import NO_CHOICES, Choices, Movement, marks_namespace
 from pipeline.domain.planning.selection import selected
 from pipeline.domain.schema import SPECIAL_STREAMS, StreamSchema
+from pipeline.engine.control.cancelling import deadlines_of
+from pipeline.engine.control.interruptions import Interruptions
+from pipeline.engine.control.watch import Watch
 from pipeline.engine.export.exporter import Exporter
 from pipeline.engine.export.source_checks import read_streams
 from pipeline.engine.imports.assisted_import import AssistedImport
 from pipeline.engine.imports.import_helper import HelperProvider
 from pipeline.engine.imports.movement_import import MovementImport
+from pipeline.engine.messaging.stopping import run_until_set
 from pipeline.engine.movements.context import EngineContext
-from pipeline.engine.movements.lifecycle import begin_movement, end_movement
+from pipeline.engine.movements.lifecycle import UnwantedError, begin_movement
 from pipeline.engine.movements.progress import ProgressKeeper
 from pipeline.engine.movements.settlement import Settlement
 from pipeline.ports.destination import Destination, DestinationSession, StreamPlanner
@@ -58,10 +63,22 @@ class Mover:
         self._worker = worker
         self._helper = helper
         self._check = check
+        self._interruptions = Interruptions(context, destination)
 
     async def run(self, choices: Choices = NO_CHOICES) -> Movement:
-        """Move, and return the Movement settled. After an error it has not settled."""
+        """Move, and return the Movement settled. After an error it has not settled.
+
+        While it is paused, this waits with source and destination closed, and then carries on.
+        """
         begun = anyio.current_time()
+        while not (movement := await self._run_until_wished(choices, begun)).settled:
+            movement = await self._interruptions.wait(movement)
+            if movement.settled:
+                break
+        return movement
+
+    async def _run_until_wished(self, choices: Choices, begun: float) -> Movement:
+        """Work on the Movement until it has settled, or is to pause or to stop; return it."""
         with unwrap_exception_group():
             async with AsyncExitStack() as reading:
                 snapshot = await reading.enter_async_context(self._source.open_snapshot())
@@ -76,44 +93,68 @@ class Mover:
                     await _plan_streams(session, schemas, chosen)
                     if self._check is not None:
                         await self._check(snapshot, chosen, session)
-                    movement, resumed = await self._begin(created, choices)
+                    movement, resumed = await self._begin(created, choices, session)
                     context = replace(self._context, limits=self._context.limits.of_flow(flow.declared.limits))
                     progress = ProgressKeeper(context, movement, self._worker, begun)
                     progress.report(MovementBegun(movement.flow, movement.number, resumed, tuple(movement.file_lists)))
                     exporter = Exporter(progress.context, snapshot, schemas, movement, flow.declared.groups)
-                    importing = MovementImport(progress.context, movement, session, groups=flow.declared.groups)
-                    return await self._move(importing, exporter, reading, progress)
+                    watch = Watch(self._context.flows, movement, self._context.limits.progress_seconds)
+                    importing = MovementImport(
+                        progress.context, movement, session, stopping=watch.stops, groups=flow.declared.groups
+                    )
+                    async with progress.released_at_end():
+                        return await self._move(importing, watch, exporter, reading, progress)
 
-    async def _begin(self, created: datetime, choices: Choices) -> tuple[Movement, bool]:
-        """Return the Movement to work on and whether it is resumed. One that is too old is settled TIMED_OUT first."""
-        flows, clock = self._context.flows, self._context.clock
+    async def _begin(self, created: datetime, choices: Choices, session: DestinationSession) -> tuple[Movement, bool]:
+        """Return the Movement to work on and whether it is resumed. One that is too old, or to stop, is settled first."""
+        flows = self._context.flows
         flow = await flows.connect(self._flow, self._source.location, self._destination.location, created=created)
-        movement, resumed = await begin_movement(flows, flow, choices)
-        age = clock.now() - movement.created
-        if not resumed or age.total_seconds() <= self._context.limits.lifetime_seconds:
-            return movement, resumed
-        await end_movement(flows, movement, Status.TIMED_OUT)
-        return await begin_movement(flows, flow, choices)
+        try:
+            movement, resumed = await begin_movement(flows, flow, choices)
+        except UnwantedError as error:
+            await self._interruptions.end_unwanted(flow, error.movement, session)
+            return await begin_movement(flows, flow, choices)
+        if resumed and await self._interruptions.is_too_old(movement):
+            return await begin_movement(flows, flow, choices)
+        return movement, resumed
 
     async def _move(
         self,
         importing: MovementImport,
+        watch: Watch,
         exporter: Exporter,
         reading: AsyncExitStack,
         progress: ProgressKeeper,
     ) -> Movement:
-        context, session = progress.context, importing.session
+        context, session, movement = progress.context, importing.session, importing.movement
+        progress.in_hand = lambda: importing.in_hand
+        idle_seconds = deadlines_of(movement, context.limits).inactivity_seconds
         await importing.refresh()
-        assisted = AssistedImport(context, importing, self._helper)
-        async with anyio.create_task_group() as group:
-            group.start_soon(assisted.run, exporter.large, name="import")
-            group.start_soon(progress.keep_written, context.limits.idle_timeout_seconds, name="write progress")
+        assisted = AssistedImport(context, importing, watch, self._helper)
+
+        async def import_claimed() -> None:
+            await watch.note(await progress.claim())
+            if not watch.ended.is_set():
+                await assisted.run(exporter.large)
+
+        async def export_and_wait() -> None:
+            nonlocal movement
             movement = await exporter.run()
             await reading.aclose()  # an open snapshot may hinder the app
             assisted.end_export(exporter.announced)
-            await self._wait_imported(movement, exporter.announced, assisted)
+            await self._wait_imported(movement, exporter.announced, assisted, watch)
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(import_claimed, name="import")
+            group.start_soon(progress.keep_written, idle_seconds, watch.has_paused_groups, name="write progress")
+            group.start_soon(watch.run, name="watch wishes")
+            all_done = await run_until_set(watch.ended, export_and_wait)
+            await importing.wait_for_hand()
             group.cancel_scope.cancel()
+        if not all_done:
+            return watch.movement
         await assisted.refresh()
+        movement = replace(movement, group_wishes=watch.movement.group_wishes)
         settled = await Settlement(context, session, self._broken_at_source).settle(
             movement, tuple(exporter.announced.values()), importing.marks, importing.failed, progress.totals()
         )
@@ -125,11 +166,15 @@ class Mover:
             return await snapshot.broken_references(streams) if isinstance(snapshot, ReferenceChecker) else ()
 
     async def _wait_imported(
-        self, movement: Movement, announced: dict[Label, ObjectKey], assisted: AssistedImport
+        self, movement: Movement, announced: dict[Label, ObjectKey], assisted: AssistedImport, watch: Watch
     ) -> None:
-        """Wait until every announced group is imported; announce a group again when its message seems lost."""
+        """Wait until every announced group is imported or stopped; announce one again when its message seems lost."""
         last_sent = anyio.current_time()
-        while pending := {label: key for label, key in announced.items() if not assisted.is_done(key)}:
+        while pending := {
+            label: key
+            for label, key in announced.items()
+            if not assisted.is_done(key) and label not in watch.movement.groups_that(Want.STOP)
+        }:
             await anyio.sleep(POLL_SECONDS)
             if anyio.current_time() - last_sent < self._context.limits.sweep_seconds:
                 continue

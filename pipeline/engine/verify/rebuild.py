@@ -21,6 +21,7 @@ from pipeline.domain.comparison.report import StreamReport
 from pipeline.domain.comparison.values import pair_columns, why_not_comparable
 from pipeline.domain.errors import AbsentError, ConfigurationError, UnreadableError
 from pipeline.domain.ids import FlowName, ObjectKey, StreamName
+from pipeline.domain.lifecycle.status import Reason
 from pipeline.domain.movement import Flow, Movement, Status
 from pipeline.domain.schema import SPECIAL_STREAMS, StreamSchema
 from pipeline.engine.movements.derived_flows import derived_flows
@@ -95,7 +96,7 @@ class Rebuilder:
         with suppress(AbsentError):
             latest = await self._flows.latest(flow)
             if latest is not None and not latest.settled:
-                await end_movement(self._flows, latest, Status.CANCELLATION_REQUESTED, Status.CANCELLED)
+                await end_movement(self._flows, latest, Status.CANCELLED, Reason.REPLACED)
         return flow
 
     async def _highest(self, below: str) -> int:
@@ -144,7 +145,8 @@ class Rebuilder:
         movement = replace(
             next_movement(self._flows, flow, None),
             number=number,
-            status=Status.INCOMPLETE if differ else Status.SUCCESS,
+            outcome=Status.INCOMPLETE if differ else Status.SUCCESS,
+            because=Reason.REBUILT,
             exported=True,
             states=states,
             problems=(problem,) if differ else (),

@@ -29,7 +29,7 @@ from pipeline.domain.comparison.report import Difference, Finding, StreamReport
 from pipeline.domain.errors import ConfigurationError, TransientError
 from pipeline.domain.ids import ObjectKey, StreamName
 from pipeline.domain.keys import Key, order
-from pipeline.domain.movement import Flow, Movement, Status
+from pipeline.domain.movement import Flow, Movement
 from pipeline.domain.schema import StreamSchema
 from pipeline.engine.movements.flow_store import FlowStore
 from pipeline.engine.movements.lifecycle import cancel_compaction, ensure_not_pruned, next_movement
@@ -145,7 +145,6 @@ async def begin_repair(
             states[stream] = await store_invalidated(store, state, keys, key)
     movement = replace(
         next_movement(flows, flow, latest),
-        status=Status.READY,
         only=invalidated.patterns,
         exclude=latest.exclude,
         states=states,

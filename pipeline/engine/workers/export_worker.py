@@ -12,7 +12,9 @@ from pipeline.codec.documents.message import MovementExported, MovementStarted, 
 from pipeline.domain.errors import LeaseLostError
 from pipeline.domain.exception_groups import unwrap_exception_group
 from pipeline.domain.ids import FlowName
+from pipeline.domain.lifecycle.wish import Want
 from pipeline.domain.movement import Flow, Movement
+from pipeline.engine.control.watch import Watch, wanted
 from pipeline.engine.export.exporter import Exporter
 from pipeline.engine.export.source_checks import read_streams
 from pipeline.engine.messaging.consumer import Consumer
@@ -52,14 +54,15 @@ class ExportWorker:
 
     async def _export(self, flow: FlowName, number: int) -> None:
         movement = await self._context.flows.read_movement(flow, number)
-        if movement.settled or (
-            movement.attempts and not movement.exported and await self._is_exporter_alive(movement)
-        ):
+        if movement.settled or await wanted(self._context.flows, movement) is not Want.RUN:
+            return  # once it is resumed, it is announced again
+        if movement.attempts and not movement.exported and await self._is_exporter_alive(movement):
             return
         if not movement.exported:
             try:
                 with unwrap_exception_group():
-                    await self._run_exporter(movement)
+                    if not await self._run_exporter(movement):
+                        return
             except LeaseLostError as error:
                 log.info("export_given_up", reason=str(error))
                 return
@@ -76,7 +79,8 @@ class ExportWorker:
         workers = await self._context.flows.read_progress(movement.flow, movement.number)
         return now.attempts, now.exported, [worker.writes for worker in workers if worker.worker == now.exporter]
 
-    async def _run_exporter(self, movement: Movement) -> None:
+    async def _run_exporter(self, movement: Movement) -> bool:
+        """Export; return whether it was exported to the end, which it is not when it is to pause or to stop."""
         flow = await self._context.flows.read_flow(movement.flow)
         source = self._connect(flow)
         async with source.open_snapshot() as snapshot:
@@ -86,8 +90,13 @@ class ExportWorker:
             progress = ProgressKeeper(context, movement, self._worker)
             resumed = movement.attempts > 1
             progress.report(MovementBegun(movement.flow, movement.number, resumed, tuple(movement.file_lists)))
-            async with anyio.create_task_group() as group:
-                group.start_soon(progress.keep_written, name="write progress")
-                await Exporter(progress.context, snapshot, schemas, movement, flow.declared.groups).run()
-                group.cancel_scope.cancel()
-        await progress.write()
+            watch = Watch(self._context.flows, movement, self._context.limits.progress_seconds)
+            async with progress.released_at_end():
+                await watch.note(await progress.claim())
+                async with anyio.create_task_group() as group:
+                    group.start_soon(progress.keep_written, name="write progress")
+                    group.start_soon(watch.run, name="watch wishes")
+                    exporter = Exporter(progress.context, snapshot, schemas, movement, flow.declared.groups)
+                    all_done = await run_until_set(watch.ended, exporter.run)
+                    group.cancel_scope.cancel()
+        return all_done

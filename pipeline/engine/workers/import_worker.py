@@ -9,8 +9,10 @@ import anyio
 from pipeline.codec.documents.message import GroupCompleted
 from pipeline.domain.errors import TransientError
 from pipeline.domain.ids import FlowName
+from pipeline.domain.lifecycle.wish import Want
 from pipeline.domain.movement import Movement
 from pipeline.domain.planning.import_plan import WHOLE, accounted
+from pipeline.engine.control.watch import wanted
 from pipeline.engine.imports.movement_handler import Announcement, import_consumer
 from pipeline.engine.imports.movement_import import MovementImport
 from pipeline.engine.movements.context import EngineContext
@@ -50,10 +52,14 @@ class _AnnouncementHandler:
         movement = await self._context.flows.read_movement(announced.flow, announced.movement)
         if movement.settled:
             return True  # the File Lists of later Movements name what this one did not import
+        if await wanted(self._context.flows, movement) is not Want.RUN:
+            return True  # once it is resumed, its groups are announced again
         done = True
         if isinstance(announced, GroupCompleted):
             announced = _current(announced, movement)
-        async with self._pool.use(movement) as importing:
+        async with self._pool.use(movement) as (importing, watch):
+            if watch.ended.is_set() or (isinstance(announced, GroupCompleted) and watch.stops(announced.label)):
+                return True
             if isinstance(announced, GroupCompleted):
                 await importing.refresh()
                 done = await importing.take(announced)
@@ -70,15 +76,20 @@ class _AnnouncementHandler:
         await importing.refresh()
         failures = await self._context.flows.read_failures(flow, number)
         failed = {failure.file: failure.reason for failure in failures if failure.line is None}
-        lists = [movement.file_lists[label] for label in movement.groups]
-        for key in lists:
-            if not accounted(await self._context.flows.read_file_list(key), importing.marks, failed):
+        lists = {label: movement.file_lists[label] for label in movement.groups}
+        stopped = movement.groups_that(Want.STOP)
+        for label, key in lists.items():
+            if label not in stopped and not accounted(
+                await self._context.flows.read_file_list(key), importing.marks, failed
+            ):
                 return
+        if movement.groups_that(Want.PAUSE):
+            return
         unmarked = {file: reason for file, reason in failed.items() if file not in importing.marks}
         seconds = (self._context.clock.now() - movement.created).total_seconds()
         run = totals_of(await self._context.flows.read_progress(flow, number), max(seconds, 0.0))
         settlement = Settlement(self._context, importing.session)
-        await settlement.settle(movement, lists, importing.marks, unmarked, run)
+        await settlement.settle(movement, list(lists.values()), importing.marks, unmarked, run)
 
 
 def _current(announced: GroupCompleted, movement: Movement) -> GroupCompleted:

@@ -11,13 +11,16 @@ import anyio.abc
 
 from pipeline.domain.errors import DefectError, PipelineError
 from pipeline.domain.exception_groups import unwrap_exception_group
-from pipeline.domain.ids import FlowName
+from pipeline.domain.ids import FlowName, Label
 from pipeline.domain.movement import Flow, Movement
+from pipeline.engine.control.watch import Watch
 from pipeline.engine.imports.movement_import import MovementImport
 from pipeline.engine.movements.context import EngineContext
 from pipeline.engine.movements.progress import ProgressKeeper
 from pipeline.ports.destination import Destination
 
+RELEASE_AFTER_SECONDS = 0.5
+"""The claim of a Movement without a user is given up within this time. Each claim costs two requests."""
 LINGER_SECONDS = 10.0
 """An unused destination stays open this long: the next group of the Movement often follows at once."""
 
@@ -26,8 +29,14 @@ ConnectDestination = Callable[[Flow], Destination]
 
 @dataclass
 class _Opened:
-    """A Movement and the number of its users. Once `ready` is set, there is either `importing` or `error`."""
+    """A Movement and the number of its users. Once `ready` is set, there is either `importing` or `error`.
 
+    `watch` is that of the present claim of this process, which is made and given up under `claiming`.
+    """
+
+    watch: Watch
+    claiming: anyio.Lock = field(default_factory=anyio.Lock)
+    progress: ProgressKeeper | None = None
     users: int = 0
     ready: anyio.Event = field(default_factory=anyio.Event)
     idle_since: float = 0.0
@@ -56,26 +65,36 @@ class MovementPool:
             await anyio.sleep_forever()
 
     @asynccontextmanager
-    async def use(self, movement: Movement) -> AsyncIterator[MovementImport]:
-        """Use the import of a Movement; open its destination if it is closed, and raise what that raises."""
+    async def use(self, movement: Movement) -> AsyncIterator[tuple[MovementImport, Watch]]:
+        """Use the import of a Movement, claimed by this process, with the watch over what people want of it.
+
+        Its destination is opened if it is closed; what that raises is raised.
+        """
         if self._group is None:
             raise DefectError("the pool of Movements is not running")
         key = (movement.flow, movement.number)
         opened = self._opened.get(key)
         if opened is None:
-            opened = self._opened[key] = _Opened()
+            opened = self._opened[key] = _Opened(self._watch(movement))
             self._group.start_soon(self._host, movement, opened, name=f"destination of {movement.flow}")
         opened.users += 1
         try:
             await opened.ready.wait()
             if opened.error is not None:
                 raise opened.error
-            if opened.importing is None:
+            if opened.importing is None or opened.progress is None:
                 raise DefectError("a destination is neither open nor failed")
-            yield opened.importing
+            async with opened.claiming:
+                if not opened.progress.document.working:
+                    opened.watch = self._watch(movement)
+                    await opened.watch.note(await opened.progress.claim())
+            yield opened.importing, opened.watch
         finally:
             opened.users -= 1
             opened.idle_since = anyio.current_time()
+
+    def _watch(self, movement: Movement) -> Watch:
+        return Watch(self._context.flows, movement, self._context.limits.progress_seconds)
 
     async def _host(self, movement: Movement, opened: _Opened) -> None:
         key = (movement.flow, movement.number)
@@ -93,22 +112,35 @@ class MovementPool:
         flow = await self._context.flows.read_flow(movement.flow)
         async with self._connect(flow).open(flow.marks_namespace) as session:
             progress = ProgressKeeper(self._context, movement, self._worker)
+
+            def stopping(label: Label) -> bool:
+                return self._stopping() or opened.watch.stops(label)
+
             groups = flow.declared.groups
-            importing = MovementImport(progress.context, movement, session, self._room, self._stopping, groups=groups)
+            importing = MovementImport(progress.context, movement, session, self._room, stopping, groups=groups)
+            progress.in_hand = lambda: importing.in_hand
             await importing.refresh()
-            opened.importing = importing
+            opened.importing, opened.progress = importing, progress
             opened.ready.set()
-            await self._keep(movement, opened, importing, progress)
+            async with progress.released_at_end():
+                await self._keep(movement, opened, importing, progress)
 
     async def _keep(
         self, movement: Movement, opened: _Opened, importing: MovementImport, progress: ProgressKeeper
     ) -> None:
-        """Write the progress while there is any, until the destination has been unused for a while."""
-        written = False
+        """Write the progress while there is any, and look what is wanted, until the destination has been unused for a while.
+
+        The claim is given up soon after the last user has left: a stop waits for that.
+        """
+        seconds = self._context.limits.progress_seconds
         while opened.users or anyio.current_time() - opened.idle_since < LINGER_SECONDS:
-            if opened.users or written:
+            if opened.users:
                 progress.document.holding = list(importing.holding)
                 await progress.write()
-                written = bool(opened.users)  # once more after the last user has left
-            await anyio.sleep(self._context.limits.progress_seconds)
+                await opened.watch.look_again()
+            else:
+                async with opened.claiming:
+                    if progress.document.working and opened.users == 0:
+                        await progress.release()
+            await anyio.sleep(seconds if opened.users else min(seconds, RELEASE_AFTER_SECONDS))
         del self._opened[movement.flow, movement.number]  # the next user opens it again

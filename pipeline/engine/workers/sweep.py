@@ -18,10 +18,12 @@ from pipeline.codec.documents.progress import Progress
 from pipeline.domain import object_keys
 from pipeline.domain.errors import PipelineError
 from pipeline.domain.ids import FlowName, Label
-from pipeline.domain.movement import Movement, Status
+from pipeline.domain.lifecycle.wish import Want
+from pipeline.domain.movement import Movement
+from pipeline.engine.control.cancelling import Fence
+from pipeline.engine.control.judge import Judge
 from pipeline.engine.messaging.stopping import run_until_set
 from pipeline.engine.movements.context import EngineContext
-from pipeline.engine.movements.lifecycle import end_movement
 from pipeline.engine.movements.progress import MISSED_UPDATES
 from pipeline.engine.movements.retries import backoff_seconds
 from pipeline.engine.workers.unsettled import UnsettledMovements
@@ -46,11 +48,13 @@ class Sweep:
 
     A message is sent when no live worker has held its work for a while and no message waits in its queue, and again
     after pauses that grow to ten minutes. A needless message does no harm. Without `exports`, for which an importer
-    needs no permission, no messages for exporters are sent.
+    needs no permission, no messages for exporters are sent. Without `fence`, for which an exporter needs no destination, a
+    stopped Movement with work in hand is left to others.
     """
 
-    def __init__(self, context: EngineContext, exports: EventQueue | None) -> None:
+    def __init__(self, context: EngineContext, exports: EventQueue | None, fence: Fence | None = None) -> None:
         self._context = context
+        self._judge = Judge(context.flows, context.limits, fence)
         self._exports = exports
         self._unsettled = UnsettledMovements(context)
         self._seen: dict[tuple[FlowName, int, str], tuple[int, float]] = {}
@@ -82,29 +86,22 @@ class Sweep:
         """Look once, and return the messages that were sent: none at the first look, which starts the waiting."""
         wanted: list[QueueMessage] = []
         active: set[tuple[FlowName, int]] = set()
-        for movement in await self._unsettled.read():
-            workers = await self._context.flows.read_progress(movement.flow, movement.number)
-            if self._is_overdue(movement, workers):
-                await end_movement(self._context.flows, movement, Status.TIMED_OUT)
-                log.warning("movement_timed_out", flow=movement.flow, movement=movement.number)
-            else:
-                wanted += self._messages(movement, workers)
+        for found in await self._unsettled.read():
+            signs = await self._context.flows.read_signs(found.flow, found.number)
+            movement = await self._judge.judge(found, signs)
+            if movement is None:
+                continue
+            if movement.wish.want is Want.RUN:
+                wanted += self._messages(movement, [sign.progress for sign in signs])
+            if movement.wish.want is not Want.PAUSE or movement.wish.until is not None:
                 active.add((movement.flow, movement.number))
+                self._unchanged_seconds(movement, "", movement.attempts)
         self._seen = {key: seen for key, seen in self._seen.items() if key[:2] in active}
         self._wanted = {message: entry for message, entry in self._wanted.items() if message in wanted}
         started = [message for message in wanted if isinstance(message, MovementStarted)]
         others = [message for message in wanted if not isinstance(message, MovementStarted)]
         sent = await self._send(others, self._context.queue)
         return sent if self._exports is None else [*await self._send(started, self._exports), *sent]
-
-    def _is_overdue(self, movement: Movement, workers: Sequence[Progress]) -> bool:
-        """Return whether a Movement is too old, or nothing has moved in it for too long."""
-        limits = self._context.limits
-        signs = sum(worker.writes for worker in workers) + movement.attempts + len(movement.file_lists)
-        silent_seconds = self._unchanged_seconds(movement, "", signs)
-        if (self._context.clock.now() - movement.created).total_seconds() > limits.lifetime_seconds:
-            return True
-        return movement.status is not Status.READY and silent_seconds > limits.idle_timeout_seconds
 
     def _messages(self, movement: Movement, workers: Sequence[Progress]) -> Sequence[QueueMessage]:
         """Return messages for work that no live worker holds."""
@@ -115,7 +112,7 @@ class Sweep:
             if self._unchanged_seconds(movement, worker.worker, worker.writes) < self.patience_seconds
         ]
         labels = set(movement.groups) if movement.exported else _listed(movement)
-        labels.difference_update(*(worker.holding for worker in alive))
+        labels.difference_update(movement.group_wishes, *(worker.holding for worker in alive))
         groups = [GroupCompleted(flow, number, label, movement.file_lists[label]) for label in sorted(labels)]
         if movement.exported:
             return [*groups, MovementExported(flow, number)]

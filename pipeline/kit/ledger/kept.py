@@ -55,6 +55,12 @@ class _EarlierId(msgspec.Struct):
     how: str = ""
 
 
+class KeptFence(msgspec.Struct):
+    """The latest Movement that was stopped."""
+
+    movement: int
+
+
 class KeptStream(msgspec.Struct):
     """The columns of a stream with their types, and its key, as its rejected records were written."""
 
@@ -124,6 +130,22 @@ class Kept:
         except ConflictError:
             return False
         return True
+
+    async def fenced(self) -> int:
+        """Return the latest Movement that was stopped; 0 for none."""
+        key = self._fence_key()
+        try:
+            return decode_document((await self.store.get(key)).data, KeptFence, key).movement
+        except AbsentError:
+            return 0
+
+    async def fence(self, movement: int) -> None:
+        """Store that a Movement was stopped."""
+        if movement > await self.fenced():
+            await self.store.put(self._fence_key(), _encoded(KeptFence(movement)), PutCondition.NONE)
+
+    def _fence_key(self) -> ObjectKey:
+        return ObjectKey(f"{self.prefix}fence.json")
 
     async def earlier_ids(self) -> Sequence[tuple[str, str, IdEntry]]:
         """Return the id map of an earlier release: kind, id at the source, entry."""

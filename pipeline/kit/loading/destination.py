@@ -157,10 +157,17 @@ class ImporterSession:
             self._marks = dict(await self._kept.marks())
         marked = {it for it, mark in self._marks.items() if self._counts(it, mark)}
         latest = max((mark.movement for it, mark in self._marks.items() if it.stream == id_.stream), default=0)
-        return reason_to_give_way(id_, file.movement, after, marked=marked, latest_movement=latest)
+        fenced = await self._kept.fenced()
+        return reason_to_give_way(id_, file.movement, after, marked=marked, latest_movement=latest, fenced=fenced)
+
+    async def fence(self, movement: int) -> None:
+        """Let no file of this Movement be marked any more. What a handler has in hand, its app alone could refuse."""
+        await self._kept.fence(movement)
 
     async def _mark(self, file: FileToLoad, mark: KeptMark, rejections: Sequence[Rejection]) -> LoadOutcome:
         id_ = file.entry.id
+        if 0 < file.movement <= await self._kept.fenced():
+            return GaveWay(f"Movement {file.movement} was stopped while it was imported")
         if not await self._kept.put_mark(id_, mark, replace=id_ in self._marks):
             return GaveWay(f"Event File {id_} is already imported")
         self._marks[id_] = mark

@@ -6,7 +6,9 @@ whole keys below them. So the tree is walked in order, and directories outside `
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 
@@ -39,10 +41,15 @@ def _walk(start: Entry, prefix: bytes, after: bytes) -> Iterator[Entry]:
             pending.extend(sorted(wanted, reverse=True))
 
 
+def modified_at(status: os.stat_result) -> datetime:
+    """Return when an object was stored, by the clock of its file system."""
+    return datetime.fromtimestamp(status.st_mtime, UTC)
+
+
 def _with_sizes(found: Iterator[Entry]) -> Iterator[ObjectInfo]:
     for key, path in found:
         try:
-            size = Path(path).stat().st_size
+            present = Path(path).stat()
         except FileNotFoundError:
             continue  # deleted after its directory was read
-        yield ObjectInfo(ObjectKey(key.decode()), size)
+        yield ObjectInfo(ObjectKey(key.decode()), present.st_size, modified_at(present))

@@ -24,7 +24,7 @@ from pipeline.domain.ids import ObjectKey
 from pipeline.ports.object_store import ObjectInfo, OpenBody, PutCondition, StoredObject, Version
 from pipeline.stores.directory.durable import DurableDirectories, sync_directory
 from pipeline.stores.directory.errors import translated
-from pipeline.stores.directory.listing import list_objects
+from pipeline.stores.directory.listing import list_objects, modified_at
 from pipeline.stores.directory.locks import locked
 from pipeline.stores.directory.path_encoding import object_path
 from pipeline.stores.directory.temp_file import TempFile, remove_abandoned
@@ -158,7 +158,8 @@ class DirectoryObjectStore:
     def _stat(self, key: ObjectKey, path: Path) -> ObjectInfo | None:
         with translated("read", path):
             try:
-                return ObjectInfo(key, path.stat().st_size)
+                present = path.stat()
+                return ObjectInfo(key, present.st_size, modified_at(present))
             except FileNotFoundError:
                 return None
 

@@ -7,6 +7,7 @@ S3 itself lists keys in that order. Another server (SeaweedFS) orders them segme
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -21,8 +22,9 @@ if TYPE_CHECKING:
 _MAX_PAGE = 1000
 """The longest page of S3 (https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html)."""
 
-_Entry = tuple[bytes, int]
-"""A key and the object's size, or a directory of keys, which ends in a slash."""
+_Entry = tuple[bytes, int, datetime]
+"""A key with the object's size and date, or a directory of keys, which ends in a slash."""
+_NEVER = datetime.fromtimestamp(0, UTC)
 
 
 async def list_objects(bucket: Bucket, prefix: str, after: ObjectKey | None, limit: int) -> list[ObjectInfo]:
@@ -38,7 +40,7 @@ async def list_objects(bucket: Bucket, prefix: str, after: ObjectKey | None, lim
         where["MaxKeys"] = min(limit - len(found), _MAX_PAGE)
         page = await bucket.ask(request, partial(_page, bucket, prefix, where))
         found += [
-            ObjectInfo(ObjectKey(item["Key"][len(bucket.prefix) :]), item["Size"])
+            ObjectInfo(ObjectKey(item["Key"][len(bucket.prefix) :]), item["Size"], item["LastModified"])
             for item in page.get("Contents", [])
             if all(map(is_key_segment, item["Key"].split("/")))
         ]
@@ -56,12 +58,12 @@ async def walk_objects(bucket: Bucket, prefix: str, after: ObjectKey | None, lim
     """
     directory = prefix[: prefix.rfind("/") + 1]
     wanted, lowest = prefix.encode(), (after or "").encode()
-    pending: list[_Entry] = [(directory.encode(), 0)]
+    pending: list[_Entry] = [(directory.encode(), 0, _NEVER)]
     found: list[ObjectInfo] = []
     while pending and len(found) < limit:
-        key, size = pending.pop()
+        key, size, modified = pending.pop()
         if key and not key.endswith(b"/"):
-            found.append(ObjectInfo(ObjectKey(key.decode()), size))
+            found.append(ObjectInfo(ObjectKey(key.decode()), size, modified))
             continue
         entries = [entry async for entry in _entries(bucket, key.decode()) if is_listed(entry[0], wanted, lowest)]
         pending.extend(sorted(entries, reverse=True))
@@ -76,9 +78,9 @@ async def _entries(bucket: Bucket, directory: str) -> AsyncIterator[_Entry]:
         page = await bucket.ask(request, partial(_page, bucket, directory, where))
         for item in page.get("Contents", []):
             if is_key_segment(item["Key"].rpartition("/")[2]):
-                yield item["Key"][len(bucket.prefix) :].encode(), item["Size"]
+                yield item["Key"][len(bucket.prefix) :].encode(), item["Size"], item["LastModified"]
         for below in page.get("CommonPrefixes", []):
-            yield below["Prefix"][len(bucket.prefix) :].encode(), 0
+            yield below["Prefix"][len(bucket.prefix) :].encode(), 0, _NEVER
         if not page.get("IsTruncated"):
             return
         where["ContinuationToken"] = page["NextContinuationToken"]

@@ -169,7 +169,7 @@ class S3ObjectStore:
 
     async def stat(self, key: ObjectKey) -> ObjectInfo | None:
         present = await look(self._bucket, key)
-        return None if present is None else ObjectInfo(key, present.size)
+        return None if present is None else ObjectInfo(key, present.size, present.modified)
 
     async def list_page(
         self, prefix: str, *, after: ObjectKey | None = None, limit: int = 1000

@@ -9,6 +9,7 @@ one wins, even where all write the same bytes.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from secrets import token_hex
 
 from pipeline.domain.errors import AbsentError, ConflictError, PipelineError
@@ -26,6 +27,7 @@ class Present:
     size: int
     version: Version
     put_id: str | None
+    modified: datetime
 
 
 class UploadLostError(Exception):
@@ -45,7 +47,8 @@ async def look(bucket: Bucket, key: ObjectKey) -> Present | None:
         head = await bucket.ask(request, lambda: bucket.client.head_object(Bucket=bucket.name, Key=full))
     except AbsentError:
         return None
-    return Present(head["ContentLength"], Version(head["ETag"]), head.get("Metadata", {}).get(_PUT_ID))
+    put_id = head.get("Metadata", {}).get(_PUT_ID)
+    return Present(head["ContentLength"], Version(head["ETag"]), put_id, head["LastModified"])
 
 
 async def settle(

@@ -5,8 +5,10 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import AsyncIterable, AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from itertools import islice
 
+import anyio
 from anyio.lowlevel import checkpoint
 from blake3 import blake3
 
@@ -15,6 +17,8 @@ from pipeline.domain.ids import ObjectKey
 from pipeline.ports.object_store import ObjectInfo, OpenBody, PutCondition, StoredObject, Version
 from pipeline.stores.keys import check_key
 
+EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
+"""What the store's clock shows when that of the event loop shows 0."""
 PIECE_BYTES = 64 * 1024
 """Small, so that tests see a stream in several pieces."""
 
@@ -22,11 +26,13 @@ PIECE_BYTES = 64 * 1024
 class MemoryObjectStore:
     """Implements `pipeline.ports.object_store.ObjectStore`, and guarantees no more than the port.
 
-    A version is a digest of the content, as an ETag on S3 is: equal content has an equal version.
+    A version is a digest of the content, as an ETag on S3 is: equal content has an equal version. Its clock is that of the
+    event loop.
     """
 
     def __init__(self) -> None:
         self._objects: dict[bytes, bytes] = {}
+        self._dates: dict[bytes, datetime] = {}
         self._keys: list[bytes] = []
 
     async def put(self, key: ObjectKey, body: bytes | OpenBody, condition: PutCondition | Version) -> Version:
@@ -41,6 +47,7 @@ class MemoryObjectStore:
         if present is None:
             insort(self._keys, name)
         self._objects[name] = data
+        self._dates[name] = EPOCH + timedelta(seconds=anyio.current_time())
         return _version(data)
 
     async def get(self, key: ObjectKey, *, max_bytes: int = 64 * 1024 * 1024) -> StoredObject:
@@ -57,8 +64,9 @@ class MemoryObjectStore:
 
     async def stat(self, key: ObjectKey) -> ObjectInfo | None:
         await checkpoint()
-        data = self._objects.get(check_key(key).encode())
-        return None if data is None else ObjectInfo(key, len(data))
+        name = check_key(key).encode()
+        data = self._objects.get(name)
+        return None if data is None else ObjectInfo(key, len(data), self._dates[name])
 
     async def list_page(
         self, prefix: str, *, after: ObjectKey | None = None, limit: int = 1000
@@ -69,7 +77,11 @@ class MemoryObjectStore:
         if after is not None:
             first = max(first, bisect_right(self._keys, after.encode("utf-8", "surrogatepass")))
         page = islice(self._keys, first, first + limit)
-        return [ObjectInfo(ObjectKey(k.decode()), len(self._objects[k])) for k in page if k.startswith(wanted)]
+        return [
+            ObjectInfo(ObjectKey(k.decode()), len(self._objects[k]), self._dates[k])
+            for k in page
+            if k.startswith(wanted)
+        ]
 
     async def delete(self, key: ObjectKey) -> None:
         await checkpoint()

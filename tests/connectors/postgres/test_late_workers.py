@@ -8,7 +8,9 @@ import anyio
 import pytest
 
 from pipeline.connectors.postgres import PostgresDestination
-from pipeline.ports.destination import DestinationSession, FileToLoad, Loaded, LoadOutcome
+from pipeline.domain.errors import TransientError
+from pipeline.domain.ids import FlowName
+from pipeline.ports.destination import DestinationSession, FileToLoad, GaveWay, Loaded, LoadOutcome
 from tests.connectors.postgres.loading import FLOW, file, schema, upsert
 from tests.connectors.postgres.places import Place, place_factory
 from tests.servers.postgresql import PostgresqlServer
@@ -21,27 +23,51 @@ def place(postgresql: PostgresqlServer) -> Place:
     return place_factory(postgresql)()
 
 
+def slow(at_work: anyio.Event, go_on: anyio.Event) -> FileToLoad:
+    """A file whose content comes when `go_on` is set, while its transaction is open."""
+    loading = file(ITEM, [upsert(id=1, text="old")], movement=2)
+
+    async def blocks() -> AsyncIterator[bytes]:
+        at_work.set()
+        await go_on.wait()
+        async for block in loading.blocks:
+            yield block
+
+    return FileToLoad(loading.entry, loading.header, blocks(), loading.open_binary, loading.movement)
+
+
+async def test_a_load_that_is_in_hand_when_its_movement_is_fenced_commits_nothing(place: Place) -> None:
+    at_work, go_on = anyio.Event(), anyio.Event()
+
+    async def zombie() -> None:
+        async with PostgresDestination(place.uri).open(FLOW) as session:
+            with pytest.raises(TransientError):
+                await session.load(slow(at_work, go_on), after=())
+            again = await session.load(file(ITEM, [upsert(id=1, text="old")], movement=2), after=())
+            assert isinstance(again, GaveWay)
+
+    async with PostgresDestination(place.uri).open(FLOW) as session, anyio.create_task_group() as group:
+        await session.load(file(ITEM, [upsert(id=2, text="there")], chunk=7, movement=1), after=())
+        group.start_soon(zombie)
+        await at_work.wait()
+        async with PostgresDestination(place.uri).open(FlowName("another")) as other:
+            await other.fence(9)  # ends no session of this Flow
+        with anyio.fail_after(10):
+            await session.fence(2)
+        go_on.set()
+    assert place.rows("SELECT id, text FROM item ORDER BY id") == [(2, "there")]
+
+
 async def test_a_later_movement_waits_for_a_running_load_of_an_earlier_one(place: Place) -> None:
     at_work, go_on = anyio.Event(), anyio.Event()
     outcomes: list[LoadOutcome] = []
-
-    async def slow() -> FileToLoad:
-        loading = file(ITEM, [upsert(id=1, text="old")], movement=2)
-
-        async def blocks() -> AsyncIterator[bytes]:
-            at_work.set()
-            await go_on.wait()
-            async for block in loading.blocks:
-                yield block
-
-        return FileToLoad(loading.entry, loading.header, blocks(), loading.open_binary, loading.movement)
 
     async def load(session: DestinationSession, entering: FileToLoad) -> None:
         outcomes.append(await session.load(entering, after=()))
 
     async with PostgresDestination(place.uri).open(FLOW) as session, anyio.create_task_group() as group:
         await session.load(file(ITEM, [], chunk=7, movement=1), after=())
-        group.start_soon(load, session, await slow())
+        group.start_soon(load, session, slow(at_work, go_on))
         await at_work.wait()
         group.start_soon(load, session, file(ITEM, [upsert(id=1, text="new")], movement=3))
         await anyio.sleep(0.2)

@@ -127,7 +127,7 @@ def forgets_which_deletes_are_allowed(ports: Ports) -> Ports:
 
 class _Settled(_Movements):
     def shown(self, movement: Movement) -> Movement:
-        return movement if movement.settled else replace(movement, status=Status.SUCCESS)
+        return movement if movement.settled else replace(movement, outcome=Status.SUCCESS)
 
 
 @in_ports(range(50), world=often_pruned)

@@ -11,6 +11,7 @@ import trio
 from pipeline.codec.documents.message import MovementStarted, encode_message
 from pipeline.domain.errors import ConfigurationError
 from pipeline.domain.movement import Choices, Movement
+from pipeline.engine.control.cancelling import fence_by
 from pipeline.engine.movements.lifecycle import start_movement
 from pipeline.engine.workers.export_worker import ExportWorker
 from pipeline.engine.workers.import_worker import ImportWorker
@@ -71,7 +72,8 @@ class Fleet:
     async def sweep(self, process: Process) -> None:
         """Announce again what no worker holds."""
         exports = SimulatedQueue(self.world.exports, process, "exports")
-        await Sweep(self.world.context(process), exports).run(self.stop)
+        fence = fence_by(lambda flow: self.world.destination(flow.name, process))
+        await Sweep(self.world.context(process), exports, fence).run(self.stop)
 
 
 async def workers(world: World) -> None:

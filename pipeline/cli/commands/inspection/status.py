@@ -15,7 +15,7 @@ from pipeline.cli.output.inventory import inventory_lines
 from pipeline.cli.output.json_output import movement_object, print_object
 from pipeline.cli.output.text import columns, count, duration, moment, printable
 from pipeline.codec.documents.work_error import WorkError
-from pipeline.domain.movement import Status
+from pipeline.domain.movement import Movement, Status
 from pipeline.settings import Settings
 
 PROBLEMS_SHOWN = 3
@@ -66,6 +66,8 @@ def _lines(found: FlowStatus, *, details: bool) -> list[str]:
             known = ("?", "?") if done is None else (f"{done:,}", f"{group.listed - done:,}")
             rows.append((printable(group.label), f"{group.listed:,}", *known))
         lines += ["", *columns(rows)]
+    if found.state is not None and found.state.status is not Status.SUCCESS:
+        lines += ["", f"  Movement {found.movements[-1].number}: {printable(found.state.sentence)}"]
     if found.movements and not found.movements[-1].settled:
         lines += _worker_lines(found)
     if found.movements:
@@ -83,7 +85,7 @@ def _movement_rows(found: FlowStatus) -> list[tuple[str, ...]]:
         rows.append(
             (
                 str(movement.number),
-                movement.status.value + (" (compaction)" if movement.compaction else ""),
+                _status_of(found, movement).value + (" (compaction)" if movement.compaction else ""),
                 moment(movement.created),
                 f"{totals.files_exported:,}",
                 f"{totals.files_imported:,}",
@@ -95,6 +97,10 @@ def _movement_rows(found: FlowStatus) -> list[tuple[str, ...]]:
             )
         )
     return rows
+
+
+def _status_of(found: FlowStatus, movement: Movement) -> Status:
+    return found.state.status if found.state and movement is found.movements[-1] else movement.status
 
 
 def _worker_lines(found: FlowStatus) -> list[str]:
@@ -155,7 +161,7 @@ def _object(found: FlowStatus) -> dict[str, object]:
         "destination": flow.destination,
         "created": flow.created.isoformat(),
         "movements": [
-            movement_object(movement)
+            movement_object(movement, found.state if movement is found.movements[-1] else None)
             | {"created": movement.created.isoformat(), "updated": movement.updated.isoformat()}
             for movement in found.movements
         ],

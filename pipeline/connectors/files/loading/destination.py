@@ -116,6 +116,9 @@ class FilesSession:
             reason = await to_thread.run_sync(self._state.mark, id_, after, mark)
         return Loaded(mark, rejections, skipped_columns) if reason is None else GaveWay(reason)
 
+    async def fence(self, movement: int) -> None:
+        await to_thread.run_sync(self._state.fence, movement)
+
     async def retry_rejected(self) -> Sequence[Rejection]:
         """Retry all pending records, those that only wait included."""
         return await to_thread.run_sync(self._retry_rejected)

@@ -47,6 +47,7 @@ CREATE TABLE IF NOT EXISTS set_aside (
   file TEXT NOT NULL, line INTEGER NOT NULL, reason TEXT NOT NULL, "column" TEXT, record BLOB NOT NULL,
   waits INTEGER NOT NULL,
   PRIMARY KEY (flow, stream, key)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS fences (flow TEXT PRIMARY KEY, movement INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS directories (
   flow TEXT NOT NULL, stream TEXT NOT NULL, path BLOB NOT NULL, mode INTEGER NOT NULL, mtime_ns INTEGER NOT NULL,
   PRIMARY KEY (flow, stream, path)) WITHOUT ROWID;
@@ -140,8 +141,18 @@ class StateDb:
         query = "SELECT 1 FROM marks WHERE flow = ? AND file = ?"
         marked = {it for it in (file, *after) if connection.execute(query, (self._flow, str(it))).fetchone()}
         query = "SELECT coalesce(max(movement), 0) FROM marks WHERE flow = ? AND instr(file, ?)"
-        latest = connection.execute(query, (self._flow, f"/{encode_name(file.stream)}/")).get
-        return reason_to_give_way(file, movement, after, marked=marked, latest_movement=int(str(latest)))
+        latest = int(str(connection.execute(query, (self._flow, f"/{encode_name(file.stream)}/")).get))
+        query = "SELECT coalesce(max(movement), 0) FROM fences WHERE flow = ?"
+        fenced = int(str(connection.execute(query, (self._flow,)).get))
+        return reason_to_give_way(file, movement, after, marked=marked, latest_movement=latest, fenced=fenced)
+
+    def fence(self, movement: int) -> None:
+        """Store that this Movement of the Flow was stopped."""
+        with self._transaction() as connection:
+            connection.execute(
+                "INSERT INTO fences VALUES (?1, ?2) ON CONFLICT DO UPDATE SET movement = max(movement, excluded.movement)",
+                (self._flow, movement),
+            )
 
     def mark(self, file: EventFileId, after: Sequence[EventFileId], mark: Mark) -> str | None:
         """Mark `file`, or return why not: the check and the mark are one transaction."""

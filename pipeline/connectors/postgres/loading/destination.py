@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence, Set
 from contextlib import asynccontextmanager, closing
 from dataclasses import replace
@@ -39,6 +40,7 @@ from pipeline.connectors.sql.object_ledger import ObjectLedger
 from pipeline.connectors.sql.retry import retry_blocked, retry_rejected_records, retry_stream
 from pipeline.connectors.sql.schema_objects import SchemaObject
 from pipeline.connectors.sql.schema_stream import object_technology, read_records
+from pipeline.domain.errors import TransientError
 from pipeline.domain.exception_groups import unwrap_exception_group
 from pipeline.domain.ids import EventFileId, FlowName, StreamName
 from pipeline.domain.inventory import Fate, InventoryItem
@@ -46,6 +48,8 @@ from pipeline.domain.planning.import_guard import reason_to_give_way
 from pipeline.domain.schema import StreamSchema
 from pipeline.ports.destination import FileToLoad, GaveWay, Loaded, LoadOutcome, Mark, Rejection, Reopen, Violation
 
+FENCE_TRIES, FENCE_PAUSE_SECONDS = 20, 0.1
+"""A session that is ended is gone within moments, unless its server is overloaded."""
 _T = TypeVar("_T")
 _Ts = TypeVarTuple("_Ts")
 
@@ -100,6 +104,21 @@ class PostgresDestinationSession:
 
     async def loaded_streams(self, flow: FlowName) -> Set[StreamName]:
         return await self._on_connection(lambda connection, ledger: ledger.loaded_streams(flow))
+
+    async def fence(self, movement: int) -> None:
+        """Fence the Flow. Who asks for it waits no longer for the loads in hand, so their sessions are ended."""
+
+        def fence(connection: Connection, ledger: ImportLedger) -> None:
+            for _ in range(FENCE_TRIES):
+                if ledger.fence(movement):
+                    return
+                ledger.end_loads()
+                time.sleep(FENCE_PAUSE_SECONDS)
+            raise TransientError(
+                f"{self._location}: a load of Movement {movement} holds the database and cannot be ended."
+            )
+
+        await self._on_connection(fence)
 
     async def retry_rejected(self) -> Sequence[Rejection]:
         return await self._on_connection(self._retry_rejected)
@@ -351,9 +370,9 @@ def _reason_not_to_begin(ledger: ImportLedger, file: FileToLoad, after: Sequence
 def _claim(ledger: ImportLedger, file: FileToLoad) -> str | None:
     """Claim the file's mark for this transaction; return why another worker is ahead, if it is."""
     id_ = file.entry.id
-    latest = ledger.latest_movement(id_.stream)
+    fenced, latest = ledger.fenced(), ledger.latest_movement(id_.stream)
     marked = () if ledger.claim(id_, file.movement) else (id_,)
-    return reason_to_give_way(id_, file.movement, (), marked=marked, latest_movement=latest)
+    return reason_to_give_way(id_, file.movement, (), marked=marked, latest_movement=latest, fenced=fenced)
 
 
 def _complete(ledger: ImportLedger, load: FileLoad, file: FileToLoad) -> Loaded:

@@ -49,17 +49,20 @@ CREATE TABLE IF NOT EXISTS _pipeline.objects (
 CREATE TABLE IF NOT EXISTS _pipeline.latest (
     flow text NOT NULL, stream text NOT NULL, movement bigint NOT NULL, PRIMARY KEY (flow, stream)
 );
+CREATE TABLE IF NOT EXISTS _pipeline.fences (flow text PRIMARY KEY, movement bigint NOT NULL);
 CREATE TABLE IF NOT EXISTS _pipeline.large_objects (flow text NOT NULL, id bigint NOT NULL, PRIMARY KEY (flow, id));
 """
 _IS_COMPLETE = """
 SELECT EXISTS (SELECT FROM pg_attribute WHERE attrelid = to_regclass('_pipeline.streams') AND attname = 'former_partitions')
    AND to_regclass('_pipeline.latest') IS NOT NULL AND to_regclass('_pipeline.objects') IS NOT NULL
-   AND to_regclass('_pipeline.large_objects') IS NOT NULL
+   AND to_regclass('_pipeline.large_objects') IS NOT NULL AND to_regclass('_pipeline.fences') IS NOT NULL
 """
 _LOCK = 7_166_357_421
 """The number of the advisory lock for creating tables and types, which streams and processes may share."""
 
 
+_FENCE_LOCK = 716_635_742
+"""The class of the advisory locks, one a Flow, that loads share, and a fence needs alone."""
 _FOREIGN = re.compile(r"[^\x00-\x7f]")
 
 
@@ -135,6 +138,37 @@ class ImportLedger:
         row = self._connection.execute(
             "SELECT movement FROM _pipeline.latest WHERE flow = %s AND stream = %s FOR SHARE", (self._flow, stream)
         ).fetchone()
+        return 0 if row is None else int(row[0])
+
+    def fenced(self) -> int:
+        """Return the latest Movement of the Flow that was stopped, 0 for none. No other is until the transaction ends."""
+        self._connection.execute("SELECT pg_advisory_xact_lock_shared(%s, hashtext(%s))", (_FENCE_LOCK, self._flow))
+        row = self._connection.execute(
+            "SELECT movement FROM _pipeline.fences WHERE flow = %s", (self._flow,)
+        ).fetchone()
+        return 0 if row is None else int(row[0])
+
+    def fence(self, movement: int) -> bool:
+        """Store that this Movement of the Flow was stopped; return False, with nothing changed, while a load is in hand."""
+        with self._connection.transaction():
+            lock = "SELECT pg_try_advisory_xact_lock(%s, hashtext(%s))"
+            if self._connection.execute(lock, (_FENCE_LOCK, self._flow)).fetchone() != (True,):
+                return False
+            self._connection.execute(
+                "INSERT INTO _pipeline.fences AS known VALUES (%s, %s) ON CONFLICT (flow) DO UPDATE "
+                "SET movement = greatest(known.movement, excluded.movement)",
+                (self._flow, movement),
+            )
+        return True
+
+    def end_loads(self) -> int:
+        """End the sessions that load files of the Flow; return how many there were. Nothing of their loads is committed."""
+        query = (
+            "SELECT count(pg_terminate_backend(pid)) FROM pg_locks WHERE locktype = 'advisory' AND granted "
+            "AND classid::bigint = %s AND objid::bigint = hashtext(%s)::bigint & 4294967295 AND pid <> pg_backend_pid() "
+            "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+        )
+        row = self._connection.execute(query, (_FENCE_LOCK, self._flow)).fetchone()
         return 0 if row is None else int(row[0])
 
     def claim(self, file: EventFileId, movement: int) -> bool:

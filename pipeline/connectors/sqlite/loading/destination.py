@@ -144,6 +144,11 @@ class SqliteDestinationSession:
             async with self._transaction(self._location):
                 return await self._run(self._location, retry_rejected_records, self._ledger, self._retry_stream)
 
+    async def fence(self, movement: int) -> None:
+        async with self._lock, self._transaction(self._location):
+            await self._run(self._location, self._ledger.create)
+            await self._run(self._location, self._ledger.fence, movement)
+
     async def finish(self, streams: Sequence[StreamName]) -> Sequence[Violation]:
         async with self._lock:
             async with self._transaction(self._location):
@@ -196,7 +201,8 @@ class SqliteDestinationSession:
         exists = self._ledger.exists()
         marked = self._ledger.marked_among([file, *after]) if exists else ()
         latest = self._ledger.latest_movement(file.stream) if exists else 0
-        return reason_to_give_way(file, to_load.movement, after, marked=marked, latest_movement=latest)
+        fenced = self._ledger.fenced() if exists else 0
+        return reason_to_give_way(file, to_load.movement, after, marked=marked, latest_movement=latest, fenced=fenced)
 
     def _is_superseded(self, file: FileToLoad) -> bool:
         """Whether these are the deletes of a table that was renamed in case alone, whose rows have come under its new name."""

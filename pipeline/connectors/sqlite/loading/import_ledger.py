@@ -28,6 +28,7 @@ CREATE TABLE IF NOT EXISTS _pipeline_rejected (
     line INTEGER NOT NULL, record BLOB NOT NULL, reason TEXT NOT NULL, column_name TEXT, in_the_way INTEGER NOT NULL
 );
 CREATE INDEX IF NOT EXISTS _pipeline_rejected_key ON _pipeline_rejected (flow, stream, key);
+CREATE TABLE IF NOT EXISTS _pipeline_fences (flow TEXT PRIMARY KEY, movement INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS _pipeline_streams (
     flow TEXT NOT NULL, stream TEXT NOT NULL, schema TEXT NOT NULL, PRIMARY KEY (flow, stream)
 ) WITHOUT ROWID;
@@ -76,6 +77,22 @@ class ImportLedger:
         """Return the latest Movement that has imported a file of the stream; 0 for none."""
         query = "SELECT coalesce(max(movement), 0) FROM _pipeline_marks WHERE flow = ? AND stream = ?"
         return int(str(self._connection.execute(query, (self._flow, stream)).get))
+
+    def fenced(self) -> int:
+        """Return the latest Movement of the Flow that was stopped; 0 for none. Earlier releases had no such table."""
+        found = "SELECT 1 FROM sqlite_schema WHERE name = '_pipeline_fences'"
+        if not self._connection.execute(found).fetchall():
+            return 0
+        query = "SELECT coalesce(max(movement), 0) FROM _pipeline_fences WHERE flow = ?"
+        return int(str(self._connection.execute(query, (self._flow,)).get))
+
+    def fence(self, movement: int) -> None:
+        """Store that this Movement of the Flow was stopped."""
+        self._connection.execute(
+            "INSERT INTO _pipeline_fences VALUES (?1, ?2) "
+            "ON CONFLICT DO UPDATE SET movement = max(movement, excluded.movement)",
+            (self._flow, movement),
+        )
 
     def is_superseded(self, stream: StreamName) -> bool:
         """Whether a stream whose name differs in case has taken the place of this one."""

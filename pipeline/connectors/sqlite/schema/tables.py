@@ -12,6 +12,7 @@ _OWN_TABLES = {
     b"_pipeline_marks": "event_file",
     b"_pipeline_rejected": "event_file",
     b"_pipeline_streams": "schema",
+    b"_pipeline_fences": "movement",
     b"_pipeline_tables": "made_from",
     b"_pipeline_objects": "wanted",
 }

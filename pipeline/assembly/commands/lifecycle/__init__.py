@@ -1,0 +1,1 @@
+"""What people do about Movements: pause, resume, stop, run again, retry, reload."""

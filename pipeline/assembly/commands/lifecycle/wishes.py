@@ -1,0 +1,152 @@
+"""`pipeline pause`, `resume` and `stop`: each stores a wish; workers and movers find it within seconds."""
+
+from __future__ import annotations
+
+import getpass
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import anyio
+
+from pipeline.assembly.connectors import flow_destination
+from pipeline.assembly.runtime import Runtime, limits, open_runtime
+from pipeline.codec.documents.message import GroupCompleted, MovementExported, MovementStarted, encode_message
+from pipeline.domain import object_keys
+from pipeline.domain.errors import PipelineError
+from pipeline.domain.ids import FlowName, Label
+from pipeline.domain.lifecycle.table import State, Verb
+from pipeline.domain.movement import Movement
+from pipeline.engine.control import verbs
+from pipeline.engine.control.cancelling import Canceller, fence_by
+from pipeline.engine.control.state import movement_state
+from pipeline.log_events import log
+from pipeline.settings import Settings, load_settings
+
+STOP_SECONDS = 15.0
+"""How long `stop` waits for the end of what is in hand. Workers bring it to its end afterwards."""
+_LOOK_SECONDS = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Wished:
+    """A Movement of which something was wished, and its state now."""
+
+    movement: Movement
+    state: State
+
+
+def whoami() -> str:
+    """Return the name of the person at this computer."""
+    try:
+        return f"{getpass.getuser()}@{socket.gethostname()}"
+    except (KeyError, OSError):  # a user without a name
+        return socket.gethostname()
+
+
+async def pause(
+    flow: str,
+    *,
+    groups: Sequence[str] = (),
+    until: datetime | None = None,
+    reason: str = "",
+    who: str | None = None,
+    settings: Settings | None = None,
+) -> Wished:
+    """Pause the latest Movement of a Flow, or these groups of it, until it is resumed or the time `until` comes.
+
+    What is in hand ends; nothing new is begun.
+    """
+    return await _wish(Verb.PAUSE, flow, groups, until=until, why=reason, who=who, settings=settings)
+
+
+async def resume(
+    flow: str, *, groups: Sequence[str] = (), who: str | None = None, settings: Settings | None = None
+) -> Wished:
+    """Resume the latest Movement of a Flow with all its groups, or these groups, and announce it to workers."""
+    return await _wish(Verb.RESUME, flow, groups, who=who, settings=settings)
+
+
+async def stop(
+    flow: str,
+    *,
+    groups: Sequence[str] = (),
+    reason: str = "",
+    who: str | None = None,
+    wait_seconds: float = STOP_SECONDS,
+    settings: Settings | None = None,
+) -> Wished:
+    """Stop the latest Movement of a Flow, or these groups of it. What is imported stays.
+
+    The Movement is CANCELLED at once if nothing is in hand. Otherwise this waits for up to `wait_seconds`; then workers
+    bring it to its end.
+    """
+    return await _wish(Verb.STOP, flow, groups, why=reason, who=who, wait_seconds=wait_seconds, settings=settings)
+
+
+async def _wish(
+    verb: Verb,
+    flow: str,
+    groups: Sequence[str],
+    *,
+    settings: Settings | None,
+    who: str | None,
+    why: str = "",
+    until: datetime | None = None,
+    wait_seconds: float = 0.0,
+) -> Wished:
+    async with open_runtime(settings or load_settings()) as runtime:
+        labels, name = [Label(group) for group in groups], FlowName(flow)
+        movement = await verbs.wish(runtime.flows, name, verb, groups=labels, who=who or whoami(), why=why, until=until)
+        if verb is Verb.STOP and not groups:
+            movement = await _cancelled(runtime, movement, wait_seconds)
+        if verb is not Verb.PAUSE and not movement.settled:
+            await announce(runtime, movement)
+        return Wished(movement, await _state(runtime, movement))
+
+
+async def _state(runtime: Runtime, movement: Movement) -> State:
+    signs = () if movement.settled else await runtime.flows.read_signs(movement.flow, movement.number)
+    return movement_state(movement, signs, limits(runtime.settings), await runtime.flows.store_clock.now(movement.flow))
+
+
+async def _cancelled(runtime: Runtime, movement: Movement, wait_seconds: float) -> Movement:
+    """Return the Movement, CANCELLED if it could be brought to its end in time."""
+    canceller = Canceller(
+        runtime.flows, limits(runtime.settings), fence_by(lambda flow: flow_destination(flow, runtime.store))
+    )
+    deadline = anyio.current_time() + wait_seconds
+    while not movement.settled:
+        try:
+            movement = await canceller.attempt(movement)
+        except PipelineError as error:
+            log.warning("movement_not_fenced", flow=movement.flow, movement=movement.number, reason=str(error))
+            return movement
+        if movement.settled or anyio.current_time() >= deadline:
+            break
+        await anyio.sleep(_LOOK_SECONDS)
+        movement = await runtime.flows.read_movement(movement.flow, movement.number)
+    return movement
+
+
+async def announce(runtime: Runtime, movement: Movement) -> None:
+    """Announce to workers what is left to do of a Movement that they began. A mover watches its Movement itself."""
+    if movement.attempts and not movement.exporter and movement.origin is None:
+        return
+    flow, number = movement.flow, movement.number
+    if not movement.exported:
+        async with runtime.exports() as exports:
+            await exports.send([encode_message(MovementStarted(flow, number))])
+    own = object_keys.groups_prefix(flow, number)
+    listed = {
+        label: key
+        for label, key in movement.file_lists.items()
+        if (label in movement.groups if movement.exported else key.startswith(own))
+    }
+    messages = [encode_message(GroupCompleted(flow, number, label, key)) for label, key in sorted(listed.items())]
+    if movement.exported:
+        messages.append(encode_message(MovementExported(flow, number)))
+    if messages:
+        async with runtime.imports() as imports:
+            await imports.send(messages)

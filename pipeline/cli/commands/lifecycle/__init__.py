@@ -1,0 +1,1 @@
+"""Commands about Movements under way, and about those that have settled."""

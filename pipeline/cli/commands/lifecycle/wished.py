@@ -1,0 +1,83 @@
+"""What `pause`, `resume` and `stop` have in common: options, times, and what they print."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime, time, timedelta
+from typing import TypeVar
+
+import click
+
+from pipeline.assembly.commands.lifecycle.wishes import Wished
+from pipeline.cli.output.json_output import movement_object, print_object
+from pipeline.cli.output.text import printable
+
+Command = TypeVar("Command", bound=Callable[..., object])
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+_LENGTH = re.compile(r"\+?(\d{1,6})\s*([smhd])")
+_OF_DAY = re.compile(r"([01]?\d|2[0-3]):([0-5]\d)")
+
+
+def until_option(command: Command) -> Command:
+    """Add --until."""
+    return click.option(
+        "--until",
+        metavar="TIME",
+        callback=_read_moment,
+        help="Resume by itself then: 2026-12-01T06:00 (local, or with a zone), the next 06:00, or after 8h.",
+    )(command)
+
+
+def _read_moment(_context: click.Context, _option: click.Parameter, text: str | None) -> datetime | None:
+    if text is None:
+        return None
+    text, now = text.strip(), datetime.now(UTC)
+    if length := _LENGTH.fullmatch(text):
+        return now + timedelta(seconds=int(length[1]) * _UNITS[length[2]])
+    try:
+        if _OF_DAY.fullmatch(text):
+            return _next(time.fromisoformat(text.zfill(5)), now)
+        return datetime.fromisoformat(text).astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise click.BadParameter(
+            f"{printable(text)!r} is no time. Write 2026-12-01T06:00, 06:00, or a length such as 8h."
+        ) from None
+
+
+def _next(of_day: time, now: datetime) -> datetime:
+    """Return the next local time of day after `now`."""
+    local = now.astimezone()
+    today = datetime.combine(local.date(), of_day).astimezone(UTC)
+    return today if today > now else datetime.combine(local.date() + timedelta(days=1), of_day).astimezone(UTC)
+
+
+def group_option(command: Command) -> Command:
+    """Add --group."""
+    return click.option(
+        "--group",
+        "groups",
+        multiple=True,
+        metavar="GROUP",
+        help="Only this File Group of the Movement. May be given repeatedly.",
+    )(command)
+
+
+def reason_option(command: Command) -> Command:
+    """Add --reason."""
+    return click.option("--reason", default="", metavar="TEXT", help="Why, for those who look at the Movement.")(
+        command
+    )
+
+
+def print_wished(wished: Wished, *, as_json: bool) -> None:
+    """Print the Movement, its status and what it means."""
+    movement, state = wished.movement, wished.state
+    if as_json:
+        print_object(movement_object(movement, state))
+        return
+    click.echo(f"Movement {movement.number} of Flow {printable(movement.flow)} is {state.status}.")
+    click.echo(f"  {printable(state.sentence)}")
+    for label, wish in movement.group_wishes.items():
+        click.echo(f"  Group {printable(label)} is to {wish.want}, {printable(str(wish))}.")

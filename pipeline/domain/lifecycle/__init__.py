@@ -1,0 +1,1 @@
+"""The lifecycle of a Movement: statuses, wishes, and the table that makes one of the other."""

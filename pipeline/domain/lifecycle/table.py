@@ -1,0 +1,167 @@
+"""The state machine of a Movement as a pure table: facts and a wish in, status, reason and sentence out; and the legal verbs.
+
+    READY → IN_PROGRESS → SUCCESS | INCOMPLETE | FAILED | TIMED_OUT | CANCELLED      (settled is final)
+            IN_PROGRESS ⇄ PAUSED
+                        → CANCELLATION_REQUESTED → CANCELLED
+
+Facts and wishes are stored, statuses are not, except for the final one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from pipeline.domain.lifecycle.status import RERUN, SENTENCES, SETTLED, Reason, Status
+from pipeline.domain.lifecycle.wish import NO_WISH, Want, Wish
+
+
+class Verb(StrEnum):
+    """What a person can do about a Movement, or after it. Each is a command of `pipeline`."""
+
+    PAUSE = "pause"
+    RESUME = "resume"
+    STOP = "stop"
+    START = "start"
+    RERUN = "rerun"
+    RETRY = "retry"
+    RELOAD = "reload"
+
+
+_RUNNING = frozenset({Verb.PAUSE, Verb.RESUME, Verb.STOP})
+_FINISHED = frozenset({Verb.START, Verb.RERUN, Verb.RETRY, Verb.RELOAD})
+
+LEGAL: Mapping[Status, frozenset[Verb]] = {
+    Status.READY: _RUNNING,
+    Status.IN_PROGRESS: _RUNNING,
+    Status.PAUSED: _RUNNING | {Verb.RETRY},
+    Status.CANCELLATION_REQUESTED: frozenset({Verb.STOP}),
+    Status.SUCCESS: _FINISHED - {Verb.RERUN},
+    **dict.fromkeys(RERUN, _FINISHED),
+}
+"""The verbs that are legal in each status. Those that change nothing, such as pausing the paused, are legal."""
+
+NEXT: Mapping[Status, frozenset[Status]] = {
+    Status.READY: frozenset({Status.IN_PROGRESS, Status.PAUSED, Status.CANCELLATION_REQUESTED, Status.CANCELLED})
+    | {Status.FAILED, Status.TIMED_OUT},
+    Status.IN_PROGRESS: SETTLED | {Status.PAUSED, Status.CANCELLATION_REQUESTED},
+    Status.PAUSED: SETTLED | {Status.READY, Status.IN_PROGRESS, Status.CANCELLATION_REQUESTED},
+    Status.CANCELLATION_REQUESTED: SETTLED,
+    **dict.fromkeys(SETTLED, frozenset()),
+}
+"""The statuses that may follow each. What is in hand may still end a Movement that is to pause or to stop."""
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What is known of a Movement: stored facts, wishes, and what its workers show.
+
+    `outcome` is the final status. `in_hand` counts the Event Files that live workers import or are about to.
+    `silent` names workers that hold work and show no sign of life; `silent_seconds` is the time since the last sign of
+    anybody, `patience_seconds` how long that may last. `paused` and `stopped` are groups.
+    """
+
+    outcome: Status | None = None
+    because: Reason = Reason.UNKNOWN
+    attempts: int = 0
+    wish: Wish = NO_WISH
+    paused: Sequence[str] = ()
+    stopped: Sequence[str] = ()
+    in_hand: int = 0
+    working: bool = False
+    silent: Sequence[str] = ()
+    silent_seconds: float = 0.0
+    patience_seconds: float = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """The status of a Movement with its reason, and a sentence for people."""
+
+    status: Status
+    reason: Reason
+    sentence: str
+
+
+def status_of(outcome: Status | None, attempts: int, want: Want) -> Status:
+    """Return the status that follows from the stored facts and the wish."""
+    if outcome is not None:
+        return outcome
+    if want is Want.STOP:
+        return Status.CANCELLATION_REQUESTED
+    if want is Want.PAUSE:
+        return Status.PAUSED
+    return Status.IN_PROGRESS if attempts else Status.READY
+
+
+def state_of(facts: Facts, now: datetime) -> State:
+    """Return the state of a Movement at a time, by the clock of the store."""
+    status = status_of(facts.outcome, facts.attempts, facts.wish.at(now))
+    if facts.outcome is not None:
+        return State(status, facts.because, SENTENCES[facts.because])
+    if status is Status.CANCELLATION_REQUESTED:
+        return State(status, Reason.STOPPING, f"It is to stop, {facts.wish}. {_left(facts)}")
+    if status is Status.PAUSED and (facts.in_hand or facts.working):
+        return State(Status.IN_PROGRESS, Reason.PAUSING, f"It is to pause, {facts.wish}. {_left(facts)}")
+    if status is Status.PAUSED:
+        return State(status, Reason.PAUSED, f"It is paused, {facts.wish}. `pipeline resume` goes on with it.")
+    if status is Status.READY:
+        return State(status, Reason.WAITS_FOR_WORKER, SENTENCES[Reason.WAITS_FOR_WORKER])
+    return _in_progress(facts)
+
+
+def _in_progress(facts: Facts) -> State:
+    if not facts.working and (facts.silent or facts.silent_seconds > facts.patience_seconds):
+        who = f" {_names(facts.silent)} held work, and shows no sign of life." if facts.silent else ""
+        remedy = "Start a worker with `pipeline worker all`, or run `pipeline move` again"
+        sentence = f"Nobody works on it, for {facts.silent_seconds:,.0f} seconds.{who} {remedy}; it carries on."
+        return State(Status.IN_PROGRESS, Reason.NOBODY_WORKS, sentence)
+    if facts.paused:
+        sentence = f"It is under way, without the paused {_groups(facts.paused)}."
+        return State(Status.IN_PROGRESS, Reason.GROUPS_PAUSED, sentence)
+    sentence = SENTENCES[Reason.WORKING]
+    if facts.stopped:
+        sentence = f"It is under way, without the stopped {_groups(facts.stopped)}; it can only end INCOMPLETE."
+    return State(Status.IN_PROGRESS, Reason.WORKING, sentence)
+
+
+def _left(facts: Facts) -> str:
+    if facts.in_hand:
+        return f"{facts.in_hand:,} Event File{'s are' if facts.in_hand > 1 else ' is'} in hand."
+    if facts.silent:
+        return f"{_names(facts.silent)} held work, and shows no sign of life."
+    return "Work in hand is ending." if facts.working else "Nothing is in hand."
+
+
+def _names(workers: Sequence[str]) -> str:
+    return f"Worker {workers[0]}" + (f" and {len(workers) - 1} more" if len(workers) > 1 else "")
+
+
+def _groups(labels: Sequence[str]) -> str:
+    return f"group{'s' if len(labels) > 1 else ''} {', '.join(labels)}"
+
+
+_DONE = {
+    Verb.PAUSE: "paused",
+    Verb.RESUME: "resumed",
+    Verb.STOP: "stopped",
+    Verb.START: "started again",
+    Verb.RERUN: "run again",
+    Verb.RETRY: "asked to retry its rejected records",
+    Verb.RELOAD: "given a stream to reload",
+}
+_STREAM = " STREAM"
+
+
+def refusal(verb: Verb, status: Status, flow: str, number: int) -> str | None:
+    """Return why a verb is illegal in a status, with the legal ones; None when it is legal."""
+    if verb in LEGAL[status]:
+        return None
+    final = ", which is final" if status in SETTLED else ""
+    legal = [f"`pipeline {one} {flow}{_STREAM * (one is Verb.RELOAD)}`" for one in Verb if one in LEGAL[status]]
+    return (
+        f"Movement {number} of Flow {flow!r} is {status}{final}: it cannot be {_DONE[verb]}. "
+        f"You can use {', '.join(legal)}."
+    )

@@ -1,0 +1,44 @@
+"""What a person wants of a Movement: that it runs, pauses or stops."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+
+class Want(StrEnum):
+    """What is wanted."""
+
+    RUN = "run"
+    PAUSE = "pause"
+    STOP = "stop"
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What is wanted, by whom, since when, why, and until when. After `until`, a pause has ended by itself."""
+
+    want: Want = Want.RUN
+    who: str = ""
+    when: datetime | None = None
+    why: str = ""
+    until: datetime | None = None
+
+    def at(self, now: datetime) -> Want:
+        """Return what is wanted at this time."""
+        over = self.want is Want.PAUSE and self.until is not None and now >= self.until
+        return Want.RUN if over else self.want
+
+    def __str__(self) -> str:
+        parts = [f"by {self.who}"] if self.who else []
+        if self.when is not None:
+            parts.append(f"at {self.when:%Y-%m-%d %H:%M:%S} UTC")
+        if self.until is not None:
+            parts.append(f"until {self.until:%Y-%m-%d %H:%M:%S} UTC")
+        if self.why:
+            parts.append(f"because: {self.why}")
+        return ", ".join(parts)
+
+
+NO_WISH = Wish()

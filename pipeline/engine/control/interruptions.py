@@ -1,0 +1,75 @@
+"""What a process that moves a whole Flow does about a Movement that is to pause or to stop."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import anyio
+
+from pipeline.domain.errors import TransientError
+from pipeline.domain.lifecycle.status import Reason, Status
+from pipeline.domain.lifecycle.wish import Want
+from pipeline.domain.movement import Flow, Movement
+from pipeline.engine.control.cancelling import Canceller, deadlines_of, fence_by, fence_session
+from pipeline.engine.control.verbs import resume_expired
+from pipeline.engine.control.watch import LOOK_SECONDS, wanted
+from pipeline.engine.movements.context import EngineContext
+from pipeline.engine.movements.lifecycle import UnwantedError, end_movement
+from pipeline.log_events import log
+from pipeline.ports.destination import Destination, DestinationSession
+
+
+class Interruptions:
+    """Waits for the end of pauses, and brings stopped Movements to their end."""
+
+    def __init__(self, context: EngineContext, destination: Destination) -> None:
+        self._context = context
+        self._destination = destination
+
+    async def end_unwanted(self, flow: Flow, movement: Movement, session: DestinationSession) -> None:
+        """Settle a Movement that is to stop, or take back a pause that is over, so that the next one can begin.
+
+        UnwantedError while it is paused; TransientError while work of a stopped one is in hand.
+        """
+        flows = self._context.flows
+        want = await wanted(flows, movement)
+        if want is Want.PAUSE:
+            raise UnwantedError(movement)
+        if want is Want.RUN:
+            await resume_expired(flows, movement)
+            return
+        stopped = await Canceller(flows, self._context.limits, partial(fence_session, session)).attempt(movement)
+        if not stopped.settled:
+            raise TransientError(
+                f"Movement {movement.number} of Flow {flow.name!r} is to stop, and work of it is still in hand. "
+                "Run the command again when it is CANCELLED."
+            )
+
+    async def is_too_old(self, movement: Movement) -> bool:
+        """Settle a Movement that is older than its life; return whether it is."""
+        flows = self._context.flows
+        now = await flows.store_clock.now(movement.flow)
+        deadlines = deadlines_of(movement, self._context.limits)
+        if deadlines.overdue(created=movement.created, last_sign=None, now=now) is None:
+            return False
+        await end_movement(flows, movement, Status.TIMED_OUT, Reason.TOO_OLD)
+        return True
+
+    async def wait(self, movement: Movement) -> Movement:
+        """Wait until a paused Movement is resumed or settled; bring one that is to stop to its end. Return it."""
+        context, flow = self._context, movement.flow
+        told = False
+        while not movement.settled and (want := await wanted(context.flows, movement)) is not Want.RUN:
+            if want is Want.STOP:
+                movement = await Canceller(
+                    context.flows, context.limits, fence_by(lambda flow: self._destination)
+                ).attempt(movement)
+            elif not told:
+                log.warning("movement_paused", flow=flow, movement=movement.number, wish=str(movement.wish))
+                told = True
+            if not movement.settled:
+                await anyio.sleep(min(context.limits.progress_seconds, LOOK_SECONDS))
+                movement = await context.flows.read_movement(flow, movement.number)
+        if not movement.settled and movement.wish.want is Want.PAUSE:
+            movement = await resume_expired(context.flows, movement)
+        return movement

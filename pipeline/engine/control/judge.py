@@ -1,0 +1,60 @@
+"""Judging a Movement that has not settled: whether its pause is over, it is to be cancelled, or its time is up."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from pipeline.domain.errors import PipelineError
+from pipeline.domain.lifecycle.status import Reason, Status
+from pipeline.domain.lifecycle.wish import Want
+from pipeline.domain.movement import Movement
+from pipeline.domain.outbox.transitions import paused
+from pipeline.engine.control.cancelling import Canceller, Fence, deadlines_of
+from pipeline.engine.control.verbs import resume_expired
+from pipeline.engine.control.watch import wanted
+from pipeline.engine.movements.context import Limits
+from pipeline.engine.movements.flow_store import FlowStore, WorkerSign
+from pipeline.engine.movements.lifecycle import end_movement
+from pipeline.log_events import log
+
+
+class Judge:
+    """Any worker may judge any Movement: only dates that the store has given count."""
+
+    def __init__(self, flows: FlowStore, limits: Limits, fence: Fence | None) -> None:
+        self._flows = flows
+        self._limits = limits
+        self._canceller = Canceller(flows, limits, fence)
+
+    async def judge(self, movement: Movement, signs: Sequence[WorkerSign]) -> Movement | None:
+        """Return the Movement as it is after what was due has been done; None when it has settled."""
+        if movement.wish.want is Want.STOP:
+            return await self._cancelled(movement)
+        if movement.wish.want is Want.PAUSE and await wanted(self._flows, movement) is Want.RUN:
+            movement = await resume_expired(self._flows, movement)
+        if movement.wish.want is Want.PAUSE and not any(sign.progress.working for sign in signs):
+            await self._flows.outbox.note([paused(movement)])
+        because = await self._overdue(movement, signs)
+        if because is not None:
+            movement = await end_movement(self._flows, movement, Status.TIMED_OUT, because)
+            log.warning("movement_timed_out", flow=movement.flow, movement=movement.number, reason=because.value)
+        return None if movement.settled else movement
+
+    async def _cancelled(self, movement: Movement) -> Movement | None:
+        try:
+            movement = await self._canceller.attempt(movement)
+        except PipelineError as error:
+            log.warning("movement_not_fenced", flow=movement.flow, movement=movement.number, reason=str(error))
+        return None if movement.settled else movement
+
+    async def _overdue(self, movement: Movement, signs: Sequence[WorkerSign]) -> Reason | None:
+        deadlines = deadlines_of(movement, self._limits)
+        now = await self._flows.store_clock.now(movement.flow)
+        last = max((sign.moved for sign in signs), default=movement.created)
+        is_still = not movement.attempts or movement.wish.want is Want.PAUSE or movement.groups_that(Want.PAUSE)
+        because = deadlines.overdue(created=movement.created, last_sign=None if is_still else last, now=now)
+        if because is not Reason.NO_PROGRESS:
+            return because
+        changed: datetime = await self._flows.modified(movement)  # a claim, a group, or a wish that was taken back
+        return deadlines.overdue(created=movement.created, last_sign=max(last, changed), now=now)

@@ -1,0 +1,208 @@
+"""`pipeline pause`, `resume` and `stop`, with and without a `pipeline move` in another terminal."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cli.app import CommandLine, contents, make_database, process_environment
+
+SLOW = {"PIPELINE_EVENT_FILE_ROWS": "40", "PIPELINE_PROGRESS_SECONDS": "0.2", "PIPELINE_IMPORT_IN_SUBPROCESS": "false"}
+ROWS = 60_000
+
+
+@pytest.fixture
+def flow(pipeline: CommandLine) -> CommandLine:
+    """A Flow `crm` with a Movement that no worker has taken up."""
+    make_database(pipeline.directory / "app.db")
+    assert pipeline("flow", "create", "crm", "app.db", "copy.db").code == 0
+    assert pipeline("start", "crm").code == 0
+    return pipeline
+
+
+def latest(pipeline: CommandLine) -> dict[str, Any]:
+    flows: Any = pipeline("status", "--flow", "crm", "--json").objects[0]["flows"]
+    movement: dict[str, Any] = flows[0]["movements"][-1]
+    return movement
+
+
+def test_a_movement_is_paused_resumed_and_stopped(flow: CommandLine) -> None:
+    assert latest(flow)["status"] == "READY"
+    paused = flow("pause", "crm", "--reason", "night", "--until", "8h", "--json").objects[0]
+    assert (paused["status"], paused["reason"]) == ("PAUSED", "paused")
+    wish = paused["wish"]
+    assert isinstance(wish, dict)
+    assert (wish["want"], wish["why"]) == ("pause", "night")
+    assert wish["who"]
+    assert wish["when"] < wish["until"]
+    shown = latest(flow)
+    assert (shown["status"], shown["wish"], shown["sentence"]) == ("PAUSED", wish, paused["sentence"])
+    assert "PAUSED" in flow("status").out
+    assert flow("pause", "crm").code == 0
+    resumed = flow("resume", "crm")
+    assert "Movement 1 of Flow crm is READY." in resumed.out
+    begun = time.monotonic()
+    stopped = flow("stop", "crm", "--reason", "wrong source")
+    assert time.monotonic() - begun < 2
+    assert "Movement 1 of Flow crm is CANCELLED." in stopped.out
+    assert (latest(flow)["status"], latest(flow)["reason"]) == ("CANCELLED", "stopped")
+
+
+def test_an_illegal_verb_names_the_legal_ones_and_changes_nothing(flow: CommandLine) -> None:
+    flow("stop", "crm")
+    before = latest(flow)
+    for verb in ("pause", "resume", "stop"):
+        refused = flow(verb, "crm")
+        assert refused.code == 2
+        assert "Movement 1 of Flow 'crm' is CANCELLED, which is final" in refused.err
+        assert "`pipeline start crm`" in refused.err
+    assert latest(flow) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("pause", "nowhere"), "There is no Flow named 'nowhere'"),
+        (("pause", "crm", "--group", "cars"), "Flow 'crm' has no group 'cars'"),
+        (("pause", "crm", "--until", "tomorrow"), "'tomorrow' is no time. Write 2026-12-01T06:00, 06:00, or a length"),
+        (("pause", "crm", "--until", "2020-01-01T00:00+00:00"), "2020-01-01 00:00:00 UTC has passed"),
+        (("pause", "crm", "--until", "25:00"), "is no time"),
+    ],
+)
+def test_wrong_input_is_one_clear_message(flow: CommandLine, arguments: tuple[str, ...], words: str) -> None:
+    refused = flow(*arguments)
+    assert refused.code in (1, 2)
+    assert words in refused.err
+    assert len(refused.err.strip().splitlines()) <= 5
+    assert latest(flow)["status"] == "READY"
+
+
+def test_a_flow_that_was_never_moved_has_nothing_to_pause(pipeline: CommandLine) -> None:
+    make_database(pipeline.directory / "app.db")
+    pipeline("flow", "create", "crm", "app.db", "copy.db")
+    refused = pipeline("pause", "crm")
+    assert (refused.code, "has no Movement yet: there is nothing to pause" in refused.err) == (2, True)
+
+
+def test_a_move_of_a_paused_movement_is_refused_with_the_way_out(flow: CommandLine) -> None:
+    flow("pause", "crm", "--reason", "night")
+    refused = flow("move", "app.db", "copy.db", "--flow", "crm")
+    assert refused.code == 1
+    assert "is PAUSED" in refused.err
+    assert "`pipeline resume crm`" in refused.err
+    flow("resume", "crm")
+    assert flow("move", "app.db", "copy.db", "--flow", "crm").code == 0
+
+
+@contextmanager
+def moving(directory: Path, **settings: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Run `pipeline move` in a process of its own, with many small Event Files."""
+    command = [sys.executable, "-m", "pipeline", "move", "app.db", "copy.db", "--flow", "crm"]
+    environment = process_environment() | SLOW | settings
+    process = subprocess.Popen(command, cwd=directory, env=environment, stderr=subprocess.DEVNULL)
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.wait()
+
+
+def until(holds: Callable[[], bool], seconds: float = 30.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def imported(directory: Path) -> int:
+    try:
+        return len(contents(directory / "copy.db"))
+    except Exception:  # noqa: BLE001 - the table may not exist yet, or be locked
+        return 0
+
+
+@pytest.mark.slow
+def test_a_move_in_another_terminal_pauses_and_goes_on(pipeline: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in SLOW.items():
+        monkeypatch.setenv(name, value)
+    make_database(pipeline.directory / "app.db", ROWS)
+    with moving(pipeline.directory) as process:
+        until(lambda: imported(pipeline.directory) > 0)
+        assert pipeline("pause", "crm").code == 0
+        until(lambda: latest(pipeline)["status"] == "PAUSED")
+        held = imported(pipeline.directory)
+        time.sleep(1.5)
+        assert imported(pipeline.directory) == held < ROWS
+        assert process.poll() is None
+        assert pipeline("resume", "crm").code == 0
+        assert process.wait(120) == 0
+    assert contents(pipeline.directory / "copy.db") == contents(pipeline.directory / "app.db")
+
+
+@pytest.mark.slow
+def test_a_move_in_another_terminal_is_stopped_and_what_is_imported_stays(
+    pipeline: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in SLOW.items():
+        monkeypatch.setenv(name, value)
+    make_database(pipeline.directory / "app.db", ROWS)
+    with moving(pipeline.directory) as process:
+        until(lambda: imported(pipeline.directory) > 0)
+        stopped = pipeline("stop", "crm", "--json").objects[0]
+        assert (stopped["status"], stopped["reason"]) == ("CANCELLED", "stopped")
+        assert process.wait(30) == 1
+    assert 0 < imported(pipeline.directory) < ROWS
+    assert pipeline("move", "app.db", "copy.db", "--flow", "crm").code == 0
+    assert contents(pipeline.directory / "copy.db") == contents(pipeline.directory / "app.db")
+
+
+@pytest.mark.slow
+def test_a_frozen_move_does_not_hold_up_a_stop_and_commits_nothing_when_it_wakes_up(
+    pipeline: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in SLOW.items():
+        monkeypatch.setenv(name, value)
+    make_database(pipeline.directory / "app.db", ROWS)
+    with moving(pipeline.directory) as process:
+        until(lambda: imported(pipeline.directory) > 0)
+        while True:  # frozen between two transactions: within one, SQLite's lock stays with the frozen process
+            os.kill(process.pid, signal.SIGSTOP)
+            stopped = pipeline("stop", "crm", "--json").objects[0]
+            if stopped["status"] == "CANCELLED":
+                break
+            os.kill(process.pid, signal.SIGCONT)
+            time.sleep(0.05)
+        held = imported(pipeline.directory)
+        os.kill(process.pid, signal.SIGCONT)
+        process.wait(60)
+        assert process.returncode == 1
+    assert imported(pipeline.directory) == held < ROWS
+    assert latest(pipeline)["status"] == "CANCELLED"
+
+
+@pytest.mark.slow
+def test_a_killed_move_shows_that_nobody_works_on_it(pipeline: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in SLOW.items():
+        monkeypatch.setenv(name, value)
+    make_database(pipeline.directory / "app.db", ROWS)
+    with moving(pipeline.directory) as process:
+        until(lambda: imported(pipeline.directory) > 0)
+        process.kill()
+    until(lambda: latest(pipeline)["reason"] == "nobody_works")
+    shown = latest(pipeline)
+    assert shown["status"] == "IN_PROGRESS"
+    assert "Nobody works on it" in shown["sentence"]
+    assert "Nobody works on it" in pipeline("status").out
+    assert pipeline("move", "app.db", "copy.db", "--flow", "crm").code == 0
+    assert json.dumps(contents(pipeline.directory / "copy.db")) == json.dumps(contents(pipeline.directory / "app.db"))

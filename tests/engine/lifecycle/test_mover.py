@@ -1,0 +1,237 @@
+"""`pipeline move` obeys pause, resume and stop from another process."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from datetime import timedelta
+
+import anyio
+import pytest
+
+from pipeline.domain.errors import ConfigurationError
+from pipeline.domain.ids import FlowName, Label
+from pipeline.domain.lifecycle.status import Reason, Status
+from pipeline.domain.lifecycle.table import Verb
+from pipeline.domain.lifecycle.wish import Want
+from pipeline.domain.outbox.event import EventType
+from pipeline.engine.control import verbs
+from pipeline.engine.movements.context import EngineContext
+from pipeline.engine.movements.derived_flows import add_destination
+from pipeline.engine.movements.lifecycle import UnwantedError, begin_movement
+from pipeline.engine.movers.derived_mover import DerivedMover
+from tests.engine.lifecycle.slow import LOAD_SECONDS, cancel, latest, moving, slow_destination, state, wish
+from tests.engine.mover_world import FLOW, World
+from tests.engine.test_outbox import events_of
+from tests.fakes.rows import Tables
+from tests.loops import on_trio
+
+
+def world_of(tables: Tables | None = None) -> World:
+    made = World(tables or {"a": dict.fromkeys(range(60), "x")}, destination=slow_destination())
+    made.limits = replace(made.limits, importers=2)
+    return made
+
+
+@on_trio
+async def test_a_move_that_is_paused_ends_what_is_in_hand_and_goes_on_when_it_is_resumed() -> None:
+    world = world_of()
+    async with moving(world) as run:
+        await anyio.sleep(2 * LOAD_SECONDS)
+        await wish(world, Verb.PAUSE, why="night")
+        assert (await state(world)).reason is Reason.PAUSING
+        await anyio.sleep(2 * LOAD_SECONDS)
+        paused = len(world.destination.loads)
+        assert 0 < paused < 15
+        assert ((await state(world)).status, (await latest(world)).status) == (Status.PAUSED, Status.PAUSED)
+        await anyio.sleep(3600)
+        assert (len(world.destination.loads), run.result) == (paused, [])
+        await wish(world, Verb.RESUME)
+    (movement,) = run.result
+    assert (movement.status, movement.number, movement.attempts) == (Status.SUCCESS, 1, 2)
+    assert world.destination.tables == world.tables
+    assert set(world.destination.loads.values()) == {1}
+
+
+@on_trio
+async def test_a_pause_with_an_end_goes_on_by_itself() -> None:
+    world = world_of()
+    async with moving(world) as run:
+        await anyio.sleep(LOAD_SECONDS)
+        now = await world.flows.store_clock.now(FLOW)
+        await wish(world, Verb.PAUSE, until=now + timedelta(hours=8))
+        await anyio.sleep(7 * 3600)
+        assert run.result == []
+        await anyio.sleep(3600 + 30 * LOAD_SECONDS)
+        assert [movement.status for movement in run.result] == [Status.SUCCESS]
+    assert (await latest(world)).wish.want is Want.RUN
+
+
+@on_trio
+async def test_a_move_that_is_stopped_ends_what_is_in_hand_and_is_cancelled() -> None:
+    world = world_of()
+    async with moving(world) as run:
+        await anyio.sleep(2 * LOAD_SECONDS)
+        await wish(world, Verb.STOP, why="wrong source")
+        assert (await cancel(world)).status is Status.CANCELLATION_REQUESTED
+    (movement,) = run.result
+    assert (movement.status, movement.because) == (Status.CANCELLED, Reason.STOPPED)
+    assert movement.wish.why == "wrong source"
+    imported = len(world.destination.loads)
+    assert 0 < imported < 15
+    assert 0 < len(world.destination.tables["a"]) < 60
+    assert (await world.move()).number == 2
+    assert world.destination.tables == world.tables
+    assert set(world.destination.loads.values()) == {1}
+
+
+@on_trio
+async def test_a_paused_movement_that_is_stopped_is_cancelled_at_once() -> None:
+    world = world_of()
+    async with moving(world) as run:
+        await anyio.sleep(LOAD_SECONDS)
+        await wish(world, Verb.PAUSE)
+        await anyio.sleep(3 * LOAD_SECONDS)
+        await wish(world, Verb.STOP)
+        assert (await cancel(world, fenced=False)).status is Status.CANCELLED
+    assert [movement.status for movement in run.result] == [Status.CANCELLED]
+
+
+@on_trio
+async def test_a_group_that_was_paused_before_the_import_is_not_imported_until_it_is_resumed() -> None:
+    world = world_of({"a": {1: "x"}, "b": {1: "x"}})
+    await world.move()
+    world.tables["a"][2] = world.tables["b"][2] = "y"
+    flow = await world.flows.read_flow(FLOW)
+    await begin_movement(world.flows, flow)
+    await wish(world, Verb.PAUSE, "b")
+    async with moving(world) as run:
+        await anyio.sleep(1200)
+        assert (world.destination.tables["a"], run.result) == ({1: "x", 2: "y"}, [])
+        assert world.destination.tables["b"] == {1: "x"}
+        assert (await state(world)).reason is Reason.GROUPS_PAUSED
+        await wish(world, Verb.RESUME)
+    assert run.result[0].status is Status.SUCCESS
+    assert world.destination.tables == world.tables
+
+
+@on_trio
+async def test_a_movement_with_a_stopped_group_ends_incomplete_and_names_it() -> None:
+    world = world_of({"a": {1: "x"}, "b": {1: "x"}})
+    await world.move()
+    world.tables["a"][2] = world.tables["b"][2] = "y"
+    await begin_movement(world.flows, await world.flows.read_flow(FLOW))
+    await wish(world, Verb.STOP, "b", why="not today")
+    movement = await world.move()
+    assert (movement.status, movement.because) == (Status.INCOMPLETE, Reason.GROUPS_STOPPED)
+    assert any("Group b was stopped, by ann@ops" in problem for problem in movement.problems)
+    assert world.destination.tables == {"a": {1: "x", 2: "y"}, "b": {1: "x"}}
+    assert (await world.move()).status is Status.SUCCESS
+    assert world.destination.tables == world.tables
+
+
+@on_trio
+async def test_a_move_of_a_paused_movement_is_refused_with_the_way_out() -> None:
+    world = world_of()
+    flow = await world.flows.connect(FLOW, "memory:source", "memory:destination")
+    await begin_movement(world.flows, flow)
+    await wish(world, Verb.PAUSE, why="night")
+    with pytest.raises(UnwantedError, match=r"is PAUSED, by ann@ops.*because: night.*`pipeline resume crm`"):
+        await world.move()
+    assert world.destination.loads == {}
+
+
+@on_trio
+async def test_a_move_of_a_movement_that_was_to_stop_cancels_it_and_begins_the_next() -> None:
+    world = world_of({"a": {1: "x"}})
+    flow = await world.flows.connect(FLOW, "memory:source", "memory:destination")
+    await begin_movement(world.flows, flow)
+    await wish(world, Verb.STOP)
+    movement = await world.move()
+    assert (movement.number, movement.status) == (2, Status.SUCCESS)
+    assert (await world.flows.read_movement(FLOW, 1)).status is Status.CANCELLED
+
+
+@on_trio
+async def test_a_derived_flow_obeys_as_well() -> None:
+    world = world_of()
+    await world.move()
+    copy = replace(slow_destination(), location="memory:backup")
+    flow = await add_destination(world.flows, world.clock, FLOW, FlowName("backup"), copy.location)
+    context = EngineContext(world.store, world.queue, world.clock, world.reporter, world.flows, world.limits)
+    done: list[Status] = []
+
+    async def work() -> None:
+        done.append((await DerivedMover(context, flow.name, copy, "worker").run()).status)
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(work)
+        await anyio.sleep(2 * LOAD_SECONDS)
+        await _wish_of(world, flow.name, Verb.PAUSE)
+        await anyio.sleep(3 * LOAD_SECONDS)
+        paused = len(copy.loads)
+        await anyio.sleep(600)
+        assert 0 < len(copy.loads) == paused < 15
+        await _wish_of(world, flow.name, Verb.RESUME)
+    assert (done, copy.tables) == ([Status.SUCCESS], world.tables)
+
+
+async def _wish_of(world: World, flow: FlowName, verb: Verb) -> None:
+    await verbs.wish(world.flows, flow, verb)
+
+
+@on_trio
+async def test_verbs_are_checked_before_anything_is_stored() -> None:
+    world = world_of({"a": {1: "x"}})
+    await world.flows.connect(FLOW, "memory:source", "memory:destination")
+    with pytest.raises(ConfigurationError, match=r"has no Movement yet: there is nothing to pause"):
+        await wish(world, Verb.PAUSE)
+    await world.move()
+    before = await latest(world)
+    for verb in (Verb.PAUSE, Verb.RESUME, Verb.STOP):
+        with pytest.raises(ConfigurationError, match=r"is SUCCESS, which is final.*`pipeline start crm`"):
+            await wish(world, verb)
+    await begin_movement(world.flows, await world.flows.read_flow(FLOW))
+    with pytest.raises(ConfigurationError, match=r"has no group 'nowhere'. It has 'a'"):
+        await wish(world, Verb.PAUSE, "nowhere")
+    with pytest.raises(ConfigurationError, match=r"2020-01-01 00:00:00 UTC has passed"):
+        await wish(world, Verb.PAUSE, until=before.created.replace(year=2020, month=1, day=1, hour=0))
+    assert (await latest(world)).wish.want is Want.RUN
+    assert (await world.flows.read_movement(FLOW, 1)) == before
+
+
+@on_trio
+async def test_repeating_a_verb_changes_nothing_but_the_end_of_a_pause() -> None:
+    world = world_of()
+    await begin_movement(world.flows, await world.flows.connect(FLOW, "memory:source", "memory:destination"))
+    first = await wish(world, Verb.PAUSE, why="night")
+    assert await wish(world, Verb.PAUSE) == first
+    now = await world.flows.store_clock.now(FLOW)
+    until = now + timedelta(hours=1)
+    assert (await wish(world, Verb.PAUSE, until=until)).wish.until == until
+    assert (await wish(world, Verb.RESUME)).wish.want is Want.RUN
+    assert (await wish(world, Verb.RESUME)).wish.want is Want.RUN
+    stopped = await wish(world, Verb.STOP, why="first")
+    assert (await wish(world, Verb.STOP, why="second")).wish == stopped.wish
+    with pytest.raises(
+        ConfigurationError, match=r"is CANCELLATION_REQUESTED: it cannot be resumed.*`pipeline stop crm`"
+    ):
+        await wish(world, Verb.RESUME)
+    assert Label("a") not in stopped.group_wishes
+
+
+@on_trio
+async def test_every_wish_is_an_event() -> None:
+    world = world_of()
+    async with moving(world):
+        await anyio.sleep(LOAD_SECONDS)
+        await wish(world, Verb.PAUSE, why="night")
+        await anyio.sleep(3 * LOAD_SECONDS)
+        await wish(world, Verb.RESUME)
+        await anyio.sleep(LOAD_SECONDS)
+        await wish(world, Verb.PAUSE)
+        await wish(world, Verb.STOP)
+    types = Counter(event.type for event in await events_of(world.store))
+    assert types[EventType.MOVEMENT_PAUSING] == 2
+    assert types[EventType.MOVEMENT_RESUMED] == types[EventType.CANCELLATION_REQUESTED] == 1
+    assert types[EventType.MOVEMENT_SETTLED] == types[EventType.MOVEMENT_STARTED] == 1
