@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.cli.new_project.project import KINDS
-from tests.cli.app import CommandLine, process_environment
+from tests.cli.app import CommandLine, change, contents, process_environment
 
 FILES = {"pyproject.toml", "README.md", "AGENTS.md", "flow.toml", "tests/test_app.py"}
 
@@ -85,6 +85,24 @@ def test_a_new_plugin_is_installed_by_its_entry_points(
     moved = pipeline("move", "tracker:old", "tracker:new")
     assert moved.code == 0, moved.err
     assert len(list((tmp_path / "new").glob("*.json"))) == 1
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_new_project_declares_its_flow(
+    kind: str, pipeline: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipeline("new", kind, "tracker")
+    monkeypatch.chdir(tmp_path / "tracker")
+    for place in ("old", "new"):
+        Path(place).mkdir()
+    Path("old/1.json").write_text('{"id": 1, "title": "Try it"}')
+    change(Path("app.db"), "CREATE TABLE tasks (id INTEGER PRIMARY KEY, title TEXT NOT NULL)")
+    change(Path("app.db"), "INSERT INTO tasks VALUES (1, 'Try it')")
+    applied = pipeline("flow", "apply", "flow.toml", "--yes")
+    assert applied.code == 0, applied.err
+    moved = pipeline("move", "--flow", "tracker")
+    assert moved.code == 0, moved.err
+    assert len(contents(Path("copy.db"), "tasks") if kind == "exporter" else list(Path("new").glob("*.json"))) == 1
 
 
 def test_json_names_the_files(pipeline: CommandLine) -> None:
