@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -36,6 +36,7 @@ from pipeline.connectors.registry import (
 from pipeline.domain.errors import ConfigurationError
 from pipeline.domain.ids import FlowName
 from pipeline.domain.movement import Flow
+from pipeline.domain.schema import StreamSchema
 from pipeline.kit.places.parsing import names_nothing, parse_reference
 from pipeline.kit.places.reference import SCHEME, list_plugins
 from pipeline.ports.destination import Destination
@@ -189,6 +190,15 @@ def readable_destination(flow: Flow, settings: Settings, *, generated: bool) -> 
     there = _locations(flow.destination, Role.DESTINATION, PluginSettings.of(flow.declared).destination)
     options = ReadOptions(checksum=True, generated=generated)
     return _source(there, _locations(flow.source), replace(settings, one_file_system=False), options)
+
+
+def app_copy(flow: Flow, store: ObjectStore, schemas: Callable[[], Awaitable[Sequence[StreamSchema]]]) -> Source | None:
+    """Return what the app of a Flow's Importer holds, to be compared; None if the destination is no app."""
+    (location, *_) = _locations(flow.destination, Role.DESTINATION, PluginSettings.of(flow.declared).destination)
+    if not is_plugin(location):
+        return None
+    copy: Source = plugins().make_copy(location, store, flow, schemas)
+    return copy
 
 
 def _locations(

@@ -9,17 +9,20 @@ from pipeline.connectors.locations import Location
 from pipeline.connectors.registry import ReadOptions
 from pipeline.domain.errors import ConfigurationError
 from pipeline.domain.ids import StreamName
+from pipeline.domain.movement import Flow
 from pipeline.kit.configuration.settings import read_settings
+from pipeline.kit.dump.copy import ImporterCopy, ReadSchemas
 from pipeline.kit.exporter import Exporter
 from pipeline.kit.importer import Importer
+from pipeline.kit.ledger.id_map import StoredIds
+from pipeline.kit.ledger.kept import Kept
 from pipeline.kit.loading.destination import ImporterDestination
 from pipeline.kit.loading.levels import check_levels, split_requires
 from pipeline.kit.places.load import load
 from pipeline.kit.places.parsing import parse_reference
 from pipeline.kit.places.reference import SCHEME, PluginReference
-from pipeline.kit.plugin import Plugin
 from pipeline.kit.reading.source import ExporterSource
-from pipeline.ports.destination import Destination
+from pipeline.ports.object_store import ObjectStore
 from pipeline.ports.source import Source
 
 
@@ -45,17 +48,19 @@ def _reference(location: Location) -> PluginReference:
 def make_source(location: Location, options: ReadOptions) -> Source:
     """Return the app that an Exporter reads."""
     reference = _reference(location)
-    if isinstance(plugin := load(reference, Plugin), Importer):
-        raise ConfigurationError(
-            f"{location.url} cannot be read: this release does not compare what an Importer has loaded ({plugin.line}). "
-            "Compare it with the means of the app."
-        )
     exporter = load(reference, Exporter)
     settings = read_settings(exporter.connection, reference.settings, Role.SOURCE.value, str(reference), stored=True)
     return ExporterSource(location.url, exporter, settings.value)
 
 
-def make_destination(location: Location) -> Destination:
+def make_copy(location: Location, store: ObjectStore, flow: Flow, schemas: ReadSchemas) -> Source:
+    """Return what an Importer's app holds, to be compared. `schemas` are the streams that the Flow has stored."""
+    destination = make_destination(location)
+    ids = StoredIds(Kept(store, flow.marks_namespace))
+    return ImporterCopy(location.url, destination.importer, destination.settings, ids, schemas)
+
+
+def make_destination(location: Location) -> ImporterDestination:
     """Return the app that an Importer loads."""
     reference = _reference(location)
     importer = load(reference, Importer)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-from pipeline.assembly.connectors import flow_destination, flow_source, readable_destination, readable_source
+from pipeline.assembly.connectors import app_copy, flow_destination, flow_source, readable_destination, readable_source
 from pipeline.assembly.reporters import SilentReporter
 from pipeline.assembly.runtime import Runtime, make_choices, open_runtime, worker_name
 from pipeline.connectors.remote_source import RemoteSource
@@ -14,8 +14,10 @@ from pipeline.domain.comparison.report import Against, Verification
 from pipeline.domain.errors import ConfigurationError
 from pipeline.domain.ids import FlowName
 from pipeline.domain.movement import Choices, Flow, Movement
+from pipeline.domain.schema import StreamSchema
 from pipeline.engine.movers.mover import Mover
 from pipeline.engine.verify.repair import InvalidatedStreams, begin_repair
+from pipeline.engine.verify.stored_snapshot import StoredSnapshot
 from pipeline.engine.verify.verifier import EXAMPLES_KEPT, NoteDifference, Verifier, VerifyRequest
 from pipeline.ports.reporter import Reporter
 from pipeline.ports.source import Source
@@ -112,12 +114,19 @@ async def _verify(
     copy: Source | None = None,
 ) -> Verification:
     generated = request.against is Against.SOURCE
+    copy = copy or app_copy(flow, runtime.store, partial(_stored_streams, runtime, flow))
     copy = copy or readable_destination(flow, runtime.settings, generated=generated)
     if source is None:
         make_source = partial(readable_source, flow, runtime.settings)
         source = RemoteSource(make_source) if await _is_large(runtime, flow) else make_source()
     verifier = Verifier(runtime.store, runtime.flows, runtime.clock, flow, source=source, copy=copy)
     return await verifier.run(request, note)
+
+
+async def _stored_streams(runtime: Runtime, flow: Flow) -> Sequence[StreamSchema]:
+    """Return the streams that a Flow has stored."""
+    latest = await runtime.flows.latest(flow)
+    return [] if latest is None else await StoredSnapshot(runtime.store, latest).streams()
 
 
 async def _is_large(runtime: Runtime, flow: Flow) -> bool:

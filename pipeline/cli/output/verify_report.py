@@ -130,12 +130,19 @@ def _not_compared(found: Verification) -> Iterator[str]:
     if found.not_selected:
         yield ""
         yield f"Excluded from this Flow, and not compared: {_names(found.not_selected)}"
+    for stream in found.streams:
+        if stream.ignored_columns:
+            yield ""
+            names = _names(stream.ignored_columns)
+            yield f"Columns of {printable(stream.stream)} that the Importer does not take, and not compared: {names}"
     if found.only_at_destination:
         yield ""
         yield f"Only at the destination, and not part of this Flow: {_names(found.only_at_destination)}"
 
 
 def _verdict(found: Verification) -> str:
+    if not found.differences and not found.gaps and found.differing and all(it.incomparable for it in found.differing):
+        return f"NOT COMPARED: {count(len(found.differing), 'stream')}, for the reasons above."
     if found.equal:
         what = "the source holds" if found.against is Against.SOURCE else "was stored"
         covers = f" This covers {', '.join(found.covers)}." if found.covers else ""
@@ -215,7 +222,11 @@ def _stream_object(stream: StreamReport) -> dict[str, object]:
             "set_aside": stream.rejected,
             "first": [_key_object(difference) for difference in stream.examples],
         },
-        "columns": {"missing": stream.missing_columns, "extra": stream.extra_columns},
+        "columns": {
+            "missing": stream.missing_columns,
+            "extra": stream.extra_columns,
+            "ignored": stream.ignored_columns,
+        },
         "definitions_missing": stream.definitions,
         "names_in_other_case": stream.case_twins,
     }

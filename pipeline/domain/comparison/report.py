@@ -74,6 +74,7 @@ class StreamReport:
     counts those among them whose record the destination rejected. `absent`: the destination does not have the stream;
     `gone`: the source no longer has it; `incomparable`: why its rows could not be compared. A column that the destination
     lacks counts as NULL there, and the stream is not equal; one that only the destination has is not compared.
+    `ignored_columns` are those of the source that the destination is never given; they are not compared.
     `definitions` are the indexes, constraints, defaults and generated columns that the destination's table lacks.
     `case_twins` are names of the destination that differ from a compared one in case only: the app may read the wrong one.
     """
@@ -96,6 +97,7 @@ class StreamReport:
     extra_columns: tuple[str, ...] = ()
     definitions: tuple[str, ...] = ()
     case_twins: tuple[str, ...] = ()
+    ignored_columns: tuple[str, ...] = ()
 
     @property
     def differences(self) -> int:

@@ -5,7 +5,7 @@ Values are those of a record's JSON (docs/reference/event-files.md), tagged valu
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from pipeline.domain.comparison.readings import UNREADABLE, Reading, Readings, exact, readings_for
@@ -43,6 +43,15 @@ class Pairing:
     def case_twins(self) -> tuple[str, ...]:
         compared = {pair.destination.casefold() for pair in self.pairs if pair.destination is not None}
         return tuple(name for name in self.extra if name.casefold() in compared)
+
+
+def without_columns(pairing: Pairing, names: Collection[str]) -> Pairing:
+    """Return the pairing without these columns of the source."""
+    return Pairing(
+        tuple(pair for pair in pairing.pairs if pair.source not in names),
+        missing=tuple(name for name in pairing.missing if name not in names),
+        extra=pairing.extra,
+    )
 
 
 def pair_columns(source: StreamSchema, destination: StreamSchema) -> Pairing:

@@ -38,10 +38,13 @@ class FlowHistory:
     def moves(self, stream: StreamName) -> bool:
         """Whether the Flow moves the stream.
 
+        It does not if the destination has no handler for the stream.
         It does if it has stored the stream, or if one of its latest Movements selects the stream, unless the latest one
         excludes it. (`--only` limits one Movement, not the Flow.)
         """
         if any(fnmatchcase(stream, pattern) for pattern in self.latest.exclude):
+            return False
+        if any((item.kind, item.name) == ("unhandled stream", stream) for item in self.latest.inventory.items):
             return False
         return stream in self.latest.states or any(
             selected(stream, movement.only, movement.exclude) for movement in self.movements

@@ -7,7 +7,7 @@ first few differences are in memory; all differences are passed on as they are f
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, replace
 
@@ -17,7 +17,7 @@ from blake3 import blake3
 from pipeline.codec.values import key_text
 from pipeline.domain.comparison.diff import HASH_BYTES
 from pipeline.domain.comparison.report import Difference, Finding, RangeReport, Side, StreamReport
-from pipeline.domain.comparison.values import Pairing, differing_columns
+from pipeline.domain.comparison.values import Pairing, Values, differing_columns
 from pipeline.domain.comparison.walk import Rows, Step, Suspect, walk, walk_equal, walk_rest
 from pipeline.domain.errors import DefectError
 from pipeline.domain.ids import BinaryId
@@ -30,6 +30,7 @@ from pipeline.ports.source import HashedBlock, RowBlock, UnreadRows, UpsertSink
 Block = HashedBlock | UnchangedRows | UnreadRows
 OpenedRows = AbstractAsyncContextManager[AsyncIterable[Block]]
 OpenRows = Callable[[Known], OpenedRows]
+IsIdOf = Callable[[object, object], Awaitable[bool]]
 PAIRS_AT_ONCE = 500
 """Rows of each side that are converted to JSON at a time: a few megabytes at most."""
 RANGES_KEPT = 100
@@ -120,9 +121,13 @@ class DifferenceSink:
 class StreamComparison:
     """Compares one stream. Where one side has no values, or there is no `pairing` of columns, hashes alone decide."""
 
-    def __init__(self, report: StreamReport, pairing: Pairing | None, sink: DifferenceSink) -> None:
+    def __init__(
+        self, report: StreamReport, pairing: Pairing | None, sink: DifferenceSink, is_id_of: IsIdOf | None = None
+    ) -> None:
+        """`is_id_of` says whether a value of the destination is its id of what the source's value refers to."""
         self._report = report
         self._pairing = pairing
+        self._is_id_of = is_id_of
         self._sink = sink
         self._digests = blake3(), blake3()
         self._digested: HashedBlock | None = None
@@ -215,10 +220,17 @@ class StreamComparison:
         rows = await one.values([pair.source for pair in pairs if pair.source is not None])
         copies = await other.values([pair.destination for pair in pairs if pair.destination is not None])
         return {
-            pair: differing_columns(row, copy, pairing)
+            pair: await self._differing(row, copy, pairing)
             for pair, row, copy in zip(pairs, *with_ids(pairing, rows, copies), strict=True)
             if row is not None and copy is not None
         }
+
+    async def _differing(self, row: Values, copy: Values, pairing: Pairing) -> tuple[str, ...]:
+        names = differing_columns(row, copy, pairing)
+        if self._is_id_of is None or not names:
+            return names
+        there = {pair.source: pair.destination for pair in pairing.pairs}
+        return tuple([name for name in names if not await self._is_id_of(row.get(name), copy.get(there[name] or ""))])
 
     def _difference(
         self,

@@ -11,8 +11,8 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 
-from pipeline.domain.comparison.report import Against, Difference, LatestMovement, StreamReport, Verification
-from pipeline.domain.comparison.values import Pairing, pair_columns, why_not_comparable
+from pipeline.domain.comparison.report import Against, Difference, Finding, LatestMovement, StreamReport, Verification
+from pipeline.domain.comparison.values import Pairing, pair_columns, why_not_comparable, without_columns
 from pipeline.domain.errors import ConfigurationError, UnreadableError
 from pipeline.domain.ids import StreamName
 from pipeline.domain.inventory import ATTRIBUTE_KINDS, InventoryItem
@@ -24,6 +24,7 @@ from pipeline.engine.verify.scope import FlowHistory, Scope, StreamPair, read_hi
 from pipeline.engine.verify.stored_snapshot import StoredSnapshot
 from pipeline.engine.verify.stream_comparison import DifferenceSink, OpenRows, StreamComparison
 from pipeline.log_events import log
+from pipeline.ports.app_copy import AppCopy
 from pipeline.ports.clock import Clock
 from pipeline.ports.object_store import ObjectStore
 from pipeline.ports.ranged_source import open_rows_along
@@ -135,8 +136,12 @@ class _Comparison:
     async def compare(self, pair: StreamPair) -> StreamReport:
         """Compare one stream."""
         pairing = None if pair.there is None else pair_columns(pair.here, pair.there)
+        app = self._copy if isinstance(self._copy, AppCopy) else None
+        ignored = tuple(app.ignored_columns(pair.here)) if app else ()
+        pairing = pairing and without_columns(pairing, ignored)
         report = StreamReport(
             pair.here.stream,
+            ignored_columns=ignored,
             absent=pair.there is None and not pair.gone,
             gone=pair.gone,
             missing_columns=pairing.missing if pairing else (),
@@ -144,6 +149,8 @@ class _Comparison:
             definitions=self._missing_definitions(pair),
             case_twins=(*pair.case_twins, *(pairing.case_twins if pairing else ())),
         )
+        if app and app.why_not:
+            return replace(report, incomparable=app.why_not)
         if pair.there and pairing and (reason := why_not_comparable(pair.here, pair.there, pairing)):
             return replace(report, incomparable=reason)
         if pair.here.stream == SCHEMA_STREAM and not isinstance(self._here, StoredSnapshot):
@@ -151,7 +158,9 @@ class _Comparison:
         rows = None if pair.gone else self._here.open_rows(pair.here)
         copied = self._copied(pair, pairing)
         try:
-            report = await StreamComparison(report, pairing, self._sink(pair.here.stream)).run(rows, copied)
+            is_id_of = app.is_id_of if app else None
+            comparison = StreamComparison(report, pairing, self._sink(pair.here.stream), is_id_of)
+            report = _with_unknown(await comparison.run(rows, copied), app, self._request.examples)
         except UnreadableError as error:
             return replace(report, incomparable=str(error))
         log.info("stream_verified", stream=report.stream, rows=report.source.rows, differences=report.differences)
@@ -187,6 +196,18 @@ class _Comparison:
                 self._note(stream, difference)
 
         return DifferenceSink(self._request.examples, self._history.rejected.get(stream, {}), note)
+
+
+def _with_unknown(report: StreamReport, app: AppCopy | None, keep: int) -> StreamReport:
+    """Add the objects of an app that the Flow has not put there. A repair cannot delete them."""
+    count, keys = app.unknown(report.stream) if app else (0, ())
+    added = [Difference(key, Finding.EXTRA) for key in keys][: max(0, keep - len(report.examples))]
+    return replace(
+        report,
+        extra=report.extra + count,
+        examples=(*report.examples, *added),
+        destination=replace(report.destination, rows=report.destination.rows + count),
+    )
 
 
 def covered(scope: Scope, against: Against, *, definitions: bool) -> Iterator[str]:

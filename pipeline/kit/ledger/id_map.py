@@ -65,6 +65,10 @@ class StoredIds:
         """Return the id at the source of an object; None when the Flow has not put it there."""
         return self._journal.key_at(kind, target)
 
+    def kinds(self) -> Sequence[str]:
+        """Return the kinds of all ids that were read."""
+        return self._journal.kinds()
+
     async def put(self, kind: str, source: str, entry: IdEntry | None, *, at_once: bool = True) -> None:
         """Set an entry, or remove it. It is durable when this returns."""
         if not self._journal.is_open:

@@ -69,6 +69,10 @@ class Index:
         """Whether no key has a value."""
         return self._database.execute("SELECT 1 FROM entry WHERE value IS NOT NULL LIMIT 1").fetchone() is None
 
+    def kinds(self) -> Sequence[str]:
+        """Return all kinds."""
+        return [kind for (kind,) in self._database.execute("SELECT DISTINCT kind FROM entry")]
+
     def find(self, kind: str, place: str) -> Entry | None:
         """Return an entry of this kind at this place; None when there is none."""
         self._index_places()

@@ -150,6 +150,10 @@ class Journal:
         """Return up to `limit` entries of this kind, in the order of their keys, behind the key `after`."""
         return self._index.page(kind, after, limit)
 
+    def kinds(self) -> Sequence[str]:
+        """Return all kinds."""
+        return self._index.kinds()
+
     def pages(self) -> Iterator[Sequence[Entry]]:
         """Yield all entries by kind and place, in pages."""
         return self._index.pages()

@@ -43,13 +43,13 @@ class ImporterDestination:
         self, location: str, importer: Importer, settings: object | None, store: ObjectStore | None = None
     ) -> None:
         self.location = location
-        self._importer = importer
-        self._settings = settings
+        self.importer = importer
+        self.settings = settings
         self._store = store
 
     def in_store(self, store: ObjectStore) -> ImporterDestination:
         """Return the same destination with the store that keeps its marks."""
-        return ImporterDestination(self.location, self._importer, self._settings, store)
+        return ImporterDestination(self.location, self.importer, self.settings, store)
 
     async def read_marks(self, flow: FlowName, *, wait_seconds: float) -> Mapping[EventFileId, Mark]:
         """Return the marks of the Flow. The app is not asked."""
@@ -64,8 +64,8 @@ class ImporterDestination:
     async def open(self, flow: FlowName) -> AsyncIterator[ImporterSession]:
         """Open the app, and read what is kept for it."""
         kept = self._kept(flow)
-        async with open_client(self._importer.connection, self._settings, self.location) as target:
-            session = ImporterSession(self._importer, target, kept, flow)
+        async with open_client(self.importer.connection, self.settings, self.location) as target:
+            session = ImporterSession(self.importer, target, kept, flow)
             try:
                 await session.refresh()
                 yield session

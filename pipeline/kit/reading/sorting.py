@@ -47,18 +47,22 @@ class RowSorter:
 
     def sorted_rows(self) -> Iterator[EncodedRow]:
         """Return all rows in ascending order of their keys, each key once."""
-        merged: Iterator[tuple[Key, bytes]] = heapq.merge(
-            *map(_read_run, self._runs),
-            ((row.key, row.line) for row in sorted(self._rows, key=_KEY)),
-            key=itemgetter(0),
-        )
-        last = next(merged, None)
-        for entry in merged:
+        entries = self.entries()
+        last = next(entries, None)
+        for entry in entries:
             if last is not None and entry[0] != last[0]:
                 yield EncodedRow(*last)
             last = entry
         if last is not None:
             yield EncodedRow(*last)
+
+    def entries(self) -> Iterator[tuple[Key, bytes]]:
+        """Return the keys and lines of all rows in ascending order; those of one key in the order in which they came."""
+        return heapq.merge(
+            *map(_read_run, self._runs),
+            ((row.key, row.line) for row in sorted(self._rows, key=_KEY)),
+            key=itemgetter(0),
+        )
 
     def _write_run(self, rows: Sequence[EncodedRow]) -> None:
         if len(self._runs) == MERGED_RUNS:

@@ -1,0 +1,120 @@
+"""Values of a dump as values of a record, to be compared by meaning with the source's."""
+
+from __future__ import annotations
+
+import ast
+import enum
+import json
+from collections.abc import Callable, Mapping
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from blake3 import blake3
+
+from pipeline.codec.values import to_json
+from pipeline.domain.keys import KeyValue
+from pipeline.kit.reading.text_forms import encoder_of
+from pipeline.kit.values import Binary
+
+
+def record_value(value: object, type_: str) -> object:
+    """Return a value as the JSON of a record has it. The content of a Binary File becomes its id."""
+    if isinstance(value, enum.Enum):
+        value = value.value
+    match value:
+        case Binary():
+            return value.version if value.version or not isinstance(value.open, bytes) else _digest(value.open)
+        case bytes() if type_ == "binary":
+            return _digest(value)
+        case datetime():
+            return _written(value, "timestamp" if value.tzinfo is None else "timestamptz")
+        case date() | time():
+            return value.isoformat()
+        case timedelta():
+            return _written(value, "interval")
+        case Decimal() | UUID():
+            return str(value)
+        case str() if type_ == "json":
+            return value if _is_json(value) else json.dumps(value)
+        case None | bool() | int() | float() | str() | bytes():
+            return to_json(value)
+        case _:
+            return _plain(value)
+
+
+def _written(value: object, type_: str) -> object:
+    encode = encoder_of(type_, type(value))
+    return value if encode is None else encode(value)
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _digest(content: bytes) -> str:
+    return blake3(content).hexdigest()
+
+
+def _plain(value: object) -> object:
+    """Return a nested value as JSON has it; a text of what JSON cannot hold."""
+    try:
+        return msgspec.to_builtins(value)
+    except (TypeError, ValueError):
+        return repr(value)
+
+
+def key_value(value: object, type_: str) -> KeyValue:
+    """Return a part of a key, given as the value or as its text, in the form that the keys of a column have.
+
+    ValueError when it has none.
+    """
+    if isinstance(value, enum.Enum):
+        value = value.value
+    read = _KEY_READERS.get(type_)
+    found: Any = read(value) if read is not None else record_value(value, type_)
+    if isinstance(found, Mapping) or found is None:
+        raise ValueError(f"{value!r} is no key of a column of the type {type_}")
+    key: KeyValue = found
+    return key
+
+
+def _integer(value: Any) -> int:
+    return int(value) if not isinstance(value, float) or value.is_integer() else _refused(value)
+
+
+def _boolean(value: Any) -> bool:
+    return value if isinstance(value, bool) else _BOOLEANS[str(value)]
+
+
+_BOOLEANS = {"True": True, "False": False, "1": True, "0": False}
+
+
+def _bytes(value: Any) -> bytes:
+    found = value if isinstance(value, bytes) else ast.literal_eval(value)
+    return found if isinstance(found, bytes) else _refused(value)
+
+
+def _moment(value: Any) -> object:
+    return record_value(datetime.fromisoformat(value) if isinstance(value, str) else value, "")
+
+
+def _refused(value: object) -> Any:
+    raise ValueError(f"{value!r} is no key")
+
+
+_KEY_READERS: Mapping[str, Callable[[Any], object]] = {
+    "integer": _integer,
+    "real": float,
+    "boolean": _boolean,
+    "bytes": _bytes,
+    "timestamp": _moment,
+    "timestamptz": _moment,
+    "text": lambda value: record_value(value, "text") if isinstance(value, str) else str(value),
+}
