@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from fastapi import FastAPI
+from http import HTTPStatus
+
+from fastapi import FastAPI, Request
+from starlette.responses import RedirectResponse, Response
+from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from pipeline import __version__
-from pipeline.http.api import flows, health, movements, tokens
+from pipeline.http.api import actions, flows, health, movements, tokens
 from pipeline.http.apps import downloads, exporting, importing
 from pipeline.http.guard import Guard
-from pipeline.http.problems import add_handlers
+from pipeline.http.pages import acting, rendering, routes, session
+from pipeline.http.problems import Problem, add_handlers, answer
 from pipeline.http.site import Site
 
 API = "/api/v1"
@@ -27,8 +32,26 @@ def create_application(site: Site) -> ASGIApp:
         redirect_slashes=False,
     )
     app.state.site = site
-    add_handlers(app)
+    add_handlers(app, _render)
+    app.add_exception_handler(session.LogInError, _ask_to_log_in)
     app.include_router(health.router)
-    for routes in (flows, movements, tokens, exporting, importing, downloads):
-        app.include_router(routes.router, prefix=API)
+    for rooms in (flows, movements, actions, tokens, exporting, importing, downloads):
+        app.include_router(rooms.router, prefix=API)
+    for pages in (session, routes, acting):
+        app.include_router(pages.router)
+    app.mount("/static", StaticFiles(directory=rendering.STATIC))
     return Guard(app, site)
+
+
+def _render(request: Request, problem: Problem) -> Response:
+    """Return a problem as a document of the API, or as a page."""
+    path = request.url.path
+    if path.startswith(f"{API}/") or path in ("/healthz", "/readyz", "/metrics"):
+        return answer(problem)
+    page = rendering.page("problem", None, status=problem.status, title=problem.title, detail=problem.detail)
+    page.headers.update(problem.headers)
+    return page
+
+
+async def _ask_to_log_in(_request: Request, _error: Exception) -> Response:
+    return RedirectResponse("/login", HTTPStatus.SEE_OTHER)

@@ -12,7 +12,7 @@ import anyio
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from pipeline.http.problems import ProblemError, answer
+from pipeline.http.problems import ProblemError, answer, describe
 from pipeline.http.site import Site
 
 UPLOADS = re.compile(r"/api/v1/apps/[^/]+/export/.*")
@@ -25,7 +25,7 @@ HEADERS = {
     "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
     "x-content-type-options": "nosniff",
     "x-frame-options": "DENY",
-    "referrer-policy": "no-referrer",
+    "referrer-policy": "same-origin",  # with "no-referrer", browsers send `Origin: null` with forms
     "cross-origin-opener-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
 }
@@ -58,7 +58,7 @@ class Guard:
         except ProblemError as error:
             if answered.begun:
                 raise
-            await answer(error)(scope, receive, answered.send)
+            await answer(describe(error))(scope, receive, answered.send)
 
     def _check(self, scope: Scope, headers: Headers) -> None:
         host = _one(headers, "host")

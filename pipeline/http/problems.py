@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from http import HTTPStatus
 
 import orjson
@@ -47,38 +48,51 @@ class ProblemError(HTTPException):
         self.members = members
 
 
-def problem(
-    status: int, detail: str, *, headers: Mapping[str, str] | None = None, members: Mapping[str, object] | None = None
-) -> Response:
-    """Return the answer for a problem. Its type is `about:blank`: the status says the kind."""
-    document = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": detail}
-    return Response(orjson.dumps({**document, **(members or {})}), status, dict(headers or {}), MEDIA_TYPE)
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What an error is over HTTP."""
+
+    status: int
+    detail: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+    members: Mapping[str, object] = field(default_factory=dict)
+
+    @property
+    def title(self) -> str:
+        """The words of the status."""
+        return HTTPStatus(self.status).phrase
 
 
-def answer(error: Exception) -> Response:
-    """Return the answer for an error that a route has raised."""
+def describe(error: Exception) -> Problem:
+    """Return what an error that a route has raised is over HTTP."""
     match error:
         case ProblemError():
-            return problem(error.status_code, error.detail, headers=error.headers, members=error.members)
+            return Problem(error.status_code, error.detail, error.headers or {}, error.members)
         case RequestValidationError():
-            return problem(HTTPStatus.UNPROCESSABLE_ENTITY, _what_is_wrong(error))
+            return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, _what_is_wrong(error))
         case HTTPException():
-            return problem(error.status_code, str(error.detail), headers=error.headers)
+            return Problem(error.status_code, str(error.detail), error.headers or {})
         case PipelineError():
             status = next((one for kind, one in _STATUSES.items() if isinstance(error, kind)), None)
             if status is not None:
                 retry = {"Retry-After": str(RETRY_SECONDS)} if status == HTTPStatus.SERVICE_UNAVAILABLE else {}
-                return problem(status, str(error), headers=retry)
+                return Problem(status, str(error), retry)
     where = traceback.extract_tb(error.__traceback__)[-1]
     log.warning("request_failed", reason=f"{type(error).__name__}: {error}", where=f"{where.filename}:{where.lineno}")
-    return problem(HTTPStatus.INTERNAL_SERVER_ERROR, "The server made a mistake. Its log says more.")
+    return Problem(HTTPStatus.INTERNAL_SERVER_ERROR, "The server made a mistake. Its log says more.")
 
 
-def add_handlers(app: FastAPI) -> None:
-    """Let an application answer every error with a problem."""
+def answer(found: Problem) -> Response:
+    """Return a problem as a document. Its type is `about:blank`: the status says the kind."""
+    document = {"type": "about:blank", "title": found.title, "status": found.status, "detail": found.detail}
+    return Response(orjson.dumps({**document, **found.members}), found.status, dict(found.headers), MEDIA_TYPE)
 
-    async def handle(_request: Request, error: Exception) -> Response:
-        return answer(error)
+
+def add_handlers(app: FastAPI, render: Callable[[Request, Problem], Response]) -> None:
+    """Let an application answer every error: `render` makes the answer."""
+
+    async def handle(request: Request, error: Exception) -> Response:
+        return render(request, describe(error))
 
     for kind in (ProblemError, RequestValidationError, HTTPException, PipelineError, Exception):
         app.add_exception_handler(kind, handle)

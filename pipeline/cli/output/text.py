@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from unicodedata import east_asian_width
+
+from pipeline.wording import duration, moment, size
+
+__all__ = ["columns", "count", "duration", "moment", "printable", "size"]
 
 
 def printable(text: str) -> str:
@@ -20,33 +23,6 @@ def printable(text: str) -> str:
 def count(number: int, one: str, many: str | None = None) -> str:
     """Return the number with its noun: "1 file", "2,000 files"."""
     return f"{number:,} {one if number == 1 else many or one + 's'}"
-
-
-def size(number: int) -> str:
-    """Return a number of bytes: "812 B", "16.0 MB"."""
-    if number < 1_000:
-        return f"{number} B"
-    value, units = number / 1_000, ["kB", "MB", "GB", "TB"]
-    while value >= 999.95 and len(units) > 1:
-        value /= 1_000
-        units.pop(0)
-    return f"{value:.1f} {units[0]}"
-
-
-def duration(seconds: float) -> str:
-    """Return a length of time: "0.8 s", "3 m 20 s", "2 h 5 m"."""
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    minutes, rest = divmod(whole, 60)
-    return f"{minutes} m {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} m"
-
-
-def moment(when: datetime) -> str:
-    """Return a time with its zone: "2026-07-03 12:00:09 UTC"."""
-    return f"{when.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def columns(rows: Sequence[Sequence[str]], *, indent: str = "  ") -> list[str]:

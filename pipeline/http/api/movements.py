@@ -61,15 +61,7 @@ async def read_movement(request: Request, _: Viewer, flow: FlowPath, number: int
 @router.get("/movements/{number}/groups")
 async def list_groups(request: Request, _: Viewer, flow: FlowPath, number: int) -> Page[GroupModel]:
     """List the File Groups of a Movement, and how many of their Event Files the destination has."""
-    listing = await _listing(site_of(request), flow, number)
-    movement = listing.movement
-    by_label: dict[str, list[FileEntry]] = {label: [] for label in movement.file_lists}
-    for entry in listing.entries:
-        by_label.setdefault(entry.label, []).append(entry)
-    items = [
-        _group(label, label in movement.file_lists, entries, listing) for label, entries in sorted(by_label.items())
-    ]
-    return Page(items=items)
+    return Page(items=groups_of(await listing_of(site_of(request), flow, number)))
 
 
 @router.get("/movements/{number}/files")
@@ -84,10 +76,9 @@ async def list_event_files(
     limit: Limit = 100,
 ) -> Page[FileModel]:
     """List the Event Files that a Flow has accumulated up to a Movement, in the order in which they are imported."""
-    listing = await _listing(site_of(request), flow, number)
     files = [
         file
-        for file in (_file(entry, listing) for entry in listing.entries)
+        for file in files_of(await listing_of(site_of(request), flow, number))
         if stream in (None, file.stream) and (state is None or _has_state(file, state))
     ]
     return page_of(files, lambda file: file.file, after, limit)
@@ -141,8 +132,23 @@ async def stream_object(site: Site, flow: FlowName, file: EventFileId) -> Respon
     return StreamingResponse(pieces(), media_type="application/zstd", headers=headers)
 
 
-async def _listing(site: Site, flow: FlowName, number: int) -> FileListing:
+async def listing_of(site: Site, flow: FlowName, number: int) -> FileListing:
+    """Return the Event Files of a Flow up to a Movement, with the destination's marks."""
     return await list_files(flow, number, settings=site.runtime.settings)
+
+
+def groups_of(listing: FileListing) -> list[GroupModel]:
+    """Return the groups of a listing, by label."""
+    by_label: dict[str, list[FileEntry]] = {label: [] for label in listing.movement.file_lists}
+    for entry in listing.entries:
+        by_label.setdefault(entry.label, []).append(entry)
+    complete = listing.movement.file_lists
+    return [_group(label, label in complete, entries, listing) for label, entries in sorted(by_label.items())]
+
+
+def files_of(listing: FileListing) -> list[FileModel]:
+    """Return the Event Files of a listing, in their order."""
+    return [_file(entry, listing) for entry in listing.entries]
 
 
 def _group(label: str, complete: bool, entries: list[FileEntry], listing: FileListing) -> GroupModel:

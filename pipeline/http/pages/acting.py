@@ -1,0 +1,78 @@
+"""The pages that act: the verbs of a Flow, and tokens."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from http import HTTPStatus
+
+from fastapi import APIRouter, Request
+from starlette.responses import RedirectResponse, Response
+
+from pipeline.domain.errors import ConfigurationError
+from pipeline.http.api.actions import act
+from pipeline.http.api.paths import FlowPath
+from pipeline.http.pages.actions import ACTIONS
+from pipeline.http.pages.rendering import page, segment
+from pipeline.http.pages.session import Admin, Operator, form_of
+from pipeline.http.problems import ProblemError
+from pipeline.http.site import site_of
+from pipeline.http.tokens import Identity, Role, Side, Token
+
+router = APIRouter(include_in_schema=False)
+
+
+@router.post("/flows/{flow}/actions")
+async def act_page(request: Request, who: Operator, flow: FlowPath) -> Response:
+    """Do a verb; one that has a question asks first."""
+    form = await form_of(request)
+    action = ACTIONS.get(form.get("verb", ""))
+    if action is None:
+        raise ProblemError(HTTPStatus.UNPROCESSABLE_ENTITY, "There is no such action.")
+    if action.question and form.get("sure") != "yes":
+        return page("confirm", who, flow=flow, action=action)
+    await act(site_of(request), who, flow, action.verb, reason=form.get("reason", ""))
+    return RedirectResponse(f"/flows/{segment(flow)}", HTTPStatus.SEE_OTHER)
+
+
+@router.get("/tokens")
+async def tokens_page(request: Request, who: Admin) -> Response:
+    """Show all tokens."""
+    return await _tokens(request, who)
+
+
+@router.post("/tokens")
+async def make_token(request: Request, who: Admin) -> Response:
+    """Make a token, and show it once."""
+    form = await form_of(request)
+    try:
+        made, text = await site_of(request).tokens.create(
+            Role(form.get("role", "")),
+            form.get("name", "")[:200] or "no name",
+            by=who.name,
+            life=timedelta(days=float(form.get("days") or 90)),
+            flow=form.get("flow", ""),
+            side=Side(form["side"]) if form.get("side") else None,
+        )
+    except (ConfigurationError, ValueError) as error:
+        return await _tokens(request, who, problem=str(error), status=HTTPStatus.UNPROCESSABLE_ENTITY)
+    return await _tokens(request, who, made=made, text=text)
+
+
+@router.post("/tokens/{token}/revoke")
+async def revoke_token(request: Request, who: Admin, token: str) -> Response:
+    """Revoke a token."""
+    await site_of(request).tokens.revoke(token, by=who.name)
+    return RedirectResponse("/tokens", HTTPStatus.SEE_OTHER)
+
+
+async def _tokens(
+    request: Request,
+    who: Identity,
+    *,
+    made: Token | None = None,
+    text: str = "",
+    problem: str = "",
+    status: int = HTTPStatus.OK,
+) -> Response:
+    tokens = await site_of(request).tokens.list_tokens()
+    return page("tokens", who, status=status, tokens=tokens, made=made, text=text, problem=problem)
