@@ -21,6 +21,8 @@ COMMANDS = {
     "pause": "Pause the Movement of FLOW.",
     "resume": "Go on with the paused Movement of FLOW.",
     "stop": "Stop the Movement of FLOW.",
+    "rerun": "Move what a Movement of FLOW left.",
+    "reload": "Move all of a stream of FLOW again.",
     "worker": "Run a worker that exports, imports, or does both.",
     "sweep": "Announce work again that no worker holds.",
     "flow": "Create, declare, show and remove Flows.",
@@ -39,7 +41,7 @@ COMMANDS = {
 _ROOMS = {
     **dict.fromkeys(("move", "start", "demo"), "movements"),
     **dict.fromkeys(("flow",), "flows"),
-    **dict.fromkeys(("pause", "resume", "stop"), "lifecycle"),
+    **dict.fromkeys(("pause", "resume", "stop", "rerun", "reload"), "lifecycle"),
     **dict.fromkeys(("status", "history", "files", "show", "verify"), "inspection"),
     **dict.fromkeys(("new", "apps"), "authors"),
     **dict.fromkeys(("worker", "sweep", "compact", "rebuild", "prune"), "operations"),

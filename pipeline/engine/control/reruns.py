@@ -1,0 +1,127 @@
+"""Running a settled Movement again: a new one that names the original, and moves what is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+
+from pipeline.domain.errors import AbsentError, ConfigurationError
+from pipeline.domain.event_file import FileEntry
+from pipeline.domain.ids import EventFileId, FlowName
+from pipeline.domain.lifecycle.deadlines import may_rerun
+from pipeline.domain.lifecycle.status import Status
+from pipeline.domain.lifecycle.table import Verb, refusal
+from pipeline.domain.movement import Flow, Movement
+from pipeline.domain.planning.compaction import applicable
+from pipeline.engine.movements.flow_store import FlowStore
+from pipeline.engine.movements.lifecycle import ensure_not_pruned, next_movement
+from pipeline.ports.destination import Mark
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """How many Event Files a Flow has listed, and how many of them the destination has; None if it did not answer."""
+
+    listed: int
+    imported: int | None
+
+    def __str__(self) -> str:
+        if self.imported is None:
+            return f"{self.listed:,} Event Files are listed; the destination did not say which of them it has"
+        left = self.listed - self.imported
+        return f"{self.imported:,} of {self.listed:,} Event Files are imported, {left:,} to do"
+
+    @classmethod
+    def of(cls, lists: Sequence[Sequence[FileEntry]], marks: Mapping[EventFileId, Mark] | None) -> Missing:
+        """Count the entries of File Lists."""
+        needed = [entry for entries in lists for entry in applicable(entries, marks or {})]
+        return cls(len(needed), None if marks is None else sum(entry.id in marks for entry in needed))
+
+
+async def latest_for(flows: FlowStore, name: FlowName, verb: Verb) -> tuple[Flow, Movement]:
+    """Return a Flow and its latest Movement, after which this verb is legal. ConfigurationError names the legal verbs."""
+    flow = await flows.read_flow(name)
+    ensure_not_pruned(flow)
+    latest = await flows.latest(flow)
+    if latest is None:
+        raise ConfigurationError(f"Flow {name!r} has no Movement yet: there is nothing to {verb}. Move it first.")
+    if (reason := refusal(verb, latest.status, name, latest.number)) is not None:
+        raise ConfigurationError(reason)
+    return flow, latest
+
+
+async def movement_to_rerun(flows: FlowStore, name: FlowName, number: int | None) -> tuple[Movement, Movement]:
+    """Return the Movement to run again, by default the latest, and the latest one.
+
+    ConfigurationError when it may not be run again: it did not end as it should not, another has moved what it left, it was
+    too long ago, or the Flow does not allow it. AbsentError when there is none of this number.
+    """
+    flow = await flows.read_flow(name)
+    if flow.origin is not None:
+        raise ConfigurationError(
+            f"Flow {name!r} imports what Flow {flow.origin!r} has stored. `pipeline flow import {name}` imports what is missing."
+        )
+    ensure_not_pruned(flow)
+    latest = await flows.latest(flow)
+    if latest is None:
+        raise ConfigurationError(f"Flow {name!r} has no Movement yet: there is nothing to run again. Move it first.")
+    wanted = latest.number if number is None else number
+    if not 0 < wanted <= latest.number:
+        raise AbsentError(f"Flow {name!r} has no Movement {wanted}; its latest is {latest.number}.")
+    movement = latest if wanted == latest.number else await flows.read_movement(name, wanted)
+    for one in (movement, latest):
+        reason = refusal(Verb.RERUN, one.status, name, one.number)
+        if reason is not None:
+            raise ConfigurationError(_moved_since(one, movement) if one.status is Status.SUCCESS else reason)
+    if movement.compaction:
+        raise ConfigurationError(
+            f"Movement {wanted} of Flow {name!r} is a compaction. `pipeline compact {name}` repeats it."
+        )
+    for between in range(wanted + 1, latest.number):
+        later = await flows.read_movement(name, between)
+        if later.status is Status.SUCCESS and not later.compaction:
+            raise ConfigurationError(_moved_since(later, movement))
+    await _ensure_in_time(flows, flow, movement)
+    return movement, latest
+
+
+def _moved_since(later: Movement, movement: Movement) -> str:
+    flow = movement.flow
+    if later.number == movement.number:
+        return (
+            f"Movement {movement.number} of Flow {flow!r} is SUCCESS: there is nothing to run again. `pipeline start {flow}` or "
+            f"`pipeline move` moves what has changed since; `pipeline reload {flow} STREAM` moves a whole stream again."
+        )
+    return (
+        f"Movement {later.number} of Flow {flow!r} is SUCCESS: it has moved what Movement {movement.number} left. "
+        f"`pipeline start {flow}` or `pipeline move` moves what has changed since."
+    )
+
+
+async def _ensure_in_time(flows: FlowStore, flow: Flow, movement: Movement) -> None:
+    windows, name = flow.declared.windows, flow.name
+    instead = f"`pipeline start {name}` or `pipeline move` begins a new Movement, which moves what is missing as well."
+    if not windows.reruns:
+        raise ConfigurationError(
+            f"Flow {name!r} declares that its Movements are not run again (reruns = false). {instead}"
+        )
+    first = movement if not movement.original else await flows.read_movement(name, movement.original)
+    settled = await flows.modified(first)
+    days = "a day" if windows.rerun_days == 1 else f"{windows.rerun_days} days"
+    if not may_rerun(settled, await flows.store_clock.now(name), windows.rerun_days):
+        raise ConfigurationError(
+            f"Movement {first.number} of Flow {name!r} settled at {settled:%Y-%m-%d %H:%M} UTC, more than {days} ago, so it is "
+            f"not run again. {instead}"
+        )
+
+
+async def create_rerun(flows: FlowStore, movement: Movement, latest: Movement) -> Movement:
+    """Create the Movement that runs `movement` again, with its choices; return it, for a mover or a worker to take up."""
+    flow = await flows.read_flow(movement.flow)
+    rerun = replace(
+        next_movement(flows, flow, latest),
+        original=movement.original or movement.number,
+        **asdict(movement.choices),
+    )
+    await flows.create(rerun, latest)
+    return rerun
