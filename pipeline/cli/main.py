@@ -33,6 +33,7 @@ COMMANDS = {
     "verify": "Prove that a Flow's destination equals its source.",
     "new": "Make the project of an Exporter, an Importer, or both.",
     "apps": "List the Exporters and Importers that have names.",
+    "torture": "Run an Exporter or an Importer under faults.",
     "serve": "Serve the HTTP API and the dashboard.",
     "token": "Make, list and revoke tokens for the HTTP API.",
     "demo": "Build a small app, move it, change it, move it again.",
@@ -43,7 +44,7 @@ _ROOMS = {
     **dict.fromkeys(("flow",), "flows"),
     **dict.fromkeys(("pause", "resume", "stop", "rerun", "reload"), "lifecycle"),
     **dict.fromkeys(("status", "history", "files", "show", "verify"), "inspection"),
-    **dict.fromkeys(("new", "apps"), "authors"),
+    **dict.fromkeys(("new", "apps", "torture"), "authors"),
     **dict.fromkeys(("worker", "sweep", "compact", "rebuild", "prune"), "operations"),
     **dict.fromkeys(("serve", "token"), "platform"),
 }

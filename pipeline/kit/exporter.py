@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from datetime import timedelta
+from random import Random
 from typing import Any, Generic, Literal, TypeVar
 
 from pipeline.domain.ids import Label, StreamName
@@ -18,6 +19,8 @@ from pipeline.kit.values import Changes, Page
 C = TypeVar("C")
 R = TypeVar("R")
 KeyNames = str | tuple[str, ...]
+ScratchFunction = TypeVar("ScratchFunction", bound=Callable[[], AsyncIterator[object]])
+ChangeFunction = TypeVar("ChangeFunction", bound=Callable[[Any, Random], Coroutine[Any, Any, None]])
 
 
 class Exporter(Plugin):
@@ -31,6 +34,8 @@ class Exporter(Plugin):
         self.feeds: dict[StreamName, Feed] = {}
         self.fetches: dict[StreamName, Function] = {}
         self.estimates: dict[StreamName, Function] = {}
+        self.scratch_function: Function | None = None
+        self.change_function: Function | None = None
 
     def rows(
         self,
@@ -110,6 +115,18 @@ class Exporter(Plugin):
     def check(self, id: str, *, title: str) -> CheckDeclaration:  # the fixed name of the kit
         """Declare a check that runs before a Movement."""
         return CheckDeclaration(self.connection, id, title)
+
+    def scratch(self, function: ScratchFunction) -> ScratchFunction:
+        """Declare a function that gives the client of a new app for tests: `async def f()` with one `yield`."""
+        check_generator(function, "the scratch app", ())
+        self.scratch_function = function
+        return function
+
+    def change(self, function: ChangeFunction) -> ChangeFunction:
+        """Declare a function that makes one change to the app for tests: it inserts, updates or deletes a row."""
+        check_coroutine(function, "a change of the app", ("client", "random"))
+        self.change_function = function
+        return function
 
     def add(self, stream: DeclaredStream) -> None:
         """Add a stream. ConfigurationError when there is one of this name."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pipeline.testing.simulated.faults import Fault
+from pipeline.testing.simulated.shrink import shrunk
 from tests.simulation.run import Run, simulate
-from tests.simulation.shrink import shrunk
 
 
 def told(run: Run, dealt: Sequence[Fault]) -> str:

@@ -98,8 +98,8 @@ class RecordReader:
         Parts are small, so that their values are still in the processor's cache when the author's function sees them.
         """
         what = f"Event File {file}"
-        refuse_wide_integers(block, what)
         whole = block.removesuffix(b"\n").split(b"\n")
+        refuse_wide_integers(b"[%b]" % b",".join(whole), what)
         for start in range(0, len(whole), PART_RECORDS):
             lines, first = whole[start : start + PART_RECORDS], first_line + start
             plain = self._plain_upserts(lines, first)

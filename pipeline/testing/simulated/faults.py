@@ -31,6 +31,9 @@ class Kind(StrEnum):
     DOUBLE = "the messages come twice"
     DELAY = "the messages come late"
     EMPTY = "the queue is emptied"
+    WAIT = "the app asks to wait"
+    HALF = "the app takes half of the batch, and fails"
+    CHANGE = "the app's data changes"
 
 
 DEADLY = (Kind.DIE_BEFORE, Kind.DIE_AFTER, Kind.FREEZE_BEFORE, Kind.FREEZE_AFTER)
@@ -41,6 +44,8 @@ WRITING = (*STREAMING, Kind.FAIL_LATE, Kind.DIE_LATE)
 SENDING = (*ASKING, Kind.FAIL_LATE, Kind.DIE_LATE, Kind.DIE_HALFWAY, Kind.FULL)
 WITHIN = (Kind.DIE_BEFORE, Kind.FAIL_BEFORE, Kind.HANG_BEFORE, Kind.FREEZE_BEFORE)
 LOSING = (Kind.LOSE, Kind.DOUBLE, Kind.DELAY, Kind.EMPTY)
+OF_AUTHORS = (Kind.WAIT, Kind.HALF, Kind.CHANGE)
+"""What only befalls the functions of an Exporter or an Importer."""
 _OF_METHODS: Mapping[str, tuple[Kind, ...]] = {
     "put": WRITING,
     "replace": STREAMING,  # without a condition: people read it, and it may be out of date
@@ -58,6 +63,19 @@ _OF_METHODS: Mapping[str, tuple[Kind, ...]] = {
     "mark": DEADLY,
     "retry_rejected": ASKING,
     "finish": ASKING,
+    "create": (*ASKING, Kind.WAIT),
+    "find": (*ASKING, Kind.WAIT),
+    "update": (*ASKING, Kind.WAIT),
+    "remove": (*ASKING, Kind.WAIT),
+    "apply": (*ASKING, Kind.WAIT, Kind.HALF),
+    "stage": (*ASKING, Kind.WAIT),
+    "publish": (*ASKING, Kind.WAIT),
+    "page": (*ASKING, Kind.WAIT, Kind.CHANGE),
+    "fetch": (*ASKING, Kind.WAIT, Kind.CHANGE),
+    "await": (*ASKING, Kind.CHANGE),
+    "leave": (*DEADLY, Kind.FAIL_AFTER, Kind.HANG_AFTER, Kind.CHANGE),
+    "commit": (*ASKING, Kind.WAIT),
+    "pause": (*DEADLY, Kind.HANG_BEFORE, Kind.HANG_AFTER, Kind.CHANGE),
 }
 NEED_ROOM = frozenset({"put", "replace", "upload", "send", "load"})
 """The methods that a full disk rejects."""
@@ -73,6 +91,14 @@ def kinds_of(call: str) -> tuple[Kind, ...]:
     return _OF_METHODS.get(method_of(call), READING)
 
 
+_TIMED = frozenset(Kind) - {
+    Kind.DIE_BEFORE,
+    Kind.DIE_AFTER,
+    Kind.DIE_HALFWAY,
+    Kind.FAIL_BEFORE,
+    Kind.FAIL_AFTER,
+    Kind.HALF,
+}
 SHORT_SECONDS = (0.0, 0.03, 0.3, 0.7, 2.0, 6.0)
 _FREEZING = frozenset({Kind.FREEZE_BEFORE, Kind.FREEZE_AFTER})
 
@@ -94,6 +120,9 @@ class Fault:
     kind: Kind
     seconds: float
 
+    def __str__(self) -> str:
+        return f"{self.kind.value} ({self.seconds:g}s)" if self.kind in _TIMED else self.kind.value
+
 
 class Dealer(Protocol):
     """Decides about each call of a port. `dealt` are the faults so far, in order."""
@@ -108,6 +137,7 @@ class Dealer(Protocol):
 _DECISIVE = re.compile(r"/movement\.json|/groups/|destination\.(?!begin)|\.keep$")
 """Calls that decide something: a fault there shows more."""
 _DECISIVE_WEIGHT = 4.0
+_APP_WEIGHT = 10.0
 
 
 @dataclass
@@ -124,7 +154,7 @@ class SeededDealer:
 
     def deal(self, process: str, call: str, kinds: Sequence[Kind]) -> Fault | None:
         self._seen[process, call] += 1
-        weight = _DECISIVE_WEIGHT if _DECISIVE.search(call) else 1.0
+        weight = _APP_WEIGHT if call.startswith("app.") else _DECISIVE_WEIGHT if _DECISIVE.search(call) else 1.0
         if len(self.dealt) >= self.most or self.random.random() * self.rarity >= weight:
             return None
         possible = [kind for kind in kinds if kind in self.favoured]
@@ -149,7 +179,7 @@ _THEMES = (
 
 def _favoured(random: Random) -> frozenset[Kind]:
     """A theme, or some kinds at random."""
-    kinds = list(Kind)
+    kinds = [kind for kind in Kind if kind not in OF_AUTHORS]
     if random.random() < 0.5:
         return frozenset(random.choice(_THEMES))
     return frozenset(random.sample(kinds, random.choice((2, 3, 5, len(kinds)))))

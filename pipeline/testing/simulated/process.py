@@ -80,7 +80,8 @@ class Process:
 
     `late` runs a call that takes effect after its caller has ended. `on_call` is called at each call, and each call takes
     `latency_seconds`. `calls_left` ends a run that makes no progress. `given_up` is set when the process has ended or
-    seems dead. `result` is its return value, `seen` the app as it saw it last.
+    seems dead. `result` is its return value, `seen` the app as it saw it last. `rolls_back`: the app undoes what the process
+    has not committed.
     """
 
     name: str
@@ -92,6 +93,7 @@ class Process:
     latency_seconds: Callable[[], float] = lambda: 0.0
     clock_offset_seconds: float = 0.0
     dead: bool = False
+    rolls_back: bool = False
     frozen_until: float = 0.0
     given_up: Event = field(default_factory=Event)
     ended: Event = field(default_factory=Event)
@@ -132,11 +134,21 @@ class Process:
         if self.calls_left < 0:
             raise AssertionError(f"{self.name} goes round in circles: it has called ports {MOST_CALLS:,} times")
         fault = self.dealer.deal(self.name, name, kinds_of(name))
-        self.story.tell(self.name, name, f"{fault.kind.value} ({fault.seconds:g}s)" if fault else "")
+        self.story.tell(self.name, name, str(fault) if fault else "")
         return fault
 
-    async def call(self, name: str, work: Work[T], halfway: Work[object] | None = None) -> T:
-        """Do `work` as a call of a port, with whatever goes wrong; `halfway` does its first half."""
+    async def call(
+        self,
+        name: str,
+        work: Work[T],
+        halfway: Work[object] | None = None,
+        *,
+        lost: Callable[[str], Exception] = TransientError,
+    ) -> T:
+        """Do `work` as a call of a port, with whatever goes wrong; `halfway` does its first half.
+
+        `lost` is the error of a call that gets no answer.
+        """
 
         async def work_with_room() -> T:
             if method_of(name) in NEED_ROOM:
@@ -149,14 +161,14 @@ class Process:
             await self.gate()
         fault = self.point(name)
         if fault is not None:
-            await self._before(name, fault, work_with_room, halfway)
+            await self._before(name, fault, work_with_room, halfway, lost)
         try:
             result = await work_with_room()
         except PipelineError as error:
             self.story.tell(self.name, f"  {name.split()[0]}: {type(error).__name__}: {error}")
             raise
         if fault is not None:
-            await self._after(name, fault)
+            await self._after(name, fault, lost)
         await self.gate()
         return result
 
@@ -166,6 +178,7 @@ class Process:
         fault: Fault,
         work: Work[object],
         halfway: Work[object] | None,
+        lost: Callable[[str], Exception],
     ) -> None:
         match fault.kind:
             case Kind.DIE_BEFORE:
@@ -179,9 +192,9 @@ class Process:
                 self.die()
             case Kind.FAIL_LATE:
                 self.late(fault.seconds, work)
-                raise TransientError(f"{name} timed out")
+                raise lost(f"{name} timed out")
             case Kind.FAIL_BEFORE:
-                raise TransientError(f"{name} was throttled")
+                raise lost(f"{name} was throttled")
             case Kind.REFUSE:
                 self.disks.refuse(name)
             case Kind.FULL:
@@ -195,12 +208,12 @@ class Process:
             case _:
                 pass
 
-    async def _after(self, name: str, fault: Fault) -> None:
+    async def _after(self, name: str, fault: Fault, lost: Callable[[str], Exception]) -> None:
         match fault.kind:
             case Kind.DIE_AFTER:
                 self.die()
             case Kind.FAIL_AFTER:
-                raise TransientError(f"{name}: the connection was lost before the answer came")
+                raise lost(f"{name}: the connection was lost before the answer came")
             case Kind.HANG_AFTER:
                 await sleep(fault.seconds)
             case Kind.FREEZE_AFTER:

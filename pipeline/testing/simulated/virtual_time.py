@@ -1,0 +1,123 @@
+"""An asyncio event loop in which waiting takes no time.
+
+Functions that run in threads are waited for, so that the order of events does not depend on how fast they are. Only one
+that waits for something else, such as a lock of a database, does not hold up the others.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import selectors
+from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import wait as wait_for
+from contextlib import contextmanager
+from contextvars import copy_context
+from typing import Any, TypeVar
+
+import anyio
+import anyio.lowlevel
+
+from pipeline.kit.authors_line import PACKAGE
+
+T = TypeVar("T")
+
+PATIENCE_SECONDS = 0.002
+"""How long real input and output is waited for before the virtual clock advances."""
+THREAD_SECONDS = 0.01
+"""How long everything waits for a function that runs in a thread."""
+THREADS = 32
+
+
+class VirtualLoop(asyncio.SelectorEventLoop):
+    """An event loop whose clock advances to the next timer as soon as nothing else is to be done."""
+
+    _selector: selectors.BaseSelector
+
+    def __init__(self) -> None:
+        self.moment = 0.0
+        self._in_threads = self._quiet = 0
+        self._threads: ThreadPoolExecutor | None = None
+        super().__init__(_Selector(self))
+        self._quiet = len(self._selector.get_map())  # what the loop itself watches
+
+    def time(self) -> float:
+        """Return the virtual time in seconds since the loop was made."""
+        return self.moment
+
+    def advance(self, seconds: float | None) -> None:
+        """Advance the clock to the next timer. RuntimeError when there is none, so that nothing would ever happen."""
+        if seconds is not None:
+            self.moment += seconds
+        elif not self.waits_for_others():
+            raise RuntimeError("everything waits, and nothing will happen any more")
+
+    def waits_for_others(self) -> bool:
+        """Whether something outside the loop may wake it: a socket, or a thread."""
+        return self._in_threads > 0 or len(self._selector.get_map()) > self._quiet
+
+    def run_in_executor(self, executor: Any, func: Callable[..., T], *args: Any) -> asyncio.Future[T]:  # type: ignore[override]
+        """Run a function in a thread, and wait for it; if that takes too long, go on with something else meanwhile."""
+        if self._threads is None:
+            self._threads = ThreadPoolExecutor(THREADS)
+        running = self._threads.submit(copy_context().run, func, *args)
+        wait_for([running], THREAD_SECONDS)
+        future: asyncio.Future[T] = asyncio.wrap_future(running, loop=self)
+        if not running.done():
+            self._in_threads += 1
+            future.add_done_callback(self._ended_in_thread)
+        return future
+
+    def _ended_in_thread(self, future: asyncio.Future[Any]) -> None:
+        self._in_threads -= 1
+
+    def close(self) -> None:
+        if self._threads is not None:
+            self._threads.shutdown(wait=False, cancel_futures=True)
+        super().close()
+
+
+class _Selector(selectors.DefaultSelector):
+    """Does not wait: the clock of the loop advances instead."""
+
+    def __init__(self, loop: VirtualLoop) -> None:
+        super().__init__()
+        self._loop = loop
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        ready: list[tuple[selectors.SelectorKey, int]] = super().select(0)
+        if ready or (timeout is not None and timeout <= 0):
+            return ready
+        if self._loop.waits_for_others() and (ready := super().select(PATIENCE_SECONDS)):
+            return ready
+        self._loop.advance(timeout)
+        return []
+
+
+def run_virtually(main: Callable[[], Awaitable[T]]) -> T:
+    """Run `main` to its end on a virtual clock: sleeping takes no time, and the order of tasks is always the same."""
+
+    async def run() -> T:
+        return await main()
+
+    with _threads_of_the_loop(), asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        return runner.run(run())
+
+
+async def _run_sync(work: Callable[..., T], *arguments: object, **_: object) -> T:
+    """Run a function of the pipeline at once, `next` of its rows among them, and any other one in a thread."""
+    await anyio.lowlevel.checkpoint()
+    code = getattr(work, "__code__", None)
+    if work is next or (code is not None and code.co_filename.startswith(PACKAGE)):
+        return work(*arguments)
+    return await asyncio.get_running_loop().run_in_executor(None, work, *arguments)
+
+
+@contextmanager
+def _threads_of_the_loop() -> Iterator[None]:
+    before = anyio.to_thread.run_sync
+    anyio.to_thread.run_sync = _run_sync  # type: ignore[assignment]  # its options are about threads
+    try:
+        yield
+    finally:
+        anyio.to_thread.run_sync = before

@@ -1,0 +1,1 @@
+"""Suites for pytest: what every Exporter and every Importer must do, on any data and under faults."""

@@ -1,0 +1,158 @@
+"""The two ends of a run: the app that is read, and the app that is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any
+
+from anyio.lowlevel import checkpoint
+
+from pipeline.domain.errors import ConfigurationError
+from pipeline.kit.calls import call, iterated, opened
+from pipeline.kit.declared import DeclaredStream, Reading
+from pipeline.kit.exporter import Exporter
+from pipeline.kit.importer import Importer
+from pipeline.testing.torture.apps.generated_app import GeneratedApp, streams_for
+from pipeline.testing.torture.apps.plain_app import PlainApp, plain_importer
+
+Rows = dict[str, dict[tuple[Any, ...], dict[str, Any]]]
+
+
+@dataclass(frozen=True, slots=True)
+class SourceEnd:
+    """An app that is read: its Exporter, its client, how it changes, and all of its rows."""
+
+    exporter: Exporter
+    client: Any
+    change: Callable[[Random, int], Awaitable[None]]
+    rows: Callable[[], Awaitable[Rows]]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is tortured: an Exporter, an Importer, or both, one after the other.
+
+    `keys` names the key fields of the streams of an Importer alone, where their names do not show them. `references` are
+    fields that hold keys of other streams, as far as a run has shown them.
+    """
+
+    exporter: Exporter | None
+    importer: Importer | None
+    keys: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    references: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+
+    @asynccontextmanager
+    async def open_source(self) -> AsyncIterator[SourceEnd]:
+        """Open the app that is read: the Exporter's own for tests, or rows that fit the Importer."""
+        if self.exporter is None:
+            assert self.importer is not None
+            app = GeneratedApp(streams_for(self.importer, self.keys, self.references))
+
+            async def change(random: Random, changes: int) -> None:
+                await checkpoint()
+                app.change(random, changes)
+
+            async def rows() -> Rows:
+                await checkpoint()
+                return app.rows()
+
+            contract = self.importer.accepts[0] if self.importer.accepts else None
+            yield SourceEnd(app.exporter(contract), app, change, rows)
+            return
+        exporter = self.exporter
+        scratch, changes_app = exporter.scratch_function, exporter.change_function
+        assert scratch is not None  # checked before a run
+        assert changes_app is not None
+        async with opened(scratch, scratch, "the app for tests") as client:
+
+            async def change_app(random: Random, changes: int) -> None:
+                for _ in range(changes):
+                    await changes_app(client, random)
+
+            yield SourceEnd(exporter, client, change_app, lambda: all_rows(exporter, client))
+
+    @asynccontextmanager
+    async def open_target(self) -> AsyncIterator[tuple[Importer, Any]]:
+        """Open the app that is loaded, new and empty."""
+        if self.importer is None:
+            yield plain_importer(), PlainApp()
+            return
+        scratch = self.importer.scratch_function
+        assert scratch is not None  # checked before a run
+        async with opened(scratch, scratch, "the app for tests") as target:
+            yield self.importer, target
+
+    def check(self) -> None:
+        """ConfigurationError when the author has not declared what torture needs."""
+        if self.importer is not None:
+            names = [name for name in ("dump", "scratch") if getattr(self.importer, f"{name}_function") is None]
+            if names:
+                raise ConfigurationError(_missing(self.importer.line, "Importer", names, _IMPORTER))
+            if self.exporter is None:
+                streams_for(self.importer, self.keys, {})
+        if self.exporter is not None:
+            names = [name for name in ("scratch", "change") if getattr(self.exporter, f"{name}_function") is None]
+            if names:
+                raise ConfigurationError(_missing(self.exporter.line, "Exporter", names, _EXPORTER))
+
+
+_IMPORTER = {
+    "dump": """@importer.dump
+async def dump(target: Client) -> AsyncIterator[tuple[str, Key, Mapping[str, object]]]:
+    for item in await target.all_issues():          # everything that is at the app: stream, key, row
+        yield "issues", item["id"], item""",
+    "scratch": """@importer.scratch
+async def scratch() -> AsyncIterator[Client]:
+    yield Client(FakeServer())                      # a new, empty app, as `connect` would open it""",
+}
+_EXPORTER = {
+    "scratch": """@exporter.scratch
+async def scratch() -> AsyncIterator[Client]:
+    yield Client(FakeServer())                      # a new app for tests, as `connect` would open it""",
+    "change": """@exporter.change
+async def change(client: Client, random: Random) -> None:
+    await client.put(random.randrange(8), {"title": random.choice("abc")})   # insert, update or delete a row""",
+}
+
+
+def _missing(line: str, what: str, names: Sequence[str], examples: Mapping[str, str]) -> str:
+    shown = "\n\n".join(examples[name] for name in names)
+    return f"{line}: the {what} has no `{'` and no `'.join(names)}`, which torture needs. Declare it, for example:\n\n{shown}"
+
+
+async def all_rows(exporter: Exporter, client: Any) -> Rows:
+    """Return all rows that an Exporter gives when nothing goes wrong, by stream and key."""
+    return {name: await _rows_of(exporter, stream, client) for name, stream in exporter.streams.items()}
+
+
+async def _rows_of(exporter: Exporter, stream: DeclaredStream, client: Any) -> dict[tuple[Any, ...], dict[str, Any]]:
+    names, what = [column.name for column in stream.row.columns], f"reading the stream {stream.name!r}"
+    found: dict[tuple[Any, ...], dict[str, Any]] = {}
+
+    def add(rows: Sequence[Any]) -> None:
+        for row in rows:
+            values = dict(zip(names, stream.row.read(row), strict=True))
+            found[tuple([values[name] for name in stream.key])] = values
+
+    match stream.reading:
+        case Reading.ROWS:
+            async for row in iterated(stream.function, client, what=what):
+                add([row])
+        case Reading.PAGES:
+            page = await call(stream.function, client, None, what=what)
+            add(page.rows)
+            while page.next is not None:
+                page = await call(stream.function, client, page.next, what=what)
+                add(page.rows)
+        case Reading.CHANGES:
+            feed, since, more = exporter.feeds[stream.name], None, True
+            while more:
+                part = await call(feed.function, client, since, what=what)
+                add(part.upserts)
+                for key in part.deletes:
+                    found.pop(key if isinstance(key, tuple) else (key,), None)
+                since, more = part.cursor, part.more
+    return found

@@ -1,0 +1,131 @@
+"""What a destination must hold at the end of a run, by the delivery levels of its handlers."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import orjson
+
+from pipeline.kit.declared import Delivery, Handler
+from pipeline.kit.importer import Importer
+from pipeline.kit.ledger.id_map import source_text
+from pipeline.ports.destination import Rejection
+from pipeline.testing.torture.interception.journal import Journal
+from pipeline.testing.torture.meaning import differing
+
+Rows = Mapping[str, Mapping[tuple[object, ...], Mapping[str, object]]]
+"""Rows by stream and key."""
+Dumped = Sequence[tuple[str, object, Mapping[str, object]]]
+"""What an Importer's `dump` gives: stream, key and row of each object."""
+
+
+NAMELESS = "\0"
+"""The beginning of what stands for the key of an object that belongs to no row."""
+
+
+def key_text(rejection: Rejection) -> str:
+    """Return the key of a rejected record as the id map has it."""
+    key = orjson.loads(rejection.key)
+    return source_text(tuple(key) if len(key) > 1 else key[0])
+
+
+@dataclass
+class Verdict:
+    """What is wrong, and what its delivery level allows: second objects, and races of two workers."""
+
+    broken: list[str] = field(default_factory=list)
+    duplicates: int = 0
+    races: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Oracle:
+    """Compares what an app holds with what it must hold. Rows in `rejected`, by stream and key as text, are left out."""
+
+    importer: Importer
+    journal: Journal
+    rejected: frozenset[tuple[str, str]]
+
+    def judge(self, expected: Rows, dumped: Dumped) -> Verdict:
+        """Return what is wrong with what was dumped."""
+        verdict, found = Verdict(), defaultdict[str, list[tuple[object, Mapping[str, object]]]](list)
+        for stream, key, row in dumped:
+            found[stream].append((key, row))
+        for stream in sorted({*expected, *found}):
+            handler = self.importer.handler_of(stream)
+            if handler is not None:
+                self._judge_stream(handler, stream, expected.get(stream, {}), found[stream], verdict)
+        return verdict
+
+    def _judge_stream(
+        self,
+        handler: Handler,
+        stream: str,
+        expected: Mapping[tuple[object, ...], Mapping[str, object]],
+        found: Iterable[tuple[object, Mapping[str, object]]],
+        verdict: Verdict,
+    ) -> None:
+        rows = {source_text(key if len(key) > 1 else key[0]): row for key, row in expected.items()}
+        objects = defaultdict[str, list[tuple[object, Mapping[str, object]]]](list)
+        owners = self._owners(stream)
+        for key, row in found:
+            objects[self._owner(handler, key, rows, owners)].append((key, row))
+        for text in sorted({*rows, *objects}):
+            if (stream, text) in self.rejected:
+                continue
+            for fault in self._faults(stream, text, rows.get(text), objects.get(text, [])):
+                self._count(handler, (stream, text), fault, verdict)
+
+    def _owners(self, stream: str) -> Mapping[str, str]:
+        """Return the keys of the rows for which the app has made objects, by the ids of those."""
+        return {id_: key for (name, key), ids in self.journal.ids.items() if name == stream for id_ in ids}
+
+    def _owner(self, handler: Handler, key: object, rows: Mapping[str, object], owners: Mapping[str, str]) -> str:
+        """Return the key of the row to which an object belongs: an app of `creates` has ids of its own."""
+        text = source_text(key if not isinstance(key, tuple) or len(key) > 1 else key[0])
+        if handler.delivery not in (Delivery.FOUND, Delivery.AT_LEAST_ONCE):
+            return text
+        return owners.get(text, text if text in rows and text not in owners else f"{NAMELESS}{text}")
+
+    def _faults(
+        self,
+        stream: str,
+        key: str,
+        row: Mapping[str, object] | None,
+        objects: Sequence[tuple[object, Mapping[str, object]]],
+    ) -> Iterator[str]:
+        if key.startswith(NAMELESS):
+            yield f"{stream}: the app has the object {objects[0][0]!r}, which belongs to no row: {dict(objects[0][1])}"
+        elif row is None:
+            shown = ", ".join(repr(key) for key, _ in objects)
+            yield f"{stream} {key}: the source has no such row, and the app still has {shown}"
+        elif not objects:
+            yield f"{stream} {key}: the source has this row, and the app does not"
+        elif len(objects) > 1:
+            shown = " and ".join(repr(key) for key, _ in objects)
+            yield f"{stream} {key}: the app has it {len(objects)} times: {shown}"
+        elif wrong := differing(row, objects[0][1], self.journal.translated):
+            yield f"{stream} {key}: {wrong}"
+
+    def _count(self, handler: Handler, row: tuple[str, str], fault: str, verdict: Verdict) -> None:
+        is_second = row[1].startswith(NAMELESS) or " times: " in fault
+        if handler.delivery is Delivery.AT_LEAST_ONCE and is_second:
+            verdict.duplicates += 1
+        elif self._may_race(handler, is_second) and self._raced(row):
+            verdict.races += 1
+        else:
+            verdict.broken.append(fault)
+
+    def _raced(self, row: tuple[str, str]) -> bool:
+        """Whether two workers at once have changed this row; of an object without a row, whether any of the stream."""
+        if not row[1].startswith(NAMELESS):
+            return self.journal.raced(row)
+        return any(self.journal.raced(other) for other in list(self.journal.calls) if other[0] == row[0])
+
+    def _may_race(self, handler: Handler, is_second: bool) -> bool:
+        """Whether two workers at once may do harm: no transaction and no key holds one of them back."""
+        if handler.delivery is Delivery.TRANSACTION:
+            return False
+        return not is_second or handler.delivery is not Delivery.FOUND or handler.find is not None

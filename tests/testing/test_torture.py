@@ -1,0 +1,115 @@
+"""`pipeline torture` finds the mistakes that authors make, tells them in the author's lines, and finds nothing in sound code."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from pipeline.cli.commands.authors.torture import torture as command
+from pipeline.domain.errors import ConfigurationError
+from pipeline.testing.torture.loading import load_subject
+from pipeline.testing.torture.report import as_document, told
+from pipeline.testing.torture.run import learned, run_seed
+from pipeline.testing.torture.seeds import Request, torture
+
+SECOND, LOST, OLD, STALE = "times: |belongs to no row", "the app does not$", "the app still has", "in place of"
+DELETED = "has deleted it, and the source had it all the time"
+PLANTED = {
+    "no_find": SECOND,
+    "key_of_attempt": SECOND,
+    "find_by_name": LOST,
+    "update_creates": SECOND,
+    "half_made": STALE,
+    "swallowed": LOST,
+    "appends": SECOND,
+    "keeps_deleted": OLD,
+    "mark_first": f"{LOST}|{OLD}|{STALE}",
+    "lost_records": f"{LOST}|{OLD}|{STALE}",
+    "mark_outside": f"{LOST}|{OLD}|{STALE}",
+    "commits_anyway": SECOND,
+    "publish_repeats": SECOND,
+    "stage_without_id": SECOND,
+    "by_time": DELETED,
+    "partial_list": DELETED,
+    "partial_rows": DELETED,
+    "cursor_first": f"{DELETED}|{LOST}",
+    "cursor_of_now": f"{LOST}|{OLD}|{STALE}",
+}
+"""What torture must say of each planted mistake."""
+WITHOUT_FAULTS = {"update_creates", "appends", "keeps_deleted"}
+SOUND = ("created", "repeated", "keyed", "transacted", "staged", "listed", "paged", "shifting", "fed")
+MOST_SECONDS = 60.0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", PLANTED)
+def test_a_planted_mistake_is_found_and_told_in_the_authors_lines(name: str) -> None:
+    request = Request((f"tests.testing.planted:{name}",))
+    result = torture(request, range(1000))
+    assert result.shortest is not None
+    assert result.seconds < MOST_SECONDS
+    assert re.search(PLANTED[name], "\n".join(result.shortest.broken), re.MULTILINE)
+    assert not (result.shortest.faults and name in WITHOUT_FAULTS)
+    assert len(result.shortest.faults) <= 3
+    assert "planted.py, line " in told(request, result.shortest)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SOUND)
+def test_nothing_is_found_in_what_is_sound(name: str) -> None:
+    result = torture(Request((f"tests.testing.sound:{name}",)), range(1000 if name in ("created", "paged") else 150))
+    assert result.shortest is None, told(Request((name,)), result.shortest)
+    assert (result.outcome.duplicates > 0) == (name == "repeated")  # second objects are reported where they are allowed
+
+
+def test_a_seed_is_the_same_run_each_time() -> None:
+    subject = learned(load_subject(["tests.testing.sound:created"], {}), 0)
+    runs = [[run_seed(subject, seed) for seed in range(10)] for _ in range(2)]
+    assert runs[0] == runs[1]
+    assert len({run.story for run in runs[0]}) == 10
+
+
+@pytest.mark.slow
+def test_the_command_that_is_told_replays_the_story() -> None:
+    request = Request(("tests.testing.planted:mark_outside",))
+    whole = torture(request, range(400))
+    assert whole.shortest is not None
+    again = torture(request, [whole.shortest.plan.seed])
+    assert again.shortest is not None
+    assert told(request, again.shortest) == told(request, whole.shortest)
+    assert told(request, again.shortest).endswith(f"again: {as_document(request, again)['command']}")
+
+
+def test_the_command_prints_json_and_its_exit_code_says_whether_something_is_wrong() -> None:
+    sound = CliRunner().invoke(command, ["tests.testing.sound:keyed", "--seeds", "3", "--json"], standalone_mode=False)
+    assert (sound.return_value, '"failed":[]' in sound.output) == (0, True)
+    broken = CliRunner().invoke(command, ["tests.testing.planted:appends", "--seed", "7"], standalone_mode=False)
+    assert broken.return_value == 1
+    assert broken.output.splitlines()[0] == "seed 7, shrunk to no faults"
+    assert broken.output.splitlines()[-1] == "again: pipeline torture tests.testing.planted:appends --seed 7"
+
+
+def test_an_exporter_and_an_importer_are_tortured_together() -> None:
+    names = ("tests.testing.sound:paged", "tests.testing.sound:keyed")
+    assert torture(Request(names), range(20)).shortest is None
+
+
+def test_what_is_missing_is_named_with_how_to_write_it(tmp_path: Path) -> None:
+    file = tmp_path / "bare.py"
+    file.write_text("from pipeline.kit import Exporter, Importer\nimporter = Importer('a')\nexporter = Exporter('b')\n")
+    with pytest.raises(
+        ConfigurationError, match=r"bare\.py, line 2: the Importer has no `dump` and no `scratch`"
+    ) as error:
+        load_subject([f"{file}:importer"], {})
+    assert "@importer.scratch\nasync def scratch()" in str(error.value)
+    with pytest.raises(ConfigurationError, match=r"bare\.py, line 3: the Exporter has no `scratch` and no `change`"):
+        load_subject([f"{file}:exporter"], {})
+
+
+def test_a_stream_without_a_key_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="A key is given for birds"):
+        torture(Request(("tests.testing.sound:keyed",), {"birds": ("id",)}), range(1))
+    assert torture(Request(("tests.testing.sound:keyed",), {"things": ("name",)}), range(2)).shortest is None
