@@ -192,6 +192,15 @@ def readable_destination(flow: Flow, settings: Settings, *, generated: bool) -> 
     return _source(there, _locations(flow.source), replace(settings, one_file_system=False), options)
 
 
+def ensure_fits(flow: Flow) -> None:
+    """ConfigurationError when the Importer of a Flow does not fit its Exporter, or delivers less than the Flow needs."""
+    given = PluginSettings.of(flow.declared)
+    (there, *_) = _locations(flow.destination, Role.DESTINATION, given.destination)
+    if is_plugin(there):
+        (here, *_) = _locations(flow.source)
+        plugins().check_contract(here, there)
+
+
 def app_copy(flow: Flow, store: ObjectStore, schemas: Callable[[], Awaitable[Sequence[StreamSchema]]]) -> Source | None:
     """Return what the app of a Flow's Importer holds, to be compared; None if the destination is no app."""
     (location, *_) = _locations(flow.destination, Role.DESTINATION, PluginSettings.of(flow.declared).destination)

@@ -18,6 +18,7 @@ from pipeline.kit.ledger.id_map import StoredIds
 from pipeline.kit.ledger.kept import Kept
 from pipeline.kit.loading.destination import ImporterDestination
 from pipeline.kit.loading.levels import check_levels, split_requires
+from pipeline.kit.loading.streams import ensure_some_handled
 from pipeline.kit.places.load import load
 from pipeline.kit.places.parsing import parse_reference
 from pipeline.kit.places.reference import SCHEME, PluginReference
@@ -66,7 +67,7 @@ def make_destination(location: Location) -> ImporterDestination:
     importer = load(reference, Importer)
     given, _ = split_requires(reference.settings)
     settings = read_settings(importer.connection, given, Role.DESTINATION.value, str(reference), stored=True)
-    return ImporterDestination(location.url, importer, settings.value)
+    return ImporterDestination(location.url, importer, settings.value, requires=reference.settings)
 
 
 def untaken(location: Location, streams: Sequence[StreamName]) -> frozenset[StreamName]:
@@ -76,15 +77,16 @@ def untaken(location: Location, streams: Sequence[StreamName]) -> frozenset[Stre
 
 
 def check_contract(source: object, destination: Location) -> None:
-    """ConfigurationError when the two plug-ins do not fit: another contract, or a delivery level that is too weak."""
+    """ConfigurationError when the two do not fit: another contract, a delivery level that is too weak, no common stream."""
     there = _reference(destination)
     importer = load(there, Importer)
     check_levels(importer, there.settings)
-    if not is_plugin(source) or not importer.accepts:
+    if not is_plugin(source):
         return
     here = _reference(source)
     exporter = load(here, Exporter)
-    if exporter.contract not in importer.accepts:
+    ensure_some_handled(importer, list(exporter.streams))
+    if importer.accepts and exporter.contract not in importer.accepts:
         states = f"states the contract {exporter.contract!r}" if exporter.contract else "states no contract"
         accepted = " or ".join(repr(one) for one in importer.accepts)
         raise ConfigurationError(

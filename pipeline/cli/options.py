@@ -11,6 +11,7 @@ import anyio
 import click
 
 from pipeline.cli.output.logs import configure_logs
+from pipeline.kit.configuration.names import REQUIRES
 from pipeline.processes.process_setup import configure_runtime
 from pipeline.settings import Settings, load_settings
 
@@ -86,18 +87,27 @@ def allow_deletes_option(command: Command) -> Command:
     )(command)
 
 
-def plugin_settings_options(command: Command) -> Command:
-    """Add --source-set and --destination-set, whose values come as mappings."""
+def plugin_settings_options(command: Callable[..., object]) -> Callable[..., object]:
+    """Add --source-set and --destination-set, whose values come as mappings, and --requires, one of the latter."""
+
+    @functools.wraps(command)
+    def call(
+        *arguments: object, requires: str | None, destination_settings: dict[str, str], **options: object
+    ) -> object:
+        given = destination_settings | ({} if requires is None else {REQUIRES: requires})
+        return command(*arguments, destination_settings=given, **options)
+
     for end in ("destination", "source"):
-        command = click.option(
+        call = click.option(
             f"--{end}-set",
             f"{end}_settings",
             multiple=True,
             metavar="NAME=VALUE",
             callback=_read_assignments,
             help=f"A setting of the plug-in that is the {end}. May be given repeatedly.",
-        )(command)
-    return command
+        )(call)
+    text = "The delivery level that the destination must have: transaction, staged, keyed, found [default] or at-least-once."
+    return click.option("--requires", metavar="LEVEL", help=text)(call)
 
 
 def _read_assignments(_context: click.Context, _option: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:

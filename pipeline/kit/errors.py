@@ -8,7 +8,7 @@ class Refused(Exception):  # noqa: N818  # the fixed name of the kit
 
     def __init__(self, reason: str, column: str | None = None) -> None:
         super().__init__(reason)
-        self.reason = reason
+        self.reason = str(reason)
         self.column = column
 
 
@@ -29,4 +29,4 @@ class Stop(Exception):  # noqa: N818
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
-        self.reason = reason
+        self.reason = str(reason)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from pathlib import Path
 
 import anyio
@@ -177,7 +178,7 @@ BAD = [
     (("app.db", "./app.py:exporter"), r"app.py:exporter is an Exporter .*cannot be the destination"),
     (
         ("./app.py:exporter", "./app.py:weak", *SOURCE),
-        r"app.py, line \d+: .*delivers at-least-once, .*needs found.*--destination-set requires=at-least-once",
+        r"app.py, line \d+: .*delivers at-least-once, .*needs found.*give it `find`, .*less with --requires at-least-once",
     ),
     (
         ("./app.py:other", "./app.py:importer", "--source-set", "path=x", *DESTINATION),
@@ -234,8 +235,46 @@ def test_an_importer_that_lacks_a_function_is_named_before_anything_is_moved(
 
 
 def test_a_weaker_delivery_is_used_where_the_flow_accepts_it(pipeline: CommandLine, tmp_path: Path) -> None:
-    accepted = ("--destination-set", "requires=at-least-once")
-    assert pipeline("move", "./app.py:exporter", "./app.py:weak", *SOURCE, *accepted, "--flow", "crm").code == 0
+    ends = ("./app.py:exporter", "./app.py:weak", *SOURCE)
+    assert pipeline("move", *ends, "--destination-set", "requires=at-least-once", "--flow", "crm").code == 0
+    assert pipeline("move", *ends, "--requires", "at-least-once", "--flow", "crm").code == 0  # the same
+    unknown = pipeline("move", *ends, "--requires", "best", "--flow", "other")
+    assert (unknown.code, "'best' is not known. It must be one of: transaction, staged" in unknown.err) == (2, True)
+
+
+def test_a_flow_says_what_it_needs_and_a_weaker_handler_is_refused(pipeline: CommandLine, tmp_path: Path) -> None:
+    ends = ("./app.py:exporter", "./app.py:importer", *SOURCE, *DESTINATION)
+    refused = pipeline("flow", "create", "crm", *ends, "--requires", "transaction")
+    assert refused.code == 2
+    told = " ".join(refused.err.split())
+    assert re.search(r"app.py, line \d+: the handler of 'people' delivers keyed, and the Flow needs transaction", told)
+    assert 'Declare it with @importer.applies and delivery="transaction", or let the Flow accept less' in told
+    assert pipeline("flow", "create", "crm", *ends, "--requires", "keyed").code == 0
+    shown = json.loads(pipeline("flow", "show", "crm", "--json").out)
+    assert "keyed" in json.dumps(shown)
+
+
+@pytest.mark.parametrize("command", ["start", "move"])
+def test_a_handler_that_has_become_weaker_is_refused_when_a_movement_begins(
+    command: str, pipeline: CommandLine, tmp_path: Path
+) -> None:
+    ends = ("./app.py:exporter", "./app.py:importer", *SOURCE, *DESTINATION)
+    assert pipeline("flow", "create", "crm", *ends).code == 0
+    code = APP.replace(
+        '@importer.applies("people", row=Person)', '@importer.creates("people", row=Person, delivery="at-least-once")'
+    )
+    for name in [name for name in sys.modules if name.startswith("pipeline_plugin_")]:
+        del sys.modules[name]
+    write_plugin(tmp_path / "app.py", code)
+    refused = pipeline("start", "crm") if command == "start" else pipeline("move", "--flow", "crm")
+    assert refused.code == 2, refused.out
+    assert "delivers at-least-once, and the Flow needs found" in " ".join(refused.err.split())
+
+
+def test_an_importer_that_takes_no_stream_of_the_exporter_is_refused(pipeline: CommandLine, tmp_path: Path) -> None:
+    path = write_plugin(tmp_path / "none.py", APP.replace('applies("people"', 'applies("pets"'))
+    refused = pipeline("flow", "create", "crm", "./app.py:exporter", f"{path}:importer", *SOURCE, *DESTINATION)
+    assert (refused.code, "no handler for any stream" in " ".join(refused.err.split())) == (2, True)
 
 
 def test_a_secret_is_neither_stored_nor_shown(

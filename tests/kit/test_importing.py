@@ -382,7 +382,7 @@ async def test_an_id_that_is_no_text_is_named_with_the_line(source: str, tmp_pat
     movement = await move(source, ImporterDestination("api:x", importer, None), tmp_path)
     assert movement.status is pipeline.Status.FAILED
     assert f"{__file__}, line " in movement.problems[0]
-    assert "returned 7 in place of the new id. Return the id as text" in movement.problems[0]
+    assert "returned 7 in place of the new id. Return text" in movement.problems[0]
 
 
 async def test_a_refusal_after_a_lost_answer_makes_no_second_object(source: str, tmp_path: Path) -> None:

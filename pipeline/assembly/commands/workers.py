@@ -9,7 +9,7 @@ from enum import StrEnum
 
 import anyio
 
-from pipeline.assembly.connectors import export_source, flow_destination
+from pipeline.assembly.connectors import ensure_fits, export_source, flow_destination
 from pipeline.assembly.reporters import SilentReporter
 from pipeline.assembly.runtime import Runtime, make_choices, open_runtime, worker_name
 from pipeline.codec.documents.message import MovementStarted, QueueMessage, encode_message
@@ -130,6 +130,7 @@ async def start(
     ensure_kinds(accept_missing)
     async with open_runtime(settings, create_home=True) as runtime, runtime.exports() as exports:
         found = await runtime.flows.accept_missing(FlowName(flow), accept_missing)
+        ensure_fits(found)
         if found.origin is not None:
             if only or exclude or allow_deletes or restart:
                 raise ConfigurationError(

@@ -11,14 +11,12 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-from pipeline.domain.errors import ConfigurationError
-from pipeline.kit.authors_line import line_of
 from pipeline.kit.declared import Function, Handler
 from pipeline.kit.errors import Gone, Refused
 from pipeline.kit.ledger.id_map import StoredIds, source_text
 from pipeline.kit.ledger.kept import IdEntry
 from pipeline.kit.loading.context import ImportContext, WaitsForIdError
-from pipeline.kit.loading.outcomes import Lane, RejectedError, attempt
+from pipeline.kit.loading.outcomes import Lane, RejectedError, attempt, returned_text
 from pipeline.kit.values import Delete, Upsert
 
 T = TypeVar("T")
@@ -142,8 +140,4 @@ def _as_intended(context: ImportContext, intent: IdEntry) -> ImportContext:
 
 
 def _id(value: Any, function: Any) -> str:
-    if isinstance(value, str) and value:
-        return value
-    raise ConfigurationError(
-        f"{line_of(function)}: the function returned {value!r} in place of the new id. Return the id as text."
-    )
+    return returned_text(value, function, "the new id")

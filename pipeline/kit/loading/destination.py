@@ -26,6 +26,7 @@ from pipeline.kit.ledger.kept import Kept, KeptMark, KeptRejection, as_mark
 from pipeline.kit.loading.context import Contexts
 from pipeline.kit.loading.file_import import FileImport
 from pipeline.kit.loading.file_load import StreamLoad
+from pipeline.kit.loading.levels import check_complete, check_levels
 from pipeline.kit.loading.outcomes import Lane, RejectedError
 from pipeline.kit.loading.records import RecordReader, Records
 from pipeline.kit.loading.rejected import RejectedRecords
@@ -37,19 +38,29 @@ from pipeline.ports.object_store import ObjectStore
 
 
 class ImporterDestination:
-    """The app that an Importer loads, with the author's `settings`."""
+    """The app that an Importer loads, with the author's `settings`.
+
+    `requires` are the settings of the Flow that hold the delivery level which it needs; None where any will do.
+    """
 
     def __init__(
-        self, location: str, importer: Importer, settings: object | None, store: ObjectStore | None = None
+        self,
+        location: str,
+        importer: Importer,
+        settings: object | None,
+        store: ObjectStore | None = None,
+        *,
+        requires: Mapping[str, str] | None = None,
     ) -> None:
         self.location = location
         self.importer = importer
         self.settings = settings
         self._store = store
+        self._requires = requires
 
     def in_store(self, store: ObjectStore) -> ImporterDestination:
         """Return the same destination with the store that keeps its marks."""
-        return ImporterDestination(self.location, self.importer, self.settings, store)
+        return ImporterDestination(self.location, self.importer, self.settings, store, requires=self._requires)
 
     async def read_marks(self, flow: FlowName, *, wait_seconds: float) -> Mapping[EventFileId, Mark]:
         """Return the marks of the Flow. The app is not asked."""
@@ -62,7 +73,10 @@ class ImporterDestination:
 
     @asynccontextmanager
     async def open(self, flow: FlowName) -> AsyncIterator[ImporterSession]:
-        """Open the app, and read what is kept for it."""
+        """Open the app, and read what is kept for it. ConfigurationError when a handler lacks what it needs."""
+        check_complete(self.importer)
+        if self._requires is not None:
+            check_levels(self.importer, self._requires)
         kept = self._kept(flow)
         async with open_client(self.importer.connection, self.settings, self.location) as target:
             session = ImporterSession(self.importer, target, kept, flow)

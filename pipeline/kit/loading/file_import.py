@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import anyio
 
-from pipeline.domain.errors import ConfigurationError
+from pipeline.domain.errors import RefusedError
 from pipeline.domain.exception_groups import unwrap_exception_group
 from pipeline.domain.ids import EventFileId
 from pipeline.domain.planning.import_guard import reason_to_give_way
 from pipeline.kit.authors_line import line_of
-from pipeline.kit.declared import Handler
+from pipeline.kit.declared import Function, Handler
 from pipeline.kit.ledger.kept import KeptMark, KeptStream
 from pipeline.kit.loading.context import Contexts
 from pipeline.kit.loading.file_load import StreamLoad
-from pipeline.kit.loading.outcomes import Lane, RejectedError, attempt
+from pipeline.kit.loading.outcomes import Lane, RejectedError, attempt, refused_records, returned_text
 from pipeline.kit.loading.records import Invalid, RecordReader, Records
 from pipeline.kit.loading.rejected import RejectedRecords
 from pipeline.kit.loading.transactions import TransactionLoad, Transactions
@@ -28,6 +28,9 @@ PARTS_AT_ONCE = 2
 """Parts of a file of which single records are under way: while the last ones of a part are, the next one begins."""
 FIRST_LINE = 2
 """The line of the first record: the header is line 1."""
+
+
+T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -120,8 +123,8 @@ class FileImport:
             tally.deletes += sum(isinstance(value, Delete) for at, value in values if at not in rejected)
 
     async def stage(self) -> Tally:
-        """Stage all records under the id of the file, then publish them."""
-        tally, what = Tally(), f"staging {self._stream!r}"
+        """Stage all records under the id of the file, then publish them. RefusedError when the app refuses all of it."""
+        tally = Tally()
         staged: StagedFile[Any] = StagedFile([], id=str(self.file.entry.id))
         parts = list(self._parts())
         valid = [value for records in parts for value in records.values if not isinstance(value, Invalid)]
@@ -129,17 +132,25 @@ class FileImport:
         function, publish = self.handler.function, self.handler.publish
         assert publish is not None  # checked before anything is moved
         context = self.contexts.context(self.file.entry.id, FIRST_LINE)
-        token = await attempt(lambda: function(self.target, staged, context), function, what, self.lane)
-        if type(token) is not str or not token:
-            raise ConfigurationError(
-                f"{line_of(function)}: the function returned {token!r} in place of a token. Return text."
-            )
-        publishing = f"publishing {self._stream!r}"
-        await attempt(lambda: publish(self.target, [token], context), publish, publishing, self.lane)
+
+        async def work() -> str:
+            staged.refused.clear()
+            return returned_text(await function(self.target, staged, context), function, "a token")
+
+        token = await self._attempt_whole(work, function, "staging")
+        await self._attempt_whole(lambda: publish(self.target, [token], context), publish, "publishing")
+        refused = refused_records(staged, function)
         for records in parts:
-            rejected = {at: error for at, value in enumerate(records.values) if (error := _rejected(value, staged))}
+            rejected = {at: error for at, value in enumerate(records.values) if (error := _rejected(value, refused))}
             await self._note(records, rejected, tally)
         return tally
+
+    async def _attempt_whole(self, work: Callable[[], Awaitable[T]], function: Function, what: str) -> T:
+        what = f"{what} {self._stream!r}"
+        try:
+            return await attempt(work, function, what, self.lane)
+        except RejectedError as error:
+            raise RefusedError(f"{what} was refused: {error.reason} ({line_of(function)})") from error
 
     async def load_in(self, transactions: Transactions, after: Sequence[EventFileId]) -> Tally | KeptMark | str:
         """Apply the records and write the mark in one transaction.
@@ -168,8 +179,5 @@ class FileImport:
         return found[0]
 
 
-def _rejected(value: object, staged: StagedFile[Any]) -> RejectedError | None:
-    if isinstance(value, Invalid):
-        return RejectedError(value.reason, value.column)
-    refused = staged.refused.get(id(value))
-    return None if refused is None else RejectedError(*refused)
+def _rejected(value: object, refused: Mapping[int, RejectedError]) -> RejectedError | None:
+    return RejectedError(value.reason, value.column) if isinstance(value, Invalid) else refused.get(id(value))

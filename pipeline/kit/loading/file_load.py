@@ -13,7 +13,7 @@ from pipeline.kit.calls import TRIES
 from pipeline.kit.declared import Delivery, Handler
 from pipeline.kit.loading.context import Contexts, ImportContext
 from pipeline.kit.loading.creating import Creator
-from pipeline.kit.loading.outcomes import CREATED_AT_ONCE, Lane, RejectedError, attempt
+from pipeline.kit.loading.outcomes import CREATED_AT_ONCE, Lane, RejectedError, attempt, refused_records
 from pipeline.kit.loading.records import Invalid, Records
 from pipeline.kit.values import Batch, Delete, Upsert
 
@@ -69,9 +69,14 @@ class StreamLoad:
             else [records.values[at] for at in places]
         )
         batch: Batch[Any] = Batch(chosen)  # type: ignore[arg-type]  # none of them is Invalid
+
+        async def work() -> None:
+            batch.refused.clear()  # what an attempt that failed has refused, the next one may accept
+            await self._handler.function(self._target, batch, context)
+
         try:
             await attempt(
-                lambda: self._handler.function(self._target, batch, context),
+                work,
                 self._handler.function,
                 f"applying to {self._stream!r}",
                 self._lane,
@@ -81,8 +86,9 @@ class StreamLoad:
             await self._note_rejected(records, places, rejected, error)
             return
         if batch.refused:
-            by_record = {id(record): at for at, record in zip(places, batch.records, strict=True)}
-            rejected |= {by_record[record]: RejectedError(*refused) for record, refused in batch.refused.items()}
+            by_record = {id(record): at for at, record in zip(places, chosen, strict=True)}
+            refused = refused_records(batch, self._handler.function)
+            rejected |= {by_record[record]: error for record, error in refused.items() if record in by_record}
 
     async def _note_rejected(
         self, records: Records, places: Sequence[int], rejected: dict[int, RejectedError], error: RejectedError

@@ -12,6 +12,13 @@ from pipeline.kit.declared import Delivery, Handler
 from pipeline.kit.importer import Importer
 
 _LEVELS = list(Delivery)
+_REMEDIES = {
+    Delivery.TRANSACTION: 'Declare it with @importer.applies and delivery="transaction"',
+    Delivery.STAGED: "Declare it with @importer.stages",
+    Delivery.KEYED: "Declare it with @importer.applies",
+    Delivery.FOUND: 'Declare it with delivery="found" and give it `find`',
+    Delivery.AT_LEAST_ONCE: "",  # no handler is weaker
+}
 
 
 def split_requires(settings: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
@@ -29,20 +36,25 @@ def check_levels(importer: Importer, settings: Mapping[str, str]) -> None:
     wanted = settings.get(REQUIRES, Delivery.FOUND.value)
     if wanted not in _LEVELS:
         known = ", ".join(_LEVELS)
-        raise ConfigurationError(f"The setting {REQUIRES!r} is {wanted[:80]!r}. It must be one of: {known}.")
-    check_order(importer)
+        raise ConfigurationError(f"The delivery level {wanted[:80]!r} is not known. It must be one of: {known}.")
+    check_complete(importer)
     for handler in importer.handlers.values():
-        _check_complete(importer, handler)
         if _LEVELS.index(handler.delivery) > _LEVELS.index(Delivery(wanted)):
             raise misuse(
                 handler.line,
                 f"the handler of {handler.stream!r} delivers {handler.delivery.value}, and the Flow needs {wanted}",
-                'Declare it with delivery="found" and give it `find`, or accept second objects with '
-                f"--destination-set {REQUIRES}={handler.delivery.value}",
+                f"{_REMEDIES[Delivery(wanted)]}, or let the Flow accept less with --requires {handler.delivery.value}",
             )
 
 
-def check_order(importer: Importer) -> None:
+def check_complete(importer: Importer) -> None:
+    """ConfigurationError when a handler lacks a function that its level needs, or the order of streams cannot be."""
+    _check_order(importer)
+    for handler in importer.handlers.values():
+        _check_complete(importer, handler)
+
+
+def _check_order(importer: Importer) -> None:
     """ConfigurationError when a stream comes after one that no handler takes, or after itself."""
     before: dict[str, set[str]] = {}
     for handler in importer.handlers.values():

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import anyio
 
-from pipeline.domain.errors import PipelineError, RefusedError
+from pipeline.domain.errors import ConfigurationError, PipelineError, RefusedError
 from pipeline.kit.authors_line import line_of
 from pipeline.kit.calls import FIRST_PAUSE_SECONDS, LONGEST_WAIT_SECONDS, TRIES, shown
 from pipeline.kit.configuration.secret import without_secrets
 from pipeline.kit.declared import Function
 from pipeline.kit.errors import Again, Gone, Refused, Stop
 from pipeline.kit.loading.context import WaitsForIdError
+from pipeline.kit.values import Batch
 from pipeline.log_events import log
 
 CREATED_AT_ONCE = 16
@@ -96,3 +97,24 @@ async def attempt(
                 raise RefusedError(f"{what} failed {TRIES} times: {reason}. Correct it, and move again.") from error
             log.warning("plugin_call_retried", what=what, reason=reason, tries=failures)
             await anyio.sleep(FIRST_PAUSE_SECONDS * 2 ** (failures - 1))
+
+
+def refused_records(batch: Batch[Any], function: Function) -> Mapping[int, RejectedError]:
+    """Return why records of a batch are refused, by their `id()`. ConfigurationError when one is not of the batch."""
+    own = set(map(id, batch.records))
+    if not own.issuperset(batch.refused):
+        raise ConfigurationError(
+            f"{line_of(function)}: batch.refuse was given something that is no record of the batch. Give it one of "
+            "batch.records."
+        )
+    return {
+        record: RejectedError(without_secrets(reason), column) for record, (reason, column) in batch.refused.items()
+    }
+
+
+def returned_text(value: object, function: Function, what: str) -> str:
+    """Return what a function returned, which must be text. ConfigurationError with the author's line when it is not."""
+    if isinstance(value, str) and value:
+        return value
+    shown = without_secrets(repr(value))[:100]
+    raise ConfigurationError(f"{line_of(function)}: the function returned {shown} in place of {what}. Return text.")
