@@ -10,7 +10,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from pipeline import __version__
-from pipeline.http.api import actions, flows, health, movements, tokens
+from pipeline.http.api import actions, events, flows, health, movements, tokens
 from pipeline.http.apps import downloads, exporting, importing
 from pipeline.http.guard import Guard
 from pipeline.http.pages import acting, rendering, routes, session
@@ -35,7 +35,7 @@ def create_application(site: Site) -> ASGIApp:
     add_handlers(app, _render)
     app.add_exception_handler(session.LogInError, _ask_to_log_in)
     app.include_router(health.router)
-    for rooms in (flows, movements, actions, tokens, exporting, importing, downloads):
+    for rooms in (flows, movements, events, actions, tokens, exporting, importing, downloads):
         app.include_router(rooms.router, prefix=API)
     for pages in (session, routes, acting):
         app.include_router(pages.router)

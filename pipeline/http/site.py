@@ -10,6 +10,7 @@ import anyio
 from starlette.requests import HTTPConnection
 
 from pipeline.assembly.runtime import Runtime
+from pipeline.http.feeds import Feeds
 from pipeline.http.tokens import TokenStore
 from pipeline.ports.clock import Clock
 
@@ -59,6 +60,10 @@ class Site:
     proxy: ProxyAuth | None = None
     limits: Limits = Limits()
     stopping: anyio.Event = field(default_factory=anyio.Event)
+    feeds: Feeds = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "feeds", Feeds(self.runtime))
 
 
 def site_of(connection: HTTPConnection) -> Site:

@@ -187,6 +187,12 @@ async def _read_groups(runtime: Runtime, flow: Flow, latest: Movement) -> tuple[
     return groups, marks.unknown_because
 
 
+async def read_state(runtime: Runtime, movement: Movement) -> State:
+    """Return the state of a Movement now."""
+    signs = () if movement.settled else await runtime.flows.read_signs(movement.flow, movement.number)
+    return _state(movement, signs, runtime)
+
+
 def _state(movement: Movement, signs: Sequence[WorkerSign], runtime: Runtime) -> State:
     """Return the state of a Movement. Nothing is written here, so the time is this computer's, or a later date in the store."""
     now = max((runtime.clock.now(), *(sign.stored for sign in signs)))

@@ -4,36 +4,41 @@ from __future__ import annotations
 
 import hashlib
 from http import HTTPStatus
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeAlias
 
 import orjson
 from fastapi import APIRouter, Header, Request
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
-from pipeline.assembly.commands.workers import start
 from pipeline.domain.errors import AbsentError
 from pipeline.domain.ids import FlowName, ObjectKey
+from pipeline.domain.lifecycle.table import Verb
 from pipeline.http.access import Operator
+from pipeline.http.api.flows import movement_model
 from pipeline.http.api.models import MovementModel
 from pipeline.http.api.paths import FlowPath
+from pipeline.http.api.verbs import Asked, act
 from pipeline.http.problems import ProblemError
 from pipeline.http.site import Site, site_of
 from pipeline.http.tokens import Identity
-from pipeline.log_events import log
 from pipeline.ports.object_store import PutCondition
 
 REQUESTS = "serve/requests/"
 """The answers that were given for an `Idempotency-Key`."""
 
+DoableVerb: TypeAlias = Literal["start", "pause", "resume", "stop"]
+
 router = APIRouter(prefix="/flows/{flow}/actions", tags=["movements"])
 
 
 class ActionRequest(BaseModel):
-    """Why, and what for the verb needs more of."""
+    """Why, and of which groups: all of them by default. `until` is for a pause, and has a zone."""
 
     model_config = ConfigDict(extra="forbid")
 
     reason: str = Field(default="", max_length=500)
+    groups: list[str] = Field(default_factory=list, max_length=1000)
+    until: AwareDatetime | None = None
 
 
 @router.post("/{verb}")
@@ -41,29 +46,28 @@ async def do(
     request: Request,
     who: Operator,
     flow: FlowPath,
-    verb: Literal["start"],
+    verb: DoableVerb,
     wanted: ActionRequest,
     idempotency_key: Annotated[str | None, Header(min_length=1, max_length=200)] = None,
 ) -> MovementModel:
     """Do a verb of the lifecycle. With an `Idempotency-Key`, the same request is done once, and answered alike."""
     site = site_of(request)
     if idempotency_key is None:
-        return await act(site, who, flow, verb, reason=wanted.reason)
+        return await _do(site, who, flow, verb, wanted)
     key = _request_key(who, idempotency_key)
     asked = f"{flow} {verb} {wanted.model_dump_json()}"
     if (known := await _known(site, key, asked)) is not None:
         return known
-    answer = await act(site, who, flow, verb, reason=wanted.reason)
+    answer = await _do(site, who, flow, verb, wanted)
     document = orjson.dumps({"asked": asked, "answer": answer.model_dump(mode="json")})
     await site.runtime.store.put(key, document, PutCondition.NONE)
     return answer
 
 
-async def act(site: Site, who: Identity, flow: FlowName, verb: str, *, reason: str = "") -> MovementModel:
-    """Do a verb, and return the Movement that it is about."""
-    log.info("action_taken", flow=flow, verb=verb, by=who.name, why=reason)
-    movement, _ = await start(flow, settings=site.runtime.settings)
-    return MovementModel.of(movement)
+async def _do(site: Site, who: Identity, flow: FlowName, verb: DoableVerb, wanted: ActionRequest) -> MovementModel:
+    asked = Asked(wanted.reason, wanted.groups, wanted.until)
+    number = await act(site, who, flow, Verb(verb), asked)
+    return await movement_model(site, flow, number)
 
 
 def _request_key(who: Identity, key: str) -> ObjectKey:

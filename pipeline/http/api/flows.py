@@ -5,9 +5,10 @@ from __future__ import annotations
 import anyio
 from fastapi import APIRouter, Request
 
+from pipeline.assembly.commands.status import read_state
 from pipeline.domain.ids import FlowName
 from pipeline.http.access import Viewer
-from pipeline.http.api.models import FlowModel, Page
+from pipeline.http.api.models import FlowModel, MovementModel, Page
 from pipeline.http.api.paths import After, FlowPath, Limit, page_of
 from pipeline.http.site import Site, site_of
 
@@ -46,5 +47,10 @@ async def _read_all(site: Site, names: list[FlowName]) -> list[FlowModel]:
 
 async def _read(site: Site, name: FlowName) -> FlowModel:
     flow = await site.runtime.flows.read_flow(name)
-    latest = await site.runtime.flows.read_movement(name, flow.movements) if flow.movements else None
-    return FlowModel.of(flow, latest)
+    return FlowModel.of(flow, await movement_model(site, name, flow.movements) if flow.movements else None)
+
+
+async def movement_model(site: Site, name: FlowName, number: int) -> MovementModel:
+    """Return the document of a Movement as it is now."""
+    movement = await site.runtime.flows.read_movement(name, number)
+    return MovementModel.of(movement, await read_state(site.runtime, movement))

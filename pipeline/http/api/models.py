@@ -10,6 +10,8 @@ from pydantic import BaseModel
 from pipeline.codec.documents.failures import Failure
 from pipeline.codec.documents.progress import Progress
 from pipeline.domain.event_file import FileEntry
+from pipeline.domain.lifecycle.table import State
+from pipeline.domain.lifecycle.wish import Wish
 from pipeline.domain.movement import Flow, Movement
 
 Item = TypeVar("Item")
@@ -34,7 +36,7 @@ class FlowModel(BaseModel):
     latest: MovementModel | None = None
 
     @classmethod
-    def of(cls, flow: Flow, latest: Movement | None = None) -> FlowModel:
+    def of(cls, flow: Flow, latest: MovementModel | None = None) -> FlowModel:
         """Return the document of a Flow."""
         return cls(
             name=flow.name,
@@ -43,16 +45,35 @@ class FlowModel(BaseModel):
             created=flow.created,
             movements=flow.movements,
             origin=flow.origin,
-            latest=None if latest is None else MovementModel.of(latest),
+            latest=latest,
         )
 
 
+class WishModel(BaseModel):
+    """What a person wants of a Movement or a group: run, pause or stop; who, since when, why, and until when."""
+
+    want: str
+    who: str
+    when: datetime | None
+    why: str
+    until: datetime | None
+
+    @classmethod
+    def of(cls, wish: Wish) -> WishModel:
+        """Return the document of a wish."""
+        return cls(want=wish.want.value, who=wish.who, when=wish.when, why=wish.why, until=wish.until)
+
+
 class MovementModel(BaseModel):
-    """A Movement, with its totals."""
+    """A Movement, with its totals. `original_movement` is the Movement of which this is a re-run."""
 
     flow: str
     movement: int
+    original_movement: int | None
     status: str
+    reason: str
+    sentence: str
+    wish: WishModel
     settled: bool
     created: datetime
     updated: datetime
@@ -67,13 +88,17 @@ class MovementModel(BaseModel):
     problems: list[str]
 
     @classmethod
-    def of(cls, movement: Movement) -> MovementModel:
-        """Return the document of a Movement."""
+    def of(cls, movement: Movement, state: State) -> MovementModel:
+        """Return the document of a Movement in its state."""
         totals = movement.totals
         return cls(
             flow=movement.flow,
             movement=movement.number,
-            status=movement.status.value,
+            original_movement=movement.original or None,
+            status=state.status.value,
+            reason=state.reason.value,
+            sentence=state.sentence,
+            wish=WishModel.of(movement.wish),
             settled=movement.settled,
             created=movement.created,
             updated=movement.updated,

@@ -9,13 +9,14 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response, StreamingResponse
 
-from pipeline.assembly.commands.status import FileListing, list_files
+from pipeline.assembly.commands.status import FileListing, list_files, read_state
 from pipeline.domain import object_keys
 from pipeline.domain.event_file import FileEntry
 from pipeline.domain.ids import EventFileId, FlowName
 from pipeline.domain.movement import Status
 from pipeline.domain.planning.compaction import applicable
 from pipeline.http.access import Viewer
+from pipeline.http.api.flows import movement_model
 from pipeline.http.api.models import FileModel, GroupModel, MovementModel, Page, RejectedModel, WorkerModel
 from pipeline.http.api.paths import After, FlowPath, Limit, page_of
 from pipeline.http.problems import ProblemError
@@ -46,7 +47,7 @@ async def list_movements(
     while number >= oldest and len(items) < limit and first - number < LOOKED_AT:
         movement = await flows.read_movement(flow, number)
         if status in (None, movement.status):
-            items.append(MovementModel.of(movement))
+            items.append(MovementModel.of(movement, await read_state(site_of(request).runtime, movement)))
         number -= 1
     return Page(items=items, next=str(number + 1) if number >= oldest else None)
 
@@ -55,7 +56,7 @@ async def list_movements(
 async def read_movement(request: Request, _: Viewer, flow: FlowPath, number: int) -> MovementModel:
     """Return a Movement."""
     await site_of(request).runtime.flows.read_flow(flow)
-    return MovementModel.of(await site_of(request).runtime.flows.read_movement(flow, number))
+    return await movement_model(site_of(request), flow, number)
 
 
 @router.get("/movements/{number}/groups")

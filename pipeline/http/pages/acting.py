@@ -9,8 +9,8 @@ from fastapi import APIRouter, Request
 from starlette.responses import RedirectResponse, Response
 
 from pipeline.domain.errors import ConfigurationError
-from pipeline.http.api.actions import act
 from pipeline.http.api.paths import FlowPath
+from pipeline.http.api.verbs import Asked, act
 from pipeline.http.pages.actions import ACTIONS
 from pipeline.http.pages.rendering import page, segment
 from pipeline.http.pages.session import Admin, Operator, form_of
@@ -30,7 +30,7 @@ async def act_page(request: Request, who: Operator, flow: FlowPath) -> Response:
         raise ProblemError(HTTPStatus.UNPROCESSABLE_ENTITY, "There is no such action.")
     if action.question and form.get("sure") != "yes":
         return page("confirm", who, flow=flow, action=action)
-    await act(site_of(request), who, flow, action.verb, reason=form.get("reason", ""))
+    await act(site_of(request), who, flow, action.verb, Asked(form.get("reason", "")[:500]))
     return RedirectResponse(f"/flows/{segment(flow)}", HTTPStatus.SEE_OTHER)
 
 

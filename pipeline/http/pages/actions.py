@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from pipeline.domain.lifecycle.status import Status
+from pipeline.domain.lifecycle.table import LEGAL, Verb
 from pipeline.domain.movement import Movement
 
 
@@ -12,15 +14,32 @@ from pipeline.domain.movement import Movement
 class Action:
     """A verb: the words on its button, and the question before it is done; without one it is done at once."""
 
-    verb: str
+    verb: Verb
     label: str
     question: str = ""
     danger: bool = False
 
 
-ACTIONS: Mapping[str, Action] = {action.verb: action for action in (Action("start", "Start a Movement"),)}
+ACTIONS: Mapping[str, Action] = {
+    action.verb.value: action
+    for action in (
+        Action(Verb.START, "Start a Movement"),
+        Action(Verb.PAUSE, "Pause", "What is in hand ends, and nothing new is begun until it is resumed."),
+        Action(Verb.RESUME, "Resume"),
+        Action(
+            Verb.STOP,
+            "Stop",
+            "The Movement ends as CANCELLED. What is imported stays; a new Movement moves what is missing.",
+            danger=True,
+        ),
+    )
+}
 
 
 def actions_for(latest: Movement | None) -> Sequence[Action]:
-    """Return the actions that the latest Movement of a Flow allows."""
-    return [ACTIONS["start"]] if latest is None or latest.settled else []
+    """Return the actions that the latest Movement of a Flow allows, and that would change something."""
+    if latest is None:
+        return [ACTIONS[Verb.START.value]]
+    useless = {Status.PAUSED: {Verb.PAUSE}, Status.READY: {Verb.RESUME}, Status.IN_PROGRESS: {Verb.RESUME}}
+    legal = LEGAL[latest.status] - useless.get(latest.status, set())
+    return [action for action in ACTIONS.values() if action.verb in legal]

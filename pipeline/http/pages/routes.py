@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from pipeline.assembly.commands.history import read_history
 from pipeline.assembly.commands.show import show
-from pipeline.assembly.commands.status import read_status
+from pipeline.assembly.commands.status import read_state, read_status
 from pipeline.domain.errors import PipelineError
 from pipeline.domain.event_file import Header
 from pipeline.http.api.models import WorkerModel
@@ -43,7 +43,9 @@ async def flows(request: Request, token: str | None = None) -> Response:
     for name in await site.runtime.flows.list_names():
         try:
             flow = await site.runtime.flows.read_flow(name)
-            rows.append(FlowRow.of(flow, await site.runtime.flows.latest(flow)))
+            latest = await site.runtime.flows.latest(flow)
+            state = None if latest is None else await read_state(site.runtime, latest)
+            rows.append(FlowRow.of(flow, latest, state))
         except PipelineError as error:
             unreadable.append({"name": name, "reason": str(error)})
     rows.sort(key=lambda row: (severity(row.status), row.name))
@@ -58,13 +60,14 @@ async def flow_page(request: Request, who: Viewer, flow: FlowPath) -> Response:
     status = await read_status(site.runtime, found)
     events = (await read_history(site.runtime, flow)).events
     latest = status.movements[-1] if status.movements else None
+    movements = [MovementView.of(one, await read_state(site.runtime, one)) for one in reversed(status.movements)]
     shown = bars(events)
     return page(
         "flow",
         who,
         flow=found,
-        latest=MovementView.of(latest) if latest else None,
-        movements=[MovementView.of(one) for one in reversed(status.movements)],
+        latest=movements[0] if movements else None,
+        movements=movements,
         actions=actions_for(latest),
         grid=Grid.of(events),
         bars=shown,
@@ -86,7 +89,7 @@ async def movement_page(request: Request, who: Viewer, flow: FlowPath, number: i
         "movement",
         who,
         flow=found,
-        movement=MovementView.of(movement),
+        movement=MovementView.of(movement, await read_state(site.runtime, movement)),
         actions=actions_for(movement) if is_latest else [],
         advice=advice(await read_status(site.runtime, found)) if is_latest and not movement.settled else "",
         groups=groups_of(listing),

@@ -8,7 +8,8 @@ from datetime import datetime
 from typing import Any
 
 from pipeline.assembly.commands.status import FlowStatus
-from pipeline.domain.movement import Flow, Movement, Status
+from pipeline.domain.lifecycle.table import State
+from pipeline.domain.movement import Flow, Movement
 from pipeline.domain.outbox.event import EventType, OutboxEvent
 
 GRID_MOVEMENTS = 50
@@ -23,16 +24,6 @@ _TONES = {
     "CANCELLATION_REQUESTED": "warn",
 }
 _WORST_FIRST = ["FAILED", "TIMED_OUT", "INCOMPLETE", "CANCELLATION_REQUESTED", "PAUSED", "READY", "IN_PROGRESS"]
-_SENTENCES = {
-    Status.READY: "It waits for a worker.",
-    Status.IN_PROGRESS: "It is under way.",
-    Status.CANCELLATION_REQUESTED: "It is being cancelled.",
-    Status.SUCCESS: "Everything that is listed has been imported.",
-    Status.INCOMPLETE: "Some of it is not at the destination.",
-    Status.FAILED: "Nothing of it could be imported.",
-    Status.TIMED_OUT: "It took too long, or stood still for too long.",
-    Status.CANCELLED: "A person has cancelled it. What was imported stays.",
-}
 
 
 def tone(status: str) -> str:
@@ -57,14 +48,13 @@ class FlowRow:
     updated: datetime
 
     @classmethod
-    def of(cls, flow: Flow, latest: Movement | None) -> FlowRow:
-        """Return the row of a Flow with its latest Movement."""
-        if latest is None:
+    def of(cls, flow: Flow, latest: Movement | None, state: State | None) -> FlowRow:
+        """Return the row of a Flow with its latest Movement and the state of it."""
+        if latest is None or state is None:
             return cls(flow.name, "NEW", "Nothing has been moved yet.", 0, 0, flow.created)
-        view = MovementView.of(latest)
         records = latest.totals.upserts + latest.totals.deletes
-        sentence = latest.problems[0] if latest.problems else view.sentence
-        return cls(flow.name, view.status, sentence[:300], latest.number, records, latest.updated)
+        sentence = latest.problems[0] if latest.problems else state.sentence
+        return cls(flow.name, state.status.value, sentence[:300], latest.number, records, latest.updated)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,13 +78,13 @@ class MovementView:
     problems: Sequence[str]
 
     @classmethod
-    def of(cls, movement: Movement) -> MovementView:
-        """Return a Movement in words."""
+    def of(cls, movement: Movement, state: State) -> MovementView:
+        """Return a Movement in its state, in words."""
         totals = movement.totals
         return cls(
             movement.number,
-            movement.status.value,
-            _SENTENCES.get(movement.status, ""),
+            state.status.value,
+            state.sentence,
             movement.settled,
             movement.exported,
             movement.created,
@@ -220,6 +210,4 @@ def advice(found: FlowStatus) -> str:
     if found.errors:
         error = found.errors[-1]
         return f"{error.work} has failed {error.count:,} times, the last time because: {error.reason}"
-    if not found.workers:
-        return "Nobody works on it. Start a worker: pipeline worker all"
     return ""

@@ -116,6 +116,12 @@ def test_a_keyboard_alone_is_enough(site: tuple[str, Path], browser: Any) -> Non
     page.wait_for_url("**/flows/crm")
     press_until(page, "Start a Movement")
     page.get_by_text("READY").first.wait_for(timeout=10_000)
+    for verb, status, asks in [("Pause", "PAUSED", True), ("Resume", "READY", False), ("Stop", "CANCELLED", True)]:
+        press_until(page, verb)
+        if asks:
+            page.get_by_role("heading", name=verb).wait_for(timeout=10_000)
+            press_until(page, verb)
+        page.get_by_text(status).first.wait_for(timeout=20_000)
     page.context.close()
 
 

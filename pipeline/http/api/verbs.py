@@ -1,0 +1,84 @@
+"""What each verb of the lifecycle does, and when it is legal."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from http import HTTPStatus
+
+from pipeline.assembly.commands.lifecycle.wishes import pause, resume, stop
+from pipeline.assembly.commands.workers import start
+from pipeline.domain.ids import FlowName
+from pipeline.domain.lifecycle.table import LEGAL, Verb, refusal
+from pipeline.http.problems import ProblemError
+from pipeline.http.site import Site
+from pipeline.http.tokens import Identity
+from pipeline.log_events import log
+
+STOP_SECONDS = 2.0
+"""How long a request to stop waits for the end of what is in hand. Workers end it afterwards."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a person asks for with a verb."""
+
+    reason: str = ""
+    groups: Sequence[str] = ()
+    until: datetime | None = None
+
+
+async def _start(site: Site, who: Identity, flow: FlowName, asked: Asked) -> int:
+    movement, _ = await start(flow, settings=site.runtime.settings)
+    return movement.number
+
+
+async def _pause(site: Site, who: Identity, flow: FlowName, asked: Asked) -> int:
+    wished = await pause(
+        flow,
+        groups=asked.groups,
+        until=asked.until,
+        reason=asked.reason,
+        who=who.name,
+        settings=site.runtime.settings,
+    )
+    return wished.movement.number
+
+
+async def _resume(site: Site, who: Identity, flow: FlowName, asked: Asked) -> int:
+    wished = await resume(flow, groups=asked.groups, who=who.name, settings=site.runtime.settings)
+    return wished.movement.number
+
+
+async def _stop(site: Site, who: Identity, flow: FlowName, asked: Asked) -> int:
+    wished = await stop(
+        flow,
+        groups=asked.groups,
+        reason=asked.reason,
+        who=who.name,
+        wait_seconds=STOP_SECONDS,
+        settings=site.runtime.settings,
+    )
+    return wished.movement.number
+
+
+DO: Mapping[Verb, Callable[[Site, Identity, FlowName, Asked], Awaitable[int]]] = {
+    Verb.START: _start,
+    Verb.PAUSE: _pause,
+    Verb.RESUME: _resume,
+    Verb.STOP: _stop,
+}
+"""The verbs that can be done over HTTP. Each returns the number of the Movement that it is about."""
+
+
+async def act(site: Site, who: Identity, flow: FlowName, verb: Verb, asked: Asked) -> int:
+    """Do a verb; return the number of the Movement that it is about. A problem with the legal verbs when it is illegal."""
+    found = await site.runtime.flows.read_flow(flow)
+    latest = await site.runtime.flows.latest(found)
+    if latest is None and verb is not Verb.START:
+        raise ProblemError(HTTPStatus.CONFLICT, f"Flow {flow!r} has no Movement yet.", legal=[Verb.START.value])
+    if latest is not None and (why := refusal(verb, latest.status, flow, latest.number)) is not None:
+        raise ProblemError(HTTPStatus.CONFLICT, why, legal=sorted(LEGAL[latest.status] & DO.keys()))
+    log.info("action_taken", flow=flow, verb=verb.value, by=who.name, why=asked.reason)
+    return await DO[verb](site, who, flow, asked)

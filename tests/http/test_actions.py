@@ -1,0 +1,97 @@
+"""The verbs over HTTP: they do what the commands do, once, and name what is legal."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from pipeline.domain.movement import Status
+from pipeline.http.tokens import Role
+from pipeline.settings import Settings
+from tests.http.conftest import Server, create_app
+from tests.http.flows import begin, rows, settled, working
+
+
+async def act(server: Server, verb: str, token: str | None = None, **body: object) -> tuple[int, Any]:
+    """Do a verb."""
+    options: dict[str, Any] = {"headers": body.pop("headers")} if "headers" in body else {}
+    token = token or await server.token(Role.OPERATOR)
+    return await server.request("POST", f"/api/v1/flows/crm/actions/{verb}", token, json=body, **options)
+
+
+@pytest.fixture
+async def waiting(tmp_path: Path) -> AsyncIterator[tuple[Server, Settings]]:
+    """A server and a worker, with a Flow into an app that takes nothing by itself."""
+    create_app(tmp_path / "app.db")
+    async with working(tmp_path, "app.db", "app://cloud") as running:
+        yield running
+
+
+async def test_a_movement_is_started_and_comes_to_its_end(tmp_path: Path) -> None:
+    create_app(tmp_path / "app.db")
+    async with working(tmp_path, "app.db", "copy.db") as (server, settings):
+        status, found = await act(server, "start")
+        assert (status, found["movement"]) == (200, 1)
+        assert (await settled(settings, 1)).status is Status.SUCCESS
+        assert rows(tmp_path / "copy.db", "person") == rows(tmp_path / "app.db", "person")
+        status, problem = await act(server, "pause")
+        assert (status, problem["status"], "start" in problem["legal"]) == (409, 409, True)
+        assert "is SUCCESS, which is final" in problem["detail"]
+
+
+async def test_a_movement_is_paused_resumed_and_stopped(waiting: tuple[Server, Settings]) -> None:
+    server, settings = waiting
+    number = await begin(settings)
+    status, found = await act(server, "pause", reason="the night begins", until=None)
+    assert (status, found["wish"]["want"], found["wish"]["why"]) == (200, "pause", "the night begins")
+    assert found["wish"]["who"] == "a operator"
+    with anyio.fail_after(30):
+        while found["status"] != "PAUSED":
+            _, found = await server.get(f"/api/v1/flows/crm/movements/{number}")
+            await anyio.sleep(0.05)
+    assert "because: the night begins" in found["sentence"]
+    assert (await act(server, "pause"))[0] == 200
+    status, found = await act(server, "resume")
+    assert (status, found["wish"]["want"]) == (200, "run")
+    status, found = await act(server, "stop", reason="enough")
+    assert (status, found["wish"]["want"]) == (200, "stop")
+    assert (await settled(settings, number)).status is Status.CANCELLED
+
+
+async def test_a_pause_may_have_an_end(waiting: tuple[Server, Settings]) -> None:
+    server, settings = waiting
+    await begin(settings)
+    until = datetime.now(UTC) + timedelta(hours=5)
+    _, found = await act(server, "pause", until=until.isoformat())
+    assert datetime.fromisoformat(found["wish"]["until"]) == until
+    for wrong in ("tomorrow", "2026-01-01T00:00:00"):
+        status, problem = await act(server, "pause", until=wrong)
+        assert (status, "until" in problem["detail"]) == (422, True)
+
+
+async def test_a_verb_with_an_idempotency_key_is_done_once(waiting: tuple[Server, Settings]) -> None:
+    server, settings = waiting
+    number = await begin(settings)
+    token = await server.token(Role.OPERATOR)
+    key = {"Idempotency-Key": "one"}
+    status, first = await act(server, "stop", token, headers=key, reason="enough")
+    assert status == 200
+    await settled(settings, number)
+    assert await act(server, "stop", token, headers=key, reason="enough") == (200, first)
+    assert (await act(server, "stop", token, headers=key, reason="other"))[0] == 422
+    assert (await act(server, "stop", token))[0] == 409
+
+
+async def test_only_an_operator_acts_and_only_on_what_there_is(waiting: tuple[Server, Settings]) -> None:
+    server, _ = waiting
+    assert (await act(server, "start", await server.token(Role.VIEWER)))[0] == 403
+    status, problem = await act(server, "pause")
+    assert (status, problem["legal"]) == (409, ["start"])
+    assert (await act(server, "explode"))[0] == 422
+    token = await server.token(Role.OPERATOR)
+    assert (await server.request("POST", "/api/v1/flows/nope/actions/start", token, json={}))[0] == 404
