@@ -34,6 +34,7 @@ COMMANDS = {
     "new": "Make the project of an Exporter, an Importer, or both.",
     "apps": "List the Exporters and Importers that have names.",
     "torture": "Run an Exporter or an Importer under faults.",
+    "notify": "Send events to webhooks, SQS and SNS.",
     "serve": "Serve the HTTP API and the dashboard.",
     "token": "Make, list and revoke tokens for the HTTP API.",
     "demo": "Build a small app, move it, change it, move it again.",
@@ -46,7 +47,7 @@ _ROOMS = {
     **dict.fromkeys(("status", "history", "files", "show", "verify"), "inspection"),
     **dict.fromkeys(("new", "apps", "torture"), "authors"),
     **dict.fromkeys(("worker", "sweep", "compact", "rebuild", "prune"), "operations"),
-    **dict.fromkeys(("serve", "token"), "platform"),
+    **dict.fromkeys(("serve", "token", "notify"), "platform"),
 }
 """The package below `pipeline.cli.commands` that holds each command's module."""
 

@@ -21,6 +21,8 @@ from pipeline.domain.ids import (
 FLOWS = "flows/"
 NOTIFY = "notify/"
 """What belongs to notifications, and to no Flow."""
+ENDPOINTS = f"{NOTIFY}endpoints/"
+"""The endpoints of notifications."""
 _NUMBER_DIGITS = 10
 _FIXED_CHARACTERS = 120
 """What a key has at most beside the names of a Flow and a stream: words, numbers, a digest."""
@@ -156,6 +158,16 @@ def outbox_prefix(flow: FlowName) -> str:
 def outbox_part(movement: int) -> str:
     """The part of a Flow's outbox that has the events of one Movement. Parts sort by number."""
     return f"{movement:0{_NUMBER_DIGITS}}"
+
+
+def endpoint_key(name: str) -> ObjectKey:
+    """An endpoint of notifications; changed by compare-and-set."""
+    return ObjectKey(f"{ENDPOINTS}{name}.json")
+
+
+def deliveries_key(name: str) -> ObjectKey:
+    """What was delivered to an endpoint; changed by compare-and-set."""
+    return ObjectKey(f"{NOTIFY}deliveries/{name}.json")
 
 
 def history_prefix(flow: FlowName) -> str:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         StagedFile,
         Upsert,
     )
+    from pipeline.kit.webhooks import InvalidWebhook, RepeatedWebhook, verify_webhook
 
 __all__ = [
     "Again",
@@ -44,20 +45,23 @@ __all__ = [
     "Ids",
     "Import",
     "Importer",
+    "InvalidWebhook",
     "Json",
     "Key",
     "Level",
     "NaiveDatetime",
     "Page",
     "Refused",
+    "RepeatedWebhook",
     "Secret",
     "StagedFile",
     "Stages",
     "Stop",
     "Transaction",
     "Upsert",
+    "verify_webhook",
 ]
-_MODULES = ("values", "errors", "context", "declared", "configuration.secret", "exporter", "importer")
+_MODULES = ("values", "errors", "context", "declared", "configuration.secret", "exporter", "importer", "webhooks")
 
 
 def __getattr__(name: str) -> object:

@@ -226,6 +226,14 @@ class Settings:
             description="How often progress is written to the store, and printed when it is not shown on a terminal.",
         ),
     ] = 2.0
+    notify_seconds: Annotated[
+        float,
+        Meta(
+            ge=0.1,
+            le=3_600,
+            description="How often a notifier looks for new events while a Movement is under way. An idle one looks less often.",
+        ),
+    ] = 5.0
     log_format: Annotated[
         Literal["console", "json"],
         Meta(description='How log events are written to standard error: "console" for people, "json" for machines.'),

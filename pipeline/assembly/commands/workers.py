@@ -10,6 +10,7 @@ from enum import StrEnum
 import anyio
 
 from pipeline.assembly.connectors import ensure_fits, export_source, flow_destination
+from pipeline.assembly.notifying.senders import open_sender
 from pipeline.assembly.reporters import SilentReporter
 from pipeline.assembly.runtime import Runtime, make_choices, open_runtime, worker_name
 from pipeline.codec.documents.message import MovementStarted, QueueMessage, encode_message
@@ -19,9 +20,12 @@ from pipeline.domain.ids import FlowName
 from pipeline.domain.inventory import ensure_kinds
 from pipeline.domain.movement import Movement
 from pipeline.engine.control.cancelling import fence_by
+from pipeline.engine.movements.answers import Answers
 from pipeline.engine.movements.derived_flows import start_derived
 from pipeline.engine.movements.lifecycle import start_movement
 from pipeline.engine.movements.work_errors import read_errors
+from pipeline.engine.notifications.notifier import Notifier
+from pipeline.engine.notifications.service import NotifierContext
 from pipeline.engine.workers.export_worker import ExportWorker
 from pipeline.engine.workers.import_worker import ImportWorker
 from pipeline.engine.workers.sweep import Sweep
@@ -38,6 +42,7 @@ class Role(StrEnum):
 
     EXPORT = "export"
     IMPORT = "import"
+    NOTIFY = "notify"
     ALL = "all"
 
 
@@ -50,7 +55,7 @@ class Worker:
 
     name: str
     role: Role
-    loops: Sequence[ExportWorker | ImportWorker | Sweep]
+    loops: Sequence[ExportWorker | ImportWorker | Sweep | Notifier]
     missing: Callable[[], Sequence[str]]
 
     async def run(self, stop: anyio.Event) -> None:
@@ -81,8 +86,16 @@ async def open_worker(
     async with AsyncExitStack() as stack:
         runtime = await stack.enter_async_context(open_runtime(settings, create_home=True))
         only_flows = frozenset(map(FlowName, flows))
+        notifiers = []
+        if role in (Role.NOTIFY, Role.ALL):
+            sender = await stack.enter_async_context(open_sender(settings))
+            outgoing = NotifierContext(runtime.store, runtime.flows, runtime.clock, settings.notify_seconds, only_flows)
+            notifiers.append(Notifier(outgoing, sender, name))
+        if role is Role.NOTIFY:
+            yield Worker(name, role, notifiers, Answers().missing)
+            return
         context = await stack.enter_async_context(runtime.fleet_context(reporter or SilentReporter(), only_flows))
-        loops: list[ExportWorker | ImportWorker | Sweep] = []
+        loops: list[ExportWorker | ImportWorker | Sweep | Notifier] = [*notifiers]
         exports = None
         if role is not Role.IMPORT:
             exports = await stack.enter_async_context(runtime.exports())

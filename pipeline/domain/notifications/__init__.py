@@ -1,0 +1,1 @@
+"""Notifications: who is told of events, how often a delivery is tried, and where one may go."""

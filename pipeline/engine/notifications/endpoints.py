@@ -1,0 +1,110 @@
+"""Endpoints in the store, and what was delivered to each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+
+from pipeline.codec.documents.endpoint import (
+    decode_deliveries,
+    decode_endpoint,
+    encode_deliveries,
+    encode_endpoint,
+)
+from pipeline.domain import object_keys
+from pipeline.domain.errors import AbsentError, ConfigurationError, ConflictError
+from pipeline.domain.ids import ObjectKey
+from pipeline.domain.notifications.delivery import Deliveries
+from pipeline.domain.notifications.endpoint import Endpoint
+from pipeline.engine.movements.retries import LostRaceError, compare_and_set
+from pipeline.ports.object_store import ObjectStore, PutCondition, Version, list_pages
+
+
+class EndpointStore:
+    """Reads and changes the documents of endpoints."""
+
+    def __init__(self, store: ObjectStore) -> None:
+        self._store = store
+
+    async def list(self) -> Sequence[Endpoint]:
+        """Return all endpoints, by name."""
+        keys = [info.key async for page in list_pages(self._store, object_keys.ENDPOINTS) for info in page]
+        found: list[Endpoint] = []
+        for key in keys:
+            with suppress(AbsentError):  # removed since it was listed
+                found.append(decode_endpoint((await self._store.get(key)).data, key))
+        return found
+
+    async def read(self, name: str) -> Endpoint:
+        """Return an endpoint. AbsentError when there is none of this name."""
+        key = object_keys.endpoint_key(name)
+        try:
+            return decode_endpoint((await self._store.get(key)).data, key)
+        except AbsentError as error:
+            raise AbsentError(
+                f"There is no endpoint named {name!r} here. `pipeline notify list` lists the endpoints."
+            ) from error
+
+    async def add(self, endpoint: Endpoint, deliveries: Deliveries) -> None:
+        """Store a new endpoint, which gets what `deliveries` do not have yet. ConflictError when the name is in use."""
+        await self._store.put(
+            object_keys.deliveries_key(endpoint.name), encode_deliveries(deliveries), PutCondition.NONE
+        )
+        await self._store.put(object_keys.endpoint_key(endpoint.name), encode_endpoint(endpoint), PutCondition.ABSENT)
+
+    async def update(self, name: str, change: Callable[[Endpoint], Endpoint]) -> Endpoint:
+        """Change an endpoint by compare-and-set and return it; `change` may be called more than once."""
+        key = object_keys.endpoint_key(name)
+
+        async def attempt() -> Endpoint:
+            await self.read(name)
+            stored = await self._store.get(key)
+            before = decode_endpoint(stored.data, key)
+            endpoint = change(before)
+            if endpoint != before:
+                await self._replace(key, encode_endpoint(endpoint), stored.version)
+            return endpoint
+
+        return await compare_and_set(attempt, key)
+
+    async def remove(self, name: str) -> None:
+        """Delete an endpoint, and what is known of its deliveries."""
+        await self.read(name)
+        await self._store.delete(object_keys.endpoint_key(name))
+        await self._store.delete(object_keys.deliveries_key(name))
+
+    async def deliveries(self, name: str) -> tuple[Deliveries, Version | PutCondition]:
+        """Return what was delivered to an endpoint, and the condition under which it may be replaced."""
+        key = object_keys.deliveries_key(name)
+        try:
+            stored = await self._store.get(key)
+        except AbsentError:
+            return Deliveries(), PutCondition.ABSENT
+        return decode_deliveries(stored.data, key), stored.version
+
+    async def replace_deliveries(self, name: str, deliveries: Deliveries, condition: Version | PutCondition) -> Version:
+        """Store what was delivered. LostRaceError when another process has changed it."""
+        return await self._replace(object_keys.deliveries_key(name), encode_deliveries(deliveries), condition)
+
+    async def update_deliveries(self, name: str, change: Callable[[Deliveries], Deliveries]) -> Deliveries:
+        """Change what is known of the deliveries by compare-and-set and return it."""
+
+        async def attempt() -> Deliveries:
+            before, condition = await self.deliveries(name)
+            deliveries = change(before)
+            await self.replace_deliveries(name, deliveries, condition)
+            return deliveries
+
+        return await compare_and_set(attempt, f"the deliveries to {name!r}")
+
+    async def _replace(self, key: ObjectKey, data: bytes, condition: Version | PutCondition) -> Version:
+        try:
+            return await self._store.put(key, data, condition)
+        except ConflictError as error:
+            raise LostRaceError(str(error)) from error
+
+
+def ensure_name(name: str) -> None:
+    """ConfigurationError when a name cannot be that of an endpoint."""
+    if not name or len(name) > 64 or not all(one.isascii() and (one.isalnum() or one in "-_") for one in name):
+        raise ConfigurationError(f"{name!r} cannot name an endpoint. Use up to 64 letters, digits, - and _.")

@@ -1,0 +1,1 @@
+"""Adapters that send notifications: webhooks, SQS and SNS."""

@@ -1,0 +1,174 @@
+"""`pipeline notify`, and a notifier that delivers a Flow's events to a real receiver."""
+
+from __future__ import annotations
+
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import anyio
+import orjson
+import pytest
+
+import pipeline
+from pipeline.assembly.commands import notifications
+from pipeline.assembly.commands.workers import Role, run_worker
+from pipeline.cli.main import run
+from pipeline.domain.notifications.delivery import Delivered
+from pipeline.kit import verify_webhook
+from pipeline.settings import Settings
+from tests.notifications.test_webhooks import FIRST, LOOPBACK, SECOND, Server, endpoint, serving
+
+PUBLIC = "http://93.184.216.34/hook"
+
+
+@pytest.fixture(autouse=True)
+def _moved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An app, in the current directory; and secrets."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FIRST", FIRST)
+    monkeypatch.setenv("SECOND", SECOND)
+    with sqlite3.connect("app.db") as db:
+        db.execute("CREATE TABLE users (id INTEGER PRIMARY KEY, name TEXT)")
+        db.execute("INSERT INTO users VALUES (1, 'Ada')")
+
+
+async def until(holds: Callable[[], bool], seconds: float = 20.0) -> None:
+    """Wait until something holds."""
+    with anyio.fail_after(seconds):
+        while not holds():  # noqa: ASYNC110
+            await anyio.sleep(0.05)
+
+
+async def test_a_notifier_delivers_what_happens_and_again_what_is_replayed(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path / ".pipeline", notify_seconds=0.1)
+    await pipeline.move("app.db", "copy.db", flow="crm", settings=settings)
+    began = datetime.now(UTC)
+    async with serving(Server()) as server, anyio.create_task_group() as group:
+        to = endpoint(f"http://127.0.0.1:{server.port}")
+        await notifications.add_endpoint(to, "env:FIRST", settings=settings)
+        assert await notifications.send_test("ops", settings=settings) == Delivered()
+        server.requests.clear()
+        stop = anyio.Event()
+        group.start_soon(lambda: run_worker(Role.NOTIFY, stop=stop, settings=settings))
+        await anyio.sleep(1)
+        assert server.requests == []  # what happened before it was added is not news
+        await pipeline.move("app.db", "copy.db", flow="crm", settings=settings)
+        await until(lambda: len(server.requests) == 2)
+        assert await notifications.replay("ops", began - timedelta(days=1), settings=settings) == 6
+        await until(lambda: len(server.requests) == 8)
+        stop.set()
+    events = [verify_webhook(headers, body, FIRST) for headers, body in server.requests]
+    assert len({event["id"] for event in events}) == 6
+    assert {event["data"]["movement"] for event in events[:2]} == {2}
+    (one,) = await notifications.list_endpoints(settings=settings)
+    assert (one.deliveries.delivered, one.deliveries.retries) == (8, ())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["https://127.0.0.1/", "--secret", "env:FIRST"], "127.0.0.1 is at 127.0.0.1, which is not a public address."),
+        (["https://localhost/", "--secret", "env:FIRST"], "not a public address. To allow its network, add"),
+        (["https://169.254.169.254/", "--secret", "env:FIRST"], "--allow-private CIDR"),
+        ([PUBLIC, "--secret", "env:FIRST"], "is not encrypted. Give an https URL, or add --allow-http."),
+        ([PUBLIC, "--secret", FIRST, "--allow-http"], "A secret is given in plain. Give a reference: env:NAME"),
+        (
+            [PUBLIC, "--secret", "env:HOME", "--allow-http"],
+            "A secret of webhooks is `whsec_` and 24 to 64 random bytes",
+        ),
+        ([PUBLIC, "--allow-http"], "A webhook needs a secret that signs it."),
+        (["https://ada:hunter2@93.184.216.34/", "--secret", "env:FIRST"], "a user name or a password in plain"),
+        (["ftp://93.184.216.34/", "--secret", "env:FIRST"], "is no receiver of notifications. Give https://…"),
+        ([PUBLIC, "--secret", "env:FIRST", "--allow-http", "--allow-private", "ten"], "'ten' is no network."),
+    ],
+)
+def test_an_endpoint_that_may_not_be_is_refused(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["notify", "add", "ops", *arguments]) == 2
+    shown = capsys.readouterr()
+    assert message in shown.err
+    assert "hunter2" not in shown.err
+    assert FIRST not in shown.err
+    assert not Path(".pipeline").exists()
+
+
+def test_a_name_of_an_endpoint_is_a_word(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["notify", "add", "my hook", "sqs://q"]) == 2
+    assert "'my hook' cannot name an endpoint" in capsys.readouterr().err
+
+
+def test_an_endpoint_is_added_changed_disabled_enabled_and_removed(capsys: pytest.CaptureFixture[str]) -> None:
+    add = ["notify", "add", "ops", PUBLIC, "--allow-http", "--json"]
+    assert run([*add, "--secret", "env:FIRST", "--type", "movement.*"]) == 0
+    first = orjson.loads(capsys.readouterr().out)
+    assert (first["types"], first["profile"], first["format"]) == (["movement.*"], "standard", "cloudevents")
+    assert run([*add, "--secret", "env:SECOND", "--profile", "atlassian"]) == 0
+    second = orjson.loads(capsys.readouterr().out)
+    assert [one["reference"] for one in second["secrets"]] == ["env:SECOND", "env:FIRST"]
+    assert [one["until"] is None for one in second["secrets"]] == [True, False]
+    assert run(["notify", "disable", "ops", "--reason", "it moves"]) == 0
+    assert run(["notify", "list"]) == 0
+    assert "disabled: it moves" in capsys.readouterr().out
+    assert run(["notify", "enable", "ops"]) == 0
+    assert run(["notify", "list", "--json"]) == 0
+    (listed,) = orjson.loads(capsys.readouterr().out.splitlines()[-1])["endpoints"]
+    assert (listed["disabled"], listed["delivered"], listed["retries"]) == (None, 0, [])
+    assert FIRST not in str(listed)
+    assert run(["notify", "remove", "ops"]) == 0
+    assert run(["notify", "disable", "ops"]) == 1
+    assert "There is no endpoint named 'ops' here." in capsys.readouterr().err
+
+
+def test_a_test_says_why_it_was_not_taken(capsys: pytest.CaptureFixture[str]) -> None:
+    add = ["notify", "add", "ops", "http://127.0.0.1:9/", "--allow-http", "--allow-private", LOOPBACK[0]]
+    assert run([*add, "--secret", "env:FIRST"]) == 0
+    capsys.readouterr()
+    assert run(["notify", "test", "ops", "--json"]) == 1
+    found = orjson.loads(capsys.readouterr().out)
+    assert (found["endpoint"], found["delivered"]) == ("ops", False)
+    assert "it cannot be reached" in found["reason"]
+
+
+def test_a_time_that_is_none_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["notify", "replay", "ops", "--since", "yesterday"]) == 2
+    assert "'yesterday' is no time. Write one such as" in capsys.readouterr().err
+
+
+def test_listen_prints_what_it_receives_and_refuses_what_is_not_signed() -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "pipeline",
+        "notify",
+        "listen",
+        "--secret",
+        "env:FIRST",
+        "--port",
+        "0",
+        "--count",
+        "1",
+    ]
+    with subprocess.Popen([*command, "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as listener:
+        try:
+            _try_listener(listener)
+        finally:
+            listener.kill()
+
+
+def _try_listener(listener: subprocess.Popen[str]) -> None:
+    assert listener.stderr is not None
+    url = listener.stderr.readline().split()[-1]
+    add = ["notify", "add", "here", url, "--allow-http", "--allow-private", LOOPBACK[0]]
+    assert run([*add, "--secret", "env:SECOND"]) == 0
+    assert run(["notify", "test", "here"]) == 1
+    assert "refused: The request has no valid signature" in listener.stderr.readline()
+    assert run([*add, "--secret", "env:FIRST"]) == 0
+    assert run(["notify", "test", "here"]) == 0
+    out, _ = listener.communicate(timeout=20)
+    assert orjson.loads(out)["type"] == "app-data-pipeline.test"
+    assert listener.returncode == 0
