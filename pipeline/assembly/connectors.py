@@ -14,11 +14,12 @@ from pipeline.assembly.app_connector import APP, UploadsKept
 from pipeline.assembly.place_checks import ensure_movable, exclusions
 from pipeline.assembly.places.options import (
     PluginSettings,
+    bare_url,
     check_destination_options,
     stored_place,
     with_source_options,
 )
-from pipeline.assembly.plugin_connector import PYTHON, Role, is_app, is_plugin, plugins, with_store
+from pipeline.assembly.plugin_connector import PYTHON, Role, is_app, is_plugin, plugins, with_accepted, with_store
 from pipeline.assembly.sam_connector import SAM
 from pipeline.connectors.combined import CombinedDestination, CombinedSource
 from pipeline.connectors.locations import Location, default_flow_name, path_location, split_urls
@@ -152,7 +153,9 @@ def pair_of(flow: Flow, settings: Settings) -> Pair:
     """Return the two ends that a Flow stores. ConfigurationError when one was an object of a program."""
     (source, *files), (destination, *copies) = _urls(flow.source), _urls(flow.destination)
     both = (_path(files[0]), _path(copies[0])) if files and copies else None
-    return read_pair(source, destination, both, flow.name, settings, PluginSettings.of(flow.declared))
+    given = PluginSettings.of(flow.declared)
+    source, destination = bare_url(source, given.source), bare_url(destination, given.destination)
+    return read_pair(source, destination, both, flow.name, settings, given)
 
 
 def _path(url: str) -> Path:
@@ -165,7 +168,8 @@ def flow_source(flow: Flow, settings: Settings, options: ReadOptions = _AS_STORE
     """Return the source that a Flow names. The password of a database comes from the environment or a pass file."""
     given = flow.declared.source_options
     here = _locations(flow.source, Role.SOURCE, given)
-    return _source(here, _locations(flow.destination), with_source_options(here[0], given, settings), options)
+    source = _source(here, _locations(flow.destination), with_source_options(here[0], given, settings), options)
+    return with_accepted(source, flow)
 
 
 def export_source(flow: Flow, settings: Settings, store: ObjectStore) -> Source:
@@ -177,7 +181,8 @@ def export_source(flow: Flow, settings: Settings, store: ObjectStore) -> Source:
 def flow_destination(flow: Flow, store: ObjectStore) -> Destination:
     """Return the destination that a Flow names. If it keeps no marks itself, they are in `store`."""
     given = PluginSettings.of(flow.declared).destination
-    return with_store(_destination(_locations(flow.destination, Role.DESTINATION, given)), store)
+    destination = _destination(_locations(flow.destination, Role.DESTINATION, given))
+    return with_store(with_accepted(destination, flow), store)
 
 
 def readable_source(flow: Flow, settings: Settings) -> Source:

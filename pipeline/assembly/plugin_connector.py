@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import importlib
 from enum import Enum
-from typing import Any, Protocol, TypeGuard, runtime_checkable
+from typing import Any, Protocol, TypeGuard, TypeVar, runtime_checkable
 
 from pipeline.assembly.app_connector import SCHEME as APP_SCHEME
 from pipeline.connectors.locations import Location
 from pipeline.connectors.registry import Connector
+from pipeline.domain.movement import Flow
 from pipeline.kit.configuration.names import SettingNames
 from pipeline.kit.places.parsing import parse_reference
 from pipeline.kit.places.reference import SCHEME
+from pipeline.ports.checks import AppChecks
 from pipeline.ports.destination import Destination
 from pipeline.ports.object_store import ObjectStore
+from pipeline.ports.source import Source
 
 
 class Role(Enum):
@@ -30,6 +33,15 @@ class KeptInStore(Protocol):
     def in_store(self, store: ObjectStore) -> Destination:
         """Return the same destination with this store."""
         ...
+
+
+End = TypeVar("End", Source, Destination)
+
+
+def with_accepted(end: End, flow: Flow | None) -> End:
+    """Return the place; what the Flow has accepted does not keep it from being opened."""
+    accepted = () if flow is None else flow.accepted_findings
+    return end.accepting({one.id for one in accepted}) if accepted and isinstance(end, AppChecks) else end
 
 
 def with_store(destination: Destination, store: ObjectStore) -> Destination:

@@ -25,6 +25,9 @@ COMMANDS = {
     "reload": "Move all of a stream of FLOW again.",
     "worker": "Run a worker that exports, imports, or does both.",
     "sweep": "Announce work again that no worker holds.",
+    "check": "Find what is wrong before data moves.",
+    "approve": "Approve what FLOW moves.",
+    "revoke": "Revoke an approval of FLOW, and stop it.",
     "flow": "Create, declare, show and remove Flows.",
     "compact": "Fold the history of a Flow's streams into fresh snapshots.",
     "rebuild": "Make the memory of a Flow again after objects were lost.",
@@ -42,7 +45,7 @@ COMMANDS = {
 
 _ROOMS = {
     **dict.fromkeys(("move", "start", "demo"), "movements"),
-    **dict.fromkeys(("flow",), "flows"),
+    **dict.fromkeys(("flow", "check", "approve", "revoke"), "flows"),
     **dict.fromkeys(("pause", "resume", "stop", "rerun", "reload"), "lifecycle"),
     **dict.fromkeys(("status", "history", "files", "show", "verify"), "inspection"),
     **dict.fromkeys(("new", "apps", "torture"), "authors"),

@@ -18,6 +18,7 @@ from pipeline.connectors.locations import Location, path_location, read_path_url
 from pipeline.domain.errors import ConfigurationError
 from pipeline.domain.ids import StreamName
 from pipeline.domain.inventory import InventoryItem
+from pipeline.ports.checks import PlaceFacts
 from pipeline.ports.destination import Destination
 from pipeline.ports.source import Source
 
@@ -58,6 +59,7 @@ class Connector:
     files: only like can be moved to like. `read` makes a Location of a URL. `source` and `destination` do no I/O. `extra`
     is the extra of this distribution to install if the driver is missing. `files` are the paths that make up a place;
     they are left out of a directory tree that is moved with it. `identify` asks a place which it is, whatever its URL.
+    `probe` asks a destination what it tells before it is written to.
     `with_settings` adds options to a URL; with it, a place may be written as `scheme:place`, without slashes.
     """
 
@@ -70,6 +72,7 @@ class Connector:
     extra: str = ""
     files: Callable[[Location], Sequence[Path]] = no_files
     identify: Callable[[Location], Awaitable[str]] | None = None
+    probe: Callable[[Location], Awaitable[PlaceFacts]] | None = None
     with_settings: Callable[[str, Mapping[str, str]], str] | None = None
 
 
@@ -97,6 +100,7 @@ SQLITE = Connector(
         location.path, generated=options.generated
     ),
     destination=lambda location: _connector_module("sqlite").SqliteDestination(location.path),
+    probe=lambda location: _connector_module("sqlite.probe").probe(location.path),
     files=_sqlite_files,
 )
 POSTGRESQL = Connector(
@@ -110,6 +114,7 @@ POSTGRESQL = Connector(
     destination=lambda location: _connector_module("postgres").PostgresDestination(location.written),
     extra="postgres",
     identify=lambda location: _connector_module("postgres").identify(location.written),
+    probe=lambda location: _connector_module("postgres.session.probe").probe(location.written),
 )
 FILES = Connector(
     name="directory tree",
@@ -124,6 +129,7 @@ FILES = Connector(
         one_file_system=options.one_file_system,
     ),
     destination=lambda location: _connector_module("files").FilesDestination(location.path),
+    probe=lambda location: _connector_module("files.probe").probe(location.path),
 )
 BUILT_IN: Mapping[str, Connector] = {
     scheme: connector for connector in (FILES, POSTGRESQL, SQLITE) for scheme in connector.schemes

@@ -9,6 +9,7 @@ from datetime import datetime
 
 from pipeline.domain.errors import DefectError
 from pipeline.domain.flows.declaration import NOTHING_DECLARED, Declaration, Windows
+from pipeline.domain.flows.findings import AcceptedFinding
 from pipeline.domain.ids import FlowName, Label, ObjectKey, StreamName
 from pipeline.domain.inventory import Inventory
 from pipeline.domain.lifecycle.status import SETTLED as SETTLED
@@ -26,7 +27,8 @@ class Flow:
     A derived Flow exports nothing: it imports the objects of the Flow `origin`. `pruning` names the process that is
     pruning this Flow; no Movement starts meanwhile. `accepted_missing` holds the kinds of
     objects of the source that need not be at the destination. `rebuilt` is the Movement with which the history begins again
-    after objects were taken away, 0 if none were. `declared` is all else that a person has said of the Flow.
+    after objects were taken away, 0 if none were. `declared` is all else that a person has said of the Flow, and
+    `accepted_findings` are those of its checks that do not block any more.
     """
 
     name: FlowName
@@ -39,6 +41,7 @@ class Flow:
     accepted_missing: tuple[str, ...] = ()
     rebuilt: int = 0
     declared: Declaration = NOTHING_DECLARED
+    accepted_findings: tuple[AcceptedFinding, ...] = ()
 
     @property
     def marks_namespace(self) -> FlowName:

@@ -67,6 +67,16 @@ def movement_key(flow: FlowName, movement: int) -> ObjectKey:
     return ObjectKey(f"{flow_prefix(flow)}movements/{movement}/movement.json")
 
 
+def approvals_prefix(flow: FlowName) -> str:
+    """The approvals of a Flow, and their revocations."""
+    return f"{flow_prefix(flow)}approvals/"
+
+
+def approval_key(flow: FlowName, number: int) -> ObjectKey:
+    """One act of a person: an approval, or a revocation; create-only."""
+    return ObjectKey(f"{approvals_prefix(flow)}{number}.json")
+
+
 def event_file_key(flow: FlowName, file: EventFileId) -> ObjectKey:
     """An Event File; create-only."""
     prefix = stream_events_prefix(flow, file.movement, file.stream)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Container, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -10,9 +10,10 @@ from typing import Any, TypeVar
 import anyio
 
 from pipeline.domain.errors import ConfigurationError, PipelineError, TransientError, UnreadableError
+from pipeline.domain.flows.findings import CheckFinding, Severity
 from pipeline.kit.authors_line import line_of, raising_line
 from pipeline.kit.configuration.secret import without_secrets
-from pipeline.kit.declared import Connection, Function
+from pipeline.kit.declared import Check, Connection, Function
 from pipeline.kit.errors import Again, Stop
 from pipeline.kit.values import Finding, Level
 from pipeline.log_events import log
@@ -149,22 +150,48 @@ def shown(error: BaseException, function: Function) -> str:
 
 
 @asynccontextmanager
-async def open_client(connection: Connection, settings: object | None, place: str) -> AsyncIterator[Any]:
+async def open_client(
+    connection: Connection, settings: object | None, place: str, accepted: Container[str] = ()
+) -> AsyncIterator[Any]:
     """Open the app, and run the checks that its plug-in declares. A plug-in without a connection has no client.
 
-    ConfigurationError when a check finds an error; other findings are logged.
+    ConfigurationError when a check finds an error, unless its id is `accepted`; other findings are logged.
     """
-    function = connection.function
-    async with _client(function, settings, connection.takes_settings, place) as client:
+    async with _client(connection.function, settings, connection.takes_settings, place) as client:
         for check in connection.checks.values():
-            async for finding in iterated(check.function, client, what=f"check {check.id!r} of {place}"):
-                if not isinstance(finding, Finding):
-                    found = type(finding).__name__
-                    raise ConfigurationError(f"{line_of(check.function)}: a check yields a {found}, not a Finding.")
-                if finding.level is Level.ERROR:
+            async for finding in _findings(check, client, place):
+                if finding.level is Level.ERROR and not (finding.excludable and check.id in accepted):
                     raise ConfigurationError(f"{place}: {check.title}: {finding.text}")
                 log.info("check_found", check=check.id, level=finding.level.value, text=finding.text)
         yield client
+
+
+async def find_all(connection: Connection, settings: object | None, place: str) -> Sequence[CheckFinding]:
+    """Open the app, and return what its checks find, an OK one for each check that finds nothing."""
+    found: list[CheckFinding] = []
+    async with _client(connection.function, settings, connection.takes_settings, place) as client:
+        for check in connection.checks.values():
+            own = [_as_finding(check, finding) async for finding in _findings(check, client, place)]
+            found += own or [CheckFinding(check.id, Severity.OK, check.title)]
+    return found
+
+
+async def _findings(check: Check, client: object, place: str) -> AsyncIterator[Finding]:
+    async for finding in iterated(check.function, client, what=f"check {check.id!r} of {place}"):
+        if not isinstance(finding, Finding):
+            found = type(finding).__name__
+            raise ConfigurationError(f"{line_of(check.function)}: a check yields a {found}, not a Finding.")
+        yield finding
+
+
+_SEVERITIES = {Level.INFO: Severity.OK, Level.WARNING: Severity.WARNING, Level.ERROR: Severity.BLOCKS}
+
+
+def _as_finding(check: Check, finding: Finding) -> CheckFinding:
+    severity, sample = _SEVERITIES[finding.level], tuple(map(without_secrets, map(str, finding.sample)))
+    title = without_secrets(f"{check.title}: {finding.text}")
+    steps = without_secrets(finding.steps)
+    return CheckFinding(check.id, severity, title, finding.count, sample, steps, finding.excludable)
 
 
 def _client(

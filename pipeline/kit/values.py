@@ -117,7 +117,15 @@ class Level(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What a check found, in a sentence, and what to do about it."""
+    """What a check found, in a sentence, and what to do about it.
+
+    `count` is how many things were found, `sample` names up to five of them, and `steps` says what to do. An ERROR that is
+    `excludable` can be accepted for a Flow; it keeps no Movement from beginning then.
+    """
 
     text: str
     level: Level = Level.WARNING
+    count: int = 0
+    sample: Sequence[str] = ()
+    steps: str = ""
+    excludable: bool = False

@@ -155,6 +155,19 @@ class OmissionReporter(Protocol):
 
 
 @runtime_checkable
+class ScopedSnapshot(Protocol):
+    """A Snapshot whose author says what kinds of data its streams hold, and which shape they have."""
+
+    def scopes(self) -> Mapping[StreamName, Sequence[str]]:
+        """Return the kinds of data of each stream, such as "pii"."""
+        ...
+
+    def contract(self) -> str:
+        """Return the name and version of the shape of the data; empty if there is none."""
+        ...
+
+
+@runtime_checkable
 class DefinitionReader(Protocol):
     """A Snapshot that also says what its tables have beside rows: indexes, constraints, defaults, generated columns."""
 

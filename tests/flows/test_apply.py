@@ -9,7 +9,8 @@ from pathlib import Path
 import orjson
 import pytest
 
-from tests.cli.app import CommandLine, contents
+from tests.cli.app import CommandLine, change, contents
+from tests.connectors.sam.exports import write_file
 
 FLOWS = """
 [flow.crm]
@@ -386,3 +387,38 @@ def test_a_dry_run_of_a_declared_flow_writes_nothing(pipeline: CommandLine) -> N
     (forecast,) = pipeline("move", "--flow", "crm", "--dry-run", "--json").objects
     assert {one["stream"]: one["upserts"] for one in forecast["streams"]} == {"album": 2, "artist": 2}  # type: ignore[attr-defined]
     assert not Path("copy.db").exists()
+
+
+def test_a_rebuilt_flow_keeps_its_declared_groups(pipeline: CommandLine) -> None:
+    write(pipeline.directory, FLOWS)
+    pipeline("flow", "apply", "flows.toml", "--yes")
+    assert pipeline("move", "--flow", "crm").code == 0
+    for path in Path(".pipeline/store/objects/flows/crm/snapshots").rglob("*"):
+        if path.is_file():
+            path.unlink()
+    assert pipeline("rebuild", "crm").code == 0
+    change(Path("app.db"), "INSERT INTO album VALUES (3, 1, 'Back in Black')")
+    moved = pipeline("move", "--flow", "crm")
+    assert moved.code == 0, moved.err
+    assert contents(Path("copy.db"), "album") == contents(Path("app.db"), "album")
+
+
+def test_pruning_keeps_reports_as_long_as_the_flow_declares(pipeline: CommandLine) -> None:
+    pipeline("move", "app.db", "copy.db", "--flow", "crm")
+    pipeline("move", "app.db", "copy.db", "--flow", "crm")
+    assert "progress and failures" not in pipeline("prune", "crm").out
+    assert pipeline("flow", "set", "crm", "retention.reports_days=0", "--yes").code == 0
+    assert "progress and failures of Movements that settled long ago" in pipeline("prune", "crm").out
+    assert "progress and failures" not in pipeline("prune", "crm", "--keep-days", "1").out
+
+
+def test_an_export_of_the_platform_is_declared_like_any_place(pipeline: CommandLine) -> None:
+    write_file(Path("export"), "people_full_0.ndjson", [{"ID": 1, "NAME": "Ada", "DELETED": False, "TXN_SEQUENCE": 1}])
+    text = '[flow.sam]\nsource = "sam:export"\ndestination = "copy.db"\nsource_options = {"key.people" = "ID"}\n'
+    write(pipeline.directory, text)
+    applied = pipeline("flow", "apply", "flows.toml", "--yes")
+    assert applied.code == 0, applied.err
+    assert pipeline("move", "--flow", "sam").code == 0
+    assert contents(Path("copy.db"), "people")[0][:2] == (1, "Ada")
+    write(pipeline.directory, pipeline("flow", "show", "sam").out, "shown.toml")
+    assert pipeline("flow", "apply", "shown.toml", "--json").objects[0]["flows"][0]["action"] == "none"  # type: ignore[index]

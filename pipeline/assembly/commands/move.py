@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from pipeline.assembly.commands.checks.quick import ensure_checked, find_flow, local_paths
 from pipeline.assembly.commands.flows import ensure_two_places, pair_to_move
 from pipeline.assembly.connectors import Pair, PathText
 from pipeline.assembly.import_helper import ImportHelper
 from pipeline.assembly.places.options import PluginSettings
-from pipeline.assembly.plugin_connector import with_store
+from pipeline.assembly.plugin_connector import with_accepted, with_store
 from pipeline.assembly.reporters import SilentReporter
 from pipeline.assembly.runtime import make_choices, open_runtime, worker_name
 from pipeline.domain.inventory import ensure_kinds
@@ -65,8 +66,11 @@ async def move(
                 check = None
                 if not overwrite and pair.copy is not None:
                     check = ExistingRows(runtime.flows, pair.name, pair.copy).ensure_kept
-                there = with_store(pair.destination, runtime.store)
-                mover = Mover(context, pair.name, pair.source, there, worker_name(), helper, check)
+                stored = await find_flow(runtime, pair.name)
+                ensure_checked(pair.name, local_paths(pair.destination.location), stored, settings)
+                there = with_store(with_accepted(pair.destination, stored), runtime.store)
+                here = with_accepted(pair.source, stored)
+                mover = Mover(context, pair.name, here, there, worker_name(), helper, check)
                 return await mover.run(make_choices(only, exclude, allow_deletes, settings))
 
 

@@ -9,6 +9,7 @@ from enum import StrEnum
 
 import anyio
 
+from pipeline.assembly.commands.checks.quick import ensure_checked, local_paths
 from pipeline.assembly.connectors import ensure_fits, export_source, flow_destination
 from pipeline.assembly.notifying.senders import open_sender
 from pipeline.assembly.reporters import SilentReporter
@@ -19,6 +20,7 @@ from pipeline.domain.exception_groups import unwrap_exception_group
 from pipeline.domain.ids import FlowName
 from pipeline.domain.inventory import ensure_kinds
 from pipeline.domain.movement import Movement
+from pipeline.engine.control.approvals import ensure_text_approved
 from pipeline.engine.control.cancelling import fence_by
 from pipeline.engine.movements.answers import Answers
 from pipeline.engine.movements.derived_flows import start_derived
@@ -152,6 +154,9 @@ async def start(
                 )
             async with runtime.imports() as imports:
                 return await start_derived(runtime.flows, runtime.clock, imports, found)
+        if not settings.store:  # otherwise the workers may be on other computers
+            ensure_checked(found.name, local_paths(found.destination), found, settings)
+        await ensure_text_approved(runtime.store, found)
         choices = make_choices(only, exclude, allow_deletes, settings)
         movement, is_new = await start_movement(runtime.flows, found, choices, restart=restart)
         await exports.send([encode_message(MovementStarted(movement.flow, movement.number))])

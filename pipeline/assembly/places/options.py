@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeGuard
+from urllib.parse import parse_qsl, quote, urlencode
 
 from pipeline.assembly.plugin_connector import Role, is_plugin, plugins
 from pipeline.connectors.locations import Location
-from pipeline.connectors.registry import find_connector
+from pipeline.connectors.registry import connector_with_settings, find_connector
 from pipeline.domain.errors import ConfigurationError
 from pipeline.domain.flows.declaration import Declaration
 from pipeline.kit.configuration.names import REQUIRES
@@ -84,3 +85,14 @@ def stored_place(url: str, location: Location, role: Role, given: Mapping[str, s
         return location
     place: Location = plugins().place_of(parse_reference(url), role, given, stored=True)
     return place
+
+
+def bare_url(url: str, options: Mapping[str, str]) -> str:
+    """Return the URL of a place without the options that the Flow declares elsewhere."""
+    if url.startswith(f"{SCHEME}://") and (reference := parse_reference(url)) is not None:
+        return reference.url({name: text for name, text in reference.settings.items() if name not in options})
+    if not options or connector_with_settings(url) is None:
+        return url
+    where, _, query = url.partition("?")
+    rest = [(name, text) for name, text in parse_qsl(query, keep_blank_values=True) if name not in options]
+    return f"{where}?{urlencode(rest, quote_via=quote)}" if rest else where

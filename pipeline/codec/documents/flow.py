@@ -15,6 +15,13 @@ from pipeline.domain.lifecycle.wish import Want
 from pipeline.domain.movement import Flow, Movement
 
 
+class _AcceptedFinding(Document):
+    id: str
+    reason: str
+    by: str
+    at: Time
+
+
 class _Flow(Document):
     name: FlowName
     source: str
@@ -26,6 +33,7 @@ class _Flow(Document):
     accepted_missing: tuple[str, ...] = field(name="acceptedMissing", default=())
     rebuilt: Count = 0
     declared: Declaration = field(default_factory=Declaration)
+    accepted_findings: tuple[_AcceptedFinding, ...] = field(name="acceptedFindings", default=())
 
 
 class _Totals(Struct):

@@ -20,6 +20,7 @@ from pipeline.domain.comparison.diff import StateRange
 from pipeline.domain.comparison.report import StreamReport
 from pipeline.domain.comparison.values import pair_columns, why_not_comparable
 from pipeline.domain.errors import AbsentError, ConfigurationError, UnreadableError
+from pipeline.domain.flows.groups import grouped
 from pipeline.domain.ids import FlowName, ObjectKey, StreamName
 from pipeline.domain.lifecycle.status import Reason
 from pipeline.domain.movement import Flow, Movement, Status
@@ -66,7 +67,7 @@ class Rebuilder:
             copy = await stack.enter_async_context(self._copy.open_snapshot())
             there, states = await copy.streams(), {}
             invalidated = stack.enter_context(InvalidatedStreams())
-            for schema in await here.streams():
+            for schema in grouped(await here.streams(), flow.declared):
                 other = counterpart(schema.stream, there)
                 if other is None:
                     self._whole[schema.stream] = "the destination does not have it"

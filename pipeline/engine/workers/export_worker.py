@@ -14,6 +14,8 @@ from pipeline.domain.exception_groups import unwrap_exception_group
 from pipeline.domain.ids import FlowName
 from pipeline.domain.lifecycle.wish import Want
 from pipeline.domain.movement import Flow, Movement
+from pipeline.domain.planning.selection import selected
+from pipeline.engine.control.approvals import ensure_approved
 from pipeline.engine.control.watch import Watch, wanted
 from pipeline.engine.export.exporter import Exporter
 from pipeline.engine.export.source_checks import read_streams
@@ -85,6 +87,9 @@ class ExportWorker:
         source = self._connect(flow)
         async with source.open_snapshot() as snapshot:
             schemas = await read_streams(snapshot, source.location, movement.choices, flow)
+            only, exclude = movement.only, movement.exclude
+            chosen = [one for one in schemas if selected(one.stream, only, exclude)]
+            await ensure_approved(self._context.store, flow, snapshot, chosen)
             movement = await claim_movement(self._context.flows, movement, self._worker)
             context = replace(self._context, limits=self._context.limits.of_flow(flow.declared.limits))
             progress = ProgressKeeper(context, movement, self._worker)

@@ -7,7 +7,7 @@ of it is verified, so a file is held in memory while it is loaded.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterable, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Container, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 from typing import Any
@@ -15,10 +15,11 @@ from typing import Any
 import msgspec
 
 from pipeline.domain.errors import DefectError, TransientError
+from pipeline.domain.flows.findings import CheckFinding
 from pipeline.domain.ids import BinaryId, EventFileId, FlowName, StreamName
 from pipeline.domain.inventory import InventoryItem
 from pipeline.domain.planning.import_guard import reason_to_give_way
-from pipeline.kit.calls import open_client
+from pipeline.kit.calls import find_all, open_client
 from pipeline.kit.declared import Delivery, Handler
 from pipeline.kit.importer import Importer
 from pipeline.kit.ledger.id_map import StoredIds
@@ -51,16 +52,36 @@ class ImporterDestination:
         store: ObjectStore | None = None,
         *,
         requires: Mapping[str, str] | None = None,
+        accepted: Container[str] = (),
     ) -> None:
         self.location = location
         self.importer = importer
         self.settings = settings
         self._store = store
         self._requires = requires
+        self._accepted = accepted
 
     def in_store(self, store: ObjectStore) -> ImporterDestination:
         """Return the same destination with the store that keeps its marks."""
-        return ImporterDestination(self.location, self.importer, self.settings, store, requires=self._requires)
+        return self._with(store, self._accepted)
+
+    def accepting(self, ids: Container[str]) -> ImporterDestination:
+        """Return the same destination; what its checks of these ids find does not keep it from being opened."""
+        return self._with(self._store, ids)
+
+    def _with(self, store: ObjectStore | None, accepted: Container[str]) -> ImporterDestination:
+        return ImporterDestination(
+            self.location, self.importer, self.settings, store, requires=self._requires, accepted=accepted
+        )
+
+    @property
+    def check_titles(self) -> Mapping[str, str]:
+        """The titles of the author's checks, by id."""
+        return {check.id: check.title for check in self.importer.connection.checks.values()}
+
+    async def app_findings(self) -> Sequence[CheckFinding]:
+        """Open the app, and return what its checks find."""
+        return await find_all(self.importer.connection, self.settings, self.location)
 
     async def read_marks(self, flow: FlowName, *, wait_seconds: float) -> Mapping[EventFileId, Mark]:
         """Return the marks of the Flow. The app is not asked."""
@@ -78,7 +99,7 @@ class ImporterDestination:
         if self._requires is not None:
             check_levels(self.importer, self._requires)
         kept = self._kept(flow)
-        async with open_client(self.importer.connection, self.settings, self.location) as target:
+        async with open_client(self.importer.connection, self.settings, self.location, self._accepted) as target:
             session = ImporterSession(self.importer, target, kept, flow)
             try:
                 await session.refresh()

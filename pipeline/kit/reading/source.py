@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Container, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from pipeline.domain.errors import ConfigurationError, DefectError
+from pipeline.domain.flows.findings import CheckFinding
 from pipeline.domain.ids import FlowName, ObjectKey, StreamName
 from pipeline.domain.schema import StreamSchema
-from pipeline.kit.calls import open_client
+from pipeline.kit.calls import find_all, open_client
 from pipeline.kit.declared import DeclaredStream
 from pipeline.kit.exporter import Exporter
 from pipeline.kit.reading.content_versions import ContentVersions
@@ -26,17 +27,33 @@ from pipeline.ports.source import ContentStore, RowBlock
 class ExporterSource:
     """The app that an Exporter reads, with the author's `settings`, as a Source."""
 
-    def __init__(self, location: str, exporter: Exporter, settings: object | None) -> None:
+    def __init__(
+        self, location: str, exporter: Exporter, settings: object | None, accepted: Container[str] = ()
+    ) -> None:
         self.location = location
         self._exporter = exporter
         self._settings = settings
+        self._accepted = accepted
+
+    def accepting(self, ids: Container[str]) -> ExporterSource:
+        """Return the same source; what its checks of these ids find does not keep it from being opened."""
+        return ExporterSource(self.location, self._exporter, self._settings, ids)
+
+    @property
+    def check_titles(self) -> Mapping[str, str]:
+        """The titles of the author's checks, by id."""
+        return {check.id: check.title for check in self._exporter.connection.checks.values()}
+
+    async def app_findings(self) -> Sequence[CheckFinding]:
+        """Open the app, and return what its checks find."""
+        return await find_all(self._exporter.connection, self._settings, self.location)
 
     @asynccontextmanager
     async def open_snapshot(self) -> AsyncIterator[ExporterSnapshot]:
         """Open the app. ConfigurationError when the Exporter has no stream."""
         if not self._exporter.streams:
             raise ConfigurationError(f"{self._exporter.line}: the Exporter {self._exporter.name!r} has no stream.")
-        async with open_client(self._exporter.connection, self._settings, self.location) as client:
+        async with open_client(self._exporter.connection, self._settings, self.location, self._accepted) as client:
             snapshot = ExporterSnapshot(self._exporter, client)
             try:
                 yield snapshot
@@ -68,6 +85,12 @@ class ExporterSnapshot:
         """Remove temporary files."""
         for contents in self._contents.values():
             contents.close()
+
+    def scopes(self) -> Mapping[StreamName, Sequence[str]]:
+        return {name: stream.scopes for name, stream in self._exporter.streams.items()}
+
+    def contract(self) -> str:
+        return self._exporter.contract or ""
 
     async def streams(self) -> Sequence[StreamSchema]:
         return [stream.schema for _, stream in sorted(self._exporter.streams.items())]

@@ -16,10 +16,11 @@ from pipeline.assembly.runtime import Runtime
 from pipeline.connectors.locations import Location
 from pipeline.connectors.registry import connector_with_settings
 from pipeline.domain.errors import AbsentError, ConfigurationError, PipelineError
-from pipeline.domain.flows.declaration import quoted
+from pipeline.domain.flows.declaration import Declaration, quoted
 from pipeline.domain.flows.groups import grouped, undeclared_problems
 from pipeline.domain.ids import StreamName
 from pipeline.domain.movement import Flow
+from pipeline.domain.schema import StreamSchema
 from pipeline.kit.places.parsing import parse_reference
 from pipeline.settings.flow_file import FlowEntry
 
@@ -113,22 +114,25 @@ async def _stream_problems(runtime: Runtime, flow: Flow, destination: object) ->
             schemas = grouped(await snapshot.streams(), flow.declared)
     except PipelineError as error:
         return (), str(error)
-    problems = list(undeclared_problems(schemas, flow.declared))
+    return group_problems(schemas, flow.declared, destination), ""
+
+
+def group_problems(
+    schemas: Sequence[StreamSchema], declared: Declaration, destination: object
+) -> Sequence[tuple[str, str]]:
+    """Return what of a declaration names nothing: the table, and a sentence. `schemas` have their declared labels."""
+    problems = list(undeclared_problems(schemas, declared))
     untaken = untaken_streams([schema.stream for schema in schemas], destination)
-    declared = {
-        **{rule.label: f"group.{quoted(rule.label)}" for rule in flow.declared.groups},
-        **{
-            rule.group: f"stream.{quoted(rule.pattern)}"
-            for rule in flow.declared.streams
-            if rule.group and rule.include
-        },
+    tables = {
+        **{rule.label: f"group.{quoted(rule.label)}" for rule in declared.groups},
+        **{rule.group: f"stream.{quoted(rule.pattern)}" for rule in declared.streams if rule.group and rule.include},
     }
-    for label, table in declared.items():
+    for label, table in tables.items():
         streams = [schema.stream for schema in schemas if schema.label == label]
         if streams and untaken.issuperset(streams):
             names = ", ".join(map(repr, streams[:5]))
             problems.append((table, f"nobody consumes the group {label!r}: the Importer has no handler for {names}"))
-    return problems, ""
+    return problems
 
 
 def untaken_streams(streams: Sequence[StreamName], destination: object) -> frozenset[StreamName]:

@@ -6,13 +6,12 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from pipeline.assembly.places.options import bare_url
 from pipeline.connectors.locations import split_urls
 from pipeline.connectors.registry import parse_location
 from pipeline.domain.flows.declaration import FlowLimits, quoted
 from pipeline.domain.movement import Flow
 from pipeline.kit.configuration.names import REQUIRES
-from pipeline.kit.places.parsing import parse_reference
-from pipeline.kit.places.reference import SCHEME
 from pipeline.settings.flow_file import table_rules
 
 
@@ -21,8 +20,8 @@ def flow_table(flow: Flow) -> dict[str, Any]:
     declared = flow.declared
     (source, *files), (destination, *copies) = split_urls(flow.source), split_urls(flow.destination)
     own = {
-        "source": _without(source, declared.source_options),
-        "destination": _without(destination, {**declared.destination_options, REQUIRES: ""}),
+        "source": bare_url(source, declared.source_options),
+        "destination": bare_url(destination, {**declared.destination_options, REQUIRES: ""}),
         "files": [str(parse_location(url).path) for url in (*files, *copies)],
         "requires": declared.requires or "",
         "notifications": list(declared.notifications),
@@ -49,13 +48,6 @@ def flow_table(flow: Flow) -> dict[str, Any]:
         ),
     }
     return _changed("", own) | {name: table for name, table in tables.items() if table}
-
-
-def _without(url: str, options: Mapping[str, str]) -> str:
-    """Return the URL of a plug-in without settings that the Flow declares elsewhere."""
-    if not url.startswith(f"{SCHEME}://") or (reference := parse_reference(url)) is None:
-        return url
-    return reference.url({name: text for name, text in reference.settings.items() if name not in options})
 
 
 def _changed(table: str, values: Mapping[str, Any]) -> dict[str, Any]:

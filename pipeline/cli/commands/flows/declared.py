@@ -105,7 +105,7 @@ def remove(flow: str, yes: bool, as_json: bool, settings: Settings) -> int:
     def confirm(removal: Removal) -> bool:
         if not as_json:
             click.echo("\n".join(_removal_lines(removal)))
-        return yes or (not as_json and _agrees("Remove it?"))
+        return yes or (not as_json and agrees("Remove it?"))
 
     removal = run_async(lambda: remove_flow(flow, confirm, settings=settings))
     if as_json:
@@ -126,7 +126,7 @@ class _Asked:
     def confirm(self, changes: Sequence[FlowChange]) -> bool:
         if not self._as_json:
             click.echo("\n".join(line for change in changes for line in _change_lines(change)))
-        self._applied = self._yes or (not self._as_json and _agrees("Apply these changes?"))
+        self._applied = self._yes or (not self._as_json and agrees("Apply these changes?"))
         return self._applied
 
     def end(self, changes: Sequence[FlowChange]) -> int:
@@ -147,7 +147,8 @@ class _Asked:
         return exit_codes.SUCCESS if self._applied else exit_codes.NOT_DONE
 
 
-def _agrees(question: str) -> bool:
+def agrees(question: str) -> bool:
+    """Ask a person; return whether they agree. Without anybody to ask, they do not."""
     try:
         return click.confirm(question)
     except click.Abort:  # there is nobody to ask

@@ -1,0 +1,1 @@
+"""`pipeline check`: what is wrong, or may go wrong, before data moves."""

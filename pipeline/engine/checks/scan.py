@@ -1,0 +1,163 @@
+"""Reads all rows of a source once: how many there are, which cannot be given, and which are too long."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import anyio
+import orjson
+
+from pipeline.codec.values import key_text
+from pipeline.domain.errors import UnreadableError
+from pipeline.domain.flows.findings import SAMPLE, CheckFinding, Severity
+from pipeline.domain.ids import BinaryId, StreamName
+from pipeline.domain.schema import SPECIAL_STREAMS, StreamSchema
+from pipeline.engine.checks.schemas import folded
+from pipeline.ports.object_store import OpenBody
+from pipeline.ports.source import RowBlock, Snapshot, UnreadRows, UpsertSink
+
+_ANY_CONTENT = BinaryId("0" * 64)
+MAX_NAMES = 1_000_000
+"""Names of files are compared among this many at most, to bound the memory."""
+
+
+@dataclass(slots=True)
+class Noted:
+    """How often something was found, and the first times."""
+
+    count: int = 0
+    sample: list[str] = field(default_factory=list)
+
+    def add(self, what: str, count: int = 1) -> None:
+        """Note one more."""
+        self.count += count
+        if len(self.sample) < SAMPLE:
+            self.sample.append(what)
+
+
+@dataclass(slots=True)
+class Scan:
+    """What a scan of all rows found. `bytes` are those of Event Files, and of the contents whose sizes the rows give."""
+
+    rows: int = 0
+    bytes: int = 0
+    seconds: float = 0.0
+    rejected: Noted = field(default_factory=Noted)
+    too_long: Noted = field(default_factory=Noted)
+    twins: Noted = field(default_factory=Noted)
+
+
+async def scan(
+    snapshot: Snapshot,
+    schemas: Sequence[StreamSchema],
+    limits: Mapping[StreamName, Mapping[str, int]],
+    tree: StreamName,
+) -> Scan:
+    """Read all rows of these streams. `limits` are the most characters of columns; `tree` is the stream of files."""
+    found, begun = Scan(), anyio.current_time()
+    for schema in schemas:
+        try:
+            async with snapshot.open_rows(schema) as blocks:
+                reading = _StreamScan(found, schema, limits.get(schema.stream, {}), is_tree=schema.stream == tree)
+                async for block in blocks:
+                    if isinstance(block, UnreadRows):
+                        found.rejected.add(f"{schema.stream}: {block.reason}")
+                    else:
+                        await reading.read(block)
+        except UnreadableError as error:
+            found.rejected.add(f"{schema.stream}: {error}")
+    found.seconds = anyio.current_time() - begun
+    return found
+
+
+class _StreamScan:
+    def __init__(self, found: Scan, schema: StreamSchema, limits: Mapping[str, int], *, is_tree: bool) -> None:
+        self._found, self._schema, self._limits, self._is_tree = found, schema, limits, is_tree
+        self._names: set[str] = set()
+
+    async def read(self, block: RowBlock) -> None:
+        sink = UpsertSink(_open_content)
+        lines = await block.upserts(range(len(block)), sink)
+        is_table = self._schema.stream not in SPECIAL_STREAMS
+        self._found.rows += len(block) if is_table else 0
+        self._found.bytes += len(lines)
+        keys = block.keys() if sink.rejected or self._is_tree else ()
+        for position, why in sink.rejected.items():
+            self._found.rejected.add(f"{self._schema.stream}, key {key_text(keys[position])}: {why.reason}")
+        if self._is_tree:
+            self._compare_names([str(key[0]) for key in keys])
+        if self._limits or self._is_tree:
+            self._look_at(lines)
+
+    def _look_at(self, lines: bytes) -> None:
+        for line in lines.splitlines():
+            values = orjson.loads(line)["upsert"]
+            size = values.get("size") if self._is_tree else None
+            self._found.bytes += size if isinstance(size, int) else 0
+            for name, most in self._limits.items():
+                value = values.get(name)
+                if isinstance(value, str) and len(value) > most:
+                    key = key_text(tuple(values.get(one) for one in self._schema.primary_keys))
+                    self._found.too_long.add(
+                        f"{self._schema.stream}.{name}, key {key}: {len(value):,} characters, at most {most:,}"
+                    )
+
+    def _compare_names(self, names: Sequence[str]) -> None:
+        for name in names:
+            plain = folded(name)
+            if plain in self._names:
+                self._found.twins.add(name)
+            elif len(self._names) < MAX_NAMES:
+                self._names.add(plain)
+
+
+async def _open_content(open_body: OpenBody) -> BinaryId:
+    """Read the beginning of a content: whether it is there and can be read."""
+    async with open_body() as body:
+        async for _ in body:
+            break
+    return _ANY_CONTENT
+
+
+def contents_finding(found: Scan) -> CheckFinding:
+    """Rows, files and contents that the source cannot give."""
+    if not found.rejected.count:
+        return CheckFinding("contents", Severity.OK, "Every row and every file can be read.")
+    return CheckFinding(
+        "contents",
+        Severity.WARNING,
+        "Rows or files that cannot be read.",
+        found.rejected.count,
+        tuple(found.rejected.sample),
+        "Mend them at the source. Otherwise they are rejected records, and the Movement is INCOMPLETE.",
+    )
+
+
+def lengths_finding(found: Scan) -> CheckFinding:
+    """Values that are longer than the destination's columns."""
+    if not found.too_long.count:
+        return CheckFinding("lengths", Severity.OK, "No value is longer than its column at the destination.")
+    return CheckFinding(
+        "lengths",
+        Severity.BLOCKS,
+        "Values that are longer than the destination's columns.",
+        found.too_long.count,
+        tuple(found.too_long.sample),
+        "Widen the columns, or shorten the values. If you accept this, these rows are rejected records.",
+        excludable=True,
+    )
+
+
+def file_names_finding(found: Scan) -> CheckFinding:
+    """Names of files that differ in case or normal form only."""
+    if not found.twins.count:
+        return CheckFinding("file-names", Severity.OK, "No two files differ in case or normal form only.")
+    return CheckFinding(
+        "file-names",
+        Severity.WARNING,
+        "Files whose names differ in case or normal form only.",
+        found.twins.count,
+        tuple(found.twins.sample),
+        "Rename them if the destination, or a computer that reads it later, does not tell such names apart.",
+    )
