@@ -10,7 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TypeVar
 
-from pipeline.assembly.app_connector import APP, UploadsKept
+from pipeline.assembly.app_connector import APP, SERVICE, UploadsKept
 from pipeline.assembly.place_checks import ensure_movable, exclusions
 from pipeline.assembly.places.options import (
     PluginSettings,
@@ -56,6 +56,7 @@ End = TypeVar("End", Source, Destination)
 register_connector(PYTHON)
 register_connector(SAM)
 register_connector(APP)
+register_connector(SERVICE)
 
 
 @dataclass(frozen=True, slots=True)

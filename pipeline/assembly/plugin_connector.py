@@ -6,7 +6,7 @@ import importlib
 from enum import Enum
 from typing import Any, Protocol, TypeGuard, TypeVar, runtime_checkable
 
-from pipeline.assembly.app_connector import SCHEME as APP_SCHEME
+from pipeline.assembly.app_connector import SCHEMES as APP_SCHEMES
 from pipeline.connectors.locations import Location
 from pipeline.connectors.registry import Connector
 from pipeline.domain.movement import Flow
@@ -56,7 +56,7 @@ def is_plugin(end: object) -> TypeGuard[Location]:
 
 def is_app(end: object) -> bool:
     """Whether this is the place of an app, in Python or over HTTP: it has no files, and is not read as a database."""
-    return isinstance(end, Location) and end.scheme in (SCHEME, APP_SCHEME)
+    return isinstance(end, Location) and end.scheme in (SCHEME, *APP_SCHEMES)
 
 
 def plugins() -> Any:

@@ -60,6 +60,7 @@ class Taken(StrEnum):
     ALREADY = "already imported"
     FAILED = "failed"
     EARLIER = "another file comes before"
+    STOPPED = "the Movement was stopped"
     UNKNOWN = "no file of this Movement"
 
 
@@ -121,6 +122,8 @@ class AppImport:
         if report.status is ReportedStatus.FAILED:
             await self._reports.put_failure(entry.id, number, report.reason or "no reason given", final=report.final)
             return Taken.FAILED
+        if await self._kept.fenced() >= number:
+            return Taken.STOPPED
         latest = max((mark.movement for file, mark in marks.items() if file.stream == entry.id.stream), default=0)
         if reason_to_give_way(entry.id, number, after, marked=marks, latest_movement=latest) is not None:
             return Taken.EARLIER

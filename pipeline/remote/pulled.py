@@ -72,6 +72,8 @@ class PulledSession:
                 return Loaded(as_mark(mark), await self._rejections(id_) if mark.rejected else ())
             if (failure := await self._reports.failure(id_, file.movement)) is not None:
                 raise RefusedError(f"the app reports: {failure}")
+            if await self._kept.fenced() >= file.movement:
+                return GaveWay(f"Movement {file.movement} was stopped")
             await anyio.sleep(pause)
             pause = min(pause * 1.5, LONGEST_POLL_SECONDS)
 
@@ -81,7 +83,11 @@ class PulledSession:
         if (mark := marks.get(id_)) is not None and mark.movement == file.movement:
             return None  # the app was quicker than this process
         latest = max((mark.movement for it, mark in marks.items() if it.stream == id_.stream), default=0)
-        return reason_to_give_way(id_, file.movement, after, marked=marks, latest_movement=latest)
+        fenced = await self._kept.fenced()
+        return reason_to_give_way(id_, file.movement, after, marked=marks, latest_movement=latest, fenced=fenced)
+
+    async def fence(self, movement: int) -> None:
+        await self._kept.fence(movement)
 
     async def _rejections(self, file: EventFileId) -> tuple[Rejection, ...]:
         return tuple(rejection for rejection in await self.retry_rejected() if rejection.file == file)
