@@ -22,6 +22,8 @@ COMMANDS = {
     "resume": "Go on with the paused Movement of FLOW.",
     "stop": "Stop the Movement of FLOW.",
     "rerun": "Move what a Movement of FLOW left.",
+    "retry": "Load the rejected records of FLOW again.",
+    "rejected": "List the rejected records of FLOW, and take corrected ones back.",
     "reload": "Move all of a stream of FLOW again.",
     "worker": "Run a worker that exports, imports, or does both.",
     "sweep": "Announce work again that no worker holds.",
@@ -46,7 +48,7 @@ COMMANDS = {
 _ROOMS = {
     **dict.fromkeys(("move", "start", "demo"), "movements"),
     **dict.fromkeys(("flow", "check", "approve", "revoke"), "flows"),
-    **dict.fromkeys(("pause", "resume", "stop", "rerun", "reload"), "lifecycle"),
+    **dict.fromkeys(("pause", "resume", "stop", "rerun", "reload", "retry", "rejected"), "lifecycle"),
     **dict.fromkeys(("status", "history", "files", "show", "verify"), "inspection"),
     **dict.fromkeys(("new", "apps", "torture"), "authors"),
     **dict.fromkeys(("worker", "sweep", "compact", "rebuild", "prune"), "operations"),

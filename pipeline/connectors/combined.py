@@ -14,15 +14,18 @@ from pipeline.domain.ids import EventFileId, FlowName, StreamName
 from pipeline.domain.inventory import InventoryItem
 from pipeline.domain.schema import StreamSchema
 from pipeline.ports.destination import (
+    Choose,
     Destination,
     DestinationSession,
     Fencing,
     FileToLoad,
     GaveWay,
+    KeptRecord,
     LoadHistory,
     LoadOutcome,
     Mark,
     MarksReader,
+    RejectedKeeper,
     Rejection,
     SchemaKeeper,
     Violation,
@@ -203,6 +206,25 @@ class CombinedSession:
     async def retry_rejected(self) -> Sequence[Rejection]:
         """Try again in every part."""
         return [rejection for session in self._sessions for rejection in await session.retry_rejected()]
+
+    async def retry_chosen(self, chosen: Choose) -> Sequence[Rejection]:
+        """Try the chosen records again in every part that keeps them."""
+        keepers = [session for session in self._sessions if isinstance(session, RejectedKeeper)]
+        return [rejection for keeper in keepers for rejection in await keeper.retry_chosen(chosen)]
+
+    async def rejected(self) -> Sequence[KeptRecord]:
+        """Return the rejected records of every part."""
+        keepers = [session for session in self._sessions if isinstance(session, RejectedKeeper)]
+        return [record for keeper in keepers for record in await keeper.rejected()]
+
+    async def correct_rejected(self, corrected: Sequence[KeptRecord]) -> int:
+        """Correct the records of each stream in the part that has it."""
+        found = 0
+        for session in self._sessions:
+            own = [one for one in corrected if self._session(one.rejection.file.stream) is session]
+            if own and isinstance(session, RejectedKeeper):
+                found += await session.correct_rejected(own)
+        return found
 
     async def finish(self, streams: Sequence[StreamName]) -> Sequence[Violation]:
         """Finish in each part the streams that are routed to it."""

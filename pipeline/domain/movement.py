@@ -143,6 +143,7 @@ class Movement:
     `outcome` is the final status, once it has settled, and `because` the reason for it. `wish` and `group_wishes` are
     what people want of it and of its groups. `original` is the Movement that this one runs again, 0 if none; it stays the
     same however often that is done. `windows` are those of the Flow when it was created; None in earlier releases.
+    `retried`: rejected records of it were accepted after it had settled, which changes its counts alone.
     """
 
     flow: FlowName
@@ -176,6 +177,7 @@ class Movement:
     group_wishes: Mapping[Label, Wish] = field(default_factory=dict)
     original: int = 0
     windows: Windows | None = None
+    retried: bool = False
 
     @property
     def status(self) -> Status:

@@ -168,6 +168,40 @@ class SchemaKeeper(Protocol):
         ...
 
 
+Choose = Callable[[Rejection], bool]
+"""Returns whether a rejected record is chosen."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeptRecord:
+    """A rejected record with its content: the JSON line of the Event File, without a line feed; and its key's columns."""
+
+    rejection: Rejection
+    record: bytes
+    key_columns: tuple[str, ...] = ()
+
+
+@runtime_checkable
+class RejectedKeeper(Protocol):
+    """A DestinationSession whose rejected records can be listed, retried one by one, and corrected."""
+
+    async def rejected(self) -> Sequence[KeptRecord]:
+        """Return the rejected records of the Flow."""
+        ...
+
+    async def retry_chosen(self, chosen: Choose) -> Sequence[Rejection]:
+        """Load the chosen rejected records again, in the order of each key; return all that are still rejected."""
+        ...
+
+    async def correct_rejected(self, corrected: Sequence[KeptRecord]) -> int:
+        """Give rejected records another content; nothing is loaded. Return how many are still rejected, and have it now.
+
+        A record whose key has been loaded meanwhile is left out: the newer version wins. ConfigurationError when such
+        records can be corrected at the source alone.
+        """
+        ...
+
+
 @runtime_checkable
 class Fencing(Protocol):
     """A DestinationSession that can refuse the loads of a Movement that was stopped, whichever process they come from."""

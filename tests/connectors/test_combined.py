@@ -59,6 +59,7 @@ class TestCombinedDestination(DestinationContract):
 
         routes = {DEFAULT_STREAM: FilesDestination(routed)}
         return DestinationWorld(
+            corrects=False,
             destination=CombinedDestination(FilesDestination(tmp_path / "first"), routes),
             impossible=CombinedDestination(FilesDestination(tmp_path / "missing" / "tree"), {}),
             schema=files_schema(DEFAULT_STREAM),

@@ -19,7 +19,17 @@ from pipeline.domain.errors import ConfigurationError, DamagedError
 from pipeline.domain.event_file import Encoding, FileEntry, Header
 from pipeline.domain.ids import BinaryId, EventFileId, FlowName, ObjectKey, Phase
 from pipeline.domain.schema import StreamSchema
-from pipeline.ports.destination import Destination, Fencing, FileToLoad, GaveWay, Loaded, Mark, MarksReader, OpenBinary
+from pipeline.ports.destination import (
+    Destination,
+    Fencing,
+    FileToLoad,
+    GaveWay,
+    Loaded,
+    Mark,
+    MarksReader,
+    OpenBinary,
+    RejectedKeeper,
+)
 from tests.loops import OnBothLoops, on_both
 
 FLOW = FlowName("crm")
@@ -38,6 +48,7 @@ class DestinationWorld:
     row in the place. `refused` is an upsert line of row 99 that the destination rejects, None if it accepts every
     record; after `accept()`, if there is one, it accepts that line too, as version 0. `wider` is `schema` with one more
     column, None where the columns are fixed. `is_transactional`: rows and mark are committed together.
+    `corrects`: a rejected record may be given another content.
     """
 
     destination: Destination
@@ -51,6 +62,7 @@ class DestinationWorld:
     open_binary: OpenBinary = no_binary
     accept: Callable[[], None] | None = None
     wider: StreamSchema | None = None
+    corrects: bool = True
 
 
 def file_to_load(
@@ -336,6 +348,48 @@ class DestinationContract(OnBothLoops):
         async with world.destination.open(FLOW) as session:
             assert await session.retry_rejected() == []
         assert world.held() == {99: 0}
+
+    @on_both
+    async def test_a_rejected_record_is_kept_with_its_content_and_can_be_chosen(
+        self, world: DestinationWorld, file: Callable[..., FileToLoad]
+    ) -> None:
+        if world.refused is None or world.accept is None:
+            pytest.skip("this destination never accepts a record that it has rejected")
+        async with world.destination.open(FLOW) as session:
+            if not isinstance(session, RejectedKeeper):
+                pytest.skip("this destination keeps no rejected records one by one")
+            loaded = await session.load(file(world.refused), after=[])
+            (kept,) = await session.rejected()
+            assert isinstance(loaded, Loaded)
+            assert ((kept.rejection,), kept.record) == (loaded.rejections, world.refused.rstrip())
+            assert kept.key_columns == world.schema.primary_keys
+            stale = replace(kept, rejection=replace(kept.rejection, line=kept.rejection.line + 7))
+            assert await session.correct_rejected([stale]) == 0
+        world.accept()
+        async with world.destination.open(FLOW) as session:
+            assert isinstance(session, RejectedKeeper)
+            assert list(await session.retry_chosen(lambda one: False)) == [kept.rejection]
+            assert world.held() == {}
+            assert await session.retry_chosen(lambda one: one == kept.rejection) == []
+            assert await session.rejected() == []
+        assert world.held() == {99: 0}
+
+    @on_both
+    async def test_a_rejected_record_can_be_corrected(
+        self, world: DestinationWorld, file: Callable[..., FileToLoad]
+    ) -> None:
+        if world.refused is None or not world.corrects:
+            pytest.skip("this destination accepts every record, or has no place for another content")
+        async with world.destination.open(FLOW) as session:
+            if not isinstance(session, RejectedKeeper):
+                pytest.skip("this destination keeps no rejected records one by one")
+            await session.load(file(world.refused), after=[])
+            (kept,) = await session.rejected()
+            corrected = replace(kept, record=world.upsert(99, 7).rstrip())
+            assert await session.correct_rejected([corrected]) == 1
+            assert await session.retry_chosen(lambda one: True) == []
+            assert await session.correct_rejected([corrected]) == 0
+        assert world.held() == {99: 7}
 
     @pytest.mark.parametrize("later", ["upsert", "delete"])
     @on_both

@@ -226,4 +226,5 @@ class TestImporter(DestinationContract):
             refused=b'{"upsert":{"number":99,"text":"bad"}}\n',
             is_transactional=how == "transaction",
             accept=None if how == "stages" else lambda: accepted.add("bad"),
+            corrects=how != "stages",
         )

@@ -129,6 +129,7 @@ class _Movement(Document, rename="camel"):
     group_wishes: dict[Label, _Wish] = field(default_factory=dict)
     original: Count = field(name="originalMovement", default=0)
     windows: Windows | None = None
+    retried: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -9,7 +9,7 @@ from typing import Protocol
 from pipeline.connectors.sql.rejected_record import RejectedRecord
 from pipeline.domain.ids import EventFileId, StreamName
 from pipeline.domain.schema import StreamSchema
-from pipeline.ports.destination import Rejection
+from pipeline.ports.destination import Choose, KeptRecord, Rejection
 
 BATCH_RECORDS = 10_000
 """How many rejected records are held in memory, and retried together."""
@@ -41,17 +41,33 @@ class RetryingLoad(Protocol):
         """Remove these records from the rejected ones and apply them; store again those that are rejected again."""
 
 
+def everything(rejection: Rejection) -> bool:
+    """Choose every rejected record."""
+    return True
+
+
+def kept_records(ledger: RejectedRecords) -> Sequence[KeptRecord]:
+    """Return the rejected records of the Flow with their contents."""
+    streams = sorted({rejection.file.stream for rejection in ledger.rejections()})
+    keys = {schema.stream: schema.primary_keys for schema in ledger.schemas()}
+    ids = [id_ for stream in streams for id_ in ledger.rejected_ids(stream)]
+    return [
+        KeptRecord(one.rejection, one.record, keys.get(one.stream, ()))
+        for start in range(0, len(ids), BATCH_RECORDS)
+        for one in ledger.rejected_records(ids[start : start + BATCH_RECORDS])
+    ]
+
+
 def retry_rejected_records(
-    ledger: RejectedRecords, retry_all_of: Callable[[StreamSchema], None]
+    ledger: RejectedRecords, retry_all_of: Callable[[StreamSchema], None], chosen: Choose = everything
 ) -> Sequence[Rejection]:
-    """Retry all rejected records of the Flow, stream by stream; return those still rejected.
+    """Retry the chosen rejected records of the Flow, stream by stream; return all that are still rejected.
 
     A record may depend on one of another stream, through a foreign key, so rounds are repeated while they help.
     `retry_all_of` calls `retry_stream`, in a transaction.
     """
     left = ledger.rejections()
-    while left:
-        streams = {rejection.file.stream for rejection in left}
+    while streams := {rejection.file.stream for rejection in left if chosen(rejection)}:
         for schema in ledger.schemas():
             if schema.stream in streams:
                 retry_all_of(schema)
@@ -62,11 +78,15 @@ def retry_rejected_records(
 
 
 def retry_stream(
-    ledger: RejectedRecords, load: RetryingLoad, stream: StreamName, without: Collection[int] = ()
+    ledger: RejectedRecords,
+    load: RetryingLoad,
+    stream: StreamName,
+    without: Collection[int] = (),
+    chosen: Choose = everything,
 ) -> None:
-    """Retry the rejected records of one stream, apart from those ids, and correct the marks of their files."""
+    """Retry the chosen rejected records of one stream, apart from those ids, and correct the marks of their files."""
     before = _count_by_file(ledger)
-    _retry(ledger, load, [id_ for id_ in ledger.rejected_ids(stream) if id_ not in without])
+    _retry(ledger, load, [id_ for id_ in ledger.rejected_ids(stream) if id_ not in without], chosen)
     ledger.correct_marks(before - _count_by_file(ledger))
 
 
@@ -82,9 +102,10 @@ def retry_blocked(ledger: RejectedRecords, load: RetryingLoad, file: EventFileId
     _retry(ledger, load, ledger.rejected_ids(file.stream, file))
 
 
-def _retry(ledger: RejectedRecords, load: RetryingLoad, ids: Sequence[int]) -> None:
+def _retry(ledger: RejectedRecords, load: RetryingLoad, ids: Sequence[int], chosen: Choose = everything) -> None:
     for start in range(0, len(ids), BATCH_RECORDS):
-        load.retry(ledger.rejected_records(ids[start : start + BATCH_RECORDS]))
+        records = ledger.rejected_records(ids[start : start + BATCH_RECORDS])
+        load.retry([record for record in records if chosen(record.rejection)])
 
 
 def _count_by_file(ledger: RejectedRecords) -> Counter[EventFileId]:

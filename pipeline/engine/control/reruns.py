@@ -106,7 +106,7 @@ async def _ensure_in_time(flows: FlowStore, flow: Flow, movement: Movement) -> N
             f"Flow {name!r} declares that its Movements are not run again (reruns = false). {instead}"
         )
     first = movement if not movement.original else await flows.read_movement(name, movement.original)
-    settled = await flows.modified(first)
+    settled = first.updated if first.retried else await flows.modified(first)
     days = "a day" if windows.rerun_days == 1 else f"{windows.rerun_days} days"
     if not may_rerun(settled, await flows.store_clock.now(name), windows.rerun_days):
         raise ConfigurationError(

@@ -250,7 +250,7 @@ class FlowStore:
             changed = change(before)
             if changed is before:
                 return before
-            movement = replace(changed, updated=self.clock.now())
+            movement = replace(changed, updated=before.updated if before.settled else self.clock.now())
             if before.settled and (before.file_lists, before.states) != (movement.file_lists, movement.states):
                 raise ConflictError(f"{key} has settled meanwhile: another process has taken over. Run it again.")
             await self._replace(key, encode_movement(movement), stored.version)

@@ -34,7 +34,18 @@ from pipeline.kit.loading.rejected import RejectedRecords
 from pipeline.kit.loading.streams import HandledStreams
 from pipeline.kit.loading.transactions import TransactionLoad, Transactions
 from pipeline.kit.values import Delete
-from pipeline.ports.destination import FileToLoad, GaveWay, Loaded, LoadOutcome, Mark, OpenBinary, Rejection, Violation
+from pipeline.ports.destination import (
+    Choose,
+    FileToLoad,
+    GaveWay,
+    KeptRecord,
+    Loaded,
+    LoadOutcome,
+    Mark,
+    OpenBinary,
+    Rejection,
+    Violation,
+)
 from pipeline.ports.object_store import ObjectStore
 
 
@@ -208,8 +219,19 @@ class ImporterSession:
         self._marks[id_] = mark
         return Loaded(as_mark(mark), tuple(rejections))
 
+    async def rejected(self) -> Sequence[KeptRecord]:
+        await self._rejected.refresh()
+        return self._rejected.kept_records()
+
+    async def correct_rejected(self, corrected: Sequence[KeptRecord]) -> int:
+        await self._rejected.refresh()
+        return await self._rejected.correct(corrected)
+
     async def retry_rejected(self) -> Sequence[Rejection]:
-        """Apply the rejected records again, and again while some succeed: others may wait for their ids."""
+        return await self.retry_chosen(lambda rejection: True)
+
+    async def retry_chosen(self, chosen: Choose) -> Sequence[Rejection]:
+        """Apply rejected records again, and again while some succeed: others may wait for their ids."""
         await self._rejected.refresh()
         if self._rejected.is_empty:
             return []
@@ -221,7 +243,7 @@ class ImporterSession:
             before = accepted.total()
             for stream, schema, kept in self._rejected.groups():
                 handler = self._importer.handler_of(stream)
-                ready = [one for one in kept if await self._is_ready(one)]
+                ready = [one for one in kept if chosen(one.rejection()) and await self._is_ready(one)]
                 if handler is None or not ready:
                     continue
                 lines = [(EventFileId.parse(one.file), one.line, one.record.encode()) for one in ready]

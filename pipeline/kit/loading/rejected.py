@@ -15,7 +15,7 @@ from pipeline.kit.ledger.journal import Change, Journal
 from pipeline.kit.ledger.kept import Kept, KeptRejection, KeptStream
 from pipeline.kit.loading.outcomes import RejectedError
 from pipeline.kit.loading.records import Invalid, Records
-from pipeline.ports.destination import Rejection
+from pipeline.ports.destination import KeptRecord, Rejection
 
 CIRCLES_AMONG = 100_000
 """Circles are looked for among this many of the records that wait."""
@@ -100,6 +100,25 @@ class RejectedRecords:
             for _, some in groupby(kept, key=lambda one: (_stream(one), str(one.stream))):
                 part = list(some)
                 yield _stream(part[0]), part[0].stream, part
+
+    def kept_records(self) -> Sequence[KeptRecord]:
+        """Return all of them with their contents."""
+        return [
+            KeptRecord(one.rejection(), one.record.encode(), tuple(schema.primary_keys))
+            for _, schema, part in self.groups()
+            for one in part
+        ]
+
+    async def correct(self, corrected: Sequence[KeptRecord]) -> int:
+        """Give rejected records another content; return how many of them are still rejected."""
+        changes: list[Change] = []
+        for one in corrected:
+            kept = self.find(one.rejection.file.stream, one.rejection.key)
+            if kept is not None and (kept.file, kept.line) == (str(one.rejection.file), one.rejection.line):
+                changes.append(_change(msgspec.structs.replace(kept, record=one.record.decode())))
+        if changes:
+            await self._journal.put(changes)
+        return len(changes)
 
     def rejections(self) -> Sequence[Rejection]:
         """Return all of them. Of those that wait for each other in a circle, the reason names the circle."""

@@ -65,6 +65,7 @@ class TestFilesDestination(DestinationContract):
             return {int(path.name.removeprefix("row-")): int(path.read_bytes()) for path in root.glob("row-*")}
 
         return DestinationWorld(
+            corrects=False,
             destination=FilesDestination(root),
             impossible=FilesDestination(tmp_path / "missing" / "tree"),
             schema=files_schema(DEFAULT_STREAM),

@@ -20,6 +20,7 @@ from pipeline.connectors.files.loading.state_db import DirectoryStatus, StateDb
 from pipeline.connectors.files.loading.tree_writer import OWNER_ALL, BlockedPathError, TreeWriter
 from pipeline.connectors.files.tree import Kind
 from pipeline.domain.ids import EventFileId, FlowName, StreamName
+from pipeline.ports.destination import Choose
 
 
 class DeferredWork:
@@ -79,12 +80,17 @@ class DeferredWork:
             return str(error)
         return ""
 
-    def retry_pending(self, stream: StreamName, *, only_waiting: bool) -> Sequence[tuple[EventFileId, PendingRecord]]:
-        """Retry the pending records, or those that wait; return those still pending, with their present reasons."""
+    def retry_pending(
+        self, stream: StreamName, *, only_waiting: bool, chosen: Choose = lambda rejection: True
+    ) -> Sequence[tuple[EventFileId, PendingRecord]]:
+        """Retry the chosen pending records, or those that wait; return those still pending, with their present reasons."""
         with self._lock:
             remaining: list[tuple[EventFileId, PendingRecord]] = []
             for file, record in self._state.pending(stream):
                 if only_waiting and not record.waits:
+                    continue
+                if not chosen(record.rejection(file)):
+                    remaining.append((file, record))
                     continue
                 try:
                     self._apply(stream, record)

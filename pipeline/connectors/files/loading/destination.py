@@ -32,7 +32,17 @@ from pipeline.connectors.files.schema import check_schema
 from pipeline.domain.errors import ConfigurationError, RefusedError, TransientError
 from pipeline.domain.ids import EventFileId, FlowName, StreamName
 from pipeline.domain.inventory import InventoryItem
-from pipeline.ports.destination import FileToLoad, GaveWay, Loaded, LoadOutcome, Mark, Rejection, Violation
+from pipeline.ports.destination import (
+    Choose,
+    FileToLoad,
+    GaveWay,
+    KeptRecord,
+    Loaded,
+    LoadOutcome,
+    Mark,
+    Rejection,
+    Violation,
+)
 
 _STAGING = METADATA_NAME + b"/incoming"
 _LOCKS = METADATA_NAME + b"/locks"
@@ -121,13 +131,33 @@ class FilesSession:
 
     async def retry_rejected(self) -> Sequence[Rejection]:
         """Retry all pending records, those that only wait included."""
-        return await to_thread.run_sync(self._retry_rejected)
+        return await self.retry_chosen(lambda rejection: True)
 
-    def _retry_rejected(self) -> Sequence[Rejection]:
+    async def retry_chosen(self, chosen: Choose) -> Sequence[Rejection]:
+        return await to_thread.run_sync(self._retry_chosen, chosen)
+
+    async def rejected(self) -> Sequence[KeptRecord]:
+        return await to_thread.run_sync(self._kept_records)
+
+    def _kept_records(self) -> Sequence[KeptRecord]:
+        return [
+            KeptRecord(record.rejection(file), record.raw, ("path",))
+            for stream in self._state.pending_streams()
+            for file, record in self._state.pending(stream)
+            if not record.waits
+        ]
+
+    async def correct_rejected(self, corrected: Sequence[KeptRecord]) -> int:
+        """Refuse: what an entry is, and its content, are as they are at the source."""
+        raise ConfigurationError(
+            f"Entries of a tree are corrected at the source, such as {corrected[0].rejection.key}; then move again."
+        )
+
+    def _retry_chosen(self, chosen: Choose) -> Sequence[Rejection]:
         rejections: list[Rejection] = []
         for stream in self._state.pending_streams():
             self._deferred.remove_emptied(stream)
-            remaining = self._deferred.retry_pending(stream, only_waiting=False)
+            remaining = self._deferred.retry_pending(stream, only_waiting=False, chosen=chosen)
             rejections.extend(record.rejection(file) for file, record in remaining)
             self._deferred.set_directories(stream)  # a Movement that imports nothing does not finish the stream
         return rejections

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence, Set
 from contextlib import asynccontextmanager, closing
 from dataclasses import replace
+from functools import partial
 from typing import Any, TypeVar, TypeVarTuple
 
 import anyio
@@ -20,6 +20,7 @@ from pipeline.connectors.postgres.ddl.objects import SchemaObjects
 from pipeline.connectors.postgres.ddl.post_load import finish_streams
 from pipeline.connectors.postgres.ddl.target_table import table_oid
 from pipeline.connectors.postgres.loading.batches import Step
+from pipeline.connectors.postgres.loading.claims import claim, complete, fence_flow, reason_not_to_begin
 from pipeline.connectors.postgres.loading.file_load import FileLoad
 from pipeline.connectors.postgres.loading.import_ledger import ImportLedger, create_ledger, lock_definitions, read_marks
 from pipeline.connectors.postgres.loading.integrity.circles import Circles
@@ -37,19 +38,26 @@ from pipeline.connectors.postgres.session.pool import APPLICATION_NAME, Connecti
 from pipeline.connectors.sql.contents import with_contents
 from pipeline.connectors.sql.large_objects import large_object_technology
 from pipeline.connectors.sql.object_ledger import ObjectLedger
-from pipeline.connectors.sql.retry import retry_blocked, retry_rejected_records, retry_stream
+from pipeline.connectors.sql.retry import everything, kept_records, retry_rejected_records, retry_stream
 from pipeline.connectors.sql.schema_objects import SchemaObject
 from pipeline.connectors.sql.schema_stream import object_technology, read_records
-from pipeline.domain.errors import TransientError
 from pipeline.domain.exception_groups import unwrap_exception_group
 from pipeline.domain.ids import EventFileId, FlowName, StreamName
 from pipeline.domain.inventory import Fate, InventoryItem
-from pipeline.domain.planning.import_guard import reason_to_give_way
 from pipeline.domain.schema import StreamSchema
-from pipeline.ports.destination import FileToLoad, GaveWay, Loaded, LoadOutcome, Mark, Rejection, Reopen, Violation
+from pipeline.ports.destination import (
+    Choose,
+    FileToLoad,
+    GaveWay,
+    KeptRecord,
+    Loaded,
+    LoadOutcome,
+    Mark,
+    Rejection,
+    Reopen,
+    Violation,
+)
 
-FENCE_TRIES, FENCE_PAUSE_SECONDS = 20, 0.1
-"""A session that is ended is gone within moments, unless its server is overloaded."""
 _T = TypeVar("_T")
 _Ts = TypeVarTuple("_Ts")
 
@@ -106,22 +114,23 @@ class PostgresDestinationSession:
         return await self._on_connection(lambda connection, ledger: ledger.loaded_streams(flow))
 
     async def fence(self, movement: int) -> None:
-        """Fence the Flow. Who asks for it waits no longer for the loads in hand, so their sessions are ended."""
-
-        def fence(connection: Connection, ledger: ImportLedger) -> None:
-            for _ in range(FENCE_TRIES):
-                if ledger.fence(movement):
-                    return
-                ledger.end_loads()
-                time.sleep(FENCE_PAUSE_SECONDS)
-            raise TransientError(
-                f"{self._location}: a load of Movement {movement} holds the database and cannot be ended."
-            )
-
-        await self._on_connection(fence)
+        await self._on_connection(partial(fence_flow, self._location, movement))
 
     async def retry_rejected(self) -> Sequence[Rejection]:
-        return await self._on_connection(self._retry_rejected)
+        return await self.retry_chosen(everything)
+
+    async def retry_chosen(self, chosen: Choose) -> Sequence[Rejection]:
+        return await self._on_connection(partial(self._retry_rejected, chosen))
+
+    async def rejected(self) -> Sequence[KeptRecord]:
+        return await self._on_connection(lambda connection, ledger: kept_records(ledger))
+
+    async def correct_rejected(self, corrected: Sequence[KeptRecord]) -> int:
+        def correct(connection: Connection, ledger: ImportLedger) -> int:
+            with connection.transaction():
+                return ledger.correct(corrected)
+
+        return await self._on_connection(correct)
 
     async def finish(self, streams: Sequence[StreamName]) -> Sequence[Violation]:
         def finish(connection: Connection, ledger: ImportLedger) -> Sequence[Violation]:
@@ -179,7 +188,7 @@ class PostgresDestinationSession:
                     return load
                 with unwrap_exception_group():
                     await self._load_blocks(place, file, load)
-                loaded = await self._run(place, _complete, ledger, load, file)
+                loaded = await self._run(place, complete, ledger, load, file)
                 with anyio.CancelScope(shield=True):
                     await self._run(place, connection.execute, "COMMIT")
             except BaseException:
@@ -194,14 +203,14 @@ class PostgresDestinationSession:
 
         A mark is never taken back, so those of the files before it are checked before the transaction.
         """
-        if reason := _reason_not_to_begin(ledger, file, after):
+        if reason := reason_not_to_begin(ledger, file, after):
             return GaveWay(reason)
         stream = self._tables.ready(connection, ledger, file.header)
         target = stream.target
         ledger.advance_movement(file.entry.id.stream, file.movement)
         connection.begin()
         connection.execute(_AS_THE_APP)
-        if reason := _claim(ledger, file):
+        if reason := claim(ledger, file):
             return GaveWay(reason)
         if not self._tables.is_current(connection, stream):
             return Reopen()
@@ -222,11 +231,11 @@ class PostgresDestinationSession:
         self, place: str, connection: Connection, ledger: ImportLedger, file: FileToLoad, after: Sequence[EventFileId]
     ) -> LoadOutcome:
         def begin() -> str | None:
-            if reason := _reason_not_to_begin(ledger, file, after):
+            if reason := reason_not_to_begin(ledger, file, after):
                 return reason
             ledger.advance_movement(file.entry.id.stream, file.movement)
             connection.begin()
-            return _claim(ledger, file)
+            return claim(ledger, file)
 
         if reason := await self._run(place, begin):
             return GaveWay(reason)
@@ -245,12 +254,12 @@ class PostgresDestinationSession:
         blocks: Sequence[bytes],
     ) -> LoadOutcome:
         """Store schema objects, and create those that tables may need. `ensure_objects` creates the others."""
-        if reason := _reason_not_to_begin(ledger, file, after):
+        if reason := reason_not_to_begin(ledger, file, after):
             return GaveWay(reason)
         ledger.advance_movement(file.entry.id.stream, file.movement)
         objects = self._object_ledger(connection)
         with connection.transaction():
-            if reason := _claim(ledger, file):
+            if reason := claim(ledger, file):
                 return GaveWay(reason)
             counts = [objects.store(read_records(block), technology) for block in blocks]
             mark = Mark(sum(up for up, _ in counts), sum(down for _, down in counts), movement=file.movement)
@@ -333,7 +342,7 @@ class PostgresDestinationSession:
                 async for steps in receive:
                     await self._run(place, load.apply, steps)
 
-    def _retry_rejected(self, connection: Connection, ledger: ImportLedger) -> Sequence[Rejection]:
+    def _retry_rejected(self, chosen: Choose, connection: Connection, ledger: ImportLedger) -> Sequence[Rejection]:
         def open_load(schema: StreamSchema) -> FileLoad:
             connection.execute(_AS_THE_APP)
             target = self._tables.for_retry(connection, ledger, schema)
@@ -343,11 +352,11 @@ class PostgresDestinationSession:
         def retry(schema: StreamSchema) -> None:
             with connection.transaction():
                 load = open_load(schema)
-                retry_stream(ledger, load, schema.stream)
+                retry_stream(ledger, load, schema.stream, chosen=chosen)
                 load.end()
 
-        left = retry_rejected_records(ledger, retry)
-        if left and not self._pool.as_replica:
+        left = retry_rejected_records(ledger, retry, chosen)
+        if left and chosen is everything and not self._pool.as_replica:
             Circles(connection, ledger, open_load).retry()
             left = ledger.rejections()
         return left
@@ -359,27 +368,3 @@ class PostgresDestinationSession:
     async def _run(self, place: str, work: Callable[[*_Ts], _T], *arguments: *_Ts) -> _T:
         with translated(place):
             return await run_sync(work, *arguments)
-
-
-def _reason_not_to_begin(ledger: ImportLedger, file: FileToLoad, after: Sequence[EventFileId]) -> str | None:
-    """Return why the file must not be loaded, judged before the transaction."""
-    id_ = file.entry.id
-    return reason_to_give_way(id_, file.movement, after, marked=ledger.marked_among([id_, *after]), latest_movement=0)
-
-
-def _claim(ledger: ImportLedger, file: FileToLoad) -> str | None:
-    """Claim the file's mark for this transaction; return why another worker is ahead, if it is."""
-    id_ = file.entry.id
-    fenced, latest = ledger.fenced(), ledger.latest_movement(id_.stream)
-    marked = () if ledger.claim(id_, file.movement) else (id_,)
-    return reason_to_give_way(id_, file.movement, (), marked=marked, latest_movement=latest, fenced=fenced)
-
-
-def _complete(ledger: ImportLedger, load: FileLoad, file: FileToLoad) -> Loaded:
-    if load.has_rejected:
-        retry_blocked(ledger, load, file.entry.id)
-    load.end()
-    rejections = tuple(ledger.rejections(file.entry.id))
-    mark = Mark(load.upserts, load.deletes, len(rejections), movement=file.movement)
-    ledger.complete(file.entry.id, mark)
-    return Loaded(mark, rejections, load.target.skipped)

@@ -21,7 +21,7 @@ from pipeline.connectors.sql.retry import BATCH_RECORDS
 from pipeline.connectors.sql.schema_objects import ObjectId
 from pipeline.domain.ids import EventFileId, FlowName, StreamName, encode_name
 from pipeline.domain.schema import StreamSchema
-from pipeline.ports.destination import Mark, Rejection
+from pipeline.ports.destination import KeptRecord, Mark, Rejection
 
 _TABLES = """
 CREATE SCHEMA IF NOT EXISTS _pipeline;
@@ -327,6 +327,16 @@ class ImportLedger:
     def _storable_rejection(self, rejection: Rejection) -> Rejection:
         reason = rejection.reason.encode("ascii", "backslashreplace").decode()
         return replace(rejection, key=self._storable(rejection.key), reason=reason)
+
+    def correct(self, corrected: Sequence[KeptRecord]) -> int:
+        """Give rejected records another content; return how many of them are still stored."""
+        query = "UPDATE _pipeline.rejected SET record = %s WHERE flow = %s AND event_file = %s AND line = %s"
+        return sum(
+            self._connection.execute(
+                query, (one.record, self._flow, str(one.rejection.file), one.rejection.line)
+            ).rowcount
+            for one in corrected
+        )
 
     def forget(self, stream: StreamName, keys: Sequence[str]) -> None:
         """Delete the rejected records with these keys: later records with them are accepted."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence, Set
 from contextlib import asynccontextmanager, closing
+from functools import partial
 from pathlib import Path
 from typing import TypeVar, TypeVarTuple
 
@@ -15,7 +16,7 @@ from pipeline.connectors.sql.contents import with_contents
 from pipeline.connectors.sql.large_objects import KIND as LARGE_OBJECT
 from pipeline.connectors.sql.large_objects import as_schema_objects, large_object_technology
 from pipeline.connectors.sql.object_ledger import COLUMNS, ObjectLedger
-from pipeline.connectors.sql.retry import retry_rejected_records, retry_stream
+from pipeline.connectors.sql.retry import everything, kept_records, retry_rejected_records, retry_stream
 from pipeline.connectors.sql.schema_objects import SchemaObject
 from pipeline.connectors.sql.schema_stream import object_technology, read_records
 from pipeline.connectors.sqlite.connection import (
@@ -46,7 +47,17 @@ from pipeline.domain.ids import EventFileId, FlowName, StreamName
 from pipeline.domain.inventory import Fate, InventoryItem
 from pipeline.domain.planning.import_guard import reason_to_give_way
 from pipeline.domain.schema import StreamSchema
-from pipeline.ports.destination import FileToLoad, GaveWay, Loaded, LoadOutcome, Mark, Rejection, Violation
+from pipeline.ports.destination import (
+    Choose,
+    FileToLoad,
+    GaveWay,
+    KeptRecord,
+    Loaded,
+    LoadOutcome,
+    Mark,
+    Rejection,
+    Violation,
+)
 from pipeline.sqlite_access import translated
 
 _T = TypeVar("_T")
@@ -138,11 +149,27 @@ class SqliteDestinationSession:
             return await self._run(self._location, self._ledger.loaded_streams, flow)
 
     async def retry_rejected(self) -> Sequence[Rejection]:
+        return await self.retry_chosen(everything)
+
+    async def retry_chosen(self, chosen: Choose) -> Sequence[Rejection]:
+        def retry() -> Sequence[Rejection]:
+            return retry_rejected_records(self._ledger, partial(self._retry_stream, chosen), chosen)
+
         async with self._lock:
             if not await self._run(self._location, self._ledger.exists):
                 return []
             async with self._transaction(self._location):
-                return await self._run(self._location, retry_rejected_records, self._ledger, self._retry_stream)
+                return await self._run(self._location, retry)
+
+    async def rejected(self) -> Sequence[KeptRecord]:
+        async with self._lock:
+            if not await self._run(self._location, self._ledger.exists):
+                return []
+            return await self._run(self._location, kept_records, self._ledger)
+
+    async def correct_rejected(self, corrected: Sequence[KeptRecord]) -> int:
+        async with self._lock, self._transaction(self._location):
+            return await self._run(self._location, self._ledger.correct, corrected)
 
     async def fence(self, movement: int) -> None:
         async with self._lock, self._transaction(self._location):
@@ -219,10 +246,10 @@ class SqliteDestinationSession:
             self._ledger.set_schema(schema)
         return FileLoad(self._connection, self._ledger, target, schema.stream, self._place(schema.stream)), target
 
-    def _retry_stream(self, schema: StreamSchema) -> None:
+    def _retry_stream(self, chosen: Choose, schema: StreamSchema) -> None:
         target = ensure_table(self._connection, schema)
         load = FileLoad(self._connection, self._ledger, target, schema.stream, self._place(schema.stream))
-        retry_stream(self._ledger, load, schema.stream)
+        retry_stream(self._ledger, load, schema.stream, chosen=chosen)
 
     def _complete(self, file: FileToLoad, load: FileLoad, target: Target) -> Loaded:
         load.finish(file.entry.id)

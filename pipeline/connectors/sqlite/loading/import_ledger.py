@@ -14,7 +14,7 @@ from pipeline.codec.event_files.header import decode_schema, encode_schema
 from pipeline.connectors.sql.rejected_record import COLUMNS, NO_KEY, RejectedRecord
 from pipeline.domain.ids import EventFileId, FlowName, StreamName
 from pipeline.domain.schema import StreamSchema
-from pipeline.ports.destination import Mark, Rejection
+from pipeline.ports.destination import KeptRecord, Mark, Rejection
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS _pipeline_marks (
@@ -152,6 +152,18 @@ class ImportLedger:
             f"INSERT INTO _pipeline_rejected (flow, stream, {_COLUMNS}) VALUES (?, ?, {', '.join('?' * len(COLUMNS))})",
             (self._flow, record.stream, *record.to_row()),
         )
+
+    def correct(self, corrected: Sequence[KeptRecord]) -> int:
+        """Give rejected records another content; return how many of them are still stored."""
+        before = self._connection.total_changes()
+        self._connection.executemany(
+            "UPDATE _pipeline_rejected SET record = ? WHERE flow = ? AND event_file = ? AND line = ? AND key = ?",
+            (
+                (one.record, self._flow, str(one.rejection.file), one.rejection.line, one.rejection.key)
+                for one in corrected
+            ),
+        )
+        return self._connection.total_changes() - before
 
     def drop_keys(self, stream: StreamName, keys: Iterable[str]) -> None:
         """Drop the rejected records with these keys."""
