@@ -20,12 +20,16 @@ from pipeline.ports.reporter import (
     MovementBegun,
     MovementSettled,
     RecordRejected,
+    RowsExpected,
+    RowsFetched,
     RowsRead,
     SourceRecordRejected,
 )
 
 GroupEvent = (
     RowsRead
+    | RowsExpected
+    | RowsFetched
     | EventFileStored
     | GroupComplete
     | ImportPlanned
@@ -42,6 +46,8 @@ class GroupTally:
 
     label: str
     rows_read: int = 0
+    rows_fetched: int = 0
+    rows_expected: dict[str, int] = field(default_factory=dict)
     files_stored: int = 0
     bytes_stored: int = 0
     complete: bool = False
@@ -71,10 +77,22 @@ class GroupTally:
     def fraction(self) -> float:
         """The progress from 0 to 1: the export is the first half, the import of the pending files the second."""
         if not self.complete:
-            return 0.0
+            return 0.5 * self._exported
         if not self.planned:
             return 0.5
         return min(1.0, 0.5 + 0.5 * self._files_done / self.pending) if self.pending else 1.0
+
+    @property
+    def _exported(self) -> float:
+        """The progress of the export from 0 to 1. It is 0 while nobody has said how many rows there are.
+
+        Rows that the source fetches before the exporter reads them count half when they are fetched.
+        """
+        expected = sum(self.rows_expected.values())
+        if not expected:
+            return 0.0
+        read = (self.rows_fetched + self.rows_read) / 2 if self.rows_fetched else self.rows_read
+        return min(1.0, read / expected)
 
     @property
     def seconds(self) -> float:
@@ -84,7 +102,7 @@ class GroupTally:
     @property
     def rows_per_second(self) -> float:
         """Rows read or records imported, whichever are more, divided by `seconds`."""
-        rows = max(self.rows_read, self.records_imported)
+        rows = max(self.rows_read, self.rows_fetched, self.records_imported)
         return rows / self.seconds if self.seconds > 0.05 else 0.0
 
     @property
@@ -103,6 +121,10 @@ class GroupTally:
         match event:
             case RowsRead():
                 self.rows_read += event.rows
+            case RowsExpected():
+                self.rows_expected[event.stream] = event.rows
+            case RowsFetched():
+                self.rows_fetched += event.rows
             case EventFileStored():
                 self.files_stored += 1
                 self.bytes_stored += event.size

@@ -21,6 +21,8 @@ from pipeline.ports.reporter import (
     MovementSettled,
     RecordRejected,
     Reporter,
+    RowsExpected,
+    RowsFetched,
     RowsRead,
     SourceRecordRejected,
     StreamUnreadable,
@@ -53,7 +55,7 @@ class LogReporter:
     def report(self, event: Event) -> None:
         """Log `event`: at level debug if there may be thousands of its kind, as a warning if a person must see it."""
         match event:
-            case RowsRead() | BytesMoved():
+            case RowsRead() | RowsExpected() | RowsFetched() | BytesMoved():
                 pass
             case MovementBegun():
                 log.info("movement_started", flow=event.flow, movement=event.movement, resumed=event.resumed)

@@ -30,6 +30,23 @@ class RowsRead:
 
 
 @dataclass(frozen=True, slots=True)
+class RowsExpected:
+    """The source will read about `rows` of a stream in this Movement; a later number replaces an earlier one."""
+
+    label: Label
+    stream: StreamName
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class RowsFetched:
+    """The source has read `rows` more rows of a group, which the exporter reads when it has all of them."""
+
+    label: Label
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
 class EventFileStored:
     """An Event File of `size` stored bytes is durable; `adopted` when an earlier attempt had stored it."""
 
@@ -156,6 +173,8 @@ class MovementSettled:
 Event = (
     MovementBegun
     | RowsRead
+    | RowsExpected
+    | RowsFetched
     | EventFileStored
     | BinaryFileStored
     | BinaryFileFailed

@@ -23,6 +23,18 @@ The body is opened twice: to compute its id, and to store it. DamagedError when 
 """
 
 
+class ReadProgress(Protocol):
+    """Observes how a source that reads rows before it gives them comes along. Its methods return at once."""
+
+    def expect(self, stream: StreamName, rows: int) -> None:
+        """Note that this Movement reads about `rows` rows of a stream. A later number replaces it."""
+        ...
+
+    def read(self, stream: StreamName, rows: int) -> None:
+        """Note that `rows` more rows were read, which are not given yet."""
+        ...
+
+
 class ContentStore(Protocol):
     """Stores Binary Files before the rows that name them are given."""
 
@@ -33,6 +45,20 @@ class ContentStore(Protocol):
     async def flush(self) -> None:
         """Make all stored contents durable."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class MovementScope:
+    """The Movement for which a snapshot is read: where what is read is kept, and who observes it.
+
+    `contents` stores the Binary Files of rows that are kept.
+    """
+
+    store: ObjectStore
+    flow: FlowName
+    movement: int
+    contents: ContentStore
+    progress: ReadProgress
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +194,15 @@ class ScopedSnapshot(Protocol):
 
 
 @runtime_checkable
+class WholeListJudge(Protocol):
+    """A Snapshot that knows when its source says that it has more rows than it gave."""
+
+    def is_whole(self, stream: StreamName) -> bool:
+        """Return whether all rows of a stream were given, as far as is known after the last. If not, none is deleted."""
+        ...
+
+
+@runtime_checkable
 class DefinitionReader(Protocol):
     """A Snapshot that also says what its tables have beside rows: indexes, constraints, defaults, generated columns."""
 
@@ -209,11 +244,8 @@ class Source(Protocol):
 class ResumableSnapshot(Protocol):
     """A Snapshot that keeps in the object store what it has read, so that another attempt carries on from there."""
 
-    async def begin_movement(self, store: ObjectStore, flow: FlowName, movement: int, contents: ContentStore) -> None:
-        """Keep under the prefix of `flow` what is read for this Movement. Called before the first rows are opened.
-
-        `contents` stores the Binary Files of rows that are kept.
-        """
+    async def begin_movement(self, scope: MovementScope) -> None:
+        """Keep under the prefix of the Flow what is read for this Movement. Called before the first rows are opened."""
         ...
 
     async def end_movement(self) -> None:

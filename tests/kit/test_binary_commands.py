@@ -10,8 +10,8 @@ import pytest
 
 import pipeline as pipeline_api
 from pipeline.domain.ids import BinaryId, FlowName, StreamName
-from pipeline.kit.reading import content_versions
-from pipeline.kit.reading.content_versions import ContentVersions
+from pipeline.kit.reading.contents import versions as content_versions
+from pipeline.kit.reading.contents.versions import ContentVersions
 from pipeline.testing.simulated.object_store import MemoryObjectStore
 from tests.cli.app import CommandLine, change, contents
 from tests.kit.plugins import write_plugin

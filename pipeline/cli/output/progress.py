@@ -50,12 +50,13 @@ def repeat(action: Callable[[], None], seconds: float) -> Iterator[None]:
 def plain_line(tally: Tally) -> str:
     """Return one line with the overall progress and the active groups."""
     groups = list(tally.groups.values())
-    read = sum(group.rows_read for group in groups)
+    read = sum(max(group.rows_read, group.rows_fetched) for group in groups)
+    expected = sum(sum(group.rows_expected.values()) for group in groups)
     imported = sum(group.records_imported for group in groups)
     stored = tally.bytes_of_binaries + sum(group.bytes_stored for group in groups)
     parts = [
         f"{tally.percent:3d} %",
-        f"{count(read, 'row')} read",
+        f"{count(read, 'row')} read" + (f" of about {expected:,}" if expected > read else ""),
         f"{count(imported, 'record')} imported",
         f"{size(stored)} stored",
         f"{sum(group.done for group in groups)} of {count(len(groups), 'group')} done",
@@ -86,6 +87,8 @@ def _group_object(group: GroupTally) -> dict[str, object]:
     return {
         "label": group.label,
         "rows_read": group.rows_read,
+        "rows_fetched": group.rows_fetched,
+        "rows_expected": sum(group.rows_expected.values()) if group.rows_expected else None,
         "event_files": {
             "exported": group.files_stored,
             "listed": group.listed,

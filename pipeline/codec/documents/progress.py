@@ -7,12 +7,15 @@ from dataclasses import dataclass, field
 import orjson
 
 from pipeline.codec.wire import Count, Time, decode_document, to_document
-from pipeline.domain.ids import Label
+from pipeline.domain.ids import Label, StreamName
 
 
 @dataclass(slots=True)
 class GroupProgress:
-    """What a worker has done for one group. Bytes are of JSON lines, before compression."""
+    """What a worker has done for one group. Bytes are of JSON lines, before compression.
+
+    `rows_expected` is how many rows the source said that it would read of a stream, `rows_fetched` how many it has read.
+    """
 
     rows_read: Count = 0
     encoded_bytes: Count = 0
@@ -23,6 +26,8 @@ class GroupProgress:
     files_failed: Count = 0
     records_imported: Count = 0
     complete: bool = False
+    rows_expected: dict[StreamName, Count] = field(default_factory=dict)
+    rows_fetched: Count = 0
 
 
 @dataclass(slots=True)

@@ -10,7 +10,7 @@ from pipeline.domain.ids import StreamName
 from pipeline.domain.movement import HeldDeletes, Movement
 from pipeline.domain.planning.selection import matches, selected
 from pipeline.domain.schema import SCHEMA_STREAM, SPECIAL_STREAMS, StreamSchema
-from pipeline.ports.source import Snapshot, count_rows, has_rows
+from pipeline.ports.source import Snapshot, WholeListJudge, count_rows, has_rows
 
 SHARE = 5
 """More than a fifth (1/5) of the rows of a stream are many."""
@@ -19,9 +19,10 @@ SHARE = 5
 class DeleteGuard:
     """Decides whether the deletes of a stream are allowed. Those that are not are in `held`.
 
-    Held are more than `rows` deletes that are more than a fifth of a stream, all of a tree of files, and all of a source
-    that has no row at all. Not held are deletes of a table that is gone while a new one has its rows: it was renamed. Nor
-    are those of a table a partition of which is a stream now: it was detached, and its rows come with that stream.
+    Held are more than `rows` deletes that are more than a fifth of a stream, all of a tree of files, all of a source that
+    has no row at all, and those of a stream of which the source says that it has more rows than it gave. Not held are
+    deletes of a table that is gone while a new one has its rows: it was renamed. Nor are those of a table a partition of
+    which is a stream now: it was detached, and its rows come with that stream.
     """
 
     def __init__(self, movement: Movement, snapshot: Snapshot, schemas: Sequence[StreamSchema], rows: int) -> None:
@@ -46,7 +47,8 @@ class DeleteGuard:
         stream = schema.stream
         if not deletes or matches(stream, self._allowed):
             return True
-        if not await self._are_many(stream, deletes, rows):
+        is_whole = not isinstance(self._snapshot, WholeListJudge) or self._snapshot.is_whole(stream)
+        if is_whole and not await self._are_many(stream, deletes, rows):
             return True
         if await self._has_moved(schema, deletes) if before is None else self._is_detached(schema, before):
             return True

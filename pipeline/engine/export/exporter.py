@@ -24,9 +24,10 @@ from pipeline.domain.schema import StreamSchema
 from pipeline.engine.export.attempt import ExportAttempt
 from pipeline.engine.export.delete_guard import DeleteGuard
 from pipeline.engine.export.group_export import GroupExport, GroupStream
+from pipeline.engine.export.source_progress import SourceProgress
 from pipeline.engine.movements.context import EngineContext
 from pipeline.engine.movements.superseded import delete_superseded
-from pipeline.ports.source import OmissionReporter, ResumableSnapshot, Snapshot
+from pipeline.ports.source import MovementScope, OmissionReporter, ResumableSnapshot, Snapshot
 
 
 class Exporter:
@@ -57,8 +58,7 @@ class Exporter:
         """Export all groups and return the Movement, `exported`."""
         await delete_superseded(self._attempt.context, self._attempt.movement)
         if isinstance(self._snapshot, ResumableSnapshot):
-            movement, attempt = self._attempt.movement, self._attempt
-            await self._snapshot.begin_movement(attempt.context.store, movement.flow, movement.number, attempt.binaries)
+            await self._snapshot.begin_movement(self._scope())
         groups = await self._groups()
         for label in chain.from_iterable(dependency_levels(groups, self._order)):
             file_list = await GroupExport(self._attempt, self._snapshot, label, self._guard).run(groups[label])
@@ -82,6 +82,11 @@ class Exporter:
         if isinstance(self._snapshot, ResumableSnapshot):
             await self._snapshot.end_movement()
         return self._attempt.movement
+
+    def _scope(self) -> MovementScope:
+        attempt, movement = self._attempt, self._attempt.movement
+        progress = SourceProgress(attempt.context.reporter, {it.stream: it.label for it in self._schemas})
+        return MovementScope(attempt.context.store, movement.flow, movement.number, attempt.binaries, progress)
 
     async def _groups(self) -> Mapping[Label, Sequence[GroupStream]]:
         """Return the selected streams of each label: those of the source, and those that it has no more."""

@@ -29,6 +29,8 @@ from pipeline.ports.reporter import (
     GroupComplete,
     ImportPlanned,
     RecordRejected,
+    RowsExpected,
+    RowsFetched,
     RowsRead,
     SourceRecordRejected,
 )
@@ -85,6 +87,10 @@ class ProgressKeeper:
                 group = self._group(label)
                 group.rows_read += rows
                 group.encoded_bytes += encoded_bytes
+            case RowsExpected(label, stream, rows):
+                self._group(label).rows_expected[stream] = rows
+            case RowsFetched(label, rows):
+                self._group(label).rows_fetched += rows
             case EventFileStored(label=label):
                 self._group(label).files_stored += 1
                 document.bytes_stored += 0 if event.adopted else event.size

@@ -11,7 +11,7 @@ from pipeline.domain.keys import Key
 from pipeline.kit.calls import RESTARTED, repeated
 from pipeline.kit.declared import DeclaredStream
 from pipeline.kit.reading.blocks import LineBlock
-from pipeline.kit.reading.contents import StreamContents, encoded
+from pipeline.kit.reading.contents.stream_contents import StreamContents, encoded
 from pipeline.kit.reading.encoding import EncodedRow, RowEncoder
 
 BLOCK_ROWS = 1000

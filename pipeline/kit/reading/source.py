@@ -4,24 +4,29 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterable, AsyncIterator, Container, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import Any
 
-from pipeline.domain.errors import ConfigurationError, DefectError
+from pipeline.domain.errors import ConfigurationError, DefectError, PipelineError
 from pipeline.domain.flows.findings import CheckFinding
-from pipeline.domain.ids import FlowName, ObjectKey, StreamName
+from pipeline.domain.ids import ObjectKey, StreamName
+from pipeline.domain.inventory import Fate, InventoryItem
 from pipeline.domain.schema import StreamSchema
-from pipeline.kit.calls import find_all, open_client
-from pipeline.kit.declared import DeclaredStream
+from pipeline.kit.authors_line import line_of
+from pipeline.kit.calls import call, find_all, open_client
+from pipeline.kit.declared import DeclaredStream, Function
 from pipeline.kit.exporter import Exporter
-from pipeline.kit.reading.content_versions import ContentVersions
-from pipeline.kit.reading.contents import StreamContents
+from pipeline.kit.reading.contents.stream_contents import StreamContents
+from pipeline.kit.reading.contents.versions import ContentVersions
 from pipeline.kit.reading.feeds.changed_rows import ChangedRows
+from pipeline.kit.reading.list_count import ListCount
 from pipeline.kit.reading.ordered import ordered_blocks
 from pipeline.kit.reading.spool import Spool
 from pipeline.kit.reading.unordered import UnorderedRows
-from pipeline.ports.object_store import ObjectStore
-from pipeline.ports.source import ContentStore, RowBlock
+from pipeline.log_events import log
+from pipeline.ports.source import MovementScope, RowBlock
+
+LIST = "list"
+"""The kind of a list of which the app says that it has more rows than it gave."""
 
 
 class ExporterSource:
@@ -61,24 +66,15 @@ class ExporterSource:
                 snapshot.close()
 
 
-@dataclass(frozen=True, slots=True)
-class _Scope:
-    """Where what is read is kept, and for which Movement."""
-
-    store: ObjectStore
-    flow: FlowName
-    movement: int
-    contents: ContentStore
-
-
 class ExporterSnapshot:
     """The open app: a Snapshot, and a ResumableSnapshot, since pages are kept while their Movement is exported."""
 
     def __init__(self, exporter: Exporter, client: Any) -> None:
         self._exporter = exporter
         self._client = client
-        self._scope: _Scope | None = None
+        self._scope: MovementScope | None = None
         self._contents: dict[StreamName, StreamContents] = {}
+        self._lists: dict[StreamName, ListCount] = {}
         self._replaced: dict[StreamName, Sequence[ObjectKey]] = {}
 
     def close(self) -> None:
@@ -95,8 +91,29 @@ class ExporterSnapshot:
     async def streams(self) -> Sequence[StreamSchema]:
         return [stream.schema for _, stream in sorted(self._exporter.streams.items())]
 
-    async def begin_movement(self, store: ObjectStore, flow: FlowName, movement: int, contents: ContentStore) -> None:
-        self._scope = _Scope(store, flow, movement, contents)
+    async def begin_movement(self, scope: MovementScope) -> None:
+        self._scope = scope
+        for stream, estimate in self._exporter.estimates.items():
+            await self._estimate(stream, estimate, scope)
+
+    async def _estimate(self, stream: StreamName, estimate: Function, scope: MovementScope) -> None:
+        """Ask the app how many rows there are. Without an answer the Movement has no percent of the stream."""
+        what = f"the estimate of {stream!r}"
+        try:
+            rows = await call(estimate, self._client, what=what, tries=1)
+        except PipelineError as error:
+            log.warning("estimate_failed", stream=stream, reason=str(error))
+            return
+        if type(rows) is not int or rows < 0:
+            raise ConfigurationError(f"{line_of(estimate)}: {what} is {rows!r}. Return a number of rows.")
+        scope.progress.expect(stream, rows)
+
+    async def omissions(self) -> Sequence[InventoryItem]:
+        lists = sorted(self._lists.items())
+        return [InventoryItem(LIST, stream, Fate.NOT_MOVED, str(one)) for stream, one in lists if not one.is_whole]
+
+    def is_whole(self, stream: StreamName) -> bool:
+        return stream not in self._lists or self._lists[stream].is_whole
 
     async def end_movement(self) -> None:
         for declared in self._exporter.streams.values():
@@ -105,7 +122,7 @@ class ExporterSnapshot:
                 continue
             if declared.name in self._exporter.feeds:
                 await spool.delete(self._replaced.get(declared.name, ()))
-            else:
+            elif self.is_whole(declared.name) or not declared.shifting:
                 await spool.forget(but=self._scope.movement if declared.shifting else None)
         for contents in self._contents.values():
             await contents.end()
@@ -138,13 +155,13 @@ class ExporterSnapshot:
             return
         movement = self._scope.movement if self._scope else 0
         fetch = self._exporter.fetches.get(schema.stream)
-        spool, client = self._spool(schema), self._client
+        spool, client, progress = self._spool(schema), self._client, self._scope.progress if self._scope else None
         with (
-            UnorderedRows(declared, client, fetch, contents, spool, movement)
+            UnorderedRows(declared, client, fetch, contents, spool, movement, progress)
             if feed is None
-            else ChangedRows(declared, feed, client, fetch, contents, spool, movement)
+            else ChangedRows(declared, feed, client, fetch, contents, spool, movement, progress)
         ) as rows:
             await rows.read()
-            self._replaced[schema.stream] = rows.replaced
+            self._lists[schema.stream], self._replaced[schema.stream] = rows.list, rows.replaced
             async with rows.blocks() as blocks:
                 yield blocks

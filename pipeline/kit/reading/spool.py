@@ -38,6 +38,9 @@ class SpooledPage:
     next: str | None
     cursor: str | None = None
     made: datetime | None = None
+    total: int | None = None
+    is_whole: bool = True
+    """False for the last page of a list that has fewer rows than its app says."""
     fits: bool = True
     """Whether it was stored with the present columns. If not, its rows have been converted."""
 
@@ -55,6 +58,8 @@ class _Head(msgspec.Struct, omit_defaults=True):
     rows: int
     cursor: str | None = None
     made: datetime | None = None
+    total: int | None = None
+    is_whole: bool = True
     columns: list[tuple[str, str]] | None = None
     """The names and types of the columns of its rows; None in a page of an earlier release."""
 
@@ -79,7 +84,9 @@ class Spool:
     async def store(self, movement: int, number: int, page: SpooledPage, part: Part = Part.CHANGES) -> SpooledPage:
         """Store page `number` of a Movement; return the page that is stored now, which another attempt may have stored."""
         key = ObjectKey(f"{self._prefix}{movement}/{number:010d}{part}")
-        head = msgspec.json.encode(_Head(page.next, len(page.rows), page.cursor, page.made, self._columns))
+        head = msgspec.json.encode(
+            _Head(page.next, len(page.rows), page.cursor, page.made, page.total, page.is_whole, self._columns)
+        )
         data = compress_frame(b"\n".join([head, *[row.line for row in page.rows]]), _LEVEL)
         try:
             await self._store.put(key, data, PutCondition.ABSENT)
@@ -99,13 +106,16 @@ class Spool:
                 raise DamagedError("it has another number of rows")  # noqa: TRY301  # the handler names the page
             form = StoredForm(self._schema, head.columns, lines)
             rows = [row for line in lines if (row := form.row(line)) is not None]
-            return SpooledPage(rows, head.next, head.cursor, head.made, form.is_present)
+            return SpooledPage(rows, head.next, head.cursor, head.made, head.total, head.is_whole, form.is_present)
         except (DamagedError, ValueError, KeyError, TypeError) as error:
             raise DamagedError(f"The page {key} is damaged: {error}. Delete it, and run the command again.") from error
 
     async def complete(self, keys: Sequence[ObjectKey]) -> bool:
-        """Return whether these pages of a Movement reach the end of the list."""
-        return bool(keys) and (await self.read(keys[-1])).next is None
+        """Return whether these pages of a Movement are a whole list."""
+        if not keys:
+            return False
+        last = await self.read(keys[-1])
+        return last.next is None and last.is_whole
 
     async def delete(self, keys: Sequence[ObjectKey]) -> None:
         """Delete pages, the last one first: what is left after a crash is a beginning, which is not a whole list."""

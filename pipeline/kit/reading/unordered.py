@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from contextlib import aclosing, asynccontextmanager
+from dataclasses import replace
 from types import TracebackType
 from typing import Any
 
@@ -19,11 +20,13 @@ from pipeline.kit.authors_line import line_of
 from pipeline.kit.calls import RESTARTED, call, repeated
 from pipeline.kit.declared import DeclaredStream, Function, Reading
 from pipeline.kit.reading.blocks import LineBlock
-from pipeline.kit.reading.contents import StreamContents, encoded
+from pipeline.kit.reading.contents.stream_contents import StreamContents, encoded
 from pipeline.kit.reading.encoding import EncodedRow, RowEncoder
+from pipeline.kit.reading.list_count import ListCount
 from pipeline.kit.reading.sorting import RowSorter, no_room
 from pipeline.kit.reading.spool import Spool, SpooledPage, batches
 from pipeline.kit.values import Page
+from pipeline.ports.source import ReadProgress
 
 BATCH_ROWS = 1000
 FETCHED_KEYS = 100
@@ -41,12 +44,14 @@ class UnorderedRows:
         contents: StreamContents | None,
         spool: Spool | None,
         movement: int,
+        progress: ReadProgress | None = None,
     ) -> None:
         self._declared, self._client, self._fetch = declared, client, fetch
         self._spool, self._movement = spool, movement
         self._encoder, self._contents = RowEncoder(declared), contents
         self._what = f"reading the stream {declared.name!r}"
         self._now, self._before = RowSorter(), RowSorter()
+        self.list = ListCount(declared.name, progress)
         self.replaced: Sequence[ObjectKey] = ()
 
     def __enter__(self) -> UnorderedRows:
@@ -71,8 +76,10 @@ class UnorderedRows:
                     batch.append(row)
                     if len(batch) == BATCH_ROWS:
                         await self._add(self._now, await self._encoded(batch))
+                        self.list.add(len(batch))
                         batch = []
                 await self._add(self._now, await self._encoded(batch))
+                self.list.add(len(batch))
             await self._commit_contents()
             self._note_all_read()
             return
@@ -105,6 +112,7 @@ class UnorderedRows:
         if self._spool is not None:
             async for page in self._spool.pages(stored):
                 await self._add(self._now, page.rows)
+                self.list.add(len(page.rows), page.total)
                 after = page.next
         while number == 0 or after is not None:
             page = await self._keep_page(number, await self._ask(after))
@@ -113,13 +121,21 @@ class UnorderedRows:
                     f"{line_of(self._declared.function)}: the stream {self._declared.name!r} gave the page after "
                     f"{after!r} with the same cursor as next. It would never end: return the cursor of the page after it"
                 )
+            if page.next is not None and self.list.repeats(page.next):
+                raise UnreadableError(
+                    f"{line_of(self._declared.function)}: the stream {self._declared.name!r} gave the cursor {page.next!r} "
+                    "a second time. It would never end: return the cursor of the page after it"
+                )
             number, after = number + 1, page.next
+        self.list.end()
         return number
 
     async def _keep_page(self, number: int, page: SpooledPage) -> SpooledPage:
         """Store a page, and add its rows; return it as it is stored, which another attempt may have done."""
         await self._commit_contents()
+        self.list.add(len(page.rows), page.total)
         if self._spool is not None:
+            page = replace(page, is_whole=page.next is not None or self.list.is_whole)
             page = await self._spool.store(self._movement, number, page)
         await self._add(self._now, page.rows)
         return page
@@ -133,7 +149,9 @@ class UnorderedRows:
             raise UnreadableError(
                 f"{where}: the cursor `next` of a page is a {type(page.next).__name__}. Return text, or None for the last"
             )
-        return SpooledPage(await self._encoded(page.rows), page.next or None)
+        if page.total is not None and (type(page.total) is not int or page.total < 0):
+            raise UnreadableError(f"{where}: the total of a page is {page.total!r}. Return a number of rows, or None")
+        return SpooledPage(await self._encoded(page.rows), page.next or None, total=page.total)
 
     async def _encoded(self, rows: Sequence[Any]) -> list[EncodedRow]:
         return await encoded(rows, self._encoder, self._contents)

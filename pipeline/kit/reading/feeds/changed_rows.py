@@ -19,15 +19,17 @@ from pipeline.domain.errors import UnreadableError
 from pipeline.kit.authors_line import line_of
 from pipeline.kit.calls import RESTARTED, call, repeated
 from pipeline.kit.declared import DeclaredStream, Feed, Function, Reading
-from pipeline.kit.reading.contents import StreamContents
+from pipeline.kit.reading.contents.stream_contents import StreamContents
 from pipeline.kit.reading.encoding import EncodedRow, rejection_in
 from pipeline.kit.reading.feeds.missing_rows import DELETE, as_absent, as_present, missing_rows
 from pipeline.kit.reading.feeds.stored_parts import StoredParts, find_parts
+from pipeline.kit.reading.list_count import ListCount
 from pipeline.kit.reading.sorting import RowSorter
 from pipeline.kit.reading.spool import Part, Spool, SpooledPage, batches
 from pipeline.kit.reading.unordered import BATCH_ROWS, UnorderedRows
 from pipeline.kit.values import Changes
 from pipeline.log_events import log
+from pipeline.ports.source import ReadProgress
 
 
 class ChangedRows(UnorderedRows):
@@ -42,12 +44,14 @@ class ChangedRows(UnorderedRows):
         contents: StreamContents | None,
         spool: Spool | None,
         movement: int,
+        progress: ReadProgress | None = None,
     ) -> None:
-        super().__init__(declared, client, fetch, contents, spool, movement)
+        super().__init__(declared, client, fetch, contents, spool, movement, progress)
         self._feed = feed
         self._has_snapshot = declared.reading is not Reading.CHANGES
         self._number = 0
         self._cursor: str | None = None
+        self._changes = ListCount(declared.name, progress)
 
     async def read(self) -> None:
         """Read what is stored, or make a new base, then the changes."""
@@ -82,7 +86,7 @@ class ChangedRows(UnorderedRows):
         else:
             self._cursor = None
             await self._read_changes(None, Part.BASE)
-        if self._declared.shifting or not self._has_snapshot:
+        if self._declared.shifting or not self._has_snapshot or not self.list.is_whole:
             async for page in self._stored(parts.used):
                 await self._add(self._before, page.rows)
             await self._keep_missing()
@@ -108,14 +112,19 @@ class ChangedRows(UnorderedRows):
                     continue
                 batch.append(row)
                 if len(batch) == BATCH_ROWS:
-                    await self._keep_own(await self._encoded(batch))
+                    await self._keep_batch(batch)
                     batch = []
-            await self._keep_own(await self._encoded(batch))
+            await self._keep_batch(batch)
 
     async def _keep_page(self, number: int, page: SpooledPage) -> SpooledPage:
         """Store a page of the snapshot, which is not whole with the last one: rows that are missing come after it."""
+        self.list.add(len(page.rows), page.total)
         kept = await self._keep(replace(page, next=page.next or "", cursor=self._cursor), Part.BASE)
         return replace(kept, next=kept.next or None)
+
+    async def _keep_batch(self, rows: Sequence[Any]) -> None:
+        await self._keep_own(await self._encoded(rows))
+        self.list.add(len(rows))
 
     async def _keep_own(self, rows: Sequence[EncodedRow], into: RowSorter | None = None) -> None:
         """Store rows of the base. Another attempt that reads them at the same time has divided them in another way."""
@@ -125,14 +134,14 @@ class ChangedRows(UnorderedRows):
 
     async def _keep_missing(self) -> None:
         """Store the rows that were there and are not in the new base, as far as they are not known to be gone."""
-        gone_twice = self._has_snapshot
+        gone_twice = self._has_snapshot and self.list.is_whole
         missing = batches(missing_rows(self._before, self._now, gone_twice=gone_twice), BATCH_ROWS)
         with closing(RowSorter()) as found:
             while batch := await to_thread.run_sync(next, missing, None):
                 now = await self._fetched(batch)
                 rows = [now[row.key] for row in batch if row.key in now]
                 if self._fetch is None:
-                    rows = [as_absent(row) for row in batch] if gone_twice else batch
+                    rows = [as_absent(row) for row in batch] if self._has_snapshot else batch
                 await self._keep_own(rows, found)
             for batch in batches(found.sorted_rows(), BATCH_ROWS):
                 await self._add(self._now, batch)
@@ -144,6 +153,7 @@ class ChangedRows(UnorderedRows):
             rows = [*await self._encoded(changes.upserts), *self._encoder.deletes(changes.deletes)]
             after = self._cursor if changes.cursor is None else changes.cursor
             more = changes.more
+            self._changes.add(len(rows))
             if more and after == since:
                 raise self._fault(f"gave more changes after {since!r} without a new cursor. It would never end")
             if after == self._cursor:

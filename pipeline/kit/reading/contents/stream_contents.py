@@ -22,7 +22,7 @@ from pipeline.domain.keys import Key
 from pipeline.kit.calls import TRIES, call, shown
 from pipeline.kit.declared import DeclaredStream
 from pipeline.kit.errors import Gone, Refused
-from pipeline.kit.reading.content_versions import ContentVersions
+from pipeline.kit.reading.contents.versions import ContentVersions
 from pipeline.kit.reading.encoding import EncodedRow, RowEncoder
 from pipeline.kit.reading.sorting import no_room
 from pipeline.kit.values import Binary
