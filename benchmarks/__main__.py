@@ -11,6 +11,7 @@ from benchmarks import (
     binary_files,
     fleet,
     history,
+    kit_rows,
     large,
     long_flow,
     postgres,
@@ -32,6 +33,7 @@ BENCHMARKS: dict[str, Callable[[Path], None]] = {
     "large": large.run,
     "binary_files": binary_files.run,
     "history": history.run,
+    "kit_rows": kit_rows.run,
     "long_flow": long_flow.run,
 }
 

@@ -134,6 +134,10 @@ class Exporter(Plugin):
             raise misuse(stream.line, f"stream {stream.name!r} is declared twice", "Give one of them another name")
         if not stream.name or not stream.label:
             raise misuse(stream.line, "a stream or group has an empty name", "Give it a name")
+        if stream.name.startswith("@"):
+            raise misuse(
+                stream.line, f"the stream {stream.name!r} begins with @, as the pipeline's own do", "Rename it"
+            )
         self.streams[stream.name] = stream
 
 

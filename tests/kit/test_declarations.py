@@ -66,6 +66,26 @@ MISTAKES = [
         "@exporter.rows('a', row=dict, key='id', columns={'id': Binary})  # here\nasync def a(c):\n    yield 1",
         "'id' is of the type binary. Name another key",
     ),
+    (
+        "@exporter.rows('@schema', row=Row, key='id')  # here\nasync def a(c):\n    yield 1",
+        "'@schema' begins with @.*Rename it",
+    ),
+    ("@exporter.rows('', row=Row, key='id')  # here\nasync def a(c):\n    yield 1", "empty name"),
+    (
+        "@exporter.rows('a', row=Row, key='id')  # here\nasync def a(c, *, more):\n    yield 1",
+        r"takes c, more.*\(client\)",
+    ),
+    (
+        "@exporter.rows('a', row=Row, key='id')\nasync def a(c):\n    yield 1\n"
+        "@exporter.estimate('a')  # here\ndef b(c): ...",
+        "estimate of 'a' is not async",
+    ),
+    (
+        "@exporter.rows('a', row=Row, key='id')\nasync def a(c):\n    yield 1\n"
+        "@exporter.fetch('a')  # here\nasync def b(c): ...",
+        r"single rows of 'a' takes c.*\(client, keys\)",
+    ),
+    ("@exporter.check('a', title='A')  # here\nasync def a(c): ...", "check 'a' does not yield"),
     ("@exporter.fetch('a')  # here\nasync def a(c, keys): ...", "'a' is not declared yet"),
     (
         "@exporter.rows('a', row=Row, key='id')\nasync def a(c):\n    yield 1\n"

@@ -105,20 +105,28 @@ class RowEncoder:
         ]
 
     def deletes(self, keys: Sequence[object]) -> list[EncodedRow]:
-        """Return the delete records of these keys. UnreadableError when one has another number of values than the key."""
+        """Return the delete records of these keys. UnreadableError when one has other values than the key has."""
         found = []
         for given in keys:
             parts = given if isinstance(given, tuple) else (given,)
-            if len(parts) != len(self._key) or None in parts:
+            try:
+                key = tuple([self._key_part(at, part) for at, part in zip(self._key, parts, strict=True)])
+            except (TypeError, ValueError, AttributeError) as error:
                 raise UnreadableError(
                     f"{self._declared.line}: {given!r} is no key of the stream {self._declared.name!r}"
-                )
-            encoders = [self._encoders[at] for at in self._key]
-            key = tuple(
-                [part if encode is None else encode(part) for part, encode in zip(parts, encoders, strict=True)]
-            )
+                ) from error
             found.append(EncodedRow(key, orjson.dumps({"delete": self._body(key)})))
         return found
+
+    def _key_part(self, at: int, value: Any) -> KeyValue:
+        """Return a value of a key as rows have it. TypeError or ValueError when it is of another type."""
+        if encode := self._encoders[at]:
+            return encode(value)
+        part: KeyValue = value
+        kind = _CHECKED[self._declared.row.columns[at].type]
+        if not isinstance(value, kind) and not (kind is float and type(value) is int):
+            raise TypeError(value)
+        return part
 
     def _rejected(self, row: Row, why: RowRejection) -> EncodedRow:
         key = tuple([row[at] for at in self._key])

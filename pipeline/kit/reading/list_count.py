@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
+from pipeline.domain.errors import UnreadableError
 from pipeline.domain.ids import StreamName
 from pipeline.log_events import log
 from pipeline.ports.source import ReadProgress
+
+
+def as_list(value: object, what: str, where: str) -> Sequence[Any]:
+    """Return a list that an author's function has given. UnreadableError when it is none: None is no empty list."""
+    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
+        return value
+    raise UnreadableError(f"{where}: {what} are of the type {type(value).__name__}. Give a list")
 
 
 class ListCount:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import enum
 import json
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
 import msgspec
 
@@ -81,13 +82,15 @@ def _json(value: Any) -> str:
     return json.dumps(plain, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
-def _text_of(value: Any) -> str:
-    return str(value)
+def _uuid(value: Any) -> str:
+    return str(value if isinstance(value, UUID) else UUID(_expected(value, str)))
 
 
 def _date(value: Any) -> str:
-    text: str = value.isoformat()
-    return text
+    if isinstance(value, datetime):
+        raise TypeError("a datetime, not a date")  # a datetime is a date to Python
+    day: date = _expected(value, date)
+    return day.isoformat()
 
 
 def _expected(value: Any, kind: type) -> Any:
@@ -110,5 +113,5 @@ _ENCODERS: Mapping[str, Encode] = {
     "time": _time,
     "timestamp": _timestamp,
     "timestamptz": _timestamptz,
-    "uuid": _text_of,
+    "uuid": _uuid,
 }

@@ -22,7 +22,7 @@ from pipeline.kit.declared import DeclaredStream, Function, Reading
 from pipeline.kit.reading.blocks import LineBlock
 from pipeline.kit.reading.contents.stream_contents import StreamContents, encoded
 from pipeline.kit.reading.encoding import EncodedRow, RowEncoder
-from pipeline.kit.reading.list_count import ListCount
+from pipeline.kit.reading.list_count import ListCount, as_list
 from pipeline.kit.reading.sorting import RowSorter, no_room
 from pipeline.kit.reading.spool import Spool, SpooledPage, batches
 from pipeline.kit.values import Page
@@ -149,9 +149,10 @@ class UnorderedRows:
             raise UnreadableError(
                 f"{where}: the cursor `next` of a page is a {type(page.next).__name__}. Return text, or None for the last"
             )
+        rows = as_list(page.rows, f"the rows of a page of the stream {self._declared.name!r}", where)
         if page.total is not None and (type(page.total) is not int or page.total < 0):
             raise UnreadableError(f"{where}: the total of a page is {page.total!r}. Return a number of rows, or None")
-        return SpooledPage(await self._encoded(page.rows), page.next or None, total=page.total)
+        return SpooledPage(await self._encoded(rows), page.next or None, total=page.total)
 
     async def _encoded(self, rows: Sequence[Any]) -> list[EncodedRow]:
         return await encoded(rows, self._encoder, self._contents)
@@ -217,7 +218,9 @@ class UnorderedRows:
         for start in range(0, len(wanted), FETCHED_KEYS):
             keys = [row.key if len(row.key) > 1 else row.key[0] for row in wanted[start : start + FETCHED_KEYS]]
             rows = await call(self._fetch, self._client, keys, what=f"fetching rows of {self._declared.name!r}")
-            found |= {row.key: row for row in await self._encoded(list(rows))}
+            rows = as_list(rows, f"the rows that `fetch` returned of {self._declared.name!r}", line_of(self._fetch))
+            asked = {row.key for row in wanted[start : start + FETCHED_KEYS]}
+            found |= {row.key: row for row in await self._encoded(rows) if row.key in asked}
         return found
 
 

@@ -23,7 +23,7 @@ from pipeline.kit.reading.contents.stream_contents import StreamContents
 from pipeline.kit.reading.encoding import EncodedRow, rejection_in
 from pipeline.kit.reading.feeds.missing_rows import DELETE, as_absent, as_present, missing_rows
 from pipeline.kit.reading.feeds.stored_parts import StoredParts, find_parts
-from pipeline.kit.reading.list_count import ListCount
+from pipeline.kit.reading.list_count import ListCount, as_list
 from pipeline.kit.reading.sorting import RowSorter
 from pipeline.kit.reading.spool import Part, Spool, SpooledPage, batches
 from pipeline.kit.reading.unordered import BATCH_ROWS, UnorderedRows
@@ -175,6 +175,9 @@ class ChangedRows(UnorderedRows):
         changes = await call(self._feed.function, self._client, since, what=self._what)
         if not isinstance(changes, Changes):
             raise self._fault(f"returned a {type(changes).__name__}. Return Changes")
+        where = line_of(self._feed.function)
+        for given, what in ((changes.upserts, "upserts"), (changes.deletes, "deletes")):
+            as_list(given, f"the {what} of the change feed of {self._declared.name!r}", where)
         if changes.cursor is None and (changes.upserts or changes.deletes):
             raise self._fault("returned rows without a cursor. Return the cursor after them")
         if changes.cursor is not None and type(changes.cursor) is not str:

@@ -1,0 +1,158 @@
+"""What an Exporter's functions give is checked: each mistake is one message with the author's file and line."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+import pipeline
+from pipeline.kit import Changes, Exporter, Page
+from pipeline.kit.reading.source import ExporterSource
+from tests.kit.app import COLUMNS, App, move
+from tests.kit.test_exporting import held
+
+
+@dataclass
+class Item:
+    """A row with a key of a type that is written as text."""
+
+    id: UUID
+    day: date
+    name: str | None = None
+
+
+GOOD = Item(UUID(int=1), date(2026, 1, 2))
+ROWS: list[tuple[Any, str]] = [
+    (None, "gave a row of the type NoneType, not Item .*Return rows of that type"),
+    ({"id": 1}, "gave a row of the type dict, not Item"),
+    (Item(None, GOOD.day), r"the row with key \[\"None\"\] of the stream 'things' has no key in the column 'id'"),  # type: ignore[arg-type]
+    (Item(GOOD.id, None), "has no value in the column 'day'"),  # type: ignore[arg-type]
+    (Item(GOOD.id, "2026-01-02"), "has in the column 'day' .*str"),  # type: ignore[arg-type]
+    (Item(GOOD.id, datetime(2026, 1, 2, tzinfo=UTC)), "has in the column 'day' a datetime, not a date"),
+    (Item("no uuid", GOOD.day), "has in the column 'id' badly formed"),  # type: ignore[arg-type]
+    (Item(7, GOOD.day), "has in the column 'id' a value of the type int"),  # type: ignore[arg-type]
+    (Item(GOOD.id, GOOD.day, 7), "has in the column 'name' a value of the type int, not str"),  # type: ignore[arg-type]
+]
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+@pytest.mark.parametrize(("row", "message"), ROWS)
+async def test_a_row_that_does_not_fit_is_named_and_nothing_of_it_is_moved(
+    row: Any, message: str, ordered: bool, tmp_path: Path
+) -> None:
+    exporter = Exporter("app")
+
+    @exporter.rows("things", row=Item, key="id", ordered=ordered)
+    async def things(client: None) -> AsyncIterator[Item]:
+        yield row
+
+    movement = await move(ExporterSource("app:source", exporter, None), str(tmp_path / "copy.db"), tmp_path)
+    assert movement.status is not pipeline.Status.SUCCESS
+    assert movement.totals.upserts == 0
+    assert re.search(rf"test_bad_answers.py, line \d+: .*{message}", movement.problems[0]), movement.problems
+
+
+PAGES: list[tuple[Any, str]] = [
+    (Page(None), "the rows of a page of the stream 'things' are of the type NoneType. Give a list"),  # type: ignore[arg-type]
+    (Page("text"), "are of the type str. Give a list"),
+    (Page({"items": []}), "are of the type dict. Give a list"),  # type: ignore[arg-type]
+    (Page([], total="7"), "the total of a page is '7'. Return a number of rows, or None"),  # type: ignore[arg-type]
+    (Page([], total=-1), "the total of a page is -1"),
+    (None, "the function for pages returned a NoneType. Return a Page"),
+]
+
+
+@pytest.mark.parametrize(("page", "message"), PAGES)
+async def test_a_page_that_is_none_deletes_nothing(page: Any, message: str, tmp_path: Path) -> None:
+    app = App(dict.fromkeys(range(5), "x"), order="stable")
+    await move(app.source(), str(tmp_path / "copy.db"), tmp_path)
+    exporter = Exporter("app")
+
+    @exporter.pages("things", row=dict, columns=COLUMNS, key="id", order="stable")
+    async def things(client: None, after: str | None) -> Page[dict[str, object]]:
+        return page  # type: ignore[no-any-return]
+
+    movement = await move(ExporterSource("app:source", exporter, None), str(tmp_path / "copy.db"), tmp_path)
+    assert movement.status is not pipeline.Status.SUCCESS
+    assert re.search(rf"test_bad_answers.py, line \d+: .*{re.escape(message)}", movement.problems[0]), movement.problems
+    assert held(tmp_path) == app.things
+
+
+CHANGES: list[tuple[Any, str]] = [
+    (Changes(None, cursor="1"), "the upserts of the change feed of 'things' are of the type NoneType. Give a list"),  # type: ignore[arg-type]
+    (Changes([], "12", cursor="1"), "the deletes of the change feed of 'things' are of the type str. Give a list"),
+    (Changes([], [None], cursor="1"), "None is no key of the stream 'things'"),  # type: ignore[list-item]
+    (Changes([], ["1"], cursor="1"), "'1' is no key of the stream 'things'"),
+]
+
+
+@pytest.mark.parametrize(("changes", "message"), CHANGES)
+async def test_changes_that_are_none_delete_nothing(changes: Any, message: str, tmp_path: Path) -> None:
+    exporter = Exporter("app")
+    answers = [Changes([{"id": 1, "name": "x"}, {"id": 2, "name": "x"}], cursor="0")]
+
+    @exporter.changes("things", row=dict, columns=COLUMNS, key="id")
+    async def things(client: None, since: str | None) -> Changes[dict[str, object]]:
+        return answers[-1]
+
+    source = ExporterSource("app:source", exporter, None)
+    await move(source, str(tmp_path / "copy.db"), tmp_path)
+    answers.append(changes)
+    movement = await move(source, str(tmp_path / "copy.db"), tmp_path)
+    assert movement.status is not pipeline.Status.SUCCESS
+    assert re.search(rf"test_bad_answers.py, line \d+: .*{re.escape(message)}", movement.problems[0]), movement.problems
+    assert held(tmp_path) == {1: "x", 2: "x"}
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (None, "the rows that `fetch` returned of 'things' are of the type NoneType"),
+        ([7], "gave a row of the type int"),
+    ],
+)
+async def test_what_fetch_returns_is_checked(answer: Any, message: str, tmp_path: Path) -> None:
+    things = dict.fromkeys(range(5), "x")
+    exporter = Exporter("app")
+
+    @exporter.pages("things", row=dict, columns=COLUMNS, key="id")
+    async def pages(client: None, after: str | None) -> Page[dict[str, object]]:
+        return Page([{"id": number, "name": name} for number, name in things.items()])
+
+    @exporter.fetch("things")
+    async def fetch(client: None, keys: Sequence[int]) -> Sequence[dict[str, object]]:
+        return answer  # type: ignore[no-any-return]
+
+    source = ExporterSource("app:source", exporter, None)
+    await move(source, str(tmp_path / "copy.db"), tmp_path)
+    del things[3]
+    movement = await move(source, str(tmp_path / "copy.db"), tmp_path)
+    assert message in movement.problems[0]
+    assert len(held(tmp_path)) == 5
+
+
+async def test_rows_that_fetch_gives_without_being_asked_change_nothing(tmp_path: Path) -> None:
+    things = dict.fromkeys(range(5), "x")
+    exporter = Exporter("app")
+
+    @exporter.pages("things", row=dict, columns=COLUMNS, key="id")
+    async def pages(client: None, after: str | None) -> Page[dict[str, object]]:
+        return Page([{"id": number, "name": name} for number, name in things.items()])
+
+    @exporter.fetch("things")
+    async def fetch(client: None, keys: Sequence[int]) -> Sequence[dict[str, object]]:
+        return [{"id": number, "name": "never asked for"} for number in (1, 77)]
+
+    source = ExporterSource("app:source", exporter, None)
+    await move(source, str(tmp_path / "copy.db"), tmp_path)
+    del things[3]
+    movement = await move(source, str(tmp_path / "copy.db"), tmp_path)
+    assert (movement.status, movement.totals.deletes) == (pipeline.Status.SUCCESS, 1)
+    assert held(tmp_path) == things
