@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Annotated, Any
+import operator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
 import orjson
@@ -30,12 +31,15 @@ def _type_of(column: Column) -> Any:
     return kind | None if column.nullable and kind is not Any else kind
 
 
-@dataclass(frozen=True, slots=True)
-class EncodedRow:
+class EncodedRow(NamedTuple):
     """A row: its key, and its line without the line feed."""
 
     key: Key
     line: bytes
+
+
+new_row: Callable[[tuple[Key, bytes]], EncodedRow] = partial(tuple.__new__, EncodedRow)
+"""Makes a row of a key and a line in half the time."""
 
 
 def rejected_line(key: Mapping[str, object], reason: str, column: str | None, *, absent: bool = False) -> bytes:
@@ -99,10 +103,10 @@ class RowEncoder:
         lines = self._plain_lines(values) or [self._line(row) for row in values]
         if len(self._key) == 1:
             (at,) = self._key
-            return [EncodedRow((row[at],), line) for row, line in zip(values, lines, strict=False)]
-        return [
-            EncodedRow(tuple([row[at] for at in self._key]), line) for row, line in zip(values, lines, strict=False)
-        ]
+            keys: Iterator[Key] = zip([row[at] for row in values])  # tuples of one value
+        else:
+            keys = map(operator.itemgetter(*self._key), values)
+        return list(map(new_row, zip(keys, lines, strict=False)))
 
     def deletes(self, keys: Sequence[object]) -> list[EncodedRow]:
         """Return the delete records of these keys. UnreadableError when one has other values than the key has."""

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from itertools import islice
 
 import msgspec
 
@@ -136,11 +137,5 @@ class Spool:
 
 def batches(rows: Iterator[EncodedRow], size: int) -> Iterator[list[EncodedRow]]:
     """Yield rows in lists of `size`, the last one shorter."""
-    batch: list[EncodedRow] = []
-    for row in rows:
-        batch.append(row)
-        if len(batch) == size:
-            yield batch
-            batch = []
-    if batch:
+    while batch := list(islice(rows, size)):
         yield batch

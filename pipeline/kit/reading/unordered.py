@@ -190,6 +190,9 @@ class UnorderedRows:
         """Yield the rows of both lists in key order, those of this one first; absent ones are `_Absent`."""
         before = self._before.sorted_rows()
         old = next(before, None)
+        if old is None:
+            yield from self._now.sorted_rows()
+            return
         for row in self._now.sorted_rows():
             while old is not None and old.key < row.key:
                 yield _Absent(old.key, old.line)
