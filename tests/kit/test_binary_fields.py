@@ -6,9 +6,11 @@ import os
 import re
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import apsw
+import msgspec
+import pydantic
 import pytest
 
 import pipeline
@@ -217,6 +219,55 @@ async def test_a_value_that_is_no_binary_is_named(tmp_path: Path) -> None:
         r"line \d+: the row with key \[0\] of the stream 'files' has in the column 'content' .* type str, not Binary"
     )
     assert re.search(fault, movement.problems[0])
+
+
+class Struct(msgspec.Struct):
+    id: int
+    content: Binary | None = None
+
+
+class Model(pydantic.BaseModel):
+    id: int
+    content: Binary | None = None
+
+
+class Dictionary(TypedDict):
+    id: int
+    content: Binary
+
+
+async def pieces_of_text() -> AsyncIterator[bytes]:
+    yield b"from a "
+    yield b"function"
+
+
+@pytest.mark.parametrize("row", [Struct, Model, Dictionary])
+@pytest.mark.parametrize(("given", "content"), [(b"bytes", b"bytes"), (pieces_of_text, b"from a function")])
+async def test_every_kind_of_row_has_contents(row: Any, given: Any, content: bytes, tmp_path: Path) -> None:
+    exporter = Exporter("app")
+
+    @exporter.rows("files", row=row, key="id")
+    async def files(client: None) -> AsyncIterator[Any]:
+        yield row(id=1, content=Binary(given, version="1", name="x"))
+
+    movement = await move(ExporterSource("app:source", exporter, None), str(tmp_path / "copy.db"), tmp_path)
+    assert movement.status is pipeline.Status.SUCCESS, movement.problems
+    copy = apsw.Connection(str(tmp_path / "copy.db"))
+    assert copy.execute("SELECT * FROM files").fetchall() == [(1, content)]
+    copy.close()
+
+
+BAD_BINARIES: list[tuple[Any, str]] = [
+    (Binary(b"x", version=7), "a Binary whose version is of the type int, not str"),  # type: ignore[arg-type]
+    (Binary(b"x", name=b"x"), "a Binary whose name is of the type bytes, not str"),  # type: ignore[arg-type]
+    (Binary(b"x", version="\udcff"), "has a key or a version that is no valid text: '\\\\udcff'"),
+]
+
+
+@pytest.mark.parametrize(("binary", "message"), BAD_BINARIES)
+async def test_a_binary_that_cannot_be_stored_is_named(binary: Binary, message: str, tmp_path: Path) -> None:
+    movement = await move(opening([binary]), str(tmp_path / "copy.db"), tmp_path)
+    assert re.search(rf"test_binary_fields.py, line \d+: .*{message}", movement.problems[0]), movement.problems
 
 
 async def test_a_content_that_a_database_cannot_hold_is_rejected(

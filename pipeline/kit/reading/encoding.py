@@ -139,6 +139,13 @@ class RowEncoder:
     def _body(self, key: Key) -> dict[str, JsonValue]:
         return {name: to_json(value) for name, value in zip(self._declared.key, key, strict=True)}
 
+    def not_text(self, error: UnicodeEncodeError) -> UnreadableError:
+        """Return the error of a key, or a version of a content, that is no valid text."""
+        return UnreadableError(
+            f"{self._declared.line}: a row of the stream {self._declared.name!r} has a key or a version that is no valid "
+            f"text: {error.object[:80]!r}"
+        )
+
     def _plain_lines(self, values: Sequence[Row]) -> list[bytes] | None:
         """Return the lines on the fast path; None when a value is not plain, or text is no Unicode."""
         if self._lines is None or not are_plain(values):

@@ -101,7 +101,11 @@ def _expected(value: Any, kind: type) -> Any:
 
 def _content(value: Any) -> Any:
     """Return a content as it is: its id takes its place when it has been read."""
-    return _expected(value, Binary)
+    content: Binary = _expected(value, Binary)
+    for text, what in ((content.version, "version"), (content.name, "name"), (content.media_type, "media type")):
+        if text is not None and not isinstance(text, str):
+            raise TypeError(f"a Binary whose {what} is of the type {type(text).__name__}, not str")
+    return content
 
 
 _ENCODERS: Mapping[str, Encode] = {

@@ -172,7 +172,10 @@ async def encoded(rows: Sequence[Any], encoder: RowEncoder, contents: StreamCont
     values = encoder.values(rows)
     if contents is None:
         return encoder.encode(values)
-    plain, rejected = await contents.stored(values)
+    try:
+        plain, rejected = await contents.stored(values)
+    except UnicodeEncodeError as error:
+        raise encoder.not_text(error) from error
     await contents.commit(if_full=True)
     return encoder.encode(plain, rejected)
 
