@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import random
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import anyio
@@ -13,7 +17,7 @@ from pipeline.domain.ids import BinaryId, FlowName, StreamName
 from pipeline.kit.reading.contents import versions as content_versions
 from pipeline.kit.reading.contents.versions import ContentVersions
 from pipeline.testing.simulated.object_store import MemoryObjectStore
-from tests.cli.app import CommandLine, change, contents
+from tests.cli.app import CommandLine, change, contents, process_environment
 from tests.kit.plugins import write_plugin
 
 APP = """\
@@ -212,3 +216,36 @@ async def test_versions_are_kept_in_few_objects_and_forgotten_with_their_rows(mo
     assert await objects() <= 8
     for one in (first, second, other, third):
         one.close()
+
+
+SLOWLY = "            await __import__('anyio').sleep(0.005)\n"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(3))
+def test_a_move_of_contents_that_is_killed_again_and_again_is_whole(seed: int, tmp_path: Path) -> None:
+    choose, versions = random.Random(seed), dict.fromkeys(range(200), "1")
+    write_plugin(tmp_path / "app.py", APP.replace("            yield f", f"{SLOWLY}            yield f"))
+    write(tmp_path, versions)
+
+    def start(*arguments: str) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "pipeline", *arguments]
+        return subprocess.Popen(command, cwd=tmp_path, env=process_environment(), stdout=subprocess.DEVNULL)
+
+    kills, move = 0, (*MOVE, "--allow-deletes", "files")
+    while kills < 8:
+        process = start(*move)
+        time.sleep(0.3 + choose.random())
+        kills += process.poll() is None
+        process.kill()
+        process.wait()
+        if choose.random() < 0.5:
+            versions[choose.randrange(250)] = f"{kills}"
+            versions.pop(choose.randrange(200), None)
+            write(tmp_path, versions)
+    assert [start(*move).wait() for _ in range(2)] == [0, 0]
+    assert sorted(contents(tmp_path / "copy.db", "files")) == sorted(wanted(versions))
+    assert start("verify", "crm").wait() == 0
+    read_since(tmp_path)
+    assert start(*move).wait() == 0
+    assert read_since(tmp_path) == []
