@@ -16,7 +16,7 @@ settings.register_profile("pipeline", deadline=None)
 settings.register_profile("quick", settings.get_profile("pipeline"), max_examples=20)
 settings.load_profile("pipeline")
 
-pytest_plugins = ["tests.servers.fixtures"]
+pytest_plugins = ["tests.servers.fixtures", "pipeline.testing.pytest_plugin"]
 
 MEMORY = Path("/dev/shm")
 MEMORY_BYTES = 4_000_000_000

@@ -2,10 +2,167 @@
 
 from __future__ import annotations
 
-from pipeline.testing.suites.importers import importer_suite
-from tests.testing import sound
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import asdict, dataclass
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from pipeline.domain.errors import ConfigurationError
+from pipeline.kit import Batch, Exporter, Import, Importer, Json, Refused, Upsert
+from pipeline.testing import exporter_suite, importer_suite
+from pipeline.testing.suites.fixture_streams import FIXTURES, LARGE
+from pipeline.testing.torture.apps.generated_app import streams_for
+from tests.testing import planted, sound
+from tests.testing.apps import Tables
 
 TestCreated = importer_suite(sound.created)
 TestKeyed = importer_suite(sound.keyed)
 TestTransacted = importer_suite(sound.transacted)
 TestStaged = importer_suite(sound.staged)
+TestListed = exporter_suite(sound.listed)
+TestPaged = exporter_suite(sound.paged)
+TestShifting = exporter_suite(sound.shifting)
+TestFed = exporter_suite(sound.fed)
+
+
+@dataclass
+class Everything:
+    """A row with a field of every type."""
+
+    id: int
+    parent_id: int | None
+    count: int
+    amount: Decimal
+    ratio: float
+    name: str | None
+    content: bytes
+    is_open: bool
+    at: datetime
+    day: date
+    hour: time
+    duration: timedelta
+    uuid: UUID
+    extra: Json
+
+
+@dataclass
+class Tag:
+    """A row whose key is text."""
+
+    name: str
+    weight: int
+
+
+Change = Callable[[dict[str, object]], dict[str, object]]
+
+
+def everything(change: Change = lambda row: row) -> Importer:
+    """Return an Importer of rows of every type; `change` is what its author does to them."""
+    importer = Importer("everything")
+
+    @importer.scratch
+    async def scratch() -> AsyncIterator[Tables]:
+        yield Tables()
+
+    @importer.dump
+    async def dump(target: Tables) -> AsyncIterator[tuple[str, Any, Mapping[str, object]]]:
+        async for one in target.dump():
+            yield one
+
+    async def apply(target: Tables, batch: Batch[Any], ctx: Import) -> None:
+        for record in batch.records:
+            if isinstance(record, Upsert):
+                await target.put(ctx.stream, record.key, change(asdict(record.row)))
+            else:
+                await target.delete(ctx.stream, record.key)
+
+    importer.applies("things", row=Everything)(apply)
+    importer.applies("tags", row=Tag)(apply)
+    return importer
+
+
+TestEverything = importer_suite(everything(), keys={"tags": "name"})
+
+
+def test_every_fixture_stream_fits_a_row_with_every_type() -> None:
+    streams = [*streams_for(everything(), {"tags": ("name",)}, {}), *streams_for(sound.created, {}, {})]
+    unused = [name for name in FIXTURES if all(FIXTURES[name](stream) is None for stream in streams)]
+    assert (unused, len(FIXTURES)) == ([], 37)
+    assert {"a_hundred_thousand_rows", "a_record_of_50_megabytes"} == LARGE
+
+
+def _altered(kind: type, change: Callable[[Any], object]) -> Change:
+    return lambda row: {name: change(value) if type(value) is kind else value for name, value in row.items()}
+
+
+def _refused(kind: type, is_refused: Callable[[Any], bool]) -> Change:
+    def check(row: dict[str, object]) -> dict[str, object]:
+        if any(type(value) is kind and is_refused(value) for value in row.values()):
+            raise Refused("the app takes no such value")
+        return row
+
+    return check
+
+
+@pytest.mark.parametrize(
+    ("fixture", "change"),
+    [
+        ("odd_text", _altered(str, str.strip)),
+        ("text_with_nul", _altered(str, lambda text: text.replace("\0", ""))),
+        ("keys_that_differ_by_case", _altered(str, str.lower)),
+        ("integers_of_64_bits", _altered(int, lambda number: int(float(number)))),
+        ("integers_wider_than_64_bits", _altered(Decimal, lambda number: Decimal(float(number)))),
+        ("floats_at_their_limits", _altered(float, lambda number: number + 0.0)),
+        ("floats_that_are_no_numbers", _altered(float, lambda number: number if number == number else None)),
+        ("empty_text_beside_null", _altered(str, lambda text: text or None)),
+        ("all_bytes", _altered(bytes, lambda content: content.rstrip(b"\0"))),
+        ("moments_at_their_limits", _altered(datetime, lambda moment: moment.replace(microsecond=0))),
+        ("durations", _altered(timedelta, abs)),
+    ],
+)
+def test_a_value_that_is_altered_is_found(fixture: str, change: Change, request: pytest.FixtureRequest) -> None:
+    suite = importer_suite(everything(change), keys={"tags": "name"})()
+    with pytest.raises(AssertionError, match="in place of"):
+        suite.test_fixture_stream(fixture, request)
+
+
+def test_a_value_that_is_refused_with_a_reason_is_not_wrong(request: pytest.FixtureRequest) -> None:
+    refuses = everything(_refused(str, lambda text: "\0" in text))
+    importer_suite(refuses, keys={"tags": "name"})().test_fixture_stream("text_with_nul", request)
+
+
+@pytest.mark.parametrize(
+    ("importer", "fixture"),
+    [
+        (planted.appends, "a_row_that_changes"),
+        (planted.keeps_deleted, "a_row_that_goes"),
+        (planted.update_creates, "a_row_that_changes"),
+    ],
+)
+def test_a_mistake_that_needs_no_fault_is_found_by_a_fixture_stream(
+    importer: Importer, fixture: str, request: pytest.FixtureRequest
+) -> None:
+    with pytest.raises(AssertionError, match=r"times: |has no such row|belongs to no row"):
+        importer_suite(importer)().test_fixture_stream(fixture, request)
+
+
+@pytest.mark.parametrize("importer", [planted.no_find, planted.lost_records, planted.publish_repeats])
+def test_a_mistake_of_an_importer_is_found_under_faults(importer: Importer, request: pytest.FixtureRequest) -> None:
+    with pytest.raises(pytest.fail.Exception, match=r"again: pipeline torture .*planted\.py:\w+ --seed \d+") as failed:
+        importer_suite(importer)().test_it_survives_faults(request)
+    assert "planted.py, line " in str(failed.value)
+
+
+@pytest.mark.parametrize("exporter", [planted.by_time, planted.cursor_first, planted.cursor_of_now])
+def test_a_mistake_of_an_exporter_is_found_under_faults(exporter: Exporter, request: pytest.FixtureRequest) -> None:
+    with pytest.raises(pytest.fail.Exception, match="BROKEN: notes"):
+        exporter_suite(exporter)().test_it_survives_faults(request)
+
+
+def test_a_suite_says_what_an_author_has_to_declare() -> None:
+    with pytest.raises(ConfigurationError, match="the Importer has no `dump` and no `scratch`"):
+        importer_suite(Importer("bare"))().test_it_has_what_the_tests_need()

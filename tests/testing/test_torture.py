@@ -42,6 +42,20 @@ PLANTED = {
 WITHOUT_FAULTS = {"update_creates", "appends", "keeps_deleted"}
 SOUND = ("created", "repeated", "keyed", "transacted", "staged", "listed", "paged", "shifting", "fed")
 MOST_SECONDS = 60.0
+SETTINGS = """
+from dataclasses import dataclass
+from pipeline.kit import Exporter
+exporter = Exporter("needs a URL")
+@dataclass
+class Settings:
+    url: str
+@exporter.connect
+async def connect(settings: Settings):
+    yield None
+@exporter.rows("a", row=dict, columns={"id": int}, key="id")
+async def rows(client):
+    yield {"id": 1}
+"""
 
 
 @pytest.mark.slow
@@ -105,7 +119,10 @@ def test_what_is_missing_is_named_with_how_to_write_it(tmp_path: Path) -> None:
     ) as error:
         load_subject([f"{file}:importer"], {})
     assert "@importer.scratch\nasync def scratch()" in str(error.value)
-    with pytest.raises(ConfigurationError, match=r"bare\.py, line 3: the Exporter has no `scratch` and no `change`"):
+    with pytest.raises(ConfigurationError, match=r"bare\.py, line 3: the Exporter has no stream"):
+        load_subject([f"{file}:exporter"], {})
+    file.write_text(SETTINGS)
+    with pytest.raises(ConfigurationError, match=r"has no `scratch` and no `change`[\s\S]*The setting 'url'"):
         load_subject([f"{file}:exporter"], {})
 
 
@@ -113,3 +130,8 @@ def test_a_stream_without_a_key_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="A key is given for birds"):
         torture(Request(("tests.testing.sound:keyed",), {"birds": ("id",)}), range(1))
     assert torture(Request(("tests.testing.sound:keyed",), {"things": ("name",)}), range(2)).shortest is None
+
+
+@pytest.mark.parametrize("name", ["importer", "exporter"])
+def test_an_app_over_real_http_is_tortured(name: str) -> None:
+    assert torture(Request((f"tests.testing.over_http:{name}",)), range(15)).shortest is None

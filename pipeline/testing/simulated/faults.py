@@ -137,7 +137,9 @@ class Dealer(Protocol):
 _DECISIVE = re.compile(r"/movement\.json|/groups/|destination\.(?!begin)|\.keep$")
 """Calls that decide something: a fault there shows more."""
 _DECISIVE_WEIGHT = 4.0
-_APP_WEIGHT = 10.0
+_ASKS = re.compile(r"app\.(?!pause)")
+"""Calls of an author's functions that ask an app."""
+_APP_WEIGHT = 12.0
 
 
 @dataclass
@@ -154,7 +156,7 @@ class SeededDealer:
 
     def deal(self, process: str, call: str, kinds: Sequence[Kind]) -> Fault | None:
         self._seen[process, call] += 1
-        weight = _APP_WEIGHT if call.startswith("app.") else _DECISIVE_WEIGHT if _DECISIVE.search(call) else 1.0
+        weight = _DECISIVE_WEIGHT if _DECISIVE.search(call) else _APP_WEIGHT if _ASKS.match(call) else 1.0
         if len(self.dealt) >= self.most or self.random.random() * self.rarity >= weight:
             return None
         possible = [kind for kind in kinds if kind in self.favoured]

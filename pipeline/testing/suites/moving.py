@@ -69,11 +69,19 @@ class UndisturbedFlow:
         async with self._destination().open(marks_namespace(FLOW, flow.created)) as session:
             return list(await session.retry_rejected())
 
-    async def faults(self, expected: Rows) -> list[str]:
-        """Return in what the target differs from the expected rows. Rejected records are left out."""
+    async def move_whole(self) -> Movement:
+        """Move once; AssertionError when an Event File has failed."""
+        movement = await self.move()
+        if movement.totals.files_failed:
+            raise AssertionError("\n".join(movement.problems))
+        return movement
+
+    async def check(self, expected: Rows) -> None:
+        """AssertionError names in what the target differs from the expected rows. Rejected records are left out."""
         rejected = frozenset((one.file.stream, key_text(one)) for one in await self.rejections())
         dumped = [(str(one.stream), one.key, one.row) async for one in dumped_rows(self.importer, self.target)]
-        return Oracle(self.importer, self.journal, rejected).judge(expected, dumped).broken
+        if broken := Oracle(self.importer, self.journal, rejected).judge(expected, dumped).broken:
+            raise AssertionError("\n".join(broken))
 
     @property
     def calls(self) -> int:

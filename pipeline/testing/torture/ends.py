@@ -11,7 +11,10 @@ from typing import Any
 from anyio.lowlevel import checkpoint
 
 from pipeline.domain.errors import ConfigurationError
-from pipeline.kit.calls import call, iterated, opened
+from pipeline.kit.authors_line import misuse
+from pipeline.kit.calls import call, iterated, open_client, opened
+from pipeline.kit.configuration.names import SettingNames
+from pipeline.kit.configuration.settings import read_settings
 from pipeline.kit.declared import DeclaredStream, Reading
 from pipeline.kit.exporter import Exporter
 from pipeline.kit.importer import Importer
@@ -62,15 +65,14 @@ class Subject:
             contract = self.importer.accepts[0] if self.importer.accepts else None
             yield SourceEnd(app.exporter(contract), app, change, rows)
             return
-        exporter = self.exporter
-        scratch, changes_app = exporter.scratch_function, exporter.change_function
-        assert scratch is not None  # checked before a run
-        assert changes_app is not None
-        async with opened(scratch, scratch, "the app for tests") as client:
+        exporter, changes_app = self.exporter, self.exporter.change_function
+        async with _open_client(exporter) as client:
 
             async def change_app(random: Random, changes: int) -> None:
+                await checkpoint()
                 for _ in range(changes):
-                    await changes_app(client, random)
+                    if changes_app is not None:
+                        await changes_app(client, random)
 
             yield SourceEnd(exporter, client, change_app, lambda: all_rows(exporter, client))
 
@@ -94,9 +96,37 @@ class Subject:
             if self.exporter is None:
                 streams_for(self.importer, self.keys, {})
         if self.exporter is not None:
-            names = [name for name in ("scratch", "change") if getattr(self.exporter, f"{name}_function") is None]
-            if names:
-                raise ConfigurationError(_missing(self.exporter.line, "Exporter", names, _EXPORTER))
+            if not self.exporter.streams:
+                raise misuse(self.exporter.line, "the Exporter has no stream", "Declare one")
+            if self.exporter.scratch_function is None:
+                _check_settings(self.exporter)
+
+
+@asynccontextmanager
+async def _open_client(exporter: Exporter) -> AsyncIterator[Any]:
+    """Open the app for tests, or the one that the settings in the environment name."""
+    scratch = exporter.scratch_function
+    if scratch is not None:
+        async with opened(scratch, scratch, "the app for tests") as client:
+            yield client
+        return
+    async with open_client(exporter.connection, _settings_of(exporter), exporter.name) as client:
+        yield client
+
+
+def _settings_of(exporter: Exporter) -> object | None:
+    names = SettingNames("--source-set", "PIPELINE_SOURCE_")
+    return read_settings(exporter.connection, {}, names, exporter.name).value
+
+
+def _check_settings(exporter: Exporter) -> None:
+    try:
+        _settings_of(exporter)
+    except ConfigurationError as error:
+        missing = _missing(exporter.line, "Exporter", ("scratch", "change"), _EXPORTER)
+        raise ConfigurationError(
+            f"{missing}\n\nWithout `scratch`, the app is read that the environment names. {error}"
+        ) from error
 
 
 _IMPORTER = {

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import enum
 import json
-import math
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal, InvalidOperation
@@ -12,6 +11,8 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
+
+from pipeline.kit.values import Binary
 
 
 def same(expected: object, found: object) -> bool:
@@ -22,6 +23,8 @@ def same(expected: object, found: object) -> bool:
         found = found.value
     if expected is None or found is None:
         return expected is found
+    if isinstance(expected, Binary):
+        return not isinstance(found, bytes) or expected.open == found
     try:
         return _same(expected, found)
     except (ValueError, TypeError, InvalidOperation, msgspec.MsgspecError):
@@ -30,8 +33,8 @@ def same(expected: object, found: object) -> bool:
 
 def _same(expected: Any, found: Any) -> bool:
     if isinstance(expected, bool | int | float | Decimal):
-        if isinstance(expected, float) and math.isnan(expected):
-            return math.isnan(float(found))
+        if isinstance(expected, float) and isinstance(found, float):
+            return repr(expected) == repr(found)  # -0.0 is not 0.0, and NaN is NaN
         return bool(expected == found) or Decimal(str(_number(expected))) == Decimal(str(_number(found)))
     if isinstance(expected, datetime):
         return _moment(expected) == _moment(found if isinstance(found, datetime) else datetime.fromisoformat(found))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import orjson
@@ -21,6 +21,8 @@ Dumped = Sequence[tuple[str, object, Mapping[str, object]]]
 """What an Importer's `dump` gives: stream, key and row of each object."""
 
 
+Objects = Sequence[tuple[object, Mapping[str, object]]]
+"""The keys and rows of the objects of a stream."""
 NAMELESS = "\0"
 """The beginning of what stands for the key of an object that belongs to no row."""
 
@@ -64,37 +66,45 @@ class Oracle:
         handler: Handler,
         stream: str,
         expected: Mapping[tuple[object, ...], Mapping[str, object]],
-        found: Iterable[tuple[object, Mapping[str, object]]],
+        found: Objects,
         verdict: Verdict,
     ) -> None:
+        """Judge the objects of one stream. An app of `creates` has ids of its own; its `dump` may give the source's instead."""
         rows = {source_text(key if len(key) > 1 else key[0]): row for key, row in expected.items()}
+        readings: list[Callable[[str], str]] = [lambda text: text]
+        if handler.delivery in (Delivery.FOUND, Delivery.AT_LEAST_ONCE):
+            owners = self._owners(stream)
+            readings.append(lambda text: owners.get(text, f"{NAMELESS}{text}"))
+        faults = [self._faults_of(stream, rows, found, owner) for owner in readings]
+        for text, fault in min(faults, key=len):
+            self._count(handler, (stream, text), fault, verdict)
+
+    def _faults_of(
+        self, stream: str, rows: Mapping[str, Mapping[str, object]], found: Objects, owner: Callable[[str], str]
+    ) -> list[tuple[str, str]]:
+        """Return what is wrong, each with the key of its row. `owner` says to which row an object with a key belongs."""
         objects = defaultdict[str, list[tuple[object, Mapping[str, object]]]](list)
-        owners = self._owners(stream)
         for key, row in found:
-            objects[self._owner(handler, key, rows, owners)].append((key, row))
-        for text in sorted({*rows, *objects}):
-            if (stream, text) in self.rejected:
-                continue
-            for fault in self._faults(stream, text, rows.get(text), objects.get(text, [])):
-                self._count(handler, (stream, text), fault, verdict)
+            objects[owner(source_text(key if not isinstance(key, tuple) or len(key) > 1 else key[0]))].append(
+                (key, row)
+            )
+        return [
+            (text, fault)
+            for text in sorted({*rows, *objects})
+            if (stream, text) not in self.rejected
+            for fault in self._faults(stream, text, rows.get(text), objects.get(text, []))
+        ]
 
     def _owners(self, stream: str) -> Mapping[str, str]:
         """Return the keys of the rows for which the app has made objects, by the ids of those."""
         return {id_: key for (name, key), ids in self.journal.ids.items() if name == stream for id_ in ids}
-
-    def _owner(self, handler: Handler, key: object, rows: Mapping[str, object], owners: Mapping[str, str]) -> str:
-        """Return the key of the row to which an object belongs: an app of `creates` has ids of its own."""
-        text = source_text(key if not isinstance(key, tuple) or len(key) > 1 else key[0])
-        if handler.delivery not in (Delivery.FOUND, Delivery.AT_LEAST_ONCE):
-            return text
-        return owners.get(text, text if text in rows and text not in owners else f"{NAMELESS}{text}")
 
     def _faults(
         self,
         stream: str,
         key: str,
         row: Mapping[str, object] | None,
-        objects: Sequence[tuple[object, Mapping[str, object]]],
+        objects: Objects,
     ) -> Iterator[str]:
         if key.startswith(NAMELESS):
             yield f"{stream}: the app has the object {objects[0][0]!r}, which belongs to no row: {dict(objects[0][1])}"

@@ -23,10 +23,16 @@ _THEMES = (
     (Kind.FREEZE_BEFORE, Kind.FREEZE_AFTER),
     (Kind.FREEZE_BEFORE, Kind.FREEZE_AFTER, *_DIE),
     (Kind.LOSE, Kind.DOUBLE, Kind.DELAY, *_DIE),
-    (Kind.CHANGE,),
-    (Kind.CHANGE, *_DIE, Kind.FAIL_BEFORE),
 )
-_ALL = tuple({kind: None for theme in _THEMES for kind in theme})
+_READING_THEMES = (
+    (Kind.CHANGE,),
+    (Kind.CHANGE,),
+    (Kind.CHANGE, *_DIE),
+    (Kind.CHANGE, Kind.FAIL_BEFORE, Kind.FAIL_AFTER),
+    (Kind.FAIL_BEFORE, Kind.FAIL_AFTER),
+    (*_DIE, Kind.FAIL_BEFORE),
+)
+"""What goes wrong where an author's Exporter reads an app."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,16 +71,19 @@ def plan_of(seed: int) -> Plan:
     )
     return Plan(
         seed,
-        movements=random.choice((1, 1, 2, 3)),
+        movements=random.choice((1, 2, 2, 3)),
         first_changes=random.choice((2, 4, 8, 12)),
         changes=random.choice((1, 3, 6)),
         limits=limits,
     )
 
 
-def dealer_of(seed: int) -> SeededDealer:
-    """Return the dealer of a seed: one to six faults, of a few kinds."""
+def dealer_of(seed: int, *, reads: bool) -> SeededDealer:
+    """Return the dealer of a seed: one to six faults, of a few kinds. `reads`: an author's Exporter reads the app."""
     random = of_seed(seed, "faults")
-    kinds = random.choice(_THEMES) if random.random() < 0.75 else tuple(random.sample(_ALL, 5))
+    themes = (*_THEMES, *_READING_THEMES, *_READING_THEMES) if reads else _THEMES
+    kinds: tuple[Kind, ...] = random.choice(themes)
+    if random.random() < 0.25:
+        kinds = tuple(random.sample(sorted({kind for theme in themes for kind in theme}), 5))
     rarity = random.choice((6.0, 12.0, 30.0, 80.0))
     return SeededDealer(random, random.choice((1, 1, 2, 3, 6)), rarity, frozenset(kinds), FREEZE_SECONDS)

@@ -35,7 +35,7 @@ class Run:
 
 def run_seed(subject: Subject, seed: int) -> Run:
     """Run the world of a seed, with the faults that it deals."""
-    return _run(subject, plan_of(seed), dealer_of(seed))
+    return _run(subject, plan_of(seed), dealer_of(seed, reads=subject.exporter is not None))
 
 
 def run_script(subject: Subject, plan: Plan, faults: Sequence[Fault]) -> Run:

@@ -1,0 +1,83 @@
+"""The objects of one kind in a FakeApp: by id, with the time when each is seen, and with what has changed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, field
+from typing import Any
+
+Object = dict[str, Any]
+
+
+@dataclass
+class Collection:
+    """Objects by id. `changed` has the number of the last change of each id, deleted ones among them."""
+
+    objects: dict[int, Object] = field(default_factory=dict)
+    visible_at: dict[int, float] = field(default_factory=dict)
+    changed: dict[int, int] = field(default_factory=dict)
+    by_key: dict[str, int] = field(default_factory=dict)
+    snapshots: dict[int, list[Object]] = field(default_factory=dict)
+    last_id: int = 0
+
+    def create(self, body: Mapping[str, Any], change: int, visible_at: float) -> Object:
+        """Add an object, and return it with its new id."""
+        self.last_id += 1
+        made = {**body, "id": self.last_id}
+        self._set(self.last_id, made, change, visible_at)
+        return made
+
+    def replace(self, id_: int, body: Mapping[str, Any], change: int) -> Object:
+        """Change an object, and return it."""
+        made = {**self.objects[id_], **body, "id": id_}
+        self._set(id_, made, change, self.visible_at[id_])
+        return made
+
+    def _set(self, id_: int, made: Object, change: int, visible_at: float) -> None:
+        self.objects[id_] = made
+        self.changed[id_] = change
+        self.visible_at[id_] = visible_at
+
+    def delete(self, id_: int, change: int) -> None:
+        """Remove an object."""
+        del self.objects[id_], self.visible_at[id_]
+        self.changed[id_] = change
+
+    def seen(self, now: float) -> list[Object]:
+        """Return the objects that lists and searches show by now, in the order of their ids."""
+        return [deepcopy(self.objects[id_]) for id_ in sorted(self.objects) if self.visible_at[id_] <= now]
+
+    def page_by_offset(self, objects: Sequence[Object], offset: int, size: int) -> Object:
+        """Return a page that begins with the object at a position."""
+        more = offset + size < len(objects)
+        return _page(objects, objects[offset : offset + size], str(offset + size) if more else None)
+
+    def page_by_id(self, objects: Sequence[Object], after: int, size: int) -> Object:
+        """Return the page of the objects after an id."""
+        rest = [one for one in objects if one["id"] > after]
+        return _page(objects, rest[:size], str(rest[size - 1]["id"]) if len(rest) > size else None)
+
+    def page_by_cursor(self, objects: Sequence[Object], cursor: str, size: int) -> Object:
+        """Return a page of the list as it was when its first page was asked for."""
+        number, _, offset = cursor.partition(".")
+        if not cursor:
+            number, offset = str(len(self.snapshots)), "0"
+            self.snapshots[int(number)] = list(objects)
+        page = self.page_by_offset(self.snapshots[int(number)], int(offset), size)
+        return page | {"next": f"{number}.{page['next']}" if page["next"] else None}
+
+    def changes_since(self, since: int, size: int) -> Object:
+        """Return what has changed after a change: objects, ids of deleted ones, and the cursor to ask with next."""
+        found = sorted((change, id_) for id_, change in self.changed.items() if change > since)
+        ids = [id_ for _, id_ in found[:size]]
+        return {
+            "items": [deepcopy(self.objects[id_]) for id_ in ids if id_ in self.objects],
+            "deleted": [id_ for id_ in ids if id_ not in self.objects],
+            "cursor": str(found[len(ids) - 1][0] if ids else since),
+            "more": len(found) > size,
+        }
+
+
+def _page(objects: Sequence[Object], shown: Sequence[Object], following: str | None) -> Object:
+    return {"items": list(shown), "next": following, "total": len(objects)}

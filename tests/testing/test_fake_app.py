@@ -1,0 +1,125 @@
+"""FakeApp is a REST service as real ones are: in process and over HTTP."""
+
+from __future__ import annotations
+
+import http.client
+import json
+from urllib.parse import urlsplit
+
+import anyio
+import pytest
+
+from pipeline.testing import FakeApp, Response, run_virtually
+
+
+async def _all_pages(app: FakeApp, query: str, start: str) -> list[int]:
+    """Return the ids of all pages that a way of paging gives."""
+    found, at = list[int](), start
+    while True:
+        page = (await app.request("GET", "/notes", query={query: at})).body
+        found += [item["id"] for item in page["items"]]
+        if page["next"] is None:
+            return found
+        at = page["next"]
+
+
+async def _with_notes(app: FakeApp, count: int) -> FakeApp:
+    for number in range(1, count + 1):
+        assert (await app.request("POST", "/notes", body={"text": f"note {number}"})).status == 201
+    return app
+
+
+async def test_objects_are_created_changed_found_and_deleted() -> None:
+    app = FakeApp()
+    made = await app.request("POST", "/notes", body={"text": "a"})
+    assert made == Response(201, {"text": "a", "id": 1})
+    assert (await app.request("PATCH", "/notes/1", body={"text": "b"})).body == {"text": "b", "id": 1}
+    assert (await app.request("GET", "/notes", query={"text": "b"})).body["items"] == [{"text": "b", "id": 1}]
+    assert (await app.request("GET", "/notes", query={"text": "a"})).body["items"] == []
+    assert (await app.request("DELETE", "/notes/1")).status == 204
+    assert [(await app.request(method, "/notes/1")).status for method in ("GET", "PUT", "DELETE")] == [404] * 3
+    assert list(app.objects("notes")) == []
+
+
+@pytest.mark.parametrize(("query", "start"), [("offset", "0"), ("after", "0"), ("cursor", "")])
+async def test_each_way_of_paging_gives_every_object_once(query: str, start: str) -> None:
+    app = await _with_notes(FakeApp(page_size=3), 7)
+    assert await _all_pages(app, query, start) == list(range(1, 8))
+
+
+@pytest.mark.parametrize(
+    ("query", "start", "seen"),
+    [("offset", "0", [1, 2, 3, 5, 6, 7]), ("after", "0", [1, 2, 3, 4, 5, 6, 7]), ("cursor", "", [1, 2, 3, 4, 5, 6, 7])],
+)
+async def test_a_change_between_two_pages_moves_rows_where_pages_are_offsets(
+    query: str, start: str, seen: list[int]
+) -> None:
+    def delete_first(app: FakeApp) -> None:
+        app.respond("DELETE", "/notes/1", {}, {}, {})
+
+    app = await _with_notes(FakeApp(page_size=3, between_pages=delete_first), 7)
+    assert await _all_pages(app, query, start) == seen
+
+
+async def test_the_change_feed_names_what_has_changed_and_what_is_gone() -> None:
+    app = await _with_notes(FakeApp(page_size=2), 3)
+    first = (await app.request("GET", "/notes", query={"since": 0})).body
+    assert ([item["id"] for item in first["items"]], first["more"]) == ([1, 2], True)
+    await app.request("DELETE", "/notes/1")
+    await app.request("PUT", "/notes/2", body={"text": "changed"})
+    rest = (await app.request("GET", "/notes", query={"since": first["cursor"]})).body
+    assert ([item["id"] for item in rest["items"]], rest["deleted"], rest["more"]) == ([3], [1], True)
+    last = (await app.request("GET", "/notes", query={"since": rest["cursor"]})).body
+    assert (last["items"], last["more"]) == ([{"text": "changed", "id": 2}], False)
+
+
+@pytest.mark.parametrize(("honours_keys", "objects"), [(True, 1), (False, 2)])
+async def test_an_idempotency_key_makes_one_object_where_it_is_honoured(honours_keys: bool, objects: int) -> None:
+    app = FakeApp(honours_keys=honours_keys)
+    for _ in range(2):
+        await app.request("POST", "/notes", body={}, headers={"Idempotency-Key": "k"})
+    assert len(list(app.objects("notes"))) == objects
+
+
+def test_a_new_object_is_seen_later_and_too_many_requests_have_to_wait() -> None:
+    async def main() -> None:
+        app = FakeApp(visible_after=5.0, rate_limit=3)
+        assert (await app.request("POST", "/notes", body={})).status == 201
+        assert (await app.request("GET", "/notes")).body["items"] == []
+        assert (await app.request("GET", "/notes/1")).status == 200
+        refused = await app.request("GET", "/notes/1")
+        assert (refused.status, refused.headers) == (429, {"Retry-After": "1"})
+        await anyio.sleep(5)
+        assert len((await app.request("GET", "/notes")).body["items"]) == 1
+
+    run_virtually(main)
+
+
+async def test_answers_are_lost_after_the_effect_and_before_it() -> None:
+    app, lost = FakeApp(lost_answers=0.5, busy=0.2, seed=1), 0
+    statuses = set()
+    for number in range(200):
+        try:
+            statuses.add((await app.request("POST", "/notes", body={"number": number})).status)
+        except ConnectionError:
+            lost += 1
+    made = len(list(app.objects("notes")))
+    answered = sum(status == 201 for _, _, status in app.requests)
+    assert statuses == {201, 503}
+    assert answered < made < answered + lost  # some of the lost ones have taken effect, others have not
+
+
+def test_it_is_served_over_http(fake_app: FakeApp, fake_app_url: str) -> None:
+    connection = http.client.HTTPConnection(urlsplit(fake_app_url).netloc, timeout=10)
+    for expected in (201, 200):  # the same connection, and the same key
+        connection.request("POST", "/notes", json.dumps({"text": "ä"}), {"Idempotency-Key": "k"})
+        response = connection.getresponse()
+        assert (response.status, json.loads(response.read())["id"]) == (expected, 1)
+    connection.close()
+    fake_app.lost_answers = 2.0
+    lost = http.client.HTTPConnection(urlsplit(fake_app_url).netloc, timeout=10)
+    lost.request("GET", "/notes")
+    with pytest.raises((http.client.RemoteDisconnected, ConnectionResetError)):
+        lost.getresponse()
+    lost.close()
+    assert [status for _, _, status in fake_app.requests] == [201, 200, 0]
