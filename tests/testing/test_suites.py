@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -13,6 +14,8 @@ import pytest
 
 from pipeline.domain.errors import ConfigurationError
 from pipeline.kit import Batch, Exporter, Import, Importer, Json, Refused, Upsert
+from pipeline.kit.places.load import load
+from pipeline.kit.places.reference import Kind, PluginReference
 from pipeline.testing import exporter_suite, importer_suite
 from pipeline.testing.suites.fixture_streams import FIXTURES, LARGE
 from pipeline.testing.torture.apps.generated_app import streams_for
@@ -27,6 +30,9 @@ TestListed = exporter_suite(sound.listed)
 TestPaged = exporter_suite(sound.paged)
 TestShifting = exporter_suite(sound.shifting)
 TestFed = exporter_suite(sound.fed)
+
+
+CSV_FOLDER = Path(__file__).parents[2] / "examples" / "csv_folder" / "csv_folder.py"
 
 
 @dataclass
@@ -85,6 +91,7 @@ def everything(change: Change = lambda row: row) -> Importer:
     return importer
 
 
+TestCsvFolder = importer_suite(load(PluginReference(Kind.FILE, str(CSV_FOLDER), "importer"), Importer))
 TestEverything = importer_suite(everything(), keys={"tags": "name"})
 
 

@@ -121,6 +121,10 @@ def test_what_is_missing_is_named_with_how_to_write_it(tmp_path: Path) -> None:
     assert "@importer.scratch\nasync def scratch()" in str(error.value)
     with pytest.raises(ConfigurationError, match=r"bare\.py, line 3: the Exporter has no stream"):
         load_subject([f"{file}:exporter"], {})
+    with pytest.raises(
+        ConfigurationError, match=r"sound\.py, line \d+: the Importer accepts tracker/1, not the contract"
+    ):
+        load_subject(["tests.testing.sound:paged", "tests.testing.sound:created"], {})
     file.write_text(SETTINGS)
     with pytest.raises(ConfigurationError, match=r"has no `scratch` and no `change`[\s\S]*The setting 'url'"):
         load_subject([f"{file}:exporter"], {})

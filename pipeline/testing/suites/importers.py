@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from pipeline.testing.suites.under_faults import check_under_faults, seeds_of
 from pipeline.testing.torture.apps.generated_app import GeneratedApp, GeneratedStream, Values, streams_for
 from pipeline.testing.torture.ends import Subject
 from pipeline.testing.torture.loading import hooked
+from pipeline.testing.torture.run import learned
 
 Keys = Mapping[str, str | tuple[str, ...]]
 
@@ -28,10 +30,15 @@ def importer_suite(importer: Importer, *, keys: Keys | None = None) -> type:
 
     Every fixture stream is moved into a new app, and compared with what `dump` gives: each row must be there as it was, or
     be rejected with a reason. Then the Importer runs under faults, as `pipeline torture` does it. `keys` names the key
-    fields of streams where that is not `id`.
+    fields of streams where neither their names nor what `dump` gives show them.
     """
     names = {stream: (key,) if isinstance(key, str) else tuple(key) for stream, key in (keys or {}).items()}
     subject = Subject(None, importer, names)
+
+    @cache
+    def known() -> Subject:
+        subject.check()
+        return learned(subject, 0)
 
     class ImporterSuite:
         """Tests of one Importer."""
@@ -46,26 +53,26 @@ def importer_suite(importer: Importer, *, keys: Keys | None = None) -> type:
             """Every row of a fixture stream arrives as it is, or is rejected with a reason."""
             if name in LARGE and not request.config.getoption("--large", default=False):
                 pytest.skip("it takes long: add --large")
-            states = {stream.name: made for stream in _streams(subject) if (made := FIXTURES[name](stream)) is not None}
+            states = {stream.name: made for stream in _streams(known()) if (made := FIXTURES[name](stream)) is not None}
             if not states:
                 pytest.skip("no stream has a field for it")
-            run_virtually(lambda: _check_states(subject, states))
+            run_virtually(lambda: _check_states(known(), states))
 
         def test_deletes_of_unknown_keys(self) -> None:
             """A delete of a row that was never there changes nothing."""
-            run_virtually(lambda: _check_feed(subject, lambda stream: [([row(stream, 1)], [2]), ([], [3])]))
+            run_virtually(lambda: _check_feed(known(), lambda stream: [([row(stream, 1)], [2]), ([], [3])]))
 
         def test_a_key_twice_in_a_part(self) -> None:
             """Of two versions of a row in one Event File, the later one counts."""
-            run_virtually(lambda: _check_feed(subject, lambda stream: [([row(stream, 1), row(stream, 1)], [])]))
+            run_virtually(lambda: _check_feed(known(), lambda stream: [([row(stream, 1), row(stream, 1)], [])]))
 
         def test_a_delete_before_the_row(self) -> None:
             """A row that is deleted, and then comes, is there."""
-            run_virtually(lambda: _check_feed(subject, lambda stream: [([], [1]), ([row(stream, 1)], [])]))
+            run_virtually(lambda: _check_feed(known(), lambda stream: [([], [1]), ([row(stream, 1)], [])]))
 
         def test_an_unchanged_movement_calls_nothing(self) -> None:
             """A second Movement of the same rows calls no function of the Importer."""
-            run_virtually(lambda: _check_unchanged(subject))
+            run_virtually(lambda: _check_unchanged(known()))
 
         def test_it_survives_faults(self, request: pytest.FixtureRequest) -> None:
             """Killed, interrupted, asked twice: nothing is lost, and nothing is there twice."""
@@ -76,7 +83,7 @@ def importer_suite(importer: Importer, *, keys: Keys | None = None) -> type:
 
 def _streams(subject: Subject) -> Sequence[GeneratedStream]:
     assert subject.importer is not None
-    return streams_for(subject.importer, subject.keys, {})
+    return streams_for(subject.importer, subject.keys, subject.references)
 
 
 def _flow(

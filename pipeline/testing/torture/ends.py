@@ -13,11 +13,12 @@ from anyio.lowlevel import checkpoint
 from pipeline.domain.errors import ConfigurationError
 from pipeline.kit.authors_line import misuse
 from pipeline.kit.calls import call, iterated, open_client, opened
-from pipeline.kit.configuration.names import SettingNames
+from pipeline.kit.configuration.names import REQUIRES, SettingNames
 from pipeline.kit.configuration.settings import read_settings
-from pipeline.kit.declared import DeclaredStream, Reading
+from pipeline.kit.declared import DeclaredStream, Delivery, Reading
 from pipeline.kit.exporter import Exporter
 from pipeline.kit.importer import Importer
+from pipeline.kit.loading.levels import check_levels
 from pipeline.testing.torture.apps.generated_app import GeneratedApp, streams_for
 from pipeline.testing.torture.apps.plain_app import PlainApp, plain_importer
 
@@ -88,18 +89,25 @@ class Subject:
             yield self.importer, target
 
     def check(self) -> None:
-        """ConfigurationError when the author has not declared what torture needs."""
+        """ConfigurationError when the author has not declared what torture needs, or when the two do not fit."""
         if self.importer is not None:
-            names = [name for name in ("dump", "scratch") if getattr(self.importer, f"{name}_function") is None]
-            if names:
-                raise ConfigurationError(_missing(self.importer.line, "Importer", names, _IMPORTER))
-            if self.exporter is None:
-                streams_for(self.importer, self.keys, {})
+            self._check_importer(self.importer)
         if self.exporter is not None:
             if not self.exporter.streams:
                 raise misuse(self.exporter.line, "the Exporter has no stream", "Declare one")
             if self.exporter.scratch_function is None:
                 _check_settings(self.exporter)
+
+    def _check_importer(self, importer: Importer) -> None:
+        names = [name for name in ("dump", "scratch") if getattr(importer, f"{name}_function") is None]
+        if names:
+            raise ConfigurationError(_missing(importer.line, "Importer", names, _IMPORTER))
+        check_levels(importer, {REQUIRES: Delivery.AT_LEAST_ONCE.value})
+        if self.exporter is None:
+            streams_for(importer, self.keys, {})
+        elif importer.accepts and self.exporter.contract not in importer.accepts:
+            fault = f"the Importer accepts {' or '.join(importer.accepts)}, not the contract of {self.exporter.name!r}"
+            raise misuse(importer.line, fault, f"Connect two that fit: see {self.exporter.line}")
 
 
 @asynccontextmanager

@@ -23,8 +23,25 @@ Dumped = Sequence[tuple[str, object, Mapping[str, object]]]
 
 Objects = Sequence[tuple[object, Mapping[str, object]]]
 """The keys and rows of the objects of a stream."""
+CREATING = (Delivery.FOUND, Delivery.AT_LEAST_ONCE)
+"""The levels of handlers that create objects, whose ids are the app's own."""
 NAMELESS = "\0"
 """The beginning of what stands for the key of an object that belongs to no row."""
+
+
+def keys_of(dumped: Dumped) -> dict[str, tuple[str, ...]]:
+    """Return the names of the key fields of each stream, where what was dumped shows them: values that are parts of the key."""
+    found: dict[str, list[list[str]]] = {}
+    for stream, key, row in dumped:
+        parts = key if isinstance(key, tuple) else (key,)
+        now = [[name for name, value in row.items() if type(value) is type(part) and value == part] for part in parts]
+        before = found.get(stream, now)
+        found[stream] = [[name for name in old if name in new] for old, new in zip(before, now, strict=False)]
+    return {
+        stream: names
+        for stream, parts in found.items()
+        if (names := tuple(dict.fromkeys(part[0] for part in parts if part))) and len(names) == len(parts)
+    }
 
 
 def key_text(rejection: Rejection) -> str:
@@ -72,7 +89,7 @@ class Oracle:
         """Judge the objects of one stream. An app of `creates` has ids of its own; its `dump` may give the source's instead."""
         rows = {source_text(key if len(key) > 1 else key[0]): row for key, row in expected.items()}
         readings: list[Callable[[str], str]] = [lambda text: text]
-        if handler.delivery in (Delivery.FOUND, Delivery.AT_LEAST_ONCE):
+        if handler.delivery in CREATING:
             owners = self._owners(stream)
             readings.append(lambda text: owners.get(text, f"{NAMELESS}{text}"))
         faults = [self._faults_of(stream, rows, found, owner) for owner in readings]

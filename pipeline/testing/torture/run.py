@@ -16,6 +16,7 @@ from pipeline.testing.simulated.shrink import shrunk
 from pipeline.testing.simulated.story import Line
 from pipeline.testing.simulated.virtual_time import run_virtually
 from pipeline.testing.torture.ends import Subject
+from pipeline.testing.torture.oracle import CREATING, keys_of
 from pipeline.testing.torture.plan import Plan, dealer_of, plan_of
 from pipeline.testing.torture.world import World
 
@@ -31,6 +32,7 @@ class Run:
     duplicates: int
     races: int
     references: Mapping[str, Mapping[str, str]]
+    keys: Mapping[str, tuple[str, ...]]
 
 
 def run_seed(subject: Subject, seed: int) -> Run:
@@ -61,6 +63,7 @@ def _run(subject: Subject, plan: Plan, dealer: Dealer) -> Run:
         found.duplicates,
         found.races,
         world.journal.references(),
+        keys_of(world.dumped),
     )
 
 
@@ -82,9 +85,13 @@ def shortest(subject: Subject, run: Run) -> Run:
 
 
 def learned(subject: Subject, seed: int) -> Subject:
-    """Return the subject with what a run without faults shows: which fields refer to which streams."""
+    """Return the subject with what a run without faults shows: which fields are keys, and which refer to other streams."""
+    if subject.importer is None or subject.exporter is not None:
+        return subject
+    handlers = subject.importer.handlers
     run = run_script(subject, plan_of(seed), ())
-    return replace(subject, references=run.references)
+    keys = {name: key for name, key in run.keys.items() if name in handlers and handlers[name].delivery not in CREATING}
+    return replace(subject, references=run.references, keys={**keys, **subject.keys})
 
 
 @contextmanager

@@ -32,7 +32,7 @@ from pipeline.testing.torture.ends import SourceEnd, Subject
 from pipeline.testing.torture.interception.author_process import AuthorProcess
 from pipeline.testing.torture.interception.journal import Journal
 from pipeline.testing.torture.interception.wrapped import wrapped_exporter, wrapped_importer
-from pipeline.testing.torture.oracle import Oracle, Verdict, key_text
+from pipeline.testing.torture.oracle import Dumped, Oracle, Verdict, key_text
 from pipeline.testing.torture.plan import VISIBILITY_SECONDS, Plan, of_seed
 
 FLOW = FlowName("torture")
@@ -60,6 +60,7 @@ class World:
     verdict: Verdict = field(default_factory=Verdict)
     processes: list[AuthorProcess] = field(default_factory=list)
     disks: Disks = field(default_factory=Disks)
+    dumped: Dumped = ()
     keys_there: list[tuple[float, Mapping[str, frozenset[Any]]]] = field(default_factory=list)
 
     async def run(self) -> None:
@@ -203,8 +204,8 @@ class World:
         rejected = frozenset((one.file.stream, key_text(one)) for one in rejections)
         dump = self.importer.dump_function
         assert dump is not None  # checked before a run
-        dumped = [one async for one in dump(self.target)]
-        found = Oracle(self.importer, self.journal, rejected).judge(await self.source.rows(), dumped)
+        self.dumped = [one async for one in dump(self.target)]
+        found = Oracle(self.importer, self.journal, rejected).judge(await self.source.rows(), self.dumped)
         await self._check_deletes(FlowStore(self.bucket, self.observer))
         self.verdict.broken += found.broken
         self.verdict.duplicates, self.verdict.races = found.duplicates, found.races

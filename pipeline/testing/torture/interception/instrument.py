@@ -23,7 +23,7 @@ from pipeline.kit.authors_line import PACKAGE
 from pipeline.testing.torture.interception.hooks import HOOKS
 
 ALIAS = "tortured_"
-"""The beginning of the name under which a module that is no part of a package is loaded. It stays loaded."""
+"""The beginning of the name under which a module that is no part of a package is loaded."""
 MOST_SOURCE = 60
 """Characters of an `await` that a story shows."""
 
@@ -106,7 +106,7 @@ def is_below(file: str, root: Path) -> bool:
 
 @contextmanager
 def _finding(root: Path) -> Iterator[None]:
-    """Load the modules below `root` with the hooks; afterwards, the modules that were loaded before are back."""
+    """Load the modules below `root` with the hooks; afterwards, those that were loaded before are back in their places."""
     finder = _Finder(root)
     before = {name: module for name, module in sys.modules.items() if is_below(_file(module), root)}
     for name in before:
@@ -116,9 +116,6 @@ def _finding(root: Path) -> Iterator[None]:
         yield
     finally:
         sys.meta_path.remove(finder)
-        for name in [name for name, module in sys.modules.items() if is_below(_file(module), root)]:
-            if not name.startswith(ALIAS):
-                del sys.modules[name]
         sys.modules.update(before)
 
 
