@@ -85,5 +85,6 @@ def dealer_of(seed: int, *, reads: bool) -> SeededDealer:
     kinds: tuple[Kind, ...] = random.choice(themes)
     if random.random() < 0.25:
         kinds = tuple(random.sample(sorted({kind for theme in themes for kind in theme}), 5))
-    rarity = random.choice((6.0, 12.0, 30.0, 80.0))
-    return SeededDealer(random, random.choice((1, 1, 2, 3, 6)), rarity, frozenset(kinds), FREEZE_SECONDS)
+    rarity = random.choice((4.0, 8.0, 20.0) if reads else (6.0, 12.0, 30.0, 80.0))
+    most = random.choice((2, 4, 8) if reads else (1, 1, 2, 3, 6))
+    return SeededDealer(random, most, rarity, frozenset(kinds), FREEZE_SECONDS)

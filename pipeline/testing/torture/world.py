@@ -118,7 +118,7 @@ class World:
     async def _change_meanwhile(self, fault: Fault) -> None:
         token = current.set(self.observer)
         try:
-            await self._change(f"{fault.point}", 1)
+            await self._change(f"{fault.point}", of_seed(self.plan.seed, "changes", fault.point).choice((1, 2, 4)))
         finally:
             current.reset(token)
 
