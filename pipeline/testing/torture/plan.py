@@ -85,6 +85,6 @@ def dealer_of(seed: int, *, reads: bool) -> SeededDealer:
     kinds: tuple[Kind, ...] = random.choice(themes)
     if random.random() < 0.25:
         kinds = tuple(random.sample(sorted({kind for theme in themes for kind in theme}), 5))
-    rarity = random.choice((4.0, 8.0, 20.0) if reads else (6.0, 12.0, 30.0, 80.0))
+    rarity = random.choice((16.0, 40.0, 90.0, 200.0))  # calls that ask an app have 12 times the chance
     most = random.choice((2, 4, 8) if reads else (1, 1, 2, 3, 6))
     return SeededDealer(random, most, rarity, frozenset(kinds), FREEZE_SECONDS)

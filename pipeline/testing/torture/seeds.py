@@ -83,11 +83,10 @@ def run_undisturbed(request: Request, seed: int) -> Run | None:
     return shortest(subject, run) if run.broken else None
 
 
-def run_shortest(request: Request, seeds: Sequence[int]) -> Run:
-    """Return the shortest story of some seeds that fail."""
+def run_shortest(request: Request, seed: int) -> Run:
+    """Return the shortest story of a seed that fails."""
     subject = subject_of(request)
-    runs = [shortest(subject, run_seed(subject, seed)) for seed in seeds[:MOST_SHRUNK]]
-    return min(runs, key=lambda run: (len(run.faults), len(run.story)))
+    return shortest(subject, run_seed(subject, seed))
 
 
 def torture(request: Request, seeds: Sequence[int], progress: Callable[[int], None] = lambda done: None) -> Result:
@@ -113,7 +112,8 @@ def _rest(
 ) -> Run:
     for future in futures:
         future.cancel()
-    return pool.submit(run_shortest, request, failed).result()
+    runs = [pool.submit(run_shortest, request, seed) for seed in failed[:MOST_SHRUNK]]
+    return min((run.result() for run in runs), key=lambda run: (len(run.faults), len(run.story)))
 
 
 @contextmanager
