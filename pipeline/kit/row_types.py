@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
+from functools import cache
 from typing import Annotated, Any, Literal, NewType, Union, get_args, get_origin, get_type_hints
 from uuid import UUID
 
@@ -94,9 +95,15 @@ def row_type(row: Any, columns: Mapping[str, Any] | None, where: str, *, open_: 
 
 def _hints(row: Any, where: str) -> dict[str, Any]:
     try:
-        return get_type_hints(row, include_extras=True)
+        return _type_hints(row)
     except Exception as error:
         raise misuse(where, f"the annotations of {_name(row)} cannot be read: {error}", "Correct them") from error
+
+
+@cache
+def _type_hints(row: Any) -> dict[str, Any]:
+    """Return the annotations of a class. They are evaluated once: its module may be gone later."""
+    return get_type_hints(row, include_extras=True)
 
 
 def attributes(row: Any, where: str) -> tuple[list[str], frozenset[str]]:

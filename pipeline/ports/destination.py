@@ -203,6 +203,15 @@ class RejectedKeeper(Protocol):
 
 
 @runtime_checkable
+class ContentReader(Protocol):
+    """A DestinationSession that needs contents of Binary Files when it applies rejected records again."""
+
+    def open_contents_by(self, open_binary: OpenBinary) -> None:
+        """Open contents with this function from now on. Called before `retry_rejected`."""
+        ...
+
+
+@runtime_checkable
 class Fencing(Protocol):
     """A DestinationSession that can refuse the loads of a Movement that was stopped, whichever process they come from."""
 

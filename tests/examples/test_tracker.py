@@ -10,10 +10,10 @@ import time
 from pathlib import Path
 
 import pytest
+from server import Tracker, serve
 
 from tests.cli.app import contents, process_environment
 from tests.examples.moving import EXAMPLES
-from tests.examples.tracker_server import Tracker, serve
 
 EXAMPLE = EXAMPLES / "tracker" / "tracker.py"
 MOST_LINES = 40

@@ -34,6 +34,8 @@ def page() -> str:
 
 
 def _section(name: str, thing: Any) -> str:
+    if inspect.isfunction(thing):
+        return f"## `{name}{_parameters(inspect.signature(thing))}`\n\n{_text(inspect.getdoc(thing))}\n"
     if not inspect.isclass(thing):
         return f"## `{name}`\n\n{_doc_below(name)}\n"
     lines = [f"## `{name}{_call(thing)}`", "", _text(inspect.getdoc(thing))]
@@ -49,7 +51,7 @@ def _call(thing: type) -> str:
     """Return the parameters of a class that an author makes."""
     if issubclass(thing, Enum) or thing.__name__ in MADE_BY_THE_KIT or "__init__" not in vars(thing):
         return ""
-    return _parameters(vars(thing)["__init__"])
+    return _parameters(signature(vars(thing)["__init__"]))
 
 
 def _members(thing: type) -> Iterator[tuple[str, str]]:
@@ -65,7 +67,7 @@ def _members(thing: type) -> Iterator[tuple[str, str]]:
             elif inspect.isfunction(member):
                 function = _function(member)
                 yield (
-                    name + ("" if "function" in signature(member).parameters else _parameters(member)),
+                    name + ("" if "function" in signature(member).parameters else _parameters(signature(member))),
                     (_text(member.__doc__) + (f" `{function}`" if function else "")),
                 )
 
@@ -76,11 +78,11 @@ def signature(method: Callable[..., Any]) -> inspect.Signature:
     return found.replace(parameters=list(found.parameters.values())[1:])
 
 
-def _parameters(method: Callable[..., Any]) -> str:
-    """Return the parameters of a method, with their types and defaults."""
+def _parameters(of: inspect.Signature) -> str:
+    """Return the parameters of a function, with their types and defaults."""
     given = [
         parameter.replace(annotation=_Plain(str(parameter.annotation).replace("KeyNames", "str | tuple[str, ...]")))
-        for parameter in signature(method).parameters.values()
+        for parameter in of.parameters.values()
     ]
     text = str(inspect.Signature(given))
     return re.sub(r"<(\w+)\.(\w+): '\w+'>", r"\1.\2", text).replace("<factory>", "{}")

@@ -16,7 +16,8 @@ from pipeline.domain.outbox.transitions import file_failed, group_exported, reco
 from pipeline.domain.planning.compaction import applicable
 from pipeline.engine.movements.context import EngineContext
 from pipeline.engine.outbox.imported import imported_events
-from pipeline.ports.destination import DestinationSession, Mark, Rejection, SchemaKeeper, Violation
+from pipeline.engine.storage.binaries import BinaryFiles
+from pipeline.ports.destination import ContentReader, DestinationSession, Mark, Rejection, SchemaKeeper, Violation
 from pipeline.ports.reporter import MovementSettled, ViolationFound
 
 MAX_PROBLEMS = 100
@@ -52,7 +53,7 @@ class Settlement:
         """
         lists = {key: await self._context.flows.read_file_list(key) for key in file_lists}
         entries = applicable([entry for listed in lists.values() for entry in listed], marks)
-        rejected = await self._session.retry_rejected()
+        rejected = await self._retry_rejected(movement)
         retried = dict(marks)
         if any(mark.rejected for mark in marks.values()):
             retried |= await self._session.marks()
@@ -117,6 +118,12 @@ class Settlement:
         if rejected:
             events.append(records_rejected(movement, rejected, reasons, now))
         await self._context.flows.outbox.put(events)
+
+    async def _retry_rejected(self, movement: Movement) -> Sequence[Rejection]:
+        if isinstance(self._session, ContentReader):
+            binaries = BinaryFiles(self._context.store, movement.stored_in, self._context.reporter)
+            self._session.open_contents_by(binaries.open)
+        return await self._session.retry_rejected()
 
     async def _finish(self, touched: Collection[StreamName]) -> Sequence[Violation]:
         violations = await self._session.finish(sorted(touched)) if touched else []

@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from pipeline.domain.errors import DefectError, TransientError
+from pipeline.domain.errors import DefectError
 from pipeline.domain.flows.findings import CheckFinding
 from pipeline.domain.ids import BinaryId, EventFileId, FlowName, StreamName
 from pipeline.domain.inventory import InventoryItem
@@ -131,6 +131,9 @@ class ImporterSession:
         self._lanes: dict[StreamName, Lane] = {}
         self._open_binary: OpenBinary = _not_open
         self._attempts: dict[EventFileId, int] = {}
+
+    def open_contents_by(self, open_binary: OpenBinary) -> None:
+        self._open_binary = open_binary
 
     async def refresh(self) -> None:
         """Read marks and rejected records."""
@@ -315,5 +318,5 @@ class ImporterSession:
 
 
 def _not_open(binary: BinaryId) -> AbstractAsyncContextManager[AsyncIterable[bytes]]:
-    """Stand for the contents of Binary Files before a file of this Movement has been loaded."""
-    raise TransientError(f"The Binary File {binary} of a rejected record is read with the next Event File.")
+    """Stand for the function that opens Binary Files, until the engine has given it."""
+    raise DefectError(f"the Binary File {binary} was to be opened before a Movement had begun")
