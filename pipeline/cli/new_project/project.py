@@ -85,7 +85,17 @@ def _texts(kind: str, name: str, package: str) -> Iterator[tuple[str, str]]:
             f"{name}:old {name}:new",
         ),
     }[kind]
-    given = {"name": name, "package": package, "what": what, "kit": kit, "move": move}
+    suites = ", ".join(f"{side}_suite" for side in ("exporter", "importer") if kind in (side, "app"))
+    tested = {"exporter": "exporter", "importer": "Client, importer", "app": "Client, exporter, importer"}[kind]
+    given = {
+        "suites": suites,
+        "tested": tested,
+        "name": name,
+        "package": package,
+        "what": what,
+        "kit": kit,
+        "move": move,
+    }
     yield f"{package}/__init__.py", f'"""{what} of {name}."""\n'
     for path, template in _PATHS.items():
         text = "".join(_sections(kind, (TEMPLATES / f"{template}.txt").read_text()))
