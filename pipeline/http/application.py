@@ -10,10 +10,10 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from pipeline import __version__
-from pipeline.http.api import actions, events, flows, health, movements, tokens
+from pipeline.http.api import actions, checks, events, flows, health, movements, tokens
 from pipeline.http.apps import downloads, exporting, importing
 from pipeline.http.guard import Guard
-from pipeline.http.pages import acting, rendering, routes, session
+from pipeline.http.pages import acting, checking, rendering, routes, session
 from pipeline.http.problems import Problem, add_handlers, answer
 from pipeline.http.site import Site
 
@@ -35,9 +35,9 @@ def create_application(site: Site) -> ASGIApp:
     add_handlers(app, _render)
     app.add_exception_handler(session.LogInError, _ask_to_log_in)
     app.include_router(health.router)
-    for rooms in (flows, movements, events, actions, tokens, exporting, importing, downloads):
+    for rooms in (flows, movements, events, actions, checks, tokens, exporting, importing, downloads):
         app.include_router(rooms.router, prefix=API)
-    for pages in (session, routes, acting):
+    for pages in (session, routes, acting, checking):
         app.include_router(pages.router)
     app.mount("/static", StaticFiles(directory=rendering.STATIC))
     return Guard(app, site)

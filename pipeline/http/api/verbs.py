@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from http import HTTPStatus
 
+from pipeline.assembly.commands.lifecycle.reruns import rerun
 from pipeline.assembly.commands.lifecycle.wishes import pause, resume, stop
 from pipeline.assembly.commands.workers import start
 from pipeline.domain.ids import FlowName
@@ -63,11 +64,16 @@ async def _stop(site: Site, who: Identity, flow: FlowName, asked: Asked) -> int:
     return wished.movement.number
 
 
+async def _rerun(site: Site, who: Identity, flow: FlowName, asked: Asked) -> int:
+    return (await rerun(flow, by_workers=True, settings=site.runtime.settings)).number
+
+
 DO: Mapping[Verb, Callable[[Site, Identity, FlowName, Asked], Awaitable[int]]] = {
     Verb.START: _start,
     Verb.PAUSE: _pause,
     Verb.RESUME: _resume,
     Verb.STOP: _stop,
+    Verb.RERUN: _rerun,
 }
 """The verbs that can be done over HTTP. Each returns the number of the Movement that it is about."""
 

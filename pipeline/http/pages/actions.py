@@ -32,6 +32,7 @@ ACTIONS: Mapping[str, Action] = {
             "The Movement ends as CANCELLED. What is imported stays; a new Movement moves what is missing.",
             danger=True,
         ),
+        Action(Verb.RERUN, "Run again", "A new Movement moves what this one has left out, and nothing twice."),
     )
 }
 

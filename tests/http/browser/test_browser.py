@@ -18,7 +18,7 @@ CHROMIUM = shutil.which("chromium")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 WCAG = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
 PAGES = ["/", "/flows/crm", "/flows/crm/movements/1", "/flows/crm/movements/1/files", "/flows/crm/files/1/pet/full/0"]
-PAGES += ["/workers", "/tokens", "/login", "/nope"]
+PAGES += ["/flows/crm/checks", "/flows/crm/approvals", "/workers", "/tokens", "/login", "/nope"]
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
 if CHROMIUM is None and not os.environ.get("CI"):

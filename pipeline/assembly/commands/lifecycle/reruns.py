@@ -24,13 +24,14 @@ async def rerun(
     *,
     movement: int | None = None,
     tell: Tell | None = None,
+    by_workers: bool = False,
     settings: Settings | None = None,
     reporter: Reporter | None = None,
 ) -> Movement:
     """Run a Movement of a Flow again, by default the latest: move what is missing, in a new Movement that names it.
 
-    It runs as the first one did: in this process, and then it is returned settled, or announced to workers. `tell` is
-    called with what is to do, before anything is done.
+    It runs as the first one did: in this process, and then it is returned settled, or announced to workers. With
+    `by_workers` it is announced to them in any case. `tell` is called with what is to do, before anything is done.
     """
     settings = settings or load_settings()
 
@@ -40,7 +41,7 @@ async def rerun(
             tell(f"Movement {of.number} of Flow {flow} is {of.status}: {await _missing(runtime, latest)}.")
         return of, await create_rerun(runtime.flows, of, latest)
 
-    return await _run(flow, create, settings, reporter)
+    return await _run(flow, create, settings, reporter, by_workers=by_workers)
 
 
 async def reload(
@@ -69,12 +70,14 @@ async def _run(
     create: Callable[[Runtime], Awaitable[tuple[Movement, Movement]]],
     settings: Settings,
     reporter: Reporter | None,
+    *,
+    by_workers: bool = False,
 ) -> Movement:
-    """Create a Movement, and run it as the one that it follows was run."""
+    """Create a Movement, and run it as the one that it follows was run, or by workers."""
     async with open_runtime(settings) as runtime:
         with runtime.lock(FlowName(flow)) if not settings.store else nullcontext():
             before, created = await create(runtime)
-        if before.exporter or not before.attempts:
+        if by_workers or before.exporter or not before.attempts:
             await announce(runtime, created)
             return created
     return await move(
