@@ -35,7 +35,7 @@ class FlowTable:
             '"at-least-once". Empty: "found".'
         ),
     ] = ""
-    notifications: Annotated[Texts, _texts("The names of the endpoints that are notified.")] = ()
+    notifications: Annotated[Texts, _texts("The names of the endpoints that get the events of the Flow.")] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,6 @@ FLOWS = """
 source = "app.db"
 destination = "copy.db"
 requires = "transaction"
-notifications = ["ops"]
 
 [flow.crm.stream."log*"]
 include = false
@@ -281,13 +280,13 @@ def test_a_flow_that_has_moved_keeps_its_places(pipeline: CommandLine) -> None:
 
 def test_set_changes_single_values(pipeline: CommandLine) -> None:
     pipeline("flow", "create", "crm", "app.db", "copy.db")
-    values = ("windows.life_days=5", "requires=found", 'stream."log*".include=false', 'notifications=["a", "b"]')
+    values = ("windows.life_days=5", "requires=found", 'stream."log*".include=false', 'approvals.links=["a", "b"]')
     assert pipeline("flow", "set", "crm", *values, "--yes").code == 0
     (shown,) = pipeline("flow", "show", "crm", "--json").objects
     declared = shown["declared"]
     assert isinstance(declared, dict)
     assert declared["windows"] == {"life_days": 5}
-    assert (declared["requires"], declared["notifications"]) == ("found", ["a", "b"])
+    assert (declared["requires"], declared["approvals"]) == ("found", {"links": ["a", "b"]})
     assert declared["stream"] == {"log*": {"include": False}}
     assert pipeline("flow", "set", "crm", "windows.life_days=", "requires=", "--yes").code == 0
     (shown,) = pipeline("flow", "show", "crm", "--json").objects
@@ -422,3 +421,19 @@ def test_an_export_of_the_platform_is_declared_like_any_place(pipeline: CommandL
     assert contents(Path("copy.db"), "people")[0][:2] == (1, "Ada")
     write(pipeline.directory, pipeline("flow", "show", "sam").out, "shown.toml")
     assert pipeline("flow", "apply", "shown.toml", "--json").objects[0]["flows"][0]["action"] == "none"  # type: ignore[index]
+
+
+def test_endpoints_must_exist_and_be_for_the_flow(pipeline: CommandLine) -> None:
+    write(pipeline.directory, FLOWS.replace('requires = "transaction"', 'notifications = ["ops", "others"]'))
+    pipeline("notify", "add", "others", "sqs://some-queue", "--flow", "other*")
+    outcome = pipeline("flow", "apply", "flows.toml", "--yes")
+    assert outcome.code == 2
+    assert outcome.err.replace("pipeline: ", "").splitlines() == [
+        "flows.toml, [flow.crm]: notifications names the endpoint 'ops', which does not exist. Add it with `pipeline notify add`.",
+        "flows.toml, [flow.crm]: notifications names the endpoint 'others', which is for other Flows. "
+        "Add it for this one as well.",
+    ]
+    pipeline("notify", "add", "ops", "sqs://some-queue")
+    write(pipeline.directory, FLOWS.replace('requires = "transaction"', 'notifications = ["ops"]'))
+    assert pipeline("flow", "apply", "flows.toml", "--yes").code == 0
+    assert pipeline("check", "crm").code == 0

@@ -322,3 +322,15 @@ def test_a_postgresql_destination_that_does_not_fit(pipeline: CommandLine, postg
     assert (refused["severity"], refused["excludable"]) == ("blocks", True)
     assert "permission denied" in refused["sample"][0]
     assert place.rows("SELECT count(*) FROM pg_class WHERE relname LIKE '_pipeline%'") == [(0,)]
+
+
+def test_the_check_of_a_flow_is_an_event_of_its_history(pipeline: CommandLine) -> None:
+    pipeline("flow", "create", "crm", "app.db", "copy.db")
+    run(Path("copy.db"), "CREATE TABLE artist (id INTEGER PRIMARY KEY, name TEXT, code TEXT NOT NULL)")
+    pipeline("check", "crm")
+    (event,) = [orjson.loads(path.read_bytes()) for path in Path(".pipeline").rglob("check.finished.*.json")]
+    data = event["data"]
+    assert (data["verdict"], data["blocking"], data["warnings"]) == ("blocks", 1, 0)
+    assert data["checks"] > 10
+    assert "Columns of the destination" in event["reasons"][0]
+    assert "check.finished" in pipeline("history", "crm", "--json").out

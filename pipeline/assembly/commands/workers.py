@@ -156,7 +156,8 @@ async def start(
                 return await start_derived(runtime.flows, runtime.clock, imports, found)
         if not settings.store:  # otherwise the workers may be on other computers
             ensure_checked(found.name, local_paths(found.destination), found, settings)
-        await ensure_text_approved(runtime.store, found)
+        if found.declared.approvals.required:
+            await ensure_text_approved(runtime.store, found)
         choices = make_choices(only, exclude, allow_deletes, settings)
         movement, is_new = await start_movement(runtime.flows, found, choices, restart=restart)
         await exports.send([encode_message(MovementStarted(movement.flow, movement.number))])

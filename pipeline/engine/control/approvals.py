@@ -60,8 +60,6 @@ async def ensure_approved(store: ObjectStore, flow: Flow, snapshot: Snapshot, sc
 
 
 async def _ensure(store: ObjectStore, flow: Flow, terms: Terms) -> None:
-    if not flow.declared.approvals.required:
-        return
     acts = await read_approvals(store, flow.name)
     if missing := missing_approvals(flow.name, flow.declared.approvals.required, acts, terms):
         raise RefusedError("\n".join(missing))

@@ -16,7 +16,6 @@ from pipeline.domain.lifecycle.wish import Want
 from pipeline.domain.movement import NO_CHOICES, Choices, Movement, marks_namespace
 from pipeline.domain.planning.selection import selected
 from pipeline.domain.schema import SPECIAL_STREAMS, StreamSchema
-from pipeline.engine.control.approvals import ensure_approved
 from pipeline.engine.control.cancelling import deadlines_of
 from pipeline.engine.control.interruptions import Interruptions
 from pipeline.engine.control.watch import Watch
@@ -90,7 +89,10 @@ class Mover:
                 schemas = await read_streams(snapshot, self._source.location, choices, flow)
                 created = flow.created
                 chosen = [one for one in schemas if selected(one.stream, choices.only, choices.exclude)]
-                await ensure_approved(self._context.store, flow, snapshot, chosen)
+                if flow.declared.approvals.required:
+                    from pipeline.engine.control.approvals import ensure_approved  # few Flows require any
+
+                    await ensure_approved(self._context.store, flow, snapshot, chosen)
                 async with self._destination.open(marks_namespace(self._flow, created)) as session:
                     await _plan_streams(session, schemas, chosen)
                     if self._check is not None:

@@ -87,9 +87,10 @@ class ExportWorker:
         source = self._connect(flow)
         async with source.open_snapshot() as snapshot:
             schemas = await read_streams(snapshot, source.location, movement.choices, flow)
-            only, exclude = movement.only, movement.exclude
-            chosen = [one for one in schemas if selected(one.stream, only, exclude)]
-            await ensure_approved(self._context.store, flow, snapshot, chosen)
+            if flow.declared.approvals.required:
+                only, exclude = movement.only, movement.exclude
+                chosen = [one for one in schemas if selected(one.stream, only, exclude)]
+                await ensure_approved(self._context.store, flow, snapshot, chosen)
             movement = await claim_movement(self._context.flows, movement, self._worker)
             context = replace(self._context, limits=self._context.limits.of_flow(flow.declared.limits))
             progress = ProgressKeeper(context, movement, self._worker)

@@ -17,9 +17,9 @@ HISTORY = 10
 """How many Movements the history of a Flow has."""
 
 
-def declared_finding(schemas: Sequence[StreamSchema], pair: Pair, flow: Flow) -> CheckFinding:
-    """Patterns, labels and groups of the declaration that name nothing."""
-    problems = group_problems(schemas, flow.declared, pair.destinations[0])
+def declared_finding(schemas: Sequence[StreamSchema], pair: Pair, flow: Flow, endpoints: Sequence[str]) -> CheckFinding:
+    """Patterns, labels, groups and endpoints of the declaration that name nothing."""
+    problems = [*group_problems(schemas, flow.declared, pair.destinations[0]), *(("", why) for why in endpoints)]
     if not problems:
         return CheckFinding("declared", Severity.OK, "All that the Flow declares is there.")
     sample = tuple(f"{flow.declared.where(flow.name, table)}: {why}" for table, why in problems)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import getpass
+from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 from pipeline.assembly.commands.checks.flow import (
     approvals_finding,
@@ -24,6 +26,7 @@ from pipeline.assembly.commands.checks.places import (
     tree_bytes,
 )
 from pipeline.assembly.commands.checks.quick import find_flow
+from pipeline.assembly.commands.declared.changes import endpoint_problems
 from pipeline.assembly.commands.flows import pair_to_move
 from pipeline.assembly.connectors import Pair, PathText, copy_of_existing
 from pipeline.assembly.places.options import PluginSettings
@@ -38,12 +41,14 @@ from pipeline.domain.flows.groups import grouped
 from pipeline.domain.ids import FlowName
 from pipeline.domain.inventory import Fate, InventoryItem
 from pipeline.domain.movement import NO_CHOICES, Flow, Movement
+from pipeline.domain.outbox.event import EventType, OutboxEvent
 from pipeline.domain.planning.selection import selected
 from pipeline.domain.schema import SCHEMA_STREAM, StreamSchema
 from pipeline.engine.checks.sam_limits import sam_limits_finding
 from pipeline.engine.checks.scan import Scan, contents_finding, file_names_finding, lengths_finding, scan
 from pipeline.engine.checks.schemas import keys_finding, length_limits, names_finding, types_finding
 from pipeline.engine.control.approvals import read_approvals, terms_of
+from pipeline.engine.outbox.outbox import Outbox
 from pipeline.ports.checks import AppChecks
 from pipeline.ports.destination import Destination
 from pipeline.ports.source import OmissionReporter, ReferenceChecker, Snapshot, Source
@@ -112,6 +117,8 @@ async def check(
         runtime = await stack.enter_async_context(_open_runtime(settings))
         stored = await find_flow(runtime, pair.name)
         report = await _Checks(pair, stored, runtime, settings).run(quick=quick, lint=lint)
+        if runtime is not None and stored is not None:
+            await Outbox(runtime.store).note([_finished(report, stored, runtime.clock.now())])
         if not accept:
             return report
         if runtime is None or stored is None:
@@ -121,6 +128,19 @@ async def check(
             )
         now = await accept_findings(runtime, stored, report.findings, accept, reason)
         return replace(report, findings=judged(report.findings, now.accepted_findings))
+
+
+def _finished(report: CheckReport, flow: Flow, at: datetime) -> OutboxEvent:
+    """Return the event that a Flow was checked."""
+    counts = Counter(one.severity for one in report.findings)
+    data = {
+        "verdict": report.verdict.value,
+        "checks": len(report.findings),
+        "warnings": counts[Severity.WARNING],
+        "blocking": counts[Severity.BLOCKS],
+    }
+    blocking = tuple(one.title for one in report.findings if one.blocks)
+    return OutboxEvent(EventType.CHECK_FINISHED, flow.name, 0, at, at.isoformat(), data, blocking)
 
 
 @asynccontextmanager
@@ -207,7 +227,9 @@ class _Checks:
         flow = self._flow
         if flow is not None:
             schemas = grouped(schemas, flow.declared)
-            self._findings.append(declared_finding(schemas, self._pair, flow))
+            assert self._runtime is not None
+            endpoints = await endpoint_problems(self._runtime, flow)
+            self._findings.append(declared_finding(schemas, self._pair, flow, endpoints))
             choices = NO_CHOICES.of_flow(flow.declared)
             schemas = [one for one in schemas if selected(one.stream, choices.only, choices.exclude)]
             self._findings.append(await self._approvals(flow, snapshot, schemas))

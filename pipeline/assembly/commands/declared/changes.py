@@ -21,6 +21,7 @@ from pipeline.domain.flows.groups import grouped, undeclared_problems
 from pipeline.domain.ids import StreamName
 from pipeline.domain.movement import Flow
 from pipeline.domain.schema import StreamSchema
+from pipeline.engine.notifications.endpoints import EndpointStore
 from pipeline.kit.places.parsing import parse_reference
 from pipeline.settings.flow_file import FlowEntry
 
@@ -75,6 +76,7 @@ async def find_change(runtime: Runtime, entry: FlowEntry, base: Path | None) -> 
     if stored is not None:
         _ensure_same_places(entry, stored, wanted)
     problems, unchecked = await _stream_problems(runtime, wanted, pair.destinations[0])
+    problems = [*problems, *(("", why) for why in await endpoint_problems(runtime, wanted))]
     if problems:
         raise ConfigurationError("\n".join(f"{entry.where(table)}: {why}." for table, why in problems))
     differences = _differences({} if stored is None else _table(stored), _table(wanted))
@@ -115,6 +117,24 @@ async def _stream_problems(runtime: Runtime, flow: Flow, destination: object) ->
     except PipelineError as error:
         return (), str(error)
     return group_problems(schemas, flow.declared, destination), ""
+
+
+async def endpoint_problems(runtime: Runtime, flow: Flow) -> Sequence[str]:
+    """Return why endpoints that the Flow names get none of its events: they do not exist, or are for other Flows."""
+    if not flow.declared.notifications:
+        return ()
+    known = {endpoint.name: endpoint for endpoint in await EndpointStore(runtime.store).list()}
+    found: list[str] = []
+    for name in flow.declared.notifications:
+        if name not in known:
+            found.append(
+                f"notifications names the endpoint {name!r}, which does not exist. Add it with `pipeline notify add`"
+            )
+        elif not known[name].wants_flow(flow.name):
+            found.append(
+                f"notifications names the endpoint {name!r}, which is for other Flows. Add it for this one as well"
+            )
+    return found
 
 
 def group_problems(
