@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from pipeline.domain.errors import ConfigurationError, RefusedError
+from pipeline.domain.errors import ConfigurationError, RefusedError, UnreadableError
 from pipeline.domain.flows.declaration import Declaration, GroupRule, StreamRule
 from pipeline.domain.ids import EventFileId, FlowName, Label
 from pipeline.domain.movement import Flow, Movement, Status
@@ -105,6 +105,22 @@ async def test_a_group_whose_dependency_is_left_out_waits_for_a_movement_that_mo
     assert "b" not in there.taken
     assert (await world.move()).status is Status.SUCCESS
     assert there.tables == world.tables
+
+
+@on_trio
+async def test_a_table_that_cannot_be_read_keeps_the_groups_after_it_back() -> None:
+    world = World(tables(), destination=(there := Refusing()), fails={"b": UnreadableError("a page is damaged")})
+    await declare(world, Declaration(groups=CHAIN))
+    movement = await world.move()
+    assert movement.status is Status.INCOMPLETE
+    assert "a" not in there.taken
+    assert {"c", "d"} <= set(there.taken)
+    missing = [item for item in movement.inventory.items if item.name == "a"]
+    assert [item.reason for item in missing] == ["its group depends on the group 'b', and the source cannot read 'b'"]
+    world.fails.clear()
+    assert (await world.move()).status is Status.SUCCESS
+    assert there.tables == world.tables
+    assert there.taken.index("b") < there.taken.index("a")
 
 
 @on_trio

@@ -14,8 +14,9 @@ from itertools import chain
 
 import anyio
 
+from pipeline.domain.errors import UnreadableError
 from pipeline.domain.flows.declaration import GroupRule
-from pipeline.domain.flows.groups import dependency_levels
+from pipeline.domain.flows.groups import dependencies, dependency_levels
 from pipeline.domain.ids import Label, ObjectKey
 from pipeline.domain.inventory import Inventory
 from pipeline.domain.movement import Movement
@@ -46,6 +47,7 @@ class Exporter:
         self._snapshot = snapshot
         self._schemas = schemas
         self._order = order
+        self._incomplete: dict[Label, str] = {}
         self._guard = DeleteGuard(movement, snapshot, schemas, context.limits.delete_guard_rows)
         self.announced: dict[Label, ObjectKey] = {}
 
@@ -61,9 +63,14 @@ class Exporter:
             await self._snapshot.begin_movement(self._scope())
         groups = await self._groups()
         for label in chain.from_iterable(dependency_levels(groups, self._order)):
+            if self._leave_out(label, groups[label]):
+                continue
+            unreadable = len(self._attempt.unreadable)
             file_list = await GroupExport(self._attempt, self._snapshot, label, self._guard).run(groups[label])
             if file_list is not None:
                 self.announced[label] = file_list
+            if len(self._attempt.unreadable) > unreadable:
+                self._incomplete[label] = self._attempt.unreadable[unreadable].name
         announced = tuple(self.announced)
         omissions = await self._snapshot.omissions() if isinstance(self._snapshot, OmissionReporter) else ()
         omitted = Inventory.of([*omissions, *self._attempt.unreadable])
@@ -87,6 +94,17 @@ class Exporter:
         attempt, movement = self._attempt, self._attempt.movement
         progress = SourceProgress(attempt.context.reporter, {it.stream: it.label for it in self._schemas})
         return MovementScope(attempt.context.store, movement.flow, movement.number, attempt.binaries, progress)
+
+    def _leave_out(self, label: Label, streams: Sequence[GroupStream]) -> bool:
+        """Leave a group out if the source cannot read all of one that it depends on; return whether it is."""
+        needed = next((one for one in dependencies(label, self._order) if one in self._incomplete), None)
+        if needed is None:
+            return False
+        first = self._incomplete[label] = self._incomplete[needed]
+        for stream in streams:
+            reason = f"its group depends on the group {needed!r}, and the source cannot read {first!r}"
+            self._attempt.note_unreadable(stream.schema.stream, UnreadableError(reason))
+        return True
 
     async def _groups(self) -> Mapping[Label, Sequence[GroupStream]]:
         """Return the selected streams of each label: those of the source, and those that it has no more."""
