@@ -33,8 +33,9 @@ def _urgency(error: BaseException) -> int:
 
 @contextmanager
 def unwrap_exception_group() -> Iterator[None]:
-    """Raise the most urgent error of an exception group in place of the group, which becomes its cause."""
+    """Raise the most urgent error of an exception group in place of the group, which becomes its cause if it has none."""
     try:
         yield
     except BaseExceptionGroup as group:
-        raise max(_leaves(group), key=_urgency) from group
+        urgent = max(_leaves(group), key=_urgency)
+        raise urgent from urgent.__cause__ or group

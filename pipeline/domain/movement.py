@@ -122,6 +122,19 @@ class GroupCounts:
 
 
 @dataclass(frozen=True, slots=True)
+class FirstError:
+    """The first thing that went wrong with an Event File or a record, where, and the lines of code that it passed."""
+
+    file: str
+    reason: str
+    line: int | None = None
+    key: str | None = None
+    column: str | None = None
+    exception: str = ""
+    trace: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Movement:
     """One explicit act of moving data, numbered in its Flow.
 
@@ -138,7 +151,8 @@ class Movement:
     the streams of which nothing was deleted because the deletes were many, and no pattern of `allow_deletes` fits.
     `violated` are the streams with violations at the end of this Movement, or until then of the one before: they are checked
     again even if nothing of them is imported. `counts` are those of each group when this Movement settled, or one before
-    that moved the group: they spare readers the File Lists.
+    that moved the group: they spare readers the File Lists. `reasons` counts why
+    files failed and records were rejected; `first_error` is one of them.
 
     `outcome` is the final status, once it has settled, and `because` the reason for it. `wish` and `group_wishes` are
     what people want of it and of its groups. `original` is the Movement that this one runs again, 0 if none; it stays the
@@ -171,6 +185,8 @@ class Movement:
     held_deletes: Mapping[StreamName, HeldDeletes] = field(default_factory=dict)
     violated: tuple[StreamName, ...] = ()
     counts: Mapping[Label, GroupCounts] = field(default_factory=dict)
+    reasons: Mapping[str, int] = field(default_factory=dict)
+    first_error: FirstError | None = None
     outcome: Status | None = None
     because: Reason = Reason.UNKNOWN
     wish: Wish = NO_WISH

@@ -170,6 +170,27 @@ def outbox_part(movement: int) -> str:
     return f"{movement:0{_NUMBER_DIGITS}}"
 
 
+def log_prefix(flow: FlowName, movement: int | None = None) -> str:
+    """What Importers have told people: in one Movement, or in all."""
+    prefix = f"{flow_prefix(flow)}log/"
+    return prefix if movement is None else f"{prefix}{outbox_part(movement)}/"
+
+
+def log_key(flow: FlowName, movement: int, file: EventFileId, part: int) -> ObjectKey:
+    """A part of what was told of an Event File; create-only."""
+    return ObjectKey(f"{log_prefix(flow, movement)}{_segment(flow, str(file))}.{part:06}.jsonl")
+
+
+def feedback_key(flow: FlowName, movement: int, importer: str) -> ObjectKey:
+    """The newest feedback of an Importer in a Movement; changed by compare-and-set."""
+    return ObjectKey(f"{feedback_prefix(flow, movement)}{_segment(flow, importer)}.json")
+
+
+def feedback_prefix(flow: FlowName, movement: int) -> str:
+    """The feedback of all Importers in a Movement."""
+    return f"{flow_prefix(flow)}movements/{movement}/feedback/"
+
+
 def endpoint_key(name: str) -> ObjectKey:
     """An endpoint of notifications; changed by compare-and-set."""
     return ObjectKey(f"{ENDPOINTS}{name}.json")

@@ -84,6 +84,10 @@ class Import(Protocol):
         """Write a line to the log, for people. It need not be awaited."""
         ...
 
+    def feedback(self, document: object) -> Awaitable[None]:
+        """Give feedback on the Movement, as JSON of at most 64 KB, in place of earlier feedback. It need not be awaited."""
+        ...
+
     def busy(self, text: str) -> AbstractAsyncContextManager[None]:
         """Say that something takes long while the context is open."""
         ...

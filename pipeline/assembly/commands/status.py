@@ -7,10 +7,11 @@ the marks of its Flow are unknown. A Flow whose documents cannot be read hides n
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import anyio
 
+from pipeline.assembly.commands.people_log import read_feedback
 from pipeline.assembly.connectors import flow_destination
 from pipeline.assembly.runtime import Runtime, limits, open_runtime
 from pipeline.codec.documents.failures import Failure
@@ -21,10 +22,12 @@ from pipeline.domain.event_file import FileEntry
 from pipeline.domain.ids import EventFileId, FlowName, Label, ObjectKey
 from pipeline.domain.lifecycle.table import State
 from pipeline.domain.movement import Flow, Movement
+from pipeline.domain.notifications.endpoint import Endpoint
 from pipeline.domain.planning.compaction import applicable
 from pipeline.engine.control.state import movement_state
 from pipeline.engine.movements.flow_store import WorkerSign
 from pipeline.engine.movements.work_errors import read_errors
+from pipeline.engine.notifications.endpoints import EndpointStore
 from pipeline.ports.destination import Mark, MarksReader
 from pipeline.ports.object_store import ObjectStore
 from pipeline.settings import Settings, load_settings
@@ -65,7 +68,8 @@ class FlowStatus:
     """A Flow, its latest Movements (oldest first), and the groups, failures, workers and their errors of the last.
 
     `imports_unknown_because` says why the destination could not be asked; empty if it answered, or if nothing was moved.
-    `state` is that of the last Movement.
+    `state` is that of the last Movement, `feedback` what each Importer has said of it. `disabled` are endpoints of
+    notifications that get nothing of this Flow any more.
     """
 
     flow: Flow
@@ -76,6 +80,8 @@ class FlowStatus:
     errors: tuple[WorkError, ...] = ()
     imports_unknown_because: str = ""
     state: State | None = None
+    feedback: Mapping[str, object] = field(default_factory=dict)
+    disabled: tuple[Endpoint, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +178,14 @@ async def read_status(runtime: Runtime, flow: Flow) -> FlowStatus:
         state=_state(latest, signs, runtime),
         errors=tuple(await read_errors(runtime.store, flow.name, flow.movements)),
         imports_unknown_because=unknown_because,
+        feedback=await read_feedback(runtime, flow.name, latest.number),
+        disabled=await _disabled_endpoints(runtime, flow.name),
     )
+
+
+async def _disabled_endpoints(runtime: Runtime, flow: FlowName) -> tuple[Endpoint, ...]:
+    found = await EndpointStore(runtime.store).list()
+    return tuple(one for one in found if one.disabled and one.wants_flow(flow))
 
 
 async def _read_groups(runtime: Runtime, flow: Flow, latest: Movement) -> tuple[tuple[GroupStatus, ...], str]:

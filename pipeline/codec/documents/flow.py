@@ -97,6 +97,16 @@ class _Wish(Struct):
     until: Time | None = None
 
 
+class _FirstError(Struct):
+    file: str
+    reason: str
+    line: Count | None = None
+    key: str | None = None
+    column: str | None = None
+    exception: str = ""
+    trace: tuple[str, ...] = ()
+
+
 class _Movement(Document, rename="camel"):
     flow: FlowName
     number: Count
@@ -123,6 +133,8 @@ class _Movement(Document, rename="camel"):
     held_deletes: dict[StreamName, _HeldDeletes] = field(default_factory=dict)
     violated: tuple[StreamName, ...] = ()
     counts: dict[Label, _GroupCounts] = field(default_factory=dict)
+    reasons: dict[str, Count] = field(default_factory=dict)
+    first_error: _FirstError | None = None
     outcome: Status | None = field(name="status", default=None)
     because: Reason = Reason.UNKNOWN
     wish: _Wish = field(default_factory=_Wish)

@@ -11,7 +11,10 @@ from pipeline.codec.wire import Count, Time, decode_document, to_document
 
 @dataclass(frozen=True, slots=True)
 class WorkError:
-    """The latest error of one piece of work ("export", "import LABEL", "settle"), which failed `count` times so far."""
+    """The latest error of one piece of work ("export", "import LABEL", "settle"), which failed `count` times so far.
+
+    `exception` is the type of the exception behind it, and `trace` the lines of code that it passed, without values.
+    """
 
     work: str
     reason: str
@@ -19,6 +22,8 @@ class WorkError:
     count: Count
     first: Time
     last: Time
+    exception: str = ""
+    trace: tuple[str, ...] = ()
 
 
 def encode_work_error(error: WorkError) -> bytes:

@@ -17,6 +17,7 @@ from pipeline.domain.planning.import_plan import Lane, Step
 from pipeline.engine.imports.read_ahead import read_ahead
 from pipeline.engine.movements.context import EngineContext
 from pipeline.engine.movements.retries import retry
+from pipeline.engine.outbox.safe_trace import exception_type, safe_trace
 from pipeline.engine.storage.binaries import BinaryFiles
 from pipeline.engine.storage.event_files import find_damage, open_event_file
 from pipeline.log_events import bound, log
@@ -170,7 +171,7 @@ class LaneRunner:
     async def fail(self, entry: FileEntry, error: PipelineError) -> None:
         """Note that an Event File could not be loaded. Nothing of it was applied."""
         self.failed[entry.id] = str(error)
-        failure = Failure(entry.id, None, None, None, str(error))
+        failure = Failure(entry.id, None, None, None, str(error), exception_type(error), safe_trace(error))
         await self._context.flows.write_failures(self._movement.flow, self._movement.number, entry.id, [failure])
         failed = file_failed(self._movement, entry.id, str(error), self._context.clock.now())
         await self._context.flows.outbox.note([failed])

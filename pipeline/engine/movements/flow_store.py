@@ -18,6 +18,7 @@ from pipeline.domain.errors import (
     AbsentError,
     ConfigurationError,
     ConflictError,
+    DamagedError,
     PipelineError,
     TransientError,
 )
@@ -126,6 +127,14 @@ class FlowStore:
             if at_most:
                 break
         return failures
+
+    async def read_failures_of(self, flow: FlowName, number: int, file: EventFileId) -> Sequence[Failure]:
+        """Return the failures of one Event File in a Movement; none if there are none."""
+        key = object_keys.failure_key(flow, number, file)
+        try:
+            return decode_failures((await self._store.get(key)).data, key)
+        except (AbsentError, DamagedError):
+            return []
 
     async def write_failures(self, flow: FlowName, number: int, file: EventFileId, failures: list[Failure]) -> None:
         """Store why an Event File, or records of it, could not be applied. Replaces the failures of earlier attempts."""

@@ -11,7 +11,7 @@ from pipeline.domain.event_file import FileEntry
 from pipeline.domain.ids import EventFileId, Label, ObjectKey, StreamName
 from pipeline.domain.inventory import Inventory, InventoryItem, missing_lines
 from pipeline.domain.lifecycle.wish import Want
-from pipeline.domain.movement import Counts, GroupCounts, Movement, Totals, final_status
+from pipeline.domain.movement import Counts, FirstError, GroupCounts, Movement, Totals, final_status
 from pipeline.domain.outbox.transitions import file_failed, group_exported, records_rejected
 from pipeline.domain.planning.compaction import applicable
 from pipeline.engine.movements.context import EngineContext
@@ -22,6 +22,9 @@ from pipeline.ports.reporter import MovementSettled, ViolationFound
 
 MAX_PROBLEMS = 100
 """The most problems kept in movement.json. The documents of its failures have all of them."""
+
+MAX_REASONS = 20
+OTHER_REASONS = "other reasons"
 
 
 BrokenReferences = Callable[[Sequence[StreamName]], Awaitable[Container[tuple[StreamName, tuple[str, ...]]]]]
@@ -77,9 +80,9 @@ class Settlement:
             )
         )
         problems = _problems(movement, failed, rejected, violations, gaps)
-        reasons = [*map(str, movement.rejections.named), *(rejection.reason for rejection in rejected)]
-        await self._put_events(movement, lists, marks, failed, totals.rejected, reasons)
-        counts = _counts(movement, lists, marks)
+        reasons = _reasons(movement, failed, rejected)
+        await self._put_events(movement, lists, marks, failed, totals.rejected, list(reasons))
+        counts, first = _counts(movement, lists, marks), await self._first_error(movement, failed, rejected)
 
         def settle(now: Movement) -> Movement:
             if now.settled:
@@ -90,14 +93,28 @@ class Settlement:
                 )
             settled = now.to(status, self._context.clock.now(), because)
             violated = tuple(sorted({violation.stream for violation in violations}))
-            return replace(
-                settled, totals=totals, problems=problems, inventory=inventory, violated=violated, counts=counts
-            )
+            settled = replace(settled, totals=totals, problems=problems, inventory=inventory, violated=violated)
+            return replace(settled, counts=counts, reasons=reasons, first_error=first)
 
         settled = await self._context.flows.update(movement.flow, movement.number, settle)
         await self._context.flows.store_history(settled)
         self._context.reporter.report(MovementSettled(movement.flow, movement.number, settled.status.value))
         return settled
+
+    async def _first_error(
+        self, movement: Movement, failed: Mapping[EventFileId, str], rejected: Sequence[Rejection]
+    ) -> FirstError | None:
+        """Return the first error of the Movement: of a file that failed, else of a rejected record."""
+        for file, reason in failed.items():
+            for failure in await self._context.flows.read_failures_of(movement.flow, movement.number, file):
+                if failure.line is None:
+                    return FirstError(str(file), reason, exception=failure.exception, trace=failure.trace)
+            return FirstError(str(file), reason)
+        for one in rejected:
+            return FirstError(str(one.file), one.reason, one.line, one.key, one.column)
+        for named in movement.rejections.named:
+            return FirstError(named.stream, named.reason, None, named.key, named.column)
+        return None
 
     async def _put_events(
         self,
@@ -172,6 +189,15 @@ def _counts(
             needed = applicable(lists[key], marks)
             counts[label] = GroupCounts(len(needed), sum(entry.id in marks for entry in needed))
     return counts
+
+
+def _reasons(movement: Movement, failed: Mapping[EventFileId, str], rejected: Sequence[Rejection]) -> Mapping[str, int]:
+    """Return how often each reason was given, the most frequent first; those beyond `MAX_REASONS` together."""
+    counted = Counter([*failed.values(), *(one.reason for one in rejected)])
+    counted.update(one.reason for one in movement.rejections.named)
+    most = dict(counted.most_common(MAX_REASONS))
+    others = counted.total() - sum(most.values())
+    return most | ({OTHER_REASONS: others} if others else {})
 
 
 def _accepted(before: Mapping[EventFileId, Mark], after: Mapping[EventFileId, Mark]) -> Counter[EventFileId]:

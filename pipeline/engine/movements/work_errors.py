@@ -12,6 +12,7 @@ from pipeline.codec.documents.work_error import WorkError, decode_work_error, en
 from pipeline.domain import object_keys
 from pipeline.domain.errors import AbsentError, DamagedError, PipelineError
 from pipeline.domain.ids import FlowName
+from pipeline.engine.outbox.safe_trace import exception_type, safe_trace
 from pipeline.log_events import log
 from pipeline.ports.object_store import ObjectStore, PutCondition
 
@@ -40,6 +41,7 @@ async def record_error(
             found = replace(before, reason=reason, worker=worker, count=before.count + 1, last=now)
         except (AbsentError, DamagedError):
             found = WorkError(work, reason, worker, 1, now, now)
+        found = replace(found, exception=exception_type(error), trace=safe_trace(error))
         await store.put(key, encode_work_error(found), PutCondition.NONE)
     except PipelineError as problem:
         log.warning("error_not_recorded", key=key, reason=str(problem))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Generator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +14,7 @@ from pipeline.domain.ids import EventFileId, parse_binary_id
 from pipeline.kit.configuration.secret import without_secrets
 from pipeline.kit.ledger.id_map import StoredIds, source_text
 from pipeline.kit.ledger.kept import IdEntry
+from pipeline.kit.ledger.telling import Telling
 from pipeline.kit.values import Binary
 from pipeline.log_events import log
 from pipeline.ports.destination import OpenBinary
@@ -25,16 +26,6 @@ class WaitsForIdError(Exception):
     def __init__(self, kind: str, source: object) -> None:
         self.needs = kind, source_text(source)
         super().__init__(f"it waits for the new id of {kind} {self.needs[1]!r}, which has not been imported")
-
-
-class _Nothing:
-    """What need not be awaited, and may be."""
-
-    def __await__(self) -> Generator[None, None, None]:
-        yield from ()
-
-
-_NOTHING = _Nothing()
 
 
 class IdMap:
@@ -80,6 +71,7 @@ class ImportContext:
     line: int
     attempt: int
     open_binary: OpenBinary
+    telling: Telling
 
     @property
     def stream(self) -> str:
@@ -92,9 +84,13 @@ class ImportContext:
         return False
 
     def tell(self, text: str) -> Awaitable[None]:
-        """Write a line to the log, for people."""
-        log.info("plugin_tells", text=without_secrets(text), file=self.file)
-        return _NOTHING
+        """Write a line to the log, for people. It is stored before the file is marked."""
+        log.info("plugin_tells", text=without_secrets(str(text)), file=self.file)
+        return self.telling.tell(self.file, self.line, text)
+
+    def feedback(self, document: object) -> Awaitable[None]:
+        """Give feedback on the Movement, in place of earlier feedback."""
+        return self.telling.feedback(document)
 
     @asynccontextmanager
     async def busy(self, text: str) -> AsyncIterator[None]:
@@ -127,10 +123,13 @@ class Contexts:
     movement: int
     attempt: int
     open_binary: OpenBinary
+    telling: Telling
 
     def context(self, file: EventFileId, line: int) -> ImportContext:
         """Return the context of the record on a line. Its `once_key` depends on the file and the line alone."""
         once_key = blake3(f"{self.namespace}\0{file}\0{line}".encode("utf-8", "surrogatepass")).hexdigest(length=20)
         flow = self.namespace.rpartition(" ")[0]
         ids = IdMap(self.ids, self.movement)
-        return ImportContext(ids, once_key, flow, self.movement, str(file), line, self.attempt, self.open_binary)
+        return ImportContext(
+            ids, once_key, flow, self.movement, str(file), line, self.attempt, self.open_binary, self.telling
+        )

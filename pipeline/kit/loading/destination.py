@@ -12,6 +12,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
+import anyio
 import msgspec
 
 from pipeline.domain.errors import DefectError
@@ -24,6 +25,7 @@ from pipeline.kit.declared import Delivery, Handler
 from pipeline.kit.importer import Importer
 from pipeline.kit.ledger.id_map import StoredIds
 from pipeline.kit.ledger.kept import Kept, KeptMark, KeptRejection, as_mark
+from pipeline.kit.ledger.telling import Telling
 from pipeline.kit.loading.context import Contexts
 from pipeline.kit.loading.file_import import FileImport
 from pipeline.kit.loading.file_load import StreamLoad
@@ -47,6 +49,9 @@ from pipeline.ports.destination import (
     Violation,
 )
 from pipeline.ports.object_store import ObjectStore
+
+STORING_SECONDS = 10.0
+"""What a handler has told before it failed, or was cancelled, is stored within this time."""
 
 
 class ImporterDestination:
@@ -172,7 +177,11 @@ class ImporterSession:
             await self._ids.refresh()  # another worker may have begun this file
         lane = self._lane(id_.stream)
         importing = FileImport(handler, self._target, file, blocks, reader, contexts, self._rejected, lane)
-        loaded = await self._import(importing, after)
+        try:
+            loaded = await self._import(importing, after)
+        finally:  # a file that fails, or whose transaction is rolled back, has been told of as well
+            with anyio.move_on_after(STORING_SECONDS, shield=True):
+                await contexts.telling.store()
         return replace(loaded, skipped_columns=reader.skipped_columns) if isinstance(loaded, Loaded) else loaded
 
     async def _import(self, importing: FileImport, after: Sequence[EventFileId]) -> LoadOutcome:
@@ -183,6 +192,7 @@ class ImporterSession:
                 found = await importing.stage()
             case _:
                 found = await importing.apply()
+        await importing.contexts.telling.store()
         if isinstance(found, str):
             return GaveWay(found)
         if isinstance(found, KeptMark):
@@ -195,7 +205,9 @@ class ImporterSession:
         return Transactions(functions, self._target, self._namespace)
 
     def _contexts(self, movement: int, attempt: int) -> Contexts:
-        return Contexts(self._ids, self._namespace, movement, attempt, self._open_binary)
+        flow = FlowName(self._namespace.rpartition(" ")[0])
+        telling = Telling(self._kept.store, flow, self._importer.name, movement)
+        return Contexts(self._ids, self._namespace, movement, attempt, self._open_binary, telling)
 
     def _lane(self, stream: StreamName) -> Lane:
         return self._lanes.setdefault(stream, Lane())
@@ -282,7 +294,17 @@ class ImporterSession:
         self, handler: Handler, stream: StreamName, records: Records, movement: int
     ) -> Mapping[int, RejectedError]:
         """Apply rejected records again; return why some are still rejected, by their positions."""
-        contexts, lane, rejected = self._contexts(movement, 1), self._lane(stream), dict[int, RejectedError]()
+        contexts = self._contexts(movement, 1)
+        try:
+            return await self._apply_by(handler, stream, records, contexts)
+        finally:
+            with anyio.move_on_after(STORING_SECONDS, shield=True):
+                await contexts.telling.store()
+
+    async def _apply_by(
+        self, handler: Handler, stream: StreamName, records: Records, contexts: Contexts
+    ) -> Mapping[int, RejectedError]:
+        lane, rejected = self._lane(stream), dict[int, RejectedError]()
         if handler.delivery is Delivery.STAGED:  # the app has no way to take a single record
             kept = [self._rejected.find(stream, records.key(at)) for at in range(len(records.values))]
             return {at: RejectedError(one.reason, one.column) for at, one in enumerate(kept) if one is not None}

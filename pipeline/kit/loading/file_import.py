@@ -172,6 +172,7 @@ class FileImport:
                 found.append(marks.get(id_, reason))
                 return
             tally = await self._apply(load)
+            await self.contexts.telling.store()
             await transactions.write_mark(transaction, id_, tally.mark(self.file.movement))
             found.append(tally)
 

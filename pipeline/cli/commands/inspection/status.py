@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict
 from datetime import UTC, datetime
 
@@ -72,6 +73,14 @@ def _lines(found: FlowStatus, *, details: bool) -> list[str]:
         lines += _worker_lines(found)
     if found.movements:
         lines += inventory_lines(found.movements[-1].inventory, flow.accepted_missing)
+    lines += [
+        click.style(f"  Notifications to {one.name} are disabled: {printable(one.disabled)}", fg="red")
+        for one in found.disabled
+    ]
+    if details:
+        lines += [
+            f"  Feedback of {printable(name)}: {printable(json.dumps(it))}" for name, it in found.feedback.items()
+        ]
     return [*lines, *_problem_lines(found, at_most=None if details else PROBLEMS_SHOWN), ""]
 
 
@@ -175,6 +184,8 @@ def _object(found: FlowStatus) -> dict[str, object]:
         "errors": [
             asdict(error) | {"first": error.first.isoformat(), "last": error.last.isoformat()} for error in found.errors
         ],
+        "feedback": dict(found.feedback),
+        "disabled_endpoints": [{"name": one.name, "reason": one.disabled} for one in found.disabled],
         "failures": [asdict(failure) | {"file": str(failure.file)} for failure in found.failures],
         "destination_error": found.imports_unknown_because or None,
     }

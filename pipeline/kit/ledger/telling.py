@@ -1,0 +1,114 @@
+"""What a handler tells people: lines of the log, and feedback. Both are in the object store before the file is marked.
+
+So what was told of an imported file is there, however the process ends; a file that is imported again may be told of again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Generator
+from datetime import UTC, datetime
+
+import anyio
+
+from pipeline.codec.documents.people import (
+    MAX_FEEDBACK_BYTES,
+    Feedback,
+    LogLine,
+    decode_feedback,
+    encode_feedback,
+    encode_log,
+)
+from pipeline.domain import object_keys
+from pipeline.domain.errors import AbsentError, ConfigurationError, ConflictError
+from pipeline.domain.ids import EventFileId, FlowName
+from pipeline.kit.configuration.secret import without_secrets
+from pipeline.ports.object_store import ObjectStore, PutCondition, Version
+
+LINES_AT_ONCE = 2_000
+"""Lines that are kept in memory before they are stored, if the handler awaits `tell`; also the most in one object."""
+
+
+class Telling:
+    """What is told in the course of one call of a session: about an Event File, or about records that are tried again."""
+
+    def __init__(self, store: ObjectStore, flow: FlowName, importer: str, movement: int) -> None:
+        self._store, self._flow, self._importer, self._movement = store, flow, importer, movement
+        self._lines: list[LogLine] = []
+        self._feedback: Feedback | None = None
+        self._parts = 0
+        self._storing = anyio.Lock()
+
+    def tell(self, file: str, line: int, text: str) -> Awaited:
+        """Note a line of the log. Awaiting the result stores what is many."""
+        if not isinstance(text, str):
+            raise ConfigurationError(f"ctx.tell takes a text, not {type(text).__name__}.")
+        plain = without_secrets(text).encode(errors="backslashreplace").decode()
+        self._lines.append(LogLine(datetime.now(UTC), file, line, plain))
+        return Awaited(self if len(self._lines) >= LINES_AT_ONCE else None)
+
+    def feedback(self, document: object) -> Awaited:
+        """Note a document of feedback in place of an earlier one. Awaiting the result stores it.
+
+        ConfigurationError when it is no JSON, or too large.
+        """
+        try:
+            text = without_secrets(json.dumps(document, allow_nan=False, ensure_ascii=False))
+            size = len(text.encode())
+        except (TypeError, ValueError, RecursionError) as error:
+            raise ConfigurationError(f"ctx.feedback takes what JSON can hold: {error}.") from error
+        if size > MAX_FEEDBACK_BYTES:
+            raise ConfigurationError(f"ctx.feedback takes at most {MAX_FEEDBACK_BYTES:,} bytes as JSON, not {size:,}.")
+        self._feedback = Feedback(self._importer, datetime.now(UTC), json.loads(text))
+        return Awaited(self)
+
+    async def store(self) -> None:
+        """Store all that was told so far."""
+        async with self._storing:
+            while self._lines:
+                some = self._lines[:LINES_AT_ONCE]
+                await self._store_lines(EventFileId.parse(some[0].file), encode_log(some))
+                del self._lines[: len(some)]
+            if (feedback := self._feedback) is not None:
+                await self._store_feedback(feedback)
+                if self._feedback is feedback:
+                    self._feedback = None
+
+    async def _store_lines(self, file: EventFileId, lines: bytes) -> None:
+        while True:
+            key = object_keys.log_key(self._flow, self._movement, file, self._parts)
+            self._parts += 1
+            try:
+                await self._store.put(key, lines, PutCondition.ABSENT)
+            except ConflictError:
+                continue  # of an earlier attempt, or of another worker
+            return
+
+    async def _store_feedback(self, feedback: Feedback) -> None:
+        """Store feedback, unless another worker has stored newer one."""
+        key = object_keys.feedback_key(self._flow, self._movement, self._importer)
+        while True:
+            condition: Version | PutCondition = PutCondition.ABSENT
+            try:
+                stored = await self._store.get(key)
+                if decode_feedback(stored.data, key).time > feedback.time:
+                    return
+                condition = stored.version
+            except AbsentError:
+                pass
+            try:
+                await self._store.put(key, encode_feedback(feedback), condition)
+            except ConflictError:
+                continue
+            return
+
+
+class Awaited:
+    """What need not be awaited, and may be: then what was told is stored."""
+
+    def __init__(self, telling: Telling | None) -> None:
+        self._telling = telling
+
+    def __await__(self) -> Generator[object, None, None]:
+        if self._telling is not None:
+            yield from self._telling.store().__await__()
