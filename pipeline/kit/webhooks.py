@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import base64
+import importlib
 import json
 from collections.abc import Mapping, MutableSet, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from pipeline.domain.errors import ConfigurationError
 from pipeline.kit.configuration.secret import Secret
@@ -37,15 +38,14 @@ def verify_webhook(
     RepeatedWebhook, another one is added. Remove the id again if you could not handle the event, so that the next try is
     not taken for a repetition. InvalidWebhook for anything else that is wrong, however malformed.
     """
-    from standardwebhooks import WebhookVerificationError  # only receivers need it
-
+    library = _library()
     known = [secrets] if isinstance(secrets, str | Secret) else list(secrets)
     plain = {name.lower(): value for name, value in headers.items()}
     for secret in known:
         webhook = signer(secret.reveal() if isinstance(secret, Secret) else secret)
         try:
             webhook.verify(body, plain, json_parse=False)
-        except (WebhookVerificationError, ValueError, TypeError, AttributeError):
+        except (library.WebhookVerificationError, ValueError, TypeError, AttributeError):
             continue
         return _checked(plain["webhook-id"], body, seen)
     raise InvalidWebhook("The request has no valid signature of the last five minutes.")
@@ -53,19 +53,28 @@ def verify_webhook(
 
 def signer(secret: str) -> Webhook:
     """Return what signs and verifies with a secret. ConfigurationError, which does not quote it, when it cannot be one."""
-    from standardwebhooks import Webhook
-
+    library = _library()
     try:
         text = secret.removeprefix("whsec_").rstrip("=")
         length = len(base64.b64decode(text + "=" * (-len(text) % 4), validate=True))
         if MIN_BYTES <= length <= MAX_BYTES:
-            return Webhook(secret)
+            return cast("Webhook", library.Webhook(secret))
     except ValueError:
         pass
     raise ConfigurationError(
         f"A secret of webhooks is `whsec_` and {MIN_BYTES} to {MAX_BYTES} random bytes in base64. Make one: "
         "`echo whsec_$(openssl rand -base64 32)`"
     )
+
+
+def _library() -> Any:
+    """Return the library of the standard, which only senders and receivers need."""
+    try:
+        return importlib.import_module("standardwebhooks")
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(
+            "Webhooks need standardwebhooks. Install it with: pip install 'app-data-pipeline[notify]'"
+        ) from error
 
 
 def _checked(id_: str, body: bytes | str, seen: MutableSet[str] | None) -> dict[str, Any]:

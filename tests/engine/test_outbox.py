@@ -14,20 +14,27 @@ import pytest
 
 from pipeline.codec.documents.outbox_event import decode_outbox_event
 from pipeline.domain.errors import TransientError
-from pipeline.domain.ids import FlowName, ObjectKey
+from pipeline.domain.ids import EventFileId, FlowName, Label, ObjectKey, Phase, StreamName
 from pipeline.domain.lifecycle.status import Reason
 from pipeline.domain.movement import Status
 from pipeline.domain.outbox.event import EventType, OutboxEvent
-from pipeline.engine.movements.lifecycle import end_movement, start_movement
+from pipeline.engine.movements.context import EngineContext
+from pipeline.engine.movements.flow_store import FlowStore
+from pipeline.engine.movements.lifecycle import begin_movement, end_movement, start_movement
+from pipeline.engine.movements.progress import ProgressKeeper
 from pipeline.engine.outbox.outbox import Outbox
+from pipeline.ports.destination import Rejection
 from pipeline.ports.object_store import ObjectStore, OpenBody, PutCondition, Version, list_pages
+from pipeline.ports.reporter import RecordRejected
 from pipeline.testing.simulated.calls import CrashError, Faults
+from pipeline.testing.simulated.event_queue import MemoryEventQueue
 from pipeline.testing.simulated.object_store import MemoryObjectStore
 from tests.engine.fleet import Fleet, WorkerProcess, numbered
-from tests.engine.mover_world import FLOW, World
+from tests.engine.mover_world import FLOW, SMALL, RecordingReporter, World
 from tests.fakes.destination import MemoryDestination
 from tests.fakes.passing import PassingStore
 from tests.loops import on_trio
+from tests.notifications.world import VirtualClock
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "events.md"
 
@@ -184,6 +191,29 @@ async def test_rejected_records_are_told_of_once_a_minute_and_at_the_end() -> No
     assert event.reasons
     minutes = Counter(event.subject for event in await events_of(fleet.store) if event.subject.startswith("minute"))
     assert set(minutes.values()) == {1}
+
+
+@on_trio
+async def test_a_long_movement_tells_of_rejected_records_at_most_once_a_minute_and_of_all() -> None:
+    clock, store = VirtualClock(), MemoryObjectStore()
+    flows = FlowStore(store, clock)
+    movement, _ = await begin_movement(flows, await flows.connect(FLOW, "memory:source", "memory:destination"))
+    context = EngineContext(store, MemoryEventQueue(), clock, RecordingReporter(), flows, SMALL)
+    progress = ProgressKeeper(context, movement, "one")
+    file = EventFileId(1, StreamName("a"), Phase.FULL, 0)
+    async with anyio.create_task_group() as group:
+        group.start_soon(progress.keep_written)
+        for number in range(600):
+            progress.report(RecordRejected(Label("a"), Rejection(file, 2, f"[{number}]", f"reason {number % 3}")))
+            await anyio.sleep(1)
+        await anyio.sleep(120)
+        group.cancel_scope.cancel()
+    told_of = [event for event in await events_of(store) if event.type is EventType.RECORDS_REJECTED]
+    counts = [event.data["records"] for event in sorted(told_of, key=lambda event: event.time)]
+    assert 9 <= len(counts) <= 11
+    assert counts[-1] == 600
+    assert counts == sorted(counts, key=lambda count: int(str(count)))
+    assert all(set(event.reasons) <= {"reason 0", "reason 1", "reason 2"} for event in told_of)
 
 
 @on_trio

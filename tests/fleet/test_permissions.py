@@ -6,6 +6,7 @@ import re
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,11 @@ import pytest
 
 import pipeline.queues.sqs.event_queue
 import pipeline.stores.s3.object_store
+from pipeline.assembly.commands.notifications import add_endpoint, list_endpoints
 from pipeline.assembly.commands.workers import Role, open_worker, start, sweep
 from pipeline.aws.options import AwsOptions
 from pipeline.aws.session import open_client
+from pipeline.domain.notifications.endpoint import Endpoint
 from pipeline.settings import load_settings
 from tests.fleet.fleet import FLOW, Fleet, build, change, open_fleet
 from tests.servers.addresses import S3AndSqs, S3Server
@@ -150,6 +153,28 @@ async def test_each_worker_sends_only_what_its_policy_allows(fleet: Fleet, monke
                 assert recorder.calls
                 check(recorder, Policy.of({"export": "Exporter", "import": "Importer"}[role.value], fleet))
         change(fleet.source, [0], "changed")
+
+
+async def test_a_notifier_sends_only_what_its_policy_allows(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = load_settings(flags=fleet.as_settings())
+    with monkeypatch.context() as patch:
+        recorder = recorded(patch)
+        await add_endpoint(Endpoint("ops", "sqs://no-such-queue", datetime.now(UTC)), "", settings=settings)
+        await start(FLOW, settings=settings)
+        check(recorder, Policy.of("Operator", fleet))
+    with monkeypatch.context() as patch:
+        recorder, stop = recorded(patch), anyio.Event()
+        async with (
+            open_worker(Role.NOTIFY, flows=[FLOW], settings=settings) as worker,
+            anyio.create_task_group() as group,
+        ):
+            group.start_soon(worker.run, stop)
+            with anyio.fail_after(30):
+                while not (await list_endpoints(settings=settings))[0].deliveries.retries:  # noqa: ASYNC110
+                    await anyio.sleep(0.5)
+            stop.set()
+        assert any("/notify/deliveries/" in resource for _, resource, _ in recorder.calls)
+        check(recorder, Policy.of("Notifier", fleet))
 
 
 def test_an_importer_can_change_neither_event_files_nor_another_flow(fleet: Fleet) -> None:

@@ -134,6 +134,22 @@ def test_a_test_says_why_it_was_not_taken(capsys: pytest.CaptureFixture[str]) ->
     assert "it cannot be reached" in found["reason"]
 
 
+@pytest.mark.parametrize(
+    ("missing", "command"),
+    [
+        ("standardwebhooks", ["add", "ops", PUBLIC, "--allow-http", "--secret", "env:FIRST"]),
+        ("aiohttp", ["listen", "--secret", "env:FIRST"]),
+    ],
+)
+def test_a_missing_library_is_named_with_its_extra(
+    missing: str, command: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, missing, None)
+    monkeypatch.delitem(sys.modules, "pipeline.cli.commands.platform.listener", raising=False)
+    assert run(["notify", *command]) == 2
+    assert "pip install 'app-data-pipeline[notify]'" in capsys.readouterr().err
+
+
 def test_a_time_that_is_none_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["notify", "replay", "ops", "--since", "yesterday"]) == 2
     assert "'yesterday' is no time. Write one such as" in capsys.readouterr().err
@@ -172,3 +188,25 @@ def _try_listener(listener: subprocess.Popen[str]) -> None:
     out, _ = listener.communicate(timeout=20)
     assert orjson.loads(out)["type"] == "app-data-pipeline.test"
     assert listener.returncode == 0
+
+
+async def test_status_says_that_an_endpoint_is_disabled(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = Settings(home=tmp_path / ".pipeline")
+    await pipeline.move("app.db", "copy.db", flow="crm", settings=settings)
+
+    def ran(*arguments: str) -> str:
+        capsys.readouterr()
+        assert run(list(arguments)) == 0
+        return capsys.readouterr().out
+
+    def try_it() -> None:
+        ran("notify", "add", "ops", "sqs://events", "--flow", "crm")
+        ran("notify", "add", "other", "sqs://events", "--flow", "erp")
+        assert "Notifications" not in ran("status")
+        for name in ("ops", "other"):
+            ran("notify", "disable", name, "--reason", "it moves")
+        assert "Notifications to ops are disabled: it moves" in ran("status")
+        (flow,) = orjson.loads(ran("status", "--json"))["flows"]
+        assert flow["disabled_endpoints"] == [{"name": "ops", "reason": "it moves"}]
+
+    await anyio.to_thread.run_sync(try_it)

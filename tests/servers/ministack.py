@@ -18,7 +18,7 @@ def ministack() -> Iterator[S3AndSqs]:
     """Run an empty S3 and SQS. It has no StartMessageMoveTask, and receiving from a deep queue is slow."""
     command = environment("ministack", _PINS) / "ministack"
     (port,) = free_ports(1)
-    settings = {"BIND_HOST": LOOPBACK, "GATEWAY_PORT": str(port), "SERVICES": "s3,sqs"}
+    settings = {"BIND_HOST": LOOPBACK, "GATEWAY_PORT": str(port), "SERVICES": "s3,sqs,sns"}
     with (
         temporary_directory("ministack") as directory,
         running([command], directory, settings, lambda: responds(port, "/_ministack/health")) as process_id,

@@ -99,7 +99,14 @@ class Notifier:
             self._busy.discard(endpoint.name)
 
     async def _read_feed(self, endpoints: Sequence[Endpoint]) -> Mapping[FlowName, Sequence[Listed]]:
-        """Return the events of each Flow that an endpoint wants, from where the slowest of them is."""
+        """Return the events of each Flow that an endpoint wants, from where the slowest of them is.
+
+        Nothing is listed for an endpoint whose receiver is down.
+        """
+        now = self._context.clock.now()
+        endpoints = [one for one in endpoints if self._services[one.name].takes_new(now)]
+        if not endpoints:
+            return {}
         await self._find_names()
         feed: dict[FlowName, Sequence[Listed]] = {}
         for flow in (BUCKET, *self._names):

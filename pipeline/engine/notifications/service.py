@@ -84,6 +84,10 @@ class EndpointService:
         """When an event is tried again, as far as this process knows."""
         return self._known.next_due
 
+    def takes_new(self, now: datetime) -> bool:
+        """Return whether the receiver takes new events, as far as this process knows."""
+        return self._known.takes_new(now)
+
     def floor(self, flow: FlowName) -> int:
         """Return the first Movement of a Flow whose events may be missing at the endpoint."""
         return self._position(flow).movement

@@ -181,8 +181,12 @@ def replay(name: str, since: str, as_json: bool, settings: Settings) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print the whole events, one a line.")
 def listen(secret: str, host: str, port: int, most: int | None, as_json: bool) -> None:
     """Receive events on this computer, verify and print them, until stopped: to try it without a receiver of your own."""
-    from pipeline.cli.commands.platform.listener import Listener
-
+    try:
+        from pipeline.cli.commands.platform.listener import Listener
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(
+            f"This command needs {error.name}. Install it with: pip install 'app-data-pipeline[notify]'"
+        ) from error
     listener = Listener(secret, as_json=as_json)
     run_interruptible(lambda: listener.run(host, port, most), stopping="Stopping.")
 
