@@ -14,6 +14,7 @@ from benchmarks import (
     kit_rows,
     large,
     long_flow,
+    notifying,
     postgres,
     postgres_readers,
     repeated,
@@ -35,6 +36,7 @@ BENCHMARKS: dict[str, Callable[[Path], None]] = {
     "history": history.run,
     "kit_rows": kit_rows.run,
     "long_flow": long_flow.run,
+    "notifying": notifying.run,
 }
 
 
