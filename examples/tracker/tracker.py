@@ -3,8 +3,8 @@
     pipeline move ./tracker.py:exporter ./tracker.py:importer --source-set url=https://old --destination-set url=https://new
 
 Projects come in pages. Issues come in pages once, and then from a feed of changes. Each issue refers to a project, whose id at
-the new tracker the pipeline knows, and may have a file. The API recognises a second request to create a project by its key; of
-an issue it is asked whether it exists.
+the new tracker the pipeline knows, and may have a file. The API recognises a second request to create an object by its key. Of an
+issue it is also asked whether it exists, since keys are forgotten after some time.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ async def delete_project(target: Client, id_: str, ctx: Import) -> None:
 
 @importer.creates("issues", row=Issue)
 async def create_issue(target: Client, issue: Issue, ctx: Import) -> str:
-    return await target.create("/issues", await fields(target, issue, ctx))
+    return await target.create("/issues", await fields(target, issue, ctx), key=ctx.once_key)
 
 
 @create_issue.find
