@@ -76,8 +76,18 @@ class Import(Protocol):
         ...
 
     @property
+    def epoch(self) -> int:
+        """A number that grows with each Movement. A target that keeps it can refuse a call with an earlier one: a late worker's."""
+        ...
+
+    @property
+    def original_movement(self) -> int | None:
+        """The Movement that this one runs again, the same however often; None if it is no re-run."""
+        ...
+
+    @property
     def stopping(self) -> bool:
-        """Whether the Movement is to stop. A handler may ignore it: a Movement stops between records by itself."""
+        """Whether the Movement is to pause or to stop. A handler may ignore it: it does so between Event Files by itself."""
         ...
 
     def tell(self, text: str) -> Awaitable[None]:

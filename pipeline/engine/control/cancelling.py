@@ -7,9 +7,10 @@ one from the other, so the destination is fenced: whatever wakes up later cannot
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 
+from pipeline.domain.errors import PipelineError
 from pipeline.domain.lifecycle.deadlines import Deadlines
 from pipeline.domain.lifecycle.status import Reason, Status
 from pipeline.domain.movement import Flow, Movement
@@ -17,6 +18,7 @@ from pipeline.engine.movements.context import Limits
 from pipeline.engine.movements.flow_store import FlowStore, WorkerSign
 from pipeline.engine.movements.lifecycle import end_movement
 from pipeline.engine.movements.progress import MISSED_UPDATES
+from pipeline.log_events import log
 from pipeline.ports.destination import Destination, DestinationSession, Fencing
 
 Fence = Callable[[Flow, int], Awaitable[bool]]
@@ -66,19 +68,28 @@ class Canceller:
     async def attempt(self, movement: Movement) -> Movement:
         """Return the Movement, CANCELLED if that may be. An error of the fence passes: then it is tried again later."""
         signs = await self._flows.read_signs(movement.flow, movement.number)
-        held = [sign for sign in signs if sign.progress.working]
-        if held and not await self._is_fenced(movement, held):
+        if signs and not await self._is_fenced(movement, [sign for sign in signs if sign.progress.working]):
             return movement
         return await end_movement(self._flows, movement, Status.CANCELLED, Reason.STOPPED)
 
-    async def _is_fenced(self, movement: Movement, held: list[WorkerSign]) -> bool:
+    async def _is_fenced(self, movement: Movement, held: Sequence[WorkerSign]) -> bool:
+        """Return whether a Movement that some process has worked on may be CANCELLED.
+
+        It is fenced even if nothing is in hand: a commit whose answer was lost may still be on its way.
+        """
         if self._fence is None:
-            return False
+            return not held
         now = await self._flows.store_clock.now(movement.flow)
         since = movement.wish.when or movement.updated
         grace = timedelta(seconds=deadlines_of(movement, self._limits).stop_grace_seconds)
         is_over = now - since >= grace
         if not is_over and any(now - sign.stored <= patience(self._limits) for sign in held):
             return False
-        fenced = await self._fence(await self._flows.read_flow(movement.flow), movement.number)
-        return fenced or is_over
+        try:
+            fenced = await self._fence(await self._flows.read_flow(movement.flow), movement.number)
+        except PipelineError as error:
+            if not is_over:
+                raise
+            log.warning("movement_not_fenced", flow=movement.flow, movement=movement.number, reason=str(error))
+            return True
+        return fenced or is_over or not held

@@ -146,8 +146,9 @@ async def cancel_compaction(flows: FlowStore, flow: Flow) -> Movement | None:
 
 
 async def end_movement(flows: FlowStore, movement: Movement, outcome: Status, because: Reason) -> Movement:
-    """Settle a Movement, unless it has settled; return it."""
+    """Settle a Movement, unless it has settled; return it. The process that began it may have died before its event."""
     moment = flows.clock.now()
+    await flows.outbox.note(last_due(movement))
 
     def end(now: Movement) -> Movement:
         return now if now.settled else now.to(outcome, moment, because)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +17,7 @@ from pipeline.kit.ledger.kept import IdEntry
 from pipeline.kit.ledger.telling import Telling
 from pipeline.kit.values import Binary
 from pipeline.log_events import log
-from pipeline.ports.destination import OpenBinary
+from pipeline.ports.destination import NoteBusy, OpenBinary
 
 
 class WaitsForIdError(Exception):
@@ -72,6 +72,14 @@ class ImportContext:
     attempt: int
     open_binary: OpenBinary
     telling: Telling
+    original_movement: int | None = None
+    is_stopping: Callable[[], bool] = lambda: False
+    note_busy: NoteBusy = lambda text, is_over: None
+
+    @property
+    def epoch(self) -> int:
+        """A number that grows with each Movement of the Flow."""
+        return self.movement
 
     @property
     def stream(self) -> str:
@@ -80,8 +88,8 @@ class ImportContext:
 
     @property
     def stopping(self) -> bool:
-        """Whether the Movement is to stop: it does so between records by itself."""
-        return False
+        """Whether the Movement is to pause or to stop: it does so between Event Files by itself."""
+        return self.is_stopping()
 
     def tell(self, text: str) -> Awaitable[None]:
         """Write a line to the log, for people. It is stored before the file is marked."""
@@ -94,9 +102,13 @@ class ImportContext:
 
     @asynccontextmanager
     async def busy(self, text: str) -> AsyncIterator[None]:
-        """Say that something takes long: the lease of the work is extended as long as it lasts anyway."""
+        """Say that something takes long, and count as movement while it lasts. The lease is extended anyway."""
         self.tell(text)
-        yield
+        self.note_busy(text, False)
+        try:
+            yield
+        finally:
+            self.note_busy(text, True)
 
     @property
     def log(self) -> Any:
@@ -124,6 +136,9 @@ class Contexts:
     attempt: int
     open_binary: OpenBinary
     telling: Telling
+    original_movement: int | None = None
+    is_stopping: Callable[[], bool] = lambda: False
+    note_busy: NoteBusy = lambda text, is_over: None
 
     def context(self, file: EventFileId, line: int) -> ImportContext:
         """Return the context of the record on a line. Its `once_key` depends on the file and the line alone."""
@@ -131,5 +146,16 @@ class Contexts:
         flow = self.namespace.rpartition(" ")[0]
         ids = IdMap(self.ids, self.movement)
         return ImportContext(
-            ids, once_key, flow, self.movement, str(file), line, self.attempt, self.open_binary, self.telling
+            ids,
+            once_key,
+            flow,
+            self.movement,
+            str(file),
+            line,
+            self.attempt,
+            self.open_binary,
+            self.telling,
+            self.original_movement,
+            self.is_stopping,
+            self.note_busy,
         )

@@ -172,7 +172,12 @@ class ImporterSession:
         blocks = [block async for block in file.blocks]  # verified as a whole: what is created cannot be undone
         reader = RecordReader(handler, file.header.schema)
         self._open_binary = file.open_binary
-        contexts = self._contexts(file.movement, self._attempts[id_])
+        contexts = replace(
+            self._contexts(file.movement, self._attempts[id_]),
+            original_movement=file.original_movement or None,
+            is_stopping=file.stopping,
+            note_busy=file.note_busy,
+        )
         if handler.delivery in (Delivery.FOUND, Delivery.AT_LEAST_ONCE):
             await self._ids.refresh()  # another worker may have begun this file
         lane = self._lane(id_.stream)

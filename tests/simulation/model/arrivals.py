@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from random import Random
 
 from pipeline.domain.event_file import FileEntry
-from pipeline.domain.ids import EventFileId
+from pipeline.domain.ids import EventFileId, FlowName
+from pipeline.domain.lifecycle.status import Reason
 from tests.fakes.destination import MemoryDestination
 from tests.fakes.place import Record, Writer
 from tests.fakes.rows import Tables, copied
@@ -30,6 +31,7 @@ class Arrivals:
     place: MemoryDestination
     stored: Stored
     must: Must
+    flow: FlowName
     loads: Counter[EventFileId] = field(default_factory=Counter)
     rows: Tables = field(default_factory=lambda: defaultdict(dict))
     own: dict[int, tuple[str, int]] = field(default_factory=dict)
@@ -43,6 +45,7 @@ class Arrivals:
         self.loads[file] += 1
         self.must(self.loads[file] == 1, f"{file} was loaded {self.loads[file]} times")
         self.must(file in self.stored.listed, f"{file} was loaded, and no File List names it")
+        self._check_not_stopped(file)
         for order in self.stored.orders[file]:
             early = [other for other, stage in order.items() if stage > order[file] and other in self.loads]
             self.must(not early, f"{file} was loaded after {', '.join(map(str, early))}")
@@ -51,6 +54,13 @@ class Arrivals:
         self._check_app(file, records)
         lacking = columns - self.place.columns[file.stream]
         self.must(not lacking, f"{file} is marked, and its columns {sorted(lacking)} are not there")
+
+    def _check_not_stopped(self, file: EventFileId) -> None:
+        """Check that nothing is imported in a Movement that was stopped and has ended."""
+        marks = {marked: mark for marks in self.place.marks.values() for marked, mark in marks.items()}
+        movement = self.stored.movements.get((self.flow, marks[file].movement))
+        stopped = movement is not None and movement.because is Reason.STOPPED
+        self.must(not stopped, f"{file} was loaded in a Movement that was stopped and has ended")
 
     def lives(self, own: Mapping[int, tuple[str, int]]) -> None:
         """Give the destination's app these rows of its own, in place of those it had."""

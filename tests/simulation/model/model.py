@@ -9,6 +9,7 @@ from pipeline.codec.documents.message import GroupCompleted, decode_message
 from pipeline.codec.documents.progress import Progress, decode_progress
 from pipeline.domain.errors import DamagedError
 from pipeline.domain.ids import FlowName, Label, ObjectKey
+from pipeline.domain.lifecycle.wish import Want
 from pipeline.domain.movement import Movement, Status
 from pipeline.testing.simulated.bucket import Bucket
 from pipeline.testing.simulated.process import Disks, current
@@ -37,6 +38,7 @@ class Model:
     broken: list[str] = field(default_factory=list)
     arrivals: dict[FlowName, Arrivals] = field(default_factory=dict)
     movements: dict[MovementId, Movement] = field(default_factory=dict)
+    wished: set[MovementId] = field(default_factory=set)
     came_again: set[tuple[FlowName, Label]] = field(default_factory=set)
     refusals_before: dict[MovementId, int] = field(default_factory=dict)
     sights: dict[Lists, Tables] = field(default_factory=dict)
@@ -55,7 +57,7 @@ class Model:
 
     def watch(self, flow: FlowName, place: MemoryDestination) -> None:
         """Watch the destination of a Flow, too."""
-        self.arrivals[flow] = Arrivals(place, self.stored, self.must)
+        self.arrivals[flow] = Arrivals(place, self.stored, self.must, flow)
 
     def latest(self, flow: FlowName) -> Movement | None:
         """Return the latest Movement of a Flow."""
@@ -86,6 +88,8 @@ class Model:
         if earlier is not None:
             self._changed_movement(key, earlier, movement)
         number = movement.flow, movement.number
+        if movement.wish.want is not Want.RUN:
+            self.wished.add(number)
         self.refusals_before.setdefault(number, self.disks.refusals)
         if movement.exported and not (earlier and earlier.exported):
             self._exported(movement)
@@ -98,6 +102,10 @@ class Model:
             self.must(before.status is after.status, f"{key} was settled as {before.status}, and became {after.status}")
             same = (before.file_lists, before.states) == (after.file_lists, after.states)
             self.must(same, f"{key} was settled, and its File Lists or states were changed")
+            self.must(before.wish == after.wish, f"{key} was settled, and something else is wished of it")
+        stays = before.wish.want is not Want.STOP or after.wish == before.wish
+        self.must(stays, f"{key} was to stop, and that was forgotten")
+        self.must(before.original == after.original, f"{key} has another original")
         self.must(before.attempts <= after.attempts, f"{key} forgot an attempt")
 
     def _exported(self, movement: Movement) -> None:
@@ -200,6 +208,7 @@ class Model:
             return
         movement = self.movements[message.flow, message.movement]
         superseded = movement.file_lists.get(message.label) != message.key
+        superseded = superseded or (message.flow, message.movement) in self.wished  # it is announced again
         if superseded or movement.settled or self._was_refused(movement):
             return
         missing = self.arrivals[message.flow].missing(self.stored.lists[message.key])

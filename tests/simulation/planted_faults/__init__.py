@@ -8,12 +8,23 @@ from tests.simulation.planted_faults import (
     in_queues,
     in_sessions,
     in_stores,
+    in_wishes,
     in_writers,
 )
 from tests.simulation.run import simulate
 from tests.simulation.scenarios.planting import PLANTED
 
-__all__ = ["PLANTED", "find", "in_copies", "in_documents", "in_queues", "in_sessions", "in_stores", "in_writers"]
+__all__ = [
+    "PLANTED",
+    "find",
+    "in_copies",
+    "in_documents",
+    "in_queues",
+    "in_sessions",
+    "in_stores",
+    "in_wishes",
+    "in_writers",
+]
 
 
 def find(name: str) -> tuple[int, str] | None:

@@ -48,6 +48,16 @@ def often_pruned(plan: Plan) -> Plan:
     return replace(plan, latency_seconds=0.03, chores=((30, "prune"),) * 6)
 
 
+def often_stopped(plan: Plan) -> Plan:
+    """Stop Movements again and again, in the middle of imports."""
+    return replace(plan, latency_seconds=0.05, wishes=((40, "stop"), (60, "stop"), (60, "stop")), chores=(), further=0)
+
+
+def often_paused(plan: Plan) -> Plan:
+    """Pause and stop Movements again and again."""
+    return replace(often_stopped(plan), wishes=((20, "pause"), (30, "stop"), (30, "pause"), (30, "stop")))
+
+
 def with_triggers(plan: Plan) -> Plan:
     """Have rows that the destination's trigger drops or alters."""
     tables = {name: dict(rows) for name, rows in plan.tables.items()}

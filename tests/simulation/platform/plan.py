@@ -61,6 +61,7 @@ class Plan:
     `has_transactions`: the destination has them. `poison` are messages of another program in the queues. `chores` are
     other commands of the operators, each with the number of calls of ports before it; `further` is the number of
     further destinations. `has_packs`: two small Binary Files make a pack. `has_releases`: tables get new columns.
+    `wishes` are what operators want, `pause` or `stop`, each with the number of calls before it.
     `has_help`: a Mover has a helper when there is enough to import.
     """
 
@@ -81,6 +82,7 @@ class Plan:
     latency_seconds: float = 0.0
     has_help: bool = False
     has_releases: bool = False
+    wishes: tuple[tuple[int, str], ...] = ()
 
     @property
     def freeze_seconds(self) -> Sequence[float]:
@@ -159,6 +161,16 @@ def _chores(random: Random) -> tuple[tuple[int, str], ...]:
     )
 
 
+def _wishes(random: Random) -> tuple[tuple[int, str], ...]:
+    """Return what operators wish, with pauses. Two thirds of the seeds have none."""
+    if random.random() < 0.66:
+        return ()
+    return tuple(
+        (random.choice((3, 20, 60, 150)), random.choice(("pause", "pause", "stop")))
+        for _ in range(random.choice((1, 2, 3)))
+    )
+
+
 def plan_of(seed: int) -> Plan:
     """Return the plan of a seed."""
     random = of_seed(seed, "plan")
@@ -203,4 +215,5 @@ def plan_of(seed: int) -> Plan:
         latency_seconds=random.choice((0.0, 0.0, 0.0, 0.0, 0.0, 0.03, 0.1)),
         has_help=random.random() < 0.4,
         has_releases=of_seed(seed, "releases").random() < 0.3,
+        wishes=_wishes(of_seed(seed, "wishes")),
     )

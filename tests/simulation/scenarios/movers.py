@@ -5,11 +5,13 @@ from __future__ import annotations
 import trio
 
 from pipeline.domain.movement import Choices, Movement
+from pipeline.engine.movements.lifecycle import UnwantedError
 from pipeline.engine.movers.mover import Mover
 from tests.simulation.platform.plan import FLOW
 from tests.simulation.scenarios.chores import Chores
 from tests.simulation.scenarios.helpers import SimulatedHelp
 from tests.simulation.scenarios.proof import Proof
+from tests.simulation.scenarios.wishes import Wishes
 from tests.simulation.scenarios.world import World
 
 MOST_LAUNCHES = 30
@@ -19,14 +21,17 @@ ALL = ("*",)
 
 async def movers(world: World) -> None:
     """Move as often as the plan says; then let sleepers wake, and move once more without faults."""
-    chores = Chores(world)
+    chores, wishes = Chores(world), Wishes(world)
     world.nursery.start_soon(chores.run)
+    world.nursery.start_soon(wishes.run)
     for number in range(world.plan.movements):
-        await _move_until_settled(world, chores, number)
+        await _move_until_settled(world, chores, wishes, number)
         if world.model.broken:
             return
         await chores.between(f"{number}")
+        await wishes.rerun(f"{number}")
     await world.no_more_faults()
+    await wishes.end()
     await chores.stop()
     movement = await _launch(world, ALL)
     world.model.arrivals[FLOW].check_equal(world.app.tables)
@@ -39,7 +44,7 @@ async def movers(world: World) -> None:
     await Proof(world).run()
 
 
-async def _move_until_settled(world: World, chores: Chores, number: int) -> None:
+async def _move_until_settled(world: World, chores: Chores, wishes: Wishes, number: int) -> None:
     for attempt in world.disks.attempts(MOST_LAUNCHES):
         moment = f"{number}.{attempt}"
         if attempt:
@@ -47,6 +52,7 @@ async def _move_until_settled(world: World, chores: Chores, number: int) -> None
         if number or attempt:
             world.edit(moment)
         await chores.free()
+        await wishes.free()
         if await _launch(world, world.plan.allow_deletes(moment)) is not None or world.model.broken:
             return
     world.model.must(False, f"the Movement has not settled after {MOST_LAUNCHES} launches")
@@ -61,9 +67,15 @@ async def _launch(world: World, allow_deletes: tuple[str, ...]) -> Movement | No
     destination = world.destination(FLOW, process)
     help_ = SimulatedHelp(world, process) if world.plan.has_help else None
     choices = Choices(allow_deletes=allow_deletes)
-    world.start(
-        process, lambda: Mover(world.context(process), FLOW, source, destination, process.name, help_).run(choices)
-    )
+
+    async def main() -> Movement | None:
+        try:
+            return await Mover(world.context(process), FLOW, source, destination, process.name, help_).run(choices)
+        except UnwantedError as error:
+            world.story.tell(process.name, f"not now: {error}")
+            return None
+
+    world.start(process, main)
     await process.given_up.wait()
     settled = process.result if isinstance(process.result, Movement) else None
     undisturbed = alone and faults == len(world.dealer.dealt) and launched == _commands(world)

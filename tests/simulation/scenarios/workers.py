@@ -12,7 +12,7 @@ from pipeline.codec.documents.message import MovementStarted, encode_message
 from pipeline.domain.errors import ConfigurationError
 from pipeline.domain.movement import Choices, Movement
 from pipeline.engine.control.cancelling import fence_by
-from pipeline.engine.movements.lifecycle import start_movement
+from pipeline.engine.movements.lifecycle import UnwantedError, start_movement
 from pipeline.engine.workers.export_worker import ExportWorker
 from pipeline.engine.workers.import_worker import ImportWorker
 from pipeline.engine.workers.sweep import Sweep
@@ -21,6 +21,7 @@ from pipeline.testing.simulated.unreliable_queue import SimulatedQueue
 from tests.simulation.platform.plan import FLOW
 from tests.simulation.scenarios.chores import Chores
 from tests.simulation.scenarios.proof import Proof
+from tests.simulation.scenarios.wishes import Wishes
 from tests.simulation.scenarios.world import World
 
 PATIENCE_SECONDS = 900.0
@@ -78,8 +79,9 @@ class Fleet:
 
 async def workers(world: World) -> None:
     """Start as many Movements as the plan says, each when the one before has settled; the last without faults."""
-    fleet, chores = Fleet(world), Chores(world)
+    fleet, chores, wishes = Fleet(world), Chores(world), Wishes(world)
     world.nursery.start_soon(chores.run)
+    world.nursery.start_soon(wishes.run)
     for _ in range(world.plan.exporters):
         fleet.keep("exporter", fleet.export)
     for _ in range(world.plan.importers):
@@ -88,14 +90,15 @@ async def workers(world: World) -> None:
     for number in range(world.plan.movements):
         if number:
             world.edit(f"{number}")
-        await _start_and_wait(world, chores, world.plan.allow_deletes(f"{number}"), editing=True)
+        await _start_and_wait(world, chores, wishes, world.plan.allow_deletes(f"{number}"), editing=True)
         if world.model.broken:
             return
         await chores.between(f"{number}")
     await world.no_more_faults()
+    await wishes.end()
     await world.all_awake()
     chores.over = True
-    movement = await _start_and_wait(world, chores, ("*",), editing=False)
+    movement = await _start_and_wait(world, chores, wishes, ("*",), editing=False)
     world.model.arrivals[FLOW].check_equal(world.app.tables)
     if not world.model.broken:
         await chores.at_last()
@@ -116,13 +119,14 @@ async def _wait_brought(world: World, chores: Chores) -> None:
 
 
 async def _start_and_wait(
-    world: World, chores: Chores, allow_deletes: tuple[str, ...], *, editing: bool
+    world: World, chores: Chores, wishes: Wishes, allow_deletes: tuple[str, ...], *, editing: bool
 ) -> Movement | None:
     """Start a Movement as an operator does, again until it worked; return it settled."""
     before = max((number for flow, number in world.model.movements if flow == FLOW), default=0)
     choices = Choices(allow_deletes=allow_deletes)
     for attempt in world.disks.attempts(MOST_STARTS):
         await chores.free()
+        await wishes.free()
         process = world.process("operator")
         world.start(process, lambda process=process: _start(world, process, choices))  # type: ignore[misc]
         await process.given_up.wait()
@@ -138,10 +142,16 @@ async def _start(world: World, process: Process, choices: Choices) -> Movement |
     flow = await parts.flows.connect(FLOW, world.app.location, world.place.location)
     try:
         movement, _ = await start_movement(parts.flows, flow, choices)
+    except UnwantedError as error:
+        world.story.tell(process.name, f"not now: {error}")
+        return None
     except ConfigurationError as error:
         world.story.tell(process.name, f"not now: {error}")
         why = f"{process.name} was refused, and no other operator has taken its place: {error}"
-        world.model.must(process.given_up.is_set(), why)
+        late = (
+            process.given_up.is_set() or world.plan.wishes
+        )  # after a stop, an operator may start what another began late
+        world.model.must(late, why)
         return None
     body = encode_message(MovementStarted(FLOW, movement.number))
     await SimulatedQueue(world.exports, process, "exports").send([body])

@@ -1,0 +1,106 @@
+"""What operators wish at any moment: pause, and resume later; stop; run again what did not succeed."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+import trio
+
+from pipeline.domain.errors import AbsentError, ConfigurationError, ConflictError
+from pipeline.domain.lifecycle.table import Verb
+from pipeline.domain.lifecycle.wish import Want
+from pipeline.engine.control import verbs
+from pipeline.engine.control.cancelling import Canceller, fence_by
+from pipeline.engine.control.reruns import create_rerun, movement_to_rerun
+from pipeline.testing.simulated.process import Process
+from tests.simulation.platform.plan import FLOW, of_seed
+from tests.simulation.scenarios.world import World
+
+
+@dataclass
+class Wishes:
+    """The operators who pause, resume, stop and run again. None forgets a Movement that he has paused."""
+
+    world: World
+    over: bool = False
+
+    async def run(self) -> None:
+        """Wish what the plan says, each after a number of calls. A pause that took effect late is found now and then."""
+        if self.world.plan.wishes:
+            self.world.nursery.start_soon(self._remember)
+        for number, (pause, what) in enumerate(self.world.plan.wishes):
+            await self.world.calls_made(pause)
+            if self.over:
+                return
+            if what == "stop":
+                self._begin("stopper", self._stop)
+                continue
+            self._begin("pauser", self._pause)
+            await trio.sleep(of_seed(self.world.plan.seed, "resume", number).choice((0.5, 5.0, 60.0)))
+            await self.free()
+
+    async def _remember(self) -> None:
+        while not self.over:
+            await trio.sleep(70.0)
+            await self.free()
+
+    async def free(self) -> None:
+        """Resume until nothing is paused."""
+        while self._wants(Want.PAUSE):
+            process = self._begin("resumer", self._resume)
+            await process.given_up.wait()
+            await trio.sleep(0.5)
+
+    async def end(self) -> None:
+        """Wish nothing more, and wait until nothing is paused, and no wish is on its way."""
+        self.over = True
+        for process in self.world.processes:
+            if process.name.startswith(("pauser", "stopper")):
+                await process.ended.wait()
+        while self.world.late:  # noqa: ASYNC110  looked at now and then
+            await trio.sleep(1.0)
+        await self.free()
+
+    async def rerun(self, moment: str) -> None:
+        """Run the latest Movement again, perhaps, if it may be."""
+        if not self.world.plan.wishes or of_seed(self.world.plan.seed, "rerun", moment).random() < 0.5:
+            return
+        process = self._begin("rerunner", self._rerun)
+        await process.given_up.wait()
+
+    def _wants(self, want: Want) -> bool:
+        latest = self.world.model.latest(FLOW)
+        return latest is not None and not latest.settled and latest.wish.want is want
+
+    def _begin(self, kind: str, work: Callable[[Process], Awaitable[object]]) -> Process:
+        process = self.world.process(kind)
+
+        async def main() -> object:
+            try:
+                return await work(process)
+            except (AbsentError, ConfigurationError, ConflictError) as error:
+                self.world.story.tell(process.name, f"not now: {error}")
+                return None
+
+        self.world.start(process, main)
+        return process
+
+    async def _pause(self, process: Process) -> None:
+        await verbs.wish(self.world.context(process).flows, FLOW, Verb.PAUSE, who=process.name)
+
+    async def _resume(self, process: Process) -> None:
+        await verbs.wish(self.world.context(process).flows, FLOW, Verb.RESUME, who=process.name)
+
+    async def _stop(self, process: Process) -> None:
+        context = self.world.context(process)
+        movement = await verbs.wish(context.flows, FLOW, Verb.STOP, who=process.name)
+        canceller = Canceller(context.flows, context.limits, fence_by(lambda f: self.world.destination(FLOW, process)))
+        for _ in range(20):
+            if (await canceller.attempt(movement)).settled:
+                return
+            await trio.sleep(0.5)
+
+    async def _rerun(self, process: Process) -> None:
+        flows = self.world.context(process).flows
+        await create_rerun(flows, *await movement_to_rerun(flows, FLOW, None))
