@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from pipeline.domain.progress.model import ProgressModel, TimeLeft
+from pipeline.engine.estimates.noted_events import note_event
 from pipeline.ports.reporter import (
     BinaryFileStored,
     Event,
@@ -106,13 +108,6 @@ class GroupTally:
         return rows / self.seconds if self.seconds > 0.05 else 0.0
 
     @property
-    def seconds_left(self) -> float | None:
-        """An estimate from the speed so far; None until the group is complete and a file of it is imported."""
-        if not self.complete or not self.planned or not self._files_done:
-            return None
-        return self.seconds / self._files_done * max(0, self.pending - self._files_done)
-
-    @property
     def _files_done(self) -> int:
         return self.files_imported + self.files_failed
 
@@ -162,10 +157,12 @@ class Tally:
     bytes_of_binaries: int = 0
     began: float = 0.0
     _percent: int = 0
+    _model: ProgressModel = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         """Start the clock."""
         self.began = self.clock()
+        self._model = ProgressModel(self.began)
 
     @property
     def rejected(self) -> int:
@@ -182,19 +179,26 @@ class Tally:
         """The progress in percent. It never goes down, and reaches 100 with SUCCESS alone."""
         if self.status == "SUCCESS":
             self._percent = 100
+        elif self._model.is_known:
+            self._percent = max(self._percent, self._model.percent(self.clock()))
         elif groups := list(self.groups.values()):
             fraction = sum(group.fraction for group in groups) / len(groups)
             self._percent = max(self._percent, min(99, int(100 * fraction)))
         return self._percent
 
     @property
-    def seconds_left(self) -> float | None:
-        """An estimate from the time so far; None below 5 percent."""
-        percent = self.percent
-        return None if percent < 5 else self.seconds * (100 - percent) / percent
+    def time_left(self) -> TimeLeft | None:
+        """The range of seconds that the Movement still takes; None while it cannot be known."""
+        return self._model.time_left(self.clock()) if not self.status else None
+
+    @property
+    def stalled_seconds(self) -> float:
+        """For how long nothing has moved, if that is unusual; else 0."""
+        return 0.0 if self.status or not self.groups else self._model.stalled_seconds(self.clock())
 
     def report(self, event: Event) -> None:
         """Count `event`."""
+        note_event(self._model, event, self.clock())
         match event:
             case MovementBegun():
                 self.flow, self.movement, self.resumed = event.flow, event.movement, event.resumed

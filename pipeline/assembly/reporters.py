@@ -15,6 +15,7 @@ from pipeline.ports.reporter import (
     EventFileFailed,
     EventFileImported,
     EventFileStored,
+    ExportPlanned,
     GroupComplete,
     ImportPlanned,
     MovementBegun,
@@ -55,7 +56,7 @@ class LogReporter:
     def report(self, event: Event) -> None:
         """Log `event`: at level debug if there may be thousands of its kind, as a warning if a person must see it."""
         match event:
-            case RowsRead() | RowsExpected() | RowsFetched() | BytesMoved():
+            case ExportPlanned() | RowsRead() | RowsExpected() | RowsFetched() | BytesMoved():
                 pass
             case MovementBegun():
                 log.info("movement_started", flow=event.flow, movement=event.movement, resumed=event.resumed)

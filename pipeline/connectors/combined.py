@@ -36,6 +36,7 @@ from pipeline.ports.source import (
     OmissionReporter,
     ReferenceChecker,
     RowBlock,
+    RowEstimator,
     Snapshot,
     Source,
     UnreadRows,
@@ -88,6 +89,11 @@ class CombinedSnapshot:
         """The omissions of all parts."""
         reporters = [part for _, part in self._parts if isinstance(part, OmissionReporter)]
         return [item for part in reporters for item in await part.omissions()]
+
+    async def row_estimates(self, streams: Sequence[StreamName]) -> Mapping[StreamName, int]:
+        """The estimates of all parts."""
+        estimators = [part for _, part in self._parts if isinstance(part, RowEstimator)]
+        return {name: rows for part in estimators for name, rows in (await part.row_estimates(streams)).items()}
 
     async def broken_references(self, streams: Sequence[StreamName]) -> Set[tuple[StreamName, tuple[str, ...]]]:
         """The broken foreign keys of all parts."""

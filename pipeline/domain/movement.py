@@ -17,6 +17,7 @@ from pipeline.domain.lifecycle.status import Reason
 from pipeline.domain.lifecycle.status import Status as Status
 from pipeline.domain.lifecycle.table import NEXT, status_of
 from pipeline.domain.lifecycle.wish import NO_WISH, Want, Wish
+from pipeline.domain.progress.scores import Shown
 from pipeline.domain.rejections import SourceRejections
 
 
@@ -158,6 +159,7 @@ class Movement:
     what people want of it and of its groups. `original` is the Movement that this one runs again, 0 if none; it stays the
     same however often that is done. `windows` are those of the Flow when it was created; None in earlier releases.
     `retried`: rejected records of it were accepted after it had settled, which changes its counts alone.
+    `shown` are ranges of the time left that were shown, with what came.
     """
 
     flow: FlowName
@@ -194,6 +196,7 @@ class Movement:
     original: int = 0
     windows: Windows | None = None
     retried: bool = False
+    shown: tuple[Shown, ...] = ()
 
     @property
     def status(self) -> Status:

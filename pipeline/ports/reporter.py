@@ -21,6 +21,14 @@ class MovementBegun:
 
 
 @dataclass(frozen=True, slots=True)
+class ExportPlanned:
+    """The exporter is going to read these streams of a group. It is reported of all groups, in the order of their export."""
+
+    label: Label
+    streams: tuple[StreamName, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class RowsRead:
     """The exporter has read `rows` more rows of a group and encoded some of them, in `encoded_bytes` of JSON lines."""
 
@@ -172,6 +180,7 @@ class MovementSettled:
 
 Event = (
     MovementBegun
+    | ExportPlanned
     | RowsRead
     | RowsExpected
     | RowsFetched

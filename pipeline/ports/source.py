@@ -203,6 +203,15 @@ class WholeListJudge(Protocol):
 
 
 @runtime_checkable
+class RowEstimator(Protocol):
+    """A Snapshot that can say at once about how many rows its streams have."""
+
+    async def row_estimates(self, streams: Sequence[StreamName]) -> Mapping[StreamName, int]:
+        """Return the estimates that there are. MUST be cheap: no table is read."""
+        ...
+
+
+@runtime_checkable
 class DefinitionReader(Protocol):
     """A Snapshot that also says what its tables have beside rows: indexes, constraints, defaults, generated columns."""
 

@@ -26,6 +26,9 @@ FIELDS = {
     "rejected_at_source",
     "held_deletes",
     "inventory",
+    "time_left_shown",
+    "reasons",
+    "first_error",
 }
 
 

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline.assembly.progress_counts import GroupTally, Tally
-from pipeline.cli.output.text import duration, printable, size
+from pipeline.cli.output.text import duration, printable, size, time_words
 
 REDRAWS_PER_SECOND = 5
 ROWS_SHOWN = 12
@@ -39,7 +39,7 @@ def picture(tally: Tally) -> RenderableType:
     chosen = _chosen(groups)
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("group", no_wrap=True, overflow="ellipsis")
-    for title in ("exported", "imported", "rows/s", "bytes", "left"):
+    for title in ("exported", "imported", "rows/s", "bytes"):
         table.add_column(title, justify="right", no_wrap=True)
     for group in chosen:
         table.add_row(*_cells(group))
@@ -65,20 +65,18 @@ def _cells(group: GroupTally) -> list[Text]:
     )
     if not group.planned:
         imported = "–"
-    left = "–" if group.done or group.seconds_left is None else duration(group.seconds_left)
     rate = f"{group.rows_per_second:,.0f}" if group.rows_per_second else "–"
-    cells = (printable(group.label), exported, imported, rate, size(group.bytes_stored), left)
+    cells = (printable(group.label), exported, imported, rate, size(group.bytes_stored))
     return [Text(cell, style=style) for cell in cells]
 
 
 def _bar(tally: Tally) -> RenderableType:
     grid = Table.grid(padding=(0, 1))
-    left = tally.seconds_left
     words = f"{tally.percent} %  {duration(tally.seconds)}"
     if tally.status:
         words += f"  {tally.status}"
-    elif left is not None:
-        words += f"  about {duration(left)} left"
+    elif left := time_words(tally.time_left, tally.stalled_seconds):
+        words += f"  {left}"
     if tally.rejected:
         words += f"  {tally.rejected:,} rejected"
     grid.add_row(ProgressBar(100, tally.percent, width=30, complete_style="cyan", finished_style="green"), Text(words))

@@ -12,7 +12,8 @@ from contextlib import AbstractContextManager, contextmanager
 
 from pipeline.assembly.progress_counts import GroupTally, Tally
 from pipeline.cli.output.json_output import print_object
-from pipeline.cli.output.text import count, duration, printable, size
+from pipeline.cli.output.text import count, printable, size, time_words
+from pipeline.domain.progress.model import TimeLeft
 
 
 def show_progress(tally: Tally, *, as_json: bool, seconds: float) -> AbstractContextManager[None]:
@@ -63,8 +64,8 @@ def plain_line(tally: Tally) -> str:
     ]
     if tally.rejected:
         parts.append(f"{count(tally.rejected, 'record')} rejected")
-    if (left := tally.seconds_left) is not None:
-        parts.append(f"about {duration(left)} left")
+    if words := time_words(tally.time_left, tally.stalled_seconds):
+        parts.append(words)
     active = [printable(group.label) for group in groups if group.began is not None and not group.done]
     if active:
         parts.append("at " + ", ".join(active[:3]) + (" …" if len(active) > 3 else ""))
@@ -79,8 +80,15 @@ def progress_object(tally: Tally) -> dict[str, object]:
         "movement": tally.movement,
         "percent": tally.percent,
         "seconds": round(tally.seconds, 3),
+        "seconds_left": left_object(tally.time_left),
+        "stalled_seconds": round(tally.stalled_seconds, 3),
         "groups": [_group_object(group) for group in list(tally.groups.values())],
     }
+
+
+def left_object(left: TimeLeft | None) -> dict[str, float] | None:
+    """Return a range of seconds, for a program."""
+    return None if left is None else {"low": round(left.low, 1), "high": round(left.high, 1)}
 
 
 def _group_object(group: GroupTally) -> dict[str, object]:

@@ -13,6 +13,7 @@ from pipeline.domain.inventory import Fate
 from pipeline.domain.lifecycle.status import SETTLED, Reason, Status
 from pipeline.domain.lifecycle.wish import Want
 from pipeline.domain.movement import Flow, Movement
+from pipeline.domain.progress.scores import Shown
 
 
 class _AcceptedFinding(Document):
@@ -142,6 +143,7 @@ class _Movement(Document, rename="camel"):
     original: Count = field(name="originalMovement", default=0)
     windows: Windows | None = None
     retried: bool = False
+    shown: tuple[Shown, ...] = ()
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -8,6 +8,7 @@ import orjson
 
 from pipeline.codec.wire import Count, Time, decode_document, to_document
 from pipeline.domain.ids import Label, StreamName
+from pipeline.domain.progress.model import TimeLeft
 
 
 @dataclass(slots=True)
@@ -37,7 +38,8 @@ class Progress:
     `writes` counts how often the document was written: while it grows, the worker is alive, whatever its clock says.
     `holding` names the groups that it is working on. `working` is stored before it begins with anything, and taken back
     when nothing is left in hand; `in_hand` counts the Event Files that it is importing. `idle_seconds` is how long before
-    `updated` something last moved, by the worker's own clock.
+    `updated` something last moved, by the worker's own clock. A process that does a whole Movement alone also estimates
+    how far it is in `percent` and the seconds `left`; `stalled_seconds` is above 0 when nothing moves, which is unusual.
     """
 
     worker: str
@@ -54,6 +56,9 @@ class Progress:
     working: bool = False
     in_hand: Count = 0
     idle_seconds: float = 0.0
+    percent: int = 0
+    left: TimeLeft | None = None
+    stalled_seconds: float = 0.0
 
 
 def encode_progress(progress: Progress) -> bytes:

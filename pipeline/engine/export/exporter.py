@@ -28,7 +28,8 @@ from pipeline.engine.export.group_export import GroupExport, GroupStream
 from pipeline.engine.export.source_progress import SourceProgress
 from pipeline.engine.movements.context import EngineContext
 from pipeline.engine.movements.superseded import delete_superseded
-from pipeline.ports.source import MovementScope, OmissionReporter, ResumableSnapshot, Snapshot
+from pipeline.ports.reporter import ExportPlanned, RowsExpected
+from pipeline.ports.source import MovementScope, OmissionReporter, ResumableSnapshot, RowEstimator, Snapshot
 
 
 class Exporter:
@@ -62,7 +63,9 @@ class Exporter:
         if isinstance(self._snapshot, ResumableSnapshot):
             await self._snapshot.begin_movement(self._scope())
         groups = await self._groups()
-        for label in chain.from_iterable(dependency_levels(groups, self._order)):
+        order = tuple(chain.from_iterable(dependency_levels(groups, self._order)))
+        await self._plan(groups, order)
+        for label in order:
             if self._leave_out(label, groups[label]):
                 continue
             unreadable = len(self._attempt.unreadable)
@@ -89,6 +92,18 @@ class Exporter:
         if isinstance(self._snapshot, ResumableSnapshot):
             await self._snapshot.end_movement()
         return self._attempt.movement
+
+    async def _plan(self, groups: Mapping[Label, Sequence[GroupStream]], order: Sequence[Label]) -> None:
+        """Report what is going to be read, and about how many rows it has, if the source can say that at once."""
+        report = self._attempt.context.reporter.report
+        names = [one.schema.stream for streams in groups.values() for one in streams if one.present]
+        known = await self._snapshot.row_estimates(names) if isinstance(self._snapshot, RowEstimator) else {}
+        for label in order:
+            streams = tuple(one.schema.stream for one in groups[label] if one.present)
+            report(ExportPlanned(label, streams))
+            for stream in streams:
+                if stream in known:
+                    report(RowsExpected(label, stream, known[stream]))
 
     def _scope(self) -> MovementScope:
         attempt, movement = self._attempt, self._attempt.movement

@@ -15,6 +15,9 @@ from pipeline.domain.errors import PipelineError, TransientError
 from pipeline.domain.ids import BinaryId, Label, ObjectKey
 from pipeline.domain.movement import Movement, Totals
 from pipeline.domain.outbox.transitions import REASONS_KEPT, REJECTIONS_SECONDS, records_rejected
+from pipeline.domain.progress.model import ProgressModel
+from pipeline.domain.progress.scores import ScoreKeeper, Shown
+from pipeline.engine.estimates.noted_events import note_event
 from pipeline.engine.movements.context import EngineContext
 from pipeline.log_events import log
 from pipeline.ports.object_store import PutCondition
@@ -55,10 +58,19 @@ class ProgressKeeper:
     """A Reporter that counts each event and passes it on. `context` is the given one, with this as its reporter;
     `document` holds the counts.
 
-    `begun` is when the run began, by anyio's clock; by default it is now.
+    `begun` is when the run began, by anyio's clock; by default it is now. `alone`: all events of the Movement come here,
+    so that the time left can be estimated.
     """
 
-    def __init__(self, context: EngineContext, movement: Movement, worker: str, begun: float | None = None) -> None:
+    def __init__(
+        self,
+        context: EngineContext,
+        movement: Movement,
+        worker: str,
+        begun: float | None = None,
+        *,
+        alone: bool = False,
+    ) -> None:
         self.context = replace(context, reporter=self)
         self.document = Progress(worker, context.clock.now(), context.clock.now())
         self._reporter = context.reporter
@@ -69,12 +81,16 @@ class ProgressKeeper:
         self._last_event = anyio.current_time()
         self._begun = self._last_event if begun is None else begun
         self._busy = 0
+        self._model = ProgressModel(self._begun) if alone else None
+        self._scores = ScoreKeeper()
         self.in_hand: Callable[[], int] = _nothing
 
     def report(self, event: Event) -> None:
         """Count the event and pass it on."""
         self._count(event)
         self._last_event = anyio.current_time()
+        if self._model is not None:
+            note_event(self._model, event, self._last_event)
         self._reporter.report(event)
 
     def _group(self, label: Label) -> GroupProgress:
@@ -156,8 +172,20 @@ class ProgressKeeper:
         self.document.updated = self.context.clock.now()
         self.document.idle_seconds = round(self._idle_seconds(), 3)
         self.document.in_hand = self.in_hand()
+        self._estimate()
         self.document.writes += 1
         await self.context.store.put(self._key, encode_progress(self.document), PutCondition.NONE)
+
+    def _estimate(self) -> None:
+        if self._model is not None:
+            document, now = self.document, anyio.current_time()
+            document.percent, document.left = self._model.percent(now), self._model.time_left(now)
+            document.stalled_seconds = round(self._model.stalled_seconds(now), 3)
+            self._scores.note(document.percent, document.left, now)
+
+    def shown(self) -> tuple[Shown, ...]:
+        """Return the time left that was shown on the way, with what came, of a Movement that has done its work."""
+        return self._scores.ended(anyio.current_time())
 
     async def claim(self) -> Movement:
         """Say that this process begins to work, then read the Movement again and return it.

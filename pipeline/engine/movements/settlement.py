@@ -91,7 +91,7 @@ class Settlement:
                 raise LeaseLostError(
                     f"Movement {now.number} of Flow {now.flow!r} is exported again by another process; this one gives way."
                 )
-            settled = now.to(status, self._context.clock.now(), because)
+            settled = replace(now.to(status, self._context.clock.now(), because), shown=movement.shown)
             violated = tuple(sorted({violation.stream for violation in violations}))
             settled = replace(settled, totals=totals, problems=problems, inventory=inventory, violated=violated)
             return replace(settled, counts=counts, reasons=reasons, first_error=first)

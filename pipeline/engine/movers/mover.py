@@ -99,7 +99,7 @@ class Mover:
                         await self._check(snapshot, chosen, session)
                     movement, resumed = await self._begin(created, choices, session)
                     context = replace(self._context, limits=self._context.limits.of_flow(flow.declared.limits))
-                    progress = ProgressKeeper(context, movement, self._worker, begun)
+                    progress = ProgressKeeper(context, movement, self._worker, begun, alone=True)
                     progress.report(MovementBegun(movement.flow, movement.number, resumed, tuple(movement.file_lists)))
                     exporter = Exporter(progress.context, snapshot, schemas, movement, flow.declared.groups)
                     watch = Watch(self._context.flows, movement, self._context.limits.progress_seconds)
@@ -158,7 +158,7 @@ class Mover:
         if not all_done:
             return watch.movement
         await assisted.refresh()
-        movement = replace(movement, group_wishes=watch.movement.group_wishes)
+        movement = replace(movement, group_wishes=watch.movement.group_wishes, shown=progress.shown())
         settled = await Settlement(context, session, self._broken_at_source).settle(
             movement, tuple(exporter.announced.values()), importing.marks, importing.failed, progress.totals()
         )

@@ -82,6 +82,7 @@ class Read:
     rows: list[dict[str, Any]] = field(default_factory=list)
     rejected: dict[str, str] = field(default_factory=dict)
     error: str = ""
+    content: StreamContent = field(default_factory=StreamContent)
 
 
 async def read(source: SamSource) -> dict[str, Read]:
@@ -100,7 +101,7 @@ async def read(source: SamSource) -> dict[str, Read]:
 
 
 async def _read_block(block: RowBlock, one: Read) -> None:
-    sink = UpsertSink(StreamContent().store)
+    sink = UpsertSink(one.content.store)
     lines = await block.upserts(range(len(block)), sink)
     one.rows += [orjson.loads(line)["upsert"] for line in lines.splitlines()]
     one.rejected |= {key_text(block.keys()[at]): rejection.reason for at, rejection in sink.rejected.items()}

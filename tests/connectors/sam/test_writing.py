@@ -144,6 +144,24 @@ def test_postgresql_and_back(pipeline: CommandLine, postgresql: PostgresqlServer
     assert b'"id":12345678901234567890.10000' in b"".join(rows)
 
 
+def test_contents_go_through_an_export_into_a_database(pipeline: CommandLine) -> None:
+    columns = {"fileId": "varchar", "path": "varchar"}
+    write_file(
+        pipeline.directory / "in",
+        "files_full_0.ndjson",
+        [{"fileId": "b/1", "path": "a.txt"}],
+        columns,
+        primaryKeys=["path"],
+    )
+    (pipeline.directory / "in" / "b").mkdir()
+    (pipeline.directory / "in" / "b" / "1").write_bytes(b"the content")
+    for ends in (("sam:in", "sam:out"), ("sam:out", "copy.db"), ("sam:in", "direct.db")):
+        outcome = pipeline("move", *ends)
+        assert outcome.code == 0, outcome.out + outcome.err
+    assert contents(pipeline.directory / "copy.db") == {"files": [("b/1", "a.txt", b"the content")]}
+    assert contents(pipeline.directory / "direct.db") == contents(pipeline.directory / "copy.db")
+
+
 def test_large_objects_are_files_of_the_export(pipeline: CommandLine, postgresql: PostgresqlServer) -> None:
     places = place_factory(postgresql)
     source, back = places(), places()

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import sys
+import time
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 
@@ -14,7 +17,7 @@ from pipeline.cli import exit_codes
 from pipeline.cli.options import json_option, run_async, with_settings
 from pipeline.cli.output.inventory import inventory_lines
 from pipeline.cli.output.json_output import movement_object, print_object
-from pipeline.cli.output.text import columns, count, duration, moment, printable
+from pipeline.cli.output.text import columns, count, duration, moment, printable, time_words
 from pipeline.codec.documents.work_error import WorkError
 from pipeline.domain.movement import Movement, Status
 from pipeline.settings import Settings
@@ -24,17 +27,35 @@ PROBLEMS_SHOWN = 3
 
 @click.command()
 @click.option("--flow", metavar="NAME", help="Show more, about this Flow alone.")
+@click.option("--watch", is_flag=True, help="Show it again and again, until no Movement is in progress.")
 @json_option
 @with_settings
-def status(flow: str | None, as_json: bool, settings: Settings) -> int:
+def status(flow: str | None, watch: bool, as_json: bool, settings: Settings) -> int:
     """Show Flows, their Movements, and how far they are.
 
     With --flow, also the groups of the latest Movement and all of its problems. A destination that does not answer
     within two seconds is named; what it has imported is then unknown.
 
+    With --watch, it is shown every `progress_seconds`, until all Movements that are shown have settled.
+
     Exit code: 0, also when a destination did not answer; 1 when a Flow cannot be read from the store.
     """
-    found = run_async(lambda: read_status(flow, settings=settings))
+    while True:
+        found = run_async(lambda: read_status(flow, settings=settings))
+        if watch and not as_json and sys.stdout.isatty():
+            click.clear()
+        code = _show(found, settings, details=flow is not None, as_json=as_json)
+        if not watch or not any(_is_in_progress(one) for one in found):
+            return code
+        time.sleep(settings.progress_seconds)
+
+
+def _is_in_progress(found: FlowStatus | UnreadableFlow) -> bool:
+    return isinstance(found, FlowStatus) and bool(found.movements) and not found.movements[-1].settled
+
+
+def _show(found: Sequence[FlowStatus | UnreadableFlow], settings: Settings, *, details: bool, as_json: bool) -> int:
+    """Print the status of Flows, and return the exit code."""
     readable = [one for one in found if isinstance(one, FlowStatus)]
     unreadable = [one for one in found if isinstance(one, UnreadableFlow)]
     if as_json:
@@ -44,7 +65,7 @@ def status(flow: str | None, as_json: bool, settings: Settings) -> int:
         if not found:
             click.echo(f"There is no Flow in {settings.home}. `pipeline move` creates one.")
         for one in readable:
-            click.echo("\n".join(_lines(one, details=flow is not None)))
+            click.echo("\n".join(_lines(one, details=details)))
         for broken_flow in unreadable:
             name, reason = printable(broken_flow.name), printable(broken_flow.reason)
             click.echo(f"pipeline: Flow {name} cannot be read: {reason}", err=True)
@@ -70,6 +91,7 @@ def _lines(found: FlowStatus, *, details: bool) -> list[str]:
     if found.state is not None and found.state.status is not Status.SUCCESS:
         lines += ["", f"  Movement {found.movements[-1].number}: {printable(found.state.sentence)}"]
     if found.movements and not found.movements[-1].settled:
+        lines += _progress_lines(found)
         lines += _worker_lines(found)
     if found.movements:
         lines += inventory_lines(found.movements[-1].inventory, flow.accepted_missing)
@@ -110,6 +132,15 @@ def _movement_rows(found: FlowStatus) -> list[tuple[str, ...]]:
 
 def _status_of(found: FlowStatus, movement: Movement) -> Status:
     return found.state.status if found.state and movement is found.movements[-1] else movement.status
+
+
+def _progress_lines(found: FlowStatus) -> list[str]:
+    """Say how far a Movement is that one process does alone: only that one can estimate it."""
+    for worker in found.workers:
+        if worker.working and worker.percent:
+            words = time_words(worker.left, worker.stalled_seconds)
+            return ["", f"  {worker.percent} %{f', {words}' if words else ''}"]
+    return []
 
 
 def _worker_lines(found: FlowStatus) -> list[str]:

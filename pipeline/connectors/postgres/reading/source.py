@@ -107,6 +107,10 @@ class PostgresSource:
         return connection
 
 
+_ROW_ESTIMATES = "SELECT oid, reltuples::bigint FROM pg_class WHERE reltuples >= 0 AND oid IN"
+"""A table that was never analysed has -1 (https://www.postgresql.org/docs/current/catalog-pg-class.html)."""
+
+
 class PostgresSnapshot:
     """The state of a database at one moment. Several tables may be read concurrently, with connections of their own."""
 
@@ -139,6 +143,22 @@ class PostgresSnapshot:
 
     async def omissions(self) -> Sequence[InventoryItem]:
         return [InventoryItem(it.kind, it.name, Fate.NOT_MOVED, it.reason) for it in self._objects if it.reason]
+
+    async def row_estimates(self, streams: Sequence[StreamName]) -> Mapping[StreamName, int]:
+        """Return what the statistics of the tables say, as far as they have been gathered."""
+        async with self._lock:
+            return await run_sync(self._row_estimates, streams)
+
+    def _row_estimates(self, streams: Sequence[StreamName]) -> Mapping[StreamName, int]:
+        oids = {found.table.oid: name for name in streams if (found := self._streams.get(name)) is not None}
+        special: dict[StreamName, int] = {}
+        if SCHEMA_STREAM in streams:
+            special[SCHEMA_STREAM] = len(self._objects)
+        if not oids:
+            return special
+        with translated(self._location):
+            rows = self._connection.execute(f"{_ROW_ESTIMATES} ({', '.join(map(str, oids))})".encode())
+        return {**special, **{oids[int(str(oid))]: int(float(str(count))) for oid, count in map(tuple, rows)}}
 
     async def definitions(self) -> Mapping[StreamName, Mapping[str, str]]:
         return {name: definitions_of(stream.native) for name, stream in self._streams.items()}

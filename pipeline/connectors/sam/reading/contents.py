@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from base64 import b64encode
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager
 from hashlib import sha256
 from typing import Any, Protocol
 
 from pipeline.connectors.sam.names import binary_name, possible_names
 from pipeline.connectors.sam.storage.port import ExportStorage
+from pipeline.domain.contents import Content, parse_content
 from pipeline.domain.errors import AbsentError
 from pipeline.ports.source import StoreBinary
 
 CONTENT = "content"
 """The column that holds the content of a binary file that a row names."""
-MAX_CONTENT_BYTES = 64 * 1024 * 1024
-"""Contents become values of a column. A larger one is a rejected record: it would take several times as much memory."""
 _DIGESTS = ("sha256", "checksum", "digest", "hash")
 _SHA_256_DIGITS = 64
 
@@ -39,7 +38,7 @@ class Contents(Protocol):
 
 
 class ListedFiles:
-    """Binary files of the public platform: a row names one in `column`, and its bytes become the column `content`."""
+    """Binary files of the public platform: a row names one in `column`, and it becomes the column `content`."""
 
     def __init__(self, storage: ExportStorage, names: frozenset[str], column: str) -> None:
         self._storage, self._names, self._column = storage, names, column
@@ -48,43 +47,54 @@ class ListedFiles:
         file_id = values.get(self._column)
         if file_id is None:
             return {**values, CONTENT: None}
-        candidates = possible_names(str(file_id), str(values.get("fullName") or values.get("path") or ""))
-        stored = next((name for name in candidates if name in self._names), None)
+        path = str(values.get("fullName") or values.get("path") or "")
+        stored = next((name for name in possible_names(str(file_id), path) if name in self._names), None)
         if stored is None:
             raise self._error(f"the binary file {str(file_id)[:200]!r} is missing; add it to the export")
-        content = await self._read(stored)
-        self._check(values, stored, content)
-        return {**values, CONTENT: {"$bytes": b64encode(content).decode()}}
-
-    async def _read(self, stored: str) -> bytes:
-        found = bytearray()
+        body = _CheckedBody(self._storage, stored)
         try:
-            async with self._storage.open_stream(stored) as pieces:
-                async for piece in pieces:
-                    found += piece
-                    if len(found) > MAX_CONTENT_BYTES:
-                        raise self._error(
-                            f"the binary file {stored} has more than {MAX_CONTENT_BYTES:,} bytes; move it by hand"
-                        )
+            binary = await store(body.open)
         except AbsentError:
             raise self._error(f"the binary file {stored} was removed while the export was read; move again") from None
-        return bytes(found)
+        self._check(values, stored, body)
+        return {**values, CONTENT: str(Content(binary, path.rpartition("/")[2] or None))}
 
-    def _check(self, values: Values, stored: str, content: bytes) -> None:
+    def _check(self, values: Values, stored: str, body: _CheckedBody) -> None:
         size = values.get("size")
-        if type(size) is int and size != len(content):
+        if type(size) is int and size != body.size:
             raise self._error(
-                f"the binary file {stored} has {len(content):,} bytes, and the row says {size:,}; export it again"
+                f"the binary file {stored} has {body.size:,} bytes, and the row says {size:,}; export it again"
             )
         for column in _DIGESTS:
             digest = values.get(column)
             if not isinstance(digest, str) or len(digest) != _SHA_256_DIGITS:
                 continue
-            if digest.lower() != sha256(content).hexdigest():
+            if digest.lower() != body.sha256.hexdigest():
                 raise self._error(f"the binary file {stored} is damaged: its SHA-256 is not {digest}; export it again")
 
     def _error(self, reason: str) -> ContentError:
         return ContentError(reason, self._column)
+
+
+class _CheckedBody:
+    """The bytes of an object. `size` and `sha256` are those of the latest reading."""
+
+    def __init__(self, storage: ExportStorage, name: str) -> None:
+        self._storage, self._name = storage, name
+        self.size, self.sha256 = 0, sha256()
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[AsyncIterator[bytes]]:
+        """Open the bytes from their start."""
+        self.size, self.sha256 = 0, sha256()
+        async with self._storage.open_stream(self._name) as pieces, aclosing(self._noted(pieces)) as noted:
+            yield noted
+
+    async def _noted(self, pieces: AsyncIterable[bytes]) -> AsyncGenerator[bytes, None]:
+        async for piece in pieces:
+            self.size += len(piece)
+            self.sha256.update(piece)
+            yield piece
 
 
 class OwnFiles:
@@ -95,9 +105,10 @@ class OwnFiles:
 
     async def complete(self, values: Values, store: StoreBinary) -> Values:
         for column in self._columns:
-            if (binary := values.get(column)) is None:
+            if (written := values.get(column)) is None:
                 continue
-            name = binary_name(str(binary))
+            binary = parse_content(str(written)).id
+            name = binary_name(binary)
             try:
                 found = await store(lambda name=name: self._storage.open_stream(name))  # type: ignore[misc]  # a default
             except AbsentError:

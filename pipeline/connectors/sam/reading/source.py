@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager, closing
 
 import anyio
@@ -16,6 +16,7 @@ from pipeline.connectors.sam.reading.staged_stream import StagedStream
 from pipeline.connectors.sam.reading.staging import Staging
 from pipeline.connectors.sam.storage.port import ExportStorage, OpenStorage
 from pipeline.domain.errors import UnreadableError
+from pipeline.domain.ids import StreamName
 from pipeline.domain.inventory import Fate, InventoryItem
 from pipeline.domain.schema import StreamSchema
 
@@ -73,6 +74,11 @@ class SamSnapshot:
         if stream.has_content:
             return ListedFiles(self._storage, self._found.names, self._binary)
         return OwnFiles(self._storage, stream.binary_columns) if stream.binary_columns else None
+
+    async def row_estimates(self, streams: Sequence[StreamName]) -> Mapping[StreamName, int]:
+        async with self._lock:
+            rows = await to_thread.run_sync(self._staging.row_counts)
+        return {name: rows[name] for name in streams if name in rows}
 
     async def omissions(self) -> Sequence[InventoryItem]:
         """Name the files that no listing names."""

@@ -217,7 +217,7 @@ class StagedStream:
             Column(name, self._type(name), nullable=name not in key and name not in self._not_null) for name in names
         ]
         if self.has_content:
-            columns.append(Column(CONTENT, "bytes"))
+            columns.append(Column(CONTENT, "binary"))
         return StreamSchema(StreamName(self.name), Label(self.name), tuple(columns), key)
 
     def _type(self, name: str) -> str:
@@ -250,6 +250,12 @@ class StagedStream:
         for at, column in enumerate(self._key):
             if types.get(column) == "decimal":
                 self._db.execute(f"UPDATE {self._table} SET k{at} = CAST(k{at} AS TEXT) WHERE typeof(k{at}) <> 'text'")
+
+    def row_count(self) -> int:
+        """Return the number of rows that are not deleted."""
+        return (
+            int(str(self._db.execute(f"SELECT count(*) FROM {self._table} WHERE NOT deleted").get)) if self._key else 0
+        )
 
     def rows(self) -> Iterator[tuple[Any, ...]]:
         """Yield key values, staged values as JSON, reason and column of each row that is not deleted, in key order."""

@@ -15,7 +15,7 @@ from pipeline.connectors.sam.reading.lines import Line, read_lines
 from pipeline.connectors.sam.reading.staged_stream import StagedStream
 from pipeline.connectors.sam.storage.port import ExportStorage
 from pipeline.domain.errors import AbsentError, UnreadableError
-from pipeline.domain.ids import Phase
+from pipeline.domain.ids import Phase, StreamName
 from pipeline.sqlite_access import translated
 
 _CACHE_KIBIBYTES = 32_768
@@ -59,6 +59,11 @@ class Staging:
                 stream.finish()
             except apsw.ConstraintError:
                 stream.error = stream.error or "two rows have keys that differ only in being a number or a text"
+
+    def row_counts(self) -> dict[StreamName, int]:
+        """Return the number of rows of each table that can be read."""
+        with translated(self._place):
+            return {StreamName(name): stream.row_count() for name, stream in self.streams.items() if not stream.error}
 
     def stream(self, name: str) -> StagedStream:
         """Return the stream of a table, a new one if there is none."""

@@ -13,8 +13,9 @@ import orjson
 from anyio import to_thread
 
 from pipeline.connectors.sam.header import encode_header
+from pipeline.domain.contents import parse_content
 from pipeline.domain.errors import ConfigurationError, RefusedError
-from pipeline.domain.ids import BinaryId, parse_binary_id
+from pipeline.domain.ids import BinaryId
 from pipeline.domain.schema import StreamSchema
 from pipeline.ports.destination import FileToLoad
 
@@ -95,7 +96,7 @@ class DataFile:
 def binaries_in(line: bytes, columns: Sequence[str]) -> list[BinaryId]:
     """Return the ids of the Binary Files that a record names in these columns."""
     upsert = orjson.loads(line).get("upsert", {})
-    return [parse_binary_id(upsert[column]) for column in columns if upsert.get(column) is not None]
+    return [parse_content(upsert[column]).id for column in columns if upsert.get(column) is not None]
 
 
 class _Rows:

@@ -24,6 +24,7 @@ from pipeline.connectors.sqlite.reading.rows import Opened, TableReading, read_b
 from pipeline.connectors.sqlite.reading.scan_worker import ScanWorker, scan_worker_of
 from pipeline.connectors.sqlite.schema.indexes import broken_keys
 from pipeline.connectors.sqlite.schema.objects import TECHNOLOGY, read_objects
+from pipeline.connectors.sqlite.schema.row_estimates import row_estimates
 from pipeline.connectors.sqlite.schema.streams import read_definitions, stream_schema
 from pipeline.connectors.sqlite.schema.tables import Table, encoding_of, read_table, table_names
 from pipeline.domain.errors import UnreadableError
@@ -98,6 +99,11 @@ class SqliteSnapshot:
     async def streams(self) -> Sequence[StreamSchema]:
         async with self._lock:
             return await run_sync(self._streams)
+
+    async def row_estimates(self, streams: Sequence[StreamName]) -> Mapping[StreamName, int]:
+        async with self._lock:
+            with translated(self._opened.place):
+                return await run_sync(row_estimates, self._opened.connection, streams)
 
     async def broken_references(self, streams: Sequence[StreamName]) -> Set[tuple[StreamName, tuple[str, ...]]]:
         async with self._lock:

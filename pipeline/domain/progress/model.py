@@ -1,0 +1,273 @@
+"""The model of a running Movement: what is done, what is left, and the time that this takes, as a range.
+
+The export reads one group after another; the Event Files that it stores wait in lanes until an importer loads them, while
+the export goes on. What is left takes as long as the longer of the two: the export and the last files after it, or the
+files that wait, on the importers there are, but not less than the longest lane. Nothing is estimated while it is not
+known how many rows are to come, or before anything of either kind was measured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from pipeline.domain.ids import EventFileId, Label, Phase, StreamName
+from pipeline.domain.progress.rates import Rate
+
+SHOWN_FROM_SECONDS, SHOWN_FROM_PERCENT, LEAST_SECONDS = 20.0, 5, 2.0
+"""An estimate is shown once the Movement has worked for so long, or is so far; but not in the first seconds."""
+STALLED_AFTER_GAPS, STALLED_SECONDS = 3.0, 30.0
+"""A Movement is stalled when nothing has moved for three times its longest usual pause, and at least this long."""
+LEAST_DOUBT, UNSEEN_DOUBT, EXPORTING_DOUBT = 0.10, 0.35, 0.10
+MOST_DOUBT, MEASURED_SAMPLES = 0.75, 2
+"""How far an estimate may be off, as a share of it: at least; more for work of which nothing was measured yet; more while
+the export runs, after which the importers have its processor too. A group has a rate of its own from two measurements on."""
+
+
+@dataclass(frozen=True, slots=True)
+class TimeLeft:
+    """The range of seconds that a Movement still takes."""
+
+    low: float
+    high: float
+
+    @property
+    def likely(self) -> float:
+        """The middle of the range."""
+        return (self.low + self.high) / 2
+
+
+@dataclass(slots=True)
+class _Group:
+    """What is known of a group: its streams, and how many rows are `expected` of each, as far as that is known.
+
+    `reading` is in seconds a row, `loading` in seconds a record on one importer. `in_order`: its files load one by one.
+    """
+
+    streams: frozenset[StreamName] | None = None
+    expected: dict[StreamName, int] = field(default_factory=dict)
+    rows: int = 0
+    records: int = 0
+    complete: bool = False
+    in_order: bool = False
+    reading: Rate = field(default_factory=Rate)
+    loading: Rate = field(default_factory=Rate)
+
+    @property
+    def left(self) -> int | None:
+        if self.complete:
+            return 0
+        if self.streams is None or not self.streams <= self.expected.keys():
+            return None
+        return max(0, sum(self.expected.values()) - self.rows)
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    """An Event File that waits for an importer."""
+
+    group: Label
+    records: int
+
+
+class ProgressModel:
+    """Notes what happens, with the time of each event in seconds of any clock that does not go back.
+
+    One thread may note events while another one asks.
+    """
+
+    def __init__(self, began: float) -> None:
+        self._began = self._latest = self._read_at = self._imported_at = began
+        self._groups: dict[Label, _Group] = {}
+        self._waiting: dict[EventFileId, _Waiting] = {}
+        self._parallel = Rate()
+        self._gap = 0.0
+        self._largest, self._in_order, self._has_changed = 0, False, False
+        self._percent = 0
+
+    # What happens -----------------------------------------------------------------------------------------------------
+
+    def plan(self, label: Label, streams: Sequence[StreamName]) -> None:
+        """Note that these streams of a group are to be read, after those of the groups before."""
+        group = self._groups.pop(label, None) or _Group()
+        group.streams = frozenset(streams)
+        self._groups[label] = group
+
+    def expect(self, label: Label, stream: StreamName, rows: int) -> None:
+        """Note about how many rows of a stream are to be read."""
+        self._groups.setdefault(label, _Group()).expected[stream] = rows
+
+    @property
+    def is_known(self) -> bool:
+        """Whether the time left can be estimated now."""
+        return self._estimate() is not None
+
+    def read(self, label: Label, rows: int, at: float, *, changed: bool = True) -> None:
+        """Note that more rows of a group were read. `changed`: some of them become records."""
+        group = self._groups.setdefault(label, _Group())
+        group.rows += rows
+        self._has_changed |= changed
+        group.reading.add(rows, at - self._read_at)
+        self._read_at = at
+        self._note(at)
+
+    def stored(self, label: Label, file: EventFileId, records: int, at: float) -> None:
+        """Note that an Event File is stored, which is to be imported."""
+        group = self._groups.setdefault(label, _Group())
+        group.records += records
+        group.in_order = self._in_order = file.phase is Phase.INCREMENTAL
+        self._largest = max(self._largest, records)
+        if not self._waiting:
+            self._imported_at = at
+        self._waiting.setdefault(file, _Waiting(label, records))
+        self._note(at)
+
+    def completed(self, label: Label, at: float) -> None:
+        """Note that a group is read."""
+        self._groups.setdefault(label, _Group()).complete = True
+        self._read_at = at
+        self._note(at)
+
+    def imported(self, label: Label, file: EventFileId, records: int, seconds: float, at: float) -> None:
+        """Note that an Event File was imported, which took so long by itself."""
+        self._waiting.pop(file, None)
+        self._groups.setdefault(label, _Group()).loading.add(max(1, records), seconds)
+        self._parallel.add(max(seconds, 1e-6), at - self._imported_at)
+        self._imported_at = at
+        self._note(at)
+
+    def ended(self, file: EventFileId, at: float) -> None:
+        """Note that an Event File is not going to be imported: it failed, or was imported before."""
+        self._waiting.pop(file, None)
+        self._note(at)
+
+    def moved(self, at: float) -> None:
+        """Note that something moved, which is no sign of how much is left."""
+        self._note(at)
+
+    def _note(self, at: float) -> None:
+        self._gap = max(self._gap * 0.99, at - self._latest)
+        self._latest = max(self._latest, at)
+
+    # What follows from it ---------------------------------------------------------------------------------------------
+
+    def stalled_seconds(self, at: float) -> float:
+        """Return for how long nothing has moved, if that is unusual; else 0."""
+        still = at - self._latest
+        return still if still > max(STALLED_SECONDS, STALLED_AFTER_GAPS * self._gap) else 0.0
+
+    def time_left(self, at: float) -> TimeLeft | None:
+        """Return the time that the Movement still takes; None while it cannot be known."""
+        elapsed = at - self._began
+        found = self._estimate()
+        if found is None:
+            return None
+        likely, doubt = found
+        is_early = elapsed < SHOWN_FROM_SECONDS and self._percent_of(elapsed, likely) < SHOWN_FROM_PERCENT
+        if is_early or elapsed < LEAST_SECONDS:
+            return None
+        likely = max(0.0, likely - min(at - self._latest, 0.5 * likely))
+        return TimeLeft(likely * (1 - doubt), likely * (1 + doubt))
+
+    def percent(self, at: float) -> int:
+        """Return the share of the whole time that has passed, in percent, below 100. It never falls."""
+        if (found := self._estimate()) is not None:
+            self._percent = max(self._percent, min(99, self._percent_of(at - self._began, found[0])))
+        return self._percent
+
+    @staticmethod
+    def _percent_of(elapsed: float, likely: float) -> int:
+        return int(100 * elapsed / (elapsed + likely)) if elapsed + likely > 0 else 0
+
+    def _estimate(self) -> tuple[float, float] | None:
+        """Return the likely seconds left and how far that may be off; None if something is not known."""
+        works = self._works()
+        if works is None:
+            return None
+        if any(work.loading for work in works) and not self._parallel.is_known:
+            return None
+        at_once = max(1.0, self._parallel.units / self._parallel.seconds) if self._parallel.seconds else 1.0
+        alone = (1 + 1 / at_once) / 2  # a file that loads beside others may wait for them: alone it takes less
+        read = 0.0
+        loaded = sum(work.waiting for work in works) / at_once
+        end = max(
+            [loaded, *(work.waiting for work in works if work.in_order), *(work.file * alone for work in works)],
+            default=0.0,
+        )
+        for work in works:
+            begin, read = read, read + work.reading
+            if work.coming:
+                loaded = max(loaded, begin) + work.coming / at_once
+                lane = max(work.waiting, begin) + work.coming if work.in_order else 0.0
+                end = max(end, loaded, lane, read + work.file * alone)
+        total = sum(work.reading + work.loading for work in works)
+        doubt = sum(work.doubt_of_all for work in works) / total if total else LEAST_DOUBT
+        return max(read, end), min(MOST_DOUBT, doubt + (EXPORTING_DOUBT if read else 0.0))
+
+    def _works(self) -> list[_Work] | None:
+        """Return what is left of each group, in the order of the export; None if the rows of one are not known."""
+        groups = list(self._groups.values())
+        usual_reading = _usual([group.reading for group in groups])
+        usual_loading = _usual([group.loading for group in groups])
+        rows, records = sum(group.rows for group in groups), sum(group.records for group in groups)
+        if self._has_changed and not records:
+            return None  # the first records are still gathered: nobody knows how many of the rows they are
+        share = records / rows if rows else 1.0
+        waiting: dict[Label, int] = {}
+        for one in list(self._waiting.values()):
+            waiting[one.group] = waiting.get(one.group, 0) + one.records
+        found = []
+        for label, group in list(self._groups.items()):
+            if (left := group.left) is None:
+                return None
+            measured = group.reading.samples >= MEASURED_SAMPLES
+            reading = group.reading.mean if measured else usual_reading
+            coming = left * (group.records / group.rows if group.records and group.rows else share)
+            loading = group.loading.mean if group.loading.is_known else usual_loading
+            if (left and reading is None) or (loading is None and (coming or label in waiting)):
+                return None
+            loading = loading or 0.0
+            found.append(
+                _Work(
+                    reading=left * (reading or 0.0),
+                    reading_doubt=LEAST_DOUBT + group.reading.doubt if measured else UNSEEN_DOUBT,
+                    waiting=waiting.get(label, 0) * loading,
+                    coming=coming * loading,
+                    file=min(self._largest, coming + waiting.get(label, 0)) * loading,
+                    loading_doubt=LEAST_DOUBT + group.loading.doubt if group.loading.is_known else UNSEEN_DOUBT,
+                    in_order=group.in_order if group.records else self._in_order,
+                )
+            )
+        return found or None
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """What is left of a group, in seconds of one exporter or importer, with how far that may be off.
+
+    `waiting` are files that are stored, `coming` those that the export will store, `file` is one of them.
+    """
+
+    reading: float
+    reading_doubt: float
+    waiting: float
+    coming: float
+    file: float
+    loading_doubt: float
+    in_order: bool
+
+    @property
+    def loading(self) -> float:
+        """What is left to load."""
+        return self.waiting + self.coming
+
+    @property
+    def doubt_of_all(self) -> float:
+        """By how many seconds all may be off together."""
+        return self.reading * self.reading_doubt + self.loading * self.loading_doubt
+
+
+def _usual(rates: Sequence[Rate]) -> float | None:
+    """Return the mean of the rates that are known, each counted once; None if none is."""
+    known = [rate.mean for rate in rates if rate.is_known]
+    return sum(known) / len(known) if known else None

@@ -1,0 +1,37 @@
+"""What was shown of the time left, against what came."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from pipeline.domain.progress.model import TimeLeft
+
+SCORED_PERCENTS = (25, 50, 75)
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """The range of seconds that was shown at a percent. `came` is how long it then took; None until that is known."""
+
+    percent: int
+    low: float
+    high: float
+    came: float | None = None
+
+
+class ScoreKeeper:
+    """Keeps the first range that is shown from each of `SCORED_PERCENTS` on."""
+
+    def __init__(self) -> None:
+        self._kept: dict[int, tuple[Shown, float]] = {}
+
+    def note(self, percent: int, left: TimeLeft | None, at: float) -> None:
+        """Note what is shown at a time."""
+        reached = [wanted for wanted in SCORED_PERCENTS if percent >= wanted and wanted not in self._kept]
+        if left is not None and left.high > 0 and reached:
+            wanted = reached[-1]  # a jump over several of them is scored once
+            self._kept[wanted] = Shown(wanted, round(left.low, 3), round(left.high, 3)), at
+
+    def ended(self, at: float) -> tuple[Shown, ...]:
+        """Return what was shown with what came, of a Movement that ends now."""
+        return tuple(replace(shown, came=round(at - when, 3)) for _, (shown, when) in sorted(self._kept.items()))

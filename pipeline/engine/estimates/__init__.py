@@ -1,0 +1,1 @@
+"""The time that a Movement still takes, estimated from the events that are reported."""

@@ -1,0 +1,40 @@
+"""Notes the events of a Movement in the model of its progress."""
+
+from __future__ import annotations
+
+from pipeline.domain.progress.model import ProgressModel
+from pipeline.ports.reporter import (
+    BytesMoved,
+    Event,
+    EventFileFailed,
+    EventFileImported,
+    EventFileStored,
+    ExportPlanned,
+    GroupComplete,
+    RowsExpected,
+    RowsFetched,
+    RowsRead,
+)
+
+
+def note_event(model: ProgressModel, event: Event, at: float) -> None:
+    """Note an event that is reported at this time, in seconds of the clock of the model."""
+    match event:
+        case ExportPlanned(label, streams):
+            model.plan(label, streams)
+        case RowsExpected(label, stream, rows):
+            model.expect(label, stream, rows)
+        case RowsRead(label, rows, encoded_bytes):
+            model.read(label, rows, at, changed=encoded_bytes > 0)
+        case EventFileStored(label, file, _, upserts, deletes):
+            model.stored(label, file, upserts + deletes, at)
+        case GroupComplete(label):
+            model.completed(label, at)
+        case EventFileImported(label, file, _, mark, seconds):
+            model.imported(label, file, mark.upserts + mark.deletes + mark.rejected, seconds, at)
+        case EventFileFailed(_, file):
+            model.ended(file, at)
+        case BytesMoved() | RowsFetched():
+            model.moved(at)
+        case _:
+            pass
