@@ -36,6 +36,10 @@ class _Mark(msgspec.Struct):
     binaries: int = 0
 
 
+class _Fence(msgspec.Struct):
+    movement: int
+
+
 @dataclass(frozen=True, slots=True)
 class Written:
     """A file of a Flow: its mark, and the name it has in the listing."""
@@ -51,7 +55,8 @@ class Written:
 class Catalog:
     """All listings of a place. `own` are the entries of the Flow's listing, as they were read, at this `version`.
 
-    `taken` are the names of listed files. `unlisted` are files of a place that has no listing at all.
+    `taken` are the names of listed files. `unlisted` are files of a place that has no listing at all. `fenced` is the latest
+    Movement of the Flow that was stopped.
     """
 
     listing: str
@@ -60,6 +65,9 @@ class Catalog:
     written: Sequence[Written]
     taken: frozenset[str]
     unlisted: Sequence[str]
+    fenced: int = 0
+    fence_version: PutCondition | Version = PutCondition.ABSENT
+    data: bytes = b""
 
     def marks(self, flow: FlowName) -> dict[EventFileId, Mark]:
         """Return the marks of a Flow."""
@@ -108,6 +116,26 @@ def listing_name(flow: FlowName) -> str:
     return f"listing/{uuid.uuid5(_NAMESPACE, flow)}-metadata.json"
 
 
+def fence_name(flow: FlowName) -> str:
+    """Return the name of the object that names the latest Movement of a Flow that was stopped."""
+    return f"fence/{uuid.uuid5(_NAMESPACE, flow)}.json"
+
+
+async def _read_fence(storage: ExportStorage, flow: FlowName) -> tuple[int, PutCondition | Version]:
+    """Return the latest Movement of a Flow that was stopped, 0 if none was, and the version of the object that says so."""
+    try:
+        stored = await storage.get(fence_name(flow))
+    except AbsentError:
+        return 0, PutCondition.ABSENT
+    with parsing(f"The object {fence_name(flow)}"):
+        return msgspec.json.decode(stored.data, type=_Fence).movement, stored.version
+
+
+def encode_fence(movement: int) -> bytes:
+    """Return the object that names a Movement that was stopped."""
+    return msgspec.json.encode(_Fence(movement))
+
+
 async def read_catalog(storage: ExportStorage, flow: FlowName) -> Catalog:
     """Read the listings of a place. DamagedError when one cannot be read."""
     names = await storage.names()
@@ -115,6 +143,7 @@ async def read_catalog(storage: ExportStorage, flow: FlowName) -> Catalog:
     version: PutCondition | Version = PutCondition.ABSENT
     entries: Sequence[Mapping[str, Any]] = ()
     written: list[Written] = []
+    data = b""
     taken: set[str] = set()
     listings = [name for name in names if is_listing(name)]
     unlisted = () if listings else tuple(name for name in names if parse_name(name))
@@ -127,9 +156,9 @@ async def read_catalog(storage: ExportStorage, flow: FlowName) -> Catalog:
         written += [found for one in listed if (found := _written(one, name)) is not None]
         taken |= {str(known) for one in listed if (known := parse_name(one.full_name))}
         if name == own:
-            entries = [msgspec.json.decode(line, type=dict[str, Any]) for line in stored.data.splitlines()]
-            version = stored.version
-    return Catalog(own, entries, version, written, frozenset(taken), unlisted)
+            entries = [msgspec.json.decode(line, type=dict[str, Any]) for line in stored.data.splitlines() if line]
+            version, data = stored.version, stored.data
+    return Catalog(own, entries, version, written, frozenset(taken), unlisted, *await _read_fence(storage, flow), data)
 
 
 def _written(entry: ListedFile, listing: str) -> Written | None:

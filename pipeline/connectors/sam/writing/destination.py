@@ -19,7 +19,7 @@ from pipeline.connectors.sam.header import parse_header
 from pipeline.connectors.sam.names import binary_name, is_safe
 from pipeline.connectors.sam.options import SamOptions, SamPlace
 from pipeline.connectors.sam.storage.port import ExportStorage, OpenStorage
-from pipeline.connectors.sam.writing.catalog import Catalog, read_catalog
+from pipeline.connectors.sam.writing.catalog import Catalog, encode_fence, fence_name, read_catalog
 from pipeline.connectors.sam.writing.data_file import DataFile
 from pipeline.domain.errors import AbsentError, ConfigurationError, ConflictError, TransientError, UnreadableError
 from pipeline.domain.ids import BinaryId, EventFileId, FlowName, StreamName
@@ -31,6 +31,8 @@ from pipeline.ports.object_store import PutCondition
 
 _LOADS_AT_ONCE = 1
 _COMMIT_TRIES = 20
+FENCE_SECONDS = 10.0
+"""How long a fence waits for a load in hand."""
 
 
 class SamDestination:
@@ -79,11 +81,10 @@ class SamSession:
     async def load(self, file: FileToLoad, *, after: Sequence[EventFileId]) -> LoadOutcome:
         async with self._limit, self._storage.writing() as is_alone:
             catalog = await read_catalog(self._storage, self._flow)
-            for name in catalog.unlisted:
-                if not await self._is_ours(name):
-                    raise ConfigurationError(
-                        f"The place holds {name}, and no listing. A listing would hide it: write to an empty place."
-                    )
+            if (foreign := await self._foreign_file(catalog)) is not None:
+                raise ConfigurationError(
+                    f"The place holds {foreign}, and no listing. A listing would hide it: write to an empty place."
+                )
             if (reason := self._reason_to_give_way(file, after, catalog)) is not None:
                 return GaveWay(reason)
             with closing(DataFile(self._options.marks)) as data:
@@ -98,7 +99,9 @@ class SamSession:
     def _reason_to_give_way(self, file: FileToLoad, after: Sequence[EventFileId], catalog: Catalog) -> str | None:
         id_, marks = file.entry.id, catalog.marks(self._flow)
         latest = max((mark.movement for it, mark in marks.items() if it.stream == id_.stream), default=0)
-        return reason_to_give_way(id_, file.movement, after, marked=marks, latest_movement=latest)
+        return reason_to_give_way(
+            id_, file.movement, after, marked=marks, latest_movement=latest, fenced=catalog.fenced
+        )
 
     async def _commit(
         self, file: FileToLoad, after: Sequence[EventFileId], catalog: Catalog, data: DataFile, *, is_alone: bool
@@ -157,6 +160,36 @@ class SamSession:
             return parse_header(start.partition(b"\n")[0], name).schema is not None
         except (AbsentError, UnreadableError):
             return False
+
+    async def fence(self, movement: int) -> None:
+        """Store the fence, then change the listing by a blank line: a load in hand must read both again to commit."""
+        with anyio.move_on_after(FENCE_SECONDS):
+            await self._fence(movement)
+            return
+        raise TransientError(
+            "a load in hand keeps the export locked, so it cannot be fenced. Try again when it has ended."
+        )
+
+    async def _fence(self, movement: int) -> None:
+        async with self._storage.writing():
+            for _ in range(_COMMIT_TRIES):
+                catalog = await read_catalog(self._storage, self._flow)
+                try:
+                    if catalog.fenced < movement:
+                        await self._storage.put(fence_name(self._flow), encode_fence(movement), catalog.fence_version)
+                    if await self._foreign_file(catalog) is None:  # else nothing is ever loaded
+                        await self._storage.put(catalog.listing, catalog.data + b"\n", catalog.version)
+                except ConflictError:
+                    continue
+                return
+        raise TransientError("many workers write to the export at once, so it cannot be fenced. Try again.")
+
+    async def _foreign_file(self, catalog: Catalog) -> str | None:
+        """Return the name of a file of another program in a place without a listing, which a listing would hide."""
+        for name in catalog.unlisted:
+            if not await self._is_ours(name):
+                return name
+        return None
 
     async def retry_rejected(self) -> Sequence[Rejection]:
         return []  # every record has a form in the dialect
