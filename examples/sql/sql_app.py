@@ -28,7 +28,7 @@ UPSERT = """
 INSERT INTO accounts VALUES (?, ?, ?)
 ON CONFLICT (id) DO UPDATE SET name = excluded.name, balance = excluded.balance
 """
-WAIT_SECONDS = 60.0
+WAIT_SECONDS = 5.0
 
 
 @dataclass
