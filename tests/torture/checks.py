@@ -12,7 +12,8 @@ from tests.torture.workers import Workers
 
 KNOWN_KEYS = re.compile(
     r"flows/[^/]+/("
-    r"flow\.json"
+    r"flow\.json|clock"
+    r"|history/\d{10}\.jsonl\.zst|outbox/(\d{10}|day-[\d-]{10})/[a-z.]+\.[0-9a-f]+\.json"
     r"|movements/\d+/(movement\.json|groups/[^/]+/files\.\d+(\.\d+)?\.jsonl|(progress|failures|errors)/[^/]+\.json)"
     r"|movements/\d+/parts/[^/]+/[0-9a-f]+"
     r"|events/\d+/[^/]+/(full|incremental)/\d+\.jsonl\.zst"

@@ -142,6 +142,7 @@ async def cancel_compaction(flows: FlowStore, flow: Flow) -> Movement | None:
     latest = await flows.latest(flow)
     if latest is None or latest.settled or not latest.compaction:
         return latest
+    await flows.outbox.put(last_due(latest))  # the process that created it may have died before its first event
     return await end_movement(flows, latest, Status.CANCELLED, Reason.REPLACED)
 
 

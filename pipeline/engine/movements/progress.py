@@ -83,6 +83,7 @@ class ProgressKeeper:
         self._busy = 0
         self._model = ProgressModel(self._begun) if alone else None
         self._scores = ScoreKeeper()
+        self._writing = anyio.Lock()  # of two writes at once, the older counts could come last
         self.in_hand: Callable[[], int] = _nothing
 
     def report(self, event: Event) -> None:
@@ -169,12 +170,13 @@ class ProgressKeeper:
         return object_keys.progress_key(self._movement.flow, self._movement.number, self.document.worker)
 
     async def _put(self) -> None:
-        self.document.updated = self.context.clock.now()
-        self.document.idle_seconds = round(self._idle_seconds(), 3)
-        self.document.in_hand = self.in_hand()
-        self._estimate()
-        self.document.writes += 1
-        await self.context.store.put(self._key, encode_progress(self.document), PutCondition.NONE)
+        async with self._writing:
+            self.document.updated = self.context.clock.now()
+            self.document.idle_seconds = round(self._idle_seconds(), 3)
+            self.document.in_hand = self.in_hand()
+            self._estimate()
+            self.document.writes += 1
+            await self.context.store.put(self._key, encode_progress(self.document), PutCondition.NONE)
 
     def _estimate(self) -> None:
         if self._model is not None:
