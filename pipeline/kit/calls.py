@@ -25,7 +25,7 @@ LONGEST_WAIT_SECONDS = 3600.0
 T = TypeVar("T")
 
 
-RESTARTED = object()
+RESTARTED: list[Any] = []
 """What `repeated` yields before it begins again."""
 
 
@@ -116,21 +116,27 @@ async def iterated(function: Function, *arguments: object, what: str) -> AsyncGe
             yield value
 
 
-async def repeated(function: Function, *arguments: object, what: str) -> AsyncGenerator[Any, None]:
-    """Yield what an author's generator function yields. It is called again as `call` does it, with RESTARTED before."""
+async def repeated(function: Function, *arguments: object, what: str, size: int) -> AsyncGenerator[list[Any], None]:
+    """Yield what an author's generator function yields, in lists of `size`, the last one shorter.
+
+    The function is called again as `call` does it, with RESTARTED before.
+    """
     attempts = Attempts(function, what)
     while True:
-        generator = function(*arguments)
-        async with aclosing(generator):
-            while True:
-                try:
-                    value = await anext(generator)
-                except StopAsyncIteration:
-                    return
-                except Exception as error:  # noqa: BLE001  # raised again, unless it may pass
-                    await attempts.wait_after(error)
-                    break
-                yield value
+        async with aclosing(function(*arguments)) as generator:
+            batch: list[Any] = []
+            try:
+                async for value in generator:
+                    batch.append(value)
+                    if len(batch) == size:
+                        yield batch
+                        batch = []
+            except Exception as error:  # noqa: BLE001  # raised again, unless it may pass
+                await attempts.wait_after(error)
+            else:
+                if batch:
+                    yield batch
+                return
         yield RESTARTED
 
 

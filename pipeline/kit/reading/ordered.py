@@ -24,29 +24,21 @@ async def ordered_blocks(
     """Open the rows of a stream as blocks. The exporter checks that the keys ascend."""
     what = f"reading the stream {declared.name!r}"
     async with (
-        aclosing(repeated(declared.function, client, what=what)) as rows,
+        aclosing(repeated(declared.function, client, what=what, size=BLOCK_ROWS)) as rows,
         aclosing(_blocks(rows, RowEncoder(declared), contents)) as blocks,
     ):
         yield blocks
 
 
 async def _blocks(
-    rows: AsyncIterator[Any], encoder: RowEncoder, contents: StreamContents | None
+    lists: AsyncIterator[list[Any]], encoder: RowEncoder, contents: StreamContents | None
 ) -> AsyncGenerator[LineBlock, None]:
-    gathered: list[Any] = []
     given = _Given()
-    async for row in rows:
-        if row is RESTARTED:
-            gathered = []
+    async for rows in lists:
+        if rows is RESTARTED:
             given.restart()
-            continue
-        gathered.append(row)
-        if len(gathered) == BLOCK_ROWS:
-            if block := given.without(await encoded(gathered, encoder, contents)):
-                yield LineBlock(block)
-            gathered = []
-    if block := given.without(await encoded(gathered, encoder, contents)):
-        yield LineBlock(block)
+        elif block := given.without(await encoded(rows, encoder, contents)):
+            yield LineBlock(block)
     if contents is not None:
         await contents.commit()
         contents.read_all = True

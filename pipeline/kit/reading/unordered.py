@@ -66,20 +66,15 @@ class UnorderedRows:
     async def read(self) -> None:
         """Read the whole stream. After an error nothing is known to be absent."""
         if self._declared.reading is Reading.ROWS:
-            async with aclosing(repeated(self._declared.function, self._client, what=self._what)) as rows:
-                batch: list[Any] = []
-                async for row in rows:
-                    if row is RESTARTED:
+            rows = repeated(self._declared.function, self._client, what=self._what, size=BATCH_ROWS)
+            async with aclosing(rows) as lists:
+                async for batch in lists:
+                    if batch is RESTARTED:
                         self._now.close()
-                        self._now, batch = RowSorter(), []
+                        self._now = RowSorter()
                         continue
-                    batch.append(row)
-                    if len(batch) == BATCH_ROWS:
-                        await self._add(self._now, await self._encoded(batch))
-                        self.list.add(len(batch))
-                        batch = []
-                await self._add(self._now, await self._encoded(batch))
-                self.list.add(len(batch))
+                    await self._add(self._now, await self._encoded(batch))
+                    self.list.add(len(batch))
             await self._commit_contents()
             self._note_all_read()
             return

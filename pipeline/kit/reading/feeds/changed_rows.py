@@ -104,17 +104,11 @@ class ChangedRows(UnorderedRows):
         if self._declared.reading is Reading.PAGES:
             await self._read_pages(())
             return
-        async with aclosing(repeated(self._declared.function, self._client, what=self._what)) as rows:
-            batch: list[Any] = []
-            async for row in rows:
-                if row is RESTARTED:  # what is stored comes again: the later one counts
-                    batch = []
-                    continue
-                batch.append(row)
-                if len(batch) == BATCH_ROWS:
+        rows = repeated(self._declared.function, self._client, what=self._what, size=BATCH_ROWS)
+        async with aclosing(rows) as lists:
+            async for batch in lists:
+                if batch is not RESTARTED:  # after it, what is stored comes again: the later one counts
                     await self._keep_batch(batch)
-                    batch = []
-            await self._keep_batch(batch)
 
     async def _keep_page(self, number: int, page: SpooledPage) -> SpooledPage:
         """Store a page of the snapshot, which is not whole with the last one: rows that are missing come after it."""
