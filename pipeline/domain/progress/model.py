@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pipeline.domain.ids import EventFileId, Label, Phase, StreamName
 from pipeline.domain.progress.rates import Rate
 
-SHOWN_FROM_SECONDS, SHOWN_FROM_PERCENT, LEAST_SECONDS = 20.0, 5, 2.0
+SHOWN_FROM_SECONDS, SHOWN_FROM_PERCENT, LEAST_SECONDS = 20.0, 5, 5.0
 """An estimate is shown once the Movement has worked for so long, or is so far; but not in the first seconds."""
 STALLED_AFTER_GAPS, STALLED_SECONDS = 3.0, 30.0
 """A Movement is stalled when nothing has moved for three times its longest usual pause, and at least this long."""
