@@ -69,3 +69,14 @@ def test_a_thread_that_waits_for_a_lock_does_not_hold_up_the_others() -> None:
 def test_what_can_never_go_on_is_an_error() -> None:
     with pytest.raises(RuntimeError, match="nothing will happen any more"):
         run_virtually(lambda: anyio.Event().wait())
+
+
+def test_time_passes_though_there_is_always_something_to_do() -> None:
+    async def main() -> float:
+        async with anyio.create_task_group() as group:
+            group.start_soon(anyio.sleep, 5)
+            while anyio.current_time() < 5:  # noqa: ASYNC110  # it never waits
+                await asyncio.sleep(0)
+        return anyio.current_time()
+
+    assert run_virtually(main) == 5.0

@@ -27,12 +27,15 @@ PATIENCE_SECONDS = 0.002
 THREAD_SECONDS = 0.01
 """How long everything waits for a function that runs in a thread."""
 THREADS = 32
+BUSY_ROUNDS = 1000
+"""After this number of rounds of the loop in which there was always something to do, the clock advances too."""
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
     """An event loop whose clock advances to the next timer as soon as nothing else is to be done."""
 
     _selector: selectors.BaseSelector
+    _scheduled: list[asyncio.TimerHandle]
 
     def __init__(self) -> None:
         self.moment = 0.0
@@ -51,6 +54,10 @@ class VirtualLoop(asyncio.SelectorEventLoop):
             self.moment += seconds
         elif not self.waits_for_others():
             raise RuntimeError("everything waits, and nothing will happen any more")
+
+    def advance_to_next_timer(self) -> None:
+        """Advance the clock though there is something to do: as real time passes while a task is asked again to end."""
+        self.moment = max([self.moment, *(timer.when() for timer in self._scheduled[:1])])
 
     def waits_for_others(self) -> bool:
         """Whether something outside the loop may wake it: a socket, or a thread."""
@@ -83,11 +90,16 @@ class _Selector(selectors.DefaultSelector):
     def __init__(self, loop: VirtualLoop) -> None:
         super().__init__()
         self._loop = loop
+        self._busy = 0
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         ready: list[tuple[selectors.SelectorKey, int]] = super().select(0)
+        self._busy += 1
         if ready or (timeout is not None and timeout <= 0):
+            if self._busy % BUSY_ROUNDS == 0:
+                self._loop.advance_to_next_timer()
             return ready
+        self._busy = 0
         if self._loop.waits_for_others() and (ready := super().select(PATIENCE_SECONDS)):
             return ready
         self._loop.advance(timeout)
