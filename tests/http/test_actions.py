@@ -95,3 +95,15 @@ async def test_only_an_operator_acts_and_only_on_what_there_is(waiting: tuple[Se
     assert (await act(server, "explode"))[0] == 422
     token = await server.token(Role.OPERATOR)
     assert (await server.request("POST", "/api/v1/flows/nope/actions/start", token, json={}))[0] == 404
+
+
+async def test_what_was_left_out_is_run_again_by_workers(tmp_path: Path) -> None:
+    create_app(tmp_path / "app.db")
+    async with working(tmp_path, "app.db", "app://cloud") as (server, settings):
+        number = await begin(settings)
+        await act(server, "stop")
+        assert (await settled(settings, number)).status is Status.CANCELLED
+        status, found = await act(server, "rerun")
+        assert (status, found["movement"], found["original_movement"]) == (200, 2, 1)
+        status, problem = await act(server, "retry")
+        assert (status, "retry" in problem["legal"]) == (409, False)

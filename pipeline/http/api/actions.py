@@ -26,7 +26,7 @@ from pipeline.ports.object_store import PutCondition
 REQUESTS = "serve/requests/"
 """The answers that were given for an `Idempotency-Key`."""
 
-DoableVerb: TypeAlias = Literal["start", "pause", "resume", "stop", "rerun"]
+DoableVerb: TypeAlias = Literal["start", "pause", "resume", "stop", "rerun", "retry"]
 
 router = APIRouter(prefix="/flows/{flow}/actions", tags=["movements"])
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from http import HTTPStatus
 
+from pipeline.assembly.commands.lifecycle.rejected import retry_rejected
 from pipeline.assembly.commands.lifecycle.reruns import rerun
 from pipeline.assembly.commands.lifecycle.wishes import pause, resume, stop
 from pipeline.assembly.commands.workers import start
@@ -68,12 +69,18 @@ async def _rerun(site: Site, who: Identity, flow: FlowName, asked: Asked) -> int
     return (await rerun(flow, by_workers=True, settings=site.runtime.settings)).number
 
 
+async def _retry(site: Site, who: Identity, flow: FlowName, asked: Asked) -> int:
+    await retry_rejected(flow, settings=site.runtime.settings)
+    return (await site.runtime.flows.read_flow(flow)).movements
+
+
 DO: Mapping[Verb, Callable[[Site, Identity, FlowName, Asked], Awaitable[int]]] = {
     Verb.START: _start,
     Verb.PAUSE: _pause,
     Verb.RESUME: _resume,
     Verb.STOP: _stop,
     Verb.RERUN: _rerun,
+    Verb.RETRY: _retry,
 }
 """The verbs that can be done over HTTP. Each returns the number of the Movement that it is about."""
 

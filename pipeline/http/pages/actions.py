@@ -32,6 +32,7 @@ ACTIONS: Mapping[str, Action] = {
             "The Movement ends as CANCELLED. What is imported stays; a new Movement moves what is missing.",
             danger=True,
         ),
+        Action(Verb.RETRY, "Try rejected records again", "Records that the destination rejected are loaded again."),
         Action(Verb.RERUN, "Run again", "A new Movement moves what this one has left out, and nothing twice."),
     )
 }
@@ -43,4 +44,6 @@ def actions_for(latest: Movement | None) -> Sequence[Action]:
         return [ACTIONS[Verb.START.value]]
     useless = {Status.PAUSED: {Verb.PAUSE}, Status.READY: {Verb.RESUME}, Status.IN_PROGRESS: {Verb.RESUME}}
     legal = LEGAL[latest.status] - useless.get(latest.status, set())
+    if not latest.totals.rejected:
+        legal -= {Verb.RETRY}
     return [action for action in ACTIONS.values() if action.verb in legal]
