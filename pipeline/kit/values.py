@@ -9,6 +9,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any, Generic, TypeVar
 
+import msgspec
+
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
 
@@ -60,8 +62,7 @@ class Binary:
     media_type: str | None = None
 
 
-@dataclass(slots=True)
-class Upsert(Generic[R]):
+class Upsert(msgspec.Struct, Generic[R], gc=False):
     """The row with this key now has these values, whether it existed or not. `line` is its line in the Event File."""
 
     key: Key
@@ -69,8 +70,7 @@ class Upsert(Generic[R]):
     line: int
 
 
-@dataclass(slots=True)
-class Delete:
+class Delete(msgspec.Struct, gc=False):
     """The row with this key no longer exists."""
 
     key: Key

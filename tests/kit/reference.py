@@ -14,6 +14,8 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 import pipeline.kit
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "kit-names.md"
@@ -49,6 +51,8 @@ def _section(name: str, thing: Any) -> str:
 
 def _call(thing: type) -> str:
     """Return the parameters of a class that an author makes."""
+    if issubclass(thing, msgspec.Struct):
+        return f"({', '.join(f'{name}: {hint}' for name, hint in vars(thing)['__annotations__'].items())})"
     if issubclass(thing, Enum) or thing.__name__ in MADE_BY_THE_KIT or "__init__" not in vars(thing):
         return ""
     return _parameters(signature(vars(thing)["__init__"]))

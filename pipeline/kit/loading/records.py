@@ -18,8 +18,8 @@ from pipeline.kit.declared import Handler
 from pipeline.kit.loading.python_values import AS_IT_IS, DECODE_ERRORS, Decode, decoder_of, natural_decoder
 from pipeline.kit.values import Delete, Upsert
 
-PART_RECORDS = 1000
-"""Records of an Event File that are decoded and applied at a time."""
+PART_BYTES = 160_000
+"""About so many bytes of an Event File are decoded and applied at a time, some hundred to some thousand records."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,16 +36,24 @@ Value = Upsert[Any] | Delete | Invalid
 
 @dataclass(slots=True)
 class Records:
-    """Consecutive records: what the author gets of each, its line, and the Event Files that they came in.
+    """Consecutive records: what the author gets of each, their lines, and the Event Files that they came in.
 
-    `files` is one for all, or one for each. `plain`: all are upserts.
+    `text` are the lines with line feeds between them, or a list of them. `files` is one for all, or one for each.
+    `plain`: all are upserts.
     """
 
     values: Sequence[Value]
-    lines: Sequence[bytes]
+    text: bytes | Sequence[bytes]
     files: EventFileId | Sequence[EventFileId]
     key_names: tuple[str, ...]
     plain: bool = False
+
+    @property
+    def lines(self) -> Sequence[bytes]:
+        """The line of each record. They are split when one of them is asked for, which is rare."""
+        if isinstance(self.text, bytes):
+            self.text = self.text.split(b"\n")
+        return self.text
 
     def file(self, at: int) -> EventFileId:
         """Return the Event File of a record."""
@@ -98,38 +106,43 @@ class RecordReader:
         Parts are small, so that their values are still in the processor's cache when the author's function sees them.
         """
         what = f"Event File {file}"
-        whole = block.removesuffix(b"\n").split(b"\n")
-        refuse_wide_integers(b"[%b]" % b",".join(whole), what)
-        for start in range(0, len(whole), PART_RECORDS):
-            lines, first = whole[start : start + PART_RECORDS], first_line + start
-            plain = self._plain_upserts(lines, first)
-            if plain is not None:
-                yield Records(plain, lines, file, self._key, plain=True)
-                continue
-            values = [self._read_line(line, number, what) for number, line in enumerate(lines, first)]
-            yield Records(values, lines, file, self._key)
+        start, line, end = 0, first_line, len(block) - block.endswith(b"\n")
+        while start < end:
+            cut = block.find(b"\n", min(start + PART_BYTES, end), end)
+            stop = end if cut < 0 else cut
+            yield (part := self._part(block[start:stop], line, file, what))
+            start, line = stop + 1, line + len(part.values)
+
+    def _part(self, text: bytes, first_line: int, file: EventFileId, what: str) -> Records:
+        array = b"[%b]" % text.replace(b"\n", b",")  # no JSON text contains a line feed
+        plain = self._plain_upserts(array, text.count(b"\n") + 1, first_line)
+        if plain is not None:
+            return Records(plain, text, file, self._key, plain=True)
+        refuse_wide_integers(array, what)
+        lines = text.split(b"\n")
+        values = [self._read_line(line, number, what) for number, line in enumerate(lines, first_line)]
+        return Records(values, lines, file, self._key)
 
     def read_lines(self, lines: Sequence[tuple[EventFileId, int, bytes]]) -> Records:
         """Return the records on single lines of several Event Files, each with its number."""
         values = [self._read_line(line, number, f"Event File {file}") for file, number, line in lines]
         return Records(values, [line for _, _, line in lines], [file for file, _, _ in lines], self._key)
 
-    def _plain_upserts(self, lines: Sequence[bytes], first_line: int) -> list[Upsert[Any]] | None:
-        """Return the records of a block in which all are upserts of values that JSON holds as they are; else None.
+    def _plain_upserts(self, array: bytes, count: int, first_line: int) -> list[Upsert[Any]] | None:
+        """Return `count` records, an array, if all are upserts of values that JSON holds as they are; else None.
 
-        No JSON text contains a line feed, so the lines are parsed as one array, which is faster than one by one.
+        They are parsed at once, which is faster than one by one. Integers have any number of digits.
         """
-        array = b"[%b]" % b",".join(lines)
         if self._plain is None or b'{"$' in array:
             return None
         try:
             rows = self._plain(array)
-        except (msgspec.MsgspecError, ValueError, KeyError, TypeError, AttributeError):
+        except (msgspec.MsgspecError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return None  # a delete, or a value that must be decoded or rejected
-        if len(rows) != len(lines):
+        if len(rows) != count:
             return None
         read = self._handler.row.reader(self._key)
-        return [Upsert(read(row), row, number) for number, row in enumerate(rows, first_line)]
+        return list(map(Upsert, map(read, rows), rows, range(first_line, first_line + count)))
 
     def _read_line(self, line: bytes, number: int, what: str) -> Value:
         try:
@@ -166,26 +179,22 @@ class RecordReader:
         """Return how an array of upserts is decoded at once, if JSON holds all values of the row as they are."""
         row, names = self._handler.row, {field.column.name for field in self._handler.row.fields}
         if row.open:
-            return _bodies if all(column.type in AS_IT_IS for column in columns.values()) else None
+            return _upserts_of(dict) if all(column.type in AS_IT_IS for column in columns.values()) else None
         plain = all(AS_IT_IS.get(columns[name].type) is self._python(name) for name in names if name in columns)
         if not plain or not names.issuperset(self._key) or not (is_dataclass(row.type_) or _is_structure(row.type_)):
             return None
-        record = msgspec.defstruct("Record", [("upsert", row.type_)], gc=False, forbid_unknown_fields=True)
-        decode = msgspec.json.Decoder(list[record]).decode  # type: ignore[valid-type]  # made here
-        upsert = attrgetter("upsert")
-        return lambda array: list(map(upsert, decode(array)))
+        return _upserts_of(row.type_)
 
     def _python(self, name: str) -> Any:
         return next(field.python for field in self._handler.row.fields if field.column.name == name)
 
 
-def _bodies(array: bytes) -> list[Any]:
-    """Return the bodies of upserts. KeyError or ValueError when one is something else."""
-    records = orjson.loads(array)
-    bodies = [record["upsert"] for record in records]
-    if any(len(record) != 1 for record in records):
-        raise ValueError
-    return bodies
+def _upserts_of(row: Any) -> Callable[[bytes], list[Any]]:
+    """Return a function that decodes an array of upserts as rows of this type. MsgspecError when one is something else."""
+    record = msgspec.defstruct("Record", [("upsert", row)], gc=False, forbid_unknown_fields=True)
+    decode = msgspec.json.Decoder(list[record]).decode  # type: ignore[valid-type]  # made here
+    upsert = attrgetter("upsert")
+    return lambda array: list(map(upsert, decode(array)))
 
 
 def _is_structure(type_: Any) -> bool:
