@@ -286,6 +286,33 @@ async def test_an_object_that_is_gone_is_deleted_and_a_record_that_needs_it_is_n
     assert "key [4] was rejected: the app says that an object which this record needs is gone" in problem
 
 
+@pytest.mark.parametrize("how", ["creates", "applies"])
+async def test_many_deletes_are_held_until_they_are_allowed(how: str, tmp_path: Path) -> None:
+    change(tmp_path, "CREATE TABLE things (id INTEGER PRIMARY KEY, name TEXT)")
+    numbers = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 600)"
+    change(tmp_path, f"{numbers} INSERT INTO things SELECT i, 'x' FROM n")
+    api, held = Objects(), set[object]()
+    importer = api.importer() if how == "creates" else Importer("app")
+    if how == "applies":
+
+        @importer.applies("things", row=dict)
+        async def apply(target: None, batch: Batch[dict[str, object]], ctx: Import) -> None:
+            held.update(record.key for record in batch.upserts)
+            held.difference_update(record.key for record in batch.deletes)
+
+    def left() -> int:
+        return len(api.by_id) if how == "creates" else len(held)
+
+    there, source = ImporterDestination("app:x", importer, None), str(tmp_path / "app.db")
+    await move(source, there, tmp_path)
+    change(tmp_path, "DELETE FROM things WHERE id > 400")
+    movement = await move(source, there, tmp_path)
+    assert (movement.status, left()) == (pipeline.Status.INCOMPLETE, 600)
+    assert "--allow-deletes things" in movement.problems[0]
+    movement = await move(source, there, tmp_path, allow_deletes=["things"])
+    assert (movement.status, left(), movement.totals.deletes) == (pipeline.Status.SUCCESS, 400, 200)
+
+
 def transactional(path: Path, fail: Callable[[str], None]) -> Importer:
     """Return an Importer of an SQLite database, in transactions; `fail` may raise at each of its steps."""
     importer = Importer("sql")

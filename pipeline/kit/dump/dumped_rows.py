@@ -19,7 +19,7 @@ _KEY_PARTS = (int, str, float, bytes)  # bool is an int
 
 @dataclass(frozen=True, slots=True)
 class DumpedRow:
-    """A row at the destination: its stream, its key there, and its values by column."""
+    """A row at the destination: its stream, its key there, a tuple of several values or one, and its values by column."""
 
     stream: StreamName
     key: Key
@@ -41,6 +41,8 @@ async def dumped_rows(importer: Importer, target: Any) -> AsyncGenerator[DumpedR
                     f"{line_of(function)}: the dump yields {fault}. Yield the stream, the key and the row"
                 )
             stream, key, row = given
+            if isinstance(key, tuple) and len(key) == 1:
+                (key,) = key
             yield DumpedRow(StreamName(stream), key, row)
 
 

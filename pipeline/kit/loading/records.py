@@ -19,7 +19,7 @@ from pipeline.kit.loading.python_values import AS_IT_IS, DECODE_ERRORS, Decode, 
 from pipeline.kit.values import Delete, Upsert
 
 PART_BYTES = 160_000
-"""About so many bytes of an Event File are decoded and applied at a time, some hundred to some thousand records."""
+"""An Event File is decoded and applied in parts of about this many bytes, some hundred to some thousand records."""
 
 
 @dataclass(frozen=True, slots=True)
