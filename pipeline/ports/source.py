@@ -232,6 +232,15 @@ class ReferenceChecker(Protocol):
         ...
 
 
+@runtime_checkable
+class RowFetcher(Protocol):
+    """A Snapshot whose rows of a stream may miss some that exist, and that can be asked for single ones."""
+
+    async def fetch_rows(self, schema: StreamSchema, keys: Sequence[Key]) -> Mapping[Key, bytes]:
+        """Return the upsert lines of those rows that exist. Empty for a stream that misses none, or cannot be asked."""
+        ...
+
+
 class Source(Protocol):
     """The place that data is read from. Constructing one does no I/O."""
 

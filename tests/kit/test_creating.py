@@ -15,7 +15,7 @@ import pytest
 from pipeline.domain.errors import TransientError
 from pipeline.domain.ids import FlowName, Label, ObjectKey, Phase, StreamName
 from pipeline.domain.schema import Column, StreamSchema
-from pipeline.kit import Again, Import, Importer
+from pipeline.kit import Again, Import, Importer, Refused
 from pipeline.kit.loading.destination import ImporterDestination
 from pipeline.ports.destination import FileToLoad, Loaded
 from pipeline.ports.object_store import OpenBody, PutCondition, Version
@@ -219,3 +219,28 @@ async def test_a_process_that_dies_at_a_put_leaves_no_second_object(at: int) -> 
     store.fail = lambda key: False
     await load(api, file_of([(number, "x") for number in range(100)]))
     assert api.created == dict.fromkeys(range(100), 1)
+
+
+@on_trio
+async def test_a_later_record_of_a_key_that_is_in_doubt_makes_no_second_object() -> None:
+    importer, calls, updated = Importer("api"), list[object](), list[object]()
+
+    @importer.creates("things", row=dict)
+    async def create(target: None, row: dict[str, object], ctx: Import) -> str:
+        calls.append(row["name"])
+        if len(calls) == 1:
+            raise TimeoutError("no answer")  # and the object exists
+        raise Refused("not now")
+
+    @create.find
+    async def find(target: None, row: dict[str, object], ctx: Import) -> str | None:
+        return "new-1" if row["name"] == "second" else None  # it does not show at once
+
+    @create.update
+    async def update(target: None, id_: str, row: dict[str, object], ctx: Import) -> None:
+        updated.append((id_, row["name"]))
+
+    async with ImporterDestination("api:x", importer, None, MemoryObjectStore()).open(FLOW) as session:
+        loaded = await session.load(file_of([(1, "first"), (1, "second")], Phase.INCREMENTAL), after=())
+        assert isinstance(loaded, Loaded)
+    assert (calls, updated) == (["first", "first"], [("new-1", "second")])

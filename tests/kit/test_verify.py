@@ -10,7 +10,10 @@ from pathlib import Path
 
 import pytest
 
+import pipeline
+from pipeline.connectors.registry import ReadOptions, make_source, parse_location
 from tests.cli.app import CommandLine, change
+from tests.kit.app import App, move
 from tests.kit.plugins import write_plugin
 
 APP = """\
@@ -217,3 +220,28 @@ def test_streams_without_a_handler_are_not_compared(run: CommandLine, tmp_path: 
     found = run("verify", "crm")
     assert found.code == 0, found.out
     assert "Excluded from this Flow, and not compared: other" in found.out
+
+
+@pytest.mark.parametrize("can_fetch", [True, False])
+async def test_a_row_that_a_list_has_missed_is_asked_for(can_fetch: bool, tmp_path: Path) -> None:
+    app = App({number: f"name {number}" for number in range(9)}, can_fetch=can_fetch)
+    movement = await move(app.source(), str(tmp_path / "copy.db"), tmp_path)
+    assert movement.status is pipeline.Status.SUCCESS
+
+    def shift(after: str | None) -> None:
+        if after == "3":  # row 4 moves to the page that was read already
+            app.things = {4: app.things[4]} | app.things
+
+    app.before_page = shift
+    settings = pipeline.Settings(home=tmp_path / "home")
+    for name in ("name 4", "changed"):
+        app.things = {number: app.things[number] for number in range(9)} | {4: name}
+        copy = make_source(parse_location(str(tmp_path / "copy.db")), ReadOptions())
+        (report,) = (await pipeline.verify("app", source=app.source(), destination=copy, settings=settings)).streams
+        found = [(one.key, one.finding.value, one.columns) for one in report.examples]
+        if not can_fetch:
+            assert (found, report.source.rows) == ([((4,), "extra", ())], 8)
+        else:
+            assert found == ([] if name == "name 4" else [((4,), "different", ("name",))])
+            assert report.equal is (name == "name 4")
+            assert report.source.rows == report.destination.rows == 9

@@ -19,6 +19,7 @@ from pipeline.engine.movers.mover import Mover
 from pipeline.engine.verify.repair import InvalidatedStreams, begin_repair
 from pipeline.engine.verify.stored_snapshot import StoredSnapshot
 from pipeline.engine.verify.verifier import EXAMPLES_KEPT, NoteDifference, Verifier, VerifyRequest
+from pipeline.kit.places.reference import SCHEME
 from pipeline.ports.reporter import Reporter
 from pipeline.ports.source import Source
 from pipeline.settings import Settings, load_settings
@@ -118,7 +119,8 @@ async def _verify(
     copy = copy or readable_destination(flow, runtime.settings, generated=generated)
     if source is None:
         make_source = partial(readable_source, flow, runtime.settings)
-        source = RemoteSource(make_source) if await _is_large(runtime, flow) else make_source()
+        is_remote = not flow.source.startswith(f"{SCHEME}://") and await _is_large(runtime, flow)
+        source = RemoteSource(make_source) if is_remote else make_source()
     verifier = Verifier(runtime.store, runtime.flows, runtime.clock, flow, source=source, copy=copy)
     return await verifier.run(request, note)
 

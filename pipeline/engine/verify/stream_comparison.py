@@ -31,6 +31,7 @@ Block = HashedBlock | UnchangedRows | UnreadRows
 OpenedRows = AbstractAsyncContextManager[AsyncIterable[Block]]
 OpenRows = Callable[[Known], OpenedRows]
 IsIdOf = Callable[[object, object], Awaitable[bool]]
+FetchRows = Callable[[Sequence[Key]], Awaitable[Mapping[Key, bytes]]]
 PAIRS_AT_ONCE = 500
 """Rows of each side that are converted to JSON at a time: a few megabytes at most."""
 RANGES_KEPT = 100
@@ -122,12 +123,20 @@ class StreamComparison:
     """Compares one stream. Where one side has no values, or there is no `pairing` of columns, hashes alone decide."""
 
     def __init__(
-        self, report: StreamReport, pairing: Pairing | None, sink: DifferenceSink, is_id_of: IsIdOf | None = None
+        self,
+        report: StreamReport,
+        pairing: Pairing | None,
+        sink: DifferenceSink,
+        is_id_of: IsIdOf | None = None,
+        fetch: FetchRows | None = None,
     ) -> None:
-        """`is_id_of` says whether a value of the destination is its id of what the source's value refers to."""
+        """`is_id_of` says whether a value of the destination is its id of what the source's value refers to.
+
+        `fetch` is asked for rows that only the destination seems to have: a list in pages may have missed them.
+        """
         self._report = report
         self._pairing = pairing
-        self._is_id_of = is_id_of
+        self._is_id_of, self._fetch = is_id_of, fetch
         self._sink = sink
         self._digests = blake3(), blake3()
         self._digested: HashedBlock | None = None
@@ -201,7 +210,11 @@ class StreamComparison:
         for start in range(0, len(suspects), PAIRS_AT_ONCE):
             batch = suspects[start : start + PAIRS_AT_ONCE]
             columns = await self._pair_columns(batch, one, other)
+            looked_at = await self._look_again(batch, other)
             for suspect in batch:
+                if suspect in looked_at:
+                    found += looked_at[suspect]
+                    continue
                 difference = self._difference(suspect, columns, one.rows, other.rows)
                 if difference is None:
                     same.append(suspect)
@@ -224,6 +237,24 @@ class StreamComparison:
             for pair, row, copy in zip(pairs, *with_ids(pairing, rows, copies), strict=True)
             if row is not None and copy is not None
         }
+
+    async def _look_again(self, suspects: Sequence[Suspect], other: SideRows) -> Mapping[Suspect, Sequence[Difference]]:
+        """Return what differs of the rows that the source has after all, though it has not listed them."""
+        extra = [suspect for suspect in suspects if suspect.source is None and suspect.destination is not None]
+        if self._fetch is None or self._pairing is None or not extra or not other.has_values:
+            return {}
+        fetched = await self._fetch([_key(other.rows, suspect.destination) for suspect in extra])
+        found = {one: line for one in extra if (line := fetched.get(_key(other.rows, one.destination))) is not None}
+        copies = await other.values([one.destination for one in found if one.destination is not None])
+        self._report = replace(
+            self._report, source=replace(self._report.source, rows=self._report.source.rows + len(found))
+        )
+        differences: dict[Suspect, Sequence[Difference]] = {}
+        for (suspect, line), copy in zip(found.items(), copies, strict=True):
+            columns = await self._differing(orjson.loads(line)["upsert"], copy or {}, self._pairing)
+            key = _key(other.rows, suspect.destination)
+            differences[suspect] = [Difference(key, Finding.DIFFERENT, columns)] if columns else []
+        return differences
 
     async def _differing(self, row: Values, copy: Values, pairing: Pairing) -> tuple[str, ...]:
         names = differing_columns(row, copy, pairing)

@@ -28,7 +28,7 @@ from pipeline.ports.app_copy import AppCopy
 from pipeline.ports.clock import Clock
 from pipeline.ports.object_store import ObjectStore
 from pipeline.ports.ranged_source import open_rows_along
-from pipeline.ports.source import DefinitionReader, OmissionReporter, Snapshot, Source
+from pipeline.ports.source import DefinitionReader, OmissionReporter, RowFetcher, Snapshot, Source
 
 Definitions = Mapping[StreamName, Mapping[str, str]]
 NoteDifference = Callable[[StreamName, Difference], None]
@@ -159,7 +159,8 @@ class _Comparison:
         copied = self._copied(pair, pairing)
         try:
             is_id_of = app.is_id_of if app else None
-            comparison = StreamComparison(report, pairing, self._sink(pair.here.stream), is_id_of)
+            fetch = partial(self._here.fetch_rows, pair.here) if isinstance(self._here, RowFetcher) else None
+            comparison = StreamComparison(report, pairing, self._sink(pair.here.stream), is_id_of, fetch)
             report = _with_unknown(await comparison.run(rows, copied), app, self._request.examples)
         except UnreadableError as error:
             return replace(report, incomparable=str(error))

@@ -10,6 +10,7 @@ from pipeline.domain.errors import ConfigurationError, DefectError, PipelineErro
 from pipeline.domain.flows.findings import CheckFinding
 from pipeline.domain.ids import ObjectKey, StreamName
 from pipeline.domain.inventory import Fate, InventoryItem
+from pipeline.domain.keys import Key
 from pipeline.domain.schema import StreamSchema
 from pipeline.kit.authors_line import line_of
 from pipeline.kit.calls import call, find_all, open_client
@@ -17,11 +18,12 @@ from pipeline.kit.declared import DeclaredStream, Function
 from pipeline.kit.exporter import Exporter
 from pipeline.kit.reading.contents.stream_contents import StreamContents
 from pipeline.kit.reading.contents.versions import ContentVersions
+from pipeline.kit.reading.encoding import RowEncoder
 from pipeline.kit.reading.feeds.changed_rows import ChangedRows
 from pipeline.kit.reading.list_count import ListCount
 from pipeline.kit.reading.ordered import ordered_blocks
 from pipeline.kit.reading.spool import Spool
-from pipeline.kit.reading.unordered import UnorderedRows
+from pipeline.kit.reading.unordered import UnorderedRows, fetched
 from pipeline.log_events import log
 from pipeline.ports.source import MovementScope, RowBlock
 
@@ -126,6 +128,15 @@ class ExporterSnapshot:
                 await spool.forget(but=self._scope.movement if declared.shifting else None)
         for contents in self._contents.values():
             await contents.end()
+
+    async def fetch_rows(self, schema: StreamSchema, keys: Sequence[Key]) -> Mapping[Key, bytes]:
+        declared, fetch = self._exporter.streams[schema.stream], self._exporter.fetches.get(schema.stream)
+        has_contents = any(column.type == "binary" for column in declared.row.columns)
+        if fetch is None or not declared.shifting or has_contents:
+            return {}
+        encoder = RowEncoder(declared)
+        rows = encoder.encode(encoder.values(await fetched(declared, self._client, fetch, keys)))
+        return {row.key: row.line for row in rows}
 
     def _spool(self, schema: StreamSchema) -> Spool | None:
         scope = self._scope

@@ -16,6 +16,7 @@ from anyio import to_thread
 
 from pipeline.domain.errors import UnreadableError
 from pipeline.domain.ids import ObjectKey
+from pipeline.domain.keys import Key
 from pipeline.kit.authors_line import line_of
 from pipeline.kit.calls import RESTARTED, call, repeated
 from pipeline.kit.declared import DeclaredStream, Function, Reading
@@ -210,16 +211,23 @@ class UnorderedRows:
 
     async def _fetched(self, wanted: Sequence[EncodedRow]) -> dict[object, EncodedRow]:
         """Return by their keys those of these rows that `fetch` gives, as they are now; none without `fetch`."""
-        found: dict[object, EncodedRow] = {}
         if self._fetch is None:
-            return found
-        for start in range(0, len(wanted), FETCHED_KEYS):
-            keys = [row.key if len(row.key) > 1 else row.key[0] for row in wanted[start : start + FETCHED_KEYS]]
-            rows = await call(self._fetch, self._client, keys, what=f"fetching rows of {self._declared.name!r}")
-            rows = as_list(rows, f"the rows that `fetch` returned of {self._declared.name!r}", line_of(self._fetch))
-            asked = {row.key for row in wanted[start : start + FETCHED_KEYS]}
-            found |= {row.key: row for row in await self._encoded(rows) if row.key in asked}
-        return found
+            return {}
+        keys = {row.key for row in wanted}
+        rows = await self._encoded(
+            await fetched(self._declared, self._client, self._fetch, [row.key for row in wanted])
+        )
+        return {row.key: row for row in rows if row.key in keys}
+
+
+async def fetched(declared: DeclaredStream, client: Any, fetch: Function, keys: Sequence[Key]) -> list[Any]:
+    """Return the author's rows with these keys, of those that exist."""
+    found: list[Any] = []
+    for start in range(0, len(keys), FETCHED_KEYS):
+        asked = [key if len(key) > 1 else key[0] for key in keys[start : start + FETCHED_KEYS]]
+        rows = await call(fetch, client, asked, what=f"fetching rows of {declared.name!r}")
+        found += as_list(rows, f"the rows that `fetch` returned of {declared.name!r}", line_of(fetch))
+    return found
 
 
 class _Absent(EncodedRow):
