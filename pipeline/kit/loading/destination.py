@@ -134,6 +134,7 @@ class ImporterSession:
         self._ids = StoredIds(kept)
         self._streams = HandledStreams(importer)
         self._lanes: dict[StreamName, Lane] = {}
+        self._one_transaction = anyio.Semaphore(1)
         self._open_binary: OpenBinary = _not_open
         self._attempts: dict[EventFileId, int] = {}
 
@@ -207,7 +208,7 @@ class ImporterSession:
     def _transactions(self) -> Transactions:
         functions = self._importer.transactions
         assert functions is not None  # checked when the Flow is made
-        return Transactions(functions, self._target, self._namespace)
+        return Transactions(functions, self._target, self._namespace, self._one_transaction)
 
     def _contexts(self, movement: int, attempt: int) -> Contexts:
         flow = FlowName(self._namespace.rpartition(" ")[0])

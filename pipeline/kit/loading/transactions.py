@@ -72,11 +72,15 @@ class TransactionLoad(StreamLoad):
 
 @dataclass(frozen=True, slots=True)
 class Transactions:
-    """The author's transactions on `target`. `namespace` tells the marks of this Flow from those of others."""
+    """The author's transactions on `target`. `namespace` tells the marks of this Flow from those of others.
+
+    `room` lets one transaction be open at a time: `target` may be a connection, which has no more than one.
+    """
 
     functions: TransactionFunctions
     target: Any
     namespace: str
+    room: anyio.Semaphore
 
     async def marks(self, transaction: Any) -> Mapping[EventFileId, KeptMark]:
         """Return the marks of this Flow at the app."""
@@ -106,7 +110,7 @@ class Transactions:
         single, failures, function = False, 0, self.functions.function
         while True:
             try:
-                async with self._opened() as transaction:
+                async with self.room, self._opened() as transaction:
                     load = make(transaction)
                     load.begin(refused, single=single)
                     await work(transaction, load)
