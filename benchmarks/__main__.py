@@ -21,6 +21,7 @@ from benchmarks import (
     repeated,
     repeated_tables,
     tables,
+    time_left,
     verify,
 )
 
@@ -39,6 +40,7 @@ BENCHMARKS: dict[str, Callable[[Path], None]] = {
     "kit_rows": kit_rows.run,
     "long_flow": long_flow.run,
     "notifying": notifying.run,
+    "time_left": time_left.run,
 }
 
 

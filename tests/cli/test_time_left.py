@@ -1,12 +1,10 @@
-"""The time left in real runs: what was shown is stored with what came, and the range holds the truth."""
+"""The time left in real runs: what was shown is stored with what came. `python -m benchmarks time_left` scores it."""
 
 from __future__ import annotations
 
 import os
 import random
-import shutil
 import sqlite3
-import statistics
 import subprocess
 import sys
 from contextlib import closing
@@ -14,11 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-import pytest
 
 from tests.cli.app import CommandLine, make_database, process_environment
-
-REAL_RUNS = 20
 
 
 def build(path: Path, dice: random.Random, tables: int, rows: int) -> None:
@@ -46,27 +41,6 @@ def move(directory: Path, *arguments: str) -> dict[str, Any]:
     found: dict[str, Any] = orjson.loads(done.stdout.splitlines()[-1])
     assert found["status"] == "SUCCESS"
     return found
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(1500)
-def test_of_real_runs_the_range_holds_the_truth_and_the_middle_is_near_it(tmp_path: Path) -> None:
-    """Of 20 runs, at least 80 % of the ranges hold the truth; at half time the median error is at most 15 %."""
-    dice, shown = random.Random(3), list[dict[str, Any]]()
-    build(tmp_path / "app.db", dice, tables=6, rows=700_000)  # runs of some ten seconds
-    for number in range(REAL_RUNS):
-        left_out = [f"--exclude=t{table}" for table in dice.sample(range(6), dice.randint(0, 3))]
-        place = "copy.db" if number % 3 else "sam:out"
-        shown += move(tmp_path, place, *left_out)["time_left_shown"]
-        for name in ("out", ".pipeline"):
-            shutil.rmtree(tmp_path / name, ignore_errors=True)
-        for path in tmp_path.glob("copy.db*"):
-            path.unlink()
-    assert len(shown) >= REAL_RUNS
-    held = [one["low"] <= one["came"] <= one["high"] for one in shown]
-    assert sum(held) >= 0.8 * len(held), shown
-    errors = [abs((one["low"] + one["high"]) / 2 - one["came"]) / one["came"] for one in shown if one["percent"] == 50]
-    assert statistics.median(errors) <= 0.15, errors
 
 
 def test_what_is_shown_is_a_range_and_is_stored(pipeline: CommandLine) -> None:
