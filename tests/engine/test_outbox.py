@@ -13,7 +13,7 @@ import anyio
 import pytest
 
 from pipeline.codec.documents.outbox_event import decode_outbox_event
-from pipeline.domain.errors import TransientError
+from pipeline.domain.errors import RefusedError, TransientError
 from pipeline.domain.ids import EventFileId, FlowName, Label, ObjectKey, Phase, StreamName
 from pipeline.domain.lifecycle.status import Reason
 from pipeline.domain.movement import Status
@@ -23,6 +23,7 @@ from pipeline.engine.movements.flow_store import FlowStore
 from pipeline.engine.movements.lifecycle import begin_movement, end_movement, start_movement
 from pipeline.engine.movements.progress import ProgressKeeper
 from pipeline.engine.outbox.outbox import Outbox
+from pipeline.engine.outbox.safe_trace import exception_type, safe_trace
 from pipeline.ports.destination import Rejection
 from pipeline.ports.object_store import ObjectStore, OpenBody, PutCondition, Version, list_pages
 from pipeline.ports.reporter import RecordRejected
@@ -268,3 +269,10 @@ async def test_every_field_of_an_event_is_documented() -> None:
         row = next(line for line in page.splitlines() if line.startswith(f"| `{event.type.value}` |"))
         named = set(re.findall(r"`([\w.]+)`", row))
         assert named >= set(event.data), event
+
+
+def test_causes_that_go_round_in_a_circle_end() -> None:
+    first, second = RefusedError("first"), RefusedError("second")
+    first.__cause__, second.__cause__ = second, first
+    assert exception_type(first) == "RefusedError"
+    assert safe_trace(first) == ()

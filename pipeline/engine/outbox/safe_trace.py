@@ -35,11 +35,13 @@ def safe_trace(error: BaseException) -> tuple[str, ...]:
 
 
 def _origin(error: BaseException) -> BaseException:
-    """Return the exception that an error of the pipeline stands for."""
+    """Return the exception that an error of the pipeline stands for. Causes may go round in a circle."""
+    seen = [error]
     while isinstance(error, PipelineError) and error.__cause__ is not None:
-        if isinstance(error.__cause__, BaseExceptionGroup):
+        if isinstance(error.__cause__, BaseExceptionGroup) or error.__cause__ in seen:
             break
         error = error.__cause__
+        seen.append(error)
     return error
 
 
