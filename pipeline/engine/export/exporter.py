@@ -9,15 +9,16 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from itertools import chain
 
 import anyio
 
-from pipeline.domain.errors import UnreadableError
+from pipeline.domain.errors import DamagedError, RefusedError, UnreadableError
 from pipeline.domain.flows.declaration import GroupRule
 from pipeline.domain.flows.groups import dependencies, dependency_levels
-from pipeline.domain.ids import Label, ObjectKey
+from pipeline.domain.ids import Label, ObjectKey, StreamName
 from pipeline.domain.inventory import Inventory
 from pipeline.domain.movement import Movement
 from pipeline.domain.planning.selection import selected
@@ -97,7 +98,10 @@ class Exporter:
         """Report what is going to be read, and about how many rows it has, if the source can say that at once."""
         report = self._attempt.context.reporter.report
         names = [one.schema.stream for streams in groups.values() for one in streams if one.present]
-        known = await self._snapshot.row_estimates(names) if isinstance(self._snapshot, RowEstimator) else {}
+        known: Mapping[StreamName, int] = {}
+        if isinstance(self._snapshot, RowEstimator):
+            with suppress(DamagedError, RefusedError, UnreadableError):  # reading the streams will name what is wrong
+                known = await self._snapshot.row_estimates(names)
         for label in order:
             streams = tuple(one.schema.stream for one in groups[label] if one.present)
             report(ExportPlanned(label, streams))

@@ -23,7 +23,7 @@ def row_estimates(connection: apsw.Connection, streams: Sequence[StreamName]) ->
     for stream in streams:
         try:
             rows = _rows(connection, f"main.{quoted(stream)}", most)
-        except apsw.SQLError:  # such as a virtual table whose module is missing; the export says so
+        except (apsw.SQLError, apsw.CorruptError):  # a module that is missing, damaged pages: the export says so
             continue
         if rows is not None:
             found[stream] = rows
