@@ -6,7 +6,6 @@ import json
 import random
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import anyio
@@ -18,6 +17,7 @@ from pipeline.kit.reading.contents import versions as content_versions
 from pipeline.kit.reading.contents.versions import ContentVersions
 from pipeline.testing.simulated.object_store import MemoryObjectStore
 from tests.cli.app import CommandLine, change, contents, process_environment
+from tests.kit.killing import Killer
 from tests.kit.plugins import write_plugin
 
 APP = """\
@@ -232,13 +232,9 @@ def test_a_move_of_contents_that_is_killed_again_and_again_is_whole(seed: int, t
         command = [sys.executable, "-m", "pipeline", *arguments]
         return subprocess.Popen(command, cwd=tmp_path, env=process_environment(), stdout=subprocess.DEVNULL)
 
-    kills, move = 0, (*MOVE, "--allow-deletes", "files")
+    kills, killer, move = 0, Killer(choose), (*MOVE, "--allow-deletes", "files")
     while kills < 8:
-        process = start(*move)
-        time.sleep(0.3 + choose.random())
-        kills += process.poll() is None
-        process.kill()
-        process.wait()
+        kills += killer.kill(start(*move))
         if choose.random() < 0.5:
             versions[choose.randrange(250)] = f"{kills}"
             versions.pop(choose.randrange(200), None)

@@ -1,0 +1,28 @@
+"""Killing processes at random moments, on machines of any speed."""
+
+from __future__ import annotations
+
+import random
+import signal
+import subprocess
+import time
+
+FIRST_SECONDS = 1.5
+
+
+class Killer:
+    """Kills processes within the time that one takes which is left alone, as far as it was seen."""
+
+    def __init__(self, dice: random.Random) -> None:
+        self._dice, self._longest = dice, FIRST_SECONDS
+
+    def kill(self, process: subprocess.Popen[bytes]) -> bool:
+        """Kill a process at a random moment; return whether it was killed before its end."""
+        begun = time.monotonic()
+        try:
+            process.wait(self._dice.uniform(0.2, 1.0) * self._longest)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+        else:
+            self._longest = min(self._longest, time.monotonic() - begun)
+        return process.wait() == -signal.SIGKILL
