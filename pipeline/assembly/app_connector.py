@@ -83,7 +83,7 @@ def _service(location: Location) -> Any:
 
 def _no_source(location: Location, options: ReadOptions) -> Source:
     raise ConfigurationError(
-        f"{location.url} is a service that is pushed to: it cannot be read. Use it as the destination."
+        f"{location.url} is a service that is pushed to: what it holds cannot be read from here. Compare with the means of the app."
     )
 
 

@@ -11,6 +11,7 @@ from typing import Annotated
 from fastapi import Depends
 from starlette.requests import HTTPConnection, Request
 
+from pipeline.domain.ids import decode_name
 from pipeline.http.problems import ProblemError
 from pipeline.http.site import ProxyAuth, Site, site_of
 from pipeline.http.tokens import Identity, Role, Side
@@ -58,7 +59,7 @@ def require_app(side: Side) -> Callable[[Request, str], Awaitable[Identity]]:
 
     async def check(request: Request, flow: str) -> Identity:
         identity = await _known(request)
-        if identity.role is not Role.APP or identity.flow != flow or identity.side is not side:
+        if identity.role is not Role.APP or identity.flow != decode_name(flow) or identity.side is not side:
             raise ProblemError(HTTPStatus.FORBIDDEN, f"This needs the token of the {side} of Flow {flow!r}.")
         return identity
 

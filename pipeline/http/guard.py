@@ -15,8 +15,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from pipeline.http.problems import ProblemError, answer, describe
 from pipeline.http.site import Site
 
-UPLOADS = re.compile(r"/api/v1/apps/[^/]+/export/.*")
-"""The paths whose bodies are files."""
+UPLOADS = re.compile(r"/api/v1/apps/[^/]+/export/\d+/streams/.+/files/\d+")
+"""The paths to which files are PUT. Their bodies are read after the token was checked, and never held in memory."""
+APPS = "/api/v1/apps/"
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _HOST = re.compile(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9_.-]+)(:\d{1,5})?")
 
@@ -48,9 +49,7 @@ class Guard:
             await self._app(scope, receive, send)
             return
         answered = _Answer(send)
-        limits = self._site.limits
-        most = limits.upload_bytes if UPLOADS.fullmatch(scope["path"]) else limits.body_bytes
-        body = _Body(receive, most, limits.silent_seconds)
+        body = _Body(receive, self._most(scope), self._site.limits.silent_seconds)
         try:
             self._check(scope, Headers(scope=scope))
             body.check_length(Headers(scope=scope))
@@ -59,6 +58,13 @@ class Guard:
             if answered.begun:
                 raise
             await answer(describe(error))(scope, receive, answered.send)
+
+    def _most(self, scope: Scope) -> int:
+        """Return how many bytes the body of a request may have."""
+        limits = self._site.limits
+        if scope["method"] == "PUT" and UPLOADS.fullmatch(scope["path"]):
+            return limits.upload_bytes
+        return limits.report_bytes if scope["path"].startswith(APPS) else limits.body_bytes
 
     def _check(self, scope: Scope, headers: Headers) -> None:
         host = _one(headers, "host")

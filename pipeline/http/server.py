@@ -1,4 +1,4 @@
-"""Runs the application in a task group of its own, on one socket, until it is told to stop."""
+"""Runs the application on one socket, in a task group of its own, until it is to stop."""
 
 from __future__ import annotations
 

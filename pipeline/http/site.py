@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 
 import anyio
 from starlette.requests import HTTPConnection
@@ -16,13 +15,6 @@ from pipeline.ports.clock import Clock
 
 LOOPBACK_NAMES = ("localhost",)
 """Names that a browser may have for this machine. Addresses are always allowed: no name server can change them."""
-
-
-class Auth(StrEnum):
-    """How requests are identified. Each way accepts a bearer token as well."""
-
-    TOKEN = "token"
-    PROXY = "proxy"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +31,8 @@ class Limits:
     """Limits of requests. Sizes are in bytes, times in seconds."""
 
     body_bytes: int = 1 << 20
+    report_bytes: int = 8 << 20
+    """Of JSON that an app sends: streams with their columns, reports of many files."""
     upload_bytes: int = 25 << 30
     silent_seconds: float = 30.0
     """A body of which nothing comes for so long is given up."""

@@ -13,9 +13,9 @@ from pipeline.domain.movement import Movement, Status
 from pipeline.engine.movements.flow_store import FlowStore
 from pipeline.engine.movements.lifecycle import end_movement, start_movement
 from pipeline.ports.event_queue import EventQueue
-from pipeline.ports.object_store import ObjectStore
+from pipeline.ports.object_store import ObjectStore, OpenBody
 from pipeline.remote.uploaded import make_exporter
-from pipeline.remote.uploads import Begin, CompleteGroup, End, UploadedStream, Uploads
+from pipeline.remote.uploads import Begin, CompleteGroup, End, UploadedStream, Uploads, forget_before
 
 
 class AppExport:
@@ -40,11 +40,16 @@ class AppExport:
         Beginning again with the same streams changes nothing. ConflictError when it has begun with others.
         """
         flow = await flows.read_flow(name)
-        movement, _ = await start_movement(flows, flow)
-        export = cls(store, flows, movement)
         if not streams:
             raise ConfigurationError("The export has no stream. Name at least one.")
-        make_exporter(list(streams), export.uploads)  # says what is wrong with a stream
+        make_exporter(list(streams), Uploads(store, name, 0))  # says what is wrong with a stream
+        movement, _ = await start_movement(flows, flow)
+        export = cls(store, flows, movement)
+        if movement.exported:
+            raise ConflictError(
+                f"Movement {movement.number} of Flow {name!r} is exported, and is being imported. Begin when it has settled."
+            )
+        await forget_before(store, name, movement.number)
         await export.uploads.begin(Begin(list(streams)))
         await exports.send([encode_message(MovementStarted(name, movement.number))])
         return export
@@ -80,6 +85,16 @@ class AppExport:
         if await self.uploads.group(streams[name].group) is not None:
             raise ConflictError(f"The group {streams[name].group!r} is complete: no file can be added.")
         return streams[name]
+
+    async def put_file(self, stream: StreamName, number: int, body: OpenBody, sha256: str) -> bool:
+        """Store a file whose SHA-256 digest is known; return whether it is new. ConflictError when another one is there."""
+        new = await self.uploads.put_file(stream, number, body)
+        if not new and await self.uploads.sha256(stream, number) != sha256:
+            raise ConflictError(
+                f"File {number} of the stream {stream!r} is stored with another content. Give this one the next number."
+            )
+        await self.uploads.sign(f"{stream} {number}")
+        return new
 
     async def complete(self, label: Label, files: Mapping[str, int]) -> None:
         """Say that all files of a group are stored. ConflictError names a file that is missing, or one too many."""

@@ -66,7 +66,7 @@ class PulledSession:
             pass  # it is verified before the app is asked to wait for it
         if (reason := await self._reason_to_give_way(file, after)) is not None:
             return GaveWay(reason)
-        id_, pause = file.entry.id, FIRST_POLL_SECONDS
+        id_, pause, shown = file.entry.id, FIRST_POLL_SECONDS, await self._reports.progress(file.movement)
         while True:
             if (mark := await self._kept.mark(id_)) is not None:
                 return Loaded(as_mark(mark), await self._rejections(id_) if mark.rejected else ())
@@ -74,6 +74,10 @@ class PulledSession:
                 raise RefusedError(f"the app reports: {failure}")
             if await self._kept.fenced() >= file.movement:
                 return GaveWay(f"Movement {file.movement} was stopped")
+            if (now := await self._reports.progress(file.movement)) != shown:  # the app is at work
+                shown = now
+                for is_over in (False, True):
+                    file.note_busy(now.message or f"{now.percent:.0f} %", is_over)
             await anyio.sleep(pause)
             pause = min(pause * 1.5, LONGEST_POLL_SECONDS)
 

@@ -19,6 +19,7 @@ from pipeline.domain.ids import EventFileId, FlowName, StreamName
 from pipeline.domain.planning.import_guard import reason_to_give_way
 from pipeline.kit.ledger.kept import Kept, KeptMark, KeptRejection, KeptStream, as_mark
 from pipeline.kit.loading.rejected import RejectedRecords, opened_rejections
+from pipeline.log_events import log
 from pipeline.ports.destination import FileToLoad, GaveWay, Loaded, LoadOutcome, Mark, Rejection, Violation
 from pipeline.ports.object_store import ObjectStore
 from pipeline.remote.receiver import BehindError, Receiver
@@ -148,7 +149,11 @@ class PushedSession:
         for stream, _, part in list(self._rejected.groups()):
             lines = [one.record.encode() for one in part]
             name = f"{self._namespace}/{stream}"
-            refused = await self._receiver.retry(stream, lines, f"{name}:retry")
+            try:
+                refused = await self._receiver.retry(stream, lines, f"{name}:retry")
+            except RefusedError as error:
+                log.warning("receiver_retries_nothing", reason=str(error))
+                break
             accepted = [(stream, one.key) for place, one in enumerate(part) if place not in refused]
             await self._rejected.replace([], accepted)
         return self._rejected.rejections()

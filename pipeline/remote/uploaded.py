@@ -6,7 +6,7 @@ uploads others.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
@@ -28,7 +28,7 @@ from pipeline.kit.values import Changes, Json, NaiveDatetime
 from pipeline.ports.object_store import ObjectStore
 from pipeline.remote.uploads import UploadedStream, Uploads
 
-POLL_SECONDS = 0.25
+FIRST_POLL_SECONDS, LONGEST_POLL_SECONDS = 0.1, 2.0
 TYPES: Mapping[str, Any] = {
     "boolean": bool,
     "integer": int,
@@ -65,8 +65,8 @@ class UploadedSource:
         """Open the uploads. LeaseLostError while the app has not begun: it announces the Movement when it does."""
         if self._store is None or self._flow is None:
             raise ConfigurationError(
-                f"{self.location} is an app that uploads: it cannot be read here. Start its Flow with `pipeline start`, and let a "
-                "worker export it."
+                f"What {self.location} holds cannot be read from here: it is an app over HTTP. Compare with the means of the "
+                "app. As a source it uploads: start its Flow with `pipeline start`, and let a worker export it."
             )
         uploads = Uploads(self._store, self._flow, self._movement)
         begun = await uploads.begun()
@@ -74,23 +74,41 @@ class UploadedSource:
             raise LeaseLostError(
                 f"the app {self.location} has not begun to export; it announces the Movement when it does"
             )
-        yield UploadedSnapshot(make_exporter(begun.streams, uploads), uploads)
+        snapshot = UploadedSnapshot(begun.streams, uploads)
+        try:
+            yield snapshot
+        finally:
+            snapshot.close()
 
 
 class UploadedSnapshot(ExporterSnapshot):
     """The uploads of one Movement. They are deleted when all is exported."""
 
-    def __init__(self, exporter: Exporter, uploads: Uploads) -> None:
-        super().__init__(exporter, None)
+    def __init__(self, streams: list[UploadedStream], uploads: Uploads) -> None:
+        super().__init__(make_exporter(streams, uploads, self._note), None)
         self._uploads = uploads
+
+    def _note(self, stream: StreamName) -> None:
+        """Say that something has come, so that the Movement is not taken for one in which nothing moves."""
+        if self._scope is not None:
+            self._scope.progress.read(stream, 0)
 
     async def end_movement(self) -> None:
         await super().end_movement()
         await self._uploads.forget()
 
 
-def make_exporter(streams: list[UploadedStream], uploads: Uploads) -> Exporter:
-    """Return an Exporter of these streams. ConfigurationError says what is wrong with one of them."""
+def _no_note(_stream: StreamName) -> None:
+    """Say nothing."""
+
+
+def make_exporter(
+    streams: list[UploadedStream], uploads: Uploads, note: Callable[[StreamName], None] = _no_note
+) -> Exporter:
+    """Return an Exporter of these streams. `note` is called while it waits for one, whenever the app has sent a file.
+
+    ConfigurationError says what is wrong with a stream.
+    """
     exporter = Exporter("app")
     for stream in streams:
         columns = {
@@ -100,10 +118,10 @@ def make_exporter(streams: list[UploadedStream], uploads: Uploads) -> Exporter:
             raise ConfigurationError(f"The stream {stream.stream!r} has two columns with one name.")
         key = tuple(stream.primary_keys)
         if stream.mode == "full":
-            read = UploadedRows(stream, uploads).rows
+            read = UploadedRows(stream, uploads, note).rows
             exporter.rows(stream.stream, row=dict, key=key, group=stream.group, columns=columns)(read)
         else:
-            changed = UploadedRows(stream, uploads).changes
+            changed = UploadedRows(stream, uploads, note).changes
             exporter.changes(stream.stream, row=dict, key=key, group=stream.group, columns=columns)(changed)
     return exporter
 
@@ -120,8 +138,8 @@ def _annotation(stream: UploadedStream, name: str, type_: str, nullable: bool) -
 class UploadedRows:
     """The rows of one stream, read from its files as soon as its group is complete."""
 
-    def __init__(self, stream: UploadedStream, uploads: Uploads) -> None:
-        self._stream, self._uploads = stream, uploads
+    def __init__(self, stream: UploadedStream, uploads: Uploads, note: Callable[[StreamName], None]) -> None:
+        self._stream, self._uploads, self._note = stream, uploads, note
         self._name = StreamName(stream.stream)
         self._decoders = {one.name: natural_decoder(Column(one.name, one.type)) for one in stream.columns}
 
@@ -162,11 +180,16 @@ class UploadedRows:
 
     async def _file_count(self) -> int:
         """Wait until the group of the stream is complete; return how many files it has."""
+        pause, last = FIRST_POLL_SECONDS, b""
         while (group := await self._uploads.group(self._stream.group)) is None:
             ended = await self._uploads.ended()
             if ended is not None:
                 raise UnreadableError(f"the app has ended without the group {self._stream.group!r}: {ended.reason}")
-            await anyio.sleep(POLL_SECONDS)
+            if (sign := await self._uploads.last_sign()) != last:
+                last = sign
+                self._note(self._name)
+            await anyio.sleep(pause)
+            pause = min(pause * 1.5, LONGEST_POLL_SECONDS)
         return group.files.get(self._stream.stream, 0)
 
     async def _records(self, number: int) -> AsyncIterator[tuple[str, dict[str, Any]]]:

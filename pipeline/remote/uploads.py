@@ -6,6 +6,7 @@ created once. The export reads them like any other source, and stores Event File
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import AsyncIterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Literal, TypeVar
@@ -70,7 +71,7 @@ class Uploads:
 
     def __init__(self, store: ObjectStore, flow: FlowName, movement: int) -> None:
         self._store = store
-        self._prefix = f"{flow_prefix(flow)}uploads/{movement}/"
+        self._prefix = f"{_prefix(flow)}{movement}/"
         self.movement = movement
 
     async def begin(self, begin: Begin) -> None:
@@ -97,6 +98,25 @@ class Uploads:
         """Open the bytes of a file, as they were sent."""
         return self._store.open_stream(self.file_key(stream, number))
 
+    async def sha256(self, stream: StreamName, number: int) -> str:
+        """Return the SHA-256 digest of a stored file, in hexadecimal."""
+        digest = hashlib.sha256()
+        async with self.open_file(stream, number) as pieces:
+            async for piece in pieces:
+                digest.update(piece)
+        return digest.hexdigest()
+
+    async def sign(self, what: str) -> None:
+        """Show that the app is at work."""
+        await self._store.put(ObjectKey(f"{self._prefix}sign"), what.encode(), PutCondition.NONE)
+
+    async def last_sign(self) -> bytes:
+        """Return what the app has shown last; empty before its first file."""
+        try:
+            return (await self._store.get(ObjectKey(f"{self._prefix}sign"))).data
+        except AbsentError:
+            return b""
+
     async def files(self, stream: StreamName) -> Sequence[int]:
         """Return the numbers of the files that are stored, ascending."""
         prefix = f"{self._prefix}files/{encode_name(stream)}/"
@@ -120,9 +140,7 @@ class Uploads:
 
     async def forget(self) -> None:
         """Delete all, the beginning last."""
-        keys = [info.key async for page in list_pages(self._store, self._prefix) for info in page]
-        for key in reversed(keys):
-            await self._store.delete(key)
+        await _delete(self._store, self._prefix)
 
     async def _create(self, name: str, document: msgspec.Struct, conflict: str) -> None:
         key = ObjectKey(self._prefix + name)
@@ -138,3 +156,24 @@ class Uploads:
             return decode_document((await self._store.get(key)).data, kind, key)
         except AbsentError:
             return None
+
+
+async def forget_before(store: ObjectStore, flow: FlowName, movement: int) -> None:
+    """Delete what was uploaded for earlier Movements, which have ended before it was exported."""
+    prefix = _prefix(flow)
+    found = {
+        info.key.removeprefix(prefix).partition("/")[0] async for page in list_pages(store, prefix) for info in page
+    }
+    for number in found:
+        if int(number) < movement:
+            await _delete(store, f"{prefix}{number}/")
+
+
+async def _delete(store: ObjectStore, prefix: str) -> None:
+    keys = [info.key async for page in list_pages(store, prefix) for info in page]
+    for key in reversed(keys):
+        await store.delete(key)
+
+
+def _prefix(flow: FlowName) -> str:
+    return f"{flow_prefix(flow)}uploads/"

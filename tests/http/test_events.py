@@ -73,6 +73,7 @@ async def test_fifty_streams_end_at_once_when_the_server_stops(tmp_path: Path) -
             for stream in streams:
                 await stream.content.readline()
             begun = time.monotonic()
-        took = time.monotonic() - begun
-        assert [await stream.content.read() is not None for stream in streams] == [True] * 50
-    assert took < 5, took
+        assert time.monotonic() - begun < 5
+        with anyio.fail_after(5):  # each stream has ended
+            for stream in streams:
+                assert b"event: " in b"retry: " + await stream.content.read()

@@ -99,6 +99,20 @@ async def test_a_body_that_is_too_large_is_refused_before_it_is_read(server: Ser
     assert code == 413
 
 
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("POST", "/export/1/end"), ("POST", "/export/1/streams/a/files/1"), ("PUT", "/import/1/status")],
+)
+async def test_only_files_may_be_large(tmp_path: Path, method: str, path: str) -> None:
+    async with run_server(tmp_path, limits=replace(Limits(), report_bytes=1000)) as server:
+        body = b"[" + b" " * 2000 + b"]"
+        headers = {"Content-Type": "application/json"}
+        code, _ = await server.request(method, f"/api/v1/apps/crm{path}", None, data=body, headers=headers)
+        assert code == 413
+        code, _ = await server.request("PUT", "/api/v1/apps/crm/export/1/streams/a/files/1", None, data=body)
+        assert code == 401
+
+
 async def test_a_body_without_end_is_cut_off(server: Server) -> None:
     async def endless() -> AsyncIterator[bytes]:
         while True:

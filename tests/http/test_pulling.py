@@ -10,14 +10,19 @@ from typing import Any
 
 import anyio
 import pytest
+import yarl
 
+from pipeline.assembly.commands.flows import create_flow
+from pipeline.assembly.commands.workers import start
 from pipeline.domain.ids import FlowName
 from pipeline.domain.movement import Status
+from pipeline.engine.movements.progress import ProgressKeeper
 from pipeline.http.tokens import Role, Side
 from pipeline.kit.ledger.id_map import StoredIds
 from pipeline.kit.ledger.kept import IdEntry, Kept
+from pipeline.ports.reporter import Busy, Event
 from pipeline.settings import Settings
-from tests.http.conftest import Server, create_app
+from tests.http.conftest import Server, create_app, run_server
 from tests.http.flows import NODE, begin, change, rows, run_app, settled, working
 
 
@@ -181,6 +186,38 @@ async def test_a_link_is_for_one_file_and_one_hour(begun: tuple[App, Server, Set
     _, renewed = await app.post(f"/{number}/links", {"files": [file["file"]]})
     async with server.client.get(f"{server.url}{renewed['items'][0]['url']}") as answer:
         assert answer.status == 200
+
+
+async def test_the_name_of_a_flow_may_have_any_character(tmp_path: Path) -> None:
+    create_app(tmp_path / "app.db")
+    async with run_server(tmp_path) as server:
+        settings = Settings(home=tmp_path / "home")
+        await create_flow("crm/ü 100%", tmp_path / "app.db", "app://cloud", settings=settings)
+        await start("crm/ü 100%", settings=settings)
+        token = await server.token(Role.APP, "crm/ü 100%", Side.DESTINATION)
+        url = yarl.URL(f"{server.url}/api/v1/apps/crm%252F%25C3%25BC%2520100%2525/import", encoded=True)
+        async with server.client.get(url, headers={"Authorization": f"Bearer {token}"}) as answer:
+            assert (answer.status, (await answer.json())["flow"]) == (200, "crm/ü 100%")
+
+
+async def test_a_progress_keeps_the_movement_alive(
+    begun: tuple[App, Server, Settings, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app, _, _, number = begun
+    seen: list[Busy] = []
+    report = ProgressKeeper.report
+
+    def watched(self: ProgressKeeper, event: Event) -> None:
+        seen.extend([event] if isinstance(event, Busy) else [])
+        report(self, event)
+
+    monkeypatch.setattr(ProgressKeeper, "report", watched)
+    await app.ready(number)
+    await app.post(f"/{number}/progress", {"percent": 10, "message": "loading"})
+    with anyio.fail_after(20):
+        while not seen:  # noqa: ASYNC110  # the worker has no event for it
+            await anyio.sleep(0.05)
+    assert [one.text for one in seen[:2]] == ["loading", "loading"]
 
 
 async def test_an_app_has_one_side_of_one_flow(begun: tuple[App, Server, Settings, int]) -> None:

@@ -49,6 +49,12 @@ async def test_pages_follow_one_another(server: Server) -> None:
     assert second["next"] is None
 
 
+async def test_a_cursor_that_is_gone_begins_nothing_again_by_itself(server: Server) -> None:
+    status, problem = await server.get("/api/v1/flows/crm/movements/1/files?after=9/gone/full/0")
+    assert isinstance(problem, dict)
+    assert (status, "Begin again" in problem["detail"]) == (410, True)
+
+
 async def test_an_event_file_is_downloaded_as_it_is_stored(server: Server) -> None:
     headers = {"Authorization": f"Bearer {START_TOKEN}"}
     async with server.client.get(f"{server.url}/api/v1/flows/crm/files/1/pet/full/0", headers=headers) as answer:

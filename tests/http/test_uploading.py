@@ -9,11 +9,13 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import anyio
 import orjson
 import pytest
 
 from pipeline.domain.movement import Status
 from pipeline.http.tokens import Role, Side
+from pipeline.remote.uploaded import UploadedSnapshot
 from pipeline.settings import Settings
 from tests.http.conftest import Server, create_app
 from tests.http.flows import change, rows, run_app, settled, working
@@ -137,7 +139,7 @@ async def test_an_upload_that_lies_is_not_stored(app: tuple[App, Settings]) -> N
 async def test_a_file_is_stored_once(app: tuple[App, Settings]) -> None:
     api, _ = app
     await api.begin()
-    assert [(await api.put(0, lines((1, name))))[0] for name in ("a", "b")] == [201, 200]
+    assert [(await api.put(0, lines((1, name))))[0] for name in ("a", "a", "b")] == [201, 200, 409]
     status, problem = await api.complete(2)
     assert (status, "File 1" in problem["detail"]) == (409, True)
     assert (await api.complete(1))[0] == 200
@@ -203,6 +205,37 @@ async def test_an_export_that_fails_ends_the_movement(app: tuple[App, Settings])
     first = api.number
     await api.begin()
     assert api.number == first + 1
+
+
+async def test_nothing_is_begun_while_the_one_before_is_imported(tmp_path: Path) -> None:
+    async with working(tmp_path, "app://server", "app://cloud") as (server, _):
+        api = App(server, await server.token(Role.APP, "crm", Side.SOURCE))
+        await api.begin()
+        await api.put(0, lines((1, "a")))
+        await api.complete(1)
+        await api.end()
+        with anyio.fail_after(20):
+            while not (await server.get("/api/v1/flows/crm/movements/1"))[1]["exported"]:  # type: ignore[index]  # noqa: ASYNC110
+                await anyio.sleep(0.1)
+        status, problem = await api.begin()
+        assert (status, "Begin when it has settled" in problem["detail"]) == (409, True)
+
+
+async def test_an_app_that_sends_files_for_long_is_no_app_that_stands_still(
+    app: tuple[App, Settings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api, settings = app
+    noted: list[str] = []
+    monkeypatch.setattr(UploadedSnapshot, "_note", lambda _self, stream: noted.append(stream))
+    await api.begin()
+    for number in range(3):
+        await api.put(number, lines((number, "a")))
+        with anyio.fail_after(20):
+            while len(noted) <= number:  # noqa: ASYNC110  # the worker has no event for it
+                await anyio.sleep(0.05)
+    await api.complete(3)
+    await api.end()
+    assert (await settled(settings, api.number)).status is Status.SUCCESS
 
 
 async def test_the_source_has_no_right_at_the_destination(app: tuple[App, Settings]) -> None:

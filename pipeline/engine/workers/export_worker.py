@@ -84,7 +84,7 @@ class ExportWorker:
     async def _run_exporter(self, movement: Movement) -> bool:
         """Export; return whether it was exported to the end, which it is not when it is to pause or to stop."""
         flow = await self._context.flows.read_flow(movement.flow)
-        source = self._connect(flow)
+        source = self._connect(replace(flow, movements=movement.number))  # flow.json may name an earlier one still
         async with source.open_snapshot() as snapshot:
             schemas = await read_streams(snapshot, source.location, movement.choices, flow)
             if flow.declared.approvals.required:

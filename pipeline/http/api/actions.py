@@ -50,7 +50,7 @@ async def do(
     wanted: ActionRequest,
     idempotency_key: Annotated[str | None, Header(min_length=1, max_length=200)] = None,
 ) -> MovementModel:
-    """Do a verb of the lifecycle. With an `Idempotency-Key`, the same request is done once, and answered alike."""
+    """Do a verb of the lifecycle. A request that is repeated with its `Idempotency-Key` does nothing, and is answered alike."""
     site = site_of(request)
     if idempotency_key is None:
         return await _do(site, who, flow, verb, wanted)

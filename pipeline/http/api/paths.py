@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from http import HTTPStatus
 from typing import Annotated, TypeVar
 
 from fastapi import Depends, Query
 
 from pipeline.domain.ids import FlowName, decode_name
 from pipeline.http.api.models import Page
+from pipeline.http.problems import ProblemError
 
 T = TypeVar("T")
 LARGEST_PAGE = 1000
@@ -25,8 +27,10 @@ After = Annotated[str | None, Query(max_length=2000, description="The cursor `ne
 
 
 def page_of(items: Sequence[T], cursor: Callable[[T], str], after: str | None, limit: int) -> Page[T]:
-    """Return a page of an ordered list: the items behind the one that `after` names. An unknown cursor: from the start."""
-    start = next((number + 1 for number, item in enumerate(items) if cursor(item) == after), 0)
+    """Return a page of a list: the items behind the one that `after` names. ProblemError when the list has none such."""
+    start = 0 if after is None else next((at + 1 for at, item in enumerate(items) if cursor(item) == after), -1)
+    if start < 0:
+        raise ProblemError(HTTPStatus.GONE, "The list does not have the item of this cursor any more. Begin again.")
     shown = list(items[start : start + limit])
     more = start + limit < len(items)
     return Page(items=shown, next=cursor(shown[-1]) if more and shown else None)

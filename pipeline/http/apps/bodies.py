@@ -12,10 +12,8 @@ from http import HTTPStatus
 from typing import IO
 
 import anyio.to_thread
-from blake3 import blake3
 from fastapi import Request
 
-from pipeline.domain.ids import BinaryId
 from pipeline.http.problems import ProblemError
 
 PIECE_BYTES = 1 << 20
@@ -24,12 +22,11 @@ IN_MEMORY_BYTES = 8 << 20
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """A body that has come as a whole. `sha256` is hexadecimal; `binary` is the id that its content has."""
+    """A body that has come as a whole. `sha256` is hexadecimal."""
 
     file: IO[bytes]
     size: int
     sha256: str
-    binary: BinaryId
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[AsyncIterable[bytes]]:
@@ -47,26 +44,25 @@ async def received(request: Request) -> AsyncIterator[Body]:
     """Receive the body of a request. ProblemError when it is not what `Content-Digest` (RFC 9530) says: sha-256."""
     wanted = _wanted_digest(request)
     with tempfile.SpooledTemporaryFile(IN_MEMORY_BYTES) as file:
-        sha256, content, waiting, size = hashlib.sha256(), blake3(), bytearray(), 0
+        sha256, waiting, size = hashlib.sha256(), bytearray(), 0
         async for piece in request.stream():
             waiting += piece
             size += len(piece)
             if len(waiting) >= PIECE_BYTES:
-                await anyio.to_thread.run_sync(_take, bytes(waiting), file, sha256, content)
+                await anyio.to_thread.run_sync(_take, bytes(waiting), file, sha256)
                 waiting.clear()
-        await anyio.to_thread.run_sync(_take, bytes(waiting), file, sha256, content)
+        await anyio.to_thread.run_sync(_take, bytes(waiting), file, sha256)
         if wanted is not None and sha256.digest() != wanted:
             raise ProblemError(
                 HTTPStatus.UNPROCESSABLE_ENTITY,
                 f"The body has the SHA-256 digest {sha256.hexdigest()}, not that of Content-Digest. Send it again.",
             )
-        yield Body(file, size, sha256.hexdigest(), BinaryId(content.hexdigest()))
+        yield Body(file, size, sha256.hexdigest())
 
 
-def _take(piece: bytes, file: tempfile.SpooledTemporaryFile[bytes], *digests: object) -> None:
+def _take(piece: bytes, file: tempfile.SpooledTemporaryFile[bytes], digest: hashlib._Hash) -> None:
     file.write(piece)
-    for digest in digests:
-        digest.update(piece)  # type: ignore[attr-defined]  # of hashlib, or blake3
+    digest.update(piece)
 
 
 def _wanted_digest(request: Request) -> bytes | None:

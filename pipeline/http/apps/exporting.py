@@ -9,14 +9,12 @@ from fastapi import APIRouter, Depends, Path, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
-from pipeline.domain import object_keys
 from pipeline.domain.ids import FlowName, Label, StreamName
 from pipeline.http.access import require_app
 from pipeline.http.api.paths import FlowPath
 from pipeline.http.apps.bodies import received
 from pipeline.http.site import Site, site_of
 from pipeline.http.tokens import Identity, Side
-from pipeline.ports.object_store import PutCondition
 from pipeline.remote.app_export import AppExport
 from pipeline.remote.uploads import UploadedColumn, UploadedStream
 
@@ -89,14 +87,6 @@ class StoredFile(BaseModel):
     new: bool
 
 
-class StoredContent(BaseModel):
-    """The content of a Binary File that is stored now."""
-
-    binary: str
-    size: int
-    sha256: str
-
-
 class GroupFiles(_Strict):
     """How many files each stream of the group has."""
 
@@ -140,26 +130,14 @@ async def put_file(
 ) -> StoredFile:
     """Store a file of records: JSON lines, as they are or compressed with zstd or gzip. Files are numbered from 0 on.
 
-    A file is stored once: sending it again changes nothing, and is answered with 200.
+    A file is stored once: sending it again changes nothing, and is answered with 200; sending another one, with 409.
     """
     export = await _open(site_of(request), flow, number)
     await export.stream(stream)
     async with received(request) as body:
-        new = await export.uploads.put_file(StreamName(stream), file, body.open)
+        new = await export.put_file(StreamName(stream), file, body.open, body.sha256)
         response.status_code = HTTPStatus.CREATED if new else HTTPStatus.OK
         return StoredFile(stream=stream, number=file, size=body.size, sha256=body.sha256, new=new)
-
-
-@router.put("/{number}/contents", status_code=HTTPStatus.CREATED)
-async def put_content(request: Request, _: App, flow: FlowPath, number: int) -> StoredContent:
-    """Store the content of a Binary File; the answer has the id that records name it by."""
-    site = site_of(request)
-    export = await _open(site, flow, number)
-    async with received(request) as body:
-        key = object_keys.binary_key(export.movement.flow, body.binary)
-        if await site.runtime.store.stat(key) is None:
-            await site.runtime.store.put(key, body.open, PutCondition.NONE)  # named by its content: equal in any order
-        return StoredContent(binary=body.binary, size=body.size, sha256=body.sha256)
 
 
 @router.post("/{number}/groups/{label:path}/complete")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime
@@ -13,6 +14,7 @@ from fastapi import APIRouter, Depends, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline.domain.ids import EventFileId, FlowName, Label
+from pipeline.domain.movement import Movement
 from pipeline.http.access import require_app
 from pipeline.http.api.models import Page
 from pipeline.http.api.paths import After, FlowPath, Limit, page_of
@@ -158,12 +160,13 @@ async def read_import(
 ) -> ImportState:
     """Return what there is to import; with `wait`, as soon as there is something that the app has not seen."""
     site = site_of(request)
-    until, found = anyio.current_time() + wait, await _state(site, flow)
-    while found.version == seen and anyio.current_time() < until and not site.stopping.is_set():
+    until = anyio.current_time() + wait
+    while _version((await _open(site, flow)).movement) == seen and anyio.current_time() < until:
         with anyio.move_on_after(POLL_SECONDS):
             await site.stopping.wait()
-        found = await _state(site, flow)
-    return found
+        if site.stopping.is_set():
+            break
+    return await _state(site, flow)
 
 
 @router.get("/{number}/groups/{label:path}/files")
@@ -272,8 +275,14 @@ async def _state(site: Site, flow: FlowName, number: int | None = None) -> Impor
         exported=movement.exported,
         groups=groups,
         percent=await importing.percent(),
-        version=f"{movement.number}.{movement.status.value}.{len(groups)}.{movement.exported}",
+        version=_version(movement),
     )
+
+
+def _version(movement: Movement) -> str:
+    """Return what changes with every group that is complete, and with the status. Only the Movement is read for it."""
+    lists = hashlib.sha256("\n".join(sorted(movement.file_lists.values())).encode()).hexdigest()[:12]
+    return f"{movement.number}.{movement.status.value}.{lists}.{movement.exported}"
 
 
 @asynccontextmanager

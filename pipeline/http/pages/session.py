@@ -32,7 +32,7 @@ async def viewer(request: Request) -> Identity:
 
 
 def needs(role: Role) -> Callable[[Request], Awaitable[Identity]]:
-    """Return a dependency of a page: a person with this role. Others are told what they lack."""
+    """Return a dependency of a page: it gives the person, or refuses one without this role."""
 
     async def check(request: Request) -> Identity:
         identity = await viewer(request)

@@ -12,6 +12,8 @@ import json
 import os
 import sqlite3
 import sys
+import time
+import urllib.error
 import urllib.request
 from typing import Any
 
@@ -50,10 +52,21 @@ class Api:
         self.call("PUT", path, data, **{"Content-Digest": f"sha-256=:{digest}:"})
 
 
+def begin(api: Api) -> Any:
+    """Begin an export, once the Movement before is imported."""
+    while True:
+        try:
+            return api.post("", {"streams": STREAMS})
+        except urllib.error.HTTPError as error:
+            if error.code != 409:
+                raise
+            time.sleep(0.2)
+
+
 def main(server: str, flow: str, path: str) -> None:
     """Export one Movement; an export that was interrupted goes on with the files that are missing."""
     api, db = Api(server, flow), sqlite3.connect(path)
-    state = api.post("", {"streams": STREAMS})
+    state = begin(api)
     number = state["movement"]
     for stream in state["streams"]:
         table, count = stream["stream"], 0

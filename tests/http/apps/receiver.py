@@ -25,7 +25,6 @@ class Handler(BaseHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"
     db: sqlite3.Connection
-    headers_of: dict[str, Any] = {}  # noqa: RUF012
 
     def do_POST(self) -> None:
         """Take a request, one at a time."""
@@ -35,6 +34,7 @@ class Handler(BaseHTTPRequestHandler):
             return
         with LOCK, self.db:
             self.db.execute("CREATE TABLE IF NOT EXISTS progress(file PRIMARY KEY, have INTEGER, whole INTEGER)")
+            self.db.execute("CREATE TABLE IF NOT EXISTS header(name PRIMARY KEY, json)")
             getattr(self, self.path.strip("/").replace("/", "_"))(body)
 
     def signed(self, body: bytes) -> bool:
@@ -46,7 +46,8 @@ class Handler(BaseHTTPRequestHandler):
     def begin(self, body: bytes) -> None:
         """Say what there is of a file already."""
         wanted = json.loads(body)
-        self.headers_of[wanted["stream"]] = self.headers_of[wanted["file"]] = wanted["header"]
+        for name in (wanted["stream"], wanted["file"]):
+            self.db.execute("INSERT OR REPLACE INTO header VALUES(?, ?)", (name, json.dumps(wanted["header"])))
         found = self.db.execute("SELECT have, whole FROM progress WHERE file = ?", (wanted["file"],)).fetchone()
         self.answer(200, {"have": "nothing" if not found else "mark" if found[1] else found[0]})
 
@@ -54,21 +55,22 @@ class Handler(BaseHTTPRequestHandler):
         """Load records, and remember how many there are, in one transaction."""
         file, offset = self.headers["Pipeline-File"], int(self.headers["Pipeline-Offset"])
         lines = body.splitlines()
-        refused = [{**one, "line": offset + one["line"] + 2} for one in self.load(self.headers_of[file], lines)]
+        refused = [{**one, "line": offset + one["line"] + 2} for one in self.load(file, lines)]
         self.db.execute("INSERT OR REPLACE INTO progress VALUES(?, ?, 0)", (file, offset + len(lines)))
         self.answer(200, {"refused": refused})
 
     def retry(self, body: bytes) -> None:
         """Load records that were refused before."""
-        self.answer(200, {"refused": self.load(self.headers_of[self.headers["Pipeline-Stream"]], body.splitlines())})
+        self.answer(200, {"refused": self.load(self.headers["Pipeline-Stream"], body.splitlines())})
 
     def end(self, body: bytes) -> None:
         """Remember that a file is whole."""
         self.db.execute("UPDATE progress SET whole = 1 WHERE file = ?", (json.loads(body)["file"],))
         self.answer(200, {})
 
-    def load(self, header: Any, lines: list[bytes]) -> list[dict[str, Any]]:
-        """Apply records by their keys; return those that are refused, by their places."""
+    def load(self, name: str, lines: list[bytes]) -> list[dict[str, Any]]:
+        """Apply records of a file or stream by their keys; return those that are refused, by their places."""
+        header = json.loads(self.db.execute("SELECT json FROM header WHERE name = ?", (name,)).fetchone()[0])
         table, keys, refused = header["table"], header["primaryKeys"], []
         names = [column["name"] for column in header["columns"]]
         self.db.execute(f'CREATE TABLE IF NOT EXISTS "{table}"({", ".join(names)}, PRIMARY KEY({", ".join(keys)}))')
