@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import anyio
 import pytest
+from structlog.testing import capture_logs
 
 from pipeline.assembly.commands.history import EARLIER_SHOWN, read_history
 from pipeline.assembly.commands.status import read_status
@@ -16,7 +17,7 @@ from pipeline.domain.movement import Status
 from pipeline.domain.outbox.event import EventType, OutboxEvent
 from pipeline.engine.movements.flow_store import FlowStore
 from pipeline.engine.movements.lifecycle import end_movement, start_movement
-from pipeline.engine.outbox.history import first_covered
+from pipeline.engine.outbox.history import History, first_covered
 from pipeline.ports.object_store import ObjectStore, PutCondition, list_pages
 from pipeline.settings import Settings
 from pipeline.testing.simulated.clock import ManualClock
@@ -129,6 +130,25 @@ async def test_history_of_movements_of_an_earlier_release_is_made_from_their_doc
     assert (first.type, last.type) == (EventType.MOVEMENT_STARTED, EventType.MOVEMENT_SETTLED)
     with pytest.raises(AbsentError, match=r"has no Movement 99; its latest is 16"):
         await read_history(runtime(inner), FLOW, 99)
+
+
+@on_trio
+async def test_a_block_that_an_earlier_release_has_not_stored_is_no_warning() -> None:
+    inner = MemoryObjectStore()
+    world = World({"a": {1: "one"}}, store=Lossy(inner))
+    for _ in range(31):
+        await world.move()
+    for page in [page async for page in list_pages(inner, object_keys.history_prefix(FLOW))]:
+        for info in page:
+            await inner.delete(info.key)
+    world.store = counted = long_flow.CountingStore(inner)
+    with capture_logs() as logs:
+        await world.move()
+        listed = counted.requests["list"]
+        await world.move()
+    assert not [log for log in logs if log["log_level"] == "warning"]
+    assert listed < 31, "the Movements without events are not looked at one by one"
+    assert {event.movement for event in (await History(inner, FLOW).read(33)).events} == {31, 32, 33}
 
 
 @on_trio

@@ -78,7 +78,11 @@ class History:
                     found.append(_decode((await self.store.get(key)).data, key))
                     last = first_covered(last) - 1
                     continue
-                except (AbsentError, DamagedError) as error:
+                except AbsentError:  # its process died too early, or an earlier release made the Movement
+                    if last < await self._first_with_events(last):
+                        break
+                    log.info("history_block_missing", key=key)
+                except DamagedError as error:
                     log.warning("history_block_passed_over", key=key, reason=str(error))
             found.append(await self._read_part(object_keys.outbox_part(last)))
             last -= 1
