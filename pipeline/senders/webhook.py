@@ -147,7 +147,7 @@ def _retry_after(text: str) -> timedelta | None:
         return timedelta(seconds=min(int(text), 10**6))
     try:
         moment = parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     return moment - datetime.now(UTC) if moment.tzinfo is not None else None
 

@@ -157,6 +157,7 @@ async def test_a_slow_answer_is_waited_for_as_long_as_the_profile_says(monkeypat
         (500, {}, NotDelivered("it answered 500: out of order")),
         (429, {"retry-after": "120"}, NotDelivered("it answered 429: out of order", retry_after=timedelta(minutes=2))),
         (503, {"retry-after": "nonsense"}, NotDelivered("it answered 503: out of order")),
+        (503, {"retry-after": f"1 Jan {10**20} 00:00:00 GMT"}, NotDelivered("it answered 503: out of order")),
         (400, {"retry-after": "120"}, NotDelivered("it answered 400: out of order")),
     ],
 )
