@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from itertools import pairwise
 
 import anyio
 import pytest
 
-from pipeline.domain.ids import FlowName
+from pipeline.domain.errors import TransientError
+from pipeline.domain.ids import FlowName, ObjectKey
 from pipeline.domain.lifecycle.status import Reason, Status
 from pipeline.domain.notifications.delivery import DISABLE_AFTER, DOWN_AFTER, Answer, NotDelivered
 from pipeline.domain.notifications.endpoint import PROFILES
 from pipeline.domain.outbox.event import EventType, OutboxEvent
 from pipeline.engine.movements.lifecycle import begin_movement, end_movement
 from pipeline.engine.notifications.notifier import IDLE_LOOKS
+from pipeline.ports.object_store import StoredObject
 from pipeline.ports.sender import Notification
 from tests.engine.long_flow import CountingStore
+from tests.fakes.passing import PassingStore
 from tests.loops import on_trio
 from tests.notifications.world import FLOW, NOTIFY_SECONDS, Receiver, World, refusing, subjects, taking
 
@@ -254,3 +257,29 @@ async def test_a_notifier_without_endpoints_sends_one_request_a_minute() -> None
         await anyio.sleep(3600)
         stop.set()
     assert counted.requests.total() <= 3600 / (IDLE_LOOKS * NOTIFY_SECONDS) + 1
+
+
+@dataclass
+class Silent(PassingStore):
+    """Does not answer the first reads of events."""
+
+    silent: int = 3
+
+    async def get(self, key: ObjectKey, *, max_bytes: int = 64 * 1024 * 1024) -> StoredObject:
+        if "/outbox/" in key and self.silent:
+            self.silent -= 1
+            raise TransientError(f"{key} was not read")
+        return await self.inner.get(key, max_bytes=max_bytes)
+
+
+@on_trio
+async def test_a_store_that_does_not_answer_for_a_while_ends_no_notifier() -> None:
+    world = World()
+    receiver = await world.add("ops")
+    await world.movement()
+    stop = anyio.Event()
+    async with anyio.create_task_group() as group:
+        group.start_soon(world.notifier("one", Silent(world.store)).run, stop)
+        await anyio.sleep(300)
+        stop.set()
+    assert len(set(receiver.ids)) == 2

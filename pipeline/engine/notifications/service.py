@@ -14,6 +14,7 @@ import anyio
 from pipeline.codec.documents.notification import CLOUDEVENTS_TYPE, JSON_TYPE, TYPE_PREFIX, cloudevent, sam_event
 from pipeline.codec.documents.outbox_event import decode_outbox_event
 from pipeline.domain.errors import AbsentError, DamagedError
+from pipeline.domain.exception_groups import unwrap_exception_group
 from pipeline.domain.ids import FlowName, ObjectKey
 from pipeline.domain.notifications.delivery import (
     Answer,
@@ -169,9 +170,10 @@ class EndpointService:
         async def send(key: ObjectKey) -> None:
             answers[key] = await self._send(endpoint, key)
 
-        async with anyio.create_task_group() as group:
-            for one in due:
-                group.start_soon(send, one.key, name=f"send {one.key}")
+        with unwrap_exception_group():
+            async with anyio.create_task_group() as group:
+                for one in due:
+                    group.start_soon(send, one.key, name=f"send {one.key}")
         for one in due:
             if one.new is not None:
                 self._known = with_taken(self._known, one.new.flow, one.new.part, one.new.id)
