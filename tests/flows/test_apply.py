@@ -301,6 +301,8 @@ def test_set_changes_single_values(pipeline: CommandLine) -> None:
         (["windos.life_days=5"], "there is no name 'windos' here"),
         (["stream.a*.group=x"], "is no name of a value"),
         (["source="], "source is missing"),
+        (["source.x=1"], "source: {'x': 1} is not valid"),
+        (["source.x="], "source: {'x': ''} is not valid"),
     ],
 )
 def test_a_wrong_value_is_refused_and_nothing_changes(pipeline: CommandLine, values: list[str], reason: str) -> None:

@@ -128,11 +128,11 @@ def _assign(table: dict[str, Any], assignment: str) -> str | None:
 
 def _merge(table: dict[str, Any], given: dict[str, Any], *, removing: bool) -> None:
     for name, value in given.items():
-        if isinstance(value, dict):
+        if isinstance(value, dict) and isinstance(table.get(name, {}), dict):
             _merge(table.setdefault(name, {}), value, removing=removing)
             if removing and not table[name]:
                 del table[name]
-        elif removing:
+        elif removing and not isinstance(value, dict):
             table.pop(name, None)
-        else:
+        else:  # a table in place of a value is named when all is parsed
             table[name] = value
