@@ -108,6 +108,12 @@ def test_a_sample_names_five_things_and_counts_all(pipeline: CommandLine) -> Non
     assert "… and 2 more" in pipeline("check", "app.db", "copy.db").out
 
 
+def test_the_estimate_has_each_file_of_a_tree_once(pipeline: CommandLine) -> None:
+    Path("app", "large").write_bytes(bytes(500_000))
+    (report,) = pipeline("check", "app/", "copy/", "--json").objects
+    assert 500_000 < report["estimate"]["bytes"] < 600_000  # type: ignore[index]
+
+
 def test_places_that_do_not_answer_block(pipeline: CommandLine) -> None:
     outcome = pipeline("check", "none.db", "copy.db", "--json")
     assert outcome.code == 1

@@ -39,7 +39,7 @@ class Noted:
 
 @dataclass(slots=True)
 class Scan:
-    """What a scan of all rows found. `bytes` are those of Event Files, and of the contents whose sizes the rows give."""
+    """What a scan of all rows found. `bytes` are those of the records of Event Files, without Binary Files."""
 
     rows: int = 0
     bytes: int = 0
@@ -88,14 +88,12 @@ class _StreamScan:
             self._found.rejected.add(f"{self._schema.stream}, key {key_text(keys[position])}: {why.reason}")
         if self._is_tree:
             self._compare_names([str(key[0]) for key in keys])
-        if self._limits or self._is_tree:
+        if self._limits:
             self._look_at(lines)
 
     def _look_at(self, lines: bytes) -> None:
         for line in lines.splitlines():
             values = orjson.loads(line)["upsert"]
-            size = values.get("size") if self._is_tree else None
-            self._found.bytes += size if isinstance(size, int) else 0
             for name, most in self._limits.items():
                 value = values.get(name)
                 if isinstance(value, str) and len(value) > most:
