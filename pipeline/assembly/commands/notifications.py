@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from urllib.parse import urlsplit
@@ -14,13 +14,13 @@ from pipeline.assembly.notifying.senders import open_sender
 from pipeline.assembly.runtime import Runtime, open_runtime
 from pipeline.codec.documents.notification import CLOUDEVENTS_TYPE, cloudevent
 from pipeline.domain.errors import ConfigurationError, ConflictError
-from pipeline.domain.ids import FlowName
+from pipeline.domain.ids import FlowName, ObjectKey
 from pipeline.domain.notifications.addresses import is_refused, parse_networks
 from pipeline.domain.notifications.delivery import Answer, Deliveries, Position
 from pipeline.domain.notifications.endpoint import Endpoint, SigningSecret, rotated
 from pipeline.domain.outbox.event import EventType, OutboxEvent
 from pipeline.engine.notifications.endpoints import EndpointStore, ensure_name
-from pipeline.engine.notifications.feed import all_taken, list_events, position_before
+from pipeline.engine.notifications.feed import all_taken, list_events, rewound
 from pipeline.engine.outbox.history import History
 from pipeline.kit.configuration.secret import Secret
 from pipeline.kit.webhooks import signer
@@ -41,8 +41,8 @@ class EndpointStatus:
 async def add_endpoint(wanted: Endpoint, secret: str, *, settings: Settings | None = None) -> tuple[Endpoint, str]:
     """Add an endpoint, which gets the events from now on; return it, and a warning about its address, if any.
 
-    One that exists is changed: with another secret, both sign for 24 hours; and it is enabled. `secret` is a reference.
-    ConfigurationError when the URL, the secret or the address may not be used.
+    One that exists is changed and enabled, and still gets what it has missed. With another secret, both sign for 24 hours.
+    `secret` is a reference. ConfigurationError when the URL, the secret or the address may not be used.
     """
     ensure_name(wanted.name)
     warning = await _check(wanted, secret)
@@ -50,14 +50,20 @@ async def add_endpoint(wanted: Endpoint, secret: str, *, settings: Settings | No
         endpoints, now = EndpointStore(runtime.store), runtime.clock.now()
         secrets = (SigningSecret(secret),) if secret else ()
         new = replace(wanted, created=now, secrets=secrets)
+        nothing = await _nothing_yet(runtime, wanted)
         try:
-            await endpoints.add(new, await _nothing_yet(runtime, wanted))
+            await endpoints.add(new, nothing)
         except ConflictError:
+            old = await endpoints.read(wanted.name)
+            added = {flow: one for flow, one in nothing.positions.items() if not old.wants_flow(flow)}
 
             def changed(before: Endpoint) -> Endpoint:
                 kept = rotated(before.secrets, secret, now) if secret else before.secrets
                 return replace(new, created=before.created, secrets=kept)
 
+            await endpoints.update_deliveries(
+                wanted.name, lambda one: _fresh(replace(one, positions={**one.positions, **added}), now)
+            )
             return await endpoints.update(wanted.name, changed), warning
         return new, warning
 
@@ -103,22 +109,35 @@ async def send_test(name: str, *, settings: Settings | None = None) -> Answer:
 
 
 async def replay(name: str, since: datetime, *, settings: Settings | None = None) -> int:
-    """Let an endpoint have again what happened since a moment; return the number of events. Their ids stay the same."""
+    """Let an endpoint have again what happened since a moment; return the number of events. Their ids stay the same.
+
+    What it has missed before that moment, it still gets.
+    """
     async with open_runtime(settings or load_settings()) as runtime:
         endpoints = EndpointStore(runtime.store)
         endpoint = await endpoints.read(name)
-        positions: dict[FlowName, Position] = {}
-        count = 0
+        events: dict[FlowName, Sequence[OutboxEvent]] = {}
         for flow in await runtime.flows.list_flows():
             if endpoint.wants_flow(flow.name):
-                events = (await History(runtime.store, flow.name).read(flow.movements)).events
-                wanted = [one for one in events if one.time >= since]
-                count += sum(endpoint.wants_type(one.type) for one in wanted)
-                positions[flow.name] = position_before(events, wanted, flow.movements)
-        await endpoints.update_deliveries(
-            name, lambda one: replace(one, positions={**one.positions, **positions}, given_up=())
+                events[flow.name] = (await History(runtime.store, flow.name).read(flow.movements)).events
+        wanted = frozenset(
+            one.key for found in events.values() for one in found if one.time >= since and endpoint.wants_type(one.type)
         )
-        return count
+        await endpoints.update_deliveries(name, lambda one: _replayed(one, events, wanted))
+        return len(wanted)
+
+
+def _replayed(
+    deliveries: Deliveries, events: Mapping[FlowName, Sequence[OutboxEvent]], wanted: Collection[ObjectKey]
+) -> Deliveries:
+    """Return the deliveries of an endpoint that gets the wanted events again, and what it has not got yet."""
+    known = deliveries.positions
+    again = {
+        flow: rewound(found, [one.key for one in found if one.key in wanted], known.get(flow, Position()))
+        for flow, found in events.items()
+    }
+    given_up = tuple(key for key in deliveries.given_up if key not in wanted)
+    return replace(deliveries, positions={**known, **again}, given_up=given_up)
 
 
 async def _nothing_yet(runtime: Runtime, endpoint: Endpoint) -> Deliveries:

@@ -1,1 +1,1 @@
-"""Notifications: who is told of events, how often a delivery is tried, and where one may go."""
+"""Notifications: which receivers get events, how often a delivery is tried, and to which addresses it may go."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 
 from pipeline.codec.documents.endpoint import (
     decode_deliveries,
@@ -13,7 +14,7 @@ from pipeline.codec.documents.endpoint import (
 )
 from pipeline.domain import object_keys
 from pipeline.domain.errors import AbsentError, ConfigurationError, ConflictError
-from pipeline.domain.ids import ObjectKey
+from pipeline.domain.ids import FlowName, ObjectKey
 from pipeline.domain.notifications.delivery import Deliveries
 from pipeline.domain.notifications.endpoint import Endpoint
 from pipeline.engine.movements.retries import LostRaceError, compare_and_set
@@ -47,6 +48,8 @@ class EndpointStore:
 
     async def add(self, endpoint: Endpoint, deliveries: Deliveries) -> None:
         """Store a new endpoint, which gets what `deliveries` do not have yet. ConflictError when the name is in use."""
+        if await self._store.stat(object_keys.endpoint_key(endpoint.name)):
+            raise ConflictError(f"There is an endpoint named {endpoint.name!r} already.")
         await self._store.put(
             object_keys.deliveries_key(endpoint.name), encode_deliveries(deliveries), PutCondition.NONE
         )
@@ -92,10 +95,21 @@ class EndpointStore:
         async def attempt() -> Deliveries:
             before, condition = await self.deliveries(name)
             deliveries = change(before)
-            await self.replace_deliveries(name, deliveries, condition)
+            if deliveries != before:
+                await self.replace_deliveries(name, deliveries, condition)
             return deliveries
 
         return await compare_and_set(attempt, f"the deliveries to {name!r}")
+
+    async def forget(self, flow: FlowName) -> None:
+        """Forget what was delivered of a Flow that is removed: of a new one of its name, endpoints get all events."""
+
+        def change(deliveries: Deliveries) -> Deliveries:
+            kept = {name: position for name, position in deliveries.positions.items() if name != flow}
+            return replace(deliveries, positions=kept)
+
+        for endpoint in await self.list():
+            await self.update_deliveries(endpoint.name, change)
 
     async def _replace(self, key: ObjectKey, data: bytes, condition: Version | PutCondition) -> Version:
         try:

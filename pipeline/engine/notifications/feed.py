@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 
@@ -59,9 +59,13 @@ def pending(events: Sequence[Listed], position: Position, endpoint: Endpoint) ->
     """Yield the events that an endpoint wants and has not got."""
     taken = {part: frozenset(ids) for part, ids in position.taken.items()}
     for one in events:
-        passed = int(one.part) < position.movement if one.part.isdecimal() else one.part < position.day
-        if not passed and one.id not in taken.get(one.part, ()) and endpoint.wants_type(one.type):
+        is_taken = _is_passed(one.part, position) or one.id in taken.get(one.part, ())
+        if not is_taken and endpoint.wants_type(one.type):
             yield one
+
+
+def _is_passed(part: str, position: Position) -> bool:
+    return int(part) < position.movement if part.isdecimal() else part < position.day
 
 
 def advanced(events: Sequence[Listed], position: Position) -> Position:
@@ -90,16 +94,20 @@ def all_taken(events: Sequence[Listed], movement: int) -> Position:
     return advanced(events, Position(max(movement - 1, 1), taken=taken))
 
 
-def position_before(events: Sequence[OutboxEvent], wanted: Sequence[OutboxEvent], latest: int) -> Position:
-    """Return the position of an endpoint that has got all of these events but the wanted ones."""
-    movement = min((one.movement for one in wanted if one.movement), default=latest + 1)
-    again = {one.id for one in wanted}
+def rewound(events: Sequence[OutboxEvent], wanted: Collection[ObjectKey], position: Position) -> Position:
+    """Return the position of an endpoint that gets the wanted ones of all `events` again, and what it has not got yet."""
+    parts = {key: key.split("/")[-2] for key in wanted}
+    begin = Position(
+        min((position.movement, *(int(part) for part in parts.values() if part.isdecimal()))),
+        min((position.day, *(part for part in parts.values() if not part.isdecimal()))),
+    )
     taken: dict[str, tuple[str, ...]] = {}
     for one in events:
-        part = one.key.split("/")[-2]
-        if one.id not in again and (one.movement >= movement or not one.movement):
-            taken[part] = (*taken.get(part, ()), one.id[:_TAKEN_DIGITS])
-    return Position(max(movement, 1), taken=taken)
+        part, id_ = one.key.split("/")[-2], one.id[:_TAKEN_DIGITS]
+        is_taken = _is_passed(part, position) or id_ in position.taken.get(part, ())
+        if is_taken and one.key not in parts and not _is_passed(part, begin):
+            taken[part] = (*taken.get(part, ()), id_)
+    return replace(begin, taken=taken)
 
 
 def _day_before(part: str) -> str:

@@ -15,6 +15,7 @@ from pipeline.domain.movement import Flow
 from pipeline.engine.maintenance.pruning import ObjectTotals
 from pipeline.engine.movements.derived_flows import derived_flows
 from pipeline.engine.movements.lifecycle import ensure_not_pruned
+from pipeline.engine.notifications.endpoints import EndpointStore
 from pipeline.ports.object_store import list_pages
 from pipeline.settings import Settings, load_settings
 
@@ -111,6 +112,7 @@ async def _delete(runtime: Runtime, flow: Flow) -> None:
         keys += [info.key for info in page if info.key != last]
     for key in _names_first(keys):
         await runtime.store.delete(key)
+    await EndpointStore(runtime.store).forget(flow.name)
     await runtime.store.delete(last)
 
 
