@@ -44,6 +44,25 @@ class CheckFinding:
         return self.severity is Severity.BLOCKS
 
 
+def finding_of(
+    id_: str,
+    found: Sequence[str],
+    severity: Severity,
+    *,
+    fine: str,
+    title: str,
+    steps: str,
+    count: int | None = None,
+    excludable: bool = False,
+) -> CheckFinding:
+    """Return what a check has found, `count` things if not all are named; an OK finding, titled `fine`, for nothing."""
+    if not found:
+        return CheckFinding(id_, Severity.OK, fine)
+    return CheckFinding(
+        id_, severity, title, len(found) if count is None else count, tuple(found), steps, excludable=excludable
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class AcceptedFinding:
     """A finding that a person has accepted for a Flow: who, when, and why."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from pipeline.domain.flows.findings import CheckFinding, Severity
+from pipeline.domain.flows.findings import CheckFinding, Severity, finding_of
 
 MOST_CHECKS = 3
 MOST_TITLE_CHARACTERS = 60
@@ -27,13 +27,11 @@ def sam_limits_finding(apps: Sequence[Mapping[str, str]], findings: Sequence[Che
         for one in findings
         if len(one.steps) > MOST_STEPS_CHARACTERS
     ]
-    if not problems:
-        return CheckFinding("sam-limits", Severity.OK, "The app's checks keep the limits of the public platform.")
-    return CheckFinding(
+    return finding_of(
         "sam-limits",
+        problems,
         Severity.WARNING,
-        "Checks that the public platform would cut or leave out.",
-        len(problems),
-        tuple(problems),
-        "Shorten them, or have fewer. Here they work as they are.",
+        fine="The app's checks keep the limits of the public platform.",
+        title="Checks that the public platform would cut or leave out.",
+        steps="Shorten them, or have fewer. Here they work as they are.",
     )

@@ -11,7 +11,7 @@ from blake3 import blake3
 
 from pipeline.codec.values import key_text
 from pipeline.domain.errors import UnreadableError
-from pipeline.domain.flows.findings import SAMPLE, CheckFinding, Severity
+from pipeline.domain.flows.findings import SAMPLE, CheckFinding, Severity, finding_of
 from pipeline.domain.ids import BinaryId, StreamName
 from pipeline.domain.schema import SPECIAL_STREAMS, StreamSchema
 from pipeline.engine.checks.schemas import folded
@@ -121,42 +121,39 @@ async def _open_content(open_body: OpenBody) -> BinaryId:
 
 def contents_finding(found: Scan) -> CheckFinding:
     """Rows, files and contents that the source cannot give."""
-    if not found.rejected.count:
-        return CheckFinding("contents", Severity.OK, "Every row and every file can be read.")
-    return CheckFinding(
+    return finding_of(
         "contents",
+        found.rejected.sample,
         Severity.WARNING,
-        "Rows or files that cannot be read.",
-        found.rejected.count,
-        tuple(found.rejected.sample),
-        "Mend them at the source. Otherwise they are rejected records, and the Movement is INCOMPLETE.",
+        fine="Every row and every file can be read.",
+        title="Rows or files that cannot be read.",
+        steps="Mend them at the source. Otherwise they are rejected records, and the Movement is INCOMPLETE.",
+        count=found.rejected.count,
     )
 
 
 def lengths_finding(found: Scan) -> CheckFinding:
     """Values that are longer than the destination's columns."""
-    if not found.too_long.count:
-        return CheckFinding("lengths", Severity.OK, "No value is longer than its column at the destination.")
-    return CheckFinding(
+    return finding_of(
         "lengths",
+        found.too_long.sample,
         Severity.BLOCKS,
-        "Values that are longer than the destination's columns.",
-        found.too_long.count,
-        tuple(found.too_long.sample),
-        "Widen the columns, or shorten the values. If you accept this, these rows are rejected records.",
+        fine="No value is longer than its column at the destination.",
+        title="Values that are longer than the destination's columns.",
+        steps="Widen the columns, or shorten the values. If you accept this, these rows are rejected records.",
+        count=found.too_long.count,
         excludable=True,
     )
 
 
 def file_names_finding(found: Scan) -> CheckFinding:
     """Names of files that differ in case or normal form only."""
-    if not found.twins.count:
-        return CheckFinding("file-names", Severity.OK, "No two files differ in case or normal form only.")
-    return CheckFinding(
+    return finding_of(
         "file-names",
+        found.twins.sample,
         Severity.WARNING,
-        "Files whose names differ in case or normal form only.",
-        found.twins.count,
-        tuple(found.twins.sample),
-        "Rename them if the destination, or a computer that reads it later, does not tell such names apart.",
+        fine="No two files differ in case or normal form only.",
+        title="Files whose names differ in case or normal form only.",
+        steps="Rename them if the destination, or a computer that reads it later, does not tell such names apart.",
+        count=found.twins.count,
     )

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from unicodedata import normalize
 
 from pipeline.domain.comparison.values import pair_columns
-from pipeline.domain.flows.findings import CheckFinding, Severity
+from pipeline.domain.flows.findings import CheckFinding, Severity, finding_of
 from pipeline.domain.ids import StreamName
 from pipeline.domain.schema import SPECIAL_STREAMS, Column, StreamSchema
 from pipeline.engine.verify.scope import counterpart
@@ -20,15 +20,13 @@ ANY_TYPE = "sqlite"
 def keys_finding(schemas: Sequence[StreamSchema]) -> CheckFinding:
     """Streams without a key: rows are identified by their contents, or by a number that the database may change."""
     without = [schema.stream for schema in schemas if schema.is_keyed_by_content or _has_row_numbers(schema)]
-    if not without:
-        return CheckFinding("keys", Severity.OK, "Every stream has a key.")
-    return CheckFinding(
+    return finding_of(
         "keys",
+        without,
         Severity.WARNING,
-        "Streams without a key: rows are identified by their contents, or by row numbers.",
-        len(without),
-        tuple(without),
-        "Give these tables a primary key at the source, so that later Movements move less.",
+        fine="Every stream has a key.",
+        title="Streams without a key: rows are identified by their contents, or by row numbers.",
+        steps="Give these tables a primary key at the source, so that later Movements move less.",
     )
 
 
@@ -48,15 +46,14 @@ def names_finding(schemas: Sequence[StreamSchema], there: Sequence[StreamSchema]
         for other in there
         if schema.stream != other.stream and folded(schema.stream) == folded(other.stream)
     ]
-    if not clashes:
-        return CheckFinding("names", Severity.OK, "No two names differ in case or normal form only.")
-    return CheckFinding(
+    return finding_of(
         "names",
+        clashes,
         Severity.WARNING,
-        "Names that differ in case or normal form only.",
-        len(clashes),
-        tuple(clashes),
-        "Rename one of each pair, or look where its rows arrive: a place that does not tell them apart has one name for both.",
+        fine="No two names differ in case or normal form only.",
+        title="Names that differ in case or normal form only.",
+        steps="Rename one of each pair, or look where its rows arrive: a place that does not tell them apart has one name for "
+        "both.",
     )
 
 
@@ -76,16 +73,14 @@ def twins_of(names: Iterable[str]) -> Sequence[Sequence[str]]:
 def types_finding(schemas: Sequence[StreamSchema], there: Sequence[StreamSchema]) -> CheckFinding:
     """Columns of existing tables at the destination that cannot take what the source has."""
     problems = [problem for schema in schemas for problem in _column_problems(schema, there)]
-    if not problems:
-        return CheckFinding("types", Severity.OK, "Every column has a place at the destination.")
-    return CheckFinding(
+    return finding_of(
         "types",
+        problems,
         Severity.BLOCKS,
-        "Columns of the destination that do not fit.",
-        len(problems),
-        tuple(problems),
-        "Change these columns at the destination, or leave the streams out with --exclude. If you accept this, rows that do "
-        "not fit are rejected records.",
+        fine="Every column has a place at the destination.",
+        title="Columns of the destination that do not fit.",
+        steps="Change these columns at the destination, or leave the streams out with --exclude. If you accept this, rows that "
+        "do not fit are rejected records.",
         excludable=True,
     )
 

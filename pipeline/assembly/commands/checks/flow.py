@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pipeline.assembly.commands.declared.changes import group_problems, untaken_streams
 from pipeline.assembly.connectors import Pair
 from pipeline.assembly.runtime import Runtime
-from pipeline.domain.flows.findings import CheckFinding, Severity
+from pipeline.domain.flows.findings import CheckFinding, Severity, finding_of
 from pipeline.domain.inventory import Inventory, InventoryItem, plural
 from pipeline.domain.movement import Flow, Movement, Status
 from pipeline.domain.schema import SPECIAL_STREAMS, StreamSchema
@@ -20,32 +20,39 @@ HISTORY = 10
 def declared_finding(schemas: Sequence[StreamSchema], pair: Pair, flow: Flow, endpoints: Sequence[str]) -> CheckFinding:
     """Patterns, labels, groups and endpoints of the declaration that name nothing."""
     problems = [*group_problems(schemas, flow.declared, pair.destinations[0]), *(("", why) for why in endpoints)]
-    if not problems:
-        return CheckFinding("declared", Severity.OK, "All that the Flow declares is there.")
-    sample = tuple(f"{flow.declared.where(flow.name, table)}: {why}" for table, why in problems)
-    steps = "Correct the file of Flows, and apply it, or use `pipeline flow set`."
-    return CheckFinding(
-        "declared", Severity.BLOCKS, "The Flow declares what is not there.", len(problems), sample, steps
+    return finding_of(
+        "declared",
+        [f"{flow.declared.where(flow.name, table)}: {why}" for table, why in problems],
+        Severity.BLOCKS,
+        fine="All that the Flow declares is there.",
+        title="The Flow declares what is not there.",
+        steps="Correct the file of Flows, and apply it, or use `pipeline flow set`.",
     )
 
 
 def approvals_finding(missing: Sequence[str]) -> CheckFinding:
     """Approvals that the Flow requires and does not have."""
-    if not missing:
-        return CheckFinding("approvals", Severity.OK, "All approvals that the Flow requires are there.")
-    steps = "Let the people who may approve look at the terms, and approve them with `pipeline approve`."
-    return CheckFinding("approvals", Severity.BLOCKS, "An approval is missing.", len(missing), tuple(missing), steps)
+    return finding_of(
+        "approvals",
+        missing,
+        Severity.BLOCKS,
+        fine="All approvals that the Flow requires are there.",
+        title="An approval is missing.",
+        steps="Let the people who may approve look at the terms, and approve them with `pipeline approve`.",
+    )
 
 
 def streams_finding(schemas: Sequence[StreamSchema], pair: Pair) -> CheckFinding:
     """Streams that nobody imports."""
     names = [schema.stream for schema in schemas if schema.stream not in SPECIAL_STREAMS]
     untaken = sorted(untaken_streams(names, pair.destinations[0]))
-    if not untaken:
-        return CheckFinding("streams", Severity.OK, "Every stream is imported.")
-    steps = "Give the Importer a handler for them, leave them out with include = false, or use --accept-missing stream."
-    return CheckFinding(
-        "streams", Severity.WARNING, "Streams that nobody imports.", len(untaken), tuple(untaken), steps
+    return finding_of(
+        "streams",
+        untaken,
+        Severity.WARNING,
+        fine="Every stream is imported.",
+        title="Streams that nobody imports.",
+        steps="Give the Importer a handler for them, leave them out with include = false, or use --accept-missing stream.",
     )
 
 

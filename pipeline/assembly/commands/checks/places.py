@@ -15,7 +15,7 @@ from pipeline.assembly.connectors import Pair
 from pipeline.connectors.locations import Location
 from pipeline.connectors.registry import find_connector
 from pipeline.domain.errors import PipelineError
-from pipeline.domain.flows.findings import CheckFinding, Severity
+from pipeline.domain.flows.findings import CheckFinding, Severity, finding_of
 from pipeline.ports.checks import AppChecks, PlaceFacts
 from pipeline.settings import Settings
 
@@ -59,23 +59,28 @@ async def ask_places(pair: Pair) -> Asked:
 
 def connection_finding(errors: Sequence[str]) -> CheckFinding:
     """Places that cannot be opened."""
-    if not errors:
-        return CheckFinding("connection", Severity.OK, "Source and destination answer.")
-    steps = "Do what the message says; check names, passwords and whether the server runs."
-    return CheckFinding("connection", Severity.BLOCKS, "A place does not answer.", len(errors), tuple(errors), steps)
+    return finding_of(
+        "connection",
+        errors,
+        Severity.BLOCKS,
+        fine="Source and destination answer.",
+        title="A place does not answer.",
+        steps="Do what the message says; check names, passwords and whether the server runs.",
+    )
 
 
 def rights_finding(asked: Asked) -> CheckFinding:
     """Destinations that cannot be written to."""
-    refusals = tuple(facts.refusal for facts in asked.facts.values() if facts.refusal)
-    if not refusals:
-        return CheckFinding("rights", Severity.OK, "The destination can be written to.")
-    steps = (
-        "Give the user of the destination the right to create tables, or files, there. If all tables are there already, "
-        "with those of the pipeline, accept this."
+    return finding_of(
+        "rights",
+        [facts.refusal for facts in asked.facts.values() if facts.refusal],
+        Severity.BLOCKS,
+        fine="The destination can be written to.",
+        title="Nothing can be created at the destination.",
+        steps="Give the user of the destination the right to create tables, or files, there. If all tables are there already, "
+        "with those of the pipeline, accept this.",
+        excludable=True,
     )
-    title = "Nothing can be created at the destination."
-    return CheckFinding("rights", Severity.BLOCKS, title, len(refusals), refusals, steps, excludable=True)
 
 
 def space_finding(free: Mapping[str, int], settings: Settings, needed_bytes: int = 0) -> CheckFinding:
@@ -83,15 +88,13 @@ def space_finding(free: Mapping[str, int], settings: Settings, needed_bytes: int
     free = dict(free) if settings.store else {**free, "the store": free_bytes(settings.home)}
     least = max(needed_bytes, LEAST_FREE_BYTES)
     short = [f"{place}: {bytes_ / 1e6:,.0f} MB free" for place, bytes_ in free.items() if bytes_ < least]
-    if not short:
-        return CheckFinding("space", Severity.OK, "There is enough free space, as far as the places tell.")
-    return CheckFinding(
+    return finding_of(
         "space",
+        short,
         Severity.BLOCKS,
-        f"Less free space than the {least / 1e6:,.0f} MB that may be needed.",
-        len(short),
-        tuple(short),
-        "Free some space, or choose another disk. If the data is already there, or compresses well, accept this.",
+        fine="There is enough free space, as far as the places tell.",
+        title=f"Less free space than the {least / 1e6:,.0f} MB that may be needed.",
+        steps="Free some space, or choose another disk. If the data is already there, or compresses well, accept this.",
         excludable=True,
     )
 
@@ -108,12 +111,13 @@ def clocks_finding(asked: Asked) -> CheckFinding:
     """Destinations whose clocks differ from that of this computer."""
     now = datetime.now(UTC)
     skews = {url: (facts.now - now).total_seconds() for url, facts in asked.facts.items() if facts.now is not None}
-    wrong = tuple(f"{url}: {skew:+,.0f} s" for url, skew in skews.items() if abs(skew) > MOST_SKEW_SECONDS)
-    if not wrong:
-        return CheckFinding("clocks", Severity.OK, "The clocks agree, as far as the places tell.")
-    steps = "Set the clocks, for instance with NTP: times in logs and reports differ by this much."
-    return CheckFinding(
-        "clocks", Severity.WARNING, "A clock differs from that of this computer.", len(wrong), wrong, steps
+    return finding_of(
+        "clocks",
+        [f"{url}: {skew:+,.0f} s" for url, skew in skews.items() if abs(skew) > MOST_SKEW_SECONDS],
+        Severity.WARNING,
+        fine="The clocks agree, as far as the places tell.",
+        title="A clock differs from that of this computer.",
+        steps="Set the clocks, for instance with NTP: times in logs and reports differ by this much.",
     )
 
 

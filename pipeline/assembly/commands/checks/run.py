@@ -36,7 +36,7 @@ from pipeline.connectors.registry import FILES_STREAM
 from pipeline.connectors.sql.schema_stream import object_technology
 from pipeline.domain.errors import ConfigurationError, PipelineError
 from pipeline.domain.flows.approvals import missing_approvals
-from pipeline.domain.flows.findings import AcceptedFinding, CheckFinding, Severity, judged, worst
+from pipeline.domain.flows.findings import AcceptedFinding, CheckFinding, Severity, finding_of, judged, worst
 from pipeline.domain.flows.groups import grouped
 from pipeline.domain.ids import FlowName
 from pipeline.domain.inventory import Fate, InventoryItem
@@ -291,12 +291,14 @@ async def _references_finding(snapshot: Snapshot, schemas: Sequence[StreamSchema
     """Foreign keys that the source's own rows break."""
     streams = [schema.stream for schema in schemas]
     broken = await snapshot.broken_references(streams) if isinstance(snapshot, ReferenceChecker) else frozenset()
-    if not broken:
-        return CheckFinding("references", Severity.OK, "No row of the source refers to one that is missing.")
-    sample = tuple(f"{stream} ({', '.join(columns)})" for stream, columns in sorted(broken))
-    steps = "Mend these rows at the source. Otherwise the destination has the same violation, and the Movement is INCOMPLETE."
-    return CheckFinding(
-        "references", Severity.WARNING, "Foreign keys that rows of the source break.", len(sample), sample, steps
+    return finding_of(
+        "references",
+        [f"{stream} ({', '.join(columns)})" for stream, columns in sorted(broken)],
+        Severity.WARNING,
+        fine="No row of the source refers to one that is missing.",
+        title="Foreign keys that rows of the source break.",
+        steps="Mend these rows at the source. Otherwise the destination has the same violation, and the Movement is "
+        "INCOMPLETE.",
     )
 
 
