@@ -152,14 +152,18 @@ async def _nothing_yet(runtime: Runtime, endpoint: Endpoint) -> Deliveries:
 
 async def _check(endpoint: Endpoint, secret: str) -> str:
     """ConfigurationError when an endpoint may not be added; else return a warning, if there is one."""
-    networks, parts = parse_networks(endpoint.allow_private), urlsplit(endpoint.url)
+    networks = parse_networks(endpoint.allow_private)
     if secret:
         Secret(secret)
     if endpoint.url.startswith(("sqs://", "arn:aws:sns:")):
         return ""
-    if parts.scheme not in ("https", "http") or not parts.hostname:
+    try:
+        parts = urlsplit(endpoint.url)
+    except ValueError as error:
+        raise ConfigurationError(f"The endpoint's URL is none: {error}.") from error
+    if parts.scheme not in ("https", "http") or not parts.hostname:  # what is no URL may have a password anywhere
         raise ConfigurationError(
-            f"{endpoint.url} is no receiver of notifications. Give https://…, sqs://QUEUE or the ARN of an SNS topic."
+            "The URL is no receiver of notifications. Give https://…, sqs://QUEUE or the ARN of an SNS topic."
         )
     if parts.username or parts.password:
         raise ConfigurationError("The URL has a user name or a password in plain. Leave it out: deliveries are signed.")
