@@ -82,7 +82,10 @@ async def test_a_notifier_delivers_what_happens_and_again_what_is_replayed(tmp_p
         ),
         ([PUBLIC, "--allow-http"], "A webhook needs a secret that signs it."),
         (["https://ada:hunter2@93.184.216.34/", "--secret", "env:FIRST"], "a user name or a password in plain"),
-        (["ftp://ada:hunter2@93.184.216.34/", "--secret", "env:FIRST"], "is no receiver of notifications. Give https://…"),
+        (
+            ["ftp://ada:hunter2@93.184.216.34/", "--secret", "env:FIRST"],
+            "is no receiver of notifications. Give https://…",
+        ),
         (["ada:hunter2@93.184.216.34/", "--secret", "env:FIRST"], "is no receiver of notifications. Give https://…"),
         (["https://[::1/", "--secret", "env:FIRST"], "The endpoint's URL is none: Invalid IPv6 URL."),
         ([PUBLIC, "--secret", "env:FIRST", "--allow-http", "--allow-private", "ten"], "'ten' is no network."),

@@ -81,7 +81,7 @@ def _why_not(act: Approval | None, terms: Terms) -> str:
     if act is None:
         return "and has none"
     if act.act is Act.REVOKE:
-        return f"which {act.by} has revoked at {act.at:%Y-%m-%d %H:%M} UTC"
+        return f"which {act.by} revoked at {act.at:%Y-%m-%d %H:%M} UTC"
     if act.text_sha256 != terms.text_sha256:
         return f"and its text has changed since {act.by} approved it"
     if terms.contract is not None and act.contract != terms.contract:

@@ -56,7 +56,7 @@ from pipeline.settings import Settings, load_settings
 
 OF_HISTORY = (0.7, 1.5)
 OF_READING = (1.0, 4.0)
-"""A Movement is expected to take this much of the time that the last one took for as many bytes, or that reading took."""
+"""From the least to the most: how many times as long as the latest one, for as many bytes, or as reading, a Movement takes."""
 
 
 @dataclass(frozen=True, slots=True)
