@@ -218,3 +218,19 @@ def test_rows_are_sorted_on_disk_in_bounded_memory() -> None:
         sorter.close()
     assert [row.key for row in found] == [(number,) for number in range(3001)]
     assert all(int(row.line.split()[0]) >= 2 * 3001 for row in found)
+
+
+async def test_a_movement_without_a_stream_keeps_the_last_list_of_it(tmp_path: Path) -> None:
+    app, copy = App(dict.fromkeys(range(3), "x")), str(tmp_path / "copy.db")
+    exporter = app.exporter()
+
+    @exporter.rows("others", row=dict, columns=COLUMNS, key="id")
+    async def others(client: None) -> AsyncIterator[dict[str, object]]:
+        yield {"id": 1, "name": "x"}
+
+    source = ExporterSource("app:source", exporter, None)
+    await move(source, copy, tmp_path)
+    await move(source, copy, tmp_path, only=["others"])
+    del app.things[1]
+    assert (await move(source, copy, tmp_path)).totals.deletes == 0  # it may be on a page that moved
+    assert (await move(source, copy, tmp_path)).totals.deletes == 1

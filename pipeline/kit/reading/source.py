@@ -124,8 +124,10 @@ class ExporterSnapshot:
                 continue
             if declared.name in self._exporter.feeds:
                 await spool.delete(self._replaced.get(declared.name, ()))
-            elif self.is_whole(declared.name) or not declared.shifting:
-                await spool.forget(but=self._scope.movement if declared.shifting else None)
+            elif declared.shifting:
+                await spool.forget_before(self._scope.movement)
+            else:
+                await spool.forget()
         for contents in self._contents.values():
             await contents.end()
 

@@ -123,10 +123,16 @@ class Spool:
         for key in reversed(keys):
             await self._store.delete(key)
 
-    async def forget(self, *, but: int | None) -> None:
-        """Delete all pages, except those of one Movement."""
-        for movement, keys in (await self.movements()).items():
-            if movement != but:
+    async def forget(self) -> None:
+        """Delete all pages."""
+        for keys in (await self.movements()).values():
+            await self.delete(keys)
+
+    async def forget_before(self, movement: int) -> None:
+        """Delete the pages of other Movements, if those of this one are a whole list."""
+        movements = await self.movements()
+        if await self.complete(movements.pop(movement, ())):
+            for keys in movements.values():
                 await self.delete(keys)
 
     async def pages(self, keys: Sequence[ObjectKey]) -> AsyncIterator[SpooledPage]:

@@ -99,11 +99,8 @@ class UnorderedRows:
             return []
         return keys
 
-    async def _read_pages(self, stored: Sequence[Any]) -> int:
-        """Read the stored pages of this Movement, then the others, each of which is stored before its cursor is used.
-
-        Return how many there are.
-        """
+    async def _read_pages(self, stored: Sequence[Any]) -> None:
+        """Read the stored pages of this Movement, then the others, each of which is stored before its cursor is used."""
         number, after = len(stored), None
         if self._spool is not None:
             async for page in self._spool.pages(stored):
@@ -124,7 +121,6 @@ class UnorderedRows:
                 )
             number, after = number + 1, page.next
         self.list.end()
-        return number
 
     async def _keep_page(self, number: int, page: SpooledPage) -> SpooledPage:
         """Store a page, and add its rows; return it as it is stored, which another attempt may have done."""
