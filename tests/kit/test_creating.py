@@ -244,3 +244,28 @@ async def test_a_later_record_of_a_key_that_is_in_doubt_makes_no_second_object()
         loaded = await session.load(file_of([(1, "first"), (1, "second")], Phase.INCREMENTAL), after=())
         assert isinstance(loaded, Loaded)
     assert (calls, updated) == (["first", "first"], [("new-1", "second")])
+
+
+@on_trio
+async def test_what_was_refused_while_in_doubt_is_looked_for_by_a_later_session() -> None:
+    importer, store, calls = Importer("api"), MemoryObjectStore(), list[object]()
+    shows = False
+
+    @importer.creates("things", row=dict)
+    async def create(target: None, row: dict[str, object], ctx: Import) -> str:
+        calls.append(row["name"])
+        if len(calls) == 1:
+            raise TimeoutError("no answer")  # and the object exists
+        raise Refused("not now")
+
+    @create.find
+    async def find(target: None, row: dict[str, object], ctx: Import) -> str | None:
+        return "new-1" if shows else None  # it does not show at once
+
+    destination = ImporterDestination("api:x", importer, None, store)
+    async with destination.open(FLOW) as session:
+        assert isinstance(await session.load(file_of([(1, "x")]), after=()), Loaded)
+    shows = True
+    async with destination.open(FLOW) as session:
+        assert await session.retry_rejected() == []
+    assert calls == ["x", "x"]

@@ -90,8 +90,8 @@ class Creator:
         try:
             target, how = await self._attempt(work, handler.function, "creating in")
         except RejectedError:
-            if not doubts:
-                await self.ids.put(self.kind, source, None, at_once=at_once)
+            # What is in doubt keeps its intent, stored once more: `intending` drops those that it has stored.
+            await self.ids.put(self.kind, source, intent if doubts else None, at_once=at_once)
             raise
         entry = IdEntry(intent.once_key, context.movement, target, how)
         await self.ids.put(self.kind, source, entry, at_once=at_once)
