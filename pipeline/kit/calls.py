@@ -166,9 +166,10 @@ async def open_client(
     async with _client(connection.function, settings, connection.takes_settings, place) as client:
         for check in connection.checks.values():
             async for finding in _findings(check, client, place):
+                text = without_secrets(finding.text)
                 if finding.level is Level.ERROR and not (finding.excludable and check.id in accepted):
-                    raise ConfigurationError(f"{place}: {check.title}: {finding.text}")
-                log.info("check_found", check=check.id, level=finding.level.value, text=finding.text)
+                    raise ConfigurationError(f"{place}: {check.title}: {text}")
+                log.info("check_found", check=check.id, level=finding.level.value, text=text)
         yield client
 
 

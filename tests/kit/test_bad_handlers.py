@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +11,9 @@ import apsw
 import pytest
 
 import pipeline
-from pipeline.kit import Batch, Delete, Gone, Import, Importer, Refused, Secret, StagedFile
+from pipeline.kit import Batch, Delete, Finding, Gone, Import, Importer, Level, Refused, Secret, StagedFile
 from pipeline.kit.loading.destination import ImporterDestination
+from pipeline.log_events import log
 from tests.kit.app import move
 
 Declare = Callable[[Importer, list[object]], object]
@@ -140,6 +141,30 @@ async def test_a_secret_in_the_text_of_an_exception_is_not_shown(
     assert "***" in "\n".join(movement.problems)
     for path in (tmp_path / "home").rglob("*"):
         assert not path.is_file() or b"very secret" not in path.read_bytes(), path
+
+
+@pytest.mark.parametrize("level", [Level.WARNING, Level.ERROR])
+async def test_a_secret_in_what_a_check_found_is_not_shown(
+    level: Level, source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("THE_TOKEN", "very secret")
+    importer, said = Importer("app"), list[str]()
+    monkeypatch.setattr(log, "info", lambda event, **fields: said.append(f"{event} {fields}"))
+
+    @importer.applies("things", row=dict)
+    async def apply(target: None, batch: Batch[dict[str, object]], ctx: Import) -> None: ...
+
+    @importer.check("token", title="The token is valid")
+    async def check(target: None) -> AsyncIterator[Finding]:
+        yield Finding(f"{Secret('env:THE_TOKEN').reveal()} ends in May", level)
+
+    try:
+        await move(source, ImporterDestination("app:x", importer, None), tmp_path)
+    except pipeline.ConfigurationError as error:
+        said.append(str(error))
+    shown = "\n".join(said)
+    assert "*** ends in May" in shown
+    assert "very secret" not in shown
 
 
 async def test_a_record_that_only_an_attempt_that_failed_has_refused_counts_as_applied(
