@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
+from decimal import Decimal
 
 import pytest
 
 from pipeline.domain.errors import ConfigurationError, PipelineError, TransientError, UnreadableError
 from pipeline.kit import Importer, Key
 from pipeline.kit.dump.dumped_rows import dumped_rows, scratch
+from pipeline.kit.dump.natural import record_value
 
 Held = dict[tuple[str, Key], Mapping[str, object]]
 
@@ -68,6 +70,11 @@ async def test_what_is_no_row_is_named_with_the_line(given: object, fault: str) 
         [row async for row in dumped_rows(importer, None)]
     assert str(caught.value).startswith(f"{__file__}, line ")
     assert fault in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [2**70, -(2**63) - 1])
+def test_an_integer_that_json_cannot_hold_is_what_a_decimal_column_has(value: int) -> None:
+    assert record_value(value, "decimal") == record_value(Decimal(value), "decimal") == str(value)
 
 
 async def test_an_importer_without_them_is_named_with_the_line() -> None:

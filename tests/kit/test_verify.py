@@ -197,6 +197,10 @@ def test_a_column_that_the_dump_lacks_is_not_called_equal(run: CommandLine, tmp_
     [
         ("'notes', 'x', row", r"the dump yields the key 'x' of 'notes', whose key is day \(text\), number \(integer\)"),
         ("'notes', ('2026-01-02', 1), row", r"the dump yields the key \[.2026-01-02.,1\] of 'notes' twice"),
+        (
+            "'notes', ('2026-01-02', 1), {'text': [chr(0xDCFF)]}",
+            r"the dump yields a row of 'notes' .* cannot be written",
+        ),
         ("stream, None, row", r"the dump yields NoneType in place of a key"),
     ],
 )

@@ -116,20 +116,26 @@ class ImporterCopy:
             await _flush(held)
 
     def _encoded(self, held: _Held, key: Any, row: Mapping[str, object]) -> EncodedRow:
+        function = self._importer.dump_function
+        assert function is not None  # without one there is no row
         types = {column.name: column.type for column in held.schema.columns}
         names, parts = held.schema.primary_keys, key if isinstance(key, tuple) else (key,)
         try:
             found = tuple([key_value(part, types[name]) for name, part in zip(names, parts, strict=True)])
         except (ValueError, TypeError, KeyError, SyntaxError) as error:
-            function = self._importer.dump_function
-            assert function is not None
             raise UnreadableError(
                 f"{line_of(function)}: the dump yields the key {key!r} of {held.schema.stream!r}, whose key is "
                 f"{', '.join(f'{name} ({types[name]})' for name in names)}. Yield the key as the records have it"
             ) from error
         values = {name: record_value(row[name], types[name]) for name in types if name in row}
         values |= {name: record_value(part, "") for name, part in zip(names, found, strict=True)}
-        return EncodedRow(found, orjson.dumps({"upsert": values}))
+        try:
+            return EncodedRow(found, orjson.dumps({"upsert": values}))
+        except TypeError as error:
+            raise UnreadableError(
+                f"{line_of(function)}: the dump yields a row of {held.schema.stream!r} with the key {key!r} that cannot be "
+                f"written: {error}. Yield values as the records have them"
+            ) from error
 
 
 async def _flush(held: _Held) -> None:

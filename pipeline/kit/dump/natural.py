@@ -19,6 +19,8 @@ from pipeline.domain.keys import KeyValue
 from pipeline.kit.reading.text_forms import encoder_of
 from pipeline.kit.values import Binary
 
+_INTEGERS = range(-(2**63), 2**63)
+
 
 def record_value(value: object, type_: str) -> object:
     """Return a value as the JSON of a record has it. The content of a Binary File becomes its id."""
@@ -39,6 +41,8 @@ def record_value(value: object, type_: str) -> object:
             return str(value)
         case str() if type_ == "json":
             return value if _is_json(value) else json.dumps(value)
+        case int() if value not in _INTEGERS:  # of a decimal column, which the source writes as text
+            return str(value)
         case None | bool() | int() | float() | str() | bytes():
             return to_json(value)
         case _:
