@@ -9,7 +9,7 @@ class Refused(Exception):  # noqa: N818  # the fixed name of the kit
     def __init__(self, reason: str, column: str | None = None) -> None:
         super().__init__(reason)
         self.reason = str(reason)
-        self.column = column
+        self.column = None if column is None else str(column)
 
 
 class Again(Exception):  # noqa: N818

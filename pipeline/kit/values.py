@@ -97,7 +97,7 @@ class Batch(Generic[R]):
 
     def refuse(self, record: Upsert[R] | Delete, reason: str, column: str | None = None) -> None:
         """Reject one record of the batch, with the reason in the app's words."""
-        self.refused[id(record)] = (str(reason), column)
+        self.refused[id(record)] = (str(reason), None if column is None else str(column))
 
 
 @dataclass(slots=True)

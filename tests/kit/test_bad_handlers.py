@@ -90,6 +90,7 @@ CASES = [
     (creates_returning(None), "returned None in place of the new id. Return text"),
     (creates_returning(5), "returned 5 in place of the new id. Return text"),
     (creates_returning(""), "returned '' in place of the new id. Return text"),
+    (creates_returning("new\udcff"), r"returned 'new\\udcff' in place of the new id. Return text"),
     (finds_returning(7), "returned 7 in place of the new id. Return text"),
     (finds_returning(("a", 1)), r"returned \('a', 1\) in place of the new id. Return text"),
     (
@@ -98,6 +99,10 @@ CASES = [
     ),
     (applies_doing(lambda batch: fail(KeyError("x"))), r"failed 4 times: KeyError: 'x' \(.*, line \d+\)"),
     (applies_doing(lambda batch: fail(Gone())), "the app says that an object which this record needs is gone"),
+    (applies_doing(lambda batch: fail(OSError("no \udcff"))), r"failed 4 times: OSError: no \\udcff \(.*, line \d+\)"),
+    (applies_doing(lambda batch: fail(Refused("no \udcff"))), r"no \\udcff"),
+    (applies_doing(lambda batch: fail(Refused("no", 5))), "rejected"),  # type: ignore[arg-type]
+    (applies_doing(lambda batch: list(map(batch.refuse, batch.records, "abc", [5] * 3))), "rejected"),  # type: ignore[arg-type]
     (stages_doing(None), "returned None in place of a token. Return text"),
     (stages_doing(Refused("not this file")), r"staging 'things' was refused: not this file \(.*, line \d+\)"),
     (stages_doing("t", lambda: fail(Refused("not now"))), r"publishing 'things' was refused: not now \(.*, line \d+\)"),

@@ -12,10 +12,10 @@ _revealed: set[str] = set()
 
 
 def without_secrets(text: str) -> str:
-    """Return a text in which no revealed secret is left."""
+    """Return an author's text as it may be shown and stored: without revealed secrets, and without lone surrogates."""
     for secret in sorted(_revealed, key=len, reverse=True):
         text = text.replace(secret, "***")
-    return text
+    return text.encode(errors="backslashreplace").decode()
 
 
 class Secret:

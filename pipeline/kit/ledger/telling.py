@@ -43,8 +43,7 @@ class Telling:
         """Note a line of the log. Awaiting the result stores what is many."""
         if not isinstance(text, str):
             raise ConfigurationError(f"ctx.tell takes a text, not {type(text).__name__}.")
-        plain = without_secrets(text).encode(errors="backslashreplace").decode()
-        self._lines.append(LogLine(datetime.now(UTC), file, line, plain))
+        self._lines.append(LogLine(datetime.now(UTC), file, line, without_secrets(text)))
         return Awaited(self if len(self._lines) >= LINES_AT_ONCE else None)
 
     def feedback(self, document: object) -> Awaited:
@@ -53,13 +52,13 @@ class Telling:
         ConfigurationError when it is no JSON, or too large.
         """
         try:
-            text = without_secrets(json.dumps(document, allow_nan=False, ensure_ascii=False))
+            text = json.dumps(document, allow_nan=False, ensure_ascii=False)
             size = len(text.encode())
         except (TypeError, ValueError, RecursionError) as error:
             raise ConfigurationError(f"ctx.feedback takes what JSON can hold: {error}.") from error
         if size > MAX_FEEDBACK_BYTES:
             raise ConfigurationError(f"ctx.feedback takes at most {MAX_FEEDBACK_BYTES:,} bytes as JSON, not {size:,}.")
-        self._feedback = Feedback(self._importer, datetime.now(UTC), json.loads(text))
+        self._feedback = Feedback(self._importer, datetime.now(UTC), json.loads(without_secrets(text)))
         return Awaited(self)
 
     async def store(self) -> None:

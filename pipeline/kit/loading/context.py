@@ -12,7 +12,7 @@ from blake3 import blake3
 from pipeline.domain.errors import ConfigurationError
 from pipeline.domain.ids import EventFileId, parse_binary_id
 from pipeline.kit.configuration.secret import without_secrets
-from pipeline.kit.ledger.id_map import StoredIds, source_text
+from pipeline.kit.ledger.id_map import StoredIds, is_text, source_text
 from pipeline.kit.ledger.kept import IdEntry
 from pipeline.kit.ledger.telling import Telling
 from pipeline.kit.values import Binary
@@ -48,10 +48,10 @@ class IdMap:
 
     async def put(self, kind: str, source: object, target: str) -> None:
         """Remember an id. ConfigurationError when it is not text."""
-        if type(target) is not str or not target:
+        if not is_text(target):
             raise ConfigurationError(f"The id map takes text as an id, not {target!r}. Give str(…).")
         if await self.get(kind, source) != target:
-            await self._ids.put(kind, source_text(source), IdEntry("", self._movement, target, "put"))
+            await self._ids.put(kind, source_text(source), IdEntry("", self._movement, str(target), "put"))
 
     async def many(self, kind: str, sources: Sequence[object]) -> Mapping[object, str]:
         """Return those of these ids that are known."""

@@ -14,6 +14,7 @@ from pipeline.kit.calls import FIRST_PAUSE_SECONDS, LONGEST_WAIT_SECONDS, TRIES,
 from pipeline.kit.configuration.secret import without_secrets
 from pipeline.kit.declared import Function
 from pipeline.kit.errors import Again, Gone, Refused, Stop
+from pipeline.kit.ledger.id_map import is_text
 from pipeline.kit.loading.context import WaitsForIdError
 from pipeline.kit.values import Batch
 from pipeline.log_events import log
@@ -114,7 +115,7 @@ def refused_records(batch: Batch[Any], function: Function) -> Mapping[int, Rejec
 
 def returned_text(value: object, function: Function, what: str) -> str:
     """Return what a function returned, which must be text. ConfigurationError with the author's line when it is not."""
-    if isinstance(value, str) and value:
-        return value
+    if is_text(value):
+        return str(value)  # it may be of a class of the author's, which JSON cannot hold
     shown = without_secrets(repr(value))[:100]
     raise ConfigurationError(f"{line_of(function)}: the function returned {shown} in place of {what}. Return text.")
