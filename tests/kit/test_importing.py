@@ -382,6 +382,21 @@ async def test_rows_and_mark_are_committed_together(
     assert found == [(1, "one", 1), (2, "two", 1), (3, "three", 1)]
 
 
+@pytest.mark.parametrize("step", ["apply", "mark"])
+async def test_a_stop_in_a_transaction_is_not_tried_again(step: str, source: str, tmp_path: Path) -> None:
+    stops: list[str] = []
+
+    def stop(at: str) -> None:
+        if at == step:
+            stops.append(at)
+            raise Stop("closed")
+
+    importer = transactional(tmp_path / "sql.db", stop)
+    movement = await move(source, ImporterDestination("sql:x", importer, None), tmp_path)
+    assert (movement.status, stops) == (pipeline.Status.FAILED, [step])
+    assert "has stopped: closed" in movement.problems[0]
+
+
 async def test_a_record_that_breaks_a_transaction_is_left_out_of_it(source: str, tmp_path: Path) -> None:
     change(tmp_path, "UPDATE things SET name = 'bad' WHERE id <> 3")
     importer = transactional(tmp_path / "sql.db", lambda step: None)

@@ -126,7 +126,8 @@ class Transactions:
                 raise RefusedError(f"a transaction has stopped: {reason} ({line_of(function)})") from error
             except Exception as error:
                 failures += 1
-                if failures == TRIES and isinstance(error, PipelineError):
+                is_last = failures == TRIES or isinstance(error.__cause__, Stop)
+                if is_last and isinstance(error, PipelineError):
                     raise
                 if failures == TRIES:
                     raise RefusedError(f"a transaction failed {TRIES} times: {shown(error, function)}.") from error
