@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -137,3 +138,15 @@ async def test_a_lag_longer_than_an_answer_ends_a_long_feed(tmp_path: Path) -> N
     app = FeedApp([(number, "x") for number in range(9)])
     movement = await move(app.source(lag=5), str(tmp_path / "copy.db"), tmp_path)
     assert (movement.status, held(tmp_path), app.asked[:3]) == (pipeline.Status.SUCCESS, app.rows(), [None, "2", "4"])
+
+
+async def test_a_feed_whose_cursors_go_in_a_circle_is_named(tmp_path: Path) -> None:
+    exporter = Exporter("app")
+
+    @exporter.changes("things", row=dict, columns=COLUMNS, key="id")
+    async def changes(client: None, since: str | None) -> Changes[dict[str, object]]:
+        return Changes([], cursor={"a": "b", "b": "c"}.get(since or "", "a"), more=True)
+
+    source = ExporterSource("app:source", exporter, None)
+    movement = await move(source, str(tmp_path / "copy.db"), tmp_path)
+    assert re.search(r"test_changes.py, line \d+: .* a second time. It would never end", movement.problems[0])

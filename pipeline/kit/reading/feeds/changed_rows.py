@@ -141,7 +141,7 @@ class ChangedRows(UnorderedRows):
                 await self._add(self._now, batch)
 
     async def _read_changes(self, since: str | None, part: Part) -> None:
-        more = True
+        more, cursors = True, ListCount(self._declared.name, None)
         while more:
             changes = await self._ask_changes(since)
             rows = [*await self._encoded(changes.upserts), *self._encoder.deletes(changes.deletes)]
@@ -150,6 +150,8 @@ class ChangedRows(UnorderedRows):
             self._changes.add(len(rows))
             if more and after == since:
                 raise self._fault(f"gave more changes after {since!r} without a new cursor. It would never end")
+            if more and after is not None and cursors.repeats(after):
+                raise self._fault(f"gave more changes with the cursor {after!r} a second time. It would never end")
             if after == self._cursor:
                 await self._add(self._now, rows)  # it will come again
             else:
