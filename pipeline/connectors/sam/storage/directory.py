@@ -59,6 +59,13 @@ class DirectoryStorage:
                 directories[:] = [name for name in directories if not name.startswith(".")]
                 below = Path(directory).relative_to(self._root)
                 found += [(below / name).as_posix() for name in files if not name.startswith(".")]
+        for name in found:
+            try:
+                name.encode()
+            except UnicodeEncodeError:
+                raise ConfigurationError(
+                    f"{self._location}: the name of the file {name!r} is not UTF-8; rename it, or move it out of the export"
+                ) from None
         return sorted(found)
 
     async def get(self, name: str) -> StoredObject:
@@ -89,7 +96,7 @@ class DirectoryStorage:
         target = self._root / name
         temp = target.with_name(f"{_TEMPORARY}{token_hex(8)}")
         with _translated("write", target):
-            await to_thread.run_sync(lambda: target.parent.mkdir(parents=True, exist_ok=True))
+            await to_thread.run_sync(_make_directory, target.parent)
             try:
                 with temp.open("xb") as file:
                     if isinstance(body, bytes):
@@ -111,11 +118,7 @@ class DirectoryStorage:
         if isinstance(condition, str) and self._get(name).version != condition:
             raise ConflictError(f"{target} has changed since it was read")
         temp.replace(target)
-        descriptor = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        _sync(target.parent)
 
     async def delete(self, name: str) -> None:
         with _translated("delete", self._root / name):
@@ -152,6 +155,22 @@ class DirectoryStorage:
             raise _error("create", self._root, error) from error
         if not os.access(self._root, os.W_OK | os.X_OK):
             raise RefusedError(f"{self._location}: it is not writable; give this user the permission, then try again")
+
+
+def _make_directory(directory: Path) -> None:
+    """Create a directory and those above it that are missing, so that their names survive a power failure."""
+    missing = [path for path in (directory, *directory.parents) if not path.exists()]
+    directory.mkdir(parents=True, exist_ok=True)
+    for path in missing:
+        _sync(path.parent)
+
+
+def _sync(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _raise(error: OSError) -> None:
