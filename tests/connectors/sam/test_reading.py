@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import os
+import sys
 from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
@@ -70,6 +72,31 @@ async def test_a_sequence_may_be_text_and_marks_may_be_texts_and_numbers(tmp_pat
     ]
     write_file(tmp_path, "t_full_0.ndjson", rows)
     assert names_of((await read(source_of(tmp_path)))["t"].rows) == [(1, "a"), (3, "y")]
+
+
+@pytest.mark.parametrize("value", ["--5", "²", "1.5", "9" * 30, {"a": 1}])
+async def test_a_sequence_that_is_no_integer_rejects_its_row_alone(tmp_path: Path, value: object) -> None:
+    write_file(tmp_path, "t_full_0.ndjson", [{"ID": 1, "TXN_SEQUENCE": value}, row(2, "b")])
+    found = (await read(source_of(tmp_path)))["t"]
+    assert names_of(found.rows) == [(2, "b")]
+    assert "is no integer of 64 bits (the file t_full_0.ndjson, line 2)" in found.rejected["[1]"]
+
+
+@pytest.mark.parametrize("marks", [b'"DELETED":false,"DELETED":true', b'"DELETED":true,"TXN_SEQUENCE":"x"'])
+async def test_a_row_with_a_doubtful_mark_is_rejected_and_not_deleted(tmp_path: Path, marks: bytes) -> None:
+    write_file(tmp_path, "t_full_0.ndjson", [row(1, "a"), b'{"ID":1,%s}' % marks])
+    found = (await read(source_of(tmp_path)))["t"]
+    assert (found.rows, list(found.rejected)) == ([], ["[1]"])
+
+
+@pytest.mark.parametrize(
+    "value", [b'{"x":"\\ud800"}', b'{"\\ud800":1}', b'["\\ud800"]', b'{"a":' * 400 + b"1.10" + b"}" * 400]
+)
+async def test_json_that_cannot_be_kept_rejects_its_row_alone(tmp_path: Path, value: bytes) -> None:
+    write_file(tmp_path, "t_full_0.ndjson", [b'{"ID":1,"NAME":%s}' % value, row(2, "b")])
+    found = (await read(source_of(tmp_path)))["t"]
+    assert [one["ID"] for one in found.rows] == [2]
+    assert "the member 'NAME': its JSON is nested too deeply, or has text that is not Unicode" in found.rejected["[1]"]
 
 
 @pytest.mark.parametrize("value", ["maybe", 7, [1]])
@@ -203,6 +230,8 @@ async def test_a_file_has_any_form(tmp_path: Path, form: str) -> None:
         (lambda data: data.replace(b'"a"', b'"\xff"'), "line 2: it is not UTF-8"),
         (lambda data: data.replace(b'"ID":2,', b""), "line 3: 'ID', which belongs to the key, is missing or null"),
         (lambda data: data.replace(b'"ID":2,', b'"ID":[2],'), "line 3: 'ID', which belongs to the key, is no plain value"),
+        (lambda data: data.replace(b'"ID":2,', b'"ID":["\\ud800"],'), "line 3: its JSON is nested too deeply, or has text"),
+        (lambda data: data.replace(b'"NAME":"b"', b'"\\ud800":2'), "line 3: the name '\\ud800' is not Unicode"),
         (lambda data: data.replace(b'"ID":2,', b'"ID":2,"ID":3,'), "line 3: 'ID', which belongs to the key, comes twice"),
         (lambda data: data.replace(b'{"ID":2,', b'[{"ID":2,').replace(b'"b"}', b'"b"}]'), "it is not a JSON object"),
         (lambda data: data.replace(b'"b"', b"[" * 100_000 + b"]" * 100_000), "nested too deeply"),
@@ -415,6 +444,14 @@ async def test_a_place_that_is_no_export_is_named(tmp_path: Path) -> None:
         await read(source_of(tmp_path, listing="x.json"))
     with pytest.raises(ConfigurationError, match="it is a file"):
         await read(source_of(tmp_path / "app.db"))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
+async def test_a_file_whose_name_is_not_utf_8_is_named(tmp_path: Path) -> None:
+    write_file(tmp_path, "t_full_0.ndjson", [row(1, "a")])
+    write_file(tmp_path, os.fsdecode(b"u\xff_full_0.ndjson"), [row(1, "a")], table="u")
+    with pytest.raises(ConfigurationError, match=r"the file 'u\\udcff_full_0\.ndjson' is not UTF-8; rename it"):
+        await read(source_of(tmp_path))
 
 
 async def test_a_header_without_columns_or_count_is_enough(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from contextlib import aclosing, asynccontextmanager
 from hashlib import sha256
 from typing import Any, Protocol
 
+from pipeline.codec.values import shorten
 from pipeline.connectors.sam.names import binary_name, possible_names
 from pipeline.connectors.sam.storage.port import ExportStorage
 from pipeline.domain.contents import Content, parse_content
@@ -107,7 +108,12 @@ class OwnFiles:
         for column in self._columns:
             if (written := values.get(column)) is None:
                 continue
-            binary = parse_content(str(written)).id
+            try:
+                binary = parse_content(str(written)).id
+            except ValueError:
+                raise ContentError(
+                    f"{shorten(written)} is not the id of a Binary File; export the row again", column
+                ) from None
             name = binary_name(binary)
             try:
                 found = await store(lambda name=name: self._storage.open_stream(name))  # type: ignore[misc]  # a default

@@ -13,7 +13,7 @@ _MAX_DIGITS = 20
 
 
 class LineError(ValueError):
-    """A line that is no JSON object, and why."""
+    """A line that is no JSON object, or a value that cannot be JSON again, and why."""
 
 
 class Number:
@@ -73,9 +73,21 @@ def parse_row(line: bytes) -> tuple[dict[str, Any], bool]:
     return _parse_exactly(line), False
 
 
+def check_names(row: dict[str, Any]) -> None:
+    """Raise LineError when the name of a member is not Unicode: no column has such a name."""
+    for name in row:
+        try:
+            name.encode()
+        except UnicodeEncodeError:
+            raise LineError(f"the name {name!r} is not Unicode") from None
+
+
 def dumps(value: object) -> bytes:
-    """Return a value as JSON, with the text of each number as it was read."""
-    return orjson.dumps(value, default=_fragment)
+    """Return a value as JSON, with the text of each number as it was read. LineError when that is not possible."""
+    try:
+        return orjson.dumps(value, default=_fragment)
+    except orjson.JSONEncodeError:
+        raise LineError("its JSON is nested too deeply, or has text that is not Unicode") from None
 
 
 def _fragment(value: object) -> object:

@@ -6,6 +6,7 @@ Deletes stay in the database until the end, so that an older upsert in a later f
 
 from __future__ import annotations
 
+import re
 from base64 import b64decode
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -26,7 +27,7 @@ from pipeline.connectors.sam.reading.column_types import (
     staged,
 )
 from pipeline.connectors.sam.reading.contents import CONTENT
-from pipeline.connectors.sam.reading.json_rows import INTEGERS, LineError, Members, parse_row
+from pipeline.connectors.sam.reading.json_rows import INTEGERS, LineError, Members, check_names, parse_row
 from pipeline.connectors.sam.reading.lines import Line
 from pipeline.domain.errors import UnreadableError
 from pipeline.domain.ids import Label, StreamName
@@ -34,9 +35,18 @@ from pipeline.domain.schema import Column, StreamSchema
 
 _MAPPING_KEY = ("migrationScopeId", "entityType", "sourceId")
 _TRUE, _FALSE = (True, 1, "true", "TRUE", "1"), (None, False, 0, "false", "FALSE", "0", "")
+_INTEGER = re.compile(r"-?[0-9]{1,19}")
 Record = tuple[Any, ...]
 Where = tuple[str, int]
 """A file, and the number of a line in it."""
+
+
+class _ColumnError(Exception):
+    """The value of a column that cannot be staged, and why."""
+
+    def __init__(self, reason: str, column: str) -> None:
+        super().__init__(reason)
+        self.column = column
 
 
 class StagedStream:
@@ -134,11 +144,13 @@ class StagedStream:
         where = (name, number)
         try:
             row, is_plain = parse_row(line)
+            row, deleted = self._unwrapped(row)
+            if not is_plain:
+                check_names(row)
+            repeated = row.repeated if isinstance(row, Members) else set()
+            key = tuple([self._key_value(row, column, repeated, where) for column in self._key])
         except LineError as error:
             raise UnreadableError(f"{_shown(where)}: {error}") from None
-        row, deleted = self._unwrapped(row)
-        repeated = row.repeated if isinstance(row, Members) else set()
-        key = tuple([self._key_value(row, column, repeated, where) for column in self._key])
         reason, column = "", None
         if repeated:
             column = min(repeated)
@@ -152,8 +164,14 @@ class StagedStream:
         number_ = _sequence(sequence)
         if number_ is None and sequence is not None:
             reason, column = f"{shorten(sequence)} is no integer of 64 bits ({_shown(where)})", self._sequence
-        data = None if deleted or reason else self._data(row, is_plain=is_plain)
-        return (*key, number_, deleted, data, reason, column)
+        data = None
+        if not deleted and not reason:
+            try:
+                data = self._data(row, is_plain=is_plain)
+            except _ColumnError as error:
+                reason, column = f"{error} ({_shown(where)}); correct it in the app", error.column
+        # A row with a doubtful mark is rejected and not deleted.
+        return (*key, number_, deleted and not reason, data, reason, column)
 
     def _unwrapped(self, row: dict[str, Any]) -> tuple[dict[str, Any], bool]:
         """Return the row in a record of the form upsert or delete, and whether it is a delete."""
@@ -202,7 +220,10 @@ class StagedStream:
             if inferred:
                 kinds[at] |= kind_of(value, is_time=times[at])
             plain = is_plain and not isinstance(value, dict | list)
-            values[at] = value if plain else staged(value, tagged=tagged)
+            try:
+                values[at] = value if plain else staged(value, tagged=tagged)
+            except LineError as error:
+                raise _ColumnError(f"the member {column!r}: {error}", column) from None
         return orjson.dumps(values)
 
     # The result -------------------------------------------------------------------------------------------------------
@@ -280,6 +301,6 @@ def _is_plain_key(value: object) -> bool:
 
 def _sequence(value: object) -> int | None:
     """Return a sequence number; None for what is none."""
-    if isinstance(value, str) and value.lstrip("-").isdigit() and len(value) <= 20:
+    if isinstance(value, str) and _INTEGER.fullmatch(value):
         value = int(value)
     return value if type(value) is int and value in INTEGERS else None
