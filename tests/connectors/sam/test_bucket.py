@@ -11,9 +11,11 @@ from pipeline.connectors.registry import ReadOptions, make_source, parse_locatio
 from pipeline.connectors.sam.options import read_location, read_place
 from pipeline.connectors.sam.reading.source import SamSource
 from pipeline.connectors.sam.writing.destination import SamDestination
-from pipeline.domain.ids import EventFileId, FlowName, Label, Phase, StreamName
+from pipeline.domain.errors import ConflictError
+from pipeline.domain.ids import EventFileId, FlowName, Label, ObjectKey, Phase, StreamName
 from pipeline.domain.schema import Column, StreamSchema
 from pipeline.ports.destination import Loaded, LoadOutcome
+from pipeline.ports.object_store import OpenBody, PutCondition, Version
 from pipeline.testing.simulated.object_store import MemoryObjectStore
 from tests.cli.app import CommandLine, change, contents, make_database
 from tests.connectors.sam.exports import header, read
@@ -86,6 +88,26 @@ async def test_workers_that_write_at_once_lose_nothing_of_each_other() -> None:
     async with SamDestination(PLACE, opening_of(store)).open(FLOW) as session:
         wanted = {EventFileId(1, StreamName("t"), Phase.FULL, chunk) for chunk in range(12)}
         assert (await session.marks()).keys() == wanted
+
+
+class _LosesAnAnswer(MemoryObjectStore):
+    """A store whose put of a listing succeeds and is overtaken by another worker before the answer comes."""
+
+    async def put(self, key: ObjectKey, body: bytes | OpenBody, condition: PutCondition | Version) -> Version:
+        version = await super().put(key, body, condition)
+        if not key.startswith("listing/"):
+            return version
+        stored = await self.get(key)
+        await super().put(key, stored.data + b"\n", version)
+        raise ConflictError(f"the object {key} has changed since it was read")
+
+
+async def test_a_file_whose_entry_is_stored_stays_though_the_answer_was_lost() -> None:
+    store = _LosesAnAnswer()
+    async with SamDestination(PLACE, opening_of(store)).open(FLOW) as session:
+        outcome = await session.load(file_to_load(SCHEMA, [b'{"upsert":{"id":1}}\n']), after=[])
+    assert isinstance(outcome, Loaded)
+    assert [row["id"] for row in (await read(SamSource(PLACE, opening_of(store))))["t"].rows] == [1]
 
 
 async def test_two_workers_with_one_event_file_import_it_once() -> None:

@@ -187,6 +187,34 @@ def test_large_objects_are_files_of_the_export(pipeline: CommandLine, postgresql
         assert back.rows("SELECT lo_get(body) FROM doc") == [(b"the content",)]
 
 
+def test_an_id_that_is_none_rejects_its_row(pipeline: CommandLine) -> None:
+    columns = {"fileId": "varchar", "path": "varchar"}
+    rows = [{"fileId": "b/1", "path": "a.txt"}]
+    write_file(pipeline.directory / "in", "files_full_0.ndjson", rows, columns, primaryKeys=["path"])
+    (pipeline.directory / "in" / "b").mkdir()
+    (pipeline.directory / "in" / "b" / "1").write_bytes(b"the content")
+    assert pipeline("move", "sam:in", "sam:out").code == 0
+    written = pipeline.directory / "out" / "files_full_0.ndjson"
+    head, line = written.read_bytes().splitlines()
+    (pipeline.directory / "damaged").mkdir()
+    damaged = orjson.dumps({**orjson.loads(line), "content": "zz"})
+    (pipeline.directory / "damaged" / written.name).write_bytes(head + b"\n" + damaged + b"\n")
+    outcome = pipeline("move", "sam:damaged", "copy.db")
+    assert outcome.code == 1
+    assert "'zz' is not the id of a Binary File" in outcome.out
+
+
+def test_a_listing_that_was_written_anew_is_one_message(pipeline: CommandLine) -> None:
+    make_database(pipeline.directory / "app.db")
+    assert pipeline("move", "app.db", "sam:out").code == 0
+    (listing,) = (pipeline.directory / "out" / "listing").iterdir()
+    listing.write_bytes(orjson.dumps(entries(pipeline.directory / "out")))
+    outcome = pipeline("move", "app.db", "sam:out")
+    assert outcome.code != 0
+    assert f"The listing listing/{listing.name} is damaged" in outcome.err
+    assert "defect" not in outcome.err
+
+
 async def load(place: Path, table: str, phase: Phase, movement: int, chunk: int, *lines: bytes) -> None:
     schema = StreamSchema(StreamName(table), Label(table), (Column("id", "integer", False),), ("id",))
     async with destination_of(place).open(FLOW) as session:

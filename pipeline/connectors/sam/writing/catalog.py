@@ -73,6 +73,10 @@ class Catalog:
         """Return the marks of a Flow."""
         return {one.id: one.mark for one in self.written if one.flow == flow}
 
+    def names(self, file_id: str) -> bool:
+        """Whether the listing of the Flow names the file with this id."""
+        return any(entry.get("fileId") == file_id for entry in self.own)
+
     def next_sequence(self, table: str) -> int:
         """Return a number above those of all rows of a table that were written."""
         return max((one.last for one in self.written if one.name.table == table), default=0) + 1
@@ -156,7 +160,8 @@ async def read_catalog(storage: ExportStorage, flow: FlowName) -> Catalog:
         written += [found for one in listed if (found := _written(one, name)) is not None]
         taken |= {str(known) for one in listed if (known := parse_name(one.full_name))}
         if name == own:
-            entries = [msgspec.json.decode(line, type=dict[str, Any]) for line in stored.data.splitlines() if line]
+            with parsing(f"The listing {name}"):
+                entries = [msgspec.json.decode(line, type=dict[str, Any]) for line in stored.data.splitlines() if line]
             version, data = stored.version, stored.data
     return Catalog(own, entries, version, written, frozenset(taken), unlisted, *await _read_fence(storage, flow), data)
 

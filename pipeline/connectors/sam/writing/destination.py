@@ -125,6 +125,8 @@ class SamSession:
                 await self._storage.put(catalog.listing, listing, catalog.version)
             except ConflictError:
                 catalog = await read_catalog(self._storage, self._flow)
+                if catalog.names(file_id):  # our put succeeded, and another worker has changed the listing since
+                    return Loaded(mark)
             else:
                 return Loaded(mark)
             if (reason := self._reason_to_give_way(file, after, catalog)) is not None:
