@@ -30,7 +30,7 @@ LINES_AT_ONCE = 2_000
 
 
 class Telling:
-    """What is told in the course of one call of a session: about an Event File, or about records that are tried again."""
+    """Keeps what a handler tells while one call of a session runs. The call loads an Event File or retries records."""
 
     def __init__(self, store: ObjectStore, flow: FlowName, importer: str, movement: int) -> None:
         self._store, self._flow, self._importer, self._movement = store, flow, importer, movement

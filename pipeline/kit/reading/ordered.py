@@ -56,7 +56,7 @@ class _Given:
         self._again = bool(self._last)
 
     def without(self, rows: Sequence[EncodedRow]) -> Sequence[EncodedRow]:
-        """Return the rows behind the last one that was given."""
+        """Return the rows that were not given yet. After a restart, those up to the last given key are left out."""
         if self._again:
             rows = [*dropwhile(lambda row: row.key <= self._last, rows)]
             self._again = not rows

@@ -8,8 +8,8 @@ from itertools import islice
 from typing import Any
 
 import orjson
-from xxhash import xxh3_64_digest, xxh3_128_digest
 
+from pipeline.codec.event_files.hashed_lines import HashedLines
 from pipeline.connectors.sam.reading.column_types import Convert, plain
 from pipeline.connectors.sam.reading.contents import ContentError, Contents
 from pipeline.connectors.sam.reading.staged_stream import StagedStream
@@ -34,28 +34,12 @@ class Row:
         return orjson.dumps([*self.key, self.reason] if self.reason else {"upsert": self.values})
 
 
-class SamBlock:
+class SamBlock(HashedLines):
     """Consecutive rows in key order: a RowBlock."""
 
     def __init__(self, rows: Sequence[Row], contents: Contents | None) -> None:
+        super().__init__([row.key for row in rows], [row.line() for row in rows])
         self._rows, self._contents = rows, contents
-        self._lines = [row.line() for row in rows]
-        self._hashes = b"".join(map(xxh3_64_digest, self._lines))
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def digest(self) -> bytes:
-        return xxh3_128_digest(self._hashes)
-
-    def last_key(self) -> Key:
-        return self._rows[-1].key
-
-    def keys(self) -> Sequence[Key]:
-        return [row.key for row in self._rows]
-
-    def row_hashes(self) -> bytes:
-        return self._hashes
 
     async def upserts(self, positions: Sequence[int], sink: UpsertSink) -> bytes:
         lines = []
