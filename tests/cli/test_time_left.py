@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+import pytest
 
+from pipeline.domain.progress import model
 from tests.cli.app import CommandLine, make_database, process_environment
 
 
@@ -27,25 +29,17 @@ def build(path: Path, dice: random.Random, tables: int, rows: int) -> None:
             )
 
 
-def move(directory: Path, *arguments: str) -> dict[str, Any]:
-    """Move in a process of its own, and return the result."""
-    environment = {**process_environment(), "PIPELINE_PROGRESS_SECONDS": "0.1", "PIPELINE_EVENT_FILE_ROWS": "30000"}
-    done = subprocess.run(
-        [sys.executable, "-m", "pipeline", "move", "app.db", *arguments, "--json"],
-        cwd=directory,
-        env=environment,
-        capture_output=True,
-        timeout=120,
-        check=True,
-    )
-    found: dict[str, Any] = orjson.loads(done.stdout.splitlines()[-1])
-    assert found["status"] == "SUCCESS"
-    return found
-
-
-def test_what_is_shown_is_a_range_and_is_stored(pipeline: CommandLine) -> None:
+def test_what_is_shown_is_a_range_and_is_stored(pipeline: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The Movement is short, so the time left is shown from the first second on."""
+    for name in ("SHOWN_FROM_SECONDS", "LEAST_SECONDS"):
+        monkeypatch.setattr(model, name, 0.0)
+    monkeypatch.setenv("PIPELINE_PROGRESS_SECONDS", "0.1")
+    monkeypatch.setenv("PIPELINE_EVENT_FILE_ROWS", "5000")
     build(pipeline.directory / "app.db", random.Random(1), tables=3, rows=120_000)
-    result = move(pipeline.directory, "copy.db", "--flow", "crm")
+    moved = pipeline("move", "app.db", "copy.db", "--flow", "crm", "--json")
+    assert moved.code == 0, moved.err
+    result: Any = moved.objects[-1]
+    assert result["time_left_shown"]
     for one in result["time_left_shown"]:
         assert one["percent"] in (25, 50, 75)
         assert 0 <= one["low"] <= one["high"]
