@@ -82,13 +82,13 @@ def _entries(values: Iterable[tuple[int, Any]], what: str) -> list[ListedFile]:
             raise DamagedError(f"{what}, entry {number}: it has neither a fileId nor a fullName: {shorten(value)}")
         file_id, full_name = value.get("fileId"), value.get("fullName")
         file_id = file_id if isinstance(file_id, str) else ""
-        digest = str(value.get("sha256", value.get("checksum", ""))).lower()
+        digests = [str(value.get(member, "")).lower() for member in ("sha256", "checksum")]
         more = value.get("pipeline")
         found.append(
             ListedFile(
                 file_id,
                 full_name if isinstance(full_name, str) and full_name else file_id,
-                digest if _SHA_256.fullmatch(digest) else "",
+                next(filter(_SHA_256.fullmatch, digests), ""),
                 more if isinstance(more, dict) else {},
             )
         )

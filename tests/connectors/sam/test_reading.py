@@ -14,7 +14,7 @@ import pytest
 
 from pipeline.codec.event_files.compression import compress_frame
 from pipeline.domain.contents import parse_content
-from pipeline.domain.errors import ConfigurationError, DamagedError
+from pipeline.domain.errors import ConfigurationError, DamagedError, RefusedError
 from pipeline.domain.inventory import Fate
 from tests.connectors.sam.exports import COLUMNS, Rows, header, read, source_of, write_file, write_listing
 
@@ -228,6 +228,7 @@ async def test_a_file_has_any_form(tmp_path: Path, form: str) -> None:
         (lambda data: data.partition(b"\n")[2], "is no header: it has neither"),
         (lambda data: b"\xff\xfe" + data, "is UTF-16"),
         (lambda data: data.replace(b'"a"', b'"\xff"'), "line 2: it is not UTF-8"),
+        (lambda data: data + b'{"upsert":{"ID":3},"upsert":{"ID":4}}', "line 4: it has several members 'upsert'"),
         (lambda data: data.replace(b'"ID":2,', b""), "line 3: 'ID', which belongs to the key, is missing or null"),
         (lambda data: data.replace(b'"ID":2,', b'"ID":[2],'), "line 3: 'ID', which belongs to the key, is no plain value"),
         (lambda data: data.replace(b'"ID":2,', b'"ID":["\\ud800"],'), "line 3: its JSON is nested too deeply, or has text"),
@@ -249,11 +250,12 @@ async def test_a_damaged_file_is_one_message_and_stops_its_table_alone(
     assert names_of(found["u"].rows) == [(3, "c")]
 
 
-async def test_a_digest_in_the_listing_is_checked(tmp_path: Path) -> None:
+@pytest.mark.parametrize("member", ["sha256", "checksum"])
+async def test_a_digest_in_the_listing_is_checked(tmp_path: Path, member: str) -> None:
     path = write_file(tmp_path, "t_full_0.ndjson", [row(1, "a")])
     digest = sha256(path.read_bytes()).hexdigest()
     for wrong in (False, True):
-        entry = {"fullName": "t_full_0.ndjson", "sha256": digest[::-1] if wrong else digest}
+        entry = {"fullName": "t_full_0.ndjson", "sha256": None, member: digest[::-1] if wrong else digest}
         (tmp_path / "listing.json").write_bytes(orjson.dumps(entry))
         found = (await read(source_of(tmp_path)))["t"]
         assert ("the file t_full_0.ndjson is damaged: its SHA-256" in found.error) is wrong
@@ -444,6 +446,8 @@ async def test_a_place_that_is_no_export_is_named(tmp_path: Path) -> None:
         await read(source_of(tmp_path, listing="x.json"))
     with pytest.raises(ConfigurationError, match="it is a file"):
         await read(source_of(tmp_path / "app.db"))
+    with pytest.raises(RefusedError, match=r"cannot read .* File name too long; correct the cause"):
+        await read(source_of(tmp_path / ("x" * 300)))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")

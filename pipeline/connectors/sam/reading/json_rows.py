@@ -60,9 +60,8 @@ def has_repeated(value: object) -> bool:
 def parse_row(line: bytes) -> tuple[dict[str, Any], bool]:
     """Return the object in a line, and whether it is plain: orjson reads and writes it without a change.
 
-    orjson reads integers up to 2**64 - 1.
-
-    Most lines are, and are read fast. One that is not is read again with the exact text of each number.
+    Most lines are plain, and are read fast. One that is not is read again, with the exact text of each number. An integer
+    of a plain line may be as large as 2**64 - 1, since orjson reads such.
     """
     try:
         row = orjson.loads(line)

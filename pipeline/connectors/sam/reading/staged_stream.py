@@ -27,7 +27,7 @@ from pipeline.connectors.sam.reading.column_types import (
     staged,
 )
 from pipeline.connectors.sam.reading.contents import CONTENT
-from pipeline.connectors.sam.reading.json_rows import INTEGERS, LineError, Members, check_names, parse_row
+from pipeline.connectors.sam.reading.json_rows import INTEGERS, LineError, Members, check_names, has_repeated, parse_row
 from pipeline.connectors.sam.reading.lines import Line
 from pipeline.domain.errors import UnreadableError
 from pipeline.domain.ids import Label, StreamName
@@ -178,6 +178,8 @@ class StagedStream:
         if len(row) == 1:
             ((action, body),) = row.items()
             if action in ("upsert", "delete") and action not in self._columns and isinstance(body, dict):
+                if isinstance(row, Members) and action in row.repeated and not has_repeated(body):
+                    raise LineError(f"it has several members {action!r}")
                 return body, action == "delete"
         return row, False
 

@@ -50,10 +50,10 @@ class DirectoryStorage:
         return await to_thread.run_sync(self._names)
 
     def _names(self) -> list[str]:
-        if not self._root.is_dir():
-            fault = "it is a file" if self._root.exists() else "there is no such directory"
-            raise ConfigurationError(f"{self._location}: {fault}; name the directory of an export")
         with _translated("read", self._root):
+            if not self._root.is_dir():
+                fault = "it is a file" if self._root.exists() else "there is no such directory"
+                raise ConfigurationError(f"{self._location}: {fault}; name the directory of an export")
             found = []
             for directory, directories, files in os.walk(self._root, onerror=_raise):
                 directories[:] = [name for name in directories if not name.startswith(".")]
