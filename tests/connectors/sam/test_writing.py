@@ -316,6 +316,22 @@ def test_options_are_settings_as_well_and_wrong_ones_are_named_together(pipeline
     assert pipeline("move", "sam:", "copy.db").code == 2
 
 
+def test_a_deleted_row_with_a_decimal_key_is_deleted(pipeline: CommandLine) -> None:
+    rows = [
+        b'{"ID":18446744073709551616}',
+        b'{"ID":2.50}',
+        b'{"ID":1e21}',
+        b'{"ID":0.30000000000000004}',
+        b'{"ID":1.0}',
+    ]
+    for kept in (rows, rows[:1]):
+        write_file(pipeline.directory / "in", "t_full_0.ndjson", kept, {"ID": "number"})
+        assert pipeline("move", "sam:in", "copy.db", "--flow", "f").code == 0
+        verified = pipeline("verify", "f")
+        assert verified.code == 0, verified.out
+        assert len(contents(pipeline.directory / "copy.db")["t"]) == len(kept)
+
+
 def test_a_table_that_cannot_be_read_stops_no_other_and_loses_no_row(pipeline: CommandLine) -> None:
     place = pipeline.directory / "in"
     for table in ("t", "u"):

@@ -63,12 +63,15 @@ class SamBlock(HashedLines):
 def read_rows(stream: StagedStream, schema: StreamSchema) -> Generator[list[Row], None, None]:
     """Yield the rows of a stream in batches, in key order."""
     columns = stream.conversions(schema)
-    rows = (_row(found, columns) for found in stream.rows())
+    decimals = {it.name for it in schema.columns if it.type == "decimal"}
+    as_key = [(at, name) for at, name in enumerate(schema.primary_keys) if name in decimals]
+    rows = (_row(found, columns, as_key) for found in stream.rows())
     while batch := list(islice(rows, BLOCK_ROWS)):
         yield batch
 
 
-def _row(found: tuple[Any, ...], columns: Sequence[tuple[str, int, Convert]]) -> Row:
+def _row(found: tuple[Any, ...], columns: Sequence[tuple[str, int, Convert]], as_key: Sequence[tuple[int, str]]) -> Row:
+    """Return a row. Columns `as_key` have the digits of the key: 2.50 and 2.5 are one number and two texts."""
     *key, data, reason, column = found
     if reason:
         return Row(tuple(key), {}, reason, column)
@@ -78,4 +81,6 @@ def _row(found: tuple[Any, ...], columns: Sequence[tuple[str, int, Convert]]) ->
     for name, at, convert in columns:
         value = staged[at] if 0 <= at < there else None
         values[name] = value if value is None or (type(value) is str and convert is plain) else convert(value)
+    for at, name in as_key:
+        values[name] = key[at]
     return Row(tuple(key), values)
