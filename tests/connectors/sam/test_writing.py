@@ -316,6 +316,17 @@ def test_options_are_settings_as_well_and_wrong_ones_are_named_together(pipeline
     assert pipeline("move", "sam:", "copy.db").code == 2
 
 
+async def test_another_key_of_a_table_that_this_software_wrote_is_one_message(tmp_path: Path) -> None:
+    await load(tmp_path, "t", Phase.FULL, 1, 0, b'{"upsert":{"id":1}}\n')
+    for key, fault in (
+        ("id", ""),
+        ("name", "with the key id, and its deletes have no other column; leave out the option"),
+    ):
+        error = (await read(source_of(tmp_path, key_t=key)))["t"].error
+        assert fault in error
+        assert bool(fault) is bool(error)
+
+
 def test_a_deleted_row_with_a_decimal_key_is_deleted(pipeline: CommandLine) -> None:
     rows = [
         b'{"ID":18446744073709551616}',

@@ -74,6 +74,11 @@ class StagedStream:
         key = self._key_of(header)
         if not key:
             raise UnreadableError(f"the header of the file {name} names no columns, so its rows have no key")
+        if header.schema is not None and key != header.schema.primary_keys:
+            raise UnreadableError(
+                f"the file {name} was written by pipeline, with the key {', '.join(header.schema.primary_keys)}, and its "
+                f"deletes have no other column; leave out the option key.{self.name}"
+            )
         if self._key and key != self._key:
             raise UnreadableError(
                 f"the file {name} has the key {', '.join(key)}, and the files before it {', '.join(self._key)}; name the "
