@@ -39,6 +39,12 @@ from tests.simulation.run import simulate
 from tests.simulation.scenarios.workers import workers
 from tests.simulation.scenarios.world import World as SimulatedWorld
 
+FOUND = [
+    *(350, 448, 1329, 1615, 7371, 104127, 200041, 901813, 916118, 919891),
+    *(925948, 989827, 990305, 992957, 1001303, 1003258),
+]
+"""Seeds that have found a defect, of the pipeline or of the model."""
+
 
 class Interrupted(MemoryObjectStore):
     """Has another process settle the Movement right before movement.json is read for the `at`-th time."""
@@ -165,9 +171,6 @@ def test_the_model_tries_for_as_long_as_the_disk_is_full() -> None:
     assert world.model.broken == []
 
 
-@pytest.mark.parametrize(
-    "seed",
-    [350, 448, 1615, 104127, 200041, 901813, 916118, 919891, 925948, 989827, 990305, 992957, 1001303, 1003258, 1329],
-)
+@pytest.mark.parametrize("seed", FOUND)
 def test_a_seed_that_found_a_defect_holds(seed: int) -> None:
     assert simulate(seed).broken == ()

@@ -148,10 +148,8 @@ async def _start(world: World, process: Process, choices: Choices) -> Movement |
     except ConfigurationError as error:
         world.story.tell(process.name, f"not now: {error}")
         why = f"{process.name} was refused, and no other operator has taken its place: {error}"
-        late = (
-            process.given_up.is_set() or world.plan.wishes
-        )  # after a stop, an operator may start what another began late
-        world.model.must(late, why)
+        stopped = any(one.frozen_until for one in world.processes if one.name.startswith("operator"))
+        world.model.must(stopped, why)  # one that was stopped for a while may start a Movement late, as it chose before
         return None
     body = encode_message(MovementStarted(FLOW, movement.number))
     await SimulatedQueue(world.exports, process, "exports").send([body])
