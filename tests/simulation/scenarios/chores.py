@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -10,7 +9,6 @@ import trio
 
 from pipeline.codec.documents.flow import decode_flow
 from pipeline.domain import object_keys
-from pipeline.domain.errors import AbsentError, ConfigurationError, ConflictError
 from pipeline.domain.ids import FlowName
 from pipeline.engine.maintenance.compaction import Compactor
 from pipeline.engine.maintenance.pruning import Pruner
@@ -54,7 +52,7 @@ class Chores:
             while self.world.late:  # noqa: ASYNC110  looked at now and then, as operators do
                 await trio.sleep(1.0)
             if self._is_claimed():
-                pruner = self._start("pruner", self._prune)
+                pruner = self.world.begin("pruner", self._prune)
                 await pruner.given_up.wait()
                 await trio.sleep(1.0)
 
@@ -75,14 +73,14 @@ class Chores:
         """Begin with a chore; return its process, None when there is nothing to it."""
         match chore:
             case "compact":
-                return self._start("compactor", self._compact)
+                return self.world.begin("compactor", self._compact)
             case "prune":
-                return self._start("pruner", self._prune)
+                return self.world.begin("pruner", self._prune)
             case "add":
                 return self._add() if len(self.further) < self.world.plan.further else None
             case _:
                 flow = self.further[-1] if self.further else None
-                return None if flow is None else self._start("bringer", partial(self._bring, flow))
+                return None if flow is None else self.world.begin("bringer", partial(self._bring, flow))
 
     async def at_last(self) -> None:
         """Without faults, all chores can be done, and leave what everybody needs."""
@@ -90,14 +88,14 @@ class Chores:
             for chore in ("prune", "compact", "prune"):
                 await self._must_end(chore, self.begin(chore))
         for flow in self.further:  # the process that did so before may have been killed
-            await self._must_end("add", self._start("adder", partial(self._connect, flow)))
+            await self._must_end("add", self.world.begin("adder", partial(self._connect, flow)))
         while len(self.further) < self.world.plan.further:
             await self._must_end("add", self.begin("add"))
 
     async def bring_all(self) -> None:
         """Bring every further destination up to date, by hand: each must be equal."""
         for flow in self.further:
-            process = self._start("bringer", partial(self._bring, flow))
+            process = self.world.begin("bringer", partial(self._bring, flow))
             await process.given_up.wait()
             self.world.model.must(
                 process.result, f"{process.name} was undisturbed, and did not bring {flow} up to date"
@@ -108,19 +106,6 @@ class Chores:
         if process is not None:
             await process.given_up.wait()
             self.world.model.must(process.result, f"{process.name} was undisturbed, and did not {chore}")
-
-    def _start(self, kind: str, work: Callable[[Process], Awaitable[object]]) -> Process:
-        process = self.world.process(kind)
-
-        async def main() -> object:
-            try:
-                return await work(process)
-            except (AbsentError, ConfigurationError, ConflictError) as error:
-                self.world.story.tell(process.name, f"not now: {error}")
-                return None
-
-        self.world.start(process, main)
-        return process
 
     async def _compact(self, process: Process) -> bool:
         await Compactor(self.world.context(process), FLOW).run()
@@ -138,7 +123,7 @@ class Chores:
         flow = FlowName(f"backup{len(self.further)}")
         self.world.add_place(flow, has_transactions=of_seed(self.world.plan.seed, flow).random() < 0.75)
         self.further.append(flow)
-        return self._start("adder", partial(self._connect, flow))
+        return self.world.begin("adder", partial(self._connect, flow))
 
     async def _connect(self, flow: FlowName, process: Process) -> bool:
         place = self.world.places[flow]

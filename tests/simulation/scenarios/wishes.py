@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 import trio
 
-from pipeline.domain.errors import AbsentError, ConfigurationError, ConflictError
 from pipeline.domain.lifecycle.table import Verb
 from pipeline.domain.lifecycle.wish import Want
 from pipeline.engine.control import verbs
@@ -34,9 +32,9 @@ class Wishes:
             if self.over:
                 return
             if what == "stop":
-                self._begin("stopper", self._stop)
+                self.world.begin("stopper", self._stop)
                 continue
-            self._begin("pauser", self._pause)
+            self.world.begin("pauser", self._pause)
             await trio.sleep(of_seed(self.world.plan.seed, "resume", number).choice((0.5, 5.0, 60.0)))
             await self.free()
 
@@ -48,7 +46,7 @@ class Wishes:
     async def free(self) -> None:
         """Resume until nothing is paused."""
         while self._wants(Want.PAUSE):
-            process = self._begin("resumer", self._resume)
+            process = self.world.begin("resumer", self._resume)
             await process.given_up.wait()
             await trio.sleep(0.5)
 
@@ -66,25 +64,12 @@ class Wishes:
         """Run the latest Movement again, perhaps, if it may be."""
         if not self.world.plan.wishes or of_seed(self.world.plan.seed, "rerun", moment).random() < 0.5:
             return
-        process = self._begin("rerunner", self._rerun)
+        process = self.world.begin("rerunner", self._rerun)
         await process.given_up.wait()
 
     def _wants(self, want: Want) -> bool:
         latest = self.world.model.latest(FLOW)
         return latest is not None and not latest.settled and latest.wish.want is want
-
-    def _begin(self, kind: str, work: Callable[[Process], Awaitable[object]]) -> Process:
-        process = self.world.process(kind)
-
-        async def main() -> object:
-            try:
-                return await work(process)
-            except (AbsentError, ConfigurationError, ConflictError) as error:
-                self.world.story.tell(process.name, f"not now: {error}")
-                return None
-
-        self.world.start(process, main)
-        return process
 
     async def _pause(self, process: Process) -> None:
         await verbs.wish(self.world.context(process).flows, FLOW, Verb.PAUSE, who=process.name)

@@ -11,6 +11,8 @@ import trio
 from pipeline.assembly.progress_counts import Tally
 from pipeline.domain.errors import (
     AbsentError,
+    ConfigurationError,
+    ConflictError,
     DamagedError,
     LeaseLostError,
     PipelineError,
@@ -166,6 +168,20 @@ class World:
     def start(self, process: Process, main: Callable[[], Awaitable[object]]) -> None:
         """Start a process that does `main`."""
         self.nursery.start_soon(self._live, process, main)
+
+    def begin(self, kind: str, work: Callable[[Process], Awaitable[object]]) -> Process:
+        """Start a process of this kind that does `work`; return it. It may be refused: its result is then None."""
+        process = self.process(kind)
+
+        async def main() -> object:
+            try:
+                return await work(process)
+            except (AbsentError, ConfigurationError, ConflictError) as error:
+                self.story.tell(process.name, f"not now: {error}")
+                return None
+
+        self.start(process, main)
+        return process
 
     async def _live(self, process: Process, main: Callable[[], Awaitable[object]]) -> None:
         current.set(process)
