@@ -18,7 +18,9 @@ from pipeline.kit.places.load import load
 from pipeline.kit.places.reference import Kind, PluginReference
 from pipeline.testing import exporter_suite, importer_suite
 from pipeline.testing.suites.fixture_streams import FIXTURES, LARGE
+from pipeline.testing.suites.under_faults import check_under_faults
 from pipeline.testing.torture.apps.generated_app import streams_for
+from pipeline.testing.torture.ends import Subject
 from tests.testing import planted, sound
 from tests.testing.apps import Tables
 
@@ -168,6 +170,12 @@ def test_a_mistake_of_an_importer_is_found_under_faults(importer: Importer, requ
 def test_a_mistake_of_an_exporter_is_found_under_faults(exporter: Exporter, request: pytest.FixtureRequest) -> None:
     with pytest.raises(pytest.fail.Exception, match="BROKEN: notes"):
         exporter_suite(exporter)().test_it_survives_faults(request)
+
+
+def test_without_seeds_the_run_without_faults_is_left() -> None:
+    check_under_faults(Subject(None, planted.no_find), range(0), planted.no_find)
+    with pytest.raises(pytest.fail.Exception, match="shrunk to no faults"):
+        check_under_faults(Subject(None, planted.appends), range(7, 7), planted.appends)
 
 
 def test_a_suite_says_what_an_author_has_to_declare() -> None:

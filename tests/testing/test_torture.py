@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shlex
+import sys
 from pathlib import Path
 from resource import RUSAGE_CHILDREN, getrusage
 
@@ -15,6 +17,7 @@ from pipeline.testing.torture.loading import load_subject
 from pipeline.testing.torture.report import as_document, told
 from pipeline.testing.torture.run import learned, run_seed
 from pipeline.testing.torture.seeds import Request, torture
+from tests.testing import planted
 
 SECOND, LOST, OLD, STALE = "times: |belongs to no row", "the app does not$", "the app still has", "in place of"
 DELETED = "has deleted it, and the source had it all the time"
@@ -82,7 +85,7 @@ def test_nothing_is_found_in_what_is_sound(name: str) -> None:
 
 
 def test_a_seed_is_the_same_run_each_time() -> None:
-    subject = learned(load_subject(["tests.testing.sound:created"], {}), 0)
+    subject = learned(load_subject(["tests.testing.sound:created"], {}))
     runs = [[run_seed(subject, seed) for seed in range(10)] for _ in range(2)]
     assert runs[0] == runs[1]
     assert len({run.story for run in runs[0]}) == 10
@@ -106,6 +109,30 @@ def test_the_command_prints_json_and_its_exit_code_says_whether_something_is_wro
     assert broken.return_value == 1
     assert broken.output.splitlines()[0] == "seed 7, shrunk to no faults"
     assert broken.output.splitlines()[-1] == "again: pipeline torture tests.testing.planted:appends --seed 7"
+
+
+def test_a_seed_that_fails_without_faults_is_among_the_failed() -> None:
+    request = Request(("tests.testing.planted:appends",))
+    document = as_document(request, torture(request, range(7, 20)))
+    assert (document["seeds"], document["failed"], document["seed"]) == (1, [7], 7)
+
+
+def test_the_command_that_is_told_can_be_typed(tmp_path: Path) -> None:
+    (tmp_path / "my app.py").write_text(Path(planted.__file__).read_text())
+    request = Request((f"{tmp_path}/my app.py:appends",), {"things": ("id",)})
+    found = torture(request, range(7, 8)).shortest
+    assert found is not None
+    again = shlex.split(told(request, found).rpartition("again: ")[2])
+    assert again == ["pipeline", "torture", *request.names, "--seed", "7", "--key", "things=id"]
+
+
+def test_a_terminal_shows_the_progress_until_the_end(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    command.main(["tests.testing.sound:keyed", "--seeds", "2"], standalone_mode=False)
+    shown = capsys.readouterr()
+    assert (shown.err, shown.out.startswith("2 seeds hold")) == ("\r2 seeds\r\x1b[K", True)
 
 
 def test_an_exporter_and_an_importer_are_tortured_together() -> None:

@@ -282,12 +282,17 @@ def _changing(stream: GeneratedStream, states: Callable[[Values, Values], States
     """Return states with one row in two versions; None when it has nothing but a key and references."""
     if all(field.column.name in {*stream.key, *stream.references} for field in stream.row.fields):
         return None
-    old, other = row(stream, 1), {}
+    return states(*versions(stream))
+
+
+def versions(stream: GeneratedStream) -> tuple[Values, Values]:
+    """Return two versions of the row 1, which differ if there is a field in which they can."""
+    old, new = row(stream, 1), {}
     for number in range(2, 50):
-        other = {**row(stream, number), **_key_of(stream, 1)}
-        if other != old:
+        new = {**row(stream, number), **_key_of(stream, 1)}
+        if new != old:
             break
-    return states(old, other)
+    return old, new
 
 
 def _self_reference(stream: GeneratedStream) -> str | None:

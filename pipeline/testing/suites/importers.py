@@ -14,7 +14,7 @@ from pipeline.kit.exporter import Exporter
 from pipeline.kit.importer import Importer
 from pipeline.kit.values import Changes
 from pipeline.testing.simulated.virtual_time import run_virtually
-from pipeline.testing.suites.fixture_streams import FIXTURES, LARGE, States, parents, row
+from pipeline.testing.suites.fixture_streams import FIXTURES, LARGE, States, parents, row, versions
 from pipeline.testing.suites.moving import UndisturbedFlow
 from pipeline.testing.suites.under_faults import check_under_faults, seeds_of
 from pipeline.testing.torture.apps.generated_app import GeneratedApp, GeneratedStream, Values, streams_for
@@ -38,7 +38,7 @@ def importer_suite(importer: Importer, *, keys: Keys | None = None) -> type:
     @cache
     def known() -> Subject:
         subject.check()
-        return learned(subject, 0)
+        return learned(subject)
 
     class ImporterSuite:
         """Tests of one Importer."""
@@ -67,7 +67,7 @@ def importer_suite(importer: Importer, *, keys: Keys | None = None) -> type:
         def test_a_key_twice_in_a_part(self) -> None:
             """Of two versions of a row in one Event File, the later one counts."""
             one = known()  # it runs a loop of its own
-            run_virtually(lambda: _check_feed(one, lambda stream: [([row(stream, 1), row(stream, 1)], [])]))
+            run_virtually(lambda: _check_feed(one, lambda stream: [(versions(stream), [])]))
 
         def test_a_delete_before_the_row(self) -> None:
             """A row that is deleted, and then comes, is there."""

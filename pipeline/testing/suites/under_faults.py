@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from itertools import chain
 
 import pytest
 
@@ -18,18 +18,17 @@ SEEDS = 100
 """How many seeds are run: some seconds. `pipeline torture` runs 1,000."""
 
 
-def seeds_of(config: pytest.Config) -> Sequence[int]:
+def seeds_of(config: pytest.Config) -> range:
     """Return the seeds to run: `--torture-seeds` of them, from `--torture-first` on."""
     first = config.getoption("--torture-first", default=0)
     return range(first, first + config.getoption("--torture-seeds", default=SEEDS))
 
 
-def check_under_faults(subject: Subject, seeds: Sequence[int], plugin: Plugin) -> None:
-    """Fail with the shortest story of the first seed that fails."""
-    subject = learned(subject, seeds[0])
-    run = run_script(subject, plan_of(seeds[0]), ())
-    for seed in seeds:
-        run = run if run.broken else run_seed(subject, seed)
-    if run.broken:
+def check_under_faults(subject: Subject, seeds: range, plugin: Plugin) -> None:
+    """Run a seed without faults, then all of them with theirs; fail with the shortest story of the first that fails."""
+    subject = learned(subject)
+    runs = chain([run_script(subject, plan_of(seeds.start), ())], (run_seed(subject, seed) for seed in seeds))
+    broken = next((run for run in runs if run.broken), None)
+    if broken is not None:
         request = Request((name_of(plugin),), subject.keys)
-        pytest.fail(told(request, shortest(subject, run)), pytrace=False)
+        pytest.fail(told(request, shortest(subject, broken)), pytrace=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 
@@ -48,8 +49,8 @@ def _story_of(run: Run) -> Sequence[Line]:
 
 def command_of(request: Request, run: Run) -> str:
     """Return the command that runs a seed again."""
-    keys = "".join(f" --key {stream}={','.join(names)}" for stream, names in request.keys.items())
-    return f"pipeline torture {' '.join(request.names)} --seed {run.plan.seed}{keys}"
+    keys = [part for stream, names in request.keys.items() for part in ("--key", f"{stream}={','.join(names)}")]
+    return shlex.join(["pipeline", "torture", *request.names, "--seed", str(run.plan.seed), *keys])
 
 
 def as_document(request: Request, result: Result) -> Mapping[str, object]:

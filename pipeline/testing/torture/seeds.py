@@ -19,7 +19,7 @@ from pipeline.testing.torture.run import Run, learned, run_script, run_seed, sho
 BATCH = 20
 """Seeds that a worker runs at a time."""
 MOST_SHRUNK = 3
-"""Failing seeds that are shrunk: the shortest story is told."""
+"""How many failing seeds are shrunk. The shortest of their stories is printed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class Result:
 
 @lru_cache(maxsize=1)
 def _subject(names: tuple[str, ...], keys: tuple[tuple[str, tuple[str, ...]], ...]) -> Subject:
-    return learned(load_subject(names, dict(keys)), 0)
+    return learned(load_subject(names, dict(keys)))
 
 
 def subject_of(request: Request) -> Subject:
@@ -95,7 +95,9 @@ def torture(request: Request, seeds: Sequence[int], progress: Callable[[int], No
     load_subject(request.names, request.keys)  # its errors name what is to be done
     with _open_pool() as pool:
         found = pool.submit(run_undisturbed, request, seeds[0]).result()
-        batches = [] if found else [seeds[start : start + BATCH] for start in range(0, len(seeds), BATCH)]
+        if found:
+            return Result(1, Outcome((found.plan.seed,)), time.monotonic() - begun, found)
+        batches = [seeds[start : start + BATCH] for start in range(0, len(seeds), BATCH)]
         futures = [pool.submit(run_seeds, request, batch) for batch in batches]
         for batch, future in zip(batches, futures, strict=True):
             total = total.with_(future.result())

@@ -10,6 +10,9 @@ from pipeline.cli import exit_codes
 from pipeline.cli.options import json_option
 from pipeline.cli.output.json_output import print_object
 
+_ERASED = "\r\x1b[K"
+"""Takes the line with the progress off the terminal."""
+
 
 def _read_keys(
     _context: click.Context, _option: click.Parameter, values: tuple[str, ...]
@@ -42,7 +45,10 @@ def torture(
 
     chosen = range(first, first + seeds) if seed is None else range(seed, seed + 1)
     request = Request(plugins, keys)
-    result = run(request, chosen, (lambda done: None) if as_json else _show_progress)
+    shows = sys.stderr.isatty() and not as_json
+    result = run(request, chosen, _show_progress if shows else lambda done: None)
+    if shows:
+        click.echo(_ERASED, nl=False, err=True)
     if as_json:
         print_object(as_document(request, result))
     elif result.shortest is None:
@@ -53,5 +59,4 @@ def torture(
 
 
 def _show_progress(done: int) -> None:
-    if sys.stderr.isatty():
-        click.echo(f"\r{done:,} seeds", nl=False, err=True)
+    click.echo(f"\r{done:,} seeds", nl=False, err=True)
