@@ -109,6 +109,24 @@ async def test_answers_are_lost_after_the_effect_and_before_it() -> None:
     assert answered < made < answered + lost  # some of the lost ones have taken effect, others have not
 
 
+async def test_a_path_without_a_collection_has_no_objects() -> None:
+    app = FakeApp()
+    assert [(await app.request("GET", path)).body["items"] for path in ("/", "")] == [[], []]
+
+
+def test_an_error_of_the_app_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    def fail(app: FakeApp) -> None:
+        raise LookupError("a mistake in the test")
+
+    with FakeApp(between_pages=fail).serve() as url:
+        connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=10)
+        connection.request("GET", "/notes?after=1")
+        with pytest.raises((http.client.RemoteDisconnected, ConnectionResetError)):
+            connection.getresponse()
+        connection.close()
+    assert "LookupError: a mistake in the test" in capsys.readouterr().err
+
+
 def test_it_is_served_over_http(fake_app: FakeApp, fake_app_url: str) -> None:
     connection = http.client.HTTPConnection(urlsplit(fake_app_url).netloc, timeout=10)
     for expected in (201, 200):  # the same connection, and the same key

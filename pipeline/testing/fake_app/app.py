@@ -114,7 +114,7 @@ class FakeApp:
     def _answer(
         self, method: str, path: str, query: Mapping[str, str], body: Object, headers: Mapping[str, str]
     ) -> Response:
-        _, name, *rest = path.rstrip("/").split("/")
+        name, *rest = path.strip("/").split("/")
         collection = self._collections[name]
         if not rest:
             if method == "POST":

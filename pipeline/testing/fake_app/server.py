@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -20,7 +21,8 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
 
     def handle_error(self, request: object, client_address: object) -> None:
-        return  # a client that has gone
+        if not isinstance(sys.exception(), OSError):  # a client that has gone is no error
+            super().handle_error(request, client_address)  # type: ignore[arg-type]  # what the standard library gives
 
 
 @contextmanager
