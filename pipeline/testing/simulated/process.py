@@ -23,7 +23,7 @@ LOOKS_DEAD_SECONDS = 5.0
 
 
 class NoFaults:
-    """A dealer for the contract suites: all goes well."""
+    """A dealer with which all goes well."""
 
     def __init__(self) -> None:
         self.dealt: list[Fault] = []
