@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import asdict, dataclass
-from datetime import date, datetime, time, timedelta
+from dataclasses import asdict, dataclass, make_dataclass
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,10 @@ from pipeline.kit.places.reference import Kind, PluginReference
 from pipeline.testing import exporter_suite, importer_suite
 from pipeline.testing.suites.fixture_streams import FIXTURES, LARGE
 from pipeline.testing.suites.under_faults import check_under_faults
+from pipeline.testing.torture import run as torture_run
 from pipeline.testing.torture.apps.generated_app import streams_for
 from pipeline.testing.torture.ends import Subject
+from pipeline.testing.torture.plan import plan_of
 from tests.testing import planted, sound
 from tests.testing.apps import Tables
 
@@ -68,6 +70,15 @@ class Tag:
 Change = Callable[[dict[str, object]], dict[str, object]]
 
 
+async def apply_rows(target: Tables, batch: Batch[Any], ctx: Import, change: Change = lambda row: row) -> None:
+    """Apply records; `change` is what their author does to the rows."""
+    for record in batch.records:
+        if isinstance(record, Upsert):
+            await target.put(ctx.stream, record.key, change(asdict(record.row)))
+        else:
+            await target.delete(ctx.stream, record.key)
+
+
 def everything(change: Change = lambda row: row) -> Importer:
     """Return an Importer of rows of every type; `change` is what its author does to them."""
     importer = Importer("everything")
@@ -82,11 +93,7 @@ def everything(change: Change = lambda row: row) -> Importer:
             yield one
 
     async def apply(target: Tables, batch: Batch[Any], ctx: Import) -> None:
-        for record in batch.records:
-            if isinstance(record, Upsert):
-                await target.put(ctx.stream, record.key, change(asdict(record.row)))
-            else:
-                await target.delete(ctx.stream, record.key)
+        await apply_rows(target, batch, ctx, change)
 
     importer.applies("things", row=Everything)(apply)
     importer.applies("tags", row=Tag)(apply)
@@ -170,6 +177,41 @@ def test_a_mistake_of_an_importer_is_found_under_faults(importer: Importer, requ
 def test_a_mistake_of_an_exporter_is_found_under_faults(exporter: Exporter, request: pytest.FixtureRequest) -> None:
     with pytest.raises(pytest.fail.Exception, match="BROKEN: notes"):
         exporter_suite(exporter)().test_it_survives_faults(request)
+
+
+@pytest.mark.parametrize("key", [UUID(int=1), date(2026, 1, 2), datetime(2026, 1, 2, tzinfo=UTC), Decimal("1.5")])
+def test_keys_may_be_more_than_numbers_and_text(key: Any, request: pytest.FixtureRequest) -> None:
+    keyed = make_dataclass("Keyed", [("id", type(key)), ("name", str)])
+    exporter, importer = Exporter("keyed"), Importer("keyed")
+
+    @exporter.scratch
+    async def empty() -> AsyncIterator[None]:
+        yield
+
+    @exporter.rows("things", row=keyed, key="id")
+    async def rows(client: None) -> AsyncIterator[Any]:
+        yield keyed(key, "a")
+
+    importer.scratch(sound.tables)
+    importer.dump(sound.dump_tables)
+    importer.applies("things", row=keyed)(apply_rows)
+    exporter_suite(exporter)().test_everything_arrives()
+    importer_suite(importer)().test_fixture_stream("one_row", request)
+    assert torture_run.run_seed(torture_run.learned(Subject(exporter, importer)), 0).broken == ()
+
+
+def test_a_dump_that_gives_no_rows_is_told_with_its_line() -> None:
+    importer = Importer("bad dump")
+    importer.scratch(sound.tables)
+    importer.applies("things", row=Everything)(apply_rows)
+
+    @importer.dump
+    async def dump(target: Tables) -> AsyncIterator[Any]:
+        yield "things", 1
+
+    (broken,) = torture_run.run_script(Subject(None, importer), plan_of(0), ()).broken
+    assert "test_suites.py, line " in broken
+    assert "the dump yields a tuple that is no tuple of three" in broken
 
 
 def test_without_seeds_the_run_without_faults_is_left() -> None:

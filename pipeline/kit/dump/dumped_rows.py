@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
+from datetime import date, time, timedelta
+from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
 from pipeline.domain.errors import UnreadableError
 from pipeline.domain.ids import StreamName
@@ -14,7 +17,8 @@ from pipeline.kit.calls import iterated, opened
 from pipeline.kit.importer import Importer
 from pipeline.kit.values import Key
 
-_KEY_PARTS = (int, str, float, bytes)  # bool is an int
+_KEY_PARTS = (int, str, float, bytes, Decimal, UUID, date, time, timedelta)
+"""What the records of an Importer have as keys. A bool is an int, and a datetime is a date."""
 
 
 @dataclass(frozen=True, slots=True)

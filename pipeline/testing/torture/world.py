@@ -16,6 +16,7 @@ from pipeline.domain.movement import Choices, Movement, marks_namespace
 from pipeline.engine.movements.context import EngineContext
 from pipeline.engine.movements.flow_store import FlowStore
 from pipeline.engine.movers.mover import Mover
+from pipeline.kit.dump.dumped_rows import dumped_rows
 from pipeline.kit.importer import Importer
 from pipeline.kit.loading.destination import ImporterDestination
 from pipeline.kit.reading.source import ExporterSource
@@ -202,9 +203,7 @@ class World:
         async with self._destination(self.wrapped, self.bucket).open(namespace) as session:
             rejections = await session.retry_rejected()
         rejected = frozenset((one.file.stream, key_text(one)) for one in rejections)
-        dump = self.importer.dump_function
-        assert dump is not None  # checked before a run
-        self.dumped = [one async for one in dump(self.target)]
+        self.dumped = [(str(one.stream), one.key, one.row) async for one in dumped_rows(self.importer, self.target)]
         found = Oracle(self.importer, self.journal, rejected).judge(await self.source.rows(), self.dumped)
         await self._check_deletes(FlowStore(self.bucket, self.observer))
         self.verdict.broken += found.broken
