@@ -25,10 +25,13 @@ class Wish:
     why: str = ""
     until: datetime | None = None
 
+    def is_over(self, now: datetime) -> bool:
+        """Return whether this is a pause that has ended by itself."""
+        return self.want is Want.PAUSE and self.until is not None and now >= self.until
+
     def at(self, now: datetime) -> Want:
         """Return what is wanted at this time."""
-        over = self.want is Want.PAUSE and self.until is not None and now >= self.until
-        return Want.RUN if over else self.want
+        return Want.RUN if self.is_over(now) else self.want
 
     def __str__(self) -> str:
         parts = [f"by {self.who}"] if self.who else []

@@ -12,7 +12,7 @@ from pipeline.domain.lifecycle.wish import Want
 from pipeline.domain.movement import Flow, Movement
 from pipeline.engine.control.cancelling import Canceller, deadlines_of, fence_by, fence_session
 from pipeline.engine.control.verbs import resume_expired
-from pipeline.engine.control.watch import LOOK_SECONDS, wanted
+from pipeline.engine.control.watch import LOOK_SECONDS
 from pipeline.engine.movements.context import EngineContext
 from pipeline.engine.movements.lifecycle import UnwantedError, end_movement
 from pipeline.log_events import log
@@ -32,11 +32,10 @@ class Interruptions:
         UnwantedError while it is paused; TransientError while work of a stopped one is in hand.
         """
         flows = self._context.flows
-        want = await wanted(flows, movement)
-        if want is Want.PAUSE:
+        movement = await resume_expired(flows, movement)
+        if movement.wish.want is Want.PAUSE:
             raise UnwantedError(movement)
-        if want is Want.RUN:
-            await resume_expired(flows, movement)
+        if movement.wish.want is Want.RUN:
             return
         stopped = await Canceller(flows, self._context.limits, partial(fence_session, session)).attempt(movement)
         if not stopped.settled:
@@ -59,8 +58,11 @@ class Interruptions:
         """Wait until a paused Movement is resumed or settled; bring one that is to stop to its end. Return it."""
         context, flow = self._context, movement.flow
         told = False
-        while not movement.settled and (want := await wanted(context.flows, movement)) is not Want.RUN:
-            if want is Want.STOP:
+        while (
+            not movement.settled
+            and (movement := await resume_expired(context.flows, movement)).wish.want is not Want.RUN
+        ):
+            if movement.wish.want is Want.STOP:
                 movement = await Canceller(
                     context.flows, context.limits, fence_by(lambda flow: self._destination)
                 ).attempt(movement)
@@ -70,6 +72,4 @@ class Interruptions:
             if not movement.settled:
                 await anyio.sleep(min(context.limits.progress_seconds, LOOK_SECONDS))
                 movement = await context.flows.read_movement(flow, movement.number)
-        if not movement.settled and movement.wish.want is Want.PAUSE:
-            movement = await resume_expired(context.flows, movement)
         return movement

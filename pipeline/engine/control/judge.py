@@ -1,4 +1,4 @@
-"""Judging a Movement that has not settled: whether its pause is over, it is to be cancelled, or its time is up."""
+"""Judging a Movement that has not settled: whether a pause is over, it is to be cancelled, or its time is up."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from pipeline.domain.movement import Movement
 from pipeline.domain.outbox.transitions import paused
 from pipeline.engine.control.cancelling import Canceller, Fence, deadlines_of
 from pipeline.engine.control.verbs import resume_expired
-from pipeline.engine.control.watch import wanted
 from pipeline.engine.movements.context import Limits
 from pipeline.engine.movements.flow_store import FlowStore, WorkerSign
 from pipeline.engine.movements.lifecycle import end_movement
@@ -31,8 +30,7 @@ class Judge:
         """Return the Movement as it is after what was due has been done; None when it has settled."""
         if movement.wish.want is Want.STOP:
             return await self._cancelled(movement)
-        if movement.wish.want is Want.PAUSE and await wanted(self._flows, movement) is Want.RUN:
-            movement = await resume_expired(self._flows, movement)
+        movement = await resume_expired(self._flows, movement)
         if movement.wish.want is Want.PAUSE and not any(sign.progress.working for sign in signs):
             await self._flows.outbox.note([paused(movement)])
         because = await self._overdue(movement, signs)

@@ -86,9 +86,20 @@ def _ensure_groups(flow: Flow, movement: Movement, groups: Sequence[Label]) -> N
 
 
 async def resume_expired(flows: FlowStore, movement: Movement) -> Movement:
-    """Take back the wish of a Movement whose pause is over, unless it has another one meanwhile."""
+    """Take back the pauses of a Movement and of its groups that are over; return the Movement."""
+    if not any(wish.until for wish in (movement.wish, *movement.group_wishes.values())):
+        return movement
+    moment = await flows.store_clock.now(movement.flow)
 
     def change(now: Movement) -> Movement:
-        return replace(now, wish=NO_WISH) if now.wish == movement.wish and not now.settled else now
+        if now.settled:
+            return now
+        wish = NO_WISH if now.wish.is_over(moment) else now.wish
+        left = {label: one for label, one in now.group_wishes.items() if not one.is_over(moment)}
+        if wish is now.wish and len(left) == len(now.group_wishes):
+            return now
+        return replace(now, wish=wish, group_wishes=left)
 
+    if change(movement) is movement:
+        return movement
     return await flows.update(movement.flow, movement.number, change)

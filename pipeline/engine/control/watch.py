@@ -8,6 +8,7 @@ from pipeline.domain.errors import PipelineError
 from pipeline.domain.ids import Label
 from pipeline.domain.lifecycle.wish import Want
 from pipeline.domain.movement import Movement
+from pipeline.engine.control.verbs import resume_expired
 from pipeline.engine.movements.flow_store import FlowStore
 from pipeline.log_events import log
 
@@ -40,9 +41,9 @@ class Watch:
         return bool(self.movement.groups_that(Want.PAUSE))
 
     async def note(self, movement: Movement) -> None:
-        """Take note of the Movement as it is stored now."""
-        self.movement = movement
-        if movement.settled or await wanted(self._flows, movement) is not Want.RUN:
+        """Take note of the Movement as it is stored now, and take back pauses that are over."""
+        self.movement = movement = await resume_expired(self._flows, movement)
+        if movement.settled or movement.wish.want is not Want.RUN:
             self.ended.set()
 
     async def look_again(self) -> None:

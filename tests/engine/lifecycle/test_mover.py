@@ -116,6 +116,21 @@ async def test_a_group_that_was_paused_before_the_import_is_not_imported_until_i
 
 
 @on_trio
+async def test_the_pause_of_a_group_ends_by_itself() -> None:
+    world = world_of({"a": {1: "x"}, "b": {1: "x"}})
+    await begin_movement(world.flows, await world.flows.connect(FLOW, "memory:source", "memory:destination"))
+    await world.flows.update(FLOW, 1, lambda now: replace(now, groups=(Label("a"), Label("b"))))
+    await wish(world, Verb.PAUSE, "b", until=await world.flows.store_clock.now(FLOW) + timedelta(hours=8))
+    async with moving(world) as run:
+        await anyio.sleep(8 * 3600 - 60)
+        assert (world.destination.tables.get("b", {}), run.result) == ({}, [])
+        await anyio.sleep(600)
+        assert [movement.status for movement in run.result] == [Status.SUCCESS]
+    assert world.destination.tables == world.tables
+    assert (await latest(world)).group_wishes == {}
+
+
+@on_trio
 async def test_a_movement_with_a_stopped_group_ends_incomplete_and_names_it() -> None:
     world = world_of({"a": {1: "x"}, "b": {1: "x"}})
     await world.move()

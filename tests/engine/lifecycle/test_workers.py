@@ -64,6 +64,21 @@ async def test_a_pause_with_an_end_is_taken_back_by_any_worker() -> None:
 
 
 @on_trio
+async def test_the_pause_of_a_group_ends_by_itself_too() -> None:
+    fleet = Fleet({"a": {1: "x"}, "b": {1: "x"}})
+    async with fleet.workers(WorkerProcess(fleet, "one")):
+        await fleet.settled((await fleet.start()).number)
+        fleet.tables["a"][2] = fleet.tables["b"][2] = "y"
+        started = await fleet.start_unannounced()
+        await wish(fleet, Verb.PAUSE, "b", until=await fleet.flows.store_clock.now(FLOW) + timedelta(hours=6))
+        await anyio.sleep(6 * 3600 - 60)
+        assert fleet.destination.tables == {"a": {1: "x", 2: "y"}, "b": {1: "x"}}
+        movement = await fleet.settled(started.number, within_seconds=1200)
+    assert (movement.status, movement.group_wishes) == (Status.SUCCESS, {})
+    assert fleet.destination.tables == fleet.tables
+
+
+@on_trio
 async def test_a_stopped_movement_is_cancelled_once_nothing_is_in_hand() -> None:
     fleet = fleet_of()
     async with fleet.workers(WorkerProcess(fleet, "one"), WorkerProcess(fleet, "two")):
