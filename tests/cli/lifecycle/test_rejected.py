@@ -137,6 +137,17 @@ def test_a_value_is_corrected_where_the_reason_names_the_column(crm: CommandLine
     assert (ages[80], ages[81]) == (7, 7)
 
 
+def test_a_large_record_is_corrected_too(crm: CommandLine) -> None:
+    change(crm.directory / "app.db", f"UPDATE people SET name = '{'x' * 200_000}' WHERE id = 80")
+    assert crm("move", "--flow", "crm").code == 1
+    csv.field_size_limit(1 << 20)
+    corrected = next(row for row in _listed(crm) if row["key"] == "[80]")
+    csv.field_size_limit(131_072)  # the default, which the command must raise
+    write(crm.directory, [{**corrected, "column": "age", "value": "7"}])
+    assert crm("rejected", "crm", "--load", "rejected.csv").code == 0
+    assert (80, "x" * 200_000, 7) in contents(crm.directory / "copy.db")
+
+
 def _listed(crm: CommandLine) -> list[dict[str, str]]:
     crm("rejected", "crm", "--csv", "rejected.csv")
     return rows(crm.directory)
@@ -147,7 +158,12 @@ def _listed(crm: CommandLine) -> list[dict[str, str]]:
     [
         ({"line": "7"}, "row 2: Flow 'crm' has no rejected record in 1/people/full/0"),
         ({"record": '{"upsert":{"id":5,"name":"x","age":1}}'}, "row 2: the key of a record cannot be changed (id)"),
-        ({"record": '{"delete":{"id":80}}'}, "row 2: the record must stay an upsert"),
+        ({"record": '{"delete":{"id":80}}'}, "row 2: the record must stay of the kind 'upsert'"),
+        ({"column": "age", "value": "1" * 25}, "row 2: the value holds an integer of more than 64 bits"),
+        (
+            {"record": f'{{"upsert":{{"id":80,"name":"x","age":{"1" * 25}}}}}'},
+            "row 2: the record holds an integer of more",
+        ),
         ({"record": "seven"}, "row 2: the record is not a JSON object"),
         ({"record": '{"upsert":{"id":80}}'}, "row 2: the record must keep its columns"),
         ({"column": "size", "value": "7"}, "row 2: the record has no column 'size'"),

@@ -5,16 +5,18 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import IO
+from typing import IO, Any
 
 import orjson
 
-from pipeline.codec.values import dumps
-from pipeline.domain.errors import ConfigurationError
+from pipeline.codec.values import dumps, refuse_wide_integers
+from pipeline.domain.errors import ConfigurationError, DamagedError
 from pipeline.ports.destination import KeptRecord
 
 COLUMNS = ("file", "line", "key", "column", "value", "reason", "stream", "record")
 """The columns of the CSV. A person corrects `value`, or `record`, the whole JSON line."""
+MAX_CELL = (1 << 31) - 1
+"""The csv module refuses more than 131,072 characters in a cell by default, and a record may have more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +64,15 @@ def write_csv(rows: Iterable[RejectedRow], file: IO[str]) -> None:
 
 
 def read_csv(file: IO[str], name: str) -> Sequence[Correction]:
-    """Read what a person has corrected. ConfigurationError when a column is missing."""
-    reader = csv.DictReader(file)
+    """Read what a person has corrected. ConfigurationError when a column is missing, or the file is no CSV."""
+    csv.field_size_limit(MAX_CELL)
+    try:
+        return _read_rows(csv.DictReader(file), name)
+    except csv.Error as error:
+        raise ConfigurationError(f"{name} is no CSV: {error}. Save it as CSV, and load it again.") from error
+
+
+def _read_rows(reader: csv.DictReader[str], name: str) -> Sequence[Correction]:
     wanted = ("file", "line", "column", "value")
     missing = [title for title in wanted if title not in (reader.fieldnames or ())]
     if missing:
@@ -93,7 +102,7 @@ def corrected(flow: str, kept: Sequence[KeptRecord], corrections: Sequence[Corre
             continue
         try:
             record = _record(before, correction)
-        except ValueError as error:
+        except (ValueError, DamagedError) as error:
             problems.append(f"row {correction.row}: {error}")
             continue
         if record != before.record:
@@ -107,7 +116,7 @@ def corrected(flow: str, kept: Sequence[KeptRecord], corrections: Sequence[Corre
 
 
 def _record(before: KeptRecord, correction: Correction) -> bytes:
-    """Return the corrected content. ValueError says what is wrong with it."""
+    """Return the corrected content. ValueError or DamagedError says what is wrong with it."""
     text = before.record.decode(errors="backslashreplace")
     ((kind, body),) = orjson.loads(before.record).items()
     if correction.record and correction.record != text:
@@ -128,21 +137,27 @@ def _value(before: object, text: str) -> object:
     if not text:
         return None
     try:
-        value: object = orjson.loads(text)
-    except orjson.JSONDecodeError:
+        value: object = _loads(text, "the value")
+    except ValueError:
         return text
     return value
+
+
+def _loads(text: str, what: str) -> Any:
+    """Read JSON. ValueError if it is none; DamagedError for an integer that would become another number."""
+    refuse_wide_integers(text.encode(), what)
+    return orjson.loads(text)
 
 
 def _whole(before: KeptRecord, text: str) -> bytes:
     """Check a whole record: it must be one of the kind and the key before."""
     try:
-        ((kind, body),) = orjson.loads(text).items()
+        ((kind, body),) = _loads(text, "the record").items()
         ((kind_before, body_before),) = orjson.loads(before.record).items()
     except (orjson.JSONDecodeError, AttributeError, ValueError):
         raise ValueError('the record is not a JSON object such as {"upsert": {…}}') from None
     if kind != kind_before or not isinstance(body, dict):
-        raise ValueError(f"the record must stay an {kind_before} of a row")
+        raise ValueError(f"the record must stay of the kind {kind_before!r}")
     if set(body) != set(body_before):
         raise ValueError("the record must keep its columns")
     changed = [name for name in before.key_columns if body.get(name) != body_before.get(name)]
