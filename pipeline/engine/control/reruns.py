@@ -70,6 +70,8 @@ async def movement_to_rerun(flows: FlowStore, name: FlowName, number: int | None
         raise AbsentError(f"Flow {name!r} has no Movement {wanted}; its latest is {latest.number}.")
     movement = latest if wanted == latest.number else await flows.read_movement(name, wanted)
     for one in (movement, latest):
+        if one is not movement and one.compaction and one.status is Status.SUCCESS:
+            continue  # it has moved nothing
         reason = refusal(Verb.RERUN, one.status, name, one.number)
         if reason is not None:
             raise ConfigurationError(_moved_since(one, movement) if one.status is Status.SUCCESS else reason)

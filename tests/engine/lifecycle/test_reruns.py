@@ -14,7 +14,7 @@ from pipeline.domain.lifecycle.status import Reason, Status
 from pipeline.domain.lifecycle.table import Verb
 from pipeline.domain.movement import Movement
 from pipeline.engine.control.reruns import Missing, create_rerun, movement_to_rerun
-from pipeline.engine.movements.lifecycle import begin_movement, end_movement, start_movement
+from pipeline.engine.movements.lifecycle import begin_movement, end_movement, next_movement, start_movement
 from pipeline.engine.verify.reload import begin_reload
 from tests.engine.lifecycle.slow import LOAD_SECONDS, moving, slow_destination, wish
 from tests.engine.mover_world import FLOW, World
@@ -123,6 +123,20 @@ async def test_a_rerun_is_refused_where_another_verb_is_meant() -> None:
     await world.move()
     with pytest.raises(ConfigurationError, match=r"Movement 3 .* is SUCCESS: it has moved what Movement 2 left"):
         await movement_to_rerun(world.flows, FLOW, 2)
+
+
+@on_trio
+async def test_a_compaction_since_then_does_not_stand_in_the_way_of_a_rerun() -> None:
+    world = world_of()
+    first = await cancelled(world)
+    compaction = replace(
+        next_movement(world.flows, await world.flows.read_flow(FLOW), first), attempts=1, compaction=True
+    )
+    await world.flows.create(compaction, first)
+    await end_movement(world.flows, compaction, Status.SUCCESS, Reason.COMPACTED)
+    assert (await rerun(world, 1)).original == 1
+    assert (await world.move()).status is Status.SUCCESS
+    assert world.destination.tables == world.tables
 
 
 @on_trio
