@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 import anyio
 
 from pipeline.domain import object_keys
+from pipeline.domain.errors import TransientError
 from pipeline.domain.ids import FlowName
 from pipeline.ports.object_store import ObjectStore, PutCondition
 
@@ -28,6 +29,7 @@ class StoreClock:
             key = object_keys.clock_key(flow)
             await self._store.put(key, b"The date of this object is the time of the store.\n", PutCondition.NONE)
             info = await self._store.stat(key)
-            assert info is not None  # it has just been put, and nothing deletes it
+            if info is None:
+                raise TransientError(f"{key} was deleted as soon as it was stored: the Flow {flow!r} is being removed.")
             self._read = info.modified, passed
         return self._read[0] + timedelta(seconds=passed - self._read[1])
