@@ -64,7 +64,7 @@ async def pause(
 async def resume(
     flow: str, *, groups: Sequence[str] = (), who: str | None = None, settings: Settings | None = None
 ) -> Wished:
-    """Resume the latest Movement of a Flow with all its groups, or these groups, and announce it to workers."""
+    """Resume the latest Movement of a Flow with all its groups, or these groups alone, and announce it to workers."""
     return await _wish(Verb.RESUME, flow, groups, who=who, settings=settings)
 
 

@@ -20,8 +20,8 @@ from pipeline.settings import Settings
 def rerun(flow: str, movement: int | None, as_json: bool, settings: Settings) -> int:
     """Run a Movement of FLOW again that is INCOMPLETE, FAILED, TIMED_OUT or CANCELLED.
 
-    A new Movement names the original, and does only what is missing; what that is is said first. It runs in this process if
-    the original did, else workers run it. It is allowed within 12 days (a window of the Flow).
+    A new Movement names the original, and moves only what is missing. The command says first how much that is. It runs in
+    this process if the original did, else workers run it. It is allowed within 12 days (a window of the Flow).
 
     Exit code: as of `pipeline move`; 0 when it was announced to workers.
     """

@@ -18,6 +18,7 @@ from pipeline.settings import Settings
 def resume(flow: str, groups: tuple[str, ...], as_json: bool, settings: Settings) -> None:
     """Go on with the paused Movement of FLOW, where it stopped.
 
-    A `pipeline move` that waits goes on by itself; workers are told. Without --group, all paused groups go on as well.
+    A `pipeline move` that waits finds this by itself; workers get a message. With --group, only these groups go on; without,
+    all paused groups do.
     """
     print_wished(run_async(lambda: resume_movement(flow, groups=groups, settings=settings)), as_json=as_json)

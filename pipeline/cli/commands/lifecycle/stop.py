@@ -20,7 +20,8 @@ def stop(flow: str, groups: tuple[str, ...], reason: str, as_json: bool, setting
     """Stop the Movement of FLOW: transactions in hand end, nothing new is begun, and it is CANCELLED.
 
     What is imported stays; `pipeline rerun FLOW` moves the rest. While work is in hand, the Movement is
-    CANCELLATION_REQUESTED, for an hour at most. A worker that wakes up after the end cannot commit any more.
+    CANCELLATION_REQUESTED, for an hour at most. A process that wakes up after the end cannot commit any more, unless its
+    transaction has locked the destination for all of that hour.
     """
     wished = run_async(lambda: stop_movement(flow, groups=groups, reason=reason, settings=settings))
     print_wished(wished, as_json=as_json)
