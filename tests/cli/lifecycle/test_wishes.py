@@ -30,6 +30,15 @@ def flow(pipeline: CommandLine) -> CommandLine:
     return pipeline
 
 
+@pytest.fixture
+def large(pipeline: CommandLine, monkeypatch: pytest.MonkeyPatch) -> CommandLine:
+    """A database that takes a while to move, in many small Event Files."""
+    for name, value in SLOW.items():
+        monkeypatch.setenv(name, value)
+    make_database(pipeline.directory / "app.db", ROWS)
+    return pipeline
+
+
 def latest(pipeline: CommandLine) -> dict[str, Any]:
     flows: Any = pipeline("status", "--flow", "crm", "--json").objects[0]["flows"]
     movement: dict[str, Any] = flows[0]["movements"][-1]
@@ -105,12 +114,13 @@ def test_a_move_of_a_paused_movement_is_refused_with_the_way_out(flow: CommandLi
 
 
 @contextmanager
-def moving(directory: Path, **settings: str) -> Iterator[subprocess.Popen[bytes]]:
-    """Run `pipeline move` in a process of its own, with many small Event Files."""
+def moving(directory: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Run `pipeline move` in a process of its own, which has imported something already."""
     command = [sys.executable, "-m", "pipeline", "move", "app.db", "copy.db", "--flow", "crm"]
-    environment = process_environment() | SLOW | settings
+    environment = process_environment() | SLOW
     process = subprocess.Popen(command, cwd=directory, env=environment, stderr=subprocess.DEVNULL)
     try:
+        until(lambda: imported(directory) > 0)
         yield process
     finally:
         if process.poll() is None:
@@ -133,76 +143,56 @@ def imported(directory: Path) -> int:
 
 
 @pytest.mark.slow
-def test_a_move_in_another_terminal_pauses_and_goes_on(pipeline: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in SLOW.items():
-        monkeypatch.setenv(name, value)
-    make_database(pipeline.directory / "app.db", ROWS)
-    with moving(pipeline.directory) as process:
-        until(lambda: imported(pipeline.directory) > 0)
-        assert pipeline("pause", "crm").code == 0
-        until(lambda: latest(pipeline)["status"] == "PAUSED")
-        held = imported(pipeline.directory)
+def test_a_move_in_another_terminal_pauses_and_goes_on(large: CommandLine) -> None:
+    with moving(large.directory) as process:
+        assert large("pause", "crm").code == 0
+        until(lambda: latest(large)["status"] == "PAUSED")
+        held = imported(large.directory)
         time.sleep(1.5)
-        assert imported(pipeline.directory) == held < ROWS
+        assert imported(large.directory) == held < ROWS
         assert process.poll() is None
-        assert pipeline("resume", "crm").code == 0
+        assert large("resume", "crm").code == 0
         assert process.wait(120) == 0
-    assert contents(pipeline.directory / "copy.db") == contents(pipeline.directory / "app.db")
+    assert contents(large.directory / "copy.db") == contents(large.directory / "app.db")
 
 
 @pytest.mark.slow
-def test_a_move_in_another_terminal_is_stopped_and_what_is_imported_stays(
-    pipeline: CommandLine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name, value in SLOW.items():
-        monkeypatch.setenv(name, value)
-    make_database(pipeline.directory / "app.db", ROWS)
-    with moving(pipeline.directory) as process:
-        until(lambda: imported(pipeline.directory) > 0)
-        stopped = pipeline("stop", "crm", "--json").objects[0]
+def test_a_move_in_another_terminal_is_stopped_and_what_is_imported_stays(large: CommandLine) -> None:
+    with moving(large.directory) as process:
+        stopped = large("stop", "crm", "--json").objects[0]
         assert (stopped["status"], stopped["reason"]) == ("CANCELLED", "stopped")
         assert process.wait(30) == 1
-    assert 0 < imported(pipeline.directory) < ROWS
-    assert pipeline("move", "app.db", "copy.db", "--flow", "crm").code == 0
-    assert contents(pipeline.directory / "copy.db") == contents(pipeline.directory / "app.db")
+    assert 0 < imported(large.directory) < ROWS
+    assert large("move", "app.db", "copy.db", "--flow", "crm").code == 0
+    assert contents(large.directory / "copy.db") == contents(large.directory / "app.db")
 
 
 @pytest.mark.slow
-def test_a_frozen_move_does_not_hold_up_a_stop_and_commits_nothing_when_it_wakes_up(
-    pipeline: CommandLine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name, value in SLOW.items():
-        monkeypatch.setenv(name, value)
-    make_database(pipeline.directory / "app.db", ROWS)
-    with moving(pipeline.directory) as process:
-        until(lambda: imported(pipeline.directory) > 0)
+def test_a_frozen_move_does_not_hold_up_a_stop_and_commits_nothing_when_it_wakes_up(large: CommandLine) -> None:
+    with moving(large.directory) as process:
         while True:  # frozen between two transactions: within one, SQLite's lock stays with the frozen process
             os.kill(process.pid, signal.SIGSTOP)
-            stopped = pipeline("stop", "crm", "--json").objects[0]
+            stopped = large("stop", "crm", "--json").objects[0]
             if stopped.get("status") == "CANCELLED":  # an error, while the frozen process holds the lock
                 break
             os.kill(process.pid, signal.SIGCONT)
             time.sleep(0.05)
-        held = imported(pipeline.directory)
+        held = imported(large.directory)
         os.kill(process.pid, signal.SIGCONT)
         process.wait(60)
         assert process.returncode == 1
-    assert imported(pipeline.directory) == held < ROWS
-    assert latest(pipeline)["status"] == "CANCELLED"
+    assert imported(large.directory) == held < ROWS
+    assert latest(large)["status"] == "CANCELLED"
 
 
 @pytest.mark.slow
-def test_a_killed_move_shows_that_nobody_works_on_it(pipeline: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in SLOW.items():
-        monkeypatch.setenv(name, value)
-    make_database(pipeline.directory / "app.db", ROWS)
-    with moving(pipeline.directory) as process:
-        until(lambda: imported(pipeline.directory) > 0)
+def test_a_killed_move_shows_that_nobody_works_on_it(large: CommandLine) -> None:
+    with moving(large.directory) as process:
         process.kill()
-    until(lambda: latest(pipeline)["reason"] == "nobody_works")
-    shown = latest(pipeline)
+    until(lambda: latest(large)["reason"] == "nobody_works")
+    shown = latest(large)
     assert shown["status"] == "IN_PROGRESS"
     assert "Nobody works on it" in shown["sentence"]
-    assert "Nobody works on it" in pipeline("status").out
-    assert pipeline("move", "app.db", "copy.db", "--flow", "crm").code == 0
-    assert json.dumps(contents(pipeline.directory / "copy.db")) == json.dumps(contents(pipeline.directory / "app.db"))
+    assert "Nobody works on it" in large("status").out
+    assert large("move", "app.db", "copy.db", "--flow", "crm").code == 0
+    assert json.dumps(contents(large.directory / "copy.db")) == json.dumps(contents(large.directory / "app.db"))
