@@ -27,7 +27,7 @@ from pipeline.domain.ids import BinaryId, FlowName
 from pipeline.engine.storage.binaries import BinaryFiles
 from pipeline.engine.storage.pack_writer import PACKED_BYTES
 from pipeline.ports.object_store import ObjectStore, OpenBody
-from pipeline.ports.reporter import Event
+from pipeline.ports.reporter import SilentReporter
 from pipeline.stores.s3.object_store import open_s3_store
 from tests.servers.addresses import S3Server
 from tests.servers.seaweedfs import seaweedfs
@@ -46,11 +46,6 @@ Work = Callable[[str], Awaitable[int]]
 Opened = tuple[str, Callable[[str], Client]]
 
 
-class _Silent:
-    def report(self, event: Event) -> None:
-        """Ignore the event."""
-
-
 class Engine:
     """Stores and reads as an exporter and an importer do, with or without packs."""
 
@@ -60,7 +55,7 @@ class Engine:
         self._files = self._as_a_new_process()
 
     def _as_a_new_process(self) -> BinaryFiles:
-        return BinaryFiles(self._store, self._flow, _Silent(), packed_bytes=self._packed_bytes)
+        return BinaryFiles(self._store, self._flow, SilentReporter(), packed_bytes=self._packed_bytes)
 
     async def put(self, name: str, data: bytes) -> None:
         """Store a small content."""

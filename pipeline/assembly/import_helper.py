@@ -11,12 +11,12 @@ from functools import partial
 import anyio
 from anyio.abc import TaskStatus
 
-from pipeline.assembly.reporters import SilentReporter
 from pipeline.assembly.runtime import open_runtime
 from pipeline.domain.ids import FlowName
 from pipeline.domain.movement import Movement
 from pipeline.engine.imports.import_helper import HelperEvent, run_helper
 from pipeline.ports.destination import Destination
+from pipeline.ports.reporter import SilentReporter
 from pipeline.processes.channel import open_subprocess
 from pipeline.settings import Settings
 

@@ -10,7 +10,7 @@ from pipeline.assembly.commands.status import FlowStatus, GroupStatus, Unreadabl
 from pipeline.assembly.commands.verify import Repair, repair, verify
 from pipeline.assembly.commands.workers import Role, run_worker, start, wait_settled
 from pipeline.assembly.progress_counts import GroupTally, Tally
-from pipeline.assembly.reporters import LogReporter, SilentReporter
+from pipeline.assembly.reporters import LogReporter
 from pipeline.connectors.locations import Location
 from pipeline.connectors.registry import Connector, ReadOptions
 from pipeline.domain.comparison.report import Against, StreamReport, Verification
@@ -65,6 +65,7 @@ from pipeline.ports.reporter import (
     RowsExpected,
     RowsFetched,
     RowsRead,
+    SilentReporter,
     SourceRecordRejected,
     StreamUnreadable,
     ViolationFound,

@@ -1,4 +1,4 @@
-"""Reporters: none, several, and one that logs."""
+"""Reporters: one that passes events to several others, and one that logs."""
 
 from __future__ import annotations
 
@@ -29,13 +29,6 @@ from pipeline.ports.reporter import (
     StreamUnreadable,
     ViolationFound,
 )
-
-
-class SilentReporter:
-    """A Reporter that does nothing: the default."""
-
-    def report(self, event: Event) -> None:
-        """Ignore `event`."""
 
 
 class Fanout:

@@ -207,3 +207,10 @@ class Reporter(Protocol):
     def report(self, event: Event) -> None:
         """Handle `event`."""
         ...
+
+
+class SilentReporter:
+    """A Reporter that does nothing: the default."""
+
+    def report(self, event: Event) -> None:
+        """Ignore `event`."""

@@ -13,20 +13,13 @@ import pytest
 
 from pipeline.assembly.commands.move import move
 from pipeline.domain.movement import HeldDeletes, Movement, Status
-from pipeline.ports.reporter import Event, EventFileStored
+from pipeline.ports.reporter import Event, EventFileStored, Reporter, SilentReporter
 from pipeline.settings import Settings
 
 pytestmark = pytest.mark.slow
 
 FORMER = "CREATE TABLE t (id INTEGER PRIMARY KEY, a TEXT, b INTEGER)"
 Rows = list[tuple[object, ...]]
-
-
-class Silent:
-    """A Reporter that ignores all events."""
-
-    def report(self, event: Event) -> None:
-        """Do nothing."""
 
 
 class DiedError(BaseException):
@@ -66,11 +59,11 @@ class Databases:
             for statement in statements:
                 db.execute(statement)
 
-    def move(self, reporter: Silent | DyingAfter | None = None, rows: int = 4) -> Movement:
+    def move(self, reporter: Reporter | None = None, rows: int = 4) -> Movement:
         """Move once; a few rows make an Event File."""
         source, destination = str(self.directory / "app.db"), str(self.directory / "copy.db")
         settings = Settings(home=self.directory / "home", event_file_rows=rows)
-        return anyio.run(lambda: move(source, destination, settings=settings, reporter=reporter or Silent()))
+        return anyio.run(lambda: move(source, destination, settings=settings, reporter=reporter or SilentReporter()))
 
     def die_at_move(self, files: int) -> None:
         """Move in a process that dies after it has stored this many Event Files."""

@@ -12,7 +12,6 @@ from pipeline.assembly.commands.flows import pair_to_move
 from pipeline.assembly.connectors import Pair, PathText, copy_of_existing
 from pipeline.assembly.place_checks import ensure_distinct
 from pipeline.assembly.places.options import PluginSettings
-from pipeline.assembly.reporters import SilentReporter
 from pipeline.assembly.runtime import SystemClock, limits, make_choices
 from pipeline.domain.comparison.values import pair_columns
 from pipeline.domain.event_file import FileEntry
@@ -30,6 +29,7 @@ from pipeline.engine.storage.overlay_store import OverlayStore
 from pipeline.engine.verify.existing_rows import ExistingStream, compare_existing
 from pipeline.engine.verify.scope import counterpart
 from pipeline.ports.destination import Destination, Mark, MarksReader
+from pipeline.ports.reporter import SilentReporter
 from pipeline.ports.source import Snapshot, Source
 from pipeline.settings import Settings, load_settings
 from pipeline.stores.directory.object_store import DirectoryObjectStore

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from pipeline.assembly.connectors import Pair, PathText, flow_destination, pair_of, read_pair
 from pipeline.assembly.place_checks import can_be_identified, ensure_distinct, ensure_home_outside_trees
 from pipeline.assembly.places.options import PluginSettings
-from pipeline.assembly.reporters import SilentReporter
 from pipeline.assembly.runtime import Runtime, open_runtime, worker_name
 from pipeline.connectors.locations import split_urls
 from pipeline.connectors.registry import parse_location
@@ -19,7 +18,7 @@ from pipeline.engine.movements.derived_flows import add_destination, derived_flo
 from pipeline.engine.movers.derived_mover import DerivedMover
 from pipeline.kit.configuration.names import REQUIRES
 from pipeline.ports.destination import Destination
-from pipeline.ports.reporter import Reporter
+from pipeline.ports.reporter import Reporter, SilentReporter
 from pipeline.ports.source import Source
 from pipeline.settings import Settings, load_settings
 

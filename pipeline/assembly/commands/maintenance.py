@@ -8,7 +8,6 @@ from datetime import timedelta
 from typing import Protocol, runtime_checkable
 
 from pipeline.assembly.connectors import flow_destination, flow_source, readable_destination
-from pipeline.assembly.reporters import SilentReporter
 from pipeline.assembly.runtime import Runtime, open_runtime, worker_name
 from pipeline.domain.ids import FlowName
 from pipeline.domain.planning.retention import Reason
@@ -17,6 +16,7 @@ from pipeline.engine.maintenance.pruning import OnObject, Pruner, Pruning
 from pipeline.engine.verify.rebuild import Rebuilder, Rebuilding
 from pipeline.log_events import log
 from pipeline.ports.object_store import ObjectInfo
+from pipeline.ports.reporter import SilentReporter
 from pipeline.settings import Settings, load_settings
 
 STALE_UPLOAD_SECONDS = 86_400.0

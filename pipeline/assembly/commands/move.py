@@ -10,14 +10,13 @@ from pipeline.assembly.connectors import Pair, PathText
 from pipeline.assembly.import_helper import ImportHelper
 from pipeline.assembly.places.options import PluginSettings
 from pipeline.assembly.plugin_connector import with_accepted, with_store
-from pipeline.assembly.reporters import SilentReporter
 from pipeline.assembly.runtime import make_choices, open_runtime, worker_name
 from pipeline.domain.inventory import ensure_kinds
 from pipeline.domain.movement import Movement
 from pipeline.engine.movers.mover import Mover
 from pipeline.engine.verify.existing_rows import ExistingRows
 from pipeline.ports.destination import Destination
-from pipeline.ports.reporter import Reporter
+from pipeline.ports.reporter import Reporter, SilentReporter
 from pipeline.ports.source import Source
 from pipeline.processes.channel import has_spare_processor
 from pipeline.settings import Settings, load_settings

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from pipeline.assembly.connectors import app_copy, flow_destination, flow_source, readable_destination, readable_source
-from pipeline.assembly.reporters import SilentReporter
 from pipeline.assembly.runtime import Runtime, make_choices, open_runtime, worker_name
 from pipeline.connectors.remote_source import RemoteSource
 from pipeline.domain.comparison.report import Against, Verification
@@ -20,7 +19,7 @@ from pipeline.engine.verify.repair import InvalidatedStreams, begin_repair
 from pipeline.engine.verify.stored_snapshot import StoredSnapshot
 from pipeline.engine.verify.verifier import EXAMPLES_KEPT, NoteDifference, Verifier, VerifyRequest
 from pipeline.kit.places.reference import SCHEME
-from pipeline.ports.reporter import Reporter
+from pipeline.ports.reporter import Reporter, SilentReporter
 from pipeline.ports.source import Source
 from pipeline.settings import Settings, load_settings
 

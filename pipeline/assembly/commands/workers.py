@@ -12,7 +12,6 @@ import anyio
 from pipeline.assembly.commands.checks.quick import ensure_checked, local_paths
 from pipeline.assembly.connectors import ensure_fits, export_source, flow_destination
 from pipeline.assembly.notifying.senders import open_sender
-from pipeline.assembly.reporters import SilentReporter
 from pipeline.assembly.runtime import Runtime, make_choices, open_runtime, worker_name
 from pipeline.codec.documents.message import MovementStarted, QueueMessage, encode_message
 from pipeline.domain.errors import ConfigurationError, TransientError
@@ -32,7 +31,7 @@ from pipeline.engine.workers.export_worker import ExportWorker
 from pipeline.engine.workers.import_worker import ImportWorker
 from pipeline.engine.workers.sweep import Sweep
 from pipeline.log_events import log
-from pipeline.ports.reporter import Reporter
+from pipeline.ports.reporter import Reporter, SilentReporter
 from pipeline.settings import Settings, load_settings
 
 SILENT_SECONDS = 30.0

@@ -20,7 +20,7 @@ from pipeline.http.api.paths import FlowPath
 from pipeline.http.links import Links
 from pipeline.http.problems import ProblemError
 from pipeline.http.site import Site, site_of
-from pipeline.ports.reporter import Event
+from pipeline.ports.reporter import SilentReporter
 
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)")
 
@@ -111,15 +111,10 @@ async def _plain(site: Site, key: ObjectKey) -> AsyncIterator[bytes]:
 
 async def _packed(site: Site, flow: FlowName, binary: BinaryId) -> Response:
     """Return a small content, which lies in a pack with others."""
-    files = BinaryFiles(site.runtime.store, flow, _Silent())
+    files = BinaryFiles(site.runtime.store, flow, SilentReporter())
     try:
         async with files.open(binary) as pieces:
             content = b"".join([piece async for piece in pieces])
     except AbsentError as error:
         raise ProblemError(HTTPStatus.NOT_FOUND, str(error)) from error
     return Response(content, media_type="application/octet-stream")
-
-
-class _Silent:
-    def report(self, event: Event) -> None:
-        """Report nothing: no Movement moves what an app reads."""

@@ -16,7 +16,7 @@ from pipeline.kit.importer import Importer
 from pipeline.kit.loading.destination import ImporterDestination
 from pipeline.kit.reading.source import ExporterSource
 from pipeline.ports.destination import Rejection
-from pipeline.ports.reporter import Event
+from pipeline.ports.reporter import SilentReporter
 from pipeline.testing.simulated.event_queue import MemoryEventQueue
 from pipeline.testing.simulated.object_store import MemoryObjectStore
 from pipeline.testing.simulated.process import current
@@ -26,11 +26,6 @@ from pipeline.testing.torture.interception.wrapped import KeyNames, wrapped_expo
 from pipeline.testing.torture.oracle import Oracle, Rows, key_text
 
 FLOW = FlowName("suite")
-
-
-class _Silent:
-    def report(self, event: Event) -> None:
-        """Report nothing."""
 
 
 @dataclass
@@ -56,7 +51,7 @@ class UndisturbedFlow:
         current.set(self.process)
         self.process.calls_left = 10_000_000
         flows = FlowStore(self.store, self.process)
-        context = EngineContext(self.store, self.queue, self.process, _Silent(), flows, Limits())
+        context = EngineContext(self.store, self.queue, self.process, SilentReporter(), flows, Limits())
         source = ExporterSource("suite:source", wrapped_exporter(self.exporter, self.client), None)
         return await Mover(context, FLOW, source, self._destination(), "suite").run(Choices(allow_deletes=("*",)))
 

@@ -20,7 +20,7 @@ from pipeline.kit.dump.dumped_rows import dumped_rows
 from pipeline.kit.importer import Importer
 from pipeline.kit.loading.destination import ImporterDestination
 from pipeline.kit.reading.source import ExporterSource
-from pipeline.ports.reporter import Event
+from pipeline.ports.reporter import SilentReporter
 from pipeline.testing.simulated.bucket import Bucket
 from pipeline.testing.simulated.calling import CallingStore
 from pipeline.testing.simulated.calls import CrashError
@@ -42,11 +42,6 @@ QUIET_SECONDS = 60.0
 """After this time without faults, all leases have expired, and all processes that were stopped are awake."""
 ALL = ("*",)
 """The pattern of all streams: any number of rows may be deleted."""
-
-
-class _Silent:
-    def report(self, event: Event) -> None:
-        """Report nothing."""
 
 
 @dataclass
@@ -161,7 +156,7 @@ class World:
     def _mover(self, process: AuthorProcess) -> Mover:
         store = CallingStore(self.bucket, process)
         queue = SimulatedQueue(self.ring, process, "queue")
-        context = EngineContext(store, queue, process, _Silent(), FlowStore(store, process), self.plan.limits)
+        context = EngineContext(store, queue, process, SilentReporter(), FlowStore(store, process), self.plan.limits)
         return Mover(context, FLOW, self._exporter_source(), self._destination(self.wrapped, store), process.name)
 
     def _exporter_source(self) -> ExporterSource:
