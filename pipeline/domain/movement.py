@@ -159,7 +159,8 @@ class Movement:
     what people want of it and of its groups. `original` is the Movement that this one runs again, 0 if none; it stays the
     same however often that is done. `windows` are those of the Flow when it was created; None in earlier releases.
     `retried`: rejected records of it were accepted after it had settled, which changes its counts alone.
-    `shown` are ranges of the time left that were shown, with what came.
+    `shown` are ranges of the time left that were shown, with what came. `flow_created` is when its Flow was created; None
+    in earlier releases.
     """
 
     flow: FlowName
@@ -197,6 +198,7 @@ class Movement:
     windows: Windows | None = None
     retried: bool = False
     shown: tuple[Shown, ...] = ()
+    flow_created: datetime | None = None
 
     @property
     def status(self) -> Status:

@@ -23,6 +23,8 @@ NOTIFY = "notify/"
 """What belongs to notifications, and to no Flow."""
 ENDPOINTS = f"{NOTIFY}endpoints/"
 """The endpoints of notifications."""
+DELIVERIES = f"{NOTIFY}deliveries/"
+"""What was delivered to each endpoint."""
 _NUMBER_DIGITS = 10
 _FIXED_CHARACTERS = 120
 """What a key has at most beside the names of a Flow and a stream: words, numbers, a digest."""
@@ -198,7 +200,7 @@ def endpoint_key(name: str) -> ObjectKey:
 
 def deliveries_key(name: str) -> ObjectKey:
     """What was delivered to an endpoint; changed by compare-and-set."""
-    return ObjectKey(f"{NOTIFY}deliveries/{name}.json")
+    return ObjectKey(f"{DELIVERIES}{name}.json")
 
 
 def history_prefix(flow: FlowName) -> str:

@@ -96,6 +96,20 @@ async def test_what_no_block_covers_is_read_from_the_events() -> None:
 
 
 @on_trio
+async def test_a_block_that_begins_before_the_first_events_that_are_left_is_read_all_the_same() -> None:
+    world = await moved(16)
+    expected = [event for event in (await read_history(runtime(world.store), FLOW)).events if event.movement >= 5]
+    for number in range(1, 5):
+        for page in [page async for page in list_pages(world.store, f"{object_keys.outbox_prefix(FLOW)}{number:010}/")]:
+            for info in page:
+                await world.store.delete(info.key)
+    counted = long_flow.CountingStore(world.store)
+    found = await History(counted, FLOW).read(16)
+    assert (found.since, found.events) == (5, expected)
+    assert counted.requests.total() <= 5
+
+
+@on_trio
 async def test_history_has_a_movement_that_no_importer_settled_and_what_belongs_to_no_movement() -> None:
     world = await moved(2)
     flow = await world.flows.read_flow(FLOW)

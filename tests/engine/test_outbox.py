@@ -242,7 +242,7 @@ async def test_of_two_processes_that_see_a_transition_the_first_one_tells() -> N
     assert len(await events_of(store)) == 1
 
 
-def test_the_id_depends_on_flow_movement_type_and_subject_alone() -> None:
+def test_the_id_depends_on_flow_its_creation_movement_type_and_subject_alone() -> None:
     moment = datetime(2026, 1, 1, tzinfo=UTC)
     base = OutboxEvent(EventType.MOVEMENT_PAUSED, FLOW, 1, moment, "p", {"by": "ada"}, ("why",))
     assert base.id == OutboxEvent(EventType.MOVEMENT_PAUSED, FLOW, 1, moment + timedelta(1), "p").id
@@ -251,8 +251,10 @@ def test_the_id_depends_on_flow_movement_type_and_subject_alone() -> None:
         OutboxEvent(EventType.MOVEMENT_PAUSED, FlowName("erp"), 1, moment, "p"),
         OutboxEvent(EventType.MOVEMENT_PAUSED, FLOW, 2, moment, "p"),
         OutboxEvent(EventType.MOVEMENT_PAUSED, FLOW, 1, moment, "q"),
+        OutboxEvent(EventType.MOVEMENT_PAUSED, FLOW, 1, moment, "p", flow_created=moment),
+        OutboxEvent(EventType.MOVEMENT_PAUSED, FLOW, 1, moment, "p", flow_created=moment + timedelta(1)),
     ]
-    assert len({base.id, *(other.id for other in others)}) == 5
+    assert len({base.id, *(other.id for other in others)}) == 7
 
 
 @pytest.mark.parametrize("type_", EventType)

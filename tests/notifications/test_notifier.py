@@ -16,6 +16,7 @@ from pipeline.domain.lifecycle.status import Reason, Status
 from pipeline.domain.notifications.delivery import DISABLE_AFTER, DOWN_AFTER, Answer, NotDelivered
 from pipeline.domain.notifications.endpoint import PROFILES
 from pipeline.domain.outbox.event import EventType, OutboxEvent
+from pipeline.domain.outbox.transitions import settled
 from pipeline.engine.movements.lifecycle import begin_movement, end_movement
 from pipeline.engine.notifications.notifier import IDLE_LOOKS
 from pipeline.ports.object_store import StoredObject
@@ -79,7 +80,7 @@ async def test_an_event_that_is_refused_while_others_are_taken_is_given_up_after
 
     receiver = await world.add("ops", Receiver(poisoned), profile="atlassian", types=("movement.settled",))
     event = await world.movement()
-    poison = OutboxEvent(EventType.MOVEMENT_SETTLED, FLOW, event.number, event.updated).id
+    poison = settled(event).id
     async with world.notifying():
         for _ in range(10):
             await anyio.sleep(60)

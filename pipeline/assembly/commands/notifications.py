@@ -13,7 +13,7 @@ from anyio.to_thread import run_sync
 from pipeline.assembly.notifying.senders import open_sender
 from pipeline.assembly.runtime import Runtime, open_runtime
 from pipeline.codec.documents.notification import CLOUDEVENTS_TYPE, cloudevent
-from pipeline.domain.errors import ConfigurationError, ConflictError
+from pipeline.domain.errors import ConfigurationError, ConflictError, DamagedError
 from pipeline.domain.ids import FlowName, ObjectKey
 from pipeline.domain.notifications.addresses import is_refused, parse_networks
 from pipeline.domain.notifications.delivery import Answer, Deliveries, Position
@@ -72,7 +72,13 @@ async def list_endpoints(*, settings: Settings | None = None) -> Sequence[Endpoi
     """Return all endpoints, by name."""
     async with open_runtime(settings or load_settings()) as runtime:
         endpoints = EndpointStore(runtime.store)
-        return [EndpointStatus(one, (await endpoints.deliveries(one.name))[0]) for one in await endpoints.list()]
+        found: list[EndpointStatus] = []
+        for one in await endpoints.list():
+            try:
+                found.append(EndpointStatus(one, (await endpoints.deliveries(one.name))[0]))
+            except DamagedError as error:
+                found.append(EndpointStatus(replace(one, disabled=one.disabled or str(error)), Deliveries()))
+        return found
 
 
 async def change_endpoint(name: str, disabled: str, *, settings: Settings | None = None) -> Endpoint:

@@ -6,7 +6,7 @@ import msgspec
 import orjson
 from msgspec import Struct, field
 
-from pipeline.codec.wire import Count, Document, Time, decode_document, to_document
+from pipeline.codec.wire import Count, Document, Time, decode_document, parsing, to_document
 from pipeline.domain.ids import FlowName, ObjectKey
 from pipeline.domain.notifications.delivery import Deliveries
 from pipeline.domain.notifications.endpoint import Endpoint, Form
@@ -66,7 +66,9 @@ def encode_endpoint(endpoint: Endpoint) -> bytes:
 
 def decode_endpoint(data: bytes, what: str) -> Endpoint:
     """Read the document of an endpoint. DamagedError names `what`."""
-    return msgspec.convert(decode_document(data, _Endpoint, what), Endpoint, from_attributes=True)
+    document = decode_document(data, _Endpoint, what)
+    with parsing(what):
+        return msgspec.convert(document, Endpoint, from_attributes=True)
 
 
 def encode_deliveries(deliveries: Deliveries) -> bytes:

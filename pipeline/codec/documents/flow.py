@@ -144,6 +144,7 @@ class _Movement(Document, rename="camel"):
     windows: Windows | None = None
     retried: bool = False
     shown: tuple[Shown, ...] = ()
+    flow_created: Time | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()

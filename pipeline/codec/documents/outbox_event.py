@@ -20,6 +20,7 @@ class _OutboxEvent(Document):
     subject: str = ""
     data: dict[str, object] = field(default_factory=dict)
     reasons: tuple[str, ...] = ()
+    flow_created: Time | None = None
 
 
 def encode_outbox_event(event: OutboxEvent) -> bytes:

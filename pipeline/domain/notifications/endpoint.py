@@ -75,6 +75,10 @@ class Endpoint:
     allow_http: bool = False
     disabled: str = ""
 
+    def __post_init__(self) -> None:
+        if self.profile not in PROFILES:
+            raise ValueError(f"{self.profile!r} is no profile of this release; it has {', '.join(PROFILES)}")
+
     def wants_flow(self, flow: FlowName) -> bool:
         """Whether it gets events of a Flow. Those of the whole bucket, whose Flow is empty, go to all."""
         return not flow or not self.flows or any(fnmatchcase(flow, pattern) for pattern in self.flows)

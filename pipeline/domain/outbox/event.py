@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from enum import StrEnum
 
 from pipeline.domain import object_keys
 from pipeline.domain.ids import FlowName, ObjectKey
 
 _ID_DIGITS = 32
+_DAY = "day-"
+_KEY = re.compile(rf"(\d{{10}}|{_DAY}\d{{4}}-\d\d-\d\d)/([a-z.]+)\.([0-9a-f]{{{_ID_DIGITS}}})\.json", re.ASCII)
 
 
 class EventType(StrEnum):
@@ -38,6 +41,8 @@ class OutboxEvent:
     `movement` is 0 for what belongs to none; then the subject must differ each time. `flow` is empty for what belongs to
     the whole bucket. `subject` is what it happened to: a label, an Event File, a moment. `data` holds ids, counts and
     statuses as JSON; `reasons` are texts, which may quote values of the app, so notifications leave them out by default.
+    `flow_created` is when the Flow was created, so that a new Flow with the name of a removed one has other ids; None for
+    Movements of earlier releases, and for what belongs to none.
     """
 
     type: EventType
@@ -47,16 +52,41 @@ class OutboxEvent:
     subject: str = ""
     data: Mapping[str, object] = field(default_factory=dict)
     reasons: tuple[str, ...] = ()
+    flow_created: datetime | None = None
 
     @property
     def id(self) -> str:
-        """The id, made from Flow, Movement, type and subject."""
-        parts = "\0".join((self.flow, str(self.movement), self.type.value, self.subject))
+        """The id, made from Flow, the time of its creation, Movement, type and subject."""
+        created = () if self.flow_created is None else (self.flow_created.astimezone(UTC).isoformat(),)
+        parts = "\0".join((self.flow, str(self.movement), self.type.value, self.subject, *created))
         return hashlib.sha256(parts.encode("utf-8", "surrogatepass")).hexdigest()[:_ID_DIGITS]
 
     @property
     def key(self) -> ObjectKey:
         """The key of its object. Keys of later Movements sort after those of earlier ones; those of none come last."""
-        day = f"day-{self.time.astimezone(UTC):%Y-%m-%d}"
+        day = f"{_DAY}{self.time.astimezone(UTC):%Y-%m-%d}"
         part = object_keys.outbox_part(self.movement) if self.movement else day
         return ObjectKey(f"{object_keys.outbox_prefix(self.flow)}{part}/{self.type.value}.{self.id}.json")
+
+
+@dataclass(frozen=True, slots=True)
+class EventKey:
+    """What the key of an event says: its part of the outbox, a Movement or a day, its type, and its id."""
+
+    part: str
+    type: str
+    id: str
+
+
+def parse_event_key(flow: FlowName, key: ObjectKey) -> EventKey | None:
+    """Return what the key of an object in the outbox of a Flow says; None when it is no key of an event."""
+    match = _KEY.fullmatch(key.removeprefix(object_keys.outbox_prefix(flow)))
+    if match is None:
+        return None
+    part, type_, id_ = match.groups()
+    try:
+        if part.startswith(_DAY):
+            date.fromisoformat(part.removeprefix(_DAY))
+    except ValueError:  # there is no such day
+        return None
+    return EventKey(part, type_, id_)

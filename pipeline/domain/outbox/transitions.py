@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
 
@@ -19,6 +19,18 @@ REASONS_KEPT = 20
 """The most reasons in one event."""
 
 
+def _event(
+    type_: EventType,
+    movement: Movement,
+    at: datetime,
+    subject: str = "",
+    data: Mapping[str, object] | None = None,
+    reasons: tuple[str, ...] = (),
+) -> OutboxEvent:
+    created = movement.flow_created
+    return OutboxEvent(type_, movement.flow, movement.number, at, subject, data or {}, reasons, created)
+
+
 def started(movement: Movement) -> OutboxEvent:
     """The Movement exists."""
     data: dict[str, object] = {name: list(value) for name, value in asdict(movement.choices).items() if value}
@@ -28,7 +40,7 @@ def started(movement: Movement) -> OutboxEvent:
         data["original_movement"] = movement.original
     if movement.origin is not None:
         data["origin"] = {"flow": movement.origin, "movement": movement.origin_movement}
-    return OutboxEvent(EventType.MOVEMENT_STARTED, movement.flow, movement.number, movement.created, data=data)
+    return _event(EventType.MOVEMENT_STARTED, movement, movement.created, data=data)
 
 
 def settled(movement: Movement) -> OutboxEvent:
@@ -47,9 +59,7 @@ def settled(movement: Movement) -> OutboxEvent:
         "seconds": totals.seconds,
     }
     reasons = movement.problems[:REASONS_KEPT]
-    return OutboxEvent(
-        EventType.MOVEMENT_SETTLED, movement.flow, movement.number, movement.updated, data=data, reasons=reasons
-    )
+    return _event(EventType.MOVEMENT_SETTLED, movement, movement.updated, data=data, reasons=reasons)
 
 
 def changed(before: Movement, movement: Movement) -> Sequence[OutboxEvent]:
@@ -76,9 +86,7 @@ def _wished(type_: EventType, movement: Movement, wish: Wish, subject: str | Non
     data = {"who": wish.who, "until": None if wish.until is None else wish.until.isoformat()}
     reasons = (wish.why,) if wish.why else ()
     told = {name: value for name, value in data.items() if value}
-    return OutboxEvent(
-        type_, movement.flow, movement.number, movement.updated, when if subject is None else subject, told, reasons
-    )
+    return _event(type_, movement, movement.updated, when if subject is None else subject, told, reasons)
 
 
 def group_exported(
@@ -99,7 +107,7 @@ def group_exported(
             "bytes": sum(entry.size for entry in new),
         },
     }
-    return [OutboxEvent(EventType.GROUP_EXPORTED, movement.flow, movement.number, at, label, data)]
+    return [_event(EventType.GROUP_EXPORTED, movement, at, label, data)]
 
 
 def group_imported(
@@ -116,28 +124,20 @@ def group_imported(
         return ()
     here = imported_in.count(movement.number)
     data = {"label": label, "files": {"imported": here, "skipped": len(imported_in) - here}}
-    return [OutboxEvent(EventType.GROUP_IMPORTED, movement.flow, movement.number, at, label, data)]
+    return [_event(EventType.GROUP_IMPORTED, movement, at, label, data)]
 
 
 def file_failed(movement: Movement, file: EventFileId, reason: str, at: datetime) -> OutboxEvent:
     """An Event File could not be loaded."""
     data = {"file": str(file), "stream": file.stream}
-    return OutboxEvent(EventType.FILE_FAILED, movement.flow, movement.number, at, str(file), data, (reason,))
+    return _event(EventType.FILE_FAILED, movement, at, str(file), data, (reason,))
 
 
 def records_rejected(movement: Movement, count: int, reasons: Collection[str], at: datetime) -> OutboxEvent:
     """This number of records was rejected so far in the Movement. There is one event of this kind a minute."""
     minute = int(max((at - movement.created).total_seconds(), 0.0) // REJECTIONS_SECONDS)
     shown = tuple(dict.fromkeys(reasons))[:REASONS_KEPT]
-    return OutboxEvent(
-        EventType.RECORDS_REJECTED,
-        movement.flow,
-        movement.number,
-        at,
-        f"minute {minute}",
-        {"records": count},
-        shown,
-    )
+    return _event(EventType.RECORDS_REJECTED, movement, at, f"minute {minute}", {"records": count}, shown)
 
 
 def last_due(movement: Movement | None) -> Sequence[OutboxEvent]:

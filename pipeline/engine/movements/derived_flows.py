@@ -171,4 +171,5 @@ def _new_movement(flow: Flow, latest: Movement | None, origin: Movement, clock: 
         rejections=origin.rejections,
         held_deletes=origin.held_deletes,
         windows=flow.declared.windows,
+        flow_created=flow.created,
     )

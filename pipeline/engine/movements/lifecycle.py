@@ -172,6 +172,7 @@ def next_movement(flows: FlowStore, flow: Flow, before: Movement | None) -> Move
         held_deletes=before.held_deletes if before else {},
         counts=before.counts if before else {},
         windows=flow.declared.windows,
+        flow_created=flow.created,
     )
 
 

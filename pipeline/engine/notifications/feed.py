@@ -10,7 +10,7 @@ from pipeline.domain import object_keys
 from pipeline.domain.ids import FlowName, ObjectKey
 from pipeline.domain.notifications.delivery import Position
 from pipeline.domain.notifications.endpoint import Endpoint
-from pipeline.domain.outbox.event import EventType, OutboxEvent
+from pipeline.domain.outbox.event import EventType, OutboxEvent, parse_event_key
 from pipeline.ports.object_store import PAGE_OBJECTS, ObjectStore
 
 _DAY = "day-"
@@ -36,16 +36,14 @@ async def list_events(store: ObjectStore, flow: FlowName, movement: int) -> Sequ
     found: list[Listed] = []
     while True:
         page = await store.list_page(prefix, after=after, limit=PAGE_OBJECTS)
-        found += [_listed(flow, prefix, info.key) for info in page]
+        found += [
+            Listed(flow, parsed.part, parsed.type, parsed.id[:_TAKEN_DIGITS], info.key)
+            for info in page
+            if (parsed := parse_event_key(flow, info.key)) is not None
+        ]
         if len(page) < PAGE_OBJECTS:
             return found
         after = page[-1].key
-
-
-def _listed(flow: FlowName, prefix: str, key: ObjectKey) -> Listed:
-    part, name = key.removeprefix(prefix).split("/")
-    type_, id_, _ = name.rsplit(".", 2)
-    return Listed(flow, part, type_, id_[:_TAKEN_DIGITS], key)
 
 
 def is_under_way(events: Sequence[Listed]) -> bool:

@@ -9,7 +9,7 @@ from random import Random
 import anyio
 from anyio.abc import TaskGroup
 
-from pipeline.domain.errors import PipelineError
+from pipeline.domain.errors import AbsentError, DamagedError, PipelineError
 from pipeline.domain.ids import FlowName
 from pipeline.domain.notifications.endpoint import Endpoint
 from pipeline.engine.messaging.stopping import run_until_set
@@ -73,11 +73,10 @@ class Notifier:
                                                                      self._worker, self._random)
             for one in endpoints
         }  # fmt: skip
+        endpoints = [one for one in endpoints if one.name in self._busy or await self._is_readable(one)]
         if not endpoints:
             return 1.0, False
         idle = [one for one in endpoints if one.name not in self._busy]
-        for endpoint in idle:
-            await self._services[endpoint.name].refresh(endpoint)
         feed = await self._read_feed(endpoints)
         found = any(map(is_under_way, feed.values()))
         for endpoint in idle:
@@ -87,6 +86,17 @@ class Notifier:
                 self._busy.add(endpoint.name)
                 group.start_soon(self._serve, service, endpoint, feed, name=f"notify {endpoint.name}")
         return 1.0 + 2 * len(endpoints) + len(feed) + len(self._names) + 1, found
+
+    async def _is_readable(self, endpoint: Endpoint) -> bool:
+        """Read what was delivered to an endpoint; return whether that is known."""
+        try:
+            await self._services[endpoint.name].refresh(endpoint)
+        except AbsentError:  # removed since it was listed
+            return False
+        except DamagedError as error:
+            log.warning("endpoint_unreadable", endpoint=endpoint.name, reason=str(error))
+            return False
+        return True
 
     async def _serve(
         self, service: EndpointService, endpoint: Endpoint, feed: Mapping[FlowName, Sequence[Listed]]

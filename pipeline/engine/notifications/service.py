@@ -134,8 +134,10 @@ class EndpointService:
         return False
 
     async def refresh(self, endpoint: Endpoint) -> None:
-        """Read what is known of the deliveries."""
+        """Read what is known of the deliveries. AbsentError when the endpoint was removed since it was listed."""
         self._known, self._condition = await self._endpoints.deliveries(endpoint.name)
+        if self._condition is PutCondition.ABSENT:
+            await self._endpoints.read(endpoint.name)
         self._stored = self._known
 
     def _owns(self, endpoint: Endpoint) -> bool:

@@ -20,7 +20,7 @@ from pipeline.domain.errors import AbsentError, ConflictError, DamagedError
 from pipeline.domain.event_file import Encoding
 from pipeline.domain.exception_groups import unwrap_exception_group
 from pipeline.domain.ids import FlowName, ObjectKey
-from pipeline.domain.outbox.event import EventType, OutboxEvent
+from pipeline.domain.outbox.event import EventType, OutboxEvent, parse_event_key
 from pipeline.engine.outbox.outbox import Outbox
 from pipeline.log_events import log
 from pipeline.ports.object_store import ObjectStore, PutCondition, list_pages
@@ -57,23 +57,26 @@ class History:
         self._blocks = {info.key async for page in list_pages(self.store, prefix) for info in page}
         since = await self._first_with_events(latest)
         encoded = [*await self._covered(since, latest), *await self._after(latest)]
-        return Timeline(_in_order(encoded), since)
+        return Timeline([one for one in _in_order(encoded) if not one.movement or one.movement >= since], since)
 
     async def read_movement(self, number: int) -> Timeline:
         """Return the events of one Movement."""
         return Timeline(_in_order(await self._read_part(object_keys.outbox_part(number))))
 
     async def _first_with_events(self, latest: int) -> int:
-        first = await self.store.list_page(object_keys.outbox_prefix(self.flow), limit=1)
-        part = first[0].key.removeprefix(object_keys.outbox_prefix(self.flow)).split("/")[0] if first else ""
-        return int(part) if part.isdecimal() else latest + 1
+        after = ObjectKey(f"{object_keys.outbox_prefix(self.flow)}0")
+        while page := await self.store.list_page(object_keys.outbox_prefix(self.flow), after=after, limit=1):
+            after = page[0].key
+            if (found := parse_event_key(self.flow, after)) is not None:
+                return int(found.part) if found.part.isdecimal() else latest + 1
+        return latest + 1
 
     async def _covered(self, first: int, last: int) -> Sequence[bytes]:
-        """Return the events of these Movements, from the largest blocks that there are."""
+        """Return the events of these Movements, from the largest blocks that there are; perhaps also earlier ones."""
         found: list[Sequence[bytes]] = []
         while last >= first:
             key = object_keys.history_key(self.flow, last)
-            if key in self._blocks and first_covered(last) >= first:
+            if key in self._blocks:
                 try:
                     found.append(_decode((await self.store.get(key)).data, key))
                     last = first_covered(last) - 1
@@ -94,14 +97,14 @@ class History:
         keys: list[ObjectKey] = []
         after = ObjectKey(f"{prefix}{object_keys.outbox_part(latest)}0")  # "0" sorts right after "/"
         while page := await self.store.list_page(prefix, after=after):
-            keys += [info.key for info in page]
+            keys += [info.key for info in page if parse_event_key(self.flow, info.key) is not None]
             after = page[-1].key
         return await self._get_all(keys)
 
     async def _read_part(self, part: str, known: Outbox | None = None) -> Sequence[bytes]:
         prefix = f"{object_keys.outbox_prefix(self.flow)}{part}/"
         keys = [info.key async for page in list_pages(self.store, prefix) for info in page]
-        return await self._get_all(keys, known)
+        return await self._get_all([key for key in keys if parse_event_key(self.flow, key) is not None], known)
 
     async def _get_all(self, keys: Sequence[ObjectKey], known: Outbox | None = None) -> Sequence[bytes]:
         found: dict[ObjectKey, bytes] = {}
