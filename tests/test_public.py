@@ -95,3 +95,41 @@ async def test_status_of_a_flow_between_objects_says_why_it_cannot_ask(tmp_path:
     (found,) = await pipeline.status(settings=settings)
     assert isinstance(found, pipeline.FlowStatus)
     assert "'contacts:copy.db' is no URL, but an object of a program" in found.imports_unknown_because
+
+
+async def test_a_program_does_what_the_command_line_does_in_the_life_of_a_flow(tmp_path: Path) -> None:
+    settings = pipeline.Settings(home=tmp_path / "home")
+    make_database(tmp_path / "app.db")
+    (tmp_path / "flows.toml").write_text(
+        '[flow.crm]\nsource = "app.db"\ndestination = "copy.db"\n[flow.crm.approvals]\nrequired = ["source"]\n'
+    )
+    (change,) = await pipeline.apply_flows(tmp_path / "flows.toml", settings=settings)
+    assert change.kind == "create"
+    with pytest.raises(pipeline.RefusedError, match="needs the approval"):
+        await pipeline.move(flow="crm", settings=settings)
+    with pytest.raises(pipeline.ConfigurationError, match="'left' is no side"):
+        await pipeline.approve("crm", "left", "ada", settings=settings)
+    approval = await pipeline.approve("crm", "source", "ada", settings=settings)
+    assert approval is not None
+    assert approval.by == "ada"
+    assert (await pipeline.check(flow="crm", settings=settings)).verdict is not pipeline.Severity.BLOCKS
+    assert (await pipeline.move(flow="crm", settings=settings)).status is pipeline.Status.SUCCESS
+    assert await pipeline.rejected("crm", settings=settings) == []
+    for refused in (pipeline.rerun, pipeline.retry, pipeline.pause, pipeline.resume, pipeline.stop):
+        with pytest.raises(pipeline.ConfigurationError, match="Flow 'crm'"):
+            await refused("crm", settings=settings)
+    stream = (await pipeline.status("crm", settings=settings))[0]
+    assert isinstance(stream, pipeline.FlowStatus)
+    moved = await pipeline.reload("crm", stream.groups[0].label, settings=settings)
+    assert (moved.number, moved.status) == (2, pipeline.Status.SUCCESS)
+    assert (await pipeline.set_flow("crm", ["windows.life_days=7"], settings=settings)).kind == "change"
+    (await pipeline.start("crm", settings=settings))
+    paused = await pipeline.pause("crm", reason="night", who="ada", settings=settings)
+    assert (paused.state.status, paused.movement.wish.why) == (pipeline.Status.PAUSED, "night")
+    _, stopped = await pipeline.revoke("crm", "source", "ada", "enough", settings=settings)
+    assert stopped
+    events = (await pipeline.history("crm", 3, settings=settings)).events
+    assert events[-1].type is pipeline.EventType.MOVEMENT_SETTLED
+    assert events[-1].data["status"] == "CANCELLED"
+    assert (await pipeline.remove_flow("crm", settings=settings)).removed
+    assert await pipeline.flows(settings=settings) == []

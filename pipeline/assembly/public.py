@@ -2,8 +2,20 @@
 
 from __future__ import annotations
 
+from pipeline.assembly.commands.checks.run import CheckReport, Estimate, check
+from pipeline.assembly.commands.declared.apply import apply_flows, set_flow
+from pipeline.assembly.commands.declared.approve import Asked, approve, revoke
+from pipeline.assembly.commands.declared.changes import FlowChange
+from pipeline.assembly.commands.declared.remove import Removal, remove_flow
 from pipeline.assembly.commands.dry_run import Forecast, StreamForecast, dry_run
 from pipeline.assembly.commands.flows import create_flow, flows
+from pipeline.assembly.commands.history import FlowHistory, history
+from pipeline.assembly.commands.lifecycle.corrections import Correction, RejectedRow
+from pipeline.assembly.commands.lifecycle.rejected import Retried, load_corrected
+from pipeline.assembly.commands.lifecycle.rejected import list_rejected as rejected
+from pipeline.assembly.commands.lifecycle.rejected import retry_rejected as retry
+from pipeline.assembly.commands.lifecycle.reruns import reload, rerun
+from pipeline.assembly.commands.lifecycle.wishes import Wished, pause, resume, stop
 from pipeline.assembly.commands.maintenance import compact, prune
 from pipeline.assembly.commands.move import move
 from pipeline.assembly.commands.status import FlowStatus, GroupStatus, UnreadableFlow, status
@@ -27,9 +39,16 @@ from pipeline.domain.errors import (
     UnreadableError,
 )
 from pipeline.domain.event_file import FileEntry, Header
+from pipeline.domain.flows.approvals import Approval
+from pipeline.domain.flows.declaration import Declaration, Side
+from pipeline.domain.flows.findings import CheckFinding, Severity
 from pipeline.domain.ids import BinaryId, EventFileId, FlowName, Label, Phase, StreamName
 from pipeline.domain.keys import Key
+from pipeline.domain.lifecycle.status import Reason
+from pipeline.domain.lifecycle.table import State
+from pipeline.domain.lifecycle.wish import Want, Wish
 from pipeline.domain.movement import Flow, Movement, Status, Totals
+from pipeline.domain.outbox.event import EventType, OutboxEvent
 from pipeline.domain.schema import Column, StreamSchema
 from pipeline.engine.maintenance.compaction import Compaction
 from pipeline.engine.maintenance.pruning import Pruning
@@ -76,29 +95,39 @@ from pipeline.settings import Settings, load_settings
 __all__ = [
     "AbsentError",
     "Against",
+    "Approval",
+    "Asked",
     "BinaryFileFailed",
     "BinaryFileStored",
     "BinaryId",
     "Busy",
     "BytesMoved",
+    "CheckFinding",
+    "CheckReport",
     "Column",
     "Compaction",
     "ConfigurationError",
     "ConflictError",
     "Connector",
+    "Correction",
     "DamagedError",
+    "Declaration",
     "DefectError",
     "Destination",
     "DestinationSession",
+    "Estimate",
     "Event",
     "EventFileFailed",
     "EventFileId",
     "EventFileImported",
     "EventFileStored",
+    "EventType",
     "ExportPlanned",
     "FileEntry",
     "FileToLoad",
     "Flow",
+    "FlowChange",
+    "FlowHistory",
     "FlowName",
     "FlowStatus",
     "Forecast",
@@ -121,16 +150,21 @@ __all__ = [
     "Movement",
     "MovementBegun",
     "MovementSettled",
+    "OutboxEvent",
     "Phase",
     "PipelineError",
     "Pruning",
     "ReadOptions",
+    "Reason",
     "RecordRejected",
     "RefusedError",
+    "RejectedRow",
     "Rejection",
+    "Removal",
     "Reopen",
     "Repair",
     "Reporter",
+    "Retried",
     "Role",
     "RowBlock",
     "RowRejection",
@@ -138,10 +172,13 @@ __all__ = [
     "RowsFetched",
     "RowsRead",
     "Settings",
+    "Severity",
+    "Side",
     "SilentReporter",
     "Snapshot",
     "Source",
     "SourceRecordRejected",
+    "State",
     "Status",
     "StoreBinary",
     "StreamForecast",
@@ -158,17 +195,35 @@ __all__ = [
     "Verification",
     "Violation",
     "ViolationFound",
+    "Want",
+    "Wish",
+    "Wished",
+    "apply_flows",
+    "approve",
+    "check",
     "compact",
     "create_flow",
     "dry_run",
     "flows",
+    "history",
+    "load_corrected",
     "load_settings",
     "move",
+    "pause",
     "prune",
+    "rejected",
+    "reload",
+    "remove_flow",
     "repair",
+    "rerun",
+    "resume",
+    "retry",
+    "revoke",
     "run_worker",
+    "set_flow",
     "start",
     "status",
+    "stop",
     "verify",
     "wait_settled",
 ]

@@ -11,6 +11,7 @@ from typing import Any
 
 from pipeline.assembly.commands.declared.changes import FlowChange, find_change
 from pipeline.assembly.commands.declared.table import flow_table
+from pipeline.assembly.connectors import PathText
 from pipeline.assembly.runtime import Runtime, open_runtime
 from pipeline.domain.errors import ConfigurationError
 from pipeline.domain.ids import FlowName
@@ -30,12 +31,18 @@ class ListedFlow:
     latest: Movement | None
 
 
-async def apply_flows(file: Path, confirm: Confirm, *, settings: Settings | None = None) -> Sequence[FlowChange]:
+def _agree(changes: Sequence[FlowChange]) -> bool:
+    return True
+
+
+async def apply_flows(
+    file: PathText, confirm: Confirm = _agree, *, settings: Settings | None = None
+) -> Sequence[FlowChange]:
     """Make the Flows of a file as they are declared, if `confirm` agrees. Others stay as they are.
 
     ConfigurationError names all that is wrong with the file, and then nothing is changed.
     """
-    settings = settings or load_settings()
+    settings, file = settings or load_settings(), Path(file)
     entries = read_flow_file(file)
     return await _apply(entries, _directory(file), confirm, settings)
 
@@ -45,7 +52,7 @@ def _directory(file: Path) -> Path:
 
 
 async def set_flow(
-    name: str, assignments: Sequence[str], confirm: Confirm, *, settings: Settings | None = None
+    name: str, assignments: Sequence[str], confirm: Confirm = _agree, *, settings: Settings | None = None
 ) -> FlowChange:
     """Change values of a Flow, each written as `windows.life_days=7`; an empty one becomes the default again."""
     settings = settings or load_settings()

