@@ -40,6 +40,7 @@ from pipeline.domain.movement import Flow
 from pipeline.domain.schema import StreamSchema
 from pipeline.kit.places.parsing import names_nothing, parse_reference
 from pipeline.kit.places.reference import SCHEME, list_plugins
+from pipeline.paths import exists
 from pipeline.ports.destination import Destination
 from pipeline.ports.object_store import ObjectStore
 from pipeline.ports.source import Source
@@ -143,7 +144,7 @@ def _read_end(
 def copy_of_existing(pair: Pair, settings: Settings) -> Source | None:
     """Return what exists of the destination, to be read; None if nothing does, or if it cannot be read."""
     existing = [
-        end for end in pair.destinations if isinstance(end, Location) and (end.path is None or end.path.exists())
+        end for end in pair.destinations if isinstance(end, Location) and (end.path is None or exists(end.path))
     ]
     if pair.copy is None or not existing:
         return None

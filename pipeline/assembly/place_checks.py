@@ -11,6 +11,7 @@ from pipeline.connectors.registry import find_connector
 from pipeline.domain.errors import ConfigurationError, PipelineError
 from pipeline.domain.inventory import Fate, InventoryItem
 from pipeline.log_events import log
+from pipeline.paths import exists
 from pipeline.ports.destination import Destination
 from pipeline.ports.source import Source
 
@@ -162,7 +163,7 @@ def _ensure_database_is_no_file(
         for file in _files_of(place):
             below = _below(file, files_to.path)
             overwriting = None if below is None else files_from.path / below
-            if overwriting is not None and overwriting.exists() and overwriting.resolve() not in moved:
+            if overwriting is not None and exists(overwriting) and overwriting.resolve() not in moved:
                 raise ConfigurationError(
                     f"{overwriting} would be written to {file}, which is the {role}'s database. "
                     "Name another database, or another directory for the files."

@@ -18,6 +18,7 @@ from pipeline.domain.movement import Choices
 from pipeline.engine.movements.context import EngineContext, Limits
 from pipeline.engine.movements.flow_store import FlowStore
 from pipeline.kit.places.reference import list_plugins
+from pipeline.paths import is_directory
 from pipeline.ports.clock import Clock
 from pipeline.ports.event_queue import EventQueue
 from pipeline.ports.object_store import ObjectStore
@@ -104,7 +105,7 @@ async def open_runtime(settings: Settings, *, create_home: bool = False) -> Asyn
     list_plugins(settings.plugins)
     if create_home:
         _create_home(settings.home)
-    elif not settings.store and not settings.home.is_dir():
+    elif not settings.store and not is_directory(settings.home):
         raise ConfigurationError(
             f"There is no directory {settings.home} here: nothing has been moved from here yet. "
             "Name the home directory of your Flows with --home or PIPELINE_HOME."

@@ -119,10 +119,12 @@ async def iterated(function: Function, *arguments: object, what: str) -> AsyncGe
 async def repeated(function: Function, *arguments: object, what: str, size: int) -> AsyncGenerator[list[Any], None]:
     """Yield what an author's generator function yields, in lists of `size`, the last one shorter.
 
-    The function is called again as `call` does it, with RESTARTED before.
+    The function is called again as `call` does it, with RESTARTED before. A call that comes further than all before it
+    begins a new count of failures: a long list may break off more often than a single call.
     """
-    attempts = Attempts(function, what)
+    attempts, furthest = Attempts(function, what), 0
     while True:
+        done = 0
         async with aclosing(function(*arguments)) as generator:
             batch: list[Any] = []
             try:
@@ -130,8 +132,10 @@ async def repeated(function: Function, *arguments: object, what: str, size: int)
                     batch.append(value)
                     if len(batch) == size:
                         yield batch
-                        batch = []
+                        done, batch = done + size, []
             except Exception as error:  # noqa: BLE001  # raised again, unless it may pass
+                if done + len(batch) > furthest:
+                    attempts.failures, furthest = 0, done + len(batch)
                 await attempts.wait_after(error)
             else:
                 if batch:

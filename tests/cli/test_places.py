@@ -36,6 +36,36 @@ def test_a_tree_is_not_moved_into_itself_by_a_link(pipeline: CommandLine) -> Non
     assert pipeline("move", "files", "link/below/").code == 2
 
 
+TOO_LONG = f"{'a' * 300}/app.db"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["move", "app.db", TOO_LONG],
+        ["move", TOO_LONG, "copy.db"],
+        ["move", "app.db", f"sqlite:///{TOO_LONG}"],
+        ["move", f"sqlite:///{TOO_LONG}", "copy.db"],
+        ["move", "app.db", f"sqlite:///{'a' * 300}.db"],
+        ["move", "files/", f"file:///{TOO_LONG}"],
+        ["move", f"file:///{TOO_LONG}", "copy/"],
+        ["move", "app.db", f"sam:{TOO_LONG}"],
+        ["move", f"{TOO_LONG}.py:exporter", "copy.db"],
+        ["move", "app.db", "copy.db", "--home", TOO_LONG],
+        ["status", "--home", TOO_LONG],
+        ["check", "app.db", f"sqlite:///{TOO_LONG}"],
+        ["check", "files/", f"file:///{TOO_LONG}"],
+    ],
+)
+def test_a_path_that_is_too_long_is_no_defect(arguments: list[str], pipeline: CommandLine) -> None:
+    make_database(pipeline.directory / "app.db")
+    make_tree(pipeline.directory / "files", "a.txt")
+    refused = pipeline(*arguments)
+    assert refused.code in (1, 2)
+    assert "a" * 200 in refused.out + refused.err
+    assert "defect" not in refused.out + refused.err
+
+
 def test_the_home_in_the_source_is_named_and_not_moved(pipeline: CommandLine) -> None:
     make_tree(pipeline.directory / "files", "a.txt")
     moved = pipeline("move", "files", "copy", "--home", "files/.pipeline")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -144,6 +145,29 @@ async def test_a_secret_in_the_text_of_an_exception_is_not_shown(
 
     movement = await move(source, ImporterDestination("app:x", importer, None), tmp_path)
     assert "***" in "\n".join(movement.problems)
+    for path in (tmp_path / "home").rglob("*"):
+        assert not path.is_file() or b"very secret" not in path.read_bytes(), path
+
+
+async def test_a_secret_in_what_a_row_type_raises_is_not_shown(
+    source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("THE_TOKEN", "very secret")
+    importer = Importer("app")
+
+    @dataclass
+    class Thing:
+        id: int
+        name: str
+
+        def __post_init__(self) -> None:
+            raise ValueError(f"{self.name} is not at https://x/?token={Secret('env:THE_TOKEN').reveal()}")
+
+    @importer.applies("things", row=Thing)
+    async def apply(target: None, batch: Batch[Thing], ctx: Import) -> None: ...
+
+    movement = await move(source, ImporterDestination("app:x", importer, None), tmp_path)
+    assert "ValueError: one is not at https://x/?token=***" in movement.problems[0]
     for path in (tmp_path / "home").rglob("*"):
         assert not path.is_file() or b"very secret" not in path.read_bytes(), path
 

@@ -72,6 +72,21 @@ async def test_rows_are_read_again_from_the_first_one(how: str, tmp_path: Path) 
     assert (await move(source, str(tmp_path / "copy.db"), tmp_path)).totals.upserts == 0
 
 
+@pytest.mark.parametrize("ordered", [True, False])
+async def test_a_list_that_comes_further_each_time_is_read_to_its_end(ordered: bool, tmp_path: Path) -> None:
+    app = Restless(list(range(3000)), [(at, OSError("reset")) for at in (100, 700, 701, 1500, 1500, 1500, 2000, 2999)])
+    source = ExporterSource("app:source", app.exporter(ordered=ordered), None)
+    assert (await move(source, str(tmp_path / "copy.db"), tmp_path)).totals.upserts == 3000
+
+
+async def test_a_list_that_comes_no_further_than_before_is_given_up(tmp_path: Path) -> None:
+    app = Restless(list(range(3000)), [(at, OSError("reset")) for at in (1500, 700, 1499, 1500, 0)])
+    source = ExporterSource("app:source", app.exporter(ordered=True), None)
+    with pytest.raises(pipeline.TransientError, match="OSError: reset"):
+        await move(source, str(tmp_path / "copy.db"), tmp_path)
+    assert app.calls == 4
+
+
 async def test_a_row_that_is_gone_when_the_list_is_read_again_is_not_given(tmp_path: Path) -> None:
     app = Restless([1, 2, 3], [(2, OSError("reset"))])
     app.after_error = lambda: app.rows.remove(1)

@@ -397,6 +397,25 @@ async def test_a_stop_in_a_transaction_is_not_tried_again(step: str, source: str
     assert "has stopped: closed" in movement.problems[0]
 
 
+@pytest.mark.parametrize("error", [pipeline.ConfigurationError("wrong"), pipeline.DamagedError("broken")])
+async def test_an_error_that_another_call_repeats_ends_a_transaction_at_once(
+    error: pipeline.PipelineError, source: str, tmp_path: Path
+) -> None:
+    calls: list[str] = []
+
+    def fail(at: str) -> None:
+        calls.append(at)
+        raise error
+
+    importer = transactional(tmp_path / "sql.db", fail)
+    try:
+        problems = (await move(source, ImporterDestination("sql:x", importer, None), tmp_path)).problems
+    except pipeline.ConfigurationError as raised:
+        problems = (str(raised),)
+    assert str(error) in problems[0]
+    assert calls == ["apply"]
+
+
 async def test_a_record_that_breaks_a_transaction_is_left_out_of_it(source: str, tmp_path: Path) -> None:
     change(tmp_path, "UPDATE things SET name = 'bad' WHERE id <> 3")
     importer = transactional(tmp_path / "sql.db", lambda step: None)

@@ -13,9 +13,13 @@ import pytest
 import pipeline
 from pipeline.assembly.progress_counts import Tally
 from pipeline.cli.output.progress import plain_line, progress_object
+from pipeline.engine.movements.context import Limits
 from pipeline.kit import Changes, Exporter, Page, Stop
 from pipeline.kit.reading.source import ExporterSource
 from pipeline.log_events import log
+from pipeline.testing import run_virtually
+from pipeline.testing.suites.moving import UndisturbedFlow
+from pipeline.testing.torture.apps.plain_app import PlainApp, plain_importer
 from tests.kit.app import COLUMNS, move
 
 Row = dict[str, object]
@@ -109,16 +113,15 @@ async def test_an_estimate_that_is_no_number_is_named(estimate: object, tmp_path
         await move(source, str(tmp_path / "copy.db"), tmp_path)
 
 
-async def test_a_movement_that_reads_for_long_does_not_count_as_idle(tmp_path: Path) -> None:
+def test_a_movement_that_reads_for_long_does_not_count_as_idle() -> None:
     exporter = Exporter("app")
 
     @exporter.pages("things", row=dict, columns=COLUMNS, key="id", order="stable")
     async def things(client: None, after: str | None) -> Page[Row]:
-        await anyio.sleep(0.3)
+        await anyio.sleep(Limits().idle_timeout_seconds * 2 / 3)
         number = int(after or 0)
         return Page([{"id": number, "name": "x"}], next=str(number + 1) if number < 5 else None)
 
-    settings = pipeline.Settings(home=tmp_path / "home", idle_timeout_seconds=1, progress_seconds=0.1)
-    source = ExporterSource("app:source", exporter, None)
-    movement = await pipeline.move(source, str(tmp_path / "copy.db"), flow="app", settings=settings)
-    assert movement.totals.upserts == 6
+    flow = UndisturbedFlow(exporter, None, plain_importer(), PlainApp(), lambda stream: ("id",))
+    movement = run_virtually(flow.move)
+    assert (movement.status, movement.totals.upserts) == (pipeline.Status.SUCCESS, 6)

@@ -41,6 +41,36 @@ async def test_objects_are_created_changed_found_and_deleted() -> None:
     assert list(app.objects("notes")) == []
 
 
+async def test_what_is_sent_and_given_is_not_the_object_itself() -> None:
+    app, body = FakeApp(), {"tags": ["a"]}
+    answers = [(await app.request("POST", "/notes", body=body)).body, (await app.request("GET", "/notes/1")).body]
+    answers.append((await app.request("PATCH", "/notes/1", body={"more": [1]})).body)
+    answers += [(await app.request("GET", "/notes", query={"cursor": ""})).body["items"][0], *app.objects("notes")]
+    answers.append((await app.request("GET", "/notes", query={"since": ""})).body["items"][0])
+    for one in [body, *answers]:
+        one["tags"].append("b")
+    held = {"id": 1, "tags": ["a"], "more": [1]}
+    assert (await app.request("GET", "/notes/1")).body == held
+    assert (await app.request("GET", "/notes", query={"cursor": "0.0"})).body["items"] == [held]
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["limit=0", "limit=-1", "limit=", "offset=x", "after=-1", "since=1.5", "cursor=7.0", "cursor=x", "cursor=0."],
+)
+async def test_a_number_that_cannot_be_is_answered_400(query: str) -> None:
+    app, (name, _, value) = await _with_notes(FakeApp(page_size=2), 3), query.partition("=")
+    await app.request("GET", "/notes", query={"cursor": ""})
+    assert (await app.request("GET", "/notes", query={name: value})).status == 400
+
+
+async def test_a_limit_makes_pages_smaller() -> None:
+    app = await _with_notes(FakeApp(page_size=2), 3)
+    for way, limit, given in [("offset", 1, 1), ("after", 1, 1), ("since", 1, 1), ("offset", 9, 2)]:
+        page = (await app.request("GET", "/notes", query={way: "0", "limit": limit})).body
+        assert len(page["items"]) == given
+
+
 @pytest.mark.parametrize(("query", "start"), [("offset", "0"), ("after", "0"), ("cursor", "")])
 async def test_each_way_of_paging_gives_every_object_once(query: str, start: str) -> None:
     app = await _with_notes(FakeApp(page_size=3), 7)

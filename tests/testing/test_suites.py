@@ -12,7 +12,7 @@ from uuid import UUID
 
 import pytest
 
-from pipeline.domain.errors import ConfigurationError
+from pipeline.domain.errors import ConfigurationError, RefusedError
 from pipeline.kit import Batch, Exporter, Import, Importer, Json, Refused, Upsert
 from pipeline.kit.places.load import load
 from pipeline.kit.places.reference import Kind, PluginReference
@@ -164,6 +164,43 @@ def test_a_mistake_that_needs_no_fault_is_found_by_a_fixture_stream(
 ) -> None:
     with pytest.raises(AssertionError, match=r"times: |has no such row|belongs to no row"):
         importer_suite(importer)().test_fixture_stream(fixture, request)
+
+
+async def _upserts_first(target: Tables, batch: Batch[Any], ctx: Import) -> None:
+    for upsert in batch.upserts:
+        await target.put(ctx.stream, upsert.key, asdict(upsert.row))
+    for delete in batch.deletes:
+        await target.delete(ctx.stream, delete.key)
+
+
+async def _each_key_once(target: Tables, batch: Batch[Any], ctx: Import) -> None:
+    first = {record.key: record for record in reversed(batch.records)}
+    await apply_rows(target, Batch(list(first.values())), ctx)
+
+
+async def _deletes_what_is_there(target: Tables, batch: Batch[Any], ctx: Import) -> None:
+    for record in batch.records:
+        if isinstance(record, Upsert):
+            await apply_rows(target, Batch([record]), ctx)
+        else:
+            del target.rows[ctx.stream, record.key]
+
+
+@pytest.mark.parametrize(
+    ("handler", "test", "found"),
+    [
+        (_upserts_first, "test_a_delete_before_the_row", "the source has this row, and the app does not"),
+        (_each_key_once, "test_a_key_twice_in_an_event_file", "in place of"),
+        (_deletes_what_is_there, "test_deletes_of_unknown_keys", "KeyError"),
+    ],
+)
+def test_an_order_of_records_that_no_exporter_gives_is_tried(handler: Any, test: str, found: str) -> None:
+    importer = Importer("disorder")
+    importer.scratch(sound.tables)
+    importer.dump(sound.dump_tables)
+    importer.applies("things", row=Everything)(handler)
+    with pytest.raises((AssertionError, RefusedError), match=found):
+        getattr(importer_suite(importer)(), test)()
 
 
 @pytest.mark.parametrize("importer", [planted.no_find, planted.lost_records, planted.publish_repeats])

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from anyio.to_thread import run_sync
 
+from pipeline.paths import is_directory
 from pipeline.ports.checks import PlaceFacts
 
 
@@ -17,8 +18,8 @@ async def probe(path: Path) -> PlaceFacts:
 
 
 def _probe(path: Path) -> PlaceFacts:
-    directory = path if path.is_dir() else path.parent
-    if not directory.is_dir():
+    directory = path if is_directory(path) else path.parent
+    if not is_directory(directory):
         return PlaceFacts(f"there is no directory {directory}; create it, or check the path")
     free = shutil.disk_usage(directory).free
     try:

@@ -14,6 +14,7 @@ import apsw
 
 from pipeline.connectors.sqlite.app_code import accept_collations
 from pipeline.domain.errors import ConfigurationError, RefusedError, TransientError
+from pipeline.paths import exists
 from pipeline.sqlite_access import translated, uri_of
 
 BUSY_TIMEOUT_SECONDS = 5.0
@@ -81,9 +82,8 @@ def open_destination(path: Path, busy_timeout_seconds: float) -> apsw.Connection
     since tables are created from statements in Event Files.
     """
     place = location_of(path)
-    if not path.parent.is_dir():
-        raise ConfigurationError(f"{place}: there is no directory {path.parent}; create it, or check the path")
-    if path.exists():
+    require_directory(path)
+    if exists(path):
         _require_file(path)
     elif not os.access(path.parent, os.W_OK):
         raise RefusedError(f"{place} cannot be created: the directory is not writable; check its permissions")
@@ -142,6 +142,21 @@ def _require_database(connection: apsw.Connection, path: Path) -> None:
     size = path.stat().st_size
     if size and (size < len(_MAGIC) or connection.read("main", 0, 0, len(_MAGIC))[1] != _MAGIC):
         raise ConfigurationError(f"{location_of(path)} is not an SQLite database; name one")
+
+
+def require_directory(path: Path) -> None:
+    """ConfigurationError unless the directory of a database is there."""
+    directory = path.parent
+    try:
+        if stat.S_ISDIR(directory.stat().st_mode):
+            return
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except OSError as error:  # such as a name that is too long for the system
+        raise ConfigurationError(
+            f"{location_of(path)}: the directory {directory} cannot be read: {error.strerror}; check the path"
+        ) from error
+    raise ConfigurationError(f"{location_of(path)}: there is no directory {directory}; create it, or check the path")
 
 
 def _require_file(path: Path) -> None:

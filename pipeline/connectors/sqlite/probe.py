@@ -9,8 +9,9 @@ from pathlib import Path
 
 from anyio.to_thread import run_sync
 
-from pipeline.connectors.sqlite.connection import location_of, open_destination
+from pipeline.connectors.sqlite.connection import location_of, open_destination, require_directory
 from pipeline.domain.errors import ConfigurationError, RefusedError
+from pipeline.paths import exists
 from pipeline.ports.checks import PlaceFacts
 from pipeline.sqlite_access import translated
 
@@ -24,10 +25,12 @@ async def probe(path: Path) -> PlaceFacts:
 
 def _probe(path: Path) -> PlaceFacts:
     place, directory = location_of(path), path.parent
-    if not directory.is_dir():
-        return PlaceFacts(f"{place}: there is no directory {directory}; create it, or check the path")
+    try:
+        require_directory(path)
+    except ConfigurationError as error:
+        return PlaceFacts(str(error))
     free = shutil.disk_usage(directory).free
-    if not path.exists():
+    if not exists(path):
         writable = os.access(directory, os.W_OK)
         return PlaceFacts("" if writable else f"{place} cannot be created: the directory is not writable", free)
     try:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterable, Sequence
 from typing import Self
+
+from pipeline.temporary_database import TemporaryDatabase
 
 CACHE_KIBIBYTES = 32 * 1024
 """The part kept in memory. SQLite creates its temporary file only for a larger set."""
@@ -14,12 +15,7 @@ class KeySet:
     """A set of keys. Its methods block; call them from one thread at a time. Use it as a context manager."""
 
     def __init__(self) -> None:
-        # "" is a private database in a temporary file that SQLite removes (https://www.sqlite.org/inmemorydb.html).
-        self._db = sqlite3.connect("", isolation_level=None, check_same_thread=False)
-        self._db.execute(f"PRAGMA cache_size = -{CACHE_KIBIBYTES}")
-        self._db.execute("PRAGMA journal_mode = OFF")
-        self._db.execute("PRAGMA synchronous = OFF")
-        self._db.execute("CREATE TABLE keys (key BLOB PRIMARY KEY) WITHOUT ROWID")
+        self._db = TemporaryDatabase("CREATE TABLE keys (key BLOB PRIMARY KEY) WITHOUT ROWID", CACHE_KIBIBYTES)
         self._count = 0
 
     def __len__(self) -> int:
@@ -32,14 +28,14 @@ class KeySet:
         self._db.close()
 
     def __contains__(self, key: object) -> bool:
-        return bool(self._count) and self._db.execute("SELECT 1 FROM keys WHERE key = ?", (key,)).fetchone() is not None
+        return bool(self._count) and bool(self._db.rows("SELECT 1 FROM keys WHERE key = ?", (key,)))
 
     def add_new(self, keys: Sequence[bytes]) -> list[bool]:
         """Add the keys; return for each whether it was new."""
         insert = "INSERT OR IGNORE INTO keys VALUES (?)"
-        self._db.execute("BEGIN")
-        added = [self._db.execute(insert, (key,)).rowcount == 1 for key in keys]
-        self._db.execute("COMMIT")
+        added = self._db.in_transaction(
+            lambda connection: [connection.execute(insert, (key,)).rowcount == 1 for key in keys]
+        )
         self._count += sum(added)
         return added
 

@@ -36,6 +36,7 @@ from pipeline.engine.movements.lifecycle import cancel_compaction, ensure_not_pr
 from pipeline.engine.storage.snapshot_state import SnapshotState
 from pipeline.ports.clock import Clock
 from pipeline.ports.object_store import ObjectStore, PutCondition
+from pipeline.temporary_database import no_room
 
 SPOOL_BYTES = 4 * 1024 * 1024
 """Keys of each stream that are kept in memory; more go to a temporary file."""
@@ -66,7 +67,11 @@ class Invalidations:
     def add(self, difference: Difference) -> None:
         """Add the key of the next difference."""
         extra = difference.finding is Finding.EXTRA
-        self._spool.write(orjson.dumps([extra, *key_to_json(difference.key)], option=orjson.OPT_APPEND_NEWLINE))
+        line = orjson.dumps([extra, *key_to_json(difference.key)], option=orjson.OPT_APPEND_NEWLINE)
+        try:
+            self._spool.write(line)
+        except OSError as error:
+            raise no_room(error.strerror or str(error)) from error
 
     def read(self) -> Iterator[Invalidation]:
         """Give all keys, from the first on."""

@@ -28,8 +28,9 @@ from pipeline.kit.importer import Importer
 from pipeline.kit.ledger.id_map import StoredIds, source_text
 from pipeline.kit.reading.blocks import LineBlock
 from pipeline.kit.reading.encoding import EncodedRow
-from pipeline.kit.reading.sorting import RUN_BYTES, RowSorter, no_room
+from pipeline.kit.reading.sorting import RUN_BYTES, RowSorter
 from pipeline.kit.reading.spool import batches
+from pipeline.temporary_database import no_room
 
 BATCH_ROWS = 1000
 UNKNOWN_NAMED = 20
@@ -143,7 +144,7 @@ async def _flush(held: _Held) -> None:
     try:
         await to_thread.run_sync(held.sorter.add, added)
     except OSError as error:
-        raise no_room(error) from error
+        raise no_room(error.strerror or str(error)) from error
 
 
 class AppSnapshot:
@@ -226,4 +227,4 @@ async def _blocks(held: _Held, where: str) -> AsyncGenerator[LineBlock, None]:
         while batch := await to_thread.run_sync(next, merged, None):
             yield LineBlock(batch)
     except OSError as error:
-        raise no_room(error) from error
+        raise no_room(error.strerror or str(error)) from error

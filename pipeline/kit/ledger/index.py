@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import closing
 from dataclasses import dataclass
+
+from pipeline.temporary_database import TemporaryDatabase
 
 PAGE_ROWS = 1000
 CACHE_KILOBYTES = 8000
@@ -41,11 +41,7 @@ class Index:
     """Entries in a temporary database. Its calls take some microseconds each."""
 
     def __init__(self) -> None:
-        # A database without a name is a temporary one: its file, if it needs one, is unlinked from the beginning.
-        self._database = sqlite3.connect("", isolation_level=None, check_same_thread=False)
-        self._database.execute("PRAGMA journal_mode = OFF")
-        self._database.execute(f"PRAGMA cache_size = -{CACHE_KILOBYTES}")
-        self._database.execute(_TABLE)
+        self._database = TemporaryDatabase(_TABLE, CACHE_KILOBYTES)
         self._has_places = False
 
     def close(self) -> None:
@@ -54,39 +50,33 @@ class Index:
 
     def add(self, entries: Sequence[Entry]) -> None:
         """Add entries; of those with one key the newest counts."""
-        self._database.execute("BEGIN")
-        rows = ((one.kind, one.key, one.version, one.place, one.value) for one in entries)
-        self._database.executemany(_NEWER, rows)
-        self._database.execute("COMMIT")
+        self._database.run_all(_NEWER, ((one.kind, one.key, one.version, one.place, one.value) for one in entries))
 
     def get(self, kind: str, key: str) -> Entry | None:
         """Return the entry of a key, also one that is gone."""
-        found = self._database.execute(f"{_ALL} WHERE kind = ? AND key = ?", (kind, key)).fetchone()
-        return None if found is None else Entry(*found)
+        found = self._database.rows(f"{_ALL} WHERE kind = ? AND key = ?", (kind, key))
+        return Entry(*found[0]) if found else None
 
     @property
     def is_empty(self) -> bool:
         """Whether no key has a value."""
-        return self._database.execute("SELECT 1 FROM entry WHERE value IS NOT NULL LIMIT 1").fetchone() is None
+        return not self._database.rows("SELECT 1 FROM entry WHERE value IS NOT NULL LIMIT 1")
 
     def kinds(self) -> Sequence[str]:
         """Return all kinds."""
-        return [kind for (kind,) in self._database.execute("SELECT DISTINCT kind FROM entry")]
+        return [kind for (kind,) in self._database.rows("SELECT DISTINCT kind FROM entry")]
 
     def find(self, kind: str, place: str) -> Entry | None:
         """Return an entry of this kind at this place; None when there is none."""
         self._index_places()
-        found = self._database.execute(
-            f"{_ALL} WHERE kind = ? AND place = ? AND value IS NOT NULL",
-            (kind, place),
-        ).fetchone()
-        return None if found is None else Entry(*found)
+        found = self._database.rows(f"{_ALL} WHERE kind = ? AND place = ? AND value IS NOT NULL LIMIT 1", (kind, place))
+        return Entry(*found[0]) if found else None
 
     def page(self, kind: str, after: str, limit: int) -> Sequence[Entry]:
         """Return entries of this kind with a value, in the order of their keys, behind the key `after`."""
-        rows = self._database.execute(
+        rows = self._database.rows(
             f"{_ALL} WHERE kind = ? AND key > ? AND value IS NOT NULL ORDER BY key LIMIT ?", (kind, after, limit)
-        ).fetchall()
+        )
         return [Entry(*row) for row in rows]
 
     def pages(self) -> Iterator[Sequence[Entry]]:
@@ -94,14 +84,11 @@ class Index:
         self._index_places()
         last: tuple[object, ...] = ("", "", "")
         while True:
-            with closing(
-                self._database.execute(
-                    f"{_ALL} WHERE (kind, place, key) > (?, ?, ?) AND value IS NOT NULL "
-                    f"ORDER BY kind, place, key LIMIT {PAGE_ROWS}",
-                    last,
-                )
-            ) as cursor:
-                rows = cursor.fetchall()
+            rows = self._database.rows(
+                f"{_ALL} WHERE (kind, place, key) > (?, ?, ?) AND value IS NOT NULL "
+                f"ORDER BY kind, place, key LIMIT {PAGE_ROWS}",
+                last,
+            )
             if not rows:
                 return
             yield [Entry(*row) for row in rows]
@@ -110,5 +97,5 @@ class Index:
     def _index_places(self) -> None:
         """Make the index by places when it is needed first: most sessions never ask for it."""
         if not self._has_places:
-            self._database.execute("CREATE INDEX by_place ON entry (kind, place, key) WHERE value IS NOT NULL")
+            self._database.run("CREATE INDEX by_place ON entry (kind, place, key) WHERE value IS NOT NULL")
             self._has_places = True

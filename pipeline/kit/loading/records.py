@@ -14,6 +14,7 @@ from pipeline.codec.values import from_json, refuse_wide_integers
 from pipeline.domain.errors import ConfigurationError, DamagedError
 from pipeline.domain.ids import EventFileId
 from pipeline.domain.schema import Column, StreamSchema
+from pipeline.kit.configuration.secret import without_secrets
 from pipeline.kit.declared import Handler
 from pipeline.kit.loading.python_values import AS_IT_IS, DECODE_ERRORS, Decode, decoder_of, natural_decoder
 from pipeline.kit.values import Delete, Upsert
@@ -172,7 +173,7 @@ class RecordReader:
         try:
             row = self._handler.row.make({name: values[name] for name in self._wanted})
         except Exception as error:  # noqa: BLE001  # a row type checks its values, and raises what it likes
-            return Invalid(f"{type(error).__name__}: {error}", None, number)
+            return Invalid(f"{type(error).__name__}: {without_secrets(str(error))[:300]}", None, number)
         return Upsert(key if len(key) > 1 else key[0], row, number)
 
     def _plain_decoder(self, columns: Mapping[str, Column]) -> Callable[[bytes], list[Any]] | None:

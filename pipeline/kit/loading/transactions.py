@@ -13,7 +13,7 @@ from typing import Any
 import anyio
 import msgspec
 
-from pipeline.domain.errors import PipelineError, RefusedError
+from pipeline.domain.errors import PipelineError, RefusedError, TransientError
 from pipeline.domain.ids import EventFileId
 from pipeline.kit.authors_line import line_of
 from pipeline.kit.calls import FIRST_PAUSE_SECONDS, LONGEST_WAIT_SECONDS, TRIES, shown
@@ -126,8 +126,8 @@ class Transactions:
                 raise RefusedError(f"a transaction has stopped: {reason} ({line_of(function)})") from error
             except Exception as error:
                 failures += 1
-                is_last = failures == TRIES or isinstance(error.__cause__, Stop)
-                if is_last and isinstance(error, PipelineError):
+                may_pass = isinstance(error, RefusedError | TransientError) and not isinstance(error.__cause__, Stop)
+                if isinstance(error, PipelineError) and (failures == TRIES or not may_pass):
                     raise
                 if failures == TRIES:
                     raise RefusedError(f"a transaction failed {TRIES} times: {shown(error, function)}.") from error

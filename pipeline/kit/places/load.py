@@ -12,11 +12,13 @@ from typing import TypeVar
 
 from pipeline.domain.errors import ConfigurationError
 from pipeline.kit.authors_line import raising_line
+from pipeline.kit.configuration.secret import without_secrets
 from pipeline.kit.exporter import Exporter
 from pipeline.kit.importer import Importer
 from pipeline.kit.places.reference import EXPORTERS, IMPORTERS, Kind, PluginReference, listed_plugins
 from pipeline.kit.places.siblings import import_file
 from pipeline.kit.plugin import Plugin
+from pipeline.paths import is_file
 
 GROUPS: Mapping[type[Plugin], str] = {Exporter: EXPORTERS, Importer: IMPORTERS}
 P = TypeVar("P", bound=Plugin)
@@ -121,7 +123,7 @@ def load_entry(entry: EntryPoint) -> object:
 
 
 def _import_file(path: Path, what: str) -> ModuleType:
-    if not path.is_file():
+    if not is_file(path):
         raise ConfigurationError(f"There is no file {path}. Check the path.")
     try:
         return import_file(path)
@@ -148,4 +150,6 @@ def _not_imported(what: str, error: BaseException) -> ConfigurationError:
     else:
         where = raising_line(error, "")
     place = f" ({where})" if where else ""
-    return ConfigurationError(f"{what} cannot be imported: {type(error).__name__}: {error}{place}. Correct it.")
+    return ConfigurationError(
+        f"{what} cannot be imported: {type(error).__name__}: {without_secrets(str(error))}{place}. Correct it."
+    )

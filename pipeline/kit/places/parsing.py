@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from pathlib import Path
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from pipeline.domain.errors import ConfigurationError
@@ -19,6 +18,7 @@ from pipeline.kit.places.reference import (
     in_module,
     listed_plugins,
 )
+from pipeline.paths import exists
 
 _INSTALLED = re.compile(r"(?P<name>[A-Za-z][\w.-]*):(?!//)(?P<setting>.*)", re.DOTALL)
 
@@ -39,7 +39,7 @@ def is_known(name: str) -> bool:
 def names_nothing(text: str) -> bool:
     """Whether a text has the form of an installed plug-in, and is neither one nor a path that exists."""
     found = _INSTALLED.fullmatch(text)
-    return found is not None and not is_known(found["name"]) and not Path(text).exists()
+    return found is not None and not is_known(found["name"]) and not exists(text)
 
 
 def parse_reference(text: str) -> PluginReference | None:
@@ -62,7 +62,7 @@ def parse_reference(text: str) -> PluginReference | None:
                 f"There is no installed Exporter or Importer {found['name']!r}. Check the name, and whether its package is "
                 "installed here."
             )
-    if "." in text and not Path(text).exists():
+    if "." in text and not exists(text):
         return in_module(text)
     return None
 

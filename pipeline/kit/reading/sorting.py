@@ -11,7 +11,6 @@ from itertools import islice
 from operator import itemgetter
 from typing import BinaryIO
 
-from pipeline.domain.errors import RefusedError
 from pipeline.domain.keys import Key
 from pipeline.kit.reading.encoding import EncodedRow, new_row
 
@@ -81,14 +80,6 @@ class RowSorter:
         while batch := list(islice(left, _BATCH)):
             pickle.dump(batch, file, pickle.HIGHEST_PROTOCOL)
         return file
-
-
-def no_room(error: OSError) -> RefusedError:
-    """Return the error for a temporary file that cannot be written."""
-    return RefusedError(
-        f"Rows cannot be kept on disk while they are read: {error.strerror}. Make room in the temporary directory, or name "
-        "another one with TMPDIR, and run the command again."
-    )
 
 
 def _read_run(file: BinaryIO) -> Iterator[tuple[Key, bytes]]:

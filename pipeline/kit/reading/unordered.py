@@ -24,10 +24,11 @@ from pipeline.kit.reading.blocks import LineBlock
 from pipeline.kit.reading.contents.stream_contents import StreamContents, encoded
 from pipeline.kit.reading.encoding import EncodedRow, RowEncoder
 from pipeline.kit.reading.list_count import ListCount, as_list
-from pipeline.kit.reading.sorting import RowSorter, no_room
+from pipeline.kit.reading.sorting import RowSorter
 from pipeline.kit.reading.spool import Spool, SpooledPage, batches
 from pipeline.kit.values import Page
 from pipeline.ports.source import ReadProgress
+from pipeline.temporary_database import no_room
 
 BATCH_ROWS = 1000
 FETCHED_KEYS = 100
@@ -161,7 +162,7 @@ class UnorderedRows:
         try:
             await to_thread.run_sync(sorter.add, rows)
         except OSError as error:
-            raise no_room(error) from error
+            raise no_room(error.strerror or str(error)) from error
 
     @asynccontextmanager
     async def blocks(self) -> AsyncIterator[AsyncIterator[LineBlock]]:
@@ -176,7 +177,7 @@ class UnorderedRows:
                 if rows := await self._looked_up(batch):
                     yield LineBlock(rows)
         except OSError as error:
-            raise no_room(error) from error
+            raise no_room(error.strerror or str(error)) from error
 
     def _merged(self) -> Iterator[EncodedRow]:
         """Yield the rows of both lists in key order, those of this one first; absent ones are `_Absent`."""

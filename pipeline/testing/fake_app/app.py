@@ -6,6 +6,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
+from copy import deepcopy
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
@@ -81,7 +82,7 @@ class FakeApp:
 
     def objects(self, collection: str) -> Iterator[Object]:
         """Yield all objects of a collection, those among them that are not seen yet."""
-        yield from self._collections[collection].objects.values()
+        yield from deepcopy(list(self._collections[collection].objects.values()))
 
     def respond(
         self, method: str, path: str, query: Mapping[str, str], body: Object, headers: Mapping[str, str]
@@ -96,7 +97,7 @@ class FakeApp:
             self.requests.append((method, path, 0))
             return None
         else:
-            response = self._answer(method, path, query, body, headers)
+            response = deepcopy(self._answer(method, path, query, deepcopy(body), headers))
             if luck < self.busy + self.lost_answers:
                 self.requests.append((method, path, 0))
                 return None
@@ -125,7 +126,7 @@ class FakeApp:
             return Response(404, {"error": f"there is no {name} {rest[0]}"})
         match method:
             case "GET":
-                return Response(200, dict(collection.objects[id_]))
+                return Response(200, collection.objects[id_])
             case "PUT" | "PATCH":
                 return Response(200, collection.replace(id_, body, self._next_change()))
             case "DELETE":
@@ -138,15 +139,21 @@ class FakeApp:
             return Response(200, {"id": collection.by_key[key]})
         made = collection.create(body, self._next_change(), self._clock() + self.visible_after)
         collection.by_key[key] = made["id"]
-        return Response(201, dict(made))
+        return Response(201, made)
 
     def _next_change(self) -> int:
         self._changes += 1
         return self._changes
 
     def _list(self, collection: Collection, query: Mapping[str, str]) -> Response:
+        numbers = {name: query.get(name) or "0" for name in ("offset", "after", "since")}
+        numbers["limit"] = query.get("limit", str(self.page_size))
+        for name, text in numbers.items():
+            if not text.isdecimal() or (name, int(text)) == ("limit", 0):
+                return Response(400, {"error": f"{name}={text} is no number that it can be"})
+        size = min(int(numbers["limit"]), self.page_size)
         if "since" in query:
-            return Response(200, collection.changes_since(int(query["since"] or 0), self.page_size))
+            return Response(200, collection.changes_since(int(numbers["since"]), size))
         if query.get("offset", "0") != "0" or query.get("after", "0") != "0" or query.get("cursor"):
             self.between_pages(self)
         wanted = {name: value for name, value in query.items() if name not in _LISTING}
@@ -155,9 +162,9 @@ class FakeApp:
             for one in collection.seen(self._clock())
             if all(name in one and str(one[name]) == value for name, value in wanted.items())
         ]
-        size = min(int(query.get("limit", self.page_size)), self.page_size)
         if "cursor" in query:
-            return Response(200, collection.page_by_cursor(found, query["cursor"], size))
+            page = collection.page_by_cursor(found, query["cursor"], size)
+            return Response(400, {"error": "there is no such cursor"}) if page is None else Response(200, page)
         if "after" in query:
-            return Response(200, collection.page_by_id(found, int(query["after"] or 0), size))
-        return Response(200, collection.page_by_offset(found, int(query.get("offset") or 0), size))
+            return Response(200, collection.page_by_id(found, int(numbers["after"]), size))
+        return Response(200, collection.page_by_offset(found, int(numbers["offset"]), size))

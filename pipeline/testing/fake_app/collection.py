@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,7 +17,7 @@ class Collection:
     visible_at: dict[int, float] = field(default_factory=dict)
     changed: dict[int, int] = field(default_factory=dict)
     by_key: dict[str, int] = field(default_factory=dict)
-    snapshots: dict[int, list[Object]] = field(default_factory=dict)
+    snapshots: dict[str, list[Object]] = field(default_factory=dict)
     last_id: int = 0
 
     def create(self, body: Mapping[str, Any], change: int, visible_at: float) -> Object:
@@ -46,7 +45,7 @@ class Collection:
 
     def seen(self, now: float) -> list[Object]:
         """Return the objects that lists and searches show by now, in the order of their ids."""
-        return [deepcopy(self.objects[id_]) for id_ in sorted(self.objects) if self.visible_at[id_] <= now]
+        return [self.objects[id_] for id_ in sorted(self.objects) if self.visible_at[id_] <= now]
 
     def page_by_offset(self, objects: Sequence[Object], offset: int, size: int) -> Object:
         """Return a page that begins with the object at a position."""
@@ -58,13 +57,15 @@ class Collection:
         rest = [one for one in objects if one["id"] > after]
         return _page(objects, rest[:size], str(rest[size - 1]["id"]) if len(rest) > size else None)
 
-    def page_by_cursor(self, objects: Sequence[Object], cursor: str, size: int) -> Object:
-        """Return a page of the list as it was when its first page was asked for."""
+    def page_by_cursor(self, objects: Sequence[Object], cursor: str, size: int) -> Object | None:
+        """Return a page of the list as it was when its first page was asked for; None for a cursor that was not given."""
         number, _, offset = cursor.partition(".")
         if not cursor:
             number, offset = str(len(self.snapshots)), "0"
-            self.snapshots[int(number)] = list(objects)
-        page = self.page_by_offset(self.snapshots[int(number)], int(offset), size)
+            self.snapshots[number] = list(objects)
+        if number not in self.snapshots or not offset.isdecimal():
+            return None
+        page = self.page_by_offset(self.snapshots[number], int(offset), size)
         return page | {"next": f"{number}.{page['next']}" if page["next"] else None}
 
     def changes_since(self, since: int, size: int) -> Object:
@@ -72,7 +73,7 @@ class Collection:
         found = sorted((change, id_) for id_, change in self.changed.items() if change > since)
         ids = [id_ for _, id_ in found[:size]]
         return {
-            "items": [deepcopy(self.objects[id_]) for id_ in ids if id_ in self.objects],
+            "items": [self.objects[id_] for id_ in ids if id_ in self.objects],
             "deleted": [id_ for id_ in ids if id_ not in self.objects],
             "cursor": str(found[len(ids) - 1][0] if ids else since),
             "more": len(found) > size,

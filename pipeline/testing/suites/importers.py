@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
 import pytest
 
+from pipeline.domain.ids import StreamName
 from pipeline.kit.dump.dumped_rows import scratch
 from pipeline.kit.exporter import Exporter
 from pipeline.kit.importer import Importer
-from pipeline.kit.values import Changes
 from pipeline.testing.simulated.virtual_time import run_virtually
 from pipeline.testing.suites.fixture_streams import FIXTURES, LARGE, States, parents, row, versions
 from pipeline.testing.suites.moving import UndisturbedFlow
+from pipeline.testing.suites.single_files import Action, Records
 from pipeline.testing.suites.under_faults import check_under_faults, seeds_of
 from pipeline.testing.torture.apps.generated_app import GeneratedApp, GeneratedStream, Values, streams_for
 from pipeline.testing.torture.ends import Subject
@@ -23,6 +23,7 @@ from pipeline.testing.torture.loading import hooked
 from pipeline.testing.torture.run import learned
 
 Keys = Mapping[str, str | tuple[str, ...]]
+UPSERT, DELETE = Action.UPSERT, Action.DELETE
 
 
 def importer_suite(importer: Importer, *, keys: Keys | None = None) -> type:
@@ -62,17 +63,17 @@ def importer_suite(importer: Importer, *, keys: Keys | None = None) -> type:
         def test_deletes_of_unknown_keys(self) -> None:
             """A delete of a row that was never there changes nothing."""
             one = known()  # it runs a loop of its own
-            run_virtually(lambda: _check_feed(one, lambda stream: [([row(stream, 1)], [2]), ([], [3])]))
+            run_virtually(lambda: _check_records(one, lambda old, new, other: [(DELETE, other), (UPSERT, new)]))
 
-        def test_a_key_twice_in_a_part(self) -> None:
+        def test_a_key_twice_in_an_event_file(self) -> None:
             """Of two versions of a row in one Event File, the later one counts."""
             one = known()  # it runs a loop of its own
-            run_virtually(lambda: _check_feed(one, lambda stream: [(versions(stream), [])]))
+            run_virtually(lambda: _check_records(one, lambda old, new, other: [(UPSERT, old), (UPSERT, new)]))
 
         def test_a_delete_before_the_row(self) -> None:
-            """A row that is deleted, and then comes, is there."""
+            """A row that is deleted, and then comes in the same Event File, is there."""
             one = known()  # it runs a loop of its own
-            run_virtually(lambda: _check_feed(one, lambda stream: [([], [1]), ([row(stream, 1)], [])]))
+            run_virtually(lambda: _check_records(one, lambda old, new, other: [(DELETE, old), (UPSERT, new)]))
 
         def test_an_unchanged_movement_calls_nothing(self) -> None:
             """A second Movement of the same rows calls no function of the Importer."""
@@ -119,60 +120,25 @@ def _contract(importer: Importer) -> str | None:
     return importer.accepts[0] if importer.accepts else None
 
 
-_Parts = Sequence[tuple[Sequence[Any], Sequence[Any]]]
-"""Rows, and numbers of rows that are deleted."""
+async def _check_records(subject: Subject, records_of: Callable[[Values, Values, Values], Records]) -> None:
+    """Load an Event File of each stream, which ends with the row 1 in its new version.
 
-
-@dataclass
-class _Feed:
-    """A change feed that gives its parts one after the other, one in each Movement."""
-
-    parts: _Parts
-    given: int = 0
-    rows: dict[tuple[Any, ...], Values] = field(default_factory=dict)
-
-
-async def _check_feed(subject: Subject, parts_of: Callable[[GeneratedStream], _Parts]) -> None:
+    `records_of` makes its records of the old and the new version of the row 1, and of the row 2, which is never there.
+    """
     importer, streams = subject.importer, _streams(subject)
     assert importer is not None
+    by_name = {stream.name: stream for stream in streams}
     for stream in streams:
-        if stream.references or len(stream.key) > 1:
-            continue
         async with scratch(importer) as target:
-            feed = _Feed(parts_of(stream))
-            flow = _flow(importer, _feed_exporter(stream, _contract(importer)), feed, target, streams)
-            for given in range(1, len(feed.parts) + 1):
-                feed.given = given
-                await flow.move_whole()
-            await flow.check({stream.name: _rows_of(feed, stream)})
-
-
-def _feed_exporter(stream: GeneratedStream, contract: str | None) -> Exporter:
-    exporter = Exporter("feed", contract=contract)
-    columns = stream.columns
-
-    async def changes(client: _Feed, since: str | None) -> Changes[Any]:
-        at = int(since or 0)
-        upserts, deletes = client.parts[at] if at < client.given else ((), ())
-        rows = [stream.row.make(values) if columns is None else values for values in upserts]
-        return Changes(rows, _keys(stream, deletes), cursor=str(max(at + 1, client.given)), more=at + 1 < client.given)
-
-    kind = stream.row.type_ if columns is None else dict
-    exporter.changes(stream.name, row=kind, key=stream.key, columns=columns)(changes)
-    return exporter
-
-
-def _keys(stream: GeneratedStream, numbers: Sequence[int]) -> list[Any]:
-    return [row(stream, number)[stream.key[0]] for number in numbers]
-
-
-def _rows_of(feed: _Feed, stream: GeneratedStream) -> dict[tuple[Any, ...], Values]:
-    found: dict[tuple[Any, ...], Values] = {}
-    for upserts, deletes in feed.parts:
-        found |= {tuple([values[name] for name in stream.key]): values for values in upserts}
-        for key in _keys(stream, deletes):
-            found.pop((key,), None)
-    return found
+            app = GeneratedApp(streams)
+            for parent in parents(stream, by_name):
+                app.put_rows(by_name[parent], [row(by_name[parent], 1)])
+            flow = _flow(importer, app.exporter(_contract(importer)), app, target, streams)
+            made = await flow.move_whole()
+            old, new = versions(stream)
+            await flow.load(StreamName(stream.name), made.number + 1, records_of(old, new, row(stream, 2)))
+            app.put_rows(stream, [new])
+            await flow.check(app.rows())
 
 
 async def _check_unchanged(subject: Subject) -> None:

@@ -12,11 +12,10 @@ from anyio.abc import TaskGroup
 
 from pipeline.domain.errors import LeaseLostError, PipelineError, RefusedError, TransientError
 from pipeline.domain.ids import FlowName, StreamName
-from pipeline.domain.movement import Choices, Movement, marks_namespace
+from pipeline.domain.movement import Choices, Movement
 from pipeline.engine.movements.context import EngineContext
 from pipeline.engine.movements.flow_store import FlowStore
 from pipeline.engine.movers.mover import Mover
-from pipeline.kit.dump.dumped_rows import dumped_rows
 from pipeline.kit.importer import Importer
 from pipeline.kit.loading.destination import ImporterDestination
 from pipeline.kit.reading.source import ExporterSource
@@ -33,7 +32,8 @@ from pipeline.testing.torture.ends import SourceEnd, Subject
 from pipeline.testing.torture.interception.author_process import AuthorProcess
 from pipeline.testing.torture.interception.journal import Journal
 from pipeline.testing.torture.interception.wrapped import wrapped_exporter, wrapped_importer
-from pipeline.testing.torture.oracle import Dumped, Oracle, Verdict, key_text
+from pipeline.testing.torture.judging import judged, still_rejected
+from pipeline.testing.torture.oracle import Dumped, Verdict
 from pipeline.testing.torture.plan import VISIBILITY_SECONDS, Plan, of_seed
 
 FLOW = FlowName("torture")
@@ -193,14 +193,11 @@ class World:
         if settled.totals.files_failed:
             self.verdict.broken += settled.problems or [f"the last Movement is {settled.status.value}"]
         current.set(self.observer)
-        flow = await FlowStore(self.bucket, self.observer).read_flow(FLOW)
-        namespace = marks_namespace(FLOW, flow.created)
-        async with self._destination(self.wrapped, self.bucket).open(namespace) as session:
-            rejections = await session.retry_rejected()
-        rejected = frozenset((one.file.stream, key_text(one)) for one in rejections)
-        self.dumped = [(str(one.stream), one.key, one.row) async for one in dumped_rows(self.importer, self.target)]
-        found = Oracle(self.importer, self.journal, rejected).judge(await self.source.rows(), self.dumped)
-        await self._check_deletes(FlowStore(self.bucket, self.observer))
+        flows = FlowStore(self.bucket, self.observer)
+        rejections = await still_rejected(self._destination(self.wrapped, self.bucket), flows, FLOW)
+        expected = await self.source.rows()
+        found, self.dumped = await judged(self.importer, self.target, self.journal, rejections, expected)
+        await self._check_deletes(flows)
         self.verdict.broken += found.broken
         self.verdict.duplicates, self.verdict.races = found.duplicates, found.races
 

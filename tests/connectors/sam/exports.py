@@ -14,6 +14,7 @@ from pipeline.connectors.sam.options import read_location, read_place
 from pipeline.connectors.sam.reading.source import SamSource
 from pipeline.connectors.sam.storage.directory import open_directory
 from pipeline.connectors.sam.writing.destination import SamDestination
+from pipeline.domain.comparison.diff import HASH_BYTES
 from pipeline.domain.errors import UnreadableError
 from pipeline.ports.source import RowBlock, UpsertSink
 from tests.contracts.source import StreamContent
@@ -98,6 +99,15 @@ async def read(source: SamSource) -> dict[str, Read]:
             except UnreadableError as error:
                 one.error = str(error)
     return found
+
+
+async def hashes_of(source: SamSource, table: str) -> list[bytes]:
+    """Return the hash of each row of a table."""
+    async with source.open_snapshot() as snapshot:
+        (schema,) = [one for one in await snapshot.streams() if one.stream == table]
+        async with snapshot.open_rows(schema) as blocks:
+            hashes = b"".join([block.row_hashes() async for block in blocks])
+    return [hashes[at : at + HASH_BYTES] for at in range(0, len(hashes), HASH_BYTES)]
 
 
 async def _read_block(block: RowBlock, one: Read) -> None:

@@ -13,10 +13,11 @@ import orjson
 import pytest
 
 from pipeline.codec.event_files.compression import compress_frame
+from pipeline.connectors.sam.reading.staged_stream import MOST_KEY_COLUMNS
 from pipeline.domain.contents import parse_content
 from pipeline.domain.errors import ConfigurationError, DamagedError, RefusedError
 from pipeline.domain.inventory import Fate
-from tests.connectors.sam.exports import COLUMNS, Rows, header, read, source_of, write_file, write_listing
+from tests.connectors.sam.exports import COLUMNS, Rows, hashes_of, header, read, source_of, write_file, write_listing
 
 Names = list[tuple[object, object]]
 
@@ -404,6 +405,32 @@ async def test_records_of_the_building_blocks_form_are_read(tmp_path: Path) -> N
     assert names_of((await read(source_of(tmp_path)))["t"].rows) == [(2, "b")]
 
 
+async def test_a_record_that_names_its_action_twice_stops_its_table(tmp_path: Path) -> None:
+    twice = b'{"upsert":{"ID":1,"NAME":"a"},"upsert":{"ID":1,"NAME":"b"}}'
+    within = b'{"upsert":{"ID":1,"NAME":"a"},"upsert":{"ID":1,"NAME":"b","NAME":"c"}}'
+    for line in (twice, within):
+        write_file(tmp_path, "t_full_0.ndjson", [line])
+        assert "it has several members 'upsert'" in (await read(source_of(tmp_path)))["t"].error
+    write_file(tmp_path, "t_full_0.ndjson", [b'{"upsert":{"ID":1,"NAME":"a","NAME":"b"}}', {"upsert": {"ID": 2}}])
+    found = (await read(source_of(tmp_path)))["t"]
+    assert (names_of(found.rows), list(found.rejected)) == ([(2, None)], ["[1]"])
+
+
+async def test_a_key_of_too_many_columns_stops_its_table_alone(tmp_path: Path) -> None:
+    names = [f"c{number:04}" for number in range(MOST_KEY_COLUMNS + 1)]
+    for table, count in (("wide", MOST_KEY_COLUMNS + 1), ("widest", MOST_KEY_COLUMNS)):
+        row_ = dict.fromkeys(names[:count], 1)
+        write_file(tmp_path, f"{table}_full_0.ndjson", [row_], dict.fromkeys(row_, "number"), primaryKeys=list(row_))
+    write_file(tmp_path, "t_full_0.ndjson", [row(1, "a")])
+    found = await read(source_of(tmp_path))
+    assert (
+        "has a key of 1,991 columns, and 1,990 are possible; name fewer with the option key.wide="
+        in found["wide"].error
+    )
+    assert (len(found["widest"].rows), names_of(found["t"].rows)) == (1, [(1, "a")])
+    assert len((await read(source_of(tmp_path, key_wide="c0000")))["wide"].rows) == 1
+
+
 async def test_marks_have_other_names_or_none(tmp_path: Path) -> None:
     rows = [{"ID": 1, "DELETED": "a note", "gone": False}, {"ID": 2, "DELETED": "x", "gone": True}]
     write_file(tmp_path, "t_full_0.ndjson", rows, {"ID": "number", "DELETED": "varchar", "gone": "boolean"})
@@ -436,6 +463,20 @@ async def test_contents_of_binary_files_belong_to_their_rows(tmp_path: Path) -> 
     assert "has 12 bytes, and the row says 99" in found.rejected['["x/c.png"]']
     assert "the binary file 'binary/d' is missing" in found.rejected['["x/d.png"]']
     assert "content" not in (await read(source_of(tmp_path, binary="")))["files"].types
+
+
+async def test_a_content_that_changes_alone_changes_its_row(tmp_path: Path) -> None:
+    (tmp_path / "binary").mkdir()
+    for name in "ab":
+        (tmp_path / "binary" / name).write_bytes(b"content")
+    rows: Rows = [{"fileId": f"binary/{name}", "path": name} for name in "abc"]
+    write_file(tmp_path, "files_full_0.ndjson", rows, {"fileId": "varchar", "path": "varchar"}, primaryKeys=["path"])
+    before = await hashes_of(source_of(tmp_path), "files")
+    assert await hashes_of(source_of(tmp_path), "files") == before
+    (tmp_path / "binary" / "b").write_bytes(b"CONTENT")
+    (tmp_path / "binary" / "c").write_bytes(b"come later")
+    after = await hashes_of(source_of(tmp_path), "files")
+    assert [one == other for one, other in zip(before, after, strict=True)] == [True, False, False]
 
 
 async def test_a_place_that_is_no_export_is_named(tmp_path: Path) -> None:

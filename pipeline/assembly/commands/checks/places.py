@@ -16,6 +16,7 @@ from pipeline.connectors.locations import Location
 from pipeline.connectors.registry import find_connector
 from pipeline.domain.errors import PipelineError
 from pipeline.domain.flows.findings import CheckFinding, Severity, finding_of
+from pipeline.paths import exists
 from pipeline.ports.checks import AppChecks, PlaceFacts
 from pipeline.settings import Settings
 
@@ -102,7 +103,7 @@ def space_finding(free: Mapping[str, int], settings: Settings, needed_bytes: int
 def free_bytes(path: Path) -> int:
     """Return how much is free on the disk of a path, which may not exist yet."""
     directory = path.absolute()
-    while not directory.exists():
+    while not exists(directory):
         directory = directory.parent
     return shutil.disk_usage(directory).free
 

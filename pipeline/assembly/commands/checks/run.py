@@ -49,6 +49,7 @@ from pipeline.engine.checks.scan import Scan, contents_finding, file_names_findi
 from pipeline.engine.checks.schemas import keys_finding, length_limits, names_finding, types_finding
 from pipeline.engine.control.approvals import read_approvals, terms_of
 from pipeline.engine.outbox.outbox import Outbox
+from pipeline.paths import is_directory
 from pipeline.ports.checks import AppChecks
 from pipeline.ports.destination import Destination
 from pipeline.ports.source import OmissionReporter, ReferenceChecker, Snapshot, Source
@@ -146,7 +147,7 @@ def _finished(report: CheckReport, flow: Flow, at: datetime) -> OutboxEvent:
 @asynccontextmanager
 async def _open_runtime(settings: Settings) -> AsyncIterator[Runtime | None]:
     """Open the store, if there is one yet."""
-    if not settings.store and not settings.home.is_dir():
+    if not settings.store and not is_directory(settings.home):
         yield None
         return
     async with open_runtime(settings) as runtime:

@@ -32,6 +32,7 @@ from pipeline.connectors.files.schema import check_schema
 from pipeline.domain.errors import ConfigurationError, RefusedError, TransientError
 from pipeline.domain.ids import EventFileId, FlowName, StreamName
 from pipeline.domain.inventory import InventoryItem
+from pipeline.paths import is_directory
 from pipeline.ports.destination import (
     Choose,
     FileToLoad,
@@ -73,7 +74,7 @@ class FilesDestination:
         return await to_thread.run_sync(self._read_marks, flow, wait_seconds, abandon_on_cancel=True)
 
     def _read_marks(self, flow: FlowName, wait_seconds: float) -> Mapping[EventFileId, Mark]:
-        if not self._root.is_dir():
+        if not is_directory(self._root):
             raise ConfigurationError(f"{self.location}: there is no such directory; check the path")
         return read_marks(self._state_path, flow, wait_seconds=wait_seconds)
 

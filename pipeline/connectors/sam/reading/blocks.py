@@ -29,16 +29,12 @@ class Row:
     reason: str = ""
     column: str | None = None
 
-    def line(self) -> bytes:
-        """Return the upsert line without its line feed; for a rejected row, what it is compared by."""
-        return orjson.dumps([*self.key, self.reason] if self.reason else {"upsert": self.values})
-
 
 class SamBlock(HashedLines):
     """Consecutive rows in key order: a RowBlock."""
 
     def __init__(self, rows: Sequence[Row], contents: Contents | None) -> None:
-        super().__init__([row.key for row in rows], [row.line() for row in rows])
+        super().__init__([row.key for row in rows], [_compared(row, contents) for row in rows])
         self._rows, self._contents = rows, contents
 
     async def upserts(self, positions: Sequence[int], sink: UpsertSink) -> bytes:
@@ -49,7 +45,7 @@ class SamBlock(HashedLines):
                 sink.reject(position, row.reason, row.column)
                 continue
             line = self._lines[position]
-            if self._contents is not None:
+            if self._contents is not None:  # whose line also has their versions
                 try:
                     values = await self._contents.complete(row.values, sink.store_binary)
                 except ContentError as error:
@@ -58,6 +54,14 @@ class SamBlock(HashedLines):
                 line = orjson.dumps({"upsert": values})
             lines.append(line + b"\n")
         return b"".join(lines)
+
+
+def _compared(row: Row, contents: Contents | None) -> bytes:
+    """Return what a row is compared by: its upsert line without the line feed, and the versions of its contents."""
+    if row.reason:
+        return orjson.dumps([*row.key, row.reason])
+    line = orjson.dumps({"upsert": row.values})
+    return line if contents is None else line + contents.version(row.values)
 
 
 def read_rows(stream: StagedStream, schema: StreamSchema) -> Generator[list[Row], None, None]:

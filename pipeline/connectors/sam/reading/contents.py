@@ -33,24 +33,38 @@ class ContentError(Exception):
 class Contents(Protocol):
     """Completes rows with the contents that they name."""
 
+    def version(self, values: Values) -> bytes:
+        """Return what changes when a content that a row names does, and the row does not."""
+        ...
+
     async def complete(self, values: Values, store: StoreBinary) -> Values:
         """Return the values of a row with its contents. ContentError when there is one that cannot be given."""
         ...
 
 
 class ListedFiles:
-    """Binary files of the public platform: a row names one in `column`, and it becomes the column `content`."""
+    """Binary files of the public platform: a row names one in `column`, and it becomes the column `content`.
 
-    def __init__(self, storage: ExportStorage, names: frozenset[str], column: str) -> None:
-        self._storage, self._names, self._column = storage, names, column
+    `objects` are those of the storage, each with a text that changes with its content.
+    """
+
+    def __init__(self, storage: ExportStorage, objects: Mapping[str, str], column: str) -> None:
+        self._storage, self._objects, self._column = storage, objects, column
+
+    def version(self, values: Values) -> bytes:
+        stored = None if values.get(self._column) is None else self._stored(values)
+        return b"" if stored is None else self._objects[stored].encode()
+
+    def _stored(self, values: Values) -> str | None:
+        """Return the name of the object that a row names; None when it is missing."""
+        path = str(values.get("fullName") or values.get("path") or "")
+        return next((name for name in possible_names(str(values[self._column]), path) if name in self._objects), None)
 
     async def complete(self, values: Values, store: StoreBinary) -> Values:
         file_id = values.get(self._column)
         if file_id is None:
             return {**values, CONTENT: None}
-        path = str(values.get("fullName") or values.get("path") or "")
-        stored = next((name for name in possible_names(str(file_id), path) if name in self._names), None)
-        if stored is None:
+        if (stored := self._stored(values)) is None:
             raise self._error(f"the binary file {str(file_id)[:200]!r} is missing; add it to the export")
         body = _CheckedBody(self._storage, stored)
         try:
@@ -58,6 +72,7 @@ class ListedFiles:
         except AbsentError:
             raise self._error(f"the binary file {stored} was removed while the export was read; move again") from None
         self._check(values, stored, body)
+        path = str(values.get("fullName") or values.get("path") or "")
         return {**values, CONTENT: str(Content(binary, path.rpartition("/")[2] or None))}
 
     def _check(self, values: Values, stored: str, body: _CheckedBody) -> None:
@@ -103,6 +118,9 @@ class OwnFiles:
 
     def __init__(self, storage: ExportStorage, columns: Sequence[str]) -> None:
         self._storage, self._columns = storage, columns
+
+    def version(self, values: Values) -> bytes:
+        return b""  # the ids are digests
 
     async def complete(self, values: Values, store: StoreBinary) -> Values:
         for column in self._columns:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 
@@ -28,17 +28,20 @@ class ExportFile:
 
 @dataclass(frozen=True, slots=True)
 class ExportFiles:
-    """The files in order, the names of all objects, and those that look like parts of tables and are in no listing."""
+    """The files in order, and the names of those that look like parts of tables and are in no listing.
+
+    `objects` are all objects by name, each with a text that changes with its content.
+    """
 
     files: Sequence[ExportFile]
-    names: frozenset[str]
+    objects: Mapping[str, str]
     unlisted: Sequence[str]
 
 
 async def find_files(storage: ExportStorage, options: SamOptions, location: str) -> ExportFiles:
     """Find the files of an export. ConfigurationError when the place holds something else."""
-    names = await storage.names()
-    present = frozenset(names)
+    present = await storage.objects()
+    names = list(present)
     if options["listing"] and options["listing"] not in present:
         raise ConfigurationError(f"{location}: there is no listing {options['listing']!r}; check the option listing")
     listings = [options["listing"]] if options["listing"] else [name for name in names if is_listing(name)]
@@ -72,14 +75,14 @@ def _first_of_each(files: Iterable[ExportFile]) -> Iterable[ExportFile]:
             yield file
 
 
-def _located(entry: ListedFile, names: frozenset[str]) -> ExportFile:
+def _located(entry: ListedFile, names: Container[str]) -> ExportFile:
     stored = next((name for name in possible_names(entry.file_id, entry.full_name) if name in names), "")
     name = parse_name(entry.full_name) or parse_name(stored)
     return ExportFile(entry.full_name, stored, name, entry.sha256)
 
 
 async def _read_listings(
-    storage: ExportStorage, listings: Sequence[str], names: frozenset[str]
+    storage: ExportStorage, listings: Sequence[str], names: Container[str]
 ) -> Sequence[Sequence[ListedFile]]:
     """Return the entries of each listing, those of the one with the newest file last."""
     found = []
@@ -90,7 +93,7 @@ async def _read_listings(
     return [entries for _, _, entries in sorted(found, key=lambda one: one[:2])]
 
 
-async def _export_time(storage: ExportStorage, entries: Sequence[ListedFile], names: frozenset[str]) -> str:
+async def _export_time(storage: ExportStorage, entries: Sequence[ListedFile], names: Container[str]) -> str:
     """Return the time of the last file of a listing that is there and has a header, in ISO 8601; empty without one."""
     for entry in reversed(entries):
         if stored := _located(entry, names).stored:

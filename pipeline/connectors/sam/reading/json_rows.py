@@ -34,20 +34,25 @@ class Number:
 
 
 class Members(dict[str, Any]):
-    """An object, with the names that come twice in it or in an object within it, each time with another value."""
+    """An object. `twice` are the names that come twice in it, with different values.
 
-    __slots__ = ("repeated",)
+    `repeated` are those, and the names of values that hold an object in which a name comes twice.
+    """
+
+    __slots__ = ("repeated", "twice")
 
     def __init__(self, pairs: list[tuple[str, Any]]) -> None:
         super().__init__(pairs)
         self.repeated: set[str] = set()
+        self.twice: set[str] = set()
         seen: dict[str, Any] = {}
         for name, value in pairs:
             if name in seen and not _same(seen[name], value):
-                self.repeated.add(name)
+                self.twice.add(name)
             seen[name] = value
             if has_repeated(value):
                 self.repeated.add(name)
+        self.repeated |= self.twice
 
 
 def has_repeated(value: object) -> bool:

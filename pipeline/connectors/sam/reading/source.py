@@ -72,7 +72,7 @@ class SamSnapshot:
 
     def _contents(self, stream: StagedStream) -> Contents | None:
         if stream.has_content:
-            return ListedFiles(self._storage, self._found.names, self._binary)
+            return ListedFiles(self._storage, self._found.objects, self._binary)
         return OwnFiles(self._storage, stream.binary_columns) if stream.binary_columns else None
 
     async def row_estimates(self, streams: Sequence[StreamName]) -> Mapping[StreamName, int]:

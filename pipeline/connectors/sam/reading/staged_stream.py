@@ -27,7 +27,7 @@ from pipeline.connectors.sam.reading.column_types import (
     staged,
 )
 from pipeline.connectors.sam.reading.contents import CONTENT
-from pipeline.connectors.sam.reading.json_rows import INTEGERS, LineError, Members, check_names, has_repeated, parse_row
+from pipeline.connectors.sam.reading.json_rows import INTEGERS, LineError, Members, check_names, parse_row
 from pipeline.connectors.sam.reading.lines import Line
 from pipeline.domain.errors import UnreadableError
 from pipeline.domain.ids import Label, StreamName
@@ -36,6 +36,8 @@ from pipeline.domain.schema import Column, StreamSchema
 _MAPPING_KEY = ("migrationScopeId", "entityType", "sourceId")
 _TRUE, _FALSE = (True, 1, "true", "TRUE", "1"), (None, False, 0, "false", "FALSE", "0", "")
 _INTEGER = re.compile(r"-?[0-9]{1,19}")
+MOST_KEY_COLUMNS = 1990
+"""SQLite's tables have at most 2,000 columns (https://www.sqlite.org/limits.html, 2); a row has some beside its key."""
 Record = tuple[Any, ...]
 Where = tuple[str, int]
 """A file, and the number of a line in it."""
@@ -78,6 +80,11 @@ class StagedStream:
             raise UnreadableError(
                 f"the file {name} was written by pipeline, with the key {', '.join(header.schema.primary_keys)}, and its "
                 f"deletes have no other column; leave out the option key.{self.name}"
+            )
+        if len(key) > MOST_KEY_COLUMNS:
+            raise UnreadableError(
+                f"the file {name} has a key of {len(key):,} columns, and {MOST_KEY_COLUMNS:,} are possible; name fewer with "
+                f"the option key.{self.name}=COLUMN,COLUMN"
             )
         if self._key and key != self._key:
             raise UnreadableError(
@@ -183,7 +190,7 @@ class StagedStream:
         if len(row) == 1:
             ((action, body),) = row.items()
             if action in ("upsert", "delete") and action not in self._columns and isinstance(body, dict):
-                if isinstance(row, Members) and action in row.repeated and not has_repeated(body):
+                if isinstance(row, Members) and action in row.twice:
                     raise LineError(f"it has several members {action!r}")
                 return body, action == "delete"
         return row, False

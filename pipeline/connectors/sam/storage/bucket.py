@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from pipeline.domain.ids import ObjectKey
@@ -18,9 +18,10 @@ class BucketStorage:
     def __init__(self, store: ObjectStore) -> None:
         self._store = store
 
-    async def names(self) -> Sequence[str]:
-        names = [info.key async for page in list_pages(self._store, "") for info in page]
-        return sorted(name for name in names if not name.startswith(_PROBE))
+    async def objects(self) -> Mapping[str, str]:
+        found = [info async for page in list_pages(self._store, "") for info in page]
+        own = {one.key: f"{one.size} {one.modified.isoformat()}" for one in found if not one.key.startswith(_PROBE)}
+        return dict(sorted(own.items()))
 
     async def get(self, name: str) -> StoredObject:
         return await self._store.get(ObjectKey(name))

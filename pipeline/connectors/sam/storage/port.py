@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Sequence
+from collections.abc import AsyncIterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
@@ -13,8 +13,11 @@ from pipeline.ports.object_store import OpenBody, PutCondition, StoredObject, Ve
 class ExportStorage(Protocol):
     """Objects under names, relative to the root of the export. Methods raise the errors of an ObjectStore."""
 
-    async def names(self) -> Sequence[str]:
-        """Return the names of all objects, in order. ConfigurationError when the place does not exist."""
+    async def objects(self) -> Mapping[str, str]:
+        """Return all objects by name, in order, each with a text that changes with its content: its size and its time.
+
+        ConfigurationError when the place does not exist.
+        """
         ...
 
     async def get(self, name: str) -> StoredObject:

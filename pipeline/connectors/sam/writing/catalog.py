@@ -142,7 +142,7 @@ def encode_fence(movement: int) -> bytes:
 
 async def read_catalog(storage: ExportStorage, flow: FlowName) -> Catalog:
     """Read the listings of a place. DamagedError when one cannot be read."""
-    names = await storage.names()
+    names = list(await storage.objects())
     own = listing_name(flow)
     version: PutCondition | Version = PutCondition.ABSENT
     entries: Sequence[Mapping[str, Any]] = ()

@@ -116,9 +116,7 @@ class _Rows:
             ((action, body),) = orjson.loads(line).items()
             is_delete, line = action == "delete", b'{"upsert":' + self._with_numbers(body) + b"}"
         mark = b"true" if is_delete else b"false"
-        members = [line[len(_UPSERT) : -2]]
-        if self._deleted:
-            members.append(orjson.dumps(self._deleted) + b":" + mark)
+        members = [line[len(_UPSERT) : -2], orjson.dumps(self._deleted) + b":" + mark]
         if self._sequence:
             members.append(orjson.dumps(self._sequence) + b":%d" % number)
         return b"{" + b",".join(members) + b"}\n"

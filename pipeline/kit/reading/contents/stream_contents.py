@@ -24,10 +24,10 @@ from pipeline.kit.declared import DeclaredStream
 from pipeline.kit.errors import Gone, Refused
 from pipeline.kit.reading.contents.versions import ContentVersions
 from pipeline.kit.reading.encoding import EncodedRow, RowEncoder
-from pipeline.kit.reading.sorting import no_room
 from pipeline.kit.values import Binary
 from pipeline.ports.object_store import OpenBody
 from pipeline.ports.source import ContentStore, RowRejection
+from pipeline.temporary_database import no_room
 
 READ_AT_ONCE = 4
 """Contents of a stream that are read concurrently."""
@@ -190,7 +190,7 @@ def _write(copy: SpooledTemporaryFile[bytes], piece: object) -> None:
     try:
         copy.write(piece)
     except OSError as error:
-        raise no_room(error) from error
+        raise no_room(error.strerror or str(error)) from error
 
 
 @asynccontextmanager

@@ -6,7 +6,6 @@ dropped when a Movement has read the whole stream. While a Movement is exported,
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Mapping, Sequence
 
 import msgspec
@@ -20,8 +19,10 @@ from pipeline.domain.ids import BinaryId, FlowName, ObjectKey, StreamName, encod
 from pipeline.domain.keys import Key
 from pipeline.domain.object_keys import flow_prefix
 from pipeline.ports.object_store import ObjectStore, PutCondition, list_pages
+from pipeline.temporary_database import TemporaryDatabase
 
 _LEVEL = 1
+_CACHE_KIBIBYTES = 2000
 OBJECT_ENTRIES = 5_000
 """Entries of an object at most. One that has an entry too many is written again."""
 SMALL_OBJECTS = 8
@@ -48,11 +49,7 @@ class ContentVersions:
         self._objects: dict[int, tuple[ObjectKey, int]] = {}
         self._next_object = self._next_number = 0
         self._new: list[_Entry] = []
-        self._db = sqlite3.connect(
-            "", isolation_level=None, check_same_thread=False
-        )  # a temporary file, if it is large
-        self._db.execute("PRAGMA journal_mode = OFF")
-        self._db.execute(_CREATE)
+        self._db = TemporaryDatabase(_CREATE, _CACHE_KIBIBYTES)
 
     def close(self) -> None:
         """Remove the temporary file."""
@@ -96,8 +93,8 @@ class ContentVersions:
     async def drop(self, *, unneeded: bool) -> None:
         """Drop entries that later ones have replaced, and with `unneeded` those that were not asked for since `load`."""
         if unneeded:
-            await to_thread.run_sync(lambda: self._db.execute("DELETE FROM versions WHERE NOT needed"))
-        current: Mapping[int, int] = dict(self._db.execute("SELECT object, count(*) FROM versions GROUP BY object"))
+            await to_thread.run_sync(self._db.run, "DELETE FROM versions WHERE NOT needed")
+        current: Mapping[int, int] = dict(self._db.rows("SELECT object, count(*) FROM versions GROUP BY object"))
         small = [number for number in self._objects if current.get(number, 0) < OBJECT_ENTRIES // 2]
         going = {number for number, (_, stored) in self._objects.items() if current.get(number, 0) < stored}
         if len(small) > SMALL_OBJECTS:
@@ -105,7 +102,7 @@ class ContentVersions:
         old = [self._objects.pop(number)[0] for number in sorted(going)]
         for number in sorted(going):
             query = "SELECT name, version, digest FROM versions WHERE object = ?"
-            self._new += [_entry(*row) for row in self._db.execute(query, (number,)).fetchall()]
+            self._new += [_entry(*row) for row in self._db.rows(query, (number,))]
             if self.full:
                 await self.commit()
         await self.commit()
@@ -131,18 +128,12 @@ class ContentVersions:
         await to_thread.run_sync(self._insert, rows)
 
     def _insert(self, rows: Sequence[tuple[object, ...]]) -> None:
-        self._db.execute("BEGIN")
-        self._db.executemany("INSERT OR REPLACE INTO versions VALUES (?, ?, ?, ?, ?)", rows)
-        self._db.execute("COMMIT")
+        self._db.run_all("INSERT OR REPLACE INTO versions VALUES (?, ?, ?, ?, ?)", rows)
 
     def _find(self, wanted: Sequence[tuple[Key, str, str]]) -> list[BinaryId | None]:
         query = "UPDATE versions SET needed = 1 WHERE name = ? AND version = ? RETURNING digest"
-        self._db.execute("BEGIN")
-        found = [
-            self._db.execute(query, (_name(key_to_json(key), column), version)).fetchall()
-            for key, column, version in wanted
-        ]
-        self._db.execute("COMMIT")
+        names = [(_name(key_to_json(key), column), version) for key, column, version in wanted]
+        found = self._db.in_transaction(lambda connection: [connection.execute(query, one).fetchall() for one in names])
         return [BinaryId(rows[0][0]) if rows else None for rows in found]
 
 
