@@ -9,6 +9,7 @@ import anyio
 from starlette.requests import HTTPConnection
 
 from pipeline.assembly.runtime import Runtime
+from pipeline.http.contents import Contents
 from pipeline.http.feeds import Feeds
 from pipeline.http.tokens import TokenStore
 from pipeline.ports.clock import Clock
@@ -55,9 +56,11 @@ class Site:
     limits: Limits = Limits()
     stopping: anyio.Event = field(default_factory=anyio.Event)
     feeds: Feeds = field(init=False)
+    contents: Contents = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "feeds", Feeds(self.runtime))
+        object.__setattr__(self, "contents", Contents(self.runtime.store))
 
 
 def site_of(connection: HTTPConnection) -> Site:

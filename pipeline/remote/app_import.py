@@ -20,6 +20,7 @@ from pipeline.engine.storage.event_files import open_event_file
 from pipeline.kit.ledger.kept import Kept, KeptMark, KeptRejection, KeptStream
 from pipeline.kit.loading.rejected import RejectedRecords, opened_rejections
 from pipeline.ports.object_store import ObjectStore
+from pipeline.remote.marks import Marks
 from pipeline.remote.reports import Reports
 
 FIRST_LINE = 2
@@ -71,6 +72,7 @@ class AppImport:
         self._store, self._flows = store, flows
         self.flow, self.movement = flow, movement
         self._kept = Kept(store, flow.marks_namespace)
+        self._marks = Marks.of(store, flow.marks_namespace)
         self._reports = Reports(store, flow.marks_namespace)
 
     @classmethod
@@ -90,49 +92,38 @@ class AppImport:
         if label not in self.movement.file_lists:
             complete = ", ".join(sorted(self.movement.file_lists)) or "none"
             raise AbsentError(f"The group {label!r} is not complete, or there is none. Complete are: {complete}.")
-        marks = await self._kept.marks()
+        marks = await self._marks.read()
         return applicable(await self._flows.read_file_list(self.movement.file_lists[label]), marks), marks
 
     async def report(self, reports: Sequence[FileStatus]) -> Sequence[Taken]:
-        """Take reports in their order; return what became of each. ConflictError when the Movement has settled."""
+        """Take reports in their order; return what became of each. ConflictError when the Movement has settled.
+
+        The files that are imported are marked together, at the end.
+        """
         self._ensure_open()
-        entries, marks = await self._entries(), dict(await self._kept.marks())
-        after = dict(_after(entries, marks))
-        taken = []
+        entries, marks = await self._entries(), dict(await self._marks.read())
+        guard = _Guard(self.movement.number, await self._kept.fenced(), entries, marks)
+        taken, new = list[Taken](), dict[EventFileId, KeptMark]()
         async with opened_rejections(self._kept) as rejected:
             for report in reports:
                 entry = entries.get(report.file)
-                if entry is None:
-                    taken.append(Taken.UNKNOWN)
-                else:
-                    taken.append(await self._take(report, entry, after.get(report.file, ()), marks, rejected))
-        return taken
+                outcome = Taken.UNKNOWN if entry is None else guard.outcome(report)
+                if entry is not None and outcome is Taken.FAILED:
+                    reason = report.reason or "no reason given"
+                    await self._reports.put_failure(entry.id, guard.number, reason, final=report.final)
+                elif entry is not None and outcome is Taken.IMPORTED:
+                    marks[entry.id] = new[entry.id] = await self._mark(report, entry, rejected)
+                taken.append(outcome)
+        added = await self._marks.add(new)
+        return [
+            Taken.ALREADY if outcome is Taken.IMPORTED and report.file not in added else outcome
+            for report, outcome in zip(reports, taken, strict=True)
+        ]
 
-    async def _take(
-        self,
-        report: FileStatus,
-        entry: FileEntry,
-        after: Sequence[EventFileId],
-        marks: dict[EventFileId, KeptMark],
-        rejected: RejectedRecords,
-    ) -> Taken:
-        if entry.id in marks:
-            return Taken.ALREADY
-        number = self.movement.number
-        if report.status is ReportedStatus.FAILED:
-            await self._reports.put_failure(entry.id, number, report.reason or "no reason given", final=report.final)
-            return Taken.FAILED
-        if await self._kept.fenced() >= number:
-            return Taken.STOPPED
-        latest = max((mark.movement for file, mark in marks.items() if file.stream == entry.id.stream), default=0)
-        if reason_to_give_way(entry.id, number, after, marked=marks, latest_movement=latest) is not None:
-            return Taken.EARLIER
+    async def _mark(self, report: FileStatus, entry: FileEntry, rejected: RejectedRecords) -> KeptMark:
         refused, deletes = await self._keep_refused(report, entry, rejected)
-        mark = KeptMark(entry.upserts - (refused - deletes), entry.deletes - deletes, refused, 0, number)
-        if not await self._kept.put_mark(entry.id, mark, replace=False):
-            return Taken.ALREADY
-        marks[entry.id] = mark
-        return Taken.IMPORTED
+        upserts = entry.upserts - (refused - deletes)
+        return KeptMark(upserts, entry.deletes - deletes, refused, 0, self.movement.number)
 
     async def _keep_refused(self, report: FileStatus, entry: FileEntry, kept: RejectedRecords) -> tuple[int, int]:
         """Keep the records that the app has refused, and drop older ones with keys that it has accepted now.
@@ -165,7 +156,7 @@ class AppImport:
         self._ensure_open()
         if not self.movement.exported:
             raise ConflictError("The export has not ended: more groups may follow. Settle when it has.")
-        entries, marks = await self._entries(), await self._kept.marks()
+        entries, marks = await self._entries(), await self._marks.read()
         left = [file for file in entries if file not in marks]
         if status == "SUCCESS" and left:
             raise ConflictError(
@@ -198,9 +189,38 @@ class AppImport:
             )
 
     async def _entries(self) -> dict[EventFileId, FileEntry]:
-        marks = await self._kept.marks()
+        marks = await self._marks.read()
         found = [await self._flows.read_file_list(key) for _, key in sorted(self.movement.file_lists.items())]
         return {entry.id: entry for entries in found for entry in applicable(entries, marks)}
+
+
+class _Guard:
+    """Says what a report leads to, with these marks: those that it is given, and those that are added to them."""
+
+    def __init__(
+        self,
+        number: int,
+        fenced: int,
+        entries: Mapping[EventFileId, FileEntry],
+        marks: Mapping[EventFileId, KeptMark],
+    ) -> None:
+        self.number, self._fenced, self._marks = number, fenced, marks
+        self._after = dict(_after(entries, marks))
+        self._latest: dict[StreamName, int] = {}
+        for file, mark in marks.items():
+            self._latest[file.stream] = max(self._latest.get(file.stream, 0), mark.movement)
+
+    def outcome(self, report: FileStatus) -> Taken:
+        file = report.file
+        if file in self._marks:
+            return Taken.ALREADY
+        if report.status is ReportedStatus.FAILED:
+            return Taken.FAILED
+        if self._fenced >= self.number:
+            return Taken.STOPPED
+        after, latest = self._after.get(file, ()), self._latest.get(file.stream, 0)
+        why = reason_to_give_way(file, self.number, after, marked=self._marks, latest_movement=latest)
+        return Taken.IMPORTED if why is None else Taken.EARLIER
 
 
 def _after(

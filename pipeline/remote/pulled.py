@@ -18,6 +18,7 @@ from pipeline.kit.ledger.kept import Kept, as_mark
 from pipeline.kit.loading.rejected import opened_rejections
 from pipeline.ports.destination import FileToLoad, GaveWay, Loaded, LoadOutcome, Mark, Rejection, Violation
 from pipeline.ports.object_store import ObjectStore
+from pipeline.remote.marks import Marks
 from pipeline.remote.reports import Reports
 
 FIRST_POLL_SECONDS, LONGEST_POLL_SECONDS = 0.05, 2.0
@@ -37,13 +38,13 @@ class PulledDestination:
 
     async def read_marks(self, flow: FlowName, *, wait_seconds: float) -> Mapping[EventFileId, Mark]:
         """Return the marks of the Flow. The app is not asked."""
-        return {file: as_mark(mark) for file, mark in (await Kept(self._opened_store(), flow).marks()).items()}
+        return {file: as_mark(mark) for file, mark in (await Marks.of(self._opened_store(), flow).read()).items()}
 
     @asynccontextmanager
     async def open(self, flow: FlowName) -> AsyncIterator[PulledSession]:
         """Open the reports of one Flow."""
         store = self._opened_store()
-        yield PulledSession(Kept(store, flow), Reports(store, flow))
+        yield PulledSession(Kept(store, flow), Marks.of(store, flow), Reports(store, flow))
 
     def _opened_store(self) -> ObjectStore:
         if self._store is None:
@@ -54,11 +55,11 @@ class PulledDestination:
 class PulledSession:
     """A DestinationSession whose records another program applies."""
 
-    def __init__(self, kept: Kept, reports: Reports) -> None:
-        self._kept, self._reports = kept, reports
+    def __init__(self, kept: Kept, marks: Marks, reports: Reports) -> None:
+        self._kept, self._marks, self._reports = kept, marks, reports
 
     async def marks(self) -> Mapping[EventFileId, Mark]:
-        return {file: as_mark(mark) for file, mark in (await self._kept.marks()).items()}
+        return {file: as_mark(mark) for file, mark in (await self._marks.read()).items()}
 
     async def load(self, file: FileToLoad, *, after: Sequence[EventFileId]) -> LoadOutcome:
         """Wait until the app has reported the file. RefusedError when it reports that the file has failed for good."""
@@ -68,7 +69,7 @@ class PulledSession:
             return GaveWay(reason)
         id_, pause, shown = file.entry.id, FIRST_POLL_SECONDS, await self._reports.progress(file.movement)
         while True:
-            if (mark := await self._kept.mark(id_)) is not None:
+            if (mark := (await self._marks.read()).get(id_)) is not None:
                 return Loaded(as_mark(mark), await self._rejections(id_) if mark.rejected else ())
             if (failure := await self._reports.failure(id_, file.movement)) is not None:
                 raise RefusedError(f"the app reports: {failure}")
@@ -82,7 +83,7 @@ class PulledSession:
             pause = min(pause * 1.5, LONGEST_POLL_SECONDS)
 
     async def _reason_to_give_way(self, file: FileToLoad, after: Sequence[EventFileId]) -> str | None:
-        marks = await self._kept.marks()
+        marks = await self._marks.read()
         id_ = file.entry.id
         if (mark := marks.get(id_)) is not None and mark.movement == file.movement:
             return None  # the app was quicker than this process

@@ -22,6 +22,7 @@ from pipeline.kit.loading.rejected import RejectedRecords, opened_rejections
 from pipeline.log_events import log
 from pipeline.ports.destination import FileToLoad, GaveWay, Loaded, LoadOutcome, Mark, Rejection, Violation
 from pipeline.ports.object_store import ObjectStore
+from pipeline.remote.marks import Marks
 from pipeline.remote.receiver import BehindError, Receiver
 
 BATCH_RECORDS = 5000
@@ -42,29 +43,33 @@ class PushedDestination:
 
     async def read_marks(self, flow: FlowName, *, wait_seconds: float) -> Mapping[EventFileId, Mark]:
         """Return the marks of the Flow. The service is not asked."""
-        return {file: as_mark(mark) for file, mark in (await self._kept(flow).marks()).items()}
+        return {file: as_mark(mark) for file, mark in (await Marks.of(self._opened_store(), flow).read()).items()}
 
-    def _kept(self, flow: FlowName) -> Kept:
+    def _opened_store(self) -> ObjectStore:
         if self._store is None:
             raise DefectError("a service was opened without the store that keeps its marks")
-        return Kept(self._store, flow)
+        return self._store
 
     @asynccontextmanager
     async def open(self, flow: FlowName) -> AsyncIterator[PushedSession]:
         """Open a connection, and read what is kept."""
-        kept = self._kept(flow)
+        store = self._opened_store()
+        kept = Kept(store, flow)
         async with Receiver.open(self._url, self._secrets) as receiver, opened_rejections(kept) as rejected:
-            yield PushedSession(kept, receiver, rejected, flow)
+            yield PushedSession(kept, Marks.of(store, flow), receiver, rejected, flow)
 
 
 class PushedSession:
     """A DestinationSession whose records go to a service."""
 
-    def __init__(self, kept: Kept, receiver: Receiver, rejected: RejectedRecords, namespace: FlowName) -> None:
-        self._kept, self._receiver, self._rejected, self._namespace = kept, receiver, rejected, namespace
+    def __init__(
+        self, kept: Kept, marks: Marks, receiver: Receiver, rejected: RejectedRecords, namespace: FlowName
+    ) -> None:
+        self._kept, self._marks = kept, marks
+        self._receiver, self._rejected, self._namespace = receiver, rejected, namespace
 
     async def marks(self) -> Mapping[EventFileId, Mark]:
-        return {file: as_mark(mark) for file, mark in (await self._kept.marks()).items()}
+        return {file: as_mark(mark) for file, mark in (await self._marks.read()).items()}
 
     async def fence(self, movement: int) -> None:
         await self._kept.fence(movement)
@@ -82,7 +87,7 @@ class PushedSession:
         return await self._mark(file, lines, refused)
 
     async def _reason_to_give_way(self, file: FileToLoad, after: Sequence[EventFileId]) -> str | None:
-        marks, id_ = await self._kept.marks(), file.entry.id
+        marks, id_ = await self._marks.read(), file.entry.id
         latest = max((mark.movement for it, mark in marks.items() if it.stream == id_.stream), default=0)
         fenced = await self._kept.fenced()
         return reason_to_give_way(id_, file.movement, after, marked=marks, latest_movement=latest, fenced=fenced)
@@ -139,7 +144,7 @@ class PushedSession:
         deletes = sum(one.record.startswith('{"delete"') for one in kept)
         entry = file.entry
         mark = KeptMark(entry.upserts - (len(kept) - deletes), entry.deletes - deletes, len(kept), 0, file.movement)
-        if not await self._kept.put_mark(id_, mark, replace=False):
+        if not await self._marks.add({id_: mark}):
             return GaveWay(f"Event File {id_} is already imported")
         return Loaded(as_mark(mark), tuple(one.rejection() for one in kept))
 

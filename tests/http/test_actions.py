@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -10,8 +11,14 @@ from typing import Any
 import anyio
 import pytest
 
+from pipeline.domain.ids import FlowName
+from pipeline.domain.lifecycle.table import Verb
 from pipeline.domain.movement import Status
-from pipeline.http.tokens import Role
+from pipeline.http.api import verbs
+from pipeline.http.api.actions import ActionRequest
+from pipeline.http.api.repeated import REQUESTS, once
+from pipeline.http.site import Site
+from pipeline.http.tokens import Identity, Role
 from pipeline.settings import Settings
 from tests.http.conftest import Server, create_app
 from tests.http.flows import begin, rows, settled, working
@@ -107,3 +114,72 @@ async def test_what_was_left_out_is_run_again_by_workers(tmp_path: Path) -> None
         assert (status, found["movement"], found["original_movement"]) == (200, 2, 1)
         status, problem = await act(server, "retry")
         assert (status, "retry" in problem["legal"]) == (409, False)
+
+
+async def test_a_request_that_is_still_in_work_is_not_done_a_second_time(
+    waiting: tuple[Server, Settings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server, _ = waiting
+    begun, go_on = anyio.Event(), anyio.Event()
+    starts: list[str] = []
+    start_ = verbs.DO[Verb.START]
+
+    async def slow(site: Site, who: Identity, flow: FlowName, asked: verbs.Asked) -> int:
+        starts.append(flow)
+        begun.set()
+        await go_on.wait()
+        return await start_(site, who, flow, asked)
+
+    monkeypatch.setattr(verbs, "DO", {**verbs.DO, Verb.START: slow})
+    key = {"Idempotency-Key": "one"}
+    first = asyncio.create_task(act(server, "start", headers=key))
+    await begun.wait()
+    status, problem = await act(server, "start", headers=key)
+    assert (status, "in work" in problem["detail"]) == (409, True)
+    go_on.set()
+    status, found = await first
+    assert (status, found["movement"]) == (200, 1)
+    assert await act(server, "start", headers=key) == (200, found)
+    assert starts == ["crm"]
+
+
+async def test_a_request_whose_server_died_is_taken_up_and_one_that_failed_may_be_sent_again(
+    waiting: tuple[Server, Settings],
+) -> None:
+    server, _ = waiting
+
+    async def never() -> dict[str, Any]:
+        await anyio.sleep_forever()
+        return {}
+
+    failed, died = {"Idempotency-Key": "failed"}, {"Idempotency-Key": "died"}
+    assert (await act(server, "pause", headers=failed))[0] == 409
+    with anyio.move_on_after(0.05):
+        who = Identity("a operator", Role.OPERATOR)
+        await once(server.site, who, "died", f"crm start {ActionRequest().model_dump_json()}", never)
+    assert (await act(server, "start", headers=died))[0] == 409
+    server.clock.moment += timedelta(seconds=61)
+    status, found = await act(server, "start", headers=died)
+    assert (status, found["movement"]) == (200, 1)
+    status, found = await act(server, "pause", headers=failed)
+    assert (status, found["movement"]) == (200, 1)
+
+
+async def test_answers_are_deleted_after_a_day(waiting: tuple[Server, Settings]) -> None:
+    server, _ = waiting
+    who = Identity("a operator", Role.OPERATOR)
+
+    async def nothing() -> dict[str, Any]:
+        return {}
+
+    async def stored() -> int:
+        return len(await server.site.runtime.store.list_page(REQUESTS))
+
+    server.clock.moment = datetime.now(UTC)
+    for number in range(30):
+        await once(server.site, who, str(number), "", nothing)
+    assert await stored() == 30
+    server.clock.moment += timedelta(hours=25)
+    for number in range(30, 90):
+        await once(server.site, who, str(number), "", nothing)
+    assert await stored() < 30

@@ -57,20 +57,32 @@ class BinaryFiles:
         """Make all stored contents durable. MUST return before an Event File that names one is stored."""
         await self._writer.flush()
 
+    async def size(self, binary: BinaryId) -> int | None:
+        """Return the size of a Binary File in bytes; None when the store does not have it."""
+        place = await self._packs.find(binary)
+        if place is None:
+            info = await self._store.stat(object_keys.binary_key(self._flow, binary))
+            if info is not None:
+                return info.size
+            place = await self._packs.find_new(binary)
+        return None if place is None else place.length
+
     @asynccontextmanager
-    async def open(self, binary: BinaryId) -> AsyncIterator[AsyncIterable[bytes]]:
-        """Open a Binary File. The iterator raises DamagedError at the end if the content does not match the id."""
+    async def open(self, binary: BinaryId, *, start: int = 0) -> AsyncIterator[AsyncIterable[bytes]]:
+        """Open a Binary File, from offset `start` on.
+
+        The iterator raises DamagedError at the end if the content does not match the id; a part of it is not verified.
+        """
         try:
             async with AsyncExitStack() as stack:
-                pieces, what = await self._find(binary, stack)
-                yield await stack.enter_async_context(
-                    aclosing(_checked(pieces, binary, _altered(what), self._reporter))
-                )
+                pieces, what = await self._find(binary, start, stack)
+                checked = _checked(pieces, binary, _altered(what), self._reporter)
+                yield pieces if start else await stack.enter_async_context(aclosing(checked))
         except DamagedError as error:
             self._reporter.report(BinaryFileFailed(binary, str(error)))
             raise
 
-    async def _find(self, binary: BinaryId, stack: AsyncExitStack) -> tuple[AsyncIterable[bytes], str]:
+    async def _find(self, binary: BinaryId, start: int, stack: AsyncExitStack) -> tuple[AsyncIterable[bytes], str]:
         """Open a content in a pack or in an object of its own, until `stack` closes; return its name for errors too.
 
         A content that is in no known pack has an object of its own, or lies in a pack that was stored since.
@@ -79,13 +91,13 @@ class BinaryFiles:
         key = object_keys.binary_key(self._flow, binary)
         if place is None:
             try:
-                return await stack.enter_async_context(self._store.open_stream(key)), f"Binary File {key}"
+                return await stack.enter_async_context(self._store.open_stream(key, start=start)), f"Binary File {key}"
             except AbsentError:
                 place = await self._packs.find_new(binary)
         if place is None:
             unreadable = "".join(f". Perhaps it was in a pack: {error}" for error in self._packs.damaged)
             raise DamagedError(f"Binary File {key} is missing from the store{unreadable}. {TAKEN_AWAY}")
-        return await self._find_packed(binary, place, stack)
+        return await self._find_packed(binary, place.behind(start), stack)
 
     async def _find_packed(
         self, binary: BinaryId, place: Place, stack: AsyncExitStack

@@ -70,6 +70,11 @@ class Place:
     offset: int
     length: int
 
+    def behind(self, start: int) -> Place:
+        """Return what of it is behind the first `start` bytes."""
+        skipped = min(start, self.length)
+        return Place(self.pack, self.offset + skipped, self.length - skipped)
+
 
 class _Entries:
     """Places by digest, in 44 bytes each: a small table for each first three hexadecimal digits, searched linearly."""

@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterable, AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from http import HTTPStatus
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeAlias
 
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response, StreamingResponse
 
 from pipeline.codec.event_files.compression import Decoder
 from pipeline.domain import object_keys
-from pipeline.domain.errors import AbsentError
+from pipeline.domain.errors import DamagedError
 from pipeline.domain.event_file import Encoding
 from pipeline.domain.ids import BinaryId, EventFileId, FlowName, ObjectKey, parse_binary_id
-from pipeline.engine.storage.binaries import BinaryFiles
 from pipeline.http.api.paths import FlowPath
 from pipeline.http.links import Links
 from pipeline.http.problems import ProblemError
 from pipeline.http.site import Site, site_of
-from pipeline.ports.reporter import SilentReporter
 
+OpenFrom: TypeAlias = Callable[[int], AbstractAsyncContextManager[AsyncIterable[bytes]]]
+"""Opens bytes from an offset on."""
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)")
 
 router = APIRouter(prefix="/downloads", tags=["apps"])
@@ -45,32 +46,47 @@ async def download(
     """
     site = site_of(request)
     (await Links.of(site)).check(flow, kind, name, expires, signature)
+    wanted = request.headers.get("range")
     try:
-        key = (
-            object_keys.event_file_key(flow, EventFileId.parse(name))
-            if kind == "events"
-            else object_keys.binary_key(flow, parse_binary_id(name))
-        )
+        if kind == "binaries":
+            return await _content(site, flow, parse_binary_id(name), wanted)
+        key = object_keys.event_file_key(flow, EventFileId.parse(name))
     except ValueError as error:
         raise ProblemError(HTTPStatus.NOT_FOUND, f"{error}.") from error
     info = await site.runtime.store.stat(key)
-    if info is not None and kind == "events" and encoding == "plain":
+    if info is None:
+        raise ProblemError(HTTPStatus.NOT_FOUND, f"Flow {flow!r} has no Event File {name}.")
+    if encoding == "plain":
         return StreamingResponse(_plain(site, key), media_type="application/jsonl")
-    if info is not None:
-        return _stream(site, key, info.size, request.headers.get("range"))
-    if kind == "binaries":
-        return await _packed(site, flow, BinaryId(name))
-    raise ProblemError(HTTPStatus.NOT_FOUND, f"Flow {flow!r} has no Event File {name}.")
+    return _answer(lambda start: site.runtime.store.open_stream(key, start=start), info.size, wanted)
 
 
-def _stream(site: Site, key: ObjectKey, size: int, wanted: str | None) -> Response:
+async def _content(site: Site, flow: FlowName, binary: BinaryId, wanted: str | None) -> Response:
+    """Return a Binary File. If it is not where it was, the connection ends early, and the next request finds it."""
+    size = await site.contents.of(flow).size(binary)
+    if size is None:
+        raise ProblemError(HTTPStatus.NOT_FOUND, f"Flow {flow!r} has no Binary File {binary}.")
+
+    @asynccontextmanager
+    async def open_from(start: int) -> AsyncIterator[AsyncIterable[bytes]]:
+        try:
+            async with site.contents.of(flow).open(binary, start=start) as pieces:
+                yield pieces
+        except DamagedError:
+            site.contents.forget(flow)
+            raise
+
+    return _answer(open_from, size, wanted)
+
+
+def _answer(open_from: OpenFrom, size: int, wanted: str | None) -> Response:
+    """Return all bytes, or the range that the header `Range` asks for."""
     start, end = _range(wanted, size)
     headers = {"accept-ranges": "bytes", "content-length": str(end - start), "cache-control": "private, no-store"}
-    if wanted is None or not _RANGE.fullmatch(wanted):
-        return StreamingResponse(_pieces(site, key, 0, size), media_type="application/octet-stream", headers=headers)
-    headers["content-range"] = f"bytes {start}-{end - 1}/{size}"
-    pieces = _pieces(site, key, start, end)
-    return StreamingResponse(pieces, HTTPStatus.PARTIAL_CONTENT, headers, "application/octet-stream")
+    status = HTTPStatus.OK
+    if wanted is not None and _RANGE.fullmatch(wanted):
+        headers["content-range"], status = f"bytes {start}-{end - 1}/{size}", HTTPStatus.PARTIAL_CONTENT
+    return StreamingResponse(_pieces(open_from, start, end, size), status, headers, "application/octet-stream")
 
 
 def _range(wanted: str | None, size: int) -> tuple[int, int]:
@@ -90,14 +106,19 @@ def _range(wanted: str | None, size: int) -> tuple[int, int]:
     return start, end
 
 
-async def _pieces(site: Site, key: ObjectKey, start: int, end: int) -> AsyncIterator[bytes]:
-    left = end - start
-    async with site.runtime.store.open_stream(key, start=start) as stream:
+async def _pieces(open_from: OpenFrom, start: int, end: int, size: int) -> AsyncIterator[bytes]:
+    """Yield a range. The last piece waits until all is verified, so that what is damaged never arrives as a whole."""
+    left, last = end - start, b""
+    async with open_from(start) as stream:
         async for piece in stream:
-            yield piece[:left]
-            left -= len(piece)
-            if left <= 0:
-                return
+            if last:
+                yield last
+            last = piece[:left]
+            left -= len(last)
+            if not left and end < size:
+                break
+    if last:
+        yield last
 
 
 async def _plain(site: Site, key: ObjectKey) -> AsyncIterator[bytes]:
@@ -107,14 +128,3 @@ async def _plain(site: Site, key: ObjectKey) -> AsyncIterator[bytes]:
             for part in decoder.feed(piece):
                 yield part
     decoder.close()
-
-
-async def _packed(site: Site, flow: FlowName, binary: BinaryId) -> Response:
-    """Return a small content, which lies in a pack with others."""
-    files = BinaryFiles(site.runtime.store, flow, SilentReporter())
-    try:
-        async with files.open(binary) as pieces:
-            content = b"".join([piece async for piece in pieces])
-    except AbsentError as error:
-        raise ProblemError(HTTPStatus.NOT_FOUND, str(error)) from error
-    return Response(content, media_type="application/octet-stream")

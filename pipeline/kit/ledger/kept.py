@@ -114,14 +114,6 @@ class Kept:
         found = await self._read_all(prefix, KeptMark)
         return {EventFileId.parse(decode_name(key.removeprefix(prefix))): mark for key, mark in found.items()}
 
-    async def mark(self, file: EventFileId) -> KeptMark | None:
-        """Return the mark of a file; None if it has none."""
-        key = ObjectKey(f"{self.prefix}marks/{encode_name(str(file))}")
-        try:
-            return decode_document((await self.store.get(key)).data, KeptMark, key)
-        except AbsentError:
-            return None
-
     async def put_mark(self, file: EventFileId, mark: KeptMark, *, replace: bool) -> bool:
         """Store a mark; return False, with nothing changed, when the file has one and it is not to be replaced."""
         key = ObjectKey(f"{self.prefix}marks/{encode_name(str(file))}")

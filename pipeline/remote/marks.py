@@ -1,0 +1,174 @@
+"""The marks of an app over HTTP, with few objects however many there are: to read them all takes some ten requests.
+
+Beside the other marks of a Flow (`Kept`): `mark-list.json` has the latest, and names objects below `mark-lists/` that have
+the earlier ones. It is changed by compare-and-set, so that each Event File gets one mark.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from weakref import WeakKeyDictionary
+
+import anyio
+import msgspec
+from blake3 import blake3
+
+from pipeline.codec.wire import decode_document, parsing, to_document
+from pipeline.domain.errors import AbsentError, ConflictError, TransientError
+from pipeline.domain.ids import EventFileId, FlowName, ObjectKey
+from pipeline.kit.ledger.kept import Kept, KeptMark
+from pipeline.ports.object_store import ObjectStore, PutCondition, Version
+
+LATEST_MARKS = 500
+"""Marks that `mark-list.json` has itself, at most."""
+MERGED_PARTS, PART_MARKS = 8, 50_000
+"""This many parts are merged, apart from those with `PART_MARKS` marks or more."""
+MOST_TRIES = 50
+LONGEST_PAUSE_SECONDS = 0.2
+KEPT_FLOWS = 32
+"""Flows whose marks a process keeps in memory for the next call."""
+
+
+class _Part(msgspec.Struct, frozen=True):
+    """An object with earlier marks: its name below `mark-lists/`, and how many it has."""
+
+    name: str
+    marks: int
+
+
+class _MarkList(msgspec.Struct):
+    """The latest marks by Event File, and the parts with the earlier ones."""
+
+    parts: list[_Part] = []
+    latest: dict[str, KeptMark] = {}
+
+
+class _PartMarks(msgspec.Struct):
+    """The marks of a part, by Event File."""
+
+    marks: dict[str, KeptMark]
+
+
+class Marks:
+    """The marks of one Flow. What was read is kept: a mark never changes."""
+
+    def __init__(self, store: ObjectStore, namespace: FlowName) -> None:
+        kept = Kept(store, namespace)
+        self._store, self._kept = store, kept
+        self._key, self._prefix = ObjectKey(f"{kept.prefix}mark-list.json"), f"{kept.prefix}mark-lists/"
+        self._found: dict[EventFileId, KeptMark] = {}
+        self._list = _MarkList()
+        self._version: Version | None = None
+        self._busy = anyio.Lock()
+
+    @classmethod
+    def of(cls, store: ObjectStore, namespace: FlowName) -> Marks:
+        """Return the marks of a Flow in a store: the same object as before, if it was asked for of late."""
+        known = _known.setdefault(store, OrderedDict())
+        if namespace not in known:
+            known[namespace] = cls(store, namespace)
+        known.move_to_end(namespace)
+        if len(known) > KEPT_FLOWS:
+            known.popitem(last=False)
+        return known[namespace]
+
+    async def read(self) -> Mapping[EventFileId, KeptMark]:
+        """Return all marks, as they are in the store now."""
+        async with self._busy:
+            await self._read()
+        return self._found
+
+    async def add(self, marks: Mapping[EventFileId, KeptMark]) -> set[EventFileId]:
+        """Store marks of files that have none; return which of the files had none."""
+        async with self._busy:
+            for _ in range(MOST_TRIES):
+                await self._read()
+                new = {file: mark for file, mark in marks.items() if file not in self._found}
+                if not new or await self._add(new):
+                    return set(new)
+                await anyio.sleep(random.uniform(0, LONGEST_PAUSE_SECONDS))
+        raise TransientError(f"{self._key} changes too often. Send the report again.")
+
+    async def _read(self) -> None:
+        for _ in range(MOST_TRIES):
+            try:
+                stored = await self._store.get(self._key)
+            except AbsentError:
+                self._found.update(await self._kept.marks())  # those of an earlier release, one object each
+                return
+            if stored.version == self._version:
+                return
+            found = decode_document(stored.data, _MarkList, self._key)
+            with suppress(AbsentError):  # a part was merged meanwhile: the list is another one now
+                self._found.update(_parsed(found.latest, self._key))
+                if len(self._found) < len(found.latest) + sum(part.marks for part in found.parts):
+                    known = {part.name for part in self._list.parts}
+                    self._found.update(await self._read_parts([part for part in found.parts if part.name not in known]))
+                self._list, self._version = found, stored.version
+                return
+        raise TransientError(f"{self._key} changes too often. Try again.")
+
+    async def _read_parts(self, parts: Sequence[_Part]) -> dict[EventFileId, KeptMark]:
+        found: dict[EventFileId, KeptMark] = {}
+        for part in parts:
+            key = ObjectKey(f"{self._prefix}{part.name}")
+            found |= _parsed(decode_document((await self._store.get(key)).data, _PartMarks, key).marks, key)
+        return found
+
+    async def _add(self, new: Mapping[EventFileId, KeptMark]) -> bool:
+        """Store the list with new marks; return False when another process has changed it meanwhile."""
+        before = self._list
+        try:
+            extended = await self._extended(new)
+            condition = PutCondition.ABSENT if self._version is None else self._version
+            self._version = await self._store.put(self._key, _encoded(extended), condition)
+        except (AbsentError, ConflictError):
+            return False
+        self._list = extended
+        self._found.update(new)
+        for part in {*before.parts} - {*extended.parts}:
+            await self._store.delete(ObjectKey(f"{self._prefix}{part.name}"))
+        return True
+
+    async def _extended(self, new: Mapping[EventFileId, KeptMark]) -> _MarkList:
+        """Return the list with new marks. Many latest ones become a part, and many parts one."""
+        latest = {**self._list.latest, **_written(new)}
+        if self._version is None:
+            latest |= _written(self._found)
+        if len(latest) <= LATEST_MARKS:
+            return _MarkList(self._list.parts, latest)
+        parts = list(self._list.parts)
+        small = [part for part in parts if part.marks < PART_MARKS]
+        if len(small) >= MERGED_PARTS:
+            parts = [part for part in parts if part.marks >= PART_MARKS]
+            latest |= _written(await self._read_parts(small))
+        files = sorted(latest)
+        for at in range(0, len(files), PART_MARKS):
+            parts.append(await self._put_part({file: latest[file] for file in files[at : at + PART_MARKS]}))
+        return _MarkList(parts, {})
+
+    async def _put_part(self, marks: dict[str, KeptMark]) -> _Part:
+        data = _encoded(_PartMarks(marks))
+        part = _Part(f"{blake3(data).hexdigest(length=16)}.json", len(marks))
+        with suppress(ConflictError):  # its name is the digest of its content: an earlier attempt has stored it
+            await self._store.put(ObjectKey(f"{self._prefix}{part.name}"), data, PutCondition.ABSENT)
+        return part
+
+
+_known: WeakKeyDictionary[ObjectStore, OrderedDict[FlowName, Marks]] = WeakKeyDictionary()
+
+
+def _parsed(marks: Mapping[str, KeptMark], key: ObjectKey) -> dict[EventFileId, KeptMark]:
+    with parsing(key):
+        return {EventFileId.parse(file): mark for file, mark in marks.items()}
+
+
+def _written(marks: Mapping[EventFileId, KeptMark]) -> dict[str, KeptMark]:
+    return {str(file): mark for file, mark in marks.items()}
+
+
+def _encoded(document: msgspec.Struct) -> bytes:
+    return msgspec.json.encode(to_document(document))
