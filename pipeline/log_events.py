@@ -29,11 +29,21 @@ class EventLog:
     def __init__(self) -> None:
         self._least = 0
         self._write: Callable[[str, str, Mapping[str, object]], None] = write_with_structlog
+        self._watch: Callable[[str, Mapping[str, object]], None] | None = None
 
     def configure(self, write: Callable[[str, str, Mapping[str, object]], None], level: str = "debug") -> None:
         """Let `write` have the level, name and values of each event from `level` on."""
         self._least = LEVELS.index(level)
         self._write = write
+
+    @contextmanager
+    def watched_by(self, watch: Callable[[str, Mapping[str, object]], None]) -> Iterator[None]:
+        """Let `watch` have the name and values of each event within the block, also of levels that are not written."""
+        before, self._watch = self._watch, watch
+        try:
+            yield
+        finally:
+            self._watch = before
 
     def debug(self, event: str, **values: object) -> None:
         """Log what may happen thousands of times."""
@@ -49,6 +59,8 @@ class EventLog:
 
     def log(self, level: str, event: str, values: Mapping[str, object]) -> None:
         """Log an event at one of `LEVELS`."""
+        if self._watch is not None:
+            self._watch(event, values)
         if LEVELS.index(level) >= self._least:
             self._write(level, event, {**_bound.get(), **values})
 
@@ -64,3 +76,8 @@ def bound(**values: object) -> Iterator[None]:
         yield
     finally:
         _bound.reset(before)
+
+
+def bound_value(name: str) -> str:
+    """Return a value that `bound` adds here; empty if there is none."""
+    return str(_bound.get().get(name, ""))

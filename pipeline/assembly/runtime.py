@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from pipeline.assembly.backends import open_queue, open_store
+from pipeline.assembly.metering.meter import Meter
 from pipeline.domain.errors import ConfigurationError, RefusedError
 from pipeline.domain.ids import FlowName
 from pipeline.domain.movement import Choices
@@ -43,6 +44,7 @@ class Runtime:
     store: ObjectStore
     flows: FlowStore
     clock: Clock
+    meter: Meter | None = None
 
     @property
     def home(self) -> Path:
@@ -55,11 +57,16 @@ class Runtime:
 
     def exports(self) -> AbstractAsyncContextManager[EventQueue]:
         """Open the queue that announces Movements to export workers."""
-        return open_queue(self.settings, self.settings.exports_queue)
+        return self._queue(self.settings.exports_queue, "exports")
 
     def imports(self, flow: FlowName | None = None) -> AbstractAsyncContextManager[EventQueue]:
         """Open the queue that announces File Groups: of a Flow that one process moves, or of the fleet of workers."""
-        return open_queue(self.settings, self.settings.imports_queue if flow is None else f"imports:{flow}")
+        return self._queue(self.settings.imports_queue if flow is None else f"imports:{flow}", "imports")
+
+    @asynccontextmanager
+    async def _queue(self, name: str, kind: str) -> AsyncIterator[EventQueue]:
+        async with open_queue(self.settings, name) as queue:
+            yield self.meter.queue(queue, kind) if self.meter else queue
 
     @asynccontextmanager
     async def flow_context(self, flow: FlowName, reporter: Reporter) -> AsyncIterator[EngineContext]:
@@ -82,9 +89,9 @@ _shared: ContextVar[Runtime | None] = ContextVar("shared", default=None)
 
 
 @asynccontextmanager
-async def share_runtime(settings: Settings) -> AsyncIterator[Runtime]:
+async def share_runtime(settings: Settings, meter: Meter | None = None) -> AsyncIterator[Runtime]:
     """Open the store once for all commands with these settings that run inside, also at the same time."""
-    async with open_runtime(settings, create_home=True) as runtime:
+    async with open_runtime(settings, create_home=True, meter=meter) as runtime:
         token = _shared.set(runtime)
         try:
             yield runtime
@@ -93,8 +100,10 @@ async def share_runtime(settings: Settings) -> AsyncIterator[Runtime]:
 
 
 @asynccontextmanager
-async def open_runtime(settings: Settings, *, create_home: bool = False) -> AsyncIterator[Runtime]:
-    """Open the store that the settings name.
+async def open_runtime(
+    settings: Settings, *, create_home: bool = False, meter: Meter | None = None
+) -> AsyncIterator[Runtime]:
+    """Open the store that the settings name; with a `meter`, what passes through store and queues is counted.
 
     The home directory is created with `create_home`. Without, and without a bucket, ConfigurationError when there is none.
     """
@@ -111,8 +120,9 @@ async def open_runtime(settings: Settings, *, create_home: bool = False) -> Asyn
             "Name the home directory of your Flows with --home or PIPELINE_HOME."
         )
     clock = SystemClock()
-    async with open_store(settings) as store:
-        yield Runtime(settings, store, FlowStore(store, clock), clock)
+    async with open_store(settings) as opened:
+        store = meter.store(opened) if meter else opened
+        yield Runtime(settings, store, FlowStore(store, clock), clock, meter)
 
 
 def worker_name() -> str:

@@ -67,6 +67,15 @@ def setting_flags(command: Command) -> Command:
     return command
 
 
+def metrics_option(command: Command) -> Command:
+    """Add --metrics-listen."""
+    return click.option(
+        "--metrics-listen",
+        metavar="[ADDRESS:]PORT",
+        help="Serve metrics to Prometheus there; port 0 is a free one. Without ADDRESS, for this machine alone.",
+    )(command)
+
+
 def accept_missing_option(command: Command) -> Command:
     """Add --accept-missing."""
     return click.option(

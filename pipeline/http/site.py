@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import anyio
 from starlette.requests import HTTPConnection
 
+from pipeline.assembly.commands.observation.fleet import FleetGauges
 from pipeline.assembly.runtime import Runtime
 from pipeline.http.contents import Contents
 from pipeline.http.feeds import Feeds
@@ -54,6 +55,8 @@ class Site:
     secure: bool = False
     proxy: ProxyAuth | None = None
     limits: Limits = Limits()
+    fleet: FleetGauges | None = None
+    """The gauges of `/metrics`."""
     stopping: anyio.Event = field(default_factory=anyio.Event)
     feeds: Feeds = field(init=False)
     contents: Contents = field(init=False)

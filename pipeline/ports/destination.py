@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Callable, Mapping, Sequence, Set
-from contextlib import AbstractAsyncContextManager
+import time
+from collections.abc import AsyncIterable, Callable, Iterator, Mapping, Sequence, Set
+from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -86,6 +87,7 @@ class FileToLoad:
 
     `original_movement` is the Movement that this one runs again, 0 if none. Once `stopping` returns True, the Movement is to
     pause or to stop after this file. `note_busy` keeps the Movement from being taken for one in which nothing moves.
+    `note_commit` takes the seconds of the commit, which a destination SHOULD wrap in `committing`.
     """
 
     entry: FileEntry
@@ -96,6 +98,14 @@ class FileToLoad:
     original_movement: int = 0
     stopping: Callable[[], bool] = lambda: False
     note_busy: NoteBusy = lambda text, is_over: None
+    note_commit: Callable[[float], None] = lambda seconds: None
+
+    @contextmanager
+    def committing(self) -> Iterator[None]:
+        """Time the block, which commits the records and the mark."""
+        begun = time.monotonic()
+        yield
+        self.note_commit(time.monotonic() - begun)
 
 
 @dataclass(frozen=True, slots=True)

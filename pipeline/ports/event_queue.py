@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NewType, Protocol
 
 from pipeline.domain.errors import DefectError
@@ -41,11 +41,15 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class QueueDepth:
-    """The number of messages that wait, are held by a worker, and are in the dead-letter queue. SQS estimates them."""
+    """The number of messages that wait, are held by a worker, and are in the dead-letter queue. SQS estimates them.
+
+    `oldest_seconds` is how long ago the oldest of those that wait was sent: 0 if none waits, None if the queue cannot say.
+    """
 
     waiting: int
     in_flight: int
     dead: int
+    oldest_seconds: float | None = field(default=None, compare=False)
 
 
 class EventQueue(Protocol):

@@ -120,13 +120,20 @@ class ImportPlanned:
 
 @dataclass(frozen=True, slots=True)
 class EventFileImported:
-    """The records of an Event File and its mark are committed; that took `seconds`."""
+    """The records of an Event File and its mark are committed; that took `seconds`.
+
+    For `fetch_seconds` of them the destination waited for the bytes, and for `commit_seconds` for its commit.
+    `lag_seconds` is how long before the end the file had been exported, by the clocks of both workers.
+    """
 
     label: Label
     id: EventFileId
     size: int
     mark: Mark
     seconds: float
+    fetch_seconds: float = 0.0
+    commit_seconds: float = 0.0
+    lag_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ import anyio
 
 from pipeline.domain.errors import DefectError, RefusedError
 from pipeline.domain.ids import EventFileId, FlowName, StreamName
-from pipeline.domain.planning.import_guard import reason_to_give_way
+from pipeline.domain.planning.import_guard import fenced_reason, reason_to_give_way
 from pipeline.kit.ledger.kept import Kept, as_mark
 from pipeline.kit.loading.rejected import opened_rejections
 from pipeline.ports.destination import FileToLoad, GaveWay, Loaded, LoadOutcome, Mark, Rejection, Violation
@@ -74,7 +74,7 @@ class PulledSession:
             if (failure := await self._reports.failure(id_, file.movement)) is not None:
                 raise RefusedError(f"the app reports: {failure}")
             if await self._kept.fenced() >= file.movement:
-                return GaveWay(f"Movement {file.movement} was stopped")
+                return GaveWay(fenced_reason(file.movement))
             if (now := await self._reports.progress(file.movement)) != shown:  # the app is at work
                 shown = now
                 for is_over in (False, True):

@@ -144,7 +144,9 @@ class PushedSession:
         deletes = sum(one.record.startswith('{"delete"') for one in kept)
         entry = file.entry
         mark = KeptMark(entry.upserts - (len(kept) - deletes), entry.deletes - deletes, len(kept), 0, file.movement)
-        if not await self._marks.add({id_: mark}):
+        with file.committing():
+            is_marked = await self._marks.add({id_: mark})
+        if not is_marked:
             return GaveWay(f"Event File {id_} is already imported")
         return Loaded(as_mark(mark), tuple(one.rejection() for one in kept))
 

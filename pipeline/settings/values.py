@@ -234,6 +234,23 @@ class Settings:
             description="How often a notifier looks for new events while a Movement is under way. An idle one looks less often.",
         ),
     ] = 5.0
+    metrics_listen: Annotated[
+        str,
+        Meta(
+            pattern=r"\A((([\w.-]+|\[[0-9a-fA-F:]+\]):)?\d{1,5})?\Z",
+            extra={"form": "empty, PORT or ADDRESS:PORT, such as 9464 or 0.0.0.0:9464"},
+            description="Where a worker serves its metrics to Prometheus: PORT on this machine alone, or ADDRESS:PORT; port 0 is "
+            "a free one. Empty: nowhere.",
+        ),
+    ] = ""
+    metrics_streams: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=100_000,
+            description="How many streams have a label of their own in metrics. The rest are counted together, as (others).",
+        ),
+    ] = 200
     log_format: Annotated[
         Literal["console", "json"],
         Meta(description='How log events are written to standard error: "console" for people, "json" for machines.'),

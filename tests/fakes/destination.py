@@ -86,7 +86,8 @@ class MemorySession:
         reason = self.why_not(file, after)
         if reason is not None:
             return GaveWay(reason)
-        return self.at.commit(self.flow, file, records, self.writer(self.at))
+        with file.committing():
+            return self.at.commit(self.flow, file, records, self.writer(self.at))
 
     async def retry_rejected(self) -> Sequence[Rejection]:
         async def work() -> Sequence[Rejection]:

@@ -15,6 +15,8 @@ import anyio
 import pytest
 
 from pipeline.assembly.commands.move import move
+from pipeline.assembly.commands.observation.fleet import FleetGauges
+from pipeline.assembly.metering.meter import create_meter
 from pipeline.assembly.runtime import share_runtime
 from pipeline.http.server import bind, serve
 from pipeline.http.site import Limits, ProxyAuth, Site
@@ -66,9 +68,17 @@ async def run_server(
     port = listening.getsockname()[1]
 
     async def run() -> None:
-        async with share_runtime(Settings(home=directory / "home")) as runtime:
+        settings = Settings(home=directory / "home")
+        meter = create_meter(settings, is_server=True)
+        async with share_runtime(settings, meter) as runtime:
             site = Site(
-                runtime, TokenStore(runtime.store, clock), clock, START_TOKEN, limits=limits or Limits(), proxy=proxy
+                runtime,
+                TokenStore(runtime.store, clock),
+                clock,
+                START_TOKEN,
+                limits=limits or Limits(),
+                proxy=proxy,
+                fleet=FleetGauges(runtime, meter.metrics),
             )
             ready.set_result(site)
             await serve(site, listening, stop)

@@ -20,7 +20,7 @@ from pipeline.domain.notifications.delivery import Answer, Deliveries, Position
 from pipeline.domain.notifications.endpoint import Endpoint, SigningSecret, rotated
 from pipeline.domain.outbox.event import EventType, OutboxEvent
 from pipeline.engine.notifications.endpoints import EndpointStore, ensure_name
-from pipeline.engine.notifications.feed import all_taken, list_events, rewound
+from pipeline.engine.notifications.feed import all_taken, list_events, pending, rewound
 from pipeline.engine.outbox.history import History
 from pipeline.kit.configuration.secret import Secret
 from pipeline.kit.webhooks import signer
@@ -79,6 +79,20 @@ async def list_endpoints(*, settings: Settings | None = None) -> Sequence[Endpoi
             except DamagedError as error:
                 found.append(EndpointStatus(replace(one, disabled=one.disabled or str(error)), Deliveries()))
         return found
+
+
+async def count_pending(runtime: Runtime) -> Mapping[str, int]:
+    """Return how many events each endpoint has not got yet, by name; of a disabled one, too. One listing for each Flow."""
+    endpoints = EndpointStore(runtime.store)
+    known = {one.name: (one, (await endpoints.deliveries(one.name))[0]) for one in await endpoints.list()}
+    counts = {name: len(deliveries.retries) for name, (_, deliveries) in known.items()}
+    for flow in (BUCKET, *(await runtime.flows.list_names() if known else ())):
+        wanting = [(one, done.positions.get(flow, Position())) for one, done in known.values() if one.wants_flow(flow)]
+        if wanting:
+            events = await list_events(runtime.store, flow, min(position.movement for _, position in wanting))
+            for one, position in wanting:
+                counts[one.name] += sum(1 for _ in pending(events, position, one))
+    return counts
 
 
 async def change_endpoint(name: str, disabled: str, *, settings: Settings | None = None) -> Endpoint:

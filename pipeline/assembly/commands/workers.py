@@ -11,6 +11,7 @@ import anyio
 
 from pipeline.assembly.commands.checks.quick import ensure_checked, local_paths
 from pipeline.assembly.connectors import ensure_fits, export_source, flow_destination
+from pipeline.assembly.metering.meter import serve_metrics
 from pipeline.assembly.notifying.senders import open_sender
 from pipeline.assembly.runtime import Runtime, make_choices, open_runtime, worker_name
 from pipeline.codec.documents.message import MovementStarted, QueueMessage, encode_message
@@ -79,23 +80,28 @@ async def open_worker(
 ) -> AsyncIterator[Worker]:
     """Open the store and the queues for a worker. Errors of the settings are raised here, before any work.
 
-    With `flows` it serves these alone, and needs no access to what belongs to others.
+    With `flows` it serves these alone, and needs no access to what belongs to others. It serves metrics if the settings say
+    where.
     """
     settings = settings or load_settings()
     _ensure_shared(settings)
     name = worker_name()
     async with AsyncExitStack() as stack:
-        runtime = await stack.enter_async_context(open_runtime(settings, create_home=True))
+        meter = await stack.enter_async_context(serve_metrics(settings))
+        runtime = await stack.enter_async_context(open_runtime(settings, create_home=True, meter=meter))
+        reporter = reporter or SilentReporter()
         only_flows = frozenset(map(FlowName, flows))
         notifiers = []
         if role in (Role.NOTIFY, Role.ALL):
             sender = await stack.enter_async_context(open_sender(settings))
             outgoing = NotifierContext(runtime.store, runtime.flows, runtime.clock, settings.notify_seconds, only_flows)
-            notifiers.append(Notifier(outgoing, sender, name))
+            notifiers.append(Notifier(outgoing, meter.sender(sender) if meter else sender, name))
         if role is Role.NOTIFY:
             yield Worker(name, role, notifiers, Answers().missing)
             return
-        context = await stack.enter_async_context(runtime.fleet_context(reporter or SilentReporter(), only_flows))
+        context = await stack.enter_async_context(
+            runtime.fleet_context(meter.reporter(reporter) if meter else reporter, only_flows)
+        )
         loops: list[ExportWorker | ImportWorker | Sweep | Notifier] = [*notifiers]
         exports = None
         if role is not Role.IMPORT:

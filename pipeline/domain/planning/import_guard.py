@@ -7,6 +7,11 @@ from collections.abc import Container, Sequence
 from pipeline.domain.ids import EventFileId
 
 
+def fenced_reason(movement: int) -> str:
+    """Return why nothing is imported in a Movement that was stopped."""
+    return f"Movement {movement} was stopped, and imports nothing any more"
+
+
 def reason_to_give_way(
     file: EventFileId,
     movement: int,
@@ -25,7 +30,7 @@ def reason_to_give_way(
     if file in marked:
         return f"Event File {file} is already imported"
     if fenced >= movement > 0:
-        return f"Movement {movement} was stopped, and imports nothing any more"
+        return fenced_reason(movement)
     if latest_movement > movement:
         return (
             f"Movement {latest_movement}, which is later than {movement}, has already imported files of {file.stream}"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 
 import anyio
@@ -13,6 +15,7 @@ from pipeline.domain.event_file import FileEntry
 from pipeline.domain.ids import EventFileId, Label
 from pipeline.domain.movement import Movement
 from pipeline.domain.outbox.transitions import file_failed
+from pipeline.domain.planning.import_guard import fenced_reason
 from pipeline.domain.planning.import_plan import Lane, Step
 from pipeline.engine.imports.read_ahead import read_ahead
 from pipeline.engine.movements.context import EngineContext
@@ -29,6 +32,26 @@ Stopping = Callable[[Label], bool]
 
 LOAD_TRIES = 5
 FIRST_RETRY_SECONDS = 0.2
+
+
+@dataclass(slots=True)
+class _Times:
+    """Where the time of one load went, in seconds, and when the file was exported."""
+
+    exported: datetime | None = None
+    fetch: float = 0.0
+    commit: float = 0.0
+
+    def note_commit(self, seconds: float) -> None:
+        self.commit += seconds
+
+    async def fetched(self, blocks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        """Give the blocks, and count the time that their consumer waits for them."""
+        begun = anyio.current_time()
+        async for block in blocks:
+            self.fetch += anyio.current_time() - begun
+            yield block
+            begun = anyio.current_time()
 
 
 def _log_retry(error: BaseException | None, pause_seconds: float) -> None:
@@ -121,10 +144,10 @@ class LaneRunner:
 
     async def _load_or_fail(self, entry: FileEntry, step: Step) -> bool:
         """Load one file; return whether its lane may go on."""
-        begun = anyio.current_time()
+        begun, times = anyio.current_time(), _Times()
         try:
             outcome = await retry(
-                partial(self._load, entry, step),
+                partial(self._load, entry, step, times),
                 on=TransientError,
                 note=_log_retry,
                 first_seconds=FIRST_RETRY_SECONDS,
@@ -137,31 +160,37 @@ class LaneRunner:
             await self.fail(entry, await find_damage(self._context.store, entry) or error)
             return False
         if isinstance(outcome, GaveWay):
+            is_fenced = outcome.reason == fenced_reason(self._movement.number)
+            log.info("event_file_gave_way", reason=outcome.reason, is_fenced=is_fenced)
             self.marks.update(await self._session.marks())
             if entry.id in self.marks:
                 self.failed.pop(entry.id, None)
                 return True
             await self.fail(entry, TransientError(outcome.reason))
             return False
-        await self._note_loaded(entry, outcome, anyio.current_time() - begun)
+        await self._note_loaded(entry, outcome, anyio.current_time() - begun, times)
         return True
 
-    async def _load(self, entry: FileEntry, step: Step) -> Loaded | GaveWay:
-        while isinstance(outcome := await self._load_once(entry, step), Reopen):
+    async def _load(self, entry: FileEntry, step: Step, times: _Times) -> Loaded | GaveWay:
+        while isinstance(outcome := await self._load_once(entry, step, times), Reopen):
             log.info("event_file_load_repeated")
         return outcome
 
-    async def _load_once(self, entry: FileEntry, step: Step) -> LoadOutcome:
+    async def _load_once(self, entry: FileEntry, step: Step, times: _Times) -> LoadOutcome:
+        begun = anyio.current_time()
         async with open_event_file(self._context.store, entry) as opened, read_ahead(aiter(opened.blocks)) as blocks:
+            times.fetch += anyio.current_time() - begun
+            times.exported = opened.header.export_time
             file = FileToLoad(
                 entry,
                 opened.header,
-                blocks,
+                times.fetched(blocks),
                 self._binaries.open,
                 self._movement.number,
                 self._movement.original,
                 partial(self._stopping, entry.label),
                 self._note_busy,
+                times.note_commit,
             )
             return await self._session.load(file, after=step.after)
 
@@ -177,7 +206,7 @@ class LaneRunner:
         await self._context.flows.outbox.note([failed])
         self._context.reporter.report(EventFileFailed(entry.label, entry.id, str(error)))
 
-    async def _note_loaded(self, entry: FileEntry, loaded: Loaded, seconds: float) -> None:
+    async def _note_loaded(self, entry: FileEntry, loaded: Loaded, seconds: float, times: _Times) -> None:
         self.marks[entry.id] = loaded.mark
         self.failed.pop(entry.id, None)
         flow, number = self._movement.flow, self._movement.number
@@ -186,7 +215,13 @@ class LaneRunner:
             await self._context.flows.write_failures(flow, number, entry.id, failures)
         else:
             await self._context.flows.clear_failures(flow, number, entry.id)
-        self._context.reporter.report(EventFileImported(entry.label, entry.id, entry.size, loaded.mark, seconds))
+        now = self._context.clock.now()
+        lag = max((now - (times.exported or now)).total_seconds(), 0.0)
+        self._context.reporter.report(
+            EventFileImported(
+                entry.label, entry.id, entry.size, loaded.mark, seconds, times.fetch, times.commit, lag_seconds=lag
+            )
+        )
         for rejection in loaded.rejections:
             self._context.reporter.report(RecordRejected(entry.label, rejection))
         if loaded.skipped_columns:

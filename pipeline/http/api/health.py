@@ -1,4 +1,4 @@
-"""Whether the process runs, and whether its store answers. Both need no token."""
+"""Whether the process runs, whether its store answers (both need no token), and metrics."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ from http import HTTPStatus
 
 import anyio
 from fastapi import APIRouter, Request
+from starlette.responses import Response
 
 from pipeline.domain.errors import PipelineError
+from pipeline.http.access import Viewer
 from pipeline.http.problems import ProblemError
 from pipeline.http.site import site_of
 
@@ -31,3 +33,13 @@ async def readyz(request: Request) -> dict[str, str]:
     except (PipelineError, TimeoutError) as error:
         raise ProblemError(HTTPStatus.SERVICE_UNAVAILABLE, str(error) or "The store does not answer.") from error
     return {"status": "ready"}
+
+
+@router.get("/metrics", response_class=Response)
+async def metrics(request: Request, _who: Viewer) -> Response:
+    """Return the metrics of this server and of the fleet, in Prometheus's text format. The fleet's are 15 seconds old at most."""
+    fleet = site_of(request).fleet
+    if fleet is None:
+        raise ProblemError(HTTPStatus.NOT_FOUND, "This server has no metrics.")
+    text, content_type = await fleet.render()
+    return Response(text, media_type=content_type)

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from pipeline.assembly.commands.history import read_history
+from pipeline.assembly.commands.observation.latest import LatestMovement, read_latest
 from pipeline.assembly.commands.show import show
 from pipeline.assembly.commands.status import read_state, read_status
 from pipeline.domain.errors import PipelineError
@@ -40,14 +41,11 @@ async def flows(request: Request, token: str | None = None) -> Response:
         return await take_token(site, token)
     who = await viewer(request)
     rows, unreadable = [], []
-    for name in await site.runtime.flows.list_names():
-        try:
-            flow = await site.runtime.flows.read_flow(name)
-            latest = await site.runtime.flows.latest(flow)
-            state = None if latest is None else await read_state(site.runtime, latest)
-            rows.append(FlowRow.of(flow, latest, state))
-        except PipelineError as error:
-            unreadable.append({"name": name, "reason": str(error)})
+    for one in await read_latest(site.runtime):
+        if isinstance(one, LatestMovement):
+            rows.append(FlowRow.of(one.flow, one.movement, one.state))
+        else:
+            unreadable.append(one)
     rows.sort(key=lambda row: (severity(row.status), row.name))
     return page("flows", who, flows=rows, unreadable=unreadable)
 

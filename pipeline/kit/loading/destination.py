@@ -19,7 +19,7 @@ from pipeline.domain.errors import DefectError
 from pipeline.domain.flows.findings import CheckFinding
 from pipeline.domain.ids import BinaryId, EventFileId, FlowName, StreamName
 from pipeline.domain.inventory import InventoryItem
-from pipeline.domain.planning.import_guard import reason_to_give_way
+from pipeline.domain.planning.import_guard import fenced_reason, reason_to_give_way
 from pipeline.kit.calls import find_all, open_client
 from pipeline.kit.declared import Delivery, Handler
 from pipeline.kit.importer import Importer
@@ -234,8 +234,10 @@ class ImporterSession:
     async def _mark(self, file: FileToLoad, mark: KeptMark, rejections: Sequence[Rejection]) -> LoadOutcome:
         id_ = file.entry.id
         if 0 < file.movement <= await self._kept.fenced():
-            return GaveWay(f"Movement {file.movement} was stopped while it was imported")
-        if not await self._kept.put_mark(id_, mark, replace=id_ in self._marks):
+            return GaveWay(fenced_reason(file.movement))
+        with file.committing():
+            is_marked = await self._kept.put_mark(id_, mark, replace=id_ in self._marks)
+        if not is_marked:
             return GaveWay(f"Event File {id_} is already imported")
         self._marks[id_] = mark
         return Loaded(as_mark(mark), tuple(rejections))

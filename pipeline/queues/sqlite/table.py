@@ -54,7 +54,8 @@ RETURNING body, receipt, receive_count
 _DEPTH = """
 SELECT count(*) FILTER (WHERE dead_reason IS NULL AND visible_at <= ?2),
        count(*) FILTER (WHERE dead_reason IS NULL AND visible_at > ?2),
-       count(*) FILTER (WHERE dead_reason IS NOT NULL)
+       count(*) FILTER (WHERE dead_reason IS NOT NULL),
+       max(0.0, coalesce(?2 - min(sent_at) FILTER (WHERE dead_reason IS NULL AND visible_at <= ?2), 0.0))
 FROM message WHERE queue = ?1
 """
 
@@ -117,7 +118,7 @@ class MessageTable:
     def depth(self, now: float) -> QueueDepth:
         """Count the messages."""
         counts = self._connection.execute(_DEPTH, (self._queue, now)).fetchone()
-        return QueueDepth(*cast(tuple[int, int, int], counts))
+        return QueueDepth(*cast(tuple[int, int, int, float], counts))
 
     def _change(self, statement: str, receipt: Receipt, value: float | str) -> bool:
         with _writing(self._connection):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import click
 
 from pipeline.assembly.commands.move import move as move_data
+from pipeline.assembly.metering.meter import serve_metrics
 from pipeline.assembly.progress_counts import Tally
 from pipeline.cli import exit_codes
 from pipeline.cli.commands.movements.watched import exit_code, import_derived_flows, print_summary, run_watched
@@ -16,12 +18,15 @@ from pipeline.cli.options import (
     accept_missing_option,
     allow_deletes_option,
     json_option,
+    metrics_option,
     plugin_settings_options,
     setting_flags,
     with_settings,
 )
 from pipeline.cli.output.json_output import movement_object, print_object
 from pipeline.cli.signals import run_interruptible
+from pipeline.domain.movement import Movement
+from pipeline.ports.reporter import Reporter
 from pipeline.settings import Settings
 
 
@@ -41,6 +46,7 @@ from pipeline.settings import Settings
 @accept_missing_option
 @click.option("--overwrite", is_flag=True, help="Overwrite what the destination has before the first load.")
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and write nothing.")
+@metrics_option
 @setting_flags
 @plugin_settings_options
 @json_option
@@ -56,6 +62,7 @@ def move(
     accept_missing: tuple[str, ...],
     overwrite: bool,
     dry_run: bool,
+    metrics_listen: str | None,
     source_settings: dict[str, str],
     destination_settings: dict[str, str],
     as_json: bool,
@@ -91,12 +98,8 @@ def move(
         return _print_forecast(ends, as_json=as_json)
     tally = Tally()
     more = choose(accept_missing=accept_missing, overwrite=overwrite)
-    movement = run_watched(
-        lambda reporter: move_data(source, destination, reporter=reporter, **more),
-        tally,
-        settings,
-        as_json=as_json,
-    )
+    work = partial(_move_metered, listen=metrics_listen or "", source=source, destination=destination, **more)
+    movement = run_watched(work, tally, settings, as_json=as_json)
     if not as_json:
         print_summary(movement, tally)
     try:
@@ -105,6 +108,11 @@ def move(
         if as_json:
             print_object(movement_object(movement))  # the last line is that of the named Flow
     return max(exit_code(movement), worst)
+
+
+async def _move_metered(reporter: Reporter, listen: str, **choices: Any) -> Movement:
+    async with serve_metrics(replace(choices["settings"], metrics_listen=listen)) as meter:
+        return await move_data(reporter=meter.reporter(reporter) if meter else reporter, **choices)
 
 
 def _ensure_named(source: str | None, destination: str | None, flow: str | None) -> None:

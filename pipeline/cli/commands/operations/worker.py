@@ -10,7 +10,7 @@ import click
 from pipeline.assembly.commands.workers import Role, open_worker
 from pipeline.assembly.reporters import LogReporter
 from pipeline.cli.health import write_health
-from pipeline.cli.options import common_options, prepare, run_async
+from pipeline.cli.options import common_options, metrics_option, prepare, run_async
 from pipeline.cli.signals import set_at_signal
 from pipeline.log_events import bound
 from pipeline.settings import Settings
@@ -25,8 +25,16 @@ from pipeline.settings import Settings
     help="Write a line of JSON to FILE every five seconds: how the worker is, and what does not answer it.",
 )
 @click.option("--flow", "flows", multiple=True, metavar="NAME", help="Serve this Flow only. May be given repeatedly.")
+@metrics_option
 @common_options
-def worker(role: str, health_file: Path | None, flows: tuple[str, ...], home: Path | None, config: Path | None) -> None:
+def worker(
+    role: str,
+    health_file: Path | None,
+    flows: tuple[str, ...],
+    metrics_listen: str | None,
+    home: Path | None,
+    config: Path | None,
+) -> None:
     """Run a worker until it is stopped: an exporter, an importer, or both in one process.
 
     Exporters take up Movements that `pipeline start` has announced; importers take part in every group that is complete.
@@ -36,7 +44,7 @@ def worker(role: str, health_file: Path | None, flows: tuple[str, ...], home: Pa
     process at once. Exit code: 0 drained; 130 or 143 ended at once; 1 the work failed; 2 wrong usage or settings. Logs
     go to standard error, from level info on unless the settings say otherwise.
     """
-    settings = prepare(home, config, log_level="info")
+    settings = prepare(home, config, log_level="info", flags={"metrics_listen": metrics_listen})
     run_async(lambda: _run(Role(role), settings, health_file, flows))
 
 

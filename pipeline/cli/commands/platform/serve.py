@@ -107,17 +107,22 @@ def _proxy(options: _Options) -> ProxyAuth | None:
 
 
 async def _run(settings: Settings, options: _Options, proxy: ProxyAuth | None, listening: socket.socket) -> None:
+    from pipeline.assembly.commands.observation.fleet import FleetGauges
+    from pipeline.assembly.metering.meter import create_meter
     from pipeline.http.server import serve as serve_site
     from pipeline.http.site import LOOPBACK_NAMES, Site
     from pipeline.http.tokens import TokenStore
 
     stop = anyio.Event()
     start_token = None if options.auth else secrets.token_urlsafe(24)
-    async with share_runtime(settings) as runtime, anyio.create_task_group() as group:
+    meter = create_meter(settings, is_server=True)
+    async with share_runtime(settings, meter) as runtime, anyio.create_task_group() as group:
         await group.start(set_at_signal, stop)
         names = frozenset(name.lower() for name in (*LOOPBACK_NAMES, options.host, *options.hosts))
         tokens = TokenStore(runtime.store, runtime.clock)
-        site = Site(runtime, tokens, runtime.clock, start_token, names, proxy=proxy)
+        site = Site(
+            runtime, tokens, runtime.clock, start_token, names, proxy=proxy, fleet=FleetGauges(runtime, meter.metrics)
+        )
         _announce(listening, start_token, options.token_file)
         await serve_site(site, listening, stop)
         group.cancel_scope.cancel()

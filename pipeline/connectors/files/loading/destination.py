@@ -124,7 +124,8 @@ class FilesSession:
                 return GaveWay(reason)
             load = FileLoad(self._tree, self._state, self._deferred, file, prefix=name)
             mark, rejections = await load.apply()
-            reason = await to_thread.run_sync(self._state.mark, id_, after, mark)
+            with file.committing():
+                reason = await to_thread.run_sync(self._state.mark, id_, after, mark)
         return Loaded(mark, rejections, skipped_columns) if reason is None else GaveWay(reason)
 
     async def fence(self, movement: int) -> None:

@@ -189,7 +189,7 @@ class PostgresDestinationSession:
                 with unwrap_exception_group():
                     await self._load_blocks(place, file, load)
                 loaded = await self._run(place, complete, ledger, load, file)
-                with anyio.CancelScope(shield=True):
+                with anyio.CancelScope(shield=True), file.committing():
                     await self._run(place, connection.execute, "COMMIT")
             except BaseException:
                 self._tables.forget(file.entry.id.stream)
@@ -240,7 +240,7 @@ class PostgresDestinationSession:
         if reason := await self._run(place, begin):
             return GaveWay(reason)
         loaded = await LargeObjectLoad(connection, ledger, file, place).run()
-        with anyio.CancelScope(shield=True):
+        with anyio.CancelScope(shield=True), file.committing():
             await self._run(place, connection.execute, "COMMIT")
         return loaded
 

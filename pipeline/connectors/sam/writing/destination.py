@@ -122,7 +122,8 @@ class SamSession:
         for _ in range(_COMMIT_TRIES):
             listing = catalog.with_file(file, self._flow, name, file_id, mark, more)
             try:
-                await self._storage.put(catalog.listing, listing, catalog.version)
+                with file.committing():
+                    await self._storage.put(catalog.listing, listing, catalog.version)
             except ConflictError:
                 catalog = await read_catalog(self._storage, self._flow)
                 if catalog.names(file_id):  # our put succeeded, and another worker has changed the listing since

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence, Set
-from contextlib import asynccontextmanager, closing
+from contextlib import AbstractContextManager, asynccontextmanager, closing, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TypeVar, TypeVarTuple
@@ -123,7 +123,7 @@ class SqliteDestinationSession:
         place, file = self._place(file.entry.id.stream), with_contents(file)
         async with self._lock:
             await self._run(place, self._choose_encoding, file)
-            async with self._transaction(place):
+            async with self._transaction(place, file.committing):
                 reason = await self._run(place, self._reason_to_give_way, file, after)
                 if reason is not None:
                     return GaveWay(reason)
@@ -271,12 +271,15 @@ class SqliteDestinationSession:
         return violations
 
     @asynccontextmanager
-    async def _transaction(self, place: str) -> AsyncIterator[None]:
+    async def _transaction(
+        self, place: str, committing: Callable[[], AbstractContextManager[None]] = nullcontext
+    ) -> AsyncIterator[None]:
         """Commit the work of the block; roll it back when the block raises or is cancelled."""
         await self._run(place, self._connection.execute, "BEGIN IMMEDIATE")
         try:
             yield
-            await self._run(place, self._connection.execute, "COMMIT")
+            with committing():
+                await self._run(place, self._connection.execute, "COMMIT")
         except BaseException:
             with anyio.CancelScope(shield=True):
                 await self._run(place, self._rollback)

@@ -1,0 +1,1 @@
+"""Commands that look at all Flows at once, for people and for metrics."""

@@ -1,0 +1,1 @@
+"""Measuring a process for its operators."""
