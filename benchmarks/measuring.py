@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,8 +29,13 @@ class Run:
         return last
 
 
-def run(arguments: Sequence[str | Path], directory: Path, settings: Mapping[str, str] | None = None) -> Run:
-    """Run a command to its end. RuntimeError if it fails."""
+def run(
+    arguments: Sequence[str | Path],
+    directory: Path,
+    settings: Mapping[str, str] | None = None,
+    statuses: Collection[str] = ("0",),
+) -> Run:
+    """Run a command to its end. RuntimeError if its exit status is none of these."""
     taken = directory / "taken"
     parent = [sys.executable, "-I", "-S", _SMALL_PARENT, taken]
     printed = subprocess.run(
@@ -41,14 +46,19 @@ def run(arguments: Sequence[str | Path], directory: Path, settings: Mapping[str,
         check=True,
     ).stdout
     status, seconds, peak_bytes = taken.read_text().split()
-    if status != "0":
+    if status not in statuses:
         raise RuntimeError(f"{arguments} ended with {status}: {printed[-2000:]!r}")
     return Run(float(seconds), int(peak_bytes), printed)
 
 
-def move(*arguments: str | Path, directory: Path, settings: Mapping[str, str] | None = None) -> Run:
+def move(
+    *arguments: str | Path,
+    directory: Path,
+    settings: Mapping[str, str] | None = None,
+    statuses: Collection[str] = ("0",),
+) -> Run:
     """Run `pipeline move … --json`."""
-    return run([sys.executable, "-m", "pipeline", "move", *arguments, "--json"], directory, settings)
+    return run([sys.executable, "-m", "pipeline", "move", *arguments, "--json"], directory, settings, statuses)
 
 
 def _as_installed() -> dict[str, str]:

@@ -6,7 +6,7 @@ types, so the COPY rejects a value that does not fit, and its error names line a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
@@ -16,7 +16,16 @@ from pipeline.connectors.postgres.ddl.foreign_keys import read_foreign_key
 from pipeline.connectors.postgres.loading.csv_lines import Run
 from pipeline.connectors.postgres.loading.csv_values import COPY_OPTIONS
 from pipeline.connectors.postgres.loading.integrity.references import References
-from pipeline.connectors.postgres.loading.rejections import RejectedError, RejectReason, check_rows, reject_reason_of
+from pipeline.connectors.postgres.loading.rejection.bisection import PartWork, part_of, rows_at_fault
+from pipeline.connectors.postgres.loading.rejection.input_functions import input_works
+from pipeline.connectors.postgres.loading.rejection.reasons import (
+    LOST,
+    RejectedError,
+    RejectReason,
+    check_rows,
+    reject_reason_of,
+)
+from pipeline.connectors.postgres.loading.rejection.unique_values import index_columns, rows_with_kept_values
 from pipeline.connectors.postgres.loading.target import PLACE, Target, numbered
 from pipeline.connectors.postgres.session.connection import Connection
 from pipeline.connectors.sql.identifiers import quoted, quoted_list
@@ -28,20 +37,6 @@ DO $$ BEGIN SET LOCAL temp_buffers = '32MB'; EXCEPTION WHEN invalid_parameter_va
 that has used temporary tables."""
 
 
-_INDEX_COLUMNS = """
-SELECT a.attname FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid
-JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey[0:i.indnkeyatts - 1])
-WHERE c.relnamespace = %s::regnamespace AND c.relname = %s AND i.indpred IS NULL AND i.indexprs IS NULL
-  AND i.indisunique AND NOT i.indisexclusion
-"""
-_INDEX_PARTS = """
-SELECT a.attname FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid
-JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND (a.attnum = ANY (i.indkey) OR EXISTS (
-     SELECT FROM pg_depend AS d WHERE d.classid = 'pg_class'::regclass AND d.objid = i.indexrelid
-     AND d.refclassid = 'pg_class'::regclass AND d.refobjid = i.indrelid AND d.refobjsubid = a.attnum))
-WHERE c.relnamespace = %(schema)s::regnamespace AND c.relname = %(index)s AND a.attnum > 0 ORDER BY a.attnotnull, a.attnum
-"""
-"""The columns of an index, also those of its expressions and its condition; those that may be NULL first."""
 _VACANT = {
     **dict.fromkeys(("int2", "int4", "int8", "numeric", "float4", "float8"), "least({lowest}, 0) - 1 - {place}"),
     **dict.fromkeys(("timestamp", "timestamptz"), "{lowest} - (1 + {place}) * interval '1 day'"),
@@ -50,7 +45,6 @@ _VACANT = {
     "uuid": "md5(random()::text)::uuid",
 }
 """By type: a value that no row has, for each place in the stage."""
-_LOST = RejectReason("a trigger or a rule of the destination's table keeps the row out")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +85,7 @@ class Staging:
         self._references = references
         self._upserts = f'"pg_temp"."pipeline_upserts_{target.table.oid}"'
         self._deletes = f'"pg_temp"."pipeline_deletes_{target.table.oid}"'
+        self._texts = f'"pg_temp"."pipeline_texts_{target.table.oid}"'
         self.going = f'"pg_temp"."pipeline_going_{target.table.oid}"'
         self.guards_deletes = True
         self._created: set[str] = set()
@@ -121,10 +116,11 @@ class Staging:
         """
         self._pending += [f"TRUNCATE {table}" for table in self._filled]
         self._filled.clear()
-        is_upsert = kind == "upsert"
-        table, columns = (
-            (self._upserts, self._target.stage_columns) if is_upsert else (self._deletes, self._target.key_columns)
-        )
+        table, columns = {
+            "upsert": (self._upserts, self._target.stage_columns),
+            "delete": (self._deletes, self._target.key_columns),
+            "text": (self._texts, [f"NULL::text AS {quoted(name)}" for name in self._target.stage_names]),
+        }[kind]
         if table not in self._created:
             self._pending += [
                 _TEMP_BUFFERS,
@@ -139,18 +135,74 @@ class Staging:
 
     def upsert(self, columns: Sequence[str], data: Sequence[bytes]) -> None:
         """Insert rows, or update those with their keys. No two may have one key."""
-        target, staged = self._target, self._fill(self._upserts, columns, data)
+        staged = self._stage(columns, data)
+        self._run(*self._merge(columns, self._upserts), staged)
+
+    def upsert_in_parts(self, run: Run, *, replaces: bool = False) -> Mapping[int, RejectReason]:
+        """Upsert as many rows as possible, or with `replaces` replace them; return the others, from 0, with their reasons."""
+        part = part_of(self._upserts)
+        places: Sequence[int] = range(len(run))
+        if replaces:
+            self._stage_replacements(run)
+            statements: Sequence[str] = [self._replacement(run.columns, part)]
+            is_counted = True
+        else:
+            self._stage(run.columns, [run.data])
+            statements, is_counted = self._merge(run.columns, part)
+        if self._target.row_key is not None and not self._inserts_only:  # what is there is looked for once
+            missing = self._target.row_key.where_missing(self._target.only)
+            left = f"SELECT s.{PLACE} FROM {numbered(self._upserts)} AS s{missing} ORDER BY 1"
+            places = [place for (place,) in self._connection.execute(left.encode())]
+            present = f"ctid NOT IN (SELECT s.ctid FROM {self._upserts} AS s{missing})"
+            self._connection.execute(f"DELETE FROM {self._upserts} WHERE {present}".encode())
+            statements = [self._insert(run.columns, part)]
+        failed = rows_at_fault(self._connection, self._upserts, [PartWork(statements, is_counted)])
+        return {places[row]: reason for row, reason in failed.items()}
+
+    def invalid_rows(self, run: Run) -> Mapping[int, RejectReason]:
+        """Return the rows of a run, from 0, with a value that its column's type does not have."""
+        self._fill(self._texts, run.columns, [run.data])
+        works = list(input_works(self._connection, self._upserts, run.columns, self._texts))
+        return rows_at_fault(self._connection, self._texts, works)
+
+    def _stage(self, columns: Sequence[str], data: Sequence[bytes]) -> int:
+        """Fill the temporary table for upserts, and check what the statements would not; return the number of rows."""
+        staged = self._fill(self._upserts, columns, data)
         check_rows(self._altered_rows(columns))
         if self._references is not None:
             check_rows(self._references.blocked_updates(self._upserts, columns))
+        return staged
+
+    def _merge(self, columns: Sequence[str], stage: str) -> tuple[Sequence[str], bool]:
+        """Return the statements that upsert the rows of a stage, and whether they count each of them."""
+        target = self._target
         if self._inserts_only:
-            _check_count(self._connection.execute(self._insert(columns)).rowcount, staged)
-        elif target.row_key is not None:
-            self._connection.execute(self._insert(columns) + target.row_key.where_missing(target.only))
-        elif self._in_two_steps or len(columns) < len(target.columns):
-            self._update_and_insert(columns, staged)
-        else:
-            self._insert_or_update(columns, staged)
+            return [self._insert(columns, stage)], True
+        if target.row_key is not None:
+            return [self._insert(columns, stage) + target.row_key.where_missing(target.only)], False
+        if self._in_two_steps or len(columns) < len(target.columns):
+            return self._update_and_insert(columns, stage)
+        written = [quoted(name) for name in columns if name not in target.kept]
+        update = ", ".join(f"{name} = excluded.{name}" for name in written)
+        action = f"UPDATE SET {update}" if written else "NOTHING"
+        return [f"{self._insert(columns, stage)} ON CONFLICT ({quoted_list(target.key)}) DO {action}"], bool(written)
+
+    def _update_and_insert(self, columns: Sequence[str], stage: str) -> tuple[Sequence[str], bool]:
+        """Return likewise: for rows that lack columns, ON CONFLICT would check NOT NULL even where a row exists."""
+        target = self._target
+        written = [name for name in columns if name not in target.kept]
+        insert = (
+            f"{self._insert(columns, stage)} WHERE NOT EXISTS (SELECT FROM {target.only} AS t WHERE {self._same_key()})"
+        )
+        if not written:
+            return [insert], False
+        update = ", ".join(f"{quoted(name)} = {target.staged_value(name)}" for name in written)
+        return [f"UPDATE {target.only} AS t SET {update} FROM {stage} AS s WHERE {self._same_key()}", insert], True
+
+    def _run(self, statements: Sequence[str], is_counted: bool, staged: int) -> None:
+        done = sum(self._connection.execute(statement).rowcount for statement in statements)
+        if is_counted:
+            _check_count(done, staged)
 
     def _altered_rows(self, columns: Sequence[str]) -> dict[int, RejectReason]:
         """Return the staged rows, from 0, with a value that the table would alter, such as round."""
@@ -163,64 +215,41 @@ class Staging:
         found = self._connection.execute(f"SELECT * FROM ({query}) AS s WHERE name IS NOT NULL".encode())
         return {place: _altered(narrow[number], target) for place, number in found}
 
-    def _insert_or_update(self, columns: Sequence[str], staged: int) -> None:
-        target = self._target
-        written = [quoted(name) for name in columns if name not in target.kept]
-        update = ", ".join(f"{name} = excluded.{name}" for name in written)
-        action = f"UPDATE SET {update}" if written else "NOTHING"
-        statement = f"{self._insert(columns)} ON CONFLICT ({quoted_list(target.key)}) DO {action}"
-        done = self._connection.execute(statement).rowcount
-        if written:
-            _check_count(done, staged)
-
-    def _update_and_insert(self, columns: Sequence[str], staged: int) -> None:
-        """Upsert in two steps: for rows that lack columns, ON CONFLICT would check NOT NULL even where a row exists."""
-        target, updated = self._target, 0
-        written = [name for name in columns if name not in target.kept]
-        if written:
-            update = ", ".join(f"{quoted(name)} = {target.staged_value(name)}" for name in written)
-            updated = self._connection.execute(
-                f"UPDATE {target.only} AS t SET {update} FROM {self._upserts} AS s WHERE {self._same_key()}"
-            ).rowcount
-        inserted = self._connection.execute(
-            f"{self._insert(columns)} WHERE NOT EXISTS (SELECT FROM {target.only} AS t WHERE {self._same_key()})"
-        ).rowcount
-        if written:
-            _check_count(updated + inserted, staged)
-
     def replace(self, run: Run) -> None:
         """Delete all rows with these keys before inserting any, so that they may swap unique values.
 
         Foreign keys are checked at the end of the statement, when the rows are there again.
         """
+        staged = self._stage_replacements(run)
+        self._run([self._replacement(run.columns, self._upserts)], True, staged)
+
+    def _stage_replacements(self, run: Run) -> int:
         staged = self._fill(self._upserts, run.columns, [run.data])
         check_rows(self._altered_rows(run.columns))
         if self._references:
             check_rows(self._references.blocked_replacements(self._upserts))
-        gone = f"WITH gone AS ({self._delete_statement(self._upserts)} RETURNING 1)"
-        done = self._connection.execute(f"{gone} {self._insert(run.columns)} WHERE (SELECT count(*) FROM gone) >= 0")
-        _check_count(done.rowcount, staged)
+        return staged
+
+    def _replacement(self, columns: Sequence[str], stage: str) -> str:
+        gone = f"WITH gone AS ({self._delete_statement(stage)} RETURNING 1)"
+        return f"{gone} {self._insert(columns, stage)} WHERE (SELECT count(*) FROM gone) >= 0"
 
     def vacating(self, run: Run, index: tuple[str, str, str]) -> Vacating:
         """Return how values of an index could be moved out of the way of those of other rows."""
         schema, _, name = index
-        found = self._connection.execute(_INDEX_PARTS, {"schema": schema, "index": name})
-        columns = [column for (column,) in found if column in run.columns]
+        columns = [column for column in index_columns(self._connection, schema, name) if column in run.columns]
         return Vacating(index, columns, [column for column in columns if self._vacant(column) is not None])
 
     def vacate_and_upsert(self, run: Run, vacated: Sequence[Vacating]) -> None:
         """Give rows whose values in these indexes change others that no row has, and upsert them then."""
-        target, staged = self._target, self._fill(self._upserts, run.columns, [run.data])
-        check_rows(self._altered_rows(run.columns))
-        if self._references:
-            check_rows(self._references.blocked_updates(self._upserts, run.columns))
+        target, staged = self._target, self._stage(run.columns, [run.data])
         for one in vacated:
             changes = " OR ".join(f"t.{quoted(name)} IS DISTINCT FROM s.{quoted(name)}" for name in one.columns)
             self._connection.execute(
                 f"UPDATE {target.only} AS t SET {quoted(one.candidates[0])} = {self._vacant(one.candidates[0])} "
                 f"FROM {numbered(self._upserts)} AS s WHERE {self._same_key()} AND ({changes})".encode()
             )
-        self._update_and_insert(run.columns, staged)
+        self._run(*self._update_and_insert(run.columns, self._upserts), staged)
 
     def _vacant(self, name: str) -> str | None:
         """Return an expression for a value that no row has in a column, if there is one."""
@@ -286,23 +315,12 @@ class Staging:
         return [number for (number,) in found]
 
     def rows_with_a_value_of_others(self, run: Run, schema: str, index: str) -> list[int]:
-        """Return the rows of a run, from 0, whose values in a unique index on columns another row of the table has."""
+        """Return the rows of a run, from 0, whose values in a unique index another row of the table has and keeps.
+
+        A row keeps its values if the run has none of its key, or has one that is among those returned.
+        """
         self._fill(self._upserts, run.columns, [run.data])
-        target = self._target
-        columns = [name for (name,) in self._connection.execute(_INDEX_COLUMNS, (schema, index))]
-        if not columns or not set(run.columns).issuperset(columns):
-            return []
-        same = " AND ".join(f"t.{quoted(name)} = s.{quoted(name)}" for name in columns)
-        stage = f"{numbered(self._upserts)} AS s"
-        if target.row_key is None:
-            same += f" AND NOT ({self._same_key()})"
-            missing = ""
-        else:
-            missing = target.row_key.where_missing(target.only) + " AND"
-        query = (
-            f"SELECT s.{PLACE} FROM {stage}{missing or ' WHERE'} EXISTS (SELECT FROM {target.only} AS t WHERE {same})"
-        )
-        return [place for (place,) in self._connection.execute(f"{query} ORDER BY 1".encode())]
+        return rows_with_kept_values(self._connection, self._target, self._upserts, run.columns, (schema, index))
 
     def _fill(self, table: str, columns: Sequence[str], data: Sequence[bytes]) -> int:
         self._filled.add(table)
@@ -318,13 +336,13 @@ class Staging:
                     copy.write(piece)
             return cursor.rowcount
 
-    def _insert(self, columns: Sequence[str]) -> str:
+    def _insert(self, columns: Sequence[str], stage: str) -> str:
         target = self._target
         real = [name for name in columns if name in target.columns]
         values = ", ".join(map(target.staged_value, real))
         overriding = "OVERRIDING SYSTEM VALUE " if target.has_identity_always else ""
         into = f"{target.sql} ({quoted_list(real)})" if real else target.sql
-        return f"INSERT INTO {into} {overriding}SELECT {values} FROM {self._upserts} AS s"
+        return f"INSERT INTO {into} {overriding}SELECT {values} FROM {stage} AS s"
 
     def _delete_statement(self, stage: str) -> str:
         target = self._target
@@ -345,4 +363,4 @@ def _altered(name: str, target: Target) -> RejectReason:
 
 def _check_count(written: int, sent: int) -> None:
     if written != sent:
-        raise RejectedError(_LOST)
+        raise RejectedError(LOST)

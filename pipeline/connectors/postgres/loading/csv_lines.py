@@ -31,7 +31,7 @@ from pipeline.connectors.postgres.loading.csv_values import (
     value_csv,
     with_floats,
 )
-from pipeline.connectors.postgres.loading.rejections import InvalidRecordError
+from pipeline.connectors.postgres.loading.rejection.reasons import InvalidRecordError
 from pipeline.domain.errors import DamagedError
 
 Kind: TypeAlias = Literal["upsert", "delete"]
@@ -68,14 +68,15 @@ class Run:
     def last_of_each_key(self) -> tuple[Run, Collection[object]]:
         """Return the last record of each key, and all keys."""
         last = dict(zip(hashable(self.keys), range(len(self.keys)), strict=True))
-        return (self if len(last) == len(self.keys) else self._picked(sorted(last.values()))), last.keys()
+        return (self if len(last) == len(self.keys) else self.only(sorted(last.values()))), last.keys()
 
     def without(self, rows: Sequence[int]) -> Run:
         """Return the records except those at these indexes of `rows`."""
         gone = set(rows)
-        return self._picked([row for row in range(len(self)) if row not in gone])
+        return self.only([row for row in range(len(self)) if row not in gone])
 
-    def _picked(self, left: Sequence[int]) -> Run:
+    def only(self, left: Sequence[int]) -> Run:
+        """Return the records at these indexes of `rows`, which ascend."""
         return Run(
             self.kind,
             self.columns,

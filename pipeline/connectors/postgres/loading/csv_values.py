@@ -12,7 +12,7 @@ import msgspec
 import orjson
 
 from pipeline.codec.values import from_json
-from pipeline.connectors.postgres.loading.rejections import InvalidRecordError
+from pipeline.connectors.postgres.loading.rejection.reasons import InvalidRecordError
 from pipeline.domain.errors import DamagedError
 from pipeline.domain.keys import KeyValue, RawText
 

@@ -8,7 +8,7 @@ rejected. If another row blocked it, it is retried at the end of the file.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
@@ -32,7 +32,7 @@ from pipeline.connectors.postgres.loading.csv_lines import Lines, Run
 from pipeline.connectors.postgres.loading.import_ledger import ImportLedger
 from pipeline.connectors.postgres.loading.integrity.references import References
 from pipeline.connectors.postgres.loading.integrity.side_effects import SideEffects
-from pipeline.connectors.postgres.loading.rejections import RejectReason
+from pipeline.connectors.postgres.loading.rejection.reasons import ZERO, RejectReason
 from pipeline.connectors.postgres.loading.tables.value_kinds import ValueKinds
 from pipeline.connectors.postgres.loading.target import Target
 from pipeline.connectors.postgres.session.connection import Connection
@@ -226,11 +226,11 @@ class FileLoad:
         """Apply a run except for the records at fault, which are rejected."""
 
         def split(run: Run, reason: RejectReason) -> Sequence[Run]:
-            at_fault = reason.rows or dict.fromkeys(self._rows_at_fault(run, reason), reason.without_values())
+            at_fault = reason.rows or self._rows_at_fault(run, reason)
             if at_fault:
                 self._reject([(run.places[row], it) for row, it in at_fault.items()], block_run.origin)
                 return [run.without(list(at_fault))]
-            return _parts(run, reason)
+            return [] if self._apply_on_server(run, block_run.origin) else _parts(run, reason)
 
         def attempt(run: Run) -> RejectReason | None:
             reason = self._attempt_run(run)
@@ -248,11 +248,32 @@ class FileLoad:
         if self._kinds is not None:
             self._kinds.check(lines)
 
-    def _rows_at_fault(self, run: Run, reason: RejectReason) -> Sequence[int]:
-        """Return all rows of a run that break the same constraint: thousands may, and none has to be tried alone."""
-        if run.kind != "upsert" or reason.constraint is None:
-            return ()
-        if run.last_of_each_key()[0] is not run:  # of two records with one key only the later may be at fault
+    def _rows_at_fault(self, run: Run, reason: RejectReason) -> Mapping[int, RejectReason]:
+        """Return the rows of a run that are at fault like the one with this reason, as far as one query finds them."""
+        if not self._has_distinct_keys(run):
+            return {}
+        found: dict[int, RejectReason] = {}
+        if reason.row is not None:
+            if b"\0" in run.data:
+                return dict.fromkeys((row for row in range(len(run)) if b"\0" in run.part(row, row + 1).data), ZERO)
+            self._staging.prepare("text")
+            self._staging.attempt(lambda: found.update(self._staging.invalid_rows(run)))
+        elif not reason.is_duplicate or self.target.row_key is not None:  # else they are among its `rows`
+            found = dict.fromkeys(self._rows_that_break(run, reason), reason.without_values())
+        return found
+
+    def _has_distinct_keys(self, run: Run) -> bool:
+        """Whether the records can be applied together: of two upserts with one key, only the later may be at fault."""
+        return run.kind == "upsert" and (self._inserts_only or run.last_of_each_key()[0] is run)
+
+    def _without_others(self, run: Run, reason: RejectReason) -> RejectReason | None:
+        """Return the reason with all rows whose unique value another row keeps; None if there are none."""
+        found = self._rows_that_break(run, reason)
+        return replace(reason, rows=dict.fromkeys(found, reason.without_values())) if found else None
+
+    def _rows_that_break(self, run: Run, reason: RejectReason) -> Sequence[int]:
+        """Return the rows of a run that break the same constraint: thousands may, and none has to be tried alone."""
+        if reason.constraint is None:
             return ()
         schema, table, name = reason.constraint
         staging, is_ours = self._staging, (schema, table) == (self.target.table.schema, self.target.table.name)
@@ -264,6 +285,37 @@ class FileLoad:
             staging.prepare("upsert")
             staging.attempt(lambda: found.extend(find()))
         return found
+
+    def _apply_on_server(self, run: Run, origin: Origin) -> bool:
+        """Apply a run except for the records at fault, which are rejected; return False if that is not possible at once.
+
+        Those whose unique values other rows have are tried together then: they may exchange them.
+        """
+        if not self._has_distinct_keys(run):
+            return False
+        failed: dict[int, RejectReason] = {}
+        may_replace = self._may_replace and len(run.columns) == len(self.target.columns)
+        replaces = may_replace and self.target.must_replace
+        self._staging.prepare("upsert")
+        if (
+            self._staging.attempt(lambda: failed.update(self._staging.upsert_in_parts(run, replaces=replaces)))
+            is not None
+        ):
+            return False
+        self._check_kinds([origin.lines[run.places[row]] for row, it in failed.items() if not it.blocked])
+        blocked = [row for row, it in failed.items() if it.is_duplicate and self.target.row_key is None]
+        while blocked:
+            left, reason = run.only(blocked), failed[blocked[0]]
+            stays = self._exchange(left, reason, may_replace)
+            if stays is None:
+                failed = {row: it for row, it in failed.items() if row not in blocked}
+                break
+            at_fault = {*self._rows_that_break(left, stays)}
+            blocked = [row for place, row in enumerate(blocked) if place not in at_fault] if at_fault else []
+        self._accept(run.without(list(failed)), origin)
+        if failed:
+            self._reject([(run.places[row], it) for row, it in failed.items()], origin)
+        return True
 
     def _attempt_run(self, run: Run) -> RejectReason | None:
         """Apply all of a run, or nothing of it."""
@@ -280,7 +332,7 @@ class FileLoad:
         else:
             reason = self._staging.attempt(lambda: self._staging.upsert(last.columns, [last.data]))
             if reason is not None and reason.is_duplicate and self.target.row_key is None:
-                reason = self._exchange(last, reason, may_replace)
+                reason = self._without_others(last, reason) or self._exchange(last, reason, may_replace)
         # The row that the server names is one of `last`, which may have fewer rows than `run`.
         return reason if reason is None or last is run else replace(reason, row=None, rows={})
 

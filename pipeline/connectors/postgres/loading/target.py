@@ -117,6 +117,11 @@ class Target:
         return hidden + [self._staged_column(name) for name in self.columns]
 
     @property
+    def stage_names(self) -> list[str]:
+        """The names of these columns."""
+        return ([] if self.row_key is None else [self.row_key.row, self.row_key.dup]) + list(self.columns)
+
+    @property
     def key_columns(self) -> list[str]:
         """The columns of the temporary table for deletes, likewise."""
         if self.row_key is not None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from pipeline.connectors.postgres.ddl.foreign_keys import ExistingKey, read_foreign_keys
-from pipeline.connectors.postgres.loading.rejections import RejectReason
+from pipeline.connectors.postgres.loading.rejection.reasons import RejectReason
 from pipeline.connectors.postgres.loading.target import PLACE, Target, numbered
 from pipeline.connectors.postgres.session.connection import Connection
 from pipeline.connectors.sql.identifiers import qualified, quoted

@@ -55,6 +55,11 @@ class RejectReason:
         return replace(self, reason=self.reason.split("; Key (")[0])
 
 
+LOST = RejectReason("a trigger or a rule of the destination's table keeps the row out")
+
+ZERO = RejectReason("text with the character U+0000, which PostgreSQL cannot hold in text", is_value=True)
+
+
 class RejectedError(Exception):
     """Records that are rejected though the server accepts them."""
 
@@ -75,14 +80,26 @@ def reject_reason_of(error: psycopg.Error) -> RejectReason | None:
     state, diagnosis = error.sqlstate or "", error.diag
     if not state.startswith(_ABOUT_RECORDS):
         return None
-    reason = server_message(error)
-    if state == "22021" and "0x00" in reason:
-        reason = "text with the character U+0000, which PostgreSQL cannot hold in text"
     found = _IN_COPY.search(diagnosis.context or "")
     row, column = (int(found[1]) - 1, found[2]) if found else (None, None)
-    constraint = None
-    if state in _BLOCKED and diagnosis.schema_name and diagnosis.table_name and diagnosis.constraint_name:
-        constraint = (diagnosis.schema_name, diagnosis.table_name, diagnosis.constraint_name)
-    column = diagnosis.column_name or column
-    is_duplicate, is_value = state in _DUPLICATE, state.startswith("22")
-    return RejectReason(reason, column, row, state in _BLOCKED, is_duplicate, is_value, constraint)
+    names = (diagnosis.schema_name, diagnosis.table_name, diagnosis.constraint_name)
+    return replace(reason_of(state, server_message(error), diagnosis.column_name or column, names), row=row)
+
+
+def reason_of(
+    state: str, message: str, column: str | None, constraint: tuple[str | None, str | None, str | None]
+) -> RejectReason:
+    """Return the reason of an error with this SQLSTATE. `constraint`: the schema, table and name that it gives, if any."""
+    if state == "22021" and "0x00" in message:
+        return ZERO
+    schema, table, name = constraint
+    is_blocked = state in _BLOCKED
+    named = (schema, table, name) if is_blocked and schema and table and name else None
+    return RejectReason(
+        message,
+        column or None,
+        blocked=is_blocked,
+        is_duplicate=state in _DUPLICATE,
+        is_value=state.startswith("22"),
+        constraint=named,
+    )

@@ -1,0 +1,1 @@
+"""Records that PostgreSQL rejects: why, and which of many it is."""
