@@ -66,20 +66,20 @@ def parsing(what: str) -> Iterator[None]:
         raise damaged(what, error) from error
 
 
-def check_version(data: bytes, what: str) -> None:
-    """Raise DamagedError unless the JSON object in `data` has the format version of this release."""
+def check_version(data: bytes, what: str, latest: int = FORMAT_VERSION) -> None:
+    """Raise DamagedError unless the JSON object in `data` has a format version up to `latest`."""
     with parsing(what):
         version = msgspec.json.decode(data, type=_Versioned).format_version
-    if version != FORMAT_VERSION:
+    if type(version) is not int or not FORMAT_VERSION <= version <= latest:
+        readable = f"version {latest}" if latest == FORMAT_VERSION else f"versions {FORMAT_VERSION} to {latest}"
         raise DamagedError(
-            f"{what} has format version {shorten(version)}; this release reads version {FORMAT_VERSION}. "
-            "Use a newer release."
+            f"{what} has format version {shorten(version)}; this release reads {readable}. Use a newer release."
         )
 
 
-def decode_document(data: bytes, kind: type[T], what: str) -> T:
+def decode_document(data: bytes, kind: type[T], what: str, latest: int = FORMAT_VERSION) -> T:
     """Read a versioned JSON object as `kind`. Unknown members are ignored. DamagedError names `what`."""
-    check_version(data, what)
+    check_version(data, what, latest)
     with parsing(what):
         return msgspec.json.decode(data, type=kind)
 

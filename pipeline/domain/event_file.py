@@ -11,6 +11,8 @@ from pipeline.domain.keys import Key
 from pipeline.domain.schema import StreamSchema
 
 FORMAT_VERSION = 1
+ARRAYS_VERSION = 2
+"""The format version of an Event File with arrays of values."""
 
 
 class Encoding(StrEnum):
@@ -35,7 +37,7 @@ class Header:
 
     `covers` and `state` serve the exporter: the key range whose state this file completes, and the digest of the stored
     snapshot part that describes every row in that range. With them a later attempt resumes after a crash, even if the
-    source has changed meanwhile.
+    source has changed meanwhile. `arrays`: the values of an upsert may stand in an array, in the order of the columns.
     """
 
     flow: FlowName
@@ -45,6 +47,7 @@ class Header:
     export_time: datetime
     covers: KeyRange = KeyRange()
     state: str | None = None
+    arrays: bool = False
 
 
 @dataclass(frozen=True, slots=True)

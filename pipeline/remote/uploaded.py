@@ -16,6 +16,7 @@ from uuid import UUID
 import anyio
 import orjson
 
+from pipeline.codec.event_files.array_lines import NamedLines
 from pipeline.codec.event_files.compression import Decoder, sniff
 from pipeline.codec.values import from_json
 from pipeline.domain.errors import ConfigurationError, DamagedError, LeaseLostError, UnreadableError
@@ -193,11 +194,13 @@ class UploadedRows:
         return group.files.get(self._stream.stream, 0)
 
     async def _records(self, number: int) -> AsyncIterator[tuple[str, dict[str, Any]]]:
-        line = 0
+        line, names = 0, NamedLines([column.name for column in self._stream.columns])
         async for block in self._lines(number):
             for text in block:
                 line += 1
-                record = self._parse(text, number, line)
+                if line == 1 and (order := _column_order(text)):
+                    names = NamedLines(order)
+                record = self._parse(text, number, line, names)
                 if record is not None:
                     yield record
 
@@ -219,7 +222,7 @@ class UploadedRows:
         if rest:
             yield [rest]
 
-    def _parse(self, text: bytes, number: int, line: int) -> tuple[str, dict[str, Any]] | None:
+    def _parse(self, text: bytes, number: int, line: int, names: NamedLines) -> tuple[str, dict[str, Any]] | None:
         if not text.strip():
             return None
         where = f"{self._where(number)}, line {line},"
@@ -227,15 +230,19 @@ class UploadedRows:
             document = orjson.loads(text)
             if line == 1 and document.get("metadata") is True:
                 return None  # the header of an Event File
-            ((kind, body),) = document.items()
+            ((kind, body),) = names.record(document).items()
         except (ValueError, AttributeError) as error:
             raise UnreadableError(f'{where} is no record. Write {{"upsert": {{…}}}} or {{"delete": {{…}}}}.') from error
+        if kind == "upsert" and isinstance(body, list):
+            raise UnreadableError(
+                f"{where} has an array of {len(body)} values. It needs one for each of the {names.width} columns, in their order."
+            )
         if kind not in ("upsert", "delete") or not isinstance(body, dict):
             raise UnreadableError(f"{where} has a record {str(kind)[:40]!r}. Records are `upsert` or `delete`.")
-        names = self._decoders if kind == "upsert" else self._stream.primary_keys
+        members = self._decoders if kind == "upsert" else self._stream.primary_keys
         if unknown := sorted(set(body) - set(self._decoders)):
             raise UnreadableError(f"{where} has the column {unknown[0]!r}, which the stream does not have.")
-        return kind, {name: self._value(body.get(name), name, where) for name in names}
+        return kind, {name: self._value(body.get(name), name, where) for name in members}
 
     def _value(self, value: Any, name: str, where: str) -> Any:
         if value is None:
@@ -248,3 +255,11 @@ class UploadedRows:
 
     def _where(self, number: int) -> str:
         return f"file {number} of the stream {self._stream.stream!r}"
+
+
+def _column_order(line: bytes) -> list[str]:
+    """Return the names of the columns in the header of an Event File, in their order; none in any other line."""
+    try:
+        return [str(column["name"]) for column in orjson.loads(line)["columns"]]
+    except (ValueError, TypeError, KeyError):
+        return []

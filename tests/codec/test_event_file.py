@@ -108,8 +108,8 @@ def test_a_false_row_count_is_refused() -> None:
 
 
 def test_an_unknown_format_version_is_refused_by_number() -> None:
-    line = encode_header(header(0)).replace(b'"formatVersion":1', b'"formatVersion":2')
-    with pytest.raises(DamagedError, match=r"version 2.*newer release"):
+    line = encode_header(header(0)).replace(b'"formatVersion":1', b'"formatVersion":3')
+    with pytest.raises(DamagedError, match=r"version 3.*newer release"):
         list(EventFileReader(None, what="events/x").feed(line))
 
 

@@ -173,6 +173,7 @@ async def test_what_is_wrong_with_a_stream_is_said_at_the_beginning(app: tuple[A
         (b'{"upsert":{"id":"x","name":null}}\n', "'id'"),
         (b'{"upsert":{"id":1,"nam":"a"}}\n', "'nam'"),
         (b'{"delete":{"id":1}}\n', "upserts alone"),
+        (b'{"upsert":[1]}\n', "line 1, has an array of 1 values. It needs one for each of the 2 columns"),
         (gzip.compress(lines((1, "a")), mtime=0)[:-4], "person"),
     ],
 )
@@ -191,6 +192,23 @@ async def test_a_file_that_is_damaged_leaves_its_stream_out_by_name(
     assert movement.status is Status.INCOMPLETE
     assert any(word in item.reason for item in movement.inventory.items), movement.inventory
     assert rows(settings.home.parent / "copy.db", "pet") == [(7, "cat")]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b'{"upsert":[1,"a"]}\n{"upsert":{"name":"b","id":2}}\n',
+        b'{"metadata":true,"columns":[{"name":"name"},{"name":"id"}]}\n{"upsert":["a",1]}\n{"upsert": ["b", 2]}\n',
+    ],
+)
+async def test_values_may_stand_in_an_array_in_the_order_of_the_columns(app: tuple[App, Settings], data: bytes) -> None:
+    api, settings = app
+    await api.begin()
+    await api.put(0, data)
+    await api.complete(1)
+    await api.end()
+    assert (await settled(settings, api.number)).status is Status.SUCCESS
+    assert rows(settings.home.parent / "copy.db", "person") == [(1, "a"), (2, "b")]
 
 
 async def test_an_export_that_fails_ends_the_movement(app: tuple[App, Settings]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from pipeline.codec.event_files.array_lines import NamedLines
 from pipeline.codec.event_files.compression import Compressor, Decoder, compress_frame, sniff
 from pipeline.codec.event_files.header import decode_header, encode_header
 from pipeline.codec.values import count_lines
@@ -34,7 +35,7 @@ def too_long(size: int) -> str:
 
 
 class EventFileWriter:
-    """Collects the records of one Event File, compressed, in memory."""
+    """Collects the records of one Event File, compressed, in memory. `arrays`: it has upserts that are arrays."""
 
     def __init__(self, *, level: int) -> None:
         self._level = level
@@ -43,6 +44,7 @@ class EventFileWriter:
         self.line_bytes = 0
         self.upserts = 0
         self.deletes = 0
+        self.arrays = False
 
     @property
     def records(self) -> int:
@@ -73,14 +75,22 @@ class EventFileWriter:
 class EventFileReader:
     """Reads one Event File piece by piece; `what` names it in errors.
 
-    Feed the stored bytes in order, then close. `header` is set once its line was fed.
+    Feed the stored bytes in order, then close. `header` is set once its line was fed. Arrays of values become objects,
+    unless `arrays` leaves them as they are.
     """
 
     def __init__(
-        self, encoding: Encoding | None, *, what: str = "the Event File", max_line_bytes: int = MAX_LINE_BYTES
+        self,
+        encoding: Encoding | None,
+        *,
+        what: str = "the Event File",
+        max_line_bytes: int = MAX_LINE_BYTES,
+        arrays: bool = False,
     ) -> None:
         self._what = what
         self._max_line_bytes = max_line_bytes
+        self._arrays = arrays
+        self._names: NamedLines | None = None
         self._decoder: Decoder | None = None if encoding is None else Decoder(encoding)
         self._sniffed = b""
         self._rest: list[bytes] = []
@@ -147,11 +157,13 @@ class EventFileReader:
         if self.header is None:
             line, _, block = block.partition(b"\n")
             self.header = decode_header(line, self._what)
+            if self.header.arrays and not self._arrays:
+                self._names = NamedLines(self.header.schema.column_names)
         if block:
             self.lines += count_lines(block)
             if self.lines > self.header.row_count:
                 raise self._wrong_count("more")
-            yield block
+            yield block if self._names is None else self._names.of(block)
 
     def _keep(self, piece: bytes) -> None:
         if not piece:

@@ -11,7 +11,7 @@ from msgspec import Meta, Struct, field
 
 from pipeline.codec.values import key_from_json, key_to_json, shorten
 from pipeline.codec.wire import Count, Time, decode_document, parsing, to_document
-from pipeline.domain.event_file import Header, KeyRange
+from pipeline.domain.event_file import ARRAYS_VERSION, FORMAT_VERSION, Header, KeyRange
 from pipeline.domain.ids import EventFileId, FlowName, Label, Phase, StreamName
 from pipeline.domain.keys import Key
 from pipeline.domain.schema import StreamSchema
@@ -59,6 +59,7 @@ class _Header(_Schema):
     export_time: Time
     covers: _Covers | None = None
     state: str | None = None
+    format_version: int = FORMAT_VERSION
 
 
 def schema_to_json(schema: StreamSchema) -> dict[str, Any]:
@@ -95,6 +96,7 @@ def encode_header(header: Header) -> bytes:
         export_time=header.export_time.astimezone(UTC),
         covers=_Covers(_bound(header.covers.after), _bound(header.covers.until)),
         state=header.state,
+        format_version=ARRAYS_VERSION if header.arrays else FORMAT_VERSION,
     )
     return orjson.dumps(to_document(found), option=orjson.OPT_APPEND_NEWLINE)
 
@@ -105,7 +107,7 @@ def _bound(key: Key | None) -> list[Any] | None:
 
 def decode_header(line: bytes, what: str) -> Header:
     """Read a header line. DamagedError names `what` and the member that is wrong."""
-    found = decode_document(line, _Header, what)
+    found = decode_document(line, _Header, what, ARRAYS_VERSION)
     with parsing(what):
         if not found.metadata:
             raise ValueError("the first line is no header: `metadata` is not true")
@@ -121,4 +123,5 @@ def decode_header(line: bytes, what: str) -> Header:
                 until=None if covers.until is None else key_from_json(covers.until),
             ),
             state=found.state,
+            arrays=found.format_version == ARRAYS_VERSION,
         )

@@ -197,7 +197,7 @@ class Pruner:
         if not await self._has_binaries():
             return
         for entry in entries:
-            async with open_event_file(self._store, entry) as opened:
+            async with open_event_file(self._store, entry, arrays=True) as opened:
                 if all(column.type != "binary" for column in opened.header.schema.columns):
                     continue
                 async for block in opened.blocks:

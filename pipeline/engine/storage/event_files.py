@@ -47,12 +47,14 @@ class OpenedEventFile:
 
 
 @asynccontextmanager
-async def open_event_file(store: ObjectStore, entry: FileEntry) -> AsyncIterator[OpenedEventFile]:
-    """Open an Event File that a File List names.
+async def open_event_file(
+    store: ObjectStore, entry: FileEntry, *, arrays: bool = False
+) -> AsyncIterator[OpenedEventFile]:
+    """Open an Event File that a File List names. Upserts have names, unless `arrays` leaves them as they are stored.
 
     The blocks raise DamagedError at their end unless size and checksum match the entry, and the row count the header.
     """
-    reader = EventFileReader(entry.encoding, what=f"Event File {entry.key}")
+    reader = EventFileReader(entry.encoding, what=f"Event File {entry.key}", arrays=arrays)
     try:
         async with store.open_stream(entry.key) as pieces, aclosing(_checked_blocks(pieces, entry, reader)) as blocks:
             first = await anext(blocks, b"")  # the header is known now
@@ -132,7 +134,7 @@ async def read_all_stored(
 
 async def read_stored(store: ObjectStore, key: ObjectKey) -> tuple[Header, FileEntry]:
     """Return the header of a stored Event File and its entry, as a File List names it."""
-    reader = EventFileReader(Encoding.ZSTD, what=f"Event File {key}")
+    reader = EventFileReader(Encoding.ZSTD, what=f"Event File {key}", arrays=True)
     hasher, size, deletes = blake3(), 0, 0
     async with store.open_stream(key) as pieces:
         async for piece in pieces:
