@@ -56,7 +56,7 @@ class LogReporter:
             case EventFileStored():
                 log.debug("event_file_stored", **_file(event), bytes=event.size, adopted=event.adopted)
             case BinaryFileStored():
-                log.debug("binary_file_stored", bytes=event.size, reused=event.reused)
+                log.debug("binary_file_stored", bytes=event.size, reused=event.reused, count=event.count)
             case Busy():
                 self._log_busy(event)
             case BinaryFileFailed():

@@ -29,5 +29,7 @@ class Content:
 def parse_content(text: str) -> Content:
     """Return the content that `str` has written. ValueError when it does not begin with the id of a Binary File."""
     id_, _, more = text.partition(";")
+    if not more:
+        return Content(parse_binary_id(id_))
     known = dict(parse_qsl(more, keep_blank_values=True, separator=";", errors=_ERRORS))
     return Content(parse_binary_id(id_), known.get("name"), known.get("type"))

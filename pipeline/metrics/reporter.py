@@ -54,9 +54,9 @@ class MetricsReporter:
                 metrics.count("pipeline_files_total", flow=flow, outcome="failed")
             case ImportPlanned(skipped=skipped):
                 metrics.count("pipeline_files_total", skipped, flow=flow, outcome="skipped")
-            case BinaryFileStored(size, reused):
+            case BinaryFileStored(size, reused, count):
                 result = "reused" if reused else "stored"
-                metrics.count("pipeline_binaries_total", flow=flow, result=result)
+                metrics.count("pipeline_binaries_total", count, flow=flow, result=result)
                 metrics.count("pipeline_binary_bytes_total", size, flow=flow, result=result)
             case _:
                 pass

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterable, Callable, Iterator, Mapping, Sequence, Set
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterator, Mapping, Sequence, Set
 from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -14,6 +14,18 @@ from pipeline.domain.inventory import InventoryItem
 
 OpenBinary = Callable[[BinaryId], AbstractAsyncContextManager[AsyncIterable[bytes]]]
 """Opens the content of a Binary File. The iterator raises DamagedError at its end if the content does not match."""
+
+
+ReadContents = Callable[[Sequence[BinaryId]], Awaitable[Mapping[BinaryId, bytes]]]
+"""Returns those of some small contents that are stored together, verified as `OpenBinary` does: cheaper than one by one.
+
+The others are to be opened: which are returned is the store's choice, but never more than some megabytes.
+"""
+
+
+async def no_contents(binaries: Sequence[BinaryId]) -> Mapping[BinaryId, bytes]:
+    """The `ReadContents` of a store that keeps each content alone."""
+    return {}
 
 
 NoteBusy = Callable[[str, bool], None]
@@ -99,6 +111,7 @@ class FileToLoad:
     stopping: Callable[[], bool] = lambda: False
     note_busy: NoteBusy = lambda text, is_over: None
     note_commit: Callable[[float], None] = lambda seconds: None
+    read_contents: ReadContents = no_contents
 
     @contextmanager
     def committing(self) -> Iterator[None]:

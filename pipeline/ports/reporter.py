@@ -68,10 +68,11 @@ class EventFileStored:
 
 @dataclass(frozen=True, slots=True)
 class BinaryFileStored:
-    """A Binary File of `size` bytes is durable; `reused` when its content was already stored."""
+    """`count` Binary Files, of `size` bytes together, are durable; `reused` when their contents were already stored."""
 
     size: int
     reused: bool
+    count: int = 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Awaitable, Callable, Mapping, Sequence, Set
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping, Sequence, Set
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -21,6 +21,9 @@ StoreBinary = Callable[[OpenBody], Awaitable[BinaryId]]
 
 The body is opened twice: to compute its id, and to store it. DamagedError when the two reads differ.
 """
+
+StoreContents = Callable[[Sequence[bytes]], Awaitable[Sequence[BinaryId]]]
+"""Stores contents that are in memory, each as `StoreBinary` does; returns their ids in the same order."""
 
 
 class ReadProgress(Protocol):
@@ -72,9 +75,16 @@ class RowRejection:
 class UpsertSink:
     """Takes what one call of `RowBlock.upserts` gives beside its lines. `rejected` holds the rejected rows by position."""
 
-    def __init__(self, store_binary: StoreBinary) -> None:
+    def __init__(self, store_binary: StoreBinary, store_contents: StoreContents | None = None) -> None:
         self.store_binary = store_binary
+        self._store_contents = store_contents
         self.rejected: dict[int, RowRejection] = {}
+
+    async def store_contents(self, contents: Sequence[bytes]) -> Sequence[BinaryId]:
+        """Store contents that are in memory, and return their ids: cheaper for many small ones than one by one."""
+        if self._store_contents is not None:
+            return await self._store_contents(contents)
+        return [await self.store_binary(_opening(content)) for content in contents]
 
     def reject(self, position: int, reason: str, column: str | None = None) -> None:
         """Leave out the row at this position of the block, which cannot be given. The others are moved.
@@ -82,6 +92,18 @@ class UpsertSink:
         The row is tried again in the next Movement. What the destination has of it stays as it is.
         """
         self.rejected[position] = RowRejection(reason, column)
+
+
+def _opening(content: bytes) -> OpenBody:
+    async def pieces() -> AsyncIterator[bytes]:
+        if content:
+            yield content
+
+    @asynccontextmanager
+    async def open_body() -> AsyncIterator[AsyncIterable[bytes]]:
+        yield pieces()
+
+    return open_body
 
 
 class HashedBlock(Protocol):

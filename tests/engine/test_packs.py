@@ -16,7 +16,7 @@ from pipeline.domain.movement import Status
 from pipeline.domain.planning.retention import Reason
 from pipeline.engine.movements.context import Limits
 from pipeline.engine.movers.mover import Mover
-from pipeline.engine.storage import pack_writer
+from pipeline.engine.storage import pack_writer, packs
 from pipeline.engine.storage.binaries import BinaryFiles
 from pipeline.ports.object_store import ObjectStore, PutCondition
 from pipeline.ports.reporter import BinaryFileFailed, BinaryFileStored
@@ -52,7 +52,12 @@ class Process:
 
     @property
     def reused(self) -> list[bool]:
-        return [event.reused for event in self.reporter.events if isinstance(event, BinaryFileStored)]
+        return [
+            event.reused
+            for event in self.reporter.events
+            if isinstance(event, BinaryFileStored)
+            for _ in range(event.count)
+        ]
 
     @property
     def requests(self) -> list[str]:
@@ -172,6 +177,64 @@ async def test_an_altered_content_is_named_with_its_pack_and_the_others_are_read
         await reader.read(ids[1])
     assert [event.id for event in reader.reporter.events if isinstance(event, BinaryFileFailed)] == [ids[1]]
     assert await reader.read(ids[2]) == numbered(20)[2]
+
+
+async def test_contents_that_are_given_together_are_stored_once_and_large_ones_alone() -> None:
+    store = MemoryObjectStore()
+    contents = [*numbered(40), bytes(pack_writer.PACKED_BYTES + 1), b"", *numbered(40)]
+    process = Process(store)
+    ids = await process.files.store_contents(contents)
+    await process.files.flush()
+    assert ids == [blake3(content).hexdigest() for content in contents]
+    assert sorted(process.reused) == [False] * 42 + [True] * 40
+    stored = [event for event in process.reporter.events if isinstance(event, BinaryFileStored)]
+    assert sum(event.size for event in stored if not event.reused) == sum(map(len, set(contents)))
+    assert len(await objects(store, PACKS)) == 1
+    assert await objects(store) == sorted([object_keys.binary_key(FLOW, ids[40]), *await objects(store, PACKS)])
+    assert [await Process(store).read(binary) for binary in ids] == contents
+
+
+async def test_contents_of_a_pack_are_read_together_and_the_others_are_left_to_open() -> None:
+    store = MemoryObjectStore()
+    ids = await Process(store).store(numbered(200, size=10_000))
+    (alone,) = await Process(store).store([b"alone"])
+    reader = Process(store)
+    wanted = [*ids[50:150], alone, BinaryId("0" * 64)]
+    together = await reader.files.read_packed(wanted)
+    assert together == dict(zip(ids[50:150], numbered(200, size=10_000)[50:150], strict=True))
+    assert reader.requests == [f"list_page {PACKS}", f"open_stream {PACKS}", f"get {PACKS}"]
+    assert await reader.files.read_packed(ids[:1]) == {}  # a range of the pack is less than the pack
+
+
+async def test_contents_that_are_read_together_take_some_megabytes_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packs, "TOGETHER_BYTES", 55_000)
+    store = MemoryObjectStore()
+    ids = await Process(store).store(numbered(20, size=10_000))
+    assert list(await Process(store).files.read_packed(ids)) == ids[:5]
+
+
+async def test_what_is_damaged_or_missing_is_not_among_contents_that_are_read_together() -> None:
+    store = MemoryObjectStore()
+    ids = await Process(store).store(numbered(20))
+    (pack,) = await objects(store)
+    await altered(store, pack, 25)
+    reader = Process(store)
+    together = await reader.files.read_packed(ids)
+    assert together == {binary: content for binary, content in zip(ids, numbered(20), strict=True) if binary != ids[1]}
+    with pytest.raises(DamagedError, match=f"Binary File {ids[1]} in the pack {pack} is damaged"):
+        await reader.read(ids[1])
+
+
+async def test_contents_of_a_pack_that_is_gone_are_left_to_open_which_names_it() -> None:
+    store = MemoryObjectStore()
+    ids = await Process(store).store(numbered(100, size=10_000))
+    reader = Process(store)
+    await reader.read(ids[0])  # a range, so only the index is in memory
+    (pack,) = await objects(store)
+    await store.delete(pack)
+    assert await reader.files.read_packed(ids) == {}
+    with pytest.raises(DamagedError, match=f"{ids[1]} is missing from the store, with its pack {pack}"):
+        await reader.read(ids[1])
 
 
 async def test_a_pack_with_an_unreadable_index_is_named_only_when_a_content_is_missing() -> None:

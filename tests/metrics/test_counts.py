@@ -20,7 +20,8 @@ from pipeline.assembly.import_helper import ImportHelper
 from pipeline.assembly.metering.meter import create_meter, serve_metrics
 from pipeline.domain.errors import ConfigurationError, RefusedError
 from pipeline.log_events import log
-from pipeline.ports.reporter import SilentReporter
+from pipeline.metrics.reporter import MetricsReporter
+from pipeline.ports.reporter import BinaryFileStored, SilentReporter
 from pipeline.processes.channel import has_spare_processor
 from pipeline.settings import Settings
 from tests.metrics.scraping import samples
@@ -151,3 +152,13 @@ def test_log_events_of_what_is_survived_are_counted_at_every_level(tmp_path: Pat
     assert found["pipeline_fenced_total", "flow=crm"] == 1
     assert found["pipeline_sweep_rang_total", "flow=crm"] == 1
     assert found["pipeline_retries_total", "reason=destination_busy"] == 1
+
+
+def test_binary_files_of_a_pack_are_counted_one_by_one(tmp_path: Path) -> None:
+    meter = create_meter(Settings(home=tmp_path))
+    reporter = MetricsReporter(meter.metrics)
+    for event in (BinaryFileStored(900, reused=False, count=30), BinaryFileStored(50, reused=True)):
+        reporter.report(event)
+    found = samples(meter.metrics.render().decode())
+    for name, stored, reused in (("pipeline_binaries_total", 30, 1), ("pipeline_binary_bytes_total", 900, 50)):
+        assert (found[name, "flow=", "result=stored"], found[name, "flow=", "result=reused"]) == (stored, reused)

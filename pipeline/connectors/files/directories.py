@@ -6,9 +6,10 @@ No descriptor is kept per level: a path may have more levels than a process may 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Self
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # Without O_NONBLOCK, opening a fifo that has replaced a file would block until a process writes to it.
@@ -51,8 +52,51 @@ def directory(root_fd: int, path: bytes) -> Iterator[int]:
         yield fd
 
 
-def open_file(root_fd: int, path: bytes) -> int:
+def from_outside(path: bytes) -> Iterator[bytes]:
+    """Yield the directories that lead to `path`, without the root, from the outside inwards, and `path` itself."""
+    end = path.find(b"/")
+    while end >= 0:
+        yield path[:end]
+        end = path.find(b"/", end + 1)
+    if path:
+        yield path
+
+
+class Parents:
+    """Opens the directories in which entries are, and keeps the last one open: entries of one directory follow each other.
+
+    Use it as a context manager, in one thread, and for a short time: a directory that is moved stays open.
+    """
+
+    def __init__(self, root_fd: int, open_: Callable[[int, bytes], int] = open_directory) -> None:
+        """`open_` opens a directory below the root."""
+        self._root_fd = root_fd
+        self._open = open_
+        self._path = b""
+        self._fd: int | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def of(self, path: bytes) -> tuple[int, bytes]:
+        """Return the descriptor of the directory of the entry at `path`, valid until the next call, and the entry's name."""
+        parent, _, name = path.rpartition(b"/")
+        if self._fd is None or parent != self._path:
+            self.close()
+            self._fd, self._path = self._open(self._root_fd, parent), parent
+        return self._fd, name
+
+    def close(self) -> None:
+        """Close the last one; the next call opens it again."""
+        if self._fd is not None:
+            os.close(self._fd)
+            self._fd = None
+
+
+def open_file(parents: Parents, path: bytes) -> int:
     """Open the entry at `path` below the root for reading. The caller checks that it is a regular file."""
-    parent, _, name = path.rpartition(b"/")
-    with directory(root_fd, parent) as parent_fd:
-        return os.open(name, _FILE, dir_fd=parent_fd)
+    parent_fd, name = parents.of(path)
+    return os.open(name, _FILE, dir_fd=parent_fd)

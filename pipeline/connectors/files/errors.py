@@ -6,6 +6,7 @@ import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from pipeline.connectors.files.names import shown
 from pipeline.domain.errors import PipelineError, RefusedError, TransientError
 
 _PERMISSION = (RefusedError, "grant this user the permission, then run the command again")
@@ -52,12 +53,15 @@ class UnreadableEntryError(PipelineError):
 
 
 @contextmanager
-def entry_errors(what: str) -> Iterator[None]:
-    """Raise an error that concerns one entry alone as UnreadableEntryError, and any other as `translated` does."""
+def entry_errors(what: str, path: bytes | None = None) -> Iterator[None]:
+    """Raise an error that concerns one entry alone as UnreadableEntryError, and any other as `translated` does.
+
+    The error names `what`, and the entry at `path`.
+    """
     try:
         yield
     except OSError as error:
-        found = translate(error, what)
+        found = translate(error, what if path is None else f"{what} {shown(path)!r}")
         if isinstance(found, RefusedError) or _ADVICE.get(error.errno or 0) is _CHANGED:
             raise UnreadableEntryError(str(found)) from error
         raise found from error

@@ -183,7 +183,7 @@ def _listed(root_fd: int, prefix: bytes, excluded: frozenset[bytes]) -> tuple[li
     path = prefix.rstrip(b"/")
     names: list[bytes] = []
     directories: set[bytes] = set()
-    with entry_errors(f"the directory {shown(path)!r}"):
+    with entry_errors("the directory", path):
         try:
             with directory(root_fd, path) as fd, os.scandir(fd) as entries:
                 for entry in entries:
@@ -217,6 +217,6 @@ def _examine(level: _Level, name: bytes) -> Entry | str | None:
     except OSError as error:
         if error.errno in GONE:
             return None
-        with entry_errors(f"the entry {shown(path)!r}"):
+        with entry_errors("the entry", path):
             raise
     return next((kind for test, kind in _SPECIAL if test(status.st_mode)), "device")

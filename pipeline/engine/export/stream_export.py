@@ -42,7 +42,7 @@ class StreamExport:
     def __init__(self, attempt: ExportAttempt, schema: StreamSchema, state: SnapshotState, writer: ChunkWriter) -> None:
         self._label = schema.label
         self._report = attempt.context.reporter.report
-        self._store_binary = attempt.binaries.store
+        self._binaries = attempt.binaries
         self._reject = partial(attempt.reject, schema)
         self._limits = attempt.context.limits
         self._state_complete = state.complete
@@ -161,7 +161,7 @@ class StreamExport:
         self, part: BlockPart, positions: Sequence[int], old: RangeDiff | None
     ) -> tuple[int, BlockPart]:
         """Add the rows at these positions of `part`; return the bytes of their lines, and the part as it is stored."""
-        sink = UpsertSink(self._store_binary)
+        sink = UpsertSink(self._binaries.store, self._binaries.store_contents)
         lines = await part.block.upserts([part.start + position for position in positions], sink)
         if len(lines) > MAX_LINE_BYTES:
             lines = _without_long_lines(lines, [part.start + position for position in positions], sink)

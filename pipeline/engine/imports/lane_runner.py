@@ -191,6 +191,7 @@ class LaneRunner:
                 partial(self._stopping, entry.label),
                 self._note_busy,
                 times.note_commit,
+                self._binaries.read_packed,
             )
             return await self._session.load(file, after=step.after)
 

@@ -123,10 +123,10 @@ class ProgressKeeper:
                 group.records_imported += mark.upserts + mark.deletes
             case EventFileFailed(label=label):
                 self._group(label).files_failed += 1
-            case BinaryFileStored(size, reused):
+            case BinaryFileStored(size, reused, count):
                 document.binary_bytes += size
-                document.binaries_reused += reused
-                document.binaries_stored += not reused
+                document.binaries_reused += count if reused else 0
+                document.binaries_stored += 0 if reused else count
                 document.bytes_stored += 0 if reused else size
             case RecordRejected(rejection=rejection) | SourceRecordRejected(rejection=rejection):
                 self._rejected += 1

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 
+import anyio.to_thread
 from blake3 import blake3
 
 from pipeline.domain import object_keys
@@ -39,19 +40,38 @@ class BinaryFiles:
         """
         digest, size, kept = await _digest(open_body, self._reporter)
         binary = BinaryId(digest)
-        if kept is not None and size <= self._packed_bytes:
-            await self._writer.add(binary, kept)
-            return binary
+        if kept is not None:
+            await self._store_kept(binary, kept)
+        else:
+            await self._store_alone(binary, size, _again(open_body, digest, self._reporter))
+        return binary
+
+    async def store_contents(self, contents: Sequence[bytes]) -> Sequence[BinaryId]:
+        """Store contents that are in memory, each unless it is stored already; return their ids in the same order.
+
+        Durable once `flush` has returned. Their digests are computed in one call of a thread.
+        """
+        binaries = await anyio.to_thread.run_sync(_digests, contents)
+        self._reporter.report(BytesMoved(sum(map(len, contents))))
+        for binary, content in zip(binaries, contents, strict=True):
+            await self._store_kept(binary, content)
+        return binaries
+
+    async def _store_kept(self, binary: BinaryId, content: bytes) -> None:
+        if len(content) <= self._packed_bytes:
+            await self._writer.add(binary, content)
+        else:
+            await self._store_alone(binary, len(content), content)
+
+    async def _store_alone(self, binary: BinaryId, size: int, body: bytes | OpenBody) -> None:
         key = object_keys.binary_key(self._flow, binary)
         reused = await self._store.stat(key) is not None
         if not reused:
             try:
-                body = _body_of(kept, open_body, digest, self._reporter)
                 await self._store.put(key, body, PutCondition.ABSENT)
             except ConflictError:
                 reused = True  # another task or process stored the same content first
         self._reporter.report(BinaryFileStored(size=size, reused=reused))
-        return binary
 
     async def flush(self) -> None:
         """Make all stored contents durable. MUST return before an Event File that names one is stored."""
@@ -81,6 +101,15 @@ class BinaryFiles:
         except DamagedError as error:
             self._reporter.report(BinaryFileFailed(binary, str(error)))
             raise
+
+    async def read_packed(self, binaries: Sequence[BinaryId]) -> Mapping[BinaryId, bytes]:
+        """Return those of these contents that share a pack with another of them, at most some megabytes.
+
+        The others are to be opened; so is one that is damaged, and opening it says so.
+        """
+        contents = await anyio.to_thread.run_sync(_undamaged, await self._packs.read_together(binaries))
+        self._reporter.report(BytesMoved(sum(map(len, contents.values()))))
+        return contents
 
     async def _find(self, binary: BinaryId, start: int, stack: AsyncExitStack) -> tuple[AsyncIterable[bytes], str]:
         """Open a content in a pack or in an object of its own, until `stack` closes; return its name for errors too.
@@ -124,10 +153,16 @@ async def _digest(open_body: OpenBody, reporter: Reporter) -> tuple[str, int, by
     return hasher.hexdigest(), size, b"".join(kept) if size <= SMALL_BYTES else None
 
 
-def _body_of(kept: bytes | None, open_body: OpenBody, digest: str, reporter: Reporter) -> bytes | OpenBody:
-    if kept is not None:
-        return kept
+def _digests(contents: Sequence[bytes]) -> Sequence[BinaryId]:
+    return [BinaryId(blake3(content).hexdigest()) for content in contents]
 
+
+def _undamaged(contents: Mapping[BinaryId, bytes]) -> Mapping[BinaryId, bytes]:
+    return {binary: content for binary, content in contents.items() if blake3(content).hexdigest() == binary}
+
+
+def _again(open_body: OpenBody, digest: str, reporter: Reporter) -> OpenBody:
+    """Return a body that is checked to be the one with this digest."""
     changed = TransientError("A file changed while it was read. Run the command again.")
 
     @asynccontextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import aclosing, suppress
 from functools import partial
 
@@ -43,7 +43,7 @@ class PackWriter:
     async def add(self, binary: BinaryId, content: bytes) -> None:
         """Add a content. It is durable once the next `flush` has returned; if that raises, it may not be stored."""
         if binary in self._open or binary in self._storing:
-            self._report(content, reused=True)
+            self._report([content], reused=True)
             return
         self._open[binary] = content
         self._open_bytes += len(content)
@@ -71,8 +71,7 @@ class PackWriter:
                 await self._store_pack(new)
         else:
             await self._store_each(new)
-        for binary in taken.keys() - new.keys():
-            self._report(taken[binary], reused=True)
+        self._report([taken[binary] for binary in taken.keys() - new.keys()], reused=True)
 
     async def _store_pack(self, contents: Mapping[BinaryId, bytes]) -> None:
         data, entries = await anyio.to_thread.run_sync(encode_pack, contents)
@@ -80,8 +79,7 @@ class PackWriter:
         with suppress(ConflictError):  # the key is the digest: an existing pack is equal
             await self._store.put(key, data, PutCondition.ABSENT)
         self._packs.add(ObjectInfo(key, len(data)), entries)
-        for content in contents.values():
-            self._report(content, reused=False)
+        self._report(contents.values(), reused=False)
 
     async def _store_each(self, contents: Mapping[BinaryId, bytes]) -> None:
         with unwrap_exception_group():
@@ -93,9 +91,9 @@ class PackWriter:
         try:
             await self._store.put(object_keys.binary_key(self._flow, binary), content, PutCondition.ABSENT)
         except ConflictError:
-            self._report(content, reused=True)
+            self._report([content], reused=True)
         else:
-            self._report(content, reused=False)
+            self._report([content], reused=False)
 
     async def _alone(self) -> set[bytes]:
         """Return the small contents that have objects of their own. Takes one request for each 1,000 Binary Files."""
@@ -109,8 +107,9 @@ class PackWriter:
             self._alone_stored = found
         return self._alone_stored
 
-    def _report(self, content: bytes, *, reused: bool) -> None:
-        self._reporter.report(BinaryFileStored(size=len(content), reused=reused))
+    def _report(self, contents: Collection[bytes], *, reused: bool) -> None:
+        if contents:
+            self._reporter.report(BinaryFileStored(sum(map(len, contents)), reused, len(contents)))
 
 
 def _small(page: Iterable[ObjectInfo]) -> Iterable[bytes]:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import struct
 from collections import OrderedDict, defaultdict
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Sequence
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
 
 import anyio
@@ -28,6 +28,8 @@ WHOLE_BYTES = 16 * 1024 * 1024
 """Larger packs are read by ranges only."""
 SMALL_PACK_BYTES = 512 * 1024
 """Packs up to this size are always read as a whole: a range takes as long."""
+TOGETHER_BYTES = 8 * 1024 * 1024
+"""The most bytes of contents that `read_together` returns."""
 WHOLE_PACKS = 4
 """Packs kept in memory: one for each Event File that is imported concurrently."""
 
@@ -191,6 +193,25 @@ class Packs:
         data = await self._read_whole(place.pack)
         async with aclosing(_once(data[place.offset : place.offset + place.length])) as content:
             yield content
+
+    async def read_together(self, binaries: Sequence[BinaryId]) -> Mapping[BinaryId, bytes]:
+        """Return those contents of which several are in one pack that may be held in memory. They are not verified."""
+        packs: defaultdict[int, dict[BinaryId, Place]] = defaultdict(dict)
+        for binary in binaries:
+            if (place := await self.find(binary)) is not None:
+                packs[place.pack][binary] = place
+        contents: dict[BinaryId, bytes] = {}
+        room = TOGETHER_BYTES
+        for number, places in packs.items():
+            if len(places) == 1 or self._packs[number].info.size > WHOLE_BYTES:
+                continue
+            with suppress(AbsentError):  # opening one of its contents names the pack that is gone
+                data = await self._read_whole(number)
+                for binary, place in places.items():
+                    room -= place.length
+                    if room >= 0:
+                        contents[binary] = data[place.offset : place.offset + place.length]
+        return contents
 
     async def _read_whole(self, number: int) -> bytes:
         async with self._reading[number]:

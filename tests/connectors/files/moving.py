@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -55,6 +55,15 @@ class MemoryBinaries:
         self.contents[id_] = content
         return id_
 
+    async def store_contents(self, contents: Sequence[bytes]) -> Sequence[BinaryId]:
+        self.opened += 1
+        return [self.add(content) for content in contents]
+
+    async def read_contents(self, ids: Sequence[BinaryId]) -> Mapping[BinaryId, bytes]:
+        """Several contents are together, as in a pack of the engine; a content alone is not."""
+        there = {id_: self.contents[id_] for id_ in ids if id_ in self.contents}
+        return there if len(there) > 1 else {}
+
     @asynccontextmanager
     async def open(self, id_: BinaryId) -> AsyncIterator[AsyncIterator[bytes]]:
         yield self._pieces(self.contents[id_])
@@ -80,7 +89,7 @@ def to_load(id_: EventFileId, lines: Sequence[bytes], binaries: MemoryBinaries) 
         for start in range(0, len(lines), 3):
             yield b"".join(lines[start : start + 3])
 
-    return FileToLoad(entry, header, blocks(), binaries.open, id_.movement)
+    return FileToLoad(entry, header, blocks(), binaries.open, id_.movement, read_contents=binaries.read_contents)
 
 
 def upsert_line(path: str, kind: str = "file", **values: object) -> bytes:
@@ -142,7 +151,8 @@ class TreeFlow:
                     hashes = hashes_of(block)
                     keys = block.keys()
                     changed = [p for p, key in enumerate(keys) if self._hashes.get(key) != hashes[p]]
-                    new = (await block.upserts(changed, UpsertSink(self.binaries.store))).splitlines(keepends=True)
+                    sink = UpsertSink(self.binaries.store, self.binaries.store_contents)
+                    new = (await block.upserts(changed, sink)).splitlines(keepends=True)
                     lines |= zip([keys[position] for position in changed], new, strict=True)
                     seen |= zip(keys, hashes, strict=True)
             self.inventory = list(await snapshot.omissions())

@@ -306,7 +306,8 @@ def test_a_file_system_mounted_inside_the_tree_takes_files_and_links(tmp_path: P
     try:
         tree = TreeWriter(root_fd, StagingArea(incoming_fd), exact_name)
         tree.staging.write("staged", b"content")
-        tree.install(parse_upsert(upsert_line("f", mode=0o640, mtime_ns=7, digest="0" * 64), 2), "staged")
+        with tree.parents() as parents:
+            tree.install(parse_upsert(upsert_line("f", mode=0o640, mtime_ns=7, digest="0" * 64), 2), "staged", parents)
         tree.make_link(parse_upsert(upsert_line("l", "symlink", mtime_ns=8, target="f"), 3), "link")
         tree.sync()
         assert list(incoming.iterdir()) == []

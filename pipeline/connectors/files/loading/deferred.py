@@ -15,6 +15,7 @@ from dataclasses import replace
 
 from blake3 import blake3
 
+from pipeline.connectors.files.directories import from_outside
 from pipeline.connectors.files.loading.records import InvalidRecordError, PendingRecord, Upsert, parse_upsert
 from pipeline.connectors.files.loading.state_db import DirectoryStatus, StateDb
 from pipeline.connectors.files.loading.tree_writer import OWNER_ALL, BlockedPathError, TreeWriter
@@ -42,7 +43,7 @@ class DeferredWork:
         stored: list[DirectoryStatus] = []
         seen: set[bytes] = set()
         for parent in sorted(parents):
-            for path in _from_outside(parent):
+            for path in from_outside(parent):
                 if path in seen:
                     continue
                 status = self._tree.directory_status(path)
@@ -111,9 +112,12 @@ class DeferredWork:
             case Kind.SYMLINK:
                 self._tree.make_link(upsert, staged)
             case Kind.FILE if self._tree.staging.has(staged):
-                self._tree.install(upsert, staged)
-            case Kind.FILE if not self._tree.holds(upsert):
-                raise InvalidRecordError(record.reason, record.column)
+                with self._tree.parents() as parents:
+                    self._tree.install(upsert, staged, parents)
+            case Kind.FILE:
+                with self._tree.parents() as parents:
+                    if not self._tree.holds(upsert, parents):
+                        raise InvalidRecordError(record.reason, record.column)
         self._state.add_not_moved(stream, [(upsert.path, *found) for found in self._tree.not_moved(upsert)])
 
     def drop_pending(self, stream: StreamName, keys: Iterable[str]) -> None:
@@ -136,13 +140,3 @@ class DeferredWork:
     def final_status(self, upsert: Upsert) -> DirectoryStatus:
         """Return the status that a directory, which exists, gets when its stream is finished."""
         return DirectoryStatus(upsert.path, self._tree.kept_mode(upsert), upsert.mtime_ns)
-
-
-def _from_outside(path: bytes) -> Iterable[bytes]:
-    """Yield the directories that lead to `path`, without the root, from the outside inwards, and `path` itself."""
-    end = path.find(b"/")
-    while end >= 0:
-        yield path[:end]
-        end = path.find(b"/", end + 1)
-    if path:
-        yield path

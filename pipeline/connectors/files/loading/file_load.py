@@ -10,16 +10,16 @@ place of such a directory, may have to wait: they are retried at the end of ever
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Callable, Sequence
-from itertools import chain, islice
+from collections.abc import Callable, Iterable, Sequence
+from itertools import chain, count, islice
 from tempfile import TemporaryFile, gettempdir
 from typing import IO
 
 from anyio import to_thread
 
 from pipeline.codec.values import key_text
-from pipeline.connectors.files.concurrency import for_each
+from pipeline.connectors.files.concurrency import GROUP_ITEMS, for_each, grouped
+from pipeline.connectors.files.directories import Parents
 from pipeline.connectors.files.errors import translated
 from pipeline.connectors.files.loading.deferred import DeferredWork
 from pipeline.connectors.files.loading.records import (
@@ -37,8 +37,8 @@ from pipeline.connectors.files.tree import Kind
 from pipeline.domain.ids import BinaryId
 from pipeline.ports.destination import FileToLoad, Mark, Rejection
 
-CONTENTS_AT_ONCE = 4
-BATCH_RECORDS = 500
+GROUPS_AT_ONCE = 2
+BATCH_RECORDS = 1000
 WRITE_BYTES = 1024 * 1024
 
 
@@ -56,6 +56,7 @@ class FileLoad:
         self._pending: list[PendingRecord] = []
         self._not_moved: list[tuple[bytes, str, str]] = []
         self._binaries = 0
+        self._numbers = count()
 
     async def apply(self) -> tuple[Mark, tuple[Rejection, ...]]:
         """Apply all records; return the mark to write, and the rejections. After an error it MAY be repeated."""
@@ -67,16 +68,20 @@ class FileLoad:
                 await to_thread.run_sync(self._place_plain, batch)
                 files = [upsert for upsert in batch if upsert.kind is Kind.FILE]
                 # Of two names that are one to the file system, the first in order wins, whatever the sizes.
-                at_once = 1 if self._tree.folds_names else CONTENTS_AT_ONCE
-                await for_each(files, self._place_file, at_once=at_once)
+                at_once, most = (1, 1) if self._tree.folds_names else (GROUPS_AT_ONCE, GROUP_ITEMS)
+                await for_each(grouped(files, _held_bytes, most=most), self._place_files, at_once=at_once)
         await to_thread.run_sync(self._end)
         return self._result()
 
     async def _read(self, lines: IO[bytes]) -> None:
         what = f"Event File {self._file.entry.id}"
+
+        def plan(block: bytes) -> None:
+            plan_block(self._plan, block, what)
+            lines.write(block)
+
         async for block in self._file.blocks:
-            await to_thread.run_sync(plan_block, self._plan, block, what)
-            await to_thread.run_sync(lines.write, block)
+            await to_thread.run_sync(plan, block)
         self._pending.extend(self._plan.invalid.values())
         lines.seek(0)
 
@@ -106,21 +111,49 @@ class FileLoad:
                 self._try(upsert, lambda upsert: self._tree.make_link(upsert, f"{self._prefix}-link"))
         self._state.add_directories(self._stream, directories, replace=True)
 
-    async def _place_file(self, upsert: Upsert) -> None:
-        if upsert.digest is None or await to_thread.run_sync(self._try_held, upsert):
-            return
-        staged = f"{self._prefix}-{uuid.uuid4().hex}"
-        try:
-            rest = await self._stage(staged, upsert.digest)
-            installed = await to_thread.run_sync(self._install, upsert, staged, rest)
-            self._binaries += installed  # not in one line with the await: other tasks count meanwhile
-        except InvalidRecordError as error:
-            self._reject(upsert, error)
-        finally:
-            self._tree.staging.discard(staged)
+    async def _place_files(self, group: Sequence[Upsert]) -> None:
+        """Place a group of files: those of which the contents are stored together in one call of a thread."""
+        missing = await to_thread.run_sync(self._not_held, group)
+        contents = await self._file.read_contents([digest for _, digest in missing])
+        together = [(upsert, contents[digest]) for upsert, digest in missing if digest in contents]
+        if together:
+            placed = await to_thread.run_sync(self._place_contents, together)
+            self._binaries += placed  # not in one line with the await: other tasks count meanwhile
+        for upsert, digest in missing:
+            if digest not in contents:
+                await self._place_file(upsert, digest)
 
-    def _try_held(self, upsert: Upsert) -> bool:
-        return self._tree.holds(upsert) and self._try(upsert, lambda upsert: None)
+    def _not_held(self, group: Sequence[Upsert]) -> Sequence[tuple[Upsert, BinaryId]]:
+        """Return those files, with their contents, that the tree does not hold as they are to be."""
+        with self._tree.parents() as parents:
+            return [
+                (upsert, upsert.digest)
+                for upsert in group
+                if upsert.digest is not None
+                and not (self._tree.holds(upsert, parents) and self._try(upsert, lambda upsert: None))
+            ]
+
+    def _place_contents(self, files: Iterable[tuple[Upsert, bytes]]) -> int:
+        """Write files and put them in their places; return how many are in place."""
+        with self._tree.parents() as parents:
+            return sum([self._install(upsert, self._staged_name(), content, parents) for upsert, content in files])
+
+    def _staged_name(self) -> str:
+        return f"{self._prefix}-{next(self._numbers)}"
+
+    async def _place_file(self, upsert: Upsert, digest: BinaryId) -> None:
+        staged = self._staged_name()
+        try:
+            rest = await self._stage(staged, digest)
+        except BaseException as error:
+            self._tree.staging.discard(staged)
+            if not isinstance(error, InvalidRecordError):
+                raise
+            self._reject(upsert, error)
+        else:
+            with self._tree.parents() as parents:
+                placed = await to_thread.run_sync(self._install, upsert, staged, rest, parents)
+            self._binaries += placed
 
     async def _stage(self, staged: str, digest: BinaryId) -> bytes:
         """Write a content except its last part, which is returned: most files have no other."""
@@ -133,9 +166,18 @@ class FileLoad:
                     rest.clear()
         return bytes(rest)
 
-    def _install(self, upsert: Upsert, staged: str, rest: bytes) -> bool:
-        self._tree.staging.write(staged, rest)
-        return self._try(upsert, lambda upsert: self._tree.install(upsert, staged), staged)
+    def _install(self, upsert: Upsert, staged: str, rest: bytes, parents: Parents) -> bool:
+        """Write the last part of a content, and put the file in its place. Of a file that fails nothing is left staged."""
+        placed = False
+        try:
+            self._tree.staging.write(staged, rest)
+            placed = self._try(upsert, lambda upsert: self._tree.install(upsert, staged, parents), staged)
+        except InvalidRecordError as error:
+            self._reject(upsert, error)
+        finally:
+            if not placed:
+                self._tree.staging.discard(staged)
+        return placed
 
     def _try(self, upsert: Upsert, place: Callable[[Upsert], None], staged: str | None = None) -> bool:
         """Place a record; if that fails, keep it as pending, with its content if it may succeed later."""
@@ -180,3 +222,8 @@ class FileLoad:
             movement=self._file.movement,
         )
         return mark, tuple(record.rejection(self._file.entry.id) for record in rejected)
+
+
+def _held_bytes(upsert: Upsert) -> int:
+    """Return how much memory a content will take, as far as its record says."""
+    return upsert.size or 0

@@ -11,13 +11,13 @@ import os
 import stat
 import threading
 from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 
 from blake3 import blake3
 
 from pipeline.connectors.files.attributes import SET_ID, kept_mode, lost_bits
-from pipeline.connectors.files.directories import closing_fd, directory, open_child, open_file
-from pipeline.connectors.files.errors import GONE, INVALID_NAMES, OF_ONE_PATH, translate
+from pipeline.connectors.files.directories import Parents, closing_fd, directory, from_outside, open_child, open_file
+from pipeline.connectors.files.errors import GONE, INVALID_NAMES, OF_ONE_PATH, translate, translated
 from pipeline.connectors.files.loading.records import InvalidRecordError, Upsert
 from pipeline.connectors.files.loading.staging import StagingArea
 from pipeline.connectors.files.names import METADATA_NAME, shown
@@ -85,7 +85,7 @@ class TreeWriter:
         self.staging = staging
         self._listed_name = listed_name
         # Where two names may be one entry, the check that a name is free and its use must be one step.
-        self._placing = threading.Lock()
+        self._placing = threading.Lock() if self.folds_names else nullcontext()
         self._spans_devices = False
 
     @property
@@ -113,8 +113,8 @@ class TreeWriter:
         status = self.directory_status(path)
         if status is None:
             return
-        with suppress(AbsentPathError), self._step(path), self._parent(path) as parent_fd:
-            name = path.rpartition(b"/")[2]
+        with suppress(AbsentPathError), self._step(path), Parents(self._root_fd) as parents:
+            parent_fd, name = parents.of(path)
             if mtime_ns not in (None, status.st_mtime_ns):
                 os.utime(name, ns=(mtime_ns, mtime_ns), dir_fd=parent_fd, follow_symlinks=False)
             if mode != stat.S_IMODE(status.st_mode):
@@ -147,13 +147,14 @@ class TreeWriter:
     def make_directory(self, record: Upsert) -> None:
         """Create the directory unless it exists. A new one is for its owner alone until `set_directory`."""
         path = record.path
-        with self._step(path), self._parent(path) as parent_fd, self._placing:
-            name = path.rpartition(b"/")[2]
+        with self._step(path), self.parents() as parents, self._placing:
+            parent_fd, name = parents.of(path)
             self._check_name(parent_fd, name, path)
             status = _status(parent_fd, name)
             if status is None or not stat.S_ISDIR(status.st_mode):
                 self._clear(parent_fd, name, path)
-                os.mkdir(name, OWNER_ALL, dir_fd=parent_fd)
+                with suppress(FileExistsError):  # made meanwhile for an entry below it
+                    os.mkdir(name, OWNER_ALL, dir_fd=parent_fd)
 
     def make_link(self, record: Upsert, staged: str) -> None:
         """Create a symbolic link, as `staged` until it is in place."""
@@ -162,47 +163,50 @@ class TreeWriter:
         with self._step(record.path):
             os.symlink(record.target, staged, dir_fd=self.staging.fd)
             try:
-                self.install(record, staged)
+                with self.parents() as parents:
+                    self.install(record, staged, parents)
             finally:
                 self.staging.discard(staged)
 
-    def holds(self, record: Upsert) -> bool:
+    def parents(self) -> Parents:
+        """Open directories below the root for changes of their entries; those that are missing are created."""
+        return Parents(self._root_fd, self._make_directories)
+
+    def holds(self, record: Upsert, parents: Parents) -> bool:
         """Whether the file exists with this time, size and content. If so, its permissions are set."""
-        if record.size is None:
-            return False
-        parent, _, name = record.path.rpartition(b"/")
         try:
-            with self._step(record.path), closing_fd(open_file(self._root_fd, record.path)) as fd:
-                status = os.fstat(fd)
-                if not stat.S_ISREG(status.st_mode) or status.st_size != record.size:
+            with self._step(record.path):
+                parent_fd, name = parents.of(record.path)
+                if not _is_alike(_status(parent_fd, name), record) or self._listed_name(parent_fd, name) != name:
                     return False
-                if status.st_mtime_ns != record.mtime_ns:
-                    return False
-                with directory(self._root_fd, parent) as parent_fd:
-                    if self._listed_name(parent_fd, name) != name:
+                with closing_fd(open_file(parents, record.path)) as fd:
+                    status = os.fstat(fd)
+                    if not _is_alike(status, record) or _digest(fd) != record.digest:
                         return False
-                if _digest(fd) != record.digest:
-                    return False
-                os.fchmod(fd, kept_mode(record.mode, record.attributes, status))
+                    os.fchmod(fd, kept_mode(record.mode, record.attributes, status))
         except (BlockedPathError, InvalidRecordError, RefusedError):
             return False  # writing the file is right then, and reports the error if it persists
         return True
 
-    def install(self, record: Upsert, staged: str) -> None:
+    def install(self, record: Upsert, staged: str, parents: Parents) -> None:
         """Rename a staged file or link to the record's path, with its permissions and time."""
-        name = record.path.rpartition(b"/")[2]
-        with self._step(record.path), self._parent(record.path) as parent_fd, self._placing:
+        with self._step(record.path), self._placing:
+            parent_fd, name = parents.of(record.path)
             self._check_name(parent_fd, name, record.path)
-            status = _status(parent_fd, name)
-            if status is not None and stat.S_ISDIR(status.st_mode):
-                self._clear(parent_fd, name, record.path)
             _set_status(self.staging.fd, staged.encode(), record)
             try:
-                os.rename(staged, name, src_dir_fd=self.staging.fd, dst_dir_fd=parent_fd)
-            except OSError as error:
-                if error.errno != errno.EXDEV:
-                    raise
-                self._install_across(record, staged, parent_fd, name)
+                self._rename(record, staged, parent_fd, name)
+            except IsADirectoryError:
+                self._clear(parent_fd, name, record.path)
+                self._rename(record, staged, parent_fd, name)
+
+    def _rename(self, record: Upsert, staged: str, parent_fd: int, name: bytes) -> None:
+        try:
+            os.rename(staged, name, src_dir_fd=self.staging.fd, dst_dir_fd=parent_fd)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            self._install_across(record, staged, parent_fd, name)
 
     def _install_across(self, record: Upsert, staged: str, parent_fd: int, name: bytes) -> None:
         """Install below a mount point in the tree: a rename cannot cross file systems."""
@@ -224,18 +228,19 @@ class TreeWriter:
         self.staging.discard(staged)
 
     def sync(self) -> None:
-        """Make everything written durable: one call for an Event File instead of one a file."""
-        syncfs = getattr(ctypes.CDLL(None), "syncfs", None)
-        if syncfs is None or self._spans_devices or syncfs(self._root_fd) != 0:
+        """Make everything written durable, names included: one call for an Event File instead of two for each file.
+
+        RefusedError when the device has lost what was written (since Linux 5.8), so no mark is written after it.
+        """
+        with translated("the destination, which could not keep what was written"):
+            sync_file_system(self._root_fd)
+        if self._spans_devices:
             os.sync()
 
-    @contextmanager
-    def _parent(self, path: bytes) -> Iterator[int]:
-        """Hold the directory of `path` open; directories that are missing on the way are created."""
-        fd = open_child(self._root_fd, b".")
-        end = path.find(b"/")
-        while end >= 0:
-            here = path[:end]
+    def _make_directories(self, root_fd: int, path: bytes) -> int:
+        """Open the directory at `path`; it, and those that lead to it, are created if they are missing."""
+        fd = open_child(root_fd, b".")
+        for here in from_outside(path):
             name = here.rpartition(b"/")[2]
             with closing_fd(fd) as outer_fd:
                 self._check_name(outer_fd, name, here)
@@ -243,9 +248,7 @@ class TreeWriter:
                     with suppress(FileExistsError):
                         os.mkdir(name, dir_fd=outer_fd)
                 fd = _enter(outer_fd, name, here)
-            end = path.find(b"/", end + 1)
-        with closing_fd(fd):
-            yield fd
+        return fd
 
     def _check_name(self, fd: int, name: bytes, path: bytes) -> None:
         listed = self._listed_name(fd, name)
@@ -283,6 +286,15 @@ class TreeWriter:
             raise (BlockedPathError(str(translation)) if error.errno in OF_ONE_PATH else translation) from error
 
 
+def sync_file_system(fd: int) -> None:
+    """Write everything that is in memory of the file system of `fd` to its device. OSError when that failed."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if not hasattr(libc, "syncfs"):
+        os.sync()
+    elif libc.syncfs(fd) != 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+
+
 def _enter(fd: int, name: bytes, path: bytes) -> int:
     try:
         return open_child(fd, name)
@@ -300,10 +312,21 @@ def _status(fd: int, name: bytes) -> os.stat_result | None:
         return None
 
 
+def _is_alike(status: os.stat_result | None, record: Upsert) -> bool:
+    """Whether this is the status of a file with the record's size and time."""
+    return (
+        status is not None
+        and stat.S_ISREG(status.st_mode)
+        and (status.st_size, status.st_mtime_ns) == (record.size, record.mtime_ns)
+    )
+
+
 def _set_status(fd: int, name: bytes, record: Upsert) -> None:
     if record.kind is Kind.FILE:
-        status = os.stat(name, dir_fd=fd, follow_symlinks=False)
-        os.chmod(name, kept_mode(record.mode, record.attributes, status), dir_fd=fd)
+        mode = record.mode
+        if mode & SET_ID:
+            mode = kept_mode(mode, record.attributes, os.stat(name, dir_fd=fd, follow_symlinks=False))
+        os.chmod(name, mode, dir_fd=fd)
     os.utime(name, ns=(record.mtime_ns, record.mtime_ns), dir_fd=fd, follow_symlinks=False)
 
 

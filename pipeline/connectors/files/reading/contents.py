@@ -15,16 +15,17 @@ from __future__ import annotations
 import os
 import stat
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from tempfile import TemporaryFile, gettempdir
+from typing import Self
 
 from anyio import to_thread
 from blake3 import blake3
 
 from pipeline.connectors.files.attributes import Attributes, read_attributes
-from pipeline.connectors.files.directories import open_file
+from pipeline.connectors.files.directories import Parents, open_file
 from pipeline.connectors.files.errors import UnreadableEntryError, entry_errors
 from pipeline.connectors.files.names import shown
 from pipeline.connectors.files.tree import Entry
@@ -43,43 +44,62 @@ COARSE_TICK_SECONDS = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """A stored content, and what else belongs to it: the file's status, attributes, and permission bits for a copy."""
+    """A content, and what else belongs to it: the file's status, attributes, and permission bits for a copy.
 
-    binary: BinaryId
+    `data` is the content itself, None when it is too large to hold.
+    """
+
     size: int
     status: os.stat_result
     attributes: Attributes
     mode: int
+    data: bytes | None = None
 
 
-async def store_content(root_fd: int, entry: Entry, store_binary: StoreBinary) -> Content:
-    """Store the content of the file `entry`. A small file takes one thread call and one reading.
+def read_contents(root_fd: int, entries: Iterable[Entry]) -> list[Content | UnreadableEntryError]:
+    """Read files, in one call of a thread for many small ones. In place of one that is gone, or unreadable, is the error.
+
+    Large files are opened only; `data` of their contents is None.
+    """
+    found: list[Content | UnreadableEntryError] = []
+    with Parents(root_fd) as parents:
+        for entry in entries:
+            try:
+                with _Reading(parents, entry) as reading:
+                    found.append(reading.content(reading.read_if_small()))
+            except UnreadableEntryError as error:
+                found.append(error)
+    return found
+
+
+async def store_large(root_fd: int, entry: Entry, store_binary: StoreBinary) -> tuple[BinaryId, Content]:
+    """Store the content of a file by reading it twice; one that is never the same twice, from a private copy.
 
     UnreadableEntryError when the file is gone or may not be read.
     """
-    reading = await to_thread.run_sync(_Reading.begin, root_fd, entry)
-    try:
-        if reading.data is not None:
-            return await _store_small(reading, reading.data, store_binary)
-        return await _store_large(reading, store_binary)
-    finally:
-        reading.close()
+    with await to_thread.run_sync(_begin, root_fd, entry) as reading:
+        for _ in range(ATTEMPTS - 1):
+            try:
+                binary = await store_binary(reading.open_body)
+            except DamagedError:
+                if await to_thread.run_sync(reading.is_steady):
+                    raise
+            else:
+                if await to_thread.run_sync(reading.is_steady):
+                    return binary, reading.content()
+            await to_thread.run_sync(reading.restart)
+        _warn_changed(reading.path)
+        return await _store_copy(reading, store_binary)
 
 
-async def digest_content(root_fd: int, entry: Entry) -> tuple[str, int] | None:
-    """Return the BLAKE3 digest of the file's current content and the permission bits for a copy, None if it is unreadable."""
+async def digest_large(root_fd: int, entry: Entry) -> str:
+    """Return the BLAKE3 digest of a file's content. UnreadableEntryError as with `store_large`."""
     digest = blake3()
-    try:
-        reading = await to_thread.run_sync(_Reading.begin, root_fd, entry)
-    except UnreadableEntryError:
-        return None
-    try:
+    with await to_thread.run_sync(_begin, root_fd, entry) as reading:
         async with reading.open_body() as pieces:
             async for piece in pieces:
                 await to_thread.run_sync(digest.update, piece)
-    finally:
-        reading.close()
-    return digest.hexdigest(), reading.mode
+    return digest.hexdigest()
 
 
 def settle(status: os.stat_result) -> None:
@@ -95,58 +115,55 @@ def settle(status: os.stat_result) -> None:
 
 
 class _Reading:
-    """One open file. `data` is its content when that is small enough to hold, `before` its status before reading."""
+    """One open file: a context manager. `before` is its status before reading."""
 
-    def __init__(self, fd: int, path: bytes) -> None:
-        self._fd = fd
-        self.path = path
+    def __init__(self, parents: Parents, entry: Entry) -> None:
+        settle(entry.status)
+        self.path = entry.path
         self.read_bytes = 0
-        self.data: bytes | None = None
-        self._examine()
+        with entry_errors("the file", entry.path):
+            self._fd = open_file(parents, entry.path)
+        try:
+            self._examine()
+        except BaseException:
+            os.close(self._fd)
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._fd)
 
     def _examine(self) -> None:
         self.before = os.fstat(self._fd)
-        self.mode, self.attributes = read_attributes(self._fd, self.before)
-
-    @classmethod
-    def begin(cls, root_fd: int, entry: Entry) -> _Reading:
-        settle(entry.status)
-        with entry_errors(f"the file {shown(entry.path)!r}"):
-            fd = open_file(root_fd, entry.path)
-        reading = cls(fd, entry.path)
-        try:
-            reading._read_if_small()
-        except BaseException:
-            reading.close()
-            raise
-        return reading
-
-    def close(self) -> None:
-        os.close(self._fd)
-
-    def _read_if_small(self) -> None:
         if not stat.S_ISREG(self.before.st_mode):
             raise UnreadableEntryError(
                 f"the file {shown(self.path)!r}: it changed while the pipeline was working: run the command again"
             )
-        if self.before.st_size > PIECE_BYTES:
-            return
+        self.mode, self.attributes = read_attributes(self._fd, self.before)
+
+    def read_if_small(self) -> bytes | None:
+        """Return the content, None when it is too large to hold."""
         for attempt in range(ATTEMPTS):
             if attempt:
                 self.restart()
-            self.data = self.piece(0)
+            if self.before.st_size > PIECE_BYTES:
+                return None
+            data = self.piece(0)
             if self.is_steady():
-                return
+                return data
         _warn_changed(self.path)
+        return data
 
     def restart(self) -> None:
         """Take the status again, once the last change of the file is old enough."""
         settle(os.fstat(self._fd))
         self._examine()
 
-    def content(self, binary: BinaryId, size: int) -> Content:
-        """Return the content that was read, stored as `binary`."""
-        return Content(binary, size, self.before, self.attributes, self.mode)
+    def content(self, data: bytes | None = None) -> Content:
+        """Return the content that was read."""
+        return Content(self.read_bytes, self.before, self.attributes, self.mode, data)
 
     def is_steady(self) -> bool:
         """Whether the file has at most grown since its status was taken."""
@@ -161,7 +178,7 @@ class _Reading:
         """Return the next bytes from `start`; empty at the end that the file had in `before`, or has now."""
         position, end = start, min(start + PIECE_BYTES, self.before.st_size)
         pieces = []
-        with entry_errors(f"the file {shown(self.path)!r}"):
+        with entry_errors("the file", self.path):
             while position < end and (data := os.pread(self._fd, end - position, position)):
                 pieces.append(data)
                 position += len(data)
@@ -181,35 +198,12 @@ async def _pieces(read: Callable[[int], bytes]) -> AsyncIterator[bytes]:
         yield piece
 
 
-async def _store_small(reading: _Reading, data: bytes, store_binary: StoreBinary) -> Content:
-    @asynccontextmanager
-    async def open_body() -> AsyncIterator[AsyncIterator[bytes]]:
-        yield pieces()
-
-    async def pieces() -> AsyncIterator[bytes]:
-        if data:
-            yield data
-
-    return reading.content(await store_binary(open_body), len(data))
+def _begin(root_fd: int, entry: Entry) -> _Reading:
+    with Parents(root_fd) as parents:
+        return _Reading(parents, entry)
 
 
-async def _store_large(reading: _Reading, store_binary: StoreBinary) -> Content:
-    """Store a content by reading it twice; one that is never the same twice, from a private copy."""
-    for _ in range(ATTEMPTS - 1):
-        try:
-            binary = await store_binary(reading.open_body)
-        except DamagedError:
-            if await to_thread.run_sync(reading.is_steady):
-                raise
-        else:
-            if await to_thread.run_sync(reading.is_steady):
-                return reading.content(binary, reading.read_bytes)
-        await to_thread.run_sync(reading.restart)
-    _warn_changed(reading.path)
-    return await _store_copy(reading, store_binary)
-
-
-async def _store_copy(reading: _Reading, store_binary: StoreBinary) -> Content:
+async def _store_copy(reading: _Reading, store_binary: StoreBinary) -> tuple[BinaryId, Content]:
     with entry_errors(f"a temporary file in {gettempdir()!r}"), TemporaryFile() as copy:
         size = 0
         while piece := await to_thread.run_sync(reading.piece, size):
@@ -220,7 +214,7 @@ async def _store_copy(reading: _Reading, store_binary: StoreBinary) -> Content:
         async def open_body() -> AsyncIterator[AsyncIterator[bytes]]:
             yield _pieces(lambda position: os.pread(copy.fileno(), PIECE_BYTES, position))
 
-        return reading.content(await store_binary(open_body), size)
+        return await store_binary(open_body), reading.content()
 
 
 def _warn_changed(path: bytes) -> None:

@@ -19,15 +19,16 @@ from pathlib import Path
 
 import orjson
 from anyio import to_thread
+from blake3 import blake3
 from xxhash import xxh3_64_digest, xxh3_128_digest
 
 from pipeline.codec.values import to_json
 from pipeline.connectors.files.attributes import NONE, SET_ID, Attributes, read_attributes
-from pipeline.connectors.files.concurrency import for_each
+from pipeline.connectors.files.concurrency import for_each, grouped
 from pipeline.connectors.files.directories import closing_fd, directory, open_root
 from pipeline.connectors.files.errors import UnreadableEntryError, entry_errors, translate
 from pipeline.connectors.files.names import METADATA_NAME, from_bytes, location_of, shown
-from pipeline.connectors.files.reading.contents import digest_content, store_content
+from pipeline.connectors.files.reading.contents import Content, digest_large, read_contents, store_large
 from pipeline.connectors.files.reading.mounts import ensure_mounted
 from pipeline.connectors.files.schema import DEFAULT_STREAM, HASHED_COLUMNS, files_schema
 from pipeline.connectors.files.tree import Entry, Kind, Omitted, Unread, walk
@@ -39,7 +40,7 @@ from pipeline.domain.schema import StreamSchema
 from pipeline.ports.source import UnreadRows, UpsertSink
 
 BLOCK_ENTRIES = 500
-CONTENTS_AT_ONCE = 4
+GROUPS_AT_ONCE = 2
 _NAMES = ",".join(column.name for column in HASHED_COLUMNS).encode()
 _Checked = Mapping[bytes, tuple[str, int]]
 """The digest of each file and directory, which has none, and the permission bits for a copy."""
@@ -144,15 +145,26 @@ class FilesSnapshot:
         """Read the files and directories of a batch that can be read."""
         checked: dict[bytes, tuple[str, int]] = {}
 
-        async def read(entry: Entry) -> None:
-            if entry.kind is Kind.DIRECTORY:
-                with suppress(UnreadableEntryError):
-                    checked[entry.path] = "", (await to_thread.run_sync(_directory_attributes, self._root_fd, entry))[0]
-            elif (found := await digest_content(self._root_fd, entry)) is not None:
-                checked[entry.path] = found
+        def read_directories() -> None:
+            for entry in batch:
+                if entry.kind is Kind.DIRECTORY:
+                    with suppress(UnreadableEntryError):
+                        checked[entry.path] = "", _directory_attributes(self._root_fd, entry)[0]
 
-        await for_each([entry for entry in batch if entry.kind is not Kind.SYMLINK], read, at_once=CONTENTS_AT_ONCE)
+        async def read(entries: Sequence[Entry]) -> None:
+            found = await to_thread.run_sync(read_contents, self._root_fd, entries)
+            for entry, content in zip(entries, found, strict=True):
+                with suppress(UnreadableEntryError):
+                    if isinstance(content, Content):
+                        checked[entry.path] = await self._digest(entry, content), content.mode
+
+        await to_thread.run_sync(read_directories)
+        files = [entry for entry in batch if entry.kind is Kind.FILE]
+        await for_each(grouped(files, lambda entry: entry.status.st_size), read, at_once=GROUPS_AT_ONCE)
         return checked
+
+    async def _digest(self, entry: Entry, content: Content) -> str:
+        return await digest_large(self._root_fd, entry) if content.data is None else blake3(content.data).hexdigest()
 
 
 class FilesBlock:
@@ -162,6 +174,7 @@ class FilesBlock:
         self._root_fd = root_fd
         self._entries = entries
         self._checked = checked
+        self._hashes: bytes | None = None
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -177,7 +190,9 @@ class FilesBlock:
 
     def row_hashes(self) -> bytes:
         """Return a hash an entry, of its status (and of its content's digest, with `checksum`)."""
-        return b"".join([xxh3_64_digest(self._described(entry)) for entry in self._entries])
+        if self._hashes is None:
+            self._hashes = b"".join([xxh3_64_digest(self._described(entry)) for entry in self._entries])
+        return self._hashes
 
     def _described(self, entry: Entry) -> bytes:
         status, mode, digest = entry.status, stat.S_IMODE(entry.status.st_mode), ""
@@ -195,28 +210,44 @@ class FilesBlock:
     async def upserts(self, positions: Sequence[int], sink: UpsertSink) -> bytes:
         """Return one line an entry; the contents of files are stored first, a few at a time."""
         lines: dict[int, bytes] = {}
+        await to_thread.run_sync(self._describe_plain, positions, sink, lines)
+        files = [position for position in positions if self._entries[position].kind is Kind.FILE]
+        groups = grouped(files, lambda position: self._entries[position].status.st_size)
 
-        async def describe(position: int) -> None:
+        async def describe(group: Sequence[int]) -> None:
+            await self._describe_files(group, sink, lines)
+
+        await for_each(groups, describe, at_once=GROUPS_AT_ONCE)
+        return b"".join([lines[position] for position in positions if position in lines])
+
+    def _describe_plain(self, positions: Sequence[int], sink: UpsertSink, lines: dict[int, bytes]) -> None:
+        """Add the lines of directories and links."""
+        for position in positions:
             with _rejecting(position, sink):
                 entry = self._entries[position]
-                content = await store_content(self._root_fd, entry, sink.store_binary)
-                lines[position] = _line(
-                    entry, content.status, content.mode, content.attributes, content.size, content.binary
-                )
+                if entry.kind is Kind.DIRECTORY:
+                    lines[position] = _line(entry, entry.status, *_directory_attributes(self._root_fd, entry))
+                elif entry.kind is Kind.SYMLINK:
+                    lines[position] = _line(entry, entry.status, stat.S_IMODE(entry.status.st_mode), NONE)
 
-        def describe_plain() -> None:
-            for position in positions:
-                with _rejecting(position, sink):
-                    entry = self._entries[position]
-                    if entry.kind is Kind.DIRECTORY:
-                        lines[position] = _line(entry, entry.status, *_directory_attributes(self._root_fd, entry))
-                    elif entry.kind is Kind.SYMLINK:
-                        lines[position] = _line(entry, entry.status, stat.S_IMODE(entry.status.st_mode), NONE)
-
-        await to_thread.run_sync(describe_plain)
-        files = [position for position in positions if self._entries[position].kind is Kind.FILE]
-        await for_each(files, describe, at_once=min(CONTENTS_AT_ONCE, max(1, len(files))))
-        return b"".join([lines[position] for position in positions if position in lines])
+    async def _describe_files(self, group: Sequence[int], sink: UpsertSink, lines: dict[int, bytes]) -> None:
+        """Store the contents of files, and add their lines."""
+        found = await to_thread.run_sync(read_contents, self._root_fd, [self._entries[position] for position in group])
+        small = {
+            position: content.data
+            for position, content in zip(group, found, strict=True)
+            if isinstance(content, Content) and content.data is not None
+        }
+        stored = dict(zip(small, await sink.store_contents(list(small.values())), strict=True))
+        for position, content in zip(group, found, strict=True):
+            entry = self._entries[position]
+            with _rejecting(position, sink):
+                if isinstance(content, UnreadableEntryError):
+                    raise content
+                binary = stored.get(position)
+                if binary is None:
+                    binary, content = await store_large(self._root_fd, entry, sink.store_binary)
+                lines[position] = _line(entry, content.status, content.mode, content.attributes, content.size, binary)
 
 
 @contextmanager
@@ -228,7 +259,7 @@ def _rejecting(position: int, sink: UpsertSink) -> Iterator[None]:
 
 
 def _directory_attributes(root_fd: int, entry: Entry) -> tuple[int, Attributes]:
-    with entry_errors(f"the directory {shown(entry.path)!r}"), directory(root_fd, entry.path) as fd:
+    with entry_errors("the directory", entry.path), directory(root_fd, entry.path) as fd:
         return read_attributes(fd, entry.status)
 
 
