@@ -24,6 +24,7 @@ from benchmarks import (
     tables,
     time_left,
     verify,
+    viewers,
 )
 
 BENCHMARKS: dict[str, Callable[[Path], None]] = {
@@ -43,6 +44,7 @@ BENCHMARKS: dict[str, Callable[[Path], None]] = {
     "long_flow": long_flow.run,
     "notifying": notifying.run,
     "time_left": time_left.run,
+    "viewers": viewers.run,
 }
 
 

@@ -9,6 +9,7 @@ import hashlib
 import re
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from typing import NewType
 from urllib.parse import quote, unquote
 
@@ -25,10 +26,13 @@ MAX_KEY_BYTES = 1024
 _READABLE_CHARACTERS, _DIGEST_DIGITS = 24, 32
 SHORTENED_CHARACTERS = _READABLE_CHARACTERS + 1 + _DIGEST_DIGITS
 """The most characters of a shortened segment of an object key."""
+_NAMES_CACHED = 4096
+"""A File List names few streams, and each of them thousands of times."""
 _MAX_NUMBER = 2**63 - 1
 """The largest number of a Movement or a chunk: an SQL database holds 64 bits."""
 
 
+@lru_cache(maxsize=_NAMES_CACHED)
 def encode_name(name: str) -> str:
     """Percent-encode a user's name into one path segment of an object key.
 
@@ -50,6 +54,7 @@ def key_segment(name: str, most: int) -> str:
     return f"{encoded[:_READABLE_CHARACTERS]}~{digest}"
 
 
+@lru_cache(maxsize=_NAMES_CACHED)
 def decode_name(segment: str) -> str:
     """Undo `encode_name`."""
     return unquote(segment, errors="surrogatepass")

@@ -13,7 +13,7 @@ from pipeline import __version__
 from pipeline.http.api import actions, checks, events, flows, health, movements, tokens
 from pipeline.http.apps import downloads, exporting, importing
 from pipeline.http.guard import Guard
-from pipeline.http.pages import acting, checking, rendering, routes, session
+from pipeline.http.pages import acting, checking, details, notifying, rendering, routes, session
 from pipeline.http.problems import Problem, add_handlers, answer
 from pipeline.http.site import Site
 
@@ -37,7 +37,7 @@ def create_application(site: Site) -> ASGIApp:
     app.include_router(health.router)
     for rooms in (flows, movements, events, actions, checks, tokens, exporting, importing, downloads):
         app.include_router(rooms.router, prefix=API)
-    for pages in (session, routes, acting, checking):
+    for pages in (session, routes, acting, checking, details, notifying):
         app.include_router(pages.router)
     app.mount("/static", StaticFiles(directory=rendering.STATIC))
     return Guard(app, site)

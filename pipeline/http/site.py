@@ -12,11 +12,16 @@ from pipeline.assembly.commands.observation.fleet import FleetGauges
 from pipeline.assembly.runtime import Runtime
 from pipeline.http.contents import Contents
 from pipeline.http.feeds import Feeds
+from pipeline.http.live import LiveParts
 from pipeline.http.tokens import TokenStore
 from pipeline.ports.clock import Clock
 
 LOOPBACK_NAMES = ("localhost",)
 """Names that a browser may have for this machine. Addresses are always allowed: no name server can change them."""
+
+
+CACHED_ENTRIES = 200_000
+"""Entries of File Lists that a server keeps in memory, so that its pages read them once: some 100 MB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +64,14 @@ class Site:
     """The gauges of `/metrics`."""
     stopping: anyio.Event = field(default_factory=anyio.Event)
     feeds: Feeds = field(init=False)
+    live: LiveParts = field(default_factory=LiveParts)
+    comparing: anyio.Lock = field(default_factory=anyio.Lock)
+    """Held while a page compares both places of a Flow: one at a time."""
     contents: Contents = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "feeds", Feeds(self.runtime))
+        self.runtime.flows.file_lists.max_cached_entries = CACHED_ENTRIES
         object.__setattr__(self, "contents", Contents(self.runtime.store))
 
 

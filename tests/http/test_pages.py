@@ -16,6 +16,11 @@ PAGES = [
     "/flows/crm/movements/1",
     "/flows/crm/movements/1/files?label=pet",
     "/flows/crm/files/1/pet/full/0",
+    "/flows/crm/movements/1/rejected",
+    "/flows/crm/log",
+    "/flows/crm/mappings",
+    "/flows/crm/verify",
+    "/notifications",
 ]
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pipeline.assembly.runtime import Runtime, open_runtime
 from pipeline.domain.errors import AbsentError
 from pipeline.domain.ids import FlowName
+from pipeline.domain.movement import Flow
 from pipeline.domain.outbox.event import OutboxEvent
 from pipeline.domain.outbox.transitions import last_due, started
 from pipeline.engine.outbox.history import History
@@ -46,6 +47,12 @@ async def read_history(runtime: Runtime, name: FlowName, number: int | None = No
         with suppress(AbsentError):
             earlier += await _of_earlier_release(runtime, name, one)
     return FlowHistory(name, [*earlier, *timeline.events], shown.start - 1 if shown else 0)
+
+
+async def read_recent(runtime: Runtime, flow: Flow, movements: int) -> Sequence[OutboxEvent]:
+    """Return the events of this number of a Flow's latest Movements, oldest first, and of those that belong to none."""
+    first = max(1, flow.movements - movements + 1)
+    return (await History(runtime.store, flow.name).read(flow.movements, first)).events
 
 
 async def _of_earlier_release(runtime: Runtime, flow: FlowName, number: int) -> Sequence[OutboxEvent]:

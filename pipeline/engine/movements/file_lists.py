@@ -24,8 +24,9 @@ MAX_CACHED_ENTRIES = 20_000
 class FileLists:
     """Reads and stores File Lists. They never change, so the latest are cached."""
 
-    def __init__(self, store: ObjectStore) -> None:
+    def __init__(self, store: ObjectStore, max_cached_entries: int = MAX_CACHED_ENTRIES) -> None:
         self._store = store
+        self.max_cached_entries = max_cached_entries
         self._documents: dict[ObjectKey, FileListDocument] = {}
 
     async def read(self, key: ObjectKey) -> Sequence[FileEntry]:
@@ -75,7 +76,7 @@ class FileLists:
                 raise AbsentError(f"The File List {key} is missing from the store. {TAKEN_AWAY}") from error
             if (
                 sum(len(known.entries) for known in self._documents.values()) + len(document.entries)
-                > MAX_CACHED_ENTRIES
+                > self.max_cached_entries
             ):
                 self._documents.clear()
             self._documents[key] = document

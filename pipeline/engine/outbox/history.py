@@ -51,11 +51,11 @@ class History:
     flow: FlowName
     _blocks: set[ObjectKey] = field(default_factory=set)
 
-    async def read(self, latest: int) -> Timeline:
-        """Return all events of the Flow, of which Movement `latest` is the latest or a little before it."""
+    async def read(self, latest: int, first: int = 1) -> Timeline:
+        """Return the events of the Flow from Movement `first` on. Movement `latest` is the latest, or a little before it."""
         prefix = object_keys.history_prefix(self.flow)
         self._blocks = {info.key async for page in list_pages(self.store, prefix) for info in page}
-        since = await self._first_with_events(latest)
+        since = max(first, await self._first_with_events(latest))
         encoded = [*await self._covered(since, latest), *await self._after(latest)]
         return Timeline([one for one in _in_order(encoded) if not one.movement or one.movement >= since], since)
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import datetime
 from http import HTTPStatus
 from typing import Annotated, Literal
@@ -13,6 +11,7 @@ import anyio
 from fastapi import APIRouter, Depends, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 
+from pipeline.assembly.commands.observation.id_map import open_id_map
 from pipeline.domain.ids import EventFileId, FlowName, Label
 from pipeline.domain.movement import Movement
 from pipeline.http.access import require_app
@@ -22,8 +21,7 @@ from pipeline.http.links import Links
 from pipeline.http.problems import ProblemError
 from pipeline.http.site import Site, site_of
 from pipeline.http.tokens import Identity, Side
-from pipeline.kit.ledger.id_map import StoredIds
-from pipeline.kit.ledger.kept import IdEntry, Kept
+from pipeline.kit.ledger.kept import IdEntry
 from pipeline.remote.app_import import AppImport, FileStatus, RefusedRecord, ReportedStatus
 
 LONGEST_WAIT_SECONDS = 30.0
@@ -243,7 +241,7 @@ async def list_mappings(
     request: Request, _: App, flow: FlowPath, kind: str, after: After = None, limit: Limit = 1000
 ) -> Page[Mapping]:
     """List the id map of one kind: ids at the source, and at the destination."""
-    async with _ids(site_of(request), flow) as ids:
+    async with open_id_map(site_of(request).runtime, flow) as ids:
         found = ids.page(kind, after=after or "", limit=limit)
     return Page(items=[_mapping(*one) for one in found], next=found[-1][0] if len(found) == limit else None)
 
@@ -251,7 +249,7 @@ async def list_mappings(
 @router.post("/mappings/{kind}/find")
 async def find_mappings(request: Request, _: App, flow: FlowPath, kind: str, keys: MappingKeys) -> Page[Mapping]:
     """Return the entries of these ids of the source. Those that have none are left out."""
-    async with _ids(site_of(request), flow) as ids:
+    async with open_id_map(site_of(request).runtime, flow) as ids:
         found = [(source, ids.entry(kind, source)) for source in dict.fromkeys(keys.sources)]
     return Page(items=[_mapping(source, entry) for source, entry in found if entry is not None])
 
@@ -283,17 +281,6 @@ def _version(movement: Movement) -> str:
     """Return what changes with every group that is complete, and with the status. Only the Movement is read for it."""
     lists = hashlib.sha256("\n".join(sorted(movement.file_lists.values())).encode()).hexdigest()[:12]
     return f"{movement.number}.{movement.status.value}.{lists}.{movement.exported}"
-
-
-@asynccontextmanager
-async def _ids(site: Site, flow: FlowName) -> AsyncIterator[StoredIds]:
-    """Open the id map of a Flow as it is now."""
-    ids = StoredIds(Kept(site.runtime.store, (await site.runtime.flows.read_flow(flow)).marks_namespace))
-    try:
-        await ids.refresh()
-        yield ids
-    finally:
-        ids.close()
 
 
 def _mapping(source: str, entry: IdEntry) -> Mapping:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from http import HTTPStatus
@@ -9,15 +10,18 @@ from pathlib import Path
 from urllib.parse import quote
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
 from pipeline.domain.ids import encode_name
 from pipeline.http.pages.views import tone
+from pipeline.http.site import site_of
 from pipeline.http.tokens import Identity, Role
 from pipeline.wording import duration, moment, size
 
 TEMPLATES = Path(__file__).with_name("templates")
 STATIC = Path(__file__).with_name("static")
+_HEADERS = {"cache-control": "no-store"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +60,34 @@ def _environment() -> Environment:
     return environment
 
 
+async def live_page(
+    request: Request, who: Identity, name: str, seconds: float, read: Callable[[], Awaitable[Mapping[str, object]]]
+) -> HTMLResponse:
+    """Return a page whose part `NAME_live.html` follows what happens: it asks for the part again after `seconds`, or later
+    while many look. `read` returns the values of both; the part must show nothing that not all viewers may see.
+    """
+    live, path = site_of(request).live, request.url.path
+    if request.url.query:
+        path = f"{path}?{request.url.query}"
+
+    async def values(pause: int) -> Mapping[str, object]:
+        return {"live_path": path, "live_seconds": pause, **await read()}
+
+    async def make(pause: int) -> str:
+        return _environment().get_template(f"{name}_live.html").render(await values(pause))
+
+    if request.headers.get("hx-request") == "true":
+        return HTMLResponse(await live.part(path, seconds, make), headers=_HEADERS)
+    return _answer(name, who, HTTPStatus.OK, {"said": "", **await values(live.next_pause(seconds))})
+
+
 def page(
     name: str, who: Identity | None, *, status: int = HTTPStatus.OK, said: str = "", **values: object
 ) -> HTMLResponse:
     """Return a page."""
-    person = Who.of(who) if who else None
-    html = _environment().get_template(f"{name}.html").render(who=person, said=said, **values)
-    return HTMLResponse(html, status)
+    return _answer(name, who, status, {"said": said, **values})
+
+
+def _answer(name: str, who: Identity | None, status: int, values: Mapping[str, object]) -> HTMLResponse:
+    html = _environment().get_template(f"{name}.html").render(values, who=Who.of(who) if who else None)
+    return HTMLResponse(html, status, _HEADERS)

@@ -2,33 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from http import HTTPStatus
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from pipeline.assembly.commands.history import read_history
+from pipeline.assembly.commands.history import read_history, read_recent
 from pipeline.assembly.commands.observation.latest import LatestMovement, read_latest
 from pipeline.assembly.commands.show import show
-from pipeline.assembly.commands.status import read_state, read_status
-from pipeline.domain.errors import PipelineError
+from pipeline.assembly.commands.status import FileListing, ask_marks, read_state
+from pipeline.codec.documents.progress import Progress
 from pipeline.domain.event_file import Header
+from pipeline.domain.ids import FlowName, Label
+from pipeline.domain.movement import Movement
+from pipeline.engine.movements.work_errors import read_errors
 from pipeline.http.api.models import WorkerModel
-from pipeline.http.api.movements import files_of, groups_of, listing_of
+from pipeline.http.api.movements import files_of
 from pipeline.http.api.paths import After, FlowPath, page_of
 from pipeline.http.pages.actions import actions_for
-from pipeline.http.pages.rendering import page
+from pipeline.http.pages.charts import SHOWN, RateChart, movement_charts, rate_chart
+from pipeline.http.pages.groups import read_groups
+from pipeline.http.pages.rendering import live_page, page
 from pipeline.http.pages.session import Viewer, take_token, viewer
-from pipeline.http.pages.views import FlowRow, Grid, MovementView, advice, bars, severity, timeline
+from pipeline.http.pages.views import FlowRow, Grid, MovementView, advice, severity, timeline
 from pipeline.http.problems import ProblemError
-from pipeline.http.site import site_of
+from pipeline.http.site import Site, site_of
 
+MOVEMENTS_SHOWN = 10
 REJECTED_SHOWN = 20
 EVENTS_SHOWN = 100
 FILES_SHOWN = 100
 RECORDS_SHOWN = 50
 LONGEST_RECORD = 2000
+LISTS_SECONDS, MOVEMENT_SECONDS = 5.0, 2.0
+"""How often pages ask for their parts, while few people look."""
 
 router = APIRouter(include_in_schema=False)
 
@@ -39,75 +48,95 @@ async def flows(request: Request, token: str | None = None) -> Response:
     site = site_of(request)
     if token is not None:
         return await take_token(site, token)
-    who = await viewer(request)
-    rows, unreadable = [], []
-    for one in await read_latest(site.runtime):
-        if isinstance(one, LatestMovement):
-            rows.append(FlowRow.of(one.flow, one.movement, one.state))
-        else:
-            unreadable.append(one)
-    rows.sort(key=lambda row: (severity(row.status), row.name))
-    return page("flows", who, flows=rows, unreadable=unreadable)
+
+    async def read() -> Mapping[str, object]:
+        found = await read_latest(site.runtime)
+        rows = [FlowRow.of(one.flow, one.movement, one.state) for one in found if isinstance(one, LatestMovement)]
+        rows.sort(key=lambda row: (severity(row.status), row.name))
+        return {"flows": rows, "unreadable": [one for one in found if not isinstance(one, LatestMovement)]}
+
+    return await live_page(request, await viewer(request), "flows", LISTS_SECONDS, read)
 
 
 @router.get("/flows/{flow}")
 async def flow_page(request: Request, who: Viewer, flow: FlowPath) -> Response:
     """Show a Flow: its Movements by groups, and what can be done."""
     site = site_of(request)
-    found = await site.runtime.flows.read_flow(flow)
-    status = await read_status(site.runtime, found)
-    events = (await read_history(site.runtime, flow)).events
-    latest = status.movements[-1] if status.movements else None
-    movements = [MovementView.of(one, await read_state(site.runtime, one)) for one in reversed(status.movements)]
-    shown = bars(events)
-    return page(
-        "flow",
-        who,
-        flow=found,
-        latest=movements[0] if movements else None,
-        movements=movements,
-        actions=actions_for(latest),
-        grid=Grid.of(events),
-        bars=shown,
-        bars_label=f"Records of the last {len(shown)} Movements, at most {max((bar.records for bar in shown), default=0):,}",
-    )
+
+    async def read() -> Mapping[str, object]:
+        found = await site.runtime.flows.read_flow(flow)
+        first = max(1, found.rebuilt, found.movements - MOVEMENTS_SHOWN + 1)
+        numbers = range(found.movements, first - 1, -1)
+        latest = [await site.runtime.flows.read_movement(flow, number) for number in numbers]
+        movements = [MovementView.of(one, await read_state(site.runtime, one)) for one in latest]
+        events = await read_recent(site.runtime, found, SHOWN)
+        return {
+            "flow": found,
+            "latest": movements[0] if movements else None,
+            "movements": movements,
+            "actions": actions_for(latest[0] if latest else None),
+            "grid": Grid.of(events),
+            "charts": movement_charts(events),
+        }
+
+    return await live_page(request, who, "flow", LISTS_SECONDS, read)
 
 
 @router.get("/flows/{flow}/movements/{number}")
 async def movement_page(request: Request, who: Viewer, flow: FlowPath, number: int) -> Response:
     """Show a Movement: groups, rejected records, workers, timeline."""
     site = site_of(request)
-    found = await site.runtime.flows.read_flow(flow)
-    movement = await site.runtime.flows.read_movement(flow, number)
-    failures = await site.runtime.flows.read_failures(flow, number, REJECTED_SHOWN)
-    workers = await site.runtime.flows.read_progress(flow, number)
-    listing = await listing_of(site, flow, number)
+
+    async def read() -> Mapping[str, object]:
+        return await _movement_values(site, flow, number)
+
+    return await live_page(request, who, "movement", MOVEMENT_SECONDS, read)
+
+
+async def _movement_values(site: Site, flow: FlowName, number: int) -> Mapping[str, object]:
+    runtime = site.runtime
+    found = await runtime.flows.read_flow(flow)
+    movement = await runtime.flows.read_movement(flow, number)
+    failures = await runtime.flows.read_failures(flow, number, REJECTED_SHOWN)
+    workers = await runtime.flows.read_progress(flow, number)
+    groups = await read_groups(runtime, found, movement)
     is_latest = number == found.movements
-    return page(
-        "movement",
-        who,
-        flow=found,
-        movement=MovementView.of(movement, await read_state(site.runtime, movement)),
-        actions=actions_for(movement) if is_latest else [],
-        advice=advice(await read_status(site.runtime, found)) if is_latest and not movement.settled else "",
-        groups=groups_of(listing),
-        unknown_because=listing.marks.unknown_because if listing.marks.by_file is None else "",
-        rejected=failures[:REJECTED_SHOWN],
-        more_rejected=len(failures) > REJECTED_SHOWN,
-        workers=[WorkerModel.of(one) for one in workers],
-        events=timeline((await read_history(site.runtime, flow, number)).events[-EVENTS_SHOWN:]),
-    )
+    errors = [] if movement.settled else await read_errors(runtime.store, flow, number)
+    return {
+        "flow": found,
+        "movement": MovementView.of(movement, await read_state(runtime, movement)),
+        "actions": actions_for(movement) if is_latest else [],
+        "advice": advice(errors),
+        "groups": groups.rows,
+        "unknown_because": groups.unknown_because,
+        "rates": None if movement.settled else _rates(site, movement, workers),
+        "rejected": failures[:REJECTED_SHOWN],
+        "more_rejected": len(failures) > REJECTED_SHOWN,
+        "workers": [WorkerModel.of(one) for one in workers],
+        "events": timeline((await read_history(runtime, flow, number)).events[-EVENTS_SHOWN:]),
+    }
+
+
+def _rates(site: Site, movement: Movement, workers: Sequence[Progress]) -> RateChart | None:
+    groups = [group for worker in workers for group in worker.groups.values()]
+    exported, imported = sum(one.rows_read for one in groups), sum(one.records_imported for one in groups)
+    return rate_chart(site.live.sample(movement.flow, movement.number, exported, imported))
 
 
 @router.get("/flows/{flow}/movements/{number}/files")
 async def files_page(
     request: Request, who: Viewer, flow: FlowPath, number: int, label: str = "", after: After = None
 ) -> Response:
-    """Show the Event Files of a Movement, or of one group of it."""
-    listing = await listing_of(site_of(request), flow, number)
-    files = [file for file in files_of(listing) if label in ("", file.label)]
-    shown = page_of(files, lambda file: file.file, after, FILES_SHOWN)
-    return page("files", who, flow=flow, number=number, label=label, files=shown.items, next=shown.next)
+    """Show the Event Files of one group of a Movement."""
+    runtime = site_of(request).runtime
+    found, movement = await runtime.flows.read_flow(flow), await runtime.flows.read_movement(flow, number)
+    labels = sorted(movement.file_lists)
+    label = label or (labels[0] if labels else "")
+    key = movement.file_lists.get(Label(label))
+    entries = [] if key is None else await runtime.flows.read_file_list(key)
+    shown = page_of(entries, lambda entry: str(entry.id), after, FILES_SHOWN)
+    files = files_of(FileListing(movement, tuple(shown.items), await ask_marks(found, runtime.store)))
+    return page("files", who, flow=flow, number=number, labels=labels, label=label, files=files, next=shown.next)
 
 
 @router.get("/flows/{flow}/files/{file:path}")
@@ -154,12 +183,16 @@ class _Beginning:
 @router.get("/workers")
 async def workers_page(request: Request, who: Viewer) -> Response:
     """Show who works on the latest Movement of each Flow."""
-    flows, found = site_of(request).runtime.flows, []
-    for name in await flows.list_names():
-        with suppress(PipelineError):  # the page of all Flows names one that cannot be read
-            flow = await flows.read_flow(name)
-            for one in await flows.read_progress(name, flow.movements) if flow.movements else ():
-                model = WorkerModel.of(one)
-                found.append({**model.model_dump(), "flow": name, "number": flow.movements})
-    found.sort(key=lambda one: one["updated"], reverse=True)
-    return page("workers", who, workers=found)
+    runtime = site_of(request).runtime
+
+    async def read() -> Mapping[str, object]:
+        found = []
+        for one in await read_latest(runtime):  # the page of all Flows names one that cannot be read
+            if isinstance(one, LatestMovement) and one.movement is not None:
+                name, number = one.flow.name, one.movement.number
+                models = map(WorkerModel.of, await runtime.flows.read_progress(name, number))
+                found += [{**model.model_dump(), "flow": name, "number": number} for model in models]
+        found.sort(key=lambda worker: worker["updated"], reverse=True)
+        return {"workers": found}
+
+    return await live_page(request, who, "workers", LISTS_SECONDS, read)

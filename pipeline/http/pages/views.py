@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from pipeline.assembly.commands.status import FlowStatus
+from pipeline.codec.documents.work_error import WorkError
 from pipeline.domain.lifecycle.table import State
 from pipeline.domain.movement import Flow, Movement
 from pipeline.domain.outbox.event import EventType, OutboxEvent
@@ -155,33 +155,6 @@ def _cell(event: OutboxEvent) -> Cell:
     return Cell("E", "going", "exported, not imported yet")
 
 
-@dataclass(frozen=True, slots=True)
-class Bar:
-    """A Movement in the chart of records; `height` is of 100."""
-
-    number: int
-    records: int
-    height: float
-    status: str
-    bad: bool
-
-
-def bars(events: Sequence[OutboxEvent]) -> Sequence[Bar]:
-    """Return a bar for each of the latest Movements that have settled, oldest first."""
-    found = []
-    for event in events:
-        if event.type is EventType.MOVEMENT_SETTLED:
-            records = event.data.get("records")
-            total = sum(records.get(name, 0) for name in ("upserts", "deletes")) if isinstance(records, Mapping) else 0
-            found.append((event.movement, total, str(event.data.get("status", ""))))
-    found = found[-GRID_MOVEMENTS:]
-    most = max((total for _, total, _ in found), default=0)
-    return [
-        Bar(number, total, max(2.0, 100 * total / most) if most else 2.0, status, tone(status) == "bad")
-        for number, total, status in found
-    ]
-
-
 def timeline(events: Sequence[OutboxEvent]) -> Sequence[str]:
     """Return a line for each event."""
     return [_line(event) for event in events]
@@ -202,12 +175,9 @@ def _value(name: str, value: Any) -> str:
     return f"{name} {value:,}" if isinstance(value, int) and not isinstance(value, bool) else f"{name} {value}"
 
 
-def advice(found: FlowStatus) -> str:
-    """Return what to do about the latest Movement; empty when there is nothing to do."""
-    latest = found.movements[-1]
-    if latest.settled:
-        return ""
-    if found.errors:
-        error = found.errors[-1]
+def advice(errors: Sequence[WorkError]) -> str:
+    """Return what keeps a Movement from going on, by what workers have met; empty when nothing does."""
+    if errors:
+        error = errors[-1]
         return f"{error.work} has failed {error.count:,} times, the last time because: {error.reason}"
     return ""

@@ -18,6 +18,7 @@ CHROMIUM = shutil.which("chromium")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 WCAG = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
 PAGES = ["/", "/flows/crm", "/flows/crm/movements/1", "/flows/crm/movements/1/files", "/flows/crm/files/1/pet/full/0"]
+PAGES += [f"/flows/crm/{name}" for name in ("movements/1/rejected", "log", "mappings", "verify")] + ["/notifications"]
 PAGES += ["/flows/crm/checks", "/flows/crm/approvals", "/workers", "/tokens", "/login", "/nope"]
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
@@ -123,6 +124,35 @@ def test_a_keyboard_alone_is_enough(site: tuple[str, Path], browser: Any) -> Non
             press_until(page, verb)
         page.get_by_text(status).first.wait_for(timeout=20_000)
     page.context.close()
+
+
+def test_a_keyboard_alone_checks_approves_and_compares(site: tuple[str, Path], browser: Any) -> None:
+    link, directory = site
+    create = [sys.executable, "-m", "pipeline", "flow", "create", "asked", "app.db", "asked.db"]
+    subprocess.run(create, cwd=directory, check=True, capture_output=True, timeout=60)
+    required = [sys.executable, "-m", "pipeline", "flow", "set", "asked", 'approvals.required=["source"]', "--yes"]
+    subprocess.run(required, cwd=directory, check=True, capture_output=True, timeout=60)
+    page = new_page(browser, link)
+    for name, heading in [("asked", "asked"), ("Checks", "Checks")]:
+        press_and_read(page, name, heading)
+    press_until(page, "Run all checks")
+    page.get_by_role("status").wait_for(timeout=20_000)
+    for name, heading in [("asked", "asked"), ("Approvals", "Approvals")]:
+        press_and_read(page, name, heading)
+    press_until(page, "Approve for the source")
+    page.get_by_text("start-up token approved on").wait_for(timeout=10_000)
+    for name, heading in [("Flows", "Flows"), ("crm", "crm"), ("Verify", "Verify")]:
+        press_and_read(page, name, heading)
+    press_until(page, "Compare")
+    page.get_by_role("status").wait_for(timeout=20_000)
+    assert page.wrong == []
+    page.context.close()
+
+
+def press_and_read(page: Any, name: str, heading: str) -> None:
+    """Press something that leads to the page with this heading."""
+    press_until(page, name)
+    page.get_by_role("heading", name=heading, level=1, exact=True).wait_for(timeout=10_000)
 
 
 def press_until(page: Any, name: str) -> None:
