@@ -16,6 +16,7 @@ from benchmarks import (
     large,
     long_flow,
     notifying,
+    peers,
     postgres,
     postgres_readers,
     rejected,
@@ -43,6 +44,7 @@ BENCHMARKS: dict[str, Callable[[Path], None]] = {
     "kit_rows": kit_rows.run,
     "long_flow": long_flow.run,
     "notifying": notifying.run,
+    "peers": peers.run,
     "time_left": time_left.run,
     "viewers": viewers.run,
 }

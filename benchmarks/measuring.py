@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import statistics
 import subprocess
 import sys
 from collections.abc import Collection, Mapping, Sequence
@@ -16,9 +17,13 @@ _SMALL_PARENT = Path(__file__).with_name("small_parent.py")
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """The wall-clock seconds, peak resident memory in bytes, and output of one process."""
+    """The wall-clock and processor seconds, peak resident memory in bytes, and output of one process.
+
+    Processor seconds include those of its ended children; the memory is that of the largest.
+    """
 
     seconds: float
+    processor_seconds: float
     peak_bytes: int
     output: bytes
 
@@ -29,26 +34,42 @@ class Run:
         return last
 
 
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """The median of several measurements, the least and the most."""
+
+    median: float
+    least: float
+    most: float
+
+
+def spread(figures: Sequence[float]) -> Spread:
+    """Return the spread of at least one measurement."""
+    return Spread(statistics.median(figures), min(figures), max(figures))
+
+
 def run(
     arguments: Sequence[str | Path],
     directory: Path,
     settings: Mapping[str, str] | None = None,
     statuses: Collection[str] = ("0",),
 ) -> Run:
-    """Run a command to its end. RuntimeError if its exit status is none of these."""
-    taken = directory / "taken"
+    """Run a command to its end. RuntimeError with its output if its exit status is none of these."""
+    taken, said = directory / "taken", directory / "said"
     parent = [sys.executable, "-I", "-S", _SMALL_PARENT, taken]
-    printed = subprocess.run(
-        [str(argument) for argument in [*parent, *arguments]],
-        cwd=directory,
-        stdout=subprocess.PIPE,
-        env={**_as_installed(), **(settings or {})},
-        check=True,
-    ).stdout
-    status, seconds, peak_bytes = taken.read_text().split()
+    with said.open("wb") as errors:
+        printed = subprocess.run(
+            [str(argument) for argument in [*parent, *arguments]],
+            cwd=directory,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            env={**_as_installed(), **(settings or {})},
+            check=True,
+        ).stdout
+    status, seconds, processor_seconds, peak_bytes = taken.read_text().split()
     if status not in statuses:
-        raise RuntimeError(f"{arguments} ended with {status}: {printed[-2000:]!r}")
-    return Run(float(seconds), int(peak_bytes), printed)
+        raise RuntimeError(f"{arguments} ended with {status}: {(printed + said.read_bytes())[-2000:]!r}")
+    return Run(float(seconds), float(processor_seconds), int(peak_bytes), printed)
 
 
 def move(

@@ -15,11 +15,8 @@ No network lies between client and server.
 
 from __future__ import annotations
 
-import os
 import shlex
-import shutil
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -32,8 +29,8 @@ import anyio
 import orjson
 import psycopg
 
-from benchmarks import data, measuring
-from localstack.environment import environment
+from benchmarks import chart, data, item, measuring
+from benchmarks.item import ROWS
 from pipeline.connectors.postgres import PostgresDestination
 from pipeline.domain.event_file import Encoding, FileEntry, Header
 from pipeline.domain.ids import BinaryId, EventFileId, FlowName, Label, ObjectKey, Phase, StreamName
@@ -41,18 +38,11 @@ from pipeline.domain.schema import Column, StreamSchema
 from pipeline.ports.destination import FileToLoad, Loaded
 from tests.servers.postgresql import PostgresqlServer, postgresql
 
-_USUAL_ROWS = 500_000
-ROWS = int(os.environ.get("BENCH_ROWS", _USUAL_ROWS))
 ROUNDS = 3
-PLOT = Path(__file__).parents[1] / "docs" / "explanation" / "speed-postgresql.svg"
 _BARE = Path(__file__).with_name("bare_copy.py")
-_OTHERS = Path(__file__).with_name("others.txt")
 FILE_BYTES = 16 << 20
 BLOCK_BYTES = 1 << 20
 _NAMES = list(data.TYPES)
-_SQL = {"integer": "bigint", "real": "double precision", "text": "text"}
-_COLUMNS = ", ".join(f"{name} {_SQL[kind]}" for name, kind in data.TYPES.items())
-_CREATE = f"CREATE TABLE item ({_COLUMNS}, PRIMARY KEY (id))"
 _SCHEMA = StreamSchema(
     StreamName("item"),
     Label("item"),
@@ -65,8 +55,8 @@ def run(directory: Path) -> None:
     """Measure, and print a table."""
     with postgresql() as server:
         databases = {name: server.uri(name) for name in ("app", "piped", "moved", "upserted", "by_hand")}
-        _make(server, "app")
-        fill(databases["app"], ROWS)
+        item.make(server, "app")
+        item.fill(databases["app"], ROWS)
         seconds: dict[str, list[float]] = {}
         peak = 0.0
         changed = Changed(_text(), list(_event_files()))
@@ -85,9 +75,9 @@ def _one_round(
     """Return the seconds of each, and a Movement's peak memory in bytes."""
     directory.mkdir()
     for name in ("piped", "moved"):
-        _make(server, name)
+        item.make(server, name)
     took = {"pipe": _pipe(databases["app"], databases["piped"])}
-    _make(server, "bare")
+    item.make(server, "bare")
     took["bare"] = _bare(databases["app"], server.uri("bare"), directory)
     places = (databases["app"], databases["moved"], "--home", directory / "home")
     moved = measuring.move(*places, directory=directory)
@@ -97,33 +87,16 @@ def _one_round(
     took |= {"move": moved.seconds, "again": again.seconds, "peak": moved.peak_bytes}
     took |= _upserts(server, databases, changed, by_hand_first=int(directory.name) % 2 == 0)
     if with_dlt:
-        _make(server, "loaded")
-        took["dlt"] = _dlt(databases["app"], server.uri("loaded"), directory)
+        item.make(server, "loaded")
+        took["dlt"] = item.dlt(databases["app"], server.uri("loaded"), directory).seconds
     return took
-
-
-def _make(server: PostgresqlServer, database: str) -> None:
-    with psycopg.connect(server.uri("postgres"), autocommit=True) as connection:
-        connection.execute(f'DROP DATABASE IF EXISTS "{database}"')
-        connection.execute(f'CREATE DATABASE "{database}"')
-        connection.execute("CHECKPOINT")
-
-
-def fill(uri: str, count: int) -> None:
-    """Create the table `item` with this many rows, and analyze it."""
-    with psycopg.connect(uri, autocommit=True) as connection:
-        connection.execute(_CREATE)
-        with connection.cursor().copy("COPY item FROM STDIN") as copy:
-            for row in data.rows(count):
-                copy.write_row(row)
-        connection.execute("VACUUM ANALYZE item")
 
 
 def _pipe(source: str, destination: str) -> float:
     """Copy with COPY | COPY, binary, into an equal table."""
     with psycopg.connect(source) as one, psycopg.connect(destination) as other:
         begun = time.perf_counter()
-        other.execute(_CREATE)
+        other.execute(item.CREATE)
         with (
             one.cursor().copy("COPY item TO STDOUT (FORMAT binary)") as read,
             other.cursor().copy("COPY item FROM STDIN (FORMAT binary)") as write,
@@ -137,7 +110,7 @@ def _pipe(source: str, destination: str) -> float:
 def _bare(source: str, destination: str, directory: Path) -> float:
     """Run the bare loop into an equal table."""
     with psycopg.connect(destination, autocommit=True) as connection:
-        connection.execute(_CREATE)
+        connection.execute(item.CREATE)
     here = {"PYTHONPATH": str(Path(__file__).parents[1])}
     both = [shlex.join([sys.executable, str(_BARE), *way]) for way in (("write", source), ("read", destination))]
     seconds = measuring.run(["sh", "-c", " | ".join(both)], directory, here).seconds
@@ -148,25 +121,11 @@ def _bare(source: str, destination: str, directory: Path) -> float:
     return seconds
 
 
-def _dlt(source: str, destination: str, directory: Path) -> float:
-    """Run dlt as its documentation shows. RuntimeError with its output if it fails."""
-    python = environment("others", _OTHERS) / "python"
-    settings = {"DLT_DATA_DIR": str(directory / "dlt"), "RUNTIME__DLTHUB_TELEMETRY": "false"}
-    shutil.rmtree(directory / "dlt", ignore_errors=True)
-    return measuring.run([python, _OTHERS.with_name("dlt_copy.py"), source, destination], directory, settings).seconds
-
-
 def _plot(seconds: dict[str, list[float]]) -> None:
     names = {"pipe": "COPY | COPY, binary", "bare": "bare loop", "move": "pipeline move", "dlt": "dlt, pyarrow",
              "hand": "upsert by hand", "upsert": "upsert of Event Files"}  # fmt: skip
-    table = {
-        "title": f"PostgreSQL to PostgreSQL, {ROWS:,} rows of 12 columns",
-        "bars": [(words, ROWS / statistics.median(seconds[name])) for name, words in names.items()],
-        "note": f"medians of {ROUNDS}, side by side in one run on {os.cpu_count()} cores, client and server together",
-    }
-    python = environment("others", _OTHERS) / "python"
-    subprocess.run([python, _OTHERS.with_name("plot.py"), PLOT], input=orjson.dumps(table), check=True)
-    print(f"  drawn in {PLOT.relative_to(Path(__file__).parents[1])}")
+    bars = [(words, ROWS / statistics.median(seconds[name])) for name, words in names.items()]
+    chart.draw("speed-postgresql", "PostgreSQL to PostgreSQL", bars, ROUNDS)
 
 
 def _changed() -> Iterator[tuple[object, ...]]:
@@ -202,7 +161,7 @@ def _upserts(
 
 
 def _make_full(server: PostgresqlServer, databases: dict[str, str], name: str) -> None:
-    _make(server, name)
+    item.make(server, name)
     _pipe(databases["app"], databases[name])
     with psycopg.connect(databases[name], autocommit=True) as connection:
         connection.execute("VACUUM ANALYZE item")
@@ -306,5 +265,5 @@ def _print(seconds: dict[str, list[float]], peak: int) -> None:
     print(f"  first move against the bare loop: {ratio('bare', 'move'):.2f} of its rate")
     print(f"  upsert against the one by hand: {ratio('hand', 'upsert'):.2f} of its rate (0.8 asked for)")
     print(f"  first move against dlt: {ratio('dlt', 'move'):.1f} times its rate (3 asked for)")
-    if ROWS == _USUAL_ROWS:
+    if ROWS == item.USUAL_ROWS:
         _plot(seconds)

@@ -16,7 +16,7 @@ import anyio
 import psycopg
 
 from benchmarks import measuring
-from benchmarks.postgres import fill
+from benchmarks.item import fill
 from pipeline.connectors.postgres import PostgresSource
 from pipeline.connectors.postgres.reading import ranges
 from pipeline.engine.verify.stream_comparison import digest_only

@@ -1,4 +1,4 @@
-"""Runs a command as its child, and writes its exit status, seconds, and peak memory in bytes to a file.
+"""Runs a command as its child, and writes its exit status, seconds, processor seconds and peak memory in bytes to a file.
 
 python small_parent.py WHERE COMMAND [ARGUMENT …]
 
@@ -21,7 +21,8 @@ def main(where: str, *command: str) -> None:
     _, status, usage = os.wait4(process, 0)
     seconds = time.perf_counter() - begun
     with Path(where).open("w", encoding="ascii") as file:
-        file.write(f"{os.waitstatus_to_exitcode(status)} {seconds} {usage.ru_maxrss * 1024}")
+        processor = usage.ru_utime + usage.ru_stime
+        file.write(f"{os.waitstatus_to_exitcode(status)} {seconds} {processor} {usage.ru_maxrss * 1024}")
 
 
 main(*sys.argv[1:])

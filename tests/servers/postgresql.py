@@ -53,23 +53,39 @@ def program(name: str) -> Path:
 @contextmanager
 def standby(primary: PostgresqlServer) -> Iterator[PostgresqlServer]:
     """Run a hot standby that follows `primary`."""
+    begin = ("pg_basebackup", "-R", "-X", "stream", "-c", "fast", "-d", primary.uri("postgres"))
+    with _cluster(program("pg_ctl").parent, "standby", begin) as server:
+        yield server
+
+
+@contextmanager
+def installed(programs: Path) -> Iterator[PostgresqlServer]:
+    """Run a server of the programs in this directory, such as a distribution's, with default durability."""
+    begin = ("initdb", "--username", "postgres", "--encoding", "UTF8", "--locale", "C")
+    with _cluster(programs, "installed", begin) as server:
+        yield server
+
+
+@contextmanager
+def _cluster(programs: Path, name: str, begin: tuple[str, ...]) -> Iterator[PostgresqlServer]:
+    """Make the data with the program and arguments of `begin`, and run a server on a Unix socket only."""
     user = "embedded_postgres" if os.geteuid() == 0 else None
-    with temporary_directory("standby") as directory:
+    with temporary_directory(name) as directory:
         if user is not None:
             shutil.chown(directory, user)
 
-        def run(name: str, *arguments: str) -> None:
-            command = [str(program(name)), "-D", str(directory / "data"), *arguments]
+        def run(program: str, *arguments: str) -> None:
+            command = [str(programs / program), "-D", str(directory / "data"), *arguments]
             nowhere = subprocess.DEVNULL  # the server inherits pg_ctl's output and keeps it open
             subprocess.run(
                 command, user=user, cwd=directory, stdout=nowhere, stderr=nowhere, check=True, timeout=START_SECONDS
             )
 
         try:
-            run("pg_basebackup", "-R", "-X", "stream", "-c", "fast", "-d", primary.uri("postgres"))
+            run(*begin)
             run("pg_ctl", "-w", "-l", str(directory / "log"), "-o", f'-h "" -k {directory}', "start")
         except (OSError, subprocess.SubprocessError) as error:
-            raise ServerNotAvailableError(f"a standby of PostgreSQL cannot be started: {error}") from error
+            raise ServerNotAvailableError(f"PostgreSQL of {programs} cannot be started: {error}") from error
         try:
             yield PostgresqlServer(lambda database: f"postgresql://postgres@/{database}?host={directory}")
         finally:
