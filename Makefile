@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 PINS := requirements/test.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo check test lint bench simulate fuzz torture stack stack-stop clean
+.PHONY: help demo check test lint bench bench-compare simulate fuzz torture stack stack-stop clean
 
 help:  ## Say what there is
 	@echo "make demo    build a small app, move it, change it, move it again, and compare"
@@ -18,6 +18,7 @@ help:  ## Say what there is
 	@echo "make fuzz    alter what comes from outside, guided by coverage: SECONDS=600 (installs atheris; Linux)"
 	@echo "make torture  kill real processes at work, and look whether all holds: KILLS=100 SEED=7 MINUTES=60"
 	@echo "make bench   compare the speed with what is known, side by side"
+	@echo "make bench-compare  say what a change did to speed, beside another commit in one run: BASE=main"
 	@echo "make stack   start S3 and SQS on this computer (LocalStack, with Docker or without); make stack-stop ends them"
 	@echo "make clean   remove $(VENV) and what the tools leave behind"
 
@@ -53,6 +54,9 @@ torture: $(READY)  ## KILLS real processes killed, as SEED has it
 
 bench: $(READY)  ## Speed, side by side in one run
 	@$(BIN)/python -m benchmarks
+
+bench-compare: $(READY)  ## This tree beside the commit BASE, or the one in benchmarks/baseline.json, by turns
+	@$(BIN)/python -m benchmarks.compare $(BASE)
 
 stack: $(READY)  ## S3 and SQS on this computer; STACK=--without-docker leaves Docker out
 	@$(BIN)/python -m localstack.stack start $(STACK)

@@ -3,9 +3,10 @@
     python -m benchmarks.compare [COMMIT]     beside COMMIT, or the one in baseline.json
     python -m benchmarks.compare --save       write this commit and its figures to baseline.json
 
-Each scenario is a whole process. A pair runs one after the other, and who begins alternates. The ratio that counts is
-the median of the pairs' ratios; where their spread holds 1, nothing is shown. The exit code is 1 if a scenario is slower
-than `MOST`, by processor time too: other work on the machine does not change that much.
+Each scenario is a whole process. The two of a pair run one after the other, and they alternate in going first. What
+counts is the median of the pairs' ratios; a spread from below 1 to above it shows no difference. The exit code is 1 if
+a scenario takes `MOST` times as long, by the clock and by processor time: other work on the machine changes the second
+less.
 """
 
 from __future__ import annotations
