@@ -99,6 +99,14 @@ class ObjectStore(Protocol):
         """
         ...
 
+    async def list_folders(self, prefix: str) -> Sequence[str]:
+        """Return what stands between `prefix`, which ends in a slash, and the next slash of keys, sorted by UTF-8 bytes.
+
+        Each name is returned once, and only where an object lies below it. That costs a request for each thousand names
+        and objects directly below `prefix`, however many lie further down.
+        """
+        ...
+
     async def delete(self, key: ObjectKey) -> None:
         """Delete the object, if there is one. Idempotent."""
         ...

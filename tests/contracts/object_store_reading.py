@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import anyio
 import pytest
 
 from pipeline.domain.errors import AbsentError, DamagedError
@@ -136,3 +137,34 @@ async def a_page_may_follow_a_key_that_is_not_there(store: ObjectStore, prefix: 
     assert [prefix + "a/3"] == await keys(store, prefix + "a/", after=ObjectKey(prefix + "a/1"))
     assert await keys(store, prefix, after=ObjectKey(prefix + "c")) == []
     assert [prefix + "a/1"] == await keys(store, prefix, after=ObjectKey(prefix), limit=1)
+
+
+@clause
+async def folders_are_listed_by_what_lies_below_them(store: ObjectStore, prefix: str) -> None:
+    for name in NAMES:
+        await store.put(ObjectKey(prefix + name), b"", ABSENT)
+    assert await store.list_folders(prefix) == ["a", "a!", "a.b", "aa"]
+    assert await store.list_folders(f"{prefix}a/") == ["b"]
+    for start in ("b.json/", "a/b/", "nothing/"):
+        assert await store.list_folders(prefix + start) == []
+
+
+@clause
+async def a_folder_without_objects_is_not_listed(store: ObjectStore, prefix: str) -> None:
+    for name in ("one/a", "one/b/c", "two/a/b"):
+        await store.put(ObjectKey(prefix + name), b"", ABSENT)
+    for name in ("one/a", "two/a/b"):
+        await store.delete(ObjectKey(prefix + name))
+    assert await store.list_folders(prefix) == ["one"]
+
+
+@clause
+async def more_folders_than_a_page_has_are_listed(store: ObjectStore, prefix: str) -> None:
+    names = [f"{number:04}" for number in range(1001)]
+    async with anyio.create_task_group() as group:
+        for name in names:
+            group.start_soon(store.put, ObjectKey(f"{prefix}{name}/x"), b"", ABSENT)
+    assert await store.list_folders(prefix) == names
+    async with anyio.create_task_group() as group:
+        for name in names:
+            group.start_soon(store.delete, ObjectKey(f"{prefix}{name}/x"))

@@ -113,7 +113,7 @@ class WorkerProcess:
                 group.start_soon(ImportWorker(context, self._destination, self.name).run, stop)
             if "sweep" in self.roles:
                 fence = fence_by(self._destination) if "import" in self.roles else None
-                group.start_soon(Sweep(context, exports, fence).run, stop)
+                group.start_soon(Sweep(context, exports, fence, self.name).run, stop)
 
     def _source(self, flow: Flow) -> Source:
         return MemorySource(self.fleet.tables, self.faults)

@@ -52,6 +52,10 @@ class CountingStore:
         self.requests["list"] += 1
         return await self.inner.list_page(prefix, after=after, limit=limit)
 
+    async def list_folders(self, prefix: str) -> Sequence[str]:
+        self.requests["list"] += 1
+        return await self.inner.list_folders(prefix)
+
     async def delete(self, key: ObjectKey) -> None:
         self.requests["delete"] += 1
         await self.inner.delete(key)

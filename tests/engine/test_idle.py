@@ -13,6 +13,7 @@ from pipeline.domain.errors import TransientError
 from pipeline.domain.ids import FlowName
 from pipeline.domain.movement import Status
 from pipeline.engine.movements.answers import ANSWER_SECONDS, FAILING_SECONDS, Answers
+from pipeline.engine.workers.unsettled import FLOWS_A_LOOK
 from pipeline.ports.event_queue import Message
 from pipeline.ports.object_store import PutCondition
 from pipeline.testing.simulated.event_queue import MemoryEventQueue
@@ -54,9 +55,35 @@ async def test_an_idle_worker_asks_little() -> None:
         await anyio.sleep(3600)
     asked = Counter(call.split()[1] for call in worker.faults.trace if call.startswith("before"))
     assert queue.receives + exports.receives <= 2 * 3600 / 20 + 2
-    assert asked.pop("store.list_page") <= (FLOWS + 1) * 3600 / 300 + FLOWS
+    assert asked.pop("store.list_folders") <= 3600 / 300 + 1
     assert asked.pop("store.stat") + asked.pop("store.get") <= FLOWS * (3600 / 60 + 4 * 3600 / 300)
     assert not asked
+
+
+@on_trio
+async def test_the_requests_of_an_idle_worker_are_bounded_however_many_flows_there_are() -> None:
+    fleet = Fleet(numbered(4))
+    for number in range(5 * FLOWS_A_LOOK):
+        await fleet.flows.connect(FlowName(f"crm{number:04}"), "there", f"elsewhere{number}")
+    worker = WorkerProcess(fleet, "one")
+    async with fleet.workers(worker):
+        await anyio.sleep(1200)
+        worker.faults.trace.clear()
+        await anyio.sleep(3600)
+    asked = Counter(call.split()[1] for call in worker.faults.trace if call.startswith("before"))
+    assert 60 * FLOWS_A_LOOK <= asked.total() <= 60 * (4 * FLOWS_A_LOOK + 2)
+
+
+@on_trio
+async def test_a_lost_message_is_found_among_many_flows() -> None:
+    """Two workers look at the Flows in an order of their own, and each comes to all of them."""
+    fleet = Fleet(numbered(4))
+    for number in range(3 * FLOWS_A_LOOK):
+        await fleet.flows.connect(FlowName(f"crm{number:04}"), "there", f"elsewhere{number}")
+    async with fleet.workers(WorkerProcess(fleet, "one"), WorkerProcess(fleet, "two")):
+        await anyio.sleep(1200)
+        started = await fleet.start_unannounced()
+        assert (await fleet.settled(started.number, within_seconds=600)).status is Status.SUCCESS
 
 
 @on_trio

@@ -34,6 +34,9 @@ class PassingStore:
     ) -> Sequence[ObjectInfo]:
         return await self.inner.list_page(prefix, after=after, limit=limit)
 
+    async def list_folders(self, prefix: str) -> Sequence[str]:
+        return await self.inner.list_folders(prefix)
+
     async def delete(self, key: ObjectKey) -> None:
         await self.inner.delete(key)
 

@@ -88,6 +88,28 @@ class ListingByDirectory(MemoryObjectStore):
         return await super().list_page(prefix.rstrip("/") + "/", after=after, limit=limit)
 
 
+class RepeatingFolders(MemoryObjectStore):
+    async def list_folders(self, prefix: str) -> Sequence[str]:
+        below = [info.key.removeprefix(prefix) for info in await self.list_page(prefix)]
+        return [rest.split("/")[0] for rest in below if "/" in rest]
+
+
+class RememberingFolders(MemoryObjectStore):
+    """Lists folders whose objects are deleted, as a file system does that leaves empty directories."""
+
+    async def delete(self, key: ObjectKey) -> None:
+        self.left = set(await self.list_folders(key.split("/")[0] + "/"))
+        await super().delete(key)
+
+    async def list_folders(self, prefix: str) -> Sequence[str]:
+        return sorted({*await super().list_folders(prefix), *getattr(self, "left", set())})
+
+
+class ListingOnePageOfFolders(MemoryObjectStore):
+    async def list_folders(self, prefix: str) -> Sequence[str]:
+        return (await super().list_folders(prefix))[:1000]
+
+
 class StreamingFromTheStart(MemoryObjectStore):
     @asynccontextmanager
     async def open_stream(self, key: ObjectKey, *, start: int = 0) -> AsyncIterator[AsyncIterable[bytes]]:
@@ -142,6 +164,9 @@ BROKEN: list[tuple[type[MemoryObjectStore], Clause]] = [
     (Unordered, reading.a_listing_is_in_the_order_of_utf8_bytes),
     (RepeatingAfter, reading.a_page_follows_its_predecessor),
     (ListingByDirectory, reading.a_listing_holds_what_starts_with_its_prefix),
+    (RepeatingFolders, reading.folders_are_listed_by_what_lies_below_them),
+    (RememberingFolders, reading.a_folder_without_objects_is_not_listed),
+    (ListingOnePageOfFolders, reading.more_folders_than_a_page_has_are_listed),
     (StreamingFromTheStart, reading.a_stream_begins_at_its_start),
     (MixingVersions, reading.a_stream_reads_one_version),
     (StreamingInOnePiece, reading.a_stream_comes_in_bounded_pieces),

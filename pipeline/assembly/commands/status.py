@@ -28,6 +28,7 @@ from pipeline.engine.control.state import movement_state
 from pipeline.engine.movements.flow_store import WorkerSign
 from pipeline.engine.movements.work_errors import read_errors
 from pipeline.engine.notifications.endpoints import EndpointStore
+from pipeline.engine.storage.concurrently import concurrently
 from pipeline.ports.destination import Mark, MarksReader
 from pipeline.ports.object_store import ObjectStore
 from pipeline.settings import Settings, load_settings
@@ -110,22 +111,14 @@ async def status(flow: str | None = None, *, settings: Settings | None = None) -
     async with open_runtime(settings or load_settings()) as runtime:
         if flow is not None:
             return [await read_status(runtime, await runtime.flows.read_flow(FlowName(flow)))]
-        names = await runtime.flows.list_names()
-        found: dict[FlowName, FlowStatus | UnreadableFlow] = {}
 
-        limiter = anyio.CapacityLimiter(CONCURRENT_FLOWS)
+        async def read(name: FlowName) -> FlowStatus | UnreadableFlow:
+            try:
+                return await read_status(runtime, await runtime.flows.read_flow(name))
+            except PipelineError as error:
+                return UnreadableFlow(name, str(error))
 
-        async def read(name: FlowName) -> None:
-            async with limiter:
-                try:
-                    found[name] = await read_status(runtime, await runtime.flows.read_flow(name))
-                except PipelineError as error:
-                    found[name] = UnreadableFlow(name, str(error))
-
-        async with anyio.create_task_group() as group:
-            for name in names:
-                group.start_soon(read, name, name=f"status of {name}")
-        return [found[name] for name in names]
+        return await concurrently(read, await runtime.flows.list_names(), CONCURRENT_FLOWS)
 
 
 async def list_files(flow: str, number: int | None = None, *, settings: Settings | None = None) -> FileListing:

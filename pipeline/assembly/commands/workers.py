@@ -113,7 +113,7 @@ async def open_worker(
         if role is not Role.EXPORT:
             loops.append(ImportWorker(context, lambda flow: flow_destination(flow, runtime.store), name))
             fence = fence_by(lambda flow: flow_destination(flow, runtime.store))
-        loops.append(Sweep(context, exports, fence))
+        loops.append(Sweep(context, exports, fence, name))
         yield Worker(name, role, loops, context.answers.missing)
 
 

@@ -8,14 +8,14 @@ is deleted here, and every name here has the number of its Movement in it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-
-import anyio
+from functools import partial
 
 from pipeline.domain import object_keys
 from pipeline.domain.errors import AbsentError, PipelineError
 from pipeline.domain.ids import ObjectKey
 from pipeline.domain.movement import Movement
 from pipeline.engine.movements.context import EngineContext
+from pipeline.engine.storage.concurrently import concurrently
 from pipeline.log_events import log
 from pipeline.ports.object_store import list_pages
 
@@ -28,21 +28,16 @@ async def delete_superseded(context: EngineContext, movement: Movement) -> None:
     What cannot be deleted is logged and left to `pipeline prune`.
     """
     try:
-        limit = anyio.CapacityLimiter(CONCURRENT_DELETES)
-
-        async def delete(key: ObjectKey) -> None:
-            async with limit:
-                try:
-                    await context.store.delete(key)
-                except PipelineError as error:
-                    log.info("superseded_object_kept", key=key, reason=str(error))
-
-        keys = await _superseded(context, movement)
-        async with anyio.create_task_group() as group:
-            for key in keys:
-                group.start_soon(delete, key)
+        await concurrently(partial(_delete, context), await _superseded(context, movement), CONCURRENT_DELETES)
     except PipelineError as error:
         log.info("superseded_objects_kept", flow=movement.flow, reason=str(error))
+
+
+async def _delete(context: EngineContext, key: ObjectKey) -> None:
+    try:
+        await context.store.delete(key)
+    except PipelineError as error:
+        log.info("superseded_object_kept", key=key, reason=str(error))
 
 
 async def _superseded(context: EngineContext, movement: Movement) -> Sequence[ObjectKey]:

@@ -71,5 +71,9 @@ class OverlayStore:
         found = {info.key: info for page in pages for info in page}
         return sorted(found.values(), key=lambda info: info.key.encode())[:limit]
 
+    async def list_folders(self, prefix: str) -> Sequence[str]:
+        found = {*await self._base.list_folders(prefix), *await self._written.list_folders(prefix)}
+        return sorted(found, key=str.encode)
+
     async def delete(self, key: ObjectKey) -> None:
         await self._written.delete(key)

@@ -101,13 +101,9 @@ class Rebuilder:
         return flow
 
     async def _highest(self, below: str) -> int:
-        """Return the highest number of a Movement with an object in this part of the Flow; one request for each number."""
-        prefix, highest, after = f"{object_keys.flow_prefix(self._name)}{below}", 0, None
-        while page := await self._store.list_page(prefix, after=after, limit=1):
-            number = page[0].key[len(prefix) :].split("/")[0]
-            highest = max(highest, int(number) if number.isdigit() else 0)
-            after = ObjectKey(f"{prefix}{number}0")  # "0" sorts right after "/"
-        return highest
+        """Return the highest number of a Movement with an object in this part of the Flow."""
+        folders = await self._store.list_folders(f"{object_keys.flow_prefix(self._name)}{below}")
+        return max([int(folder) for folder in folders if folder.isdigit()], default=0)
 
     async def _compare(
         self, here: Snapshot, copy: Snapshot, schema: StreamSchema, other: StreamSchema, invalidated: InvalidatedStreams

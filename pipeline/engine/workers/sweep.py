@@ -49,14 +49,16 @@ class Sweep:
     A message is sent when no live worker has held its work for a while and no message waits in its queue, and again
     after pauses that grow to ten minutes. A needless message does no harm. Without `exports`, for which an importer
     needs no permission, no messages for exporters are sent. Without `fence`, for which an exporter needs no destination, a
-    stopped Movement with work in hand is left to others.
+    stopped Movement with work in hand is left to others. A `worker` with a name looks at some Flows at a time.
     """
 
-    def __init__(self, context: EngineContext, exports: EventQueue | None, fence: Fence | None = None) -> None:
+    def __init__(
+        self, context: EngineContext, exports: EventQueue | None, fence: Fence | None = None, worker: str = ""
+    ) -> None:
         self._context = context
         self._judge = Judge(context.flows, context.limits, fence)
         self._exports = exports
-        self._unsettled = UnsettledMovements(context)
+        self._unsettled = UnsettledMovements(context, worker)
         self._seen: dict[tuple[FlowName, int, str], tuple[int, float]] = {}
         self._wanted: dict[QueueMessage, _Wanted] = {}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from hashlib import sha256
 from math import inf
 
 import anyio
@@ -18,18 +19,24 @@ from pipeline.log_events import log
 
 FULL_LOOK_SWEEPS = 60
 """All is read after this many times `sweep_seconds`: names of new Flows, and what is known of the others."""
+FLOWS_A_LOOK = 100
+"""How many of the Flows without an unsettled Movement one look asks for, at most, so that its requests are bounded."""
 
 
 class UnsettledMovements:
     """Reads the latest Movement of each Flow, and begins those of derived Flows.
 
-    Of a Flow whose latest Movement has settled, one request finds out whether there is a new one. A Flow whose documents
-    cannot be read is logged, and hides no other.
+    Of a Flow whose latest Movement has settled, one request finds out whether there is a new one. A `worker` with a name
+    asks for `FLOWS_A_LOOK` of these at a time, in an order of its own, so that many workers together look at many Flows
+    often; without a name, all are asked for. A Flow whose documents cannot be read is logged, and hides no other.
     """
 
-    def __init__(self, context: EngineContext) -> None:
+    def __init__(self, context: EngineContext, worker: str = "") -> None:
         self._context = context
-        self._names: Sequence[FlowName] = ()
+        self._worker = worker
+        self._names: frozenset[FlowName] = frozenset()
+        self._left: list[FlowName] = []
+        self._unsettled: set[FlowName] = set()
         self._origins: dict[FlowName, FlowName | None] = {}
         self._settled: dict[FlowName, int] = {}
         self._full_look_at = -inf
@@ -37,33 +44,51 @@ class UnsettledMovements:
     async def read(self) -> Sequence[Movement]:
         """Return the latest Movement of each Flow where it has not settled; not of compactions."""
         await self._find_names()
+        self._left = self._left or sorted(self._names, key=self._place)
+        count = FLOWS_A_LOOK if self._worker else len(self._left)
+        due = {*self._left[:count], *self._unsettled} & self._names
         changed: set[FlowName] = set()
         found: list[Movement] = []
-        for name in sorted(self._names, key=lambda name: (self._origins.get(name) is not None, name)):
-            try:
-                with self._context.answers.asking("store"):
-                    if not await self._may_have_changed(name, changed):
-                        continue
-                    changed.add(name)
-                    movement = await self._read_latest(name)
-            except TransientError:
-                raise
-            except PipelineError as error:
-                log.warning("sweep_failed", flow=name, reason=str(error))
-                self._context.answers.note("store")
-                continue
-            if movement is not None and not movement.compaction:
-                found.append(movement)
-        return found
+        first = sorted(name for name in due if self._origins.get(name) is None)
+        for name in first:
+            found += await self._look(name, changed)
+        derived = {name for name, origin in self._origins.items() if origin and (name in due or origin in changed)}
+        for name in sorted(derived & self._names - {*first}):
+            found += await self._look(name, changed)
+        self._left = self._left[count:]
+        self._unsettled = {movement.flow for movement in found}
+        return [movement for movement in found if not movement.compaction]
+
+    def _place(self, name: FlowName) -> bytes:
+        """Return what this worker sorts the Flows by."""
+        return sha256(f"{self._worker}\0{name}".encode()).digest()
+
+    async def _look(self, name: FlowName, changed: set[FlowName]) -> Sequence[Movement]:
+        """Return the latest Movement of a Flow if it has not settled. A Flow that may have changed is added to `changed`."""
+        try:
+            with self._context.answers.asking("store"):
+                if not await self._may_have_changed(name, changed):
+                    return ()
+                changed.add(name)
+                movement = await self._read_latest(name)
+        except TransientError:
+            raise
+        except PipelineError as error:
+            log.warning("sweep_failed", flow=name, reason=str(error))
+            self._context.answers.note("store")
+            return ()
+        return () if movement is None else (movement,)
 
     async def _find_names(self) -> None:
         """List the Flows that this process serves, now and then. Nothing is read of others, not even their names."""
         now = anyio.current_time()
-        if self._names and now - self._full_look_at < FULL_LOOK_SWEEPS * self._context.limits.sweep_seconds:
+        if self._left or (
+            self._names and now - self._full_look_at < FULL_LOOK_SWEEPS * self._context.limits.sweep_seconds
+        ):
             return
         with self._context.answers.asking("store"):
             only = self._context.only_flows
-            self._names = sorted(only) if only else await self._context.flows.list_names()
+            self._names = only or frozenset(await self._context.flows.list_names())
         self._full_look_at = now
         self._settled.clear()
 

@@ -29,6 +29,13 @@ def list_objects(root: Path, prefix: str, after: ObjectKey | None, limit: int) -
     return list(islice(_with_sizes(_walk(start, wanted, lowest)), limit))
 
 
+def list_folders(root: Path, prefix: str) -> list[str]:
+    """Return the segments that follow `prefix` in keys of objects that lie further down. Empty directories do not count."""
+    path = str(directory_path(root, prefix.split("/")[:-1]))
+    below = [(key[:-1], folder) for key, folder in scan(path) if key.endswith(b"/")]
+    return [name.decode() for name, folder in sorted(below) if next(_walk((b"", folder), b"", b""), None)]
+
+
 def _walk(start: Entry, prefix: bytes, after: bytes) -> Iterator[Entry]:
     """Yield whole keys with their paths, in key order. A stack instead of recursion: a key may have 512 segments."""
     pending = [start]

@@ -24,7 +24,7 @@ from pipeline.domain.ids import ObjectKey
 from pipeline.ports.object_store import ObjectInfo, OpenBody, PutCondition, StoredObject, Version
 from pipeline.stores.directory.durable import DurableDirectories, sync_directory
 from pipeline.stores.directory.errors import translated
-from pipeline.stores.directory.listing import list_objects, modified_at
+from pipeline.stores.directory.listing import list_folders, list_objects, modified_at
 from pipeline.stores.directory.locks import locked
 from pipeline.stores.directory.path_encoding import object_path
 from pipeline.stores.directory.temp_file import TempFile, remove_abandoned
@@ -171,6 +171,13 @@ class DirectoryObjectStore:
     def _list_page(self, prefix: str, after: ObjectKey | None, limit: int) -> list[ObjectInfo]:
         with translated("list the objects in", self._root):
             return list_objects(self._objects, prefix, after, limit)
+
+    async def list_folders(self, prefix: str) -> Sequence[str]:
+        return await anyio.to_thread.run_sync(self._list_folders, prefix)
+
+    def _list_folders(self, prefix: str) -> list[str]:
+        with translated("list the folders in", self._root):
+            return list_folders(self._objects, prefix)
 
     async def delete(self, key: ObjectKey) -> None:
         path = object_path(self._objects, check_key(key))

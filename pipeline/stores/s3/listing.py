@@ -1,7 +1,8 @@
 """Listings of a bucket in the order of the keys' UTF-8 bytes.
 
 S3 itself lists keys in that order. Another server (SeaweedFS) orders them segment by segment: it lists `a/1` before
-`a-b/1`, though `-` sorts before `/`. `walk_objects` is for such a server.
+`a-b/1`, though `-` sorts before `/`, and lists directories that have become empty. `walk_objects` and `walk_folders`
+are for such a server.
 """
 
 from __future__ import annotations
@@ -68,6 +69,18 @@ async def walk_objects(bucket: Bucket, prefix: str, after: ObjectKey | None, lim
         entries = [entry async for entry in _entries(bucket, key.decode()) if is_listed(entry[0], wanted, lowest)]
         pending.extend(sorted(entries, reverse=True))
     return found
+
+
+async def list_folders(bucket: Bucket, prefix: str) -> list[str]:
+    """Return the segments that follow `prefix` in keys of objects that lie further down."""
+    folders = [key[len(prefix.encode()) : -1] async for key, _, _ in _entries(bucket, prefix) if key.endswith(b"/")]
+    return [name.decode() for name in sorted(folders)]
+
+
+async def walk_folders(bucket: Bucket, prefix: str) -> list[str]:
+    """Return the same as `list_folders` from a server that also lists empty directories; a request more for each."""
+    names = await list_folders(bucket, prefix)
+    return [name for name in names if await walk_objects(bucket, f"{prefix}{name}/", None, 1)]
 
 
 async def _entries(bucket: Bucket, directory: str) -> AsyncIterator[_Entry]:

@@ -21,7 +21,7 @@ from pipeline.domain.errors import ConfigurationError, ConflictError, DamagedErr
 from pipeline.domain.ids import ObjectKey, is_key_segment
 from pipeline.ports.object_store import ObjectInfo, OpenBody, PutCondition, StoredObject, Version
 from pipeline.stores.s3.bucket import Bucket
-from pipeline.stores.s3.listing import list_objects, walk_objects
+from pipeline.stores.s3.listing import list_folders, list_objects, walk_folders, walk_objects
 from pipeline.stores.s3.outcome import UploadLostError, look
 from pipeline.stores.s3.probe import check_conditional_writes, lists_by_segments
 from pipeline.stores.s3.put import checksum, put_whole
@@ -103,6 +103,7 @@ class S3ObjectStore:
         self._bucket = bucket
         self._part_bytes = part_bytes
         self._list = walk_objects if by_segments else list_objects
+        self._list_folders = walk_folders if by_segments else list_folders
         self._room = anyio.Semaphore(_PARTS_AT_ONCE)
 
     async def put(self, key: ObjectKey, body: bytes | OpenBody, condition: PutCondition | Version) -> Version:
@@ -175,6 +176,9 @@ class S3ObjectStore:
         self, prefix: str, *, after: ObjectKey | None = None, limit: int = 1000
     ) -> Sequence[ObjectInfo]:
         return await self._list(self._bucket, prefix, after, limit)
+
+    async def list_folders(self, prefix: str) -> Sequence[str]:
+        return await self._list_folders(self._bucket, prefix)
 
     async def delete(self, key: ObjectKey) -> None:
         full = self._bucket.full(key)

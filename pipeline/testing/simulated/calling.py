@@ -57,6 +57,9 @@ class CallingStore:
         name = f"store.list_page {prefix}" + ("" if after is None else f" after {after}")
         return await self.calls.call(name, lambda: self.inner.list_page(prefix, after=after, limit=limit))
 
+    async def list_folders(self, prefix: str) -> Sequence[str]:
+        return await self.calls.call(f"store.list_folders {prefix}", lambda: self.inner.list_folders(prefix))
+
     async def delete(self, key: ObjectKey) -> None:
         await self.calls.call(f"store.delete {key}", lambda: self.inner.delete(key))
 

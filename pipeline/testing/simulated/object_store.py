@@ -83,6 +83,11 @@ class MemoryObjectStore:
             if k.startswith(wanted)
         ]
 
+    async def list_folders(self, prefix: str) -> Sequence[str]:
+        await checkpoint()
+        below = (key.decode().removeprefix(prefix) for key in self._keys if key.startswith(prefix.encode()))
+        return sorted({rest.partition("/")[0] for rest in below if "/" in rest}, key=str.encode)
+
     async def delete(self, key: ObjectKey) -> None:
         await checkpoint()
         name = check_key(key).encode()

@@ -74,7 +74,7 @@ class Fleet:
         """Announce again what no worker holds."""
         exports = SimulatedQueue(self.world.exports, process, "exports")
         fence = fence_by(lambda flow: self.world.destination(flow.name, process))
-        await Sweep(self.world.context(process), exports, fence).run(self.stop)
+        await Sweep(self.world.context(process), exports, fence, process.name).run(self.stop)
 
 
 async def workers(world: World) -> None:
