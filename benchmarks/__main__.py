@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks import (
+    at_scale,
     binary_files,
     fleet,
     history,
@@ -30,6 +31,7 @@ from benchmarks import (
 
 BENCHMARKS: dict[str, Callable[[Path], None]] = {
     "tables": tables.run,
+    "at_scale": at_scale.run,
     "repeated": repeated.run,
     "repeated_tables": repeated_tables.run,
     "verify": verify.run,
