@@ -65,6 +65,10 @@ class MeteredObjectStore:
         with self._timed("list"):
             return await self.opened.list_page(prefix, after=after, limit=limit)
 
+    async def list_folders(self, prefix: str) -> Sequence[str]:
+        with self._timed("list"):
+            return await self.opened.list_folders(prefix)
+
     async def delete(self, key: ObjectKey) -> None:
         with self._timed("delete"):
             await self.opened.delete(key)
