@@ -55,7 +55,7 @@ torture: $(READY)  ## KILLS real processes killed, as SEED has it
 bench: $(READY)  ## Speed, side by side in one run
 	@$(BIN)/python -m benchmarks
 
-bench-compare: $(READY)  ## This tree beside the commit BASE, or the one in benchmarks/baseline.json, by turns
+bench-compare: $(READY)  ## This tree beside the commit BASE, or the one in benchmarks/baseline.json, in turns
 	@$(BIN)/python -m benchmarks.compare $(BASE)
 
 stack: $(READY)  ## S3 and SQS on this computer; STACK=--without-docker leaves Docker out

@@ -1,4 +1,4 @@
-"""What a change did to speed and memory: this tree beside another commit, by turns, in one run.
+"""What a change did to speed and memory: this tree beside another commit, in one run.
 
     python -m benchmarks.compare [COMMIT]     beside COMMIT, or the one in baseline.json
     python -m benchmarks.compare --save       write this commit and its figures to baseline.json

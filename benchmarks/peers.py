@@ -77,7 +77,7 @@ class Comparison:
     equal: Callable[[Path], bool]
 
     def run(self, directory: Path) -> None:
-        """Measure all by turns, check that all copies are equal, print and draw."""
+        """Measure all in turns, check that all copies are equal, print and draw."""
         there = [one for one in self.programs if not one.needs or shutil.which(one.needs)]
         runs: dict[str, list[measuring.Run]] = {one.name: [] for one in there}
         differing = set()
