@@ -3,20 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TypeGuard
 
 import anyio
 import msgspec
+from blake3 import blake3
 
+from pipeline.codec.wire import parsing
+from pipeline.domain.errors import AbsentError, ConflictError
+from pipeline.domain.ids import ObjectKey
 from pipeline.kit.ledger.journal import Change, Journal
 from pipeline.kit.ledger.kept import IdEntry, Kept
+from pipeline.ports.object_store import PutCondition
 
+Held = dict[tuple[str, str], IdEntry]
+"""Entries by kind and id at the source, which are not in the id map yet."""
 REFRESH_SECONDS = 1.0
 """An id that is not known is looked for in the object store this often: another worker may have put it."""
 
 
 _DECODER = msgspec.json.Decoder(IdEntry)
+
+
+class _HeldId(msgspec.Struct):
+    kind: str
+    source: str
+    entry: IdEntry
+
+
+_HELD = msgspec.json.Decoder(list[_HeldId])
 
 
 class StoredIds:
@@ -75,6 +91,41 @@ class StoredIds:
         if not self._journal.is_open:
             await self.refresh()
         await self._journal.put([_change(kind, source, entry)], at_once=at_once)
+
+    async def put_all(self, held: Held) -> None:
+        """Set entries. They are durable when this returns."""
+        if held:
+            if not self._journal.is_open:
+                await self.refresh()
+            await self._journal.put([_change(kind, source, entry) for (kind, source), entry in held.items()])
+
+    async def hold(self, held: Held) -> str:
+        """Store entries beside the id map for a transaction that is about to be committed.
+
+        Return their name, which the transaction commits with its rows; empty when there are none.
+        """
+        if not held:
+            return ""
+        data = msgspec.json.encode([_HeldId(kind, source, entry) for (kind, source), entry in held.items()])
+        name = blake3(data).hexdigest(length=16)
+        with suppress(ConflictError):  # the name is the digest of the content: an earlier attempt has stored it
+            await self._kept.store.put(self._held_key(name), data, PutCondition.ABSENT)
+        return name
+
+    async def release(self, name: str) -> None:
+        """Set the entries that `hold` has stored under this name: the transaction is committed. They may be set already."""
+        key = self._held_key(name)
+        try:
+            data = (await self._kept.store.get(key)).data
+        except AbsentError:
+            return
+        with parsing(key):
+            found = _HELD.decode(data)
+        await self.put_all({(one.kind, one.source): one.entry for one in found})
+        await self._kept.store.delete(key)
+
+    def _held_key(self, name: str) -> ObjectKey:
+        return ObjectKey(f"{self._kept.prefix}held-ids/{name}.json")
 
     @asynccontextmanager
     async def intended(self, kind: str, intents: Mapping[str, IdEntry]) -> AsyncIterator[None]:

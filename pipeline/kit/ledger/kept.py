@@ -21,7 +21,10 @@ D = TypeVar("D", bound=msgspec.Struct)
 
 
 class KeptMark(msgspec.Struct):
-    """A mark. `skipped`: the Importer had no handler for the stream, so that `records` were not imported."""
+    """A mark. `skipped`: the Importer had no handler for the stream, so that `records` were not imported.
+
+    `ids` names the ids that were put in the transaction which wrote the mark, until they are in the id map.
+    """
 
     upserts: int
     deletes: int
@@ -30,6 +33,7 @@ class KeptMark(msgspec.Struct):
     movement: int
     skipped: bool = False
     records: int = 0
+    ids: str = ""
 
 
 class IdEntry(msgspec.Struct, omit_defaults=True):

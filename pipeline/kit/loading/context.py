@@ -12,7 +12,7 @@ from blake3 import blake3
 from pipeline.domain.errors import ConfigurationError
 from pipeline.domain.ids import EventFileId, parse_binary_id
 from pipeline.kit.configuration.secret import without_secrets
-from pipeline.kit.ledger.id_map import StoredIds, is_text, source_text
+from pipeline.kit.ledger.id_map import Held, StoredIds, is_text, source_text
 from pipeline.kit.ledger.kept import IdEntry
 from pipeline.kit.ledger.telling import Telling
 from pipeline.kit.values import Binary
@@ -29,15 +29,20 @@ class WaitsForIdError(Exception):
 
 
 class IdMap:
-    """The id map of a Flow, as a handler sees it: what it puts is durable when `put` returns."""
+    """The id map of a Flow, as a handler sees it: what it puts is durable when `put` returns.
 
-    def __init__(self, ids: StoredIds, movement: int) -> None:
-        self._ids = ids
-        self._movement = movement
+    In a transaction, what it puts is `held` until the transaction is committed.
+    """
+
+    def __init__(self, ids: StoredIds, movement: int, held: Held | None = None) -> None:
+        self._ids, self._movement, self._held = ids, movement, held
 
     async def get(self, kind: str, source: object) -> str | None:
         """Return the id at the destination; None when there is none yet."""
-        return await self._ids.target(kind, source_text(source))
+        text = source_text(source)
+        if self._held is not None and (held := self._held.get((kind, text))) is not None:
+            return held.target
+        return await self._ids.target(kind, text)
 
     async def need(self, kind: str, source: object) -> str:
         """Return the id at the destination, or let the record wait."""
@@ -50,8 +55,13 @@ class IdMap:
         """Remember an id. ConfigurationError when it is not text."""
         if not is_text(target):
             raise ConfigurationError(f"The id map takes text as an id, not {target!r}. Give str(…).")
-        if await self.get(kind, source) != target:
-            await self._ids.put(kind, source_text(source), IdEntry("", self._movement, str(target), "put"))
+        if await self.get(kind, source) == target:
+            return
+        entry = IdEntry("", self._movement, str(target), "put")
+        if self._held is None:
+            await self._ids.put(kind, source_text(source), entry)
+        else:
+            self._held[kind, source_text(source)] = entry
 
     async def many(self, kind: str, sources: Sequence[object]) -> Mapping[object, str]:
         """Return those of these ids that are known."""
@@ -128,7 +138,7 @@ class ImportContext:
 
 @dataclass(frozen=True, slots=True)
 class Contexts:
-    """Makes the contexts of the records of one Event File."""
+    """Makes the contexts of the records of one Event File. `held`: ids that are put wait there for a transaction's end."""
 
     ids: StoredIds
     namespace: str
@@ -139,12 +149,13 @@ class Contexts:
     original_movement: int | None = None
     is_stopping: Callable[[], bool] = lambda: False
     note_busy: NoteBusy = lambda text, is_over: None
+    held: Held | None = None
 
     def context(self, file: EventFileId, line: int) -> ImportContext:
         """Return the context of the record on a line. Its `once_key` depends on the file and the line alone."""
         once_key = blake3(f"{self.namespace}\0{file}\0{line}".encode("utf-8", "surrogatepass")).hexdigest(length=20)
         flow = self.namespace.rpartition(" ")[0]
-        ids = IdMap(self.ids, self.movement)
+        ids = IdMap(self.ids, self.movement, self.held)
         return ImportContext(
             ids,
             once_key,

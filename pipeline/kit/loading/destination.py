@@ -23,10 +23,12 @@ from pipeline.domain.planning.import_guard import fenced_reason, reason_to_give_
 from pipeline.kit.calls import find_all, open_client
 from pipeline.kit.declared import Delivery, Handler
 from pipeline.kit.importer import Importer
-from pipeline.kit.ledger.id_map import StoredIds
+from pipeline.kit.ledger.id_map import Held, StoredIds
 from pipeline.kit.ledger.kept import Kept, KeptMark, KeptRejection, as_mark
 from pipeline.kit.ledger.telling import Telling
 from pipeline.kit.loading.context import Contexts
+from pipeline.kit.loading.delivery.staging import Stager
+from pipeline.kit.loading.delivery.transactions import TransactionLoad, Transactions
 from pipeline.kit.loading.file_import import FileImport
 from pipeline.kit.loading.file_load import StreamLoad
 from pipeline.kit.loading.levels import check_complete, check_levels
@@ -34,7 +36,6 @@ from pipeline.kit.loading.outcomes import Lane, RejectedError
 from pipeline.kit.loading.records import RecordReader, Records
 from pipeline.kit.loading.rejected import RejectedRecords
 from pipeline.kit.loading.streams import HandledStreams
-from pipeline.kit.loading.transactions import TransactionLoad, Transactions
 from pipeline.kit.values import Delete
 from pipeline.ports.destination import (
     Choose,
@@ -201,6 +202,8 @@ class ImporterSession:
         await importing.contexts.telling.store()
         if isinstance(found, str):
             return GaveWay(found)
+        if found.ids:
+            await self._ids.release(found.ids)
         if isinstance(found, KeptMark):
             return await self._mark(importing.file, found, ())
         return await self._mark(importing.file, found.mark(importing.file.movement), found.rejections)
@@ -312,20 +315,22 @@ class ImporterSession:
     async def _apply_by(
         self, handler: Handler, stream: StreamName, records: Records, contexts: Contexts
     ) -> Mapping[int, RejectedError]:
-        lane, rejected = self._lane(stream), dict[int, RejectedError]()
-        if handler.delivery is Delivery.STAGED:  # the app has no way to take a single record
-            kept = [self._rejected.find(stream, records.key(at)) for at in range(len(records.values))]
-            return {at: RejectedError(one.reason, one.column) for at, one in enumerate(kept) if one is not None}
+        lane, rejected, held = self._lane(stream), dict[int, RejectedError](), Held()
+        if handler.delivery is Delivery.STAGED:
+            return await Stager(handler, self._target, stream, lane).stage_again(records, contexts)
         if handler.delivery is not Delivery.TRANSACTION:
             return await StreamLoad(handler, self._target, stream, contexts, lane).apply(records)
 
         async def work(transaction: Any, load: TransactionLoad) -> None:
             rejected.clear()
             rejected.update(await load.apply(records))
+            held.clear()
+            held.update(load.held)
 
         await self._transactions().run(
             lambda transaction: TransactionLoad(handler, transaction, stream, contexts, lane), work
         )
+        await self._ids.put_all(held)  # before the records are dropped: after a crash they are applied, and put, again
         return rejected
 
     async def finish(self, streams: Sequence[StreamName]) -> Sequence[Violation]:

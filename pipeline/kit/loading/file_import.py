@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any
 
 import anyio
 
@@ -13,15 +13,16 @@ from pipeline.domain.exception_groups import unwrap_exception_group
 from pipeline.domain.ids import EventFileId
 from pipeline.domain.planning.import_guard import reason_to_give_way
 from pipeline.kit.authors_line import line_of
-from pipeline.kit.declared import Function, Handler
+from pipeline.kit.declared import Handler
 from pipeline.kit.ledger.kept import KeptMark, KeptStream
 from pipeline.kit.loading.context import Contexts
+from pipeline.kit.loading.delivery.staging import Stager, StageRejectedError
+from pipeline.kit.loading.delivery.transactions import TransactionLoad, Transactions
 from pipeline.kit.loading.file_load import StreamLoad
-from pipeline.kit.loading.outcomes import Lane, RejectedError, attempt, refused_records, returned_text
-from pipeline.kit.loading.records import Invalid, RecordReader, Records
+from pipeline.kit.loading.outcomes import Lane, RejectedError
+from pipeline.kit.loading.records import RecordReader, Records
 from pipeline.kit.loading.rejected import RejectedRecords
-from pipeline.kit.loading.transactions import TransactionLoad, Transactions
-from pipeline.kit.values import Delete, StagedFile
+from pipeline.kit.values import Delete
 from pipeline.ports.destination import FileToLoad, Rejection
 
 PARTS_AT_ONCE = 2
@@ -30,21 +31,22 @@ FIRST_LINE = 2
 """The line of the first record: the header is line 1."""
 
 
-T = TypeVar("T")
-
-
 @dataclass(slots=True)
 class Tally:
-    """What became of the records of a file. `rejections` are those of the `rejected` that do not wait for an id."""
+    """What became of the records of a file. `rejections` are those of the `rejected` that do not wait for an id.
+
+    `ids` names the ids that were put in its transaction.
+    """
 
     accepted: int = 0
     deletes: int = 0
     rejected: int = 0
     rejections: list[Rejection] = field(default_factory=list)
+    ids: str = ""
 
     def mark(self, movement: int) -> KeptMark:
         """Return the mark of the file."""
-        return KeptMark(self.accepted - self.deletes, self.deletes, self.rejected, 0, movement)
+        return KeptMark(self.accepted - self.deletes, self.deletes, self.rejected, 0, movement, ids=self.ids)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,33 +126,16 @@ class FileImport:
 
     async def stage(self) -> Tally:
         """Stage all records under the id of the file, then publish them. RefusedError when the app refuses all of it."""
-        tally = Tally()
-        staged: StagedFile[Any] = StagedFile([], id=str(self.file.entry.id))
-        parts = list(self._parts())
-        valid = [value for records in parts for value in records.values if not isinstance(value, Invalid)]
-        staged.records = valid
-        function, publish = self.handler.function, self.handler.publish
-        assert publish is not None  # checked before anything is moved
-        context = self.contexts.context(self.file.entry.id, FIRST_LINE)
-
-        async def work() -> str:
-            staged.refused.clear()
-            return returned_text(await function(self.target, staged, context), function, "a token")
-
-        token = await self._attempt_whole(work, function, "staging")
-        await self._attempt_whole(lambda: publish(self.target, [token], context), publish, "publishing")
-        refused = refused_records(staged, function)
-        for records in parts:
-            rejected = {at: error for at, value in enumerate(records.values) if (error := _rejected(value, refused))}
-            await self._note(records, rejected, tally)
-        return tally
-
-    async def _attempt_whole(self, work: Callable[[], Awaitable[T]], function: Function, what: str) -> T:
-        what = f"{what} {self._stream!r}"
+        tally, parts, id_ = Tally(), list(self._parts()), self.file.entry.id
+        stager = Stager(self.handler, self.target, self._stream, self.lane)
         try:
-            return await attempt(work, function, what, self.lane)
-        except RejectedError as error:
-            raise RefusedError(f"{what} was refused: {error.reason} ({line_of(function)})") from error
+            rejected = await stager.stage(parts, str(id_), self.contexts.context(id_, FIRST_LINE))
+        except StageRejectedError as error:
+            where = line_of(error.function)
+            raise RefusedError(f"{error.what} was refused: {error.reason} ({where})") from error
+        for records, why in zip(parts, rejected, strict=True):
+            await self._note(records, why, tally)
+        return tally
 
     async def load_in(self, transactions: Transactions, after: Sequence[EventFileId]) -> Tally | KeptMark | str:
         """Apply the records and write the mark in one transaction.
@@ -173,12 +158,9 @@ class FileImport:
                 return
             tally = await self._apply(load)
             await self.contexts.telling.store()
+            tally.ids = await self.contexts.ids.hold(load.held)
             await transactions.write_mark(transaction, id_, tally.mark(self.file.movement))
             found.append(tally)
 
         await transactions.run(make, work)
         return found[0]
-
-
-def _rejected(value: object, refused: Mapping[int, RejectedError]) -> RejectedError | None:
-    return RejectedError(value.reason, value.column) if isinstance(value, Invalid) else refused.get(id(value))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import anyio
@@ -20,6 +20,7 @@ from pipeline.kit.calls import FIRST_PAUSE_SECONDS, LONGEST_WAIT_SECONDS, TRIES,
 from pipeline.kit.configuration.secret import without_secrets
 from pipeline.kit.declared import TransactionFunctions
 from pipeline.kit.errors import Again, Stop
+from pipeline.kit.ledger.id_map import Held
 from pipeline.kit.ledger.kept import KeptMark
 from pipeline.kit.loading.file_load import StreamLoad
 from pipeline.kit.loading.outcomes import RejectedError
@@ -45,10 +46,12 @@ class TransactionLoad(StreamLoad):
     """
 
     refused: Mapping[Place, RejectedError]
+    held: Held
 
     def begin(self, refused: Mapping[Place, RejectedError], *, single: bool) -> None:
-        """Begin a transaction."""
-        self.refused, self._tries = refused, 1
+        """Begin a transaction. The ids that its handlers put are `held`."""
+        self.refused, self._tries, self.held = refused, 1, {}
+        self._contexts = replace(self._contexts, held=self.held)
         if single:
             self._batch = 1
 

@@ -1,0 +1,1 @@
+"""Ways of delivery that take an Event File as a whole: in a transaction, and staged."""
