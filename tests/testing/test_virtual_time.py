@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 import time
+from pathlib import Path
 
 import anyio
 import pytest
@@ -39,6 +41,31 @@ def test_functions_in_threads_are_waited_for() -> None:
         return *found, anyio.current_time()
 
     assert run_virtually(main) == (5, 6, 0.0)
+
+
+@pytest.mark.parametrize("how", ["processor", "disk"])
+def test_a_function_in_a_thread_is_waited_for_however_long_it_works(how: str, tmp_path: Path) -> None:
+    def work() -> None:
+        end = time.monotonic() + 0.3
+        with (tmp_path / "file").open("wb") as file:
+            while time.monotonic() < end:
+                if how == "disk":
+                    os.fsync(file.fileno())
+
+    async def main() -> list[tuple[str, float]]:
+        order = list[tuple[str, float]]()
+
+        async def tick() -> None:
+            await anyio.sleep(1)
+            order.append(("tick", anyio.current_time()))
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(tick)
+            await to_thread.run_sync(work)
+            order.append(("worked", anyio.current_time()))
+        return order
+
+    assert run_virtually(main) == [("worked", 0.0), ("tick", 1.0)]
 
 
 def test_an_error_in_a_thread_is_raised_where_it_is_awaited() -> None:

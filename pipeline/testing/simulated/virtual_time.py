@@ -1,18 +1,21 @@
 """An asyncio event loop in which waiting takes no time.
 
-Functions that run in threads are waited for, so that the order of events does not depend on how fast they are. Only one
-that waits for something else, such as a lock of a database, does not hold up the others.
+Functions that run in threads are waited for, so that the order of events does not depend on how fast they are, or on how
+busy the computer is. Only one that waits for something else, such as a lock of a database, does not hold up the others.
 """
 
 from __future__ import annotations
 
 import asyncio
 import selectors
-from collections.abc import Awaitable, Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+import threading
+import time
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for
 from contextlib import contextmanager
 from contextvars import copy_context
+from pathlib import Path
 from typing import Any, TypeVar
 
 import anyio
@@ -24,8 +27,8 @@ T = TypeVar("T")
 
 PATIENCE_SECONDS = 0.002
 """How long real input and output is waited for before the virtual clock advances."""
-THREAD_SECONDS = 0.01
-"""How long everything waits for a function that runs in a thread."""
+THREAD_SECONDS, LONGEST_THREAD_SECONDS = 0.01, 60.0
+"""How long everything waits for a function that runs in a thread: until it has been asleep for so long, and at most."""
 THREADS = 32
 BUSY_ROUNDS = 1000
 """After this number of rounds of the loop in which there was always something to do, the clock advances too."""
@@ -67,8 +70,14 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         """Run a function in a thread, and wait for it; if that takes too long, go on with something else meanwhile."""
         if self._threads is None:
             self._threads = ThreadPoolExecutor(THREADS)
-        running = self._threads.submit(copy_context().run, func, *args)
-        wait_for([running], THREAD_SECONDS)
+        thread: list[int] = []
+
+        def run() -> T:
+            thread.append(threading.get_native_id())
+            return func(*args)
+
+        running = self._threads.submit(copy_context().run, run)
+        _wait_while_at_work(running, thread)
         future: asyncio.Future[T] = asyncio.wrap_future(running, loop=self)
         if not running.done():
             self._in_threads += 1
@@ -82,6 +91,25 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         if self._threads is not None:
             self._threads.shutdown(wait=False, cancel_futures=True)
         super().close()
+
+
+def _wait_while_at_work(running: Future[Any], thread: Sequence[int]) -> None:
+    """Wait until a function has ended, or its thread is seen asleep twice in succession."""
+    end, was_asleep = time.monotonic() + LONGEST_THREAD_SECONDS, False
+    while wait_for([running], THREAD_SECONDS).not_done and time.monotonic() < end:
+        is_asleep = bool(thread) and _is_asleep(thread[0])
+        if is_asleep and was_asleep:
+            return
+        was_asleep = is_asleep
+
+
+def _is_asleep(thread: int) -> bool:
+    """Whether a thread waits for something but the processor or the disk. Where the system does not tell, it does."""
+    try:
+        state = Path(f"/proc/self/task/{thread}/stat").read_text().rpartition(")")[2].split()[0]
+    except (OSError, IndexError):
+        return True
+    return state not in ("R", "D")
 
 
 class _Selector(selectors.DefaultSelector):
