@@ -29,6 +29,7 @@ from pipeline.ports.destination import (
     Rejection,
     SchemaKeeper,
     Violation,
+    takes_arrays,
 )
 from pipeline.ports.ranged_source import Known, UnchangedRows, open_rows_along
 from pipeline.ports.source import (
@@ -177,6 +178,10 @@ class CombinedSession:
 
     def _session(self, stream: StreamName) -> DestinationSession:
         return self._routes.get(stream, self._first)
+
+    def takes_arrays(self, stream: StreamName) -> bool:
+        """Return what the part says to which the stream is routed."""
+        return takes_arrays(self._session(stream), stream)
 
     async def marks(self) -> Mapping[EventFileId, Mark]:
         """Return the marks of all parts: from each part those of the streams that are routed to it."""

@@ -176,6 +176,20 @@ class DestinationSession(Protocol):
 
 
 @runtime_checkable
+class ArrayLoader(Protocol):
+    """A DestinationSession that also loads upserts that are arrays of values."""
+
+    def takes_arrays(self, stream: StreamName) -> bool:
+        """Return whether the blocks of a file of this stream may have arrays, as the file is stored."""
+        ...
+
+
+def takes_arrays(session: DestinationSession, stream: StreamName) -> bool:
+    """Return whether a session loads upserts of this stream that are arrays."""
+    return isinstance(session, ArrayLoader) and session.takes_arrays(stream)
+
+
+@runtime_checkable
 class SchemaKeeper(Protocol):
     """A DestinationSession that keeps the schema objects of the source: views, functions, triggers, sequences.
 

@@ -155,6 +155,15 @@ class RowBlock(HashedBlock, Protocol):
         ...
 
 
+@runtime_checkable
+class ArrayRowBlock(RowBlock, Protocol):
+    """A RowBlock that can also give its rows as arrays of values."""
+
+    async def upsert_arrays(self, positions: Sequence[int], sink: UpsertSink) -> bytes:
+        """Return what `upserts` returns, but with the values of a row in an array, in the order of the schema's columns."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class UnreadRows:
     """Rows with keys from `first` on and before `end` that cannot be read, and why: a directory that may not be listed.

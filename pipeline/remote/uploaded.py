@@ -6,7 +6,7 @@ uploads others.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
@@ -16,7 +16,7 @@ from uuid import UUID
 import anyio
 import orjson
 
-from pipeline.codec.event_files.array_lines import NamedLines
+from pipeline.codec.event_files.array_lines import with_names
 from pipeline.codec.event_files.compression import Decoder, sniff
 from pipeline.codec.values import from_json
 from pipeline.domain.errors import ConfigurationError, DamagedError, LeaseLostError, UnreadableError
@@ -194,12 +194,12 @@ class UploadedRows:
         return group.files.get(self._stream.stream, 0)
 
     async def _records(self, number: int) -> AsyncIterator[tuple[str, dict[str, Any]]]:
-        line, names = 0, NamedLines([column.name for column in self._stream.columns])
+        line, names = 0, [column.name for column in self._stream.columns]
         async for block in self._lines(number):
             for text in block:
                 line += 1
                 if line == 1 and (order := _column_order(text)):
-                    names = NamedLines(order)
+                    names = order
                 record = self._parse(text, number, line, names)
                 if record is not None:
                     yield record
@@ -222,7 +222,7 @@ class UploadedRows:
         if rest:
             yield [rest]
 
-    def _parse(self, text: bytes, number: int, line: int, names: NamedLines) -> tuple[str, dict[str, Any]] | None:
+    def _parse(self, text: bytes, number: int, line: int, names: Sequence[str]) -> tuple[str, dict[str, Any]] | None:
         if not text.strip():
             return None
         where = f"{self._where(number)}, line {line},"
@@ -230,12 +230,12 @@ class UploadedRows:
             document = orjson.loads(text)
             if line == 1 and document.get("metadata") is True:
                 return None  # the header of an Event File
-            ((kind, body),) = names.record(document).items()
+            ((kind, body),) = with_names(document, names).items()
         except (ValueError, AttributeError) as error:
             raise UnreadableError(f'{where} is no record. Write {{"upsert": {{…}}}} or {{"delete": {{…}}}}.') from error
         if kind == "upsert" and isinstance(body, list):
             raise UnreadableError(
-                f"{where} has an array of {len(body)} values. It needs one for each of the {names.width} columns, in their order."
+                f"{where} has an array of {len(body)} values. It needs one for each of the {len(names)} columns, in their order."
             )
         if kind not in ("upsert", "delete") or not isinstance(body, dict):
             raise UnreadableError(f"{where} has a record {str(kind)[:40]!r}. Records are `upsert` or `delete`.")

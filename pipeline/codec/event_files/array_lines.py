@@ -46,15 +46,9 @@ class NamedLines:
     """Turns upserts that are arrays of values for these columns into objects."""
 
     def __init__(self, columns: Sequence[str]) -> None:
-        self._columns = columns
         names = [orjson.dumps(name).replace(b"%", b"%%") for name in columns]
         self._template = b'{"upsert":{%b}}\n' % b",".join([name + b":%b" for name in names])
         self._decoder = msgspec.json.Decoder(array_record([msgspec.Raw] * len(columns)))
-
-    @property
-    def width(self) -> int:
-        """The number of columns."""
-        return len(self._columns)
 
     def of(self, block: bytes) -> bytes:
         """Return the same whole lines with names. Lines that are no such arrays stay as they are, for the caller to judge."""
@@ -76,10 +70,11 @@ class NamedLines:
         named: bytes = self._template % values
         return named[:-1]
 
-    def record(self, record: Any) -> Any:
-        """Return a parsed record with names, if it is an upsert of an array with a value for each column."""
-        match record:
-            case {"upsert": list(values), **rest} if not rest and len(values) == len(self._columns):
-                return {"upsert": dict(zip(self._columns, values, strict=True))}
-            case _:
-                return record
+
+def with_names(record: Any, columns: Sequence[str]) -> Any:
+    """Return a parsed record with names, if it is an upsert of an array with a value for each column."""
+    match record:
+        case {"upsert": list(values), **rest} if not rest and len(values) == len(columns):
+            return {"upsert": dict(zip(columns, values, strict=True))}
+        case _:
+            return record

@@ -14,6 +14,7 @@ from typing import Annotated, Any
 
 import msgspec
 
+from pipeline.codec.event_files.array_lines import ARRAY, array_record
 from pipeline.codec.values import count_lines
 from pipeline.codec.wire import can_name_members
 from pipeline.domain.keys import KeyValue
@@ -33,6 +34,10 @@ class _PlainRows(msgspec.Struct, gc=False, array_like=True):
     rows: list[tuple[_Integer | _Finite | str | None, ...]]
 
 
+class _ArrayRecord(msgspec.Struct, gc=False):
+    upsert: Row
+
+
 class UpsertLines:
     """Encodes and decodes the upsert lines of a stream. Use `upsert_lines_for` to create one."""
 
@@ -44,6 +49,7 @@ class UpsertLines:
         )
         self._record: Any = msgspec.defstruct("Record", [("upsert", self._body)], gc=False, forbid_unknown_fields=True)
         self._decoder = msgspec.json.Decoder(self._record)
+        self._array_decoder = msgspec.json.Decoder(array_record([_Plain] * len(columns)))
         self._encoder = msgspec.json.Encoder()
 
     def encode(self, rows: Sequence[Row]) -> bytes:
@@ -51,13 +57,20 @@ class UpsertLines:
         record, body = self._record, self._body
         return self._encoder.encode_lines([record(body(*row)) for row in rows])
 
+    def encode_arrays(self, rows: Sequence[Row]) -> bytes:
+        """Return what `encode` returns, but with the values of a row in an array."""
+        return self._encoder.encode_lines(list(map(_ArrayRecord, rows)))
+
     def decode(self, block: bytes) -> list[KeyValue] | None:
         """Return the values of all rows in one list; None unless every line is a whole row of plain values.
+
+        All of them have names, or all are arrays.
 
         A flat list serves a statement for many rows without creating a list for each.
         """
         try:
-            records: list[Any] = self._decoder.decode_lines(block)
+            decoder = self._array_decoder if block.startswith(ARRAY) else self._decoder
+            records: list[Any] = decoder.decode_lines(block)
         except (msgspec.MsgspecError, UnicodeDecodeError):
             return None
         if len(records) != count_lines(block):

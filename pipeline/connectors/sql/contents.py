@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import orjson
 
+from pipeline.codec.event_files.array_lines import NamedLines
 from pipeline.codec.values import refuse_wide_integers
 from pipeline.domain.contents import parse_content
 from pipeline.ports.destination import FileToLoad, OpenBinary
@@ -31,9 +32,9 @@ def with_contents(file: FileToLoad) -> FileToLoad:
 
 async def _blocks(file: FileToLoad, names: Sequence[str]) -> AsyncGenerator[bytes, None]:
     lines: list[bytes] = []
-    size = 0
+    size, named = 0, NamedLines(file.header.schema.column_names)
     async for block in file.blocks:
-        for line in block.splitlines(keepends=True):
+        for line in named.of(block).splitlines(keepends=True):
             refuse_wide_integers(line, f"Event File {file.entry.id}")
             lines.append(await _with_contents(line, names, file.open_binary))
             size += len(lines[-1])

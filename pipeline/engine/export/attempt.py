@@ -24,6 +24,12 @@ from pipeline.ports.reporter import BytesMoved, SourceRecordRejected, StreamUnre
 from pipeline.ports.source import RowRejection
 
 StoredFiles = Sequence[tuple[Header, FileEntry]]
+TakesArrays = Callable[[StreamName], bool]
+
+
+def no_arrays(_stream: StreamName) -> bool:
+    """Return False: not known to be read by those who import."""
+    return False
 
 
 class ExportAttempt:
@@ -32,8 +38,10 @@ class ExportAttempt:
     `large` is set as soon as there is enough to import for a helper to be worthwhile.
     """
 
-    def __init__(self, context: EngineContext, movement: Movement) -> None:
+    def __init__(self, context: EngineContext, movement: Movement, takes_arrays: TakesArrays = no_arrays) -> None:
+        """`takes_arrays` says of which streams upserts may be arrays of values."""
         self.context = context
+        self.takes_arrays = takes_arrays
         self.movement = movement
         self.binaries = BinaryFiles(context.store, movement.flow, context.reporter)
         self.large = anyio.Event()

@@ -83,8 +83,13 @@ class ChunkWriter:
             await self.cut(at)
             self._phase = phase
 
-    def add_upserts(self, lines: bytes, count: int) -> None:
+    def takes_arrays(self) -> bool:
+        """Return whether upserts may be arrays of values: the importer of this process reads them."""
+        return self._attempt.takes_arrays(self._schema.stream)
+
+    def add_upserts(self, lines: bytes, count: int, *, arrays: bool = False) -> None:
         """Add whole upsert lines."""
+        self._writer.arrays = self._writer.arrays or arrays
         self._add(lines, upserts=count)
 
     def add_rows(self, present: RangeRows, gone: RangeRows | None = None) -> None:
@@ -178,6 +183,7 @@ class ChunkWriter:
             export_time=context.clock.now(),
             covers=covers,
             state=state,
+            arrays=writer.arrays,
         )
         data = await anyio.to_thread.run_sync(lambda: writer.finish(header))
         entry = await store_event_file(self._store, header, data, upserts=writer.upserts, deletes=writer.deletes)

@@ -23,7 +23,7 @@ from pipeline.domain.inventory import Inventory
 from pipeline.domain.movement import Movement
 from pipeline.domain.planning.selection import selected
 from pipeline.domain.schema import StreamSchema
-from pipeline.engine.export.attempt import ExportAttempt
+from pipeline.engine.export.attempt import ExportAttempt, TakesArrays, no_arrays
 from pipeline.engine.export.delete_guard import DeleteGuard
 from pipeline.engine.export.group_export import GroupExport, GroupStream
 from pipeline.engine.export.source_progress import SourceProgress
@@ -43,9 +43,10 @@ class Exporter:
         schemas: Sequence[StreamSchema],
         movement: Movement,
         order: Sequence[GroupRule] = (),
+        takes_arrays: TakesArrays = no_arrays,
     ) -> None:
-        """`order` says which groups are exported before which."""
-        self._attempt = ExportAttempt(context, movement)
+        """`order` says which groups are exported before which; `takes_arrays`, of which streams upserts may be arrays."""
+        self._attempt = ExportAttempt(context, movement, takes_arrays)
         self._snapshot = snapshot
         self._schemas = schemas
         self._order = order

@@ -67,6 +67,12 @@ class BlockPart:
     hashes: bytes
     digest: bytes | None
 
+    def positions(self, within: Sequence[int]) -> Sequence[int]:
+        """Return the positions in the block of rows at these ascending positions of the part."""
+        if len(within) == len(self.keys):
+            return range(self.start, self.start + len(within))
+        return [self.start + position for position in within]
+
     def without(self, rejected: Collection[int], old: RangeDiff | None) -> BlockPart:
         """Return the part as it is stored after these positions of the block were rejected.
 

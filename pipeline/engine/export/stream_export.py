@@ -24,7 +24,7 @@ from pipeline.engine.export.state_builder import RangeRows
 from pipeline.engine.storage.snapshot_state import SnapshotState
 from pipeline.ports.ranged_source import Known, UnchangedRows
 from pipeline.ports.reporter import RowsRead
-from pipeline.ports.source import RowBlock, RowRejection, UnreadRows, UpsertSink
+from pipeline.ports.source import ArrayRowBlock, RowBlock, RowRejection, UnreadRows, UpsertSink
 
 OpenedRows = AbstractAsyncContextManager[AsyncIterable[RowBlock | UnchangedRows | UnreadRows]]
 OpenRows = Callable[[Known], OpenedRows]
@@ -53,6 +53,7 @@ class StreamExport:
         self._writer = writer
         self._is_keyed_by_content = schema.is_keyed_by_content
         self._upserts = 0
+        self._takes_arrays = writer.takes_arrays()
         self.gone = GoneRows()
 
     async def run(self, rows: OpenRows | None, allows: AllowsDeletes) -> bool:
@@ -162,12 +163,14 @@ class StreamExport:
     ) -> tuple[int, BlockPart]:
         """Add the rows at these positions of `part`; return the bytes of their lines, and the part as it is stored."""
         sink = UpsertSink(self._binaries.store, self._binaries.store_contents)
-        lines = await part.block.upserts([part.start + position for position in positions], sink)
+        wanted = part.positions(positions)
+        block = part.block if self._takes_arrays and isinstance(part.block, ArrayRowBlock) else None
+        lines = await (part.block.upserts(wanted, sink) if block is None else block.upsert_arrays(wanted, sink))
         if len(lines) > MAX_LINE_BYTES:
-            lines = _without_long_lines(lines, [part.start + position for position in positions], sink)
+            lines = _without_long_lines(lines, wanted, sink)
         count = len(positions) - len(sink.rejected)
         self._checks.check_lines(lines, count)
-        self._writer.add_upserts(lines, count)
+        self._writer.add_upserts(lines, count, arrays=block is not None)
         self._upserts += count
         for at, rejection in sink.rejected.items():
             self._reject(part.keys[at - part.start], rejection)

@@ -24,7 +24,16 @@ from pipeline.engine.outbox.safe_trace import exception_type, safe_trace
 from pipeline.engine.storage.binaries import BinaryFiles
 from pipeline.engine.storage.event_files import find_damage, open_event_file
 from pipeline.log_events import bound, log
-from pipeline.ports.destination import DestinationSession, FileToLoad, GaveWay, Loaded, LoadOutcome, Mark, Reopen
+from pipeline.ports.destination import (
+    DestinationSession,
+    FileToLoad,
+    GaveWay,
+    Loaded,
+    LoadOutcome,
+    Mark,
+    Reopen,
+    takes_arrays,
+)
 from pipeline.ports.reporter import Busy, EventFileFailed, EventFileImported, RecordRejected
 
 Stopping = Callable[[Label], bool]
@@ -178,7 +187,11 @@ class LaneRunner:
 
     async def _load_once(self, entry: FileEntry, step: Step, times: _Times) -> LoadOutcome:
         begun = anyio.current_time()
-        async with open_event_file(self._context.store, entry) as opened, read_ahead(aiter(opened.blocks)) as blocks:
+        arrays = takes_arrays(self._session, entry.id.stream)
+        async with (
+            open_event_file(self._context.store, entry, arrays=arrays) as opened,
+            read_ahead(aiter(opened.blocks)) as blocks,
+        ):
             times.fetch += anyio.current_time() - begun
             times.exported = opened.header.export_time
             file = FileToLoad(

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Container, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 
 import anyio
 
@@ -29,7 +30,7 @@ from pipeline.engine.movements.context import EngineContext
 from pipeline.engine.movements.lifecycle import UnwantedError, begin_movement
 from pipeline.engine.movements.progress import ProgressKeeper
 from pipeline.engine.movements.settlement import Settlement
-from pipeline.ports.destination import Destination, DestinationSession, StreamPlanner
+from pipeline.ports.destination import Destination, DestinationSession, StreamPlanner, takes_arrays
 from pipeline.ports.reporter import MovementBegun
 from pipeline.ports.source import ReferenceChecker, Snapshot, Source
 
@@ -101,7 +102,8 @@ class Mover:
                     context = replace(self._context, limits=self._context.limits.of_flow(flow.declared.limits))
                     progress = ProgressKeeper(context, movement, self._worker, begun, alone=True)
                     progress.report(MovementBegun(movement.flow, movement.number, resumed, tuple(movement.file_lists)))
-                    exporter = Exporter(progress.context, snapshot, schemas, movement, flow.declared.groups)
+                    arrays = partial(takes_arrays, session)
+                    exporter = Exporter(progress.context, snapshot, schemas, movement, flow.declared.groups, arrays)
                     watch = Watch(self._context.flows, movement, self._context.limits.progress_seconds)
                     importing = MovementImport(
                         progress.context, movement, session, stopping=watch.stops, groups=flow.declared.groups

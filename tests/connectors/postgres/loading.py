@@ -28,6 +28,13 @@ def upsert(**row: object) -> bytes:
     return orjson.dumps({"upsert": row}) + b"\n"
 
 
+def as_arrays(stream: StreamSchema, lines: Iterable[bytes]) -> list[bytes]:
+    """Return the lines with the values of each upsert in an array."""
+    records = map(orjson.loads, lines)
+    arrays = [{"upsert": list(map(it["upsert"].get, stream.column_names))} if "upsert" in it else it for it in records]
+    return [orjson.dumps(record) + b"\n" for record in arrays]
+
+
 def delete(**key: object) -> bytes:
     """Return a delete line."""
     return orjson.dumps({"delete": key}) + b"\n"

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 
 import orjson
 import psycopg
 import pytest
 
+from pipeline.codec.event_files.array_lines import with_names
 from pipeline.codec.values import from_json
 from pipeline.connectors.postgres import PostgresSource
+from pipeline.connectors.postgres.reading import rows
 from pipeline.domain.keys import Key, KeyValue
-from pipeline.ports.source import UpsertSink
+from pipeline.ports.source import ArrayRowBlock, UpsertSink
 from tests.connectors.postgres.places import Place, place_factory
 from tests.contracts.source import StreamContent
 from tests.servers.postgresql import PostgresqlServer
@@ -48,14 +51,18 @@ def place(postgresql: PostgresqlServer) -> Place:
     return made
 
 
-def body(line: bytes) -> Row:
+def body(line: bytes, columns: Sequence[str]) -> Row:
     """Return the row of a line."""
-    members = orjson.loads(line)["upsert"]
+    members = with_names(orjson.loads(line), columns)["upsert"]
     return tuple(from_json(members[name]) for name in ("id", "n", 'a "%s"', "b", "d", "last"))
 
 
 @pytest.mark.parametrize("seed", range(4))
-async def test_any_rows_of_a_block_become_lines(place: Place, seed: int) -> None:
+@pytest.mark.parametrize("arrays", [True, False])
+async def test_any_rows_of_a_block_become_lines(
+    place: Place, seed: int, arrays: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rows, "BLOCK_ROWS", 1000)
     read: list[Key] = []
     content, choice = StreamContent(), random.Random(seed)
     async with PostgresSource(place.uri).open_snapshot() as snapshot:
@@ -66,7 +73,13 @@ async def test_any_rows_of_a_block_become_lines(place: Place, seed: int) -> None
                 read.extend(keys)
                 count = choice.choice([0, 1, len(keys) // 2, len(keys)]) if seed else len(keys)
                 wanted = sorted(choice.sample(range(len(keys)), count))
-                lines = (await block.upserts(wanted, UpsertSink(content.store))).splitlines(keepends=True)
-                assert list(map(repr, map(body, lines))) == [repr(row(keys[at][0])) for at in wanted]  # type: ignore[arg-type]
+                assert isinstance(block, ArrayRowBlock)
+                give = block.upsert_arrays if arrays else block.upserts
+                lines = (await give(wanted, UpsertSink(content.store))).splitlines(keepends=True)
+                assert all(line.startswith(b'{"upsert":[') is arrays for line in lines)
+                assert [repr(body(line, schema.column_names)) for line in lines] == [
+                    repr(row(keys[at][0]))  # type: ignore[arg-type]
+                    for at in wanted
+                ]
 
     assert read == [(at,) for at in range(COUNT)]

@@ -36,13 +36,13 @@ async def test_rows_are_decoded_during_a_copy_into_the_table_and_not_while_stage
     met: list[set[str]] = []
 
     def slowly(name: str, work: Callable[..., Any]) -> Callable[..., Any]:
-        def run(*arguments: object) -> object:
+        def run(*arguments: object, **named: object) -> object:
             busy.append(name)
             met.append(set(busy))
             try:
                 time.sleep(0.02)
                 met.append(set(busy))
-                return work(*arguments)
+                return work(*arguments, **named)
             finally:
                 busy.remove(name)
 

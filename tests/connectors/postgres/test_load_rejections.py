@@ -7,7 +7,7 @@ import pytest
 from pipeline.connectors.postgres import PostgresDestination, PostgresSource
 from pipeline.domain.movement import Status
 from pipeline.ports.destination import Loaded
-from tests.connectors.postgres.loading import FLOW, delete, file, schema, upsert
+from tests.connectors.postgres.loading import FLOW, as_arrays, delete, file, schema, upsert
 from tests.connectors.postgres.moving import Movements
 from tests.connectors.postgres.places import Place, place_factory
 from tests.contracts.destination import file_to_load
@@ -24,8 +24,9 @@ def place(postgresql: PostgresqlServer) -> Place:
     return made
 
 
+@pytest.mark.parametrize("arrays", [True, False])
 @pytest.mark.parametrize("full", [True, False])
-async def test_records_at_fault_are_found_among_thousands(place: Place, full: bool) -> None:
+async def test_records_at_fault_are_found_among_thousands(place: Place, full: bool, arrays: bool) -> None:
     bad: dict[int, dict[str, object]] = {
         7: {"code": "much too long"},
         1200: {"n": 1001},
@@ -37,10 +38,12 @@ async def test_records_at_fault_are_found_among_thousands(place: Place, full: bo
     for n, changed in bad.items():
         rows[n].update(changed)
     lines = [upsert(**row) for row in rows]
+    stored = as_arrays(schema(COLUMNS), lines) if arrays else lines
     async with PostgresDestination(place.uri).open(FLOW) as session:
-        outcome = await session.load(file(schema(COLUMNS), lines, full=full), after=[])
+        outcome = await session.load(file(schema(COLUMNS), stored, full=full), after=[])
         assert isinstance(outcome, Loaded)
         assert (outcome.mark.upserts, outcome.mark.rejected) == (2995, 5)
+        assert {kept.record + b"\n" for kept in await session.rejected()} == {lines[n] for n in bad}
         found = {rejection.line: rejection for rejection in outcome.rejections}
         assert sorted(found) == [n + 2 for n in sorted(bad)]
         assert found[9].reason == "value too long for type character varying(8)"

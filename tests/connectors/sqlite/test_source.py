@@ -135,9 +135,9 @@ async def test_lines_made_while_rows_are_read_equal_those_made_later(
     made: list[int] = []
     lines = RowForm.lines
 
-    def counted(self: RowForm, of: Sequence[tuple[object, ...]]) -> bytes:
+    def counted(self: RowForm, of: Sequence[tuple[object, ...]], *, arrays: bool) -> bytes:
         made.append(len(of))
-        return lines(self, of)  # type: ignore[arg-type]
+        return lines(self, of, arrays=arrays)  # type: ignore[arg-type]
 
     monkeypatch.setattr(rows_module, "BLOCK_ROWS", 100)
     monkeypatch.setattr(RowForm, "lines", counted)

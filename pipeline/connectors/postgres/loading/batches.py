@@ -22,15 +22,19 @@ BATCH_BYTES = 4 << 20
 
 @dataclass(frozen=True)
 class Origin:
-    """A block, and where its lines were read: `where` returns Event File and line number of the line at a place, from 0."""
+    """A block, and where its lines were read: `where` returns Event File and line number of the line at a place, from 0.
+
+    `named` gives names to values in arrays.
+    """
 
     block: bytes
     where: Callable[[int], tuple[EventFileId, int]]
+    named: Callable[[bytes], bytes]
 
     @cached_property
     def lines(self) -> Sequence[bytes]:
-        """The lines without their line feeds."""
-        return self.block.split(b"\n")
+        """The lines without their line feeds, with names."""
+        return self.named(self.block).split(b"\n")
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +92,7 @@ class Batches:
 
         DamagedError that names `what` and the first line that is not JSON, counted from `first_line`.
         """
-        decoded = self._lines.decode(origin.block, first_line, what)
+        decoded = self._lines.decode(origin.block, first_line, what, ignores_keys=self._ignores_keys)
         return decoded.count, list(self._steps(decoded.steps, origin))
 
     def rest(self) -> Iterator[Step]:

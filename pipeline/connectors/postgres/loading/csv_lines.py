@@ -19,6 +19,7 @@ from typing import Any, Literal, TypeAlias
 import msgspec
 import orjson
 
+from pipeline.codec.event_files.array_lines import ARRAY, NamedLines, array_record, with_names
 from pipeline.codec.values import count_lines
 from pipeline.codec.wire import can_name_members
 from pipeline.connectors.postgres.loading.csv_values import (
@@ -26,7 +27,9 @@ from pipeline.connectors.postgres.loading.csv_values import (
     Holds,
     LineColumn,
     TaggedBytes,
+    array_values,
     copy_data,
+    resolved,
     special_places,
     value_csv,
     with_floats,
@@ -37,14 +40,15 @@ from pipeline.domain.errors import DamagedError
 Kind: TypeAlias = Literal["upsert", "delete"]
 RawRow: TypeAlias = tuple[Any, ...]
 
-_COMPACT = re.compile(rb'\{"(?:upsert|delete)":\{"')
+_COMPACT = re.compile(rb'\{"(?:upsert|delete)":(?:\{"|\[)')
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
     """Records of one kind. `places` are their lines, from 0 in the block; `rows` their CSV for `columns` of the table.
 
-    `keys` are the keys as JSON, each a value or a tuple of values. `rows` still have JSON's escapes.
+    `keys` are the keys as JSON, each a value or a tuple of values. `rows` still have JSON's escapes. `copied`: all rows as
+    the bytes of a COPY, where `rows` and `keys` were not made.
     """
 
     kind: Kind
@@ -52,14 +56,15 @@ class Run:
     places: Sequence[int]
     rows: Sequence[bytes]
     keys: Sequence[Any]
+    copied: bytes | None = None
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return len(self.places)
 
     @property
     def data(self) -> bytes:
         """Its rows as the bytes of a COPY."""
-        return copy_data(self.rows)
+        return copy_data(self.rows) if self.copied is None else self.copied
 
     def part(self, start: int, end: int) -> Run:
         """Return the records from `start` to before `end`."""
@@ -111,6 +116,12 @@ class Lines:
         self._wanted = tuple(column.column for column in columns if column.holds is not None)
         self._key_names = tuple(column.column for column in key)
         self._decoder = self._quick_decoder()
+        self._array_decoder: Any = None
+        if can_name_members(column.name for column in key):
+            types = _types(columns)
+            self._array_decoder = msgspec.json.Decoder(array_record(types, delete=_structure("Key", key)))
+        self._named = NamedLines([column.name for column in columns])
+        self._names = [column.name for column in columns]
         names = [column.name for column in columns]
         loaded = [place for place, column in enumerate(columns) if column.holds is not None]
         self._pick = None if len(loaded) == len(names) else loaded
@@ -118,13 +129,29 @@ class Lines:
         self._special = special_places(column for column in columns if column.holds is not None)
         self._key_special = special_places(key)
 
-    def decode(self, block: bytes, first_line: int, what: str) -> Decoded:
+    def decode(self, block: bytes, first_line: int, what: str, *, ignores_keys: bool = False) -> Decoded:
         """Return the records of a block whose first line has the number `first_line` in `what`.
 
-        DamagedError that names `what` and the first line that is not JSON.
+        With `ignores_keys` the keys of rows will hardly be asked for. DamagedError that names `what` and the first line that
+        is not JSON.
         """
-        quick = self._decode_quickly(block)
+        quick = (self._copied(block) if ignores_keys else None) or self._decode_quickly(block)
         return self._decode_carefully(block, first_line, what) if quick is None else quick
+
+    def named(self, block: bytes) -> bytes:
+        """Return the lines of a block with names in place of arrays."""
+        return self._named.of(block)
+
+    def _copied(self, block: bytes) -> Decoded | None:
+        """Return the rows of a block of arrays as they stand; None unless COPY takes them so."""
+        if self._special or self._pick is not None or len(self._columns) < 2:  # `[]` would be an empty text
+            return None
+        values = array_values(block)
+        if values is None:
+            return None
+        return Decoded(
+            count_lines(block), [Run("upsert", self._wanted, range(count_lines(block)), (), (), resolved(values))]
+        )
 
     def _quick_decoder(self) -> Any:
         if not can_name_members(column.name for column in self._columns):
@@ -135,10 +162,11 @@ class Lines:
 
     def _decode_quickly(self, block: bytes) -> Decoded | None:
         """Return the records; None unless all lines are complete records whose values need no checks."""
-        if self._decoder is None or not _COMPACT.match(block):
+        decoder = self._array_decoder if ARRAY in block else self._decoder
+        if decoder is None or not _COMPACT.match(block):
             return None
         try:
-            records: list[Any] = self._decoder.decode_lines(block)
+            records: list[Any] = decoder.decode_lines(block)
             count = len(records)
             if count != count_lines(block):
                 return None
@@ -192,7 +220,9 @@ class Lines:
 
     def _record(self, record: object) -> tuple[Kind, tuple[str, ...], bytes, bytes]:
         """Return a record's kind, columns, row and key."""
-        match record:
+        match with_names(record, self._names):
+            case {"upsert": list(values), **rest} if not rest:
+                raise InvalidRecordError(f"an array of {len(values)} values for {len(self._columns)} columns")
             case {"upsert": dict(body), **rest} if not rest:
                 kind: Kind = "upsert"
             case {"delete": dict(body), **rest} if not rest:
@@ -211,11 +241,12 @@ class Lines:
         return kind, tuple(column.column for column in present), row, key
 
 
+def _types(columns: Sequence[LineColumn]) -> list[Any]:
+    return [TaggedBytes | None if column.holds is Holds.BYTES else msgspec.Raw for column in columns]
+
+
 def _structure(name: str, columns: Sequence[LineColumn]) -> Any:
-    fields = [
-        (f"column_{place}", TaggedBytes | None if column.holds is Holds.BYTES else msgspec.Raw)
-        for place, column in enumerate(columns)
-    ]
+    fields = [(f"column_{place}", type_) for place, type_ in enumerate(_types(columns))]
     renamed = {f"column_{place}": column.name for place, column in enumerate(columns)}
     return msgspec.defstruct(name, fields, rename=renamed, gc=False, forbid_unknown_fields=True)
 

@@ -11,7 +11,8 @@ from typing import Any
 import msgspec
 import orjson
 
-from pipeline.codec.values import from_json
+from pipeline.codec.event_files.array_lines import ARRAY, BETWEEN, END
+from pipeline.codec.values import count_lines, from_json
 from pipeline.connectors.postgres.loading.rejection.reasons import InvalidRecordError
 from pipeline.domain.errors import DamagedError
 from pipeline.domain.keys import KeyValue, RawText
@@ -115,9 +116,49 @@ def _scalar_csv(value: KeyValue, column: LineColumn) -> bytes:
             return orjson.dumps(value)
 
 
+class _AnyUpsert(msgspec.Struct, gc=False, forbid_unknown_fields=True):
+    upsert: msgspec.Raw
+
+
+_ANY_UPSERTS = msgspec.json.Decoder(_AnyUpsert)
+
+
+def array_values(block: bytes) -> bytes | None:
+    """Return the values of a block of upserts that are arrays, each row ending in a line feed, or None.
+
+    It is None unless each line is JSON, and an array of strings, numbers, booleans and nulls. How many there are is not
+    checked: COPY does it.
+    """
+    if not block.startswith(ARRAY) or not block.endswith(END):
+        return None
+    values = block[len(ARRAY) : -len(END)].replace(BETWEEN, b"\n")
+    lines = count_lines(block)
+    if count_lines(values) != lines - 1 or _has_nested(values):
+        return None
+    try:
+        return values + b"\n" if len(_ANY_UPSERTS.decode_lines(block)) == lines else None
+    except msgspec.MsgspecError:
+        return None
+
+
+def _has_nested(values: bytes) -> bool:
+    """Whether rows of JSON values may have an array or an object among them, or a second member of the record.
+
+    One would stand at the start of a row or after a comma. No string has a quoted word, since its quotes are escaped.
+    """
+    for opening in (b"[", b"{"):
+        if opening in values and (values.startswith(opening) or b"," + opening in values or b"\n" + opening in values):
+            return True
+    return b"[" in values and b'"upsert"' in values
+
+
 def copy_data(rows: Sequence[bytes]) -> bytes:
     """Return rows with JSON's escapes as the bytes of a COPY with the options `COPY_OPTIONS`."""
-    data = b"\n".join(rows) + b"\n"
+    return resolved(b"\n".join(rows) + b"\n")
+
+
+def resolved(data: bytes) -> bytes:
+    """Return rows with JSON's escapes, each ending in a line feed, as the bytes of a COPY with the options `COPY_OPTIONS`."""
     if b"\\" not in data or not _ESCAPED.search(data):  # a byte is found several times faster than a pattern
         return data
     if _PROTECTED in data:  # not UTF-8, so the server rejects it

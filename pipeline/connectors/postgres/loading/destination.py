@@ -107,6 +107,9 @@ class PostgresDestinationSession:
         self._location = location
         self._tables = StreamTables()
 
+    def takes_arrays(self, stream: StreamName) -> bool:
+        return not stream.startswith("@")
+
     async def marks(self) -> Mapping[EventFileId, Mark]:
         return await self._on_connection(lambda connection, ledger: ledger.marks())
 

@@ -96,7 +96,7 @@ class FileLoad:
         which decoding holds for a whole block, after every 200 KB. The merge on the server leaves enough time for it.
         """
         with nullcontext() if self._directly else self._sending:
-            origin = Origin(block, lambda place: (file, first_line + place))
+            origin = Origin(block, lambda place: (file, first_line + place), self._lines.named)
             return self._batches.add(origin, first_line, f"Event File {file}")
 
     def decode_rest(self) -> Sequence[Step]:
@@ -159,7 +159,7 @@ class FileLoad:
         self._directly = False
         records = self._without_moved(records)
         where = [(record.rejection.file, record.rejection.line) for record in records]
-        origin = Origin(b"".join(record.record + b"\n" for record in records), where.__getitem__)
+        origin = Origin(b"".join(it.record + b"\n" for it in records), where.__getitem__, self._lines.named)
         batches = self._new_batches()
         _, steps = batches.add(origin, 1, "A rejected record")
         self.apply([*steps, *batches.rest()])
@@ -224,6 +224,9 @@ class FileLoad:
 
     def _apply_in_parts(self, block_run: BlockRun) -> None:
         """Apply a run except for the records at fault, which are rejected."""
+        if block_run.run.copied is not None:
+            self._apply_split(block_run.origin)
+            return
 
         def split(run: Run, reason: RejectReason) -> Sequence[Run]:
             at_fault = reason.rows or self._rows_at_fault(run, reason)
@@ -243,6 +246,15 @@ class FileLoad:
                 self._accept(run, block_run.origin)
             else:
                 self._reject([(run.places[0], reason)], block_run.origin)
+
+    def _apply_split(self, origin: Origin) -> None:
+        """Apply a block whose rows are to be taken apart after all."""
+        file, line = origin.where(0)
+        for step in self._lines.decode(origin.block, line, f"Event File {file}").steps:
+            if isinstance(step, Run):
+                self._apply_in_parts(BlockRun(step, origin))
+            else:
+                self.apply([InvalidLines([step], origin)])
 
     def _check_kinds(self, lines: Sequence[bytes]) -> None:
         if self._kinds is not None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import repeat
 
 import orjson
 from anyio.to_thread import run_sync
 from xxhash import xxh3_64_digest, xxh3_64_intdigest, xxh3_128
 
-from pipeline.connectors.postgres.reading.fields import Rows, UpsertLines
+from pipeline.connectors.postgres.reading.fields import Rows, UpsertLines, split
 from pipeline.connectors.postgres.reading.keys import RowKeys
 from pipeline.connectors.postgres.reading.selects import TableSelect
 from pipeline.domain.keys import Key
@@ -21,6 +21,7 @@ class RowFormat:
     """What turns the rows of one table into keys, hashes and upsert lines.
 
     Hashes are seeded with the names and types of columns, so that equal values in other columns have other hashes.
+    `wants_arrays`: most rows of the latest block were asked for as arrays, so those of the next are made as it is read.
     """
 
     def __init__(self, select: TableSelect) -> None:
@@ -29,13 +30,25 @@ class RowFormat:
         self.seed = xxh3_64_intdigest(orjson.dumps([table.key, named]))
         self.keys = RowKeys(select.fields, select.key, select.place)
         self.lines = UpsertLines(select.fields)
+        self.wants_arrays = False
 
 
 class PostgresRowBlock:
-    """Consecutive rows of one table, in pieces that fit into the processor's cache."""
+    """Consecutive rows of one table, in pieces that fit into the processor's cache.
 
-    def __init__(self, pieces: Sequence[Rows], hashes: bytes, digest: bytes, row_format: RowFormat) -> None:
+    `made` has their keys, and their lines as arrays, if they were made while the rows were read.
+    """
+
+    def __init__(
+        self,
+        pieces: Sequence[Rows],
+        hashes: bytes,
+        digest: bytes,
+        row_format: RowFormat,
+        made: tuple[Sequence[Key], Sequence[bytes]] | None,
+    ) -> None:
         self._pieces, self._hashes, self._digest, self._format = pieces, hashes, digest, row_format
+        self._made = made
 
     def __len__(self) -> int:
         return len(self._hashes) // ROW_HASH_BYTES
@@ -44,20 +57,30 @@ class PostgresRowBlock:
         return self._digest
 
     def last_key(self) -> Key:
+        if self._made is not None:
+            return self._made[0][-1]
         last = self._pieces[-1]
         return self._format.keys.of(last.picked([len(last) - 1]))[0]
 
     def keys(self) -> Sequence[Key]:
+        if self._made is not None:
+            return self._made[0]
         return [key for rows in self._pieces for key in self._format.keys.of(rows)]
 
     def row_hashes(self) -> bytes:
         return self._hashes
 
     async def upserts(self, positions: Sequence[int], sink: UpsertSink) -> bytes:
-        return await run_sync(self._lines, positions) if positions else b""
+        return await run_sync(self._lines, positions, self._format.lines.of) if positions else b""
 
-    def _lines(self, positions: Sequence[int]) -> bytes:
-        return b"".join(map(self._format.lines.of, self._picked(positions)))
+    async def upsert_arrays(self, positions: Sequence[int], sink: UpsertSink) -> bytes:
+        self._format.wants_arrays = 2 * len(positions) > len(self)
+        if self._made is not None and len(positions) == len(self):
+            return b"".join(self._made[1])
+        return await run_sync(self._lines, positions, self._format.lines.arrays) if positions else b""
+
+    def _lines(self, positions: Sequence[int], lines_of: Callable[[Rows], bytes]) -> bytes:
+        return b"".join(map(lines_of, self._picked(positions)))
 
     def _picked(self, positions: Sequence[int]) -> Iterator[Rows]:
         start = first = 0
@@ -79,6 +102,8 @@ class BlockBuilder:
         self._pieces: list[Rows] = []
         self._hashes: list[bytes] = []
         self._digest = xxh3_128(seed=row_format.seed)
+        self._keys: list[Key] = []
+        self._arrays: list[bytes] | None = [] if row_format.wants_arrays else None
         self.count = self.bytes = 0
 
     def add(self, rows: Sequence[memoryview]) -> None:
@@ -86,12 +111,27 @@ class BlockBuilder:
         text = b"".join(rows)
         self._digest.update(text)
         self._hashes += map(xxh3_64_digest, rows, repeat(self._format.seed))
-        self._pieces.append(Rows(text, list(map(len, rows))))
+        piece = Rows(text, list(map(len, rows)))
+        self._pieces.append(piece)
+        if self._arrays is not None:
+            self._make_arrays(piece, self._arrays)
         self.count += len(rows)
         self.bytes += len(text)
+
+    def _make_arrays(self, rows: Rows, arrays: list[bytes]) -> None:
+        """Make keys and arrays while the rows are in the processor's cache, and split them once for both."""
+        keys, lines = self._format.keys, self._format.lines
+        if (array := lines.arrays_unsplit(rows)) is not None:
+            self._keys += keys.of(rows)
+        else:
+            values = split(rows, lines.width)
+            self._keys += keys.of_values(values)
+            array = lines.arrays_of(values)
+        arrays.append(array)
 
     def block(self) -> PostgresRowBlock | None:
         """Return the block; None when it has no rows."""
         if not self.count:
             return None
-        return PostgresRowBlock(self._pieces, b"".join(self._hashes), self._digest.digest(), self._format)
+        made = None if self._arrays is None else (self._keys, self._arrays)
+        return PostgresRowBlock(self._pieces, b"".join(self._hashes), self._digest.digest(), self._format, made)

@@ -15,6 +15,8 @@ from itertools import accumulate
 
 import orjson
 
+from pipeline.codec.event_files.array_lines import joined
+from pipeline.codec.values import count_lines
 from pipeline.connectors.postgres.schema.tables import DUP, ROW, Table, TableColumn
 from pipeline.connectors.postgres.schema.types import Form
 from pipeline.connectors.sql.identifiers import quoted
@@ -89,10 +91,19 @@ def split(rows: Rows, width: int) -> list[bytes]:
     return found
 
 
+def _comma_separated(rows: Rows, width: int) -> bytes | None:
+    """Return the rows with commas between their fields; None if a text has a control character, which JSON escapes."""
+    text = rows.text.translate(_COMMAS)
+    is_plain = _ODD not in text and count_lines(text) == len(rows)
+    return text if is_plain and rows.text.count(SEPARATOR) == (width - 1) * len(rows) else None
+
+
 _ODD = b"\0"
 """Replaces control characters within texts. No text of PostgreSQL contains it."""
 _SEPARATED = bytes(1 if byte in b"\n\x01" else 0 if byte < 32 else byte for byte in range(256))
 """Turns the end of a row into a separator. A separator within a text shows in the number of fields."""
+_COMMAS = bytes(44 if byte == 1 else 0 if byte < 32 and byte != 10 else byte for byte in range(256))
+"""Turns separators into commas."""
 _COMMON = ((b"\n", rb"\n"), (b"\r", rb"\r"), (b"\t", rb"\t"))
 _TEXT = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 _CONTROL = re.compile(rb"[\x01-\x1f]")
@@ -113,22 +124,39 @@ def _escape(control: re.Match[bytes]) -> bytes:
 
 
 class UpsertLines:
-    """Makes upsert lines of rows with these fields."""
+    """Makes upsert lines of rows with these fields, with names or as arrays."""
 
     def __init__(self, fields: Sequence[Field]) -> None:
-        self._width = len(fields)
+        self.width = len(fields)
         names = [orjson.dumps(field.name).replace(b"%", b"%%") for field in fields]
         self._template = b'{"upsert":{%b}}\n' % b",".join([name + b":%b" for name in names])
+        self._array = b'{"upsert":[%b]}\n' % b",".join([b"%b"] * len(fields))
         self._rewrites = [
             (place, _REWRITES[field.form]) for place, field in enumerate(fields) if field.form in _REWRITES
         ]
 
     def of(self, rows: Rows) -> bytes:
         """Return their lines, in order, each with its line feed."""
-        values = split(rows, self._width)
+        return self._filled(self._template, split(rows, self.width))
+
+    def arrays(self, rows: Rows) -> bytes:
+        """Return their lines as arrays."""
+        unsplit = self.arrays_unsplit(rows)
+        return self.arrays_of(split(rows, self.width)) if unsplit is None else unsplit
+
+    def arrays_unsplit(self, rows: Rows) -> bytes | None:
+        """Return their lines as arrays if no value has to be rewritten."""
+        text = None if self._rewrites else _comma_separated(rows, self.width)
+        return None if text is None else joined(text)
+
+    def arrays_of(self, values: list[bytes]) -> bytes:
+        """Return the lines of rows that are split, as arrays. The list is changed."""
+        return self._filled(self._array, values)
+
+    def _filled(self, template: bytes, values: list[bytes]) -> bytes:
         for place, rewrite in self._rewrites:
-            values[place :: self._width] = rewrite(values[place :: self._width])
-        return self._template * len(rows) % tuple(values)
+            values[place :: self.width] = rewrite(values[place :: self.width])
+        return template * (len(values) // self.width) % tuple(values)
 
 
 def bytes_of(text: bytes) -> bytes:

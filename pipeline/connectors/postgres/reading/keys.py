@@ -27,7 +27,15 @@ class RowKeys:
 
     def of(self, rows: Rows) -> list[Key]:
         """Return the keys, in order. ConfigurationError for NaN, which has no order."""
-        values, width = (_first_fields(rows), 1) if self._is_first else (split(rows, self._width), self._width)
+        if self._is_first:
+            return self._read(_first_fields(rows), 1)
+        return self.of_values(split(rows, self._width))
+
+    def of_values(self, values: Sequence[bytes]) -> list[Key]:
+        """Return the keys of rows that are split."""
+        return self._read(values, self._width)
+
+    def _read(self, values: Sequence[bytes], width: int) -> list[Key]:
         try:
             return list(zip(*[read(values[at::width]) for at, read in self._columns], strict=True))
         except ConfigurationError as error:

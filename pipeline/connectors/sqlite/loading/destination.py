@@ -115,6 +115,9 @@ class SqliteDestinationSession:
         self._location = location
         self._lock = anyio.Lock()
 
+    def takes_arrays(self, stream: StreamName) -> bool:
+        return not stream.startswith("@")
+
     async def marks(self) -> Mapping[EventFileId, Mark]:
         async with self._lock:
             return await self._run(self._location, self._ledger.marks)

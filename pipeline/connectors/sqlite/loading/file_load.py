@@ -35,10 +35,11 @@ class _PlainRun:
     block: bytes
     first_line: int
     what: str
+    columns: Sequence[str]
 
     @cached_property
     def bodies(self) -> Sequence[object]:
-        (run,) = runs(parse_block(self.block, self.first_line, self.what), self.first_line)
+        (run,) = runs(parse_block(self.block, self.first_line, self.what), self.first_line, self.columns)
         return run.bodies
 
 
@@ -76,19 +77,18 @@ class FileLoad:
         values = self._plain_values(block, header_columns)
         if values is not None:
             count = len(values) // len(header_columns)
-            self._upsert(_PlainRun(block, first_line, what), count, values, file)
+            self._upsert(_PlainRun(block, first_line, what, header_columns), count, values, file)
             return count
         records = parse_block(block, first_line, what)
-        for run in runs(records, first_line):
+        for run in runs(records, first_line, header_columns):
             if run.kind == UPSERT:
                 values = self._writer.whole_values(run.bodies, len(header_columns))
                 self._upsert(run, len(run.bodies), values, file)
             elif run.kind == DELETE:
                 self._delete_run(run, file)
             else:
-                reason = InvalidRecordError("neither an upsert nor a delete")
                 for line, record in enumerate(run.bodies, run.first_line):
-                    self._reject(file, line, record, UNKNOWN, reason)
+                    self._reject(file, line, record, UNKNOWN, _invalid(record, len(header_columns)))
         return len(records)
 
     def retry(self, records: Sequence[RejectedRecord]) -> None:
@@ -170,6 +170,14 @@ class FileLoad:
         rejection = Rejection(file, line, key_text_of(body, self._target.key), reason, column)
         record = dumps(body if kind == UNKNOWN else {kind: body})
         self._ledger.add_rejected(RejectedRecord(self._stream, rejection, record, is_blocked(error)))
+
+
+def _invalid(record: object, width: int) -> InvalidRecordError:
+    match record:
+        case {"upsert": list(values), **rest} if not rest:
+            return InvalidRecordError(f"an array of {len(values)} values for {width} columns")
+        case _:
+            return InvalidRecordError("neither an upsert nor a delete")
 
 
 def _halves(upserts: Sequence[_Upsert], _reason: Exception) -> Sequence[Sequence[_Upsert]]:

@@ -8,6 +8,7 @@ from itertools import groupby
 
 import orjson
 
+from pipeline.codec.event_files.array_lines import with_names
 from pipeline.codec.values import count_lines, refuse_wide_integers
 from pipeline.domain.errors import DamagedError
 
@@ -49,8 +50,10 @@ def _parse_line(line: bytes, number: int, what: str) -> object:
         raise DamagedError(f"{what}, line {number} is not JSON: {error}; export the stream again") from error
 
 
-def runs(records: Sequence[object], first_line: int) -> Iterator[Run]:
-    """Split records into runs, in order."""
+def runs(records: Sequence[object], first_line: int, columns: Sequence[str] = ()) -> Iterator[Run]:
+    """Split records into runs, in order. Values in an array are those of `columns`."""
+    if any(isinstance(record, dict) and isinstance(record.get(UPSERT), list) for record in records):
+        records = [with_names(record, columns) for record in records]
     whole = _all_upserts(records)
     if whole is not None:
         yield Run(UPSERT, first_line, whole)
@@ -66,7 +69,8 @@ def _all_upserts(records: Sequence[object]) -> list[object] | None:
     """Return the bodies when all records are upserts: by far the most frequent block, so checked without a loop."""
     try:
         bodies = [record[UPSERT] for record in records]  # type: ignore[index]  # a wrong type is caught below
-        return bodies if set(map(len, records)) == {1} else None  # type: ignore[arg-type]  # dicts, as shown above
+        are_whole = set(map(len, records)) == {1} and list not in set(map(type, bodies))  # type: ignore[arg-type]  # dicts
+        return bodies if are_whole else None
     except (TypeError, KeyError):
         return None
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from binascii import b2a_base64
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import repeat
 from operator import itemgetter
@@ -75,24 +75,26 @@ class RowForm:
             return None
         return too_long(sum(sizes)), self.names[sizes.index(max(sizes))]
 
-    def lines(self, rows: Sequence[Row]) -> bytes:
-        """Return an upsert line for each row."""
-        if self.upsert_lines is not None and are_plain(rows):
-            return self.upsert_lines.encode(rows)
-        return b"".join([self._line(row) for row in rows])
+    def lines(self, rows: Sequence[Row], *, arrays: bool) -> bytes:
+        """Return an upsert line for each row: with names, or as arrays."""
+        fast = self.upsert_lines
+        if fast is not None and are_plain(rows):
+            return fast.encode_arrays(rows) if arrays else fast.encode(rows)
+        return b"".join([self._line(row, arrays=arrays) for row in rows])
 
-    def _line(self, row: Row) -> bytes:
-        values: Iterable[object] = map(to_json, row) if math.inf in row or -math.inf in row else row
-        record = {"upsert": dict(zip(self.names, values, strict=True))}
+    def _line(self, row: Row, *, arrays: bool) -> bytes:
+        values: Sequence[object] = list(map(to_json, row)) if math.inf in row or -math.inf in row else row
+        record = {"upsert": values if arrays else dict(zip(self.names, values, strict=True))}
         return orjson.dumps(record, _tagged, _OPTIONS)
 
 
 @dataclass(slots=True)
 class Demand:
-    """What the caller asked of the latest block: keys or hashes of single rows, and the JSON of most rows."""
+    """What the caller asked of the latest block: keys or hashes of single rows, the JSON of most rows, and that as arrays."""
 
     rows: bool = False
     lines: bool = False
+    arrays: bool = False
 
 
 class Gathered:
@@ -112,6 +114,7 @@ class Gathered:
         self.packed: list[bytes] | None = [] if demand.rows else None
         self.key_parts: list[Any] | None = [] if demand.rows else None
         self.lines: list[bytes] | None = [] if demand.lines else None
+        self.arrays = demand.arrays
         self.whole: list[Row] | None = [] if whole else None
         self._hasher = xxh3_128(seed=form.seed)
 
@@ -131,7 +134,7 @@ class Gathered:
         if self.size > LARGE_BLOCK_BYTES:
             self.lines = None  # `upserts` looks at each row
         elif self.lines is not None:
-            self.lines.append(self.form.lines(batch))
+            self.lines.append(self.form.lines(batch, arrays=self.arrays))
         if self.whole is not None:
             self.whole += batch
         elif batch:
@@ -195,28 +198,34 @@ class SqliteRowBlock:
         return b"".join(map(xxh3_64_digest, self._gathered.packed, repeat(self._form.seed)))
 
     async def upserts(self, positions: Sequence[int], sink: UpsertSink) -> bytes:
-        self._demand.lines = 2 * len(positions) > len(self)
+        return await self._upserts(positions, sink, arrays=False)
+
+    async def upsert_arrays(self, positions: Sequence[int], sink: UpsertSink) -> bytes:
+        return await self._upserts(positions, sink, arrays=True)
+
+    async def _upserts(self, positions: Sequence[int], sink: UpsertSink, *, arrays: bool) -> bytes:
+        self._demand.lines, self._demand.arrays = 2 * len(positions) > len(self), arrays
         if self._gathered.size > LARGE_BLOCK_BYTES:
-            return await run_sync(self._lines_of_large_rows, positions, sink)
-        if self._gathered.lines is None:
-            return await run_sync(self._lines, positions)
+            return await run_sync(self._lines_of_large_rows, positions, sink, arrays)
+        if self._gathered.lines is None or self._gathered.arrays is not arrays:
+            return await run_sync(self._lines, positions, arrays)
         lines = b"".join(self._gathered.lines)
         if len(positions) == len(self):
             return lines
         each = lines.splitlines(keepends=True)  # no JSON value contains a line feed or a carriage return
         return b"".join([each[at] for at in positions])
 
-    def _lines_of_large_rows(self, positions: Sequence[int], sink: UpsertSink) -> bytes:
+    def _lines_of_large_rows(self, positions: Sequence[int], sink: UpsertSink, arrays: bool) -> bytes:
         lines = []
         for at, row in zip(positions, self.rows_at(positions), strict=True):
             if found := self._form.too_long(row):
                 sink.reject(at, *found)
             else:
-                lines.append(self._form.lines([row]))
+                lines.append(self._form.lines([row], arrays=arrays))
         return b"".join(lines)
 
-    def _lines(self, positions: Sequence[int]) -> bytes:
-        return self._form.lines(self.rows_at(positions))
+    def _lines(self, positions: Sequence[int], arrays: bool) -> bytes:
+        return self._form.lines(self.rows_at(positions), arrays=arrays)
 
     def rows_at(self, positions: Sequence[int]) -> Sequence[Row]:
         """Return the rows at these ascending positions."""

@@ -188,7 +188,7 @@ class WorkerBlock:
         """The lines."""
         rows = self._scanned.rows
         if all(at in rows for at in positions):
-            return self._form.lines([rows[at] for at in positions])
+            return self._form.lines([rows[at] for at in positions], arrays=False)
         lines, start = b"", 0
         async with aclosing(self._read()) as blocks:
             async for block in blocks:
