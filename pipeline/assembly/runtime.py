@@ -13,6 +13,7 @@ from pathlib import Path
 
 from pipeline.assembly.backends import open_queue, open_store
 from pipeline.assembly.metering.meter import Meter
+from pipeline.assembly.metering.tracer import create_tracer
 from pipeline.domain.errors import ConfigurationError, RefusedError
 from pipeline.domain.ids import FlowName
 from pipeline.domain.movement import Choices
@@ -73,7 +74,13 @@ class Runtime:
         """Open the context of a process that moves one Flow. It has no fleet, so no group is divided into shards."""
         async with self.imports(flow) as queue:
             yield EngineContext(
-                self.store, queue, self.clock, reporter, self.flows, limits(self.settings, shard_files=0)
+                self.store,
+                queue,
+                self.clock,
+                reporter,
+                self.flows,
+                limits(self.settings, shard_files=0),
+                tracer=create_tracer(),
             )
 
     @asynccontextmanager
@@ -82,7 +89,10 @@ class Runtime:
     ) -> AsyncIterator[EngineContext]:
         """Open the context of a worker of a fleet. With `only_flows`, it serves these alone."""
         async with self.imports() as queue:
-            yield EngineContext(self.store, queue, self.clock, reporter, self.flows, limits(self.settings), only_flows)
+            found = limits(self.settings)
+            yield EngineContext(
+                self.store, queue, self.clock, reporter, self.flows, found, only_flows, tracer=create_tracer()
+            )
 
 
 _shared: ContextVar[Runtime | None] = ContextVar("shared", default=None)

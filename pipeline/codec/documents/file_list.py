@@ -39,6 +39,7 @@ class _Head(Struct):
     files: Any = None
     parts: list[_Part] = field(default_factory=list)
     compactions: list[_Compaction] = field(default_factory=list)
+    traceparent: str = ""
 
 
 class _Entry(Struct, rename="camel"):
@@ -61,24 +62,30 @@ class ListPart:
 
 @dataclass(frozen=True, slots=True)
 class FileListDocument:
-    """A File List as it is stored: the own lines of `parts`, in this order, then its own `entries`."""
+    """A File List as it is stored: the own lines of `parts`, in this order, then its own `entries`.
+
+    `traceparent` is the span of the export that stored it, if it was traced.
+    """
 
     label: Label
     parts: Sequence[ListPart]
     entries: Sequence[FileEntry]
+    traceparent: str = ""
 
 
 _Replaced = dict[tuple[StreamName, int], tuple[EventFileId, ...]]
 
 
 def encode_file_list(
-    flow: FlowName, label: Label, entries: Sequence[FileEntry], parts: Sequence[ListPart] = ()
+    flow: FlowName, label: Label, entries: Sequence[FileEntry], parts: Sequence[ListPart] = (), traceparent: str = ""
 ) -> bytes:
     """Return a File List: a head line, then one line for each Event File that no part names, as they apply."""
     files = len(entries) + sum(part.files for part in parts)
     head: dict[str, object] = {"metadata": True} | to_document({"flow": flow, "label": label, "files": files})
     if parts:
         head["parts"] = [{"key": part.key, "files": part.files} for part in parts]
+    if traceparent:
+        head["traceparent"] = traceparent
     replaced: _Replaced = {(entry.id.stream, entry.id.movement): entry.replaces for entry in entries if entry.replaces}
     if replaced:  # in the head once for each compaction, not once for each of its files
         compactions = [_Compaction(*compacted, list(map(str, files))) for compacted, files in replaced.items()]
@@ -107,7 +114,7 @@ def decode_file_list(data: bytes, what: str) -> FileListDocument:
     named = data.count(b"\n") - 1 + sum(part.files for part in parts)
     if head.files != named:
         raise DamagedError(f"{what} announces {shorten(head.files)} files and names {named}")
-    return FileListDocument(head.label, parts, list(_read_entries(lines, head.label, replaced, what)))
+    return FileListDocument(head.label, parts, list(_read_entries(lines, head.label, replaced, what)), head.traceparent)
 
 
 def _read_entries(lines: BytesIO, label: Label, replaced: _Replaced, what: str) -> Iterator[FileEntry]:

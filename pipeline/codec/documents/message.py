@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import msgspec
 import orjson
@@ -31,7 +31,7 @@ class GroupCompleted:
     """For importers: a File Group is complete, and its File List is stored at `key`. Import this shard of it.
 
     With `grown_from` the group is not complete yet: the files that the list names from that position on are stored and
-    can be imported already.
+    can be imported already. `traceparent` is the span of the export, as W3C Trace Context writes it, if it is traced.
     """
 
     flow: FlowName
@@ -40,6 +40,7 @@ class GroupCompleted:
     key: ObjectKey
     shard: Shard = WHOLE
     grown_from: int | None = None
+    traceparent: str = field(default="", compare=False)
 
 
 QueueMessage = MovementStarted | GroupCompleted | MovementExported
@@ -62,12 +63,14 @@ class _Uploaded(_Listed, frozen=True, tag="event-file-list-uploaded"):
     """The public platform's event of this name (SAM documentation, "eventType")."""
 
     share: _Share | UnsetType = UNSET
+    traceparent: str | UnsetType = UNSET
 
 
 class _Grown(_Listed, frozen=True, tag="event-file-list-grown"):
     """Not an event of the public platform: a consumer that does not know it loses only time."""
 
     grown_from: Count
+    traceparent: str | UnsetType = UNSET
 
 
 _WireMessage = MovementStarted | MovementExported | _Uploaded | _Grown
@@ -83,9 +86,10 @@ def _to_wire(message: QueueMessage) -> _WireMessage:
     if not isinstance(message, GroupCompleted):
         return message
     place = (message.flow, message.movement, message.label, message.key)
+    trace = message.traceparent or UNSET
     if message.grown_from is not None:
-        return _Grown(*place, message.grown_from)
-    return _Uploaded(*place, UNSET if message.shard == WHOLE else _Share(message.shard.index, message.shard.of))
+        return _Grown(*place, message.grown_from, trace)
+    return _Uploaded(*place, UNSET if message.shard == WHOLE else _Share(message.shard.index, message.shard.of), trace)
 
 
 def decode_message(body: bytes) -> QueueMessage:
@@ -94,9 +98,9 @@ def decode_message(body: bytes) -> QueueMessage:
     with parsing("the message"):
         found: _WireMessage = _DECODER.decode(body)
     match found:
-        case _Uploaded(flow, movement, label, key, share):
+        case _Uploaded(flow, movement, label, key, share, trace):
             shard = WHOLE if isinstance(share, UnsetType) else Shard(share.index, share.of)
-            return GroupCompleted(flow, movement, label, key, shard)
-        case _Grown(flow, movement, label, key, grown_from):
-            return GroupCompleted(flow, movement, label, key, grown_from=grown_from)
+            return GroupCompleted(flow, movement, label, key, shard, traceparent=trace or "")
+        case _Grown(flow, movement, label, key, grown_from, trace):
+            return GroupCompleted(flow, movement, label, key, grown_from=grown_from, traceparent=trace or "")
     return found

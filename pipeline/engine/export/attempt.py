@@ -74,7 +74,8 @@ class ExportAttempt:
 
     async def announce(self, label: Label, file_list: ObjectKey, grown_from: int | None = None) -> None:
         """Announce a File List to importers; with `grown_from`, only its part from that position on is new."""
-        message = GroupCompleted(self.movement.flow, self.movement.number, label, file_list, grown_from=grown_from)
+        flow, number, trace = self.movement.flow, self.movement.number, self.context.tracer.traceparent
+        message = GroupCompleted(flow, number, label, file_list, grown_from=grown_from, traceparent=trace)
         await self.context.queue.send([encode_message(message)])
 
     async def listed(self, label: Label) -> Sequence[FileEntry]:

@@ -185,8 +185,9 @@ class ChunkWriter:
             state=state,
             arrays=writer.arrays,
         )
-        data = await anyio.to_thread.run_sync(lambda: writer.finish(header))
-        entry = await store_event_file(self._store, header, data, upserts=writer.upserts, deletes=writer.deletes)
+        with context.tracer.span("store file", file=str(header.id)):
+            data = await anyio.to_thread.run_sync(lambda: writer.finish(header))
+            entry = await store_event_file(self._store, header, data, upserts=writer.upserts, deletes=writer.deletes)
         self.stored.append((header, entry))
         context.reporter.report(EventFileStored(entry.label, entry.id, entry.size, entry.upserts, entry.deletes))
         if self._listing is not None and covers.until is not None:  # after the last chunk, the complete list follows

@@ -61,6 +61,11 @@ class Exporter:
 
     async def run(self) -> Movement:
         """Export all groups and return the Movement, `exported`."""
+        movement = self._attempt.movement
+        with self._attempt.context.tracer.span("export Movement", flow=movement.flow, movement=movement.number):
+            return await self._run()
+
+    async def _run(self) -> Movement:
         await delete_superseded(self._attempt.context, self._attempt.movement)
         if isinstance(self._snapshot, ResumableSnapshot):
             await self._snapshot.begin_movement(self._scope())

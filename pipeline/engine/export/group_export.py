@@ -57,13 +57,18 @@ class GroupExport:
 
     async def run(self, streams: Sequence[GroupStream]) -> ObjectKey | None:
         """Export, list and announce the group; return its File List, or None when it has never had a file."""
+        with self._attempt.context.tracer.span("export group", group=self._label):
+            return await self._run(streams)
+
+    async def _run(self, streams: Sequence[GroupStream]) -> ObjectKey | None:
         attempt = self._attempt
         listing = GroupListing(attempt, self._label, await attempt.listed(self._label))
         states: dict[StreamName, ObjectKey] = {}
         unfinished: dict[StreamName, int] = {}
         stored = 0
         for stream in streams:
-            exported = await self._export_stream(stream, listing)
+            with attempt.context.tracer.span("export stream", stream=stream.schema.stream):
+                exported = await self._export_stream(stream, listing)
             listing.end_stream(exported.entries)
             stored += len(exported.entries)
             if exported.state is not None:

@@ -81,4 +81,6 @@ class GroupListing:
     async def _put(self, key: ObjectKey, entries: Sequence[FileEntry]) -> None:
         movement = self._movement
         known = self._attempt.movement.file_lists.get(self._label)
-        await self._attempt.context.flows.file_lists.store(key, movement.flow, self._label, entries, known)
+        context = self._attempt.context
+        trace = context.tracer.traceparent
+        await context.flows.file_lists.store(key, movement.flow, self._label, entries, known, trace)

@@ -51,9 +51,6 @@ class _Times:
     fetch: float = 0.0
     commit: float = 0.0
 
-    def note_commit(self, seconds: float) -> None:
-        self.commit += seconds
-
     async def fetched(self, blocks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         """Give the blocks, and count the time that their consumer waits for them."""
         begun = anyio.current_time()
@@ -146,7 +143,8 @@ class LaneRunner:
 
     async def _run_file(self, entry: FileEntry, step: Step, results: list[bool]) -> None:
         try:
-            with bound(event_file=str(entry.id)):
+            name = str(entry.id)
+            with bound(event_file=name), self._context.tracer.span("import file", file=name):
                 results.append(await self._load_or_fail(entry, step))
         finally:
             self._end_file(entry)
@@ -203,10 +201,14 @@ class LaneRunner:
                 self._movement.original,
                 partial(self._stopping, entry.label),
                 self._note_busy,
-                times.note_commit,
+                partial(self._note_commit, times),
                 self._binaries.read_packed,
             )
             return await self._session.load(file, after=step.after)
+
+    def _note_commit(self, times: _Times, seconds: float) -> None:
+        times.commit += seconds
+        self._context.tracer.note("commit", seconds)
 
     def _note_busy(self, text: str, is_over: bool) -> None:
         self._context.reporter.report(Busy(text, is_over))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from enum import Enum
 
@@ -23,6 +23,7 @@ from pipeline.engine.movements.context import EngineContext
 from pipeline.engine.outbox.imported import imported_events
 from pipeline.ports.destination import DestinationSession, Mark
 from pipeline.ports.reporter import ImportPlanned
+from pipeline.ports.tracer import SilentTracer
 
 POLL_SECONDS = 0.05
 """A stream that waits for others looks this often whether they are imported."""
@@ -120,6 +121,20 @@ class MovementImport:
         the new part of its list is imported: the rest was announced before. A group that waits for another one is done
         with for now: the end of that one announces it again.
         """
+        parent = await self._exported_in(announced)
+        span = self._context.tracer.span
+        with span("import group", parent, flow=announced.flow, movement=announced.movement, group=announced.label):
+            return await self._import_group(announced)
+
+    async def _exported_in(self, announced: GroupCompleted) -> str:
+        """Return the span of the group's export. A message that was sent again does not have it; the File List does."""
+        if announced.traceparent or isinstance(self._context.tracer, SilentTracer):
+            return announced.traceparent
+        with suppress(AbsentError):  # reading its entries will name what is wrong
+            return await self._context.flows.file_lists.traceparent(announced.key)
+        return ""
+
+    async def _import_group(self, announced: GroupCompleted) -> Work:
         async with self._exclusively(announced):
             entries = await self._read_entries(announced)
             match await self._turn(announced.label):

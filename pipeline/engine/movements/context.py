@@ -12,6 +12,7 @@ from pipeline.ports.clock import Clock
 from pipeline.ports.event_queue import EventQueue
 from pipeline.ports.object_store import ObjectStore
 from pipeline.ports.reporter import Reporter
+from pipeline.ports.tracer import SilentTracer, Tracer
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,7 @@ class EngineContext:
     limits: Limits
     only_flows: frozenset[FlowName] = frozenset()
     answers: Answers = field(default_factory=Answers)
+    tracer: Tracer = field(default_factory=SilentTracer)
 
     def serves(self, flow: FlowName) -> bool:
         """Return whether this process works for a Flow. Without `only_flows` it works for all."""

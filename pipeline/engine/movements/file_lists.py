@@ -7,6 +7,7 @@ and an Event File is written again at most log2(n) times, however many Movements
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import anyio
 
@@ -37,16 +38,27 @@ class FileLists:
         """Return the keys of the objects that a list consists of, its own last."""
         return [*(part.key for part in (await self._document(key)).parts), key]
 
+    async def traceparent(self, key: ObjectKey) -> str:
+        """Return the span of the export that stored a list; empty if it was not traced."""
+        return (await self._document(key)).traceparent
+
     async def store(
-        self, key: ObjectKey, flow: FlowName, label: Label, entries: Sequence[FileEntry], before: ObjectKey | None
+        self,
+        key: ObjectKey,
+        flow: FlowName,
+        label: Label,
+        entries: Sequence[FileEntry],
+        before: ObjectKey | None,
+        traceparent: str = "",
     ) -> None:
         """Store a list, unless it is stored already. `before`: the list of the group so far, which must stay."""
         parts = split(entries, [] if before is None else await self._read_parts(before))
-        data = encode_file_list(flow, label, entries[sum(part.files for part in parts) :], parts)
+        data = encode_file_list(flow, label, entries[sum(part.files for part in parts) :], parts, traceparent)
         try:
             await self._store.put(key, data, PutCondition.ABSENT)
         except ConflictError:
-            if (await self._store.get(key)).data != data:
+            stored = decode_file_list((await self._store.get(key)).data, key)
+            if replace(stored, traceparent=traceparent) != decode_file_list(data, key):
                 raise
 
     async def _read_parts(self, key: ObjectKey) -> Sequence[tuple[ObjectKey, Sequence[FileEntry]]]:
