@@ -31,11 +31,20 @@ def _urgency(error: BaseException) -> int:
             return 4
 
 
+def most_urgent(error: BaseException) -> BaseException:
+    """Return the most urgent error of an exception group, with the group as its cause if it has none; else the error."""
+    if not isinstance(error, BaseExceptionGroup):
+        return error
+    urgent = max(_leaves(error), key=_urgency)
+    urgent.__cause__ = urgent.__cause__ or error
+    return urgent
+
+
 @contextmanager
 def unwrap_exception_group() -> Iterator[None]:
-    """Raise the most urgent error of an exception group in place of the group, which becomes its cause if it has none."""
+    """Raise the most urgent error of an exception group in place of the group."""
     try:
         yield
     except BaseExceptionGroup as group:
-        urgent = max(_leaves(group), key=_urgency)
-        raise urgent from urgent.__cause__ or group
+        urgent = most_urgent(group)
+        raise urgent from urgent.__cause__

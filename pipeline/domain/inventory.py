@@ -23,6 +23,7 @@ NOTICE_KINDS = frozenset(
         "schema object",
         "security label",
         "statistics",
+        "table constraint",
         "table option",
         "unhandled stream",
         "unused handler",

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import anyio
 
 from pipeline.domain.errors import ConfigurationError, PipelineError, TransientError, UnreadableError
+from pipeline.domain.exception_groups import most_urgent
 from pipeline.domain.flows.findings import CheckFinding, Severity
 from pipeline.kit.authors_line import line_of, raising_line
 from pipeline.kit.configuration.secret import without_secrets
@@ -38,8 +39,12 @@ class Attempts:
     tries: int = TRIES
     failures: int = 0
 
-    async def wait_after(self, error: Exception) -> None:
-        """Wait before the next attempt; raise the pipeline's error when there is to be none."""
+    async def wait_after(self, error: BaseException) -> None:
+        """Wait before the next attempt; raise the pipeline's error when there is to be none.
+
+        Of a group, which a task group of the author's raises, the most urgent error counts.
+        """
+        error = most_urgent(error)
         if isinstance(error, Again):
             log.info("plugin_waits", what=self.what, seconds=error.after)
             await anyio.sleep(min(max(error.after, 0.0), LONGEST_WAIT_SECONDS))
@@ -144,8 +149,9 @@ async def repeated(function: Function, *arguments: object, what: str, size: int)
         yield RESTARTED
 
 
-def translated(error: Exception, function: Function, what: str) -> PipelineError:
+def translated(error: BaseException, function: Function, what: str) -> PipelineError:
     """Return the pipeline's error for one that an author's function raised."""
+    error = most_urgent(error)
     if isinstance(error, PipelineError):
         return error
     if isinstance(error, Stop):

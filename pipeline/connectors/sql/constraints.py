@@ -70,6 +70,14 @@ def missing_generated_columns(
             yield InventoryItem(one.kind, f"{schema.stream}.{one.name}", Fate.NOT_MOVED, reason)
 
 
+def missing_constraints(stream: StreamName, missing: Iterable[UnsupportedConstraint]) -> Iterator[InventoryItem]:
+    """Give constraints that the destination's table lacks. Generated columns and triggers are items of their own."""
+    for one in missing:
+        if one.kind not in ("generated column", "trigger"):
+            name, reason = f"{stream}: {one.kind} {one.name}", f"{one.reason}; create it by hand if the copy needs it"
+            yield InventoryItem("table constraint", name, Fate.NOT_MOVED, reason)
+
+
 def warn_unsupported(stream: StreamName, constraints: Sequence[UnsupportedConstraint]) -> None:
     """Log the constraints of the source that the destination's table does not have."""
     if constraints:

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import anyio
 
 from pipeline.domain.errors import ConfigurationError, PipelineError, RefusedError
+from pipeline.domain.exception_groups import unwrap_exception_group
 from pipeline.kit.authors_line import line_of
 from pipeline.kit.calls import FIRST_PAUSE_SECONDS, LONGEST_WAIT_SECONDS, TRIES, shown
 from pipeline.kit.configuration.secret import without_secrets
@@ -76,7 +77,8 @@ async def attempt(
     while True:
         await lane.wait()
         try:
-            return await work()
+            with unwrap_exception_group():  # of a task group of the author's
+                return await work()
         except Again as error:
             lane.hold(error.after, what)
         except Refused as error:

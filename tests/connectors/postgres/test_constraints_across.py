@@ -423,8 +423,8 @@ async def test_existing_tables_of_sqlite_keep_their_constraints(make: Callable[[
     logged = await move_well(movements)
     assert logged == {
         "child": [
-            "index taken (there is already a table named taken)",
             "foreign key child_other_fkey (SQLite cannot add one to an existing table)",
+            "index taken (there is already a table named taken)",
         ]
     }
     assert {row[3] for row in databases.schema_of(copy)} - {None} == {
@@ -466,3 +466,33 @@ async def test_a_later_foreign_key_is_created_in_sqlite(make: Callable[[], Place
     assert databases.rows(copy, LITE_INDEXES) == [("child", 'CREATE UNIQUE INDEX "after" ON "child" ("parent")')]
     assert databases.rows(copy, "SELECT \"table\" FROM pragma_foreign_key_list('child')") == [("parent",)]
     assert databases.rows(copy, "SELECT * FROM child") == [(1, 1)]
+
+
+def listed(movement: Movement) -> list[str]:
+    """Return the constraints that the inventory of a Movement which is SUCCESS lists as missing."""
+    assert movement.status is Status.SUCCESS
+    return [item.name for item in movement.inventory.items if item.kind == "table constraint"]
+
+
+async def test_constraints_without_a_counterpart_stay_in_the_inventory_until_they_are_made(
+    make: Callable[[], Place], tmp_path: Path
+) -> None:
+    source, place, copy = tmp_path / "app.db", make(), tmp_path / "copy.db"
+    databases.run(
+        source,
+        "CREATE TABLE item (id INTEGER PRIMARY KEY, low INT CONSTRAINT small CHECK (low < 9))",
+        "CREATE INDEX item_low ON item (low) WHERE low > 0",
+        "INSERT INTO item VALUES (1, 5)",
+    )
+    there = Movements(SqliteSource(source), PostgresDestination(place.uri))
+    missing = ["item: check small", "item: index item_low"]
+    assert [listed(await there.move()) for _ in range(2)] == [missing, missing]
+    place.run("ALTER TABLE item ADD CHECK (low < 9)")
+    assert listed(await there.move()) == ["item: index item_low"]
+    place.run("CREATE INDEX item_low ON item (low) WHERE low > 0")
+    back = Movements(PostgresSource(place.uri), SqliteDestination(copy))
+    assert listed(await there.move()) == []
+    missing = ["item: check item_low_check", "item: index item_low"]
+    assert [listed(await back.move()) for _ in range(2)] == [missing, missing]
+    databases.run(copy, "CREATE INDEX item_low ON item (low) WHERE low > 0")
+    assert listed(await back.move()) == ["item: check item_low_check"]

@@ -65,6 +65,12 @@ def create_constraints(
             table.warn_unsupported()
 
 
+def unsupported_here(connection: Connection, schema: StreamSchema) -> list[UnsupportedConstraint]:
+    """Return the constraints of another technology's stream, with the names here, that its table cannot have."""
+    oid = table_oid(connection, SCHEMA, schema.stream) if constraints_of(schema).unsupported else None
+    return [] if oid is None else _Table(connection, schema, oid).unsupported()
+
+
 def _is_concerned(schema: StreamSchema, wanted: Set[StreamName]) -> bool:
     if "postgresql" in schema.native:
         return False
@@ -135,7 +141,11 @@ class _Table:
 
     def warn_unsupported(self) -> None:
         """Log unsupported constraints, except those that the user has replaced by something of that name."""
-        warn_unsupported(self.stream, [one for one in self._unsupported if not self._is_replaced(one)])
+        warn_unsupported(self.stream, self.unsupported())
+
+    def unsupported(self) -> list[UnsupportedConstraint]:
+        """Return unsupported constraints, as `warn_unsupported` has them."""
+        return [one for one in self._unsupported if not self._is_replaced(one)]
 
     def _is_replaced(self, constraint: UnsupportedConstraint) -> bool:
         if constraint.kind == "check":

@@ -310,7 +310,7 @@ class PostgresDestinationSession:
             items += renamed_columns(schemas)
             created = ledger.created()
             names = LocalNames(connection, {schema.stream for schema in schemas})
-            items += [item for schema in schemas for item in names.missing_columns(schema)]
+            items += [item for schema in schemas for item in names.missing_definitions(schema)]
             items += widened_columns(connection, names, [it for it in schemas if it.stream in created])
             own = wanted.get(TECHNOLOGY, [])
             if own or objects.created():

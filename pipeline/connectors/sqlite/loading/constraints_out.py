@@ -49,7 +49,7 @@ def create_constraints(connection: apsw.Connection, schema: StreamSchema) -> Ite
     if not connection.table_exists("main", stream):
         return
     constraints = constraints_of(schema)
-    unsupported = [one for one in constraints.unsupported if not _is_made_by_hand(connection, stream, one)]
+    unsupported = unsupported_here(connection, schema)
     for index in constraints.indexes:
         if _has_index(connection, stream, index):
             continue
@@ -59,12 +59,17 @@ def create_constraints(connection: apsw.Connection, schema: StreamSchema) -> Ite
             yield Violation(stream, f"the index {index_name(stream, index)} cannot be made: {error}")
         except apsw.SQLError as error:
             unsupported.append(UnsupportedConstraint("index", index_name(stream, index), str(error)))
-    unsupported += [
+    warn_unsupported(stream, unsupported)
+
+
+def unsupported_here(connection: apsw.Connection, schema: StreamSchema) -> list[UnsupportedConstraint]:
+    """Return the constraints that the stream's table lacks and SQLite cannot give it. The user may have made some."""
+    stream, constraints = schema.stream, constraints_of(schema)
+    return [one for one in constraints.unsupported if not _is_made_by_hand(connection, stream, one)] + [
         UnsupportedConstraint("foreign key", str(key), "SQLite cannot add one to an existing table")
         for key in constraints.foreign_keys
         if not _has_foreign_key(connection, stream, key)
     ]
-    warn_unsupported(stream, unsupported)
 
 
 def _has_index(connection: apsw.Connection, table: str, wanted: Index) -> bool:

@@ -8,14 +8,19 @@ from collections.abc import Iterator, Mapping, Sequence, Set
 import apsw
 
 from pipeline.codec.event_files.constraints import constraints_of
-from pipeline.connectors.sql.constraints import EXAMPLE_ROWS, broken_reference, missing_generated_columns
+from pipeline.connectors.sql.constraints import (
+    EXAMPLE_ROWS,
+    broken_reference,
+    missing_constraints,
+    missing_generated_columns,
+)
 from pipeline.connectors.sql.identifiers import quoted
+from pipeline.connectors.sqlite.loading.constraints_out import unsupported_here
 from pipeline.connectors.sqlite.schema.indexes import read_foreign_keys
 from pipeline.connectors.sqlite.schema.statements import AppCodeError, check_create_index, check_create_table
 from pipeline.connectors.sqlite.schema.streams import sqlite_native
 from pipeline.connectors.sqlite.schema.tables import create_sql, folded, read_table, sequence_of, table_names
 from pipeline.connectors.sqlite.schema.tokens import app_collations_in, stored_columns_in
-from pipeline.domain.constraints import TableConstraints
 from pipeline.domain.errors import ConfigurationError
 from pipeline.domain.ids import StreamName
 from pipeline.domain.inventory import Fate, InventoryItem
@@ -115,11 +120,14 @@ def table_items(connection: apsw.Connection, schemas: Sequence[StreamSchema]) ->
 
 
 def _column_items(connection: apsw.Connection, schema: StreamSchema) -> Iterator[InventoryItem]:
-    """Give the generated columns of a stream of another technology that its table lacks."""
-    constraints = TableConstraints() if sqlite_native(schema) else constraints_of(schema)
+    """Give the generated columns and constraints of a stream of another technology that its table lacks."""
+    if sqlite_native(schema):
+        return
+    constraints = constraints_of(schema)
     if constraints.unsupported:
         columns = [column.name for column in read_table(connection, schema.stream).columns]
         yield from missing_generated_columns(schema, constraints, columns)
+    yield from missing_constraints(schema.stream, unsupported_here(connection, schema))
 
 
 def _table_items(schema: StreamSchema, here: str) -> Iterator[InventoryItem]:

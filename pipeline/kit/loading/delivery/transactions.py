@@ -14,6 +14,7 @@ import anyio
 import msgspec
 
 from pipeline.domain.errors import PipelineError, RefusedError, TransientError
+from pipeline.domain.exception_groups import unwrap_exception_group
 from pipeline.domain.ids import EventFileId
 from pipeline.kit.authors_line import line_of
 from pipeline.kit.calls import FIRST_PAUSE_SECONDS, LONGEST_WAIT_SECONDS, TRIES, shown
@@ -113,10 +114,11 @@ class Transactions:
         single, failures, function = False, 0, self.functions.function
         while True:
             try:
-                async with self.room, self._opened() as transaction:
-                    load = make(transaction)
-                    load.begin(refused, single=single)
-                    await work(transaction, load)
+                with unwrap_exception_group():  # the author's transaction may have a task group
+                    async with self.room, self._opened() as transaction:
+                        load = make(transaction)
+                        load.begin(refused, single=single)
+                        await work(transaction, load)
                 return
             except BrokenError as error:
                 single = True

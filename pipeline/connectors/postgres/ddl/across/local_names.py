@@ -11,10 +11,11 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from pipeline.codec.event_files.constraints import MEMBER, constraints_of, constraints_to_json
+from pipeline.connectors.postgres.ddl.constraints_out import unsupported_here
 from pipeline.connectors.postgres.ddl.mapped_types import SCHEMA
 from pipeline.connectors.postgres.schema.tables import stream_name
 from pipeline.connectors.postgres.session.connection import Connection
-from pipeline.connectors.sql.constraints import missing_generated_columns
+from pipeline.connectors.sql.constraints import missing_constraints, missing_generated_columns
 from pipeline.domain.constraints import ForeignKey, TableConstraints
 from pipeline.domain.errors import ConfigurationError
 from pipeline.domain.ids import StreamName
@@ -38,7 +39,7 @@ class LocalNames:
     def __init__(
         self, connection: Connection, flow_streams: Collection[StreamName], like: StreamName | None = None
     ) -> None:
-        self._streams = flow_streams
+        self._connection, self._streams = connection, flow_streams
         rows = connection.execute(_TABLES, {"schema": SCHEMA, "like": like})
         self._columns: Mapping[str, Sequence[str]] = dict(rows.fetchall())
 
@@ -46,11 +47,14 @@ class LocalNames:
         """Return the name of a stream's table."""
         return StreamName(_match(stream, self._columns, self._streams, f"Stream {stream}"))
 
-    def missing_columns(self, schema: StreamSchema) -> Iterator[InventoryItem]:
-        """Give the generated columns of a stream that its table lacks."""
+    def missing_definitions(self, schema: StreamSchema) -> Iterator[InventoryItem]:
+        """Give the generated columns and constraints of a stream of another technology that its table lacks."""
         if "postgresql" not in schema.native:
-            present = self._columns.get(self.table(schema.stream), ())
-            yield from missing_generated_columns(schema, constraints_of(schema), present)
+            table = self.table(schema.stream)
+            yield from missing_generated_columns(schema, constraints_of(schema), self._columns.get(table, ()))
+            yield from missing_constraints(
+                schema.stream, unsupported_here(self._connection, replace(schema, stream=table))
+            )
 
     def columns(self, schema: StreamSchema) -> tuple[str, ...]:
         """Return the names of a stream's columns, in their order."""
