@@ -16,7 +16,7 @@ from pipeline.assembly.commands.lifecycle.rejected import list_rejected as rejec
 from pipeline.assembly.commands.lifecycle.rejected import retry_rejected as retry
 from pipeline.assembly.commands.lifecycle.reruns import reload, rerun
 from pipeline.assembly.commands.lifecycle.wishes import Wished, pause, resume, stop
-from pipeline.assembly.commands.maintenance import compact, prune
+from pipeline.assembly.commands.maintenance.by_hand import compact, prune
 from pipeline.assembly.commands.move import move
 from pipeline.assembly.commands.status import FlowStatus, GroupStatus, UnreadableFlow, status
 from pipeline.assembly.commands.verify import Repair, repair, verify

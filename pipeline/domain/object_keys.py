@@ -64,6 +64,11 @@ def clock_key(flow: FlowName) -> ObjectKey:
     return ObjectKey(f"{flow_prefix(flow)}clock")
 
 
+def maintenance_key(flow: FlowName) -> ObjectKey:
+    """What the maintenance of a Flow has done, and who is at it; changed by compare-and-set."""
+    return ObjectKey(f"{flow_prefix(flow)}maintenance.json")
+
+
 def movement_key(flow: FlowName, movement: int) -> ObjectKey:
     """A Movement; changed by compare-and-set."""
     return ObjectKey(f"{flow_prefix(flow)}movements/{movement}/movement.json")

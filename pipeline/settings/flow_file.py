@@ -14,6 +14,7 @@ from pipeline.domain.flows.declaration import (
     Declaration,
     FlowLimits,
     GroupRule,
+    Maintenance,
     Retention,
     Side,
     StreamRule,
@@ -127,6 +128,7 @@ class _Reading:
             limits=FlowLimits(**{name: value or None for name, value in single["limits"].items()}),
             windows=Windows(**single["windows"]),
             retention=Retention(**single["retention"]),
+            maintenance=Maintenance(**single["maintenance"]),
             requires=own["requires"] or None,
             notifications=own["notifications"],
             approvals=ApprovalTerms(

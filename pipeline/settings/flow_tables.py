@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from pipeline.domain.flows.declaration import MOST_DAYS, MOST_SECONDS
+from pipeline.domain.flows.declaration import LEAST_EVENTS_DAYS, MOST_DAYS, MOST_SECONDS
 
 Texts = tuple[str, ...]
 _MOST = 2**62
@@ -93,9 +93,32 @@ class RetentionTable:
         Meta(
             ge=0,
             le=MOST_DAYS,
-            description="Pruning keeps progress and failures of Movements that settled within this many days.",
+            description="Pruning keeps progress, failures and feedback of Movements that settled within this many days.",
         ),
     ] = 30
+    events_days: Annotated[
+        int,
+        Meta(
+            ge=LEAST_EVENTS_DAYS,
+            le=MOST_DAYS,
+            description="Pruning keeps events, history and log of Movements that settled within this many days.",
+        ),
+    ] = 365
+
+
+@dataclass(frozen=True, slots=True)
+class MaintenanceTable:
+    """`[flow.NAME.maintenance]`."""
+
+    automatic: Annotated[bool, Meta(description="Whether the Flow is compacted and pruned by itself.")] = True
+    event_files: Annotated[
+        int,
+        Meta(ge=1, le=_MOST, description="A stream is compacted once this many Event Files have changes of it."),
+    ] = 1_000
+    waste_percent: Annotated[
+        int,
+        Meta(ge=1, le=100, description="A stream is compacted once changes are this much of its bytes in the store."),
+    ] = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +144,7 @@ TABLES: Mapping[str, type] = {
     "limits": LimitsTable,
     "windows": WindowsTable,
     "retention": RetentionTable,
+    "maintenance": MaintenanceTable,
     "approvals": ApprovalsTable,
 }
 """The tables below `[flow.NAME]`, by name. Those in `NAMED` stand for several, each with a name of its own."""

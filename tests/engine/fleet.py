@@ -12,6 +12,7 @@ from pipeline.codec.documents.message import MovementStarted, encode_message
 from pipeline.domain.ids import FlowName
 from pipeline.domain.movement import Flow, Movement
 from pipeline.engine.control.cancelling import fence_by
+from pipeline.engine.maintenance.worker import MaintenanceWorker
 from pipeline.engine.movements.context import EngineContext, Limits
 from pipeline.engine.movements.flow_store import FlowStore
 from pipeline.engine.movements.lifecycle import start_movement
@@ -111,9 +112,12 @@ class WorkerProcess:
                 group.start_soon(ExportWorker(context, exports, self._source, self.name).run, stop)
             if "import" in self.roles:
                 group.start_soon(ImportWorker(context, self._destination, self.name).run, stop)
+            maintenance = MaintenanceWorker(context, self.name)
+            if "maintain" in self.roles:
+                group.start_soon(maintenance.run, stop)
             if "sweep" in self.roles:
                 fence = fence_by(self._destination) if "import" in self.roles else None
-                group.start_soon(Sweep(context, exports, fence, self.name).run, stop)
+                group.start_soon(Sweep(context, exports, fence, self.name, maintenance.note).run, stop)
 
     def _source(self, flow: Flow) -> Source:
         return MemorySource(self.fleet.tables, self.faults)

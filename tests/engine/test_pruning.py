@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import random
-from datetime import timedelta
+from datetime import date, timedelta
 
 import pytest
 
 from pipeline.codec.event_files.event_file import EventFileReader
 from pipeline.domain import object_keys
 from pipeline.domain.errors import ConfigurationError, TransientError
-from pipeline.domain.ids import BinaryId, FlowName, ObjectKey, StreamName
+from pipeline.domain.ids import BinaryId, EventFileId, FlowName, ObjectKey, Phase, StreamName
 from pipeline.domain.movement import Status
 from pipeline.domain.planning.retention import Needed, Reason, reason_to_delete
 from pipeline.engine.maintenance.pruning import Pruner
@@ -203,7 +203,7 @@ async def test_reports_are_kept_for_a_while() -> None:
     world.clock.moment += timedelta(days=31)
     assert (await world.prune()).going[Reason.REPORT].objects == 2
     assert f"{PREFIX}movements/3/progress/worker.json" in await world.keys()
-    assert (await world.prune(kept=timedelta(0))).going == {}
+    assert (await world.prune(reports=timedelta(0))).going == {}
 
 
 @on_trio
@@ -238,12 +238,23 @@ async def test_keys_of_an_unknown_kind_stay() -> None:
         (object_keys.flow_key(FLOW), None),
         (object_keys.progress_key(FLOW, 1, "w"), Reason.REPORT),
         (object_keys.progress_key(FLOW, 2, "w"), None),
+        (object_keys.feedback_key(FLOW, 1, "app"), Reason.REPORT),
+        (ObjectKey(f"{PREFIX}outbox/0000000001/movement.settled.ab.json"), Reason.EVENT),
+        (ObjectKey(f"{PREFIX}outbox/0000000002/movement.settled.ab.json"), None),
+        (ObjectKey(f"{PREFIX}outbox/day-2026-01-01/endpoint.disabled.ab.json"), Reason.EVENT),
+        (ObjectKey(f"{PREFIX}outbox/day-2026-01-02/endpoint.disabled.ab.json"), None),
+        (object_keys.history_key(FLOW, 1), Reason.EVENT),
+        (object_keys.history_key(FLOW, 2), None),
+        (object_keys.log_key(FLOW, 1, EventFileId(1, StreamName("a"), Phase.FULL, 0), 1), Reason.EVENT),
+        (object_keys.maintenance_key(FLOW), None),
         (object_keys.flow_key(FlowName("crm/2")), None),
         (ObjectKey("flows/crm2/events/1/a/full/0.jsonl.zst"), None),
     ],
 )
 def test_every_kind_of_key_is_recognised(key: ObjectKey, reason: Reason | None) -> None:
-    needed = Needed(FLOW, 3, set(), {bytes.fromhex("ab" * 32)}, {2})
+    needed = Needed(
+        FLOW, 3, set(), {bytes.fromhex("ab" * 32)}, reports_from=2, events_from=2, events_since=date(2026, 1, 2)
+    )
     assert reason_to_delete(key, needed) is reason
 
 

@@ -12,6 +12,7 @@ from pipeline.domain.ids import FlowName
 from pipeline.domain.movement import Movement, Status
 from pipeline.domain.planning.retention import Reason
 from pipeline.engine.maintenance.compaction import Compaction, Compactor
+from pipeline.engine.maintenance.needed import Kept
 from pipeline.engine.maintenance.pruning import Pruner, Pruning
 from pipeline.engine.movements.context import EngineContext
 from pipeline.engine.movements.derived_flows import add_destination
@@ -81,7 +82,7 @@ class WiderWorld(World):
     async def prune(self, *, deleting: bool = True, faults: Faults | None = None, **kept: timedelta) -> Pruning:
         """Prune in a process of its own, or return what would be pruned."""
         context = self.context(faults)
-        pruner = Pruner(context.store, context.flows, self.clock, FLOW, "worker", **kept)
+        pruner = Pruner(context.store, context.flows, self.clock, FLOW, "worker", replace(Kept(), **kept))
         return await pruner.run(ignore, take_over=True) if deleting else await pruner.preview(ignore)
 
     async def keys(self) -> set[str]:

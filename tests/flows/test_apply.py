@@ -409,7 +409,7 @@ def test_pruning_keeps_reports_as_long_as_the_flow_declares(pipeline: CommandLin
     pipeline("move", "app.db", "copy.db", "--flow", "crm")
     assert "progress and failures" not in pipeline("prune", "crm").out
     assert pipeline("flow", "set", "crm", "retention.reports_days=0", "--yes").code == 0
-    assert "progress and failures of Movements that settled long ago" in pipeline("prune", "crm").out
+    assert "progress, failures and feedback of Movements that settled long ago" in pipeline("prune", "crm").out
     assert "progress and failures" not in pipeline("prune", "crm", "--keep-days", "1").out
 
 

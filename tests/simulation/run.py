@@ -9,6 +9,8 @@ from random import Random
 
 import pytest
 
+from pipeline.domain.planning import maintenance
+from pipeline.engine.maintenance import automatic, state
 from pipeline.engine.storage import pack_writer
 from pipeline.ports import object_store
 from pipeline.testing.simulated.faults import Dealer, Fault, ScriptedDealer, seeded_dealer
@@ -32,6 +34,16 @@ class Run:
 
 
 @contextmanager
+def busy_maintenance() -> Iterator[None]:
+    """Every Movement is looked at, and two changed files are a long history: a run has few Movements."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(state, "LOOK_EVERY", 1)
+        patch.setattr(automatic, "PRUNE_EVERY", 2)
+        patch.setattr(maintenance, "LEAST_FILES", 1)
+        yield
+
+
+@contextmanager
 def small_packs() -> Iterator[None]:
     """Two contents make a pack, and a page of a listing holds two objects."""
     with pytest.MonkeyPatch.context() as patch:
@@ -49,7 +61,7 @@ def simulate(seed: int, script: Sequence[Fault] | None = None, planted: PlantedF
     world = World(plan, dealer, planted)
     scenario = workers if plan.importers else movers
     try:
-        with small_packs() if plan.has_packs else nullcontext():
+        with busy_maintenance(), small_packs() if plan.has_packs else nullcontext():
             run_seeded(seed, lambda: world.run(scenario))
     except (AssertionError, BaseExceptionGroup) as error:
         world.model.broken.append(repr(error))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 
+from pipeline.assembly.commands.maintenance.by_itself import maintain
 from pipeline.assembly.connectors import Pair, PathText, flow_destination, pair_of, read_pair
 from pipeline.assembly.place_checks import can_be_identified, ensure_distinct, ensure_home_outside_trees
 from pipeline.assembly.places.options import PluginSettings
@@ -134,11 +136,13 @@ async def import_flow(name: str, *, settings: Settings | None = None, reporter: 
         flow = await runtime.flows.read_flow(FlowName(name))
         if flow.origin is None:
             raise ConfigurationError(f"Flow {name!r} has a source of its own: move it with `pipeline move`.")
-        with runtime.lock(flow.name):
-            async with runtime.flow_context(flow.name, reporter or SilentReporter()) as context:
-                return await DerivedMover(
-                    context, flow.name, flow_destination(flow, runtime.store), worker_name()
-                ).run()
+        async with runtime.flow_context(flow.name, reporter or SilentReporter()) as context:
+            with runtime.lock(flow.name):
+                destination = flow_destination(flow, runtime.store)
+                movement = await DerivedMover(context, flow.name, destination, worker_name()).run()
+            with suppress(ConfigurationError), runtime.lock(flow.origin):  # who holds it maintains it
+                await maintain(context, flow.origin, runtime.settings)
+            return movement
 
 
 async def flows_behind(origin: str, *, settings: Settings | None = None) -> Sequence[Flow]:

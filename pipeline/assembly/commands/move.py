@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from pipeline.assembly.commands.checks.quick import ensure_checked, find_flow, local_paths
 from pipeline.assembly.commands.flows import ensure_two_places, pair_to_move
+from pipeline.assembly.commands.maintenance.by_itself import maintain
 from pipeline.assembly.connectors import Pair, PathText
 from pipeline.assembly.import_helper import ImportHelper
 from pipeline.assembly.places.options import PluginSettings
@@ -70,7 +71,9 @@ async def move(
                 there = with_store(with_accepted(pair.destination, stored), runtime.store)
                 here = with_accepted(pair.source, stored)
                 mover = Mover(context, pair.name, here, there, worker_name(), helper, check)
-                return await mover.run(make_choices(only, exclude, allow_deletes, settings))
+                movement = await mover.run(make_choices(only, exclude, allow_deletes, settings))
+                await maintain(context, pair.name, settings)
+                return movement
 
 
 def _helper(pair: Pair, settings: Settings) -> ImportHelper | None:

@@ -15,6 +15,7 @@ from pipeline.assembly.commands.people_log import read_feedback
 from pipeline.assembly.connectors import flow_destination
 from pipeline.assembly.runtime import Runtime, limits, open_runtime
 from pipeline.codec.documents.failures import Failure
+from pipeline.codec.documents.maintenance import MaintenanceState
 from pipeline.codec.documents.progress import Progress
 from pipeline.codec.documents.work_error import WorkError
 from pipeline.domain.errors import AbsentError, PipelineError
@@ -25,6 +26,7 @@ from pipeline.domain.movement import Flow, Movement
 from pipeline.domain.notifications.endpoint import Endpoint
 from pipeline.domain.planning.compaction import applicable
 from pipeline.engine.control.state import movement_state
+from pipeline.engine.maintenance.state import read_maintenance
 from pipeline.engine.movements.flow_store import WorkerSign
 from pipeline.engine.movements.work_errors import read_errors
 from pipeline.engine.notifications.endpoints import EndpointStore
@@ -70,7 +72,7 @@ class FlowStatus:
 
     `imports_unknown_because` says why the destination could not be asked; empty if it answered, or if nothing was moved.
     `state` is that of the last Movement, `feedback` what each Importer has said of it. `disabled` are endpoints of
-    notifications that get nothing of this Flow any more.
+    notifications that get nothing of this Flow any more. `maintenance` is what was done by itself to keep its store small.
     """
 
     flow: Flow
@@ -83,6 +85,7 @@ class FlowStatus:
     state: State | None = None
     feedback: Mapping[str, object] = field(default_factory=dict)
     disabled: tuple[Endpoint, ...] = ()
+    maintenance: MaintenanceState = MaintenanceState()  # noqa: RUF009  immutable
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +176,7 @@ async def read_status(runtime: Runtime, flow: Flow) -> FlowStatus:
         imports_unknown_because=unknown_because,
         feedback=await read_feedback(runtime, flow.name, latest.number),
         disabled=await _disabled_endpoints(runtime, flow.name),
+        maintenance=(await read_maintenance(runtime.store, flow.name))[0],
     )
 
 

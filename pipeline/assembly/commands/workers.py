@@ -22,6 +22,7 @@ from pipeline.domain.inventory import ensure_kinds
 from pipeline.domain.movement import Movement
 from pipeline.engine.control.approvals import ensure_text_approved
 from pipeline.engine.control.cancelling import fence_by
+from pipeline.engine.maintenance.worker import MaintenanceWorker
 from pipeline.engine.movements.answers import Answers
 from pipeline.engine.movements.derived_flows import start_derived
 from pipeline.engine.movements.lifecycle import start_movement
@@ -48,6 +49,9 @@ class Role(StrEnum):
     ALL = "all"
 
 
+Loop = ExportWorker | ImportWorker | Sweep | Notifier | MaintenanceWorker
+
+
 @dataclass(frozen=True, slots=True)
 class Worker:
     """A worker that is ready to run. `name` identifies it in logs and progress documents.
@@ -57,7 +61,7 @@ class Worker:
 
     name: str
     role: Role
-    loops: Sequence[ExportWorker | ImportWorker | Sweep | Notifier]
+    loops: Sequence[Loop]
     missing: Callable[[], Sequence[str]]
 
     async def run(self, stop: anyio.Event) -> None:
@@ -102,9 +106,12 @@ async def open_worker(
         context = await stack.enter_async_context(
             runtime.fleet_context(meter.reporter(reporter) if meter else reporter, only_flows)
         )
-        loops: list[ExportWorker | ImportWorker | Sweep | Notifier] = [*notifiers]
-        exports = None
+        loops: list[Loop] = [*notifiers]
+        exports = on_settled = None
         if role is not Role.IMPORT:
+            maintenance = MaintenanceWorker(context, name)
+            on_settled = maintenance.note
+            loops.append(maintenance)
             exports = await stack.enter_async_context(runtime.exports())
             loops.append(
                 ExportWorker(context, exports, lambda flow: export_source(flow, runtime.settings, runtime.store), name)
@@ -113,7 +120,7 @@ async def open_worker(
         if role is not Role.EXPORT:
             loops.append(ImportWorker(context, lambda flow: flow_destination(flow, runtime.store), name))
             fence = fence_by(lambda flow: flow_destination(flow, runtime.store))
-        loops.append(Sweep(context, exports, fence, name))
+        loops.append(Sweep(context, exports, fence, name, on_settled))
         yield Worker(name, role, loops, context.answers.missing)
 
 

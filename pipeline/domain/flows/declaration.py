@@ -1,4 +1,4 @@
-"""The declaration of a Flow: options, streams and groups, limits, windows, retention, notifications, approvals.
+"""The declaration of a Flow: options, streams and groups, limits, windows, retention, maintenance, notifications, approvals.
 
 The names of the fields are those in a file of Flows (docs/reference/flows.md) and in flow.json.
 """
@@ -59,6 +59,8 @@ class Windows:
 
 MOST_DAYS = 3650
 """The longest window, in days."""
+LEAST_EVENTS_DAYS = 15
+"""Events stay at least this long, so that notifications of them are delivered, or given up."""
 MOST_SECONDS = MOST_DAYS * 86_400
 
 
@@ -77,13 +79,33 @@ class FlowLimits:
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """Pruning keeps progress and failures of Movements that settled within `reports_days`."""
+    """Pruning keeps progress, failures and feedback of Movements that settled within `reports_days`, and their events,
+    history and log within `events_days`."""
 
     reports_days: int = 30
+    events_days: int = 365
 
     def __post_init__(self) -> None:
         if not 0 <= self.reports_days <= MOST_DAYS:
             raise ValueError(f"reports are kept for 0 to {MOST_DAYS:,} days")
+        if not LEAST_EVENTS_DAYS <= self.events_days <= MOST_DAYS:
+            raise ValueError(f"events are kept for {LEAST_EVENTS_DAYS} to {MOST_DAYS:,} days")
+
+
+@dataclass(frozen=True, slots=True)
+class Maintenance:
+    """When the Flow is compacted and pruned by itself, if `automatic`.
+
+    A stream is compacted once `event_files` Event Files have changes of it, or once changes are `waste_percent` of its bytes.
+    """
+
+    automatic: bool = True
+    event_files: int = 1_000
+    waste_percent: int = 50
+
+    def __post_init__(self) -> None:
+        if self.event_files < 1 or not 1 <= self.waste_percent <= 100:
+            raise ValueError("a stream is compacted from 1 Event File on, and at 1 to 100 percent of changes")
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +133,7 @@ class Declaration:
     limits: FlowLimits = FlowLimits()
     windows: Windows = Windows()
     retention: Retention = Retention()
+    maintenance: Maintenance = Maintenance()
     requires: str | None = None
     notifications: tuple[str, ...] = ()
     approvals: ApprovalTerms = ApprovalTerms()

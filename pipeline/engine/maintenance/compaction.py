@@ -7,7 +7,7 @@ Until then nothing has changed, and a process that starts a Movement meanwhile c
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import anyio
@@ -24,6 +24,9 @@ from pipeline.engine.maintenance.stream_compaction import StreamCompactor
 from pipeline.engine.movements.context import EngineContext
 from pipeline.engine.movements.lifecycle import cancel_compaction, ensure_not_pruned, ensure_settled, next_movement
 from pipeline.log_events import log
+
+Wanted = Callable[[StreamName, Sequence[FileEntry]], bool]
+"""Whether a stream with this history is to be compacted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +77,19 @@ class Compactor:
     async def run(self, streams: Sequence[str] = ()) -> Compaction:
         """Compact the streams that match one of the patterns `streams` (by default all) and have a history.
 
+        Errors as of `run_where`.
+        """
+        return await self.run_where(lambda stream, history: selected(stream, streams, ()))
+
+    async def run_where(self, wanted: Wanted) -> Compaction:
+        """Compact the streams that are `wanted` and have a history.
+
         ConfigurationError while a Movement has not settled; ConflictError when one started meanwhile.
         """
         started = anyio.current_time()
         flow, latest = await self._ready()
         lists = {label: await self._context.flows.read_file_list(key) for label, key in latest.file_lists.items()}
-        histories = {label: _select(entries, streams, latest.unfinished) for label, entries in lists.items()}
+        histories = {label: _select(entries, wanted, latest.unfinished) for label, entries in lists.items()}
         if not any(histories.values()):
             return Compaction(self._flow, None)
         movement = await self._claim(flow, latest)
@@ -177,15 +187,16 @@ class Compactor:
             settled = now.to(Status.SUCCESS, moment, Reason.COMPACTED)
             return replace(settled, file_lists=lists, exported=latest.exported, totals=totals)
 
-        await self._context.flows.update(movement.flow, movement.number, ended)
+        settled = await self._context.flows.update(movement.flow, movement.number, ended)
+        await self._context.flows.store_history(settled)
 
 
 def _select(
-    entries: Sequence[FileEntry], streams: Sequence[str], unfinished: Container[StreamName]
+    entries: Sequence[FileEntry], wanted: Wanted, unfinished: Container[StreamName]
 ) -> Mapping[StreamName, Sequence[FileEntry]]:
     """Return the histories to compact. One whose export has not ended is left to the Movement that resumes it."""
     return {
         stream: history
         for stream, history in by_stream(entries).items()
-        if selected(stream, streams, ()) and stream not in unfinished and not is_compact(history)
+        if stream not in unfinished and not is_compact(history) and wanted(stream, history)
     }

@@ -20,7 +20,7 @@ from pipeline.domain.movement import Flow, Movement, Status
 from pipeline.domain.outbox.transitions import last_due
 from pipeline.engine.movements.flow_store import FlowStore
 from pipeline.engine.movements.lifecycle import UnwantedError
-from pipeline.engine.movements.retries import compare_and_set
+from pipeline.engine.movements.retries import LostRaceError, compare_and_set
 from pipeline.ports.clock import Clock
 from pipeline.ports.event_queue import EventQueue
 
@@ -104,20 +104,22 @@ async def sync_with_origin(flows: FlowStore, clock: Clock, flow: Flow) -> Moveme
 async def begin_derived(flows: FlowStore, clock: Clock, flow: Flow) -> tuple[Movement, bool]:
     """Return the Movement to import, with the origin's latest File Lists, and whether it is resumed.
 
-    UnwantedError when it is to pause or to stop.
+    Its number is decided before the origin is read: so once a Movement with certain File Lists exists, no later one has
+    earlier lists, which may be pruned. UnwantedError when it is to pause or to stop.
     """
     if flow.origin is None:
         raise ConfigurationError(f"Flow {flow.name!r} has a source of its own. Move it with `pipeline move`.")
     origin_name = flow.origin
 
     async def attempt() -> tuple[Movement, bool]:
-        origin = await latest_exported(flows, origin_name)
         latest = await flows.latest(flow)
+        origin = await latest_exported(flows, origin_name)
         if latest is not None and not latest.settled:
             await flows.outbox.put(last_due(latest))
             latest = await flows.update(flow.name, latest.number, partial(_with_lists_of, origin))
-            if not latest.settled:
-                return latest, True
+            if latest.settled:
+                raise LostRaceError(f"Movement {latest.number} of Flow {flow.name!r} has settled meanwhile.")
+            return latest, True
         movement = _new_movement(flow, latest, origin, clock)
         await flows.create(movement, latest)
         return movement, False

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import anyio
@@ -35,6 +35,9 @@ IDLE_SWEEPS = 12
 """While no Movement is under way, the pause grows to this many times `sweep_seconds`."""
 
 
+OnSettled = Callable[[Mapping[FlowName, int]], None]
+
+
 @dataclass
 class _Wanted:
     """A message that may have been lost: when to send it, and how often it was sent."""
@@ -49,16 +52,23 @@ class Sweep:
     A message is sent when no live worker has held its work for a while and no message waits in its queue, and again
     after pauses that grow to ten minutes. A needless message does no harm. Without `exports`, for which an importer
     needs no permission, no messages for exporters are sent. Without `fence`, for which an exporter needs no destination, a
-    stopped Movement with work in hand is left to others. A `worker` with a name looks at some Flows at a time.
+    stopped Movement with work in hand is left to others. A `worker` with a name looks at some Flows at a time. `on_settled`
+    gets the latest Movements that are known to have settled, after each look.
     """
 
     def __init__(
-        self, context: EngineContext, exports: EventQueue | None, fence: Fence | None = None, worker: str = ""
+        self,
+        context: EngineContext,
+        exports: EventQueue | None,
+        fence: Fence | None = None,
+        worker: str = "",
+        on_settled: OnSettled | None = None,
     ) -> None:
         self._context = context
         self._judge = Judge(context.flows, context.limits, fence)
         self._exports = exports
         self._unsettled = UnsettledMovements(context, worker)
+        self._on_settled = on_settled
         self._seen: dict[tuple[FlowName, int, str], tuple[int, float]] = {}
         self._wanted: dict[QueueMessage, _Wanted] = {}
 
@@ -98,6 +108,8 @@ class Sweep:
             if movement.wish.want is not Want.PAUSE or movement.wish.until is not None:
                 active.add((movement.flow, movement.number))
                 self._unchanged_seconds(movement, "", movement.attempts)
+        if self._on_settled is not None:
+            self._on_settled(self._unsettled.settled)
         self._seen = {key: seen for key, seen in self._seen.items() if key[:2] in active}
         self._wanted = {message: entry for message, entry in self._wanted.items() if message in wanted}
         started = [message for message in wanted if isinstance(message, MovementStarted)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from math import inf
 
@@ -40,6 +40,11 @@ class UnsettledMovements:
         self._origins: dict[FlowName, FlowName | None] = {}
         self._settled: dict[FlowName, int] = {}
         self._full_look_at = -inf
+
+    @property
+    def settled(self) -> Mapping[FlowName, int]:
+        """The latest Movement of each Flow where it is known to have settled; 0 if there is none."""
+        return self._settled
 
     async def read(self) -> Sequence[Movement]:
         """Return the latest Movement of each Flow where it has not settled; not of compactions."""

@@ -22,6 +22,7 @@ from tests.simulation.planted_faults.worlds import (
     FREEZING,
     MOVERS,
     guarded,
+    often_maintained,
     often_pruned,
     short_lives,
     slow,
@@ -133,6 +134,23 @@ class _Settled(_Movements):
 @in_ports(range(50), world=often_pruned)
 def prunes_while_a_movement_goes_on(ports: Ports) -> Ports:
     return replace(ports, store=_Settled(ports.store)) if ports.process.name.startswith("pruner") else ports
+
+
+class _WithoutParts(PassingStore):
+    """Shows a process of each File List its own lines alone, so that it takes the files of the parts for unneeded."""
+
+    async def get(self, key: ObjectKey, *, max_bytes: int = 64 * 1024 * 1024) -> StoredObject:
+        stored = await self.inner.get(key, max_bytes=max_bytes)
+        if "/groups/" not in key:
+            return stored
+        found = decode_file_list(stored.data, key)
+        return replace(stored, data=encode_file_list(FlowName(key.split("/")[1]), found.label, found.entries, []))
+
+
+@in_ports(range(50), world=often_maintained)
+def deletes_by_itself_what_a_later_import_needs(ports: Ports) -> Ports:
+    is_maintenance = ports.process.name.startswith("maintainer")
+    return replace(ports, store=_WithoutParts(ports.store)) if is_maintenance else ports
 
 
 class _Backwards(PassingStore):

@@ -48,6 +48,11 @@ def often_pruned(plan: Plan) -> Plan:
     return replace(plan, latency_seconds=0.03, chores=((30, "prune"),) * 6)
 
 
+def often_maintained(plan: Plan) -> Plan:
+    """Have the Flow compacted and pruned by itself again and again, at any moment."""
+    return replace(small_files(plan), chores=((30, "maintain"),) * 6, movements=3)
+
+
 def often_stopped(plan: Plan) -> Plan:
     """Stop Movements again and again, in the middle of imports."""
     return replace(plan, latency_seconds=0.05, wishes=((40, "stop"), (60, "stop"), (60, "stop")), chores=(), further=0)

@@ -19,7 +19,7 @@ MAX_CLOCK_OFFSET_SECONDS = 1800.0
 VISIBILITY_SECONDS = 0.5
 FILES, FILES_IN_PACKS = 0.15, 0.6
 """The chances that a row holds a file."""
-CHORES = ("compact", "prune", "add", "bring")
+CHORES = ("compact", "prune", "maintain", "add", "bring")
 POISON = (
     b"hello",
     b"{}",
@@ -155,7 +155,7 @@ def _chores(random: Random) -> tuple[tuple[int, str], ...]:
     """Return the chores of the operators of a seed, with pauses. Half of the seeds have none."""
     if random.random() < 0.5:
         return ()
-    favoured = random.choice((("compact",), ("prune",), ("compact", "prune"), CHORES))
+    favoured = random.choice((("compact",), ("prune",), ("maintain",), ("compact", "prune"), CHORES))
     return tuple(
         (random.choice((3, 30, 100, 250)), random.choice(favoured)) for _ in range(random.choice((1, 2, 4, 6)))
     )

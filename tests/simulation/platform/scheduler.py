@@ -18,7 +18,7 @@ import structlog
 import trio
 import trio.testing
 
-from pipeline.engine.maintenance import pruning, stream_compaction
+from pipeline.engine.maintenance import needed, stream_compaction
 
 T = TypeVar("T")
 Wake = Callable[[], Awaitable[None]]
@@ -65,7 +65,7 @@ def _seeded(seed: int) -> Iterator[None]:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(internals, "_ALLOW_DETERMINISTIC_SCHEDULING", True)
             patch.setattr(anyio, "sleep", _sleep_as_process)
-            for module in (anyio.to_thread, stream_compaction, pruning):
+            for module in (anyio.to_thread, stream_compaction, needed):
                 patch.setattr(module, "run_sync", _run_inline)
             patch.setattr(trio.to_thread, "run_sync", _no_threads)
             with structlog.testing.capture_logs(processors=[_to_listener]):

@@ -1,4 +1,5 @@
-"""The other commands of operators, at any moment: compact, prune, add destinations and import into them."""
+"""The other commands of operators, at any moment: compact, prune, both as the pipeline does them by itself, add destinations and
+import into them."""
 
 from __future__ import annotations
 
@@ -10,6 +11,7 @@ import trio
 from pipeline.codec.documents.flow import decode_flow
 from pipeline.domain import object_keys
 from pipeline.domain.ids import FlowName
+from pipeline.engine.maintenance.automatic import AutomaticMaintenance
 from pipeline.engine.maintenance.compaction import Compactor
 from pipeline.engine.maintenance.pruning import Pruner
 from pipeline.engine.movements.derived_flows import add_destination
@@ -76,6 +78,8 @@ class Chores:
                 return self.world.begin("compactor", self._compact)
             case "prune":
                 return self.world.begin("pruner", self._prune)
+            case "maintain":
+                return self.world.begin("maintainer", self._maintain)
             case "add":
                 return self._add() if len(self.further) < self.world.plan.further else None
             case _:
@@ -118,6 +122,12 @@ class Chores:
         pruner = Pruner(parts.store, parts.flows, process, FLOW, process.name)
         await pruner.run(lambda info, reason: None, take_over=take_over)
         return True
+
+    async def _maintain(self, process: Process) -> bool:
+        return await AutomaticMaintenance(self.world.context(process), process.name, alone=self._is_alone()).run(FLOW)
+
+    def _is_alone(self) -> bool:
+        return bool(self.world.plan.seed % 3)
 
     def _add(self) -> Process:
         flow = FlowName(f"backup{len(self.further)}")

@@ -26,7 +26,7 @@ def flow_table(flow: Flow) -> dict[str, Any]:
         "requires": declared.requires or "",
         "notifications": list(declared.notifications),
     }
-    limits, windows, retention, approvals = declared.limits, declared.windows, declared.retention, declared.approvals
+    limits, approvals = declared.limits, declared.approvals
     tables: dict[str, Any] = {
         "source_options": dict(declared.source_options),
         "destination_options": dict(declared.destination_options),
@@ -36,8 +36,7 @@ def flow_table(flow: Flow) -> dict[str, Any]:
         },
         "group": {rule.label: _changed("group", {"depends_on": list(rule.depends_on)}) for rule in declared.groups},
         "limits": _changed("limits", {name: getattr(limits, name) or 0 for name in FlowLimits.__slots__}),
-        "windows": _changed("windows", {name: getattr(windows, name) for name in table_rules("windows")}),
-        "retention": _changed("retention", {"reports_days": retention.reports_days}),
+        **{name: _plain(name, getattr(declared, name)) for name in ("windows", "retention", "maintenance")},
         "approvals": _changed(
             "approvals",
             {
@@ -48,6 +47,11 @@ def flow_table(flow: Flow) -> dict[str, Any]:
         ),
     }
     return _changed("", own) | {name: table for name, table in tables.items() if table}
+
+
+def _plain(table: str, declared: object) -> dict[str, Any]:
+    """Return those values of a table that are not the defaults; in a declaration they have the same names."""
+    return _changed(table, {name: getattr(declared, name) for name in table_rules(table)})
 
 
 def _changed(table: str, values: Mapping[str, Any]) -> dict[str, Any]:

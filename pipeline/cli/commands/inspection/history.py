@@ -27,7 +27,7 @@ def history(flow: str, movement: int | None, as_json: bool, settings: Settings) 
         print_object({"flow": found.flow, "unknown": found.unknown, "events": list(map(event_object, found.events))})
         return
     if found.unknown:
-        click.echo(f"Of Movements 1 to {found.unknown:,}, an earlier release has stored no events.")
+        click.echo(f"Of Movements 1 to {found.unknown:,} no events are stored.")
     if not found.events:
         click.echo(f"Nothing has happened in Flow {printable(flow)} yet.")
         return

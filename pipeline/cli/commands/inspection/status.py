@@ -14,6 +14,7 @@ import click
 from pipeline.assembly.commands.status import FlowStatus, UnreadableFlow
 from pipeline.assembly.commands.status import status as read_status
 from pipeline.cli import exit_codes
+from pipeline.cli.commands.inspection.maintained import maintenance_lines, maintenance_object
 from pipeline.cli.options import json_option, run_async, with_settings
 from pipeline.cli.output.inventory import inventory_lines
 from pipeline.cli.output.json_output import movement_object, print_object
@@ -99,6 +100,7 @@ def _lines(found: FlowStatus, *, details: bool) -> list[str]:
         click.style(f"  Notifications to {one.name} are disabled: {printable(one.disabled)}", fg="red")
         for one in found.disabled
     ]
+    lines += [f"  {printable(line)}" for line in maintenance_lines(flow, found.maintenance, details=details)]
     if details:
         lines += [
             f"  Feedback of {printable(name)}: {printable(json.dumps(it))}" for name, it in found.feedback.items()
@@ -216,6 +218,7 @@ def _object(found: FlowStatus) -> dict[str, object]:
             asdict(error) | {"first": error.first.isoformat(), "last": error.last.isoformat()} for error in found.errors
         ],
         "feedback": dict(found.feedback),
+        "maintenance": maintenance_object(flow, found.maintenance),
         "disabled_endpoints": [{"name": one.name, "reason": one.disabled} for one in found.disabled],
         "failures": [asdict(failure) | {"file": str(failure.file)} for failure in found.failures],
         "destination_error": found.imports_unknown_because or None,

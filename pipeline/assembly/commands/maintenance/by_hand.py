@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import timedelta
 from typing import Protocol, runtime_checkable
 
@@ -12,6 +13,7 @@ from pipeline.assembly.runtime import Runtime, open_runtime, worker_name
 from pipeline.domain.ids import FlowName
 from pipeline.domain.planning.retention import Reason
 from pipeline.engine.maintenance.compaction import Compaction, Compactor
+from pipeline.engine.maintenance.needed import Kept
 from pipeline.engine.maintenance.pruning import OnObject, Pruner, Pruning
 from pipeline.engine.verify.rebuild import Rebuilder, Rebuilding
 from pipeline.log_events import log
@@ -94,10 +96,9 @@ async def _locked(flow: FlowName, settings: Settings) -> AsyncIterator[Runtime]:
 
 
 async def _pruner(runtime: Runtime, flow: str, kept: timedelta | None) -> Pruner:
-    if kept is None:
-        declared = (await runtime.flows.read_flow(FlowName(flow))).declared
-        kept = timedelta(days=declared.retention.reports_days)
-    return Pruner(runtime.store, runtime.flows, runtime.clock, FlowName(flow), worker_name(), kept)
+    declared = Kept.of((await runtime.flows.read_flow(FlowName(flow))).declared.retention)
+    keep = declared if kept is None else replace(declared, reports=kept)
+    return Pruner(runtime.store, runtime.flows, runtime.clock, FlowName(flow), worker_name(), keep)
 
 
 def _ignore(info: ObjectInfo, reason: Reason) -> None:

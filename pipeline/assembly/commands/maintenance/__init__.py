@@ -1,0 +1,1 @@
+"""Keeping the store small: by hand, and by itself after a Movement."""
