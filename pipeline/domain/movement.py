@@ -29,7 +29,8 @@ class Flow:
     pruning this Flow; no Movement starts meanwhile. `accepted_missing` holds the kinds of
     objects of the source that need not be at the destination. `rebuilt` is the Movement with which the history begins again
     after objects were taken away, 0 if none were. `declared` is all else that a person has said of the Flow, and
-    `accepted_findings` are those of its checks that do not block any more.
+    `accepted_findings` are those of its checks that do not block any more. `derived` names the Flows that were derived from
+    this one; some may be removed since. None: not known, since an earlier release made this one.
     """
 
     name: FlowName
@@ -43,6 +44,7 @@ class Flow:
     rebuilt: int = 0
     declared: Declaration = NOTHING_DECLARED
     accepted_findings: tuple[AcceptedFinding, ...] = ()
+    derived: tuple[FlowName, ...] | None = None
 
     @property
     def marks_namespace(self) -> FlowName:

@@ -7,13 +7,16 @@ from dataclasses import dataclass, field, replace
 import anyio
 import pytest
 
+from pipeline.domain import object_keys
 from pipeline.domain.errors import ConfigurationError
 from pipeline.domain.ids import FlowName
 from pipeline.domain.movement import Flow, Movement, Status
-from pipeline.engine.movements.derived_flows import add_destination, is_behind, sync_with_origin
+from pipeline.engine.movements.derived_flows import add_destination, derived_flows, is_behind, sync_with_origin
+from pipeline.engine.movements.flow_store import FlowStore
 from pipeline.ports.destination import Destination
 from pipeline.testing.simulated.calls import Faults
 from tests.engine.fleet import Fleet, WorkerProcess
+from tests.engine.long_flow import CountingStore
 from tests.engine.mover_world import FLOW
 from tests.engine.wider_world import WiderWorld, may_crash, numbered
 from tests.fakes.destination import MemoryDestination
@@ -41,6 +44,25 @@ async def test_a_further_destination_gets_everything_without_the_source() -> Non
     assert world.further[backup].tables == as_moved
     assert (movement.totals.files_exported, movement.totals.files_failed) == (0, 0)
     assert movement.totals.files_imported == len(world.further[backup].marked())
+
+
+@on_trio
+async def test_a_flow_knows_what_is_derived_from_it_without_reading_all_flows() -> None:
+    world = await moved_twice()
+    for number in range(20):
+        await world.flows.connect(FlowName(f"other {number}"), "x", "y")
+    await world.add_destination("backup")
+    await world.add_destination("second")
+    counted = CountingStore(world.store)
+    found = await derived_flows(FlowStore(counted, world.clock), FLOW)
+    assert [flow.name for flow in found] == ["backup", "second"]
+    assert counted.requests == {"get": 3}
+    await world.store.delete(object_keys.flow_key(FlowName("backup")))
+    assert [flow.name for flow in await derived_flows(world.flows, FLOW)] == ["second"]
+    await world.flows.update_flow(FLOW, lambda flow: replace(flow, derived=None))  # as an earlier release has made it
+    assert [flow.name for flow in await derived_flows(world.flows, FLOW)] == ["second"]
+    await world.add_destination("third")
+    assert (await world.flows.read_flow(FLOW)).derived == ("second", "third")
 
 
 @on_trio

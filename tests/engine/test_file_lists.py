@@ -13,6 +13,7 @@ from pipeline.codec.documents.file_list import decode_file_list, encode_file_lis
 from pipeline.domain.errors import AbsentError, DamagedError
 from pipeline.domain.event_file import Encoding, FileEntry
 from pipeline.domain.ids import EventFileId, FlowName, Label, ObjectKey, Phase, StreamName
+from pipeline.engine.movements import file_lists
 from pipeline.engine.movements.file_lists import FileLists
 from pipeline.ports.object_store import PutCondition
 from pipeline.testing.simulated.object_store import MemoryObjectStore
@@ -54,8 +55,24 @@ async def test_what_is_stored_grows_with_what_is_new() -> None:
     assert sum(sizes) < 400 * 10 * LINE_BYTES  # 200 times as much if each named all before it
 
 
-@given(st.lists(st.tuples(st.integers(0, 40), st.integers(1, 5)), min_size=1, max_size=30))
-def test_lists_that_grow_or_are_made_anew_are_read_as_they_were_stored(changes: list[tuple[int, int]]) -> None:
+@pytest.mark.slow
+@on_trio
+async def test_a_list_of_hundreds_of_thousands_of_files_is_read_in_objects_of_a_few_megabytes() -> None:
+    store = MemoryObjectStore()
+    entries = [entry(number) for number in range(1, 300_001)]
+    versions = [entries[:299_999], entries, [*entries, entry(300_001)]]
+    last = await stored(store, versions)
+    assert await FileLists(store).read(last) == versions[-1]
+    sizes = [info.size for info in await store.list_page("flows/")]
+    assert max(sizes) < 32_000_000  # a store reads at most 64 MB at once
+    assert sum(sizes) < 1.4 * 300_000 * LINE_BYTES
+
+
+@pytest.mark.parametrize("most", [file_lists.MAX_PART_FILES, 3])
+@given(changes=st.lists(st.tuples(st.integers(0, 40), st.integers(1, 5)), min_size=1, max_size=30))
+def test_lists_that_grow_or_are_made_anew_are_read_as_they_were_stored(
+    most: int, changes: list[tuple[int, int]]
+) -> None:
     """Each change cuts the list at a position, or at its end, and adds entries."""
     versions: list[list[FileEntry]] = []
     number = 0
@@ -70,7 +87,9 @@ def test_lists_that_grow_or_are_made_anew_are_read_as_they_were_stored(changes: 
         for at, entries in enumerate(versions, start=1):
             assert await FileLists(store).read(list_key(at)) == entries
 
-    run_on_trio(check)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(file_lists, "MAX_PART_FILES", most)
+        run_on_trio(check)
 
 
 @on_trio

@@ -35,6 +35,7 @@ class _Flow(Document):
     rebuilt: Count = 0
     declared: Declaration = field(default_factory=Declaration)
     accepted_findings: tuple[_AcceptedFinding, ...] = field(name="acceptedFindings", default=())
+    derived: tuple[FlowName, ...] | None = None
 
 
 class _Totals(Struct):

@@ -26,8 +26,10 @@ from pipeline.ports.event_queue import EventQueue
 
 
 async def derived_flows(flows: FlowStore, origin: FlowName) -> Sequence[Flow]:
-    """Return the Flows derived from `origin`."""
-    return [flow for flow in await flows.list_flows() if flow.origin == origin]
+    """Return the Flows derived from `origin`. All Flows are read only if an earlier release made the origin."""
+    known = (await flows.read_flow(origin)).derived
+    found = await flows.list_flows() if known is None else await flows.read_flows(known)
+    return [flow for flow in found if flow.origin == origin]
 
 
 async def add_destination(flows: FlowStore, clock: Clock, of: FlowName, name: FlowName, destination: str) -> Flow:
@@ -45,9 +47,14 @@ async def add_destination(flows: FlowStore, clock: Clock, of: FlowName, name: Fl
             f"Flow {of!r} was rebuilt after objects were taken away, so its history is not complete. Move to {destination} "
             "with a Flow of its own: `pipeline move --flow NAME`."
         )
-    taken = {flow.destination: flow.name for flow in [origin, *await derived_flows(flows, of)] if flow.name != name}
+    others = await derived_flows(flows, of)
+    taken = {flow.destination: flow.name for flow in [origin, *others] if flow.name != name}
     if destination in taken:
         raise ConfigurationError(f"{destination} is already the destination of Flow {taken[destination]!r}.")
+    known = {name, *(flow.name for flow in others)}
+    await flows.update_flow(
+        of, lambda now: replace(now, derived=tuple(sorted(known if now.derived is None else {*now.derived, name})))
+    )
     declared = Declaration(groups=origin.declared.groups)
     flow = await flows.add(Flow(name, origin.source, destination, clock.now(), origin=of, declared=declared))
     if (flow.origin, flow.destination) != (of, destination):

@@ -1,7 +1,8 @@
 """The File Lists of a store: each is created once, and names by reference what an earlier one names already.
 
-The parts of a list at least halve in size from one to the next. So a list of n Event Files has at most log2(n) parts,
-and an Event File is written again at most log2(n) times, however many Movements a Flow has.
+The parts of a list at least halve in size from one to the next, except those of `MAX_PART_FILES`, which are as long as a
+part gets. So a list of n Event Files has at most log2(n) parts and one for each `MAX_PART_FILES`, and an Event File is
+written again at most log2(n) times, however many Movements a Flow has.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from pipeline.domain.exception_groups import unwrap_exception_group
 from pipeline.domain.ids import FlowName, Label, ObjectKey
 from pipeline.ports.object_store import ObjectStore, PutCondition
 
+MAX_PART_FILES = 50_000
+"""Event Files in one object, at most: some 15 MB. A store reads small objects of up to 64 MB."""
 MAX_CACHED_ENTRIES = 20_000
 """Entries of File Lists that are kept in memory: some 10 MB."""
 
@@ -52,13 +55,21 @@ class FileLists:
         traceparent: str = "",
     ) -> None:
         """Store a list, unless it is stored already. `before`: the list of the group so far, which must stay."""
-        parts = split(entries, [] if before is None else await self._read_parts(before))
-        data = encode_file_list(flow, label, entries[sum(part.files for part in parts) :], parts, traceparent)
+        parts = [*split(entries, [] if before is None else await self._read_parts(before))]
+        own = entries[sum(part.files for part in parts) :]
+        while len(own) > MAX_PART_FILES:
+            part = ObjectKey(f"{key.removesuffix('.jsonl')}.part{len(parts)}.jsonl")
+            await self._put(part, encode_file_list(flow, label, own[:MAX_PART_FILES]))
+            parts.append(ListPart(part, MAX_PART_FILES))
+            own = own[MAX_PART_FILES:]
+        await self._put(key, encode_file_list(flow, label, own, parts, traceparent))
+
+    async def _put(self, key: ObjectKey, data: bytes) -> None:
         try:
             await self._store.put(key, data, PutCondition.ABSENT)
         except ConflictError:
-            stored = decode_file_list((await self._store.get(key)).data, key)
-            if replace(stored, traceparent=traceparent) != decode_file_list(data, key):
+            stored, mine = decode_file_list((await self._store.get(key)).data, key), decode_file_list(data, key)
+            if replace(stored, traceparent=mine.traceparent) != mine:
                 raise
 
     async def _read_parts(self, key: ObjectKey) -> Sequence[tuple[ObjectKey, Sequence[FileEntry]]]:
@@ -107,6 +118,6 @@ def split(entries: Sequence[FileEntry], before: Sequence[tuple[ObjectKey, Sequen
         parts.append(ListPart(key, len(known)))
         taken += len(known)
     rest = len(entries) - taken
-    while parts and parts[-1].files < 2 * rest:
+    while parts and parts[-1].files < min(2 * rest, MAX_PART_FILES):
         rest += parts.pop().files
     return parts

@@ -72,7 +72,18 @@ class FlowStore:
 
     async def list_flows(self) -> Sequence[Flow]:
         """Return all Flows, by name."""
-        return await concurrently(self.read_flow, await self.list_names(), FLOWS_AT_ONCE)
+        return await self.read_flows(await self.list_names())
+
+    async def read_flows(self, names: Sequence[FlowName]) -> Sequence[Flow]:
+        """Return these Flows; one that was removed meanwhile is left out."""
+
+        async def read(name: FlowName) -> Flow | None:
+            with suppress(AbsentError):
+                return await self.read_flow(name)
+            return None
+
+        found = await concurrently(read, names, FLOWS_AT_ONCE)
+        return [flow for flow in found if flow is not None]
 
     async def read_flow(self, name: FlowName) -> Flow:
         """Return a Flow. AbsentError when there is none of this name."""
@@ -175,6 +186,8 @@ class FlowStore:
 
     async def add(self, flow: Flow) -> Flow:
         """Store a new Flow and return it; if one of this name exists, return that one."""
+        if flow.origin is None and flow.derived is None:
+            flow = replace(flow, derived=())
         try:
             await self._store.put(object_keys.flow_key(flow.name), encode_flow(flow), PutCondition.ABSENT)
         except ConflictError:
