@@ -15,12 +15,13 @@ from pipeline.assembly.commands.lifecycle.rejected import Retried, load_correcte
 from pipeline.assembly.commands.lifecycle.rejected import list_rejected as rejected
 from pipeline.assembly.commands.lifecycle.rejected import retry_rejected as retry
 from pipeline.assembly.commands.lifecycle.reruns import reload, rerun
+from pipeline.assembly.commands.lifecycle.starts import start
 from pipeline.assembly.commands.lifecycle.wishes import Wished, pause, resume, stop
 from pipeline.assembly.commands.maintenance.by_hand import compact, prune
 from pipeline.assembly.commands.move import move
 from pipeline.assembly.commands.status import FlowStatus, GroupStatus, UnreadableFlow, status
 from pipeline.assembly.commands.verify import Repair, repair, verify
-from pipeline.assembly.commands.workers import Role, run_worker, start, wait_settled
+from pipeline.assembly.commands.workers import Role, run_worker, wait_settled
 from pipeline.assembly.progress_counts import GroupTally, Tally
 from pipeline.assembly.reporters import LogReporter
 from pipeline.connectors.locations import Location

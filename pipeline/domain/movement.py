@@ -22,46 +22,6 @@ from pipeline.domain.rejections import SourceRejections
 
 
 @dataclass(frozen=True, slots=True)
-class Flow:
-    """A long-lived connection from one source to one destination. `movements` is the number of the latest Movement.
-
-    A derived Flow exports nothing: it imports the objects of the Flow `origin`. `pruning` names the process that is
-    pruning this Flow; no Movement starts meanwhile. `accepted_missing` holds the kinds of
-    objects of the source that need not be at the destination. `rebuilt` is the Movement with which the history begins again
-    after objects were taken away, 0 if none were. `declared` is all else that a person has said of the Flow, and
-    `accepted_findings` are those of its checks that do not block any more. `derived` names the Flows that were derived from
-    this one; some may be removed since. None: not known, since an earlier release made this one.
-    """
-
-    name: FlowName
-    source: str
-    destination: str
-    created: datetime
-    movements: int = 0
-    origin: FlowName | None = None
-    pruning: str | None = None
-    accepted_missing: tuple[str, ...] = ()
-    rebuilt: int = 0
-    declared: Declaration = NOTHING_DECLARED
-    accepted_findings: tuple[AcceptedFinding, ...] = ()
-    derived: tuple[FlowName, ...] | None = None
-
-    @property
-    def marks_namespace(self) -> FlowName:
-        """The name of the Flow in the marks of its destination: its name and the time of its creation.
-
-        A Flow of the same name in another store, or created again after its store was lost, has other Event Files with
-        the same ids, so their marks must differ.
-        """
-        return marks_namespace(self.name, self.created)
-
-
-def marks_namespace(name: FlowName, created: datetime) -> FlowName:
-    """Return `Flow.marks_namespace` of a Flow that does not exist yet."""
-    return FlowName(f"{name} {created.isoformat()}")
-
-
-@dataclass(frozen=True, slots=True)
 class Totals:
     """The totals of a Movement: files and records of all of it; binaries, bytes and seconds of its last run."""
 
@@ -99,6 +59,62 @@ class Choices:
 
 
 NO_CHOICES = Choices()
+
+
+@dataclass(frozen=True, slots=True)
+class QueuedStart:
+    """A start that waits until the latest Movement has settled: since when, who wants it, and its choices."""
+
+    when: datetime
+    who: str = ""
+    choices: Choices = NO_CHOICES
+
+    def __str__(self) -> str:
+        by = f", by {self.who}" if self.who else ""
+        choices = f", with {self.choices}" if str(self.choices) else ""
+        return f"A start is queued since {self.when:%Y-%m-%d %H:%M:%S} UTC{by}{choices}."
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """A long-lived connection from one source to one destination. `movements` is the number of the latest Movement.
+
+    A derived Flow exports nothing: it imports the objects of the Flow `origin`. `pruning` names the process that is
+    pruning this Flow; no Movement starts meanwhile. `accepted_missing` holds the kinds of
+    objects of the source that need not be at the destination. `rebuilt` is the Movement with which the history begins again
+    after objects were taken away, 0 if none were. `declared` is all else that a person has said of the Flow, and
+    `accepted_findings` are those of its checks that do not block any more. `derived` names the Flows that were derived from
+    this one; some may be removed since. None: not known, since an earlier release made this one. `queued` is a start that
+    waits.
+    """
+
+    name: FlowName
+    source: str
+    destination: str
+    created: datetime
+    movements: int = 0
+    origin: FlowName | None = None
+    pruning: str | None = None
+    accepted_missing: tuple[str, ...] = ()
+    rebuilt: int = 0
+    declared: Declaration = NOTHING_DECLARED
+    accepted_findings: tuple[AcceptedFinding, ...] = ()
+    derived: tuple[FlowName, ...] | None = None
+    queued: QueuedStart | None = None
+
+    @property
+    def marks_namespace(self) -> FlowName:
+        """The name of the Flow in the marks of its destination: its name and the time of its creation.
+
+        A Flow of the same name in another store, or created again after its store was lost, has other Event Files with
+        the same ids, so their marks must differ.
+        """
+        return marks_namespace(self.name, self.created)
+
+
+def marks_namespace(name: FlowName, created: datetime) -> FlowName:
+    """Return `Flow.marks_namespace` of a Flow that does not exist yet."""
+    return FlowName(f"{name} {created.isoformat()}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +177,8 @@ class Movement:
     what people want of it and of its groups. `original` is the Movement that this one runs again, 0 if none; it stays the
     same however often that is done. `windows` are those of the Flow when it was created; None in earlier releases.
     `retried`: rejected records of it were accepted after it had settled, which changes its counts alone.
-    `shown` are ranges of the time left that were shown, with what came. `flow_created` is when its Flow was created; None
+    `shown` are ranges of the time left that were shown, with what came. `queued` is since when its start had been queued,
+    None if it was not. `flow_created` is when its Flow was created; None
     in earlier releases.
     """
 
@@ -201,6 +218,7 @@ class Movement:
     retried: bool = False
     shown: tuple[Shown, ...] = ()
     flow_created: datetime | None = None
+    queued: datetime | None = None
 
     @property
     def status(self) -> Status:

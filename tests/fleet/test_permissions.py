@@ -17,8 +17,9 @@ import pytest
 
 import pipeline.queues.sqs.event_queue
 import pipeline.stores.s3.object_store
+from pipeline.assembly.commands.lifecycle.starts import start
 from pipeline.assembly.commands.notifications import add_endpoint, list_endpoints
-from pipeline.assembly.commands.workers import Role, open_worker, start, sweep
+from pipeline.assembly.commands.workers import Role, open_worker, sweep
 from pipeline.aws.options import AwsOptions
 from pipeline.aws.session import open_client
 from pipeline.domain.notifications.endpoint import Endpoint

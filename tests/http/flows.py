@@ -17,7 +17,8 @@ from typing import Any
 import anyio
 
 from pipeline.assembly.commands.flows import create_flow
-from pipeline.assembly.commands.workers import run_worker, start, wait_settled
+from pipeline.assembly.commands.lifecycle.starts import start
+from pipeline.assembly.commands.workers import run_worker, wait_settled
 from pipeline.domain.movement import Movement
 from pipeline.http.tokens import Role, Side
 from pipeline.settings import Settings

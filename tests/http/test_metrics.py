@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 import pytest
 
 from pipeline.assembly.commands.flows import create_flow
+from pipeline.assembly.commands.lifecycle.starts import start
 from pipeline.assembly.commands.notifications import add_endpoint
-from pipeline.assembly.commands.workers import start
 from pipeline.domain import object_keys
 from pipeline.domain.ids import FlowName
 from pipeline.domain.notifications.endpoint import Endpoint

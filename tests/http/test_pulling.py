@@ -13,7 +13,7 @@ import pytest
 import yarl
 
 from pipeline.assembly.commands.flows import create_flow
-from pipeline.assembly.commands.workers import start
+from pipeline.assembly.commands.lifecycle.starts import start
 from pipeline.domain.ids import FlowName
 from pipeline.domain.movement import Status
 from pipeline.engine.movements.progress import ProgressKeeper

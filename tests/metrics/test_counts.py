@@ -14,8 +14,9 @@ import anyio
 import pytest
 
 from pipeline.assembly.commands.flows import create_flow
+from pipeline.assembly.commands.lifecycle.starts import start
 from pipeline.assembly.commands.move import move
-from pipeline.assembly.commands.workers import Role, open_worker, start, wait_settled
+from pipeline.assembly.commands.workers import Role, open_worker, wait_settled
 from pipeline.assembly.import_helper import ImportHelper
 from pipeline.assembly.metering.meter import create_meter, serve_metrics
 from pipeline.domain.errors import ConfigurationError, RefusedError

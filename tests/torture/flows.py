@@ -10,7 +10,7 @@ from typing import TypeVar
 from anyio.from_thread import BlockingPortal
 
 from localstack.provision import Access
-from pipeline.assembly.commands.workers import start
+from pipeline.assembly.commands.lifecycle.starts import start
 from pipeline.assembly.connectors import flow_destination
 from pipeline.assembly.runtime import Runtime
 from pipeline.connectors.registry import parse_location

@@ -15,7 +15,8 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import StatusCode
 
 from pipeline.assembly.commands.flows import create_flow
-from pipeline.assembly.commands.workers import Role, run_worker, start, wait_settled
+from pipeline.assembly.commands.lifecycle.starts import start
+from pipeline.assembly.commands.workers import Role, run_worker, wait_settled
 from pipeline.assembly.runtime import open_runtime
 from pipeline.codec.documents.message import GroupCompleted, decode_message
 from pipeline.domain.ids import FlowName

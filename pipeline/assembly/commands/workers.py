@@ -9,23 +9,18 @@ from enum import StrEnum
 
 import anyio
 
-from pipeline.assembly.commands.checks.quick import ensure_checked, local_paths
-from pipeline.assembly.connectors import ensure_fits, export_source, flow_destination
+from pipeline.assembly.connectors import export_source, flow_destination
 from pipeline.assembly.metering.meter import serve_metrics
 from pipeline.assembly.notifying.senders import open_sender
-from pipeline.assembly.runtime import Runtime, make_choices, open_runtime, worker_name
-from pipeline.codec.documents.message import MovementStarted, QueueMessage, encode_message
-from pipeline.domain.errors import ConfigurationError, TransientError
+from pipeline.assembly.runtime import Runtime, open_runtime, worker_name
+from pipeline.codec.documents.message import QueueMessage
+from pipeline.domain.errors import AbsentError, ConfigurationError, TransientError
 from pipeline.domain.exception_groups import unwrap_exception_group
 from pipeline.domain.ids import FlowName
-from pipeline.domain.inventory import ensure_kinds
 from pipeline.domain.movement import Movement
-from pipeline.engine.control.approvals import ensure_text_approved
 from pipeline.engine.control.cancelling import fence_by
 from pipeline.engine.maintenance.worker import MaintenanceWorker
 from pipeline.engine.movements.answers import Answers
-from pipeline.engine.movements.derived_flows import start_derived
-from pipeline.engine.movements.lifecycle import start_movement
 from pipeline.engine.movements.work_errors import read_errors
 from pipeline.engine.notifications.notifier import Notifier
 from pipeline.engine.notifications.service import NotifierContext
@@ -88,7 +83,7 @@ async def open_worker(
     where.
     """
     settings = settings or load_settings()
-    _ensure_shared(settings)
+    ensure_shared(settings)
     name = worker_name()
     async with AsyncExitStack() as stack:
         meter = await stack.enter_async_context(serve_metrics(settings))
@@ -137,47 +132,8 @@ async def run_worker(
         await worker.run(stop or anyio.Event())
 
 
-async def start(
-    flow: str,
-    *,
-    only: Sequence[str] = (),
-    exclude: Sequence[str] = (),
-    allow_deletes: Sequence[str] = (),
-    restart: bool = False,
-    accept_missing: Sequence[str] = (),
-    settings: Settings | None = None,
-) -> tuple[Movement, bool]:
-    """Create a Movement and announce it to workers; return it, and whether it is new.
-
-    A Movement that has not settled is announced again, and no new one is created; ConfigurationError when it was
-    started with other choices than these. With `restart` it is cancelled, and a new one created.
-    """
-    settings = settings or load_settings()
-    _ensure_shared(settings)
-    ensure_kinds(accept_missing)
-    async with open_runtime(settings, create_home=True) as runtime, runtime.exports() as exports:
-        found = await runtime.flows.accept_missing(FlowName(flow), accept_missing)
-        ensure_fits(found)
-        if found.origin is not None:
-            if only or exclude or allow_deletes or restart:
-                raise ConfigurationError(
-                    f"Flow {flow!r} imports all that Flow {found.origin!r} has stored: leave out --only, --exclude, "
-                    f"--allow-deletes and --restart, or give them when you start {found.origin!r}."
-                )
-            async with runtime.imports() as imports:
-                return await start_derived(runtime.flows, runtime.clock, imports, found)
-        if not settings.store:  # otherwise the workers may be on other computers
-            ensure_checked(found.name, local_paths(found.destination), found, settings)
-        if found.declared.approvals.required:
-            await ensure_text_approved(runtime.store, found)
-        choices = make_choices(only, exclude, allow_deletes, settings)
-        movement, is_new = await start_movement(runtime.flows, found, choices, restart=restart)
-        await exports.send([encode_message(MovementStarted(movement.flow, movement.number))])
-        return movement, is_new
-
-
 async def wait_settled(flow: str, number: int, *, settings: Settings | None = None) -> Movement:
-    """Wait until a Movement has settled, and return it.
+    """Wait until a Movement has settled, and return it. One whose start is queued may not exist yet.
 
     Without a sign of a worker for `SILENT_SECONDS` this is logged; TransientError after `idle_timeout_seconds`.
     """
@@ -185,10 +141,16 @@ async def wait_settled(flow: str, number: int, *, settings: Settings | None = No
     async with open_runtime(settings) as runtime:
         signs, since, warned = (-1, -1, -1), anyio.current_time(), False
         while True:
-            movement = await runtime.flows.read_movement(FlowName(flow), number)
-            if movement.settled:
-                return movement
-            now = await _signs_of_work(runtime, movement)
+            queued = (await runtime.flows.read_flow(FlowName(flow))).queued
+            try:
+                movement = await runtime.flows.read_movement(FlowName(flow), number)
+                if movement.settled:
+                    return movement
+                now = await _signs_of_work(runtime, movement)
+            except AbsentError:
+                if queued is None:
+                    raise
+                now = (0, 0, 0)
             silent = anyio.current_time() - since
             if now != signs:
                 signs, since, warned = now, anyio.current_time(), False
@@ -226,7 +188,7 @@ async def sweep(*, settings: Settings | None = None, reporter: Reporter | None =
         return await sweeping.look()
 
 
-def _ensure_shared(settings: Settings) -> None:
+def ensure_shared(settings: Settings) -> None:
     """Check that store and queues are visible to the same machines: a bucket is shared, an embedded queue is not."""
     embedded = [name for name in ("exports_queue", "imports_queue") if "://" not in getattr(settings, name)]
     if settings.store and embedded:

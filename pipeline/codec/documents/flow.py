@@ -23,6 +23,18 @@ class _AcceptedFinding(Document):
     at: Time
 
 
+class _Choices(Struct):
+    only: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    allow_deletes: tuple[str, ...] = field(name="allowDeletes", default=())
+
+
+class _QueuedStart(Document):
+    when: Time
+    who: str = ""
+    choices: _Choices = field(default_factory=_Choices)
+
+
 class _Flow(Document):
     name: FlowName
     source: str
@@ -36,6 +48,7 @@ class _Flow(Document):
     declared: Declaration = field(default_factory=Declaration)
     accepted_findings: tuple[_AcceptedFinding, ...] = field(name="acceptedFindings", default=())
     derived: tuple[FlowName, ...] | None = None
+    queued: _QueuedStart | None = None
 
 
 class _Totals(Struct):
@@ -146,6 +159,7 @@ class _Movement(Document, rename="camel"):
     retried: bool = False
     shown: tuple[Shown, ...] = ()
     flow_created: Time | None = None
+    queued: Time | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()

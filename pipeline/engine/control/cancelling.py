@@ -60,17 +60,20 @@ def patience(limits: Limits) -> timedelta:
 class Canceller:
     """Cancels Movements that are to stop. Without `fence`, only those of which nothing is in hand."""
 
-    def __init__(self, flows: FlowStore, limits: Limits, fence: Fence | None = None) -> None:
+    def __init__(
+        self, flows: FlowStore, limits: Limits, fence: Fence | None = None, because: Reason = Reason.STOPPED
+    ) -> None:
         self._flows = flows
         self._limits = limits
         self._fence = fence
+        self._because = because
 
     async def attempt(self, movement: Movement) -> Movement:
         """Return the Movement, CANCELLED if that may be. An error of the fence passes: then it is tried again later."""
         signs = await self._flows.read_signs(movement.flow, movement.number)
         if signs and not await self._is_fenced(movement, [sign for sign in signs if sign.progress.working]):
             return movement
-        return await end_movement(self._flows, movement, Status.CANCELLED, Reason.STOPPED)
+        return await end_movement(self._flows, movement, Status.CANCELLED, self._because)
 
     async def _is_fenced(self, movement: Movement, held: Sequence[WorkerSign]) -> bool:
         """Return whether a Movement that some process has worked on may be CANCELLED.

@@ -215,8 +215,9 @@ class FlowStore:
     async def create(self, movement: Movement, before: Movement | None) -> None:
         """Store a Movement under a new number. LostRaceError when the number is in use.
 
-        flow.json names the number afterwards. That is a shortcut: `latest` looks further by itself. `before` is the
-        Movement before this one, if any: its last event is stored if the process that settled it died too early.
+        flow.json names the number afterwards, and forgets the queued start that it came from. That is a shortcut: `latest`
+        looks further by itself. `before` is the Movement before this one, if any: its last event is stored if the process
+        that settled it died too early.
         """
         await self.outbox.put(last_due(before))
         key = object_keys.movement_key(movement.flow, movement.number)
@@ -227,13 +228,18 @@ class FlowStore:
                 f"Another process has just begun Movement {movement.number} of Flow {movement.flow!r}. "
                 "Run the command again when it has ended."
             ) from error
+        begun = {movement.queued, before.queued if before else None}
+
+        def named(flow: Flow) -> Flow:
+            waits = flow.queued is not None and flow.queued.when not in begun
+            number = max(flow.movements, movement.number)
+            return replace(flow, movements=number, queued=flow.queued if waits else None)
+
         with unwrap_exception_group():
             async with anyio.create_task_group() as both:
                 both.start_soon(self.outbox.put, [started(movement), *last_due(movement)], name="outbox")
                 both.start_soon(self._correct_clock, movement, name="clock")
-                await self.update_flow(
-                    movement.flow, lambda flow: replace(flow, movements=max(flow.movements, movement.number))
-                )
+                await self.update_flow(movement.flow, named)
 
     async def _correct_clock(self, movement: Movement) -> None:
         """Give a Movement that was just created the store's time of creation, if this process's clock is wrong."""

@@ -59,12 +59,9 @@ async def begin_movement(flows: FlowStore, flow: Flow, choices: Choices = NO_CHO
     return await _latest_or_new(flows, flow, resume, new)
 
 
-async def start_movement(
-    flows: FlowStore, flow: Flow, choices: Choices = NO_CHOICES, *, restart: bool = False
-) -> tuple[Movement, bool]:
+async def start_movement(flows: FlowStore, flow: Flow, choices: Choices = NO_CHOICES) -> tuple[Movement, bool]:
     """Return a Movement for workers to take up, and whether it is new: the latest if it has not settled.
 
-    With `restart`, one that has not settled is cancelled first: what it has stored stays and is used. Otherwise
     ConfigurationError when choices are given, and it has others: workers may have worked by its own already. UnwantedError
     when it is to pause or to stop.
     """
@@ -72,15 +69,14 @@ async def start_movement(
     def join(now: Movement) -> Movement:
         if now.settled:
             return now
-        if restart:
-            return now.to(Status.CANCELLED, flows.clock.now(), Reason.RESTARTED)
         if now.wish.want is not Want.RUN:
             raise UnwantedError(now)
         if choices != NO_CHOICES and choices.of_flow(flow.declared) != now.choices:
             own = f"with {now.choices}" if str(now.choices) else "with all streams"
             raise ConfigurationError(
                 f"Movement {now.number} of Flow {now.flow!r} has not settled, and was started "
-                f"{own}, not with {choices}. Wait until it has settled, or cancel it with --restart."
+                f"{own}, not with {choices}. Wait until it has settled, let this start wait with --queue, or end that one with "
+                "--restart."
             )
         return now
 

@@ -67,8 +67,8 @@ class Sweep:
         self._context = context
         self._judge = Judge(context.flows, context.limits, fence)
         self._exports = exports
-        self._unsettled = UnsettledMovements(context, worker)
         self._on_settled = on_settled
+        self._unsettled = UnsettledMovements(context, worker, begins_queued=exports is not None)
         self._seen: dict[tuple[FlowName, int, str], tuple[int, float]] = {}
         self._wanted: dict[QueueMessage, _Wanted] = {}
 

@@ -13,6 +13,7 @@ from pipeline.domain.errors import PipelineError, TransientError
 from pipeline.domain.ids import FlowName
 from pipeline.domain.movement import Movement
 from pipeline.domain.outbox.transitions import last_due
+from pipeline.engine.control.queued import begin_queued
 from pipeline.engine.movements.context import EngineContext
 from pipeline.engine.movements.derived_flows import sync_with_origin
 from pipeline.log_events import log
@@ -24,16 +25,18 @@ FLOWS_A_LOOK = 100
 
 
 class UnsettledMovements:
-    """Reads the latest Movement of each Flow, and begins those of derived Flows.
+    """Reads the latest Movement of each Flow, and begins those of derived Flows and those whose start was queued.
 
     Of a Flow whose latest Movement has settled, one request finds out whether there is a new one. A `worker` with a name
     asks for `FLOWS_A_LOOK` of these at a time, in an order of its own, so that many workers together look at many Flows
     often; without a name, all are asked for. A Flow whose documents cannot be read is logged, and hides no other.
     """
 
-    def __init__(self, context: EngineContext, worker: str = "") -> None:
+    def __init__(self, context: EngineContext, worker: str = "", *, begins_queued: bool) -> None:
+        """`begins_queued`: starts that are queued are begun here."""
         self._context = context
         self._worker = worker
+        self._begins_queued = begins_queued
         self._names: frozenset[FlowName] = frozenset()
         self._left: list[FlowName] = []
         self._unsettled: set[FlowName] = set()
@@ -113,5 +116,8 @@ class UnsettledMovements:
             await self._context.flows.outbox.note(last_due(movement))
             return movement
         await self._context.flows.outbox.put(last_due(movement))
+        if self._begins_queued and (begun := await begin_queued(self._context.flows, flow)) is not None:
+            log.info("queued_start_begun", flow=name, movement=begun.number)
+            return begun
         self._settled[name] = movement.number if movement else 0
         return None

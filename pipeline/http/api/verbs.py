@@ -9,8 +9,8 @@ from http import HTTPStatus
 
 from pipeline.assembly.commands.lifecycle.rejected import retry_rejected
 from pipeline.assembly.commands.lifecycle.reruns import rerun
+from pipeline.assembly.commands.lifecycle.starts import start
 from pipeline.assembly.commands.lifecycle.wishes import pause, resume, stop
-from pipeline.assembly.commands.workers import start
 from pipeline.domain.ids import FlowName
 from pipeline.domain.lifecycle.table import LEGAL, Verb, refusal
 from pipeline.http.problems import ProblemError

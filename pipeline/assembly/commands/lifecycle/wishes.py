@@ -16,10 +16,12 @@ from pipeline.codec.documents.message import GroupCompleted, MovementExported, M
 from pipeline.domain import object_keys
 from pipeline.domain.errors import PipelineError
 from pipeline.domain.ids import FlowName, Label
+from pipeline.domain.lifecycle.status import Reason
 from pipeline.domain.lifecycle.table import State, Verb
 from pipeline.domain.movement import Movement
 from pipeline.engine.control import verbs
 from pipeline.engine.control.cancelling import Canceller, fence_by
+from pipeline.engine.control.queued import drop_queued
 from pipeline.engine.control.state import movement_state
 from pipeline.log_events import log
 from pipeline.settings import Settings, load_settings
@@ -31,10 +33,11 @@ _LOOK_SECONDS = 0.2
 
 @dataclass(frozen=True, slots=True)
 class Wished:
-    """A Movement of which something was wished, and its state now."""
+    """A Movement of which something was wished, and its state now. `unqueued`: a queued start was taken back."""
 
     movement: Movement
     state: State
+    unqueued: bool = False
 
 
 def whoami() -> str:
@@ -77,7 +80,7 @@ async def stop(
     wait_seconds: float = STOP_SECONDS,
     settings: Settings | None = None,
 ) -> Wished:
-    """Stop the latest Movement of a Flow, or these groups of it. What is imported stays.
+    """Stop the latest Movement of a Flow, or these groups of it. What is imported stays. A queued start is taken back.
 
     The Movement is CANCELLED at once if nothing is in hand. Otherwise this waits for up to `wait_seconds`; then workers
     bring it to its end.
@@ -97,13 +100,18 @@ async def _wish(
     wait_seconds: float = 0.0,
 ) -> Wished:
     async with open_runtime(settings or load_settings()) as runtime:
-        labels, name = [Label(group) for group in groups], FlowName(flow)
-        movement = await verbs.wish(runtime.flows, name, verb, groups=labels, who=who or whoami(), why=why, until=until)
+        labels, name, who = [Label(group) for group in groups], FlowName(flow), who or whoami()
+        unqueued = verb is Verb.STOP and not groups and await drop_queued(runtime.flows, name)
+        if unqueued:
+            latest = await runtime.flows.latest(await runtime.flows.read_flow(name))
+            if latest is not None and latest.settled:
+                return Wished(latest, await _state(runtime, latest), unqueued=True)
+        movement = await verbs.wish(runtime.flows, name, verb, groups=labels, who=who, why=why, until=until)
         if verb is Verb.STOP and not groups:
-            movement = await _cancelled(runtime, movement, wait_seconds)
+            movement = await cancelled(runtime, movement, wait_seconds)
         if verb is not Verb.PAUSE and not movement.settled:
             await announce(runtime, movement)
-        return Wished(movement, await _state(runtime, movement))
+        return Wished(movement, await _state(runtime, movement), unqueued)
 
 
 async def _state(runtime: Runtime, movement: Movement) -> State:
@@ -111,11 +119,12 @@ async def _state(runtime: Runtime, movement: Movement) -> State:
     return movement_state(movement, signs, limits(runtime.settings), await runtime.flows.store_clock.now(movement.flow))
 
 
-async def _cancelled(runtime: Runtime, movement: Movement, wait_seconds: float) -> Movement:
-    """Return the Movement, CANCELLED if it could be brought to its end in time."""
-    canceller = Canceller(
-        runtime.flows, limits(runtime.settings), fence_by(lambda flow: flow_destination(flow, runtime.store))
-    )
+async def cancelled(
+    runtime: Runtime, movement: Movement, wait_seconds: float, because: Reason = Reason.STOPPED
+) -> Movement:
+    """Return a Movement that is to stop, CANCELLED if it could be brought to its end in time."""
+    fence = fence_by(lambda flow: flow_destination(flow, runtime.store))
+    canceller = Canceller(runtime.flows, limits(runtime.settings), fence, because)
     deadline = anyio.current_time() + wait_seconds
     while not movement.settled:
         try:

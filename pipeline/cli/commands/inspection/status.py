@@ -20,7 +20,7 @@ from pipeline.cli.output.inventory import inventory_lines
 from pipeline.cli.output.json_output import movement_object, print_object
 from pipeline.cli.output.text import columns, count, duration, moment, printable, time_words
 from pipeline.codec.documents.work_error import WorkError
-from pipeline.domain.movement import Movement, Status
+from pipeline.domain.movement import Flow, Movement, Status
 from pipeline.settings import Settings
 
 PROBLEMS_SHOWN = 3
@@ -91,6 +91,8 @@ def _lines(found: FlowStatus, *, details: bool) -> list[str]:
         lines += ["", *columns(rows)]
     if found.state is not None and found.state.status is not Status.SUCCESS:
         lines += ["", f"  Movement {found.movements[-1].number}: {printable(found.state.sentence)}"]
+    if flow.queued is not None:
+        lines += ["", f"  {printable(str(flow.queued))} It begins once the Movement has settled."]
     if found.movements and not found.movements[-1].settled:
         lines += _progress_lines(found)
         lines += _worker_lines(found)
@@ -194,6 +196,11 @@ def _error_line(error: WorkError) -> str:
     return f"{error.work} failed {times}, the last time at {moment(error.last)} ({error.worker}): {error.reason}"
 
 
+def _queued_object(flow: Flow) -> dict[str, object] | None:
+    it = flow.queued
+    return None if it is None else {"when": it.when.isoformat(), "who": it.who or None, **asdict(it.choices)}
+
+
 def _object(found: FlowStatus) -> dict[str, object]:
     flow = found.flow
     return {
@@ -202,6 +209,7 @@ def _object(found: FlowStatus) -> dict[str, object]:
         "source": flow.source,
         "destination": flow.destination,
         "created": flow.created.isoformat(),
+        "queued": _queued_object(flow),
         "movements": [
             movement_object(movement, found.state if movement is found.movements[-1] else None)
             | {"created": movement.created.isoformat(), "updated": movement.updated.isoformat()}

@@ -75,8 +75,10 @@ def print_wished(wished: Wished, *, as_json: bool) -> None:
     """Print the Movement, its status and what it means."""
     movement, state = wished.movement, wished.state
     if as_json:
-        print_object(movement_object(movement, state))
+        print_object(movement_object(movement, state) | ({"unqueued": True} if wished.unqueued else {}))
         return
+    if wished.unqueued:
+        click.echo("The queued start is taken back.")
     click.echo(f"Movement {movement.number} of Flow {printable(movement.flow)} is {state.status}.")
     click.echo(f"  {printable(state.sentence)}")
     for label, wish in movement.group_wishes.items():

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
+
 import click
 
-from pipeline.assembly.commands.workers import start as start_movement
+from pipeline.assembly.commands.lifecycle.starts import start as start_movement
 from pipeline.assembly.commands.workers import wait_settled
 from pipeline.cli import exit_codes
 from pipeline.cli.commands.movements.watched import exit_code
@@ -14,12 +17,15 @@ from pipeline.cli.output.text import printable
 from pipeline.cli.signals import run_interruptible
 from pipeline.settings import Settings
 
+_QUEUED = "The new one begins once it has; `pipeline stop` takes it back."
+
 
 @click.command()
 @click.argument("flow")
 @click.option("--only", multiple=True, metavar="GLOB", help="Move only streams that match. May be given repeatedly.")
 @click.option("--exclude", multiple=True, metavar="GLOB", help="Leave out streams that match. May be given repeatedly.")
-@click.option("--restart", is_flag=True, help="Cancel a Movement that has not settled, and start a new one.")
+@click.option("--restart", is_flag=True, help="Stop a Movement that has not settled, and start a new one.")
+@click.option("--queue", is_flag=True, help="Start a new one once the present Movement has settled.")
 @click.option("--wait", is_flag=True, help="Wait until it has settled; the exit code is then as of `pipeline move`.")
 @allow_deletes_option
 @accept_missing_option
@@ -30,6 +36,7 @@ def start(
     only: tuple[str, ...],
     exclude: tuple[str, ...],
     restart: bool,
+    queue: bool,
     allow_deletes: tuple[str, ...],
     accept_missing: tuple[str, ...],
     wait: bool,
@@ -39,9 +46,11 @@ def start(
     """Create a Movement of FLOW and announce it; workers export and import it.
 
     A Movement that has not settled is announced again with its own choices, and no new one is created; with other
-    choices this is refused, unless --restart cancels it. `pipeline flow create` creates a FLOW; `pipeline status` shows
-    how far it is.
+    choices this is refused. With --queue a new one begins once it has settled; --restart stops it first. `pipeline flow
+    create` creates a FLOW; `pipeline status` shows how far it is.
     """
+    if queue and restart:
+        raise click.UsageError("--restart stops the present Movement, --queue waits for it: give one of them.")
     movement, is_new = run_async(
         lambda: start_movement(
             flow,
@@ -49,6 +58,7 @@ def start(
             exclude=exclude,
             allow_deletes=allow_deletes,
             restart=restart,
+            queue=queue,
             accept_missing=accept_missing,
             settings=settings,
         )
@@ -57,13 +67,19 @@ def start(
     if not as_json:
         own = f" with {movement.choices}" if str(movement.choices) else ""
         again = "is announced" if is_new else f"has not settled, and is announced again{printable(own)}"
-        click.echo(f"{what} {again}.")
-    if wait:
+        click.echo(f"{what} {again}." if is_new or not (queue or restart) else f"{what} has not settled. {_QUEUED}")
+    for number in _awaited(movement.number, is_queued=not is_new and (queue or restart)) if wait else ():
         movement = run_interruptible(
-            lambda: wait_settled(flow, movement.number, settings=settings), stopping="The Movement goes on."
+            partial(wait_settled, flow, number, settings=settings), stopping="The Movement goes on."
         )
+        what = f"Movement {number} of Flow {printable(flow)}"
         if not as_json:
             click.echo(f"{what} has settled: {movement.status.value}.")
     if as_json:
         print_object(movement_object(movement))
     return exit_code(movement) if wait else exit_codes.SUCCESS
+
+
+def _awaited(number: int, *, is_queued: bool) -> Sequence[int]:
+    """Return the Movements to wait for: of a queued start, the present one and then the new one."""
+    return (number, number + 1) if is_queued else (number,)
