@@ -64,9 +64,9 @@ class ImportHelper:
             ):
 
                 async def help_(*, task_status: TaskStatus[None]) -> None:
-                    groups = flow.declared.groups
+                    report, declared = send.send_nowait, flow.declared
                     await run_helper(
-                        context, movement, session, send.send_nowait, closed, groups=groups, task_status=task_status
+                        context, movement, session, report, closed, declared=declared, task_status=task_status
                     )
                     send.close()
 

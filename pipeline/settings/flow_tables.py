@@ -65,6 +65,10 @@ class LimitsTable:
         int,
         Meta(ge=0, le=_MOST, description="More deletes than this are held if they are more than a fifth of a stream."),
     ] = 0
+    importers: Annotated[
+        int,
+        Meta(ge=0, le=64, description="Event Files of the Flow that one process imports at the same time."),
+    ] = 0
 
 
 @dataclass(frozen=True, slots=True)

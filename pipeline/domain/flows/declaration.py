@@ -71,6 +71,7 @@ class FlowLimits:
     event_file_bytes: int | None = None
     event_file_rows: int | None = None
     delete_guard_rows: int | None = None
+    importers: int | None = None
 
     def __post_init__(self) -> None:
         if any(value is not None and value < 0 for value in (getattr(self, one.name) for one in fields(self))):

@@ -7,7 +7,7 @@ does not rely on it: what the helper leaves undone is announced again.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -15,7 +15,7 @@ from typing import Protocol
 import anyio
 
 from pipeline.codec.documents.message import GroupCompleted
-from pipeline.domain.flows.declaration import GroupRule
+from pipeline.domain.flows.declaration import NOTHING_DECLARED, Declaration
 from pipeline.domain.ids import Label, ObjectKey
 from pipeline.domain.movement import Movement
 from pipeline.engine.control.watch import Watch
@@ -93,7 +93,7 @@ async def run_helper(
     report: ReportEvent,
     stop: anyio.Event,
     *,
-    groups: Sequence[GroupRule] = (),
+    declared: Declaration = NOTHING_DECLARED,
     task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED,
 ) -> None:
     """Import groups of `movement` until `stop` is set; then end the transactions in progress and return.
@@ -106,7 +106,7 @@ async def run_helper(
     def stopping(label: Label) -> bool:
         return stop.is_set() or watch.stops(label)
 
-    importing = MovementImport(context, movement, session, stopping=stopping, groups=groups)
+    importing = MovementImport(context, movement, session, stopping=stopping, declared=declared)
     await importing.refresh()
     task_status.started()
     async with anyio.create_task_group() as group:

@@ -18,6 +18,7 @@ from pipeline.domain.outbox.transitions import file_failed
 from pipeline.domain.planning.import_guard import fenced_reason
 from pipeline.domain.planning.import_plan import Lane, Step
 from pipeline.engine.imports.read_ahead import read_ahead
+from pipeline.engine.imports.room import Room
 from pipeline.engine.movements.context import EngineContext
 from pipeline.engine.movements.retries import retry
 from pipeline.engine.outbox.safe_trace import exception_type, safe_trace
@@ -77,7 +78,7 @@ class LaneRunner:
         context: EngineContext,
         movement: Movement,
         session: DestinationSession,
-        room: anyio.Semaphore,
+        room: Room,
         stopping: Stopping,
     ) -> None:
         self._context = context

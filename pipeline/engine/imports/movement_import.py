@@ -12,12 +12,13 @@ import anyio
 from pipeline.codec.documents.message import GroupCompleted, encode_message
 from pipeline.domain.errors import AbsentError, DamagedError, LeaseLostError, RefusedError
 from pipeline.domain.event_file import FileEntry
-from pipeline.domain.flows.declaration import GroupRule
+from pipeline.domain.flows.declaration import NOTHING_DECLARED, Declaration
 from pipeline.domain.ids import EventFileId, Label, ObjectKey
 from pipeline.domain.movement import Movement
 from pipeline.domain.planning.import_plan import WHOLE, Lane, Plan, Shard, accounted, plan, plan_grown
 from pipeline.engine.imports.group_order import Blocked, GroupOrder, Turn
 from pipeline.engine.imports.lane_runner import LaneRunner, Stopping
+from pipeline.engine.imports.room import Room
 from pipeline.engine.imports.stream_order import StreamOrder
 from pipeline.engine.movements.context import EngineContext
 from pipeline.engine.outbox.imported import imported_events
@@ -57,20 +58,20 @@ class MovementImport:
         room: anyio.Semaphore | None = None,
         stopping: Stopping = never,
         *,
-        groups: Sequence[GroupRule] = (),
+        declared: Declaration = NOTHING_DECLARED,
     ) -> None:
-        """`room` bounds the Event Files loaded at the same time, by default to `importers`.
+        """`room` bounds the Event Files that this process loads at the same time, of whatever Flow.
 
-        `stopping` is asked before each Event File; once it returns True for its group, no more are begun. `groups` says
-        which groups wait for others.
+        `stopping` is asked before each Event File; once it returns True for its group, no more are begun. `declared` says
+        which groups wait for others, and how many Event Files of the Flow are loaded at the same time.
         """
-        room = room or anyio.Semaphore(context.limits.importers)
+        places = Room(context.limits.of_flow(declared.limits).importers, room)
         self._context = context
         self._stopping = stopping
         self._in_progress: dict[tuple[ObjectKey, Shard], anyio.Event] = {}
-        self._runner = LaneRunner(context, movement, session, room, stopping)
+        self._runner = LaneRunner(context, movement, session, places, stopping)
         self._order = StreamOrder(context, movement, session, self._runner.marks, self._runner.failed)
-        self._groups = GroupOrder(context, movement, groups)
+        self._groups = GroupOrder(context, movement, declared.groups)
         self.movement = movement
         self.session = session
         self.marks: dict[EventFileId, Mark] = self._runner.marks

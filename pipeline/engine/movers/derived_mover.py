@@ -55,7 +55,9 @@ class DerivedMover:
                 progress.report(MovementBegun(movement.flow, movement.number, resumed, tuple(movement.file_lists)))
                 watch = Watch(self._context.flows, movement, self._context.limits.progress_seconds)
                 groups = flow.declared.groups
-                importing = MovementImport(progress.context, movement, session, stopping=watch.stops, groups=groups)
+                importing = MovementImport(
+                    progress.context, movement, session, stopping=watch.stops, declared=flow.declared
+                )
                 async with progress.released_at_end():
                     return await self._import(importing, watch, groups, progress)
 

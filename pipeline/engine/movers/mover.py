@@ -106,7 +106,7 @@ class Mover:
                     exporter = Exporter(progress.context, snapshot, schemas, movement, flow.declared.groups, arrays)
                     watch = Watch(self._context.flows, movement, self._context.limits.progress_seconds)
                     importing = MovementImport(
-                        progress.context, movement, session, stopping=watch.stops, groups=flow.declared.groups
+                        progress.context, movement, session, stopping=watch.stops, declared=flow.declared
                     )
                     async with progress.released_at_end():
                         return await self._move(importing, watch, exporter, reading, progress)

@@ -116,8 +116,9 @@ class MovementPool:
             def stopping(label: Label) -> bool:
                 return self._stopping() or opened.watch.stops(label)
 
-            groups = flow.declared.groups
-            importing = MovementImport(progress.context, movement, session, self._room, stopping, groups=groups)
+            importing = MovementImport(
+                progress.context, movement, session, self._room, stopping, declared=flow.declared
+            )
             progress.in_hand = lambda: importing.in_hand
             await importing.refresh()
             opened.importing, opened.progress = importing, progress
