@@ -178,8 +178,8 @@ class Movement:
     same however often that is done. `windows` are those of the Flow when it was created; None in earlier releases.
     `retried`: rejected records of it were accepted after it had settled, which changes its counts alone.
     `shown` are ranges of the time left that were shown, with what came. `queued` is since when its start had been queued,
-    None if it was not. `flow_created` is when its Flow was created; None
-    in earlier releases.
+    None if it was not. `refused` says why the destination refuses everything: then nothing more is begun. `flow_created`
+    is when its Flow was created; None in earlier releases.
     """
 
     flow: FlowName
@@ -219,6 +219,7 @@ class Movement:
     shown: tuple[Shown, ...] = ()
     flow_created: datetime | None = None
     queued: datetime | None = None
+    refused: str = ""
 
     @property
     def status(self) -> Status:
@@ -228,6 +229,11 @@ class Movement:
     def groups_that(self, want: Want) -> tuple[Label, ...]:
         """Return the groups of which people want this, sorted."""
         return tuple(sorted(label for label, wish in self.group_wishes.items() if wish.want is want))
+
+    def leaves(self, label: Label) -> bool:
+        """Return whether a group is left as it is: stopped, or not paused while the destination refuses everything."""
+        want = self.group_wishes.get(label, NO_WISH).want
+        return want is Want.STOP or (bool(self.refused) and want is not Want.PAUSE)
 
     @property
     def choices(self) -> Choices:
@@ -259,6 +265,7 @@ class Counts:
 
     `imported`, `skipped` and `failed` are files, `rejected` records, `violations` constraints, `gaps` objects of the source
     that are missing at the destination and not accepted, `held` streams whose deletes were held, `stopped` groups.
+    `refused`: the destination refuses everything.
     """
 
     imported: int = 0
@@ -269,6 +276,7 @@ class Counts:
     gaps: int = 0
     held: int = 0
     stopped: int = 0
+    refused: bool = False
 
 
 def final_status(counts: Counts) -> tuple[Status, Reason]:
@@ -278,9 +286,10 @@ def final_status(counts: Counts) -> tuple[Status, Reason]:
     imported. INCOMPLETE: everything in between.
     """
     if counts.failed and not (counts.imported or counts.skipped or counts.stopped):
-        return Status.FAILED, Reason.NOTHING_IMPORTED
+        return Status.FAILED, Reason.DESTINATION_REFUSES if counts.refused else Reason.NOTHING_IMPORTED
     reasons = (
         (counts.stopped, Reason.GROUPS_STOPPED),
+        (counts.failed and counts.refused, Reason.DESTINATION_REFUSES),
         (counts.failed, Reason.FILES_FAILED),
         (counts.rejected, Reason.RECORDS_REJECTED),
         (counts.violations, Reason.CONSTRAINTS_VIOLATED),

@@ -160,6 +160,7 @@ class _Movement(Document, rename="camel"):
     shown: tuple[Shown, ...] = ()
     flow_created: Time | None = None
     queued: Time | None = None
+    refused: str = ""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -37,6 +37,7 @@ class Reason(StrEnum):
     STOPPING = "stopping"
     ALL_IMPORTED = "all_imported"
     NOTHING_TO_MOVE = "nothing_to_move"
+    DESTINATION_REFUSES = "destination_refuses"
     FILES_FAILED = "files_failed"
     RECORDS_REJECTED = "records_rejected"
     CONSTRAINTS_VIOLATED = "constraints_violated"
@@ -60,6 +61,8 @@ SENTENCES: Mapping[Reason, str] = {
     Reason.WORKING: "It is under way.",
     Reason.ALL_IMPORTED: "Everything that is listed has been imported.",
     Reason.NOTHING_TO_MOVE: "There was nothing new to move.",
+    Reason.DESTINATION_REFUSES: "The destination refuses everything, so the rest was not tried. Correct the cause, then run it "
+    "again with `pipeline rerun`.",
     Reason.FILES_FAILED: "Some Event Files could not be imported. Correct the cause, then run it again with `pipeline rerun`.",
     Reason.RECORDS_REJECTED: "Some records were rejected. `pipeline rejected` lists them; `pipeline retry` tries them again.",
     Reason.CONSTRAINTS_VIOLATED: "Some rows at the destination violate constraints. Correct them, then run it again.",

@@ -60,7 +60,8 @@ class Facts:
 
     `outcome` is the final status. `in_hand` counts the Event Files that live workers import or are about to.
     `silent` names workers that hold work and show no sign of life; `silent_seconds` is the time since the last sign of
-    anybody, `patience_seconds` how long that may last. `paused` and `stopped` are groups.
+    anybody, `patience_seconds` how long that may last. `paused` and `stopped` are groups. `refused` is why the destination
+    refuses everything.
     """
 
     outcome: Status | None = None
@@ -74,6 +75,7 @@ class Facts:
     silent: Sequence[str] = ()
     silent_seconds: float = 0.0
     patience_seconds: float = 120.0
+    refused: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,18 +115,33 @@ def state_of(facts: Facts, now: datetime) -> State:
 
 
 def _in_progress(facts: Facts) -> State:
-    if not facts.working and (facts.silent or facts.silent_seconds > facts.patience_seconds):
+    quiet = not facts.working and (bool(facts.silent) or facts.silent_seconds > facts.patience_seconds)
+    if quiet and (facts.silent or not (facts.refused or facts.paused)):
         who = f" {_names(facts.silent)} held work, and shows no sign of life." if facts.silent else ""
         remedy = "Start a worker with `pipeline worker all`, or run `pipeline move` again"
         sentence = f"Nobody works on it, for {facts.silent_seconds:,.0f} seconds.{who} {remedy}; it carries on."
         return State(Status.IN_PROGRESS, Reason.NOBODY_WORKS, sentence)
+    if facts.refused:
+        sentence = (
+            f"The destination refuses everything, so nothing more is imported: {facts.refused}. Correct the cause; then "
+            "`pipeline resume` goes on with it. Otherwise it ends when all is exported."
+        )
+        return State(Status.IN_PROGRESS, Reason.DESTINATION_REFUSES, sentence)
     if facts.paused:
-        sentence = f"It is under way, without the paused {_groups(facts.paused)}."
-        return State(Status.IN_PROGRESS, Reason.GROUPS_PAUSED, sentence)
+        return State(Status.IN_PROGRESS, Reason.GROUPS_PAUSED, _without_paused(facts, quiet=quiet))
     sentence = SENTENCES[Reason.WORKING]
     if facts.stopped:
         sentence = f"It is under way, without the stopped {_groups(facts.stopped)}; it can only end INCOMPLETE."
     return State(Status.IN_PROGRESS, Reason.WORKING, sentence)
+
+
+def _without_paused(facts: Facts, *, quiet: bool) -> str:
+    if not quiet:
+        return f"It is under way, without the paused {_groups(facts.paused)}."
+    return (
+        f"It waits for the paused {_groups(facts.paused)}: `pipeline resume` goes on with it. Nothing else of it has moved for "
+        f"{facts.silent_seconds:,.0f} seconds; if something else is left, start a worker."
+    )
 
 
 def _left(facts: Facts) -> str:

@@ -32,6 +32,7 @@ def movement_state(movement: Movement, signs: Sequence[WorkerSign], limits: Limi
         working=bool(working),
         silent=[sign.progress.worker for sign in signs if sign.progress.working and sign not in alive],
         silent_seconds=max((now - last).total_seconds(), 0.0),
+        refused=movement.refused,
         patience_seconds=LEASES_WITHOUT_A_SIGN * limits.visibility_seconds,
     )
     return state_of(facts, now)

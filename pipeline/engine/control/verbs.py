@@ -56,13 +56,14 @@ async def wish(
 
 
 def _with_wish(movement: Movement, wanted: Wish) -> Movement:
-    """Return the Movement with the wish. To resume it resumes all of its groups that are paused as well."""
+    """Return the Movement with the wish. To resume it resumes its paused groups, and lets it try its destination again."""
     changed, wishes = _changed(movement.wish, wanted), movement.group_wishes
     if wanted.want is Want.RUN:
         wishes = {label: one for label, one in wishes.items() if one.want is Want.STOP}
-    if changed == movement.wish and wishes == movement.group_wishes:
+    refused = "" if wanted.want is Want.RUN else movement.refused
+    if (changed, wishes, refused) == (movement.wish, movement.group_wishes, movement.refused):
         return movement
-    return replace(movement, wish=changed, group_wishes=wishes)
+    return replace(movement, wish=changed, group_wishes=wishes, refused=refused)
 
 
 def _changed(before: Wish, wanted: Wish) -> Wish:

@@ -34,7 +34,7 @@ class Watch:
 
     def stops(self, label: Label) -> bool:
         """Return whether nothing of a group may be begun."""
-        return self.ended.is_set() or label in self.movement.group_wishes
+        return self.ended.is_set() or bool(self.movement.refused) or label in self.movement.group_wishes
 
     def has_paused_groups(self) -> bool:
         """Return whether a group is paused: then it is no wonder that nothing moves."""

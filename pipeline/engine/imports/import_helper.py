@@ -106,7 +106,7 @@ async def run_helper(
     def stopping(label: Label) -> bool:
         return stop.is_set() or watch.stops(label)
 
-    importing = MovementImport(context, movement, session, stopping=stopping, declared=declared)
+    importing = MovementImport(context, movement, session, stopping=stopping, declared=declared, note=watch.note)
     await importing.refresh()
     task_status.started()
     async with anyio.create_task_group() as group:

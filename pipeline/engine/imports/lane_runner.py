@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 
@@ -17,6 +17,7 @@ from pipeline.domain.movement import Movement
 from pipeline.domain.outbox.transitions import file_failed
 from pipeline.domain.planning.import_guard import fenced_reason
 from pipeline.domain.planning.import_plan import Lane, Step
+from pipeline.domain.planning.refusals import Refusals
 from pipeline.engine.imports.read_ahead import read_ahead
 from pipeline.engine.imports.room import Room
 from pipeline.engine.movements.context import EngineContext
@@ -39,6 +40,8 @@ from pipeline.ports.reporter import Busy, EventFileFailed, EventFileImported, Re
 
 Stopping = Callable[[Label], bool]
 """Returns whether no more Event Files of a group may be begun."""
+Note = Callable[[Movement], Awaitable[None]]
+"""Takes note of a change of the Movement."""
 
 LOAD_TRIES = 5
 FIRST_RETRY_SECONDS = 0.2
@@ -69,7 +72,8 @@ class LaneRunner:
     """Loads the pending Event Files of one Movement into one destination.
 
     `marks` and `failed` say what is imported and what could not be. `room` bounds the files loaded at the same time;
-    once `stopping` returns True for its group, no more are begun. With `backwards`, a step begins with its last file: two processes
+    once `stopping` returns True for its group, no more are begun. When the destination refuses everything, the Movement says
+    so, and `note` gets it: then it is to stop. With `backwards`, a step begins with its last file: two processes
     that run the same step then meet in the middle.
     """
 
@@ -80,12 +84,15 @@ class LaneRunner:
         session: DestinationSession,
         room: Room,
         stopping: Stopping,
+        note: Note,
     ) -> None:
         self._context = context
         self._movement = movement
         self._session = session
         self._room = room
         self._stopping = stopping
+        self._note = note
+        self._refusals = Refusals()
         self._binaries = BinaryFiles(context.store, movement.stored_in, context.reporter)
         self._in_progress: dict[EventFileId, anyio.Event] = {}
         self.marks: dict[EventFileId, Mark] = {}
@@ -165,7 +172,10 @@ class LaneRunner:
             raise
         except PipelineError as error:
             # An altered file may cause any error: then report the damage, not its consequence.
-            await self.fail(entry, await find_damage(self._context.store, entry) or error)
+            damage = await find_damage(self._context.store, entry)
+            await self.fail(entry, damage or error)
+            if damage is None and self._refusals.note_failed(entry.id.stream, str(error)):
+                await self._give_up(str(error))
             return False
         if isinstance(outcome, GaveWay):
             is_fenced = outcome.reason == fenced_reason(self._movement.number)
@@ -178,6 +188,17 @@ class LaneRunner:
             return False
         await self._note_loaded(entry, outcome, anyio.current_time() - begun, times)
         return True
+
+    async def _give_up(self, reason: str) -> None:
+        """Store that the destination refuses everything: no process begins more of the Movement."""
+        self._refusals.forget()
+        flow, number = self._movement.flow, self._movement.number
+
+        def refuse(now: Movement) -> Movement:
+            return now if now.settled or now.refused else replace(now, refused=reason)
+
+        log.warning("destination_refuses", flow=flow, movement=number, reason=reason)
+        await self._note(await self._context.flows.update(flow, number, refuse))
 
     async def _load(self, entry: FileEntry, step: Step, times: _Times) -> Loaded | GaveWay:
         while isinstance(outcome := await self._load_once(entry, step, times), Reopen):
@@ -225,6 +246,7 @@ class LaneRunner:
 
     async def _note_loaded(self, entry: FileEntry, loaded: Loaded, seconds: float, times: _Times) -> None:
         self.marks[entry.id] = loaded.mark
+        self._refusals.forget()
         self.failed.pop(entry.id, None)
         flow, number = self._movement.flow, self._movement.number
         if loaded.rejections:

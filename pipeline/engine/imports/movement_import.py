@@ -17,7 +17,7 @@ from pipeline.domain.ids import EventFileId, Label, ObjectKey
 from pipeline.domain.movement import Movement
 from pipeline.domain.planning.import_plan import WHOLE, Lane, Plan, Shard, accounted, plan, plan_grown
 from pipeline.engine.imports.group_order import Blocked, GroupOrder, Turn
-from pipeline.engine.imports.lane_runner import LaneRunner, Stopping
+from pipeline.engine.imports.lane_runner import LaneRunner, Note, Stopping
 from pipeline.engine.imports.room import Room
 from pipeline.engine.imports.stream_order import StreamOrder
 from pipeline.engine.movements.context import EngineContext
@@ -43,6 +43,10 @@ def never(label: Label) -> bool:
     return False
 
 
+async def nothing_noted(movement: Movement) -> None:
+    """Do nothing: for a run that nobody watches."""
+
+
 class MovementImport:
     """Imports announced groups of one Movement in one process.
 
@@ -59,17 +63,19 @@ class MovementImport:
         stopping: Stopping = never,
         *,
         declared: Declaration = NOTHING_DECLARED,
+        note: Note = nothing_noted,
     ) -> None:
         """`room` bounds the Event Files that this process loads at the same time, of whatever Flow.
 
         `stopping` is asked before each Event File; once it returns True for its group, no more are begun. `declared` says
-        which groups wait for others, and how many Event Files of the Flow are loaded at the same time.
+        which groups wait for others, and how many Event Files of the Flow are loaded at the same time. `note` gets the
+        Movement once its destination refuses everything.
         """
         places = Room(context.limits.of_flow(declared.limits).importers, room)
         self._context = context
         self._stopping = stopping
         self._in_progress: dict[tuple[ObjectKey, Shard], anyio.Event] = {}
-        self._runner = LaneRunner(context, movement, session, places, stopping)
+        self._runner = LaneRunner(context, movement, session, places, stopping, note)
         self._order = StreamOrder(context, movement, session, self._runner.marks, self._runner.failed)
         self._groups = GroupOrder(context, movement, declared.groups)
         self.movement = movement

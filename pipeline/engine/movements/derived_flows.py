@@ -158,6 +158,7 @@ def _with_lists_of(origin: Movement, now: Movement) -> Movement:
         omitted=origin.omitted,
         rejections=origin.rejections,
         held_deletes=origin.held_deletes,
+        refused="",
     )
 
 

@@ -51,6 +51,7 @@ async def begin_movement(flows: FlowStore, flow: Flow, choices: Choices = NO_CHO
             exclude=choices.exclude,
             allow_deletes=allowed,
             exported=False,
+            refused="",
         )
 
     def new(movement: Movement) -> Movement:

@@ -56,29 +56,19 @@ class Settlement:
         """
         lists = {key: await self._context.flows.read_file_list(key) for key in file_lists}
         entries = applicable([entry for listed in lists.values() for entry in listed], marks)
-        rejected = await self._retry_rejected(movement)
+        rejected = [] if movement.refused else await self._retry_rejected(movement)
         retried = dict(marks)
         if any(mark.rejected for mark in marks.values()):
             retried |= await self._session.marks()
         accepted = _accepted(marks, retried)
         touched = self._touched(movement, entries, marks) | {file.stream for file in accepted}
-        violations = await self._finish({*touched, *movement.violated})
+        unfinished = {*touched, *movement.violated}
+        violations = [] if movement.refused else await self._finish(unfinished)
         inventory = await self._inventory(movement, rows_changed=bool(touched))
         gaps = inventory.gaps((await self._context.flows.read_flow(movement.flow)).accepted_missing)
         run = replace(run, upserts=accepted.total(), rejected=len(rejected) + movement.rejections.count)
         totals = _totals(movement, entries, marks, run)
-        status, because = final_status(
-            Counts(
-                imported=totals.files_imported,
-                skipped=totals.files_skipped,
-                failed=totals.files_failed,
-                rejected=totals.rejected,
-                violations=len(violations),
-                gaps=len(gaps),
-                held=len(movement.held_deletes),
-                stopped=len(movement.groups_that(Want.STOP)),
-            )
-        )
+        status, because = final_status(_final_counts(movement, totals, violations, gaps))
         problems = _problems(movement, failed, rejected, violations, gaps)
         reasons = _reasons(movement, failed, rejected)
         await self._put_events(movement, lists, marks, failed, totals.rejected, list(reasons))
@@ -87,13 +77,18 @@ class Settlement:
         def settle(now: Movement) -> Movement:
             if now.settled:
                 return now
+            if movement.refused and not now.refused:
+                raise LeaseLostError(
+                    f"Movement {now.number} of Flow {now.flow!r} was resumed; this one gives way. It carries on."
+                )
             if now.attempts != movement.attempts:
                 raise LeaseLostError(
                     f"Movement {now.number} of Flow {now.flow!r} is exported again by another process; this one gives way."
                 )
             settled = replace(now.to(status, self._context.clock.now(), because), shown=movement.shown)
-            violated = tuple(sorted({violation.stream for violation in violations}))
-            settled = replace(settled, totals=totals, problems=problems, inventory=inventory, violated=violated)
+            violated = unfinished if movement.refused else {violation.stream for violation in violations}
+            settled = replace(settled, totals=totals, problems=problems, inventory=inventory)
+            settled = replace(settled, violated=tuple(sorted(violated)))
             return replace(settled, counts=counts, reasons=reasons, first_error=first)
 
         settled = await self._context.flows.update(movement.flow, movement.number, settle)
@@ -174,9 +169,25 @@ class Settlement:
     async def _inventory(self, movement: Movement, *, rows_changed: bool) -> Inventory:
         """Return what became of all that the source has: what the source left out, and what the destination made of it."""
         items = list(movement.omitted.items)
-        if isinstance(self._session, SchemaKeeper):
+        if isinstance(self._session, SchemaKeeper) and not movement.refused:
             items += await self._session.ensure_objects(rows_changed=rows_changed)
         return Inventory.of(items)
+
+
+def _final_counts(
+    movement: Movement, totals: Totals, violations: Sequence[Violation], gaps: Sequence[InventoryItem]
+) -> Counts:
+    return Counts(
+        imported=totals.files_imported,
+        skipped=totals.files_skipped,
+        failed=totals.files_failed,
+        rejected=totals.rejected,
+        violations=len(violations),
+        gaps=len(gaps),
+        held=len(movement.held_deletes),
+        stopped=len(movement.groups_that(Want.STOP)),
+        refused=bool(movement.refused),
+    )
 
 
 def _counts(
@@ -234,6 +245,8 @@ def _problems(
 ) -> tuple[str, ...]:
     problems = [deletes.problem(stream) for stream, deletes in movement.held_deletes.items()]
     problems += [f"Event File {file} was not imported: {reason}" for file, reason in failed.items()]
+    if movement.refused:
+        problems.append(f"The destination refuses everything, so the rest was not tried: {movement.refused}")
     stopped = {label: movement.group_wishes[label] for label in movement.groups_that(Want.STOP)}
     problems += [f"Group {label} was stopped, {wish}" for label, wish in stopped.items()]
     problems += map(str, movement.rejections.named)

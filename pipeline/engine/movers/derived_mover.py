@@ -12,7 +12,6 @@ from pipeline.domain.exception_groups import unwrap_exception_group
 from pipeline.domain.flows.declaration import GroupRule
 from pipeline.domain.flows.groups import dependency_levels
 from pipeline.domain.ids import FlowName, Label
-from pipeline.domain.lifecycle.wish import Want
 from pipeline.domain.movement import Flow, Movement
 from pipeline.engine.control.cancelling import deadlines_of
 from pipeline.engine.control.interruptions import Interruptions
@@ -56,7 +55,7 @@ class DerivedMover:
                 watch = Watch(self._context.flows, movement, self._context.limits.progress_seconds)
                 groups = flow.declared.groups
                 importing = MovementImport(
-                    progress.context, movement, session, stopping=watch.stops, declared=flow.declared
+                    progress.context, movement, session, stopping=watch.stops, declared=flow.declared, note=watch.note
                 )
                 async with progress.released_at_end():
                     return await self._import(importing, watch, groups, progress)
@@ -84,7 +83,8 @@ class DerivedMover:
             watching.cancel_scope.cancel()
         if watch.ended.is_set():
             return watch.movement
-        movement = replace(movement, group_wishes=watch.movement.group_wishes)
+        now = watch.movement
+        movement = replace(movement, group_wishes=now.group_wishes, refused=now.refused)
         lists = tuple(movement.file_lists.values())
         settled = await Settlement(context, session).settle(
             movement, lists, importing.marks, importing.failed, progress.totals()
@@ -103,8 +103,8 @@ async def _import_groups(importing: MovementImport, watch: Watch, labels: Collec
                 if not watch.stops(label):
                     announced = GroupCompleted(movement.flow, movement.number, label, key)
                     level.start_soon(_import_group, importing, announced, name=f"import {label}")
-        stopped = watch.movement.groups_that(Want.STOP)
-        left = {label: key for label, key in left.items() if key not in importing.done and label not in stopped}
+        now = watch.movement
+        left = {label: key for label, key in left.items() if key not in importing.done and not now.leaves(label)}
         if left:
             await anyio.sleep(LOOK_SECONDS)
 

@@ -13,13 +13,12 @@ import anyio
 from pipeline.codec.documents.message import GroupCompleted, encode_message
 from pipeline.domain.exception_groups import unwrap_exception_group
 from pipeline.domain.ids import FlowName, Label, ObjectKey, StreamName
-from pipeline.domain.lifecycle.wish import Want
 from pipeline.domain.movement import NO_CHOICES, Choices, Movement, marks_namespace
 from pipeline.domain.planning.selection import selected
 from pipeline.domain.schema import SPECIAL_STREAMS, StreamSchema
 from pipeline.engine.control.cancelling import deadlines_of
 from pipeline.engine.control.interruptions import Interruptions
-from pipeline.engine.control.watch import Watch
+from pipeline.engine.control.watch import LOOK_SECONDS, Watch
 from pipeline.engine.export.exporter import Exporter
 from pipeline.engine.export.source_checks import read_streams
 from pipeline.engine.imports.assisted_import import AssistedImport
@@ -106,7 +105,12 @@ class Mover:
                     exporter = Exporter(progress.context, snapshot, schemas, movement, flow.declared.groups, arrays)
                     watch = Watch(self._context.flows, movement, self._context.limits.progress_seconds)
                     importing = MovementImport(
-                        progress.context, movement, session, stopping=watch.stops, declared=flow.declared
+                        progress.context,
+                        movement,
+                        session,
+                        stopping=watch.stops,
+                        declared=flow.declared,
+                        note=watch.note,
                     )
                     async with progress.released_at_end():
                         return await self._move(importing, watch, exporter, reading, progress)
@@ -160,7 +164,8 @@ class Mover:
         if not all_done:
             return watch.movement
         await assisted.refresh()
-        movement = replace(movement, group_wishes=watch.movement.group_wishes, shown=progress.shown())
+        now = watch.movement
+        movement = replace(movement, group_wishes=now.group_wishes, refused=now.refused, shown=progress.shown())
         settled = await Settlement(context, session, self._broken_at_source).settle(
             movement, tuple(exporter.announced.values()), importing.marks, importing.failed, progress.totals()
         )
@@ -174,14 +179,17 @@ class Mover:
     async def _wait_imported(
         self, movement: Movement, announced: dict[Label, ObjectKey], assisted: AssistedImport, watch: Watch
     ) -> None:
-        """Wait until every announced group is imported or stopped; announce one again when its message seems lost."""
+        """Wait until every announced group is imported or stopped, or the destination refuses everything.
+
+        A group whose message seems lost is announced again.
+        """
         last_sent = anyio.current_time()
         while pending := {
             label: key
             for label, key in announced.items()
-            if not assisted.is_done(key) and label not in watch.movement.groups_that(Want.STOP)
+            if not assisted.is_done(key) and not watch.movement.leaves(label)
         }:
-            await anyio.sleep(POLL_SECONDS)
+            await anyio.sleep(LOOK_SECONDS if all(map(watch.stops, pending)) else POLL_SECONDS)
             if anyio.current_time() - last_sent < self._context.limits.sweep_seconds:
                 continue
             last_sent = anyio.current_time()

@@ -12,6 +12,7 @@ from pipeline.domain.ids import FlowName
 from pipeline.domain.lifecycle.wish import Want
 from pipeline.domain.movement import Movement
 from pipeline.domain.planning.import_plan import WHOLE, accounted
+from pipeline.engine.control.cancelling import patience
 from pipeline.engine.control.watch import wanted
 from pipeline.engine.imports.movement_handler import Announcement, import_consumer
 from pipeline.engine.imports.movement_import import MovementImport
@@ -33,7 +34,9 @@ class ImportWorker:
         """Work until `stop` is set; then end the transactions in progress, give messages back, and return."""
         context = self._context
         pool = MovementPool(context, self._connect, self._worker, stop.is_set)
-        consumer = import_consumer(context, _AnnouncementHandler(context, pool).handle, worker=self._worker)
+        consumer = import_consumer(
+            context, _AnnouncementHandler(context, pool, self._worker).handle, worker=self._worker
+        )
         async with anyio.create_task_group() as group:
             await group.start(pool.run)
             await consumer.run(stop)
@@ -43,9 +46,10 @@ class ImportWorker:
 class _AnnouncementHandler:
     """Imports announced groups of any Movement, and settles Movements."""
 
-    def __init__(self, context: EngineContext, pool: MovementPool) -> None:
+    def __init__(self, context: EngineContext, pool: MovementPool, worker: str) -> None:
         self._context = context
         self._pool = pool
+        self._worker = worker
 
     async def handle(self, announced: Announcement) -> bool:
         """Import the group, or the shard of it, and settle the Movement; return whether the message is done with."""
@@ -58,9 +62,12 @@ class _AnnouncementHandler:
         if isinstance(announced, GroupCompleted):
             announced = _current(announced, movement)
         async with self._pool.use(movement) as (importing, watch):
-            if watch.ended.is_set() or (isinstance(announced, GroupCompleted) and watch.stops(announced.label)):
+            is_refused = bool(watch.movement.refused)
+            if watch.ended.is_set():
                 return True
-            if isinstance(announced, GroupCompleted):
+            if isinstance(announced, GroupCompleted) and not is_refused:
+                if watch.stops(announced.label):
+                    return True
                 await importing.refresh()
                 done = await importing.take(announced)
                 if announced.grown_from is not None:
@@ -77,9 +84,10 @@ class _AnnouncementHandler:
         failures = await self._context.flows.read_failures(flow, number)
         failed = {failure.file: failure.reason for failure in failures if failure.line is None}
         lists = {label: movement.file_lists[label] for label in movement.groups}
-        stopped = movement.groups_that(Want.STOP)
+        if movement.refused and (importing.in_hand or await self._others_have_something_in_hand(movement)):
+            return  # the sweep announces the end of the export again
         for label, key in lists.items():
-            if label not in stopped and not accounted(
+            if not movement.leaves(label) and not accounted(
                 await self._context.flows.read_file_list(key), importing.marks, failed
             ):
                 return
@@ -90,6 +98,13 @@ class _AnnouncementHandler:
         run = totals_of(await self._context.flows.read_progress(flow, number), max(seconds, 0.0))
         settlement = Settlement(self._context, importing.session)
         await settlement.settle(movement, list(lists.values()), importing.marks, unmarked, run)
+
+    async def _others_have_something_in_hand(self, movement: Movement) -> bool:
+        """Return whether another live worker is importing something of a Movement whose destination refuses everything."""
+        now, limits = await self._context.flows.store_clock.now(movement.flow), self._context.limits
+        signs = await self._context.flows.read_signs(movement.flow, movement.number)
+        alive = [sign.progress for sign in signs if now - sign.stored <= patience(limits)]
+        return any(progress.in_hand for progress in alive if progress.worker != self._worker)
 
 
 def _current(announced: GroupCompleted, movement: Movement) -> GroupCompleted:

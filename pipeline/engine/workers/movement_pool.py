@@ -116,8 +116,11 @@ class MovementPool:
             def stopping(label: Label) -> bool:
                 return self._stopping() or opened.watch.stops(label)
 
+            async def note(now: Movement) -> None:
+                await opened.watch.note(now)
+
             importing = MovementImport(
-                progress.context, movement, session, self._room, stopping, declared=flow.declared
+                progress.context, movement, session, self._room, stopping, declared=flow.declared, note=note
             )
             progress.in_hand = lambda: importing.in_hand
             await importing.refresh()

@@ -126,6 +126,8 @@ class Sweep:
             if self._unchanged_seconds(movement, worker.worker, worker.writes) < self.patience_seconds
         ]
         labels = set(movement.groups) if movement.exported else _listed(movement)
+        if movement.refused:
+            labels.clear()
         labels.difference_update(movement.group_wishes, *(worker.holding for worker in alive))
         groups = [GroupCompleted(flow, number, label, movement.file_lists[label]) for label in sorted(labels)]
         if movement.exported:

@@ -132,6 +132,22 @@ def test_a_movement_without_a_worker_says_how_to_start_one() -> None:
     assert "`pipeline worker all`" in state.sentence
 
 
+def test_a_destination_that_refuses_everything_is_named_with_the_remedy() -> None:
+    for facts in (Facts(attempts=1, refused="disk full"), Facts(attempts=1, refused="disk full", silent_seconds=9999)):
+        state = state_of(facts, NOW)
+        assert (state.status, state.reason) == (Status.IN_PROGRESS, Reason.DESTINATION_REFUSES)
+        assert "disk full. Correct the cause" in state.sentence
+        assert "`pipeline resume`" in state.sentence
+    assert state_of(replace(facts, silent=["host:7"]), NOW).reason is Reason.NOBODY_WORKS
+    assert state_of(replace(facts, wish=STOP), NOW).reason is Reason.STOPPING
+
+
+def test_a_movement_that_waits_for_paused_groups_is_not_shown_as_left_alone() -> None:
+    state = state_of(Facts(attempts=1, paused=["people"], silent_seconds=9999), NOW)
+    assert (state.reason, "paused group people" in state.sentence) == (Reason.GROUPS_PAUSED, True)
+    assert state_of(Facts(attempts=1, paused=["people"], silent=["host:7"]), NOW).reason is Reason.NOBODY_WORKS
+
+
 def test_groups_of_which_something_is_wished_are_named() -> None:
     paused = state_of(Facts(attempts=1, paused=["people", "sales"]), NOW)
     stopped = state_of(Facts(attempts=1, stopped=["people"]), NOW)
@@ -164,6 +180,10 @@ def test_a_stop_shows_what_holds_it_up() -> None:
         (Counts(imported=1, stopped=1), Status.INCOMPLETE, Reason.GROUPS_STOPPED),
         (Counts(failed=3, stopped=1), Status.INCOMPLETE, Reason.GROUPS_STOPPED),
         (Counts(failed=1), Status.FAILED, Reason.NOTHING_IMPORTED),
+        (Counts(failed=9, refused=True), Status.FAILED, Reason.DESTINATION_REFUSES),
+        (Counts(imported=1, failed=9, refused=True), Status.INCOMPLETE, Reason.DESTINATION_REFUSES),
+        (Counts(imported=1, refused=True), Status.SUCCESS, Reason.ALL_IMPORTED),
+        (Counts(imported=1, failed=9, stopped=1, refused=True), Status.INCOMPLETE, Reason.GROUPS_STOPPED),
     ],
 )
 def test_the_final_status_follows_from_the_counts(counts: Counts, status: Status, because: Reason) -> None:
