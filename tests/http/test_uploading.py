@@ -17,6 +17,7 @@ from pipeline.domain.movement import Status
 from pipeline.http.tokens import Role, Side
 from pipeline.remote.uploaded import UploadedSnapshot
 from pipeline.settings import Settings
+from tests.connectors.files.test_adversity import largest_file
 from tests.http.conftest import Server, create_app
 from tests.http.flows import change, rows, run_app, settled, working
 
@@ -134,6 +135,20 @@ async def test_an_upload_that_lies_is_not_stored(app: tuple[App, Settings]) -> N
     assert (status, "digest" in problem["detail"]) == (422, True)
     assert (await api.put(0, b"x", **{"Content-Digest": "md5=:x:"}))[0] == 400
     assert (await api.call("GET", f"/{api.number}"))[1]["streams"][0]["files"] == []
+
+
+async def test_an_upload_for_which_the_server_has_no_room_is_not_stored(
+    app: tuple[App, Settings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.http.apps.bodies.IN_MEMORY_BYTES", 1000)
+    api, _ = app
+    await api.begin()
+    body = lines(*((number, "x" * 1000) for number in range(900)))
+    with largest_file(500_000):
+        status, problem = await api.put(0, body)
+    assert (status, problem["title"]) == (507, "Insufficient Storage")
+    assert "makes room there, or names another one with TMPDIR; then send it again" in problem["detail"]
+    assert (await api.put(0, body))[0] == 201
 
 
 async def test_a_file_is_stored_once(app: tuple[App, Settings]) -> None:

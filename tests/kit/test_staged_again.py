@@ -72,3 +72,35 @@ async def test_rejected_records_are_staged_again_and_each_alone_where_needed(as_
     shelf.sizes = []
     await move(source, shelf.destination(), tmp_path)
     assert shelf.sizes == []
+
+
+async def test_a_staged_record_that_waits_for_an_id_holds_back_no_other(tmp_path: Path) -> None:
+    source, importer, held = str(tmp_path / "app.db"), Importer("shelf"), dict[object, str]()
+    staged = dict[str, dict[object, str]]()
+    with apsw.Connection(source) as app:
+        app.execute("CREATE TABLE people (id INTEGER PRIMARY KEY)")
+        app.execute("CREATE TABLE things (id INTEGER PRIMARY KEY, person INT)")
+        app.execute("INSERT INTO people VALUES (1); INSERT INTO things VALUES (5, 1), (6, 1), (7, 2), (8, 1), (9, 1)")
+
+    @importer.creates("people", row=dict, delivery="at-least-once")
+    async def create(target: None, row: dict[str, object], ctx: Import) -> str:
+        return f"new-{row['id']}"
+
+    @importer.stages("things", row=dict, after=("people",))
+    async def stage(target: None, file: StagedFile[dict[str, object]], ctx: Import) -> str:
+        staged[file.id] = {one.key: await ctx.ids.need("people", one.row["person"]) for one in file.upserts}
+        return file.id
+
+    @stage.publish
+    async def publish(target: None, tokens: Sequence[str], ctx: Import) -> None:
+        for token in tokens:
+            held.update(staged[token])
+
+    there = ImporterDestination("shelf:x", importer, None)
+    movement = await move(source, there, tmp_path)
+    assert (movement.status, held) == (pipeline.Status.INCOMPLETE, dict.fromkeys((5, 6, 8, 9), "new-1"))
+    assert "key [7] was rejected: it waits for the new id of people '2'" in movement.problems[0]
+    with apsw.Connection(source) as app:
+        app.execute("INSERT INTO people VALUES (2)")
+    movement = await move(source, there, tmp_path)
+    assert (movement.status, held[7]) == (pipeline.Status.SUCCESS, "new-2")

@@ -41,7 +41,10 @@ class Body:
 
 @asynccontextmanager
 async def received(request: Request) -> AsyncIterator[Body]:
-    """Receive the body of a request. ProblemError when it is not what `Content-Digest` (RFC 9530) says: sha-256."""
+    """Receive the body of a request.
+
+    ProblemError when it is not what `Content-Digest` (RFC 9530) says, sha-256, or when there is no room for it.
+    """
     wanted = _wanted_digest(request)
     with tempfile.SpooledTemporaryFile(IN_MEMORY_BYTES) as file:
         sha256, waiting, size = hashlib.sha256(), bytearray(), 0
@@ -61,7 +64,14 @@ async def received(request: Request) -> AsyncIterator[Body]:
 
 
 def _take(piece: bytes, file: tempfile.SpooledTemporaryFile[bytes], digest: hashlib._Hash) -> None:
-    file.write(piece)
+    try:
+        file.write(piece)
+    except OSError as error:
+        raise ProblemError(
+            HTTPStatus.INSUFFICIENT_STORAGE,
+            f"The server cannot keep the body in its temporary directory: {error.strerror}. Its operator makes room there, or "
+            "names another one with TMPDIR; then send it again.",
+        ) from error
     digest.update(piece)
 
 

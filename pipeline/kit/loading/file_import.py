@@ -125,14 +125,24 @@ class FileImport:
             tally.deletes += sum(isinstance(value, Delete) for at, value in values if at not in rejected)
 
     async def stage(self) -> Tally:
-        """Stage all records under the id of the file, then publish them. RefusedError when the app refuses all of it."""
-        tally, parts, id_ = Tally(), list(self._parts()), self.file.entry.id
+        """Stage all records under the id of the file, then publish them. RefusedError when the app refuses all of it.
+
+        If a record waits for an id, the others are staged without it.
+        """
+        parts, id_ = list(self._parts()), self.file.entry.id
         stager = Stager(self.handler, self.target, self._stream, self.lane)
         try:
             rejected = await stager.stage(parts, str(id_), self.contexts.context(id_, FIRST_LINE))
         except StageRejectedError as error:
+            if error.needs is not None:
+                rejected = [await stager.stage_again(records, self.contexts) for records in parts]
+                return await self._staged(parts, rejected)
             where = line_of(error.function)
             raise RefusedError(f"{error.what} was refused: {error.reason} ({where})") from error
+        return await self._staged(parts, rejected)
+
+    async def _staged(self, parts: Sequence[Records], rejected: Sequence[Mapping[int, RejectedError]]) -> Tally:
+        tally = Tally()
         for records, why in zip(parts, rejected, strict=True):
             await self._note(records, why, tally)
         return tally

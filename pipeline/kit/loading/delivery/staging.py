@@ -65,7 +65,7 @@ class Stager:
             raise StageRejectedError(error, function, what) from error
 
     async def stage_again(self, records: Records, contexts: Contexts) -> Mapping[int, RejectedError]:
-        """Stage rejected records together; if the app refuses all of them, each alone. Return why some are rejected.
+        """Stage records together; if the app refuses all of them, by halves. Return why some are rejected.
 
         Each time they have another name and `once_key`: an app that knows those of an earlier time would add nothing to
         what it has accepted then.
@@ -78,8 +78,12 @@ class Stager:
         except StageRejectedError as error:
             if len(records.values) == 1:
                 return {0: error}
-            alone = [await self.stage_again(records.chosen([at]), contexts) for at in range(len(records.values))]
-            return {at: why[0] for at, why in enumerate(alone) if why}
+            found: dict[int, RejectedError] = {}
+            half = len(records.values) // 2
+            for places in (range(half), range(half, len(records.values))):
+                rejected = await self.stage_again(records.chosen(places), contexts)
+                found |= {places[at]: why for at, why in rejected.items()}
+            return found
         return rejected
 
 
