@@ -32,7 +32,7 @@ async def follow(url, cookies, at):
             async with client.get(url, headers={"HX-Request": "true"}) as answer:
                 text = await answer.text()
 async def main(base, token, flow, viewers):
-    paths = ["/", f"/flows/{flow}"]
+    paths = [f"/flows/{flow}", f"/flows/{flow}/movements/1"]
     await asyncio.gather(*(follow(base + paths[n % 2], {"pipeline_token": token}, n / 20) for n in range(int(viewers))))
 asyncio.run(main(*sys.argv[1:]))
 """
@@ -47,12 +47,14 @@ def run(directory: Path) -> None:
     seconds: dict[int, list[float]] = {0: [], VIEWERS: []}
     busy = []
     with _serving(directory) as (base, token, server):
-        _move(directory, "first.db", "watched")
         for pair in range(PAIRS):
             for viewers, times in seconds.items():
-                with _watching(base, token, viewers):
+                flow, copy = f"flow{viewers}-{pair}", f"{viewers}-{pair}.db"
+                create = [*PIPELINE, "flow", "create", flow, "app.db", copy, "--home", "home"]
+                subprocess.run(create, cwd=directory, check=True, capture_output=True)
+                with _watching(base, token, flow, viewers):
                     before = sum(server.cpu_times()[:2])
-                    times.append(_move(directory, f"{viewers}-{pair}.db", f"flow{viewers}{pair}"))
+                    times.append(_move(directory, copy, flow))
                     if viewers:
                         busy.append((sum(server.cpu_times()[:2]) - before) / times[-1])
     for viewers, times in seconds.items():
@@ -86,12 +88,12 @@ def _serving(directory: Path) -> Iterator[tuple[str, str, psutil.Process]]:
 
 
 @contextmanager
-def _watching(base: str, token: str, viewers: int) -> Iterator[None]:
-    """Let this number of pages follow the Flows, at the lowest priority: they stand for other computers."""
+def _watching(base: str, token: str, flow: str, viewers: int) -> Iterator[None]:
+    """Let this number of pages follow a Flow and its Movement, at the lowest priority: they stand for other computers."""
     if not viewers:
         yield
         return
-    follow = ["nice", "-n", "19", sys.executable, "-c", FOLLOW, base, token, "watched", str(viewers)]
+    follow = ["nice", "-n", "19", sys.executable, "-c", FOLLOW, base, token, flow, str(viewers)]
     with subprocess.Popen(follow) as pages:
         try:
             time.sleep(SETTLED_SECONDS)

@@ -30,3 +30,14 @@ def duration(seconds: float) -> str:
 def moment(when: datetime) -> str:
     """Return a time with its zone: "2026-07-03 12:00:09 UTC"."""
     return f"{when.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+NEAR = 1.2
+"""Ends of a range that differ by less than a fifth are shown as one figure."""
+
+
+def time_left(low: float, high: float) -> str:
+    """Return a range of seconds in words: "about 20 s left", "1 m 5 s to 2 m 0 s left"."""
+    if high <= NEAR * low:
+        return f"about {duration((low + high) / 2)} left"
+    return f"{duration(low)} to {duration(high)} left"

@@ -7,10 +7,13 @@ from datetime import UTC, datetime
 import anyio
 import pytest
 
-from pipeline.domain.ids import FlowName
+from pipeline.codec.documents.progress import GroupProgress, Progress
+from pipeline.domain.ids import FlowName, Label
 from pipeline.domain.outbox.event import EventType, OutboxEvent
+from pipeline.domain.progress.model import TimeLeft
 from pipeline.http.live import LiveParts, Sample
-from pipeline.http.pages.charts import movement_charts, rate_chart
+from pipeline.http.pages.charts import lags, movement_charts, rate_chart
+from pipeline.http.pages.views import UnderWay
 from tests.loops import run_on_trio
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -76,6 +79,22 @@ def test_settled_movements_become_bars_with_words() -> None:
         "Records of the last 3 Movements: 500 records in Movement 3, the latest; at most 1,000 records, in Movement 1"
     )
     assert movement_charts([]) == []
+
+
+def test_a_movement_under_way_shows_what_is_done_so_far_and_the_time_left() -> None:
+    at_work = Progress("one", NOW, NOW, working=True, percent=40, left=TimeLeft(60.0, 125.0))
+    at_work.groups[Label("person")] = GroupProgress(rows_read=7, records_imported=3, files_stored=2, files_imported=1)
+    gone = Progress("two", NOW, NOW, percent=90)
+    gone.groups[Label("person")] = GroupProgress(rows_read=1)
+    assert UnderWay.of([at_work, gone]) == UnderWay(8, 3, 2, 1, 40, "1 m 0 s to 2 m 5 s left")
+    at_work.stalled_seconds = 200.0
+    assert UnderWay.of([gone, at_work]).time_left == "stalled for 3 m 20 s"
+    assert UnderWay.of([gone]) == UnderWay(1, 0, 0, 0, 0, "")
+
+
+def test_the_lag_of_a_group_is_from_its_export_to_its_import() -> None:
+    assert lags(settled(1, 10, 1.0, "SUCCESS", lag=4)) == {"person": 4.0}
+    assert lags(settled(1, 10, 1.0, "SUCCESS", lag=4)[:1]) == {}
 
 
 def settled(number: int, records: int, seconds: float, status: str, lag: int) -> list[OutboxEvent]:

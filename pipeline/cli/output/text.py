@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from unicodedata import east_asian_width
 
 from pipeline.domain.progress.model import TimeLeft
-from pipeline.wording import duration, moment, size
+from pipeline.wording import duration, moment, size, time_left
 
 __all__ = ["columns", "count", "duration", "moment", "printable", "size", "time_words"]
 
@@ -47,16 +47,8 @@ def _width(text: str) -> int:
     return sum(2 if east_asian_width(character) in "WF" else 1 for character in text)
 
 
-NEAR = 1.2
-"""Ends of a range that differ by less than a fifth are shown as one figure."""
-
-
 def time_words(left: TimeLeft | None, stalled_seconds: float) -> str:
     """Return the time left in words: a range, or one figure when the ends are near each other; empty if it is unknown."""
     if stalled_seconds:
         return f"stalled for {duration(stalled_seconds)}"
-    if left is None:
-        return ""
-    if left.high <= NEAR * left.low:
-        return f"about {duration(left.likely)} left"
-    return f"{duration(left.low)} to {duration(left.high)} left"
+    return "" if left is None else time_left(left.low, left.high)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from itertools import pairwise
 
 from pipeline.domain.outbox.event import EventType, OutboxEvent
@@ -81,23 +80,25 @@ def _chart(
     return BarChart(title, label, bars)
 
 
+def lags(events: Sequence[OutboxEvent]) -> Mapping[str, float]:
+    """Return, by the labels of the groups that a Movement has imported, the seconds from their export to their import."""
+    exported = {event.subject: event.time for event in events if event.type is EventType.GROUP_EXPORTED}
+    return {
+        event.subject: (event.time - exported.get(event.subject, event.time)).total_seconds()
+        for event in events
+        if event.type is EventType.GROUP_IMPORTED
+    }
+
+
 def _settled(events: Sequence[OutboxEvent]) -> Sequence[_Settled]:
     """Return the Movements that have settled. The lag is that of the group that waited longest for its import."""
-    exported: dict[tuple[int, str], datetime] = {}
-    lags: dict[int, float] = {}
+    by_movement: dict[int, list[OutboxEvent]] = {}
     found = []
     for event in events:
-        match event.type:
-            case EventType.GROUP_EXPORTED:
-                exported[event.movement, event.subject] = event.time
-            case EventType.GROUP_IMPORTED:
-                since = exported.get((event.movement, event.subject), event.time)
-                lag = (event.time - since).total_seconds()
-                lags[event.movement] = max(lags.get(event.movement, 0.0), lag)
-            case EventType.MOVEMENT_SETTLED:
-                found.append(_movement(event, lags.get(event.movement, 0.0)))
-            case _:
-                pass
+        by_movement.setdefault(event.movement, []).append(event)
+        if event.type is EventType.MOVEMENT_SETTLED:
+            waited = lags(by_movement[event.movement]).values()
+            found.append(_movement(event, max(waited, default=0.0)))
     return found
 
 

@@ -22,11 +22,11 @@ from pipeline.http.api.models import WorkerModel
 from pipeline.http.api.movements import files_of
 from pipeline.http.api.paths import After, FlowPath, page_of
 from pipeline.http.pages.actions import actions_for
-from pipeline.http.pages.charts import SHOWN, RateChart, movement_charts, rate_chart
+from pipeline.http.pages.charts import SHOWN, RateChart, lags, movement_charts, rate_chart
 from pipeline.http.pages.groups import read_groups
 from pipeline.http.pages.rendering import live_page, page
 from pipeline.http.pages.session import Viewer, take_token, viewer
-from pipeline.http.pages.views import FlowRow, Grid, MovementView, advice, severity, timeline
+from pipeline.http.pages.views import FlowRow, Grid, MovementView, UnderWay, advice, severity, timeline
 from pipeline.http.problems import ProblemError
 from pipeline.http.site import Site, site_of
 
@@ -100,6 +100,7 @@ async def _movement_values(site: Site, flow: FlowName, number: int) -> Mapping[s
     failures = await runtime.flows.read_failures(flow, number, REJECTED_SHOWN)
     workers = await runtime.flows.read_progress(flow, number)
     groups = await read_groups(runtime, found, movement)
+    events = (await read_history(runtime, flow, number)).events
     is_latest = number == found.movements
     errors = [] if movement.settled else await read_errors(runtime.store, flow, number)
     return {
@@ -109,11 +110,13 @@ async def _movement_values(site: Site, flow: FlowName, number: int) -> Mapping[s
         "advice": advice(errors),
         "groups": groups.rows,
         "unknown_because": groups.unknown_because,
+        "under_way": None if movement.settled else UnderWay.of(workers),
+        "lags": lags(events),
         "rates": None if movement.settled else _rates(site, movement, workers),
         "rejected": failures[:REJECTED_SHOWN],
         "more_rejected": len(failures) > REJECTED_SHOWN,
         "workers": [WorkerModel.of(one) for one in workers],
-        "events": timeline((await read_history(runtime, flow, number)).events[-EVENTS_SHOWN:]),
+        "events": timeline(events[-EVENTS_SHOWN:]),
     }
 
 

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from pipeline.codec.documents.progress import Progress
 from pipeline.codec.documents.work_error import WorkError
 from pipeline.domain.lifecycle.table import State
 from pipeline.domain.movement import Flow, Movement
 from pipeline.domain.outbox.event import EventType, OutboxEvent
+from pipeline.wording import duration, time_left
 
 GRID_MOVEMENTS = 50
 """How many Movements the grid of a Flow shows."""
@@ -97,6 +99,37 @@ class MovementView:
             totals.files_skipped,
             totals.files_failed,
             movement.problems,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class UnderWay:
+    """What workers have done so far in a Movement under way, and the time left in words, if that can be known."""
+
+    records_read: int
+    records_imported: int
+    files_stored: int
+    files_imported: int
+    percent: int
+    time_left: str
+
+    @classmethod
+    def of(cls, workers: Sequence[Progress]) -> UnderWay:
+        """Return what these workers have done. One that does all of the Movement alone knows how far it is."""
+        groups = [group for worker in workers for group in worker.groups.values()]
+        alone = next((worker for worker in workers if worker.working and worker.percent), None)
+        words = ""
+        if alone is not None and alone.stalled_seconds:
+            words = f"stalled for {duration(alone.stalled_seconds)}"
+        elif alone is not None and alone.left is not None:
+            words = time_left(alone.left.low, alone.left.high)
+        return cls(
+            sum(group.rows_read for group in groups),
+            sum(group.records_imported for group in groups),
+            sum(group.files_stored for group in groups),
+            sum(group.files_imported for group in groups),
+            0 if alone is None else alone.percent,
+            words,
         )
 
 
