@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import TypeVar
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from pipeline.codec.documents.maintenance import MaintenanceState, encode_maintenance
@@ -19,6 +20,7 @@ from pipeline.domain.lifecycle.status import Reason
 from pipeline.domain.movement import Flow, Movement, Status
 from pipeline.domain.planning.maintenance import LEAST_BYTES, LEAST_FILES, is_long
 from pipeline.engine.control.reruns import movement_to_rerun
+from pipeline.engine.maintenance import needed, stream_compaction
 from pipeline.engine.maintenance.automatic import PRUNE_EVERY, AutomaticMaintenance
 from pipeline.engine.maintenance.lease import LEASE_SECONDS, leased
 from pipeline.engine.maintenance.state import LOOK_EVERY, read_maintenance
@@ -34,6 +36,18 @@ from tests.loops import on_trio
 T = TypeVar("T")
 MANY = LEAST_FILES + LOOK_EVERY
 """After this many Movements with a change, a compaction was due at a look."""
+
+
+@pytest.fixture(autouse=True)
+def no_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The virtual time would pass while a thread works, and leases with it."""
+
+    async def run_inline(work: Callable[..., T], *arguments: object) -> T:
+        await anyio.lowlevel.checkpoint()
+        return work(*arguments)
+
+    for module in (stream_compaction, needed):
+        monkeypatch.setattr(module, "run_sync", run_inline)
 
 
 def changed_files(*sizes: int) -> Sequence[FileEntry]:
@@ -378,8 +392,6 @@ async def test_workers_maintain_flows_when_movements_have_settled() -> None:
             fleet.tables["a"][1] = f"changed {number}"
             await fleet.settled((await fleet.start()).number)
             await anyio.sleep(IDLE_SWEEPS * fleet.limits.sweep_seconds + 1)
-            while (await read_maintenance(fleet.store, FLOW))[0].worker:  # noqa: ASYNC110  time passes while threads work
-                await anyio.sleep(1)
     done, _ = await read_maintenance(fleet.store, FLOW)
     assert (done.compacted > 0, done.pruned > done.compacted) == (True, True)
     assert fleet.destination.tables == fleet.tables
