@@ -11,7 +11,7 @@ from starlette.types import ASGIApp
 
 from pipeline import __version__
 from pipeline.http.api import actions, checks, events, flows, health, movements, tokens
-from pipeline.http.apps import downloads, exporting, importing
+from pipeline.http.apps import downloads, exporting, importing, sending
 from pipeline.http.guard import Guard
 from pipeline.http.pages import acting, checking, details, notifying, rendering, routes, session
 from pipeline.http.problems import Problem, add_handlers, answer
@@ -35,7 +35,7 @@ def create_application(site: Site) -> ASGIApp:
     add_handlers(app, _render)
     app.add_exception_handler(session.LogInError, _ask_to_log_in)
     app.include_router(health.router)
-    for rooms in (flows, movements, events, actions, checks, tokens, exporting, importing, downloads):
+    for rooms in (flows, movements, events, actions, checks, tokens, exporting, sending, importing, downloads):
         app.include_router(rooms.router, prefix=API)
     for pages in (session, routes, acting, checking, details, notifying):
         app.include_router(pages.router)

@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from pipeline.http.problems import ProblemError, answer, describe
 from pipeline.http.site import Site
 
-UPLOADS = re.compile(r"/api/v1/apps/[^/]+/export/\d+/streams/.+/files/\d+")
+UPLOADS = re.compile(r"/api/v1/apps/[^/]+/export/\d+/(streams/.+/files/\d+|contents/[^/]+)(/parts/\d+)?")
 """The paths to which files are PUT. Their bodies are read after the token was checked, and never held in memory."""
 APPS = "/api/v1/apps/"
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import hashlib
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 
 from pipeline.codec.documents.message import MovementStarted, encode_message
@@ -15,7 +17,7 @@ from pipeline.engine.movements.lifecycle import end_movement, start_movement
 from pipeline.ports.event_queue import EventQueue
 from pipeline.ports.object_store import ObjectStore, OpenBody
 from pipeline.remote.uploaded import make_exporter
-from pipeline.remote.uploads import Begin, CompleteGroup, End, UploadedStream, Uploads, forget_before
+from pipeline.remote.uploads import Begin, CompleteGroup, End, Upload, UploadedStream, Uploads, forget_before
 
 
 class AppExport:
@@ -86,15 +88,45 @@ class AppExport:
             raise ConflictError(f"The group {streams[name].group!r} is complete: no file can be added.")
         return streams[name]
 
-    async def put_file(self, stream: StreamName, number: int, body: OpenBody, sha256: str) -> bool:
-        """Store a file whose SHA-256 digest is known; return whether it is new. ConflictError when another one is there."""
-        new = await self.uploads.put_file(stream, number, body)
-        if not new and await self.uploads.sha256(stream, number) != sha256:
-            raise ConflictError(
-                f"File {number} of the stream {stream!r} is stored with another content. Give this one the next number."
-            )
-        await self.uploads.sign(f"{stream} {number}")
+    async def put(self, upload: Upload, body: OpenBody, sha256: str) -> bool:
+        """Store a file or content whose SHA-256 digest is known; return whether it is new.
+
+        ConflictError when another one is there.
+        """
+        new = await self.uploads.put(upload, body)
+        if not new:
+            await self._ensure_equal(upload, sha256)
+        await self.uploads.sign(upload.name)
         return new
+
+    async def put_part(self, upload: Upload, number: int, body: OpenBody, sha256: str) -> bool:
+        """Store a part of a file or content; return whether it is new. ConflictError when the whole is stored."""
+        if await self.uploads.size(upload) is not None:
+            raise ConflictError(f"{upload.words} is stored. Nothing can be added.")
+        new = await self.uploads.parts(upload).put(number, body, sha256)
+        await self.uploads.sign(f"{upload.name} {number}")
+        return new
+
+    async def join(self, upload: Upload, digests: Sequence[str], sha256: str, *, most_bytes: int) -> tuple[int, bool]:
+        """Put a file or content together from the parts with these digests; return its size, and whether it is new.
+
+        ConfigurationError when the whole has another digest than `sha256`, or more bytes than it may have.
+        """
+        parts = self.uploads.parts(upload)
+        if (stored := await self.uploads.size(upload)) is not None:
+            await self._ensure_equal(upload, sha256)
+            await parts.forget()
+            return stored, False
+        body, size = await parts.joined(digests)
+        if size > most_bytes:
+            raise ConfigurationError(f"{upload.words} may have {most_bytes:,} bytes, not {size:,}.")
+        new = await self.put(upload, _checked(body, sha256, upload), sha256)
+        await parts.forget()
+        return size, new
+
+    async def _ensure_equal(self, upload: Upload, sha256: str) -> None:
+        if await self.uploads.sha256(upload) != sha256:
+            raise ConflictError(f"{upload.words} is stored with another content. Give this one another number or name.")
 
     async def complete(self, label: Label, files: Mapping[str, int]) -> None:
         """Say that all files of a group are stored. ConflictError names a file that is missing, or one too many."""
@@ -130,3 +162,26 @@ class AppExport:
             lambda now: now if now.settled else replace(now, problems=(*now.problems, problem)),
         )
         return await end_movement(self._flows, self.movement, Status.FAILED, Reason.EXPORT_FAILED)
+
+
+def _checked(open_body: OpenBody, sha256: str, upload: Upload) -> OpenBody:
+    """Return the same body, which ends with ConfigurationError when it has another digest."""
+
+    async def pieces() -> AsyncGenerator[bytes, None]:
+        digest = hashlib.sha256()
+        async with open_body() as body:
+            async for piece in body:
+                digest.update(piece)
+                yield piece
+        if digest.hexdigest() != sha256:
+            raise ConfigurationError(
+                f"{upload.words} has the SHA-256 digest {digest.hexdigest()} when its parts are put together, not {sha256}. "
+                "Name the parts in their order."
+            )
+
+    @asynccontextmanager
+    async def opened() -> AsyncIterator[AsyncIterable[bytes]]:
+        async with aclosing(pieces()) as checked:
+            yield checked
+
+    return opened

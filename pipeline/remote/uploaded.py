@@ -10,24 +10,27 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
+from functools import partial
 from typing import Any
 from uuid import UUID
 
 import anyio
+import msgspec
 import orjson
 
 from pipeline.codec.event_files.array_lines import with_names
 from pipeline.codec.event_files.compression import Decoder, sniff
 from pipeline.codec.values import from_json
-from pipeline.domain.errors import ConfigurationError, DamagedError, LeaseLostError, UnreadableError
+from pipeline.domain.errors import AbsentError, ConfigurationError, DamagedError, LeaseLostError, UnreadableError
 from pipeline.domain.ids import FlowName, StreamName
 from pipeline.domain.schema import Column
+from pipeline.kit.errors import Refused
 from pipeline.kit.exporter import Exporter
 from pipeline.kit.loading.python_values import DECODE_ERRORS, Decode, natural_decoder
 from pipeline.kit.reading.source import ExporterSnapshot
-from pipeline.kit.values import Changes, Json, NaiveDatetime
+from pipeline.kit.values import Binary, Changes, Json, NaiveDatetime
 from pipeline.ports.object_store import ObjectStore
-from pipeline.remote.uploads import UploadedStream, Uploads
+from pipeline.remote.uploads import CONTENT_NAME, Upload, UploadedColumn, UploadedStream, Uploads
 
 FIRST_POLL_SECONDS, LONGEST_POLL_SECONDS = 0.1, 2.0
 TYPES: Mapping[str, Any] = {
@@ -44,6 +47,7 @@ TYPES: Mapping[str, Any] = {
     "interval": timedelta,
     "uuid": UUID,
     "json": Json,
+    "binary": Binary,
 }
 """The types of columns that an app may upload, with what they are in Python."""
 
@@ -136,13 +140,21 @@ def _annotation(stream: UploadedStream, name: str, type_: str, nullable: bool) -
     return found | None if nullable and name not in stream.primary_keys else found
 
 
+class _Named(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
+    """How a record names a content."""
+
+    content: str
+    name: str | None = None
+    media_type: str | None = None
+
+
 class UploadedRows:
     """The rows of one stream, read from its files as soon as its group is complete."""
 
     def __init__(self, stream: UploadedStream, uploads: Uploads, note: Callable[[StreamName], None]) -> None:
         self._stream, self._uploads, self._note = stream, uploads, note
         self._name = StreamName(stream.stream)
-        self._decoders = {one.name: natural_decoder(Column(one.name, one.type)) for one in stream.columns}
+        self._decoders = {one.name: self._decoder(one) for one in stream.columns}
 
     async def rows(self, _client: None) -> AsyncIterator[dict[str, Any]]:
         """Yield all rows."""
@@ -209,7 +221,7 @@ class UploadedRows:
         decoder: Decoder | None = None
         rest = b""
         try:
-            async with self._uploads.open_file(self._name, number) as pieces:
+            async with self._uploads.open(Upload.file(self._name, number)) as pieces:
                 async for piece in pieces:
                     decoder = decoder or Decoder(sniff(piece))
                     for part in decoder.feed(piece):
@@ -249,9 +261,38 @@ class UploadedRows:
             return None
         decode: Decode = self._decoders[name]
         try:
-            return decode(from_json(value))
+            return decode(value)
         except (*DECODE_ERRORS, DamagedError) as error:
             raise UnreadableError(f"{where} has in the column {name!r} {error}.") from error
+
+    def _decoder(self, column: UploadedColumn) -> Decode:
+        if column.type == "binary":
+            return self._content
+        decode: Decode = natural_decoder(Column(column.name, column.type))
+        return lambda value: decode(from_json(value))
+
+    def _content(self, value: Any) -> Binary:
+        """Return the content that a record names: `NAME`, or `{"content": NAME, "name": …, "mediaType": …}`.
+
+        Its name stands for its bytes: a content that was moved with its record before is not read.
+        """
+        given = {"content": value} if isinstance(value, str) else value
+        try:
+            named = msgspec.convert(given, _Named)
+        except msgspec.ValidationError as error:
+            raise ValueError(f'no content ({error}); write {{"content": NAME}}') from error
+        if not CONTENT_NAME.fullmatch(named.content):
+            raise ValueError(f"{named.content[:80]!r}, which is no name of a content")
+        read = partial(self._read_content, named.content)
+        return Binary(read, version=named.content, name=named.name, media_type=named.media_type)
+
+    async def _read_content(self, name: str) -> AsyncIterator[bytes]:
+        try:
+            async with self._uploads.open(Upload.content(name)) as pieces:
+                async for piece in pieces:
+                    yield piece
+        except AbsentError as error:
+            raise Refused(f"the content {name!r} was not uploaded") from error
 
     def _where(self, number: int) -> str:
         return f"file {number} of the stream {self._stream.stream!r}"

@@ -1,14 +1,17 @@
 """What an app uploads for one Movement: its streams, files of records, which groups are complete, and the end.
 
-Below `flows/{flow}/uploads/{movement}/`: `begin.json`, `files/{stream}/{number}`, `groups/{label}.json` and `end.json`. Each is
-created once. The export reads them like any other source, and stores Event Files of what differs from the Movement before.
+Below `flows/{flow}/uploads/{movement}/`: `begin.json`, `files/{stream}/{number}`, `contents/{name}`, `groups/{label}.json` and
+`end.json`, each created once, and `parts/` of what is not whole yet. The export reads them like any other source, and stores
+Event Files of what differs from the Movement before.
 """
 
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import AsyncIterable, Sequence
 from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 from typing import Literal, TypeVar
 
 import msgspec
@@ -18,8 +21,11 @@ from pipeline.domain.errors import AbsentError, ConflictError
 from pipeline.domain.ids import FlowName, Label, ObjectKey, StreamName, encode_name
 from pipeline.domain.object_keys import flow_prefix
 from pipeline.ports.object_store import ObjectStore, OpenBody, PutCondition, list_pages
+from pipeline.remote.parts import Parts
 
 D = TypeVar("D", bound=msgspec.Struct)
+CONTENT_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}")
+"""A name of a content; it stands in the key as it is."""
 
 
 class UploadedColumn(msgspec.Struct, forbid_unknown_fields=True):
@@ -66,6 +72,24 @@ class End(msgspec.Struct):
     reason: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """A file of records or a content: its name below the uploads of a Movement, and what it is, in words."""
+
+    name: str
+    words: str
+
+    @classmethod
+    def file(cls, stream: StreamName, number: int) -> Upload:
+        """Return the file of a stream with this number."""
+        return cls(f"files/{encode_name(stream)}/{number:010d}", f"File {number} of the stream {stream!r}")
+
+    @classmethod
+    def content(cls, name: str) -> Upload:
+        """Return the content of this name: letters, digits, dots, hyphens and underscores."""
+        return cls(f"contents/{name}", f"The content {name!r}")
+
+
 class Uploads:
     """The uploads of one Movement."""
 
@@ -82,29 +106,43 @@ class Uploads:
         """Return what the app has said, or None while it has not begun."""
         return await self._read("begin.json", Begin)
 
-    async def put_file(self, stream: StreamName, number: int, body: OpenBody) -> bool:
-        """Store a file, whole or not at all; return whether it is new. One that is there is kept."""
+    async def put(self, upload: Upload, body: OpenBody) -> bool:
+        """Store a file or a content, whole or not at all; return whether it is new. One that is there is kept."""
         try:
-            await self._store.put(self.file_key(stream, number), body, PutCondition.ABSENT)
+            await self._store.put(self._key(upload), body, PutCondition.ABSENT)
         except ConflictError:
             return False
         return True
 
-    def file_key(self, stream: StreamName, number: int) -> ObjectKey:
-        """Return the key of a file."""
-        return ObjectKey(f"{self._prefix}files/{encode_name(stream)}/{number:010d}")
+    def open(self, upload: Upload) -> AbstractAsyncContextManager[AsyncIterable[bytes]]:
+        """Open the bytes of a file or content, as they were sent. AbsentError when it is not stored."""
+        return self._store.open_stream(self._key(upload))
 
-    def open_file(self, stream: StreamName, number: int) -> AbstractAsyncContextManager[AsyncIterable[bytes]]:
-        """Open the bytes of a file, as they were sent."""
-        return self._store.open_stream(self.file_key(stream, number))
+    def parts(self, upload: Upload) -> Parts:
+        """Return the parts of a file or content."""
+        return Parts(self._store, self._prefix, upload.name)
 
-    async def sha256(self, stream: StreamName, number: int) -> str:
-        """Return the SHA-256 digest of a stored file, in hexadecimal."""
+    async def size(self, upload: Upload) -> int | None:
+        """Return how many bytes a stored file or content has; None when it is not stored."""
+        info = await self._store.stat(self._key(upload))
+        return None if info is None else info.size
+
+    async def sha256(self, upload: Upload) -> str:
+        """Return the SHA-256 digest of a stored file or content, in hexadecimal."""
         digest = hashlib.sha256()
-        async with self.open_file(stream, number) as pieces:
+        async with self.open(upload) as pieces:
             async for piece in pieces:
                 digest.update(piece)
         return digest.hexdigest()
+
+    async def contents(self, after: str, limit: int) -> Sequence[tuple[str, int]]:
+        """Return the names and sizes of up to `limit` contents, by name, behind the name `after`."""
+        prefix = f"{self._prefix}contents/"
+        page = await self._store.list_page(prefix, after=ObjectKey(prefix + after) if after else None, limit=limit)
+        return [(info.key.removeprefix(prefix), info.size) for info in page]
+
+    def _key(self, upload: Upload) -> ObjectKey:
+        return ObjectKey(self._prefix + upload.name)
 
     async def sign(self, what: str) -> None:
         """Show that the app is at work."""

@@ -16,14 +16,14 @@ from pipeline.http.apps.bodies import received
 from pipeline.http.site import Site, site_of
 from pipeline.http.tokens import Identity, Side
 from pipeline.remote.app_export import AppExport
-from pipeline.remote.uploads import UploadedColumn, UploadedStream
+from pipeline.remote.uploads import Upload, UploadedColumn, UploadedStream
 
 MOST_STREAMS = 10_000
 MOST_FILES = 10**9
 
 router = APIRouter(prefix="/apps/{flow}/export", tags=["apps"])
 App = Annotated[Identity, Depends(require_app(Side.SOURCE))]
-Number = Annotated[int, Path(ge=0, le=MOST_FILES)]
+FileNumber = Annotated[int, Path(ge=0, le=MOST_FILES)]
 
 
 class _Strict(BaseModel):
@@ -121,21 +121,21 @@ async def begin(request: Request, _: App, flow: FlowPath, wanted: BeginRequest) 
 @router.get("/{number}")
 async def read_export(request: Request, _: App, flow: FlowPath, number: int) -> ExportState:
     """Return how far the export is."""
-    return await _state(await _open(site_of(request), flow, number))
+    return await _state(await open_export(site_of(request), flow, number))
 
 
 @router.put("/{number}/streams/{stream:path}/files/{file}", status_code=HTTPStatus.CREATED)
 async def put_file(
-    request: Request, response: Response, _: App, flow: FlowPath, number: int, stream: str, file: Number
+    request: Request, response: Response, _: App, flow: FlowPath, number: int, stream: str, file: FileNumber
 ) -> StoredFile:
     """Store a file of records: JSON lines, as they are or compressed with zstd or gzip. Files are numbered from 0 on.
 
     A file is stored once: sending it again changes nothing, and is answered with 200; sending another one, with 409.
     """
-    export = await _open(site_of(request), flow, number)
+    export = await open_export(site_of(request), flow, number)
     await export.stream(stream)
     async with received(request) as body:
-        new = await export.put_file(StreamName(stream), file, body.open, body.sha256)
+        new = await export.put(Upload.file(StreamName(stream), file), body.open, body.sha256)
         response.status_code = HTTPStatus.CREATED if new else HTTPStatus.OK
         return StoredFile(stream=stream, number=file, size=body.size, sha256=body.sha256, new=new)
 
@@ -143,7 +143,7 @@ async def put_file(
 @router.post("/{number}/groups/{label:path}/complete")
 async def complete(request: Request, _: App, flow: FlowPath, number: int, label: str, group: GroupFiles) -> ExportState:
     """Say that a group has all its files. It is exported and announced to importers, while others are still uploaded."""
-    export = await _open(site_of(request), flow, number)
+    export = await open_export(site_of(request), flow, number)
     await export.complete(Label(label), group.files)
     return await _state(export)
 
@@ -151,7 +151,7 @@ async def complete(request: Request, _: App, flow: FlowPath, number: int, label:
 @router.post("/{number}/end")
 async def end(request: Request, _: App, flow: FlowPath, number: int) -> ExportState:
     """Say that all groups are complete."""
-    export = await _open(site_of(request), flow, number)
+    export = await open_export(site_of(request), flow, number)
     await export.end()
     return await _state(export)
 
@@ -160,12 +160,13 @@ async def end(request: Request, _: App, flow: FlowPath, number: int) -> ExportSt
 async def fail(request: Request, _: App, flow: FlowPath, number: int, failure: Failure) -> ExportState:
     """Say that the app cannot export: the Movement ends as FAILED, with the reason."""
     site = site_of(request)
-    export = await _open(site, flow, number)
+    export = await open_export(site, flow, number)
     movement = await export.fail(failure.reason)
     return await _state(AppExport(site.runtime.store, site.runtime.flows, movement))
 
 
-async def _open(site: Site, flow: FlowName, number: int) -> AppExport:
+async def open_export(site: Site, flow: FlowName, number: int) -> AppExport:
+    """Open the export of a Movement that has not settled."""
     return await AppExport.open(site.runtime.store, site.runtime.flows, flow, number)
 
 
