@@ -14,7 +14,7 @@ from starlette.requests import HTTPConnection, Request
 from pipeline.domain.ids import decode_name
 from pipeline.http.problems import ProblemError
 from pipeline.http.site import ProxyAuth, Site, site_of
-from pipeline.http.tokens import Identity, Role, Side
+from pipeline.http.tokens import SESSION_MARK, Identity, Role, Side
 
 COOKIE = "pipeline_token"
 START_NAME = "start-up token"
@@ -24,6 +24,10 @@ async def identify(connection: HTTPConnection) -> Identity | None:
     """Return who makes this request, or None when nothing says so."""
     site = site_of(connection)
     text = bearer_token(connection) or connection.cookies.get(COOKIE)
+    if text and site.oidc is not None and text.startswith(SESSION_MARK):
+        from pipeline.http.oidc.sessions import open_session  # it needs the extra `oidc`
+
+        return await open_session(site, text)
     if text:
         return await identify_token(site, text)
     return _from_proxy(connection, site.proxy) if site.proxy else None

@@ -39,6 +39,10 @@ def create_application(site: Site) -> ASGIApp:
         app.include_router(rooms.router, prefix=API)
     for pages in (session, routes, acting, checking, details, notifying):
         app.include_router(pages.router)
+    if site.oidc is not None:
+        from pipeline.http.pages import oidc  # it needs the extra `oidc`
+
+        app.include_router(oidc.router)
     app.mount("/static", StaticFiles(directory=rendering.STATIC))
     return Guard(app, site)
 

@@ -30,7 +30,7 @@ class Links:
     @classmethod
     async def of(cls, site: Site) -> Links:
         """Return the links of a site; the first server over a bucket makes the key."""
-        return cls(await _signing_key(site.runtime.store), site)
+        return cls(await signing_key(site.runtime.store), site)
 
     def make(self, flow: FlowName, kind: str, name: str) -> tuple[str, datetime]:
         """Return the path and query of a link to a file, `kind` "events" or "binaries", and when it expires."""
@@ -51,7 +51,8 @@ class Links:
         return hmac.new(self._key, text.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()
 
 
-async def _signing_key(store: ObjectStore) -> bytes:
+async def signing_key(store: ObjectStore) -> bytes:
+    """Return the key that all servers over a bucket sign with."""
     try:
         return (await store.get(KEY)).data
     except AbsentError:

@@ -20,6 +20,8 @@ from pipeline.http.site import Site
 DRAIN_SECONDS = 0.5
 """How long requests may take to end when the server stops; streams end at once."""
 KEEP_ALIVE_SECONDS = 10
+BACKLOG = 2048
+"""Connections that may wait to be taken."""
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -29,6 +31,7 @@ def bind(host: str, port: int) -> socket.socket:
         listening = socket.socket(family, kind, protocol)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind(address)
+        listening.listen(BACKLOG)  # from now on connections wait: what says that it serves is true
     except OSError as error:
         raise RefusedError(
             f"{host} port {port} cannot be listened on: {error.strerror}. Choose others with --host and --port."

@@ -34,6 +34,21 @@ class ProxyAuth:
 
 
 @dataclass(frozen=True, slots=True)
+class OidcAuth:
+    """A provider of OpenID Connect, and this server as its client. `public_url` is what a browser calls this server.
+
+    `role_claim` is the claim with the roles of a person, a list or words: viewer, operator or admin.
+    """
+
+    issuer: str
+    client_id: str
+    client_secret: str = field(repr=False)
+    public_url: str
+    role_claim: str = "roles"
+    scope: str = "openid email profile"
+
+
+@dataclass(frozen=True, slots=True)
 class Limits:
     """Limits of requests. Sizes are in bytes, times in seconds."""
 
@@ -59,6 +74,7 @@ class Site:
     hosts: frozenset[str] = frozenset(LOOPBACK_NAMES)
     secure: bool = False
     proxy: ProxyAuth | None = None
+    oidc: OidcAuth | None = None
     limits: Limits = Limits()
     fleet: FleetGauges | None = None
     """The gauges of `/metrics`."""

@@ -23,6 +23,8 @@ from pipeline.ports.object_store import ObjectStore, PutCondition, list_pages
 PREFIX = "tokens/"
 MARK = "plt"
 """What every token begins with, so that scanners for secrets find it."""
+SESSION_MARK = "pls_"
+"""What the text of a session begins with, to tell it from a token."""
 LONGEST_LIFE = timedelta(days=3650)
 
 

@@ -19,7 +19,7 @@ from pipeline.assembly.commands.observation.fleet import FleetGauges
 from pipeline.assembly.metering.meter import create_meter
 from pipeline.assembly.runtime import share_runtime
 from pipeline.http.server import bind, serve
-from pipeline.http.site import Limits, ProxyAuth, Site
+from pipeline.http.site import Limits, OidcAuth, ProxyAuth, Site
 from pipeline.http.tokens import Role, Side, TokenStore
 from pipeline.settings import Settings
 from pipeline.testing.simulated.clock import ManualClock
@@ -60,7 +60,7 @@ class Server:
 
 @asynccontextmanager
 async def run_server(
-    directory: Path, *, limits: Limits | None = None, proxy: ProxyAuth | None = None
+    directory: Path, *, limits: Limits | None = None, proxy: ProxyAuth | None = None, oidc: OidcAuth | None = None
 ) -> AsyncIterator[Server]:
     """Run a server over the home directory `directory`/home, in a task of its own."""
     stop, clock, ready = anyio.Event(), ManualClock(), asyncio.Future[Site]()
@@ -68,7 +68,7 @@ async def run_server(
     port = listening.getsockname()[1]
 
     async def run() -> None:
-        settings = Settings(home=directory / "home")
+        settings, own = Settings(home=directory / "home"), f"http://127.0.0.1:{port}"
         meter = create_meter(settings, is_server=True)
         async with share_runtime(settings, meter) as runtime:
             site = Site(
@@ -79,6 +79,7 @@ async def run_server(
                 limits=limits or Limits(),
                 proxy=proxy,
                 fleet=FleetGauges(runtime, meter.metrics),
+                oidc=oidc and replace(oidc, public_url=own),
             )
             ready.set_result(site)
             await serve(site, listening, stop)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from typing import Annotated
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, urlsplit
 
 from fastapi import APIRouter, Depends, Request
 from starlette.responses import RedirectResponse, Response
@@ -55,9 +55,9 @@ async def form_of(request: Request) -> dict[str, str]:
 
 
 @router.get("/login")
-async def login() -> Response:
-    """Ask for a token."""
-    return page("login", None, wrong=False)
+async def login(request: Request) -> Response:
+    """Ask for a token, or lead to the provider of OpenID Connect."""
+    return page("login", None, wrong=False, provider=_provider(site_of(request)))
 
 
 @router.post("/login")
@@ -71,10 +71,14 @@ async def take_token(site: Site, token: str) -> Response:
     """Return the answer to a person who gives a token: the dashboard, with the token as its cookie."""
     identity = await identify_token(site, token)
     if identity is None or identity.role is Role.APP:
-        return page("login", None, status=HTTPStatus.FORBIDDEN, wrong=True)
+        return page("login", None, status=HTTPStatus.FORBIDDEN, wrong=True, provider=_provider(site))
     answer = RedirectResponse("/", HTTPStatus.SEE_OTHER)
     answer.set_cookie(COOKIE, token, httponly=True, samesite="strict", secure=site.secure, path="/")
     return answer
+
+
+def _provider(site: Site) -> str:
+    return (urlsplit(site.oidc.issuer).hostname or "") if site.oidc else ""
 
 
 @router.post("/logout")

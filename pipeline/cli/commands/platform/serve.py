@@ -19,7 +19,7 @@ from pipeline.settings import Settings
 if TYPE_CHECKING:
     import socket
 
-    from pipeline.http.site import ProxyAuth
+    from pipeline.http.site import OidcAuth, ProxyAuth
 
 DEFAULT_PORT = 8765
 
@@ -32,6 +32,11 @@ class _Options:
     token_file: Path | None
     hosts: tuple[str, ...]
     networks: tuple[str, ...]
+    public_url: str | None
+    oidc_issuer: str | None
+    oidc_client_id: str | None
+    oidc_client_secret: str | None
+    oidc_role_claim: str
 
 
 @click.command()
@@ -45,9 +50,9 @@ class _Options:
 )
 @click.option(
     "--auth",
-    type=click.Choice(["token", "proxy"]),
-    help="How people are identified: by tokens of `pipeline token`, or by a proxy in front. Needed for an address that "
-    "other machines can reach.",
+    type=click.Choice(["token", "proxy", "oidc"]),
+    help="How people are identified: by tokens of `pipeline token`, by a proxy in front, or by a provider of "
+    "OpenID Connect. Needed for an address that other machines can reach.",
 )
 @click.option(
     "--token-file",
@@ -64,6 +69,23 @@ class _Options:
     multiple=True,
     metavar="CIDR",
     help="With --auth proxy: where the proxy is, such as 10.0.0.5/32. It sets X-Forwarded-User and X-Forwarded-Role.",
+)
+@click.option(
+    "--public-url",
+    metavar="URL",
+    help="What browsers call this server, such as https://move.example.org. Needed for oidc.",
+)
+@click.option("--oidc-issuer", metavar="URL", help="With --auth oidc: the provider, exactly as it names itself.")
+@click.option("--oidc-client-id", metavar="ID", help="What the provider calls this server.")
+@click.option(
+    "--oidc-client-secret", metavar="REFERENCE", help="Where the secret of this client is: env:NAME or file:PATH."
+)
+@click.option(
+    "--oidc-role-claim",
+    default="roles",
+    show_default=True,
+    metavar="CLAIM",
+    help="The claim with the roles of a person: viewer, operator or admin.",
 )
 @common_options
 def serve(home: Path | None, config: Path | None, **given: object) -> None:
@@ -83,12 +105,12 @@ def serve(home: Path | None, config: Path | None, **given: object) -> None:
         ) from error
     if options.auth is None and not is_loopback(options.host):
         raise ConfigurationError(
-            f"{options.host} can be reached by other machines. Say how people are identified with --auth token or "
-            "--auth proxy, or listen on 127.0.0.1."
+            f"{options.host} can be reached by other machines. Say how people are identified with --auth token, --auth proxy "
+            "or --auth oidc, or listen on 127.0.0.1."
         )
-    proxy = _proxy(options)
+    proxy, oidc = _proxy(options), _oidc(options)
     listening = bind(options.host, options.port)
-    run_async(lambda: _run(settings, options, proxy, listening))
+    run_async(lambda: _run(settings, options, proxy, oidc, listening))
 
 
 def _proxy(options: _Options) -> ProxyAuth | None:
@@ -106,7 +128,46 @@ def _proxy(options: _Options) -> ProxyAuth | None:
     return ProxyAuth(options.networks) if options.networks else None
 
 
-async def _run(settings: Settings, options: _Options, proxy: ProxyAuth | None, listening: socket.socket) -> None:
+def _oidc(options: _Options) -> OidcAuth | None:
+    from urllib.parse import urlsplit
+
+    from pipeline.http.server import is_loopback
+    from pipeline.http.site import OidcAuth
+    from pipeline.kit.configuration.secret import Secret
+
+    needed = {
+        "--oidc-issuer": options.oidc_issuer,
+        "--oidc-client-id": options.oidc_client_id,
+        "--oidc-client-secret": options.oidc_client_secret,
+        "--public-url": options.public_url,
+    }
+    if options.auth != "oidc":
+        if given := [name for name, value in needed.items() if value]:
+            raise ConfigurationError(f"{given[0]} is for --auth oidc. Give that as well.")
+        return None
+    issuer, client_id, secret, public_url = map(str, needed.values())
+    if missing := [name for name, value in needed.items() if not value]:
+        raise ConfigurationError(f"--auth oidc needs {', '.join(missing)}.")
+    for name, url in (("--oidc-issuer", issuer), ("--public-url", public_url)):
+        host = urlsplit(url).hostname
+        if not host or urlsplit(url).scheme not in ("https", "http"):
+            raise ConfigurationError(f"{name} {url!r} is no URL. Write one such as https://login.example.org.")
+        if urlsplit(url).scheme == "http" and not is_loopback(host):
+            raise ConfigurationError(f"{name} {url} is not encrypted. Give its https:// URL.")
+    try:
+        import pipeline.http.oidc.provider  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(
+            f"--auth oidc needs the package {error.name}. Install it with: pip install 'app-data-pipeline[oidc]'"
+        ) from error
+    return OidcAuth(issuer, client_id, Secret(secret).reveal(), public_url, options.oidc_role_claim)
+
+
+async def _run(
+    settings: Settings, options: _Options, proxy: ProxyAuth | None, oidc: OidcAuth | None, listening: socket.socket
+) -> None:
+    from urllib.parse import urlsplit
+
     from pipeline.assembly.commands.observation.fleet import FleetGauges
     from pipeline.assembly.metering.meter import create_meter
     from pipeline.http.server import serve as serve_site
@@ -118,10 +179,13 @@ async def _run(settings: Settings, options: _Options, proxy: ProxyAuth | None, l
     meter = create_meter(settings, is_server=True)
     async with share_runtime(settings, meter) as runtime, anyio.create_task_group() as group:
         await group.start(set_at_signal, stop)
-        names = frozenset(name.lower() for name in (*LOOPBACK_NAMES, options.host, *options.hosts))
+        public = urlsplit(oidc.public_url) if oidc else urlsplit("")
+        names = (*LOOPBACK_NAMES, options.host, *options.hosts, *filter(None, [public.hostname]))
         tokens = TokenStore(runtime.store, runtime.clock)
+        hosts, secure = frozenset(name.lower() for name in names), public.scheme == "https"
+        fleet = FleetGauges(runtime, meter.metrics)
         site = Site(
-            runtime, tokens, runtime.clock, start_token, names, proxy=proxy, fleet=FleetGauges(runtime, meter.metrics)
+            runtime, tokens, runtime.clock, start_token, hosts, secure=secure, proxy=proxy, oidc=oidc, fleet=fleet
         )
         _announce(listening, start_token, options.token_file)
         await serve_site(site, listening, stop)
@@ -132,12 +196,12 @@ def _announce(listening: socket.socket, start_token: str | None, token_file: Pat
     """Say where the server is; print the start-up token as a link, or write it to its file."""
     host, port = listening.getsockname()[:2]
     url = f"http://{f'[{host}]' if ':' in host else host}:{port}/"
+    if token_file is not None and start_token is not None:
+        _write_secret(token_file, start_token)
     if start_token is None or token_file is not None:
         click.echo(f"Serving on {url}")
     else:
         click.echo(f"Serving on {url}?token={start_token}")
-    if token_file is not None and start_token is not None:
-        _write_secret(token_file, start_token)
 
 
 def _write_secret(path: Path, text: str) -> None:

@@ -1,0 +1,112 @@
+"""`pipeline serve` as a process: where it listens, who may come in, and how it ends."""
+
+from __future__ import annotations
+
+import http.client
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.cli.app import CommandLine, make_database, process_environment
+
+STREAMS = 50
+OIDC = ["--oidc-issuer", "https://login.example.org", "--oidc-client-id", "x", "--oidc-client-secret", "env:SECRET"]
+
+
+@contextmanager
+def serving(directory: Path, *arguments: str) -> Iterator[tuple[subprocess.Popen[str], int, str]]:
+    """Run a server on a free port; yield it with its port and its start-up token."""
+    command = [sys.executable, "-m", "pipeline", "serve", "--port", "0", *arguments]
+    with subprocess.Popen(
+        command, cwd=directory, env=process_environment(), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as process:
+        try:
+            assert process.stdout is not None
+            said = process.stdout.readline()
+            match = re.search(r":(\d+)/(?:\?token=(\S+))?", said)
+            assert match, said
+            yield process, int(match[1]), match[2] or ""
+        finally:
+            process.kill()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])
+def test_it_ends_within_a_second_with_fifty_streams_open(pipeline: CommandLine, sent: signal.Signals) -> None:
+    (pipeline.directory / "a.db").touch()
+    assert pipeline("flow", "create", "crm", "a.db", "b.db").code == 0
+    with serving(pipeline.directory) as (process, port, token):
+        streams = [http.client.HTTPConnection("127.0.0.1", port, timeout=20) for _ in range(STREAMS)]
+        for one in streams:
+            one.request("GET", "/api/v1/flows/crm/events/stream", headers={"Authorization": f"Bearer {token}"})
+            assert one.getresponse().status == 200
+        time.sleep(0.2)
+        begun = time.monotonic()
+        process.send_signal(sent)
+        assert process.wait(20) == 0
+        assert time.monotonic() - begun < 1.0
+        for one in streams:
+            one.close()
+
+
+def test_the_token_is_written_to_a_file_that_its_owner_alone_can_read(tmp_path: Path) -> None:
+    with serving(tmp_path, "--token-file", "token") as (_, port, printed):
+        path = tmp_path / "token"
+        assert (printed, path.stat().st_mode & 0o777) == ("", 0o600)
+        with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=20)) as asking:
+            asking.request("GET", "/api/v1/flows", headers={"Authorization": f"Bearer {path.read_text()}"})
+            assert asking.getresponse().status == 200
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--host", "0.0.0.0"], "can be reached by other machines"),
+        (["--auth", "proxy"], "--proxy-network"),
+        (["--auth", "proxy", "--proxy-network", "x"], "10.0.0.5/32"),
+        (["--auth", "oidc"], "needs --oidc-issuer, --oidc-client-id, --oidc-client-secret, --public-url"),
+        (["--auth", "oidc", *OIDC], "needs --public-url"),
+        (["--auth", "oidc", *OIDC, "--public-url", "http://move.example.org"], "not encrypted"),
+        (["--auth", "oidc", *OIDC, "--public-url", "move.example.org"], "is no URL"),
+        (["--auth", "oidc", *OIDC[:5], "plain", "--public-url", "https://move.example.org"], "in plain"),
+        (OIDC, "for --auth oidc"),
+    ],
+)
+def test_options_that_do_not_fit_are_refused(
+    pipeline: CommandLine, monkeypatch: pytest.MonkeyPatch, arguments: list[str], words: str
+) -> None:
+    monkeypatch.setattr("pipeline.http.server.is_loopback", lambda host: host in ("127.0.0.1", "localhost"))
+    outcome = pipeline("serve", *arguments)
+    assert (outcome.code, words in outcome.err, "plain secret" in outcome.err) == (2, True, False), outcome.err
+
+
+def test_with_a_provider_people_are_led_to_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SECRET", "a secret")
+    options = ("--auth", "oidc", *OIDC, "--public-url", "https://move.example.org")
+    with (
+        serving(tmp_path, *options) as (_, port, token),
+        closing(http.client.HTTPConnection("127.0.0.1", port, timeout=20)) as asking,
+    ):
+        asking.request("GET", "/login", headers={"Host": "move.example.org"})
+        answer = asking.getresponse()
+        assert (answer.status, b"login.example.org" in answer.read(), token) == (200, True, "")
+        asking.request("GET", "/login/oidc/callback", headers={"Host": "move.example.org"})
+        answer = asking.getresponse()
+        assert (answer.status, b"not begun here" in answer.read()) == (403, True)
+
+
+@pytest.mark.parametrize("places", [("app://server", "b.db"), ("a.db", "app://cloud")])
+def test_verify_says_that_it_cannot_read_an_app_over_http(pipeline: CommandLine, places: tuple[str, str]) -> None:
+    make_database(pipeline.directory / "a.db")
+    make_database(pipeline.directory / "b.db")
+    assert pipeline("flow", "create", "crm", *places).code == 0
+    assert pipeline("start", "crm").code == 0
+    outcome = pipeline("verify", "crm")
+    assert (outcome.code, "it is an app over HTTP" in outcome.err) == (2, True), outcome
