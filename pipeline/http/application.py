@@ -12,6 +12,7 @@ from starlette.types import ASGIApp
 from pipeline import __version__
 from pipeline.http.api import actions, checks, events, flows, health, movements, tokens
 from pipeline.http.apps import downloads, exporting, importing, sending
+from pipeline.http.document import add_document
 from pipeline.http.guard import Guard
 from pipeline.http.pages import acting, checking, details, notifying, rendering, routes, session
 from pipeline.http.problems import Problem, add_handlers, answer
@@ -43,6 +44,7 @@ def create_application(site: Site) -> ASGIApp:
         from pipeline.http.pages import oidc  # it needs the extra `oidc`
 
         app.include_router(oidc.router)
+    add_document(app)
     app.mount("/static", StaticFiles(directory=rendering.STATIC))
     return Guard(app, site)
 

@@ -12,6 +12,7 @@ from pipeline.assembly.commands.observation.fleet import FleetGauges
 from pipeline.assembly.runtime import Runtime
 from pipeline.http.contents import Contents
 from pipeline.http.feeds import Feeds
+from pipeline.http.listings import Listings
 from pipeline.http.live import LiveParts
 from pipeline.http.tokens import TokenStore
 from pipeline.ports.clock import Clock
@@ -84,11 +85,13 @@ class Site:
     comparing: anyio.Lock = field(default_factory=anyio.Lock)
     """Held while a page compares both places of a Flow: one at a time."""
     contents: Contents = field(init=False)
+    listings: Listings = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "feeds", Feeds(self.runtime))
         self.runtime.flows.file_lists.max_cached_entries = CACHED_ENTRIES
         object.__setattr__(self, "contents", Contents(self.runtime.store))
+        object.__setattr__(self, "listings", Listings(self.runtime))
 
 
 def site_of(connection: HTTPConnection) -> Site:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -95,13 +95,18 @@ class AppImport:
         marks = await self._marks.read()
         return applicable(await self._flows.read_file_list(self.movement.file_lists[label]), marks), marks
 
+    async def marks(self) -> Mapping[EventFileId, KeptMark]:
+        """Return the marks of all Event Files."""
+        return await self._marks.read()
+
     async def report(self, reports: Sequence[FileStatus]) -> Sequence[Taken]:
         """Take reports in their order; return what became of each. ConflictError when the Movement has settled.
 
         The files that are imported are marked together, at the end.
         """
         self._ensure_open()
-        entries, marks = await self._entries(), dict(await self._marks.read())
+        streams = {report.file.stream for report in reports}
+        entries, marks = await self._entries(streams), await self._marks_of(streams)
         guard = _Guard(self.movement.number, await self._kept.fenced(), entries, marks)
         taken, new = list[Taken](), dict[EventFileId, KeptMark]()
         async with opened_rejections(self._kept) as rejected:
@@ -188,10 +193,18 @@ class AppImport:
                 "more is taken for it."
             )
 
-    async def _entries(self) -> dict[EventFileId, FileEntry]:
+    async def _entries(self, streams: Container[StreamName] | None = None) -> dict[EventFileId, FileEntry]:
+        """Return the Event Files that are to be imported, those of these streams or all. Each stream has an order of its own."""
         marks = await self._marks.read()
-        found = [await self._flows.read_file_list(key) for _, key in sorted(self.movement.file_lists.items())]
-        return {entry.id: entry for entries in found for entry in applicable(entries, marks)}
+        found: dict[EventFileId, FileEntry] = {}
+        for _, key in sorted(self.movement.file_lists.items()):
+            listed = await self._flows.read_file_list(key)
+            wanted = [one for one in listed if one.id.stream in streams] if streams is not None else listed
+            found |= {entry.id: entry for entry in applicable(wanted, marks)}
+        return found
+
+    async def _marks_of(self, streams: Container[StreamName]) -> dict[EventFileId, KeptMark]:
+        return {file: mark for file, mark in (await self._marks.read()).items() if file.stream in streams}
 
 
 class _Guard:

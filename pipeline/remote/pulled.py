@@ -18,7 +18,7 @@ from pipeline.kit.ledger.kept import Kept, as_mark
 from pipeline.kit.loading.rejected import opened_rejections
 from pipeline.ports.destination import FileToLoad, GaveWay, Loaded, LoadOutcome, Mark, Rejection, Violation
 from pipeline.ports.object_store import ObjectStore
-from pipeline.remote.marks import Marks
+from pipeline.remote.marks import Marks, PortMarks
 from pipeline.remote.reports import Reports
 
 FIRST_POLL_SECONDS, LONGEST_POLL_SECONDS = 0.05, 2.0
@@ -38,7 +38,7 @@ class PulledDestination:
 
     async def read_marks(self, flow: FlowName, *, wait_seconds: float) -> Mapping[EventFileId, Mark]:
         """Return the marks of the Flow. The app is not asked."""
-        return {file: as_mark(mark) for file, mark in (await Marks.of(self._opened_store(), flow).read()).items()}
+        return PortMarks(await Marks.of(self._opened_store(), flow).read())
 
     @asynccontextmanager
     async def open(self, flow: FlowName) -> AsyncIterator[PulledSession]:

@@ -57,6 +57,10 @@ class Server:
         )
         return text
 
+    async def app_token(self, flow: str, side: Side = Side.DESTINATION) -> str:
+        """Return the text of a new token of the app of one side."""
+        return await self.token(Role.APP, flow, side)
+
 
 @asynccontextmanager
 async def run_server(

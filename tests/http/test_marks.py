@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import random
+import weakref
 from collections.abc import Sequence
 
 import anyio
@@ -114,3 +116,13 @@ async def test_a_list_that_always_changes_is_said_to(monkeypatch: pytest.MonkeyP
 
 async def _lose(*_: object) -> Version:
     raise ConflictError("another one was first")
+
+
+async def test_a_store_that_is_closed_is_forgotten_with_its_marks() -> None:
+    store = MemoryObjectStore()
+    await Marks.of(store, FLOW).add(files(0, 3))
+    assert await Marks.of(store, FLOW).read() == files(0, 3)
+    gone = weakref.ref(store)
+    del store
+    gc.collect()
+    assert gone() is None

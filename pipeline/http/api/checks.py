@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from fastapi import APIRouter, Request
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
 from pipeline.assembly.commands.checks.run import CheckReport, check
 from pipeline.assembly.commands.declared.approve import Asked, approve, revoke
@@ -30,7 +30,7 @@ class _Strict(BaseModel):
 class CheckRequest(_Strict):
     """`quick`: no rows are read. `accept` names findings that need not block, for a `reason` that is kept."""
 
-    quick: bool = False
+    quick: StrictBool = False
     accept: list[str] = Field(default_factory=list, max_length=100)
     reason: str = Field(default="", max_length=500)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from http import HTTPStatus
 from typing import Annotated, Literal
 
@@ -18,9 +18,11 @@ from pipeline.domain.planning.compaction import applicable
 from pipeline.http.access import Viewer
 from pipeline.http.api.flows import movement_model
 from pipeline.http.api.models import FileModel, GroupModel, MovementModel, Page, RejectedModel, WorkerModel
-from pipeline.http.api.paths import After, FlowPath, Limit, page_of
+from pipeline.http.api.paths import After, FlowPath, Limit, page_of, page_of_files
+from pipeline.http.listings import GroupCounts
 from pipeline.http.problems import ProblemError
 from pipeline.http.site import Site, site_of
+from pipeline.ports.destination import Mark
 
 LOOKED_AT = 200
 """How many Movements a filtered list looks at before it gives a cursor to go on from."""
@@ -62,7 +64,10 @@ async def read_movement(request: Request, _: Viewer, flow: FlowPath, number: int
 @router.get("/movements/{number}/groups")
 async def list_groups(request: Request, _: Viewer, flow: FlowPath, number: int) -> Page[GroupModel]:
     """List the File Groups of a Movement, and how many of their Event Files the destination has."""
-    return Page(items=groups_of(await listing_of(site_of(request), flow, number)))
+    site = site_of(request)
+    movement = await site.runtime.flows.read_movement(flow, number)
+    found = await site.listings.groups(await site.runtime.flows.read_flow(flow), movement)
+    return Page(items=[_counted(label, counts) for label, counts in found.items()])
 
 
 @router.get("/movements/{number}/files")
@@ -77,12 +82,19 @@ async def list_event_files(
     limit: Limit = 100,
 ) -> Page[FileModel]:
     """List the Event Files that a Flow has accumulated up to a Movement, in the order in which they are imported."""
-    files = [
-        file
-        for file in files_of(await listing_of(site_of(request), flow, number))
-        if stream in (None, file.stream) and (state is None or _has_state(file, state))
+    site = site_of(request)
+    found = await site.runtime.flows.read_flow(flow)
+    movement = await site.runtime.flows.read_movement(flow, number)
+    lists = await site.listings.entries(found, movement)
+    marks = (await site.listings.marks(found)).by_file
+    chosen = [
+        entry
+        for entries in lists
+        for entry in entries
+        if stream in (None, entry.id.stream) and (state is None or _has_state(entry, state, marks))
     ]
-    return page_of(files, lambda file: file.file, after, limit)
+    page = page_of_files(chosen, after, limit)
+    return Page(items=[_file(entry, marks) for entry in page.items], next=page.next)
 
 
 @router.get("/movements/{number}/rejected")
@@ -149,7 +161,18 @@ def groups_of(listing: FileListing) -> list[GroupModel]:
 
 def files_of(listing: FileListing) -> list[FileModel]:
     """Return the Event Files of a listing, in their order."""
-    return [_file(entry, listing) for entry in listing.entries]
+    return [_file(entry, listing.marks.by_file) for entry in listing.entries]
+
+
+def _counted(label: str, counts: GroupCounts) -> GroupModel:
+    return GroupModel(
+        label=label,
+        complete=True,
+        listed=counts.listed,
+        imported=counts.imported,
+        records=counts.records,
+        bytes=counts.bytes,
+    )
 
 
 def _group(label: str, complete: bool, entries: list[FileEntry], listing: FileListing) -> GroupModel:
@@ -165,13 +188,16 @@ def _group(label: str, complete: bool, entries: list[FileEntry], listing: FileLi
     )
 
 
-def _file(entry: FileEntry, listing: FileListing) -> FileModel:
-    file, marks = FileModel.of(entry), listing.marks.by_file
+def _file(entry: FileEntry, marks: Mapping[EventFileId, Mark] | None) -> FileModel:
+    file = FileModel.of(entry)
     if marks is not None:
         mark = marks.get(entry.id)
         file.imported, file.rejected = mark is not None, mark.rejected if mark else 0
     return file
 
 
-def _has_state(file: FileModel, state: str) -> bool:
-    return {"imported": file.imported is True, "waiting": file.imported is False, "rejected": file.rejected > 0}[state]
+def _has_state(entry: FileEntry, state: str, marks: Mapping[EventFileId, Mark] | None) -> bool:
+    mark = (marks or {}).get(entry.id)
+    if state == "rejected":
+        return mark is not None and mark.rejected > 0
+    return marks is not None and (mark is None) == (state == "waiting")

@@ -8,11 +8,13 @@ from typing import Annotated, TypeVar
 
 from fastapi import Depends, Query
 
-from pipeline.domain.ids import FlowName, decode_name
+from pipeline.domain.event_file import FileEntry
+from pipeline.domain.ids import EventFileId, FlowName, decode_name
 from pipeline.http.api.models import Page
 from pipeline.http.problems import ProblemError
 
 T = TypeVar("T")
+C = TypeVar("C")
 LARGEST_PAGE = 1000
 
 
@@ -26,11 +28,24 @@ Limit = Annotated[int, Query(ge=1, le=LARGEST_PAGE, description="How many items 
 After = Annotated[str | None, Query(max_length=2000, description="The cursor `next` of the page before.")]
 
 
-def page_of(items: Sequence[T], cursor: Callable[[T], str], after: str | None, limit: int) -> Page[T]:
+def page_of(items: Sequence[T], cursor: Callable[[T], C], after: C | None, limit: int) -> Page[T]:
     """Return a page of a list: the items behind the one that `after` names. ProblemError when the list has none such."""
     start = 0 if after is None else next((at + 1 for at, item in enumerate(items) if cursor(item) == after), -1)
     if start < 0:
-        raise ProblemError(HTTPStatus.GONE, "The list does not have the item of this cursor any more. Begin again.")
+        raise _gone()
     shown = list(items[start : start + limit])
     more = start + limit < len(items)
-    return Page(items=shown, next=cursor(shown[-1]) if more and shown else None)
+    return Page(items=shown, next=str(cursor(shown[-1])) if more and shown else None)
+
+
+def page_of_files(entries: Sequence[FileEntry], after: str | None, limit: int) -> Page[FileEntry]:
+    """Return a page of Event Files, as `page_of` does."""
+    try:
+        wanted = None if after is None else EventFileId.parse(after)
+    except ValueError:
+        raise _gone() from None
+    return page_of(entries, lambda entry: entry.id, wanted, limit)
+
+
+def _gone() -> ProblemError:
+    return ProblemError(HTTPStatus.GONE, "The list does not have the item of this cursor any more. Begin again.")

@@ -24,7 +24,7 @@ class TokenRequest(BaseModel):
 
     role: Role
     name: str = Field(min_length=1, max_length=200)
-    days: float = Field(default=90, gt=0, le=3650)
+    days: float = Field(strict=True, default=90, gt=0, le=3650)
     flow: str = Field(default="", max_length=1000)
     side: Side | None = None
     scopes: list[str] = Field(default_factory=list, max_length=100)

@@ -6,7 +6,7 @@ from http import HTTPStatus
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Path, Request
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt
 from starlette.responses import Response
 
 from pipeline.domain.ids import FlowName, Label, StreamName
@@ -35,7 +35,7 @@ class ColumnModel(_Strict):
 
     name: str = Field(min_length=1, max_length=1000)
     type: str = Field(max_length=100)
-    nullable: bool = True
+    nullable: StrictBool = True
 
 
 class StreamModel(_Strict):
@@ -90,7 +90,7 @@ class StoredFile(BaseModel):
 class GroupFiles(_Strict):
     """How many files each stream of the group has."""
 
-    files: dict[str, int] = Field(max_length=MOST_STREAMS)
+    files: dict[str, StrictInt] = Field(max_length=MOST_STREAMS)
 
 
 class Failure(_Strict):

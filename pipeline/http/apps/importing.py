@@ -9,14 +9,14 @@ from typing import Annotated, Literal
 
 import anyio
 from fastapi import APIRouter, Depends, Query, Request
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
 from pipeline.assembly.commands.observation.id_map import open_id_map
 from pipeline.domain.ids import EventFileId, FlowName, Label
 from pipeline.domain.movement import Movement
 from pipeline.http.access import require_app
 from pipeline.http.api.models import Page
-from pipeline.http.api.paths import After, FlowPath, Limit, page_of
+from pipeline.http.api.paths import After, FlowPath, Limit, page_of_files
 from pipeline.http.links import Links
 from pipeline.http.problems import ProblemError
 from pipeline.http.site import Site, site_of
@@ -91,7 +91,7 @@ class LinkModel(BaseModel):
 class Refusal(_Strict):
     """A record that the app did not accept: its line in the file (the header is line 1), and why."""
 
-    line: int = Field(ge=2)
+    line: int = Field(strict=True, ge=2)
     reason: str = Field(max_length=2000)
     column: str | None = Field(default=None, max_length=1000)
 
@@ -101,7 +101,7 @@ class Report(_Strict):
 
     file: str
     status: Literal["imported", "failed"]
-    final: bool = False
+    final: StrictBool = False
     reason: str = Field(default="", max_length=2000)
     refused: list[Refusal] = Field(default_factory=list, max_length=10_000)
 
@@ -122,7 +122,7 @@ class Outcome(BaseModel):
 class ProgressReport(_Strict):
     """How far the app is. A percent that is lower than one before does not count."""
 
-    percent: float = Field(ge=0, le=100)
+    percent: float = Field(strict=True, ge=0, le=100)
     message: str = Field(default="", max_length=65_536)
 
 
@@ -176,7 +176,7 @@ async def list_files(
     importing = await _open(site, flow, number)
     entries, marks = await importing.files(Label(label))
     links = await Links.of(site)
-    page = page_of(entries, lambda entry: str(entry.id), after, limit)
+    page = page_of_files(entries, after, limit)
     items = []
     for entry in page.items:
         url, expires = links.make(importing.movement.stored_in, "events", str(entry.id))
@@ -261,10 +261,11 @@ async def _open(site: Site, flow: FlowName, number: int | None = None) -> AppImp
 async def _state(site: Site, flow: FlowName, number: int | None = None) -> ImportState:
     importing = await _open(site, flow, number)
     movement = importing.movement
+    marks = await importing.marks()
     groups = []
-    for label in sorted(movement.file_lists):
-        entries, marks = await importing.files(label)
-        groups.append(GroupState(label=label, files=len(entries), imported=sum(one.id in marks for one in entries)))
+    for label, key in sorted(movement.file_lists.items()):
+        counts = await site.listings.count(importing.flow, key, marks)
+        groups.append(GroupState(label=label, files=counts.listed, imported=counts.imported or 0))
     return ImportState(
         flow=flow,
         movement=movement.number,

@@ -1,0 +1,99 @@
+"""Event Files and what is imported of them, for answers that come at once however many there are.
+
+File Lists never change, and the marks of a settled Flow hardly do: what was read and counted is kept for the next call.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+import anyio
+
+from pipeline.assembly.commands.status import LIVE_FILES, Marks, ask_marks
+from pipeline.assembly.runtime import Runtime
+from pipeline.domain.errors import AbsentError
+from pipeline.domain.event_file import FileEntry
+from pipeline.domain.ids import EventFileId, FlowName, Label, ObjectKey
+from pipeline.domain.movement import Flow, Movement
+from pipeline.domain.planning.compaction import applicable
+
+KEPT_COUNTS = 10_000
+KEPT_MARKS, MARKS_SECONDS = 8, 30.0
+"""The marks of this many settled Flows are kept this long. Only the retry of a person changes them."""
+
+
+@dataclass(frozen=True, slots=True)
+class GroupCounts:
+    """How many Event Files of a group a destination needs, how many it has (None: unknown), their records and bytes."""
+
+    listed: int
+    imported: int | None
+    records: int
+    bytes: int
+
+
+class Listings:
+    """What was read of File Lists and marks."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._counts: OrderedDict[tuple[FlowName, ObjectKey, int | None], GroupCounts] = OrderedDict()
+        self._marks: OrderedDict[FlowName, tuple[float, Marks]] = OrderedDict()
+
+    async def marks(self, flow: Flow) -> Marks:
+        """Return what the destination of a Flow has imported."""
+        known = self._marks.get(flow.marks_namespace)
+        latest = await self._runtime.flows.latest(flow)
+        settled = latest is not None and latest.settled
+        if known is not None and settled and anyio.current_time() - known[0] < MARKS_SECONDS:
+            return known[1]
+        marks = await ask_marks(flow, self._runtime.store)
+        if settled and marks.by_file is not None:
+            self._marks[flow.marks_namespace] = anyio.current_time(), marks
+            if len(self._marks) > KEPT_MARKS:
+                self._marks.popitem(last=False)
+        return marks
+
+    async def entries(self, flow: Flow, movement: Movement) -> Sequence[Sequence[FileEntry]]:
+        """Return the entries of each File List of a Movement, by label. AbsentError when they have been pruned."""
+        try:
+            return [await self._runtime.flows.read_file_list(key) for _, key in sorted(movement.file_lists.items())]
+        except AbsentError as error:
+            raise AbsentError(
+                f"The File Lists of Movement {movement.number} of Flow {flow.name!r} have been pruned; the latest Movement is "
+                f"{flow.movements}."
+            ) from error
+
+    async def groups(self, flow: Flow, movement: Movement) -> dict[Label, GroupCounts]:
+        """Return the counts of all groups. Of a settled Movement with very many Event Files, those at its end are shown."""
+        counts, labels = movement.counts, sorted(movement.file_lists)
+        at_end = movement.settled and counts.keys() >= set(labels)
+        if at_end and sum(one.listed for one in counts.values()) > LIVE_FILES:
+            found = {label: await self.count(flow, movement.file_lists[label], None) for label in labels}
+            return {
+                label: GroupCounts(counts[label].listed, counts[label].imported, one.records, one.bytes)
+                for label, one in found.items()
+            }
+        by_file = (await self.marks(flow)).by_file
+        return {label: await self.count(flow, movement.file_lists[label], by_file) for label in labels}
+
+    async def count(self, flow: Flow, key: ObjectKey, marked: Collection[EventFileId] | None) -> GroupCounts:
+        """Return the counts of one File List with these marks. They only grow, so that their number says which they are."""
+        known = flow.marks_namespace, key, None if marked is None else len(marked)
+        if known not in self._counts:
+            self._counts[known] = _counts(await self._runtime.flows.read_file_list(key), marked)
+            if len(self._counts) > KEPT_COUNTS:
+                self._counts.popitem(last=False)
+        return self._counts[known]
+
+
+def _counts(entries: Sequence[FileEntry], marked: Collection[EventFileId] | None) -> GroupCounts:
+    needed = applicable(entries, marked or ())
+    return GroupCounts(
+        len(needed),
+        None if marked is None else sum(entry.id in marked for entry in needed),
+        sum(entry.upserts + entry.deletes for entry in needed),
+        sum(entry.size for entry in needed),
+    )
