@@ -19,6 +19,8 @@ from pipeline.http.problems import Problem, add_handlers, answer
 from pipeline.http.site import Site
 
 API = "/api/v1"
+PLATFORM = ("/app/migration/", "/rest/", "/wiki/")
+"""What the public platform's paths begin with."""
 
 
 def create_application(site: Site) -> ASGIApp:
@@ -44,6 +46,12 @@ def create_application(site: Site) -> ASGIApp:
         from pipeline.http.pages import oidc  # it needs the extra `oidc`
 
         app.include_router(oidc.router)
+    if site.platform is not None:
+        from pipeline.http.platform import connect, data  # a profile that few need
+
+        app.include_router(data.forge)
+        for product in ("", "/wiki"):
+            app.include_router(connect.router, prefix=product)
     add_document(app)
     app.mount("/static", StaticFiles(directory=rendering.STATIC))
     return Guard(app, site)
@@ -52,7 +60,7 @@ def create_application(site: Site) -> ASGIApp:
 def _render(request: Request, problem: Problem) -> Response:
     """Return a problem as a document of the API, or as a page."""
     path = request.url.path
-    if path.startswith(f"{API}/") or path in ("/healthz", "/readyz", "/metrics"):
+    if path.startswith((f"{API}/", *PLATFORM)) or path in ("/healthz", "/readyz", "/metrics"):
         return answer(problem)
     page = rendering.page("problem", None, status=problem.status, title=problem.title, detail=problem.detail)
     page.headers.update(problem.headers)

@@ -54,6 +54,8 @@ async def serve(site: Site, listening: socket.socket, stop: anyio.Event) -> None
     server = _Server(_config(site))
     async with anyio.create_task_group() as group:
         group.start_soon(_stop_when_set, server, site, stop)
+        if site.platform is not None:
+            group.start_soon(_send_webhooks, site)
         await server.serve([listening])
         group.cancel_scope.cancel()
 
@@ -81,6 +83,18 @@ async def _stop_when_set(server: _Server, site: Site, stop: anyio.Event) -> None
     server.should_exit = True
     await anyio.sleep(DRAIN_SECONDS)  # cancelled as soon as all requests have ended
     server.force_exit = True
+
+
+async def _send_webhooks(site: Site) -> None:
+    from pipeline.http.platform.webhooks import run_webhooks
+    from pipeline.senders.webhook import open_webhook_sender  # it needs the extra `notify`
+
+    async with open_webhook_sender(_no_signer) as sender:
+        await run_webhooks(site, sender)
+
+
+def _no_signer(reference: str) -> Any:
+    raise ConfigurationError(f"The endpoints of apps have no secret, so {reference} signs nothing.")
 
 
 class _Server(uvicorn.Server):

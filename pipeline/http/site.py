@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 import anyio
 from starlette.requests import HTTPConnection
@@ -50,6 +51,13 @@ class OidcAuth:
 
 
 @dataclass(frozen=True, slots=True)
+class PlatformProfile:
+    """The public app-migration platform's paths are served. `created_at` is the unit of `createdAt`, which is not documented."""
+
+    created_at: Literal["milliseconds", "seconds"] = "milliseconds"
+
+
+@dataclass(frozen=True, slots=True)
 class Limits:
     """Limits of requests. Sizes are in bytes, times in seconds."""
 
@@ -76,6 +84,7 @@ class Site:
     secure: bool = False
     proxy: ProxyAuth | None = None
     oidc: OidcAuth | None = None
+    platform: PlatformProfile | None = None
     limits: Limits = Limits()
     fleet: FleetGauges | None = None
     """The gauges of `/metrics`."""

@@ -106,7 +106,7 @@ class AppImport:
         """
         self._ensure_open()
         streams = {report.file.stream for report in reports}
-        entries, marks = await self._entries(streams), await self._marks_of(streams)
+        entries, marks = await self.entries(streams), await self._marks_of(streams)
         guard = _Guard(self.movement.number, await self._kept.fenced(), entries, marks)
         taken, new = list[Taken](), dict[EventFileId, KeptMark]()
         async with opened_rejections(self._kept) as rejected:
@@ -161,7 +161,7 @@ class AppImport:
         self._ensure_open()
         if not self.movement.exported:
             raise ConflictError("The export has not ended: more groups may follow. Settle when it has.")
-        entries, marks = await self._entries(), await self._marks.read()
+        entries, marks = await self.entries(), await self._marks.read()
         left = [file for file in entries if file not in marks]
         if status == "SUCCESS" and left:
             raise ConflictError(
@@ -193,7 +193,7 @@ class AppImport:
                 "more is taken for it."
             )
 
-    async def _entries(self, streams: Container[StreamName] | None = None) -> dict[EventFileId, FileEntry]:
+    async def entries(self, streams: Container[StreamName] | None = None) -> dict[EventFileId, FileEntry]:
         """Return the Event Files that are to be imported, those of these streams or all. Each stream has an order of its own."""
         marks = await self._marks.read()
         found: dict[EventFileId, FileEntry] = {}

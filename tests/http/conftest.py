@@ -19,7 +19,7 @@ from pipeline.assembly.commands.observation.fleet import FleetGauges
 from pipeline.assembly.metering.meter import create_meter
 from pipeline.assembly.runtime import share_runtime
 from pipeline.http.server import bind, serve
-from pipeline.http.site import Limits, OidcAuth, ProxyAuth, Site
+from pipeline.http.site import Limits, OidcAuth, PlatformProfile, ProxyAuth, Site
 from pipeline.http.tokens import Role, Side, TokenStore
 from pipeline.settings import Settings
 from pipeline.testing.simulated.clock import ManualClock
@@ -64,7 +64,12 @@ class Server:
 
 @asynccontextmanager
 async def run_server(
-    directory: Path, *, limits: Limits | None = None, proxy: ProxyAuth | None = None, oidc: OidcAuth | None = None
+    directory: Path,
+    *,
+    limits: Limits | None = None,
+    proxy: ProxyAuth | None = None,
+    oidc: OidcAuth | None = None,
+    platform: PlatformProfile | None = None,
 ) -> AsyncIterator[Server]:
     """Run a server over the home directory `directory`/home, in a task of its own."""
     stop, clock, ready = anyio.Event(), ManualClock(), asyncio.Future[Site]()
@@ -83,6 +88,7 @@ async def run_server(
                 limits=limits or Limits(),
                 proxy=proxy,
                 fleet=FleetGauges(runtime, meter.metrics),
+                platform=platform,
                 oidc=oidc and replace(oidc, public_url=own),
             )
             ready.set_result(site)

@@ -30,12 +30,17 @@ FAST: dict[str, Any] = {"progress_seconds": 0.2, "sweep_seconds": 1.0, "event_fi
 
 
 @asynccontextmanager
-async def working(directory: Path, source: str, destination: str) -> AsyncIterator[tuple[Server, Settings]]:
-    """Run a server, and a worker beside it, for the Flow `crm`. Names without a scheme are files in the directory."""
+async def working(
+    directory: Path, source: str, destination: str, **options: Any
+) -> AsyncIterator[tuple[Server, Settings]]:
+    """Run a server with these options, and a worker beside it, for the Flow `crm`.
+
+    Names without a scheme are files in the directory.
+    """
     settings = Settings(home=directory / "home", **FAST)
     stop = anyio.Event()
     places = [place if "://" in place else directory / place for place in (source, destination)]
-    async with run_server(directory) as server:
+    async with run_server(directory, **options) as server:
         await create_flow("crm", places[0], places[1], settings=settings)
         worker = asyncio.create_task(run_worker(settings=settings, stop=stop))
         try:

@@ -57,7 +57,7 @@ async def download(
     if info is None:
         raise ProblemError(HTTPStatus.NOT_FOUND, f"Flow {flow!r} has no Event File {name}.")
     if encoding == "plain":
-        return StreamingResponse(_plain(site, key), media_type="application/jsonl")
+        return StreamingResponse(plain(site, key), media_type="application/jsonl")
     return _answer(lambda start: site.runtime.store.open_stream(key, start=start), info.size, wanted)
 
 
@@ -121,7 +121,8 @@ async def _pieces(open_from: OpenFrom, start: int, end: int, size: int) -> Async
         yield last
 
 
-async def _plain(site: Site, key: ObjectKey) -> AsyncIterator[bytes]:
+async def plain(site: Site, key: ObjectKey) -> AsyncIterator[bytes]:
+    """Yield an Event File as JSON lines."""
     decoder = Decoder(Encoding.ZSTD)
     async with site.runtime.store.open_stream(key) as stream:
         async for piece in stream:

@@ -19,7 +19,7 @@ from pipeline.settings import Settings
 if TYPE_CHECKING:
     import socket
 
-    from pipeline.http.site import OidcAuth, ProxyAuth
+    from pipeline.http.site import OidcAuth, PlatformProfile, ProxyAuth
 
 DEFAULT_PORT = 8765
 
@@ -37,6 +37,8 @@ class _Options:
     oidc_client_id: str | None
     oidc_client_secret: str | None
     oidc_role_claim: str
+    profile: str | None
+    profile_created_at: str
 
 
 @click.command()
@@ -86,6 +88,18 @@ class _Options:
     show_default=True,
     metavar="CLAIM",
     help="The claim with the roles of a person: viewer, operator or admin.",
+)
+@click.option(
+    "--profile",
+    type=click.Choice(["app-migration"]),
+    help="Serve the paths of the public app-migration platform too, so that an app that is written for it can be tried.",
+)
+@click.option(
+    "--profile-created-at",
+    type=click.Choice(["milliseconds", "seconds"]),
+    default="milliseconds",
+    show_default=True,
+    help="The unit of createdAt in events of the profile, of which the documents disagree.",
 )
 @common_options
 def serve(home: Path | None, config: Path | None, **given: object) -> None:
@@ -163,6 +177,20 @@ def _oidc(options: _Options) -> OidcAuth | None:
     return OidcAuth(issuer, client_id, Secret(secret).reveal(), public_url, options.oidc_role_claim)
 
 
+def _platform(options: _Options) -> PlatformProfile | None:
+    from pipeline.http.site import PlatformProfile
+
+    if options.profile is None:
+        return None
+    try:
+        import pipeline.senders.webhook  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(
+            f"--profile needs the package {error.name}. Install it with: pip install 'app-data-pipeline[notify]'"
+        ) from error
+    return PlatformProfile(options.profile_created_at)  # type: ignore[arg-type]
+
+
 async def _run(
     settings: Settings, options: _Options, proxy: ProxyAuth | None, oidc: OidcAuth | None, listening: socket.socket
 ) -> None:
@@ -185,7 +213,16 @@ async def _run(
         hosts, secure = frozenset(name.lower() for name in names), public.scheme == "https"
         fleet = FleetGauges(runtime, meter.metrics)
         site = Site(
-            runtime, tokens, runtime.clock, start_token, hosts, secure=secure, proxy=proxy, oidc=oidc, fleet=fleet
+            runtime,
+            tokens,
+            runtime.clock,
+            start_token,
+            hosts,
+            secure=secure,
+            proxy=proxy,
+            oidc=oidc,
+            platform=_platform(options),
+            fleet=fleet,
         )
         _announce(listening, start_token, options.token_file)
         await serve_site(site, listening, stop)

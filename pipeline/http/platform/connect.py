@@ -1,0 +1,132 @@
+"""What the platform's Connect apps call: progress, feedback, errors and webhooks beside the app data."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Query, Request
+from pydantic import BaseModel, ConfigDict, Field
+
+from pipeline.http.platform import data
+from pipeline.http.platform.transfers import AppFlow, OpenTransfer, Transfer, file_key
+from pipeline.http.platform.webhooks import Webhooks
+from pipeline.http.problems import ProblemError
+from pipeline.http.site import site_of
+
+LARGEST_MAPPING_PAGE, MOST_ENDPOINTS = 5000, 10
+ENDED = 100.0
+
+router = APIRouter(prefix="/rest/atlassian-connect/1/migration", tags=["platform"])
+
+
+class _Loose(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+
+
+class Progress(_Loose):
+    """How far the app is, or how it has ended."""
+
+    status: Literal["IN_PROGRESS", "SUCCESS", "FAILED", "INCOMPLETE"]
+    percent: int = Field(default=0, ge=0, le=100)
+    message: str = ""
+
+
+class FeedbackDetails(_Loose):
+    """What the app tells the people of the source."""
+
+    details: dict[str, Any]
+
+
+class Endpoints(_Loose):
+    """Where the app gets events."""
+
+    endpoints: list[Annotated[str, Field(max_length=2000)]] = Field(max_length=MOST_ENDPOINTS)
+
+
+@router.get("/data/{transfer}/all")
+async def all_data(transfer: OpenTransfer) -> list[dict[str, str]]:
+    """List all app data."""
+    return [{"label": one.label, "s3Key": file_key(one.id)} for one in (await transfer.files()).values()]
+
+
+router.get("/data/{key}")(data.data_url)
+router.post("/mapping/{transfer}/find")(data.find_mappings)
+
+
+@router.get("/mapping/{transfer}/page")
+async def page_of_mappings(
+    request: Request,
+    transfer: OpenTransfer,
+    namespace: Annotated[str, Query(max_length=1000)],
+    last: Annotated[str, Query(alias="lastEntity", max_length=2000)] = "",
+    size: Annotated[int, Query(alias="pageSize", ge=1, le=LARGEST_MAPPING_PAGE)] = LARGEST_MAPPING_PAGE,
+) -> dict[str, object]:
+    """List ids at the source with those at the destination."""
+    return await data.page_of_mappings(request, transfer, namespace, last, size)
+
+
+@router.post("/progress/{transfer}")
+async def put_progress(transfer: OpenTransfer, wanted: Progress) -> dict[str, object]:
+    """Take the progress of the app. A percent that is lower than before counts for nothing; missing, it stays.
+
+    SUCCESS says that all is imported; INCOMPLETE and FAILED leave out what is not.
+    """
+    _ensure_open(transfer)
+    importing, message = transfer.importing, wanted.message[: data.LONGEST_MESSAGE]
+    before = await importing.percent()
+    if wanted.status == "IN_PROGRESS" and 0 < wanted.percent < before:
+        return {"status": wanted.status, "percent": before}
+    if wanted.status == "SUCCESS":
+        while due := await transfer.due():
+            await data.report(transfer, [entry.id for entry in due], failed=False)
+    percent = ENDED if wanted.status == "SUCCESS" else min(max(wanted.percent, before), ENDED - 1)
+    if wanted.status != "IN_PROGRESS":
+        await importing.settle(wanted.status, message)
+    return {"status": wanted.status, "percent": await importing.put_progress(percent, message)}
+
+
+@router.post("/feedback/{transfer}", status_code=HTTPStatus.NO_CONTENT)
+async def put_feedback(request: Request, transfer: OpenTransfer, feedback: FeedbackDetails) -> None:
+    """Keep feedback in place of an earlier one; `pipeline status` shows it."""
+    _ensure_open(transfer)
+    telling = data.telling_of(site_of(request), transfer)
+    telling.feedback(feedback.details)
+    await telling.store()
+
+
+@router.get("/error/{transfer}")
+async def read_error(request: Request, transfer: OpenTransfer) -> dict[str, str]:
+    """Return the first error of the export or import."""
+    movement = transfer.importing.movement
+    failures = await site_of(request).runtime.flows.read_failures(movement.flow, movement.number, 1)
+    if failures:
+        first = failures[0]
+        return {"exceptionType": first.exception, "safeStackTrace": "\n".join([*first.trace, first.reason])}
+    if movement.problems:
+        return {"exceptionType": "", "safeStackTrace": movement.problems[0]}
+    raise ProblemError(HTTPStatus.NOT_FOUND, "This transfer has no error.")
+
+
+@router.get("/webhook")
+async def read_webhook(request: Request, flow: AppFlow) -> dict[str, list[str]]:
+    """Return where the app gets events."""
+    return {"endpoints": list(await Webhooks(site_of(request)).endpoints(flow))}
+
+
+@router.put("/webhook")
+async def put_webhook(request: Request, flow: AppFlow, wanted: Endpoints) -> dict[str, list[str]]:
+    """Say where the app gets events."""
+    await Webhooks(site_of(request)).put(flow, wanted.endpoints)
+    return {"endpoints": wanted.endpoints}
+
+
+@router.delete("/webhook", status_code=HTTPStatus.NO_CONTENT)
+async def delete_webhook(request: Request, flow: AppFlow) -> None:
+    """Send events nowhere."""
+    await Webhooks(site_of(request)).put(flow, [])
+
+
+def _ensure_open(transfer: Transfer) -> None:
+    if transfer.importing.movement.settled:
+        raise data.settled_problem(HTTPStatus.FORBIDDEN)

@@ -1,0 +1,255 @@
+"""The public platform's paths: an app that knows no others imports a Movement with them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from aiohttp import web
+
+from pipeline.domain.ids import FlowName
+from pipeline.domain.movement import Status
+from pipeline.http.site import PlatformProfile
+from pipeline.http.tokens import Role, Side
+from pipeline.kit.ledger.id_map import StoredIds
+from pipeline.kit.ledger.kept import IdEntry, Kept
+from pipeline.settings import Settings
+from tests.http.conftest import Server, create_app
+from tests.http.flows import begin, change, settled, working
+
+FORGE, CONNECT = "/app/migration/forge/v1", "/rest/atlassian-connect/1/migration"
+
+
+@dataclass
+class PlatformApp:
+    """An app that gets events, and calls what the platform has."""
+
+    server: Server
+    token: str
+    url: str = ""
+    events: list[dict[str, Any]] = field(default_factory=list)
+    refuses: int = 0
+
+    async def receive(self, request: web.Request) -> web.Response:
+        """Take an event; refuse the first ones."""
+        if self.refuses:
+            self.refuses -= 1
+            return web.Response(status=500)
+        self.events.append(await request.json())
+        return web.Response()
+
+    async def call(self, method: str, path: str, **options: Any) -> tuple[int, Any]:
+        """Return the status and the JSON of an answer; None where it has none."""
+        headers = {"Authorization": f"Bearer {self.token}"}
+        url = path if path.startswith("http") else f"{self.server.url}{path}"
+        async with self.server.client.request(method, url, headers=headers, **options) as answer:
+            text = await answer.text()
+            return answer.status, json.loads(text) if text and answer.content_type.endswith("json") else text
+
+    async def end(self, transfer: str, **body: object) -> None:
+        """Report the end as soon as all is exported."""
+        with anyio.fail_after(20):
+            while (await self.call("POST", f"{CONNECT}/progress/{transfer}", json=body))[0] == 409:  # noqa: ASYNC110
+                await anyio.sleep(0.1)
+
+    async def event(self, type_: str, number: int = 1) -> dict[str, Any]:
+        """Return the event of this type with this number, counted from 1, as soon as it has come."""
+        with anyio.fail_after(40):
+            while len(found := [one for one in self.events if one["eventType"] == type_]) < number:  # noqa: ASYNC110
+                await anyio.sleep(0.05)
+        return found[number - 1]
+
+
+@asynccontextmanager
+async def platform(directory: Path, created_at: str = "milliseconds") -> AsyncIterator[tuple[PlatformApp, Settings]]:
+    """Run a server with the profile, and an app with an endpoint."""
+    profile = PlatformProfile(created_at)  # type: ignore[arg-type]
+    async with working(directory, "app.db", "app://cloud", platform=profile) as (server, settings):
+        app = PlatformApp(server, await server.token(Role.APP, "crm", Side.DESTINATION))
+        receiver = web.Application()
+        receiver.router.add_post("/events", app.receive)
+        runner = web.AppRunner(receiver)
+        await runner.setup()
+        try:
+            await web.TCPSite(runner, "127.0.0.1", 0).start()
+            app.url = f"http://127.0.0.1:{runner.addresses[0][1]}/events"
+            yield app, settings
+        finally:
+            await runner.cleanup()
+
+
+@pytest.fixture
+async def app(tmp_path: Path) -> AsyncIterator[tuple[PlatformApp, Settings]]:
+    """A server with the profile, and an app of which it knows the endpoint."""
+    create_app(tmp_path / "app.db")
+    async with platform(tmp_path) as (one, settings):
+        status, found = await one.call("PUT", f"{CONNECT}/webhook", json={"endpoints": [one.url]})
+        assert (status, found) == (200, {"endpoints": [one.url]})
+        yield one, settings
+
+
+async def test_a_forge_app_gets_events_in_order_and_acknowledges_messages(
+    app: tuple[PlatformApp, Settings], tmp_path: Path
+) -> None:
+    api, settings = app
+    api.refuses = 1
+    number = await begin(settings)
+    begun = await api.event("listener-triggered")
+    transfer = begun["transferId"]
+    people: list[str] = []
+    for count in (1, 2):
+        event = await api.event("app-data-uploaded", count)
+        assert event["transferId"] == transfer
+        status, found = await api.call("GET", f"{FORGE}/data/{event['key']}")
+        assert (status, (await api.call("GET", found["url"]))[0]) == (200, 200)
+        status, text = await api.call("GET", f"{FORGE}/data/{event['key']}/payload")
+        people += [line for line in text.splitlines()[1:] if event["label"] == "person"]
+        body = {"status": "SUCCESS", "messageIds": [event["messageId"]]}
+        assert (await api.call("POST", f"{FORGE}/message/{transfer}/status", json=body))[0] == 204
+    assert len(people) == 5
+    movement = await settled(settings, number)
+    assert movement.status is Status.SUCCESS, movement.problems
+    assert (await api.event("transfer-settled"))["transferStatus"] == "SUCCESS"
+    status, problem = await api.call("POST", f"{FORGE}/message/{transfer}/status", json=body)
+    assert (status, "already in a settled state" in problem["detail"]) == (409, True)
+    assert (await api.call("GET", f"{FORGE}/data/{event['key']}"))[0] == 403
+    assert len({one["messageId"] for one in api.events}) == len(api.events)
+
+
+async def test_data_that_follows_other_data_is_announced_and_acknowledged_after_it(
+    app: tuple[PlatformApp, Settings], tmp_path: Path
+) -> None:
+    api, settings = app
+    await begin(settings)
+    first = await api.event("app-data-uploaded", 2)
+    body = {"status": "SUCCESS", "messageIds": [one["messageId"] for one in api.events if "key" in one]}
+    await api.call("POST", f"{FORGE}/message/{first['transferId']}/status", json=body)
+    await settled(settings, 1)
+    change(tmp_path / "app.db", "UPDATE person SET name = 'new'")
+    await begin(settings)
+    event = await api.event("app-data-uploaded", 3)
+    assert (event["label"], event["transferId"] == first["transferId"]) == ("person", False)
+    unknown = {"status": "SUCCESS", "messageIds": [first["messageId"]]}
+    assert (await api.call("POST", f"{FORGE}/message/{event['transferId']}/status", json=unknown))[0] == 400
+    failed = {"status": "FAILED", "messageIds": [event["messageId"]]}
+    assert (await api.call("POST", f"{FORGE}/message/{event['transferId']}/status", json=failed))[0] == 204
+    movement = await settled(settings, 2)
+    assert (movement.status, "the app reports FAILED" in str(movement.problems)) == (Status.INCOMPLETE, True)
+
+
+async def test_a_connect_app_reports_progress_and_ends_with_success(app: tuple[PlatformApp, Settings]) -> None:
+    api, settings = app
+    number = await begin(settings)
+    transfer = (await api.event("app-data-uploaded", 2))["transferId"]
+    path = f"{CONNECT}/progress/{transfer}"
+    status, listed = await api.call("GET", f"/wiki{CONNECT}/data/{transfer}/all")
+    assert (status, sorted(one["label"] for one in listed)) == (200, ["person", "pet"])
+    assert (await api.call("GET", f"{CONNECT}/data/{listed[0]['s3Key']}"))[0] == 200
+    shown = [
+        (await api.call("POST", path, json={"status": "IN_PROGRESS", "percent": percent, "message": "working"}))[1]
+        for percent in (40, 20, 0, 100)
+    ]
+    assert [one["percent"] for one in shown] == [40, 40, 40, 99]
+    for kept in ({"done": 1}, {"done": 2}):
+        assert (await api.call("POST", f"{CONNECT}/feedback/{transfer}", json={"details": kept}))[0] == 204
+    assert (await api.call("POST", f"{FORGE}/log/{transfer}", json={"message": "all is well"}))[0] == 204
+    assert (await api.call("GET", f"{CONNECT}/error/{transfer}"))[0] == 404
+    await api.end(transfer, status="SUCCESS")
+    assert (await settled(settings, number)).status is Status.SUCCESS
+    for call, body in [("progress", {"status": "SUCCESS"}), ("feedback", {"details": {}})]:
+        assert (await api.call("POST", f"{CONNECT}/{call}/{transfer}", json=body))[0] == 403
+    stored = b"".join(path.read_bytes() for path in (settings.home / "store").rglob("*") if path.is_file())
+    assert (b'"done":2' in stored, b'"done":1' in stored, b"all is well" in stored) == (True, False, True)
+
+
+async def test_a_connect_app_that_fails_says_why(app: tuple[PlatformApp, Settings]) -> None:
+    api, settings = app
+    number = await begin(settings)
+    transfer = (await api.event("app-data-uploaded", 2))["transferId"]
+    await api.end(transfer, status="FAILED", message="the licence has expired")
+    assert (await settled(settings, number)).status is Status.FAILED
+    status, found = await api.call("GET", f"{CONNECT}/error/{transfer}")
+    assert (status, "the licence has expired" in found["safeStackTrace"]) == (200, True)
+
+
+async def test_mappings_and_data_come_in_pages(app: tuple[PlatformApp, Settings]) -> None:
+    api, settings = app
+    number = await begin(settings)
+    transfer = (await api.event("app-data-uploaded", 2))["transferId"]
+    flow = await api.server.site.runtime.flows.read_flow(FlowName("crm"))
+    ids = StoredIds(Kept(api.server.site.runtime.store, flow.marks_namespace))
+    for key in range(5):
+        await ids.put("jira:issue", str(key), IdEntry("once", number, f"new {key}", "created"))
+    ids.close()
+    for base in (FORGE, CONNECT):
+        path = f"{base}/mapping/{transfer}"
+        assert await api.call("POST", f"{path}/find?namespace=jira:issue", json=["3", "9"]) == (200, {"3": "new 3"})
+        _, first = await api.call("GET", f"{path}/page?namespace=jira:issue&pageSize=3")
+        assert first["meta"] == {"pageSize": 3, "hasNext": True, "lastEntity": "2"}
+        _, second = await api.call("GET", f"{path}/page?namespace=jira:issue&pageSize=3&lastEntity=2")
+        assert (second["meta"]["hasNext"], second["items"]) == (False, {"3": "new 3", "4": "new 4"})
+    _, first = await api.call("GET", f"{FORGE}/data/{transfer}/page?pageSize=1")
+    _, second = await api.call(
+        "GET", f"{FORGE}/data/{transfer}/page?pageSize=1&lastEvaluatedKey={first['lastEvaluatedKey']}"
+    )
+    _, whole = await api.call("GET", f"{FORGE}/data/{transfer}/all")
+    items = first["items"] + second["items"]
+    assert [one["key"] for one in items] == [one["key"] for one in whole]
+    assert (second["lastEvaluatedKey"], all(one["fileSize"] > 0 for one in items)) == (None, True)
+
+
+async def test_an_app_sees_its_own_transfers_alone(app: tuple[PlatformApp, Settings]) -> None:
+    api, settings = app
+    await begin(settings)
+    transfer = (await api.event("listener-triggered"))["transferId"]
+    other = transfer[:-1] + ("0" if transfer[-1] != "0" else "1")
+    for wrong in (other, ("1" if transfer[0] == "0" else "0") + transfer[1:], "nonsense"):
+        assert (await api.call("GET", f"{FORGE}/data/{wrong}/all"))[0] in (404, 422)
+    for key in ("x", "L2V0Yy9wYXNzd2Q", "MS9ub3BlL2Z1bGwvMA"):
+        assert (await api.call("GET", f"{FORGE}/data/{key}"))[0] == 404
+    for role, flow, side in [(Role.APP, "crm", Side.SOURCE), (Role.ADMIN, "", None)]:
+        api.token = await api.server.token(role, flow, side)
+        assert (await api.call("GET", f"{FORGE}/data/{transfer}/all"))[0] == 403
+    api.token = "wrong"
+    assert (await api.call("GET", f"{FORGE}/data/{transfer}/all"))[0] == 401
+
+
+async def test_endpoints_are_public_or_on_this_machine(app: tuple[PlatformApp, Settings]) -> None:
+    api, settings = app
+    for wrong in ("ftp://example.org", "nonsense", "http://"):
+        assert (await api.call("PUT", f"{CONNECT}/webhook", json={"endpoints": [wrong]}))[0] == 400
+    await api.call("PUT", f"{CONNECT}/webhook", json={"endpoints": ["http://169.254.169.254/x"]})
+    await begin(settings)
+    await asyncio.sleep(2.5)
+    assert api.events == []
+    assert (await api.call("DELETE", f"{CONNECT}/webhook"))[0] == 204
+    assert (await api.call("GET", f"{CONNECT}/webhook"))[1] == {"endpoints": []}
+
+
+async def test_times_have_the_unit_that_was_asked_for_and_a_rerun_names_its_original(tmp_path: Path) -> None:
+    create_app(tmp_path / "app.db")
+    async with platform(tmp_path, "seconds") as (api, settings):
+        await api.call("PUT", f"{CONNECT}/webhook", json={"endpoints": [api.url]})
+        await begin(settings)
+        event = await api.event("listener-triggered")
+        assert event["migrationDetails"]["createdAt"] < 10_000_000_000
+        await api.event("app-data-uploaded", 2)
+        await api.end(event["transferId"], status="INCOMPLETE", message="later")
+        await settled(settings, 1)
+        operator = await api.server.token(Role.OPERATOR)
+        status, _ = await api.server.request("POST", "/api/v1/flows/crm/actions/rerun", operator, json={})
+        assert status == 200
+        assert (await api.event("listener-triggered", 2))["originalTransferId"] == event["transferId"]
+
+
+async def test_without_the_profile_there_are_no_such_paths(server: Server) -> None:
+    token = await server.token(Role.APP, "crm", Side.DESTINATION)
+    for path in (f"{FORGE}/data/x/all", f"{CONNECT}/webhook"):
+        assert (await server.get(path, token))[0] == 404
