@@ -11,9 +11,9 @@ from starlette.requests import HTTPConnection
 
 from pipeline.assembly.commands.observation.fleet import FleetGauges
 from pipeline.assembly.runtime import Runtime
-from pipeline.http.contents import Contents
 from pipeline.http.feeds import Feeds
-from pipeline.http.listings import Listings
+from pipeline.http.kept.contents import Contents
+from pipeline.http.kept.listings import Listings
 from pipeline.http.live import LiveParts
 from pipeline.http.tokens import TokenStore
 from pipeline.ports.clock import Clock

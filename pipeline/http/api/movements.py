@@ -19,7 +19,7 @@ from pipeline.http.access import Viewer
 from pipeline.http.api.flows import movement_model
 from pipeline.http.api.models import FileModel, GroupModel, MovementModel, Page, RejectedModel, WorkerModel
 from pipeline.http.api.paths import After, FlowPath, Limit, page_of, page_of_files
-from pipeline.http.listings import GroupCounts
+from pipeline.http.kept.listings import GroupCounts
 from pipeline.http.problems import ProblemError
 from pipeline.http.site import Site, site_of
 from pipeline.ports.destination import Mark
