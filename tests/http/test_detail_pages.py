@@ -12,6 +12,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from pipeline.assembly.commands.lifecycle.starts import start
 from pipeline.assembly.commands.move import move
 from pipeline.assembly.commands.notifications import add_endpoint
 from pipeline.domain.notifications.endpoint import Endpoint
@@ -147,6 +148,15 @@ async def test_endpoints_are_shown_disabled_and_enabled(server: Server, monkeypa
         assert "Disable" not in await read(client, "/notifications")
         async with client.post("/notifications", data={"endpoint": "ops", "do": "disable"}) as answer:
             assert answer.status == 403
+
+
+async def test_a_movement_nobody_works_on_says_so_and_has_what_is_done_so_far(server: Server) -> None:
+    await start("crm", settings=Settings(home=server.directory / "home"))
+    async with await log_in(server, START_TOKEN) as client:
+        page = await read(client, "/flows/crm/movements/2")
+    assert "READY" in page
+    assert re.search(r"Records so far</dt><dd>0 read, 0 imported", page)
+    assert "It waits for a worker." in page
 
 
 async def test_a_page_asks_for_its_live_part_alone(server: Server) -> None:
