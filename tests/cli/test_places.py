@@ -66,6 +66,13 @@ def test_a_path_that_is_too_long_is_no_defect(arguments: list[str], pipeline: Co
     assert "defect" not in refused.out + refused.err
 
 
+def test_a_path_that_is_too_long_is_no_event_file(pipeline: CommandLine) -> None:
+    make_database(pipeline.directory / "app.db")
+    assert pipeline("move", "app.db", "copy.db").code == 0
+    refused = pipeline("show", TOO_LONG)
+    assert (refused.code, "is neither a file on this computer nor the id of an Event File" in refused.err) == (2, True)
+
+
 def test_the_home_in_the_source_is_named_and_not_moved(pipeline: CommandLine) -> None:
     make_tree(pipeline.directory / "files", "a.txt")
     moved = pipeline("move", "files", "copy", "--home", "files/.pipeline")

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import anyio
+import anyio.to_thread
 
 from pipeline.assembly.runtime import Runtime, open_runtime
 from pipeline.codec.event_files.event_file import EventFileReader
@@ -14,6 +15,7 @@ from pipeline.domain import object_keys
 from pipeline.domain.errors import AbsentError, ConfigurationError, RefusedError
 from pipeline.domain.event_file import Header
 from pipeline.domain.ids import EventFileId, ObjectKey
+from pipeline.paths import is_file
 from pipeline.settings import Settings, load_settings
 
 _READ_BYTES = 1 << 20
@@ -48,7 +50,7 @@ async def show(
 async def _open_file(
     settings: Settings, name: str, flow: str | None
 ) -> AsyncIterator[tuple[str, AsyncIterable[bytes]]]:
-    if await anyio.Path(name).is_file():
+    if await anyio.to_thread.run_sync(is_file, name):
         yield name, _read_path(Path(name))
         return
     async with open_runtime(settings) as runtime:
@@ -64,6 +66,8 @@ async def _read_path(path: Path) -> AsyncIterator[bytes]:
                 yield data
     except PermissionError as error:
         raise RefusedError(f"{path} may not be read; ask its owner for the permission.") from error
+    except OSError as error:
+        raise RefusedError(f"{path} cannot be read: {error.strerror}. Check the file and its disk.") from error
 
 
 async def _find_key(runtime: Runtime, name: str, flow: str | None) -> ObjectKey:
