@@ -163,6 +163,7 @@ class DestinationSession(Protocol):
     async def retry_rejected(self) -> Sequence[Rejection]:
         """Load the rejected records of this Flow again; return those that are still rejected.
 
+        It MAY leave out those of which it knows that they would be rejected again, and MUST try every other one.
         The marks of their files SHOULD count those that are accepted now: as upserts, and no longer as rejected.
         """
         ...
@@ -227,7 +228,10 @@ class RejectedKeeper(Protocol):
         ...
 
     async def retry_chosen(self, chosen: Choose) -> Sequence[Rejection]:
-        """Load the chosen rejected records again, in the order of each key; return all that are still rejected."""
+        """Load the chosen rejected records again, in the order of each key; return all that are still rejected.
+
+        Also those that `retry_rejected` would leave out.
+        """
         ...
 
     async def correct_rejected(self, corrected: Sequence[KeptRecord]) -> int:

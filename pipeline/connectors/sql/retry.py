@@ -21,8 +21,13 @@ class RejectedRecords(Protocol):
     def rejections(self, file: EventFileId | None = None) -> Sequence[Rejection]:
         """Return the rejections of the Flow, or of one file, by id."""
 
-    def rejected_ids(self, stream: StreamName, blocked_of: EventFileId | None = None) -> Sequence[int]:
-        """Return the ids of a stream's rejected records, ascending; with `blocked_of`, of the blocked ones of that file."""
+    def rejected_ids(
+        self, stream: StreamName, blocked_of: EventFileId | None = None, unless: Sequence[str] = ()
+    ) -> Sequence[int]:
+        """Return the ids of a stream's rejected records, ascending; with `blocked_of`, of the blocked ones of that file.
+
+        Without those that depend on one of `unless`.
+        """
 
     def rejected_records(self, ids: Sequence[int]) -> Sequence[RejectedRecord]:
         """Return those of these records that are still stored, by id."""
@@ -83,11 +88,17 @@ def retry_stream(
     stream: StreamName,
     without: Collection[int] = (),
     chosen: Choose = everything,
+    unless: Sequence[str] = (),
 ) -> None:
-    """Retry the chosen rejected records of one stream, apart from those ids, and correct the marks of their files."""
-    before = _count_by_file(ledger)
-    _retry(ledger, load, [id_ for id_ in ledger.rejected_ids(stream) if id_ not in without], chosen)
-    ledger.correct_marks(before - _count_by_file(ledger))
+    """Retry the chosen rejected records of one stream, apart from those ids, and correct the marks of their files.
+
+    Those that depend on one of `unless`, which still holds, would be rejected again and are left as they are.
+    """
+    ids = [id_ for id_ in ledger.rejected_ids(stream, unless=unless) if id_ not in without]
+    if ids:
+        before = _count_by_file(ledger)
+        _retry(ledger, load, ids, chosen)
+        ledger.correct_marks(before - _count_by_file(ledger))
 
 
 def retry_records(ledger: RejectedRecords, load: RetryingLoad, records: Sequence[RejectedRecord]) -> None:

@@ -42,7 +42,7 @@ def test_a_batch_is_split_until_each_failing_record_is_alone() -> None:
 
 
 def test_a_stored_record_is_read_back() -> None:
-    record = replace(rejected(4), blocked=True, id=9)
+    record = replace(rejected(4), blocked=True, depends="a definition", id=9)
     assert len(record.to_row()) == len(COLUMNS)
     assert RejectedRecord.from_row(9, *record.to_row()) == record
 
@@ -66,8 +66,10 @@ class Ledger:
     def rejections(self, file: EventFileId | None = None) -> Sequence[Rejection]:
         return [record.rejection for record in self.stored.values()]
 
-    def rejected_ids(self, stream: StreamName, blocked_of: EventFileId | None = None) -> Sequence[int]:
-        return sorted(self.stored)
+    def rejected_ids(
+        self, stream: StreamName, blocked_of: EventFileId | None = None, unless: Sequence[str] = ()
+    ) -> Sequence[int]:
+        return sorted(number for number, record in self.stored.items() if record.depends not in unless)
 
     def rejected_records(self, ids: Sequence[int]) -> Sequence[RejectedRecord]:
         return [self.stored[number] for number in ids if number in self.stored]
@@ -113,3 +115,16 @@ def test_retries_go_on_while_they_help_and_marks_count_the_accepted(
     assert sorted(rejection.line for rejection in left) == [5, 6]
     assert ledger.corrected == {FILE: 3}
     assert max(load.batches) <= batch_records
+
+
+def test_a_record_is_not_tried_again_while_what_its_reason_depends_on_holds() -> None:
+    ledger = Ledger()
+    for line, depends in ((1, "old"), (2, "new"), (3, None)):
+        ledger.add(replace(rejected(line), depends=depends))
+    load = Load(ledger)
+    retry.retry_stream(ledger, load, FILE.stream, unless=["new"])
+    assert load.batches == [2]
+    assert ledger.corrected == {FILE: 1}
+    retry.retry_stream(ledger, load, FILE.stream, unless=["new"])
+    assert load.batches == [2, 1]
+    assert {record.rejection.line for record in ledger.stored.values()} == {2, 3}

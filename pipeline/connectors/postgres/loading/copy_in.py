@@ -20,6 +20,7 @@ from pipeline.connectors.postgres.loading.rejection.bisection import PartWork, p
 from pipeline.connectors.postgres.loading.rejection.input_functions import input_works
 from pipeline.connectors.postgres.loading.rejection.reasons import (
     LOST,
+    VALUE,
     RejectedError,
     RejectReason,
     check_rows,
@@ -163,7 +164,7 @@ class Staging:
         """Return the rows of a run, from 0, with a value that its column's type does not have."""
         self._fill(self._texts, run.columns, [run.data])
         works = list(input_works(self._connection, self._upserts, run.columns, self._texts))
-        return rows_at_fault(self._connection, self._texts, works)
+        return rows_at_fault(self._connection, self._texts, works, is_input=True)
 
     def _stage(self, columns: Sequence[str], data: Sequence[bytes]) -> int:
         """Fill the temporary table for upserts, and check what the statements would not; return the number of rows."""
@@ -357,8 +358,10 @@ class Staging:
 def _altered(name: str, target: Target) -> RejectReason:
     type_ = target.table.columns[name].type
     if target.has_length(name):
-        return RejectReason(f"value too long for type {type_}", name)
-    return RejectReason(f"the destination's column {name} is {type_}, which cannot hold the value exactly", name)
+        return RejectReason(f"value too long for type {type_}", name, cause=VALUE)
+    return RejectReason(
+        f"the destination's column {name} is {type_}, which cannot hold the value exactly", name, cause=VALUE
+    )
 
 
 def _check_count(written: int, sent: int) -> None:

@@ -70,6 +70,14 @@ class Run:
         """Return the records from `start` to before `end`."""
         return Run(self.kind, self.columns, self.places[start:end], self.rows[start:end], self.keys[start:end])
 
+    def parts(self, at: int | None) -> list[Run]:
+        """Return the parts to try in order when it fails: halves, or the row `at` alone, which is said to be at fault."""
+        count = len(self)
+        if at is None or not 0 <= at < count:
+            return [self.part(0, count // 2), self.part(count // 2, count)]
+        middle = (at + 1 + count + 1) // 2
+        return [self.part(0, at), self.part(at, at + 1), self.part(at + 1, middle), self.part(middle, count)]
+
     def last_of_each_key(self) -> tuple[Run, Collection[object]]:
         """Return the last record of each key, and all keys."""
         last = dict(zip(hashable(self.keys), range(len(self.keys)), strict=True))

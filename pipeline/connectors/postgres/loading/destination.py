@@ -27,6 +27,7 @@ from pipeline.connectors.postgres.loading.integrity.circles import Circles
 from pipeline.connectors.postgres.loading.integrity.references import References
 from pipeline.connectors.postgres.loading.integrity.side_effects import SideEffects
 from pipeline.connectors.postgres.loading.large_objects import LargeObjectLoad
+from pipeline.connectors.postgres.loading.rejection.facts import read_facts
 from pipeline.connectors.postgres.loading.tables.stream_tables import StreamTables
 from pipeline.connectors.postgres.loading.tables.value_kinds import MisfitError
 from pipeline.connectors.postgres.loading.target import Target
@@ -120,7 +121,7 @@ class PostgresDestinationSession:
         await self._on_connection(partial(fence_flow, self._location, movement))
 
     async def retry_rejected(self) -> Sequence[Rejection]:
-        return await self.retry_chosen(everything)
+        return await self._on_connection(partial(self._retry_rejected, None))
 
     async def retry_chosen(self, chosen: Choose) -> Sequence[Rejection]:
         return await self._on_connection(partial(self._retry_rejected, chosen))
@@ -219,12 +220,14 @@ class PostgresDestinationSession:
             return Reopen()
         id_ = file.entry.id
         is_snapshot = file.entry.is_snapshot
+        effects = self._side_effects(connection, target)
         return FileLoad(
             connection,
             ledger,
             target,
-            self._side_effects(connection, target),
+            effects,
             self._references(connection, target),
+            partial(read_facts, connection, target, file.header.schema, acts=effects.act),
             is_snapshot=is_snapshot,
             inserts_only=is_snapshot and target.row_key is not None and ledger.is_first_snapshot(id_),
             kinds=stream.kinds,
@@ -345,21 +348,27 @@ class PostgresDestinationSession:
                 async for steps in receive:
                     await self._run(place, load.apply, steps)
 
-    def _retry_rejected(self, chosen: Choose, connection: Connection, ledger: ImportLedger) -> Sequence[Rejection]:
+    def _retry_rejected(
+        self, chosen: Choose | None, connection: Connection, ledger: ImportLedger
+    ) -> Sequence[Rejection]:
+        """Retry the chosen records; with None all those whose reason may have ended."""
+
         def open_load(schema: StreamSchema) -> FileLoad:
             connection.execute(_AS_THE_APP)
             target = self._tables.for_retry(connection, ledger, schema)
             effects = self._side_effects(connection, target)
-            return FileLoad(connection, ledger, target, effects, self._references(connection, target))
+            facts = partial(read_facts, connection, target, schema, acts=effects.act)
+            return FileLoad(connection, ledger, target, effects, self._references(connection, target), facts)
 
         def retry(schema: StreamSchema) -> None:
             with connection.transaction():
                 load = open_load(schema)
-                retry_stream(ledger, load, schema.stream, chosen=chosen)
+                unless = list(load.facts.texts.values()) if chosen is None else ()
+                retry_stream(ledger, load, schema.stream, chosen=chosen or everything, unless=unless)
                 load.end()
 
-        left = retry_rejected_records(ledger, retry, chosen)
-        if left and chosen is everything and not self._pool.as_replica:
+        left = retry_rejected_records(ledger, retry, chosen or everything)
+        if left and chosen is None and not self._pool.as_replica:
             Circles(connection, ledger, open_load).retry()
             left = ledger.rejections()
         return left

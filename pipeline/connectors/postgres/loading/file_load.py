@@ -8,14 +8,12 @@ rejected. If another row blocked it, it is retried at the end of the file.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
 from threading import Lock
 from typing import assert_never
-
-import orjson
 
 from pipeline.connectors.postgres.ddl.foreign_keys import ExistingKey
 from pipeline.connectors.postgres.loading.batches import (
@@ -32,11 +30,12 @@ from pipeline.connectors.postgres.loading.csv_lines import Lines, Run
 from pipeline.connectors.postgres.loading.import_ledger import ImportLedger
 from pipeline.connectors.postgres.loading.integrity.references import References
 from pipeline.connectors.postgres.loading.integrity.side_effects import SideEffects
-from pipeline.connectors.postgres.loading.rejection.reasons import ZERO, RejectReason
+from pipeline.connectors.postgres.loading.rejection.facts import TableFacts
+from pipeline.connectors.postgres.loading.rejection.reasons import VALUE, ZERO, RejectReason
 from pipeline.connectors.postgres.loading.tables.value_kinds import ValueKinds
 from pipeline.connectors.postgres.loading.target import Target
 from pipeline.connectors.postgres.session.connection import Connection
-from pipeline.connectors.sql.rejected_record import RejectedRecord, key_text_of
+from pipeline.connectors.sql.rejected_record import RejectedRecord, key_text_in
 from pipeline.connectors.sql.splitting import apply_split
 from pipeline.domain.ids import EventFileId
 from pipeline.ports.destination import Rejection
@@ -57,6 +56,7 @@ class FileLoad:
         target: Target,
         effects: SideEffects,
         references: References | None,
+        facts: Callable[[], TableFacts],
         *,
         is_snapshot: bool = False,
         inserts_only: bool = False,
@@ -65,6 +65,7 @@ class FileLoad:
         self._ledger = ledger
         self.target = target
         self._references = references
+        self._read_facts = facts
         self._kinds = kinds
         self._may_replace = target.covers_table and target.row_key is None
         self._inserts_only = inserts_only and target.row_key is not None and bool(target.columns)
@@ -88,6 +89,11 @@ class FileLoad:
         self.has_rejected = ledger.has_rejected(target.stream)
         self.upserts = 0
         self.deletes = 0
+
+    @cached_property
+    def facts(self) -> TableFacts:
+        """What rejections of records may depend on, as it is in this transaction."""
+        return self._read_facts()
 
     def decode(self, block: bytes, first_line: int, file: EventFileId) -> tuple[int, Sequence[Step]]:
         """Return the number of lines of a block, and the steps that are ready. It may run beside `apply`.
@@ -113,7 +119,9 @@ class FileLoad:
                     self._apply_alone(step)
                 case InvalidLines():
                     self._check_kinds(step.origin.lines)
-                    reasons = [(one.place, RejectReason(str(one.error), one.error.column)) for one in step.lines]
+                    reasons = [
+                        (it.place, RejectReason(str(it.error), it.error.column, cause=VALUE)) for it in step.lines
+                    ]
                     self._reject(reasons, step.origin)
                 case _:
                     assert_never(step)
@@ -233,7 +241,7 @@ class FileLoad:
             if at_fault:
                 self._reject([(run.places[row], it) for row, it in at_fault.items()], block_run.origin)
                 return [run.without(list(at_fault))]
-            return [] if self._apply_on_server(run, block_run.origin) else _parts(run, reason)
+            return [] if self._apply_on_server(run, block_run.origin) else run.parts(reason.row)
 
         def attempt(run: Run) -> RejectReason | None:
             reason = self._attempt_run(run)
@@ -374,27 +382,18 @@ class FileLoad:
         else:
             self.deletes += len(run)
         if self.has_rejected:
-            self._ledger.forget(self.target.stream, [self._key_text(origin.lines[place]) for place in run.places])
+            self._ledger.forget(
+                self.target.stream, [key_text_in(origin.lines[place], self.target.record_key) for place in run.places]
+            )
 
     def _reject(self, reasons: Sequence[tuple[int, RejectReason]], origin: Origin) -> None:
         self.has_rejected = True
         records = []
         for place, reason in reasons:
             line = origin.lines[place]
-            rejection = Rejection(*origin.where(place), self._key_text(line), reason.reason, reason.column)
-            records.append(RejectedRecord(self.target.stream, rejection, line, reason.blocked))
+            rejection = Rejection(
+                *origin.where(place), key_text_in(line, self.target.record_key), reason.reason, reason.column
+            )
+            depends = self.facts.of(reason)
+            records.append(RejectedRecord(self.target.stream, rejection, line, reason.blocked, depends))
         self._ledger.add_rejected(records)
-
-    def _key_text(self, line: bytes) -> str:
-        record = orjson.loads(line)
-        body = next(iter(record.values()), None) if isinstance(record, dict) and len(record) == 1 else record
-        return key_text_of(body, self.target.record_key)
-
-
-def _parts(run: Run, reason: RejectReason) -> list[Run]:
-    """Return the parts to try, in order: halves, or the row at fault alone, where the server names it."""
-    at, count = reason.row, len(run)
-    if at is None or not 0 <= at < count:
-        return [run.part(0, count // 2), run.part(count // 2, count)]
-    middle = (at + 1 + count + 1) // 2
-    return [run.part(0, at), run.part(at, at + 1), run.part(at + 1, middle), run.part(middle, count)]

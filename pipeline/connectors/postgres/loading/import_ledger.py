@@ -35,6 +35,7 @@ CREATE TABLE IF NOT EXISTS _pipeline.rejected (
     event_file text NOT NULL, line bigint NOT NULL, record bytea NOT NULL, reason text NOT NULL, column_name text,
     in_the_way boolean NOT NULL
 );
+ALTER TABLE _pipeline.rejected ADD COLUMN IF NOT EXISTS depends text;
 CREATE INDEX IF NOT EXISTS rejected_key ON _pipeline.rejected (flow, stream, md5(key));
 CREATE TABLE IF NOT EXISTS _pipeline.streams (
     flow text NOT NULL, stream text NOT NULL, schema text NOT NULL, is_ours boolean NOT NULL, PRIMARY KEY (flow, stream)
@@ -54,6 +55,7 @@ CREATE TABLE IF NOT EXISTS _pipeline.large_objects (flow text NOT NULL, id bigin
 """
 _IS_COMPLETE = """
 SELECT EXISTS (SELECT FROM pg_attribute WHERE attrelid = to_regclass('_pipeline.streams') AND attname = 'former_partitions')
+   AND EXISTS (SELECT FROM pg_attribute WHERE attrelid = to_regclass('_pipeline.rejected') AND attname = 'depends')
    AND to_regclass('_pipeline.latest') IS NOT NULL AND to_regclass('_pipeline.objects') IS NOT NULL
    AND to_regclass('_pipeline.large_objects') IS NOT NULL AND to_regclass('_pipeline.fences') IS NOT NULL
 """
@@ -320,7 +322,8 @@ class ImportLedger:
             columns = map(list, zip(*(it.to_row() for it in kept[start : start + BATCH_RECORDS]), strict=True))
             self._connection.execute(
                 f"INSERT INTO _pipeline.rejected (flow, stream, {', '.join(COLUMNS)}) SELECT %s, %s, * FROM "
-                "unnest(%s::text[], %s::text[], %s::bigint[], %s::bytea[], %s::text[], %s::text[], %s::boolean[])",
+                "unnest(%s::text[], %s::text[], %s::bigint[], %s::bytea[], %s::text[], %s::text[], %s::boolean[], "
+                "%s::text[])",
                 (self._flow, records[0].stream, *columns),
             )
 
@@ -330,7 +333,7 @@ class ImportLedger:
 
     def correct(self, corrected: Sequence[KeptRecord]) -> int:
         """Give rejected records another content; return how many of them are still stored."""
-        query = "UPDATE _pipeline.rejected SET record = %s WHERE flow = %s AND event_file = %s AND line = %s"
+        query = "UPDATE _pipeline.rejected SET record = %s, depends = NULL WHERE flow = %s AND event_file = %s AND line = %s"
         return sum(
             self._connection.execute(
                 query, (one.record, self._flow, str(one.rejection.file), one.rejection.line)
@@ -369,12 +372,23 @@ class ImportLedger:
         )
         return {StreamName(stream) for (stream,) in rows}
 
-    def rejected_ids(self, stream: StreamName, blocked_of: EventFileId | None = None) -> list[int]:
-        """Return the ids of a stream's rejected records, ascending; with `blocked_of`, of the blocked ones of that file."""
+    def rejected_ids(
+        self, stream: StreamName, blocked_of: EventFileId | None = None, unless: Sequence[str] = ()
+    ) -> list[int]:
+        """Return the ids of a stream's rejected records, ascending; with `blocked_of`, of the blocked ones of that file.
+
+        Without those that depend on one of `unless`.
+        """
         rows = self._connection.execute(
             "SELECT id FROM _pipeline.rejected WHERE flow = %(flow)s AND stream = %(stream)s "
-            "AND (%(file)s::text IS NULL OR event_file = %(file)s AND in_the_way) ORDER BY id",
-            {"flow": self._flow, "stream": stream, "file": None if blocked_of is None else str(blocked_of)},
+            "AND (%(file)s::text IS NULL OR event_file = %(file)s AND in_the_way) "
+            "AND (depends IS NULL OR depends <> ALL (%(unless)s)) ORDER BY id",
+            {
+                "flow": self._flow,
+                "stream": stream,
+                "file": None if blocked_of is None else str(blocked_of),
+                "unless": list(unless),
+            },
         )
         return [id_ for (id_,) in rows]
 

@@ -17,6 +17,7 @@ SqlValue = bool | int | float | str | bytes | None
 
 _UTF16 = {"UTF-16le": "utf-16-le", "UTF-16be": "utf-16-be"}
 _BLOCKED = (apsw.SQLITE_CONSTRAINT_UNIQUE, apsw.SQLITE_CONSTRAINT_PRIMARYKEY, apsw.SQLITE_CONSTRAINT_ROWID)
+_LASTING = (apsw.SQLITE_CONSTRAINT_CHECK, apsw.SQLITE_CONSTRAINT_NOTNULL, apsw.SQLITE_CONSTRAINT_DATATYPE)
 
 
 class InvalidRecordError(Exception):
@@ -38,6 +39,13 @@ UNBINDABLE: tuple[type[Exception], ...] = (TypeError, OverflowError)
 def is_blocked(reason: Exception) -> bool:
     """Whether another row is the reason, so that the record may be accepted once that row has changed."""
     return getattr(reason, "extendedresult", None) in _BLOCKED
+
+
+def is_lasting(reason: Exception) -> bool:
+    """Whether the record and the definition of its table are all that the reason depends on."""
+    if isinstance(reason, apsw.ConstraintError):
+        return getattr(reason, "extendedresult", None) in _LASTING
+    return isinstance(reason, REJECTING_ERRORS)
 
 
 def column_in(message: str, table: str) -> str | None:

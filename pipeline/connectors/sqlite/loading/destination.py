@@ -152,11 +152,17 @@ class SqliteDestinationSession:
             return await self._run(self._location, self._ledger.loaded_streams, flow)
 
     async def retry_rejected(self) -> Sequence[Rejection]:
-        return await self.retry_chosen(everything)
+        return await self._retry(None)
 
     async def retry_chosen(self, chosen: Choose) -> Sequence[Rejection]:
+        return await self._retry(chosen)
+
+    async def _retry(self, chosen: Choose | None) -> Sequence[Rejection]:
+        """Retry the chosen records; with None all those whose reason may have ended."""
+
         def retry() -> Sequence[Rejection]:
-            return retry_rejected_records(self._ledger, partial(self._retry_stream, chosen), chosen)
+            self._ledger.create()
+            return retry_rejected_records(self._ledger, partial(self._retry_stream, chosen), chosen or everything)
 
         async with self._lock:
             if not await self._run(self._location, self._ledger.exists):
@@ -168,6 +174,7 @@ class SqliteDestinationSession:
         async with self._lock:
             if not await self._run(self._location, self._ledger.exists):
                 return []
+            await self._run(self._location, self._ledger.create)  # an earlier release may have created it
             return await self._run(self._location, kept_records, self._ledger)
 
     async def correct_rejected(self, corrected: Sequence[KeptRecord]) -> int:
@@ -247,12 +254,13 @@ class SqliteDestinationSession:
         target, is_latest = self._managed.ensure(schema, file.header.export_time)
         if is_latest:
             self._ledger.set_schema(schema)
-        return FileLoad(self._connection, self._ledger, target, schema.stream, self._place(schema.stream)), target
+        return FileLoad(self._connection, self._ledger, target, schema, self._place(schema.stream)), target
 
-    def _retry_stream(self, chosen: Choose, schema: StreamSchema) -> None:
+    def _retry_stream(self, chosen: Choose | None, schema: StreamSchema) -> None:
         target = ensure_table(self._connection, schema)
-        load = FileLoad(self._connection, self._ledger, target, schema.stream, self._place(schema.stream))
-        retry_stream(self._ledger, load, schema.stream, chosen=chosen)
+        load = FileLoad(self._connection, self._ledger, target, schema, self._place(schema.stream))
+        unless = [load.definition] if chosen is None and load.definition is not None else []
+        retry_stream(self._ledger, load, schema.stream, chosen=chosen or everything, unless=unless)
 
     def _complete(self, file: FileToLoad, load: FileLoad, target: Target) -> Loaded:
         load.finish(file.entry.id)

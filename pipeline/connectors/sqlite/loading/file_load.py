@@ -1,12 +1,13 @@
 """Loading the records of an Event File into a table, inside a transaction of the caller.
 
-The fast path is a statement of some 200 rows. If SQLite rejects it, the rows are upserted one by one. If one is rejected,
-all their keys are deleted first, so that rows may swap a unique value. If that fails, the rows are split until each
+The fast path is a statement of some 200 rows. If SQLite rejects it, the rows are upserted one by one. Of those that other
+rows block, all keys are deleted first, so that they may swap a unique value. If that fails, they are split until each
 rejected record is alone. A record that another row blocked is retried at the end of the file.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,18 +15,24 @@ from functools import cached_property
 import apsw
 import orjson
 
+from pipeline.codec.event_files.header import encode_schema
 from pipeline.codec.event_files.upsert_lines import UpsertLines, upsert_lines_for
 from pipeline.codec.values import dumps
-from pipeline.connectors.sql.rejected_record import RejectedRecord, key_text_of
+from pipeline.connectors.sql.rejected_record import RejectedRecord, digest_of, key_text_of
 from pipeline.connectors.sql.retry import retry_blocked
 from pipeline.connectors.sql.splitting import apply_split
-from pipeline.connectors.sqlite.loading.binding import InvalidRecordError, column_in, is_blocked
+from pipeline.connectors.sqlite.loading.binding import InvalidRecordError, column_in, is_blocked, is_lasting
 from pipeline.connectors.sqlite.loading.import_ledger import ImportLedger
 from pipeline.connectors.sqlite.loading.records import DELETE, UNKNOWN, UPSERT, Run, parse_block, runs
 from pipeline.connectors.sqlite.loading.table_writer import TableWriter
 from pipeline.connectors.sqlite.loading.target import Target
-from pipeline.domain.ids import EventFileId, StreamName
+from pipeline.connectors.sqlite.schema.tables import create_sql
+from pipeline.domain.ids import EventFileId
+from pipeline.domain.schema import StreamSchema
 from pipeline.ports.destination import Rejection
+
+_CHANGES = re.compile(r"random|changes|last_insert|current_", re.IGNORECASE)
+"""Words in the statement of a table that may stand for a function whose value changes."""
 
 
 @dataclass(frozen=True)
@@ -56,17 +63,28 @@ class FileLoad:
     """Applies records to one table, and counts those accepted. Methods block: they run in a worker thread."""
 
     def __init__(
-        self, connection: apsw.Connection, ledger: ImportLedger, target: Target, stream: StreamName, place: str
+        self, connection: apsw.Connection, ledger: ImportLedger, target: Target, schema: StreamSchema, place: str
     ) -> None:
-        """Load into `target` through `connection`; `place` names it in messages."""
+        """Load the stream with this schema into `target` through `connection`; `place` names it in messages."""
         self._ledger = ledger
         self._target = target
-        self._stream = stream
+        self._connection = connection
+        self._schema = schema
+        self._stream = stream = schema.stream
         self._writer = TableWriter(connection, target, place)
         self._has_rejected = ledger.has_rejected(stream)
         self._upsert_lines: UpsertLines | None = None
         self.upserts = 0
         self.deletes = 0
+
+    @cached_property
+    def definition(self) -> str | None:
+        """A text that stands for the definition of table and stream; None if it says too little about what is accepted."""
+        statement = create_sql(self._connection, self._target.table.name) or "random"
+        if _CHANGES.search(statement):
+            return None
+        schema = encode_schema(self._schema).decode()
+        return digest_of(apsw.sqlite_lib_version(), statement, schema, self._target.encoding)
 
     def apply(self, block: bytes, file: EventFileId, header_columns: Sequence[str], first_line: int) -> int:
         """Apply the records of a block whose first line has the number `first_line`; return the number of its lines.
@@ -104,7 +122,7 @@ class FileLoad:
                 self._delete_run(run, file)
             else:
                 self._ledger.add_rejected(record)
-        self._replace(upserts)
+        self._upsert_each(upserts)
 
     def finish(self, file: EventFileId) -> None:
         """Retry the blocked records of a file after its last block."""
@@ -126,13 +144,35 @@ class FileLoad:
         for start in range(0, count, step):
             end = min(start + step, count)
             whole = values is not None and self._writer.upsert_rows(end - start, values[start * width : end * width])
-            if whole or self._writer.upsert(run.bodies[start:end]) is None:
+            if whole:
                 self.upserts += end - start
                 if self._has_rejected:
                     self._drop_rejected(run.bodies[start:end])
             else:
                 lines = enumerate(run.bodies[start:end], run.first_line + start)
-                self._replace([_Upsert(file, line, body) for line, body in lines])
+                self._upsert_each([_Upsert(file, line, body) for line, body in lines])
+
+    def _upsert_each(self, upserts: Sequence[_Upsert]) -> None:
+        """Apply upserts one by one, and then those together that other rows blocked, unless a later one has their key."""
+        accepted: dict[str, int] = {}
+        failed: list[tuple[int, _Upsert, Exception]] = []
+        for place, upsert in enumerate(upserts):
+            reason = self._writer.upsert(upsert.body)
+            if reason is None:
+                accepted[key_text_of(upsert.body, self._target.key)] = place
+            else:
+                failed.append((place, upsert, reason))
+        self.upserts += len(upserts) - len(failed)
+        if self._has_rejected:
+            self._ledger.drop_keys(self._stream, accepted)
+        blocked = []
+        for place, upsert, reason in failed:
+            if accepted.get(key_text_of(upsert.body, self._target.key), -1) < place:
+                if is_blocked(reason):
+                    blocked.append(upsert)
+                else:
+                    self._reject(upsert.file, upsert.line, upsert.body, UPSERT, reason)
+        self._replace(blocked)
 
     def _replace(self, upserts: Sequence[_Upsert]) -> None:
         """Apply all upserts except those that are rejected even alone."""
@@ -169,7 +209,8 @@ class FileLoad:
         reason, column = str(error), column_in(str(error), self._target.table.name)
         rejection = Rejection(file, line, key_text_of(body, self._target.key), reason, column)
         record = dumps(body if kind == UNKNOWN else {kind: body})
-        self._ledger.add_rejected(RejectedRecord(self._stream, rejection, record, is_blocked(error)))
+        depends = self.definition if is_lasting(error) else None
+        self._ledger.add_rejected(RejectedRecord(self._stream, rejection, record, is_blocked(error), depends))
 
 
 def _invalid(record: object, width: int) -> InvalidRecordError:

@@ -25,7 +25,8 @@ CREATE TABLE IF NOT EXISTS _pipeline_marks (
 CREATE INDEX IF NOT EXISTS _pipeline_marks_movement ON _pipeline_marks (flow, stream, movement);
 CREATE TABLE IF NOT EXISTS _pipeline_rejected (
     id INTEGER PRIMARY KEY, flow TEXT NOT NULL, stream TEXT NOT NULL, key TEXT NOT NULL, event_file TEXT NOT NULL,
-    line INTEGER NOT NULL, record BLOB NOT NULL, reason TEXT NOT NULL, column_name TEXT, in_the_way INTEGER NOT NULL
+    line INTEGER NOT NULL, record BLOB NOT NULL, reason TEXT NOT NULL, column_name TEXT, in_the_way INTEGER NOT NULL,
+    depends TEXT
 );
 CREATE INDEX IF NOT EXISTS _pipeline_rejected_key ON _pipeline_rejected (flow, stream, key);
 CREATE TABLE IF NOT EXISTS _pipeline_fences (flow TEXT PRIMARY KEY, movement INTEGER NOT NULL) WITHOUT ROWID;
@@ -48,8 +49,11 @@ class ImportLedger:
         return bool(self._connection.execute("SELECT 1 FROM sqlite_schema WHERE name = '_pipeline_streams'").fetchall())
 
     def create(self) -> None:
-        """Create the tables unless they exist."""
+        """Create the tables unless they exist, and the columns that earlier releases did not have."""
         self._connection.execute(_TABLES).fetchall()
+        columns = self._connection.execute("SELECT name FROM pragma_table_info('_pipeline_rejected', 'main')")
+        if ("depends",) not in columns.fetchall():
+            self._connection.execute("ALTER TABLE _pipeline_rejected ADD COLUMN depends TEXT")
 
     def marks(self) -> Mapping[EventFileId, Mark]:
         """Return all marks of the Flow."""
@@ -157,7 +161,7 @@ class ImportLedger:
         """Give rejected records another content; return how many of them are still stored."""
         before = self._connection.total_changes()
         self._connection.executemany(
-            "UPDATE _pipeline_rejected SET record = ? WHERE flow = ? AND event_file = ? AND line = ? AND key = ?",
+            "UPDATE _pipeline_rejected SET record = ?, depends = NULL WHERE flow = ? AND event_file = ? AND line = ? AND key = ?",
             (
                 (one.record, self._flow, str(one.rejection.file), one.rejection.line, one.rejection.key)
                 for one in corrected
@@ -187,12 +191,18 @@ class ImportLedger:
         )
         return [Rejection(EventFileId.parse(event_file), *others) for event_file, *others in rows]
 
-    def rejected_ids(self, stream: StreamName, blocked_of: EventFileId | None = None) -> list[int]:
-        """Return the ids of a stream's rejected records, ascending; with `blocked_of`, of the blocked ones of that file."""
+    def rejected_ids(
+        self, stream: StreamName, blocked_of: EventFileId | None = None, unless: Sequence[str] = ()
+    ) -> list[int]:
+        """Return the ids of a stream's rejected records, ascending; with `blocked_of`, of the blocked ones of that file.
+
+        Without those that depend on one of `unless`.
+        """
         rows = self._connection.execute(
             "SELECT id FROM _pipeline_rejected WHERE flow = ?1 AND stream = ?2 "
-            "AND (?3 IS NULL OR event_file = ?3 AND in_the_way) ORDER BY id",
-            (self._flow, stream, None if blocked_of is None else str(blocked_of)),
+            "AND (?3 IS NULL OR event_file = ?3 AND in_the_way) "
+            "AND (depends IS NULL OR depends NOT IN (SELECT value FROM json_each(?4))) ORDER BY id",
+            (self._flow, stream, None if blocked_of is None else str(blocked_of), orjson.dumps(unless).decode()),
         )
         return [id_ for (id_,) in rows]
 

@@ -59,14 +59,14 @@ class TableWriter:
             return False
         return True
 
-    def upsert(self, bodies: Sequence[object]) -> Exception | None:
-        """Upsert rows one by one; return why not."""
-
-        def work() -> None:
-            for body in bodies:
-                self._upsert_one(bind(body, self._target.columns, self._target))
-
-        return self._attempt(work)
+    def upsert(self, body: object) -> Exception | None:
+        """Upsert one row; return why not. A statement that fails undoes itself."""
+        try:
+            self._upsert_one(bind(body, self._target.columns, self._target))
+        except REJECTING_ERRORS as error:
+            self._ensure_transaction()
+            return error
+        return None
 
     def replace(self, bodies: Sequence[object]) -> Exception | None:
         """Delete all keys before the first upsert, so that rows can swap unique values; return why not.

@@ -61,6 +61,11 @@ class SideEffects:
         self.has_rules = any(one.kind == "RULE" for one in found)
         self._suspended: list[SideEffect] = []
 
+    @property
+    def act(self) -> bool:
+        """Whether some stay active though they are suspended."""
+        return any(not one.is_ours for one in self.active)
+
     def suspend(self) -> None:
         """Disable them until the end of the transaction, as far as we own the tables."""
         try:

@@ -84,8 +84,13 @@ def part_of(stage: str) -> str:
     return f'(SELECT * FROM {stage} WHERE ctid = ANY ("$part"))'
 
 
-def rows_at_fault(connection: Connection, stage: str, works: Sequence[PartWork]) -> Mapping[int, RejectReason]:
-    """Do each of the works for as many rows of the stage as possible; return the others, from 0, with the first reason."""
+def rows_at_fault(
+    connection: Connection, stage: str, works: Sequence[PartWork], *, is_input: bool = False
+) -> Mapping[int, RejectReason]:
+    """Do each of the works for as many rows of the stage as possible; return the others, from 0, with the first reason.
+
+    `is_input`: they read values, and nothing else.
+    """
     program = _PROGRAM.format(stage=stage, works="".join(map(_loop, works)))
     cursor = connection.execute(program.encode())
     while cursor.nextset():
@@ -94,7 +99,7 @@ def rows_at_fault(connection: Connection, stage: str, works: Sequence[PartWork])
     found: dict[int, RejectReason] = {}
     for row, state, message, detail, column, *constraint in orjson.loads(text):
         reason = "; ".join(filter(None, (message, detail)))
-        found.setdefault(row, reason_of(state, reason, column, tuple(constraint)))
+        found.setdefault(row, reason_of(state, reason, column, tuple(constraint), is_input=is_input))
     return dict(sorted(found.items()))
 
 

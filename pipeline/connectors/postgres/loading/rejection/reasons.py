@@ -39,6 +39,9 @@ class RejectReason:
     `is_duplicate`: a unique index has the value already, or an exclusion constraint a conflicting one. `is_value`: a value
     is at fault by itself. `constraint`: that index, or the broken foreign key, as schema, table and name. `rows` are all
     rows known to be at fault, with a reason each.
+
+    `cause`: `value`, or `check` or `null` with schema, table, and name of the constraint or column; empty strings where the
+    server names none. None where something else may be the reason.
     """
 
     reason: str
@@ -48,6 +51,7 @@ class RejectReason:
     is_duplicate: bool = False
     is_value: bool = False
     constraint: tuple[str, str, str] | None = None
+    cause: tuple[str, str, str, str] | None = None
     rows: Mapping[int, RejectReason] = field(default_factory=dict)
 
     def without_values(self) -> RejectReason:
@@ -57,7 +61,8 @@ class RejectReason:
 
 LOST = RejectReason("a trigger or a rule of the destination's table keeps the row out")
 
-ZERO = RejectReason("text with the character U+0000, which PostgreSQL cannot hold in text", is_value=True)
+VALUE = ("value", "", "", "")
+ZERO = RejectReason("text with the character U+0000, which PostgreSQL cannot hold in text", is_value=True, cause=VALUE)
 
 
 class RejectedError(Exception):
@@ -83,17 +88,27 @@ def reject_reason_of(error: psycopg.Error) -> RejectReason | None:
     found = _IN_COPY.search(diagnosis.context or "")
     row, column = (int(found[1]) - 1, found[2]) if found else (None, None)
     names = (diagnosis.schema_name, diagnosis.table_name, diagnosis.constraint_name)
-    return replace(reason_of(state, server_message(error), diagnosis.column_name or column, names), row=row)
+    reason = reason_of(state, server_message(error), diagnosis.column_name or column, names, is_input=row is not None)
+    return replace(reason, row=row)
 
 
 def reason_of(
-    state: str, message: str, column: str | None, constraint: tuple[str | None, str | None, str | None]
+    state: str,
+    message: str,
+    column: str | None,
+    constraint: tuple[str | None, str | None, str | None],
+    *,
+    is_input: bool,
 ) -> RejectReason:
-    """Return the reason of an error with this SQLSTATE. `constraint`: the schema, table and name that it gives, if any."""
+    """Return the reason of an error with this SQLSTATE. `constraint`: the schema, table and name that it gives, if any.
+
+    `is_input`: it came while a value was read. At other times, an expression of the table may be its reason.
+    """
     if state == "22021" and "0x00" in message:
         return ZERO
     schema, table, name = constraint
-    is_blocked = state in _BLOCKED
+    is_blocked, place = state in _BLOCKED, (schema or "", table or "")
+    causes = {"23514": ("check", *place, name or ""), "23502": ("null", *place, column or "")}
     named = (schema, table, name) if is_blocked and schema and table and name else None
     return RejectReason(
         message,
@@ -102,4 +117,5 @@ def reason_of(
         is_duplicate=state in _DUPLICATE,
         is_value=state.startswith("22"),
         constraint=named,
+        cause=VALUE if is_input and state.startswith("22") else causes.get(state),
     )
