@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 import pytest
@@ -10,10 +11,12 @@ from blake3 import blake3
 
 from pipeline.connectors.files import FilesDestination, FilesSource
 from pipeline.domain import object_keys
-from pipeline.domain.errors import DamagedError
+from pipeline.domain.errors import DamagedError, TransientError
 from pipeline.domain.ids import BinaryId, ObjectKey
-from pipeline.domain.movement import Status
+from pipeline.domain.movement import Movement, Status
 from pipeline.domain.planning.retention import Reason
+from pipeline.engine.export import chunk_writer
+from pipeline.engine.imports.import_helper import HelperEvent
 from pipeline.engine.movements.context import Limits
 from pipeline.engine.movers.mover import Mover
 from pipeline.engine.storage import pack_writer, packs
@@ -32,6 +35,7 @@ from tests.fakes.rows import body_of
 from tests.loops import on_trio
 
 PACKS = object_keys.packs_prefix(FLOW)
+EVENTS = f"flows/{FLOW}/events/"
 
 
 class Process:
@@ -380,3 +384,34 @@ async def test_two_thousand_small_files_are_moved_in_few_objects(tmp_path: Path)
     assert movement.status is Status.SUCCESS, movement.problems
     assert described(tmp_path / "source") == described(tmp_path / "destination")
     assert len(await objects(store, object_keys.binaries_prefix(FLOW))) == 1
+
+
+class AbsentHelper:
+    """Counts how often a helper is asked for, and starts none."""
+
+    asked = 0
+
+    def open(self, movement: Movement) -> AbstractAsyncContextManager[AsyncIterator[HelperEvent]]:
+        self.asked += 1
+        raise TransientError(f"there is no helper for Movement {movement.number}")
+
+
+async def test_a_tree_with_large_contents_has_more_event_files_and_is_imported_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(2_000):
+        file = tmp_path / "source" / f"{number % 20}" / f"{number}"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(f"{number:04}".encode() * 250)
+    monkeypatch.setattr(chunk_writer, "FIRST_CONTENT_BYTES", 300_000)
+    monkeypatch.setattr(chunk_writer, "MAX_CONTENT_BYTES", 500_000)
+    world = AttachmentWorld({}, limits=Limits())
+    store = world.store = DirectoryObjectStore(tmp_path / "store")
+    source, destination = FilesSource(tmp_path / "source"), FilesDestination(tmp_path / "destination")
+    helper = AbsentHelper()
+    movement = await Mover(world.context(), FLOW, source, destination, "worker", helper).run()
+    assert movement.status is Status.SUCCESS, movement.problems
+    assert described(tmp_path / "source") == described(tmp_path / "destination")
+    # A block has 500 entries: 0.3 MB are full after the first, 0.5 MB after two more, and after the last two.
+    assert len(await objects(store, EVENTS)) == 3
+    assert helper.asked == 1

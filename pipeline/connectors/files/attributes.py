@@ -7,7 +7,6 @@ attributes and file flags are not carried over. A row names those of its entry, 
 
 from __future__ import annotations
 
-import array
 import fcntl
 import os
 import stat
@@ -39,6 +38,7 @@ _OF_EVERY_FILE = frozenset({"security.selinux", "security.ima", "security.evm", 
 
 _GET_FLAGS = 0x80086601  # FS_IOC_GETFLAGS, <linux/fs.h>
 _FLAGS = {0x10: "immutable", 0x20: "append only"}
+_LONG = struct.Struct("@L")
 _ACL_ENTRY = struct.Struct("<HHI")  # tag, permissions, id: <linux/posix_acl_xattr.h>, after a version of 4 bytes
 _GROUP_OBJ, _MASK = 0x04, 0x10
 
@@ -80,11 +80,14 @@ def read_attributes(fd: int, status: os.stat_result) -> tuple[int, Attributes]:
     owning group do what only others in the list may.
     """
     names = [name for name in _extended(fd) if name not in _OF_EVERY_FILE]
+    flags = _flags(fd)
     mode = stat.S_IMODE(status.st_mode)
+    if not names and not flags and not mode & SET_ID:
+        return mode, NONE  # nearly every file
     if _ACL in names:
         mode = mode & ~stat.S_IRWXG | _group_bits(os.getxattr(fd, _ACL))
     uid, gid = (status.st_uid, status.st_gid) if mode & SET_ID else (None, None)
-    return mode, Attributes(uid, gid, (*names, *_flags(fd)))
+    return mode, Attributes(uid, gid, (*names, *flags))
 
 
 def _extended(fd: int) -> Sequence[str]:
@@ -94,12 +97,12 @@ def _extended(fd: int) -> Sequence[str]:
     return ()
 
 
-def _flags(fd: int) -> Iterator[str]:
-    buffer = array.array("L", [0])
+def _flags(fd: int) -> Sequence[str]:
     if sys.platform == "linux":
         with suppress(OSError):  # this file system has none
-            fcntl.ioctl(fd, _GET_FLAGS, buffer)
-    yield from (name for bit, name in _FLAGS.items() if buffer[0] & bit)
+            (found,) = _LONG.unpack(fcntl.ioctl(fd, _GET_FLAGS, bytes(_LONG.size)))
+            return [name for bit, name in _FLAGS.items() if found & bit]
+    return ()
 
 
 def _group_bits(acl: bytes) -> int:

@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from pipeline.connectors.files.attributes import Items
 from pipeline.connectors.files.directories import directory, open_directory
@@ -35,14 +36,16 @@ class Kind(StrEnum):
     SYMLINK = "symlink"
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """One entry at the moment it was examined. `target` is the text of a symbolic link, None for other kinds."""
 
     path: bytes
     kind: Kind
     status: os.stat_result
     target: bytes | None = None
+
+
+_KINDS = {stat.S_IFREG: Kind.FILE, stat.S_IFDIR: Kind.DIRECTORY, stat.S_IFLNK: Kind.SYMLINK}
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +81,8 @@ class _Level:
 
     def skip_below(self, name: bytes) -> None:
         """Skip everything below `name`, which was not a directory when its turn came."""
-        self._directories.discard(name + b"/")
+        if self._directories:
+            self._directories.discard(name + b"/")
 
     def is_directory(self, name: bytes) -> bool:
         return name in self._directories
@@ -208,12 +212,10 @@ def _examine(level: _Level, name: bytes) -> Entry | str | None:
     try:
         fd = level.fd()
         status = os.stat(name, dir_fd=fd, follow_symlinks=False)
-        if stat.S_ISREG(status.st_mode):
-            return Entry(path, Kind.FILE, status)
-        if stat.S_ISDIR(status.st_mode):
-            return Entry(path, Kind.DIRECTORY, status)
-        if stat.S_ISLNK(status.st_mode):
-            return Entry(path, Kind.SYMLINK, status, os.readlink(name, dir_fd=fd))
+        kind = _KINDS.get(stat.S_IFMT(status.st_mode))
+        if kind is not None:
+            target = os.readlink(name, dir_fd=fd) if kind is Kind.SYMLINK else None
+            return Entry(path, kind, status, target)
     except OSError as error:
         if error.errno in GONE:
             return None

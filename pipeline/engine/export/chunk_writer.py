@@ -27,6 +27,11 @@ LARGE_PART = 4
 """A Movement is large once a stream has a quarter of an Event File: a helper is then ready when the first is stored."""
 MAX_PART_BYTES = 8_000_000
 """A chunk is stored before its state part grows larger than this, however few its records are."""
+FIRST_CONTENT_BYTES, MAX_CONTENT_BYTES = 32_000_000, 256_000_000
+"""A chunk is stored when its Binary Files have as many bytes: the first, and any. Each later one may have twice as many.
+
+So an import begins early, and what is to be loaded again after a kill stays small; long trees have no more chunks than need be.
+"""
 MAX_UNCOMPRESSED_BYTES = 8_000_000
 """The most bytes of lines that may wait to be compressed, if reading is faster than compressing."""
 
@@ -66,6 +71,7 @@ class ChunkWriter:
         self._deletes = bytearray()
         self._delete_count = 0
         self._state = ChunkState(self._limits.range_rows)
+        self._contents_before = self._attempt.binaries.given_bytes
 
     @property
     def full(self) -> bool:
@@ -74,8 +80,16 @@ class ChunkWriter:
         return (
             self._writer.line_bytes + len(self._deletes) >= self._limits.event_file_bytes
             or records >= self._limits.event_file_rows
-            or (records > 0 and self._state.size >= MAX_PART_BYTES)
+            or (records > 0 and (self._state.size >= MAX_PART_BYTES or self._content_bytes >= self._max_content_bytes))
         )
+
+    @property
+    def _content_bytes(self) -> int:
+        return self._attempt.binaries.given_bytes - self._contents_before
+
+    @property
+    def _max_content_bytes(self) -> int:
+        return min(FIRST_CONTENT_BYTES << min(self._numbers.get(self._phase, 0), 8), MAX_CONTENT_BYTES)
 
     async def begin_phase(self, phase: Phase, at: Key | None) -> None:
         """Begin chunks of `phase`; the chunk before ends at `at`."""
@@ -112,6 +126,7 @@ class ChunkWriter:
         if (
             LARGE_PART * self._writer.line_bytes >= self._limits.event_file_bytes
             or LARGE_PART * self._writer.records >= self._limits.event_file_rows
+            or 2 * self._content_bytes >= self._max_content_bytes
         ):
             self._attempt.large.set()
 

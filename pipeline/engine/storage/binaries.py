@@ -32,6 +32,8 @@ class BinaryFiles:
         self._reporter = reporter
         self._packs = Packs(store, flow)
         self._writer = PackWriter(store, flow, reporter, self._packs)
+        self.given_bytes = 0
+        """How many bytes the contents had that were given to be stored."""
 
     async def store(self, open_body: OpenBody) -> BinaryId:
         """Store a content unless it is stored already; return its id. Durable once `flush` has returned.
@@ -39,6 +41,7 @@ class BinaryFiles:
         TransientError when the content changes while it is read.
         """
         digest, size, kept = await _digest(open_body, self._reporter)
+        self.given_bytes += size
         binary = BinaryId(digest)
         if kept is not None:
             await self._store_kept(binary, kept)
@@ -52,7 +55,9 @@ class BinaryFiles:
         Durable once `flush` has returned. Their digests are computed in one call of a thread.
         """
         binaries = await anyio.to_thread.run_sync(_digests, contents)
-        self._reporter.report(BytesMoved(sum(map(len, contents))))
+        size = sum(map(len, contents))
+        self.given_bytes += size
+        self._reporter.report(BytesMoved(size))
         for binary, content in zip(binaries, contents, strict=True):
             await self._store_kept(binary, content)
         return binaries

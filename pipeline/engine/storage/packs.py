@@ -86,7 +86,7 @@ class _Entries:
     _BYTES = _DIGEST_BYTES + _NUMBERS.size
 
     def __init__(self) -> None:
-        self._tables: defaultdict[bytes, bytearray] = defaultdict(bytearray)
+        self._tables: defaultdict[int, bytearray] = defaultdict(bytearray)
 
     def add(self, pack: int, entry: PackEntry) -> None:
         """Add a place."""
@@ -101,7 +101,7 @@ class _Entries:
         return None if at < 0 else Place(*self._NUMBERS.unpack_from(table, at + self._DIGEST_BYTES))
 
     def _table(self, digest: bytes) -> bytearray:
-        return self._tables[bytes((digest[0], digest[1] & 0xF0))]
+        return self._tables[digest[0] << 4 | digest[1] >> 4]
 
 
 class Packs:

@@ -12,11 +12,12 @@ import anyio
 import pytest
 
 from pipeline.connectors.files import FilesDestination
+from pipeline.connectors.files.loading import destination
 from pipeline.connectors.files.loading.destination import FilesSession
 from pipeline.connectors.files.schema import DEFAULT_STREAM
 from pipeline.domain.errors import ConfigurationError, DamagedError, RefusedError, TransientError
 from pipeline.domain.ids import BinaryId, FlowName
-from pipeline.ports.destination import GaveWay, Loaded
+from pipeline.ports.destination import GaveWay, Loaded, LoadOutcome
 from tests.connectors.files.moving import (
     FLOW,
     MemoryBinaries,
@@ -271,7 +272,7 @@ async def test_a_changed_file_does_not_change_the_time_of_its_directory(loader: 
     assert (stat.S_IMODE(status.st_mode), status.st_mtime_ns) == (0o555, 5)
 
 
-async def test_a_file_is_loaded_by_one_worker_at_a_time(loader: Loader) -> None:
+async def test_a_file_is_loaded_by_one_worker_at_a_time(loader: Loader, monkeypatch: pytest.MonkeyPatch) -> None:
     inside, go_on = anyio.Event(), anyio.Event()
     file = to_load(file_id(1), [loader.file("x", b"x")], loader.binaries)
 
@@ -284,7 +285,7 @@ async def test_a_file_is_loaded_by_one_worker_at_a_time(loader: Loader) -> None:
                 yield pieces
 
     slow = to_load(file_id(1), [loader.file("x", b"x")], Slow())
-    outcomes = []
+    outcomes: list[LoadOutcome] = []
     async with loader.destination.open(FLOW) as one, loader.destination.open(FLOW) as other:
         async with anyio.create_task_group() as group:
 
@@ -293,11 +294,20 @@ async def test_a_file_is_loaded_by_one_worker_at_a_time(loader: Loader) -> None:
 
             group.start_soon(load_slowly)
             await inside.wait()
-            with pytest.raises(TransientError, match="another worker is loading"):
-                await other.load(file, after=[])
+            with monkeypatch.context() as impatient:
+                impatient.setattr(destination, "LOCK_WAIT_SECONDS", 0)
+                with pytest.raises(TransientError, match="another worker is loading"):
+                    await other.load(file, after=[])
+
+            async def wait_and_load() -> None:
+                outcomes.append(await other.load(file, after=[]))
+
+            group.start_soon(wait_and_load)
+            await anyio.sleep(0.05)
+            assert outcomes == []
             go_on.set()
-        assert isinstance(await other.load(file, after=[]), GaveWay)
         assert isinstance(outcomes[0], Loaded)
+        assert isinstance(outcomes[1], GaveWay)
         assert list(await other.marks()) == [file_id(1)]
     assert list((loader.root / ".pipeline-import" / "locks").iterdir()) == []
 

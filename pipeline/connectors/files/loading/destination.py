@@ -13,10 +13,11 @@ from __future__ import annotations
 import fcntl
 import os
 import stat
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence, Set
-from contextlib import asynccontextmanager, closing, contextmanager, suppress
+from collections.abc import AsyncIterator, Mapping, Sequence, Set
+from contextlib import asynccontextmanager, closing, suppress
 from pathlib import Path
 
+import anyio
 from anyio import to_thread
 from blake3 import blake3
 
@@ -48,6 +49,9 @@ from pipeline.ports.destination import (
 _STAGING = METADATA_NAME + b"/incoming"
 _LOCKS = METADATA_NAME + b"/locks"
 _STATE_FILE = "state.db"
+LOCK_WAIT_SECONDS = 30.0
+"""How long a load waits for another one of the same Event File: two workers that meet at one file take less, mostly."""
+LOCK_POLL_SECONDS = 0.1
 
 
 class FilesDestination:
@@ -115,10 +119,7 @@ class FilesSession:
         skipped_columns = check_schema(file.header.schema)
         id_ = file.entry.id
         name = blake3(f"{self._flow}\0{id_}".encode("utf-8", "surrogatepass")).hexdigest(length=16)
-        with _lock(self._locks_fd, name) as locked:
-            if not locked:
-                # Not GaveWay: the other load may fail, and a file that gave way without a mark counts as failed.
-                raise TransientError(f"another worker is loading Event File {id_}; run the command again")
+        async with _lock(self._locks_fd, name, f"Event File {id_}"):
             reason = await to_thread.run_sync(self._state.reason_to_give_way, id_, after, file.movement)
             if reason is not None:
                 return GaveWay(reason)
@@ -231,21 +232,38 @@ def _listed_name_of(root_fd: int) -> ListedName:
     return folded_name
 
 
-@contextmanager
-def _lock(locks_fd: int, name: str) -> Iterator[bool]:
-    """Hold the lock `name`, or yield False when another worker has it. No lock file is left.
+@asynccontextmanager
+async def _lock(locks_fd: int, name: str, what: str) -> AsyncIterator[None]:
+    """Hold the lock `name`. TransientError that names `what` when another worker has it for `LOCK_WAIT_SECONDS`.
 
-    The holder removes the lock file, so a lock may be on a file that no longer has the name; it is void then. The package
-    `filelock` is not used: it takes paths, not a name in an open directory.
+    No lock file is left. The package `filelock` is not used: it takes paths, not a name in an open directory.
     """
-    with closing_fd(os.open(name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=locks_fd)) as fd:
+    deadline = anyio.current_time() + LOCK_WAIT_SECONDS
+    while (fd := _try_lock(locks_fd, name)) is None:
+        if anyio.current_time() >= deadline:
+            # Not GaveWay: the other load may fail, and a file that gave way without a mark counts as failed.
+            raise TransientError(f"another worker is loading {what}; run the command again")
+        await anyio.sleep(LOCK_POLL_SECONDS)
+    with closing_fd(fd):
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            locked = os.fstat(fd).st_nlink > 0
-        except BlockingIOError:
-            locked = False
-        try:
-            yield locked
+            yield
         finally:
-            if locked:
-                os.unlink(name, dir_fd=locks_fd)
+            os.unlink(name, dir_fd=locks_fd)
+
+
+def _try_lock(locks_fd: int, name: str) -> int | None:
+    """Return the open lock file, or None when another worker has it.
+
+    The holder removes the lock file, so a lock may be on a file that no longer has the name; it is void then.
+    """
+    fd = os.open(name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=locks_fd)
+    locked = False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        locked = os.fstat(fd).st_nlink > 0
+    except BlockingIOError:
+        return None
+    finally:
+        if not locked:
+            os.close(fd)
+    return fd if locked else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from io import BytesIO
+from typing import NamedTuple
 
 from pipeline.codec.values import from_json, key_text, parse_line, shorten
 from pipeline.connectors.files.attributes import NONE, Attributes
@@ -24,8 +25,7 @@ class InvalidRecordError(Exception):
         self.column = column
 
 
-@dataclass(frozen=True, slots=True)
-class Upsert:
+class Upsert(NamedTuple):
     """An entry to create or replace. `line` is 1-based and counts the header line; `raw` is the line itself."""
 
     line: int

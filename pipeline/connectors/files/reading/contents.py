@@ -17,9 +17,8 @@ import stat
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from tempfile import TemporaryFile, gettempdir
-from typing import Self
+from typing import NamedTuple, Self
 
 from anyio import to_thread
 from blake3 import blake3
@@ -42,8 +41,7 @@ COARSE_TICK_SECONDS = 1.0
 """The tick of a file system that keeps times in whole seconds (ext4 with small inodes)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Content:
+class Content(NamedTuple):
     """A content, and what else belongs to it: the file's status, attributes, and permission bits for a copy.
 
     `data` is the content itself, None when it is too large to hold.
