@@ -1,4 +1,4 @@
-"""The minimum work of a first Movement of the table `item`: rows to JSON lines, to zstd, to lines, and back to rows.
+"""The minimum work of a first Movement of the table `item`: rows to lines (arrays of values), zstd, lines, and rows again.
 
     python bare_copy.py write SOURCE_URI | python bare_copy.py read DESTINATION_URI
 
@@ -38,7 +38,7 @@ def write(source: str, to: IO[bytes]) -> None:
         copy = CopyOut(connection)
         copy.start(copy_statement(fields, "(SELECT * FROM item ORDER BY id) AS t"))
         while rows := copy.read(READ_ROWS, READ_BYTES):
-            to.write(compressor.add(lines.of(Rows(b"".join(rows), [len(row) for row in rows]))))
+            to.write(compressor.add(lines.arrays(Rows(b"".join(rows), [len(row) for row in rows]))))
     to.write(compressor.finish())
 
 
@@ -50,7 +50,7 @@ def read(source: BufferedReader, destination: str) -> None:
         while data := source.read1(FRAME_BYTES):
             for piece in decoder.feed(data):
                 whole, feed, rest = (rest + piece).rpartition(b"\n")
-                for run in lines.decode(whole + feed, 1, "the pipe").steps:
+                for run in lines.decode(whole + feed, 1, "the pipe", ignores_keys=True).steps:
                     assert isinstance(run, Run)
                     copy.write(run.data)
     decoder.close()

@@ -7,11 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.assembly.commands.flows import add_flow_destination, import_flow
+from pipeline.assembly.commands.maintenance.by_hand import compact
+from pipeline.assembly.commands.move import move
 from pipeline.codec.event_files.event_file import EventFileReader
 from pipeline.connectors.postgres import PostgresDestination, PostgresSource
 from pipeline.connectors.sqlite import SqliteDestination, SqliteSource
 from pipeline.domain.event_file import Header
 from pipeline.domain.movement import Status
+from pipeline.settings import Settings
 from pipeline.testing.simulated.object_store import MemoryObjectStore
 from tests.connectors.postgres.moving import Movements
 from tests.connectors.postgres.places import Place, place_factory
@@ -112,3 +116,19 @@ async def test_other_destinations_get_names(tmp_path: Path) -> None:
     assert (await movements.move()).status is Status.SUCCESS
     ((header, lines),) = await stored(movements.store)
     assert (header.arrays, lines.count(b'{"upsert":{"number":')) == (False, 2)
+
+
+async def test_compacted_arrays_reach_a_second_destination(tmp_path: Path) -> None:
+    app, settings = tmp_path / "app.db", Settings(home=tmp_path / "home", event_file_rows=1000)
+    databases.run(app, CREATE.replace("BIGINT", "INTEGER").replace("DOUBLE PRECISION", "REAL"), inserts(ROWS))
+    await move(app, tmp_path / "copy.db", flow="crm", settings=settings)
+    for at in range(3):
+        databases.run(app, f"UPDATE t SET a = 'new {at}' WHERE id % 10 = {at}", f"DELETE FROM t WHERE id = {100 + at}")
+        await move(app, tmp_path / "copy.db", flow="crm", settings=settings)
+    compaction = await compact("crm", settings=settings)
+    assert compaction.streams
+    await add_flow_destination("crm", tmp_path / "second.db", name="second", settings=settings)
+    assert (await import_flow("second", settings=settings)).status is Status.SUCCESS
+    wanted = databases.rows(app, QUERY)
+    assert len(wanted) == len(ROWS) - 3
+    assert databases.rows(tmp_path / "copy.db", QUERY) == databases.rows(tmp_path / "second.db", QUERY) == wanted

@@ -14,6 +14,7 @@ import yarl
 
 from pipeline.assembly.commands.flows import create_flow
 from pipeline.assembly.commands.lifecycle.starts import start
+from pipeline.codec.event_files.event_file import EventFileReader
 from pipeline.domain.ids import FlowName
 from pipeline.domain.movement import Status
 from pipeline.engine.movements.progress import ProgressKeeper
@@ -251,3 +252,19 @@ async def test_the_id_map_is_read_by_page_and_by_key(begun: tuple[App, Server, S
         ("1", "new 1", "created", number),
     ]
     assert (await app.post("/mappings/person/find", {"sources": ["1"] * 1201}))[0] == 422
+
+
+@pytest.mark.parametrize("encoding", ["stored", "plain"])
+async def test_plain_lines_have_names_where_arrays_are_stored(server: Server, encoding: str) -> None:
+    """The Flow moves from a database to a database, so its files have arrays."""
+    app = App(server, await server.token(Role.APP, "crm", Side.DESTINATION))
+    [file] = (await app.get("/1/groups/person/files"))["items"]
+    async with server.client.get(f"{server.url}{file['url']}&encoding={encoding}") as answer:
+        reader = EventFileReader(None, arrays=True)
+        lines = b"".join(reader.feed(await answer.read()))
+    reader.close()
+    is_plain = encoding == "plain"
+    assert reader.header is not None
+    assert reader.header.arrays is not is_plain
+    first = {"id": 0, "name": "person 0"} if is_plain else [0, "person 0"]
+    assert json.loads(lines.splitlines()[0])["upsert"] == first

@@ -5,13 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterable, AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import replace
 from http import HTTPStatus
 from typing import Annotated, Literal, TypeAlias
 
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response, StreamingResponse
 
-from pipeline.codec.event_files.compression import Decoder
+from pipeline.codec.event_files.event_file import EventFileReader
+from pipeline.codec.event_files.header import encode_header
 from pipeline.domain import object_keys
 from pipeline.domain.errors import DamagedError
 from pipeline.domain.event_file import Encoding
@@ -37,7 +39,8 @@ async def download(
     expires: int,
     signature: str,
     encoding: Annotated[
-        Literal["stored", "plain"], Query(description="`plain`: an Event File is sent as JSON lines, not compressed.")
+        Literal["stored", "plain"],
+        Query(description="`plain`: an Event File is sent as JSON lines, not compressed, with the names of columns."),
     ] = "stored",
 ) -> Response:
     """Return an Event File as it is stored, or the content of a Binary File. One range may be asked for.
@@ -122,10 +125,15 @@ async def _pieces(open_from: OpenFrom, start: int, end: int, size: int) -> Async
 
 
 async def plain(site: Site, key: ObjectKey) -> AsyncIterator[bytes]:
-    """Yield an Event File as JSON lines."""
-    decoder = Decoder(Encoding.ZSTD)
+    """Yield the lines of an Event File. Every record has names, so the header is one of format version 1."""
+    reader, has_header = EventFileReader(Encoding.ZSTD, what=f"Event File {key}"), False
     async with site.runtime.store.open_stream(key) as stream:
         async for piece in stream:
-            for part in decoder.feed(piece):
-                yield part
-    decoder.close()
+            for block in reader.feed(piece):
+                if reader.header is not None and not has_header:
+                    yield encode_header(replace(reader.header, arrays=False))
+                    has_header = True
+                yield block
+    reader.close()
+    if reader.header is not None and not has_header:
+        yield encode_header(replace(reader.header, arrays=False))
