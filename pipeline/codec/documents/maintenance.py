@@ -14,7 +14,8 @@ class MaintenanceState:
     """The maintenance of a Flow so far.
 
     `worker` is at it `since` then; empty: nobody is. It was looked at last after Movement `movement`; `compacted` is the
-    latest Movement that was a compaction by itself, `pruned` the latest one at the last pruning, at the time `at`, when
+    latest Movement that was a compaction by itself; `unpruned`: a compaction was begun, and what it may have replaced is not
+    pruned yet. `pruned` is the latest one at the last pruning, at the time `at`, when
     `objects` of `stored_bytes` were deleted. `waits` says why something that is due is not done yet, `left` why a stream
     cannot be compacted.
     """
@@ -23,6 +24,7 @@ class MaintenanceState:
     since: Time | None = None
     movement: Count = 0
     compacted: Count = 0
+    unpruned: bool = False
     pruned: Count = 0
     at: Time | None = None
     objects: Count = 0

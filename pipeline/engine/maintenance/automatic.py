@@ -89,6 +89,8 @@ class AutomaticMaintenance:
         if reason := await self._who_is_behind(latest, derived):
             lease.state = replace(lease.state, waits=reason)
             return latest
+        lease.state = replace(lease.state, unpruned=True)
+        await lease.note()  # this process may die after the compaction has ended
         compaction = await Compactor(self._context, flow.name).run_where(wanted)
         lease.state = replace(
             lease.state, left={**left, **{str(stream): why for stream, why in compaction.left.items()}}
@@ -96,13 +98,12 @@ class AutomaticMaintenance:
         if compaction.movement is None:
             return latest
         lease.state = replace(lease.state, movement=compaction.movement, compacted=compaction.movement)
-        await lease.note()
         return await self._context.flows.read_movement(flow.name, compaction.movement)
 
     async def _prune(self, flow: Flow, latest: Movement, derived: Sequence[Flow], lease: Lease) -> None:
         """Prune if something has been compacted since the last time, or that was long ago."""
         state = lease.state
-        if state.compacted <= state.pruned and latest.number < state.pruned + PRUNE_EVERY:
+        if not state.unpruned and latest.number < state.pruned + PRUNE_EVERY:
             return
         for one in derived:
             # A Movement of a derived Flow that begins now has these File Lists, or newer ones: its number is new.
@@ -113,7 +114,7 @@ class AutomaticMaintenance:
         pruner = Pruner(context.store, context.flows, context.clock, flow.name, self._worker, kept)
         gone = (await pruner.run_unclaimed()).gone
         log.info("pruned_by_itself", flow=flow.name, objects=gone.objects, bytes=gone.stored_bytes)
-        done = replace(state, pruned=latest.number, at=context.clock.now())
+        done = replace(state, pruned=latest.number, unpruned=False, at=context.clock.now())
         lease.state = replace(done, objects=gone.objects, stored_bytes=gone.stored_bytes)
 
     async def _who_is_behind(self, latest: Movement, derived: Sequence[Flow]) -> str:
