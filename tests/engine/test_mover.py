@@ -234,8 +234,8 @@ async def test_few_lines_wait_to_be_compressed_however_long_that_takes(
     many = threading.Event()
     add, compress = ChunkWriter.add_upserts, EventFileWriter.compress
 
-    def watched(self: ChunkWriter, lines: bytes, count: int) -> None:
-        add(self, lines, count)
+    def watched(self: ChunkWriter, lines: bytes, count: int, *, arrays: bool = False) -> None:
+        add(self, lines, count, arrays=arrays)
         waiting.append(sum(map(len, self._uncompressed)))
         if waiting[-1] > min(most, 1000):
             many.set()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
@@ -55,7 +56,7 @@ class _Times:
     fetch: float = 0.0
     commit: float = 0.0
 
-    async def fetched(self, blocks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    async def fetched(self, blocks: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
         """Give the blocks, and count the time that their consumer waits for them."""
         begun = anyio.current_time()
         async for block in blocks:
@@ -211,13 +212,14 @@ class LaneRunner:
         async with (
             open_event_file(self._context.store, entry, arrays=arrays) as opened,
             read_ahead(aiter(opened.blocks)) as blocks,
+            aclosing(times.fetched(blocks)) as fetched,
         ):
             times.fetch += anyio.current_time() - begun
             times.exported = opened.header.export_time
             file = FileToLoad(
                 entry,
                 opened.header,
-                times.fetched(blocks),
+                fetched,
                 self._binaries.open,
                 self._movement.number,
                 self._movement.original,
