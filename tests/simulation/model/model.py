@@ -88,7 +88,7 @@ class Model:
         if earlier is not None:
             self._changed_movement(key, earlier, movement)
         number = movement.flow, movement.number
-        if movement.wish.want is not Want.RUN:
+        if movement.wish.want is not Want.RUN or movement.group_wishes:
             self.wished.add(number)
         self.refusals_before.setdefault(number, self.disks.refusals)
         if movement.exported and not (earlier and earlier.exported):
@@ -102,9 +102,13 @@ class Model:
             self.must(before.status is after.status, f"{key} was settled as {before.status}, and became {after.status}")
             same = (before.file_lists, before.states) == (after.file_lists, after.states)
             self.must(same, f"{key} was settled, and its File Lists or states were changed")
-            self.must(before.wish == after.wish, f"{key} was settled, and something else is wished of it")
+            same = (before.wish, before.group_wishes) == (after.wish, after.group_wishes)
+            self.must(same, f"{key} was settled, and something else is wished of it")
         stays = before.wish.want is not Want.STOP or after.wish == before.wish
         self.must(stays, f"{key} was to stop, and that was forgotten")
+        for label in before.groups_that(Want.STOP):
+            stays = after.group_wishes.get(label) == before.group_wishes[label]
+            self.must(stays, f"{key}: the group {label} was to stop, and that was forgotten")
         self.must(before.original == after.original, f"{key} has another original")
         self.must(before.attempts <= after.attempts, f"{key} forgot an attempt")
 
@@ -157,6 +161,8 @@ class Model:
         self.happenings.check_settled(movement)
         if movement.status in (Status.TIMED_OUT, Status.CANCELLED):
             return
+        if movement.status is not Status.SUCCESS and movement.groups_that(Want.STOP):
+            return  # what is SUCCESS has all: the group was stopped too late
         if movement.status is not Status.SUCCESS and self._was_refused(movement):
             return
         what = f"Movement {movement.number} of {movement.flow} settled as {movement.status}"

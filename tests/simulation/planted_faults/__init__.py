@@ -8,6 +8,7 @@ from tests.simulation.planted_faults import (
     in_queues,
     in_sessions,
     in_stores,
+    in_tallies,
     in_wishes,
     in_writers,
 )
@@ -22,6 +23,7 @@ __all__ = [
     "in_queues",
     "in_sessions",
     "in_stores",
+    "in_tallies",
     "in_wishes",
     "in_writers",
 ]

@@ -14,7 +14,7 @@ from pipeline.ports.destination import FileToLoad
 from pipeline.ports.object_store import OpenBody, PutCondition, Version
 from tests.fakes.destination import MemorySession
 from tests.fakes.passing import PassingStore
-from tests.simulation.planted_faults.worlds import FREEZING, often_paused, often_stopped
+from tests.simulation.planted_faults.worlds import FREEZING, often_paused, often_stopped, often_without_groups
 from tests.simulation.scenarios.planting import Ports, in_ports, in_sessions
 
 
@@ -49,6 +49,18 @@ class _Losing(_ForgettingStops):
         if key.endswith("/movement.json") and not isinstance(condition, PutCondition):
             condition = PutCondition.NONE
         return await super().put(key, body, condition)
+
+
+class _ForgettingGroups(_Storing):
+    """Stores the Movement as if no group were to stop."""
+
+    def stored(self, movement: Movement) -> Movement:
+        return movement if movement.settled else replace(movement, group_wishes={})
+
+
+@in_ports(range(100), world=often_without_groups)
+def a_worker_forgets_that_a_group_is_to_stop(ports: Ports) -> Ports:
+    return ports if ports.process.name.startswith("stopper") else replace(ports, store=_ForgettingGroups(ports.store))
 
 
 class _SettlingTwice(PassingStore):

@@ -63,6 +63,12 @@ def often_paused(plan: Plan) -> Plan:
     return replace(often_stopped(plan), wishes=((20, "pause"), (30, "stop"), (30, "pause"), (30, "stop")))
 
 
+def often_without_groups(plan: Plan) -> Plan:
+    """Pause and stop single groups again and again."""
+    wishes = ((20, "pause"), (40, "stop"), (40, "pause"), (60, "stop"))
+    return replace(often_stopped(plan), wishes=(), group_wishes=wishes, movements=3)
+
+
 def with_triggers(plan: Plan) -> Plan:
     """Have rows that the destination's trigger drops or alters."""
     tables = {name: dict(rows) for name, rows in plan.tables.items()}

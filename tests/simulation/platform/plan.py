@@ -61,7 +61,8 @@ class Plan:
     `has_transactions`: the destination has them. `poison` are messages of another program in the queues. `chores` are
     other commands of the operators, each with the number of calls of ports before it; `further` is the number of
     further destinations. `has_packs`: two small Binary Files make a pack. `has_releases`: tables get new columns.
-    `wishes` are what operators want, `pause` or `stop`, each with the number of calls before it.
+    `wishes` are what operators want, `pause` or `stop`, each with the number of calls before it; `group_wishes` are those
+    that are about one group.
     `has_help`: a Mover has a helper when there is enough to import.
     """
 
@@ -83,6 +84,7 @@ class Plan:
     has_help: bool = False
     has_releases: bool = False
     wishes: tuple[tuple[int, str], ...] = ()
+    group_wishes: tuple[tuple[int, str], ...] = ()
 
     @property
     def freeze_seconds(self) -> Sequence[float]:
@@ -216,4 +218,5 @@ def plan_of(seed: int) -> Plan:
         has_help=random.random() < 0.4,
         has_releases=of_seed(seed, "releases").random() < 0.3,
         wishes=_wishes(of_seed(seed, "wishes")),
+        group_wishes=_wishes(of_seed(seed, "group wishes")),
     )

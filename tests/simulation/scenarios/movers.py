@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import trio
 
+from pipeline.domain.lifecycle.wish import Want
 from pipeline.domain.movement import Choices, Movement
 from pipeline.engine.movements.lifecycle import UnwantedError
 from pipeline.engine.movers.mover import Mover
@@ -34,6 +35,8 @@ async def movers(world: World) -> None:
     await wishes.end()
     await chores.stop()
     movement = await _launch(world, ALL)
+    if movement is not None and movement.groups_that(Want.STOP):  # one from before, which could not be moved whole
+        movement = await _launch(world, ALL)
     world.model.arrivals[FLOW].check_equal(world.app.tables)
     if movement is None or world.model.broken:
         return

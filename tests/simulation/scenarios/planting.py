@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from pipeline.assembly.progress_counts import Tally
 from pipeline.ports.event_queue import EventQueue
 from pipeline.ports.object_store import ObjectStore
 from pipeline.testing.simulated.faults import Kind
@@ -50,7 +51,7 @@ class PlantedFault:
     """What is wrong, and the worlds in which it shows: one of `seeds` must fail.
 
     `ports` replaces what a process works with; `session` is what its destinations open; `copy` replaces what `verify`
-    reads as the destination. `world` changes the plan of a
+    reads as the destination. `tally` counts what a process shows of its progress. `world` changes the plan of a
     seed. `kinds`, if any, are the kinds of faults that are dealt, and dealt often, whatever the seed favours.
     """
 
@@ -61,6 +62,7 @@ class PlantedFault:
     copy: ReplaceCopy = _as_it_is
     world: ChangePlan = any_world
     kinds: frozenset[Kind] = frozenset()
+    tally: type[Tally] = Tally
 
 
 NOTHING = PlantedFault()
@@ -108,5 +110,15 @@ def in_writers(seeds: range, *, world: ChangePlan = any_world) -> Callable[[type
         session = type(f"{writer.__name__}Session", (MemorySession,), {"writer": writer})
         PLANTED.append(PlantedFault(writer.__name__, seeds, session=session, world=world))
         return writer
+
+    return planted
+
+
+def in_tallies(seeds: range) -> Callable[[type[Tally]], type[Tally]]:
+    """Plant a fault by a class that counts what a process shows of its progress."""
+
+    def planted(tally: type[Tally]) -> type[Tally]:
+        PLANTED.append(PlantedFault(tally.__name__, seeds, tally=tally))
+        return tally
 
     return planted

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import trio
 
@@ -25,8 +26,9 @@ class Wishes:
 
     async def run(self) -> None:
         """Wish what the plan says, each after a number of calls. A pause that took effect late is found now and then."""
-        if self.world.plan.wishes:
+        if self.world.plan.wishes or self.world.plan.group_wishes:
             self.world.nursery.start_soon(self._remember)
+            self.world.nursery.start_soon(self._wish_of_groups)
         for number, (pause, what) in enumerate(self.world.plan.wishes):
             await self.world.calls_made(pause)
             if self.over:
@@ -37,6 +39,18 @@ class Wishes:
             self.world.begin("pauser", self._pause)
             await trio.sleep(of_seed(self.world.plan.seed, "resume", number).choice((0.5, 5.0, 60.0)))
             await self.free()
+
+    async def _wish_of_groups(self) -> None:
+        """Wish what the plan says of single groups, as `run` does of all."""
+        for number, (pause, what) in enumerate(self.world.plan.group_wishes):
+            await self.world.calls_made(pause)
+            if self.over:
+                return
+            verb = Verb(what)
+            self.world.begin("stopper" if verb is Verb.STOP else "pauser", partial(self._wish_of_one, verb, number))
+            if verb is Verb.PAUSE:
+                await trio.sleep(of_seed(self.world.plan.seed, "resume group", number).choice((0.5, 5.0, 60.0)))
+                await self.free()
 
     async def _remember(self) -> None:
         while not self.over:
@@ -62,17 +76,27 @@ class Wishes:
 
     async def rerun(self, moment: str) -> None:
         """Run the latest Movement again, perhaps, if it may be."""
-        if not self.world.plan.wishes or of_seed(self.world.plan.seed, "rerun", moment).random() < 0.5:
+        if (
+            not (self.world.plan.wishes or self.world.plan.group_wishes)
+            or of_seed(self.world.plan.seed, "rerun", moment).random() < 0.5
+        ):
             return
         process = self.world.begin("rerunner", self._rerun)
         await process.given_up.wait()
 
     def _wants(self, want: Want) -> bool:
         latest = self.world.model.latest(FLOW)
-        return latest is not None and not latest.settled and latest.wish.want is want
+        wanted = () if latest is None or latest.settled else (latest.wish, *latest.group_wishes.values())
+        return any(wish.want is want for wish in wanted)
 
     async def _pause(self, process: Process) -> None:
         await verbs.wish(self.world.context(process).flows, FLOW, Verb.PAUSE, who=process.name)
+
+    async def _wish_of_one(self, verb: Verb, number: int, process: Process) -> None:
+        latest = self.world.model.latest(FLOW)
+        if latest is not None and latest.file_lists:
+            label = of_seed(self.world.plan.seed, "group", number).choice(sorted(latest.file_lists))
+            await verbs.wish(self.world.context(process).flows, FLOW, verb, groups=[label], who=process.name)
 
     async def _resume(self, process: Process) -> None:
         await verbs.wish(self.world.context(process).flows, FLOW, Verb.RESUME, who=process.name)

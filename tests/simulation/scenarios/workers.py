@@ -10,6 +10,7 @@ import trio
 
 from pipeline.codec.documents.message import MovementStarted, encode_message
 from pipeline.domain.errors import ConfigurationError
+from pipeline.domain.lifecycle.wish import Want
 from pipeline.domain.movement import Choices, Movement
 from pipeline.engine.control.cancelling import fence_by
 from pipeline.engine.movements.lifecycle import UnwantedError, start_movement
@@ -99,6 +100,8 @@ async def workers(world: World) -> None:
     await world.all_awake()
     chores.over = True
     movement = await _start_and_wait(world, chores, wishes, ("*",), editing=False)
+    if movement is not None and movement.groups_that(Want.STOP):  # one from before, which could not be moved whole
+        movement = await _start_and_wait(world, chores, wishes, ("*",), editing=False)
     world.model.arrivals[FLOW].check_equal(world.app.tables)
     if not world.model.broken:
         await chores.at_last()

@@ -46,8 +46,8 @@ QUIET_SECONDS = 10.0
 class Watcher:
     """Watches the progress of one process: its percentage must never fall."""
 
-    def __init__(self, model: Model, process: Process) -> None:
-        self._model, self._process = model, process
+    def __init__(self, model: Model, process: Process, tally: type[Tally]) -> None:
+        self._model, self._process, self._tally = model, process, tally
         self._tallies: dict[int, Tally] = {}
         self._movement = 0
 
@@ -55,7 +55,7 @@ class Watcher:
         """Count the event, and check the percentage."""
         if isinstance(event, MovementBegun):
             self._movement = event.movement
-        tally = self._tallies.setdefault(self._movement, Tally(trio.current_time))
+        tally = self._tallies.setdefault(self._movement, self._tally(trio.current_time))
         before = tally.percent
         tally.report(event)
         what = f"{self._process.name} shows {tally.percent} % after {before} %"
@@ -154,7 +154,7 @@ class World:
         store = CallingStore(self.bucket, process)
         queue = SimulatedQueue(self.imports, process, "imports")
         ports = self.planted.ports(Ports(store, queue, process))
-        reporter, flows = Watcher(self.model, process), FlowStore(ports.store, process)
+        reporter, flows = Watcher(self.model, process, self.planted.tally), FlowStore(ports.store, process)
         return EngineContext(ports.store, ports.queue, process, reporter, flows, self.plan.limits)
 
     def source(self, process: Process) -> MemorySource:
