@@ -92,10 +92,22 @@ def add_handlers(app: FastAPI, render: Callable[[Request, Problem], Response]) -
     """Let an application answer every error: `render` makes the answer."""
 
     async def handle(request: Request, error: Exception) -> Response:
+        if isinstance(error, RequestValidationError) and not _says_json(request) and _lacks_body(error):
+            error = ProblemError(
+                HTTPStatus.UNPROCESSABLE_ENTITY, "The body must be JSON. Send it with `Content-Type: application/json`."
+            )
         return render(request, describe(error))
 
     for kind in (ProblemError, RequestValidationError, HTTPException, PipelineError, Exception):
         app.add_exception_handler(kind, handle)
+
+
+def _says_json(request: Request) -> bool:
+    return "json" in request.headers.get("content-type", "")
+
+
+def _lacks_body(error: RequestValidationError) -> bool:
+    return any(one["loc"] == ("body",) for one in error.errors())
 
 
 def _what_is_wrong(error: RequestValidationError) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from ipaddress import ip_address
 from typing import Any
 
@@ -37,6 +37,15 @@ def bind(host: str, port: int) -> socket.socket:
             f"{host} port {port} cannot be listened on: {error.strerror}. Choose others with --host and --port."
         ) from error
     return listening
+
+
+def allow_connections() -> None:
+    """Let this process have as many files and connections open as the system allows it at all."""
+    with suppress(ImportError):  # other systems than Unix have no such limit
+        import resource
+
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def is_loopback(host: str) -> bool:

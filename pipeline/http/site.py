@@ -69,7 +69,8 @@ class Limits:
     """A body of which nothing comes for so long is given up."""
     header_seconds: float = 10.0
     """The header of a request must be complete after so long."""
-    connections: int = 1000
+    connections: int = 10_000
+    """Beyond, a request is answered with 503."""
 
 
 @dataclass(frozen=True, slots=True)

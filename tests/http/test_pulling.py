@@ -35,6 +35,8 @@ async def test_an_app_imports_a_movement_and_then_what_has_changed(tmp_path: Pat
         movement = await settled(settings, first)
         assert (movement.status, movement.totals.upserts) == (Status.SUCCESS, 951), movement.problems
         assert rows(tmp_path / "cloud.db", "person") == rows(tmp_path / "app.db", "person")
+        app = App(server, await server.token(Role.APP, "crm", Side.DESTINATION))
+        assert (await app.get())["percent"] == 100
         change(
             tmp_path / "app.db", "DELETE FROM person WHERE id < 500", "UPDATE person SET name = 'new' WHERE id = 700"
         )

@@ -7,6 +7,7 @@ import hashlib
 import io
 import os
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,12 @@ import orjson
 import pytest
 
 from pipeline.domain.movement import Status
+from pipeline.http.site import Limits
 from pipeline.http.tokens import Role, Side
 from pipeline.settings import Settings
 from tests.http.conftest import run_server
 from tests.http.flows import rows, settled, working
+from tests.http.test_guard import talk
 from tests.http.test_pulling import App as Importer
 from tests.http.test_uploading import App, lines
 
@@ -41,7 +44,7 @@ def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-async def put_part(app: App, where: str, number: int, data: bytes, **headers: str) -> tuple[int, Any]:
+async def put_part(app: App, where: str, number: int, data: bytes | io.BytesIO, **headers: str) -> tuple[int, Any]:
     """Put a part of a file or content."""
     return await app.call("PUT", f"/{app.number}/{where}/parts/{number}", data=data, headers=headers)
 
@@ -196,3 +199,38 @@ async def test_parts_may_be_as_large_as_files(tmp_path: Path) -> None:
                 "PUT", f"/api/v1/apps/crm/export/1/{path}", None, data=io.BytesIO(b" " * (9 << 20))
             )
             assert code == expected, path
+
+
+@pytest.mark.parametrize("length", ["Content-Length: 100", "Transfer-Encoding: chunked"])
+async def test_a_body_that_is_shorter_than_it_says_is_not_stored(app: tuple[App, Settings], length: str) -> None:
+    api, _ = app
+    await api.begin()
+    lines_ = [
+        f"PUT /api/v1/apps/crm/export/{api.number}/contents/short HTTP/1.1",
+        "Host: localhost",
+        f"Authorization: Bearer {api._token}",
+        length,
+    ]
+    body = "5\r\nhello\r\n" if "chunked" in length else "hello"
+    answer = await talk(api.server, "\r\n".join([*lines_, "", body]), end=True)
+    assert b" 201 " not in answer.split(b"\r\n")[0]
+    assert (await api.call("GET", f"/{api.number}/contents"))[1]["items"] == []
+
+
+async def test_an_upload_without_end_is_cut_off_and_not_stored(tmp_path: Path) -> None:
+    limits = replace(Limits(), upload_bytes=5_000_000)
+    async with working(tmp_path, "app://server", "copy.db", limits=limits) as (server, _):
+        api = App(server, await server.token(Role.APP, "crm", Side.SOURCE))
+        await api.begin()
+
+        async def endless() -> AsyncIterator[bytes]:
+            while True:
+                yield b" " * 100_000
+
+        status, _ = await api.call("PUT", f"/{api.number}/contents/endless", data=endless())
+        assert status == 413
+        assert (await api.call("GET", f"/{api.number}/contents"))[1]["items"] == []
+        pieces = [b"a" * 3_000_000, b"b" * 3_000_000]
+        for number, piece in enumerate(pieces):
+            await put_part(api, "contents/parts", number, io.BytesIO(piece))
+        assert (await join(api, "contents/parts", pieces))[0] == 422

@@ -276,3 +276,12 @@ async def test_the_source_has_no_right_at_the_destination(app: tuple[App, Settin
     await api.begin()
     for side in ("import", "import/mappings/person"):
         assert (await api.server.get(f"/api/v1/apps/crm/{side}", api._token))[0] == 403
+
+
+async def test_a_body_that_is_not_said_to_be_json_is_answered_with_what_to_send(app: tuple[App, Settings]) -> None:
+    api, _ = app
+    await api.begin()
+    for headers in ({"Content-Type": "application/x-www-form-urlencoded"}, {"Content-Type": "text/plain"}):
+        path = f"/{api.number}/groups/person/complete"
+        status, problem = await api.call("POST", path, data=b'{"files": {}}', headers=headers)
+        assert (status, "Content-Type: application/json" in problem["detail"]) == (422, True), problem

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
 from pipeline.assembly.commands.observation.id_map import open_id_map
 from pipeline.domain.ids import EventFileId, FlowName, Label
-from pipeline.domain.movement import Movement
+from pipeline.domain.movement import Movement, Status
 from pipeline.http.access import require_app
 from pipeline.http.api.models import Page
 from pipeline.http.api.paths import After, FlowPath, Limit, page_of_files
@@ -273,7 +273,7 @@ async def _state(site: Site, flow: FlowName, number: int | None = None) -> Impor
         settled=movement.settled,
         exported=movement.exported,
         groups=groups,
-        percent=await importing.percent(),
+        percent=100.0 if movement.status is Status.SUCCESS else await importing.percent(),
         version=_version(movement),
     )
 

@@ -112,7 +112,7 @@ def serve(home: Path | None, config: Path | None, **given: object) -> None:
     settings = prepare(home, config, log_level="info")
     options = _Options(**given)  # type: ignore[arg-type]
     try:
-        from pipeline.http.server import bind, is_loopback
+        from pipeline.http.server import allow_connections, bind, is_loopback
     except ModuleNotFoundError as error:
         raise ConfigurationError(
             f"`pipeline serve` needs the package {error.name}. Install it with: pip install 'app-data-pipeline[serve]'"
@@ -123,6 +123,7 @@ def serve(home: Path | None, config: Path | None, **given: object) -> None:
             "or --auth oidc, or listen on 127.0.0.1."
         )
     proxy, oidc = _proxy(options), _oidc(options)
+    allow_connections()
     listening = bind(options.host, options.port)
     run_async(lambda: _run(settings, options, proxy, oidc, listening))
 
