@@ -396,15 +396,16 @@ class AbsentHelper:
         raise TransientError(f"there is no helper for Movement {movement.number}")
 
 
+@pytest.mark.parametrize(("most", "event_files"), [(800_000, 3), (1_600_000, 2)])
 async def test_a_tree_with_large_contents_has_more_event_files_and_is_imported_meanwhile(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int, event_files: int
 ) -> None:
     for number in range(2_000):
         file = tmp_path / "source" / f"{number % 20}" / f"{number}"
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(f"{number:04}".encode() * 250)
-    monkeypatch.setattr(chunk_writer, "FIRST_CONTENT_BYTES", 300_000)
-    monkeypatch.setattr(chunk_writer, "MAX_CONTENT_BYTES", 500_000)
+    monkeypatch.setattr(chunk_writer, "FIRST_CONTENT_BYTES", 800_000)
+    monkeypatch.setattr(chunk_writer, "MAX_CONTENT_BYTES", most)
     world = AttachmentWorld({}, limits=Limits())
     store = world.store = DirectoryObjectStore(tmp_path / "store")
     source, destination = FilesSource(tmp_path / "source"), FilesDestination(tmp_path / "destination")
@@ -412,6 +413,18 @@ async def test_a_tree_with_large_contents_has_more_event_files_and_is_imported_m
     movement = await Mover(world.context(), FLOW, source, destination, "worker", helper).run()
     assert movement.status is Status.SUCCESS, movement.problems
     assert described(tmp_path / "source") == described(tmp_path / "destination")
-    # A block has 500 entries: 0.3 MB are full after the first, 0.5 MB after two more, and after the last two.
-    assert len(await objects(store, EVENTS)) == 3
+    # A block has 500 entries and 0.5 MB, and 20 entries are left: a file is full after two blocks, or twice as many.
+    assert len(await objects(store, EVENTS)) == event_files
     assert helper.asked == 1
+
+
+async def test_a_tree_of_few_large_files_asks_for_no_helper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "source").mkdir()
+    for name in ("a", "b"):
+        (tmp_path / "source" / name).write_bytes(bytes(2_000_000))
+    monkeypatch.setattr(chunk_writer, "FIRST_CONTENT_BYTES", 800_000)
+    world = AttachmentWorld({}, limits=Limits())
+    source, destination = FilesSource(tmp_path / "source"), FilesDestination(tmp_path / "destination")
+    helper = AbsentHelper()
+    assert (await Mover(world.context(), FLOW, source, destination, "worker", helper).run()).status is Status.SUCCESS
+    assert helper.asked == 0

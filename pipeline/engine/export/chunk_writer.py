@@ -126,7 +126,7 @@ class ChunkWriter:
         if (
             LARGE_PART * self._writer.line_bytes >= self._limits.event_file_bytes
             or LARGE_PART * self._writer.records >= self._limits.event_file_rows
-            or 2 * self._content_bytes >= self._max_content_bytes
+            or self._max_content_bytes // 2 <= self._content_bytes < self._max_content_bytes  # not one large file
         ):
             self._attempt.large.set()
 
