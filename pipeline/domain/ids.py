@@ -67,18 +67,24 @@ def parse_binary_id(text: str) -> BinaryId:
     return BinaryId(text)
 
 
+_NO_SEGMENTS = frozenset({"", ".", ".."})
+
+
 def is_key_segment(text: str) -> bool:
     """Whether `text` may stand between two slashes of an object key."""
     try:
         text.encode()
     except UnicodeEncodeError:
         return False
-    return text not in ("", ".", "..") and "\0" not in text
+    return text not in _NO_SEGMENTS and "\0" not in text
 
 
 def parse_object_key(text: str) -> ObjectKey:
     """Return `text` as an object's key, or raise ValueError when no store can hold it."""
-    if not all(map(is_key_segment, text.split("/"))):
+    segments = text.split("/")
+    if not (text.isascii() and "\0" not in text and _NO_SEGMENTS.isdisjoint(segments)) and not all(
+        map(is_key_segment, segments)
+    ):
         raise ValueError(
             f"not an object key (an empty, `.` or `..` segment, or a character it cannot hold): {text[:80]!r}"
         )

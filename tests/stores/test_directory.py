@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import anyio
@@ -13,7 +14,7 @@ from pipeline.domain.errors import ConfigurationError, PipelineError, RefusedErr
 from pipeline.domain.ids import ObjectKey
 from pipeline.ports.object_store import PutCondition
 from pipeline.stores.directory.errors import translated
-from pipeline.stores.directory.object_store import DirectoryObjectStore
+from pipeline.stores.directory.object_store import PIECE_BYTES, DirectoryObjectStore
 from tests.fakes.rows import body_of
 
 KEY = ObjectKey("flows/crm/flow.json")
@@ -86,3 +87,27 @@ async def test_the_last_object_of_a_directory_takes_it_along(tmp_path: Path) -> 
     assert list((tmp_path / "objects").iterdir()) == []
     await store.put(keys[0], b"y", PutCondition.ABSENT)
     assert (await store.get(keys[0])).data == b"y"
+
+
+@pytest.mark.parametrize(
+    ("size", "calls"), [(0, (1, 1)), (100, (1, 1)), (PIECE_BYTES - 1, (1, 1)), (PIECE_BYTES, (5, 3))]
+)
+async def test_a_small_object_takes_one_thread_to_write_and_one_to_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int, calls: tuple[int, int]
+) -> None:
+    store, hops = DirectoryObjectStore(tmp_path / "store"), list[object]()
+    run_sync = anyio.to_thread.run_sync
+
+    async def counted(function: Callable[..., object], *arguments: object) -> object:
+        hops.append(function)
+        return await run_sync(function, *arguments)
+
+    monkeypatch.setattr(anyio.to_thread, "run_sync", counted)
+    content = bytes(range(256)) * (size // 256) + b"x" * (size % 256)
+    await store.put(KEY, body_of(content, piece_bytes=size // 2 + 1), PutCondition.ABSENT)
+    written = len(hops)
+    async with store.open_stream(KEY) as pieces:
+        assert b"".join([piece async for piece in pieces]) == content
+    assert (written, len(hops) - written) == calls
+    async with store.open_stream(KEY, start=size // 3) as pieces:
+        assert b"".join([piece async for piece in pieces]) == content[size // 3 :]

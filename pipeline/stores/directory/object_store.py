@@ -28,7 +28,7 @@ from pipeline.stores.directory.listing import list_folders, list_objects, modifi
 from pipeline.stores.directory.locks import locked
 from pipeline.stores.directory.path_encoding import object_path
 from pipeline.stores.directory.temp_file import TempFile, remove_abandoned
-from pipeline.stores.directory.worker_files import FilePieces, in_worker_threads, open_at
+from pipeline.stores.directory.worker_files import in_worker_threads, open_at
 from pipeline.stores.keys import check_key
 
 DIRECTORY_ATTEMPTS = 20
@@ -56,15 +56,33 @@ class DirectoryObjectStore:
         target = object_path(self._objects, check_key(key))
         if isinstance(body, bytes):
             return await anyio.to_thread.run_sync(self._put_bytes, key, target, body, condition)
-        temp = await anyio.to_thread.run_sync(self._begin, key, target, condition)
+        temp: TempFile | None = None
+        gathered = bytearray()
         try:
-            await _write_body(temp, body)
+            async with body() as pieces:
+                async for piece in pieces:
+                    gathered += piece
+                    if len(gathered) >= PIECE_BYTES:
+                        if temp is None:
+                            temp = await anyio.to_thread.run_sync(self._begin, key, target, condition)
+                        await self._write(temp, gathered)
+                        gathered = bytearray()
+            if temp is None:
+                return await anyio.to_thread.run_sync(self._put_bytes, key, target, gathered, condition)
+            await self._write(temp, gathered)
             return await anyio.to_thread.run_sync(self._commit, key, target, temp, condition)
         finally:
-            with anyio.CancelScope(shield=True):
-                await anyio.to_thread.run_sync(self._discard, temp)
+            if temp is not None:
+                with anyio.CancelScope(shield=True):
+                    await anyio.to_thread.run_sync(self._discard, temp)
 
-    def _put_bytes(self, key: ObjectKey, target: Path, body: bytes, condition: PutCondition | Version) -> Version:
+    async def _write(self, temp: TempFile, data: bytearray) -> None:
+        with translated("store an object in", self._root):
+            await in_worker_threads(temp).write(data)
+
+    def _put_bytes(
+        self, key: ObjectKey, target: Path, body: bytes | bytearray, condition: PutCondition | Version
+    ) -> Version:
         temp = self._begin(key, target, condition)
         try:
             with translated("store an object in", self._root):
@@ -142,14 +160,14 @@ class DirectoryObjectStore:
         path = object_path(self._objects, check_key(key))
         with translated("read", path):
             try:
-                file = await open_at(path, start)
+                pieces = await open_at(path, start, PIECE_BYTES)
             except FileNotFoundError as error:
                 raise _absent(key) from error
         try:
-            yield FilePieces(file, path, PIECE_BYTES)
+            yield pieces
         finally:
             with anyio.CancelScope(shield=True):
-                await file.close()
+                await pieces.close()
 
     async def stat(self, key: ObjectKey) -> ObjectInfo | None:
         path = object_path(self._objects, check_key(key))
@@ -191,21 +209,6 @@ class DirectoryObjectStore:
                 with locked(self._locks, key):
                     path.unlink(missing_ok=True)
                 self._directories.remove_empty(path.parent, self._objects)
-
-
-async def _write_body(temp: TempFile, open_body: OpenBody) -> None:
-    """Write the pieces of a body, and combine small ones. The body's own errors pass through unchanged."""
-    file = in_worker_threads(temp)
-    gathered = bytearray()
-    async with open_body() as pieces:
-        async for piece in pieces:
-            gathered += piece
-            if len(gathered) >= PIECE_BYTES:
-                with translated("store an object in", temp.path.parent):
-                    await file.write(gathered)
-                gathered = bytearray()
-    with translated("store an object in", temp.path.parent):
-        await file.write(gathered)
 
 
 def _link(key: ObjectKey, target: Path, temp: TempFile) -> None:

@@ -36,10 +36,11 @@ def in_worker_threads(file: FileIO) -> AsyncFileIO:
 
 
 class FilePieces:
-    """The rest of an open file, in pieces."""
+    """A file from some position on, in pieces. Of a file that ends within the first one, that is all there is to read."""
 
-    def __init__(self, file: AsyncFileIO, place: Path, piece_bytes: int) -> None:
-        self._file = file
+    def __init__(self, first: bytes, rest: AsyncFileIO | None, place: Path, piece_bytes: int) -> None:
+        self._first = first
+        self._rest = rest
         self._place = place
         self._piece_bytes = piece_bytes
 
@@ -47,19 +48,41 @@ class FilePieces:
         return self
 
     async def __anext__(self) -> bytes:
-        with translated("read", self._place):
-            piece = await self._file.read(self._piece_bytes)
+        piece, self._first = self._first, b""
+        if not piece and self._rest is not None:
+            with translated("read", self._place):
+                piece = await self._rest.read(self._piece_bytes)
         if not piece:
             raise StopAsyncIteration
         return piece
 
+    async def close(self) -> None:
+        """Close the file."""
+        if self._rest is not None:
+            await self._rest.close()
 
-async def open_at(path: Path, start: int) -> AsyncFileIO:
-    """Open `path` for reading from `start` on. The caller closes it."""
 
-    def open_and_seek() -> FileIO:
+async def open_at(path: Path, start: int, piece_bytes: int) -> FilePieces:
+    """Open `path` for reading from `start` on. The caller closes it.
+
+    The first piece is read in the thread that opens the file: a Movement reads several small files a table.
+    """
+
+    def open_and_read() -> tuple[bytes, FileIO | None]:
         file = FileIO(path)
-        file.seek(start)
-        return file
+        try:
+            file.seek(start)
+            first = file.read(piece_bytes)
+            while len(first) < piece_bytes:
+                more = file.read(piece_bytes - len(first))
+                if not more:
+                    file.close()
+                    return first, None
+                first += more
+        except BaseException:
+            file.close()
+            raise
+        return first, file
 
-    return in_worker_threads(await anyio.to_thread.run_sync(open_and_seek))
+    first, rest = await anyio.to_thread.run_sync(open_and_read)
+    return FilePieces(first, None if rest is None else in_worker_threads(rest), path, piece_bytes)

@@ -17,10 +17,11 @@ import pytest
 from pipeline.connectors.sqlite import SqliteSource
 from pipeline.connectors.sqlite.reading import blocks as blocks_module
 from pipeline.connectors.sqlite.reading import rows as rows_module
-from pipeline.connectors.sqlite.reading.blocks import RowForm
+from pipeline.connectors.sqlite.reading.blocks import RowForm, SqliteRowBlock
 from pipeline.domain.errors import ConfigurationError, DamagedError, TransientError, UnreadableError
 from pipeline.domain.keys import Key
 from pipeline.domain.schema import Column, StreamSchema
+from pipeline.ports.ranged_source import KnownRange
 from pipeline.ports.source import UpsertSink
 from tests.connectors.sqlite.databases import copy, dump, rows, run, spoil
 from tests.contracts.source import StreamContent, read_first, read_stream
@@ -346,3 +347,18 @@ async def test_a_block_of_large_rows_after_many_small_ones_is_bounded(path: Path
                 sizes.append(len(await block.upserts(range(len(block)), UpsertSink(StreamContent().store))))
     assert keys == [(n,) for n in range(330)]
     assert max(sizes) < 2 * (rows_module.BLOCK_BYTES + large)
+
+
+async def test_a_table_of_one_block_is_read_at_once(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reads: list[int] = []
+    read = rows_module.TableReading.read
+
+    def counted(self: rows_module.TableReading, known: KnownRange | None) -> SqliteRowBlock | None:
+        block = read(self, known)
+        reads.append(0 if block is None else len(block.keys()))
+        return block
+
+    monkeypatch.setattr(rows_module.TableReading, "read", counted)
+    run(path, "CREATE TABLE t (id INTEGER PRIMARY KEY)", "INSERT INTO t VALUES (1), (2)")
+    await read_first(SqliteSource(path))
+    assert reads == [2]

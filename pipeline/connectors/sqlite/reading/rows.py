@@ -72,9 +72,10 @@ async def read_blocks(
         while True:
             async with lock:
                 block = await run_sync(reading.read, known(0) if known else None)
-            if block is None:
+            if block is not None:
+                yield block
+            if block is None or reading.has_ended:
                 return
-            yield block
     finally:
         with anyio.CancelScope(shield=True):
             async with lock:
@@ -82,7 +83,10 @@ async def read_blocks(
 
 
 class TableReading:
-    """The rows of one table `within` a range of keys, block by block. One thread at a time may use it."""
+    """The rows of one table `within` a range of keys, block by block. One thread at a time may use it.
+
+    `has_ended`: there is no further block.
+    """
 
     def __init__(self, opened: Opened, table: Table, schema: StreamSchema, within: KeyRange) -> None:
         self.place = f"{opened.place}, table {schema.stream}"
@@ -100,6 +104,7 @@ class TableReading:
         self._demand = Demand()
         self._read_count = 0
         self._batch_rows = 1
+        self.has_ended = False
 
     def read(self, known: KnownRange | None) -> SqliteRowBlock | None:
         """Return the next block, None after the last row. It ends with the known range if the size of blocks allows."""
@@ -139,6 +144,7 @@ class TableReading:
             factor = 1.0 if bound is None else ALIGNMENT_FACTOR
             while rows.size < factor * BLOCK_BYTES and rows.count < factor * BLOCK_ROWS:
                 if not (batch := self._next_batch()):
+                    self.has_ended = True
                     break
                 if bound is not None and self._order(batch[-1]) > bound:
                     fitting = bisect_right(batch, bound, key=self._order)
@@ -195,6 +201,7 @@ class TableReading:
         if self._cursor is not None:
             self._cursor.close(True)
         self._held = []
+        self.has_ended = False
         self._cursor = self._opened.connection.cursor()
         self._cursor.execute(self._select(), self._bounds())
         self._rows = map(self._decoded, self._cursor) if self._is_slow else self._cursor
