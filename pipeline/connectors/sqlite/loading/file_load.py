@@ -153,7 +153,10 @@ class FileLoad:
                 self._upsert_each([_Upsert(file, line, body) for line, body in lines])
 
     def _upsert_each(self, upserts: Sequence[_Upsert]) -> None:
-        """Apply upserts one by one, and then those together that other rows blocked, unless a later one has their key."""
+        """Apply upserts one by one, and then those together that other rows blocked, unless a later one has their key.
+
+        They can make room for each other only where some of them have rows already.
+        """
         accepted: dict[str, int] = {}
         failed: list[tuple[int, _Upsert, Exception]] = []
         for place, upsert in enumerate(upserts):
@@ -165,14 +168,14 @@ class FileLoad:
         self.upserts += len(upserts) - len(failed)
         if self._has_rejected:
             self._ledger.drop_keys(self._stream, accepted)
-        blocked = []
-        for place, upsert, reason in failed:
-            if accepted.get(key_text_of(upsert.body, self._target.key), -1) < place:
-                if is_blocked(reason):
-                    blocked.append(upsert)
-                else:
-                    self._reject(upsert.file, upsert.line, upsert.body, UPSERT, reason)
-        self._replace(blocked)
+        keys = [key_text_of(upsert.body, self._target.key) for _, upsert, _ in failed]
+        left = [it for key, it in zip(keys, failed, strict=True) if accepted.get(key, -1) < it[0]]
+        blocked = [upsert for _, upsert, reason in left if is_blocked(reason)]
+        may_exchange = any(self._writer.has_row(upsert.body) for upsert in blocked)
+        for _, upsert, reason in left:
+            if not (may_exchange and is_blocked(reason)):
+                self._reject(upsert.file, upsert.line, upsert.body, UPSERT, reason)
+        self._replace(blocked if may_exchange else [])
 
     def _replace(self, upserts: Sequence[_Upsert]) -> None:
         """Apply all upserts except those that are rejected even alone."""

@@ -68,6 +68,11 @@ class TableWriter:
             return error
         return None
 
+    def has_row(self, body: object) -> bool:
+        """Whether the table has a row with the key of a body."""
+        bound = bind(body, self._target.key, self._target)
+        return bool(self._connection.execute(self._target.find(bound.raw), bound.values).fetchall())
+
     def replace(self, bodies: Sequence[object]) -> Exception | None:
         """Delete all keys before the first upsert, so that rows can swap unique values; return why not.
 

@@ -56,13 +56,20 @@ class Target:
         The first comparison is the index's own. The second accepts only the same key where a collation holds others to
         be equal.
         """
+        return f"DELETE FROM main.{quoted(self.table.name)} WHERE {self._same_key(raw)}"
+
+    def find(self, raw: frozenset[int] = frozenset()) -> str:
+        """Return the query for the row with one key, likewise."""
+        return f"SELECT 1 FROM main.{quoted(self.table.name)} WHERE {self._same_key(raw)}"
+
+    def _same_key(self, raw: frozenset[int]) -> str:
         terms = []
         for position, name in enumerate(self.key):
             value = f"CAST(?{position + 1} AS TEXT)" if position in raw else f"?{position + 1}"
             terms.append(f"{quoted(name)} = {value}")
             if name not in self.constant:
                 terms.append(f"{quoted(name)} = {value} COLLATE BINARY")
-        return f"DELETE FROM main.{quoted(self.table.name)} WHERE {' AND '.join(terms)}"
+        return " AND ".join(terms)
 
     def _insert(self, columns: tuple[str, ...], rows: list[str]) -> str:
         # OR ABORT overrides conflict clauses of the table, where REPLACE would silently delete other rows.
