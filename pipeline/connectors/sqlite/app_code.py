@@ -21,8 +21,16 @@ def is_of_the_app(collation: str) -> bool:
 
 
 def accept_collations(connection: apsw.Connection) -> None:
-    """Let statements name the app's collations. Their stand-ins compare code points."""
-    connection.collation_needed(lambda opened, name: opened.create_collation(name, _compared))
+    """Let statements name the app's collations. Their stand-ins compare code points.
+
+    In a database in UTF-16, SQLite also asks for its own collations, and takes its own if none is given.
+    """
+    connection.collation_needed(_stand_in)
+
+
+def _stand_in(connection: apsw.Connection, collation: str) -> None:
+    if is_of_the_app(collation):
+        connection.create_collation(collation, _compared)
 
 
 def _compared(one: str, other: str) -> int:

@@ -181,3 +181,27 @@ async def test_no_stand_in_decides_a_stored_value(tmp_path: Path) -> None:
     ):
         await move(source, destination)
     assert rows(destination, "SELECT count(*) FROM t") == [(0,)]
+
+
+@pytest.mark.parametrize("encoding", ["UTF-16le", "UTF-16be"])
+async def test_the_collations_of_sqlite_stay_its_own_in_a_database_in_utf16(encoding: str, tmp_path: Path) -> None:
+    """SQLite asks for a function for NOCASE there; a stand-in would put keys in an order that no app finds again."""
+    source, destination = tmp_path / "source.db", tmp_path / "destination.db"
+    run(
+        source,
+        f"PRAGMA encoding = '{encoding}'",
+        "CREATE TABLE t (k TEXT COLLATE NOCASE PRIMARY KEY, v TEXT COLLATE RTRIM UNIQUE) WITHOUT ROWID",
+        "INSERT INTO t VALUES ('b', 'x'), ('C', 'y '), ('a', 'z'), (CAST(x'00d8' AS TEXT), 'q'), (CAST(x'd800' AS TEXT), 'r')",
+    )
+    for _ in range(2):
+        violations, items = await move(source, destination)
+        assert (violations, [item for item in items if item.fate is not Fate.MOVED]) == ([], [])
+        rows(destination, "DELETE FROM _pipeline_marks")
+    app = apsw.Connection(str(destination))
+    assert app.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+    assert app.execute("SELECT v FROM t WHERE k IN ('A', 'c') ORDER BY k").fetchall() == [("z",), ("y ",)]
+    with pytest.raises(apsw.ConstraintError):
+        app.execute("INSERT INTO t VALUES ('B', 'new')")
+    with pytest.raises(apsw.ConstraintError):
+        app.execute("INSERT INTO t VALUES ('new', 'x  ')")
+    app.close(True)
