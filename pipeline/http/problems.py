@@ -71,7 +71,7 @@ def describe(error: Exception) -> Problem:
         case RequestValidationError():
             return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, _what_is_wrong(error))
         case HTTPException():
-            return Problem(error.status_code, str(error.detail), error.headers or {})
+            return Problem(error.status_code, _what_there_is(error), error.headers or {})
         case PipelineError():
             status = next((one for kind, one in _STATUSES.items() if isinstance(error, kind)), None)
             if status is not None:
@@ -80,6 +80,16 @@ def describe(error: Exception) -> Problem:
     where = traceback.extract_tb(error.__traceback__)[-1]
     log.warning("request_failed", reason=f"{type(error).__name__}: {error}", where=f"{where.filename}:{where.lineno}")
     return Problem(HTTPStatus.INTERNAL_SERVER_ERROR, "The server made a mistake. Its log says more.")
+
+
+def _what_there_is(error: HTTPException) -> str:
+    """Return what to do where no route takes a request: the framework says the words of the status alone."""
+    match error.status_code:
+        case HTTPStatus.NOT_FOUND:
+            return "There is nothing at this path. /api/v1/openapi.json lists all paths."
+        case HTTPStatus.METHOD_NOT_ALLOWED:
+            return f"This path takes {(error.headers or {}).get('Allow', 'another method')}. /api/v1/openapi.json lists all paths."
+    return str(error.detail)
 
 
 def answer(found: Problem) -> Response:

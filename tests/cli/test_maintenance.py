@@ -30,7 +30,7 @@ def test_a_flow_is_compacted_and_pruned_by_itself_and_says_so(pipeline: CommandL
     assert (shown["automatic"], shown["event_files"], shown["waste_percent"]) == (True, 5, 50)
     assert (shown["compacted_movement"], shown["pruned_movement"]) == (LOOK_EVERY + 1, LOOK_EVERY + 1)
     assert (shown["waits"], shown["worker"]) == (None, None)
-    assert f"Kept small by itself: compacted in Movement {LOOK_EVERY + 1}, pruned after" in pipeline("status").out
+    assert f"Automatic maintenance: compacted in Movement {LOOK_EVERY + 1}, pruned after" in pipeline("status").out
     assert len(list((pipeline.directory / ".pipeline/store/objects/flows/crm/events").rglob("*.zst"))) == 1
     change(pipeline.directory / "app.db", "UPDATE people SET age = 77 WHERE id = 8")
     last = pipeline("move", "app.db", "copy.db", "--flow", "crm", "--json").objects[-1]
@@ -44,7 +44,7 @@ def test_a_flow_may_say_that_it_is_not(pipeline: CommandLine) -> None:
     moved_often(pipeline, "maintenance.event_files=5", "maintenance.automatic=false")
     shown = maintenance(pipeline)
     assert (shown["automatic"], shown["compacted_movement"], shown["pruned_movement"]) == (False, None, None)
-    assert "It is not compacted and pruned by itself (maintenance.automatic = false)." in pipeline("status").out
+    assert "Automatic maintenance is off (maintenance.automatic = false)." in pipeline("status").out
     events = pipeline.directory / ".pipeline/store/objects/flows/crm/events"
     assert len(list(events.rglob("*.zst"))) == LOOK_EVERY
 

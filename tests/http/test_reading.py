@@ -79,6 +79,15 @@ async def test_what_is_not_there_is_a_problem_with_a_sentence(server: Server) ->
     assert (status, "limit" in problem["detail"]) == (422, True)
 
 
+async def test_a_path_or_a_method_that_is_not_there_is_answered_with_where_the_paths_are(server: Server) -> None:
+    status, problem = await server.get("/api/v1/flows/crm/nothing")
+    assert isinstance(problem, dict)
+    assert (status, "/api/v1/openapi.json lists all paths" in problem["detail"]) == (404, True)
+    status, problem = await server.get("/api/v1/flows/crm/actions/pause")
+    assert isinstance(problem, dict)
+    assert (status, "This path takes POST" in problem["detail"]) == (405, True)
+
+
 async def test_the_description_names_every_route(server: Server) -> None:
     status, found = await server.get("/api/v1/openapi.json")
     assert isinstance(found, dict)

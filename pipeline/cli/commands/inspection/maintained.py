@@ -14,7 +14,7 @@ def maintenance_lines(flow: Flow, state: MaintenanceState, *, details: bool) -> 
     if flow.origin is not None:
         return
     if not flow.declared.maintenance.automatic:
-        yield "It is not compacted and pruned by itself (maintenance.automatic = false)."
+        yield "Automatic maintenance is off (maintenance.automatic = false)."
         return
     done = []
     if state.compacted:
@@ -23,11 +23,11 @@ def maintenance_lines(flow: Flow, state: MaintenanceState, *, details: bool) -> 
         deleted = f"{count(state.objects, 'object')} of {size(state.stored_bytes)}"
         done.append(f"pruned after Movement {state.pruned} ({deleted}, {moment(state.at)})")
     if done or details:
-        yield f"Kept small by itself: {', '.join(done) or 'nothing was due so far'}."
+        yield f"Automatic maintenance: {', '.join(done) or 'nothing was due so far'}."
     if state.worker:
         yield f"{state.worker} is compacting and pruning it."
     if state.waits:
-        yield f"Compacting or pruning it waits: {state.waits}"
+        yield f"Automatic maintenance waits: {state.waits}"
     if details:
         yield from (f"Stream {stream} is not compacted: {reason}" for stream, reason in sorted(state.left.items()))
 
