@@ -178,7 +178,7 @@ async def test_a_notifier_sends_only_what_its_policy_allows(fleet: Fleet, monkey
         check(recorder, Policy.of("Notifier", fleet))
 
 
-def test_an_importer_can_change_neither_event_files_nor_another_flow(fleet: Fleet) -> None:
+def test_no_role_may_do_more_than_it_needs(fleet: Fleet) -> None:
     policy = Policy.of("Importer", fleet)
     bucket = "arn:aws:s3:::" + fleet.settings["store"].removeprefix("s3://")
     assert policy.allows("s3:GetObject", f"{bucket}/flows/{FLOW}/events/1/a/full/0.jsonl.zst", None)
@@ -187,6 +187,9 @@ def test_an_importer_can_change_neither_event_files_nor_another_flow(fleet: Flee
     assert not policy.allows("s3:ListBucket", bucket, "flows/other/")
     assert not policy.allows("s3:ListBucket", bucket, "flows/")
     exporter = Policy.of("Exporter", fleet)
-    assert exporter.allows("s3:DeleteObject", f"{bucket}/flows/{FLOW}/snapshots/a/1.1", None)
-    assert not exporter.allows("s3:DeleteObject", f"{bucket}/flows/{FLOW}/events/1/a/full/0.jsonl.zst", None)
-    assert not exporter.allows("s3:DeleteObject", f"{bucket}/flows/{FLOW}/movements/1/movement.json", None)
+    for pruned in ("snapshots/a/1.1", "events/1/a/full/0.jsonl.zst", "movements/1/groups/a/files.1.jsonl"):
+        assert exporter.allows("s3:DeleteObject", f"{bucket}/flows/{FLOW}/{pruned}", None)
+        assert not policy.allows("s3:DeleteObject", f"{bucket}/flows/{FLOW}/{pruned}", None)
+        assert not exporter.allows("s3:DeleteObject", f"{bucket}/flows/other/{pruned}", None)
+    for kept in ("flow.json", "movements/1/movement.json", "binaries/00/0", "approvals/1.json"):
+        assert not exporter.allows("s3:DeleteObject", f"{bucket}/flows/{FLOW}/{kept}", None)
