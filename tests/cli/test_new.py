@@ -78,6 +78,8 @@ def test_a_new_plugin_is_installed_by_its_entry_points(
     moved = pipeline("move", "tracker:old", "tracker:new")
     assert moved.code == 0, moved.err
     assert len(list((tmp_path / "new").glob("*.json"))) == 1
+    for module in [name for name in sys.modules if name.partition(".")[0] == "tracker"]:
+        del sys.modules[module]
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -7,12 +7,14 @@ import shlex
 import sys
 from pathlib import Path
 from resource import RUSAGE_CHILDREN, getrusage
+from types import ModuleType
 
 import pytest
 from click.testing import CliRunner
 
 from pipeline.cli.commands.authors.torture import torture as command
 from pipeline.domain.errors import ConfigurationError
+from pipeline.testing.torture.interception.instrument import reloaded
 from pipeline.testing.torture.loading import load_subject
 from pipeline.testing.torture.report import as_document, told
 from pipeline.testing.torture.run import learned, run_seed
@@ -168,3 +170,14 @@ def test_a_stream_without_a_key_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["importer", "exporter"])
 def test_an_app_over_real_http_is_tortured(name: str) -> None:
     assert torture(Request((f"tests.testing.over_http:{name}",)), range(15)).shortest is None
+
+
+def test_a_module_beside_a_tortured_file_is_its_own_whatever_was_imported_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = ModuleType("beside")
+    monkeypatch.setitem(sys.modules, "beside", other)
+    (tmp_path / "beside.py").write_text("NAME = 'its own'\n")
+    (tmp_path / "app.py").write_text("from beside import NAME\n")
+    assert reloaded(str(tmp_path / "app.py"), "", "NAME") == "its own"
+    assert sys.modules["beside"] is other

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import importlib
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from hashlib import blake2b
 from importlib.abc import MetaPathFinder
@@ -105,10 +105,17 @@ def is_below(file: str, root: Path) -> bool:
 
 
 @contextmanager
-def _finding(root: Path) -> Iterator[None]:
-    """Load the modules below `root` with the hooks; afterwards, those that were loaded before are back in their places."""
+def _finding(root: Path, names: Collection[str]) -> Iterator[None]:
+    """Load the modules below `root` with the hooks; afterwards, those that were loaded before are back in their places.
+
+    A module of another directory that has one of the top-level `names` is set aside as well.
+    """
     finder = _Finder(root)
-    before = {name: module for name, module in sys.modules.items() if is_below(_file(module), root)}
+    before = {
+        name: module
+        for name, module in sys.modules.items()
+        if is_below(_file(module), root) or (name.partition(".")[0] in names and not _is_installed(_file(module)))
+    }
     for name in before:
         del sys.modules[name]
     sys.meta_path.insert(0, finder)
@@ -117,6 +124,16 @@ def _finding(root: Path) -> Iterator[None]:
     finally:
         sys.meta_path.remove(finder)
         sys.modules.update(before)
+
+
+def _modules_in(directory: Path) -> Collection[str]:
+    """Return the names of the modules in a directory; those of the standard library come first."""
+    found = {path.stem for path in directory.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
+    return found - sys.stdlib_module_names
+
+
+def _is_installed(file: str) -> bool:
+    return file.startswith((sys.prefix, sys.base_prefix, PACKAGE))
 
 
 def _file(module: object) -> str:
@@ -129,7 +146,8 @@ def reloaded(file: str, module: str, name: str) -> Any:
     top = path.parents[package.count(".") + 1] if package else path.parent
     root = top / package.partition(".")[0]
     alias = module if package else f"{ALIAS}{blake2b(bytes(path), digest_size=8).hexdigest()}_{path.stem}"
-    with _finding(root), _on_path(top):
+    names = {root.name} if package else _modules_in(root)
+    with _finding(root, names), _on_path(top):
         loader = _Loader(alias, str(path))
         spec = spec_from_file_location(alias, path, loader=loader)
         assert spec is not None  # it has a loader
