@@ -108,7 +108,7 @@ def is_below(file: str, root: Path) -> bool:
 def _finding(root: Path, names: Collection[str]) -> Iterator[None]:
     """Load the modules below `root` with the hooks; afterwards, those that were loaded before are back in their places.
 
-    A module of another directory that has one of the top-level `names` is set aside as well.
+    A module of another directory that has one of the top-level `names` is taken out meanwhile as well.
     """
     finder = _Finder(root)
     before = {
