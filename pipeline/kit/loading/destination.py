@@ -15,16 +15,17 @@ from typing import Any
 import anyio
 import msgspec
 
-from pipeline.domain.errors import DefectError
+from pipeline.domain.errors import DefectError, PipelineError, TransientError
 from pipeline.domain.flows.findings import CheckFinding
 from pipeline.domain.ids import BinaryId, EventFileId, FlowName, StreamName
 from pipeline.domain.inventory import InventoryItem
 from pipeline.domain.planning.import_guard import fenced_reason, reason_to_give_way
 from pipeline.kit.calls import find_all, open_client
 from pipeline.kit.declared import Delivery, Handler
+from pipeline.kit.errors import Stop
 from pipeline.kit.importer import Importer
 from pipeline.kit.ledger.id_map import Held, StoredIds
-from pipeline.kit.ledger.kept import Kept, KeptMark, KeptRejection, as_mark
+from pipeline.kit.ledger.kept import Kept, KeptMark, KeptRejection, KeptStream, as_mark
 from pipeline.kit.ledger.telling import Telling
 from pipeline.kit.loading.context import Contexts
 from pipeline.kit.loading.delivery.staging import Stager
@@ -138,6 +139,7 @@ class ImporterSession:
         self._one_transaction = anyio.Semaphore(1)
         self._open_binary: OpenBinary = _not_open
         self._attempts: dict[EventFileId, int] = {}
+        self._stopped: set[StreamName] = set()  # a session is open for one Movement at most
 
     def open_contents_by(self, open_binary: OpenBinary) -> None:
         self._open_binary = open_binary
@@ -186,6 +188,10 @@ class ImporterSession:
         importing = FileImport(handler, self._target, file, blocks, reader, contexts, self._rejected, lane)
         try:
             loaded = await self._import(importing, after)
+        except PipelineError as error:
+            if isinstance(error.__cause__, Stop):
+                self._stopped.add(id_.stream)
+            raise
         finally:  # a file that fails, or whose transaction is rolled back, has been told of as well
             with anyio.move_on_after(STORING_SECONDS, shield=True):
                 await contexts.telling.store()
@@ -257,29 +263,48 @@ class ImporterSession:
         return await self.retry_chosen(lambda rejection: True)
 
     async def retry_chosen(self, chosen: Choose) -> Sequence[Rejection]:
-        """Apply rejected records again, and again while some succeed: others may wait for their ids."""
+        """Apply rejected records again, and again while some succeed: others may wait for their ids.
+
+        When those of a stream cannot be applied at all, as an Event File that fails, they stay rejected, with that
+        reason, and no more of the stream is tried. Nor is a stream tried that has stopped in this session.
+        """
         await self._rejected.refresh()
         if self._rejected.is_empty:
             return []
         await self._ids.refresh()
         movement = max((mark.movement for mark in self._marks.values()), default=0)
         accepted: Counter[tuple[str, bool]] = Counter()
-        before = -1
+        ended, before = set(self._stopped), -1
         while before != accepted.total():
             before = accepted.total()
             for stream, schema, kept in self._rejected.groups():
                 handler = self._importer.handler_of(stream)
-                ready = [one for one in kept if chosen(one.rejection()) and await self._is_ready(one)]
-                if handler is None or not ready:
+                if handler is None or stream in ended:
                     continue
-                lines = [(EventFileId.parse(one.file), one.line, one.record.encode()) for one in ready]
-                again = RecordReader(handler, schema.schema(stream)).read_lines(lines)
-                rejected = await self._apply_again(handler, stream, again, movement)
-                await self._rejected.keep(again, rejected, schema)
-                for at, one in enumerate(ready):
-                    accepted[one.file, isinstance(again.values[at], Delete)] += at not in rejected
+                ready = [one for one in kept if chosen(one.rejection()) and await self._is_ready(one)]
+                if not ready:
+                    continue
+                try:
+                    accepted.update(await self._retry(handler, stream, schema, ready, movement))
+                except (TransientError, DefectError):
+                    raise
+                except PipelineError as error:
+                    ended.add(stream)
+                    await self._rejected.give_reason(ready, str(error))
         await self._count_accepted(accepted)
         return self._rejected.rejections()
+
+    async def _retry(
+        self, handler: Handler, stream: StreamName, schema: KeptStream, ready: Sequence[KeptRejection], movement: int
+    ) -> Mapping[tuple[str, bool], int]:
+        """Apply these rejected records; return how many are accepted, by their files and whether they are deletes."""
+        lines = [(EventFileId.parse(one.file), one.line, one.record.encode()) for one in ready]
+        again = RecordReader(handler, schema.schema(stream)).read_lines(lines)
+        rejected = await self._apply_again(handler, stream, again, movement)
+        await self._rejected.keep(again, rejected, schema)
+        return Counter(
+            (one.file, isinstance(again.values[at], Delete)) for at, one in enumerate(ready) if at not in rejected
+        )
 
     async def _is_ready(self, rejected: KeptRejection) -> bool:
         """Whether a rejected record is worth another attempt: the id that it waits for is known."""

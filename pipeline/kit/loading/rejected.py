@@ -93,6 +93,11 @@ class RejectedRecords:
         if rejected or gone:
             await self._journal.put([*gone, *map(_change, rejected)])
 
+    async def give_reason(self, kept: Sequence[KeptRejection], reason: str) -> None:
+        """Keep these rejected records with another reason: what they waited for is there, and they were not applied."""
+        changed = [msgspec.structs.replace(one, reason=reason, column=None, waits=False, needs=None) for one in kept]
+        await self.replace(changed, ())
+
     def groups(self) -> Iterator[tuple[StreamName, KeptStream, Sequence[KeptRejection]]]:
         """Yield the records of each stream and schema in parts, in order. They may be kept or dropped meanwhile."""
         for page in self._journal.pages():
