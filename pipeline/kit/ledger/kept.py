@@ -40,13 +40,15 @@ class IdEntry(msgspec.Struct, omit_defaults=True):
     """What became of an id of the source. Without `target` it is an intent: whether the object was created is not known.
 
     `how` says where `target` comes from: "created", "found" or "put"; `movement` is the Movement in which it did.
-    `once_key` is that of the record version which made the object what it is.
+    `once_key` is that of the record version which made the object what it is; `content` is the digest of its line, for
+    handlers that cannot update.
     """
 
     once_key: str
     movement: int
     target: str | None = None
     how: str = ""
+    content: str = ""
 
 
 class _EarlierId(msgspec.Struct):

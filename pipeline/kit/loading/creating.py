@@ -23,6 +23,20 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
+class RecordVersion:
+    """A record with its context. `content` is the digest of its line where the handler has no `update`, else empty."""
+
+    record: Upsert[Any] | Delete
+    context: ImportContext
+    content: str = ""
+
+    @property
+    def intent(self) -> IdEntry:
+        """The id map entry of an object that is about to be created from it."""
+        return IdEntry(self.context.once_key, self.context.movement, content=self.content)
+
+
+@dataclass(frozen=True, slots=True)
 class Creator:
     """Applies single records of one stream through `creates` handlers. `kind` is the kind of its ids: the stream."""
 
@@ -33,45 +47,44 @@ class Creator:
     lane: Lane
 
     @asynccontextmanager
-    async def intending(self, records: Iterable[tuple[Upsert[Any], ImportContext]]) -> AsyncIterator[set[str]]:
+    async def intending(self, upserts: Iterable[RecordVersion]) -> AsyncIterator[set[str]]:
         """Store the intents of those records that may have to be created.
 
         Gives their ids at the source: none of them has been tried yet.
         """
         intents: dict[str, IdEntry] = {}
-        for record, context in records:
-            source = source_text(record.key)
+        for version in upserts:
+            source = source_text(version.record.key)
             if source not in intents and self.ids.entry(self.kind, source) is None:
-                intents[source] = IdEntry(context.once_key, context.movement)
+                intents[source] = version.intent
         async with self.ids.intended(self.kind, intents):
             yield set(intents)
 
-    async def apply(
-        self, record: Upsert[Any] | Delete, context: ImportContext, intended: set[str], *, at_once: bool
-    ) -> None:
+    async def apply(self, version: RecordVersion, intended: set[str], *, at_once: bool) -> None:
         """Apply one record; RejectedError when the app does not accept it. Applying it again changes nothing.
 
         `intended` is what `intending` gives. `at_once`: the new id is not to wait to be stored together with others.
         """
-        source = source_text(record.key)
+        source = source_text(version.record.key)
         found = self.ids.entry(self.kind, source)
-        if isinstance(record, Delete):
-            await self._delete(source, found, context)
+        if isinstance(version.record, Delete):
+            await self._delete(source, found, version.context)
         elif found is None:
-            intent = IdEntry(context.once_key, context.movement)
+            intent = version.intent
             await self.ids.put(self.kind, source, intent)
-            await self._create(record.row, source, intent, context, in_doubt=False, at_once=True)
+            await self._create(version, source, intent, in_doubt=False, at_once=True)
         elif found.target is None:
             in_doubt = source not in intended
             intended.discard(source)
-            await self._create(record.row, source, found, context, in_doubt=in_doubt, at_once=at_once)
-        elif found.once_key != context.once_key:
-            await self._update(record.row, source, found, context)
+            await self._create(version, source, found, in_doubt=in_doubt, at_once=at_once)
+        elif found.once_key != version.context.once_key:
+            await self._update(version, source, found)
 
     async def _create(
-        self, row: Any, source: str, intent: IdEntry, context: ImportContext, *, in_doubt: bool, at_once: bool
+        self, version: RecordVersion, source: str, intent: IdEntry, *, in_doubt: bool, at_once: bool
     ) -> None:
         handler, doubts = self.handler, in_doubt
+        row, context = _row(version), version.context
 
         async def work() -> tuple[str, str]:
             nonlocal doubts
@@ -93,24 +106,27 @@ class Creator:
             # What is in doubt keeps its intent, stored once more: `intending` drops those that it has stored.
             await self.ids.put(self.kind, source, intent if doubts else None, at_once=at_once)
             raise
-        entry = IdEntry(intent.once_key, context.movement, target, how)
+        entry = IdEntry(intent.once_key, context.movement, target, how, intent.content)
         await self.ids.put(self.kind, source, entry, at_once=at_once)
         if intent.once_key != context.once_key:  # the object may be what an earlier version of the record says
-            await self._update(row, source, entry, context)
+            await self._update(version, source, entry)
 
-    async def _update(self, row: Any, source: str, entry: IdEntry, context: ImportContext) -> None:
+    async def _update(self, version: RecordVersion, source: str, entry: IdEntry) -> None:
         update, target = self.handler.update, entry.target
+        row, context = _row(version), version.context
         assert target is not None
         if update is None:
+            if version.content and version.content == entry.content:
+                return  # it was exported again, as in a reload, and has not changed
             raise RejectedError(f"it has changed, and the handler of {self.kind!r} has no `update`")
         try:
             await self._attempt(
                 lambda: update(self.target, target, row, context), update, "updating in", may_be_gone=True
             )
         except Gone:
-            intent = IdEntry(context.once_key, context.movement)
+            intent = version.intent
             await self.ids.put(self.kind, source, intent)
-            await self._create(row, source, intent, context, in_doubt=False, at_once=True)
+            await self._create(version, source, intent, in_doubt=False, at_once=True)
             return
         updated = IdEntry(context.once_key, entry.movement, target, entry.how)
         await self.ids.put(self.kind, source, updated, at_once=False)
@@ -132,6 +148,11 @@ class Creator:
     ) -> T:
         async with self.lane.room:
             return await attempt(work, function, f"{what} {self.kind!r}", self.lane, may_be_gone=may_be_gone)
+
+
+def _row(version: RecordVersion) -> Any:
+    assert isinstance(version.record, Upsert)
+    return version.record.row
 
 
 def _as_intended(context: ImportContext, intent: IdEntry) -> ImportContext:

@@ -7,22 +7,26 @@ from functools import partial
 from typing import Any
 
 import anyio
+from blake3 import blake3
 
 from pipeline.domain.exception_groups import unwrap_exception_group
 from pipeline.kit.calls import TRIES
 from pipeline.kit.declared import Delivery, Handler
-from pipeline.kit.loading.context import Contexts, ImportContext
-from pipeline.kit.loading.creating import Creator
+from pipeline.kit.loading.context import Contexts
+from pipeline.kit.loading.creating import Creator, RecordVersion
 from pipeline.kit.loading.outcomes import CREATED_AT_ONCE, Lane, RejectedError, attempt, refused_records
 from pipeline.kit.loading.records import Invalid, Records
-from pipeline.kit.values import Batch, Delete, Upsert
+from pipeline.kit.values import Batch, Upsert
 
 UNDER_WAY = 256
 """Records of a stream that are under way at a time: most of these wait for their new ids to be stored."""
 
 
-_Single = tuple[int, Upsert[Any] | Delete, ImportContext]
-"""The position of a record, the record, and its context."""
+CONTENT_BYTES = 16
+"""Bytes of the digest of a record's line: two lines that differ do not share it."""
+
+_Single = tuple[int, RecordVersion]
+"""The position of a record, and the record."""
 
 
 class StreamLoad:
@@ -107,14 +111,16 @@ class StreamLoad:
         all_begun: anyio.Event | None,
     ) -> None:
         work = [self._single(records, at) for at in places]
-        upserts = [(value, context) for _, value, context in work if isinstance(value, Upsert)]
+        upserts = [version for _, version in work if isinstance(version.record, Upsert)]
         async with self._creator.intending(upserts) as intended:
             await self._apply_side_by_side(work, intended, rejected, all_begun)
 
     def _single(self, records: Records, at: int) -> _Single:
         value = records.values[at]
         assert not isinstance(value, Invalid)
-        return at, value, self._contexts.context(records.file(at), value.line)
+        is_compared = self._handler.update is None and isinstance(value, Upsert)
+        content = blake3(records.lines[at]).hexdigest(length=CONTENT_BYTES) if is_compared else ""
+        return at, RecordVersion(value, self._contexts.context(records.file(at), value.line), content)
 
     async def _apply_side_by_side(
         self,
@@ -126,26 +132,28 @@ class StreamLoad:
         room, busy = self._under_way, self._busy
 
         async def apply(single: _Single, done: anyio.Event, *, at_once: bool) -> None:
-            at, value, context = single
+            at, version = single
+            key = version.record.key
             try:
-                await self._creator.apply(value, context, intended, at_once=at_once)
+                await self._creator.apply(version, intended, at_once=at_once)
             except RejectedError as error:
                 rejected[at] = error
             finally:
                 room.release()
-                if busy.get(value.key) is done:
-                    del busy[value.key]
+                if busy.get(key) is done:
+                    del busy[key]
                 done.set()
 
         last = len(work) - CREATED_AT_ONCE
         with unwrap_exception_group():
             async with anyio.create_task_group() as group:
                 for number, single in enumerate(work):
-                    at, value, _ = single
-                    while (before := busy.get(value.key)) is not None:
+                    at, version = single
+                    key = version.record.key
+                    while (before := busy.get(key)) is not None:
                         await before.wait()
                     await room.acquire()
-                    done = busy[value.key] = anyio.Event()
+                    done = busy[key] = anyio.Event()
                     task = partial(apply, single, done, at_once=number >= last)
                     group.start_soon(task, name=f"record {at}")
                 if all_begun is not None:
