@@ -102,6 +102,8 @@ async def _close(generator: AsyncIterator[Any], name: Function, what: str) -> No
         return
     except Exception as error:
         raise translated(error, name, what) from error
+    else:
+        raise ConfigurationError(f"{line_of(name)}: the function for {what} yields twice. It must yield once.")
     finally:
         if isinstance(generator, AsyncGenerator):
             await generator.aclose()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -86,14 +86,14 @@ class Batch(Generic[R]):
     """The reason and column of each rejected record, by its `id()`: lines may be of several Event Files."""
 
     @property
-    def upserts(self) -> Iterator[Upsert[R]]:
+    def upserts(self) -> Sequence[Upsert[R]]:
         """The upserts, in order."""
-        return (record for record in self.records if isinstance(record, Upsert))
+        return [record for record in self.records if isinstance(record, Upsert)]
 
     @property
-    def deletes(self) -> Iterator[Delete]:
+    def deletes(self) -> Sequence[Delete]:
         """The deletes, in order."""
-        return (record for record in self.records if isinstance(record, Delete))
+        return [record for record in self.records if isinstance(record, Delete)]
 
     def refuse(self, record: Upsert[R] | Delete, reason: str, column: str | None = None) -> None:
         """Reject one record of the batch, with the reason in the app's words."""

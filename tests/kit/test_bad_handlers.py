@@ -66,6 +66,18 @@ def applies_doing(what: Callable[[Batch[dict[str, object]]], object]) -> Declare
     return declare
 
 
+def applies_returning(value: object) -> Declare:
+    def declare(importer: Importer, done: list[object]) -> object:
+        async def apply(target: None, batch: Batch[dict[str, object]], ctx: Import) -> Any:
+            assert [record.row["id"] for record in batch.upserts[1:]] == [2, 3]
+            assert (len(batch.upserts), len(batch.deletes), bool(batch.deletes)) == (3, 0, False)
+            return None if done else value
+
+        return importer.applies("things", row=dict)(apply)
+
+    return declare
+
+
 def stages_doing(token: object, published: Callable[[], object] = lambda: None) -> Declare:
     def declare(importer: Importer, done: list[object]) -> object:
         async def stage(target: None, file: StagedFile[dict[str, object]], ctx: Import) -> Any:
@@ -98,6 +110,7 @@ CASES = [
         applies_doing(lambda batch: batch.refuse(Delete(1, 2), "no")),
         "batch.refuse was given something that is no record",
     ),
+    (applies_returning(True), "returned True, which says nothing here. Return nothing"),
     (applies_doing(lambda batch: fail(KeyError("x"))), r"failed 4 times: KeyError: 'x' \(.*, line \d+\)"),
     (applies_doing(lambda batch: fail(Gone())), "the app says that an object which this record needs is gone"),
     (applies_doing(lambda batch: fail(OSError("no \udcff"))), r"failed 4 times: OSError: no \\udcff \(.*, line \d+\)"),
@@ -241,3 +254,18 @@ async def test_the_once_key_is_one_for_each_version_of_a_record_on_every_attempt
     assert [len(found) for found in versions.values()] == [1] * 4
     assert len(set.union(*versions.values())) == 4
     assert sum(id_ == 1 for id_, _, _ in keys) >= 3
+
+
+async def test_a_connection_that_yields_twice_is_named_with_its_line(source: str, tmp_path: Path) -> None:
+    importer = Importer("app")
+
+    @importer.connect
+    async def connect() -> AsyncIterator[None]:
+        yield
+        yield
+
+    @importer.applies("things", row=dict)
+    async def apply(target: None, batch: Batch[dict[str, object]], ctx: Import) -> None: ...
+
+    with pytest.raises(pipeline.ConfigurationError, match=rf"{re.escape(__file__)}, line \d+.* yields twice"):
+        await move(source, ImporterDestination("app:x", importer, None), tmp_path)

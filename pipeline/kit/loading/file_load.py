@@ -14,7 +14,7 @@ from pipeline.kit.calls import TRIES
 from pipeline.kit.declared import Delivery, Handler
 from pipeline.kit.loading.context import Contexts
 from pipeline.kit.loading.creating import Creator, RecordVersion
-from pipeline.kit.loading.outcomes import CREATED_AT_ONCE, Lane, RejectedError, attempt, refused_records
+from pipeline.kit.loading.outcomes import CREATED_AT_ONCE, Lane, RejectedError, attempt, ensure_nothing, refused_records
 from pipeline.kit.loading.records import Invalid, Records
 from pipeline.kit.values import Batch, Upsert
 
@@ -76,7 +76,7 @@ class StreamLoad:
 
         async def work() -> None:
             batch.refused.clear()  # what an attempt that failed has refused, the next one may accept
-            await self._handler.function(self._target, batch, context)
+            ensure_nothing(await self._handler.function(self._target, batch, context), self._handler.function)
 
         try:
             await attempt(

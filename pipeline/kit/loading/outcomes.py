@@ -115,6 +115,16 @@ def refused_records(batch: Batch[Any], function: Function) -> Mapping[int, Rejec
     }
 
 
+def ensure_nothing(value: object, function: Function) -> None:
+    """ConfigurationError with the author's line when a function returned something: it may stand for what was not applied."""
+    if value is not None:
+        shown = without_secrets(repr(value))[:100]
+        raise ConfigurationError(
+            f"{line_of(function)}: the function returned {shown}, which says nothing here. Return nothing, and reject "
+            "a record by batch.refuse."
+        )
+
+
 def returned_text(value: object, function: Function, what: str) -> str:
     """Return what a function returned, which must be text. ConfigurationError with the author's line when it is not."""
     if is_text(value):
