@@ -200,6 +200,12 @@ async def _findings(check: Check, client: object, place: str) -> AsyncIterator[F
         if not isinstance(finding, Finding):
             found = type(finding).__name__
             raise ConfigurationError(f"{line_of(check.function)}: a check yields a {found}, not a Finding.")
+        level: object = finding.level  # an author may give anything
+        if not isinstance(level, Level):
+            levels = ", ".join(f"Level.{one.name}" for one in Level)
+            raise ConfigurationError(
+                f"{line_of(check.function)}: a Finding has the level {level!r}. The levels are {levels}."
+            )
         yield finding
 
 

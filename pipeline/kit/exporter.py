@@ -51,7 +51,9 @@ class Exporter(Plugin):
         """Declare a function that gives all rows of a stream. `ordered` says that they come in ascending key order."""
         line = calling_line()
         type_ = row_type(row, columns, line)
-        return RowsDeclaration(self, stream, group, type_, _key(key, type_, line), tuple(scopes), ordered=ordered)
+        return RowsDeclaration(
+            self, stream, group, type_, _key(key, type_, line), _scopes(scopes, line), ordered=ordered
+        )
 
     def pages(
         self,
@@ -73,7 +75,7 @@ class Exporter(Plugin):
             raise misuse(line, f"order={order!r} is unknown", 'Write order="shifting" or order="stable"')
         type_ = row_type(row, columns, line)
         names, shifting = _key(key, type_, line), order == "shifting"
-        return PagesDeclaration(self, stream, group, type_, names, tuple(scopes), shifting=shifting)
+        return PagesDeclaration(self, stream, group, type_, names, _scopes(scopes, line), shifting=shifting)
 
     def changes(
         self,
@@ -102,7 +104,7 @@ class Exporter(Plugin):
         if every is not None and snapshot is None:
             fault = f"the changes of {stream!r} have reconcile={reconcile!r}, and the stream has no snapshot"
             raise misuse(line, fault, "Declare its `rows` or `pages` above, or leave `reconcile` out")
-        return ChangesDeclaration(self, stream, group, type_, names, tuple(scopes), lag=lag, reconcile=every)
+        return ChangesDeclaration(self, stream, group, type_, names, _scopes(scopes, line), lag=lag, reconcile=every)
 
     def fetch(self, stream: str) -> FetchDeclaration:
         """Declare a function that gives single rows by their keys."""
@@ -265,6 +267,12 @@ def _duration(text: object, line: str) -> timedelta:
 _KEY_TYPES = frozenset(
     {"boolean", "bytes", "date", "decimal", "integer", "real", "text", "time", "timestamp", "timestamptz", "uuid"}
 )
+
+
+def _scopes(scopes: Sequence[str], line: str) -> tuple[str, ...]:
+    if isinstance(scopes, str):
+        raise misuse(line, f"scopes={scopes!r} is a text", f"Give several: scopes=({scopes!r},)")
+    return tuple(scopes)
 
 
 def _key(key: KeyNames, row: RowType, line: str) -> tuple[str, ...]:

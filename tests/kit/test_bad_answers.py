@@ -13,7 +13,7 @@ from uuid import UUID
 import pytest
 
 import pipeline
-from pipeline.kit import Changes, Exporter, Page
+from pipeline.kit import Changes, Exporter, Finding, Page
 from pipeline.kit.reading.source import ExporterSource
 from tests.kit.app import COLUMNS, App, move
 from tests.kit.test_exporting import held
@@ -90,6 +90,7 @@ CHANGES: list[tuple[Any, str]] = [
     (Changes([], "12", cursor="1"), "the deletes of the change feed of 'things' are of the type str. Give a list"),
     (Changes([], [None], cursor="1"), "None is no key of the stream 'things'"),  # type: ignore[list-item]
     (Changes([], ["1"], cursor="1"), "'1' is no key of the stream 'things'"),
+    (Changes([], [2**64], cursor="1"), "18446744073709551616 is no key of the stream 'things'"),
 ]
 
 
@@ -156,3 +157,57 @@ async def test_rows_that_fetch_gives_without_being_asked_change_nothing(tmp_path
     movement = await move(source, str(tmp_path / "copy.db"), tmp_path)
     assert (movement.status, movement.totals.deletes) == (pipeline.Status.SUCCESS, 1)
     assert held(tmp_path) == things
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+async def test_a_key_of_more_than_64_bits_is_named(ordered: bool, tmp_path: Path) -> None:
+    exporter = Exporter("app")
+
+    @exporter.rows("things", row=dict, columns=COLUMNS, key="id", ordered=ordered)
+    async def things(client: None) -> AsyncIterator[dict[str, object]]:
+        yield {"id": 2**64, "name": "x"}
+
+    movement = await move(ExporterSource("app:source", exporter, None), str(tmp_path / "copy.db"), tmp_path)
+    message = r"the row with key \[\"18446744073709551616\"\] .* has in the column 'id' an integer of more than 64 bits"
+    assert re.search(message, movement.problems[0]), movement.problems
+
+
+class Name(str):
+    """Text of a class of the author's, with words of its own for people."""
+
+    def __str__(self) -> str:
+        return f"the name {self!r}"
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+async def test_values_of_an_authors_subclass_arrive_as_what_they_are(ordered: bool, tmp_path: Path) -> None:
+    exporter = Exporter("app")
+
+    @exporter.rows("things", row=dict, columns={"id": str, "name": str}, key="id", ordered=ordered)
+    async def things(client: None) -> AsyncIterator[dict[str, object]]:
+        yield {"id": Name("1"), "name": Name("x")}
+        yield {"id": "2", "name": Name("y")}
+
+    source = ExporterSource("app:source", exporter, None)
+    for upserts in (2, 0):
+        movement = await move(source, str(tmp_path / "copy.db"), tmp_path)
+        assert (movement.status, movement.totals.upserts) == (pipeline.Status.SUCCESS, upserts)
+    assert held(tmp_path) == {1: "x", 2: "y"}  # it reads keys as numbers
+
+
+async def test_a_finding_with_an_unknown_level_is_named(tmp_path: Path) -> None:
+    exporter = App({1: "x"}).exporter()
+
+    @exporter.check("rights", title="May read")
+    async def rights(client: None) -> AsyncIterator[Finding]:
+        yield Finding("no rights", "ERROR")  # type: ignore[arg-type]
+
+    with pytest.raises(
+        pipeline.ConfigurationError, match=r"test_bad_answers.py, line \d+: a Finding has the level 'ERROR'. The"
+    ):
+        await move(ExporterSource("app:source", exporter, None), str(tmp_path / "copy.db"), tmp_path)
+
+
+def test_scopes_that_are_a_text_are_named() -> None:
+    with pytest.raises(pipeline.ConfigurationError, match=r"scopes='pii' is a text. Give several: scopes=\('pii',\)"):
+        Exporter("app").rows("things", row=dict, columns=COLUMNS, key="id", scopes="pii")

@@ -6,7 +6,7 @@ import math
 import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, NamedTuple, TypeGuard
 
 import msgspec
 import orjson
@@ -100,7 +100,10 @@ class RowEncoder:
                 self._rejected(row, rejected[at]) if at in rejected else self.encode([row])[0]
                 for at, row in enumerate(values)
             ]
-        lines = self._plain_lines(values) or [self._line(row) for row in values]
+        lines = self._plain_lines(values)
+        if lines is None:
+            values = [tuple(map(_exact, row)) for row in values]
+            lines = [self._line(row) for row in values]
         if len(self._key) == 1:
             (at,) = self._key
             keys: Iterator[Key] = zip([row[at] for row in values])  # tuples of one value
@@ -130,6 +133,8 @@ class RowEncoder:
         kind = _CHECKED[self._declared.row.columns[at].type]
         if not isinstance(value, kind) and not (kind is float and type(value) is int):
             raise TypeError(value)
+        if type(value) is int and value not in _INTEGERS:
+            raise ValueError(value)
         return part
 
     def _rejected(self, row: Row, why: RowRejection) -> EncodedRow:
@@ -147,12 +152,12 @@ class RowEncoder:
         )
 
     def _plain_lines(self, values: Sequence[Row]) -> list[bytes] | None:
-        """Return the lines on the fast path; None when a value is not plain, or text is no Unicode."""
+        """Return the lines on the fast path; None when a value is of another class, or text is no Unicode."""
         if self._lines is None or not are_plain(values):
             return None
         try:
             return self._lines.encode(values).split(b"\n")
-        except UnicodeEncodeError:
+        except (UnicodeEncodeError, TypeError):
             return None
 
     def _line(self, row: Row) -> bytes:
@@ -222,7 +227,27 @@ class RowEncoder:
 
     def _error(self, row: tuple[Any, ...], fault: str) -> UnreadableError:
         key: Sequence[object] = [row[at] for at in self._key]
-        plain: list[KeyValue] = [value if isinstance(value, int | str | float | bytes) else str(value) for value in key]
+        plain: list[KeyValue] = [value if _is_plain(value) else str(value) for value in key]
         return UnreadableError(
             f"{self._declared.line}: the row with key {key_text(tuple(plain))} of the stream {self._declared.name!r} {fault}"
         )
+
+
+def _is_plain(value: object) -> TypeGuard[KeyValue]:
+    return isinstance(value, str | float | bytes) or (isinstance(value, int) and value in _INTEGERS)
+
+
+def _exact(value: Any) -> Any:
+    """Return a value of a class of the author's, such as a subclass of `str`, as one of the class below it."""
+    if type(value) is bool:
+        return value
+    for kind, plain in _EXACT.items():
+        if isinstance(value, kind):
+            return value if type(value) is kind else plain(value)
+    return value
+
+
+_EXACT: Mapping[type, Callable[[Any], object]] = {
+    str: str.__str__, int: int.__int__, float: float.__float__, bytes: bytes.__bytes__
+}  # fmt: skip
+"""How a value becomes one of exactly this class, whatever a subclass has made of its own conversions."""
