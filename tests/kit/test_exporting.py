@@ -168,7 +168,8 @@ async def test_keys_that_are_said_to_be_in_order_and_are_not_are_named(
 
     movement = await move(ExporterSource("app:source", exporter, None), str(tmp_path / "copy.db"), tmp_path)
     assert movement.status is not pipeline.Status.SUCCESS
-    assert re.search(message, movement.problems[0])
+    line = rf"test_exporting.py, line \d+: .*{message}\. .*leave ordered=True out"
+    assert re.search(line, movement.problems[0]), movement.problems
 
 
 async def test_the_app_is_asked_again_as_late_as_it_wants(tmp_path: Path) -> None:
