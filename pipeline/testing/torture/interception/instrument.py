@@ -146,7 +146,7 @@ def reloaded(file: str, module: str, name: str) -> Any:
     top = path.parents[package.count(".") + 1] if package else path.parent
     root = top / package.partition(".")[0]
     alias = module if package else f"{ALIAS}{blake2b(bytes(path), digest_size=8).hexdigest()}_{path.stem}"
-    names = {root.name} if package else _modules_in(root)
+    names = () if package else _modules_in(root)
     with _finding(root, names), _on_path(top):
         loader = _Loader(alias, str(path))
         spec = spec_from_file_location(alias, path, loader=loader)
