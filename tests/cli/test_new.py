@@ -63,6 +63,8 @@ def test_a_new_plugin_is_installed_by_its_entry_points(
     assert pipeline("new", "app", "tracker").code == 0
     project = tomllib.loads((tmp_path / "tracker" / "pyproject.toml").read_text())["project"]
     groups = project["entry-points"]
+    for module in [name for name in sys.modules if name.partition(".")[0] == "tracker"]:
+        monkeypatch.delitem(sys.modules, module)  # of another test's app of this name
     monkeypatch.syspath_prepend(str(tmp_path / "tracker"))
     metadata = tmp_path / "tracker" / "tracker-0.1.0.dist-info"
     metadata.mkdir()
