@@ -61,6 +61,10 @@ class EventLog:
         """Log an event at one of `LEVELS`."""
         if self._watch is not None:
             self._watch(event, values)
+        self.write(level, event, values)
+
+    def write(self, level: str, event: str, values: Mapping[str, object]) -> None:
+        """Write an event that is not the pipeline's own: nobody watches it, as its name may be any."""
         if LEVELS.index(level) >= self._least:
             self._write(level, event, {**_bound.get(), **values})
 

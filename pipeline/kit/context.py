@@ -72,7 +72,7 @@ class Import(Protocol):
 
     @property
     def log(self) -> Any:
-        """A structlog logger, bound to the file."""
+        """A structlog logger, bound to the file. It writes to the pipeline's log, on standard error, without secrets."""
         ...
 
     @property

@@ -15,6 +15,7 @@ from pipeline.kit.configuration.secret import without_secrets
 from pipeline.kit.ledger.id_map import Held, StoredIds, is_text, source_text
 from pipeline.kit.ledger.kept import IdEntry
 from pipeline.kit.ledger.telling import Telling
+from pipeline.kit.loading.handler_log import handler_log
 from pipeline.kit.values import Binary
 from pipeline.log_events import log
 from pipeline.ports.destination import NoteBusy, OpenBinary
@@ -122,10 +123,8 @@ class ImportContext:
 
     @property
     def log(self) -> Any:
-        """A structlog logger, bound to the file and the line."""
-        import structlog  # most handlers log nothing
-
-        return structlog.get_logger().bind(flow=self.flow, event_file=self.file, line=self.line)
+        """A structlog logger, bound to the file and the line. It writes to the pipeline's log."""
+        return handler_log(flow=self.flow, event_file=self.file, line=self.line)
 
     @asynccontextmanager
     async def binary(self, value: object) -> AsyncIterator[AsyncIterator[bytes]]:
