@@ -284,11 +284,35 @@ def test_a_secret_is_neither_stored_nor_shown(
     move = ("move", "./app.py:exporter", "copy.db", *SOURCE, "--flow", "crm")
     assert pipeline(*move, "--source-set", "token=env:THE_TOKEN").code == 0
     monkeypatch.setenv("PIPELINE_SOURCE_TOKEN", "env:THE_TOKEN")
-    assert pipeline(*move).code == 0  # the same Flow: the reference is no part of it
+    assert pipeline(*move).code == 0  # the same Flow: the reference is no part of its places
     for path in (tmp_path / ".pipeline").rglob("*"):
         if path.is_file():
             assert b"very secret" not in path.read_bytes()
-            assert b"THE_TOKEN" not in path.read_bytes()
+            assert b"THE_TOKEN" not in path.read_bytes() or path.name == "flow.json"
+
+
+@pytest.mark.parametrize("command", ["move", "flow create"])
+def test_a_flow_keeps_the_references_to_secrets_that_it_is_made_with(
+    command: str, pipeline: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("THE_TOKEN", "very secret")
+    dump = """
+@importer.dump
+async def dump(target: Path) -> AsyncIterator[tuple[str, int, dict[str, object]]]:
+    for key, name in json.loads(target.read_text()).items():
+        yield "people", int(key), {"id": int(key), "name": name}
+"""
+    write_plugin(tmp_path / "strict.py", APP.replace('in ("", "very secret")', '== "very secret"') + dump)
+    tokens = ("--source-set", "token=env:THE_TOKEN", "--destination-set", "token=env:THE_TOKEN", "--requires", "keyed")
+    ends = ("./strict.py:exporter", "./strict.py:importer", *SOURCE, *DESTINATION, *tokens)
+    made = pipeline("move", *ends, "--flow", "crm") if command == "move" else pipeline("flow", "create", "crm", *ends)
+    assert made.code == 0, made.err
+    again = pipeline("move", "--flow", "crm")
+    assert again.code == 0, again.err
+    verified = pipeline("verify", "crm", "--json")
+    assert (verified.code, verified.err) == (0, ""), verified.out
+    declared = json.loads(pipeline("flow", "show", "crm", "--json").out)
+    assert json.dumps(declared).count("env:THE_TOKEN") == 2
 
 
 @pytest.mark.parametrize(

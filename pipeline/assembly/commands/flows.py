@@ -13,12 +13,10 @@ from pipeline.assembly.runtime import Runtime, open_runtime, worker_name
 from pipeline.connectors.locations import split_urls
 from pipeline.connectors.registry import parse_location
 from pipeline.domain.errors import ConfigurationError
-from pipeline.domain.flows.declaration import Declaration
 from pipeline.domain.ids import FlowName
 from pipeline.domain.movement import Flow, Movement
 from pipeline.engine.movements.derived_flows import add_destination, derived_flows, is_behind
 from pipeline.engine.movers.derived_mover import DerivedMover
-from pipeline.kit.configuration.names import REQUIRES
 from pipeline.ports.destination import Destination
 from pipeline.ports.reporter import Reporter, SilentReporter
 from pipeline.ports.source import Source
@@ -51,15 +49,9 @@ async def create_flow(
     async with open_runtime(settings, create_home=True) as runtime:
         await ensure_two_places(runtime, pair)
         source, destination = pair.source.location, pair.destination.location
-        new = Flow(pair.name, source, destination, runtime.clock.now(), declared=_declared(given))
+        new = Flow(pair.name, source, destination, runtime.clock.now(), declared=given.declaration())
         await runtime.flows.add(new)
         return await runtime.flows.connect(pair.name, source, destination)
-
-
-def _declared(given: PluginSettings) -> Declaration:
-    """Return the declaration of a Flow that is created with these options."""
-    options = {name: text for name, text in given.destination.items() if name != REQUIRES}
-    return Declaration(given.source, options, requires=given.destination.get(REQUIRES))
 
 
 async def pair_to_move(

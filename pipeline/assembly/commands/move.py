@@ -60,7 +60,8 @@ async def move(
             await ensure_two_places(runtime, pair)
             async with runtime.flow_context(pair.name, reporter or SilentReporter()) as context:
                 if accept_missing:
-                    await runtime.flows.connect(pair.name, pair.source.location, pair.destination.location)
+                    ends = pair.source.location, pair.destination.location
+                    await runtime.flows.connect(pair.name, *ends, declared=given.declaration())
                     await runtime.flows.accept_missing(pair.name, accept_missing)
                 helper = _helper(pair, settings)
                 check = None
@@ -71,7 +72,7 @@ async def move(
                 there = with_store(with_accepted(pair.destination, stored), runtime.store)
                 here = with_accepted(pair.source, stored)
                 mover = Mover(context, pair.name, here, there, worker_name(), helper, check)
-                movement = await mover.run(make_choices(only, exclude, allow_deletes, settings))
+                movement = await mover.run(make_choices(only, exclude, allow_deletes, settings), given.declaration())
                 await maintain(context, pair.name, settings)
                 return movement
 

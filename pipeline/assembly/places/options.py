@@ -36,6 +36,11 @@ class PluginSettings:
         required = {} if declared.requires is None else {REQUIRES: declared.requires}
         return cls(declared.source_options, {**declared.destination_options, **required})
 
+    def declaration(self) -> Declaration:
+        """Return what a new Flow declares that is made with these options. Of a secret it keeps the reference."""
+        options = {name: text for name, text in self.destination.items() if name != REQUIRES}
+        return Declaration(self.source, options, requires=self.destination.get(REQUIRES))
+
 
 def with_source_options(end: object, given: Mapping[str, str], settings: Settings) -> Settings:
     """Return the settings with the options of a built-in source. ConfigurationError when it has no such option."""

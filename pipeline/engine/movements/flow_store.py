@@ -24,6 +24,7 @@ from pipeline.domain.errors import (
 )
 from pipeline.domain.event_file import FileEntry
 from pipeline.domain.exception_groups import unwrap_exception_group
+from pipeline.domain.flows.declaration import NOTHING_DECLARED, Declaration
 from pipeline.domain.ids import EventFileId, FlowName, ObjectKey, decode_name
 from pipeline.domain.movement import Flow, Movement
 from pipeline.domain.outbox.transitions import changed as transitions_of
@@ -157,19 +158,29 @@ class FlowStore:
         """Return whether there is a Flow of this name."""
         return await self._store.stat(object_keys.flow_key(name)) is not None
 
-    async def find_or_new(self, name: FlowName, source: str, destination: str) -> Flow:
-        """Return the Flow; one that is not stored, created now, if there is none of this name."""
+    async def find_or_new(
+        self, name: FlowName, source: str, destination: str, declared: Declaration = NOTHING_DECLARED
+    ) -> Flow:
+        """Return the Flow; one that is not stored, created now as `declared`, if there is none of this name."""
         try:
             return await self.read_flow(name)
         except AbsentError:
-            return Flow(name, source, destination, self.clock.now())
+            return Flow(name, source, destination, self.clock.now(), declared=declared)
 
-    async def connect(self, name: FlowName, source: str, destination: str, *, created: datetime | None = None) -> Flow:
-        """Return the Flow; create it if it does not exist. ConfigurationError when it connects other places.
+    async def connect(
+        self,
+        name: FlowName,
+        source: str,
+        destination: str,
+        *,
+        created: datetime | None = None,
+        declared: Declaration = NOTHING_DECLARED,
+    ) -> Flow:
+        """Return the Flow; create it as `declared` if it does not exist. ConfigurationError when it connects other places.
 
         TransientError when it exists and was not created at `created`: another process has created it meanwhile.
         """
-        flow = await self.add(Flow(name, source, destination, created or self.clock.now()))
+        flow = await self.add(Flow(name, source, destination, created or self.clock.now(), declared=declared))
         if created is not None and flow.created != created:
             raise TransientError(f"Flow {name!r} has just been created by another process. Run the command again.")
         if flow.origin is not None:

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Container, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
-from datetime import datetime
 from functools import partial
 
 import anyio
 
 from pipeline.codec.documents.message import GroupCompleted, encode_message
 from pipeline.domain.exception_groups import unwrap_exception_group
+from pipeline.domain.flows.declaration import NOTHING_DECLARED, Declaration
 from pipeline.domain.ids import FlowName, Label, ObjectKey, StreamName
-from pipeline.domain.movement import NO_CHOICES, Choices, Movement, marks_namespace
+from pipeline.domain.movement import NO_CHOICES, Choices, Flow, Movement, marks_namespace
 from pipeline.domain.planning.selection import selected
 from pipeline.domain.schema import SPECIAL_STREAMS, StreamSchema
 from pipeline.engine.control.cancelling import deadlines_of
@@ -65,39 +65,38 @@ class Mover:
         self._check = check
         self._interruptions = Interruptions(context, destination)
 
-    async def run(self, choices: Choices = NO_CHOICES) -> Movement:
-        """Move, and return the Movement settled. After an error it has not settled.
+    async def run(self, choices: Choices = NO_CHOICES, declared: Declaration = NOTHING_DECLARED) -> Movement:
+        """Move, and return the Movement settled. After an error it has not settled. A Flow that is new is so `declared`.
 
         While it is paused, this waits with source and destination closed, and then carries on.
         """
         begun = anyio.current_time()
-        while not (movement := await self._run_until_wished(choices, begun)).settled:
+        while not (movement := await self._run_until_wished(choices, declared, begun)).settled:
             movement = await self._interruptions.wait(movement)
             if movement.settled:
                 break
         return movement
 
-    async def _run_until_wished(self, choices: Choices, begun: float) -> Movement:
+    async def _run_until_wished(self, choices: Choices, declared: Declaration, begun: float) -> Movement:
         """Work on the Movement until it has settled, or is to pause or to stop; return it."""
         with unwrap_exception_group():
             async with AsyncExitStack() as reading:
                 snapshot = await reading.enter_async_context(self._source.open_snapshot())
                 flow = await self._context.flows.find_or_new(
-                    self._flow, self._source.location, self._destination.location
+                    self._flow, self._source.location, self._destination.location, declared
                 )
                 choices = choices.of_flow(flow.declared)
                 schemas = await read_streams(snapshot, self._source.location, choices, flow)
-                created = flow.created
                 chosen = [one for one in schemas if selected(one.stream, choices.only, choices.exclude)]
                 if flow.declared.approvals.required:
                     from pipeline.engine.control.approvals import ensure_approved  # few Flows require any
 
                     await ensure_approved(self._context.store, flow, snapshot, chosen)
-                async with self._destination.open(marks_namespace(self._flow, created)) as session:
+                async with self._destination.open(marks_namespace(self._flow, flow.created)) as session:
                     await _plan_streams(session, schemas, chosen)
                     if self._check is not None:
                         await self._check(snapshot, chosen, session)
-                    movement, resumed = await self._begin(created, choices, session)
+                    movement, resumed = await self._begin(flow, choices, session)
                     context = replace(self._context, limits=self._context.limits.of_flow(flow.declared.limits))
                     progress = ProgressKeeper(context, movement, self._worker, begun, alone=True)
                     progress.report(MovementBegun(movement.flow, movement.number, resumed, tuple(movement.file_lists)))
@@ -115,10 +114,11 @@ class Mover:
                     async with progress.released_at_end():
                         return await self._move(importing, watch, exporter, reading, progress)
 
-    async def _begin(self, created: datetime, choices: Choices, session: DestinationSession) -> tuple[Movement, bool]:
+    async def _begin(self, found: Flow, choices: Choices, session: DestinationSession) -> tuple[Movement, bool]:
         """Return the Movement to work on and whether it is resumed. One that is too old, or to stop, is settled first."""
         flows = self._context.flows
-        flow = await flows.connect(self._flow, self._source.location, self._destination.location, created=created)
+        ends = self._source.location, self._destination.location
+        flow = await flows.connect(self._flow, *ends, created=found.created, declared=found.declared)
         try:
             movement, resumed = await begin_movement(flows, flow, choices)
         except UnwantedError as error:
