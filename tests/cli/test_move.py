@@ -6,6 +6,8 @@ import os
 import sqlite3
 from pathlib import Path
 
+import pytest
+
 from tests.cli.app import CommandLine, change, contents, make_database, run_process
 
 FIELDS = {
@@ -180,3 +182,16 @@ def test_a_flow_whose_store_was_lost_moves_everything_anew(pipeline: CommandLine
     assert contents(pipeline.directory / "copy.db") == contents(source)
     assert pipeline("move", "app.db", "copy.db", "--flow", "crm", "--home", "another").code == 0
     assert contents(pipeline.directory / "copy.db") == contents(source)
+
+
+@pytest.mark.parametrize("command", [("move",), ("flow", "create", "crm")])
+@pytest.mark.parametrize("level", ["best", ""])
+def test_a_delivery_level_that_is_not_known_is_refused_before_anything_is_moved(
+    command: tuple[str, ...], level: str, pipeline: CommandLine
+) -> None:
+    make_database(pipeline.directory / "app.db")
+    refused = pipeline(*command, "app.db", "copy.db", "--requires", level)
+    known = "transaction, staged, keyed, found, at-least-once"
+    assert f"The delivery level {level!r} is not known. It must be one of: {known}." in " ".join(refused.err.split())
+    assert (refused.code, (pipeline.directory / "copy.db").exists()) == (2, False)
+    assert pipeline(*command, "app.db", "copy.db", "--requires", "transaction").code == 0

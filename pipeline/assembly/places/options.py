@@ -19,7 +19,7 @@ from pipeline.settings import Settings, rules
 
 BUILT_IN = ("grants", "one_file_system")
 """The options of a built-in source, which are settings as well."""
-TREE_LEVELS = ("", "keyed", "found", "at-least-once")
+TREE_LEVELS = ("keyed", "found", "at-least-once")
 """The delivery levels that a directory tree reaches: it has no transactions."""
 
 
@@ -60,13 +60,16 @@ def with_source_options(end: object, given: Mapping[str, str], settings: Setting
 
 
 def check_destination_options(end: object, given: Mapping[str, str]) -> None:
-    """ConfigurationError when a built-in destination has no such option, or does not reach the delivery level."""
+    """ConfigurationError when a built-in destination has no such option, or the delivery level is unknown or not reached."""
     if not given or not _is_built_in(end):
         return
     _ensure_known(end, given, (REQUIRES,), Role.DESTINATION)
-    if not find_connector(end.scheme).is_database and given.get(REQUIRES, "") not in TREE_LEVELS:
+    from pipeline.kit.loading.levels import read_level  # few Flows require one
+
+    level = read_level(given[REQUIRES])  # the one option that there is
+    if not find_connector(end.scheme).is_database and level not in TREE_LEVELS:
         raise ConfigurationError(
-            f"{end.url} is a directory tree, which has no transactions, and the Flow needs {given[REQUIRES]!r}. "
+            f"{end.url} is a directory tree, which has no transactions, and the Flow needs {level.value!r}. "
             "Let it require 'keyed'."
         )
 

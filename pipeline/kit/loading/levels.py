@@ -29,21 +29,26 @@ def split_requires(settings: Mapping[str, str]) -> tuple[dict[str, str], dict[st
     )
 
 
+def read_level(text: str) -> Delivery:
+    """Return the delivery level of this name. ConfigurationError, which names all, when there is none."""
+    if text not in _LEVELS:
+        known = ", ".join(_LEVELS)
+        raise ConfigurationError(f"The delivery level {text[:80]!r} is not known. It must be one of: {known}.")
+    return Delivery(text)
+
+
 def check_levels(importer: Importer, settings: Mapping[str, str]) -> None:
     """ConfigurationError when a handler is weaker than the level that the Flow needs, `found` by default."""
     if not importer.handlers:
         raise ConfigurationError(f"{importer.line}: the Importer {importer.name!r} has no handler. Declare one.")
-    wanted = settings.get(REQUIRES, Delivery.FOUND.value)
-    if wanted not in _LEVELS:
-        known = ", ".join(_LEVELS)
-        raise ConfigurationError(f"The delivery level {wanted[:80]!r} is not known. It must be one of: {known}.")
+    wanted = read_level(settings.get(REQUIRES, Delivery.FOUND.value))
     check_complete(importer)
     for handler in importer.handlers.values():
-        if _LEVELS.index(handler.delivery) > _LEVELS.index(Delivery(wanted)):
+        if _LEVELS.index(handler.delivery) > _LEVELS.index(wanted):
             raise misuse(
                 handler.line,
-                f"the handler of {handler.stream!r} delivers {handler.delivery.value}, and the Flow needs {wanted}",
-                f"{_REMEDIES[Delivery(wanted)]}, or let the Flow accept less with --requires {handler.delivery.value}",
+                f"the handler of {handler.stream!r} delivers {handler.delivery.value}, and the Flow needs {wanted.value}",
+                f"{_REMEDIES[wanted]}, or let the Flow accept less with --requires {handler.delivery.value}",
             )
 
 
