@@ -133,10 +133,11 @@ def _read_end(
     if (reference := parse_reference(text)) is not None:
         place: Location = plugins().place_of(reference, role, given, stored=text.startswith(f"{SCHEME}://"))
         return place
-    if role is Role.SOURCE and names_nothing(text):
+    if names_nothing(text):
+        kind, new = ("Exporter", "") if role is Role.SOURCE else ("Importer", f" A new file of this name: ./{text}")
         raise ConfigurationError(
-            f"There is neither a file {text}, nor an Exporter {text.partition(':')[0]} that is installed or in the setting "
-            "plugins. An Exporter in a file is written ./file.py:name."
+            f"There is neither a file {text}, nor an {kind} {text.partition(':')[0]} that is installed or in the setting "
+            f"plugins. An {kind} in a file is written ./file.py:name.{new}"
         )
     return parse_location(text, like=like)
 

@@ -148,6 +148,37 @@ def test_a_database_of_a_server_is_not_moved_into_itself_by_another_url(
     assert pipeline("flow", "create", "f", one, other).code == 0
 
 
+@pytest.mark.parametrize("place", ["nosuch:", "nosuch:copy.db", "nosuch:dir/"])
+@pytest.mark.parametrize("command", [("move",), ("flow", "create", "crm"), ("move", "--dry-run")])
+def test_a_place_of_an_unknown_plugin_is_no_new_file(
+    command: tuple[str, ...], place: str, pipeline: CommandLine
+) -> None:
+    make_database(pipeline.directory / "app.db")
+    for role, ends in (("Exporter", (place, "copy.db")), ("Importer", ("app.db", place))):
+        refused = pipeline(*command, *ends)
+        told = " ".join(refused.err.split())
+        assert (refused.code, f"neither a file {place}, nor an {role} nosuch that is installed" in told) == (2, True)
+    assert f"A new file of this name: ./{place}" in told
+    assert {path.name for path in pipeline.directory.iterdir()} <= {"app.db", ".pipeline"}
+
+
+def test_a_further_destination_of_an_unknown_plugin_is_no_new_file(pipeline: CommandLine) -> None:
+    make_database(pipeline.directory / "app.db")
+    assert pipeline("flow", "create", "crm", "app.db", "copy.db").code == 0
+    refused = pipeline("flow", "add-destination", "crm", "nosuch:")
+    assert (refused.code, "nor an Importer nosuch" in refused.err) == (2, True)
+
+
+@pytest.mark.parametrize("name", ["nosuch:", "nosuch:copy.db"])
+def test_a_file_whose_name_looks_like_a_plugin_is_written_as_a_path(name: str, pipeline: CommandLine) -> None:
+    app = make_database(pipeline.directory / "app.db")
+    assert pipeline("move", "app.db", f"./{name}").code == 0
+    assert contents(pipeline.directory / name) == contents(app)
+    assert pipeline("move", "app.db", name).code == 0  # it exists by now
+    (pipeline.directory / "old:copies").mkdir()
+    assert pipeline("move", "app.db", "old:copies/copy.db").code == 0
+
+
 def test_a_link_to_the_database_does_not_replace_the_copy(pipeline: CommandLine) -> None:
     home = pipeline.directory
     (home / "src").mkdir()

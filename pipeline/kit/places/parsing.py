@@ -37,9 +37,9 @@ def is_known(name: str) -> bool:
 
 
 def names_nothing(text: str) -> bool:
-    """Whether a text has the form of an installed plug-in, and is neither one nor a path that exists."""
+    """Whether a text has the form of an installed plug-in, and is neither one nor a path that begins with what exists."""
     found = _INSTALLED.fullmatch(text)
-    return found is not None and not is_known(found["name"]) and not exists(text)
+    return found is not None and not is_known(found["name"]) and not exists(text.partition("/")[0])
 
 
 def parse_reference(text: str) -> PluginReference | None:
