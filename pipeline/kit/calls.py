@@ -32,11 +32,15 @@ RESTARTED: list[Any] = []
 
 @dataclass(slots=True)
 class Attempts:
-    """The attempts at one piece of work of an author's `function`. `what` says what it does."""
+    """The attempts at one piece of work of an author's `function`. `what` says what it does.
+
+    `reads_stream`: it reads one stream, so what it raises to the last says nothing about other streams.
+    """
 
     function: Function
     what: str
     tries: int = TRIES
+    reads_stream: bool = False
     failures: int = 0
 
     async def wait_after(self, error: BaseException) -> None:
@@ -51,21 +55,27 @@ class Attempts:
             return
         self.failures += 1
         if isinstance(error, PipelineError | Stop) or self.failures == self.tries:
-            raise translated(error, self.function, self.what) from error
+            raise translated(error, self.function, self.what, reads_stream=self.reads_stream) from error
         log.warning("plugin_call_retried", what=self.what, reason=shown(error, self.function), tries=self.failures)
         await anyio.sleep(FIRST_PAUSE_SECONDS * 2 ** (self.failures - 1))
 
 
 async def call(
-    function: Function, *arguments: object, what: str, author: Function | None = None, tries: int = TRIES
+    function: Function,
+    *arguments: object,
+    what: str,
+    author: Function | None = None,
+    tries: int = TRIES,
+    reads_stream: bool = False,
 ) -> Any:
     """Return what an author's coroutine function returns.
 
     `Again` waits as long as it says, and calls again. `Stop` is an UnreadableError. Any other exception is taken for one
-    that passes: after `tries` calls it is a TransientError with the author's line. `what` says what the function does.
-    `author` is the author's function that `function` calls, where it is another one.
+    that passes: after `tries` calls it is a TransientError with the author's line, or with `reads_stream` an
+    UnreadableError, unless the app does not answer. `what` says what the function does. `author` is the author's function
+    that `function` calls, where it is another one.
     """
-    attempts = Attempts(author or function, what, tries)
+    attempts = Attempts(author or function, what, tries, reads_stream)
     while True:
         try:
             return await function(*arguments)
@@ -124,12 +134,12 @@ async def iterated(function: Function, *arguments: object, what: str) -> AsyncGe
 
 
 async def repeated(function: Function, *arguments: object, what: str, size: int) -> AsyncGenerator[list[Any], None]:
-    """Yield what an author's generator function yields, in lists of `size`, the last one shorter.
+    """Yield the rows of a stream that an author's generator function yields, in lists of `size`, the last one shorter.
 
-    The function is called again as `call` does it, with RESTARTED before. A call that comes further than all before it
-    begins a new count of failures: a long list may break off more often than a single call.
+    The function is called again as `call` does it with `reads_stream`, with RESTARTED before. A call that comes further
+    than all before it begins a new count of failures: a long list may break off more often than a single call.
     """
-    attempts, furthest = Attempts(function, what), 0
+    attempts, furthest = Attempts(function, what, reads_stream=True), 0
     while True:
         done = 0
         async with aclosing(function(*arguments)) as generator:
@@ -151,14 +161,29 @@ async def repeated(function: Function, *arguments: object, what: str, size: int)
         yield RESTARTED
 
 
-def translated(error: BaseException, function: Function, what: str) -> PipelineError:
-    """Return the pipeline's error for one that an author's function raised."""
+def translated(error: BaseException, function: Function, what: str, *, reads_stream: bool = False) -> PipelineError:
+    """Return the pipeline's error for one that an author's function raised.
+
+    A function that reads one stream and fails for good ends that stream alone. If its app does not answer, the other
+    streams would fail too, so the Movement waits for the app.
+    """
     error = most_urgent(error)
     if isinstance(error, PipelineError):
         return error
     if isinstance(error, Stop):
         return UnreadableError(f"{what} has stopped: {without_secrets(error.reason)} ({line_of(function)})")
+    if reads_stream and not _is_unanswered(error):
+        return UnreadableError(f"{what}: {shown(error, function)}")
     return TransientError(f"{what}: {shown(error, function)}. Run the command again; it continues where it stopped.")
+
+
+def _is_unanswered(error: BaseException | None) -> bool:
+    """Whether an app was not reached or did not answer. HTTP clients raise errors of their own, in the place of these."""
+    while error is not None:
+        if isinstance(error, ConnectionError | TimeoutError):
+            return True
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    return False
 
 
 def shown(error: BaseException, function: Function) -> str:

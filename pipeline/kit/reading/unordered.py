@@ -134,7 +134,7 @@ class UnorderedRows:
         return page
 
     async def _ask(self, after: str | None) -> SpooledPage:
-        page = await call(self._declared.function, self._client, after, what=self._what)
+        page = await call(self._declared.function, self._client, after, what=self._what, reads_stream=True)
         where = line_of(self._declared.function)
         if not isinstance(page, Page):
             raise UnreadableError(f"{where}: the function for pages returned a {type(page).__name__}. Return a Page")
@@ -222,7 +222,7 @@ async def fetched(declared: DeclaredStream, client: Any, fetch: Function, keys: 
     found: list[Any] = []
     for start in range(0, len(keys), FETCHED_KEYS):
         asked = [key if len(key) > 1 else key[0] for key in keys[start : start + FETCHED_KEYS]]
-        rows = await call(fetch, client, asked, what=f"fetching rows of {declared.name!r}")
+        rows = await call(fetch, client, asked, what=f"fetching rows of {declared.name!r}", reads_stream=True)
         found += as_list(rows, f"the rows that `fetch` returned of {declared.name!r}", line_of(fetch))
     return found
 

@@ -168,7 +168,7 @@ class ChangedRows(UnorderedRows):
         return page
 
     async def _ask_changes(self, since: str | None) -> Changes[Any]:
-        changes = await call(self._feed.function, self._client, since, what=self._what)
+        changes = await call(self._feed.function, self._client, since, what=self._what, reads_stream=True)
         if not isinstance(changes, Changes):
             raise self._fault(f"returned a {type(changes).__name__}. Return Changes")
         where = line_of(self._feed.function)
