@@ -47,9 +47,13 @@ class SpooledPage:
 
 
 class Part(StrEnum):
-    """What a page of a change feed is. A base is all rows at one time; it ends with a page that is `WHOLE`."""
+    """What a page is. A base of a change feed is all rows at one time; it ends with a page that is `WHOLE`.
+
+    Pages of the rows that a list lacks and `fetch` gave are `FETCHED`. They come after those of the list.
+    """
 
     CHANGES = ""
+    FETCHED = ".fetched"
     BASE = ".base"
     WHOLE = ".whole"
 

@@ -1,13 +1,14 @@
 """Rows that come in any order, or in pages: read whole, sorted on disk, and given as blocks in key order.
 
 A stream whose pages may shift while one reads them can miss a row. So a row that is absent for the first time is given
-as it was, unless `fetch` says that it is gone; absent from two whole lists in a row, it is gone.
+as it was; absent from two whole lists in a row, it is gone. With `fetch`, that alone says what is gone: it is asked for
+each absent row, in each Movement, and the rows that it gives count as rows of the list.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, closing
 from dataclasses import replace
 from types import TracebackType
 from typing import Any
@@ -23,9 +24,10 @@ from pipeline.kit.declared import DeclaredStream, Function, Reading
 from pipeline.kit.reading.blocks import LineBlock
 from pipeline.kit.reading.contents.stream_contents import StreamContents, encoded
 from pipeline.kit.reading.encoding import EncodedRow, RowEncoder
+from pipeline.kit.reading.feeds.missing_rows import missing_rows
 from pipeline.kit.reading.list_count import ListCount, as_list
 from pipeline.kit.reading.sorting import RowSorter
-from pipeline.kit.reading.spool import Spool, SpooledPage, batches
+from pipeline.kit.reading.spool import Part, Spool, SpooledPage, batches
 from pipeline.kit.values import Page
 from pipeline.ports.source import ReadProgress
 from pipeline.temporary_database import no_room
@@ -82,16 +84,52 @@ class UnorderedRows:
             return
         stored = {} if self._spool is None else await self._spool.movements()
         begun = await self._begun(stored.pop(self._movement, []))
-        await self._read_pages(begun)
+        asked = [key for key in begun if key.endswith(Part.FETCHED)]
+        number = await self._read_pages(begun[: len(begun) - len(asked)])
         if not begun:
             self._note_all_read()
-        earlier = [number for number in stored if number < self._movement]
         if self._spool is not None and self._declared.shifting:
-            for number in sorted(earlier, reverse=True):
-                if await self._spool.complete(stored[number]):
-                    async for page in self._spool.pages(stored[number]):
-                        await self._add(self._before, page.rows)
-                    break
+            await self._read_before(self._spool, [stored[one] for one in sorted(stored) if one < self._movement])
+            if self._fetch is not None:
+                await self._ask_for_missing(self._spool, number, asked)
+
+    async def _read_before(self, spool: Spool, lists: Sequence[Sequence[ObjectKey]]) -> None:
+        """Read the latest whole list of earlier Movements; with `fetch`, all lists, since it says what is gone."""
+        for keys in reversed(lists) if self._fetch is None else lists:
+            if self._fetch is not None or await spool.complete(keys):
+                async for page in spool.pages(keys):
+                    await self._add(self._before, page.rows)
+                if self._fetch is None:
+                    return
+
+    async def _ask_for_missing(self, spool: Spool, number: int, asked: Sequence[ObjectKey]) -> None:
+        """Add the missing rows that `fetch` gives, and store them from page `number` on, for the next Movement to ask again.
+
+        The first page is stored before anything is asked. Until the last one is, this list is not whole, so the earlier
+        ones stay, and no row counts as absent. `asked` are the pages that an earlier attempt has stored.
+        """
+        missing = batches(missing_rows(self._before, self._now, gone_twice=False), BATCH_ROWS)
+        batch, page = await to_thread.run_sync(next, missing, None), SpooledPage([], "", is_whole=self.list.is_whole)
+        if batch is not None and not asked:
+            await spool.store(self._movement, number, page, Part.FETCHED)
+        answered = iter(asked[1:])
+        with closing(RowSorter()) as found:
+            while batch is not None:
+                following = await to_thread.run_sync(next, missing, None)
+                number, key = number + 1, next(answered, None)
+                if key is None:
+                    rows = list((await self._fetched(batch)).values())
+                    await self._commit_contents()
+                    page = replace(page, rows=rows, next=None if following is None else "")
+                    kept = await spool.store(self._movement, number, page, Part.FETCHED)
+                else:
+                    kept = await spool.read(key)
+                await self._add(found, kept.rows)
+                batch = following
+            self._before.close()
+            self._before = RowSorter()
+            for rows in batches(found.sorted_rows(), BATCH_ROWS):
+                await self._add(self._now, rows)
 
     async def _begun(self, keys: Sequence[ObjectKey]) -> Sequence[ObjectKey]:
         """Return the stored pages of this Movement; none, if they were stored with another row type."""
@@ -100,8 +138,11 @@ class UnorderedRows:
             return []
         return keys
 
-    async def _read_pages(self, stored: Sequence[Any]) -> None:
-        """Read the stored pages of this Movement, then the others, each of which is stored before its cursor is used."""
+    async def _read_pages(self, stored: Sequence[Any]) -> int:
+        """Read the stored pages of this Movement, then the others, each of which is stored before its cursor is used.
+
+        Return how many there are.
+        """
         number, after = len(stored), None
         if self._spool is not None:
             async for page in self._spool.pages(stored):
@@ -122,6 +163,7 @@ class UnorderedRows:
                 )
             number, after = number + 1, page.next
         self.list.end()
+        return number
 
     async def _keep_page(self, number: int, page: SpooledPage) -> SpooledPage:
         """Store a page, and add its rows; return it as it is stored, which another attempt may have done."""
@@ -180,7 +222,7 @@ class UnorderedRows:
             raise no_room(error.strerror or str(error)) from error
 
     def _merged(self) -> Iterator[EncodedRow]:
-        """Yield the rows of both lists in key order, those of this one first; absent ones are `_Absent`."""
+        """Yield the rows of both lists in key order, of a key in both the one of this list."""
         before = self._before.sorted_rows()
         old = next(before, None)
         if old is None:
@@ -188,23 +230,18 @@ class UnorderedRows:
             return
         for row in self._now.sorted_rows():
             while old is not None and old.key < row.key:
-                yield _Absent(old.key, old.line)
+                yield old
                 old = next(before, None)
             if old is not None and old.key == row.key:
                 old = next(before, None)
             yield row
         while old is not None:
-            yield _Absent(old.key, old.line)
+            yield old
             old = next(before, None)
 
     async def _looked_up(self, batch: list[EncodedRow]) -> list[EncodedRow]:
-        """Return a batch without the rows that `fetch` says are gone, and with those that it finds as they are now."""
-        absent = [row for row in batch if isinstance(row, _Absent)]
-        if self._fetch is None or not absent:
-            return batch
-        found = await self._fetched(absent)
-        kept = [found.get(row.key) if isinstance(row, _Absent) else row for row in batch]
-        return [row for row in kept if row is not None]
+        """Return the rows of a batch as they are to be given."""
+        return batch
 
     async def _fetched(self, wanted: Sequence[EncodedRow]) -> dict[object, EncodedRow]:
         """Return by their keys those of these rows that `fetch` gives, as they are now; none without `fetch`."""
@@ -225,7 +262,3 @@ async def fetched(declared: DeclaredStream, client: Any, fetch: Function, keys: 
         rows = await call(fetch, client, asked, what=f"fetching rows of {declared.name!r}", reads_stream=True)
         found += as_list(rows, f"the rows that `fetch` returned of {declared.name!r}", line_of(fetch))
     return found
-
-
-class _Absent(EncodedRow):
-    """A row of the list before that this list does not have."""
