@@ -89,7 +89,7 @@ class Exporter(Plugin):
         columns: Mapping[str, Any] | None = None,
         scopes: Sequence[str] = (),
     ) -> ChangesDeclaration[R]:
-        """Declare a change feed. If `rows` or `pages` of the stream are declared above, they make the snapshot.
+        """Declare a change feed. If `rows` or `pages` of the stream are declared too, they make the snapshot.
 
         `lag`: the first read of a Movement begins this many seconds before the cursor, which must then be a number or an
         ISO 8601 time. `reconcile`: how often the snapshot is made again, to find missed deletes, such as "7d" or "12h".
@@ -97,13 +97,11 @@ class Exporter(Plugin):
         line = calling_line()
         type_ = row_type(row, columns, line)
         names, snapshot = _key(key, type_, line), self.streams.get(StreamName(stream))
-        if snapshot is not None and (snapshot.row.columns, snapshot.key) != (type_.columns, names):
-            fault = f"the changes of {stream!r} have another row or key than its snapshot ({snapshot.line})"
-            raise misuse(line, fault, "Give both the same row and key")
+        if snapshot is not None:
+            _check_alike(
+                snapshot, type_, names, f"the changes of {stream!r} have", f"its snapshot ({snapshot.line})", line
+            )
         every = None if reconcile is None else _duration(reconcile, line)
-        if every is not None and snapshot is None:
-            fault = f"the changes of {stream!r} have reconcile={reconcile!r}, and the stream has no snapshot"
-            raise misuse(line, fault, "Declare its `rows` or `pages` above, or leave `reconcile` out")
         return ChangesDeclaration(self, stream, group, type_, names, _scopes(scopes, line), lag=lag, reconcile=every)
 
     def fetch(self, stream: str) -> FetchDeclaration:
@@ -131,8 +129,12 @@ class Exporter(Plugin):
         return function
 
     def add(self, stream: DeclaredStream) -> None:
-        """Add a stream. ConfigurationError when there is one of this name."""
-        if stream.name in self.streams:
+        """Add a stream. ConfigurationError when there is one of this name, unless it is the snapshot of its change feed."""
+        before = self.streams.get(stream.name)
+        if before is not None and before.reading is Reading.CHANGES and stream.reading is not Reading.CHANGES:
+            snapshot, feed = f"the snapshot of {stream.name!r} has", f"its changes ({before.line})"
+            _check_alike(before, stream.row, stream.key, snapshot, feed, stream.line)
+        elif before is not None:
             raise misuse(stream.line, f"stream {stream.name!r} is declared twice", "Give one of them another name")
         if not stream.name or not stream.label:
             raise misuse(stream.line, "a stream or group has an empty name", "Give it a name")
@@ -141,6 +143,19 @@ class Exporter(Plugin):
                 stream.line, f"the stream {stream.name!r} begins with @, as the pipeline's own do", "Rename it"
             )
         self.streams[stream.name] = stream
+
+
+def check_complete(exporter: Exporter) -> None:
+    """Check what only shows once all is declared, in whatever order. ConfigurationError with the author's line."""
+    for name, feed in exporter.feeds.items():
+        if feed.reconcile is not None and exporter.streams[name].reading is Reading.CHANGES:
+            fault = f"the changes of {name!r} have `reconcile`, and the stream has no snapshot"
+            raise misuse(feed.line, fault, "Declare its `rows` or `pages`, or leave `reconcile` out")
+
+
+def _check_alike(one: DeclaredStream, row: RowType, key: tuple[str, ...], this: str, other: str, line: str) -> None:
+    if (one.row.columns, one.key) != (row.columns, key):
+        raise misuse(line, f"{this} another row or key than {other}", "Give both the same row and key")
 
 
 class _StreamDeclaration(Generic[R]):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -82,6 +83,33 @@ async def test_what_the_feed_has_forgotten_is_not_deleted(tmp_path: Path) -> Non
     app.log.append((4, "d"))
     await move(app.source(forgotten=3), copy, tmp_path)
     assert held(tmp_path) == {1: "a", 2: "b", 3: "c", 4: "d"}
+
+
+@pytest.mark.parametrize("first", ["changes", "snapshot"])
+async def test_a_feed_and_its_snapshot_are_declared_in_any_order(first: str, tmp_path: Path) -> None:
+    exporter, asked = Exporter("app"), list[str]()
+
+    async def rows(client: None) -> AsyncIterator[dict[str, object]]:
+        asked.append("snapshot")
+        yield {"id": 1, "name": "a"}
+
+    async def changes(client: None, since: str | None) -> Changes[dict[str, object]]:
+        asked.append("changes")
+        return Changes([{"id": 2, "name": "b"}], cursor="1")
+
+    def declare_snapshot() -> None:
+        exporter.rows("things", row=dict, columns=COLUMNS, key="id", group="app", scopes=["pii"])(rows)
+
+    if first == "snapshot":
+        declare_snapshot()
+    exporter.changes("things", row=dict, columns=COLUMNS, key="id", reconcile="7d")(changes)
+    if first == "changes":
+        declare_snapshot()
+    assert [(one.label, one.scopes) for one in exporter.streams.values()] == [("app", ("pii",))]
+    source, copy = ExporterSource("app:source", exporter, None), str(tmp_path / "copy.db")
+    await move(source, copy, tmp_path)
+    await move(source, copy, tmp_path)
+    assert (asked, held(tmp_path)) == (["snapshot", "changes", "changes"], {1: "a", 2: "b"})
 
 
 async def test_a_feed_goes_on_where_it_stopped(tmp_path: Path) -> None:

@@ -51,11 +51,21 @@ MISTAKES = [
     ("@exporter.changes('a', row=Row, key='id')  # here\nasync def a(c): ...", r"\(client, since\)"),
     (
         "@exporter.changes('a', row=Row, key='id', reconcile='7d')  # here\nasync def a(c, since): ...",
-        "has no snapshot.*Declare its `rows` or `pages` above",
+        "has no snapshot.*Declare its `rows` or `pages`, or leave",
     ),
     (
         "@exporter.changes('a', row=Row, key='id', reconcile='weekly')  # here\nasync def a(c, since): ...",
         "reconcile='weekly' is no duration.*such as \"7d\"",
+    ),
+    (
+        "@exporter.changes('a', row=Row, key='name')\nasync def b(c, since): ...\n"
+        "@exporter.rows('a', row=Row, key='id')  # here\nasync def a(c):\n    yield 1",
+        "snapshot of 'a' has another row or key than its changes.*the same row and key",
+    ),
+    (
+        "@exporter.changes('a', row=Row, key='id')\nasync def a(c, since): ...\n"
+        "@exporter.changes('a', row=Row, key='id')  # here\nasync def b(c, since): ...",
+        "two change feeds",
     ),
     (
         "@exporter.rows('a', row=Row, key='id')\nasync def a(c):\n    yield 1\n"
