@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from types import MappingProxyType
 
+from pipeline.masking import masked
+
 LEVELS = "debug", "info", "warning", "error"
 
 _bound: ContextVar[Mapping[str, object]] = ContextVar("bound", default=MappingProxyType({}))
@@ -58,7 +60,8 @@ class EventLog:
         self.log("warning", event, values)
 
     def log(self, level: str, event: str, values: Mapping[str, object]) -> None:
-        """Log an event at one of `LEVELS`."""
+        """Log an event at one of `LEVELS`. Secrets of authors' settings are masked in its texts."""
+        values = {name: masked(value) if isinstance(value, str) else value for name, value in values.items()}
         if self._watch is not None:
             self._watch(event, values)
         self.write(level, event, values)

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import settings
 
 from pipeline.log_events import log, write_with_structlog
+from pipeline.masking import forget_secrets
 
 settings.register_profile("pipeline", deadline=None)
 settings.register_profile("quick", settings.get_profile("pipeline"), max_examples=20)
@@ -61,6 +62,13 @@ def _log_events_as_they_come() -> Iterator[None]:
     """Undo what a command of the test has configured."""
     yield
     log.configure(write_with_structlog)
+
+
+@pytest.fixture(autouse=True)
+def _no_secrets_of_other_tests() -> Iterator[None]:
+    """Show what a test before this one has called a secret."""
+    yield
+    forget_secrets()
 
 
 @pytest.fixture(autouse=True)

@@ -6,9 +6,14 @@ each class is advice for the operator.
 
 from __future__ import annotations
 
+from pipeline.masking import masked
+
 
 class PipelineError(Exception):
-    """The message says what is wrong, where, and what to do."""
+    """The message says what is wrong, where, and what to do. Secrets of authors' settings are masked in it."""
+
+    def __init__(self, *arguments: object) -> None:
+        super().__init__(*[masked(one) if isinstance(one, str) else one for one in arguments])
 
 
 class ConfigurationError(PipelineError):

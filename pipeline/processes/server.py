@@ -17,6 +17,7 @@ from anyio.streams.memory import MemoryObjectSendStream
 from pipeline.domain.errors import PipelineError
 from pipeline.domain.exception_groups import unwrap_exception_group
 from pipeline.log_events import log
+from pipeline.masking import mask_unhandled
 from pipeline.processes.channel import LogEvent, Message, OpenService, ReplyEnd, Request, Value
 from pipeline.processes.process_setup import configure_runtime
 
@@ -27,6 +28,7 @@ MESSAGES_AHEAD = 32
 def main(descriptor: int) -> None:
     """Serve the parent at the other end of a socket until it closes the channel."""
     configure_runtime()
+    mask_unhandled()
     connection = Connection(descriptor)
     with suppress(EOFError):
         open_service: OpenService[object] = connection.recv()

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pipeline.cli import exit_codes
 from pipeline.cli.output.text import printable
 from pipeline.domain.errors import ConfigurationError, DefectError, PipelineError
+from pipeline.masking import masked, print_masked
 
 
 class InterruptedBySignalError(Exception):
@@ -27,7 +28,7 @@ def leaves(error: BaseException) -> Iterator[BaseException]:
 def message_of(error: BaseException) -> str:
     """Return the message of an error, or the messages of a group, a line each."""
     found = dict.fromkeys(
-        "interrupted" if isinstance(one, InterruptedBySignalError) else str(one) or type(one).__name__
+        "interrupted" if isinstance(one, InterruptedBySignalError) else masked(str(one)) or type(one).__name__
         for one in leaves(error)
     )
     return "\n".join(found)
@@ -40,7 +41,7 @@ def print_error(error: BaseException, *, debug: bool) -> int:
         print("pipeline: interrupted. Nothing is lost; the same command carries on from here.", file=sys.stderr)
         return exit_codes.INTERRUPTED
     if debug:
-        traceback.print_exception(error, file=sys.stderr)
+        print_masked("".join(traceback.format_exception(error)).rstrip("\n"))  # what an author raised is in it as well
     expected = [one for one in found if isinstance(one, PipelineError) and not isinstance(one, DefectError)]
     if len(expected) < len(found):
         _print_defect(next(one for one in found if one not in expected), debug=debug)
@@ -53,7 +54,9 @@ def print_error(error: BaseException, *, debug: bool) -> int:
 
 
 def _print_defect(error: BaseException, *, debug: bool) -> None:
-    print(f"pipeline: a defect in the pipeline: {type(error).__name__}: {printable(str(error))}", file=sys.stderr)
+    print(
+        f"pipeline: a defect in the pipeline: {type(error).__name__}: {printable(masked(str(error)))}", file=sys.stderr
+    )
     if not debug:
         print("pipeline: run the command again with --debug to see where.", file=sys.stderr)
     print("pipeline: nothing is lost: what was imported stays imported. Please report this.", file=sys.stderr)

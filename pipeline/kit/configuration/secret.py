@@ -6,16 +6,14 @@ import os
 from pathlib import Path
 
 from pipeline.domain.errors import ConfigurationError
+from pipeline.masking import add_secret, masked
 
 REFERENCES = ("env:", "file:")
-_revealed: set[str] = set()
 
 
 def without_secrets(text: str) -> str:
     """Return an author's text as it may be shown and stored: without revealed secrets, and without lone surrogates."""
-    for secret in sorted(_revealed, key=len, reverse=True):
-        text = text.replace(secret, "***")
-    return text.encode(errors="backslashreplace").decode()
+    return masked(text).encode(errors="backslashreplace").decode()
 
 
 class Secret:
@@ -43,7 +41,7 @@ class Secret:
         """Return the secret, an empty text for none. ConfigurationError names the reference when it leads nowhere."""
         text = self._read()
         if text:
-            _revealed.add(text)
+            add_secret(text)
         return text
 
     def _read(self) -> str:

@@ -23,6 +23,7 @@ from pipeline.domain import object_keys
 from pipeline.domain.errors import AbsentError, ConfigurationError, ConflictError
 from pipeline.domain.ids import EventFileId, FlowName
 from pipeline.kit.configuration.secret import without_secrets
+from pipeline.masking import masked_value
 from pipeline.ports.object_store import ObjectStore, PutCondition, Version
 
 LINES_AT_ONCE = 2_000
@@ -58,7 +59,7 @@ class Telling:
             raise ConfigurationError(f"ctx.feedback takes what JSON can hold: {error}.") from error
         if size > MAX_FEEDBACK_BYTES:
             raise ConfigurationError(f"ctx.feedback takes at most {MAX_FEEDBACK_BYTES:,} bytes as JSON, not {size:,}.")
-        self._feedback = Feedback(self._importer, datetime.now(UTC), json.loads(without_secrets(text)))
+        self._feedback = Feedback(self._importer, datetime.now(UTC), masked_value(json.loads(text)))
         return Awaited(self)
 
     async def store(self) -> None:

@@ -30,8 +30,8 @@ class RejectedError(Exception):
     """The app does not accept a record. `needs`: not before the id map has this id, a kind and an id at the source."""
 
     def __init__(self, reason: str, column: str | None = None, *, needs: tuple[str, str] | None = None) -> None:
-        super().__init__(reason)
-        self.reason = reason
+        self.reason = without_secrets(reason)
+        super().__init__(self.reason)
         self.column = column
         self.needs = needs
 
@@ -82,7 +82,7 @@ async def attempt(
         except Again as error:
             lane.hold(error.after, what)
         except Refused as error:
-            raise RejectedError(without_secrets(error.reason), error.column) from error
+            raise RejectedError(error.reason, error.column) from error
         except WaitsForIdError as error:
             raise RejectedError(str(error), needs=error.needs) from error
         except (PipelineError, RejectedError):

@@ -18,6 +18,7 @@ from pipeline.domain.keys import Key, KeyValue
 from pipeline.domain.schema import Column
 from pipeline.kit.declared import DeclaredStream
 from pipeline.kit.reading.text_forms import encoder_of
+from pipeline.masking import masked
 from pipeline.ports.source import RowRejection
 
 _INTEGER = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
@@ -139,7 +140,7 @@ class RowEncoder:
 
     def _rejected(self, row: Row, why: RowRejection) -> EncodedRow:
         key = tuple([row[at] for at in self._key])
-        return EncodedRow(key, rejected_line(self._body(key), why.reason, why.column))
+        return EncodedRow(key, rejected_line(self._body(key), masked(why.reason), why.column))
 
     def _body(self, key: Key) -> dict[str, JsonValue]:
         return {name: to_json(value) for name, value in zip(self._declared.key, key, strict=True)}
@@ -148,7 +149,7 @@ class RowEncoder:
         """Return the error of a key, or a version of a content, that is no valid text."""
         return UnreadableError(
             f"{self._declared.line}: a row of the stream {self._declared.name!r} has a key or a version that is no valid "
-            f"text: {error.object[:80]!r}"
+            f"text: {masked(error.object)[:80]!r}"
         )
 
     def _plain_lines(self, values: Sequence[Row]) -> list[bytes] | None:
