@@ -61,10 +61,13 @@ class EventLog:
 
     def log(self, level: str, event: str, values: Mapping[str, object]) -> None:
         """Log an event at one of `LEVELS`. Secrets of authors' settings are masked in its texts."""
-        values = {name: masked(value) if isinstance(value, str) else value for name, value in values.items()}
+        is_written = LEVELS.index(level) >= self._least
+        if is_written or self._watch is not None:
+            values = {name: masked(value) if isinstance(value, str) else value for name, value in values.items()}
         if self._watch is not None:
             self._watch(event, values)
-        self.write(level, event, values)
+        if is_written:
+            self._write(level, event, {**_bound.get(), **values})
 
     def write(self, level: str, event: str, values: Mapping[str, object]) -> None:
         """Write an event that is not the pipeline's own: nobody watches it, as its name may be any."""

@@ -7,7 +7,6 @@ of it is, nor in base64 that is broken into lines.
 
 from __future__ import annotations
 
-import logging
 import re
 import sys
 from base64 import b64encode
@@ -65,20 +64,6 @@ def masked_value(value: object) -> object:
         return masked(value)
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     return MASK if is_number and masked(str(value)) != str(value) else value
-
-
-class MaskingFormatter(logging.Formatter):
-    """Masks what Python and libraries log, such as the traceback of a task that nobody awaited."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """Return the lines of a record, with its traceback."""
-        return masked(super().format(record))
-
-
-def mask_unhandled() -> None:
-    """Mask what is logged without a handler, which Python writes to standard error."""
-    if logging.lastResort is not None:
-        logging.lastResort.setFormatter(MaskingFormatter())
 
 
 def print_masked(text: str) -> None:

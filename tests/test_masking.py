@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import logging
 import time
 from collections.abc import Callable
 from urllib.parse import quote, quote_plus
@@ -16,7 +15,7 @@ from hypothesis import strategies as st
 from pipeline.domain.errors import UnreadableError
 from pipeline.kit.loading.outcomes import RejectedError
 from pipeline.log_events import log
-from pipeline.masking import MASK, add_secret, forget_secrets, mask_unhandled, masked, masked_value
+from pipeline.masking import MASK, add_secret, forget_secrets, masked, masked_value
 
 SECRETS = (
     "very secret",
@@ -115,17 +114,3 @@ def test_json_stays_json() -> None:
     add_secret("nabcd")
     given = {"n": 123456, "x": ["\nabcd", "nabcd", True, None, 1.5], "123456": {}}
     assert masked_value(given) == {"n": MASK, "x": ["\nabcd", MASK, True, None, 1.5], MASK: {}}
-
-
-def test_what_libraries_log_without_a_handler_is_masked(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    add_secret("very secret")
-    mask_unhandled()
-    assert logging.lastResort is not None
-    error = ValueError("very secret")
-    record = logging.LogRecord("asyncio", logging.ERROR, "", 0, "a task failed", (), (ValueError, error, None))
-    logging.lastResort.handle(record)
-    printed = capsys.readouterr().err
-    assert "ValueError: ***" in printed
-    assert "very secret" not in printed

@@ -11,6 +11,7 @@ import click
 from pipeline import __version__
 from pipeline.cli import exit_codes
 from pipeline.processes.process_setup import configure_before_imports
+from pipeline.processes.unhandled import mask_unhandled
 
 COMMANDS = {
     "move": "Move what is new from SOURCE to DESTINATION.",
@@ -122,4 +123,5 @@ def _print_json_error(message: str) -> None:
 
 def main() -> None:
     """Run the command line with the arguments of the process."""
+    mask_unhandled()
     sys.exit(run(sys.argv[1:]))

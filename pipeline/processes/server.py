@@ -17,9 +17,9 @@ from anyio.streams.memory import MemoryObjectSendStream
 from pipeline.domain.errors import PipelineError
 from pipeline.domain.exception_groups import unwrap_exception_group
 from pipeline.log_events import log
-from pipeline.masking import mask_unhandled
 from pipeline.processes.channel import LogEvent, Message, OpenService, ReplyEnd, Request, Value
 from pipeline.processes.process_setup import configure_runtime
+from pipeline.processes.unhandled import mask_unhandled
 
 MESSAGES_AHEAD = 32
 """Messages that wait to be sent. A service pauses when the parent is further behind."""

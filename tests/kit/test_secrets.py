@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.cli.app import CommandLine
+from tests.cli.app import CommandLine, run_process
 
 SECRET = "hunter2 x'y\"z/+\\"
 
@@ -54,6 +54,30 @@ async def things(token: str) -> AsyncIterator[Row]:
     yield Row(token)
 """
 
+UNCAUGHT = """
+@exporter.rows("things", row=Row, key="id")
+async def things(token: str) -> AsyncIterator[Row]:
+    import asyncio, threading
+
+    class Closed:
+        def __del__(self) -> None:
+            raise KeyError("finalizer", token)
+
+    def thread() -> None:
+        raise KeyError("thread", token)
+
+    async def task() -> None:
+        raise KeyError("task", token)
+
+    begun = threading.Thread(target=thread)
+    begun.start()
+    begun.join()
+    asyncio.create_task(task())
+    await asyncio.sleep(0)
+    Closed()
+    yield Row(1)
+"""
+
 NEXT = """
 @exporter.pages("things", row=Row, key="id")
 async def things(token: str, after: str | None) -> Page[Row]:
@@ -93,3 +117,12 @@ def test_the_traceback_of_debug_names_the_authors_exception(pipeline: CommandLin
     (tmp_path / "app.py").write_text(PLUGIN + RAISES)
     done = pipeline("move", "./app.py:exporter", "copy.db", "--source-set", "token=env:THE_TOKEN", "--debug")
     assert "ValueError: ({'auth': '***'}, '***', '\"***\"', 'Basic ***')" in done.err
+
+
+def test_what_nothing_catches_is_masked(tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text(PLUGIN + UNCAUGHT)
+    done = run_process("move", "./app.py:exporter", "copy.db", "--source-set", "token=env:THE_TOKEN", cwd=tmp_path)
+    assert done.returncode == 0
+    for where in ("thread", "task", "finalizer"):
+        assert f"KeyError: ('{where}', '***')" in done.stderr
+    assert "hunter2" not in done.stdout + done.stderr

@@ -9,7 +9,7 @@ from functools import cache, partial
 from typing import TYPE_CHECKING
 
 from pipeline.log_events import log
-from pipeline.masking import mask_unhandled, print_masked
+from pipeline.masking import print_masked
 from pipeline.settings import Settings
 
 if TYPE_CHECKING:
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 def configure_logs(settings: Settings) -> None:
     """Write log events as the settings say."""
     log.configure(partial(_write, settings.log_format == "json"), settings.log_level)
-    mask_unhandled()
     for library in ("botocore", "aiobotocore"):  # they log tracebacks of what is raised, and then reported, as well
         logging.getLogger(library).setLevel(logging.CRITICAL)
 
