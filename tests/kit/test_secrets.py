@@ -114,7 +114,8 @@ def test_a_secret_is_neither_printed_nor_stored(
 
 
 def test_the_traceback_of_debug_names_the_authors_exception(pipeline: CommandLine, tmp_path: Path) -> None:
-    (tmp_path / "app.py").write_text(PLUGIN + RAISES)
+    ends_the_command = RAISES.replace('"Basic " + basic)', '"Basic " + basic) from ConnectionError()')
+    (tmp_path / "app.py").write_text(PLUGIN + ends_the_command)
     done = pipeline("move", "./app.py:exporter", "copy.db", "--source-set", "token=env:THE_TOKEN", "--debug")
     assert "ValueError: ({'auth': '***'}, '***', '\"***\"', 'Basic ***')" in done.err
 
