@@ -9,11 +9,11 @@ import pytest
 
 from pipeline.connectors.postgres import PostgresDestination
 from pipeline.connectors.postgres.loading.file_load import FileLoad
-from pipeline.connectors.sql.rejected_record import RejectedRecord
 from pipeline.ports.destination import Loaded
 from tests.connectors.postgres.loading import FLOW, file, schema, upsert
 from tests.connectors.postgres.owners import owned_place
 from tests.connectors.postgres.places import Place, place_factory
+from tests.connectors.retries import noted_retries
 from tests.servers.postgresql import PostgresqlServer
 
 COLUMNS = {"id": "integer", "code": "text", "n": "integer"}
@@ -29,15 +29,7 @@ def place(postgresql: PostgresqlServer) -> Place:
 @pytest.fixture
 def tried(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The numbers of records that are tried again."""
-    found: list[int] = []
-    retry = FileLoad.retry
-
-    def noting(self: FileLoad, records: Sequence[RejectedRecord]) -> None:
-        found.append(len(records))
-        retry(self, records)
-
-    monkeypatch.setattr(FileLoad, "retry", noting)
-    return found
+    return noted_retries(FileLoad, monkeypatch)
 
 
 LASTING: Sequence[tuple[str, Row, str]] = [

@@ -22,6 +22,18 @@ from tests.contracts.source import StreamContent
 COLUMNS = {"ID": "number", "NAME": "varchar"}
 Row = Mapping[str, Any] | bytes
 Rows = Sequence[Row]
+Names = list[tuple[object, object]]
+
+
+def names_of(rows: Sequence[dict[str, object]]) -> Names:
+    """Return the ids and names of rows."""
+    return [(row["ID"], row["NAME"]) for row in rows]
+
+
+def row(number: int, name: str | None = None, *, at: int | None = None, deleted: bool = False) -> dict[str, object]:
+    """Return a row with an id and a name; `at` is its sequence number."""
+    found: dict[str, object] = {"ID": number, "DELETED": deleted}
+    return found | ({"NAME": name} if name else {}) | ({} if at is None else {"TXN_SEQUENCE": at})
 
 
 def source_of(directory: Path, **options: str) -> SamSource:

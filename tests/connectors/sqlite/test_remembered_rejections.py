@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from pipeline.connectors.sql.rejected_record import RejectedRecord
 from pipeline.connectors.sqlite import SqliteDestination
 from pipeline.connectors.sqlite.loading.file_load import FileLoad
 from pipeline.ports.destination import Loaded
 from tests.connectors.postgres.loading import FLOW, file, schema, upsert
+from tests.connectors.retries import noted_retries
 
 COLUMNS = {"id": "integer", "code": "text", "n": "integer"}
 PLAIN = "id INTEGER PRIMARY KEY, code TEXT, n INTEGER"
@@ -22,15 +22,7 @@ PLAIN = "id INTEGER PRIMARY KEY, code TEXT, n INTEGER"
 @pytest.fixture
 def tried(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The numbers of records that are tried again."""
-    found: list[int] = []
-    retry = FileLoad.retry
-
-    def noting(self: FileLoad, records: Sequence[RejectedRecord]) -> None:
-        found.append(len(records))
-        retry(self, records)
-
-    monkeypatch.setattr(FileLoad, "retry", noting)
-    return found
+    return noted_retries(FileLoad, monkeypatch)
 
 
 def run(path: Path, script: str) -> None:
