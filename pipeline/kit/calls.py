@@ -26,6 +26,8 @@ LONGEST_WAIT_SECONDS = 3600.0
 T = TypeVar("T")
 
 
+FAILURES = (Exception, SystemExit)
+"""What an author's function raises when it fails. `sys.exit` in it ends the function, not the pipeline."""
 RESTARTED: list[Any] = []
 """What `repeated` yields before it begins again."""
 
@@ -79,7 +81,7 @@ async def call(
     while True:
         try:
             return await function(*arguments)
-        except Exception as error:  # noqa: BLE001  # raised again, unless it may pass
+        except FAILURES as error:  # raised again, unless it may pass
             await attempts.wait_after(error)
 
 
@@ -96,7 +98,7 @@ async def opened(function: Callable[[], AsyncIterator[T]], name: Function, what:
             raise ConfigurationError(
                 f"{line_of(name)}: the function for {what} yields nothing. It must yield once."
             ) from None
-        except Exception as error:  # noqa: BLE001  # raised again, unless it may pass
+        except FAILURES as error:  # raised again, unless it may pass
             await attempts.wait_after(error)
     try:
         yield value
@@ -110,7 +112,7 @@ async def _close(generator: AsyncIterator[Any], name: Function, what: str) -> No
         await anext(generator)
     except StopAsyncIteration:
         return
-    except Exception as error:
+    except FAILURES as error:
         raise translated(error, name, what) from error
     else:
         raise ConfigurationError(f"{line_of(name)}: the function for {what} yields twice. It must yield once.")
@@ -128,7 +130,7 @@ async def iterated(function: Function, *arguments: object, what: str) -> AsyncGe
                 value = await anext(generator)
             except StopAsyncIteration:
                 return
-            except Exception as error:
+            except FAILURES as error:
                 raise translated(error, function, what) from error
             yield value
 
@@ -150,7 +152,7 @@ async def repeated(function: Function, *arguments: object, what: str, size: int)
                     if len(batch) == size:
                         yield batch
                         done, batch = done + size, []
-            except Exception as error:  # noqa: BLE001  # raised again, unless it may pass
+            except FAILURES as error:  # raised again, unless it may pass
                 if done + len(batch) > furthest:
                     attempts.failures, furthest = 0, done + len(batch)
                 await attempts.wait_after(error)

@@ -95,7 +95,7 @@ def stages_doing(token: object, published: Callable[[], object] = lambda: None) 
     return declare
 
 
-def fail(error: Exception) -> object:
+def fail(error: BaseException) -> object:
     raise error
 
 
@@ -112,6 +112,7 @@ CASES = [
     ),
     (applies_returning(True), "returned True, which says nothing here. Return nothing"),
     (applies_doing(lambda batch: fail(KeyError("x"))), r"failed 4 times: KeyError: 'x' \(.*, line \d+\)"),
+    (applies_doing(lambda batch: fail(SystemExit(3))), r"failed 4 times: SystemExit: 3 \(.*, line \d+\)"),
     (applies_doing(lambda batch: fail(Gone())), "the app says that an object which this record needs is gone"),
     (applies_doing(lambda batch: fail(OSError("no \udcff"))), r"failed 4 times: OSError: no \\udcff \(.*, line \d+\)"),
     (applies_doing(lambda batch: fail(Refused("no \udcff"))), r"no \\udcff"),

@@ -29,7 +29,7 @@ class FailingApp:
     """An app with the streams `a_things`, which raises `error` if there is one, and `others`."""
 
     how: str
-    error: Exception | None = None
+    error: BaseException | None = None
     calls: int = 0
 
     def fail(self) -> None:
@@ -135,3 +135,12 @@ async def test_a_connection_that_cannot_be_opened_ends_the_command(tmp_path: Pat
 
     with pytest.raises(pipeline.TransientError, match="connecting to app:source: ValueError: no door"):
         await move(ExporterSource("app:source", exporter, None), str(tmp_path / "copy.db"), tmp_path)
+
+
+@pytest.mark.parametrize("how", ["rows", "pages"])
+async def test_an_exit_in_a_function_ends_its_stream_and_not_the_command(how: str, tmp_path: Path) -> None:
+    app = FailingApp(how, SystemExit("no token"))
+    movement = await move(app.source(), str(tmp_path / "copy.db"), tmp_path)
+    assert movement.status is pipeline.Status.INCOMPLETE
+    assert re.search(r"SystemExit: no token \(.*test_failing_streams.py, line \d+\)", movement.problems[0])
+    assert contents(tmp_path / "copy.db", "others") == [(7, "healthy")]

@@ -11,7 +11,7 @@ import anyio
 from pipeline.domain.errors import ConfigurationError, PipelineError, RefusedError
 from pipeline.domain.exception_groups import unwrap_exception_group
 from pipeline.kit.authors_line import line_of
-from pipeline.kit.calls import FIRST_PAUSE_SECONDS, LONGEST_WAIT_SECONDS, TRIES, shown
+from pipeline.kit.calls import FAILURES, FIRST_PAUSE_SECONDS, LONGEST_WAIT_SECONDS, TRIES, shown
 from pipeline.kit.configuration.secret import without_secrets
 from pipeline.kit.declared import Function
 from pipeline.kit.errors import Again, Gone, Refused, Stop
@@ -93,7 +93,7 @@ async def attempt(
             raise RejectedError("the app says that an object which this record needs is gone") from None
         except Stop as error:
             raise RefusedError(f"{what} has stopped: {without_secrets(error.reason)} ({line_of(function)})") from error
-        except Exception as error:
+        except FAILURES as error:
             failures += 1
             reason = shown(error, function)
             if failures == tries:
