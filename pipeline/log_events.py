@@ -38,6 +38,11 @@ class EventLog:
         self._least = LEVELS.index(level)
         self._write = write
 
+    @property
+    def level(self) -> str:
+        """The lowest level that is written."""
+        return LEVELS[self._least]
+
     @contextmanager
     def watched_by(self, watch: Callable[[str, Mapping[str, object]], None]) -> Iterator[None]:
         """Let `watch` have the name and values of each event within the block, also of levels that are not written."""

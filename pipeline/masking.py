@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import sys
 from base64 import b64encode
+from collections.abc import Mapping
 from itertools import groupby
 
 LEAST_CHARACTERS = 4
@@ -19,6 +20,8 @@ MASK = "***"
 _NAMED = {"\n": "n", "\r": "r", "\t": "t", "\b": "b", "\f": "f", "\v": "v"}
 _BASE64_RUN = re.compile(r"[A-Za-z0-9+/_%-]+={0,2}")
 _SEXTET, _OCTET = 6, 8
+_MOST_BITS = 14_000
+"""Python refuses to write a longer integer in decimal digits."""
 
 _plain: dict[str, re.Pattern[str]] = {}
 _base64: dict[str, re.Pattern[str]] = {}
@@ -55,15 +58,22 @@ def masked(text: str) -> str:
 
 
 def masked_value(value: object) -> object:
-    """Return a value of JSON whose texts, names and numbers are masked."""
-    if isinstance(value, dict):
-        return {masked(name): masked_value(one) for name, one in value.items()}
-    if isinstance(value, list):
-        return [masked_value(one) for one in value]
-    if isinstance(value, str):
-        return masked(value)
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return MASK if is_number and masked(str(value)) != str(value) else value
+    """Return a value as JSON may hold it, with masked texts, names and numbers. What is of another type becomes its `repr`."""
+    match value:
+        case Mapping():
+            return {masked(str(name)): masked_value(one) for name, one in value.items()}
+        case list() | tuple():
+            return [masked_value(one) for one in value]
+        case str():
+            return masked(value)
+        case None | bool():
+            return value
+        case int() if value.bit_length() > _MOST_BITS:
+            return masked(hex(value))
+        case int() | float():
+            return MASK if masked(str(value)) != str(value) else value
+        case _:
+            return masked(repr(value))
 
 
 def print_masked(text: str) -> None:

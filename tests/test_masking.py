@@ -6,16 +6,19 @@ import base64
 import json
 import time
 from collections.abc import Callable
+from pathlib import Path
 from urllib.parse import quote, quote_plus
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.cli.output.logs import configure_logs
 from pipeline.domain.errors import UnreadableError
 from pipeline.kit.loading.outcomes import RejectedError
 from pipeline.log_events import log
 from pipeline.masking import MASK, add_secret, forget_secrets, masked, masked_value
+from pipeline.settings import Settings
 
 SECRETS = (
     "very secret",
@@ -114,3 +117,16 @@ def test_json_stays_json() -> None:
     add_secret("nabcd")
     given = {"n": 123456, "x": ["\nabcd", "nabcd", True, None, 1.5], "123456": {}}
     assert masked_value(given) == {"n": MASK, "x": ["\nabcd", MASK, True, None, 1.5], MASK: {}}
+
+
+def test_a_line_of_json_stays_json(capsys: pytest.CaptureFixture[str]) -> None:
+    add_secret("1234")
+    configure_logs(Settings(log_format="json", log_level="info"))
+    log.info("x", rows=1234, path=Path("/1234"), nested=("a1234",))
+    found = json.loads(capsys.readouterr().err)
+    assert (found["rows"], found["nested"]) == (MASK, [f"a{MASK}"])
+    assert "1234" not in found["path"]
+
+
+def test_a_number_of_any_length_can_be_masked() -> None:
+    assert masked_value(10**5000) == hex(10**5000)

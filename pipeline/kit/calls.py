@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Container, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from dataclasses import dataclass
@@ -179,13 +180,26 @@ def translated(error: BaseException, function: Function, what: str, *, reads_str
     return TransientError(f"{what}: {shown(error, function)}. Run the command again; it continues where it stopped.")
 
 
-def _is_unanswered(error: BaseException | None) -> bool:
+def _is_unanswered(error: BaseException) -> bool:
     """Whether an app was not reached or did not answer. HTTP clients raise errors of their own, in the place of these."""
-    while error is not None:
-        if isinstance(error, ConnectionError | TimeoutError):
+    found, pending = dict[int, BaseException](), [error]
+    while pending:
+        one = pending.pop()
+        if id(one) in found:  # the cause of an error may be a group that holds it
+            continue
+        if isinstance(one, OSError) and one.errno in _UNREACHABLE:
             return True
-        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+        if any(type_.__name__ in _UNANSWERED for type_ in type(one).__mro__):
+            return True
+        found[id(one)] = one
+        pending += [other for other in (one.__cause__, one.__context__) if other is not None]
+        pending += one.exceptions if isinstance(one, BaseExceptionGroup) else ()
     return False
+
+
+_UNREACHABLE = {errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ENETDOWN}
+_UNANSWERED = {"ConnectionError", "TimeoutError", "gaierror", "ClientConnectionError", "TransportError"}
+"""Names of classes: those of Python, the last but one of aiohttp, and the last one of httpx."""
 
 
 def shown(error: BaseException, function: Function) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -12,6 +13,7 @@ from pipeline.assembly.commands.lifecycle.starts import start
 from pipeline.assembly.commands.notifications import add_endpoint
 from pipeline.domain import object_keys
 from pipeline.domain.ids import FlowName
+from pipeline.domain.movement import Status
 from pipeline.domain.notifications.endpoint import Endpoint
 from pipeline.http.tokens import Role, Side
 from pipeline.ports.object_store import PutCondition
@@ -65,3 +67,17 @@ async def test_a_flow_that_cannot_be_read_hides_no_other(server: Server) -> None
     found = await scrape(server)
     assert found["pipeline_movements", "flow=crm", "status=SUCCESS"] == 1
     assert not [name for name in found if "flow=broken" in name]
+
+
+async def test_a_compaction_does_not_hide_that_the_movement_before_is_incomplete(server: Server) -> None:
+    flows = server.site.runtime.flows
+    number = (await flows.read_flow(FlowName("crm"))).movements
+    latest = await flows.read_movement(FlowName("crm"), number)
+    totals = replace(latest.totals, rejected=3)
+    incomplete = replace(latest, number=number + 1, outcome=Status.INCOMPLETE, totals=totals)
+    await flows.create(incomplete, latest)
+    await flows.create(replace(latest, number=number + 2, compaction=True), incomplete)
+    found = await scrape(server)
+    assert found["pipeline_movements", "flow=crm", "status=INCOMPLETE"] == 1
+    assert ("pipeline_movements", "flow=crm", "status=SUCCESS") not in found
+    assert found["pipeline_set_aside_records", "flow=crm"] == 3

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import re
+import socket
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +13,7 @@ import pytest
 
 import pipeline
 from pipeline.kit import Changes, Exporter, Page
+from pipeline.kit.calls import translated
 from pipeline.kit.reading.source import ExporterSource
 from tests.cli.app import contents
 from tests.kit.app import COLUMNS, move
@@ -144,3 +147,41 @@ async def test_an_exit_in_a_function_ends_its_stream_and_not_the_command(how: st
     assert movement.status is pipeline.Status.INCOMPLETE
     assert re.search(r"SystemExit: no token \(.*test_failing_streams.py, line \d+\)", movement.problems[0])
     assert contents(tmp_path / "copy.db", "others") == [(7, "healthy")]
+
+
+class ClientConnectionError(Exception):
+    """Has the name of aiohttp's class, of which that says what it is."""
+
+
+class ServerDisconnectedError(ClientConnectionError):
+    """What aiohttp raises when a server closes the connection."""
+
+
+def in_a_group() -> BaseException:
+    """Return an error whose cause is a group that holds it, as the most urgent one of a task group has it."""
+    error = ValueError("no row")
+    error.__cause__ = ExceptionGroup("reading failed", [error])
+    return error
+
+
+def chained(cause: Exception) -> BaseException:
+    error = ValueError("no answer")
+    error.__cause__ = ExceptionGroup("all addresses failed", [cause, cause])
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "is_stream_fault"),
+    [
+        (in_a_group(), True),
+        (chained(KeyError("x")), True),
+        (OSError(errno.ENOENT, "no file"), True),
+        (chained(ConnectionRefusedError()), False),
+        (socket.gaierror(-3, "no name server"), False),
+        (OSError(errno.EHOSTUNREACH, "no route"), False),
+        (ServerDisconnectedError(), False),
+    ],
+)
+def test_an_app_that_is_away_is_told_from_a_stream_that_fails(error: BaseException, is_stream_fault: bool) -> None:
+    found = translated(error, test_an_app_that_is_away_is_told_from_a_stream_that_fails, "reading", reads_stream=True)
+    assert isinstance(found, pipeline.TransientError) is not is_stream_fault

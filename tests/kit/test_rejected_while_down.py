@@ -134,6 +134,7 @@ async def test_what_cannot_be_tried_again_stays_rejected_and_others_go_on(
     movement = await world.move(level)
     assert (movement.status, movement.totals.rejected) == (pipeline.Status.INCOMPLETE, 2)
     assert any(reason in problem for problem in movement.problems), movement.problems
+    assert any("one is bad" in problem for problem in movement.problems), "the reason of its own is gone"
     assert world.calls("others") == 1
     assert world.calls("things") <= 2 * (4 if mode == "down" else 1)  # single objects are created side by side
     retried = await pipeline.retry("app", settings=world.settings)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache, partial
 from typing import TYPE_CHECKING
 
 from pipeline.log_events import log
-from pipeline.masking import print_masked
+from pipeline.masking import masked_value, print_masked
 from pipeline.settings import Settings
 
 if TYPE_CHECKING:
@@ -34,21 +34,29 @@ def _logger(as_json: bool) -> structlog.typing.WrappedLogger:
     renderer: structlog.typing.Processor = (
         structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
     )
+    before: list[structlog.typing.Processor] = [structlog.processors.format_exc_info, _mask] if as_json else []
     return structlog.wrap_logger(
-        _StandardError(),
+        _StandardError(print_line if as_json else print_masked),
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            *([structlog.processors.format_exc_info] if as_json else []),
+            *before,  # a mask in a line of JSON would be no JSON
             renderer,
         ],
     )
 
 
+def _mask(_logger: object, _method: str, values: Mapping[str, object]) -> Mapping[str, object]:
+    return {name: masked_value(value) for name, value in values.items()}
+
+
+def print_line(line: str) -> None:
+    """Print a line on standard error as it is now: a live display replaces it while it is shown."""
+    print(line, file=sys.stderr, flush=True)
+
+
 class _StandardError:
-    """Prints lines on standard error as it is now: a live display replaces it while it is shown."""
+    """Gives lines of all levels to a function that prints them."""
 
-    def write(self, line: str) -> None:
-        print_masked(line)
-
-    debug = info = warning = error = write
+    def __init__(self, show: Callable[[str], None]) -> None:
+        self.debug = self.info = self.warning = self.error = show

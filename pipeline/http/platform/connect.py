@@ -5,7 +5,7 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline.http.platform import data
@@ -52,7 +52,18 @@ async def all_data(transfer: OpenTransfer) -> list[dict[str, str]]:
 
 router.get("/data/{key}")(data.data_url)
 router.post("/mapping/{transfer}/find")(data.find_mappings)
-router.get("/mapping/{transfer}/page")(data.page_of_mappings)
+
+
+@router.get("/mapping/{transfer}/page")
+async def page_of_mappings(
+    request: Request,
+    transfer: OpenTransfer,
+    namespace: Annotated[str, Query(max_length=1000)],
+    last: Annotated[str, Query(alias="lastEntity", max_length=2000)] = "",
+    size: Annotated[int, Query(alias="pageSize", ge=1, le=LARGEST_MAPPING_PAGE)] = LARGEST_MAPPING_PAGE,
+) -> dict[str, object]:
+    """List ids at the source with those at the destination."""
+    return await data.page_of_mappings(request, transfer, namespace, last, size)
 
 
 @router.post("/progress/{transfer}")

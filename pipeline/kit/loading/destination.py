@@ -15,7 +15,7 @@ from typing import Any
 import anyio
 import msgspec
 
-from pipeline.domain.errors import DefectError, PipelineError, TransientError
+from pipeline.domain.errors import ConfigurationError, DefectError, PipelineError, RefusedError
 from pipeline.domain.flows.findings import CheckFinding
 from pipeline.domain.ids import BinaryId, EventFileId, FlowName, StreamName
 from pipeline.domain.inventory import InventoryItem
@@ -38,6 +38,7 @@ from pipeline.kit.loading.records import RecordReader, Records
 from pipeline.kit.loading.rejected import RejectedRecords
 from pipeline.kit.loading.streams import HandledStreams
 from pipeline.kit.values import Delete
+from pipeline.log_events import log
 from pipeline.ports.destination import (
     Choose,
     FileToLoad,
@@ -286,11 +287,10 @@ class ImporterSession:
                     continue
                 try:
                     accepted.update(await self._retry(handler, stream, schema, ready, movement))
-                except (TransientError, DefectError):
-                    raise
-                except PipelineError as error:
+                except (RefusedError, ConfigurationError) as error:  # as an Event File of the stream fails alone
                     ended.add(stream)
-                    await self._rejected.give_reason(ready, str(error))
+                    log.warning("rejected_records_not_retried", stream=stream, reason=str(error))
+                    await self._rejected.give_reason([one for one in ready if one.needs is not None], str(error))
         await self._count_accepted(accepted)
         return self._rejected.rejections()
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pipeline.kit.configuration.secret import without_secrets
 from pipeline.log_events import log
+from pipeline.masking import masked_value
 
 
 def handler_log(**values: object) -> Any:
@@ -16,30 +16,14 @@ def handler_log(**values: object) -> Any:
     logger = structlog.wrap_logger(
         _PipelineLog(),
         processors=[structlog.processors.format_exc_info, _as_shown],
-        wrapper_class=structlog.make_filtering_bound_logger("debug"),  # the pipeline's own level decides
+        wrapper_class=structlog.make_filtering_bound_logger(log.level),
         context_class=dict,
     )
     return logger.bind(**values)
 
 
 def _as_shown(_logger: object, _method: str, event: Mapping[str, object]) -> Mapping[str, object]:
-    return {str(name): _without_secrets(value) for name, value in event.items()}
-
-
-def _without_secrets(value: object) -> object:
-    """Return a value as it may be shown. What is neither JSON nor a text becomes one: it could show a secret later."""
-    match value:
-        case str():
-            return without_secrets(value)
-        case Mapping():
-            return {without_secrets(str(name)): _without_secrets(one) for name, one in value.items()}
-        case list() | tuple():
-            return [_without_secrets(one) for one in value]
-        case None | bool() | int() | float():
-            text = without_secrets(repr(value))
-            return value if text == repr(value) else text
-        case _:
-            return without_secrets(repr(value))
+    return {str(name): masked_value(value) for name, value in event.items()}
 
 
 class _PipelineLog:

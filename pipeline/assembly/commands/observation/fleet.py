@@ -105,6 +105,8 @@ class FleetGauges:
             movement = latest if earlier == number else await self._read_earlier(flow, earlier)
             if movement is None:
                 break
+            if movement.compaction:
+                continue
             settled = settled or (movement if movement.settled else None)
             if movement.outcome is Status.SUCCESS:
                 success = movement.updated.timestamp()

@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import anyio
-
 from pipeline.assembly.commands.status import CONCURRENT_FLOWS, UnreadableFlow, read_state
 from pipeline.assembly.runtime import Runtime
 from pipeline.domain.errors import PipelineError
 from pipeline.domain.ids import FlowName
 from pipeline.domain.lifecycle.table import State
 from pipeline.domain.movement import Flow, Movement
+from pipeline.engine.movements.flow_store import FlowStore
+from pipeline.engine.storage.concurrently import concurrently
 
 
 @dataclass(frozen=True, slots=True)
 class LatestMovement:
-    """A Flow, its latest Movement, and the state of it; both are None when nothing has been moved."""
+    """A Flow, its latest Movement that is no compaction, and the state of it; both are None when nothing has been moved."""
 
     flow: Flow
     movement: Movement | None
@@ -26,21 +26,22 @@ class LatestMovement:
 
 async def read_latest(runtime: Runtime) -> Sequence[LatestMovement | UnreadableFlow]:
     """Return all Flows, by name."""
-    names = await runtime.flows.list_names()
-    found: dict[FlowName, LatestMovement | UnreadableFlow] = {}
-    limiter = anyio.CapacityLimiter(CONCURRENT_FLOWS)
 
-    async def read(name: FlowName) -> None:
-        async with limiter:
-            try:
-                flow = await runtime.flows.read_flow(name)
-                movement = await runtime.flows.latest(flow)
-                state = None if movement is None else await read_state(runtime, movement)
-                found[name] = LatestMovement(flow, movement, state)
-            except PipelineError as error:
-                found[name] = UnreadableFlow(name, str(error))
+    async def read(name: FlowName) -> LatestMovement | UnreadableFlow:
+        try:
+            flow = await runtime.flows.read_flow(name)
+            movement = await latest_of_data(runtime.flows, flow)
+            state = None if movement is None else await read_state(runtime, movement)
+        except PipelineError as error:
+            return UnreadableFlow(name, str(error))
+        return LatestMovement(flow, movement, state)
 
-    async with anyio.create_task_group() as group:
-        for name in names:
-            group.start_soon(read, name, name=f"latest of {name}")
-    return [found[name] for name in names]
+    return await concurrently(read, await runtime.flows.list_names(), CONCURRENT_FLOWS)
+
+
+async def latest_of_data(flows: FlowStore, flow: Flow) -> Movement | None:
+    """Return a Flow's latest Movement that is no compaction: a compaction says nothing of how the data fared."""
+    movement = await flows.latest(flow)
+    while movement is not None and movement.compaction and movement.number > 1:
+        movement = await flows.read_movement(flow.name, movement.number - 1)
+    return movement

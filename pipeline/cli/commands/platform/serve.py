@@ -164,10 +164,13 @@ def _oidc(options: _Options) -> OidcAuth | None:
     if missing := [name for name, value in needed.items() if not value]:
         raise ConfigurationError(f"--auth oidc needs {', '.join(missing)}.")
     for name, url in (("--oidc-issuer", issuer), ("--public-url", public_url)):
-        host = urlsplit(url).hostname
-        if not host or urlsplit(url).scheme not in ("https", "http"):
+        try:
+            scheme, host = urlsplit(url).scheme, urlsplit(url).hostname
+        except ValueError:
+            scheme, host = "", None
+        if not host or scheme not in ("https", "http"):
             raise ConfigurationError(f"{name} {url!r} is no URL. Write one such as https://login.example.org.")
-        if urlsplit(url).scheme == "http" and not is_loopback(host):
+        if scheme == "http" and not is_loopback(host):
             raise ConfigurationError(f"{name} {url} is not encrypted. Give its https:// URL.")
     try:
         import pipeline.http.oidc.provider  # noqa: F401
