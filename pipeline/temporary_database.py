@@ -47,8 +47,11 @@ class TemporaryDatabase:
 
         def run() -> T:
             self._connection.execute("BEGIN")
-            result = work(self._connection)
-            self._connection.execute("COMMIT")
+            try:
+                result = work(self._connection)
+            finally:
+                if self._connection.in_transaction:  # without a journal, nothing can be rolled back
+                    self._connection.execute("COMMIT")
             return result
 
         return self._with_room(run)

@@ -25,6 +25,8 @@ ENDPOINTS = f"{NOTIFY}endpoints/"
 """The endpoints of notifications."""
 DELIVERIES = f"{NOTIFY}deliveries/"
 """What was delivered to each endpoint."""
+DAY = "day-"
+"""Begins the part of the outbox with the events of no Movement of one day."""
 _NUMBER_DIGITS = 10
 _FIXED_CHARACTERS = 120
 """What a key has at most beside the names of a Flow and a stream: words, numbers, a digest."""

@@ -22,9 +22,10 @@ def noted(reasons: dict[str, str], refusals: Refusals | None = None) -> list[boo
         (dict.fromkeys(("a", "b"), FULL), False),
         ({"a": "db, table a: cannot extend base/1/2", "b": "db, table b: cannot extend base/1/33", "c": "db, table c: "
           "cannot extend base/9/9"}, True),
+        ({name: f"permission denied for table {name}" for name in ("t_2024", "a1b", "c2d")}, True),
         ({"a": "a value does not fit column x", "b": "a value does not fit column y", "c": "it is not allowed"}, False),
     ],
-    ids=["the same text", "too few", "names and numbers differ", "other reasons"],
+    ids=["the same text", "too few", "names and numbers differ", "numbers in names", "other reasons"],
 )  # fmt: skip
 def test_three_streams_that_fail_for_the_same_reason(reasons: dict[str, str], refuses: bool) -> None:
     assert noted(reasons)[-1] is refuses

@@ -13,8 +13,9 @@ from pipeline.domain import object_keys
 from pipeline.domain.ids import FlowName, ObjectKey
 
 _ID_DIGITS = 32
-_DAY = "day-"
-_KEY = re.compile(rf"(\d{{10}}|{_DAY}\d{{4}}-\d\d-\d\d)/([a-z.]+)\.([0-9a-f]{{{_ID_DIGITS}}})\.json", re.ASCII)
+_KEY = re.compile(
+    rf"(\d{{10}}|{object_keys.DAY}\d{{4}}-\d\d-\d\d)/([a-z.]+)\.([0-9a-f]{{{_ID_DIGITS}}})\.json", re.ASCII
+)
 
 
 class EventType(StrEnum):
@@ -64,7 +65,7 @@ class OutboxEvent:
     @property
     def key(self) -> ObjectKey:
         """The key of its object. Keys of later Movements sort after those of earlier ones; those of none come last."""
-        day = f"{_DAY}{self.time.astimezone(UTC):%Y-%m-%d}"
+        day = f"{object_keys.DAY}{self.time.astimezone(UTC):%Y-%m-%d}"
         part = object_keys.outbox_part(self.movement) if self.movement else day
         return ObjectKey(f"{object_keys.outbox_prefix(self.flow)}{part}/{self.type.value}.{self.id}.json")
 
@@ -85,8 +86,8 @@ def parse_event_key(flow: FlowName, key: ObjectKey) -> EventKey | None:
         return None
     part, type_, id_ = match.groups()
     try:
-        if part.startswith(_DAY):
-            date.fromisoformat(part.removeprefix(_DAY))
+        if part.startswith(object_keys.DAY):
+            date.fromisoformat(part.removeprefix(object_keys.DAY))
     except ValueError:  # there is no such day
         return None
     return EventKey(part, type_, id_)

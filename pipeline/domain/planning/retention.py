@@ -13,10 +13,7 @@ from datetime import date
 from enum import Enum
 
 from pipeline.domain.ids import FlowName, ObjectKey
-from pipeline.domain.object_keys import flow_prefix, is_pack
-
-DAY = "day-"
-"""Begins the part of the outbox with the events of no Movement of one day."""
+from pipeline.domain.object_keys import DAY, flow_prefix, is_pack
 
 
 class Reason(Enum):

@@ -96,6 +96,7 @@ class LaneRunner:
         self._refusals = Refusals()
         self._binaries = BinaryFiles(context.store, movement.stored_in, context.reporter)
         self._in_progress: dict[EventFileId, anyio.Event] = {}
+        self._loading: set[EventFileId] = set()
         self.marks: dict[EventFileId, Mark] = {}
         self.failed: dict[EventFileId, str] = {}
         self.backwards = False
@@ -145,8 +146,10 @@ class LaneRunner:
         except BaseException:
             self._in_progress.pop(entry.id).set()
             raise
+        self._loading.add(entry.id)
 
     def _end_file(self, entry: FileEntry) -> None:
+        self._loading.discard(entry.id)
         self._in_progress.pop(entry.id).set()
         self._room.release()
 
@@ -176,7 +179,9 @@ class LaneRunner:
             damage = await find_damage(self._context.store, entry)
             await self.fail(entry, damage or error)
             if damage is None and self._refusals.note_failed(entry.id.stream, str(error)):
-                await self._give_up(str(error))
+                await self._wait_for_others(entry.id)
+                if self._refusals.refuses_everything(entry.id.stream, str(error)):
+                    await self._give_up(str(error))
             return False
         if isinstance(outcome, GaveWay):
             is_fenced = outcome.reason == fenced_reason(self._movement.number)
@@ -189,6 +194,12 @@ class LaneRunner:
             return False
         await self._note_loaded(entry, outcome, anyio.current_time() - begun, times)
         return True
+
+    async def _wait_for_others(self, file: EventFileId) -> None:
+        """Wait until the other files in hand have ended, or wait as well: an import shows that the destination takes some."""
+        self._loading.discard(file)
+        while self._loading:
+            await self._in_progress[next(iter(self._loading))].wait()
 
     async def _give_up(self, reason: str) -> None:
         """Store that the destination refuses everything: no process begins more of the Movement."""

@@ -114,7 +114,9 @@ class AutomaticMaintenance:
         pruner = Pruner(context.store, context.flows, context.clock, flow.name, self._worker, kept)
         gone = (await pruner.run_unclaimed()).gone
         log.info("pruned_by_itself", flow=flow.name, objects=gone.objects, bytes=gone.stored_bytes)
-        done = replace(state, pruned=latest.number, unpruned=False, at=context.clock.now())
+        # What could not be compacted long ago is looked at again: its history may be another one.
+        left = state.left if state.unpruned else {}
+        done = replace(state, pruned=latest.number, unpruned=False, left=left, at=context.clock.now())
         lease.state = replace(done, objects=gone.objects, stored_bytes=gone.stored_bytes)
 
     async def _who_is_behind(self, latest: Movement, derived: Sequence[Flow]) -> str:

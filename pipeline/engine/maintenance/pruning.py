@@ -18,13 +18,13 @@ import anyio
 
 from pipeline.domain import object_keys
 from pipeline.domain.errors import TransientError
-from pipeline.domain.exception_groups import unwrap_exception_group
 from pipeline.domain.ids import FlowName
 from pipeline.domain.movement import Flow
 from pipeline.domain.planning.retention import Needed, Reason, reason_to_delete
 from pipeline.engine.maintenance.needed import Kept, NeededObjects
 from pipeline.engine.movements.flow_store import FlowStore
 from pipeline.engine.movements.lifecycle import cancel_compaction
+from pipeline.engine.storage.concurrently import concurrently
 from pipeline.engine.storage.key_set import KeySet
 from pipeline.log_events import log
 from pipeline.ports.clock import Clock
@@ -165,23 +165,11 @@ class Pruner:
                     else:
                         going.append((info, reason))
                 if pruning.deleted:
-                    await self._delete([info for info, _ in going])
+                    await concurrently(self._store.delete, [info.key for info, _ in going], CONCURRENT_DELETES)
                 for info, reason in going:
                     pruning.going.setdefault(reason, ObjectTotals()).add(info)
                     if on_object is not None:
                         on_object(info, reason)
-
-    async def _delete(self, going: Sequence[ObjectInfo]) -> None:
-        limit = anyio.CapacityLimiter(CONCURRENT_DELETES)
-
-        async def delete(info: ObjectInfo) -> None:
-            async with limit:
-                await self._store.delete(info.key)
-
-        with unwrap_exception_group():
-            async with anyio.create_task_group() as group:
-                for info in going:
-                    group.start_soon(delete, info)
 
     async def _pages(self, sections: Sequence[str], claim: str | None) -> AsyncGenerator[Sequence[ObjectInfo], None]:
         for section in sections:

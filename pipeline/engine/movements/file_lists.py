@@ -28,9 +28,9 @@ MAX_CACHED_ENTRIES = 20_000
 class FileLists:
     """Reads and stores File Lists. They never change, so the latest are cached."""
 
-    def __init__(self, store: ObjectStore, max_cached_entries: int = MAX_CACHED_ENTRIES) -> None:
+    def __init__(self, store: ObjectStore) -> None:
         self._store = store
-        self.max_cached_entries = max_cached_entries
+        self.max_cached_entries = MAX_CACHED_ENTRIES
         self._documents: dict[ObjectKey, FileListDocument] = {}
 
     async def read(self, key: ObjectKey) -> Sequence[FileEntry]:

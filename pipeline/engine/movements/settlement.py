@@ -66,7 +66,10 @@ class Settlement:
         violations = [] if movement.refused else await self._finish(unfinished)
         inventory = await self._inventory(movement, rows_changed=bool(touched))
         gaps = inventory.gaps((await self._context.flows.read_flow(movement.flow)).accepted_missing)
-        run = replace(run, upserts=accepted.total(), rejected=len(rejected) + movement.rejections.count)
+        left = len(rejected)
+        if movement.refused:  # they are not tried again then, and not named
+            left = sum(marks[entry.id].rejected for entry in entries if entry.id in marks)
+        run = replace(run, upserts=accepted.total(), rejected=left + movement.rejections.count)
         totals = _totals(movement, entries, marks, run)
         status, because = final_status(_final_counts(movement, totals, violations, gaps))
         problems = _problems(movement, failed, rejected, violations, gaps)

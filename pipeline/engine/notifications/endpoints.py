@@ -97,6 +97,8 @@ class EndpointStore:
         """Delete what was delivered to endpoints that are gone: the process that added or removed one has died."""
         names = frozenset(await self._names())
         stored = [info async for page in list_pages(self._store, object_keys.DELIVERIES) for info in page]
+        if not stored:
+            return
         newest = max(info.modified for info in stored)
         for info in stored:
             name = _name(info.key, object_keys.DELIVERIES)

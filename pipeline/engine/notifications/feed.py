@@ -13,7 +13,6 @@ from pipeline.domain.notifications.endpoint import Endpoint
 from pipeline.domain.outbox.event import EventType, OutboxEvent, parse_event_key
 from pipeline.ports.object_store import PAGE_OBJECTS, ObjectStore
 
-_DAY = "day-"
 _TAKEN_DIGITS = 16
 """Digits of an event's id in the documents of deliveries: enough within one Movement."""
 
@@ -109,4 +108,4 @@ def rewound(events: Sequence[OutboxEvent], wanted: Collection[ObjectKey], positi
 
 
 def _day_before(part: str) -> str:
-    return f"{_DAY}{date.fromisoformat(part.removeprefix(_DAY)) - timedelta(days=1)}"
+    return f"{object_keys.DAY}{date.fromisoformat(part.removeprefix(object_keys.DAY)) - timedelta(days=1)}"

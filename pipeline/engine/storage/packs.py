@@ -203,6 +203,8 @@ class Packs:
         contents: dict[BinaryId, bytes] = {}
         room = TOGETHER_BYTES
         for number, places in packs.items():
+            if room <= 0:
+                break
             if len(places) == 1 or self._packs[number].info.size > WHOLE_BYTES:
                 continue
             with suppress(AbsentError):  # opening one of its contents names the pack that is gone

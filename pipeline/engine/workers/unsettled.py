@@ -119,5 +119,6 @@ class UnsettledMovements:
         if self._begins_queued and (begun := await begin_queued(self._context.flows, flow)) is not None:
             log.info("queued_start_begun", flow=name, movement=begun.number)
             return begun
-        self._settled[name] = movement.number if movement else 0
+        if flow.queued is None:  # a queued start that has to wait is looked at again
+            self._settled[name] = movement.number if movement else 0
         return None

@@ -32,11 +32,12 @@ class FullSession(MemorySession):
     takes: ClassVar[int] = 0
     is_full: ClassVar[bool] = True
     refuses: ClassVar[frozenset[str]] = frozenset()
+    slow: ClassVar[str] = ""
     tried: ClassVar[list[str]] = []
 
     async def load(self, file: FileToLoad, *, after: Sequence[EventFileId]) -> LoadOutcome:
-        await anyio.sleep(0.01)
         stream = file.entry.id.stream
+        await anyio.sleep(5 if stream == FullSession.slow else 0.01)
         FullSession.tried.append(stream)
         is_full = FullSession.is_full and len(FullSession.tried) > FullSession.takes
         if is_full and (not FullSession.refuses or stream in FullSession.refuses):
@@ -48,7 +49,7 @@ class FullSession(MemorySession):
 def full() -> None:
     """Let the disk be full from the beginning."""
     FullSession.takes, FullSession.is_full, FullSession.refuses = 0, True, frozenset()
-    FullSession.tried = []
+    FullSession.slow, FullSession.tried = "", []
 
 
 def tables() -> Tables:
@@ -82,6 +83,23 @@ async def test_while_others_are_taken_no_stream_is_left() -> None:
     assert (movement.status, movement.because) == (Status.INCOMPLETE, Reason.FILES_FAILED)
     assert set(FullSession.tried) == set(world.tables)
     assert movement.totals.files_imported == TABLES - len(FullSession.refuses)
+
+
+@on_trio
+async def test_what_is_in_hand_is_waited_for_before_the_rest_is_left() -> None:
+    FullSession.refuses, FullSession.slow = frozenset({"t01", "t02", "t03"}), "t00"
+    world = World(tables(), destination=destination(), limits=replace(SMALL, importers=4))
+    movement = await world.move()
+    assert (movement.status, movement.because) == (Status.INCOMPLETE, Reason.FILES_FAILED)
+    assert set(FullSession.tried) == set(world.tables)
+
+
+@on_trio
+async def test_with_several_at_a_time_few_streams_are_tried() -> None:
+    world = World(tables(), destination=destination(), limits=replace(SMALL, importers=4))
+    movement = await world.move()
+    assert movement.because is Reason.DESTINATION_REFUSES
+    assert len(FullSession.tried) <= 4 + STREAMS
 
 
 @on_trio
