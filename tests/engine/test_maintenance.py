@@ -254,16 +254,7 @@ async def test_a_process_that_dies_at_any_call_hinders_nobody() -> None:
     probe = Faults()
     await maintain(await moved(MANY), faults=probe)
     for moment in range(0, probe.calls, 2):
-        world = await moved(MANY)
-        with may_crash():
-            await maintain(world, faults=Faults(crash_at=moment))
-        await moved(LOOK_EVERY, world)
-        await anyio.sleep(2 * LEASE_SECONDS)
-        await maintain(world)
-        assert (await state(world)).worker == ""
-        assert (await state(world)).pruned > 0
-        assert await event_files(world) <= MANY
-        await ensure_whole(world)
+        await die_and_go_on(Faults(crash_at=moment))
 
 
 class Interrupted(Faults):
