@@ -145,7 +145,7 @@ class Exporter(Plugin):
         self.streams[stream.name] = stream
 
 
-def check_complete(exporter: Exporter) -> None:
+def check_feeds(exporter: Exporter) -> None:
     """Check what only shows once all is declared, in whatever order. ConfigurationError with the author's line."""
     for name, feed in exporter.feeds.items():
         if feed.reconcile is not None and exporter.streams[name].reading is Reading.CHANGES:

@@ -211,3 +211,14 @@ async def test_a_finding_with_an_unknown_level_is_named(tmp_path: Path) -> None:
 def test_scopes_that_are_a_text_are_named() -> None:
     with pytest.raises(pipeline.ConfigurationError, match=r"scopes='pii' is a text. Give several: scopes=\('pii',\)"):
         Exporter("app").rows("things", row=dict, columns=COLUMNS, key="id", scopes="pii")
+
+
+async def test_reconcile_without_a_snapshot_is_named_however_the_exporter_is_given(tmp_path: Path) -> None:
+    exporter = Exporter("app")
+
+    @exporter.changes("things", row=dict, columns=COLUMNS, key="id", reconcile="7d")
+    async def things(client: None, since: str | None) -> Changes[dict[str, object]]:
+        return Changes([], cursor="1")
+
+    with pytest.raises(pipeline.ConfigurationError, match=r"test_bad_answers.py, line \d+: .* has no snapshot"):
+        await move(ExporterSource("app:source", exporter, None), str(tmp_path / "copy.db"), tmp_path)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack
 
 from pipeline.assembly.commands.maintenance.by_itself import maintain
 from pipeline.assembly.connectors import Pair, PathText, flow_destination, pair_of, read_pair
@@ -132,7 +132,11 @@ async def import_flow(name: str, *, settings: Settings | None = None, reporter: 
             with runtime.lock(flow.name):
                 destination = flow_destination(flow, runtime.store)
                 movement = await DerivedMover(context, flow.name, destination, worker_name()).run()
-            with suppress(ConfigurationError), runtime.lock(flow.origin):  # who holds it maintains it
+            with ExitStack() as held:
+                try:
+                    held.enter_context(runtime.lock(flow.origin))
+                except ConfigurationError:  # who holds it maintains it
+                    return movement
                 await maintain(context, flow.origin, runtime.settings)
             return movement
 

@@ -13,7 +13,7 @@ from typing import TypeVar
 from pipeline.domain.errors import ConfigurationError
 from pipeline.kit.authors_line import raising_line
 from pipeline.kit.configuration.secret import without_secrets
-from pipeline.kit.exporter import Exporter, check_complete
+from pipeline.kit.exporter import Exporter, check_feeds
 from pipeline.kit.importer import Importer
 from pipeline.kit.places.reference import EXPORTERS, IMPORTERS, Kind, PluginReference, listed_plugins
 from pipeline.kit.places.siblings import import_file
@@ -64,7 +64,7 @@ def load(reference: PluginReference, kind: type[P]) -> P:
     """
     found = _object(reference, kind)
     if isinstance(found, Exporter):
-        check_complete(found)
+        check_feeds(found)
     if isinstance(found, kind):
         return found
     if isinstance(found, Plugin):

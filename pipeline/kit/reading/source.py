@@ -15,7 +15,7 @@ from pipeline.domain.schema import StreamSchema
 from pipeline.kit.authors_line import line_of
 from pipeline.kit.calls import call, find_all, open_client
 from pipeline.kit.declared import DeclaredStream, Function
-from pipeline.kit.exporter import Exporter
+from pipeline.kit.exporter import Exporter, check_feeds
 from pipeline.kit.reading.contents.stream_contents import StreamContents
 from pipeline.kit.reading.contents.versions import ContentVersions
 from pipeline.kit.reading.encoding import RowEncoder
@@ -60,6 +60,7 @@ class ExporterSource:
         """Open the app. ConfigurationError when the Exporter has no stream."""
         if not self._exporter.streams:
             raise ConfigurationError(f"{self._exporter.line}: the Exporter {self._exporter.name!r} has no stream.")
+        check_feeds(self._exporter)
         async with open_client(self._exporter.connection, self._settings, self.location, self._accepted) as client:
             snapshot = ExporterSnapshot(self._exporter, client)
             try:
