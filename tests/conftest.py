@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
 from pipeline.log_events import log, write_with_structlog
 from pipeline.masking import forget_secrets
+from tests import temporary_files
 
 settings.register_profile("pipeline", deadline=None)
 settings.register_profile("quick", settings.get_profile("pipeline"), max_examples=20)
@@ -19,23 +21,12 @@ settings.load_profile("pipeline")
 
 pytest_plugins = ["tests.servers.fixtures", "pipeline.testing.pytest_plugin"]
 
-MEMORY = Path("/dev/shm")
-MEMORY_BYTES = 4_000_000_000
-"""The room that temporary files of the tests are given at least."""
+TEMPORARY = None
+"""The directory of this run in memory; None in a worker of it, which is told by TMPDIR, and where there is no room."""
 
-
-def _keep_temporary_files_in_memory() -> None:
-    """Have temporary files in memory where there is room: on a disk, most of the time passes in fsync."""
-    try:
-        found = os.statvfs(MEMORY)
-    except OSError:
-        return
-    if found.f_bavail * found.f_frsize >= MEMORY_BYTES and not found.f_flag & os.ST_NOEXEC:
-        os.environ["TMPDIR"] = tempfile.tempdir = str(MEMORY)
-
-
-if "TMPDIR" not in os.environ:
-    _keep_temporary_files_in_memory()
+if "TMPDIR" not in os.environ and temporary_files.has_room(temporary_files.MEMORY):
+    TEMPORARY = temporary_files.directory_of_run(temporary_files.MEMORY)  # on a disk, most of the time passes in fsync
+    os.environ["TMPDIR"] = tempfile.tempdir = str(TEMPORARY)
 
 SLOW = ("torture", "crash", "simulation", "fleet", "servers", "fuzz")
 """Directories whose files take longest, of which all tests but those of the simulation are slow."""
@@ -55,6 +46,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if SERVERS.intersection(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.server)
     items.sort(key=lambda item: SLOW.index(item.path.parent.name) if item.path.parent.name in SLOW else len(SLOW))
+
+
+def pytest_sessionfinish(exitstatus: int) -> None:
+    """Remove the temporary files of a run that has passed; the next run removes those of one that failed."""
+    if TEMPORARY is not None and exitstatus == pytest.ExitCode.OK:
+        atexit.register(shutil.rmtree, TEMPORARY, ignore_errors=True)
 
 
 @pytest.fixture(autouse=True)
