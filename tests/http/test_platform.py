@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -13,9 +12,13 @@ from typing import Any
 import anyio
 import pytest
 from aiohttp import web
+from structlog.testing import capture_logs
+from structlog.typing import EventDict
 
+from pipeline.domain.errors import TransientError
 from pipeline.domain.ids import FlowName
 from pipeline.domain.movement import Status
+from pipeline.http.platform.webhooks import Webhooks
 from pipeline.http.site import PlatformProfile
 from pipeline.http.tokens import Role, Side
 from pipeline.kit.ledger.id_map import StoredIds
@@ -36,6 +39,8 @@ class PlatformApp:
     url: str = ""
     events: list[dict[str, Any]] = field(default_factory=list)
     refuses: int = 0
+    at_other: list[dict[str, Any]] = field(default_factory=list)
+    other_refuses: bool = True
 
     async def receive(self, request: web.Request) -> web.Response:
         """Take an event; refuse the first ones."""
@@ -43,6 +48,13 @@ class PlatformApp:
             self.refuses -= 1
             return web.Response(status=500)
         self.events.append(await request.json())
+        return web.Response()
+
+    async def receive_at_other(self, request: web.Request) -> web.Response:
+        """Take an event at another endpoint, which refuses all for a time."""
+        if self.other_refuses:
+            return web.Response(status=500)
+        self.at_other.append(await request.json())
         return web.Response()
 
     async def call(self, method: str, path: str, **options: Any) -> tuple[int, Any]:
@@ -75,6 +87,7 @@ async def platform(directory: Path, created_at: str = "milliseconds") -> AsyncIt
         app = PlatformApp(server, await server.token(Role.APP, "crm", Side.DESTINATION))
         receiver = web.Application()
         receiver.router.add_post("/events", app.receive)
+        receiver.router.add_post("/events/other", app.receive_at_other)
         runner = web.AppRunner(receiver)
         await runner.setup()
         try:
@@ -226,11 +239,55 @@ async def test_endpoints_are_public_or_on_this_machine(app: tuple[PlatformApp, S
     for wrong in ("ftp://example.org", "nonsense", "http://"):
         assert (await api.call("PUT", f"{CONNECT}/webhook", json={"endpoints": [wrong]}))[0] == 400
     await api.call("PUT", f"{CONNECT}/webhook", json={"endpoints": ["http://169.254.169.254/x"]})
-    await begin(settings)
-    await asyncio.sleep(2.5)
-    assert api.events == []
+    with capture_logs() as logs:
+        await begin(settings)
+        warning = await logged(logs, "webhook_not_sent")
+    assert (warning["flow"], "169.254.169.254" in warning["reason"]) == ("crm", True)
+    assert "not a public address" in warning["reason"]
     assert (await api.call("DELETE", f"{CONNECT}/webhook"))[0] == 204
     assert (await api.call("GET", f"{CONNECT}/webhook"))[1] == {"endpoints": []}
+
+
+async def test_an_endpoint_that_refuses_keeps_events_from_no_other_and_gets_them_later(
+    app: tuple[PlatformApp, Settings],
+) -> None:
+    api, settings = app
+    await api.call("PUT", f"{CONNECT}/webhook", json={"endpoints": [f"{api.url}/other", api.url]})
+    with capture_logs() as logs:
+        await begin(settings)
+        await api.event("app-data-uploaded", 2)
+        await logged(logs, "webhook_not_sent", 2)
+    assert [one["eventType"] for one in api.events] == ["listener-triggered", "app-data-uploaded", "app-data-uploaded"]
+    api.other_refuses = False
+    with anyio.fail_after(20):
+        while len(api.at_other) < 3:  # noqa: ASYNC110
+            await anyio.sleep(0.05)
+    assert api.at_other[0] == api.events[0]
+    ids = [sorted(one["messageId"] for one in events) for events in (api.at_other, api.events)]
+    assert ids[0] == ids[1]
+
+
+async def test_a_listing_that_fails_ends_nothing(
+    app: tuple[PlatformApp, Settings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api, settings = app
+
+    async def fail(_: Webhooks) -> list[FlowName]:
+        raise TransientError("the store does not answer")
+
+    with capture_logs() as logs, monkeypatch.context() as patched:
+        patched.setattr(Webhooks, "flows", fail)
+        assert (await logged(logs, "webhooks_not_listed"))["reason"] == "the store does not answer"
+    await begin(settings)
+    await api.event("listener-triggered")
+
+
+async def logged(logs: list[EventDict], name: str, number: int = 1) -> EventDict:
+    """Return the log event of this name with this number, counted from 1, as soon as it is there."""
+    with anyio.fail_after(20):
+        while len(found := [one for one in logs if one["event"] == name]) < number:  # noqa: ASYNC110
+            await anyio.sleep(0.05)
+    return found[number - 1]
 
 
 async def test_times_have_the_unit_that_was_asked_for_and_a_rerun_names_its_original(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ App data is announced when it may be imported: when all that comes before it is.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from http import HTTPStatus
 from urllib.parse import urlsplit
@@ -35,11 +35,11 @@ _BEGUN = datetime.fromtimestamp(0, UTC)
 
 
 class _Document(msgspec.Struct):
-    """The endpoints of a Flow's app, and the messages of one Movement that they have got."""
+    """The endpoints of a Flow's app, and the messages of one Movement that each of them has got."""
 
     endpoints: list[str] = []
     movement: int = 0
-    delivered: list[str] = []
+    got: dict[str, list[str]] = {}
 
 
 class Webhooks:
@@ -65,23 +65,34 @@ class Webhooks:
         found = [info.key async for page in list_pages(self._site.runtime.store, PREFIX) for info in page]
         return [FlowName(decode_name(key.removeprefix(PREFIX).removesuffix(".json"))) for key in found]
 
-    async def send_due(self, flow: FlowName, sender: Sender) -> str:
-        """Send what a Flow's endpoints have not got yet; return why one of them does not take it, or nothing."""
+    async def send_due(self, flow: FlowName, sender: Sender, resting: Collection[str] = ()) -> Mapping[str, str]:
+        """Send what the endpoints of a Flow have not got yet, but nothing to those that are `resting`.
+
+        Each gets the events in their order. Return which of them do not take one, and why.
+        """
         document, version = await self._read(flow)
-        if not document.endpoints:
-            return ""
+        waiting, refused = set(document.endpoints) - set(resting), dict[str, str]()
+        if not waiting:
+            return refused
         transfer = await transfer_of(self._site, flow)
         number = transfer.importing.movement.number
-        known = set(document.delivered) if document.movement == number else set()
+        before = document.got if document.movement == number else {}
+        got = {url: set(before.get(url, ())) for url in document.endpoints}
         async for event in self._events(transfer):
-            if (id_ := str(event["messageId"])) in known:
-                continue
-            if refused := await _send(document.endpoints, event, sender):
-                return refused
-            known.add(id_)
-            document = _Document(document.endpoints, number, sorted(known))
-            version = await self._write(flow, document, version)
-        return ""
+            id_, taken = str(event["messageId"]), False
+            for url in sorted(waiting):
+                if id_ in got[url]:
+                    continue
+                if reason := await _send(url, event, sender):
+                    refused[url] = reason
+                    waiting.remove(url)
+                else:
+                    got[url].add(id_)
+                    taken = True
+            if taken:
+                known = {url: sorted(ids) for url, ids in got.items()}
+                version = await self._write(flow, _Document(document.endpoints, number, known), version)
+        return refused
 
     async def _events(self, transfer: Transfer) -> AsyncIterator[Mapping[str, object]]:
         movement = transfer.importing.movement
@@ -129,37 +140,66 @@ class Webhooks:
 
 async def run_webhooks(site: Site, sender: Sender) -> None:
     """Send the events of all Flows as they come, until cancelled. An endpoint that does not answer is tried again later."""
-    webhooks, pauses = Webhooks(site), dict[FlowName, tuple[float, float]]()
+    webhooks, pauses = Webhooks(site), dict[FlowName, _Pauses]()
     while True:
-        for flow in await webhooks.flows():
-            until, pause = pauses.get(flow, (0.0, POLL_SECONDS))
-            if anyio.current_time() < until:
-                continue
-            try:
-                refused = await webhooks.send_due(flow, sender)
-            except (ConflictError, AbsentError):
-                continue  # the app has changed its endpoints, or nothing was moved yet
-            except PipelineError as error:
-                refused = str(error)
-            if refused:
-                log.warning("webhook_not_sent", flow=flow, reason=refused)
-                pauses[flow] = anyio.current_time() + pause, min(pause * 2, LONGEST_PAUSE_SECONDS)
-            else:
-                pauses.pop(flow, None)
+        try:
+            flows = await webhooks.flows()
+        except PipelineError as error:
+            log.warning("webhooks_not_listed", reason=str(error))
+            flows = ()
+        for flow in flows:
+            await _send_flow(webhooks, flow, sender, pauses.setdefault(flow, _Pauses()))
         await anyio.sleep(POLL_SECONDS)
 
 
-async def _send(endpoints: Sequence[str], event: Mapping[str, object], sender: Sender) -> str:
-    """Send an event to all endpoints; return why one does not take it, or nothing."""
+async def _send_flow(webhooks: Webhooks, flow: FlowName, sender: Sender, pauses: _Pauses) -> None:
+    """Send the events of one Flow, and log what is not taken."""
+    resting = pauses.resting()
+    if _WHOLE_FLOW in resting:
+        return
+    try:
+        refused = await webhooks.send_due(flow, sender, resting)
+    except (ConflictError, AbsentError):
+        return  # the app has changed its endpoints, or nothing was moved yet
+    except PipelineError as error:
+        refused = {_WHOLE_FLOW: str(error)}
+    for reason in refused.values():
+        log.warning("webhook_not_sent", flow=flow, reason=reason)
+    pauses.note(refused, resting)
+
+
+_WHOLE_FLOW = ""
+"""In the place of an endpoint: the Flow cannot be read, so none of its endpoints gets anything."""
+
+
+class _Pauses:
+    """Until when the endpoints of a Flow that do not take an event are left alone: twice as long each time."""
+
+    def __init__(self) -> None:
+        self._until: dict[str, tuple[float, float]] = {}
+
+    def resting(self) -> Collection[str]:
+        """Return the endpoints that are left alone now."""
+        return {url for url, (until, _) in self._until.items() if anyio.current_time() < until}
+
+    def note(self, refused: Collection[str], resting: Collection[str]) -> None:
+        """Note which endpoints did not take an event. All others but those that were resting did."""
+        now, kept = anyio.current_time(), {url: self._until[url] for url in resting}
+        for url in refused:
+            _, pause = self._until.get(url, (0.0, POLL_SECONDS / 2))
+            pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
+            kept[url] = now + pause, pause
+        self._until = kept
+
+
+async def _send(url: str, event: Mapping[str, object], sender: Sender) -> str:
+    """Send an event to an endpoint; return why it does not take it, or nothing."""
     notification = Notification(
         str(event["messageId"]), str(event["eventType"]), "", "application/json", orjson.dumps(event)
     )
-    for url in endpoints:
-        endpoint = Endpoint("app", url, _BEGUN, profile="atlassian", allow_http=True, allow_private=OWN_MACHINE)
-        answer = await sender.send(endpoint, notification)
-        if not isinstance(answer, Delivered):
-            return f"{urlsplit(url).netloc}: {answer.reason}"
-    return ""
+    endpoint = Endpoint("app", url, _BEGUN, profile="atlassian", allow_http=True, allow_private=OWN_MACHINE)
+    answer = await sender.send(endpoint, notification)
+    return "" if isinstance(answer, Delivered) else f"{urlsplit(url).netloc}: {answer.reason}"
 
 
 def _key(flow: FlowName) -> ObjectKey:
