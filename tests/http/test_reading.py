@@ -6,8 +6,11 @@ from typing import Any
 
 import orjson
 
+from pipeline.assembly.commands.move import move
 from pipeline.codec.event_files.event_file import EventFileReader
+from pipeline.settings import Settings
 from tests.http.conftest import START_TOKEN, Server
+from tests.http.flows import change
 
 
 async def read(server: Server, path: str) -> Any:
@@ -40,6 +43,14 @@ async def test_groups_and_event_files_say_what_is_imported(server: Server) -> No
     files = (await read(server, "/flows/crm/movements/1/files?stream=pet"))["items"]
     assert [(one["file"], one["imported"]) for one in files] == [("1/pet/full/0", True)]
     assert (await read(server, "/flows/crm/movements/1/files?state=waiting"))["items"] == []
+
+
+async def test_what_a_movement_imports_is_seen_as_soon_as_it_has_settled(server: Server) -> None:
+    assert (await read(server, "/flows/crm/movements/1/files?state=waiting"))["items"] == []
+    change(server.directory / "app.db", "INSERT INTO person VALUES(7, 'new')")
+    settings = Settings(home=server.directory / "home")
+    await move(server.directory / "app.db", server.directory / "copy.db", flow="crm", settings=settings)
+    assert (await read(server, "/flows/crm/movements/2/files?state=waiting"))["items"] == []
 
 
 async def test_pages_follow_one_another(server: Server) -> None:

@@ -40,18 +40,20 @@ class Listings:
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
         self._counts: OrderedDict[tuple[FlowName, ObjectKey, int | None], GroupCounts] = OrderedDict()
-        self._marks: OrderedDict[FlowName, tuple[float, Marks]] = OrderedDict()
+        self._marks: OrderedDict[FlowName, tuple[float, int, Marks]] = OrderedDict()
 
     async def marks(self, flow: Flow) -> Marks:
         """Return what the destination of a Flow has imported."""
-        known = self._marks.get(flow.marks_namespace)
         latest = await self._runtime.flows.latest(flow)
-        settled = latest is not None and latest.settled
-        if known is not None and settled and anyio.current_time() - known[0] < MARKS_SECONDS:
-            return known[1]
+        if latest is None or not latest.settled:
+            return await ask_marks(flow, self._runtime.store)
+        if (known := self._marks.get(flow.marks_namespace)) is not None:
+            read_at, number, marks = known
+            if number == latest.number and anyio.current_time() - read_at < MARKS_SECONDS:
+                return marks
         marks = await ask_marks(flow, self._runtime.store)
-        if settled and marks.by_file is not None:
-            self._marks[flow.marks_namespace] = anyio.current_time(), marks
+        if marks.by_file is not None:
+            self._marks[flow.marks_namespace] = anyio.current_time(), latest.number, marks
             if len(self._marks) > KEPT_MARKS:
                 self._marks.popitem(last=False)
         return marks
