@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,10 @@ import pytest
 from pipeline.domain.ids import FlowName
 from pipeline.domain.lifecycle.table import Verb
 from pipeline.domain.movement import Status
-from pipeline.http.api import verbs
+from pipeline.http.api import repeated, verbs
 from pipeline.http.api.actions import ActionRequest
 from pipeline.http.api.repeated import REQUESTS, once
+from pipeline.http.problems import ProblemError
 from pipeline.http.site import Site
 from pipeline.http.tokens import Identity, Role
 from pipeline.settings import Settings
@@ -183,3 +185,60 @@ async def test_answers_are_deleted_after_a_day(waiting: tuple[Server, Settings])
     for number in range(30, 90):
         await once(server.site, who, str(number), "", nothing)
     assert await stored() < 30
+
+
+class Work:
+    """A request that is in work until it is let go. It is answered with its name, or fails."""
+
+    def __init__(self, name: str) -> None:
+        self.name, self.begun, self.go_on, self.fails = name, anyio.Event(), anyio.Event(), False
+
+    async def do(self) -> dict[str, Any]:
+        """Wait, and answer."""
+        self.begun.set()
+        await self.go_on.wait()
+        if self.fails:
+            raise ProblemError(HTTPStatus.CONFLICT, "It does not work.")
+        return {"by": self.name}
+
+
+OPERATOR = Identity("a operator", Role.OPERATOR)
+
+
+async def test_a_request_that_takes_long_is_not_taken_up_by_another_server(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(repeated, "RENEWED", timedelta(seconds=0.02))
+    store, work, other = server.site.runtime.store, Work("first"), Work("other")
+    other.go_on.set()
+    task = asyncio.create_task(once(server.site, OPERATOR, "long", "asked", work.do))
+    await work.begun.wait()
+    server.clock.moment += timedelta(seconds=61)
+    [info] = await store.list_page(REQUESTS)
+    before = (await store.get(info.key)).version
+    with anyio.fail_after(10):
+        while (await store.get(info.key)).version == before:  # noqa: ASYNC110
+            await anyio.sleep(0.01)
+    with pytest.raises(ProblemError, match="in work"):
+        await once(server.site, OPERATOR, "long", "asked", other.do)
+    work.go_on.set()
+    assert await task == {"by": "first"}
+    assert await once(server.site, OPERATOR, "long", "asked", other.do) == {"by": "first"}
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_a_server_that_was_taken_for_dead_leaves_the_answer_of_another_alone(server: Server, fails: bool) -> None:
+    work, other = Work("first"), Work("other")
+    work.fails = fails
+    other.go_on.set()
+    task = asyncio.create_task(once(server.site, OPERATOR, "long", "asked", work.do))
+    await work.begun.wait()
+    server.clock.moment += timedelta(seconds=61)
+    assert await once(server.site, OPERATOR, "long", "asked", other.do) == {"by": "other"}
+    work.go_on.set()
+    if fails:
+        with pytest.raises(ProblemError, match="does not work"):
+            await task
+    else:
+        assert await task == {"by": "first"}
+    assert await once(server.site, OPERATOR, "long", "asked", work.do) == {"by": "other"}
