@@ -11,6 +11,7 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+from yarl import URL
 
 from pipeline.assembly.commands.lifecycle.starts import start
 from pipeline.assembly.commands.move import move
@@ -129,6 +130,15 @@ async def test_a_comparison_shows_what_differs_and_needs_an_operator(server: Ser
             assert answer.status == 403
 
 
+async def test_a_comparison_with_something_else_is_refused_with_what_there_is(server: Server) -> None:
+    async with (
+        await log_in(server, START_TOKEN) as client,
+        client.post("/flows/crm/verify", data={"against": "foo"}) as answer,
+    ):
+        assert answer.status == 422
+        assert "source or stored" in await answer.text()
+
+
 async def test_endpoints_are_shown_disabled_and_enabled(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOOK_SECRET", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
     settings = Settings(home=server.directory / "home")
@@ -171,7 +181,18 @@ async def test_a_page_asks_for_its_live_part_alone(server: Server) -> None:
             assert lines == whole[whole.index('<div id="live"') :].splitlines()[1 : len(lines) + 1]
 
 
-async def ask(client: aiohttp.ClientSession, path: str) -> str:
+async def test_the_live_part_of_a_flow_with_an_encoded_name_is_asked_for_at_its_own_path(server: Server) -> None:
+    settings = Settings(home=server.directory / "home")
+    async with await log_in(server, START_TOKEN) as client:
+        for name, path in (("a/b", "/flows/a%252Fb"), ("ä c?", "/flows/%25C3%25A4%2520c%253F")):
+            await move(server.directory / "app.db", server.directory / "other.db", flow=name, settings=settings)
+            found = re.search(r'data-hx-get="([^"]+)"', await read(client, URL(path, encoded=True)))
+            assert found
+            assert found[1] == path
+            assert "Records of the last" in await ask(client, URL(found[1], encoded=True))
+
+
+async def ask(client: aiohttp.ClientSession, path: str | URL) -> str:
     async with client.get(path, headers={"HX-Request": "true"}) as answer:
         assert answer.status == 200
         assert answer.headers["cache-control"] == "no-store"

@@ -6,6 +6,7 @@ import re
 
 import aiohttp
 import pytest
+from yarl import URL
 
 from pipeline.http.tokens import Role, Side
 from tests.http.conftest import START_TOKEN, Server
@@ -33,7 +34,7 @@ async def log_in(server: Server, token: str) -> aiohttp.ClientSession:
     return client
 
 
-async def read(client: aiohttp.ClientSession, path: str) -> str:
+async def read(client: aiohttp.ClientSession, path: str | URL) -> str:
     """Return a page that must be there."""
     async with client.get(path) as answer:
         assert answer.status == 200, path

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from http import HTTPStatus
 
 import orjson
 from fastapi import APIRouter, Request
@@ -19,6 +20,7 @@ from pipeline.domain.ids import FlowName
 from pipeline.http.api.paths import After, FlowPath, page_of
 from pipeline.http.pages.rendering import page
 from pipeline.http.pages.session import Operator, Viewer, form_of
+from pipeline.http.problems import ProblemError
 from pipeline.http.site import site_of
 from pipeline.http.tokens import Identity
 
@@ -106,7 +108,7 @@ async def verify_page(request: Request, who: Viewer, flow: FlowPath) -> Response
 async def run_verify(request: Request, who: Operator, flow: FlowPath) -> Response:
     """Compare, and show the report. One comparison runs at a time."""
     site, form = site_of(request), await form_of(request)
-    streams, against = form.get("streams", ""), Against(form.get("against") or Against.SOURCE)
+    streams, against = form.get("streams", ""), _against(form.get("against") or Against.SOURCE)
     async with site.comparing:
         report = await verify(
             flow,
@@ -116,6 +118,15 @@ async def run_verify(request: Request, who: Operator, flow: FlowPath) -> Respons
             settings=site.runtime.settings,
         )
     return _verify_page(who, flow, streams, against, report)
+
+
+def _against(text: str) -> Against:
+    try:
+        return Against(text)
+    except ValueError:
+        raise ProblemError(
+            HTTPStatus.UNPROCESSABLE_ENTITY, f"The destination is compared with {' or '.join(Against)}."
+        ) from None
 
 
 @dataclass(frozen=True, slots=True)

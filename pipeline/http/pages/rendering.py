@@ -66,7 +66,7 @@ async def live_page(
     """Return a page whose part `NAME_live.html` follows what happens: it asks for the part again after `seconds`, or later
     while many look. `read` returns the values of both; the part must show nothing that not all viewers may see.
     """
-    live, path = site_of(request).live, request.url.path
+    live, path = site_of(request).live, quote(request.scope["path"])  # decoded once; names have `%` in them
     if request.url.query:
         path = f"{path}?{request.url.query}"
 
