@@ -49,7 +49,7 @@ class Parts:
     async def joined(self, digests: Sequence[str]) -> tuple[OpenBody, int]:
         """Return all bytes of the parts with these digests, one a part from 0 on, and how many.
 
-        AbsentError names a part that is missing.
+        AbsentError names a part that is missing; to read the bytes raises DamagedError when one is damaged, and deletes it.
         """
         sizes = {(part.number, part.sha256): part.size for part in await self.list()}
         for number, digest in enumerate(digests):
@@ -76,7 +76,8 @@ class Parts:
                     digest.update(piece)
                     yield piece
             if not key.endswith(digest.hexdigest()):
-                raise DamagedError(f"The part {key} is damaged. Send it again.")
+                await self._store.delete(key)  # while it is there, it counts as sent
+                raise DamagedError(f"The part {key} was damaged in the store, and is deleted. Send it again.")
 
     def _key(self, number: int, sha256: str) -> ObjectKey:
         return ObjectKey(f"{self._prefix}{number:06d}.{sha256}")

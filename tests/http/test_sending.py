@@ -18,6 +18,7 @@ import pytest
 from pipeline.domain.movement import Status
 from pipeline.http.site import Limits
 from pipeline.http.tokens import Role, Side
+from pipeline.ports.object_store import PutCondition, list_pages
 from pipeline.settings import Settings
 from tests.http.conftest import run_server
 from tests.http.flows import rows, settled, working
@@ -105,6 +106,19 @@ async def test_a_part_that_lies_is_not_stored_and_one_that_was_corrected_counts(
         ("contents/b/complete", {"parts": [sha256(b"")]}),
     ]:
         assert (await api.call("POST", f"/{api.number}/{path}", json=body))[0] == 422
+
+
+async def test_a_part_that_was_damaged_in_the_store_is_sent_again(app: tuple[App, Settings]) -> None:
+    api, _ = app
+    where, store = "contents/a", api.server.site.runtime.store
+    await api.begin(PHOTO)
+    await put_part(api, where, 0, b"right")
+    [key] = [info.key async for page in list_pages(store, "") for info in page if info.key.endswith(sha256(b"right"))]
+    await store.put(key, b"wrong", PutCondition.NONE)
+    status, problem = await join(api, where, [b"right"])
+    assert (status, "Send it again" in problem["detail"]) == (500, True)
+    assert (await put_part(api, where, 0, b"right"))[0] == 201
+    assert (await join(api, where, [b"right"]))[0] == 201
 
 
 async def test_contents_are_listed_and_their_names_are_no_paths(app: tuple[App, Settings]) -> None:
