@@ -204,6 +204,9 @@ async def test_mappings_and_data_come_in_pages(app: tuple[PlatformApp, Settings]
     for base in (FORGE, CONNECT):
         path = f"{base}/mapping/{transfer}"
         assert await api.call("POST", f"{path}/find?namespace=jira:issue", json=["3", "9"]) == (200, {"3": "new 3"})
+        many = [str(key) for key in range(1201)]
+        assert (await api.call("POST", f"{path}/find?namespace=jira:issue", json=many[:1200]))[0] == 200
+        assert (await api.call("POST", f"{path}/find?namespace=jira:issue", json=many))[0] == 422
         _, first = await api.call("GET", f"{path}/page?namespace=jira:issue&pageSize=3")
         assert first["meta"] == {"pageSize": 3, "hasNext": True, "lastEntity": "2"}
         _, second = await api.call("GET", f"{path}/page?namespace=jira:issue&pageSize=3&lastEntity=2")

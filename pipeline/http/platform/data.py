@@ -5,7 +5,7 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Body, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response, StreamingResponse
 
@@ -106,11 +106,14 @@ async def _data(site: Site, flow: FlowName, key: str) -> tuple[FlowName, EventFi
 
 @forge.post("/mapping/{transfer}/find")
 async def find_mappings(
-    request: Request, transfer: OpenTransfer, namespace: Annotated[str, Query(max_length=1000)], sources: list[str]
+    request: Request,
+    transfer: OpenTransfer,
+    namespace: Annotated[str, Query(max_length=1000)],
+    sources: Annotated[list[str], Body(max_length=LARGEST_MAPPING_PAGE)],
 ) -> dict[str, str]:
     """Return the ids at the destination of ids at the source."""
     async with open_id_map(site_of(request).runtime, transfer.importing.flow.name) as ids:
-        found = {source: ids.entry(namespace, source) for source in sources[:LARGEST_MAPPING_PAGE]}
+        found = {source: ids.entry(namespace, source) for source in sources}
     return {source: entry.target for source, entry in found.items() if entry is not None and entry.target is not None}
 
 
