@@ -18,7 +18,7 @@ import msgspec
 from blake3 import blake3
 
 from pipeline.codec.wire import decode_document, parsing, to_document
-from pipeline.domain.errors import AbsentError, ConflictError, TransientError
+from pipeline.domain.errors import AbsentError, ConflictError, DamagedError, TransientError
 from pipeline.domain.ids import EventFileId, FlowName, ObjectKey
 from pipeline.kit.ledger.kept import Kept, KeptMark, as_mark
 from pipeline.ports.destination import Mark
@@ -117,17 +117,29 @@ class Marks:
                 if len(self._known.found) < len(found.latest) + sum(part.marks for part in found.parts):
                     known = {part.name for part in self._known.list.parts}
                     self._known.found.update(
-                        await self._read_parts([part for part in found.parts if part.name not in known])
+                        await self._read_parts([part for part in found.parts if part.name not in known], stored.version)
                     )
                 self._known.list, self._known.version = found, stored.version
                 return
         raise TransientError(f"{self._key} changes too often. Try again.")
 
-    async def _read_parts(self, parts: Sequence[_Part]) -> dict[EventFileId, KeptMark]:
+    async def _read_parts(self, parts: Sequence[_Part], version: Version | None) -> dict[EventFileId, KeptMark]:
+        """Return the marks of parts that this version of the list names.
+
+        AbsentError when the list is another one by now: they were merged. DamagedError when a part is lost.
+        """
         found: dict[EventFileId, KeptMark] = {}
         for part in parts:
             key = ObjectKey(f"{self._prefix}{part.name}")
-            found |= _parsed(decode_document((await self._store.get(key)).data, _PartMarks, key).marks, key)
+            try:
+                stored = await self._store.get(key)
+            except AbsentError as error:
+                if (await self._store.get(self._key)).version == version:
+                    raise DamagedError(
+                        f"{key} is missing, and {self._key} still names it: its marks are lost."
+                    ) from error
+                raise
+            found |= _parsed(decode_document(stored.data, _PartMarks, key).marks, key)
         return found
 
     async def _add(self, new: Mapping[EventFileId, KeptMark]) -> bool:
@@ -156,7 +168,7 @@ class Marks:
         small = [part for part in parts if part.marks < PART_MARKS]
         if len(small) >= MERGED_PARTS:
             parts = [part for part in parts if part.marks >= PART_MARKS]
-            latest |= _written(await self._read_parts(small))
+            latest |= _written(await self._read_parts(small, self._known.version))
         files = sorted(latest)
         for at in range(0, len(files), PART_MARKS):
             parts.append(await self._put_part({file: latest[file] for file in files[at : at + PART_MARKS]}))

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import anyio
 import pytest
 
-from pipeline.domain.errors import ConflictError, TransientError
+from pipeline.domain.errors import ConflictError, DamagedError, TransientError
 from pipeline.domain.ids import EventFileId, FlowName, ObjectKey, Phase, StreamName
 from pipeline.kit.ledger.kept import Kept, KeptMark
 from pipeline.ports.object_store import ObjectInfo, PutCondition, StoredObject, Version
@@ -112,6 +112,22 @@ async def test_a_list_that_always_changes_is_said_to(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(store, "put", _lose)
     with pytest.raises(TransientError, match="changes too often"):
         await marks.add(files(1, 2))
+
+
+async def test_a_part_that_is_lost_is_named_and_asked_for_once() -> None:
+    store = CountedStore()
+    marks = Marks(store, FLOW)
+    for start in range(0, 77, 11):  # one part each; the next ones would be merged
+        await marks.add(files(start, start + 11))
+    lost = next(info.key for info in await store.list_page("") if "mark-lists/" in info.key)
+    await store.delete(lost)
+    store.requests = 0
+    with pytest.raises(DamagedError, match=lost):
+        await Marks(store, FLOW).read()
+    assert store.requests <= 10
+    await marks.add(files(77, 88))
+    with pytest.raises(DamagedError, match=lost):
+        await marks.add(files(88, 99))
 
 
 async def _lose(*_: object) -> Version:
