@@ -40,8 +40,10 @@ def bind(host: str, port: int) -> socket.socket:
 
 
 def allow_connections() -> None:
-    """Let this process have as many files and connections open as the system allows it at all."""
-    with suppress(ImportError):  # other systems than Unix have no such limit
+    """Let this process have as many files and connections open as the system allows it at all, if it allows more."""
+    with suppress(
+        ImportError, ValueError, OSError
+    ):  # no such limit (not Unix), or one above that of the kernel (macOS)
         import resource
 
         _, most = resource.getrlimit(resource.RLIMIT_NOFILE)

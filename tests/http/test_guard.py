@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import anyio
 import pytest
 
+from pipeline.http.server import allow_connections
 from pipeline.http.site import Limits
 from tests.http.conftest import START_TOKEN, Server, run_server
 
@@ -148,3 +149,14 @@ async def test_slow_connections_end_and_others_are_served(tmp_path: Path) -> Non
             for reader, writer in slow:
                 assert await reader.read() == b""
                 writer.close()
+
+
+@pytest.mark.parametrize("error", [ValueError("not allowed to raise maximum limit"), OSError("not permitted")])
+def test_a_system_that_allows_no_more_connections_keeps_nobody_from_serving(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("resource.setrlimit", refuse)
+    allow_connections()

@@ -104,3 +104,5 @@ async def test_the_description_names_every_route(server: Server) -> None:
     assert isinstance(found, dict)
     assert status == 200
     assert "/api/v1/flows/{flow}/movements/{number}" in found["paths"]
+    open_to_all = {path for path, routes in found["paths"].items() for one in routes.values() if "security" not in one}
+    assert open_to_all == {"/healthz", "/readyz", *(path for path in found["paths"] if "/downloads/" in path)}
