@@ -83,7 +83,7 @@ class LiveParts:
 
     def sample(self, flow: str, movement: int, exported: int, imported: int) -> Sequence[Sample]:
         """Note how far a Movement is, and return what was noted so far, oldest first."""
-        if len(self._samples) >= PARTS_KEPT:
+        if (flow, movement) not in self._samples and len(self._samples) >= PARTS_KEPT:
             self._samples.clear()
         kept = self._samples.setdefault((flow, movement), deque(maxlen=SAMPLES_KEPT))
         now = anyio.current_time()

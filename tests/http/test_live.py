@@ -11,7 +11,7 @@ from pipeline.codec.documents.progress import GroupProgress, Progress
 from pipeline.domain.ids import FlowName, Label
 from pipeline.domain.outbox.event import EventType, OutboxEvent
 from pipeline.domain.progress.model import TimeLeft
-from pipeline.http.live import LiveParts, Sample
+from pipeline.http.live import FRESH_SECONDS, PARTS_KEPT, LiveParts, Sample
 from pipeline.http.pages.charts import lags, movement_charts, rate_chart
 from pipeline.http.pages.views import UnderWay
 from tests.loops import run_on_trio
@@ -61,6 +61,20 @@ def test_what_was_noted_of_a_movement_becomes_two_lines() -> None:
     assert chart.exported == "0.0,50.0 100.0,0.0 300.0,100.0"
     assert chart.imported == "0.0,100.0 100.0,75.0 300.0,50.0"
     assert chart.label == "Records a second: 0 exported and 1,000 imported now"
+
+
+def test_what_was_noted_is_kept_while_no_other_movement_comes() -> None:
+    async def scenario() -> tuple[int, int]:
+        live = LiveParts()
+        for number in range(PARTS_KEPT):
+            live.sample("crm", number, 0, 0)
+        await anyio.sleep(FRESH_SECONDS)
+        known = len(live.sample("crm", 0, 10, 0))
+        live.sample("crm", PARTS_KEPT, 0, 0)
+        await anyio.sleep(FRESH_SECONDS)
+        return known, len(live.sample("crm", 0, 20, 0))
+
+    assert run_on_trio(scenario) == (2, 1)
 
 
 def test_settled_movements_become_bars_with_words() -> None:
