@@ -5,12 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 import orjson
+import pytest
 
 from pipeline.assembly.commands.move import move
 from pipeline.codec.event_files.event_file import EventFileReader
+from pipeline.domain.ids import FlowName
+from pipeline.http.kept import listings
 from pipeline.settings import Settings
 from tests.http.conftest import START_TOKEN, Server
 from tests.http.flows import change
+from tests.http.test_pages import log_in
 
 
 async def read(server: Server, path: str) -> Any:
@@ -43,6 +47,22 @@ async def test_groups_and_event_files_say_what_is_imported(server: Server) -> No
     files = (await read(server, "/flows/crm/movements/1/files?stream=pet"))["items"]
     assert [(one["file"], one["imported"]) for one in files] == [("1/pet/full/0", True)]
     assert (await read(server, "/flows/crm/movements/1/files?state=waiting"))["items"] == []
+
+
+async def test_the_counts_of_a_very_large_movement_outlive_its_file_lists(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listings, "LIVE_FILES", 0)
+    runtime = server.site.runtime
+    for key in (await runtime.flows.read_movement(FlowName("crm"), 1)).file_lists.values():
+        await runtime.store.delete(key)
+    groups = (await read(server, "/flows/crm/movements/1/groups"))["items"]
+    assert [(one["label"], one["listed"], one["imported"], one["records"]) for one in groups] == [
+        ("person", 1, 1, None),
+        ("pet", 1, 1, None),
+    ]
+    async with await log_in(server, START_TOKEN) as client, client.get("/flows/crm/movements/1") as answer:
+        assert (answer.status, "1 of 1" in await answer.text()) == (200, True)
 
 
 async def test_what_a_movement_imports_is_seen_as_soon_as_it_has_settled(server: Server) -> None:

@@ -125,14 +125,16 @@ class MovementModel(BaseModel):
 
 
 class GroupModel(BaseModel):
-    """A File Group of a Movement. `imported` is null when the destination did not answer."""
+    """A File Group of a Movement. `imported` is null when the destination did not answer.
+
+    `records` and `bytes` are null when its File List has been pruned.
+    """
 
     label: str
-    complete: bool
     listed: int
     imported: int | None
-    records: int
-    bytes: int
+    records: int | None
+    bytes: int | None
 
 
 class FileModel(BaseModel):

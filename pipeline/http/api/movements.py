@@ -9,12 +9,11 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response, StreamingResponse
 
-from pipeline.assembly.commands.status import FileListing, list_files, read_state
+from pipeline.assembly.commands.status import FileListing, read_state
 from pipeline.domain import object_keys
 from pipeline.domain.event_file import FileEntry
 from pipeline.domain.ids import EventFileId, FlowName
 from pipeline.domain.movement import Status
-from pipeline.domain.planning.compaction import applicable
 from pipeline.http.access import Viewer
 from pipeline.http.api.flows import movement_model
 from pipeline.http.api.models import FileModel, GroupModel, MovementModel, Page, RejectedModel, WorkerModel
@@ -67,7 +66,7 @@ async def list_groups(request: Request, _: Viewer, flow: FlowPath, number: int) 
     site = site_of(request)
     movement = await site.runtime.flows.read_movement(flow, number)
     found = await site.listings.groups(await site.runtime.flows.read_flow(flow), movement)
-    return Page(items=[_counted(label, counts) for label, counts in found.items()])
+    return Page(items=[_counted(label, counts) for label, counts in found.counts.items()])
 
 
 @router.get("/movements/{number}/files")
@@ -145,20 +144,6 @@ async def stream_object(site: Site, flow: FlowName, file: EventFileId) -> Respon
     return StreamingResponse(pieces(), media_type="application/zstd", headers=headers)
 
 
-async def listing_of(site: Site, flow: FlowName, number: int) -> FileListing:
-    """Return the Event Files of a Flow up to a Movement, with the destination's marks."""
-    return await list_files(flow, number, settings=site.runtime.settings)
-
-
-def groups_of(listing: FileListing) -> list[GroupModel]:
-    """Return the groups of a listing, by label."""
-    by_label: dict[str, list[FileEntry]] = {label: [] for label in listing.movement.file_lists}
-    for entry in listing.entries:
-        by_label.setdefault(entry.label, []).append(entry)
-    complete = listing.movement.file_lists
-    return [_group(label, label in complete, entries, listing) for label, entries in sorted(by_label.items())]
-
-
 def files_of(listing: FileListing) -> list[FileModel]:
     """Return the Event Files of a listing, in their order."""
     return [_file(entry, listing.marks.by_file) for entry in listing.entries]
@@ -167,24 +152,10 @@ def files_of(listing: FileListing) -> list[FileModel]:
 def _counted(label: str, counts: GroupCounts) -> GroupModel:
     return GroupModel(
         label=label,
-        complete=True,
         listed=counts.listed,
         imported=counts.imported,
         records=counts.records,
         bytes=counts.bytes,
-    )
-
-
-def _group(label: str, complete: bool, entries: list[FileEntry], listing: FileListing) -> GroupModel:
-    marks = listing.marks.by_file
-    needed = applicable(entries, marks or {})
-    return GroupModel(
-        label=label,
-        complete=complete,
-        listed=len(needed),
-        imported=None if marks is None else sum(entry.id in marks for entry in needed),
-        records=sum(entry.upserts + entry.deletes for entry in needed),
-        bytes=sum(entry.size for entry in needed),
     )
 
 

@@ -6,7 +6,7 @@ File Lists never change, and the marks of a settled Flow hardly do: what was rea
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import anyio
@@ -26,12 +26,22 @@ KEPT_MARKS, MARKS_SECONDS = 8, 30.0
 
 @dataclass(frozen=True, slots=True)
 class GroupCounts:
-    """How many Event Files of a group a destination needs, how many it has (None: unknown), their records and bytes."""
+    """How many Event Files of a group a destination needs, how many it has (None: unknown), their records and bytes (None:
+    the File List has been pruned).
+    """
 
     listed: int
     imported: int | None
-    records: int
-    bytes: int
+    records: int | None
+    bytes: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Groups:
+    """The groups of a Movement, by label. `unknown_because` says why it is not known what is imported; empty if it is."""
+
+    counts: Mapping[Label, GroupCounts]
+    unknown_because: str = ""
 
 
 class Listings:
@@ -68,18 +78,25 @@ class Listings:
                 f"{flow.movements}."
             ) from error
 
-    async def groups(self, flow: Flow, movement: Movement) -> dict[Label, GroupCounts]:
+    async def groups(self, flow: Flow, movement: Movement) -> Groups:
         """Return the counts of all groups. Of a settled Movement with very many Event Files, those at its end are shown."""
         counts, labels = movement.counts, sorted(movement.file_lists)
         at_end = movement.settled and counts.keys() >= set(labels)
         if at_end and sum(one.listed for one in counts.values()) > LIVE_FILES:
-            found = {label: await self.count(flow, movement.file_lists[label], None) for label in labels}
-            return {
-                label: GroupCounts(counts[label].listed, counts[label].imported, one.records, one.bytes)
-                for label, one in found.items()
-            }
-        by_file = (await self.marks(flow)).by_file
-        return {label: await self.count(flow, movement.file_lists[label], by_file) for label in labels}
+            return Groups({label: await self._count_at_end(flow, movement, label) for label in labels})
+        marks = await self.marks(flow)
+        return Groups(
+            {label: await self.count(flow, movement.file_lists[label], marks.by_file) for label in labels},
+            marks.unknown_because if marks.by_file is None else "",
+        )
+
+    async def _count_at_end(self, flow: Flow, movement: Movement, label: Label) -> GroupCounts:
+        count = movement.counts[label]
+        try:
+            found = await self.count(flow, movement.file_lists[label], None)
+        except AbsentError:
+            return GroupCounts(count.listed, count.imported, None, None)
+        return GroupCounts(count.listed, count.imported, found.records, found.bytes)
 
     async def count(self, flow: Flow, key: ObjectKey, marked: Collection[EventFileId] | None) -> GroupCounts:
         """Return the counts of one File List with these marks. They only grow, so that their number says which they are."""

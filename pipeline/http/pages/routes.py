@@ -23,7 +23,6 @@ from pipeline.http.api.movements import files_of
 from pipeline.http.api.paths import After, FlowPath, page_of
 from pipeline.http.pages.actions import actions_for
 from pipeline.http.pages.charts import SHOWN, RateChart, lags, movement_charts, rate_chart
-from pipeline.http.pages.groups import read_groups
 from pipeline.http.pages.rendering import live_page, page
 from pipeline.http.pages.session import Viewer, take_token, viewer
 from pipeline.http.pages.views import FlowRow, Grid, MovementView, UnderWay, advice, severity, timeline
@@ -99,7 +98,7 @@ async def _movement_values(site: Site, flow: FlowName, number: int) -> Mapping[s
     movement = await runtime.flows.read_movement(flow, number)
     failures = await runtime.flows.read_failures(flow, number, REJECTED_SHOWN)
     workers = await runtime.flows.read_progress(flow, number)
-    groups = await read_groups(runtime, found, movement)
+    groups = await site.listings.groups(found, movement)
     events = (await read_history(runtime, flow, number)).events
     is_latest = number == found.movements
     errors = [] if movement.settled else await read_errors(runtime.store, flow, number)
@@ -108,7 +107,7 @@ async def _movement_values(site: Site, flow: FlowName, number: int) -> Mapping[s
         "movement": MovementView.of(movement, await read_state(runtime, movement)),
         "actions": actions_for(movement) if is_latest else [],
         "advice": advice(errors),
-        "groups": groups.rows,
+        "groups": groups.counts,
         "unknown_because": groups.unknown_because,
         "under_way": None if movement.settled else UnderWay.of(workers),
         "lags": lags(events),
