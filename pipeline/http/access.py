@@ -50,7 +50,7 @@ def require(role: Role) -> Callable[[Request], Awaitable[Identity]]:
     """Return a dependency that lets people with this role through, and gives who it is."""
 
     async def check(request: Request) -> Identity:
-        identity = await _known(request)
+        identity = await known(request)
         if not identity.may(role):
             raise ProblemError(HTTPStatus.FORBIDDEN, f"This needs the role {role}; {identity.name} is {identity.role}.")
         return identity
@@ -62,7 +62,7 @@ def require_app(side: Side) -> Callable[[Request, str], Awaitable[Identity]]:
     """Return a dependency that lets the app of this side of the Flow in the path through."""
 
     async def check(request: Request, flow: str) -> Identity:
-        identity = await _known(request)
+        identity = await known(request)
         if identity.role is not Role.APP or identity.flow != decode_name(flow) or identity.side is not side:
             raise ProblemError(HTTPStatus.FORBIDDEN, f"This needs the token of the {side} of Flow {flow!r}.")
         return identity
@@ -70,7 +70,8 @@ def require_app(side: Side) -> Callable[[Request, str], Awaitable[Identity]]:
     return check
 
 
-async def _known(request: Request) -> Identity:
+async def known(request: Request) -> Identity:
+    """Return who makes this request. ProblemError when nothing says so."""
     identity = await identify(request)
     if identity is None:
         raise ProblemError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterable, AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 
 from pipeline.domain.ids import ObjectKey
 from pipeline.metrics.registry import Metrics
@@ -44,16 +44,10 @@ class MeteredObjectStore:
     @asynccontextmanager
     async def open_stream(self, key: ObjectKey, *, start: int = 0) -> AsyncIterator[AsyncIterable[bytes]]:
         """See the port. What is timed is the opening: how fast bytes are read is their consumer's affair."""
-        opening = self.opened.open_stream(key, start=start)
-        with self._timed("open"):
-            pieces = await opening.__aenter__()
-        try:
+        async with AsyncExitStack() as stack:
+            with self._timed("open"):
+                pieces = await stack.enter_async_context(self.opened.open_stream(key, start=start))
             yield pieces
-        except BaseException as error:
-            if not await opening.__aexit__(type(error), error, error.__traceback__):
-                raise
-        else:
-            await opening.__aexit__(None, None, None)
 
     async def stat(self, key: ObjectKey) -> ObjectInfo | None:
         with self._timed("stat"):

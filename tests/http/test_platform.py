@@ -211,6 +211,10 @@ async def test_mappings_and_data_come_in_pages(app: tuple[PlatformApp, Settings]
         assert first["meta"] == {"pageSize": 3, "hasNext": True, "lastEntity": "2"}
         _, second = await api.call("GET", f"{path}/page?namespace=jira:issue&pageSize=3&lastEntity=2")
         assert (second["meta"]["hasNext"], second["items"]) == (False, {"3": "new 3", "4": "new 4"})
+    for base, most in ((FORGE, 1200), (CONNECT, 5000)):
+        path = f"{base}/mapping/{transfer}/page?namespace=jira:issue"
+        assert (await api.call("GET", path))[1]["meta"]["pageSize"] == most
+        assert (await api.call("GET", f"{path}&pageSize={most + 1}"))[0] == 422
     _, first = await api.call("GET", f"{FORGE}/data/{transfer}/page?pageSize=1")
     _, second = await api.call(
         "GET", f"{FORGE}/data/{transfer}/page?pageSize=1&lastEvaluatedKey={first['lastEvaluatedKey']}"

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Path, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
-from pipeline.domain.ids import FlowName, StreamName
+from pipeline.domain.ids import StreamName
 from pipeline.http.api.models import Page
 from pipeline.http.api.paths import FlowPath, Limit
 from pipeline.http.apps.bodies import received
@@ -132,7 +132,8 @@ async def complete_content(
     request: Request, response: Response, _: App, flow: FlowPath, number: int, name: ContentName, wanted: Completion
 ) -> Joined:
     """Put a content together from its parts. Nothing is stored when the whole has another digest (422)."""
-    return await _complete(request, response, flow, number, Upload.content(name), wanted)
+    export = await open_export(site_of(request), flow, number)
+    return await _complete(request, response, export, Upload.content(name), wanted)
 
 
 @router.put("/{number}/streams/{stream:path}/files/{file}/parts/{part}", status_code=HTTPStatus.CREATED)
@@ -175,7 +176,7 @@ async def complete_file(
     """Put a file together from its parts. Nothing is stored when the whole has another digest (422)."""
     export = await open_export(site_of(request), flow, number)
     await export.stream(stream)
-    return await _complete(request, response, flow, number, Upload.file(StreamName(stream), file), wanted)
+    return await _complete(request, response, export, Upload.file(StreamName(stream), file), wanted)
 
 
 async def _put_part(request: Request, response: Response, export: AppExport, upload: Upload, part: int) -> StoredPart:
@@ -191,10 +192,9 @@ async def _list_parts(export: AppExport, upload: Upload) -> Page[PartModel]:
 
 
 async def _complete(
-    request: Request, response: Response, flow: FlowName, number: int, upload: Upload, wanted: Completion
+    request: Request, response: Response, export: AppExport, upload: Upload, wanted: Completion
 ) -> Joined:
-    site = site_of(request)
-    export = await open_export(site, flow, number)
-    size, new = await export.join(upload, wanted.parts, wanted.sha256, most_bytes=site.limits.upload_bytes)
+    most = site_of(request).limits.upload_bytes
+    size, new = await export.join(upload, wanted.parts, wanted.sha256, most_bytes=most)
     response.status_code = HTTPStatus.CREATED if new else HTTPStatus.OK
     return Joined(size=size, sha256=wanted.sha256, new=new)

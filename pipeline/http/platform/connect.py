@@ -6,7 +6,7 @@ from http import HTTPStatus
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from pipeline.http.platform import data
 from pipeline.http.platform.transfers import AppFlow, OpenTransfer, Transfer, file_key
@@ -20,11 +20,7 @@ ENDED = 100.0
 router = APIRouter(prefix="/rest/atlassian-connect/1/migration", tags=["platform"])
 
 
-class _Loose(BaseModel):
-    model_config = ConfigDict(extra="ignore")
-
-
-class Progress(_Loose):
+class Progress(data.Loose):
     """How far the app is, or how it has ended."""
 
     status: Literal["IN_PROGRESS", "SUCCESS", "FAILED", "INCOMPLETE"]
@@ -32,13 +28,13 @@ class Progress(_Loose):
     message: str = ""
 
 
-class FeedbackDetails(_Loose):
+class FeedbackDetails(data.Loose):
     """What the app tells the people of the source."""
 
     details: dict[str, Any]
 
 
-class Endpoints(_Loose):
+class Endpoints(data.Loose):
     """Where the app gets events."""
 
     endpoints: list[Annotated[str, Field(max_length=2000)]] = Field(max_length=MOST_ENDPOINTS)
@@ -58,11 +54,11 @@ router.post("/mapping/{transfer}/find")(data.find_mappings)
 async def page_of_mappings(
     request: Request,
     transfer: OpenTransfer,
-    namespace: Annotated[str, Query(max_length=1000)],
-    last: Annotated[str, Query(alias="lastEntity", max_length=2000)] = "",
+    namespace: data.Namespace,
+    last: data.LastEntity = "",
     size: Annotated[int, Query(alias="pageSize", ge=1, le=LARGEST_MAPPING_PAGE)] = LARGEST_MAPPING_PAGE,
 ) -> dict[str, object]:
-    """List ids at the source with those at the destination."""
+    """List ids at the source with those at the destination, in larger pages than Forge apps get."""
     return await data.page_of_mappings(request, transfer, namespace, last, size)
 
 

@@ -33,18 +33,24 @@ LARGEST_PAGE, LARGEST_MAPPING_PAGE, LONGEST_MESSAGE = 1000, 1200, 65_536
 forge = APIRouter(prefix="/app/migration/forge/v1", tags=["platform"])
 
 
-class _Loose(BaseModel):
+Namespace = Annotated[str, Query(max_length=1000)]
+LastEntity = Annotated[str, Query(alias="lastEntity", max_length=2000)]
+
+
+class Loose(BaseModel):
+    """A body in which the platform may add members."""
+
     model_config = ConfigDict(extra="ignore")
 
 
-class Acknowledgement(_Loose):
+class Acknowledgement(Loose):
     """What became of messages."""
 
     status: Literal["SUCCESS", "FAILED"]
     messageIds: list[str] = Field(max_length=LARGEST_MAPPING_PAGE)  # noqa: N815  # the platform's name
 
 
-class LogMessage(_Loose):
+class LogMessage(Loose):
     """A line for the customer."""
 
     message: str = Field(max_length=LONGEST_MESSAGE)
@@ -108,7 +114,7 @@ async def _data(site: Site, flow: FlowName, key: str) -> tuple[FlowName, EventFi
 async def find_mappings(
     request: Request,
     transfer: OpenTransfer,
-    namespace: Annotated[str, Query(max_length=1000)],
+    namespace: Namespace,
     sources: Annotated[list[str], Body(max_length=LARGEST_MAPPING_PAGE)],
 ) -> dict[str, str]:
     """Return the ids at the destination of ids at the source."""
@@ -121,8 +127,8 @@ async def find_mappings(
 async def page_of_mappings(
     request: Request,
     transfer: OpenTransfer,
-    namespace: Annotated[str, Query(max_length=1000)],
-    last: Annotated[str, Query(alias="lastEntity", max_length=2000)] = "",
+    namespace: Namespace,
+    last: LastEntity = "",
     size: Annotated[int, Query(alias="pageSize", ge=1, le=LARGEST_MAPPING_PAGE)] = LARGEST_MAPPING_PAGE,
 ) -> dict[str, object]:
     """List ids at the source with those at the destination."""

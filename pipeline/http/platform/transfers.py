@@ -16,7 +16,7 @@ from pipeline.domain.event_file import FileEntry
 from pipeline.domain.ids import EventFileId, FlowName
 from pipeline.domain.movement import Flow
 from pipeline.domain.planning.import_plan import plan
-from pipeline.http.access import identify
+from pipeline.http.access import known
 from pipeline.http.problems import ProblemError
 from pipeline.http.site import Site, site_of
 from pipeline.http.tokens import Role, Side
@@ -70,13 +70,7 @@ class Transfer:
 
 async def app_flow(request: Request) -> FlowName:
     """Return the Flow of the app that calls. ProblemError when it is not that of a destination."""
-    identity = await identify(request)
-    if identity is None:
-        raise ProblemError(
-            HTTPStatus.UNAUTHORIZED,
-            "Give the token of an app: Authorization: Bearer TOKEN.",
-            headers={"WWW-Authenticate": "Bearer"},
-        )
+    identity = await known(request)
     if identity.role is not Role.APP or identity.side is not Side.DESTINATION or identity.flow is None:
         raise ProblemError(HTTPStatus.FORBIDDEN, "This needs the token of an app that is a destination.")
     return identity.flow
