@@ -35,7 +35,7 @@ def directory_of_run(parent: Path) -> Path:
     """Return a new directory in `parent`, in use while this process lives; remove those of runs that were killed."""
     remove_abandoned(parent)
     root = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
-    root.chmod(0o755)  # servers that root starts run as another user
+    root.chmod(0o1777)  # like the one of the system: servers and tests run as other users, too
     new = root / "new"
     _hold(os.open(new, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC))
     new.rename(root / _LOCK)  # it is locked when others see it

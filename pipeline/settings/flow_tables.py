@@ -121,7 +121,12 @@ class MaintenanceTable:
     ] = 1_000
     waste_percent: Annotated[
         int,
-        Meta(ge=1, le=100, description="A stream is compacted once changes are this much of its bytes in the store."),
+        Meta(
+            ge=1,
+            le=100,
+            description="A stream is compacted once changes are this much of its bytes in the store, "
+            "if they are at least 20 Event Files or 100 MB.",
+        ),
     ] = 50
 
 
