@@ -16,6 +16,8 @@ from pipeline.testing.simulated.process import Process
 from tests.simulation.platform.plan import FLOW, of_seed
 from tests.simulation.scenarios.world import World
 
+SHORTEST_LOOK_SECONDS, LONGEST_LOOK_SECONDS = 70.0, 4480.0
+
 
 @dataclass
 class Wishes:
@@ -53,8 +55,11 @@ class Wishes:
                 await self.free()
 
     async def _remember(self) -> None:
+        """Resume what stays paused. Looking takes steps: less often the longer nothing is."""
+        pause = SHORTEST_LOOK_SECONDS
         while not self.over:
-            await trio.sleep(70.0)
+            await trio.sleep(pause)
+            pause = SHORTEST_LOOK_SECONDS if self._wants(Want.PAUSE) else min(2 * pause, LONGEST_LOOK_SECONDS)
             await self.free()
 
     async def free(self) -> None:
