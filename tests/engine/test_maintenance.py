@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from dataclasses import replace
 from datetime import timedelta
 from typing import TypeVar
@@ -234,9 +235,8 @@ async def test_what_others_may_read_is_deleted_at_a_later_look() -> None:
     await ensure_whole(world)
 
 
-async def die_and_go_on(faults: Faults) -> None:
+async def die_and_go_on(world: WiderWorld, faults: Faults) -> None:
     """Let a process die during the maintenance; the next Movements and the next look find nothing amiss."""
-    world = await moved(MANY)
     with may_crash():
         await maintain(world, faults=faults)
     await moved(LOOK_EVERY, world)
@@ -251,10 +251,10 @@ async def die_and_go_on(faults: Faults) -> None:
 @pytest.mark.slow
 @on_trio
 async def test_a_process_that_dies_at_any_call_hinders_nobody() -> None:
-    probe = Faults()
-    await maintain(await moved(MANY), faults=probe)
+    world, probe = await moved(MANY), Faults()
+    await maintain(deepcopy(world), faults=probe)
     for moment in range(0, probe.calls, 2):
-        await die_and_go_on(Faults(crash_at=moment))
+        await die_and_go_on(deepcopy(world), Faults(crash_at=moment))
 
 
 class Interrupted(Faults):
@@ -274,10 +274,10 @@ class Interrupted(Faults):
 @pytest.mark.parametrize("moments", [range(0, 10**9, 150), pytest.param(range(0, 10**9, 5), marks=pytest.mark.slow)])
 @on_trio
 async def test_a_movement_that_begins_at_any_call_goes_first(moments: range) -> None:
-    probe = Faults()
-    await maintain(await moved(MANY), faults=probe)
+    at_first, probe = await moved(MANY), Faults()
+    await maintain(deepcopy(at_first), faults=probe)
     for moment in range(0, probe.calls, moments.step):
-        world = await moved(MANY)
+        world = deepcopy(at_first)
         await maintain(world, faults=Interrupted(world, moment))
         assert (await latest(world)).settled
         await ensure_whole(world)
@@ -287,7 +287,7 @@ async def test_a_movement_that_begins_at_any_call_goes_first(moments: range) -> 
 async def test_a_process_that_dies_now_and_then_hinders_nobody() -> None:
     deleted = f"store.delete {object_keys.event_file_key(FLOW, EventFileId(7, StreamName('a'), Phase.INCREMENTAL, 0))}"
     for at in (f"before store.put {object_keys.movement_key(FLOW, MANY + 1)}", f"after {deleted}"):
-        await die_and_go_on(Faults(crash_on=at))
+        await die_and_go_on(await moved(MANY), Faults(crash_on=at))
 
 
 @on_trio
