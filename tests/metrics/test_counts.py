@@ -86,7 +86,7 @@ async def test_a_worker_counts_two_flows_at_once_as_their_movements_do(tmp_path:
         assert all(seconds > 0 for seconds in steps)
     assert found["pipeline_queue_received_total", "queue=exports"] >= 2
     assert found["pipeline_queue_deleted_total", "queue=imports"] >= 2
-    assert found["pipeline_leases", "queue=imports"] >= 0
+    assert ("pipeline_leases", "queue=imports") in found
     assert found["pipeline_store_request_seconds_count", "op=put"] > 10
     assert found["pipeline_destination_commit_seconds_count",] >= 4
     assert [name for name in found if name[0] == "pipeline_build_info"]
