@@ -13,7 +13,7 @@ from pipeline.domain.ids import FlowName, Label, StreamName
 from pipeline.domain.lifecycle.status import Reason
 from pipeline.domain.movement import Movement, Status
 from pipeline.engine.movements.flow_store import FlowStore
-from pipeline.engine.movements.lifecycle import end_movement, start_movement
+from pipeline.engine.movements.lifecycle import end_movement, join_movement
 from pipeline.ports.event_queue import EventQueue
 from pipeline.ports.object_store import ObjectStore, OpenBody
 from pipeline.remote.uploaded import make_exporter
@@ -45,7 +45,7 @@ class AppExport:
         if not streams:
             raise ConfigurationError("The export has no stream. Name at least one.")
         make_exporter(list(streams), Uploads(store, name, 0))  # says what is wrong with a stream
-        movement, _ = await start_movement(flows, flow)
+        movement = await join_movement(flows, flow)
         export = cls(store, flows, movement)
         if movement.exported:
             raise ConflictError(

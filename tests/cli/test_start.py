@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,6 +18,7 @@ from pipeline.assembly.runtime import open_runtime
 from pipeline.codec.documents.progress import Progress, encode_progress
 from pipeline.domain import object_keys
 from pipeline.domain.ids import FlowName
+from pipeline.domain.lifecycle.wish import Want, Wish
 from pipeline.ports.object_store import PutCondition
 from pipeline.settings import load_settings
 from tests.cli.app import CommandLine, make_database, process_environment
@@ -30,15 +32,34 @@ def flow(pipeline: CommandLine) -> CommandLine:
     return pipeline
 
 
-def test_other_choices_on_a_movement_that_has_not_settled_are_refused(flow: CommandLine) -> None:
+@pytest.mark.parametrize(
+    ("attempts", "want", "status", "legal"),
+    [
+        (0, Want.RUN, "READY", ["pause crm", "resume crm", "stop crm", "start crm --queue"]),
+        (1, Want.RUN, "IN_PROGRESS", ["pause crm", "resume crm", "stop crm", "start crm --queue"]),
+        (1, Want.PAUSE, "PAUSED", ["pause crm", "resume crm", "stop crm", "start crm --queue", "retry crm"]),
+        (1, Want.STOP, "CANCELLATION_REQUESTED", ["stop crm", "start crm --queue"]),
+    ],
+)
+def test_a_start_beside_a_movement_that_has_not_settled_is_refused(
+    flow: CommandLine, attempts: int, want: Want, status: str, legal: list[str]
+) -> None:
     assert flow("start", "crm", "--only", "people").code == 0
-    refused = flow("start", "crm", "--exclude", "logs")
-    assert refused.code == 2
-    assert "started with --only people, not with --exclude logs" in refused.err
-    assert "--restart" in refused.err
-    again = flow("start", "crm")
-    assert again.out == "Movement 1 of Flow crm has not settled, and is announced again with --only people.\n"
-    assert flow("start", "crm", "--only", "people").code == 0
+
+    async def change() -> None:
+        async with open_runtime(load_settings()) as runtime:
+            await runtime.flows.update(
+                FlowName("crm"), 1, lambda now: replace(now, attempts=attempts, wish=Wish(want, "ann"))
+            )
+
+    anyio.run(change)
+    refused = flow("start", "crm")
+    commands = ", ".join(f"`pipeline {one}`" for one in legal)
+    assert (refused.code, refused.out) == (2, "")
+    assert refused.err.endswith(
+        f"Movement 1 of Flow 'crm' is {status}: no other one is started before it has settled. You can use {commands}.\n"
+    )
+    assert [one["movement"] for one in flow_object(flow)["movements"]] == [1]
 
 
 def test_a_restart_cancels_the_movement_and_takes_the_new_choices(flow: CommandLine) -> None:
@@ -90,9 +111,13 @@ def test_a_restart_waits_for_a_worker_that_has_something_in_hand(
     assert "A start is queued since" in shown
 
 
+def flow_object(flow: CommandLine) -> Any:
+    document: Any = flow("status", "--json").objects[0]
+    return document["flows"][0]
+
+
 def queued_of(flow: CommandLine) -> Any:
-    flows: Any = flow("status", "--json").objects[0]["flows"]
-    return flows[0]["queued"]
+    return flow_object(flow)["queued"]
 
 
 def leave_claimed(flow: CommandLine) -> None:
@@ -126,6 +151,14 @@ def test_waiting_for_a_queued_start_waits_for_both_movements(
     said = waited.out.splitlines()
     assert said[-1] == "Movement 2 of Flow crm has settled: SUCCESS."
     assert queued_of(flow) is None
+
+
+def test_a_derived_flow_is_started_once_its_movement_has_settled(flow: CommandLine) -> None:
+    assert flow("move", "app.db", "copy.db", "--flow", "crm").code == 0
+    flow("flow", "add-destination", "crm", "backup.db", "--name", "backup")
+    assert flow("start", "backup").code == 0
+    refused = flow("start", "backup")
+    assert (refused.code, "is IN_PROGRESS: no other one" in refused.err) == (2, True)
 
 
 def test_choices_for_a_derived_flow_are_refused(flow: CommandLine) -> None:

@@ -50,8 +50,7 @@ class Fleet(World):
     async def start_unannounced(self) -> Movement:
         """Start a Movement whose message is lost."""
         flow = await self.flows.connect(FLOW, MemorySource.location, self.destination.location)
-        movement, _ = await start_movement(self.flows, flow, self.choices)
-        return movement
+        return await start_movement(self.flows, flow, self.choices)
 
     async def settled(self, number: int, *, within_seconds: float = 3600.0) -> Movement:
         """Wait until a Movement has settled."""

@@ -114,7 +114,7 @@ async def test_history_has_a_movement_that_no_importer_settled_and_what_belongs_
     world = await moved(2)
     flow = await world.flows.read_flow(FLOW)
     movement = await world.flows.read_movement(FLOW, 2)
-    started, _ = await start_movement(world.flows, flow)
+    started = await start_movement(world.flows, flow)
     await end_movement(world.flows, started, Status.TIMED_OUT, Reason.TOO_OLD)
     check = OutboxEvent(EventType.CHECK_FINISHED, FLOW, 0, world.clock.now(), "a check")
     await world.flows.outbox.put([check])

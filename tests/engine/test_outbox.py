@@ -142,7 +142,7 @@ async def test_the_sweep_tells_of_what_a_dead_process_did_not() -> None:
     flow = await fleet.flows.connect(FLOW, "memory:source", "memory:destination")
     unheard = Lossy(fleet.store)
     lost = World({}, store=unheard).flows
-    movement, _ = await start_movement(lost, flow)
+    movement = await start_movement(lost, flow)
     await end_movement(lost, movement, Status.TIMED_OUT, Reason.TOO_OLD)
     assert await events_of(fleet.store) == []
     async with fleet.workers(WorkerProcess(fleet, "one", roles=("sweep",))):

@@ -15,13 +15,14 @@ from pathlib import Path
 from secrets import token_hex
 
 import anyio
-import orjson
 
 from localstack.provision import Access, provision_bucket, provision_queue
 from localstack.resources import Bucket, Queue
 from pipeline.assembly.runtime import open_runtime
+from pipeline.cli.output.json_output import movement_object
 from pipeline.connectors.registry import parse_location
 from pipeline.domain.ids import FlowName
+from pipeline.domain.movement import Movement
 from pipeline.settings import load_settings
 from tests.servers.addresses import S3Server, SqsServer
 
@@ -59,14 +60,14 @@ class Fleet:
         """Return the settings for code in this process."""
         return {"home": self.directory / "home", **self.settings}
 
-    async def wait_for(self, holds: str) -> None:
-        """Wait until the latest Movement is `exported` or `settled`."""
+    async def wait_for(self, holds: str) -> Movement:
+        """Wait until the latest Movement is `exported` or `settled`, and return it."""
         async with open_runtime(load_settings(flags=self.as_settings())) as home:
             while True:
                 movement = await home.flows.latest(await home.flows.read_flow(FlowName(FLOW)))
                 assert movement is not None
                 if getattr(movement, holds):
-                    return
+                    return movement
                 await anyio.sleep(0.1)
 
     def spawn(self, role: str) -> subprocess.Popen[bytes]:
@@ -103,9 +104,12 @@ class Fleet:
 
     def wait_settled(self, seconds: float = 120.0) -> dict[str, object]:
         """Wait until the latest Movement has settled, and return its figures."""
-        waited = self.run("start", FLOW, "--wait", "--json", seconds=seconds)
-        settled: dict[str, object] = orjson.loads(waited.stdout)
-        return settled
+
+        async def settled() -> dict[str, object]:
+            with anyio.fail_after(seconds):
+                return movement_object(await self.wait_for("settled"))
+
+        return anyio.run(settled)
 
     def stop(self) -> list[int]:
         """Drain all running workers, and return their exit codes."""

@@ -33,6 +33,11 @@ async def act(server: Server, verb: str, token: str | None = None, **body: objec
     return await server.request("POST", f"/api/v1/flows/crm/actions/{verb}", token, json=body, **options)
 
 
+async def read_flow(server: Server) -> Any:
+    """Return the document of the Flow."""
+    return (await server.get("/api/v1/flows/crm"))[1]
+
+
 @pytest.fixture
 async def waiting(tmp_path: Path) -> AsyncIterator[tuple[Server, Settings]]:
     """A server and a worker, with a Flow into an app that takes nothing by itself."""
@@ -70,6 +75,30 @@ async def test_a_movement_is_paused_resumed_and_stopped(waiting: tuple[Server, S
     status, found = await act(server, "stop", reason="enough")
     assert (status, found["wish"]["want"]) == (200, "stop")
     assert (await settled(settings, number)).status is Status.CANCELLED
+
+
+async def test_a_start_is_queued_shown_and_taken_back(waiting: tuple[Server, Settings]) -> None:
+    server, settings = waiting
+    number = await begin(settings)
+    status, problem = await act(server, "start")
+    assert (status, "queue" in problem["legal"]) == (409, True)
+    status, found = await act(server, "queue")
+    assert (status, found["movement"]) == (200, number)
+    flow = await read_flow(server)
+    assert (flow["queued"]["who"], flow["queued"]["only"]) == ("a operator", [])
+    assert (await act(server, "queue"))[0] == 200
+    assert (await act(server, "stop"))[0] == 200
+    assert (await read_flow(server))["queued"] is None
+
+
+async def test_a_queued_start_begins_once_the_movement_before_it_has_settled(tmp_path: Path) -> None:
+    create_app(tmp_path / "app.db")
+    async with working(tmp_path, "app.db", "copy.db") as (server, settings):
+        status, found = await act(server, "queue")
+        assert (status, found["movement"]) == (200, 1)
+        status, found = await act(server, "queue")
+        assert (status, found["movement"] in {1, 2}) == (200, True)
+        assert (await settled(settings, 2)).status is Status.SUCCESS
 
 
 async def test_a_pause_may_have_an_end(waiting: tuple[Server, Settings]) -> None:

@@ -110,6 +110,22 @@ async def test_a_role_sees_and_does_what_it_may(server: Server, role: Role) -> N
     assert flow["movements"] == (2 if role is Role.OPERATOR else 1)
 
 
+async def test_a_start_is_queued_on_the_page_once(server: Server) -> None:
+    client = await log_in(server, await server.token(Role.OPERATOR))
+    queue = "Start another one afterwards"
+    async with client:
+        assert queue not in await read(client, "/flows/crm")
+        await client.post("/flows/crm/actions", data={"verb": "start"})
+        for path in ("/flows/crm", "/flows/crm/movements/2"):
+            assert queue in await read(client, path), path
+        async with client.post("/flows/crm/actions", data={"verb": "queue"}) as answer:
+            assert "A new Movement begins once this one has settled." in await answer.text()
+        await client.post("/flows/crm/actions", data={"verb": "queue", "sure": "yes"})
+        page = await read(client, "/flows/crm")
+        assert "A start is queued since" in page
+        assert queue not in page
+
+
 async def test_an_admin_makes_a_token_which_is_shown_once(server: Server) -> None:
     client = await log_in(server, START_TOKEN)
     async with client:

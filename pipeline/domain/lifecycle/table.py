@@ -19,25 +19,26 @@ from pipeline.domain.lifecycle.wish import NO_WISH, Want, Wish
 
 
 class Verb(StrEnum):
-    """What a person can do about a Movement, or after it. Each is a command of `pipeline`."""
+    """What a person can do about a Movement, or after it. Each is a command of `pipeline`; QUEUE is `start --queue`."""
 
     PAUSE = "pause"
     RESUME = "resume"
     STOP = "stop"
     START = "start"
+    QUEUE = "queue"
     RERUN = "rerun"
     RETRY = "retry"
     RELOAD = "reload"
 
 
-_RUNNING = frozenset({Verb.PAUSE, Verb.RESUME, Verb.STOP})
-_FINISHED = frozenset({Verb.START, Verb.RERUN, Verb.RETRY, Verb.RELOAD})
+_RUNNING = frozenset({Verb.PAUSE, Verb.RESUME, Verb.STOP, Verb.QUEUE})
+_FINISHED = frozenset({Verb.START, Verb.QUEUE, Verb.RERUN, Verb.RETRY, Verb.RELOAD})
 
 LEGAL: Mapping[Status, frozenset[Verb]] = {
     Status.READY: _RUNNING,
     Status.IN_PROGRESS: _RUNNING,
     Status.PAUSED: _RUNNING | {Verb.RETRY},
-    Status.CANCELLATION_REQUESTED: frozenset({Verb.STOP}),
+    Status.CANCELLATION_REQUESTED: frozenset({Verb.STOP, Verb.QUEUE}),
     Status.SUCCESS: _FINISHED - {Verb.RERUN},
     **dict.fromkeys(RERUN, _FINISHED),
 }
@@ -160,16 +161,17 @@ def _groups(labels: Sequence[str]) -> str:
     return f"group{'s' if len(labels) > 1 else ''} {', '.join(labels)}"
 
 
-_DONE = {
-    Verb.PAUSE: "paused",
-    Verb.RESUME: "resumed",
-    Verb.STOP: "stopped",
-    Verb.START: "started again",
-    Verb.RERUN: "run again",
-    Verb.RETRY: "asked to retry its rejected records",
-    Verb.RELOAD: "given a stream to reload",
+_REFUSED = {
+    Verb.PAUSE: "it cannot be paused",
+    Verb.RESUME: "it cannot be resumed",
+    Verb.STOP: "it cannot be stopped",
+    Verb.START: "no other one is started before it has settled",
+    Verb.RERUN: "it cannot be run again",
+    Verb.RETRY: "it cannot be asked to retry its rejected records",
+    Verb.RELOAD: "it cannot be given a stream to reload",
 }
-_STREAM = " STREAM"
+_COMMANDS = {Verb.QUEUE: "start {flow} --queue", Verb.RELOAD: "reload {flow} STREAM"}
+"""The commands that are more than the verb and the name of the Flow."""
 
 
 def refusal(verb: Verb, status: Status, flow: str, number: int) -> str | None:
@@ -177,8 +179,6 @@ def refusal(verb: Verb, status: Status, flow: str, number: int) -> str | None:
     if verb in LEGAL[status]:
         return None
     final = ", which is final" if status in SETTLED else ""
-    legal = [f"`pipeline {one} {flow}{_STREAM * (one is Verb.RELOAD)}`" for one in Verb if one in LEGAL[status]]
-    return (
-        f"Movement {number} of Flow {flow!r} is {status}{final}: it cannot be {_DONE[verb]}. "
-        f"You can use {', '.join(legal)}."
-    )
+    shown = LEGAL[status] - ({Verb.QUEUE} if Verb.START in LEGAL[status] else set())  # it would not wait
+    legal = [f"`pipeline {_COMMANDS.get(one, f'{one} {{flow}}').format(flow=flow)}`" for one in Verb if one in shown]
+    return f"Movement {number} of Flow {flow!r} is {status}{final}: {_REFUSED[verb]}. You can use {', '.join(legal)}."

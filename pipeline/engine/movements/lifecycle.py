@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, replace
+from functools import partial
 
 from pipeline.domain.errors import ConfigurationError, ConflictError, LeaseLostError, TransientError
 from pipeline.domain.lifecycle.status import Reason
+from pipeline.domain.lifecycle.table import Verb, refusal
 from pipeline.domain.lifecycle.wish import Want
 from pipeline.domain.movement import NO_CHOICES, Choices, Flow, Movement, Status
 from pipeline.domain.outbox.transitions import last_due
@@ -60,32 +62,40 @@ async def begin_movement(flows: FlowStore, flow: Flow, choices: Choices = NO_CHO
     return await _latest_or_new(flows, flow, resume, new)
 
 
-async def start_movement(flows: FlowStore, flow: Flow, choices: Choices = NO_CHOICES) -> tuple[Movement, bool]:
-    """Return a Movement for workers to take up, and whether it is new: the latest if it has not settled.
+async def start_movement(flows: FlowStore, flow: Flow, choices: Choices = NO_CHOICES) -> Movement:
+    """Store a new Movement for workers to take up, and return it.
 
-    ConfigurationError when choices are given, and it has others: workers may have worked by its own already. UnwantedError
-    when it is to pause or to stop.
+    ConfigurationError, which names the legal verbs, when the latest one has not settled.
     """
 
-    def join(now: Movement) -> Movement:
-        if now.settled:
-            return now
-        if now.wish.want is not Want.RUN:
-            raise UnwantedError(now)
-        if choices != NO_CHOICES and choices.of_flow(flow.declared) != now.choices:
-            own = f"with {now.choices}" if str(now.choices) else "with all streams"
-            raise ConfigurationError(
-                f"Movement {now.number} of Flow {now.flow!r} has not settled, and was started "
-                f"{own}, not with {choices}. Wait until it has settled, let this start wait with --queue, or end that one with "
-                "--restart."
-            )
+    def refuse(now: Movement) -> Movement:
+        ensure_may_start(now)
         return now
 
-    def new(movement: Movement) -> Movement:
-        return replace(movement, **asdict(choices.of_flow(flow.declared)))
+    movement, _ = await _latest_or_new(flows, flow, refuse, partial(_chosen, choices.of_flow(flow.declared)))
+    return movement
 
-    movement, exists = await _latest_or_new(flows, flow, join, new)
-    return movement, not exists
+
+async def join_movement(flows: FlowStore, flow: Flow) -> Movement:
+    """Return the latest Movement if it has not settled, else a new one. UnwantedError when it is to pause or to stop."""
+
+    def join(now: Movement) -> Movement:
+        if not now.settled and now.wish.want is not Want.RUN:
+            raise UnwantedError(now)
+        return now
+
+    movement, _ = await _latest_or_new(flows, flow, join, partial(_chosen, NO_CHOICES.of_flow(flow.declared)))
+    return movement
+
+
+def ensure_may_start(latest: Movement) -> None:
+    """ConfigurationError, which names the legal verbs, when no Movement may be started after this one."""
+    if (why := refusal(Verb.START, latest.status, latest.flow, latest.number)) is not None:
+        raise ConfigurationError(why)
+
+
+def _chosen(choices: Choices, movement: Movement) -> Movement:
+    return replace(movement, **asdict(choices))
 
 
 async def _latest_or_new(flows: FlowStore, flow: Flow, take: Change, new: Change) -> tuple[Movement, bool]:

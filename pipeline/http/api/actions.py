@@ -18,7 +18,7 @@ from pipeline.http.api.verbs import Asked, act
 from pipeline.http.site import Site, site_of
 from pipeline.http.tokens import Identity
 
-DoableVerb: TypeAlias = Literal["start", "pause", "resume", "stop", "rerun", "retry"]
+DoableVerb: TypeAlias = Literal["start", "queue", "pause", "resume", "stop", "rerun", "retry"]
 
 router = APIRouter(prefix="/flows/{flow}/actions", tags=["movements"])
 
@@ -42,7 +42,10 @@ async def do(
     wanted: ActionRequest,
     idempotency_key: Annotated[str | None, Header(min_length=1, max_length=200)] = None,
 ) -> MovementModel:
-    """Do a verb of the lifecycle. A request that is repeated with its `Idempotency-Key` does nothing, and is answered alike."""
+    """Do a verb of the lifecycle. A request that is repeated with its `Idempotency-Key` does nothing, and is answered alike.
+
+    `queue` starts a Movement once the present one has settled, and returns the one that it waits for, or the new one.
+    """
     site = site_of(request)
     if idempotency_key is None:
         return await _do(site, who, flow, verb, wanted)

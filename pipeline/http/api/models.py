@@ -12,7 +12,7 @@ from pipeline.codec.documents.progress import Progress
 from pipeline.domain.event_file import FileEntry
 from pipeline.domain.lifecycle.table import State
 from pipeline.domain.lifecycle.wish import Wish
-from pipeline.domain.movement import Flow, Movement
+from pipeline.domain.movement import Flow, Movement, QueuedStart
 
 Item = TypeVar("Item")
 
@@ -24,8 +24,30 @@ class Page(BaseModel, Generic[Item]):
     next: str | None = None
 
 
+class QueuedModel(BaseModel):
+    """A start that waits until the latest Movement has settled: since when, who wants it, and its choices."""
+
+    when: datetime
+    who: str
+    only: list[str]
+    exclude: list[str]
+    allow_deletes: list[str]
+
+    @classmethod
+    def of(cls, queued: QueuedStart) -> QueuedModel:
+        """Return the document of a queued start."""
+        its = queued.choices
+        return cls(
+            when=queued.when,
+            who=queued.who,
+            only=list(its.only),
+            exclude=list(its.exclude),
+            allow_deletes=list(its.allow_deletes),
+        )
+
+
 class FlowModel(BaseModel):
-    """A Flow, and its latest Movement."""
+    """A Flow, and its latest Movement. `queued` is a start that waits."""
 
     name: str
     source: str
@@ -33,6 +55,7 @@ class FlowModel(BaseModel):
     created: datetime
     movements: int
     origin: str | None
+    queued: QueuedModel | None
     latest: MovementModel | None = None
 
     @classmethod
@@ -45,6 +68,7 @@ class FlowModel(BaseModel):
             created=flow.created,
             movements=flow.movements,
             origin=flow.origin,
+            queued=None if flow.queued is None else QueuedModel.of(flow.queued),
             latest=latest,
         )
 

@@ -32,7 +32,12 @@ class Asked:
 
 
 async def _start(site: Site, who: Identity, flow: FlowName, asked: Asked) -> int:
-    movement, _ = await start(flow, settings=site.runtime.settings)
+    movement, _ = await start(flow, who=who.name, settings=site.runtime.settings)
+    return movement.number
+
+
+async def _queue(site: Site, who: Identity, flow: FlowName, asked: Asked) -> int:
+    movement, _ = await start(flow, queue=True, who=who.name, settings=site.runtime.settings)
     return movement.number
 
 
@@ -76,6 +81,7 @@ async def _retry(site: Site, who: Identity, flow: FlowName, asked: Asked) -> int
 
 DO: Mapping[Verb, Callable[[Site, Identity, FlowName, Asked], Awaitable[int]]] = {
     Verb.START: _start,
+    Verb.QUEUE: _queue,
     Verb.PAUSE: _pause,
     Verb.RESUME: _resume,
     Verb.STOP: _stop,
@@ -89,7 +95,7 @@ async def act(site: Site, who: Identity, flow: FlowName, verb: Verb, asked: Aske
     """Do a verb; return the number of the Movement that it is about. A problem with the legal verbs when it is illegal."""
     found = await site.runtime.flows.read_flow(flow)
     latest = await site.runtime.flows.latest(found)
-    if latest is None and verb is not Verb.START:
+    if latest is None and verb not in (Verb.START, Verb.QUEUE):
         raise ProblemError(HTTPStatus.CONFLICT, f"Flow {flow!r} has no Movement yet.", legal=[Verb.START.value])
     if latest is not None and (why := refusal(verb, latest.status, flow, latest.number)) is not None:
         raise ProblemError(HTTPStatus.CONFLICT, why, legal=sorted(LEGAL[latest.status] & DO.keys()))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from pipeline.domain.lifecycle.status import Status
 from pipeline.domain.lifecycle.table import LEGAL, Verb
-from pipeline.domain.movement import Movement
+from pipeline.domain.movement import Flow, Movement
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +24,7 @@ ACTIONS: Mapping[str, Action] = {
     action.verb.value: action
     for action in (
         Action(Verb.START, "Start a Movement"),
+        Action(Verb.QUEUE, "Start another one afterwards", "A new Movement begins once this one has settled."),
         Action(Verb.PAUSE, "Pause", "What is in hand ends, and nothing new is begun until it is resumed."),
         Action(Verb.RESUME, "Resume"),
         Action(
@@ -38,12 +39,14 @@ ACTIONS: Mapping[str, Action] = {
 }
 
 
-def actions_for(latest: Movement | None) -> Sequence[Action]:
+def actions_for(flow: Flow, latest: Movement | None) -> Sequence[Action]:
     """Return the actions that the latest Movement of a Flow allows, and that would change something."""
     if latest is None:
         return [ACTIONS[Verb.START.value]]
     useless = {Status.PAUSED: {Verb.PAUSE}, Status.READY: {Verb.RESUME}, Status.IN_PROGRESS: {Verb.RESUME}}
     legal = LEGAL[latest.status] - useless.get(latest.status, set())
+    if latest.settled or flow.queued is not None or flow.origin is not None:
+        legal -= {Verb.QUEUE}
     if not latest.totals.rejected:
         legal -= {Verb.RETRY}
     return [action for action in ACTIONS.values() if action.verb in legal]

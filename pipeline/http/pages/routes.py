@@ -73,7 +73,7 @@ async def flow_page(request: Request, who: Viewer, flow: FlowPath) -> Response:
             "flow": found,
             "latest": movements[0] if movements else None,
             "movements": movements,
-            "actions": actions_for(latest[0] if latest else None),
+            "actions": actions_for(found, latest[0] if latest else None),
             "grid": Grid.of(events),
             "charts": movement_charts(events),
         }
@@ -105,7 +105,7 @@ async def _movement_values(site: Site, flow: FlowName, number: int) -> Mapping[s
     return {
         "flow": found,
         "movement": MovementView.of(movement, await read_state(runtime, movement)),
-        "actions": actions_for(movement) if is_latest else [],
+        "actions": actions_for(found, movement) if is_latest else [],
         "advice": advice(errors),
         "groups": groups.counts,
         "unknown_because": groups.unknown_because,

@@ -79,6 +79,7 @@ def test_only_final_statuses_are_stored() -> None:
         (Verb.RETRY, {Status.PAUSED, *SETTLED}),
         (Verb.RELOAD, SETTLED),
         (Verb.START, SETTLED),
+        (Verb.QUEUE, set(Status)),
     ],
 )
 def test_each_verb_is_legal_in_its_statuses_alone(verb: Verb, legal: set[Status]) -> None:
@@ -91,8 +92,11 @@ def test_an_illegal_verb_names_the_legal_ones() -> None:
         said = refusal(verb, status, "crm", 3)
         if said is not None:
             assert f"Movement 3 of Flow 'crm' is {status}" in said
-            named = {one for one in Verb if f"`pipeline {one} crm" in said}
-            assert named == LEGAL[status] != frozenset()
+            commands = {one: f"`pipeline {one} crm{' STREAM' * (one is Verb.RELOAD)}`" for one in Verb}
+            commands[Verb.QUEUE] = "`pipeline start crm --queue`"
+            named = {one for one, command in commands.items() if command in said}
+            would_not_wait = {Verb.QUEUE} if status in SETTLED else set()
+            assert named == LEGAL[status] - would_not_wait != frozenset()
             assert ("which is final" in said) is (status in SETTLED)
 
 

@@ -72,7 +72,7 @@ async def test_the_original_stays_the_same_however_often_it_is_run_again() -> No
 async def test_a_rerun_keeps_the_choices_of_the_original() -> None:
     world = World({"a": {1: "x"}, "b": {1: "x"}})
     flow = await world.flows.connect(FLOW, "memory:source", "memory:destination")
-    started, _ = await start_movement(world.flows, flow, replace(world.choices, only=("a",), allow_deletes=("a",)))
+    started = await start_movement(world.flows, flow, replace(world.choices, only=("a",), allow_deletes=("a",)))
     await end_movement(world.flows, started, Status.FAILED, Reason.NOTHING_IMPORTED)
     created = await rerun(world)
     assert (created.only, created.allow_deletes) == (("a",), ("a",))

@@ -229,7 +229,7 @@ async def test_the_windows_of_a_flow_count_as_they_were_when_the_movement_was_cr
     await fleet.flows.connect(FLOW, "memory:source", "memory:destination")
     declared = Declaration(windows=Windows(inactivity_seconds=30))
     flow = await fleet.flows.update_flow(FLOW, lambda now: replace(now, declared=declared))
-    movement, _ = await start_movement(fleet.flows, flow)
+    movement = await start_movement(fleet.flows, flow)
     await fleet.flows.update(FLOW, movement.number, lambda now: replace(now, attempts=1))
     await fleet.flows.update_flow(FLOW, lambda now: replace(now, declared=Declaration()))
     async with fleet.workers(WorkerProcess(fleet, "one", roles=("sweep",))):

@@ -13,7 +13,7 @@ from pipeline.domain.errors import ConfigurationError
 from pipeline.domain.lifecycle.wish import Want
 from pipeline.domain.movement import Choices, Movement
 from pipeline.engine.control.cancelling import fence_by
-from pipeline.engine.movements.lifecycle import UnwantedError, start_movement
+from pipeline.engine.movements.lifecycle import start_movement
 from pipeline.engine.workers.export_worker import ExportWorker
 from pipeline.engine.workers.import_worker import ImportWorker
 from pipeline.engine.workers.sweep import Sweep
@@ -144,16 +144,12 @@ async def _start(world: World, process: Process, choices: Choices) -> Movement |
     parts = world.context(process)
     flow = await parts.flows.connect(FLOW, world.app.location, world.place.location)
     try:
-        movement, _ = await start_movement(parts.flows, flow, choices)
-    except UnwantedError as error:
-        world.story.tell(process.name, f"not now: {error}")
-        return None
+        movement = await start_movement(parts.flows, flow, choices)
     except ConfigurationError as error:
         world.story.tell(process.name, f"not now: {error}")
-        why = f"{process.name} was refused, and no other operator has taken its place: {error}"
-        stopped = any(one.frozen_until for one in world.processes if one.name.startswith("operator"))
-        world.model.must(stopped, why)  # one that was stopped for a while may start a Movement late, as it chose before
-        return None
+        latest = world.model.latest(FLOW)
+        world.model.must(latest, f"{process.name} was refused before anything was started: {error}")
+        return latest if latest is not None and latest.choices == choices else None
     body = encode_message(MovementStarted(FLOW, movement.number))
     await SimulatedQueue(world.exports, process, "exports").send([body])
     return movement

@@ -20,7 +20,7 @@ from pipeline.engine.control.approvals import ensure_text_approved
 from pipeline.engine.control.queued import begin_queued, queue_start
 from pipeline.engine.control.verbs import wish
 from pipeline.engine.movements.derived_flows import start_derived
-from pipeline.engine.movements.lifecycle import start_movement
+from pipeline.engine.movements.lifecycle import ensure_may_start, start_movement
 from pipeline.settings import Settings, load_settings
 
 
@@ -33,14 +33,15 @@ async def start(
     restart: bool = False,
     queue: bool = False,
     accept_missing: Sequence[str] = (),
+    who: str | None = None,
     settings: Settings | None = None,
 ) -> tuple[Movement, bool]:
     """Create a Movement and announce it to workers; return it, and whether it is new.
 
-    A Movement that has not settled is announced again, and no new one is created; ConfigurationError when it was
-    started with other choices than these. With `queue`, the new one waits until that has settled. With `restart` that is
-    stopped first, as `stop` does; if that takes longer than 15 seconds, the new one waits. Who waits begins by itself: then
-    the present Movement is returned.
+    ConfigurationError, which names the legal verbs, while another Movement has not settled. With `queue`, the new one
+    waits until that has settled. With `restart` that is stopped first, as `stop` does; if that takes longer than 15
+    seconds, the new one waits. What waits begins by itself: then the present Movement is returned. `who` starts it, the
+    user of this computer by default.
     """
     settings = settings or load_settings()
     ensure_shared(settings)
@@ -55,15 +56,18 @@ async def start(
                     f"Flow {flow!r} imports all that Flow {found.origin!r} has stored: leave out --only, --exclude, "
                     f"--allow-deletes, --restart and --queue, or give them when you start {found.origin!r}."
                 )
+            if (latest := await runtime.flows.latest(found)) is not None:
+                ensure_may_start(latest)
             async with runtime.imports() as imports:
                 return await start_derived(runtime.flows, runtime.clock, imports, found)
         await _ensure_may_start(runtime, found, settings)
+        who, is_new = who or whoami(), True
         if restart:
-            await _stop_latest(runtime, found)
+            await _stop_latest(runtime, found, who)
         if restart or queue:
-            movement, is_new = await _begin_or_queue(runtime, found, choices)
+            movement, is_new = await _begin_or_queue(runtime, found, choices, who)
         else:
-            movement, is_new = await start_movement(runtime.flows, found, choices)
+            movement = await start_movement(runtime.flows, found, choices)
         await exports.send([encode_message(MovementStarted(movement.flow, movement.number))])
         return movement, is_new
 
@@ -75,9 +79,9 @@ async def _ensure_may_start(runtime: Runtime, flow: Flow, settings: Settings) ->
         await ensure_text_approved(runtime.store, flow)
 
 
-async def _begin_or_queue(runtime: Runtime, flow: Flow, choices: Choices) -> tuple[Movement, bool]:
+async def _begin_or_queue(runtime: Runtime, flow: Flow, choices: Choices, who: str) -> tuple[Movement, bool]:
     """Return the Movement of a queued start, and True; if it has to wait, the one that it waits for."""
-    flow = await queue_start(runtime.flows, flow.name, choices, whoami())
+    flow = await queue_start(runtime.flows, flow.name, choices, who)
     if (begun := await begin_queued(runtime.flows, flow)) is not None:
         return begun, True
     latest = await runtime.flows.latest(flow)
@@ -85,9 +89,9 @@ async def _begin_or_queue(runtime: Runtime, flow: Flow, choices: Choices) -> tup
     return latest, False
 
 
-async def _stop_latest(runtime: Runtime, flow: Flow) -> None:
+async def _stop_latest(runtime: Runtime, flow: Flow, who: str) -> None:
     latest = await runtime.flows.latest(flow)
     if latest is None or latest.settled or latest.compaction:
         return
-    stopping = await wish(runtime.flows, flow.name, Verb.STOP, who=whoami(), why="it is started again")
+    stopping = await wish(runtime.flows, flow.name, Verb.STOP, who=who, why="it is started again")
     await cancelled(runtime, stopping, STOP_SECONDS, Reason.RESTARTED)

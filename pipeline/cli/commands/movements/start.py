@@ -45,9 +45,8 @@ def start(
 ) -> int:
     """Create a Movement of FLOW and announce it; workers export and import it.
 
-    A Movement that has not settled is announced again with its own choices, and no new one is created; with other
-    choices this is refused. With --queue a new one begins once it has settled; --restart stops it first. `pipeline flow
-    create` creates a FLOW; `pipeline status` shows how far it is.
+    This is refused while another Movement has not settled. With --queue the new one begins once that has; --restart
+    stops it first. `pipeline flow create` creates a FLOW; `pipeline status` shows how far it is.
     """
     if queue and restart:
         raise click.UsageError("--restart stops the present Movement, --queue waits for it: give one of them.")
@@ -65,10 +64,8 @@ def start(
     )
     what = f"Movement {movement.number} of Flow {printable(flow)}"
     if not as_json:
-        own = f" with {movement.choices}" if str(movement.choices) else ""
-        again = "is announced" if is_new else f"has not settled, and is announced again{printable(own)}"
-        click.echo(f"{what} {again}." if is_new or not (queue or restart) else f"{what} has not settled. {_QUEUED}")
-    for number in _awaited(movement.number, is_queued=not is_new and (queue or restart)) if wait else ():
+        click.echo(f"{what} is announced." if is_new else f"{what} has not settled. {_QUEUED}")
+    for number in _awaited(movement.number, is_new=is_new) if wait else ():
         movement = run_interruptible(
             partial(wait_settled, flow, number, settings=settings), stopping="The Movement goes on."
         )
@@ -80,6 +77,6 @@ def start(
     return exit_code(movement) if wait else exit_codes.SUCCESS
 
 
-def _awaited(number: int, *, is_queued: bool) -> Sequence[int]:
+def _awaited(number: int, *, is_new: bool) -> Sequence[int]:
     """Return the Movements to wait for: of a queued start, the present one and then the new one."""
-    return (number, number + 1) if is_queued else (number,)
+    return (number,) if is_new else (number, number + 1)
