@@ -13,10 +13,9 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import Any, Protocol
 
 import aiohttp
-from standardwebhooks import Webhook
 
 from pipeline.domain.errors import PipelineError
 from pipeline.domain.notifications.addresses import Network, is_refused, parse_networks
@@ -29,7 +28,16 @@ READ_BYTES = 64 * 1024
 KEPT_CHARACTERS = 200
 _THROTTLING = frozenset({429, 502, 503, 504})
 
-GetSigner = Callable[[str], Webhook]
+
+class Signer(Protocol):
+    """Signs with one secret or private key."""
+
+    def sign(self, msg_id: str, timestamp: datetime, data: str) -> str:
+        """Return the signature, with the name of its scheme."""
+        ...
+
+
+GetSigner = Callable[[str], Signer]
 """Returns what signs with the secret of a reference. ConfigurationError when it leads nowhere, or to no secret."""
 
 

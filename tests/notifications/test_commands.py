@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import sqlite3
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 import anyio
 import orjson
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 import pipeline
 from pipeline.assembly.commands import notifications
@@ -179,6 +181,30 @@ def test_listen_prints_what_it_receives_and_refuses_what_is_not_signed() -> None
             _try_listener(listener)
         finally:
             listener.kill()
+
+
+def test_listen_verifies_with_a_public_key_what_the_private_one_has_signed(monkeypatch: pytest.MonkeyPatch) -> None:
+    private = Ed25519PrivateKey.generate()
+    for name, kind, data in (
+        ("KEY", "whsk_", private.private_bytes_raw()),
+        ("PUBLIC_KEY", "whpk_", private.public_key().public_bytes_raw()),
+    ):
+        monkeypatch.setenv(name, kind + base64.b64encode(data).decode())
+    command = [sys.executable, "-m", "pipeline", "notify", "listen", "--secret", "env:PUBLIC_KEY", "--port", "0"]
+    with subprocess.Popen(
+        [*command, "--count", "1", "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as listener:
+        try:
+            assert listener.stderr is not None
+            url = listener.stderr.readline().split()[-1]
+            add = ["notify", "add", "here", url, "--allow-http", "--allow-private", LOOPBACK[0], "--secret"]
+            assert run([*add, "env:PUBLIC_KEY"]) == 2
+            assert run([*add, "env:KEY"]) == 0
+            assert run(["notify", "test", "here"]) == 0
+            out, _ = listener.communicate(timeout=20)
+        finally:
+            listener.kill()
+    assert (listener.returncode, orjson.loads(out)["type"]) == (0, "app-data-pipeline.test")
 
 
 def _try_listener(listener: subprocess.Popen[str]) -> None:

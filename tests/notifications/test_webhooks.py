@@ -16,6 +16,7 @@ import pytest
 import trustme
 from aiohttp import web
 from cloudevents.core.bindings.http import HTTPMessage, from_http_event
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from pipeline.assembly.commands.notifications import add_endpoint
@@ -30,6 +31,7 @@ from pipeline.domain.notifications.delivery import Answer, Delivered, NotDeliver
 from pipeline.domain.notifications.endpoint import ROTATION, Endpoint, Profile, SigningSecret, rotated
 from pipeline.domain.outbox.event import EventType, OutboxEvent
 from pipeline.kit import InvalidWebhook, RepeatedWebhook, verify_webhook
+from pipeline.kit.webhooks import signer
 from pipeline.ports.sender import Notification
 from pipeline.senders.webhook import open_webhook_sender
 from pipeline.settings import Settings
@@ -126,6 +128,74 @@ async def test_while_a_secret_is_replaced_both_sign() -> None:
         assert verify_webhook(headers, body, secret)["id"] == EVENT.id
     later = datetime.now(UTC) + ROTATION + timedelta(seconds=1)
     assert list(replace(endpoint(""), secrets=secrets).references(later)) == ["env:SECOND"]
+
+
+SEED = bytes(range(32))
+PRIVATE_KEY = f"whsk_{base64.b64encode(SEED).decode()}"
+PUBLIC_BYTES = Ed25519PrivateKey.from_private_bytes(SEED).public_key().public_bytes_raw()
+PUBLIC_KEY = f"whpk_{base64.b64encode(PUBLIC_BYTES).decode()}"
+BOTH_KEYS = f"whsk_{base64.b64encode(SEED + PUBLIC_BYTES).decode()}"
+
+
+@pytest.mark.parametrize("key", [PRIVATE_KEY, BOTH_KEYS])
+async def test_a_private_key_signs_so_that_the_public_key_verifies(monkeypatch: pytest.MonkeyPatch, key: str) -> None:
+    monkeypatch.setenv("KEY", key)
+    async with serving(Server()) as server:
+        assert await send(endpoint(f"http://127.0.0.1:{server.port}", "env:KEY", "env:FIRST")) == Delivered()
+    ((headers, body),) = server.requests
+    own, other = headers["webhook-signature"].split()
+    assert (own[:4], other[:3]) == ("v1a,", "v1,")
+    signed_text = f"{headers['webhook-id']}.{headers['webhook-timestamp']}.".encode() + body
+    Ed25519PublicKey.from_public_bytes(PUBLIC_BYTES).verify(base64.b64decode(own[4:]), signed_text)  # as others do
+    for secret in (PUBLIC_KEY, FIRST, [SECOND, PUBLIC_KEY]):
+        assert verify_webhook(headers, body, secret)["id"] == EVENT.id
+
+
+def signed_by_key(body: str = '{"a":1}', at: datetime | None = None) -> dict[str, str]:
+    moment = at or datetime.now(UTC)
+    signature = signer(PRIVATE_KEY).sign("id", moment, body)
+    return {"Webhook-Id": "id", "Webhook-Timestamp": str(int(moment.timestamp())), "Webhook-Signature": signature}
+
+
+@pytest.mark.parametrize(
+    ("headers", "body"),
+    [
+        ({}, b'{"a":1}'),
+        (signed_by_key(), b'{"a":2}'),
+        (signed_by_key(at=datetime.now(UTC) - timedelta(hours=1)), b'{"a":1}'),
+        (signed_by_key(at=datetime.now(UTC) + timedelta(hours=1)), b'{"a":1}'),
+        (signed_by_key() | {"Webhook-Id": "other"}, b'{"a":1}'),
+        (signed_by_key() | {"Webhook-Timestamp": "9" * 400}, b'{"a":1}'),
+        (signed_by_key() | {"Webhook-Timestamp": "inf"}, b'{"a":1}'),
+        (signed_by_key() | {"Webhook-Signature": "v1a"}, b'{"a":1}'),
+        (signed_by_key() | {"Webhook-Signature": "v1a,!!! v1a,AAAA é"}, b'{"a":1}'),
+        (
+            signed_by_key() | {"Webhook-Signature": signed_by_key()["Webhook-Signature"].replace("v1a", "v1")},
+            b'{"a":1}',
+        ),
+    ],
+)
+def test_what_a_key_has_not_signed_is_one_error(headers: dict[str, str], body: bytes) -> None:
+    with pytest.raises(InvalidWebhook):
+        verify_webhook(headers, body, PUBLIC_KEY)
+
+
+def test_what_a_key_has_signed_is_taken_once() -> None:
+    seen: set[str] = set()
+    assert verify_webhook(signed_by_key(), b'{"a":1}', PUBLIC_KEY, seen) == {"a": 1}
+    with pytest.raises(RepeatedWebhook):
+        verify_webhook(signed_by_key(), '{"a":1}', PUBLIC_KEY, seen)
+
+
+def test_a_key_that_cannot_sign_is_refused_and_not_shown() -> None:
+    with pytest.raises(ConfigurationError, match=r"a public key.* Give the private key, whsk_") as refused:
+        signer(PUBLIC_KEY)
+    assert PUBLIC_KEY not in str(refused.value)
+    of_another = f"whsk_{base64.b64encode(SEED + bytes(32)).decode()}"
+    for wrong in ("whsk_", "whsk_AAAA", "whpk_AAAA", "whsk_!!!", of_another):
+        with pytest.raises(ConfigurationError, match="a key of Ed25519") as refused:
+            verify_webhook(signed_by_key(), b'{"a":1}', wrong)
+        assert wrong not in str(refused.value).replace("`whsk_`", "")
 
 
 async def test_a_redirect_is_not_followed() -> None:

@@ -6,7 +6,6 @@ import importlib
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from types import ModuleType
-from typing import TYPE_CHECKING
 
 import anyio
 
@@ -15,12 +14,9 @@ from pipeline.domain.errors import ConfigurationError, PipelineError
 from pipeline.domain.notifications.delivery import Answer, NotDelivered
 from pipeline.domain.notifications.endpoint import Endpoint
 from pipeline.kit.configuration.secret import Secret
-from pipeline.kit.webhooks import signer
+from pipeline.kit.webhooks import Key, signer
 from pipeline.ports.sender import Notification, Sender
 from pipeline.settings import Settings
-
-if TYPE_CHECKING:
-    from standardwebhooks import Webhook
 
 
 class AnySender:
@@ -59,7 +55,7 @@ async def open_sender(settings: Settings) -> AsyncIterator[AnySender]:
         yield AnySender(settings, opened)
 
 
-def signer_of(reference: str) -> Webhook:
+def signer_of(reference: str) -> Key:
     """Return what signs with the secret that a reference leads to."""
     return signer(Secret(reference).reveal())
 

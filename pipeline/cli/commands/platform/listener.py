@@ -9,7 +9,7 @@ from aiohttp import web
 from pipeline.cli.output.text import printable
 from pipeline.domain.errors import ConfigurationError
 from pipeline.kit.configuration.secret import Secret
-from pipeline.kit.webhooks import InvalidWebhook, RepeatedWebhook, signer, verify_webhook
+from pipeline.kit.webhooks import InvalidWebhook, RepeatedWebhook, verifier, verify_webhook
 
 MAX_BODY_BYTES = 1 << 20
 
@@ -19,7 +19,7 @@ class Listener:
 
     def __init__(self, secret: str, *, as_json: bool) -> None:
         self._secret = Secret(secret).reveal()
-        signer(self._secret)
+        verifier(self._secret)
         self._as_json = as_json
         self._seen: set[str] = set()
         self._received = anyio.Event()
