@@ -63,8 +63,12 @@ class RowType:
 
     def reader(self, names: Sequence[str]) -> Callable[[Any], Any]:
         """Return a reader of these members of a row: of one its value, of several a tuple."""
-        is_mapping = self.type_ is dict or typing.is_typeddict(self.type_)
-        return operator.itemgetter(*names) if is_mapping else operator.attrgetter(*names)
+        return operator.itemgetter(*names) if self.is_mapping else operator.attrgetter(*names)
+
+    @property
+    def is_mapping(self) -> bool:
+        """Whether rows are dictionaries, which may have members that are no fields."""
+        return self.type_ is dict or typing.is_typeddict(self.type_)
 
     @property
     def columns(self) -> tuple[Column, ...]:

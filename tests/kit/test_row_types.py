@@ -13,6 +13,7 @@ from uuid import UUID
 import msgspec
 import orjson
 import pytest
+from structlog.testing import capture_logs
 
 from pipeline.domain.errors import ConfigurationError, DamagedError, UnreadableError
 from pipeline.domain.ids import EventFileId, Label, Phase, StreamName
@@ -204,6 +205,9 @@ BAD = [
     ({"id": 1, "local": datetime(2024, 1, 1, tzinfo=UTC)}, "a time with a zone"),
     ({"id": 1, "price": 1.5}, "a value of the type float, not Decimal"),
     ({"id": 1, "free": math.nan}, "column 'free'"),
+    ({"id": 1, "weight": 2**53}, None),
+    ({"id": 1, "weight": 2**60}, None),
+    ({"id": 1, "weight": 2**53 + 1}, "in the column 'weight' an integer that no float is equal to. Declare it as int"),
     ({"id": 1, "text": "\ud800"}, "cannot be written"),
 ]
 
@@ -212,7 +216,7 @@ BAD = [
 def test_a_value_of_another_type_is_named_with_its_key_and_column(row: dict[str, Any], message: str | None) -> None:
     columns = {
         "id": int, "text": str | None, "moment": datetime | None, "local": NaiveDatetime | None, "price": Decimal | None,
-        "free": Json | None,
+        "free": Json | None, "weight": float | None,
     }  # fmt: skip
     encoding = encoder(row_type(dict, columns, "here"))
     if message is None:
@@ -221,6 +225,16 @@ def test_a_value_of_another_type_is_named_with_its_key_and_column(row: dict[str,
     with pytest.raises(UnreadableError, match=message) as caught:
         encoding.encode(encoding.values([row]))
     assert str(caught.value).startswith("app.py, line 1: the row with key ")
+
+
+@pytest.mark.parametrize(("row", "columns"), [(dict, {"id": int, "name": str | None}), (Typed, None)])
+def test_members_without_a_column_are_named_once(row: Any, columns: dict[str, Any] | None) -> None:
+    encoding = encoder(row_type(row, columns, "here"))
+    with capture_logs() as logged:
+        for given in ([{"id": 1}], [{"id": 2, "name": "x"}, {"id": 3, "owner": 5, "age": 1}], [{"id": 4, "more": 1}]):
+            encoding.values(given)
+    warned = [(event["event"], event["stream"], event["members"], event["at"]) for event in logged]
+    assert warned == [("members_undeclared", "a", ["age", "owner"], "app.py, line 1")]
 
 
 def test_a_row_of_another_type_is_named() -> None:

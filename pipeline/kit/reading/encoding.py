@@ -18,17 +18,20 @@ from pipeline.domain.keys import Key, KeyValue
 from pipeline.domain.schema import Column
 from pipeline.kit.declared import DeclaredStream
 from pipeline.kit.reading.text_forms import encoder_of
+from pipeline.log_events import log
 from pipeline.masking import masked
 from pipeline.ports.source import RowRejection
 
 _INTEGER = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+_REAL = float | Annotated[int, msgspec.Meta(ge=-(2**53), le=2**53)]
+"""What is in a column of type real without a look at the value: a float, or an integer that a float is equal to."""
 _CHECKED = {"boolean": bool, "integer": int, "real": float, "text": str, "bytes": bytes}
 _INTEGERS = range(-(2**63), 2**63)
 NOTHING_REJECTED: Mapping[int, RowRejection] = {}
 
 
 def _type_of(column: Column) -> Any:
-    kind: Any = _INTEGER if column.type == "integer" else _CHECKED.get(column.type, Any)
+    kind: Any = {"integer": _INTEGER, "real": _REAL}.get(column.type, _CHECKED.get(column.type, Any))
     return kind | None if column.nullable and kind is not Any else kind
 
 
@@ -68,6 +71,7 @@ class RowEncoder:
         self._encoders = [encoder_of(field.column.type, field.python) for field in declared.row.fields]
         self._encodes = any(self._encoders)
         self._real_key = [at for at in self._key if columns[at].type == "real" and not self._encoders[at]]
+        self._known = frozenset(self._names) if declared.row.is_mapping else None
         self._lines = upsert_lines_for(self._names)
         kinds = zip(columns, self._encoders, strict=True)
         types = tuple([Any if encode else _type_of(column) for column, encode in kinds])
@@ -80,6 +84,8 @@ class RowEncoder:
             values = [self._read(row) for row in rows]
         except (AttributeError, TypeError, KeyError) as error:
             raise self._wrong_row(rows, error) from error
+        if self._known is not None:
+            self._name_undeclared(rows, self._known)
         try:
             msgspec.convert((values,), self._checked)
         except msgspec.ValidationError:
@@ -183,6 +189,14 @@ class RowEncoder:
                     raise self._error(row, f"has in the column {self._names[at]!r} {error}") from error
         return tuple(encoded)
 
+    def _name_undeclared(self, rows: Sequence[Any], known: frozenset[str]) -> None:
+        """Log once that rows have members which no column is declared for: they are not moved."""
+        row = next((row for row in rows if not known.issuperset(row)), None)
+        if row is not None:
+            self._known = None
+            undeclared = sorted(str(name) for name in set(row) - known)
+            log.warning("members_undeclared", stream=self._declared.name, members=undeclared, at=self._declared.line)
+
     def _check(self, row: tuple[Any, ...]) -> None:
         """Raise the error of a row that has a value of another type than its column, if it has one."""
         for at, (field, value) in enumerate(zip(self._declared.row.fields, row, strict=True)):
@@ -199,6 +213,10 @@ class RowEncoder:
             if type(value) is int and value not in _INTEGERS:
                 raise self._error(
                     row, f"has in the column {name!r} an integer of more than 64 bits. Declare it as Decimal"
+                )
+            if type(value) is int and kind is float and float(value) != value:
+                raise self._error(
+                    row, f"has in the column {name!r} an integer that no float is equal to. Declare it as int"
                 )
 
     def _check_none(self, row: tuple[Any, ...], at: int) -> None:
