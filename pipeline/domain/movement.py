@@ -178,8 +178,8 @@ class Movement:
     same however often that is done. `windows` are those of the Flow when it was created; None in earlier releases.
     `retried`: rejected records of it were accepted after it had settled, which changes its counts alone.
     `shown` are ranges of the time left that were shown, with what came. `queued` is since when its start had been queued,
-    None if it was not. `refused` says why the destination refuses everything: then nothing more is begun. `flow_created`
-    is when its Flow was created; None in earlier releases.
+    None if it was not. `refused` says why the destination refuses everything, since `refused_since`: then nothing more is
+    begun. `flow_created` is when its Flow was created; None in earlier releases.
     """
 
     flow: FlowName
@@ -220,6 +220,7 @@ class Movement:
     flow_created: datetime | None = None
     queued: datetime | None = None
     refused: str = ""
+    refused_since: datetime | None = None
 
     @property
     def status(self) -> Status:

@@ -161,6 +161,7 @@ class _Movement(Document, rename="camel"):
     flow_created: Time | None = None
     queued: Time | None = None
     refused: str = ""
+    refused_since: Time | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()

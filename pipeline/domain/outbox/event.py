@@ -21,11 +21,14 @@ _KEY = re.compile(
 class EventType(StrEnum):
     """What happened."""
 
+    START_QUEUED = "start.queued"
+    START_WITHDRAWN = "start.withdrawn"
     MOVEMENT_STARTED = "movement.started"
     GROUP_EXPORTED = "group.exported"
     GROUP_IMPORTED = "group.imported"
     FILE_FAILED = "file.failed"
     RECORDS_REJECTED = "records.rejected"
+    DESTINATION_REFUSES = "destination.refuses"
     MOVEMENT_PAUSING = "movement.pausing"
     MOVEMENT_PAUSED = "movement.paused"
     MOVEMENT_RESUMED = "movement.resumed"

@@ -8,9 +8,9 @@ from datetime import datetime
 
 from pipeline.domain import object_keys
 from pipeline.domain.event_file import FileEntry
-from pipeline.domain.ids import EventFileId, Label, ObjectKey
+from pipeline.domain.ids import EventFileId, FlowName, Label, ObjectKey
 from pipeline.domain.lifecycle.wish import Want, Wish
-from pipeline.domain.movement import Movement, Status
+from pipeline.domain.movement import Choices, Movement, QueuedStart, Status
 from pipeline.domain.outbox.event import EventType, OutboxEvent
 
 REJECTIONS_SECONDS = 60.0
@@ -31,9 +31,27 @@ def _event(
     return OutboxEvent(type_, movement.flow, movement.number, at, subject, data or {}, reasons, created)
 
 
+def start_queued(flow: FlowName, queued: QueuedStart) -> OutboxEvent:
+    """A start waits until the latest Movement has settled."""
+    data = _chosen(queued.choices) | ({"who": queued.who} if queued.who else {})
+    return OutboxEvent(EventType.START_QUEUED, flow, 0, queued.when, queued.when.isoformat(), data)
+
+
+def start_withdrawn(flow: FlowName, queued: QueuedStart, who: str, at: datetime) -> OutboxEvent:
+    """A person takes a queued start back. It may begin at this very moment."""
+    data = {"queued": queued.when.isoformat(), "who": who}
+    return OutboxEvent(EventType.START_WITHDRAWN, flow, 0, at, at.isoformat(), data)
+
+
+def _chosen(choices: Choices) -> dict[str, object]:
+    return {name: list(value) for name, value in asdict(choices).items() if value}
+
+
 def started(movement: Movement) -> OutboxEvent:
     """The Movement exists."""
-    data: dict[str, object] = {name: list(value) for name, value in asdict(movement.choices).items() if value}
+    data = _chosen(movement.choices)
+    if movement.queued is not None:
+        data["queued"] = movement.queued.isoformat()
     if movement.compaction:
         data["compaction"] = True
     if movement.original:
@@ -72,7 +90,24 @@ def changed(before: Movement, movement: Movement) -> Sequence[OutboxEvent]:
         events.append(_wished(EventType.MOVEMENT_PAUSING, movement, movement.wish))
     if movement.wish.want is Want.RUN and before.wish.want is Want.PAUSE:
         events.append(_wished(EventType.MOVEMENT_RESUMED, movement, before.wish))
+    if movement.refused and not before.refused:
+        events.append(_refuses(movement))
+    if before.refused and (movement.settled or not movement.refused):  # its process may have died before its event
+        events.append(_refuses(before))
+    if before.refused and not movement.refused:
+        events.append(_event(EventType.MOVEMENT_RESUMED, movement, movement.updated, _refused_since(before)))
     return [*events, settled(movement)] if movement.settled and not before.settled else events
+
+
+def _refuses(movement: Movement) -> OutboxEvent:
+    """The destination refuses everything, so nothing more of the Movement is begun."""
+    subject, reasons = _refused_since(movement), (movement.refused,)
+    at = movement.refused_since or movement.updated
+    return _event(EventType.DESTINATION_REFUSES, movement, at, subject, reasons=reasons)
+
+
+def _refused_since(movement: Movement) -> str:
+    return "" if movement.refused_since is None else movement.refused_since.isoformat()
 
 
 def paused(movement: Movement) -> OutboxEvent:
@@ -141,5 +176,8 @@ def records_rejected(movement: Movement, count: int, reasons: Collection[str], a
 
 
 def last_due(movement: Movement | None) -> Sequence[OutboxEvent]:
-    """Return the latest event that movement.json alone shows: the process that stored it may have died before the event."""
-    return [] if movement is None else [settled(movement) if movement.settled else started(movement)]
+    """Return the latest events that movement.json alone shows: the process that stored it may have died before them."""
+    if movement is None:
+        return []
+    refuses = [_refuses(movement)] if movement.refused else []
+    return [*refuses, settled(movement) if movement.settled else started(movement)]

@@ -7,6 +7,7 @@ from dataclasses import asdict, replace
 from pipeline.domain.errors import ConfigurationError
 from pipeline.domain.ids import FlowName
 from pipeline.domain.movement import Choices, Flow, Movement, QueuedStart
+from pipeline.domain.outbox.transitions import start_queued, start_withdrawn
 from pipeline.engine.movements.flow_store import FlowStore
 from pipeline.engine.movements.lifecycle import cancel_compaction, next_movement
 from pipeline.engine.movements.retries import LostRaceError
@@ -25,7 +26,9 @@ async def queue_start(flows: FlowStore, name: FlowName, choices: Choices, who: s
             )
         return flow
 
-    return await flows.update_flow(name, queue)
+    flow = await flows.update_flow(name, queue)
+    await _note(flows, flow)
+    return flow
 
 
 async def begin_queued(flows: FlowStore, flow: Flow) -> Movement | None:
@@ -36,9 +39,10 @@ async def begin_queued(flows: FlowStore, flow: Flow) -> Movement | None:
     queued = flow.queued
     if queued is None or flow.pruning is not None:
         return None
+    await _note(flows, flow)
     latest = await cancel_compaction(flows, flow)
     if latest is not None and latest.queued == queued.when:  # its process died before flow.json was changed
-        await drop_queued(flows, flow.name, queued)
+        await _drop(flows, flow.name, queued)
         return None
     if latest is not None and not latest.settled:
         return None
@@ -51,10 +55,22 @@ async def begin_queued(flows: FlowStore, flow: Flow) -> Movement | None:
     return movement
 
 
-async def drop_queued(flows: FlowStore, name: FlowName, queued: QueuedStart | None = None) -> bool:
-    """Take back the queued start of a Flow, or this one; return whether there was one."""
-    found = (await flows.read_flow(name)).queued
-    if found is None or (queued is not None and found.when != queued.when):
+async def drop_queued(flows: FlowStore, name: FlowName, who: str) -> bool:
+    """Take back the queued start of a Flow; return whether there was one."""
+    flow = await flows.read_flow(name)
+    if flow.queued is None:
         return False
-    await flows.update_flow(name, lambda now: replace(now, queued=None) if now.queued == found else now)
+    await _note(flows, flow)
+    await flows.outbox.put([start_withdrawn(name, flow.queued, who, await flows.store_clock.now(name))])
+    await _drop(flows, name, flow.queued)
     return True
+
+
+async def _drop(flows: FlowStore, name: FlowName, queued: QueuedStart) -> None:
+    await flows.update_flow(name, lambda now: replace(now, queued=None) if now.queued == queued else now)
+
+
+async def _note(flows: FlowStore, flow: Flow) -> None:
+    """Store the event of a queued start: the process that queued it may have died before."""
+    if flow.queued is not None:
+        await flows.outbox.put([start_queued(flow.name, flow.queued)])

@@ -204,10 +204,10 @@ class LaneRunner:
     async def _give_up(self, reason: str) -> None:
         """Store that the destination refuses everything: no process begins more of the Movement."""
         self._refusals.forget()
-        flow, number = self._movement.flow, self._movement.number
+        flow, number, since = self._movement.flow, self._movement.number, self._context.clock.now()
 
         def refuse(now: Movement) -> Movement:
-            return now if now.settled or now.refused else replace(now, refused=reason)
+            return now if now.settled or now.refused else replace(now, refused=reason, refused_since=since)
 
         log.warning("destination_refuses", flow=flow, movement=number, reason=reason)
         await self._note(await self._context.flows.update(flow, number, refuse))

@@ -11,8 +11,10 @@ from pipeline.domain.errors import ConfigurationError
 from pipeline.domain.lifecycle.status import Status
 from pipeline.domain.lifecycle.table import Verb
 from pipeline.domain.movement import NO_CHOICES, Choices, Flow, Movement
+from pipeline.domain.outbox.event import EventType, OutboxEvent
 from pipeline.engine.control.queued import begin_queued, drop_queued, queue_start
 from pipeline.engine.movements.flow_store import FlowStore
+from pipeline.engine.outbox.history import History
 from pipeline.testing.simulated.calling import CallingStore
 from pipeline.testing.simulated.calls import CrashError, Faults
 from tests.engine.fleet import LIMITS, Fleet, WorkerProcess, numbered
@@ -73,8 +75,8 @@ async def test_queueing_it_again_changes_nothing_and_other_choices_are_refused()
         ConfigurationError, match=r"A start is queued since .* by ann@ops, with --only a\. .*`pipeline stop"
     ):
         await queue(fleet)
-    assert await drop_queued(fleet.flows, FLOW)
-    assert not await drop_queued(fleet.flows, FLOW)
+    assert await drop_queued(fleet.flows, FLOW, "ann@ops")
+    assert not await drop_queued(fleet.flows, FLOW, "ann@ops")
     assert (await fleet.flows.read_flow(FLOW)).queued is None
 
 
@@ -91,6 +93,52 @@ async def test_wherever_the_process_that_begins_it_dies_it_begins_once() -> None
         for _ in range(2):
             await begin_queued(fleet.flows, await fleet.flows.read_flow(FLOW))
         assert ((await latest(fleet)).number, (await fleet.flows.read_flow(FLOW)).queued) == (2, None), moment
+
+
+@on_trio
+async def test_a_queued_start_is_told_of_wherever_a_process_dies() -> None:
+    probe = Faults()
+    fleet = fleet_of()
+    await fleet.start()
+    await queue_start(flows_of(fleet, probe), FLOW, NO_CHOICES, "ann@ops")
+    assert probe.calls > 2
+    for moment in range(probe.calls):
+        fleet = fleet_of()
+        await fleet.start()
+        with pytest.raises((CrashError, BaseExceptionGroup)):
+            await queue_start(flows_of(fleet, Faults(moment)), FLOW, NO_CHOICES, "ann@ops")
+        flow = await fleet.flows.read_flow(FLOW)
+        await wish(fleet, Verb.STOP)
+        await cancel(fleet)
+        begun = await begin_queued(fleet.flows, flow)
+        told = await events(fleet, EventType.START_QUEUED)
+        assert [event.subject for event in told] == ([flow.queued.when.isoformat()] if flow.queued else []), moment
+        assert (begun is not None) is (flow.queued is not None)
+        if begun is not None:
+            assert told[0].data == {"who": "ann@ops"}
+            *_, started = await events(fleet, EventType.MOVEMENT_STARTED)
+            assert (started.movement, started.data) == (2, {"queued": told[0].subject})
+
+
+@on_trio
+async def test_taking_a_queued_start_back_is_told_of() -> None:
+    fleet = fleet_of()
+    await fleet.start()
+    flow, _ = await queue(fleet, Choices(only=("a",)))
+    assert flow.queued is not None
+    await drop_queued(fleet.flows, FLOW, "bob@ops")
+    queued, withdrawn = [
+        *await events(fleet, EventType.START_QUEUED),
+        *await events(fleet, EventType.START_WITHDRAWN),
+    ]
+    assert queued.data == {"only": ["a"], "who": "ann@ops"}
+    assert withdrawn.data == {"queued": flow.queued.when.isoformat(), "who": "bob@ops"}
+
+
+async def events(fleet: Fleet, type_: EventType) -> list[OutboxEvent]:
+    """Return the events of a type, as `pipeline history` shows them."""
+    timeline = await History(fleet.store, FLOW).read((await latest(fleet)).number)
+    return [event for event in timeline.events if event.type is type_]
 
 
 async def stopped_with_a_queued_start() -> tuple[Fleet, Flow]:

@@ -13,11 +13,13 @@ from pipeline.domain.errors import RefusedError
 from pipeline.domain.ids import EventFileId
 from pipeline.domain.lifecycle.status import Reason, Status
 from pipeline.domain.lifecycle.table import Verb
+from pipeline.domain.outbox.event import EventType
 from pipeline.domain.planning.refusals import STREAMS
+from pipeline.engine.outbox.history import History
 from pipeline.ports.destination import FileToLoad, LoadOutcome
 from tests.engine.fleet import LIMITS, Fleet, WorkerProcess
 from tests.engine.lifecycle.slow import state, wish
-from tests.engine.mover_world import SMALL, World
+from tests.engine.mover_world import FLOW, SMALL, World
 from tests.fakes.destination import MemoryDestination, MemorySession
 from tests.fakes.rows import Tables
 from tests.loops import on_trio
@@ -139,5 +141,11 @@ async def test_resumed_before_its_end_it_goes_on() -> None:
         FullSession.is_full = False
         await wish(fleet, Verb.RESUME)
         movement = await fleet.settled(started.number)
-    assert movement.status is Status.SUCCESS
+        assert movement.status is Status.SUCCESS
     assert fleet.destination.tables == fleet.tables
+    told = (await History(fleet.store, FLOW).read_movement(started.number)).events
+    refuses = [event for event in told if event.type is EventType.DESTINATION_REFUSES]
+    assert len(refuses) == 1
+    assert "the disk is full" in refuses[0].reasons[0]
+    resumed = next(event for event in told if event.type is EventType.MOVEMENT_RESUMED)
+    assert (resumed.subject, resumed.time > refuses[0].time) == (refuses[0].subject, True)

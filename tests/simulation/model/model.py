@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from pipeline.codec.documents.flow import decode_movement
+from pipeline.codec.documents.flow import decode_flow, decode_movement
 from pipeline.codec.documents.message import GroupCompleted, decode_message
 from pipeline.codec.documents.progress import Progress, decode_progress
 from pipeline.domain.errors import DamagedError
@@ -19,6 +19,7 @@ from tests.fakes.rows import Tables, copied
 from tests.simulation.model.arrivals import Arrivals, refused
 from tests.simulation.model.happenings import Happenings
 from tests.simulation.model.needs import Needs
+from tests.simulation.model.starts import Starts
 from tests.simulation.model.stored import Stored
 
 MovementId = tuple[FlowName, int]
@@ -49,6 +50,7 @@ class Model:
         self.stored = Stored(self.bucket, self.movements, self.must)
         self.needs = Needs(self.stored, self.movements, self.must)
         self.happenings = Happenings(self.stored, self.arrivals, self.must)
+        self.starts = Starts(self.happenings, self.must)
 
     def must(self, holds: object, what: str) -> None:
         """Note `what` as broken unless it `holds`."""
@@ -78,6 +80,8 @@ class Model:
     def _changed_document(self, key: ObjectKey, before: bytes | None, after: bytes) -> None:
         if key.endswith("/movement.json"):
             self._movement(key, None if before is None else decode_movement(before, key), decode_movement(after, key))
+        elif key.endswith("/flow.json"):
+            self.starts.changed(decode_flow(after, key))
         elif "/progress/" in key and before is not None:
             self._progress(key, decode_progress(before, key), decode_progress(after, key))
 
@@ -94,6 +98,7 @@ class Model:
         if movement.exported and not (earlier and earlier.exported):
             self._exported(movement)
         self.movements[number] = movement
+        self.starts.began(movement)
         if movement.settled and not (earlier and earlier.settled) and not movement.compaction:
             self._settled(movement)
 
@@ -109,6 +114,9 @@ class Model:
         for label in before.groups_that(Want.STOP):
             stays = after.group_wishes.get(label) == before.group_wishes[label]
             self.must(stays, f"{key}: the group {label} was to stop, and that was forgotten")
+        resumed = after.attempts > before.attempts or current.get().name.startswith("resumer")
+        stays = not before.refused or after.refused == before.refused or resumed
+        self.must(stays, f"{key}: the destination refused everything, and that was forgotten")
         self.must(before.original == after.original, f"{key} has another original")
         self.must(before.attempts <= after.attempts, f"{key} forgot an attempt")
 

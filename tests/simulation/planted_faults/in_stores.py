@@ -16,7 +16,7 @@ from pipeline.testing.simulated.bucket import Bucket
 from pipeline.testing.simulated.calling import CallingStore
 from pipeline.testing.simulated.calls import CrashError
 from tests.fakes.passing import PassingStore
-from tests.simulation.planted_faults.worlds import DYING, FLEETS, FREEZING, busy_fleet
+from tests.simulation.planted_faults.worlds import DYING, FLEETS, FREEZING, busy_fleet, often_full, often_queued
 from tests.simulation.scenarios.planting import Ports, in_ports
 
 _FILE_LIST = re.compile(r"flows/([^/]+)/movements/(\d+)/groups/([^/]+)/files\.\d+(\.\d+)?\.jsonl")
@@ -180,6 +180,16 @@ def an_event_is_lost(ports: Ports) -> Ports:
 @in_ports(range(50))
 def an_event_of_a_group_is_lost(ports: Ports) -> Ports:
     return replace(ports, store=_Forgetful(ports.store, "group.imported"))
+
+
+@in_ports(range(1, 200, 2), world=often_queued)
+def an_event_of_a_queued_start_is_lost(ports: Ports) -> Ports:
+    return replace(ports, store=_Forgetful(ports.store, "start.queued"))
+
+
+@in_ports(range(200), world=often_full)
+def an_event_that_the_destination_refuses_is_lost(ports: Ports) -> Ports:
+    return replace(ports, store=_Forgetful(ports.store, "destination.refuses"))
 
 
 @dataclass

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from pipeline.codec.documents.flow import decode_movement, encode_movement
+from pipeline.codec.documents.flow import decode_flow, decode_movement, encode_flow, encode_movement
 from pipeline.domain.ids import EventFileId, ObjectKey
 from pipeline.domain.lifecycle.status import Reason, Status
 from pipeline.domain.lifecycle.wish import NO_WISH, Want
@@ -14,7 +14,14 @@ from pipeline.ports.destination import FileToLoad
 from pipeline.ports.object_store import OpenBody, PutCondition, Version
 from tests.fakes.destination import MemorySession
 from tests.fakes.passing import PassingStore
-from tests.simulation.planted_faults.worlds import FREEZING, often_paused, often_stopped, often_without_groups
+from tests.simulation.planted_faults.worlds import (
+    FREEZING,
+    often_full,
+    often_paused,
+    often_queued,
+    often_stopped,
+    often_without_groups,
+)
 from tests.simulation.scenarios.planting import Ports, in_ports, in_sessions
 
 
@@ -99,3 +106,47 @@ class IgnoresFences(MemorySession):
             return super().why_not(file, after)
         finally:
             self.at.fences = fences
+
+
+class _ForgettingRefusals(_Storing):
+    """Stores the Movement as if the destination had refused nothing."""
+
+    def stored(self, movement: Movement) -> Movement:
+        return movement if movement.settled else replace(movement, refused="")
+
+
+@in_ports(range(200), world=often_full)
+def a_worker_forgets_that_the_destination_refuses_everything(ports: Ports) -> Ports:
+    """The process that settles the Movement finds the refusal, and stores it away."""
+    return replace(ports, store=_ForgettingRefusals(ports.store)) if _is_second(ports) else ports
+
+
+def _is_second(ports: Ports) -> bool:
+    return not ports.process.name.endswith("-1")
+
+
+class _ForgettingStarts(_Storing):
+    """Stores a Movement without the start that it comes from."""
+
+    def stored(self, movement: Movement) -> Movement:
+        return replace(movement, queued=None)
+
+
+@in_ports(range(1, 200, 2), world=often_queued)
+def a_movement_does_not_name_its_queued_start(ports: Ports) -> Ports:
+    return replace(ports, store=_ForgettingStarts(ports.store))
+
+
+class _KeepingStarts(PassingStore):
+    """Keeps a queued start when it has begun."""
+
+    async def put(self, key: ObjectKey, body: bytes | OpenBody, condition: PutCondition | Version) -> Version:
+        if key.endswith("/flow.json") and isinstance(body, bytes) and not isinstance(condition, PutCondition):
+            flow, stored = decode_flow(body, key), decode_flow((await self.inner.get(key)).data, key)
+            body = encode_flow(replace(flow, queued=flow.queued or stored.queued))
+        return await self.inner.put(key, body, condition)
+
+
+@in_ports(range(1, 200, 2), world=often_queued)
+def a_queued_start_begins_again(ports: Ports) -> Ports:
+    return replace(ports, store=_KeepingStarts(ports.store))

@@ -79,3 +79,16 @@ def with_triggers(plan: Plan) -> Plan:
 def with_releases(plan: Plan) -> Plan:
     """Have tables get new columns."""
     return replace(plan, has_releases=True)
+
+
+def often_queued(plan: Plan) -> Plan:
+    """Queue starts again and again."""
+    return replace(plan, latency_seconds=0.05, queued_starts=(30, 60, 60, 60), chores=(), further=0, movements=3)
+
+
+def often_full(plan: Plan) -> Plan:
+    """Have a destination with three streams that is full again and again."""
+    tables = {name: dict(plan.tables.get(name, {})) | {13: "text 0"} for name in ("a", "b", "c")}
+    labels = {name: plan.labels.get(name, name) for name in tables}
+    full = ((40, 5.0), (60, 40.0), (60, 5.0))
+    return replace(plan, tables=tables, labels=labels, full_disks=full, chores=(), further=0, movements=3)

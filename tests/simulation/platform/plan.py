@@ -62,7 +62,8 @@ class Plan:
     other commands of the operators, each with the number of calls of ports before it; `further` is the number of
     further destinations. `has_packs`: two small Binary Files make a pack. `has_releases`: tables get new columns.
     `wishes` are what operators want, `pause` or `stop`, each with the number of calls before it; `group_wishes` are those
-    that are about one group.
+    that are about one group. `queued_starts` are the numbers of calls before each start that is queued; `full_disks` are
+    those before the disk of the destination is full, each with for how many seconds.
     `has_help`: a Mover has a helper when there is enough to import.
     """
 
@@ -85,6 +86,8 @@ class Plan:
     has_releases: bool = False
     wishes: tuple[tuple[int, str], ...] = ()
     group_wishes: tuple[tuple[int, str], ...] = ()
+    queued_starts: tuple[int, ...] = ()
+    full_disks: tuple[tuple[int, float], ...] = ()
 
     @property
     def freeze_seconds(self) -> Sequence[float]:
@@ -173,6 +176,19 @@ def _wishes(random: Random) -> tuple[tuple[int, str], ...]:
     )
 
 
+def _queued_starts(random: Random) -> tuple[int, ...]:
+    """Return when starts are queued. Three of four seeds have none."""
+    return tuple(random.choice((20, 60, 150)) for _ in range(random.choice((0, 0, 0, 0, 0, 0, 1, 3))))
+
+
+def _full_disks(random: Random) -> tuple[tuple[int, float], ...]:
+    """Return when the destination is full, and for how long. Three of four seeds have room."""
+    return tuple(
+        (random.choice((20, 60, 150)), random.choice((0.5, 5.0, 40.0)))
+        for _ in range(random.choice((0, 0, 0, 0, 0, 0, 1, 2)))
+    )
+
+
 def plan_of(seed: int) -> Plan:
     """Return the plan of a seed."""
     random = of_seed(seed, "plan")
@@ -219,4 +235,6 @@ def plan_of(seed: int) -> Plan:
         has_releases=of_seed(seed, "releases").random() < 0.3,
         wishes=_wishes(of_seed(seed, "wishes")),
         group_wishes=_wishes(of_seed(seed, "group wishes")),
+        queued_starts=_queued_starts(of_seed(seed, "queued starts")) if has_workers else (),
+        full_disks=_full_disks(of_seed(seed, "full disks")),
     )

@@ -63,7 +63,7 @@ async def _move_until_settled(world: World, chores: Chores, wishes: Wishes, numb
 
 async def _launch(world: World, allow_deletes: tuple[str, ...]) -> Movement | None:
     """Start a process, wait until it has ended or is given up for dead, and return the Movement it has settled."""
-    alone, faults = world.is_calm(), len(world.dealer.dealt)
+    alone, faults, refusals = world.is_calm(), len(world.dealer.dealt), world.disks.refusals
     process = world.process("mover")
     launched = _commands(world)
     source = world.source(process)
@@ -81,7 +81,8 @@ async def _launch(world: World, allow_deletes: tuple[str, ...]) -> Movement | No
     world.start(process, main)
     await process.given_up.wait()
     settled = process.result if isinstance(process.result, Movement) else None
-    undisturbed = alone and faults == len(world.dealer.dealt) and launched == _commands(world)
+    same = (faults, refusals, launched) == (len(world.dealer.dealt), world.disks.refusals, _commands(world))
+    undisturbed = alone and same
     world.model.must(settled or not undisturbed, f"{process.name} was undisturbed, and did not settle its Movement")
     return settled
 

@@ -7,12 +7,16 @@ from functools import partial
 
 import trio
 
+from pipeline.codec.documents.message import MovementStarted, encode_message
 from pipeline.domain.lifecycle.table import Verb
 from pipeline.domain.lifecycle.wish import Want
+from pipeline.domain.movement import Choices
 from pipeline.engine.control import verbs
 from pipeline.engine.control.cancelling import Canceller, fence_by
+from pipeline.engine.control.queued import begin_queued, drop_queued, queue_start
 from pipeline.engine.control.reruns import create_rerun, movement_to_rerun
 from pipeline.testing.simulated.process import Process
+from pipeline.testing.simulated.unreliable_queue import SimulatedQueue
 from tests.simulation.platform.plan import FLOW, of_seed
 from tests.simulation.scenarios.world import World
 
@@ -31,6 +35,8 @@ class Wishes:
         if self.world.plan.wishes or self.world.plan.group_wishes:
             self.world.nursery.start_soon(self._remember)
             self.world.nursery.start_soon(self._wish_of_groups)
+        self.world.nursery.start_soon(self._queue_starts)
+        self.world.nursery.start_soon(self._fill_disks)
         for number, (pause, what) in enumerate(self.world.plan.wishes):
             await self.world.calls_made(pause)
             if self.over:
@@ -54,6 +60,28 @@ class Wishes:
                 await trio.sleep(of_seed(self.world.plan.seed, "resume group", number).choice((0.5, 5.0, 60.0)))
                 await self.free()
 
+    async def _queue_starts(self) -> None:
+        """Queue starts, as `pipeline start --queue` does."""
+        for number, pause in enumerate(self.world.plan.queued_starts):
+            await self.world.calls_made(pause)
+            if self.over:
+                return
+            self.world.begin("queuer", partial(self._queue, number))
+
+    async def _fill_disks(self) -> None:
+        """Let the destination's disk be full for a while; then resume what it has refused, at once or later."""
+        for number, (pause, seconds) in enumerate(self.world.plan.full_disks):
+            await self.world.calls_made(pause)
+            if self.over:
+                return
+            self.world.story.tell("world", f"the disk of the destination is full for {seconds:g} seconds")
+            self.world.disks.full_until["destination"] = trio.current_time() + seconds
+            random = of_seed(self.world.plan.seed, "resume refused", number)
+            await trio.sleep(seconds * random.choice((0.5, 1.0, 1.5)))
+            latest = self.world.model.latest(FLOW)
+            if latest is not None and latest.refused and not latest.settled and not self.over:
+                self.world.begin("resumer", self._resume)
+
     async def _remember(self) -> None:
         """Resume what stays paused. Looking takes steps: less often the longer nothing is."""
         pause = SHORTEST_LOOK_SECONDS
@@ -70,12 +98,12 @@ class Wishes:
             await trio.sleep(0.5)
 
     async def end(self) -> None:
-        """Wish nothing more, and wait until nothing is paused, and no wish is on its way."""
+        """Wish nothing more, and wait until nothing is paused, no wish is on its way, and there is room."""
         self.over = True
         for process in self.world.processes:
-            if process.name.startswith(("pauser", "stopper")):
+            if process.name.startswith(("pauser", "stopper", "resumer", "queuer")):
                 await process.ended.wait()
-        while self.world.late:  # noqa: ASYNC110  looked at now and then
+        while self.world.late or not self.world.disks.have_room():  # noqa: ASYNC110  looked at now and then
             await trio.sleep(1.0)
         await self.free()
 
@@ -108,12 +136,21 @@ class Wishes:
 
     async def _stop(self, process: Process) -> None:
         context = self.world.context(process)
+        await drop_queued(context.flows, FLOW, process.name)
         movement = await verbs.wish(context.flows, FLOW, Verb.STOP, who=process.name)
         canceller = Canceller(context.flows, context.limits, fence_by(lambda f: self.world.destination(FLOW, process)))
         for _ in range(20):
             if (await canceller.attempt(movement)).settled:
                 return
             await trio.sleep(0.5)
+
+    async def _queue(self, number: int, process: Process) -> None:
+        flows = self.world.context(process).flows
+        choices = Choices(allow_deletes=self.world.plan.allow_deletes(f"queued {number}"))
+        begun = await begin_queued(flows, await queue_start(flows, FLOW, choices, process.name))
+        if begun is not None:
+            exports = SimulatedQueue(self.world.exports, process, "exports")
+            await exports.send([encode_message(MovementStarted(FLOW, begun.number))])
 
     async def _rerun(self, process: Process) -> None:
         flows = self.world.context(process).flows

@@ -97,6 +97,7 @@ async def workers(world: World) -> None:
         await chores.between(f"{number}")
     await world.no_more_faults()
     await wishes.end()
+    await _no_start_waits(world)
     await world.all_awake()
     chores.over = True
     movement = await _start_and_wait(world, chores, wishes, ("*",), editing=False)
@@ -110,6 +111,14 @@ async def workers(world: World) -> None:
     if movement is not None and not world.model.broken:
         world.check_nothing_leaks(movement)
         await Proof(world).run()
+
+
+async def _no_start_waits(world: World) -> None:
+    """The workers begin a start that is queued by themselves."""
+    deadline = trio.current_time() + PATIENCE_SECONDS
+    while (waits := world.model.starts.waiting(FLOW)) and trio.current_time() < deadline:  # noqa: ASYNC110
+        await trio.sleep(LOOK_SECONDS)
+    world.model.must(not waits, f"a start has been queued for {PATIENCE_SECONDS:g} seconds, and does not begin")
 
 
 async def _wait_brought(world: World, chores: Chores) -> None:
@@ -135,6 +144,9 @@ async def _start_and_wait(
         await process.given_up.wait()
         if isinstance(process.result, Movement):
             return await _settled(world, max(process.result.number, before), editing=editing)
+        latest = world.model.latest(FLOW)
+        if latest is not None and not latest.settled:  # another one is under way, such as one whose start was queued
+            await _settled(world, latest.number, editing=editing)
         await trio.sleep(world.plan.restart_seconds(f"operator {before} {attempt}"))
     world.model.must(False, "a Movement could not be started")
     return None

@@ -265,6 +265,7 @@ class World:
         """Check at the end that no upload is open, no lease is held and no file is unlisted."""
         must = self.model.must
         self.model.happenings.check_all(self.model.movements)
+        self.model.starts.check_refused(self.model.movements)
         must(self.bucket.uploads == 0, f"{self.bucket.uploads} uploads were left open")
         for ring in (self.imports, self.exports):
             must(ring.in_flight() == 0, f"{ring.in_flight()} leases are still held")

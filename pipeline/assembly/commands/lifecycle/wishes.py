@@ -101,7 +101,7 @@ async def _wish(
 ) -> Wished:
     async with open_runtime(settings or load_settings()) as runtime:
         labels, name, who = [Label(group) for group in groups], FlowName(flow), who or whoami()
-        unqueued = verb is Verb.STOP and not groups and await drop_queued(runtime.flows, name)
+        unqueued = verb is Verb.STOP and not groups and await drop_queued(runtime.flows, name, who)
         if unqueued:
             latest = await runtime.flows.latest(await runtime.flows.read_flow(name))
             if latest is not None and latest.settled:
