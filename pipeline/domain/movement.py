@@ -178,7 +178,8 @@ class Movement:
     same however often that is done. `windows` are those of the Flow when it was created; None in earlier releases.
     `retried`: rejected records of it were accepted after it had settled, which changes its counts alone.
     `shown` are ranges of the time left that were shown, with what came. `queued` is since when its start had been queued,
-    None if it was not. `refused` says why the destination refuses everything, since `refused_since`: then nothing more is
+    None if it was not; `last_queued` is that of the start that has begun last in its Flow. `refused` says why the
+    destination refuses everything, since `refused_since`: then nothing more is
     begun. `flow_created` is when its Flow was created; None in earlier releases.
     """
 
@@ -221,6 +222,7 @@ class Movement:
     queued: datetime | None = None
     refused: str = ""
     refused_since: datetime | None = None
+    last_queued: datetime | None = None
 
     @property
     def status(self) -> Status:

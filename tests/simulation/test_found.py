@@ -41,7 +41,7 @@ from tests.simulation.scenarios.world import World as SimulatedWorld
 
 FOUND = [
     *(350, 448, 1329, 1615, 7371, 104127, 200041, 901813, 916118, 919891),
-    *(925948, 989827, 990305, 992957, 1001303, 1003258),
+    *(2155, 925948, 989827, 990305, 992957, 1001303, 1003258),
 ]
 """Seeds that have found a defect, of the pipeline or of the model."""
 

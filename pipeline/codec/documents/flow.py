@@ -162,6 +162,7 @@ class _Movement(Document, rename="camel"):
     queued: Time | None = None
     refused: str = ""
     refused_since: Time | None = None
+    last_queued: Time | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()

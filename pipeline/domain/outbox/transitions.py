@@ -96,7 +96,11 @@ def changed(before: Movement, movement: Movement) -> Sequence[OutboxEvent]:
         events.append(_refuses(before))
     if before.refused and not movement.refused:
         events.append(_event(EventType.MOVEMENT_RESUMED, movement, movement.updated, _refused_since(before)))
-    return [*events, settled(movement)] if movement.settled and not before.settled else events
+    if (
+        movement.settled and not before.settled
+    ):  # that it has begun may not be stored yet: the disk was full, for example
+        events += [started(movement), settled(movement)]
+    return events
 
 
 def _refuses(movement: Movement) -> OutboxEvent:

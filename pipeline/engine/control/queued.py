@@ -34,20 +34,25 @@ async def queue_start(flows: FlowStore, name: FlowName, choices: Choices, who: s
 async def begin_queued(flows: FlowStore, flow: Flow) -> Movement | None:
     """Begin the queued start of a Flow; return the Movement, for workers to take up. None if it has to wait, or there is none.
 
-    It begins once, however many processes try: its Movement names it.
+    It begins once, however many processes try and die: its Movement and all later ones name it.
     """
+    if flow.queued is None:
+        return None
+    latest = await cancel_compaction(flows, flow)
+    flow = await flows.read_flow(flow.name)  # after the Movement, so that it lacks a start that has begun before
     queued = flow.queued
     if queued is None or flow.pruning is not None:
         return None
     await _note(flows, flow)
-    latest = await cancel_compaction(flows, flow)
-    if latest is not None and latest.queued == queued.when:  # its process died before flow.json was changed
+    if latest is not None and latest.last_queued == queued.when:  # its process died before flow.json was changed
         await _drop(flows, flow.name, queued)
         return None
     if latest is not None and not latest.settled:
         return None
     choices = queued.choices.of_flow(flow.declared)
-    movement = replace(next_movement(flows, flow, latest), queued=queued.when, **asdict(choices))
+    movement = replace(
+        next_movement(flows, flow, latest), queued=queued.when, last_queued=queued.when, **asdict(choices)
+    )
     try:
         await flows.create(movement, latest)
     except LostRaceError:  # another process has begun it, or another Movement

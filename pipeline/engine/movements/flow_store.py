@@ -226,7 +226,7 @@ class FlowStore:
     async def create(self, movement: Movement, before: Movement | None) -> None:
         """Store a Movement under a new number. LostRaceError when the number is in use.
 
-        flow.json names the number afterwards, and forgets the queued start that it came from. That is a shortcut: `latest`
+        flow.json names the number afterwards, and forgets the queued start that has begun. That is a shortcut: `latest`
         looks further by itself. `before` is the Movement before this one, if any: its last event is stored if the process
         that settled it died too early.
         """
@@ -239,10 +239,9 @@ class FlowStore:
                 f"Another process has just begun Movement {movement.number} of Flow {movement.flow!r}. "
                 "Run the command again when it has ended."
             ) from error
-        begun = {movement.queued, before.queued if before else None}
 
         def named(flow: Flow) -> Flow:
-            waits = flow.queued is not None and flow.queued.when not in begun
+            waits = flow.queued is not None and flow.queued.when != movement.last_queued
             number = max(flow.movements, movement.number)
             return replace(flow, movements=number, queued=flow.queued if waits else None)
 

@@ -180,6 +180,7 @@ def next_movement(flows: FlowStore, flow: Flow, before: Movement | None) -> Move
         counts=before.counts if before else {},
         windows=flow.declared.windows,
         flow_created=flow.created,
+        last_queued=before.last_queued if before else None,
     )
 
 

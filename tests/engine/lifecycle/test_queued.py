@@ -7,6 +7,7 @@ from dataclasses import replace
 import anyio
 import pytest
 
+from pipeline.domain import object_keys
 from pipeline.domain.errors import ConfigurationError
 from pipeline.domain.lifecycle.status import Status
 from pipeline.domain.lifecycle.table import Verb
@@ -14,7 +15,9 @@ from pipeline.domain.movement import NO_CHOICES, Choices, Flow, Movement
 from pipeline.domain.outbox.event import EventType, OutboxEvent
 from pipeline.engine.control.queued import begin_queued, drop_queued, queue_start
 from pipeline.engine.movements.flow_store import FlowStore
+from pipeline.engine.movements.lifecycle import start_movement
 from pipeline.engine.outbox.history import History
+from pipeline.ports.object_store import PutCondition
 from pipeline.testing.simulated.calling import CallingStore
 from pipeline.testing.simulated.calls import CrashError, Faults
 from tests.engine.fleet import LIMITS, Fleet, WorkerProcess, numbered
@@ -118,6 +121,37 @@ async def test_a_queued_start_is_told_of_wherever_a_process_dies() -> None:
             assert told[0].data == {"who": "ann@ops"}
             *_, started = await events(fleet, EventType.MOVEMENT_STARTED)
             assert (started.movement, started.data) == (2, {"queued": told[0].subject})
+
+
+@on_trio
+async def test_a_process_that_was_stopped_begins_no_start_that_has_begun_or_was_taken_back() -> None:
+    fleet, stale = await stopped_with_a_queued_start()
+    assert await begin_queued(fleet.flows, stale) is not None
+    await wish(fleet, Verb.STOP)
+    await cancel(fleet)
+    assert await begin_queued(fleet.flows, stale) is None
+    await queue_start(fleet.flows, FLOW, NO_CHOICES, "ann@ops")
+    stale = await fleet.flows.read_flow(FLOW)
+    assert await drop_queued(fleet.flows, FLOW, "ann@ops")
+    assert await begin_queued(fleet.flows, stale) is None
+    assert (await latest(fleet)).number == 2
+
+
+@on_trio
+async def test_two_processes_that_die_do_not_let_a_start_begin_again() -> None:
+    fleet, flow = await stopped_with_a_queued_start()
+    for _ in range(2):  # the Movements 2, of the queued start, and 3; flow.json names neither
+        stored = await fleet.store.get(object_keys.flow_key(FLOW))
+        if await begin_queued(fleet.flows, flow) is None:
+            await start_movement(fleet.flows, replace(flow, queued=None))
+        await fleet.store.put(object_keys.flow_key(FLOW), stored.data, PutCondition.NONE)
+        await wish(fleet, Verb.STOP)
+        await cancel(fleet)
+    assert (await latest(fleet)).number == 3
+    await start_movement(fleet.flows, await fleet.flows.read_flow(FLOW))
+    await wish(fleet, Verb.STOP)
+    await cancel(fleet)
+    assert await begin_queued(fleet.flows, await fleet.flows.read_flow(FLOW)) is None
 
 
 @on_trio
