@@ -248,7 +248,7 @@ class ContentReader(Protocol):
     """A DestinationSession that needs contents of Binary Files when it applies rejected records again."""
 
     def open_contents_by(self, open_binary: OpenBinary) -> None:
-        """Open contents with this function from now on. Called before `retry_rejected`."""
+        """Open contents with this function from now on. Called before rejected records are applied again."""
         ...
 
 

@@ -245,3 +245,21 @@ def test_a_move_of_contents_that_is_killed_again_and_again_is_whole(seed: int, t
     read_since(tmp_path)
     assert start(*move).wait() == 0
     assert read_since(tmp_path) == []
+
+
+def test_a_rejected_record_is_retried_with_its_content(pipeline: CommandLine, tmp_path: Path) -> None:
+    refusing = APP.replace(
+        "        if isinstance(record, Upsert):\n",
+        "        if record.key == 7 and not (target.parent / 'open').exists():\n"
+        "            batch.refuse(record, 'closed')\n"
+        "        elif isinstance(record, Upsert):\n",
+    )
+    write_plugin(tmp_path / "app.py", refusing)
+    places = ("./app.py:exporter", "./app.py:importer")
+    to_target = ("--source-set", "path=.", "--destination-set", "path=target")
+    assert pipeline("move", *places, *to_target, "--flow", "crm").code == 1
+    assert not (tmp_path / "target" / "7").exists()
+    (tmp_path / "open").touch()
+    retried = pipeline("retry", "crm")
+    assert retried.code == 0, retried.err
+    assert (tmp_path / "target" / "7").read_bytes() == b"content 7 1 " * 20

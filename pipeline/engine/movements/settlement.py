@@ -16,8 +16,8 @@ from pipeline.domain.outbox.transitions import file_failed, group_exported, reco
 from pipeline.domain.planning.compaction import applicable
 from pipeline.engine.movements.context import EngineContext
 from pipeline.engine.outbox.imported import imported_events
-from pipeline.engine.storage.binaries import BinaryFiles
-from pipeline.ports.destination import ContentReader, DestinationSession, Mark, Rejection, SchemaKeeper, Violation
+from pipeline.engine.storage.binaries import open_contents
+from pipeline.ports.destination import DestinationSession, Mark, Rejection, SchemaKeeper, Violation
 from pipeline.ports.reporter import MovementSettled, ViolationFound
 
 MAX_PROBLEMS = 100
@@ -135,9 +135,7 @@ class Settlement:
         await self._context.flows.outbox.put(events)
 
     async def _retry_rejected(self, movement: Movement) -> Sequence[Rejection]:
-        if isinstance(self._session, ContentReader):
-            binaries = BinaryFiles(self._context.store, movement.stored_in, self._context.reporter)
-            self._session.open_contents_by(binaries.open)
+        open_contents(self._session, self._context.store, movement, self._context.reporter)
         return await self._session.retry_rejected()
 
     async def _finish(self, touched: Collection[StreamName]) -> Sequence[Violation]:

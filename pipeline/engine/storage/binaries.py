@@ -11,8 +11,10 @@ from blake3 import blake3
 from pipeline.domain import object_keys
 from pipeline.domain.errors import TAKEN_AWAY, AbsentError, ConflictError, DamagedError, PipelineError, TransientError
 from pipeline.domain.ids import BinaryId, FlowName
+from pipeline.domain.movement import Movement
 from pipeline.engine.storage.pack_writer import PACKED_BYTES, PackWriter
 from pipeline.engine.storage.packs import Packs, Place
+from pipeline.ports.destination import ContentReader, DestinationSession
 from pipeline.ports.object_store import ObjectStore, OpenBody, PutCondition
 from pipeline.ports.reporter import BinaryFileFailed, BinaryFileStored, BytesMoved, Reporter
 
@@ -193,3 +195,9 @@ async def _checked(
         yield piece
     if hasher.hexdigest() != digest:
         raise error
+
+
+def open_contents(session: DestinationSession, store: ObjectStore, movement: Movement, reporter: Reporter) -> None:
+    """Let a session that applies rejected records again read contents from where the Movement is stored."""
+    if isinstance(session, ContentReader):
+        session.open_contents_by(BinaryFiles(store, movement.stored_in, reporter).open)

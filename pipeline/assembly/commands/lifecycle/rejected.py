@@ -19,7 +19,9 @@ from pipeline.domain.lifecycle.status import RERUN
 from pipeline.domain.lifecycle.table import Verb
 from pipeline.domain.movement import Movement
 from pipeline.engine.control.reruns import latest_for
+from pipeline.engine.storage.binaries import open_contents
 from pipeline.ports.destination import DestinationSession, KeptRecord, RejectedKeeper, Rejection
+from pipeline.ports.reporter import SilentReporter
 from pipeline.settings import Settings, load_settings
 
 
@@ -66,7 +68,7 @@ async def list_rejected(
         latest = await runtime.flows.latest(found)
         if latest is None:
             return []
-        async with _opened(runtime, FlowName(flow)) as keeper:
+        async with _opened(runtime, FlowName(flow), latest) as keeper:
             rows = [_row(one) for one in await keeper.rejected()]
         rows += [
             RejectedRow(one.stream, None, None, one.key, one.column, None, one.reason)
@@ -86,7 +88,7 @@ async def retry_rejected(
     async with open_runtime(settings or load_settings()) as runtime:
         _, latest = await latest_for(runtime.flows, FlowName(flow), Verb.RETRY)
         with runtime.lock(FlowName(flow)):
-            async with _opened(runtime, FlowName(flow)) as keeper:
+            async with _opened(runtime, FlowName(flow), latest) as keeper:
                 chosen = [one.rejection for one in await keeper.rejected() if wanted.chooses(one.rejection)]
                 if not chosen:
                     raise ConfigurationError(_nothing_to_retry(latest, wanted))
@@ -102,7 +104,7 @@ async def load_corrected(flow: str, corrections: Sequence[Correction], *, settin
     async with open_runtime(settings or load_settings()) as runtime:
         _, latest = await latest_for(runtime.flows, FlowName(flow), Verb.RETRY)
         with runtime.lock(FlowName(flow)):
-            async with _opened(runtime, FlowName(flow)) as keeper:
+            async with _opened(runtime, FlowName(flow), latest) as keeper:
                 records = corrected(flow, await keeper.rejected(), corrections)
                 places = {(one.rejection.file, one.rejection.line) for one in records}
                 stored = await keeper.correct_rejected(records)
@@ -113,13 +115,16 @@ async def load_corrected(flow: str, corrections: Sequence[Correction], *, settin
 
 
 @asynccontextmanager
-async def _opened(runtime: Runtime, name: FlowName) -> AsyncIterator[RejectedKeeper]:
-    """Open the destination of a Flow. ConfigurationError when it does not keep rejected records one by one."""
+async def _opened(runtime: Runtime, name: FlowName, latest: Movement) -> AsyncIterator[RejectedKeeper]:
+    """Open the destination of a Flow, which gets contents from where its `latest` Movement is stored.
+
+    ConfigurationError when it does not keep rejected records one by one."""
     flow = await runtime.flows.read_flow(name)
     async with flow_destination(flow, runtime.store).open(flow.marks_namespace) as session:
         opened: DestinationSession = session
         if not isinstance(opened, RejectedKeeper):
             raise ConfigurationError(f"{flow.destination} keeps no rejected records: its app says what it refuses.")
+        open_contents(session, runtime.store, latest, SilentReporter())
         yield opened
 
 
