@@ -67,7 +67,7 @@ class Import(Protocol):
 
     @property
     def attempt(self) -> int:
-        """How often this file has been begun by this process, 1 at first."""
+        """Which try this is, 1 at first: it counts calls that failed, and times that this process began the file again."""
         ...
 
     @property

@@ -12,7 +12,7 @@ import apsw
 import pytest
 
 import pipeline
-from pipeline.kit import Batch, Delete, Finding, Gone, Import, Importer, Level, Refused, Secret, StagedFile
+from pipeline.kit import Again, Batch, Delete, Finding, Gone, Import, Importer, Level, Refused, Secret, StagedFile
 from pipeline.kit.loading.destination import ImporterDestination
 from pipeline.log_events import log
 from tests.kit.app import move
@@ -270,3 +270,63 @@ async def test_a_connection_that_yields_twice_is_named_with_its_line(source: str
 
     with pytest.raises(pipeline.ConfigurationError, match=rf"{re.escape(__file__)}, line \d+.* yields twice"):
         await move(source, ImporterDestination("app:x", importer, None), tmp_path)
+
+
+@pytest.mark.parametrize("delivery", ["keyed", "transaction", "staged", "found"])
+async def test_the_attempt_counts_calls_that_failed_and_no_waiting(source: str, tmp_path: Path, delivery: str) -> None:
+    importer, attempts = Importer("app"), list[int]()
+
+    async def take(ctx: Import) -> None:
+        if ctx.file.startswith("1/things") and ctx.line == 2:
+            attempts.append(ctx.attempt)
+            if len(attempts) == 2:
+                raise Again(after=0.01)
+            if len(attempts) < 4:
+                raise TimeoutError("no answer")
+
+    if delivery == "found":
+
+        @importer.creates("things", row=dict)
+        async def create(target: None, row: dict[str, object], ctx: Import) -> str:
+            await take(ctx)
+            return f"new-{row['id']}"
+
+        @create.find
+        async def find(target: None, row: dict[str, object], ctx: Import) -> str | None:
+            return None
+
+    elif delivery == "staged":
+
+        @importer.stages("things", row=dict)
+        async def stage(target: None, file: StagedFile[dict[str, object]], ctx: Import) -> str:
+            await take(ctx)
+            return file.id
+
+        @stage.publish
+        async def publish(target: None, tokens: Sequence[str], ctx: Import) -> None: ...
+
+    else:
+        marks: dict[str, bytes] = {}
+
+        @importer.transaction
+        async def transaction(target: None) -> AsyncIterator[None]:
+            yield None
+
+        @transaction.read_marks
+        async def read_marks(tx: None) -> dict[str, bytes]:
+            return marks
+
+        @transaction.write_mark
+        async def write_mark(tx: None, file: str, mark: bytes) -> None:
+            marks[file] = mark
+
+        async def apply(target: None, batch: Batch[dict[str, object]], ctx: Import) -> None:
+            await take(ctx)
+
+        if delivery == "keyed":
+            importer.applies("things", row=dict, delivery="keyed")(apply)
+        else:
+            importer.applies("things", row=dict, delivery="transaction")(apply)
+
+    movement = await move(source, ImporterDestination("app:x", importer, None), tmp_path)
+    assert (movement.status, attempts) == (pipeline.Status.SUCCESS, [1, 2, 2, 3])

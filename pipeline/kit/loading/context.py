@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from blake3 import blake3
@@ -86,6 +86,10 @@ class ImportContext:
     original_movement: int | None = None
     is_stopping: Callable[[], bool] = lambda: False
     note_busy: NoteBusy = lambda text, is_over: None
+
+    def after(self, failures: int) -> ImportContext:
+        """Return the context for the next try, after this number of calls of the handler that failed."""
+        return replace(self, attempt=self.attempt + failures) if failures else self
 
     @property
     def epoch(self) -> int:

@@ -84,10 +84,11 @@ class Creator:
         self, version: RecordVersion, source: str, intent: IdEntry, *, in_doubt: bool, at_once: bool
     ) -> None:
         handler, doubts = self.handler, in_doubt
-        row, context = _row(version), version.context
+        row = _row(version)
 
-        async def work() -> tuple[str, str]:
+        async def work(failures: int) -> tuple[str, str]:
             nonlocal doubts
+            context = version.context.after(failures)
             if doubts and handler.find is not None:
                 existing = await handler.find(self.target, row, context)
                 if existing is not None:
@@ -106,9 +107,9 @@ class Creator:
             # What is in doubt keeps its intent, stored once more: `intending` drops those that it has stored.
             await self.ids.put(self.kind, source, intent if doubts else None, at_once=at_once)
             raise
-        entry = IdEntry(intent.once_key, context.movement, target, how, intent.content)
+        entry = IdEntry(intent.once_key, version.context.movement, target, how, intent.content)
         await self.ids.put(self.kind, source, entry, at_once=at_once)
-        if intent.once_key != context.once_key:  # the object may be what an earlier version of the record says
+        if intent.once_key != version.context.once_key:  # the object may be what an earlier version of the record says
             await self._update(version, source, entry)
 
     async def _update(self, version: RecordVersion, source: str, entry: IdEntry) -> None:
@@ -121,7 +122,10 @@ class Creator:
             raise RejectedError(f"it has changed, and the handler of {self.kind!r} has no `update`")
         try:
             await self._attempt(
-                lambda: update(self.target, target, row, context), update, "updating in", may_be_gone=True
+                lambda failures: update(self.target, target, row, context.after(failures)),
+                update,
+                "updating in",
+                may_be_gone=True,
             )
         except Gone:
             intent = version.intent
@@ -140,11 +144,16 @@ class Creator:
         if delete is None:
             raise RejectedError(f"it is to be deleted, and the handler of {self.kind!r} has no `delete`")
         with suppress(Gone):  # then it is as it should be
-            await self._attempt(lambda: delete(self.target, target, context), delete, "deleting in", may_be_gone=True)
+            await self._attempt(
+                lambda failures: delete(self.target, target, context.after(failures)),
+                delete,
+                "deleting in",
+                may_be_gone=True,
+            )
         await self.ids.put(self.kind, source, None, at_once=False)
 
     async def _attempt(
-        self, work: Callable[[], Awaitable[T]], function: Function, what: str, *, may_be_gone: bool = False
+        self, work: Callable[[int], Awaitable[T]], function: Function, what: str, *, may_be_gone: bool = False
     ) -> T:
         async with self.lane.room:
             return await attempt(work, function, f"{what} {self.kind!r}", self.lane, may_be_gone=may_be_gone)

@@ -74,9 +74,11 @@ class StreamLoad:
         )
         batch: Batch[Any] = Batch(chosen)  # type: ignore[arg-type]  # none of them is Invalid
 
-        async def work() -> None:
+        async def work(failures: int) -> None:
             batch.refused.clear()  # what an attempt that failed has refused, the next one may accept
-            ensure_nothing(await self._handler.function(self._target, batch, context), self._handler.function)
+            ensure_nothing(
+                await self._handler.function(self._target, batch, context.after(failures)), self._handler.function
+            )
 
         try:
             await attempt(

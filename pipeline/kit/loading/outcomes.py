@@ -60,7 +60,7 @@ class Lane:
 
 
 async def attempt(
-    work: Callable[[], Awaitable[T]],
+    work: Callable[[int], Awaitable[T]],
     function: Function,
     what: str,
     lane: Lane,
@@ -68,7 +68,7 @@ async def attempt(
     may_be_gone: bool = False,
     tries: int = TRIES,
 ) -> T:
-    """Return the result of `work`, which calls the author's `function`.
+    """Return the result of `work`, which calls the author's `function`. It gets how many tries have failed before.
 
     `Again` holds the lane, and calls again. `Refused` is a RejectedError; so is `Gone`, except where it `may_be_gone`.
     `Stop`, and any other exception after `tries` calls, is a RefusedError with the author's line: the file has failed.
@@ -78,7 +78,7 @@ async def attempt(
         await lane.wait()
         try:
             with unwrap_exception_group():  # of a task group of the author's
-                return await work()
+                return await work(failures)
         except Again as error:
             lane.hold(error.after, what)
         except Refused as error:

@@ -45,12 +45,14 @@ class Stager:
         function, publish = self.handler.function, self.handler.publish
         assert publish is not None  # checked before anything is moved
 
-        async def work() -> str:
+        async def work(failures: int) -> str:
             staged.refused.clear()
-            return returned_text(await function(self.target, staged, context), function, "a token")
+            return returned_text(await function(self.target, staged, context.after(failures)), function, "a token")
 
         token = await self._attempt(work, function, "staging")
-        await self._attempt(lambda: publish(self.target, [token], context), publish, "publishing")
+        await self._attempt(
+            lambda failures: publish(self.target, [token], context.after(failures)), publish, "publishing"
+        )
         refused = refused_records(staged, function)
         return [
             {at: error for at, value in enumerate(records.values) if (error := _rejected(value, refused)) is not None}

@@ -49,10 +49,10 @@ class TransactionLoad(StreamLoad):
     refused: Mapping[Place, RejectedError]
     held: Held
 
-    def begin(self, refused: Mapping[Place, RejectedError], *, single: bool) -> None:
-        """Begin a transaction. The ids that its handlers put are `held`."""
+    def begin(self, refused: Mapping[Place, RejectedError], failures: int, *, single: bool) -> None:
+        """Begin a transaction, after this number of failed ones. The ids that its handlers put are `held`."""
         self.refused, self._tries, self.held = refused, 1, {}
-        self._contexts = replace(self._contexts, held=self.held)
+        self._contexts = replace(self._contexts, held=self.held, attempt=self._contexts.attempt + failures)
         if single:
             self._batch = 1
 
@@ -117,7 +117,7 @@ class Transactions:
                 with unwrap_exception_group():  # the author's transaction may have a task group
                     async with self.room, self._opened() as transaction:
                         load = make(transaction)
-                        load.begin(refused, single=single)
+                        load.begin(refused, failures, single=single)
                         await work(transaction, load)
                 return
             except BrokenError as error:
