@@ -10,6 +10,9 @@ from pipeline.domain.errors import RefusedError
 
 T = TypeVar("T")
 
+_OF_THE_FILE = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN)
+"""Primary result codes: the file cannot be made or written. SQLITE_FULL is a full disk (https://www.sqlite.org/rescode.html)."""
+
 
 class TemporaryDatabase:
     """SQLite on a file without a name. Methods block. RefusedError when the temporary directory has no room.
@@ -62,6 +65,8 @@ class TemporaryDatabase:
             try:
                 return work()
             except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF not in _OF_THE_FILE:
+                    raise
                 self._reason = str(error)
         raise no_room(self._reason)
 

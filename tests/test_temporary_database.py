@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import sqlite3
 from collections.abc import Callable
 from contextlib import closing
 
@@ -68,3 +69,11 @@ def test_later_errors_of_a_database_without_room_name_the_first_one() -> None:
         with pytest.raises(RefusedError) as second:
             database.run_all("INSERT INTO t VALUES (?)", [(1,)])
     assert str(second.value) == str(first.value)
+
+
+def test_an_error_that_is_not_about_room_is_raised_as_it_is_and_ends_nothing() -> None:
+    with closing(TemporaryDatabase("CREATE TABLE t (a)", 100)) as database:
+        with pytest.raises(sqlite3.OperationalError, match="no such table: other"):
+            database.run("INSERT INTO other VALUES (1)")
+        database.run("INSERT INTO t VALUES (1)")
+        assert database.rows("SELECT a FROM t") == [(1,)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import signal
@@ -258,6 +259,22 @@ async def test_what_the_device_has_lost_is_an_error_and_not_marked(
 def test_a_file_system_that_cannot_be_written_to_its_device_is_an_error() -> None:
     with pytest.raises(OSError, match="Bad file descriptor"):
         tree_writer.sync_file_system(-1)
+
+
+@pytest.mark.parametrize("code", [errno.ENOSYS, errno.EPERM])
+def test_all_file_systems_are_written_where_the_call_for_one_is_not_allowed(
+    monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    class Libc:
+        def syncfs(self, fd: int) -> int:
+            ctypes.set_errno(code)
+            return -1
+
+    written: list[str] = []
+    monkeypatch.setattr(ctypes, "CDLL", lambda name, use_errno: Libc())
+    monkeypatch.setattr(os, "sync", lambda: written.append("all"))
+    tree_writer.sync_file_system(-1)
+    assert written == ["all"]
 
 
 KILLED = """

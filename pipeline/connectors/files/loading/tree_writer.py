@@ -287,12 +287,17 @@ class TreeWriter:
 
 
 def sync_file_system(fd: int) -> None:
-    """Write everything that is in memory of the file system of `fd` to its device. OSError when that failed."""
+    """Write everything that is in memory of the file system of `fd` to its device. OSError when that failed.
+
+    All file systems are written where the kernel, or a sandbox, does not have the call for one.
+    """
     libc = ctypes.CDLL(None, use_errno=True)
-    if not hasattr(libc, "syncfs"):
-        os.sync()
-    elif libc.syncfs(fd) != 0:
-        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    if hasattr(libc, "syncfs"):
+        if libc.syncfs(fd) == 0:
+            return
+        if (code := ctypes.get_errno()) not in (errno.ENOSYS, errno.EPERM):
+            raise OSError(code, os.strerror(code))
+    os.sync()
 
 
 def _enter(fd: int, name: bytes, path: bytes) -> int:
