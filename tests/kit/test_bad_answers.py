@@ -36,7 +36,7 @@ ROWS: list[tuple[Any, str]] = [
     (Item(GOOD.id, None), "has no value in the column 'day'"),  # type: ignore[arg-type]
     (Item(GOOD.id, "2026-01-02"), "has in the column 'day' .*str"),  # type: ignore[arg-type]
     (Item(GOOD.id, datetime(2026, 1, 2, tzinfo=UTC)), "has in the column 'day' a datetime, not a date"),
-    (Item("no uuid", GOOD.day), "has in the column 'id' badly formed"),  # type: ignore[arg-type]
+    (Item("no uuid", GOOD.day), "has in the column 'id' 'no uuid', which is no UUID"),  # type: ignore[arg-type]
     (Item(7, GOOD.day), "has in the column 'id' a value of the type int"),  # type: ignore[arg-type]
     (Item(GOOD.id, GOOD.day, 7), "has in the column 'name' a value of the type int, not str"),  # type: ignore[arg-type]
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import math
+import re
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
@@ -204,7 +205,8 @@ BAD = [
     ({"id": 1, "moment": datetime(2024, 1, 1)}, "a time without a zone.*NaiveDatetime"),
     ({"id": 1, "local": datetime(2024, 1, 1, tzinfo=UTC)}, "a time with a zone"),
     ({"id": 1, "price": 1.5}, "a value of the type float, not Decimal"),
-    ({"id": 1, "free": math.nan}, "column 'free'"),
+    ({"id": 1, "free": math.nan}, "column 'free' a value that JSON cannot hold"),
+    ({"id": 1, "free": {1: object()}}, "column 'free' a value that JSON cannot hold"),
     ({"id": 1, "weight": 2**53}, None),
     ({"id": 1, "weight": 2**60}, None),
     ({"id": 1, "weight": 2**53 + 1}, "in the column 'weight' an integer that no float is equal to. Declare it as int"),
@@ -240,6 +242,44 @@ def test_members_without_a_column_are_named_once(row: Any, columns: dict[str, An
 def test_a_row_of_another_type_is_named() -> None:
     with pytest.raises(UnreadableError, match=r"app.py, line 1: .*gave a row of the type dict, not Part"):
         encoder(row_type(Part, None, "here"), "size").values([{"size": 1}])
+
+
+class Colour(enum.Enum):
+    RED = "red"
+    BLUE = "blue"
+
+
+UNFIT: list[tuple[Any, object, str]] = [
+    (int, "x", "'x', which is no integer"),
+    (int, 1.5, "1.5, which is no integer"),
+    (int, "1e999999999", "'1e999999999', which is no integer"),
+    (float, "x", "'x', which is no number"),
+    (float, None, "NULL"),
+    (Decimal, "abc", "'abc', which is no number"),
+    (bool, "true", "'true', which is neither true nor false"),
+    (datetime, "yesterday", "'yesterday', which is no date and time in the form of ISO 8601"),
+    (date, 5, "5, which is no date in the form of ISO 8601"),
+    (time, "noon", "'noon', which is no time in the form of ISO 8601"),
+    (timedelta, "long", "'long', which is no time difference"),
+    (UUID, "y" * 500, "y…, which is no UUID"),
+    (Colour, "green", "'green', which is none of 'red', 'blue'"),
+    (Literal["a", "b"], "c", "'c', which is none of 'a', 'b'"),
+    (Json, "{", "'{', which is no JSON"),
+]
+
+
+@pytest.mark.parametrize(("python", "value", "reason"), UNFIT)
+def test_a_value_that_a_field_cannot_hold_is_shown_in_words(python: Any, value: object, reason: str) -> None:
+    kind = {int: int, float: float, str: str, type(None): str | None}[type(value)]
+    column = Json if python is Json else kind
+    written = row_type(dict, {"id": int, "given": column}, "here")
+    wanted = reader(row_type(dict, {"id": int, "given": python}, "here"), written)
+    found = read_line(wanted, orjson.dumps({"upsert": {"id": 1, "given": value}}))
+    assert isinstance(found, Invalid)
+    assert found.reason.startswith("the column 'given' ")
+    assert reason in found.reason
+    assert not re.search(r"<class|isoformat|hexadecimal|could not convert|valid Colour", found.reason)
+    assert len(found.reason) < 250
 
 
 def test_a_record_that_is_no_row_says_why() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -106,7 +107,7 @@ async def test_feedback_that_cannot_be_stored_is_the_authors_error(
         movement_error = " ".join(movement.problems)
     except pipeline.PipelineError as error:
         movement_error = str(error)
-    assert message in movement_error
+    assert re.search(rf"test_telling.py, line \d+: {re.escape(message)}", movement_error), movement_error
 
 
 async def test_of_two_workers_the_newest_feedback_wins_and_both_logs_stay() -> None:

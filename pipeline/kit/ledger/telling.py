@@ -20,8 +20,9 @@ from pipeline.codec.documents.people import (
     encode_log,
 )
 from pipeline.domain import object_keys
-from pipeline.domain.errors import AbsentError, ConfigurationError, ConflictError
+from pipeline.domain.errors import AbsentError, ConflictError
 from pipeline.domain.ids import EventFileId, FlowName
+from pipeline.kit.authors_line import calling_line, misuse
 from pipeline.kit.configuration.secret import without_secrets
 from pipeline.masking import masked_value
 from pipeline.ports.object_store import ObjectStore, PutCondition, Version
@@ -43,7 +44,7 @@ class Telling:
     def tell(self, file: str, line: int, text: str) -> Awaited:
         """Note a line of the log. Awaiting the result stores what is many."""
         if not isinstance(text, str):
-            raise ConfigurationError(f"ctx.tell takes a text, not {type(text).__name__}.")
+            raise misuse(calling_line(), f"ctx.tell takes a text, not {type(text).__name__}", "Give str(…)")
         self._lines.append(LogLine(datetime.now(UTC), file, line, without_secrets(text)))
         return Awaited(self if len(self._lines) >= LINES_AT_ONCE else None)
 
@@ -56,9 +57,10 @@ class Telling:
             text = json.dumps(document, allow_nan=False, ensure_ascii=False)
             size = len(text.encode())
         except (TypeError, ValueError, RecursionError) as error:
-            raise ConfigurationError(f"ctx.feedback takes what JSON can hold: {error}.") from error
+            raise misuse(calling_line(), "ctx.feedback takes what JSON can hold", f"It says: {error}") from error
         if size > MAX_FEEDBACK_BYTES:
-            raise ConfigurationError(f"ctx.feedback takes at most {MAX_FEEDBACK_BYTES:,} bytes as JSON, not {size:,}.")
+            fault = f"ctx.feedback takes at most {MAX_FEEDBACK_BYTES:,} bytes as JSON, not {size:,}"
+            raise misuse(calling_line(), fault, "Give a summary")
         self._feedback = Feedback(self._importer, datetime.now(UTC), masked_value(json.loads(text)))
         return Awaited(self)
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from blake3 import blake3
 
-from pipeline.domain.errors import ConfigurationError
 from pipeline.domain.ids import EventFileId, parse_binary_id
+from pipeline.kit.authors_line import calling_line, misuse
 from pipeline.kit.configuration.secret import without_secrets
 from pipeline.kit.ledger.id_map import Held, StoredIds, is_text, source_text
 from pipeline.kit.ledger.kept import IdEntry
@@ -55,7 +55,7 @@ class IdMap:
     async def put(self, kind: str, source: object, target: str) -> None:
         """Remember an id. ConfigurationError when it is not text."""
         if not is_text(target):
-            raise ConfigurationError(f"The id map takes text as an id, not {target!r}. Give str(…).")
+            raise misuse(calling_line(), f"the id map takes text as an id, not {target!r}", "Give str(…)")
         if await self.get(kind, source) == target:
             return
         entry = IdEntry("", self._movement, str(target), "put")
@@ -134,7 +134,8 @@ class ImportContext:
     async def binary(self, value: object) -> AsyncIterator[AsyncIterator[bytes]]:
         """Open the content of a Binary field. DamagedError at its end when it is not what was stored."""
         if not isinstance(value, Binary) or value.version is None:
-            raise ConfigurationError(f"ctx.binary needs the value of a Binary field, not {type(value).__name__}.")
+            fault = f"ctx.binary is given a value of the type {type(value).__name__}"
+            raise misuse(calling_line(), fault, "Give it the value of a Binary field of the row")
         async with self.open_binary(parse_binary_id(value.version)) as pieces:
             yield aiter(pieces)
 

@@ -31,7 +31,7 @@ def decoder_of(field: Field, column: Column) -> Decode:
     if python in _DECODERS:
         return _DECODERS[python]
     if isinstance(python, type) and issubclass(python, enum.Enum):
-        return python
+        return _parsed(python, f"which is none of {', '.join(repr(member.value) for member in python)}")
     if get_origin(python) is Literal:
         return lambda value: _member(value, get_args(python))
     if python is Any:
@@ -50,51 +50,58 @@ def _plain(value: Any) -> Any:
     return value
 
 
+def _parsed(parse: Decode, fault: str) -> Decode:
+    """Return `parse`, which raises ValueError with the value and `fault` for whatever it cannot take."""
+
+    def parsed(value: Any) -> Any:
+        if isinstance(value, RawText):
+            return _plain(value)
+        try:
+            return parse(value)
+        except (ValueError, TypeError, ArithmeticError) as error:
+            raise _unfit(value, fault) from error
+
+    return parsed
+
+
+def _unfit(value: Any, fault: str) -> ValueError:
+    shown = repr(value)
+    return ValueError(f"{shown if len(shown) <= SHOWN_CHARACTERS else shown[:SHOWN_CHARACTERS] + '…'}, {fault}")
+
+
 def _int(value: Any) -> int:
     if isinstance(value, int):
         return int(value)
-    number = Decimal(value) if isinstance(value, str | float) else None
-    if number is None or number != number.to_integral_value():
-        raise ValueError(f"{value!r}, which is no integer")
+    number = Decimal(value)
+    if number.adjusted() > MOST_DIGITS or number != number.to_integral_value():
+        raise ValueError(value)
     return int(number)
-
-
-def _float(value: Any) -> float:
-    if isinstance(value, int | float | str):
-        return float(value)
-    raise ValueError(f"{value!r}, which is no number")
 
 
 def _str(value: Any) -> str:
     if isinstance(value, str):
         return value
-    raise ValueError("text that is not valid in its encoding" if isinstance(value, RawText) else f"{value!r}, no text")
+    if isinstance(value, RawText):
+        return str(_plain(value))
+    raise _unfit(value, "no text")
 
 
 def _bytes(value: Any) -> bytes:
     if isinstance(value, bytes):
         return value
-    raise ValueError(f"{value!r}, no bytes")
+    raise _unfit(value, "no bytes")
 
 
 def _bool(value: Any) -> bool:
     if value in (0, 1) and not isinstance(value, str):
         return bool(value)
-    raise ValueError(f"{value!r}, which is neither true nor false")
-
-
-def _decimal(value: Any) -> Decimal:
-    if isinstance(value, int | str):
-        return Decimal(value)
-    if isinstance(value, float):
-        return Decimal(repr(value))
-    raise ValueError(f"{value!r}, which is no number")
+    raise _unfit(value, "which is neither true nor false")
 
 
 def _timedelta(value: Any) -> timedelta:
-    found = _INTERVAL.fullmatch(_str(value))
+    found = _INTERVAL.fullmatch(value)
     if not value or found is None:
-        raise ValueError(f"{value!r}, which is no time difference of days, hours, minutes and seconds")
+        raise ValueError(value)
     sign = -1 if found["sign"] == "-" else 1
     seconds = Decimal(found["seconds"] or 0)
     clock = timedelta(hours=int(found["hours"] or 0), minutes=int(found["minutes"] or 0))
@@ -108,7 +115,10 @@ def _binary(value: Any) -> Binary:
 
 
 def _json(value: Any) -> Any:
-    return json.loads(value) if isinstance(value, str) else _plain(value)
+    try:
+        return json.loads(value) if isinstance(value, str) else _plain(value)
+    except json.JSONDecodeError as error:
+        raise _unfit(value, f"which is no JSON: {error}") from error
 
 
 def _converted(value: Any, python: Any) -> Any:
@@ -120,26 +130,26 @@ def _converted(value: Any, python: Any) -> Any:
 
 def _member(value: Any, members: tuple[Any, ...]) -> Any:
     if value not in members:
-        raise ValueError(f"{value!r}, which is none of {', '.join(map(repr, members))}")
+        raise _unfit(value, f"which is none of {', '.join(map(repr, members))}")
     return value
 
 
 _DECODERS: Mapping[Any, Decode] = {
-    int: _int,
-    float: _float,
+    int: _parsed(_int, "which is no integer"),
+    float: _parsed(float, "which is no number"),
     str: _str,
     bytes: _bytes,
     bool: _bool,
-    Decimal: _decimal,
-    datetime: lambda value: datetime.fromisoformat(_str(value)),
-    date: lambda value: date.fromisoformat(_str(value)),
-    time: lambda value: time.fromisoformat(_str(value)),
-    timedelta: _timedelta,
-    UUID: lambda value: UUID(_str(value)),
+    Decimal: _parsed(lambda value: Decimal(repr(value) if isinstance(value, float) else value), "which is no number"),
+    datetime: _parsed(datetime.fromisoformat, "which is no date and time in the form of ISO 8601"),
+    date: _parsed(date.fromisoformat, "which is no date in the form of ISO 8601"),
+    time: _parsed(time.fromisoformat, "which is no time in the form of ISO 8601"),
+    timedelta: _parsed(_timedelta, "which is no time difference of days, hours, minutes and seconds"),
+    UUID: _parsed(UUID, "which is no UUID"),
     Binary: _binary,
 }
 _NATURAL: Mapping[str, Decode] = {
-    "decimal": _decimal,
+    "decimal": _DECODERS[Decimal],
     "timestamp": _DECODERS[datetime],
     "timestamptz": _DECODERS[datetime],
     "date": _DECODERS[date],
@@ -149,5 +159,9 @@ _NATURAL: Mapping[str, Decode] = {
 }
 AS_IT_IS: Mapping[str, Any] = {"integer": int, "real": float, "text": str}
 """Types of columns whose values are in JSON what they are in Python, unless they are tagged."""
+MOST_DIGITS = 1000
+"""A text of an integer of more digits is taken for a wrong value: "1e999999999" would take all memory."""
+SHOWN_CHARACTERS = 100
+"""How much of a value that does not fit is shown."""
 DECODE_ERRORS = (ValueError, TypeError, InvalidOperation, OverflowError)
 """What decoding raises for a value that a field cannot hold."""

@@ -78,12 +78,20 @@ def _interval(value: Any) -> str:
 
 
 def _json(value: Any) -> str:
-    plain = msgspec.to_builtins(value, builtin_types=(int, float))
-    return json.dumps(plain, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    try:
+        plain = msgspec.to_builtins(value, builtin_types=(int, float))
+        return json.dumps(plain, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise ValueError(f"a value that JSON cannot hold: {error}") from error
 
 
 def _uuid(value: Any) -> str:
-    return str(value if isinstance(value, UUID) else UUID(_expected(value, str)))
+    if isinstance(value, UUID):
+        return str(value)
+    try:
+        return str(UUID(_expected(value, str)))
+    except ValueError as error:
+        raise ValueError(f"{value[:100]!r}, which is no UUID") from error
 
 
 def _date(value: Any) -> str:
