@@ -97,7 +97,7 @@ async def workers(world: World) -> None:
         await chores.between(f"{number}")
     await world.no_more_faults()
     await wishes.end()
-    await _no_start_waits(world)
+    await _no_start_waits(world, chores)
     await world.all_awake()
     chores.over = True
     movement = await _start_and_wait(world, chores, wishes, ("*",), editing=False)
@@ -113,8 +113,9 @@ async def workers(world: World) -> None:
         await Proof(world).run()
 
 
-async def _no_start_waits(world: World) -> None:
-    """The workers begin a start that is queued by themselves."""
+async def _no_start_waits(world: World, chores: Chores) -> None:
+    """The workers begin a start that is queued by themselves, once no pruner that has died claims the Flow."""
+    await chores.free()
     deadline = trio.current_time() + PATIENCE_SECONDS
     while (waits := world.model.starts.waiting(FLOW)) and trio.current_time() < deadline:  # noqa: ASYNC110
         await trio.sleep(LOOK_SECONDS)
