@@ -46,6 +46,7 @@ def test_the_destination_equals_the_source_after_network_faults(
             for role in ("export", "import", "import"):
                 fleet.spawn(role)
             for marker in ("first", "second"):
+                fleet.start()
                 settled = fleet.wait_settled(180)
                 assert (settled["status"], settled["problems"]) == ("SUCCESS", []), fleet.log()[-3000:]
                 assert rows_of(fleet.destination) == rows_of(fleet.source)
