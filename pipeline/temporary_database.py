@@ -65,7 +65,7 @@ class TemporaryDatabase:
             try:
                 return work()
             except sqlite3.OperationalError as error:
-                if error.sqlite_errorcode & 0xFF not in _OF_THE_FILE:
+                if getattr(error, "sqlite_errorcode", 0) & 0xFF not in _OF_THE_FILE:
                     raise
                 self._reason = str(error)
         raise no_room(self._reason)

@@ -179,8 +179,8 @@ class Movement:
     `retried`: rejected records of it were accepted after it had settled, which changes its counts alone.
     `shown` are ranges of the time left that were shown, with what came. `queued` is since when its start had been queued,
     None if it was not; `last_queued` is that of the start that has begun last in its Flow. `refused` says why the
-    destination refuses everything, since `refused_since`: then nothing more is
-    begun. `flow_created` is when its Flow was created; None in earlier releases.
+    destination refuses everything, since `refused_since`: then nothing more is begun. `flow_created` is when its Flow was
+    created; None in earlier releases.
     """
 
     flow: FlowName

@@ -16,6 +16,7 @@ import orjson
 import pytest
 from structlog.testing import capture_logs
 
+from pipeline.codec.values import to_json
 from pipeline.domain.errors import ConfigurationError, DamagedError, UnreadableError
 from pipeline.domain.ids import EventFileId, Label, Phase, StreamName
 from pipeline.kit import Delete, Json, NaiveDatetime, Upsert
@@ -249,7 +250,7 @@ class Colour(enum.Enum):
     BLUE = "blue"
 
 
-UNFIT: list[tuple[Any, object, str]] = [
+UNFIT: list[tuple[Any, Any, str]] = [
     (int, "x", "'x', which is no integer"),
     (int, 1.5, "1.5, which is no integer"),
     (int, "1e999999999", "'1e999999999', which is no integer"),
@@ -262,19 +263,23 @@ UNFIT: list[tuple[Any, object, str]] = [
     (time, "noon", "'noon', which is no time in the form of ISO 8601"),
     (timedelta, "long", "'long', which is no time difference"),
     (UUID, "y" * 500, "y…, which is no UUID"),
+    (UUID, 5, "5, which is no UUID"),
+    (float, b"1.5", "b'1.5', which is no number"),
+    (timedelta, 5, "5, which is no time difference"),
     (Colour, "green", "'green', which is none of 'red', 'blue'"),
     (Literal["a", "b"], "c", "'c', which is none of 'a', 'b'"),
     (Json, "{", "'{', which is no JSON"),
+    (Json, "[" * 100_000, "[…, which is no JSON"),
 ]
 
 
 @pytest.mark.parametrize(("python", "value", "reason"), UNFIT)
-def test_a_value_that_a_field_cannot_hold_is_shown_in_words(python: Any, value: object, reason: str) -> None:
-    kind = {int: int, float: float, str: str, type(None): str | None}[type(value)]
+def test_a_value_that_a_field_cannot_hold_is_shown_in_words(python: Any, value: Any, reason: str) -> None:
+    kind = {int: int, float: float, str: str, bytes: bytes, type(None): str | None}[type(value)]
     column = Json if python is Json else kind
     written = row_type(dict, {"id": int, "given": column}, "here")
     wanted = reader(row_type(dict, {"id": int, "given": python}, "here"), written)
-    found = read_line(wanted, orjson.dumps({"upsert": {"id": 1, "given": value}}))
+    found = read_line(wanted, orjson.dumps({"upsert": {"id": 1, "given": to_json(value)}}))
     assert isinstance(found, Invalid)
     assert found.reason.startswith("the column 'given' ")
     assert reason in found.reason

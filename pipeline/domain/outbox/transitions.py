@@ -96,9 +96,8 @@ def changed(before: Movement, movement: Movement) -> Sequence[OutboxEvent]:
         events.append(_refuses(before))
     if before.refused and not movement.refused:
         events.append(_event(EventType.MOVEMENT_RESUMED, movement, movement.updated, _refused_since(before)))
-    if (
-        movement.settled and not before.settled
-    ):  # that it has begun may not be stored yet: the disk was full, for example
+    if movement.settled and not before.settled:
+        # That it has begun may not be stored yet: the disk was full, for example.
         events += [started(movement), settled(movement)]
     return events
 

@@ -58,7 +58,7 @@ def _parsed(parse: Decode, fault: str) -> Decode:
             return _plain(value)
         try:
             return parse(value)
-        except (ValueError, TypeError, ArithmeticError) as error:
+        except (ValueError, TypeError, ArithmeticError, AttributeError) as error:
             raise _unfit(value, fault) from error
 
     return parsed
@@ -76,6 +76,12 @@ def _int(value: Any) -> int:
     if number.adjusted() > MOST_DIGITS or number != number.to_integral_value():
         raise ValueError(value)
     return int(number)
+
+
+def _float(value: Any) -> float:
+    if isinstance(value, bytes):
+        raise TypeError(value)  # `float` takes digits as bytes
+    return float(value)
 
 
 def _str(value: Any) -> str:
@@ -117,7 +123,7 @@ def _binary(value: Any) -> Binary:
 def _json(value: Any) -> Any:
     try:
         return json.loads(value) if isinstance(value, str) else _plain(value)
-    except json.JSONDecodeError as error:
+    except (json.JSONDecodeError, RecursionError) as error:
         raise _unfit(value, f"which is no JSON: {error}") from error
 
 
@@ -136,7 +142,7 @@ def _member(value: Any, members: tuple[Any, ...]) -> Any:
 
 _DECODERS: Mapping[Any, Decode] = {
     int: _parsed(_int, "which is no integer"),
-    float: _parsed(float, "which is no number"),
+    float: _parsed(_float, "which is no number"),
     str: _str,
     bytes: _bytes,
     bool: _bool,

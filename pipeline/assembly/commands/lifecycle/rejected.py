@@ -118,7 +118,8 @@ async def load_corrected(flow: str, corrections: Sequence[Correction], *, settin
 async def _opened(runtime: Runtime, name: FlowName, latest: Movement) -> AsyncIterator[RejectedKeeper]:
     """Open the destination of a Flow, which gets contents from where its `latest` Movement is stored.
 
-    ConfigurationError when it does not keep rejected records one by one."""
+    ConfigurationError when it does not keep rejected records one by one.
+    """
     flow = await runtime.flows.read_flow(name)
     async with flow_destination(flow, runtime.store).open(flow.marks_namespace) as session:
         opened: DestinationSession = session
