@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.connectors.postgres import PostgresDestination, PostgresSource
 from pipeline.domain.movement import Status
-from tests.connectors.postgres.moving import Movements
+from tests.connectors.postgres.moving import Movements, succeed
 from tests.connectors.postgres.places import Place, place_factory
 from tests.servers.postgresql import PostgresqlServer, program
 
@@ -123,3 +123,45 @@ async def test_a_column_s_sequence_goes_on_whatever_its_name(make: Callable[[], 
     await Movements(PostgresSource(source.uri), PostgresDestination(copy.uri)).move()
     copy.run("INSERT INTO users (n) VALUES ('c')")
     assert copy.rows("SELECT id FROM users ORDER BY 1") == [(1,), (2,), (3,)]
+
+
+async def test_a_foreign_key_and_an_index_of_one_name_are_both_created_and_each_follows(make: Callable[[], Place]) -> None:
+    source, copy = make(), make()
+    source.run(
+        "CREATE TABLE kind (id int PRIMARY KEY)",
+        "CREATE TABLE item (id int PRIMARY KEY, kind_id int NOT NULL, n int)",
+        "CREATE INDEX item_kind_id ON item (kind_id)",
+        "ALTER TABLE item ADD CONSTRAINT item_kind_id FOREIGN KEY (kind_id) REFERENCES kind DEFERRABLE",
+        "CREATE INDEX item_n ON item (n)",
+        "ALTER TABLE item ADD CONSTRAINT item_n CHECK (n > 0)",
+        "INSERT INTO kind VALUES (1)",
+        "INSERT INTO item VALUES (1, 1, 5)",
+    )
+    movements = Movements(PostgresSource(source.uri), PostgresDestination(copy.uri))
+    await succeed(movements)
+    assert dump(copy) == dump(source)
+    source.run("DROP INDEX item_kind_id", "ALTER TABLE item DROP CONSTRAINT item_n", "INSERT INTO item VALUES (2, 1, -5)")
+    await succeed(movements)
+    assert dump(copy) == dump(source)
+
+
+async def test_attached_partitions_keep_the_names_of_their_not_null(make: Callable[[], Place]) -> None:
+    source, copy = make(), make()
+    source.run(
+        "CREATE TABLE event (id bigint NOT NULL, kind text NOT NULL, at date NOT NULL) PARTITION BY LIST (kind)",
+        "CREATE TABLE login (id bigint NOT NULL, kind text CONSTRAINT has_kind NOT NULL, at date NOT NULL)",
+        "ALTER TABLE event ATTACH PARTITION login FOR VALUES IN ('login')",
+        "CREATE TABLE other PARTITION OF event DEFAULT",
+        "INSERT INTO event VALUES (1, 'login', '2026-01-01'), (2, 'logout', '2026-01-02')",
+    )
+    movements = Movements(PostgresSource(source.uri), PostgresDestination(copy.uri))
+    await succeed(movements)
+    assert dump(copy) == dump(source)
+    source.run(
+        "ALTER TABLE event ALTER at DROP NOT NULL",
+        "CREATE TABLE renewal (id bigint CONSTRAINT own_id NOT NULL, kind text NOT NULL, at date)",
+        "ALTER TABLE event ATTACH PARTITION renewal FOR VALUES IN ('renewal')",
+        "INSERT INTO event VALUES (3, 'login', NULL), (4, 'renewal', NULL)",
+    )
+    await succeed(movements)
+    assert dump(copy) == dump(source)

@@ -14,7 +14,7 @@ from pipeline.connectors.sql.identifiers import literal, qualified, quoted
 
 Native = Mapping[str, Any]
 """The description of a table (docs/reference/postgresql.md), or a part of it."""
-_OLDEST_WITH_VIRTUAL = 180000
+_OLDEST_WITH_VIRTUAL = _OLDEST_WITH_NOT_NULL_NAMES = 180000
 
 
 def run_single(connection: Connection, statement: str) -> None:
@@ -35,7 +35,7 @@ def table_statements(native: Native, server_version: int) -> Iterator[str]:
     key, afterwards = _key(native)
     unlogged = "UNLOGGED " if native.get("unlogged") else ""
     yield f"CREATE {unlogged}TABLE {name} ({', '.join([*columns, *key])}){_partition_by(native)}"
-    yield from partition_statements(native)
+    yield from partition_statements(native, server_version)
     yield from afterwards
     for sequence in native.get("sequences", ()):
         if sequence["owned"] and not sequence["identity"] and sequence["column"] is not None:
@@ -51,11 +51,19 @@ def sequence_statements(native: Native) -> Iterator[str]:
             yield f"CREATE SEQUENCE IF NOT EXISTS {name} {sequence['options']}"
 
 
-def partition_statements(native: Native) -> Iterator[str]:
+def partition_statements(native: Native, server_version: int) -> Iterator[str]:
     """Give the statements that create the partitions, one for each, in order."""
     for partition in native.get("partitions", ()):
         child, parent = qualified(*name_of(partition)), qualified(*partition["parent"])
-        yield f"CREATE TABLE {child} PARTITION OF {parent} {partition['bound']}{_partition_by(partition)}"
+        names = _not_null_names(partition) if server_version >= _OLDEST_WITH_NOT_NULL_NAMES else ""
+        yield f"CREATE TABLE {child} PARTITION OF {parent}{names} {partition['bound']}{_partition_by(partition)}"
+
+
+def _not_null_names(partition: Native) -> str:
+    """Return the NOT NULL that have other names than the parent's: it can name them only when it is created."""
+    named = [it for it in partition.get("columns", ()) if it["not_null"] and it.get("not_null_name")]
+    clauses = (f"CONSTRAINT {quoted(it['not_null_name'])} NOT NULL {quoted(it['name'])}" for it in named)
+    return f" ({', '.join(clauses)})" if named else ""
 
 
 def _partition_by(native: Native) -> str:
@@ -93,7 +101,7 @@ def column_definition(column: Native, native: Native, server_version: int) -> st
     elif column.get("default") is not None:
         parts.append(f"DEFAULT {column['default']}")
     if column.get("not_null"):
-        is_named = column.get("not_null_name") and server_version >= _OLDEST_WITH_VIRTUAL  # which names NOT NULL, too
+        is_named = column.get("not_null_name") and server_version >= _OLDEST_WITH_NOT_NULL_NAMES
         parts.append(f"CONSTRAINT {quoted(column['not_null_name'])} NOT NULL" if is_named else "NOT NULL")
     return " ".join(parts)
 

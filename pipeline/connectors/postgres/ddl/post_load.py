@@ -89,18 +89,18 @@ class _Table:
         """Create the constraints and indexes of the table and its partitions, unless an equal one or its name exists."""
         for native in self._every():
             table = qualified(*name_of(native))
-            present = _present(self._connection, table)
-            has_key = any(text.startswith("PRIMARY KEY") for text in present)
+            constraints, indexes = map(_texts, present_definitions(self._connection, table))
+            has_key = any(text.startswith("PRIMARY KEY") for text in constraints)
             for it in native.get("constraints", ()):
-                if renames and it["name"] not in present:
+                if renames and it["name"] not in constraints:
                     yield from self._rename_equal(table, it)
                 if has_key and it["kind"] == "primary":
                     continue
-                if present.isdisjoint((it["name"], it["definition"])):
+                if constraints.isdisjoint((it["name"], it["definition"])):
                     statement = f"ALTER TABLE {table} ADD CONSTRAINT {quoted(it['name'])} {it['definition']}"
                     yield from self._create(f"the constraint {it['name']}", statement)
             for it in native.get("indexes", ()):
-                if present.isdisjoint((it["name"], nameless(it["name"], it["definition"]))):
+                if indexes.isdisjoint((it["name"], nameless(it["name"], it["definition"]))):
                     yield from self._create(f"the index {it['name']}", it["definition"])
 
     def _rename_equal(self, table: str, wanted: Native) -> Iterator[Violation]:
@@ -121,7 +121,7 @@ class _Table:
                     yield from self._create(f"NOT NULL of {column['name']}", statement)
                     columns = self._columns(native)
                 was, name = (it.get("not_null_name") for it in (columns.get(column["name"], {}), column))
-                if was and name and was != name:
+                if was and name and was != name and native is self._native:  # in a partition it cannot be renamed
                     statement = (
                         f"ALTER TABLE {qualified(*name_of(native))} RENAME CONSTRAINT {quoted(was)} TO {quoted(name)}"
                     )
@@ -187,7 +187,8 @@ class _Table:
         for native in self._every():
             keys = native.get("foreign_keys", ())
             wanted = [key for key in keys if self.name in tables or tuple(key["references"]) in tables]
-            present = _present(self._connection, qualified(*name_of(native))) if wanted else set()
+            constraints, _ = present_definitions(self._connection, qualified(*name_of(native))) if wanted else ({}, {})
+            present = _texts(constraints)
             for key in wanted:
                 if present.isdisjoint((key["name"], key["definition"])):
                     not_created = create_foreign_key(self._connection, name_of(native), key)
@@ -209,6 +210,6 @@ def _alter_column(native: Native, column: Native) -> str:
     return f"ALTER TABLE {qualified(*name_of(native))} ALTER COLUMN {quoted(column['name'])}"
 
 
-def _present(connection: Connection, table: str) -> Set[str]:
-    """Return the names of the table's constraints and indexes, and their definitions without the name."""
-    return {text for found in present_definitions(connection, table) for pair in found.items() for text in pair}
+def _texts(present: Mapping[str, str]) -> Set[str]:
+    """Return names and definitions. An index may have the name of a constraint that is none of its own."""
+    return {*present, *present.values()}

@@ -161,14 +161,18 @@ ORDER BY root.oid, t.level, n.nspname COLLATE "C", c.relname COLLATE "C"
 """
 
 PARTITION_COLUMNS = """
-SELECT a.attrelid AS "table", a.attname AS name, pg_get_expr(d.adbin, d.adrelid) AS "default", a.attnotnull AS not_null
+SELECT a.attrelid AS "table", a.attname AS name, pg_get_expr(d.adbin, d.adrelid) AS "default", a.attnotnull AS not_null,
+       n.conname AS not_null_name
 FROM pg_inherits AS i JOIN pg_attribute AS a ON a.attrelid = i.inhrelid
 JOIN pg_attribute AS p ON p.attrelid = i.inhparent AND p.attname = a.attname
 LEFT JOIN pg_attrdef AS d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
 LEFT JOIN pg_attrdef AS e ON e.adrelid = p.attrelid AND e.adnum = p.attnum
+LEFT JOIN pg_constraint AS n ON n.conrelid = a.attrelid AND n.contype = 'n' AND n.conkey = ARRAY[a.attnum]
+LEFT JOIN pg_constraint AS o ON o.conrelid = p.attrelid AND o.contype = 'n' AND o.conkey = ARRAY[p.attnum]
 JOIN pg_class AS c ON c.oid = i.inhrelid AND c.relispartition
 WHERE i.inhrelid = ANY (%(oids)s) AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = '' AND a.attidentity = ''
-  AND (pg_get_expr(d.adbin, d.adrelid) IS DISTINCT FROM pg_get_expr(e.adbin, e.adrelid) OR a.attnotnull <> p.attnotnull)
+  AND (pg_get_expr(d.adbin, d.adrelid) IS DISTINCT FROM pg_get_expr(e.adbin, e.adrelid) OR a.attnotnull <> p.attnotnull
+       OR n.conname <> o.conname)
 ORDER BY a.attrelid, a.attnum
 """
 """Columns of partitions that differ from those of their parents."""

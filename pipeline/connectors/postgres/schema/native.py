@@ -108,7 +108,7 @@ def _partition(catalog: Catalog, row: Row) -> dict[str, object]:
         "partition_by": row["partition_by"],
         "identity": catalog.identity(row["oid"]),
         "columns": [
-            {"name": column["name"], "default": column["default"], "not_null": column["not_null"]}
+            {it: column[it] for it in ("name", "default", "not_null", "not_null_name")}
             for column in catalog.partition_columns[row["oid"]]
         ],
         **_constraints(catalog, row["oid"]),

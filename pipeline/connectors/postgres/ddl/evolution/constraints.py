@@ -28,6 +28,10 @@ WHERE i.indrelid = to_regclass(%(table)s)
 """
 
 
+_WITH_AN_INDEX = ("PRIMARY KEY", "UNIQUE", "EXCLUDE")
+"""Constraints whose index has their name; one of another kind and an index may share a name by chance."""
+
+
 def present_definitions(connection: Connection, table: str) -> tuple[dict[str, str], dict[str, str]]:
     """Return the definitions of a table's constraints, and those of its indexes without their names, by name."""
     found: tuple[dict[str, str], dict[str, str]] = {}, {}
@@ -64,7 +68,9 @@ class _Evolution:
         if former == wanted:
             return
         constraints, indexes = present_definitions(self._connection, self._sql)
-        present = constraints, {name: text for name, text in indexes.items() if name not in constraints}
+        present = constraints, {
+            name: text for name, text in indexes.items() if not constraints.get(name, "").startswith(_WITH_AN_INDEX)
+        }
         for old, new, here, is_index in zip(former, wanted, present, (False, True), strict=True):
             for name in old.keys() & here.keys():
                 if here[name] == new.get(name) or old[name] == new.get(name):

@@ -91,7 +91,8 @@ def add_partitions(
     keys: Callable[[], Set[ForeignKeyName]],
 ) -> None:
     """Create new partitions. Those of the tables `own()` that are partitions now are attached; their rows come with others."""
-    for partition, statement in zip(native.get("partitions", ()), partition_statements(native), strict=True):
+    statements = partition_statements(native, connection.info.server_version)
+    for partition, statement in zip(native.get("partitions", ()), statements, strict=True):
         name = qualified(*name_of(partition))
         if connection.execute("SELECT to_regclass(%s)", (name,)).fetchone() == (None,):
             run_single(connection, statement)
