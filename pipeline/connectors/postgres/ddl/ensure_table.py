@@ -29,7 +29,7 @@ from pipeline.connectors.postgres.ddl.evolution.partitions import (
     parent_of,
     stand_in,
 )
-from pipeline.connectors.postgres.ddl.evolution.sequences import follow_sequences
+from pipeline.connectors.postgres.ddl.evolution.sequences import follow_sequences, free_identity_sequences
 from pipeline.connectors.postgres.ddl.mapped_types import mapped_table
 from pipeline.connectors.postgres.ddl.prerequisites import create_prerequisites
 from pipeline.connectors.postgres.ddl.target_table import TargetTable, read_table
@@ -92,7 +92,7 @@ def ensure_table(
     former = {} if before is None else postgres_native(before)
     create_prerequisites(connection, native, former, ledger.created_objects())
     if table is None:
-        _create(connection, native)
+        _create(connection, native, ledger)
         was_empty = True
     else:
         was_empty = connection.execute(f"SELECT NOT EXISTS (SELECT FROM {table.sql})").fetchone() == (True,)
@@ -184,13 +184,17 @@ def _check_description(native: Native, schema: StreamSchema) -> None:
         )
 
 
-def _create(connection: Connection, native: Native) -> None:
+def _create(connection: Connection, native: Native, ledger: FlowLedger) -> None:
     """Create the table; without defaults if one cannot be created: the end of the load tries each again."""
     version = connection.info.server_version
     try:
         with connection.transaction():
             _run_all(connection, table_statements(native, version))
-    except psycopg.errors.DuplicateTable:  # a table that the source has renamed has the name of the key
+    except psycopg.errors.DuplicateTable:  # a table that the source has renamed has the name of a sequence or the key
+        if free_identity_sequences(connection, native, _created_tables(ledger)):
+            return _create(connection, native, ledger)
+        if native.get("key") is None:
+            raise
         _run_all(connection, table_statements({**native, "key": None}, version))
         run_single(
             connection,
@@ -199,6 +203,7 @@ def _create(connection: Connection, native: Native) -> None:
     except (psycopg.errors.UndefinedFunction, psycopg.errors.UndefinedObject, psycopg.errors.InvalidSchemaName):
         plain = {**native, "columns": [{**column, "default": None} for column in native["columns"]]}
         _run_all(connection, table_statements(plain, version))
+    return None
 
 
 def _run_all(connection: Connection, statements: Iterable[str]) -> None:

@@ -68,9 +68,10 @@ class _Evolution:
         if former == wanted:
             return
         constraints, indexes = present_definitions(self._connection, self._sql)
-        present = constraints, {
-            name: text for name, text in indexes.items() if not constraints.get(name, "").startswith(_WITH_AN_INDEX)
-        }
+        present = (
+            constraints,
+            {name: text for name, text in indexes.items() if not constraints.get(name, "").startswith(_WITH_AN_INDEX)},
+        )
         for old, new, here, is_index in zip(former, wanted, present, (False, True), strict=True):
             for name in old.keys() & here.keys():
                 if here[name] == new.get(name) or old[name] == new.get(name):
