@@ -11,6 +11,7 @@ from pipeline.domain.movement import Choices, Movement
 from pipeline.engine.movements.context import EngineContext, Limits
 from pipeline.engine.movements.flow_store import FlowStore
 from pipeline.engine.movers.mover import Mover
+from pipeline.engine.storage.binaries import BinaryFiles
 from pipeline.kit.exporter import Exporter
 from pipeline.kit.importer import Importer
 from pipeline.kit.loading.destination import ImporterDestination
@@ -61,7 +62,8 @@ class UndisturbedFlow:
         """Load an Event File of a Movement after the one that was made. AssertionError when it is not loaded."""
         current.set(self.process)
         flow = await self._flows.read_flow(FLOW)
-        file = await event_file(FLOW, self.exporter.streams[stream], movement, records)
+        contents = BinaryFiles(self.store, FLOW, SilentReporter())
+        file = await event_file(FLOW, self.exporter.streams[stream], movement, records, contents)
         async with self._destination().open(flow.marks_namespace) as session:
             outcome = await session.load(file, after=())
         assert isinstance(outcome, Loaded), outcome
@@ -71,7 +73,7 @@ class UndisturbedFlow:
 
     async def rejections(self) -> Sequence[Rejection]:
         """Return the records that the Importer has rejected."""
-        return await still_rejected(self._destination(), self._flows, FLOW)
+        return await still_rejected(self._destination(), self.store, self._flows, FLOW)
 
     async def move_whole(self) -> Movement:
         """Move once; AssertionError when an Event File has failed."""

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Sequence
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, Sequence
 from datetime import UTC, datetime
 from enum import Enum
 from typing import Any
@@ -11,11 +10,11 @@ from typing import Any
 from blake3 import blake3
 
 from pipeline.domain.event_file import Encoding, FileEntry, Header
-from pipeline.domain.ids import BinaryId, EventFileId, FlowName, ObjectKey, Phase
+from pipeline.domain.ids import EventFileId, FlowName, ObjectKey, Phase
+from pipeline.engine.storage.binaries import BinaryFiles
 from pipeline.kit.declared import DeclaredStream
 from pipeline.kit.reading.contents.stream_contents import StreamContents, encoded
 from pipeline.kit.reading.encoding import RowEncoder
-from pipeline.kit.values import Binary
 from pipeline.ports.destination import FileToLoad
 
 
@@ -31,15 +30,18 @@ Records = Sequence[tuple[Action, Any]]
 _WRITTEN = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-async def event_file(flow: FlowName, stream: DeclaredStream, movement: int, records: Records) -> FileToLoad:
-    """Return an Event File with these records in this order. Its contents, if it has some, are bytes."""
-    encoder, contents, lines = RowEncoder(stream), StreamContents(stream), list[bytes]()
+async def event_file(
+    flow: FlowName, stream: DeclaredStream, movement: int, records: Records, contents: BinaryFiles
+) -> FileToLoad:
+    """Return an Event File with these records in this order. The contents of their fields are stored in `contents`."""
+    encoder, fields, lines = RowEncoder(stream), StreamContents(stream, contents), list[bytes]()
     for action, values in records:
         if action is Action.UPSERT:
-            found = await encoded([stream.row.make(values)], encoder, contents)
+            found = await encoded([stream.row.make(values)], encoder, fields)
         else:
             found = encoder.deletes([tuple([values[name] for name in stream.key])])
         lines += [one.line + b"\n" for one in found]
+    await contents.flush()
     id_, block = EventFileId(movement, stream.name, Phase.INCREMENTAL, 0), b"".join(lines)
     deletes = sum(action is Action.DELETE for action, _ in records)
     upserts, key = len(records) - deletes, ObjectKey(str(id_))
@@ -48,16 +50,5 @@ async def event_file(flow: FlowName, stream: DeclaredStream, movement: int, reco
     async def blocks() -> AsyncGenerator[bytes, None]:
         yield block
 
-    @asynccontextmanager
-    async def open_binary(binary: BinaryId) -> AsyncIterator[AsyncIterable[bytes]]:
-        given = [value.open for _, values in records for value in values.values() if isinstance(value, Binary)]
-        content = next(one for one in given if isinstance(one, bytes) and blake3(one).hexdigest() == binary)
-
-        async def pieces() -> AsyncGenerator[bytes, None]:
-            yield content
-
-        async with aclosing(pieces()) as opened:
-            yield opened
-
     header = Header(flow, id_, stream.schema, len(records), _WRITTEN)
-    return FileToLoad(entry, header, blocks(), open_binary, movement)
+    return FileToLoad(entry, header, blocks(), contents.open, movement)

@@ -7,17 +7,26 @@ from typing import Any
 
 from pipeline.domain.ids import FlowName
 from pipeline.engine.movements.flow_store import FlowStore
+from pipeline.engine.storage.binaries import open_contents
 from pipeline.kit.dump.dumped_rows import dumped_rows
 from pipeline.kit.importer import Importer
 from pipeline.kit.loading.destination import ImporterDestination
 from pipeline.ports.destination import Rejection
+from pipeline.ports.object_store import ObjectStore
+from pipeline.ports.reporter import SilentReporter
 from pipeline.testing.torture.interception.journal import Journal
 from pipeline.testing.torture.oracle import Dumped, Oracle, Rows, Verdict, key_text
 
 
-async def still_rejected(destination: ImporterDestination, flows: FlowStore, flow: FlowName) -> Sequence[Rejection]:
-    """Return the records that the app rejects when they are tried again."""
-    async with destination.open((await flows.read_flow(flow)).marks_namespace) as session:
+async def still_rejected(
+    destination: ImporterDestination, store: ObjectStore, flows: FlowStore, flow: FlowName
+) -> Sequence[Rejection]:
+    """Return the records that the app rejects when they are tried again. `store` has the contents of their fields."""
+    found = await flows.read_flow(flow)
+    latest = await flows.latest(found)
+    async with destination.open(found.marks_namespace) as session:
+        if latest is not None:
+            open_contents(session, store, latest, SilentReporter())
         return await session.retry_rejected()
 
 

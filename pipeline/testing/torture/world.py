@@ -194,7 +194,7 @@ class World:
             self.verdict.broken += settled.problems or [f"the last Movement is {settled.status.value}"]
         current.set(self.observer)
         flows = FlowStore(self.bucket, self.observer)
-        rejections = await still_rejected(self._destination(self.wrapped, self.bucket), flows, FLOW)
+        rejections = await still_rejected(self._destination(self.wrapped, self.bucket), self.bucket, flows, FLOW)
         expected = await self.source.rows()
         found, self.dumped = await judged(self.importer, self.target, self.journal, rejections, expected)
         await self._check_deletes(flows)
