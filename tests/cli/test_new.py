@@ -47,14 +47,37 @@ def test_a_new_project_passes_its_own_tests(kind: str, pipeline: CommandLine, tm
     run("pytest", "-q", "-p", "no:cacheprovider", cwd=tmp_path / "My-tracker")
 
 
-def test_new_projects_have_strict_types_and_no_lint(pipeline: CommandLine, tmp_path: Path) -> None:
-    rules = "E,F,W,I,UP,B,SIM,RET,C4,PTH"
+RULES = "E,F,W,I,RUF,B,UP,SIM,RET,C4,PTH"
+
+
+@pytest.mark.parametrize("name", ["My-tracker", "x" * 64])
+def test_new_projects_have_no_lint_whatever_settings_ruff_has(
+    name: str, pipeline: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for kind in KINDS:
+        (tmp_path / kind).mkdir()
+        monkeypatch.chdir(tmp_path / kind)
+        pipeline("new", kind, name)
+        for isolated in ((), ("--isolated",)):
+            ignored = ("--ignore", "E501") if len(name) == 64 else ()  # the first line of a docstring has the name
+            run("ruff", "check", "--no-cache", *isolated, ".", cwd=tmp_path / kind / name)
+            run("ruff", "check", "--no-cache", *isolated, "--select", RULES, *ignored, ".", cwd=tmp_path / kind / name)
+            run("ruff", "format", "--no-cache", *isolated, "--check", ".", cwd=tmp_path / kind / name)
+
+
+def test_a_secret_in_a_new_project_may_have_the_default_of_the_reference(pipeline: CommandLine, tmp_path: Path) -> None:
+    pipeline("new", "app", "tracker")
+    app = tmp_path / "tracker" / "tracker" / "app.py"
+    text = app.read_text().replace("    url: str\n", '    url: str\n    key: Secret = Secret("")\n', 1)
+    assert "key: Secret" in text
+    app.write_text(text)
+    run("ruff", "check", "--no-cache", "--select", "RUF009,B008", ".", cwd=tmp_path / "tracker")
+
+
+def test_new_projects_have_strict_types(pipeline: CommandLine, tmp_path: Path) -> None:
     for kind in KINDS:
         pipeline("new", kind, f"one-{kind}")
-        project = tmp_path / f"one-{kind}"
-        run("ruff", "check", "--isolated", "--select", rules, "--line-length", "120", ".", cwd=project)
-        run("ruff", "format", "--isolated", "--check", "--line-length", "120", ".", cwd=project)
-        run("mypy", "--cache-dir", str(tmp_path / "cache"), cwd=project)
+        run("mypy", "--strict", "--cache-dir", str(tmp_path / "cache"), cwd=tmp_path / f"one-{kind}")
 
 
 def test_a_new_plugin_is_installed_by_its_entry_points(

@@ -31,6 +31,8 @@ _PATHS = {
 }
 """The files of a project, and their templates."""
 LONGEST_NAME = 64
+LINE_LENGTH = 88
+"""Of the code of a project, as ruff and black have it by default."""
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9]*([-_][A-Za-z0-9]+)*")
 _SECTION = re.compile(r"\[(exporter|importer|exporter alone|importer alone|end)\]")
 
@@ -89,7 +91,7 @@ def _texts(kind: str, name: str, package: str) -> Iterator[tuple[str, str]]:
     tested = {"exporter": "exporter", "importer": "Client, importer", "app": "Client, exporter, importer"}[kind]
     given = {
         "suites": suites,
-        "tested": tested,
+        "from_app": _import(f"{package}.app", tested),
         "name": name,
         "package": package,
         "what": what,
@@ -100,6 +102,14 @@ def _texts(kind: str, name: str, package: str) -> Iterator[tuple[str, str]]:
     for path, template in _PATHS.items():
         text = "".join(_sections(kind, (TEMPLATES / f"{template}.txt").read_text()))
         yield Template(path).substitute(given), Template(text).substitute(given)
+
+
+def _import(module: str, names: str) -> str:
+    """Return the statement that imports these names: on one line if it is not too long, else a name a line."""
+    line = f"from {module} import {names}"
+    if len(line) <= LINE_LENGTH:
+        return line
+    return "\n".join([f"from {module} import (", *(f"    {name}," for name in names.split(", ")), ")"])
 
 
 def _sections(kind: str, text: str) -> Iterator[str]:
