@@ -4,31 +4,16 @@ from __future__ import annotations
 
 import importlib
 import re
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlunsplit
 
 from pipeline.connectors.locations import Location, split_url
 from pipeline.connectors.registry import Connector, ReadOptions
 from pipeline.domain.errors import ConfigurationError
-from pipeline.domain.ids import FlowName
 from pipeline.kit.configuration.secret import Secret
-from pipeline.ports.object_store import ObjectStore
 from pipeline.ports.source import Source
 
 SCHEME = "app"
-SCHEMES = (SCHEME, "https", "http")
-"""Those of all apps that are not in Python."""
-
-
-@runtime_checkable
-class UploadsKept(Protocol):
-    """A Source that reads what an app has put into the object store for a Movement."""
-
-    def of_movement(self, store: ObjectStore, flow: FlowName, movement: int) -> Source:
-        """Return the same source for one Movement."""
-        ...
-
-
 _NAME = re.compile(r"app://([A-Za-z0-9][A-Za-z0-9._-]{0,99})/?")
 
 

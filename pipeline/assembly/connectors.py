@@ -10,7 +10,6 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TypeVar
 
-from pipeline.assembly.app_connector import APP, SERVICE, UploadsKept
 from pipeline.assembly.place_checks import ensure_movable, exclusions
 from pipeline.assembly.places.options import (
     PluginSettings,
@@ -19,8 +18,15 @@ from pipeline.assembly.places.options import (
     stored_place,
     with_source_options,
 )
-from pipeline.assembly.plugin_connector import PYTHON, Role, is_app, is_plugin, plugins, with_accepted, with_store
-from pipeline.assembly.sam_connector import SAM
+from pipeline.assembly.plugin_connector import (
+    Role,
+    UploadsKept,
+    is_app,
+    is_plugin,
+    plugins,
+    with_accepted,
+    with_store,
+)
 from pipeline.connectors.combined import CombinedDestination, CombinedSource
 from pipeline.connectors.locations import Location, default_flow_name, path_location, split_urls
 from pipeline.connectors.registry import (
@@ -32,7 +38,7 @@ from pipeline.connectors.registry import (
     make_destination,
     make_source,
     parse_location,
-    register_connector,
+    register_connectors,
 )
 from pipeline.domain.errors import ConfigurationError
 from pipeline.domain.ids import FlowName
@@ -54,10 +60,14 @@ PathText = str | os.PathLike[str]
 
 End = TypeVar("End", Source, Destination)
 
-register_connector(PYTHON)
-register_connector(SAM)
-register_connector(APP)
-register_connector(SERVICE)
+register_connectors(
+    {
+        SCHEME: "pipeline.assembly.plugin_connector:PYTHON",
+        "sam": "pipeline.assembly.sam_connector:SAM",
+        "app": "pipeline.assembly.app_connector:APP",
+        **dict.fromkeys(("https", "http"), "pipeline.assembly.app_connector:SERVICE"),
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)

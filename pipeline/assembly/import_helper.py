@@ -7,18 +7,21 @@ from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callab
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING
 
 import anyio
-from anyio.abc import TaskStatus
 
 from pipeline.assembly.runtime import open_runtime
 from pipeline.domain.ids import FlowName
 from pipeline.domain.movement import Movement
-from pipeline.engine.imports.import_helper import HelperEvent, run_helper
 from pipeline.ports.destination import Destination
 from pipeline.ports.reporter import SilentReporter
-from pipeline.processes.channel import open_subprocess
 from pipeline.settings import Settings
+
+if TYPE_CHECKING:
+    from anyio.abc import TaskStatus
+
+    from pipeline.engine.imports.import_helper import HelperEvent
 
 JOIN_SECONDS = 20.0
 """How long the helper may take to end its transactions when it is no longer needed before it is killed."""
@@ -41,6 +44,8 @@ class ImportHelper:
     @asynccontextmanager
     async def open(self, movement: Movement) -> AsyncIterator[AsyncIterator[HelperEvent]]:
         """Start the subprocess and wait until it imports; give its events."""
+        from pipeline.processes.channel import open_subprocess  # most Movements need no helper
+
         start, purpose = partial(self.run, movement.number), f"imports Flow {self.flow!r}"
         async with (
             open_subprocess(start, purpose, JOIN_SECONDS) as helper,
@@ -51,6 +56,8 @@ class ImportHelper:
     @asynccontextmanager
     async def run(self, number: int, closed: anyio.Event) -> AsyncIterator[AsyncIterable[HelperEvent]]:
         """Import in this process until `closed` is set, then end what is in progress."""
+        from pipeline.engine.imports.import_helper import HelperEvent, run_helper
+
         async with (
             open_runtime(self.settings) as runtime,
             runtime.flow_context(self.flow, SilentReporter()) as context,

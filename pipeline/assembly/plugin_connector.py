@@ -6,9 +6,9 @@ import importlib
 from enum import Enum
 from typing import Any, Protocol, TypeGuard, TypeVar, runtime_checkable
 
-from pipeline.assembly.app_connector import SCHEMES as APP_SCHEMES
 from pipeline.connectors.locations import Location
 from pipeline.connectors.registry import Connector
+from pipeline.domain.ids import FlowName
 from pipeline.domain.movement import Flow
 from pipeline.kit.configuration.names import SettingNames
 from pipeline.kit.places.parsing import parse_reference
@@ -17,6 +17,9 @@ from pipeline.ports.checks import AppChecks
 from pipeline.ports.destination import Destination
 from pipeline.ports.object_store import ObjectStore
 from pipeline.ports.source import Source
+
+REMOTE_SCHEMES = ("app", "https", "http")
+"""Those of all apps that are not in Python."""
 
 
 class Role(Enum):
@@ -32,6 +35,15 @@ class KeptInStore(Protocol):
 
     def in_store(self, store: ObjectStore) -> Destination:
         """Return the same destination with this store."""
+        ...
+
+
+@runtime_checkable
+class UploadsKept(Protocol):
+    """A Source that reads what an app has put into the object store for a Movement."""
+
+    def of_movement(self, store: ObjectStore, flow: FlowName, movement: int) -> Source:
+        """Return the same source for one Movement."""
         ...
 
 
@@ -56,7 +68,7 @@ def is_plugin(end: object) -> TypeGuard[Location]:
 
 def is_app(end: object) -> bool:
     """Whether this is the place of an app, in Python or over HTTP: it has no files, and is not read as a database."""
-    return isinstance(end, Location) and end.scheme in (SCHEME, *APP_SCHEMES)
+    return isinstance(end, Location) and end.scheme in (SCHEME, *REMOTE_SCHEMES)
 
 
 def plugins() -> Any:

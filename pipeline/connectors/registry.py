@@ -134,17 +134,28 @@ FILES = Connector(
 BUILT_IN: Mapping[str, Connector] = {
     scheme: connector for connector in (FILES, POSTGRESQL, SQLITE) for scheme in connector.schemes
 }
-_registered: dict[str, Connector] = {}
+_registered: dict[str, str] = {}
 
 
-def register_connector(connector: Connector) -> None:
-    """Add a connector that is made of more than this package may know: that of authors' plug-ins."""
-    _registered.update(dict.fromkeys(connector.schemes, connector))
+def register_connectors(references: Mapping[str, str]) -> None:
+    """Add connectors that are made of more than this package may know: for each scheme, the `module:name` of its Connector.
+
+    The module is imported when the scheme is used.
+    """
+    _registered.update(references)
+
+
+def _find_registered(scheme: str) -> Connector | None:
+    if scheme not in _registered:
+        return None
+    module, _, name = _registered[scheme].partition(":")
+    connector: Connector = getattr(importlib.import_module(module), name)
+    return connector
 
 
 def find_connector(scheme: str) -> Connector:
     """Return the connector of a scheme. ConfigurationError names the schemes that there are."""
-    if known := BUILT_IN.get(scheme) or _registered.get(scheme):
+    if known := BUILT_IN.get(scheme) or _find_registered(scheme):
         return known
     from importlib.metadata import entry_points
 
@@ -163,7 +174,8 @@ def find_connector(scheme: str) -> Connector:
 
 def connector_with_settings(text: str) -> Connector | None:
     """Return the connector of a place that is written as `scheme:place` and takes settings; None for any other text."""
-    connector = _registered.get(text.partition(":")[0])
+    scheme, colon, _ = text.partition(":")
+    connector = _find_registered(scheme) if colon else None
     return connector if connector is not None and connector.with_settings is not None else None
 
 

@@ -12,7 +12,6 @@ have no replies of many values. What would have to be written around them is as 
 
 from __future__ import annotations
 
-import os
 import pickle
 import socket
 import subprocess
@@ -212,12 +211,6 @@ async def open_subprocess(
         yield started
     finally:
         await started.aclose(join_seconds)
-
-
-def has_spare_processor() -> bool:
-    """Whether a subprocess can run beside this process, on a processor of its own."""
-    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return processors > 1 and os.name == "posix"
 
 
 def _start(purpose: str) -> tuple[subprocess.Popen[bytes], Connection]:

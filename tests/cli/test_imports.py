@@ -18,10 +18,15 @@ from pipeline.processes import channel
 from pipeline.settings import Settings
 from tests.cli.app import make_database, process_environment
 
-OF_OTHERS = {"aiobotocore", "botocore", "boto3", "psycopg", "trio", "sqlite3"}
+OF_OTHERS = {
+    *("aiobotocore", "botocore", "boto3", "psycopg", "trio", "sqlite3", "httpx", "starlette", "prometheus_client"),
+    *("pipeline.assembly.sam_connector", "pipeline.assembly.app_connector", "pipeline.domain.notifications.endpoint"),
+}
 """What only other places and other backends need."""
-UNUSED = {"rich", "structlog", "tomllib", "importlib.metadata"}
-"""What only a terminal, log events or settings need; the last is what libraries look for plugins with."""
+UNUSED = {"rich", "structlog", "tomllib", "importlib.metadata", "aiofiles", "sysconfig"}
+"""What only a terminal, log events, settings, errors or large files need; `importlib.metadata` finds plugins of libraries."""
+OF_CHANGES = {"multiprocessing", "pipeline.processes.channel", "pipeline.engine.verify.verifier", "tenacity"}
+"""What only an import, its helper, or the first load of a stream into a place that exists needs."""
 HEAVY = {"rich", "msgspec", "orjson", "apsw", "anyio", "structlog", "blake3", "asyncio", "sqlite3"}
 
 
@@ -54,6 +59,12 @@ def imported_by_command(directory: Path, *arguments: str) -> set[str]:
     return imported_by(program, directory)
 
 
+def adapters(imported: set[str]) -> set[str]:
+    """Return the connectors and stores that are imported, by name, but for the embedded store."""
+    found = [name.split(".") for name in imported if name.startswith(("pipeline.connectors.", "pipeline.stores.s3"))]
+    return {name[2] for name in found}
+
+
 def test_help_loads_nothing_heavy(tmp_path: Path) -> None:
     assert imported_by_command(tmp_path, "--help") & HEAVY == set()
 
@@ -64,14 +75,37 @@ def test_a_move_between_databases_loads_what_it_uses(tmp_path: Path, flags: list
     imported = imported_by_command(tmp_path, "move", "app.db", "copy.db", *flags)
     assert "apsw" in imported
     assert imported & (OF_OTHERS | UNUSED) == set()
-    assert {name for name in imported if name.startswith(("pipeline.connectors.", "pipeline.stores.s3"))} == {
-        name for name in imported if name.startswith(("pipeline.connectors.sqlite", "pipeline.connectors.sql."))
-    } | {
-        "pipeline.connectors.sql",
-        "pipeline.connectors.combined",
-        "pipeline.connectors.locations",
-        "pipeline.connectors.registry",
-    }
+    assert adapters(imported) == {"sqlite", "sql", "combined", "locations", "registry"}
+
+
+@pytest.mark.parametrize("what", ["a first Movement", "nothing changed"])
+def test_a_move_between_trees_loads_what_it_uses(tmp_path: Path, what: str) -> None:
+    (tmp_path / "app").mkdir()
+    (tmp_path / "app" / "file").write_text("content")
+    move = "move", "app/", "copy/"
+    imported = imported_by_command(tmp_path, *move)
+    if what == "nothing changed":
+        imported = imported_by_command(tmp_path, *move)
+        assert imported & OF_CHANGES == set()
+    assert imported & (OF_OTHERS | UNUSED) == set()
+    assert adapters(imported) == {"files", "combined", "locations", "registry"}
+
+
+def test_a_place_loads_the_connector_of_its_scheme_alone() -> None:
+    program = (
+        "import pipeline.assembly.connectors, sys\n"
+        "from pipeline.connectors.registry import find_connector, parse_location\n"
+        "assert parse_location('sam').scheme == 'sqlite'\n"
+        "for scheme in {0!r}: assert scheme in find_connector(scheme).schemes"
+    )
+    sam, app = "pipeline.assembly.sam_connector", "pipeline.assembly.app_connector"
+    for schemes, loaded in {
+        ("file",): set(),
+        ("sam",): {sam},
+        ("app", "https", "http"): {app},
+        ("python",): set(),
+    }.items():
+        assert imported_by(program.format(schemes), Path.cwd()) & {sam, app} == loaded
 
 
 def test_its_helper_loads_what_it_uses(tmp_path: Path) -> None:

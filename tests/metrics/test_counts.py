@@ -23,7 +23,7 @@ from pipeline.domain.errors import ConfigurationError, RefusedError
 from pipeline.log_events import log
 from pipeline.metrics.reporter import MetricsReporter
 from pipeline.ports.reporter import BinaryFileStored, SilentReporter
-from pipeline.processes.channel import has_spare_processor
+from pipeline.processes.processors import has_spare_processor
 from pipeline.settings import Settings
 from tests.metrics.scraping import samples
 

@@ -26,7 +26,7 @@ from pipeline.engine.movements.context import EngineContext
 from pipeline.engine.movements.flow_store import FlowStore
 from pipeline.engine.movements.lifecycle import begin_movement
 from pipeline.engine.storage.overlay_store import OverlayStore
-from pipeline.engine.verify.existing_rows import ExistingStream, compare_existing
+from pipeline.engine.verify.existing_stream import ExistingStream, compare_existing
 from pipeline.engine.verify.scope import counterpart
 from pipeline.ports.destination import Destination, Mark, MarksReader
 from pipeline.ports.reporter import SilentReporter

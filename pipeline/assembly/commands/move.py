@@ -19,7 +19,7 @@ from pipeline.engine.verify.existing_rows import ExistingRows
 from pipeline.ports.destination import Destination
 from pipeline.ports.reporter import Reporter, SilentReporter
 from pipeline.ports.source import Source
-from pipeline.processes.channel import has_spare_processor
+from pipeline.processes.processors import has_spare_processor
 from pipeline.settings import Settings, load_settings
 
 

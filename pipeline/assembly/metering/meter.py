@@ -15,11 +15,11 @@ from pipeline.log_events import log
 from pipeline.ports.event_queue import EventQueue
 from pipeline.ports.object_store import ObjectStore
 from pipeline.ports.reporter import Reporter
-from pipeline.ports.sender import Sender
 from pipeline.settings import Settings
 
 if TYPE_CHECKING:
     from pipeline.metrics.registry import Metrics
+    from pipeline.ports.sender import Sender
 
 
 class Meter:

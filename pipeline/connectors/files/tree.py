@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import pwd
 import stat
+import sys
 from collections import Counter
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ from pipeline.connectors.files.names import shown
 from pipeline.domain.inventory import Fate, InventoryItem
 from pipeline.log_events import log
 
+_SLASH = ord("/")
+_ENCODING, _ENCODING_ERRORS = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()
 _SPECIAL = ((stat.S_ISFIFO, "fifo"), (stat.S_ISSOCK, "socket"))
 
 
@@ -45,6 +48,7 @@ class Entry(NamedTuple):
     target: bytes | None = None
 
 
+_DIRECTORY, _SYMLINK = Kind.DIRECTORY, Kind.SYMLINK  # a name is faster than an attribute of an enumeration
 _KINDS = {stat.S_IFREG: Kind.FILE, stat.S_IFDIR: Kind.DIRECTORY, stat.S_IFLNK: Kind.SYMLINK}
 
 
@@ -58,16 +62,13 @@ class Unread:
 
 
 class _Level:
-    """A directory of the current path: the names still to come, and its descriptor while it is the innermost."""
+    """A directory of the current path: the `names` still to come, the `directories` below while it is the innermost."""
 
     def __init__(self, root_fd: int, prefix: bytes, excluded: frozenset[bytes]) -> None:
         self.prefix = prefix
         self._root_fd = root_fd
         self._fd: int | None = None
-        self._names, self._directories = _listed(root_fd, prefix, excluded)
-
-    def next_name(self) -> bytes | None:
-        return self._names.pop() if self._names else None
+        self.names, self.directories = _listed(root_fd, prefix, excluded)
 
     def fd(self) -> int:
         if self._fd is None:
@@ -81,11 +82,10 @@ class _Level:
 
     def skip_below(self, name: bytes) -> None:
         """Skip everything below `name`, which was not a directory when its turn came."""
-        if self._directories:
-            self._directories.discard(name + b"/")
+        self.directories.discard(name + b"/")
 
     def is_directory(self, name: bytes) -> bool:
-        return name in self._directories
+        return name in self.directories
 
 
 class Omitted:
@@ -144,10 +144,11 @@ def walk(
     try:
         while levels:
             level = levels[-1]
-            name = level.next_name()
-            if name is None:
+            if not level.names:
                 levels.pop().close()
-            elif name.endswith(b"/"):
+                continue
+            name = level.names.pop()
+            if name[-1] == _SLASH:
                 if level.is_directory(name):
                     level.close()
                     below = level.prefix + name
@@ -163,17 +164,21 @@ def walk(
                 except UnreadableEntryError as error:
                     yield Unread(level.prefix + name, level.prefix + name + b"\0", str(error))
                     continue
-                if not isinstance(entry, Entry) or entry.kind is not Kind.DIRECTORY:
+                if not isinstance(entry, Entry):
                     level.skip_below(name)
-                elif one_file_system and entry.status.st_dev != device:
+                    if entry is not None:
+                        omitted.add_special(level.prefix + name, entry)
+                    continue
+                status = entry.status
+                if entry.kind is not _DIRECTORY:
+                    if level.directories:
+                        level.skip_below(name)
+                elif one_file_system and status.st_dev != device:
                     level.skip_below(name)
                     omitted.add_mount(entry.path)
-                if isinstance(entry, Entry):
-                    if entry.status.st_uid != user or entry.status.st_nlink > 1:  # most entries need no call
-                        omitted.add(entry)
-                    yield entry
-                elif entry is not None:
-                    omitted.add_special(level.prefix + name, entry)
+                if status.st_uid != user or status.st_nlink > 1:  # most entries need no call
+                    omitted.add(entry)
+                yield entry
     finally:
         for level in levels:
             level.close()
@@ -185,22 +190,19 @@ def _listed(root_fd: int, prefix: bytes, excluded: frozenset[bytes]) -> tuple[li
     Both are empty when the directory itself is gone.
     """
     path = prefix.rstrip(b"/")
-    names: list[bytes] = []
-    directories: set[bytes] = set()
     with entry_errors("the directory", path):
         try:
             with directory(root_fd, path) as fd, os.scandir(fd) as entries:
-                for entry in entries:
-                    name = os.fsencode(entry.name)
-                    if prefix + name in excluded:
-                        continue
-                    names.append(name)
-                    if entry.is_dir(follow_symlinks=False):
-                        directories.add(name + b"/")
+                found = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
         except OSError as error:
             if error.errno in GONE:
                 return [], set()
             raise
+    names = [name.encode(_ENCODING, _ENCODING_ERRORS) for name, _ in found]
+    directories = {os.fsencode(name) + b"/" for name, is_directory in found if is_directory}
+    if hidden := {path[len(prefix) :] for path in excluded if path.startswith(prefix)}:
+        names = [name for name in names if name not in hidden]
+        directories -= {name + b"/" for name in hidden}
     names.extend(directories)
     names.sort(reverse=True)
     return names, directories
@@ -214,7 +216,7 @@ def _examine(level: _Level, name: bytes) -> Entry | str | None:
         status = os.stat(name, dir_fd=fd, follow_symlinks=False)
         kind = _KINDS.get(stat.S_IFMT(status.st_mode))
         if kind is not None:
-            target = os.readlink(name, dir_fd=fd) if kind is Kind.SYMLINK else None
+            target = os.readlink(name, dir_fd=fd) if kind is _SYMLINK else None
             return Entry(path, kind, status, target)
     except OSError as error:
         if error.errno in GONE:

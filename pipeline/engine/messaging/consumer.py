@@ -20,7 +20,6 @@ from pipeline.engine.messaging.stopping import run_until_set
 from pipeline.engine.movements.answers import POLL_SECONDS
 from pipeline.engine.movements.context import EngineContext
 from pipeline.engine.movements.retries import backoff_seconds, retry
-from pipeline.engine.movements.work_errors import record_error
 from pipeline.log_events import bound, log
 from pipeline.ports.event_queue import EventQueue, Message
 
@@ -106,6 +105,8 @@ class Consumer(Generic[M]):
         context, count = self._context, message.receive_count
         announced = self._read(message)
         if not isinstance(announced, str):
+            from pipeline.engine.movements.work_errors import record_error  # most work goes right
+
             await record_error(context.store, announced, self._worker, error, context.clock.now())
         pause_seconds = backoff_seconds(count, 2.0, context.limits.visibility_seconds)
         name = type(error).__name__

@@ -6,13 +6,16 @@ Adapters retry single requests by themselves (`pipeline/aws/retries.py`); here w
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from math import inf
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import anyio
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_attempt, stop_never
 
 from pipeline.domain.errors import ConflictError, PipelineError, TransientError
+
+if TYPE_CHECKING:
+    from tenacity import RetryCallState
 
 COMPARE_AND_SET_TRIES = 20
 """A document is changed by few processes, a few times a second. Losing more often than this points to a defect."""
@@ -45,6 +48,8 @@ async def retry(
     After `tries` runs (None: no limit) the last error is raised. Other errors, and cancellation, end it at once.
     """
 
+    from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, stop_never
+
     def before_sleep(state: RetryCallState) -> None:
         note(state.outcome.exception() if state.outcome else None, state.upcoming_sleep)
 
@@ -63,7 +68,11 @@ async def compare_and_set(attempt: Callable[[], Awaitable[T]], what: str) -> T:
 
     TransientError after `COMPARE_AND_SET_TRIES` runs; `what` names the contended document in it.
     """
-    lost, tries = retry_if_exception_type(LostRaceError), stop_after_attempt(COMPARE_AND_SET_TRIES)
+    with suppress(LostRaceError):
+        return await attempt()
+    from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt  # most races are won
+
+    lost, tries = retry_if_exception_type(LostRaceError), stop_after_attempt(COMPARE_AND_SET_TRIES - 1)
     try:
         return await AsyncRetrying(retry=lost, stop=tries, sleep=anyio.sleep, reraise=True)(attempt)
     except LostRaceError as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-import sysconfig
+from functools import cache
 from pathlib import Path
 from types import TracebackType
 
@@ -11,7 +11,6 @@ from pipeline.domain.errors import PipelineError
 
 PACKAGE = Path(__file__).parents[2]
 FRAMES_KEPT = 20
-_LIBRARIES = tuple({*sysconfig.get_paths().values(), sys.prefix, sys.base_prefix})
 
 
 def exception_type(error: BaseException) -> str:
@@ -50,6 +49,13 @@ def _shown(filename: str) -> str | None:
     path = Path(filename)
     if path.is_relative_to(PACKAGE):
         return path.relative_to(PACKAGE.parent).as_posix()
-    if filename.startswith(("<", *_LIBRARIES)):
+    if filename.startswith(("<", *_libraries())):
         return None
     return path.name
+
+
+@cache
+def _libraries() -> tuple[str, ...]:
+    import sysconfig  # most Movements fail nowhere
+
+    return tuple({*sysconfig.get_paths().values(), sys.prefix, sys.base_prefix})

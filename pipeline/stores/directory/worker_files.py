@@ -6,17 +6,19 @@ too, and a cancelled caller waits for its thread: no thread uses a file descript
 
 from __future__ import annotations
 
-from asyncio import AbstractEventLoop
 from collections.abc import AsyncIterator, Callable
 from io import FileIO
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import TYPE_CHECKING, TypeVar, cast
 
-import aiofiles.threadpool
 import anyio.to_thread
-from aiofiles.threadpool.binary import AsyncFileIO
 
 from pipeline.stores.directory.errors import translated
+
+if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
+
+    from aiofiles.threadpool.binary import AsyncFileIO
 
 T = TypeVar("T")
 
@@ -26,13 +28,15 @@ class _WorkerThreads:
         return await anyio.to_thread.run_sync(function)
 
 
-WORKER_THREADS = cast(AbstractEventLoop, _WorkerThreads())
+WORKER_THREADS = cast("AbstractEventLoop", _WorkerThreads())
 """Stands in for an event loop: it has the one method that aiofiles uses."""
 
 
 def in_worker_threads(file: FileIO) -> AsyncFileIO:
     """Return `file` with awaitable methods that run in worker threads."""
-    return cast(AsyncFileIO, aiofiles.threadpool.wrap(file, loop=WORKER_THREADS))
+    import aiofiles.threadpool  # most Movements read and write small files alone
+
+    return cast("AsyncFileIO", aiofiles.threadpool.wrap(file, loop=WORKER_THREADS))
 
 
 class FilePieces:

@@ -41,6 +41,7 @@ from pipeline.ports.source import UnreadRows, UpsertSink
 
 BLOCK_ENTRIES = 500
 GROUPS_AT_ONCE = 2
+_FILE = Kind.FILE
 _NAMES = ",".join(column.name for column in HASHED_COLUMNS).encode()
 _Checked = Mapping[bytes, tuple[str, int]]
 """The digest of each file and directory, which has none, and the permission bits for a copy."""
@@ -195,17 +196,18 @@ class FilesBlock:
         return self._hashes
 
     def _described(self, entry: Entry) -> bytes:
-        status, mode, digest = entry.status, stat.S_IMODE(entry.status.st_mode), ""
+        path, kind, status, target = entry
+        mode, digest = stat.S_IMODE(status.st_mode), ""
         if self._checked is not None:
-            digest, mode = self._checked.get(entry.path, ("", mode))
+            digest, mode = self._checked.get(path, ("", mode))
             mode &= ~SET_ID  # the inventory of each Movement names the bits that a copy lacks
-        numbers = f"{entry.kind}|{mode}|{status.st_mtime_ns}"
-        if entry.kind is Kind.FILE:
+        numbers = f"|{mode}|{status.st_mtime_ns}"
+        if kind is _FILE:
             numbers += f"|{status.st_size}|{digest or status.st_ctime_ns}"
         if mode & SET_ID:
             numbers += f"|{status.st_uid}|{status.st_gid}"
         # Neither a path nor a link's text can hold NUL, the separator.
-        return b"\0".join((_NAMES, numbers.encode(), entry.path, entry.target or b""))
+        return b"\0".join((_NAMES, (kind + numbers).encode(), path, target or b""))
 
     async def upserts(self, positions: Sequence[int], sink: UpsertSink) -> bytes:
         """Return one line an entry; the contents of files are stored first, a few at a time."""

@@ -32,7 +32,8 @@ from pipeline.domain.keys import Key, order
 from pipeline.domain.schema import StreamSchema
 from pipeline.log_events import log
 from pipeline.ports.ranged_source import KnownRange, UnchangedRows
-from pipeline.processes.channel import Reply, Subprocess, has_spare_processor
+from pipeline.processes.channel import Reply, Subprocess
+from pipeline.processes.processors import has_spare_processor
 from pipeline.sqlite_access import translated
 
 LEAST_BYTES = 64 * 1024 * 1024
