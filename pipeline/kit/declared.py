@@ -52,6 +52,12 @@ class DeclaredStream:
     scopes: tuple[str, ...] = ()
 
     @property
+    def comes_in_order(self) -> bool:
+        """Whether rows come in the order of their keys in records. Decimals do not: they are text there."""
+        decimals = {column.name for column in self.row.columns if column.type == "decimal"}
+        return self.ordered and decimals.isdisjoint(self.key)
+
+    @property
     def schema(self) -> StreamSchema:
         """The stream's schema."""
         return StreamSchema(self.name, self.label, self.row.columns, self.key)

@@ -50,10 +50,8 @@ class Exporter(Plugin):
     ) -> RowsDeclaration[R]:
         """Declare a function that gives all rows of a stream. `ordered` says that they come in ascending key order."""
         line = calling_line()
-        type_ = row_type(row, columns, line)
-        return RowsDeclaration(
-            self, stream, group, type_, _key(key, type_, line), _scopes(scopes, line), ordered=ordered
-        )
+        type_, names = _keyed(row_type(row, columns, line), key, line)
+        return RowsDeclaration(self, stream, group, type_, names, _scopes(scopes, line), ordered=ordered)
 
     def pages(
         self,
@@ -73,9 +71,9 @@ class Exporter(Plugin):
         line = calling_line()
         if order not in ("shifting", "stable"):
             raise misuse(line, f"order={order!r} is unknown", 'Write order="shifting" or order="stable"')
-        type_ = row_type(row, columns, line)
-        names, shifting = _key(key, type_, line), order == "shifting"
-        return PagesDeclaration(self, stream, group, type_, names, _scopes(scopes, line), shifting=shifting)
+        type_, names = _keyed(row_type(row, columns, line), key, line)
+        scopes, shifting = _scopes(scopes, line), order == "shifting"
+        return PagesDeclaration(self, stream, group, type_, names, scopes, shifting=shifting)
 
     def changes(
         self,
@@ -95,8 +93,8 @@ class Exporter(Plugin):
         ISO 8601 time. `reconcile`: how often the snapshot is made again, to find missed deletes, such as "7d" or "12h".
         """
         line = calling_line()
-        type_ = row_type(row, columns, line)
-        names, snapshot = _key(key, type_, line), self.streams.get(StreamName(stream))
+        type_, names = _keyed(row_type(row, columns, line), key, line)
+        snapshot = self.streams.get(StreamName(stream))
         if snapshot is not None:
             _check_alike(
                 snapshot, type_, names, f"the changes of {stream!r} have", f"its snapshot ({snapshot.line})", line
@@ -290,17 +288,19 @@ def _scopes(scopes: Sequence[str], line: str) -> tuple[str, ...]:
     return tuple(scopes)
 
 
-def _key(key: KeyNames, row: RowType, line: str) -> tuple[str, ...]:
+def _keyed(row: RowType, key: KeyNames, line: str) -> tuple[RowType, tuple[str, ...]]:
+    """Return a row type with this key, and the names of the key's fields."""
     names = (key,) if isinstance(key, str) else tuple(key)
     if not names:
         raise misuse(line, "the key is empty", "Name the field that identifies a row")
-    columns = {column.name: column for column in row.columns}
+    fields = {field.column.name: field for field in row.fields}
     for name in names:
-        if name not in columns:
-            known = ", ".join(columns)
+        if name not in fields:
+            known = ", ".join(fields)
             raise misuse(line, f"the key names {name!r}, which the row does not have", f"The row has: {known}")
-        if columns[name].type not in _KEY_TYPES:
-            raise misuse(line, f"the key field {name!r} is of the type {columns[name].type}", "Name another key")
-        if columns[name].nullable:
+        field = fields[name]
+        if field.column.type not in _KEY_TYPES:
+            raise misuse(line, f"the key field {name!r} is of the type {field.column.type}", "Name another key")
+        if field.may_be_none:
             raise misuse(line, f"the key field {name!r} may be None", "A key is never None: change its annotation")
-    return names
+    return row.keyed(names), names

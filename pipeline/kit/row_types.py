@@ -41,11 +41,12 @@ _REMEDY = "Give it one of the types in docs/reference/kit.md, or Json"
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """A field of a row: its column, its Python type without `None`, and whether a row may lack it."""
+    """A field of a row: its column, its Python type without `None`, and whether a row must have it, and may hold `None`."""
 
     column: Column
     python: Any
     required: bool = True
+    may_be_none: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +70,16 @@ class RowType:
     def is_mapping(self) -> bool:
         """Whether rows are dictionaries, which may have members that are no fields."""
         return self.type_ is dict or typing.is_typeddict(self.type_)
+
+    def keyed(self, names: Sequence[str]) -> RowType:
+        """Return this row type with a key. Its fields are never NULL, though a default makes others so."""
+        fields = [
+            dataclasses.replace(one, column=dataclasses.replace(one.column, nullable=False))
+            if one.column.name in names
+            else one
+            for one in self.fields
+        ]
+        return dataclasses.replace(self, fields=tuple(fields))
 
     @property
     def columns(self) -> tuple[Column, ...]:
@@ -135,7 +146,7 @@ def _field(name: str, hint: Any, required: bool, where: str) -> Field:
     type_ = next((mark for mark in marks if mark in (JSON, NAIVE)), None) or _column_type(plain)
     if type_ is None:
         raise misuse(where, f"the field {name!r} has the type {_name(hint)}, which no column holds", _REMEDY)
-    return Field(Column(name, type_, nullable=nullable or not required), plain, required)
+    return Field(Column(name, type_, nullable=nullable or not required), plain, required, nullable)
 
 
 def _is_required(row: Any, name: str, hint: Any) -> bool:

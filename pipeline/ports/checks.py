@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Protocol, Self, runtime_checkable
 
 from pipeline.domain.flows.findings import CheckFinding
+from pipeline.domain.schema import StreamSchema
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,4 +39,13 @@ class AppChecks(Protocol):
 
     def accepting(self, ids: Container[str]) -> Self:
         """Return the same place; what its checks of these ids find does not keep it from being opened."""
+        ...
+
+
+@runtime_checkable
+class SchemaJudge(Protocol):
+    """A Destination that tells, without being opened, which streams it cannot import as they are."""
+
+    def schema_problems(self, schemas: Sequence[StreamSchema]) -> Sequence[str]:
+        """Return what does not fit, a sentence a stream. A stream that it does not take at all is none."""
         ...

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 
 import apsw
@@ -236,3 +238,36 @@ async def test_a_movement_without_a_stream_keeps_the_last_list_of_it(tmp_path: P
     del app.things[1]
     assert (await move(source, copy, tmp_path)).totals.deletes == 0  # it may be on a page that moved
     assert (await move(source, copy, tmp_path)).totals.deletes == 1
+
+
+@dataclass
+class Price:
+    """A row whose key is a number that records hold as text; another field of the key has a default."""
+
+    amount: Decimal
+    currency: str = "EUR"
+    note: str = ""
+
+
+async def test_decimal_keys_that_ascend_as_numbers_are_in_order(tmp_path: Path) -> None:
+    prices = [Price(Decimal(text)) for text in ("-10", "-9.5", "0", "9", "10", "1E+3")]
+    exporter = Exporter("app")
+
+    @exporter.rows("things", row=Price, key=("amount", "currency"), ordered=True)
+    async def rows(client: None) -> AsyncIterator[Price]:
+        for price in prices:
+            yield price
+
+    source = ExporterSource("app:source", exporter, None)
+    first = await move(source, str(tmp_path / "copy.db"), tmp_path)
+    del prices[3]
+    again = await move(source, str(tmp_path / "copy.db"), tmp_path)
+    assert (first.totals.upserts, again.totals.upserts, again.totals.deletes) == (6, 0, 1)
+    with apsw.Connection(str(tmp_path / "copy.db")) as copy:
+        found = {amount for (amount,) in copy.execute("SELECT CAST(amount AS TEXT) FROM things")}
+        columns = [
+            (name, notnull) for name, notnull in copy.execute("SELECT name, [notnull] FROM pragma_table_info('things')")
+        ]
+    copy.close()
+    assert {Decimal(str(amount)) for amount in found} == {price.amount for price in prices}
+    assert columns == [("amount", 1), ("currency", 1), ("note", 0)]

@@ -18,7 +18,7 @@ from pipeline.kit.loading.destination import ImporterDestination
 from pipeline.log_events import log
 from tests.cli.app import CommandLine
 from tests.kit.app import move
-from tests.kit.plugins import write_plugin
+from tests.kit.plugins import HEAD_LINES, write_plugin
 
 STREAMS = ("a_comments", "b_issues", "c_projects", "d_users")
 
@@ -108,6 +108,37 @@ async def test_an_importer_that_takes_no_stream_is_named_before_anything_is_move
     with pytest.raises(ConfigurationError, match=r"The source has: a_comments\. It has handlers for: b_issues"):
         await move(source, Order().destination("b_issues"), tmp_path, only=["a_comments"])
     assert not list((tmp_path / "home").rglob("movement.json"))
+
+
+def test_a_stream_that_lacks_what_a_row_needs_is_named_before_anything_is_moved(
+    source: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = CommandLine(tmp_path, capsys)
+    code = """
+        importer = Importer("wordy")
+        @dataclass
+        class Word:
+            id: int
+            word: str
+            language: str = "en"
+        @importer.applies("a_comments", row=Word)
+        async def words(target, batch, ctx): ...
+        @importer.applies("b_issues", row=Word)
+        async def more(target, batch, ctx): ...
+        """
+    write_plugin(Path("wordy.py"), code)
+    reason = r"wordy\.py, line {line}: the stream '{stream}' has no column 'word', .* It has: id\."
+    first, second = (reason.format(line=line, stream=name) for line, name in ((HEAD_LINES + 8, "a_comments"), (HEAD_LINES + 10, "b_issues")))
+    outcome = run("move", source, "./wordy.py:importer")
+    assert outcome.code == 2
+    assert re.search(first, outcome.err)
+    assert re.search(second, outcome.err)
+    assert not list(Path.cwd().rglob("movement.json"))
+    outcome = run("check", source, "./wordy.py:importer", "--json")
+    assert outcome.code == 1
+    (found,) = [one for one in json.loads(outcome.out)["findings"] if one["id"] == "handlers"]
+    assert (found["severity"], found["count"], found["excludable"]) == ("blocks", 2, False)
+    assert re.search(first, found["sample"][0])
 
 
 @pytest.mark.parametrize("rows", [250_000, 15])

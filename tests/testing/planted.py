@@ -49,6 +49,22 @@ async def create_with_new_key(target: Api, project: Project, ctx: Import) -> str
 create_with_new_key.update(update_project)
 create_with_new_key.delete(delete_project)
 
+keeps_created = api_importer("deletes are ignored, at least once")
+
+
+@keeps_created.creates("projects", row=Project, delivery="at-least-once")
+async def create_to_keep(target: Api, project: Project, ctx: Import) -> str:
+    return await target.post("projects", {"name": project.name})
+
+
+create_to_keep.update(update_project)
+
+
+@create_to_keep.delete
+async def keep_project(target: Api, id_: str, ctx: Import) -> None:
+    await travel()
+
+
 find_by_name = api_importer("find by a field that is not unique")
 
 
@@ -335,6 +351,7 @@ async def notes_until_now(client: Notes, since: str | None) -> Changes[Note]:
 PLANTED = (
     "no_find",
     "key_of_attempt",
+    "keeps_created",
     "find_by_name",
     "update_creates",
     "half_made",

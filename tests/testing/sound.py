@@ -77,6 +77,16 @@ async def create_again(target: Api, project: Project, ctx: Import) -> str:
     return await target.post("projects", {"name": project.name})
 
 
+@create_again.update
+async def update_again(target: Api, id_: str, project: Project, ctx: Import) -> None:
+    await target.put(id_, {"name": project.name})
+
+
+@create_again.delete
+async def delete_again(target: Api, id_: str, ctx: Import) -> None:
+    await target.delete(id_)
+
+
 keyed = Importer("keyed")
 
 

@@ -26,6 +26,7 @@ DELETED = "has deleted it, and the source had it all the time"
 PLANTED = {
     "no_find": SECOND,
     "key_of_attempt": SECOND,
+    "keeps_created": OLD,
     "find_by_name": LOST,
     "update_creates": SECOND,
     "half_made": STALE,
@@ -45,7 +46,7 @@ PLANTED = {
     "cursor_of_now": f"{LOST}|{OLD}|{STALE}",
 }
 """What torture must say of each planted mistake."""
-WITHOUT_FAULTS = {"update_creates", "appends", "keeps_deleted"}
+WITHOUT_FAULTS = {"update_creates", "appends", "keeps_deleted", "keeps_created"}
 SOUND = ("created", "repeated", "keyed", "transacted", "staged", "listed", "paged", "shifting", "fed")
 MOST_SECONDS = 60.0
 SETTINGS = """

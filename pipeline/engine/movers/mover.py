@@ -10,6 +10,7 @@ from functools import partial
 import anyio
 
 from pipeline.codec.documents.message import GroupCompleted, encode_message
+from pipeline.domain.errors import ConfigurationError
 from pipeline.domain.exception_groups import unwrap_exception_group
 from pipeline.domain.flows.declaration import NOTHING_DECLARED, Declaration
 from pipeline.domain.ids import FlowName, Label, ObjectKey, StreamName
@@ -29,6 +30,7 @@ from pipeline.engine.movements.context import EngineContext
 from pipeline.engine.movements.lifecycle import UnwantedError, begin_movement
 from pipeline.engine.movements.progress import ProgressKeeper
 from pipeline.engine.movements.settlement import Settlement
+from pipeline.ports.checks import SchemaJudge
 from pipeline.ports.destination import Destination, DestinationSession, StreamPlanner, takes_arrays
 from pipeline.ports.reporter import MovementBegun
 from pipeline.ports.source import ReferenceChecker, Snapshot, Source
@@ -88,6 +90,7 @@ class Mover:
                 choices = choices.of_flow(flow.declared)
                 schemas = await read_streams(snapshot, self._source.location, choices, flow)
                 chosen = [one for one in schemas if selected(one.stream, choices.only, choices.exclude)]
+                _ensure_importable(self._destination, chosen)
                 if flow.declared.approvals.required:
                     from pipeline.engine.control.approvals import ensure_approved  # few Flows require any
 
@@ -200,6 +203,12 @@ class Mover:
             ]
             if lost:
                 await self._context.queue.send(lost)
+
+
+def _ensure_importable(destination: Destination, chosen: Sequence[StreamSchema]) -> None:
+    """ConfigurationError when a destination cannot import the streams to be moved, before anything is."""
+    if isinstance(destination, SchemaJudge) and (problems := destination.schema_problems(chosen)):
+        raise ConfigurationError("\n".join(problems))
 
 
 async def _plan_streams(

@@ -20,6 +20,7 @@ from pipeline.domain.flows.findings import CheckFinding
 from pipeline.domain.ids import BinaryId, EventFileId, FlowName, StreamName
 from pipeline.domain.inventory import InventoryItem
 from pipeline.domain.planning.import_guard import fenced_reason, reason_to_give_way
+from pipeline.domain.schema import StreamSchema
 from pipeline.kit.calls import find_all, open_client
 from pipeline.kit.declared import Delivery, Handler
 from pipeline.kit.errors import Stop
@@ -36,7 +37,7 @@ from pipeline.kit.loading.levels import check_complete, check_levels
 from pipeline.kit.loading.outcomes import Lane, RejectedError
 from pipeline.kit.loading.records import RecordReader, Records
 from pipeline.kit.loading.rejected import RejectedRecords
-from pipeline.kit.loading.streams import HandledStreams
+from pipeline.kit.loading.streams import HandledStreams, column_problems
 from pipeline.kit.values import Delete
 from pipeline.log_events import log
 from pipeline.ports.destination import (
@@ -101,6 +102,10 @@ class ImporterDestination:
     async def app_findings(self) -> Sequence[CheckFinding]:
         """Open the app, and return what its checks find."""
         return await find_all(self.importer.connection, self.settings, self.location)
+
+    def schema_problems(self, schemas: Sequence[StreamSchema]) -> Sequence[str]:
+        """Return the streams that lack what the rows of their handlers need, a sentence each."""
+        return column_problems(self.importer, schemas)
 
     async def read_marks(self, flow: FlowName, *, wait_seconds: float) -> Mapping[EventFileId, Mark]:
         """Return the marks of the Flow. The app is not asked."""

@@ -74,6 +74,18 @@ class Records:
         return orjson.dumps([body[name] for name in self.key_names]).decode()
 
 
+def column_problem(handler: Handler, schema: StreamSchema) -> str:
+    """Return which fields of a handler's row a stream lacks, with what to do; empty when it has all."""
+    needed = [field.column.name for field in handler.row.fields if field.required]
+    missing = [name for name in needed if name not in schema.column_names]
+    if not missing:
+        return ""
+    return (
+        f"{handler.line}: the stream {schema.stream!r} has no column {', '.join(map(repr, missing))}, which the row "
+        f"of its handler needs. It has: {', '.join(schema.column_names)}. Give the field a default, or another name."
+    )
+
+
 class RecordReader:
     """Reads the records of one stream for a handler.
 
@@ -83,14 +95,10 @@ class RecordReader:
     def __init__(self, handler: Handler, schema: StreamSchema) -> None:
         self._handler = handler
         self._key = schema.primary_keys
+        if problem := column_problem(handler, schema):
+            raise ConfigurationError(problem)
         columns = {column.name: column for column in schema.columns}
         fields = {field.column.name: field for field in handler.row.fields}
-        missing = [name for name, field in fields.items() if field.required and name not in columns]
-        if missing:
-            raise ConfigurationError(
-                f"{handler.line}: the stream {schema.stream!r} has no column {', '.join(map(repr, missing))}, which the row "
-                f"of its handler needs. It has: {', '.join(columns)}. Give the field a default, or another name."
-            )
         self._decoders: dict[str, tuple[Decode, bool]] = {}
         for name, column in columns.items():
             if name in fields:

@@ -7,8 +7,9 @@ from collections.abc import Collection, Mapping, Sequence
 from pipeline.domain.errors import ConfigurationError
 from pipeline.domain.ids import StreamName
 from pipeline.domain.inventory import Fate, InventoryItem
-from pipeline.domain.schema import SCHEMA_STREAM
+from pipeline.domain.schema import SCHEMA_STREAM, StreamSchema
 from pipeline.kit.importer import ALL_STREAMS, Importer
+from pipeline.kit.loading.records import column_problem
 from pipeline.log_events import log
 
 
@@ -20,6 +21,12 @@ def ensure_some_handled(importer: Importer, streams: Collection[StreamName]) -> 
         f"{importer.line}: the Importer {importer.name!r} has no handler for any stream that is to be moved. The source has: "
         f"{', '.join(sorted(streams))}. It has handlers for: {', '.join(sorted(importer.handlers))}."
     )
+
+
+def column_problems(importer: Importer, schemas: Sequence[StreamSchema]) -> Sequence[str]:
+    """Return which of these streams lack what the rows of their handlers need, a sentence each."""
+    taken = [(handler, one) for one in schemas if (handler := importer.handler_of(one.stream)) is not None]
+    return [problem for handler, one in taken if (problem := column_problem(handler, one))]
 
 
 class HandledStreams:

@@ -163,7 +163,7 @@ class ExporterSnapshot:
         if declared is None:
             raise DefectError(f"the Exporter was asked for the stream {schema.stream!r}, which it does not have")
         feed, contents = self._exporter.feeds.get(schema.stream), await self._open_contents(declared)
-        if declared.ordered and feed is None:
+        if declared.comes_in_order and feed is None:
             async with ordered_blocks(declared, self._client, contents) as blocks:
                 yield blocks
             return

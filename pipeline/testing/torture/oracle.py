@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import orjson
@@ -60,6 +60,15 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True)
+class _Fault:
+    """What is wrong with the row of a key, and whether it is about an object beside the row's own."""
+
+    key: str
+    text: str
+    is_second: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Oracle:
     """Compares what an app holds with what it must hold. Rows in `rejected`, by stream and key as text, are left out."""
 
@@ -93,57 +102,57 @@ class Oracle:
             owners = self._owners(stream)
             readings.append(lambda text: owners.get(text, f"{NAMELESS}{text}"))
         faults = [self._faults_of(stream, rows, found, owner) for owner in readings]
-        for text, fault in min(faults, key=len):
-            self._count(handler, (stream, text), fault, verdict)
+        for fault in min(faults, key=len):
+            self._count(handler, stream, fault, verdict)
 
     def _faults_of(
         self, stream: str, rows: Mapping[str, Mapping[str, object]], found: Objects, owner: Callable[[str], str]
-    ) -> list[tuple[str, str]]:
-        """Return what is wrong, each with the key of its row. `owner` says to which row an object with a key belongs."""
+    ) -> list[_Fault]:
+        """Return what is wrong. `owner` says to which row an object with a key belongs."""
         objects = defaultdict[str, list[tuple[object, Mapping[str, object]]]](list)
         for key, row in found:
             objects[owner(source_text(key if not isinstance(key, tuple) or len(key) > 1 else key[0]))].append(
                 (key, row)
             )
         return [
-            (text, fault)
+            fault
             for text in sorted({*rows, *objects})
             if (stream, text) not in self.rejected
-            for fault in self._faults(stream, text, rows.get(text), objects.get(text, []))
+            and (fault := self._fault(stream, text, rows.get(text), objects.get(text, [])))
         ]
 
     def _owners(self, stream: str) -> Mapping[str, str]:
         """Return the keys of the rows for which the app has made objects, by the ids of those."""
         return {id_: key for (name, key), ids in self.journal.ids.items() if name == stream for id_ in ids}
 
-    def _faults(
-        self,
-        stream: str,
-        key: str,
-        row: Mapping[str, object] | None,
-        objects: Objects,
-    ) -> Iterator[str]:
+    def _fault(self, stream: str, key: str, row: Mapping[str, object] | None, objects: Objects) -> _Fault | None:
+        shown = " and ".join(repr(key) for key, _ in objects)
         if key.startswith(NAMELESS):
-            yield f"{stream}: the app has the object {objects[0][0]!r}, which belongs to no row: {dict(objects[0][1])}"
-        elif row is None:
-            shown = ", ".join(repr(key) for key, _ in objects)
-            yield f"{stream} {key}: the source has no such row, and the app still has {shown}"
-        elif not objects:
-            yield f"{stream} {key}: the source has this row, and the app does not"
-        elif len(objects) > 1:
-            shown = " and ".join(repr(key) for key, _ in objects)
-            yield f"{stream} {key}: the app has it {len(objects)} times: {shown}"
-        elif wrong := differing(row, objects[0][1], self.journal.translated):
-            yield f"{stream} {key}: {wrong}"
+            text = f"{stream}: the app has the object {objects[0][0]!r}, which belongs to no row: {dict(objects[0][1])}"
+            return _Fault(key, text, is_second=True)
+        if row is None:
+            text = f"{stream} {key}: the source has no such row, and the app still has {shown}"
+            return _Fault(key, text, is_second=self._are_seconds(stream, key, objects))
+        if not objects:
+            return _Fault(key, f"{stream} {key}: the source has this row, and the app does not")
+        if len(objects) > 1:
+            return _Fault(key, f"{stream} {key}: the app has it {len(objects)} times: {shown}", is_second=True)
+        wrong = differing(row, objects[0][1], self.journal.translated)
+        return _Fault(key, f"{stream} {key}: {wrong}") if wrong else None
 
-    def _count(self, handler: Handler, row: tuple[str, str], fault: str, verdict: Verdict) -> None:
-        is_second = row[1].startswith(NAMELESS) or " times: " in fault
-        if handler.delivery is Delivery.AT_LEAST_ONCE and is_second:
+    def _are_seconds(self, stream: str, key: str, objects: Objects) -> bool:
+        """Whether these objects of a row were made beside the last one, which is the one that the id map knows."""
+        made = self.journal.ids.get((stream, key), [])
+        left = {source_text(key) for key, _ in objects}
+        return made[-1] not in left if left <= {*made} else len(objects) < len({*made})
+
+    def _count(self, handler: Handler, stream: str, fault: _Fault, verdict: Verdict) -> None:
+        if handler.delivery is Delivery.AT_LEAST_ONCE and fault.is_second:
             verdict.duplicates += 1
-        elif self._may_race(handler, is_second) and self._raced(row):
+        elif self._may_race(handler, fault.is_second) and self._raced((stream, fault.key)):
             verdict.races += 1
         else:
-            verdict.broken.append(fault)
+            verdict.broken.append(fault.text)
 
     def _raced(self, row: tuple[str, str]) -> bool:
         """Whether two workers at once have changed this row; of an object without a row, whether any of the stream."""

@@ -12,6 +12,7 @@ from pipeline.domain.flows.findings import CheckFinding, Severity, finding_of
 from pipeline.domain.inventory import Inventory, InventoryItem, plural
 from pipeline.domain.movement import Flow, Movement, Status
 from pipeline.domain.schema import SPECIAL_STREAMS, StreamSchema
+from pipeline.ports.checks import SchemaJudge
 
 HISTORY = 10
 """How many Movements the history of a Flow has."""
@@ -53,6 +54,19 @@ def streams_finding(schemas: Sequence[StreamSchema], pair: Pair) -> CheckFinding
         fine="Every stream is imported.",
         title="Streams that nobody imports.",
         steps="Give the Importer a handler for them, leave them out with include = false, or use --accept-missing stream.",
+    )
+
+
+def handlers_finding(schemas: Sequence[StreamSchema], pair: Pair) -> CheckFinding:
+    """Streams that lack what the rows of their handlers need."""
+    there = pair.destination
+    return finding_of(
+        "handlers",
+        there.schema_problems(schemas) if isinstance(there, SchemaJudge) else [],
+        Severity.BLOCKS,
+        fine="Every stream has the columns that its handler needs.",
+        title="Streams that lack what the rows of their handlers need.",
+        steps="Correct the rows of the Importer, or leave the streams out with --exclude.",
     )
 
 

@@ -12,6 +12,7 @@ from datetime import datetime
 from pipeline.assembly.commands.checks.flow import (
     approvals_finding,
     declared_finding,
+    handlers_finding,
     history_finding,
     inventory_finding,
     movements_of,
@@ -247,6 +248,7 @@ class _Checks:
             names_finding(schemas, self._there),
             types_finding(schemas, self._there),
             streams_finding(schemas, self._pair),
+            handlers_finding(schemas, self._pair),
         ]
         return schemas
 
