@@ -188,6 +188,24 @@ def test_the_copy_follows_when_rows_change_as_well(change: str, open_databases: 
     databases.ensure_equal()
 
 
+@pytest.mark.parametrize(
+    "declared", ["", " UNIQUE", " CHECK (b >= 0)", " REFERENCES t (id) DEFERRABLE INITIALLY DEFERRED"]
+)
+def test_a_renamed_column_that_is_not_null_needs_no_value_under_its_former_name(
+    declared: str, open_databases: Callable[..., Databases]
+) -> None:
+    databases = open_databases(f"CREATE TABLE t (id INTEGER PRIMARY KEY, a TEXT, b INTEGER NOT NULL{declared})", 0)
+    databases.at_source("INSERT INTO t VALUES (0, 'a', 0), (7, 'b', 7)")
+    assert databases.move().status is Status.SUCCESS
+    for former, name in (("b", "c"), ("c", "d")):
+        databases.at_source(
+            f"ALTER TABLE t RENAME COLUMN {former} TO {name}", "INSERT OR IGNORE INTO t VALUES (9, 'c', 9)"
+        )
+        movement = databases.move()
+        assert (movement.status, movement.problems) == (Status.SUCCESS, ())
+        databases.ensure_equal()
+
+
 def test_a_table_that_goes_is_emptied_and_stays(open_databases: Callable[..., Databases]) -> None:
     databases = open_databases()
     databases.at_source("CREATE TABLE other (id INTEGER PRIMARY KEY)", "INSERT INTO other VALUES (1)", "DROP TABLE t")

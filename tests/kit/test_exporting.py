@@ -271,3 +271,19 @@ async def test_decimal_keys_that_ascend_as_numbers_are_in_order(tmp_path: Path) 
     copy.close()
     assert {Decimal(str(amount)) for amount in found} == {price.amount for price in prices}
     assert columns == [("amount", 1), ("currency", 1), ("note", 0)]
+
+
+async def test_a_field_that_is_never_none_may_be_renamed(tmp_path: Path) -> None:
+    for name in ("title", "headline", "subject"):
+        exporter = Exporter("app")
+
+        @exporter.rows("things", row=dict, columns={"id": int, name: str}, key="id")
+        async def rows(client: None, name: str = name) -> AsyncIterator[dict[str, object]]:
+            yield {"id": 1, name: "x"}
+
+        movement = await move(ExporterSource("app:source", exporter, None), str(tmp_path / "copy.db"), tmp_path)
+        assert (movement.status, movement.problems) == (pipeline.Status.SUCCESS, ())
+        with apsw.Connection(str(tmp_path / "copy.db")) as copy:
+            assert copy.execute("SELECT * FROM things").fetchall() == [(1, "x")]
+            assert [str(one[1]) for one in copy.execute("PRAGMA table_info(things)")] == ["id", name]
+        copy.close()

@@ -128,7 +128,10 @@ def test_a_stream_that_lacks_what_a_row_needs_is_named_before_anything_is_moved(
         """
     write_plugin(Path("wordy.py"), code)
     reason = r"wordy\.py, line {line}: the stream '{stream}' has no column 'word', .* It has: id\."
-    first, second = (reason.format(line=line, stream=name) for line, name in ((HEAD_LINES + 8, "a_comments"), (HEAD_LINES + 10, "b_issues")))
+    first, second = (
+        reason.format(line=line, stream=name)
+        for line, name in ((HEAD_LINES + 8, "a_comments"), (HEAD_LINES + 10, "b_issues"))
+    )
     outcome = run("move", source, "./wordy.py:importer")
     assert outcome.code == 2
     assert re.search(first, outcome.err)

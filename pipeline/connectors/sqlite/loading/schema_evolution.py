@@ -88,9 +88,26 @@ class ManagedTables:
         self._drop_indexes(managed, indexes)
         managed = replace(managed, wanted=wanted, indexes=indexes, as_of=_timestamp(exported))
         self._write(managed)
-        if managed.made_from in ("", wanted) or self._rebuild(managed) is not None:
+        if managed.made_from == wanted:
             return managed
+        if not managed.made_from or self._rebuild(managed) is not None:
+            self._relax(managed, schema)
         return self._read(schema.stream) or managed
+
+    def _relax(self, managed: ManagedTable, schema: StreamSchema) -> None:
+        """Let columns that the source no longer has be NULL, until the table can be rebuilt: rows come without them.
+
+        Such a column may have been renamed. Rows here have no value in the column of the new name before theirs come.
+        """
+        given = {*map(folded, schema.column_names)}
+        for column in read_table(self._connection, managed.name).data_columns:
+            if column.not_null and not column.key_position and folded(column.name) not in given:
+                self._connection.execute(
+                    f"ALTER TABLE main.{quoted(managed.name)} ALTER COLUMN {quoted(column.name)} DROP NOT NULL"
+                ).fetchall()
+        sql = create_sql(self._connection, managed.name) or ""
+        if sql != managed.sql:
+            self._write(replace(managed, sql=sql, made_from=""))
 
     def retry_rebuilds(self, streams: Sequence[StreamName]) -> Iterator[Violation]:
         """Rebuild tables that could not be rebuilt while records were missing. One that still cannot is a violation."""
