@@ -14,7 +14,6 @@ from pipeline.kit.configuration.settings import read_settings
 from pipeline.kit.dump.copy import ImporterCopy, ReadSchemas
 from pipeline.kit.exporter import Exporter
 from pipeline.kit.importer import Importer
-from pipeline.kit.ledger.id_map import StoredIds
 from pipeline.kit.ledger.kept import Kept
 from pipeline.kit.loading.destination import ImporterDestination
 from pipeline.kit.loading.levels import check_levels, split_requires
@@ -57,8 +56,8 @@ def make_source(location: Location, options: ReadOptions) -> Source:
 def make_copy(location: Location, store: ObjectStore, flow: Flow, schemas: ReadSchemas) -> Source:
     """Return what an Importer's app holds, to be compared. `schemas` are the streams that the Flow has stored."""
     destination = make_destination(location)
-    ids = StoredIds(Kept(store, flow.marks_namespace))
-    return ImporterCopy(location.url, destination.importer, destination.settings, ids, schemas)
+    kept = Kept(store, flow.marks_namespace)
+    return ImporterCopy(location.url, destination.importer, destination.settings, kept, schemas)
 
 
 def make_destination(location: Location) -> ImporterDestination:

@@ -37,7 +37,8 @@ class Rejection:
     """A record that the destination rejected while it loaded the rest of the file.
 
     `line` is 1-based and counts the header line. `key` is the record's key as JSON text. `reason` is in the
-    destination's words; `column` is the column that they name, if any.
+    destination's words; `column` is the column that they name, if any. `waits`: nothing is wrong with the record, which
+    is applied once another record has an id at the destination.
     """
 
     file: EventFileId
@@ -45,6 +46,7 @@ class Rejection:
     key: str
     reason: str
     column: str | None = None
+    waits: bool = False
 
 
 @dataclass(frozen=True, slots=True)

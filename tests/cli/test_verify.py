@@ -90,6 +90,8 @@ def test_a_program_reads_the_same_as_one_object(pipeline: CommandLine) -> None:
         "missing": 1,
         "extra": 1,
         "different": 1,
+        "waiting": 0,
+        "twice": 0,
         "set_aside": 0,
         "first": [{"key": [7], "is": "different", "columns": ["name"], "set_aside": None}],
     }

@@ -225,7 +225,7 @@ async def test_few_blocks_are_in_memory_however_many_rows_there_are(text: str) -
     source, copy = _Counted(5_000, "same"), _Counted(5_000, text)
     kept: list[int] = []
 
-    sink = DifferenceSink(keep=3, rejected={}, note=lambda difference: kept.append(1))
+    sink = DifferenceSink(keep=3, note=lambda difference: kept.append(1))
     report = await StreamComparison(StreamReport(StreamName("t")), None, sink).run(source.open(), copy.open)
     assert report.differences == len(kept) == (0 if text == "same" else 5_000)
     assert len(report.examples) <= 3

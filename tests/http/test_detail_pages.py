@@ -130,6 +130,48 @@ async def test_a_comparison_shows_what_differs_and_needs_an_operator(server: Ser
             assert answer.status == 403
 
 
+WAITING = """
+from pipeline.kit import Importer
+
+importer = Importer("cloud")
+objects = {}
+
+@importer.creates("person", row=dict)
+async def create(client, row, ctx):
+    await ctx.ids.need("person", row["id"] % 2 * 999 or row["id"] - 1)
+
+@create.find
+async def find(client, row, ctx):
+    return None
+
+@importer.dump
+async def dump(client):
+    for _ in range(0):
+        yield
+"""
+
+
+async def test_a_comparison_with_an_app_shows_what_waits_and_what_nobody_takes(tmp_path: Path) -> None:
+    (tmp_path / "cloud.py").write_text(WAITING)
+    with closing(sqlite3.connect(tmp_path / "app.db")) as db, db:
+        for table in ("person", "pet"):
+            db.execute(f"CREATE TABLE {table}(id INTEGER PRIMARY KEY)")
+            db.execute(f"INSERT INTO {table} VALUES (1), (2)")
+    await move(
+        tmp_path / "app.db", f"{tmp_path}/cloud.py:importer", flow="crm", settings=Settings(home=tmp_path / "home")
+    )
+    async with (
+        run_server(tmp_path) as app,
+        await log_in(app, START_TOKEN) as client,
+        client.post("/flows/crm/verify", data={"streams": "", "against": "source"}) as answer,
+    ):
+        page = await answer.text()
+    assert "2 records wait for the id of another record: <code>pipeline rejected crm</code>." in page
+    assert '<th scope="col" class="number">Waiting</th><th scope="col" class="number">Twice</th>' in page
+    assert re.search(r"\[1\]</th><td>waiting</td><td></td><td>it waits for the new id of person &#39;999&#39;", page)
+    assert "Not handled by the Importer, and not compared: pet" in page
+
+
 async def test_a_comparison_with_something_else_is_refused_with_what_there_is(server: Server) -> None:
     async with (
         await log_in(server, START_TOKEN) as client,

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from pipeline.assembly.commands.verify import Repair
 from pipeline.cli.output.json_output import item_object
 from pipeline.cli.output.text import columns, count, duration, moment, printable
 from pipeline.codec.values import key_text, key_to_json
-from pipeline.domain.comparison.report import Against, Difference, RangeReport, Side, StreamReport, Verification
+from pipeline.domain.comparison.report import (
+    Against,
+    Difference,
+    Finding,
+    RangeReport,
+    Side,
+    StreamReport,
+    Verification,
+)
 from pipeline.domain.inventory import missing_lines
 from pipeline.domain.keys import Key
 
@@ -18,13 +26,9 @@ _NAMES_SHOWN = 10
 def report_lines(found: Verification) -> list[str]:
     """Return the report for a person, line by line; the last one is the verdict."""
     lines = [f"Flow {printable(found.flow)}: {printable(found.destination)}", *_compared_with(found), ""]
-    rows: list[tuple[str, ...]] = [
-        ("stream", "at source", "at destination", "missing", "extra", "different", "rejected", "verdict")
-    ]
-    rows += [_row(stream) for stream in found.streams]
-    lines += columns(rows) if found.streams else ["  There is nothing to compare."]
+    lines += _table(found.streams) if found.streams else ["  There is nothing to compare."]
     for stream in found.differing:
-        lines += ["", *_details(stream)]
+        lines += ["", *_details(stream, found.flow)]
     lines += _not_compared(found)
     return [*lines, "", _verdict(found)]
 
@@ -61,17 +65,23 @@ def _compared_with(found: Verification) -> Iterator[str]:
     yield f"latest Movement: {latest.number}, {latest.status}, {moment(latest.updated)}"
 
 
-def _row(stream: StreamReport) -> tuple[str, ...]:
-    return (
-        printable(stream.stream),
-        f"{stream.source.rows:,}",
-        f"{stream.destination.rows:,}",
-        f"{stream.missing:,}",
-        f"{stream.extra:,}",
-        f"{stream.different:,}",
-        f"{stream.rejected:,}",
-        _stream_verdict(stream),
-    )
+def _table(streams: Sequence[StreamReport]) -> list[str]:
+    """Return the counts of all streams, with `waiting` and `twice` if they are not 0 everywhere."""
+    counts = ("missing", "extra", "different", "waiting", "twice", "rejected")
+    of_apps = ("waiting", "twice")
+    shown = [name for name in counts if name not in of_apps or any(getattr(stream, name) for stream in streams)]
+    rows = [("stream", "at source", "at destination", *shown, "verdict")]
+    rows += [
+        (
+            printable(stream.stream),
+            f"{stream.source.rows:,}",
+            f"{stream.destination.rows:,}",
+            *(f"{getattr(stream, name):,}" for name in shown),
+            _stream_verdict(stream),
+        )
+        for stream in streams
+    ]
+    return columns(rows)
 
 
 def _stream_verdict(stream: StreamReport) -> str:
@@ -82,12 +92,19 @@ def _stream_verdict(stream: StreamReport) -> str:
     return "equal" if stream.equal else "different"
 
 
-def _details(stream: StreamReport) -> Iterator[str]:
+def _details(stream: StreamReport, flow: str) -> Iterator[str]:
     if stream.incomparable:
         yield f"{printable(stream.stream)}: {printable(stream.incomparable)}"
         return
-    ranges = f"{stream.ranges_differing:,} of {count(stream.ranges, 'range')} of keys"
-    yield f"{printable(stream.stream)}: {count(stream.differences, 'key')} in {ranges}"
+    ranges = f" in {stream.ranges_differing:,} of {count(stream.ranges, 'range')} of keys"
+    yield f"{printable(stream.stream)}: {count(stream.differences, 'key')}{ranges if stream.ranges_differing else ''}"
+    if stream.waiting:
+        yield f"  {_waiting(stream.waiting)}: `pipeline rejected {printable(flow)}` lists what each needs"
+    if stream.twice:
+        yield (
+            f"  {count(stream.twice, 'key')} there more than once: the app has a second object, or its dump gives one "
+            "twice. Delete what is too much at the app; a repair does not"
+        )
     if stream.definitions:
         yield f"  the destination's table lacks: {_names(stream.definitions)}"
     if stream.case_twins:
@@ -108,7 +125,8 @@ def _details(stream: StreamReport) -> Iterator[str]:
 def _example(difference: Difference) -> tuple[str, str, str]:
     what = _names(difference.columns)
     if difference.rejected is not None:
-        what += f"{'; ' if what else ''}rejected: {difference.rejected}"
+        said = "" if difference.finding is Finding.WAITING else "rejected: "
+        what += f"{'; ' if what else ''}{said}{difference.rejected}"
     return printable(key_text(difference.key)), difference.finding.value, printable(what)
 
 
@@ -130,6 +148,9 @@ def _not_compared(found: Verification) -> Iterator[str]:
     if found.not_selected:
         yield ""
         yield f"Excluded from this Flow, and not compared: {_names(found.not_selected)}"
+    if found.unhandled:
+        yield ""
+        yield f"Not handled by the Importer, and not compared: {_names(found.unhandled)}"
     for stream in found.streams:
         if stream.ignored_columns:
             yield ""
@@ -147,10 +168,17 @@ def _verdict(found: Verification) -> str:
         what = "the source holds" if found.against is Against.SOURCE else "was stored"
         covers = f" This covers {', '.join(found.covers)}." if found.covers else ""
         return f"EQUAL: the destination holds what {what}.{covers}"
+    waits = f" {_waiting(found.waiting)}: `pipeline rejected {printable(found.flow)}`." if found.waiting else ""
+    if not found.gaps and not any(stream.repairable for stream in found.differing):
+        return f"{_different(found)}{waits}"
     return (
-        f"{_different(found)} "
-        "`pipeline move` moves what has changed in the source since; `pipeline verify --repair` moves all of these."
+        f"{_different(found)}{waits} `pipeline move` moves what has changed in the source since; `pipeline verify --repair` "
+        f"moves all of these{' that do not wait' if found.waiting else ''}."
     )
+
+
+def _waiting(number: int) -> str:
+    return f"{count(number, 'record')} {'waits' if number == 1 else 'wait'} for the id of another record"
 
 
 def _different(found: Verification) -> str:
@@ -177,6 +205,7 @@ def report_object(found: Verification) -> dict[str, object]:
         "covers": found.covers,
         "not_compared": {
             "left_out": found.not_selected,
+            "unhandled": found.unhandled,
             "only_at_destination": found.only_at_destination,
             "other_technology": found.left_out,
         },
@@ -219,6 +248,8 @@ def _stream_object(stream: StreamReport) -> dict[str, object]:
             "missing": stream.missing,
             "extra": stream.extra,
             "different": stream.different,
+            "waiting": stream.waiting,
+            "twice": stream.twice,
             "set_aside": stream.rejected,
             "first": [_key_object(difference) for difference in stream.examples],
         },

@@ -30,6 +30,18 @@ class Finding(StrEnum):
     """Only the destination has it."""
     DIFFERENT = "different"
     """Both have it, with different values."""
+    WAITING = "waiting"
+    """The destination lacks its latest record, which waits for the id of another one."""
+    TWICE = "twice"
+    """The destination has more than one object with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class KnownRejection:
+    """Why the destination rejected the latest record with a key. `waits`: it is applied once another record has an id."""
+
+    reason: str
+    waits: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +82,11 @@ class RangeReport:
 class StreamReport:
     """The result for one stream. `ranges` counts the compared ranges, `differing` holds the first that differ.
 
-    `examples` are the first keys that differ. `missing`, `extra` and `different` count all keys that differ; `rejected`
-    counts those among them whose record the destination rejected. `absent`: the destination does not have the stream;
-    `gone`: the source no longer has it; `incomparable`: why its rows could not be compared. A column that the destination
-    lacks counts as NULL there, and the stream is not equal; one that only the destination has is not compared.
+    `examples` are the first keys that differ. `missing`, `extra`, `different`, `waiting` and `twice` count all keys that
+    differ; `rejected` counts those among them whose record the destination rejected, or which waits. `absent`: the
+    destination does not have the stream; `gone`: the source no longer has it; `incomparable`: why its rows could not be
+    compared. A column that the destination lacks counts as NULL there, and the stream is not equal; one that only the
+    destination has is not compared.
     `ignored_columns` are those of the source that the destination is never given; they are not compared.
     `definitions` are the indexes, constraints, defaults and generated columns that the destination's table lacks.
     `case_twins` are names of the destination that differ from a compared one in case only: the app may read the wrong one.
@@ -88,6 +101,8 @@ class StreamReport:
     missing: int = 0
     extra: int = 0
     different: int = 0
+    waiting: int = 0
+    twice: int = 0
     rejected: int = 0
     examples: tuple[Difference, ...] = ()
     absent: bool = False
@@ -102,7 +117,12 @@ class StreamReport:
     @property
     def differences(self) -> int:
         """The number of keys that differ."""
-        return self.missing + self.extra + self.different
+        return self.missing + self.extra + self.different + self.waiting + self.twice
+
+    @property
+    def repairable(self) -> bool:
+        """Whether moving again what differs may help: not if all of it waits, or is there twice."""
+        return not self.incomparable and (not self.differences or self.differences > self.waiting + self.twice)
 
     @property
     def equal(self) -> bool:
@@ -124,10 +144,10 @@ class LatestMovement:
 class Verification:
     """Whether a Flow's destination equals its source.
 
-    `not_selected` are streams of the source that the Flow does not move; `only_at_destination` are streams there that
-    are not part of the Flow. Neither is compared. `gaps` are things of the source that the destination lacks, that no
-    stream holds, and whose absence is not accepted; `accepted` those that are accepted. `covers` names what was compared,
-    `left_out` the streams that exist in one technology only.
+    `not_selected` are streams of the source that the Flow does not move, `unhandled` those that the Importer has no handler
+    for; `only_at_destination` are streams there that are not part of the Flow. None of them is compared. `gaps` are things
+    of the source that the destination lacks, that no stream holds, and whose absence is not accepted; `accepted` those that
+    are accepted. `covers` names what was compared, `left_out` the streams that exist in one technology only.
     """
 
     flow: FlowName
@@ -144,11 +164,17 @@ class Verification:
     accepted: tuple[InventoryItem, ...] = ()
     covers: tuple[str, ...] = ()
     left_out: tuple[StreamName, ...] = ()
+    unhandled: tuple[StreamName, ...] = ()
 
     @property
     def differences(self) -> int:
         """The number of keys that differ in all streams."""
         return sum(stream.differences for stream in self.streams)
+
+    @property
+    def waiting(self) -> int:
+        """The number of keys in all streams whose latest record waits for the id of another one."""
+        return sum(stream.waiting for stream in self.streams)
 
     @property
     def equal(self) -> bool:

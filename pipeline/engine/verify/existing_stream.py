@@ -77,6 +77,6 @@ async def _compare(
                 existing.keys.append(key_text(difference.key))
 
     copied = partial(open_rows_along, copy, aligned(schema, found, pairing))
-    comparison = StreamComparison(existing.report, pairing, DifferenceSink(0, {}, note))
+    comparison = StreamComparison(existing.report, pairing, DifferenceSink(0, note))
     existing.report = await comparison.run(snapshot.open_rows(schema), copied)
     return existing

@@ -113,7 +113,7 @@ class Rebuilder:
         if reason := why_not_comparable(schema, other, pairing):
             self._whole[schema.stream] = reason
             return False
-        sink = DifferenceSink(0, {}, partial(invalidated.note, schema.stream))
+        sink = DifferenceSink(0, partial(invalidated.note, schema.stream))
         copied = partial(open_rows_along, copy, aligned(schema, other, pairing))
         report = await StreamComparison(StreamReport(schema.stream), pairing, sink).run(here.open_rows(schema), copied)
         if report.incomparable:  # rows that one side cannot read may differ

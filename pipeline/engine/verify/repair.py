@@ -92,14 +92,15 @@ class InvalidatedStreams:
         self.streams: dict[StreamName, Invalidations] = {}
 
     def note(self, stream: StreamName, difference: Difference) -> None:
-        """Add a difference."""
-        self.of(stream).add(difference)
+        """Add a difference, unless its record waits for another one: it would wait again."""
+        if difference.finding is not Finding.WAITING:
+            self.of(stream).add(difference)
 
     def note_streams(self, differing: Sequence[StreamReport]) -> None:
         """Add the reports of the streams that differ."""
         for report in differing:
-            if report.incomparable:
-                continue  # its differing keys are not known
+            if not report.repairable:
+                continue
             keys = self.of(report.stream)
             keys.absent, keys.gone = report.absent or bool(report.definitions), report.gone
 

@@ -14,6 +14,7 @@ from pipeline.domain.planning.selection import selected
 from pipeline.domain.schema import SPECIAL_STREAMS, StreamSchema
 from pipeline.engine.movements.flow_store import FlowStore
 from pipeline.engine.verify.stored_snapshot import StoredSnapshot
+from pipeline.ports.app_copy import AppCopy
 from pipeline.ports.source import Snapshot
 
 MOVEMENTS_LOOKED_AT = 10
@@ -38,17 +39,18 @@ class FlowHistory:
     def moves(self, stream: StreamName) -> bool:
         """Whether the Flow moves the stream.
 
-        It does not if the destination has no handler for the stream.
         It does if it has stored the stream, or if one of its latest Movements selects the stream, unless the latest one
         excludes it. (`--only` limits one Movement, not the Flow.)
         """
         if any(fnmatchcase(stream, pattern) for pattern in self.latest.exclude):
             return False
-        if any((item.kind, item.name) == ("unhandled stream", stream) for item in self.latest.inventory.items):
-            return False
         return stream in self.latest.states or any(
             selected(stream, movement.only, movement.exclude) for movement in self.movements
         )
+
+    def is_unhandled(self, stream: StreamName) -> bool:
+        """Whether the Importer had no handler for the stream in the latest Movement."""
+        return any((item.kind, item.name) == ("unhandled stream", stream) for item in self.latest.inventory.items)
 
 
 async def read_history(flows: FlowStore, name: FlowName) -> FlowHistory:
@@ -109,12 +111,16 @@ class StreamPair:
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """The streams to compare, in order, and those that are not: `left_out` are those of another technology."""
+    """The streams to compare, in order, and those that are not: `left_out` are those of another technology.
+
+    `unhandled` are those that the destination's Importer has no handler for.
+    """
 
     compared: tuple[StreamPair, ...]
     not_selected: tuple[StreamName, ...]
     left_out: tuple[StreamName, ...]
     only_at_destination: tuple[StreamName, ...]
+    unhandled: tuple[StreamName, ...]
 
 
 async def read_scope(
@@ -126,7 +132,8 @@ async def read_scope(
     present, there = _without(left_out, present), _without(left_out, there)
     names = {schema.stream for schema in present}
     gone = [schema for schema in _without(left_out, known_before) if schema.stream not in names]
-    moved = [schema for schema in (*present, *gone) if history.moves(schema.stream)]
+    taken = [schema for schema in (*present, *gone) if _is_handled(schema.stream, copy, history)]
+    moved = [schema for schema in taken if history.moves(schema.stream)]
     compared = sorted(wanted_streams(moved, wanted), key=lambda schema: schema.stream)
     matched = {schema.stream: counterpart(schema.stream, there) for schema in (*present, *gone)}
     known = {found.stream for found in matched.values() if found is not None}
@@ -140,10 +147,15 @@ async def read_scope(
             )
             for schema in compared
         ),
-        not_selected=tuple(schema.stream for schema in present if not history.moves(schema.stream)),
+        not_selected=tuple(it.stream for it in taken if it.stream in names and not history.moves(it.stream)),
         left_out=tuple(sorted(left_out & {schema.stream for schema in all_here})),
         only_at_destination=tuple(schema.stream for schema in there if schema.stream not in known),
+        unhandled=tuple(schema.stream for schema in present if schema not in taken),
     )
+
+
+def _is_handled(stream: StreamName, copy: Snapshot, history: FlowHistory) -> bool:
+    return copy.handles(stream) if isinstance(copy, AppCopy) else not history.is_unhandled(stream)
 
 
 def _comparable(here: Sequence[StreamSchema], there: Sequence[StreamSchema]) -> Set[StreamName]:

@@ -16,7 +16,7 @@ from blake3 import blake3
 
 from pipeline.codec.values import key_text
 from pipeline.domain.comparison.diff import HASH_BYTES
-from pipeline.domain.comparison.report import Difference, Finding, RangeReport, Side, StreamReport
+from pipeline.domain.comparison.report import Difference, Finding, KnownRejection, RangeReport, Side, StreamReport
 from pipeline.domain.comparison.values import Pairing, Values, differing_columns
 from pipeline.domain.comparison.walk import Rows, Step, Suspect, walk, walk_equal, walk_rest
 from pipeline.domain.errors import DefectError
@@ -31,6 +31,7 @@ Block = HashedBlock | UnchangedRows | UnreadRows
 OpenedRows = AbstractAsyncContextManager[AsyncIterable[Block]]
 OpenRows = Callable[[Known], OpenedRows]
 IsIdOf = Callable[[object, object], Awaitable[bool]]
+FindRejection = Callable[[str], KnownRejection | None]
 FetchRows = Callable[[Sequence[Key]], Awaitable[Mapping[Key, bytes]]]
 PAIRS_AT_ONCE = 500
 """Rows of each side that are converted to JSON at a time: a few megabytes at most."""
@@ -111,12 +112,12 @@ async def digest_only(open_body: OpenBody) -> BinaryId:
 class DifferenceSink:
     """Where differences go: every one, in key order, to `note`, and the first `keep` into the report as examples.
 
-    `rejected` maps the text of a key to the reason why the record with that key was rejected.
+    `rejection` returns why the record with a key, which is JSON text, was rejected; None if it was not.
     """
 
     keep: int
-    rejected: Mapping[str, str]
     note: Callable[[Difference], None]
+    rejection: FindRejection | None = None
 
 
 class StreamComparison:
@@ -197,6 +198,7 @@ class StreamComparison:
             missing=report.missing + findings.count(Finding.MISSING),
             extra=report.extra + findings.count(Finding.EXTRA),
             different=report.different + findings.count(Finding.DIFFERENT),
+            waiting=report.waiting + findings.count(Finding.WAITING),
             rejected=report.rejected + sum(difference.rejected is not None for difference in found),
             examples=(*report.examples, *found[:room]),
         )
@@ -253,7 +255,7 @@ class StreamComparison:
         for (suspect, line), copy in zip(found.items(), copies, strict=True):
             columns = await self._differing(orjson.loads(line)["upsert"], copy or {}, self._pairing)
             key = _key(other.rows, suspect.destination)
-            differences[suspect] = [Difference(key, Finding.DIFFERENT, columns)] if columns else []
+            differences[suspect] = [self._named(key, Finding.DIFFERENT, columns)] if columns else []
         return differences
 
     async def _differing(self, row: Values, copy: Values, pairing: Pairing) -> tuple[str, ...]:
@@ -278,8 +280,14 @@ class StreamComparison:
             finding = Finding.MISSING if suspect.destination is None else Finding.DIFFERENT
         if finding is Finding.DIFFERENT and columns.get(suspect) == ():
             return None
-        reason = self._sink.rejected.get(key_text(key)) if self._sink.rejected else None
-        return Difference(key, finding, columns.get(suspect, ()), reason)
+        return self._named(key, finding, columns.get(suspect, ()))
+
+    def _named(self, key: Key, finding: Finding, columns: tuple[str, ...]) -> Difference:
+        """Return the difference of a key, with what is known of its record: that it was rejected, or waits."""
+        known = self._sink.rejection(key_text(key)) if self._sink.rejection is not None else None
+        if known is None:
+            return Difference(key, finding, columns)
+        return Difference(key, Finding.WAITING if known.waits else finding, columns, known.reason)
 
 
 def _walk(one: SideRows, other: SideRows) -> Step:

@@ -11,7 +11,15 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 
-from pipeline.domain.comparison.report import Against, Difference, Finding, LatestMovement, StreamReport, Verification
+from pipeline.domain.comparison.report import (
+    Against,
+    Difference,
+    Finding,
+    KnownRejection,
+    LatestMovement,
+    StreamReport,
+    Verification,
+)
 from pipeline.domain.comparison.values import Pairing, pair_columns, why_not_comparable, without_columns
 from pipeline.domain.errors import ConfigurationError, UnreadableError
 from pipeline.domain.ids import StreamName
@@ -22,7 +30,7 @@ from pipeline.engine.movements.flow_store import FlowStore
 from pipeline.engine.verify.object_comparison import compare_schema_objects
 from pipeline.engine.verify.scope import FlowHistory, Scope, StreamPair, read_history, read_scope
 from pipeline.engine.verify.stored_snapshot import StoredSnapshot
-from pipeline.engine.verify.stream_comparison import DifferenceSink, OpenRows, StreamComparison
+from pipeline.engine.verify.stream_comparison import DifferenceSink, FindRejection, OpenRows, StreamComparison
 from pipeline.log_events import log
 from pipeline.ports.app_copy import AppCopy
 from pipeline.ports.clock import Clock
@@ -93,6 +101,7 @@ class Verifier:
             gaps=tuple(comparison.gaps),
             accepted=tuple(comparison.accepted),
             left_out=scope.left_out,
+            unhandled=scope.unhandled,
             covers=tuple(covered(scope, request.against, definitions=comparison.has_definitions)),
         )
 
@@ -161,7 +170,7 @@ class _Comparison:
             is_id_of = app.is_id_of if app else None
             fetch = partial(self._here.fetch_rows, pair.here) if isinstance(self._here, RowFetcher) else None
             comparison = StreamComparison(report, pairing, self._sink(pair.here.stream), is_id_of, fetch)
-            report = _with_unknown(await comparison.run(rows, copied), app, self._request.examples)
+            report = _with_objects(await comparison.run(rows, copied), app, self._request.examples)
         except UnreadableError as error:
             return replace(report, incomparable=str(error))
         log.info("stream_verified", stream=report.stream, rows=report.source.rows, differences=report.differences)
@@ -196,18 +205,33 @@ class _Comparison:
             if self._note is not None:
                 self._note(stream, difference)
 
-        return DifferenceSink(self._request.examples, self._history.rejected.get(stream, {}), note)
+        return DifferenceSink(self._request.examples, note, self._rejections(stream))
+
+    def _rejections(self, stream: StreamName) -> FindRejection | None:
+        known = self._history.rejected.get(stream, {})
+        app = self._copy if isinstance(self._copy, AppCopy) else None
+
+        def find(key: str) -> KnownRejection | None:
+            if app is not None and (kept := app.rejection(stream, key)) is not None:
+                return KnownRejection(kept.reason, kept.waits)
+            return KnownRejection(known[key]) if key in known else None
+
+        return find if known or app is not None else None
 
 
-def _with_unknown(report: StreamReport, app: AppCopy | None, keep: int) -> StreamReport:
-    """Add the objects of an app that the Flow has not put there. A repair cannot delete them."""
-    count, keys = app.unknown(report.stream) if app else (0, ())
-    added = [Difference(key, Finding.EXTRA) for key in keys][: max(0, keep - len(report.examples))]
+def _with_objects(report: StreamReport, app: AppCopy | None, keep: int) -> StreamReport:
+    """Add the objects of an app that the Flow has not put there, and those too many of one key. No repair deletes them."""
+    if app is None:
+        return report
+    (unknown, keys), repeats = app.unknown(report.stream), app.repeats(report.stream)
+    added = [Difference(key, Finding.TWICE) for key in repeats.first]
+    added += [Difference(key, Finding.EXTRA) for key in keys]
     return replace(
         report,
-        extra=report.extra + count,
-        examples=(*report.examples, *added),
-        destination=replace(report.destination, rows=report.destination.rows + count),
+        extra=report.extra + unknown,
+        twice=repeats.keys,
+        examples=(*report.examples, *added[: max(0, keep - len(report.examples))]),
+        destination=replace(report.destination, rows=report.destination.rows + unknown + repeats.objects),
     )
 
 

@@ -6,7 +6,7 @@ An object of a stream of `creates` has an id of the app's own. The id map says w
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, aclosing, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -14,7 +14,6 @@ import msgspec
 import orjson
 from anyio import to_thread
 
-from pipeline.codec.values import key_text
 from pipeline.domain.errors import UnreadableError
 from pipeline.domain.ids import Label, StreamName
 from pipeline.domain.keys import Key
@@ -26,15 +25,19 @@ from pipeline.kit.dump.dumped_rows import DumpedRow, dumped_rows
 from pipeline.kit.dump.natural import key_value, record_value
 from pipeline.kit.importer import Importer
 from pipeline.kit.ledger.id_map import StoredIds, source_text
+from pipeline.kit.ledger.kept import Kept
+from pipeline.kit.loading.rejected import RejectedRecords, opened_rejections
 from pipeline.kit.reading.blocks import LineBlock
 from pipeline.kit.reading.encoding import EncodedRow
 from pipeline.kit.reading.sorting import RUN_BYTES, RowSorter
 from pipeline.kit.reading.spool import batches
+from pipeline.ports.app_copy import Repeats
+from pipeline.ports.destination import Rejection
 from pipeline.temporary_database import no_room
 
 BATCH_ROWS = 1000
-UNKNOWN_NAMED = 20
-"""Objects that the Flow has not created, of each stream, that are named; all are counted."""
+KEYS_NAMED = 20
+"""Objects that the Flow has not created, and keys that are there twice, of each stream, that are named; all are counted."""
 
 ReadSchemas = Callable[[], Awaitable[Sequence[StreamSchema]]]
 """Returns the streams that the Flow has stored."""
@@ -51,6 +54,7 @@ class _Held:
     added: list[EncodedRow] = field(default_factory=list)
     unknown: int = 0
     first_unknown: list[Key] = field(default_factory=list)
+    repeats: Repeats = field(default_factory=Repeats)
 
     @property
     def has_own_ids(self) -> bool:
@@ -59,14 +63,14 @@ class _Held:
 
 
 class ImporterCopy:
-    """The app that an Importer loads, as a Source. `ids` is the id map of the Flow."""
+    """The app that an Importer loads, as a Source. `kept` is what the Flow keeps for it."""
 
     def __init__(
-        self, location: str, importer: Importer, settings: object | None, ids: StoredIds, schemas: ReadSchemas
+        self, location: str, importer: Importer, settings: object | None, kept: Kept, schemas: ReadSchemas
     ) -> None:
         self.location = location
         self._importer, self._settings = importer, settings
-        self._ids, self._schemas = ids, schemas
+        self._kept, self._ids, self._schemas = kept, StoredIds(kept), schemas
 
     @asynccontextmanager
     async def open_snapshot(self) -> AsyncIterator[AppSnapshot]:
@@ -74,11 +78,12 @@ class ImporterCopy:
         importer = self._importer
         handled = {one.stream: one for one in await self._schemas() if importer.handler_of(one.stream) is not None}
         if importer.dump_function is None:
-            yield AppSnapshot(importer, handled, {}, {}, self._ids)
+            yield AppSnapshot(importer, handled, {}, {}, self._ids, None)
             return
-        with ExitStack() as stack:
+        async with AsyncExitStack() as stack:
             stack.callback(self._ids.close)
             await self._ids.refresh()
+            rejected = await stack.enter_async_context(opened_rejections(self._kept))
             held: dict[StreamName, _Held] = {}
             for stream, schema in handled.items():
                 handler = importer.handler_of(stream)
@@ -98,7 +103,7 @@ class ImporterCopy:
                         await self._add(stream_held, row)
             for one in held.values():
                 await _flush(one)
-            yield AppSnapshot(importer, handled, held, others, self._ids)
+            yield AppSnapshot(importer, handled, held, others, self._ids, rejected)
 
     async def _add(self, held: _Held, row: DumpedRow) -> None:
         key: Any = row.key
@@ -106,7 +111,7 @@ class ImporterCopy:
             key = self._ids.source(row.stream, source_text(key))
             if key is None:
                 held.unknown += 1
-                if len(held.first_unknown) < UNKNOWN_NAMED:
+                if len(held.first_unknown) < KEYS_NAMED:
                     held.first_unknown.append((source_text(row.key),))
                 return
             if len(held.schema.primary_keys) > 1:
@@ -157,9 +162,10 @@ class AppSnapshot:
         held: Mapping[StreamName, _Held],
         others: Mapping[StreamName, set[str]],
         ids: StoredIds,
+        rejected: RejectedRecords | None,
     ) -> None:
         self._importer, self._handled, self._held = importer, handled, held
-        self._others, self._ids = others, ids
+        self._others, self._ids, self._rejected = others, ids, rejected
         self._kinds = ids.kinds() if held else ()
         self.why_not = ""
         if importer.dump_function is None:
@@ -187,10 +193,15 @@ class AppSnapshot:
 
     @asynccontextmanager
     async def open_rows(self, schema: StreamSchema) -> AsyncIterator[AsyncIterator[LineBlock]]:
-        held, function = self._held[schema.stream], self._importer.dump_function
-        assert function is not None  # without one there is nothing to open
-        async with aclosing(_blocks(held, line_of(function))) as blocks:
+        async with aclosing(_blocks(self._held[schema.stream])) as blocks:
             yield blocks
+
+    def handles(self, stream: StreamName) -> bool:
+        return self._importer.handler_of(stream) is not None
+
+    def rejection(self, stream: StreamName, key: str) -> Rejection | None:
+        found = self._rejected.find(stream, key) if self._rejected is not None else None
+        return found.rejection() if found is not None else None
 
     def ignored_columns(self, schema: StreamSchema) -> Sequence[str]:
         handler = self._importer.handler_of(schema.stream)
@@ -203,6 +214,10 @@ class AppSnapshot:
         held = self._held.get(stream)
         return (held.unknown, held.first_unknown) if held is not None else (0, ())
 
+    def repeats(self, stream: StreamName) -> Repeats:
+        held = self._held.get(stream)
+        return held.repeats if held is not None else Repeats()
+
     async def is_id_of(self, here: object, there: object) -> bool:
         if here is None or there is None:
             return False
@@ -211,18 +226,25 @@ class AppSnapshot:
         return any(entry is not None and entry.target == target for entry in entries)
 
 
-def _rows(held: _Held, where: str) -> Iterator[EncodedRow]:
-    """Yield the rows in key order. UnreadableError when the app has two with one key."""
-    last: Key | None = None
+def _rows(held: _Held) -> Iterator[EncodedRow]:
+    """Yield the rows in key order. Of those with one key, the first is given, and the others are counted."""
+    last, keys, first, objects = None, 0, list[Key](), 0
+    is_repeated = False
     for key, line in held.sorter.entries():
-        if key == last:
-            raise UnreadableError(f"{where}: the dump yields the key {key_text(key)} of {held.schema.stream!r} twice")
-        last = key
-        yield EncodedRow(key, line)
+        if key != last:
+            last, is_repeated = key, False
+            yield EncodedRow(key, line)
+            continue
+        objects += 1
+        keys += not is_repeated
+        if not is_repeated and len(first) < KEYS_NAMED:
+            first.append(key)
+        is_repeated = True
+    held.repeats = Repeats(keys, tuple(first), objects)
 
 
-async def _blocks(held: _Held, where: str) -> AsyncGenerator[LineBlock, None]:
-    merged = batches(_rows(held, where), BATCH_ROWS)
+async def _blocks(held: _Held) -> AsyncGenerator[LineBlock, None]:
+    merged = batches(_rows(held), BATCH_ROWS)
     try:
         while batch := await to_thread.run_sync(next, merged, None):
             yield LineBlock(batch)

@@ -103,7 +103,8 @@ class KeptRejection(msgspec.Struct):
 
     def rejection(self, reason: str | None = None) -> Rejection:
         """Return it as the port has it, perhaps with another reason."""
-        return Rejection(EventFileId.parse(self.file), self.line, self.key, reason or self.reason, self.column)
+        file = EventFileId.parse(self.file)
+        return Rejection(file, self.line, self.key, reason or self.reason, self.column, waits=self.waits)
 
 
 class Kept:
