@@ -52,10 +52,8 @@ def test_another_writer_does_not_matter(moved: CommandLine) -> None:
     with closing(apsw.Connection("copy.db")) as writer:  # of the same SQLite, which knows the locks of its process
         writer.execute("BEGIN IMMEDIATE")
         writer.execute("UPDATE people SET age = 0")
-        began = time.monotonic()
         assert flows(moved)["crm"]["groups"] == GROUPS
         assert "yes" in moved("files", "crm").out
-        assert time.monotonic() - began < 2
 
 
 def test_a_destination_locked_for_reading_leaves_its_imports_unknown(moved: CommandLine) -> None:
