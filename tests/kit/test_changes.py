@@ -85,6 +85,20 @@ async def test_what_the_feed_has_forgotten_is_not_deleted(tmp_path: Path) -> Non
     assert held(tmp_path) == {1: "a", 2: "b", 3: "c", 4: "d"}
 
 
+async def test_many_deletes_that_a_feed_names_are_held_until_they_are_allowed(tmp_path: Path) -> None:
+    app, copy = FeedApp([(number, "x") for number in range(300)]), str(tmp_path / "copy.db")
+    await move(app.source(), copy, tmp_path)
+    app.log += [(number, None) for number in range(150)]
+    for _ in range(2):  # each Movement finds them again, though the feed names them once
+        movement = await move(app.source(), copy, tmp_path)
+        assert movement.status is pipeline.Status.INCOMPLETE
+        assert {name: (one.deletes, one.rows) for name, one in movement.held_deletes.items()} == {"things": (150, 300)}
+        assert len(held(tmp_path)) == 300
+    movement = await move(app.source(), copy, tmp_path, allow_deletes=["things"])
+    assert movement.status is pipeline.Status.SUCCESS
+    assert held(tmp_path) == app.rows()
+
+
 @pytest.mark.parametrize("first", ["changes", "snapshot"])
 async def test_a_feed_and_its_snapshot_are_declared_in_any_order(first: str, tmp_path: Path) -> None:
     exporter, asked = Exporter("app"), list[str]()
